@@ -1,0 +1,37 @@
+# Two commands do all the set-up: `make demo` runs the main job on what ships, `make test` passes the tests.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint large clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/all
+	$(BIN)/plif demo --out demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+large: $(VENV)/dev # the six networks of the paper at full size, minutes
+	$(BIN)/python -m pytest -m large
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plif needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/all: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
+	touch $@
+
+$(VENV)/dev: $(VENV)/all
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
