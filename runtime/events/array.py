@@ -1,0 +1,80 @@
+"""Events as one structured array, and the hash by which recordings are compared.
+
+    t   int64   microseconds, in file order (not necessarily sorted)
+    x   uint16  column, y uint16 row, as stored in the file
+    p   bool    polarity, True = ON (the pixel became brighter)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
+
+# Times beyond this (73 thousand years) are corrupt; below it, differences cannot overflow int64.
+T_LIMIT_US = 1 << 61
+
+# Names that CSV headers and NPZ members use for the four fields.
+FIELD_NAMES = {
+    "t": ("t", "t_us", "ts", "time", "timestamp", "timestamps"),
+    "x": ("x",),
+    "y": ("y",),
+    "p": ("p", "pol", "polarity", "on"),
+}
+
+# Sensors by growing area: a recording that does not name its sensor gets the smallest that holds all its coordinates.
+SENSORS: tuple[tuple[int, int], ...] = (
+    (34, 34),  # N-MNIST
+    (128, 128),  # DVS128
+    (240, 180),  # DAVIS240
+    (304, 240),  # ATIS
+    (346, 260),  # DAVIS346
+    (320, 320),  # GenX320
+    (640, 480),  # Gen3, DVXplorer
+    (1280, 720),  # Gen4
+)
+
+
+def make_events(t: Any, x: Any, y: Any, p: Any) -> np.ndarray:
+    """Four equally long arrays -> events [N]. Coordinates must already fit 16 bits."""
+    events = np.empty(len(t), dtype=EVENT_DTYPE)
+    events["t"], events["x"], events["y"], events["p"] = t, x, y, p
+    return events
+
+
+def no_events() -> np.ndarray:
+    return np.empty(0, dtype=EVENT_DTYPE)
+
+
+def find_fields(names: Sequence[str]) -> dict[str, int] | None:
+    """Where t, x, y and p stand among `names` (case and blanks aside), or None when one is missing or twice there."""
+    found: dict[str, int] = {}
+    for index, name in enumerate(names):
+        for field, aliases in FIELD_NAMES.items():
+            if name.strip().strip('"').lower() in aliases:
+                if field in found:
+                    return None
+                found[field] = index
+    return found if len(found) == 4 else None
+
+
+def smallest_sensor(
+    width: int, height: int, sensors: Sequence[tuple[int, int]] = SENSORS, *, exact_beyond: bool = True
+) -> tuple[int, int]:
+    """The first of `sensors` that holds width x height; beyond the last: that size itself, or the last sensor."""
+    for w, h in sensors:
+        if width <= w and height <= h:
+            return w, h
+    return (width, height) if exact_beyond else sensors[-1]
+
+
+def events_sha256(events: np.ndarray) -> str:
+    """SHA-256 over t int64 LE | x uint16 LE | y uint16 LE | p uint8: each whole array after the other."""
+    digest = hashlib.sha256()
+    for field, dtype in (("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")):
+        digest.update(np.ascontiguousarray(events[field]).astype(dtype, copy=False).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,57 @@
+"""The file formats of event cameras, found by content.
+
+To add one: write `formats/NAME.py` with a `FORMAT = Format(name, matches, open)` and put it into FORMATS, before the
+formats without a magic number.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runtime.errors import PlifError
+from runtime.events.formats import aedat2, aedat4, aedat31, csv, dat, es, evt, evt2, evt3, nmnist, npz
+from runtime.events.formats.base import HEAD_BYTES, Format, Log, Recording
+
+FORMATS: dict[str, Format] = {
+    module.FORMAT.name: module.FORMAT
+    for module in (
+        aedat4,
+        aedat31,
+        aedat2,
+        es,
+        dat,
+        npz,
+        evt3,
+        evt2,
+        csv,
+        nmnist,  # no magic number at all: last
+    )
+}
+
+__all__ = ["FORMATS", "Format", "Log", "Recording", "open_recording"]
+
+
+def open_recording(path: Path) -> Recording:
+    """Find the format by the first bytes and read the header. PlifError for anything that is no recording."""
+    try:
+        if path.is_dir():
+            raise PlifError(f"{path}: a folder, not a recording: name one file in it")
+        if not path.exists():
+            raise PlifError(f"{path}: no such file")
+        if not path.is_file():
+            raise PlifError(f"{path}: not a regular file: pipe CSV events in and name '-' instead")
+        with open(path, "rb") as file:
+            head = file.read(HEAD_BYTES)
+        if not head:
+            raise PlifError(f"{path}: the file is empty (0 bytes)")
+        for entry in FORMATS.values():
+            if entry.matches(head, path):
+                return entry.open(path, head)
+    except OSError as error:
+        raise PlifError(f"{path}: cannot be read: {error.strerror or error}") from None
+    version = evt.encoding(head)
+    if version is not None:
+        raise PlifError(f"{path}: EVT {version} is not read, only EVT 2.0 and 3.0: convert it first")
+    raise PlifError(
+        f"{path}: not a recording in a known format (first bytes {head[:8].hex(' ')}); known: {', '.join(FORMATS)}"
+    )

@@ -1,0 +1,95 @@
+"""AEDAT 4 (iniVation DV): FlatBuffers packets, LZ4 or ZSTD, read through the `aedat` package (MIT), if installed.
+
+The first event stream of the file is read; frames, IMU samples and triggers are not events. The package runs in a
+process of its own (`aedat4_decode.py`), since a damaged file can make it abort: that ends the recording
+with a note, not us.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from runtime.errors import MissingExtra, PlifError
+from runtime.events.array import EVENT_DTYPE
+from runtime.events.formats.base import Format, Log, Recording
+
+MAGIC = b"#!AER-DAT4.0"
+CHILD = Path(__file__).with_name("aedat4_decode.py")
+
+
+def open_recording(path: Path, head: bytes) -> Recording:
+    del head
+    if importlib.util.find_spec("aedat") is None:
+        raise MissingExtra(f"{path}: an AEDAT 4 file", "aedat4")
+    streams: dict[str, list[int]] | None = None
+    reason = "the file is cut or damaged"
+    with _records(path) as records:
+        for tag, payload in records:
+            if tag == b"H":
+                streams = json.loads(payload)
+                if not streams:
+                    raise PlifError(f"{path}: this AEDAT 4 file holds no event stream")
+            elif tag == b"E":
+                reason = payload.decode()
+            elif tag == b"Z":
+                raise PlifError(f"{path}: holds a header and no events: record it again or check the copy")
+            elif payload:
+                break
+        else:
+            what = "the AEDAT 4 header" if streams is None else "the first event of this AEDAT 4 file"
+            raise PlifError(f"{path}: {what} cannot be read: {reason}")
+    assert streams is not None
+    first = min(streams, key=int)
+    width, height = streams[first]
+    return Recording("aedat4", lambda log: _decode(path, sorted(map(int, streams)), log), sensor=(width, height))
+
+
+def _decode(path: Path, streams: list[int], log: Log) -> Iterator[np.ndarray]:
+    if len(streams) > 1:
+        log.note(f"{path}: holds {len(streams)} event streams {streams}: stream {streams[0]} is read")
+    done, complete, reason = 0, False, "the decoder could not go on"
+    with _records(path) as records:
+        for tag, payload in records:
+            if tag == b"P":
+                events = np.frombuffer(payload, EVENT_DTYPE)
+                done += len(events)
+                yield events
+            elif tag == b"E":
+                reason = payload.decode()
+            complete = tag == b"Z"
+    if not complete:
+        log.note(f"{path}: reading stopped after {done} events, the rest is cut or damaged: {reason}")
+
+
+@contextmanager
+def _records(path: Path) -> Iterator[Iterator[tuple[bytes, bytes]]]:
+    """The records that the decoding process writes, until it ends however it ends."""
+    # -P: a file called aedat.py in the user's folder is not the package
+    command = [sys.executable, "-P", str(CHILD), str(path)]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet) as child:
+        assert child.stdout is not None
+        pipe = child.stdout
+
+        def read() -> Iterator[tuple[bytes, bytes]]:
+            while len(head := pipe.read(9)) == 9:
+                size = int.from_bytes(head[1:], "little")
+                if len(payload := pipe.read(size)) < size:
+                    return
+                yield head[:1], payload
+
+        try:
+            yield read()
+        finally:
+            child.kill()
+
+
+FORMAT = Format("aedat4", lambda head, path: head.startswith(MAGIC), open_recording)

@@ -1,0 +1,51 @@
+"""Decodes one AEDAT 4 file to standard output. Run as a program, in a process of its own.
+
+A damaged file can make the `aedat` extension abort the process that it runs in ("panic in a destructor"), which nothing
+in Python can catch; here it takes only this process down. Records on standard output: tag, length (uint64 LE), bytes.
+
+    H  JSON {stream: [width, height]} of the event streams
+    P  events of the first of them (t i8, x u2, y u2, p bool)
+    E  one line: why decoding stopped
+    Z  the end of the file was reached
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+
+EVENT = [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")]
+
+
+def send(tag: bytes, payload: bytes = b"") -> None:
+    sys.stdout.buffer.write(tag + struct.pack("<Q", len(payload)) + payload)
+    sys.stdout.buffer.flush()
+
+
+def main(path: str) -> None:
+    import aedat
+    import numpy as np
+
+    try:
+        decoder = aedat.Decoder(path)
+        streams = decoder.id_to_stream().items()
+        sensors = {key: (s["width"], s["height"]) for key, s in streams if s.get("type") == "events"}
+        send(b"H", json.dumps(sensors).encode())
+        for packet in decoder:
+            if sensors and packet["stream_id"] == min(sensors) and "events" in packet:
+                decoded = packet["events"]
+                events = np.empty(len(decoded), EVENT)
+                events["t"] = decoded["t"].astype(np.int64)
+                events["x"], events["y"] = decoded["x"], decoded["y"]
+                events["p"] = decoded["on" if "on" in decoded.dtype.names else "p"]
+                send(b"P", events.tobytes())
+        send(b"Z")
+    except BrokenPipeError:  # the reader has seen enough
+        sys.stderr = None
+    except BaseException as error:  # a Rust panic is no Exception
+        send(b"E", (" ".join(str(error).split()) or type(error).__name__).encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,211 @@
+"""Events as text, one a line: t,x,y,p in microseconds, or in the order that a header line names.
+
+p is 0/1, -1/1 or false/true. Empty lines and '#' comments are passed over. Any other line is counted as one invalid
+event and the first such line is described. Whole blocks of plain integers are parsed at once; a block with anything
+else in it is parsed line by line.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from runtime.errors import PlifError
+from runtime.events.array import FIELD_NAMES, T_LIMIT_US, find_fields, make_events, no_events
+from runtime.events.formats.base import Format, Log, Recording, chunks_of
+
+PLAIN = b"0123456789,-\n"
+POLARITY = {b"0": False, b"1": True, b"-1": False, b"false": False, b"true": True, b"0.0": False, b"1.0": True}
+LINE_LIMIT = 4096  # a longer line is no event; bounds what is kept of a line still incomplete
+BOM = b"\xef\xbb\xbf"
+
+
+def matches(head: bytes, path: Path) -> bool:
+    """Text whose first line that is neither empty nor a comment is an event or a header."""
+    del path
+    if b"\0" in head:
+        return False
+    for line in head.removeprefix(BOM).splitlines():
+        line = line.strip()
+        if line and not line.startswith(b"#"):
+            fields = line.split(b",")
+            return len(fields) >= 4 and (_is_header(fields) or _event(line, _ORDER, 4) is not None)
+    return False
+
+
+def open_recording(path: Path, head: bytes) -> Recording:
+    del head
+    # An absent event is known only once the lines are read: a file of one header line must be an error here.
+    log = Log()
+    if not any(len(events) for events in _decode(path, log)) and not log.invalid:
+        raise PlifError(f"{path}: holds a header and no events: record it again or check the copy")
+    return Recording("csv", lambda log: _decode(path, log))
+
+
+def _decode(path: Path, log: Log) -> Iterator[np.ndarray]:
+    parser = CsvParser(str(path), log)
+    for chunk in chunks_of(path, 0, 1, log):
+        yield parser.feed(chunk.tobytes())
+    yield parser.finish()
+
+
+_ORDER = {"t": 0, "x": 1, "y": 2, "p": 3}
+
+
+class CsvParser:
+    """Text in pieces of any size -> events. `name` stands in error messages and notes, losses go to `log`."""
+
+    def __init__(self, name: str, log: Log) -> None:
+        self.name, self.log = name, log
+        self.order: dict[str, int] | None = None  # unknown until the first line
+        self.columns = 4
+        self.carry = b""
+        self.skipping = False  # inside a line longer than LINE_LIMIT
+        self.line = 0  # lines finished so far
+        self.bad = 0
+        self.first_bad = ""
+
+    def feed(self, data: bytes) -> np.ndarray:
+        """The events of all lines that are now complete."""
+        cut = data.rfind(b"\n") + 1
+        block, self.carry = (self.carry + data[:cut], data[cut:]) if cut else (b"", self.carry + data)
+        if self.skipping and block:  # drop the rest of the overlong line
+            block = block[block.index(b"\n") + 1 :]
+            self.skipping, self.line = False, self.line + 1
+        if len(self.carry) > LINE_LIMIT:
+            if not self.skipping:
+                self._refuse(self.line + block.count(b"\n") + 1, self.carry[:40])
+            self.skipping, self.carry = True, b""
+        return self._lines(block) if block else no_events()
+
+    def finish(self) -> np.ndarray:
+        """The last line, when no newline ends it, and the note about bad lines."""
+        events = self._lines(self.carry + b"\n") if self.carry and not self.skipping else no_events()
+        self.carry = b""
+        if self.bad:
+            lines = "1 line is" if self.bad == 1 else f"{self.bad} lines are"
+            self.log.note(f"{self.name}: {lines} not an event; the first is {self.first_bad}")
+        return events
+
+    def _lines(self, block: bytes) -> np.ndarray:
+        if self.order is None:
+            block = self._header(block)
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n")
+        count = block.count(b"\n")
+        events = self._plain(block, count)
+        if events is None:
+            events = self._one_by_one(block)
+        self.line += count
+        return events
+
+    def _header(self, block: bytes) -> bytes:
+        """Take the order of the columns from the first real line; the block without what was consumed."""
+        block = block.removeprefix(BOM) if self.line == 0 else block
+        while block:
+            first, _, rest = block.partition(b"\n")
+            line = first.strip()
+            if line and not line.startswith(b"#"):
+                fields = line.split(b",")
+                if not _is_header(fields):
+                    self.order = _ORDER
+                    return block
+                names = [name.decode("latin-1") for name in fields]
+                self.order = find_fields(names)
+                if self.order is None:
+                    known = "; ".join("|".join(names) for names in FIELD_NAMES.values())
+                    raise PlifError(
+                        f"{self.name}: line {self.line + 1}: the header {','.join(names)[:80]!r} does not name "
+                        f"each of t, x, y, p once (known names: {known})"
+                    )
+                self.columns = len(names)
+                self.line += 1
+                return rest
+            self.line += 1
+            block = rest
+        return block
+
+    def _plain(self, block: bytes, count: int) -> np.ndarray | None:
+        """All lines at once, or None when a line is not `columns` plain integers."""
+        if not count:
+            return no_events()
+        if block.translate(None, PLAIN) or b",," in block or b",\n" in block or b"\n," in block or block[:1] == b",":
+            return None
+        raw = np.frombuffer(block, np.uint8)
+        commas = np.cumsum(raw == ord(","))[raw == ord("\n")]
+        if not np.array_equal(np.diff(commas, prepend=0), np.full(count, self.columns - 1)):
+            return None
+        with warnings.catch_warnings():  # "1-2" passes the tests above and makes NumPy warn and stop early
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                values = np.fromstring(block.replace(b"\n", b",").decode("ascii"), dtype=np.int64, sep=",")
+            except ValueError:
+                return None
+        if values.size != count * self.columns:
+            return None
+        values = values.reshape(count, self.columns)
+        assert self.order is not None
+        t, x, y, p = (values[:, self.order[field]] for field in "txyp")
+        # anything unusual is left to the careful parser, which says why
+        odd = (np.abs(t) >= T_LIMIT_US) | (x < 0) | (x > 65535) | (y < 0) | (y > 65535) | (p < -1) | (p > 1)
+        return None if odd.any() else make_events(t, x, y, p > 0)
+
+    def _one_by_one(self, block: bytes) -> np.ndarray:
+        assert self.order is not None
+        rows = []
+        outside = 0
+        for number, line in enumerate(block.split(b"\n")[:-1], self.line + 1):
+            line = line.strip()
+            if not line or line.startswith(b"#"):
+                continue
+            row = _event(line, self.order, self.columns)
+            if row is None:
+                self._refuse(number, line)
+            elif not (0 <= row[1] <= 65535 and 0 <= row[2] <= 65535):
+                outside += 1
+            else:
+                rows.append(row)
+        self.log.lose(outside, "outside any sensor")
+        if not rows:
+            return no_events()
+        t, x, y, p = zip(*rows, strict=True)
+        return make_events(np.array(t, np.int64), np.array(x), np.array(y), np.array(p))
+
+    def _refuse(self, number: int, line: bytes) -> None:
+        self.bad += 1
+        self.log.invalid += 1
+        if not self.first_bad:
+            shown = line[:40].decode("latin-1")
+            columns = ",".join(sorted(_ORDER, key=(self.order or _ORDER).__getitem__))
+            self.first_bad = f"line {number}: {shown!r} (expected {self.columns} numbers with {columns})"
+
+
+def _is_header(fields: list[bytes]) -> bool:
+    """A line of names: no field starts like a number."""
+    return all(field.strip()[:1].isalpha() or field.strip()[:1] in (b'"', b"_") for field in fields)
+
+
+def _event(line: bytes, order: dict[str, int], columns: int) -> tuple[int, int, int, bool] | None:
+    fields = line.split(b",")
+    if len(fields) != columns:
+        return None
+    t, x, y = (_integer(fields[order[name]].strip()) for name in "txy")
+    p = POLARITY.get(fields[order["p"]].strip().lower())
+    if t is None or x is None or y is None or p is None or abs(t) >= T_LIMIT_US:
+        return None
+    return t, x, y, p
+
+
+def _integer(text: bytes) -> int | None:
+    """A whole number, also when written as 12.0; None for anything else."""
+    whole, dot, fraction = text.partition(b".")
+    if dot and fraction.strip(b"0"):
+        return None
+    digits = whole.removeprefix(b"-")
+    return int(whole) if digits.isdigit() and len(digits) < 20 else None
+
+
+FORMAT = Format("csv", matches, open_recording)

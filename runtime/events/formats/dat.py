@@ -1,0 +1,54 @@
+"""Prophesee DAT, version 2: '%' header lines, one byte event type, one byte event size (8), then little-endian pairs
+
+    time uint32 us,  data uint32: bits 0-13 x, bits 14-27 y, bits 28-31 p
+
+Times wrap at 2^32 us (71.6 minutes).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from runtime.errors import PlifError
+from runtime.events.array import make_events
+from runtime.events.formats.base import Format, Log, Recording, Unwrap, chunks_of, refuse_header_only, text_header
+
+MAGIC = b"% Data file containing"
+WORD = 8
+CHANGE_EVENTS = (0x00, 0x0C)  # "2d" of the first cameras, "CD" of today's
+
+
+def open_recording(path: Path, head: bytes) -> Recording:
+    del head
+    lines, offset = text_header(path, b"% ")
+    values = {parts[0].lower(): parts[1] for parts in (line.split(None, 1) for line in lines) if len(parts) == 2}
+    if values.get("version", "2").strip() != "2":
+        raise PlifError(f"{path}: DAT version {values['version']} is not read, only version 2: convert it first")
+    with open(path, "rb") as file:
+        file.seek(offset)
+        kind = file.read(2)
+    if len(kind) == 2 and (kind[0] not in CHANGE_EVENTS or kind[1] != WORD):
+        raise PlifError(
+            f"{path}: at byte {offset} DAT events of type {kind[0]} and {kind[1]} bytes; "
+            f"only change events (type 0 or 12) of {WORD} bytes are read"
+        )
+    refuse_header_only(path, offset + 2)
+    width, height = values.get("width", ""), values.get("height", "")
+    known = re.fullmatch(r"[1-9]\d{0,4}", width) and re.fullmatch(r"[1-9]\d{0,4}", height)
+    sensor = (int(width), int(height)) if known else None
+    return Recording("dat", lambda log: _decode(path, offset + 2, log), sensor=sensor)
+
+
+def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
+    unwrap = Unwrap(32)
+    for chunk in chunks_of(path, offset, WORD, log):
+        words = chunk.view("<u4").reshape(-1, 2)
+        data = words[:, 1]
+        yield make_events(unwrap(words[:, 0]), data & 0x3FFF, (data >> 14) & 0x3FFF, (data >> 28) != 0)
+
+
+FORMAT = Format("dat", lambda head, path: head.startswith(MAGIC), open_recording)

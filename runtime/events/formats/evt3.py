@@ -1,0 +1,143 @@
+"""Prophesee EVT 3.0: little-endian 16-bit words, type in bits 12-15, a state machine of time, row and vector base.
+
+    0x0 ADDR_Y      row of the events that follow (bits 0-10)
+    0x2 ADDR_X      one event: x in bits 0-10, p in bit 11
+    0x3 VECT_BASE_X x of the next vector (bits 0-10) and its p (bit 11)
+    0x4 VECT_12     twelve pixels from the base, one bit each; the base moves on by 12
+    0x5 VECT_8      eight pixels, the base moves on by 8
+    0x6 TIME_LOW    t[11:0]        0x8 TIME_HIGH  t[23:12]
+    0x7, 0xF continued, 0xA trigger, 0xE other: no change events
+
+t = TIME_HIGH << 12 | TIME_LOW. A new TIME_HIGH means TIME_LOW 0 until one follows; a repeated one changes nothing.
+Times wrap at 2^24 us (16.8 s); a TIME_LOW that steps back is jitter and adds nothing.
+Events without a TIME_HIGH, a row or a vector base are invalid. The '%' header may be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from runtime.events.array import make_events
+from runtime.events.formats import evt
+from runtime.events.formats.base import (
+    Format,
+    Log,
+    Recording,
+    Unwrap,
+    chunks_of,
+    forward_fill,
+    refuse_header_only,
+)
+
+WORD = 2
+ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, TIME_HIGH = 0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8
+KNOWN = np.isin(np.arange(16), [0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0x8, 0xA, 0xE, 0xF])
+NONE = -(1 << 40)  # "no base yet": stays negative whatever a vector adds to it
+X_LIMIT = 2048
+
+
+def matches(head: bytes, path: Path) -> bool:
+    version = evt.encoding(head)
+    if version is not None or head.startswith(b"%"):
+        return version == "3.0"
+    # without a header: only in a .raw file, all words of a known type, and a clock that runs forward
+    words = np.frombuffer(head[: len(head) // WORD * WORD], "<u2")
+    kind = words >> 12
+    high = (words[kind == TIME_HIGH] & 0xFFF).astype(np.int64)
+    if path.suffix.lower() != ".raw" or not len(high) or not (kind == TIME_LOW).any():
+        return False
+    step = np.diff(high, prepend=high[0])
+    return bool(KNOWN[kind].mean() >= 0.999 and np.mean((step >= 0) | (step < -2048)) >= 0.9)
+
+
+def open_recording(path: Path, head: bytes) -> Recording:
+    del head
+    sensor, offset = evt.header(path)
+    refuse_header_only(path, offset)
+    return Recording("evt3", lambda log: _decode(path, offset, log), sensor=sensor, sensors=evt.SENSORS)
+
+
+def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
+    state = _State()
+    unknown = 0
+    for chunk in chunks_of(path, offset, WORD, log):
+        words = chunk.view("<u2")
+        unknown += int(len(words) - KNOWN[words >> 12].sum())
+        yield state.feed(words, log)
+    if unknown:
+        log.note(f"{path}: {unknown} words of a type that EVT 3.0 does not have: passed over")
+
+
+class _State:
+    """What the words before this chunk have set."""
+
+    def __init__(self) -> None:
+        self.unwrap = Unwrap(12)
+        self.high = -1  # TIME_HIGH without wraps, -1 before the first
+        self.low = 0
+        self.row = -1
+        self.base = NONE  # x of the next vector's first pixel
+        self.base_on = 0
+
+    def feed(self, words: np.ndarray, log: Log) -> np.ndarray:
+        """One chunk of words -> its events."""
+        kind = words >> 12
+        value = (words & 0xFFF).astype(np.int64)
+
+        # time: TIME_HIGH filled forward; TIME_LOW filled forward, set to 0 where TIME_HIGH changes
+        is_high = kind == TIME_HIGH
+        highs = self.unwrap(value[is_high])
+        high = forward_fill(is_high, highs, self.high)
+        sets_low = kind == TIME_LOW
+        lows = value.copy()
+        changed = np.zeros(len(words), bool)
+        changed[is_high] = np.diff(highs, prepend=self.high) != 0
+        sets_low |= changed
+        lows[changed] = 0
+        low = forward_fill(sets_low, lows[sets_low], self.low)
+
+        is_row = kind == ADDR_Y
+        row = forward_fill(is_row, value[is_row] & 0x7FF, self.row)
+
+        # vector base: where it was last set, plus the widths of the vectors since
+        width = np.where(kind == VECT_12, 12, 0) + np.where(kind == VECT_8, 8, 0)
+        before = np.cumsum(width) - width
+        is_base = kind == VECT_BASE_X
+        base = forward_fill(is_base, (value[is_base] & 0x7FF) - before[is_base], self.base) + before
+        base_on = forward_fill(is_base, value[is_base] >> 11, self.base_on)
+
+        single = kind == ADDR_X
+        emits = np.flatnonzero(single | (width > 0))
+        single = single[emits]
+        # a single event is a vector of one pixel: the two share one path and keep their order
+        bits = np.where(single, 1, value[emits] & np.where(kind[emits] == VECT_8, 0xFF, 0xFFF))
+        first_x = np.where(single, value[emits] & 0x7FF, base[emits])
+        on = np.where(single, value[emits] >> 11, base_on[emits])
+        flat = np.flatnonzero(np.unpackbits(bits.astype("<u2").view(np.uint8), bitorder="little").view(bool))
+        index, bit = flat >> 4, flat & 15  # 16 bits a word
+        word = emits[index]
+        x = first_x[index] + bit
+
+        if len(words):
+            self.high, self.low, self.row = int(high[-1]), int(low[-1]), int(row[-1])
+            self.base, self.base_on = int(base[-1] + width[-1]), int(base_on[-1])
+            if self.base < 0:
+                self.base = NONE
+
+        timed = high[word] >= 0
+        rowed = row[word] >= 0
+        based = (x >= 0) & (x < X_LIMIT)
+        good = timed & rowed & based
+        if not good.all():
+            log.lose(int((~timed).sum()), "before the first TIME_HIGH")
+            log.lose(int((timed & ~rowed).sum()), "before the first row address")
+            log.lose(int((timed & rowed & (x < 0)).sum()), "in a vector without a base")
+            log.lose(int((timed & rowed & (x >= X_LIMIT)).sum()), "in a vector that runs past column 2047")
+        word = word[good]
+        return make_events(high[word] << 12 | low[word], x[good], row[word], on[index[good]] == 1)
+
+
+FORMAT = Format("evt3", matches, open_recording)

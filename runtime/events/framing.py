@@ -1,0 +1,131 @@
+"""The grammar of framing: how events become frames, in one line of text that model cards and options share.
+
+    count:T=20                                          T slices of equal event count (Fang et al. 2021, Eq. S1)
+    duration:10ms[,T=16][,pad=repeat|zero]              a time grid from the first event
+    events:n=5000,max=20ms                              n events or the time, whichever comes first: the live policy
+      ,value=count|binary       how many events, or whether there was one
+      ,polarity=stored|swapped  channel 1 = ON as stored, or the other way round
+      ,orientation=stored|upright|sj|paper
+      ,resize=sum|crop          when the sensor is not as large as the network's input
+
+Times are a number with us, ms or s. The first choice of each option is its default; `str()` leaves defaults out and
+`Framing.parse(str(f)) == f`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+from runtime.errors import PlifError
+
+UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000}
+CHOICES = {
+    "pad": ("repeat", "zero"),
+    "value": ("count", "binary"),
+    "polarity": ("stored", "swapped"),
+    "orientation": ("stored", "upright", "sj", "paper"),
+    "resize": ("sum", "crop"),
+}
+VIEW = ("value", "polarity", "orientation", "resize")  # the options of every kind, in canonical order
+OWN = {"count": ("T",), "duration": ("T", "pad"), "events": ("n", "max")}
+EXAMPLES = {"count": "count:T=20", "duration": "duration:10ms", "events": "events:n=5000,max=20ms"}
+NUMBER_LIMIT = 1 << 40
+DURATION_LIMIT_US = 1 << 50
+
+
+@dataclass(frozen=True)
+class Framing:
+    """One framing. `T` belongs to count and (optionally) duration, `n` and `max_us` to events."""
+
+    kind: str
+    T: int | None = None
+    duration_us: int | None = None
+    n: int | None = None
+    max_us: int | None = None
+    pad: str = "repeat"
+    value: str = "count"
+    polarity: str = "stored"
+    orientation: str = "stored"
+    resize: str = "sum"
+
+    @classmethod
+    def parse(cls, text: str) -> Framing:
+        """Text -> Framing. PlifError names the part that is wrong and what may stand there."""
+        return _parse(text)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.duration_us is not None:
+            parts.append(_time_text(self.duration_us))
+        if self.T is not None:
+            parts.append(f"T={self.T}")
+        if self.n is not None:
+            parts.append(f"n={self.n}")
+        if self.max_us is not None:
+            parts.append(f"max={_time_text(self.max_us)}")
+        for name in ("pad", *VIEW):
+            value = getattr(self, name)
+            if value != CHOICES[name][0]:
+                parts.append(f"{name}={value}")
+        return f"{self.kind}:{','.join(parts)}"
+
+
+def _parse(text: str) -> Framing:
+    where = f"framing {text!r}"
+    kind, colon, rest = str(text).strip().partition(":")
+    if kind not in OWN:
+        raise PlifError(f"{where}: {kind!r} is no kind of framing; expected {', '.join(EXAMPLES.values())}")
+    parts = rest.split(",") if colon and rest.strip() else []
+    parts = [part.strip() for part in parts]
+    values: dict[str, int | str] = {}
+    if kind == "duration":
+        if not parts or "=" in parts[0]:
+            raise PlifError(f"{where}: the length of a frame must follow 'duration:', as in {EXAMPLES[kind]}")
+        values["duration_us"] = _time(where, "the length of a frame", parts.pop(0))
+    for part in parts:
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        allowed = (*OWN[kind], *VIEW)
+        if not equals or name not in allowed:
+            raise PlifError(f"{where}: {part!r} is no option of {kind}; expected {', '.join(allowed)} as name=value")
+        field = "max_us" if name == "max" else name
+        if field in values:
+            raise PlifError(f"{where}: {name!r} is given twice")
+        if name in ("T", "n"):
+            values[field] = _number(where, name, value)
+        elif name == "max":
+            values[field] = _time(where, "max", value)
+        elif value not in CHOICES[name]:
+            raise PlifError(f"{where}: {name}={value!r} is not known; expected {name}={'|'.join(CHOICES[name])}")
+        else:
+            values[field] = value
+    for name in {"count": ("T",), "duration": (), "events": ("n", "max")}[kind]:
+        if ("max_us" if name == "max" else name) not in values:
+            raise PlifError(f"{where}: {name}= is missing; expected as in {EXAMPLES[kind]}")
+    if "pad" in values and "T" not in values:
+        raise PlifError(f"{where}: pad={values['pad']} needs T=: without T nothing is padded")
+    return Framing(kind, **values)  # type: ignore[arg-type]
+
+
+def _number(where: str, name: str, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,15}", text) or not 1 <= int(text) <= NUMBER_LIMIT:
+        raise PlifError(f"{where}: {name}={text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _time(where: str, what: str, text: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(us|ms|s)", text)
+    if found is None:
+        raise PlifError(f"{where}: {what}, {text!r}, is not a time; expected a number with us, ms or s, as 10ms")
+    us = Decimal(found.group(1)) * UNITS_US[found.group(2)]
+    if us != int(us) or not 1 <= us <= DURATION_LIMIT_US:
+        raise PlifError(f"{where}: {what}, {text!r}, is not a whole number of microseconds from 1 on")
+    return int(us)
+
+
+def _time_text(us: int) -> str:
+    for unit in ("s", "ms"):
+        if us % UNITS_US[unit] == 0:
+            return f"{us // UNITS_US[unit]}{unit}"
+    return f"{us}us"

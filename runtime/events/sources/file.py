@@ -1,0 +1,65 @@
+"""A recording on disk: read as often as one likes, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from runtime.errors import PlifError
+from runtime.events.array import smallest_sensor
+from runtime.events.formats import open_recording
+from runtime.events.formats.base import Log
+from runtime.events.sources.usable import pieces, usable
+
+
+class FileSource:
+    """See `Source`. `sensor` (width, height) overrides what the file says or what its coordinates suggest."""
+
+    live = False
+
+    def __init__(self, name: str, sensor: tuple[int, int] | None = None) -> None:
+        self.name = name
+        self._recording = open_recording(Path(name))
+        self.format = self._recording.format
+        self.upright = self._recording.upright
+        self.invalid = 0
+        self.notes: list[str] = []
+        self._count: int | None = None
+        self.sensor = sensor or self._recording.sensor or self._guess_sensor()
+
+    def _guess_sensor(self) -> tuple[int, int]:
+        """One pass over the file: the smallest known sensor that holds all coordinates."""
+        width = height = 1
+        for events in self._decode(Log()):
+            if len(events):
+                width, height = max(width, int(events["x"].max()) + 1), max(height, int(events["y"].max()) + 1)
+        return smallest_sensor(width, height, self._recording.sensors, exact_beyond=self._recording.exact_beyond)
+
+    def _decode(self, log: Log) -> Iterator[np.ndarray]:
+        try:
+            yield from self._recording.decode(log)
+        except OSError as error:
+            raise PlifError(f"{self.name}: cannot be read: {error.strerror or error}") from None
+
+    def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        if max_events < 1:
+            raise PlifError(f"{self.name}: packets of {max_events} events; expected at least 1")
+        log = Log()
+        self.invalid, self.notes = 0, log.notes
+        total = 0
+        for events in self._decode(log):
+            events = usable(events, self.sensor, log)
+            self.invalid = log.invalid
+            total += len(events)
+            yield from pieces(events, max_events)
+        self.invalid = log.invalid
+        log.close(self.name)
+        self._count = total
+
+    def count(self) -> int:
+        if self._count is None:
+            log = Log()
+            self._count = sum(len(usable(events, self.sensor, log)) for events in self._decode(log))
+        return self._count

@@ -1,0 +1,233 @@
+"""Real recordings: every decoded field, by hash. The counts are those of the recordings' own description."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.events import events_sha256, frame_source, open_source, read_events
+
+# file: (format, sensor, events, invalid, SHA-256 of the decoded fields)
+RECORDINGS = {
+    "aedat31_micro/a.aedat": (
+        "aedat31",
+        (128, 128),
+        12,
+        0,
+        "4e5625b65544970fc889250f100d7ec24aad64e7d11bdf3ca809bb5d5279d53b",
+    ),
+    "aedat31_micro/b.aedat": (
+        "aedat31",
+        (128, 128),
+        18,
+        0,
+        "054fb2c0c0720bec4a03b91cd736414f09093ec79cbdfec06233e5b36c3214c5",
+    ),
+    "aedat31_micro/c.aedat": (
+        "aedat31",
+        (128, 128),
+        5,
+        0,
+        "cd9b7150f2d3fc827d5221f167a71d294ae3a17d6c467bc691e461df100715e8",
+    ),
+    "dvs128_gesture_clips/0_hand_clapping.bs2": (
+        "nmnist",
+        (128, 128),
+        63_471,
+        0,
+        "4d954989617a406d62dbdd7b052adeecb38009647e9d2f8993d8f3bea9792dd4",
+    ),
+    "dvs128_gesture_clips/1_right_hand_wave.bs2": (
+        "nmnist",
+        (128, 128),
+        84_260,
+        0,
+        "5eefff3006667270bff06bd83a664304936efa769b737619632933717f2e82db",
+    ),
+    "dvs128_gesture_clips/2_left_hand_wave.bs2": (
+        "nmnist",
+        (128, 128),
+        113_063,
+        0,
+        "5e56a1003b35b493c78abf0dcd08357cbd348d2bf38406cfdb669cdfeb303ce0",
+    ),
+    "dvs128_gesture_clips/3_right_arm_clockwise.bs2": (
+        "nmnist",
+        (128, 128),
+        151_879,
+        0,
+        "caac8722c7d2d6010be2b897dd22352f35fd1b0880de16364a587b7acaf1c4ae",
+    ),
+    "dvs128_gesture_clips/7_arm_roll.bs2": (
+        "nmnist",
+        (128, 128),
+        101_288,
+        0,
+        "ed8549043d7fd9b160f2cc419bd0627381e37d49dbde2678097ccc35219d5ed4",
+    ),
+    "dvs128_gesture_clips/8_air_drums.bs2": (
+        "nmnist",
+        (128, 128),
+        141_773,
+        0,
+        "6639e4c0978e1f15a89eeb0283f400f5a747e773176feabfb09bae46daa55c51",
+    ),
+    "recordings/alex_walking_again.aedat": (
+        "aedat2",
+        (128, 128),
+        19_182,
+        0,
+        "2f7e1cdac01422e309f2ff558583f5101bbdf82c4f90b22aa83e55dce9894800",
+    ),
+    "recordings/alex_walking_for_10secs.aedat": (
+        "aedat2",
+        (128, 128),
+        125_028,
+        0,
+        "434641374f7c3dcd685ead0dfb8707f932b403db09b9a96902cd023dc55cad23",
+    ),
+    "recordings/atis_320x240_1s.es": (
+        "es",
+        (320, 240),
+        473_225,
+        0,
+        "affde73310eac197c9a137d21181e9e777a058bf814c9cd83e72eb857af879ea",
+    ),
+    "recordings/cam255_alex_standing_up.aedat": (
+        "aedat2",
+        (128, 128),
+        290_292,
+        0,
+        "4ddf83741410b295ad9c5af808c712797274ffc5f0764f5e63c6c0177b2b6c54",
+    ),
+    "recordings/cam289_right_clamp_test1.aedat": (
+        "aedat2",
+        (128, 128),
+        336_913,
+        0,
+        "6570910dc9fe8ac7fb984796a78ceb7f5fe9a25dbbd85f8ef4da27887f6a645b",
+    ),
+    "recordings/cam300_fix_lense_alex_standing_up.aedat": (
+        "aedat2",
+        (128, 128),
+        155_766,
+        0,
+        "ffe67369435cf957683e61c81deaaa2c89cb68e6345b8be41fbd21675353b1e9",
+    ),
+    "recordings/davis346_346x260_0p13s.aedat4": (
+        "aedat4",
+        (346, 260),
+        117_667,
+        0,
+        "78a5f729b77bd19c48c37ab5d1ec841b51db51896c5d673eaf638124498045e1",
+    ),
+    "recordings/gen41_1280x720_evt3.raw": (
+        "evt3",
+        (1280, 720),
+        219_596,
+        0,
+        "22f2aebe16606074d83e874308b805447715f03171dfe66fdf607531415fe52e",
+    ),
+    "recordings/genx320_320x320_clock_faults_evt2.raw": (
+        "evt2",
+        (320, 320),
+        741_257,
+        9,
+        "01ca89a41627b2b8e9125af7d4283fdd375abf968f97cf0a6beb81146e9d50a6",
+    ),
+    "recordings/ncars_sample.dat": (
+        "dat",
+        (128, 128),
+        2_009,
+        0,
+        "46329bef9cd1e18a46d3e99523ef34b6d6a2b1aacb7b158215d56c381e17b22e",
+    ),
+    "recordings/neal_walking.aedat": (
+        "aedat2",
+        (128, 128),
+        70_304,
+        0,
+        "0a62a933996a63c63afe7f8aa9c8060ea71adf657da7dabd96a20bea48421be8",
+    ),
+}
+
+
+@pytest.fixture(params=sorted(RECORDINGS))
+def recording(request: pytest.FixtureRequest, shared_data: Path) -> Path:
+    path = shared_data / request.param
+    if path.suffix == ".aedat4":
+        pytest.importorskip("aedat", reason="AEDAT 4 files need the aedat package")
+    return path
+
+
+def _row(path: Path) -> tuple[str, tuple[int, int], int, int, str]:
+    return RECORDINGS[f"{path.parent.name}/{path.name}"]
+
+
+def test_every_recording_on_this_machine_stands_in_the_table(shared_data: Path) -> None:
+    folders = ("recordings", "dvs128_gesture_clips")
+    found = {f"{folder}/{path.name}" for folder in folders for path in (shared_data / folder).iterdir()}
+    assert {name for name in RECORDINGS if not name.startswith("aedat31")} == found
+
+
+def test_each_recording_decodes_to_the_hash_in_the_table(recording: Path) -> None:
+    format_name, sensor, events, invalid, digest = _row(recording)
+    source = open_source(str(recording))
+    decoded = np.concatenate(list(source.packets()))
+    assert (source.format, source.sensor, len(decoded), source.invalid) == (format_name, sensor, events, invalid)
+    assert source.count() == events
+    assert events_sha256(decoded) == digest
+    assert bool(source.notes) == (invalid > 0 or format_name == "aedat31")
+
+
+@pytest.mark.parametrize("max_events", [7, 1000, 1 << 30])
+def test_the_size_of_packets_changes_nothing(recording: Path, max_events: int) -> None:
+    source = open_source(str(recording))
+    packets = list(source.packets(max_events))
+    assert max(len(packet) for packet in packets) <= max_events
+    assert events_sha256(np.concatenate(packets)) == _row(recording)[4]
+
+
+def test_packets_of_one_event_are_the_same_events(shared_data: Path) -> None:
+    path = shared_data / "recordings" / "ncars_sample.dat"
+    packets = list(open_source(str(path)).packets(1))
+    assert len(packets) == 2009
+    assert events_sha256(np.concatenate(packets)) == _row(path)[4]
+
+
+def test_small_backward_steps_do_not_stretch_a_gen41_recording(shared_data: Path) -> None:
+    t = read_events(shared_data / "recordings" / "gen41_1280x720_evt3.raw")["t"]
+    assert int(t.max() - t.min()) == 8801
+
+
+def test_the_clock_faults_of_the_genx320_link_are_kept_as_they_are(shared_data: Path) -> None:
+    t = read_events(shared_data / "recordings" / "genx320_320x320_clock_faults_evt2.raw")["t"]
+    assert int((np.diff(t) < 0).sum()) == 1260
+    assert 22.3e6 < int(np.diff(t).max()) < 22.4e6
+
+
+@pytest.mark.parametrize("framing", ["count:T=16", "duration:10ms", "duration:50ms,T=16", "events:n=5000,max=20ms"])
+def test_every_event_of_every_recording_is_accounted_for(recording: Path, framing: str) -> None:
+    source = open_source(str(recording))
+    frames = frame_source(source, framing, (2, 32, 32))
+    in_frames = 0
+    for frame in frames:
+        assert frames.account.balanced
+        in_frames += frame.events
+        assert frame.x.sum() == frame.events or "T=16" in framing  # a repeated frame shows events counted before
+    account = frames.account
+    assert account.balanced
+    assert account.events_in == source.count() + source.invalid
+    assert account.used == in_frames
+
+
+def test_the_gaps_of_the_genx320_recording_are_discontinuities_and_not_empty_frames(shared_data: Path) -> None:
+    source = open_source(str(shared_data / "recordings" / "genx320_320x320_clock_faults_evt2.raw"))
+    frames = frame_source(source, "duration:10ms", (2, 32, 32))
+    marked = [frame for frame in frames if frame.discontinuity]
+    assert len(marked) == 2
+    assert frames.framer.discontinuities == 2
+    account = frames.account
+    assert (account.late, account.invalid, account.used) == (3, 9, 741254)

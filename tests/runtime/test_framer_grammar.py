@@ -1,0 +1,84 @@
+"""The one-line grammar of framing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from runtime.errors import PlifError
+from runtime.events.framing import Framing
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("count:T=20", "count:T=20"),
+        ("count:T=20,value=count,polarity=stored,orientation=stored,resize=sum", "count:T=20"),
+        ("duration:10ms", "duration:10ms"),
+        ("duration:10000us", "duration:10ms"),
+        ("duration:0.5s", "duration:500ms"),
+        ("duration:131.072ms,T=16,pad=repeat,value=binary", "duration:131072us,T=16,value=binary"),
+        ("duration:2000ms,pad=zero,T=3", "duration:2s,T=3,pad=zero"),
+        ("events:n=5000,max=20ms", "events:n=5000,max=20ms"),
+        (" events:max=1s, n=1, resize=crop ,orientation=sj", "events:n=1,max=1s,orientation=sj,resize=crop"),
+        ("count:polarity=swapped,T=1,orientation=paper", "count:T=1,polarity=swapped,orientation=paper"),
+    ],
+)
+def test_text_is_read_and_printed_in_its_canonical_form(text: str, canonical: str) -> None:
+    framing = Framing.parse(text)
+    assert str(framing) == canonical
+    assert Framing.parse(canonical) == framing
+
+
+def test_whatever_is_printed_is_read_back_the_same() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        view = {
+            "value": random.choice(["count", "binary"]),
+            "polarity": random.choice(["stored", "swapped"]),
+            "orientation": random.choice(["stored", "upright", "sj", "paper"]),
+            "resize": random.choice(["sum", "crop"]),
+        }
+        view = {name: str(value) for name, value in view.items()}
+        number, us = int(random.integers(1, 10**6)), int(random.integers(1, 10**7))
+        for framing in (
+            Framing("count", T=number, **view),
+            Framing("duration", duration_us=us, **view),
+            Framing("duration", duration_us=us, T=number, pad=str(random.choice(["repeat", "zero"])), **view),
+            Framing("events", n=number, max_us=us, **view),
+        ):
+            assert Framing.parse(str(framing)) == framing
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "'' is no kind of framing"),
+        ("frames:T=3", "'frames' is no kind of framing; expected count:T=20, duration:10ms"),
+        ("count", "T= is missing"),
+        ("count:", "T= is missing"),
+        ("count:20", "'20' is no option of count"),
+        ("count:T=0", "T='0' is not a whole number"),
+        ("count:T=2.5", r"T='2.5' is not a whole number"),
+        ("count:T=4,T=4", "'T' is given twice"),
+        ("count:T=4,pad=zero", "'pad=zero' is no option of count"),
+        ("count:T=4,value=rate", r"value='rate' is not known; expected value=count\|binary"),
+        ("count:T=4,", "'' is no option of count"),
+        ("duration", "the length of a frame must follow"),
+        ("duration:T=4", "the length of a frame must follow"),
+        ("duration:10", "'10', is not a time; expected a number with us, ms or s"),
+        ("duration:10xs", "'10xs', is not a time"),
+        ("duration:-1ms", "'-1ms', is not a time"),
+        ("duration:0ms", "'0ms', is not a whole number of microseconds"),
+        ("duration:0.5us", "'0.5us', is not a whole number of microseconds"),
+        ("duration:10ms,pad=zero", "pad=zero needs T="),
+        ("events:n=5", "max= is missing"),
+        ("events:max=5ms", "n= is missing"),
+        ("events:n=5,max=5", "max, '5', is not a time"),
+        ("events:n=5,max=5ms,T=3", "'T=3' is no option of events"),
+    ],
+)
+def test_an_error_points_at_the_part_that_is_wrong(text: str, reason: str) -> None:
+    with pytest.raises(PlifError, match=reason) as caught:
+        Framing.parse(text)
+    assert repr(text) in str(caught.value) and "\n" not in str(caught.value)
