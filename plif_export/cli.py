@@ -1,0 +1,128 @@
+"""`plif export`, `plif verify` and `plif demo`. Torch and ONNX are imported when a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runtime.cli import print_json
+
+
+def register(app: typer.Typer) -> None:
+    """Puts this package's commands on the command line."""
+    app.command("export")(export)
+    app.command("verify")(verify)
+    app.command("demo")(demo)
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="A model.pt.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to; beside the model when not given.")
+    ] = None,
+    form: Annotated[str, typer.Option(help="step (streams) or unrolled (T steps a call).")] = "step",
+    T: Annotated[
+        int | None, typer.Option("--T", help="Steps of the unrolled form; the card's T when not given.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
+    half: Annotated[bool, typer.Option("--half", hidden=True)] = False,
+    int8: Annotated[bool, typer.Option("--int8", hidden=True)] = False,
+    to: Annotated[str, typer.Option(help="onnx.")] = "onnx",
+    math: Annotated[str | None, typer.Option(help="folded or exact.")] = None,
+    batch: Annotated[int | None, typer.Option(help="A fixed number of streams; dynamic when not given.")] = None,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Skip the parity gate (the card then says so).")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Writes an artifact beside the model, proves it against PyTorch, and says what to type next."""
+    from plif_export.pipeline import DEFAULT_MATH, ParityFailed
+    from plif_export.pipeline import export as run
+
+    precision = "fp16" if half else "int8" if int8 else precision
+    try:
+        result = run(
+            model,
+            output,
+            form=form,
+            T=T,
+            precision=precision,
+            math=math or DEFAULT_MATH,
+            to=to,
+            batch=batch,
+            verify=not no_verify,
+        )
+    except ParityFailed as failure:
+        if as_json:
+            print_json({"path": None, "sha256": None, "bytes": 0, "seconds": None, "verify": failure.report.to_dict()})
+        raise
+    if as_json:
+        print_json(result.to_dict())
+    if result.verify is None:
+        typer.echo(f"{result.path}: written without proof (--no-verify); prove it with: plif verify", err=True)
+    elif result.verify.untested:
+        typer.echo(
+            f"{result.path}: layers without a spike, or with nothing but spikes, in the proof: "
+            f"{', '.join(result.verify.untested)}; verify them on real data: plif verify --data NAME:DIR",
+            err=True,
+        )
+    if as_json:
+        return
+    typer.echo(f"{result.path}  {result.bytes / 1e6:.2f} MB in {result.seconds:.1f} s, SHA-256 {result.sha256[:16]}...")
+    if result.verify is not None:
+        typer.echo(result.verify.sentence())
+    typer.echo("next:")
+    typer.echo(f"  plif info {result.path}")
+    if form == "step":
+        typer.echo(f"  plif stream {result.path} RECORDING")
+    typer.echo(f"  plif eval {result.path} --data NAME:DIR")
+
+
+def verify(
+    artifact: Annotated[Path, typer.Argument(help="An exported artifact.")],
+    against: Annotated[Path, typer.Option(help="The model.pt it was made from.")],
+    data: Annotated[
+        str | None, typer.Option(help="NAME:DIR: prove it on recordings instead of synthetic input.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many samples of --data.")] = 4,
+    steps: Annotated[int | None, typer.Option(min=1, help="Time-steps of synthetic input.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the synthetic input.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Parity with the PyTorch model, spike by spike; exit code 1 when it fails."""
+    from plif_export.pipeline import samples
+    from plif_export.pipeline import verify as run
+    from runtime.errors import CheckFailed
+
+    inputs = samples(artifact, data, limit) if data else None
+    report = run(artifact, against, inputs, steps=steps, seed=seed)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        typer.echo(f"{'layer':<12}{'rate':>8}{'differ':>9}{'excused':>9}{'max |dv|':>11}{'free-running':>14}")
+        for layer in report.layers:
+            typer.echo(
+                f"{layer.name:<12}{100 * layer.rate:>6.2f} %{layer.mismatches:>9}{layer.excused:>9}"
+                f"{layer.max_abs_dv:>11.1e}{layer.free_running_mismatches:>14}"
+            )
+        if report.passed:
+            typer.echo(report.sentence())
+    if not report.passed:
+        raise CheckFailed(f"{artifact}: {report.sentence()}")
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="A folder for what the demo makes.")] = Path("demo"),
+    as_json: Json = False,
+) -> None:
+    """The main job on what ships with the project: export, prove, evaluate, stream; ends with pictures."""
+    from plif_export.demo import run
+
+    result = run(out, say=lambda line: typer.echo(line, err=as_json))
+    if as_json:
+        print_json(result)

@@ -1,0 +1,45 @@
+"""fold_batchnorm: batch normalisation becomes part of the convolution or linear layer before it.
+
+    y = (W x + b - mean) * g / sigma + beta,  sigma = sqrt(var + eps)
+      = (W g / sigma) x + ((b - mean) g / sigma + beta)
+
+Requires a Conv or Linear that only the BatchNorm reads; a BatchNorm elsewhere becomes an Affine (scale, shift).
+Preserves values up to rounding. The products are formed in float64 and rounded once.
+Source: main paper section 3.4 ("BN can be absorbed into its front Conv2d").
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runtime.graph import Graph, Node
+
+
+def fold_batchnorm(graph: Graph) -> Graph:
+    changed: dict[str, Node] = {}
+    dropped: set[str] = set()
+    for node in graph:
+        if node.op != "BatchNorm":
+            continue
+        p = {key: value.astype(np.float64) for key, value in node.params.items()}
+        scale = p["weight"] / np.sqrt(p["var"] + node.attrs["eps"])
+        before = changed.get(node.inputs[0]) or next((n for n in graph if n.name == node.inputs[0]), None)
+        if before is not None and before.op in ("Conv", "Linear") and len(graph.consumers(before.name)) == 1:
+            changed[before.name] = scaled(before, scale, p["bias"] - p["mean"] * scale)
+            dropped.add(node.name)
+        else:
+            affine = {"scale": scale.astype(np.float32), "shift": (p["bias"] - p["mean"] * scale).astype(np.float32)}
+            changed[node.name] = node.with_(op="Affine", attrs={}, params=affine)
+    return graph.rewrite(changed, dropped)
+
+
+def scaled(node: Node, scale: np.ndarray, shift: np.ndarray) -> Node:
+    """A Conv or Linear whose output is `scale * y + shift` per output channel: W' = scale W, b' = scale b + shift."""
+    weight = node.params["weight"].astype(np.float64)
+    bias = node.params["bias"].astype(np.float64) if "bias" in node.params else np.zeros(weight.shape[0])
+    per_output = np.broadcast_to(scale, weight.shape[:1]).reshape(-1, *(1,) * (weight.ndim - 1))
+    params = {"weight": (weight * per_output).astype(np.float32)}
+    new_bias = (bias * scale + shift).astype(np.float32)
+    if "bias" in node.params or new_bias.any():
+        params["bias"] = new_bias
+    return node.with_(params=params)

@@ -1,0 +1,364 @@
+"""From a trained network to a file that is proved: read, run the passes, write, check, and only then give it its name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+import plif_train
+from plif_export import parity, stimulus
+from plif_export.passes import MATHS, prepare
+from plif_export.readers.checkpoint import read_network
+from plif_export.reference import Reference
+from plif_export.writers import FORMS
+from plif_train.network import Network
+from runtime.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode, read_card
+from runtime.errors import CheckFailed, PlifError
+from runtime.graph import Graph, initial_v, state_in, state_out
+from runtime.version import __version__
+
+DEFAULT_MATH = "folded"  # measured in bench/math.py: the same spikes as exact on every model here, and faster
+PRECISIONS = ("fp32",)
+TARGETS = ("onnx",)
+PARITY_STEPS = 20
+PARITY_STREAMS = 2
+
+
+@dataclass
+class Exported:
+    """What an export made. `verify` is None when it was not asked to prove itself."""
+
+    path: Path
+    sha256: str
+    bytes: int
+    seconds: float
+    verify: parity.Report | None
+
+    @property
+    def passed(self) -> bool:
+        return self.verify is not None and self.verify.passed
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "path": str(self.path),
+            "sha256": self.sha256,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "verify": None if self.verify is None else self.verify.to_dict(),
+        }
+
+
+def export(
+    model: str | Path | Network,
+    path: str | Path | None = None,
+    example_input: Any = None,
+    *,
+    form: str = "step",
+    T: int | None = None,
+    precision: str = "fp32",
+    math: str = DEFAULT_MATH,
+    to: str = "onnx",
+    batch: int | None = None,
+    verify: bool = True,
+    seed: int = 0,
+) -> Exported:
+    """Writes an artifact and its report, after the parity gate passed.
+
+    model          a model.pt or a plif_train.Network
+    path           where to; beside the model under its usual name when None
+    example_input  one step [B, C, H, W]; only its shape is used, and it must be the network's
+    form           step (streams) or unrolled (T steps a call)
+    T              steps of the unrolled form; the card's T when None
+    math           exact (the order of operations of PyTorch) or folded (alpha in the weights)
+    batch          a fixed number of streams; dynamic when None
+    Raises CheckFailed when the gate does not pass (nothing is written then), PlifError for what cannot be exported.
+    """
+    began = time.perf_counter()
+    net, source_sha256 = _load(model)
+    _check_arguments(net, example_input, form, T, precision, math, to, batch)
+    T = T or net.T
+    path = _destination(model, path, form, T, precision, math)
+    graph = prepare(read_network(net), math, static=net.meta.kind == "static" and form == "unrolled")
+    proto = FORMS[form](graph, T, batch)
+    card = make_card(
+        net, graph, form=form, T=T, precision=precision, math=math, batch=batch, source_sha256=source_sha256
+    )
+    report = None
+    if verify:
+        report = prove(proto, card, net, seed=seed, where=path.name)
+        if not report.passed:
+            raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written", report)
+        card["parity"] = summary(report)
+    set_card(proto, card)
+    data = proto.SerializeToString(deterministic=True)
+    result = Exported(path, hashlib.sha256(data).hexdigest(), len(data), time.perf_counter() - began, report)
+    with whole_or_nothing(path) as target:
+        target.write_bytes(data)
+    with whole_or_nothing(report_path(path)) as target:
+        target.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
+    return result
+
+
+class ParityFailed(CheckFailed):
+    """The gate's answer is no; `report` says what differs."""
+
+    def __init__(self, message: str, report: parity.Report) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+def verify(
+    artifact: str | Path, model: str | Path | Network, inputs: Any = None, *, steps: int | None = None, seed: int = 0
+) -> parity.Report:
+    """The parity gate on a file that exists.
+
+    inputs  [T, B, C, H, W] from reset; None makes event-like ones (or images), from a non-zero start state
+    steps   how many when inputs is None
+    """
+    artifact = Path(artifact)
+    card = read_card(artifact)
+    if card["format"] != ARTIFACT_FORMAT:
+        raise PlifError(f"{artifact}: is a model, not an exported artifact; export it first: plif export {artifact}")
+    net, _ = _load(model)
+    proto = onnx.load_model_from_string(artifact.read_bytes())
+    if inputs is None:
+        return prove(proto, card, net, steps=steps, seed=seed, where=artifact.name)
+    x = np.asarray(inputs, np.float32)
+    if x.ndim != 5 or list(x.shape[2:]) != card["input"]["shape"]:
+        raise PlifError(f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]")
+    return parity.check(proto, card, Reference(net), x, where=artifact.name)
+
+
+def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
+    """The first samples of a data set as the inputs of a parity check: [T, B, C, H, W]."""
+    from runtime.data import open_dataset
+
+    card = read_card(artifact)
+    c, h, w = card["input"]["shape"]
+    dataset = open_dataset(data, "test", framing=card["framing"], shape=(c, h, w), normalisation=card["normalisation"])
+    chosen = [dataset.sample(i) for i in range(min(limit, len(dataset)))]
+    if dataset.kind == "static":
+        return np.broadcast_to(np.stack(chosen), (card["T"], len(chosen), c, h, w))
+    T = min(len(sample) for sample in chosen)
+    T -= T % card["T"] if card["form"] == "unrolled" else 0
+    if T == 0:
+        raise PlifError(f"{data}: recordings are shorter than the {card['T']} steps of {artifact}")
+    return np.stack([sample[:T] for sample in chosen], axis=1)
+
+
+def prove(
+    proto: onnx.ModelProto,
+    card: Card,
+    net: Network,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    where: str = "artifact",
+) -> parity.Report:
+    """The gate on the default stimulus, from a non-zero start state: membranes anywhere below the threshold."""
+    rng = np.random.default_rng(seed)
+    reference = Reference(net)
+    steps = steps or max(PARITY_STEPS, card["T"] if card["form"] == "unrolled" else 0)
+    if card["form"] == "unrolled":
+        steps = -(-steps // card["T"]) * card["T"]
+    shape = tuple(card["input"]["shape"])
+    streams = card["batch"] or PARITY_STREAMS
+    if card["input"]["kind"] == "static":
+        image = stimulus.images(streams, shape, card["normalisation"], rng)
+        x = np.broadcast_to(image, (steps, *image.shape))
+    else:
+        x = stimulus.events_like(steps, streams, shape, card["framing"], rng)
+    start = []
+    for _ in range(streams):
+        state = {}
+        for layer, v in reference.initial().items():
+            top = reference.thresholds[layer]
+            state[layer] = rng.uniform(v.flat[0] - 0.5 * (top - v.flat[0]), top, v.shape).astype(np.float32)
+        start.append(state)
+    return parity.check(proto, card, reference, x, start, where)
+
+
+def summary(report: parity.Report) -> dict[str, Any]:
+    """What the card keeps of a report."""
+    keys = (
+        "passed",
+        "steps",
+        "streams",
+        "spikes",
+        "spike_mismatches",
+        "excused",
+        "max_abs_dv",
+        "free_running_mismatches",
+    )
+    found = report.to_dict()
+    return {**{key: found[key] for key in keys}, "untested": found["untested"]}
+
+
+# --- the card -----------------------------------------------------------------------------------------------------
+
+
+def make_card(
+    net: Network,
+    graph: Graph,
+    *,
+    form: str,
+    T: int,
+    precision: str,
+    math: str,
+    batch: int | None,
+    source_sha256: str | None,
+) -> Card:
+    import torch
+
+    last = graph[graph.output]
+    kinds = {"Vote": "votes", "Neuron": "spikes"}
+    voters = last.attrs["voters"] if last.op == "Vote" else 1
+    return {
+        "format": ARTIFACT_FORMAT,
+        "format_version": ARTIFACT_FORMAT_VERSION,
+        "notation": str(net.notation),
+        "input": {"kind": net.meta.kind, "shape": list(net.meta.shape)},
+        "T": T,
+        "classes": list(net.classes),
+        "form": form,
+        "precision": precision,
+        "math": math,
+        "batch": batch,
+        "states": [
+            {
+                "name": state_in(n.layer),
+                "input": state_in(n.layer),
+                "output": state_out(n.layer),
+                "shape": list(n.shape),
+                "dtype": "float32",
+                "initial": initial_v(n),
+                "layer": n.layer,
+            }
+            for n in graph.neurons
+        ],
+        "taus": {n.layer: _tau(n.params.get("alpha")) for n in graph.neurons},
+        "v_threshold": _one_or_each(graph, "v_threshold"),
+        "v_reset": _one_or_each(graph, "v_reset"),
+        "output": {"kind": kinds.get(last.op, "currents"), "voters": voters},
+        "framing": net.framing,
+        "normalisation": net.normalisation,
+        "graph": graph.record(),
+        "source_sha256": source_sha256,
+        "parity": "not run",
+        "versions": {"plif": __version__, "torch": torch.__version__.split("+")[0], "onnx": onnx.__version__},
+    }
+
+
+def _tau(alpha: np.ndarray | None) -> float | list[float] | None:
+    """1 / alpha: a number, one per channel, or None for IF neurons, whose tau is infinite."""
+    if alpha is None:
+        return None
+    tau = 1.0 / alpha.astype(np.float64)
+    return float(tau) if tau.ndim == 0 else [float(t) for t in tau]
+
+
+def _one_or_each(graph: Graph, attribute: str) -> Any:
+    values = {n.layer: n.attrs[attribute] for n in graph.neurons}
+    return next(iter(values.values())) if len(set(values.values())) == 1 else values
+
+
+def set_card(proto: onnx.ModelProto, card: Mapping[str, Any]) -> None:
+    """Puts the card into the file, and beside it, for programs without a JSON reader, where each state starts."""
+    del proto.metadata_props[:]
+    initial = " ".join(str(state["initial"]) for state in card["states"])
+    for key, value in ((CARD_KEY, encode(card)), ("plif.initial", initial)):
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
+
+
+# --- files and arguments ------------------------------------------------------------------------------------------
+
+
+def _load(model: str | Path | Network) -> tuple[Network, str | None]:
+    if isinstance(model, str | Path):
+        net = plif_train.load(model)
+        return net, hashlib.sha256(Path(model).read_bytes()).hexdigest()
+    if not isinstance(model, Network):
+        raise PlifError(f"cannot export a {type(model).__name__}; expected a model.pt or a plif_train.Network")
+    return model, None
+
+
+def _check_arguments(
+    net: Network, example_input: Any, form: str, T: int | None, precision: str, math: str, to: str, batch: int | None
+) -> None:
+    for name, value, known in (
+        ("form", form, tuple(FORMS)),
+        ("math", math, MATHS),
+        ("precision", precision, PRECISIONS),
+        ("to", to, TARGETS),
+    ):
+        if value not in known:
+            raise PlifError(f"--{name} {value}: this version writes {', '.join(known)}")
+    if T is not None and form != "unrolled":
+        raise PlifError("--T belongs to --form unrolled; the step form runs for any number of steps")
+    if T is not None and not 0 < T <= 4096:
+        raise PlifError(f"--T {T}: expected 1 to 4096 time-steps")
+    if batch is not None and not 0 < batch <= 65536:
+        raise PlifError(f"--batch {batch}: expected a positive number of streams")
+    if example_input is not None:
+        shape = tuple(example_input.shape)
+        if len(shape) != 4 or shape[1:] != tuple(net.meta.shape):
+            raise PlifError(
+                f"example_input is {list(shape)}; expected one step [B, {', '.join(map(str, net.meta.shape))}]"
+            )
+
+
+def artifact_name(stem: str, form: str, T: int, precision: str, math: str) -> str:
+    """stem + _T20 when unrolled + _fp16 or _int8 + _exact or _folded when not the default + .onnx"""
+    name = stem
+    if form == "unrolled":
+        name += f"_T{T}"
+    if precision != "fp32":
+        name += f"_{precision}"
+    if math != DEFAULT_MATH:
+        name += f"_{math}"
+    return name + ".onnx"
+
+
+def _destination(
+    model: str | Path | Network, path: str | Path | None, form: str, T: int, precision: str, math: str
+) -> Path:
+    if path is None:
+        if isinstance(model, Network):
+            raise PlifError("where to? A live network has no file name to go by: export(net, 'model.onnx')")
+        model = Path(model)
+        return model.with_name(artifact_name(model.stem, form, T, precision, math))
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise PlifError(f"{path}: an ONNX artifact is named *.onnx")
+    if path.is_dir() or not path.parent.is_dir():
+        raise PlifError(f"{path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}")
+    return path
+
+
+def report_path(artifact: Path) -> Path:
+    return artifact.with_name(artifact.name + ".report.json")
+
+
+@contextmanager
+def whole_or_nothing(path: Path) -> Any:
+    """A file beside `path` to write to; it takes the name when all went well, and is gone otherwise."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise PlifError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,1 @@
+"""Readers: what somebody trained -> SNN graph. One file per source."""

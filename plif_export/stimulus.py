@@ -1,0 +1,59 @@
+"""What a parity check shows to a network when no data is given: event-like counts, or a smooth image.
+
+Event-like: two blobs that move and leave a trail of ON events in front and OFF events behind, on a floor of noise; about
+0.15 events per pixel, channel and step, which is what recordings of N-MNIST (T=10) and DVS128 Gesture (T=20) hold.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runtime.events.framer import Framing
+
+MEAN_COUNT = 0.15
+
+
+def events_like(
+    T: int, streams: int, shape: tuple[int, int, int], framing: str | None, rng: np.random.Generator
+) -> np.ndarray:
+    """Counts [T, streams, C, H, W] float32, binary where the framing says so."""
+    channels, height, width = shape
+    y, x = np.mgrid[0:height, 0:width]
+    frames = np.empty((T, streams, channels, height, width), np.float32)
+    for b in range(streams):
+        centre = rng.uniform(0.25, 0.75, (2, 2)) * (height, width)
+        speed = rng.uniform(-1, 1, (2, 2)) * (height, width) / (2 * T)
+        radius = rng.uniform(0.08, 0.2) * min(height, width)
+        for t in range(T):
+            density = np.full((channels, height, width), 0.02)
+            for place, move in zip(centre, speed, strict=True):
+                cy, cx = place + move * t
+                blob = np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * radius**2))
+                ahead = ((y - cy) * move[0] + (x - cx) * move[1]) >= 0
+                for c in range(channels):
+                    density[c] += blob * np.where(ahead, 1.0, 0.3) if c % 2 else blob * np.where(ahead, 0.3, 1.0)
+            frames[t, b] = rng.poisson(density * (MEAN_COUNT / density.mean()))
+    if framing is not None and Framing.parse(framing).value == "binary":
+        frames = np.minimum(frames, 1)
+    return frames
+
+
+def images(
+    streams: int, shape: tuple[int, int, int], normalisation: dict[str, list[float]] | None, rng: np.random.Generator
+) -> np.ndarray:
+    """Smooth random images [streams, C, H, W] in 0..1, normalised as the card says."""
+    channels, height, width = shape
+    coarse = rng.uniform(0, 1, (streams, channels, 6, 6))
+    rows = np.linspace(0, 5, height)
+    columns = np.linspace(0, 5, width)
+    lower_r, lower_c = np.minimum(rows.astype(int), 4), np.minimum(columns.astype(int), 4)
+    part_r, part_c = (rows - lower_r)[:, None], (columns - lower_c)[None, :]
+    top = coarse[:, :, lower_r][..., lower_c] * (1 - part_c) + coarse[:, :, lower_r][..., lower_c + 1] * part_c
+    bottom = (
+        coarse[:, :, lower_r + 1][..., lower_c] * (1 - part_c) + coarse[:, :, lower_r + 1][..., lower_c + 1] * part_c
+    )
+    image = top * (1 - part_r) + bottom * part_r
+    if normalisation is not None:
+        mean, std = (np.array(normalisation[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
+        image = (image - mean) / std
+    return image.astype(np.float32)

@@ -1,0 +1,28 @@
+"""The step form: x [B, C, H, W] and states -> y [B, classes] and states. The canonical artifact: it streams."""
+
+from __future__ import annotations
+
+import onnx
+
+from plif_export.writers.emit import BATCH, Emitter, neuron, stateless, states, tensor_info
+from runtime.graph import Graph, state_in, state_out
+
+
+def write_step(graph: Graph, T: int, batch: int | None) -> onnx.ModelProto:
+    """A graph as one stateful step. `T` does not matter here; batch None leaves the batch axis dynamic."""
+    rows = batch or BATCH
+    e = Emitter()
+    value = {graph.input: graph.input}
+    for node in graph:
+        x = value[node.inputs[0]]
+        if node.op == "Neuron":
+            value[node.name] = neuron(e, node, x, state_in(node.layer), state_out(node.layer))
+        else:
+            value[node.name] = stateless(e, node, x)
+    e.op("Identity", [value[graph.output]], "y")
+    state_inputs, state_outputs = states(graph, rows)
+    return e.model(
+        [tensor_info(graph.input, [rows, *graph.input_shape]), *state_inputs],
+        [tensor_info("y", [rows, *graph[graph.output].shape]), *state_outputs],
+        "step",
+    )

@@ -1,0 +1,200 @@
+"""The card: one JSON document inside every file that says what the file is, readable without torch and without ONNX.
+
+A model.pt carries a *model card* (what was trained), an exported artifact an *artifact card* (the model card's facts plus
+the graph, the states, the parity result). `read_card` finds either by content. It never unpickles and never loads weights:
+model.pt is opened as the zip it is, with an unpickler that admits tensors, one string and nothing else; ONNX is walked
+field by field at the protobuf wire level.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import PlifError
+from runtime.readers import onnx_wire, torch_zip
+
+MODEL_FORMAT = "plif-model"
+MODEL_FORMAT_VERSION = 1
+ARTIFACT_FORMAT = "plif-artifact"
+ARTIFACT_FORMAT_VERSION = 1
+
+CARD_KEY = "plif.card"  # its key among ONNX metadata_props
+
+Card = dict[str, Any]
+
+_MODEL_KEYS: dict[str, tuple[type, ...]] = {
+    "format": (str,),
+    "format_version": (int,),
+    "notation": (str,),
+    "options": (dict,),
+    "input": (dict,),
+    "T": (int,),
+    "classes": (list,),
+    "framing": (str, type(None)),
+    "normalisation": (dict, type(None)),
+    "training": (dict, type(None)),
+    "versions": (dict,),
+}
+
+_ARTIFACT_KEYS: dict[str, tuple[type, ...]] = {
+    "format": (str,),
+    "format_version": (int,),
+    "notation": (str, type(None)),
+    "input": (dict,),
+    "T": (int,),
+    "classes": (list,),
+    "form": (str,),
+    "precision": (str,),
+    "math": (str,),
+    "batch": (int, type(None)),
+    "states": (list,),
+    "taus": (dict,),
+    "v_threshold": (float, int, dict),
+    "v_reset": (float, int, type(None), dict),
+    "output": (dict,),
+    "framing": (str, type(None)),
+    "normalisation": (dict, type(None)),
+    "graph": (dict,),
+    "source_sha256": (str, type(None)),
+    "parity": (dict, str, type(None)),
+    "versions": (dict,),
+}
+
+_STATE_KEYS = ("name", "input", "output", "shape", "dtype", "initial", "layer")
+
+
+def read_card(path: str | Path) -> Card:
+    """The card of a model.pt or an exported artifact. Raises PlifError with one line when there is none."""
+    path = Path(path)
+    if path.is_dir():
+        raise PlifError(f"{path}: is a folder; expected a model.pt or an exported artifact such as model.onnx")
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except FileNotFoundError:
+        raise PlifError(
+            f"{path}: no such file; expected a model.pt or an exported artifact such as model.onnx"
+        ) from None
+    except OSError as error:
+        raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+    if head[:4] == b"PK\x03\x04":
+        card = _decode(path, torch_zip.read_card_text(path))
+        check_model_card(card, str(path))
+        return card
+    if head[:1] == b"\x80":
+        raise PlifError(
+            f"{path}: a bare pickle, which may run code; refused. Expected a model.pt written by plif_train.save"
+        )
+    text = onnx_wire.read_metadata(path).get(CARD_KEY)
+    if text is None:
+        raise PlifError(
+            f"{path}: an ONNX file without a plif card, so its states and classes are unknown; "
+            "make one with: plif export model.pt"
+        )
+    card = _decode(path, text)
+    check_artifact_card(card, str(path))
+    return card
+
+
+def encode(card: Mapping[str, Any]) -> str:
+    """The card as text: sorted keys, no spaces, no NaN, so that equal cards are equal bytes."""
+    return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def _decode(path: Path, text: str) -> Card:
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError):
+        raise PlifError(f"{path}: its card is not valid JSON; the file was damaged or not written by plif") from None
+    if not isinstance(card, dict):
+        raise PlifError(f"{path}: its card is a JSON {type(card).__name__}; expected an object")
+    return card
+
+
+def check_model_card(card: Mapping[str, Any], where: str = "model card") -> None:
+    """Refuses a model card of another version, or with keys that are missing or of another kind."""
+    _check_format(card, where, MODEL_FORMAT, MODEL_FORMAT_VERSION)
+    _check_keys(card, where, _MODEL_KEYS)
+    _check_common(card, where)
+
+
+def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -> None:
+    """Refuses an artifact card of another version, or with keys that are missing or of another kind."""
+    _check_format(card, where, ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION)
+    _check_keys(card, where, _ARTIFACT_KEYS)
+    _check_common(card, where)
+    if card["form"] not in ("step", "unrolled"):
+        raise PlifError(f"{where}: form '{card['form']}'; expected step or unrolled")
+    for state in card["states"]:
+        missing = [key for key in _STATE_KEYS if not isinstance(state, dict) or key not in state]
+        if missing:
+            raise PlifError(f"{where}: a state lacks {', '.join(missing)}; export the model again")
+        _check_shape(state["shape"], f"{where}: state {state['name']}")
+    output = card["output"]
+    if output.get("kind") not in ("votes", "spikes", "currents") or not _positive(output.get("voters", 1)):
+        raise PlifError(
+            f"{where}: output {output}; expected a kind of votes, spikes or currents and a number of voters"
+        )
+
+
+def _check_format(card: Mapping[str, Any], where: str, name: str, version: int) -> None:
+    found, found_version = card.get("format"), card.get("format_version")
+    if found != name:
+        raise PlifError(f"{where}: format '{found}'; expected '{name}'")
+    if not isinstance(found_version, int):
+        raise PlifError(f"{where}: format_version {found_version!r}; expected a whole number")
+    if found_version > version:
+        raise PlifError(
+            f"{where}: format version {found_version} is newer than this plif reads ({version}); update plif"
+        )
+    if found_version < version:
+        raise PlifError(
+            f"{where}: format version {found_version} is older than this plif reads ({version}); save it again"
+        )
+
+
+def _check_keys(card: Mapping[str, Any], where: str, keys: Mapping[str, tuple[type, ...]]) -> None:
+    missing = [key for key in keys if key not in card]
+    if missing:
+        raise PlifError(f"{where}: the card lacks {', '.join(missing)}; the file was damaged or edited")
+    for key, kinds in keys.items():
+        if not isinstance(card[key], kinds) or (isinstance(card[key], bool) and bool not in kinds):
+            expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+            raise PlifError(f"{where}: {key} is a {type(card[key]).__name__}; expected {expected}")
+
+
+def _check_common(card: Mapping[str, Any], where: str) -> None:
+    if not _positive(card["T"]):
+        raise PlifError(f"{where}: T is {card['T']}; expected a positive number of time-steps")
+    if card["input"].get("kind") not in ("events", "static"):
+        raise PlifError(f"{where}: input kind {card['input'].get('kind')!r}; expected events or static")
+    _check_shape(card["input"].get("shape"), f"{where}: input")
+    if len(card["input"]["shape"]) != 3:
+        raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
+    if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
+        raise PlifError(f"{where}: classes must be a list of names, one for each output")
+    normalisation = card["normalisation"]
+    if normalisation is not None:
+        channels = card["input"]["shape"][0]
+        for key in ("mean", "std"):
+            values = normalisation.get(key)
+            if (
+                not isinstance(values, list)
+                or len(values) != channels
+                or not all(isinstance(v, float | int) for v in values)
+            ):
+                raise PlifError(
+                    f"{where}: normalisation.{key} is {values}; expected {channels} numbers, one for each channel"
+                )
+
+
+def _check_shape(shape: object, where: str) -> None:
+    if not isinstance(shape, list) or not shape or not all(_positive(n) for n in shape):
+        raise PlifError(f"{where}: shape {shape}; expected a list of positive sizes")
+
+
+def _positive(n: object) -> bool:
+    return isinstance(n, int) and not isinstance(n, bool) and 0 < n < 2**31

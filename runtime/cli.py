@@ -1,0 +1,263 @@
+"""The command line: `plif`. Parse, call, print, exit code; every command has the Python call that does the same.
+
+Exit codes: 0 done, 1 the check that was asked for failed, 2 bad file or usage, 130 interrupted. Whatever goes wrong is one
+line on stderr. With --json stdout holds one JSON document (stream: one a line) and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from runtime.errors import MissingExtra, PlifError
+from runtime.version import __version__
+
+app = typer.Typer(
+    name="plif",
+    help="Deploy spiking neural networks: train, export, prove, evaluate, stream.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+# Commands that live in the other packages: (module with `register(app)`, what it imports, its extra, its commands).
+PARTS = (
+    ("plif_train.cli", ("torch",), "train", ("train",)),
+    ("plif_export.cli", ("torch", "onnx", "onnxruntime"), "export", ("export", "verify", "demo")),
+    ("runtime.data.cli", (), "", ("data",)),
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+EngineName = Annotated[str, typer.Option(help="auto, onnxruntime or torch.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all when not given.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"plif {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    pass
+
+
+@app.command()
+def info(
+    file: Annotated[
+        Path | None, typer.Argument(help="A model.pt or an artifact; the environment when not given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The card of a model or artifact, or the environment. Needs neither torch nor an engine."""
+    from runtime.card import read_card
+    from runtime.info import card_lines, environment, environment_lines
+
+    found = environment() if file is None else read_card(file)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo("\n".join(environment_lines(found) if file is None else card_lines(found)))
+
+
+@app.command("eval")
+def evaluate(
+    artifact: Annotated[Path, typer.Argument(help="An exported artifact, or a model.pt (runs in PyTorch).")],
+    data: Annotated[str, typer.Option(help="NAME:DIR, e.g. nmnist:recordings, or digits.")],
+    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Samples in one batch.")] = 16,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read samples ahead.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for metrics.json, predictions.csv and confusion.png.")
+    ] = None,
+    engine: EngineName = "auto",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Batch accuracy on a data set."""
+    from runtime.evaluate import evaluate as run
+    from runtime.evaluate import write_results
+    from runtime.progress import Progress
+    from runtime.session import load
+
+    model = load(artifact, engine, threads=threads, rates=True)
+    with Progress("evaluating") as progress:
+        result = run(model, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
+    written = write_results(result, out) if out else []
+    if as_json:
+        document = result.to_dict()
+        print_json(document)
+        return
+    typer.echo(
+        f"accuracy {100 * result.accuracy:.2f} %  ({result.correct} of {result.samples}, {result.data}, {split})"
+    )
+    typer.echo(
+        f"engine {result.engine}, batch {result.batch}, T={result.T}: "
+        f"{_ms(result.latency_ms['p50'])} ms a call (p99 {_ms(result.latency_ms['p99'])}), {result.throughput_per_s:g} samples/s"
+    )
+    typer.echo(
+        "firing rates " + ", ".join(f"{layer} {100 * rate:.1f} %" for layer, rate in result.firing_rates.items())
+    )
+    for path in written:
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
+def stream(
+    artifact: Annotated[Path, typer.Argument(help="An exported artifact in the step form.")],
+    source: Annotated[str, typer.Argument(help="A recording, - (CSV on stdin), or sim:digits?seed=1.")],
+    framing: Annotated[str | None, typer.Option(help="How events become frames; the card's when not given.")] = None,
+    decide: Annotated[str, typer.Option(help="sum, leak[:500ms] or kofn[:3/5].")] = "sum",
+    reset: Annotated[str, typer.Option(help="never, recording, every:T or silence:MS.")] = "recording",
+    speed: Annotated[str, typer.Option(help="max, or real: paced by the events' own time.")] = "max",
+    sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for sources that do not say.")] = None,
+    engine: EngineName = "auto",
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Streams events step by step and prints decisions."""
+    from runtime.session import load
+    from runtime.stream import stream as run
+
+    model = load(artifact, engine, threads=threads)
+    running = run(model, source, framing=framing, decide=decide, reset=reset, speed=speed, sensor=parse_sensor(sensor))
+    live = sys.stderr.isatty() and not as_json
+    shown: object = _NOTHING
+    try:
+        for decision in running:
+            if as_json:
+                print_json(decision.to_dict(), compact=True)
+                continue
+            if live:
+                share = "#" * round(20 * decision.score)
+                line = f"{decision.t_us / 1e6:9.3f} s  {decision.label or '-':<24.24} {share:<20} {100 * decision.score:5.1f} %"
+                print(f"\r\033[K{line}  {decision.latency_ms:.2f} ms", end="", file=sys.stderr, flush=True)
+            if decision.label != shown:
+                shown = decision.label
+                clear = "\r\033[K" if live else ""
+                typer.echo(
+                    f"{clear}{decision.t_us / 1e6:9.3f} s  step {decision.step:<6} {decision.label or 'not sure'}"
+                )
+    finally:
+        summary = running.summary()
+        if as_json:
+            print_json({"summary": summary}, compact=True)
+        else:
+            if live:
+                print("\r\033[K", end="", file=sys.stderr)
+            _print_summary(summary)
+
+
+_NOTHING = object()
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    counts = ", ".join(
+        f"{summary['events_' + key]} {key}" for key in ("used", "filtered", "late", "invalid", "dropped")
+    )
+    typer.echo(f"answer    {summary['label'] or 'not sure'}")
+    typer.echo(f"events    {summary['events_in']} = {counts}")
+    typer.echo(f"frames    {summary['frames']} ({summary['framing']})")
+    latency = summary["latency_ms"]
+    if latency["p50"] is not None:
+        typer.echo(f"latency   p50 {latency['p50']:.3g} ms, p99 {latency['p99']:.3g} ms a step")
+    for note in summary["notes"]:
+        typer.echo(f"note: {note}", err=True)
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def parse_sensor(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, x, height = text.lower().partition("x")
+    if not (x and width.isdigit() and height.isdigit() and 0 < int(width) <= 65536 and 0 < int(height) <= 65536):
+        raise PlifError(f"--sensor {text}: expected WIDTHxHEIGHT, e.g. 346x260")
+    return int(width), int(height)
+
+
+def print_json(document: Any, compact: bool = False) -> None:
+    text = json.dumps(document, allow_nan=False, indent=None if compact else 2)
+    print(text, flush=compact)
+
+
+# --- the other packages' commands ---------------------------------------------------------------------------------
+
+
+def _mount() -> None:
+    for module, needs, extra, commands in PARTS:
+        if all(importlib.util.find_spec(name) for name in needs):
+            importlib.import_module(module).register(app)
+        else:
+            for command in commands:
+                _mount_missing(command, extra)
+
+
+def _mount_missing(command: str, extra: str) -> None:
+    def missing() -> None:
+        raise MissingExtra(f"plif {command}", extra)
+
+    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(command, context_settings=anything, help=f"Not installed: pip install 'plif[{extra}]'")(missing)
+
+
+def main() -> None:
+    """The console script: runs a command and turns what goes wrong into one line and an exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The command line as a function: arguments -> exit code."""
+    warnings.showwarning = _one_line_warning
+    try:
+        code = _command()(arguments, prog_name="plif", standalone_mode=False)
+        code = code if isinstance(code, int) else 0
+    except PlifError as error:
+        print(f"plif: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        # Usage errors: classes of click in older Typer, of Typer itself since 0.29; both say themselves like this.
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr)
+        else:
+            print(f"plif: error: {' '.join(error.format_message().split())} (see plif --help)", file=sys.stderr)
+        return 2
+    if code == 130:
+        print("plif: interrupted", file=sys.stderr)
+    return code
+
+
+def _command() -> Any:
+    if not getattr(app, "mounted", False):
+        _mount()
+        app.mounted = True  # type: ignore[attr-defined]
+    return typer.main.get_command(app)
+
+
+def _one_line_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if issubclass(category, UserWarning):
+        print(f"plif: warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

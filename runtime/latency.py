@@ -1,0 +1,36 @@
+"""Percentiles of an endless stream of durations in constant memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_LOWEST_MS = 1e-3
+_BINS_PER_DECADE = 231  # neighbouring bins differ by 1 %
+_DECADES = 8  # 1 us .. 100 s
+
+
+class Latencies:
+    """A histogram on a logarithmic axis: percentiles are right within 1 %."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(_BINS_PER_DECADE * _DECADES + 1, np.int64)
+        self.count = 0
+
+    def add(self, ms: float) -> None:
+        place = int(np.log10(max(ms, _LOWEST_MS) / _LOWEST_MS) * _BINS_PER_DECADE)
+        self._counts[min(place, len(self._counts) - 1)] += 1
+        self.count += 1
+
+    def percentile(self, percent: float) -> float | None:
+        """In milliseconds; None when nothing was measured."""
+        if self.count == 0:
+            return None
+        place = int(np.searchsorted(np.cumsum(self._counts), self.count * percent / 100))
+        return float(_LOWEST_MS * 10 ** ((place + 0.5) / _BINS_PER_DECADE))
+
+    def to_dict(self) -> dict[str, float | None]:
+        return {f"p{percent}": _rounded(self.percentile(percent)) for percent in (50, 99)}
+
+
+def _rounded(ms: float | None) -> float | None:
+    return None if ms is None else float(f"{ms:.4g}")

@@ -1,0 +1,266 @@
+"""Model and Session: an artifact that was opened, and the state of the streams that run through it.
+
+    model = runtime.load("model.onnx")
+    session = model.session(streams=1)
+    y = session.step(x)                    # x [streams, C, H, W] -> y [streams, classes]
+
+A Model is shared and has no state; a Session is the thin stateful thing. Streams are the rows of a batch: a stream's
+answers do not depend on its neighbours, and `rows` advances some of them only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runtime.card import Card, read_card
+from runtime.engines import Engine, EngineOptions, find_engine
+from runtime.errors import PlifError
+
+if TYPE_CHECKING:
+    from runtime.stream import Stream
+
+Snapshot = list[np.ndarray]
+
+
+def load(
+    path: str | Path,
+    engine: str = "auto",
+    *,
+    threads: int | None = None,
+    flush_denormals: bool = True,
+    rates: bool = False,
+    device: str = "cpu",
+    sha256: str | None = None,
+) -> Model:
+    """Opens an artifact (or, with the torch engine, a model.pt).
+
+    engine           auto, onnxruntime, or another registered one
+    threads          CPU threads of the engine; None takes all
+    flush_denormals  subnormal membranes become zero. With ONNX Runtime this also holds for NumPy in the calling thread,
+                     and works only when no other ONNX Runtime session came first (a warning says when it did not)
+    rates            also count spikes: session.rates then holds each layer's firing rate of the last step
+    sha256           refuse the file when its SHA-256 is another
+    Raises PlifError with one line for anything that is not a usable artifact.
+    """
+    path = Path(path)
+    if sha256 is not None:
+        _check_sha256(path, sha256)
+    card = read_card(path)
+    made = find_engine(engine, path)(path, card, EngineOptions(threads, flush_denormals, rates, device))
+    return Model(path, made.card, made, rates)
+
+
+def _check_sha256(path: Path, expected: str) -> None:
+    import hashlib
+
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+    if found != expected.lower():
+        raise PlifError(f"{path}: SHA-256 is {found}; expected {expected}. It is not the file that was verified")
+
+
+@dataclass(frozen=True)
+class Model:
+    path: Path
+    card: Card
+    engine: Engine
+    counts_rates: bool = False
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.card["classes"])
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)"""
+        c, h, w = self.card["input"]["shape"]
+        return c, h, w
+
+    @property
+    def T(self) -> int:
+        return int(self.card["T"])
+
+    @property
+    def unrolled(self) -> bool:
+        return bool(self.card["form"] == "unrolled")
+
+    @property
+    def static(self) -> bool:
+        return bool(self.card["input"]["kind"] == "static")
+
+    @property
+    def voters(self) -> int:
+        """How many spikes of one step vote for a class: y is a multiple of 1 / voters."""
+        return int(self.card["output"].get("voters", 1))
+
+    def session(self, streams: int = 1) -> Session:
+        return Session(self, streams)
+
+    def stream(self, source: str, **options: Any) -> Stream:
+        """Decisions about an event source, step by step; options as of runtime.stream.stream."""
+        from runtime.stream import stream
+
+        return stream(self, source, **options)
+
+
+@dataclass
+class _Bound:
+    """Buffers for one number of rows, bound both ways: v[phase] is read, v[1 - phase] is written."""
+
+    x: np.ndarray
+    y: np.ndarray
+    v: tuple[list[np.ndarray], list[np.ndarray]]
+    rates: dict[str, np.ndarray]
+    run: tuple[Callable[[], None], Callable[[], None]]
+    phase: int = 0
+
+    @property
+    def now(self) -> list[np.ndarray]:
+        return self.v[self.phase]
+
+    def advance(self) -> None:
+        self.run[self.phase]()
+        self.phase = 1 - self.phase
+
+
+class Session:
+    """The membranes of some streams. Not for two threads at once; make a session for each (they share the engine)."""
+
+    def __init__(self, model: Model, streams: int = 1) -> None:
+        batch = model.card.get("batch")
+        if streams < 1:
+            raise PlifError(f"streams {streams}: expected at least 1")
+        if batch is not None and streams != batch:
+            raise PlifError(f"{model.path}: exported for exactly {batch} streams (--batch {batch}), not {streams}")
+        self.model = model
+        self.streams = streams
+        self.steps = np.zeros(streams, np.int64)  # since the last reset, per stream
+        self._main = self._bind(streams)
+        self._parts: dict[int, _Bound] = {}  # buffers for steps of some rows only, by their number
+        self.reset()
+
+    def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
+        """One time-step: x [streams, C, H, W] -> y float32 [streams, classes], what the module returns for this step.
+
+        rows  which streams advance; x then holds one frame for each of them, and the others keep their state
+        """
+        if self.model.unrolled:
+            raise PlifError(
+                f"{self.model.path}: an unrolled artifact takes {self.model.T} steps at once; "
+                "for single steps use the step form: plif export model.pt --form step"
+            )
+        y = self._advance(x, rows, (self.model.input_shape))
+        return y
+
+    def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
+        """Many steps: x [T, B, C, H, W] (a static image [B, C, H, W] for T of the card) -> y [T, B, classes].
+
+        The step form goes step by step; the unrolled form takes chunks of its own T, and chains them.
+        """
+        T, shape = self.model.T, self.model.input_shape
+        if self.model.unrolled and self.model.static:
+            return self._advance(x, rows, shape)
+        if self.model.static and x.ndim == 4:
+            return np.stack([self.step(x, rows) for _ in range(T)])
+        if not self.model.unrolled:
+            return np.stack([self.step(x_t, rows) for x_t in x])
+        if len(x) % T:
+            raise PlifError(
+                f"{self.model.path}: unrolled over T={T}, so it takes a multiple of {T} steps, not {len(x)}; "
+                "use the step form for any number: plif export model.pt --form step"
+            )
+        return np.concatenate([self._advance(x[t : t + T], rows, shape) for t in range(0, len(x), T)])
+
+    def _advance(self, x: np.ndarray, rows: Sequence[int] | None, shape: tuple[int, ...]) -> np.ndarray:
+        which = np.arange(self.streams) if rows is None else self._rows(rows)
+        if len(which) == 0:
+            return np.zeros((0, len(self.model.classes)), np.float32)
+        bound = self._main if rows is None else self._part(len(which))
+        if x.shape != bound.x.shape:
+            raise PlifError(
+                f"x is {list(x.shape)}; expected {list(bound.x.shape)}: {len(which)} streams of the card's input"
+            )
+        if rows is not None:
+            for part, whole in zip(bound.now, self._main.now, strict=True):
+                np.take(whole, which, axis=0, out=part)
+        bound.x[...] = x
+        bound.advance()
+        if rows is not None:
+            for part, whole in zip(bound.now, self._main.now, strict=True):
+                whole[which] = part
+        self.steps[which] += self.model.T if self.model.unrolled else 1
+        self._last = bound
+        return bound.y.copy()
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Firing rate of each layer in the last call, over its neurons and rows (0..1); needs load(..., rates=True)."""
+        return {layer: float(values.mean()) for layer, values in self._last.rates.items()}
+
+    @property
+    def last_rates(self) -> dict[str, np.ndarray]:
+        """Like `rates`, but one number for each row of the last call."""
+        return {layer: values.copy() for layer, values in self._last.rates.items()}
+
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        """Membranes back to their initial value, for all streams or for some."""
+        which = slice(None) if rows is None else self._rows(rows)
+        for v, state in zip(self._main.now, self.model.card["states"], strict=True):
+            v[which] = state["initial"]
+        self.steps[which] = 0
+
+    def snapshot(self, row: int | None = None) -> Snapshot:
+        """A copy of the membranes: of all streams, or of one ([1, ...] each)."""
+        which = slice(None) if row is None else self._rows([row])
+        return [v[which].copy() for v in self._main.now]
+
+    def restore(self, snapshot: Snapshot, row: int | None = None) -> None:
+        """Puts a snapshot back: of all streams, or of one."""
+        which = slice(None) if row is None else self._rows([row])
+        now = self._main.now
+        if len(snapshot) != len(now) or any(a.shape != v[which].shape for a, v in zip(snapshot, now, strict=True)):
+            raise PlifError("the snapshot has other shapes than this session; restore it into one with as many streams")
+        for v, saved in zip(now, snapshot, strict=True):
+            v[which] = saved
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """The membranes by state name, e.g. v.conv1 [streams, C, H, W]; a view, valid until the next step."""
+        return {state["name"]: v for state, v in zip(self.model.card["states"], self._main.now, strict=True)}
+
+    def _rows(self, rows: Sequence[int]) -> np.ndarray:
+        which = np.asarray(rows, np.int64)
+        if which.ndim != 1 or (len(which) and (which.min() < 0 or which.max() >= self.streams)):
+            raise PlifError(f"rows {list(rows)}: expected numbers from 0 to {self.streams - 1}")
+        if len(np.unique(which)) != len(which):
+            raise PlifError(f"rows {list(rows)}: a stream is named twice")
+        return which
+
+    def _part(self, rows: int) -> _Bound:
+        if self.model.card.get("batch") is not None:
+            raise PlifError(
+                f"{self.model.path}: a fixed batch steps all its streams at once; export without --batch to use rows"
+            )
+        if rows not in self._parts:
+            self._parts[rows] = self._bind(rows)
+        return self._parts[rows]
+
+    def _bind(self, rows: int) -> _Bound:
+        card = self.model.card
+        steps = (self.model.T,) if self.model.unrolled else ()
+        x_steps = () if self.model.static else steps
+        x = np.zeros((*x_steps, rows, *card["input"]["shape"]), np.float32)
+        y = np.zeros((*steps, rows, len(card["classes"])), np.float32)
+        v = tuple([np.zeros((rows, *state["shape"]), np.float32) for state in card["states"]] for _ in range(2))
+        fired = rows * (steps[0] if steps else 1)
+        rates = {s["layer"]: np.zeros(fired, np.float32) for s in card["states"]} if self.model.counts_rates else {}
+        bind = self.model.engine.bind
+        run = (bind(x, v[0], y, v[1], rates), bind(x, v[1], y, v[0], rates))
+        return _Bound(x, y, (v[0], v[1]), rates, run)

@@ -1,0 +1,246 @@
+"""The gate is worth something only if it fails: each test breaks an artifact in one way, and the gate must name where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from plif_export import pipeline
+from plif_export.passes import prepare
+from plif_export.pipeline import make_card, prove, set_card
+from plif_export.readers.checkpoint import read_network
+from plif_export.writers import FORMS
+from plif_train.network import Network
+from runtime.card import Card
+from runtime.graph import Graph
+from tests.networks import firing
+
+FORM_NAMES = ("step", "unrolled")
+MATH_NAMES = ("exact", "folded")
+
+
+def written(
+    net: Network, form: str, math: str, change: Callable[[Graph], Graph] | None = None
+) -> tuple[onnx.ModelProto, Card]:
+    graph = read_network(net)
+    if change is not None:
+        graph = change(graph)
+    graph = prepare(graph, math, static=False)
+    card = make_card(net, graph, form=form, T=net.T, precision="fp32", math=math, batch=None, source_sha256=None)
+    proto = FORMS[form](graph, net.T, None)
+    set_card(proto, card)
+    return proto, card
+
+
+def failure(proto: onnx.ModelProto, card: Card, net: Network) -> dict[str, Any]:
+    report = prove(proto, card, net)
+    assert not report.passed, "the broken artifact passed the gate"
+    assert report.failed_at is not None
+    return report.failed_at
+
+
+def replace_initializer(proto: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    for tensor in proto.graph.initializer:
+        if tensor.name == name:
+            tensor.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(tensor).copy()), name))
+            return
+    raise AssertionError(f"no initializer {name}")
+
+
+def change_attribute(graph: Graph, node: str, **attrs: Any) -> Graph:
+    found = graph[node]
+    return graph.rewrite({node: found.with_(attrs={**found.attrs, **attrs})})
+
+
+@pytest.mark.parametrize("form", FORM_NAMES)
+@pytest.mark.parametrize("math", MATH_NAMES)
+def test_an_untouched_artifact_passes(form: str, math: str) -> None:
+    net = firing()
+    report = prove(*written(net, form, math), net)
+    assert report.passed, report.sentence()
+    assert report.spikes > 10_000
+    assert report.untested == []
+    assert report.free_running_mismatches == 0
+
+
+@pytest.mark.parametrize("form", FORM_NAMES)
+def test_a_state_that_never_leaves_zero_is_caught(form: str) -> None:
+    net = firing()
+    proto, card = written(net, form, "folded")
+    for node in proto.graph.node:
+        if node.output[0] == "v.conv2.next":
+            node.output[0] = "lost"
+    zero = numpy_helper.from_array(np.float32(0), "zero")
+    proto.graph.initializer.append(zero)
+    proto.graph.node.append(helper.make_node("Mul", ["lost", "zero"], ["v.conv2.next"], name="frozen"))
+    at = failure(proto, card, net)
+    assert at["layer"] == "conv2"
+
+
+@pytest.mark.parametrize("form", FORM_NAMES)
+def test_two_states_swapped_are_caught(form: str) -> None:
+    net = firing("{c8k3s1-BN-PLIF}*2-MPk4s4-FC30-PLIF-APk10s10")
+    proto, card = written(net, form, "exact")
+    other = {"v.conv1": "v.conv2", "v.conv2": "v.conv1"}
+    for node in proto.graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = other.get(name, name)
+    assert failure(proto, card, net)["layer"] in ("conv1", "conv2")
+
+
+@pytest.mark.parametrize("form", FORM_NAMES)
+def test_two_states_of_different_shape_swapped_are_caught(form: str) -> None:
+    net = firing()
+    proto, card = written(net, form, "exact")
+    for state in card["states"][:2]:
+        state["output"] = {"v.conv1.next": "v.conv2.next", "v.conv2.next": "v.conv1.next"}[state["output"]]
+    assert failure(proto, card, net)["layer"] in ("conv1", "conv2")
+
+
+@pytest.mark.parametrize("form", FORM_NAMES)
+@pytest.mark.parametrize("math", MATH_NAMES)
+def test_a_wrong_tau_is_caught(form: str, math: str) -> None:
+    net = firing()
+
+    def slower(graph: Graph) -> Graph:
+        node = graph["fc1_neuron"]
+        return graph.rewrite({node.name: node.with_(params={"alpha": node.params["alpha"] * np.float32(0.98)})})
+
+    assert failure(*written(net, form, math, slower), net)["layer"] == "fc1"
+
+
+@pytest.mark.parametrize("form", FORM_NAMES)
+def test_soft_for_hard_reset_is_caught(form: str) -> None:
+    net = firing()
+    soft = written(net, form, "exact", lambda graph: change_attribute(graph, "conv1_neuron", v_reset=None))
+    assert failure(*soft, net)["layer"] == "conv1"
+
+
+@pytest.mark.parametrize("form", FORM_NAMES)
+def test_hard_for_soft_reset_is_caught(form: str) -> None:
+    net = firing(v_reset=None)
+    hard = written(net, form, "folded", lambda graph: change_attribute(graph, "conv2_neuron", v_reset=0.0))
+    assert failure(*hard, net)["layer"] == "conv2"
+
+
+def test_a_dropped_batch_normalisation_is_caught() -> None:
+    net = firing()
+    assert (
+        failure(*written(net, "step", "folded", lambda graph: graph.rewrite({}, {"conv2_bn"})), net)["layer"] == "conv2"
+    )
+
+
+@pytest.mark.parametrize("weight", ("conv1.weight", "conv2.weight", "fc1.weight", "fc2.weight"))
+@pytest.mark.parametrize("form", FORM_NAMES)
+def test_one_weight_off_by_a_hundredth_is_caught(form: str, weight: str) -> None:
+    net = firing()
+    proto, card = written(net, form, "folded")
+    used = most_used_input(net, weight)
+
+    def nudge(values: np.ndarray) -> np.ndarray:
+        values.reshape(len(values), -1)[3, used] += np.float32(0.01)
+        return values
+
+    replace_initializer(proto, weight, nudge)
+    assert failure(proto, card, net)["layer"] == weight.split(".")[0]
+
+
+def most_used_input(net: Network, weight: str) -> int:
+    """An input that carries spikes: a weight on a silent input changes nothing, and nothing can show it."""
+    import torch
+
+    from tests.networks import frames
+
+    layer = weight.split(".")[0]
+    seen: list[torch.Tensor] = []
+    hook = net.get_submodule(layer).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        net.reset()
+        net(torch.from_numpy(frames(net, np.random.default_rng(0), 20)))
+    hook.remove()
+    x = torch.cat(seen)
+    if x.dim() == 2:
+        return int(x.sum(0).argmax())
+    return int(x.sum((0, 2, 3)).argmax()) * 9 + 4  # the centre of that channel's kernel
+
+
+def test_a_wrong_vote_is_caught() -> None:
+    net = firing()
+    proto, card = written(net, "step", "folded")
+    replace_initializer(proto, "vote.shape", lambda shape: np.array([-1, 10, 3], np.int64)[[0, 2, 1]][:3])
+    for node in proto.graph.node:
+        if node.op_type == "Identity":
+            node.op_type = "Neg"
+    assert failure(proto, card, net)["layer"] == "output"
+
+
+def test_a_wrong_threshold_is_caught() -> None:
+    net = firing()
+    high = written(net, "step", "exact", lambda graph: change_attribute(graph, "fc2_neuron", v_threshold=1.05))
+    assert failure(*high, net)["layer"] == "fc2"
+
+
+def test_weights_that_are_not_numbers_are_caught() -> None:
+    net = firing()
+    proto, card = written(net, "step", "folded")
+    replace_initializer(proto, "conv1.bias", lambda bias: np.full_like(bias, np.nan))
+    assert failure(proto, card, net)["layer"] == "conv1"
+
+
+def test_a_layer_that_never_fires_is_named_untested() -> None:
+    import torch
+
+    net = firing()
+    with torch.no_grad():
+        net.get_submodule("fc1").weight.mul_(0)
+        net.get_submodule("fc2").weight.mul_(0)
+    for math in MATH_NAMES:
+        report = prove(*written(net, "step", math), net)
+        assert report.passed
+        assert "fc2" in report.untested
+
+
+def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
+    """One neuron's current is nudged across the threshold by less, and by more, than eps."""
+    from plif_export.parity import LayerReport, Report, _compare
+
+    def flip(distance: float) -> Report:
+        h = np.full((1, 4), 0.5, np.float32)
+        h[0, 0] = 1.0 - distance
+        s, v = h >= 1.0, np.where(h >= 1.0, 0, h)
+        found_h = h.copy()
+        found_h[0, 0] = 1.0
+        report = Report(layers=[LayerReport("conv1")])
+        _compare(report.layers[0], report, 3, 1.0, (h, s, v), (found_h, (found_h >= 1.0).astype(np.float32), v))
+        return report
+
+    near, far = flip(5e-6), flip(5e-5)
+    assert near.passed and near.layers[0].mismatches == 1 and near.layers[0].excused == 1
+    assert not far.passed and far.failed_at == {
+        "layer": "conv1",
+        "step": 3,
+        "what": "1 of 4 spikes differ, away from the threshold",
+    }
+
+
+def test_a_failed_export_leaves_nothing_and_exits_with_1(tmp_path: Any, monkeypatch: Any, capsys: Any) -> None:
+    """Through the command line: a bug in a pass must stop the file from getting its name."""
+    import plif_train
+    from runtime.cli import run
+
+    model = tmp_path / "model.pt"
+    plif_train.save(firing(), model)
+
+    def buggy(graph: Graph, math: str, static: bool) -> Graph:
+        return prepare(graph.rewrite({}, {"conv2_bn"}), math, static)
+
+    monkeypatch.setattr(pipeline, "prepare", buggy)
+    assert run(["export", str(model)]) == 1
+    message = capsys.readouterr().err
+    assert "layer conv2, step 0" in message and message.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]

@@ -1,0 +1,41 @@
+"""Small random networks in which every layer fires, for tests of export and runtime.
+
+A network at PyTorch's default initialisation emits no spikes, and a comparison of nothing with nothing always passes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+import plif_train
+from plif_export.stimulus import events_like, images
+from plif_train.network import Network
+
+SMALL = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC30-PLIF-APk10s10"
+
+
+def firing(notation: str = SMALL, shape: tuple[int, int, int] = (2, 16, 16), seed: int = 0, **options: Any) -> Network:
+    """A network of this notation on events, scaled so that each layer fires in 2-30 % of its neuron-steps."""
+    torch.manual_seed(seed)
+    options = {"T": 5, "classes": ("a", "b", "c"), "framing": "count:T=5", **options}
+    net = plif_train.build(notation, shape=shape, **options)
+    return scaled(net, seed)
+
+
+def scaled(net: Network, seed: int = 0) -> Network:
+    rng = np.random.default_rng(seed)
+    rates = plif_train.scale_to_fire(net, torch.from_numpy(frames(net, rng)), seed=seed)
+    assert all(0.02 <= rate <= 0.30 for rate in rates.values()), rates
+    return net.eval()
+
+
+def frames(net: Network, rng: np.random.Generator, T: int = 6, streams: int = 2) -> np.ndarray:
+    """Input for a network: [T, streams, C, H, W]."""
+    shape = net.meta.shape
+    if net.meta.kind == "static":
+        image = images(streams, shape, net.normalisation, rng)
+        return np.broadcast_to(image, (T, *image.shape)).copy()
+    return events_like(T, streams, shape, None, rng)
