@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from runtime.errors import MissingExtra, PlifError
+from runtime.errors import MissingExtra, PlifError, PlifWarning
 from runtime.version import __version__
 
 app = typer.Typer(
@@ -255,7 +255,7 @@ def _command() -> Any:
 
 
 def _one_line_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    if issubclass(category, UserWarning):
+    if issubclass(category, PlifWarning):
         print(f"plif: warning: {message}", file=sys.stderr)
 
 

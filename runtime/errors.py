@@ -12,6 +12,10 @@ class PlifError(Exception):
     exit_code = 2
 
 
+class PlifWarning(UserWarning):
+    """Something the user should know and may go on with; the command line prints it as one line."""
+
+
 class CheckFailed(PlifError):
     """The check that was asked for ran, and its answer is no (parity, a metric below its bar)."""
 

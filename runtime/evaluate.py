@@ -62,7 +62,12 @@ def evaluate(
         raise PlifError(f"--batch {batch} --workers {workers}: expected at least 1")
     card = model.card
     dataset = open_dataset(
-        data, split, framing=card["framing"], shape=model.input_shape, normalisation=card["normalisation"]
+        data,
+        split,
+        framing=card["framing"],
+        shape=model.input_shape,
+        normalisation=card["normalisation"],
+        classes=model.classes,
     )
     _check_fits(model, dataset, data)
     count = len(dataset) if limit is None else min(limit, len(dataset))

@@ -119,6 +119,7 @@ class Stream:
         self.latency, self.lag = Latencies(), Latencies()
         self.decisions = 0
         self.last: Decision | None = None
+        self.last_frame: Frame | None = None
         self._votes = np.zeros(len(model.classes))
         self._steps = 0  # since the last reset
 
@@ -161,7 +162,7 @@ class Stream:
             latency_ms=latency_ms,
         )
         self.decisions += 1
-        self.last = decision
+        self.last, self.last_frame = decision, frame
         return decision
 
     def summary(self) -> dict[str, Any]:

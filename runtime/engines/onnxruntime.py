@@ -17,7 +17,7 @@ import numpy as np
 
 from runtime.card import Card
 from runtime.engines import EngineOptions
-from runtime.errors import MissingExtra, PlifError
+from runtime.errors import MissingExtra, PlifError, PlifWarning
 from runtime.graph import spikes
 from runtime.readers.onnx_wire import refuse_external_data, with_rates
 
@@ -103,6 +103,7 @@ def _open(path: Path, model: bytes, options: EngineOptions) -> ort.InferenceSess
         warnings.warn(
             "denormals are not flushed to zero: another ONNX Runtime session came first in this process; "
             "long silence may be slow. Load the plif model before other sessions.",
+            PlifWarning,
             stacklevel=4,
         )
     return session

@@ -1,8 +1,8 @@
 """Events: the array, the file formats, the sources and the framer. Flow: source -> packets -> framer -> frames.
 
-    from runtime.events import open_source, read_events
-    events = read_events("recording.raw")            # a whole recording, EVENT_DTYPE [N]
-    for packet in open_source("recording.raw").packets(): ...
+from runtime.events import open_source, read_events
+events = read_events("recording.raw")            # a whole recording, EVENT_DTYPE [N]
+for packet in open_source("recording.raw").packets(): ...
 """
 
 from __future__ import annotations

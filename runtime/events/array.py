@@ -1,8 +1,8 @@
 """Events as one structured array, and the hash by which recordings are compared.
 
-    t   int64   microseconds, in file order (not necessarily sorted)
-    x   uint16  column, y uint16 row, as stored in the file
-    p   bool    polarity, True = ON (the pixel became brighter)
+t   int64   microseconds, in file order (not necessarily sorted)
+x   uint16  column, y uint16 row, as stored in the file
+p   bool    polarity, True = ON (the pixel became brighter)
 """
 
 from __future__ import annotations

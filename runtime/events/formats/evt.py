@@ -21,7 +21,7 @@ SENSORS = ((304, 240), (320, 320), (640, 480), (1280, 720))
 
 
 def encoding(head: bytes) -> str | None:
-    """"2.0", "3.0", "2.1", ... as the header says, None without such a header."""
+    """ "2.0", "3.0", "2.1", ... as the header says, None without such a header."""
     if not head.startswith(b"%"):
         return None
     found = re.search(rb"^% *evt +(\d(?:\.\d)?)|^% *format +EVT(\d+)", head, re.MULTILINE | re.IGNORECASE)

@@ -13,9 +13,19 @@ from runtime.events.sources.base import Source
 from runtime.events.sources.file import FileSource
 from runtime.events.sources.stdin import StdinSource
 
+
+def _simulated(spec: str, sensor: tuple[int, int] | None) -> Source:
+    from runtime.simulate.source import (
+        SimSource,
+    )  # here, because the simulator makes events and so imports this package
+
+    return SimSource(spec, sensor)
+
+
 SOURCES: dict[str, Callable[[str, tuple[int, int] | None], Source]] = {
     "file": FileSource,
     "-": StdinSource,
+    "sim": _simulated,
 }
 
 __all__ = ["SOURCES", "FileSource", "Source", "StdinSource", "open_source"]

@@ -1,0 +1,130 @@
+"""`plif demo`: the main job, end to end, on what ships with the project: export, prove, evaluate, stream; then pictures.
+
+The model was trained on events simulated from MNIST; the recordings it meets here are digits drawn by our own pen, recorded
+by our own simulated sensor, in a second, so that the demo needs no download.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import runtime
+from plif_export.parity import Report
+from plif_export.pipeline import export, verify
+from runtime.data import open_dataset
+from runtime.errors import PlifError
+from runtime.evaluate import evaluate, write_results
+from runtime.events import write_nmnist
+from runtime.simulate.digits import draw_digit
+from runtime.simulate.saccades import record_digit
+from runtime.stream import Stream
+
+MODEL = Path(__file__).resolve().parent.parent / "models" / "nmnist-digits.pt"
+SAMPLES = 200
+DIGIT = 7
+
+
+def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -> dict[str, Any]:
+    """Runs the demo into a folder and returns its numbers; `say` gets a line at a time."""
+    if not MODEL.is_file():
+        raise PlifError(f"{MODEL.name}: the shipped model is not here; run the demo from a clone of the project")
+    out.mkdir(parents=True, exist_ok=True)
+    model = out / MODEL.name
+    shutil.copyfile(MODEL, model)
+
+    say("1. export and prove: the same spikes as in PyTorch, or no file")
+    step = export(model)
+    unrolled = export(model, form="unrolled")
+    for result in (step, unrolled):
+        report = _proved(result.verify)
+        say(f"   {result.path.name}: {result.bytes / 1e6:.2f} MB; {report.sentence()}")
+    recorded = _on_recordings(step.path, model)
+    say(f"   on {recorded.streams} recordings: {recorded.sentence()}")
+
+    say(f"2. evaluate on {samples} drawn digits, recorded by the simulated sensor")
+    engine = runtime.load(step.path, rates=True)
+    result = evaluate(engine, f"digits:{samples}")
+    original = evaluate(runtime.load(model), f"digits:{samples}")
+    same = sum(a == b for a, b in zip(result.predictions, original.predictions, strict=True))
+    say(
+        f"   accuracy {100 * result.accuracy:.1f} % ({result.engine}), {100 * original.accuracy:.1f} % ({original.engine}); "
+        f"the same answer on {same} of {samples}"
+    )
+    say(
+        f"   {result.throughput_per_s:.0f} samples/s against {original.throughput_per_s:.0f} in PyTorch, reading included"
+    )
+    written = write_results(result, out)
+
+    say(f"3. stream one recording of a {DIGIT}, step by step")
+    recording = out / f"digit{DIGIT}.bin"
+    write_nmnist(recording, record_digit(draw_digit(DIGIT, np.random.default_rng(3)), np.random.default_rng(3)))
+    streamed = runtime.load(step.path).stream(str(recording))
+    decisions = list(streamed)
+    last = decisions[-1]
+    say(
+        f"   after {last.step + 1} steps: {last.label} with {100 * last.score:.0f} % of all votes; events {_account(streamed)}"
+    )
+    picture = _picture(step.path, recording, out / "stream.png")
+
+    numbers = {
+        "export": [step.to_dict(), unrolled.to_dict()],
+        "recordings": recorded.to_dict(),
+        "evaluate": {k: v for k, v in result.to_dict().items() if k != "predictions"},
+        "pytorch": {"accuracy": original.accuracy, "throughput_per_s": original.throughput_per_s, "same_answers": same},
+        "stream": {"decisions": [d.to_dict() for d in decisions], "summary": streamed.summary()},
+    }
+    metrics = out / "demo.json"
+    metrics.write_text(json.dumps(numbers, indent=2) + "\n")
+    say("wrote " + ", ".join(str(path) for path in [*written, *([picture] if picture else []), metrics]))
+    say("next, with your own model and recordings:")
+    for line in (
+        f"plif info {step.path}",
+        f"plif stream {step.path} {recording} --speed real",
+        f"plif stream {step.path} 'sim:digits?seed=7&seconds=5' --decide leak",
+        "plif train '{c32k3s1-BN-PLIF-MPk2s2}*2-DP-FC128-PLIF-DP-FC100-PLIF-APk10s10' --data nmnist:DIR --out model.pt",
+        "plif export model.pt",
+    ):
+        say(f"   {line}")
+    return numbers
+
+
+def _proved(report: Report | None) -> Report:
+    assert report is not None, "export was asked to prove itself"
+    return report
+
+
+def _on_recordings(artifact: Path, model: Path) -> Report:
+    """The gate once more, on recordings from reset."""
+    card = runtime.load(artifact).card
+    digits = open_dataset("digits:4", "test", framing=card["framing"], shape=tuple(card["input"]["shape"]))
+    return verify(artifact, model, np.stack([digits.sample(i) for i in range(len(digits))], axis=1))
+
+
+def _account(streamed: Stream) -> str:
+    summary = streamed.summary()
+    return f"{summary['events_in']} in, {summary['events_used']} used"
+
+
+def _picture(artifact: Path, recording: Path, path: Path) -> Path | None:
+    """The recording through the network; None where matplotlib is not installed."""
+    try:
+        from runtime.pictures import stream_picture
+    except ImportError:
+        return None
+    model = runtime.load(artifact, rates=True)
+    streamed = model.stream(str(recording))
+    decisions, frames = [], []
+    rates: dict[str, list[float]] = {}
+    for decision in streamed:
+        decisions.append(decision)
+        assert streamed.last_frame is not None
+        frames.append(streamed.last_frame.x)
+        for layer, rate in streamed.session.rates.items():
+            rates.setdefault(layer, []).append(rate)
+    return stream_picture(frames, decisions, rates, model.classes, path)

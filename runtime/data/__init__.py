@@ -1,0 +1,77 @@
+"""Data sets for evaluation and training, NumPy only.
+
+from runtime.data import open_dataset
+data = open_dataset("nmnist:recordings", "test", framing="count:T=10", shape=(2, 34, 34))
+data.sample(0)                                   # float32 [T, C, H, W]
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from runtime.data.dataset import SPLITS, About, Dataset, Request
+from runtime.data.drawn import Digits
+from runtime.data.images import FashionMnist, Mnist
+from runtime.data.recordings import Folder, Nmnist
+from runtime.errors import PlifError
+from runtime.events.framing import Framing
+
+__all__ = ["DATASETS", "About", "Dataset", "open_dataset"]
+
+# To add a set: write a class with an `about` (About) and a constructor that takes a Request, most easily a subclass of
+# EventSet, FileEventSet or ImageSet (dataset.py), and enter it here under the name that users type.
+DATASETS: dict[str, Any] = {
+    "nmnist": Nmnist,
+    "mnist": Mnist,
+    "fashion-mnist": FashionMnist,
+    "digits": Digits,
+    "folder": Folder,
+}
+
+
+def open_dataset(
+    spec: str,
+    split: str = "test",
+    *,
+    framing: str | Framing | None = None,
+    shape: Sequence[int] | None = None,
+    normalisation: dict[str, Any] | None = None,
+    classes: Sequence[str] | None = None,
+) -> Dataset:
+    """Opens "NAME:DIR" (DATASETS has the names), split "train" or "test".
+
+    framing       how events become frames; needed for events, left aside for images
+    shape         (C, H, W) of the network's input; the set's own size when None
+    normalisation {"mean": [C numbers], "std": [C numbers]} for images: (x / 255 - mean) / std
+    classes       the model's classes, in output order: checked, and for `folder` they give the order
+
+    PlifError, one line, when the set is unknown, not there, broken, or does not fit what was asked for.
+    """
+    name, _, place = spec.partition(":")
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise PlifError(f"data set '{spec}': '{name}' is not known, expected NAME:DIR with NAME one of"
+                        f" {', '.join(DATASETS)}{hint}")  # fmt: skip
+    if split not in SPLITS:
+        raise PlifError(f"data set '{spec}': split '{split}', expected train or test")
+    entry = DATASETS[name]
+    if not place and "[" not in entry.about.spec:
+        raise PlifError(f"data set '{spec}': no folder named, expected {entry.about.spec}")
+    size = tuple(int(n) for n in (entry.about.shape if shape is None else shape))
+    if len(size) != 3:
+        raise PlifError(f"data set '{spec}': input shape {size}, expected (channels, height, width)")
+    parsed = Framing.parse(framing) if isinstance(framing, str) else framing
+    request = Request(
+        name=spec,
+        place=place,
+        split=split,
+        shape=(size[0], size[1], size[2]),
+        framing=parsed,
+        normalisation=normalisation,
+        classes=None if classes is None else tuple(classes),
+    )
+    opened: Dataset = entry(request)
+    return opened

@@ -1,0 +1,84 @@
+"""Reads a data set through and says what is in it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from runtime.data import DATASETS, open_dataset
+from runtime.data.dataset import SPLITS, EventSet
+from runtime.errors import PlifError
+
+
+def list_datasets() -> list[dict[str, Any]]:
+    """name, kind, spec, what, source and licence of every set."""
+    rows = []
+    for name, entry in DATASETS.items():
+        about = entry.about
+        rows.append(
+            {
+                "name": name,
+                "kind": about.kind,
+                "spec": about.spec,
+                "shape": list(about.shape),
+                "what": about.what,
+                "source": about.source,
+                "licence": about.licence,
+            }
+        )
+    return rows
+
+
+def check_dataset(
+    spec: str, limit: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Opens both splits of "NAME:DIR" and reads every sample (the first `limit` of each split).
+
+    A split that is not there is reported; PlifError when neither is, and for the first sample that cannot be read.
+    """
+    splits: dict[str, Any] = {}
+    problems: list[PlifError] = []
+    kind = ""
+    classes: tuple[str, ...] = ()
+    for split in SPLITS:
+        try:
+            # The size of a network's input does not matter for reading; the events' own framing is the cheapest one.
+            dataset = open_dataset(spec, split, framing="count:T=1")
+        except PlifError as error:
+            splits[split] = {"samples": 0, "problem": str(error)}
+            problems.append(error)
+            continue
+        kind, classes = dataset.kind, dataset.classes
+        counts: dict[str, int] = dict.fromkeys(classes, 0)
+        for i in range(len(dataset)):
+            counts[classes[dataset.label(i)]] += 1
+        splits[split] = {"samples": len(dataset), "per_class": counts}
+        read = len(dataset) if limit is None else min(limit, len(dataset))
+        splits[split]["read"] = read
+        sizes, lengths_us, notes = [], [], 0
+        for i in range(read):
+            if isinstance(dataset, EventSet):
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    events = dataset.recording(i)[0]
+                notes += bool(caught)
+                sizes.append(len(events))
+                lengths_us.append(int(events["t"].max() - events["t"].min()) if len(events) else 0)
+            else:
+                dataset.sample(i)
+            if progress:
+                progress(i + 1, read)
+        if sizes:
+            splits[split]["events"] = _spread(sizes)
+            splits[split]["duration_us"] = _spread(lengths_us)
+            splits[split]["damaged"] = notes  # recordings that lost something: cut short, events off the sensor ...
+    if len(problems) == len(SPLITS):
+        raise problems[-1]
+    return {"name": spec, "kind": kind, "classes": list(classes), "splits": splits}
+
+
+def _spread(values: list[int]) -> dict[str, int]:
+    return {"min": min(values), "median": int(np.median(values)), "max": max(values)}

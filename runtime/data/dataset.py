@@ -1,0 +1,194 @@
+"""What a data set is, and what all sets of events and all sets of still images have in common."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import PlifError, PlifWarning
+from runtime.events import open_source
+from runtime.events.framer import frames_of
+from runtime.events.framing import Framing
+
+Shape = tuple[int, int, int]
+SPLITS = ("train", "test")
+DIGITS = tuple(str(digit) for digit in range(10))
+
+
+class Dataset(Protocol):
+    """One split of a data set, read sample by sample. Reading is free of state: threads may share it."""
+
+    name: str  # as the user typed it
+    kind: str  # "events" or "static"
+    classes: tuple[str, ...]  # in the order of a network's outputs
+
+    def __len__(self) -> int: ...
+
+    def label(self, i: int) -> int:
+        """Index into classes."""
+        ...
+
+    def sample(self, i: int) -> npt.NDArray[np.float32]:
+        """events: float32 [T, C, H, W]; static: float32 [C, H, W]."""
+        ...
+
+    def path(self, i: int) -> str:
+        """Where sample i is, for messages and tables."""
+        ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `open_dataset` was asked for."""
+
+    name: str  # the whole spec, for messages
+    place: str  # what stands after "NAME:"
+    split: str
+    shape: Shape
+    framing: Framing | None = None
+    normalisation: dict[str, Any] | None = None
+    classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class About:
+    """What `plif data` says about a set."""
+
+    kind: str
+    spec: str
+    shape: Shape
+    what: str
+    source: str
+    licence: str
+
+
+def agree(name: str, found: Sequence[str], expected: Sequence[str] | None) -> None:
+    """PlifError, with the first difference, unless the set's classes are the model's, in order."""
+    if expected is None or list(found) == list(expected):
+        return
+    if len(found) != len(expected):
+        raise PlifError(f"{name}: {len(found)} classes ({_some(found)}), expected {len(expected)} ({_some(expected)})")
+    at = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
+    raise PlifError(
+        f"{name}: class {at} is '{found[at]}', expected '{expected[at]}': other classes, or another order of them"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(list(names)[:12]) + (", ..." if len(names) > 12 else "")
+
+
+class EventSet:
+    """Recordings, framed as they are asked for. Subclasses say what `recording(i)` is."""
+
+    kind: ClassVar[str] = "events"
+
+    def __init__(self, request: Request, classes: Sequence[str], labels: Sequence[int], paths: Sequence[str]) -> None:
+        if request.framing is None:
+            raise PlifError(f"{request.name}: a set of events needs a framing, e.g. count:T=10 or duration:10ms,T=16")
+        if request.normalisation is not None:
+            raise PlifError(f"{request.name}: a set of events takes no normalisation, found {request.normalisation}")
+        agree(request.name, classes, request.classes)
+        self.name = request.name
+        self.classes = tuple(classes)
+        self.framing, self.shape = request.framing, request.shape
+        self._labels, self._paths = list(labels), list(paths)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def label(self, i: int) -> int:
+        return self._labels[i]
+
+    def path(self, i: int) -> str:
+        return self._paths[i]
+
+    def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
+        """Events of sample i, the (width, height) of their sensor and how they become upright."""
+        raise NotImplementedError
+
+    def sample(self, i: int) -> npt.NDArray[np.float32]:
+        events, size, upright = self.recording(i)
+        frames: npt.NDArray[np.float32] = frames_of(events, self.framing, self.shape, size, upright)
+        return frames
+
+
+class FileEventSet(EventSet):
+    """Recordings in files, one a sample, in any format that runtime.events reads."""
+
+    sensor: tuple[int, int] | None = None  # where the set is known to have one sensor
+
+    def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
+        source = open_source(f"file:{self._paths[i]}", sensor=self.sensor)
+        packets = list(source.packets(1 << 20))
+        if not packets:
+            raise PlifError(f"{self._paths[i]}: no usable events ({'; '.join(source.notes) or 'an empty recording'})")
+        for note in source.notes:
+            warnings.warn(note, PlifWarning, stacklevel=2)
+        return np.concatenate(packets), source.sensor, source.upright
+
+
+class ImageSet:
+    """uint8 images [N, H, W] or [N, H, W, C] in memory -> float32 [C, H, W], (x / 255 - mean) / std."""
+
+    kind: ClassVar[str] = "static"
+
+    def __init__(
+        self,
+        request: Request,
+        classes: Sequence[str],
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.uint8],
+        where: Path,
+    ) -> None:
+        agree(request.name, classes, request.classes)
+        if len(labels) and int(labels.max()) >= len(classes):
+            raise PlifError(f"{where}: label {int(labels.max())}, expected 0 to {len(classes) - 1}")
+        self._images = images[..., None] if images.ndim == 3 else images
+        height, width, channels = self._images.shape[1:]
+        if (channels, height, width) != tuple(request.shape):
+            raise PlifError(
+                f"{where}: images of {channels} x {height} x {width}, but the network takes"
+                f" {' x '.join(map(str, request.shape))}"
+            )
+        self.name = request.name
+        self.classes = tuple(classes)
+        self._labels, self._where = labels, where
+        self._mean, self._std = _normalisation(request, channels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def label(self, i: int) -> int:
+        return int(self._labels[i])
+
+    def path(self, i: int) -> str:
+        return f"{self._where}#{range(len(self))[i]}"
+
+    def sample(self, i: int) -> npt.NDArray[np.float32]:
+        image = self._images[i].transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+        return (image - self._mean) / self._std
+
+
+def _normalisation(request: Request, channels: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """mean and std, each [C, 1, 1]."""
+    given = request.normalisation
+    if given is None:
+        given = {"mean": [0.0] * channels, "std": [1.0] * channels}
+    arrays = []
+    for name in ("mean", "std"):
+        try:
+            array = np.asarray(given[name], np.float32)
+        except (KeyError, TypeError, ValueError):
+            raise PlifError(f"{request.name}: normalisation {given}, expected a list of numbers '{name}'") from None
+        if array.shape != (channels,) or not np.isfinite(array).all() or (name == "std" and (array <= 0).any()):
+            above = " above 0" if name == "std" else ""
+            raise PlifError(f"{request.name}: normalisation {name}={given[name]}, expected {channels} number(s){above}")
+        arrays.append(array[:, None, None])
+    return arrays[0], arrays[1]

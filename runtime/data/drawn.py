@@ -1,0 +1,44 @@
+"""`digits[:N]`: digits that we draw, seen by the simulated sensor, made when they are asked for. No download."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.data.dataset import DIGITS, SPLITS, About, EventSet, Request
+from runtime.errors import PlifError
+from runtime.simulate.digits import draw_digit
+from runtime.simulate.saccades import SENSOR_PX, record_digit
+
+DEFAULT_COUNT = 200
+SEED = 20_150  # part of the set: with another one it would be another set
+
+
+class Digits(EventSet):
+    """Sample i of a split is always the same, however many are asked for; its class is i mod 10."""
+
+    about: ClassVar[About] = About(
+        kind="events",
+        spec="digits[:N]",
+        shape=(2, SENSOR_PX, SENSOR_PX),
+        what=f"drawn digits seen by a simulated camera, N samples a split ({DEFAULT_COUNT})",
+        source="made on the fly, simulated: no camera and no download",
+        licence="as plif",
+    )
+
+    def __init__(self, request: Request) -> None:
+        count = DEFAULT_COUNT
+        if request.place:
+            if not (request.place.isascii() and request.place.isdigit() and 0 < int(request.place) <= 10_000_000):
+                raise PlifError(f"{request.name}: '{request.place}' is no number of samples, expected e.g. digits:200")
+            count = int(request.place)
+        self._split = SPLITS.index(request.split)
+        paths = [f"digits/{request.split}/{i}" for i in range(count)]
+        super().__init__(request, DIGITS, [i % 10 for i in range(count)], paths)
+
+    def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
+        i = range(len(self))[i]
+        rng = np.random.default_rng([SEED, self._split, i])
+        return record_digit(draw_digit(self.label(i), rng), rng), (SENSOR_PX, SENSOR_PX), "identity"

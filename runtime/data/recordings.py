@@ -1,0 +1,151 @@
+"""Sets of recorded events in folders: N-MNIST, and anyone's own recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from runtime.data.dataset import DIGITS, SPLITS, About, FileEventSet, Request
+from runtime.errors import PlifError
+
+
+class Nmnist(FileEventSet):
+    """`nmnist:DIR`, DIR/{Train,Test}/<digit>/<number>.bin. Sorted by number: that is MNIST's own, mixed order."""
+
+    about: ClassVar[About] = About(
+        kind="events",
+        spec="nmnist:DIR",
+        shape=(2, 34, 34),
+        what="MNIST before a moving ATIS camera, 60,000 + 10,000 recordings; simulated: plif data nmnist-sim",
+        source="data.mendeley.com/datasets/468j46mzdv (Train.zip, Test.zip, unpacked in DIR)",
+        licence="CC BY-SA 4.0 as usually given (G. Orchard et al. 2015)",
+    )
+    sensor = (34, 34)
+
+    def __init__(self, request: Request) -> None:
+        root = _folder(request, "Train/ and Test/ in it")
+        name = request.split.capitalize()
+        if not (root / name).is_dir():
+            if root.name in ("Train", "Test") and any((root / digit).is_dir() for digit in DIGITS):
+                if root.name != name:
+                    raise PlifError(
+                        f"{request.name}: this is the {root.name} half, but split '{request.split}' was asked for:"
+                        f" name {root.parent}, or the other split"
+                    )
+                folder = root
+            else:
+                raise PlifError(
+                    f"{request.name}: no folder {name} in {root}, expected"
+                    f" {name}/<digit>/<number>.bin; found {_listing(root)}"
+                )
+        else:
+            folder = root / name
+        found: list[tuple[int, int, str]] = []
+        for digit, label in enumerate(DIGITS):
+            for path in _files(folder / label, missing_ok=True):
+                if path.suffix != ".bin":
+                    continue
+                if not path.stem.isdigit():
+                    raise PlifError(f"{path}: expected a number as its name, as in 00001.bin")
+                found.append((int(path.stem), digit, str(path)))
+        if not found:
+            raise PlifError(f"{request.name}: no {folder}/<digit>/<number>.bin; found {_listing(folder)}")
+        found.sort()
+        super().__init__(request, DIGITS, [label for _, label, _ in found], [path for _, _, path in found])
+
+
+class Folder(FileEventSet):
+    """`folder:DIR`, one folder a class, with recordings: DIR/{train,test}/<class>/*, or DIR/<class>/*, all test.
+
+    Classes are the folders' names, sorted as text, unless an order is given. The first recordings of all classes come
+    first, then the second ones, and so on, so that the beginning of a set is a fair sample of it.
+    """
+
+    about: ClassVar[About] = About(
+        kind="events",
+        spec="folder:DIR",
+        shape=(2, 128, 128),
+        what="your own recordings: DIR/<class>/* or DIR/{train,test}/<class>/*, any format that plif reads",
+        source="your camera",
+        licence="yours",
+    )
+    NOT_RECORDINGS: ClassVar[frozenset[str]] = frozenset((".json", ".txt", ".md", ".png", ".jpg", ".pdf", ".part"))
+
+    def __init__(self, request: Request) -> None:
+        root = _folder(request, "one folder a class in it")
+        folders = {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+        halves = {name.lower(): path for name, path in folders.items() if name.lower() in SPLITS}
+        if halves:
+            if request.split not in halves:
+                raise PlifError(
+                    f"{request.name}: no folder {request.split} beside {_names(halves)},"
+                    " expected train/<class> and test/<class>"
+                )
+            root = halves[request.split]
+            folders = {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+        elif request.split != "test":
+            raise PlifError(
+                f"{request.name}: no folders train and test, so all of it is the test split; for the"
+                f" {request.split} split sort the recordings into train/<class> and test/<class>"
+            )
+        if not folders:
+            raise PlifError(f"{request.name}: no folders in {root}, expected one a class; found {_listing(root)}")
+        classes = sorted(folders)
+        if request.classes is not None:
+            if set(request.classes) != set(classes):
+                raise PlifError(
+                    f"{request.name}: folders {_names(classes)} in {root}; missing"
+                    f" {_names(set(request.classes) - set(classes))}, not among the classes"
+                    f" {_names(set(classes) - set(request.classes))}"
+                )
+            classes = list(request.classes)
+        found: list[tuple[int, int, str]] = []
+        for label, name in enumerate(classes):
+            paths = [path for path in _files(folders[name]) if path.suffix.lower() not in self.NOT_RECORDINGS]
+            if not paths:
+                raise PlifError(f"{folders[name]}: no recordings of class '{name}'; found {_listing(folders[name])}")
+            found.extend((rank, label, str(path)) for rank, path in enumerate(paths))
+        found.sort()
+        super().__init__(request, classes, [label for _, label, _ in found], [path for _, _, path in found])
+
+
+def _folder(request: Request, content: str) -> Path:
+    if not request.place:
+        kind = request.name.partition(":")[0]
+        raise PlifError(f"{request.name}: no folder named, expected {kind}:DIR with {content}")
+    root = Path(request.place)
+    if not root.is_dir():
+        problem = "not a folder" if root.exists() else "no such folder"
+        raise PlifError(f"{request.name}: {root}: {problem}, expected one with {content}")
+    return root
+
+
+def _files(folder: Path, missing_ok: bool = False) -> list[Path]:
+    """Visible files, numbers in their names counted as numbers."""
+    if missing_ok and not folder.is_dir():
+        return []
+    return sorted((p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")), key=_natural)
+
+
+def _natural(path: Path) -> tuple[tuple[int, int, str], ...]:
+    """ "10.bin" after "9.bin": runs of digits compare as numbers."""
+    parts: list[tuple[int, int, str]] = []
+    run = ""
+    for character in path.name + "\0":
+        if character.isascii() and character.isdigit():
+            run += character
+            continue
+        if run:
+            parts.append((0, int(run), run))
+            run = ""
+        parts.append((1, ord(character), ""))
+    return tuple(parts)
+
+
+def _listing(folder: Path) -> str:
+    return _names(path.name for path in folder.iterdir())
+
+
+def _names(names: object) -> str:
+    ordered = sorted(names)  # type: ignore[call-overload]
+    return (", ".join(ordered[:8]) + (f" and {len(ordered) - 8} more" if len(ordered) > 8 else "")) or "nothing"

@@ -1,0 +1,153 @@
+"""Makes a simulated N-MNIST out of MNIST, in the layout of the official set.
+
+    OUT/Train/<digit>/<number>.bin      OUT/Test/<digit>/<number>.bin      OUT/simulated.json
+
+The number is MNIST's, counted from 1, as in the official set: Train/5/00001.bin shows the first training image.
+Each recording depends on (seed, split, number) alone: neither the count, nor the workers, nor a stop in between
+change a file. A run that was stopped is taken up again: files that are there are kept. The note says how the set was
+made, and a folder made otherwise is refused rather than mixed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.data.idx import read_images
+from runtime.errors import PlifError
+from runtime.events import write_nmnist
+from runtime.simulate.saccades import PATH_X_PX, PATH_Y_PX, RANGES, record_digits
+from runtime.version import __version__
+
+NOTE = "simulated.json"
+SPLITS = ("Train", "Test")  # the number of a split is part of its seeds
+BATCH = 16  # recordings simulated together; larger batches are no faster
+
+Batch = tuple[str, list[int], list[str], npt.NDArray[np.uint8]]  # split, numbers, paths, images
+
+
+def simulate_nmnist(
+    mnist_dir: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str],
+    train: int = 20_000,
+    test: int = 2_000,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    skip_train: int = 0,
+    skip_test: int = 0,
+) -> dict[str, Any]:
+    """Writes `train` + `test` recordings of the MNIST in `mnist_dir` and returns the note that lies beside them.
+
+    `skip_train` and `skip_test` leave out the first images of a split, e.g. digits that one has real recordings of.
+    `progress(done, total)` is called as files appear. PlifError when MNIST is not readable or holds fewer images, and
+    when `out_dir` holds a set made with other settings.
+    """
+    for name, number in (("train", train), ("test", test), ("skip_train", skip_train), ("skip_test", skip_test)):
+        if number < 0:
+            raise PlifError(f"simulated N-MNIST: {name}={number}, expected 0 or more")
+    if seed < 0:
+        raise PlifError(f"simulated N-MNIST: seed={seed}, expected 0 or more")
+    if workers < 1:
+        raise PlifError(f"simulated N-MNIST: workers={workers}, expected 1 or more")
+    out = Path(out_dir)
+    plans = []
+    for split, count, skip in (("Train", train, skip_train), ("Test", test, skip_test)):
+        if count == 0:
+            continue
+        images, labels, path = read_images(mnist_dir, split.lower())
+        if images.shape[1:] != (28, 28):
+            raise PlifError(f"{path}: images of {images.shape[1]} x {images.shape[2]}, expected 28 x 28")
+        if labels.max(initial=0) > 9:
+            raise PlifError(f"{path}: label {labels.max()}, expected digits 0 to 9")
+        if skip + count > len(images):
+            raise PlifError(
+                f"{path}: {len(images)} images, {count} asked for after the first {skip}: ask for {len(images) - skip}"
+                " at most"
+            )
+        plans.append((split, images, labels, range(skip, skip + count)))
+    note: dict[str, Any] = {
+        "what": "simulated N-MNIST: images of MNIST seen by a simulated event camera, not by a real one",
+        "made_by": f"plif {__version__}, runtime.data.simulate_nmnist",
+        "seed": seed,
+        "parameters": {
+            "uniform": {name: list(ends) for name, ends in RANGES.items()},
+            "path_x_px": list(PATH_X_PX),
+            "path_y_px": list(PATH_Y_PX),
+        },
+        "train": {"count": train, "first": skip_train + 1},
+        "test": {"count": test, "first": skip_test + 1},
+    }
+    _claim(out, note)
+    total = train + test
+    done = 0
+    batches: list[Batch] = []
+    for split, images, labels, indices in plans:
+        for digit in np.unique(labels[indices.start : indices.stop]):
+            (out / split / str(digit)).mkdir(parents=True, exist_ok=True)
+        missing = []
+        for index in indices:
+            path = out / split / str(labels[index]) / f"{index + 1:05d}.bin"
+            if path.is_file() and path.stat().st_size and path.stat().st_size % 5 == 0:
+                done += 1
+            else:
+                missing.append((index, str(path)))
+        for start in range(0, len(missing), BATCH):
+            part = missing[start : start + BATCH]
+            numbers = [index for index, _ in part]
+            batches.append((split, numbers, [path for _, path in part], images[numbers]))
+    report = progress or (lambda done, total: None)
+    report(done, total)
+    work = partial(_make, seed)
+    if workers == 1 or len(batches) < 2:
+        for batch in batches:
+            done += work(batch)
+            report(done, total)
+    else:
+        # "spawn": a forked child would inherit the threads of the parent's BLAS in an unknown state
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for made in pool.map(work, batches):
+                done += made
+                report(done, total)
+    return note
+
+
+def _make(seed: int, batch: Batch) -> int:
+    split, numbers, paths, images = batch
+    rngs = [np.random.default_rng([seed, SPLITS.index(split), number]) for number in numbers]
+    recordings = record_digits(list(images / np.float32(255)), rngs)
+    for path, events in zip(paths, recordings, strict=True):
+        write_nmnist(path, events)
+    return len(paths)
+
+
+def _claim(out: Path, note: dict[str, Any]) -> None:
+    """Writes the note, unless the folder is something else already."""
+    path = out / NOTE
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            same = all(before.get(key) == json.loads(json.dumps(note[key])) for key in ("seed", "parameters"))
+        except (ValueError, AttributeError):
+            raise PlifError(f"{path}: not the note of a simulated set: choose another folder") from None
+        if not same:
+            raise PlifError(f"{path}: made with another seed or other parameters: choose another folder")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise PlifError(f"{out}: exists and has no {NOTE} in it: choose a new or an empty folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(path.name + ".part")
+        beside.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        raise PlifError(f"{out}: cannot be written: {error.strerror or error}") from None
