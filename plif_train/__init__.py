@@ -1,0 +1,40 @@
+"""Training networks of IF, LIF and PLIF neurons in PyTorch.
+
+    neuron      the equations
+    network     a notation string as a torch module; Options
+    presets     the six networks of the paper; build
+    checkpoint  model.pt: save, load
+    train       the recipe; data, augment and progress belong to it
+    firing      random networks in which every layer fires, for tests and measurements
+    cli         plif train
+
+The names below are imported when first used: the command line lists this package's commands without loading torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from plif_train.checkpoint import load, save
+    from plif_train.firing import scale_to_fire
+    from plif_train.network import Network, Options
+    from plif_train.presets import build
+
+_HOME = {
+    "build": "presets",
+    "load": "checkpoint",
+    "save": "checkpoint",
+    "Network": "network",
+    "Options": "network",
+    "scale_to_fire": "firing",
+}
+
+__all__ = ["Network", "Options", "build", "load", "save", "scale_to_fire"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"plif_train.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'plif_train' has no attribute '{name}'")

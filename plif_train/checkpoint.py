@@ -1,0 +1,183 @@
+"""model.pt: the tensors of a network and one JSON string, the card, that says what they are.
+
+    torch.save({"card": json text, "weights": {name: tensor}})
+
+Written beside and renamed, so that a file is whole or absent. Read with `weights_only=True`: a pickle that wants to
+run anything else than the rebuilding of tensors is refused before it runs. Nothing in a file is trusted: shapes are
+compared with those that the card's notation gives before any memory is asked for, and a NaN is refused here rather than
+found in a decision.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import tempfile
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plif_train.network import Meta, Network, Options
+from runtime import card as cards
+from runtime.errors import PlifError
+from runtime.notation import parse
+from runtime.version import __version__
+
+
+def save(net: Network, path: str | Path, training: dict[str, Any] | None = None) -> None:
+    """Writes a network as model.pt. `training` is its record for the card; left out, the network's own is kept.
+
+    The state (membrane potentials) is not part of a model. Raises PlifError when the file cannot be written.
+    """
+    card = card_of(net, training)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    write_atomically({"card": cards.encode(card), "weights": weights}, path)
+
+
+def load(path: str | Path, device: str = "cpu") -> Network:
+    """A network from model.pt, in eval mode, reset. Raises PlifError: no checkpoint, code inside, other version, other
+    layers or shapes than its notation says, numbers that are not finite."""
+    content = read_tensors(path)
+    return network_of(content, path).to(device)
+
+
+def card_of(net: Network, training: dict[str, Any] | None = None) -> cards.Card:
+    """The model card of a network (the JSON in model.pt)."""
+    meta = net.meta
+    card: cards.Card = {
+        "format": cards.MODEL_FORMAT,
+        "format_version": cards.MODEL_FORMAT_VERSION,
+        "notation": str(net.notation),
+        "options": asdict(net.options),
+        "input": {"kind": meta.kind, "shape": list(meta.shape)},
+        "T": meta.T,
+        "classes": list(meta.classes),
+        "framing": meta.framing,
+        "normalisation": meta.normalisation,
+        "training": training if training is not None else meta.training,
+        "versions": versions(),
+    }
+    cards.check_model_card(card)
+    return card
+
+
+def versions() -> dict[str, str]:
+    """The versions that a card records."""
+    return {"plif": __version__, "torch": str(torch.__version__)}
+
+
+def read_tensors(path: str | Path) -> dict[str, Any]:
+    """What torch.save wrote, tensors and plain values only. Raises PlifError with one line for anything else."""
+    path = Path(path)
+    if path.is_dir():
+        raise PlifError(f"{path}: is a folder, expected a checkpoint such as model.pt")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise PlifError(f"{path}: no such file, expected a checkpoint such as model.pt") from None
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"code ({named[1]})" if named else "something other than tensors"
+        raise PlifError(
+            f"{path}: contains {what}, which is never run; expected tensors and a card (a whole-module pickle must be "
+            "saved again with plif_train.save)"
+        ) from None
+    except Exception as error:  # damaged zips and pickles fail in many ways; all mean that this is no checkpoint
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise PlifError(f"{path}: not a checkpoint, or damaged ({reason}); expected one of plif_train.save") from None
+    if not isinstance(content, dict) or not isinstance(content.get("card"), str):
+        raise PlifError(f"{path}: a torch file without a card, expected one written by plif_train.save")
+    return content
+
+
+def network_of(content: dict[str, Any], path: str | Path) -> Network:
+    """The network of a read checkpoint; see `load` for the errors."""
+    try:
+        card = json.loads(content["card"])
+    except ValueError:
+        raise PlifError(f"{path}: its card is not JSON; the file was damaged or not written by plif") from None
+    if not isinstance(card, dict):
+        raise PlifError(f"{path}: its card is a JSON {type(card).__name__}, expected an object")
+    cards.check_model_card(card, str(path))
+    weights = content.get("weights")
+    if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
+        raise PlifError(f"{path}: holds no weights by name, expected tensors")
+    try:
+        net = _empty(card)
+    except PlifError as error:
+        raise PlifError(f"{path}: {error}") from None
+    _check_weights(net, weights, path)
+    net.load_state_dict(weights, assign=True)  # the file's own tensors: none were allocated before
+    return net.eval()
+
+
+def _empty(card: cards.Card) -> Network:
+    """The card's network without memory for its weights, so that a hostile card cannot ask for any."""
+    known = {field.name for field in fields(Options)}
+    if strangers := sorted(set(card["options"]) - known):
+        raise PlifError(f"options {strangers} are not known to this version, expected some of {sorted(known)}")
+    options = Options(**card["options"])
+    shape = card["input"]["shape"]
+    meta = Meta(
+        kind=card["input"]["kind"],
+        shape=(shape[0], shape[1], shape[2]),
+        T=card["T"],
+        classes=tuple(card["classes"]),
+        framing=card["framing"],
+        normalisation=card["normalisation"],
+        training=card["training"],
+    )
+    with torch.device("meta"):
+        return Network(parse(card["notation"]), options, meta)
+
+
+def _check_weights(net: Network, weights: dict[str, Tensor], path: str | Path) -> None:
+    expected = net.state_dict()
+    missing = [name for name in expected if name not in weights]
+    unexpected = [name for name in weights if name not in expected]
+    if missing or unexpected:
+        parts = [f"{what} {_some(names)}" for what, names in (("lacks", missing), ("has also", unexpected)) if names]
+        raise PlifError(f"{path}: its weights do not fit its notation '{net.notation}': it {' and '.join(parts)}")
+    for name, tensor in expected.items():
+        found = weights[name]
+        if found.shape != tensor.shape or found.dtype != tensor.dtype:
+            raise PlifError(
+                f"{path}: {name} is {_kind(found)}, expected {_kind(tensor)} from its notation '{net.notation}'"
+            )
+        if found.is_floating_point() and not bool(torch.isfinite(found).all()):
+            bad = int((~torch.isfinite(found)).sum())
+            raise PlifError(f"{path}: {name} has {bad} of {found.numel()} numbers NaN or infinite; train it again")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def write_atomically(content: dict[str, Any], path: str | Path) -> None:
+    """torch.save, beside and then renamed: readers see the old file or the new one, never half of it."""
+    path = Path(path)
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes private files; a model is as readable as any new file
+        os.replace(temporary, path)
+    except OSError as error:
+        raise PlifError(f"{path}: cannot be written ({error.strerror}); choose another place with --out") from None
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)

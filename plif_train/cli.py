@@ -1,0 +1,205 @@
+"""`plif train`: reads options, builds the network, opens the data, trains, prints.
+
+In Python: plif_train.build, runtime.data.open_dataset, plif_train.data.load_samples, plif_train.train.train.
+"""
+
+from __future__ import annotations
+
+import json as json_
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from runtime.errors import PlifError
+
+if TYPE_CHECKING:
+    from plif_train.network import Network
+    from plif_train.train import Epoch
+
+_PRESETS = "mnist fashion-mnist cifar10 nmnist cifar10-dvs dvs128-gesture"
+
+app = typer.Typer(add_completion=False, help="Train spiking networks.")
+
+
+def register(parent: typer.Typer) -> None:
+    """Adds this package's commands to the `plif` command."""
+    parent.command("train")(train)
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    network: Annotated[str, typer.Argument(help=f"a preset ({_PRESETS}), PRESET:paper, or a notation string")],
+    data: Annotated[str, typer.Option(help="NAME:DIR of a data set, e.g. nmnist:data/nmnist")],
+    out: Annotated[Path, typer.Option(help="the best epoch; NAME.resume.pt beside it is the last one")] = Path(
+        "model.pt"
+    ),
+    T: Annotated[int | None, typer.Option("--T", help="time-steps; default: the preset's")] = None,
+    epochs: Annotated[int, typer.Option(help="passes over the training split")] = 64,
+    batch_size: Annotated[int, typer.Option(help="samples per optimiser step")] = 16,
+    lr: Annotated[float, typer.Option(help="Adam's learning rate at the start")] = 1e-3,
+    t_max: Annotated[int | None, typer.Option(help="the cosine's half period; default: --epochs (paper: 64)")] = None,
+    protocol: Annotated[str, typer.Option(help="A: keep the best test epoch; B: the best on 15 % held back")] = "A",
+    seed: Annotated[int, typer.Option(help="of weights, shuffling, dropout, augmentation")] = 2020,
+    resume: Annotated[bool, typer.Option("--resume", help="continue from NAME.resume.pt")] = False,
+    limit_train: Annotated[int | None, typer.Option(help="train on so many samples, spread over the split")] = None,
+    limit_test: Annotated[int | None, typer.Option(help="test on so many samples, spread over the split")] = None,
+    device: Annotated[str, typer.Option("--device", "--devices", help="cpu, cuda, cuda:1, or auto")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
+    framing: Annotated[str | None, typer.Option(help="events to frames: count:T=10, duration:10ms,T=16")] = None,
+    neuron: Annotated[str, typer.Option(help="of a preset: PLIF, LIF or IF")] = "PLIF",
+    init_tau: Annotated[float, typer.Option(help="tau at the start (PLIF), or for good (LIF)")] = 2.0,
+    tau: Annotated[str, typer.Option(help="what shares one tau: layer or channel")] = "layer",
+    channels: Annotated[int | None, typer.Option(help="of a preset: convolution channels")] = None,
+    hidden: Annotated[int | None, typer.Option(help="of a preset: hidden fully connected neurons")] = None,
+    augment: Annotated[bool, typer.Option(help="the authors' augmentation (MNIST, CIFAR-10)")] = True,
+    json: Annotated[bool, typer.Option("--json", help="print the result as one JSON document on stdout")] = False,
+) -> None:
+    """Train a network and keep its best epoch. Ctrl-C is safe: run the same command with --resume."""
+    import torch  # here, so that other commands do not wait for it
+
+    from plif_train import train as training
+    from plif_train.augment import AUGMENTATIONS
+    from plif_train.data import load_samples
+    from plif_train.progress import Progress
+    from runtime.data import open_dataset
+
+    started = False
+    try:
+        recipe = training.Recipe(epochs, batch_size, lr, t_max, seed, protocol, precision, _device_name(device))
+        if not out.parent.is_dir():
+            raise PlifError(f"{out.parent}: no such folder, expected one to write {out.name} to")
+        torch.manual_seed(seed)
+        sizes = {"channels": channels, "hidden": hidden, "neuron": neuron if neuron != "PLIF" else None}
+        net = _network(network, data, T=T, framing=framing, init_tau=init_tau, tau=tau, **sizes)
+        name = data.partition(":")[0]
+        augmentation = AUGMENTATIONS.get(name) if augment and net.meta.kind == "static" else None
+        # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.
+        late = net.normalisation if augmentation else None
+        progress = Progress()
+        sets = {}
+        for split, limit in (("train", limit_train), ("test", limit_test)):
+            dataset = open_dataset(
+                data,
+                split,
+                framing=net.framing,
+                shape=net.meta.shape,
+                normalisation=None if late else net.normalisation,
+                classes=net.classes if split == "test" else None,  # the training split says which, and in which order
+            )
+            if dataset.kind != net.meta.kind:
+                raise PlifError(f"data set {name} holds {dataset.kind} samples, but {network} takes {net.meta.kind}")
+            if len(dataset.classes) != len(net.classes):
+                raise PlifError(
+                    f"data set {name} has {len(dataset.classes)} classes, but the network {len(net.classes)} outputs; "
+                    "give a notation string that ends in as many"
+                )
+            net.meta = replace(net.meta, classes=tuple(dataset.classes))
+            sets[split] = load_samples(dataset, limit, progress, f"reading {split}")
+        frames = sets["train"].x.shape[1] if net.meta.kind == "events" else net.T
+        if frames != net.T:
+            raise PlifError(f"framing '{net.framing}' gives {frames} frames, but T is {net.T}; give --T {frames}")
+        kept = training.resume_path(out)
+        if not resume and kept.exists():
+            print(f"note: {kept} is of an earlier training and is replaced (--resume continues it)", file=sys.stderr)
+
+        about = {
+            "command": _command(context, network, data, out),
+            "dataset": name,
+            "limit_train": limit_train,
+            "limit_test": limit_test,
+            "augmentation": augmentation.__name__ if augmentation else None,
+        }
+        started = True
+        record = training.train(
+            net, sets["train"], sets["test"], recipe, out,
+            about=about, resume=resume, augment=augmentation, prepare=_normaliser(late),
+            on_epoch=lambda epoch: print(_line(epoch, recipe.epochs), file=sys.stderr, flush=True), progress=progress,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        text = "nothing was written"
+        if started and training.resume_path(out).exists():
+            text = f"{training.resume_path(out)} holds the last whole epoch; add --resume to the command to continue"
+        print(f"interrupted: {text}", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+    if json:
+        print(json_.dumps({"path": str(out), "bytes": out.stat().st_size, **record}))
+    else:
+        print(f"{out}: test accuracy {record['test_accuracy']:.4f} at epoch {record['epoch']} of {record['epochs']}")
+        print(f"next: plif export {shlex.quote(str(out))}")
+
+
+def _network(network: str, data: str, **asked: Any) -> Network:
+    """The network; a notation string takes its input from the data set, T and framing from the set's preset."""
+    from plif_train.presets import PRESETS, build
+    from runtime.data import DATASETS
+
+    overrides = {key: value for key, value in asked.items() if value is not None}
+    name = data.partition(":")[0]
+    if network.partition(":")[0] not in PRESETS and name in DATASETS:
+        about = DATASETS[name].about
+        overrides |= {"shape": about.shape, "kind": about.kind}
+        preset = PRESETS.get(name)
+        steps = overrides.get("T", preset.meta.T if preset else 10)
+        if about.kind == "static":
+            overrides |= {"T": steps, "normalisation": preset.meta.normalisation if preset else None}
+        elif "framing" not in overrides:
+            overrides["framing"] = f"count:T={steps}"
+    return build(network, **overrides)
+
+
+def _normaliser(normalisation: dict[str, list[float]] | None) -> Any:
+    if normalisation is None:
+        return None
+    import torch
+
+    mean, std = (torch.tensor(normalisation[key]).reshape(-1, 1, 1) for key in ("mean", "std"))
+    return lambda x: (x - mean) / std
+
+
+def _device_name(asked: str) -> str:
+    import torch
+
+    if "," in asked:
+        raise PlifError(f"--devices {asked}: training uses one device for now, expected for example cuda:0")
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{asked}" if asked.isdigit() else asked
+
+
+def _command(context: typer.Context, network: str, data: str, out: Path) -> str:
+    """What was typed, without the folders of this machine: they say nothing to whoever reads the card."""
+    shown = {"network": network, "data": data.partition(":")[0], "out": out.name}
+    words = ["plif", "train", network]
+    for parameter in context.command.params:
+        name, value = str(parameter.name), context.params.get(str(parameter.name))
+        source = context.get_parameter_source(name)
+        if name in ("network", "resume", "json") or source is None or source.name != "COMMANDLINE":
+            continue
+        if isinstance(value, bool):
+            words.append((parameter.opts if value else parameter.secondary_opts)[0])
+        else:
+            words += [parameter.opts[0], str(shown.get(name, value))]
+    return shlex.join(words)
+
+
+def _line(epoch: Epoch, epochs: int) -> str:
+    rates = " ".join(f"{layer} {rate:.3f}" for layer, rate in epoch.firing_rates.items())
+    taus = " ".join(
+        f"{layer} {tau:.2f}" if isinstance(tau, float) else f"{layer} {min(tau):.2f}..{max(tau):.2f}"
+        for layer, tau in epoch.taus.items()
+    )
+    val = "" if epoch.val_accuracy is None else f"  val {epoch.val_accuracy:.4f}"
+    return (
+        f"epoch {epoch.epoch}/{epochs}  loss {epoch.loss:.4f}  train {epoch.train_accuracy:.4f}{val}  "
+        f"test {epoch.test_accuracy:.4f}  {epoch.seconds:.1f} s  rates {rates}  tau {taus}"
+    )
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,325 @@
+"""Training: it learns, what it writes can be trusted, and an interruption changes nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from plif_train import build, load
+from plif_train.augment import random_affine, random_crop_flip
+from plif_train.data import Samples, load_samples, split_per_class
+from plif_train.network import Network
+from plif_train.train import Epoch, Recipe, decide, evaluate, resume_path, train
+from runtime.errors import PlifError
+
+NOTATION = "c6k3s1-BN-PLIF-MPk2s2-DP-FC20-PLIF-FC20-PLIF-APk10s10"
+
+
+def network(seed: int = 7, **options: object) -> Network:
+    torch.manual_seed(seed)
+    return build(NOTATION, shape=(1, 8, 8), T=4, **options)
+
+
+def bars(n: int, seed: int = 0) -> Samples:
+    """Class 0: events in the left half; class 1: in the right. [N, 4, 1, 8, 8] counts."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 2
+    rate = torch.full((n, 4, 1, 8, 8), 0.1)
+    rate[y == 0, ..., :4] = 2.0
+    rate[y == 1, ..., 4:] = 2.0
+    return Samples(torch.poisson(rate, generator=generator).to(torch.uint8), y)
+
+
+def test_a_small_task_is_learned_and_tau_with_it(tmp_path: Path) -> None:
+    net = network()
+    epochs: list[Epoch] = []
+    recipe = Recipe(epochs=12, batch_size=8, lr=1e-2)
+    record = train(net, bars(48), bars(20, seed=1), recipe, tmp_path / "model.pt", on_epoch=epochs.append)
+    assert epochs[-1].loss < epochs[0].loss / 2 and record["test_accuracy"] == 1.0
+    assert any(abs(tau - 2.0) > 0.01 for tau in epochs[-1].taus.values())
+    assert set(epochs[-1].firing_rates) == {"conv1", "fc1", "fc2"}
+    assert load(tmp_path / "model.pt").meta.training == json.loads(json.dumps(record))
+
+
+def test_the_file_is_the_latest_best_epoch(tmp_path: Path) -> None:
+    epochs: list[Epoch] = []
+    net, test = network(), bars(20, seed=1)
+    recipe = Recipe(epochs=5, batch_size=8, lr=1e-2)
+    record = train(net, bars(48), test, recipe, tmp_path / "model.pt", on_epoch=epochs.append)
+    best = max(epoch.test_accuracy for epoch in epochs)
+    assert record["epoch"] == max(epoch.epoch for epoch in epochs if epoch.test_accuracy == best)
+    assert evaluate(load(tmp_path / "model.pt"), test, recipe).accuracy == best
+
+
+class Stop:
+    """Presses Ctrl-C once, after the epoch that was asked for."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def __call__(self, epoch: Epoch) -> None:
+        if epoch.epoch == self.after:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("protocol", ["A", "B"])
+@pytest.mark.parametrize("after", [1, 2])
+def test_an_interrupted_and_resumed_training_is_the_uninterrupted_one_bit_for_bit(
+    after: int, protocol: str, tmp_path: Path
+) -> None:
+    recipe = Recipe(epochs=3, batch_size=8, lr=3e-3, protocol=protocol)
+    data, test = bars(41), bars(12, seed=1)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole, parts = tmp_path / "a" / "model.pt", tmp_path / "b" / "model.pt"
+    about = {"dataset": "bars", "command": "plif train"}
+    expected = train(network(), data, test, recipe, whole, about=about)
+    with pytest.raises(KeyboardInterrupt):
+        train(network(), data, test, recipe, parts, about=about, on_epoch=Stop(after))
+    record = train(network(seed=99), data, test, recipe, parts, about=about, resume=True)
+    assert record == expected
+    for path in (lambda p: p, resume_path):
+        a, b = (torch.load(path(p), weights_only=True) for p in (whole, parts))
+        assert a["card"] == b["card"] and list(a["weights"]) == list(b["weights"])
+        assert all(torch.equal(a["weights"][name], b["weights"][name]) for name in a["weights"])
+    for slot, moments in a["optimizer"]["state"].items():
+        assert all(torch.equal(value, b["optimizer"]["state"][slot][key]) for key, value in moments.items())
+
+
+def test_an_interruption_before_the_first_epoch_ends_can_be_resumed_too(tmp_path: Path) -> None:
+    def interrupt(x: torch.Tensor) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    recipe = Recipe(epochs=1, batch_size=8)
+    with pytest.raises(KeyboardInterrupt):
+        train(network(), bars(16), bars(8), recipe, tmp_path / "model.pt", prepare=interrupt)
+    assert resume_path(tmp_path / "model.pt").exists() and not (tmp_path / "model.pt").exists()
+    train(network(seed=5), bars(16), bars(8), recipe, tmp_path / "model.pt", resume=True)
+    train(network(), bars(16), bars(8), recipe, tmp_path / "whole.pt")
+    a, b = load(tmp_path / "model.pt").state_dict(), load(tmp_path / "whole.pt").state_dict()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_finished_training_resumed_has_nothing_to_do_and_says_the_same(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=1, batch_size=8)
+    record = train(network(), bars(16), bars(8), recipe, tmp_path / "model.pt")
+    before = (tmp_path / "model.pt").read_bytes()
+    assert train(network(), bars(16), bars(8), recipe, tmp_path / "model.pt", resume=True) == record
+    assert (tmp_path / "model.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "message"),
+    [
+        (Recipe(epochs=2, batch_size=4), {}, "batch_size 8, asked for 4"),
+        (Recipe(epochs=2, batch_size=8, seed=1), {}, "seed 2020, asked for 1"),
+        (Recipe(epochs=2, batch_size=8), {"init_tau": 3.0}, "options"),
+    ],
+)
+def test_resuming_another_training_is_refused(recipe: Recipe, options: dict, message: str, tmp_path: Path) -> None:
+    train(network(), bars(16), bars(8), Recipe(epochs=1, batch_size=8), tmp_path / "model.pt")
+    with pytest.raises(PlifError, match=message):
+        train(network(**options), bars(16), bars(8), recipe, tmp_path / "model.pt", resume=True)
+    with pytest.raises(PlifError, match="nothing to resume"):
+        train(network(), bars(16), bars(8), recipe, tmp_path / "other.pt", resume=True)
+
+
+def test_weights_that_are_no_longer_finite_stop_the_training_although_the_loss_looks_fine(tmp_path: Path) -> None:
+    def break_it(x: torch.Tensor) -> torch.Tensor:
+        return x * float("nan")
+
+    with pytest.raises(PlifError, match="not finite after epoch 1"):
+        train(network(), bars(16), bars(8), Recipe(epochs=1), tmp_path / "model.pt", prepare=break_it)
+    assert not (tmp_path / "model.pt").exists()
+
+
+def test_bf16_training_keeps_float32_weights_and_membranes(tmp_path: Path) -> None:
+    net = network()
+    record = train(net, bars(32), bars(8), Recipe(epochs=3, batch_size=8, lr=1e-2, precision="bf16"), tmp_path / "m.pt")
+    assert record["precision"] == "bf16" and load(tmp_path / "m.pt").get_submodule("fc1").weight.dtype == torch.float32
+    with pytest.raises(PlifError, match="GPU"):
+        Recipe(precision="fp16", device="cpu")
+
+
+def test_decisions_count_whole_votes_and_ties_go_to_the_lowest_class() -> None:
+    net = network()
+    y = torch.zeros(7, 2, 2)
+    y[:, 0] = torch.tensor([0.1, 0.1])  # seven times 0.1 and once 0.7 are the same seven votes, whatever floats say
+    y[:, 1, 1] = 0.1
+    y[3, 1, 0] = 0.7
+    assert float(y[:, 1].sum(0).diff()) > 0
+    assert decide(net, y).tolist() == [0, 0]
+    y[4, 0, 1] += 0.1
+    assert decide(net, y).tolist() == [1, 0]
+
+
+def test_the_learning_rate_is_the_cosine_of_the_paper() -> None:
+    recipe = Recipe(epochs=1024, lr=1e-3, t_max=64)
+    assert [recipe.lr_at(e) for e in (0, 32, 64, 96, 128)] == pytest.approx([1e-3, 5e-4, 0, 5e-4, 1e-3], abs=1e-12)
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+class Images:
+    """A data set of the runtime's kind, in memory."""
+
+    name, kind, classes = "images", "static", ("a", "b")
+
+    def __init__(self, samples: list[np.ndarray]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def label(self, i: int) -> int:
+        return i % 2
+
+    def sample(self, i: int) -> np.ndarray:
+        return self.samples[i]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([0, 255], torch.uint8),
+        ([0, 256], torch.int16),
+        ([-1, 3], torch.int16),
+        ([300, 40000], torch.float32),
+        ([1, 0.5], torch.float32),
+        ([300, 0.5, 7], torch.float32),
+    ],
+)
+def test_samples_are_stored_in_the_smallest_type_that_is_exact(values: list[float], dtype: torch.dtype) -> None:
+    samples = load_samples(Images([np.full((1, 2, 2), value, np.float32) for value in values]))
+    assert samples.x.dtype == dtype
+    assert samples.x[:, 0, 0, 0].float().tolist() == values
+    assert samples.y.tolist() == [i % 2 for i in range(len(values))]
+
+
+def test_a_limit_is_spread_over_the_split_and_odd_samples_are_refused() -> None:
+    images = Images([np.full((1, 1, 1), i, np.float32) for i in range(10)])
+    assert load_samples(images, 5).x.flatten().tolist() == [0, 2, 4, 6, 8]
+    assert len(load_samples(images, 50)) == 10
+    with pytest.raises(PlifError, match="at least 1"):
+        load_samples(images, 0)
+    with pytest.raises(PlifError, match="no samples"):
+        load_samples(Images([]))
+    images.samples[3] = np.zeros((2, 1, 1), np.float32)
+    with pytest.raises(PlifError, match=r"sample 3 is of shape \(2, 1, 1\)"):
+        load_samples(images)
+
+
+def test_protocol_b_holds_back_the_last_15_percent_of_each_class() -> None:
+    y = torch.tensor([0] * 10 + [1] * 7)
+    first, rest = split_per_class(y)
+    assert rest.tolist() == [9, 16] and first.tolist() == [*range(9), *range(10, 16)]
+
+
+def test_augmentation_moves_images_and_invents_nothing() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(64, 3, 32, 32)
+    y = random_crop_flip(x)
+    assert y.shape == x.shape and not torch.equal(x, y)
+    assert set(y.unique().tolist()) <= {0.0, *x.unique().tolist()}
+    centre = y[:, :, 8:24, 8:24]
+    assert float((centre > 0).float().mean()) == 1.0
+    image = torch.zeros(200, 1, 28, 28)
+    image[:, :, 10:18, 12:16] = 1.0
+    turned = random_affine(image)
+    assert set(turned.unique().tolist()) == {0.0, 1.0}
+    area = turned.sum((1, 2, 3)) / image.sum((1, 2, 3))  # the square of the scale, 0.85 to 1.11
+    assert float(area.min()) > 0.6 and float(area.max()) < 1.4 and abs(float(area.mean()) - 0.97) < 0.06
+    rows = (turned * torch.arange(28.0)[:, None]).sum((1, 2, 3)) / turned.sum((1, 2, 3)) - 13.5
+    assert 3 < float(rows.abs().max()) < 5  # moved by up to 15 % of 28 pixels
+    still = random_affine(image, degrees=0, shift=0, scale=(1, 1))
+    assert torch.equal(still, image)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    """A data set in the layout of N-MNIST: two recordings of each digit in each split."""
+    from runtime.events import make_events, write_nmnist
+
+    rng = np.random.default_rng(0)
+    for split in ("Train", "Test"):
+        for digit in range(10):
+            folder = tmp_path / "digits" / split / str(digit)
+            folder.mkdir(parents=True)
+            for i in range(2):
+                t = np.sort(rng.integers(0, 300_000, 400))
+                x, y = rng.integers(0, 34, 400), np.minimum(rng.integers(0, 4, 400) + 3 * digit, 33)
+                write_nmnist(folder / f"{i + 1:05d}.bin", make_events(t, x, y, rng.random(400) < 0.5))
+    return tmp_path / "digits"
+
+
+def plif(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    code = "import sys; from runtime.cli import run; sys.exit(run(sys.argv[1:]))"
+    repository = Path(__file__).resolve().parents[2]
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd, env={"PYTHONPATH": str(repository), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+SMALL = ["train", "nmnist", "--channels", "2", "--hidden", "20", "--T", "3", "--batch-size", "4", "--out", "model.pt"]
+
+
+def test_plif_train_writes_a_model_whose_card_names_no_folder(digits: Path, tmp_path: Path) -> None:
+    process = plif(*SMALL, "--data", f"nmnist:{digits}", "--epochs", "1", "--limit-test", "10", "--json", cwd=tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    assert result["path"] == "model.pt" and 0 <= result["test_accuracy"] <= 1
+    assert result["train_samples"] == 20 and result["test_samples"] == 10
+    assert "epoch 1/1" in err and "tau conv1" in err
+    net = load(tmp_path / "model.pt")
+    assert net.T == 3 and net.framing == "count:T=3" and len(net.classes) == 10
+    assert net.meta.training is not None and str(tmp_path) not in json.dumps(net.meta.training)
+    assert net.meta.training["command"].startswith("plif train nmnist --data nmnist --out model.pt --T 3")
+
+
+def test_ctrl_c_leaves_a_resumable_checkpoint_and_exit_code_130(digits: Path, tmp_path: Path) -> None:
+    command = [*SMALL, "--data", f"nmnist:{digits}", "--epochs", "10000"]
+    process = plif(*command, cwd=tmp_path)
+    kept = tmp_path / "model.resume.pt"
+    deadline = time.monotonic() + 60
+    while not kept.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "--resume" in err and "Traceback" not in err
+    assert not list(tmp_path.glob("*.part"))
+    done = json.loads(torch.load(kept, weights_only=True)["progress"])["epoch"]
+    process = plif(*command[:-1], str(done + 1), "--resume", cwd=tmp_path)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and f"epoch {done + 1}/{done + 1}" in err, err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "mnits", "--data", "nmnist:."], "mnits"),
+        (["train", "nmnist", "--data", "nmnist:missing"], "missing"),
+        (["train", "nmnist", "--data", "nmnist:.", "--devices", "0,1"], "one device"),
+        (["train", "nmnist", "--data", "nmnist:.", "--out", "no/where/model.pt"], "no/where"),
+        (["train", "nmnist", "--data", "nmnist:.", "--epochs", "0"], "epochs 0"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    process = plif(*arguments, cwd=tmp_path)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and message in err and len(err.strip().splitlines()) == 1, err
