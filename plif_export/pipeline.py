@@ -27,7 +27,7 @@ from runtime.errors import CheckFailed, PlifError
 from runtime.graph import Graph, initial_v, state_in, state_out
 from runtime.version import __version__
 
-DEFAULT_MATH = "folded"  # measured in bench/math.py: the same spikes as exact on every model here, and faster
+DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
 PRECISIONS = ("fp32",)
 TARGETS = ("onnx",)
 PARITY_STEPS = 20

@@ -38,6 +38,7 @@ PARTS = (
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 EngineName = Annotated[str, typer.Option(help="auto, onnxruntime or torch.")]
+Device = Annotated[str, typer.Option(help="cpu, or for the torch engine cuda:0 and the like.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all when not given.")]
 
 
@@ -82,6 +83,7 @@ def evaluate(
         Path | None, typer.Option(help="A folder for metrics.json, predictions.csv and confusion.png.")
     ] = None,
     engine: EngineName = "auto",
+    device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -91,7 +93,7 @@ def evaluate(
     from runtime.progress import Progress
     from runtime.session import load
 
-    model = load(artifact, engine, threads=threads, rates=True)
+    model = load(artifact, engine, threads=threads, rates=True, device=device)
     with Progress("evaluating") as progress:
         result = run(model, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
     written = write_results(result, out) if out else []
@@ -123,6 +125,7 @@ def stream(
     speed: Annotated[str, typer.Option(help="max, or real: paced by the events' own time.")] = "max",
     sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for sources that do not say.")] = None,
     engine: EngineName = "auto",
+    device: Device = "cpu",
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
@@ -130,7 +133,7 @@ def stream(
     from runtime.session import load
     from runtime.stream import stream as run
 
-    model = load(artifact, engine, threads=threads)
+    model = load(artifact, engine, threads=threads, device=device)
     running = run(model, source, framing=framing, decide=decide, reset=reset, speed=speed, sensor=parse_sensor(sensor))
     live = sys.stderr.isatty() and not as_json
     shown: object = _NOTHING
@@ -226,7 +229,8 @@ def run(arguments: list[str]) -> int:
         code = _command()(arguments, prog_name="plif", standalone_mode=False)
         code = code if isinstance(code, int) else 0
     except PlifError as error:
-        print(f"plif: error: {error}", file=sys.stderr)
+        kind = "interrupted" if error.exit_code == 130 else "error"
+        print(f"plif: {kind}: {error}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130

@@ -156,17 +156,16 @@ class Session:
                 f"{self.model.path}: an unrolled artifact takes {self.model.T} steps at once; "
                 "for single steps use the step form: plif export model.pt --form step"
             )
-        y = self._advance(x, rows, (self.model.input_shape))
-        return y
+        return self._advance(x, rows)
 
     def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
         """Many steps: x [T, B, C, H, W] (a static image [B, C, H, W] for T of the card) -> y [T, B, classes].
 
         The step form goes step by step; the unrolled form takes chunks of its own T, and chains them.
         """
-        T, shape = self.model.T, self.model.input_shape
+        T = self.model.T
         if self.model.unrolled and self.model.static:
-            return self._advance(x, rows, shape)
+            return self._advance(x, rows)
         if self.model.static and x.ndim == 4:
             return np.stack([self.step(x, rows) for _ in range(T)])
         if not self.model.unrolled:
@@ -176,9 +175,9 @@ class Session:
                 f"{self.model.path}: unrolled over T={T}, so it takes a multiple of {T} steps, not {len(x)}; "
                 "use the step form for any number: plif export model.pt --form step"
             )
-        return np.concatenate([self._advance(x[t : t + T], rows, shape) for t in range(0, len(x), T)])
+        return np.concatenate([self._advance(x[t : t + T], rows) for t in range(0, len(x), T)])
 
-    def _advance(self, x: np.ndarray, rows: Sequence[int] | None, shape: tuple[int, ...]) -> np.ndarray:
+    def _advance(self, x: np.ndarray, rows: Sequence[int] | None) -> np.ndarray:
         which = np.arange(self.streams) if rows is None else self._rows(rows)
         if len(which) == 0:
             return np.zeros((0, len(self.model.classes)), np.float32)
@@ -258,7 +257,12 @@ class Session:
         x_steps = () if self.model.static else steps
         x = np.zeros((*x_steps, rows, *card["input"]["shape"]), np.float32)
         y = np.zeros((*steps, rows, len(card["classes"])), np.float32)
-        v = tuple([np.zeros((rows, *state["shape"]), np.float32) for state in card["states"]] for _ in range(2))
+        own = getattr(self.model.engine, "membranes", None)  # an engine may lay out membranes as it likes to read them
+        v = (
+            own(rows)
+            if own is not None
+            else tuple([np.zeros((rows, *state["shape"]), np.float32) for state in card["states"]] for _ in range(2))
+        )
         fired = rows * (steps[0] if steps else 1)
         rates = {s["layer"]: np.zeros(fired, np.float32) for s in card["states"]} if self.model.counts_rates else {}
         bind = self.model.engine.bind
