@@ -162,6 +162,43 @@ def stream(
             _print_summary(summary)
 
 
+@app.command()
+def bench(
+    artifacts: Annotated[list[Path], typer.Argument(help="Artifacts in the step form, or a model.pt beside them.")],
+    engine: Annotated[list[str] | None, typer.Option(help="An engine; may be given several times.")] = None,
+    streams: Annotated[int, typer.Option(min=1, help="Rows of the batch.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, help="For each artifact and engine.")] = 5.0,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Latency and throughput, side by side in one run, with firing rates and proof beside them."""
+    from runtime.bench import bench as run
+    from runtime.progress import Progress
+
+    with Progress("measuring") as progress:
+        rows = run(
+            artifacts,
+            engines=engine or ["auto"],
+            streams=streams,
+            seconds=seconds,
+            threads=threads,
+            progress=progress.update,
+        )
+    if as_json:
+        print_json([row.to_dict() for row in rows])
+        return
+    typer.echo(
+        f"{'artifact':<28}{'engine':<13}{'streams':>8}{'p50 ms':>9}{'p99 ms':>9}{'steps/s':>10}{'silence':>9}  differ  rates"
+    )
+    for row in rows:
+        rates = " ".join(f"{100 * rate:.0f}" for rate in row.firing_rates.values())
+        differ = "-" if row.spike_mismatches is None else str(row.spike_mismatches)
+        typer.echo(
+            f"{row.artifact:<28.28}{row.engine:<13}{row.streams:>8}{row.p50_ms:>9.3f}{row.p99_ms:>9.3f}{row.steps_per_s:>10.1f}"
+            f"{row.after_silence_p50_ms:>9.3f}  {differ:<6}  {rates} %"
+        )
+
+
 _NOTHING = object()
 
 
