@@ -24,7 +24,7 @@ from plif_export.writers import FORMS
 from plif_train.network import Network
 from runtime.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode, read_card
 from runtime.errors import CheckFailed, PlifError
-from runtime.graph import Graph, initial_v, state_in, state_out
+from runtime.graph import Graph, output_record, state_record
 from runtime.version import __version__
 
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
@@ -221,8 +221,6 @@ def make_card(
     import torch
 
     last = graph[graph.output]
-    kinds = {"Vote": "votes", "Neuron": "spikes"}
-    voters = last.attrs["voters"] if last.op == "Vote" else 1
     return {
         "format": ARTIFACT_FORMAT,
         "format_version": ARTIFACT_FORMAT_VERSION,
@@ -234,22 +232,11 @@ def make_card(
         "precision": precision,
         "math": math,
         "batch": batch,
-        "states": [
-            {
-                "name": state_in(n.layer),
-                "input": state_in(n.layer),
-                "output": state_out(n.layer),
-                "shape": list(n.shape),
-                "dtype": "float32",
-                "initial": initial_v(n),
-                "layer": n.layer,
-            }
-            for n in graph.neurons
-        ],
+        "states": [state_record(n.layer, n.shape, n.attrs["v_reset"]) for n in graph.neurons],
         "taus": {n.layer: _tau(n.params.get("alpha")) for n in graph.neurons},
         "v_threshold": _one_or_each(graph, "v_threshold"),
         "v_reset": _one_or_each(graph, "v_reset"),
-        "output": {"kind": kinds.get(last.op, "currents"), "voters": voters},
+        "output": output_record(last.op, last.attrs.get("voters", 1)),
         "framing": net.framing,
         "normalisation": net.normalisation,
         "graph": graph.record(),

@@ -165,3 +165,25 @@ def initial_v(neuron: Node) -> float:
     """Where a membrane starts: v_reset, and 0 with a soft reset."""
     v_reset = neuron.attrs["v_reset"]
     return 0.0 if v_reset is None else float(v_reset)
+
+
+# --- what cards say about a network -------------------------------------------------------------------------------
+
+
+def state_record(layer: str, shape: Shape, v_reset: float | None) -> dict[str, Any]:
+    """A layer's entry in the card's `states`."""
+    return {
+        "name": state_in(layer),
+        "input": state_in(layer),
+        "output": state_out(layer),
+        "shape": list(shape),
+        "dtype": "float32",
+        "initial": 0.0 if v_reset is None else float(v_reset),
+        "layer": layer,
+    }
+
+
+def output_record(op: str, voters: int) -> dict[str, Any]:
+    """The card's `output`: what y is, by the kind of the last node."""
+    kind = {"Vote": "votes", "Neuron": "spikes"}.get(op, "currents")
+    return {"kind": kind, "voters": voters if op == "Vote" else 1}
