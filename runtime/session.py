@@ -79,8 +79,14 @@ class Model:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)"""
-        c, h, w = self.card["input"]["shape"]
+        """(C, H, W). Raises PlifError for a network that does not take images or frames of events."""
+        shape = self.card["input"]["shape"]
+        if len(shape) != 3:
+            raise PlifError(
+                f"{self.path}: takes inputs of shape {shape}, not frames [channels, height, width]; step it from Python: "
+                "runtime.load(...).session().step(x)"
+            )
+        c, h, w = shape
         return c, h, w
 
     @property
@@ -156,18 +162,17 @@ class Session:
                 f"{self.model.path}: an unrolled artifact takes {self.model.T} steps at once; "
                 "for single steps use the step form: plif export model.pt --form step"
             )
-        y = self._advance(x, rows, (self.model.input_shape))
-        return y
+        return self._advance(x, rows)
 
     def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
         """Many steps: x [T, B, C, H, W] (a static image [B, C, H, W] for T of the card) -> y [T, B, classes].
 
         The step form goes step by step; the unrolled form takes chunks of its own T, and chains them.
         """
-        T, shape = self.model.T, self.model.input_shape
+        T, image_dims = self.model.T, 1 + len(self.model.card["input"]["shape"])
         if self.model.unrolled and self.model.static:
-            return self._advance(x, rows, shape)
-        if self.model.static and x.ndim == 4:
+            return self._advance(x, rows)
+        if self.model.static and x.ndim == image_dims:
             return np.stack([self.step(x, rows) for _ in range(T)])
         if not self.model.unrolled:
             return np.stack([self.step(x_t, rows) for x_t in x])
@@ -176,9 +181,9 @@ class Session:
                 f"{self.model.path}: unrolled over T={T}, so it takes a multiple of {T} steps, not {len(x)}; "
                 "use the step form for any number: plif export model.pt --form step"
             )
-        return np.concatenate([self._advance(x[t : t + T], rows, shape) for t in range(0, len(x), T)])
+        return np.concatenate([self._advance(x[t : t + T], rows) for t in range(0, len(x), T)])
 
-    def _advance(self, x: np.ndarray, rows: Sequence[int] | None, shape: tuple[int, ...]) -> np.ndarray:
+    def _advance(self, x: np.ndarray, rows: Sequence[int] | None) -> np.ndarray:
         which = np.arange(self.streams) if rows is None else self._rows(rows)
         if len(which) == 0:
             return np.zeros((0, len(self.model.classes)), np.float32)
