@@ -31,6 +31,7 @@ from plif_export.readers.rules import Problem, Unsupported
 from plif_export.reference import Array, Trace, note, traces_from
 from runtime.errors import PlifError
 from runtime.graph import Graph, Node, Shape, state_key
+from runtime.neurons import equation_of
 
 CHECK_STEPS = 3
 REGISTER = "register it: docs/other-libraries.md"
@@ -75,21 +76,22 @@ def examine(module: nn.Module, example_input: Any) -> tuple[Traced | None, list[
     if isinstance(copied, Problem):
         return None, [copied]
     forget(copied)
+    shape = tuple(int(n) for n in example_input.shape)[1:]
     try:
-        program = _trace(copied)
+        program = _trace(copied, shape)
     except Exception as error:  # whatever the module's own Python raises on a traced value
         return None, [_trace_failed(copied, error)]
     kept = _kept_tensors(copied)
     if kept:
         return None, kept
+    forget(copied)
     traced = Traced(copied, program)
-    shape = tuple(int(n) for n in example_input.shape)[1:]
     reader = _GraphReader(traced, shape)
     with torch.no_grad(), _one_thread():
         try:
             reader.read()
         except _ModuleFailed as failure:
-            return traced, [failure.problem]
+            return traced, reader.problems or [failure.problem]  # what fails after a problem fails because of it
     return traced, reader.problems
 
 
@@ -109,10 +111,9 @@ def _copy(module: nn.Module) -> nn.Module:
 def _single_step(module: nn.Module) -> nn.Module | Problem:
     """SpikingJelly's modules in step mode 's'; its containers that only know many steps become plain sequences."""
     for path, part in list(module.named_modules()):
-        if not hasattr(part, "step_mode"):
+        if not callable(getattr(part, "supported_step_mode", None)):
             continue
-        modes = part.supported_step_mode() if hasattr(part, "supported_step_mode") else ("s", "m")
-        if "s" in modes:
+        if "s" in part.supported_step_mode():
             part.step_mode = "s"
         elif type(part).__name__ in ("MultiStepContainer", "SeqToANNContainer") and isinstance(part, nn.Sequential):
             plain = nn.Sequential(*part.children()).eval()
@@ -135,28 +136,105 @@ def forget(module: nn.Module) -> None:
         if found is not None:
             found.reset(part)
         elif is_stateful(part) and callable(getattr(part, "reset", None)):
-            part.reset()  # type: ignore[operator]
+            part.reset()
 
 
 # --- the trace ----------------------------------------------------------------------------------------------------------
 
 
+class _Shaped(fx.Proxy):
+    """A traced value whose rank and sizes are known, all but the batch, so that plain Python may look at them."""
+
+    def __init__(self, node: fx.Node, tracer: _Tracer) -> None:
+        super().__init__(node, tracer)
+        self._shape = tuple(tracer.values[node].shape)
+
+    def dim(self) -> int:
+        return len(self._shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self._shape)
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        return (self.size(0), *self._shape[1:])
+
+    def size(self, axis: int | None = None) -> Any:
+        if axis is None:
+            return self.shape
+        if axis in (0, -len(self._shape)):
+            return self.tracer.create_proxy("call_method", "size", (self, 0), {})
+        return self._shape[axis]
+
+
+_CALL, _GETATTR = nn.Module.__call__, nn.Module.__getattr__  # as they are while nothing is traced
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """Modules called in here run and are not traced, though torch.fx is at work."""
+    traced = nn.Module.__call__, nn.Module.__getattr__
+    nn.Module.__call__, nn.Module.__getattr__ = _CALL, _GETATTR  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.__call__, nn.Module.__getattr__ = traced  # type: ignore[method-assign]
+
+
 class _Tracer(fx.Tracer):
+    """Runs what it traces, on zeros, so that shapes are known while the module's own Python runs."""
+
+    BATCH = 2
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.example = torch.zeros(self.BATCH, *shape)
+        self.values: dict[fx.Node, Any] = {}
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, nn.Sequential | nn.ModuleList) and not is_stateful(m):
             return False
         known = known_as(m, LAYERS) is not None or neuron_type(m) is not None or is_stateful(m)
         return known or m.__module__.startswith(("torch.nn", "spikingjelly.activation_based.layer"))
 
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        try:
+            with _untraced():
+                value = self.values[node] = self._run(node)
+        except Exception:  # the reader runs it again, and says where it failed
+            value = self.values[node] = None
+        return _Shaped(node, self) if isinstance(value, Tensor) and value.dim() else fx.Proxy(node, self)
 
-def _trace(module: nn.Module) -> fx.GraphModule:
+    def _run(self, node: fx.Node) -> Any:
+        if node.op == "placeholder":
+            return self.example if len(self.values) == 0 else None
+        args: Any
+        kwargs: Any
+        args, kwargs = (fx.node.map_arg(part, lambda n: self.values[n]) for part in (node.args, node.kwargs))
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        if node.op == "call_function":
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+        if node.op == "get_attr":
+            return operator.attrgetter(str(node.target))(self.root)
+        module = self.root.get_submodule(str(node.target))
+        kind = neuron_type(module)
+        if kind is None:
+            return module(*args, **kwargs)
+        s, after = kind.step(module, args[0], start_of(kind, module, args[0]))
+        return (s, after) if kind.pair(module) else s
+
+
+def _trace(module: nn.Module, shape: Shape) -> fx.GraphModule:
     """Arguments that have a default (a state to start from, as Norse has it) keep it."""
     parameters = list(inspect.signature(module.forward).parameters.values())
     fixed = {p.name: p.default for p in parameters[1:] if p.default is not inspect.Parameter.empty}
-    tracer = _Tracer()
+    tracer = _Tracer(shape)
     if tracer.is_leaf_module(module, ""):
         module = nn.Sequential(module)
-    graph = tracer.trace(module, concrete_args=fixed or None)
+    with torch.no_grad():
+        graph = tracer.trace(module, concrete_args=fixed or None)
     return fx.GraphModule(tracer.root, graph)
 
 
@@ -180,11 +258,21 @@ def _kept_tensors(module: nn.Module) -> list[Problem]:
     problems = []
     for path, part in module.named_modules():
         stores = (vars(part), part._buffers, vars(part).get("_memories", {}))
-        names = sorted({key for store in stores for key, value in store.items() if isinstance(value, fx.Proxy)})
+        names = sorted(
+            {key for store in stores for key, value in store.items() if key[:2] != "__" and _holds_proxy(value)}
+        )
         if names:
             rule = f"it keeps a state in {', '.join(repr(name) for name in names)} that the exporter does not know"
             problems.append(Problem(path or "forward", type(part).__name__, rule, f"if it is a neuron, {REGISTER}"))
     return problems
+
+
+def _holds_proxy(value: Any, depth: int = 3) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple) and depth:
+        return any(_holds_proxy(part, depth - 1) for part in value)
+    return isinstance(value, fx.Proxy)
 
 
 class _ModuleFailed(Exception):
@@ -224,16 +312,20 @@ class _Stepper(fx.Interpreter):
 
     def state_of(self, target: str, x: Tensor) -> dict[str, Tensor]:
         if target not in self.states:
-            kind, attrs, _ = self.types[target].read(self.program.get_submodule(target))
-            initial = interpret.equation_of(kind).initial(attrs)
-            self.states[target] = {name: torch.full_like(x, value) for name, value in initial.items()}
+            self.states[target] = start_of(self.types[target], self.program.get_submodule(target), x)
         return self.states[target]
+
+
+def start_of(kind: NeuronType, module: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """The state of a neuron layer before its first step, for currents like x."""
+    name, attrs, _ = kind.read(module)
+    return {variable: torch.full_like(x, value) for variable, value in equation_of(name).initial(attrs).items()}
 
 
 class _GraphReader(_Stepper):
     """Runs one step on zeros, batch 2, and writes each node down as it goes: so the shapes are the module's own."""
 
-    BATCH = 2
+    BATCH = _Tracer.BATCH
 
     def __init__(self, traced: Traced, shape: Shape) -> None:
         super().__init__(traced.program)
@@ -285,12 +377,18 @@ class _GraphReader(_Stepper):
         return value
 
     def _where(self, n: fx.Node) -> tuple[str, str]:
-        if n.op == "call_module":
-            return str(n.target), type(self.program.get_submodule(str(n.target))).__name__
+        if n.op in ("call_module", "get_attr"):
+            path = str(n.target) if n.op == "call_module" else str(n.target).rpartition(".")[0]
+            return path or "forward", self._class(path)
         stack = list((n.meta.get("nn_module_stack") or {}).values())
         path = stack[-1][0] if stack and isinstance(stack[-1], tuple) else ""
         function = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", str(n.target))
         return path or "forward", f"{function}()" if n.op != "output" else "output"
+
+    def _class(self, path: str) -> str:
+        """The trace keeps leaves only, so the class of a block is the copy's."""
+        modules = dict(self.traced.module.named_modules())
+        return type(modules[path] if path in modules else self.program.get_submodule(path)).__name__
 
     def _write(self, n: fx.Node, value: Any) -> Any:
         if n.op == "placeholder":
@@ -298,9 +396,8 @@ class _GraphReader(_Stepper):
         if n.op == "output":
             return self._output(n)
         if n.op == "get_attr":
-            raise Unsupported(
-                "it computes with a parameter or buffer of the module", "put it into a layer, and " + REGISTER
-            )
+            name = str(n.target).rpartition(".")[2]
+            raise Unsupported(f"it computes with its own '{name}' outside of a layer", f"use a layer, or {REGISTER}")
         if n.op == "call_module":
             return self._module(n, value)
         if not isinstance(value, Tensor) and n.target is not operator.getitem:

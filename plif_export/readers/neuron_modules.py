@@ -170,7 +170,8 @@ def _leaky(m: Any) -> Content:
         "reset": reset,
         "reset_delay": bool(m.reset_delay),
     }
-    return "Leaky", attrs, {"beta": beta.reshape(()) if beta.size == 1 else beta}
+    per_channel = beta.ndim > 1 and beta.size == beta.shape[0]  # [C, 1, 1] against [B, C, H, W]
+    return "Leaky", attrs, {"beta": beta.reshape(() if beta.size == 1 else -1 if per_channel else beta.shape)}
 
 
 def _step_snntorch(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:

@@ -304,9 +304,7 @@ def landing(
         (",polarity=swapped", "rotate180", [0, 20, 10]),
     ],
 )
-def test_orientation_and_polarity_put_the_event_where_they_say(
-    options: str, upright: str, expected: list[int]
-) -> None:
+def test_orientation_and_polarity_put_the_event_where_they_say(options: str, upright: str, expected: list[int]) -> None:
     assert landing(options, 10, 20, (2, 128, 128), (128, 128), upright=upright) == expected
 
 
