@@ -102,6 +102,10 @@ def export(
     given = Given.of(classes, framing, kind, T)
     source = read(model, example_input, given, network=network, shape=shape, neuron=neuron)
     facts = source.facts
+    said = {"--classes": classes, "--framing": framing, "--kind": kind, "--shape": shape, "--neuron": neuron}
+    if source.has_card and any(value is not None for value in said.values()):
+        option = next(name for name, value in said.items() if value is not None)
+        raise PlifError(f"{option}: the model has a card of its own that says it; leave {option} out")
     _check_arguments(facts, example_input, form, T if source.has_card else None, precision, math, to, batch)
     T = T or facts.T
     path = _destination(model, path, form, T, precision, math)

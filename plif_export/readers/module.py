@@ -136,7 +136,7 @@ def forget(module: nn.Module) -> None:
         if found is not None:
             found.reset(part)
         elif is_stateful(part) and callable(getattr(part, "reset", None)):
-            part.reset()
+            part.reset()  # type: ignore[operator]
 
 
 # --- the trace ----------------------------------------------------------------------------------------------------------

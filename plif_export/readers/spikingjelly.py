@@ -29,17 +29,8 @@ from runtime.errors import PlifError
 from runtime.notation import FC, Conv, Notation, Step, parse, plan
 
 INSIDE = ("net", "state_dict", "model_state_dict", "model")  # where training scripts put it in a larger checkpoint
-SIZES = (
-    34,
-    28,
-    32,
-    128,
-    64,
-    48,
-    96,
-    224,
-    256,
-)  # of sensors and pictures, tried in this order: N-MNIST, MNIST, CIFAR, DVS128
+EVENT_SIZES = (34, 128, 32, 64, 48, 96, 240)  # tried in this order for 2 channels: N-MNIST, DVS128, then what is usual
+PICTURE_SIZES = (28, 32, 64, 96, 128, 224)  # and for others: MNIST, CIFAR, ...
 SNIPPET = "docs/other-libraries.md shows the two lines that save its state_dict where it was made"
 OPTIONS = ("v_threshold", "v_reset", "decay_input", "tau")
 
@@ -182,7 +173,8 @@ def _shape(notation: Notation, weights: dict[str, Tensor], path: Path) -> tuple[
             return False
         return next(step.in_shape[0] for step in steps if step.op == "Linear") == features
 
-    sizes = [size for size in SIZES if fits(size)] or [size for size in range(1, 513) if fits(size)]
+    usual = EVENT_SIZES if channels == 2 else PICTURE_SIZES
+    sizes = [size for size in usual if fits(size)] or [size for size in range(1, 513) if fits(size)]
     if not sizes:
         raise PlifError(
             f"{path}: no square input gives its first fully connected layer {features} features through '{notation}'; "
