@@ -160,12 +160,12 @@ def _leaky(m: Any) -> Content:
     require(not m.state_quant, "state_quant is set", "export the membrane in float32: state_quant=False")
     graded = array(torch.as_tensor(m.graded_spikes_factor))
     require(bool(np.all(graded == 1)), "graded_spikes_factor is not 1", "put the factor into the next layer's weights")
-    threshold = array(torch.as_tensor(m.threshold))
+    threshold = np.unique(array(torch.as_tensor(m.threshold)))
     require(threshold.size == 1, f"{threshold.size} thresholds in one layer", "use one threshold for a layer")
     beta = array(torch.as_tensor(m.beta).clamp(0, 1))
     reset = ("subtract", "zero", "none")[int(m.reset_mechanism_val)]
     attrs = {
-        "v_threshold": float(threshold.ravel()[0]),
+        "v_threshold": float(threshold[0]),
         "v_reset": 0.0 if reset == "zero" else None,
         "reset": reset,
         "reset_delay": bool(m.reset_delay),
