@@ -150,7 +150,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """What of this model or artifact is supported, and where; exit code 1 when something is not."""
-    from plif_export.check import check_file
+    from plif_export.checks import check_file
     from runtime.errors import CheckFailed
 
     report = check_file(file, to=to, network=network, shape=_sizes(shape), neuron=neuron)

@@ -41,9 +41,9 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
     say("1. export and prove: the same spikes as in PyTorch, or no file")
     step = export(model)
     unrolled = export(model, form="unrolled")
-    for result in (step, unrolled):
-        report = _proved(result.verify)
-        say(f"   {result.path.name}: {result.bytes / 1e6:.2f} MB; {report.sentence()}")
+    for exported in (step, unrolled):
+        report = _proved(exported.verify)
+        say(f"   {exported.path.name}: {exported.bytes / 1e6:.2f} MB; {report.sentence()}")
     recorded = _on_recordings(step.path, model)
     say(f"   on {recorded.streams} recordings: {recorded.sentence()}")
 

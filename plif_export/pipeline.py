@@ -24,11 +24,11 @@ from plif_export.writers import FORMS
 from plif_train.network import Network
 from runtime.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode, read_card
 from runtime.errors import CheckFailed, PlifError
-from runtime.graph import Graph, state_in, state_out
+from runtime.graph import Graph, output_record, state_record
 from runtime.neurons import equation_of
 from runtime.version import __version__
 
-DEFAULT_MATH = "folded"  # measured in bench/math.py: the same spikes as exact on every model here, and faster
+DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
 PRECISIONS = ("fp32",)
 TARGETS = ("onnx",)
 PARITY_STEPS = 20
@@ -257,8 +257,6 @@ def make_card(
     if isinstance(facts, Network):
         facts = Facts.of(facts)
     last = graph[graph.output]
-    kinds = {"Vote": "votes", "Neuron": "spikes"}
-    voters = last.attrs["voters"] if last.op == "Vote" else 1
     return {
         "format": ARTIFACT_FORMAT,
         "format_version": ARTIFACT_FORMAT_VERSION,
@@ -271,22 +269,14 @@ def make_card(
         "math": math,
         "batch": batch,
         "states": [
-            {
-                "name": state_in(n.layer, variable),
-                "input": state_in(n.layer, variable),
-                "output": state_out(n.layer, variable),
-                "shape": list(n.shape),
-                "dtype": "float32",
-                "initial": value,
-                "layer": n.layer,
-            }
+            state_record(n.layer, n.shape, value, variable)
             for n in graph.neurons
             for variable, value in n.initial.items()
         ],
         "taus": {n.layer: _tau(equation_of(n.attrs["kind"]).alpha(n.params)) for n in graph.neurons},
         "v_threshold": _one_or_each(graph, "v_threshold"),
         "v_reset": _one_or_each(graph, "v_reset"),
-        "output": {"kind": kinds.get(last.op, "currents"), "voters": voters},
+        "output": output_record(last.op, last.attrs.get("voters", 1)),
         "framing": facts.framing,
         "normalisation": facts.normalisation,
         "graph": graph.record(),

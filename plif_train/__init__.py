@@ -4,7 +4,7 @@
     network     a notation string as a torch module; Options
     presets     the six networks of the paper; build
     checkpoint  model.pt: save, load
-    train       the recipe; data, augment and progress belong to it
+    train       the recipe; data and augment belong to it
     firing      random networks in which every layer fires, for tests and measurements
     cli         plif train
 

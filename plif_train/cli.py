@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runtime.errors import PlifError
+from runtime.errors import Interrupted, PlifError
 
 if TYPE_CHECKING:
     from plif_train.network import Network
@@ -66,8 +66,8 @@ def train(
     from plif_train.allocator import keep_freed_memory
     from plif_train.augment import AUGMENTATIONS
     from plif_train.data import load_samples
-    from plif_train.progress import Progress
     from runtime.data import open_dataset
+    from runtime.progress import Progress
 
     keep_freed_memory()
     started = False
@@ -126,8 +126,7 @@ def train(
         text = "nothing was written"
         if started and training.resume_path(out).exists():
             text = f"{training.resume_path(out)} holds the last whole epoch; add --resume to the command to continue"
-        print(f"interrupted: {text}", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise Interrupted(text) from None
 
     if json:
         print(json_.dumps({"path": str(out), "bytes": out.stat().st_size, **record}))

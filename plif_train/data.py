@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plif_train.progress import Progress
 from runtime.errors import PlifError
+from runtime.progress import Progress
 
 
 class Dataset(Protocol):

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from plif_train.recurrence import Recurrence, Rule
 from runtime.errors import PlifError
 
 SURROGATE_WIDTH = 2.0  # the paper's alpha of ATan; named width here because alpha is 1/tau
@@ -134,6 +135,11 @@ class Neuron(nn.Module):
         """T time-steps: current [T, B, ...] -> spikes [T, B, ...]. Bit for bit what T calls of forward give."""
         v = self._start(x_seq[0])
         alpha = self._alpha_for(x_seq[0])
+        if self.trace is None:
+            factor = alpha if isinstance(alpha, Tensor) else v.new_tensor(alpha)
+            fused: tuple[Tensor, Tensor] = Recurrence.apply(x_seq, v, factor, self._rule())
+            self._leave(fused[1])
+            return fused[0]
         spikes = []
         for x in x_seq:
             s, v = self._advance(x, v, alpha)
@@ -161,6 +167,10 @@ class Neuron(nn.Module):
         if self.trace is not None:
             self.trace.append((v.detach(), h.detach(), s.detach(), after.detach()))
         return s, after
+
+    def _rule(self) -> Rule:
+        leaks = self.kind != "IF"
+        return Rule(self.v_threshold, self.v_reset, leaks, self.decay_input, self.detach_reset, SURROGATE_WIDTH)
 
     def _start(self, x: Tensor) -> Tensor:
         if self.v is None:

@@ -28,9 +28,9 @@ from torch import Tensor
 from plif_train import checkpoint
 from plif_train.data import Samples, split_per_class
 from plif_train.network import Network, Vote
-from plif_train.progress import Progress
 from runtime import card as cards
 from runtime.errors import PlifError
+from runtime.progress import Progress
 
 Augment = Callable[[Tensor], Tensor]
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -172,8 +172,9 @@ def _check_common(card: Mapping[str, Any], where: str) -> None:
     if card["input"].get("kind") not in ("events", "static"):
         raise PlifError(f"{where}: input kind {card['input'].get('kind')!r}; expected events or static")
     _check_shape(card["input"].get("shape"), f"{where}: input")
-    most = 3  # a foreign network may take vectors or sequences; what needs an image says so itself
-    if len(card["input"]["shape"]) > most or (found_model(card) and len(card["input"]["shape"]) < most):
+    dims = len(card["input"]["shape"])
+    # Networks of the notation take images; those of other libraries have none, and may take vectors or sequences.
+    if dims != 3 and (card["notation"] is not None or dims > 3):
         raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
     if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
         raise PlifError(f"{where}: classes must be a list of names, one for each output")
@@ -190,10 +191,6 @@ def _check_common(card: Mapping[str, Any], where: str) -> None:
                 raise PlifError(
                     f"{where}: normalisation.{key} is {values}; expected {channels} numbers, one for each channel"
                 )
-
-
-def found_model(card: Mapping[str, Any]) -> bool:
-    return bool(card["format"] == MODEL_FORMAT)
 
 
 def _check_shape(shape: object, where: str) -> None:

@@ -38,6 +38,7 @@ PARTS = (
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 EngineName = Annotated[str, typer.Option(help="auto, onnxruntime or torch.")]
+Device = Annotated[str, typer.Option(help="cpu, or for the torch engine cuda:0 and the like.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all when not given.")]
 
 
@@ -82,6 +83,7 @@ def evaluate(
         Path | None, typer.Option(help="A folder for metrics.json, predictions.csv and confusion.png.")
     ] = None,
     engine: EngineName = "auto",
+    device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -91,7 +93,7 @@ def evaluate(
     from runtime.progress import Progress
     from runtime.session import load
 
-    model = load(artifact, engine, threads=threads, rates=True)
+    model = load(artifact, engine, threads=threads, rates=True, device=device)
     with Progress("evaluating") as progress:
         result = run(model, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
     written = write_results(result, out) if out else []
@@ -123,6 +125,7 @@ def stream(
     speed: Annotated[str, typer.Option(help="max, or real: paced by the events' own time.")] = "max",
     sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for sources that do not say.")] = None,
     engine: EngineName = "auto",
+    device: Device = "cpu",
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
@@ -130,7 +133,7 @@ def stream(
     from runtime.session import load
     from runtime.stream import stream as run
 
-    model = load(artifact, engine, threads=threads)
+    model = load(artifact, engine, threads=threads, device=device)
     running = run(model, source, framing=framing, decide=decide, reset=reset, speed=speed, sensor=parse_sensor(sensor))
     live = sys.stderr.isatty() and not as_json
     shown: object = _NOTHING
@@ -157,6 +160,43 @@ def stream(
             if live:
                 print("\r\033[K", end="", file=sys.stderr)
             _print_summary(summary)
+
+
+@app.command()
+def bench(
+    artifacts: Annotated[list[Path], typer.Argument(help="Artifacts in the step form, or a model.pt beside them.")],
+    engine: Annotated[list[str] | None, typer.Option(help="An engine; may be given several times.")] = None,
+    streams: Annotated[int, typer.Option(min=1, help="Rows of the batch.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, help="For each artifact and engine.")] = 5.0,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Latency and throughput, side by side in one run, with firing rates and proof beside them."""
+    from runtime.bench import bench as run
+    from runtime.progress import Progress
+
+    with Progress("measuring") as progress:
+        rows = run(
+            artifacts,
+            engines=engine or ["auto"],
+            streams=streams,
+            seconds=seconds,
+            threads=threads,
+            progress=progress.update,
+        )
+    if as_json:
+        print_json([row.to_dict() for row in rows])
+        return
+    typer.echo(
+        f"{'artifact':<28}{'engine':<13}{'streams':>8}{'p50 ms':>9}{'p99 ms':>9}{'steps/s':>10}{'silence':>9}  differ  rates"
+    )
+    for row in rows:
+        rates = " ".join(f"{100 * rate:.0f}" for rate in row.firing_rates.values())
+        differ = "-" if row.spike_mismatches is None else str(row.spike_mismatches)
+        typer.echo(
+            f"{row.artifact:<28.28}{row.engine:<13}{row.streams:>8}{row.p50_ms:>9.3f}{row.p99_ms:>9.3f}{row.steps_per_s:>10.1f}"
+            f"{row.after_silence_p50_ms:>9.3f}  {differ:<6}  {rates} %"
+        )
 
 
 _NOTHING = object()
@@ -226,7 +266,8 @@ def run(arguments: list[str]) -> int:
         code = _command()(arguments, prog_name="plif", standalone_mode=False)
         code = code if isinstance(code, int) else 0
     except PlifError as error:
-        print(f"plif: error: {error}", file=sys.stderr)
+        kind = "interrupted" if error.exit_code == 130 else "error"
+        print(f"plif: {kind}: {error}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130

@@ -133,7 +133,7 @@ class ResetPolicy:
 
     def due(self, events: int, dt_us: int, discontinuity: bool) -> bool:
         """Whether to reset before the step of a frame with that many events, dt_us after the last frame."""
-        silent = self._silent_us + (dt_us if events == 0 or discontinuity else 0)
+        silent = self._silent_us + (abs(dt_us) if events == 0 or discontinuity else 0)  # time may step back, too
         due = self.kind == "every" and self._steps >= self.every
         due = due or (self.kind == "silence" and silent >= self.silence_us and (events > 0 or discontinuity))
         self._silent_us = silent if events == 0 else 0

@@ -22,6 +22,12 @@ class CheckFailed(PlifError):
     exit_code = 1
 
 
+class Interrupted(PlifError):
+    """Ctrl-C where there is something to say about what is left."""
+
+    exit_code = 130
+
+
 class MissingExtra(PlifError):
     """A command needs an optional dependency that is not installed."""
 

@@ -192,3 +192,25 @@ def initial_v(neuron: Node) -> float:
 def spatial(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
     """A kernel, stride, padding or dilation as one number per spatial axis; a single number holds for all."""
     return (value,) * dims if isinstance(value, int) else tuple(value)
+
+
+# --- what cards say about a network -------------------------------------------------------------------------------
+
+
+def state_record(layer: str, shape: Shape, initial: float | None, variable: str = "v") -> dict[str, Any]:
+    """The entry in the card's `states` of one state variable of a layer; initial None (soft reset) is 0."""
+    return {
+        "name": state_in(layer, variable),
+        "input": state_in(layer, variable),
+        "output": state_out(layer, variable),
+        "shape": list(shape),
+        "dtype": "float32",
+        "initial": 0.0 if initial is None else float(initial),
+        "layer": layer,
+    }
+
+
+def output_record(op: str, voters: int) -> dict[str, Any]:
+    """The card's `output`: what y is, by the kind of the last node."""
+    kind = {"Vote": "votes", "Neuron": "spikes"}.get(op, "currents")
+    return {"kind": kind, "voters": voters if op == "Vote" else 1}

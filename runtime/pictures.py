@@ -1,4 +1,4 @@
-"""Pictures of results, where people would rather look than read. Needs matplotlib (extra [train]); callers do without it."""
+"""Pictures of results. Needs matplotlib (extras [train] and [export]); callers do without it where it is missing."""
 
 from __future__ import annotations
 

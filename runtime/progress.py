@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Collection, Iterator
 from types import TracebackType
-from typing import TextIO
+from typing import TextIO, TypeVar
+
+Item = TypeVar("Item")
 
 
 class Progress:
-    """Use as a context manager and call update(done, total); draws on stderr at most ten times a second."""
+    """Draws on stderr at most ten times a second.
 
-    def __init__(self, what: str, out: TextIO | None = None) -> None:
+    with Progress("reading") as progress: progress.update(done, total)
+    for item in progress.track(items, "epoch 3"): ...; progress.note("loss 0.05") is shown beside the bar
+    """
+
+    def __init__(self, what: str = "", out: TextIO | None = None) -> None:
         self.what = what
         self.out = out or sys.stderr
         self.shown = self.out.isatty()
+        self._start()
+
+    def _start(self) -> None:
         self._began = time.monotonic()
         self._drawn = 0.0
+        self._note = ""
 
     def __enter__(self) -> Progress:
         return self
@@ -24,9 +35,22 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.shown and self._drawn:
-            self.out.write("\r\033[K")
-            self.out.flush()
+        self._clear()
+
+    def track(self, items: Collection[Item], what: str) -> Iterator[Item]:
+        """The items, one by one, with a bar of its own."""
+        self.what = what
+        self._start()
+        try:
+            for done, item in enumerate(items, 1):
+                yield item
+                self.update(done, len(items))
+        finally:
+            self._clear()
+
+    def note(self, text: str) -> None:
+        """What the next drawing shows beside the bar."""
+        self._note = text
 
     def update(self, done: int, total: int) -> None:
         now = time.monotonic()
@@ -35,5 +59,11 @@ class Progress:
         self._drawn = now
         filled = round(30 * done / total) if total else 0
         left = (now - self._began) / done * (total - done) if done else 0.0
-        self.out.write(f"\r\033[K{self.what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total}, {left:.0f} s left")
+        bar = "#" * filled + "." * (30 - filled)
+        self.out.write(f"\r\033[K{self.what} [{bar}] {done}/{total}, {left:.0f} s left  {self._note}")
         self.out.flush()
+
+    def _clear(self) -> None:
+        if self.shown and self._drawn:
+            self.out.write("\r\033[K")
+            self.out.flush()

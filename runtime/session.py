@@ -263,7 +263,12 @@ class Session:
         x_steps = () if self.model.static else steps
         x = np.zeros((*x_steps, rows, *card["input"]["shape"]), np.float32)
         y = np.zeros((*steps, rows, len(card["classes"])), np.float32)
-        v = tuple([np.zeros((rows, *state["shape"]), np.float32) for state in card["states"]] for _ in range(2))
+        own = getattr(self.model.engine, "membranes", None)  # an engine may lay out membranes as it likes to read them
+        v = (
+            own(rows)
+            if own is not None
+            else tuple([np.zeros((rows, *state["shape"]), np.float32) for state in card["states"]] for _ in range(2))
+        )
         fired = rows * (steps[0] if steps else 1)
         rates = {s["layer"]: np.zeros(fired, np.float32) for s in card["states"]} if self.model.counts_rates else {}
         bind = self.model.engine.bind

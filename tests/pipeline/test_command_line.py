@@ -165,6 +165,19 @@ def test_stream_prints_one_json_object_a_line_and_the_account_last(folder: Path,
     assert "answer" in capsys.readouterr().out
 
 
+def test_bench_puts_artifacts_and_the_original_side_by_side(folder: Path, capsys: Any) -> None:
+    files = [str(folder / "model.onnx"), str(folder / "model.pt")]
+    assert run(["bench", *files, "--seconds", "0.2", "--streams", "2", "--threads", "1", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["artifact"], row["engine"]) for row in rows] == [("model.onnx", "onnxruntime"), ("model.pt", "torch")]
+    keys = {"artifact", "engine", "precision", "streams", "threads", "p50_ms", "p99_ms", "steps_per_s"}
+    assert keys | {"after_silence_p50_ms", "spike_mismatches", "rss_mb"} <= set(rows[0])
+    assert all(0 < row["p50_ms"] <= row["p99_ms"] and row["streams"] == 2 for row in rows)
+    assert rows[0]["firing_rates"] == pytest.approx(rows[1]["firing_rates"])
+    assert run(["bench", *files, "--seconds", "0.1", "--threads", "1"]) == 0
+    assert run(["bench", str(folder / "model_T8.onnx")]) == 2
+
+
 def test_events_come_through_a_pipe(folder: Path) -> None:
     rng = np.random.default_rng(1)
     events = record_digit(draw_digit(3, rng), rng)
@@ -236,4 +249,6 @@ def test_version_and_help_need_nothing(capsys: Any) -> None:
     assert capsys.readouterr().out.startswith("plif ")
     assert run(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(command in text for command in ("train", "export", "verify", "eval", "stream", "info", "data", "demo"))
+    assert all(
+        command in text for command in ("train", "export", "verify", "eval", "stream", "bench", "info", "data", "demo")
+    )

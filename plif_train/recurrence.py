@@ -1,0 +1,105 @@
+"""The T steps of a neuron layer as one differentiable function, so that training keeps one tensor a step instead of ten.
+
+Forward is Neuron's, operation for operation, so its spikes are the same bit for bit:
+
+    h_t = v_{t-1} + (x_t - (v_{t-1} - r)) alpha        decay_input       r = v_reset, 0 with soft reset
+    h_t = v_{t-1} - (v_{t-1} - r) alpha + x_t          otherwise
+    h_t = v_{t-1} + x_t                                IF
+    s_t = h_t >= v_th
+    v_t = r where s_t else h_t   (hard)                v_t = h_t - s_t v_th   (soft)
+
+Backward goes from T to 1 (paper, eq. 8-17), with gs the gradient of the spikes and gv that of the membrane:
+
+    g(h) = gs_t g'(h_t - v_th) + gv dv_t/dh_t          g'(u) = a/2 / (1 + (pi/2 a u)^2)
+    dv_t/dh_t = 1 - s_t [+ (r - h_t) g']  (hard)       1 [- v_th g']  (soft)     [..] only when the reset is not detached
+    gx_t = alpha g(h) or g(h);   galpha += g(h) dh_t/dalpha;   gv = (1 - alpha) g(h) or g(h)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The constants of a neuron: leaks False is IF; a is the sharpness of the ATan surrogate."""
+
+    v_threshold: float
+    v_reset: float | None
+    leaks: bool
+    decay_input: bool
+    detach_reset: bool
+    a: float
+
+
+class Recurrence(torch.autograd.Function):
+    """(x [T, ...], v [...], alpha broadcastable to v, rule) -> (spikes [T, ...], v after the last step)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+        h, s, v0 = torch.empty_like(x, dtype=v.dtype), torch.empty_like(x, dtype=v.dtype), v
+        r, drive = rule.v_reset or 0.0, torch.empty_like(v)
+        at_rest = v.new_tensor(r)
+        for h_t, s_t, x_t in zip(h, s, x, strict=True):
+            above = v - r if r else v
+            if not rule.leaks:
+                torch.add(v, x_t, out=h_t)
+            elif rule.decay_input:
+                torch.sub(x_t.to(v.dtype), above, out=drive)
+                torch.add(v, drive.mul_(alpha), out=h_t)
+            else:
+                torch.mul(above, alpha, out=drive)
+                torch.sub(v, drive, out=h_t).add_(x_t)
+            fires = h_t >= rule.v_threshold
+            s_t.copy_(fires)
+            v = h_t - s_t * rule.v_threshold if rule.v_reset is None else torch.where(fires, at_rest, h_t)
+        ctx.rule = rule
+        ctx.save_for_backward(x, h, s, v0, alpha)
+        return s, v
+
+    @staticmethod
+    def backward(ctx: Any, gs: Tensor, gv: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+        rule: Rule = ctx.rule
+        x, h, s, v0, alpha = ctx.saved_tensors
+        r = rule.v_reset or 0.0
+        gx = torch.empty_like(h)
+        galpha = torch.zeros_like(h[0]) if rule.leaks and ctx.needs_input_grad[2] else None
+        for t in range(len(h) - 1, -1, -1):
+            slope = h[t] - rule.v_threshold
+            slope.mul_(math.pi / 2 * rule.a).square_().add_(1).reciprocal_().mul_(rule.a / 2)
+            gh = gs[t] * slope
+            if not rule.detach_reset:
+                jump = -rule.v_threshold if rule.v_reset is None else r - h[t]
+                gh.add_(slope.mul_(gv).mul_(jump))
+            gh.add_(gv if rule.v_reset is None else gv * (1 - s[t]))
+            if not rule.leaks:
+                gx[t], gv = gh, gh
+                continue
+            if galpha is not None:
+                before = v0 if t == 0 else _after(h[t - 1], s[t - 1], rule)
+                above = before - r if r else before
+                galpha.add_(gh * (x[t] - above) if rule.decay_input else -(gh * above))
+            leaked = gh * alpha
+            gv = gh - leaked
+            gx[t] = leaked if rule.decay_input else gh
+        return gx.to(x.dtype), gv, _summed(galpha, alpha), None
+
+
+def _after(h: Tensor, s: Tensor, rule: Rule) -> Tensor:
+    """The membrane that a step left; products, because a comparison and a choice cost several times as much."""
+    if rule.v_reset is None:
+        return h - s * rule.v_threshold
+    kept = h * (1 - s)
+    return kept.add_(s, alpha=rule.v_reset) if rule.v_reset else kept
+
+
+def _summed(gradient: Tensor | None, alpha: Tensor) -> Tensor | None:
+    """A gradient per neuron [B, C, ...] added up to the shape of alpha: one for the layer, or one for each channel."""
+    if gradient is None:
+        return None
+    return gradient.sum_to_size(alpha.shape) if alpha.dim() else gradient.sum()

@@ -1,0 +1,26 @@
+"""`plif demo` does the main job on what ships, and leaves pictures and numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from plif_export.demo import run
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+
+
+def test_the_demo_proves_evaluates_streams_and_leaves_pictures(tmp_path: Path) -> None:
+    said: list[str] = []
+    run(tmp_path / "demo", said.append, samples=40)
+    numbers = json.loads((tmp_path / "demo" / "demo.json").read_text())
+    assert all(exported["verify"]["passed"] for exported in numbers["export"])
+    assert numbers["recordings"]["passed"] and numbers["recordings"]["untested"] == []
+    assert numbers["evaluate"]["accuracy"] >= 0.9
+    assert numbers["pytorch"]["same_answers"] == numbers["evaluate"]["samples"] == 40
+    assert numbers["stream"]["decisions"][-1]["label"] == "7"
+    for picture in ("stream.png", "confusion.png"):
+        assert (tmp_path / "demo" / picture).read_bytes().startswith(b"\x89PNG")
+    assert any(line.strip().startswith("plif train") for line in said)

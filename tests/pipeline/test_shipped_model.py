@@ -1,0 +1,135 @@
+"""The model that ships keeps what models/README.md and the README say of it, on real recordings where there are any."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import runtime
+from plif_export import export, verify
+from plif_export.pipeline import samples
+from runtime.cli import run
+from runtime.data import open_dataset
+from runtime.evaluate import evaluate
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+
+MODEL = REPOSITORY / "models" / "nmnist-digits.pt"
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
+    folder = tmp_path_factory.mktemp("shipped")
+    made = {}
+    for form in ("step", "unrolled"):
+        for math in ("exact", "folded"):
+            result = export(MODEL, folder / f"{form}_{math}.onnx", form=form, math=math)
+            assert result.passed
+            report = result.verify
+            assert report is not None and report.untested == [] and report.spikes > 20_000
+            assert report.spike_mismatches == report.excused
+            if report.excused == 0:
+                assert report.free_running_mismatches == 0
+            made[form, math] = result.path
+    return made
+
+
+def test_it_passes_the_gate_in_both_forms_and_both_maths_with_no_layer_untested(
+    artifacts: dict[tuple[str, str], Path],
+) -> None:
+    assert len(artifacts) == 4
+
+
+@pytest.mark.parametrize("math", ("exact", "folded"))
+def test_step_equals_unrolled_in_every_spike(artifacts: dict[tuple[str, str], Path], math: str) -> None:
+    digits = open_dataset("digits:10", "test", framing="count:T=10", shape=(2, 34, 34))
+    x = np.stack([digits.sample(i) for i in range(10)], axis=1)
+    sessions = [runtime.load(artifacts[form, math]).session(streams=10) for form in ("step", "unrolled")]
+    y = [session.run(x) for session in sessions]
+    np.testing.assert_array_equal(y[0], y[1])
+    assert y[0].sum() > 10
+    for name, v in sessions[0].state.items():
+        np.testing.assert_array_equal(v, sessions[1].state[name], err_msg=name)
+
+
+def test_at_least_95_percent_of_real_recordings_and_every_answer_as_in_pytorch(
+    artifacts: dict[tuple[str, str], Path], shared_data: Path
+) -> None:
+    data = f"nmnist:{shared_data / 'nmnist_small'}"
+    original = evaluate(runtime.load(MODEL), data)
+    for path in artifacts.values():
+        result = evaluate(runtime.load(path, rates=True), data)
+        assert result.accuracy >= 0.95 and result.samples == 100
+        assert result.predictions == original.predictions
+        assert all(0 < rate < 1 for rate in result.firing_rates.values())
+
+
+def test_the_gate_holds_on_real_recordings(artifacts: dict[tuple[str, str], Path], shared_data: Path) -> None:
+    for path in artifacts.values():
+        report = verify(path, MODEL, samples(path, f"nmnist:{shared_data / 'nmnist_small'}", 4))
+        assert report.passed and report.untested == [] and report.streams == 4
+
+
+def test_streaming_a_real_recording_gives_the_answer_of_the_evaluation(
+    artifacts: dict[tuple[str, str], Path], shared_data: Path
+) -> None:
+    model = runtime.load(artifacts["step", "folded"])
+    data = open_dataset(
+        f"nmnist:{shared_data / 'nmnist_small'}", "test", framing=model.card["framing"], shape=model.input_shape
+    )
+    evaluated = evaluate(model, f"nmnist:{shared_data / 'nmnist_small'}", limit=30)
+    for i in range(30):
+        *_, last = model.stream(str(data.path(i)))
+        assert last.index == evaluated.predictions[i]
+
+
+RECORDINGS = (
+    "alex_walking_again.aedat",
+    "alex_walking_for_10secs.aedat",
+    "atis_320x240_1s.es",
+    "cam255_alex_standing_up.aedat",
+    "cam289_right_clamp_test1.aedat",
+    "cam300_fix_lense_alex_standing_up.aedat",
+    "davis346_346x260_0p13s.aedat4",
+    "gen41_1280x720_evt3.raw",
+    "genx320_320x320_clock_faults_evt2.raw",
+    "ncars_sample.dat",
+    "neal_walking.aedat",
+)
+CLIPS = (
+    "0_hand_clapping.bs2",
+    "1_right_hand_wave.bs2",
+    "2_left_hand_wave.bs2",
+    "3_right_arm_clockwise.bs2",
+    "7_arm_roll.bs2",
+    "8_air_drums.bs2",
+)
+
+
+@pytest.mark.parametrize("framing", (None, "duration:10ms", "events:n=5000,max=20ms"))
+@pytest.mark.parametrize("name", [f"recordings/{n}" for n in RECORDINGS] + [f"dvs128_gesture_clips/{n}" for n in CLIPS])
+def test_every_recording_streams_to_its_end_with_every_event_accounted_for(
+    artifacts: dict[tuple[str, str], Path],
+    shared_data: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    framing: str | None,
+) -> None:
+    if name.endswith("aedat4"):
+        pytest.importorskip("aedat", reason="the aedat library is not installed")
+    arguments = ["stream", str(artifacts["step", "folded"]), str(shared_data / name), "--json"]
+    assert run(arguments + (["--framing", framing] if framing else [])) == 0
+    *decisions, last = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    summary = last["summary"]
+    places = ("used", "filtered", "late", "invalid", "dropped")
+    assert summary["events_in"] == sum(summary[f"events_{place}"] for place in places) > 2000
+    assert len(decisions) == summary["frames"] and summary["events_used"] > 0.99 * summary["events_in"]
+    if framing is None:
+        assert len(decisions) == 10 and summary["events_late"] == 0
+    if "clock_faults" in name:
+        assert summary["events_in"] == 741_257 + 9 and summary["events_invalid"] == 9
+        assert summary["events_late"] == (0 if framing is None else 3)

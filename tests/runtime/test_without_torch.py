@@ -1,0 +1,126 @@
+"""The runtime is what goes onto the edge box: it must work where torch and onnx are not installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import plif_train
+import runtime
+from plif_export import export
+from runtime.events import write_nmnist
+from runtime.simulate.digits import draw_digit
+from runtime.simulate.saccades import record_digit
+from tests.networks import firing
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+
+# A finder that refuses what an edge box does not have, put in front of all others before anything is imported.
+BLOCK = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        return None
+sys.meta_path.insert(0, Absent())
+import importlib.util
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name.partition(".")[0] in {blocked!r} else real(name, package)
+"""
+TRAINING = ("torch", "onnx", "torchvision", "matplotlib", "spikingjelly")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("edge")
+    net = firing(
+        "{c8k3s1-BN-PLIF-MPk2s2}*2-FC100-PLIF-APk10s10",
+        shape=(2, 34, 34),
+        T=8,
+        classes=tuple("0123456789"),
+        framing="count:T=8",
+    )
+    plif_train.save(net, folder / "model.pt")
+    export(folder / "model.pt")
+    rng = np.random.default_rng(0)
+    write_nmnist(folder / "seven.bin", record_digit(draw_digit(7, rng), rng))
+    return folder
+
+
+def without(blocked: tuple[str, ...], program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    code = BLOCK.format(blocked=blocked) + program
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "command",
+    (
+        "['info', 'model.onnx']",
+        "['info', 'model.pt']",
+        "['info']",
+        "['eval', 'model.onnx', '--data', 'digits:20']",
+        "['stream', 'model.onnx', 'seven.bin', '--json']",
+        "['data']",
+        "['--help']",
+    ),
+)
+def test_info_eval_and_stream_work_without_torch(folder: Path, command: str) -> None:
+    done = without(TRAINING, f"from runtime.cli import run; sys.exit(run({command}))", folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("command", ("info", "data"))
+def test_info_and_data_work_without_an_engine(folder: Path, command: str) -> None:
+    arguments = ["info", "model.onnx"] if command == "info" else ["data"]
+    done = without((*TRAINING, "onnxruntime"), f"from runtime.cli import run; sys.exit(run({arguments}))", folder)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["export", "model.pt"], "plif[export]"),
+        (["train", "nmnist", "--data", "digits"], "plif[train]"),
+        (["verify", "model.onnx", "--against", "model.pt"], "plif[export]"),
+        (["demo"], "plif[export]"),
+        (["stream", "model.onnx", "seven.bin"], "plif[cpu]"),
+        (["eval", "model.pt", "--data", "digits"], "plif[train]"),
+    ],
+)
+def test_a_missing_extra_is_one_line_that_says_what_to_install(folder: Path, arguments: list[str], extra: str) -> None:
+    done = without((*TRAINING, "onnxruntime"), f"from runtime.cli import run; sys.exit(run({arguments}))", folder)
+    assert done.returncode == 2
+    assert f"pip install '{extra}'" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_importing_the_runtime_loads_nothing_heavy(folder: Path) -> None:
+    program = (
+        "import sys, runtime; print([m for m in ('torch', 'onnx', 'onnxruntime', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_command_line_loads_torch_only_for_commands_that_need_it(folder: Path) -> None:
+    program = "import sys; from runtime.cli import run; run(['info', 'model.onnx']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_the_runtime_imports_nothing_of_the_other_packages() -> None:
+    root = Path(runtime.__file__).parent
+    for path in root.rglob("*.py"):
+        if path.name == "cli.py" and path.parent == root:
+            continue  # mounts their commands by name
+        for line in path.read_text().splitlines():
+            words = line.split()
+            assert words[:1] not in (["import"], ["from"]) or not words[1].startswith(("plif_", "torch", "onnx.")), (
+                path,
+                line,
+            )

@@ -1,0 +1,49 @@
+"""The fused recurrence: the spikes of the step-by-step neuron bit for bit, and its gradients."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from plif_train.neuron import Neuron
+
+CASES = [
+    case
+    for case in itertools.product(("IF", "LIF", "PLIF"), (0.0, -0.3, None), (True, False), (True, False), (None, 5))
+    if case[0] == "PLIF" or case[4] is None
+]
+
+
+@pytest.mark.parametrize(("kind", "v_reset", "decay_input", "detach_reset", "channels"), CASES)
+def test_fused_steps_give_the_spikes_and_the_gradients_of_autograd(
+    kind: str, v_reset: float | None, decay_input: bool, detach_reset: bool, channels: int | None
+) -> None:
+    """In float64, in two chunks, so that the gradient crosses a border of the function."""
+    found = []
+    for fused in (False, True):
+        neuron = Neuron(
+            kind,
+            v_threshold=1.0,
+            v_reset=v_reset,
+            decay_input=decay_input,
+            detach_reset=detach_reset,
+            init_tau=2.7,
+            channels=channels,
+            name="n",
+        ).double()
+        torch.manual_seed(1)
+        x = (1.5 * torch.randn(7, 3, 5, 4, 4, dtype=torch.double) + 0.5).requires_grad_(True)
+        weight = torch.randn(7, 3, 5, 4, 4, dtype=torch.double)
+        neuron.train()
+        neuron.trace = None if fused else []  # a neuron that is traced goes step by step
+        spikes = torch.cat([neuron.multi(x[:4]), neuron.multi(x[4:])])
+        (spikes * weight).sum().backward()
+        found.append((spikes.detach(), neuron.v.detach(), x.grad, None if neuron.w is None else neuron.w.grad))
+    (s, v, gx, gw), (s_fused, v_fused, gx_fused, gw_fused) = found
+    assert 0.05 < float(s.mean()) < 0.95
+    assert torch.equal(s, s_fused) and torch.equal(v, v_fused)
+    torch.testing.assert_close(gx_fused, gx, rtol=1e-12, atol=1e-14)
+    if gw is not None:
+        torch.testing.assert_close(gw_fused, gw, rtol=1e-12, atol=1e-12)
