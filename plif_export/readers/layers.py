@@ -168,12 +168,13 @@ def _identity(m: Any, shape: Shape, out: Shape) -> Content:
 
 
 def _vote(m: Any, shape: Shape, out: Shape) -> Content:
+    voters = int(m.voting_size if hasattr(m, "voting_size") else m.voters)  # SpikingJelly's, ours
     require(
-        len(shape) == 1 and shape[0] % int(m.voting_size) == 0,
-        f"{m.voting_size} voters do not divide {list(shape)}",
+        len(shape) == 1 and shape[0] % voters == 0,
+        f"{voters} voters do not divide {list(shape)}",
         "give every class as many voters",
     )
-    return "Vote", {"voters": int(m.voting_size)}, {}
+    return "Vote", {"voters": voters}, {}
 
 
 _SPIKINGJELLY = "spikingjelly.activation_based.layer."
@@ -199,3 +200,5 @@ register_layer(nn.Identity, _identity)
 register_layer(f"{_SPIKINGJELLY}dropout.Dropout", _dropout)
 register_layer(f"{_SPIKINGJELLY}dropout.Dropout2d", _dropout)
 register_layer(f"{_SPIKINGJELLY}misc.VotingLayer", _vote)
+register_layer("plif_train.network.Vote", _vote)
+register_layer("plif_train.network.Dropout", _dropout)

@@ -43,6 +43,7 @@ NEURONS: dict[str, NeuronType] = {}
 STATEFUL = (
     "spikingjelly.activation_based.base.MemoryModule",
     "snntorch._neurons.neurons.SpikingNeuron",
+    "plif_train.neuron.Neuron",
     "norse.torch.module.snn.SNNCell",
     "norse.torch.module.snn.SNNRecurrentCell",
     "norse.torch.module.snn.SNN",
@@ -110,6 +111,29 @@ def _probe(function: Any, at_threshold: float, what: str) -> None:
     )
 
 
+# --- ours, inside other modules ---------------------------------------------------------------------------------------------
+
+
+def _own(m: Any) -> Content:
+    attrs = {
+        "v_threshold": float(m.v_threshold),
+        "v_reset": None if m.v_reset is None else float(m.v_reset),
+        "decay_input": m.kind == "IF" or bool(m.decay_input),
+        "charge": "exact",
+    }
+    alpha = m.alpha()
+    return m.kind, attrs, {} if alpha is None else {"alpha": array(alpha)}
+
+
+def _step_holding_v(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
+    m.v = state["v"]
+    s = m(x)
+    return s, {"v": m.v}
+
+
+NEURONS["plif_train.neuron.Neuron"] = NeuronType(_own, _step_holding_v, lambda m: m.reset())
+
+
 # --- SpikingJelly -------------------------------------------------------------------------------------------------------
 
 
@@ -139,15 +163,9 @@ def known_name(m: nn.Module) -> str:
     return next(cls.__name__ for cls in type(m).__mro__ if qualified(cls) in NEURONS)
 
 
-def _step_spikingjelly(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
-    m.v = state["v"]
-    s = m(x)
-    return s, {"v": m.v}
-
-
 for _file, _cls in (("integrate_and_fire", "IFNode"), ("lif", "LIFNode"), ("plif", "ParametricLIFNode")):
     NEURONS[f"spikingjelly.activation_based.neuron.{_file}.{_cls}"] = NeuronType(
-        _spikingjelly, _step_spikingjelly, lambda m: m.reset()
+        _spikingjelly, _step_holding_v, lambda m: m.reset()
     )
 
 

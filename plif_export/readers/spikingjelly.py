@@ -122,6 +122,9 @@ def _build(
     if shape is not None:
         overrides["shape"] = tuple(int(n) for n in shape)
     elif preset is None:
+        if not any(mark in network for mark in "-{"):  # one word, and no preset: the layers of a network need more
+            names = ", ".join((*PRESETS, *(f"{name}:paper" for name in PRESETS)))
+            raise PlifError(f"--network '{network}' is not known, expected one of {names}, or a notation string")
         notation = parse(network)
         overrides["shape"], note = _shape(notation, weights, path)
         notes.append(note)

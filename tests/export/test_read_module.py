@@ -15,10 +15,16 @@ from torch import Tensor, nn
 
 import runtime
 from plif_export import check, export, register_layer, register_neuron, verify
-from plif_export.readers import layers, neuron_modules
+from plif_export.passes import prepare
+from plif_export.pipeline import make_card, prove
+from plif_export.readers import Read, layers, neuron_modules, read
+from plif_export.writers import FORMS
+from plif_train.network import Vote
+from plif_train.neuron import Neuron
 from runtime import neurons
 from runtime.card import read_card
 from runtime.errors import PlifError
+from runtime.graph import Graph, Node
 from runtime.neurons import Equation
 from tests.foreign import events, lively
 
@@ -136,6 +142,62 @@ def test_vectors_sequences_pools_and_votes_come_through(tmp_path: Path) -> None:
     assert runtime.load(path).session(2).run(events(6, 2, (7,))).shape == (6, 2, 3)
     with pytest.raises(PlifError, match=r"takes inputs of shape \[7\], not frames"):
         runtime.load(path).input_shape  # noqa: B018
+
+
+class Still(nn.Module):
+    """A current that comes from the image alone joins one that comes from spikes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.again, self.fc = (
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.Conv2d(4, 4, 3, padding=1),
+            nn.Linear(4 * 36, 20),
+        )
+        self.neurons = nn.ModuleList([Neuron("PLIF", channels=4), Neuron("LIF", v_reset=None), Neuron("IF")])
+        self.vote = Vote(10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = self.conv(x)
+        s = self.neurons[1](current + self.again(self.neurons[0](current)))
+        return self.vote(self.neurons[2](self.fc(s.reshape(s.shape[0], -1))))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("math", ("exact", "folded"))
+def test_a_still_image_joins_spikes_in_the_unrolled_form(tmp_path: Path, math: str) -> None:
+    net = lively(Still(), (1, 6, 6))
+    result = export(net, tmp_path / "m.onnx", torch.zeros(1, 1, 6, 6), kind="static", form="unrolled", T=5, math=math)
+    assert result.passed and result.verify is not None and result.verify.untested == []
+    step = export(net, tmp_path / "s.onnx", torch.zeros(1, 1, 6, 6), kind="static", T=5, math=math)
+    image = np.random.default_rng(0).random((3, 1, 6, 6), np.float32)
+    np.testing.assert_array_equal(
+        runtime.load(result.path).session(3).run(image), runtime.load(step.path).session(3).run(image)
+    )
+
+
+CHANGES: dict[str, tuple[str, Callable[[Node], Node]]] = {
+    "join": ("add", lambda node: node.with_(op="Mul")),
+    "order": ("cat", lambda node: node.with_(inputs=node.inputs[::-1])),
+    "kernel": ("after", lambda node: node.with_(params={**node.params, "weight": node.params["weight"][..., ::-1]})),
+    "tau": ("neurons_0", lambda node: node.with_(attrs={**node.attrs, "tau": 3.03})),
+    "reset": ("neurons_1", lambda node: node.with_(attrs={**node.attrs, "v_reset": 0.0})),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_gate_catches_a_graph_that_was_read_wrongly(change: str) -> None:
+    name, edit = CHANGES[change]
+    net = lively(Residual(*JOINS["concat" if name == "cat" else "add"]), (2, 16, 8))
+    source = read(net, torch.zeros(1, 2, 16, 8))
+    report = prove(*written(source, source.graph.rewrite({name: edit(source.graph[name])})), source.reference)
+    assert not report.passed
+    assert prove(*written(source, source.graph), source.reference).passed
+
+
+def written(source: Read, graph: Graph) -> tuple[Any, dict[str, Any]]:
+    graph = prepare(graph, "exact", static=False)
+    facts: dict[str, Any] = {"form": "step", "T": 1, "precision": "fp32", "math": "exact", "batch": None}
+    return FORMS["step"](graph, 1, None), make_card(source.facts, graph, **facts, source_sha256=None)
 
 
 def test_many_step_containers_become_single_steps(tmp_path: Path) -> None:

@@ -47,7 +47,21 @@ def norse(cls: str, **parameters: float) -> Callable[[], nn.Module]:
     return make
 
 
+def ours(*arguments: Any, tau: list[float] | None = None, **options: Any) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        from plif_train.neuron import Neuron
+
+        module = Neuron(*arguments, **options)
+        if tau is not None:
+            module.w = nn.Parameter(-torch.log(torch.tensor(tau) - 1))
+        return module.eval()
+
+    return make
+
+
 NEURONS: dict[str, Callable[[], nn.Module]] = {
+    "ours-channels": ours("PLIF", v_reset=-0.1, tau=[1.1, 1.5, 2.0, 3.0, 5.0, 9.0]),
+    "ours-lif-soft": ours("LIF", init_tau=3.0, v_reset=None, decay_input=False),
     "sj-if": spikingjelly("IFNode"),
     "sj-if-soft": spikingjelly("IFNode", v_reset=None, v_threshold=0.75),
     "sj-lif": spikingjelly("LIFNode", tau=2.0),
