@@ -28,7 +28,7 @@ from plif_export.reference import Reference, Trace
 from plif_export.slices import Slice, SliceFailed, cut, with_outputs
 from runtime.card import Card
 from runtime.errors import PlifError
-from runtime.graph import spikes
+from runtime.graph import spikes, state_key
 
 EPS = 1e-5  # float32: what rounding in another order of summation moves h by
 MEMBRANE = 10 * EPS  # sums of thousands of terms cancel; a wrong tau, state or weight is off by far more
@@ -105,8 +105,9 @@ def check(
     chunk = card["T"] if card["form"] == "unrolled" else 1
     if T % chunk:
         raise PlifError(f"{where}: unrolled over T={chunk}, so parity needs a multiple of {chunk} steps, not {T}")
-    for name in reference.layers:
-        if not any(state["layer"] == name for state in card["states"]):
+    present = {state_key(s["layer"], s["name"].partition(".")[0]) for s in card["states"]}
+    for name in reference.initial():
+        if name not in present:
             raise PlifError(f"{where}: has no layer '{name}', which the model has; it was exported from another model")
     parts = _Parts(model, card, reference.layers, where)
     report = Report(steps=T, streams=x.shape[1], layers=[LayerReport(layer) for layer in reference.layers])
@@ -144,13 +145,21 @@ class _Parts:
         self.static = card["input"]["kind"] == "static" and self.unrolled
         self.input = card["graph"]["input"]
         self.voters = int(card["output"].get("voters", 1))
-        self.states = {state["layer"]: (state["input"], state["output"]) for state in card["states"]}
+        self.states: dict[str, dict[str, tuple[str, str]]] = {layer: {} for layer in layers}
+        for state in card["states"]:  # a state is named <variable>.<layer>
+            self.states.setdefault(state["layer"], {})[state["name"].partition(".")[0]] = (
+                state["input"],
+                state["output"],
+            )
         boundary = {self.input, *(spikes(layer) for layer in layers)}
-        boundary |= {self.v(layer, k) for layer in layers for k in range(self.chunk)}
+        boundary |= {
+            self.state(layer, name, k) for layer in layers for name in self.states[layer] for k in range(self.chunk)
+        }
         self.slices: dict[str, Slice] = {}
         for layer in layers:
             steps = range(self.chunk)
-            outputs = [spikes(layer), *(self.h(layer, k) for k in steps), *(self.v(layer, k + 1) for k in steps)]
+            after = [self.state(layer, name, k + 1) for name in self.states[layer] for k in steps]
+            outputs = [spikes(layer), *(self.h(layer, k) for k in steps), *after]
             self.slices[layer] = cut(model, outputs, boundary, f"{where}: layer {layer}")
         self.output = cut(model, ["y"], boundary, f"{where}: output")
         self.whole = with_outputs(model, [spikes(layer) for layer in layers], where)
@@ -158,11 +167,11 @@ class _Parts:
     def h(self, layer: str, k: int) -> str:
         return f"{layer}.h.t{k}" if self.unrolled else f"{layer}.h"
 
-    def v(self, layer: str, k: int) -> str:
-        """The membrane before step k of a chunk; after the last step it is the state that goes out."""
+    def state(self, layer: str, variable: str, k: int) -> str:
+        """A state variable before step k of a chunk; after the last step it is the state that goes out."""
         if k == 0:
-            return self.states[layer][0]
-        return self.states[layer][1] if k == self.chunk else f"{layer}.v.t{k}"
+            return self.states[layer][variable][0]
+        return self.states[layer][variable][1] if k == self.chunk else f"{layer}.{variable}.t{k}"
 
     def x(self, trace: Trace, t: int) -> np.ndarray:
         if self.static:
@@ -176,7 +185,8 @@ def _teacher_forced(parts: _Parts, trace: Trace, reference: Reference, report: R
         known = {parts.input: parts.x(trace, t0)}
         for name, seen in trace.layers.items():
             known[spikes(name)] = np.concatenate([seen.s[t] for t in steps]).astype(np.float32)
-            known.update({parts.v(name, t - t0): seen.v[t] for t in steps})
+            for variable, values in seen.variables().items():
+                known.update({parts.state(name, variable, t - t0): values[t] for t in steps})
         for layer in report.layers:
             seen = trace.layers[layer.name]
             try:
@@ -187,14 +197,18 @@ def _teacher_forced(parts: _Parts, trace: Trace, reference: Reference, report: R
                 continue
             fired = found[spikes(layer.name)].reshape(parts.chunk, *seen.s[0].shape)
             for t in steps:
-                _compare(
-                    layer,
-                    report,
-                    t,
-                    reference.thresholds[layer.name],
-                    (seen.h[t], seen.s[t], seen.v[t + 1]),
-                    (found[parts.h(layer.name, t - t0)], fired[t - t0], found[parts.v(layer.name, t - t0 + 1)]),
-                )
+                h = found[parts.h(layer.name, t - t0)]
+                for variable, values in seen.variables().items():
+                    after = found[parts.state(layer.name, variable, t - t0 + 1)]
+                    _compare(
+                        layer,
+                        report,
+                        t,
+                        reference.thresholds[layer.name],
+                        (seen.h[t], seen.s[t], values[t + 1]),
+                        (h, fired[t - t0], after),
+                        first=variable == "v",
+                    )
         y = parts.output.run(known)["y"].reshape(parts.chunk, *trace.y.shape[1:])
         for t in steps:
             off = int(np.sum(~(np.abs(y[t - t0] - trace.y[t]) <= MEMBRANE * np.maximum(1, np.abs(trace.y[t])))))
@@ -210,8 +224,10 @@ def _compare(
     v_threshold: float,
     expected: tuple[np.ndarray, np.ndarray, np.ndarray],
     found: tuple[np.ndarray, np.ndarray, np.ndarray],
+    first: bool = True,
 ) -> None:
-    """One layer, one step: (h, s, next v) of the reference and of the artifact."""
+    """One layer, one step: (h, s, next v) of the reference and of the artifact; a further state variable in v's place
+    when not `first`, whose spikes were counted with the membrane."""
     (h, s, v), (h_found, s_found, v_found) = expected, found
     if h_found.shape != h.shape or v_found.shape != v.shape:
         report.fail(layer.name, t, f"its membrane has shape {list(v_found.shape)}, the model's {list(v.shape)}")
@@ -222,8 +238,9 @@ def _compare(
     not_binary = int(np.sum((s_found != 0) & (s_found != 1)))
     excused = differ & (np.abs(h - v_threshold) < eps)
     flips, pardoned = int(differ.sum()), int(excused.sum())
-    layer.mismatches += flips
-    layer.excused += pardoned
+    if first:
+        layer.mismatches += flips
+        layer.excused += pardoned
     dv = np.where(differ, 0, np.maximum(np.abs(h_found - h), np.abs(v_found - v)))
     dv = np.where(np.isfinite(dv), dv, np.inf)  # a NaN is off, not equal
     off = int(np.sum(dv > MEMBRANE / EPS * eps))
@@ -240,7 +257,10 @@ def _compare(
 def _free_running(parts: _Parts, trace: Trace, start: dict[str, np.ndarray], report: Report) -> None:
     """The whole artifact on its own spikes, from the same start state. A fixed batch sees the stream in every row."""
     rows = parts.card["batch"] or 1
-    state = {s["input"]: np.repeat(start[s["layer"]], rows, axis=0) for s in parts.card["states"]}
+    state = {
+        s["input"]: np.repeat(start[state_key(s["layer"], s["name"].partition(".")[0])], rows, axis=0)
+        for s in parts.card["states"]
+    }
     outputs = ["y", *(s["output"] for s in parts.card["states"]), *(spikes(layer) for layer in parts.layers)]
     votes, expected = np.zeros(trace.y.shape[2]), np.zeros(trace.y.shape[2])
 
@@ -250,7 +270,7 @@ def _free_running(parts: _Parts, trace: Trace, start: dict[str, np.ndarray], rep
 
     for t0 in range(0, len(trace.x), parts.chunk):
         x = parts.x(trace, t0)
-        feed = {parts.input: np.repeat(x, rows, axis=x.ndim - 4), **state}
+        feed = {parts.input: np.repeat(x, rows, axis=x.ndim - 1 - len(parts.card["input"]["shape"])), **state}
         try:
             found = dict(zip(outputs, parts.whole.run(outputs, feed), strict=True))
         except Exception as error:  # a file whose states do not fit each other cannot be stepped at all

@@ -172,7 +172,9 @@ def _check_common(card: Mapping[str, Any], where: str) -> None:
     if card["input"].get("kind") not in ("events", "static"):
         raise PlifError(f"{where}: input kind {card['input'].get('kind')!r}; expected events or static")
     _check_shape(card["input"].get("shape"), f"{where}: input")
-    if len(card["input"]["shape"]) != 3:
+    dims = len(card["input"]["shape"])
+    # Networks of the notation take images; those of other libraries have none, and may take vectors or sequences.
+    if dims != 3 and (card["notation"] is not None or dims > 3):
         raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
     if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
         raise PlifError(f"{where}: classes must be a list of names, one for each output")

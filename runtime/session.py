@@ -79,8 +79,14 @@ class Model:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)"""
-        c, h, w = self.card["input"]["shape"]
+        """(C, H, W). Raises PlifError for a network that does not take images or frames of events."""
+        shape = self.card["input"]["shape"]
+        if len(shape) != 3:
+            raise PlifError(
+                f"{self.path}: takes inputs of shape {shape}, not frames [channels, height, width]; step it from Python: "
+                "runtime.load(...).session().step(x)"
+            )
+        c, h, w = shape
         return c, h, w
 
     @property
@@ -163,10 +169,10 @@ class Session:
 
         The step form goes step by step; the unrolled form takes chunks of its own T, and chains them.
         """
-        T = self.model.T
+        T, image_dims = self.model.T, 1 + len(self.model.card["input"]["shape"])
         if self.model.unrolled and self.model.static:
             return self._advance(x, rows)
-        if self.model.static and x.ndim == 4:
+        if self.model.static and x.ndim == image_dims:
             return np.stack([self.step(x, rows) for _ in range(T)])
         if not self.model.unrolled:
             return np.stack([self.step(x_t, rows) for x_t in x])
