@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -99,10 +100,11 @@ def export(
     if result.verify is not None:
         typer.echo(result.verify.sentence())
     typer.echo("next:")
-    typer.echo(f"  plif info {result.path}")
+    path = shlex.quote(str(result.path))
+    typer.echo(f"  plif info {path}")
     if form == "step":
-        typer.echo(f"  plif stream {result.path} RECORDING")
-    typer.echo(f"  plif eval {result.path} --data NAME:DIR")
+        typer.echo(f"  plif stream {path} RECORDING")
+    typer.echo(f"  plif eval {path} --data NAME:DIR")
 
 
 def verify(

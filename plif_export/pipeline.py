@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from plif_export.writers import FORMS
 from plif_train.network import Network
 from runtime.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode, read_card
 from runtime.errors import CheckFailed, PlifError
+from runtime.files import whole_or_nothing
 from runtime.graph import Graph, output_record, state_record
 from runtime.neurons import equation_of
 from runtime.readers.onnx_wire import not_onnx, refuse_external_data
@@ -119,17 +118,17 @@ def export(
     if verify:
         report = prove(proto, card, source, seed=seed, where=path.name)
         if not report.passed:
-            raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written", report)
+            left = "; the older file of this name is as it was" if path.exists() else ""
+            raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written{left}", report)
         card["parity"] = summary(report)
     set_card(proto, card)
     data = proto.SerializeToString(deterministic=True)
     result = Exported(
         path, hashlib.sha256(data).hexdigest(), len(data), time.perf_counter() - began, report, source.notes
     )
-    with whole_or_nothing(path) as target:
-        target.write_bytes(data)
-    with whole_or_nothing(report_path(path)) as target:
-        target.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
+    with whole_or_nothing(path, report_path(path)) as (artifact, beside):
+        artifact.write_bytes(data)
+        beside.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
     return result
 
 
@@ -382,17 +381,3 @@ def _destination(
 
 def report_path(artifact: Path) -> Path:
     return artifact.with_name(artifact.name + ".report.json")
-
-
-@contextmanager
-def whole_or_nothing(path: Path) -> Any:
-    """A file beside `path` to write to; it takes the name when all went well, and is gone otherwise."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise PlifError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

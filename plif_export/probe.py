@@ -129,7 +129,8 @@ def rows(parts: Parts, x: np.ndarray, start: list[dict[str, np.ndarray]], tolera
     together = _whole(parts, np.stack(streams, axis=1), together_state, report)
     if together is None or any(single is None for single in alone):
         return
-    for name, values in together.items():
+    for name in [*(s["output"] for s in parts.card["states"]), "y"]:  # in order, so that the first layer is named
+        values = together[name]
         for b in range(count):
             expected = alone[b][name]
             mine = values[:, b : b + 1] if name == "y" else values[b : b + 1]

@@ -16,6 +16,7 @@ from torch import Tensor
 from plif_train.checkpoint import load
 from runtime.card import Card
 from runtime.engines import EngineOptions
+from runtime.errors import PlifError
 from runtime.graph import output_record, state_record
 
 
@@ -30,8 +31,12 @@ class TorchEngine:
             torch.set_num_threads(options.threads)
         if options.flush_denormals:
             torch.set_flush_denormal(True)
-        self.device = torch.device(options.device)
-        self.net = load(path).to(self.device).eval()
+        try:
+            self.device = torch.device(options.device)
+            self.net = load(path).to(self.device).eval()
+        except (RuntimeError, AssertionError) as error:  # what PyTorch raises for a device that is not there
+            reason = " ".join(str(error).split())[:120]
+            raise PlifError(f"engine torch: device '{options.device}' cannot be used ({reason})") from None
         self._rates: Mapping[str, np.ndarray] | None = None
         shapes = [step.out_shape for step in self.net.plan if step.op == "Neuron"]
         neurons = self.net.neurons().items()

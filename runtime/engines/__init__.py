@@ -71,7 +71,7 @@ def engine_names() -> list[str]:
 
 
 def find_engine(name: str, path: Path) -> type[Any]:
-    """The engine class of that name; `auto` is the first one that opens files with this suffix."""
+    """The engine class of that name; `auto` is torch for a model.pt and onnxruntime for everything else."""
     if name == "auto":
         name = "torch" if path.suffix in (".pt", ".pth") else "onnxruntime"
     if name in ENGINES:
