@@ -175,6 +175,30 @@ def test_a_still_image_joins_spikes_in_the_unrolled_form(tmp_path: Path, math: s
     )
 
 
+class Shared(nn.Module):
+    """One convolution that a normalisation and a neuron read: nothing may be folded into it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.fc = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Linear(8 * 36, 5)
+        self.neurons = nn.ModuleList([Neuron("PLIF", init_tau=3.0), Neuron("PLIF", v_reset=-0.2), Neuron("LIF")])
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = self.conv(x)
+        both = torch.cat((self.neurons[0](self.bn(current)), self.neurons[1](current)), dim=1)
+        return self.neurons[2](self.fc(both.flatten(1)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("math", ("exact", "folded"))
+def test_a_layer_that_several_others_read_is_left_as_it_is(tmp_path: Path, math: str) -> None:
+    torch.manual_seed(0)
+    net = lively(Shared(), (2, 8, 8))
+    with torch.no_grad():
+        net.bn.running_mean.add_(0.3)
+    result = export(net, tmp_path / "m.onnx", torch.zeros(1, 2, 8, 8), math=math)
+    assert result.passed and result.verify is not None and result.verify.untested == []
+
+
 CHANGES: dict[str, tuple[str, Callable[[Node], Node]]] = {
     "join": ("add", lambda node: node.with_(op="Mul")),
     "order": ("cat", lambda node: node.with_(inputs=node.inputs[::-1])),
