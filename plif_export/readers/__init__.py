@@ -67,11 +67,8 @@ class Given:
             framing = str(Framing.parse(framing))
         return cls(None if classes is None else tuple(classes), framing, kind, T)
 
-    def __bool__(self) -> bool:
-        return any(value is not None for value in (self.classes, self.framing, self.kind))
-
     def facts(self, shape: Shape, outputs: int, notation: str | None = None) -> Facts:
-        """The card's facts for a model with so many outputs; Raises PlifError when the classes are not as many."""
+        """The card's facts for a model with so many outputs. Raises PlifError when the classes are not as many."""
         classes = self.classes or tuple(str(i) for i in range(outputs))
         if len(classes) != outputs:
             raise PlifError(f"--classes: {len(classes)} names for a network of {outputs} outputs; give {outputs}")

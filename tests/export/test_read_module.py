@@ -115,6 +115,15 @@ def test_an_untouched_spikingjelly_network_keeps_its_own_forward(tmp_path: Path)
     assert verify(path, net, x).passed
 
 
+@pytest.mark.large
+def test_an_untouched_dvs_gesture_net_exports_at_full_size(tmp_path: Path) -> None:
+    net = parametric_lif_net.DVSGestureNet(spiking_neuron=neuron.ParametricLIFNode, surrogate_function=surrogate.ATan())
+    lively(net, (2, 128, 128), steps=2)
+    functional.set_step_mode(net, "m")
+    result = export(net, tmp_path / "m.onnx", torch.zeros(1, 2, 128, 128))
+    assert result.passed and result.verify is not None and result.verify.spikes > 1_000_000
+
+
 def test_vectors_sequences_pools_and_votes_come_through(tmp_path: Path) -> None:
     class Sequences(nn.Module):
         def __init__(self) -> None:
