@@ -60,6 +60,7 @@ class Engine(Protocol):
 # name -> "module:class"; a module is imported when its engine is asked for, so that nothing heavy is loaded before
 ENGINES: dict[str, str] = {
     "onnxruntime": "runtime.engines.onnxruntime:OnnxRuntimeEngine",
+    "event": "runtime.engines.event:EventEngine",
 }
 
 ENTRY_POINTS = "plif.engines"
