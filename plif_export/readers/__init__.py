@@ -1,7 +1,8 @@
 """Readers: what somebody trained -> SNN graph. One file per source.
 
     checkpoint     model.pt and our own live networks
-    module         any live nn.Module, traced; layers.py, functions.py and neuron_modules.py hold what it understands
+    module         any live nn.Module: trace.py records it, layers.py, functions.py and neuron_modules.py hold what is
+                   understood, module_reference.py is what the artifact is proved against
     spikingjelly   a bare state_dict, with the notation of its network
     nir            a NIR file
 
