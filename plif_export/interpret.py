@@ -67,6 +67,22 @@ def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tupl
     return trace.values[graph.output], after, trace
 
 
+def current(graph: Graph, layer: str, x: Array, fired: dict[str, Array]) -> Array:
+    """The current that reaches one layer when the spikes of all layers are given: x of its neurons, [B, ...]."""
+    values = {graph.input: np.asarray(x, np.float32)}
+    for node in graph:
+        inputs = [values[name] for name in node.inputs]
+        if node.op == "Neuron":
+            if node.layer == layer:
+                return inputs[0]
+            values[node.name] = fired[node.layer]
+        else:
+            values[node.name] = OPS[node.op](
+                node, *inputs, {key: np.asarray(v, np.float32) for key, v in node.params.items()}
+            )
+    raise KeyError(layer)
+
+
 def run(graph: Graph, x: Array, state: State | None = None, dtype: type = np.float32) -> tuple[Array, State]:
     """T time-steps: x [T, B, C, H, W] -> (y [T, B, ...], state)."""
     state = start(graph, x.shape[1], dtype) if state is None else state

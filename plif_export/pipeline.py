@@ -18,14 +18,15 @@ from torch.nn import Module
 
 from plif_export import parity, stimulus
 from plif_export.passes import MATHS, prepare
-from plif_export.readers import Facts, Given, read
-from plif_export.reference import NetworkReference, Reference
+from plif_export.readers import Facts, Given, Read, read
+from plif_export.reference import Reference
 from plif_export.writers import FORMS
 from plif_train.network import Network
 from runtime.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode, read_card
 from runtime.errors import CheckFailed, PlifError
 from runtime.graph import Graph, output_record, state_record
 from runtime.neurons import equation_of
+from runtime.readers.onnx_wire import not_onnx, refuse_external_data
 from runtime.version import __version__
 
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
@@ -116,7 +117,7 @@ def export(
     )
     report = None
     if verify:
-        report = prove(proto, card, source.reference, seed=seed, where=path.name)
+        report = prove(proto, card, source, seed=seed, where=path.name)
         if not report.passed:
             raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written", report)
         card["parity"] = summary(report)
@@ -164,13 +165,17 @@ def verify(
     example = np.zeros((1, *card["input"]["shape"]), np.float32)
     given = Given(tuple(card["classes"]), card["framing"], card["input"]["kind"], card["T"])
     source = read(model, example, given, network=network, shape=shape or card["input"]["shape"], neuron=neuron)
-    proto = onnx.load_model_from_string(artifact.read_bytes())
+    refuse_external_data(artifact)
+    try:
+        proto = onnx.load_model_from_string(artifact.read_bytes())
+    except Exception:  # protobuf's own exception, whose class depends on its implementation
+        raise not_onnx(artifact, artifact.stat().st_size) from None
     if inputs is None:
-        return prove(proto, card, source.reference, steps=steps, seed=seed, where=artifact.name)
+        return prove(proto, card, source, steps=steps, seed=seed, where=artifact.name)
     x = np.asarray(inputs, np.float32)
     if x.ndim != example.ndim + 1 or list(x.shape[2:]) != card["input"]["shape"]:
         raise PlifError(f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]")
-    return parity.check(proto, card, source.reference, x, where=artifact.name)
+    return prove(proto, card, source, x, seed=seed, where=artifact.name)
 
 
 def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
@@ -193,33 +198,44 @@ def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
 def prove(
     proto: onnx.ModelProto,
     card: Card,
-    model: Reference | Network,
+    model: Read | Network,
+    inputs: np.ndarray | None = None,
     *,
     steps: int | None = None,
     seed: int = 0,
     where: str = "artifact",
 ) -> parity.Report:
-    """The gate on the default stimulus, from a non-zero start state: membranes anywhere below the threshold."""
-    rng = np.random.default_rng(seed)
-    reference = NetworkReference(model) if isinstance(model, Network) else model
-    steps = steps or max(PARITY_STEPS, card["T"] if card["form"] == "unrolled" else 0)
-    if card["form"] == "unrolled":
-        steps = -(-steps // card["T"]) * card["T"]
-    shape = tuple(card["input"]["shape"])
-    streams = card["batch"] or PARITY_STREAMS
-    if card["input"]["kind"] == "static":
-        image = stimulus.images(streams, shape, card["normalisation"], rng)
-        x = np.broadcast_to(image, (steps, *image.shape))
-    else:
-        x = stimulus.events_like(steps, streams, shape, card["framing"], rng)
-    start = []
-    for _ in range(streams):
-        state = {}
-        for key, v in reference.initial().items():
-            top = reference.thresholds[key.rpartition(".")[2]]
-            state[key] = rng.uniform(v.flat[0] - 0.5 * (top - v.flat[0]), top, v.shape).astype(np.float32)
-        start.append(state)
-    return parity.check(proto, card, reference, x, start, where)
+    """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold."""
+    source = read(model) if isinstance(model, Network) else model
+    reference, rng = source.reference, np.random.default_rng(seed)
+    static = source.facts.kind == "static"
+    graph = prepare(source.graph, card["math"], static=static and card["form"] == "unrolled")
+    kept = {key: card[key] for key in ("form", "precision", "math", "batch", "source_sha256")}
+    own = source.has_card and card["form"] == "step"  # elsewhere T is the artifact's to say
+    T = source.facts.T if own else card["T"]
+    expected = make_card(source.facts, graph, T=T, **kept)
+    start = None
+    if inputs is None:
+        steps = steps or max(PARITY_STEPS, card["T"] if card["form"] == "unrolled" else 0)
+        if card["form"] == "unrolled":
+            steps = -(-steps // card["T"]) * card["T"]
+        streams = card["batch"] or PARITY_STREAMS
+        if static:
+            image = stimulus.images(streams, source.facts.shape, source.facts.normalisation, rng)
+            inputs = np.broadcast_to(image, (steps, *image.shape))
+        else:
+            inputs = stimulus.events_like(steps, streams, source.facts.shape, source.facts.framing, rng)
+        start = [_start(reference, rng) for _ in range(streams)]
+    return parity.check(proto, card, reference, inputs, start, where, graph=source.graph, expected=expected, seed=seed)
+
+
+def _start(reference: Reference, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A start state for one stream: every state variable anywhere from somewhat below its reset to the threshold."""
+    state = {}
+    for key, v in reference.initial().items():
+        top = reference.thresholds[key.rpartition(".")[2]]
+        state[key] = rng.uniform(v.flat[0] - 0.5 * (top - v.flat[0]), top, v.shape).astype(np.float32)
+    return state
 
 
 def summary(report: parity.Report) -> dict[str, Any]:
