@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from plif_export.pipeline import TARGETS
 from plif_export.readers import HDF5, neuron_options, read
 from plif_export.readers.rules import Problem
 from plif_export.writers.emit import writable
@@ -20,8 +21,6 @@ from plif_train.network import Network
 from runtime.card import ARTIFACT_FORMAT, read_card
 from runtime.errors import PlifError
 from runtime.graph import Graph
-
-TARGETS = ("onnx",)
 
 
 @dataclass(frozen=True)

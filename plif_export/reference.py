@@ -6,7 +6,7 @@ neuron layers there are, where they start, and what each did over some steps:
 
     NetworkReference   our own networks, which write down v, h and s themselves
     GraphReference     the NumPy interpreter on the graph as read, for files that have no module (NIR)
-    ModuleReference    any other nn.Module, node by node as traced (plif_export/readers/module.py)
+    ModuleReference    any other nn.Module, node by node as traced (plif_export/readers/module_reference.py)
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from plif_export.readers.module import _Stepper, examine, forget
+from plif_export.readers.module import examine
+from plif_export.readers.trace import Stepper, forget
 from runtime.graph import Graph
 
 
@@ -23,7 +24,7 @@ def lively(module: nn.Module, shape: tuple[int, ...], *, seed: int = 0, steps: i
         if source is None or source not in paths:
             continue
         forget(traced.module)
-        stepper = _Stepper(traced.program)
+        stepper = Stepper(traced.program)
         currents = []
         with torch.no_grad():
             for x_t in x:

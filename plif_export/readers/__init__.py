@@ -1,7 +1,8 @@
 """Readers: what somebody trained -> SNN graph. One file per source.
 
     checkpoint     model.pt and our own live networks
-    module         any live nn.Module, traced; layers.py, functions.py and neuron_modules.py hold what it understands
+    module         any live nn.Module: trace.py records it, layers.py, functions.py and neuron_modules.py hold what is
+                   understood, module_reference.py is what the artifact is proved against
     spikingjelly   a bare state_dict, with the notation of its network
     nir            a NIR file
 
@@ -67,11 +68,8 @@ class Given:
             framing = str(Framing.parse(framing))
         return cls(None if classes is None else tuple(classes), framing, kind, T)
 
-    def __bool__(self) -> bool:
-        return any(value is not None for value in (self.classes, self.framing, self.kind))
-
     def facts(self, shape: Shape, outputs: int, notation: str | None = None) -> Facts:
-        """The card's facts for a model with so many outputs; Raises PlifError when the classes are not as many."""
+        """The card's facts for a model with so many outputs. Raises PlifError when the classes are not as many."""
         classes = self.classes or tuple(str(i) for i in range(outputs))
         if len(classes) != outputs:
             raise PlifError(f"--classes: {len(classes)} names for a network of {outputs} outputs; give {outputs}")

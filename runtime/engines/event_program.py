@@ -71,6 +71,9 @@ class Compiler:
 
     def compile(self) -> Layout:
         graph = self.card["graph"]
+        for node in self.nodes:
+            if (foreign := not_here(node)) is not None:
+                raise self.refuse(node, f"{foreign} is not in this engine")
         self.values[graph["input"]] = Value(FROM_X, as_map(self.card["input"]["shape"]))
         for node in self.nodes:
             make = MAKERS.get(node["op"])
@@ -416,3 +419,20 @@ MAKERS: dict[str, Callable[[Compiler, Record], Value | None]] = {
     "Dropout": Compiler.dropout,
     "Vote": Compiler.vote,
 }
+
+
+def not_here(node: Record) -> str | None:
+    """What a node of an operation that is known asks for beyond what the kernels do; other libraries' networks may."""
+    op, a = node["op"], node["attrs"]
+    if op == "Neuron" and a.get("kind") not in ("IF", "LIF", "PLIF"):
+        return f"neuron kind {a.get('kind')}"
+    for key in ("kernel", "stride", "padding", "dilation"):
+        if isinstance(a.get(key), list):
+            return f"{key} {a[key]}, one for each axis,"
+    if a.get("dilation", 1) != 1:
+        return f"dilation {a['dilation']}"
+    if op in ("MaxPool", "AvgPool") and a.get("padding", 0) != 0:
+        return f"a pool with padding {a['padding']}"
+    if op in ("Conv", "MaxPool", "AvgPool") and len(node["shape"]) != 3:
+        return f"{op} over one axis"
+    return None

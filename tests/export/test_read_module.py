@@ -115,6 +115,15 @@ def test_an_untouched_spikingjelly_network_keeps_its_own_forward(tmp_path: Path)
     assert verify(path, net, x).passed
 
 
+@pytest.mark.large
+def test_an_untouched_dvs_gesture_net_exports_at_full_size(tmp_path: Path) -> None:
+    net = parametric_lif_net.DVSGestureNet(spiking_neuron=neuron.ParametricLIFNode, surrogate_function=surrogate.ATan())
+    lively(net, (2, 128, 128), steps=2)
+    functional.set_step_mode(net, "m")
+    result = export(net, tmp_path / "m.onnx", torch.zeros(1, 2, 128, 128))
+    assert result.passed and result.verify is not None and result.verify.spikes > 1_000_000
+
+
 def test_vectors_sequences_pools_and_votes_come_through(tmp_path: Path) -> None:
     class Sequences(nn.Module):
         def __init__(self) -> None:
@@ -173,6 +182,30 @@ def test_a_still_image_joins_spikes_in_the_unrolled_form(tmp_path: Path, math: s
     np.testing.assert_array_equal(
         runtime.load(result.path).session(3).run(image), runtime.load(step.path).session(3).run(image)
     )
+
+
+class Shared(nn.Module):
+    """One convolution that a normalisation and a neuron read: nothing may be folded into it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.fc = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Linear(8 * 36, 5)
+        self.neurons = nn.ModuleList([Neuron("PLIF", init_tau=3.0), Neuron("PLIF", v_reset=-0.2), Neuron("LIF")])
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = self.conv(x)
+        both = torch.cat((self.neurons[0](self.bn(current)), self.neurons[1](current)), dim=1)
+        return self.neurons[2](self.fc(both.flatten(1)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("math", ("exact", "folded"))
+def test_a_layer_that_several_others_read_is_left_as_it_is(tmp_path: Path, math: str) -> None:
+    torch.manual_seed(0)
+    net = lively(Shared(), (2, 8, 8))
+    with torch.no_grad():
+        net.bn.running_mean.add_(0.3)
+    result = export(net, tmp_path / "m.onnx", torch.zeros(1, 2, 8, 8), math=math)
+    assert result.passed and result.verify is not None and result.verify.untested == []
 
 
 CHANGES: dict[str, tuple[str, Callable[[Node], Node]]] = {
@@ -237,6 +270,7 @@ class Counts(KeepsState):
         super().__init__()
         with torch.no_grad():
             self.fc.weight.copy_(torch.tensor([0.02, 0.1, 0.2])[:, None])
+            self.fc.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         self.mem += 1
@@ -298,6 +332,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_not_supported_is_refused_where_it_is_and_check_says_the_same(tmp_path: Path, case: str) -> None:
+    torch.manual_seed(0)
     make, shape, message = REFUSED[case]
     example = torch.zeros(1, *shape)
     with pytest.raises(PlifError, match=message) as refused:
@@ -330,6 +365,43 @@ def test_a_wrong_module_is_told_from_the_right_one(tmp_path: Path) -> None:
     path = export(net, tmp_path / "m.onnx", torch.zeros(1, 4)).path
     net[-1].v_threshold = 1.1
     assert not verify(path, net, events(20, 2, (4,))).passed
+
+
+def test_the_event_engine_runs_what_it_knows_and_refuses_the_rest_by_name(tmp_path: Path) -> None:
+    def load(net: nn.Module, shape: tuple[int, ...]) -> Any:
+        path = export(lively(net, shape), tmp_path / "m.onnx", torch.zeros(1, *shape)).path
+        x = events(6, 2, shape)
+        try:
+            found = runtime.load(path, engine="event").session(2).run(x)
+        except PlifError as refused:
+            return str(refused)
+        return np.mean(found != runtime.load(path).session(2).run(x))
+
+    conv = [nn.Conv2d(2, 8, 3), IF(), nn.Flatten(), nn.Linear(8 * 36, 4)]
+    assert load(nn.Sequential(*conv, IF()), (2, 8, 8)) < 0.01
+    refused: list[tuple[nn.Module, tuple[int, ...], str]] = [
+        (nn.Sequential(*conv, neuron.LIFNode(tau=3.0)), (2, 8, 8), ""),  # folded: alpha is in the weights
+        (
+            nn.Sequential(*conv[:2], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4), IF()),
+            (2, 8, 8),
+            "operation GlobalAvgPool is",
+        ),
+        (nn.Sequential(nn.Conv2d(2, 8, (3, 1)), IF(), nn.Flatten(), nn.Linear(8 * 48, 4), IF()), (2, 8, 8), ""),
+        (
+            nn.Sequential(nn.Conv2d(2, 8, 3, stride=(1, 2)), *conv[1:3], nn.Linear(8 * 18, 4), IF()),
+            (2, 8, 8),
+            "stride [1, 2]",
+        ),
+        (nn.Sequential(nn.Conv2d(2, 8, 2, dilation=2), *conv[1:], IF()), (2, 8, 8), "dilation 2 is not in this engine"),
+        (nn.Sequential(nn.MaxPool2d(3, 1, 1), *conv, IF()), (2, 8, 8), "a pool with padding 1 is not in this engine"),
+        (nn.Sequential(nn.Conv1d(2, 8, 3), IF(), nn.Flatten(), nn.Linear(48, 4), IF()), (2, 8), "Conv over one axis"),
+    ]
+    for net, shape, message in refused:
+        found = load(net, shape)
+        assert (message in found and found.endswith("use --engine onnxruntime")) if message else found < 0.01, found
+    snn = pytest.importorskip("snntorch")
+    found = load(nn.Sequential(nn.Linear(6, 4), snn.Leaky(beta=0.9, init_hidden=True)), (6,))
+    assert found.endswith("neuron kind Leaky is not in this engine; use --engine onnxruntime")
 
 
 # --- a neuron and a layer of one's own ------------------------------------------------------------------------------------
