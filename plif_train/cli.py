@@ -48,6 +48,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="continue from NAME.resume.pt")] = False,
     limit_train: Annotated[int | None, typer.Option(help="train on so many samples, spread over the split")] = None,
     limit_test: Annotated[int | None, typer.Option(help="test on so many samples, spread over the split")] = None,
+    cache: Annotated[Path | None, typer.Option(help="folder that keeps the frames for the next run")] = None,
     device: Annotated[str, typer.Option("--device", "--devices", help="cpu, cuda, cuda:1, or auto")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
     framing: Annotated[str | None, typer.Option(help="events to frames: count:T=10, duration:10ms,T=16")] = None,
@@ -101,7 +102,7 @@ def train(
                     "give a notation string that ends in as many"
                 )
             net.meta = replace(net.meta, classes=tuple(dataset.classes))
-            sets[split] = load_samples(dataset, limit, progress, f"reading {split}")
+            sets[split] = load_samples(dataset, limit, progress, f"reading {split}", cache)
         frames = sets["train"].x.shape[1] if net.meta.kind == "events" else net.T
         if frames != net.T:
             raise PlifError(f"framing '{net.framing}' gives {frames} frames, but T is {net.T}; give --T {frames}")
@@ -175,7 +176,7 @@ def _device_name(asked: str) -> str:
 
 def _command(context: typer.Context, network: str, data: str, out: Path) -> str:
     """What was typed, without the folders of this machine: they say nothing to whoever reads the card."""
-    shown = {"network": network, "data": data.partition(":")[0], "out": out.name}
+    shown = {"network": network, "data": data.partition(":")[0], "out": out.name, "cache": "cache"}
     words = ["plif", "train", network]
     for parameter in context.command.params:
         name, value = str(parameter.name), context.params.get(str(parameter.name))

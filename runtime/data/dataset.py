@@ -40,7 +40,7 @@ class Dataset(Protocol):
         ...
 
     def path(self, i: int) -> str:
-        """Where sample i is, for messages and tables."""
+        """Where sample i is, for messages and tables: a file, a part of one (FILE#part), ZIP/member, or just a name."""
         ...
 
 
@@ -114,6 +114,11 @@ class EventSet:
     def path(self, i: int) -> str:
         return self._paths[i]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the samples besides their files."""
+        return {"framing": str(self.framing), "shape": list(self.shape)}
+
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
         """Events of sample i, the (width, height) of their sensor and how they become upright."""
         raise NotImplementedError
@@ -178,6 +183,11 @@ class ImageSet:
 
     def path(self, i: int) -> str:
         return f"{self._where}#{range(len(self))[i]}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the samples besides their files."""
+        return {"mean": self._mean.flatten().tolist(), "std": self._std.flatten().tolist()}
 
     def image(self, i: int) -> npt.NDArray[np.uint8]:
         """The pixels of sample i, [H, W, C]."""

@@ -73,9 +73,9 @@ class DvsGesture(EventSet):
         labels, paths = [], []
         self._spans: list[tuple[str, int, int]] = []
         for name in names:
-            for row, (number, start_us, end_us) in enumerate(_labels(root / f"{Path(name).stem}_labels.csv")):
+            for number, start_us, end_us in _labels(root / f"{Path(name).stem}_labels.csv"):
                 labels.append(classes.index(CLASSES[number - 1]))
-                paths.append(f"{root / name}#{row}")
+                paths.append(f"{root / name}#{start_us}-{end_us}us")
                 self._spans.append((str(root / name), start_us, end_us))
         self._last: tuple[str, npt.NDArray[np.void]] | None = None
         super().__init__(request, classes, labels, paths)

@@ -204,7 +204,7 @@ def test_gestures_are_cut_from_start_to_before_end_and_invalid_events_are_no_eve
     assert [test.label(i) for i in range(11)] == list(range(11))
     found, size, upright = test.recording(4)  # type: ignore[attr-defined]
     assert np.array_equal(found, events[400:500]) and size == (128, 128) and upright == "identity"
-    assert test.sample(4).sum() == 100 and test.path(4).endswith("user24_lab.aedat#4")
+    assert test.sample(4).sum() == 100 and test.path(4).endswith("user24_lab.aedat#4000000-5000000us")
 
 
 def test_the_class_order_of_spikingjelly_is_an_option_and_a_models_own_order_is_followed(tmp_path: Path) -> None:
