@@ -10,31 +10,32 @@ Forward is Neuron's, operation for operation, so its spikes are the same bit for
 
 Backward goes from T to 1 (paper, eq. 8-17), with gs the gradient of the spikes and gv that of the membrane:
 
-    g(h) = gs_t g'(h_t - v_th) + gv dv_t/dh_t          g'(u) = a/2 / (1 + (pi/2 a u)^2)
+    g(h) = gs_t g'(h_t - v_th) + gv dv_t/dh_t          g' is the surrogate (plif_train.surrogate)
     dv_t/dh_t = 1 - s_t [+ (r - h_t) g']  (hard)       1 [- v_th g']  (soft)     [..] only when the reset is not detached
     gx_t = alpha g(h) or g(h);   galpha += g(h) dh_t/dalpha;   gv = (1 - alpha) g(h) or g(h)
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from plif_train.surrogate import slope_
+
 
 @dataclass(frozen=True)
 class Rule:
-    """The constants of a neuron: leaks False is IF; a is the sharpness of the ATan surrogate."""
+    """The constants of a neuron: leaks False is IF; surrogate is a name of plif_train.surrogate."""
 
     v_threshold: float
     v_reset: float | None
     leaks: bool
     decay_input: bool
     detach_reset: bool
-    a: float
+    surrogate: str
 
 
 class Recurrence(torch.autograd.Function):
@@ -70,8 +71,7 @@ class Recurrence(torch.autograd.Function):
         gx = torch.empty_like(h)
         galpha = torch.zeros_like(h[0]) if rule.leaks and ctx.needs_input_grad[2] else None
         for t in range(len(h) - 1, -1, -1):
-            slope = h[t] - rule.v_threshold
-            slope.mul_(math.pi / 2 * rule.a).square_().add_(1).reciprocal_().mul_(rule.a / 2)
+            slope = slope_(rule.surrogate, h[t] - rule.v_threshold)
             gh = gs[t] * slope
             if not rule.detach_reset:
                 jump = -rule.v_threshold if rule.v_reset is None else r - h[t]
