@@ -33,7 +33,10 @@ app = typer.Typer(add_completion=False, help="Train spiking networks.")
 
 def register(parent: typer.Typer) -> None:
     """Adds this package's commands to the `plif` command."""
+    from plif_train.figures.cli import figures
+
     parent.command("train")(train)
+    parent.command("figures")(figures)
 
 
 @app.command()
