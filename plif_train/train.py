@@ -194,7 +194,7 @@ def _one_epoch(
     rates: list[Tensor] = []
     watch = net.watch
     if recipe.rate_penalty:
-        net.watch = lambda _layer, spikes: rates.append(spikes.mean())
+        net.watch = lambda _layer, spikes: rates.append(spikes.mean(dtype=torch.float32))
     total_loss, correct, seen = 0.0, 0, 0
     try:
         for batch in progress.track(batches, what):

@@ -405,9 +405,83 @@ def test_ctrl_c_leaves_a_resumable_checkpoint_and_exit_code_130(digits: Path, tm
     assert process.returncode == 0 and f"epoch {done + 1}/{done + 1}" in err, err
 
 
+def test_real_nmnist_is_learned_in_half_a_minute(shared_data: Path, tmp_path: Path) -> None:
+    """1000 real training recordings, 6 epochs of a narrow network: more than 70 of the 100 test recordings are right
+    (85 were after 7 epochs)."""
+    folder = shared_data / "nmnist_small"
+    small = ["--channels", "16", "--hidden", "200", "--T", "5", "--epochs", "6", "--lr", "2e-3", "--json"]
+    process = plif("train", "nmnist", "--data", f"nmnist:{folder}", *small, cwd=tmp_path)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    assert result["train_samples"] == 1000 and result["test_samples"] == 100
+    assert result["test_accuracy"] > 0.7, err
+
+
+def test_a_recipe_sets_loss_and_augmentation_and_options_override_it(tmp_path: Path) -> None:
+    from tests.runtime.test_data import write_mnist
+
+    write_mnist(tmp_path / "mnist")
+    small = ["train", "mnist", "--data", f"mnist:{tmp_path / 'mnist'}", "--channels", "2", "--hidden", "20", "--T", "2"]
+    found = {}
+    for name, extra in (
+        ("authors", []), ("paper", ["--recipe", "paper"]), ("own", ["--recipe", "paper", "--loss", "ce", "--no-augment"]),
+    ):  # fmt: skip
+        process = plif(*small, "--epochs", "1", "--batch-size", "4", "--json", *extra, cwd=tmp_path)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        result = json.loads(out)
+        found[name] = (result["objective"], result["augmentation"], result["bn"])
+    assert found == {
+        "authors": ("rate-mse", "random_affine", "per-step"),
+        "paper": ("step-mse", "random_crop_flip", "per-step"),
+        "own": ("ce", None, "per-step"),
+    }
+
+
+def test_ones_own_folder_of_recordings_is_all_that_is_needed(tmp_path: Path) -> None:
+    """The command of docs/training.md, smaller; two formats in one set."""
+    from runtime.events import make_events, write_nmnist
+
+    rng = np.random.default_rng(0)
+    for half, count in (("train", 8), ("test", 3)):
+        for name, side in (("left", 0), ("right", 64)):
+            folder = tmp_path / "mine" / half / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                t = np.sort(rng.integers(0, 100_000, 500))
+                events = make_events(
+                    t, rng.integers(side, side + 64, 500), rng.integers(0, 128, 500), rng.random(500) < 0.5
+                )
+                if i % 2:
+                    write_nmnist(folder / f"{i}.bs2", events)
+                else:
+                    np.savez(folder / f"{i}.npz", **{field: events[field] for field in "txyp"})
+    network = "{c4k3s1-BN-PLIF-MPk2s2}*3-DP-FC40-PLIF-DP-FC20-PLIF-APk10s10"
+    options = ["--T", "4", "--epochs", "6", "--batch-size", "4", "--lr", "1e-2", "--cache", "frames", "--json"]
+    process = plif("train", network, "--data", "folder:mine", *options, cwd=tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert json.loads(out)["test_accuracy"] == 1.0, err
+    assert load(tmp_path / "model.pt").classes == ("left", "right")
+
+
+def test_frames_are_kept_and_found_again_by_the_command(digits: Path, tmp_path: Path) -> None:
+    command = [*SMALL, "--data", f"nmnist:{digits}", "--epochs", "1", "--cache", "frames", "--json"]
+    for _ in range(2):
+        process = plif(*command, cwd=tmp_path)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert "--cache cache" in json.loads(out)["command"]
+    assert len(list((tmp_path / "frames").iterdir())) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["train", "mnist", "--data", "mnist:.", "--recipe", "seed"], "recipe 'seed'"),
+        (["train", "mnist", "--data", "mnist:.", "--loss", "l1"], "loss l1"),
+        (["train", "mnist", "--data", "mnist:.", "--surrogate", "relu"], "surrogate"),
         (["train", "mnits", "--data", "nmnist:."], "mnits"),
         (["train", "nmnist", "--data", "nmnist:missing"], "missing"),
         (["train", "nmnist", "--data", "nmnist:.", "--devices", "0,0"], "named twice"),
