@@ -116,23 +116,33 @@ def _backward(
     learns: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """The way back over T steps of N neurons: fills gx, returns the gradients of v0 and, per neuron, of alpha."""
-    r = rule.v_reset or 0.0
+    r, hard = rule.v_reset or 0.0, rule.v_reset is not None
     galpha = torch.zeros_like(v0) if learns else None
+    stays = 1 - s[-1] if hard else s[-1]  # 1 where the membrane was not reset
     for t in range(len(h) - 1, -1, -1):
         slope = slope_(rule.surrogate, h[t] - rule.v_threshold)
         gh = gs[t] * slope
         if not rule.detach_reset:
-            jump = -rule.v_threshold if rule.v_reset is None else r - h[t]
-            gh.add_(slope.mul_(gv).mul_(jump))
-        gh.add_(gv if rule.v_reset is None else gv * (1 - s[t]))
+            gh.add_(slope.mul_(gv).mul_(r - h[t] if hard else -rule.v_threshold))
+        gh = gh.addcmul_(gv, stays) if hard else gh.add_(gv)
+        if t and hard:
+            stays = 1 - s[t - 1]
         if not rule.leaks:
             gv = gh
             gx[t] = gh
             continue
         if galpha is not None:
-            before = v0 if t == 0 else _after(h[t - 1], s[t - 1], rule)
+            if t == 0:
+                before = v0
+            else:
+                before = h[t - 1] * stays if hard else h[t - 1] - s[t - 1] * rule.v_threshold
+                if r:
+                    before.add_(s[t - 1], alpha=r)
             above = before - r if r else before
-            galpha.add_(gh * (x[t] - above) if rule.decay_input else -(gh * above))
+            if rule.decay_input:
+                galpha.addcmul_(gh, x[t] - above)
+            else:
+                galpha.addcmul_(gh, above, value=-1)
         leaked = gh * alpha
         gv = gh - leaked
         gx[t] = leaked if rule.decay_input else gh
@@ -149,11 +159,3 @@ def _blocks(v: Tensor) -> list[slice]:
 def _flat(alpha: Tensor, v: Tensor) -> Tensor:
     """alpha for each neuron of v, flat; one number stays one."""
     return alpha if alpha.dim() == 0 else alpha.expand(v.shape).flatten()
-
-
-def _after(h: Tensor, s: Tensor, rule: Rule) -> Tensor:
-    """The membrane that a step left; products, because a comparison and a choice cost several times as much."""
-    if rule.v_reset is None:
-        return h - s * rule.v_threshold
-    kept = h * (1 - s)
-    return kept.add_(s, alpha=rule.v_reset) if rule.v_reset else kept

@@ -19,7 +19,8 @@ WIDTHS = {"atan": 2.0, "sigmoid": 4.0, "piecewise": 1.0}  # a; not alpha, which 
 
 
 def _atan(u: Tensor, a: float) -> Tensor:
-    return u.mul_(math.pi / 2 * a).square_().add_(1).reciprocal_().mul_(a / 2)
+    g = u.mul_(math.pi / 2 * a).square_().add_(1).reciprocal_()
+    return g if a == 2 else g.mul_(a / 2)
 
 
 def _sigmoid(u: Tensor, a: float) -> Tensor:
