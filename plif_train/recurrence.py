@@ -25,7 +25,7 @@ from torch import Tensor
 
 from plif_train.surrogate import slope_
 
-BLOCK = 1 << 16  # neurons: 256 KiB a tensor in float32
+BLOCK = 1 << 16  # neurons a thread: 256 KiB a tensor in float32
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _backward(
 def _blocks(v: Tensor) -> list[slice]:
     """Parts of the neurons [N]: on a CPU few enough that a step's tensors stay in the cache from one operation to the
     next, and over all T."""
-    size = BLOCK if v.device.type == "cpu" else max(len(v), 1)
+    size = BLOCK * torch.get_num_threads() if v.device.type == "cpu" else max(len(v), 1)
     return [slice(start, start + size) for start in range(0, len(v), size)]
 
 
