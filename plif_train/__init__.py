@@ -4,9 +4,12 @@
     network     a notation string as a torch module; Options
     presets     the six networks of the paper; build
     checkpoint  model.pt: save, load
-    train       the recipe; data and augment belong to it
+    recipe      how to train, as numbers; losses, surrogate, batchnorm, augment belong to it
+    train       the loop; data, cache, log and parallel belong to it
+    encoders    the supplement's encoders of a pixel
+    figures     the paper's figures of one's own models
     firing      random networks in which every layer fires, for tests and measurements
-    cli         plif train
+    cli         plif train, plif figures
 
 The names below are imported when first used: the command line lists this package's commands without loading torch.
 """

@@ -1,13 +1,12 @@
 """The augmentation of the authors' training code: MNIST is turned, moved and scaled, CIFAR-10 is cropped and mirrored.
 
 Images are [B, C, H, W] in 0..1, before normalisation; all randomness comes from torch's global generator. To add one,
-write the function and enter it in AUGMENTATIONS under the name of its data set.
+write the function and enter it in RECIPES (plif_train.recipe) under the name of its data set.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +50,3 @@ def random_crop_flip(x: Tensor, padding: int = 4) -> Tensor:
     columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
     image = torch.arange(n)[:, None, None]
     return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
-
-
-AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {"mnist": random_affine, "cifar10": random_crop_flip}

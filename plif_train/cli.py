@@ -17,7 +17,13 @@ import typer
 from runtime.errors import Interrupted, PlifError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
     from plif_train.network import Network
+    from plif_train.parallel import World
+    from plif_train.recipe import Recipe
     from plif_train.train import Epoch
 
 _PRESETS = "mnist fashion-mnist cifar10 nmnist cifar10-dvs dvs128-gesture"
@@ -27,7 +33,10 @@ app = typer.Typer(add_completion=False, help="Train spiking networks.")
 
 def register(parent: typer.Typer) -> None:
     """Adds this package's commands to the `plif` command."""
+    from plif_train.figures.cli import figures
+
     parent.command("train")(train)
+    parent.command("figures")(figures)
 
 
 @app.command()
@@ -48,7 +57,11 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="continue from NAME.resume.pt")] = False,
     limit_train: Annotated[int | None, typer.Option(help="train on so many samples, spread over the split")] = None,
     limit_test: Annotated[int | None, typer.Option(help="test on so many samples, spread over the split")] = None,
-    device: Annotated[str, typer.Option("--device", "--devices", help="cpu, cuda, cuda:1, or auto")] = "auto",
+    cache: Annotated[Path | None, typer.Option(help="folder that keeps the frames for the next run")] = None,
+    device: Annotated[
+        str,
+        typer.Option("--device", "--devices", help="cpu, cuda, cuda:1, auto; 0,1 (two GPUs), cpu:2 (two processes)"),
+    ] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
     framing: Annotated[str | None, typer.Option(help="events to frames: count:T=10, duration:10ms,T=16")] = None,
     neuron: Annotated[str, typer.Option(help="of a preset: PLIF, LIF or IF")] = "PLIF",
@@ -56,83 +69,144 @@ def train(
     tau: Annotated[str, typer.Option(help="what shares one tau: layer or channel")] = "layer",
     channels: Annotated[int | None, typer.Option(help="of a preset: convolution channels")] = None,
     hidden: Annotated[int | None, typer.Option(help="of a preset: hidden fully connected neurons")] = None,
-    augment: Annotated[bool, typer.Option(help="the authors' augmentation (MNIST, CIFAR-10)")] = True,
+    pool: Annotated[str | None, typer.Option(help="of a preset: MP (max) or AP (average)")] = None,
+    recipe: Annotated[str, typer.Option(help="authors (their code) or paper (its text): loss and augmentation")] = (
+        "authors"
+    ),
+    loss: Annotated[str | None, typer.Option(help="rate-mse, step-mse, ce or tet; default: the recipe's")] = None,
+    bn: Annotated[str, typer.Option(help="batch statistics: per-step (authors), joint or frozen")] = "per-step",
+    surrogate: Annotated[str, typer.Option(help="gradient of a spike: atan, sigmoid or piecewise")] = "atan",
+    detach_reset: Annotated[bool, typer.Option(help="the gradient ignores the spike in the reset")] = True,
+    dropout: Annotated[float, typer.Option(help="probability of every DP layer")] = 0.5,
+    rate_penalty: Annotated[float, typer.Option(help="added to the loss per mean firing rate: fewer spikes")] = 0.0,
+    accumulate: Annotated[int, typer.Option(help="compute each batch in so many parts, in less memory")] = 1,
+    patience: Annotated[int | None, typer.Option(help="stop after so many epochs without a better accuracy")] = None,
+    augment: Annotated[bool, typer.Option(help="the recipe's augmentation (MNIST, CIFAR-10)")] = True,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="log to NAME.tensorboard, too")] = False,
     json: Annotated[bool, typer.Option("--json", help="print the result as one JSON document on stdout")] = False,
 ) -> None:
     """Train a network and keep its best epoch. Ctrl-C is safe: run the same command with --resume."""
-    import torch  # here, so that other commands do not wait for it
-
-    from plif_train import train as training
     from plif_train.allocator import keep_freed_memory
-    from plif_train.augment import AUGMENTATIONS
-    from plif_train.data import load_samples
-    from runtime.data import open_dataset
-    from runtime.progress import Progress
+    from plif_train.parallel import joined, parse_devices
+    from plif_train.recipe import RECIPES, Recipe
+    from plif_train.train import resume_path
 
     keep_freed_memory()
-    started = False
+    started: list[bool] = []
     try:
-        recipe = training.Recipe(epochs, batch_size, lr, t_max, seed, protocol, precision, _device_name(device))
+        if recipe not in RECIPES:
+            raise PlifError(f"recipe '{recipe}' is not known, expected {' or '.join(RECIPES)}")
+        devices = parse_devices(device)
+        how = Recipe(
+            epochs, batch_size, lr, t_max, seed, protocol, precision, devices[0],
+            loss or RECIPES[recipe].loss, bn, rate_penalty, accumulate, patience,
+        )  # fmt: skip
         if not out.parent.is_dir():
             raise PlifError(f"{out.parent}: no such folder, expected one to write {out.name} to")
-        torch.manual_seed(seed)
-        sizes = {"channels": channels, "hidden": hidden, "neuron": neuron if neuron != "PLIF" else None}
-        net = _network(network, data, T=T, framing=framing, init_tau=init_tau, tau=tau, **sizes)
-        name = data.partition(":")[0]
-        augmentation = AUGMENTATIONS.get(name) if augment and net.meta.kind == "static" else None
-        # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.
-        late = net.normalisation if augmentation else None
-        progress = Progress()
-        sets = {}
-        for split, limit in (("train", limit_train), ("test", limit_test)):
-            dataset = open_dataset(
-                data,
-                split,
-                framing=net.framing,
-                shape=net.meta.shape,
-                normalisation=None if late else net.normalisation,
-                classes=net.classes if split == "test" else None,  # the training split says which, and in which order
-            )
-            if dataset.kind != net.meta.kind:
-                raise PlifError(f"data set {name} holds {dataset.kind} samples, but {network} takes {net.meta.kind}")
-            if len(dataset.classes) != len(net.classes):
-                raise PlifError(
-                    f"data set {name} has {len(dataset.classes)} classes, but the network {len(net.classes)} outputs; "
-                    "give a notation string that ends in as many"
-                )
-            net.meta = replace(net.meta, classes=tuple(dataset.classes))
-            sets[split] = load_samples(dataset, limit, progress, f"reading {split}")
-        frames = sets["train"].x.shape[1] if net.meta.kind == "events" else net.T
-        if frames != net.T:
-            raise PlifError(f"framing '{net.framing}' gives {frames} frames, but T is {net.T}; give --T {frames}")
-        kept = training.resume_path(out)
-        if not resume and kept.exists():
-            print(f"note: {kept} is of an earlier training and is replaced (--resume continues it)", file=sys.stderr)
-
-        about = {
-            "command": _command(context, network, data, out),
-            "dataset": name,
-            "limit_train": limit_train,
-            "limit_test": limit_test,
-            "augmentation": augmentation.__name__ if augmentation else None,
-        }
-        started = True
-        record = training.train(
-            net, sets["train"], sets["test"], recipe, out,
-            about=about, resume=resume, augment=augmentation, prepare=_normaliser(late),
-            on_epoch=lambda epoch: print(_line(epoch, recipe.epochs), file=sys.stderr, flush=True), progress=progress,
-        )  # fmt: skip
+        asked = {
+            "T": T, "framing": framing, "init_tau": init_tau, "tau": tau, "surrogate": surrogate,
+            "detach_reset": detach_reset, "dropout": dropout, "channels": channels, "hidden": hidden, "pool": pool,
+            "neuron": neuron if neuron != "PLIF" else None,
+        }  # fmt: skip
+        augmentation = RECIPES[recipe].augmentation.get(data.partition(":")[0]) if augment else None
+        about = {"command": _command(context, network, data, out), "recipe": recipe}
+        limits = {"train": limit_train, "test": limit_test}
+        with joined(devices) as (world, own):
+            record = _train(
+                network, data, asked, replace(how, device=own), out,
+                about=about, limits=limits, augmentation=augmentation, cache=cache, resume=resume,
+                tensorboard=tensorboard, world=world, started=started,
+            )  # fmt: skip
     except KeyboardInterrupt:
         text = "nothing was written"
-        if started and training.resume_path(out).exists():
-            text = f"{training.resume_path(out)} holds the last whole epoch; add --resume to the command to continue"
+        if started and resume_path(out).exists():
+            text = f"{resume_path(out)} holds the last whole epoch; add --resume to the command to continue"
         raise Interrupted(text) from None
 
+    if world.rank:
+        return
     if json:
         print(json_.dumps({"path": str(out), "bytes": out.stat().st_size, **record}))
     else:
         print(f"{out}: test accuracy {record['test_accuracy']:.4f} at epoch {record['epoch']} of {record['epochs']}")
         print(f"next: plif export {shlex.quote(str(out))}")
+
+
+def _train(
+    network: str,
+    data: str,
+    asked: dict[str, Any],
+    recipe: Recipe,
+    out: Path,
+    *,
+    about: dict[str, Any],
+    limits: dict[str, int | None],
+    augmentation: Callable[[Tensor], Tensor] | None,
+    cache: Path | None,
+    resume: bool,
+    tensorboard: bool,
+    world: World,
+    started: list[bool],
+) -> dict[str, Any]:
+    """What one rank does: network, data, training. `started` gets an entry once files are being written."""
+    import torch
+
+    from plif_train import train as training
+    from plif_train.data import load_samples
+    from runtime.data import open_dataset
+    from runtime.progress import Progress
+
+    torch.manual_seed(recipe.seed)
+    net = _network(network, data, **asked)
+    name = data.partition(":")[0]
+    if net.meta.kind != "static":
+        augmentation = None
+    # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.
+    late = net.normalisation if augmentation else None
+    progress = Progress()
+    if world.rank:
+        progress.shown = False
+    sets = {}
+    for split, limit in limits.items():
+        dataset = open_dataset(
+            data,
+            split,
+            framing=net.framing,
+            shape=net.meta.shape,
+            normalisation=None if late else net.normalisation,
+            classes=net.classes if split == "test" else None,  # the training split says which, and in which order
+        )
+        if dataset.kind != net.meta.kind:
+            raise PlifError(f"data set {name} holds {dataset.kind} samples, but {network} takes {net.meta.kind}")
+        if len(dataset.classes) != len(net.classes):
+            raise PlifError(
+                f"data set {name} has {len(dataset.classes)} classes, but the network {len(net.classes)} outputs; "
+                "give a notation string that ends in as many"
+            )
+        net.meta = replace(net.meta, classes=tuple(dataset.classes))
+        sets[split] = load_samples(dataset, limit, progress, f"reading {split}", cache)
+    frames = sets["train"].x.shape[1] if net.meta.kind == "events" else net.T
+    if frames != net.T:
+        raise PlifError(f"framing '{net.framing}' gives {frames} frames, but T is {net.T}; give --T {frames}")
+    kept = training.resume_path(out)
+    if not resume and kept.exists() and not world.rank:
+        print(f"note: {kept} is of an earlier training and is replaced (--resume continues it)", file=sys.stderr)
+
+    def report(epoch: Epoch) -> None:
+        if not world.rank:
+            print(_line(epoch, recipe.epochs), file=sys.stderr, flush=True)
+
+    about |= {
+        "dataset": name,
+        **{f"limit_{split}": limit for split, limit in limits.items()},
+        "augmentation": augmentation.__name__ if augmentation else None,
+    }
+    started.append(True)
+    return training.train(
+        net, sets["train"], sets["test"], recipe, out,
+        about=about, resume=resume, augment=augmentation, prepare=_normaliser(late), on_epoch=report,
+        progress=progress, tensorboard=tensorboard, world=world,
+    )  # fmt: skip
 
 
 def _network(network: str, data: str, **asked: Any) -> Network:
@@ -163,19 +237,9 @@ def _normaliser(normalisation: dict[str, list[float]] | None) -> Any:
     return lambda x: (x - mean) / std
 
 
-def _device_name(asked: str) -> str:
-    import torch
-
-    if "," in asked:
-        raise PlifError(f"--devices {asked}: training uses one device for now, expected for example cuda:0")
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return f"cuda:{asked}" if asked.isdigit() else asked
-
-
 def _command(context: typer.Context, network: str, data: str, out: Path) -> str:
     """What was typed, without the folders of this machine: they say nothing to whoever reads the card."""
-    shown = {"network": network, "data": data.partition(":")[0], "out": out.name}
+    shown = {"network": network, "data": data.partition(":")[0], "out": out.name, "cache": "cache"}
     words = ["plif", "train", network]
     for parameter in context.command.params:
         name, value = str(parameter.name), context.params.get(str(parameter.name))

@@ -7,7 +7,9 @@ uint8 as a rule, so the 1,464 recordings of DVS128 Gesture take about 1 GB at T=
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +21,7 @@ from runtime.progress import Progress
 
 
 class Dataset(Protocol):
-    """What runtime.data.open_dataset gives."""
+    """What runtime.data.open_dataset gives (`path` and `settings` only where there is a cache)."""
 
     name: str
     kind: str
@@ -28,6 +30,7 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
     def label(self, i: int) -> int: ...
     def sample(self, i: int) -> np.ndarray: ...
+    def path(self, i: int) -> str: ...
 
 
 @dataclass
@@ -44,13 +47,20 @@ class Samples:
         return Samples(self.x[indices], self.y[indices])
 
 
-_TYPES = (np.uint8, np.int16, np.float32)
+_TYPES = (np.uint8, np.int16, np.float32)  # in the order of what they hold
 
 
 def load_samples(
-    dataset: Dataset, limit: int | None = None, progress: Progress | None = None, what: str = "reading"
+    dataset: Dataset,
+    limit: int | None = None,
+    progress: Progress | None = None,
+    what: str = "reading",
+    cache: str | Path | None = None,
 ) -> Samples:
     """Reads a split; `limit` takes that many samples, spread evenly over it.
+
+    cache   a folder in which the samples are kept, ready for the next run (plif_train.cache); x is then a map of a file
+            there and need not fit into memory
 
     Raises PlifError for an empty split and for samples that differ in shape.
     """
@@ -61,24 +71,43 @@ def load_samples(
         raise PlifError(f"a limit of {limit} samples leaves nothing, expected at least 1")
     n = found if limit is None else min(limit, found)
     indices = [i * found // n for i in range(n)]
+    progress = progress or Progress()
+    if cache is not None:
+        from plif_train.cache import cached
+
+        x, y = cached(dataset, indices, Path(cache), progress, what)
+    else:
+        x, y = gather(dataset, indices, progress.track(indices, what))
+    return Samples(torch.from_numpy(x), torch.from_numpy(y))
+
+
+def gather(
+    dataset: Dataset, indices: Sequence[int], each: Iterable[int], like: tuple[int, ...] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """x [n, ...] in the smallest type that is exact, y [n]; `each` yields the indices, `like` is the expected shape."""
     x: np.ndarray | None = None
-    y = np.empty(n, np.int64)
-    for place, i in enumerate((progress or Progress()).track(indices, what)):
+    y = np.empty(len(indices), np.int64)
+    for place, i in enumerate(each):
         sample = np.asarray(dataset.sample(i))
         if x is None:
-            x = np.empty((n, *sample.shape), np.uint8)
+            x = np.empty((len(indices), *(like or sample.shape)), np.uint8)
         if sample.shape != x.shape[1:]:
             raise PlifError(
                 f"data set {dataset.name}: sample {i} is of shape {sample.shape}, others of {x.shape[1:]}; "
                 "give a framing that fixes the number of frames, e.g. count:T=10 or duration:10ms,T=16"
             )
         if not _holds(x.dtype, sample):
-            # Types are ordered by what they hold, so whatever was stored so far fits the wider one too.
+            # What was stored so far fits the wider type too.
             x = x.astype(next(t for t in _TYPES if _holds(np.dtype(t), sample)) if x.dtype != np.int16 else np.float32)
         x[place] = sample
         y[place] = dataset.label(i)
     assert x is not None
-    return Samples(torch.from_numpy(x), torch.from_numpy(y))
+    return x, y
+
+
+def widest(types: Iterable[np.dtype[Any]]) -> np.dtype[Any]:
+    """The type that holds all of them."""
+    return np.dtype(_TYPES[max(_TYPES.index(dtype.type) for dtype in types)])
 
 
 def _holds(dtype: np.dtype[Any], sample: np.ndarray) -> bool:

@@ -19,7 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from plif_train.batchnorm import MODES, BatchNorm
 from plif_train.neuron import Neuron
+from plif_train.surrogate import SURROGATES
 from runtime import notation as nt
 from runtime.errors import PlifError
 
@@ -35,7 +37,7 @@ class Options:
     detach_reset  whether the gradient ignores the spike in the reset
     tau           "layer" or "channel": what shares one learned tau (PLIF)
     init_tau      tau at the start of training (PLIF), or for good (LIF)
-    surrogate     "atan"
+    surrogate     the gradient of a spike: "atan" (the paper's), "sigmoid" or "piecewise" (plif_train.surrogate)
     dropout       the probability of every DP layer
     """
 
@@ -61,7 +63,7 @@ class Options:
             ("detach_reset", isinstance(self.detach_reset, bool), "true or false"),
             ("tau", self.tau in ("layer", "channel"), '"layer" or "channel"'),
             ("init_tau", number(self.init_tau) and self.init_tau > 1, "a number above 1"),
-            ("surrogate", self.surrogate == "atan", '"atan"'),
+            ("surrogate", self.surrogate in SURROGATES, ", ".join(SURROGATES)),
             ("dropout", number(self.dropout) and 0 <= self.dropout < 1, "a number from 0 to below 1"),
         ]
         for name, holds, expected in rules:
@@ -160,6 +162,19 @@ class Network(nn.Module):
             self.add_module(step.name, _module(step, options))
 
     @property
+    def bn(self) -> str:
+        """Statistics of batch normalisation in training, "per-step", "joint" or "frozen" (plif_train.batchnorm)."""
+        return next((m.mode for m in self.children() if isinstance(m, BatchNorm)), "joint")
+
+    @bn.setter
+    def bn(self, mode: str) -> None:
+        if mode not in MODES:
+            raise PlifError(f"batch normalisation '{mode}' is not known, expected {' or '.join(MODES)}")
+        for module in self.children():
+            if isinstance(module, BatchNorm):
+                module.mode = mode
+
+    @property
     def T(self) -> int:
         return self.meta.T
 
@@ -210,7 +225,7 @@ class Network(nn.Module):
 
     def _multi(self, step: nt.Step, x: Tensor) -> Tensor:
         module = self.get_submodule(step.name)
-        if isinstance(module, (Neuron, Dropout)):
+        if isinstance(module, (Neuron, Dropout, BatchNorm)):
             x = module.multi(x)
             if step.op == "Neuron" and self.watch is not None:
                 self.watch(layer_of(step.name), x)
@@ -268,7 +283,7 @@ def _module(step: nt.Step, options: Options) -> nn.Module:
     if isinstance(layer, nt.FC):
         return nn.Linear(step.in_shape[0], layer.features, bias=bool(options.bias))
     if isinstance(layer, nt.BN):
-        return nn.BatchNorm2d(step.in_shape[0])
+        return BatchNorm(step.in_shape[0])
     if isinstance(layer, nt.Dropout):
         return Dropout(options.dropout)
     if isinstance(layer, nt.Neuron):
@@ -279,6 +294,7 @@ def _module(step: nt.Step, options: Options) -> nn.Module:
             decay_input=options.decay_input,
             detach_reset=options.detach_reset,
             init_tau=options.init_tau,
+            surrogate=options.surrogate,
             channels=step.in_shape[0] if options.tau == "channel" else None,
             name=step.name,
         )

@@ -10,7 +10,7 @@
     alpha = 1 / tau    PLIF: alpha = sigmoid(w), w learned, one per layer or one per channel, from -log(init_tau - 1)
                        LIF:  a constant
 
-    ds/dh = width/2 / (1 + (pi/2 * width * (h - v_threshold))^2)        the ATan surrogate, width 2, in backward only
+    ds/dh = 1 / (1 + (pi (h - v_threshold))^2)          the ATan surrogate, in backward only; others: plif_train.surrogate
     dv/dh = 1 - s                                                       hard reset with detach_reset
 
 x is the current, h the charged and v the membrane potential, all without unit; a time-step is one call. The order of
@@ -26,32 +26,30 @@ import torch
 from torch import Tensor, nn
 
 from plif_train.recurrence import Recurrence, Rule
+from plif_train.surrogate import SURROGATES, slope_
 from runtime.errors import PlifError
-
-SURROGATE_WIDTH = 2.0  # the paper's alpha of ATan; named width here because alpha is 1/tau
 
 Trace = list[tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
 class _Fire(torch.autograd.Function):
-    """The step function forward, ATan backward."""
+    """The step function forward, a surrogate backward."""
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, v_threshold: float) -> Tensor:
+    def forward(ctx: Any, h: Tensor, v_threshold: float, surrogate: str) -> Tensor:
         ctx.save_for_backward(h)
-        ctx.v_threshold = v_threshold
+        ctx.v_threshold, ctx.surrogate = v_threshold, surrogate
         return (h >= v_threshold).to(h.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (h,) = ctx.saved_tensors
-        u = (h - ctx.v_threshold).mul_(math.pi / 2 * SURROGATE_WIDTH)
-        return grads[0] * (SURROGATE_WIDTH / 2) / (1 + u * u), None
+        return grads[0] * slope_(ctx.surrogate, h - ctx.v_threshold), None, None
 
 
-def fire(h: Tensor, v_threshold: float) -> Tensor:
-    """Spikes, 0.0 or 1.0, of the charged potential h (any shape); differentiable through the ATan surrogate."""
-    spikes: Tensor = _Fire.apply(h, v_threshold)
+def fire(h: Tensor, v_threshold: float, surrogate: str = "atan") -> Tensor:
+    """Spikes, 0.0 or 1.0, of the charged potential h (any shape); differentiable through the surrogate."""
+    spikes: Tensor = _Fire.apply(h, v_threshold, surrogate)
     return spikes
 
 
@@ -81,6 +79,7 @@ class Neuron(nn.Module):
         decay_input: bool = True,
         detach_reset: bool = True,
         init_tau: float = 2.0,
+        surrogate: str = "atan",
         channels: int | None = None,
         name: str = "neuron",
     ) -> None:
@@ -89,7 +88,10 @@ class Neuron(nn.Module):
             raise PlifError(f"{name}: neuron '{kind}' is not known, expected IF, LIF or PLIF")
         if kind != "IF" and not (math.isfinite(init_tau) and init_tau > 1):
             raise PlifError(f"{name}: tau {init_tau} is out of range, expected a number above 1")
+        if surrogate not in SURROGATES:
+            raise PlifError(f"{name}: surrogate '{surrogate}' is not known, expected {', '.join(SURROGATES)}")
         self.kind = kind
+        self.surrogate = surrogate
         self.name = name
         self.v_threshold = float(v_threshold)
         self.v_reset = None if v_reset is None else float(v_reset)
@@ -156,7 +158,7 @@ class Neuron(nn.Module):
             h = v + (x - above_reset) * alpha
         else:
             h = v - above_reset * alpha + x
-        s = fire(h, self.v_threshold)
+        s = fire(h, self.v_threshold, self.surrogate)
         s_reset = s.detach() if self.detach_reset else s
         if self.v_reset is None:
             after = h - s_reset * self.v_threshold
@@ -170,7 +172,7 @@ class Neuron(nn.Module):
 
     def _rule(self) -> Rule:
         leaks = self.kind != "IF"
-        return Rule(self.v_threshold, self.v_reset, leaks, self.decay_input, self.detach_reset, SURROGATE_WIDTH)
+        return Rule(self.v_threshold, self.v_reset, leaks, self.decay_input, self.detach_reset, self.surrogate)
 
     def _start(self, x: Tensor) -> Tensor:
         if self.v is None:

@@ -10,31 +10,34 @@ Forward is Neuron's, operation for operation, so its spikes are the same bit for
 
 Backward goes from T to 1 (paper, eq. 8-17), with gs the gradient of the spikes and gv that of the membrane:
 
-    g(h) = gs_t g'(h_t - v_th) + gv dv_t/dh_t          g'(u) = a/2 / (1 + (pi/2 a u)^2)
+    g(h) = gs_t g'(h_t - v_th) + gv dv_t/dh_t          g' is the surrogate (plif_train.surrogate)
     dv_t/dh_t = 1 - s_t [+ (r - h_t) g']  (hard)       1 [- v_th g']  (soft)     [..] only when the reset is not detached
     gx_t = alpha g(h) or g(h);   galpha += g(h) dh_t/dalpha;   gv = (1 - alpha) g(h) or g(h)
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from plif_train.surrogate import slope_
+
+BLOCK = 1 << 16  # neurons a thread: 256 KiB a tensor in float32
+
 
 @dataclass(frozen=True)
 class Rule:
-    """The constants of a neuron: leaks False is IF; a is the sharpness of the ATan surrogate."""
+    """The constants of a neuron: leaks False is IF; surrogate is a name of plif_train.surrogate."""
 
     v_threshold: float
     v_reset: float | None
     leaks: bool
     decay_input: bool
     detach_reset: bool
-    a: float
+    surrogate: str
 
 
 class Recurrence(torch.autograd.Function):
@@ -42,64 +45,117 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
-        h, s, v0 = torch.empty_like(x, dtype=v.dtype), torch.empty_like(x, dtype=v.dtype), v
-        r, drive = rule.v_reset or 0.0, torch.empty_like(v)
-        at_rest = v.new_tensor(r)
-        for h_t, s_t, x_t in zip(h, s, x, strict=True):
-            above = v - r if r else v
-            if not rule.leaks:
-                torch.add(v, x_t, out=h_t)
-            elif rule.decay_input:
-                torch.sub(x_t.to(v.dtype), above, out=drive)
-                torch.add(v, drive.mul_(alpha), out=h_t)
-            else:
-                torch.mul(above, alpha, out=drive)
-                torch.sub(v, drive, out=h_t).add_(x_t)
-            fires = h_t >= rule.v_threshold
-            s_t.copy_(fires)
-            v = h_t - s_t * rule.v_threshold if rule.v_reset is None else torch.where(fires, at_rest, h_t)
+        flat_x, flat_v, flat_alpha = x.flatten(1), v.flatten(), _flat(alpha, v)
+        h = torch.empty(flat_x.shape, dtype=v.dtype, device=v.device)
+        s = torch.empty_like(h, dtype=x.dtype)  # 0 and 1 are exact in every type, and the next layer wants this one
+        end = torch.empty_like(flat_v)
+        for part in _blocks(flat_v):
+            end[part] = _forward(
+                flat_x[:, part], flat_v[part], flat_alpha if alpha.dim() == 0 else flat_alpha[part], rule,
+                h[:, part], s[:, part],
+            )  # fmt: skip
         ctx.rule = rule
-        ctx.save_for_backward(x, h, s, v0, alpha)
-        return s, v
+        ctx.save_for_backward(x, h, s, v, alpha)
+        return s.view(x.shape), end.view(v.shape)
 
     @staticmethod
     def backward(ctx: Any, gs: Tensor, gv: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
         rule: Rule = ctx.rule
         x, h, s, v0, alpha = ctx.saved_tensors
-        r = rule.v_reset or 0.0
-        gx = torch.empty_like(h)
-        galpha = torch.zeros_like(h[0]) if rule.leaks and ctx.needs_input_grad[2] else None
-        for t in range(len(h) - 1, -1, -1):
-            slope = h[t] - rule.v_threshold
-            slope.mul_(math.pi / 2 * rule.a).square_().add_(1).reciprocal_().mul_(rule.a / 2)
-            gh = gs[t] * slope
-            if not rule.detach_reset:
-                jump = -rule.v_threshold if rule.v_reset is None else r - h[t]
-                gh.add_(slope.mul_(gv).mul_(jump))
-            gh.add_(gv if rule.v_reset is None else gv * (1 - s[t]))
-            if not rule.leaks:
-                gx[t], gv = gh, gh
-                continue
-            if galpha is not None:
-                before = v0 if t == 0 else _after(h[t - 1], s[t - 1], rule)
-                above = before - r if r else before
-                galpha.add_(gh * (x[t] - above) if rule.decay_input else -(gh * above))
-            leaked = gh * alpha
-            gv = gh - leaked
-            gx[t] = leaked if rule.decay_input else gh
-        return gx.to(x.dtype), gv, _summed(galpha, alpha), None
+        flat_x, flat_v, flat_alpha, flat_gs = x.flatten(1), v0.flatten(), _flat(alpha, v0), gs.flatten(1)
+        learns = rule.leaks and ctx.needs_input_grad[2]
+        gx = torch.empty_like(h, dtype=x.dtype)
+        end = gv.flatten().clone()
+        one = alpha.dim() == 0
+        total = torch.zeros((), dtype=v0.dtype, device=v0.device)
+        galpha = torch.empty_like(end) if learns and not one else None
+        for part in _blocks(flat_v):
+            end[part], found = _backward(
+                flat_x[:, part], h[:, part], s[:, part], flat_v[part], flat_alpha if one else flat_alpha[part],
+                flat_gs[:, part], end[part], rule, gx[:, part], learns,
+            )  # fmt: skip
+            if found is not None:
+                if galpha is None:
+                    total = total + found.sum()
+                else:
+                    galpha[part] = found
+        summed = (total if galpha is None else galpha.view(v0.shape).sum_to_size(alpha.shape)) if learns else None
+        return gx.view(x.shape), end.view(v0.shape), summed, None
 
 
-def _after(h: Tensor, s: Tensor, rule: Rule) -> Tensor:
-    """The membrane that a step left; products, because a comparison and a choice cost several times as much."""
-    if rule.v_reset is None:
-        return h - s * rule.v_threshold
-    kept = h * (1 - s)
-    return kept.add_(s, alpha=rule.v_reset) if rule.v_reset else kept
+def _forward(x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, h: Tensor, s: Tensor) -> Tensor:
+    """T steps of N neurons, [T, N]: fills h and s, returns the last v."""
+    r, drive = rule.v_reset or 0.0, torch.empty_like(v)
+    at_rest = v.new_tensor(r)
+    for h_t, s_t, x_t in zip(h, s, x, strict=True):
+        above = v - r if r else v
+        if not rule.leaks:
+            torch.add(v, x_t, out=h_t)
+        elif rule.decay_input:
+            torch.sub(x_t.to(v.dtype), above, out=drive)
+            torch.add(v, drive.mul_(alpha), out=h_t)
+        else:
+            torch.mul(above, alpha, out=drive)
+            torch.sub(v, drive, out=h_t).add_(x_t)
+        fires = h_t >= rule.v_threshold
+        s_t.copy_(fires)
+        v = h_t - s_t * rule.v_threshold if rule.v_reset is None else torch.where(fires, at_rest, h_t)
+    return v
 
 
-def _summed(gradient: Tensor | None, alpha: Tensor) -> Tensor | None:
-    """A gradient per neuron [B, C, ...] added up to the shape of alpha: one for the layer, or one for each channel."""
-    if gradient is None:
-        return None
-    return gradient.sum_to_size(alpha.shape) if alpha.dim() else gradient.sum()
+def _backward(
+    x: Tensor,
+    h: Tensor,
+    s: Tensor,
+    v0: Tensor,
+    alpha: Tensor,
+    gs: Tensor,
+    gv: Tensor,
+    rule: Rule,
+    gx: Tensor,
+    learns: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """The way back over T steps of N neurons: fills gx, returns the gradients of v0 and, per neuron, of alpha."""
+    r, hard = rule.v_reset or 0.0, rule.v_reset is not None
+    galpha = torch.zeros_like(v0) if learns else None
+    stays = 1 - s[-1] if hard else s[-1]  # 1 where the membrane was not reset
+    for t in range(len(h) - 1, -1, -1):
+        slope = slope_(rule.surrogate, h[t] - rule.v_threshold)
+        gh = gs[t] * slope
+        if not rule.detach_reset:
+            gh.add_(slope.mul_(gv).mul_(r - h[t] if hard else -rule.v_threshold))
+        gh = gh.addcmul_(gv, stays) if hard else gh.add_(gv)
+        if t and hard:
+            stays = 1 - s[t - 1]
+        if not rule.leaks:
+            gv = gh
+            gx[t] = gh
+            continue
+        if galpha is not None:
+            if t == 0:
+                before = v0
+            else:
+                before = h[t - 1] * stays if hard else h[t - 1] - s[t - 1] * rule.v_threshold
+                if r:
+                    before.add_(s[t - 1], alpha=r)
+            above = before - r if r else before
+            if rule.decay_input:
+                galpha.addcmul_(gh, x[t] - above)
+            else:
+                galpha.addcmul_(gh, above, value=-1)
+        leaked = gh * alpha
+        gv = gh - leaked
+        gx[t] = leaked if rule.decay_input else gh
+    return gv, galpha
+
+
+def _blocks(v: Tensor) -> list[slice]:
+    """Parts of the neurons [N]: on a CPU few enough that a step's tensors stay in the cache from one operation to the
+    next, and over all T."""
+    size = BLOCK * torch.get_num_threads() if v.device.type == "cpu" else max(len(v), 1)
+    return [slice(start, start + size) for start in range(0, len(v), size)]
+
+
+def _flat(alpha: Tensor, v: Tensor) -> Tensor:
+    """alpha for each neuron of v, flat; one number stays one."""
+    return alpha if alpha.dim() == 0 else alpha.expand(v.shape).flatten()

@@ -31,7 +31,7 @@ app = typer.Typer(
 
 # Commands that live in the other packages: (module with `register(app)`, what it imports, its extra, its commands).
 PARTS = (
-    ("plif_train.cli", ("torch",), "train", ("train",)),
+    ("plif_train.cli", ("torch",), "train", ("train", "figures")),
     ("plif_export.cli", ("torch", "onnx", "onnxruntime"), "cpu,export", ("export", "verify", "check", "demo")),
     ("runtime.data.cli", (), "", ("data",)),
 )

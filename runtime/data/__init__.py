@@ -11,8 +11,11 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
+from runtime.data.cifar10 import Cifar10
+from runtime.data.cifar10_dvs import Cifar10Dvs
 from runtime.data.dataset import SPLITS, About, Dataset, Request
 from runtime.data.drawn import Digits
+from runtime.data.gesture import DvsGesture
 from runtime.data.images import FashionMnist, Mnist
 from runtime.data.recordings import Folder, Nmnist
 from runtime.errors import PlifError
@@ -23,9 +26,12 @@ __all__ = ["DATASETS", "About", "Dataset", "open_dataset"]
 # To add a set: write a class with an `about` (About) and a constructor that takes a Request, most easily a subclass of
 # EventSet, FileEventSet or ImageSet (dataset.py), and enter it here under the name that users type.
 DATASETS: dict[str, Any] = {
-    "nmnist": Nmnist,
     "mnist": Mnist,
     "fashion-mnist": FashionMnist,
+    "cifar10": Cifar10,
+    "nmnist": Nmnist,
+    "cifar10-dvs": Cifar10Dvs,
+    "dvs128-gesture": DvsGesture,
     "digits": Digits,
     "folder": Folder,
 }
@@ -40,7 +46,7 @@ def open_dataset(
     normalisation: dict[str, Any] | None = None,
     classes: Sequence[str] | None = None,
 ) -> Dataset:
-    """Opens "NAME:DIR" (DATASETS has the names), split "train" or "test".
+    """Opens "NAME:DIR" or "NAME:DIR?option=value&..." (DATASETS has the names), split "train" or "test".
 
     framing       how events become frames; needed for events, left aside for images
     shape         (C, H, W) of the network's input; the set's own size when None
@@ -58,6 +64,7 @@ def open_dataset(
     if split not in SPLITS:
         raise PlifError(f"data set '{spec}': split '{split}', expected train or test")
     entry = DATASETS[name]
+    place, options = _options(spec, place, entry.about)
     if not place and "[" not in entry.about.spec:
         raise PlifError(f"data set '{spec}': no folder named, expected {entry.about.spec}")
     size = tuple(int(n) for n in (entry.about.shape if shape is None else shape))
@@ -72,6 +79,22 @@ def open_dataset(
         framing=parsed,
         normalisation=normalisation,
         classes=None if classes is None else tuple(classes),
+        options=options,
     )
     opened: Dataset = entry(request)
     return opened
+
+
+def _options(spec: str, place: str, about: About) -> tuple[str, dict[str, str]]:
+    """DIR and the options behind it; a set without options may have "?" in its folder's name."""
+    folder, asked, query = place.partition("?")
+    if not about.options or not asked:
+        return place, {}
+    options = {}
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if value not in about.options.get(name, ()) or name in options:
+            known = ", ".join(f"{key}={'|'.join(values)}" for key, values in about.options.items())
+            raise PlifError(f"data set '{spec}': option '{part}', expected {known}, each once")
+        options[name] = value
+    return folder, options

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,9 @@ def list_datasets() -> list[dict[str, Any]]:
                 "what": about.what,
                 "source": about.source,
                 "licence": about.licence,
+                "size": about.size,
+                "checksums": dict(about.checksums),
+                "options": {key: list(values) for key, values in about.options.items()},
             }
         )
     return rows
@@ -77,7 +82,23 @@ def check_dataset(
             splits[split]["damaged"] = notes  # recordings that lost something: cut short, events off the sensor ...
     if len(problems) == len(SPLITS):
         raise problems[-1]
-    return {"name": spec, "kind": kind, "classes": list(classes), "splits": splits}
+    return {"name": spec, "kind": kind, "classes": list(classes), "splits": splits, "files": check_files(spec)}
+
+
+def check_files(spec: str) -> dict[str, bool]:
+    """Which of a set's downloaded files lie in its folder: name -> whether the checksum is the published one.
+
+    Debian's copy of Fashion-MNIST is packed anew, for example: another checksum of a readable file is no error.
+    """
+    name, _, place = spec.partition(":")
+    found = {}
+    for file, checksum in DATASETS[name].about.checksums.items():
+        path = Path(place.partition("?")[0]) / file
+        if path.is_file():
+            algorithm, _, expected = checksum.partition(":")
+            with open(path, "rb") as stream:
+                found[file] = hashlib.file_digest(stream, algorithm).hexdigest() == expected
+    return found
 
 
 def _spread(values: list[int]) -> dict[str, int]:

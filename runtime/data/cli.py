@@ -38,7 +38,7 @@ def data(
     workers: Annotated[int, typer.Option(min=1, help=f"{SIMULATED}: processes.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Lists the data sets, checks that one is readable, or makes a simulated N-MNIST (continues where it stopped)."""
+    """Lists the data sets, says where one comes from, checks it, or makes a simulated N-MNIST (continues where it stopped)."""
     from runtime.cli import print_json
 
     if name == SIMULATED:
@@ -61,6 +61,15 @@ def data(
             print_json(rows)
         else:
             typer.echo("\n".join(_row_lines(rows)))
+        return
+    if root is None and ":" not in name and _needs_folder(name):
+        from runtime.data.check import list_datasets
+
+        row = next(row for row in list_datasets() if row["name"] == name)
+        if as_json:
+            print_json(row)
+        else:
+            typer.echo("\n".join(_where_lines(row)))
         return
     found = _check(name, root, limit)
     if as_json:
@@ -95,6 +104,21 @@ def _check(name: str, root: str | None, limit: int | None) -> dict[str, Any]:
         return check_dataset(name if root is None else f"{name}:{root}", limit, progress.update)
 
 
+def _needs_folder(name: str) -> bool:
+    from runtime.data import DATASETS
+
+    return name in DATASETS and "[" not in DATASETS[name].about.spec
+
+
+def _where_lines(row: dict[str, Any]) -> list[str]:
+    """Where a set comes from, and what to type once it is there."""
+    lines = [f"{row['name']}: {row['what']}", f"from     {row['source']}{', ' if row['size'] else ''}{row['size']}"]
+    lines.append(f"licence  {row['licence']}")
+    lines += [f"{file:<28} {checksum}" for file, checksum in row["checksums"].items()]
+    lines += [f"option   ?{name}={'|'.join(values)}" for name, values in row["options"].items()]
+    return [*lines, f"then     plif data {row['name']} --root DIR"]
+
+
 def _row_lines(rows: list[dict[str, Any]]) -> list[str]:
     lines = []
     for row in rows:
@@ -117,4 +141,6 @@ def _check_lines(found: dict[str, Any]) -> list[str]:
                 f"{'':<6} {n['min']} to {n['max']} events (median {n['median']}),"
                 f" {length['min'] / 1e3:.1f} to {length['max'] / 1e3:.1f} ms, {about['damaged']} damaged"
             )
+    for file, right in found["files"].items():
+        lines.append(f"{file}: {'its checksum is the published one' if right else 'another checksum than published'}")
     return lines

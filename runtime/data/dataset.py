@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from runtime.data.packed import unpacked
 from runtime.errors import PlifError, PlifWarning
 from runtime.events import open_source
 from runtime.events.framer import frames_of
@@ -39,7 +40,7 @@ class Dataset(Protocol):
         ...
 
     def path(self, i: int) -> str:
-        """Where sample i is, for messages and tables."""
+        """Where sample i is, for messages and tables: a file, a part of one (FILE#part), ZIP/member, or just a name."""
         ...
 
 
@@ -54,11 +55,12 @@ class Request:
     framing: Framing | None = None
     normalisation: dict[str, Any] | None = None
     classes: tuple[str, ...] | None = None
+    options: Mapping[str, str] = field(default_factory=dict)  # what stands after "?": checked against About.options
 
 
 @dataclass(frozen=True)
 class About:
-    """What `plif data` says about a set."""
+    """What `plif data` says about a set. `options` are those of a spec NAME:DIR?option=value, defaults first."""
 
     kind: str
     spec: str
@@ -66,6 +68,9 @@ class About:
     what: str
     source: str
     licence: str
+    size: str = ""  # of the download
+    checksums: Mapping[str, str] = field(default_factory=dict)  # of files as they are downloaded: "md5:..."
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def agree(name: str, found: Sequence[str], expected: Sequence[str] | None) -> None:
@@ -109,6 +114,11 @@ class EventSet:
     def path(self, i: int) -> str:
         return self._paths[i]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the samples besides their files."""
+        return {"framing": str(self.framing), "shape": list(self.shape)}
+
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
         """Events of sample i, the (width, height) of their sensor and how they become upright."""
         raise NotImplementedError
@@ -125,11 +135,14 @@ class FileEventSet(EventSet):
     sensor: tuple[int, int] | None = None  # where the set is known to have one sensor
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
-        source = open_source(f"file:{self._paths[i]}", sensor=self.sensor)
-        packets = list(source.packets(1 << 20))
+        path = self._paths[i]
+        with unpacked(path) as file:
+            source = open_source(f"file:{file}", sensor=self.sensor)
+            packets = list(source.packets(1 << 20))
+        notes = [note.replace(str(file), path) for note in source.notes]
         if not packets:
-            raise PlifError(f"{self._paths[i]}: no usable events ({'; '.join(source.notes) or 'an empty recording'})")
-        for note in source.notes:
+            raise PlifError(f"{path}: no usable events ({'; '.join(notes) or 'an empty recording'})")
+        for note in notes:
             warnings.warn(note, PlifWarning, stacklevel=2)
         return np.concatenate(packets), source.sensor, source.upright
 
@@ -171,8 +184,17 @@ class ImageSet:
     def path(self, i: int) -> str:
         return f"{self._where}#{range(len(self))[i]}"
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the samples besides their files."""
+        return {"mean": self._mean.flatten().tolist(), "std": self._std.flatten().tolist()}
+
+    def image(self, i: int) -> npt.NDArray[np.uint8]:
+        """The pixels of sample i, [H, W, C]."""
+        return self._images[i]
+
     def sample(self, i: int) -> npt.NDArray[np.float32]:
-        image = self._images[i].transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+        image = self.image(i).transpose(2, 0, 1).astype(np.float32) / np.float32(255)
         return (image - self._mean) / self._std
 
 

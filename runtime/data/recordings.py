@@ -6,52 +6,83 @@ from pathlib import Path
 from typing import ClassVar
 
 from runtime.data.dataset import DIGITS, SPLITS, About, FileEventSet, Request
+from runtime.data.packed import members
 from runtime.errors import PlifError
 
 
 class Nmnist(FileEventSet):
-    """`nmnist:DIR`, DIR/{Train,Test}/<digit>/<number>.bin. Sorted by number: that is MNIST's own, mixed order."""
+    """`nmnist:DIR`, DIR/{Train,Test}/<digit>/<number>.bin, or DIR/{Train,Test}.zip as they are downloaded.
+
+    Sorted by number: that is MNIST's own, mixed order.
+    """
 
     about: ClassVar[About] = About(
         kind="events",
         spec="nmnist:DIR",
         shape=(2, 34, 34),
         what="MNIST before a moving ATIS camera, 60,000 + 10,000 recordings; simulated: plif data nmnist-sim",
-        source="data.mendeley.com/datasets/468j46mzdv (Train.zip, Test.zip, unpacked in DIR)",
+        source="data.mendeley.com/datasets/468j46mzdv (Train.zip, Test.zip, in DIR as they are or unpacked)",
         licence="CC BY-SA 4.0 as usually given (G. Orchard et al. 2015)",
+        size="about 1.2 GB",
+        checksums={
+            "Train.zip": "md5:20959b8e626244a1b502305a9e6e2031",
+            "Test.zip": "md5:69ca8762b2fe404d9b9bad1103e97832",
+        },
     )
     sensor = (34, 34)
 
     def __init__(self, request: Request) -> None:
-        root = _folder(request, "Train/ and Test/ in it")
+        root = folder_of(request, "Train/ and Test/ in it")
         name = request.split.capitalize()
-        if not (root / name).is_dir():
-            if root.name in ("Train", "Test") and any((root / digit).is_dir() for digit in DIGITS):
-                if root.name != name:
-                    raise PlifError(
-                        f"{request.name}: this is the {root.name} half, but split '{request.split}' was asked for:"
-                        f" name {root.parent}, or the other split"
-                    )
-                folder = root
-            else:
+        archive = next((path for path in (root / f"{name}.zip", root / f"{name.lower()}.zip") if path.is_file()), None)
+        if (root / name).is_dir():
+            folder, found = root / name, _digits_in(root / name)
+        elif archive is not None:
+            folder, found = archive, _digits_in_zip(archive, name)
+        elif root.name in ("Train", "Test") and any((root / digit).is_dir() for digit in DIGITS):
+            if root.name != name:
                 raise PlifError(
-                    f"{request.name}: no folder {name} in {root}, expected"
-                    f" {name}/<digit>/<number>.bin; found {_listing(root)}"
+                    f"{request.name}: this is the {root.name} half, but split '{request.split}' was asked for:"
+                    f" name {root.parent}, or the other split"
                 )
+            folder, found = root, _digits_in(root)
         else:
-            folder = root / name
-        found: list[tuple[int, int, str]] = []
-        for digit, label in enumerate(DIGITS):
-            for path in _files(folder / label, missing_ok=True):
-                if path.suffix != ".bin":
-                    continue
-                if not path.stem.isdigit():
-                    raise PlifError(f"{path}: expected a number as its name, as in 00001.bin")
-                found.append((int(path.stem), digit, str(path)))
+            raise PlifError(
+                f"{request.name}: no folder {name} in {root}, expected"
+                f" {name}/<digit>/<number>.bin; found {listing(root)}"
+            )
         if not found:
-            raise PlifError(f"{request.name}: no {folder}/<digit>/<number>.bin; found {_listing(folder)}")
+            there = listing(folder) if folder.is_dir() else "none in the archive"
+            raise PlifError(f"{request.name}: no {folder}/<digit>/<number>.bin; found {there}")
         found.sort()
         super().__init__(request, DIGITS, [label for _, label, _ in found], [path for _, _, path in found])
+
+
+def _digits_in(folder: Path) -> list[tuple[int, int, str]]:
+    """(number, digit, path) of every <digit>/<number>.bin."""
+    found = []
+    for digit, label in enumerate(DIGITS):
+        for path in files_of(folder / label, missing_ok=True):
+            if path.suffix == ".bin":
+                found.append((_number(str(path)), digit, str(path)))
+    return found
+
+
+def _digits_in_zip(archive: Path, name: str) -> list[tuple[int, int, str]]:
+    found = []
+    for member in members(archive, ".bin"):
+        half, _, rest = member.partition("/")
+        digit = rest.partition("/")[0]
+        if half == name and digit in DIGITS:
+            found.append((_number(member), int(digit), f"{archive}/{member}"))
+    return found
+
+
+def _number(path: str) -> int:
+    stem = Path(path).stem
+    if not (stem.isascii() and stem.isdigit()):
+        raise PlifError(f"{path}: expected a number as its name, as in 00001.bin")
+    return int(stem)
 
 
 class Folder(FileEventSet):
@@ -72,7 +103,7 @@ class Folder(FileEventSet):
     NOT_RECORDINGS: ClassVar[frozenset[str]] = frozenset((".json", ".txt", ".md", ".png", ".jpg", ".pdf", ".part"))
 
     def __init__(self, request: Request) -> None:
-        root = _folder(request, "one folder a class in it")
+        root = folder_of(request, "one folder a class in it")
         folders = {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
         halves = {name.lower(): path for name, path in folders.items() if name.lower() in SPLITS}
         if halves:
@@ -89,7 +120,7 @@ class Folder(FileEventSet):
                 f" {request.split} split sort the recordings into train/<class> and test/<class>"
             )
         if not folders:
-            raise PlifError(f"{request.name}: no folders in {root}, expected one a class; found {_listing(root)}")
+            raise PlifError(f"{request.name}: no folders in {root}, expected one a class; found {listing(root)}")
         classes = sorted(folders)
         if request.classes is not None:
             if set(request.classes) != set(classes):
@@ -101,15 +132,16 @@ class Folder(FileEventSet):
             classes = list(request.classes)
         found: list[tuple[int, int, str]] = []
         for label, name in enumerate(classes):
-            paths = [path for path in _files(folders[name]) if path.suffix.lower() not in self.NOT_RECORDINGS]
+            paths = [path for path in files_of(folders[name]) if path.suffix.lower() not in self.NOT_RECORDINGS]
             if not paths:
-                raise PlifError(f"{folders[name]}: no recordings of class '{name}'; found {_listing(folders[name])}")
+                raise PlifError(f"{folders[name]}: no recordings of class '{name}'; found {listing(folders[name])}")
             found.extend((rank, label, str(path)) for rank, path in enumerate(paths))
         found.sort()
         super().__init__(request, classes, [label for _, label, _ in found], [path for _, _, path in found])
 
 
-def _folder(request: Request, content: str) -> Path:
+def folder_of(request: Request, content: str) -> Path:
+    """The folder that a spec names. PlifError when it is none."""
     if not request.place:
         kind = request.name.partition(":")[0]
         raise PlifError(f"{request.name}: no folder named, expected {kind}:DIR with {content}")
@@ -120,7 +152,7 @@ def _folder(request: Request, content: str) -> Path:
     return root
 
 
-def _files(folder: Path, missing_ok: bool = False) -> list[Path]:
+def files_of(folder: Path, missing_ok: bool = False) -> list[Path]:
     """Visible files, numbers in their names counted as numbers."""
     if missing_ok and not folder.is_dir():
         return []
@@ -142,7 +174,8 @@ def _natural(path: Path) -> tuple[tuple[int, int, str], ...]:
     return tuple(parts)
 
 
-def _listing(folder: Path) -> str:
+def listing(folder: Path) -> str:
+    """What lies in a folder, for messages."""
     return _names(path.name for path in folder.iterdir())
 
 

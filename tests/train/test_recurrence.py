@@ -9,6 +9,7 @@ import torch
 
 from plif_train.neuron import Neuron
 
+SURROGATES = ("atan", "sigmoid", "piecewise")
 CASES = [
     case
     for case in itertools.product(("IF", "LIF", "PLIF"), (0.0, -0.3, None), (True, False), (True, False), (None, 5))
@@ -16,9 +17,10 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("surrogate", SURROGATES)
 @pytest.mark.parametrize(("kind", "v_reset", "decay_input", "detach_reset", "channels"), CASES)
 def test_fused_steps_give_the_spikes_and_the_gradients_of_autograd(
-    kind: str, v_reset: float | None, decay_input: bool, detach_reset: bool, channels: int | None
+    kind: str, v_reset: float | None, decay_input: bool, detach_reset: bool, channels: int | None, surrogate: str
 ) -> None:
     """In float64, in two chunks, so that the gradient crosses a border of the function."""
     found = []
@@ -30,6 +32,7 @@ def test_fused_steps_give_the_spikes_and_the_gradients_of_autograd(
             decay_input=decay_input,
             detach_reset=detach_reset,
             init_tau=2.7,
+            surrogate=surrogate,
             channels=channels,
             name="n",
         ).double()

@@ -1,0 +1,157 @@
+"""Times one training step of plif against SpikingJelly's multi-step mode: same network, weights' count, batch, semantics.
+
+    python bench/train.py                                        Fashion-MNIST and N-MNIST, batch 16, this machine's CPU
+    python bench/train.py --presets all --device cuda --batch 64 --precision bf16
+
+A step is forward, firing-rate MSE, backward, Adam, reset. Both sides: one process, one allocator (plif_train.allocator,
+which makes either of them faster), statistics of batch normalisation over T x N, rounds in turn, so that a busy machine
+hurts both alike. `plif per-step` is the authors' batch normalisation, another algorithm, for comparison. Networks are at
+their initialisation, which changes no dense cost. SpikingJelly's widths (512 hidden neurons for CIFAR10-DVS, two dropouts
+for CIFAR-10, biases in fully connected layers) are used for both. Static images: plif passes the first convolution once
+for all T, as the authors' code did; SpikingJelly's multi-step networks repeat it, and have no other way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from plif_train import build
+from plif_train.allocator import keep_freed_memory
+from plif_train.presets import PRESETS
+from plif_train.recipe import PRECISIONS
+
+PEERS = {
+    "mnist": "MNISTNet",
+    "fashion-mnist": "FashionMNISTNet",
+    "cifar10": "CIFAR10Net",
+    "nmnist": "NMNISTNet",
+    "cifar10-dvs": "CIFAR10DVSNet",
+    "dvs128-gesture": "DVSGestureNet",
+}
+Step = Callable[[], float]
+
+
+def plif_step(name: str, x: Tensor, y: Tensor, bn: str, dtype: torch.dtype | None) -> tuple[Step, int]:
+    net = build(f"{name}:paper", bias="fc").to(x.device).train()
+    net.bn = bn
+    return _stepper(net, net.reset, x, y, dtype)
+
+
+def spikingjelly_step(name: str, x: Tensor, y: Tensor, dtype: torch.dtype | None) -> tuple[Step, int]:
+    from spikingjelly.activation_based import functional, neuron, surrogate
+    from spikingjelly.activation_based.model import parametric_lif_net
+
+    net = getattr(parametric_lif_net, PEERS[name])(
+        spiking_neuron=neuron.ParametricLIFNode, surrogate_function=surrogate.ATan(), detach_reset=True
+    )
+    net = net.to(x.device).train()
+    functional.set_step_mode(net, "m")
+    sequence = x if x.dim() == 5 else x.expand(PRESETS[name].meta.T, *x.shape)
+    return _stepper(net, lambda: functional.reset_net(net), sequence, y, dtype)
+
+
+def _stepper(
+    net: nn.Module, reset: Callable[[], None], x: Tensor, y: Tensor, dtype: torch.dtype | None
+) -> tuple[Step, int]:
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+    cuda = x.device.type == "cuda"
+
+    def step() -> float:
+        if cuda:
+            torch.cuda.synchronize()
+        begun = time.perf_counter()
+        reset()
+        with torch.autocast(x.device.type, dtype=dtype, enabled=dtype is not None):
+            out = net(x)
+        loss = F.mse_loss(out.float().mean(0), y)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - begun
+
+    return step, sum(p.numel() for p in net.parameters())
+
+
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    meta = PRESETS[name].meta
+    torch.manual_seed(0)
+    shape = (options.batch, *meta.shape) if meta.kind == "static" else (meta.T, options.batch, *meta.shape)
+    x = torch.rand(shape) if meta.kind == "static" else torch.poisson(torch.full(shape, 0.3))
+    x = x.to(options.device)
+    y = F.one_hot(torch.arange(options.batch) % len(meta.classes), len(meta.classes)).float().to(options.device)
+    dtype = PRECISIONS[options.precision]
+    sides = {
+        "plif": plif_step(name, x, y, "joint", dtype),
+        "plif per-step": plif_step(name, x, y, "per-step", dtype),
+        "spikingjelly": spikingjelly_step(name, x, y, dtype),
+    }
+    assert sides["plif"][1] == sides["spikingjelly"][1], "the two networks differ in size"
+    for step, _ in sides.values():
+        step()
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(options.rounds):
+        for side, (step, _) in sides.items():
+            seconds[side].append(step())
+    medians = {side: statistics.median(times) for side, times in seconds.items()}
+    ratios = [b / a for a, b in zip(seconds["plif"], seconds["spikingjelly"], strict=True)]
+    return {
+        "preset": name,
+        "batch": options.batch,
+        "precision": options.precision,
+        "parameters": sides["plif"][1],
+        "median_s": medians,
+        "faster": statistics.median(ratios),
+        "rounds": seconds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", default="fashion-mnist,nmnist", help="names, or all")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="fp32")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="of the CPU; default: PyTorch's choice")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    kept = keep_freed_memory()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    cuda = options.device.startswith("cuda")
+    where = (
+        torch.cuda.get_device_name(options.device)
+        if cuda
+        else f"{platform.machine()}, {torch.get_num_threads()} threads"
+    )
+    names = list(PRESETS) if options.presets == "all" else options.presets.split(",")
+    rows = []
+    if not options.json:
+        print(f"{where}, PyTorch {torch.__version__}, {options.precision}, batch {options.batch}, memory kept: {kept}")
+        print(f"{'preset':<16}{'plif':>9}{'per-step BN':>13}{'SpikingJelly':>14}{'faster':>8}")
+    for name in names:
+        row = measure(name, options)
+        rows.append(row)
+        if not options.json:
+            a, b, c = (row["median_s"][side] for side in ("plif", "plif per-step", "spikingjelly"))
+            print(f"{name:<16}{a:>7.3f} s{b:>11.3f} s{c:>12.3f} s{row['faster']:>7.2f}x", flush=True)
+    if options.json:
+        json.dump({"where": where, "torch": torch.__version__, "memory_kept": kept, "rows": rows}, sys.stdout)
+        print()
+
+
+if __name__ == "__main__":
+    main()

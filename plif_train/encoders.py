@@ -1,0 +1,45 @@
+"""Three ways to make spikes of a pixel p in 0..1 (supplement, section 10), for comparison with what a network learns.
+
+poisson     fires with probability p in each step: E[sum_t S_t] = p T
+latency     fires once, at t_p = floor((T_max - 1)(1 - p)): the brighter, the earlier
+learnable   a 1x1 weight w > 0 and an IF neuron without leak (reset 0): the first conv and PLIF of the networks at
+            their simplest. V grows by w p a step, so it fires every ceil(V_th / (w p)) steps: floor(T / that) spikes,
+            the first in step number that (counted from 1). Close to poisson where V_th = w = 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from plif_train.neuron import Neuron
+from runtime.errors import PlifError
+
+
+def poisson(p: Tensor, T: int, generator: torch.Generator | None = None) -> Tensor:
+    """Spikes [T, ...] of intensities p [...]. PlifError unless they lie in 0..1 and T is at least 1."""
+    _check(p, T)
+    return (torch.rand((T, *p.shape), generator=generator, dtype=p.dtype) < p).to(p.dtype)
+
+
+def latency(p: Tensor, T_max: int) -> Tensor:
+    """One spike each, [T_max, ...]."""
+    _check(p, T_max)
+    at = ((T_max - 1) * (1 - p)).floor().long()
+    return torch.zeros((T_max, *p.shape), dtype=p.dtype).scatter_(0, at.unsqueeze(0), 1.0)
+
+
+@torch.no_grad()
+def learnable(p: Tensor, T: int, w: float = 1.0, v_threshold: float = 1.0) -> Tensor:
+    """Spikes [T, ...] of an IF neuron that is charged by w p in every step."""
+    _check(p, T)
+    if not w > 0 or not v_threshold > 0:
+        raise PlifError(f"encoder: w {w} and v_threshold {v_threshold}, expected numbers above 0")
+    return Neuron("IF", v_threshold=v_threshold, v_reset=0.0).eval().multi((w * p).expand(T, *p.shape))
+
+
+def _check(p: Tensor, T: int) -> None:
+    if T < 1:
+        raise PlifError(f"encoder: T is {T}, expected at least one time-step")
+    if p.numel() and not bool(((p >= 0) & (p <= 1)).all()):
+        raise PlifError(f"encoder: intensities from {float(p.min()):g} to {float(p.max()):g}, expected 0 to 1")

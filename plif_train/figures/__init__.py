@@ -1,0 +1,37 @@
+"""The figures of the paper and its supplement, from one's own models: `plif figures`.
+
+    draw        what all share: files, the picture of an input
+    published   numbers of the paper and of the authors' logs, to compare with
+    activity    the spikes of the first layer on chosen samples, and the choice of channels
+    one file a figure, entered in FIGURES
+
+To add one: write NAME.py with a function draw(subject) -> Drawing that raises NotHere where the subject lacks what it
+needs, and enter it here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from plif_train.figures.draw import Drawing
+    from plif_train.figures.subject import Subject
+
+FIGURES: dict[str, str] = {  # name -> module
+    "course": "course",
+    "tau": "tau",
+    "fig-s1": "weights",
+    "fig-s2": "channel_rates",
+    "fig-s3": "all_channels",
+    "fig-s4": "step_by_step",
+    "fig-s5": "filtered",
+    "encoders": "encoders",
+}
+TABLES = ("table-s2",)
+
+
+def draw_figure(name: str, subject: Subject) -> Drawing:
+    """One figure."""
+    drawing: Drawing = import_module(f"plif_train.figures.{FIGURES[name]}").draw(subject)
+    return drawing

@@ -1,0 +1,43 @@
+"""Table S2: test accuracy without a validation set (protocol A) and with 15 % of each class held back (B)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plif_train.figures.published import TABLE_S2
+from plif_train.figures.subject import Run
+
+
+def table_s2(runs: list[Run]) -> list[dict[str, Any]]:
+    """A row a data set: ours (None: not trained) and the paper's, A and B. Of several runs of one kind the best."""
+    ours: dict[tuple[str, str], tuple[float, Run]] = {}
+    for run in runs:
+        key = (str(run.training.get("dataset")), str(run.training.get("protocol")))
+        accuracy = run.training.get("test_accuracy")
+        if accuracy is not None and (key not in ours or accuracy > ours[key][0]):
+            ours[key] = (accuracy, run)
+    names = [*TABLE_S2, *sorted({name for name, _ in ours if name not in TABLE_S2})]
+    rows = []
+    for name in names:
+        row: dict[str, Any] = {"dataset": name}
+        for i, protocol in enumerate("AB"):
+            found = ours.get((name, protocol))
+            row[protocol] = found[0] if found else None
+            row[f"{protocol}_epochs"] = found[1].training.get("epochs") if found else None
+            row[f"{protocol}_paper"] = TABLE_S2[name][i] if name in TABLE_S2 else None
+        rows.append(row)
+    return rows
+
+
+def lines_of(rows: list[dict[str, Any]]) -> list[str]:
+    """The table as text, in per cent."""
+
+    def percent(value: float | None) -> str:
+        return "-" if value is None else f"{100 * value:.2f}"
+
+    lines = [f"{'test accuracy, %':<18} {'A':>7} {'paper':>7}   {'B':>7} {'paper':>7}   epochs"]
+    for row in rows:
+        epochs = "/".join(str(row[f"{p}_epochs"] or "-") for p in "AB")
+        cells = [percent(row[key]) for key in ("A", "A_paper", "B", "B_paper")]
+        lines.append(f"{row['dataset']:<18} {cells[0]:>7} {cells[1]:>7}   {cells[2]:>7} {cells[3]:>7}   {epochs}")
+    return lines

@@ -1,0 +1,149 @@
+"""The course of a training, in files beside the model that any program reads, and for TensorBoard.
+
+    model.csv           a row an epoch: epoch, lr, loss, train_accuracy, val_accuracy, test_accuracy, seconds,
+                        rate:<layer> ..., tau:<layer> ... (tau per channel: tau:<layer>:<channel>)
+    model.weights.csv   the distribution of W/tau of every fully connected layer: epoch, layer, low, high, count
+                        (epoch 0 is before training); what Fig. S1 of the supplement draws
+    model.tensorboard/  the same as scalars and histograms, when asked for
+
+A resumed training continues them; rows of epochs that are trained again are dropped.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from plif_train.network import Network, layer_of
+from runtime.errors import MissingExtra, PlifError
+
+if TYPE_CHECKING:
+    from plif_train.train import Epoch
+
+BINS = 60
+Row = dict[str, Any]
+
+
+class Log:
+    """Writes the files of a training to `out` (model.pt). `done` epochs are kept from an earlier run."""
+
+    def __init__(self, out: Path, done: int = 0, tensorboard: bool = False) -> None:
+        self.epochs_at, self.weights_at = epochs_path(out), weights_path(out)
+        self._epochs: list[Row] = [row for row in read(self.epochs_at) if int(row["epoch"]) <= done] if done else []
+        self._weights: list[Row] = [row for row in read(self.weights_at) if int(row["epoch"]) <= done] if done else []
+        self._board = _board(out.with_suffix(".tensorboard"), done) if tensorboard else None
+
+    def start(self, net: Network) -> None:
+        """Before the first epoch."""
+        self._take_weights(net, 0)
+        _write(self.weights_at, self._weights)
+
+    def add(self, epoch: Epoch, net: Network) -> None:
+        """After an epoch."""
+        self._epochs.append(row_of(epoch))
+        self._take_weights(net, epoch.epoch)
+        _write(self.epochs_at, self._epochs)
+        _write(self.weights_at, self._weights)
+        if self._board is not None:
+            for name, value in row_of(epoch).items():
+                if name != "epoch" and value != "":
+                    self._board.add_scalar(name.replace(":", "/"), value, epoch.epoch)
+            for layer, w in effective_weights(net).items():
+                self._board.add_histogram(f"w_over_tau/{layer}", w, epoch.epoch)
+            self._board.flush()
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def _take_weights(self, net: Network, epoch: int) -> None:
+        for layer, w in effective_weights(net).items():
+            low, high = float(w.min()), float(w.max())
+            if not low < high:
+                low, high = low - 1e-6, high + 1e-6
+            counts = torch.histc(w, BINS, low, high).long().tolist()
+            step = (high - low) / BINS
+            self._weights += [
+                {"epoch": epoch, "layer": layer, "low": low + i * step, "high": low + (i + 1) * step, "count": count}
+                for i, count in enumerate(counts)
+            ]
+
+
+def epochs_path(out: Path) -> Path:
+    return out.with_suffix(".csv")
+
+
+def weights_path(out: Path) -> Path:
+    return out.with_suffix(".weights.csv")
+
+
+def row_of(epoch: Epoch) -> Row:
+    row: Row = {
+        "epoch": epoch.epoch,
+        "lr": epoch.lr,
+        "loss": epoch.loss,
+        "train_accuracy": epoch.train_accuracy,
+        "val_accuracy": "" if epoch.val_accuracy is None else epoch.val_accuracy,
+        "test_accuracy": epoch.test_accuracy,
+        "seconds": round(epoch.seconds, 3),
+    }
+    row |= {f"rate:{layer}": rate for layer, rate in epoch.firing_rates.items()}
+    for layer, tau in epoch.taus.items():
+        row |= {f"tau:{layer}:{c}": t for c, t in enumerate(tau)} if isinstance(tau, list) else {f"tau:{layer}": tau}
+    return row
+
+
+def effective_weights(net: Network) -> dict[str, Tensor]:
+    """W/tau of each fully connected layer with a neuron after it (W where the input is not decayed), float32, flat."""
+    found: dict[str, Tensor] = {}
+    linear: Tensor | None = None
+    for step in net.plan:
+        if step.op == "Linear":
+            module = net.get_submodule(step.name)
+            assert isinstance(module, nn.Linear)
+            linear = module.weight.detach().float().cpu()
+        elif step.op == "Neuron":
+            if linear is not None:
+                alpha = net.neurons()[layer_of(step.name)].alpha()
+                scale = torch.ones(()) if alpha is None or not net.options.decay_input else alpha.cpu()
+                found[layer_of(step.name)] = (linear * (scale[:, None] if scale.dim() else scale)).flatten()
+            linear = None
+    return found
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of one of these files; none where there is no file."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise PlifError(f"{path}: cannot be read ({error})") from None
+
+
+def _write(path: Path, rows: list[Row]) -> None:
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with open(beside, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(
+                file, list(rows[0]) if rows else ["epoch"], lineterminator="\n", extrasaction="ignore"
+            )
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(beside, path)
+    except OSError as error:
+        raise PlifError(f"{path}: cannot be written ({error.strerror}); choose another place with --out") from None
+
+
+def _board(folder: Path, done: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingExtra("--tensorboard", "tensorboard") from None
+    return SummaryWriter(str(folder), purge_step=done + 1)

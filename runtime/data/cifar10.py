@@ -1,0 +1,131 @@
+"""CIFAR-10: the official binary version, or a folder of images. The pickles of its Python version are never loaded.
+
+    DIR[/cifar-10-batches-bin]/data_batch_1.bin .. data_batch_5.bin, test_batch.bin
+        a record: 1 byte label, 1024 bytes red, 1024 green, 1024 blue, rows from the top; 10,000 records a file
+    DIR/{train,test}/<class>/*.png|jpg         32 x 32 colour images (needs Pillow: pip install 'plif[train]')
+
+Source: www.cs.toronto.edu/~kriz/cifar.html.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.data.dataset import About, ImageSet, Request
+from runtime.data.recordings import files_of, folder_of, listing
+from runtime.errors import MissingExtra, PlifError
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+PIXELS = (3, 32, 32)
+RECORD = 1 + 3 * 32 * 32
+BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+class Cifar10(ImageSet):
+    """`cifar10:DIR`. Binary: the order of the files; images: the first of each class, then the second ones, ..."""
+
+    about: ClassVar[About] = About(
+        kind="static",
+        spec="cifar10:DIR",
+        shape=PIXELS,
+        what="ten kinds of things, 50,000 + 10,000 colour images",
+        source="www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz, unpacked in DIR; or DIR/{train,test}/<class>/*.png",
+        licence="none stated (A. Krizhevsky 2009, from the Tiny Images)",
+        size="162 MB",
+        checksums={"cifar-10-binary.tar.gz": "md5:c32a1d4ab5d03f1284b67883e8d87530"},
+    )
+
+    def __init__(self, request: Request) -> None:
+        root = folder_of(request, "data_batch_1.bin ... or train/<class>/*.png in it")
+        self._files: list[Path] = []
+        for folder in (root, root / "cifar-10-batches-bin"):
+            if (folder / BATCHES[request.split][0]).is_file():
+                images, labels = _read_batches(folder, request.split)
+                super().__init__(request, CLASSES, images, labels, folder / BATCHES[request.split][0])
+                return
+        if not (root / request.split).is_dir():
+            raise PlifError(f"{request.name}: {_what_is_wrong(root, request.split)}")
+        self._init_images(request, root / request.split)
+
+    def _init_images(self, request: Request, folder: Path) -> None:
+        found: list[tuple[int, int, Path]] = []
+        for label, name in enumerate(CLASSES):
+            paths = [p for p in files_of(folder / name, missing_ok=True) if p.suffix.lower() in SUFFIXES]
+            if not paths:
+                raise PlifError(f"{folder / name}: no images of class '{name}', expected *.png or *.jpg")
+            found.extend((rank, label, path) for rank, path in enumerate(paths))
+        found.sort(key=lambda item: item[:2])
+        self._files = [path for _, _, path in found]
+        labels = np.array([label for _, label, _ in found], np.uint8)
+        # No pixel is read before it is asked for; the shape is that of the first image, and each one is compared.
+        like = _read_image(self._files[0])
+        super().__init__(request, CLASSES, np.broadcast_to(like, (len(found), *like.shape)), labels, folder)
+
+    def image(self, i: int) -> npt.NDArray[np.uint8]:
+        if not self._files:
+            return super().image(i)
+        image = _read_image(self._files[i])
+        if image.shape != self._images.shape[1:]:
+            raise PlifError(f"{self._files[i]}: {_size(image)} pixels, expected {_size(self._images[0])} as the others")
+        return image
+
+    def path(self, i: int) -> str:
+        return str(self._files[i]) if self._files else super().path(i)
+
+
+def _read_batches(folder: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """uint8 images [N, 32, 32, 3] and labels [N] of a split."""
+    parts = []
+    for name in BATCHES[split]:
+        path = folder / name
+        try:
+            data = np.fromfile(path, np.uint8)
+        except OSError as error:
+            raise PlifError(
+                f"{path}: cannot be read ({error.strerror}), expected all of {', '.join(BATCHES[split])}"
+            ) from None
+        if not len(data) or len(data) % RECORD:
+            raise PlifError(
+                f"{path}: {len(data)} bytes, expected a multiple of {RECORD} (1 label + 3072 pixels): get it again"
+            )
+        parts.append(data.reshape(-1, RECORD))
+    records = np.concatenate(parts)
+    return np.ascontiguousarray(records[:, 1:].reshape(-1, *PIXELS).transpose(0, 2, 3, 1)), records[:, 0].copy()
+
+
+def _read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """uint8 [H, W, 3]."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingExtra("CIFAR-10 as a folder of images", "train") from None
+    try:
+        with Image.open(path) as image:
+            if max(image.size) > 4096:
+                raise PlifError(f"{path}: {image.size[0]} x {image.size[1]} pixels, expected 32 x 32")
+            pixels: npt.NDArray[np.uint8] = np.asarray(image.convert("RGB"), np.uint8)
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's own errors for what is no image
+        raise PlifError(f"{path}: cannot be read as an image ({error})") from None
+    return pixels
+
+
+def _size(image: npt.NDArray[Any]) -> str:
+    return f"{image.shape[1]} x {image.shape[0]}"
+
+
+def _what_is_wrong(root: Path, split: str) -> str:
+    for folder in (root, root / "cifar-10-batches-py"):
+        if (folder / "data_batch_1").is_file():
+            return (
+                f"{folder} is the Python version, whose pickles are never loaded (they can run anything);"
+                " get cifar-10-binary.tar.gz instead"
+            )
+    archive = root / "cifar-10-binary.tar.gz"
+    if archive.is_file():
+        return f"{archive} is still packed; type: tar -xzf {archive} -C {root}"
+    return f"no {BATCHES[split][0]} and no folder {split} in {root}; found {listing(root)}"

@@ -1,0 +1,152 @@
+"""DVS128 Gesture: 122 recordings of a DVS128, AEDAT 3.1, each a subject doing eleven gestures one after the other.
+
+    DIR[/DvsGesture]/user01_fluorescent.aedat, user01_fluorescent_labels.csv, ...
+    trials_to_train.txt, trials_to_test.txt       the recordings of users 1-23 and 24-29, one a line
+    *_labels.csv                                  class,startTime_usec,endTime_usec      class 1..11
+
+A sample is what happens from start <= t < end, its label class - 1: 1176 train, 288 test.
+
+    ?order=sj              the outputs of networks trained with SpikingJelly: folders named 0..10, sorted as text, so
+                           0, 1, 10, 2, ..., 9: output 2 is other_gestures
+    ?train=authors-936     the training split of the paper's logs, 936 samples of 78 recordings: the loader of that time
+                           gave each thread the same number of files and dropped the rest. That these were the first 78
+                           of trials_to_train.txt follows from that, but was never stated
+
+Source: A. Amir et al., CVPR 2017; the set's README.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.data.dataset import About, EventSet, Request
+from runtime.data.recordings import folder_of, listing
+from runtime.errors import PlifError, PlifWarning
+from runtime.events import open_source
+
+CLASSES = (
+    "hand_clapping", "right_hand_wave", "left_hand_wave", "right_arm_clockwise", "right_arm_counter_clockwise",
+    "left_arm_clockwise", "left_arm_counter_clockwise", "arm_roll", "air_drums", "air_guitar", "other_gestures",
+)  # fmt: skip
+ORDERS = {"own": CLASSES, "sj": tuple(CLASSES[int(i)] for i in sorted(map(str, range(len(CLASSES)))))}
+AUTHORS_FILES = 78
+ARCHIVE = "DvsGesture.tar.gz"
+
+
+class DvsGesture(EventSet):
+    """`dvs128-gesture:DIR[?order=own|sj&train=all|authors-936]`. A model's own order of classes is followed."""
+
+    about: ClassVar[About] = About(
+        kind="events",
+        spec="dvs128-gesture:DIR",
+        shape=(2, 128, 128),
+        what="eleven gestures of 29 people before a DVS128, 1176 + 288 samples",
+        source="research.ibm.com/interactive/dvsgesture (DvsGesture.tar.gz, unpacked in DIR)",
+        licence="CC BY 4.0 (A. Amir et al. 2017)",
+        checksums={
+            ARCHIVE: "md5:8a5c71fb11e24e5ca5b11866ca6c00a1",
+            "gesture_mapping.csv": "md5:109b2ae64a0e1f3ef535b18ad7367fd1",
+            "README.txt": "md5:a0663d3b1d8307c329a43d949ee32d19",
+        },
+        options={"order": tuple(ORDERS), "train": ("all", "authors-936")},
+    )
+    sensor = (128, 128)
+
+    def __init__(self, request: Request) -> None:
+        root = _root(request)
+        order = request.options.get("order")
+        classes = ORDERS[order or "own"]
+        if order is None and request.classes is not None and set(request.classes) == set(classes):
+            classes = request.classes
+        names = _trials(root / f"trials_to_{request.split}.txt")
+        if request.split == "train" and request.options.get("train") == "authors-936":
+            if len(names) < AUTHORS_FILES:
+                raise PlifError(
+                    f"{request.name}: authors-936 needs {AUTHORS_FILES} training recordings, found {len(names)}"
+                )
+            names = names[:AUTHORS_FILES]
+        labels, paths = [], []
+        self._spans: list[tuple[str, int, int]] = []
+        for name in names:
+            for number, start_us, end_us in _labels(root / f"{Path(name).stem}_labels.csv"):
+                labels.append(classes.index(CLASSES[number - 1]))
+                paths.append(f"{root / name}#{start_us}-{end_us}us")
+                self._spans.append((str(root / name), start_us, end_us))
+        self._last: tuple[str, npt.NDArray[np.void]] | None = None
+        super().__init__(request, classes, labels, paths)
+
+    def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
+        path, start_us, end_us = self._spans[i]
+        last = self._last  # a dozen samples share a recording; one assignment, so threads may share this
+        if last is None or last[0] != path:
+            last = (path, self._read(path))
+            self._last = last
+        events = last[1]
+        events = events[(events["t"] >= start_us) & (events["t"] < end_us)]
+        if not len(events):
+            raise PlifError(f"{self._paths[i]}: no events from {start_us} to {end_us} us, expected a gesture")
+        return events, self.sensor, "identity"
+
+    def _read(self, path: str) -> npt.NDArray[np.void]:
+        source = open_source(f"file:{path}", sensor=self.sensor)
+        packets = list(source.packets(1 << 20))
+        for note in source.notes:
+            warnings.warn(note, PlifWarning, stacklevel=2)
+        if not packets:
+            raise PlifError(f"{path}: no usable events")
+        return np.concatenate(packets)
+
+
+def _root(request: Request) -> Path:
+    root = folder_of(request, "the unpacked DvsGesture.tar.gz in it")
+    for folder in (root, root / "DvsGesture"):
+        if (folder / f"trials_to_{request.split}.txt").is_file():
+            return folder
+    if (root / ARCHIVE).is_file():
+        raise PlifError(f"{request.name}: {root / ARCHIVE} is still packed; type: tar -xzf {root / ARCHIVE} -C {root}")
+    raise PlifError(
+        f"{request.name}: no trials_to_{request.split}.txt in {root} or {root / 'DvsGesture'}; found {listing(root)}"
+    )
+
+
+def _trials(path: Path) -> list[str]:
+    """The recordings of a split that are there, in the order of the list."""
+    names = [line.strip() for line in _text(path).splitlines() if line.strip()]
+    for name in names:
+        if Path(name).name != name:
+            raise PlifError(f"{path}: '{name}' is not the name of a recording beside it")
+    missing = [name for name in names if not (path.parent / name).is_file()]
+    if not names or missing:
+        what = f"{len(missing)} of {len(names)} recordings are missing, the first is {missing[0]}" if names else "empty"
+        raise PlifError(f"{path}: {what}; unpack the set again")
+    return names
+
+
+def _labels(path: Path) -> list[tuple[int, int, int]]:
+    """(class 1..11, start_us, end_us) of each sample."""
+    lines = [line.strip() for line in _text(path).splitlines() if line.strip()]
+    if not lines or lines[0].replace(" ", "") != "class,startTime_usec,endTime_usec":
+        raise PlifError(f"{path}: expected the first line class,startTime_usec,endTime_usec")
+    rows = []
+    for at, line in enumerate(lines[1:], 2):
+        try:
+            number, start_us, end_us = (int(value) for value in line.split(","))
+        except ValueError:
+            raise PlifError(f"{path}, line {at}: '{line[:60]}', expected three whole numbers") from None
+        if not 1 <= number <= len(CLASSES) or not 0 <= start_us < end_us:
+            raise PlifError(f"{path}, line {at}: '{line[:60]}', expected a class from 1 to 11 and start before end")
+        rows.append((number, start_us, end_us))
+    return rows
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise PlifError(f"{path}: cannot be read ({reason}), expected it beside the recordings") from None

@@ -1,0 +1,73 @@
+"""Recordings that still lie in their zip archive: "DIR/airplane.zip/airplane/cifar10_airplane_0.aedat" is a path, too.
+
+A member is copied to a temporary file for as long as it is read, because the readers seek. Errors and notes then speak
+of the archive, not of the copy.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from runtime.errors import PlifError
+
+MEMBER_LIMIT = 1 << 30  # bytes: 100 times the largest recording of the sets that come in zips
+
+
+def split_path(path: str) -> tuple[Path, str] | None:
+    """(archive, member) of a path that leads into a zip, else None."""
+    archive, inside, member = path.partition(".zip/")
+    if not inside or not Path(archive + ".zip").is_file():
+        return None
+    return Path(archive + ".zip"), member
+
+
+def members(archive: Path, suffix: str) -> list[str]:
+    """The names of an archive's files that end so. PlifError when it is no zip."""
+    return [entry.filename for entry in _open(archive).infolist() if entry.filename.lower().endswith(suffix)]
+
+
+@contextmanager
+def unpacked(path: str) -> Iterator[Path]:
+    """The file at `path`, which may lie in a zip; a PlifError inside names `path` and not the copy."""
+    found = split_path(path)
+    if found is None:
+        yield Path(path)
+        return
+    archive, member = found
+    with tempfile.TemporaryDirectory(prefix="plif-") as folder:
+        copy = Path(folder) / f"copy{Path(member).suffix}"
+        try:
+            entry = _open(archive).getinfo(member)
+            if entry.file_size > MEMBER_LIMIT:
+                raise PlifError(f"{path}: unpacks to {entry.file_size} bytes, more than {MEMBER_LIMIT}: no recording")
+            with _open(archive).open(entry) as packed, open(copy, "wb") as out:
+                shutil.copyfileobj(packed, out, 1 << 20)
+        except KeyError:
+            raise PlifError(f"{path}: {archive.name} has no such file") from None
+        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            raise PlifError(f"{path}: cannot be unpacked ({error}): get the archive again") from None
+        try:
+            yield copy
+        except PlifError as error:
+            raise type(error)(str(error).replace(str(copy), path)) from None
+
+
+def _open(archive: Path) -> zipfile.ZipFile:
+    try:
+        about = archive.stat()
+        return _opened(archive, about.st_mtime_ns, about.st_size)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise PlifError(f"{archive}: not a zip archive, or damaged ({error}): get it again") from None
+
+
+@lru_cache(maxsize=16)  # a table of contents of 60,000 entries takes 0.3 s to read: once is enough
+def _opened(archive: Path, mtime_ns: int, size: int) -> zipfile.ZipFile:
+    del mtime_ns, size  # they make a changed file another one
+    return zipfile.ZipFile(archive)

@@ -1,0 +1,179 @@
+"""Figures: every one is drawn from what a training leaves, with the numbers it shows beside it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("matplotlib", reason="figures need matplotlib")
+
+from plif_train import build, save, scale_to_fire
+from plif_train.figures import FIGURES
+from plif_train.figures.activity import Activity, choose, record
+from plif_train.figures.all_channels import mosaic
+from plif_train.figures.draw import NotHere
+from plif_train.figures.subject import Subject, open_subject, samples_of
+from plif_train.figures.table_s2 import lines_of, table_s2
+from runtime.card import read_card
+from runtime.cli import run
+from runtime.data import open_dataset
+from runtime.errors import PlifError
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two epochs of a small network on drawn digits: model.pt and its logs."""
+    folder = tmp_path_factory.mktemp("runs")
+    code = run(
+        ["train", "nmnist", "--data", "digits:20", "--channels", "4", "--hidden", "20", "--T", "4", "--epochs", "2",
+         "--out", str(folder / "model.pt")]
+    )  # fmt: skip
+    assert not code
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_all_figures_of_a_training_are_drawn_with_their_data_and_a_report(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "figures"
+    command = [
+        "figures",
+        str(trained / "model.pt"),
+        "--data",
+        "digits:10",
+        "--out",
+        str(out),
+        "--samples",
+        "4",
+        "--json",
+    ]
+    assert not run(command)
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["figures"]) == set(FIGURES) and not found["skipped"]
+    for name in FIGURES:
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (out / f"{name}.svg").read_text() and rows(out / f"{name}.csv")
+    tau = rows(out / "tau.csv")
+    assert [row["tau"] for row in tau if row["epoch"] == "0"] == ["2.0"] * 4 and len(tau) == 4 * 3
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(FIGURES) and 'src="http' not in page
+
+
+def test_the_numbers_of_a_figure_are_those_of_the_network(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figures"
+    only = ["--only", "fig-s2,fig-s4", "--channels", "3,1", "--samples", "3", "--steps", "3"]
+    assert not run(["figures", str(trained / "model.pt"), "--data", "digits:10", "--out", str(out), *only])
+    from plif_train import load
+
+    net = load(trained / "model.pt")
+    seen: list[torch.Tensor] = []
+    net.watch = lambda layer, spikes: seen.append(spikes) if layer == "conv1" else None
+    data = open_dataset("digits:10", "test", framing=net.framing, shape=net.meta.shape)
+    with torch.no_grad():
+        net(torch.from_numpy(np.stack([data.sample(i) for i in range(3)], 1)))
+    spikes = seen[0][:3].numpy()  # [T_s, N, C, H, W]
+    for row in rows(out / "fig-s2.csv"):
+        expected = spikes[:, int(row["sample"]), int(row["channel"])].mean()
+        assert float(row["mean_rate"]) == pytest.approx(float(expected), abs=1e-7)
+    for row in rows(out / "fig-s4.csv"):
+        assert int(row["spikes"]) == spikes[int(row["t"]), 0, int(row["channel"])].sum()
+    assert {row["channel"] for row in rows(out / "fig-s2.csv")} == {"3", "1"}
+
+
+def test_a_recording_alone_can_be_looked_at(trained: Path, tmp_path: Path) -> None:
+    from runtime.events import write_nmnist
+
+    data = open_dataset("digits:3", "test", framing="count:T=4")
+    write_nmnist(tmp_path / "mine.bin", data.recording(2)[0])  # type: ignore[attr-defined]
+    from plif_train import load
+
+    net = load(trained / "model.pt")
+    x, names = samples_of(net, str(tmp_path / "mine.bin"), 10, None)
+    assert names == ["mine"] and np.array_equal(x[0], data.sample(2))
+
+
+def test_samples_are_of_each_class_in_turn_or_of_one_class(trained: Path) -> None:
+    from plif_train import load
+
+    net = load(trained / "model.pt")
+    assert samples_of(net, "digits:40", 12, None)[1] == [*"0123456789", "0", "1"]
+    assert samples_of(net, "digits:40", 3, "7")[1] == ["7"] * 3
+    with pytest.raises(PlifError, match="class 'horse'"):
+        samples_of(net, "digits:40", 3, "horse")
+
+
+def test_edge_like_and_selective_channels_are_found() -> None:
+    """Channel 2 fires on the outline of a square, 5 everywhere but only for one sample, the others at random."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((4, 3, 1, 24, 24), np.float32)
+    x[..., 6:18, 6:18] = 1
+    spikes = (rng.random((4, 3, 8, 24, 24)) < 0.3).astype(np.float32)
+    outline = np.zeros((24, 24), bool)
+    outline[5:19, 5:19] = True
+    outline[7:17, 7:17] = False
+    spikes[:, :, 2] = outline
+    spikes[:, 0, 5], spikes[:, 1:, 5] = 1, 0
+    chosen = choose(Activity(x, spikes, ["a", "b", "c"], "conv1"))
+    assert chosen[0] == 2 and chosen[2] == 5 and len(set(chosen)) == 3
+
+
+def test_static_images_are_shown_for_all_steps_and_silent_layers_are_said() -> None:
+    net = build("fashion-mnist", channels=3, hidden=20, T=4)
+    x = torch.rand(5, 1, 28, 28)
+    scale_to_fire(net, x)
+    activity = record(net, x.numpy(), list("abcde"), steps=3)
+    assert activity.x.shape == (3, 5, 1, 28, 28) and activity.spikes.shape == (3, 5, 3, 28, 28)
+    with torch.no_grad():
+        net.get_submodule("conv1_bn").bias.fill_(-100)
+    with pytest.raises(NotHere, match="conv1 does not fire"):
+        record(net, x.numpy(), list("abcde"))
+    with pytest.raises(NotHere, match="no maps"):
+        record(build("FC20-PLIF", shape=(1, 4, 4)), np.ones((1, 2, 1, 4, 4), np.float32), ["a"])
+
+
+def test_a_mosaic_shows_every_map_once() -> None:
+    maps = np.arange(5.0)[:, None, None] * np.ones((1, 16, 16))
+    image = mosaic(maps)
+    assert image.shape == (16 + 1 + 16, 16 + 1 + 16 + 1 + 16)
+    assert [int((image == c).sum()) for c in range(5)] == [256] * 5
+
+
+def test_table_s2_takes_the_best_run_of_a_protocol_and_says_what_was_not_trained(tmp_path: Path) -> None:
+    for name, dataset, protocol, accuracy in (
+        ("one", "mnist", "A", 0.98), ("two", "mnist", "A", 0.99), ("three", "mnist", "B", 0.97), ("own", "folder", "A", 0.5),
+    ):  # fmt: skip
+        net = build("mnist", channels=2, hidden=20)
+        about = {"dataset": dataset, "protocol": protocol, "test_accuracy": accuracy, "epochs": 3}
+        save(net, tmp_path / f"{name}.pt", training=about)
+    (tmp_path / "one.resume.pt").write_bytes(b"not a model, and not opened")
+    table = {row["dataset"]: row for row in table_s2(open_subject(tmp_path).runs)}
+    assert table["mnist"]["A"] == 0.99 and table["mnist"]["B"] == 0.97 and table["mnist"]["A_paper"] == 0.9972
+    assert table["nmnist"]["A"] is None and table["folder"]["A_paper"] is None
+    lines = lines_of(list(table.values()))
+    assert any(line.split()[:5] == ["mnist", "99.00", "99.72", "97.00", "99.63"] for line in lines)
+
+
+def test_what_cannot_be_drawn_is_left_out_or_said_when_asked_for(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.pt").write_bytes((trained / "model.pt").read_bytes())
+    assert not run(["figures", str(tmp_path / "model.pt"), "--out", str(tmp_path / "out")])
+    assert "tau: left out" in capsys.readouterr().err
+    assert run(["figures", str(tmp_path / "model.pt"), "--out", str(tmp_path / "out"), "--only", "tau"]) == 2
+    assert "written while training" in capsys.readouterr().err
+    assert run(["figures", str(tmp_path / "model.pt"), "--only", "fig-9"]) == 2
+    assert "expected some of course" in capsys.readouterr().err
+    subject = Subject(open_subject(tmp_path / "model.pt").runs, data="digits:4", channels=(4,))
+    with pytest.raises(PlifError, match="channels 0 to 3"):
+        _ = subject.chosen
+    assert read_card(tmp_path / "model.pt")["T"] == 4

@@ -1,0 +1,69 @@
+"""Two processes train as one: gloo on the CPU."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from plif_train import load
+from plif_train.parallel import parse_devices
+from runtime.errors import PlifError
+from tests.train.test_train import plif
+
+SMALL = [
+    "train", "nmnist", "--data", "digits:24", "--channels", "2", "--hidden", "20", "--T", "3",
+    "--batch-size", "5", "--lr", "1e-2", "--out", "model.pt",
+]  # fmt: skip
+
+
+def test_two_processes_are_one_where_bn_is_frozen_and_dropout_0(tmp_path: Path) -> None:
+    """Batches of 5: the ranks' shares, 3 and 2, differ in size and still weigh by sample."""
+    found = []
+    for devices in ("cpu", "cpu:2"):
+        (tmp_path / devices).mkdir()
+        command = [*SMALL, "--epochs", "2", "--bn", "frozen", "--dropout", "0", "--devices", devices, "--json"]
+        process = plif(*command, cwd=tmp_path / devices)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert err.count("epoch 2/2") == 1  # rank 0 alone speaks
+        found.append((json.loads(out), load(tmp_path / devices / "model.pt").state_dict()))
+    (one, weights), (two, shared) = found
+    assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
+    assert one["test_accuracy"] == two["test_accuracy"]
+    assert one["firing_rates"] == pytest.approx(two["firing_rates"], rel=1e-5)
+    changed = 0.0
+    for name, tensor in weights.items():
+        torch.testing.assert_close(shared[name], tensor, rtol=1e-4, atol=1e-6)
+        changed = max(changed, float(tensor.abs().max()))
+    assert changed > 0 and one["taus"]["conv1"] != 2.0
+
+
+def test_ctrl_c_on_two_processes_ends_both_and_the_training_can_be_resumed(tmp_path: Path) -> None:
+    command = [*SMALL, "--epochs", "10000", "--devices", "cpu:2"]
+    process = plif(*command, cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    log = tmp_path / "model.csv"
+    while not log.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in err and "Traceback" not in err, err
+    done = json.loads(torch.load(tmp_path / "model.resume.pt", weights_only=True)["progress"])["epoch"]
+    command[command.index("10000")] = str(done + 1)
+    process = plif(*command, "--resume", cwd=tmp_path)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and f"epoch {done + 1}/{done + 1}" in err, err
+
+
+def test_devices_are_read_as_they_are_meant() -> None:
+    assert parse_devices("cpu") == ["cpu"] and parse_devices("cpu:3") == ["cpu"] * 3
+    assert parse_devices("1") == parse_devices("cuda:1") == ["cuda:1"]
+    assert parse_devices("0,2") == parse_devices("cuda:0,2") == ["cuda:0", "cuda:2"]
+    for wrong in ("0,0", "cpu:0", "cpu,cuda"):
+        with pytest.raises(PlifError, match="devices"):
+            parse_devices(wrong)
