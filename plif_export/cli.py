@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from runtime.cli import print_json
+from runtime.errors import PlifError
 
 
 def register(app: typer.Typer) -> None:
@@ -115,7 +116,8 @@ def verify(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many samples of --data.")] = 4,
     steps: Annotated[int | None, typer.Option(min=1, help="Time-steps of synthetic input.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the synthetic input.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the synthetic input.")] = 0,
+    engine: Annotated[str | None, typer.Option(help="Prove this engine as well, e.g. event.")] = None,
     network: Network = None,
     shape: InputShape = None,
     neuron: NeuronOptions = None,
@@ -126,8 +128,20 @@ def verify(
     from plif_export.pipeline import verify as run
     from runtime.errors import CheckFailed
 
+    if data and steps:
+        raise PlifError("--steps is for synthetic input; --data brings recordings of its own length")
     inputs = samples(artifact, data, limit) if data else None
-    report = run(artifact, against, inputs, steps=steps, seed=seed, network=network, shape=_sizes(shape), neuron=neuron)
+    report = run(
+        artifact,
+        against,
+        inputs,
+        steps=steps,
+        seed=seed,
+        engine=engine,
+        network=network,
+        shape=_sizes(shape),
+        neuron=neuron,
+    )
     if as_json:
         print_json(report.to_dict())
     else:
@@ -139,6 +153,13 @@ def verify(
             )
         if report.passed:
             typer.echo(report.sentence())
+            typer.echo(
+                f"also: {report.probed} neurons on random spikes, {report.rows} streams side by side, and the card"
+            )
+            if report.engine:
+                typer.echo(
+                    f"engine {report.engine}: {report.engine_steps} steps, every membrane and output as in the model"
+                )
     if not report.passed:
         raise CheckFailed(f"{artifact}: {report.sentence()}")
 
@@ -171,8 +192,6 @@ def _sizes(text: str | None) -> list[int] | None:
         return None
     sizes = text.lower().replace("x", ",").split(",")
     if not all(part.strip().isdigit() and int(part) > 0 for part in sizes):
-        from runtime.errors import PlifError
-
         raise PlifError(f"--shape {text}: expected positive sizes such as 2,34,34")
     return [int(part) for part in sizes]
 

@@ -65,6 +65,8 @@ class Report:
     outputs_off: int = 0
     probed: int = 0
     rows: int = 0
+    engine: str | None = None
+    engine_steps: int = 0
     failed_at: dict[str, Any] | None = None
     free_running_mismatches: int = 0
     first_divergence: dict[str, Any] | None = None

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from torch.nn import Module
 
-from plif_export import parity, stimulus
+from plif_export import engine_gate, parity, stimulus
 from plif_export.passes import MATHS, prepare
 from plif_export.readers import Facts, Given, Read, read
 from plif_export.reference import Reference
@@ -26,6 +26,7 @@ from runtime.files import whole_or_nothing
 from runtime.graph import Graph, output_record, state_record
 from runtime.neurons import equation_of
 from runtime.readers.onnx_wire import not_onnx, refuse_external_data
+from runtime.session import Model, load
 from runtime.version import __version__
 
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
@@ -150,9 +151,11 @@ def verify(
     network: str | None = None,
     shape: Sequence[int] | None = None,
     neuron: Mapping[str, Any] | str | None = None,
+    engine: str | None = None,
 ) -> parity.Report:
     """The parity gate on a file that exists.
 
+    engine  prove this engine too, step by step as the runtime runs it (the gate itself runs the file in ONNX Runtime)
     inputs  [T, B, C, H, W] from reset; None makes event-like ones (or images), from a non-zero start state
     steps   how many when inputs is None
     network, shape, neuron  as in export, for models without a card
@@ -169,12 +172,15 @@ def verify(
         proto = onnx.load_model_from_string(artifact.read_bytes())
     except Exception:  # protobuf's own exception, whose class depends on its implementation
         raise not_onnx(artifact, artifact.stat().st_size) from None
-    if inputs is None:
-        return prove(proto, card, source, steps=steps, seed=seed, where=artifact.name)
-    x = np.asarray(inputs, np.float32)
-    if x.ndim != example.ndim + 1 or list(x.shape[2:]) != card["input"]["shape"]:
-        raise PlifError(f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]")
-    return prove(proto, card, source, x, seed=seed, where=artifact.name)
+    x = None
+    if inputs is not None:
+        x = np.asarray(inputs, np.float32)
+        if x.ndim != example.ndim + 1 or list(x.shape[2:]) != card["input"]["shape"]:
+            raise PlifError(
+                f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]"
+            )
+    runs = None if engine is None else load(artifact, engine)
+    return prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, runs=runs)
 
 
 def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
@@ -203,8 +209,12 @@ def prove(
     steps: int | None = None,
     seed: int = 0,
     where: str = "artifact",
+    runs: Model | None = None,
 ) -> parity.Report:
-    """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold."""
+    """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold.
+
+    runs  the artifact opened with an engine, which then has to pass as well
+    """
     source = read(model) if isinstance(model, Network) else model
     reference, rng = source.reference, np.random.default_rng(seed)
     static = source.facts.kind == "static"
@@ -225,7 +235,13 @@ def prove(
         else:
             inputs = stimulus.events_like(steps, streams, source.facts.shape, source.facts.framing, rng)
         start = [_start(reference, rng) for _ in range(streams)]
-    return parity.check(proto, card, reference, inputs, start, where, graph=source.graph, expected=expected, seed=seed)
+    report = parity.check(
+        proto, card, reference, inputs, start, where, graph=source.graph, expected=expected, seed=seed
+    )
+    if runs is not None and report.passed:
+        from_reset = [reference.initial() for _ in range(inputs.shape[1])]
+        engine_gate.check(runs, reference, inputs, start or from_reset, report)
+    return report
 
 
 def _start(reference: Reference, rng: np.random.Generator) -> dict[str, np.ndarray]:

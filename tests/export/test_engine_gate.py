@@ -1,0 +1,64 @@
+"""`verify(engine=...)` proves what really runs, and fails where an engine does something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from plif_export import export, verify
+from runtime.engines import event
+from runtime.errors import PlifError
+from runtime.native import is_built
+from tests.networks import firing, frames
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+needs_event = pytest.mark.skipif(not is_built(), reason="the event engine is not built (no C compiler at installation)")
+
+VARIANTS: list[dict[str, Any]] = [{}, {"v_reset": None}, {"v_reset": -0.25, "tau": "channel"}, {"decay_input": False}]
+
+
+@needs_event
+@pytest.mark.parametrize("math", ("exact", "folded"))
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_the_event_engine_passes_the_gate(tmp_path: Path, variant: dict[str, Any], math: str) -> None:
+    net = firing(**variant)
+    path = export(net, tmp_path / "m.onnx", math=math).path
+    report = verify(path, net, engine="event")
+    assert report.passed and report.engine == "event" and report.engine_steps == 40
+    assert verify(path, net, frames(net, np.random.default_rng(1), T=7, streams=3), engine="event").engine_steps == 21
+
+
+@pytest.mark.parametrize("engine", ("onnxruntime", "event"))
+def test_an_engine_with_another_weight_or_threshold_fails_with_the_layer_named(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is opened on a file of its own, which is another model's: the gate sees what runs, not what was checked."""
+    if engine == "event" and not is_built():
+        pytest.skip("the event engine is not built (no C compiler at installation)")
+    import torch
+
+    from plif_export import pipeline
+
+    net, other = firing(), firing()
+    with torch.no_grad():
+        other.get_submodule("conv2").weight[3] += 0.02
+    export(net, tmp_path / "m.onnx")
+    export(other, tmp_path / "other.onnx")
+    real = pipeline.load
+    monkeypatch.setattr(pipeline, "load", lambda path, name: real(tmp_path / "other.onnx", name))
+    report = verify(tmp_path / "m.onnx", net, engine=engine)
+    assert not report.passed and report.failed_at is not None
+    assert report.failed_at["layer"] == "conv2" and f"engine {engine}" in report.failed_at["what"]
+
+
+def test_an_unrolled_file_or_an_unknown_engine_is_refused(tmp_path: Path) -> None:
+    net = firing()
+    export(net, tmp_path / "u.onnx", form="unrolled")
+    with pytest.raises(PlifError, match="give it the step form"):
+        verify(tmp_path / "u.onnx", net, engine="onnxruntime")
+    with pytest.raises(PlifError, match="is not known here"):
+        verify(tmp_path / "u.onnx", net, engine="warp")
+    assert event.EventEngine.name == "event"
