@@ -25,7 +25,7 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plif needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/all: $(BIN)/python pyproject.toml
+$(VENV)/all: $(BIN)/python pyproject.toml setup.py $(wildcard runtime/native/*.[ch])
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
 	touch $@
 

@@ -1,7 +1,9 @@
 """Translate: a trained network -> SNN graph -> ONNX, proved.
 
-    export(model, path)     read, run the passes, write, prove; the file appears only when the proof holds
-    verify(path, model)     the proof alone, on a file that exists
+    export(model, path)         read, run the passes, write, prove; the file appears only when the proof holds
+    verify(path, model)         the proof alone, on a file that exists
+    check(module, example)      what of a live module can be exported, layer by layer; check_file for files
+    register_neuron(class, equation, ...), register_layer(class, reader)     make a class of your own known to them
 
 The names below are imported when first used: the command line lists this package's commands without loading torch.
 """
@@ -12,8 +14,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plif_export.checks import CheckReport, check, check_file
     from plif_export.parity import Report
     from plif_export.pipeline import Exported, ParityFailed, export, verify
+    from plif_export.readers.layers import register_layer
+    from plif_export.readers.neuron_modules import register_neuron
 
 _HOME = {
     "export": "pipeline",
@@ -21,9 +26,25 @@ _HOME = {
     "Exported": "pipeline",
     "ParityFailed": "pipeline",
     "Report": "parity",
+    "check": "checks",
+    "check_file": "checks",
+    "CheckReport": "checks",
+    "register_layer": "readers.layers",
+    "register_neuron": "readers.neuron_modules",
 }
 
-__all__ = ["Exported", "ParityFailed", "Report", "export", "verify"]
+__all__ = [
+    "CheckReport",
+    "Exported",
+    "ParityFailed",
+    "Report",
+    "check",
+    "check_file",
+    "export",
+    "register_layer",
+    "register_neuron",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -14,21 +15,35 @@ def register(app: typer.Typer) -> None:
     """Puts this package's commands on the command line."""
     app.command("export")(export)
     app.command("verify")(verify)
+    app.command("check")(check)
     app.command("demo")(demo)
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Network = Annotated[str | None, typer.Option(help="A preset or a notation string: the layers of a bare state_dict.")]
+InputShape = Annotated[str | None, typer.Option("--shape", help="C,H,W of the input, where weights do not say it.")]
+NeuronOptions = Annotated[
+    str | None,
+    typer.Option("--neuron", help="NAME=VALUE,...: v_threshold, v_reset, decay_input, tau; NIR: dt, fire, reset."),
+]
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A model.pt.")],
+    model: Annotated[Path, typer.Argument(help="A model.pt, a SpikingJelly state_dict or a NIR file.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where to; beside the model when not given.")
     ] = None,
     form: Annotated[str, typer.Option(help="step (streams) or unrolled (T steps a call).")] = "step",
     T: Annotated[
-        int | None, typer.Option("--T", help="Steps of the unrolled form; the card's T when not given.")
+        int | None,
+        typer.Option("--T", help="Steps of the unrolled form; the card's T when not given. Without a card: its T."),
     ] = None,
+    network: Network = None,
+    classes: Annotated[str | None, typer.Option(help="NAME,NAME,... in the order of the outputs.")] = None,
+    framing: Annotated[str | None, typer.Option(help="How events become frames, e.g. count:T=16.")] = None,
+    kind: Annotated[str | None, typer.Option(help="events or static (images), for a model without a card.")] = None,
+    shape: InputShape = None,
+    neuron: NeuronOptions = None,
     precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
     half: Annotated[bool, typer.Option("--half", hidden=True)] = False,
     int8: Annotated[bool, typer.Option("--int8", hidden=True)] = False,
@@ -56,6 +71,12 @@ def export(
             to=to,
             batch=batch,
             verify=not no_verify,
+            classes=classes,
+            framing=framing,
+            kind=kind,
+            network=network,
+            shape=_sizes(shape),
+            neuron=neuron,
         )
     except ParityFailed as failure:
         if as_json:
@@ -63,6 +84,8 @@ def export(
         raise
     if as_json:
         print_json(result.to_dict())
+    for note in result.notes:
+        typer.echo(f"{result.path}: {note}", err=True)
     if result.verify is None:
         typer.echo(f"{result.path}: written without proof (--no-verify); prove it with: plif verify", err=True)
     elif result.verify.untested:
@@ -77,21 +100,25 @@ def export(
     if result.verify is not None:
         typer.echo(result.verify.sentence())
     typer.echo("next:")
-    typer.echo(f"  plif info {result.path}")
+    path = shlex.quote(str(result.path))
+    typer.echo(f"  plif info {path}")
     if form == "step":
-        typer.echo(f"  plif stream {result.path} RECORDING")
-    typer.echo(f"  plif eval {result.path} --data NAME:DIR")
+        typer.echo(f"  plif stream {path} RECORDING")
+    typer.echo(f"  plif eval {path} --data NAME:DIR")
 
 
 def verify(
     artifact: Annotated[Path, typer.Argument(help="An exported artifact.")],
-    against: Annotated[Path, typer.Option(help="The model.pt it was made from.")],
+    against: Annotated[Path, typer.Option(help="The model.pt, state_dict or NIR file it was made from.")],
     data: Annotated[
         str | None, typer.Option(help="NAME:DIR: prove it on recordings instead of synthetic input.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many samples of --data.")] = 4,
     steps: Annotated[int | None, typer.Option(min=1, help="Time-steps of synthetic input.")] = None,
     seed: Annotated[int, typer.Option(help="Of the synthetic input.")] = 0,
+    network: Network = None,
+    shape: InputShape = None,
+    neuron: NeuronOptions = None,
     as_json: Json = False,
 ) -> None:
     """Parity with the PyTorch model, spike by spike; exit code 1 when it fails."""
@@ -100,7 +127,7 @@ def verify(
     from runtime.errors import CheckFailed
 
     inputs = samples(artifact, data, limit) if data else None
-    report = run(artifact, against, inputs, steps=steps, seed=seed)
+    report = run(artifact, against, inputs, steps=steps, seed=seed, network=network, shape=_sizes(shape), neuron=neuron)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -114,6 +141,40 @@ def verify(
             typer.echo(report.sentence())
     if not report.passed:
         raise CheckFailed(f"{artifact}: {report.sentence()}")
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="A model.pt, a state_dict, a NIR file, or an exported artifact.")],
+    to: Annotated[str, typer.Option(help="Where it should run: onnx.")] = "onnx",
+    network: Network = None,
+    shape: InputShape = None,
+    neuron: NeuronOptions = None,
+    as_json: Json = False,
+) -> None:
+    """What of this model or artifact is supported, and where; exit code 1 when something is not."""
+    from plif_export.checks import check_file
+    from runtime.errors import CheckFailed
+
+    report = check_file(file, to=to, network=network, shape=_sizes(shape), neuron=neuron)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        for line in report.lines():
+            typer.echo(line)
+    if not report.supported:
+        raise CheckFailed(f"{file}: {report.problems[0]}")
+
+
+def _sizes(text: str | None) -> list[int] | None:
+    """C,H,W"""
+    if text is None:
+        return None
+    sizes = text.lower().replace("x", ",").split(",")
+    if not all(part.strip().isdigit() and int(part) > 0 for part in sizes):
+        from runtime.errors import PlifError
+
+        raise PlifError(f"--shape {text}: expected positive sizes such as 2,34,34")
+    return [int(part) for part in sizes]
 
 
 def demo(

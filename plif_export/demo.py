@@ -7,6 +7,7 @@ by our own simulated sensor, in a second, so that the demo needs no download.
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from runtime.data import open_dataset
 from runtime.errors import PlifError
 from runtime.evaluate import evaluate, write_results
 from runtime.events import write_nmnist
+from runtime.files import make_folder, whole_or_nothing
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
 from runtime.stream import Stream
@@ -34,9 +36,9 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
     """Runs the demo into a folder and returns its numbers; `say` gets a line at a time."""
     if not MODEL.is_file():
         raise PlifError(f"{MODEL.name}: the shipped model is not here; run the demo from a clone of the project")
-    out.mkdir(parents=True, exist_ok=True)
-    model = out / MODEL.name
-    shutil.copyfile(MODEL, model)
+    model = make_folder(out) / MODEL.name
+    with whole_or_nothing(model) as (target,):
+        shutil.copyfile(MODEL, target)
 
     say("1. export and prove: the same spikes as in PyTorch, or no file")
     step = export(model)
@@ -80,13 +82,14 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
         "stream": {"decisions": [d.to_dict() for d in decisions], "summary": streamed.summary()},
     }
     metrics = out / "demo.json"
-    metrics.write_text(json.dumps(numbers, indent=2) + "\n")
+    with whole_or_nothing(metrics) as (target,):
+        target.write_text(json.dumps(numbers, indent=2) + "\n")
     say("wrote " + ", ".join(str(path) for path in [*written, *([picture] if picture else []), metrics]))
     say("next, with your own model and recordings:")
     for line in (
-        f"plif info {step.path}",
-        f"plif stream {step.path} {recording} --speed real",
-        f"plif stream {step.path} 'sim:digits?seed=7&seconds=5' --decide leak",
+        f"plif info {shlex.quote(str(step.path))}",
+        f"plif stream {shlex.quote(str(step.path))} {shlex.quote(str(recording))} --speed real",
+        f"plif stream {shlex.quote(str(step.path))} 'sim:digits?seed=7&seconds=5' --decide leak",
         "plif train '{c32k3s1-BN-PLIF-MPk2s2}*2-DP-FC128-PLIF-DP-FC100-PLIF-APk10s10' --data nmnist:DIR --out model.pt",
         "plif export model.pt",
     ):

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-from collections.abc import Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from torch.nn import Module
 
-import plif_train
 from plif_export import parity, stimulus
 from plif_export.passes import MATHS, prepare
-from plif_export.readers.checkpoint import read_network
+from plif_export.readers import Facts, Given, Read, read
 from plif_export.reference import Reference
 from plif_export.writers import FORMS
 from plif_train.network import Network
 from runtime.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode, read_card
 from runtime.errors import CheckFailed, PlifError
-from runtime.graph import Graph, initial_v, state_in, state_out
+from runtime.files import whole_or_nothing
+from runtime.graph import Graph, output_record, state_record
+from runtime.neurons import equation_of
+from runtime.readers.onnx_wire import not_onnx, refuse_external_data
 from runtime.version import __version__
 
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
@@ -43,6 +44,7 @@ class Exported:
     bytes: int
     seconds: float
     verify: parity.Report | None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -59,7 +61,7 @@ class Exported:
 
 
 def export(
-    model: str | Path | Network,
+    model: str | Path | Module,
     path: str | Path | None = None,
     example_input: Any = None,
     *,
@@ -71,41 +73,62 @@ def export(
     batch: int | None = None,
     verify: bool = True,
     seed: int = 0,
+    classes: Sequence[str] | str | None = None,
+    framing: str | None = None,
+    kind: str | None = None,
+    network: str | None = None,
+    shape: Sequence[int] | None = None,
+    neuron: Mapping[str, Any] | str | None = None,
 ) -> Exported:
     """Writes an artifact and its report, after the parity gate passed.
 
-    model          a model.pt or a plif_train.Network
+    model          a model.pt, a SpikingJelly state_dict (with `network`), a NIR file, or a live nn.Module: a
+                   plif_train.Network, or any other that is made of layers of torch.nn, SpikingJelly, snnTorch or Norse
     path           where to; beside the model under its usual name when None
-    example_input  one step [B, C, H, W]; only its shape is used, and it must be the network's
+    example_input  one step [B, ...]; only its shape is used. A module that is not ours needs it
     form           step (streams) or unrolled (T steps a call)
-    T              steps of the unrolled form; the card's T when None
+    T              steps of the unrolled form; the card's T when None. A model without a card takes it as that, too
+    classes        names of the outputs in their order, a list or "a,b,c"; for models without a card ("0", "1", ... else)
+    framing        how events become frames, for models without a card
+    kind           "events" (counts, the default) or "static" (images), for models without a card
+    network        a notation string or a preset, for a bare state_dict
+    shape          its input (C, H, W), where weights and notation do not say it
+    neuron         what neither says: v_threshold, v_reset, tau, decay_input (state_dict); dt, fire, reset (NIR)
     math           exact (the order of operations of PyTorch) or folded (alpha in the weights)
     batch          a fixed number of streams; dynamic when None
     Raises CheckFailed when the gate does not pass (nothing is written then), PlifError for what cannot be exported.
     """
     began = time.perf_counter()
-    net, source_sha256 = _load(model)
-    _check_arguments(net, example_input, form, T, precision, math, to, batch)
-    T = T or net.T
+    given = Given.of(classes, framing, kind, T)
+    source = read(model, example_input, given, network=network, shape=shape, neuron=neuron)
+    facts = source.facts
+    said = {"--classes": classes, "--framing": framing, "--kind": kind, "--shape": shape, "--neuron": neuron}
+    if source.has_card and any(value is not None for value in said.values()):
+        option = next(name for name, value in said.items() if value is not None)
+        raise PlifError(f"{option}: the model has a card of its own that says it; leave {option} out")
+    _check_arguments(facts, example_input, form, T if source.has_card else None, precision, math, to, batch)
+    T = T or facts.T
     path = _destination(model, path, form, T, precision, math)
-    graph = prepare(read_network(net), math, static=net.meta.kind == "static" and form == "unrolled")
+    graph = prepare(source.graph, math, static=facts.kind == "static" and form == "unrolled")
     proto = FORMS[form](graph, T, batch)
     card = make_card(
-        net, graph, form=form, T=T, precision=precision, math=math, batch=batch, source_sha256=source_sha256
+        facts, graph, form=form, T=T, precision=precision, math=math, batch=batch, source_sha256=source.sha256
     )
     report = None
     if verify:
-        report = prove(proto, card, net, seed=seed, where=path.name)
+        report = prove(proto, card, source, seed=seed, where=path.name)
         if not report.passed:
-            raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written", report)
+            left = "; the older file of this name is as it was" if path.exists() else ""
+            raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written{left}", report)
         card["parity"] = summary(report)
     set_card(proto, card)
     data = proto.SerializeToString(deterministic=True)
-    result = Exported(path, hashlib.sha256(data).hexdigest(), len(data), time.perf_counter() - began, report)
-    with whole_or_nothing(path) as target:
-        target.write_bytes(data)
-    with whole_or_nothing(report_path(path)) as target:
-        target.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
+    result = Exported(
+        path, hashlib.sha256(data).hexdigest(), len(data), time.perf_counter() - began, report, source.notes
+    )
+    with whole_or_nothing(path, report_path(path)) as (artifact, beside):
+        artifact.write_bytes(data)
+        beside.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
     return result
 
 
@@ -118,25 +141,40 @@ class ParityFailed(CheckFailed):
 
 
 def verify(
-    artifact: str | Path, model: str | Path | Network, inputs: Any = None, *, steps: int | None = None, seed: int = 0
+    artifact: str | Path,
+    model: str | Path | Module,
+    inputs: Any = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    network: str | None = None,
+    shape: Sequence[int] | None = None,
+    neuron: Mapping[str, Any] | str | None = None,
 ) -> parity.Report:
     """The parity gate on a file that exists.
 
     inputs  [T, B, C, H, W] from reset; None makes event-like ones (or images), from a non-zero start state
     steps   how many when inputs is None
+    network, shape, neuron  as in export, for models without a card
     """
     artifact = Path(artifact)
     card = read_card(artifact)
     if card["format"] != ARTIFACT_FORMAT:
         raise PlifError(f"{artifact}: is a model, not an exported artifact; export it first: plif export {artifact}")
-    net, _ = _load(model)
-    proto = onnx.load_model_from_string(artifact.read_bytes())
+    example = np.zeros((1, *card["input"]["shape"]), np.float32)
+    given = Given(tuple(card["classes"]), card["framing"], card["input"]["kind"], card["T"])
+    source = read(model, example, given, network=network, shape=shape or card["input"]["shape"], neuron=neuron)
+    refuse_external_data(artifact)
+    try:
+        proto = onnx.load_model_from_string(artifact.read_bytes())
+    except Exception:  # protobuf's own exception, whose class depends on its implementation
+        raise not_onnx(artifact, artifact.stat().st_size) from None
     if inputs is None:
-        return prove(proto, card, net, steps=steps, seed=seed, where=artifact.name)
+        return prove(proto, card, source, steps=steps, seed=seed, where=artifact.name)
     x = np.asarray(inputs, np.float32)
-    if x.ndim != 5 or list(x.shape[2:]) != card["input"]["shape"]:
+    if x.ndim != example.ndim + 1 or list(x.shape[2:]) != card["input"]["shape"]:
         raise PlifError(f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]")
-    return parity.check(proto, card, Reference(net), x, where=artifact.name)
+    return prove(proto, card, source, x, seed=seed, where=artifact.name)
 
 
 def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
@@ -159,33 +197,44 @@ def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
 def prove(
     proto: onnx.ModelProto,
     card: Card,
-    net: Network,
+    model: Read | Network,
+    inputs: np.ndarray | None = None,
     *,
     steps: int | None = None,
     seed: int = 0,
     where: str = "artifact",
 ) -> parity.Report:
-    """The gate on the default stimulus, from a non-zero start state: membranes anywhere below the threshold."""
-    rng = np.random.default_rng(seed)
-    reference = Reference(net)
-    steps = steps or max(PARITY_STEPS, card["T"] if card["form"] == "unrolled" else 0)
-    if card["form"] == "unrolled":
-        steps = -(-steps // card["T"]) * card["T"]
-    shape = tuple(card["input"]["shape"])
-    streams = card["batch"] or PARITY_STREAMS
-    if card["input"]["kind"] == "static":
-        image = stimulus.images(streams, shape, card["normalisation"], rng)
-        x = np.broadcast_to(image, (steps, *image.shape))
-    else:
-        x = stimulus.events_like(steps, streams, shape, card["framing"], rng)
-    start = []
-    for _ in range(streams):
-        state = {}
-        for layer, v in reference.initial().items():
-            top = reference.thresholds[layer]
-            state[layer] = rng.uniform(v.flat[0] - 0.5 * (top - v.flat[0]), top, v.shape).astype(np.float32)
-        start.append(state)
-    return parity.check(proto, card, reference, x, start, where)
+    """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold."""
+    source = read(model) if isinstance(model, Network) else model
+    reference, rng = source.reference, np.random.default_rng(seed)
+    static = source.facts.kind == "static"
+    graph = prepare(source.graph, card["math"], static=static and card["form"] == "unrolled")
+    kept = {key: card[key] for key in ("form", "precision", "math", "batch", "source_sha256")}
+    own = source.has_card and card["form"] == "step"  # elsewhere T is the artifact's to say
+    T = source.facts.T if own else card["T"]
+    expected = make_card(source.facts, graph, T=T, **kept)
+    start = None
+    if inputs is None:
+        steps = steps or max(PARITY_STEPS, card["T"] if card["form"] == "unrolled" else 0)
+        if card["form"] == "unrolled":
+            steps = -(-steps // card["T"]) * card["T"]
+        streams = card["batch"] or PARITY_STREAMS
+        if static:
+            image = stimulus.images(streams, source.facts.shape, source.facts.normalisation, rng)
+            inputs = np.broadcast_to(image, (steps, *image.shape))
+        else:
+            inputs = stimulus.events_like(steps, streams, source.facts.shape, source.facts.framing, rng)
+        start = [_start(reference, rng) for _ in range(streams)]
+    return parity.check(proto, card, reference, inputs, start, where, graph=source.graph, expected=expected, seed=seed)
+
+
+def _start(reference: Reference, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A start state for one stream: every state variable anywhere from somewhat below its reset to the threshold."""
+    state = {}
+    for key, v in reference.initial().items():
+        top = reference.thresholds[key.rpartition(".")[2]]
+        state[key] = rng.uniform(v.flat[0] - 0.5 * (top - v.flat[0]), top, v.shape).astype(np.float32)
+    return state
 
 
 def summary(report: parity.Report) -> dict[str, Any]:
@@ -208,7 +257,7 @@ def summary(report: parity.Report) -> dict[str, Any]:
 
 
 def make_card(
-    net: Network,
+    facts: Facts | Network,
     graph: Graph,
     *,
     form: str,
@@ -220,38 +269,31 @@ def make_card(
 ) -> Card:
     import torch
 
+    if isinstance(facts, Network):
+        facts = Facts.of(facts)
     last = graph[graph.output]
-    kinds = {"Vote": "votes", "Neuron": "spikes"}
-    voters = last.attrs["voters"] if last.op == "Vote" else 1
     return {
         "format": ARTIFACT_FORMAT,
         "format_version": ARTIFACT_FORMAT_VERSION,
-        "notation": str(net.notation),
-        "input": {"kind": net.meta.kind, "shape": list(net.meta.shape)},
+        "notation": facts.notation,
+        "input": {"kind": facts.kind, "shape": list(facts.shape)},
         "T": T,
-        "classes": list(net.classes),
+        "classes": list(facts.classes),
         "form": form,
         "precision": precision,
         "math": math,
         "batch": batch,
         "states": [
-            {
-                "name": state_in(n.layer),
-                "input": state_in(n.layer),
-                "output": state_out(n.layer),
-                "shape": list(n.shape),
-                "dtype": "float32",
-                "initial": initial_v(n),
-                "layer": n.layer,
-            }
+            state_record(n.layer, n.shape, value, variable)
             for n in graph.neurons
+            for variable, value in n.initial.items()
         ],
-        "taus": {n.layer: _tau(n.params.get("alpha")) for n in graph.neurons},
+        "taus": {n.layer: _tau(equation_of(n.attrs["kind"]).alpha(n.params)) for n in graph.neurons},
         "v_threshold": _one_or_each(graph, "v_threshold"),
         "v_reset": _one_or_each(graph, "v_reset"),
-        "output": {"kind": kinds.get(last.op, "currents"), "voters": voters},
-        "framing": net.framing,
-        "normalisation": net.normalisation,
+        "output": output_record(last.op, last.attrs.get("voters", 1)),
+        "framing": facts.framing,
+        "normalisation": facts.normalisation,
         "graph": graph.record(),
         "source_sha256": source_sha256,
         "parity": "not run",
@@ -260,11 +302,11 @@ def make_card(
 
 
 def _tau(alpha: np.ndarray | None) -> float | list[float] | None:
-    """1 / alpha: a number, one per channel, or None for IF neurons, whose tau is infinite."""
-    if alpha is None:
+    """1 / alpha: a number, one per channel, or None for neurons that do not leak, whose tau is infinite."""
+    if alpha is None or not np.all(alpha):
         return None
-    tau = 1.0 / alpha.astype(np.float64)
-    return float(tau) if tau.ndim == 0 else [float(t) for t in tau]
+    tau = 1.0 / np.asarray(alpha).astype(np.float64)
+    return float(tau) if tau.ndim == 0 else [float(t) for t in tau.ravel()]
 
 
 def _one_or_each(graph: Graph, attribute: str) -> Any:
@@ -284,17 +326,8 @@ def set_card(proto: onnx.ModelProto, card: Mapping[str, Any]) -> None:
 # --- files and arguments ------------------------------------------------------------------------------------------
 
 
-def _load(model: str | Path | Network) -> tuple[Network, str | None]:
-    if isinstance(model, str | Path):
-        net = plif_train.load(model)
-        return net, hashlib.sha256(Path(model).read_bytes()).hexdigest()
-    if not isinstance(model, Network):
-        raise PlifError(f"cannot export a {type(model).__name__}; expected a model.pt or a plif_train.Network")
-    return model, None
-
-
 def _check_arguments(
-    net: Network, example_input: Any, form: str, T: int | None, precision: str, math: str, to: str, batch: int | None
+    facts: Facts, example_input: Any, form: str, T: int | None, precision: str, math: str, to: str, batch: int | None
 ) -> None:
     for name, value, known in (
         ("form", form, tuple(FORMS)),
@@ -312,9 +345,9 @@ def _check_arguments(
         raise PlifError(f"--batch {batch}: expected a positive number of streams")
     if example_input is not None:
         shape = tuple(example_input.shape)
-        if len(shape) != 4 or shape[1:] != tuple(net.meta.shape):
+        if shape[1:] != tuple(facts.shape):
             raise PlifError(
-                f"example_input is {list(shape)}; expected one step [B, {', '.join(map(str, net.meta.shape))}]"
+                f"example_input is {list(shape)}; expected one step [B, {', '.join(map(str, facts.shape))}]"
             )
 
 
@@ -331,10 +364,10 @@ def artifact_name(stem: str, form: str, T: int, precision: str, math: str) -> st
 
 
 def _destination(
-    model: str | Path | Network, path: str | Path | None, form: str, T: int, precision: str, math: str
+    model: str | Path | Module, path: str | Path | None, form: str, T: int, precision: str, math: str
 ) -> Path:
     if path is None:
-        if isinstance(model, Network):
+        if not isinstance(model, str | Path):
             raise PlifError("where to? A live network has no file name to go by: export(net, 'model.onnx')")
         model = Path(model)
         return model.with_name(artifact_name(model.stem, form, T, precision, math))
@@ -348,17 +381,3 @@ def _destination(
 
 def report_path(artifact: Path) -> Path:
     return artifact.with_name(artifact.name + ".report.json")
-
-
-@contextmanager
-def whole_or_nothing(path: Path) -> Any:
-    """A file beside `path` to write to; it takes the name when all went well, and is gone otherwise."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise PlifError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

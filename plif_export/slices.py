@@ -69,7 +69,7 @@ def cut(model: onnx.ModelProto, outputs: Iterable[str], boundary: Iterable[str],
                 todo.append(name)
             elif name:
                 inputs[name] = None
-    ordered = [_renamed(node, set(inputs)) for node in graph.node if node.output[0] in nodes]
+    ordered = [_renamed(node, set(inputs)) for node in graph.node if node.output and node.output[0] in nodes]
     part = helper.make_graph(
         ordered,
         "slice",

@@ -14,9 +14,12 @@ MEAN_COUNT = 0.15
 
 
 def events_like(
-    T: int, streams: int, shape: tuple[int, int, int], framing: str | None, rng: np.random.Generator
+    T: int, streams: int, shape: tuple[int, ...], framing: str | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """Counts [T, streams, C, H, W] float32, binary where the framing says so."""
+    """Counts [T, streams, C, H, W] float32, binary where the framing says so; vectors and sequences likewise."""
+    if len(shape) < 3:
+        image = (1,) * (3 - len(shape)) + shape
+        return events_like(T, streams, image, framing, rng).reshape(T, streams, *shape)
     channels, height, width = shape
     y, x = np.mgrid[0:height, 0:width]
     frames = np.empty((T, streams, channels, height, width), np.float32)
@@ -39,9 +42,11 @@ def events_like(
 
 
 def images(
-    streams: int, shape: tuple[int, int, int], normalisation: dict[str, list[float]] | None, rng: np.random.Generator
+    streams: int, shape: tuple[int, ...], normalisation: dict[str, list[float]] | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """Smooth random images [streams, C, H, W] in 0..1, normalised as the card says."""
+    """Smooth random images [streams, C, H, W] in 0..1, normalised as the card says; vectors and sequences likewise."""
+    if len(shape) < 3:
+        return images(streams, (1,) * (3 - len(shape)) + shape, None, rng).reshape(streams, *shape)
     channels, height, width = shape
     coarse = rng.uniform(0, 1, (streams, channels, 6, 6))
     rows = np.linspace(0, 5, height)

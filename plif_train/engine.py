@@ -16,7 +16,8 @@ from torch import Tensor
 from plif_train.checkpoint import load
 from runtime.card import Card
 from runtime.engines import EngineOptions
-from runtime.graph import state_in, state_out
+from runtime.errors import PlifError
+from runtime.graph import output_record, state_record
 
 
 class TorchEngine:
@@ -30,33 +31,24 @@ class TorchEngine:
             torch.set_num_threads(options.threads)
         if options.flush_denormals:
             torch.set_flush_denormal(True)
-        self.device = torch.device(options.device)
-        self.net = load(path).to(self.device).eval()
+        try:
+            self.device = torch.device(options.device)
+            self.net = load(path).to(self.device).eval()
+        except (RuntimeError, AssertionError) as error:  # what PyTorch raises for a device that is not there
+            reason = " ".join(str(error).split())[:120]
+            raise PlifError(f"engine torch: device '{options.device}' cannot be used ({reason})") from None
         self._rates: Mapping[str, np.ndarray] | None = None
         shapes = [step.out_shape for step in self.net.plan if step.op == "Neuron"]
-        states = [
-            {
-                "name": state_in(layer),
-                "input": state_in(layer),
-                "output": state_out(layer),
-                "shape": list(shape),
-                "dtype": "float32",
-                "initial": 0.0 if neuron.v_reset is None else neuron.v_reset,
-                "layer": layer,
-            }
-            for (layer, neuron), shape in zip(self.net.neurons().items(), shapes, strict=True)
-        ]
+        neurons = self.net.neurons().items()
         last = self.net.plan[-1]
-        voters = last.in_shape[0] // last.out_shape[0] if last.op == "Vote" else 1
-        kind = {"Vote": "votes", "Neuron": "spikes"}.get(last.op, "currents")
         self.card: Card = {
             **card,
             "form": "step",
             "precision": "fp32",
             "math": "exact",
             "batch": None,
-            "states": states,
-            "output": {"kind": kind, "voters": voters},
+            "states": [state_record(name, shape, n.v_reset) for (name, n), shape in zip(neurons, shapes, strict=True)],
+            "output": output_record(last.op, last.in_shape[0] // last.out_shape[0]),
         }
         if options.rates:
             self.net.watch = self._count

@@ -58,7 +58,10 @@ def bench(
 
     Raises PlifError for unrolled artifacts (a call of theirs is T steps; evaluate them instead).
     """
-    rows, sessions, inputs, times = [], [], [], []
+    rows: list[Row] = []
+    sessions: list[Session] = []
+    inputs: list[np.ndarray] = []
+    times: list[list[float]] = []
     for path in artifacts:
         for engine in engines:
             model = load(path, engine, threads=threads)

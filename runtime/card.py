@@ -9,6 +9,7 @@ field by field at the protobuf wire level.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ _STATE_KEYS = ("name", "input", "output", "shape", "dtype", "initial", "layer")
 def read_card(path: str | Path) -> Card:
     """The card of a model.pt or an exported artifact. Raises PlifError with one line when there is none."""
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # pathlib's is_dir raises where a folder on the way may not be searched
         raise PlifError(f"{path}: is a folder; expected a model.pt or an exported artifact such as model.onnx")
     try:
         with path.open("rb") as file:
@@ -106,12 +107,16 @@ def encode(card: Mapping[str, Any]) -> str:
 
 def _decode(path: Path, text: str) -> Card:
     try:
-        card = json.loads(text)
+        card = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise PlifError(f"{path}: its card is not valid JSON; the file was damaged or not written by plif") from None
     if not isinstance(card, dict):
         raise PlifError(f"{path}: its card is a JSON {type(card).__name__}; expected an object")
     return card
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
 
 
 def check_model_card(card: Mapping[str, Any], where: str = "model card") -> None:
@@ -128,11 +133,26 @@ def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -
     _check_common(card, where)
     if card["form"] not in ("step", "unrolled"):
         raise PlifError(f"{where}: form '{card['form']}'; expected step or unrolled")
+    if not card["states"]:
+        raise PlifError(f"{where}: it has no states, so nothing in it remembers; export the model again")
+    if card["batch"] is not None and not _positive(card["batch"]):
+        raise PlifError(f"{where}: batch {card['batch']}; expected a positive number of streams, or null")
+    graph = card["graph"]
+    if not isinstance(graph.get("input"), str) or not isinstance(graph.get("output"), str) or not graph.get("nodes"):
+        raise PlifError(f"{where}: its graph lacks an input, an output or its nodes; export the model again")
     for state in card["states"]:
         missing = [key for key in _STATE_KEYS if not isinstance(state, dict) or key not in state]
         if missing:
             raise PlifError(f"{where}: a state lacks {', '.join(missing)}; export the model again")
         _check_shape(state["shape"], f"{where}: state {state['name']}")
+        texts = all(isinstance(state[key], str) for key in ("name", "input", "output", "dtype", "layer"))
+        if not texts or isinstance(state["initial"], bool) or not isinstance(state["initial"], float | int):
+            raise PlifError(f"{where}: state {state['name']} has a name, tensor or initial value of the wrong kind")
+    if len({state["name"] for state in card["states"]}) != len(card["states"]):
+        raise PlifError(f"{where}: two states have the same name; export the model again")
+    for layer, tau in card["taus"].items():
+        if tau is not None and not all(isinstance(t, float | int) for t in (tau if isinstance(tau, list) else [tau])):
+            raise PlifError(f"{where}: tau of {layer} is {tau}; expected a number, one for each channel, or null")
     output = card["output"]
     if output.get("kind") not in ("votes", "spikes", "currents") or not _positive(output.get("voters", 1)):
         raise PlifError(
@@ -172,7 +192,9 @@ def _check_common(card: Mapping[str, Any], where: str) -> None:
     if card["input"].get("kind") not in ("events", "static"):
         raise PlifError(f"{where}: input kind {card['input'].get('kind')!r}; expected events or static")
     _check_shape(card["input"].get("shape"), f"{where}: input")
-    if len(card["input"]["shape"]) != 3:
+    dims = len(card["input"]["shape"])
+    # Networks of the notation take images; those of other libraries have none, and may take vectors or sequences.
+    if dims != 3 and (card["notation"] is not None or dims > 3):
         raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
     if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
         raise PlifError(f"{where}: classes must be a list of names, one for each output")

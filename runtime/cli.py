@@ -32,7 +32,7 @@ app = typer.Typer(
 # Commands that live in the other packages: (module with `register(app)`, what it imports, its extra, its commands).
 PARTS = (
     ("plif_train.cli", ("torch",), "train", ("train", "figures")),
-    ("plif_export.cli", ("torch", "onnx", "onnxruntime"), "export", ("export", "verify", "demo")),
+    ("plif_export.cli", ("torch", "onnx", "onnxruntime"), "cpu,export", ("export", "verify", "check", "demo")),
     ("runtime.data.cli", (), "", ("data",)),
 )
 
@@ -77,7 +77,7 @@ def evaluate(
     data: Annotated[str, typer.Option(help="NAME:DIR, e.g. nmnist:recordings, or digits.")],
     split: Annotated[str, typer.Option(help="train or test.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Samples in one batch.")] = 16,
+    batch: Annotated[int | None, typer.Option(min=1, help="Samples in one batch; 16 when not given.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read samples ahead.")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="A folder for metrics.json, predictions.csv and confusion.png.")
@@ -123,6 +123,8 @@ def stream(
     decide: Annotated[str, typer.Option(help="sum, leak[:500ms] or kofn[:3/5].")] = "sum",
     reset: Annotated[str, typer.Option(help="never, recording, every:T or silence:MS.")] = "recording",
     speed: Annotated[str, typer.Option(help="max, or real: paced by the events' own time.")] = "max",
+    dashboard: Annotated[bool, typer.Option("--dashboard", hidden=True)] = False,
+    record: Annotated[Path | None, typer.Option("--record", hidden=True)] = None,
     sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for sources that do not say.")] = None,
     engine: EngineName = "auto",
     device: Device = "cpu",
@@ -133,6 +135,10 @@ def stream(
     from runtime.session import load
     from runtime.stream import stream as run
 
+    if dashboard or record:
+        raise PlifError(
+            f"--{'dashboard' if dashboard else 'record'}: not in this version; --json prints every decision"
+        )
     model = load(artifact, engine, threads=threads, device=device)
     running = run(model, source, framing=framing, decide=decide, reset=reset, speed=speed, sensor=parse_sensor(sensor))
     live = sys.stderr.isatty() and not as_json
@@ -230,7 +236,7 @@ def parse_sensor(text: str | None) -> tuple[int, int] | None:
 
 
 def print_json(document: Any, compact: bool = False) -> None:
-    text = json.dumps(document, allow_nan=False, indent=None if compact else 2)
+    text = json.dumps(document, allow_nan=False, indent=None if compact else 2)  # NaN is no JSON
     print(text, flush=compact)
 
 
@@ -277,7 +283,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         # Usage errors: classes of click in older Typer, of Typer itself since 0.29; both say themselves like this.
         if not hasattr(error, "format_message"):
-            raise
+            return _unexpected(error)
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message(), file=sys.stderr)
         else:
@@ -286,6 +292,20 @@ def run(arguments: list[str]) -> int:
     if code == 130:
         print("plif: interrupted", file=sys.stderr)
     return code
+
+
+def _unexpected(error: Exception) -> int:
+    """What no rule of ours foresaw. A full disk or a forbidden folder says enough itself; the rest is a bug of ours."""
+    if os.environ.get("PLIF_TRACEBACK"):
+        raise error
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"plif: error: {where}{error.strerror}", file=sys.stderr)
+    else:
+        hint = "a bug in plif, or a file it should have refused; PLIF_TRACEBACK=1 shows where"
+        print(f"plif: error: {type(error).__name__}: {text} ({hint})", file=sys.stderr)
+    return 2
 
 
 def _command() -> Any:

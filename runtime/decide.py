@@ -8,7 +8,8 @@
     kofn    the class that won k of the last n steps   (kofn:3/5); the last answer holds until another class reaches k
 
 Integers, not float averages: 0.1 added ten times is not 1, and an answer must not depend on the order of a sum. Ties go to
-the lowest class. Without any evidence the answer is None ("not sure").
+the lowest class. Without a single spike the answer is None ("not sure"); evaluation, which must answer, then says the lowest
+class, as PyTorch's argmax does.
 """
 
 from __future__ import annotations
@@ -79,8 +80,7 @@ class KofN:
 
 
 def _winner(evidence: np.ndarray) -> int | None:
-    best = int(evidence.argmax())  # the first of equals
-    return best if evidence[best] > 0 else None
+    return int(evidence.argmax()) if evidence.any() else None  # argmax gives the first of equals
 
 
 def make_rule(text: str, classes: int) -> Rule:

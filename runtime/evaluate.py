@@ -18,13 +18,19 @@ import numpy as np
 
 from runtime.data import Dataset, open_dataset
 from runtime.errors import PlifError
+from runtime.files import make_folder, whole_or_nothing
 from runtime.latency import Latencies
 from runtime.session import Model, Session
+
+DEFAULT_BATCH = 16
 
 
 @dataclass
 class Evaluation:
-    """What `plif eval --json` prints. Fractions are 0..1, confusion[true][predicted]; latency is of one step of the batch."""
+    """What `plif eval --json` prints.
+
+    Fractions are 0..1, confusion[true][predicted]. T is the most steps a sample took; latency is of one step of the batch.
+    """
 
     accuracy: float
     samples: int
@@ -50,16 +56,23 @@ def evaluate(
     *,
     split: str = "test",
     limit: int | None = None,
-    batch: int = 16,
+    batch: int | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Accuracy on `NAME:DIR`. workers: threads that read samples ahead. Load the model with rates=True to count spikes.
+    """Accuracy on `NAME:DIR`.
+
+    batch    samples at once, 16 when None
+    workers  threads that read samples ahead
+    Load the model with rates=True to count spikes.
 
     Raises PlifError when the data set does not fit the model (classes, input, number of time-steps).
     """
-    if batch < 1 or workers < 1:
+    if (batch is not None and batch < 1) or workers < 1:
         raise PlifError(f"--batch {batch} --workers {workers}: expected at least 1")
+    fixed = model.card.get("batch")
+    if fixed and batch not in (None, fixed):
+        raise PlifError(f"--batch {batch}: {model.path} was exported for exactly {fixed} streams; leave --batch out")
     card = model.card
     dataset = open_dataset(
         data,
@@ -73,15 +86,16 @@ def evaluate(
     count = len(dataset) if limit is None else min(limit, len(dataset))
     if count == 0:
         raise PlifError(f"{data}: split '{split}' has no samples")
-    batch = card.get("batch") or min(batch, count)
+    batch = fixed or min(batch or DEFAULT_BATCH, count)
     session = model.session(streams=batch)
     confusion = np.zeros((len(model.classes), len(model.classes)), np.int64)
     predictions: list[int] = []
-    latency, rates = Latencies(), _RateSum()
+    latency, rates, steps = Latencies(), _RateSum(), 0
     began = time.perf_counter()
     for indices, samples in _batches(dataset, count, batch, workers):
         session.reset()
         votes = _run(session, samples, latency, rates)
+        steps = max(steps, *(model.T if model.static else len(sample) for sample in samples))
         for i, row in zip(indices, votes, strict=True):
             predictions.append(int(row.argmax()))
             confusion[dataset.label(i), predictions[-1]] += 1
@@ -93,7 +107,7 @@ def evaluate(
         accuracy=correct / count,
         samples=count,
         correct=correct,
-        T=model.T,
+        T=steps,
         engine=model.engine.name,
         batch=batch,
         latency_ms=latency.to_dict(),
@@ -207,16 +221,13 @@ class _RateSum:
 
 def write_results(result: Evaluation, folder: str | Path) -> list[Path]:
     """metrics.json and predictions.csv, and confusion.png where matplotlib is installed; returns what was written."""
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PlifError(f"--out {folder}: cannot be made ({error.strerror})") from None
+    folder = make_folder(Path(folder))
     metrics, predictions = folder / "metrics.json", folder / "predictions.csv"
     content = result.to_dict()
     numbers = content.pop("predictions")
-    metrics.write_text(json.dumps(content, indent=2) + "\n")
-    predictions.write_text("sample,predicted\n" + "".join(f"{i},{result.classes[p]}\n" for i, p in enumerate(numbers)))
+    with whole_or_nothing(metrics, predictions) as (first, second):
+        first.write_text(json.dumps(content, indent=2) + "\n")
+        second.write_text("sample,predicted\n" + "".join(f"{i},{result.classes[p]}\n" for i, p in enumerate(numbers)))
     written = [metrics, predictions]
     try:
         from runtime.pictures import confusion_picture

@@ -4,7 +4,8 @@ A small directed acyclic graph of named nodes with NumPy weights. Readers make i
 interpreter walk it, and every artifact carries it in its card (layers, attributes, initializer names), so that no engine
 has to guess what a run of ONNX primitives once was.
 
-One neuron layer, with alpha = 1/tau (reference: Fang et al. 2021, eq. 2-6; SpikingJelly 2.0 for decay_input=False):
+One neuron layer of our own kinds, with alpha = 1/tau (reference: Fang et al. 2021, eq. 2-6; SpikingJelly 2.0 for
+decay_input=False); the kinds of other libraries stand beside it in runtime/neurons.py, each with its own equation:
 
     charge exact    h = v + (x - (v - v_reset)) * alpha         decay_input true
                     h = v - (v - v_reset) * alpha + x           decay_input false
@@ -17,26 +18,31 @@ One neuron layer, with alpha = 1/tau (reference: Fang et al. 2021, eq. 2-6; Spik
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from runtime.errors import PlifError
+from runtime.neurons import equation_of
 
 Shape = tuple[int, ...]
 
 # What each kind of node must carry: (attributes, parameters, optional parameters). Add a kind of node here, then teach it
 # to plif_export/interpret.py (the golden model) and plif_export/writers/emit.py (ONNX).
 OPS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
-    "Conv": (("stride", "padding", "groups"), ("weight",), ("bias",)),
+    "Conv": (("stride", "padding", "groups"), ("weight",), ("bias",)),  # 1-d or 2-d by its weight; may have "dilation"
     "Linear": ((), ("weight",), ("bias",)),
     "BatchNorm": (("eps",), ("weight", "bias", "mean", "var"), ()),
     "Affine": ((), ("scale", "shift"), ()),
-    "Neuron": (("kind", "layer", "v_threshold", "v_reset", "decay_input", "charge"), (), ("alpha",)),
-    "MaxPool": (("kernel", "stride"), (), ()),
-    "AvgPool": (("kernel", "stride"), (), ()),
+    "Neuron": (("kind", "layer", "v_threshold", "v_reset"), (), ()),  # and what its equation asks for
+    "MaxPool": (("kernel", "stride"), (), ()),  # may have "padding"
+    "AvgPool": (("kernel", "stride"), (), ()),  # may have "padding", whose zeros count
+    "GlobalAvgPool": ((), (), ()),
+    "Add": ((), (), ()),  # two inputs or more, of one shape
+    "Mul": ((), (), ()),  # likewise
+    "Concat": (("axis",), (), ()),  # the axis counts the batch
     "Flatten": ((), (), ()),
     "Dropout": (("p",), (), ()),
     "Vote": (("voters",), (), ()),
@@ -58,6 +64,9 @@ class Node:
         if self.op not in OPS:
             raise PlifError(f"layer {self.name}: operation '{self.op}' is not supported; supported: {', '.join(OPS)}")
         attrs, params, optional = OPS[self.op]
+        if self.op == "Neuron" and "kind" in self.attrs:
+            own = equation_of(self.attrs["kind"])
+            attrs, params, optional = attrs + own.attrs, params + own.params, optional + own.optional
         missing = [key for key in attrs if key not in self.attrs] + [key for key in params if key not in self.params]
         unknown = [key for key in self.params if key not in params + optional]
         if missing or unknown:
@@ -68,6 +77,11 @@ class Node:
     @property
     def layer(self) -> str:
         return str(self.attrs["layer"])
+
+    @property
+    def initial(self) -> dict[str, float]:
+        """A neuron's state variables and where each starts: {"v": v_reset} for our own kinds."""
+        return equation_of(self.attrs["kind"]).initial(self.attrs)
 
     def with_(self, **changes: Any) -> Node:
         return replace(self, **changes)
@@ -112,6 +126,10 @@ class Graph:
     def consumers(self, name: str) -> list[Node]:
         return [node for node in self.nodes if name in node.inputs]
 
+    def feeds_only(self, name: str, reader: str) -> bool:
+        """Whether nothing but `reader` sees the value, the outside included: then it may be rescaled for it."""
+        return name != self.output and [node.name for node in self.consumers(name)] == [reader]
+
     def rewrite(self, changed: Mapping[str, Node], dropped: frozenset[str] | set[str] = frozenset()) -> Graph:
         """The graph with some nodes replaced and some dropped; whoever read a dropped node reads its input instead."""
         source = {self.input: self.input}
@@ -148,12 +166,17 @@ class Graph:
 # --- names of tensors in artifacts --------------------------------------------------------------------------------
 
 
-def state_in(layer: str) -> str:
-    return f"v.{layer}"
+def state_in(layer: str, variable: str = "v") -> str:
+    return f"{variable}.{layer}"
 
 
-def state_out(layer: str) -> str:
-    return f"v.{layer}.next"
+def state_out(layer: str, variable: str = "v") -> str:
+    return f"{variable}.{layer}.next"
+
+
+def state_key(layer: str, variable: str = "v") -> str:
+    """Its key in a state {key: array}: the layer's name for the membrane, i.conv1 for a further variable i."""
+    return layer if variable == "v" else f"{variable}.{layer}"
 
 
 def spikes(layer: str) -> str:
@@ -162,6 +185,32 @@ def spikes(layer: str) -> str:
 
 
 def initial_v(neuron: Node) -> float:
-    """Where a membrane starts: v_reset, and 0 with a soft reset."""
-    v_reset = neuron.attrs["v_reset"]
-    return 0.0 if v_reset is None else float(v_reset)
+    """Where a membrane starts: for our own kinds v_reset, and 0 with a soft reset."""
+    return neuron.initial["v"]
+
+
+def spatial(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
+    """A kernel, stride, padding or dilation as one number per spatial axis; a single number holds for all."""
+    return (value,) * dims if isinstance(value, int) else tuple(value)
+
+
+# --- what cards say about a network -------------------------------------------------------------------------------
+
+
+def state_record(layer: str, shape: Shape, initial: float | None, variable: str = "v") -> dict[str, Any]:
+    """The entry in the card's `states` of one state variable of a layer; initial None (soft reset) is 0."""
+    return {
+        "name": state_in(layer, variable),
+        "input": state_in(layer, variable),
+        "output": state_out(layer, variable),
+        "shape": list(shape),
+        "dtype": "float32",
+        "initial": 0.0 if initial is None else float(initial),
+        "layer": layer,
+    }
+
+
+def output_record(op: str, voters: int) -> dict[str, Any]:
+    """The card's `output`: what y is, by the kind of the last node."""
+    kind = {"Vote": "votes", "Neuron": "spikes"}.get(op, "currents")
+    return {"kind": kind, "voters": voters if op == "Vote" else 1}

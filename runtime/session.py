@@ -48,6 +48,8 @@ def load(
     Raises PlifError with one line for anything that is not a usable artifact.
     """
     path = Path(path)
+    if threads is not None and threads < 1:
+        raise PlifError(f"threads {threads}: expected at least 1, or None for all")
     if sha256 is not None:
         _check_sha256(path, sha256)
     card = read_card(path)
@@ -79,8 +81,14 @@ class Model:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)"""
-        c, h, w = self.card["input"]["shape"]
+        """(C, H, W). Raises PlifError for a network that does not take images or frames of events."""
+        shape = self.card["input"]["shape"]
+        if len(shape) != 3:
+            raise PlifError(
+                f"{self.path}: takes inputs of shape {shape}, not frames [channels, height, width]; step it from Python: "
+                "runtime.load(...).session().step(x)"
+            )
+        c, h, w = shape
         return c, h, w
 
     @property
@@ -143,6 +151,7 @@ class Session:
         self.streams = streams
         self.steps = np.zeros(streams, np.int64)  # since the last reset, per stream
         self._main = self._bind(streams)
+        self._last: _Bound | None = None  # what ran last
         self._parts: dict[int, _Bound] = {}  # buffers for steps of some rows only, by their number
         self.reset()
 
@@ -163,10 +172,12 @@ class Session:
 
         The step form goes step by step; the unrolled form takes chunks of its own T, and chains them.
         """
-        T = self.model.T
+        T, image_dims = self.model.T, 1 + len(self.model.card["input"]["shape"])
         if self.model.unrolled and self.model.static:
             return self._advance(x, rows)
-        if self.model.static and x.ndim == 4:
+        if len(x) == 0:
+            raise PlifError("x holds no time-step; expected [T, B, C, H, W] with T of at least 1")
+        if self.model.static and x.ndim == image_dims:
             return np.stack([self.step(x, rows) for _ in range(T)])
         if not self.model.unrolled:
             return np.stack([self.step(x_t, rows) for x_t in x])
@@ -201,11 +212,13 @@ class Session:
     @property
     def rates(self) -> dict[str, float]:
         """Firing rate of each layer in the last call, over its neurons and rows (0..1); needs load(..., rates=True)."""
-        return {layer: float(values.mean()) for layer, values in self._last.rates.items()}
+        return {layer: float(values.mean()) for layer, values in self.last_rates.items()}
 
     @property
     def last_rates(self) -> dict[str, np.ndarray]:
         """Like `rates`, but one number for each row of the last call."""
+        if self._last is None:
+            raise PlifError("no firing rates before the first step")
         return {layer: values.copy() for layer, values in self._last.rates.items()}
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
@@ -235,7 +248,10 @@ class Session:
         return {state["name"]: v for state, v in zip(self.model.card["states"], self._main.now, strict=True)}
 
     def _rows(self, rows: Sequence[int]) -> np.ndarray:
-        which = np.asarray(rows, np.int64)
+        which = np.asarray(rows)
+        if which.size and which.dtype.kind not in "iu":
+            raise PlifError(f"rows {list(rows)}: expected numbers of streams")
+        which = which.astype(np.int64)
         if which.ndim != 1 or (len(which) and (which.min() < 0 or which.max() >= self.streams)):
             raise PlifError(f"rows {list(rows)}: expected numbers from 0 to {self.streams - 1}")
         if len(np.unique(which)) != len(which):

@@ -113,6 +113,10 @@ class Stream:
                 f"{source}: framing '{text}' divides a whole recording and cannot serve a live source; "
                 f"use --framing {LIVE_FRAMING} or --framing duration:20ms"
             )
+        if self.policy.kind == "silence" and self.framing.kind == "count":
+            raise PlifError(
+                f"--reset {reset}: framing '{text}' has no silence, its frames hold equal counts; use duration or events"
+            )
         self.frames = SourceFramer(self.source, self.framing, model.input_shape)
         self.session = model.session(streams=1)
         self.paced = speed == "real"
@@ -120,14 +124,20 @@ class Stream:
         self.decisions = 0
         self.last: Decision | None = None
         self.last_frame: Frame | None = None
+        self._iterated = False
         self._votes = np.zeros(len(model.classes))
         self._steps = 0  # since the last reset
 
     def __iter__(self) -> Iterator[Decision]:
+        if self._iterated:
+            raise PlifError(f"{self.source.name}: a stream runs once; make another one with model.stream")
+        self._iterated = True
         began_s, first_us, previous_us = time.perf_counter(), None, None
         for frame in self.frames:
             if first_us is None:
                 first_us = previous_us = frame.t_start_us
+            elif frame.discontinuity:  # a gap is not waited for: the clock starts again with the frame after it
+                began_s, first_us = time.perf_counter(), frame.t_start_us
             due_s = began_s + (frame.t_end_us - first_us) / 1e6
             if self.paced:
                 time.sleep(max(0.0, due_s - time.perf_counter()))

@@ -24,7 +24,7 @@ def fold_batchnorm(graph: Graph) -> Graph:
         p = {key: value.astype(np.float64) for key, value in node.params.items()}
         scale = p["weight"] / np.sqrt(p["var"] + node.attrs["eps"])
         before = changed.get(node.inputs[0]) or next((n for n in graph if n.name == node.inputs[0]), None)
-        if before is not None and before.op in ("Conv", "Linear") and len(graph.consumers(before.name)) == 1:
+        if before is not None and before.op in ("Conv", "Linear") and graph.feeds_only(before.name, node.name):
             changed[before.name] = scaled(before, scale, p["bias"] - p["mean"] * scale)
             dropped.add(node.name)
         else:

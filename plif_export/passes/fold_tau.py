@@ -5,7 +5,8 @@
                                              x' =       x + alpha v_reset     decay_input false
 
 Where one Conv or Linear feeds only this neuron, x' comes for free: W' = alpha W, b' = alpha b + alpha v_reset. Elsewhere
-(a pool between them, say) an Affine in front of the neuron does it. IF neurons have no alpha and stay as they are.
+(a pool between them, say) an Affine in front of the neuron does it. IF neurons have no alpha and stay as they are, and so do
+the kinds of other libraries, whose equations keep their own order.
 Requires batch normalisation folded before. Preserves h up to rounding, alpha itself is taken in float32 as trained.
 """
 
@@ -30,7 +31,7 @@ def fold_tau(graph: Graph) -> Graph:
         shift = alpha * initial_v(node)
         before = next((n for n in graph if n.name == node.inputs[0]), None)
         folded = node.with_(attrs={**node.attrs, "charge": "folded"})
-        if before is not None and before.op in ("Conv", "Linear") and len(graph.consumers(before.name)) == 1:
+        if before is not None and before.op in ("Conv", "Linear") and graph.feeds_only(before.name, node.name):
             changed[before.name] = scaled(before, scale, np.broadcast_to(shift, before.params["weight"].shape[:1]))
         elif np.any(scale != 1) or np.any(shift != 0):
             affine = Node(

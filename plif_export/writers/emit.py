@@ -7,14 +7,16 @@ never `h - v_threshold >= 0`, whose difference can be subnormal and be flushed a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.graph import Graph, Node, Shape, initial_v, spikes, state_in, state_out
+from plif_export.writers.symbol import Words, tensor, write
+from runtime.graph import Graph, Node, Shape, initial_v, spatial, spikes, state_in, state_out
+from runtime.neurons import Terms, equation_of
 
 OPSET = 20
 IR_VERSION = 10
@@ -27,9 +29,11 @@ class Emitter:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
+        self.made: set[str] = set()  # tensors that a node makes
 
     def op(self, op: str, inputs: Sequence[str], output: str, **attrs: Any) -> str:
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}/{op}", **attrs))
+        self.made.add(output)
         return output
 
     def split(self, tensor: str, outputs: Sequence[str]) -> None:
@@ -59,23 +63,36 @@ def tensor_info(name: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
 
 
-def stateless(e: Emitter, node: Node, x: str) -> str:
-    """Emits a node without state; the batch axis of x may hold B rows or T * B. Returns the name of its output."""
-    return _STATELESS[node.op](e, node, x)
+def writable(op: str) -> bool:
+    """Whether a kind of node can be written; passes take the last two out before."""
+    return op in _STATELESS or op in _JOINING or op in ("Neuron", "BatchNorm", "Dropout")
+
+
+def stateless(e: Emitter, node: Node, inputs: Sequence[str]) -> str:
+    """Emits a node without state; the batch axis of its inputs may hold B rows or T * B. Returns its output's name."""
+    if node.op in _JOINING:
+        return _JOINING[node.op](e, node, inputs)
+    return _STATELESS[node.op](e, node, inputs[0])
 
 
 def _conv(e: Emitter, node: Node, x: str) -> str:
-    a = node.attrs
     kernel = list(node.params["weight"].shape[2:])
     return e.op(
-        "Conv",
-        [x, *_parameters(e, node)],
-        node.name,
-        kernel_shape=kernel,
-        strides=[a["stride"]] * 2,
-        pads=[a["padding"]] * 4,
-        group=a["groups"],
+        "Conv", [x, *_parameters(e, node)], node.name, kernel_shape=kernel, **_place(node), group=node.attrs["groups"]
     )
+
+
+def _place(node: Node) -> dict[str, list[int]]:
+    """Strides, pads and dilations, one per spatial axis."""
+    dims = len(node.params["weight"].shape) - 2 if "weight" in node.params else len(node.shape) - 1
+    place = {"strides": list(spatial(node.attrs["stride"], dims))}
+    padding = spatial(node.attrs.get("padding", 0), dims)
+    dilation = spatial(node.attrs.get("dilation", 1), dims)
+    if node.op == "Conv" or any(padding):
+        place["pads"] = [*padding, *padding]
+    if any(d != 1 for d in dilation):
+        place["dilations"] = list(dilation)
+    return place
 
 
 def _parameters(e: Emitter, node: Node) -> list[str]:
@@ -95,10 +112,33 @@ def _affine(e: Emitter, node: Node, x: str) -> str:
 
 def _pool(op: str) -> Callable[[Emitter, Node, str], str]:
     def emit(e: Emitter, node: Node, x: str) -> str:
-        a = node.attrs
-        return e.op(op, [x], node.name, kernel_shape=[a["kernel"]] * 2, strides=[a["stride"]] * 2)
+        kernel = list(spatial(node.attrs["kernel"], len(node.shape) - 1))
+        place: dict[str, Any] = _place(node)
+        if op == "AveragePool" and "pads" in place:
+            place["count_include_pad"] = 1
+        return e.op(op, [x], node.name, kernel_shape=kernel, **place)
 
     return emit
+
+
+def _global_avg_pool(e: Emitter, node: Node, x: str) -> str:
+    return e.op("GlobalAveragePool", [x], node.name)
+
+
+def _folded(op: str) -> Callable[[Emitter, Node, Sequence[str]], str]:
+    """Several inputs two by two, from the left, as PyTorch adds them."""
+
+    def emit(e: Emitter, node: Node, inputs: Sequence[str]) -> str:
+        left, *rest = inputs
+        for i, right in enumerate(rest, 1):
+            left = e.op(op, [left, right], node.name if i == len(rest) else f"{node.name}.{i}")
+        return left
+
+    return emit
+
+
+def _concat(e: Emitter, node: Node, inputs: Sequence[str]) -> str:
+    return e.op("Concat", inputs, node.name, axis=node.attrs["axis"])
 
 
 def _flatten(e: Emitter, node: Node, x: str) -> str:
@@ -118,16 +158,39 @@ _STATELESS: dict[str, Callable[[Emitter, Node, str], str]] = {
     "Affine": _affine,
     "MaxPool": _pool("MaxPool"),
     "AvgPool": _pool("AveragePool"),
+    "GlobalAvgPool": _global_avg_pool,
     "Flatten": _flatten,
     "Vote": _vote,
 }
+_JOINING: dict[str, Callable[[Emitter, Node, Sequence[str]], str]] = {
+    "Add": _folded("Add"),
+    "Mul": _folded("Mul"),
+    "Concat": _concat,
+}
 
 
-def neuron(e: Emitter, node: Node, x: str, v: str, v_next: str, tag: str = "") -> str:
-    """One time-step of a neuron layer: current x and membrane v (both [B, ...]) -> v_next; returns the spikes' name.
+def neuron(e: Emitter, node: Node, x: str, states: Mapping[str, str], after: Mapping[str, str], tag: str = "") -> str:
+    """One time-step of a neuron layer: current x and its state variables (all [B, ...]) -> those after the step.
 
+    states  {variable: tensor}; after: {variable: name of the tensor to write}. Returns the spikes' name.
     `tag` sets the tensors of one step apart from those of the others (".t3" in the unrolled form).
     """
+    if node.attrs["kind"] in ("IF", "LIF", "PLIF"):
+        return _plif(e, node, x, states["v"], after["v"], tag)
+    params = {
+        key: tensor(e.weight(f"{node.name}.{key}", _broadcast(value, node.shape))) for key, value in node.params.items()
+    }
+    terms = Terms(node.attrs, params, lambda name, number: tensor(e.weight(f"{node.name}.{name}", np.float32(number))))
+    state = {variable: tensor(name) for variable, name in states.items()}
+    h, s, following = equation_of(node.attrs["kind"]).step(Words(), terms, tensor(x), state)
+    named = {f"{node.layer}.h{tag}": h, f"{node.layer}.s{tag}": s}
+    named.update({after[variable]: value for variable, value in following.items()})
+    write(named, e.op, e.weight, node.layer, tag)
+    return f"{node.layer}.s{tag}"
+
+
+def _plif(e: Emitter, node: Node, x: str, v: str, v_next: str, tag: str) -> str:
+    """Our own kinds, written out: the values of their equation, in the operations that engines run fastest."""
     a, layer = node.attrs, node.layer
     threshold = e.weight(f"{node.name}.v_threshold", np.float32(a["v_threshold"]))
     h = _charge(e, node, x, v, f"{layer}.h{tag}", tag)
@@ -158,6 +221,13 @@ def _charge(e: Emitter, node: Node, x: str, v: str, h: str, tag: str) -> str:
     rest = v
     if r != 0.0:
         rest = e.op("Sub", [v, e.weight(f"{name}.v_reset", np.float32(r))], f"{node.layer}.above_reset{tag}")
+    if a["charge"] == "divided":
+        tau = e.weight(f"{name}.tau", np.float32(a["tau"]))
+        if a["decay_input"]:
+            drive = e.op("Sub", [x, rest], f"{node.layer}.drive{tag}")
+            return e.op("Add", [v, e.op("Div", [drive, tau], f"{node.layer}.moved{tag}")], h)
+        leak = e.op("Div", [rest, tau], f"{node.layer}.leak{tag}")
+        return e.op("Add", [e.op("Sub", [v, leak], f"{node.layer}.leaked{tag}"), x], h)
     if a["decay_input"]:
         moved = e.op("Mul", [e.op("Sub", [x, rest], f"{node.layer}.drive{tag}"), alpha], f"{node.layer}.moved{tag}")
         return e.op("Add", [v, moved], h)
@@ -166,16 +236,19 @@ def _charge(e: Emitter, node: Node, x: str, v: str, h: str, tag: str) -> str:
 
 
 def _broadcast(values: np.ndarray, shape: Shape) -> np.ndarray:
-    """A scalar as it is; one value per channel shaped to broadcast over [B, *shape]."""
+    """A scalar or one value per neuron as it is; one per channel shaped to broadcast over [B, *shape]."""
     values = np.asarray(values, np.float32)
-    return values if values.ndim == 0 else values.reshape(-1, *(1,) * (len(shape) - 1))
+    if values.ndim in (0, len(shape)):
+        return values
+    return values.reshape(-1, *(1,) * (len(shape) - 1))
 
 
 def states(graph: Graph, batch: int | str) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
     """The state inputs and outputs of a graph, in the order of its layers."""
-    ins = [tensor_info(state_in(n.layer), [batch, *n.shape]) for n in graph.neurons]
-    outs = [tensor_info(state_out(n.layer), [batch, *n.shape]) for n in graph.neurons]
+    variables = [(n, variable) for n in graph.neurons for variable in n.initial]
+    ins = [tensor_info(state_in(n.layer, variable), [batch, *n.shape]) for n, variable in variables]
+    outs = [tensor_info(state_out(n.layer, variable), [batch, *n.shape]) for n, variable in variables]
     return ins, outs
 
 
-__all__ = ["BATCH", "Emitter", "neuron", "spikes", "stateless", "states", "tensor_info"]
+__all__ = ["BATCH", "Emitter", "neuron", "spikes", "stateless", "states", "tensor_info", "writable"]

@@ -14,11 +14,13 @@ def write_step(graph: Graph, T: int, batch: int | None) -> onnx.ModelProto:
     e = Emitter()
     value = {graph.input: graph.input}
     for node in graph:
-        x = value[node.inputs[0]]
+        inputs = [value[name] for name in node.inputs]
         if node.op == "Neuron":
-            value[node.name] = neuron(e, node, x, state_in(node.layer), state_out(node.layer))
+            before = {variable: state_in(node.layer, variable) for variable in node.initial}
+            after = {variable: state_out(node.layer, variable) for variable in node.initial}
+            value[node.name] = neuron(e, node, inputs[0], before, after)
         else:
-            value[node.name] = stateless(e, node, x)
+            value[node.name] = stateless(e, node, inputs)
     e.op("Identity", [value[graph.output]], "y")
     state_inputs, state_outputs = states(graph, rows)
     return e.model(

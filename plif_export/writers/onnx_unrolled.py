@@ -25,14 +25,21 @@ def write_unrolled(graph: Graph, T: int, batch: int | None) -> onnx.ModelProto:
     if not static:
         flat = e.weight("x.flat.shape", np.array([-1, *graph.input_shape], np.int64))
         value[graph.input] = e.op("Reshape", [graph.input, flat], "x.flat")
+    once = {graph.input, *graph.hoisted} if static else set()  # values of B rows, which hold at every step
+
+    def every_step(name: str) -> str:
+        if name not in once or T == 1:
+            return value[name]
+        repeated = f"{value[name]}.every_step"
+        return repeated if repeated in e.made else e.op("Concat", [value[name]] * T, repeated, axis=0)
+
     for node in graph:
-        x = value[node.inputs[0]]
         if node.op == "Neuron":
-            value[node.name] = _recurrence(
-                e, node, x, T, once=node.inputs[0] in {graph.input, *graph.hoisted} and static
-            )
+            value[node.name] = _recurrence(e, node, value[node.inputs[0]], T, once=node.inputs[0] in once)
+        elif node.name in once:
+            value[node.name] = stateless(e, node, [value[name] for name in node.inputs])
         else:
-            value[node.name] = stateless(e, node, x)
+            value[node.name] = stateless(e, node, [every_step(name) for name in node.inputs])
     shape = graph[graph.output].shape
     y_shape = e.weight("y.shape", np.array([T, -1, *shape], np.int64))
     e.op("Reshape", [value[graph.output], y_shape], "y")
@@ -52,9 +59,11 @@ def _recurrence(e: Emitter, node: Node, x: str, T: int, once: bool) -> str:
     if not once and T > 1:
         currents = [f"{layer}.x.t{t}" for t in range(T)]
         e.split(x, currents)
-    v, fired = state_in(layer), []
+    variables, fired = list(node.initial), []
+    before = {name: state_in(layer, name) for name in variables}
     for t in range(T):
-        v_next = state_out(layer) if t == T - 1 else f"{layer}.v.t{t + 1}"
-        fired.append(neuron(e, node, currents[t], v, v_next, f".t{t}"))
-        v = v_next
+        last = t == T - 1
+        after = {name: state_out(layer, name) if last else f"{layer}.{name}.t{t + 1}" for name in variables}
+        fired.append(neuron(e, node, currents[t], before, after, f".t{t}"))
+        before = after
     return e.op("Concat", fired, spikes(layer), axis=0)

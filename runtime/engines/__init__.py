@@ -60,6 +60,7 @@ class Engine(Protocol):
 # name -> "module:class"; a module is imported when its engine is asked for, so that nothing heavy is loaded before
 ENGINES: dict[str, str] = {
     "onnxruntime": "runtime.engines.onnxruntime:OnnxRuntimeEngine",
+    "event": "runtime.engines.event:EventEngine",
 }
 
 ENTRY_POINTS = "plif.engines"
@@ -70,7 +71,7 @@ def engine_names() -> list[str]:
 
 
 def find_engine(name: str, path: Path) -> type[Any]:
-    """The engine class of that name; `auto` is the first one that opens files with this suffix."""
+    """The engine class of that name; `auto` is torch for a model.pt and onnxruntime for everything else."""
     if name == "auto":
         name = "torch" if path.suffix in (".pt", ".pth") else "onnxruntime"
     if name in ENGINES:

@@ -82,9 +82,18 @@ class OnnxRuntimeEngine:
                     raise PlifError(
                         f"{path}: state {name} is {found} in the graph, {state['shape']} in the card; export it again"
                     )
-        for name in (self.card["graph"]["input"], "y"):
-            if name not in shapes:
-                raise PlifError(f"{path}: no tensor '{name}' among its inputs and outputs; export it again")
+        steps = [self.card["T"]] if self.card["form"] == "unrolled" else []
+        x_steps = [] if self.card["input"]["kind"] == "static" else steps
+        expected = {
+            self.card["graph"]["input"]: (x_steps, list(self.card["input"]["shape"])),
+            "y": (steps, [len(self.card["classes"])]),
+        }
+        for name, (before, after) in expected.items():
+            found = shapes.get(name)
+            if found is None or [*found[: len(before)], *found[len(before) + 1 :]] != [*before, *after]:
+                raise PlifError(
+                    f"{path}: {name} is {found} in the graph, {[*before, 'B', *after]} in the card; export it again"
+                )
 
 
 def _open(path: Path, model: bytes, options: EngineOptions) -> ort.InferenceSession:

@@ -207,7 +207,7 @@ def test_a_layer_that_never_fires_is_named_untested() -> None:
 
 def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
     """One neuron's current is nudged across the threshold by less, and by more, than eps."""
-    from plif_export.parity import LayerReport, Report, _compare
+    from plif_export.parity import LayerReport, Report, compare
 
     def flip(distance: float) -> Report:
         h = np.full((1, 4), 0.5, np.float32)
@@ -216,7 +216,7 @@ def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
         found_h = h.copy()
         found_h[0, 0] = 1.0
         report = Report(layers=[LayerReport("conv1")])
-        _compare(report.layers[0], report, 3, 1.0, (h, s, v), (found_h, (found_h >= 1.0).astype(np.float32), v))
+        compare(report.layers[0], report, 3, 1.0, (h, s, v), (found_h, (found_h >= 1.0).astype(np.float32), v))
         return report
 
     near, far = flip(5e-6), flip(5e-5)
@@ -244,3 +244,142 @@ def test_a_failed_export_leaves_nothing_and_exits_with_1(tmp_path: Any, monkeypa
     message = capsys.readouterr().err
     assert "layer conv2, step 0" in message and message.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+# --- what no stimulus shows ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORM_NAMES)
+def test_any_weight_that_is_off_is_caught_also_on_an_input_that_stays_silent(form: str) -> None:
+    """On random spikes every input is used, so any weight will do: one of each layer, drawn at random."""
+    net = firing()
+    rng = np.random.default_rng(0)
+    for name in ("conv1.weight", "conv2.weight", "fc1.weight", "fc2.weight"):
+        proto, card = written(net, form, "folded")
+
+        def nudge(values: np.ndarray) -> np.ndarray:
+            values.reshape(-1)[rng.integers(values.size)] += np.float32(0.05)
+            return values
+
+        replace_initializer(proto, name, nudge)
+        assert failure(proto, card, net)["layer"] == name.split(".")[0]
+
+
+def test_the_weights_of_neurons_that_never_fire_are_proved_too() -> None:
+    """fc1 silenced on every recording by a bias; what fc2 would do with its spikes is still compared."""
+    import torch
+
+    net = firing(bias=True)
+    with torch.no_grad():
+        net.get_submodule("fc1").bias[:20] = -100.0
+    proto, card = written(net, "step", "folded")
+
+    def blow_up(values: np.ndarray) -> np.ndarray:
+        values[:, :20] = 100
+        return values
+
+    replace_initializer(proto, "fc2.weight", blow_up)
+    at = failure(proto, card, net)
+    assert at["layer"] == "fc2" and "on random spikes" in at["what"]
+
+
+@pytest.mark.parametrize("form", FORM_NAMES)
+@pytest.mark.parametrize("off", (1e-3, 1e-4, -1e-4))
+def test_a_threshold_off_by_a_little_is_caught(form: str, off: float) -> None:
+    net = firing()
+    high = written(net, form, "exact", lambda graph: change_attribute(graph, "fc1_neuron", v_threshold=1.0 + off))
+    assert failure(*high, net)["layer"] == "fc1"
+
+
+def insert(proto: onnx.ModelProto, node: onnx.NodeProto, before: str) -> None:
+    """Puts a node in front of all others and lets whoever read `before` read its output."""
+    for other in proto.graph.node:
+        for i, name in enumerate(other.input):
+            if name == before:
+                other.input[i] = node.output[0]
+    nodes = [node, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+
+
+def test_time_and_batch_exchanged_is_caught() -> None:
+    net = firing()
+    proto, card = written(net, "unrolled", "folded")
+    insert(proto, helper.make_node("Transpose", ["x"], ["x.wrong"], perm=[1, 0, 2, 3, 4], name="wrong"), "x")
+    assert not prove(proto, card, net).passed
+
+
+def test_an_output_with_rows_and_steps_exchanged_is_caught() -> None:
+    net = firing()
+    proto, card = written(net, "unrolled", "folded")
+    replace_initializer(proto, "y.shape", lambda shape: np.array([-1, 5, 3], np.int64))
+    at = failure(proto, card, net)
+    assert at["layer"] == "output" and "y is" in at["what"]
+
+
+def test_a_membrane_of_the_first_row_given_to_all_rows_is_caught() -> None:
+    net = firing()
+    proto, card = written(net, "step", "folded")
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "first"))
+    gather = helper.make_node("Gather", ["v.fc1", "first"], ["v.fc1.first"], axis=0, name="wrong")
+    insert(proto, gather, "v.fc1")
+    at = failure(proto, card, net)
+    assert at["layer"] == "fc1" and "beside others" in at["what"]
+
+
+def test_streams_that_mix_are_caught() -> None:
+    net = firing()
+    proto, card = written(net, "step", "folded")
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "rows"))
+    mean = helper.make_node("ReduceMean", ["x", "rows"], ["x.mean"], keepdims=1, name="wrong")
+    insert(proto, mean, "x")
+    assert "beside others" in failure(proto, card, net)["what"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("classes", ["c", "b", "a"]),
+        ("output", {"kind": "votes", "voters": 3}),
+        ("framing", "count:T=5,polarity=swapped"),
+        ("T", 3),
+        ("v_threshold", 7.0),
+        ("v_reset", None),
+        ("taus", {"conv1": 99.0}),
+        ("notation", "FC3-PLIF"),
+        ("normalisation", {"mean": [0.0, 0.0], "std": [1.0, 1.0]}),
+    ],
+)
+def test_a_card_that_says_something_else_than_the_model_is_caught(key: str, value: Any) -> None:
+    net = firing()
+    proto, card = written(net, "step", "folded")
+    at = failure(proto, {**card, key: value}, net)
+    assert at["layer"] == "card" and f"its {key} is" in at["what"]
+
+
+def test_a_card_with_other_initial_membranes_or_another_graph_is_caught() -> None:
+    net = firing()
+    proto, card = written(net, "step", "folded")
+    states = [{**state, "initial": 0.9} for state in card["states"]]
+    assert failure(proto, {**card, "states": states}, net)["layer"] == "card"
+    graph = {**card["graph"], "nodes": card["graph"]["nodes"][:-1]}
+    assert failure(proto, {**card, "graph": graph}, net)["layer"] == "card"
+
+
+def test_nothing_shown_is_not_passed() -> None:
+    import torch
+
+    from plif_export.parity import check
+    from plif_export.reference import NetworkReference
+    from runtime.errors import PlifError
+
+    net = firing()
+    proto, card = written(net, "step", "folded")
+    for shape in ((10, 0, 2, 16, 16), (0, 1, 2, 16, 16)):
+        with pytest.raises(PlifError, match="no step of no stream"):
+            check(proto, card, NetworkReference(net), np.zeros(shape, np.float32))
+    with torch.no_grad():
+        for name in ("conv1_bn", "conv2_bn"):
+            net.get_submodule(name).bias.fill_(-100.0)
+    report = check(*written(net, "step", "folded"), NetworkReference(net), np.zeros((5, 1, 2, 16, 16), np.float32))
+    assert not report.passed and report.failed_at is not None and "nothing was shown" in report.failed_at["what"]

@@ -85,10 +85,10 @@ def test_info_and_data_work_without_an_engine(folder: Path, command: str) -> Non
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [
-        (["export", "model.pt"], "plif[export]"),
+        (["export", "model.pt"], "plif[cpu,export]"),
         (["train", "nmnist", "--data", "digits"], "plif[train]"),
-        (["verify", "model.onnx", "--against", "model.pt"], "plif[export]"),
-        (["demo"], "plif[export]"),
+        (["verify", "model.onnx", "--against", "model.pt"], "plif[cpu,export]"),
+        (["demo"], "plif[cpu,export]"),
         (["stream", "model.onnx", "seven.bin"], "plif[cpu]"),
         (["eval", "model.pt", "--data", "digits"], "plif[train]"),
     ],

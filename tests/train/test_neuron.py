@@ -46,9 +46,9 @@ def test_a_potential_exactly_at_the_threshold_fires_and_one_bit_below_does_not()
     assert fire(torch.stack([torch.tensor(1.0), below]), 1.0).tolist() == [1.0, 0.0]
     neuron = Neuron("IF")
     assert neuron(torch.tensor([[1.0, float(below)]])).tolist() == [[1.0, 0.0]]
-    # h = v_threshold - 2^-149 cannot be told apart after a subtraction that flushes; the comparison can.
-    tiny = torch.tensor([1e-45])
-    assert fire(torch.zeros(1), float(tiny)).item() == 0.0
+    # Two normal numbers whose difference is subnormal: a subtraction that flushes calls them equal, the comparison does not.
+    tiny = torch.finfo(torch.float32).tiny
+    assert fire(torch.tensor([tiny]), 1.5 * tiny).item() == 0.0
 
 
 def test_tau_starts_where_asked_and_may_differ_by_channel() -> None:

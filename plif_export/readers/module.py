@@ -1,0 +1,292 @@
+"""Any live nn.Module -> SNN graph, traced by torch.fx with its neurons and layers as leaves.
+
+What is a leaf is looked up: layers in readers/layers.py, neurons in readers/neuron_modules.py, functions between them in
+readers/functions.py. Everything else (containers, blocks, plain Python around them) is traced through. The module itself
+is never changed: a copy is, put into evaluation mode and, for SpikingJelly, into single-step mode.
+
+What a trace could lose is checked, not assumed: tensors that a module keeps from step to step in an attribute are found
+and refused, and the trace must give, bit for bit, what the module gives over a few steps from reset.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from plif_export.readers import Given, Read
+from plif_export.readers.functions import FUNCTIONS, Call, Known, Made, StateOf, vote
+from plif_export.readers.layers import IDENTITY, LAYERS, known_as
+from plif_export.readers.module_reference import ModuleReference
+from plif_export.readers.neuron_modules import is_stateful
+from plif_export.readers.rules import Problem, Unsupported
+from plif_export.readers.trace import (
+    REGISTER,
+    Stepper,
+    Traced,
+    Tracer,
+    copy_of,
+    flat,
+    forget,
+    kept_tensors,
+    one_thread,
+    single_step,
+    trace_failed,
+    traced_program,
+)
+from runtime.graph import Graph, Node, Shape
+
+
+def read_module(module: nn.Module, example_input: Any, given: Given) -> Read:
+    """The graph of a live module for inputs of the example's shape [B, ...]. Raises PlifError with the first problem."""
+    traced, problems = examine(module, example_input)
+    if problems:
+        raise problems[0].error(len(problems) - 1)
+    assert traced is not None and traced.graph is not None
+    reference = ModuleReference(traced)
+    reference.check_against(traced.module)
+    outputs = traced.graph[traced.graph.output].shape
+    return Read(traced.graph, reference, given.facts(traced.graph.input_shape, outputs[0]))
+
+
+def examine(module: nn.Module, example_input: Any) -> tuple[Traced | None, list[Problem]]:
+    """Traces and reads a module: what was read, and every problem found. An empty list means it can be exported."""
+    name = type(module).__name__
+    if any(p.dtype != torch.float32 for p in module.parameters()):
+        return None, [Problem("", name, "its weights are not float32", "convert it: module.float()")]
+    copied = single_step(copy_of(module).cpu().eval())
+    if isinstance(copied, Problem):
+        return None, [copied]
+    forget(copied)
+    shape = tuple(int(n) for n in example_input.shape)[1:]
+    try:
+        program = traced_program(copied, shape)
+    except Exception as error:  # whatever the module's own Python raises on a traced value
+        return None, [trace_failed(copied, error)]
+    kept = kept_tensors(copied)
+    if kept:
+        return None, kept
+    forget(copied)
+    traced = Traced(copied, program)
+    reader = _GraphReader(traced, shape)
+    with torch.no_grad(), one_thread():
+        try:
+            reader.read()
+        except _ModuleFailed as failure:
+            return traced, reader.problems or [failure.problem]  # what fails after a problem fails because of it
+    return traced, reader.problems
+
+
+class _ModuleFailed(Exception):
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+class _GraphReader(Stepper):
+    """Runs one step on zeros, batch 2, and writes each node down as it goes: so the shapes are the module's own."""
+
+    BATCH = Tracer.BATCH
+
+    def __init__(self, traced: Traced, shape: Shape) -> None:
+        super().__init__(traced.program)
+        self.traced, self.shape = traced, shape
+        self.known: dict[fx.Node, Any] = {}
+        self.nodes: list[Node] = []
+        self.problems: list[Problem] = []
+        self.names = {"x", "y"}
+        self.result: Any = None
+
+    def read(self) -> None:
+        self.step(torch.zeros(self.BATCH, *self.shape))
+        if not self.problems and not any(node.op == "Neuron" for node in self.nodes):
+            advice = "export it with torch.onnx, or put neurons into it"
+            self.problems.append(
+                Problem("forward", type(self.traced.module).__name__, "it has no spiking neuron", advice)
+            )
+        if not self.problems:
+            output = self.result.node
+            self.traced.graph = Graph(self.shape, tuple(self._needed(output)), output)
+
+    def _needed(self, output: str) -> Iterator[Node]:
+        """The nodes that the output depends on."""
+        wanted = {output}
+        for node in reversed(self.nodes):
+            if node.name in wanted:
+                wanted.update(node.inputs)
+        return (node for node in self.nodes if node.name in wanted)
+
+    def run_node(self, n: fx.Node) -> Any:
+        try:
+            value = super().run_node(n)
+        except Unsupported as problem:  # a neuron that cannot be read cannot be stepped either
+            path, kind = self._where(n)
+            raise _ModuleFailed(Problem(path, kind, problem.rule, problem.advice)) from None
+        except Exception as error:
+            path, kind = self._where(n)
+            what = " ".join(str(error).split())[:160]
+            advice = f"check that it takes one step of shape [B, {', '.join(map(str, self.shape))}]"
+            raise _ModuleFailed(Problem(path, kind, f"it fails on one time-step ({what})", advice)) from None
+        try:
+            self.known[n] = self._write(n, value)
+        except Unsupported as problem:
+            path, kind = self._where(n)
+            self.problems.append(Problem(path, kind, problem.rule, problem.advice))
+            self.traced.nodes.append((self.problems[-1], None))
+            shape = tuple(value.shape[1:]) if isinstance(value, Tensor) else ()
+            self.known[n] = Known("x", shape)  # go on, so that every problem is found
+        return value
+
+    def _where(self, n: fx.Node) -> tuple[str, str]:
+        if n.op in ("call_module", "get_attr"):
+            path = str(n.target) if n.op == "call_module" else str(n.target).rpartition(".")[0]
+            return path or "forward", self._class(path)
+        stack = list((n.meta.get("nn_module_stack") or {}).values())
+        path = stack[-1][0] if stack and isinstance(stack[-1], tuple) else ""
+        function = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", str(n.target))
+        return path or "forward", f"{function}()" if n.op != "output" else "output"
+
+    def _class(self, path: str) -> str:
+        """The trace keeps leaves only, so the class of a block is the copy's."""
+        modules = dict(self.traced.module.named_modules())
+        return type(modules[path] if path in modules else self.program.get_submodule(path)).__name__
+
+    def _write(self, n: fx.Node, value: Any) -> Any:
+        if n.op == "placeholder":
+            return self._placeholder(n)
+        if n.op == "output":
+            return self._output(n)
+        if n.op == "get_attr":
+            name = str(n.target).rpartition(".")[2]
+            raise Unsupported(f"it computes with its own '{name}' outside of a layer", f"use a layer, or {REGISTER}")
+        if n.op == "call_module":
+            return self._module(n, value)
+        if not isinstance(value, Tensor) and n.target is not operator.getitem:
+            return value  # a size, an assertion: it is not part of the graph
+        if n.target is operator.getitem:
+            return self._item(n, value)
+        args, kwargs = self._lookup(n.args), self._lookup(n.kwargs)
+        reader = FUNCTIONS.get(n.target)
+        if reader is None:
+            raise Unsupported(
+                "this operation is not exported", "use layers and functions of the list in docs/other-libraries.md"
+            )
+        tensors = [
+            a for a in (*args, *(args[0] if args and isinstance(args[0], list | tuple) else ())) if isinstance(a, Known)
+        ]
+        if any(isinstance(a, StateOf) for a in args):
+            raise Unsupported("it computes with a neuron's state", "use the spikes only, or register the neuron")
+        if not tensors:
+            raise Unsupported("it does not work on tensors of the network", "compute constants before")
+        call = Call(tuple(args), kwargs, tuple(value.shape[1:]), bool(value.dim() and value.shape[0] == self.BATCH))
+        return self._made(reader(call), n.name, value)
+
+    def _lookup(self, value: Any) -> Any:
+        return fx.node.map_aggregate(
+            value, lambda v: self.known.get(v, self.env.get(v)) if isinstance(v, fx.Node) else v
+        )
+
+    def _placeholder(self, n: fx.Node) -> Any:
+        if not self.known:
+            return Known("x", self.shape)
+        for user in n.users:
+            if user.op == "call_module" and str(user.target) in self.types and n in user.args[1:]:
+                self.traced.fed[n.name] = self._layer(str(user.target))
+            elif user.op != "call_function" or "assert" not in getattr(user.target, "__name__", ""):
+                raise Unsupported("a second input that is not a neuron's state", "give the network one input")
+        return None
+
+    def _layer(self, path: str) -> str:
+        return path.replace(".", "_")
+
+    def _module(self, n: fx.Node, value: Any) -> Any:
+        path = str(n.target)
+        module = self.program.get_submodule(path)
+        x = self._lookup(n.args)[0]
+        if not isinstance(x, Known):
+            raise Unsupported("it works on a neuron's state", "use the spikes only")
+        if path in self.types:
+            return self._neuron(n, path, module, x)
+        reader = known_as(module, LAYERS)
+        if reader is None and is_stateful(module):
+            raise Unsupported(
+                "this neuron is not known", f"use IF, LIF, PLIF, Leaky, LIFBoxCell or LIFCell, or {REGISTER}"
+            )
+        if reader is None:
+            raise Unsupported(
+                "this layer is not exported", f"use a layer of the list in docs/other-libraries.md, or {REGISTER}"
+            )
+        if x.lifted and "Pool" in type(module).__name__:
+            return self._made(vote(x, module.kernel_size, module.stride), path, value)
+        op, attrs, params = reader(module, x.shape, tuple(value.shape[1:]))
+        return self._made(Made(None, value=x) if op == IDENTITY else Made(op, (x,), attrs, params), path, value)
+
+    def _neuron(self, n: fx.Node, path: str, module: nn.Module, x: Known) -> Any:
+        if path in self.traced.neurons:
+            raise Unsupported(
+                "it is called twice in one step, and has one state", "give each place a neuron of its own"
+            )
+        kind, attrs, params = self.types[path].read(module)
+        layer = self._layer(path)
+        self.traced.neurons[path] = layer
+        for name, values in params.items():
+            if values.ndim and values.shape not in ((x.shape[0],), x.shape):
+                rule = f"its {name} has shape {list(values.shape)} for neurons {list(x.shape)}"
+                raise Unsupported(rule, "give one number, one per channel, or one per neuron")
+        made = self._made(
+            Made("Neuron", (x,), {"kind": kind, "layer": layer, **attrs}, params), path, self.env_value(x)
+        )
+        return (made, StateOf(layer)) if self.types[path].pair(module) else made
+
+    def env_value(self, x: Known) -> Tensor:
+        return torch.empty(self.BATCH, *x.shape)
+
+    def _item(self, n: fx.Node, value: Any) -> Any:
+        source, index = self._lookup(n.args)
+        if isinstance(source, tuple | list):
+            return source[index]
+        if isinstance(source, StateOf):
+            return source
+        if not isinstance(value, Tensor):
+            return value
+        raise Unsupported(
+            f"it takes a part [{index}] of a tensor", "keep tensors whole, or use torch.cat the other way round"
+        )
+
+    def _made(self, made: Made, name: str, value: Tensor) -> Any:
+        if made.op is None:
+            return made.value
+        base = name = name.replace(".", "_")
+        count = 1
+        while name in self.names:
+            count += 1
+            name = f"{base}_{count}"
+        self.names.add(name)
+        shape = made.inputs[0].shape if made.op == "Neuron" else tuple(int(s) for s in value.shape[1:])
+        if made.op == "Vote":
+            shape = (made.inputs[0].shape[0] // (made.attrs or {})["voters"],)
+        inputs = tuple(x.node for x in made.inputs)
+        node = Node(name, made.op, inputs, shape, made.attrs or {}, made.params or {})
+        self.nodes.append(node)
+        self.traced.nodes.append((None, node))
+        return Known(name, shape, made.lifted)
+
+    def _output(self, n: fx.Node) -> Any:
+        found = self._lookup(n.args)[0]
+        first, *rest = found if isinstance(found, tuple | list) else (found,)
+        while isinstance(first, tuple):
+            first, *more = first
+            rest = [*more, *rest]
+        behind = list(flat(rest))
+        if not all(isinstance(state, StateOf) or state is None for state in behind):
+            raise Unsupported("it returns several outputs", "return one, and behind it states of neurons only")
+        if not isinstance(first, Known):
+            raise Unsupported("its first output is not made by a layer", "return the spikes, currents or votes first")
+        if len(first.shape) != 1:
+            raise Unsupported(f"it ends with a map {list(first.shape)}", "end with a vector: one number for each class")
+        self.traced.returned = [state.layer for state in behind if isinstance(state, StateOf)]
+        self.result = first
+        return first

@@ -1,0 +1,245 @@
+"""Neurons of other libraries: which equation of runtime/neurons.py each is, and how to step it from a given state.
+
+NEURONS maps a class (by its qualified name, so that no library is imported here) to a NeuronType. To add a neuron of your
+own: `register_neuron`; docs/other-libraries.md has it in twenty lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from plif_export.readers.layers import array, known_as, qualified
+from plif_export.readers.rules import Unsupported, require
+from runtime import neurons
+from runtime.neurons import Equation
+
+Content = tuple[str, dict[str, Any], dict[str, np.ndarray]]  # kind, attributes, parameters
+States = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class NeuronType:
+    """read   module -> (kind, attributes, parameters); raises Unsupported
+    step   (module, x, {variable: tensor}) -> (spikes, {variable: tensor}): the library's own step, from a given state
+    reset  forgets the module's state
+    pair   module -> whether a call returns (spikes, state) and not the spikes alone
+    """
+
+    read: Callable[[Any], Content]
+    step: Callable[[Any, Tensor, States], tuple[Tensor, States]]
+    reset: Callable[[Any], None]
+    pair: Callable[[Any], bool] = lambda module: False
+
+
+NEURONS: dict[str, NeuronType] = {}
+
+# Classes whose instances keep a state: never traced through, so that none is lost; what is not in NEURONS is refused.
+STATEFUL = (
+    "spikingjelly.activation_based.base.MemoryModule",
+    "snntorch._neurons.neurons.SpikingNeuron",
+    "plif_train.neuron.Neuron",
+    "norse.torch.module.snn.SNNCell",
+    "norse.torch.module.snn.SNNRecurrentCell",
+    "norse.torch.module.snn.SNN",
+    "norse.torch.module.snn.SNNRecurrent",
+    "torch.nn.modules.rnn.RNNBase",
+    "torch.nn.modules.rnn.RNNCellBase",
+)
+
+
+def neuron_type(module: nn.Module) -> NeuronType | None:
+    found: NeuronType | None = known_as(module, NEURONS, ("forward", "single_step_functional_forward"))
+    return found
+
+
+def is_stateful(module: nn.Module) -> bool:
+    return any(qualified(cls) in STATEFUL for cls in type(module).__mro__)
+
+
+def register_neuron(
+    cls: type[nn.Module],
+    equation: Equation,
+    *,
+    states: Mapping[str, str],
+    attrs: Callable[[Any], Mapping[str, Any]],
+    params: Callable[[Any], Mapping[str, Any]] = lambda module: {},
+) -> None:
+    """Makes a class of neurons known.
+
+    equation  what it computes (runtime.neurons.Equation); it is registered too
+    states    {variable of the equation: attribute of the module that holds it, a tensor}
+    attrs     module -> {"v_threshold": ..., "v_reset": ..., and what the equation asks for}
+    params    module -> {name: tensor or number}, the arrays that the equation asks for
+    """
+    neurons.register(equation)
+
+    def read(module: Any) -> Content:
+        values = {key: np.asarray(torch.as_tensor(value).detach(), np.float32) for key, value in params(module).items()}
+        return equation.kind, dict(attrs(module)), values
+
+    def step(module: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
+        for name, attribute in states.items():
+            setattr(module, attribute, state[name])
+        s = module(x)
+        return s, {name: getattr(module, attribute) for name, attribute in states.items()}
+
+    def reset(module: Any) -> None:
+        if callable(getattr(module, "reset", None)):
+            module.reset()
+        else:
+            for attribute in states.values():
+                setattr(module, attribute, None)
+
+    NEURONS[qualified(cls)] = NeuronType(read, step, reset)
+
+
+def _probe(function: Any, at_threshold: float, what: str) -> None:
+    """The function that makes spikes must be the step function, with this value at the threshold itself."""
+    tiny = torch.finfo(torch.float32).tiny
+    with torch.no_grad():
+        found = [float(value) for value in function(torch.tensor([-1.0, -tiny, 0.0, tiny, 1.0]))]
+    require(
+        found == [0.0, 0.0, at_threshold, 1.0, 1.0],
+        f"its {what} gives {found} below, at and above the threshold, not a step from 0 to 1",
+        "use a surrogate whose forward is the step function",
+    )
+
+
+# --- ours, inside other modules ---------------------------------------------------------------------------------------------
+
+
+def _own(m: Any) -> Content:
+    attrs = {
+        "v_threshold": float(m.v_threshold),
+        "v_reset": None if m.v_reset is None else float(m.v_reset),
+        "decay_input": m.kind == "IF" or bool(m.decay_input),
+        "charge": "exact",
+    }
+    alpha = m.alpha()
+    return m.kind, attrs, {} if alpha is None else {"alpha": array(alpha)}
+
+
+def _step_holding_v(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
+    m.v = state["v"]
+    s = m(x)
+    return s, {"v": m.v}
+
+
+NEURONS["plif_train.neuron.Neuron"] = NeuronType(_own, _step_holding_v, lambda m: m.reset())
+
+
+# --- SpikingJelly -------------------------------------------------------------------------------------------------------
+
+
+def _spikingjelly(m: Any) -> Content:
+    _probe(m.surrogate_function, 1.0, "surrogate_function")
+    require(
+        isinstance(m.v_threshold, float | int), f"v_threshold is a {type(m.v_threshold).__name__}", "use one number"
+    )
+    kind = {"IFNode": "IF", "LIFNode": "LIF", "ParametricLIFNode": "PLIF"}[known_name(m)]
+    attrs: dict[str, Any] = {
+        "v_threshold": float(m.v_threshold),
+        "v_reset": None if m.v_reset is None else float(m.v_reset),
+        "decay_input": kind == "IF" or bool(m.decay_input),
+        "charge": "exact",
+    }
+    if kind == "IF":
+        return kind, attrs, {}
+    if kind == "PLIF":
+        return kind, attrs, {"alpha": array(m.w.detach().float().sigmoid())}
+    tau = float(m.tau)
+    if np.frexp(tau)[0] != 0.5:  # not a power of two: dividing by tau is not multiplying by 1/tau
+        attrs.update(charge="divided", tau=tau)
+    return kind, attrs, {"alpha": np.array(1.0 / tau, np.float32)}
+
+
+def known_name(m: nn.Module) -> str:
+    return next(cls.__name__ for cls in type(m).__mro__ if qualified(cls) in NEURONS)
+
+
+for _file, _cls in (("integrate_and_fire", "IFNode"), ("lif", "LIFNode"), ("plif", "ParametricLIFNode")):
+    NEURONS[f"spikingjelly.activation_based.neuron.{_file}.{_cls}"] = NeuronType(
+        _spikingjelly, _step_holding_v, lambda m: m.reset()
+    )
+
+
+# --- snnTorch -------------------------------------------------------------------------------------------------------------
+
+
+def _leaky(m: Any) -> Content:
+    _probe(m.spike_grad, 0.0, "spike_grad")
+    require(not m.inhibition, "inhibition=True, one spike per layer", "train without inhibition")
+    require(not m.state_quant, "state_quant is set", "export the membrane in float32: state_quant=False")
+    graded = array(torch.as_tensor(m.graded_spikes_factor))
+    require(bool(np.all(graded == 1)), "graded_spikes_factor is not 1", "put the factor into the next layer's weights")
+    threshold = np.unique(array(torch.as_tensor(m.threshold)))
+    require(threshold.size == 1, f"{threshold.size} thresholds in one layer", "use one threshold for a layer")
+    beta = array(torch.as_tensor(m.beta).clamp(0, 1))
+    reset = ("subtract", "zero", "none")[int(m.reset_mechanism_val)]
+    attrs = {
+        "v_threshold": float(threshold[0]),
+        "v_reset": 0.0 if reset == "zero" else None,
+        "reset": reset,
+        "reset_delay": bool(m.reset_delay),
+    }
+    per_channel = beta.ndim > 1 and beta.size == beta.shape[0]  # [C, 1, 1] against [B, C, H, W]
+    return "Leaky", attrs, {"beta": beta.reshape(() if beta.size == 1 else -1 if per_channel else beta.shape)}
+
+
+def _step_snntorch(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
+    if m.init_hidden:
+        m.mem = state["v"]
+        out = m(x)
+    else:
+        out = m(x, state["v"])
+    return (out[0] if isinstance(out, tuple) else out), {"v": m.mem}
+
+
+NEURONS["snntorch._neurons.leaky.Leaky"] = NeuronType(
+    _leaky, _step_snntorch, lambda m: m.reset_mem(), lambda m: bool(m.output or not m.init_hidden)
+)
+
+
+# --- Norse ----------------------------------------------------------------------------------------------------------------
+
+
+def _number(value: Any, name: str) -> float:
+    values = np.unique(array(torch.as_tensor(value)))
+    require(values.size == 1, f"{name} differs from neuron to neuron", f"use one {name} for a layer")
+    return float(values[0])
+
+
+def _norse(m: Any) -> Content:
+    p = m.p
+    two_states = type(m).__name__ == "LIFCell"
+    require(p.method == "super", f"method '{p.method}'", "use method 'super', whose forward is the step function")
+    attrs: dict[str, Any] = {
+        name: _number(getattr(p, "v_th" if name == "v_threshold" else name), name) for name in ("v_threshold", "v_leak")
+    }
+    attrs["v_reset"] = _number(p.v_reset, "v_reset")
+    reset = getattr(getattr(p, "reset_method", None), "__name__", "reset_value")
+    if reset == "reset_subtract":
+        attrs["v_reset"] = None
+    elif reset != "reset_value":
+        raise Unsupported(f"reset_method '{reset}'", "use reset_value or reset_subtract")
+    with torch.no_grad():
+        params = {"k": array(torch.as_tensor(m.dt * p.tau_mem_inv))}
+        if two_states:
+            params["k_syn"] = array(torch.as_tensor(m.dt * p.tau_syn_inv))
+    return "LIFCell" if two_states else "LIFBox", attrs, params
+
+
+def _step_norse(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
+    start = m.state_fallback(x)
+    z, after = m(x, type(start)(**{name: state[name] for name in start._fields}))
+    return z, {name: getattr(after, name) for name in start._fields}
+
+
+for _file, _cls in (("lif_box", "LIFBoxCell"), ("lif", "LIFCell")):
+    NEURONS[f"norse.torch.module.{_file}.{_cls}"] = NeuronType(_norse, _step_norse, lambda m: None, lambda m: True)

@@ -1,0 +1,41 @@
+"""What a reader says about a layer that it cannot take: where, what it is, the rule, and what to do.
+
+The readers and `plif check` share these: a reader raises the first problem of a model, `check` lists all of them. No rule
+is written down twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runtime.errors import PlifError
+
+
+class Unsupported(Exception):
+    """Raised by the rules of layers, functions and neurons; the reader adds where it was."""
+
+    def __init__(self, rule: str, advice: str) -> None:
+        super().__init__(f"{rule}; {advice}")
+        self.rule, self.advice = rule, advice
+
+
+@dataclass(frozen=True)
+class Problem:
+    """path: the module's path, as in named_modules(); type: its class, or the function called."""
+
+    path: str
+    type: str
+    rule: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.type}): {self.rule}; {self.advice}"
+
+    def error(self, others: int = 0) -> PlifError:
+        more = f" ({others} more: plif_export.check lists them)" if others else ""
+        return PlifError(f"{self}{more}")
+
+
+def require(holds: bool, rule: str, advice: str) -> None:
+    if not holds:
+        raise Unsupported(rule, advice)

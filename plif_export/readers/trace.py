@@ -1,0 +1,283 @@
+"""The trace of a live module: a copy of it, torch.fx's record of one step, and a machine that runs the record.
+
+What is a leaf is looked up: layers in layers.py, neurons in neuron_modules.py; everything else is traced through. The trace
+runs what it records, on zeros, so that the module's own Python may ask for ranks and sizes.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from plif_export.readers.layers import LAYERS, known_as
+from plif_export.readers.neuron_modules import NeuronType, is_stateful, neuron_type
+from plif_export.readers.rules import Problem
+from runtime.graph import Graph, Node, Shape
+from runtime.neurons import equation_of
+
+REGISTER = "register it: docs/other-libraries.md"
+
+
+@dataclass
+class Traced:
+    """A module's copy, its trace, and the graph as far as it could be read.
+
+    neurons   path of each neuron module -> its layer's name
+    fed       placeholders beyond the first -> the layer whose state they are
+    returned  layers whose states the module returns behind its output, in order
+    """
+
+    module: nn.Module
+    program: fx.GraphModule
+    nodes: list[tuple[Problem | None, Node | None]] = field(default_factory=list)
+    graph: Graph | None = None
+    neurons: dict[str, str] = field(default_factory=dict)
+    fed: dict[str, str] = field(default_factory=dict)
+    returned: list[str] = field(default_factory=list)
+
+
+# --- the copy -----------------------------------------------------------------------------------------------------------
+
+
+def copy_of(module: nn.Module) -> nn.Module:
+    """A deep copy; states that hang on a computation graph are copied detached, as deepcopy itself cannot."""
+    memo: dict[int, Any] = {}
+    for part in module.modules():
+        for value in [*vars(part).values(), *part._buffers.values(), *vars(part).get("_memories", {}).values()]:
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(module, memo)
+
+
+def single_step(module: nn.Module) -> nn.Module | Problem:
+    """SpikingJelly's modules in step mode 's'; its containers that only know many steps become plain sequences."""
+    for path, part in list(module.named_modules()):
+        if not callable(getattr(part, "supported_step_mode", None)):
+            continue
+        if "s" in part.supported_step_mode():
+            part.step_mode = "s"
+        elif type(part).__name__ in ("MultiStepContainer", "SeqToANNContainer") and isinstance(part, nn.Sequential):
+            plain = nn.Sequential(*part.children()).eval()
+            if not path:
+                module = plain
+            else:
+                parent, _, last = path.rpartition(".")
+                setattr(module.get_submodule(parent), last, plain)
+        else:
+            return Problem(
+                path, type(part).__name__, "it needs all time-steps at once", "use a layer that steps: step_mode 's'"
+            )
+    return module
+
+
+def forget(module: nn.Module) -> None:
+    """Every neuron back to its start."""
+    for part in module.modules():
+        found = neuron_type(part)
+        if found is not None:
+            found.reset(part)
+        elif is_stateful(part) and callable(getattr(part, "reset", None)):
+            part.reset()  # type: ignore[operator]
+
+
+# --- the trace ----------------------------------------------------------------------------------------------------------
+
+
+class _Shaped(fx.Proxy):
+    """A traced value whose rank and sizes are known, all but the batch, so that plain Python may look at them."""
+
+    def __init__(self, node: fx.Node, tracer: Tracer) -> None:
+        super().__init__(node, tracer)
+        self._shape = tuple(tracer.values[node].shape)
+
+    def dim(self) -> int:
+        return len(self._shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self._shape)
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        return (self.size(0), *self._shape[1:])
+
+    def size(self, axis: int | None = None) -> Any:
+        if axis is None:
+            return self.shape
+        if axis in (0, -len(self._shape)):
+            return self.tracer.create_proxy("call_method", "size", (self, 0), {})
+        return self._shape[axis]
+
+
+_CALL, _GETATTR = nn.Module.__call__, nn.Module.__getattr__  # as they are while nothing is traced
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """Modules called in here run and are not traced, though torch.fx is at work."""
+    traced = nn.Module.__call__, nn.Module.__getattr__
+    nn.Module.__call__, nn.Module.__getattr__ = _CALL, _GETATTR  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.__call__, nn.Module.__getattr__ = traced  # type: ignore[method-assign]
+
+
+class Tracer(fx.Tracer):
+    """Runs what it traces, on zeros, so that shapes are known while the module's own Python runs."""
+
+    BATCH = 2
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.example = torch.zeros(self.BATCH, *shape)
+        self.values: dict[fx.Node, Any] = {}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, nn.Sequential | nn.ModuleList) and not is_stateful(m):
+            return False
+        known = known_as(m, LAYERS) is not None or neuron_type(m) is not None or is_stateful(m)
+        return known or m.__module__.startswith(("torch.nn", "spikingjelly.activation_based.layer"))
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        try:
+            with _untraced():
+                value = self.values[node] = self._run(node)
+        except Exception:  # the reader runs it again, and says where it failed
+            value = self.values[node] = None
+        return _Shaped(node, self) if isinstance(value, Tensor) and value.dim() else fx.Proxy(node, self)
+
+    def _run(self, node: fx.Node) -> Any:
+        if node.op == "placeholder":
+            return self.example if len(self.values) == 0 else None
+        args: Any
+        kwargs: Any
+        args, kwargs = (fx.node.map_arg(part, lambda n: self.values[n]) for part in (node.args, node.kwargs))
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        if node.op == "call_function":
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+        if node.op == "get_attr":
+            return operator.attrgetter(str(node.target))(self.root)
+        module = self.root.get_submodule(str(node.target))
+        kind = neuron_type(module)
+        if kind is None:
+            return module(*args, **kwargs)
+        s, after = kind.step(module, args[0], start_of(kind, module, args[0]))
+        return (s, after) if kind.pair(module) else s
+
+
+def traced_program(module: nn.Module, shape: Shape) -> fx.GraphModule:
+    """Arguments that have a default (a state to start from, as Norse has it) keep it."""
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    fixed = {p.name: p.default for p in parameters[1:] if p.default is not inspect.Parameter.empty}
+    tracer = Tracer(shape)
+    if tracer.is_leaf_module(module, ""):
+        module = nn.Sequential(module)
+    with torch.no_grad():
+        graph = tracer.trace(module, concrete_args=fixed or None)
+    return fx.GraphModule(tracer.root, graph)
+
+
+def trace_failed(module: nn.Module, error: Exception) -> Problem:
+    path = ""
+    frame = error.__traceback__
+    while frame is not None:
+        owner = frame.tb_frame.f_locals.get("self")
+        if isinstance(owner, nn.Module):
+            path = next((name for name, part in module.named_modules() if part is owner), path)
+        frame = frame.tb_next
+    kind = type(module.get_submodule(path)).__name__ if path else type(module).__name__
+    what = " ".join(str(error).split())[:160]
+    return Problem(
+        path or "forward", kind, f"it cannot be traced ({what})", "its Python must not depend on values of tensors"
+    )
+
+
+def kept_tensors(module: nn.Module) -> list[Problem]:
+    """Modules that put a traced value into an attribute: a state that the trace would lose without a word."""
+    problems = []
+    for path, part in module.named_modules():
+        stores = (vars(part), part._buffers, vars(part).get("_memories", {}))
+        names = sorted(
+            {key for store in stores for key, value in store.items() if key[:2] != "__" and _holds_proxy(value)}
+        )
+        if names:
+            rule = f"it keeps a state in {', '.join(repr(name) for name in names)} that the exporter does not know"
+            problems.append(Problem(path or "forward", type(part).__name__, rule, f"if it is a neuron, {REGISTER}"))
+    return problems
+
+
+def _holds_proxy(value: Any, depth: int = 3) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple) and depth:
+        return any(_holds_proxy(part, depth - 1) for part in value)
+    return isinstance(value, fx.Proxy)
+
+
+class Stepper(fx.Interpreter):
+    """Runs a trace for one step; the neurons are the library's own modules, stepped from the states given here."""
+
+    def __init__(self, program: fx.GraphModule) -> None:
+        super().__init__(program, garbage_collect_values=False)
+        self.program = program
+        self.types: dict[str, NeuronType] = {}
+        for node in program.graph.nodes:
+            if node.op == "call_module":
+                found = neuron_type(program.get_submodule(node.target))
+                if found is not None:
+                    self.types[node.target] = found
+        self.states: dict[str, dict[str, Tensor]] = {}
+        self.seen: dict[str, tuple[Tensor, Tensor, dict[str, Tensor]]] = {}  # path -> (x, s, states after)
+
+    def step(self, x: Tensor) -> Any:
+        self.seen = {}
+        _, *others = [node for node in self.program.graph.nodes if node.op == "placeholder"]
+        return self.run(x, *[None] * len(others))
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        if target not in self.types:
+            return super().call_module(target, args, kwargs)
+        module, kind, x = self.program.get_submodule(target), self.types[target], args[0]
+        s, after = kind.step(module, x, self.state_of(target, x))
+        self.seen[target] = (x, s, after)
+        self.states[target] = after
+        return (s, after) if kind.pair(module) else s
+
+    def state_of(self, target: str, x: Tensor) -> dict[str, Tensor]:
+        if target not in self.states:
+            self.states[target] = start_of(self.types[target], self.program.get_submodule(target), x)
+        return self.states[target]
+
+
+def start_of(kind: NeuronType, module: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """The state of a neuron layer before its first step, for currents like x."""
+    name, attrs, _ = kind.read(module)
+    return {variable: torch.full_like(x, value) for variable, value in equation_of(name).initial(attrs).items()}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def flat(values: Any) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, tuple | list):
+            yield from flat(value)
+        else:
+            yield value

@@ -1,0 +1,108 @@
+"""The native kernels of the event engine: finds the library that was built with the package, and its C structures.
+
+ctypes, since the interface is three functions and a few structures: nothing to build against, and the interpreter's lock
+is released during a call. The structures are those of event.h, field by field; `plif_layout` checks the sizes. Where the
+package was installed without a C compiler there is no library, `library()` says so in one line, and the rest of plif works.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import os
+from functools import cache
+from pathlib import Path
+
+from runtime.errors import PlifError
+
+PATHS = ("scalar", "avx2", "avx512", "neon")  # in the order of the enum in event.c; the last one present is the fastest
+PATH_VARIABLE = "PLIF_CPU"
+
+BLOCK, SEGMENT = 64, 128
+
+KINDS = (
+    *("STREAM", "CONV", "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL", "AFFINE", "ADD", "UNPACK", "LOAD"),
+    *("FLATTEN", "VOTE", "OUTPUT", "RATE"),
+)
+FROM_X, FROM_FLOATS, FROM_SPIKES = range(3)
+CHARGE_IF, CHARGE_FOLDED, CHARGE_EXACT, CHARGE_NO_DECAY_INPUT = range(4)
+
+
+class Op(c.Structure):
+    _fields_ = (
+        *(
+            (name, c.c_int32)
+            for name in ("kind", "from_", "ih", "iw", "ic", "oh", "ow", "oc", "kh", "kw", "stride", "pad")
+        ),
+        *((name, c.c_int32) for name in ("charge", "soft", "state", "items", "parallel", "tile_h", "tile_w", "voters")),
+        *((name, c.c_float) for name in ("v_threshold", "v_reset", "dense_from")),
+        ("unused", c.c_int32),
+        *((name, c.c_int64) for name in ("in_", "in2", "out", "index", "values", "dense", "row_capacity")),
+        *((name, c.c_void_p) for name in ("weight", "bias", "alpha")),
+    )
+
+
+class Program(c.Structure):
+    _fields_ = (
+        ("ops", c.c_void_p),
+        *((name, c.c_int32) for name in ("count", "states", "path", "flush")),
+        ("acc_floats", c.c_int64),
+    )
+
+
+class Call(c.Structure):
+    _fields_ = (
+        *((name, c.c_void_p) for name in ("x", "y", "v", "v_next", "rates", "v_stride")),
+        *((name, c.c_int64) for name in ("x_row", "x_step", "y_row", "y_step")),
+        *((name, c.c_int32) for name in ("rows", "steps")),
+    )
+
+
+@cache
+def _open() -> c.CDLL | None:
+    for path in sorted(Path(__file__).parent.glob("_event*.so")):
+        try:
+            library = c.CDLL(str(path))
+            library.plif_layout.restype = c.c_int
+            layout = library.plif_layout()
+        except (OSError, AttributeError):
+            continue  # built for another machine, or not ours
+        if layout != c.sizeof(Op) * 1_000_000 + c.sizeof(Program) * 1000 + c.sizeof(Call):
+            continue
+        library.plif_paths.restype = c.c_int
+        library.plif_run.restype = None
+        library.plif_run.argtypes = [c.c_void_p] * 5
+        library.plif_pool_new.restype = c.c_void_p
+        library.plif_pool_new.argtypes = [c.c_int]
+        library.plif_pool_free.restype = None
+        library.plif_pool_free.argtypes = [c.c_void_p]
+        return library
+    return None
+
+
+def is_built() -> bool:
+    return _open() is not None
+
+
+def library() -> c.CDLL:
+    """The native library. Raises PlifError where the package was installed without a C compiler."""
+    found = _open()
+    if found is None:
+        raise PlifError(
+            "engine event: its native library is not built here (no C compiler when plif was installed); "
+            "use --engine onnxruntime, or install gcc or clang and then plif again"
+        )
+    return found
+
+
+def paths() -> tuple[str, ...]:
+    """The kernels this build and this processor have, slowest first: scalar, avx2, avx512, neon."""
+    found = library().plif_paths()
+    return tuple(name for i, name in enumerate(PATHS) if found >> i & 1)
+
+
+def choose_path(name: str | None = None) -> int:
+    """The number of a path: `name`, else what PLIF_CPU says, else the fastest this processor has."""
+    name = name or os.environ.get(PATH_VARIABLE) or paths()[-1]
+    if name not in paths():
+        raise PlifError(f"{PATH_VARIABLE}={name}: this processor and build have {', '.join(paths())}")
+    return PATHS.index(name)

@@ -1,0 +1,158 @@
+/* Runs programs: which kernels this processor has, the threads, and the walk over streams, steps and operations.
+ *
+ * Threads. A piece of work writes what no other piece writes and sums in an order of its own, so any number of threads
+ * gives the same bits. While there are as many streams as threads each thread takes whole streams; for the rest, all threads
+ * share the pieces of each operation. One call at a time has the pool.
+ */
+#include "event.h"
+#include "pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+enum { PATH_SCALAR, PATH_AVX2, PATH_AVX512, PATH_NEON, PATHS };
+
+/* Which paths this build and this processor have: bit PATH_* is set. */
+int plif_paths(void) {
+    int found = 1 << PATH_SCALAR;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
+        found |= 1 << PATH_AVX2;
+    if (found >> PATH_AVX2 & 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi2"))
+        found |= 1 << PATH_AVX512;
+#elif defined(__aarch64__)
+    found |= 1 << PATH_NEON;
+#endif
+    return found;
+}
+
+static run_item *kernels(int path) {
+    switch (path) {
+#if defined(__x86_64__)
+    case PATH_AVX2: return plif_item_avx2;
+    case PATH_AVX512: return plif_item_avx512;
+#elif defined(__aarch64__)
+    case PATH_NEON: return plif_item_neon;
+#endif
+    default: return plif_item_scalar;
+    }
+}
+
+/* Subnormals to zero in this thread; gives back what to restore. Decay without input halves a membrane until it is 1e-40,
+ * and arithmetic on such numbers is many times slower on some processors. */
+static uint64_t flush_subnormals(int flush) {
+    uint64_t before = 0;
+#if defined(__x86_64__)
+    before = _mm_getcsr();
+    _mm_setcsr(flush ? (unsigned)before | 0x8040 : (unsigned)before & ~0x8040u);
+#elif defined(__aarch64__)
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    uint64_t now = flush ? before | 1ull << 24 : before & ~(1ull << 24);
+    __asm__ volatile("msr fpcr, %0" : : "r"(now));
+#else
+    (void)flush;
+#endif
+    return before;
+}
+
+static void restore_subnormals(uint64_t before) {
+#if defined(__x86_64__)
+    _mm_setcsr((unsigned)before);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(before));
+#else
+    (void)before;
+#endif
+}
+
+typedef struct {
+    const Program *program;
+    const Call *call;
+    char **arenas;                      /* one for each thread; the first is shared when threads share a stream */
+    float **accs;
+    run_item *run;
+    atomic_int next;                    /* the next piece of work, or the next stream */
+    Barrier barrier;
+    int threads;
+} Job;
+
+static Frame frame_of(const Job *job, int row, int step, int arena, int thread) {
+    const Call *c = job->call;
+    Frame f = {
+        c->x + row * c->x_row + step * c->x_step,
+        c->y + row * c->y_row + (int64_t)step * c->rows * c->y_row,
+        step ? (const float *const *)c->v_next : c->v,
+        c->v_next,
+        c->rates,
+        c->v_stride,
+        row,
+        step * c->rows + row,
+        job->arenas[arena],
+        job->accs[thread],
+    };
+    return f;
+}
+
+static void whole_streams(Job *job, int thread, int rows) {
+    const Program *p = job->program;
+    for (int row; (row = atomic_fetch_add(&job->next, 1)) < rows;)
+        for (int step = 0; step < job->call->steps; step++) {
+            const Frame f = frame_of(job, row, step, thread, thread);
+            for (int i = 0; i < p->count; i++)
+                for (int item = 0; item < p->ops[i].items; item++) job->run(&p->ops[i], &f, item);
+        }
+}
+
+static void shared_streams(Job *job, int thread, int first) {
+    const Program *p = job->program;
+    for (int row = first; row < job->call->rows; row++)
+        for (int step = 0; step < job->call->steps; step++) {
+            const Frame f = frame_of(job, row, step, 0, thread);
+            for (int i = 0; i < p->count; i++) {
+                const Op *op = &p->ops[i];
+                if (op->parallel)
+                    for (int item; (item = atomic_fetch_add(&job->next, 1)) < op->items;) job->run(op, &f, item);
+                else if (thread == 0)
+                    for (int item = 0; item < op->items; item++) job->run(op, &f, item);
+                /* a run of small operations belongs to the first thread alone */
+                if (op->parallel || i + 1 == p->count || p->ops[i + 1].parallel) barrier_wait(&job->barrier, &job->next);
+            }
+        }
+}
+
+static void work(void *argument, int thread) {
+    Job *job = argument;
+    const uint64_t before = flush_subnormals(job->program->flush);
+    const int whole = job->call->rows - job->call->rows % job->threads;
+    if (whole) whole_streams(job, thread, whole);
+    if (whole && whole < job->call->rows) barrier_wait(&job->barrier, &job->next);
+    shared_streams(job, thread, whole);
+    restore_subnormals(before);
+}
+
+/* One call. pool NULL: in the calling thread. arenas and accs: one for each thread of the pool. */
+void plif_run(const Program *program, Pool *pool, const Call *call, char **arenas, float **accs) {
+    Job job = {program, call, arenas, accs, kernels(program->path), 0, {0}, 1};
+    if (pool) {
+        pool_enter(pool);
+        job.threads = pool_threads(pool);
+    }
+    barrier_init(&job.barrier, job.threads);
+    if (job.threads == 1)
+        work(&job, 0);
+    else
+        pool_run(pool, work, &job);
+    if (pool) pool_leave(pool);
+}
+
+Pool *plif_pool_new(int threads) { return pool_new(threads); }
+void plif_pool_free(Pool *pool) { pool_free(pool); }
+
+/* Sizes as compiled, so that the Python side can refuse a library that is not its own. */
+int plif_layout(void) { return (int)(sizeof(Op) * 1000000 + sizeof(Program) * 1000 + sizeof(Call)); }

@@ -1,0 +1,89 @@
+/* The program of one network as the event engine runs it: a list of operations over one arena of scratch memory.
+ *
+ * Python makes the program from the artifact's card (runtime/engines/event_program.py) and checks every shape and offset
+ * there; the C side trusts it. These structures are mirrored field by field in runtime/native/__init__.py.
+ *
+ * Layouts. A map of C channels has lanes(C) floats per pixel: 64 for each whole 64 channels, and 16, 32 or 64 for the rest.
+ *   floats   [H][W][lanes(C)]                  lanes past C hold what does not matter
+ *   spikes   [H][W][ceil(C / 64)] 64-bit words, bit c % 64 of word c / 64 is channel c; bits past C are 0
+ *   membrane like floats: in the caller's own memory, which Python shows to NumPy as [C, H, W] with strides
+ *   weights  [block of 64 outputs][ky][kx][input][16, 32 or 64 outputs]
+ *   stream   what a convolution reads: for each input row and segment, its nonzero inputs in order of pixels (see stream.h)
+ */
+#ifndef PLIF_EVENT_H
+#define PLIF_EVENT_H
+
+#include <stdint.h>
+
+enum { BLOCK = 64, SEGMENT = 128 };
+
+enum op_kind {
+    OP_STREAM, OP_CONV, OP_NEURON, OP_SPIKE_POOL, OP_MAX_POOL, OP_AVG_POOL, OP_AFFINE, OP_ADD, OP_UNPACK, OP_LOAD,
+    OP_FLATTEN, OP_VOTE, OP_OUTPUT, OP_RATE
+};
+enum value_kind { FROM_X, FROM_FLOATS, FROM_SPIKES };
+enum charge_kind { CHARGE_IF, CHARGE_FOLDED, CHARGE_EXACT, CHARGE_NO_DECAY_INPUT };
+
+typedef struct {
+    int32_t kind, from;                 /* op_kind; what `in` is */
+    int32_t ih, iw, ic, oh, ow, oc;     /* the maps that go in and come out */
+    int32_t kh, kw, stride, pad;        /* of convolutions and pools */
+    int32_t charge, soft, state;        /* of neurons; state: which membrane, -1 for none */
+    int32_t items, parallel;            /* independent pieces of work, and whether they are worth sharing out */
+    int32_t tile_h, tile_w;             /* output pixels of one piece of a convolution */
+    int32_t voters;
+    float v_threshold, v_reset;
+    float dense_from;                   /* of a stream: from this share of spikes a row is also written out, see stream.h */
+    int32_t unused;
+    int64_t in, in2, out;               /* byte offsets into the arena */
+    int64_t index, values, dense;       /* the other parts of a stream (its lists are at `in` or `out`) */
+    int64_t row_capacity;               /* entries that one row and segment of a stream can hold */
+    const float *weight, *bias;         /* packed; bias has lanes(oc) floats. Affine: scale and shift */
+    const float *alpha;                 /* per lane: alpha, or 1 - alpha when folded */
+} Op;
+
+typedef struct {
+    const Op *ops;
+    int32_t count, states;
+    int32_t path, flush;                /* which kernels; subnormals to zero */
+    int64_t acc_floats;                 /* of the arena of one thread */
+} Program;
+
+/* One call: `rows` streams, `steps` time-steps of each. Strides in floats. */
+typedef struct {
+    const float *x;
+    float *y;
+    const float *const *v;              /* [states] */
+    float *const *v_next;
+    float *const *rates;                /* [states] or NULL */
+    const int64_t *v_stride;            /* of a row, per state */
+    int64_t x_row, x_step, y_row, y_step;
+    int32_t rows, steps;
+} Call;
+
+/* What an operation sees: one stream at one step. */
+typedef struct {
+    const float *x;
+    float *y;
+    const float *const *v;
+    float *const *v_next;
+    float *const *rates;
+    const int64_t *v_stride;
+    int32_t row, rate_index;
+    char *arena;
+    float *acc;                         /* scratch of this thread */
+} Frame;
+
+typedef void run_item(const Op *op, const Frame *frame, int item);
+run_item plif_item_scalar, plif_item_avx2, plif_item_avx512, plif_item_neon;
+
+static inline int lanes_of(int channels) {
+    int rest = channels % BLOCK;
+    return channels - rest + (rest == 0 ? 0 : rest <= 16 ? 16 : rest <= 32 ? 32 : 64);
+}
+static inline int blocks_of(int channels) { return (channels + BLOCK - 1) / BLOCK; }
+static inline int block_lanes(int channels, int block) {
+    return block < channels / BLOCK ? BLOCK : lanes_of(channels) - block * BLOCK;
+}
+
+#endif

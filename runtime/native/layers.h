@@ -1,0 +1,125 @@
+/* The layers without weights and without state, and what goes in and out. One item is one output row, unless said. */
+#ifndef PLIF_LAYERS_H
+#define PLIF_LAYERS_H
+
+#include "event.h"
+#include "simd.h"
+
+INLINE const float *floats(const Frame *f, int64_t at) { return (const float *)(f->arena + at); }
+INLINE const uint64_t *words_at(const Frame *f, int64_t at) { return (const uint64_t *)(f->arena + at); }
+INLINE int bit(const uint64_t *words, int c) { return (int)(words[c / 64] >> c % 64 & 1); }
+
+/* Max-pooling of spikes is an OR. */
+INLINE void spike_pool(const Op *op, const Frame *f, int y) {
+    const int words = blocks_of(op->oc);
+    const uint64_t *in = words_at(f, op->in);
+    uint64_t *out = (uint64_t *)(f->arena + op->out) + (int64_t)y * op->ow * words;
+    if (op->kh == 2 && op->stride == 2) {
+        const uint64_t *top = in + (int64_t)2 * y * op->iw * words, *low = top + (int64_t)op->iw * words;
+        for (int x = 0; x < op->ow; x++, top += 2 * words, low += 2 * words)
+            for (int w = 0; w < words; w++) *out++ = top[w] | top[w + words] | low[w] | low[w + words];
+        return;
+    }
+    for (int x = 0; x < op->ow; x++)
+        for (int w = 0; w < words; w++) {
+            uint64_t any = 0;
+            for (int ky = 0; ky < op->kh; ky++)
+                for (int kx = 0; kx < op->kw; kx++)
+                    any |= in[((int64_t)(y * op->stride + ky) * op->iw + x * op->stride + kx) * words + w];
+            out[x * words + w] = any;
+        }
+}
+
+INLINE void float_pool(const Op *op, const Frame *f, int y, int average) {
+    const int lanes = lanes_of(op->oc);
+    const float *in = floats(f, op->in);
+    float *out = (float *)(f->arena + op->out) + (int64_t)y * op->ow * lanes;
+    const float size = (float)(op->kh * op->kw);
+    for (int x = 0; x < op->ow; x++, out += lanes) {
+        for (int ky = 0; ky < op->kh; ky++)
+            for (int kx = 0; kx < op->kw; kx++) {
+                const float *p = in + ((int64_t)(y * op->stride + ky) * op->iw + x * op->stride + kx) * lanes;
+                if (ky + kx == 0)
+                    memcpy(out, p, (size_t)lanes * 4);
+                else if (average)
+                    for (int c = 0; c < lanes; c++) out[c] += p[c];
+                else
+                    for (int c = 0; c < lanes; c++) out[c] = p[c] > out[c] || p[c] != p[c] ? p[c] : out[c];
+            }
+        if (average)
+            for (int c = 0; c < lanes; c++) out[c] /= size;
+    }
+}
+
+INLINE void affine(const Op *op, const Frame *f, int y) {
+    const int lanes = lanes_of(op->oc);
+    const float *in = floats(f, op->in) + (int64_t)y * op->ow * lanes;
+    float *out = (float *)(f->arena + op->out) + (int64_t)y * op->ow * lanes;
+    for (int x = 0; x < op->ow; x++, in += lanes, out += lanes)
+        for (int c = 0; c < lanes; c++) out[c] = in[c] * op->weight[c] + op->bias[c];
+}
+
+INLINE void add(const Op *op, const Frame *f, int y) {
+    const int64_t size = (int64_t)op->ow * lanes_of(op->oc);
+    const float *a = floats(f, op->in) + y * size, *b = floats(f, op->in2) + y * size;
+    float *out = (float *)(f->arena + op->out) + y * size;
+    for (int64_t i = 0; i < size; i++) out[i] = a[i] + b[i];
+}
+
+/* spikes -> floats */
+INLINE void unpack(const Op *op, const Frame *f, int y) {
+    const int lanes = lanes_of(op->oc), words = blocks_of(op->oc);
+    const uint64_t *in = words_at(f, op->in) + (int64_t)y * op->ow * words;
+    float *out = (float *)(f->arena + op->out) + (int64_t)y * op->ow * lanes;
+    for (int x = 0; x < op->ow; x++, in += words, out += lanes)
+        for (int c = 0; c < lanes; c++) out[c] = (float)bit(in, c);
+}
+
+/* the caller's frame [C][H][W] -> floats */
+INLINE void load(const Op *op, const Frame *f, int y) {
+    const int lanes = lanes_of(op->oc);
+    float *out = (float *)(f->arena + op->out) + (int64_t)y * op->ow * lanes;
+    for (int x = 0; x < op->ow; x++, out += lanes)
+        for (int c = 0; c < lanes; c++)
+            out[c] = c < op->oc ? f->x[((int64_t)c * op->oh + y) * op->ow + x] : 0.0f;
+}
+
+/* floats [H][W][lanes(C)] -> one pixel of C * H * W channels, in the order of [C][H][W]; one item in all */
+INLINE void flatten(const Op *op, const Frame *f) {
+    const int lanes = lanes_of(op->ic);
+    const float *in = floats(f, op->in);
+    float *out = (float *)(f->arena + op->out);
+    for (int c = 0; c < op->ic; c++)
+        for (int p = 0; p < op->ih * op->iw; p++) *out++ = in[(int64_t)p * lanes + c];
+    for (int c = op->oc; c < lanes_of(op->oc); c++) *out++ = 0;
+}
+
+INLINE float channel(const Op *op, const Frame *f, int c) {
+    return op->from == FROM_SPIKES ? (float)bit(words_at(f, op->in), c) : floats(f, op->in)[c];
+}
+
+/* one item: y[k] = mean of its voters */
+INLINE void vote(const Op *op, const Frame *f) {
+    float *out = op->out < 0 ? f->y : (float *)(f->arena + op->out);
+    for (int k = 0; k < op->oc; k++) {
+        float sum = 0;
+        for (int i = 0; i < op->voters; i++) sum += channel(op, f, k * op->voters + i);
+        out[k] = sum / (float)op->voters;
+    }
+}
+
+INLINE void output(const Op *op, const Frame *f) {
+    for (int c = 0; c < op->oc; c++) f->y[c] = channel(op, f, c);
+}
+
+/* one item: the share of neurons that fired */
+INLINE void rate(const Op *op, const Frame *f) {
+    if (!f->rates) return;
+    const int64_t n = (int64_t)op->ih * op->iw * blocks_of(op->ic);
+    const uint64_t *in = words_at(f, op->in);
+    int64_t fired = 0;
+    for (int64_t i = 0; i < n; i++) fired += __builtin_popcountll(in[i]);
+    f->rates[op->state][f->rate_index] = (float)((double)fired / ((double)op->ih * op->iw * op->ic));
+}
+
+#endif

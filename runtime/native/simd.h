@@ -1,0 +1,90 @@
+/* One vector register, written once: `fr` is as many floats as this path's registers hold.
+ *
+ * Compiler vector types rather than a library of intrinsics: no dependency, and the same additions in the same order on
+ * every path, so all paths give the same bits. Only comparisons that end in a bit mask need an instruction by name.
+ */
+#ifndef PLIF_SIMD_H
+#define PLIF_SIMD_H
+
+#include <stdint.h>
+#include <string.h>
+
+/* REGISTER: floats in one. AT_ONCE: outputs of a pixel that are summed at once, as many as registers hold. DENSE: outputs of
+ * DENSE_PIXELS pixels that are summed at once where most inputs are spikes. */
+#if defined(PLIF_AVX512)
+#include <immintrin.h>
+enum { REGISTER = 16, AT_ONCE = 64, HAS_DENSE = 1, DENSE = 64 };
+#elif defined(PLIF_AVX2)
+#include <immintrin.h>
+enum { REGISTER = 8, AT_ONCE = 64, HAS_DENSE = 1, DENSE = 16 };
+#elif defined(PLIF_NEON)
+#include <arm_neon.h>
+enum { REGISTER = 4, AT_ONCE = 64, HAS_DENSE = 1, DENSE = 16 };
+#else
+enum { REGISTER = 4, AT_ONCE = 32, HAS_DENSE = 0, DENSE = 4 };
+#endif
+
+enum { DENSE_PIXELS = 6 };
+
+typedef float fr __attribute__((vector_size(4 * REGISTER), may_alias));
+typedef int32_t ir __attribute__((vector_size(4 * REGISTER), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+INLINE fr all(float value) { return value - (fr){0}; }     /* x - 0 is x, -0 and all: one broadcast */
+
+/* sum + s * w with s zero or one: both roundings of a multiplication and an addition, and the one of this, are the same. */
+INLINE fr add_if(fr s, fr w, fr sum) {
+#if defined(PLIF_AVX512)
+    return (fr)_mm512_fmadd_ps((__m512)s, (__m512)w, (__m512)sum);
+#elif defined(PLIF_AVX2)
+    return (fr)_mm256_fmadd_ps((__m256)s, (__m256)w, (__m256)sum);
+#elif defined(PLIF_NEON)
+    return (fr)vfmaq_f32((float32x4_t)sum, (float32x4_t)s, (float32x4_t)w);
+#else
+    return sum + s * w;
+#endif
+}
+
+/* Bit j is set where a[j] >= b[j]; a NaN is not. */
+INLINE uint32_t at_least(fr a, fr b) {
+#if defined(PLIF_AVX512)
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GE_OQ);
+#elif defined(PLIF_AVX2)
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GE_OQ));
+#elif defined(PLIF_NEON)
+    const uint32x4_t bit = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcgeq_f32((float32x4_t)a, (float32x4_t)b), bit));
+#else
+    const ir bit = {1, 2, 4, 8}, set = (ir)(a >= b) & bit;
+    return (uint32_t)(set[0] | set[1] | set[2] | set[3]);
+#endif
+}
+
+/* `fired` where h >= threshold (mask says where), h elsewhere. */
+INLINE fr where_fired(uint32_t mask, fr threshold, fr fired, fr h) {
+#if defined(PLIF_AVX512)
+    (void)threshold;
+    return (fr)_mm512_mask_mov_ps((__m512)h, (__mmask16)mask, (__m512)fired);
+#else
+    (void)mask;
+    const ir wide = (ir)(h >= threshold);
+    return (fr)(((ir)fired & wide) | ((ir)h & ~wide));
+#endif
+}
+
+/* Whether any of p[0..15] is not zero. */
+INLINE int any_nonzero(const float *p) {
+    uint32_t bits[16], any = 0;
+    memcpy(bits, p, sizeof bits);
+    for (int j = 0; j < 16; j++) any |= bits[j] << 1;       /* without the sign: -0 is zero */
+    return any != 0;
+}
+
+#endif

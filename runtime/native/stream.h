@@ -1,0 +1,134 @@
+/* Streams: the nonzero inputs of a convolution as lists, made once per layer and step.
+ *
+ * For each input row and segment of 128 channels, the pixels that have a nonzero input, in the order in which a convolution
+ * walks them (for stride s: first those with x % s == 0, then 1, ...), and of each its nonzero channels, rising:
+ *
+ *   lists   uint16 [entry]      channel within the segment, times 64
+ *   values  float  [entry]      only where inputs are not spikes
+ *   first   uint32 [iw + 1]     how many listed pixels there are before each pixel
+ *   starts  uint32 [iw + 1]     first entry of each listed pixel
+ *   pixels  uint32 [iw + 1]     its place in that order
+ *   is_dense uint32             whether the row is also written out
+ *   dense   float [iw][size]    a row with many spikes as zeros and ones, in that order
+ *
+ * Nine taps and every block of outputs read the same lists, so the bits are taken apart once and not eighteen times; and a
+ * frame of events, where one pixel in thirty is listed, costs no look at the others.
+ */
+#ifndef PLIF_STREAM_H
+#define PLIF_STREAM_H
+
+#include "event.h"
+#include "simd.h"
+
+enum { UNIT = 64 };                     /* a list entry is a row of weights in units of 64 bytes */
+
+typedef struct {
+    uint32_t *first, *starts, *pixels;
+    uint16_t *lists;
+    float *values, *dense;
+    uint32_t *is_dense;
+} Row;
+
+INLINE int segments_of(int channels) { return (channels + SEGMENT - 1) / SEGMENT; }
+INLINE int segment_size(int channels, int s) { return channels - s * SEGMENT < SEGMENT ? channels - s * SEGMENT : SEGMENT; }
+
+INLINE Row stream_row(const Op *op, char *arena, int64_t lists, int y, int segment) {
+    int64_t r = (int64_t)y * segments_of(op->ic) + segment;
+    uint32_t *index = (uint32_t *)(arena + op->index) + r * (3 * (op->iw + 1) + 1);
+    Row row = {
+        index,
+        index + op->iw + 1,
+        index + 2 * (op->iw + 1),
+        (uint16_t *)(arena + lists) + r * op->row_capacity,
+        op->values < 0 ? 0 : (float *)(arena + op->values) + r * op->row_capacity,
+        op->dense < 0 ? 0 : (float *)(arena + op->dense) + r * op->iw * SEGMENT,
+        index + 3 * (op->iw + 1),
+    };
+    return row;
+}
+
+/* Appends the numbers of the set bits; may write up to 64 entries past them. Returns how many there are. */
+INLINE int list_bits(uint16_t *list, uint64_t bits, int first) {
+#if defined(PLIF_AVX512)
+    const __m512i count = _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11,
+                                           10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    __m512i low = _mm512_slli_epi16(_mm512_add_epi16(count, _mm512_set1_epi16((short)first)), 6);
+    __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(32 * UNIT));
+    uint32_t a = (uint32_t)bits, b = (uint32_t)(bits >> 32);
+    int n = __builtin_popcount(a);
+    _mm512_storeu_si512(list, _mm512_maskz_compress_epi16(a, low));
+    _mm512_storeu_si512(list + n, _mm512_maskz_compress_epi16(b, high));
+    return n + __builtin_popcount(b);
+#else
+    int n = 0;
+    while (bits) {
+        list[n++] = (uint16_t)((first + __builtin_ctzll(bits)) * UNIT);
+        bits &= bits - 1;
+    }
+    return n;
+#endif
+}
+
+INLINE void stream_spikes(const Op *op, const Frame *f, int y, int s) {
+    Row row = stream_row(op, f->arena, op->out, y, s);
+    int words = blocks_of(op->ic), mine = blocks_of(segment_size(op->ic, s));
+    const uint64_t *in = (const uint64_t *)(f->arena + op->in) + (int64_t)y * op->iw * words + s * (SEGMENT / BLOCK);
+    uint32_t n = 0, listed = 0, q = 0;
+    for (int phase = 0; phase < op->stride; phase++)
+        for (int x = phase; x < op->iw; x += op->stride, q++) {
+            const uint64_t *w = in + (int64_t)x * words, low = w[0], high = mine > 1 ? w[1] : 0;
+            row.first[q] = listed;
+            row.starts[listed] = n;
+            row.pixels[listed] = q;
+            listed += (low | high) != 0;
+            if (low) n += (uint32_t)list_bits(row.lists + n, low, 0);
+            if (high) n += (uint32_t)list_bits(row.lists + n, high, BLOCK);
+        }
+    row.first[q] = listed;
+    row.starts[listed] = n;
+
+    const int size = segment_size(op->ic, s);
+    *row.is_dense = HAS_DENSE && row.dense && (float)n >= op->dense_from * (float)(op->iw * size);
+    if (!*row.is_dense) return;
+    memset(row.dense, 0, (size_t)op->iw * (size_t)size * 4);
+    for (uint32_t k = 0; k < listed; k++)
+        for (uint32_t i = row.starts[k]; i < row.starts[k + 1]; i++)
+            row.dense[row.pixels[k] * (uint32_t)size + row.lists[i] / UNIT] = 1;
+}
+
+/* Real-valued inputs: the caller's frame [C][H][W], or floats [H][W][lanes]. */
+INLINE void stream_values(const Op *op, const Frame *f, int y, int s) {
+    Row row = stream_row(op, f->arena, op->out, y, s);
+    const int size = segment_size(op->ic, s), from_x = op->from == FROM_X;
+    const int64_t channel = from_x ? (int64_t)op->ih * op->iw : 1, pixel = from_x ? 1 : lanes_of(op->ic);
+    const float *in = from_x ? f->x : (const float *)(f->arena + op->in);
+    in += (int64_t)y * op->iw * pixel + (int64_t)s * SEGMENT * channel;
+    uint32_t n = 0, listed = 0, q = 0;
+    for (int phase = 0; phase < op->stride; phase++)
+        for (int x = phase; x < op->iw; x += op->stride, q++) {
+            if (from_x && op->stride == 1 && x % 16 == 0 && x + 16 <= op->iw) {     /* frames of events are mostly empty */
+                int any = 0;
+                for (int c = 0; c < size; c++) any |= any_nonzero(in + x + c * channel);
+                if (!any) {
+                    for (int k = 0; k < 16; k++) row.first[q + k] = listed;
+                    x += 15, q += 15;
+                    continue;
+                }
+            }
+            row.first[q] = listed;
+            row.starts[listed] = n;
+            row.pixels[listed] = q;
+            for (int c = 0; c < size; c++) {
+                const float value = in[x * pixel + c * channel];
+                row.lists[n] = (uint16_t)(c * UNIT);
+                row.values[n] = value;
+                n += value != 0;
+            }
+            listed += n != row.starts[listed];
+        }
+    row.first[q] = listed;
+    row.starts[listed] = n;
+    *row.is_dense = 0;
+}
+
+#endif

@@ -1,0 +1,43 @@
+"""What pyproject.toml cannot say: the native kernels of the event engine, built with the package where there is a compiler.
+
+Plain C through setuptools' own build_ext: no build dependency beyond a compiler, and none at run time. The library is opened
+with ctypes, so it contains no Python and needs no Python headers. `optional`: without a compiler the package installs
+without it and says so in one line.
+"""
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+NATIVE = "runtime/native"
+
+
+class BuildNative(build_ext):
+    def build_extension(self, ext: Extension) -> None:
+        try:
+            super().build_extension(ext)
+        except Exception:
+            print(
+                "plif: the event engine was not built (it needs gcc or clang); plif installs without it and runs on ONNX Runtime"
+            )
+            raise  # setuptools turns it into a warning, the extension being optional
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "runtime.native._event",
+            sources=[
+                f"{NATIVE}/{name}.c" for name in ("event", "path_scalar", "path_avx2", "path_avx512", "path_neon")
+            ],
+            depends=[
+                f"{NATIVE}/{name}.h"
+                for name in ("event", "pool", "simd", "stream", "neuron", "conv", "layers", "kernels")
+            ],
+            # no contraction: a fused multiply-add rounds once, and paths would differ in the last bit
+            extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],
+            extra_link_args=["-pthread"],
+            optional=True,
+        )
+    ],
+    cmdclass={"build_ext": BuildNative},
+)

@@ -1,0 +1,54 @@
+"""Networks of other libraries in which every layer fires, for tests of the readers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from plif_export.readers.module import examine
+from plif_export.readers.trace import Stepper, forget
+from runtime.graph import Graph
+
+
+def lively(module: nn.Module, shape: tuple[int, ...], *, seed: int = 0, steps: int = 4, gain: float = 1.0) -> nn.Module:
+    """Scales the layer before each neuron so that its current is of the order of the threshold; evaluation mode."""
+    module.eval()
+    x = torch.from_numpy(np.random.default_rng(seed).poisson(0.5, (steps, 2, *shape)).astype(np.float32))
+    traced, problems = examine(module, x[0])
+    assert traced is not None and traced.graph is not None and not problems, problems
+    paths = {name.replace(".", "_"): name for name, _ in module.named_modules()}
+    layers = {layer: path for path, layer in traced.neurons.items()}
+    for node in traced.graph.neurons:
+        source = _layer_before(traced.graph, node.inputs[0])
+        if source is None or source not in paths:
+            continue
+        forget(traced.module)
+        stepper = Stepper(traced.program)
+        currents = []
+        with torch.no_grad():
+            for x_t in x:
+                stepper.step(x_t)
+                currents.append(stepper.seen[layers[node.layer]][0])
+            current = torch.stack(currents)
+            factor = gain * node.attrs["v_threshold"] / float(current.std() + 1e-6)
+            shift = 0.3 * node.attrs["v_threshold"] - factor * float(current.mean())
+            for owner in (module, traced.module):
+                layer = owner.get_submodule(paths[source])
+                layer.weight.mul_(factor)  # type: ignore[operator, union-attr]
+                if layer.bias is not None:
+                    layer.bias.mul_(factor).add_(shift)  # type: ignore[operator, union-attr]
+    return module
+
+
+def _layer_before(graph: Graph, name: str) -> str | None:
+    while name != graph.input:
+        node = graph[name]
+        if node.op in ("Conv", "Linear", "BatchNorm"):
+            return name
+        name = node.inputs[0]
+    return None
+
+
+def events(steps: int, streams: int, shape: tuple[int, ...], seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).poisson(0.5, (steps, streams, *shape)).astype(np.float32)

@@ -1,0 +1,152 @@
+/* Every CPU path of the event kernels against a loop that anyone can read, bit for bit.
+ *
+ * Needs no Python, so that it also runs on a processor that is only emulated: see test_engine_event_arm.py.
+ * Prints one line for each path; exits 1 where a bit differs.
+ */
+#include "../../runtime/native/event.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Pool Pool;
+int plif_paths(void);
+void plif_run(const Program *, Pool *, const Call *, char **, float **);
+Pool *plif_pool_new(int);
+void plif_pool_free(Pool *);
+
+static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+static uint32_t seed = 1;
+static float uniform(void) {
+    seed = seed * 1664525u + 1013904223u;
+    return (float)(seed >> 8) / 16777216.0f;
+}
+static void *room(size_t bytes) {
+    void *p = aligned_alloc(64, (bytes + 127) / 64 * 64);
+    memset(p, 0, bytes);
+    return p;
+}
+
+typedef struct {
+    int c, h, w, o, k, stride, pad, charge, soft, valued;
+    float density;
+} Case;
+
+static const Case cases[] = {
+    {2, 9, 11, 20, 3, 1, 1, CHARGE_FOLDED, 0, 1, 0.1f},          {70, 8, 9, 128, 3, 1, 1, CHARGE_FOLDED, 0, 0, 0.2f},
+    {128, 6, 20, 64, 3, 1, 1, CHARGE_EXACT, 0, 0, 0.9f},         {200, 7, 7, 80, 5, 2, 2, CHARGE_EXACT, 1, 0, 0.3f},
+    {33, 10, 13, 97, 2, 3, 0, CHARGE_NO_DECAY_INPUT, 0, 0, 0.5f}, {300, 1, 1, 110, 1, 1, 0, CHARGE_IF, 0, 0, 0.3f},
+    {16, 4, 4, 50, 4, 1, 0, CHARGE_IF, 1, 1, 0.6f},
+};
+
+static int run_case(const Case *t, int path, float dense_from, Pool *pool, int threads) {
+    const int oh = (t->h + 2 * t->pad - t->k) / t->stride + 1, ow = (t->w + 2 * t->pad - t->k) / t->stride + 1;
+    const int lanes = lanes_of(t->o), words = blocks_of(t->c), segments = (t->c + SEGMENT - 1) / SEGMENT, rows = t->h * segments;
+    const int64_t capacity = (int64_t)t->w * (t->c < SEGMENT ? t->c : SEGMENT) + 64;
+    float *x = room(sizeof(float) * t->c * t->h * t->w), *plain = room(sizeof(float) * t->o * t->c * t->k * t->k);
+    float *weight = room(sizeof(float) * lanes * t->c * t->k * t->k), *bias = room(4u * lanes), *alpha = room(4u * lanes);
+    float *v = room(4u * lanes * oh * ow), *v_next = room(4u * lanes * oh * ow), *expected = room(4u * lanes * oh * ow);
+    int64_t at = 0, in = at, out, lists, index, values, dense;
+    at += 8 * t->h * t->w * words + 64, at = (at + 63) / 64 * 64, out = at;
+    at += 8 * oh * ow * blocks_of(t->o) + 64, at = (at + 63) / 64 * 64, lists = at;
+    at += rows * capacity * 2 + 64, at = (at + 63) / 64 * 64, index = at;
+    at += rows * (3 * (t->w + 1) + 1) * 4 + 64, at = (at + 63) / 64 * 64, values = at;
+    at += rows * capacity * 4 + 64, at = (at + 63) / 64 * 64, dense = at;
+    at += (int64_t)rows * t->w * SEGMENT * 4 + 64;
+    char *arena = room((size_t)at);
+
+    for (int i = 0; i < t->c * t->h * t->w; i++) x[i] = uniform() < t->density ? (t->valued ? 4 * uniform() - 1 : 1) : 0;
+    uint64_t *bits = (uint64_t *)(arena + in);
+    for (int c = 0; c < t->c; c++)
+        for (int p = 0; p < t->h * t->w; p++)
+            if (x[c * t->h * t->w + p] != 0) bits[p * words + c / 64] |= 1ull << c % 64;
+    const int taps = t->k * t->k;
+    for (int o = 0; o < t->o; o++) {
+        bias[o] = uniform() - 0.5f, alpha[o] = 0.2f + 0.6f * uniform();
+        const int block = o / BLOCK, L = block_lanes(t->o, block);
+        for (int c = 0; c < t->c; c++)
+            for (int tap = 0; tap < taps; tap++) {
+                const float w = (uniform() - 0.45f) / sqrtf((float)(t->c * taps) * t->density + 1);
+                plain[(o * t->c + c) * taps + tap] = w;
+                weight[(int64_t)taps * t->c * BLOCK * block + ((int64_t)tap * t->c + c) * L + o % BLOCK] = w;
+            }
+    }
+    for (int p = 0; p < oh * ow; p++)
+        for (int o = 0; o < t->o; o++) v[p * lanes + o] = 1.4f * uniform() - 0.4f;
+
+    Op ops[2];
+    memset(ops, 0, sizeof ops);
+    ops[0] = (Op){.kind = OP_STREAM, .from = t->valued ? FROM_X : FROM_SPIKES, .ih = t->h, .iw = t->w, .ic = t->c, .oh = t->h,
+                  .ow = t->w, .oc = t->c, .stride = t->stride, .items = rows, .parallel = 1, .in = in, .out = lists,
+                  .index = index, .values = t->valued ? values : -1, .dense = t->valued ? -1 : dense,
+                  .row_capacity = capacity, .dense_from = dense_from};
+    ops[1] = ops[0];
+    ops[1].kind = OP_CONV, ops[1].from = ops[0].from, ops[1].in = lists, ops[1].out = out;
+    ops[1].oh = oh, ops[1].ow = ow, ops[1].oc = t->o, ops[1].kh = ops[1].kw = t->k, ops[1].pad = t->pad;
+    ops[1].charge = t->charge, ops[1].soft = t->soft, ops[1].v_threshold = 0.75f, ops[1].v_reset = t->soft ? 0 : 0.125f;
+    ops[1].tile_h = 2, ops[1].tile_w = 4, ops[1].weight = weight, ops[1].bias = bias, ops[1].alpha = alpha;
+    ops[1].items = (oh + 1) / 2 * ((ow + 3) / 4) * blocks_of(t->o);
+    const Program program = {ops, 2, 1, path, 0, 2 * 4 * BLOCK};
+    const float *vs[1] = {v};
+    float *nexts[1] = {v_next};
+    int64_t stride[1] = {(int64_t)lanes * oh * ow};
+    const Call call = {x, x, vs, nexts, NULL, stride, 0, 0, 0, 0, 1, 1};
+    char *arenas[4] = {arena, arena, arena, arena};
+    float *accs[4];
+    for (int i = 0; i < threads; i++) accs[i] = room(4u * 2 * 4 * BLOCK);
+    plif_run(&program, pool, &call, arenas, accs);
+
+    int wrong = 0, spikes = 0;
+    for (int y = 0; y < oh; y++)
+        for (int xx = 0; xx < ow; xx++)
+            for (int o = 0; o < t->o; o++) {
+                volatile float sum = bias[o], h;    /* volatile: each operation rounds, whatever the compiler would like */
+                for (int ky = 0; ky < t->k; ky++)
+                    for (int kx = 0; kx < t->k; kx++)
+                        for (int c = 0; c < t->c; c++) {
+                            const int iy = y * t->stride + ky - t->pad, ix = xx * t->stride + kx - t->pad;
+                            if (iy < 0 || iy >= t->h || ix < 0 || ix >= t->w) continue;
+                            const float in_value = x[(c * t->h + iy) * t->w + ix];
+                            if (in_value == 0) continue;
+                            volatile float product = in_value * plain[(o * t->c + c) * taps + ky * t->k + kx];
+                            sum = sum + product;
+                        }
+                const int i = (y * ow + xx) * lanes + o;
+                volatile float a = v[i] - ops[1].v_reset, b;
+                switch (t->charge) {
+                case CHARGE_IF: h = v[i] + sum; break;
+                case CHARGE_FOLDED: b = v[i] * alpha[o], h = b + sum; break;
+                case CHARGE_EXACT: a = sum - a, a = a * alpha[o], h = v[i] + a; break;
+                default: a = a * alpha[o], b = v[i] - a, h = b + sum;
+                }
+                const int fired = h >= 0.75f;
+                const float next = fired ? (t->soft ? h - 0.75f : 0.125f) : h;
+                const uint64_t word = ((uint64_t *)(arena + out))[(y * ow + xx) * blocks_of(t->o) + o / 64];
+                wrong += v_next[i] != next || (int)(word >> o % 64 & 1) != fired;
+                spikes += fired;
+            }
+    if (wrong || spikes == 0 || spikes == oh * ow * t->o)
+        printf("%s: case %d, dense from %.1f: %d of %d differ, %d spikes\n", names[path], (int)(t - cases), dense_from, wrong,
+               oh * ow * t->o, spikes);
+    for (int i = 0; i < threads; i++) free(accs[i]);
+    free(x), free(plain), free(weight), free(bias), free(alpha), free(v), free(v_next), free(expected), free(arena);
+    return wrong || spikes == 0;
+}
+
+int main(void) {
+    int failed = 0;
+    Pool *pool = plif_pool_new(3);
+    for (int path = 0; path < 4; path++) {
+        if (!(plif_paths() >> path & 1)) continue;
+        int bad = 0;
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+            for (int dense = 0; dense < 2; dense++)
+                for (int threads = 1; threads <= 3; threads += 2)
+                    bad += run_case(&cases[i], path, dense ? 0.0f : 2.0f, threads > 1 ? pool : NULL, threads);
+        printf("%s: %s\n", names[path], bad ? "FAILED" : "ok");
+        failed |= bad;
+    }
+    plif_pool_free(pool);
+    return failed != 0;
+}

@@ -1,0 +1,55 @@
+"""The event kernels on processors that this machine may not be: a C self-test, natively and for 64-bit ARM under emulation."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+NATIVE = HERE.parent.parent / "runtime" / "native"
+FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-pthread")
+NEEDED = "apt-get install gcc-aarch64-linux-gnu qemu-user"
+
+
+def build(compiler: str, target: Path, *flags: str) -> Path:
+    sources = [HERE / "event_selftest.c", *sorted(NATIVE.glob("*.c"))]
+    command = [compiler, *FLAGS, *flags, *map(str, sources), "-o", str(target), "-lm"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_path_of_this_processor_equals_the_plain_loop_bit_for_bit(tmp_path: Path) -> None:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler on this machine")
+    out = run(str(build(compiler, tmp_path / "selftest")))
+    assert "scalar: ok" in out
+
+
+def test_the_kernels_touch_no_memory_that_is_not_theirs(tmp_path: Path) -> None:
+    compiler = shutil.which("gcc")
+    if compiler is None or platform.machine() != "x86_64":
+        pytest.skip("needs gcc with its address sanitizer")
+    flags = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1")
+    run(str(build(compiler, tmp_path / "selftest", *flags)))
+
+
+def test_the_neon_path_equals_the_plain_loop_bit_for_bit(tmp_path: Path) -> None:
+    if platform.machine() == "aarch64":
+        pytest.skip("this processor is an ARM: the native test has run it")
+    compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
+    if compiler is None or emulator is None:
+        pytest.skip(f"no cross compiler or no emulator for ARM: {NEEDED}")
+    out = run(emulator, str(build(compiler, tmp_path / "selftest", "-static")))
+    assert out.splitlines() == ["scalar: ok", "neon: ok"]

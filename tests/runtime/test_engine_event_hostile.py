@@ -1,0 +1,253 @@
+"""The event engine refuses what it cannot run, in one line that names the layer, and survives what programs do around it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import runtime
+from plif_export import export
+from plif_export.pipeline import set_card
+from runtime import native
+from runtime.card import read_card
+from runtime.errors import PlifError
+from runtime.readers.onnx_weights import read_initializers
+from tests.networks import firing, frames
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+needs_library = pytest.mark.skipif(
+    not native.is_built(), reason="the native library is not built here: it needs a C compiler"
+)
+
+Change = Callable[[onnx.ModelProto, dict[str, Any]], None]
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("hostile") / "a.onnx"
+    export(firing(), path)
+    return path
+
+
+def changed(artifact: Path, folder: Path, change: Change) -> Path:
+    proto, card = onnx.load(artifact), read_card(artifact)
+    change(proto, card)
+    set_card(proto, card)
+    path = folder / "b.onnx"
+    onnx.save(proto, path)
+    return path
+
+
+def tensor(proto: onnx.ModelProto, name: str) -> onnx.TensorProto:
+    return next(t for t in proto.graph.initializer if t.name == name)
+
+
+def node(card: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(n for n in card["graph"]["nodes"] if n["name"] == name)
+
+
+def replace(name: str, make: Callable[[np.ndarray], np.ndarray]) -> Change:
+    def change(proto: onnx.ModelProto, card: dict[str, Any]) -> None:
+        t = tensor(proto, name)
+        t.CopyFrom(numpy_helper.from_array(make(numpy_helper.to_array(t)), name))
+
+    return change
+
+
+def edit(name: str, **fields: Any) -> Change:
+    def change(proto: onnx.ModelProto, card: dict[str, Any]) -> None:
+        node(card, name).update(fields)
+
+    return change
+
+
+def attribute(name: str, **attrs: Any) -> Change:
+    return lambda proto, card: node(card, name)["attrs"].update(attrs)
+
+
+def state_shape(proto: onnx.ModelProto, card: dict[str, Any]) -> None:
+    card["states"][1]["shape"] = [8, 4, 4]
+
+
+HOSTILE: list[tuple[str, Change]] = [
+    (
+        "layer conv1: the file has no tensor conv1.weight",
+        lambda p, c: p.graph.initializer.remove(tensor(p, "conv1.weight")),
+    ),
+    (
+        "no tensor conv1_neuron.one_minus_alpha",
+        lambda p, c: p.graph.initializer.remove(tensor(p, "conv1_neuron.one_minus_alpha")),
+    ),
+    ("layer conv2: weight is", replace("conv2.weight", lambda w: w[:, :4].copy())),
+    ("layer conv2 gives", replace("conv2.weight", lambda w: np.zeros((8, 8, 5, 5), np.float32))),
+    (
+        "layer fc1: fc1.weight is \\[40, 100\\]; expected \\[40, 128\\]",
+        replace("fc1.weight", lambda w: w[:, :100].copy()),
+    ),
+    ("conv1.weight is float64", replace("conv1.weight", lambda w: w.astype(np.float64))),
+    (
+        "alpha has 3 numbers; expected 1 or 8",
+        replace("conv1_neuron.one_minus_alpha", lambda a: np.zeros(3, np.float32)),
+    ),
+    ("operation Softmax is not in this engine; use --engine onnxruntime", edit("vote", op="Softmax")),
+    ("layer conv2 reads \\['nobody'\\]", edit("conv2", inputs=["nobody"])),
+    ("layer conv2 reads nothing", edit("conv2", inputs=[])),
+    ("layer conv2 gives \\[8, 8, 8\\], its card says \\[8, 9, 9\\]", edit("conv2", shape=[8, 9, 9])),
+    ("layer conv1_pool: kernel 99", attribute("conv1_pool", kernel=99)),
+    ("layer conv1_pool: kernel 2, stride 0", attribute("conv1_pool", stride=0)),
+    ("stride 0", attribute("conv2", stride=0)),
+    ("layer conv2: weight is", attribute("conv2", groups=3)),
+    ("layer conv2: weight is", attribute("conv2", groups=0)),
+    ("layer vote: 7 voters", attribute("vote", voters=7)),
+    ("charge 'magic' is not in this engine", attribute("conv1_neuron", charge="magic")),
+    ("no state of shape", attribute("conv1_neuron", layer="conv9")),
+    ("no state of shape", state_shape),
+    ("the graph in its card cannot be read", edit("conv2", attrs={})),
+    ("the graph in its card cannot be read", lambda p, c: c.update(graph={"nodes": 3})),
+    ("its output 'nobody' is not one of its layers", lambda p, c: c["graph"].update(output="nobody")),
+    ("for 3 classes", lambda p, c: c["graph"].update(output="flatten")),
+    ("precision int8", lambda p, c: c.update(precision="int8")),
+]
+
+
+@needs_library
+@pytest.mark.parametrize(("message", "change"), HOSTILE, ids=[m for m, _ in HOSTILE])
+def test_what_it_cannot_run_is_refused_in_one_line(
+    message: str, change: Change, artifact: Path, tmp_path: Path
+) -> None:
+    path = changed(artifact, tmp_path, change)
+    with pytest.raises(PlifError, match=message) as error:
+        runtime.load(path, "event")
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+@needs_library
+def test_a_tensor_with_fewer_bytes_than_its_shape_is_refused(artifact: Path, tmp_path: Path) -> None:
+    def cut(proto: onnx.ModelProto, card: dict[str, Any]) -> None:
+        t = tensor(proto, "fc1.weight")
+        t.raw_data = t.raw_data[:-4]
+
+    with pytest.raises(PlifError, match=r"tensor fc1.weight: holds \d+ bytes; expected \d+ for shape \[40, 128\]"):
+        runtime.load(changed(artifact, tmp_path, cut), "event")
+
+
+def test_initializers_are_read_as_onnx_reads_them(artifact: Path, tmp_path: Path) -> None:
+    names = [t.name for t in onnx.load(artifact).graph.initializer]
+    found = read_initializers(artifact, names)
+    assert set(found) == set(names)
+    for t in onnx.load(artifact).graph.initializer:
+        np.testing.assert_array_equal(found[t.name], numpy_helper.to_array(t))
+    typed = onnx.helper.make_tensor(
+        "w", onnx.TensorProto.FLOAT, [2, 2], [1.0, 2.0, 3.0, 4.0]
+    )  # float_data, not raw_data
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [typed])), tmp_path / "w.onnx")
+    np.testing.assert_array_equal(read_initializers(tmp_path / "w.onnx", ["w", "absent"])["w"], [[1, 2], [3, 4]])
+
+
+def test_a_file_cut_anywhere_is_refused_and_never_a_traceback(artifact: Path, tmp_path: Path) -> None:
+    whole = artifact.read_bytes()
+    rng = np.random.default_rng(0)
+    names = [t.name for t in onnx.load(artifact).graph.initializer]
+    for at in rng.integers(0, len(whole) - 1, 60):
+        (tmp_path / "cut.onnx").write_bytes(whole[:at])
+        with pytest.raises(PlifError):
+            runtime.load(tmp_path / "cut.onnx", "event")
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, len(whole), 8):
+            damaged[at] = rng.integers(256)
+        (tmp_path / "bits.onnx").write_bytes(damaged)
+        try:
+            read_initializers(tmp_path / "bits.onnx", names)
+        except PlifError as error:
+            assert "\n" not in str(error)
+
+
+def test_a_machine_without_the_library_says_so_in_one_line(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_open", lambda: None)
+    assert not native.is_built()
+    with pytest.raises(PlifError, match=r"not built here .* use --engine onnxruntime"):
+        runtime.load(artifact, "event")
+    assert runtime.load(artifact, "onnxruntime").session().steps == [0]
+
+
+@needs_library
+def test_a_path_that_the_processor_lacks_is_refused(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(native.PATH_VARIABLE, "altivec")
+    with pytest.raises(PlifError, match="PLIF_CPU=altivec: this processor and build have scalar"):
+        runtime.load(artifact, "event")
+    with pytest.raises(PlifError, match="runs on cpu only"):
+        runtime.load(artifact, "event", device="cuda")
+
+
+@needs_library
+def test_buffers_that_do_not_fit_are_refused(artifact: Path) -> None:
+    model = runtime.load(artifact, "event")
+    v = model.engine.membranes(2)[0]  # type: ignore[attr-defined]
+    x, y = np.zeros((2, 2, 16, 16), np.float32), np.zeros((2, 3), np.float32)
+    model.engine.bind(x, v, y, v)()
+    for wrong in (
+        (x.astype(np.float64), v, y, v),
+        (x[:, :, ::-1], v, y, v),
+        (x, v, y[:1], v),
+        (x, [v[0], *v[:-1]], y, v),
+        (x[:1], v, y[:1], v),
+    ):
+        with pytest.raises(PlifError, match="expected"):
+            model.engine.bind(*wrong)
+
+
+@needs_library
+def test_long_silence_leaves_no_subnormals_and_numpy_keeps_its_own(artifact: Path) -> None:
+    session = runtime.load(artifact, "event", threads=2).session()
+    smallest = np.full(1, np.finfo(np.float32).tiny)
+    for t in range(2000):
+        session.step(np.full((1, 2, 16, 16), 2.0 if t < 5 else 0.0, np.float32))
+    bits = np.concatenate([np.abs(v).ravel() for v in session.state.values()]).view(np.uint32)
+    assert not np.any((bits > 0) & (bits < 0x00800000))
+    if not os.environ.get("PYTEST_XDIST_WORKER"):
+        before = (smallest * np.float32(0.5))[0]  # what NumPy does here may be flushed already, by ONNX Runtime
+        session.step(np.zeros((1, 2, 16, 16), np.float32))
+        assert (smallest * np.float32(0.5))[0] == before
+
+
+@needs_library
+def test_two_python_threads_share_an_engine_without_touching_each_other(artifact: Path) -> None:
+    x = frames(firing(), np.random.default_rng(1), T=30, streams=4)
+    for threads in (1, 2):
+        model = runtime.load(artifact, "event", threads=threads)
+        alone = [model.session().run(x[:, i : i + 1]) for i in range(4)]
+        found: list[Any] = [None] * 4
+
+        def run(i: int, model: Any = model, found: list[Any] = found) -> None:
+            found[i] = model.session().run(x[:, i : i + 1])
+
+        workers = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        for one, other in zip(alone, found, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@needs_library
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_makes_its_own_threads(artifact: Path) -> None:
+    x = frames(firing(), np.random.default_rng(2), T=4, streams=1)
+    session = runtime.load(artifact, "event", threads=2).session()
+    expected = session.run(x)
+    session.reset()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(session.run(x), expected) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    np.testing.assert_array_equal(session.run(x), expected)
