@@ -14,6 +14,7 @@ from plif_export.pipeline import samples
 from runtime.cli import run
 from runtime.data import open_dataset
 from runtime.evaluate import evaluate
+from runtime.native import is_built
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -72,6 +73,18 @@ def test_the_gate_holds_on_real_recordings(artifacts: dict[tuple[str, str], Path
     for path in artifacts.values():
         report = verify(path, MODEL, samples(path, f"nmnist:{shared_data / 'nmnist_small'}", 4))
         assert report.passed and report.untested == [] and report.streams == 4
+
+
+@pytest.mark.skipif(not is_built(), reason="the event engine is not built (no C compiler at installation)")
+def test_the_event_engine_does_what_pytorch_does_on_real_recordings(
+    artifacts: dict[tuple[str, str], Path], shared_data: Path
+) -> None:
+    data = f"nmnist:{shared_data / 'nmnist_small'}"
+    path = artifacts["step", "folded"]
+    report = verify(path, MODEL, samples(path, data, 4), engine="event")
+    assert report.passed and report.engine_steps == 40
+    dense, sparse = (evaluate(runtime.load(path, engine), data) for engine in ("onnxruntime", "event"))
+    assert sparse.predictions == dense.predictions
 
 
 def test_streaming_a_real_recording_gives_the_answer_of_the_evaluation(
