@@ -111,7 +111,7 @@ HOSTILE: list[tuple[str, Change]] = [
     ("no state of shape", attribute("conv1_neuron", layer="conv9")),
     ("no state of shape", state_shape),
     ("the graph in its card cannot be read", edit("conv2", attrs={})),
-    ("the graph in its card cannot be read", lambda p, c: c.update(graph={"nodes": 3})),
+    ("its graph lacks an input, an output or its nodes", lambda p, c: c.update(graph={"nodes": 3})),
     ("its output 'nobody' is not one of its layers", lambda p, c: c["graph"].update(output="nobody")),
     ("for 3 classes", lambda p, c: c["graph"].update(output="flatten")),
     ("precision int8", lambda p, c: c.update(precision="int8")),
