@@ -22,6 +22,7 @@ from plif_export.writers import FORMS
 from plif_train.network import Network
 from runtime.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode, read_card
 from runtime.errors import CheckFailed, PlifError
+from runtime.events.framing import Framing
 from runtime.files import whole_or_nothing
 from runtime.graph import Graph, output_record, state_record
 from runtime.neurons import equation_of
@@ -353,6 +354,12 @@ def _check_arguments(
     ):
         if value not in known:
             raise PlifError(f"--{name} {value}: this version writes {', '.join(known)}")
+    if facts.framing is not None:
+        framing = Framing.parse(facts.framing)
+        if framing.T is not None and framing.T != facts.T:
+            raise PlifError(
+                f"the model's framing '{facts.framing}' makes {framing.T} frames, but its T is {facts.T}; save it with equal ones"
+            )
     if T is not None and form != "unrolled":
         raise PlifError("--T belongs to --form unrolled; the step form runs for any number of steps")
     if T is not None and not 0 < T <= 4096:

@@ -65,7 +65,7 @@ class Bomb:
         (["info", "cut.onnx"], "not an ONNX file, or was cut short"),
         (["info", "cut.pt"], "damaged or cut short"),
         (["export", "missing.pt"], "missing.pt: no such file"),
-        (["export", "model.onnx"], "model.onnx"),
+        (["export", "model.onnx"], "is an exported artifact, not a model"),
         (["export", "model.pt", "--form", "loop"], "--form loop"),
         (["export", "model.pt", "--T", "many"], "valid integer"),
         (["export", "model.pt", "-o", "nowhere/m.onnx"], "its folder does not exist"),
@@ -217,19 +217,12 @@ def test_ctrl_c_ends_a_stream_with_its_account_and_exit_code_130(folder: Path) -
 
 
 def test_ctrl_c_during_an_export_leaves_nothing_half_written(folder: Path, tmp_path: Path) -> None:
-    command = [
-        *PLIF,
-        "export",
-        str(folder / "model.pt"),
-        "-o",
-        str(tmp_path / "m.onnx"),
-        "--form",
-        "unrolled",
-        "--T",
-        "400",
-    ]
+    program = "import plif_export.pipeline; print('ready', flush=True); from runtime.cli import main; main()"
+    options = ["export", str(folder / "model.pt"), "-o", str(tmp_path / "m.onnx"), "--form", "unrolled", "--T", "600"]
+    command = [sys.executable, "-c", program, *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(3.5)  # imports are done by then, the proof is not
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    time.sleep(0.8)  # into the proof, which takes seconds
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     if process.returncode == 0:

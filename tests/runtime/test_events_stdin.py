@@ -41,7 +41,7 @@ def test_how_the_pipe_splits_the_text_changes_nothing(size: int) -> None:
 
 
 def test_standard_input_needs_the_sensor_and_cannot_be_read_twice_or_counted() -> None:
-    with pytest.raises(PlifError, match="sensor="):
+    with pytest.raises(PlifError, match="--sensor 346x260"):
         open_source("-")
     source = StdinSource("-", (34, 34), Pipe([b"1,2,3,1\n"]))
     assert source.live

@@ -26,7 +26,7 @@ class StdinSource:
     def __init__(self, name: str, sensor: tuple[int, int] | None = None, stream: BinaryIO | None = None) -> None:
         if sensor is None:
             raise PlifError(
-                f"{name}: events on standard input do not say how large the sensor is: give it (sensor=(width, height))"
+                f"{name}: events on standard input do not say how large the sensor is; say it: --sensor 346x260"
             )
         self.name, self.sensor = name, sensor
         self.invalid = 0
