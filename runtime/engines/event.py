@@ -50,7 +50,7 @@ class EventEngine:
                 f"{path}: precision {card.get('precision')}; engine event computes in fp32: use --engine onnxruntime"
             )
         self.card = card
-        self.threads = max(1, min(options.threads or _cores(), 256))
+        self.threads = max(1, min(options.threads or _worthwhile_threads(card), 256))
         self._library = native.library()
         self.path = native.PATHS[native.choose_path()]
         try:
@@ -155,6 +155,19 @@ class EventEngine:
         arenas = [aligned((self._layout.arena + 64,), np.uint8) for _ in range(self.threads)]
         accs = [aligned((self._layout.acc_floats + 16,)) for _ in range(self.threads)]
         return _Scratch([*arenas, *accs], _pointers(arenas), _pointers(accs))
+
+
+NEURONS_A_THREAD = 60_000
+
+
+def _worthwhile_threads(card: Card) -> int:
+    """As many as the machine has, but not more than the network feeds.
+
+    Threads meet after each operation. In a network whose step takes 50 us, a thread that has to wait for a processor (another
+    program's, or the one that reads the next recording) costs a hundred steps: measured 7.2 ms against 0.8 ms a call.
+    """
+    neurons = sum(int(np.prod(state["shape"])) for state in card["states"])
+    return min(_cores(), 1 + neurons // NEURONS_A_THREAD)
 
 
 def _cores() -> int:

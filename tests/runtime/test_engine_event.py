@@ -372,3 +372,10 @@ def _save(path: Path, card: dict[str, Any], weights: dict[str, np.ndarray]) -> N
     )
     set_card(proto, card)
     onnx.save(proto, path)
+
+
+def test_a_small_network_takes_one_thread_unless_told_otherwise(tmp_path: Path) -> None:
+    path = export(firing(), tmp_path / "m.onnx").path
+    for asked, used in ((None, 1), (2, 2)):
+        engine = runtime.load(path, "event", threads=asked).engine
+        assert isinstance(engine, EventEngine) and engine.threads == used
