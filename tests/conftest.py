@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def interruptible(command: list[str], **options: Any) -> subprocess.Popen[str]:
+    """A process that Ctrl-C reaches, with its output in pipes, even where the tests run in the background of a shell.
+
+    A shell starts background jobs with SIGINT ignored, and children inherit that.
+    """
+
+    def listen() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, preexec_fn=listen, **pipes, **options)
 
 
 @pytest.fixture(scope="session")

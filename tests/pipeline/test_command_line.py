@@ -21,6 +21,7 @@ from runtime.cli import run
 from runtime.events import write_nmnist
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
+from tests.conftest import interruptible
 from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -206,7 +207,7 @@ def test_ctrl_c_ends_a_stream_with_its_account_and_exit_code_130(folder: Path) -
         "duration:20ms",
         "--json",
     ]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = interruptible(command, cwd=folder)
     assert process.stdout is not None
     process.stdout.readline()  # it streams
     process.send_signal(signal.SIGINT)
@@ -220,7 +221,7 @@ def test_ctrl_c_during_an_export_leaves_nothing_half_written(folder: Path, tmp_p
     program = "import plif_export.pipeline; print('ready', flush=True); from runtime.cli import main; main()"
     options = ["export", str(folder / "model.pt"), "-o", str(tmp_path / "m.onnx"), "--form", "unrolled", "--T", "600"]
     command = [sys.executable, "-c", program, *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = interruptible(command)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     time.sleep(0.8)  # into the proof, which takes seconds
     process.send_signal(signal.SIGINT)

@@ -19,6 +19,7 @@ from plif_train.data import Samples, load_samples, split_per_class
 from plif_train.network import Network
 from plif_train.train import Epoch, Recipe, decide, evaluate, resume_path, train
 from runtime.errors import PlifError
+from tests.conftest import interruptible
 
 NOTATION = "c6k3s1-BN-PLIF-MPk2s2-DP-FC20-PLIF-FC20-PLIF-APk10s10"
 
@@ -363,11 +364,8 @@ def digits(tmp_path: Path) -> Path:
 def plif(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     code = "import sys; from runtime.cli import run; sys.exit(run(sys.argv[1:]))"
     repository = Path(__file__).resolve().parents[2]
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        cwd=cwd, env={"PYTHONPATH": str(repository), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    environment = {"PYTHONPATH": str(repository), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    return interruptible([sys.executable, "-c", code, *arguments], cwd=cwd, env=environment)
 
 
 SMALL = ["train", "nmnist", "--channels", "2", "--hidden", "20", "--T", "3", "--batch-size", "4", "--out", "model.pt"]
