@@ -15,20 +15,18 @@ import onnx
 from torch.nn import Module
 
 from plif_export import engine_gate, parity, stimulus
+from plif_export.cards import make_card, set_card
 from plif_export.passes import MATHS, prepare
 from plif_export.readers import Facts, Given, Read, read
 from plif_export.reference import Reference
 from plif_export.writers import FORMS
 from plif_train.network import Network
-from runtime.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode, read_card
+from runtime.card import ARTIFACT_FORMAT, Card, read_card
 from runtime.errors import CheckFailed, PlifError
 from runtime.events.framing import Framing
 from runtime.files import whole_or_nothing
-from runtime.graph import Graph, output_record, state_record
-from runtime.neurons import equation_of
 from runtime.readers.onnx_wire import not_onnx, refuse_external_data
 from runtime.session import Model, load
-from runtime.version import __version__
 
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
 PRECISIONS = ("fp32",)
@@ -268,76 +266,6 @@ def summary(report: parity.Report) -> dict[str, Any]:
     )
     found = report.to_dict()
     return {**{key: found[key] for key in keys}, "untested": found["untested"]}
-
-
-# --- the card -----------------------------------------------------------------------------------------------------
-
-
-def make_card(
-    facts: Facts | Network,
-    graph: Graph,
-    *,
-    form: str,
-    T: int,
-    precision: str,
-    math: str,
-    batch: int | None,
-    source_sha256: str | None,
-) -> Card:
-    import torch
-
-    if isinstance(facts, Network):
-        facts = Facts.of(facts)
-    last = graph[graph.output]
-    return {
-        "format": ARTIFACT_FORMAT,
-        "format_version": ARTIFACT_FORMAT_VERSION,
-        "notation": facts.notation,
-        "input": {"kind": facts.kind, "shape": list(facts.shape)},
-        "T": T,
-        "classes": list(facts.classes),
-        "form": form,
-        "precision": precision,
-        "math": math,
-        "batch": batch,
-        "states": [
-            state_record(n.layer, n.shape, value, variable)
-            for n in graph.neurons
-            for variable, value in n.initial.items()
-        ],
-        "taus": {n.layer: _tau(equation_of(n.attrs["kind"]).alpha(n.params)) for n in graph.neurons},
-        "v_threshold": _one_or_each(graph, "v_threshold"),
-        "v_reset": _one_or_each(graph, "v_reset"),
-        "output": output_record(last.op, last.attrs.get("voters", 1)),
-        "framing": facts.framing,
-        "normalisation": facts.normalisation,
-        "graph": graph.record(),
-        "source_sha256": source_sha256,
-        "parity": "not run",
-        "versions": {"plif": __version__, "torch": torch.__version__.split("+")[0], "onnx": onnx.__version__},
-    }
-
-
-def _tau(alpha: np.ndarray | None) -> float | list[float] | None:
-    """1 / alpha: a number, one per channel, or None for neurons that do not leak, whose tau is infinite."""
-    if alpha is None or not np.all(alpha):
-        return None
-    tau = 1.0 / np.asarray(alpha).astype(np.float64)
-    return float(tau) if tau.ndim == 0 else [float(t) for t in tau.ravel()]
-
-
-def _one_or_each(graph: Graph, attribute: str) -> Any:
-    values = {n.layer: n.attrs[attribute] for n in graph.neurons}
-    return next(iter(values.values())) if len(set(values.values())) == 1 else values
-
-
-def set_card(proto: onnx.ModelProto, card: Mapping[str, Any]) -> None:
-    """Puts the card into the file, and beside it, for programs without a JSON reader, where each state starts."""
-    del proto.metadata_props[:]
-    initial = " ".join(str(state["initial"]) for state in card["states"])
-    for key, value in ((CARD_KEY, encode(card)), ("plif.initial", initial)):
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
 
 
 # --- files and arguments ------------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ import pytest
 
 import runtime
 from plif_export import export, interpret
+from plif_export.cards import make_card, set_card
 from plif_export.parity import EPS, MEMBRANE
 from plif_export.passes import prepare
-from plif_export.pipeline import make_card, set_card
 from plif_export.readers.checkpoint import read_network
 from plif_export.writers import FORMS
 from plif_train.network import Network

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 import runtime
 from plif_export import export
-from plif_export.pipeline import set_card
+from plif_export.cards import set_card
 from runtime import native
 from runtime.card import read_card
 from runtime.errors import PlifError

@@ -1,0 +1,82 @@
+"""The card of an artifact: what a model, its graph and the choices of an export say, as one JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from plif_export.readers import Facts
+from plif_train.network import Network
+from runtime.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode
+from runtime.graph import Graph, output_record, state_record
+from runtime.neurons import equation_of
+from runtime.version import __version__
+
+
+def make_card(
+    facts: Facts | Network,
+    graph: Graph,
+    *,
+    form: str,
+    T: int,
+    precision: str,
+    math: str,
+    batch: int | None,
+    source_sha256: str | None,
+) -> Card:
+    if isinstance(facts, Network):
+        facts = Facts.of(facts)
+    last = graph[graph.output]
+    return {
+        "format": ARTIFACT_FORMAT,
+        "format_version": ARTIFACT_FORMAT_VERSION,
+        "notation": facts.notation,
+        "input": {"kind": facts.kind, "shape": list(facts.shape)},
+        "T": T,
+        "classes": list(facts.classes),
+        "form": form,
+        "precision": precision,
+        "math": math,
+        "batch": batch,
+        "states": [
+            state_record(n.layer, n.shape, value, variable)
+            for n in graph.neurons
+            for variable, value in n.initial.items()
+        ],
+        "taus": {n.layer: _tau(equation_of(n.attrs["kind"]).alpha(n.params)) for n in graph.neurons},
+        "v_threshold": _one_or_each(graph, "v_threshold"),
+        "v_reset": _one_or_each(graph, "v_reset"),
+        "output": output_record(last.op, last.attrs.get("voters", 1)),
+        "framing": facts.framing,
+        "normalisation": facts.normalisation,
+        "graph": graph.record(),
+        "source_sha256": source_sha256,
+        "parity": "not run",
+        "versions": {"plif": __version__, "torch": torch.__version__.split("+")[0], "onnx": onnx.__version__},
+    }
+
+
+def _tau(alpha: np.ndarray | None) -> float | list[float] | None:
+    """1 / alpha: a number, one per channel, or None for neurons that do not leak, whose tau is infinite."""
+    if alpha is None or not np.all(alpha):
+        return None
+    tau = 1.0 / np.asarray(alpha).astype(np.float64)
+    return float(tau) if tau.ndim == 0 else [float(t) for t in tau.ravel()]
+
+
+def _one_or_each(graph: Graph, attribute: str) -> Any:
+    values = {n.layer: n.attrs[attribute] for n in graph.neurons}
+    return next(iter(values.values())) if len(set(values.values())) == 1 else values
+
+
+def set_card(proto: onnx.ModelProto, card: Mapping[str, Any]) -> None:
+    """Puts the card into the file, and beside it, for programs without a JSON reader, where each state starts."""
+    del proto.metadata_props[:]
+    initial = " ".join(str(state["initial"]) for state in card["states"])
+    for key, value in ((CARD_KEY, encode(card)), ("plif.initial", initial)):
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
