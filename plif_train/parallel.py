@@ -12,6 +12,7 @@ statistics of rank 0 are kept, as DistributedDataParallel does.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import socket
@@ -122,6 +123,10 @@ def joined(devices: Sequence[str]) -> Iterator[tuple[World, str]]:
                 said.seek(0)
                 words = said.read().decode(errors="replace").strip().splitlines() or str(error).splitlines()
                 raise PlifError(f"rank {rank} of {size} lost the others: {words[-1][:200]}") from None
+        except KeyboardInterrupt:
+            # A message may be half sent; the destructors of gloo's threads then abort the process at its very end.
+            atexit.register(_leave_at_once, 130)
+            raise
         finally:
             for process in others:
                 process.terminate()
@@ -129,6 +134,12 @@ def joined(devices: Sequence[str]) -> Iterator[tuple[World, str]]:
                 process.wait()
             if dist.is_initialized():
                 dist.destroy_process_group()
+
+
+def _leave_at_once(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _start(rank: int, size: int, host: str, port: int, said: int) -> subprocess.Popen[bytes]:
