@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from plif_export import interpret
 from plif_export.readers.trace import REGISTER, Stepper, Traced, flat, forget, one_thread
-from plif_export.reference import Array, Trace, note, traces_from
+from plif_export.reference import Array, GraphReference, Trace, note, traces_from
 from runtime.errors import PlifError
 from runtime.graph import Graph, state_key
 
 CHECK_STEPS = 3  # from reset, in which the trace must give the module's own bits
 
 
-class ModuleReference:
+class ModuleReference(GraphReference):
     """The traced module, run node by node, batch 1, one thread; its neurons are the library's own modules.
 
     Spikes and states are the library's. h, which no library shows, is recomputed by the neuron's equation from the same
@@ -27,17 +27,10 @@ class ModuleReference:
 
     def __init__(self, traced: Traced) -> None:
         assert traced.graph is not None
-        self.traced, self.graph = traced, traced.graph
+        super().__init__(traced.graph)
+        self.traced = traced
         self.nodes = {n.layer: n for n in self.graph.neurons}
         self.paths = {path: layer for path, layer in traced.neurons.items() if layer in self.nodes}
-        self.thresholds = {n.layer: float(n.attrs["v_threshold"]) for n in self.graph.neurons}
-
-    @property
-    def layers(self) -> list[str]:
-        return list(self.thresholds)
-
-    def initial(self) -> dict[str, Array]:
-        return interpret.start(self.graph, 1)
 
     def run(self, x: Array, state: dict[str, Array] | None = None) -> Trace:
         """T steps of one stream: x [T, 1, ...], from a state or from reset."""

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from runtime.data.idx import read_images
 from runtime.errors import PlifError
 from runtime.events import write_nmnist
+from runtime.files import make_folder, whole_or_nothing
 from runtime.simulate.saccades import PATH_X_PX, PATH_Y_PX, RANGES, record_digits
 from runtime.version import __version__
 
@@ -144,10 +145,6 @@ def _claim(out: Path, note: dict[str, Any]) -> None:
             raise PlifError(f"{path}: made with another seed or other parameters: choose another folder")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PlifError(f"{out}: exists and has no {NOTE} in it: choose a new or an empty folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(path.name + ".part")
-        beside.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise PlifError(f"{out}: cannot be written: {error.strerror or error}") from None
+    make_folder(out)
+    with whole_or_nothing(path) as (target,):
+        target.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")

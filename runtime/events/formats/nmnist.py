@@ -17,6 +17,7 @@ import numpy as np
 from runtime.errors import PlifError
 from runtime.events.array import make_events
 from runtime.events.formats.base import Format, Log, Recording, chunks_of
+from runtime.files import whole_or_nothing
 
 WORD = 5
 OVERFLOW_ROW = 240
@@ -89,14 +90,8 @@ def write_nmnist(path: str | os.PathLike[str], events: np.ndarray) -> None:
     words[:, 3], words[:, 4] = (rest >> 8) & 0xFF, rest & 0xFF
     markers = np.diff(needed, prepend=0)
     words = np.insert(words, np.repeat(np.arange(len(t)), markers), np.array([0, OVERFLOW_ROW, 0, 0, 0], np.uint8), 0)
-    target = Path(path)
-    beside = target.with_name(target.name + f".{os.getpid()}.part")
-    try:
-        beside.write_bytes(words.tobytes())
-        os.replace(beside, target)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise PlifError(f"{path}: cannot be written: {error.strerror or error}") from None
+    with whole_or_nothing(Path(path)) as (target,):
+        target.write_bytes(words.tobytes())
 
 
 FORMAT = Format("nmnist", matches, open_recording)
