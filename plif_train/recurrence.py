@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from plif_train import native
 from plif_train.surrogate import slope_
 
 BLOCK = 1 << 16  # neurons a thread: 256 KiB a tensor in float32
@@ -39,6 +40,21 @@ class Rule:
     detach_reset: bool
     surrogate: str
 
+    def native(self, x: Tensor, v: Tensor) -> native.Rule | None:
+        """The same for the kernels of train.c; None where they do not have it."""
+        if not self.detach_reset or self.surrogate not in native.SURROGATES or v.dtype != torch.float32:
+            return None
+        if not native.runs(x, v):
+            return None
+        return native.rule_of(
+            leaks=self.leaks,
+            decay_input=self.decay_input,
+            v_threshold=self.v_threshold,
+            v_reset=self.v_reset,
+            surrogate=self.surrogate,
+            half=x.dtype == torch.bfloat16,
+        )
+
 
 class Recurrence(torch.autograd.Function):
     """(x [T, ...], v [...], alpha broadcastable to v, rule) -> (spikes [T, ...], v after the last step)."""
@@ -49,12 +65,16 @@ class Recurrence(torch.autograd.Function):
         h = torch.empty(flat_x.shape, dtype=v.dtype, device=v.device)
         s = torch.empty_like(h, dtype=x.dtype)  # 0 and 1 are exact in every type, and the next layer wants this one
         end = torch.empty_like(flat_v)
-        for part in _blocks(flat_v):
-            end[part] = _forward(
-                flat_x[:, part], flat_v[part], flat_alpha if alpha.dim() == 0 else flat_alpha[part], rule,
-                h[:, part], s[:, part],
-            )  # fmt: skip
-        ctx.rule = rule
+        native_rule = rule.native(x, v)
+        if native_rule is not None:
+            native.forward(_rows(flat_x), flat_v, flat_alpha.float().contiguous(), native_rule, h, s, end)
+        else:
+            for part in _blocks(flat_v):
+                end[part] = _forward(
+                    flat_x[:, part], flat_v[part], flat_alpha if alpha.dim() == 0 else flat_alpha[part], rule,
+                    h[:, part], s[:, part],
+                )  # fmt: skip
+        ctx.rule, ctx.native = rule, native_rule
         ctx.save_for_backward(x, h, s, v, alpha)
         return s.view(x.shape), end.view(v.shape)
 
@@ -68,6 +88,21 @@ class Recurrence(torch.autograd.Function):
         end = gv.flatten().clone()
         one = alpha.dim() == 0
         total = torch.zeros((), dtype=v0.dtype, device=v0.device)
+        if ctx.native is not None:
+            start = torch.empty_like(end)
+            found = native.backward(
+                _rows(flat_x),
+                flat_v,
+                flat_alpha.float().contiguous(),
+                ctx.native,
+                h,
+                flat_gs.contiguous(),
+                end,
+                gx,
+                start,
+            )
+            summed = (found.view(alpha.shape if one else v0.shape).sum_to_size(alpha.shape)) if learns else None
+            return gx.view(x.shape), start.view(v0.shape), summed, None
         galpha = torch.empty_like(end) if learns and not one else None
         for part in _blocks(flat_v):
             end[part], found = _backward(
@@ -147,6 +182,11 @@ def _backward(
         gv = gh - leaked
         gx[t] = leaked if rule.decay_input else gh
     return gv, galpha
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[T, N] whose steps each lie together in memory; the steps may be one and the same (a static image)."""
+    return x if x.stride(1) == 1 else x.contiguous()
 
 
 def _blocks(v: Tensor) -> list[slice]:
