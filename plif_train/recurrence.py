@@ -88,9 +88,10 @@ class Recurrence(torch.autograd.Function):
         end = gv.flatten().clone()
         one = alpha.dim() == 0
         total = torch.zeros((), dtype=v0.dtype, device=v0.device)
+        galpha: Tensor | None
         if ctx.native is not None:
             start = torch.empty_like(end)
-            found = native.backward(
+            galpha = native.backward(
                 _rows(flat_x),
                 flat_v,
                 flat_alpha.float().contiguous(),
@@ -101,7 +102,7 @@ class Recurrence(torch.autograd.Function):
                 gx,
                 start,
             )
-            summed = (found.view(alpha.shape if one else v0.shape).sum_to_size(alpha.shape)) if learns else None
+            summed = (galpha.view(alpha.shape if one else v0.shape).sum_to_size(alpha.shape)) if learns else None
             return gx.view(x.shape), start.view(v0.shape), summed, None
         galpha = torch.empty_like(end) if learns and not one else None
         for part in _blocks(flat_v):

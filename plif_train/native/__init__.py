@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,8 @@ def library() -> c.CDLL | None:
     for path in sorted(Path(__file__).parent.glob("_train*.so")):
         try:
             found = c.CDLL(str(path))
-            p, n = c.c_void_p, c.c_int64
+            p: Any = c.c_void_p
+            n: Any = c.c_int64
             for function, types in (
                 (found.plif_train_forward, [p, n, p, p, n, p, p, p, n, n, n, n, p]),
                 (found.plif_train_backward, [p, n, p, p, n, p, p, p, p, p, p, n, n, n, n, p]),
