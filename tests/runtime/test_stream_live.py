@@ -325,15 +325,17 @@ def test_an_early_end_leaves_an_account_that_adds_up(model: Model) -> None:
 
 
 def test_stopped_means_no_steps_and_what_comes_meanwhile_is_counted_as_dropped(model: Model) -> None:
-    running = model.stream(Fed(packets_of("sim:digits?seed=1&seconds=1", each=100), each_s=0.002))
-
     class Stop(Observer):
+        def on_start(self, stream: Any) -> None:
+            self.controls = stream.controls
+
         def on_decision(self, decision: Any) -> None:
             if decision.step == 3:
-                running.controls.stop()
-                threading.Timer(0.1, running.controls.start).start()
+                self.controls.stop()
+                threading.Timer(0.1, self.controls.start).start()
 
-    running._tell.decision._calls.append(Stop().on_decision)
+    feed = Fed(packets_of("sim:digits?seed=1&seconds=1", each=100), each_s=0.002)
+    running = model.stream(feed, observers=[Stop()])
     list(running)
     summary = running.summary()
     assert balanced(summary) and summary["events_dropped"] > 100 and summary["frames"] > 4
