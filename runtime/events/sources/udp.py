@@ -58,6 +58,7 @@ class UdpSource(LiveSource):
         self.datagrams = {"received": 0, "malformed": 0, "foreign": 0, "dropped_by_kernel": 0, "missing": 0}
         self._socket = self._bind()
         self._wake = socket.socketpair()
+        self._failed = False
 
     def _bind(self) -> socket.socket:
         family, where = self.address.resolve(socket.SOCK_DGRAM)
@@ -144,8 +145,10 @@ class UdpSource(LiveSource):
                 size, extra, _, sender = receive([view[filled : filled + DATAGRAM_BYTES]], 64)
             except BlockingIOError:
                 break
-            except OSError as error:  # an ICMP answer to somebody, say: no datagram, no reason to stop
-                self.log.note(f"{self.name}: {error.strerror}")
+            except OSError as error:  # the network went down, say: no datagram, no reason to stop
+                if not self._failed:
+                    self.log.note(f"{self.name}: {error.strerror}")
+                self._failed = True
                 break
             if extra:
                 self._kernel(extra)
