@@ -39,8 +39,12 @@ from runtime.session import Model
 from runtime.stream import LIVE_FRAMING
 
 GRID = [
-    *(f"leak:{tau}ms,margin={m}" for tau in (50, 100, 200, 400) for m in (0, 0.05, 0.1, 0.2, 0.3)),
-    *(f"leak:{tau}ms,margin={m},release={r}" for tau in (100, 200) for m, r in ((0.1, 0.03), (0.2, 0.05), (0.3, 0.1))),
+    *(f"leak:{tau}ms,margin={m}" for tau in (50, 100, 200, 400) for m in (0, 0.1, 0.2, 0.3, 0.4, 0.5)),
+    *(
+        f"leak:{tau}ms,margin={m},release={r}"
+        for tau in (100, 200, 300)
+        for m, r in ((0.2, 0.05), (0.3, 0.1), (0.5, 0.2))
+    ),
     *(f"kofn:{k}/{n},release=1" for k, n in ((2, 3), (3, 5), (5, 8), (8, 12))),
     *(f"kofn:{k}/{n},margin=0.2,release=1" for k, n in ((2, 3), (3, 5), (5, 8), (8, 12))),
 ]
@@ -206,40 +210,44 @@ def wilson(right: int, n: int) -> list[float]:
 
 
 def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
+    """False alarms against onset to label; numbered are the rules that no other one beats in both, most accurate first."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True)
-    kinds = {"leak": "o", "kofn": "s", "sum": "^"}
     negatives = any(row["false_alarms_negatives_per_min"] is not None for row in rows)
-    for axis, key, label in (
-        (
-            axes[0],
-            "false_alarms_negatives_per_min" if negatives else "false_alarms_idle_per_min",
-            "false alarms a minute",
-        ),
-        (axes[1], "accuracy", "spans whose last label is right"),
-    ):
-        for kind, marker in kinds.items():
-            chosen = [row for row in rows if row["rule"].startswith(kind) and row["onset_p50_ms"] is not None]
-            axis.scatter(
-                [r[key] for r in chosen], [r["onset_p50_ms"] for r in chosen], marker=marker, label=kind, alpha=0.8
-            )
-        best = sorted((row for row in rows if row["onset_p50_ms"] is not None), key=lambda row: row["onset_p50_ms"])
-        so_far = None
-        better = (lambda a, b: a > b) if key == "accuracy" else (lambda a, b: a < b)
-        for row in best:  # only those that no other rule beats in both
-            if so_far is None or better(row[key], so_far):
-                so_far = row[key]
-                axis.annotate(
-                    row["rule"], (row[key], row["onset_p50_ms"]), fontsize=7, xytext=(4, 4), textcoords="offset points"
-                )
-        axis.set_xlabel(label)
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("onset to label, p50 (ms)")
-    axes[0].legend()
+    key = "false_alarms_negatives_per_min" if negatives else "false_alarms_idle_per_min"
+    rows = [row for row in rows if row["onset_p50_ms"] is not None]
+    figure, (axis, beside) = plt.subplots(1, 2, figsize=(10.5, 4.6), width_ratios=(3, 2))
+    low = min(row["accuracy"] for row in rows)
+    for kind, marker in (("leak", "o"), ("kofn", "s"), ("sum", "^")):
+        mine = [row for row in rows if row["rule"].startswith(kind)]
+        if mine:
+            x, y = [row[key] for row in mine], [row["onset_p50_ms"] for row in mine]
+            p95 = [row["onset_p95_ms"] - row["onset_p50_ms"] for row in mine]
+            axis.errorbar(x, y, [[0] * len(p95), p95], fmt="none", ecolor="0.85", zorder=0)
+            colour = [row["accuracy"] for row in mine]
+            dots = axis.scatter(x, y, c=colour, vmin=low, vmax=1, marker=marker, cmap="viridis", label=kind, s=36)
+    best = max(row["accuracy"] for row in rows)
+    front: list[dict[str, Any]] = []
+    for row in sorted(rows, key=lambda row: (row["onset_p50_ms"], row[key], -row["accuracy"])):
+        if row["accuracy"] >= best - 0.03 and (not front or row[key] < front[-1][key]):
+            front.append(row)
+    for number, row in enumerate(front, 1):
+        where = (row[key], row["onset_p50_ms"])
+        axis.annotate(str(number), where, fontsize=9, xytext=(-4, -14), textcoords="offset points", weight="bold")
+    lines = [
+        f"{number}  {row['rule']}\n    {row['onset_p50_ms']:.0f} ms, {row[key]:.1f} a minute, {100 * row['accuracy']:.1f} % right"
+        for number, row in enumerate(front, 1)
+    ]
+    beside.axis("off")
+    beside.text(0.12, 0.98, "\n".join(lines), va="top", fontsize=8, family="monospace", transform=beside.transAxes)
+    axis.set_xlabel(f"false alarms a minute, on {'recordings of none of it' if negatives else 'idle stretches'}")
+    axis.set_ylabel("onset to label (ms): median, line to the 95th percentile")
+    axis.grid(alpha=0.3)
+    axis.legend(loc="upper right")
+    figure.colorbar(dots, ax=axis, label="spans whose last label is right")
     figure.suptitle(title, fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
