@@ -1,13 +1,14 @@
 """UDP on the loopback, end to end: how many events a second arrive, are framed and answered, and what an overload does.
 
     python bench/udp.py                              rates from 0.1 to 4 million events a second, 4 s each
-    python bench/udp.py --overload 60                calm, ten times more than the network can step for 60 s, calm again
-    python bench/udp.py --overload 60 --policy drop
+    python bench/udp.py --artifact gesture.onnx --overload 60        calm, ten times as much for 60 s, calm again
+    python bench/udp.py --artifact gesture.onnx --overload 60 --policy drop
+    python bench/udp.py --make gesture.onnx          the paper's Gesture network, random weights that fire (bench/workload.py)
 
 Another process sends datagrams of 100 events (t64, a 128 x 128 sensor, random places) at the wanted rate; their times are
 the moments at which they are due, on the clock that both processes share. So the lag of a decision is what it should be: from
-when the last event of its frame should have been sent to the decision. Receiver, framing and the shipped digits network run
-in this process, exactly as in `plif stream`.
+when the last event of its frame should have been sent to the decision. Receiver, framing and the network (the shipped digits
+network, if no other is given) run in this process, exactly as in `plif stream`.
 """
 
 from __future__ import annotations
@@ -47,17 +48,27 @@ def main() -> None:
     parser.add_argument("--calm", type=float, default=5.0, help="seconds before and after it")
     parser.add_argument("--policy", default="merge")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--artifact")
+    parser.add_argument("--make")
+    parser.add_argument("--engine", default="auto")
     parser.add_argument("--send", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.send:
         send(**json.loads(options.send))
         return
-    with tempfile.TemporaryDirectory() as folder:
+    if options.make:
+        from bench import workload
         from plif_export import export
 
-        path = Path(folder) / "digits.onnx"
-        export(ROOT / "models" / "nmnist-digits.pt", path, verify=False)
-        model = runtime.load(path, threads=1)
+        export(workload.network(), options.make, verify=False)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(options.artifact or Path(folder) / "digits.onnx")
+        if not options.artifact:
+            from plif_export import export
+
+            export(ROOT / "models" / "nmnist-digits.pt", path, verify=False)
+        model = runtime.load(path, options.engine, threads=1)
         if options.overload:
             rows = [overload(model, options.overload, options.calm, options.policy)]
         else:
@@ -79,7 +90,7 @@ def overload(model: Model, seconds: float, calm_s: float, policy: str) -> dict[s
     session = model.session()
     x = np.ones((1, *model.input_shape), np.float32)
     times = []
-    for _ in range(300):
+    for _ in range(60):
         began_s = time.perf_counter()
         session.step(x)
         times.append(time.perf_counter() - began_s)
@@ -99,14 +110,14 @@ def overload(model: Model, seconds: float, calm_s: float, policy: str) -> dict[s
             _round(np.percentile(lags, 50)),
             _round(np.percentile(lags, 99)),
         )
-    rss = of["rss_mb"]
+    rss = [mb for mb in of["rss_mb"] if mb]
     row["rss_mb_at"] = {
         "calm": rss[before - 1],
         "overload begins": rss[before + 1],
         "ends": rss[during - 1],
         "end": rss[-1],
     }
-    row["frame_ms_calm"] = _round(1e3 * n / calm_rate)
+    row["frame_ms_calm"], row["step_ms"] = _round(1e3 * n / calm_rate), _round(1e3 * float(np.median(times)))
     return row
 
 

@@ -383,6 +383,15 @@ def test_stopped_means_no_steps_and_what_comes_meanwhile_is_counted_as_dropped(m
     assert balanced(summary) and summary["events_dropped"] > 100 and summary["frames"] > 4
 
 
+def test_a_stream_that_is_refused_or_never_read_leaves_no_port_open(model: Model) -> None:
+    spec = f"udp://127.0.0.1:{free_port()}?sensor=34x34"
+    with pytest.raises(PlifError, match="cannot serve a live source"):
+        model.stream(spec, framing="count:T=4")
+    model.stream(spec).close()
+    with model.stream(spec) as running:
+        assert balanced(running.summary())
+
+
 @pytest.mark.parametrize("how", (signal.SIGINT, signal.SIGTERM))
 def test_an_interrupt_prints_the_summary_and_ends_with_130(artifact: Path, how: signal.Signals) -> None:
     port = free_port()

@@ -83,8 +83,14 @@ class UdpSource(LiveSource):
         return int(self._socket.getsockname()[1])
 
     def close(self) -> None:
+        if not self._begun:
+            self._shut()
         with suppress(OSError):
             self._wake[1].send(b"x")
+
+    def _shut(self) -> None:
+        for one in (self._socket, *self._wake):
+            one.close()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         self.begin(max_events)
@@ -94,9 +100,7 @@ class UdpSource(LiveSource):
         try:
             yield from self._receive(poll, max_events)
         finally:
-            self._socket.close()
-            for end in self._wake:
-                end.close()
+            self._shut()
             self._close_notes()
 
     def _receive(self, poll: select.poll, max_events: int) -> Iterator[np.ndarray]:
