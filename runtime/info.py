@@ -11,9 +11,6 @@ from runtime.card import Card
 from runtime.version import __version__
 
 PACKAGES = (
-    *("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "onnx", "tensorrt", "openvino"),
-    *("aedat", "dv-processing", "neuromorphic-drivers", "matplotlib"),
-)
     "numpy",
     "onnxruntime",
     "onnxruntime-gpu",
