@@ -16,6 +16,7 @@ import pytest
 
 import runtime
 from plif_export import export
+from runtime.cli import run
 from runtime.errors import PlifError
 from runtime.events import make_events, open_source
 from runtime.events.send import send
@@ -136,6 +137,18 @@ def test_recordings_paced_side_by_side_decide_as_alone(model: Model) -> None:
     for spec in SOURCES[:2]:
         assert said([d for d in decisions if d.source == spec]) == said(list(model.stream(spec)))
     assert running.summary()["frames_merged"] == running.summary()["frames_dropped"] == 0
+
+
+def test_json_lines_of_several_sources_say_whose_they_are(artifact: Path, capsys: Any) -> None:
+    assert run(["stream", str(artifact), *SOURCES[:2], "--json", "--filter", "refractory:1ms"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["source"] for line in lines[:-1]} == set(SOURCES[:2])
+    summary = lines[-1]["summary"]
+    assert set(summary["sources"]) == set(SOURCES[:2]) and balanced(summary) and summary["events_filtered"] > 0
+    for key in ("events_in", "events_filtered", "frames"):
+        assert summary[key] == sum(one[key] for one in summary["sources"].values())
+    assert run(["stream", str(artifact), *SOURCES[:2]]) == 0
+    assert SOURCES[1][:24] in capsys.readouterr().out
 
 
 # --- overload ---------------------------------------------------------------------------------------------------------
