@@ -10,8 +10,12 @@ import importlib
 import importlib.util
 import json
 import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,11 +122,31 @@ def evaluate(
 @app.command()
 def stream(
     artifact: Annotated[Path, typer.Argument(help="An exported artifact in the step form.")],
-    source: Annotated[str, typer.Argument(help="A recording, - (CSV on stdin), or sim:digits?seed=1.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="A recording, - (CSV on stdin), udp://HOST:PORT?format=t64|t32|spif|jaer&sensor=WxH, tcp://HOST:PORT, "
+            "usb://[SERIAL] or sim:digits?seed=1. Several run side by side on one engine."
+        ),
+    ],
     framing: Annotated[str | None, typer.Option(help="How events become frames; the card's when not given.")] = None,
-    decide: Annotated[str, typer.Option(help="sum, leak[:500ms] or kofn[:3/5].")] = "sum",
-    reset: Annotated[str, typer.Option(help="never, recording, every:T or silence:MS.")] = "recording",
-    speed: Annotated[str, typer.Option(help="max, or real: paced by the events' own time.")] = "max",
+    decide: Annotated[
+        str, typer.Option(help="sum, leak[:500ms] or kofn[:3/5], then ,margin= ,release= ,idle= (events a second).")
+    ] = "sum",
+    reset: Annotated[
+        str, typer.Option(help="never, recording, every:T[/COPIES], silence:MS or decay:TAU.")
+    ] = "recording",
+    speed: Annotated[str, typer.Option(help="max, or real: recordings are paced by the events' own time.")] = "max",
+    filters: Annotated[
+        str | None,
+        typer.Option("--filter", help="hot,refractory:1ms,background:5ms,roi:X0:Y0:X1:Y1,down:2,flip:x,rotate:90,swap"),
+    ] = None,
+    overload: Annotated[
+        str, typer.Option(help="merge[:8] or drop[:8]: what happens to the oldest when more frames wait.")
+    ] = "merge",
+    on_return: Annotated[
+        str, typer.Option(help="hold or reset: the state, when a live source was lost and is back.")
+    ] = "hold",
     dashboard: Annotated[bool, typer.Option("--dashboard", hidden=True)] = False,
     record: Annotated[Path | None, typer.Option("--record", hidden=True)] = None,
     sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for sources that do not say.")] = None,
@@ -132,6 +156,7 @@ def stream(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Streams events step by step and prints decisions."""
+    from runtime.observe import Observer
     from runtime.session import load
     from runtime.stream import stream as run
 
@@ -140,32 +165,72 @@ def stream(
             f"--{'dashboard' if dashboard else 'record'}: not in this version; --json prints every decision"
         )
     model = load(artifact, engine, threads=threads, device=device)
-    running = run(model, source, framing=framing, decide=decide, reset=reset, speed=speed, sensor=parse_sensor(sensor))
     live = sys.stderr.isatty() and not as_json
-    shown: object = _NOTHING
+    clear = "\r\033[K" if live else ""
+
+    class Notes(Observer):
+        def on_note(self, source: str, text: str) -> None:
+            print(f"{clear}plif: note: {source}: {text}", file=sys.stderr, flush=True)
+
+    running = run(
+        model,
+        sources,
+        framing=framing,
+        decide=decide,
+        reset=reset,
+        speed=speed,
+        sensor=parse_sensor(sensor),
+        filters=filters,
+        overload=overload,
+        on_return=on_return,
+        observers=[Notes()],
+    )
+    several = len(running.names) > 1
+    shown: dict[str, object] = {}
     try:
-        for decision in running:
-            if as_json:
-                print_json(decision.to_dict(), compact=True)
-                continue
-            if live:
-                share = "#" * round(20 * decision.score)
-                line = f"{decision.t_us / 1e6:9.3f} s  {decision.label or '-':<24.24} {share:<20} {100 * decision.score:5.1f} %"
-                print(f"\r\033[K{line}  {decision.latency_ms:.2f} ms", end="", file=sys.stderr, flush=True)
-            if decision.label != shown:
-                shown = decision.label
-                clear = "\r\033[K" if live else ""
-                typer.echo(
-                    f"{clear}{decision.t_us / 1e6:9.3f} s  step {decision.step:<6} {decision.label or 'not sure'}"
-                )
+        with _terminable():
+            for decision in running:
+                if as_json:
+                    print_json(decision.to_dict(source=several), compact=True)
+                    continue
+                name = f"{decision.source:<24.24}  " if several else ""
+                said = decision.label or decision.why
+                if live:
+                    share = "#" * round(20 * decision.score)
+                    line = (
+                        f"{decision.t_us / 1e6:9.3f} s  {name}{said:<24.24} {share:<20} {100 * decision.score:5.1f} %"
+                    )
+                    print(f"{clear}{line}  {decision.latency_ms:.2f} ms", end="", file=sys.stderr, flush=True)
+                if said != shown.get(decision.source, _NOTHING):
+                    shown[decision.source] = said
+                    typer.echo(f"{clear}{decision.t_us / 1e6:9.3f} s  {name}step {decision.step:<6} {said}")
     finally:
+        running.close()
         summary = running.summary()
         if as_json:
             print_json({"summary": summary}, compact=True)
         else:
-            if live:
-                print("\r\033[K", end="", file=sys.stderr)
+            print(clear, end="", file=sys.stderr)
             _print_summary(summary)
+
+
+@app.command()
+def send(
+    source: Annotated[str, typer.Argument(help="A recording, or sim:digits?seed=1.")],
+    target: Annotated[str, typer.Argument(help="udp://HOST:PORT?format=t64|t32|spif|jaer")],
+    speed: Annotated[str, typer.Option(help="real: paced by the events' own time; max; or events a second.")] = "real",
+    each: Annotated[int, typer.Option(min=1, help="Events in one datagram.")] = 100,
+    sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for recordings that do not say.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Sends a recording as UDP datagrams: a camera for trying plif stream."""
+    from runtime.events.send import send as run
+
+    sent = run(source, target, speed=speed, each=each, sensor=parse_sensor(sensor))
+    if as_json:
+        print_json({"events": sent})
+    else:
+        typer.echo(f"sent {sent} events")
 
 
 @app.command()
@@ -208,18 +273,46 @@ def bench(
 _NOTHING = object()
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, which service managers send, ends a stream as Ctrl-C does: with its summary."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _print_summary(summary: dict[str, Any]) -> None:
+    for name, one in summary.get("sources", {}).items():
+        typer.echo(f"{name}: {one['label'] or 'not sure'}, {_account(one)}, {one['frames']} frames")
+    if "sources" not in summary:
+        typer.echo(f"answer    {summary['label'] or 'not sure'}")
+    typer.echo(f"events    {_account(summary)}")
+    typer.echo(f"frames    {summary['frames']} ({summary['framing']})")
+    if summary.get("frames_merged") or summary.get("frames_dropped"):
+        typer.echo(f"overload  {summary['frames_merged']} frames merged, {summary['frames_dropped']} dropped")
+    latency, lag = summary["latency_ms"], summary["lag_ms"]
+    if latency["p50"] is not None:
+        typer.echo(f"latency   p50 {latency['p50']:.3g} ms, p99 {latency['p99']:.3g} ms a step")
+    if lag["p50"] is not None:
+        typer.echo(f"lag       p50 {lag['p50']:.3g} ms, p99 {lag['p99']:.3g} ms behind the feed")
+    for note in summary["notes"]:
+        typer.echo(f"note: {note}", err=True)
+
+
+def _account(summary: dict[str, Any]) -> str:
     counts = ", ".join(
         f"{summary['events_' + key]} {key}" for key in ("used", "filtered", "late", "invalid", "dropped")
     )
-    typer.echo(f"answer    {summary['label'] or 'not sure'}")
-    typer.echo(f"events    {summary['events_in']} = {counts}")
-    typer.echo(f"frames    {summary['frames']} ({summary['framing']})")
-    latency = summary["latency_ms"]
-    if latency["p50"] is not None:
-        typer.echo(f"latency   p50 {latency['p50']:.3g} ms, p99 {latency['p99']:.3g} ms a step")
-    for note in summary["notes"]:
-        typer.echo(f"note: {note}", err=True)
+    return f"{summary['events_in']} = {counts}"
 
 
 def _ms(value: float | None) -> str:
