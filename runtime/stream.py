@@ -10,7 +10,7 @@ the same frames, so both give the same spikes and the same answer.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from runtime.decide import ResetPolicy, make_rule
 from runtime.errors import PlifError
 from runtime.events import Frame, Framing, SourceFramer, open_source
 from runtime.latency import Latencies
+from runtime.observe import Controls, Observer, Observers
 
 if TYPE_CHECKING:
     from runtime.session import Model
@@ -38,6 +39,7 @@ class Decision:
     score       the winner's spikes since the reset, as a share of all that could have been (voters x steps)
     votes       spikes of each class since the reset (sums of y where the network does not vote)
     latency_ms  from the complete frame to this decision
+    source      the name of its source
     """
 
     t_us: int
@@ -47,6 +49,7 @@ class Decision:
     score: float
     votes: list[float]
     latency_ms: float
+    source: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -69,6 +72,7 @@ def stream(
     reset: str = "recording",
     speed: str = "max",
     sensor: tuple[int, int] | None = None,
+    observers: Sequence[Observer] = (),
 ) -> Stream:
     """A Stream of decisions about one source; iterate it once.
 
@@ -77,8 +81,9 @@ def stream(
     reset    never, recording, every:T or silence:MS
     speed    max, or real: paced by the events' own time
     sensor   (width, height) for sources that do not say
+    observers  who hears of packets, frames, decisions and the summary (runtime.observe)
     """
-    return Stream(model, source, framing, decide, reset, speed, sensor)
+    return Stream(model, source, framing, decide, reset, speed, sensor, observers)
 
 
 class Stream:
@@ -93,6 +98,7 @@ class Stream:
         reset: str,
         speed: str,
         sensor: tuple[int, int] | None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         if model.unrolled:
             raise PlifError(
@@ -125,13 +131,36 @@ class Stream:
         self.last: Decision | None = None
         self.last_frame: Frame | None = None
         self._iterated = False
+        self._closed = False
         self._votes = np.zeros(len(model.classes))
         self._steps = 0  # since the last reset
+        self.controls = Controls()
+        self._tell = Observers(observers)
+        if self._tell.packet:
+            self.frames.on_packet = lambda packet: self._tell.packet(self.source.name, packet, time.perf_counter())
+
+    @property
+    def names(self) -> list[str]:
+        """The sources, as observers and decisions call them."""
+        return [self.source.name]
+
+    def close(self) -> None:
+        """The end, at the latest: nothing more is read, and observers get the summary. Iterating to the end does it too."""
+        if not self._closed:
+            self._closed = True
+            self._tell.summary(self.summary())
 
     def __iter__(self) -> Iterator[Decision]:
         if self._iterated:
             raise PlifError(f"{self.source.name}: a stream runs once; make another one with model.stream")
         self._iterated = True
+        self._tell.start(self)
+        try:
+            yield from self._decisions()
+        finally:
+            self.close()
+
+    def _decisions(self) -> Iterator[Decision]:
         began_s, first_us, previous_us = time.perf_counter(), None, None
         for frame in self.frames:
             if first_us is None:
@@ -141,6 +170,12 @@ class Stream:
             due_s = began_s + (frame.t_end_us - first_us) / 1e6
             if self.paced:
                 time.sleep(max(0.0, due_s - time.perf_counter()))
+            if not self.controls.running:
+                paused_s = time.perf_counter()
+                self.controls.wait()
+                began_s += time.perf_counter() - paused_s
+            if self.controls.ended:
+                return
             arrived_s = time.perf_counter()
             decision = self._step(frame, frame.t_end_us - (previous_us or 0), arrived_s)
             previous_us = frame.t_end_us
@@ -149,7 +184,9 @@ class Stream:
             yield decision
 
     def _step(self, frame: Frame, dt_us: int, arrived_s: float) -> Decision:
-        if self.policy.due(frame.events, dt_us, frame.discontinuity):
+        due, asked = self.policy.due(frame.events, dt_us, frame.discontinuity), self.controls.take_resets()
+        if due or asked:
+            self._tell.reset(self.source.name, self.decisions, "policy" if due else "control")
             self.session.reset()
             self.rule.reset()
             self._votes[:] = 0
@@ -170,9 +207,14 @@ class Stream:
             score=0.0 if winner is None else float(self._votes[winner]) / (voters * self._steps),
             votes=[int(n) if voters > 1 else float(n) for n in self._votes],
             latency_ms=latency_ms,
+            source=self.source.name,
         )
         self.decisions += 1
         self.last, self.last_frame = decision, frame
+        if self._tell.frame:
+            rates = self.session.rates if self.model.counts_rates else {}
+            self._tell.frame(self.source.name, frame, y, rates, latency_ms)
+        self._tell.decision(decision)
         return decision
 
     def summary(self) -> dict[str, Any]:

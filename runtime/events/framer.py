@@ -15,7 +15,7 @@ events_in == used + filtered + late + invalid + dropped. Events in the open fram
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -40,6 +40,8 @@ class Frame:
     t_end_us: int
     events: int
     discontinuity: bool = False  # a gap came before this frame
+    merged: int = 1  # frames of the grid in it: more than one when the network could not keep up
+    skipped: int = 0  # frames before it that were dropped for the same reason
 
 
 @dataclass
@@ -334,6 +336,7 @@ class SourceFramer:
         total = source.count() if framing.kind == "count" and not source.live else None
         self.framer = Framer(framing, shape, source.sensor, total=total, upright=source.upright)
         self._invalid = self._dropped = 0
+        self.on_packet: Callable[[np.ndarray], None] = _nobody
 
     @property
     def account(self) -> Account:
@@ -342,6 +345,7 @@ class SourceFramer:
     def __iter__(self) -> Iterator[Frame]:
         for packet in self.source.packets():
             self._losses()
+            self.on_packet(packet)
             yield from self.framer.frames(packet)
         self._losses()
         yield from self.framer.closing()
@@ -351,6 +355,10 @@ class SourceFramer:
         invalid, dropped = self.source.invalid, int(getattr(self.source, "dropped", 0))
         self.account.take(invalid=invalid - self._invalid, dropped=dropped - self._dropped)
         self._invalid, self._dropped = invalid, dropped
+
+
+def _nobody(packet: np.ndarray) -> None:
+    del packet
 
 
 def frame_source(source: Source, framing: Framing | str, shape: tuple[int, int, int]) -> SourceFramer:

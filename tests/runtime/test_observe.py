@@ -1,0 +1,121 @@
+"""Who watches a stream: hears of everything once, in order, and steers it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtime
+from plif_export import export
+from runtime.events import no_events
+from runtime.observe import Observer, Observers
+from runtime.session import Model
+from tests.networks import firing
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+
+NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
+SOURCE = "sim:digits?seed=3&seconds=1.2"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    path = tmp_path_factory.mktemp("observe") / "m.onnx"
+    net = firing(NET, shape=(2, 34, 34), T=8, classes=tuple("0123456789"), framing="duration:20ms")
+    export(net, path)
+    return runtime.load(path, rates=True)
+
+
+class Log(Observer):
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, Any]] = []
+
+    def on_start(self, stream: Any) -> None:
+        self.heard.append(("start", stream.names))
+
+    def on_packet(self, source: str, events: np.ndarray, arrived_s: float) -> None:
+        self.heard.append(("packet", events.copy()))
+
+    def on_frame(self, source: str, frame: Any, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
+        self.heard.append(("frame", (frame.events, y.copy(), rates)))
+
+    def on_reset(self, source: str, step: int, why: str) -> None:
+        self.heard.append(("reset", (step, why)))
+
+    def on_decision(self, decision: Any) -> None:
+        self.heard.append(("decision", decision))
+
+    def on_summary(self, summary: dict[str, Any]) -> None:
+        self.heard.append(("summary", summary))
+
+    def of(self, kind: str) -> list[Any]:
+        return [what for name, what in self.heard if name == kind]
+
+
+def test_an_observer_hears_of_every_packet_frame_and_decision_once_and_in_order(model: Model) -> None:
+    log = Log()
+    decisions = list(model.stream(SOURCE, observers=[log], reset="every:10"))
+    assert log.heard[0] == ("start", [SOURCE]) and log.heard[-1][0] == "summary"
+    assert log.of("decision") == decisions
+    assert [step for step, why in log.of("reset") if why == "policy"] == list(range(10, len(decisions), 10))
+    kinds = [name for name, _ in log.heard if name in ("frame", "decision")]
+    assert kinds == ["frame", "decision"] * len(decisions)
+    summary = log.of("summary")[0]
+    assert sum(len(packet) for packet in log.of("packet")) == summary["events_in"]
+    assert sum(events for events, _, _ in log.of("frame")) == summary["events_used"]
+    rates = log.of("frame")[5][2]
+    assert len(rates) == 4 and all(0 <= rate <= 1 for rate in rates.values())
+
+
+def test_who_overrides_nothing_is_never_called() -> None:
+    class Some(Observer):
+        def on_decision(self, decision: Any) -> None: ...
+
+    tell = Observers([Observer(), Some()])
+    assert tell.decision and not tell.packet and not tell.frame
+    tell.packet("a", no_events(), 0.0)
+
+
+def test_watching_changes_no_decision(model: Model) -> None:
+    plain = list(model.stream(SOURCE))
+    watched = list(model.stream(SOURCE, observers=[Log()]))
+    assert [(d.votes, d.index) for d in plain] == [(d.votes, d.index) for d in watched]
+
+
+class Steering(Observer):
+    def __init__(self, verb: str) -> None:
+        self.verb = verb
+
+    def on_start(self, stream: Any) -> None:
+        self.controls = stream.controls
+
+    def on_decision(self, decision: Any) -> None:
+        if decision.step == 9:
+            getattr(self.controls, self.verb)()
+
+
+def test_a_reset_from_outside_starts_afresh_and_says_so(model: Model) -> None:
+    log = Log()
+    steered = list(model.stream(SOURCE, observers=[Steering("reset"), log]))
+    every = list(model.stream(SOURCE, reset="every:10"))
+    assert [d.votes for d in steered[:20]] == [d.votes for d in every[:20]]
+    assert log.of("reset") == [(10, "control")]
+
+
+def test_an_end_from_outside_is_an_ordinary_end(model: Model) -> None:
+    running = model.stream(SOURCE, observers=[Steering("end")])
+    assert len(list(running)) == 10
+    summary = running.summary()
+    kept = sum(summary[f"events_{k}"] for k in ("used", "filtered", "late", "invalid", "dropped"))
+    assert summary["events_in"] == kept
+
+
+def test_an_error_in_an_observer_ends_the_stream(model: Model) -> None:
+    class Broken(Observer):
+        def on_decision(self, decision: Any) -> None:
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        list(model.stream(SOURCE, observers=[Broken()]))
