@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -123,7 +124,10 @@ def stream(
     decide: Annotated[str, typer.Option(help="sum, leak[:500ms] or kofn[:3/5].")] = "sum",
     reset: Annotated[str, typer.Option(help="never, recording, every:T or silence:MS.")] = "recording",
     speed: Annotated[str, typer.Option(help="max, or real: paced by the events' own time.")] = "max",
-    dashboard: Annotated[bool, typer.Option("--dashboard", hidden=True)] = False,
+    dashboard: Annotated[
+        str | None,
+        typer.Option(metavar="[HOST:]PORT", help="A page in the browser that shows and steers it."),
+    ] = None,
     record: Annotated[Path | None, typer.Option("--record", hidden=True)] = None,
     sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for sources that do not say.")] = None,
     engine: EngineName = "auto",
@@ -132,40 +136,48 @@ def stream(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Streams events step by step and prints decisions."""
+    from runtime.observe import Observer
     from runtime.session import load
     from runtime.stream import stream as run
+    from runtime.terminal import Terminal
 
-    if dashboard or record:
-        raise PlifError(
-            f"--{'dashboard' if dashboard else 'record'}: not in this version; --json prints every decision"
+    with ExitStack() as stack:
+        observers: list[Observer] = []
+        if not as_json:
+            terminal = Terminal()
+            stack.callback(terminal.close)
+            observers.append(terminal)
+        if dashboard is not None:
+            from runtime.dashboard import Dashboard
+
+            page = stack.enter_context(Dashboard(dashboard))
+            observers.append(page)
+        model = load(artifact, engine, threads=threads, device=device, rates=dashboard is not None)
+        running = run(
+            model,
+            source,
+            framing=framing,
+            decide=decide,
+            reset=reset,
+            speed=speed,
+            sensor=parse_sensor(sensor),
+            observers=observers,
         )
-    model = load(artifact, engine, threads=threads, device=device)
-    running = run(model, source, framing=framing, decide=decide, reset=reset, speed=speed, sensor=parse_sensor(sensor))
-    live = sys.stderr.isatty() and not as_json
-    shown: object = _NOTHING
-    try:
-        for decision in running:
+        if dashboard is not None:
+            if page.warning:
+                print(f"plif: warning: {page.warning}", file=sys.stderr)
+            print(f"plif: dashboard at {page.address}", file=sys.stderr, flush=True)
+        try:
+            for decision in running:
+                if as_json:
+                    print_json(decision.to_dict(), compact=True)
+        finally:
+            summary = running.summary()
             if as_json:
-                print_json(decision.to_dict(), compact=True)
-                continue
-            if live:
-                share = "#" * round(20 * decision.score)
-                line = f"{decision.t_us / 1e6:9.3f} s  {decision.label or '-':<24.24} {share:<20} {100 * decision.score:5.1f} %"
-                print(f"\r\033[K{line}  {decision.latency_ms:.2f} ms", end="", file=sys.stderr, flush=True)
-            if decision.label != shown:
-                shown = decision.label
-                clear = "\r\033[K" if live else ""
-                typer.echo(
-                    f"{clear}{decision.t_us / 1e6:9.3f} s  step {decision.step:<6} {decision.label or 'not sure'}"
-                )
-    finally:
-        summary = running.summary()
-        if as_json:
-            print_json({"summary": summary}, compact=True)
-        else:
-            if live:
-                print("\r\033[K", end="", file=sys.stderr)
-            _print_summary(summary)
+                print_json({"summary": summary}, compact=True)
+            else:
+                terminal.close()
+                _print_summary(summary)
 
 
 @app.command()
@@ -203,9 +215,6 @@ def bench(
             f"{row.artifact:<28.28}{row.engine:<13}{row.streams:>8}{row.p50_ms:>9.3f}{row.p99_ms:>9.3f}{row.steps_per_s:>10.1f}"
             f"{row.after_silence_p50_ms:>9.3f}  {differ:<6}  {rates} %"
         )
-
-
-_NOTHING = object()
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

@@ -108,6 +108,7 @@ class Stream:
             raise PlifError(f"{model.path}: its input is a still image, not events; evaluate it instead: plif eval")
         if speed not in ("real", "max"):
             raise PlifError(f"--speed {speed}: expected real or max")
+        self.options = {"framing": framing, "decide": decide, "reset": reset, "speed": speed, "sensor": sensor}
         self.model = model
         self.rule = make_rule(decide, len(model.classes))
         self.policy = ResetPolicy.parse(reset)

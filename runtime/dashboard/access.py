@@ -1,12 +1,12 @@
 """Who may talk to the dashboard. Three rules, each against one attack; all must hold.
 
-    token    random for each start and in the printed address only; compared in constant time. Without it: no picture, no
-             control. It travels in the first address, then in a header or as a websocket subprotocol, never as a cookie
-             (cookies of one host are sent to every port of it) and never in a Referer (Referrer-Policy: no-referrer)
-    Host     an address in numbers, or a name that was said beforehand. A page of a stranger whose name was pointed at this
-             machine (DNS rebinding) arrives with the stranger's name in Host
-    Origin   where a browser sends one, it is this server itself. Another page's script (cross-site websocket, forged
-             request) arrives with the other page's origin, also when that page is on another port of this machine
+token    random for each start and in the printed address only; compared in constant time. Without it: no picture, no
+         control. It travels in the first address, then in a header or as a websocket subprotocol, never as a cookie
+         (cookies of one host are sent to every port of it) and never in a Referer (Referrer-Policy: no-referrer)
+Host     an address in numbers, or a name that was said beforehand. A page of a stranger whose name was pointed at this
+         machine (DNS rebinding) arrives with the stranger's name in Host
+Origin   where a browser sends one, it is this server itself. Another page's script (cross-site websocket, forged
+         request) arrives with the other page's origin, also when that page is on another port of this machine
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ PICTURE_S = 0.045  # a new picture at most this often, however many pages look
 LOOKED_AT_S = 2.0  # frames are not added up when nobody asked for that long
 NOTES = 8
 BINS_PER_DECADE = 10
+LOSSES = ("used", "filtered", "late", "invalid", "dropped")
 
 
 class Board:
@@ -62,7 +63,7 @@ class Board:
         self._c = np.zeros(classes)  # votes since the last point
         self._c_steps = 0
         self._smooth = np.zeros(classes)
-        self._rates = [0.0] * len(layers)
+        self._rates = [0.0] * len(layers)  # summed over the same steps
         self._point_s = 0.0
         self._point_us: int | None = None
         self._last: Decision | None = None
@@ -81,7 +82,8 @@ class Board:
             self._c += np.rint(y * self._voters) if self._voters > 1 else y
             self._c_steps += 1
             if rates:
-                self._rates = [rates.get(layer, 0.0) for layer in self.layers]
+                for i, layer in enumerate(self.layers):
+                    self._rates[i] += rates.get(layer, 0.0)
 
     def decided(self, decision: Decision) -> None:
         now_s = time.perf_counter()
@@ -100,23 +102,29 @@ class Board:
             votes = [round(float(v), 4) for v in self._smooth]
             self._number += 1
             self._points.append(
-                (self._number, [decision.t_us, decision.index, votes, [round(r, 4) for r in self._rates]])
+                (
+                    self._number,
+                    [decision.t_us, decision.index, votes, [round(rate / self._c_steps, 4) for rate in self._rates]],
+                )
             )
             self._point_s, self._point_us = now_s, decision.t_us
-            self._c[:] = 0
-            self._c_steps = 0
+            self._begin_point()
 
     def forget(self) -> None:
         """After a reset: what was voted before counts no more."""
         with self._lock:
-            self._c[:] = 0
-            self._c_steps = 0
+            self._begin_point()
             self._smooth[:] = 0
+
+    def _begin_point(self) -> None:
+        self._c[:] = 0
+        self._c_steps = 0
+        self._rates = [0.0] * len(self.layers)
 
     # --- in the thread of the server --------------------------------------------------------------------------------
 
-    def message(self, since: int, facts: dict[str, Any] | None) -> bytes:
-        """What happened after point `since`: uint32 LE length, JSON, OFF and ON counts of the picture (uint8)."""
+    def message(self, since: int, source: str, facts: dict[str, Any] | None) -> bytes:
+        """What came after point `since` (0: all): uint32 LE length, JSON, OFF and ON counts of the picture (uint8)."""
         picture = self._expose()
         with self._lock:
             now_s, last = time.perf_counter(), self._last
@@ -131,12 +139,11 @@ class Board:
             account = self.account
             counts = {
                 "in": account.events_in,
-                **{
-                    name: getattr(account, name) for name in ("used", "filtered", "late", "invalid", "dropped")
-                },
+                **{name: getattr(account, name) for name in LOSSES},
             }
         edges, histogram = self.latency.histogram(BINS_PER_DECADE)
         document = {
+            "source": source,
             "facts": facts,
             "state": self.state,
             "seen": seen,
@@ -152,6 +159,19 @@ class Board:
         }
         text = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
         return len(text).to_bytes(4, "little") + text + picture
+
+    def status(self) -> dict[str, Any]:
+        """A few numbers for a program that looks after the stream."""
+        last, account = self._last, self.account
+        return {
+            "t_us": last.t_us if last else None,
+            "steps": last.step + 1 if last else 0,
+            "label": last.label if last else None,
+            "events_in": account.events_in,
+            **{f"events_{name}": getattr(account, name) for name in LOSSES},
+            "latency_ms": self.latency.to_dict(),
+            "lag_ms": self.lag.to_dict(),
+        }
 
     def _expose(self) -> bytes:
         """The frames since the last picture, added up."""

@@ -15,7 +15,7 @@ if (address.searchParams.has("token")) {
 }
 const token = sessionStorage.getItem(KEY) || "";
 
-let facts = null, last = null, seen = 0, ended = false, socket = null, tries = 0;
+let facts = null, last = null, seen = 0, shown = null, ended = false, socket = null, tries = 0;
 let points = [];  // {t, votes: [..], rates: [..], label: index or null}
 let glow = null, gain = 1, colours = null;
 const drawn = [];  // times of the last pictures
@@ -40,7 +40,7 @@ function connect() {
 }
 
 function ask() {
-  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ since: seen }));
+  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ since: seen, source: $("which").value || null }));
 }
 
 async function control(what) {
@@ -53,14 +53,19 @@ async function control(what) {
 
 $("startstop").addEventListener("click", () => control(last && last.state === "stopped" ? "start" : "stop"));
 $("reset").addEventListener("click", () => control("reset"));
+$("which").addEventListener("change", () => { seen = 0; points = []; });
 
 function take(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const message = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
   if (message.facts) { facts = message.facts; begin(); }
-  for (const point of message.points) points.push({ t: point[0], label: point[1], votes: point[2], rates: point[3] });
+  if (message.source !== shown) { shown = message.source; points = []; }
+  for (const point of message.points) {
+    if (points.length && point[0] < points[points.length - 1].t) points = [];  // the source began again
+    points.push({ t: point[0], label: point[1], votes: point[2], rates: point[3] });
+  }
   if (points.length > POINTS) points.splice(0, points.length - POINTS);
-  seen = message.seen;
+  seen = message.source === ($("which").value || message.source) ? message.seen : 0;  // another camera was chosen meanwhile
   last = message;
   ended = message.state === "ended";
   expose(new Uint8Array(buffer, 4 + length));
@@ -88,7 +93,15 @@ function begin() {
     row.append(text, track, number);
     return row;
   }));
-  $("facts").replaceChildren(...facts.lines.flatMap(([name, value]) => pair(name, value)));
+  $("facts").replaceChildren(...facts.lines.map(([name, value]) => row(name, value)));
+  $("which").hidden = facts.sources.length < 2;
+  if ($("which").children.length !== facts.sources.length) $("which").replaceChildren(...facts.sources.map((name) => new Option(name, name)));
+}
+
+function row(name, value) {
+  const line = document.createElement("div");
+  line.append(...pair(name, value));
+  return line;
 }
 
 function pair(name, value) {
@@ -203,7 +216,7 @@ function sheet(id) {  // a canvas in device pixels, drawn in CSS pixels
 function axis(c, left, right, bottom) {  // time below a chart; points are drawn evenly in time
   const from = points[0].t, to = Math.max(points[points.length - 1].t, from + 1);
   const x = (t) => left + (right - left) * (t - from) / (to - from);
-  const step = nice((to - from) / 1e6 / Math.max(2, (right - left) / 110));
+  const step = nice((to - from) / 1e6 / Math.max(3, (right - left) / 110));
   c.fillStyle = colours.faint; c.strokeStyle = colours.line; c.lineWidth = 1; c.textAlign = "center";
   for (let s = Math.ceil(from / 1e6 / step) * step; s <= to / 1e6; s += step) {
     c.fillText(Number(s.toFixed(3)) + " s", x(s * 1e6), bottom + 12);
