@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DRAW_S = 0.1
 BAR = (8, 24)  # shortest and longest, in columns
+FACTS = 54  # columns that rate, latency, drops and clock like to have
 CLEAR = "\r\033[K"
 _NEVER: Any = object()
 
@@ -126,7 +127,7 @@ class Terminal(Observer):
         room = columns - label_width - 2 - len(percent)
         if room < 0:
             return label, label_width
-        bar = min(BAR[1], room - 2 - 45 if room - 2 - 45 >= BAR[0] else room - 2)  # 45: what the facts like to have
+        bar = min(BAR[1], room - 2 - FACTS if room - 2 - FACTS >= BAR[0] else room - 2)
         if bar < BAR[0]:
             return f"{label}  {percent}", label_width + 2 + len(percent)
         filled = round(bar * share)

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ class Browser:
         port = self._port()
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
             tab = next(target for target in json.load(answer) if target["type"] == "page")
-        self._socket = connect(tab["webSocketDebuggerUrl"], max_size=1 << 26)
+        self._stack = ExitStack()
+        self._socket = self._stack.enter_context(connect(tab["webSocketDebuggerUrl"], max_size=1 << 26))
         self._number = 0
         self.said: list[str] = []
         self.requested: list[str] = []
@@ -133,7 +135,7 @@ class Browser:
 
     def close(self) -> None:
         try:
-            self._socket.close()
+            self._stack.close()
         finally:
             self._process.terminate()
             try:

@@ -199,7 +199,7 @@ class _Client:
             source = question.get("source")
         except TimeoutError:
             return True
-        except (WebSocketDisconnect, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        except (WebSocketDisconnect, KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
             return False
         self.source = source if isinstance(source, str) else None
         return True
