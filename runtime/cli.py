@@ -10,9 +10,12 @@ import importlib
 import importlib.util
 import json
 import os
+import signal
 import sys
+import threading
 import warnings
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -167,6 +170,7 @@ def stream(
             if page.warning:
                 print(f"plif: warning: {page.warning}", file=sys.stderr)
             print(f"plif: dashboard at {page.address}", file=sys.stderr, flush=True)
+        stack.enter_context(_ending_on_sigterm(running.controls.end))
         try:
             for decision in running:
                 if as_json:
@@ -215,6 +219,20 @@ def bench(
             f"{row.artifact:<28.28}{row.engine:<13}{row.streams:>8}{row.p50_ms:>9.3f}{row.p99_ms:>9.3f}{row.steps_per_s:>10.1f}"
             f"{row.after_silence_p50_ms:>9.3f}  {differ:<6}  {rates} %"
         )
+
+
+@contextmanager
+def _ending_on_sigterm(end: Callable[[], None]) -> Iterator[None]:
+    """A service that is told to stop ends in order: the account is printed, a recording is completed, exit code 0."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # in a thread: `end` takes locks, and the signal may come while this thread holds them
+    before = signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end).start())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
