@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -122,16 +122,46 @@ def evaluate(
 @app.command()
 def stream(
     artifact: Annotated[Path, typer.Argument(help="An exported artifact in the step form.")],
-    source: Annotated[str, typer.Argument(help="A recording, - (CSV on stdin), or sim:digits?seed=1.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="A recording, a folder of --record, - (CSV on stdin), "
+            "udp://HOST:PORT?format=t64|t32|spif|jaer&sensor=WxH, tcp://HOST:PORT, "
+            "usb://[SERIAL] or sim:digits?seed=1. Several run side by side on one engine."
+        ),
+    ],
     framing: Annotated[str | None, typer.Option(help="How events become frames; the card's when not given.")] = None,
-    decide: Annotated[str, typer.Option(help="sum, leak[:500ms] or kofn[:3/5].")] = "sum",
-    reset: Annotated[str, typer.Option(help="never, recording, every:T or silence:MS.")] = "recording",
-    speed: Annotated[str, typer.Option(help="max, or real: paced by the events' own time.")] = "max",
+    decide: Annotated[
+        str | None,
+        typer.Option(
+            help="sum (default), leak[:500ms] or kofn[:3/5], then ,margin= ,release= ,idle= (events a second)."
+        ),
+    ] = None,
+    reset: Annotated[
+        str | None, typer.Option(help="never, recording (default), every:T[/COPIES], silence:MS or decay:TAU.")
+    ] = None,
+    speed: Annotated[str, typer.Option(help="max, or real: recordings are paced by the events' own time.")] = "max",
+    filters: Annotated[
+        str | None,
+        typer.Option("--filter", help="hot,refractory:1ms,background:5ms,roi:X0:Y0:X1:Y1,down:2,flip:x,rotate:90,swap"),
+    ] = None,
+    overload: Annotated[
+        str | None,
+        typer.Option(help="merge[:8] (default) or drop[:8]: what happens to the oldest when more frames wait."),
+    ] = None,
+    on_return: Annotated[
+        str | None, typer.Option(help="hold (default) or reset: the state, when a live source was lost and is back.")
+    ] = None,
     dashboard: Annotated[
         str | None,
         typer.Option(metavar="[HOST:]PORT", help="A page in the browser that shows and steers it."),
     ] = None,
-    record: Annotated[Path | None, typer.Option("--record", hidden=True)] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="A new folder for events, decisions and metrics; naming it as SOURCE replays it."
+        ),
+    ] = None,
     sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for sources that do not say.")] = None,
     engine: EngineName = "auto",
     device: Device = "cpu",
@@ -140,47 +170,57 @@ def stream(
 ) -> None:
     """Streams events step by step and prints decisions."""
     from runtime.observe import Observer
+    from runtime.replay import recorded_engine
     from runtime.session import load
     from runtime.stream import stream as run
-    from runtime.terminal import Terminal
+    from runtime.terminal import Notes, Terminal
 
     with ExitStack() as stack:
-        observers: list[Observer] = []
-        if not as_json:
-            terminal = Terminal()
-            stack.callback(terminal.close)
-            observers.append(terminal)
+        shown = Notes() if as_json else Terminal()
+        stack.callback(shown.close)
+        observers: list[Observer] = [shown]
+        if record is not None:
+            from runtime.record import Recorder
+
+            observers.append(stack.enter_context(Recorder(record)))
         if dashboard is not None:
             from runtime.dashboard import Dashboard
 
             page = stack.enter_context(Dashboard(dashboard))
             observers.append(page)
+        if engine == "auto":
+            engine = recorded_engine(sources) or engine
         model = load(artifact, engine, threads=threads, device=device, rates=dashboard is not None)
         running = run(
             model,
-            source,
+            sources,
             framing=framing,
             decide=decide,
             reset=reset,
             speed=speed,
             sensor=parse_sensor(sensor),
+            filters=filters,
+            overload=overload,
+            on_return=on_return,
             observers=observers,
         )
         if dashboard is not None:
             if page.warning:
                 print(f"plif: warning: {page.warning}", file=sys.stderr)
             print(f"plif: dashboard at {page.address}", file=sys.stderr, flush=True)
-        stack.enter_context(_ending_on_sigterm(running.controls.end))
+        several = len(running.names) > 1
         try:
-            for decision in running:
-                if as_json:
-                    print_json(decision.to_dict(), compact=True)
+            with _terminable():
+                for decision in running:
+                    if as_json:
+                        print_json(decision.to_dict(source=several), compact=True)
         finally:
+            running.close()
+            shown.close()
             summary = running.summary()
             if as_json:
                 print_json({"summary": summary}, compact=True)
             else:
-                terminal.close()
                 _print_summary(summary)
 
 
@@ -222,13 +262,16 @@ def bench(
 
 
 @contextmanager
-def _ending_on_sigterm(end: Callable[[], None]) -> Iterator[None]:
-    """A service that is told to stop ends in order: the account is printed, a recording is completed, exit code 0."""
+def _terminable() -> Iterator[None]:
+    """SIGTERM, which service managers send, ends a stream as Ctrl-C does: with its summary."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # in a thread: `end` takes locks, and the signal may come while this thread holds them
-    before = signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end).start())
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
@@ -236,17 +279,28 @@ def _ending_on_sigterm(end: Callable[[], None]) -> Iterator[None]:
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
+    for name, one in summary.get("sources", {}).items():
+        typer.echo(f"{name}: {one['label'] or 'not sure'}, {_account(one)}, {one['frames']} frames")
+    if "sources" not in summary:
+        typer.echo(f"answer    {summary['label'] or 'not sure'}")
+    typer.echo(f"events    {_account(summary)}")
+    typer.echo(f"frames    {summary['frames']} ({summary['framing']})")
+    if summary.get("frames_merged") or summary.get("frames_dropped"):
+        typer.echo(f"overload  {summary['frames_merged']} frames merged, {summary['frames_dropped']} dropped")
+    latency, lag = summary["latency_ms"], summary["lag_ms"]
+    if latency["p50"] is not None:
+        typer.echo(f"latency   p50 {latency['p50']:.3g} ms, p99 {latency['p99']:.3g} ms a step")
+    if lag["p50"] is not None:
+        typer.echo(f"lag       p50 {lag['p50']:.3g} ms, p99 {lag['p99']:.3g} ms behind the feed")
+    for note in summary["notes"]:
+        typer.echo(f"note: {note}", err=True)
+
+
+def _account(summary: dict[str, Any]) -> str:
     counts = ", ".join(
         f"{summary['events_' + key]} {key}" for key in ("used", "filtered", "late", "invalid", "dropped")
     )
-    typer.echo(f"answer    {summary['label'] or 'not sure'}")
-    typer.echo(f"events    {summary['events_in']} = {counts}")
-    typer.echo(f"frames    {summary['frames']} ({summary['framing']})")
-    latency = summary["latency_ms"]
-    if latency["p50"] is not None:
-        typer.echo(f"latency   p50 {latency['p50']:.3g} ms, p99 {latency['p99']:.3g} ms a step")
-    for note in summary["notes"]:
-        typer.echo(f"note: {note}", err=True)
+    return f"{summary['events_in']} = {counts}"
 
 
 def _ms(value: float | None) -> str:

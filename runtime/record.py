@@ -36,7 +36,8 @@ from runtime.version import __version__
 
 if TYPE_CHECKING:
     from runtime.events import Frame
-    from runtime.stream import Decision, Stream
+    from runtime.lane import Decision
+    from runtime.stream import Stream
 
 FORMAT, FORMAT_VERSION = "plif-recording", 1
 HEADER, DECISIONS, METRICS = "recording.json", "decisions.jsonl", "metrics.json"
@@ -210,8 +211,7 @@ class Recorder(Observer):
 def describe(stream: Stream) -> dict[str, Any]:
     """recording.json of a stream: all that a replay needs, and what a person wants to know later."""
     model = stream.model
-    sources = [stream.source]
-    several = len(sources) > 1
+    several = len(stream.lanes) > 1
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -222,14 +222,15 @@ def describe(stream: Stream) -> dict[str, Any]:
         "options": {**stream.options, "framing": str(stream.framing)},
         "sources": [
             {
-                "name": source.name,
-                "format": source.format,
-                "sensor": list(source.sensor),
-                "upright": source.upright,
-                "live": source.live,
+                "name": lane.name,
+                "format": lane.frames.source.format,
+                "sensor": list(lane.frames.source.sensor),
+                "upright": lane.frames.source.upright,
+                "live": lane.frames.source.live,
+                "count": lane.frames.source.count() if stream.framing.kind == "count" else None,
                 "events": f"events-{number}.aedat" if several else "events.aedat",
             }
-            for number, source in enumerate(sources)
+            for number, lane in enumerate(stream.lanes)
         ],
     }
 

@@ -1,26 +1,39 @@
 """A recording of `--record`, run again: `plif stream model.onnx DIR` gives the decisions that were given then, bit for bit.
 
-The recorded events go through the recorded options; decisions.jsonl says which of the frames the network saw (an overload
-merges or drops some), where somebody asked for a reset, and where the source was lost and came back. A replay ends with the
-last whole line of it, wherever the recorder was cut off. With options of one's own (another framing, say) the events are a
-recording like any other, and only then is something else than the recorded steps made of them.
+The recorded events go through the recorded options. decisions.jsonl says which of the frames the network saw (an overload
+merges some and drops others), where somebody asked for a reset, and where the source was lost and came back; a replay ends
+with its last whole line, wherever the recorder was cut off. With another artifact, or another framing or filter, those lines
+mean nothing: then the events are a recording like any other, and a warning says so.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.errors import PlifError
-from runtime.events.framer import Frame, SourceFramer
-from runtime.events.sources.file import FileSource
-from runtime.record import DECISIONS, FORMAT, FORMAT_VERSION, HEADER
+from runtime.errors import PlifError, PlifWarning
+from runtime.events import FileSource, Frame, SourceFramer
+from runtime.record import DECISIONS, FORMAT, FORMAT_VERSION, HEADER, file_sha256
 
+if TYPE_CHECKING:
+    from runtime.session import Model
+
+DEFAULTS: dict[str, Any] = {
+    "framing": None,
+    "decide": "sum",
+    "reset": "recording",
+    "filters": None,
+    "overload": "merge",
+    "on_return": "hold",
+}
+MAKE_FRAMES = ("framing", "filters", "on_return")  # with another of these the recorded steps mean nothing
 HEADER_LIMIT = 64 << 20
 LINE_LIMIT = 1 << 20
 
@@ -35,13 +48,11 @@ def is_recording(spec: str) -> bool:
 
 @dataclass(frozen=True)
 class Step:
-    """One line of decisions.jsonl, or `returned_after` alone: the source came back after so many events."""
+    """What a line of decisions.jsonl says about the frames: see Frame. `reset` is control, return, policy or None."""
 
-    decision: dict[str, Any]
-    merged: int = 1
-    skipped: int = 0
-    reset: str | None = None
-    returned_after: int | None = None
+    merged: int
+    skipped: int
+    reset: str | None
 
 
 class RecordedRun:
@@ -74,64 +85,137 @@ class RecordedRun:
         if not self.sources:
             raise PlifError(f"{path}: names no source")
 
-    def steps(self, number: int = 0) -> Iterator[Step]:
-        """What was recorded of one source, to the last whole line."""
+    def lines(self) -> Iterator[tuple[str, bytes]]:
+        """(place, line) of decisions.jsonl, to the last whole one."""
         path = self.folder / DECISIONS
         try:
             with open(path, "rb") as file:
                 for at, line in enumerate(iter(lambda: file.readline(LINE_LIMIT), b""), 1):
                     if not line.endswith(b"\n"):
                         return  # cut off while it was written
-                    step = _step(f"{path}: line {at}", line)
-                    if step.decision.get("source", 0) == number:
-                        yield step
+                    yield f"{path}: line {at}", line
         except OSError as error:
             raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
 
+    def decisions(self, number: int = 0) -> Iterator[dict[str, Any]]:
+        """The recorded decisions of one source."""
+        for where, line in self.lines():
+            document = _parsed(where, line)
+            if document.get("source", 0) == number and "returned_after" not in document:
+                yield document
+
+    def steps(self, number: int) -> Iterator[Step]:
+        for document in self.decisions(number):
+            merged, skipped = document.get("merged", 1), document.get("skipped", 0)
+            if not (isinstance(merged, int) and isinstance(skipped, int) and merged >= 1 and skipped >= 0):
+                raise PlifError(f"{self.folder / DECISIONS}: step {document.get('step')} is damaged")
+            yield Step(merged, skipped, document.get("reset"))
+
+    def returns(self, number: int) -> list[int]:
+        """After how many events the source came back, each time that it had been lost."""
+        found = []
+        for where, line in self.lines():
+            if b'"returned_after"' in line:
+                document = _parsed(where, line)
+                if document.get("source", 0) == number and isinstance(document.get("returned_after"), int):
+                    found.append(document["returned_after"])
+        return found
+
 
 class RecordedSource(FileSource):
-    """The events of one source of a recording, with what the original said about them."""
+    """The events of one source of a recording, with what the original said about them. `stepped`: replay its steps, too."""
 
-    def __init__(self, run: RecordedRun, number: int = 0) -> None:
+    def __init__(self, run: RecordedRun, number: int, stepped: bool) -> None:
         entry = run.sources[number]
         super().__init__(str(run.folder / entry["events"]), entry["sensor"])
-        self.name = str(run.folder)
+        if len(run.sources) == 1:
+            self.name = str(run.folder)
         self.upright = entry["upright"]
-        self.run, self.number = run, number
+        self.run, self.number, self.stepped = run, number, stepped
+        self.returns = 0
+        if entry["count"] is not None and stepped:
+            self._count = entry["count"]  # of the whole recording, even where the recorder was cut off
+
+    def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        self.returns, done = 0, 0
+        ahead = self.run.returns(self.number)
+        count = self._count
+        for packet in super().packets(max_events):
+            while ahead and ahead[0] <= done + len(packet):
+                before = ahead.pop(0) - done
+                if before > 0:
+                    yield packet[:before]
+                packet, done = packet[before:], done + before
+                self.returns += 1
+            if len(packet):
+                yield packet
+            done += len(packet)
+        self._count = count if count is not None else self._count
 
 
-class ReplayFrames:
-    """The frames that the network saw: those of a SourceFramer, merged and left out as the recording says."""
-
-    def __init__(self, frames: SourceFramer, steps: Iterator[Step], binary: bool) -> None:
-        self._frames, self._steps, self._binary = frames, steps, binary
+class ReplayFrames(SourceFramer):
+    """The frames that the network saw: those of the events, merged and left out as the recording says."""
 
     def __iter__(self) -> Iterator[Frame]:
-        frames = iter(self._frames)
-        for step in self._steps:
-            if step.returned_after is not None:
-                continue
-            skipped = [frame for frame, _ in zip(frames, range(step.skipped), strict=False)]
-            for frame in skipped:
-                self._frames.account.used -= frame.events
-                self._frames.account.dropped += frame.events
-            merged = [frame for frame, _ in zip(frames, range(step.merged), strict=False)]
-            if len(skipped) < step.skipped or len(merged) < step.merged:
-                self._frames.source.notes.append(
-                    f"{self._frames.source.name}: the events end before the steps do: the rest is not replayed"
-                )
+        source = self.source
+        assert isinstance(source, RecordedSource)
+        grid = super().__iter__()
+        for step in source.run.steps(source.number):
+            frames = list(islice(grid, step.skipped + step.merged))
+            if len(frames) < step.skipped + step.merged:
+                source.notes.append(f"{source.name}: the events end before the steps do: the rest is not replayed")
                 return
-            yield self._as_one(merged, step)
+            for frame in frames[: step.skipped]:
+                self.account.used -= frame.events
+                self.account.dropped += frame.events
+            yield self._as_one(frames[step.skipped :], step)
 
     def _as_one(self, frames: list[Frame], step: Step) -> Frame:
-        first, last = frames[0], frames[-1]
-        x = first.x
+        first, x = frames[0], frames[0].x
         for frame in frames[1:]:
-            x = np.maximum(x, frame.x) if self._binary else x + frame.x
-        events = sum(frame.events for frame in frames)
-        frame = Frame(x, first.t_start_us, last.t_end_us, events, first.discontinuity, len(frames), step.skipped)
-        frame.reset = step.reset in ("control", "return")
-        return frame
+            x = np.maximum(x, frame.x) if self.framer.framing.value == "binary" else x + frame.x
+        return Frame(
+            x,
+            first.t_start_us,
+            frames[-1].t_end_us,
+            sum(frame.events for frame in frames),
+            first.discontinuity,
+            merged=len(frames),
+            skipped=step.skipped,
+            restart=first.restart or step.reset == "control",  # either way membranes and evidence start afresh
+        )
+
+
+def replayed(model: Model, sources: list[Any], given: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """(sources, options) of a stream: a folder of `--record` becomes its sources with its options, where none are given."""
+    options = {name: value if value is not None else DEFAULTS[name] for name, value in given.items()}
+    folders = [one for one in sources if isinstance(one, str) and is_recording(one)]
+    if not folders:
+        return sources, options
+    if len(sources) > 1:
+        raise PlifError(f"{folders[0]}: a recording of --record is replayed alone, not beside other sources")
+    run = RecordedRun(folders[0])
+    recorded = {name: run.options.get(name, default) for name, default in DEFAULTS.items()}
+    options = {name: value if value is not None else recorded[name] for name, value in given.items()}
+    changed = [f"another {name}" for name in MAKE_FRAMES if options[name] != recorded[name]]
+    if file_sha256(model.path) != run.artifact_sha256:
+        changed.insert(0, "another artifact")
+    elif model.engine.name != run.engine:
+        warnings.warn(
+            f"{run.folder}: was recorded with engine {run.engine}, not {model.engine.name}", PlifWarning, stacklevel=2
+        )
+    if changed:
+        warnings.warn(
+            f"{run.folder}: {' and '.join(changed)} than recorded: its events are streamed afresh, not its steps",
+            PlifWarning,
+            stacklevel=2,
+        )
+    return [RecordedSource(run, number, not changed) for number in range(len(run.sources))], options
+
+
+def recorded_engine(sources: list[str]) -> str | None:
+    """The engine that a replay needs, None where nothing is replayed."""
+    return RecordedRun(sources[0]).engine if len(sources) == 1 and is_recording(sources[0]) else None
 
 
 def _source(entry: dict[str, Any]) -> dict[str, Any]:
@@ -142,21 +226,17 @@ def _source(entry: dict[str, Any]) -> dict[str, Any]:
         isinstance(n, int) for n in (width, height)
     ):
         raise ValueError("sensor or upright")
-    return {"name": str(entry["name"]), "events": name, "sensor": (width, height), "upright": entry["upright"]}
+    count = entry.get("count")
+    if count is not None and not (isinstance(count, int) and count >= 0):
+        raise ValueError("count")
+    return {"events": name, "sensor": (width, height), "upright": entry["upright"], "count": count}
 
 
-def _step(where: str, line: bytes) -> Step:
+def _parsed(where: str, line: bytes) -> dict[str, Any]:
     try:
         document = json.loads(line)
-        step = Step(
-            document,
-            int(document.get("merged", 1)),
-            int(document.get("skipped", 0)),
-            document.get("reset"),
-            document.get("returned_after"),
-        )
-        if step.merged < 1 or step.skipped < 0:
-            raise ValueError
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        raise PlifError(f"{where}: is damaged or was not written by plif") from None
-    return step
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise PlifError(f"{where}: is damaged or was not written by plif")
+    return document

@@ -228,6 +228,13 @@ class Session:
             v[which] = state["initial"]
         self.steps[which] = 0
 
+    def fade(self, factor: float, rows: Sequence[int] | None = None) -> None:
+        """Membranes move towards their initial value: initial + (v - initial) * factor, for all streams or for some."""
+        which = slice(None) if rows is None else self._rows(rows)
+        for v, state in zip(self._main.now, self.model.card["states"], strict=True):
+            initial = np.float32(state["initial"])
+            v[which] = initial + (v[which] - initial) * np.float32(factor)
+
     def snapshot(self, row: int | None = None) -> Snapshot:
         """A copy of the membranes: of all streams, or of one ([1, ...] each)."""
         which = slice(None) if row is None else self._rows([row])

@@ -5,85 +5,73 @@
 
 The network keeps its state from step to step. With `decide="sum"` and `reset="recording"` this is what evaluation does, on
 the same frames, so both give the same spikes and the same answer.
+
+Several sources share one engine: each is a row of the batch, steps when it has a frame, and decides as it would alone.
+A recording read as fast as possible is read in this thread; whatever has a clock of its own (a live source, speed="real")
+has a reader thread and a bounded queue (runtime.feed).
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.decide import ResetPolicy, make_rule
+from runtime.decide import Plan
 from runtime.errors import PlifError
-from runtime.events import Frame, Framing, SourceFramer, open_source
+from runtime.events import Framing, Source, SourceFramer, open_source
+from runtime.feed import Feed, Overload, Ready
+from runtime.lane import Decision, Lane
 from runtime.latency import Latencies
 from runtime.observe import Controls, Observer, Observers
+from runtime.replay import RecordedSource, ReplayFrames, replayed
+from runtime.reset import ResetPolicy
 
 if TYPE_CHECKING:
     from runtime.session import Model
 
+__all__ = ["LIVE_FRAMING", "Decision", "Stream", "stream"]
+
 LIVE_FRAMING = "events:n=5000,max=20ms"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What the network says after one step.
-
-    t_us        end of the frame, in the time of the recording
-    step        number of the step, from 0
-    label       the class, or None when there is no evidence yet
-    index       its number, or None
-    score       the winner's spikes since the reset, as a share of all that could have been (voters x steps)
-    votes       spikes of each class since the reset (sums of y where the network does not vote)
-    latency_ms  from the complete frame to this decision
-    source      the name of its source
-    """
-
-    t_us: int
-    step: int
-    label: str | None
-    index: int | None
-    score: float
-    votes: list[float]
-    latency_ms: float
-    source: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "t_us": self.t_us,
-            "step": self.step,
-            "label": self.label,
-            "index": self.index,
-            "score": round(self.score, 6),
-            "votes": self.votes,
-            "latency_ms": round(self.latency_ms, 4),
-        }
 
 
 def stream(
     model: Model,
-    source: str,
+    source: str | Source | Sequence[str | Source],
     *,
     framing: str | None = None,
-    decide: str = "sum",
-    reset: str = "recording",
+    decide: str | None = None,
+    reset: str | None = None,
     speed: str = "max",
     sensor: tuple[int, int] | None = None,
+    filters: str | None = None,
+    overload: str | None = None,
+    on_return: str | None = None,
     observers: Sequence[Observer] = (),
 ) -> Stream:
-    """A Stream of decisions about one source; iterate it once.
+    """A Stream of decisions about one source or several; iterate it once.
 
-    framing  how events become frames; the card's when None
-    decide   sum, leak[:500ms] or kofn[:3/5]
-    reset    never, recording, every:T or silence:MS
-    speed    max, or real: paced by the events' own time
-    sensor   (width, height) for sources that do not say
+    What is not given is what a recording of --record says (runtime.replay), else sum, recording, merge and hold.
+
+    source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., an object that is a Source,
+               or a list of these
+    framing    how events become frames; the card's when None
+    decide     sum, leak[:500ms] or kofn[:3/5], with margin=, release=, idle= after commas (runtime.decide)
+    reset      never, recording, every:T[/K], silence:MS or decay:TAU (runtime.reset)
+    speed      max, or real: recordings are paced by the events' own time
+    sensor     (width, height) for sources that do not say
+    filters    between source and frames: "hot,background:5ms" (runtime.events.filters)
+    overload   merge[:8] or drop[:8], when the network is slower than the feed (runtime.feed)
+    on_return  hold or reset, when a live source was lost and is back
     observers  who hears of packets, frames, decisions and the summary (runtime.observe)
     """
-    return Stream(model, source, framing, decide, reset, speed, sensor, observers)
+    sources = [source] if isinstance(source, str) or not isinstance(source, Sequence) else list(source)
+    given = {"framing": framing, "decide": decide, "reset": reset, "filters": filters, "overload": overload}
+    sources, options = replayed(model, sources, {**given, "on_return": on_return})
+    return Stream(model, sources, speed=speed, sensor=sensor, observers=observers, **options)
 
 
 class Stream:
@@ -92,64 +80,127 @@ class Stream:
     def __init__(
         self,
         model: Model,
-        source: str,
+        sources: Sequence[str | Source],
+        *,
         framing: str | None,
         decide: str,
         reset: str,
         speed: str,
         sensor: tuple[int, int] | None,
-        observers: Sequence[Observer] = (),
+        filters: str | None,
+        overload: str,
+        on_return: str,
+        observers: Sequence[Observer],
     ) -> None:
-        if model.unrolled:
-            raise PlifError(
-                f"{model.path}: is unrolled over T={model.T} and cannot stream; use the step form: plif export --form step"
-            )
-        if model.static:
-            raise PlifError(f"{model.path}: its input is a still image, not events; evaluate it instead: plif eval")
-        if speed not in ("real", "max"):
-            raise PlifError(f"--speed {speed}: expected real or max")
-        self.options = {"framing": framing, "decide": decide, "reset": reset, "speed": speed, "sensor": sensor}
-        self.model = model
-        self.rule = make_rule(decide, len(model.classes))
-        self.policy = ResetPolicy.parse(reset)
-        self.source = open_source(source, sensor=sensor)
+        _check(model, sources, speed)
+        self.options = {
+            "framing": framing,
+            "decide": decide,
+            "reset": reset,
+            "speed": speed,
+            "sensor": sensor,
+            "filters": filters,
+            "overload": overload,
+            "on_return": on_return,
+        }
+        plan, policy, rule = Plan.parse(decide), ResetPolicy.parse(reset), Overload.parse(overload)
         text = framing or model.card["framing"] or LIVE_FRAMING
-        self.framing = Framing.parse(text)
-        if self.source.live and self.framing.kind == "count":
+        self.model, self.framing = model, Framing.parse(text)
+        if self.framing.kind == "count" and (policy.kind in ("silence", "decay") or plan.idle_per_s is not None):
             raise PlifError(
-                f"{source}: framing '{text}' divides a whole recording and cannot serve a live source; "
-                f"use --framing {LIVE_FRAMING} or --framing duration:20ms"
+                f"--reset {reset}, --decide {decide}: framing '{text}' has no silence, its frames hold equal counts; "
+                "use duration or events"
             )
-        if self.policy.kind == "silence" and self.framing.kind == "count":
-            raise PlifError(
-                f"--reset {reset}: framing '{text}' has no silence, its frames hold equal counts; use duration or events"
-            )
-        self.frames = SourceFramer(self.source, self.framing, model.input_shape)
-        self.session = model.session(streams=1)
-        self.paced = speed == "real"
-        self.latency, self.lag = Latencies(), Latencies()
-        self.decisions = 0
-        self.last: Decision | None = None
-        self.last_frame: Frame | None = None
-        self._iterated = False
-        self._closed = False
-        self._votes = np.zeros(len(model.classes))
-        self._steps = 0  # since the last reset
         self.controls = Controls()
         self._tell = Observers(observers)
-        if self._tell.packet:
-            self.frames.on_packet = lambda packet: self._tell.packet(self.source.name, packet, time.perf_counter())
+        self._wake = threading.Condition()
+        self.lanes: list[Lane] = []
+        opened: list[Source] = []
+        try:
+            for i, one in enumerate(sources):
+                found = open_source(one, sensor=sensor) if isinstance(one, str) else one
+                opened.append(found)
+                name = self._name(found.name)
+                if found.live and self.framing.kind == "count":
+                    raise PlifError(
+                        f"{found.name}: framing '{text}' divides a whole recording and cannot serve a live source; "
+                        f"use --framing {LIVE_FRAMING} or --framing duration:20ms"
+                    )
+                watch = _Watch(name, self._tell) if self._tell.packet or self._tell.come_back else None
+                make = ReplayFrames if isinstance(found, RecordedSource) and found.stepped else SourceFramer
+                frames = make(found, self.framing, model.input_shape, filters=filters, returns=on_return, watch=watch)
+                rows = range(i * policy.copies, (i + 1) * policy.copies)
+                self.lanes.append(Lane(name, frames, rows, plan, policy, model, self._tell))
+            self.session = model.session(streams=len(sources) * policy.copies)
+        except BaseException:
+            for found in opened:
+                _close(found)
+            raise
+        self._add_feeds(rule, paced=speed == "real")
+        self._iterated = self._closed = False
+
+    def _name(self, name: str) -> str:
+        taken = [lane.name for lane in self.lanes]
+        return next(n for n in (name, *(f"{name} #{k}" for k in range(2, len(taken) + 3))) if n not in taken)
+
+    def _add_feeds(self, overload: Overload, paced: bool) -> None:
+        """Reader threads for what has a clock of its own; when one source has, all get one."""
+        self.controls.wake = self._notify
+        alone = len(self.lanes) == 1 and bool(
+            getattr(self.source, "waits", False)
+        )  # a pipe, and nothing else to wait for
+        if alone or not (paced or any(lane.frames.source.live for lane in self.lanes)):
+            self._hear(lambda lane, text: self._tell.note(lane.name, text))
+            return
+        for lane in self.lanes:
+            lane.feed = Feed(
+                lane.frames,
+                wake=self._wake,
+                overload=overload,
+                paced=paced and not lane.frames.source.live,
+                controls=self.controls,
+                binary=self.framing.value == "binary",
+                say=lambda text, lane=lane: self._tell.note(lane.name, text),  # type: ignore[misc]
+            )
+        self._hear(lambda lane, text: self._tell.note(lane.name, text))
+
+    def _hear(self, say: Any) -> None:
+        for lane in self.lanes:
+            if hasattr(lane.frames.source, "say"):
+                lane.frames.source.say = lambda text, lane=lane: say(lane, text)
+
+    def _notify(self) -> None:
+        with self._wake:
+            self._wake.notify_all()
+
+    # --- of one source, as most streams have --------------------------------------------------------------------------
 
     @property
     def names(self) -> list[str]:
         """The sources, as observers and decisions call them."""
-        return [self.source.name]
+        return [lane.name for lane in self.lanes]
 
-    def close(self) -> None:
-        """The end, at the latest: nothing more is read, and observers get the summary. Iterating to the end does it too."""
-        if not self._closed:
-            self._closed = True
-            self._tell.summary(self.summary())
+    @property
+    def source(self) -> Source:
+        return self.lanes[0].frames.source
+
+    @property
+    def latency(self) -> Latencies:
+        return self.lanes[0].latency
+
+    @property
+    def lag(self) -> Latencies:
+        return self.lanes[0].lag
+
+    @property
+    def last(self) -> Decision | None:
+        return self.lanes[0].last
+
+    @property
+    def last_frame(self) -> Any:
+        return self.lanes[0].last_frame
+
+    # --- the loop -----------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Decision]:
         if self._iterated:
@@ -157,82 +208,150 @@ class Stream:
         self._iterated = True
         self._tell.start(self)
         try:
-            yield from self._decisions()
+            for batch in self._from_threads() if self.lanes[0].feed else self._in_turn():
+                yield from self._step(batch)
         finally:
             self.close()
 
-    def _decisions(self) -> Iterator[Decision]:
-        began_s, first_us, previous_us = time.perf_counter(), None, None
-        for frame in self.frames:
-            if first_us is None:
-                first_us = previous_us = frame.t_start_us
-            elif frame.discontinuity:  # a gap is not waited for: the clock starts again with the frame after it
-                began_s, first_us = time.perf_counter(), frame.t_start_us
-            due_s = began_s + (frame.t_end_us - first_us) / 1e6
-            if self.paced:
-                time.sleep(max(0.0, due_s - time.perf_counter()))
-            if not self.controls.running:
-                paused_s = time.perf_counter()
-                self.controls.wait()
-                began_s += time.perf_counter() - paused_s
-            if self.controls.ended:
-                return
-            arrived_s = time.perf_counter()
-            decision = self._step(frame, frame.t_end_us - (previous_us or 0), arrived_s)
-            previous_us = frame.t_end_us
-            if self.paced:
-                self.lag.add(1e3 * (time.perf_counter() - due_s))
-            yield decision
+    def close(self) -> None:
+        """The end, at the latest: nothing more is read, what waits is dropped and counted, observers get the summary.
 
-    def _step(self, frame: Frame, dt_us: int, arrived_s: float) -> Decision:
-        due, asked = self.policy.due(frame.events, dt_us, frame.discontinuity), self.controls.take_resets()
-        if due or asked:
-            self._tell.reset(self.source.name, self.decisions, "policy" if due else "control")
-            self.session.reset()
-            self.rule.reset()
-            self._votes[:] = 0
-            self._steps = 0
-        y = self.session.step(frame.x[None])[0].astype(np.float64)
-        voters = self.model.voters
-        c = np.rint(y * voters) if voters > 1 else y
-        winner = self.rule.add(c, dt_us)
-        self._votes += c
-        self._steps += 1
-        latency_ms = 1e3 * (time.perf_counter() - arrived_s)
-        self.latency.add(latency_ms)
-        decision = Decision(
-            t_us=frame.t_end_us,
-            step=self.decisions,
-            label=None if winner is None else self.model.classes[winner],
-            index=winner,
-            score=0.0 if winner is None else float(self._votes[winner]) / (voters * self._steps),
-            votes=[int(n) if voters > 1 else float(n) for n in self._votes],
-            latency_ms=latency_ms,
-            source=self.source.name,
-        )
-        self.decisions += 1
-        self.last, self.last_frame = decision, frame
-        if self._tell.frame:
-            rates = self.session.rates if self.model.counts_rates else {}
-            self._tell.frame(self.source.name, frame, y, rates, latency_ms)
-        self._tell.decision(decision)
-        return decision
+        Iterating to the end does it too.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self.controls.end()
+        for lane in self.lanes:
+            if lane.feed is not None:
+                lane.feed.close()
+            else:
+                _close(lane.frames.source)
+        if self._iterated:
+            self._tell.summary(self.summary())
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _in_turn(self) -> Iterator[list[tuple[Lane, Ready]]]:
+        """Recordings, read here: the next frame of each that has one."""
+        readers = [(lane, iter(lane.frames)) for lane in self.lanes]
+        while readers:
+            batch, left = [], []
+            for lane, frames in readers:
+                frame = next(frames, None)
+                if frame is not None:
+                    now_s = time.perf_counter()
+                    batch.append((lane, Ready(frame, now_s, now_s)))
+                    left.append((lane, frames))
+            readers = left
+            self.controls.wait()
+            if self.controls.ended:
+                for lane, ready in batch:  # framed, and now never stepped
+                    lane.frames.account.used -= ready.frame.events
+                    lane.frames.account.dropped += ready.frame.events
+                return
+            if batch:
+                yield batch
+
+    def _from_threads(self) -> Iterator[list[tuple[Lane, Ready]]]:
+        """Whatever is ready in any queue; sleeps while nothing is."""
+        feeds = [(lane, lane.feed) for lane in self.lanes if lane.feed is not None]
+        for _, feed in feeds:
+            feed.start()
+        while not self.controls.ended:
+            batch = []
+            with self._wake:
+                while not self.controls.ended:
+                    if self.controls.running:
+                        taken = [(lane, feed.take()) for lane, feed in feeds]
+                        batch = [(lane, ready) for lane, ready in taken if ready is not None]
+                    if batch or all(feed.done and not feed.waiting for _, feed in feeds):
+                        break
+                    self._wake.wait()
+            for _, feed in feeds:
+                if feed.error is not None:
+                    raise feed.error
+            if not batch:
+                return
+            yield batch
+
+    def _step(self, batch: list[tuple[Lane, Ready]]) -> list[Decision]:
+        asked = self.controls.take_resets()
+        rows: list[int] = []
+        for lane, ready in batch:
+            lane.before(ready.frame, self.session, bool(asked) and (None in asked or lane.name in asked))
+            rows.extend(lane.rows)
+        frames = [ready.frame.x for lane, ready in batch for _ in lane.rows]
+        x = frames[0][None] if len(frames) == 1 else np.stack(frames)
+        y = self.session.step(x, None if len(rows) == self.session.streams else rows)
+        rates = self.session.last_rates if self.model.counts_rates and self._tell.frame else {}
+        decisions, at = [], 0
+        for lane, ready in batch:
+            mine = slice(at, at + len(lane.rows))
+            of_lane = {layer: float(values[mine].mean()) for layer, values in rates.items()}
+            decisions.append(lane.after(ready, y[mine], of_lane))
+            at = mine.stop
+        return decisions
+
+    # --- what came of it ----------------------------------------------------------------------------------------------
 
     def summary(self) -> dict[str, Any]:
-        """The last line of `plif stream --json`: the account of every event, and the times."""
-        account = self.frames.account
-        return {
-            "events_in": account.events_in,
-            "events_used": account.used,
-            "events_filtered": account.filtered,
-            "events_late": account.late,
-            "events_invalid": account.invalid,
-            "events_dropped": account.dropped,
-            "frames": self.decisions,
-            "decisions": self.decisions,
-            "label": self.last.label if self.last else None,
-            "framing": str(self.framing),
-            "latency_ms": self.latency.to_dict(),
-            "lag_ms": self.lag.to_dict(),
-            "notes": list(self.source.notes),
+        """The last line of `plif stream --json`: the account of every event, and the times.
+
+        With several sources their sums, the worst percentiles, and each source's own under `sources`.
+        """
+        each = [lane.summary() for lane in self.lanes]
+        if len(each) == 1:
+            return each[0]
+        total: dict[str, Any] = {
+            key: sum(one[key] for one in each)
+            for key in each[0]
+            if isinstance(each[0][key], int) and key != "waiting_most"
         }
+        total["label"], total["framing"] = None, each[0]["framing"]
+        for key in ("latency_ms", "lag_ms"):
+            percentiles = [one[key] for one in each]
+            total[key] = {
+                p: max((one[p] for one in percentiles if one[p] is not None), default=None) for p in percentiles[0]
+            }
+        total["notes"] = [note for one in each for note in one["notes"]]
+        total["sources"] = dict(zip(self.names, each, strict=True))
+        return total
+
+
+class _Watch:
+    """Tells observers what one source gives."""
+
+    def __init__(self, name: str, tell: Observers) -> None:
+        self._name, self._tell = name, tell
+
+    def on_packet(self, events: np.ndarray, arrived_s: float) -> None:
+        self._tell.packet(self._name, events, arrived_s)
+
+    def on_return(self) -> None:
+        self._tell.come_back(self._name)
+
+
+def _check(model: Model, sources: Sequence[object], speed: str) -> None:
+    if model.unrolled:
+        raise PlifError(
+            f"{model.path}: is unrolled over T={model.T} and cannot stream; use the step form: plif export --form step"
+        )
+    if model.static:
+        raise PlifError(f"{model.path}: its input is a still image, not events; evaluate it instead: plif eval")
+    if speed not in ("real", "max"):
+        raise PlifError(f"--speed {speed}: expected real or max")
+    if not sources:
+        raise PlifError("stream: no source; expected a recording, -, udp://, tcp://, usb:// or sim:")
+    if [getattr(one, "name", one) for one in sources].count("-") > 1:
+        raise PlifError("stream: standard input is given twice")
+
+
+def _close(source: Source) -> None:
+    close = getattr(source, "close", None)
+    if close is not None:
+        close()

@@ -14,19 +14,19 @@ import os
 import sys
 import time
 import unicodedata
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from runtime.observe import Observer
 from runtime.rate import EventRate
 
 if TYPE_CHECKING:
-    from runtime.stream import Decision, Stream
+    from runtime.lane import Decision, Lane
+    from runtime.stream import Stream
 
 DRAW_S = 0.1
 BAR = (8, 24)  # shortest and longest, in columns
 FACTS = 54  # columns that rate, latency, drops and clock like to have
 CLEAR = "\r\033[K"
-_NEVER: Any = object()
 
 
 class Terminal(Observer):
@@ -39,27 +39,26 @@ class Terminal(Observer):
         self._bold, self._red, self._plain = ("\033[1m", "\033[31m", "\033[0m") if colour else ("", "", "")
         self._blocks = ("█", "░") if (self.err.encoding or "").lower().startswith("utf") else ("#", "-")
         self._label_width = 8
-        self._shown: dict[str, Any] = {}  # the last answer of each source
+        self._shown: dict[str, str] = {}  # the last answer of each source
         self._last: dict[str, Decision] = {}
         self._rates: dict[str, EventRate] = {}
         self._drawn_s = 0.0
         self._there = False  # the moving line is on the screen
-        self._stream: Stream | None = None
+        self._lanes: dict[str, Lane] = {}
 
     def on_start(self, stream: Stream) -> None:
-        self._stream = stream
+        self._lanes = {lane.name: lane for lane in stream.lanes}
         self._label_width = min(max(8, *(width(printable(name)) for name in stream.model.classes), len("not sure")), 24)
         self._rates = {name: EventRate() for name in stream.names}
 
     def on_decision(self, decision: Decision) -> None:
         name = decision.source
         self._last[name] = decision
-        if self._stream is not None:
-            self._rates[name].update(decision.t_us, self._stream.frames.account.events_in)
-        if decision.label != self._shown.get(name, _NEVER):
-            self._shown[name] = decision.label
+        self._rates[name].update(decision.t_us, self._lanes[name].frames.account.events_in)
+        if said(decision) != self._shown.get(name):
+            self._shown[name] = said(decision)
             self.line(
-                f"{decision.t_us / 1e6:9.3f} s  step {decision.step:<6} {column(said(decision.label), self._label_width)}"
+                f"{decision.t_us / 1e6:9.3f} s  step {decision.step:<6} {column(said(decision), self._label_width)}"
                 f"  {100 * decision.score:5.1f} %" + (f"  {printable(name)}" if len(self._rates) > 1 else "")
             )
         elif time.monotonic() - self._drawn_s >= DRAW_S:
@@ -67,7 +66,7 @@ class Terminal(Observer):
 
     def on_note(self, source: str, text: str) -> None:
         self._clear()
-        print(f"note: {printable(text)}", file=self.err, flush=True)
+        _print_note(source, text, self.err)
 
     def line(self, text: str) -> None:
         """A line that stays."""
@@ -96,11 +95,10 @@ class Terminal(Observer):
 
     def _composed(self, columns: int) -> str:
         """As much as fits into so many columns: the answer first, then what matters next."""
-        assert self._stream is not None
         last = max(self._last.values(), key=lambda decision: decision.t_us)
         rate = sum(meter.per_s or 0.0 for meter in self._rates.values())
-        dropped = self._stream.frames.account.dropped
-        p50 = self._stream.latency.percentile(50)
+        dropped = sum(lane.frames.account.dropped for lane in self._lanes.values())
+        p50 = self._lanes[last.source].latency.percentile(50)
         facts = [
             (f"{short(rate)} events/s", ""),
             (f"{p50:.3g} ms" if p50 is not None else "", ""),
@@ -108,7 +106,7 @@ class Terminal(Observer):
             (clock(last.t_us), ""),
         ]
         if len(self._rates) > 1:
-            answers = "  ".join(f"{printable(name)}: {said(d.label)}" for name, d in self._last.items())
+            answers = "  ".join(f"{printable(name)}: {said(d)}" for name, d in self._last.items())
             head, head_width = column(answers, min(width(answers), columns)).rstrip(), min(width(answers), columns)
         else:
             head, head_width = self._answer(last, columns)
@@ -122,7 +120,7 @@ class Terminal(Observer):
     def _answer(self, decision: Decision, columns: int) -> tuple[str, int]:
         """Label, bar and percent, and how many columns they take."""
         label_width = min(self._label_width, max(columns, 1))
-        label = f"{self._bold}{column(said(decision.label), label_width)}{self._plain}"
+        label = f"{self._bold}{column(said(decision), label_width)}{self._plain}"
         share, percent = min(max(decision.score, 0.0), 1.0), f"{100 * decision.score:5.1f} %"
         room = columns - label_width - 2 - len(percent)
         if room < 0:
@@ -135,8 +133,22 @@ class Terminal(Observer):
         return f"{label}  {drawn}  {percent}", label_width + bar + 4 + len(percent)
 
 
-def said(label: str | None) -> str:
-    return "not sure" if label is None else printable(label)
+class Notes(Observer):
+    """Where stdout is for a program (--json): only what a person should know, on stderr."""
+
+    def on_note(self, source: str, text: str) -> None:
+        _print_note(source, text, sys.stderr)
+
+    def close(self) -> None:
+        pass
+
+
+def _print_note(source: str, text: str, err: TextIO) -> None:
+    print(f"plif: note: {printable(source)}: {printable(text)}", file=err, flush=True)
+
+
+def said(decision: Decision) -> str:
+    return printable(decision.label) if decision.label is not None else decision.why or "not sure"
 
 
 def printable(text: str) -> str:

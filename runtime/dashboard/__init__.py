@@ -25,7 +25,8 @@ from runtime.version import __version__
 
 if TYPE_CHECKING:
     from runtime.events import Frame
-    from runtime.stream import Decision, Stream
+    from runtime.lane import Decision, Lane
+    from runtime.stream import Stream
 
 __all__ = ["Dashboard"]
 
@@ -81,8 +82,8 @@ class Dashboard(Observer):
 
     def on_start(self, stream: Stream) -> None:
         self._stream = stream
-        for name in stream.names:
-            self._boards[name], self._facts[name] = _board(stream, name)
+        for lane in stream.lanes:
+            self._boards[lane.name], self._facts[lane.name] = _board(stream, lane)
         self._server.start()
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
@@ -129,9 +130,9 @@ class Dashboard(Observer):
         getattr(self._stream.controls, what)()
 
 
-def _board(stream: Stream, name: str) -> tuple[Board, dict[str, Any]]:
+def _board(stream: Stream, lane: Lane) -> tuple[Board, dict[str, Any]]:
     """The board of one source of a stream, and the facts about it that do not change."""
-    model, source = stream.model, stream.source
+    model, source, options = stream.model, lane.frames.source, stream.options
     card = model.card
     layers = [str(state["layer"]) for state in card["states"]] if model.counts_rates else []
     board = Board(
@@ -141,9 +142,9 @@ def _board(stream: Stream, name: str) -> tuple[Board, dict[str, Any]]:
         shape=model.input_shape,
         framing=stream.framing,
         upright=source.upright,
-        latency=stream.latency,
-        lag=stream.lag,
-        account=stream.frames.account,
+        latency=lane.latency,
+        lag=lane.lag,
+        account=lane.frames.account,
     )
     width, height = picture_size(model.input_shape, stream.framing.orientation)
     threads = getattr(model.engine, "threads", None)
@@ -158,15 +159,20 @@ def _board(stream: Stream, name: str) -> tuple[Board, dict[str, Any]]:
         ("precision", f"{card['precision']}, {card['math']} math; proof {proved}"),
         ("engine", f"{model.engine.name}" + (f", {threads} threads" if threads else "")),
         ("framing", str(stream.framing)),
-        ("decide", f"{stream.options['decide']}; reset {stream.options['reset']}"),
-        ("speed", "real time" if stream.paced else "as fast as possible"),
+        ("filter", options["filters"] or "-"),
+        ("decide", f"{options['decide']}; reset {options['reset']}"),
+        ("overload", f"{options['overload']}; on return {options['on_return']}"),
+        (
+            "speed",
+            "as it comes" if source.live else "real time" if options["speed"] == "real" else "as fast as possible",
+        ),
         ("source", f"{source.format}, {source.sensor[0]} x {source.sensor[1]}" + (", live" if source.live else "")),
         ("made from", f"SHA-256 {card['source_sha256'] or '-'}"),
         ("plif", __version__),
     ]
     facts = {
         "model": model.path.name,
-        "source": name,
+        "source": lane.name,
         "sources": stream.names,
         "classes": model.classes,
         "voters": model.voters,

@@ -25,7 +25,7 @@ from runtime.rate import EventRate
 if TYPE_CHECKING:
     from runtime.events import Account, Frame
     from runtime.events.framing import Framing
-    from runtime.stream import Decision
+    from runtime.lane import Decision
 
 POINTS = 750
 POINT_S = 0.04
@@ -148,7 +148,7 @@ class Board:
             "state": self.state,
             "seen": seen,
             "points": points,
-            "answer": None if last is None else {**last.to_dict(), "votes": None},
+            "answer": None if last is None else {**last.to_dict(), "votes": None, "why": last.why},
             "rate_per_s": rate,
             "steps_per_s": round(speed, 1),
             "latency": self.latency.to_dict(),
@@ -167,6 +167,7 @@ class Board:
             "t_us": last.t_us if last else None,
             "steps": last.step + 1 if last else 0,
             "label": last.label if last else None,
+            "why": last.why if last else None,
             "events_in": account.events_in,
             **{f"events_{name}": getattr(account, name) for name in LOSSES},
             "latency_ms": self.latency.to_dict(),

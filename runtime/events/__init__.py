@@ -1,4 +1,4 @@
-"""Events: the array, the file formats, the sources and the framer. Flow: source -> packets -> framer -> frames.
+"""Events: the array, the file formats, the sources and the framer. Flow: source -> packets -> filters -> framer -> frames.
 
 from runtime.events import open_source, read_events
 events = read_events("recording.raw")            # a whole recording, EVENT_DTYPE [N]
@@ -12,15 +12,18 @@ import os
 import numpy as np
 
 from runtime.events.array import EVENT_DTYPE, events_sha256, make_events, no_events
+from runtime.events.filters import FILTERS
 from runtime.events.formats import FORMATS
 from runtime.events.formats.nmnist import write_nmnist
-from runtime.events.framer import Account, Frame, Framer, SourceFramer, frame_source, frames_of
+from runtime.events.framer import Account, Frame, Framer, frames_of
 from runtime.events.framing import Framing
+from runtime.events.source_framer import SourceFramer, frame_source
 from runtime.events.sources import SOURCES, Source, open_source
 from runtime.events.sources.file import FileSource
 
 __all__ = [
     "EVENT_DTYPE",
+    "FILTERS",
     "FORMATS",
     "SOURCES",
     "Account",

@@ -15,7 +15,7 @@ events_in == used + filtered + late + invalid + dropped. Events in the open fram
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,8 +23,7 @@ import numpy as np
 
 from runtime.errors import PlifError
 from runtime.events.framing import Framing
-from runtime.events.sources.base import Source
-from runtime.events.view import View
+from runtime.events.view import NOWHERE, View
 
 GAP_US = 1_000_000
 WINDOW = 4096  # events looked at in one go where the end of a frame is not known beforehand
@@ -42,6 +41,7 @@ class Frame:
     discontinuity: bool = False  # a gap came before this frame
     merged: int = 1  # frames of the grid in it: more than one when the network could not keep up
     skipped: int = 0  # frames before it that were dropped for the same reason
+    restart: bool = False  # the source was lost and came back before this frame, and the policy is to begin afresh
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Framer:
         self._used = self._seen = 0  # events in the open frame; the same with those cropped away
         self._emitted = 0
         self._last = self._empty  # x of the last frame that closed
-        self._gap_before = False
+        self._gap_before = self._restarted = False
         self._closed = False
         self._clock: int | None = None  # running maximum of t since the last discontinuity
         self._open_us = 0  # start of the open frame
@@ -118,17 +118,34 @@ class Framer:
         """The recording has ended: the frames still due."""
         return list(self.closing())
 
-    def frames(self, events: np.ndarray) -> Iterator[Frame]:
-        """As `push`, one frame at a time: memory stays bounded when few events make many frames. Consume it whole."""
+    def frames(
+        self, events: np.ndarray, t_us: np.ndarray | None = None, passed: np.ndarray | None = None
+    ) -> Iterator[Frame]:
+        """As `push`, one frame at a time: memory stays bounded when few events make many frames. Consume it whole.
+
+        Where a filter took some away: `t_us` [N] are the times of all and `passed` [N] says which of them `events` are. The
+        others count as filtered, and time goes on with them: a frame ends although nothing in it passed.
+        """
         if self._closed:
             raise PlifError("this framer is closed: use a new one for each recording")
         inside = self._view.inside(events)
         if not inside.all():
             self.account.take(invalid=int(len(inside) - inside.sum()))
             events = events[inside]
-        if not len(events):
-            return
+            if passed is not None and t_us is not None:
+                left = ~passed
+                left[np.flatnonzero(passed)[inside]] = True
+                t_us, passed = t_us[left], passed[left]
         t, cells = events["t"].astype(np.int64), self._view.cells(events)
+        if passed is not None and t_us is not None:
+            if self.framing.kind == "count":  # N is that of the events that pass
+                self.account.take(filtered=len(t_us) - len(t))
+            else:
+                everywhere = np.full(len(t_us), NOWHERE)
+                everywhere[passed] = cells
+                t, cells = t_us.astype(np.int64), everywhere
+        if not len(t):
+            return
         if self.framing.kind == "count":
             yield from self._by_count(t, cells)
         else:
@@ -147,6 +164,13 @@ class Framer:
             yield from self._pad(self.framing.T)
         elif self._seen:
             yield self._emit(self._open_us, self._end_of_partial())
+
+    def restart(self) -> Iterator[Frame]:
+        """The source begins afresh: closes the open frame; the next one starts a new grid and says so."""
+        if self._seen:
+            yield self._emit(self._open_us, self._end_of_partial())
+        self._gap_before = self._restarted = True
+        self._clock = None
 
     # --- the open frame ---------------------------------------------------------------------------------------------
 
@@ -171,8 +195,8 @@ class Framer:
         else:
             counts = self._counts if self.framing.value == "count" else np.minimum(self._counts, np.float32(1))
             x = counts.reshape(self.shape)
-        frame = Frame(x, int(start_us), int(end_us), self._used, self._gap_before)
-        self._counts, self._used, self._seen, self._gap_before = None, 0, 0, False
+        frame = Frame(x, int(start_us), int(end_us), self._used, self._gap_before, restart=self._restarted)
+        self._counts, self._used, self._seen, self._gap_before, self._restarted = None, 0, 0, False, False
         self._last = x
         self._emitted += 1
         return frame
@@ -322,45 +346,3 @@ def frames_of(
     framer = Framer(framing, shape, source_size, total=int(usable.sum()), upright=upright)
     frames = framer.push(events) + framer.close()
     return np.stack([frame.x for frame in frames]) if frames else np.zeros((0, *shape), np.float32)
-
-
-class SourceFramer:
-    """Iterates the frames of a whole source; `account` is right at every moment, the source's own losses included.
-
-    Count framing reads a recording twice (first to count); a live source is refused with what to use instead.
-    """
-
-    def __init__(self, source: Source, framing: Framing | str, shape: tuple[int, int, int]) -> None:
-        self.source = source
-        framing = Framing.parse(framing) if isinstance(framing, str) else framing
-        total = source.count() if framing.kind == "count" and not source.live else None
-        self.framer = Framer(framing, shape, source.sensor, total=total, upright=source.upright)
-        self._invalid = self._dropped = 0
-        self.on_packet: Callable[[np.ndarray], None] = _nobody
-
-    @property
-    def account(self) -> Account:
-        return self.framer.account
-
-    def __iter__(self) -> Iterator[Frame]:
-        for packet in self.source.packets():
-            self._losses()
-            self.on_packet(packet)
-            yield from self.framer.frames(packet)
-        self._losses()
-        yield from self.framer.closing()
-
-    def _losses(self) -> None:
-        """Enter what the source could not use since the last look."""
-        invalid, dropped = self.source.invalid, int(getattr(self.source, "dropped", 0))
-        self.account.take(invalid=invalid - self._invalid, dropped=dropped - self._dropped)
-        self._invalid, self._dropped = invalid, dropped
-
-
-def _nobody(packet: np.ndarray) -> None:
-    del packet
-
-
-def frame_source(source: Source, framing: Framing | str, shape: tuple[int, int, int]) -> SourceFramer:
-    """The frames of a source, one at a time: `for frame in frame_source(source, "duration:10ms", (2, 128, 128))`."""
-    return SourceFramer(source, framing, shape)

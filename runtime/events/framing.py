@@ -83,7 +83,7 @@ def _parse(text: str) -> Framing:
     if kind == "duration":
         if not parts or "=" in parts[0]:
             raise PlifError(f"{where}: the length of a frame must follow 'duration:', as in {EXAMPLES[kind]}")
-        values["duration_us"] = _time(where, "the length of a frame", parts.pop(0))
+        values["duration_us"] = parse_time_us(where, "the length of a frame", parts.pop(0))
     for part in parts:
         name, equals, value = (piece.strip() for piece in part.partition("="))
         allowed = (*OWN[kind], *VIEW)
@@ -95,7 +95,7 @@ def _parse(text: str) -> Framing:
         if name in ("T", "n"):
             values[field] = _number(where, name, value)
         elif name == "max":
-            values[field] = _time(where, "max", value)
+            values[field] = parse_time_us(where, "max", value)
         elif value not in CHOICES[name]:
             raise PlifError(f"{where}: {name}={value!r} is not known; expected {name}={'|'.join(CHOICES[name])}")
         else:
@@ -114,7 +114,8 @@ def _number(where: str, name: str, text: str) -> int:
     return int(text)
 
 
-def _time(where: str, what: str, text: str) -> int:
+def parse_time_us(where: str, what: str, text: str) -> int:
+    """'10ms' -> 10000. `where` and `what` begin the error when it is no time."""
     found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(us|ms|s)", text)
     if found is None:
         raise PlifError(f"{where}: {what}, {text!r}, is not a time; expected a number with us, ms or s, as 10ms")

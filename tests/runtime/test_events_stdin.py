@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from runtime.errors import PlifError
-from runtime.events import open_source
-from runtime.events.framer import SourceFramer
+from runtime.events import SourceFramer, open_source
 from runtime.events.sources import StdinSource
 
 

@@ -142,13 +142,13 @@ function draw() {
 function drawAnswer() {
   const answer = last.answer;
   const label = $("label");
-  const text = answer ? (answer.label === null ? "not sure" : answer.label) : "waiting for events";
+  const text = answer ? (answer.label === null ? answer.why || "not sure" : answer.label) : "waiting for events";
   if (label.textContent !== text) label.textContent = text;
   label.classList.toggle("none", !answer || answer.label === null);
   const share = answer ? Math.max(0, Math.min(1, answer.score)) : 0;
   $("bar").style.width = 100 * share + "%";
   $("meter").setAttribute("aria-valuenow", Math.round(100 * share));
-  $("score").textContent = answer ? (100 * share).toFixed(1) + " % of the votes since the reset" : "";
+  $("score").textContent = answer ? (100 * share).toFixed(1) + " % of what could have been voted" : "";
   $("clock").textContent = answer ? clock(answer.t_us) + ", step " + answer.step.toLocaleString("en") : "";
   $("t-rate").textContent = short(last.rate_per_s);
   $("t-p50").textContent = ms(last.latency.p50);

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runtime.errors import PlifError
-from runtime.events.sources.base import Source
+from runtime.events.sources.base import LiveSource, Source
 from runtime.events.sources.file import FileSource
+from runtime.events.sources.inivation import InivationSource
 from runtime.events.sources.stdin import StdinSource
+from runtime.events.sources.udp import UdpSource
+from runtime.events.sources.usb import UsbSource
 
 
 def _simulated(spec: str, sensor: tuple[int, int] | None) -> Source:
@@ -26,13 +29,18 @@ SOURCES: dict[str, Callable[[str, tuple[int, int] | None], Source]] = {
     "file": FileSource,
     "-": StdinSource,
     "sim": _simulated,
+    "tcp": InivationSource,
+    "udp": UdpSource,
+    "usb": UsbSource,
 }
 
-__all__ = ["SOURCES", "FileSource", "Source", "StdinSource", "open_source"]
+__all__ = ["SOURCES", "FileSource", "LiveSource", "Source", "StdinSource", "open_source"]
 
 
 def open_source(spec: str, *, sensor: tuple[int, int] | None = None) -> Source:
-    """A path, or "-" for CSV on standard input -> Source. `sensor` is (width, height), where the source cannot know.
+    """A path, "-" for CSV on standard input, or udp://, tcp://, usb://, sim: -> Source.
+
+    `sensor` is (width, height), where the source cannot know.
 
     PlifError, one line, for a file that is missing, empty or no recording, and for an unknown scheme.
     """

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
+
+from runtime.errors import PlifError
+from runtime.events.formats.base import Log
 
 
 class Source(Protocol):
@@ -16,8 +19,12 @@ class Source(Protocol):
     sensor: tuple[int, int]  # (width, height)
     upright: str  # how the stored view becomes upright: "identity", "rotate180" or "flip_y"
     live: bool  # cannot be read twice
-    invalid: int  # events found so far that cannot be used (outside the sensor, invalid bit, ...)
     notes: list[str]  # one line for each thing lost; complete once packets() has ended
+
+    @property
+    def invalid(self) -> int:
+        """Events found so far that cannot be used (outside the sensor, invalid bit, ...)."""
+        ...
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         """Events in file order, at most `max_events` at a time. A recording starts afresh at each call."""
@@ -26,3 +33,45 @@ class Source(Protocol):
     def count(self) -> int:
         """How many events packets() yields over a whole recording. PlifError for a live source."""
         ...
+
+
+class LiveSource:
+    """What live sources share. They also have what the loop looks for beyond `Source`:
+
+    waits     the sender waits until we read (a pipe): nothing need be dropped when the network is slow
+    returns   how often the source was lost and came back; raised before the first packet after it
+    dropped   events that were lost before we could read them, where their number is known
+    say       called with one line when something happens that a person should know at once
+    close()   ends packets(), from any thread
+    """
+
+    upright = "identity"
+    live = True
+    waits = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.returns = 0
+        self.dropped = 0
+        self.say: Callable[[str], None] = lambda text: None
+        self.log = Log()
+        self.notes = self.log.notes
+        self._begun = False
+
+    @property
+    def invalid(self) -> int:
+        return self.log.invalid
+
+    def begin(self, max_events: int) -> None:
+        """Every packets() calls it first."""
+        if max_events < 1:
+            raise PlifError(f"{self.name}: packets of {max_events} events; expected at least 1")
+        if self._begun:
+            raise PlifError(f"{self.name}: a live source cannot be read twice: record it to a file first")
+        self._begun = True
+
+    def count(self) -> int:
+        raise PlifError(f"{self.name}: a live source has no number of events: record it to a file first")
+
+    def close(self) -> None:
+        pass

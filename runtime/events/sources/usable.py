@@ -14,7 +14,7 @@ def usable(events: np.ndarray, sensor: tuple[int, int], log: Log) -> np.ndarray:
     """The events that can be used; the others go to the log."""
     width, height = sensor
     inside = (events["x"] < width) & (events["y"] < height)
-    possible = np.abs(events["t"]) < T_LIMIT_US
+    possible = (events["t"] < T_LIMIT_US) & (events["t"] > -T_LIMIT_US)  # abs() of the lowest int64 is negative
     good = inside & possible
     if good.all():
         return events

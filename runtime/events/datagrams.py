@@ -1,0 +1,198 @@
+"""Events in datagrams: four formats that other programs send, both ways. No format says how large the sensor is.
+
+    t64    13 bytes an event, little-endian: t uint64 us | x uint16 | y uint16 | on uint8              faery, our default
+    t32    8 bytes, little-endian: t uint32 us | x uint16 | y * 2 + on uint16                          faery
+    spif   words of 4 bytes, little-endian: bit 31 no time follows | x 30-16 | on 15 | y 14-0, then
+           (bit 31 clear) t uint32 us. Without times an event gets the time of its arrival             SpiNNaker, AEStream
+    jaer   big-endian: sequence uint32, then address uint32 | t uint32 us; addresses of a DVS128       jAER's AEUnicast
+
+uint32 times start again after 71.6 minutes; they are unwrapped. A datagram whose length does not fit its format is refused
+as a whole: what sent it speaks something else, and half an event is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.events.array import T_LIMIT_US, make_events, no_events
+from runtime.events.formats.base import Log, Unwrap
+
+T64 = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "u1")])
+T32 = np.dtype([("t", "<u4"), ("x", "<u2"), ("yon", "<u2")])
+NO_TIME = 1 << 31
+
+
+class Decoder:
+    """Datagrams of one sender -> events. `feed` takes some datagrams end to end and where each ends.
+
+    `arrived_us` is the time of arrival of each datagram. Invalid events go to the log; `lost` counts datagrams that are
+    missing in the sequence, where the format has one.
+    """
+
+    header = 0  # bytes before the events of each datagram
+    unit = 1  # the rest is a multiple of this
+    sensor: tuple[int, int] | None = None
+    upright = "identity"
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.lost = 0
+        self.unwrap = Unwrap(32)
+
+    def fits(self, size: int) -> bool:
+        return size > self.header and (size - self.header) % self.unit == 0
+
+    def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
+        raise NotImplementedError
+
+
+class DecodeT64(Decoder):
+    unit = T64.itemsize
+
+    def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
+        raw = data.view(T64)
+        good = raw["on"] <= 1
+        if not good.all():
+            self.log.lose(int(len(good) - good.sum()), "with a polarity that is neither 0 nor 1")
+            raw = raw[good]
+        # a time beyond the limit stays one, and is counted where all impossible times are
+        return make_events(np.minimum(raw["t"], np.uint64(T_LIMIT_US)), raw["x"], raw["y"], raw["on"])
+
+
+class DecodeT32(Decoder):
+    unit = T32.itemsize
+
+    def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
+        raw = data.view(T32)
+        return make_events(self.unwrap(raw["t"]), raw["x"], raw["yon"] >> 1, (raw["yon"] & 1).astype(bool))
+
+
+class DecodeSpif(Decoder):
+    unit = 4
+
+    def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
+        words = data.view("<u4")
+        pieces, begin = [], 0
+        for end, now_us in zip(ends, arrived_us, strict=True):
+            pieces.append(self._datagram(words[begin // 4 : end // 4], now_us))
+            begin = end
+        return np.concatenate(pieces) if pieces else no_events()
+
+    def _datagram(self, words: np.ndarray, now_us: int) -> np.ndarray:
+        timeless = words >= NO_TIME
+        if timeless.all():
+            t = np.full(len(words), now_us, np.int64)
+        elif len(words) % 2 == 0 and not timeless[0::2].any():
+            t, words = self.unwrap(words[1::2]), words[0::2]
+        else:
+            return self._mixed(words, now_us)
+        return make_events(t, (words >> 16) & 0x7FFF, words & 0x7FFF, ((words >> 15) & 1).astype(bool))
+
+    def _mixed(self, words: np.ndarray, now_us: int) -> np.ndarray:
+        """Events with a time and events without in one datagram: a word after the other."""
+        at, found, times = 0, [], []
+        while at < len(words):
+            if words[at] >= NO_TIME:
+                found.append(words[at])
+                times.append(now_us)
+                at += 1
+            elif at + 1 < len(words):
+                found.append(words[at])
+                times.append(int(self.unwrap(words[at + 1 : at + 2])[0]))
+                at += 2
+            else:
+                self.log.lose(1, "whose time is missing at the end of the datagram")
+                break
+        where = np.array(found, np.uint32)
+        return make_events(times, (where >> 16) & 0x7FFF, where & 0x7FFF, ((where >> 15) & 1).astype(bool))
+
+
+class DecodeJaer(Decoder):
+    header, unit = 4, 8
+    sensor = (128, 128)
+    upright = "rotate180"
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(log)
+        self._next: int | None = None
+
+    def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
+        words = data.view(">u4")
+        pieces, begin = [], 0
+        for end in ends:
+            sequence = int(words[begin // 4])
+            if self._next is not None:
+                ahead = (sequence - self._next) & 0xFFFFFFFF
+                if ahead < 1 << 31:  # else an old one that came late, or a sender that began again
+                    self.lost += ahead
+            self._next = (sequence + 1) & 0xFFFFFFFF
+            pieces.append(words[begin // 4 + 1 : end // 4].reshape(-1, 2))
+            begin = end
+        pairs = np.concatenate(pieces) if pieces else np.zeros((0, 2), ">u4")
+        address, t = pairs[:, 0].astype(np.uint32), self.unwrap(pairs[:, 1])
+        pixel = address < 1 << 15
+        self.log.lose(int(len(pixel) - pixel.sum()), "that have an address no DVS128 pixel has")
+        address, t = address[pixel], t[pixel]
+        return make_events(t, (address >> 1) & 127, (address >> 8) & 127, (address & 1) == 0)
+
+
+# --- sending --------------------------------------------------------------------------------------------------------
+
+
+def _encode_t64(events: np.ndarray) -> np.ndarray:
+    raw = np.empty(len(events), T64)
+    raw["t"], raw["x"], raw["y"], raw["on"] = events["t"].astype(np.uint64), events["x"], events["y"], events["p"]
+    return raw
+
+
+def _encode_t32(events: np.ndarray) -> np.ndarray:
+    raw = np.empty(len(events), T32)
+    raw["t"], raw["x"] = events["t"] & 0xFFFFFFFF, events["x"]
+    raw["yon"] = (events["y"] << 1) | events["p"]
+    return raw
+
+
+def _encode_spif(events: np.ndarray) -> np.ndarray:
+    raw = np.empty((len(events), 2), "<u4")
+    x, y = events["x"].astype(np.uint32) & 0x7FFF, events["y"].astype(np.uint32) & 0x7FFF
+    raw[:, 0] = (x << 16) | (events["p"].astype(np.uint32) << 15) | y
+    raw[:, 1] = events["t"] & 0xFFFFFFFF
+    return raw
+
+
+def _encode_jaer(events: np.ndarray) -> np.ndarray:
+    raw = np.empty((len(events), 2), ">u4")
+    off = (~events["p"]).astype(np.uint32)
+    raw[:, 0] = (events["y"].astype(np.uint32) << 8) | (events["x"].astype(np.uint32) << 1) | off
+    raw[:, 1] = events["t"] & 0xFFFFFFFF
+    return raw
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One format: how to read it, how to write it, and the largest (width, height) that it can say."""
+
+    decoder: Callable[[Log], Decoder]
+    encode: Callable[[np.ndarray], np.ndarray]
+    largest: tuple[int, int]
+
+
+WIRES: dict[str, Wire] = {
+    "t64": Wire(DecodeT64, _encode_t64, (65536, 65536)),
+    "t32": Wire(DecodeT32, _encode_t32, (65536, 32768)),
+    "spif": Wire(DecodeSpif, _encode_spif, (32768, 32768)),
+    "jaer": Wire(DecodeJaer, _encode_jaer, (128, 128)),
+}
+
+
+def datagrams(events: np.ndarray, form: str, each: int, sequence: int = 0) -> Iterator[bytes]:
+    """The datagrams of some events, `each` of them in one; `sequence` is the number of the first (jaer)."""
+    wire = WIRES[form]
+    for number, begin in enumerate(range(0, len(events), each)):
+        body = wire.encode(events[begin : begin + each]).tobytes()
+        if form == "jaer":
+            body = ((sequence + number) & 0xFFFFFFFF).to_bytes(4, "big") + body
+        yield body

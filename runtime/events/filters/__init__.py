@@ -1,0 +1,78 @@
+"""Filters between a source and the framer: `--filter hot,refractory:1ms,background:5ms,roi:square,down:2,flip:x`.
+
+They work in the order in which they are written, each on what the one before left, in the sensor's coordinates as stored:
+
+    hot[:2s | :FILE]       pixels that fire far more than their neighbours are masked (learnt in the first 2 s, or a list)
+    refractory:1ms         a pixel is deaf for so long after an event that passed
+    background:5ms         an event without another one next to it within so long is noise
+    roi:X0:Y0:X1:Y1        only x in [X0, X1) and y in [Y0, Y1), which become the picture; roi:square is the largest in the middle
+    down:K                 K x K pixels become one: x // K, y // K; all events stay
+    flip:x, flip:y         mirrored: x -> W-1-x, y -> H-1-y
+    rotate:90|180|270      turned clockwise
+    swap                   ON becomes OFF
+
+How events are cut into packets never changes what passes. To add one: write its class in this folder and enter it below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from runtime.errors import PlifError
+from runtime.events.filters.background import Background
+from runtime.events.filters.base import Filter, Passed, Request
+from runtime.events.filters.geometry import Down, Flip, Roi, Rotate, Swap
+from runtime.events.filters.hot import Hot
+from runtime.events.filters.refractory import Refractory
+
+FILTERS: dict[str, Callable[[Request], Filter]] = {
+    "hot": Hot,
+    "refractory": Refractory,
+    "background": Background,
+    "roi": Roi,
+    "down": Down,
+    "flip": Flip,
+    "rotate": Rotate,
+    "swap": Swap,
+}
+
+__all__ = ["FILTERS", "Filter", "Filters"]
+
+
+class Filters:
+    """A chain of filters for events of one sensor. `sensor` is the size of what comes out."""
+
+    def __init__(self, text: str, sensor: tuple[int, int]) -> None:
+        self.text = text
+        self.source_sensor = sensor
+        self._filters: list[Filter] = []
+        for part in text.split(","):
+            name, colon, argument = part.strip().partition(":")
+            if name not in FILTERS:
+                raise PlifError(f"--filter {text}: '{name}' is no filter; expected {', '.join(FILTERS)}")
+            made = FILTERS[name](Request(f"--filter {part.strip()}", argument if colon else None, sensor))
+            self._filters.append(made)
+            sensor = made.sensor
+        self.sensor = sensor
+
+    def __call__(self, events: np.ndarray) -> Passed:
+        """Events [N] in file order, inside the source's sensor -> those that pass, and which they are."""
+        which: np.ndarray | None = None  # numbers of those that are left; None: all
+        total = len(events)
+        for one in self._filters:
+            if not len(events):
+                break
+            events, kept = one(events)
+            if kept is not None:
+                which = np.flatnonzero(kept) if which is None else which[kept]
+        if which is None:
+            return events, None
+        passed = np.zeros(total, bool)
+        passed[which] = True
+        return events, passed
+
+    @property
+    def notes(self) -> list[str]:
+        return [note for one in self._filters for note in one.notes]

@@ -1,0 +1,87 @@
+"""A recording as datagrams: the other end of `udp://`, for trying a live stream without a camera.
+
+send("recording.raw", "udp://127.0.0.1:7777?format=t64")          paced by the events' own time
+send("recording.raw", "udp://127.0.0.1:7777", speed="1000000")    so many events a second
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+from runtime.errors import PlifError
+from runtime.events.datagrams import WIRES, datagrams
+from runtime.events.sources import open_source
+from runtime.events.sources.address import Address
+
+EXAMPLE = "udp://127.0.0.1:7777?format=t64"
+EVENTS_IN_ONE = 100  # 1300 bytes of t64: fits the usual 1500 of Ethernet
+
+
+def send(
+    source: str,
+    target: str,
+    *,
+    speed: str = "real",
+    each: int = EVENTS_IN_ONE,
+    sensor: tuple[int, int] | None = None,
+    progress: Callable[[int], None] = lambda sent: None,
+) -> int:
+    """Sends the events of a source; returns how many.
+
+    speed  real: paced by their own time; max; or a number of events a second
+    each   events in one datagram
+    """
+    address = Address.parse(target, ("format", "sensor"), EXAMPLE)
+    form = address.options.get("format", "t64")
+    if not target.startswith("udp://") or form not in WIRES:
+        raise PlifError(f"{target}: expected {EXAMPLE}, with format={'|'.join(WIRES)}")
+    if speed not in ("real", "max") and not (speed.isdigit() and int(speed)):
+        raise PlifError(f"--speed {speed}: expected real, max or a number of events a second")
+    if not 1 <= each * (13 if form == "t64" else 8) <= 60_000:
+        raise PlifError(f"--each {each}: expected 1 to {60_000 // 13} events in a datagram")
+    events = open_source(source, sensor=sensor)
+    largest = WIRES[form].largest
+    if events.sensor[0] > largest[0] or events.sensor[1] > largest[1]:
+        w, h = events.sensor
+        raise PlifError(f"{source}: its {w}x{h} sensor does not fit {form}, which takes {largest[0]}x{largest[1]}")
+    family, where = address.resolve(socket.SOCK_DGRAM)
+    with socket.socket(family, socket.SOCK_DGRAM) as out:
+        out.connect(where)
+        sent = number = 0
+        began_s, first_us = time.perf_counter(), None
+        for packet in events.packets():
+            for at, body in zip(range(0, len(packet), each), datagrams(packet, form, each, number), strict=True):
+                count = min(each, len(packet) - at)
+                if first_us is None:
+                    first_us = int(packet["t"][0])
+                if speed == "real":
+                    due_s = (int(packet["t"][at + count - 1]) - first_us) / 1e6
+                else:
+                    due_s = 0.0 if speed == "max" else sent / int(speed)
+                _sleep_until(began_s + due_s)
+                _send(out, body)
+                sent += count
+                number += 1
+            progress(sent)
+    return sent
+
+
+def _sleep_until(due_s: float) -> None:
+    ahead = due_s - time.perf_counter()
+    if ahead > 0.0005:  # a sleep is that much too long; less is not worth one
+        time.sleep(ahead)
+
+
+def _send(out: socket.socket, body: bytes) -> None:
+    while True:
+        try:
+            out.send(body)
+            return
+        except ConnectionRefusedError:  # nobody listened to the datagram before: UDP has no business with that
+            continue
+        except BlockingIOError:
+            time.sleep(0.001)
+        except OSError as error:
+            raise PlifError(f"cannot send datagrams of {len(body)} bytes ({error.strerror})") from None

@@ -1,0 +1,116 @@
+"""The frames of a whole source: source -> packets -> filters -> framer, with the account of every event."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from runtime.errors import PlifError
+from runtime.events.filters import Filters
+from runtime.events.framer import Account, Frame, Framer
+from runtime.events.framing import Framing
+from runtime.events.sources.base import Source
+
+
+class Watcher(Protocol):
+    """Who hears of what a source gives, before any filter. Calls come in the thread that reads."""
+
+    def on_packet(self, events: np.ndarray, arrived_s: float) -> None: ...
+
+    def on_return(self) -> None: ...
+
+
+class SourceFramer:
+    """Iterates the frames of a whole source; `account` is right at every moment, the source's own losses included.
+
+    filters  text of runtime.events.filters, between the source and the frames
+    returns  hold: a live source that was lost and came back just goes on; reset: its grid starts again, and the next frame
+             says so. (A gap of more than a second in the events' own time is a discontinuity either way.)
+    watch    hears of packets and returns (on_packet, on_return)
+    Count framing reads a recording twice (first to count); a live source is refused with what to use instead.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        framing: Framing | str,
+        shape: tuple[int, int, int],
+        *,
+        filters: str | None = None,
+        returns: str = "hold",
+        watch: Watcher | None = None,
+    ) -> None:
+        self.source, self.watch = source, watch
+        if returns not in ("hold", "reset"):
+            raise PlifError(f"--on-return {returns}: expected hold or reset")
+        framing = Framing.parse(framing) if isinstance(framing, str) else framing
+        self._filter_text, self._returns = filters, returns
+        self.filters = self._make_filters()
+        total = self._count() if framing.kind == "count" and not source.live else None
+        size = self.filters.sensor if self.filters else source.sensor
+        self.framer = Framer(framing, shape, size, total=total, upright=source.upright)
+        self.arrived_s = 0.0  # time.perf_counter() when the packet came whose frames are given now
+        self._invalid = self._dropped = 0
+
+    def _make_filters(self) -> Filters | None:
+        return Filters(self._filter_text, self.source.sensor) if self._filter_text else None
+
+    def _count(self) -> int:
+        """Events that will reach the framer: another pass, with filters of its own."""
+        filters = self._make_filters()
+        if filters is None:
+            return self.source.count()
+        return sum(len(filters(_inside(packet, self.source.sensor))[0]) for packet in self.source.packets())
+
+    @property
+    def account(self) -> Account:
+        return self.framer.account
+
+    @property
+    def notes(self) -> list[str]:
+        return [*self.source.notes, *(self.filters.notes if self.filters else [])]
+
+    def __iter__(self) -> Iterator[Frame]:
+        came_back = 0
+        for packet in self.source.packets():
+            self.arrived_s = time.perf_counter()
+            if came_back != getattr(self.source, "returns", 0):
+                came_back = getattr(self.source, "returns", 0)
+                if self.watch:
+                    self.watch.on_return()
+                if self._returns == "reset":
+                    yield from self.framer.restart()
+            self._losses()
+            if self.watch:
+                self.watch.on_packet(packet, self.arrived_s)
+            yield from self._framed(packet)
+        self._losses()
+        yield from self.framer.closing()
+
+    def _framed(self, packet: np.ndarray) -> Iterator[Frame]:
+        if self.filters is None:
+            return self.framer.frames(packet)
+        inside = _inside(packet, self.source.sensor)
+        self.account.take(invalid=len(packet) - len(inside))
+        events, passed = self.filters(inside)
+        return self.framer.frames(events, None if passed is None else inside["t"], passed)
+
+    def _losses(self) -> None:
+        """Enter what the source could not use since the last look."""
+        invalid, dropped = self.source.invalid, int(getattr(self.source, "dropped", 0))
+        self.account.take(invalid=invalid - self._invalid, dropped=dropped - self._dropped)
+        self._invalid, self._dropped = invalid, dropped
+
+
+def _inside(events: np.ndarray, sensor: tuple[int, int]) -> np.ndarray:
+    """Sources give nothing else; a source of somebody else's may."""
+    good = (events["x"] < sensor[0]) & (events["y"] < sensor[1])
+    return events if good.all() else events[good]
+
+
+def frame_source(source: Source, framing: Framing | str, shape: tuple[int, int, int]) -> SourceFramer:
+    """The frames of a source, one at a time: `for frame in frame_source(source, "duration:10ms", (2, 128, 128))`."""
+    return SourceFramer(source, framing, shape)

@@ -1,0 +1,192 @@
+"""Events that come as UDP datagrams: `udp://HOST:PORT?format=t64|t32|spif|jaer&sensor=WxH`.
+
+HOST is the address to listen at: 127.0.0.1, that of one network card, or 0.0.0.0 for all. More options:
+    from=IP      take datagrams of this sender only
+    lost=2s      nothing for so long: the source counts as lost, until the next datagram
+    end=10s      nothing for so long: the stream ends
+
+The receiver sleeps in poll() until a datagram is there, then takes all that are there, into one buffer, and decodes them at
+once. The only queue is the socket's own, which the kernel bounds: what does not fit there is dropped by the kernel, which
+tells us how many datagrams that were (SO_RXQ_OVFL). How many events were in them nobody knows, so they stand in the notes
+and in `datagrams`, not in the account of events.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import numpy as np
+
+from runtime.errors import PlifError
+from runtime.events.datagrams import WIRES
+from runtime.events.sources.address import Address
+from runtime.events.sources.base import LiveSource
+from runtime.events.sources.usable import pieces, usable
+
+EXAMPLE = "udp://127.0.0.1:7777?format=t64&sensor=346x260"
+OPTIONS = ("format", "sensor", "from", "lost", "end")
+DATAGRAM_BYTES = 65536  # no UDP datagram is longer
+WANTED_BUFFER = 8 << 20
+LOST_S = 2.0
+RXQ_OVFL = 40  # socket.SO_RXQ_OVFL of Linux, which Python's module does not name
+RCVBUFFORCE = 33
+
+
+class UdpSource(LiveSource):
+    """See `Source`. `datagrams` counts what came, what could not be read and what the kernel dropped."""
+
+    def __init__(self, name: str, sensor: tuple[int, int] | None = None) -> None:
+        super().__init__(name)
+        self.address = address = Address.parse(name, OPTIONS, EXAMPLE)
+        self.format = address.options.get("format", "t64")
+        if self.format not in WIRES:
+            raise PlifError(f"{name}: format={self.format} is not known; expected {', '.join(WIRES)}")
+        self._decoder = WIRES[self.format].decoder(self.log)
+        self.upright = self._decoder.upright
+        found = address.sensor(sensor) or self._decoder.sensor
+        if found is None:
+            raise PlifError(f"{name}: datagrams do not say how large the sensor is; say it: &sensor=346x260")
+        self.sensor = found
+        self._lost_s, self._end_s = address.seconds("lost", LOST_S), address.seconds("end", None)
+        self._from = address.options.get("from")
+        self.datagrams = {"received": 0, "malformed": 0, "foreign": 0, "dropped_by_kernel": 0, "missing": 0}
+        self._socket = self._bind()
+        self._wake = socket.socketpair()
+
+    def _bind(self) -> socket.socket:
+        family, where = self.address.resolve(socket.SOCK_DGRAM)
+        made = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            self.buffer_bytes = _widen(made)
+            if sys.platform == "linux":
+                made.setsockopt(socket.SOL_SOCKET, RXQ_OVFL, 1)
+            made.bind(where)
+            made.setblocking(False)
+        except OSError as error:
+            made.close()
+            hint = {
+                errno.EADDRINUSE: "another program listens there; stop it or take another port",
+                errno.EADDRNOTAVAIL: "that is no address of this machine; use 0.0.0.0 for all of its own",
+            }.get(error.errno or 0, "see who may listen there")
+            raise PlifError(f"{self.name}: cannot listen ({error.strerror}): {hint}") from None
+        return made
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._wake[1].send(b"x")
+
+    def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        self.begin(max_events)
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(self._wake[0], select.POLLIN)
+        try:
+            yield from self._receive(poll, max_events)
+        finally:
+            self._socket.close()
+            for end in self._wake:
+                end.close()
+            self._close_notes()
+
+    def _receive(self, poll: select.poll, max_events: int) -> Iterator[np.ndarray]:
+        room = min(max(max_events * 16, DATAGRAM_BYTES), 4 << 20)
+        buffer = bytearray(room + DATAGRAM_BYTES)
+        view, data = memoryview(buffer), np.frombuffer(buffer, np.uint8)
+        lost, heard_s = False, time.monotonic()
+        while True:
+            ready = dict(poll.poll(self._patience_ms(lost, heard_s)))
+            if self._wake[0].fileno() in ready:
+                return
+            if not ready:
+                silent_s = time.monotonic() - heard_s
+                if self._end_s is not None and silent_s >= self._end_s:
+                    return
+                if not lost and self._lost_s is not None and silent_s >= self._lost_s:
+                    lost = True
+                    self.say(f"no datagram for {silent_s:.1f} s: lost")
+                continue
+            filled, ends, arrived_us = self._take(view, room)
+            if not ends:
+                continue
+            if lost:
+                self.say(f"back after {time.monotonic() - heard_s:.1f} s")
+                self.returns += 1
+            lost, heard_s = False, time.monotonic()
+            events = self._decoder.feed(data[:filled], ends, arrived_us)
+            self.datagrams["missing"] = self._decoder.lost
+            yield from pieces(usable(events, self.sensor, self.log), max_events)
+
+    def _patience_ms(self, lost: bool, heard_s: float) -> float | None:
+        """Until when poll() may sleep: the moment at which silence means something, or for ever."""
+        limits = [s for s in (None if lost else self._lost_s, self._end_s) if s is not None]
+        if not limits:
+            return None
+        return max(0.0, 1e3 * (heard_s + min(limits) - time.monotonic())) + 1
+
+    def _take(self, view: memoryview, room: int) -> tuple[int, list[int], list[int]]:
+        """All datagrams that are there, up to `room` bytes, end to end: bytes, where each ends, when each came."""
+        filled, ends, arrived_us = 0, [], []
+        receive, seen, fits = self._socket.recvmsg_into, self.datagrams, self._decoder.fits
+        stamp = self.format == "spif"
+        now_us = time.monotonic_ns() // 1000
+        while filled < room:
+            try:
+                size, extra, _, sender = receive([view[filled : filled + DATAGRAM_BYTES]], 64)
+            except BlockingIOError:
+                break
+            except OSError as error:  # an ICMP answer to somebody, say: no datagram, no reason to stop
+                self.log.note(f"{self.name}: {error.strerror}")
+                break
+            if extra:
+                self._kernel(extra)
+            if self._from is not None and sender[0] != self._from:
+                seen["foreign"] += 1
+                continue
+            seen["received"] += 1
+            if not fits(size):
+                seen["malformed"] += 1
+                self.log.lose(max(1, size // self._decoder.unit), f"in datagrams that are not {self.format}")
+                continue
+            filled += size
+            ends.append(filled)
+            arrived_us.append(time.monotonic_ns() // 1000 if stamp else now_us)
+        return filled, ends, arrived_us
+
+    def _kernel(self, extra: list[tuple[int, int, bytes]]) -> None:
+        for level, kind, value in extra:
+            if level == socket.SOL_SOCKET and kind == RXQ_OVFL:
+                self.datagrams["dropped_by_kernel"] = int.from_bytes(value[:4], sys.byteorder)
+
+    def _close_notes(self) -> None:
+        self.log.close(self.name)
+        seen = self.datagrams
+        if seen["dropped_by_kernel"]:
+            self.notes.append(
+                f"{self.name}: the kernel dropped {seen['dropped_by_kernel']} datagrams before we could read them "
+                f"(socket buffer {self.buffer_bytes} bytes; raise it: sysctl -w net.core.rmem_max={WANTED_BUFFER})"
+            )
+        if seen["missing"]:
+            self.notes.append(f"{self.name}: {seen['missing']} datagrams are missing in the sender's sequence")
+        if seen["foreign"]:
+            self.notes.append(f"{self.name}: {seen['foreign']} datagrams of other senders were left alone")
+
+
+def _widen(made: socket.socket) -> int:
+    """The largest receive buffer that we get, in bytes as the kernel counts them."""
+    for option in (RCVBUFFORCE, socket.SO_RCVBUF) if sys.platform == "linux" else (socket.SO_RCVBUF,):
+        try:
+            made.setsockopt(socket.SOL_SOCKET, option, WANTED_BUFFER)
+            break
+        except OSError:  # without the privilege to go beyond rmem_max: up to it
+            continue
+    return made.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

@@ -1,0 +1,208 @@
+"""Frames of one source, ready to be stepped: read ahead by a thread, in a bounded queue, with a stated rule for overload.
+
+A live source does not wait. Where the network is slower than the feed, frames pile up, and something must give:
+
+    merge[:8]   the two oldest waiting frames become one coarser frame (counts add up): no event is lost, time resolution is
+    drop[:8]    the oldest waiting frame is dropped, and its events are counted as dropped
+
+when more than so many frames wait. Frames are never merged across a gap in time or across dropped ones: there the older one
+is dropped. A source that can wait (a file, a pipe) is simply not read on while the queue is full.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from runtime.errors import PlifError
+from runtime.events import Frame, SourceFramer
+from runtime.observe import Controls
+
+QUIET_S = 1.0  # an overload is over when nothing was merged or dropped for so long
+
+
+@dataclass(frozen=True)
+class Overload:
+    """What happens when more than `frames` frames wait."""
+
+    policy: str = "merge"
+    frames: int = 8
+
+    @classmethod
+    def parse(cls, text: str) -> Overload:
+        match = re.fullmatch(r"(merge|drop)(?::([1-9]\d{0,5}))?", text)
+        if not match or int(match[2] or 8) < 2:
+            raise PlifError(f"--overload {text}: expected merge[:8] or drop[:8], with at least 2 frames")
+        return cls(match[1], int(match[2] or 8))
+
+
+class Ready(NamedTuple):
+    """A complete frame. Both times are of time.perf_counter()."""
+
+    frame: Frame
+    complete_s: float
+    due_s: float  # when its last event came, or was due: the lag is counted from here
+
+
+class Feed:
+    """The thread and the queue. `wake` is what the consumer sleeps on; it is notified whenever something is new."""
+
+    def __init__(
+        self,
+        frames: SourceFramer,
+        *,
+        wake: threading.Condition,
+        overload: Overload,
+        paced: bool,
+        controls: Controls,
+        binary: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        self.frames, self.overload, self.paced = frames, overload, paced
+        self.waits = not paced and (not frames.source.live or bool(getattr(frames.source, "waits", False)))
+        self.error: BaseException | None = None
+        self.done = False
+        self.merged = self.dropped = self.longest = (
+            0  # frames merged into others, dropped, and most that waited at once
+        )
+        self._wake, self._controls, self._say, self._binary = wake, controls, say, binary
+        self._queue: deque[Ready] = deque()
+        self._skipped = 0  # dropped since the last frame that stayed
+        self._stop = threading.Event()
+        self._overloaded_s: float | None = None  # when it last was
+        self._thread = threading.Thread(target=self._run, name=f"feed {frames.source.name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether frames wait; hold `wake`."""
+        return bool(self._queue)
+
+    def take(self) -> Ready | None:
+        """The oldest frame that waits; hold `wake`."""
+        if not self._queue:
+            return None
+        if self.waits and len(self._queue) >= self.overload.frames:
+            self._wake.notify_all()
+        return self._queue.popleft()
+
+    def close(self) -> None:
+        """Nothing more is read. Frames that still wait are dropped, and counted."""
+        self._stop.set()
+        close = getattr(self.frames.source, "close", None)
+        if close is not None:
+            close()
+        with self._wake:
+            self._wake.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=5.0)
+        with self._wake:
+            while self._queue:
+                self._drop(self._queue.popleft().frame)
+
+    # --- the thread -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            for ready in self._paced() if self.paced else self._arriving():
+                self._put(ready)
+        except BaseException as error:  # shown by the consumer, in its thread
+            self.error = error
+        finally:
+            with self._wake:
+                self.done = True
+                self._wake.notify_all()
+
+    def _arriving(self) -> Iterator[Ready]:
+        for frame in self.frames:
+            yield Ready(frame, time.perf_counter(), self.frames.arrived_s)
+            if self.waits and self._stop.is_set():  # a recording has no end that close() could bring about
+                return
+
+    def _paced(self) -> Iterator[Ready]:
+        """A recording at the speed of its own time. A gap is not waited for: the clock starts again after it."""
+        began_s, first_us = time.perf_counter(), None
+        for frame in self.frames:
+            if not self._controls.running:
+                stopped_s = time.perf_counter()
+                self._controls.wait()
+                began_s += time.perf_counter() - stopped_s
+            if first_us is None or frame.discontinuity:
+                began_s, first_us = time.perf_counter(), frame.t_start_us
+            due_s = began_s + (frame.t_end_us - first_us) / 1e6
+            if self._stop.wait(max(0.0, due_s - time.perf_counter())):
+                with self._wake:
+                    self._drop(frame)
+                return
+            yield Ready(frame, time.perf_counter(), due_s)
+
+    def _put(self, ready: Ready) -> None:
+        with self._wake:
+            if self._stop.is_set() or (not self.waits and not self._controls.running):
+                self._drop(ready.frame)
+                return
+            while self.waits and len(self._queue) >= self.overload.frames and not self._stop.is_set():
+                self._wake.wait()
+            if self._skipped:
+                ready.frame.skipped += self._skipped
+                self._skipped = 0
+            self._queue.append(ready)
+            before = self.merged + self.dropped
+            while len(self._queue) > self.overload.frames:
+                self._relieve()
+            self.longest = max(self.longest, len(self._queue))
+            self._wake.notify_all()
+        self._tell(self.merged + self.dropped > before)
+
+    def _relieve(self) -> None:
+        """One frame less waits."""
+        first, second = self._queue.popleft(), self._queue.popleft()
+        gap = (
+            second.frame.discontinuity or second.frame.skipped
+        )  # frames between the two were dropped while it was stopped
+        if self.overload.policy == "merge" and not gap:
+            self.merged += 1
+            merge(first.frame, second.frame, self._binary)
+        else:
+            second.frame.skipped += first.frame.skipped + first.frame.merged
+            self._drop(first.frame, counted=True)
+        self._queue.appendleft(second)
+
+    def _drop(self, frame: Frame, counted: bool = False) -> None:
+        """Its events were entered as used when they came."""
+        self.dropped += frame.merged
+        if not counted:
+            self._skipped += frame.skipped + frame.merged
+        account = self.frames.account
+        account.used -= frame.events
+        account.dropped += frame.events
+
+    def _tell(self, now: bool) -> None:
+        clock_s = time.monotonic()
+        if now:
+            if self._overloaded_s is None:
+                what = "merged into coarser ones" if self.overload.policy == "merge" else "dropped"
+                self._say(f"the network does not keep up: oldest frames are {what}")
+            self._overloaded_s = clock_s
+        elif self._overloaded_s is not None and clock_s - self._overloaded_s > QUIET_S:
+            self._overloaded_s = None
+            self._say(f"keeping up again ({self.merged} frames merged and {self.dropped} dropped so far)")
+
+
+def merge(older: Frame, into: Frame, binary: bool) -> None:
+    """`into` becomes both: counts add up (binary: either), from the start of the older to the end of the newer."""
+    into.x = np.maximum(older.x, into.x) if binary else older.x + into.x
+    into.t_start_us = older.t_start_us
+    into.events += older.events
+    into.discontinuity, into.restart = older.discontinuity, older.restart
+    into.merged += older.merged
+    into.skipped += older.skipped
