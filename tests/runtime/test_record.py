@@ -158,6 +158,45 @@ def test_resets_and_stops_of_a_person_are_replayed(model: Model, tmp_path: Path,
     assert [line["step"] for line in lines if line["reset"] == "control"] == [10, 31, 32]
 
 
+class Overworked(Observer):
+    """Slow all the time, and stopped for a moment while frames wait."""
+
+    def on_start(self, stream: Any) -> None:
+        self.controls = stream.controls
+
+    def on_decision(self, decision: Decision) -> None:
+        time.sleep(0.05)
+        if decision.step in (8, 16):
+            self.controls.stop()
+            threading.Timer(0.15, self.controls.start).start()
+
+
+class Camera:
+    """A live source of one's own: the simulated camera in real time, which does not wait when the stream is stopped."""
+
+    name, format, sensor, upright, live, invalid = "camera", "own", (34, 34), "identity", True, 0
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        events = np.concatenate(list(open_source(SIM).packets()))
+        began_s = time.perf_counter()
+        for t_us in range(0, 2_000_000, 10_000):
+            time.sleep(max(0.0, began_s + t_us / 1e6 - time.perf_counter()))
+            yield events[np.searchsorted(events["t"], t_us) : np.searchsorted(events["t"], t_us + 10_000)]
+
+    def count(self) -> int:
+        raise NotImplementedError
+
+
+def test_a_stop_in_the_middle_of_an_overload_is_replayed(model: Model, tmp_path: Path) -> None:
+    first = recorded(model, tmp_path / "r", Camera(), overload="merge:3", observers=(Overworked(),))
+    lines = list(RecordedRun(tmp_path / "r").decisions())
+    assert max(line["merged"] for line in lines) > 1 and max(line["skipped"] for line in lines) > 0
+    assert replayed(model, tmp_path / "r") == first
+
+
 def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
