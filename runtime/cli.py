@@ -225,6 +225,25 @@ def stream(
 
 
 @app.command()
+def send(
+    source: Annotated[str, typer.Argument(help="A recording, or sim:digits?seed=1.")],
+    target: Annotated[str, typer.Argument(help="udp://HOST:PORT?format=t64|t32|spif|jaer")],
+    speed: Annotated[str, typer.Option(help="real: paced by the events' own time; max; or events a second.")] = "real",
+    each: Annotated[int, typer.Option(min=1, help="Events in one datagram.")] = 100,
+    sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for recordings that do not say.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Sends a recording as UDP datagrams: a camera for trying plif stream."""
+    from runtime.events.send import send as run
+
+    sent = run(source, target, speed=speed, each=each, sensor=parse_sensor(sensor))
+    if as_json:
+        print_json({"events": sent})
+    else:
+        typer.echo(f"sent {sent} events")
+
+
+@app.command()
 def bench(
     artifacts: Annotated[list[Path], typer.Argument(help="Artifacts in the step form, or a model.pt beside them.")],
     engine: Annotated[list[str] | None, typer.Option(help="An engine; may be given several times.")] = None,

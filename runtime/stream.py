@@ -307,11 +307,10 @@ class Stream:
         each = [lane.summary() for lane in self.lanes]
         if len(each) == 1:
             return each[0]
-        total: dict[str, Any] = {
-            key: sum(one[key] for one in each)
-            for key in each[0]
-            if isinstance(each[0][key], int) and key != "waiting_most"
-        }
+        counts = dict.fromkeys(
+            key for one in each for key in one if isinstance(one[key], int) and key != "waiting_most"
+        )
+        total: dict[str, Any] = {key: sum(one.get(key, 0) for one in each) for key in counts}
         total["label"], total["framing"] = None, each[0]["framing"]
         for key in ("latency_ms", "lag_ms"):
             percentiles = [one[key] for one in each]

@@ -16,6 +16,7 @@ from runtime.events.sources import open_source
 from runtime.events.sources.address import Address
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64"
+EVENTS_AT_MOST = 5000  # 65,000 bytes of t64; no UDP datagram is longer than 65,507
 EVENTS_IN_ONE = 100  # 1300 bytes of t64: fits the usual 1500 of Ethernet
 
 
@@ -39,8 +40,8 @@ def send(
         raise PlifError(f"{target}: expected {EXAMPLE}, with format={'|'.join(WIRES)}")
     if speed not in ("real", "max") and not (speed.isdigit() and int(speed)):
         raise PlifError(f"--speed {speed}: expected real, max or a number of events a second")
-    if not 1 <= each * (13 if form == "t64" else 8) <= 60_000:
-        raise PlifError(f"--each {each}: expected 1 to {60_000 // 13} events in a datagram")
+    if not 1 <= each <= EVENTS_AT_MOST:
+        raise PlifError(f"--each {each}: expected 1 to {EVENTS_AT_MOST} events in a datagram")
     events = open_source(source, sensor=sensor)
     largest = WIRES[form].largest
     if events.sensor[0] > largest[0] or events.sensor[1] > largest[1]:

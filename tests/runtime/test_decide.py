@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.decide import make_rule
+from runtime.decide import Plan, Rule, make_rule
 from runtime.errors import PlifError
 from runtime.latency import Latencies
 from runtime.reset import ResetPolicy
@@ -73,3 +73,59 @@ def test_percentiles_are_right_within_a_percent_or_so() -> None:
     for percent in (50, 99):
         assert latencies.percentile(percent) == pytest.approx(np.percentile(values, percent), rel=0.015)
     assert Latencies().to_dict() == {"p50": None, "p99": None}
+
+
+def add(rule: Rule, *steps: list[float], dt_us: int = 1000) -> list[int | None]:
+    return [rule.add(np.array(step, float), dt_us) for step in steps]
+
+
+def test_a_margin_keeps_silent_until_the_lead_is_large_enough() -> None:
+    rule = make_rule("sum,margin=0.3", 3, voters=10)
+    assert add(rule, [3, 1, 0]) == [None]  # leads by 2 of 10
+    assert add(rule, [6, 0, 0]) == [0]  # 9 - 1 of 20: 0.4
+    assert add(rule, [0, 5, 0]) == [None]  # 9 - 6 of 30
+
+
+def test_with_release_an_answer_stays_while_it_leads_a_little() -> None:
+    rule = make_rule("leak:1s,margin=0.3,release=0.05", 2, voters=10)
+    assert add(rule, [5, 0], [0, 3], dt_us=0) == [0, 0]  # 5 - 3 of 20: 0.1
+    assert add(rule, [0, 2], dt_us=0) == [None]
+    kofn = make_rule("kofn:2/3,release=1", 2)
+    assert add(kofn, [1, 0], [1, 0], [0, 0], [0, 0], [0, 0]) == [None, 0, 0, 0, None]
+
+
+def test_a_margin_of_kofn_is_that_of_each_step() -> None:
+    rule = make_rule("kofn:2/3,margin=0.2", 2, voters=10)
+    assert add(rule, [5, 4], [5, 4], [5, 4]) == [None] * 3
+    assert add(rule, [5, 3], [5, 3]) == [None, 0]
+
+
+def test_the_score_is_the_share_of_what_could_have_been() -> None:
+    for text, expected in (("sum", 8 / 30), ("leak:1000s", 8 / 30), ("kofn:1/2", 3 / 20)):
+        rule = make_rule(text, 2, voters=10)
+        add(rule, [5, 0], [3, 0], [0, 0], dt_us=0)
+        assert rule.share == pytest.approx(expected), text
+
+
+def test_idle_is_a_rate_below_the_threshold_smoothed_over_a_fifth_of_a_second() -> None:
+    idle = Plan.parse("sum,idle=2k").make_idle()
+    assert idle is not None and idle.per_s == 2000
+    assert not any(idle(50, 10_000) for _ in range(20))  # 5000 a second
+    seen = [idle(5, 10_000) for _ in range(60)]  # 500 a second
+    assert not seen[0] and seen[-1] and sorted(seen) == seen
+    assert 10 < seen.index(True) < 40
+
+
+def test_copies_of_a_policy_are_reset_one_after_the_other() -> None:
+    policy = ResetPolicy.parse("every:8/4")
+    assert policy.copies == 4
+    for i in range(4):
+        copy = policy.copy(i)
+        due = [step for step in range(30) if copy.due(5, 1000, False)]
+        assert due == [
+            2 * (i + 1),
+            2 * (i + 1) + 8,
+            2 * (i + 1) + 16,
+            *([26] if i == 0 else []),
+            *([28] if i == 1 else []),
+        ]

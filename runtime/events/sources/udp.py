@@ -102,7 +102,7 @@ class UdpSource(LiveSource):
         room = min(max(max_events * 16, DATAGRAM_BYTES), 4 << 20)
         buffer = bytearray(room + DATAGRAM_BYTES)
         view, data = memoryview(buffer), np.frombuffer(buffer, np.uint8)
-        lost, heard_s = False, time.monotonic()
+        lost, heard_s, ever = False, time.monotonic(), False
         while True:
             ready = dict(poll.poll(self._patience_ms(lost, heard_s)))
             if self._wake[0].fileno() in ready:
@@ -113,15 +113,15 @@ class UdpSource(LiveSource):
                     return
                 if not lost and self._lost_s is not None and silent_s >= self._lost_s:
                     lost = True
-                    self.say(f"no datagram for {silent_s:.1f} s: lost")
+                    self.say(f"no datagram for {silent_s:.1f} s" + (": lost" if ever else " so far"))
                 continue
             filled, ends, arrived_us = self._take(view, room)
             if not ends:
                 continue
-            if lost:
+            if lost and ever:
                 self.say(f"back after {time.monotonic() - heard_s:.1f} s")
                 self.returns += 1
-            lost, heard_s = False, time.monotonic()
+            lost, heard_s, ever = False, time.monotonic(), True
             events = self._decoder.feed(data[:filled], ends, arrived_us)
             self.datagrams["missing"] = self._decoder.lost
             yield from pieces(usable(events, self.sensor, self.log), max_events)

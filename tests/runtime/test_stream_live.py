@@ -1,0 +1,392 @@
+"""Live streams: several cameras on one engine, overload, loss and return, resets by policy, an account that always adds up."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtime
+from plif_export import export
+from runtime.errors import PlifError
+from runtime.events import make_events, open_source
+from runtime.events.send import send
+from runtime.events.sources import LiveSource
+from runtime.observe import Observer
+from runtime.session import Model
+from tests.conftest import interruptible
+from tests.networks import firing
+from tests.runtime.test_udp import free_port
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+
+NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
+SOURCES = [f"sim:digits?seed={seed}&seconds={seconds}" for seed, seconds in ((1, 1.1), (2, 0.6), (3, 1.6))]
+FIELDS = ("used", "filtered", "late", "invalid", "dropped")
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("live") / "m.onnx"
+    export(firing(NET, shape=(2, 34, 34), T=8, classes=tuple("0123456789"), framing="duration:10ms"), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(artifact: Path) -> Model:
+    return runtime.load(artifact)
+
+
+def balanced(summary: dict[str, Any]) -> bool:
+    return bool(summary["events_in"] == sum(summary[f"events_{field}"] for field in FIELDS))
+
+
+def said(decisions: list[Any]) -> list[tuple[Any, ...]]:
+    return [(d.t_us, d.step, d.index, d.votes, d.score, d.why) for d in decisions]
+
+
+class Fed(LiveSource):
+    """A live source that a test feeds: packets, None for a loss and a return; it ends when the packets do."""
+
+    format = "test"
+    sensor = (34, 34)
+
+    def __init__(self, packets: list[np.ndarray | None], each_s: float = 0.0) -> None:
+        super().__init__("fed")
+        self.feed, self.each_s = packets, each_s
+        self.stopped = threading.Event()
+
+    def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        self.begin(max_events)
+        for packet in self.feed:
+            if packet is None:
+                self.returns += 1
+                continue
+            if self.stopped.wait(self.each_s):
+                return
+            yield packet
+
+    def close(self) -> None:
+        self.stopped.set()
+
+
+def packets_of(spec: str, each: int = 500) -> list[np.ndarray]:
+    events = np.concatenate(list(open_source(spec).packets()))
+    return [events[i : i + each] for i in range(0, len(events), each)]
+
+
+class Slow(Observer):
+    """Makes every step take so long, as a larger network would."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.frames: list[tuple[int, int, int]] = []
+        self.notes: list[str] = []
+
+    def on_frame(self, source: str, frame: Any, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
+        self.frames.append((frame.merged, frame.skipped, frame.events))
+        time.sleep(self.seconds)
+
+    def on_note(self, source: str, text: str) -> None:
+        self.notes.append(text)
+
+
+# --- several sources ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decide", ("sum", "leak:100ms,margin=0.1,idle=500", "kofn:2/3"))
+def test_each_source_of_several_decides_exactly_as_it_does_alone(model: Model, decide: str) -> None:
+    options: dict[str, Any] = {"decide": decide, "reset": "silence:50"}
+    together = model.stream(SOURCES, **options)
+    decisions = list(together)
+    assert {d.source for d in decisions} == set(SOURCES)
+    for i, spec in enumerate(SOURCES):
+        alone = model.stream(spec, **options)
+        assert said([d for d in decisions if d.source == spec]) == said(list(alone))
+        for name, v in alone.session.state.items():
+            np.testing.assert_array_equal(together.session.state[name][i : i + 1], v)
+        mine = together.summary()["sources"][spec]
+        assert {k: v for k, v in mine.items() if "_ms" not in k} == {
+            k: v for k, v in alone.summary().items() if "_ms" not in k
+        }
+    total = together.summary()
+    assert balanced(total) and total["frames"] == len(decisions)
+
+
+def test_the_same_source_twice_has_two_names(model: Model) -> None:
+    running = model.stream([SOURCES[1], SOURCES[1]])
+    decisions = list(running)
+    assert running.names == [SOURCES[1], f"{SOURCES[1]} #2"]
+    assert said([d for d in decisions if d.source == running.names[0]]) == said(
+        [d for d in decisions if d.source == running.names[1]]
+    )
+
+
+def test_recordings_paced_side_by_side_decide_as_alone(model: Model) -> None:
+    running = model.stream(SOURCES[:2], speed="real", overload="drop:1000")
+    decisions = list(running)
+    for spec in SOURCES[:2]:
+        assert said([d for d in decisions if d.source == spec]) == said(list(model.stream(spec)))
+    assert running.summary()["frames_merged"] == running.summary()["frames_dropped"] == 0
+
+
+# --- overload ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overload", ("merge:4", "drop:4"))
+def test_an_overload_loses_time_resolution_or_events_as_stated_and_counts_them(model: Model, overload: str) -> None:
+    packets = packets_of("sim:digits?seed=1&seconds=3", each=200)
+    slow = Slow(0.004)
+    running = model.stream(Fed(packets, each_s=0.0002), overload=overload, observers=[slow])
+    decisions = list(running)
+    summary = running.summary()
+    total = sum(len(packet) for packet in packets)
+    assert balanced(summary) and summary["events_in"] == total and summary["waiting_most"] == 4
+    assert sum(events for _, _, events in slow.frames) == summary["events_used"]
+    made = sum(merged + skipped for merged, skipped, _ in slow.frames)
+    plain = len(list(model.stream("sim:digits?seed=1&seconds=3")))
+    assert made == plain > len(decisions)  # no frame of the grid is missing without a word
+    if overload.startswith("merge"):
+        assert summary["events_dropped"] == 0 and summary["frames_merged"] == plain - len(decisions) > 20
+    else:
+        assert summary["events_dropped"] > 0 and summary["frames_dropped"] == plain - len(decisions) > 20
+    assert any("does not keep up" in note for note in slow.notes)
+
+
+def test_merged_frames_hold_the_sum_of_what_they_replace(model: Model) -> None:
+    seen: list[np.ndarray] = []
+
+    class Sum(Slow):
+        def on_frame(self, source: str, frame: Any, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
+            seen.append(frame.x.copy())
+            super().on_frame(source, frame, y, rates, latency_ms)
+
+    packets = packets_of("sim:digits?seed=1&seconds=1", each=200)
+    list(model.stream(Fed(packets), overload="merge:2", observers=[Sum(0.005)]))
+    events = np.concatenate(packets)
+    assert len(seen) < 60
+    np.testing.assert_array_equal(sum(x.sum(0) for x in seen), np.histogram2d(
+        events["y"], events["x"], bins=(34, 34), range=((0, 34), (0, 34)))[0])  # fmt: skip
+
+
+def test_frames_are_not_merged_across_a_gap(model: Model) -> None:
+    packets = packets_of("sim:digits?seed=1&seconds=0.3", each=200)
+    later = [packet.copy() for packet in packets]
+    for packet in later:
+        packet["t"] += 20_000_000
+    slow = Slow(0.02)
+    flags: list[bool] = []
+
+    class Flags(Observer):
+        def on_frame(self, source: str, frame: Any, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
+            flags.append(frame.discontinuity)
+            assert frame.t_end_us - frame.t_start_us < 1_000_000
+
+    running = model.stream(Fed([*packets, *later]), overload="merge:3", observers=[Flags(), slow])
+    list(running)
+    assert sum(flags) == 1 and balanced(running.summary())
+
+
+def test_after_an_overload_the_lag_is_gone_at_once_and_memory_stays(model: Model) -> None:
+    """Ten times more frames than can be stepped, then a calm feed: the decisions are up to date within a second."""
+    burst = packets_of("sim:digits?seed=1&seconds=4", each=100)
+    last_us = int(burst[-1]["t"][-1])
+    rng = np.random.default_rng(0)
+    t = last_us + 10_000 * np.arange(1, 61)
+    calm = [make_events([at], rng.integers(0, 34, 1), rng.integers(0, 34, 1), [True]) for at in t]
+
+    class Paced(Fed):
+        def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+            self.begin(max_events)
+            yield from burst
+            for packet in calm:
+                time.sleep(0.01)
+                self.sent_s = time.perf_counter()
+                yield packet
+
+    source = Paced([])
+    behind: list[float] = []
+    slow = Slow(0.004)
+
+    class Lag(Observer):
+        def on_decision(self, decision: Any) -> None:
+            if decision.t_us > last_us + 300_000:
+                behind.append(decision.latency_ms)
+
+    running = model.stream(source, overload="merge:8", observers=[Lag(), slow])
+    list(running)
+    assert len(behind) > 20 and float(np.median(behind)) < 20  # two frames of 10 ms
+    assert balanced(running.summary()) and running.summary()["waiting_most"] <= 8
+
+
+def test_a_pipe_and_a_file_wait_instead(model: Model) -> None:
+    class Pipe(Fed):
+        waits = True
+
+    packets = packets_of("sim:digits?seed=1&seconds=0.5", each=200)
+    running = model.stream([Pipe(packets), SOURCES[1]], overload="drop:2", observers=[Slow(0.002)])
+    decisions = list(running)
+    assert running.summary()["frames_dropped"] == 0 and running.summary()["events_dropped"] == 0
+    assert said([d for d in decisions if d.source == SOURCES[1]]) == said(list(model.stream(SOURCES[1])))
+
+
+# --- loss and return ------------------------------------------------------------------------------------------------
+
+
+def test_held_over_a_loss_without_lost_events_is_as_if_there_had_been_none(model: Model) -> None:
+    packets = packets_of("sim:digits?seed=1&seconds=1")
+    whole = list(model.stream(Fed(list(packets)), overload="drop:1000"))
+    cut: list[np.ndarray | None] = [*packets[:5], None, *packets[5:]]
+    running = model.stream(Fed(cut), overload="drop:1000", on_return="hold")
+    assert said(list(running)) == said(whole) and running.summary()["returns"] == 1
+
+
+def test_reset_on_return_begins_afresh_and_says_so(model: Model) -> None:
+    packets = packets_of("sim:digits?seed=1&seconds=1")
+    resets: list[tuple[int, str]] = []
+
+    class Resets(Observer):
+        def on_reset(self, source: str, step: int, why: str) -> None:
+            resets.append((step, why))
+
+    cut: list[np.ndarray | None] = [*packets[:5], None, *packets[5:]]
+    running = model.stream(Fed(cut), overload="drop:1000", on_return="reset", observers=[Resets()])
+    decisions = list(running)
+    assert [why for _, why in resets] == ["return"]
+    after = decisions[resets[0][0] :]
+    fresh = list(model.stream(Fed(list(packets[5:])), overload="drop:1000"))
+    assert [d.votes for d in after] == [d.votes for d in fresh]
+
+
+# --- resets ---------------------------------------------------------------------------------------------------------
+
+
+def test_staggered_copies_never_answer_just_after_a_reset(model: Model) -> None:
+    """every:8/4 is four networks, reset two steps after each other: the answer has 6 to 8 steps behind it, always."""
+    spec = "sim:digits?seed=1&seconds=1"
+    staggered = [d.votes for d in model.stream(spec, reset="every:8/4")]
+    x = [f.x for f in _frames(model, spec)]
+    session = model.session()
+    for step in range(20, 40):
+        begun = max(s for s in range(step + 1) if s % 2 == 0 and step - s >= 6) if step >= 8 else 0
+        session.reset()
+        votes = sum(np.rint(10 * session.step(x[s][None])[0].astype(float)) for s in range(begun, step + 1))
+        np.testing.assert_array_equal(staggered[step], votes, err_msg=f"step {step}")
+
+
+def _frames(model: Model, spec: str) -> list[Any]:
+    from runtime.events import frame_source
+
+    return list(frame_source(open_source(spec), "duration:10ms", model.input_shape))
+
+
+def test_decay_fades_the_membranes_over_a_gap_and_only_then(model: Model) -> None:
+    packets = packets_of("sim:digits?seed=1&seconds=0.4")
+    later = [packet.copy() for packet in packets]
+    for packet in later:
+        packet["t"] += 5_000_000
+    feed = [*packets, *later]
+    decay = model.stream(Fed(list(feed)), overload="drop:1000", reset="decay:1s")
+    hold = model.stream(Fed(list(feed)), overload="drop:1000", reset="never")
+    reset = model.stream(Fed(list(feed)), overload="drop:1000", reset="silence:1000")
+    votes = [[d.votes for d in running] for running in (decay, hold, reset)]
+    steps = len(_frames(model, "sim:digits?seed=1&seconds=0.4"))
+    assert votes[0][:steps] == votes[1][:steps] == votes[2][:steps]
+    assert votes[0] != votes[1] and votes[0] != votes[2]
+    session = model.session()
+    before = session.snapshot()
+    session.step(np.ones((1, 2, 34, 34), np.float32))
+    stepped = session.snapshot()
+    session.fade(0.5)
+    for v, was, start in zip(session.snapshot(), stepped, before, strict=True):
+        np.testing.assert_allclose(v, start + (was - start) / 2, rtol=1e-6, atol=1e-7)
+
+
+# --- the account under interruption -----------------------------------------------------------------------------------
+
+
+def test_an_early_end_leaves_an_account_that_adds_up(model: Model) -> None:
+    for source in (Fed(packets_of("sim:digits?seed=1&seconds=2"), each_s=0.001), SOURCES[0]):
+        running = model.stream(source, observers=[Slow(0.002)])
+        for decision in running:
+            if decision.step == 5:
+                break
+        running.close()
+        assert balanced(running.summary()) and running.summary()["events_in"] > 0
+    assert threading.active_count() < 5
+
+
+def test_stopped_means_no_steps_and_what_comes_meanwhile_is_counted_as_dropped(model: Model) -> None:
+    class Stop(Observer):
+        def on_start(self, stream: Any) -> None:
+            self.controls = stream.controls
+
+        def on_decision(self, decision: Any) -> None:
+            if decision.step == 3:
+                self.controls.stop()
+                threading.Timer(0.1, self.controls.start).start()
+
+    feed = Fed(packets_of("sim:digits?seed=1&seconds=1", each=100), each_s=0.002)
+    running = model.stream(feed, observers=[Stop()])
+    list(running)
+    summary = running.summary()
+    assert balanced(summary) and summary["events_dropped"] > 100 and summary["frames"] > 4
+
+
+@pytest.mark.parametrize("how", (signal.SIGINT, signal.SIGTERM))
+def test_an_interrupt_prints_the_summary_and_ends_with_130(artifact: Path, how: signal.Signals) -> None:
+    port = free_port()
+    spec = f"udp://127.0.0.1:{port}?sensor=34x34"
+    command = [sys.executable, "-c", "from runtime.cli import main; main()", "stream", str(artifact), spec, "--json"]
+    process = interruptible(command)
+    assert process.stdout is not None
+    stop = threading.Event()
+
+    def feed() -> None:
+        while not stop.is_set():
+            send("sim:digits?seed=1&seconds=2", f"udp://127.0.0.1:{port}", speed="100000")
+
+    sender = threading.Thread(target=feed)
+    sender.start()
+    try:
+        lines = [process.stdout.readline() for _ in range(20)]
+        process.send_signal(how)
+        rest, err = process.communicate(timeout=20)
+    finally:
+        stop.set()
+        sender.join()
+    assert process.returncode == 130 and "Traceback" not in err
+    summary = json.loads(rest.splitlines()[-1])["summary"]
+    assert json.loads(lines[0])["step"] == 0 and balanced(summary) and summary["frames"] >= 20
+    assert summary["lag_ms"]["p50"] is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"overload": "wait"}, "expected merge"),
+        ({"overload": "drop:1"}, "at least 2"),
+        ({"on_return": "forget"}, "expected hold or reset"),
+        ({"filters": "warm"}, "'warm' is no filter"),
+        ({"decide": "leak,margin=2"}, "margin= from 0 to 1"),
+        ({"decide": "leak,margin=0.1,release=0.2"}, "release= not above it"),
+        ({"decide": "kofn:2/3,release=3"}, "from 0 to 2"),
+        ({"decide": "sum,often=1"}, "'often=1' is not understood"),
+        ({"decide": "sum,margin=x"}, "margin=x: expected a number"),
+        ({"reset": "every:4/5"}, "expected 1 to 4"),
+        ({"reset": "decay:soon"}, "is not a duration"),
+        ({"decide": "sum,idle=5k", "framing": "count:T=4"}, "has no silence"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_in_one_line(model: Model, options: dict[str, str], says: str) -> None:
+    with pytest.raises(PlifError) as error:
+        model.stream(SOURCES[0], **options)
+    assert says in str(error.value) and "\n" not in str(error.value)
