@@ -15,7 +15,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -125,30 +125,43 @@ def stream(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="A recording, - (CSV on stdin), udp://HOST:PORT?format=t64|t32|spif|jaer&sensor=WxH, tcp://HOST:PORT, "
+            help="A recording, a folder of --record, - (CSV on stdin), "
+            "udp://HOST:PORT?format=t64|t32|spif|jaer&sensor=WxH, tcp://HOST:PORT, "
             "usb://[SERIAL] or sim:digits?seed=1. Several run side by side on one engine."
         ),
     ],
     framing: Annotated[str | None, typer.Option(help="How events become frames; the card's when not given.")] = None,
     decide: Annotated[
-        str, typer.Option(help="sum, leak[:500ms] or kofn[:3/5], then ,margin= ,release= ,idle= (events a second).")
-    ] = "sum",
+        str | None,
+        typer.Option(
+            help="sum (default), leak[:500ms] or kofn[:3/5], then ,margin= ,release= ,idle= (events a second)."
+        ),
+    ] = None,
     reset: Annotated[
-        str, typer.Option(help="never, recording, every:T[/COPIES], silence:MS or decay:TAU.")
-    ] = "recording",
+        str | None, typer.Option(help="never, recording (default), every:T[/COPIES], silence:MS or decay:TAU.")
+    ] = None,
     speed: Annotated[str, typer.Option(help="max, or real: recordings are paced by the events' own time.")] = "max",
     filters: Annotated[
         str | None,
         typer.Option("--filter", help="hot,refractory:1ms,background:5ms,roi:X0:Y0:X1:Y1,down:2,flip:x,rotate:90,swap"),
     ] = None,
     overload: Annotated[
-        str, typer.Option(help="merge[:8] or drop[:8]: what happens to the oldest when more frames wait.")
-    ] = "merge",
+        str | None,
+        typer.Option(help="merge[:8] (default) or drop[:8]: what happens to the oldest when more frames wait."),
+    ] = None,
     on_return: Annotated[
-        str, typer.Option(help="hold or reset: the state, when a live source was lost and is back.")
-    ] = "hold",
-    dashboard: Annotated[bool, typer.Option("--dashboard", hidden=True)] = False,
-    record: Annotated[Path | None, typer.Option("--record", hidden=True)] = None,
+        str | None, typer.Option(help="hold (default) or reset: the state, when a live source was lost and is back.")
+    ] = None,
+    dashboard: Annotated[
+        str | None,
+        typer.Option(metavar="[HOST:]PORT", help="A page in the browser that shows and steers it."),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="A new folder for events, decisions and metrics; naming it as SOURCE replays it."
+        ),
+    ] = None,
     sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for sources that do not say.")] = None,
     engine: EngineName = "auto",
     device: Device = "cpu",
@@ -157,61 +170,58 @@ def stream(
 ) -> None:
     """Streams events step by step and prints decisions."""
     from runtime.observe import Observer
+    from runtime.replay import recorded_engine
     from runtime.session import load
     from runtime.stream import stream as run
+    from runtime.terminal import Notes, Terminal
 
-    if dashboard or record:
-        raise PlifError(
-            f"--{'dashboard' if dashboard else 'record'}: not in this version; --json prints every decision"
+    with ExitStack() as stack:
+        shown = Notes() if as_json else Terminal()
+        stack.callback(shown.close)
+        observers: list[Observer] = [shown]
+        if record is not None:
+            from runtime.record import Recorder
+
+            observers.append(stack.enter_context(Recorder(record)))
+        if dashboard is not None:
+            from runtime.dashboard import Dashboard
+
+            page = stack.enter_context(Dashboard(dashboard))
+            observers.append(page)
+        if engine == "auto":
+            engine = recorded_engine(sources) or engine
+        model = load(artifact, engine, threads=threads, device=device, rates=dashboard is not None)
+        running = run(
+            model,
+            sources,
+            framing=framing,
+            decide=decide,
+            reset=reset,
+            speed=speed,
+            sensor=parse_sensor(sensor),
+            filters=filters,
+            overload=overload,
+            on_return=on_return,
+            observers=observers,
         )
-    model = load(artifact, engine, threads=threads, device=device)
-    live = sys.stderr.isatty() and not as_json
-    clear = "\r\033[K" if live else ""
-
-    class Notes(Observer):
-        def on_note(self, source: str, text: str) -> None:
-            print(f"{clear}plif: note: {source}: {text}", file=sys.stderr, flush=True)
-
-    running = run(
-        model,
-        sources,
-        framing=framing,
-        decide=decide,
-        reset=reset,
-        speed=speed,
-        sensor=parse_sensor(sensor),
-        filters=filters,
-        overload=overload,
-        on_return=on_return,
-        observers=[Notes()],
-    )
-    several = len(running.names) > 1
-    shown: dict[str, object] = {}
-    try:
-        with _terminable():
-            for decision in running:
-                if as_json:
-                    print_json(decision.to_dict(source=several), compact=True)
-                    continue
-                name = f"{decision.source:<24.24}  " if several else ""
-                said = decision.label or decision.why
-                if live:
-                    share = "#" * round(20 * decision.score)
-                    line = (
-                        f"{decision.t_us / 1e6:9.3f} s  {name}{said:<24.24} {share:<20} {100 * decision.score:5.1f} %"
-                    )
-                    print(f"{clear}{line}  {decision.latency_ms:.2f} ms", end="", file=sys.stderr, flush=True)
-                if said != shown.get(decision.source, _NOTHING):
-                    shown[decision.source] = said
-                    typer.echo(f"{clear}{decision.t_us / 1e6:9.3f} s  {name}step {decision.step:<6} {said}")
-    finally:
-        running.close()
-        summary = running.summary()
-        if as_json:
-            print_json({"summary": summary}, compact=True)
-        else:
-            print(clear, end="", file=sys.stderr)
-            _print_summary(summary)
+        if dashboard is not None:
+            if page.warning:
+                print(f"plif: warning: {page.warning}", file=sys.stderr)
+            print(f"plif: dashboard at {page.address}", file=sys.stderr, flush=True)
+        several = len(running.names) > 1
+        try:
+            with _terminable():
+                for decision in running:
+                    if as_json:
+                        print_json(decision.to_dict(source=several), compact=True)
+        finally:
+            running.close()
+            shown.close()
+            summary = running.summary()
+            if as_json:
+                print_json({"summary": summary}, compact=True)
+            else:
+                _print_summary(summary)
 
 
 @app.command()
@@ -268,9 +278,6 @@ def bench(
             f"{row.artifact:<28.28}{row.engine:<13}{row.streams:>8}{row.p50_ms:>9.3f}{row.p99_ms:>9.3f}{row.steps_per_s:>10.1f}"
             f"{row.after_silence_p50_ms:>9.3f}  {differ:<6}  {rates} %"
         )
-
-
-_NOTHING = object()
 
 
 @contextmanager

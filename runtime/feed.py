@@ -5,8 +5,8 @@ A live source does not wait. Where the network is slower than the feed, frames p
     merge[:8]   the two oldest waiting frames become one coarser frame (counts add up): no event is lost, time resolution is
     drop[:8]    the oldest waiting frame is dropped, and its events are counted as dropped
 
-when more than so many frames wait. Frames are never merged across a gap in time: there the older one is dropped. A source
-that can wait (a file, a pipe) is simply not read on while the queue is full.
+when more than so many frames wait. Frames are never merged across a gap in time or across dropped ones: there the older one
+is dropped. A source that can wait (a file, a pipe) is simply not read on while the queue is full.
 """
 
 from __future__ import annotations
@@ -166,7 +166,10 @@ class Feed:
     def _relieve(self) -> None:
         """One frame less waits."""
         first, second = self._queue.popleft(), self._queue.popleft()
-        if self.overload.policy == "merge" and not second.frame.discontinuity:
+        gap = (
+            second.frame.discontinuity or second.frame.skipped
+        )  # frames between the two were dropped while it was stopped
+        if self.overload.policy == "merge" and not gap:
             self.merged += 1
             merge(first.frame, second.frame, self._binary)
         else:

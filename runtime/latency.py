@@ -28,6 +28,17 @@ class Latencies:
         place = int(np.searchsorted(np.cumsum(self._counts), self.count * percent / 100))
         return float(_LOWEST_MS * 10 ** ((place + 0.5) / _BINS_PER_DECADE))
 
+    def histogram(self, bins_per_decade: int = 10) -> tuple[list[float], list[int]]:
+        """(edges_ms, counts) from the first bin that holds anything to the last, for drawing; empty when nothing does."""
+        place = np.arange(len(self._counts)) * bins_per_decade // _BINS_PER_DECADE
+        counts = np.bincount(place, weights=self._counts).astype(np.int64)
+        held = np.flatnonzero(counts)
+        if not len(held):
+            return [], []
+        first, last = int(held[0]), int(held[-1])
+        edges = _LOWEST_MS * 10 ** (np.arange(first, last + 2) / bins_per_decade)
+        return [float(f"{edge:.4g}") for edge in edges], counts[first : last + 1].tolist()
+
     def to_dict(self) -> dict[str, float | None]:
         return {f"p{percent}": _rounded(self.percentile(percent)) for percent in (50, 99)}
 

@@ -27,6 +27,7 @@ from runtime.feed import Feed, Overload, Ready
 from runtime.lane import Decision, Lane
 from runtime.latency import Latencies
 from runtime.observe import Controls, Observer, Observers
+from runtime.replay import RecordedSource, ReplayFrames, replayed
 from runtime.reset import ResetPolicy
 
 if TYPE_CHECKING:
@@ -42,18 +43,21 @@ def stream(
     source: str | Source | Sequence[str | Source],
     *,
     framing: str | None = None,
-    decide: str = "sum",
-    reset: str = "recording",
+    decide: str | None = None,
+    reset: str | None = None,
     speed: str = "max",
     sensor: tuple[int, int] | None = None,
     filters: str | None = None,
-    overload: str = "merge",
-    on_return: str = "hold",
+    overload: str | None = None,
+    on_return: str | None = None,
     observers: Sequence[Observer] = (),
 ) -> Stream:
     """A Stream of decisions about one source or several; iterate it once.
 
-    source     a recording, "-", udp://..., tcp://..., usb://..., sim:..., an object that is a Source, or a list of these
+    What is not given is what a recording of --record says (runtime.replay), else sum, recording, merge and hold.
+
+    source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., an object that is a Source,
+               or a list of these
     framing    how events become frames; the card's when None
     decide     sum, leak[:500ms] or kofn[:3/5], with margin=, release=, idle= after commas (runtime.decide)
     reset      never, recording, every:T[/K], silence:MS or decay:TAU (runtime.reset)
@@ -65,7 +69,9 @@ def stream(
     observers  who hears of packets, frames, decisions and the summary (runtime.observe)
     """
     sources = [source] if isinstance(source, str) or not isinstance(source, Sequence) else list(source)
-    return Stream(model, sources, framing, decide, reset, speed, sensor, filters, overload, on_return, observers)
+    given = {"framing": framing, "decide": decide, "reset": reset, "filters": filters, "overload": overload}
+    sources, options = replayed(model, sources, {**given, "on_return": on_return})
+    return Stream(model, sources, speed=speed, sensor=sensor, observers=observers, **options)
 
 
 class Stream:
@@ -75,6 +81,7 @@ class Stream:
         self,
         model: Model,
         sources: Sequence[str | Source],
+        *,
         framing: str | None,
         decide: str,
         reset: str,
@@ -86,6 +93,16 @@ class Stream:
         observers: Sequence[Observer],
     ) -> None:
         _check(model, sources, speed)
+        self.options = {
+            "framing": framing,
+            "decide": decide,
+            "reset": reset,
+            "speed": speed,
+            "sensor": sensor,
+            "filters": filters,
+            "overload": overload,
+            "on_return": on_return,
+        }
         plan, policy, rule = Plan.parse(decide), ResetPolicy.parse(reset), Overload.parse(overload)
         text = framing or model.card["framing"] or LIVE_FRAMING
         self.model, self.framing = model, Framing.parse(text)
@@ -110,9 +127,8 @@ class Stream:
                         f"use --framing {LIVE_FRAMING} or --framing duration:20ms"
                     )
                 watch = _Watch(name, self._tell) if self._tell.packet or self._tell.come_back else None
-                frames = SourceFramer(
-                    found, self.framing, model.input_shape, filters=filters, returns=on_return, watch=watch
-                )
+                make = ReplayFrames if isinstance(found, RecordedSource) and found.stepped else SourceFramer
+                frames = make(found, self.framing, model.input_shape, filters=filters, returns=on_return, watch=watch)
                 rows = range(i * policy.copies, (i + 1) * policy.copies)
                 self.lanes.append(Lane(name, frames, rows, plan, policy, model, self._tell))
             self.session = model.session(streams=len(sources) * policy.copies)
@@ -276,7 +292,8 @@ class Stream:
         decisions, at = [], 0
         for lane, ready in batch:
             mine = slice(at, at + len(lane.rows))
-            of_lane = {layer: float(values[mine].mean()) for layer, values in rates.items()}
+            alone = len(lane.rows) == 1  # as nearly always, and a mean costs 20 times an item
+            of_lane = {layer: float(values[at] if alone else values[mine].mean()) for layer, values in rates.items()}
             decisions.append(lane.after(ready, y[mine], of_lane))
             at = mine.stop
         return decisions

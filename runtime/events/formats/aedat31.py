@@ -43,7 +43,12 @@ def open_recording(path: Path, head: bytes) -> Recording:
     refuse_header_only(path, offset)
     source = re.search(rb"#Source \d+: *([A-Za-z]+\d+)", text[:end])
     sensor = SENSOR_OF.get(source.group(1).decode().upper()) if source else None
-    return Recording("aedat31", lambda log: _decode(path, offset, log), sensor=sensor, sensors=SENSORS[1:])
+    own = re.search(rb"#Sensor: *([1-9][0-9]{0,4})x([1-9][0-9]{0,4})\r\n", text[:end])  # plif stream --record says more
+    if own:
+        sensor = int(own[1]), int(own[2])
+    turned = re.search(rb"#Upright: *(rotate180|flip_y)\r\n", text[:end])
+    upright = turned[1].decode() if turned else "identity"
+    return Recording("aedat31", lambda log: _decode(path, offset, log), sensor, upright, SENSORS[1:])
 
 
 def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:

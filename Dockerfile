@@ -1,0 +1,36 @@
+# plif as a service: the runtime without PyTorch. Build it here, run it beside the camera:
+#
+#   docker build -t plif .
+#   docker run --rm plif info
+#
+# docs/service.md has the whole command with camera, model, dashboard and restart policy.
+
+FROM python:3.11-slim AS build
+# a compiler for the event engine's kernels; it stays in this stage
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY pyproject.toml setup.py README.md LICENSE ./
+COPY runtime runtime
+RUN python -m venv /opt/plif \
+    && /opt/plif/bin/python -m pip install --no-cache-dir --disable-pip-version-check '.[cpu,aedat4,dashboard]' \
+    && /opt/plif/bin/plif info
+
+FROM python:3.11-slim
+LABEL org.opencontainers.image.title="plif" \
+      org.opencontainers.image.description="Streams events through spiking networks with PLIF neurons" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --system --uid 10001 --create-home --home-dir /data --shell /usr/sbin/nologin plif
+COPY --from=build /opt/plif /opt/plif
+ENV PATH=/opt/plif/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+WORKDIR /data
+EXPOSE 8080/tcp 3333/udp
+# asks the dashboard; without --dashboard 0.0.0.0:8080 run the container with --no-healthcheck
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
+ENTRYPOINT ["plif"]
+CMD ["info"]

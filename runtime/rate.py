@@ -1,0 +1,24 @@
+"""Events a second, in the time of the recording: what the camera sends, however fast it is worked through."""
+
+from __future__ import annotations
+
+WINDOW_US = 500_000
+
+
+class EventRate:
+    """`update` after each step; `per_s` is the mean over the last half second to second, None before there is one."""
+
+    def __init__(self) -> None:
+        self.per_s: float | None = None
+        self._older: tuple[int, int] | None = None  # (t_us, events so far)
+        self._newer: tuple[int, int] | None = None
+
+    def update(self, t_us: int, events: int) -> None:
+        """The time of the recording and how many events came so far."""
+        if self._older is None or self._newer is None or t_us < self._newer[0]:
+            self._older = self._newer = (t_us, events)
+            return
+        if t_us - self._newer[0] >= WINDOW_US:
+            self._older, self._newer = self._newer, (t_us, events)
+        if t_us > self._older[0]:
+            self.per_s = 1e6 * (events - self._older[1]) / (t_us - self._older[0])

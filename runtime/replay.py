@@ -1,0 +1,242 @@
+"""A recording of `--record`, run again: `plif stream model.onnx DIR` gives the decisions that were given then, bit for bit.
+
+The recorded events go through the recorded options. decisions.jsonl says which of the frames the network saw (an overload
+merges some and drops others), where somebody asked for a reset, and where the source was lost and came back; a replay ends
+with its last whole line, wherever the recorder was cut off. With another artifact, or another framing or filter, those lines
+mean nothing: then the events are a recording like any other, and a warning says so.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runtime.errors import PlifError, PlifWarning
+from runtime.events import FileSource, Frame, SourceFramer
+from runtime.record import DECISIONS, FORMAT, FORMAT_VERSION, HEADER, file_sha256
+
+if TYPE_CHECKING:
+    from runtime.session import Model
+
+DEFAULTS: dict[str, Any] = {
+    "framing": None,
+    "decide": "sum",
+    "reset": "recording",
+    "filters": None,
+    "overload": "merge",
+    "on_return": "hold",
+}
+MAKE_FRAMES = ("framing", "filters", "on_return")  # with another of these the recorded steps mean nothing
+HEADER_LIMIT = 64 << 20
+LINE_LIMIT = 1 << 20
+
+
+def is_recording(spec: str) -> bool:
+    """Whether this names a folder of `--record`."""
+    try:
+        return (Path(spec) / HEADER).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a line of decisions.jsonl says about the frames: see Frame. `reset` is control, return, policy or None."""
+
+    merged: int
+    skipped: int
+    reset: str | None
+
+
+class RecordedRun:
+    """A folder of `--record`, opened. Raises PlifError when it is none, or damaged."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        path = self.folder / HEADER
+        try:
+            if path.stat().st_size > HEADER_LIMIT:
+                raise PlifError(f"{path}: larger than {HEADER_LIMIT} bytes; not written by plif")
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            raise PlifError(f"{path}: is not valid JSON; the file was damaged or not written by plif") from None
+        except OSError as error:
+            raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise PlifError(f"{path}: is no recording of plif stream --record")
+        if document.get("format_version") != FORMAT_VERSION:
+            raise PlifError(
+                f"{path}: recording version {document.get('format_version')!r}; this plif reads {FORMAT_VERSION}"
+            )
+        try:
+            self.options: dict[str, Any] = dict(document["options"])
+            self.engine = str(document["engine"])
+            self.artifact_sha256 = str(document["artifact"]["sha256"])
+            self.sources = [_source(entry) for entry in document["sources"]]
+        except (KeyError, TypeError, ValueError):
+            raise PlifError(f"{path}: lacks options, engine, artifact or sources; it was damaged or edited") from None
+        if not self.sources:
+            raise PlifError(f"{path}: names no source")
+
+    def lines(self) -> Iterator[tuple[str, bytes]]:
+        """(place, line) of decisions.jsonl, to the last whole one."""
+        path = self.folder / DECISIONS
+        try:
+            with open(path, "rb") as file:
+                for at, line in enumerate(iter(lambda: file.readline(LINE_LIMIT), b""), 1):
+                    if not line.endswith(b"\n"):
+                        return  # cut off while it was written
+                    yield f"{path}: line {at}", line
+        except OSError as error:
+            raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+
+    def decisions(self, number: int = 0) -> Iterator[dict[str, Any]]:
+        """The recorded decisions of one source."""
+        for where, line in self.lines():
+            document = _parsed(where, line)
+            if document.get("source", 0) == number and "returned_after" not in document:
+                yield document
+
+    def steps(self, number: int) -> Iterator[Step]:
+        for document in self.decisions(number):
+            merged, skipped = document.get("merged", 1), document.get("skipped", 0)
+            if not (isinstance(merged, int) and isinstance(skipped, int) and merged >= 1 and skipped >= 0):
+                raise PlifError(f"{self.folder / DECISIONS}: step {document.get('step')} is damaged")
+            yield Step(merged, skipped, document.get("reset"))
+
+    def returns(self, number: int) -> list[int]:
+        """After how many events the source came back, each time that it had been lost."""
+        found = []
+        for where, line in self.lines():
+            if b'"returned_after"' in line:
+                document = _parsed(where, line)
+                if document.get("source", 0) == number and isinstance(document.get("returned_after"), int):
+                    found.append(document["returned_after"])
+        return found
+
+
+class RecordedSource(FileSource):
+    """The events of one source of a recording, with what the original said about them. `stepped`: replay its steps, too."""
+
+    def __init__(self, run: RecordedRun, number: int, stepped: bool) -> None:
+        entry = run.sources[number]
+        super().__init__(str(run.folder / entry["events"]), entry["sensor"])
+        if len(run.sources) == 1:
+            self.name = str(run.folder)
+        self.upright = entry["upright"]
+        self.run, self.number, self.stepped = run, number, stepped
+        self.returns = 0
+        if entry["count"] is not None and stepped:
+            self._count = entry["count"]  # of the whole recording, even where the recorder was cut off
+
+    def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        self.returns, done = 0, 0
+        ahead = self.run.returns(self.number)
+        count = self._count
+        for packet in super().packets(max_events):
+            while ahead and ahead[0] <= done + len(packet):
+                before = ahead.pop(0) - done
+                if before > 0:
+                    yield packet[:before]
+                packet, done = packet[before:], done + before
+                self.returns += 1
+            if len(packet):
+                yield packet
+            done += len(packet)
+        self._count = count if count is not None else self._count
+
+
+class ReplayFrames(SourceFramer):
+    """The frames that the network saw: those of the events, merged and left out as the recording says."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        source = self.source
+        assert isinstance(source, RecordedSource)
+        grid = super().__iter__()
+        for step in source.run.steps(source.number):
+            frames = list(islice(grid, step.skipped + step.merged))
+            if len(frames) < step.skipped + step.merged:
+                source.notes.append(f"{source.name}: the events end before the steps do: the rest is not replayed")
+                return
+            for frame in frames[: step.skipped]:
+                self.account.used -= frame.events
+                self.account.dropped += frame.events
+            yield self._as_one(frames[step.skipped :], step)
+
+    def _as_one(self, frames: list[Frame], step: Step) -> Frame:
+        first, x = frames[0], frames[0].x
+        for frame in frames[1:]:
+            x = np.maximum(x, frame.x) if self.framer.framing.value == "binary" else x + frame.x
+        return Frame(
+            x,
+            first.t_start_us,
+            frames[-1].t_end_us,
+            sum(frame.events for frame in frames),
+            first.discontinuity,
+            merged=len(frames),
+            skipped=step.skipped,
+            restart=first.restart or step.reset == "control",  # either way membranes and evidence start afresh
+        )
+
+
+def replayed(model: Model, sources: list[Any], given: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """(sources, options) of a stream: a folder of `--record` becomes its sources with its options, where none are given."""
+    options = {name: value if value is not None else DEFAULTS[name] for name, value in given.items()}
+    folders = [one for one in sources if isinstance(one, str) and is_recording(one)]
+    if not folders:
+        return sources, options
+    if len(sources) > 1:
+        raise PlifError(f"{folders[0]}: a recording of --record is replayed alone, not beside other sources")
+    run = RecordedRun(folders[0])
+    recorded = {name: run.options.get(name, default) for name, default in DEFAULTS.items()}
+    options = {name: value if value is not None else recorded[name] for name, value in given.items()}
+    changed = [f"another {name}" for name in MAKE_FRAMES if options[name] != recorded[name]]
+    if file_sha256(model.path) != run.artifact_sha256:
+        changed.insert(0, "another artifact")
+    elif model.engine.name != run.engine:
+        warnings.warn(
+            f"{run.folder}: was recorded with engine {run.engine}, not {model.engine.name}", PlifWarning, stacklevel=2
+        )
+    if changed:
+        warnings.warn(
+            f"{run.folder}: {' and '.join(changed)} than recorded: its events are streamed afresh, not its steps",
+            PlifWarning,
+            stacklevel=2,
+        )
+    return [RecordedSource(run, number, not changed) for number in range(len(run.sources))], options
+
+
+def recorded_engine(sources: list[str]) -> str | None:
+    """The engine that a replay needs, None where nothing is replayed."""
+    return RecordedRun(sources[0]).engine if len(sources) == 1 and is_recording(sources[0]) else None
+
+
+def _source(entry: dict[str, Any]) -> dict[str, Any]:
+    name, (width, height) = str(entry["events"]), entry["sensor"]
+    if Path(name).name != name:
+        raise ValueError("events lie beside recording.json")
+    if entry["upright"] not in ("identity", "rotate180", "flip_y") or not all(
+        isinstance(n, int) for n in (width, height)
+    ):
+        raise ValueError("sensor or upright")
+    count = entry.get("count")
+    if count is not None and not (isinstance(count, int) and count >= 0):
+        raise ValueError("count")
+    return {"events": name, "sensor": (width, height), "upright": entry["upright"], "count": count}
+
+
+def _parsed(where: str, line: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise PlifError(f"{where}: is damaged or was not written by plif")
+    return document

@@ -1,0 +1,152 @@
+"""A headless Chromium, driven over its own DevTools protocol: the few verbs that the tests of the dashboard need."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",  # the tests may run as root in a container, where Chromium's sandbox cannot
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--remote-debugging-port=0",
+    "--hide-scrollbars",
+)
+
+
+def find_chromium() -> str | None:
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+class Browser:
+    """One tab. `open`, `run` (JavaScript -> its value), `until`, `click`, `look` (a PNG), `said` (console and errors)."""
+
+    def __init__(self, program: str, width: int = 1280, height: int = 900) -> None:
+        from websockets.sync.client import connect
+
+        self._profile = tempfile.TemporaryDirectory(prefix="plif-browser-", ignore_cleanup_errors=True)
+        command = [
+            program,
+            *FLAGS,
+            f"--user-data-dir={self._profile.name}",
+            f"--window-size={width},{height}",
+            "about:blank",
+        ]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        port = self._port()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
+            tab = next(target for target in json.load(answer) if target["type"] == "page")
+        self._stack = ExitStack()
+        self._socket = self._stack.enter_context(connect(tab["webSocketDebuggerUrl"], max_size=1 << 26))
+        self._number = 0
+        self.said: list[str] = []
+        self.requested: list[str] = []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self._call(f"{domain}.enable")
+        self.size(width, height)
+
+    def _port(self) -> int:
+        place = Path(self._profile.name) / "DevToolsActivePort"
+        end_s = time.monotonic() + 30
+        while time.monotonic() < end_s:
+            if place.exists() and (lines := place.read_text().split()):
+                return int(lines[0])
+            time.sleep(0.05)
+        raise TimeoutError("Chromium did not start within 30 s")
+
+    def _call(self, method: str, **params: Any) -> dict[str, Any]:
+        self._number += 1
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": params}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=30))
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                return message["result"]
+            self._hear(message)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        method, params = message.get("method"), message.get("params", {})
+        if method == "Runtime.exceptionThrown":
+            self.said.append(params["exceptionDetails"].get("exception", {}).get("description", "exception"))
+        elif method == "Log.entryAdded":
+            self.said.append(params["entry"]["text"])
+        elif method == "Network.requestWillBeSent":
+            self.requested.append(params["request"]["url"])
+
+    def size(self, width: int, height: int) -> None:
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def dark(self, on: bool) -> None:
+        feature = {"name": "prefers-color-scheme", "value": "dark" if on else "light"}
+        self._call("Emulation.setEmulatedMedia", features=[feature])
+
+    def open(self, address: str) -> None:
+        self._call("Page.navigate", url=address)
+        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def run(self, script: str) -> Any:
+        result = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def until(self, script: str, seconds: float = 15) -> Any:
+        """The first value of the script that is true."""
+        end_s = time.monotonic() + seconds
+        while True:
+            value = self.run(script)
+            if value or time.monotonic() > end_s:
+                assert value, f"not within {seconds} s: {script}; the page said {self.said}"
+                return value
+            time.sleep(0.05)
+
+    def text(self, selector: str) -> str:
+        return self.run(f"document.querySelector({json.dumps(selector)}).textContent")
+
+    def click(self, selector: str) -> None:
+        """A real click: mouse down and up in the middle of the element."""
+        box = self.run(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView(); "
+            "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+
+    def look(self, path: Path, full: bool = True) -> Path:
+        """A picture of the page."""
+        if full:
+            height = self.run("document.documentElement.scrollHeight")
+            width = self.run("innerWidth")
+            self.size(width, int(height))
+            time.sleep(0.3)
+        shot = self._call("Page.captureScreenshot", format="png")
+        path.write_bytes(base64.b64decode(shot["data"]))
+        return path
+
+    def close(self) -> None:
+        try:
+            self._stack.close()
+        finally:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._profile.cleanup()
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,118 @@
+"""The Dockerfile, checked without a daemon: its rules by reading it, its steps by running them in a fresh environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from plif_export import export
+from tests.conftest import REPOSITORY
+
+TEXT = (REPOSITORY / "Dockerfile").read_text()
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(INSTRUCTION, rest) of each line, continuation lines joined, comments left out."""
+    lines = [line for line in TEXT.splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [(line.partition(" ")[0], line.partition(" ")[2].strip()) for line in joined.splitlines() if line.strip()]
+
+
+def of(name: str) -> list[str]:
+    return [rest for instruction, rest in instructions() if instruction == name]
+
+
+def test_the_rules_of_good_dockerfiles_hold() -> None:
+    assert all(re.fullmatch(r"python:3\.\d+-slim( AS \w+)?", image) for image in of("FROM")), "a tag, and not latest"
+    assert not of("ADD") and not of("MAINTAINER")
+    for command in of("RUN"):
+        assert "sudo" not in command and not re.search(r"\bcd ", command) and "curl" not in command
+        if "apt-get install" in command:
+            assert "--no-install-recommends" in command and "apt-get update" in command
+            assert "rm -rf /var/lib/apt/lists/*" in command and " -y" in command
+        if "pip install" in command:
+            assert "--no-cache-dir" in command
+    for name in ("ENTRYPOINT", "CMD"):
+        assert isinstance(json.loads(of(name)[-1]), list), "the exec form: signals reach plif itself"
+    assert all(json.loads(rest.partition("CMD ")[2]) for rest in of("HEALTHCHECK")) and len(of("HEALTHCHECK")) == 1
+    assert not re.search(r"(?i)(password|token|secret)\s*=", TEXT)
+
+
+def test_it_runs_as_a_user_without_rights_and_the_compiler_stays_behind() -> None:
+    last = TEXT.rpartition("\nFROM ")[2]
+    assert re.search(r"^USER 10001:10001$", last, re.MULTILINE) and "--uid 10001" in last
+    assert "apt-get" not in last and "pip" not in last
+    assert last.index("USER") < last.index("ENTRYPOINT")
+
+
+def test_what_it_copies_is_there_and_in_the_build_context() -> None:
+    patterns = [line for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    assert patterns[0] == "*", "nothing but what is named"
+    for rest in of("COPY"):
+        if rest.startswith("--from="):
+            continue
+        for source in rest.split()[:-1]:
+            assert (REPOSITORY / source).exists() and any(fnmatch(f"!{source}", pattern) for pattern in patterns), (
+                source
+            )
+
+
+def test_the_service_page_names_options_that_exist() -> None:
+    page = (REPOSITORY / "docs" / "service.md").read_text()
+    used = {word for line in re.findall(r"plif stream .*(?:\\\n.*)*", page) for word in re.findall(r"--[a-z-]+", line)}
+    helped = subprocess.run(
+        [sys.executable, "-c", "from runtime.cli import main; main()", "stream", "--help"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+        timeout=60,
+    ).stdout
+    assert used and all(option in helped for option in used), used
+
+
+@pytest.mark.large
+def test_docker_steps_give_a_runtime_without_torch_that_streams(tmp_path: Path) -> None:
+    """The RUN steps of the build stage, in a fresh virtual environment instead of a container (downloads 30 MB)."""
+    source = tmp_path / "src"
+    source.mkdir()
+    for rest in of("COPY"):
+        for name in [] if rest.startswith("--from=") else rest.split()[:-1]:
+            here = REPOSITORY / name
+            ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.o")
+            shutil.copytree(here, source / name, ignore=ignored) if here.is_dir() else shutil.copy(here, source / name)
+    steps = next(command for command in of("RUN") if "pip install" in command)
+    steps = steps.replace("/opt/plif", str(tmp_path / "plif")).replace(
+        "python -m venv", f"{shlex.quote(sys.executable)} -m venv"
+    )
+    clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = subprocess.run(["bash", "-ec", steps], cwd=source, capture_output=True, text=True, env=clean, timeout=900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert re.search(r"torch +not installed", done.stdout) and "event" in done.stdout
+    python = tmp_path / "plif" / "bin" / "python"
+    listed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, text=True, env=clean).stdout.lower()
+    assert "onnxruntime" in listed and "uvicorn" in listed and "torch" not in listed and "onnx " not in listed
+    health = [python, *json.loads(of("HEALTHCHECK")[0].partition("CMD ")[2])[1:]]
+    assert subprocess.run(health, capture_output=True, env=clean).returncode != 0, "nothing listens: unhealthy"
+    export(REPOSITORY / "models" / "nmnist-digits.pt", tmp_path / "m.onnx")
+    command = [python.parent / "plif", "stream", tmp_path / "m.onnx", "sim:digits?seconds=60", "--speed", "real"]
+    command += ["--framing", "duration:20ms", "--engine", "event", "--dashboard", "127.0.0.1:0"]
+    running = subprocess.Popen(
+        command, cwd=tmp_path, env=clean, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stderr is not None
+    port = re.search(r":(\d+)/\?token=", running.stderr.readline())
+    assert port is not None
+    health = [str(part).replace(":8080/", f":{port[1]}/") for part in health]
+    assert subprocess.run(health, capture_output=True, env=clean).returncode == 0
+    running.terminate()
+    out, err = running.communicate(timeout=30)
+    assert running.returncode == 130 and "answer" in out, err

@@ -1,0 +1,192 @@
+"""The dashboard in a real browser: what a person sees and clicks. Skips where no Chromium is installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from plif_export import export
+from tests.browser import Browser, find_chromium
+from tests.networks import firing
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+pytest.importorskip("websockets.sync.client", reason="the extra [dashboard] is not installed")
+CHROMIUM = find_chromium()
+if CHROMIUM is None:
+    pytest.skip("no Chromium on this machine (apt-get install chromium)", allow_module_level=True)
+
+NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
+HOSTILE = "<img src=x onerror=document.title='taken'>"
+CLASSES = (HOSTILE, "a clap with both hands high above the head", *"23456789")
+
+
+class Streaming:
+    """`plif stream ... --dashboard 0` as a person starts it."""
+
+    def __init__(self, folder: Path, source: str = "sim:digits?seed=3&seconds=600", token: str | None = None) -> None:
+        program = "from runtime.cli import main; main()"
+        command = [sys.executable, "-c", program, "stream", "m.onnx", source, "--speed", "real", "--dashboard", "0"]
+        environment = {**os.environ, **({"PLIF_DASHBOARD_TOKEN": token} if token else {})}
+        self.process = subprocess.Popen(
+            [*command, "--json"],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/\?token=([\w-]+)", line)
+        assert found, line
+        self.address, self.port, self.token = found[0], int(found[1]), found[2]
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("browser")
+    export(firing(NET, shape=(2, 34, 34), T=8, classes=CLASSES, framing="duration:20ms"), folder / "m.onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def streaming(folder: Path) -> Iterator[Streaming]:
+    running = Streaming(folder)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM is not None
+    with Browser(CHROMIUM) as browser:
+        yield browser
+
+
+READY = "typeof last !== 'undefined' && last !== null && points.length > 10"
+COLOURS = """(() => {
+const c = document.getElementById('ID'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data, found = new Set();
+for (let i = 0; i < d.length; i += 4) if (d[i + 3]) found.add(d[i] + ',' + d[i + 1] + ',' + d[i + 2]);
+return found.size > 2; })()"""
+
+
+def test_the_page_shows_the_stream_and_steers_it(streaming: Streaming, browser: Browser) -> None:
+    browser.open(streaming.address)
+    browser.until(READY)
+    assert browser.run("location.href") == f"http://127.0.0.1:{streaming.port}/", "the token leaves the address at once"
+    assert browser.text("#state") == "running" and browser.text("#model") == "m.onnx"
+    for canvas in ("picture", "votes", "rates", "latency"):
+        browser.until(COLOURS.replace("ID", canvas))
+    step = browser.run("last.answer.step")
+    browser.until(f"last.answer.step > {step + 10}")
+    assert int(browser.text("#account div:nth-child(1) dd").replace(",", "")) > 100
+    assert browser.run("document.querySelectorAll('#bars li').length") == 10
+    assert "duration:20ms" in browser.text("#facts")
+
+    browser.click("#startstop")
+    browser.until("document.getElementById('state').textContent === 'stopped'")
+    assert browser.text("#startstop") == "Start"
+    stopped = browser.run("last.answer.step")
+    assert browser.run("new Promise(done => setTimeout(() => done(last.answer.step), 500))") <= stopped + 1
+    browser.click("#startstop")
+    browser.until(f"document.getElementById('state').textContent === 'running' && last.answer.step > {stopped + 5}")
+    browser.click("#reset")
+    browser.until("document.getElementById('banner').hidden")
+
+    assert browser.said == [], "no error, no blocked resource"
+    assert {url.split("/")[2] for url in browser.requested if url.startswith(("http", "ws"))} == {
+        f"127.0.0.1:{streaming.port}"
+    }
+
+
+def test_class_names_are_text_and_never_code(streaming: Streaming, browser: Browser) -> None:
+    browser.open(streaming.address)
+    browser.until(READY)
+    assert browser.text("#bars li:nth-child(1) span") == HOSTILE
+    assert browser.run("document.title") == "m.onnx - plif" and browser.run("document.images.length") == 0
+
+
+def test_reloading_goes_on_and_another_tab_needs_the_token(streaming: Streaming, browser: Browser) -> None:
+    browser.open(streaming.address)
+    browser.until(READY)
+    browser.open(f"http://127.0.0.1:{streaming.port}/")
+    browser.until(READY)
+    browser.run("sessionStorage.clear()")
+    browser.open(f"http://127.0.0.1:{streaming.port}/")
+    browser.until("document.getElementById('token') !== null")
+    browser.run(f"document.getElementById('token').value = '{streaming.token}'")
+    browser.click("button")
+    browser.until(READY)
+
+
+class Blank(BaseHTTPRequestHandler):
+    """A page of somebody else, without any policy."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<title>hostile</title>")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_page_on_another_port_of_this_machine_reaches_nothing(streaming: Streaming, browser: Browser) -> None:
+    """Even one that knows the token: the browser's own Origin gives it away."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Blank) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        browser.open(f"http://127.0.0.1:{other.server_port}/")
+        there, token = f"127.0.0.1:{streaming.port}", streaming.token
+        stop = "method: 'POST', body: JSON.stringify({do: 'stop'})"
+        for attempt in (
+            f"new Promise(done => {{ const s = new WebSocket('ws://{there}/feed', ['plif', '{token}']); "
+            "s.onopen = () => done('in'); s.onerror = () => done('out'); })",
+            f"fetch('http://{there}/control', {{{stop}, headers: {{Authorization: 'Bearer {token}'}}}})"
+            ".then(() => 'in', () => 'out')",
+            f"fetch('http://{there}/control', {{{stop}, mode: 'no-cors', credentials: 'include'}})"
+            f".then(() => fetch('http://{there}/status')).then(() => 'in', () => 'out')",
+        ):
+            assert browser.run(attempt) == "out"
+        other.shutdown()
+    browser.open(streaming.address)
+    browser.until(READY)
+    assert browser.text("#state") == "running"
+
+
+@pytest.mark.parametrize("width", (320, 390, 768, 1280, 2560))
+@pytest.mark.parametrize("dark", (False, True))
+def test_every_width_holds_the_page_without_scrolling_sideways(
+    streaming: Streaming, browser: Browser, width: int, dark: bool
+) -> None:
+    browser.size(width, 900)
+    browser.dark(dark)
+    browser.open(streaming.address)
+    browser.until(READY)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    ground = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == dark
+
+
+def test_when_the_stream_ends_the_page_keeps_its_last_word(folder: Path, browser: Browser) -> None:
+    running = Streaming(folder, "sim:digits?seed=3&seconds=4")
+    try:
+        browser.open(running.address)
+        browser.until(READY)
+        browser.until("document.getElementById('state').textContent === 'ended'", 20)
+        assert "has ended" in browser.text("#banner") and browser.run("document.getElementById('startstop').disabled")
+        assert running.process.wait(10) == 0
+    finally:
+        running.close()

@@ -1,0 +1,447 @@
+"""--record and its replay: the same decisions, bit for bit, whatever the live moment was like; readable after kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtime
+from plif_export import export
+from runtime.cli import run
+from runtime.errors import PlifError, PlifWarning
+from runtime.events import events_sha256, make_events, open_source, read_events
+from runtime.events.formats.aedat31_write import header, write_packets
+from runtime.events.send import send
+from runtime.observe import Observer
+from runtime.record import Recorder
+from runtime.replay import RecordedRun
+from runtime.session import Model
+from runtime.stream import Decision
+from tests.networks import firing
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+
+NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
+PLIF = [sys.executable, "-c", "from runtime.cli import main; main()"]
+SIM = "sim:digits?seed=3&seconds=2"
+
+
+def random_net(framing: str, seed: int = 0) -> Any:
+    return firing(NET, shape=(2, 34, 34), T=20, seed=seed, classes=tuple("0123456789"), framing=framing)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("record")
+    for name, framing in (("m", "duration:20ms"), ("n", "events:n=300,max=20ms"), ("c", "count:T=20")):
+        export(random_net(framing), folder / f"{name}.onnx")
+    export(random_net("duration:20ms", seed=5), folder / "other.onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Model:
+    return runtime.load(folder / "m.onnx", threads=1)
+
+
+def same(decision: Decision) -> tuple[Any, ...]:
+    """All of a decision but how long it took and what its source was called."""
+    return (
+        decision.t_us,
+        decision.step,
+        decision.label,
+        decision.index,
+        decision.score,
+        tuple(decision.votes),
+        decision.why,
+    )
+
+
+def recorded(
+    model: Model, place: Path, source: Any = SIM, observers: tuple[Observer, ...] = (), **options: Any
+) -> list[Any]:
+    with Recorder(place) as recorder:
+        return [same(d) for d in model.stream(source, observers=[recorder, *observers], **options)]
+
+
+def replayed(model: Model, place: Path, **options: Any) -> list[Any]:
+    return [same(d) for d in model.stream(str(place), **options)]
+
+
+@pytest.mark.parametrize("name", ("m", "n", "c"))
+@pytest.mark.parametrize(
+    "options",
+    (
+        {},
+        {"decide": "leak:80ms,margin=0.1,idle=2000", "reset": "silence:60"},
+        {"decide": "kofn:2/4", "reset": "every:6/3", "filters": "hot,background:5ms,flip:x"},
+        {"framing": "duration:7ms,value=binary", "reset": "decay:100ms"},
+    ),
+)
+def test_a_recording_gives_the_same_decisions_with_no_option_said_again(
+    folder: Path, tmp_path: Path, name: str, options: dict[str, Any]
+) -> None:
+    if name == "c" and any(word in str(options) for word in ("idle", "decay")):
+        options = {"decide": "leak:80ms"}
+    model = runtime.load(folder / f"{name}.onnx", threads=1)
+    first = recorded(model, tmp_path / "r", **options)
+    assert len(first) > 15 and len({index for _, _, _, index, *_ in first}) > 1
+    assert replayed(model, tmp_path / "r") == first
+    assert replayed(model, tmp_path / "r") == first, "and again"
+
+
+def test_the_events_are_in_it_exactly_and_readable_by_themselves(model: Model, tmp_path: Path) -> None:
+    recorded(model, tmp_path / "r")
+    original = np.concatenate(list(open_source(SIM).packets()))
+    events = read_events(tmp_path / "r" / "events.aedat")
+    assert events_sha256(events) == events_sha256(original)
+    source = open_source(str(tmp_path / "r" / "events.aedat"))
+    assert source.sensor == (34, 34) and source.format == "aedat31"
+    assert [same(d) for d in model.stream(str(tmp_path / "r" / "events.aedat"))] == replayed(model, tmp_path / "r")
+
+
+class Slow(Observer):
+    """A network that does not keep up, now and then."""
+
+    def __init__(self) -> None:
+        self.merged = self.skipped = 0
+
+    def on_frame(self, source: str, frame: Any, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
+        self.merged += frame.merged - 1
+        self.skipped += frame.skipped
+        if frame.t_end_us // 20_000 % 40 > 20:
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("overload", ("merge:3", "drop:3"))
+def test_what_an_overload_merged_or_dropped_is_replayed_as_the_network_saw_it(
+    model: Model, tmp_path: Path, overload: str
+) -> None:
+    slow = Slow()
+    first = recorded(model, tmp_path / "r", speed="real", overload=overload, decide="leak:80ms", observers=(slow,))
+    assert slow.merged > 3 if overload.startswith("merge") else slow.skipped > 3, "there was an overload"
+    assert replayed(model, tmp_path / "r", speed="max") == first
+
+
+class Hand(Observer):
+    """Somebody at the dashboard: resets, stops and starts."""
+
+    def on_start(self, stream: Any) -> None:
+        self.controls = stream.controls
+
+    def on_decision(self, decision: Decision) -> None:
+        if decision.step in (9, 30, 31):
+            self.controls.reset()
+        if decision.step == 20:
+            self.controls.stop()
+            threading.Timer(0.15, self.controls.start).start()
+
+
+@pytest.mark.parametrize("speed", ("real", "max"))
+@pytest.mark.parametrize("reset", ("recording", "every:12", "every:8/2"))
+def test_resets_and_stops_of_a_person_are_replayed(model: Model, tmp_path: Path, speed: str, reset: str) -> None:
+    first = recorded(model, tmp_path / "r", speed=speed, reset=reset, observers=(Hand(),))
+    assert replayed(model, tmp_path / "r") == first
+    lines = [json.loads(line) for line in (tmp_path / "r" / "decisions.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["reset"] == "control"] == [10, 31, 32]
+
+
+class Overworked(Observer):
+    """Slow all the time, and stopped for a moment while frames wait."""
+
+    def on_start(self, stream: Any) -> None:
+        self.controls = stream.controls
+
+    def on_decision(self, decision: Decision) -> None:
+        time.sleep(0.05)
+        if decision.step in (8, 16):
+            self.controls.stop()
+            threading.Timer(0.15, self.controls.start).start()
+
+
+class Camera:
+    """A live source of one's own: the simulated camera in real time, which does not wait when the stream is stopped."""
+
+    name, format, sensor, upright, live, invalid = "camera", "own", (34, 34), "identity", True, 0
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        events = np.concatenate(list(open_source(SIM).packets()))
+        began_s = time.perf_counter()
+        for t_us in range(0, 2_000_000, 10_000):
+            time.sleep(max(0.0, began_s + t_us / 1e6 - time.perf_counter()))
+            yield events[np.searchsorted(events["t"], t_us) : np.searchsorted(events["t"], t_us + 10_000)]
+
+    def count(self) -> int:
+        raise NotImplementedError
+
+
+def test_a_stop_in_the_middle_of_an_overload_is_replayed(model: Model, tmp_path: Path) -> None:
+    first = recorded(model, tmp_path / "r", Camera(), overload="merge:3", observers=(Overworked(),))
+    lines = list(RecordedRun(tmp_path / "r").decisions())
+    assert max(line["merged"] for line in lines) > 1 and max(line["skipped"] for line in lines) > 0
+    assert replayed(model, tmp_path / "r") == first
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("on_return", ("hold", "reset"))
+def test_a_live_udp_feed_that_was_lost_and_came_back_is_replayed(model: Model, tmp_path: Path, on_return: str) -> None:
+    port = free_port()
+    feed = f"udp://127.0.0.1:{port}?format=t64&sensor=34x34&lost=0.2s&end=0.6s"
+    events = np.concatenate(list(open_source("sim:digits?seed=4&seconds=1.2").packets()))
+    half = len(events) // 2
+    after = events[half:].copy()
+    after["t"] -= 300_000  # a camera that starts again counts anew
+
+    def camera() -> None:
+        for part in (events[:half], after):
+            np.savez(tmp_path / "part.npz", t=part["t"], x=part["x"], y=part["y"], p=part["p"])
+            time.sleep(0.3)
+            send(str(tmp_path / "part.npz"), f"udp://127.0.0.1:{port}?format=t64", sensor=(34, 34))
+
+    sender = threading.Thread(target=camera)
+    sender.start()
+    first = recorded(model, tmp_path / "r", feed, on_return=on_return, decide="leak:100ms")
+    sender.join()
+    run_ = RecordedRun(tmp_path / "r")
+    assert len(first) > 30 and run_.returns(0)[-1] == half  # and perhaps before the first event
+    assert replayed(model, tmp_path / "r") == first
+    assert len(read_events(tmp_path / "r" / "events.aedat")) == len(events)
+    # on_return changes the frames, so the recorded steps are not applied then
+    with pytest.warns(PlifWarning, match="another on_return"):
+        replayed(model, tmp_path / "r", on_return="hold" if on_return == "reset" else "reset")
+
+
+def test_several_cameras_are_recorded_and_replayed_together(model: Model, tmp_path: Path) -> None:
+    sources = ["sim:digits?seed=1&seconds=1", "sim:digits?seed=2&seconds=1.5", "sim:digits?seed=2&seconds=1"]
+    first = recorded(model, tmp_path / "r", sources)
+    assert replayed(model, tmp_path / "r") == first
+    assert sorted(path.name for path in (tmp_path / "r").glob("*.aedat")) == [f"events-{n}.aedat" for n in range(3)]
+
+
+def test_recording_changes_no_decision(model: Model, tmp_path: Path) -> None:
+    assert recorded(model, tmp_path / "r") == [same(d) for d in model.stream(SIM)]
+
+
+def test_another_artifact_or_framing_streams_the_events_afresh_and_says_so(
+    folder: Path, model: Model, tmp_path: Path
+) -> None:
+    recorded(model, tmp_path / "r")
+    other = runtime.load(folder / "other.onnx", threads=1)
+    with pytest.warns(PlifWarning, match="another artifact than recorded"):
+        assert replayed(other, tmp_path / "r") == [same(d) for d in other.stream(SIM)]
+    with pytest.warns(PlifWarning, match="another framing than recorded"):
+        again = replayed(model, tmp_path / "r", framing="duration:50ms")
+    assert again == [same(d) for d in model.stream(SIM, framing="duration:50ms")]
+    other_rule = replayed(model, tmp_path / "r", decide="kofn:1/1")  # the same frames, so the same steps
+    assert other_rule == [same(d) for d in model.stream(SIM, decide="kofn:1/1")]
+
+
+def test_the_folder_says_what_ran(folder: Path, model: Model, tmp_path: Path, capsys: Any) -> None:
+    command = [
+        "stream",
+        str(folder / "m.onnx"),
+        SIM,
+        "--decide",
+        "leak:80ms",
+        "--record",
+        str(tmp_path / "r"),
+        "--json",
+    ]
+    assert run(command) == 0
+    live = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    document = json.loads((tmp_path / "r" / "recording.json").read_text())
+    assert document["artifact"]["card"]["classes"] == model.classes and len(document["artifact"]["sha256"]) == 64
+    assert document["options"]["decide"] == "leak:80ms" and document["options"]["framing"] == "duration:20ms"
+    assert document["engine"] == "onnxruntime" and document["sources"][0]["sensor"] == [34, 34]
+    metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert metrics.pop("complete") is True and metrics == live[-1]["summary"]
+    lines = [json.loads(line) for line in (tmp_path / "r" / "decisions.jsonl").read_text().splitlines()]
+    assert [line["votes"] for line in lines] == [line["votes"] for line in live[:-1]]
+    assert run(["stream", str(folder / "m.onnx"), str(tmp_path / "r"), "--json"]) == 0
+    again = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for one in (*live[:-1], *again[:-1]):
+        one.pop("latency_ms")
+    assert again[:-1] == live[:-1]
+
+
+# --- what may go wrong ----------------------------------------------------------------------------------------------
+
+
+def test_a_recording_is_never_written_over(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    command = ["stream", str(folder / "m.onnx"), "sim:digits?seconds=1", "--record"]
+    assert run([*command, str(tmp_path / "r")]) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+    capsys.readouterr()
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("x")
+    for place in ("r", "file", "full"):
+        assert run([*command, str(tmp_path / place)]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and "never written over" in err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
+    (tmp_path / "empty").mkdir()
+    assert run([*command, str(tmp_path / "empty")]) == 0
+
+
+def test_what_never_ran_leaves_no_folder(folder: Path, tmp_path: Path) -> None:
+    assert run(["stream", str(folder / "m.onnx"), "missing.bin", "--record", str(tmp_path / "r")]) == 2
+    assert not (tmp_path / "r").exists()
+
+
+def start(folder: Path, place: Path, *more: str) -> subprocess.Popen[str]:
+    command = [
+        *PLIF,
+        "stream",
+        "m.onnx",
+        "sim:digits?seed=3&seconds=60",
+        "--speed",
+        "real",
+        "--record",
+        str(place),
+        "--json",
+    ]
+    return subprocess.Popen([*command, *more], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("how", (signal.SIGKILL, signal.SIGTERM))
+def test_after_kill_or_an_interrupt_what_is_there_replays(folder: Path, model: Model, tmp_path: Path, how: int) -> None:
+    process = start(folder, tmp_path / "r")
+    assert process.stdout is not None
+    lines = [json.loads(process.stdout.readline()) for _ in range(100)]  # two seconds
+    process.send_signal(how)
+    rest, _ = process.communicate(timeout=30)
+    lines += [json.loads(line) for line in rest.splitlines() if line.endswith("}") and "summary" not in line]
+    again = replayed(model, tmp_path / "r")
+    assert len(again) >= 70, "all but the last half second"
+    assert [one[5] for one in again] == [tuple(line["votes"]) for line in lines[: len(again)]]
+    if how == signal.SIGTERM:
+        assert len(again) == len(lines) and json.loads((tmp_path / "r" / "metrics.json").read_text())["complete"]
+
+
+@pytest.mark.parametrize("cut", (1, 7, 29, 1000))
+def test_a_file_that_was_cut_anywhere_replays_as_far_as_it_goes(model: Model, tmp_path: Path, cut: int) -> None:
+    first = recorded(model, tmp_path / "r")
+    for name in ("decisions.jsonl", "events.aedat"):
+        path = tmp_path / "r" / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-cut])
+        running = model.stream(str(tmp_path / "r"))
+        again = [same(d) for d in running]
+        # cutting events changes at most the frame that they were in, the last
+        assert 0 < len(again) <= len(first) and again[:-1] == first[: len(again) - 1]
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("recording.json", "", "not valid JSON"),
+        ("recording.json", "[]", "no recording of plif"),
+        ("recording.json", '{"format": "plif-recording", "format_version": 9}', "recording version 9"),
+        ("recording.json", '{"format": "plif-recording", "format_version": 1}', "lacks options"),
+        ("recording.json", "[" * 100_000, "not valid JSON"),
+        ("decisions.jsonl", "{}\nnonsense\n", "line 2: is damaged"),
+        ("decisions.jsonl", '{"merged": 0}\n', "damaged"),
+        ("decisions.jsonl", '{"merged": 1e9, "step": 3}\n', "step 3 is damaged"),
+        ("events.aedat", "", "empty"),
+    ],
+)
+def test_a_damaged_recording_is_one_line(
+    folder: Path, model: Model, tmp_path: Path, capsys: Any, name: str, text: str, says: str
+) -> None:
+    recorded(model, tmp_path / "r", "sim:digits?seconds=0.5")
+    (tmp_path / "r" / name).write_text(text)
+    assert run(["stream", str(folder / "m.onnx"), str(tmp_path / "r"), "--json"]) == 2
+    err = capsys.readouterr().err
+    assert says in err and err.startswith("plif: error: ") and err.count("\n") == 1, err
+
+
+def test_a_recording_names_no_file_outside_itself(folder: Path, model: Model, tmp_path: Path, capsys: Any) -> None:
+    recorded(model, tmp_path / "r", "sim:digits?seconds=0.5")
+    path = tmp_path / "r" / "recording.json"
+    document = json.loads(path.read_text())
+    for name in ("../secret.aedat", "/etc/passwd", "a/b"):
+        document["sources"][0]["events"] = name
+        path.write_text(json.dumps(document))
+        assert run(["stream", str(folder / "m.onnx"), str(tmp_path / "r")]) == 2
+        assert "damaged or edited" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_stream_with_one_line(folder: Path) -> None:
+    """/dev/full stands in for the disk: every write to it fails as on a full one."""
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    program = (
+        "import runtime.record as r, builtins; real = open\n"
+        "r.open = lambda path, mode, **k: real('/dev/full', 'wb') if 'jsonl' in str(path) else real(path, mode, **k)\n"
+        "from runtime.cli import main; main()"
+    )
+    place = folder / "full-disk"
+    command = [sys.executable, "-c", program, "stream", "m.onnx", "sim:digits?seconds=60", "--speed", "real", "--json"]
+    done = subprocess.run([*command, "--record", str(place)], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "No space left on device" in done.stderr and "readable" in done.stderr
+    assert "summary" in json.loads(done.stdout.splitlines()[-1])
+
+
+# --- the file of events ---------------------------------------------------------------------------------------------
+
+
+def written(tmp_path: Path, events: np.ndarray, pieces: int = 1, upright: str = "identity") -> Path:
+    path = tmp_path / "e.aedat"
+    with open(path, "wb") as file:
+        file.write(header((32768, 32768), upright))
+        for piece in np.array_split(events, pieces):
+            write_packets(file, piece)
+    return path
+
+
+@pytest.mark.parametrize("pieces", (1, 3, 50))
+def test_any_event_comes_back_exactly(tmp_path: Path, pieces: int) -> None:
+    """Times over the 31-bit border and back, up to 2^61; every corner of the sensor; both polarities."""
+    rng = np.random.default_rng(pieces)
+    t = np.concatenate(
+        [np.sort(rng.integers(0, 1 << 40, 3000)), [0, (1 << 31) - 1, 1 << 31, (1 << 31) - 1, (1 << 61) - 1, 5]]
+    )
+    n = len(t)
+    x, y = rng.integers(0, 1 << 15, n), rng.integers(0, 1 << 15, n)
+    x[-2:], y[-2:] = (0, 32767), (32767, 0)
+    events = make_events(t, x, y, rng.random(n) < 0.5)
+    path = written(tmp_path, events, pieces, "rotate180")
+    assert events_sha256(read_events(path)) == events_sha256(events)
+    source = open_source(str(path))
+    assert source.sensor == (32768, 32768) and source.upright == "rotate180"
+
+
+def test_what_the_format_cannot_hold_is_refused() -> None:
+    with open(os.devnull, "wb") as file, pytest.raises(PlifError, match="-1 us cannot be recorded"):
+        write_packets(file, make_events([5, -1], [0, 0], [0, 0], [0, 0]))
+    with pytest.raises(PlifError, match="does not fit"):
+        header((40000, 10))
+
+
+@pytest.fixture(autouse=True)
+def no_threads_left() -> Iterator[None]:
+    yield
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("plif-record")]
