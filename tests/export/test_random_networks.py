@@ -1,6 +1,7 @@
 """Breadth: 20 random networks x hard, soft x one tau a layer, one a channel x step, unrolled x T of 1, 7, 64 x both maths.
 
-Each passes the gate from a non-zero start state, with membranes within 1e-5 max(1, |h|). A sample runs always; `pytest -m large` runs all.
+Each passes the gate from a non-zero start state, with membranes within 1e-5 max(1, |h|). A sample runs always;
+`pytest -m large` runs all.
 """
 
 from __future__ import annotations
