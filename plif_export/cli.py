@@ -45,7 +45,7 @@ def export(
     kind: Annotated[str | None, typer.Option(help="events or static (images), for a model without a card.")] = None,
     shape: InputShape = None,
     neuron: NeuronOptions = None,
-    precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
     half: Annotated[bool, typer.Option("--half", hidden=True)] = False,
     int8: Annotated[bool, typer.Option("--int8", hidden=True)] = False,
     to: Annotated[str, typer.Option(help="onnx.")] = "onnx",
@@ -149,11 +149,14 @@ def verify(
     if as_json:
         print_json(report.to_dict())
     else:
-        typer.echo(f"{'layer':<12}{'rate':>8}{'differ':>9}{'excused':>9}{'max |dv|':>11}{'free-running':>14}")
+        rounded = report.precision != "fp32"
+        more = f"{'by rounding':>13}" if rounded else ""
+        typer.echo(f"{'layer':<12}{'rate':>8}{'differ':>9}{'excused':>9}{'max |dv|':>11}{'free-running':>14}{more}")
         for layer in report.layers:
+            more = f"{layer.rounding_mismatches:>13}" if rounded else ""
             typer.echo(
                 f"{layer.name:<12}{100 * layer.rate:>6.2f} %{layer.mismatches:>9}{layer.excused:>9}"
-                f"{layer.max_abs_dv:>11.1e}{layer.free_running_mismatches:>14}"
+                f"{layer.max_abs_dv:>11.1e}{layer.free_running_mismatches:>14}{more}"
             )
         if report.passed:
             typer.echo(report.sentence())
