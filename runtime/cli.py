@@ -13,12 +13,15 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runtime.errors import MissingExtra, PlifError, PlifWarning
 from runtime.version import __version__
+
+if TYPE_CHECKING:
+    from runtime.session import Model
 
 app = typer.Typer(
     name="plif",
@@ -37,7 +40,7 @@ PARTS = (
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-EngineName = Annotated[str, typer.Option(help="auto, onnxruntime or torch.")]
+EngineName = Annotated[str, typer.Option(help="auto (the fastest here), event, onnxruntime or torch.")]
 Device = Annotated[str, typer.Option(help="cpu, or for the torch engine cuda:0 and the like.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all when not given.")]
 
@@ -94,6 +97,7 @@ def evaluate(
     from runtime.session import load
 
     model = load(artifact, engine, threads=threads, rates=True, device=device)
+    _say_engine(model)
     with Progress("evaluating") as progress:
         result = run(model, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
     written = write_results(result, out) if out else []
@@ -140,6 +144,7 @@ def stream(
             f"--{'dashboard' if dashboard else 'record'}: not in this version; --json prints every decision"
         )
     model = load(artifact, engine, threads=threads, device=device)
+    _say_engine(model)
     running = run(model, source, framing=framing, decide=decide, reset=reset, speed=speed, sensor=parse_sensor(sensor))
     live = sys.stderr.isatty() and not as_json
     shown: object = _NOTHING
@@ -190,6 +195,9 @@ def bench(
             threads=threads,
             progress=progress.update,
         )
+    for row in rows:
+        if row.engine_reason:
+            print(f"plif: {row.artifact}: engine {row.engine}: {row.engine_reason}", file=sys.stderr)
     if as_json:
         print_json([row.to_dict() for row in rows])
         return
@@ -206,6 +214,13 @@ def bench(
 
 
 _NOTHING = object()
+
+
+def _say_engine(model: Model) -> None:
+    """Which engine --engine auto took, and why."""
+    choice = model.engine_choice
+    if choice is not None and choice.asked == "auto":
+        print(f"plif: {choice.sentence()}", file=sys.stderr)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
