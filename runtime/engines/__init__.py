@@ -38,6 +38,7 @@ class EngineOptions:
 class Engine(Protocol):
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]  # of the files it opens
+    card: Card  # of the opened file, as the engine sees it
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None: ...
 
