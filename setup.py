@@ -1,4 +1,6 @@
-"""What pyproject.toml cannot say: the native kernels of the event engine, built with the package where there is a compiler.
+"""What pyproject.toml cannot say: native code, built with the package where there is a compiler.
+
+The kernels of the event engine (_event), and the decoding and binning of events (_packets), which NumPy does without it.
 
 Plain C through setuptools' own build_ext: no build dependency beyond a compiler, and none at run time. The library is opened
 with ctypes, so it contains no Python and needs no Python headers. `optional`: without a compiler the package installs
@@ -17,7 +19,8 @@ class BuildNative(build_ext):
             super().build_extension(ext)
         except Exception:
             print(
-                "plif: the event engine was not built (it needs gcc or clang); plif installs without it and runs on ONNX Runtime"
+                f"plif: {ext.name} was not built (it needs gcc or clang); plif installs without it and runs on ONNX Runtime "
+                "and NumPy"
             )
             raise  # setuptools turns it into a warning, the extension being optional
 
@@ -37,7 +40,13 @@ setup(
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],
             extra_link_args=["-pthread"],
             optional=True,
-        )
+        ),
+        Extension(
+            "runtime.native._packets",
+            sources=[f"{NATIVE}/packets.c"],
+            extra_compile_args=["-std=gnu11", "-O3", "-g0"],
+            optional=True,
+        ),
     ],
     cmdclass={"build_ext": BuildNative},
 )

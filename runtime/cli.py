@@ -97,9 +97,9 @@ def evaluate(
     from runtime.session import load
 
     model = load(artifact, engine, threads=threads, rates=True, device=device)
-    _say_engine(model)
     with Progress("evaluating") as progress:
         result = run(model, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
+    _say_engine(model)
     written = write_results(result, out) if out else []
     if as_json:
         document = result.to_dict()
@@ -144,8 +144,8 @@ def stream(
             f"--{'dashboard' if dashboard else 'record'}: not in this version; --json prints every decision"
         )
     model = load(artifact, engine, threads=threads, device=device)
-    _say_engine(model)
     running = run(model, source, framing=framing, decide=decide, reset=reset, speed=speed, sensor=parse_sensor(sensor))
+    _say_engine(model)
     live = sys.stderr.isatty() and not as_json
     shown: object = _NOTHING
     try:
