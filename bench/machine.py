@@ -13,7 +13,6 @@ FEATURES = ("avx", "amx", "fma", "asimd", "sve")
 
 def machine() -> dict[str, str | int]:
     """Processor, its vector features, cores to run on, versions, the event engine's path."""
-    from runtime import native
     from runtime.engines.choice import processor
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def _depends_on(path: Path, card: Card, options: EngineOptions, names: tuple[str
         "onnxruntime": _onnxruntime_version(),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "options": {key: value for key, value in asdict(options).items() if key != "rates"},
+        "options": [options.threads, options.flush_denormals],
     }
 
 

@@ -140,6 +140,60 @@ static inline uint64_t apart(int64_t a, int64_t b) /* |a - b|, which an int64 ne
 
 enum { ALL_TAKEN, BEYOND_FRAME, AT_GAP, FRAME_FULL };
 
+/* Events that are plainly counted: inside the sensor and the frame, on time, not cropped. Stops before the first that is not. */
+static int64_t plain(const uint8_t *e, int64_t most, Frame *f, const int64_t *of_x, const int64_t *of_y, const int64_t *of_p,
+                     float *counts)
+{
+    /* Within the frame and within a gap of its start is within a gap of the clock too, if frames are shorter than gaps. */
+    const uint64_t span = !f->gap_us ? UINT64_MAX : f->span_us <= f->gap_us ? (uint64_t)f->span_us : 0;
+    const uint64_t open = f->gap_us ? (uint64_t)f->open_us : 0, cells = (uint64_t)f->cells;
+    const uint64_t width = (uint64_t)f->width, height = (uint64_t)f->height;
+    int64_t done = 0, t = 0, first = 0, clock = f->clock_us;
+    for (; done < most; done++, e += EVENT) {
+        int64_t now;
+        uint16_t x, y;
+        memcpy(&now, e, 8);
+        memcpy(&x, e + 8, 2);
+        memcpy(&y, e + 10, 2);
+        if (x >= width || y >= height || (uint64_t)now - open >= span)
+            break;
+        const uint64_t cell = (uint64_t)(of_x[x] + of_y[y] + of_p[e[12] != 0]);
+        if (cell >= cells) /* also those below zero */
+            break;
+        counts[cell] += 1.0f; /* stays at 2^24, as float32 does */
+        t = now;
+        first = done ? first : now;
+        clock = now > clock ? now : clock;
+    }
+    if (done) {
+        if (!f->taken)
+            f->first_us = first;
+        f->last_us = t;
+        f->clock_us = clock;
+        f->taken += done;
+        f->seen += done;
+        f->used += done;
+    }
+    return done;
+}
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Whether all events lie inside the sensor and have a possible time: then nothing has to be taken out. */
+int plif_all_usable(const uint8_t *events, int64_t count, int64_t width, int64_t height, int64_t limit_us)
+{
+    int good = 1;
+    for (int64_t i = 0; i < count; i++, events += EVENT) {
+        int64_t t;
+        uint16_t x, y;
+        memcpy(&t, events, 8);
+        memcpy(&x, events + 8, 2);
+        memcpy(&y, events + 10, 2);
+        good &= (x < width) & (y < height) & (t < limit_us) & (t > -limit_us);
+    }
+    return good;
+}
+
 /* Adds events from `at` on to `counts` until the frame ends; returns why it stopped, and `at` is the first one not taken.
  * counts NULL: no frame is open any more, every event inside the sensor is filtered. */
 int64_t plif_collect(const uint8_t *events, int64_t count, int64_t *at, Frame *frame, const int64_t *of_x,
@@ -148,6 +202,16 @@ int64_t plif_collect(const uint8_t *events, int64_t count, int64_t *at, Frame *f
     Frame f = *frame;
     int64_t i = *at, why = ALL_TAKEN;
     for (; i < count; i++) {
+        if (counts && (f.has_clock || !f.gap_us)) {
+            const int64_t room = least(f.most_used - f.used, f.most_seen - f.seen);
+            i += plain(events + i * EVENT, least(count - i, room), &f, of_x, of_y, of_p, counts);
+            if (f.used >= f.most_used || f.seen >= f.most_seen) {
+                why = FRAME_FULL;
+                break;
+            }
+            if (i == count)
+                break;
+        }
         const uint8_t *e = events + i * EVENT;
         int64_t t;
         uint16_t x, y;
@@ -193,7 +257,7 @@ int64_t plif_collect(const uint8_t *events, int64_t count, int64_t *at, Frame *f
         if (cell < 0 || cell >= f.cells)
             f.filtered++;
         else {
-            counts[cell] += 1.0f; /* stays at 2^24, as float32 does */
+            counts[cell] += 1.0f;
             f.used++;
         }
         if (f.used >= f.most_used || f.seen >= f.most_seen) {

@@ -66,5 +66,7 @@ def library() -> c.CDLL | None:
         found.plif_evt3.argtypes = [c.c_void_p, c.c_int64, c.c_void_p, c.c_void_p, c.c_int64]
         found.plif_collect.restype = c.c_int64
         found.plif_collect.argtypes = [c.c_void_p, c.c_int64, *[c.c_void_p] * 6]
+        found.plif_all_usable.restype = c.c_int
+        found.plif_all_usable.argtypes = [c.c_void_p, *[c.c_int64] * 4]
         return found
     return None
