@@ -1,10 +1,10 @@
-"""Evaluation of the shipped model on drawn digits: samples a second, engine by engine, with the answers compared.
+"""Evaluation of the shipped model on recordings of drawn digits: samples a second, with the answers compared.
 
     python bench/eval.py
     python bench/eval.py --samples 500 --threads 2 --json
 
-The whole of `plif eval`: drawing and framing the recordings (the same for all engines, a share of the time that is given),
-steps, votes. Engines take turns; medians over the rounds.
+The whole of `plif eval`: reading and framing the recordings (the same for all engines), steps, votes. The recordings are
+made beforehand, as N-MNIST files. Engines take turns; medians over the rounds.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
@@ -25,6 +27,9 @@ from bench.machine import machine
 from plif_export import export
 from runtime.errors import PlifError
 from runtime.evaluate import evaluate
+from runtime.events import write_nmnist
+from runtime.simulate.digits import draw_digit
+from runtime.simulate.saccades import record_digit
 
 MODEL = Path(__file__).resolve().parent.parent / "models" / "nmnist-digits.pt"
 
@@ -49,9 +54,9 @@ def main() -> None:
 
 
 def measure(samples: int, threads: int, rounds: int) -> list[dict[str, Any]]:
-    data = f"digits:{samples}"
     models = {}
     with tempfile.TemporaryDirectory() as folder:
+        data = f"nmnist:{recorded(samples, Path(folder))}"
         for precision in ("fp32", "int8"):
             try:
                 path = export(MODEL, Path(folder) / f"{precision}.onnx", precision=precision).path
@@ -64,14 +69,14 @@ def measure(samples: int, threads: int, rounds: int) -> list[dict[str, Any]]:
                 except PlifError as error:
                     print(f"{engine} {precision} is left out: {error}", file=sys.stderr)
         models["PyTorch (model.pt) fp32"] = runtime.load(MODEL, threads=threads, rates=True)
-    found: dict[tuple[str, int], list[Any]] = {}
-    seconds: dict[tuple[str, int], list[float]] = {}
-    for _ in range(rounds):
-        for batch in (1, 16):
-            for name, model in models.items():
-                began = time.perf_counter()
-                found.setdefault((name, batch), []).append(evaluate(model, data, batch=batch))
-                seconds.setdefault((name, batch), []).append(time.perf_counter() - began)
+        found: dict[tuple[str, int], list[Any]] = {}
+        seconds: dict[tuple[str, int], list[float]] = {}
+        for _ in range(rounds):
+            for batch in (1, 16):
+                for name, model in models.items():
+                    began = time.perf_counter()
+                    found.setdefault((name, batch), []).append(evaluate(model, data, batch=batch))
+                    seconds.setdefault((name, batch), []).append(time.perf_counter() - began)
     reference = found["PyTorch (model.pt) fp32", 1][0].predictions
     return [
         {
@@ -89,6 +94,16 @@ def measure(samples: int, threads: int, rounds: int) -> list[dict[str, Any]]:
         }
         for (name, batch), results in found.items()
     ]
+
+
+def recorded(samples: int, folder: Path) -> Path:
+    """Digits as a camera would record them, in N-MNIST's files and folders."""
+    rng = np.random.default_rng(0)
+    for i in range(samples):
+        place = folder / "nmnist" / "Test" / str(i % 10)
+        place.mkdir(parents=True, exist_ok=True)
+        write_nmnist(place / f"{i:05d}.bin", record_digit(draw_digit(i % 10, rng), rng))
+    return folder / "nmnist"
 
 
 if __name__ == "__main__":
