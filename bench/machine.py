@@ -16,7 +16,11 @@ def machine() -> dict[str, str | int]:
     from runtime.engines.choice import processor
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    about: dict[str, str | int] = {"processor": processor(), "cores": cores, "system": platform.platform()}
+    about: dict[str, str | int] = {
+        "processor": processor(),
+        "cores": cores,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("flags", "Features")):

@@ -130,8 +130,7 @@ def _step(name: str, results: Results, figures: Path) -> str:
         f"## {title}",
         f"`{one['network']}`, {one['weights']}, on {one['input']}. Firing rates, layer by layer: {rates} %; "
         f"{100 * one['input_nonzero']:.1f} % of the input is not zero. {one['steps_timed']} steps of each engine; spikes "
-        f"compared with eager PyTorch's over {one['neuron_steps_compared']:,} neuron-steps, of which {one['spikes']:,} "
-        "are spikes.",
+        f"compared with eager PyTorch's over {one['neuron_steps_compared']:,} neuron-steps.",
         table(head, body),
         f"![p50 of one step, engine by engine](performance/step-{name}.svg)",
         _control(found),

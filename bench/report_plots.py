@@ -39,6 +39,12 @@ def _colour(name: str, i: int) -> str:
     return COLOURS.get(name, f"C{i}")
 
 
+def _label(row: dict[str, Any]) -> str:
+    """The row's name, with its precision where that is not what is expected."""
+    usual = row["precision"] == "fp32" or row["precision"] in row["name"]
+    return str(row["name"]) if usual else f"{row['name']} ({row['precision']})"
+
+
 def step(path: Path, found: dict[int, Report]) -> None:
     """Bars of p50, a panel for each number of threads; whiskers to p99."""
     figure, axes = plt.subplots(1, len(found), figsize=(4.6 * len(found), 3.4), squeeze=False)
@@ -49,8 +55,7 @@ def step(path: Path, found: dict[int, Report]) -> None:
             OURS if r["name"].startswith("event") else OTHERS if r["precision"] == "fp32" else REST for r in rows
         ]
         axis.barh(range(len(rows)), values, color=colours, height=0.7)
-        labels = [r["name"] + ("" if r["precision"] in r["name"] else f", {r['precision']}") for r in rows]
-        axis.set_yticks(range(len(rows)), labels)
+        axis.set_yticks(range(len(rows)), [_label(r) for r in rows])
         for i, value in enumerate(values):
             axis.text(value, i, f" {value:.3g}", va="center", fontsize=8)
         axis.set_xlim(0, 1.15 * max(values))
@@ -152,7 +157,7 @@ def roofline(path: Path, roof: Report, step_report: Report) -> None:
             label_at *= 0.97
         taken.append(label_at)
         axis.annotate(
-            f"{row['name']}{'' if row['precision'] in row['name'] else ', ' + row['precision']} ({row['p50_ms']:.3g} ms)",
+            f"{_label(row)} ({row['p50_ms']:.3g} ms)",
             (at, rate), (105, label_at), fontsize=8, va="center",
             arrowprops={"arrowstyle": "-", "color": "#cbd5e1", "lw": 0.6},
         )  # fmt: skip

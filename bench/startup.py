@@ -3,7 +3,7 @@
     python bench/startup.py
     python bench/startup.py --processes 20 --json
 
-import      import runtime, and NumPy alone beside it: `import runtime` loads nothing, NumPy comes with the first name that needs it
+import      `import runtime` loads nothing; NumPy, timed beside it, comes with the first name that needs it
 first       from the start of Python to the first answer: import, load, session, one step
 calibrated  the same with --engine auto where nothing was measured before; `auto` alone reads what was
 

@@ -81,7 +81,7 @@ def measure(name: str, threads: int, rounds: int, steps: int, only: tuple[str, .
     torch.set_flush_denormal(True)
     work = prepared(name, steps + WARM_UP, folder)
     subjects = chosen(work, name, threads, only, folder)
-    spikes = compare(work.net, pytorch(work.net, threads, folder), subjects, work.x)
+    compare(work.net, pytorch(work.net, threads, folder), subjects, work.x)
     take_turns(subjects, work.x, rounds, WARM_UP)
     return {
         "bench": "step",
@@ -93,7 +93,6 @@ def measure(name: str, threads: int, rounds: int, steps: int, only: tuple[str, .
         "firing_rates": workload.measured_rates(work.net, work.x),
         "input_nonzero": round(float(np.mean(work.x != 0)), 4),
         "neuron_steps_compared": len(work.x) * workload.neurons(work.net),
-        "spikes": spikes,
         "threads": threads,
         "steps_timed": rounds * steps,
         "rows": [s.row(threads) for s in subjects],
