@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint large clean
+.PHONY: demo test lint large performance clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/all
@@ -15,6 +15,10 @@ test: lint
 
 large: $(VENV)/dev # the six networks of the paper at full size, minutes
 	$(BIN)/python -m pytest -m large
+
+performance: $(VENV)/dev # docs/performance.md and its figures, measured on this machine: about ten minutes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python bench/report.py
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

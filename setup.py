@@ -1,5 +1,7 @@
-"""What pyproject.toml cannot say: the native kernels of the event engine and of training, built with the package where there
-is a compiler.
+"""What pyproject.toml cannot say: native code, built with the package where there is a compiler.
+
+The kernels of the event engine (_event) and of training (_train), and the decoding and binning of events (_packets), which
+NumPy does without it.
 
 Plain C through setuptools' own build_ext: no build dependency beyond a compiler, and none at run time. The library is opened
 with ctypes, so it contains no Python and needs no Python headers. `optional`: without a compiler the package installs
@@ -18,8 +20,8 @@ class BuildNative(build_ext):
             super().build_extension(ext)
         except Exception:
             print(
-                f"plif: {ext.name} was not built (it needs gcc or clang); plif installs without it, runs on ONNX Runtime, "
-                "and trains with PyTorch's operations"
+                f"plif: {ext.name} was not built (it needs gcc or clang); plif installs without it, runs on ONNX Runtime "
+                "and NumPy, and trains with PyTorch's operations"
             )
             raise  # setuptools turns it into a warning, the extension being optional
 
@@ -38,6 +40,12 @@ setup(
             # no contraction: a fused multiply-add rounds once, and paths would differ in the last bit
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],
             extra_link_args=["-pthread"],
+            optional=True,
+        ),
+        Extension(
+            "runtime.native._packets",
+            sources=[f"{NATIVE}/packets.c"],
+            extra_compile_args=["-std=gnu11", "-O3", "-g0"],
             optional=True,
         ),
         Extension(

@@ -1,10 +1,10 @@
-"""Time against firing rate: the event engine does work in proportion to spikes, the dense engine does not.
+"""Time against firing rate: the event engine does work in proportion to spikes, dense engines do not.
 
     python bench/density.py                      the Gesture network, all layers at 0.5, 1, 2, 5, 10, 20, 35 and 50 %
     python bench/density.py --rates 0.02,0.1 --threads 2 --json
 
-For each rate the network's layers are tuned anew (bench/workload.py), exported, and the two engines step in turn.
-The rate is that of the neurons; what a convolution reads is the pooled density, which the rows give beside it.
+For each rate the network's layers are tuned anew (bench/workload.py), exported, and the engines step in turn. The rate is
+that of the neurons; what a convolution reads is the pooled density, which the rows give beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,11 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import runtime
 from bench import workload
-from plif_export import export
+from bench.artifacts import artifact
+from bench.machine import machine
+from bench.peers import peer, pytorch
+from bench.subjects import compare, ours, take_turns
 from plif_train.network import Network
 
 RATES = "0.005,0.01,0.02,0.05,0.1,0.2,0.35,0.5"
@@ -36,60 +37,60 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rates", default=RATES)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--work", type=Path, help="a folder where artifacts are kept from run to run")
+    parser.add_argument("--prepare", action="store_true", help="make the artifacts and stop")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    workload.with_malloc_settings()
     torch.set_num_threads(options.threads)
-    rows = [
-        row
-        for rate in options.rates.split(",")
-        for row in measure(float(rate), options.threads, options.rounds, options.steps)
-    ]
+    torch.set_flush_denormal(True)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.work or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        rates = [float(rate) for rate in options.rates.split(",")]
+        if options.prepare:
+            for rate in rates:
+                tuned(rate, folder)
+            return
+        rows = [row for r in rates for row in measure(r, options.threads, options.rounds, options.steps, folder)]
     if options.json:
-        print(json.dumps({"machine": workload.machine(), "rows": rows}))
+        print(json.dumps({"bench": "density", "machine": machine(), "rows": rows}))
         return
-    print(f"{'target':>7} {'rate':>7} {'pooled':>7} {'engine':12} {'p50 ms':>9} {'p99 ms':>9}")
+    print(f"{'target':>7} {'rate':>7} {'pooled':>7} {'name':18} {'p50 ms':>9} {'p99 ms':>9} {'mismatches':>11}")
     for r in rows:
         print(
-            f"{r['target_rate']:7.3f} {r['rate']:7.3f} {r['pooled']:7.3f} {r['engine']:12} "
-            f"{r['p50_ms']:9.3f} {r['p99_ms']:9.3f}"
+            f"{r['target_rate']:7.3f} {r['rate']:7.3f} {r['pooled']:7.3f} {r['name']:18} "
+            f"{r['p50_ms']:9.3f} {r['p99_ms']:9.3f} {r['spike_mismatches']:11}"
         )
 
 
-def measure(target: float, threads: int, rounds: int, steps: int) -> list[dict[str, Any]]:
-    net = workload.network(rates=(target,))
+def tuned(rate: float, folder: Path) -> tuple[Network, dict[str, Path | None]]:
+    import plif_train
+
+    stem = f"density_{rate:g}"
+    kept = folder / f"{stem}.pt"
+    if not kept.exists():
+        plif_train.save(workload.network(rates=(rate,)), kept)
+    net = plif_train.load(kept).eval()
+    return net, {p: artifact(net, stem, "onnx", p, folder) for p in ("fp32", "int8")}
+
+
+def measure(target: float, threads: int, rounds: int, steps: int, folder: Path) -> list[dict[str, Any]]:
+    net, paths = tuned(target, folder)
     x = workload.moving_blob(steps + WARM_UP, 1, net.meta.shape)
-    names = ("onnxruntime", "event")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "step.onnx"
-        export(net, path, verify=False)
-        sessions = {name: runtime.load(path, name, threads=threads).session() for name in names}
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for name, session in sessions.items():
-            session.reset()
-            for t, x_t in enumerate(x):
-                begin = time.perf_counter()
-                session.step(x_t)
-                if t >= WARM_UP:
-                    times[name].append((time.perf_counter() - begin) * 1e3)
+    fp32, int8 = paths["fp32"], paths["int8"]
+    assert fp32 is not None
+    found = [ours(fp32, "event", "event fp32", threads), ours(fp32, "onnxruntime", "onnxruntime fp32", threads)]
+    if int8 is not None:
+        found.append(ours(int8, "event", "event int8", threads))
+    found.append(peer("spikingjelly", net, threads, fp32))
+    subjects = [s for s in found if s is not None]
+    compare(net, pytorch(net, threads, fp32), subjects, x)
+    take_turns(subjects, x, rounds, WARM_UP)
     rate, pooled = densities(net, x)
-    return [
-        {
-            "name": f"{target:g}",
-            "engine": name,
-            "precision": "fp32",
-            "threads": threads,
-            "p50_ms": round(float(np.median(times[name])), 3),
-            "p99_ms": round(float(np.percentile(times[name], 99)), 3),
-            "spike_mismatches": None,
-            "target_rate": target,
-            "rate": rate,
-            "pooled": pooled,
-        }
-        for name in names
-    ]
+    return [s.row(threads, target_rate=target, rate=rate, pooled=pooled) for s in subjects]
 
 
 def densities(net: Network, x: np.ndarray) -> tuple[float, float]:

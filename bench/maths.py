@@ -23,7 +23,7 @@ import torch
 import plif_train
 import runtime
 from plif_export import export
-from plif_export.stimulus import events_like
+from runtime.stimulus import events_like
 
 NAMES = ("exact", "folded", "exact again", "pytorch")
 

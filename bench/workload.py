@@ -1,15 +1,20 @@
-"""The network and the input that bench/step.py and bench/density.py measure on: the paper's Gesture network, firing.
+"""The networks and inputs that the benches measure on, and their artifacts.
 
-A default-initialised network emits no spikes, and an engine that skips zeros would look infinitely fast. Here every layer is
-tuned to a rate like those of trained networks (6-12 %, which 2x2 max-pooling turns into 16-37 % for the next layer), on a
-blob that moves through noise: about 2 % of the input is nonzero. Random weights all the same; `--model` takes trained ones.
+gesture   the paper's Gesture network with random weights. A default-initialised network emits no spikes, and an engine that
+          skips zeros would look infinitely fast: here every layer is tuned to a rate like those of trained networks (6-12 %,
+          which 2x2 max-pooling turns into 16-37 % for the next layer), on a blob that moves through noise: about 2 % of the
+          input is nonzero
+trained   a network that somebody else trained on DVS128 Gesture (SpikingJelly, IF neurons, 32 channels), on real recordings
+          of gestures. They may not be published with the project, and lie beside it where they are there at all
+PATH      a model.pt, on the moving blob
 """
 
 from __future__ import annotations
 
-import platform
+import os
+import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +25,65 @@ from plif_train.firing import _tune_block
 from plif_train.network import Network
 
 GESTURE = "dvs128-gesture"
+GESTURE_WORKLOAD = "gesture"
 RATES = (0.06, 0.10, 0.10, 0.10, 0.12, 0.12, 0.12)
-PACKAGES = ("plif", "torch", "onnxruntime", "spikingjelly", "numpy")
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+CHECKPOINT = SHARED / "checkpoints" / "spikingjelly_if_dvs128gesture_T16.pth"
+CLIPS = SHARED / "dvs128_gesture_clips"
+CHECKPOINT_NOTATION = "{c32k3s1-BN-IF-c32k2s2-BN-IF}*5-DP-FC128-IF-DP-FC110-IF-APk10s10"
+CHECKPOINT_FRAMING = "duration:131072us,T=16,value=binary"  # what its authors trained it on
+# glibc gives large blocks back to the kernel and faults them in again: PyTorch is up to six times slower for it
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 35)}
+
+
+@dataclass
+class Workload:
+    """A network, what it sees [T, 1, C, H, W], and words for both."""
+
+    net: Network
+    x: np.ndarray
+    weights: str
+    source: str
+
+
+def workload(name: str, steps: int, seed: int = 1) -> Workload:
+    """gesture, trained, or the path of a model.pt. Exits with a line where the recordings are not there."""
+    if name == "trained":
+        return _trained(steps)
+    model = None if name == GESTURE_WORKLOAD else Path(name)
+    net = network(model)
+    words = "random weights, tuned to fire" if model is None else model.name
+    return Workload(net, moving_blob(steps, 1, net.meta.shape, seed), words, "a blob that moves through noise")
+
+
+def is_there(name: str) -> bool:
+    return name != "trained" or (CHECKPOINT.is_file() and CLIPS.is_dir())
+
+
+def _trained(steps: int) -> Workload:
+    from plif_export.readers.spikingjelly import Given, read_state_dict
+    from runtime.events import frames_of, read_events
+
+    if not is_there("trained"):
+        sys.exit(
+            f"bench: the trained network and the recordings of gestures are not on this machine ({SHARED.name}/data)"
+        )
+    given = Given(framing=CHECKPOINT_FRAMING, kind="events")
+    net = read_state_dict(CHECKPOINT, CHECKPOINT_NOTATION, given, None).reference.net.eval()
+    clips = [
+        frames_of(read_events(path), CHECKPOINT_FRAMING, net.meta.shape, (128, 128))
+        for path in sorted(CLIPS.glob("*.bs2"))
+    ]
+    whole = [clip[:11] for clip in clips]  # 1.45 s each: what follows repeats the last frame
+    x = np.concatenate(whole)[:, None]
+    x = np.concatenate([x] * -(-steps // len(x)))[:steps]
+    return Workload(net, x, f"trained by others ({CHECKPOINT.stem})", f"{len(clips)} real recordings of gestures")
+
+
+def with_malloc_settings() -> None:
+    """Starts this process again with malloc keeping freed memory, where it does not yet: the peers are faster so."""
+    if sys.platform.startswith("linux") and any(os.environ.get(key) != value for key, value in MALLOC.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **MALLOC})
 
 
 def moving_blob(T: int, streams: int = 1, shape: tuple[int, int, int] = (2, 128, 128), seed: int = 1) -> np.ndarray:
@@ -59,6 +121,24 @@ def network(model: str | Path | None = None, rates: Sequence[float] = RATES, see
     return net
 
 
+def neurons(net: Network) -> int:
+    return sum(int(np.prod(step.out_shape)) for step in net.plan if step.op == "Neuron")
+
+
+def operations(net: Network) -> int:
+    """Of a dense step: two for each multiplication of an input by a weight."""
+    macs = 0
+    for step in net.plan:
+        if step.op in ("Conv", "Linear"):
+            weight = net.get_submodule(step.name).weight
+            macs += int(weight[0].numel()) * int(np.prod(step.out_shape))
+    return 2 * macs
+
+
+def weights(net: Network) -> int:
+    return sum(int(net.get_submodule(s.name).weight.numel()) for s in net.plan if s.op in ("Conv", "Linear"))
+
+
 def measured_rates(net: Network, x: np.ndarray) -> dict[str, float]:
     """Share of neurons that fire per step, layer by layer, from reset on x [T, B, C, H, W]."""
     sums: dict[str, list[float]] = {}
@@ -70,30 +150,3 @@ def measured_rates(net: Network, x: np.ndarray) -> dict[str, float]:
     net.watch = None
     net.reset()
     return {layer: round(float(np.mean(values)), 4) for layer, values in sums.items()}
-
-
-def machine() -> dict[str, str | int]:
-    """What the numbers were measured on."""
-    from runtime import native
-
-    about: dict[str, str | int] = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": torch.get_num_threads(),
-    }
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                about["processor"] = line.split(":", 1)[1].strip()
-            if line.startswith("flags"):
-                flags = line.split(":", 1)[1].split()
-                about["features"] = " ".join(f for f in flags if f.startswith(("avx", "amx", "fma")))
-                break
-    except OSError:
-        pass
-    about["event_path"] = native.paths()[-1] if native.is_built() else "not built"
-    for package in PACKAGES:
-        try:
-            about[package] = version(package)
-        except PackageNotFoundError:
-            about[package] = "not installed"
-    return about

@@ -3,12 +3,33 @@
 load(path) -> Model            an exported artifact, opened
 Model.session(streams)         the state of some streams: step, run, reset, snapshot, restore
 Model.stream(source)           decisions about a recording or a live feed
+
+Importing this package imports nothing else, not even NumPy: what a name needs comes with its first use.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from runtime.errors import CheckFailed, PlifError
-from runtime.session import Model, Session, load
 from runtime.version import __version__
 
+if TYPE_CHECKING:
+    from runtime.session import Model, Session, load
+
 __all__ = ["CheckFailed", "Model", "PlifError", "Session", "__version__", "load"]
+
+_OF_SESSION = ("Model", "Session", "load")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_SESSION:
+        raise AttributeError(f"module 'runtime' has no attribute '{name}'")
+    value = getattr(import_module("runtime.session"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

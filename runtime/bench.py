@@ -40,6 +40,7 @@ class Row:
     spike_mismatches: int | None = None
     rss_mb: float = 0.0
     firing_rates: dict[str, float] = field(default_factory=dict)
+    engine_reason: str | None = None  # why `auto` took this engine; None where it was asked for
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -98,8 +99,15 @@ def bench(
 def _row(model: Model, path: str | Path, streams: int, threads: int | None) -> Row:
     parity = model.card.get("parity")
     mismatches = parity.get("spike_mismatches") if isinstance(parity, dict) else None
+    choice = model.engine_choice
     return Row(
-        Path(path).name, model.engine.name, model.card["precision"], streams, threads, spike_mismatches=mismatches
+        Path(path).name,
+        model.engine.name,
+        model.card["precision"],
+        streams,
+        threads,
+        spike_mismatches=mismatches,
+        engine_reason=choice.reason if choice is not None and choice.asked == "auto" else None,
     )
 
 

@@ -17,12 +17,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runtime.errors import MissingExtra, PlifError, PlifWarning
 from runtime.version import __version__
+
+if TYPE_CHECKING:
+    from runtime.session import Model
 
 app = typer.Typer(
     name="plif",
@@ -41,7 +44,7 @@ PARTS = (
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-EngineName = Annotated[str, typer.Option(help="auto, onnxruntime or torch.")]
+EngineName = Annotated[str, typer.Option(help="auto (the fastest here), event, onnxruntime or torch.")]
 Device = Annotated[str, typer.Option(help="cpu, or for the torch engine cuda:0 and the like.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all when not given.")]
 
@@ -103,6 +106,7 @@ def evaluate(
     model = load(artifact, engine, threads=threads, rates=True, device=device)
     with Progress("evaluating") as progress:
         result = run(model, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
+    _say_engine(model)
     if against is not None:
         other = load(against, threads=threads, device=device)
         with Progress("evaluating the other") as progress:
@@ -217,6 +221,7 @@ def stream(
             on_return=on_return,
             observers=observers,
         )
+        _say_engine(model)
         if dashboard is not None:
             if page.warning:
                 print(f"plif: warning: {page.warning}", file=sys.stderr)
@@ -278,6 +283,9 @@ def bench(
             threads=threads,
             progress=progress.update,
         )
+    for row in rows:
+        if row.engine_reason:
+            print(f"plif: {row.artifact}: engine {row.engine}: {row.engine_reason}", file=sys.stderr)
     if as_json:
         print_json([row.to_dict() for row in rows])
         return
@@ -308,6 +316,13 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _say_engine(model: Model) -> None:
+    """Which engine --engine auto took, and why."""
+    choice = model.engine_choice
+    if choice is not None and choice.asked == "auto":
+        print(f"plif: {choice.sentence()}", file=sys.stderr)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

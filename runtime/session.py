@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.card import Card, read_card
-from runtime.engines import Engine, EngineOptions, find_engine
+from runtime.engines import Engine, EngineOptions
+from runtime.engines.choice import EngineChoice, open_engine
 from runtime.errors import PlifError
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def load(
 ) -> Model:
     """Opens an artifact (or, with the torch engine, a model.pt).
 
-    engine           auto, onnxruntime, or another registered one
+    engine           auto: the fastest that opens the artifact as it is (docs/engines.md; model.engine_choice says why);
+                     or a name: event, onnxruntime, or another registered one
     threads          CPU threads of the engine; None takes all
     flush_denormals  subnormal membranes become zero. With ONNX Runtime this also holds for NumPy in the calling thread,
                      and works only when no other ONNX Runtime session came first (a warning says when it did not)
@@ -53,8 +55,8 @@ def load(
     if sha256 is not None:
         _check_sha256(path, sha256)
     card = read_card(path)
-    made = find_engine(engine, path)(path, card, EngineOptions(threads, flush_denormals, rates, device))
-    return Model(path, made.card, made, rates)
+    made, choice = open_engine(engine, path, card, EngineOptions(threads, flush_denormals, rates, device))
+    return Model(path, made.card, made, rates, choice)
 
 
 def _check_sha256(path: Path, expected: str) -> None:
@@ -74,6 +76,7 @@ class Model:
     card: Card
     engine: Engine
     counts_rates: bool = False
+    engine_choice: EngineChoice | None = None  # which engine, and why
 
     @property
     def classes(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+os.environ.setdefault(
+    "PLIF_NO_CALIBRATION", "1"
+)  # `auto` is the same engine in every run; the calibration has own tests
 
 
 def interruptible(command: list[str], **options: Any) -> subprocess.Popen[str]:

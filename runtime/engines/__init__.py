@@ -13,10 +13,9 @@ of the group `plif.engines` from another package: that is how the torch engine o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -39,6 +38,7 @@ class EngineOptions:
 class Engine(Protocol):
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]  # of the files it opens
+    card: Card  # of the opened file, as the engine sees it
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None: ...
 
@@ -66,19 +66,28 @@ ENGINES: dict[str, str] = {
 ENTRY_POINTS = "plif.engines"
 
 
+def _entry_points() -> Iterable[Any]:
+    from importlib.metadata import entry_points  # not at the top: it costs a tenth of what NumPy costs to import
+
+    return entry_points(group=ENTRY_POINTS)
+
+
 def engine_names() -> list[str]:
-    return [*ENGINES, *(point.name for point in entry_points(group=ENTRY_POINTS))]
+    return [*ENGINES, *(point.name for point in _entry_points())]
 
 
 def find_engine(name: str, path: Path) -> type[Any]:
-    """The engine class of that name; `auto` is torch for a model.pt and onnxruntime for everything else."""
+    """The engine class of that name; `auto` is torch for a model.pt and onnxruntime for everything else.
+
+    runtime.engines.choice chooses among the engines that open one kind of file.
+    """
     if name == "auto":
         name = "torch" if path.suffix in (".pt", ".pth") else "onnxruntime"
     if name in ENGINES:
         module, attribute = ENGINES[name].split(":")
         found = getattr(import_module(module), attribute)
     else:
-        points = [point for point in entry_points(group=ENTRY_POINTS) if point.name == name]
+        points = [point for point in _entry_points() if point.name == name]
         if not points:
             raise PlifError(f"engine '{name}' is not known here; expected auto or one of: {', '.join(engine_names())}")
         try:

@@ -17,16 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from runtime.errors import PlifError
+from runtime.events.array import EVENT_DTYPE
+from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, Collector, collectors
 from runtime.events.framing import Framing
 from runtime.events.view import NOWHERE, View
+from runtime.native.packets import OpenFrame
 
 GAP_US = 1_000_000
-WINDOW = 4096  # events looked at in one go where the end of a frame is not known beforehand
 LIVE_FRAMINGS = "duration:10ms or events:n=5000,max=20ms"
 
 
@@ -93,21 +94,26 @@ class Framer:
         self.shape = shape
         self.account = Account()
         self.discontinuities = 0
-        self._view = View(framing, shape, source_size, upright)
-        self._cells = shape[0] * shape[1] * shape[2]
+        self._view = view = View(framing, shape, source_size, upright)
+        self._fast, self._plain = collectors(view)
         self._empty = np.zeros(shape, np.float32)
         self._empty.flags.writeable = False  # every empty frame shows this one array
         self._counts: np.ndarray | None = None  # float32 [C*H*W] of the open frame
-        self._used = self._seen = 0  # events in the open frame; the same with those cropped away
         self._emitted = 0
         self._last = self._empty  # x of the last frame that closed
         self._gap_before = self._restarted = False
         self._closed = False
-        self._clock: int | None = None  # running maximum of t since the last discontinuity
-        self._open_us = 0  # start of the open frame
+        self._open = OpenFrame(
+            width=view.width,
+            height=view.height,
+            cells=shape[0] * shape[1] * shape[2],
+            gap_us=0 if framing.kind == "count" else GAP_US,
+            span_us=framing.duration_us or framing.max_us or 0,
+            most_used=framing.n or NO_LIMIT,
+            most_seen=NO_LIMIT,
+        )
         # count framing
         self._total = total or 0
-        self._position = 0
         self._last_us = 0
 
     def push(self, events: np.ndarray) -> list[Frame]:
@@ -128,28 +134,28 @@ class Framer:
         """
         if self._closed:
             raise PlifError("this framer is closed: use a new one for each recording")
+        collector = self._fast if events.dtype == EVENT_DTYPE else self._plain
+        if t_us is None or passed is None:
+            collector.begin(events, self._open)
+        elif self.framing.kind == "count":  # N is that of the events that pass
+            self.account.take(filtered=len(t_us) - len(events))
+            collector.begin(events, self._open)
+        else:
+            collector = self._plain
+            self._begin_filtered(events, t_us, passed)
+        yield from self._by_count(collector) if self.framing.kind == "count" else self._by_clock(collector)
+
+    def _begin_filtered(self, events: np.ndarray, t_us: np.ndarray, passed: np.ndarray) -> None:
+        """What a filter took away has its time and lands nowhere."""
         inside = self._view.inside(events)
         if not inside.all():
             self.account.take(invalid=int(len(inside) - inside.sum()))
-            events = events[inside]
-            if passed is not None and t_us is not None:
-                left = ~passed
-                left[np.flatnonzero(passed)[inside]] = True
-                t_us, passed = t_us[left], passed[left]
-        t, cells = events["t"].astype(np.int64), self._view.cells(events)
-        if passed is not None and t_us is not None:
-            if self.framing.kind == "count":  # N is that of the events that pass
-                self.account.take(filtered=len(t_us) - len(t))
-            else:
-                everywhere = np.full(len(t_us), NOWHERE)
-                everywhere[passed] = cells
-                t, cells = t_us.astype(np.int64), everywhere
-        if not len(t):
-            return
-        if self.framing.kind == "count":
-            yield from self._by_count(t, cells)
-        else:
-            yield from self._by_clock(t, cells)
+            left = ~passed
+            left[np.flatnonzero(passed)[inside]] = True
+            events, t_us, passed = events[inside], t_us[left], passed[left]
+        cells = np.full(len(t_us), NOWHERE)
+        cells[passed] = self._view.cells(events)
+        self._plain.begin_at(t_us.astype(np.int64), cells)
 
     def closing(self) -> Iterator[Frame]:
         """As `close`, one frame at a time."""
@@ -159,49 +165,53 @@ class Framer:
         if self.framing.kind == "count":
             assert self.framing.T is not None
             while self._emitted < self.framing.T:
-                yield self._emit(self._open_us if self._seen else self._last_us, self._last_us)
+                yield self._emit(self._open.open_us if self._open.seen else self._last_us, self._last_us)
         elif self.framing.T is not None:
             yield from self._pad(self.framing.T)
-        elif self._seen:
-            yield self._emit(self._open_us, self._end_of_partial())
+        elif self._open.seen:
+            yield self._emit(self._open.open_us, self._end_of_partial())
 
     def restart(self, afresh: bool = True) -> Iterator[Frame]:
         """The source begins again: closes the open frame; the next one starts a new grid, and says so (afresh: also that
         membranes and evidence must)."""
-        if self._seen:
-            yield self._emit(self._open_us, self._end_of_partial())
+        if self._open.seen:
+            yield self._emit(self._open.open_us, self._end_of_partial())
         self._gap_before, self._restarted = True, self._restarted or afresh
-        self._clock = None
+        self._open.has_clock = 0
 
     def is_before(self, t_us: int) -> bool:
         """Whether an event of that time lies before the open frame: late, if nothing else is known of it."""
-        return self._clock is not None and t_us < self._open_us
+        return bool(self._open.has_clock) and t_us < self._open.open_us
 
     # --- the open frame ---------------------------------------------------------------------------------------------
 
-    def _add(self, cells: np.ndarray, late: np.ndarray | None = None) -> None:
-        """Events into the open frame, save the late ones."""
-        late_count = 0
-        if late is not None and (late_count := int(late.sum())):
-            cells = cells[~late]
-        self._seen += len(cells)
-        kept = cells[cells >= 0] if len(cells) and cells.min() < 0 else cells
-        self.account.take(used=len(kept), filtered=len(cells) - len(kept), late=late_count)
-        if len(kept):
-            self._used += len(kept)
+    def _take(self, collector: Collector) -> int:
+        """Events of the packet into the open frame, as far as it goes; returns why it stopped."""
+        frame = self._open
+        frame.taken = frame.filtered = frame.late = 0
+        used = frame.used
+        if self._full():
+            why = collector.take(frame, None)
+        else:
             if self._counts is None:
-                self._counts = np.zeros(self._cells, np.float32)
-            np.add.at(self._counts, kept, np.float32(1))
+                self._counts = np.zeros(frame.cells, np.float32)
+            why = collector.take(frame, self._counts)
+        self.account.take(used=frame.used - used, filtered=frame.filtered, late=frame.late, invalid=frame.invalid)
+        frame.invalid = 0
+        return why
 
     def _emit(self, start_us: int, end_us: int) -> Frame:
         """Close the open frame."""
-        if self._counts is None:
-            x = self._empty
+        if self._counts is None or not self._open.used:
+            x = self._empty  # and the counts, all zero, serve the next frame
         else:
-            counts = self._counts if self.framing.value == "count" else np.minimum(self._counts, np.float32(1))
-            x = counts.reshape(self.shape)
-        frame = Frame(x, int(start_us), int(end_us), self._used, self._gap_before, restart=self._restarted)
-        self._counts, self._used, self._seen, self._gap_before, self._restarted = None, 0, 0, False, False
+            x = self._counts.reshape(self.shape)
+            if self.framing.value == "binary":
+                np.minimum(x, np.float32(1), out=x)
+            self._counts = None
+        frame = Frame(x, int(start_us), int(end_us), self._open.used, self._gap_before, restart=self._restarted)
+        self._open.used = self._open.seen = 0
+        self._gap_before = self._restarted = False
         self._last = x
         self._emitted += 1
         return frame
@@ -211,132 +221,70 @@ class Framer:
 
     # --- count ------------------------------------------------------------------------------------------------------
 
-    def _by_count(self, t: np.ndarray, cells: np.ndarray) -> Iterator[Frame]:
-        T = self.framing.T
+    def _by_count(self, collector: Collector) -> Iterator[Frame]:
+        T, frame = self.framing.T, self._open
         assert T is not None
-        if self._position == 0:
-            self._last_us = int(t[0])
         quota = self._total // T
-        at = 0
-        while at < len(t):
-            end = (self._emitted + 1) * quota  # of the open slice
-            if self._emitted == T - 1:
-                end = self._position + len(t)  # the last slice takes the rest
-            piece = slice(at, at + min(len(t) - at, end - self._position))
-            if piece.stop > at:
-                if not self._seen:
-                    self._open_us = int(t[at])
-                self._add(cells[piece])
-                self._last_us = int(t[piece.stop - 1])
-                self._position += piece.stop - at
-                at = piece.stop
-            if self._position == end and self._emitted < T - 1:
-                yield self._emit(self._open_us if self._seen else self._last_us, self._last_us)
+        while True:
+            last = self._emitted == T - 1 or quota == 0
+            frame.most_seen = NO_LIMIT if last else quota  # the last slice takes the rest
+            fresh = not frame.seen
+            why = self._take(collector)
+            if frame.taken:
+                if fresh:
+                    frame.open_us = frame.first_us
+                self._last_us = frame.last_us
+                while quota == 0 and self._emitted < T - 1:  # fewer events than slices: the first ones hold none
+                    self._emitted += 1
+                    yield Frame(self._empty, frame.first_us, frame.first_us, 0)
+            if why != FULL:
+                return
+            yield self._emit(frame.open_us, self._last_us)
 
     # --- duration and events: both follow the clock -----------------------------------------------------------------
 
-    def _by_clock(self, t: np.ndarray, cells: np.ndarray) -> Iterator[Frame]:
-        at = 0
-        while at < len(t):
-            if self._full():
-                self.account.take(filtered=len(t) - at)
-                return
-            if self._clock is None:
-                self._clock = self._open_us = int(t[at])
-            end = self._until_gap(t, at)
-            if end > at:
-                run = self._on_grid if self.framing.kind == "duration" else self._by_number
-                yield from run(t[at:end], cells[at:end])
-            if end < len(t) and not self._full():
-                if self._seen:
-                    yield self._emit(self._open_us, self._end_of_partial())
+    def _by_clock(self, collector: Collector) -> Iterator[Frame]:
+        frame = self._open
+        while (why := self._take(collector)) != ALL_TAKEN:
+            if why == GAP:
+                if frame.seen:
+                    yield self._emit(frame.open_us, self._end_of_partial())
                 self.discontinuities += 1
                 self._gap_before = True
-                self._clock = None
-            at = end
-
-    def _until_gap(self, t: np.ndarray, at: int) -> int:
-        """Index of the first event from `at` that is a discontinuity, or the end; moves the clock up to there."""
-        size = 256  # grows, so that many gaps do not make the search quadratic
-        while at < len(t):
-            piece = t[at : at + size]
-            clock = np.maximum.accumulate(np.concatenate([[self._clock], piece]))
-            gap = np.abs(piece - clock[:-1]) > GAP_US
-            if gap.any():
-                first = int(gap.argmax())
-                self._clock = int(clock[first])
-                return at + first
-            self._clock = int(clock[-1])
-            at += len(piece)
-            size *= 2
-        return at
+                frame.has_clock = 0
+            elif why == FULL:
+                end_us = frame.last_us  # the last event taken is the n-th one
+                yield self._emit(frame.open_us, end_us)
+                frame.open_us = end_us
+            else:
+                for _ in range((frame.next_us - frame.open_us) // frame.span_us):
+                    yield self._emit(frame.open_us, frame.open_us + frame.span_us)
+                    frame.open_us += frame.span_us
+                    if self._full():
+                        break
 
     def _end_of_partial(self) -> int:
         """A frame that is closed early ends where its grid says; by number, at the latest time seen."""
-        if self.framing.duration_us is not None:
-            return self._open_us + self.framing.duration_us
-        assert self._clock is not None
-        return max(self._open_us, self._clock)
-
-    def _on_grid(self, t: np.ndarray, cells: np.ndarray) -> Iterator[Frame]:
-        """Events without a gap among them -> frames of equal duration. The open frame is number 0 here."""
-        duration = self.framing.duration_us
-        assert duration is not None
-        number = (t - self._open_us) // duration
-        reached = np.maximum.accumulate(np.maximum(number, 0))
-        late = number < reached
-        starts = np.flatnonzero(np.diff(reached, prepend=reached[0]))
-        edges = [0, *starts.tolist(), len(t)]
-        opened = 0
-        for begin, end in pairwise(edges):
-            for _ in range(int(reached[begin]) - opened):
-                yield self._emit(self._open_us, self._open_us + duration)
-                self._open_us += duration
-                if self._full():
-                    self.account.take(filtered=len(t) - begin)
-                    return
-            opened = int(reached[begin])
-            self._add(cells[begin:end], late[begin:end])
-
-    def _by_number(self, t: np.ndarray, cells: np.ndarray) -> Iterator[Frame]:
-        """Events without a gap among them -> frames of n events, or of max_us when that comes first."""
-        n, max_us = self.framing.n, self.framing.max_us
-        assert n is not None and max_us is not None
-        at = 0
-        while at < len(t):
-            piece = slice(at, at + min(n - self._used, WINDOW))
-            beyond = t[piece] >= self._open_us + max_us
-            taken = int(beyond.argmax()) if beyond.any() else len(beyond)
-            piece = slice(at, at + taken)
-            self._add(cells[piece], t[piece] < self._open_us)
-            at += taken
-            if self._used == n:  # then the last event taken is the n-th one
-                end_us = int(t[at - 1])
-                yield self._emit(self._open_us, end_us)
-                self._open_us = end_us
-            elif at < len(t) and taken < len(beyond):
-                for _ in range((int(t[at]) - self._open_us) // max_us):
-                    yield self._emit(self._open_us, self._open_us + max_us)
-                    self._open_us += max_us
+        frame = self._open
+        return frame.open_us + frame.span_us if self.framing.kind == "duration" else max(frame.open_us, frame.clock_us)
 
     def _pad(self, T: int) -> Iterator[Frame]:
         """duration with T: as many frames as are missing."""
-        duration = self.framing.duration_us
-        assert duration is not None
+        frame = self._open
         if self._emitted and self.framing.pad == "repeat":
             # the partial frame is not used: its events were entered as used when they came
-            self.account.used -= self._used
-            self.account.filtered += self._used
-            self._counts, self._used, self._seen, self._gap_before = None, 0, 0, False
+            self.account.used -= frame.used
+            self.account.filtered += frame.used
+            self._counts, frame.used, frame.seen, self._gap_before = None, 0, 0, False
         elif self._emitted < T:
-            yield self._emit(self._open_us, self._open_us + duration)
-            self._open_us += duration
+            yield self._emit(frame.open_us, frame.open_us + frame.span_us)
+            frame.open_us += frame.span_us
         repeated = self._last if self.framing.pad == "repeat" else self._empty
         while self._emitted < T:
-            frame = self._emit(self._open_us, self._open_us + duration)
-            frame.x = repeated
-            self._open_us += duration
-            yield frame
+            padded = self._emit(frame.open_us, frame.open_us + frame.span_us)
+            padded.x = repeated
+            frame.open_us += frame.span_us
+            yield padded
 
 
 def frames_of(

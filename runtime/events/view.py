@@ -24,7 +24,10 @@ NOWHERE = -(1 << 40)  # so negative that no sum with other cells makes it a cell
 
 
 class View:
-    """The mapping for one framing, network shape (C, h, w), sensor (W, H) and format (`upright`)."""
+    """The mapping for one framing, network shape (C, h, w), sensor (W, H) and format (`upright`).
+
+    cell = of_x[x] + of_y[y] + of_p[p], negative where the event lands nowhere.
+    """
 
     def __init__(
         self, framing: Framing, shape: tuple[int, int, int], source_size: tuple[int, int], upright: str = "identity"
@@ -47,12 +50,12 @@ class View:
             y = H - 1 - y
         resize = _sum if framing.resize == "sum" else _crop
         if transposed:  # x gives the row, y the column
-            self._of_x, self._of_y = _times(resize(x, W, h), w), resize(y, H, w)
+            self.of_x, self.of_y = _times(resize(x, W, h), w), resize(y, H, w)
         else:
-            self._of_x, self._of_y = resize(x, W, w), _times(resize(y, H, h), w)
+            self.of_x, self.of_y = resize(x, W, w), _times(resize(y, H, h), w)
         on = 0 if framing.polarity == "swapped" else 1
         channel = np.array([1 - on, on]) if channels == 2 else np.zeros(2, np.int64)
-        self._of_p = channel * (h * w)
+        self.of_p = channel * (h * w)
 
     def inside(self, events: np.ndarray) -> np.ndarray:
         """Which events have coordinates on the sensor. bool [N]"""
@@ -60,7 +63,7 @@ class View:
 
     def cells(self, events: np.ndarray) -> np.ndarray:
         """Index into the flat frame of each event, negative where it is cropped away. int64 [N]"""
-        return self._of_x[events["x"]] + self._of_y[events["y"]] + self._of_p[events["p"].astype(np.int8)]
+        return self.of_x[events["x"]] + self.of_y[events["y"]] + self.of_p[events["p"].astype(np.int8)]
 
 
 def _sum(at: np.ndarray, size: int, target: int) -> np.ndarray:

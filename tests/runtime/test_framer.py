@@ -11,10 +11,21 @@ from runtime.errors import PlifError
 from runtime.events import EVENT_DTYPE, make_events
 from runtime.events.framer import Account, Frame, Framer, frames_of
 from runtime.events.framing import Framing
+from runtime.native import packets
 
 SHAPE = (2, 8, 8)
 SENSOR = (16, 12)
 GAP_US = 1_000_000
+
+
+@pytest.fixture(autouse=True, params=["native", "numpy"])
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rules hold with the native library and without it."""
+    if request.param == "numpy":
+        monkeypatch.setattr(packets, "library", lambda: None)
+    elif packets.library() is None:
+        pytest.skip("the native library is not built here: it needs a C compiler")
+
 
 Row = tuple[list[float], int, int, int, bool]
 

@@ -10,6 +10,7 @@ import pytest
 
 import runtime
 from plif_export import export
+from runtime import native
 from runtime.errors import PlifError
 from runtime.session import Model
 from tests.networks import firing, frames
@@ -26,9 +27,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def model(files: Path) -> Model:
-    return runtime.load(files / "step.onnx")
+@pytest.fixture(scope="module", params=["onnxruntime", "event"])
+def model(files: Path, request: pytest.FixtureRequest) -> Model:
+    if request.param == "event" and not native.is_built():
+        pytest.skip("the native library is not built here: it needs a C compiler")
+    return runtime.load(files / "step.onnx", request.param)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +145,7 @@ def test_a_second_onnxruntime_session_with_another_setting_does_not_go_unnoticed
     program = (
         "import warnings, onnxruntime, runtime, sys; warnings.simplefilter('error'); p = sys.argv[1]\n"
         "if sys.argv[2] == 'second': onnxruntime.InferenceSession(p, providers=['CPUExecutionProvider'])\n"
-        "runtime.load(p)"
+        "runtime.load(p, 'onnxruntime')"
     )
 
     def run(order: str) -> subprocess.CompletedProcess[str]:
@@ -159,7 +162,7 @@ def test_long_silence_leaves_no_subnormal_membranes(files: Path) -> None:
 
     program = (
         "import numpy as np, runtime, sys\n"
-        "session = runtime.load(sys.argv[1]).session()\n"
+        "session = runtime.load(sys.argv[1], 'onnxruntime').session()\n"
         "x = np.full((1, 2, 16, 16), 2.0, np.float32)\n"
         "for t in range(5): session.step(x)\n"
         "for t in range(2000): session.step(0 * x)\n"

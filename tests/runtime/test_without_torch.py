@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 import plif_train
 import runtime
 from plif_export import export
+from runtime import native
 from runtime.events import write_nmnist
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
@@ -89,7 +92,7 @@ def test_info_and_data_work_without_an_engine(folder: Path, command: str) -> Non
         (["train", "nmnist", "--data", "digits"], "plif[train]"),
         (["verify", "model.onnx", "--against", "model.pt"], "plif[cpu,export]"),
         (["demo"], "plif[cpu,export]"),
-        (["stream", "model.onnx", "seven.bin"], "plif[cpu]"),
+        (["stream", "model.onnx", "seven.bin", "--engine", "onnxruntime"], "plif[cpu]"),
         (["eval", "model.pt", "--data", "digits"], "plif[train]"),
     ],
 )
@@ -99,12 +102,39 @@ def test_a_missing_extra_is_one_line_that_says_what_to_install(folder: Path, arg
     assert f"pip install '{extra}'" in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
-def test_importing_the_runtime_loads_nothing_heavy(folder: Path) -> None:
-    program = (
-        "import sys, runtime; print([m for m in ('torch', 'onnx', 'onnxruntime', 'matplotlib') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+@pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler")
+def test_without_onnx_runtime_the_event_engine_serves_and_says_why(folder: Path) -> None:
+    arguments = ["eval", "model.onnx", "--data", "digits:20", "--json"]
+    done = without((*TRAINING, "onnxruntime"), f"from runtime.cli import run; sys.exit(run({arguments}))", folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["engine"] == "event"
+    assert done.stderr == "plif: engine event: ONNX Runtime is not installed\n"
+
+
+# What each way in may load. Names, not times: a name that creeps in costs every start of every process.
+HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "matplotlib", "typer", "rich", "importlib.metadata", "subprocess")
+
+
+def loaded(program: str, names: tuple[str, ...], folder: Path) -> list[str]:
+    # -S: no site-packages hooks, which import what they like; the path is handed over instead
+    code = f"import sys; sys.path[:] = {sys.path!r}\n{program}\nprint([m for m in {names!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    return ast.literal_eval(done.stdout.splitlines()[-1])
+
+
+def test_importing_the_runtime_loads_nothing_at_all(folder: Path) -> None:
+    heavy = (*HEAVY, "numpy", "json", "pathlib", "dataclasses", "ctypes", "runtime.session", "runtime.events")
+    assert loaded("import runtime", heavy, folder) == []
+
+
+def test_loading_an_artifact_loads_no_engine_but_its_own_and_no_command_line(folder: Path) -> None:
+    assert loaded("import runtime; runtime.load('model.onnx', 'event')", HEAVY, folder) == []
+
+
+def test_the_names_of_the_runtime_are_there_although_they_come_late() -> None:
+    assert {"load", "Model", "Session", "PlifError", "CheckFailed"} <= set(dir(runtime))
+    with pytest.raises(AttributeError, match="has no attribute 'lod'"):
+        runtime.lod  # noqa: B018
 
 
 def test_the_command_line_loads_torch_only_for_commands_that_need_it(folder: Path) -> None:

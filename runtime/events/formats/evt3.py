@@ -15,12 +15,14 @@ Events without a TIME_HIGH, a row or a vector base are invalid. The '%' header m
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from runtime.events.array import make_events
+from runtime.events.array import EVENT_DTYPE, make_events
 from runtime.events.formats import evt
 from runtime.events.formats.base import (
     Format,
@@ -31,12 +33,19 @@ from runtime.events.formats.base import (
     forward_fill,
     refuse_header_only,
 )
+from runtime.native import packets
 
 WORD = 2
 ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, TIME_HIGH = 0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8
 KNOWN = np.isin(np.arange(16), [0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0x8, 0xA, 0xE, 0xF])
 NONE = -(1 << 40)  # "no base yet": stays negative whatever a vector adds to it
 X_LIMIT = 2048
+LOST = {
+    "untimed": "before the first TIME_HIGH",
+    "unrowed": "before the first row address",
+    "unbased": "in a vector without a base",
+    "past_end": "in a vector that runs past column 2047",
+}
 
 
 def matches(head: bytes, path: Path) -> bool:
@@ -61,20 +70,55 @@ def open_recording(path: Path, head: bytes) -> Recording:
 
 
 def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
-    state = _State()
-    unknown = 0
+    state = decoder()
     for chunk in chunks_of(path, offset, WORD, log):
-        words = chunk.view("<u2")
-        unknown += int(len(words) - KNOWN[words >> 12].sum())
-        yield state.feed(words, log)
-    if unknown:
-        log.note(f"{path}: {unknown} words of a type that EVT 3.0 does not have: passed over")
+        yield state.feed(chunk.view("<u2"), log)
+    if state.unknown:
+        log.note(f"{path}: {state.unknown} words of a type that EVT 3.0 does not have: passed over")
 
 
-class _State:
-    """What the words before this chunk have set."""
+def decoder() -> Decoder:
+    """The native one where it is built, else the one in NumPy; both give the same."""
+    library = packets.library()
+    return NumpyDecoder() if library is None else NativeDecoder(library)
 
+
+class Decoder(Protocol):
+    """Keeps from chunk to chunk what the words before have set."""
+
+    @property
+    def unknown(self) -> int:
+        """Words so far of a type that EVT 3.0 does not have."""
+        ...
+
+    def feed(self, words: np.ndarray, log: Log) -> np.ndarray:
+        """One chunk of words (uint16) -> its events."""
+        ...
+
+
+class NativeDecoder:
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        self._state = packets.Evt3State(high=-1, row=-1, base=-1, raw_high=-1)
+
+    @property
+    def unknown(self) -> int:
+        return int(self._state.unknown)
+
+    def feed(self, words: np.ndarray, log: Log) -> np.ndarray:
+        words = np.require(words, "<u2", ["C", "A"])  # as a chunk of a file is: this copies nothing
+        state, address = self._state, words.ctypes.data
+        out = np.empty(self._library.plif_evt3_most(address, len(words)), EVENT_DTYPE)
+        made = self._library.plif_evt3(address, len(words), ctypes.byref(state), out.ctypes.data, len(out))
+        for name, reason in LOST.items():
+            log.lose(getattr(state, name), reason)
+            setattr(state, name, 0)
+        return out[:made]
+
+
+class NumpyDecoder:
     def __init__(self) -> None:
+        self.unknown = 0
         self.unwrap = Unwrap(12)
         self.high = -1  # TIME_HIGH without wraps, -1 before the first
         self.low = 0
@@ -83,8 +127,8 @@ class _State:
         self.base_on = 0
 
     def feed(self, words: np.ndarray, log: Log) -> np.ndarray:
-        """One chunk of words -> its events."""
         kind = words >> 12
+        self.unknown += int(len(words) - KNOWN[kind].sum())
         value = (words & 0xFFF).astype(np.int64)
 
         # time: TIME_HIGH filled forward; TIME_LOW filled forward, set to 0 where TIME_HIGH changes
@@ -132,10 +176,10 @@ class _State:
         based = (x >= 0) & (x < X_LIMIT)
         good = timed & rowed & based
         if not good.all():
-            log.lose(int((~timed).sum()), "before the first TIME_HIGH")
-            log.lose(int((timed & ~rowed).sum()), "before the first row address")
-            log.lose(int((timed & rowed & (x < 0)).sum()), "in a vector without a base")
-            log.lose(int((timed & rowed & (x >= X_LIMIT)).sum()), "in a vector that runs past column 2047")
+            log.lose(int((~timed).sum()), LOST["untimed"])
+            log.lose(int((timed & ~rowed).sum()), LOST["unrowed"])
+            log.lose(int((timed & rowed & (x < 0)).sum()), LOST["unbased"])
+            log.lose(int((timed & rowed & (x >= X_LIMIT)).sum()), LOST["past_end"])
         word = word[good]
         return make_events(high[word] << 12 | low[word], x[good], row[word], on[index[good]] == 1)
 

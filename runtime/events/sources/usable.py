@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from runtime.events.array import T_LIMIT_US
+from runtime.events.array import EVENT_DTYPE, T_LIMIT_US
 from runtime.events.formats.base import Log
+from runtime.native import packets
 
 
 def usable(events: np.ndarray, sensor: tuple[int, int], log: Log) -> np.ndarray:
     """The events that can be used; the others go to the log."""
     width, height = sensor
+    if _all_usable(events, width, height):
+        return events
     inside = (events["x"] < width) & (events["y"] < height)
     possible = (events["t"] < T_LIMIT_US) & (events["t"] > -T_LIMIT_US)  # abs() of the lowest int64 is negative
     good = inside & possible
@@ -21,6 +24,14 @@ def usable(events: np.ndarray, sensor: tuple[int, int], log: Log) -> np.ndarray:
     log.lose(int((~inside).sum()), f"outside the {width}x{height} sensor")
     log.lose(int((inside & ~possible).sum()), "with an impossible time")
     return events[good]
+
+
+def _all_usable(events: np.ndarray, width: int, height: int) -> bool:
+    """One pass in the native library, which spares the usual packet five in NumPy; False is "not known"."""
+    library = packets.library()
+    if library is None or events.dtype != EVENT_DTYPE or not events.flags.c_contiguous:
+        return False
+    return bool(library.plif_all_usable(events.ctypes.data, len(events), width, height, T_LIMIT_US))
 
 
 def pieces(events: np.ndarray, max_events: int) -> Iterator[np.ndarray]:

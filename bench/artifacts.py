@@ -1,0 +1,47 @@
+"""The artifacts of a network that the benches run: one for each target and precision that the exporter has.
+
+Which there are is asked of the exporter, not listed: a precision that it does not write, or a target whose package is not
+installed, is left out with its reason. With a folder (`--work DIR`) artifacts are made once and used again.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import plif_train
+from bench.workload import Workload, workload
+from plif_export import export
+from runtime.errors import PlifError
+
+# (target, precision): which engines open it, and what the row is called
+WANTED = {
+    ("onnx", "fp32"): ("event", "onnxruntime"),
+    ("onnx", "int8"): ("event", "onnxruntime"),
+    ("openvino", "fp32"): ("openvino",),
+    ("openvino", "int8"): ("openvino",),
+}
+
+
+def prepared(name: str, steps: int, folder: Path) -> Workload:
+    """A workload, whose tuned network is kept in `folder`."""
+    kept = folder / f"{name}.pt"
+    if name != "gesture":
+        return workload(name, steps)
+    if not kept.exists():
+        plif_train.save(workload(name, 1).net, kept)
+    made = workload(str(kept), steps)
+    made.weights = "random weights, tuned to fire"
+    return made
+
+
+def artifact(net: plif_train.Network, name: str, to: str, precision: str, folder: Path) -> Path | None:
+    """The artifact of the network, made where it is not there yet; None, and a line, where it cannot be made."""
+    kept = folder / f"{name}_{precision}{'.onnx' if to == 'onnx' else f'_{to}'}"
+    if kept.exists():
+        return kept
+    try:
+        return Path(export(net, kept, to=to, precision=precision).path)
+    except (PlifError, ImportError) as error:
+        print(f"{to} {precision} is left out: {' '.join(str(error).split())}", file=sys.stderr)
+        return None

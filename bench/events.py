@@ -1,0 +1,158 @@
+"""From a camera's bytes to frames: EVT 3.0 decoding and binning, the native library against the NumPy fallback.
+
+    python bench/events.py                       generated recordings
+    python bench/events.py --file recording.raw  a real EVT 3.0 recording as well
+    python bench/events.py --json
+
+The three jobs are decoding alone (words in memory -> events), binning alone (events -> frames of 10 ms, 128x128), and the
+whole way a stream goes (file -> packets -> frames). Both implementations take turns; medians. One thread. Results are
+compared before anything is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench.machine import machine
+from runtime.events import EVENT_DTYPE, make_events, open_source
+from runtime.events.formats.base import Log
+from runtime.events.formats.evt import header
+from runtime.events.formats.evt3 import decoder
+from runtime.events.framer import Framer, SourceFramer
+from runtime.native import packets
+
+SHAPE = (2, 128, 128)
+FRAMINGS = ("count:T=20", "duration:10ms", "events:n=5000,max=20ms")
+HEADER = b"% evt 3.0\n% format EVT3;width=1280;height=720\n% end\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--events", type=int, default=300_000)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--file", type=Path, help="an EVT 3.0 recording")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if packets.library() is None:
+        sys.exit("bench/events.py: the native library is not built here: python setup.py build_ext --inplace")
+    rows = measure(options.events, options.rounds, options.file)
+    if options.json:
+        print(json.dumps({"machine": machine(), "rows": rows}))
+        return
+    print(f"{'job':44} {'engine':8} {'M events/s':>11} {'p50 ms':>9} {'p99 ms':>9}")
+    for r in rows:
+        print(f"{r['name']:44} {r['engine']:8} {r['million_events_per_s']:11.1f} {r['p50_ms']:9.3f} {r['p99_ms']:9.3f}")
+
+
+def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "made.raw"
+        made.write_bytes(HEADER + camera_words(count).tobytes())
+        for label, path in (("generated", made), *((("real", file),) if file else ())):
+            words = np.frombuffer(path.read_bytes()[header(path)[1] :], "<u2")
+            total = len(decoder().feed(words, Log()))
+            rows += compare(f"EVT3 decode, {label}", total, rounds, lambda w=words: decoder().feed(w, Log()))
+            rows += compare(
+                f"EVT3 file to frames, duration:10ms, {label}",
+                total,
+                rounds,
+                lambda p=path: [f.x for f in SourceFramer(open_source(str(p)), "duration:10ms", SHAPE)],
+            )
+        for size in (count, count // 15):
+            events = moving(size)
+            for framing in FRAMINGS:
+                rows += compare(
+                    f"bin {size // 1000} k events, {framing}", size, rounds, lambda e=events, f=framing: frames(e, f)
+                )
+    return rows
+
+
+def compare(name: str, events: int, rounds: int, job: Callable[[], Sequence[np.ndarray]]) -> list[dict[str, Any]]:
+    """The same job with and without the native library, in turn."""
+    with numpy_only():
+        expected = job()
+    np.testing.assert_array_equal(job(), expected)
+    times: dict[str, list[float]] = {"native": [], "numpy": []}
+    for _ in range(rounds):
+        times["native"].append(timed(job))
+        with numpy_only():
+            times["numpy"].append(timed(job))
+    return [
+        {
+            "name": name,
+            "engine": engine,
+            "precision": "exact",
+            "threads": 1,
+            "p50_ms": round(float(np.median(ms)), 4),
+            "p99_ms": round(float(np.percentile(ms, 99)), 4),
+            "spike_mismatches": None,
+            "million_events_per_s": round(events / float(np.median(ms)) / 1e3, 1),
+        }
+        for engine, ms in times.items()
+    ]
+
+
+@contextmanager
+def numpy_only() -> Iterator[None]:
+    """As where the native library is not built."""
+    with mock.patch.object(packets, "library", lambda: None):
+        yield
+
+
+def timed(job: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    job()
+    return 1e3 * (time.perf_counter() - began)
+
+
+def frames(events: np.ndarray, framing: str) -> list[np.ndarray]:
+    framer = Framer(framing, SHAPE, (128, 128), total=len(events))
+    found = [f.x for i in range(0, len(events), 65536) for f in framer.push(events[i : i + 65536])]
+    return found + [f.x for f in framer.close()]
+
+
+def moving(count: int) -> np.ndarray:
+    """Events of a blob before a DVS128 at a million events a second."""
+    rng = np.random.default_rng(0)
+    t = np.cumsum(rng.integers(0, 3, count))
+    x, y = (np.clip(rng.normal(64, 20, count), 0, 127).astype(int) for _ in range(2))
+    return make_events(t, x, y, rng.random(count) < 0.5).astype(EVENT_DTYPE)
+
+
+def camera_words(count: int) -> np.ndarray:
+    """EVT 3.0 words as a gen4.1 camera sends them: rows of single events and of vectors, a time word now and then."""
+    rng = np.random.default_rng(1)
+    words: list[int] = [0x8000, 0x6000]
+    made, t = 0, 0
+    while made < count:
+        t += int(rng.integers(0, 8))
+        words += [0x8000 | t >> 12 & 0xFFF, 0x6000 | t & 0xFFF, int(rng.integers(0, 720))]
+        x = int(rng.integers(0, 1200))
+        if rng.random() < 0.5:
+            words.append(0x2000 | int(rng.integers(0, 2)) << 11 | x)
+            made += 1
+        else:
+            words.append(0x3000 | int(rng.integers(0, 2)) << 11 | x)
+            for kind in (0x4, 0x4, 0x5):
+                bits = int(rng.integers(0, 1 << (8 if kind == 0x5 else 12)))
+                words.append(kind << 12 | bits)
+                made += bits.bit_count()
+    return np.array(words, "<u2")
+
+
+if __name__ == "__main__":
+    main()

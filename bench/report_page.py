@@ -1,0 +1,373 @@
+"""docs/performance.md from the results of the benches: tables, and the figures of bench/report_plots.py.
+
+Every section stands for itself: without its part it is one line that says what to run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench import report_plots as plots
+from runtime.files import whole_or_nothing
+
+Report = dict[str, Any]
+Results = dict[str, dict[str, Any]]
+
+WORKLOADS = {"gesture": "The paper's Gesture network", "trained": "A trained network on real recordings"}
+
+
+def write_page(path: Path, figures: Path, results: Results) -> None:
+    figures.mkdir(parents=True, exist_ok=True)
+    sections = [
+        _head(results),
+        *[_step(name, results, figures) for name in WORKLOADS],
+        _density(results, figures),
+        _silence(results),
+        _streams(results, figures),
+        _roofline(results, figures),
+        _events(results),
+        _startup(results),
+        _eval(results),
+        _train(results),
+    ]
+    with whole_or_nothing(path) as (part,):
+        part.write_text("\n\n".join(section for section in sections if section).rstrip() + "\n")
+
+
+# --- pieces ---------------------------------------------------------------------------------------------------------
+
+
+def table(head: list[str], rows: list[list[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *[["" if cell is None else str(cell) for cell in row] for row in rows]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def times(value: float) -> str:
+    return f"{value:.2f}" if value < 2 else f"{value:.1f}"
+
+
+def only(results: Results, name: str) -> Report | None:
+    return results[name]["reports"][0] if name in results else None
+
+
+def missing(title: str, command: str) -> str:
+    return f"## {title}\n\nNot measured here yet: `{command}`."
+
+
+def about(results: Results, *names: str) -> str:
+    """How to get the numbers of a section again, and when they are from."""
+    found = [results[name] for name in names if name in results]
+    commands = ", ".join(dict.fromkeys(f"`{part['command']}`" for part in found))
+    dates = ", ".join(dict.fromkeys(part["date"] for part in found))
+    line = f"{commands}; {dates}."
+    first = _machine(results)
+    for part in found:
+        here = part["reports"][0].get("machine")
+        if here and first and (here["processor"], here["event_path"]) != (first["processor"], first["event_path"]):
+            return (
+                f"{line} Another machine: {here['processor']}, {here['cores']} cores, event path {here['event_path']}."
+            )
+    return line
+
+
+def _machine(results: Results) -> dict[str, Any] | None:
+    return next((p["reports"][0]["machine"] for p in results.values() if "machine" in p["reports"][0]), None)
+
+
+# --- sections -------------------------------------------------------------------------------------------------------
+
+
+def _head(results: Results) -> str:
+    text = [
+        "# Performance",
+        "This page is written by `python bench/report.py` (`make performance`), which runs the scripts of `bench/` and "
+        "fills in what they measured; nothing here is typed by hand. Times are milliseconds around the Python call, the copy "
+        "of the input included. Within a table all rows were measured in turn in one process per number of threads, so a "
+        "*ratio* holds better than a time; ratios across tables are worth less. Engines that skip zeros live from low "
+        "firing rates, so the rates stand beside every table. docs/engines.md says which engine is taken when none is "
+        "asked for, docs/event-engine.md how the event engine works.",
+    ]
+    machine = _machine(results)
+    if machine:
+        keys = ("processor", "cores", "features", "event_path", "system", "python")
+        packages = [k for k in machine if k not in keys]
+        rows = [[key.replace("_", " "), machine[key]] for key in keys if key in machine]
+        rows.append(["versions", ", ".join(f"{k} {machine[k]}" for k in packages)])
+        text.append(table(["", "measured on"], rows))
+    return "\n\n".join(text)
+
+
+def _step(name: str, results: Results, figures: Path) -> str:
+    title = f"One step at batch 1: {WORKLOADS[name][0].lower() + WORKLOADS[name][1:]}"
+    found = {n: r for n in (1, 2) if (r := only(results, f"step-{name}-{n}"))}
+    if not found:
+        return missing(title, f"python bench/step.py --workload {name}")
+    one = next(iter(found.values()))
+    rates = " ".join(f"{100 * rate:.1f}" for rate in one["firing_rates"].values())
+    names = list(dict.fromkeys(row["name"] for report in found.values() for row in report["rows"]))
+    head, body = ["engine", "precision"], []
+    for n in found:
+        head += [f"{n} thread{'s' * (n > 1)}, p50 (p99) ms", "event fp32 is x faster"]
+    head.append("spikes that differ (excused)")
+    by = {(n, row["name"]): row for n, report in found.items() for row in report["rows"]}
+    for label in names:
+        first = next(by[n, label] for n in found if (n, label) in by)
+        cells: list[Any] = [label, first["precision"]]
+        for n in found:
+            row, event = by.get((n, label)), by.get((n, "event fp32"))
+            cells += [f"{ms(row['p50_ms'])} ({ms(row['p99_ms'])})" if row else ""]
+            cells += [times(row["p50_ms"] / event["p50_ms"]) if row and event else ""]
+        excused = f" ({first['excused']})" if first["excused"] else ""
+        body.append([*cells, f"{first['spike_mismatches']}{excused}"])
+    body.sort(key=lambda cells: min((r["p50_ms"] for (_, label), r in by.items() if label == cells[0]), default=0.0))
+    plots.step(figures / f"step-{name}.svg", found)
+    parts = [
+        f"## {title}",
+        f"`{one['network']}`, {one['weights']}, on {one['input']}. Firing rates, layer by layer: {rates} %; "
+        f"{100 * one['input_nonzero']:.1f} % of the input is not zero. {one['steps_timed']} steps of each engine; spikes "
+        f"compared with eager PyTorch's over {one['neuron_steps_compared']:,} neuron-steps.",
+        table(head, body),
+        f"![p50 of one step, engine by engine](performance/step-{name}.svg)",
+        _control(found),
+        about(results, *(f"step-{name}-{n}" for n in found)),
+    ]
+    if any(row["precision"] not in ("fp32",) for row in by.values()):
+        parts.insert(
+            -1,
+            "Rows in other precisions than fp32 run other weights (int8) or sums (bf16): their spikes that differ say that they "
+            "are not bit-equal, not how many decisions change.",
+        )
+    return "\n\n".join(parts)
+
+
+def _control(found: dict[int, Report]) -> str:
+    """The same engine twice: how much of a difference is noise."""
+    said = []
+    for n, report in found.items():
+        by = {row["name"]: row["p50_ms"] for row in report["rows"]}
+        if "event fp32" in by and "event again" in by:
+            said.append(f"{100 * abs(by['event again'] / by['event fp32'] - 1):.1f} % at {n} thread{'s' * (n > 1)}")
+    return f"The control, one engine opened twice, differs from itself by {' and '.join(said)}." if said else ""
+
+
+def _density(results: Results, figures: Path) -> str:
+    title = "Time against firing rate"
+    report = only(results, "density")
+    if report is None:
+        return missing(title, "python bench/density.py")
+    rows = report["rows"]
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    targets = list(dict.fromkeys(row["target_rate"] for row in rows))
+    by = {(row["name"], row["target_rate"]): row for row in rows}
+    head = ["firing rate (pooled density)", *names, *[f"{n} / event fp32" for n in ("SpikingJelly",) if n in names]]
+    body = []
+    for target in targets:
+        here = [by.get((name, target)) for name in names]
+        one = next(row for row in here if row)
+        cells = [
+            f"{100 * one['rate']:.1f} % ({100 * one['pooled']:.1f} %)",
+            *[ms(r["p50_ms"]) if r else "" for r in here],
+        ]
+        if "SpikingJelly" in names:
+            cells.append(times(by["SpikingJelly", target]["p50_ms"] / by["event fp32", target]["p50_ms"]))
+        body.append(cells)
+    plots.density(figures / "density.svg", report)
+    return "\n\n".join(
+        [
+            f"## {title}",
+            "The Gesture network, its layers tuned to one firing rate after the other; p50 of a step in ms, "
+            f"{rows[0]['threads']} thread. In brackets what the next convolution reads, after 2x2 max-pooling.",
+            table(head, body),
+            "![p50 of one step against the firing rate](performance/density.svg)",
+            about(results, "density"),
+        ]
+    )
+
+
+def _silence(results: Results) -> str:
+    title = "Silence"
+    report = only(results, "silence")
+    if report is None:
+        return missing(title, "python bench/silence.py")
+    by = {(row["engine_name"], row["phase"]): row["p50_ms"] for row in report["rows"]}
+    names = list(dict.fromkeys(row["engine_name"] for row in report["rows"]))
+    phases = ("active", "silent", "from reset")
+    body = []
+    for name in names:
+        ratio = times(by[name, "silent"] / by["event fp32", "silent"]) if ("event fp32", "silent") in by else ""
+        body.append([name, *[ms(by.get((name, phase))) for phase in phases], ratio])
+    return "\n\n".join(
+        [
+            f"## {title}",
+            "A step in activity, after 80 silent steps (membranes fade), and without an event since reset; p50 in ms, "
+            f"{report['rows'][0]['threads']} thread.",
+            table(["engine", *phases, "event fp32 is x faster in silence"], body),
+            about(results, "silence"),
+        ]
+    )
+
+
+def _streams(results: Results, figures: Path) -> str:
+    title = "Many streams"
+    report = only(results, "streams")
+    if report is None:
+        return missing(title, "python bench/streams.py")
+    rows = report["rows"]
+    by = {(row["name"], row["threads"], row["streams"]): row for row in rows}
+    kinds = list(dict.fromkeys((row["name"], row["threads"]) for row in rows))
+    counts = list(dict.fromkeys(row["streams"] for row in rows))
+    body = []
+    for count in counts:
+        cells = [by.get((*kind, count)) for kind in kinds]
+        body.append([count, *[f"{row['steps_per_s']:.0f}" if row else "" for row in cells]])
+    said = [
+        f"{name}: {by[name, 2, 16]['steps_per_s'] / by[name, 1, 16]['steps_per_s']:.2f} times"
+        for name in dict.fromkeys(name for name, _ in kinds)
+        if (name, 1, 16) in by and (name, 2, 16) in by
+    ]
+    differ = sum(row["spike_mismatches"] or 0 for row in rows)
+    plots.streams(figures / "streams.svg", report)
+    return "\n\n".join(
+        [
+            f"## {title}",
+            "One session with so many streams; steps of a stream per second (from the p50).",
+            table(["streams", *[f"{name}, {n} thread{'s' * (n > 1)}" for name, n in kinds]], body),
+            "![throughput against streams](performance/streams.svg)",
+            (f"Two threads against one at 16 streams: {', '.join(said)}. " if said else "")
+            + "Numbers of the event engine that differ from the same stream alone (answers and membranes): "
+            + f"{differ}.",
+            about(results, "streams"),
+        ]
+    )
+
+
+def _roofline(results: Results, figures: Path) -> str:
+    title = "What the processor allows"
+    roofs = {n: r for n in (1, 2) if (r := only(results, f"roofline-{n}"))}
+    if not roofs:
+        return missing(title, "python bench/roofline.py")
+    names = list(dict.fromkeys(row["name"] for r in roofs.values() for row in r["rows"]))
+    by = {(n, row["name"]): row for n, r in roofs.items() for row in r["rows"]}
+    body = [[name, *[f"{by[n, name]['rate']:.0f} {by[n, name]['unit']}" for n in roofs]] for name in names]
+    one = next(iter(roofs.values()))
+    floors = []
+    for precision in ("fp32", "bf16", "int8"):
+        floors.append([f"dense arithmetic, {precision}", *[ms(plots.floor_ms(r, precision)) for r in roofs.values()]])
+    floors.append(["membranes read and written, caches", *[ms(plots.membrane_ms(r, "11")) for r in roofs.values()]])
+    floors.append(["membranes read and written, DRAM", *[ms(plots.membrane_ms(r, "400")) for r in roofs.values()]])
+    steps = {n: r for n in (1, 2) if (r := only(results, f"step-gesture-{n}"))}
+    drawn = 1 in roofs and 1 in steps
+    if drawn:
+        plots.roofline(figures / "roofline.svg", roofs[1], steps[1])
+    threads = [f"{n} thread{'s' * (n > 1)}" for n in roofs]
+    return "\n\n".join(
+        [
+            f"## {title}",
+            f"A dense step of the Gesture network is {one['operations'] / 1e9:.2f} thousand million operations, over "
+            f"{one['neurons'] / 1e6:.2f} million membranes and {one['weights'] / 1e6:.1f} million weights. Rates measured "
+            "here, and the time that they leave to a dense step at least:",
+            table(["measured", *threads], body),
+            table(["floor, ms", *threads], floors),
+            "![roofline](performance/roofline.svg)\n\nEach engine stands at the rate at which a dense engine would have had to "
+            "work to be as fast. What lies above its precision's roof does not do the work: it skips the zeros."
+            if drawn
+            else "",
+            about(results, *(f"roofline-{n}" for n in roofs)),
+        ]
+    )
+
+
+def _events(results: Results) -> str:
+    title = "From packet to frame"
+    report = only(results, "events")
+    if report is None:
+        return missing(title, "python bench/events.py")
+    by = {(row["name"], row["engine"]): row for row in report["rows"]}
+    names = list(dict.fromkeys(row["name"] for row in report["rows"]))
+    body = [
+        [name, *[f"{by[name, e]['million_events_per_s']:.1f}" for e in ("native", "numpy")],
+         times(by[name, "numpy"]["p50_ms"] / by[name, "native"]["p50_ms"])]
+        for name in names
+    ]  # fmt: skip
+    return "\n\n".join(
+        [
+            f"## {title}",
+            "Million events a second, one thread; the native library against the NumPy code that does the same without it. "
+            "The results are compared before anything is timed.",
+            table(["job", "native", "NumPy", "native is x faster"], body),
+            about(results, "events"),
+        ]
+    )
+
+
+def _startup(results: Results) -> str:
+    title = "Start-up"
+    report = only(results, "startup")
+    if report is None:
+        return missing(title, "python bench/startup.py")
+    nothing = next(row["p50_ms"] for row in report["rows"] if row["name"].startswith("python"))
+    body = [
+        [
+            f"`{row['name']}`" if "import" in row["name"] else row["name"],
+            f"{row['p50_ms']:.0f}",
+            f"{row['p50_ms'] - nothing:.0f}",
+        ]
+        for row in report["rows"]
+    ]
+    return "\n\n".join(
+        [
+            f"## {title}",
+            "Fresh processes, p50 in ms, from their start to their end; the first answer is one step of the Gesture network. "
+            "`import runtime` loads nothing; NumPy comes with the first name that needs it.",
+            table(["process", "ms", "more than Python alone"], body),
+            about(results, "startup"),
+        ]
+    )
+
+
+def _eval(results: Results) -> str:
+    title = "Evaluation"
+    report = only(results, "eval")
+    if report is None:
+        return missing(title, "python bench/eval.py")
+    body = [
+        [row["name"], row["batch"], f"{row['samples_per_s']:.0f}", ms(row["p50_ms"]), f"{100 * row['accuracy']:.2f} %",
+         row["answers_changed"]]
+        for row in sorted(report["rows"], key=lambda row: (row["batch"], -row["samples_per_s"]))
+    ]  # fmt: skip
+    return "\n\n".join(
+        [
+            f"## {title}",
+            f"The shipped model on {report['samples']} recordings of drawn digits, reading and framing included, "
+            f"{report['rows'][0]['threads']} thread.",
+            table(["engine", "batch", "samples/s", "p50 of a step, ms", "accuracy", "answers that differ"], body),
+            about(results, "eval"),
+        ]
+    )
+
+
+def _train(results: Results) -> str:
+    title = "Training"
+    report = only(results, "train")
+    if report is None:
+        return missing(title, "python bench/train.py")
+    rows = report["rows"]
+    sides = list(dict.fromkeys(side for row in rows for side in row["median_s"]))
+    body = [
+        [row["preset"], row["batch"], row["precision"], *[f"{row['median_s'].get(s, 0):.3f}" for s in sides],
+         times(row["faster"])]
+        for row in rows
+    ]  # fmt: skip
+    return "\n\n".join(
+        [
+            f"## {title}",
+            f"Seconds of one training step (median): forward, backward, Adam, reset. {report.get('where', '')}.",
+            table(["network", "batch", "precision", *sides, "plif is x faster"], body),
+            about(results, "train"),
+        ]
+    )

@@ -1,0 +1,100 @@
+"""What silence costs: a network at work, then 100 steps without an input event, and a network that never saw one.
+
+    python bench/silence.py
+    python bench/silence.py --workload trained --threads 2 --json
+
+A camera before a scene at rest sends nothing, and most of its time is like that. Times are of a step: in activity, in the
+last 20 of the silent steps (membranes fade meanwhile, which must not cost more), and from reset. Engines take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench import workload
+from bench.artifacts import artifact, prepared
+from bench.machine import machine
+from bench.peers import peer
+from bench.subjects import Subject, ours
+
+ACTIVE, SILENT, TAIL = 10, 100, 20
+PHASES = ("active", "silent", "from reset")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--workload", default="gesture", help="gesture, trained, or a model.pt")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--work", type=Path, help="a folder where artifacts are kept from run to run")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    workload.with_malloc_settings()
+    torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.work or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = measure(options.workload, options.threads, options.rounds, folder)
+    if options.json:
+        print(json.dumps({"bench": "silence", "machine": machine(), "workload": options.workload, "rows": rows}))
+        return
+    print(f"{'name':26}" + "".join(f"{phase + ' ms':>16}" for phase in PHASES))
+    for name in dict.fromkeys(row["engine_name"] for row in rows):
+        print(f"{name:26}" + "".join(f"{row['p50_ms']:16.3f}" for row in rows if row["engine_name"] == name))
+
+
+def measure(name: str, threads: int, rounds: int, folder: Path) -> list[dict[str, Any]]:
+    work = prepared(name, ACTIVE, folder)
+    stem = Path(name).stem
+    fp32, int8 = (artifact(work.net, stem, "onnx", p, folder) for p in ("fp32", "int8"))
+    assert fp32 is not None
+    found = [ours(fp32, "event", "event fp32", threads), ours(fp32, "onnxruntime", "onnxruntime fp32", threads)]
+    if int8 is not None:
+        found.append(ours(int8, "event", "event int8", threads))
+    found += [peer(p, work.net, threads, fp32) for p in ("openvino-default", "pytorch", "spikingjelly")]
+    subjects = [s for s in found if s is not None]
+    empty = np.zeros((TAIL, *work.x.shape[1:]), np.float32)
+    times: dict[tuple[str, str], list[float]] = {}
+    for _ in range(rounds):
+        for s in subjects:
+            s.reset()
+            timed(s, work.x[:2])
+            times.setdefault((s.name, "active"), []).extend(timed(s, work.x))
+            for _ in range((SILENT - TAIL) // TAIL):
+                timed(s, empty)
+            times.setdefault((s.name, "silent"), []).extend(timed(s, empty))
+            s.reset()
+            timed(s, empty[:2])
+            times.setdefault((s.name, "from reset"), []).extend(timed(s, empty))
+    rows = []
+    for s in subjects:
+        for phase in PHASES:
+            s.times_ms, s.mismatches = times[s.name, phase], None
+            rows.append({**s.row(threads, phase=phase, engine_name=s.name), "name": f"{s.name}, {phase}"})
+    return rows
+
+
+def timed(s: Subject, x: np.ndarray) -> list[float]:
+    import time
+
+    times = []
+    for x_t in x:
+        began = time.perf_counter()
+        s.step(x_t)
+        times.append(1e3 * (time.perf_counter() - began))
+    return times
+
+
+if __name__ == "__main__":
+    main()

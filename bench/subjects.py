@@ -1,0 +1,106 @@
+"""One engine in a comparison, and how their spikes are compared: ours (an artifact in an engine) and the record itself.
+
+A subject is anything that steps: `reset()`, `step(x [1, C, H, W])`, and `membranes()`, each layer's v [C, H, W] after the last
+step, from which the spikes are read (v == v_reset just where it fired).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import runtime
+from plif_export.parity import EPS
+from plif_train.network import Network
+from runtime.errors import PlifError
+
+
+@dataclass
+class Subject:
+    name: str
+    engine: str
+    precision: str
+    reset: Callable[[], None]
+    step: Callable[[np.ndarray], Any]
+    membranes: Callable[[], list[np.ndarray]]
+    times_ms: list[float] = field(default_factory=list)
+    mismatches: int | None = 0
+    excused: int = 0
+
+    def row(self, threads: int, **more: Any) -> dict[str, Any]:
+        """What every bench prints with --json."""
+        return {
+            "name": self.name,
+            "engine": self.engine,
+            "precision": self.precision,
+            "threads": threads,
+            "p50_ms": round(float(np.median(self.times_ms)), 4),
+            "p99_ms": round(float(np.percentile(self.times_ms, 99)), 4),
+            "spike_mismatches": self.mismatches,
+            "excused": self.excused,
+            **more,
+        }
+
+
+def ours(path: Path, engine: str, name: str, threads: int) -> Subject | None:
+    """An artifact in one of our engines; None, and a line that says why, where it does not open."""
+    try:
+        model = runtime.load(path, engine, threads=threads)
+        session = model.session()
+        session.step(np.zeros((1, *model.input_shape), np.float32))
+    except PlifError as error:
+        print(f"{name} is left out: {error}", file=sys.stderr)
+        return None
+    return Subject(
+        name,
+        engine,
+        model.card["precision"],
+        session.reset,
+        session.step,
+        lambda: [v[0] for v in session.state.values()],
+    )
+
+
+def take_turns(subjects: list[Subject], x: np.ndarray, rounds: int, warm_up: int, pause_s: float = 0.02) -> None:
+    """Each round every subject steps through x [T, 1, C, H, W] from reset; a machine that slows down slows all of them."""
+    for _ in range(rounds):
+        for s in subjects:
+            s.reset()
+            for t, x_t in enumerate(x):
+                began = time.perf_counter()
+                s.step(x_t)
+                if t >= warm_up:
+                    s.times_ms.append(1e3 * (time.perf_counter() - began))
+            time.sleep(pause_s)
+
+
+def compare(net: Network, reference: Subject, subjects: list[Subject], x: np.ndarray) -> None:
+    """Counts the spikes of each subject that differ from the reference's, free-running from reset.
+
+    A spike that differs is excused where the side that did not fire was at the threshold to within 1e-5: no two float32
+    programs agree there. What such a flip causes later is not excused.
+    """
+    neurons = list(net.neurons().values())
+    expected = []
+    reference.reset()
+    for x_t in x:
+        reference.step(x_t)
+        expected.append([v.copy() for v in reference.membranes()])
+    for s in subjects:
+        s.reset()
+        s.mismatches = s.excused = 0
+        for x_t, truth in zip(x, expected, strict=True):
+            s.step(x_t)
+            for found, true, neuron in zip(s.membranes(), truth, neurons, strict=True):
+                r = np.float32(neuron.v_reset or 0.0)
+                # also v_reset by arithmetic, to the last bits: no spike on either side
+                differ = ((found == r) != (true == r)) & (np.abs(found - true) > EPS)
+                silent = np.where(found == r, true, found)[differ]  # the side that did not fire keeps its h
+                s.mismatches += int(differ.sum())
+                s.excused += int(np.sum(np.abs(silent - neuron.v_threshold) < EPS * np.maximum(1, np.abs(silent))))

@@ -1,0 +1,124 @@
+"""The calibration behind `--engine auto`: the same steps on each engine, in turn, in a process of its own.
+
+A process of its own, since opening an engine leaves marks: ONNX Runtime flushes denormals only for the first session of a
+process, and then for NumPy in the calling thread too. A program whose engine was chosen from the cache and one that
+measured first must not differ, so the engines that lose never enter it.
+
+The stimulus is sparse and event-like, at the card's framing (a still image for networks that take one), then silence: what
+a network on an event camera sees. The engines take turns round by round, and the best round of each counts: other programs
+can only make a round slower.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from runtime.card import Card, read_card
+from runtime.engines import EngineOptions, find_engine
+from runtime.errors import PlifError
+from runtime.session import Model, Session
+from runtime.stimulus import events_like, images, usual_count
+
+ROUNDS = 5
+STEPS = 4  # of activity in a round, then as many of silence
+BUDGET_S = 0.3  # of stepping; then no further round begins
+CLEAR = 2.0  # engines further apart than this need no second round
+TIMEOUT_S = 20.0
+
+Times = dict[str, tuple[float, float]]  # engine -> ms a call in activity, in silence
+
+
+def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Times:
+    """Measures in a child process. Raises PlifError with the reason when it cannot."""
+    asked = {
+        "sys_path": [str(Path(part).resolve()) for part in sys.path],  # the child imports what this process imports
+        "path": str(path.resolve()),
+        "engines": list(engines),
+        "threads": options.threads,
+        "flush_denormals": options.flush_denormals,
+    }
+    code = "import sys, json; asked = json.load(sys.stdin); sys.path[:] = asked['sys_path']; "
+    code += "from runtime.engines.calibrate import child; child(asked)"
+    if not sys.executable:
+        raise PlifError("no Python interpreter to start")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code],
+            input=json.dumps(asked),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+        found = json.loads(done.stdout) if done.returncode == 0 else {}
+        return {name: (float(found[name][0]), float(found[name][1])) for name in engines}
+    except subprocess.TimeoutExpired:
+        raise PlifError(f"no result within {TIMEOUT_S:.0f} s") from None
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        raise PlifError("the measuring process failed") from None
+
+
+def child(asked: dict) -> None:
+    """Runs in the child: prints {engine: [ms in activity, ms in silence]}."""
+    warnings.simplefilter("ignore")  # who chose the engine opens it again, and says what there is to say
+    path = Path(asked["path"])
+    options = EngineOptions(asked["threads"], asked["flush_denormals"])
+    print(json.dumps(measure(path, asked["engines"], options)))
+
+
+def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Times:
+    """In this process: the best round's median call of each engine, in activity and in silence."""
+    card = read_card(path)
+    sessions = {}
+    for name in engines:
+        model = Model(path, card, find_engine(name, path)(path, card, options))
+        sessions[name] = model.session(int(card.get("batch") or 1))
+    x_active, x_silent = _inputs(card, next(iter(sessions.values())))
+    best: Times = dict.fromkeys(engines, (np.inf, np.inf))
+    for session in sessions.values():
+        _turn(session, x_active[:1])  # first calls allocate
+    began = time.perf_counter()
+    for done in range(ROUNDS):
+        totals = sorted(active + silent for active, silent in best.values())
+        if done and (time.perf_counter() - began > BUDGET_S or totals[1] > CLEAR * totals[0]):
+            break
+        for name, session in sessions.items():
+            session.reset()
+            times = _turn(session, x_active), _turn(session, x_silent)
+            best[name] = min(best[name][0], times[0]), min(best[name][1], times[1])
+    return best
+
+
+def _turn(session: Session, x: np.ndarray) -> float:
+    """Milliseconds of a call, their median."""
+    call = session.run if session.model.unrolled else session.step
+    times = []
+    for x_t in x:
+        began = time.perf_counter()
+        call(x_t)
+        times.append(1e3 * (time.perf_counter() - began))
+    return float(np.median(times))
+
+
+def _inputs(card: Card, session: Session) -> tuple[np.ndarray, np.ndarray]:
+    """What the calls of a round get: [calls, (T,) rows, ...], active and silent."""
+    rows, shape = session.streams, tuple(card["input"]["shape"])
+    rng = np.random.default_rng(0)
+    unrolled = card["form"] == "unrolled"
+    calls = 1 if unrolled else STEPS
+    if card["input"]["kind"] == "static":
+        image = images(rows, shape, card["normalisation"], rng)
+        active = np.broadcast_to(image, (calls, *image.shape))
+        return active, active  # a still image is never silent
+    steps = calls * int(card["T"]) if unrolled else calls
+    x = events_like(steps, rows, shape, card["framing"], rng, usual_count(card["framing"], shape))
+    if unrolled:
+        x = x.reshape(calls, int(card["T"]), rows, *shape)
+    return x, np.zeros_like(x)

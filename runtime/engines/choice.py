@@ -1,0 +1,213 @@
+"""`--engine auto`: the fastest engine that opens the artifact as it is, found by a short calibration and remembered.
+
+Candidates compute what the artifact says, in its precision; nothing is converted. They come in a fixed order, and a later
+one is taken only where it is faster by more than MARGIN, so that the noise of a measurement does not choose. The result is
+kept in the user's cache folder, keyed by all that it depends on; without a folder to write to it holds for the process.
+docs/engines.md has the whole rule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.card import Card
+from runtime.engines import Engine, EngineOptions, find_engine
+from runtime.errors import PlifError
+from runtime.version import __version__
+
+NO_CALIBRATION = "PLIF_NO_CALIBRATION"
+CANDIDATES = {".onnx": ("event", "onnxruntime")}  # in order of preference
+MARGIN = 0.10
+CACHE_LIMIT = 1 << 16
+ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Which engine runs an artifact, and why.
+
+    asked        what the caller said: auto, or a name
+    reason       half a sentence
+    measured_ms  engine -> {"active": ms a call, "silent": ms a call}; empty where nothing was measured
+    """
+
+    engine: str
+    asked: str
+    reason: str
+    measured_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def sentence(self) -> str:
+        return f"engine {self.engine}: {self.reason}"
+
+
+_chosen: dict[str, EngineChoice] = {}  # by key, in this process
+
+
+def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tuple[Engine, EngineChoice]:
+    """The engine of that name, or for `auto` the one to take. Raises PlifError where none opens the file."""
+    if name != "auto":
+        return find_engine(name, path)(path, card, options), EngineChoice(name, name, "as asked")
+    names = CANDIDATES.get(path.suffix, ())
+    if not names or options.device != "cpu":
+        engine = find_engine("auto", path)(path, card, options)
+        return engine, EngineChoice(
+            engine.name, "auto", f"what opens {path.suffix or 'such'} files on {options.device}"
+        )
+    reason = _missing("event")
+    if reason is None:
+        try:
+            engine = find_engine("event", path)(path, card, options)
+        except PlifError as error:
+            refusal = str(error).removeprefix(f"{path}: ").removesuffix("; use --engine onnxruntime")
+            reason = f"the event engine cannot run it ({refusal})"
+    if reason is not None:
+        return find_engine("onnxruntime", path)(path, card, options), EngineChoice("onnxruntime", "auto", reason)
+    if (reason := _missing("onnxruntime")) is not None:
+        return engine, EngineChoice("event", "auto", reason)
+    choice = _choose(path, card, options, names)
+    if choice.engine != engine.name:
+        engine = find_engine(choice.engine, path)(path, card, options)
+    return engine, choice
+
+
+def _missing(name: str) -> str | None:
+    """Why an engine is not installed here, or None."""
+    if name == "event":
+        from runtime import native
+
+        if not native.is_built():
+            return "the event engine is not built here (no C compiler when plif was installed)"
+    elif importlib.util.find_spec("onnxruntime") is None:
+        return "ONNX Runtime is not installed"
+    return None
+
+
+def _choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> EngineChoice:
+    """Among engines that all open the file: from memory, from the cache, or by measuring now."""
+    if os.environ.get(NO_CALIBRATION, "0") not in ("", "0"):
+        return EngineChoice(names[0], "auto", f"first in order, not measured ({NO_CALIBRATION} is set)")
+    depends = _depends_on(path, card, options, names)
+    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    if key in _chosen:
+        return _chosen[key]
+    where = _cache_folder()
+    times = _read(where / f"{key}.json", names) if where else None
+    note = "measured before"
+    if times is None:
+        from runtime.engines.calibrate import calibrate
+
+        try:
+            measured = calibrate(path, names, options)
+        except PlifError as error:
+            return EngineChoice(names[0], "auto", f"first in order, not measured ({error})")
+        times = {name: {"active": round(a, 4), "silent": round(s, 4)} for name, (a, s) in measured.items()}
+        kept = where is not None and _write(where / f"{key}.json", {"measured_ms": times, "depends_on": depends})
+        note = "measured now" if kept else "measured now, for this process only: no cache folder to write to"
+    choice = decide(names, times, note)
+    _chosen[key] = choice
+    return choice
+
+
+def decide(names: tuple[str, ...], times: dict[str, dict[str, float]], note: str) -> EngineChoice:
+    """The rule: the sum of a call in activity and one in silence; a later engine must win by more than MARGIN."""
+    total = {name: times[name]["active"] + times[name]["silent"] for name in names}
+    best = names[0]
+    for name in names[1:]:
+        if total[name] < (1 - MARGIN) * total[best]:
+            best = name
+    shown = " and ".join(f"{times[best][key]:.3g}" for key in ("active", "silent"))
+    others = ", ".join(
+        f"{times[name]['active']:.3g} and {times[name]['silent']:.3g} with {name}" for name in names if name != best
+    )
+    return EngineChoice(best, "auto", f"{shown} ms a call, active and silent, against {others} ({note})", times)
+
+
+# --- what it depends on, and where it is kept ---------------------------------------------------------------------
+
+
+def _depends_on(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> dict[str, Any]:
+    """All that the choice may depend on. Not the counting of rates: stream and eval take the same engine."""
+    from runtime import native
+
+    libraries = sorted(Path(native.__file__).parent.glob("_event*.so"))
+    return {
+        "card": hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "engines": list(names),
+        "plif": __version__,
+        "native": [hashlib.sha256(library.read_bytes()).hexdigest() for library in libraries],
+        "path": os.environ.get(native.PATH_VARIABLE),
+        "onnxruntime": _onnxruntime_version(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "options": [options.threads, options.flush_denormals],
+    }
+
+
+def _onnxruntime_version() -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for package in ORT_PACKAGES:
+        with suppress(PackageNotFoundError):
+            return f"{package} {version(package)}"
+    return None
+
+
+def processor() -> str:
+    """The processor's name."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cache_folder() -> Path | None:
+    """The user's cache folder for engine choices, which may not exist; None where there is no home."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        if os.path.isabs(given):  # the XDG rule: a relative path is ignored
+            base = Path(given)
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        elif sys.platform == "win32":
+            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        else:
+            base = Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return base / "plif" / "engines"
+
+
+def _read(file: Path, names: tuple[str, ...]) -> dict[str, dict[str, float]] | None:
+    """The measured times, or None when there are none or the file is not one of ours; then it is measured again."""
+    try:
+        with open(file, "rb") as opened:
+            found = json.loads(opened.read(CACHE_LIMIT))["measured_ms"]
+        times = {name: {key: float(found[name][key]) for key in ("active", "silent")} for name in names}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return times if all(0 < ms < 1e9 for pair in times.values() for ms in pair.values()) else None
+
+
+def _write(file: Path, content: dict[str, Any]) -> bool:
+    """Whole or not at all. False where it cannot be written: then the next process measures again."""
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(content, indent=2) + "\n")
+        os.replace(part, file)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+        return False
+    return True

@@ -1,0 +1,156 @@
+"""Events into the open frame: one primitive, in the native library and in NumPy, with the same results.
+
+    collector.begin(events, frame)
+    why = collector.take(frame, counts)     # adds events until the frame ends: ALL_TAKEN, BEYOND, GAP or FULL
+
+The framer has the rules of when frames begin and what they are; this file goes through the events. Where the native library
+is built it does so in one pass, from the packet as it came to the counts, and nothing is copied on the way. OpenFrame
+(runtime/native/packets.py) says what the fields mean.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Protocol
+
+import numpy as np
+
+from runtime.events.array import EVENT_DTYPE
+from runtime.events.view import View
+from runtime.native import packets
+from runtime.native.packets import OpenFrame
+
+ALL_TAKEN, BEYOND, GAP, FULL = range(4)
+NO_LIMIT = (1 << 63) - 1
+LARGEST_COUNT = np.float32(1 << 24)  # adding one to it in float32 changes nothing
+FIRST_WINDOW = 256
+
+
+class Collector(Protocol):
+    def begin(self, events: np.ndarray, frame: OpenFrame) -> None:
+        """The packet that `take` goes through from now on."""
+        ...
+
+    def take(self, frame: OpenFrame, counts: np.ndarray | None) -> int:
+        """Adds events to counts (float32 [cells]) until the frame ends or the packet does; returns which.
+
+        counts None: no frame is open any more; every event inside the sensor is filtered.
+        """
+        ...
+
+
+def collectors(view: View) -> tuple[Collector, NumpyCollector]:
+    """(for packets of EVENT_DTYPE, for packets of any other dtype)."""
+    plain = NumpyCollector(view)
+    library = packets.library()
+    return (plain if library is None else NativeCollector(view, library)), plain
+
+
+class NativeCollector:
+    def __init__(self, view: View, library: ctypes.CDLL) -> None:
+        self._tables = [np.ascontiguousarray(table, np.int64) for table in (view.of_x, view.of_y, view.of_p)]
+        self._addresses = [table.ctypes.data for table in self._tables]
+        self._collect = library.plif_collect
+        self._at = ctypes.c_int64()
+
+    def begin(self, events: np.ndarray, frame: OpenFrame) -> None:
+        assert events.dtype == EVENT_DTYPE
+        self._events = np.ascontiguousarray(events)  # a packet is: this copies nothing
+        self._address, self._count = self._events.ctypes.data, len(events)
+        self._at.value = 0
+
+    def take(self, frame: OpenFrame, counts: np.ndarray | None) -> int:
+        target = None if counts is None else counts.ctypes.data
+        at, open_frame = ctypes.byref(self._at), ctypes.byref(frame)
+        return int(self._collect(self._address, self._count, at, open_frame, *self._addresses, target))
+
+
+class NumpyCollector:
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._window = FIRST_WINDOW
+
+    def begin(self, events: np.ndarray, frame: OpenFrame) -> None:
+        inside = self._view.inside(events)
+        if not inside.all():
+            frame.invalid += int(len(inside) - inside.sum())
+            events = events[inside]
+        self.begin_at(events["t"].astype(np.int64), self._view.cells(events))
+
+    def begin_at(self, t_us: np.ndarray, cells: np.ndarray) -> None:
+        """Events by their times and the cells in which they land, both int64; negative cells are nowhere."""
+        self._t, self._cells = t_us, cells
+        self._at = 0
+
+    def take(self, frame: OpenFrame, counts: np.ndarray | None) -> int:
+        t, left = self._t, len(self._t) - self._at
+        if counts is None:
+            frame.filtered += left
+            self._at = len(t)
+            return ALL_TAKEN
+        if frame.gap_us and not frame.has_clock and left:
+            frame.has_clock = 1
+            frame.clock_us = frame.open_us = int(t[self._at])
+        size = self._window if frame.gap_us else left
+        began = self._at
+        while self._at < len(t):
+            size = min(size, frame.most_used - frame.used, frame.most_seen - frame.seen)
+            piece = slice(self._at, self._at + size)
+            taken, why = self._until(t[piece], frame)
+            self._add(slice(self._at, self._at + taken), frame, counts)
+            self._at += taken
+            if why != ALL_TAKEN:
+                self._window = max(FIRST_WINDOW, self._at - began)  # the next frame is likely to be as long
+                return why
+            if frame.used >= frame.most_used or frame.seen >= frame.most_seen:
+                return FULL
+            size *= 2  # grows, so that many short frames do not make the search quadratic
+        return ALL_TAKEN
+
+    def _until(self, t: np.ndarray, frame: OpenFrame) -> tuple[int, int]:
+        """How many of these events come before the frame ends, and why it ends; moves the clock."""
+        if not frame.gap_us:
+            return len(t), ALL_TAKEN
+        clock = np.maximum.accumulate(np.concatenate([[frame.clock_us], t]))
+        before = clock[:-1]
+        gap = _apart(t, before) > np.uint64(frame.gap_us)
+        beyond = (t > frame.open_us) & (_apart(t, np.int64(frame.open_us)) >= np.uint64(frame.span_us))
+        ends = gap | beyond
+        if not ends.any():
+            frame.clock_us = int(clock[-1])
+            return len(t), ALL_TAKEN
+        first = int(ends.argmax())
+        if gap[first]:
+            frame.clock_us = int(before[first])
+            return first, GAP
+        frame.clock_us = int(clock[first + 1])
+        frame.next_us = int(t[first])
+        return first, BEYOND
+
+    def _add(self, piece: slice, frame: OpenFrame, counts: np.ndarray) -> None:
+        t, cells = self._t[piece], self._cells[piece]
+        if not len(t):
+            return
+        if not frame.taken:
+            frame.first_us = int(t[0])
+        frame.taken += len(t)
+        frame.last_us = int(t[-1])
+        if frame.gap_us:
+            late = t < frame.open_us
+            if late.any():
+                frame.late += int(late.sum())
+                cells = cells[~late]
+        frame.seen += len(cells)
+        kept = cells[cells >= 0] if len(cells) and cells.min() < 0 else cells
+        frame.filtered += len(cells) - len(kept)
+        frame.used += len(kept)
+        if len(kept) * 16 > len(counts):
+            np.minimum(counts + np.bincount(kept, minlength=len(counts)), LARGEST_COUNT, out=counts, casting="unsafe")
+        elif len(kept):
+            np.add.at(counts, kept, np.float32(1))
+
+
+def _apart(a: np.ndarray, b: np.ndarray | np.int64) -> np.ndarray:
+    """|a - b| as uint64, which int64 need not hold."""
+    with np.errstate(over="ignore"):
+        return (np.maximum(a, b) - np.minimum(a, b)).view(np.uint64)

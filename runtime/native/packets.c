@@ -1,0 +1,275 @@
+/* From a camera's bytes to counts per pixel: EVT 3.0 decoding and binning, one pass over memory each.
+ *
+ * Both do what the NumPy code beside them does (runtime/events/formats/evt3.py, runtime/events/collect.py), event for event,
+ * so that either may run; tests compare the two. Events are 13 bytes without padding: int64 t, uint16 x, uint16 y, uint8 p,
+ * little-endian. Nothing here trusts its input: every index is checked before it is used, and every output has a size.
+ */
+
+#include <stdint.h>
+#include <string.h>
+
+enum { EVENT = 13 };
+
+/* --- EVT 3.0 --------------------------------------------------------------------------------------------------------- */
+
+enum { ADDR_Y = 0x0, ADDR_X = 0x2, VECT_BASE_X = 0x3, VECT_12 = 0x4, VECT_8 = 0x5, TIME_LOW = 0x6, TIME_HIGH = 0x8 };
+enum { X_LIMIT = 2048, PERIOD = 4096 };
+
+/* What the words before have set, and what could not be used. -1: not set yet. */
+typedef struct {
+    int64_t high;               /* TIME_HIGH without wraps */
+    int64_t low, row;
+    int64_t base, base_on;      /* x of the next vector's first pixel, and its polarity */
+    int64_t raw_high, offset;   /* of the unwrapping */
+    int64_t untimed, unrowed, unbased, past_end; /* events lost, by reason */
+    int64_t unknown;            /* words of a type that EVT 3.0 does not have */
+} Evt3;
+
+static inline void put(uint8_t *out, int64_t t, uint16_t x, uint16_t y, uint8_t p)
+{
+    memcpy(out, &t, 8);
+    memcpy(out + 8, &x, 2);
+    memcpy(out + 10, &y, 2);
+    out[12] = p;
+}
+
+/* At most this many events are in these words. */
+int64_t plif_evt3_most(const uint16_t *words, int64_t count)
+{
+    int64_t most = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const uint32_t kind = words[i] >> 12;
+        const uint32_t bits = kind == VECT_12 ? words[i] & 0xFFFu : kind == VECT_8 ? words[i] & 0xFFu : kind == ADDR_X;
+        most += __builtin_popcount(bits);
+    }
+    return most;
+}
+
+/* Words -> events in `out`, which holds `room`; returns how many. Stops early only when there is no room. */
+int64_t plif_evt3(const uint16_t *words, int64_t count, Evt3 *state, uint8_t *out, int64_t room)
+{
+    Evt3 s = *state;
+    int64_t made = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const uint32_t value = words[i] & 0xFFF;
+        uint32_t bits;
+        int64_t x, on, width = 0;
+        switch (words[i] >> 12) {
+        case ADDR_Y:
+            s.row = value & 0x7FF;
+            continue;
+        case TIME_LOW:
+            s.low = value;
+            continue;
+        case TIME_HIGH: {
+            if (s.raw_high >= 0 && (int64_t)value - s.raw_high < -(PERIOD / 2))
+                s.offset += PERIOD; /* a small step back is jitter and stays one */
+            s.raw_high = value;
+            const int64_t high = s.offset + value;
+            if (high != s.high)
+                s.low = 0;
+            s.high = high;
+            continue;
+        }
+        case VECT_BASE_X:
+            s.base = value & 0x7FF;
+            s.base_on = value >> 11;
+            continue;
+        case ADDR_X:
+            bits = 1;
+            x = value & 0x7FF;
+            on = value >> 11;
+            break;
+        case VECT_12:
+        case VECT_8:
+            width = words[i] >> 12 == VECT_12 ? 12 : 8;
+            bits = width == 12 ? value : value & 0xFF;
+            x = s.base;
+            on = s.base_on;
+            break;
+        case 0x7: case 0xA: case 0xE: case 0xF: /* continued, triggers, vendor's own */
+            continue;
+        default:
+            s.unknown++;
+            continue;
+        }
+        const int64_t t = (int64_t)((uint64_t)s.high << 12 | (uint64_t)s.low);
+        const int64_t found = __builtin_popcount(bits);
+        if (s.high < 0)
+            s.untimed += found;
+        else if (s.row < 0)
+            s.unrowed += found;
+        else if (x < 0)
+            s.unbased += found;
+        else {
+            for (; bits; bits &= bits - 1) {
+                const int64_t column = x + __builtin_ctz(bits);
+                if (column >= X_LIMIT) {
+                    s.past_end++;
+                    continue;
+                }
+                if (made >= room)
+                    goto full;
+                put(out + made++ * EVENT, t, (uint16_t)column, (uint16_t)s.row, on == 1);
+            }
+        }
+        if (width && s.base >= 0)
+            s.base += width;
+    }
+full:
+    *state = s;
+    return made;
+}
+
+/* --- events -> counts of the open frame ------------------------------------------------------------------------------- */
+
+/* runtime/events/collect.py has the meaning of each field. */
+typedef struct {
+    int64_t width, height, cells;
+    int64_t gap_us, span_us, most_used, most_seen;
+    int64_t has_clock, clock_us, open_us;
+    int64_t used, seen;
+    int64_t taken, filtered, late, invalid;
+    int64_t first_us, last_us, next_us;
+} Frame;
+
+static inline uint64_t apart(int64_t a, int64_t b) /* |a - b|, which an int64 need not hold */
+{
+    return a > b ? (uint64_t)a - (uint64_t)b : (uint64_t)b - (uint64_t)a;
+}
+
+enum { ALL_TAKEN, BEYOND_FRAME, AT_GAP, FRAME_FULL };
+
+/* Events that are plainly counted: inside the sensor and the frame, on time, not cropped. Stops before the first that is not. */
+static int64_t plain(const uint8_t *e, int64_t most, Frame *f, const int64_t *of_x, const int64_t *of_y, const int64_t *of_p,
+                     float *counts)
+{
+    /* Within the frame and within a gap of its start is within a gap of the clock too, if frames are shorter than gaps. */
+    const uint64_t span = !f->gap_us ? UINT64_MAX : f->span_us <= f->gap_us ? (uint64_t)f->span_us : 0;
+    const uint64_t open = f->gap_us ? (uint64_t)f->open_us : 0, cells = (uint64_t)f->cells;
+    const uint64_t width = (uint64_t)f->width, height = (uint64_t)f->height;
+    int64_t done = 0, t = 0, first = 0, clock = f->clock_us;
+    for (; done < most; done++, e += EVENT) {
+        int64_t now;
+        uint16_t x, y;
+        memcpy(&now, e, 8);
+        memcpy(&x, e + 8, 2);
+        memcpy(&y, e + 10, 2);
+        if (x >= width || y >= height || (uint64_t)now - open >= span)
+            break;
+        const uint64_t cell = (uint64_t)(of_x[x] + of_y[y] + of_p[e[12] != 0]);
+        if (cell >= cells) /* also those below zero */
+            break;
+        counts[cell] += 1.0f; /* stays at 2^24, as float32 does */
+        t = now;
+        first = done ? first : now;
+        clock = now > clock ? now : clock;
+    }
+    if (done) {
+        if (!f->taken)
+            f->first_us = first;
+        f->last_us = t;
+        f->clock_us = clock;
+        f->taken += done;
+        f->seen += done;
+        f->used += done;
+    }
+    return done;
+}
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Whether all events lie inside the sensor and have a possible time: then nothing has to be taken out. */
+int plif_all_usable(const uint8_t *events, int64_t count, int64_t width, int64_t height, int64_t limit_us)
+{
+    int good = 1;
+    for (int64_t i = 0; i < count; i++, events += EVENT) {
+        int64_t t;
+        uint16_t x, y;
+        memcpy(&t, events, 8);
+        memcpy(&x, events + 8, 2);
+        memcpy(&y, events + 10, 2);
+        good &= (x < width) & (y < height) & (t < limit_us) & (t > -limit_us);
+    }
+    return good;
+}
+
+/* Adds events from `at` on to `counts` until the frame ends; returns why it stopped, and `at` is the first one not taken.
+ * counts NULL: no frame is open any more, every event inside the sensor is filtered. */
+int64_t plif_collect(const uint8_t *events, int64_t count, int64_t *at, Frame *frame, const int64_t *of_x,
+                     const int64_t *of_y, const int64_t *of_p, float *counts)
+{
+    Frame f = *frame;
+    int64_t i = *at, why = ALL_TAKEN;
+    for (; i < count; i++) {
+        if (counts && (f.has_clock || !f.gap_us)) {
+            const int64_t room = least(f.most_used - f.used, f.most_seen - f.seen);
+            i += plain(events + i * EVENT, least(count - i, room), &f, of_x, of_y, of_p, counts);
+            if (f.used >= f.most_used || f.seen >= f.most_seen) {
+                why = FRAME_FULL;
+                break;
+            }
+            if (i == count)
+                break;
+        }
+        const uint8_t *e = events + i * EVENT;
+        int64_t t;
+        uint16_t x, y;
+        memcpy(&t, e, 8);
+        memcpy(&x, e + 8, 2);
+        memcpy(&y, e + 10, 2);
+        if (x >= f.width || y >= f.height) {
+            f.invalid++;
+            continue;
+        }
+        if (!counts) {
+            f.filtered++;
+            continue;
+        }
+        int late = 0;
+        if (f.gap_us) { /* a framing that follows the clock */
+            if (!f.has_clock) {
+                f.has_clock = 1;
+                f.clock_us = f.open_us = t;
+            }
+            if (apart(t, f.clock_us) > (uint64_t)f.gap_us) {
+                why = AT_GAP;
+                break;
+            }
+            if (t > f.clock_us)
+                f.clock_us = t;
+            if (t > f.open_us && apart(t, f.open_us) >= (uint64_t)f.span_us) {
+                f.next_us = t;
+                why = BEYOND_FRAME;
+                break;
+            }
+            late = t < f.open_us;
+        }
+        if (!f.taken++)
+            f.first_us = t;
+        f.last_us = t;
+        if (late) {
+            f.late++;
+            continue;
+        }
+        f.seen++;
+        const int64_t cell = of_x[x] + of_y[y] + of_p[e[12] != 0];
+        if (cell < 0 || cell >= f.cells)
+            f.filtered++;
+        else {
+            counts[cell] += 1.0f;
+            f.used++;
+        }
+        if (f.used >= f.most_used || f.seen >= f.most_seen) {
+            i++;
+            why = FRAME_FULL;
+            break;
+        }
+    }
+    *frame = f;
+    *at = i;
+    return why;
+}
+
+/* Sizes of the two structures, so that Python does not call another layout than its own. */
+int plif_packets_layout(void) { return (int)(sizeof(Evt3) * 1000 + sizeof(Frame)); }

@@ -1,0 +1,83 @@
+"""What a parity check or a calibration shows to a network when no data is given: event-like counts, or a smooth image.
+
+Event-like: two blobs that move and leave a trail of ON events in front and OFF events behind, on a floor of noise; about
+0.15 events per pixel, channel and step, which is what recordings of N-MNIST (T=10) and DVS128 Gesture (T=20) hold.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runtime.events.framing import Framing
+
+MEAN_COUNT = 0.15
+EVENTS_PER_PIXEL_S = 3.0  # a moving hand before a DVS128: 50 thousand events a second over 128 x 128 pixels
+
+
+def events_like(
+    T: int,
+    streams: int,
+    shape: tuple[int, ...],
+    framing: str | None,
+    rng: np.random.Generator,
+    mean_count: float = MEAN_COUNT,
+) -> np.ndarray:
+    """Counts [T, streams, C, H, W] float32, binary where the framing says so; vectors and sequences likewise."""
+    if len(shape) < 3:
+        image = (1,) * (3 - len(shape)) + shape
+        return events_like(T, streams, image, framing, rng, mean_count).reshape(T, streams, *shape)
+    channels, height, width = shape
+    y, x = np.mgrid[0:height, 0:width]
+    frames = np.empty((T, streams, channels, height, width), np.float32)
+    for b in range(streams):
+        centre = rng.uniform(0.25, 0.75, (2, 2)) * (height, width)
+        speed = rng.uniform(-1, 1, (2, 2)) * (height, width) / (2 * T)
+        radius = rng.uniform(0.08, 0.2) * min(height, width)
+        for t in range(T):
+            density = np.full((channels, height, width), 0.02)
+            for place, move in zip(centre, speed, strict=True):
+                cy, cx = place + move * t
+                blob = np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * radius**2))
+                ahead = ((y - cy) * move[0] + (x - cx) * move[1]) >= 0
+                for c in range(channels):
+                    density[c] += blob * np.where(ahead, 1.0, 0.3) if c % 2 else blob * np.where(ahead, 0.3, 1.0)
+            frames[t, b] = rng.poisson(density * (mean_count / density.mean()))
+    if framing is not None and Framing.parse(framing).value == "binary":
+        frames = np.minimum(frames, 1)
+    return frames
+
+
+def usual_count(framing: str | None, shape: tuple[int, ...]) -> float:
+    """Events per pixel, channel and step that a recording has under this framing."""
+    if framing is None or len(shape) != 3:
+        return MEAN_COUNT
+    asked = Framing.parse(framing)
+    cells, pixels = float(np.prod(shape)), float(shape[1] * shape[2])
+    if asked.duration_us is not None:
+        return EVENTS_PER_PIXEL_S * pixels * asked.duration_us / 1e6 / cells
+    if asked.n is not None and asked.max_us is not None:
+        return min(asked.n, EVENTS_PER_PIXEL_S * pixels * asked.max_us / 1e6) / cells
+    return MEAN_COUNT
+
+
+def images(
+    streams: int, shape: tuple[int, ...], normalisation: dict[str, list[float]] | None, rng: np.random.Generator
+) -> np.ndarray:
+    """Smooth random images [streams, C, H, W] in 0..1, normalised as the card says; vectors and sequences likewise."""
+    if len(shape) < 3:
+        return images(streams, (1,) * (3 - len(shape)) + shape, None, rng).reshape(streams, *shape)
+    channels, height, width = shape
+    coarse = rng.uniform(0, 1, (streams, channels, 6, 6))
+    rows = np.linspace(0, 5, height)
+    columns = np.linspace(0, 5, width)
+    lower_r, lower_c = np.minimum(rows.astype(int), 4), np.minimum(columns.astype(int), 4)
+    part_r, part_c = (rows - lower_r)[:, None], (columns - lower_c)[None, :]
+    top = coarse[:, :, lower_r][..., lower_c] * (1 - part_c) + coarse[:, :, lower_r][..., lower_c + 1] * part_c
+    bottom = (
+        coarse[:, :, lower_r + 1][..., lower_c] * (1 - part_c) + coarse[:, :, lower_r + 1][..., lower_c + 1] * part_c
+    )
+    image = top * (1 - part_r) + bottom * part_r
+    if normalisation is not None:
+        mean, std = (np.array(normalisation[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
+        image = (image - mean) / std
+    return image.astype(np.float32)

@@ -1,0 +1,212 @@
+"""`--engine auto`: the fastest engine that opens the artifact as it is, the same one every time, and said."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import runtime
+from plif_export import export
+from plif_export.cards import set_card
+from runtime import native
+from runtime.card import read_card
+from runtime.cli import run
+from runtime.engines import EngineOptions, choice
+from runtime.engines.calibrate import measure
+from runtime.errors import PlifError
+from tests.networks import firing, frames
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:denormals"),
+    pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler"),
+]
+NAMES = ("event", "onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("choice")
+    export(firing(), folder / "step.onnx")
+    export(firing(), folder / "unrolled.onnx", form="unrolled", batch=2)
+    export(firing(shape=(1, 12, 12), kind="static", framing=None), folder / "static.onnx")
+    return folder
+
+
+@pytest.fixture
+def calibrating(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Calibration as users have it, in a cache folder of its own; gives that folder."""
+    monkeypatch.delenv(choice.NO_CALIBRATION, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(choice, "_chosen", {})
+    return tmp_path / "cache" / "plif" / "engines"
+
+
+def times(event: float, onnxruntime: float) -> dict[str, dict[str, float]]:
+    return {
+        "event": {"active": event, "silent": event / 2},
+        "onnxruntime": {"active": onnxruntime, "silent": onnxruntime / 2},
+    }
+
+
+def cached(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.json"))
+
+
+def test_the_faster_engine_wins_and_the_first_in_order_wins_a_tie() -> None:
+    assert choice.decide(NAMES, times(1, 3), "").engine == "event"
+    assert choice.decide(NAMES, times(3, 1), "").engine == "onnxruntime"
+    for noise in (0.92, 0.97, 1.03, 1.08):  # two engines as fast as each other: noise does not choose
+        assert choice.decide(NAMES, times(1, noise), "").engine == "event"
+
+
+def test_auto_measures_once_and_then_reads_what_it_measured(files: Path, calibrating: Path) -> None:
+    first = runtime.load(files / "step.onnx").engine_choice
+    assert first.engine in NAMES and first.asked == "auto" and "measured now" in first.reason
+    assert all(ms > 0 for pair in first.measured_ms.values() for ms in pair.values())
+    (file,) = cached(calibrating)
+    choice._chosen.clear()  # as a new process
+    again = runtime.load(files / "step.onnx").engine_choice
+    assert again.measured_ms == first.measured_ms and "measured before" in again.reason
+    assert cached(calibrating) == [file] and not list(calibrating.glob(".*"))
+
+
+def test_the_cache_decides_not_the_noise_of_another_measurement(files: Path, calibrating: Path) -> None:
+    runtime.load(files / "step.onnx")
+    (file,) = cached(calibrating)
+    content = json.loads(file.read_text())
+    for kept, expected in ((times(1, 3), "event"), (times(3, 1), "onnxruntime")):
+        file.write_text(json.dumps({**content, "measured_ms": kept}))
+        choice._chosen.clear()
+        model = runtime.load(files / "step.onnx")
+        assert model.engine.name == model.engine_choice.engine == expected
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", '{"measured_ms": {"event": 1}}', '{"measured_ms": {"event": {"active": NaN}}}']
+)
+def test_a_cache_file_that_is_not_ours_is_measured_again(files: Path, calibrating: Path, content: str) -> None:
+    runtime.load(files / "static.onnx")
+    (file,) = cached(calibrating)
+    file.write_text(content)
+    choice._chosen.clear()
+    assert "measured now" in runtime.load(files / "static.onnx").engine_choice.reason
+    assert json.loads(file.read_text())["measured_ms"]["event"]["active"] > 0
+
+
+def test_without_a_cache_folder_it_measures_for_the_process_and_says_so(
+    files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")  # nobody, root included, can make a folder below a file
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    first = runtime.load(files / "step.onnx").engine_choice
+    assert "for this process only" in first.reason
+    assert runtime.load(files / "step.onnx").engine_choice is first
+
+
+def test_other_threads_and_other_files_are_measured_on_their_own(files: Path, calibrating: Path) -> None:
+    runtime.load(files / "step.onnx", threads=1)
+    runtime.load(files / "step.onnx", threads=2)
+    runtime.load(files / "static.onnx", threads=1)
+    assert len(cached(calibrating)) == 3
+
+
+def test_counting_spikes_does_not_change_the_engine(files: Path, calibrating: Path) -> None:
+    """stream does not count them and eval does; both give the same answer."""
+    runtime.load(files / "step.onnx", rates=False)
+    runtime.load(files / "step.onnx", rates=True)
+    assert len(cached(calibrating)) == 1
+
+
+@pytest.mark.parametrize("name", ["step", "unrolled", "static"])
+def test_every_form_can_be_measured(files: Path, name: str) -> None:
+    found = measure(files / f"{name}.onnx", NAMES, EngineOptions(threads=1))
+    assert set(found) == set(NAMES) and all(0 < ms < 1e5 for pair in found.values() for ms in pair)
+
+
+def test_measuring_leaves_the_process_as_it_was(files: Path, tmp_path: Path) -> None:
+    """The engine that lost is not in the process, and NumPy keeps its subnormal numbers."""
+    program = (
+        "import sys, numpy as np, runtime\n"
+        "model = runtime.load(sys.argv[1])\n"
+        "assert model.engine_choice.measured_ms\n"
+        "print(model.engine.name, 'onnxruntime' in sys.modules, (np.full(1, 1e-38, np.float32) / 4)[0] != 0)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != choice.NO_CALIBRATION}
+    environment["XDG_CACHE_HOME"] = str(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(files / "step.onnx")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    name, *rest = done.stdout.split()
+    assert name == "onnxruntime" or rest == ["False", "True"], done.stdout
+
+
+def test_a_measurement_that_fails_is_said_and_not_kept(
+    files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    found = runtime.load(files / "step.onnx").engine_choice
+    assert found.engine == "event" and found.reason == "first in order, not measured (the measuring process failed)"
+    assert not cached(calibrating)
+
+
+def test_measuring_can_be_switched_off(files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(choice.NO_CALIBRATION, "1")
+    found = runtime.load(files / "step.onnx").engine_choice
+    assert found.engine == "event" and found.measured_ms == {} and "PLIF_NO_CALIBRATION is set" in found.reason
+    assert not calibrating.exists()
+
+
+def test_an_engine_that_was_asked_for_is_never_replaced(files: Path, calibrating: Path) -> None:
+    for name in NAMES:
+        model = runtime.load(files / "step.onnx", name)
+        assert model.engine.name == name and model.engine_choice.reason == "as asked"
+    assert not calibrating.exists()
+
+
+def test_what_the_event_engine_refuses_runs_on_onnx_runtime_with_the_reason(
+    files: Path, calibrating: Path, tmp_path: Path
+) -> None:
+    proto, card = onnx.load(files / "step.onnx"), read_card(files / "step.onnx")
+    next(node for node in card["graph"]["nodes"] if node["op"] == "MaxPool")["attrs"]["padding"] = 1
+    set_card(proto, card)
+    onnx.save(proto, tmp_path / "b.onnx")
+    found = runtime.load(tmp_path / "b.onnx").engine_choice
+    assert found.engine == "onnxruntime"
+    assert "a pool with padding 1 is not in this engine" in found.reason and "; use" not in found.reason
+    assert not calibrating.exists()
+
+
+def test_where_the_event_engine_is_not_built_one_line_says_so(
+    files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(native, "is_built", lambda: False)
+    assert run(["bench", str(files / "step.onnx"), "--seconds", "0.1", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)[0]["engine"] == "onnxruntime"
+    assert err == (
+        "plif: step.onnx: engine onnxruntime: the event engine is not built here (no C compiler when plif was installed)\n"
+    )
+
+
+def test_a_file_that_no_engine_opens_is_refused_as_ever(files: Path, calibrating: Path, tmp_path: Path) -> None:
+    with pytest.raises(PlifError):
+        runtime.load(tmp_path / "absent.onnx")
+    assert not calibrating.exists()
+
+
+def test_both_engines_pass_the_gate_and_give_the_same_votes(files: Path) -> None:
+    x = frames(firing(), np.random.default_rng(3), T=20, streams=1)
+    event, dense = (runtime.load(files / "step.onnx", name).session().run(x) for name in NAMES)
+    assert np.rint(10 * event).sum() > 5
+    np.testing.assert_array_equal(np.rint(10 * event), np.rint(10 * dense))

@@ -1,0 +1,147 @@
+"""The native library for events does what NumPy does: on real recordings, on noise, and on numbers made to break it."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.events import EVENT_DTYPE, make_events, open_source
+from runtime.events.collect import NativeCollector, NumpyCollector
+from runtime.events.formats.base import Log
+from runtime.events.formats.evt3 import NativeDecoder, NumpyDecoder
+from runtime.events.framer import Framer, SourceFramer
+from runtime.events.framing import Framing
+from runtime.events.view import View
+from runtime.native import packets
+
+LIBRARY = packets.library()
+pytestmark = pytest.mark.skipif(LIBRARY is None, reason="the native library is not built here: it needs a C compiler")
+
+FRAMINGS = (
+    "count:T=7",
+    "count:T=1",
+    "duration:10ms",
+    "duration:333us,T=9",
+    "duration:2s,T=4,pad=zero",
+    "events:n=50,max=20ms",
+    "events:n=1,max=1ms",
+    "events:n=4000,max=5ms,value=binary,resize=crop,orientation=sj,polarity=swapped",
+)
+
+
+def framed(events: np.ndarray, framing: str, size: tuple[int, int], split: int, native: bool) -> tuple[list, object]:
+    framer = Framer(framing, (2, 16, 20), size, total=int(np.sum((events["x"] < size[0]) & (events["y"] < size[1]))))
+    if not native:
+        framer._fast = framer._plain
+    assert isinstance(framer._fast, NativeCollector if native else NumpyCollector)
+    frames = [f for i in range(0, len(events), split) for f in framer.push(events[i : i + split])] + framer.close()
+    rows = [(f.x.tobytes(), f.t_start_us, f.t_end_us, f.events, f.discontinuity) for f in frames]
+    return rows, (framer.account, framer.discontinuities)
+
+
+def noise(seed: int, count: int = 3000) -> np.ndarray:
+    """Events of a bad link: jitter, gaps both ways, coordinates off the sensor; some times at the ends of int64."""
+    random = np.random.default_rng(seed)
+    t = 1_000_000 + np.cumsum(random.choice([0, 3, 70, 900, -400, 30_000, 1_000_000, 1_000_001, -3_000_000], count,
+                                            p=[0.2, 0.3, 0.25, 0.2, 0.03, 0.017, 0.001, 0.001, 0.001]))  # fmt: skip
+    if seed % 3 == 0:
+        ends = np.array([-(1 << 63), (1 << 63) - 1, -(1 << 62), (1 << 62), 0])
+        t[random.integers(0, count, 5)] = ends
+    return make_events(t, random.integers(0, 70, count), random.integers(0, 52, count), random.random(count) < 0.5)
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("seed", range(4))
+def test_frames_and_account_are_the_same_for_noise(framing: str, seed: int) -> None:
+    events = noise(seed)
+    for split in (17, 3000):
+        native = framed(events, framing, (64, 48), split, True)
+        assert native == framed(events, framing, (64, 48), split, False)
+    assert native[1][0].balanced and native[1][0].events_in == len(events)
+
+
+def test_a_count_stays_where_float32_can_count_no_further() -> None:
+    view = View(Framing.parse("count:T=1"), (1, 1, 1), (1, 1))
+    events = make_events(np.zeros(40), np.zeros(40, int), np.zeros(40, int), np.ones(40, bool))
+    for collector in (NativeCollector(view, LIBRARY), NumpyCollector(view)):
+        counts = np.full(1, (1 << 24) - 7, np.float32)
+        frame = packets.OpenFrame(width=1, height=1, cells=1, most_used=1 << 40, most_seen=1 << 40)
+        collector.begin(events, frame)
+        collector.take(frame, counts)
+        assert counts.tolist() == [1 << 24] and frame.used == 40
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_bytes_decode_to_the_same_events_and_losses(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    words = random.integers(0, 1 << 16, 5000).astype("<u2")
+    if seed % 2:  # mostly vectors and times, as a camera sends
+        kind = random.choice([0, 2, 3, 4, 5, 6, 8], 5000, p=[0.05, 0.2, 0.05, 0.3, 0.2, 0.15, 0.05])
+        words = (kind << 12 | words & 0xFFF).astype("<u2")
+    ours, theirs = NativeDecoder(LIBRARY), NumpyDecoder()
+    logs = Log(), Log()
+    at = 0
+    while at < len(words):
+        piece = words[at : at + int(random.integers(1, 900))]
+        at += len(piece)
+        np.testing.assert_array_equal(ours.feed(piece, logs[0]), theirs.feed(piece, logs[1]))
+        assert ours.unknown == theirs.unknown and logs[0] == logs[1]
+    assert logs[0].invalid > 0
+
+
+def test_words_between_two_bytes_are_decoded_too() -> None:
+    """A view that is not aligned, and one with a stride."""
+    random = np.random.default_rng(5)
+    raw = random.integers(0, 256, 2001, np.uint8)
+    odd, strided = raw[1:].view("<u2"), raw[:2000].view("<u2")[::2]
+    for words in (odd, strided):
+        expected = NumpyDecoder().feed(words, Log())
+        np.testing.assert_array_equal(NativeDecoder(LIBRARY).feed(words, Log()), expected)
+
+
+def test_the_decoder_writes_no_further_than_it_was_given_room() -> None:
+    words = np.array([0x8000, 0x0000, 0x3000, *[0x4FFF] * 4], "<u2")
+    state = packets.Evt3State(high=-1, row=-1, base=-1, raw_high=-1)
+    out = np.full(13 * 48, 0xAA, np.uint8)
+    made = LIBRARY.plif_evt3(words.ctypes.data, len(words), ctypes.byref(state), out.ctypes.data, 5)
+    assert made == 5 and (out[5 * 13 :] == 0xAA).all()
+
+
+@pytest.mark.parametrize("framing", [f for f in FRAMINGS if "n=1," not in f])
+def test_real_recordings_give_the_same_frames(shared_data: Path, framing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [shared_data / "recordings" / "gen41_1280x720_evt3.raw", *(shared_data / "recordings").glob("genx320*")]
+    files += sorted((shared_data / "nmnist_small" / "Test").rglob("*.bin"))[:2]
+    for file in files:
+        found = []
+        for library in (LIBRARY, None):
+            monkeypatch.setattr(packets, "library", lambda library=library: library)
+            source = open_source(str(file))
+            stream = SourceFramer(source, framing, (2, 32, 32))
+            taken = []
+            for k, frame in enumerate(stream):
+                if k < 200:
+                    taken.append((frame.x.tobytes(), frame.t_start_us, frame.t_end_us, frame.events))
+            found.append((taken, stream.account, source.notes))
+        assert found[0] == found[1], file
+
+
+def test_packets_are_read_where_they_lie() -> None:
+    """No copy between a packet and its frame: the collector keeps the packet itself."""
+    events = noise(1)
+    collector = NativeCollector(View(Framing.parse("count:T=1"), (2, 16, 20), (64, 48)), LIBRARY)
+    collector.begin(events[100:200], packets.OpenFrame())
+    assert np.shares_memory(collector._events, events)
+
+
+def test_events_of_another_dtype_are_framed_as_ever() -> None:
+    events = noise(2)
+    wide = np.zeros(len(events), [("x", "<i8"), ("y", "<i8"), ("p", "?"), ("t", "<i8")])
+    for name in EVENT_DTYPE.names:
+        wide[name] = events[name]
+    one, two = (Framer("duration:10ms", (2, 16, 20), (64, 48)) for _ in range(2))
+    for a, b in zip(one.push(events) + one.close(), two.push(wide) + two.close(), strict=True):
+        np.testing.assert_array_equal(a.x, b.x)
+    assert one.account == two.account
