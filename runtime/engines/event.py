@@ -29,6 +29,9 @@ from runtime.errors import PlifError
 from runtime.readers.onnx_weights import read_initializers
 
 
+PRECISIONS = ("fp32", "int8")
+
+
 @dataclass
 class _Scratch:
     """The working memory of one call: an arena and a tile of sums for each thread."""
@@ -45,14 +48,15 @@ class EventEngine:
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         if options.device != "cpu":
             raise PlifError(f"engine event: device '{options.device}'; this engine runs on cpu only")
-        if card.get("precision") != "fp32":
+        if card.get("precision") not in PRECISIONS:
             raise PlifError(
-                f"{path}: precision {card.get('precision')}; engine event computes in fp32: use --engine onnxruntime"
+                f"{path}: precision {card.get('precision')}; engine event computes in {' and '.join(PRECISIONS)}: "
+                "use --engine onnxruntime"
             )
         self.card = card
         self.threads = max(1, min(options.threads or _worthwhile_threads(card), 256))
         self._library = native.library()
-        self.path = native.PATHS[native.choose_path()]
+        self.path = native.PATHS[native.choose_path(amx=card["precision"] == "int8")]
         try:
             weights = _weights(path, card)
             self._layout = Compiler(card, weights, str(path), options.rates, self.threads, self.path).compile()

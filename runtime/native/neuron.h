@@ -8,12 +8,30 @@
 #include "event.h"
 #include "simd.h"
 
-INLINE void fire_block(const Op *op, const float *v, float *v_next, const float *x, const float *alpha, uint64_t *spikes,
-                       int L, int charge, int soft) {
+/* The sums of a run of pixels, `stride` bytes from one to the next. Pixels that are not `touched` have those at `start`. */
+typedef struct {
+    const char *at, *start;
+    int64_t stride;
+    uint64_t touched;
+} Sums;
+
+INLINE const char *sums_of(const Sums x, int pixel) { return x.touched >> pixel & 1 ? x.at + pixel * x.stride : x.start; }
+
+/* Register j of the currents of a block: the sums themselves, or whole numbers times the scale of each output. */
+INLINE fr current(const Op *op, const char *sums, int block, int j, int kind) {
+    const fr *scale = (const fr *)(op->scale + block * BLOCK), *bias = (const fr *)(op->bias + block * BLOCK);
+    if (kind == SUM_FLOAT) return ((const fr *)sums)[j];
+    if (kind == SUM_EXACT) return ((const fr *)sums)[j] * scale[j] + bias[j];
+    const ir whole = kind == SUM_INT16 ? widen((const int16_t *)sums + j * REGISTER) : ((const ir *)sums)[j];
+    return __builtin_convertvector(whole, fr) * scale[j] + bias[j];
+}
+
+INLINE void fire_block(const Op *op, const float *v, float *v_next, const char *x, const float *alpha, uint64_t *spikes,
+                       int block, int L, int kind, int charge, int soft) {
     const fr threshold = all(op->v_threshold), r = all(op->v_reset);
     uint64_t fired = 0;
     for (int j = 0; j < L / REGISTER; j++) {
-        const fr before = ((const fr *)v)[j], in = ((const fr *)x)[j];
+        const fr before = ((const fr *)v)[j], in = current(op, x, block, j, kind);
         fr h;
         if (charge == CHARGE_IF)
             h = before + in;
@@ -35,10 +53,10 @@ INLINE void fire_block(const Op *op, const float *v, float *v_next, const float 
     *spikes = fired;
 }
 
-/* `width` pixels from `pixel` on, one block of outputs; x advances by x_stride floats a pixel (0: the same for all). */
-INLINE void fire_run(const Op *op, const Frame *f, int64_t pixel, int width, int block, const float *x, int64_t x_stride,
-                     int L, int words, int charge, int soft) {
-    const int lanes = lanes_of(op->oc);
+/* `width` (at most 64) pixels from `pixel` on, L outputs of one block. */
+INLINE void fire_run(const Op *op, const Frame *f, int64_t pixel, int width, int block, const Sums x, int L, int kind,
+                     int charge, int soft) {
+    const int lanes = lanes_of(op->oc), words = blocks_of(op->oc);
     const int64_t at = f->row * f->v_stride[op->state] + pixel * lanes + block * BLOCK;
     const float *v = f->v[op->state] + at;
     float *v_next = f->v_next[op->state] + at;
@@ -48,34 +66,35 @@ INLINE void fire_run(const Op *op, const Frame *f, int64_t pixel, int width, int
     const uint64_t valid = here >= 64 ? ~0ull : (1ull << here) - 1;
     for (int i = 0; i < width; i++) {
         uint64_t fired;
-        fire_block(op, v + (int64_t)i * lanes, v_next + (int64_t)i * lanes, x + i * x_stride, alpha, &fired, L, charge, soft);
+        fire_block(op, v + (int64_t)i * lanes, v_next + (int64_t)i * lanes, sums_of(x, i), alpha, &fired, block, L, kind,
+                   charge, soft);
         out[(int64_t)i * words] = fired & valid;
     }
 }
 
-INLINE void fire_pixels(const Op *op, const Frame *f, int64_t pixel, int width, int block, const float *x, int64_t x_stride,
-                        int L, int words) {
+INLINE void fire_pixels(const Op *op, const Frame *f, int64_t pixel, int width, int block, const Sums x, int L, int kind) {
     if (op->charge == CHARGE_FOLDED && !op->soft)       /* what an export writes unless told otherwise */
-        fire_run(op, f, pixel, width, block, x, x_stride, L, words, CHARGE_FOLDED, 0);
+        fire_run(op, f, pixel, width, block, x, L, kind, CHARGE_FOLDED, 0);
     else if (op->charge == CHARGE_EXACT && !op->soft)
-        fire_run(op, f, pixel, width, block, x, x_stride, L, words, CHARGE_EXACT, 0);
+        fire_run(op, f, pixel, width, block, x, L, kind, CHARGE_EXACT, 0);
     else
-        fire_run(op, f, pixel, width, block, x, x_stride, L, words, op->charge, op->soft);
+        fire_run(op, f, pixel, width, block, x, L, kind, op->charge, op->soft);
 }
 
 /* A neuron that no convolution feeds directly: one row of pixels. */
 INLINE void neuron_row(const Op *op, const Frame *f, int y) {
-    const int lanes = lanes_of(op->oc), words = blocks_of(op->oc);
-    const float *x = (const float *)(f->arena + op->in) + (int64_t)y * op->ow * lanes;
-    for (int b = 0; b < words; b++) {
-        const int L = block_lanes(op->oc, b);
-        const float *in = x + b * BLOCK;
-        if (L == 64)
-            fire_pixels(op, f, (int64_t)y * op->ow, op->ow, b, in, lanes, 64, words);
-        else if (L == 32)
-            fire_pixels(op, f, (int64_t)y * op->ow, op->ow, b, in, lanes, 32, words);
-        else
-            fire_pixels(op, f, (int64_t)y * op->ow, op->ow, b, in, lanes, 16, words);
+    const int lanes = lanes_of(op->oc);
+    for (int from = 0; from < op->ow; from += 64) {
+        const int64_t pixel = (int64_t)y * op->ow + from;
+        const int width = op->ow - from < 64 ? op->ow - from : 64;
+        for (int b = 0; b < blocks_of(op->oc); b++) {
+            const Sums in = {f->arena + op->in + (pixel * lanes + b * BLOCK) * 4, 0, lanes * 4, ~0ull};
+            switch (block_lanes(op->oc, b)) {
+            case 64: fire_pixels(op, f, pixel, width, b, in, 64, SUM_FLOAT); break;
+            case 32: fire_pixels(op, f, pixel, width, b, in, 32, SUM_FLOAT); break;
+            default: fire_pixels(op, f, pixel, width, b, in, 16, SUM_FLOAT);
+            }
+        }
     }
 }
 
