@@ -16,22 +16,24 @@
 
 /* Pixels q0 to q1 of one row: sums += the weights of each one's inputs. The sums of a pixel stay in registers meanwhile.
  * `seen`: which pixels from q0 on have sums already; the others begin with `start`. Returns which have them now. */
-INLINE uint64_t add_row(float *acc, const char *weight, const float *start, uint64_t seen, const Row row, int q0, int q1, int L,
-                        int valued) {
+INLINE uint64_t add_row(float *acc, const char *weight, const float *start, uint64_t seen, const Row *row, int q0, int q1,
+                        int L, int valued) {
     const int part = L < AT_ONCE ? L : AT_ONCE, n = part / REGISTER;
+    const uint32_t *starts = row->starts, *pixels = row->pixels, from_k = row->first[q0], to_k = row->first[q1];
+    const uint16_t *lists = row->lists;
     uint64_t now = seen;
     for (int at = 0; at < L; at += part, acc += part, start += part, weight += part * 4)
-        for (uint32_t k = row.first[q0]; k < row.first[q1]; k++) {
-            const uint32_t to = row.starts[k + 1], p = row.pixels[k] - (uint32_t)q0;
-            uint32_t i = row.starts[k];
+        for (uint32_t k = from_k; k < to_k; k++) {
+            const uint32_t to = starts[k + 1], p = pixels[k] - (uint32_t)q0;
+            uint32_t i = starts[k];
             fr *a = (fr *)(acc + (int64_t)p * L), sum[AT_ONCE / REGISTER];
             const fr *from = seen >> p & 1 ? a : (const fr *)start;
             now |= 1ull << p;
             for (int j = 0; j < n; j++) sum[j] = from[j];
             for (; i < to; i++) {
-                const fr *w = (const fr *)(weight + (uint32_t)row.lists[i] * (uint32_t)(L / 16));
+                const fr *w = (const fr *)(weight + (uint32_t)lists[i] * (uint32_t)(L / 16));
                 if (valued)
-                    for (int j = 0; j < n; j++) sum[j] += w[j] * row.values[i];
+                    for (int j = 0; j < n; j++) sum[j] += w[j] * row->values[i];
                 else
                     for (int j = 0; j < n; j++) sum[j] += w[j];
             }
@@ -42,21 +44,23 @@ INLINE uint64_t add_row(float *acc, const char *weight, const float *start, uint
 
 /* The same with int8 weights, kept as int16. A segment has at most 128 inputs, so int16 holds the sum of one tap and segment
  * (128 * 128 < 2^15) whatever the weights; `wide` adds it to sums of int32. */
-INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, uint64_t seen, const Row row, int q0, int q1,
+INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, uint64_t seen, const Row *row, int q0, int q1,
                             int L, int wide) {
     const int part = L < 2 * AT_ONCE ? L : 2 * AT_ONCE, n = part / (2 * REGISTER), bytes = wide ? 4 : 2;
+    const uint32_t *starts = row->starts, *pixels = row->pixels, from_k = row->first[q0], to_k = row->first[q1];
+    const uint16_t *lists = row->lists;
     uint64_t now = seen;
     for (int at = 0; at < L; at += part, acc += part * bytes, start += part * bytes, weight += part * 2)
-        for (uint32_t k = row.first[q0]; k < row.first[q1]; k++) {
-            const uint32_t to = row.starts[k + 1], p = row.pixels[k] - (uint32_t)q0;
-            uint32_t i = row.starts[k];
+        for (uint32_t k = from_k; k < to_k; k++) {
+            const uint32_t to = starts[k + 1], p = pixels[k] - (uint32_t)q0;
+            uint32_t i = starts[k];
             char *a = acc + (int64_t)p * L * bytes;
             const char *from = seen >> p & 1 ? a : start;
             sr sum[2 * AT_ONCE / (2 * REGISTER)];
             now |= 1ull << p;
             for (int j = 0; j < n; j++) sum[j] = wide ? (sr){0} : ((const sr *)from)[j];
             for (; i < to; i++) {
-                const uint32_t entry = row.lists[i];
+                const uint32_t entry = lists[i];
                 const sr *w = (const sr *)(weight + (L >= 32 ? entry * (uint32_t)(L / 32) : entry / 2));
                 for (int j = 0; j < n; j++) sum[j] += w[j];
             }
@@ -66,6 +70,33 @@ INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, ui
                 for (int j = 0; j < n; j++) ((sr *)a)[j] = sum[j];
         }
     return now;
+}
+
+/* Functions of their own: written into the loops around them, they leave too few registers for these inner ones. */
+#define ADD_ROW(name, L, valued)                                                                                         \
+    static __attribute__((noinline)) uint64_t name(float *acc, const char *weight, const float *start, uint64_t seen,    \
+                                                   const Row *row, int q0, int q1) {                                     \
+        return add_row(acc, weight, start, seen, row, q0, q1, L, valued);                                                \
+    }
+#define ADD_ROW_INT(name, L, wide)                                                                                       \
+    static __attribute__((noinline)) uint64_t name(float *acc, const char *weight, const float *start, uint64_t seen,    \
+                                                   const Row *row, int q0, int q1) {                                     \
+        return add_row_int((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, wide);                        \
+    }
+ADD_ROW(add_spikes_16, 16, 0) ADD_ROW(add_spikes_32, 32, 0) ADD_ROW(add_spikes_64, 64, 0)
+ADD_ROW(add_values_16, 16, 1) ADD_ROW(add_values_32, 32, 1) ADD_ROW(add_values_64, 64, 1)
+ADD_ROW_INT(add_int16_16, 16, 0) ADD_ROW_INT(add_int16_32, 32, 0) ADD_ROW_INT(add_int16_64, 64, 0) ADD_ROW_INT(add_int16_128, 128, 0)
+ADD_ROW_INT(add_int32_16, 16, 1) ADD_ROW_INT(add_int32_32, 32, 1) ADD_ROW_INT(add_int32_64, 64, 1) ADD_ROW_INT(add_int32_128, 128, 1)
+
+typedef uint64_t adder(float *acc, const char *weight, const float *start, uint64_t seen, const Row *row, int q0, int q1);
+
+INLINE adder *adder_of(int L, int sums, int valued) {
+    if (sums == SUM_INT16)
+        return L == 128 ? add_int16_128 : L == 64 ? add_int16_64 : L == 32 ? add_int16_32 : add_int16_16;
+    if (sums == SUM_INT32)
+        return L == 128 ? add_int32_128 : L == 64 ? add_int32_64 : L == 32 ? add_int32_32 : add_int32_16;
+    if (valued) return L == 64 ? add_values_64 : L == 32 ? add_values_32 : add_values_16;
+    return L == 64 ? add_spikes_64 : L == 32 ? add_spikes_32 : add_spikes_16;
 }
 
 /* The same sums in the same order where most inputs are spikes: `pixels` of them share each row of weights. */
@@ -90,9 +121,9 @@ INLINE void dense_pixels(float *acc, const char *weight, const float *start, uin
     }
 }
 
-INLINE void dense_row(float *acc, const char *weight, const float *start, uint64_t seen, const Row row, int q0, int q1, int L,
+INLINE void dense_row(float *acc, const char *weight, const float *start, uint64_t seen, const Row *row, int q0, int q1, int L,
                       int size) {
-    const float *in = (const float *)row.dense;
+    const float *in = (const float *)row->dense;
     int q = q0;
     for (; q + DENSE_PIXELS <= q1; q += DENSE_PIXELS)
         dense_pixels(acc + (int64_t)(q - q0) * L, weight, start, seen >> (q - q0), in + (int64_t)q * size, size, L, DENSE_PIXELS);
@@ -123,16 +154,11 @@ INLINE void add_taps(const Op *op, const Frame *f, const Tile *t, const float *s
                     if (row.first[from] == row.first[to]) continue;
                     char *acc = (char *)f->acc + ((int64_t)r * t->across + x) * L * bytes;
                     const uint64_t seen = touched[r] >> x;
-                    uint64_t now;
-                    if (sums >= SUM_INT16)
-                        now = add_row_int(acc, w, (const char *)start, seen, row, from, to, L, sums == SUM_INT32);
-                    else if (row.values)
-                        now = add_row((float *)acc, w, start, seen, row, from, to, L, 1);
-                    else if (HAS_DENSE && *row.is_dense) {
-                        dense_row((float *)acc, w, start, seen, row, from, to, L, segment_size(op->ic, s));
-                        now = ones(q1 - q0);
-                    } else
-                        now = add_row((float *)acc, w, start, seen, row, from, to, L, 0);
+                    uint64_t now = ones(q1 - q0);
+                    if (HAS_DENSE && sums < SUM_INT16 && *row.is_dense)
+                        dense_row((float *)acc, w, start, seen, &row, from, to, L, segment_size(op->ic, s));
+                    else
+                        now = adder_of(L, sums, op->values >= 0)((float *)acc, w, start, seen, &row, from, to);
                     touched[r] |= now << x;
                 }
         }
