@@ -45,6 +45,7 @@ MOST_INT16, MOST_EXACT, MOST_INT32 = (1 << 15) - 1, (1 << 24) - 1, (1 << 31) - 1
 # wide enough to fill registers. Paths that are not here add up always.
 BYTES_FROM = {"avx512": 0.4, "amx": 0.03}
 BYTES_FROM_WIDTH = 8
+WIDE_FROM = 64  # inputs of one output up to which float32 weights, too, are taken 128 outputs at a time
 
 
 def convolution(c: Compiler, node: Record, neuron: Record | None) -> Value:
@@ -66,7 +67,7 @@ def convolution(c: Compiler, node: Record, neuron: Record | None) -> Value:
     if "bias" in node["params"]:
         bias[: outputs[0]] = c.parameter(node, "bias", (outputs[0],))
     common: dict[str, Any] = {"kh": kh, "kw": kw, "stride": stride, "pad": pad, "bias": bias}
-    block = BLOCK
+    block = WIDE_BLOCK if kh * kw * channels <= WIDE_FROM else BLOCK
     as_bytes = False
     if quantised:
         common["scale"] = _scale(c, node, outputs[0])
@@ -79,7 +80,7 @@ def convolution(c: Compiler, node: Record, neuron: Record | None) -> Value:
             if as_bytes:
                 common["weight_bytes"] = pack_bytes(weight)
             weight = weight.astype(np.int16)
-    common["weight"] = pack(weight, block)
+    common |= {"weight": pack(weight, block), "block": block}
     stream = _stream(c, source, stride, (pad, kw, quantised) if as_bytes else (0, 0, quantised))
     tile_h, tile_w = tiles(outputs, c.threads, block)
     across = -(-tile_w // 16) * 16 if as_bytes else tile_w

@@ -37,7 +37,7 @@ class Op(c.Structure):
         ),
         *((name, c.c_int32) for name in ("charge", "soft", "state", "items", "parallel", "tile_h", "tile_w", "voters")),
         *((name, c.c_float) for name in ("v_threshold", "v_reset", "dense_from")),
-        ("sums", c.c_int32),
+        *((name, c.c_int32) for name in ("sums", "block")),
         *((name, c.c_int64) for name in ("in_", "in2", "out", "index", "values", "dense", "row_capacity", "dense_row")),
         *((name, c.c_void_p) for name in ("weight", "weight_bytes", "bias", "scale", "alpha")),
     )

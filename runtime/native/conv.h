@@ -83,8 +83,8 @@ INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, ui
                                                    const Row *row, int q0, int q1) {                                     \
         return add_row_int((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, wide);                        \
     }
-ADD_ROW(add_spikes_16, 16, 0) ADD_ROW(add_spikes_32, 32, 0) ADD_ROW(add_spikes_64, 64, 0)
-ADD_ROW(add_values_16, 16, 1) ADD_ROW(add_values_32, 32, 1) ADD_ROW(add_values_64, 64, 1)
+ADD_ROW(add_spikes_16, 16, 0) ADD_ROW(add_spikes_32, 32, 0) ADD_ROW(add_spikes_64, 64, 0) ADD_ROW(add_spikes_128, 128, 0)
+ADD_ROW(add_values_16, 16, 1) ADD_ROW(add_values_32, 32, 1) ADD_ROW(add_values_64, 64, 1) ADD_ROW(add_values_128, 128, 1)
 ADD_ROW_INT(add_int16_16, 16, 0) ADD_ROW_INT(add_int16_32, 32, 0) ADD_ROW_INT(add_int16_64, 64, 0) ADD_ROW_INT(add_int16_128, 128, 0)
 ADD_ROW_INT(add_int32_16, 16, 1) ADD_ROW_INT(add_int32_32, 32, 1) ADD_ROW_INT(add_int32_64, 64, 1) ADD_ROW_INT(add_int32_128, 128, 1)
 
@@ -95,8 +95,8 @@ INLINE adder *adder_of(int L, int sums, int valued) {
         return L == 128 ? add_int16_128 : L == 64 ? add_int16_64 : L == 32 ? add_int16_32 : add_int16_16;
     if (sums == SUM_INT32)
         return L == 128 ? add_int32_128 : L == 64 ? add_int32_64 : L == 32 ? add_int32_32 : add_int32_16;
-    if (valued) return L == 64 ? add_values_64 : L == 32 ? add_values_32 : add_values_16;
-    return L == 64 ? add_spikes_64 : L == 32 ? add_spikes_32 : add_spikes_16;
+    if (valued) return L == 128 ? add_values_128 : L == 64 ? add_values_64 : L == 32 ? add_values_32 : add_values_16;
+    return L == 128 ? add_spikes_128 : L == 64 ? add_spikes_64 : L == 32 ? add_spikes_32 : add_spikes_16;
 }
 
 /* The same sums in the same order where most inputs are spikes: `pixels` of them share each row of weights. */
@@ -171,20 +171,16 @@ INLINE void conv_tile(const Op *op, const Frame *f, const Tile *t, uint64_t *tou
     const float *start = sums == SUM_FLOAT ? op->bias + lane : nothing;
     add_taps(op, f, t, start, touched, lane, L, sums);
     const int lanes = lanes_of(op->oc), bytes = sums == SUM_INT16 ? 2 : 4;
-    for (int at = 0; at < L; at += BLOCK) {
-        const int block = (lane + at) / BLOCK, part = L < BLOCK ? L : BLOCK;
-        for (int r = 0; r < t->height; r++) {
-            const Sums x = {(const char *)f->acc + ((int64_t)r * t->across * L + at) * bytes, (const char *)start + at * bytes,
-                            L * bytes, touched[r]};
-            const int64_t pixel = (int64_t)(t->y0 + r) * op->ow + t->x0;
-            if (op->state >= 0)
-                fire_pixels(op, f, pixel, t->width, block, x, part, sums);
-            else
-                for (int i = 0; i < t->width; i++)
-                    for (int j = 0; j < part / REGISTER; j++)
-                        ((fr *)((float *)(f->arena + op->out) + (pixel + i) * lanes + block * BLOCK))[j] =
-                            current(op, sums_of(x, i), block, j, sums);
-        }
+    for (int r = 0; r < t->height; r++) {
+        const Sums x = {(const char *)f->acc + (int64_t)r * t->across * L * bytes, (const char *)start, L * bytes, touched[r]};
+        const int64_t pixel = (int64_t)(t->y0 + r) * op->ow + t->x0;
+        if (op->state >= 0)
+            fire_pixels(op, f, pixel, t->width, lane / BLOCK, x, L, sums);
+        else
+            for (int i = 0; i < t->width; i++)
+                for (int j = 0; j < L / REGISTER; j++)
+                    ((fr *)((float *)(f->arena + op->out) + (pixel + i) * lanes + lane))[j] =
+                        current(op, sums_of(x, i), lane / BLOCK, j, sums);
     }
 }
 
@@ -210,15 +206,18 @@ INLINE void conv_float(const Op *op, const Frame *f, const Tile *t, int lane, in
 }
 
 INLINE void conv(const Op *op, const Frame *f, int item) {
-    const int lanes = lanes_of(op->oc), ints = op->sums >= SUM_INT16, block = ints ? WIDE_BLOCK : BLOCK;
+    const int lanes = lanes_of(op->oc), ints = op->sums >= SUM_INT16, block = op->block;
     const int blocks = (op->oc + block - 1) / block, tile = item / blocks, across = (op->ow + op->tile_w - 1) / op->tile_w;
     Tile t = {tile / across * op->tile_h, tile % across * op->tile_w, op->tile_h, op->tile_w, 0};
     if (t.height > op->oh - t.y0) t.height = op->oh - t.y0;
     if (t.width > op->ow - t.x0) t.width = op->ow - t.x0;
     t.across = op->dense_row ? (t.width + 15) / 16 * 16 : t.width;
     int lane = item % blocks * block, left = lanes - lane < block ? lanes - lane : block;
-    if (ints && left == 128) {
-        conv_int(op, f, &t, lane, 128);
+    if (left == WIDE_BLOCK) {
+        if (ints)
+            conv_int(op, f, &t, lane, WIDE_BLOCK);
+        else
+            conv_float(op, f, &t, lane, WIDE_BLOCK);
         return;
     }
     for (; left > 0; left -= BLOCK, lane += BLOCK)

@@ -39,7 +39,7 @@ typedef struct {
     int32_t voters;
     float v_threshold, v_reset;
     float dense_from;                   /* of a stream: from this share of spikes a row is also written out, see stream.h */
-    int32_t sums;                       /* sum_kind */
+    int32_t sums, block;                /* sum_kind; outputs of one piece of a convolution, BLOCK or WIDE_BLOCK */
     int64_t in, in2, out;               /* byte offsets into the arena */
     int64_t index, values, dense;       /* the other parts of a stream (its lists are at `in` or `out`) */
     int64_t row_capacity;               /* entries that one row and segment of a stream can hold */

@@ -53,22 +53,25 @@ INLINE void fire_block(const Op *op, const float *v, float *v_next, const char *
     *spikes = fired;
 }
 
-/* `width` (at most 64) pixels from `pixel` on, L outputs of one block. */
+/* `width` (at most 64) pixels from `pixel` on, L outputs from `block` on: one block of them, or two. */
 INLINE void fire_run(const Op *op, const Frame *f, int64_t pixel, int width, int block, const Sums x, int L, int kind,
                      int charge, int soft) {
-    const int lanes = lanes_of(op->oc), words = blocks_of(op->oc);
+    const int lanes = lanes_of(op->oc), words = blocks_of(op->oc), part = L < BLOCK ? L : BLOCK, bytes = kind == SUM_INT16 ? 2 : 4;
     const int64_t at = f->row * f->v_stride[op->state] + pixel * lanes + block * BLOCK;
     const float *v = f->v[op->state] + at;
     float *v_next = f->v_next[op->state] + at;
     const float *alpha = op->alpha + block * BLOCK;
     uint64_t *out = (uint64_t *)(f->arena + op->out) + pixel * words + block;
     const int here = op->oc - block * BLOCK;
-    const uint64_t valid = here >= 64 ? ~0ull : (1ull << here) - 1;
     for (int i = 0; i < width; i++) {
-        uint64_t fired;
-        fire_block(op, v + (int64_t)i * lanes, v_next + (int64_t)i * lanes, sums_of(x, i), alpha, &fired, block, L, kind,
-                   charge, soft);
-        out[(int64_t)i * words] = fired & valid;
+        const char *sums = sums_of(x, i);
+        for (int b = 0; b < L; b += BLOCK) {
+            const uint64_t valid = here - b >= 64 ? ~0ull : (1ull << (here - b)) - 1;
+            const int64_t from = (int64_t)i * lanes + b;
+            uint64_t fired;
+            fire_block(op, v + from, v_next + from, sums + b * bytes, alpha + b, &fired, block + b / BLOCK, part, kind, charge, soft);
+            out[(int64_t)i * words + b / BLOCK] = fired & valid;
+        }
     }
 }
 
