@@ -30,6 +30,7 @@ typedef struct {
     float *values;
     char *dense;
     uint32_t *is_dense;
+    int size;                           /* channels of the segment */
 } Row;
 
 INLINE int segments_of(int channels) { return (channels + SEGMENT - 1) / SEGMENT; }
@@ -49,6 +50,7 @@ INLINE Row stream_row(const Op *op, char *arena, int64_t lists, int y, int segme
         op->dense < 0 ? 0 : op->dense_row ? arena + op->dense + y * op->dense_row + segment * SEGMENT
                                           : arena + op->dense + r * op->iw * SEGMENT * 4,
         index + 3 * (op->iw + 1),
+        segment_size(op->ic, segment),
     };
     return row;
 }
