@@ -75,8 +75,6 @@ def graph_of(path: Path) -> Graph:
                 weight = (weight ^ 128).view(np.int8)
             weight = weight.T if node["op"] == "Linear" else weight
             params["weight"] = weight * scale.astype(np.float64).reshape(-1, *(1,) * (weight.ndim - 1))
-        nodes.append(
-            Node(node["name"], node["op"], tuple(node["inputs"]), tuple(node["shape"]), node["attrs"], params)
-        )
+        nodes.append(Node(node["name"], node["op"], tuple(node["inputs"]), tuple(node["shape"]), node["attrs"], params))
     record = card["graph"]
     return Graph(tuple(card["input"]["shape"]), tuple(nodes), record["output"], record["input"])

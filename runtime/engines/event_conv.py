@@ -3,11 +3,11 @@
 float32 weights are summed in float32. int8 weights (`scale` among a layer's parameters) are summed in whole numbers and
 multiplied by the scale of each output afterwards:
 
-    current = float32(sum) * scale + bias          two roundings, as in the other engines
+    current = float32(sum) * scale + bias          two roundings, as in the other engines (runtime/graph.py)
 
 The sum of an output lies between minus the sum of its negative weights and the sum of its positive ones, since an input is
 a spike or none. Where int16 holds both for every output, int16 sums are right whatever the input; else int32 sums are. Other
-whole numbers (a sum of two branches of spikes) are summed in float32, which is exact below 2^24.
+whole numbers (a sum of two branches of spikes, the counts behind an average) are summed in float32, which is exact below 2^24.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MOST_WEIGHTS = 1 << 31  # of one packed weight; a grouped convolution is stored 
 MOST_INT16, MOST_EXACT, MOST_INT32 = (1 << 15) - 1, (1 << 24) - 1, (1 << 31) - 1
 # Share of spikes in a row of a map from which it is multiplied as bytes (measured: docs/event-engine.md), where outputs are
 # wide enough to fill registers. Paths that are not here add up always.
-BYTES_FROM = {"avx512": 0.4, "amx": 0.03}
+BYTES_FROM = {"avx512": 0.35, "amx": 0.03}
 BYTES_FROM_WIDTH = 8
 WIDE_FROM = 64  # inputs of one output up to which float32 weights, too, are taken 128 outputs at a time
 
@@ -70,7 +70,7 @@ def convolution(c: Compiler, node: Record, neuron: Record | None) -> Value:
     block = WIDE_BLOCK if kh * kw * channels <= WIDE_FROM else BLOCK
     as_bytes = False
     if quantised:
-        common["scale"] = _scale(c, node, outputs[0])
+        common["scale"] = _scale(c, node, source, outputs[0])
         common["sums"] = sums = _sums(c, node, source, weight)
         if sums == native.SUM_EXACT:
             weight = weight.astype(np.float32)
@@ -102,13 +102,14 @@ def _weight(c: Compiler, node: Record, source: Value, quantised: bool) -> tuple[
     weight = _int8(c, node) if quantised else c.parameter(node, "weight")
     if node["op"] == "Linear":
         expected = (outputs, channels * h * w)
-        if quantised:  # the file holds it as MatMulInteger reads it
+        turned = quantised and f"{node['name']}.zero_points" not in c.weights  # as MatMulInteger reads it
+        if turned:
             weight = weight.T
         if weight.shape != expected:
-            found = list(weight.T.shape if quantised else weight.shape)
+            found = list(weight.T.shape if turned else weight.shape)
             raise PlifError(
                 f"{c.where}: layer {node['name']}: {node['params']['weight']} is {found}; expected "
-                f"{list(expected[::-1] if quantised else expected)}; export it again"
+                f"{list(expected[::-1] if turned else expected)}; export it again"
             )
         if not source.flat and (h, w) != (1, 1):
             raise c.refuse(node, f"a linear layer over the last axis of a map {list(source.map)}")
@@ -144,19 +145,23 @@ def _int8(c: Compiler, node: Record) -> np.ndarray:
     return weight
 
 
-def _scale(c: Compiler, node: Record, outputs: int) -> np.ndarray:
-    scale = c.parameter(node, "scale", (outputs,))
+def _scale(c: Compiler, node: Record, source: Value, outputs: int) -> np.ndarray:
+    scale, area = c.parameter(node, "scale", (outputs,)), node["attrs"].get("area", 1)
+    if source.most is not None and area != source.area:
+        raise PlifError(
+            f"{c.where}: layer {node['name']} reads counts over {source.area}, its card says {area}; export it again"
+        )
     if not (np.isfinite(scale) & (scale >= 0)).all():
         raise PlifError(f"{c.where}: layer {node['name']}: scale has numbers that are no scale; export it again")
     out = aligned((lanes(outputs),))
-    out[:outputs] = scale
+    out[:outputs] = scale if area == 1 else scale * np.float32(1 / area)
     return out
 
 
 def _sums(c: Compiler, node: Record, source: Value, weight: np.ndarray) -> int:
     """In what the whole numbers are summed, so that no input whatever can overflow."""
     if source.most is None:
-        raise c.refuse(node, "int8 weights on an input that is neither spikes nor sums of spikes is not in this engine")
+        raise c.refuse(node, "int8 weights on an input that is no count of spikes is not in this engine")
     rows = weight.reshape(len(weight), -1).astype(np.int64)
     largest = int(max(np.maximum(rows, 0).sum(1).max(), np.maximum(-rows, 0).sum(1).max())) * source.most
     if source.kind != FROM_SPIKES:
@@ -193,6 +198,7 @@ def _stream(c: Compiler, source: Value, stride: int, form: tuple[int, int, bool]
         lists = c.place(rows * capacity * 2)
         target = Value(source.kind, source.map, lists)
         limit = BYTES_FROM[c.path] if kw else c.dense_from
-        c.emit("STREAM", source, target, stride=stride, pad=pad, items=rows, dense_from=limit, **parts)
+        area = source.area if quantised and source.area > 1 else 0
+        c.emit("STREAM", source, target, stride=stride, pad=pad, items=rows, dense_from=limit, area=area, **parts)
         c.streams[key] = {**parts, "in_": lists}
     return c.streams[key]

@@ -20,7 +20,7 @@ class Value:
     """Where a layer's output lies. `map` is its shape [C, H, W]; a vector of n is [n, 1, 1].
 
     flat  the value is the flattened `map`, which only linear layers can read as it lies
-    most  1 for spikes; for whole numbers that cannot be negative or more than this, this; None for other numbers
+    most  1 for spikes; this for k / area with a whole number k from 0 to this; None for other numbers
     """
 
     kind: int
@@ -28,6 +28,7 @@ class Value:
     at: int = -1
     flat: bool = False
     most: int | None = None
+    area: int = 1
 
 
 @dataclass

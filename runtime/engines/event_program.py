@@ -119,9 +119,9 @@ class Compiler:
         c, h, w = shape
         return Value(FROM_SPIKES, shape, self.place(h * w * blocks(c) * 8), most=1)
 
-    def floats_at(self, shape: Shape3, most: int | None = None) -> Value:
+    def floats_at(self, shape: Shape3, most: int | None = None, area: int = 1) -> Value:
         c, h, w = shape
-        return Value(FROM_FLOATS, shape, self.place(h * w * lanes(c) * 4), most=most)
+        return Value(FROM_FLOATS, shape, self.place(h * w * lanes(c) * 4), most=most, area=area)
 
     def emit(self, kind: str, source: Value, target: Value | None, **fields: Any) -> None:
         op = Op(
@@ -156,9 +156,9 @@ class Compiler:
         if source.kind == FROM_SPIKES or source.kind == FROM_X:
             target = self.floats_at(source.map)
             self.emit("UNPACK" if source.kind == FROM_SPIKES else "LOAD", source, target)
-            source = Value(FROM_FLOATS, source.map, target.at, source.flat, source.most)
+            source = Value(FROM_FLOATS, source.map, target.at, source.flat, source.most, source.area)
         if source.flat:
-            target = self.floats_at((int(np.prod(source.map)), 1, 1), source.most)
+            target = self.floats_at((int(np.prod(source.map)), 1, 1), source.most, source.area)
             self.emit("FLATTEN", source, target, items=1)
             source = target
         return source
@@ -232,7 +232,8 @@ class Compiler:
         else:
             kind = "MAX_POOL" if node["op"] == "MaxPool" else "AVG_POOL"
             source = self.floats(source)
-            target = self.floats_at(shape, source.most if kind == "MAX_POOL" else None)
+            size = kernel * kernel if kind == "AVG_POOL" else 1
+            target = self.floats_at(shape, source.most and source.most * size, source.area * size)
         self.emit(kind, source, target, kh=kernel, kw=kernel, stride=stride)
         return target
 
@@ -255,8 +256,8 @@ class Compiler:
             raise self.refuse(node, f"adds maps of different shapes {[list(part.map) for part in parts]}")
         total = parts[0]
         for part in parts[1:]:
-            whole = total.most is not None and part.most is not None
-            target = self.floats_at(total.map, total.most + part.most if whole else None)  # type: ignore[operator]
+            most = total.most + part.most if total.most and part.most and total.area == part.area else None
+            target = self.floats_at(total.map, most, total.area)
             self.emit("ADD", total, target, in2=part.at)
             total = target
         return total
@@ -268,7 +269,7 @@ class Compiler:
             raise PlifError(
                 f"{self.where}: layer {node['name']} gives [{size}], its card says {node['shape']}; export it again"
             )
-        flat = Value(source.kind, source.map, source.at, source.map[1:] != (1, 1), source.most)
+        flat = Value(source.kind, source.map, source.at, source.map[1:] != (1, 1), source.most, source.area)
         if all(reader["op"] == "Linear" for reader in self.consumers(node["name"])):
             return flat if self.card["graph"]["output"] != node["name"] else self.floats(flat)
         return self.floats(flat)

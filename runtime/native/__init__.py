@@ -36,7 +36,7 @@ class Op(c.Structure):
             for name in ("kind", "from_", "ih", "iw", "ic", "oh", "ow", "oc", "kh", "kw", "stride", "pad")
         ),
         *((name, c.c_int32) for name in ("charge", "soft", "state", "items", "parallel", "tile_h", "tile_w", "voters")),
-        *((name, c.c_float) for name in ("v_threshold", "v_reset", "dense_from")),
+        *((name, c.c_float) for name in ("v_threshold", "v_reset", "dense_from", "area")),
         *((name, c.c_int32) for name in ("sums", "block")),
         *((name, c.c_int64) for name in ("in_", "in2", "out", "index", "values", "dense", "row_capacity", "dense_row")),
         *((name, c.c_void_p) for name in ("weight", "weight_bytes", "bias", "scale", "alpha")),

@@ -39,6 +39,7 @@ typedef struct {
     int32_t voters;
     float v_threshold, v_reset;
     float dense_from;                   /* of a stream: from this share of spikes a row is also written out, see stream.h */
+    float area;                         /* of a stream of averages of spikes: what makes whole counts of them; 0: as they are */
     int32_t sums, block;                /* sum_kind; outputs of one piece of a convolution, BLOCK or WIDE_BLOCK */
     int64_t in, in2, out;               /* byte offsets into the arena */
     int64_t index, values, dense;       /* the other parts of a stream (its lists are at `in` or `out`) */

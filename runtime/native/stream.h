@@ -147,7 +147,8 @@ INLINE void stream_values(const Op *op, const Frame *f, int y, int s) {
             row.starts[listed] = n;
             row.pixels[listed] = q;
             for (int c = 0; c < size; c++) {
-                const float value = in[x * pixel + c * channel];
+                const float given = in[x * pixel + c * channel];
+                const float value = op->area > 0 ? (float)(int32_t)(given * op->area + 0.5f) : given;
                 row.lists[n] = (uint16_t)(c * UNIT);
                 row.values[n] = value;
                 n += value != 0;
