@@ -45,10 +45,13 @@ def export(
     kind: Annotated[str | None, typer.Option(help="events or static (images), for a model without a card.")] = None,
     shape: InputShape = None,
     neuron: NeuronOptions = None,
-    precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
     half: Annotated[bool, typer.Option("--half", hidden=True)] = False,
     int8: Annotated[bool, typer.Option("--int8", hidden=True)] = False,
     to: Annotated[str, typer.Option(help="onnx.")] = "onnx",
+    settings: Annotated[
+        str | None, typer.Option("--set", metavar="NAME=VALUE,...", help="Options of the target.")
+    ] = None,
     math: Annotated[str | None, typer.Option(help="folded or exact.")] = None,
     batch: Annotated[int | None, typer.Option(help="A fixed number of streams; dynamic when not given.")] = None,
     no_verify: Annotated[
@@ -78,6 +81,7 @@ def export(
             network=network,
             shape=_sizes(shape),
             neuron=neuron,
+            options=_settings(settings),
         )
     except ParityFailed as failure:
         if as_json:
@@ -145,11 +149,14 @@ def verify(
     if as_json:
         print_json(report.to_dict())
     else:
-        typer.echo(f"{'layer':<12}{'rate':>8}{'differ':>9}{'excused':>9}{'max |dv|':>11}{'free-running':>14}")
+        rounded = report.precision != "fp32"
+        more = f"{'by rounding':>13}" if rounded else ""
+        typer.echo(f"{'layer':<12}{'rate':>8}{'differ':>9}{'excused':>9}{'max |dv|':>11}{'free-running':>14}{more}")
         for layer in report.layers:
+            more = f"{layer.rounding_mismatches:>13}" if rounded else ""
             typer.echo(
                 f"{layer.name:<12}{100 * layer.rate:>6.2f} %{layer.mismatches:>9}{layer.excused:>9}"
-                f"{layer.max_abs_dv:>11.1e}{layer.free_running_mismatches:>14}"
+                f"{layer.max_abs_dv:>11.1e}{layer.free_running_mismatches:>14}{more}"
             )
         if report.passed:
             typer.echo(report.sentence())
@@ -184,6 +191,17 @@ def check(
             typer.echo(line)
     if not report.supported:
         raise CheckFailed(f"{file}: {report.problems[0]}")
+
+
+def _settings(text: str | None) -> dict[str, str]:
+    """NAME=VALUE,NAME=VALUE; a value may be a list: sm=86+89."""
+    found: dict[str, str] = {}
+    for part in text.split(",") if text else []:
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and value) or name in found:
+            raise PlifError(f"--set {text}: expected NAME=VALUE,NAME=VALUE with each name once")
+        found[name] = value
+    return found
 
 
 def _sizes(text: str | None) -> list[int] | None:
