@@ -98,13 +98,17 @@ def spread(weight: np.ndarray, groups: int) -> np.ndarray:
 
 
 def pack(weight: np.ndarray, block: int = BLOCK) -> np.ndarray:
-    """[O, I, kh, kw] -> blocks of `block` outputs, each [kh][kw][I][lanes]; the last ones are as wide as they must be."""
+    """[O, I, kh, kw] -> blocks of `block` outputs, each [kh][kw][I][lanes]; the last ones are as wide as they must be.
+
+    int16 takes 32 lanes at least: half as many do not fill a register.
+    """
     o, i, kh, kw = weight.shape
-    out = aligned((kh * kw * i * lanes(o),), weight.dtype)
+    least = 32 if weight.dtype == np.int16 else 16
+    out = aligned((kh * kw * i * -(-lanes(o) // least) * least,), weight.dtype)
     at = first = 0
     while first < o:
         left = lanes(o) - first
-        width = left if left < BLOCK else block if left >= block else BLOCK
+        width = max(left, least) if left < BLOCK else block if left >= block else BLOCK
         here = min(width, o - first)
         part = out[at : at + kh * kw * i * width].reshape(kh, kw, i, width)
         part[..., :here] = weight[first : first + here].transpose(2, 3, 1, 0)
@@ -115,9 +119,10 @@ def pack(weight: np.ndarray, block: int = BLOCK) -> np.ndarray:
 def pack_bytes(weight: np.ndarray) -> np.ndarray:
     """int8 [O, I, kh, kw] -> [16 outputs][kh][kw][64 inputs][16][16 outputs][4 inputs]: what multiplies rows of bytes."""
     o, i, kh, kw = weight.shape
-    full = np.zeros((lanes(o), pixel_bytes(i), kh, kw), np.int8)
+    groups = -(-lanes(o) // 32) * 2
+    full = np.zeros((groups * 16, pixel_bytes(i), kh, kw), np.int8)
     full[:o, :i] = weight
-    full = full.reshape(lanes(o) // 16, 16, pixel_bytes(i) // 64, 16, 4, kh, kw)
+    full = full.reshape(groups, 16, pixel_bytes(i) // 64, 16, 4, kh, kw)
     out = aligned((full.size,), np.int8)
     out[:] = full.transpose(0, 5, 6, 2, 3, 1, 4).reshape(-1)
     return out

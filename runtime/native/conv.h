@@ -49,16 +49,16 @@ INLINE void add_taps(const Op *op, const Frame *f, const Tile *t, uint64_t *touc
 
 /* From sums to spikes, or, where another layer than a neuron reads them, to currents. */
 INLINE void finish_tile(const Op *op, const Frame *f, const Tile *t, const uint64_t *touched, int lane, int L, int sums) {
-    const int lanes = lanes_of(op->oc), bytes = sums == SUM_INT16 ? 2 : 4;
+    const int lanes = lanes_of(op->oc), bytes = sums == SUM_INT16 ? 2 : 4, outputs = lanes - lane < L ? lanes - lane : L;
     const char *start = (const char *)(sums == SUM_FLOAT ? op->bias + lane : nothing);
     for (int r = 0; r < t->height; r++) {
         const Sums x = {(const char *)f->acc + (int64_t)r * t->across * L * bytes, start, L * bytes, touched[r]};
         const int64_t pixel = (int64_t)(t->y0 + r) * op->ow + t->x0;
         if (op->state >= 0)
-            fire_pixels(op, f, pixel, t->width, lane, x, L, sums);
+            fire_pixels(op, f, pixel, t->width, lane, x, outputs, sums);
         else
             for (int i = 0; i < t->width; i++)
-                for (int j = 0; j < L / REGISTER; j++)
+                for (int j = 0; j < outputs / REGISTER; j++)
                     ((fr *)((float *)(f->arena + op->out) + (pixel + i) * lanes + lane))[j] =
                         current(sums_of(x, i), op->scale + lane, op->bias + lane, j, sums);
     }
@@ -85,7 +85,8 @@ static void conv(const Op *op, const Frame *f, int item) {
     if (left == WIDE_BLOCK)
         conv_tile(op, f, &t, lane, left);
     else
-        for (; left > 0; left -= BLOCK, lane += BLOCK) conv_tile(op, f, &t, lane, left < BLOCK ? left : BLOCK);
+        for (; left > 0; left -= BLOCK, lane += BLOCK)
+            conv_tile(op, f, &t, lane, left >= BLOCK ? BLOCK : left < 32 && op->sums >= SUM_INT16 ? 32 : left);
 }
 
 #endif

@@ -24,16 +24,14 @@ enum { PATH_SCALAR, PATH_AVX2, PATH_AVX512, PATH_NEON, PATH_AMX, PATHS };
 void plif_amx_begin(void);
 void plif_amx_end(void);
 
-/* AMX: the processor has it, and the kernel lets this process use it. Linux saves tiles only for processes that ask. */
-static int amx_allowed(void) {
 #if defined(PLIF_HAS_AMX)
+/* The processor has it, and the kernel lets this process use it. Linux saves tiles only for processes that ask. */
+static int amx_allowed(void) {
     enum { REQUEST = 0x1023, TILE_DATA = 18 };
     unsigned a, b, c, d;
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 3) == 3 && !syscall(SYS_arch_prctl, REQUEST, TILE_DATA);
-#else
-    return 0;
-#endif
 }
+#endif
 
 /* Which paths this build and this processor have: bit PATH_* is set. amx: look for that one, too, which asks the system. */
 int plif_paths(int amx) {
@@ -47,7 +45,9 @@ int plif_paths(int amx) {
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi2") &&
         __builtin_cpu_supports("avx512vnni"))
         found |= 1 << PATH_AVX512;
+#if defined(PLIF_HAS_AMX)
     if (found >> PATH_AVX512 & 1 && amx && amx_allowed()) found |= 1 << PATH_AMX;
+#endif
 #elif defined(__aarch64__)
     found |= 1 << PATH_NEON;
 #endif

@@ -8,7 +8,7 @@
  *   spikes   [H][W][ceil(C / 64)] 64-bit words, bit c % 64 of word c / 64 is channel c; bits past C are 0
  *   membrane like floats: in the caller's own memory, which Python shows to NumPy as [C, H, W] with strides
  *   weights  float: [block of 64 outputs][ky][kx][input][16, 32 or 64 outputs]
- *            int16: [block of 128 outputs][ky][kx][input][16 to 128 outputs]; a last block of 80 or 96 lanes as two, 64 and the rest
+ *            int16: [block of 128 outputs][ky][kx][input][32, 64 or 128 outputs]; a last block of 80 or 96 lanes as two
  *            bytes: [16 outputs][ky][kx][64 inputs][4 inputs at a time: 16][16 outputs][4 inputs], for dense8.h
  *   stream   what a convolution reads: for each input row and segment, its nonzero inputs in order of pixels (see stream.h)
  */

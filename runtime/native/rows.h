@@ -59,7 +59,7 @@ INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, ui
             for (int j = 0; j < n; j++) sum[j] = wide ? (sr){0} : ((const sr *)from)[j];
             for (; i < to; i++) {
                 const uint32_t entry = lists[i];
-                const sr *w = (const sr *)(weight + (L >= 32 ? entry * (uint32_t)(L / 32) : entry / 2));
+                const sr *w = (const sr *)(weight + entry * (uint32_t)(L / 32));
                 for (int j = 0; j < n; j++) sum[j] += w[j];
             }
             if (wide)
@@ -114,22 +114,26 @@ typedef uint64_t adder(float *acc, const char *weight, const float *start, uint6
 #define ADDERS(L)                                                                                                          \
     ADDER(add_spikes_##L, add_row(acc, weight, start, seen, row, q0, q1, L, 0))                                            \
     ADDER(add_values_##L, add_row(acc, weight, start, seen, row, q0, q1, L, 1))                                            \
-    ADDER(multiply_##L, dense_row(acc, weight, start, seen, row, q0, q1, L))                                               \
+    ADDER(multiply_##L, dense_row(acc, weight, start, seen, row, q0, q1, L))
+#define ADDERS_INT(L)                                                                                                      \
     ADDER(add_int16_##L, add_row_int((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 0))                   \
     ADDER(add_int32_##L, add_row_int((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 1))
 ADDERS(16)
 ADDERS(32)
 ADDERS(64)
 ADDERS(128)
+ADDERS_INT(32)
+ADDERS_INT(64)
+ADDERS_INT(128)
 
 enum add_kind { ADD_SPIKES, ADD_VALUES, MULTIPLY, ADD_INT16, ADD_INT32 };
 
-/* L is 16, 32, 64 or 128. */
+/* L is 16, 32, 64 or 128; 16 int16 would not fill a register. */
 INLINE adder *adder_of(int L, int kind) {
     static adder *const all[][4] = {
         {add_spikes_16, add_spikes_32, add_spikes_64, add_spikes_128}, {add_values_16, add_values_32, add_values_64, add_values_128},
-        {multiply_16, multiply_32, multiply_64, multiply_128},         {add_int16_16, add_int16_32, add_int16_64, add_int16_128},
-        {add_int32_16, add_int32_32, add_int32_64, add_int32_128},
+        {multiply_16, multiply_32, multiply_64, multiply_128},         {0, add_int16_32, add_int16_64, add_int16_128},
+        {0, add_int32_32, add_int32_64, add_int32_128},
     };
     return all[kind][L >= 128 ? 3 : L >= 64 ? 2 : L >= 32];
 }
