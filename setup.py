@@ -31,11 +31,11 @@ setup(
         Extension(
             "runtime.native._event",
             sources=[
-                f"{NATIVE}/{name}.c" for name in ("event", "path_scalar", "path_avx2", "path_avx512", "path_neon")
+                f"{NATIVE}/{name}.c" for name in ("event", "path_scalar", "path_avx2", "path_avx512", "path_amx", "path_neon")
             ],
             depends=[
                 f"{NATIVE}/{name}.h"
-                for name in ("event", "pool", "simd", "stream", "neuron", "conv", "layers", "kernels")
+                for name in ("event", "pool", "simd", "stream", "neuron", "dense8", "rows", "conv", "layers", "kernels")
             ],
             # no contraction: a fused multiply-add rounds once, and paths would differ in the last bit
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],

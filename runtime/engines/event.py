@@ -2,10 +2,11 @@
 
 Dense engines multiply every input, and nine of ten are zero. This one keeps spikes as bits, lists them once per layer, and
 adds a row of weights for each: convolution, neuron and threshold in one pass over a tile that stays in the first-level
-cache. Native code (runtime/native), float32, the same bits for any number of threads and on every CPU path.
+cache. Native code (runtime/native), float32 or int8 weights, the same bits for any number of threads and on every CPU path.
 
 It opens the same artifacts as the other engines and takes the network from the card's graph; the ONNX nodes are not looked
-at, only the initializers. Not here: other precisions than fp32. docs/event-engine.md has the measurements.
+at, only the initializers. Not here: fp16, whose sums other engines round in other orders. docs/event-engine.md has the
+measurements.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from runtime.engines.event_program import Compiler
 from runtime.errors import PlifError
 from runtime.readers.onnx_weights import read_initializers
 
+PRECISIONS = ("fp32", "int8")
+
 
 @dataclass
 class _Scratch:
@@ -45,14 +48,15 @@ class EventEngine:
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         if options.device != "cpu":
             raise PlifError(f"engine event: device '{options.device}'; this engine runs on cpu only")
-        if card.get("precision") != "fp32":
+        if card.get("precision") not in PRECISIONS:
             raise PlifError(
-                f"{path}: precision {card.get('precision')}; engine event computes in fp32: use --engine onnxruntime"
+                f"{path}: precision {card.get('precision')}; engine event computes in {' and '.join(PRECISIONS)}: "
+                "use --engine onnxruntime"
             )
         self.card = card
         self.threads = max(1, min(options.threads or _worthwhile_threads(card), 256))
         self._library = native.library()
-        self.path = native.PATHS[native.choose_path()]
+        self.path = native.PATHS[native.choose_path(amx=card["precision"] == "int8")]
         try:
             weights = _weights(path, card)
             self._layout = Compiler(card, weights, str(path), options.rates, self.threads, self.path).compile()
@@ -177,6 +181,7 @@ def _cores() -> int:
 def _weights(path: Path, card: Card) -> dict[str, np.ndarray]:
     names = {name for node in card["graph"]["nodes"] for name in node["params"].values()}
     names |= {f"{node['name']}.one_minus_alpha" for node in card["graph"]["nodes"] if node["op"] == "Neuron"}
+    names |= {f"{node['name']}.zero_points" for node in card["graph"]["nodes"] if "scale" in node["params"]}
     return read_initializers(path, names)
 
 

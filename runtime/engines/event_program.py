@@ -9,47 +9,21 @@ shape is checked here, since the kernels check nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from runtime import native
-from runtime.engines.event_layout import Shape3, aligned, as_map, blocks, lanes, pack, segments, spread, tiles
+from runtime.engines import event_conv
+from runtime.engines.event_layout import Layout, Shape3, Value, aligned, as_map, blocks, lanes
 from runtime.errors import PlifError
-from runtime.native import BLOCK, FROM_FLOATS, FROM_SPIKES, FROM_X, SEGMENT, Op
+from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X, Op
 
 Record = Mapping[str, Any]
 
-SLACK = 64  # entries that may be written past the end of a stream's row
 # Share of spikes in a row of a map from which multiplying all of it is faster (measured: docs/event-engine.md). Adding up is
 # close to what the load ports can do, so this is late: with AVX2 the two meet only where nearly everything fires.
-DENSE_FROM = {"scalar": 2.0, "avx2": 0.95, "avx512": 0.7, "neon": 0.95}
-MOST_FLOATS = 1 << 31  # of one packed weight; a grouped convolution is stored with its zeros
-
-
-@dataclass(frozen=True)
-class Value:
-    """Where a layer's output lies. `map` is its shape [C, H, W]; a vector of n is [n, 1, 1].
-
-    flat  the value is the flattened `map`, which only linear layers can read as it lies
-    """
-
-    kind: int
-    map: Shape3
-    at: int = -1
-    flat: bool = False
-
-
-@dataclass
-class Layout:
-    """The compiled network: operations, the bytes of scratch memory they use, and the arrays they point into."""
-
-    ops: list[Op] = field(default_factory=list)
-    arena: int = 0
-    acc_floats: int = 0
-    keep: list[np.ndarray] = field(default_factory=list)
-    spikes: dict[str, tuple[int, Shape3]] = field(default_factory=dict)  # layer -> where its bits are
+DENSE_FROM = {"scalar": 2.0, "avx2": 0.95, "avx512": 0.7, "neon": 0.95, "amx": 0.7}
 
 
 class Compiler:
@@ -62,10 +36,11 @@ class Compiler:
         # zero times infinity is no zero: a file with such a weight is only ever added up
         finite = all(np.isfinite(w).all() for w in weights.values() if w.dtype == np.float32)
         self.dense_from = DENSE_FROM[path] if finite else 2.0
+        self.path = path
         self.out = Layout()
         self.values: dict[str, Value] = {}
         self.waiting: dict[str, Record] = {}  # convolutions whose neuron is still to come
-        self.streams: dict[tuple[int, int, int], dict[str, int]] = {}
+        self.streams: dict[tuple[int, ...], dict[str, Any]] = {}
         self.states = {state["layer"]: i for i, state in enumerate(card["states"])}
         self.nodes: list[Record] = card["graph"]["nodes"]
 
@@ -101,14 +76,18 @@ class Compiler:
     def consumers(self, name: str) -> list[Record]:
         return [node for node in self.nodes if name in node["inputs"]]
 
-    def parameter(self, node: Record, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """A float32 initializer; with `shape`, exactly of that shape."""
+    def tensor(self, node: Record, key: str) -> tuple[str, np.ndarray]:
+        """An initializer of the file, of any type, and its name."""
         name = node["params"][key]
         if key == "alpha" and node["attrs"]["charge"] == "folded":
             name = f"{node['name']}.one_minus_alpha"  # what the file holds in its place
         if name not in self.weights:
             raise PlifError(f"{self.where}: layer {node['name']}: the file has no tensor {name}; export it again")
-        value = self.weights[name]
+        return name, self.weights[name]
+
+    def parameter(self, node: Record, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """A float32 initializer; with `shape`, exactly of that shape."""
+        name, value = self.tensor(node, key)
         if value.dtype != np.float32:
             raise self.refuse(node, f"{name} is {value.dtype}; this engine computes in float32")
         if shape is not None and value.shape != shape:
@@ -138,11 +117,11 @@ class Compiler:
 
     def spikes_at(self, shape: Shape3) -> Value:
         c, h, w = shape
-        return Value(FROM_SPIKES, shape, self.place(h * w * blocks(c) * 8))
+        return Value(FROM_SPIKES, shape, self.place(h * w * blocks(c) * 8), most=1)
 
-    def floats_at(self, shape: Shape3) -> Value:
+    def floats_at(self, shape: Shape3, most: int | None = None, area: int = 1) -> Value:
         c, h, w = shape
-        return Value(FROM_FLOATS, shape, self.place(h * w * lanes(c) * 4))
+        return Value(FROM_FLOATS, shape, self.place(h * w * lanes(c) * 4), most=most, area=area)
 
     def emit(self, kind: str, source: Value, target: Value | None, **fields: Any) -> None:
         op = Op(
@@ -177,9 +156,9 @@ class Compiler:
         if source.kind == FROM_SPIKES or source.kind == FROM_X:
             target = self.floats_at(source.map)
             self.emit("UNPACK" if source.kind == FROM_SPIKES else "LOAD", source, target)
-            source = Value(FROM_FLOATS, source.map, target.at, source.flat)
+            source = Value(FROM_FLOATS, source.map, target.at, source.flat, source.most, source.area)
         if source.flat:
-            target = self.floats_at((int(np.prod(source.map)), 1, 1))
+            target = self.floats_at((int(np.prod(source.map)), 1, 1), source.most, source.area)
             self.emit("FLATTEN", source, target, items=1)
             source = target
         return source
@@ -194,83 +173,7 @@ class Compiler:
         return self.convolution(node, None)
 
     def convolution(self, node: Record, neuron: Record | None) -> Value:
-        source = self.values[node["inputs"][0]]
-        c, h, w = source.map
-        outputs = as_map(node["shape"])
-        if node["op"] == "Linear":
-            weight = self.parameter(node, "weight", (outputs[0], c * h * w)).reshape(outputs[0], c, h, w)
-            stride, pad, groups = 1, 0, 1
-            if not source.flat and (h, w) != (1, 1):
-                raise self.refuse(node, f"a linear layer over the last axis of a map {list(source.map)}")
-        else:
-            a = node["attrs"]
-            stride, pad, groups = int(a["stride"]), int(a["padding"]), int(a["groups"])
-            weight = self.parameter(node, "weight")
-            if (
-                weight.ndim != 4
-                or groups < 1
-                or weight.shape[:2] != (outputs[0], c // groups)
-                or c % groups
-                or source.flat
-            ):
-                raise PlifError(
-                    f"{self.where}: layer {node['name']}: weight is {list(weight.shape)}; expected "
-                    f"[{outputs[0]}, {c // max(groups, 1)}, k, k] for {c} channels in {groups} groups; export it again"
-                )
-            if stride < 1 or pad < 0:
-                raise PlifError(f"{self.where}: layer {node['name']}: stride {stride}, padding {pad}; export it again")
-        kh, kw = weight.shape[2:]
-        made = (outputs[0], (h + 2 * pad - kh) // stride + 1, (w + 2 * pad - kw) // stride + 1)
-        if made != outputs:
-            raise PlifError(
-                f"{self.where}: layer {node['name']} gives {list(made)}, its card says {node['shape']}; export it again"
-            )
-        if kh * kw * c * lanes(outputs[0]) > MOST_FLOATS or max(w, outputs[2]) > 65535:
-            raise self.refuse(node, f"too large for this engine (weight {list(weight.shape)}, map {[c, h, w]})")
-        bias = aligned((lanes(outputs[0]),))
-        if "bias" in node["params"]:
-            bias[: outputs[0]] = self.parameter(node, "bias", (outputs[0],))
-        stream = self.stream(source, stride)
-        tile_h, tile_w = tiles(outputs, self.threads)
-        self.out.acc_floats = max(self.out.acc_floats, tile_h * tile_w * BLOCK)
-        across = -(-outputs[1] // tile_h) * -(-outputs[2] // tile_w)
-        common: dict[str, Any] = {
-            **stream,
-            "kh": kh,
-            "kw": kw,
-            "stride": stride,
-            "pad": pad,
-            "weight": pack(spread(weight, groups)),
-            "bias": bias,
-            "tile_h": tile_h,
-            "tile_w": tile_w,
-            "items": across * blocks(outputs[0]),
-        }
-        read = Value(source.kind, source.map, stream["in_"])
-        if neuron is not None:
-            return self.fire(neuron, "CONV", read, common)
-        target = self.floats_at(outputs)
-        self.emit("CONV", read, target, **common)
-        return target
-
-    def stream(self, source: Value, stride: int) -> dict[str, int]:
-        """The lists of a value's nonzero inputs; made once for all convolutions of that stride."""
-        key = (source.kind, source.at, stride)
-        if key not in self.streams:
-            c, h, w = source.map
-            rows = h * len(segments(c))
-            capacity = w * min(c, SEGMENT) + SLACK
-            parts = {
-                "index": self.place(rows * (3 * (w + 1) + 1) * 4),
-                "values": -1 if source.kind == FROM_SPIKES else self.place(rows * capacity * 4),
-                "dense": self.place(rows * w * SEGMENT * 4) if source.kind == FROM_SPIKES else -1,
-                "row_capacity": capacity,
-            }
-            lists = self.place(rows * capacity * 2)
-            target = Value(source.kind, source.map, lists)
-            self.emit("STREAM", source, target, stride=stride, items=rows, dense_from=self.dense_from, **parts)
-            self.streams[key] = {**parts, "in_": lists}
-        return self.streams[key]
+        return event_conv.convolution(self, node, neuron)
 
     def neuron(self, node: Record) -> Value:
         before = self.waiting.pop(node["inputs"][0], None)
@@ -327,8 +230,10 @@ class Compiler:
         if node["op"] == "MaxPool" and source.kind == FROM_SPIKES:
             target, kind = self.spikes_at(shape), "SPIKE_POOL"
         else:
-            source, target = self.floats(source), self.floats_at(shape)
             kind = "MAX_POOL" if node["op"] == "MaxPool" else "AVG_POOL"
+            source = self.floats(source)
+            size = kernel * kernel if kind == "AVG_POOL" else 1
+            target = self.floats_at(shape, source.most and source.most * size, source.area * size)
         self.emit(kind, source, target, kh=kernel, kw=kernel, stride=stride)
         return target
 
@@ -351,7 +256,8 @@ class Compiler:
             raise self.refuse(node, f"adds maps of different shapes {[list(part.map) for part in parts]}")
         total = parts[0]
         for part in parts[1:]:
-            target = self.floats_at(total.map)
+            most = total.most + part.most if total.most and part.most and total.area == part.area else None
+            target = self.floats_at(total.map, most, total.area)
             self.emit("ADD", total, target, in2=part.at)
             total = target
         return total
@@ -363,7 +269,7 @@ class Compiler:
             raise PlifError(
                 f"{self.where}: layer {node['name']} gives [{size}], its card says {node['shape']}; export it again"
             )
-        flat = Value(source.kind, source.map, source.at, flat=source.map[1:] != (1, 1))
+        flat = Value(source.kind, source.map, source.at, source.map[1:] != (1, 1), source.most, source.area)
         if all(reader["op"] == "Linear" for reader in self.consumers(node["name"])):
             return flat if self.card["graph"]["output"] != node["name"] else self.floats(flat)
         return self.floats(flat)

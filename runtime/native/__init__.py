@@ -14,16 +14,18 @@ from pathlib import Path
 
 from runtime.errors import PlifError
 
-PATHS = ("scalar", "avx2", "avx512", "neon")  # in the order of the enum in event.c; the last one present is the fastest
+# In the order of the enum in event.c; the last one present is the fastest. amx: as avx512, where int8 rows are dense.
+PATHS = ("scalar", "avx2", "avx512", "neon", "amx")
 PATH_VARIABLE = "PLIF_CPU"
 
-BLOCK, SEGMENT = 64, 128
+BLOCK, SEGMENT, WIDE_BLOCK = 64, 128, 128
 
 KINDS = (
     *("STREAM", "CONV", "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL", "AFFINE", "ADD", "UNPACK", "LOAD"),
     *("FLATTEN", "VOTE", "OUTPUT", "RATE"),
 )
 FROM_X, FROM_FLOATS, FROM_SPIKES = range(3)
+SUM_FLOAT, SUM_EXACT, SUM_INT16, SUM_INT32 = range(4)
 CHARGE_IF, CHARGE_FOLDED, CHARGE_EXACT, CHARGE_NO_DECAY_INPUT = range(4)
 
 
@@ -34,10 +36,10 @@ class Op(c.Structure):
             for name in ("kind", "from_", "ih", "iw", "ic", "oh", "ow", "oc", "kh", "kw", "stride", "pad")
         ),
         *((name, c.c_int32) for name in ("charge", "soft", "state", "items", "parallel", "tile_h", "tile_w", "voters")),
-        *((name, c.c_float) for name in ("v_threshold", "v_reset", "dense_from")),
-        ("unused", c.c_int32),
-        *((name, c.c_int64) for name in ("in_", "in2", "out", "index", "values", "dense", "row_capacity")),
-        *((name, c.c_void_p) for name in ("weight", "bias", "alpha")),
+        *((name, c.c_float) for name in ("v_threshold", "v_reset", "dense_from", "area")),
+        *((name, c.c_int32) for name in ("sums", "block")),
+        *((name, c.c_int64) for name in ("in_", "in2", "out", "index", "values", "dense", "row_capacity", "dense_row")),
+        *((name, c.c_void_p) for name in ("weight", "weight_bytes", "bias", "scale", "alpha")),
     )
 
 
@@ -69,6 +71,7 @@ def _open() -> c.CDLL | None:
         if layout != c.sizeof(Op) * 1_000_000 + c.sizeof(Program) * 1000 + c.sizeof(Call):
             continue
         library.plif_paths.restype = c.c_int
+        library.plif_paths.argtypes = [c.c_int]
         library.plif_run.restype = None
         library.plif_run.argtypes = [c.c_void_p] * 5
         library.plif_pool_new.restype = c.c_void_p
@@ -94,15 +97,19 @@ def library() -> c.CDLL:
     return found
 
 
-def paths() -> tuple[str, ...]:
-    """The kernels this build and this processor have, slowest first: scalar, avx2, avx512, neon."""
-    found = library().plif_paths()
+def paths(amx: bool = True) -> tuple[str, ...]:
+    """The kernels this build and this processor have, slowest first. `amx`: ask the system for that one, too.
+
+    Linux then keeps room for tiles with every thread of the process, so it is asked only for networks that use them.
+    """
+    found = library().plif_paths(int(amx))
     return tuple(name for i, name in enumerate(PATHS) if found >> i & 1)
 
 
-def choose_path(name: str | None = None) -> int:
+def choose_path(name: str | None = None, amx: bool = True) -> int:
     """The number of a path: `name`, else what PLIF_CPU says, else the fastest this processor has."""
-    name = name or os.environ.get(PATH_VARIABLE) or paths()[-1]
-    if name not in paths():
-        raise PlifError(f"{PATH_VARIABLE}={name}: this processor and build have {', '.join(paths())}")
-    return PATHS.index(name)
+    name = name or os.environ.get(PATH_VARIABLE)
+    found = paths(amx or name == "amx")
+    if name is not None and name not in found:
+        raise PlifError(f"{PATH_VARIABLE}={name}: this processor and build have {', '.join(found)}")
+    return PATHS.index(name or found[-1])

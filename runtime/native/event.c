@@ -13,19 +13,41 @@
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define PLIF_HAS_AMX 1
+#include <cpuid.h>
+#include <sys/syscall.h>
+#endif
 
-enum { PATH_SCALAR, PATH_AVX2, PATH_AVX512, PATH_NEON, PATHS };
+enum { PATH_SCALAR, PATH_AVX2, PATH_AVX512, PATH_NEON, PATH_AMX, PATHS };
 
-/* Which paths this build and this processor have: bit PATH_* is set. */
-int plif_paths(void) {
+void plif_amx_begin(void);
+void plif_amx_end(void);
+
+#if defined(PLIF_HAS_AMX)
+/* The processor has it, and the kernel lets this process use it. Linux saves tiles only for processes that ask. */
+static int amx_allowed(void) {
+    enum { REQUEST = 0x1023, TILE_DATA = 18 };
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 3) == 3 && !syscall(SYS_arch_prctl, REQUEST, TILE_DATA);
+}
+#endif
+
+/* Which paths this build and this processor have: bit PATH_* is set. amx: look for that one, too, which asks the system. */
+int plif_paths(int amx) {
+    (void)amx;
     int found = 1 << PATH_SCALAR;
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
         found |= 1 << PATH_AVX2;
     if (found >> PATH_AVX2 & 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi2"))
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi2") &&
+        __builtin_cpu_supports("avx512vnni"))
         found |= 1 << PATH_AVX512;
+#if defined(PLIF_HAS_AMX)
+    if (found >> PATH_AVX512 & 1 && amx && amx_allowed()) found |= 1 << PATH_AMX;
+#endif
 #elif defined(__aarch64__)
     found |= 1 << PATH_NEON;
 #endif
@@ -37,6 +59,9 @@ static run_item *kernels(int path) {
 #if defined(__x86_64__)
     case PATH_AVX2: return plif_item_avx2;
     case PATH_AVX512: return plif_item_avx512;
+#if defined(PLIF_HAS_AMX)
+    case PATH_AMX: return plif_item_amx;
+#endif
 #elif defined(__aarch64__)
     case PATH_NEON: return plif_item_neon;
 #endif
@@ -126,13 +151,21 @@ static void shared_streams(Job *job, int thread, int first) {
         }
 }
 
+#if defined(PLIF_HAS_AMX)
+#define AMX(job) ((job)->program->path == PATH_AMX)
+#else
+#define AMX(job) 0
+#endif
+
 static void work(void *argument, int thread) {
     Job *job = argument;
     const uint64_t before = flush_subnormals(job->program->flush);
+    if (AMX(job)) plif_amx_begin();
     const int whole = job->call->rows - job->call->rows % job->threads;
     if (whole) whole_streams(job, thread, whole);
     if (whole && whole < job->call->rows) barrier_wait(&job->barrier, &job->next);
     shared_streams(job, thread, whole);
+    if (AMX(job)) plif_amx_end();
     restore_subnormals(before);
 }
 

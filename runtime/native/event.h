@@ -7,7 +7,9 @@
  *   floats   [H][W][lanes(C)]                  lanes past C hold what does not matter
  *   spikes   [H][W][ceil(C / 64)] 64-bit words, bit c % 64 of word c / 64 is channel c; bits past C are 0
  *   membrane like floats: in the caller's own memory, which Python shows to NumPy as [C, H, W] with strides
- *   weights  [block of 64 outputs][ky][kx][input][16, 32 or 64 outputs]
+ *   weights  float: [block of 64 outputs][ky][kx][input][16, 32 or 64 outputs]
+ *            int16: [block of 128 outputs][ky][kx][input][32, 64 or 128 outputs]; a last block of 80 or 96 lanes as two
+ *            bytes: [16 outputs][ky][kx][64 inputs][4 inputs at a time: 16][16 outputs][4 inputs], for dense8.h
  *   stream   what a convolution reads: for each input row and segment, its nonzero inputs in order of pixels (see stream.h)
  */
 #ifndef PLIF_EVENT_H
@@ -15,13 +17,16 @@
 
 #include <stdint.h>
 
-enum { BLOCK = 64, SEGMENT = 128 };
+enum { BLOCK = 64, SEGMENT = 128, WIDE_BLOCK = 128 };
 
 enum op_kind {
     OP_STREAM, OP_CONV, OP_NEURON, OP_SPIKE_POOL, OP_MAX_POOL, OP_AVG_POOL, OP_AFFINE, OP_ADD, OP_UNPACK, OP_LOAD,
     OP_FLATTEN, OP_VOTE, OP_OUTPUT, OP_RATE
 };
 enum value_kind { FROM_X, FROM_FLOATS, FROM_SPIKES };
+/* How a convolution sums. EXACT: whole numbers in floats, below 2^24. INT16, INT32: int8 weights, kept as int16; which of the
+ * two can hold every possible sum is proven when the artifact is opened. All but FLOAT: current = sum * scale + bias. */
+enum sum_kind { SUM_FLOAT, SUM_EXACT, SUM_INT16, SUM_INT32 };
 enum charge_kind { CHARGE_IF, CHARGE_FOLDED, CHARGE_EXACT, CHARGE_NO_DECAY_INPUT };
 
 typedef struct {
@@ -34,11 +39,15 @@ typedef struct {
     int32_t voters;
     float v_threshold, v_reset;
     float dense_from;                   /* of a stream: from this share of spikes a row is also written out, see stream.h */
-    int32_t unused;
+    float area;                         /* of a stream of averages of spikes: what makes whole counts of them; 0: as they are */
+    int32_t sums, block;                /* sum_kind; outputs of one piece of a convolution, BLOCK or WIDE_BLOCK */
     int64_t in, in2, out;               /* byte offsets into the arena */
     int64_t index, values, dense;       /* the other parts of a stream (its lists are at `in` or `out`) */
     int64_t row_capacity;               /* entries that one row and segment of a stream can hold */
-    const float *weight, *bias;         /* packed; bias has lanes(oc) floats. Affine: scale and shift */
+    int64_t dense_row;                  /* bytes of one row of `dense` where it holds bytes (see stream.h), else 0 */
+    const void *weight;                 /* packed. Affine: scale */
+    const int8_t *weight_bytes;         /* the same as bytes, or NULL */
+    const float *bias, *scale;          /* lanes(oc) floats. Affine: bias is the shift */
     const float *alpha;                 /* per lane: alpha, or 1 - alpha when folded */
 } Op;
 
@@ -75,7 +84,7 @@ typedef struct {
 } Frame;
 
 typedef void run_item(const Op *op, const Frame *frame, int item);
-run_item plif_item_scalar, plif_item_avx2, plif_item_avx512, plif_item_neon;
+run_item plif_item_scalar, plif_item_avx2, plif_item_avx512, plif_item_amx, plif_item_neon;
 
 static inline int lanes_of(int channels) {
     int rest = channels % BLOCK;

@@ -55,8 +55,9 @@ INLINE void affine(const Op *op, const Frame *f, int y) {
     const int lanes = lanes_of(op->oc);
     const float *in = floats(f, op->in) + (int64_t)y * op->ow * lanes;
     float *out = (float *)(f->arena + op->out) + (int64_t)y * op->ow * lanes;
+    const float *scale = op->weight;
     for (int x = 0; x < op->ow; x++, in += lanes, out += lanes)
-        for (int c = 0; c < lanes; c++) out[c] = in[c] * op->weight[c] + op->bias[c];
+        for (int c = 0; c < lanes; c++) out[c] = in[c] * scale[c] + op->bias[c];
 }
 
 INLINE void add(const Op *op, const Frame *f, int y) {

@@ -8,12 +8,33 @@
 #include "event.h"
 #include "simd.h"
 
-INLINE void fire_block(const Op *op, const float *v, float *v_next, const float *x, const float *alpha, uint64_t *spikes,
-                       int L, int charge, int soft) {
+/* The sums of a run of pixels, `stride` bytes from one to the next. Pixels that are not `touched` have those at `start`. */
+typedef struct {
+    const char *at, *start;
+    int64_t stride;
+    uint64_t touched;
+} Sums;
+
+INLINE const char *sums_of(const Sums x, int pixel) { return x.touched >> pixel & 1 ? x.at + pixel * x.stride : x.start; }
+
+/* Register j of the currents: the sums themselves, or whole numbers times the scale of each output. */
+INLINE fr current(const char *sums, const float *scale, const float *bias, int j, int kind) {
+    if (kind == SUM_FLOAT) return ((const fr *)sums)[j];
+    fr whole;
+    if (kind == SUM_EXACT)
+        whole = ((const fr *)sums)[j];
+    else
+        whole = __builtin_convertvector(kind == SUM_INT16 ? widen((const int16_t *)sums + j * REGISTER) : ((const ir *)sums)[j], fr);
+    return whole * ((const fr *)scale)[j] + ((const fr *)bias)[j];
+}
+
+/* L outputs of one block and pixel; returns the spikes. */
+INLINE uint64_t fire_block(const Op *op, const float *v, float *v_next, const char *x, const float *alpha, const float *scale,
+                           const float *bias, int L, int kind, int charge, int soft) {
     const fr threshold = all(op->v_threshold), r = all(op->v_reset);
     uint64_t fired = 0;
     for (int j = 0; j < L / REGISTER; j++) {
-        const fr before = ((const fr *)v)[j], in = ((const fr *)x)[j];
+        const fr before = ((const fr *)v)[j], in = current(x, scale, bias, j, kind);
         fr h;
         if (charge == CHARGE_IF)
             h = before + in;
@@ -32,50 +53,62 @@ INLINE void fire_block(const Op *op, const float *v, float *v_next, const float 
         ((fr *)v_next)[j] = where_fired(mask, threshold, reset, h);
         fired |= (uint64_t)mask << (REGISTER * j);
     }
-    *spikes = fired;
+    return fired;
 }
 
-/* `width` pixels from `pixel` on, one block of outputs; x advances by x_stride floats a pixel (0: the same for all). */
-INLINE void fire_run(const Op *op, const Frame *f, int64_t pixel, int width, int block, const float *x, int64_t x_stride,
-                     int L, int words, int charge, int soft) {
-    const int lanes = lanes_of(op->oc);
-    const int64_t at = f->row * f->v_stride[op->state] + pixel * lanes + block * BLOCK;
-    const float *v = f->v[op->state] + at;
+/* `width` (at most 64) pixels from `pixel` on, L outputs from `lane` on. */
+INLINE void fire_run(const Op *op, const Frame *f, int64_t pixel, int width, int lane, const Sums x, int L, int kind, int charge,
+                     int soft) {
+    const int lanes = lanes_of(op->oc), words = blocks_of(op->oc), here = op->oc - lane, bytes = kind == SUM_INT16 ? 2 : 4;
+    const int64_t at = f->row * f->v_stride[op->state] + pixel * lanes + lane;
+    const float *v = f->v[op->state] + at, *alpha = op->alpha + lane, *bias = op->bias + lane;
+    const float *scale = kind == SUM_FLOAT ? bias : op->scale + lane;
     float *v_next = f->v_next[op->state] + at;
-    const float *alpha = op->alpha + block * BLOCK;
-    uint64_t *out = (uint64_t *)(f->arena + op->out) + pixel * words + block;
-    const int here = op->oc - block * BLOCK;
-    const uint64_t valid = here >= 64 ? ~0ull : (1ull << here) - 1;
-    for (int i = 0; i < width; i++) {
-        uint64_t fired;
-        fire_block(op, v + (int64_t)i * lanes, v_next + (int64_t)i * lanes, x + i * x_stride, alpha, &fired, L, charge, soft);
-        out[(int64_t)i * words] = fired & valid;
+    uint64_t *out = (uint64_t *)(f->arena + op->out) + pixel * words + lane / BLOCK;
+    for (int i = 0; i < width; i++, v += lanes, v_next += lanes, out += words) {
+        const char *sums = sums_of(x, i);
+        for (int b = 0; b < L; b += BLOCK) {
+            const char *s = sums + b * bytes;
+            if (here - b >= BLOCK)
+                out[b / BLOCK] = fire_block(op, v + b, v_next + b, s, alpha + b, scale + b, bias + b, BLOCK, kind, charge, soft);
+            else
+                out[b / BLOCK] = ((1ull << (here - b)) - 1) & fire_block(op, v + b, v_next + b, s, alpha + b, scale + b, bias + b,
+                                                                         L - b < BLOCK ? L - b : BLOCK, kind, charge, soft);
+        }
     }
 }
 
-INLINE void fire_pixels(const Op *op, const Frame *f, int64_t pixel, int width, int block, const float *x, int64_t x_stride,
-                        int L, int words) {
-    if (op->charge == CHARGE_FOLDED && !op->soft)       /* what an export writes unless told otherwise */
-        fire_run(op, f, pixel, width, block, x, x_stride, L, words, CHARGE_FOLDED, 0);
-    else if (op->charge == CHARGE_EXACT && !op->soft)
-        fire_run(op, f, pixel, width, block, x, x_stride, L, words, CHARGE_EXACT, 0);
-    else
-        fire_run(op, f, pixel, width, block, x, x_stride, L, words, op->charge, op->soft);
+/* Functions of their own, as in rows.h. */
+#define FIRE(name, kind)                                                                                                   \
+    static __attribute__((noinline)) void name(const Op *op, const Frame *f, int64_t pixel, int width, int lane, Sums x, int L) { \
+        if (op->charge == CHARGE_FOLDED && !op->soft) /* what an export writes unless told otherwise */                    \
+            fire_run(op, f, pixel, width, lane, x, L, kind, CHARGE_FOLDED, 0);                                             \
+        else if (op->charge == CHARGE_EXACT && !op->soft)                                                                  \
+            fire_run(op, f, pixel, width, lane, x, L, kind, CHARGE_EXACT, 0);                                              \
+        else                                                                                                               \
+            fire_run(op, f, pixel, width, lane, x, L, kind, op->charge, op->soft);                                         \
+    }
+FIRE(fire_float, SUM_FLOAT)
+FIRE(fire_exact, SUM_EXACT)
+FIRE(fire_int16, SUM_INT16)
+FIRE(fire_int32, SUM_INT32)
+
+INLINE void fire_pixels(const Op *op, const Frame *f, int64_t pixel, int width, int lane, const Sums x, int L, int kind) {
+    switch (kind) {
+    case SUM_FLOAT: fire_float(op, f, pixel, width, lane, x, L); break;
+    case SUM_EXACT: fire_exact(op, f, pixel, width, lane, x, L); break;
+    case SUM_INT16: fire_int16(op, f, pixel, width, lane, x, L); break;
+    default: fire_int32(op, f, pixel, width, lane, x, L);
+    }
 }
 
 /* A neuron that no convolution feeds directly: one row of pixels. */
 INLINE void neuron_row(const Op *op, const Frame *f, int y) {
-    const int lanes = lanes_of(op->oc), words = blocks_of(op->oc);
-    const float *x = (const float *)(f->arena + op->in) + (int64_t)y * op->ow * lanes;
-    for (int b = 0; b < words; b++) {
-        const int L = block_lanes(op->oc, b);
-        const float *in = x + b * BLOCK;
-        if (L == 64)
-            fire_pixels(op, f, (int64_t)y * op->ow, op->ow, b, in, lanes, 64, words);
-        else if (L == 32)
-            fire_pixels(op, f, (int64_t)y * op->ow, op->ow, b, in, lanes, 32, words);
-        else
-            fire_pixels(op, f, (int64_t)y * op->ow, op->ow, b, in, lanes, 16, words);
+    const int lanes = lanes_of(op->oc);
+    for (int from = 0; from < op->ow; from += 64) {
+        const int64_t pixel = (int64_t)y * op->ow + from;
+        const Sums in = {f->arena + op->in + pixel * lanes * 4, 0, lanes * 4, ~0ull};
+        fire_pixels(op, f, pixel, op->ow - from < 64 ? op->ow - from : 64, 0, in, lanes, SUM_FLOAT);
     }
 }
 

@@ -9,25 +9,28 @@
 #include <stdint.h>
 #include <string.h>
 
-/* REGISTER: floats in one. AT_ONCE: outputs of a pixel that are summed at once, as many as registers hold. DENSE: outputs of
- * DENSE_PIXELS pixels that are summed at once where most inputs are spikes. */
+/* REGISTER: floats in one. AT_ONCE: outputs of a pixel that are summed at once, as many as registers hold (int16: twice as
+ * many). DENSE: outputs of DENSE_PIXELS pixels that are summed at once where most inputs are spikes. HAS_BYTES: whether rows
+ * with many spikes are multiplied as bytes where the weights are int8 (dense8.h). */
 #if defined(PLIF_AVX512)
 #include <immintrin.h>
-enum { REGISTER = 16, AT_ONCE = 64, HAS_DENSE = 1, DENSE = 64 };
+enum { REGISTER = 16, AT_ONCE = 64, HAS_DENSE = 1, DENSE = 64, HAS_BYTES = 1 };
 #elif defined(PLIF_AVX2)
 #include <immintrin.h>
-enum { REGISTER = 8, AT_ONCE = 64, HAS_DENSE = 1, DENSE = 16 };
+enum { REGISTER = 8, AT_ONCE = 64, HAS_DENSE = 1, DENSE = 16, HAS_BYTES = 0 };
 #elif defined(PLIF_NEON)
 #include <arm_neon.h>
-enum { REGISTER = 4, AT_ONCE = 64, HAS_DENSE = 1, DENSE = 16 };
+enum { REGISTER = 4, AT_ONCE = 64, HAS_DENSE = 1, DENSE = 16, HAS_BYTES = 0 };
 #else
-enum { REGISTER = 4, AT_ONCE = 32, HAS_DENSE = 0, DENSE = 4 };
+enum { REGISTER = 4, AT_ONCE = 32, HAS_DENSE = 0, DENSE = 4, HAS_BYTES = 0 };
 #endif
 
 enum { DENSE_PIXELS = 6 };
 
 typedef float fr __attribute__((vector_size(4 * REGISTER), may_alias));
 typedef int32_t ir __attribute__((vector_size(4 * REGISTER), may_alias));
+typedef int16_t sr __attribute__((vector_size(4 * REGISTER), may_alias));       /* a register of int16 */
+typedef int16_t half_sr __attribute__((vector_size(2 * REGISTER), may_alias));  /* as many of them as floats in a register */
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -38,6 +41,8 @@ typedef int32_t ir __attribute__((vector_size(4 * REGISTER), may_alias));
 #endif
 
 INLINE fr all(float value) { return value - (fr){0}; }     /* x - 0 is x, -0 and all: one broadcast */
+
+INLINE ir widen(const int16_t *p) { return __builtin_convertvector(*(const half_sr *)p, ir); }
 
 /* sum + s * w with s zero or one: both roundings of a multiplication and an addition, and the one of this, are the same. */
 INLINE fr add_if(fr s, fr w, fr sum) {

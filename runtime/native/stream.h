@@ -9,7 +9,9 @@
  *   starts  uint32 [iw + 1]     first entry of each listed pixel
  *   pixels  uint32 [iw + 1]     its place in that order
  *   is_dense uint32             whether the row is also written out
- *   dense   float [iw][size]    a row with many spikes as zeros and ones, in that order
+ *   dense   float [iw][size]    a row with many spikes as zeros and ones, in that order; then the lists are there, too
+ *           or, for int8 weights, bytes [pad + iw + ...][channels, filled up to 64s] in the order of the map, with zeros on
+ *           both sides; then there are no lists
  *
  * Nine taps and every block of outputs read the same lists, so the bits are taken apart once and not eighteen times; and a
  * frame of events, where one pixel in thirty is listed, costs no look at the others.
@@ -25,12 +27,16 @@ enum { UNIT = 64 };                     /* a list entry is a row of weights in u
 typedef struct {
     uint32_t *first, *starts, *pixels;
     uint16_t *lists;
-    float *values, *dense;
+    float *values;
+    char *dense;
     uint32_t *is_dense;
+    int size;                           /* channels of the segment */
 } Row;
 
 INLINE int segments_of(int channels) { return (channels + SEGMENT - 1) / SEGMENT; }
 INLINE int segment_size(int channels, int s) { return channels - s * SEGMENT < SEGMENT ? channels - s * SEGMENT : SEGMENT; }
+
+INLINE int pixel_bytes(int channels) { return (channels + 63) / 64 * 64; }     /* of a row written out as bytes */
 
 INLINE Row stream_row(const Op *op, char *arena, int64_t lists, int y, int segment) {
     int64_t r = (int64_t)y * segments_of(op->ic) + segment;
@@ -41,8 +47,10 @@ INLINE Row stream_row(const Op *op, char *arena, int64_t lists, int y, int segme
         index + 2 * (op->iw + 1),
         (uint16_t *)(arena + lists) + r * op->row_capacity,
         op->values < 0 ? 0 : (float *)(arena + op->values) + r * op->row_capacity,
-        op->dense < 0 ? 0 : (float *)(arena + op->dense) + r * op->iw * SEGMENT,
+        op->dense < 0 ? 0 : op->dense_row ? arena + op->dense + y * op->dense_row + segment * SEGMENT
+                                          : arena + op->dense + r * op->iw * SEGMENT * 4,
         index + 3 * (op->iw + 1),
+        segment_size(op->ic, segment),
     };
     return row;
 }
@@ -69,10 +77,29 @@ INLINE int list_bits(uint16_t *list, uint64_t bits, int first) {
 #endif
 }
 
+/* A row with many spikes as bytes; false where it has few. `in` is the first word of its segment. */
+INLINE int write_bytes(const Op *op, const Row row, const uint64_t *in, int size) {
+#if defined(PLIF_AVX512)
+    const int words = blocks_of(op->ic), mine = blocks_of(size);
+    int n = 0;
+    for (int x = 0; x < op->iw; x++)
+        for (int w = 0; w < mine; w++) n += __builtin_popcountll(in[x * words + w]);
+    if ((float)n < op->dense_from * (float)(op->iw * size)) return 0;
+    for (int x = 0; x < op->iw; x++)
+        for (int w = 0; w < mine; w++)
+            _mm512_store_si512(row.dense + (int64_t)(op->pad + x) * pixel_bytes(op->ic) + w * 64,
+                               _mm512_maskz_set1_epi8(in[x * words + w], 1));
+    return 1;
+#else
+    return (void)op, (void)row, (void)in, (void)size, 0;
+#endif
+}
+
 INLINE void stream_spikes(const Op *op, const Frame *f, int y, int s) {
     Row row = stream_row(op, f->arena, op->out, y, s);
     int words = blocks_of(op->ic), mine = blocks_of(segment_size(op->ic, s));
     const uint64_t *in = (const uint64_t *)(f->arena + op->in) + (int64_t)y * op->iw * words + s * (SEGMENT / BLOCK);
+    if (HAS_BYTES && op->dense_row && (*row.is_dense = write_bytes(op, row, in, segment_size(op->ic, s)))) return;
     uint32_t n = 0, listed = 0, q = 0;
     for (int phase = 0; phase < op->stride; phase++)
         for (int x = phase; x < op->iw; x += op->stride, q++) {
@@ -88,12 +115,13 @@ INLINE void stream_spikes(const Op *op, const Frame *f, int y, int s) {
     row.starts[listed] = n;
 
     const int size = segment_size(op->ic, s);
-    *row.is_dense = HAS_DENSE && row.dense && (float)n >= op->dense_from * (float)(op->iw * size);
+    *row.is_dense = HAS_DENSE && row.dense && !op->dense_row && (float)n >= op->dense_from * (float)(op->iw * size);
     if (!*row.is_dense) return;
-    memset(row.dense, 0, (size_t)op->iw * (size_t)size * 4);
+    float *dense = (float *)row.dense;
+    memset(dense, 0, (size_t)op->iw * (size_t)size * 4);
     for (uint32_t k = 0; k < listed; k++)
         for (uint32_t i = row.starts[k]; i < row.starts[k + 1]; i++)
-            row.dense[row.pixels[k] * (uint32_t)size + row.lists[i] / UNIT] = 1;
+            dense[row.pixels[k] * (uint32_t)size + row.lists[i] / UNIT] = 1;
 }
 
 /* Real-valued inputs: the caller's frame [C][H][W], or floats [H][W][lanes]. */
@@ -119,7 +147,8 @@ INLINE void stream_values(const Op *op, const Frame *f, int y, int s) {
             row.starts[listed] = n;
             row.pixels[listed] = q;
             for (int c = 0; c < size; c++) {
-                const float value = in[x * pixel + c * channel];
+                const float given = in[x * pixel + c * channel];
+                const float value = op->area > 0 ? (float)(int32_t)(given * op->area + 0.5f) : given;
                 row.lists[n] = (uint16_t)(c * UNIT);
                 row.values[n] = value;
                 n += value != 0;

@@ -114,7 +114,7 @@ HOSTILE: list[tuple[str, Change]] = [
     ("its graph lacks an input, an output or its nodes", lambda p, c: c.update(graph={"nodes": 3})),
     ("its output 'nobody' is not one of its layers", lambda p, c: c["graph"].update(output="nobody")),
     ("for 3 classes", lambda p, c: c["graph"].update(output="flatten")),
-    ("precision int8", lambda p, c: c.update(precision="int8")),
+    ("precision fp16", lambda p, c: c.update(precision="fp16")),
 ]
 
 

@@ -1,0 +1,141 @@
+/* The innermost loops of a convolution: one row of the input, one tap, one segment, and a block of outputs.
+ *
+ * All have one signature (`adder`), and adder_of says which is used. They are functions of their own, since, written into the
+ * loops around them, they leave compilers too few registers.
+ */
+#ifndef PLIF_ROWS_H
+#define PLIF_ROWS_H
+
+#include "event.h"
+#include "simd.h"
+#include "stream.h"
+
+INLINE uint64_t ones(int n) { return n >= 64 ? ~0ull : (1ull << n) - 1; }
+
+/* Pixels q0 to q1 of one row: sums += the weights of each one's inputs. The sums of a pixel stay in registers meanwhile.
+ * `seen`: which pixels from q0 on have sums already; the others begin with `start`. Returns which have them now. */
+INLINE uint64_t add_row(float *acc, const char *weight, const float *start, uint64_t seen, const Row *row, int q0, int q1,
+                        int L, int valued) {
+    const int part = L < AT_ONCE ? L : AT_ONCE, n = part / REGISTER;
+    const uint32_t *starts = row->starts, *pixels = row->pixels, from_k = row->first[q0], to_k = row->first[q1];
+    const uint16_t *lists = row->lists;
+    uint64_t now = seen;
+    for (int at = 0; at < L; at += part, acc += part, start += part, weight += part * 4)
+        for (uint32_t k = from_k; k < to_k; k++) {
+            const uint32_t to = starts[k + 1], p = pixels[k] - (uint32_t)q0;
+            uint32_t i = starts[k];
+            fr *a = (fr *)(acc + (int64_t)p * L), sum[AT_ONCE / REGISTER];
+            const fr *from = seen >> p & 1 ? a : (const fr *)start;
+            now |= 1ull << p;
+            for (int j = 0; j < n; j++) sum[j] = from[j];
+            for (; i < to; i++) {
+                const fr *w = (const fr *)(weight + (uint32_t)lists[i] * (uint32_t)(L / 16));
+                if (valued)
+                    for (int j = 0; j < n; j++) sum[j] += w[j] * row->values[i];
+                else
+                    for (int j = 0; j < n; j++) sum[j] += w[j];
+            }
+            for (int j = 0; j < n; j++) a[j] = sum[j];
+        }
+    return now;
+}
+
+/* The same with int8 weights, kept as int16. A segment has at most 128 inputs, so int16 holds the sum of one tap and segment
+ * (128 * 128 < 2^15) whatever the weights; `wide` adds it to sums of int32. */
+INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, uint64_t seen, const Row *row, int q0, int q1,
+                            int L, int wide) {
+    const int part = L < 2 * AT_ONCE ? L : 2 * AT_ONCE, n = part / (2 * REGISTER), bytes = wide ? 4 : 2;
+    const uint32_t *starts = row->starts, *pixels = row->pixels, from_k = row->first[q0], to_k = row->first[q1];
+    const uint16_t *lists = row->lists;
+    uint64_t now = seen;
+    for (int at = 0; at < L; at += part, acc += part * bytes, start += part * bytes, weight += part * 2)
+        for (uint32_t k = from_k; k < to_k; k++) {
+            const uint32_t to = starts[k + 1], p = pixels[k] - (uint32_t)q0;
+            uint32_t i = starts[k];
+            char *a = acc + (int64_t)p * L * bytes;
+            const char *from = seen >> p & 1 ? a : start;
+            sr sum[2 * AT_ONCE / (2 * REGISTER)];
+            now |= 1ull << p;
+            for (int j = 0; j < n; j++) sum[j] = wide ? (sr){0} : ((const sr *)from)[j];
+            for (; i < to; i++) {
+                const uint32_t entry = lists[i];
+                const sr *w = (const sr *)(weight + entry * (uint32_t)(L / 32));
+                for (int j = 0; j < n; j++) sum[j] += w[j];
+            }
+            if (wide)
+                for (int j = 0; j < 2 * n; j++) ((ir *)a)[j] = ((const ir *)from)[j] + widen((const int16_t *)sum + j * REGISTER);
+            else
+                for (int j = 0; j < n; j++) ((sr *)a)[j] = sum[j];
+        }
+    return now;
+}
+
+/* The same sums in the same order where most inputs are spikes: `pixels` of them share each row of weights. */
+INLINE void dense_pixels(float *acc, const char *weight, const float *start, uint64_t seen, const float *in, int size, int L,
+                         int pixels) {
+    const int part = L < DENSE ? L : DENSE, n = part / REGISTER;
+    for (int at = 0; at < L; at += part) {
+        fr sum[DENSE_PIXELS][DENSE / REGISTER];         /* in registers, once the loops over it are written out */
+        UNROLL for (int p = 0; p < pixels; p++) {
+            const fr *from = (const fr *)((seen >> p & 1 ? acc + p * L : start) + at);
+            UNROLL for (int j = 0; j < n; j++) sum[p][j] = from[j];
+        }
+        for (int c = 0; c < size; c++) {
+            const fr *w = (const fr *)((const float *)weight + (int64_t)c * L + at);
+            UNROLL for (int p = 0; p < pixels; p++) {
+                const fr s = all(in[p * size + c]);
+                UNROLL for (int j = 0; j < n; j++) sum[p][j] = add_if(s, w[j], sum[p][j]);
+            }
+        }
+        UNROLL for (int p = 0; p < pixels; p++)
+            UNROLL for (int j = 0; j < n; j++) ((fr *)(acc + p * L + at))[j] = sum[p][j];
+    }
+}
+
+INLINE uint64_t dense_row(float *acc, const char *weight, const float *start, uint64_t seen, const Row *row, int q0, int q1,
+                          int L) {
+    const float *in = (const float *)row->dense;
+    const int size = row->size;
+    int q = q0;
+    for (; q + DENSE_PIXELS <= q1; q += DENSE_PIXELS)
+        dense_pixels(acc + (int64_t)(q - q0) * L, weight, start, seen >> (q - q0), in + (int64_t)q * size, size, L, DENSE_PIXELS);
+    for (; q < q1; q++)
+        dense_pixels(acc + (int64_t)(q - q0) * L, weight, start, seen >> (q - q0), in + (int64_t)q * size, size, L, 1);
+    return ones(q1 - q0);
+}
+
+typedef uint64_t adder(float *acc, const char *weight, const float *start, uint64_t seen, const Row *row, int q0, int q1);
+
+#define ADDER(name, call)                                                                                                  \
+    static __attribute__((noinline)) uint64_t name(float *acc, const char *weight, const float *start, uint64_t seen,      \
+                                                   const Row *row, int q0, int q1) {                                       \
+        return call;                                                                                                       \
+    }
+#define ADDERS(L)                                                                                                          \
+    ADDER(add_spikes_##L, add_row(acc, weight, start, seen, row, q0, q1, L, 0))                                            \
+    ADDER(add_values_##L, add_row(acc, weight, start, seen, row, q0, q1, L, 1))                                            \
+    ADDER(multiply_##L, dense_row(acc, weight, start, seen, row, q0, q1, L))
+#define ADDERS_INT(L)                                                                                                      \
+    ADDER(add_int16_##L, add_row_int((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 0))                   \
+    ADDER(add_int32_##L, add_row_int((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 1))
+ADDERS(16)
+ADDERS(32)
+ADDERS(64)
+ADDERS(128)
+ADDERS_INT(32)
+ADDERS_INT(64)
+ADDERS_INT(128)
+
+enum add_kind { ADD_SPIKES, ADD_VALUES, MULTIPLY, ADD_INT16, ADD_INT32 };
+
+/* L is 16, 32, 64 or 128; 16 int16 would not fill a register. */
+INLINE adder *adder_of(int L, int kind) {
+    static adder *const all[][4] = {
+        {add_spikes_16, add_spikes_32, add_spikes_64, add_spikes_128}, {add_values_16, add_values_32, add_values_64, add_values_128},
+        {multiply_16, multiply_32, multiply_64, multiply_128},         {0, add_int16_32, add_int16_64, add_int16_128},
+        {0, add_int32_32, add_int32_64, add_int32_128},
+    };
+    return all[kind][L >= 128 ? 3 : L >= 64 ? 2 : L >= 32];
+}
+
+#endif
