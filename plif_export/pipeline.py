@@ -94,6 +94,7 @@ def export(
     network        a notation string or a preset, for a bare state_dict
     shape          its input (C, H, W), where weights and notation do not say it
     neuron         what neither says: v_threshold, v_reset, tau, decay_input (state_dict); dt, fire, reset (NIR)
+    precision      fp32; fp16 or int8 round the weights that meet spikes (docs/precision.md)
     math           exact (the order of operations of PyTorch) or folded (alpha in the weights)
     batch          a fixed number of streams; dynamic when None
     to, options    the target (plif_export/targets) and what it may be told
