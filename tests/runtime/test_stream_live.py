@@ -322,6 +322,14 @@ def test_reset_on_return_begins_afresh_and_says_so(model: Model) -> None:
     assert [d.votes for d in after] == [d.votes for d in fresh]
 
 
+@pytest.mark.parametrize(("decide", "advised"), (("sum", True), ("leak:100ms", False)))
+def test_a_sum_without_an_end_is_done_and_advised_against(model: Model, decide: str, advised: bool) -> None:
+    slow = Slow(0)
+    running = model.stream(Fed(packets_of(SOURCES[1])), overload="drop:1000", decide=decide, observers=[slow])
+    assert [d.votes for d in running] == [d.votes for d in model.stream(SOURCES[1], decide=decide)]
+    assert any("without an end" in note for note in slow.notes) is advised
+
+
 # --- resets ---------------------------------------------------------------------------------------------------------
 
 
