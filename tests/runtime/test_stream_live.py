@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -321,6 +322,14 @@ def test_reset_on_return_begins_afresh_and_says_so(model: Model) -> None:
     assert [d.votes for d in after] == [d.votes for d in fresh]
 
 
+@pytest.mark.parametrize(("decide", "advised"), (("sum", True), ("leak:100ms", False)))
+def test_a_sum_without_an_end_is_done_and_advised_against(model: Model, decide: str, advised: bool) -> None:
+    slow = Slow(0)
+    running = model.stream(Fed(packets_of(SOURCES[1])), overload="drop:1000", decide=decide, observers=[slow])
+    assert [d.votes for d in running] == [d.votes for d in model.stream(SOURCES[1], decide=decide)]
+    assert any("without an end" in note for note in slow.notes) is advised
+
+
 # --- resets ---------------------------------------------------------------------------------------------------------
 
 
@@ -431,6 +440,21 @@ def test_an_interrupt_prints_the_summary_and_ends_with_130(artifact: Path, how: 
     summary = json.loads(rest.splitlines()[-1])["summary"]
     assert json.loads(lines[0])["step"] == 0 and balanced(summary) and summary["frames"] >= 20
     assert summary["lag_ms"]["p50"] is not None
+
+
+def test_a_pipe_among_the_sources_does_not_keep_an_interrupted_stream_from_ending(artifact: Path) -> None:
+    spec = f"udp://127.0.0.1:{free_port()}?sensor=34x34"
+    command = [sys.executable, "-c", "from runtime.cli import main; main()", "stream", str(artifact), "-", spec]
+    process = interruptible([*command, "--sensor", "34x34", "--json"], stdin=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("".join(f"{1000 * i},{i % 34},5,1\n" for i in range(100)))
+    process.stdin.flush()
+    lines = [json.loads(process.stdout.readline()) for _ in range(9)]
+    began_s = time.perf_counter()
+    process.send_signal(signal.SIGINT)
+    rest, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and time.perf_counter() - began_s < 4, err
+    assert {line["source"] for line in lines} == {"-"} and balanced(json.loads(rest.splitlines()[-1])["summary"])
 
 
 @pytest.mark.parametrize(
