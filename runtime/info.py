@@ -10,7 +10,19 @@ from typing import Any
 from runtime.card import Card
 from runtime.version import __version__
 
-PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "onnx", "tensorrt", "openvino", "aedat", "matplotlib")
+PACKAGES = (
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "onnx",
+    "tensorrt",
+    "openvino",
+    "aedat",
+    "dv-processing",
+    "neuromorphic-drivers",
+    "matplotlib",
+)
 
 
 def card_lines(card: Card) -> list[str]:

@@ -207,11 +207,23 @@ class Stream:
             raise PlifError(f"{self.source.name}: a stream runs once; make another one with model.stream")
         self._iterated = True
         self._tell.start(self)
+        self._advise()
         try:
             for batch in self._from_threads() if self.lanes[0].feed else self._in_turn():
                 yield from self._step(batch)
         finally:
             self.close()
+
+    def _advise(self) -> None:
+        """A sum without an end is what was asked for, and hardly what is wanted."""
+        for lane in self.lanes:
+            endless = lane.frames.source.live and not getattr(lane.frames.source, "waits", False)
+            if endless and lane.copies[0].rule.name == "sum" and lane.copies[0].policy.kind in ("recording", "never"):
+                self._tell.note(
+                    lane.name,
+                    "--decide sum adds up from the beginning of the feed, so its answer changes ever more slowly; "
+                    "for a feed without an end: --decide leak:100ms,margin=0.4",
+                )
 
     def close(self) -> None:
         """The end, at the latest: nothing more is read, what waits is dropped and counted, observers get the summary.

@@ -1,6 +1,6 @@
 """A headless Chromium, driven over its own DevTools protocol: the few verbs that the tests of the dashboard need.
 
-    python -m tests.browser ADDRESS PICTURE.png [WIDTH HEIGHT [dark]]      a picture of a running dashboard, after ten seconds
+python -m tests.browser ADDRESS PICTURE.png [WIDTH HEIGHT [dark]]      a picture of a running dashboard, after ten seconds
 """
 
 from __future__ import annotations

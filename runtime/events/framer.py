@@ -165,12 +165,17 @@ class Framer:
         elif self._seen:
             yield self._emit(self._open_us, self._end_of_partial())
 
-    def restart(self) -> Iterator[Frame]:
-        """The source begins afresh: closes the open frame; the next one starts a new grid and says so."""
+    def restart(self, afresh: bool = True) -> Iterator[Frame]:
+        """The source begins again: closes the open frame; the next one starts a new grid, and says so (afresh: also that
+        membranes and evidence must)."""
         if self._seen:
             yield self._emit(self._open_us, self._end_of_partial())
-        self._gap_before = self._restarted = True
+        self._gap_before, self._restarted = True, self._restarted or afresh
         self._clock = None
+
+    def is_before(self, t_us: int) -> bool:
+        """Whether an event of that time lies before the open frame: late, if nothing else is known of it."""
+        return self._clock is not None and t_us < self._open_us
 
     # --- the open frame ---------------------------------------------------------------------------------------------
 

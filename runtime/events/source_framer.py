@@ -27,8 +27,9 @@ class SourceFramer:
     """Iterates the frames of a whole source; `account` is right at every moment, the source's own losses included.
 
     filters  text of runtime.events.filters, between the source and the frames
-    returns  hold: a live source that was lost and came back just goes on; reset: its grid starts again, and the next frame
-             says so. (A gap of more than a second in the events' own time is a discontinuity either way.)
+    returns  hold: a live source that was lost and came back just goes on (on a new grid where its clock began again);
+             reset: its grid starts again, and the next frame says that membranes must, too. A gap of more than a second
+             in the events' own time is a discontinuity either way
     watch    hears of packets and returns (on_packet, on_return)
     Count framing reads a recording twice (first to count); a live source is refused with what to use instead.
     """
@@ -81,8 +82,9 @@ class SourceFramer:
                 came_back = getattr(self.source, "returns", 0)
                 if self.watch:
                     self.watch.on_return()
-                if self._returns == "reset":
-                    yield from self.framer.restart()
+                afresh = self._returns == "reset"
+                if afresh or (len(packet) and self.framer.is_before(int(packet["t"][0]))):  # its clock began again
+                    yield from self.framer.restart(afresh)
             self._losses()
             if self.watch:
                 self.watch.on_packet(packet, self.arrived_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runtime.cli import run
 from runtime.errors import PlifError
 from runtime.events import EVENT_DTYPE, SourceFramer, events_sha256, make_events, open_source
 from runtime.events.datagrams import WIRES, datagrams
@@ -247,7 +249,16 @@ def test_a_port_that_is_taken_is_refused() -> None:
     with pytest.raises(PlifError, match="live source"):
         source.count()
     source.close()
-    list(source.packets())
+    open_source(source.name).close()  # what was never read gives its port back, too
+
+
+def test_plif_send_is_the_other_end_of_plif_stream(capsys: Any) -> None:
+    source = listen("format=t32&end=400ms", sensor="&sensor=34x34")
+    reading = Reading(source)
+    assert run(["send", SIM, f"udp://127.0.0.1:{source.port}?format=t32", "--speed", "300000", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["events"] == len(reading.events()) > 1000
+    assert run(["send", "missing.raw", "udp://127.0.0.1:7"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_sender_that_cannot_be_is_refused_in_one_line() -> None:

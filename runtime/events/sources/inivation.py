@@ -61,6 +61,8 @@ class InivationSource(LiveSource):
 
     def close(self) -> None:
         self._stop.set()
+        if not self._begun:
+            self._reader = None
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         self.begin(max_events)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
 import numpy as np
@@ -30,6 +33,11 @@ class StdinSource(LiveSource):
             )
         self.sensor = sensor
         self._stream = stream
+        self._wake = os.pipe()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            os.write(self._wake[1], b"x")
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         self.begin(max_events)
@@ -39,8 +47,20 @@ class StdinSource(LiveSource):
         parser = CsvParser(self.name, self.log)
         more = True
         while more:
-            data = read(READ_BYTES)
+            data = read(READ_BYTES) if self._wait(stream) else b""
             more = bool(data)
             events = usable(parser.feed(data) if more else parser.finish(), self.sensor, self.log)
             yield from pieces(events, max_events)
         self.log.close(self.name)
+
+    def _wait(self, stream: BinaryIO) -> bool:
+        """Until there is something to read, or the end of it; false when close() was called."""
+        if self._stream is not None:
+            return True
+        ready, _, _ = select.select([stream.fileno(), self._wake[0]], [], [])
+        return self._wake[0] not in ready
+
+    def __del__(self) -> None:
+        for end in getattr(self, "_wake", ()):
+            with suppress(OSError):
+                os.close(end)

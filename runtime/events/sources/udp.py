@@ -58,6 +58,7 @@ class UdpSource(LiveSource):
         self.datagrams = {"received": 0, "malformed": 0, "foreign": 0, "dropped_by_kernel": 0, "missing": 0}
         self._socket = self._bind()
         self._wake = socket.socketpair()
+        self._failed = False
 
     def _bind(self) -> socket.socket:
         family, where = self.address.resolve(socket.SOCK_DGRAM)
@@ -82,8 +83,14 @@ class UdpSource(LiveSource):
         return int(self._socket.getsockname()[1])
 
     def close(self) -> None:
+        if not self._begun:
+            self._shut()
         with suppress(OSError):
             self._wake[1].send(b"x")
+
+    def _shut(self) -> None:
+        for one in (self._socket, *self._wake):
+            one.close()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         self.begin(max_events)
@@ -93,9 +100,7 @@ class UdpSource(LiveSource):
         try:
             yield from self._receive(poll, max_events)
         finally:
-            self._socket.close()
-            for end in self._wake:
-                end.close()
+            self._shut()
             self._close_notes()
 
     def _receive(self, poll: select.poll, max_events: int) -> Iterator[np.ndarray]:
@@ -144,8 +149,10 @@ class UdpSource(LiveSource):
                 size, extra, _, sender = receive([view[filled : filled + DATAGRAM_BYTES]], 64)
             except BlockingIOError:
                 break
-            except OSError as error:  # an ICMP answer to somebody, say: no datagram, no reason to stop
-                self.log.note(f"{self.name}: {error.strerror}")
+            except OSError as error:  # the network went down, say: no datagram, no reason to stop
+                if not self._failed:
+                    self.log.note(f"{self.name}: {error.strerror}")
+                self._failed = True
                 break
             if extra:
                 self._kernel(extra)

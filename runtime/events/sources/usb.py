@@ -70,6 +70,8 @@ class UsbSource(LiveSource):
 
     def close(self) -> None:
         self._stop.set()
+        if not self._begun:
+            self._shut()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         self.begin(max_events)
