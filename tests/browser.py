@@ -1,4 +1,7 @@
-"""A headless Chromium, driven over its own DevTools protocol: the few verbs that the tests of the dashboard need."""
+"""A headless Chromium, driven over its own DevTools protocol: the few verbs that the tests of the dashboard need.
+
+python -m tests.browser ADDRESS PICTURE.png [WIDTH HEIGHT [dark]]      a picture of a running dashboard, after ten seconds
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import base64
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -150,3 +154,13 @@ class Browser:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+if __name__ == "__main__":
+    asked = dict(enumerate(sys.argv[1:]))
+    with Browser(find_chromium() or "chromium") as browser:
+        browser.dark(4 in asked)
+        browser.size(int(asked.get(2, 1280)), int(asked.get(3, 1120)))
+        browser.open(asked[0])
+        time.sleep(10)
+        print(browser.look(Path(asked[1]), full=False))

@@ -93,6 +93,7 @@ function begin() {
     row.append(text, track, number);
     return row;
   }));
+  bars.style.setProperty("--names", Math.min(11.5, 0.6 + 0.56 * Math.max(...facts.classes.map((name) => name.length))) + "em");
   $("facts").replaceChildren(...facts.lines.map(([name, value]) => row(name, value)));
   $("which").hidden = facts.sources.length < 2;
   if ($("which").children.length !== facts.sources.length) $("which").replaceChildren(...facts.sources.map((name) => new Option(name, name)));
@@ -228,7 +229,7 @@ function axis(c, left, right, bottom) {  // time below a chart; points are drawn
 function drawVotes() {
   const { c, width, height } = sheet("votes");
   if (points.length < 2) return waiting(c, width, height);
-  const wide = width > 560, left = 40, top = 8, right = width - (wide ? 150 : 12), bottom = height - 22;
+  const wide = width > 560, left = 46, top = 8, right = width - (wide ? 150 : 12), bottom = height - 22;
   const x = axis(c, left, right, bottom);
   let low = 0, high = facts.voters > 1 ? 0.1 : 1e-9;
   const best = facts.classes.map(() => -Infinity);
@@ -321,7 +322,7 @@ function drawLatency() {
     if (value === null) continue;
     const at = x(Math.min(Math.max(value, edges[0]), edges[edges.length - 1]));
     c.strokeStyle = colour; c.lineWidth = 1.5; c.setLineDash([4, 3]);
-    c.beginPath(); c.moveTo(at, name === "p50" ? 18 : 18); c.lineTo(at, bottom); c.stroke(); c.setLineDash([]);
+    c.beginPath(); c.moveTo(at, 18); c.lineTo(at, bottom); c.stroke(); c.setLineDash([]);
     c.fillStyle = colour;
     const text = name + " " + ms(value), half = c.measureText(text).width / 2;
     c.textAlign = name === "p50" ? "right" : "left";
