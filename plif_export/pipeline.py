@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from plif_train.network import Network
 from runtime.card import ARTIFACT_FORMAT, Card, read_card
 from runtime.errors import CheckFailed, PlifError
 from runtime.events.framing import Framing
-from runtime.files import whole_or_nothing
+from runtime.files import measure, whole_or_nothing
 from runtime.readers.onnx_wire import not_onnx, refuse_external_data
 from runtime.session import Model, load
 
@@ -140,19 +139,6 @@ def _require(report: parity.Report, path: Path) -> None:
     if not report.passed:
         left = "; the older file of this name is as it was" if path.exists() else ""
         raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written{left}", report)
-
-
-def measure(artifact: Path) -> tuple[int, str]:
-    """Bytes and SHA-256 of a file; of a folder, over its files in the order of their names, each name before its bytes."""
-    if not artifact.is_dir():
-        data = artifact.read_bytes()
-        return len(data), hashlib.sha256(data).hexdigest()
-    size, digest = 0, hashlib.sha256()
-    for file in sorted(path for path in artifact.rglob("*") if path.is_file()):
-        data = file.read_bytes()
-        size += len(data)
-        digest.update(file.relative_to(artifact).as_posix().encode() + b"\0" + hashlib.sha256(data).digest())
-    return size, digest.hexdigest()
 
 
 class ParityFailed(CheckFailed):
