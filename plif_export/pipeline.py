@@ -276,7 +276,18 @@ def prove(
             raise PlifError(f"{where}: nothing on this machine runs it, so nothing can be proved")
         return engine_gate.alone(runs, reference, inputs, starts, judge, expected, seed)
     if report is None:
-        report = parity.check(proto, card, reference, inputs, start, where, graph=judge, expected=expected, seed=seed)
+        report = parity.check(
+            proto,
+            card,
+            reference,
+            inputs,
+            start,
+            where,
+            graph=judge,
+            expected=expected,
+            model_in_fp32=None if card["precision"] == "fp32" else source.reference,
+            seed=seed,
+        )
     if runs is not None and report.passed:
         engine_gate.check(runs, reference, inputs, starts, report)
     return report
@@ -302,9 +313,15 @@ def summary(report: parity.Report) -> dict[str, Any]:
         "excused",
         "max_abs_dv",
         "free_running_mismatches",
+        "decisions",
+        "decisions_changed",
     )
     found = report.to_dict()
-    return {**{key: found[key] for key in keys}, "untested": found["untested"]}
+    kept = {**{key: found[key] for key in keys}, "untested": found["untested"]}
+    if report.precision != "fp32":  # the gate was against the same rounded weights; this is against the model
+        kept["rounding_mismatches"] = report.rounding_mismatches
+        kept["flips"] = {layer.name: layer.free_running_mismatches for layer in report.layers}
+    return kept
 
 
 # --- files and arguments ------------------------------------------------------------------------------------------
