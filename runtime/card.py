@@ -3,7 +3,7 @@
 A model.pt carries a *model card* (what was trained), an exported artifact an *artifact card* (the model card's facts plus
 the graph, the states, the parity result). `read_card` finds either by content. It never unpickles and never loads weights:
 model.pt is opened as the zip it is, with an unpickler that admits tensors, one string and nothing else; ONNX is walked
-field by field at the protobuf wire level.
+field by field at the protobuf wire level; an engine file's card stands in front of its plan.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import PlifError
-from runtime.readers import onnx_wire, torch_zip
+from runtime.readers import engine_file, onnx_wire, torch_zip
 
 MODEL_FORMAT = "plif-model"
 MODEL_FORMAT_VERSION = 1
@@ -82,9 +82,18 @@ def read_card(path: str | Path) -> Card:
     except OSError as error:
         raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
     if head[:4] == b"PK\x03\x04":
-        card = _decode(path, torch_zip.read_card_text(path))
+        card = parse_card(path, torch_zip.read_card_text(path))
         check_model_card(card, str(path))
         return card
+    if engine_file.is_engine(head):  # before what starts with 0x80, as its length may
+        card = parse_card(path, engine_file.read_card_text(path))
+        check_artifact_card(card, str(path))
+        return card
+    if engine_file.is_bare_plan(head):
+        raise PlifError(
+            f"{path}: a bare plan of TensorRT without a card, so its states and classes are unknown; "
+            "trtexec opens it, and plif one that was exported without --set raw=true"
+        )
     if head[:1] == b"\x80":
         raise PlifError(
             f"{path}: a bare pickle, which may run code; refused. Expected a model.pt written by plif_train.save"
@@ -95,7 +104,7 @@ def read_card(path: str | Path) -> Card:
             f"{path}: an ONNX file without a plif card, so its states and classes are unknown; "
             "make one with: plif export model.pt"
         )
-    card = _decode(path, text)
+    card = parse_card(path, text)
     check_artifact_card(card, str(path))
     return card
 
@@ -105,7 +114,8 @@ def encode(card: Mapping[str, Any]) -> str:
     return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
-def _decode(path: Path, text: str) -> Card:
+def parse_card(path: Path, text: str) -> Card:
+    """The card of a text that was found in `path`. Raises PlifError when it is not the JSON of an object."""
     try:
         card = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):

@@ -34,7 +34,7 @@ def load(
     threads: int | None = None,
     flush_denormals: bool = True,
     rates: bool = False,
-    device: str = "cpu",
+    device: str | None = None,
     sha256: str | None = None,
 ) -> Model:
     """Opens an artifact (or, with the torch engine, a model.pt).
@@ -44,7 +44,9 @@ def load(
     flush_denormals  subnormal membranes become zero. With ONNX Runtime this also holds for NumPy in the calling thread,
                      and works only when no other ONNX Runtime session came first (a warning says when it did not)
     rates            also count spikes: session.rates then holds each layer's firing rate of the last step
-    sha256           refuse the file when its SHA-256 is another
+    device           cpu, cuda or cuda:N; None is what the engine runs on (a TensorRT engine on cuda:0, others on cpu)
+    sha256           refuse the file when its SHA-256 is another. A TensorRT engine is opened only with it, or with the
+                     report of its export beside it
     Raises PlifError with one line for anything that is not a usable artifact.
     """
     path = Path(path)
@@ -53,8 +55,8 @@ def load(
     if sha256 is not None:
         _check_sha256(path, sha256)
     card = read_card(path)
-    made = find_engine(engine, path)(path, card, EngineOptions(threads, flush_denormals, rates, device))
-    return Model(path, made.card, made, rates)
+    made = find_engine(engine, path)(path, card, EngineOptions(threads, flush_denormals, rates, device, sha256))
+    return Model(path, made.card, made, rates and getattr(made, "counts_rates", True))
 
 
 def _check_sha256(path: Path, expected: str) -> None:
@@ -199,12 +201,12 @@ class Session:
             )
         if rows is not None:
             for part, whole in zip(bound.now, self._main.now, strict=True):
-                np.take(whole, which, axis=0, out=part)
+                _take(whole, which, part)
         bound.x[...] = x
         bound.advance()
         if rows is not None:
             for part, whole in zip(bound.now, self._main.now, strict=True):
-                whole[which] = part
+                _put(whole, which, part)
         self.steps[which] += self.model.T if self.model.unrolled else 1
         self._last = bound
         return bound.y.copy()
@@ -244,8 +246,10 @@ class Session:
 
     @property
     def state(self) -> dict[str, np.ndarray]:
-        """The membranes by state name, e.g. v.conv1 [streams, C, H, W]; a view, valid until the next step."""
-        return {state["name"]: v for state, v in zip(self.model.card["states"], self._main.now, strict=True)}
+        """The membranes by state name, e.g. v.conv1 [streams, C, H, W]; valid until the next step."""
+        return {
+            state["name"]: np.asarray(v) for state, v in zip(self.model.card["states"], self._main.now, strict=True)
+        }
 
     def _rows(self, rows: Sequence[int]) -> np.ndarray:
         which = np.asarray(rows)
@@ -284,3 +288,22 @@ class Session:
         bind = self.model.engine.bind
         run = (bind(x, v[0], y, v[1], rates), bind(x, v[1], y, v[0], rates))
         return _Bound(x, y, (v[0], v[1]), rates, run)
+
+
+# Membranes of an engine on a GPU are runtime.engines.device_array.DeviceArray, which can move rows without the host.
+
+
+def _take(whole: Any, which: np.ndarray, part: Any) -> None:
+    """Rows `which` of the whole become the part."""
+    if isinstance(whole, np.ndarray):
+        np.take(whole, which, axis=0, out=part)
+    else:
+        whole.rows_to(which, part)
+
+
+def _put(whole: Any, which: np.ndarray, part: Any) -> None:
+    """The part becomes rows `which` of the whole."""
+    if isinstance(whole, np.ndarray):
+        whole[which] = part
+    else:
+        whole.rows_from(which, part)

@@ -28,12 +28,16 @@ from runtime.errors import PlifError
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """threads None: as many as the machine has. rates: also count spikes per layer (slower; eval and dashboards ask)."""
+    """threads None: as many as the machine has. rates: also count spikes per layer (slower; eval and dashboards ask).
+
+    device  cpu, cuda or cuda:N; None leaves it to the engine. sha256: what the file's must be, for engines that run code
+    """
 
     threads: int | None = None
     flush_denormals: bool = True
     rates: bool = False
-    device: str = "cpu"
+    device: str | None = None
+    sha256: str | None = None
 
 
 class Engine(Protocol):
@@ -61,7 +65,12 @@ class Engine(Protocol):
 ENGINES: dict[str, str] = {
     "onnxruntime": "runtime.engines.onnxruntime:OnnxRuntimeEngine",
     "event": "runtime.engines.event:EventEngine",
+    "tensorrt": "runtime.engines.tensorrt:TensorRtEngine",
+    "tensorrt-rtx": "runtime.engines.tensorrt:TensorRtRtxEngine",
 }
+
+# what `auto` means for a file of that name; onnxruntime for all others
+AUTO = {".pt": "torch", ".pth": "torch", ".rtx.engine": "tensorrt-rtx", ".engine": "tensorrt"}
 
 ENTRY_POINTS = "plif.engines"
 
@@ -71,9 +80,9 @@ def engine_names() -> list[str]:
 
 
 def find_engine(name: str, path: Path) -> type[Any]:
-    """The engine class of that name; `auto` is torch for a model.pt and onnxruntime for everything else."""
+    """The engine class of that name; `auto` goes by the file's name: torch for a model.pt, onnxruntime for an ONNX file."""
     if name == "auto":
-        name = "torch" if path.suffix in (".pt", ".pth") else "onnxruntime"
+        name = next((engine for suffix, engine in AUTO.items() if path.name.endswith(suffix)), "onnxruntime")
     if name in ENGINES:
         module, attribute = ENGINES[name].split(":")
         found = getattr(import_module(module), attribute)
