@@ -45,7 +45,7 @@ def export(
     kind: Annotated[str | None, typer.Option(help="events or static (images), for a model without a card.")] = None,
     shape: InputShape = None,
     neuron: NeuronOptions = None,
-    precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
     half: Annotated[bool, typer.Option("--half", hidden=True)] = False,
     int8: Annotated[bool, typer.Option("--int8", hidden=True)] = False,
     to: Annotated[str, typer.Option(help="onnx.")] = "onnx",

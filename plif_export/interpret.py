@@ -126,15 +126,35 @@ def per_channel(values: Array, ndim: int) -> Array:
 
 
 def _conv(node: Node, x: Array, p: dict[str, Array]) -> Array:
-    weight, groups = p["weight"], node.attrs["groups"]  # [O, I / groups, k...]
+    return _current(node, x, p, _convolve)
+
+
+def _current(node: Node, x: Array, p: dict[str, Array], weigh: Callable[[Node, Array, Array], Array]) -> Array:
+    """A Conv or Linear in the precision of its weight (runtime/graph.py): weigh(node, x, weight) is the sum."""
+    dtype = x.dtype
+    channels = (-1, *(1,) * (len(node.shape) - 1)) if node.op == "Conv" else (-1,)
+    if "scale" in p:  # whole numbers: the sums are exact in float64
+        area = node.attrs.get("area", 1)
+        y = weigh(node, np.rint(x * area).astype(np.float64), p["weight"].astype(np.float64)).astype(dtype)
+        scale = p["scale"] if area == 1 else p["scale"] * dtype.type(1 / area)
+        y = y * scale.reshape(channels)
+    elif node.params["weight"].dtype == np.float16:
+        y = weigh(node, x.astype(np.float16).astype(dtype), p["weight"])
+    else:
+        y = weigh(node, x, p["weight"])
+    return y + p["bias"].reshape(channels) if "bias" in p else y
+
+
+def _convolve(node: Node, x: Array, weight: Array) -> Array:
+    groups = node.attrs["groups"]  # weight [O, I / groups, k...]
     windows = _windows(node, x, weight.shape[2:])  # [B, I, H, W, k, k]
     dims = weight.ndim - 2
     b, i, *where = windows.shape[: 2 + dims]
     windows = windows.reshape(b, groups, i // groups, *where, *weight.shape[2:])
     weight = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
     space, kernel = "hw"[:dims], "kl"[:dims]
-    y = np.einsum(f"bgi{space}{kernel},goi{kernel}->bgo{space}", windows, weight, optimize=True).reshape(b, -1, *where)
-    return y + p["bias"].reshape(1, -1, *(1,) * dims) if "bias" in p else y
+    y = np.einsum(f"bgi{space}{kernel},goi{kernel}->bgo{space}", windows, weight, optimize=True)
+    return y.reshape(b, -1, *where)
 
 
 def _windows(node: Node, x: Array, kernel: tuple[int, ...], fill: float = 0.0) -> Array:
@@ -154,8 +174,7 @@ def _windows(node: Node, x: Array, kernel: tuple[int, ...], fill: float = 0.0) -
 
 
 def _linear(node: Node, x: Array, p: dict[str, Array]) -> Array:
-    y = x @ p["weight"].T
-    return y + p["bias"] if "bias" in p else y
+    return _current(node, x, p, lambda _, values, weight: values @ weight.T)
 
 
 def _batch_norm(node: Node, x: Array, p: dict[str, Array]) -> Array:

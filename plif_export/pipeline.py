@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -18,14 +17,14 @@ from plif_export import engine_gate, parity, stimulus
 from plif_export.cards import make_card, set_card
 from plif_export.passes import MATHS, prepare
 from plif_export.readers import Facts, Given, Read, read
-from plif_export.reference import Reference
+from plif_export.reference import GraphReference, Reference
 from plif_export.targets import Made, Target, check_options, find_target
 from plif_export.writers import FORMS
 from plif_train.network import Network
 from runtime.card import ARTIFACT_FORMAT, Card, read_card
 from runtime.errors import CheckFailed, PlifError
 from runtime.events.framing import Framing
-from runtime.files import whole_or_nothing
+from runtime.files import measure, whole_or_nothing
 from runtime.readers.onnx_wire import not_onnx, refuse_external_data
 from runtime.session import Model, load
 
@@ -112,12 +111,12 @@ def export(
     check_options(target, options or {})
     T = T or facts.T
     path = _destination(model, path, form, T, precision, math, target)
-    graph = prepare(source.graph, math, static=facts.kind == "static" and form == "unrolled")
+    graph = prepare(source.graph, math, facts.kind == "static" and form == "unrolled", precision)
     card = make_card(
         facts, graph, form=form, T=T, precision=precision, math=math, batch=batch, source_sha256=source.sha256
     )
     target.check(graph, card, options or {})
-    proto = FORMS[form](graph, T, batch)
+    proto = FORMS[form](graph, T, batch, target.dialect)
     report = None
     if verify:
         report = prove(proto, card, source, seed=seed, where=path.name)
@@ -140,19 +139,6 @@ def _require(report: parity.Report, path: Path) -> None:
     if not report.passed:
         left = "; the older file of this name is as it was" if path.exists() else ""
         raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written{left}", report)
-
-
-def measure(artifact: Path) -> tuple[int, str]:
-    """Bytes and SHA-256 of a file; of a folder, over its files in the order of their names, each name before its bytes."""
-    if not artifact.is_dir():
-        data = artifact.read_bytes()
-        return len(data), hashlib.sha256(data).hexdigest()
-    size, digest = 0, hashlib.sha256()
-    for file in sorted(path for path in artifact.rglob("*") if path.is_file()):
-        data = file.read_bytes()
-        size += len(data)
-        digest.update(file.relative_to(artifact).as_posix().encode() + b"\0" + hashlib.sha256(data).digest())
-    return size, digest.hexdigest()
 
 
 class ParityFailed(CheckFailed):
@@ -240,9 +226,11 @@ def prove(
     report  of the file, when it was proved before: only the engine is asked, and added to it
     """
     source = read(model) if isinstance(model, Network) else model
-    reference, rng = source.reference, np.random.default_rng(seed)
-    static = source.facts.kind == "static"
-    graph = prepare(source.graph, card["math"], static=static and card["form"] == "unrolled")
+    rng, static = np.random.default_rng(seed), source.facts.kind == "static"
+    graph = prepare(source.graph, card["math"], static and card["form"] == "unrolled", card["precision"])
+    judge, reference = source.graph, source.reference
+    if card["precision"] != "fp32":  # rounded weights make other spikes; what they must make, the interpreter says
+        judge, reference = graph, GraphReference(graph)
     kept = {key: card[key] for key in ("form", "precision", "math", "batch", "source_sha256")}
     own = source.has_card and card["form"] == "step"  # elsewhere T is the artifact's to say
     T = source.facts.T if own else card["T"]
@@ -260,9 +248,7 @@ def prove(
             inputs = stimulus.events_like(steps, streams, source.facts.shape, source.facts.framing, rng)
         start = [_start(reference, rng) for _ in range(streams)]
     if report is None:
-        report = parity.check(
-            proto, card, reference, inputs, start, where, graph=source.graph, expected=expected, seed=seed
-        )
+        report = parity.check(proto, card, reference, inputs, start, where, graph=judge, expected=expected, seed=seed)
     if runs is not None and report.passed:
         from_reset = [reference.initial() for _ in range(inputs.shape[1])]
         engine_gate.check(runs, reference, inputs, start or from_reset, report)

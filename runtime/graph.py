@@ -14,6 +14,16 @@ decay_input=False); the kinds of other libraries stand beside it in runtime/neur
     fire            s = h >= v_threshold
     reset           v = v_reset where s else h                  hard
                     v = h - s * v_threshold                     soft (v_reset None; v_reset counts as 0 above)
+
+Precision of a Conv or Linear is told by its weight (passes quantize_weights and cast_half of plif_export make the last two):
+
+    float32                    x = W s + b
+    float16                    x = float32(W s) + b             W s summed in float32
+    int8, with "scale" [O]     x = float32(W k) * scale + b     W k summed in int32, the real weight is W * scale
+                               k = s, whole counts; with the attribute "area" (after average pooling) the input is k / area
+                               and x = float32(W k) * (scale * float32(1 / area)) + b
+
+Bias, scale, membranes and all that neurons do are float32.
 """
 
 from __future__ import annotations
@@ -32,8 +42,9 @@ Shape = tuple[int, ...]
 # What each kind of node must carry: (attributes, parameters, optional parameters). Add a kind of node here, then teach it
 # to plif_export/interpret.py (the golden model) and plif_export/writers/emit.py (ONNX).
 OPS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
-    "Conv": (("stride", "padding", "groups"), ("weight",), ("bias",)),  # 1-d or 2-d by its weight; may have "dilation"
-    "Linear": ((), ("weight",), ("bias",)),
+    # 1-d or 2-d by its weight; may have "dilation". With a scale its weight is int8 and it reads whole counts (see Precision)
+    "Conv": (("stride", "padding", "groups"), ("weight",), ("bias", "scale")),
+    "Linear": ((), ("weight",), ("bias", "scale")),
     "BatchNorm": (("eps",), ("weight", "bias", "mean", "var"), ()),
     "Affine": ((), ("scale", "shift"), ()),
     "Neuron": (("kind", "layer", "v_threshold", "v_reset"), (), ()),  # and what its equation asks for

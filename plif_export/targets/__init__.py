@@ -62,6 +62,7 @@ class Target(Protocol):
 # name -> "module:class"; imported when asked for, so that an extra is needed only by who uses it
 TARGETS: dict[str, str] = {
     "onnx": "plif_export.targets.onnx:OnnxTarget",
+    "openvino": "plif_export.targets.openvino:OpenVinoTarget",
 }
 
 
@@ -80,3 +81,11 @@ def check_options(target: Target, options: Mapping[str, str]) -> None:
         if name not in target.options:
             known = f"it has {', '.join(target.options)}" if target.options else "it has none"
             raise PlifError(f"--set {name}: --to {target.name} has no such option; {known}")
+
+
+def flag(options: Mapping[str, str], name: str) -> bool:
+    """An option that is true or false; false when it was not given."""
+    value = options.get(name, "false").lower()
+    if value not in ("true", "false"):
+        raise PlifError(f"--set {name}={options[name]}: expected true or false")
+    return value == "true"

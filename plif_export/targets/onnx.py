@@ -17,7 +17,7 @@ class OnnxTarget:
     folder: ClassVar[bool] = False
     dialect: ClassVar[str] = "integer"
     forms: ClassVar[tuple[str, ...]] = ("step", "unrolled")
-    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     options: ClassVar[tuple[str, ...]] = ()
     engine: ClassVar[str | None] = None  # the gate runs this very file
 

@@ -10,8 +10,8 @@ from plif_export.writers.onnx_step import write_step
 from plif_export.writers.onnx_unrolled import write_unrolled
 from runtime.graph import Graph
 
-# form -> writer(graph, T, batch). To add a form, write a file beside these and enter it here.
-FORMS: dict[str, Callable[[Graph, int, int | None], onnx.ModelProto]] = {
+# form -> writer(graph, T, batch, dialect). To add a form, write a file beside these and enter it here.
+FORMS: dict[str, Callable[[Graph, int, int | None, str], onnx.ModelProto]] = {
     "step": write_step,
     "unrolled": write_unrolled,
 }

@@ -3,6 +3,8 @@
 Written with stable, readable names and nothing that varies: the same graph gives the same bytes. Opset 20 and IR 10 are
 what ONNX Runtime on GPUs and TensorRT 10 and 11 all read. Spikes are float32 {0, 1}; the comparison is `h >= v_threshold`,
 never `h - v_threshold >= 0`, whose difference can be subnormal and be flushed away.
+
+Layers with int8 weights are written in the dialect that the target's engine runs fast (writers/precision.py).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from plif_export.writers.precision import reduced
 from plif_export.writers.symbol import Words, tensor, write
 from runtime.graph import Graph, Node, Shape, initial_v, spatial, spikes, state_in, state_out
 from runtime.neurons import Terms, equation_of
@@ -24,9 +27,10 @@ BATCH = "B"  # the name of the dynamic batch axis
 
 
 class Emitter:
-    """Collects the nodes and initializers of one ONNX graph."""
+    """Collects the nodes and initializers of one ONNX graph, in one dialect of int8 ("integer" or "qdq")."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: str = "integer") -> None:
+        self.dialect = dialect
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.made: set[str] = set()  # tensors that a node makes
@@ -42,7 +46,7 @@ class Emitter:
             helper.make_node("Split", [tensor], list(outputs), name=f"{tensor}/Split", axis=0, num_outputs=len(outputs))
         )
 
-    def weight(self, name: str, value: np.ndarray | np.floating) -> str:
+    def weight(self, name: str, value: np.ndarray | np.generic) -> str:
         """An initializer by its name; written once however often it is asked for."""
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
@@ -76,10 +80,10 @@ def stateless(e: Emitter, node: Node, inputs: Sequence[str]) -> str:
 
 
 def _conv(e: Emitter, node: Node, x: str) -> str:
-    kernel = list(node.params["weight"].shape[2:])
-    return e.op(
-        "Conv", [x, *_parameters(e, node)], node.name, kernel_shape=kernel, **_place(node), group=node.attrs["groups"]
-    )
+    place = {"kernel_shape": list(node.params["weight"].shape[2:]), **_place(node), "group": node.attrs["groups"]}
+    if node.params["weight"].dtype != np.float32:
+        return reduced(e, node, x, place)
+    return e.op("Conv", [x, *_parameters(e, node)], node.name, **place)
 
 
 def _place(node: Node) -> dict[str, list[int]]:
@@ -100,6 +104,8 @@ def _parameters(e: Emitter, node: Node) -> list[str]:
 
 
 def _linear(e: Emitter, node: Node, x: str) -> str:
+    if node.params["weight"].dtype != np.float32:
+        return reduced(e, node, x, {})
     return e.op("Gemm", [x, *_parameters(e, node)], node.name, transB=1)
 
 

@@ -8,10 +8,10 @@ from plif_export.writers.emit import BATCH, Emitter, neuron, stateless, states, 
 from runtime.graph import Graph, state_in, state_out
 
 
-def write_step(graph: Graph, T: int, batch: int | None) -> onnx.ModelProto:
+def write_step(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
     """A graph as one stateful step. `T` does not matter here; batch None leaves the batch axis dynamic."""
     rows = batch or BATCH
-    e = Emitter()
+    e = Emitter(dialect)
     value = {graph.input: graph.input}
     for node in graph:
         inputs = [value[name] for name in node.inputs]

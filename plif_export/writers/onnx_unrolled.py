@@ -16,11 +16,11 @@ from plif_export.writers.emit import BATCH, Emitter, neuron, spikes, stateless, 
 from runtime.graph import Graph, Node, state_in, state_out
 
 
-def write_unrolled(graph: Graph, T: int, batch: int | None) -> onnx.ModelProto:
+def write_unrolled(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
     """A graph as T steps; batch None leaves the batch axis dynamic. Nodes in graph.hoisted are computed once."""
     rows = batch or BATCH
     static = bool(graph.hoisted)
-    e = Emitter()
+    e = Emitter(dialect)
     value = {graph.input: graph.input}
     if not static:
         flat = e.weight("x.flat.shape", np.array([-1, *graph.input_shape], np.int64))

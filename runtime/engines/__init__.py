@@ -6,7 +6,8 @@ An engine binds buffers once and gives back a function that runs one call on the
     run()
 
 The caller keeps two sets of membranes and binds both directions (ping-pong), so that a step allocates nothing, and a GPU
-engine may capture one CUDA graph per direction. An engine has no state of its own: many sessions share one.
+engine may capture one CUDA graph per direction. An engine has no state of its own: many sessions share one. (An engine whose
+device keeps the membranes offers `resident` instead of `bind`: see Resident.)
 To add an engine, write a file here with a class that has these members and enter it in ENGINES (or publish an entry point
 of the group `plif.engines` from another package: that is how the torch engine of plif_train comes in).
 """
@@ -22,6 +23,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from runtime.artifacts import kind_of
 from runtime.card import Card
 from runtime.errors import PlifError
 
@@ -42,7 +44,7 @@ class EngineOptions:
 
 class Engine(Protocol):
     name: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]]  # of the files it opens
+    suffixes: ClassVar[tuple[str, ...]]  # of what it opens: of a name, or of a kind (runtime/artifacts.py)
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None: ...
 
@@ -61,16 +63,27 @@ class Engine(Protocol):
         ...
 
 
+class Resident(Protocol):
+    """Membranes that live in the engine, from step to step. What `engine.resident(x, y, v, rates)` gives, for one session.
+
+    run   one call; the membranes stay inside
+    push  the arrays v into the engine;  pull: the engine's membranes into v
+    The session calls push and pull only where somebody looked at the membranes or changed them.
+    """
+
+    def run(self) -> None: ...
+    def push(self) -> None: ...
+    def pull(self) -> None: ...
+
+
 # name -> "module:class"; a module is imported when its engine is asked for, so that nothing heavy is loaded before
 ENGINES: dict[str, str] = {
     "onnxruntime": "runtime.engines.onnxruntime:OnnxRuntimeEngine",
     "event": "runtime.engines.event:EventEngine",
+    "openvino": "runtime.engines.openvino:OpenVinoEngine",
     "tensorrt": "runtime.engines.tensorrt:TensorRtEngine",
     "tensorrt-rtx": "runtime.engines.tensorrt:TensorRtRtxEngine",
 }
-
-# what `auto` means for a file of that name; onnxruntime for all others
-AUTO = {".pt": "torch", ".pth": "torch", ".rtx.engine": "tensorrt-rtx", ".engine": "tensorrt"}
 
 ENTRY_POINTS = "plif.engines"
 
@@ -80,9 +93,12 @@ def engine_names() -> list[str]:
 
 
 def find_engine(name: str, path: Path) -> type[Any]:
-    """The engine class of that name; `auto` goes by the file's name: torch for a model.pt, onnxruntime for an ONNX file."""
+    """The engine class of that name; `auto` is the one that its kind of file names (runtime/artifacts.py)."""
+    kind = kind_of(path)
+    if kind.engine is None:
+        raise PlifError(f"{path}: no engine runs it here; {kind.instead}")
     if name == "auto":
-        name = next((engine for suffix, engine in AUTO.items() if path.name.endswith(suffix)), "onnxruntime")
+        name = kind.engine
     if name in ENGINES:
         module, attribute = ENGINES[name].split(":")
         found = getattr(import_module(module), attribute)
@@ -94,8 +110,9 @@ def find_engine(name: str, path: Path) -> type[Any]:
             found = points[0].load()
         except ImportError:
             raise PlifError(f"engine '{name}' is not installed completely: pip install 'plif[train]'") from None
-    if path.suffix not in found.suffixes:
+    if path.suffix not in found.suffixes and kind.suffix not in found.suffixes:
         raise PlifError(
-            f"{path}: engine '{name}' opens files that end in {', '.join(found.suffixes)}; use --engine auto"
+            f"{path}: engine '{name}' opens what ends in {', '.join(found.suffixes)}; use --engine auto"
+            + (f", or export for it: --to {name}" if name in ENGINES and ".onnx" not in found.suffixes else "")
         )
     return found

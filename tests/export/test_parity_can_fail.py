@@ -237,8 +237,8 @@ def test_a_failed_export_leaves_nothing_and_exits_with_1(tmp_path: Any, monkeypa
     model = tmp_path / "model.pt"
     plif_train.save(firing(), model)
 
-    def buggy(graph: Graph, math: str, static: bool) -> Graph:
-        return prepare(graph.rewrite({}, {"conv2_bn"}), math, static)
+    def buggy(graph: Graph, *how: Any) -> Graph:
+        return prepare(graph.rewrite({}, {"conv2_bn"}), *how)
 
     monkeypatch.setattr(pipeline, "prepare", buggy)
     assert run(["export", str(model)]) == 1
