@@ -108,7 +108,7 @@ KINDS: list[Kind] = [
     Kind(
         "tensorrt-rtx",
         ".rtx.engine",
-        lambda path, head: engine_file.is_engine(head) and path.name.endswith(".rtx.engine"),
+        lambda path, head: engine_file.is_engine(head) and engine_file.is_rtx(path),
         engine_file.read_card_text,
         "tensorrt-rtx",
     ),

@@ -31,6 +31,9 @@ class Made:
     card     the artifact's card
     options  what the user gave with --set NAME=VALUE,..., checked by the target
     notes    lines for the user; a target adds what it has to say
+    command  the command line that makes it again
+    proved   SHA-256 of the ONNX form that passed the gate, without its card; None when it was not asked to
+    not_run  set by the target where this machine cannot run what it wrote: why. The gate then asks no engine
     """
 
     graph: Graph
@@ -38,13 +41,17 @@ class Made:
     card: Card
     options: Mapping[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    command: str = ""
+    proved: str | None = None
+    not_run: str | None = None
 
 
 class Target(Protocol):
     name: ClassVar[str]
     suffix: ClassVar[str]  # of the artifact's name: ".onnx", ".engine", "_openvino", ".nir"
     folder: ClassVar[bool]  # the artifact is a folder
-    dialect: ClassVar[str]  # how the ONNX form says int8: "integer" (ConvInteger) or "qdq" (QuantizeLinear)
+    dialect: ClassVar[str]  # how the ONNX form says int8: "integer" (ConvInteger), "qdq" (QuantizeLinear) or "tensorrt"
+    # A target may have a default math of its own: `math: ClassVar[str]`, exact or folded.
     forms: ClassVar[tuple[str, ...]]
     precisions: ClassVar[tuple[str, ...]]
     options: ClassVar[tuple[str, ...]]  # the names that --set takes
@@ -63,6 +70,8 @@ class Target(Protocol):
 TARGETS: dict[str, str] = {
     "onnx": "plif_export.targets.onnx:OnnxTarget",
     "openvino": "plif_export.targets.openvino:OpenVinoTarget",
+    "tensorrt": "plif_export.targets.tensorrt:TensorRtTarget",
+    "tensorrt-rtx": "plif_export.targets.tensorrt:TensorRtRtxTarget",
 }
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import onnx
+
 PRODUCTS = ("correlation", "gemm", "convolution", "matmul")  # kinds of kernels that multiply by weights
 TYPES = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}
 
@@ -70,19 +72,23 @@ def product_types(kernels: Iterable[Kernel]) -> dict[str, str]:
     return found
 
 
-def neuron_kernels(kernels: Iterable[Kernel], layer: str) -> list[Kernel]:
-    """The kernels that compute something of a layer of neurons, apart from the product that its current comes from."""
-    own = (f"{layer}.", f"v.{layer}.next")
-    return [
-        kernel
-        for kernel in kernels
-        if not kernel.multiplies and any(node.startswith(own) and not _of_product(node) for node in kernel.onnx)
-    ]
+def neuron_kernels(kernels: Iterable[Kernel], nodes: Iterable[str]) -> list[Kernel]:
+    """The kernels that compute one of these ONNX nodes, apart from products (an addition may ride on one)."""
+    wanted = set(nodes)
+    return [kernel for kernel in kernels if not kernel.multiplies and wanted.intersection(kernel.onnx)]
 
 
-def _of_product(node: str) -> bool:
-    """Whether a node of a layer's name belongs to its weights: their scale and their rounding."""
-    return node.rpartition("/")[2] in ("QuantizeLinear", "DequantizeLinear")
+def neuron_nodes(proto: onnx.ModelProto, current: str, outputs: Iterable[str]) -> list[str]:
+    """The names of the ONNX nodes between a layer's current and what it gives: its spikes and its next membranes."""
+    makers = {output: node for node in proto.graph.node for output in node.output}
+    found: dict[str, None] = {}
+    open_tensors = [name for name in outputs if name != current]
+    while open_tensors:
+        node = makers.get(open_tensors.pop())
+        if node is not None and node.name not in found:
+            found[node.name] = None
+            open_tensors += [name for name in node.input if name != current]
+    return list(found)
 
 
 def _word(line: str, key: str) -> str:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from runtime.engines.device_array import DeviceArray
 from runtime.errors import PlifError
 
 LIBRARY = "libcuda.so.1"
@@ -44,7 +42,6 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuMemFreeHost": (c_void_p,),
     "cuMemcpyHtoDAsync_v2": (c_uint64, c_void_p, c_size_t, c_void_p),
     "cuMemcpyDtoHAsync_v2": (c_void_p, c_uint64, c_size_t, c_void_p),
-    "cuMemcpyDtoDAsync_v2": (c_uint64, c_uint64, c_size_t, c_void_p),
     "cuMemsetD8Async": (c_uint64, ctypes.c_ubyte, c_size_t, c_void_p),
     "cuStreamCreate": (POINTER(c_void_p), c_uint),
     "cuStreamDestroy_v2": (c_void_p,),
@@ -125,7 +122,7 @@ class Gpu:
         assert address.value is not None
         block = (c_char * max(size, 1)).from_address(address.value)
         weakref.finalize(block, self._free, "cuMemFreeHost", address)
-        array = np.frombuffer(block, np.float32, int(np.prod(shape))).reshape(shape)
+        array = np.frombuffer(memoryview(block), np.float32, int(np.prod(shape))).reshape(shape)
         array[...] = 0
         return array
 
@@ -172,10 +169,6 @@ class Stream:
     def down(self, target: np.ndarray, memory: Memory) -> None:
         self._gpu._call("cuMemcpyDtoHAsync_v2", target.ctypes.data, memory.address, target.nbytes, self._handle)
 
-    def copy(self, target: int, source: int, size: int) -> None:
-        """Between two addresses on the device."""
-        self._gpu._call("cuMemcpyDtoDAsync_v2", target, source, size, self._handle)
-
     def zero(self, memory: Memory) -> None:
         self._gpu._call("cuMemsetD8Async", memory.address, 0, memory.size, self._handle)
 
@@ -200,57 +193,3 @@ class Stream:
 
         weakref.finalize(launch, gpu._free, "cuGraphExecDestroy", launchable)
         return launch
-
-
-class CudaArray(DeviceArray):
-    """float32 [rows, ...] in the memory of a GPU; its copy on the host is pinned."""
-
-    def __init__(self, gpu: Gpu, stream: Stream, shape: tuple[int, ...]) -> None:
-        super().__init__(shape)
-        self._gpu, self._stream = gpu, stream
-        self.memory = gpu.memory(int(np.prod(shape)) * 4)
-        stream.zero(self.memory)
-        stream.wait()
-
-    def allocate(self) -> np.ndarray:
-        self._gpu.use()
-        return self._gpu.pinned(self.shape)
-
-    def upload(self, source: np.ndarray) -> None:
-        self._gpu.use()
-        self._stream.up(self.memory, source)
-        self._stream.wait()
-
-    def download(self, target: np.ndarray) -> None:
-        self._gpu.use()
-        self._stream.down(target, self.memory)
-        self._stream.wait()
-
-    def rows_to(self, which: np.ndarray, part: DeviceArray) -> None:
-        self._copy_rows(which, part, out=True)
-
-    def rows_from(self, which: np.ndarray, part: DeviceArray) -> None:
-        self._copy_rows(which, part, out=False)
-
-    def _copy_rows(self, which: np.ndarray, part: DeviceArray, out: bool) -> None:
-        assert isinstance(part, CudaArray)
-        self._gpu.use()
-        self.to_device()
-        part.to_device()
-        size = self.memory.size // self.shape[0]
-        for i, row in enumerate(which):
-            here, there = self.memory.address + int(row) * size, part.memory.address + i * size
-            self._stream.copy(*((there, here) if out else (here, there)), size)
-        self._stream.wait()
-        (part if out else self).was_written()
-
-
-@contextmanager
-def kept(arrays: list[CudaArray]) -> Iterator[None]:
-    """What the arrays hold is the same afterwards: for runs that are not steps, as before a capture."""
-    copies = [array.host().copy() for array in arrays]
-    try:
-        yield
-    finally:
-        for array, copy in zip(arrays, copies, strict=True):
-            array[...] = copy

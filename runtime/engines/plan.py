@@ -23,6 +23,7 @@ from runtime.card import Card, check_artifact_card, parse_card
 from runtime.errors import PlifError
 from runtime.readers import engine_file
 
+NOT_RUN = "not run"  # the card's parity where nothing could run the plan
 TENSORRT, RTX = "tensorrt", "tensorrt-rtx"  # the kinds of plans, which are names of targets and of engines, too
 _NAMES = {TENSORRT: "TensorRT", RTX: "TensorRT-RTX"}
 _MOST_REPORT = 64 << 20  # bytes

@@ -48,7 +48,7 @@ def logger_of(trt: ModuleType) -> Any:
     """
     if trt.__name__ not in _loggers:
 
-        class Messages(trt.ILogger):  # type: ignore[misc, name-defined]
+        class Messages(trt.ILogger):  # type: ignore[name-defined]
             def __init__(self) -> None:
                 trt.ILogger.__init__(self)
                 self.errors: list[str] = []

@@ -28,6 +28,14 @@ def is_bare_plan(head: bytes) -> bool:
     return head[1:4] == b"trt"
 
 
+def is_rtx(path: Path) -> bool:
+    """Whether the plan of an engine file is one of TensorRT-RTX, by the letters that it starts with."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_PREFIX), "little")
+        file.seek(_PREFIX + length)
+        return file.read(4) == b"vtrt"
+
+
 def pack(card: str, plan: bytes) -> bytes:
     """The bytes of an engine file."""
     text = card.encode()
