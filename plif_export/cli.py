@@ -48,7 +48,7 @@ def export(
     precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
     half: Annotated[bool, typer.Option("--half", hidden=True)] = False,
     int8: Annotated[bool, typer.Option("--int8", hidden=True)] = False,
-    to: Annotated[str, typer.Option(help="onnx.")] = "onnx",
+    to: Annotated[str, typer.Option(help="onnx, openvino, tensorrt or tensorrt-rtx.")] = "onnx",
     settings: Annotated[
         str | None, typer.Option("--set", metavar="NAME=VALUE,...", help="Options of the target.")
     ] = None,
@@ -60,7 +60,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Writes an artifact beside the model, proves it against PyTorch, and says what to type next."""
-    from plif_export.pipeline import DEFAULT_MATH, ParityFailed
+    from plif_export.pipeline import ParityFailed
     from plif_export.pipeline import export as run
 
     precision = "fp16" if half else "int8" if int8 else precision
@@ -71,7 +71,7 @@ def export(
             form=form,
             T=T,
             precision=precision,
-            math=math or DEFAULT_MATH,
+            math=math,
             to=to,
             batch=batch,
             verify=not no_verify,
@@ -85,7 +85,8 @@ def export(
         )
     except ParityFailed as failure:
         if as_json:
-            print_json({"path": None, "sha256": None, "bytes": 0, "seconds": None, "verify": failure.report.to_dict()})
+            empty = {"path": None, "sha256": None, "bytes": 0, "seconds": None, "not_run": None}
+            print_json({**empty, "verify": failure.report.to_dict()})
         raise
     if as_json:
         print_json(result.to_dict())
@@ -103,7 +104,7 @@ def export(
         return
     typer.echo(f"{result.path}  {result.bytes / 1e6:.2f} MB in {result.seconds:.1f} s, SHA-256 {result.sha256[:16]}...")
     if result.verify is not None:
-        typer.echo(result.verify.sentence())
+        typer.echo(("ONNX form: " if result.not_run else "") + result.verify.sentence())
     typer.echo("next:")
     path = shlex.quote(str(result.path))
     typer.echo(f"  plif info {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from torch.nn import Module
 
 from plif_export import engine_gate, parity, stimulus
 from plif_export.cards import make_card, set_card
+from plif_export.command import command_line
 from plif_export.engine_gate import Running
 from plif_export.passes import MATHS, prepare
 from plif_export.readers import Facts, Given, Read, read
@@ -45,6 +47,7 @@ class Exported:
     seconds: float
     verify: parity.Report | None
     notes: list[str] = field(default_factory=list)
+    not_run: str | None = None  # why this machine cannot run it; `verify` is then of the ONNX form it was made from
 
     @property
     def passed(self) -> bool:
@@ -57,6 +60,7 @@ class Exported:
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "verify": None if self.verify is None else self.verify.to_dict(),
+            "not_run": self.not_run,
         }
 
 
@@ -68,7 +72,7 @@ def export(
     form: str = "step",
     T: int | None = None,
     precision: str = "fp32",
-    math: str = DEFAULT_MATH,
+    math: str | None = None,
     to: str = "onnx",
     batch: int | None = None,
     verify: bool = True,
@@ -95,7 +99,7 @@ def export(
     network        a notation string or a preset, for a bare state_dict
     shape          its input (C, H, W), where weights and notation do not say it
     neuron         what neither says: v_threshold, v_reset, tau, decay_input (state_dict); dt, fire, reset (NIR)
-    math           exact (the order of operations of PyTorch) or folded (alpha in the weights)
+    math           exact (the order of operations of PyTorch) or folded (alpha in the weights); the target's when None
     batch          a fixed number of streams; dynamic when None
     to, options    the target (plif_export/targets) and what it may be told
     Raises CheckFailed when the gate does not pass (nothing is written then), PlifError for what cannot be exported.
@@ -109,8 +113,20 @@ def export(
         option = next(name for name, value in said.items() if value is not None)
         raise PlifError(f"{option}: the model has a card of its own that says it; leave {option} out")
     target = find_target(to)
+    math = math or default_math(target)
     _check_arguments(facts, example_input, form, T if source.has_card else None, precision, math, target, batch)
     check_options(target, options or {})
+    settings: dict[str, Any] = {
+        "to": to if to != "onnx" else None,
+        "form": form if form != "step" else None,
+        "T": T,
+        "batch": batch,
+    }
+    settings |= {"precision": precision if precision != "fp32" else None, "network": network, "shape": shape}
+    settings |= {"math": math if math != default_math(target) else None, "classes": classes, "framing": framing}
+    command = command_line(
+        model, None if path is None else Path(path), {**settings, "kind": kind, "neuron": neuron}, options or {}
+    )
     T = T or facts.T
     path = _destination(model, path, form, T, precision, math, target)
     graph = prepare(source.graph, math, facts.kind == "static" and form == "unrolled", precision)
@@ -124,17 +140,24 @@ def export(
         report = prove(proto, card, source, seed=seed, where=path.name)
         _require(report, path)
         card["parity"] = summary(report)
+    proved = onnx_sha256(proto) if report is not None else None
     set_card(proto, card)
-    made = Made(graph, proto, card, options or {}, source.notes)
+    made = Made(graph, proto, card, options or {}, source.notes, command, proved)
     with whole_or_nothing(path, report_path(path), folder=target.folder) as (artifact, beside):
         target.write(made, artifact)
-        runs = None if report is None else open_written(target, artifact, card)
-        if runs is not None:
-            prove(proto, card, source, seed=seed, where=path.name, runs=runs, report=report)
-        if report is not None:
-            _require(report, path)
         size, sha256 = measure(artifact)
-        result = Exported(path, sha256, size, time.perf_counter() - began, report, made.notes)
+        if made.not_run is not None:
+            made.notes.append(
+                f"parity: not run, since {made.not_run}; proved is the ONNX form it was built from, not what was built"
+                if report is not None
+                else f"parity: not run, since {made.not_run}"
+            )
+        elif report is not None:
+            runs = open_written(target, artifact, card, sha256)
+            if runs is not None:
+                prove(proto, card, source, seed=seed, where=path.name, runs=runs, report=report)
+                _require(report, path)
+        result = Exported(path, sha256, size, time.perf_counter() - began, report, made.notes, made.not_run)
         beside.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
     return result
 
@@ -364,14 +387,28 @@ def _check_arguments(
             )
 
 
-def artifact_name(stem: str, form: str, T: int, precision: str, math: str, suffix: str = ".onnx") -> str:
+def default_math(target: Target) -> str:
+    return getattr(target, "math", DEFAULT_MATH)
+
+
+def onnx_sha256(proto: onnx.ModelProto) -> str:
+    """Of the network itself, without the card in its metadata."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(proto)
+    del bare.metadata_props[:]
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+
+
+def artifact_name(
+    stem: str, form: str, T: int, precision: str, math: str, suffix: str = ".onnx", default: str = DEFAULT_MATH
+) -> str:
     """stem + _T20 when unrolled + _fp16 or _int8 + _exact or _folded when not the default + the target's suffix"""
     name = stem
     if form == "unrolled":
         name += f"_T{T}"
     if precision != "fp32":
         name += f"_{precision}"
-    if math != DEFAULT_MATH:
+    if math != default:
         name += f"_{math}"
     return name + suffix
 
@@ -389,7 +426,8 @@ def _destination(
         if not isinstance(model, str | Path):
             raise PlifError(f"where to? A live network has no file name to go by: export(net, 'model{target.suffix}')")
         model = Path(model)
-        return model.with_name(artifact_name(model.stem, form, T, precision, math, target.suffix))
+        name = artifact_name(model.stem, form, T, precision, math, target.suffix, default_math(target))
+        return model.with_name(name)
     path = Path(path)
     if not target.folder and not path.name.endswith(target.suffix):
         raise PlifError(f"{path}: an artifact of --to {target.name} is named *{target.suffix}")

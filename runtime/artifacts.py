@@ -1,6 +1,7 @@
 """Kinds of files that carry a card: how each is told by its content, where its card lies, and which engine opens it.
 
     model      model.pt, a zip of torch.save: tensors and the card's text
+    tensorrt, tensorrt-rtx   one file: the card, then the plan that TensorRT opens
     onnx       one file; the card is in its metadata
     nir        one HDF5 file; the card is in the metadata of its graph
     openvino   a folder with model.xml, model.bin and card.json
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import MissingExtra, PlifError
-from runtime.readers import onnx_wire, torch_zip
+from runtime.readers import engine_file, onnx_wire, torch_zip
 
 CARD_KEY = "plif.card"  # the card's key among ONNX metadata_props, and in the metadata of a NIR graph
 CARD_FILE = "card.json"  # the card of an artifact that is a folder
@@ -104,6 +105,14 @@ KINDS: list[Kind] = [
         None,
         "NIR is for other tools; to run it here: plif export FILE.nir",
     ),
+    Kind(
+        "tensorrt-rtx",
+        ".rtx.engine",
+        lambda path, head: engine_file.is_engine(head) and engine_file.is_rtx(path),
+        engine_file.read_card_text,
+        "tensorrt-rtx",
+    ),
+    Kind("tensorrt", ".engine", lambda path, head: engine_file.is_engine(head), engine_file.read_card_text, "tensorrt"),
     Kind("onnx", ".onnx", lambda path, head: not path.is_dir(), _onnx_card, "onnxruntime"),
 ]
 
@@ -113,7 +122,12 @@ def kind_of(path: Path) -> Kind:
     head = b""
     if not os.path.isdir(path):  # pathlib's is_dir raises where a folder on the way may not be searched
         head = _head(path)
-    if head[:1] == b"\x80":
+    if engine_file.is_bare_plan(head):
+        raise PlifError(
+            f"{path}: a bare plan of TensorRT without a card, so its states and classes are unknown; "
+            "trtexec opens it, and plif one that was exported without --set raw=true"
+        )
+    if head[:1] == b"\x80" and not engine_file.is_engine(head):
         raise PlifError(
             f"{path}: a bare pickle, which may run code; refused. Expected a model.pt written by plif_train.save"
         )

@@ -3,7 +3,7 @@
 A model.pt carries a *model card* (what was trained), an exported artifact an *artifact card* (the model card's facts plus
 the graph, the states, the parity result). `read_card` finds either by content (runtime/artifacts.py). It never unpickles and
 never loads weights: model.pt is opened as the zip it is, with an unpickler that admits tensors, one string and nothing else;
-ONNX is walked field by field at the protobuf wire level.
+ONNX is walked field by field at the protobuf wire level; the card of an engine stands in front of its plan.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ def read_card(path: str | Path) -> Card:
     """The card of a model.pt or an exported artifact. Raises PlifError with one line when there is none."""
     path = Path(path)
     kind = kind_of(path)
-    card = _decode(path, kind.card_text(path))
+    card = parse_card(path, kind.card_text(path))
     check = check_model_card if kind.name == "model" else check_artifact_card
     check(card, str(path))
     return card
 
 
-__all__ = ["CARD_KEY", "Card", "check_artifact_card", "check_model_card", "encode", "read_card"]
+__all__ = ["CARD_KEY", "Card", "check_artifact_card", "check_model_card", "encode", "parse_card", "read_card"]
 
 
 def encode(card: Mapping[str, Any]) -> str:
@@ -82,7 +82,8 @@ def encode(card: Mapping[str, Any]) -> str:
     return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
-def _decode(path: Path, text: str) -> Card:
+def parse_card(path: Path, text: str) -> Card:
+    """The card of a text that was found in `path`. Raises PlifError when it is not the JSON of an object."""
     try:
         card = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):

@@ -38,7 +38,10 @@ PARTS = (
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 EngineName = Annotated[str, typer.Option(help="auto, onnxruntime or torch.")]
-Device = Annotated[str, typer.Option(help="cpu, or for the torch engine cuda:0 and the like.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; what the engine is for when not given.")]
+Sha256 = Annotated[
+    str | None, typer.Option("--sha256", help="Refuse the artifact when its SHA-256 is another. An engine needs it.")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all when not given.")]
 
 
@@ -86,7 +89,8 @@ def evaluate(
         Path | None, typer.Option(help="A folder for metrics.json, predictions.csv and confusion.png.")
     ] = None,
     engine: EngineName = "auto",
-    device: Device = "cpu",
+    device: Device = None,
+    sha256: Sha256 = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -96,7 +100,7 @@ def evaluate(
     from runtime.progress import Progress
     from runtime.session import load
 
-    model = load(artifact, engine, threads=threads, rates=True, device=device)
+    model = load(artifact, engine, threads=threads, rates=True, device=device, sha256=sha256)
     with Progress("evaluating") as progress:
         result = run(model, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
     if against is not None:
@@ -140,7 +144,8 @@ def stream(
     record: Annotated[Path | None, typer.Option("--record", hidden=True)] = None,
     sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for sources that do not say.")] = None,
     engine: EngineName = "auto",
-    device: Device = "cpu",
+    device: Device = None,
+    sha256: Sha256 = None,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
@@ -152,7 +157,7 @@ def stream(
         raise PlifError(
             f"--{'dashboard' if dashboard else 'record'}: not in this version; --json prints every decision"
         )
-    model = load(artifact, engine, threads=threads, device=device)
+    model = load(artifact, engine, threads=threads, device=device, sha256=sha256)
     running = run(model, source, framing=framing, decide=decide, reset=reset, speed=speed, sensor=parse_sensor(sensor))
     live = sys.stderr.isatty() and not as_json
     shown: object = _NOTHING

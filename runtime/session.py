@@ -35,7 +35,7 @@ def load(
     threads: int | None = None,
     flush_denormals: bool = True,
     rates: bool = False,
-    device: str = "cpu",
+    device: str | None = None,
     sha256: str | None = None,
 ) -> Model:
     """Opens an artifact (or, with the torch engine, a model.pt).
@@ -45,7 +45,9 @@ def load(
     flush_denormals  subnormal membranes become zero. With ONNX Runtime this also holds for NumPy in the calling thread,
                      and works only when no other ONNX Runtime session came first (a warning says when it did not)
     rates            also count spikes: session.rates then holds each layer's firing rate of the last step
-    sha256           refuse the artifact when its SHA-256 is another (of a folder: what `plif export` said)
+    device           cpu, cuda or cuda:N; None is what the engine runs on (TensorRT on cuda:0, all others on cpu)
+    sha256           refuse the artifact when its SHA-256 is another (of a folder: what `plif export` said). A TensorRT
+                     engine is opened only with it, or with the report of its export beside it
     Raises PlifError with one line for anything that is not a usable artifact.
     """
     path = Path(path)
@@ -54,8 +56,8 @@ def load(
     if sha256 is not None:
         _check_sha256(path, sha256)
     card = read_card(path)
-    made = find_engine(engine, path)(path, card, EngineOptions(threads, flush_denormals, rates, device))
-    return Model(path, made.card, made, rates)
+    made = find_engine(engine, path)(path, card, EngineOptions(threads, flush_denormals, rates, device, sha256))
+    return Model(path, made.card, made, rates and getattr(made, "counts_rates", True))
 
 
 def _check_sha256(path: Path, expected: str) -> None:

@@ -35,6 +35,9 @@ class Made:
     card     the artifact's card
     options  what the user gave with --set NAME=VALUE,..., checked by the target
     notes    lines for the user; a target adds what it has to say
+    command  the command line that makes it again
+    proved   SHA-256 of the ONNX form that passed the gate, without its card; None when it was not asked to
+    not_run  set by the target where this machine cannot run what it wrote: why. The gate then asks no engine
     """
 
     graph: Graph
@@ -42,13 +45,17 @@ class Made:
     card: Card
     options: Mapping[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    command: str = ""
+    proved: str | None = None
+    not_run: str | None = None
 
 
 class Target(Protocol):
     name: ClassVar[str]
     suffix: ClassVar[str]  # of the artifact's name: ".onnx", ".engine", "_openvino", ".nir"
     folder: ClassVar[bool]  # the artifact is a folder
-    dialect: ClassVar[str]  # how the ONNX form says int8: "integer" (ConvInteger) or "qdq" (QuantizeLinear)
+    dialect: ClassVar[str]  # how the ONNX form says int8: "integer" (ConvInteger), "qdq" (QuantizeLinear) or "tensorrt"
+    # A target may have a default math of its own: `math: ClassVar[str]`, exact or folded.
     forms: ClassVar[tuple[str, ...]]
     precisions: ClassVar[tuple[str, ...]]
     options: ClassVar[tuple[str, ...]]  # the names that --set takes
@@ -81,6 +88,8 @@ class HoldsOnnx(Protocol):
 TARGETS: dict[str, str] = {
     "onnx": "plif_export.targets.onnx:OnnxTarget",
     "openvino": "plif_export.targets.openvino:OpenVinoTarget",
+    "tensorrt": "plif_export.targets.tensorrt:TensorRtTarget",
+    "tensorrt-rtx": "plif_export.targets.tensorrt:TensorRtRtxTarget",
 }
 
 
@@ -109,8 +118,8 @@ def flag(options: Mapping[str, str], name: str) -> bool:
     return value == "true"
 
 
-def open_written(target: Target, path: Path, card: Card) -> Running | None:
+def open_written(target: Target, path: Path, card: Card, sha256: str | None = None) -> Running | None:
     """The artifact as the gate runs it; None where nothing on this machine does."""
     if isinstance(target, OpensItself):
         return target.runs(path, card)
-    return None if target.engine is None else load(path, target.engine)
+    return None if target.engine is None else load(path, target.engine, sha256=sha256)

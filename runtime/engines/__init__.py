@@ -30,12 +30,16 @@ from runtime.errors import PlifError
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """threads None: as many as the machine has. rates: also count spikes per layer (slower; eval and dashboards ask)."""
+    """threads None: as many as the machine has. rates: also count spikes per layer (slower; eval and dashboards ask).
+
+    device  cpu, cuda or cuda:N; None leaves it to the engine. sha256: what the file's must be, for engines that run code
+    """
 
     threads: int | None = None
     flush_denormals: bool = True
     rates: bool = False
-    device: str = "cpu"
+    device: str | None = None
+    sha256: str | None = None
 
 
 class Engine(Protocol):
@@ -77,6 +81,8 @@ ENGINES: dict[str, str] = {
     "onnxruntime": "runtime.engines.onnxruntime:OnnxRuntimeEngine",
     "event": "runtime.engines.event:EventEngine",
     "openvino": "runtime.engines.openvino:OpenVinoEngine",
+    "tensorrt": "runtime.engines.tensorrt:TensorRtEngine",
+    "tensorrt-rtx": "runtime.engines.tensorrt:TensorRtRtxEngine",
 }
 
 ENTRY_POINTS = "plif.engines"

@@ -32,7 +32,7 @@ class OnnxRuntimeEngine:
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
-        if options.device != "cpu":
+        if options.device not in (None, "cpu"):
             raise PlifError(f"engine onnxruntime: device '{options.device}'; this engine runs on cpu only")
         refuse_external_data(path)
         self.card = card

@@ -39,7 +39,7 @@ class OpenVinoEngine:
     suffixes: ClassVar[tuple[str, ...]] = ("_openvino",)
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
-        if options.device != "cpu":
+        if options.device not in (None, "cpu"):
             raise PlifError(f"engine openvino: device '{options.device}'; this engine runs on cpu only")
         self.path, self.card, self._options = path, card, options
         self.stateful = bool(card.get("stateful", False))
