@@ -9,7 +9,7 @@ To add a target, write a file beside this one with a class that has these member
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -36,6 +36,7 @@ class Made:
     options  what the user gave with --set NAME=VALUE,..., checked by the target
     notes    lines for the user; a target adds what it has to say
     command  the command line that makes it again
+    name     of the artifact's file or folder
     proved   SHA-256 of the ONNX form that passed the gate, without its card; None when it was not asked to
     not_run  set by the target where this machine cannot run what it wrote: why. The gate then asks no engine
     """
@@ -48,6 +49,7 @@ class Made:
     command: str = ""
     proved: str | None = None
     not_run: str | None = None
+    name: str = "model"
 
 
 class Target(Protocol):
@@ -79,15 +81,19 @@ class OpensItself(Protocol):
 
 @runtime_checkable
 class HoldsOnnx(Protocol):
-    """A target whose artifact has the proved ONNX file inside. Raises PlifError where what is around it does not fit."""
+    """A target whose artifact has the proved ONNX file inside. faults: (layer or "config", what) of all around it that does
+    not fit the card."""
 
     def onnx(self, path: Path, card: Card) -> onnx.ModelProto: ...
+
+    def faults(self, path: Path, card: Card) -> Iterable[tuple[str, str]]: ...
 
 
 # name -> "module:class"; imported when asked for, so that an extra is needed only by who uses it
 TARGETS: dict[str, str] = {
     "onnx": "plif_export.targets.onnx:OnnxTarget",
     "openvino": "plif_export.targets.openvino:OpenVinoTarget",
+    "triton": "plif_export.targets.triton:TritonTarget",
     "tensorrt": "plif_export.targets.tensorrt:TensorRtTarget",
     "tensorrt-rtx": "plif_export.targets.tensorrt:TensorRtRtxTarget",
 }
