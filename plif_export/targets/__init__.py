@@ -93,6 +93,7 @@ class HoldsOnnx(Protocol):
 TARGETS: dict[str, str] = {
     "onnx": "plif_export.targets.onnx:OnnxTarget",
     "openvino": "plif_export.targets.openvino:OpenVinoTarget",
+    "nir": "plif_export.targets.nir:NirTarget",
     "triton": "plif_export.targets.triton:TritonTarget",
     "tensorrt": "plif_export.targets.tensorrt:TensorRtTarget",
     "tensorrt-rtx": "plif_export.targets.tensorrt:TensorRtRtxTarget",
