@@ -21,7 +21,17 @@ from plif_export.engine_gate import Running
 from plif_export.passes import MATHS, prepare
 from plif_export.readers import Facts, Given, Read, read
 from plif_export.reference import GraphReference, Reference
-from plif_export.targets import HoldsOnnx, Made, OpensItself, Target, check_options, find_target, open_written
+from plif_export.targets import (
+    DEFAULT_MATH,
+    HoldsOnnx,
+    Made,
+    OpensItself,
+    Target,
+    check_options,
+    default_math,
+    find_target,
+    open_written,
+)
 from plif_export.writers import FORMS
 from plif_train.network import Network
 from runtime.artifacts import kind_of
@@ -32,7 +42,6 @@ from runtime.files import measure, whole_or_nothing
 from runtime.readers.onnx_wire import not_onnx, refuse_external_data
 from runtime.session import load
 
-DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
 PARITY_STEPS = 20
 PARITY_STREAMS = 2
 
@@ -395,10 +404,6 @@ def _check_arguments(
             raise PlifError(
                 f"example_input is {list(shape)}; expected one step [B, {', '.join(map(str, facts.shape))}]"
             )
-
-
-def default_math(target: Target) -> str:
-    return getattr(target, "math", DEFAULT_MATH)
 
 
 def onnx_sha256(proto: onnx.ModelProto) -> str:

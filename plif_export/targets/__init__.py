@@ -24,6 +24,7 @@ from runtime.session import load
 
 if TYPE_CHECKING:
     from plif_export.engine_gate import Running
+    from plif_export.readers.rules import Problem
 
 
 @dataclass
@@ -73,6 +74,13 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class Explains(Protocol):
+    """A target that can say of each layer why it cannot be written; `check` raises the first of them."""
+
+    def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]: ...
+
+
+@runtime_checkable
 class OpensItself(Protocol):
     """A target whose artifact no engine of the runtime opens, but which can run what it wrote, for the gate."""
 
@@ -87,6 +95,14 @@ class HoldsOnnx(Protocol):
     def onnx(self, path: Path, card: Card) -> onnx.ModelProto: ...
 
     def faults(self, path: Path, card: Card) -> Iterable[tuple[str, str]]: ...
+
+
+DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
+
+
+def default_math(target: Target) -> str:
+    """The math of an export that does not say one."""
+    return getattr(target, "math", DEFAULT_MATH)
 
 
 # name -> "module:class"; imported when asked for, so that an extra is needed only by who uses it
