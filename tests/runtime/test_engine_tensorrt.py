@@ -98,6 +98,19 @@ def test_opening_a_session_leaves_nothing_of_its_warm_up_in_the_membranes(engine
     np.testing.assert_array_equal(first.run(x), expected)
 
 
+def test_the_membranes_of_a_new_engine_are_zero_whatever_its_warm_up_wrote(engine: Path) -> None:
+    model = runtime.load(engine)
+    v, _ = model.engine.membranes(2)  # type: ignore[attr-defined]
+    x, y = np.ones((2, *model.input_shape), np.float32), np.zeros((2, 3), np.float32)
+    steps = model.engine.resident(x, y, v)  # type: ignore[attr-defined]
+    for _ in range(2):
+        for array in v:
+            array[...] = 7
+        steps.pull()
+        assert not any(array.any() for array in v)
+        steps._phase = 1 - steps._phase
+
+
 def test_reset_snapshot_restore_and_rows_reach_the_device(engine: Path, reference: Model, x: np.ndarray) -> None:
     model = runtime.load(engine)
     session, expected = model.session(3), reference.session(3)
@@ -119,10 +132,10 @@ def test_sessions_in_two_threads_do_not_meet(engine: Path, reference: Model, x: 
     model = runtime.load(engine)
     expected = [reference.session().run(x[:, i : i + 1]) for i in range(2)]
     sessions = [model.session() for _ in range(2)]
-    found: dict[int, np.ndarray] = {}
+    found = {i: [sessions[i].step(x[0, i : i + 1])] for i in range(2)}  # from here on nothing is pushed any more
 
     def work(i: int) -> None:
-        found[i] = sessions[i].run(x[:, i : i + 1])
+        found[i] += [sessions[i].step(x_t[i : i + 1]) for x_t in x[1:]]
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
     for thread in threads:
