@@ -62,7 +62,7 @@ def build(
     logger.forget()
     builder = trt.Builder(logger)
     flags = 0
-    if trt.__name__.startswith("tensorrt") and major_of(trt) == 10:
+    if major_of(trt) == 10:
         flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)

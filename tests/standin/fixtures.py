@@ -47,3 +47,12 @@ def gpu(standin_driver: Any) -> Iterator[Any]:
     """The machine, for one test. Gives the driver's library."""
     with machine_with_gpu(standin_driver):
         yield standin_driver
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine without one, wherever the tests run."""
+    monkeypatch.setattr(cuda, "LIBRARY", "libcuda-not-here.so.1")
+    cuda.open_gpu.cache_clear()
+    yield
+    cuda.open_gpu.cache_clear()
