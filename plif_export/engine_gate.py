@@ -67,7 +67,7 @@ def check(
             report.engine_steps += chunk if conclusive or chunk == 1 else 0
             if not conclusive:
                 continue
-            expected = np.stack(trace.y[t : t + chunk])
+            expected = trace.y[t : t + chunk]
             off = int(np.sum(~(np.abs(y - expected) <= MEMBRANE * np.maximum(1, np.abs(expected)))))
             if off:
                 report.fail("output", t, f"engine {report.engine}: {off} of {y.size} outputs differ")
@@ -115,8 +115,8 @@ def _call(model: Running, session: Any, x: np.ndarray, rows: int) -> np.ndarray:
     """One call on x [chunk, streams, ...], every stream `rows` times: y [chunk, rows * streams, classes]."""
     x = np.repeat(x, rows, axis=1)
     if not model.unrolled:
-        return session.step(x[0])[None]  # type: ignore[no-any-return]
-    return session.run(x[0] if model.static else x)  # type: ignore[no-any-return]
+        return session.step(x[0])[None]
+    return session.run(x[0] if model.static else x)
 
 
 def _layers_agree(
@@ -162,12 +162,12 @@ def _rates(reference: Reference, x: np.ndarray, start: list[dict[str, np.ndarray
         for layer, counts in fired.items():
             counts[0] += sum(int(s.sum()) for s in trace.layers[layer].s)
             counts[1] += sum(s.size for s in trace.layers[layer].s)
-    for layer in report.layers:
-        spikes, neurons = fired[layer.name]
-        layer.rate = spikes / neurons
+    for seen in report.layers:
+        spikes, neurons = fired[seen.name]
+        seen.rate = spikes / neurons
         report.spikes += spikes
         if spikes in (0, neurons):
-            report.untested.append(layer.name)
+            report.untested.append(seen.name)
     if len(report.untested) == len(report.layers):
         report.fail(report.layers[0].name, 0, "no layer fired (or all fired always), so nothing was shown")
 
@@ -195,7 +195,7 @@ def _free_running(
                 report.free_running_mismatches += off
                 if off and report.first_divergence is None:
                     report.first_divergence = {"layer": name, "step": t}
-        expected_votes = np.stack(list(trace.y))[:, 0].sum(axis=0, dtype=np.float64)
+        expected_votes = trace.y[:, 0].sum(axis=0, dtype=np.float64)
         report.decisions += 1
         report.decisions_changed += int(np.round(votes, 4).argmax() != np.round(expected_votes, 4).argmax())
 

@@ -12,6 +12,9 @@ excuse the next. A spike that differs is *excused* when the reference itself was
 Free-running. The whole file runs from the same start state on its own spikes, and what then differs is reported beside the
 gate: per layer, the first divergence, decisions that changed.
 
+Rounded weights (fp16, int8) make other spikes, so there the gate's reference is the interpreter on the same rounded weights,
+with the same eps, and what is reported beside it is the difference from the model itself (rounding.py).
+
 A layer that is silent or saturated throughout is `untested` and named: nothing was shown about it on this input.
 
 Then come the questions of probe.py: weights and thresholds on random spikes, rows of a batch, the card.
@@ -26,7 +29,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from plif_export import probe
+from plif_export import probe, rounding
 from plif_export.reference import Reference, Trace
 from plif_export.slices import Slice, SliceFailed, cut, with_outputs
 from runtime.card import Card
@@ -39,7 +42,11 @@ MEMBRANE = 10 * EPS  # sums of thousands of terms cancel; a wrong tau, state or 
 
 @dataclass
 class LayerReport:
-    """One layer in the gate: neuron-steps that differ, how many of them are excused, the worst membrane error."""
+    """One layer in the gate: neuron-steps that differ, how many of them are excused, the worst membrane error.
+
+    free_running_mismatches  against the model, the whole file on its own spikes
+    rounding_mismatches      against the model, one step on the model's spikes and membranes; rounded weights only
+    """
 
     name: str
     rate: float = 0.0
@@ -48,6 +55,7 @@ class LayerReport:
     membranes_off: int = 0
     max_abs_dv: float = 0.0
     free_running_mismatches: int = 0
+    rounding_mismatches: int = 0
 
 
 @dataclass
@@ -55,6 +63,7 @@ class Report:
     """What the gate found; `to_dict` is the JSON of `plif verify --json`."""
 
     passed: bool = True
+    precision: str = "fp32"
     steps: int = 0
     streams: int = 0
     spikes: int = 0
@@ -69,6 +78,7 @@ class Report:
     engine_steps: int = 0
     failed_at: dict[str, Any] | None = None
     free_running_mismatches: int = 0
+    rounding_mismatches: int = 0
     first_divergence: dict[str, Any] | None = None
     decisions: int = 0
     decisions_changed: int = 0
@@ -84,10 +94,16 @@ class Report:
             at = self.failed_at
             return f"parity failed: layer {at['layer']}, step {at['step']}: {at['what']}"
         untested = f"; untested: {', '.join(self.untested)}" if self.untested else ""
-        return (
+        gate = (
             f"parity passed: {self.spikes} spikes over {self.steps} steps, {self.spike_mismatches} differ "
-            f"({self.excused} excused), max |dv| {self.max_abs_dv:.1e}, {self.decisions_changed} of {self.decisions} decisions "
-            f"changed{untested}"
+            f"({self.excused} excused), max |dv| {self.max_abs_dv:.1e}, "
+        )
+        decisions = f"{self.decisions_changed} of {self.decisions} decisions changed{untested}"
+        if self.precision == "fp32":
+            return gate + decisions
+        return (
+            f"{gate}against the same {self.precision} weights; against the model: {self.free_running_mismatches} spikes differ "
+            f"({self.rounding_mismatches} in one step from equal states), {decisions}"
         )
 
     def fail(self, layer: str, step: int, what: str) -> None:
@@ -106,12 +122,15 @@ def check(
     *,
     graph: Graph | None = None,
     expected: Card | None = None,
+    model_in_fp32: Reference | None = None,
     seed: int = 0,
 ) -> Report:
     """Compares an ONNX artifact with the reference on x [T, B, C, H, W] (B streams, one at a time).
 
     start     a state {layer: v [1, ...]} for each stream; from reset when None
-    graph     the model as read, before any pass: then every weight and threshold is tried on random spikes, too
+    graph     the model as read, before any pass (with rounded weights: after all): then every weight and threshold is
+              tried on random spikes, too
+    model_in_fp32  the model itself, where the reference has rounded weights: the difference is reported
     expected  the card that the model gives
     """
     T = len(x)
@@ -128,7 +147,8 @@ def check(
             raise PlifError(f"{where}: has no layer '{name}', which the model has; it was exported from another model")
     _check_shapes(card, reference, x, where)
     parts = Parts(model, card, reference.layers, where)
-    report = Report(steps=T, streams=x.shape[1], layers=[LayerReport(layer) for layer in reference.layers])
+    layers = [LayerReport(layer) for layer in reference.layers]
+    report = Report(precision=card["precision"], steps=T, streams=x.shape[1], layers=layers)
     states = list(start) if start is not None else [reference.initial() for _ in range(x.shape[1])]
     silent, saturated = set(reference.layers), set(reference.layers)
     for b, state in enumerate(states):
@@ -142,6 +162,9 @@ def check(
             if not all(s.all() for s in fired):
                 saturated.discard(layer.name)
         _teacher_forced(parts, trace, reference, report)
+        if model_in_fp32 is not None:
+            trace = model_in_fp32.run(x[:, b : b + 1], state)
+            rounding.one_step(parts, trace, report)
         _free_running(parts, trace, state, report)
     report.untested = [layer for layer in reference.layers if layer in silent | saturated]
     if len(report.untested) == len(reference.layers):
@@ -158,6 +181,7 @@ def check(
         report.membranes_off += layer.membranes_off
         report.max_abs_dv = max(report.max_abs_dv, layer.max_abs_dv)
         report.free_running_mismatches += layer.free_running_mismatches
+        report.rounding_mismatches += layer.rounding_mismatches
     return report
 
 
@@ -220,6 +244,16 @@ class Parts:
             return None
         return found
 
+    def known(self, trace: Trace, t0: int) -> dict[str, np.ndarray]:
+        """What the reference knows of the chunk of steps that begins at t0, by the names of the file's tensors."""
+        steps = range(t0, t0 + self.chunk)
+        known = {self.input: self.x(trace, t0)}
+        for name, seen in trace.layers.items():
+            known[spikes(name)] = np.concatenate([seen.s[t] for t in steps]).astype(np.float32)
+            for variable, values in seen.variables().items():
+                known.update({self.state(name, variable, t - t0): values[t] for t in steps})
+        return known
+
     def h(self, layer: str, k: int) -> str:
         return f"{layer}.h.t{k}" if self.unrolled else f"{layer}.h"
 
@@ -238,11 +272,7 @@ class Parts:
 def _teacher_forced(parts: Parts, trace: Trace, reference: Reference, report: Report) -> None:
     for t0 in range(0, len(trace.x), parts.chunk):
         steps = range(t0, t0 + parts.chunk)
-        known = {parts.input: parts.x(trace, t0)}
-        for name, seen in trace.layers.items():
-            known[spikes(name)] = np.concatenate([seen.s[t] for t in steps]).astype(np.float32)
-            for variable, values in seen.variables().items():
-                known.update({parts.state(name, variable, t - t0): values[t] for t in steps})
+        known = parts.known(trace, t0)
         for layer in report.layers:
             seen = trace.layers[layer.name]
             found = parts.run(layer.name, known, report)

@@ -17,18 +17,20 @@ from torch.nn import Module
 from plif_export import engine_gate, parity, stimulus
 from plif_export.cards import make_card, set_card
 from plif_export.command import command_line
+from plif_export.engine_gate import Running
 from plif_export.passes import MATHS, prepare
 from plif_export.readers import Facts, Given, Read, read
 from plif_export.reference import GraphReference, Reference
-from plif_export.targets import Made, Target, check_options, find_target
+from plif_export.targets import HoldsOnnx, Made, OpensItself, Target, check_options, find_target, open_written
 from plif_export.writers import FORMS
 from plif_train.network import Network
+from runtime.artifacts import kind_of
 from runtime.card import ARTIFACT_FORMAT, Card, read_card
 from runtime.errors import CheckFailed, PlifError
 from runtime.events.framing import Framing
 from runtime.files import measure, whole_or_nothing
 from runtime.readers.onnx_wire import not_onnx, refuse_external_data
-from runtime.session import Model, load
+from runtime.session import load
 
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
 PARITY_STEPS = 20
@@ -150,10 +152,11 @@ def export(
                 if report is not None
                 else f"parity: not run, since {made.not_run}"
             )
-        elif report is not None and target.engine is not None:
-            runs = load(artifact, target.engine, sha256=sha256)
-            prove(proto, card, source, seed=seed, where=path.name, runs=runs, report=report)
-            _require(report, path)
+        elif report is not None:
+            runs = open_written(target, artifact, card, sha256)
+            if runs is not None:
+                prove(proto, card, source, seed=seed, where=path.name, runs=runs, report=report)
+                _require(report, path)
         result = Exported(path, sha256, size, time.perf_counter() - began, report, made.notes, made.not_run)
         beside.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
     return result
@@ -199,11 +202,7 @@ def verify(
     example = np.zeros((1, *card["input"]["shape"]), np.float32)
     given = Given(tuple(card["classes"]), card["framing"], card["input"]["kind"], card["T"])
     source = read(model, example, given, network=network, shape=shape or card["input"]["shape"], neuron=neuron)
-    refuse_external_data(artifact)
-    try:
-        proto = onnx.load_model_from_string(artifact.read_bytes())
-    except Exception:  # protobuf's own exception, whose class depends on its implementation
-        raise not_onnx(artifact, artifact.stat().st_size) from None
+    proto, runs = _opened(artifact, card, engine)
     x = None
     if inputs is not None:
         x = np.asarray(inputs, np.float32)
@@ -211,8 +210,30 @@ def verify(
             raise PlifError(
                 f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]"
             )
-    runs = None if engine is None else load(artifact, engine)
     return prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, runs=runs)
+
+
+def _opened(artifact: Path, card: Card, engine: str | None) -> tuple[onnx.ModelProto | None, Running | None]:
+    """What of an artifact the gate can take apart (an ONNX file), and what it can only run."""
+    kind = kind_of(artifact)
+    if kind.name == "onnx":
+        return load_onnx(artifact), None if engine is None else load(artifact, engine)
+    target = find_target(kind.name)
+    inner = target.onnx(artifact, card) if isinstance(target, HoldsOnnx) else None
+    if isinstance(target, OpensItself) or inner is not None:
+        if engine is not None:
+            raise PlifError(f"--engine {engine}: no engine of this machine opens {artifact}; leave it out")
+        return inner, open_written(target, artifact, card)
+    return None, load(artifact, engine or "auto")
+
+
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """An ONNX file with its weights inside. Raises PlifError for anything else."""
+    refuse_external_data(path)
+    try:
+        return onnx.load_model_from_string(path.read_bytes())
+    except Exception:  # protobuf's own exception, whose class depends on its implementation
+        raise not_onnx(path, path.stat().st_size) from None
 
 
 def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
@@ -233,7 +254,7 @@ def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
 
 
 def prove(
-    proto: onnx.ModelProto,
+    proto: onnx.ModelProto | None,
     card: Card,
     model: Read | Network,
     inputs: np.ndarray | None = None,
@@ -241,11 +262,12 @@ def prove(
     steps: int | None = None,
     seed: int = 0,
     where: str = "artifact",
-    runs: Model | None = None,
+    runs: Running | None = None,
     report: parity.Report | None = None,
 ) -> parity.Report:
     """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold.
 
+    proto   the ONNX file to take apart; None for an artifact that is none, and then `runs` is judged alone
     runs    the artifact opened with an engine, which then has to pass as well
     report  of the file, when it was proved before: only the engine is asked, and added to it
     """
@@ -271,11 +293,26 @@ def prove(
         else:
             inputs = stimulus.events_like(steps, streams, source.facts.shape, source.facts.framing, rng)
         start = [_start(reference, rng) for _ in range(streams)]
+    starts = start or [reference.initial() for _ in range(inputs.shape[1])]
+    if proto is None:
+        if runs is None:
+            raise PlifError(f"{where}: nothing on this machine runs it, so nothing can be proved")
+        return engine_gate.alone(runs, reference, inputs, starts, judge, expected, seed)
     if report is None:
-        report = parity.check(proto, card, reference, inputs, start, where, graph=judge, expected=expected, seed=seed)
+        report = parity.check(
+            proto,
+            card,
+            reference,
+            inputs,
+            start,
+            where,
+            graph=judge,
+            expected=expected,
+            model_in_fp32=None if card["precision"] == "fp32" else source.reference,
+            seed=seed,
+        )
     if runs is not None and report.passed:
-        from_reset = [reference.initial() for _ in range(inputs.shape[1])]
-        engine_gate.check(runs, reference, inputs, start or from_reset, report)
+        engine_gate.check(runs, reference, inputs, starts, report)
     return report
 
 
@@ -299,9 +336,15 @@ def summary(report: parity.Report) -> dict[str, Any]:
         "excused",
         "max_abs_dv",
         "free_running_mismatches",
+        "decisions",
+        "decisions_changed",
     )
     found = report.to_dict()
-    return {**{key: found[key] for key in keys}, "untested": found["untested"]}
+    kept = {**{key: found[key] for key in keys}, "untested": found["untested"]}
+    if report.precision != "fp32":  # the gate was against the same rounded weights; this is against the model
+        kept["rounding_mismatches"] = report.rounding_mismatches
+        kept["flips"] = {layer.name: layer.free_running_mismatches for layer in report.layers}
+    return kept
 
 
 # --- files and arguments ------------------------------------------------------------------------------------------

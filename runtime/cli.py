@@ -82,6 +82,9 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Samples in one batch; 16 when not given.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read samples ahead.")] = 1,
+    against: Annotated[
+        Path | None, typer.Option(help="Another artifact or model.pt on the same samples: which decisions differ?")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A folder for metrics.json, predictions.csv and confusion.png.")
     ] = None,
@@ -100,6 +103,11 @@ def evaluate(
     model = load(artifact, engine, threads=threads, rates=True, device=device, sha256=sha256)
     with Progress("evaluating") as progress:
         result = run(model, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
+    if against is not None:
+        other = load(against, threads=threads, device=device)
+        with Progress("evaluating the other") as progress:
+            found = run(other, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
+        result.compare(found, against)
     written = write_results(result, out) if out else []
     if as_json:
         document = result.to_dict()
@@ -114,6 +122,11 @@ def evaluate(
     )
     rates = ", ".join(f"{layer} {100 * rate:.1f} %" for layer, rate in result.firing_rates.items())
     typer.echo(f"firing rates {rates or f'are not counted by engine {result.engine}'}")
+    if result.against is not None:
+        typer.echo(
+            f"against {result.against['path']}: {result.against['decisions_changed']} of {result.samples} decisions differ; "
+            f"its accuracy {100 * result.against['accuracy']:.2f} %"
+        )
     for path in written:
         typer.echo(f"wrote {path}")
 

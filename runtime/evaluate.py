@@ -30,6 +30,7 @@ class Evaluation:
     """What `plif eval --json` prints.
 
     Fractions are 0..1, confusion[true][predicted]. T is the most steps a sample took; latency is of one step of the batch.
+    against is another model on the same samples: {"path", "accuracy", "correct", "decisions_changed"}, or None.
     """
 
     accuracy: float
@@ -45,6 +46,19 @@ class Evaluation:
     classes: list[str]
     data: str
     predictions: list[int] = field(repr=False, default_factory=list)
+    against: dict[str, Any] | None = None
+
+    def compare(self, other: Evaluation, path: str | Path) -> None:
+        """Sets `against`. Raises PlifError when the other has other classes, so that its decisions mean something else."""
+        if other.classes != self.classes:
+            raise PlifError(f"{path}: has other classes, so its decisions cannot be compared; expected the same ones")
+        changed = sum(a != b for a, b in zip(self.predictions, other.predictions, strict=True))
+        self.against = {
+            "path": str(path),
+            "accuracy": other.accuracy,
+            "correct": other.correct,
+            "decisions_changed": changed,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

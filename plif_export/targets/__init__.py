@@ -13,13 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import onnx
 
 from runtime.card import Card
 from runtime.errors import PlifError
 from runtime.graph import Graph
+from runtime.session import load
+
+if TYPE_CHECKING:
+    from plif_export.engine_gate import Running
 
 
 @dataclass
@@ -66,6 +70,20 @@ class Target(Protocol):
         """Writes the artifact to `path`, a temporary place beside its own; a folder target makes the folder."""
 
 
+@runtime_checkable
+class OpensItself(Protocol):
+    """A target whose artifact no engine of the runtime opens, but which can run what it wrote, for the gate."""
+
+    def runs(self, path: Path, card: Card) -> Running | None: ...
+
+
+@runtime_checkable
+class HoldsOnnx(Protocol):
+    """A target whose artifact has the proved ONNX file inside. Raises PlifError where what is around it does not fit."""
+
+    def onnx(self, path: Path, card: Card) -> onnx.ModelProto: ...
+
+
 # name -> "module:class"; imported when asked for, so that an extra is needed only by who uses it
 TARGETS: dict[str, str] = {
     "onnx": "plif_export.targets.onnx:OnnxTarget",
@@ -98,3 +116,10 @@ def flag(options: Mapping[str, str], name: str) -> bool:
     if value not in ("true", "false"):
         raise PlifError(f"--set {name}={options[name]}: expected true or false")
     return value == "true"
+
+
+def open_written(target: Target, path: Path, card: Card, sha256: str | None = None) -> Running | None:
+    """The artifact as the gate runs it; None where nothing on this machine does."""
+    if isinstance(target, OpensItself):
+        return target.runs(path, card)
+    return None if target.engine is None else load(path, target.engine, sha256=sha256)

@@ -31,7 +31,7 @@ class OpenVinoTarget:
     folder: ClassVar[bool] = True
     dialect: ClassVar[str] = "qdq"
     forms: ClassVar[tuple[str, ...]] = ("step", "unrolled")
-    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     options: ClassVar[tuple[str, ...]] = ("stateful",)
     engine: ClassVar[str | None] = "openvino"
 
@@ -53,6 +53,7 @@ class OpenVinoTarget:
             raise PlifError(f"OpenVINO cannot read the network ({' '.join(str(error).split())[:160]})") from None
         if stateful:
             _keep_states_inside(model, made.card)
+        _name_by_place(model)
         path.mkdir()
         ov.save_model(model, path / "model.xml", compress_to_fp16=False)
         files = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in ("model.xml", "model.bin")}
@@ -74,3 +75,10 @@ def _keep_states_inside(model: Any, card: Card) -> None:
     from openvino._offline_transformations import apply_make_stateful_transformation
 
     apply_make_stateful_transformation(model, {state["input"]: state["output"] for state in card["states"]})
+
+
+def _name_by_place(model: Any) -> None:
+    """OpenVINO numbers what it adds itself through the whole process; numbered within the network, equal ones are equal bytes."""
+    for i, op in enumerate(model.get_ordered_ops()):
+        if op.get_friendly_name().rpartition("_")[0] == op.get_type_name():
+            op.set_friendly_name(f"{op.get_type_name()}_{i}")

@@ -147,7 +147,7 @@ class OpenVinoEngine:
         ports = {name: port for port in [*model.inputs, *model.outputs] for name in port.get_names()}
         for name, shape in expected.items():
             found = None if name not in ports else _sizes(ports[name].get_partial_shape())
-            rows = [i for i, n in enumerate(shape) if n == -1][0]
+            rows = shape.index(-1)
             if found is None or [n for i, n in enumerate(found) if i != rows] != [n for n in shape if n != -1]:
                 raise PlifError(f"{self.path}: {name} is {found} in model.xml, {shape} in the card; export it again")
 

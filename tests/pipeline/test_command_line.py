@@ -70,7 +70,7 @@ class Bomb:
         (["export", "model.pt", "--form", "loop"], "--form loop"),
         (["export", "model.pt", "--T", "many"], "valid integer"),
         (["export", "model.pt", "-o", "nowhere/m.onnx"], "its folder does not exist"),
-        (["export", "model.pt", "--int8"], "--precision int8"),
+        (["export", "model.pt", "--precision", "int4"], "--precision int4"),
         (["verify", "model.onnx", "--against", "missing.pt"], "missing.pt"),
         (["verify", "model.onnx"], "against"),
         (["eval", "model.onnx", "--data", "nmnist:nowhere"], "nowhere"),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import runtime
-from plif_export import export
+from plif_export import export, verify
 from runtime.card import encode, read_card
 from runtime.cli import run as command
 from runtime.engines.cuda import CudaError
@@ -423,3 +423,20 @@ def test_an_empty_package_of_stubs_is_not_taken_for_tensorrt(engine: Path, monke
     monkeypatch.setitem(__import__("sys").modules, "tensorrt_bindings", None)
     with pytest.raises(MissingExtra, match=r"pip install 'plif\[tensorrt\]'"):
         runtime.load(engine)
+
+
+def test_an_engine_is_verified_against_its_model_where_it_runs(
+    engine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command that the warning of an engine that was never compared gives."""
+    report = verify(engine, firing())
+    assert report.passed and report.engine == "tensorrt"
+    real = standin.IExecutionContext._run
+
+    def wrong(self: Any, addresses: dict[str, int]) -> None:
+        real(self, addresses)
+        standin._at(addresses["v.fc1.next"], self.get_tensor_shape("v.fc1.next"))[...] *= 1.01
+
+    monkeypatch.setattr(standin.IExecutionContext, "_run", wrong)
+    broken = verify(engine, firing())
+    assert not broken.passed and broken.failed_at is not None and broken.failed_at["layer"] == "fc1"
