@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint large clean
+.PHONY: demo test lint large triton clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/all
@@ -15,6 +15,16 @@ test: lint
 
 large: $(VENV)/dev # the six networks of the paper at full size, minutes
 	$(BIN)/python -m pytest -m large
+
+# A real Triton server for the tests that speak to one (they skip without): nvidia-pytriton brings the binary, and needs
+# NumPy 1, so it has an environment of its own.
+triton: .triton/ready
+
+.triton/ready: pyproject.toml
+	$(PYTHON) -m venv .triton
+	.triton/bin/python -m pip install --quiet --disable-pip-version-check 'numpy<2' -e '.[cpu]'
+	.triton/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nvidia-pytriton==0.7.0
+	touch $@
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
@@ -37,4 +47,4 @@ $(VENV)/dev: $(VENV)/all
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .triton demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -56,6 +56,8 @@ def check(
     rows = session.streams
     report.engine = model.engine.name
     before = report.engine_steps
+    if not _starts(session, reference, keys, report):
+        return
     for b, state in enumerate(start):
         trace = reference.run(x[:, b : b + 1], state)
         values = {key: _variable(trace, key) for key in keys}
@@ -100,6 +102,21 @@ def alone(
     if report.passed:
         probe.card(model.card, expected, report)
     return report
+
+
+def _starts(session: Any, reference: Reference, keys: list[str], report: Report) -> bool:
+    """A fresh session has the membranes that the model has after a reset."""
+    initial = reference.initial()
+    for key, v in zip(keys, session.snapshot(), strict=True):
+        layer = key.rpartition(".")[2]
+        if key not in initial or v.shape[1:] != initial[key].shape[1:]:
+            wanted = list(initial[key].shape[1:]) if key in initial else "nothing"
+            report.fail(layer, 0, f"engine {report.engine}: has a state {list(v.shape[1:])}, the model {wanted}")
+        elif not np.allclose(v, initial[key], rtol=0, atol=EPS):
+            report.fail(
+                layer, 0, f"engine {report.engine}: starts at {v.flat[0]:g}, the model at {initial[key].flat[0]:g}"
+            )
+    return report.passed
 
 
 def _keys(card: Card) -> list[str]:

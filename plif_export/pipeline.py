@@ -21,7 +21,17 @@ from plif_export.engine_gate import Running
 from plif_export.passes import MATHS, prepare
 from plif_export.readers import Facts, Given, Read, read
 from plif_export.reference import GraphReference, Reference
-from plif_export.targets import HoldsOnnx, Made, OpensItself, Target, check_options, find_target, open_written
+from plif_export.targets import (
+    DEFAULT_MATH,
+    HoldsOnnx,
+    Made,
+    OpensItself,
+    Target,
+    check_options,
+    default_math,
+    find_target,
+    open_written,
+)
 from plif_export.writers import FORMS
 from plif_train.network import Network
 from runtime.artifacts import kind_of
@@ -32,7 +42,6 @@ from runtime.files import measure, whole_or_nothing
 from runtime.readers.onnx_wire import not_onnx, refuse_external_data
 from runtime.session import load
 
-DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
 PARITY_STEPS = 20
 PARITY_STREAMS = 2
 
@@ -142,7 +151,7 @@ def export(
         card["parity"] = summary(report)
     proved = onnx_sha256(proto) if report is not None else None
     set_card(proto, card)
-    made = Made(graph, proto, card, options or {}, source.notes, command, proved)
+    made = Made(graph, proto, card, options or {}, source.notes, command, proved, name=path.name)
     with whole_or_nothing(path, report_path(path), folder=target.folder) as (artifact, beside):
         target.write(made, artifact)
         size, sha256 = measure(artifact)
@@ -156,7 +165,8 @@ def export(
             runs = open_written(target, artifact, card, sha256)
             if runs is not None:
                 prove(proto, card, source, seed=seed, where=path.name, runs=runs, report=report)
-                _require(report, path)
+            _add_faults(target, artifact, card, report)
+            _require(report, path)
         result = Exported(path, sha256, size, time.perf_counter() - began, report, made.notes, made.not_run)
         beside.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
     return result
@@ -210,7 +220,16 @@ def verify(
             raise PlifError(
                 f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]"
             )
-    return prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, runs=runs)
+    report = prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, runs=runs)
+    _add_faults(find_target(kind_of(artifact).name), artifact, card, report)
+    return report
+
+
+def _add_faults(target: Target, artifact: Path, card: Card, report: parity.Report) -> None:
+    """Fails the report for what stands around a proved file and does not fit it."""
+    if report.passed and isinstance(target, HoldsOnnx):
+        for layer, what in target.faults(artifact, card):
+            report.fail(layer, 0, what)
 
 
 def _opened(artifact: Path, card: Card, engine: str | None) -> tuple[onnx.ModelProto | None, Running | None]:
@@ -385,10 +404,6 @@ def _check_arguments(
             raise PlifError(
                 f"example_input is {list(shape)}; expected one step [B, {', '.join(map(str, facts.shape))}]"
             )
-
-
-def default_math(target: Target) -> str:
-    return getattr(target, "math", DEFAULT_MATH)
 
 
 def onnx_sha256(proto: onnx.ModelProto) -> str:

@@ -9,7 +9,7 @@ To add a target, write a file beside this one with a class that has these member
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +24,7 @@ from runtime.session import load
 
 if TYPE_CHECKING:
     from plif_export.engine_gate import Running
+    from plif_export.readers.rules import Problem
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Made:
     options  what the user gave with --set NAME=VALUE,..., checked by the target
     notes    lines for the user; a target adds what it has to say
     command  the command line that makes it again
+    name     of the artifact's file or folder
     proved   SHA-256 of the ONNX form that passed the gate, without its card; None when it was not asked to
     not_run  set by the target where this machine cannot run what it wrote: why. The gate then asks no engine
     """
@@ -48,6 +50,7 @@ class Made:
     command: str = ""
     proved: str | None = None
     not_run: str | None = None
+    name: str = "model"
 
 
 class Target(Protocol):
@@ -71,6 +74,13 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class Explains(Protocol):
+    """A target that can say of each layer why it cannot be written; `check` raises the first of them."""
+
+    def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]: ...
+
+
+@runtime_checkable
 class OpensItself(Protocol):
     """A target whose artifact no engine of the runtime opens, but which can run what it wrote, for the gate."""
 
@@ -79,15 +89,28 @@ class OpensItself(Protocol):
 
 @runtime_checkable
 class HoldsOnnx(Protocol):
-    """A target whose artifact has the proved ONNX file inside. Raises PlifError where what is around it does not fit."""
+    """A target whose artifact has the proved ONNX file inside. faults: (layer or "config", what) of all around it that does
+    not fit the card."""
 
     def onnx(self, path: Path, card: Card) -> onnx.ModelProto: ...
+
+    def faults(self, path: Path, card: Card) -> Iterable[tuple[str, str]]: ...
+
+
+DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
+
+
+def default_math(target: Target) -> str:
+    """The math of an export that does not say one."""
+    return getattr(target, "math", DEFAULT_MATH)
 
 
 # name -> "module:class"; imported when asked for, so that an extra is needed only by who uses it
 TARGETS: dict[str, str] = {
     "onnx": "plif_export.targets.onnx:OnnxTarget",
     "openvino": "plif_export.targets.openvino:OpenVinoTarget",
+    "nir": "plif_export.targets.nir:NirTarget",
+    "triton": "plif_export.targets.triton:TritonTarget",
     "tensorrt": "plif_export.targets.tensorrt:TensorRtTarget",
     "tensorrt-rtx": "plif_export.targets.tensorrt:TensorRtRtxTarget",
 }
