@@ -32,7 +32,7 @@ lint: $(VENV)/dev
 	$(BIN)/mypy
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plif needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "plif needs Python 3.10 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/all: $(BIN)/python pyproject.toml setup.py $(wildcard runtime/native/*.[ch])
@@ -41,6 +41,9 @@ $(VENV)/all: $(BIN)/python pyproject.toml setup.py $(wildcard runtime/native/*.[
 
 $(VENV)/dev: $(VENV)/all
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]'
+	@# Python interfaces of TensorRT 10.3 and 11, a MB each, to check our code against; a test says so where they are missing.
+	-for wheel in tensorrt-cu12-bindings==10.3.0 tensorrt-cu13-bindings==11.4.0.106; do \
+	    $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/bindings $$wheel; done
 	touch $@
 
 clean:

@@ -120,9 +120,8 @@ def evaluate(
         f"engine {result.engine}, batch {result.batch}, T={result.T}: "
         f"{_ms(result.latency_ms['p50'])} ms a call (p99 {_ms(result.latency_ms['p99'])}), {result.throughput_per_s:g} samples/s"
     )
-    typer.echo(
-        "firing rates " + ", ".join(f"{layer} {100 * rate:.1f} %" for layer, rate in result.firing_rates.items())
-    )
+    rates = ", ".join(f"{layer} {100 * rate:.1f} %" for layer, rate in result.firing_rates.items())
+    typer.echo(f"firing rates {rates or f'are not counted by engine {result.engine}'}")
     if result.against is not None:
         typer.echo(
             f"against {result.against['path']}: {result.against['decisions_changed']} of {result.samples} decisions differ; "

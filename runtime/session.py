@@ -56,7 +56,7 @@ def load(
     if sha256 is not None:
         _check_sha256(path, sha256)
     card = read_card(path)
-    made = find_engine(engine, path)(path, card, EngineOptions(threads, flush_denormals, rates, device, sha256))
+    made = find_engine(engine, path, device)(path, card, EngineOptions(threads, flush_denormals, rates, device, sha256))
     return Model(path, made.card, made, rates and getattr(made, "counts_rates", True))
 
 

@@ -62,7 +62,7 @@ def build(
     logger.forget()
     builder = trt.Builder(logger)
     flags = 0
-    if trt.__name__.startswith("tensorrt") and major_of(trt) == 10:
+    if major_of(trt) == 10:
         flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
@@ -70,6 +70,8 @@ def build(
         raise PlifError(f"{where}: TensorRT cannot read the ONNX form: {_parser_errors(parser)}")
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
+    if config.get_flag(trt.BuilderFlag.TF32):
+        raise PlifError(f"{where}: this TensorRT does not let TF32 be switched off; use another version")
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if sm:
         config.num_compute_capabilities = len(sm)

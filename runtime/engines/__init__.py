@@ -79,6 +79,8 @@ class Resident(Protocol):
 # name -> "module:class"; a module is imported when its engine is asked for, so that nothing heavy is loaded before
 ENGINES: dict[str, str] = {
     "onnxruntime": "runtime.engines.onnxruntime:OnnxRuntimeEngine",
+    "onnxruntime-cuda": "runtime.engines.onnxruntime_gpu:OnnxRuntimeCudaEngine",
+    "onnxruntime-tensorrt": "runtime.engines.onnxruntime_gpu:OnnxRuntimeTensorRtEngine",
     "event": "runtime.engines.event:EventEngine",
     "openvino": "runtime.engines.openvino:OpenVinoEngine",
     "tensorrt": "runtime.engines.tensorrt:TensorRtEngine",
@@ -92,13 +94,18 @@ def engine_names() -> list[str]:
     return [*ENGINES, *(point.name for point in entry_points(group=ENTRY_POINTS))]
 
 
-def find_engine(name: str, path: Path) -> type[Any]:
-    """The engine class of that name; `auto` is the one that its kind of file names (runtime/artifacts.py)."""
+def find_engine(name: str, path: Path, device: str | None = None) -> type[Any]:
+    """The engine class of that name; `auto` is the one that its kind of file names (runtime/artifacts.py).
+
+    onnxruntime, named or meant, is onnxruntime-cuda where the device is cuda or cuda:N.
+    """
     kind = kind_of(path)
     if kind.engine is None:
         raise PlifError(f"{path}: no engine runs it here; {kind.instead}")
     if name == "auto":
         name = kind.engine
+    if name == "onnxruntime" and device is not None and device.startswith("cuda"):
+        name = "onnxruntime-cuda"
     if name in ENGINES:
         module, attribute = ENGINES[name].split(":")
         found = getattr(import_module(module), attribute)

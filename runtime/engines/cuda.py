@@ -28,7 +28,6 @@ CAPTURE_THREAD_LOCAL = 1  # other threads may allocate memory meanwhile
 
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuInit": (c_uint,),
-    "cuDriverGetVersion": (POINTER(c_int),),
     "cuDeviceGetCount": (POINTER(c_int),),
     "cuDeviceGet": (POINTER(c_int), c_int),
     "cuDeviceGetName": (POINTER(c_char), c_int, c_int),

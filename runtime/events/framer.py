@@ -165,9 +165,11 @@ class Framer:
     def _emit(self, start_us: int, end_us: int) -> Frame:
         """Close the open frame."""
         if self._counts is None:
-            x = self._empty
+            x: np.ndarray = self._empty
         else:
-            counts = self._counts if self.framing.value == "count" else np.minimum(self._counts, np.float32(1))
+            counts: np.ndarray = self._counts
+            if self.framing.value != "count":
+                counts = np.minimum(counts, np.float32(1))
             x = counts.reshape(self.shape)
         frame = Frame(x, int(start_us), int(end_us), self._used, self._gap_before)
         self._counts, self._used, self._seen, self._gap_before = None, 0, 0, False
