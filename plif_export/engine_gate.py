@@ -10,12 +10,16 @@ nothing and is left out, and it is counted as excused. In an unrolled call a fli
 well, so there any neuron on the edge, in this layer or before, excuses what follows in this call; a call in which nothing
 could be compared is not counted, and a gate that counted none has failed.
 
+An engine with float16 kernels rounds each current of a float16 layer once to float16 (a relative 2^-11) on its way out. The
+interpreter, which judges, does not; so such an engine gets a tolerance that holds that rounding, and no other does.
+
 An artifact that only its engine can run (`alone`) is asked further, as the file would be (probe.py): on random spikes and
 random membranes, close beside the threshold, streams side by side, and its card.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +32,23 @@ from runtime.graph import Graph, state_key
 
 DENSE_ROUNDS = 4
 SPIKES = 0.3  # of the neurons, in a dense round
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """eps: how near the threshold h may lie for a spike to differ; membrane: how far membranes and outputs may be off."""
+
+    eps: float
+    membrane: float
+
+
+FLOAT = Tolerance(EPS, MEMBRANE)
+HALF = Tolerance(2.0**-9, 2.0**-9)  # currents of up to a few thresholds, rounded to float16
+
+
+def _tolerance(model: Running) -> Tolerance:
+    rounds = model.card["precision"] == "fp16" and getattr(model.engine, "float16_kernels", False)
+    return HALF if rounds else FLOAT
 
 
 class Running(Protocol):
@@ -51,7 +72,7 @@ def check(
 ) -> None:
     """Every call of every stream x [T, B, ...] through the engine; adds to report and fails it."""
     chunk = model.T if model.unrolled else 1
-    keys = _keys(model.card)
+    keys, tolerance = _keys(model.card), _tolerance(model)
     session = model.session(streams=model.card["batch"] or 1)
     rows = session.streams
     report.engine = model.engine.name
@@ -65,12 +86,12 @@ def check(
             session.restore([np.repeat(values[key][t], rows, axis=0) for key in keys])
             y = _call(model, session, x[t : t + chunk, b : b + 1], rows)[:, :1]  # [chunk, 1, classes]
             found = dict(zip(keys, session.snapshot(), strict=True))
-            conclusive = _layers_agree(found, values, trace, reference, (t, t + chunk), report)
+            conclusive = _layers_agree(found, values, trace, reference, (t, t + chunk), report, tolerance)
             report.engine_steps += chunk if conclusive or chunk == 1 else 0
             if not conclusive:
                 continue
             expected = trace.y[t : t + chunk]
-            off = int(np.sum(~(np.abs(y - expected) <= MEMBRANE * np.maximum(1, np.abs(expected)))))
+            off = int(np.sum(~(np.abs(y - expected) <= tolerance.membrane * np.maximum(1, np.abs(expected)))))
             if off:
                 report.fail("output", t, f"engine {report.engine}: {off} of {y.size} outputs differ")
     if report.engine_steps == before and report.passed:
@@ -143,19 +164,20 @@ def _layers_agree(
     reference: Reference,
     steps: tuple[int, int],
     report: Report,
+    tolerance: Tolerance,
 ) -> bool:
     """Compares layer by layer, in order; False when an excused flip makes the rest of this call meaningless."""
     first, last = steps
     on_edge = False
     for layer in reference.layers:
         h = np.stack(trace.layers[layer].h[first:last])  # [chunk, 1, ...]
-        near = np.abs(h - reference.thresholds[layer]) < EPS * np.maximum(1, np.abs(h))
+        near = np.abs(h - reference.thresholds[layer]) < tolerance.eps * np.maximum(1, np.abs(h))
         on_edge |= bool(near.any())
         scale = np.maximum(1, np.abs(h[-1]))
         for key in [k for k in found if k.rpartition(".")[2] == layer]:
             expected = values[key][last]
             dv = np.abs(found[key][:1] - expected)
-            off = ~(dv <= MEMBRANE * scale)
+            off = ~(dv <= tolerance.membrane * scale)
             edge = near[-1] if last - first == 1 else np.full(off.shape, on_edge)
             wrong, excused = int(np.sum(off & ~edge)), int(np.sum(off & edge))
             report.max_abs_dv = max(report.max_abs_dv, float(dv[~off].max(initial=0)))
@@ -194,7 +216,7 @@ def _free_running(
 ) -> None:
     """The artifact on its own membranes, from the same start. An engine shows membranes, not spikes, so what is counted
     is membranes that are off after a call."""
-    chunk, keys = model.T if model.unrolled else 1, _keys(model.card)
+    chunk, keys, tolerance = model.T if model.unrolled else 1, _keys(model.card), _tolerance(model)
     session = model.session(streams=model.card["batch"] or 1)
     layers = {layer.name: layer for layer in report.layers}
     for b, state in enumerate(start):
@@ -206,7 +228,7 @@ def _free_running(
             votes += y[:, 0].sum(axis=0, dtype=np.float64)
             for key, v in zip(keys, session.snapshot(), strict=True):
                 expected = _variable(trace, key)[t + chunk]
-                off = int(np.sum(~(np.abs(v[:1] - expected) <= MEMBRANE * np.maximum(1, np.abs(expected)))))
+                off = int(np.sum(~(np.abs(v[:1] - expected) <= tolerance.membrane * np.maximum(1, np.abs(expected)))))
                 name = key.rpartition(".")[2]
                 layers[name].free_running_mismatches += off
                 report.free_running_mismatches += off
@@ -277,7 +299,9 @@ def _rows(model: Running, x: np.ndarray, start: list[dict[str, np.ndarray]], rep
         y_alone = _call(model, single, frames[b][:, None], single.streams)[:, :1]
         pairs = [*zip(names, (v[b : b + 1] for v in after), (v[:1] for v in single.snapshot()), strict=True)]
         for name, mine, expected in [*pairs, ("output", y[:, b : b + 1], y_alone)]:
-            off = int(np.sum(~(np.abs(mine - expected) <= MEMBRANE * np.maximum(1, np.abs(expected)))))
+            off = int(
+                np.sum(~(np.abs(mine - expected) <= _tolerance(model).membrane * np.maximum(1, np.abs(expected))))
+            )
             if off:
                 report.fail(
                     name, 0, f"engine {report.engine}: a stream beside others is not what it is alone ({off} differ)"
