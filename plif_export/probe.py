@@ -1,9 +1,10 @@
 """Three more questions that the gate asks of a file, which no recording answers.
 
-weights      A stimulus leaves many inputs of a layer silent, and a weight on a silent input may be anything. So each layer is
-             run once more on random spikes, 30 % of them, from random membranes; and once from membranes that put h a few
-             eps beside the threshold, so that a threshold that is off by more than rounding shows itself.
-             The judge is the interpreter on the graph as it was read, before any pass.
+weights      A stimulus leaves many inputs of a layer silent, and a weight on a silent input may be anything. So the neurons
+             are drawn into three parts, and each layer runs once with the spikes of each part, so that every weight is used:
+             twice from random membranes, and once from membranes that put h a few eps beside the threshold, so that a
+             threshold that is off by more than rounding shows itself. The judge is the interpreter: on the graph as it was
+             read, before any pass, or, with rounded weights, on the graph after all of them.
 rows         Streams are rows of a batch, and no row may touch another: the whole file runs on different streams at once and
              must give each of them what it gets alone.
 card         Whoever runs the file believes its card (classes, framing, initial membranes, voters, ...), so the card must be
@@ -24,7 +25,8 @@ from runtime.graph import Graph, spikes, state_key
 if TYPE_CHECKING:
     from plif_export.parity import Parts, Report
 
-DENSITY = 0.3  # of the random spikes
+COUNTS = 0.3  # mean of the random input
+PARTS = (False, True, False)  # the neurons are drawn into as many; True: from membranes beside the threshold
 BESIDE = (3, 20)  # eps beside the threshold, both sides
 ROWS_STEPS = 4
 NOT_COMPARED = ("parity", "versions", "source_sha256")  # what was proved, and when and from which file, may differ
@@ -36,27 +38,30 @@ def weights(parts: Parts, graph: Graph, eps: float, report: Report, rng: np.rand
 
     steps = sorted({0, parts.chunk - 1})  # of an unrolled file the first and the last step stand for all
     nodes = {n.layer: n for n in graph.neurons}
-    shape = graph.input_shape
-    x = [rng.poisson(DENSITY, (1, *shape)).astype(np.float32) for _ in range(parts.chunk)]
-    if parts.static:
-        x = x[:1] * parts.chunk
-    fired = {
-        layer: [(rng.random((1, *nodes[layer].shape)) < DENSITY).astype(np.float32) for _ in range(parts.chunk)]
+    part = {
+        layer: rng.integers(0, len(PARTS), (parts.chunk, 1, *nodes[layer].shape)).astype(np.int8)
         for layer in parts.layers
     }
-    for layer in parts.layers:
-        node = nodes[layer]
-        state = [random_state(node, rng) for _ in range(parts.chunk)]
-        currents = {}
-        for k in steps:
-            forced = {name: values[k] for name, values in fired.items()}
-            currents[k] = interpret.current(graph, layer, x[k], forced)
-        for near in (False, True):
-            if near:
-                for k in steps:
+    part_of_x = rng.integers(0, len(PARTS), graph.input_shape)
+    for p, near in enumerate(PARTS):
+        x = [
+            (rng.poisson(COUNTS, (1, *graph.input_shape)) + (part_of_x == p)).astype(np.float32)
+            for _ in range(parts.chunk)
+        ]
+        if parts.static:
+            x = x[:1] * parts.chunk
+        fired = {layer: (which == p).astype(np.float32) for layer, which in part.items()}
+        for layer in parts.layers:
+            node = nodes[layer]
+            state = [random_state(node, rng) for _ in range(parts.chunk)]
+            currents = {}
+            for k in steps:
+                forced = {name: values[k] for name, values in fired.items()}
+                currents[k] = interpret.current(graph, layer, x[k], forced)
+                if near:
                     state[k] = beside_threshold(node, currents[k], state[k], eps, rng)
             known: dict[str, np.ndarray] = {parts.input: x[0] if not parts.unrolled or parts.static else np.stack(x)}
-            known |= {spikes(name): np.concatenate(values) for name, values in fired.items()}
+            known |= {spikes(name): np.concatenate(list(values)) for name, values in fired.items()}
             for k in range(parts.chunk):
                 known |= {parts.state(layer, name, k): value for name, value in state[k].items()}
             found = parts.run(layer, known, report)

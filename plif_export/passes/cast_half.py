@@ -1,8 +1,8 @@
-"""cast_half: float16 weights where a layer reads spikes or counts of them.
+"""cast_half: float16 weights where a layer reads spikes, counts of them, or averages of 2, 4, 8, ...
 
     x = float32(sum W16 s) + b
 
-Spikes are exact in float16; the sum is float32 on every engine that we know (tensor cores, TensorRT, and ONNX Runtime on a
+These inputs are exact in float16; the sum is float32 on every engine that we know (tensor cores, TensorRT, and ONNX Runtime on a
 CPU, which computes float16 convolutions in float32); engines with float16 kernels round it once to float16 on its way out.
 Bias, membranes and neurons stay in float32, as do layers that read anything else than spikes (the first, mostly).
 
@@ -23,7 +23,8 @@ def cast_half(graph: Graph) -> Graph:
     counts = spike_counts(graph)
     changed: dict[str, Node] = {}
     for node in graph:
-        if node.op in ("Conv", "Linear") and node.inputs[0] in counts:
+        area = counts[node.inputs[0]].area if node.inputs[0] in counts else 0
+        if node.op in ("Conv", "Linear") and area and area & (area - 1) == 0:  # thirds are no float16
             with np.errstate(over="ignore"):
                 weight = node.params["weight"].astype(np.float16)
             if not np.isfinite(weight).all():

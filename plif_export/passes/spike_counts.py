@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+
 from runtime.graph import Graph, Node, spatial
 
 # Above this, sums of two products of a count and an 8-bit weight (255 * 64 * 2) leave the int16 in which x86 processors
@@ -45,6 +47,9 @@ def _after(graph: Graph, node: Node, inputs: list[Counts]) -> Counts | None:
     first = inputs[0]
     if node.op in ("MaxPool", "Flatten", "Dropout"):
         return first
+    if node.op == "Affine":  # 1 - s, with which SEW-ResNet joins by "and not"
+        negated = np.all(node.params["scale"] == -1) and np.all(node.params["shift"] == 1)
+        return first if negated and first == Counts() else None
     if node.op == "AvgPool":
         size = prod(spatial(node.attrs["kernel"], len(node.shape) - 1))
         return Counts(first.most * size, first.area * size)

@@ -41,7 +41,6 @@ class OnnxRuntimeCudaEngine:
     memory: ClassVar[str] = "cuda"  # where ONNX Runtime puts what is bound
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
     one_session: ClassVar[bool] = True  # for both directions
-    float16_kernels: ClassVar[bool] = True  # its float16 layers give float16
     settings: ClassVar[Mapping[str, str]] = {"session.disable_cpu_ep_fallback": "1"}
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:

@@ -37,6 +37,7 @@ FILES = ("model.xml", "model.bin")
 class OpenVinoEngine:
     name: ClassVar[str] = "openvino"
     suffixes: ClassVar[tuple[str, ...]] = ("_openvino",)
+    sums_in_float32: ClassVar[bool] = True  # also of float16 weights
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         if options.device not in (None, "cpu"):

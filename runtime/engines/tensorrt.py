@@ -37,7 +37,6 @@ class TensorRtEngine:
     name: ClassVar[str] = TENSORRT
     suffixes: ClassVar[tuple[str, ...]] = (".engine",)
     counts_rates: ClassVar[bool] = False  # spikes stay inside the plan
-    float16_kernels: ClassVar[bool] = True  # its float16 layers give float16
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         plan = open_plan(path, self.name, options.sha256)

@@ -76,7 +76,7 @@ def test_a_current_that_leaves_a_kernel_as_float16_is_within_the_tolerance_of_su
     net = firing("{c8k3s1-BN-PLIF-MPk2s2}*2-FC30-PLIF-APk10s10", (2, 8, 8))
     done = export(net, tmp_path / "m.engine", to="tensorrt", precision="fp16")
     assert done.passed and done.verify is not None and 1e-5 < done.verify.max_abs_dv < 2**-9
-    monkeypatch.setattr(TensorRtEngine, "float16_kernels", False)
+    monkeypatch.setattr(TensorRtEngine, "sums_in_float32", True, raising=False)
     with pytest.raises(ParityFailed):
         export(net, tmp_path / "strict.engine", to="tensorrt", precision="fp16")
 

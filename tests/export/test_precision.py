@@ -1,0 +1,258 @@
+"""fp16 and int8: every network that exports in fp32 does so rounded, in both forms and both dialects, with the same proof."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import plif_train
+import runtime
+from plif_export import export, verify
+from plif_export.cards import make_card, set_card
+from plif_export.parity import Report
+from plif_export.passes import prepare
+from plif_export.passes.quantize_weights import quantized
+from plif_export.passes.spike_counts import Counts, spike_counts
+from plif_export.pipeline import prove
+from plif_export.readers import Read, read
+from plif_export.writers import FORMS
+from runtime.card import read_card
+from runtime.cli import run
+from runtime.errors import PlifError
+from runtime.graph import Graph, Node
+from tests.export.test_export import VARIANTS
+from tests.foreign import lively
+from tests.networks import firing, frames, scaled
+
+WAYS = (("fp16", "integer"), ("int8", "integer"), ("int8", "qdq"))
+REDUCED = ("fp16", "int8")
+
+
+def proved(source: Read, precision: str, dialect: str, form: str = "step", math: str = "folded", T: int = 4) -> Report:
+    """What an export to a target of that dialect would prove."""
+    static, T = source.facts.kind == "static" and form == "unrolled", source.facts.T if source.has_card else T
+    graph = prepare(source.graph, math, static, precision)
+    card = make_card(
+        source.facts, graph, form=form, T=T, precision=precision, math=math, batch=None, source_sha256=None
+    )
+    proto = FORMS[form](graph, T, None, dialect)
+    set_card(proto, card)
+    return prove(proto, card, source)
+
+
+def rounded(graph: Graph) -> set[str]:
+    return {n.name for n in graph if n.op in ("Conv", "Linear") and n.params["weight"].dtype != np.float32}
+
+
+@pytest.mark.parametrize(("precision", "dialect"), WAYS)
+@pytest.mark.parametrize("form", ("step", "unrolled"))
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_every_kind_of_neuron_passes_in_both_forms(
+    variant: dict[str, Any], form: str, precision: str, dialect: str
+) -> None:
+    for math in ("exact", "folded"):
+        net = firing(**variant)
+        report = proved(read(net), precision, dialect, form, math, T=5)
+        assert report.passed, report.sentence()
+        assert report.untested == [] and report.spikes > 2_000
+
+
+@pytest.mark.parametrize(("precision", "dialect"), WAYS)
+@pytest.mark.parametrize("join", ("add", "and", "iand", "concat"))
+def test_joins_groups_strides_and_pools_pass(join: str, precision: str, dialect: str) -> None:
+    pytest.importorskip("spikingjelly")
+    from tests.export.test_read_module import JOINS, Residual
+
+    source = read(lively(Residual(*JOINS[join]), (2, 16, 8)), torch.zeros(1, 2, 16, 8))
+    for form in ("step", "unrolled"):
+        report = proved(source, precision, dialect, form)
+        assert report.passed and report.untested == [] and report.spikes > 1_000, report.sentence()
+    assert rounded(prepare(source.graph, "exact", False, precision)) == {"block_0", "after", "fc"}
+
+
+class Sequences(nn.Module):
+    """1-d convolutions, and average pooling by three, whose thirds no float32 holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv1d(2, 8, 5, padding=2), plif_train.neuron.Neuron("PLIF"), nn.AvgPool1d(3))
+        self.second = nn.Sequential(
+            nn.Conv1d(8, 12, 3, stride=2, padding=2, dilation=2, groups=4), plif_train.neuron.Neuron("LIF")
+        )
+        self.third = nn.Sequential(nn.Conv1d(12, 6, 1), plif_train.neuron.Neuron("IF"))
+        self.fc = nn.Sequential(nn.Flatten(), nn.Linear(6 * 5, 20), plif_train.neuron.Neuron("IF"))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.third(self.second(self.first(x))))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("precision", "dialect"), WAYS)
+def test_sequences_and_average_pools_of_odd_area_pass(precision: str, dialect: str) -> None:
+    source = read(lively(Sequences(), (2, 30)), torch.zeros(1, 2, 30))
+    graph = prepare(source.graph, "folded", False, precision)
+    assert len(rounded(graph)) == (3 if precision == "int8" else 2)  # no float16 holds a third
+    assert [n.attrs["area"] for n in graph if "area" in n.attrs] == ([3] if precision == "int8" else [])
+    for form in ("step", "unrolled"):
+        report = proved(source, precision, dialect, form)
+        assert report.passed and report.untested == [], report.sentence()
+
+
+@pytest.mark.parametrize(("precision", "dialect"), WAYS)
+def test_a_still_image_is_convolved_once_in_float32_and_its_spikes_in_low_precision(
+    precision: str, dialect: str
+) -> None:
+    net = scaled(plif_train.build("cifar10", channels=4, hidden=40))
+    for form in ("step", "unrolled"):
+        report = proved(read(net), precision, dialect, form)
+        assert report.passed and report.untested == [], report.sentence()
+    assert "conv1" not in rounded(prepare(read(net).graph, "folded", True, precision))
+
+
+@pytest.mark.parametrize("library", ("snntorch", "norse"))
+@pytest.mark.parametrize(("precision", "dialect"), WAYS)
+def test_neurons_of_other_libraries_pass(precision: str, dialect: str, library: str) -> None:
+    if library == "snntorch":
+        snn = pytest.importorskip("snntorch")
+        net = nn.Sequential(
+            nn.Conv2d(2, 8, 5), nn.AvgPool2d(2), snn.Leaky(beta=0.9, init_hidden=True), nn.Conv2d(8, 8, 3),
+            nn.MaxPool2d(2), snn.Leaky(beta=0.8, threshold=0.7, init_hidden=True), nn.Flatten(), nn.Linear(32, 4),
+            snn.Leaky(beta=0.9, init_hidden=True, output=True),
+        )  # fmt: skip
+    else:
+        norse = pytest.importorskip("norse.torch")
+        net = norse.SequentialState(
+            nn.Conv2d(2, 8, 5), norse.LIFCell(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), norse.LIFBoxCell(), nn.Flatten(),
+            nn.Linear(128, 4), norse.LIFCell(),
+        )  # fmt: skip
+    source = read(lively(net, (2, 16, 16)), torch.zeros(1, 2, 16, 16))
+    for form in ("step", "unrolled"):
+        report = proved(source, precision, dialect, form)
+        assert report.passed and report.untested == [], report.sentence()
+
+
+def test_what_a_layer_reads_decides_its_precision() -> None:
+    """Spikes are whole, also pooled, joined and counted; a layer after anything else stays in float32."""
+    neuron = {"kind": "IF", "v_threshold": 1.0, "v_reset": 0.0, "decay_input": True, "charge": "exact"}
+
+    def fires(name: str, source: str) -> Node:
+        return Node(name, "Neuron", (source,), (4, 8, 8), {**neuron, "layer": name})
+
+    pool = {"kernel": 2, "stride": 2}
+    graph = Graph(
+        (4, 8, 8),
+        (
+            fires("a", "x"),
+            fires("b", "x"),
+            Node("max", "MaxPool", ("a",), (4, 4, 4), pool),
+            Node("mean", "AvgPool", ("a",), (4, 4, 4), pool),
+            Node("mean_of_mean", "AvgPool", ("mean",), (4, 2, 2), pool),
+            Node("global", "GlobalAvgPool", ("mean",), (4, 1, 1)),
+            Node("sum", "Add", ("a", "b", "a"), (4, 8, 8)),
+            Node("odd_sum", "Add", ("max", "mean"), (4, 4, 4)),
+            Node("with_x", "Add", ("a", "x"), (4, 8, 8)),
+            Node("both", "Concat", ("a", "sum"), (8, 8, 8), {"axis": 1}),
+            Node("and", "Mul", ("a", "b"), (4, 8, 8)),
+            Node("not", "Affine", ("a",), (4, 8, 8), {}, {"scale": np.float32(-1), "shift": np.float32(1)}),
+            Node("half", "Affine", ("a",), (4, 8, 8), {}, {"scale": np.float32(0.5), "shift": np.float32(0)}),
+            Node("flat", "Flatten", ("sum",), (256,)),
+            Node("pool_of_sum", "AvgPool", ("both",), (8, 1, 1), {"kernel": 8, "stride": 8}),
+        ),
+        "flat",
+    )
+    assert spike_counts(graph) == {
+        "a": Counts(), "b": Counts(), "max": Counts(), "mean": Counts(4, 4), "mean_of_mean": Counts(16, 16),
+        "global": Counts(64, 64), "sum": Counts(3), "both": Counts(3), "and": Counts(), "not": Counts(), "flat": Counts(3),
+    }  # fmt: skip
+
+
+def test_rounding_keeps_zeros_signs_and_the_largest_weight_and_refuses_what_is_no_number() -> None:
+    weight = np.random.default_rng(0).normal(size=(6, 5, 3, 3)).astype(np.float32)
+    weight[2] = 0
+    weight[3] = 1e-42  # subnormal
+    weight[4, 0, 0, 0] = -40.0
+    whole, scale = quantized(weight, "conv")
+    assert whole.dtype == np.int8 and scale.dtype == np.float32 and scale.shape == (6,)
+    assert not whole[2:4].any() and (scale > 1e-30).all()
+    plain = np.abs(weight[:2]).max(axis=(1, 2, 3), keepdims=True) / 127
+    error = np.square(whole[:2] * scale[:2].reshape(-1, 1, 1, 1) - weight[:2]).sum()
+    assert error <= np.square(np.rint(weight[:2] / plain) * plain - weight[:2]).sum()
+    assert whole.min() >= -127 and np.array_equal(-whole, quantized(-weight, "conv")[0])
+    with pytest.raises(PlifError, match="layer conv: a weight is not a finite number"):
+        quantized(np.array([[np.inf, 1.0]], np.float32), "conv")
+
+
+def test_weights_too_large_for_float16_are_refused(tmp_path: Path) -> None:
+    net = firing()
+    with torch.no_grad():
+        net.get_submodule("fc1").weight[0, 0] = 1e6
+    with pytest.raises(PlifError, match="layer fc1: a weight is beyond the range of fp16"):
+        export(net, tmp_path / "m.onnx", precision="fp16")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- as users meet it -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "precision"), [("--half", "fp16"), ("--int8", "int8"), ("--precision=int8", "int8")]
+)
+def test_the_command_line_writes_proves_evaluates_and_compares(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, precision: str
+) -> None:
+    net = firing(
+        shape=(2, 34, 34), classes=tuple("0123456789"), notation="c8k3s2-BN-PLIF-MPk2s2-FC40-PLIF-FC100-PLIF-APk10s10"
+    )
+    model = tmp_path / "model.pt"
+    plif_train.save(net, model)
+    assert run(["export", str(model), option, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert Path(result["path"]).name == f"model_{precision}.onnx"
+    report = json.loads(Path(result["path"] + ".report.json").read_text())
+    assert report["verify"] == result["verify"] and result["verify"]["precision"] == precision
+    card = read_card(result["path"])
+    assert card["precision"] == precision
+    assert card["parity"]["decisions_changed"] == result["verify"]["decisions_changed"]
+    flips = {layer["name"]: layer["free_running_mismatches"] for layer in result["verify"]["layers"]}
+    assert card["parity"]["flips"] == flips and flips["conv1"] == 0
+    assert run(["eval", result["path"], "--data", "digits:20", "--against", str(model), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["samples"] == 20 and 0 <= found["against"]["decisions_changed"] <= 20
+    assert run(["verify", result["path"], "--against", str(model), "--data", "digits:2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["decisions"] == 2
+
+
+@pytest.mark.parametrize("precision", REDUCED)
+def test_step_and_unrolled_agree_in_every_spike_and_rows_do_not_touch(tmp_path: Path, precision: str) -> None:
+    net = firing()
+    step = export(net, tmp_path / "s.onnx", precision=precision).path
+    unrolled = export(net, tmp_path / "u.onnx", precision=precision, form="unrolled", T=4).path
+    x = frames(net, np.random.default_rng(5), T=8, streams=3)
+    together = runtime.load(step).session(3).run(x)
+    np.testing.assert_array_equal(together, runtime.load(unrolled).session(3).run(x))
+    for b in range(3):
+        np.testing.assert_array_equal(runtime.load(step).session(1).run(x[:, b : b + 1]), together[:, b : b + 1])
+    assert verify(step, net, x).passed
+
+
+def test_int8_is_a_quarter_of_the_size_fp16_half(tmp_path: Path) -> None:
+    net = scaled(plif_train.build("nmnist", channels=16, hidden=400))
+    size = {p: export(net, tmp_path / f"{p}.onnx", precision=p).bytes for p in ("fp32", "fp16", "int8")}
+    assert size["int8"] < 0.3 * size["fp32"] and size["fp16"] < 0.55 * size["fp32"]
+
+
+@pytest.mark.parametrize("precision", REDUCED)
+def test_a_rounded_file_is_plain_onnx_and_the_same_bytes_each_time(tmp_path: Path, precision: str) -> None:
+    net = firing()
+    first, second = (export(net, tmp_path / f"{i}.onnx", precision=precision) for i in range(2))
+    assert first.sha256 == second.sha256
+    model = onnx.load(first.path)
+    onnx.checker.check_model(model, full_check=True)
+    kinds = {node.op_type for node in model.graph.node}
+    assert ({"ConvInteger", "MatMulInteger"} <= kinds) == (precision == "int8")
