@@ -471,3 +471,20 @@ def test_an_engine_is_verified_against_its_model_where_it_runs(
     monkeypatch.setattr(standin.IExecutionContext, "_run", wrong)
     broken = verify(engine, firing())
     assert not broken.passed and broken.failed_at is not None and broken.failed_at["layer"] == "fc1"
+
+
+def test_any_byte_of_the_card_may_be_another_and_it_is_one_line_or_an_engine(engine: Path, tmp_path: Path) -> None:
+    """Somebody who changes the file changes its report as well, so the digest does not help here."""
+    data, rng = engine.read_bytes(), np.random.default_rng(0)
+    length = 4 + int.from_bytes(data[:4], "little")
+    path = tmp_path / "flipped.engine"
+    for at in [*range(12), *(int(i) for i in rng.integers(12, length, 100))]:
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        try:
+            read_card(path)
+            model = runtime.load(path, "tensorrt", sha256=hashlib.sha256(flipped).hexdigest())
+            model.session().step(np.zeros((1, 2, 16, 16), np.float32))
+        except PlifError as error:
+            assert "\n" not in str(error), at
