@@ -85,8 +85,7 @@ def export(
         )
     except ParityFailed as failure:
         if as_json:
-            empty = {"path": None, "sha256": None, "bytes": 0, "seconds": None, "not_run": None}
-            print_json({**empty, "verify": failure.report.to_dict()})
+            print_json({"path": None, "sha256": None, "bytes": 0, "seconds": None, "verify": failure.report.to_dict()})
         raise
     if as_json:
         print_json(result.to_dict())

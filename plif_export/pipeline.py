@@ -63,14 +63,14 @@ class Exported:
         return self.verify is not None and self.verify.passed
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        found = {
             "path": str(self.path),
             "sha256": self.sha256,
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "verify": None if self.verify is None else self.verify.to_dict(),
-            "not_run": self.not_run,
         }
+        return found if self.not_run is None else {**found, "not_run": self.not_run}
 
 
 def export(

@@ -217,6 +217,37 @@ def test_it_counts_no_rates(engine: Path) -> None:
         model.engine.bind(x, v, y, v, {"conv1": np.zeros(1, np.float32)})
 
 
+def test_eval_stream_and_bench_run_an_engine(
+    tmp_path: Path, gpu: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits = {"shape": (2, 34, 34), "T": 4, "classes": tuple("0123456789"), "framing": "count:T=4"}
+    net = firing("{c8k3s1-BN-PLIF-MPk2s2}*2-FC100-PLIF-APk10s10", **digits)
+    monkeypatch.chdir(tmp_path)
+    export(net, "m.engine", to="tensorrt", options={"timing_cache": "none"})
+    export(net, "m.onnx", math="exact")
+    results = []
+    for name in ("m.engine", "m.onnx"):
+        assert command(["eval", name, "--data", "digits:6", "--batch", "4", "--json"]) == 0
+        results.append(json.loads(capsys.readouterr().out))
+    assert results[0]["engine"] == "tensorrt" and results[0]["confusion"] == results[1]["confusion"]
+    assert results[0]["firing_rates"] == {}
+    assert command(["eval", "m.engine", "--data", "digits:6"]) == 0
+    assert "firing rates are not counted by engine tensorrt" in capsys.readouterr().out
+    assert command(["bench", "m.engine", "m.onnx", "--seconds", "0.1", "--json"]) == 0
+    assert {row["engine"] for row in json.loads(capsys.readouterr().out)} >= {"tensorrt"}
+    assert command(["stream", "m.engine", "sim:digits?seed=1", "--framing", "duration:20ms", "--json"]) == 0
+    assert "summary" in json.loads(capsys.readouterr().out.splitlines()[-1])
+    Path("m.engine.report.json").unlink()
+    sha256 = hashlib.sha256(Path("m.engine").read_bytes()).hexdigest()
+    for line in (["eval", "m.engine", "--data", "digits:4"], ["stream", "m.engine", "sim:digits?seed=1"]):
+        assert command(line) == 2
+        assert "give --sha256" in capsys.readouterr().err
+        framing = ["--framing", "duration:20ms"] if line[0] == "stream" else []
+        assert command([*line, *framing, "--sha256", sha256]) == 0
+    assert command(["info", "m.engine"]) == 0
+    assert "tensorrt 10.3.0 on Stand-in GPU; runs on 8.9; 1 to 16 streams" in capsys.readouterr().out
+
+
 # --- what is refused before TensorRT sees a byte ---------------------------------------------------------------------
 
 
@@ -440,3 +471,20 @@ def test_an_engine_is_verified_against_its_model_where_it_runs(
     monkeypatch.setattr(standin.IExecutionContext, "_run", wrong)
     broken = verify(engine, firing())
     assert not broken.passed and broken.failed_at is not None and broken.failed_at["layer"] == "fc1"
+
+
+def test_any_byte_of_the_card_may_be_another_and_it_is_one_line_or_an_engine(engine: Path, tmp_path: Path) -> None:
+    """Somebody who changes the file changes its report as well, so the digest does not help here."""
+    data, rng = engine.read_bytes(), np.random.default_rng(0)
+    length = 4 + int.from_bytes(data[:4], "little")
+    path = tmp_path / "flipped.engine"
+    for at in [*range(12), *(int(i) for i in rng.integers(12, length, 100))]:
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        try:
+            read_card(path)
+            model = runtime.load(path, "tensorrt", sha256=hashlib.sha256(flipped).hexdigest())
+            model.session().step(np.zeros((1, 2, 16, 16), np.float32))
+        except PlifError as error:
+            assert "\n" not in str(error), at

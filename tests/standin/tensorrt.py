@@ -63,6 +63,7 @@ class ICudaEngine:
     def __init__(self, model: bytes) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = 4
+        self.model = model
         self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.inputs = {info.name: tuple(info.shape) for info in self.session.get_inputs()}
         self.outputs = {info.name: tuple(info.shape) for info in self.session.get_outputs()}
