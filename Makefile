@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint large performance clean
+.PHONY: demo test lint large performance triton clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/all
@@ -20,13 +20,23 @@ performance: $(VENV)/dev # docs/performance.md and its figures, measured on this
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python bench/report.py
 
+# A real Triton server for the tests that speak to one (they skip without): nvidia-pytriton brings the binary, and needs
+# NumPy 1, so it has an environment of its own.
+triton: .triton/ready
+
+.triton/ready: pyproject.toml
+	$(PYTHON) -m venv .triton
+	.triton/bin/python -m pip install --quiet --disable-pip-version-check 'numpy<2' -e '.[cpu]'
+	.triton/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nvidia-pytriton==0.7.0
+	touch $@
+
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plif needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "plif needs Python 3.10 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/all: $(BIN)/python pyproject.toml setup.py $(wildcard runtime/native/*.[ch])
@@ -35,7 +45,10 @@ $(VENV)/all: $(BIN)/python pyproject.toml setup.py $(wildcard runtime/native/*.[
 
 $(VENV)/dev: $(VENV)/all
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]'
+	@# Python interfaces of TensorRT 10.3 and 11, a MB each, to check our code against; a test says so where they are missing.
+	-for wheel in tensorrt-cu12-bindings==10.3.0 tensorrt-cu13-bindings==11.4.0.106; do \
+	    $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/bindings $$wheel; done
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .triton demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,8 @@
 """`plif check`: what of a model can be exported, layer by layer, said before anything is written.
 
 It has no rules of its own: it reads the model as an export does and lists what the reader found (readers/rules.py), all of
-it instead of the first. A layer counts as supported when the reader made a node of it and the target can write that node.
+it instead of the first, and then asks the target. A layer counts as supported when the reader made a node of it and the
+target can write that node.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Any
 
 from torch import nn
 
-from plif_export.readers import HDF5, neuron_options, read
+from plif_export.cards import make_card
+from plif_export.passes import prepare
+from plif_export.readers import HDF5, Facts, Given, neuron_options, read
 from plif_export.readers.rules import Problem
-from plif_export.targets import find_target
+from plif_export.targets import Explains, Target, check_options, default_math, find_target
 from plif_export.writers.emit import writable
 from plif_train.network import Network
 from runtime.card import ARTIFACT_FORMAT, read_card
@@ -60,11 +63,14 @@ class CheckReport:
         return [*found, result]
 
 
-def check(module: nn.Module, example_input: Any = None, *, to: str = "onnx") -> CheckReport:
-    """What of a live module is supported. example_input [B, ...] gives the shape of one step."""
-    report = CheckReport(_target(to))
+def check(
+    module: nn.Module, example_input: Any = None, *, to: str = "onnx", options: Mapping[str, str] | None = None
+) -> CheckReport:
+    """What of a live module is supported. example_input [B, ...] gives the shape of one step; to, options as in export."""
+    target, report = _target(to, options), CheckReport(to)
     if isinstance(module, Network):
-        return _of_graph(report, read(module).graph)
+        source = read(module)
+        return _of_graph(report, source.graph, source.facts, target, options)
     from plif_export.readers.module import examine
 
     if example_input is None:
@@ -79,6 +85,9 @@ def check(module: nn.Module, example_input: Any = None, *, to: str = "onnx") -> 
     for problem in problems:
         if problem not in listed:
             _add(report, problem)
+    if report.supported and traced is not None and traced.graph is not None:
+        graph = traced.graph
+        _ask(report, graph, Given().facts(graph.input_shape, graph[graph.output].shape[0]), target, options)
     return report
 
 
@@ -89,12 +98,13 @@ def check_file(
     network: str | None = None,
     shape: Sequence[int] | None = None,
     neuron: Mapping[str, Any] | str | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> CheckReport:
-    """What of a file is supported. Raises PlifError when the file cannot be read at all."""
-    report, path = CheckReport(_target(to)), Path(path)
-    if path.suffix == ".onnx":
+    """What of a file is supported. Raises PlifError when the file cannot be read at all. to, options as in export."""
+    target, report, path = _target(to, options), CheckReport(to), Path(path)
+    if path.suffix == ".onnx" or path.is_dir():
         card = read_card(path)
-        if card["format"] == ARTIFACT_FORMAT:
+        if card["format"] == ARTIFACT_FORMAT:  # an artifact has no weights to ask a target about
             for node in card["graph"]["nodes"]:
                 _add_node(report, node["name"], node["op"], node["attrs"].get("kind"))
         return report
@@ -104,18 +114,46 @@ def check_file(
         graph, problems = examine_nir(path, **neuron_options(neuron))
         for problem in problems:
             _add(report, problem)
-        return report if graph is None else _of_graph(report, graph)
-    return _of_graph(report, read(path, network=network, shape=shape, neuron=neuron).graph)
+        if graph is None:
+            return report
+        facts = Given().facts(graph.input_shape, graph[graph.output].shape[0])
+        return _of_graph(report, graph, facts, target, options)
+    source = read(path, network=network, shape=shape, neuron=neuron)
+    return _of_graph(report, source.graph, source.facts, target, options)
 
 
-def _target(to: str) -> str:
-    return find_target(to).name
+def _target(to: str, options: Mapping[str, str] | None) -> Target:
+    target = find_target(to)
+    check_options(target, options or {})
+    return target
 
 
-def _of_graph(report: CheckReport, graph: Graph) -> CheckReport:
+def _of_graph(
+    report: CheckReport, graph: Graph, facts: Facts, target: Target, options: Mapping[str, str] | None
+) -> CheckReport:
     for node in graph:
         _add_node(report, node.name, node.op, node.attrs.get("kind"))
+    if report.supported:
+        _ask(report, graph, facts, target, options)
     return report
+
+
+def _ask(report: CheckReport, graph: Graph, facts: Facts, target: Target, options: Mapping[str, str] | None) -> None:
+    """The target's own word, on the graph as an export would hand it over: of each layer where it has one, else as a whole."""
+    math = default_math(target)
+    graph = prepare(graph, math, static=False)
+    choices: dict[str, Any] = {"form": target.forms[0], "T": facts.T, "precision": "fp32", "math": math, "batch": None}
+    card = make_card(facts, graph, **choices, source_sha256=None)
+    if isinstance(target, Explains):
+        for problem in target.problems(graph, options or {}):
+            refused = LayerCheck(problem.path, problem.type, None, False, problem.rule, problem.advice)
+            report.layers = [refused if layer.path == problem.path else layer for layer in report.layers]
+            report.problems.append(str(problem))
+    if report.supported:
+        try:
+            target.check(graph, card, options or {})
+        except PlifError as error:
+            report.problems.append(str(error))
 
 
 def _add(report: CheckReport, problem: Problem) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from runtime.artifacts import kind_of
 from runtime.cli import print_json
 from runtime.errors import PlifError
 
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Network = Annotated[str | None, typer.Option(help="A preset or a notation string: the layers of a bare state_dict.")]
 InputShape = Annotated[str | None, typer.Option("--shape", help="C,H,W of the input, where weights do not say it.")]
+Settings = Annotated[str | None, typer.Option("--set", metavar="NAME=VALUE,...", help="Options of the target.")]
 NeuronOptions = Annotated[
     str | None,
     typer.Option("--neuron", help="NAME=VALUE,...: v_threshold, v_reset, decay_input, tau; NIR: dt, fire, reset."),
@@ -48,10 +50,8 @@ def export(
     precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
     half: Annotated[bool, typer.Option("--half", hidden=True)] = False,
     int8: Annotated[bool, typer.Option("--int8", hidden=True)] = False,
-    to: Annotated[str, typer.Option(help="onnx.")] = "onnx",
-    settings: Annotated[
-        str | None, typer.Option("--set", metavar="NAME=VALUE,...", help="Options of the target.")
-    ] = None,
+    to: Annotated[str, typer.Option(help="onnx, openvino, nir, triton, tensorrt or tensorrt-rtx.")] = "onnx",
+    settings: Settings = None,
     math: Annotated[str | None, typer.Option(help="folded or exact.")] = None,
     batch: Annotated[int | None, typer.Option(help="A fixed number of streams; dynamic when not given.")] = None,
     no_verify: Annotated[
@@ -60,7 +60,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Writes an artifact beside the model, proves it against PyTorch, and says what to type next."""
-    from plif_export.pipeline import DEFAULT_MATH, ParityFailed
+    from plif_export.pipeline import ParityFailed
     from plif_export.pipeline import export as run
 
     precision = "fp16" if half else "int8" if int8 else precision
@@ -71,7 +71,7 @@ def export(
             form=form,
             T=T,
             precision=precision,
-            math=math or DEFAULT_MATH,
+            math=math,
             to=to,
             batch=batch,
             verify=not no_verify,
@@ -103,10 +103,21 @@ def export(
         return
     typer.echo(f"{result.path}  {result.bytes / 1e6:.2f} MB in {result.seconds:.1f} s, SHA-256 {result.sha256[:16]}...")
     if result.verify is not None:
-        typer.echo(result.verify.sentence())
+        typer.echo(("ONNX form: " if result.not_run else "") + result.verify.sentence())
+    _say_next(result.path, form)
+
+
+def _say_next(artifact: Path, form: str) -> None:
+    try:
+        artifact_kind = kind_of(artifact)
+    except PlifError:  # a bare plan is for other programs
+        return
+    path = shlex.quote(str(artifact))
     typer.echo("next:")
-    path = shlex.quote(str(result.path))
     typer.echo(f"  plif info {path}")
+    if artifact_kind.engine is None:
+        typer.echo(f"  {artifact_kind.instead}")
+        return
     if form == "step":
         typer.echo(f"  plif stream {path} RECORDING")
     typer.echo(f"  plif eval {path} --data NAME:DIR")
@@ -173,7 +184,8 @@ def verify(
 
 def check(
     file: Annotated[Path, typer.Argument(help="A model.pt, a state_dict, a NIR file, or an exported artifact.")],
-    to: Annotated[str, typer.Option(help="Where it should run: onnx.")] = "onnx",
+    to: Annotated[str, typer.Option(help="Where it should run, as of plif export.")] = "onnx",
+    settings: Settings = None,
     network: Network = None,
     shape: InputShape = None,
     neuron: NeuronOptions = None,
@@ -183,7 +195,8 @@ def check(
     from plif_export.checks import check_file
     from runtime.errors import CheckFailed
 
-    report = check_file(file, to=to, network=network, shape=_sizes(shape), neuron=neuron)
+    options = _settings(settings)
+    report = check_file(file, to=to, network=network, shape=_sizes(shape), neuron=neuron, options=options)
     if as_json:
         print_json(report.to_dict())
     else:

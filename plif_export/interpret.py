@@ -168,9 +168,8 @@ def _windows(node: Node, x: Array, kernel: tuple[int, ...], fill: float = 0.0) -
     axes = tuple(range(2, 2 + dims))
     reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
     windows = sliding_window_view(x, reach, axis=axes)
-    return windows[
-        (slice(None), slice(None), *(slice(None, None, s) for s in stride), *(slice(None, None, d) for d in dilation))
-    ]
+    steps = (slice(None), slice(None), *(slice(None, None, step) for step in (*stride, *dilation)))
+    return windows[steps]
 
 
 def _linear(node: Node, x: Array, p: dict[str, Array]) -> Array:

@@ -16,20 +16,32 @@ from torch.nn import Module
 
 from plif_export import engine_gate, parity, stimulus
 from plif_export.cards import make_card, set_card
+from plif_export.command import command_line
+from plif_export.engine_gate import Running
 from plif_export.passes import MATHS, prepare
 from plif_export.readers import Facts, Given, Read, read
 from plif_export.reference import GraphReference, Reference
-from plif_export.targets import Made, Target, check_options, find_target
+from plif_export.targets import (
+    DEFAULT_MATH,
+    HoldsOnnx,
+    Made,
+    OpensItself,
+    Target,
+    check_options,
+    default_math,
+    find_target,
+    open_written,
+)
 from plif_export.writers import FORMS
 from plif_train.network import Network
+from runtime.artifacts import kind_of
 from runtime.card import ARTIFACT_FORMAT, Card, read_card
 from runtime.errors import CheckFailed, PlifError
 from runtime.events.framing import Framing
-from runtime.files import whole_or_nothing
+from runtime.files import measure, whole_or_nothing
 from runtime.readers.onnx_wire import not_onnx, refuse_external_data
-from runtime.session import Model, load
+from runtime.session import load
 
-DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
 PARITY_STEPS = 20
 PARITY_STREAMS = 2
 
@@ -44,19 +56,21 @@ class Exported:
     seconds: float
     verify: parity.Report | None
     notes: list[str] = field(default_factory=list)
+    not_run: str | None = None  # why this machine cannot run it; `verify` is then of the ONNX form it was made from
 
     @property
     def passed(self) -> bool:
         return self.verify is not None and self.verify.passed
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        found = {
             "path": str(self.path),
             "sha256": self.sha256,
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "verify": None if self.verify is None else self.verify.to_dict(),
         }
+        return found if self.not_run is None else {**found, "not_run": self.not_run}
 
 
 def export(
@@ -67,7 +81,7 @@ def export(
     form: str = "step",
     T: int | None = None,
     precision: str = "fp32",
-    math: str = DEFAULT_MATH,
+    math: str | None = None,
     to: str = "onnx",
     batch: int | None = None,
     verify: bool = True,
@@ -95,7 +109,7 @@ def export(
     network        a notation string or a preset, for a bare state_dict
     shape          its input (C, H, W), where weights and notation do not say it
     neuron         what neither says: v_threshold, v_reset, tau, decay_input (state_dict); dt, fire, reset (NIR)
-    math           exact (the order of operations of PyTorch) or folded (alpha in the weights)
+    math           exact (the order of operations of PyTorch) or folded (alpha in the weights); the target's when None
     batch          a fixed number of streams; dynamic when None
     to, options    the target (plif_export/targets) and what it may be told
     Raises CheckFailed when the gate does not pass (nothing is written then), PlifError for what cannot be exported.
@@ -109,8 +123,20 @@ def export(
         option = next(name for name, value in said.items() if value is not None)
         raise PlifError(f"{option}: the model has a card of its own that says it; leave {option} out")
     target = find_target(to)
+    math = math or default_math(target)
     _check_arguments(facts, example_input, form, T if source.has_card else None, precision, math, target, batch)
     check_options(target, options or {})
+    settings: dict[str, Any] = {
+        "to": to if to != "onnx" else None,
+        "form": form if form != "step" else None,
+        "T": T,
+        "batch": batch,
+    }
+    settings |= {"precision": precision if precision != "fp32" else None, "network": network, "shape": shape}
+    settings |= {"math": math if math != default_math(target) else None, "classes": classes, "framing": framing}
+    command = command_line(
+        model, None if path is None else Path(path), {**settings, "kind": kind, "neuron": neuron}, options or {}
+    )
     T = T or facts.T
     path = _destination(model, path, form, T, precision, math, target)
     graph = prepare(source.graph, math, facts.kind == "static" and form == "unrolled", precision)
@@ -124,15 +150,25 @@ def export(
         report = prove(proto, card, source, seed=seed, where=path.name)
         _require(report, path)
         card["parity"] = summary(report)
+    proved = onnx_sha256(proto) if report is not None else None
     set_card(proto, card)
-    made = Made(graph, proto, card, options or {}, source.notes)
+    made = Made(graph, proto, card, options or {}, source.notes, command, proved, name=path.name)
     with whole_or_nothing(path, report_path(path), folder=target.folder) as (artifact, beside):
         target.write(made, artifact)
-        if report is not None and target.engine is not None:
-            prove(proto, card, source, seed=seed, where=path.name, runs=load(artifact, target.engine), report=report)
-            _require(report, path)
         size, sha256 = measure(artifact)
-        result = Exported(path, sha256, size, time.perf_counter() - began, report, made.notes)
+        if made.not_run is not None:
+            made.notes.append(
+                f"parity: not run, since {made.not_run}; proved is the ONNX form it was built from, not what was built"
+                if report is not None
+                else f"parity: not run, since {made.not_run}"
+            )
+        elif report is not None:
+            runs = open_written(target, artifact, card, sha256)
+            if runs is not None:
+                prove(proto, card, source, seed=seed, where=path.name, runs=runs, report=report)
+            _add_faults(target, artifact, card, report)
+            _require(report, path)
+        result = Exported(path, sha256, size, time.perf_counter() - began, report, made.notes, made.not_run)
         beside.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
     return result
 
@@ -141,19 +177,6 @@ def _require(report: parity.Report, path: Path) -> None:
     if not report.passed:
         left = "; the older file of this name is as it was" if path.exists() else ""
         raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written{left}", report)
-
-
-def measure(artifact: Path) -> tuple[int, str]:
-    """Bytes and SHA-256 of a file; of a folder, over its files in the order of their names, each name before its bytes."""
-    if not artifact.is_dir():
-        data = artifact.read_bytes()
-        return len(data), hashlib.sha256(data).hexdigest()
-    size, digest = 0, hashlib.sha256()
-    for file in sorted(path for path in artifact.rglob("*") if path.is_file()):
-        data = file.read_bytes()
-        size += len(data)
-        digest.update(file.relative_to(artifact).as_posix().encode() + b"\0" + hashlib.sha256(data).digest())
-    return size, digest.hexdigest()
 
 
 class ParityFailed(CheckFailed):
@@ -190,11 +213,7 @@ def verify(
     example = np.zeros((1, *card["input"]["shape"]), np.float32)
     given = Given(tuple(card["classes"]), card["framing"], card["input"]["kind"], card["T"])
     source = read(model, example, given, network=network, shape=shape or card["input"]["shape"], neuron=neuron)
-    refuse_external_data(artifact)
-    try:
-        proto = onnx.load_model_from_string(artifact.read_bytes())
-    except Exception:  # protobuf's own exception, whose class depends on its implementation
-        raise not_onnx(artifact, artifact.stat().st_size) from None
+    proto, runs = _opened(artifact, card, engine)
     x = None
     if inputs is not None:
         x = np.asarray(inputs, np.float32)
@@ -202,8 +221,39 @@ def verify(
             raise PlifError(
                 f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]"
             )
-    runs = None if engine is None else load(artifact, engine)
-    return prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, runs=runs)
+    report = prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, runs=runs)
+    _add_faults(find_target(kind_of(artifact).name), artifact, card, report)
+    return report
+
+
+def _add_faults(target: Target, artifact: Path, card: Card, report: parity.Report) -> None:
+    """Fails the report for what stands around a proved file and does not fit it."""
+    if report.passed and isinstance(target, HoldsOnnx):
+        for layer, what in target.faults(artifact, card):
+            report.fail(layer, 0, what)
+
+
+def _opened(artifact: Path, card: Card, engine: str | None) -> tuple[onnx.ModelProto | None, Running | None]:
+    """What of an artifact the gate can take apart (an ONNX file), and what it can only run."""
+    kind = kind_of(artifact)
+    if kind.name == "onnx":
+        return load_onnx(artifact), None if engine is None else load(artifact, engine)
+    target = find_target(kind.name)
+    inner = target.onnx(artifact, card) if isinstance(target, HoldsOnnx) else None
+    if isinstance(target, OpensItself) or inner is not None:
+        if engine is not None:
+            raise PlifError(f"--engine {engine}: no engine of this machine opens {artifact}; leave it out")
+        return inner, open_written(target, artifact, card)
+    return None, load(artifact, engine or "auto")
+
+
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """An ONNX file with its weights inside. Raises PlifError for anything else."""
+    refuse_external_data(path)
+    try:
+        return onnx.load_model_from_string(path.read_bytes())
+    except Exception:  # protobuf's own exception, whose class depends on its implementation
+        raise not_onnx(path, path.stat().st_size) from None
 
 
 def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
@@ -224,7 +274,7 @@ def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
 
 
 def prove(
-    proto: onnx.ModelProto,
+    proto: onnx.ModelProto | None,
     card: Card,
     model: Read | Network,
     inputs: np.ndarray | None = None,
@@ -232,11 +282,12 @@ def prove(
     steps: int | None = None,
     seed: int = 0,
     where: str = "artifact",
-    runs: Model | None = None,
+    runs: Running | None = None,
     report: parity.Report | None = None,
 ) -> parity.Report:
     """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold.
 
+    proto   the ONNX file to take apart; None for an artifact that is none, and then `runs` is judged alone
     runs    the artifact opened with an engine, which then has to pass as well
     report  of the file, when it was proved before: only the engine is asked, and added to it
     """
@@ -262,6 +313,11 @@ def prove(
         else:
             inputs = stimulus.events_like(steps, streams, source.facts.shape, source.facts.framing, rng)
         start = [_start(reference, rng) for _ in range(streams)]
+    starts = start or [reference.initial() for _ in range(inputs.shape[1])]
+    if proto is None:
+        if runs is None:
+            raise PlifError(f"{where}: nothing on this machine runs it, so nothing can be proved")
+        return engine_gate.alone(runs, reference, inputs, starts, judge, expected, seed)
     if report is None:
         report = parity.check(
             proto,
@@ -276,8 +332,7 @@ def prove(
             seed=seed,
         )
     if runs is not None and report.passed:
-        from_reset = [reference.initial() for _ in range(inputs.shape[1])]
-        engine_gate.check(runs, reference, inputs, start or from_reset, report)
+        engine_gate.check(runs, reference, inputs, starts, report)
     return report
 
 
@@ -352,14 +407,24 @@ def _check_arguments(
             )
 
 
-def artifact_name(stem: str, form: str, T: int, precision: str, math: str, suffix: str = ".onnx") -> str:
+def onnx_sha256(proto: onnx.ModelProto) -> str:
+    """Of the network itself, without the card in its metadata."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(proto)
+    del bare.metadata_props[:]
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+
+
+def artifact_name(
+    stem: str, form: str, T: int, precision: str, math: str, suffix: str = ".onnx", default: str = DEFAULT_MATH
+) -> str:
     """stem + _T20 when unrolled + _fp16 or _int8 + _exact or _folded when not the default + the target's suffix"""
     name = stem
     if form == "unrolled":
         name += f"_T{T}"
     if precision != "fp32":
         name += f"_{precision}"
-    if math != DEFAULT_MATH:
+    if math != default:
         name += f"_{math}"
     return name + suffix
 
@@ -377,7 +442,8 @@ def _destination(
         if not isinstance(model, str | Path):
             raise PlifError(f"where to? A live network has no file name to go by: export(net, 'model{target.suffix}')")
         model = Path(model)
-        return model.with_name(artifact_name(model.stem, form, T, precision, math, target.suffix))
+        name = artifact_name(model.stem, form, T, precision, math, target.suffix, default_math(target))
+        return model.with_name(name)
     path = Path(path)
     if not target.folder and not path.name.endswith(target.suffix):
         raise PlifError(f"{path}: an artifact of --to {target.name} is named *{target.suffix}")

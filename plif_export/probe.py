@@ -53,13 +53,13 @@ def weights(parts: Parts, graph: Graph, eps: float, report: Report, rng: np.rand
         fired = {layer: (which == p).astype(np.float32) for layer, which in part.items()}
         for layer in parts.layers:
             node = nodes[layer]
-            state = [_random_state(node, rng) for _ in range(parts.chunk)]
+            state = [random_state(node, rng) for _ in range(parts.chunk)]
             currents = {}
             for k in steps:
                 forced = {name: values[k] for name, values in fired.items()}
                 currents[k] = interpret.current(graph, layer, x[k], forced)
                 if near:
-                    state[k] = _beside_threshold(node, currents[k], state[k], eps, rng)
+                    state[k] = beside_threshold(node, currents[k], state[k], eps, rng)
             known: dict[str, np.ndarray] = {parts.input: x[0] if not parts.unrolled or parts.static else np.stack(x)}
             known |= {spikes(name): np.concatenate(list(values)) for name, values in fired.items()}
             for k in range(parts.chunk):
@@ -86,7 +86,7 @@ def weights(parts: Parts, graph: Graph, eps: float, report: Report, rng: np.rand
                 report.max_scaled_dv = max(report.max_scaled_dv, seen.max_scaled_dv)
 
 
-def _random_state(node: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def random_state(node: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Each state variable of a layer anywhere from below its start to the threshold, [1, ...]."""
     top = float(node.attrs["v_threshold"])
     return {
@@ -95,10 +95,17 @@ def _random_state(node: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
     }
 
 
-def _beside_threshold(
+def beside_threshold(
     node: Any, x: np.ndarray, state: dict[str, np.ndarray], eps: float, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """The state with v moved so that h lands a few eps above or below the threshold, where v has a say in h."""
+    top = float(node.attrs["v_threshold"])
+    distance = rng.uniform(*BESIDE, x.shape) * eps * max(1.0, abs(top)) * rng.choice((-1, 1), x.shape)
+    return with_h(node, x, state, top + distance)
+
+
+def with_h(node: Any, x: np.ndarray, state: dict[str, np.ndarray], wanted: np.ndarray) -> dict[str, np.ndarray]:
+    """The state with v moved so that the current x makes h what is wanted, where v has a say in h and need not be large."""
     wide = {name: value.astype(np.float64) for name, value in state.items()}
     params = {name: value.astype(np.float64) for name, value in node.params.items()}
 
@@ -107,10 +114,8 @@ def _beside_threshold(
 
     h = h_at(wide["v"])
     slope = h_at(wide["v"] + 1) - h
-    top = float(node.attrs["v_threshold"])
-    distance = rng.uniform(*BESIDE, h.shape) * eps * max(1.0, abs(top)) * rng.choice((-1, 1), h.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
-        v = wide["v"] + (top + distance - h) / slope
+        v = wide["v"] + (wanted - h) / slope
     usable = np.isfinite(v) & (np.abs(slope) > 1e-3) & (np.abs(v) < 8)  # a larger v rounds by more than it is moved
     return {**state, "v": np.where(usable, v, wide["v"]).astype(np.float32)}
 

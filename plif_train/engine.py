@@ -32,7 +32,7 @@ class TorchEngine:
         if options.flush_denormals:
             torch.set_flush_denormal(True)
         try:
-            self.device = torch.device(options.device)
+            self.device = torch.device(options.device or "cpu")
             self.net = load(path).to(self.device).eval()
         except (RuntimeError, AssertionError) as error:  # what PyTorch raises for a device that is not there
             reason = " ".join(str(error).split())[:120]

@@ -1,28 +1,25 @@
 """The card: one JSON document inside every file that says what the file is, readable without torch and without ONNX.
 
 A model.pt carries a *model card* (what was trained), an exported artifact an *artifact card* (the model card's facts plus
-the graph, the states, the parity result). `read_card` finds either by content. It never unpickles and never loads weights:
-model.pt is opened as the zip it is, with an unpickler that admits tensors, one string and nothing else; ONNX is walked
-field by field at the protobuf wire level.
+the graph, the states, the parity result). `read_card` finds either by content (runtime/artifacts.py). It never unpickles and
+never loads weights: model.pt is opened as the zip it is, with an unpickler that admits tensors, one string and nothing else;
+ONNX is walked field by field at the protobuf wire level; the card of an engine stands in front of its plan.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from runtime.artifacts import CARD_KEY, kind_of
 from runtime.errors import PlifError
-from runtime.readers import onnx_wire, torch_zip
 
 MODEL_FORMAT = "plif-model"
 MODEL_FORMAT_VERSION = 1
 ARTIFACT_FORMAT = "plif-artifact"
 ARTIFACT_FORMAT_VERSION = 1
-
-CARD_KEY = "plif.card"  # its key among ONNX metadata_props
 
 Card = dict[str, Any]
 
@@ -70,34 +67,14 @@ _STATE_KEYS = ("name", "input", "output", "shape", "dtype", "initial", "layer")
 def read_card(path: str | Path) -> Card:
     """The card of a model.pt or an exported artifact. Raises PlifError with one line when there is none."""
     path = Path(path)
-    if os.path.isdir(path):  # pathlib's is_dir raises where a folder on the way may not be searched
-        raise PlifError(f"{path}: is a folder; expected a model.pt or an exported artifact such as model.onnx")
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-    except FileNotFoundError:
-        raise PlifError(
-            f"{path}: no such file; expected a model.pt or an exported artifact such as model.onnx"
-        ) from None
-    except OSError as error:
-        raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
-    if head[:4] == b"PK\x03\x04":
-        card = _decode(path, torch_zip.read_card_text(path))
-        check_model_card(card, str(path))
-        return card
-    if head[:1] == b"\x80":
-        raise PlifError(
-            f"{path}: a bare pickle, which may run code; refused. Expected a model.pt written by plif_train.save"
-        )
-    text = onnx_wire.read_metadata(path).get(CARD_KEY)
-    if text is None:
-        raise PlifError(
-            f"{path}: an ONNX file without a plif card, so its states and classes are unknown; "
-            "make one with: plif export model.pt"
-        )
-    card = _decode(path, text)
-    check_artifact_card(card, str(path))
+    kind = kind_of(path)
+    card = parse_card(path, kind.card_text(path))
+    check = check_model_card if kind.name == "model" else check_artifact_card
+    check(card, str(path))
     return card
+
+
+__all__ = ["CARD_KEY", "Card", "check_artifact_card", "check_model_card", "encode", "parse_card", "read_card"]
 
 
 def encode(card: Mapping[str, Any]) -> str:
@@ -105,7 +82,8 @@ def encode(card: Mapping[str, Any]) -> str:
     return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
-def _decode(path: Path, text: str) -> Card:
+def parse_card(path: Path, text: str) -> Card:
+    """The card of a text that was found in `path`. Raises PlifError when it is not the JSON of an object."""
     try:
         card = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):

@@ -44,8 +44,13 @@ PARTS = (
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-EngineName = Annotated[str, typer.Option(help="auto (the fastest here), event, onnxruntime or torch.")]
-Device = Annotated[str, typer.Option(help="cpu, or for the torch engine cuda:0 and the like.")]
+EngineName = Annotated[
+    str, typer.Option(help="auto (the fastest here), event, onnxruntime, torch, or the one of the artifact's kind.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; what the engine is for when not given.")]
+Sha256 = Annotated[
+    str | None, typer.Option("--sha256", help="Refuse the artifact when its SHA-256 is another. An engine needs it.")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all when not given.")]
 
 
@@ -93,7 +98,8 @@ def evaluate(
         Path | None, typer.Option(help="A folder for metrics.json, predictions.csv and confusion.png.")
     ] = None,
     engine: EngineName = "auto",
-    device: Device = "cpu",
+    device: Device = None,
+    sha256: Sha256 = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -103,7 +109,7 @@ def evaluate(
     from runtime.progress import Progress
     from runtime.session import load
 
-    model = load(artifact, engine, threads=threads, rates=True, device=device)
+    model = load(artifact, engine, threads=threads, rates=True, device=device, sha256=sha256)
     with Progress("evaluating") as progress:
         result = run(model, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
     _say_engine(model)
@@ -124,9 +130,8 @@ def evaluate(
         f"engine {result.engine}, batch {result.batch}, T={result.T}: "
         f"{_ms(result.latency_ms['p50'])} ms a call (p99 {_ms(result.latency_ms['p99'])}), {result.throughput_per_s:g} samples/s"
     )
-    typer.echo(
-        "firing rates " + ", ".join(f"{layer} {100 * rate:.1f} %" for layer, rate in result.firing_rates.items())
-    )
+    rates = ", ".join(f"{layer} {100 * rate:.1f} %" for layer, rate in result.firing_rates.items())
+    typer.echo(f"firing rates {rates or f'are not counted by engine {result.engine}'}")
     if result.against is not None:
         typer.echo(
             f"against {result.against['path']}: {result.against['decisions_changed']} of {result.samples} decisions differ; "
@@ -181,7 +186,8 @@ def stream(
     ] = None,
     sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for sources that do not say.")] = None,
     engine: EngineName = "auto",
-    device: Device = "cpu",
+    device: Device = None,
+    sha256: Sha256 = None,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
@@ -207,7 +213,7 @@ def stream(
             observers.append(page)
         if engine == "auto":
             engine = recorded_engine(sources) or engine
-        model = load(artifact, engine, threads=threads, device=device, rates=dashboard is not None)
+        model = load(artifact, engine, threads=threads, device=device, rates=dashboard is not None, sha256=sha256)
         running = run(
             model,
             sources,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -64,3 +65,16 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise PlifError(f"{path}: cannot be made ({error.strerror})") from None
     return path
+
+
+def measure(artifact: Path) -> tuple[int, str]:
+    """Bytes and SHA-256 of a file; of a folder, over its files in the order of their names, each name before its bytes."""
+    if not artifact.is_dir():
+        data = artifact.read_bytes()
+        return len(data), hashlib.sha256(data).hexdigest()
+    size, digest = 0, hashlib.sha256()
+    for file in sorted(path for path in artifact.rglob("*") if path.is_file()):
+        data = file.read_bytes()
+        size += len(data)
+        digest.update(file.relative_to(artifact).as_posix().encode() + b"\0" + hashlib.sha256(data).digest())
+    return size, digest.hexdigest()

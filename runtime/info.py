@@ -17,6 +17,7 @@ PACKAGES = (
     "torch",
     "onnx",
     "tensorrt",
+    "tensorrt-rtx-cu13-libs",
     "openvino",
     "aedat",
     "dv-processing",
@@ -48,6 +49,8 @@ def card_lines(card: Card) -> list[str]:
             ("source", f"SHA-256 {card['source_sha256'] or '-'}"),
             ("parity", _parity(card["parity"])),
         ]
+        if isinstance(card.get("engine"), dict):
+            rows.append(("engine", _engine(card["engine"])))
     else:
         options = ", ".join(f"{key} {_plain(value)}" for key, value in card["options"].items())
         rows.append(("options", options))
@@ -84,6 +87,21 @@ def _parity(parity: Any) -> str:
         f"{verdict}: {parity.get('spike_mismatches')} of {parity.get('spikes')} spikes differ "
         f"({parity.get('excused')} excused) over {parity.get('steps')} steps{rounded}{untested}"
     )
+
+
+def _engine(record: dict[str, Any]) -> str:
+    """Of an engine file: what built it, what it runs on, and what it is made of."""
+    gpu, streams = record.get("gpu"), record.get("streams") or {}
+    where = f" on {gpu['name']}" if isinstance(gpu, dict) and "name" in gpu else ", ahead of time"
+    text = f"{record.get('kind')} {record.get('version')}{where}"
+    text += f"; runs on {', '.join(map(str, record.get('compute_capabilities') or []))}"
+    text += f"; {streams.get('min')} to {streams.get('max')} streams"
+    neurons = record.get("neuron_kernels")
+    if isinstance(neurons, dict) and neurons:
+        text += (
+            f"; {record.get('kernels')} kernels, of them {sum(neurons.values())} for {len(neurons)} layers of neurons"
+        )
+    return text
 
 
 def environment() -> dict[str, Any]:

@@ -15,13 +15,12 @@ ever. A recording is never written over, and a disk that is full ends the stream
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -30,7 +29,7 @@ import numpy as np
 
 from runtime.errors import PlifError
 from runtime.events.formats.aedat31_write import header, write_packets
-from runtime.files import make_folder, whole_or_nothing
+from runtime.files import make_folder, measure, whole_or_nothing
 from runtime.observe import Observer
 from runtime.version import __version__
 
@@ -216,8 +215,8 @@ def describe(stream: Stream) -> dict[str, Any]:
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "plif": __version__,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "artifact": {"name": model.path.name, "sha256": file_sha256(model.path), "card": model.card},
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "artifact": {"name": model.path.name, "sha256": measure(model.path)[1], "card": model.card},
         "engine": model.engine.name,
         "options": {**stream.options, "framing": str(stream.framing)},
         "sources": [
@@ -233,11 +232,6 @@ def describe(stream: Stream) -> dict[str, Any]:
             for number, lane in enumerate(stream.lanes)
         ],
     }
-
-
-def file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _line(document: dict[str, Any]) -> bytes:

@@ -20,7 +20,8 @@ import numpy as np
 
 from runtime.errors import PlifError, PlifWarning
 from runtime.events import FileSource, Frame, SourceFramer
-from runtime.record import DECISIONS, FORMAT, FORMAT_VERSION, HEADER, file_sha256
+from runtime.files import measure
+from runtime.record import DECISIONS, FORMAT, FORMAT_VERSION, HEADER
 
 if TYPE_CHECKING:
     from runtime.session import Model
@@ -198,7 +199,7 @@ def replayed(model: Model, sources: list[Any], given: dict[str, Any]) -> tuple[l
     recorded = {name: run.options.get(name, default) for name, default in DEFAULTS.items()}
     options = {name: value if value is not None else recorded[name] for name, value in given.items()}
     changed = [f"another {name}" for name in MAKE_FRAMES if options[name] != recorded[name]]
-    if file_sha256(model.path) != run.artifact_sha256:
+    if measure(model.path)[1] != run.artifact_sha256:
         changed.insert(0, "another artifact")
     elif model.engine.name != run.engine:
         warnings.warn(

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.card import Card, read_card
-from runtime.engines import Engine, EngineOptions
+from runtime.engines import Engine, EngineOptions, Resident
 from runtime.engines.choice import EngineChoice, open_engine
 from runtime.errors import PlifError
+from runtime.files import measure
 
 if TYPE_CHECKING:
     from runtime.stream import Stream
@@ -35,7 +36,7 @@ def load(
     threads: int | None = None,
     flush_denormals: bool = True,
     rates: bool = False,
-    device: str = "cpu",
+    device: str | None = None,
     sha256: str | None = None,
 ) -> Model:
     """Opens an artifact (or, with the torch engine, a model.pt).
@@ -46,7 +47,9 @@ def load(
     flush_denormals  subnormal membranes become zero. With ONNX Runtime this also holds for NumPy in the calling thread,
                      and works only when no other ONNX Runtime session came first (a warning says when it did not)
     rates            also count spikes: session.rates then holds each layer's firing rate of the last step
-    sha256           refuse the file when its SHA-256 is another
+    device           cpu, cuda or cuda:N; None is what the engine runs on (TensorRT on cuda:0, all others on cpu)
+    sha256           refuse the artifact when its SHA-256 is another (of a folder: what `plif export` said). A TensorRT
+                     engine is opened only with it, or with the report of its export beside it
     Raises PlifError with one line for anything that is not a usable artifact.
     """
     path = Path(path)
@@ -55,15 +58,13 @@ def load(
     if sha256 is not None:
         _check_sha256(path, sha256)
     card = read_card(path)
-    made, choice = open_engine(engine, path, card, EngineOptions(threads, flush_denormals, rates, device))
-    return Model(path, made.card, made, rates, choice)
+    made, choice = open_engine(engine, path, card, EngineOptions(threads, flush_denormals, rates, device, sha256))
+    return Model(path, made.card, made, rates and getattr(made, "counts_rates", True), choice)
 
 
 def _check_sha256(path: Path, expected: str) -> None:
-    import hashlib
-
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        _, found = measure(path)
     except OSError as error:
         raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
     if found != expected.lower():
@@ -134,11 +135,37 @@ class _Bound:
 
     @property
     def now(self) -> list[np.ndarray]:
+        """The membranes, to read or to change."""
         return self.v[self.phase]
 
     def advance(self) -> None:
         self.run[self.phase]()
         self.phase = 1 - self.phase
+
+
+@dataclass
+class _Inside:
+    """Buffers for one number of rows of an engine that keeps the membranes itself; v is a copy, made when looked at."""
+
+    x: np.ndarray
+    y: np.ndarray
+    v: list[np.ndarray]
+    rates: dict[str, np.ndarray]
+    engine: Resident
+    copied: bool = True  # v holds the membranes, and may have been changed
+
+    @property
+    def now(self) -> list[np.ndarray]:
+        if not self.copied:
+            self.engine.pull()
+            self.copied = True
+        return self.v
+
+    def advance(self) -> None:
+        if self.copied:
+            self.engine.push()
+            self.copied = False
+        self.engine.run()
 
 
 class Session:
@@ -154,8 +181,8 @@ class Session:
         self.streams = streams
         self.steps = np.zeros(streams, np.int64)  # since the last reset, per stream
         self._main = self._bind(streams)
-        self._last: _Bound | None = None  # what ran last
-        self._parts: dict[int, _Bound] = {}  # buffers for steps of some rows only, by their number
+        self._last: _Bound | _Inside | None = None  # what ran last
+        self._parts: dict[int, _Bound | _Inside] = {}  # buffers for steps of some rows only, by their number
         self.reset()
 
     def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
@@ -268,7 +295,7 @@ class Session:
             raise PlifError(f"rows {list(rows)}: a stream is named twice")
         return which
 
-    def _part(self, rows: int) -> _Bound:
+    def _part(self, rows: int) -> _Bound | _Inside:
         if self.model.card.get("batch") is not None:
             raise PlifError(
                 f"{self.model.path}: a fixed batch steps all its streams at once; export without --batch to use rows"
@@ -277,7 +304,7 @@ class Session:
             self._parts[rows] = self._bind(rows)
         return self._parts[rows]
 
-    def _bind(self, rows: int) -> _Bound:
+    def _bind(self, rows: int) -> _Bound | _Inside:
         card = self.model.card
         steps = (self.model.T,) if self.model.unrolled else ()
         x_steps = () if self.model.static else steps
@@ -291,6 +318,8 @@ class Session:
         )
         fired = rows * (steps[0] if steps else 1)
         rates = {s["layer"]: np.zeros(fired, np.float32) for s in card["states"]} if self.model.counts_rates else {}
+        if getattr(self.model.engine, "resident", None) is not None:
+            return _Inside(x, y, v[0], rates, self.model.engine.resident(x, y, v[0], rates))  # type: ignore[attr-defined]
         bind = self.model.engine.bind
         run = (bind(x, v[0], y, v[1], rates), bind(x, v[1], y, v[0], rates))
         return _Bound(x, y, (v[0], v[1]), rates, run)

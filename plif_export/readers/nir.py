@@ -24,6 +24,7 @@ from plif_export.readers import Given, Read
 from plif_export.readers.layers import plain
 from plif_export.readers.rules import Problem, Unsupported, require
 from plif_export.reference import GraphReference
+from runtime.card import Card, read_card
 from runtime.errors import MissingExtra, PlifError
 from runtime.graph import Graph, Node, Shape, spatial
 
@@ -33,20 +34,45 @@ NODES = "Affine, Linear, Scale, Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, I
 
 def read_nir(path: Path, given: Given, sha256: str | None, **options: Any) -> Read:
     """The graph of a NIR file. Raises PlifError with the first problem."""
+    card = own_card(path)
     graph, problems = examine_nir(path, **options)
     if problems:
         error = problems[0].error(len(problems) - 1)
         raise PlifError(f"{path}: {error}")
     assert graph is not None
-    note = f"NIR has no time-step: dt={_number(options.get('dt', DT)):g} s was taken; --neuron dt=... says another"
-    facts = given.facts(graph.input_shape, graph[graph.output].shape[0])
+    said = {**card.get("nir", {}), **options}
+    whose = "is what its card says" if "dt" in card.get("nir", {}) and "dt" not in options else "was taken"
+    note = f"NIR has no time-step: dt={_number(said.get('dt', DT)):g} s {whose}; --neuron dt=... says another"
+    facts = _with_card(given, card).facts(graph.input_shape, graph[graph.output].shape[0])
     return Read(graph, GraphReference(graph), facts, sha256, notes=[note])
 
 
-def examine_nir(
-    path: Path, dt: float = DT, fire: str = ">", reset: str = "value", **unknown: Any
-) -> tuple[Graph | None, list[Problem]]:
-    """What could be read, and every problem found."""
+def own_card(path: Path) -> Card:
+    """The card of a file that plif wrote; empty for those of others."""
+    try:
+        return read_card(path)
+    except PlifError:
+        return {}
+
+
+def _with_card(given: Given, card: Card) -> Given:
+    """What the user did not say, from the card of a file that plif wrote."""
+    if not card:
+        return given
+    return Given(
+        given.classes or tuple(card["classes"]),
+        given.framing or card["framing"],
+        given.kind or card["input"]["kind"],
+        given.T or card["T"],
+    )
+
+
+def examine_nir(path: Path, **options: Any) -> tuple[Graph | None, list[Problem]]:
+    """What could be read, and every problem found. options: dt, fire, reset; without them what its card says, or NIR."""
+    said = own_card(path).get("nir", {})
+    said = {**(said if isinstance(said, dict) else {}), **options}
+    dt, fire, reset = said.pop("dt", DT), said.pop("fire", ">"), said.pop("reset", "value")
+    unknown = said
     if unknown:
         raise PlifError(f"--neuron {next(iter(unknown))}: for a NIR file expected some of dt, fire, reset")
     fire = {"gt": ">", "ge": ">="}.get(str(fire), str(fire))

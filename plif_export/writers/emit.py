@@ -4,7 +4,7 @@ Written with stable, readable names and nothing that varies: the same graph give
 what ONNX Runtime on GPUs and TensorRT 10 and 11 all read. Spikes are float32 {0, 1}; the comparison is `h >= v_threshold`,
 never `h - v_threshold >= 0`, whose difference can be subnormal and be flushed away.
 
-Layers with int8 weights are written in the dialect that the target's engine runs fast (writers/precision.py).
+Layers with int8 weights, and resets, are written in the dialect that the target's engine runs fast (writers/precision.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BATCH = "B"  # the name of the dynamic batch axis
 
 
 class Emitter:
-    """Collects the nodes and initializers of one ONNX graph, in one dialect of int8 ("integer" or "qdq")."""
+    """Collects the nodes and initializers of one ONNX graph, in one dialect ("integer", "qdq" or "tensorrt")."""
 
     def __init__(self, dialect: str = "integer") -> None:
         self.dialect = dialect
@@ -50,6 +50,12 @@ class Emitter:
         """An initializer by its name; written once however often it is asked for."""
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
+
+    def scalar(self, name: str, value: np.generic) -> str:
+        """An initializer without an axis, of shape [] (`weight` gives a number the shape [1])."""
+        if name not in self.initializers:
+            self.initializers[name] = numpy_helper.from_array(np.asarray(value), name)
         return name
 
     def model(
@@ -205,8 +211,9 @@ def _plif(e: Emitter, node: Node, x: str, v: str, v_next: str, tag: str) -> str:
     if a["v_reset"] is None:
         down = s if a["v_threshold"] == 1.0 else e.op("Mul", [s, threshold], f"{layer}.drop{tag}")
         e.op("Sub", [h, down], v_next)
-    elif float(a["v_reset"]) == 0.0:
-        # h * 0 is v_reset exactly and h * 1 is h exactly; measured 9 % faster than Where in ONNX Runtime
+    elif float(a["v_reset"]) == 0.0 and e.dialect != "tensorrt":
+        # h * 0 is v_reset exactly and h * 1 is h exactly; measured 9 % faster than Where in ONNX Runtime. TensorRT makes two
+        # kernels of it, and one of Where.
         keeps = e.op("Less", [h, threshold], f"{layer}.keeps{tag}")
         e.op("Mul", [h, e.op("Cast", [keeps], f"{layer}.keep{tag}", to=TensorProto.FLOAT)], v_next)
     else:

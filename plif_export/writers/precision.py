@@ -10,7 +10,9 @@
 
     int8, dialect "qdq", for TensorRT and OpenVINO, which compile the pairs into int8 kernels
         x -> QuantizeLinear -> DequantizeLinear -> Conv or Gemm (weight -> DequantizeLinear, a scale for each output), bias
-    Activations have scale 1 (1 / area after average pooling) and zero point 0: TensorRT takes no other zero point.
+    Activations have scale 1 (1 / area after average pooling) and zero point 0: TensorRT takes no other zero point. Both are
+    tensors without an axis: one of shape [1] counts as a scale per channel, and TensorRT then runs a convolution in float32
+    without a word.
 
 Initializers keep their names: <node>.weight, <node>.scale [O], <node>.bias.
 """
@@ -96,8 +98,8 @@ def _biased(e: Emitter, node: Node, op: str, inputs: list[str], **attrs: Any) ->
 
 def _qdq(e: Emitter, node: Node, x: str, place: dict[str, Any]) -> str:
     name = node.name
-    unit = e.weight(f"{name}.unit", np.float32(1 / node.attrs.get("area", 1)))
-    zero = e.weight("zero.int8", np.int8(0))
+    unit = e.scalar(f"{name}.unit", np.float32(1 / node.attrs.get("area", 1)))
+    zero = e.scalar("zero.int8", np.int8(0))
     x8 = e.op("QuantizeLinear", [x, unit, zero], f"{name}.x8")
     x = e.op("DequantizeLinear", [x8, unit, zero], f"{name}.x")
     weight, scale = (e.weight(f"{name}.{key}", node.params[key]) for key in ("weight", "scale"))
@@ -109,4 +111,4 @@ def _qdq(e: Emitter, node: Node, x: str, place: dict[str, Any]) -> str:
     return e.op("Gemm", [x, w, *bias], name, transB=1)
 
 
-_DIALECTS = {"integer": _integer, "qdq": _qdq}
+_DIALECTS = {"integer": _integer, "qdq": _qdq, "tensorrt": _qdq}

@@ -6,7 +6,8 @@ An engine binds buffers once and gives back a function that runs one call on the
     run()
 
 The caller keeps two sets of membranes and binds both directions (ping-pong), so that a step allocates nothing, and a GPU
-engine may capture one CUDA graph per direction. An engine has no state of its own: many sessions share one.
+engine may capture one CUDA graph per direction. An engine has no state of its own: many sessions share one. (An engine whose
+device keeps the membranes offers `resident` instead of `bind`: see Resident.)
 To add an engine, write a file here with a class that has these members and enter it in ENGINES (or publish an entry point
 of the group `plif.engines` from another package: that is how the torch engine of plif_train comes in).
 """
@@ -21,23 +22,28 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from runtime.artifacts import kind_of
 from runtime.card import Card
 from runtime.errors import PlifError
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """threads None: as many as the machine has. rates: also count spikes per layer (slower; eval and dashboards ask)."""
+    """threads None: as many as the machine has. rates: also count spikes per layer (slower; eval and dashboards ask).
+
+    device  cpu, cuda or cuda:N; None leaves it to the engine. sha256: what the file's must be, for engines that run code
+    """
 
     threads: int | None = None
     flush_denormals: bool = True
     rates: bool = False
-    device: str = "cpu"
+    device: str | None = None
+    sha256: str | None = None
 
 
 class Engine(Protocol):
     name: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]]  # of the files it opens
+    suffixes: ClassVar[tuple[str, ...]]  # of what it opens: of a name, or of a kind (runtime/artifacts.py)
     card: Card  # of the opened file, as the engine sees it
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None: ...
@@ -57,10 +63,28 @@ class Engine(Protocol):
         ...
 
 
+class Resident(Protocol):
+    """Membranes that live in the engine, from step to step. What `engine.resident(x, y, v, rates)` gives, for one session.
+
+    run   one call; the membranes stay inside
+    push  the arrays v into the engine;  pull: the engine's membranes into v
+    The session calls push and pull only where somebody looked at the membranes or changed them.
+    """
+
+    def run(self) -> None: ...
+    def push(self) -> None: ...
+    def pull(self) -> None: ...
+
+
 # name -> "module:class"; a module is imported when its engine is asked for, so that nothing heavy is loaded before
 ENGINES: dict[str, str] = {
     "onnxruntime": "runtime.engines.onnxruntime:OnnxRuntimeEngine",
+    "onnxruntime-cuda": "runtime.engines.onnxruntime_gpu:OnnxRuntimeCudaEngine",
+    "onnxruntime-tensorrt": "runtime.engines.onnxruntime_gpu:OnnxRuntimeTensorRtEngine",
     "event": "runtime.engines.event:EventEngine",
+    "openvino": "runtime.engines.openvino:OpenVinoEngine",
+    "tensorrt": "runtime.engines.tensorrt:TensorRtEngine",
+    "tensorrt-rtx": "runtime.engines.tensorrt:TensorRtRtxEngine",
 }
 
 ENTRY_POINTS = "plif.engines"
@@ -76,13 +100,19 @@ def engine_names() -> list[str]:
     return [*ENGINES, *(point.name for point in _entry_points())]
 
 
-def find_engine(name: str, path: Path) -> type[Any]:
-    """The engine class of that name; `auto` is torch for a model.pt and onnxruntime for everything else.
+def find_engine(name: str, path: Path, device: str | None = None) -> type[Any]:
+    """The engine class of that name; `auto` is the one that its kind of file names (runtime/artifacts.py).
 
-    runtime.engines.choice chooses among the engines that open one kind of file.
+    onnxruntime, named or meant, is onnxruntime-cuda where the device is cuda or cuda:N. runtime.engines.choice chooses among
+    the engines that open one kind of file.
     """
+    kind = kind_of(path)
+    if kind.engine is None:
+        raise PlifError(f"{path}: no engine runs it here; {kind.instead}")
     if name == "auto":
-        name = "torch" if path.suffix in (".pt", ".pth") else "onnxruntime"
+        name = kind.engine
+    if name == "onnxruntime" and device is not None and device.startswith("cuda"):
+        name = "onnxruntime-cuda"
     if name in ENGINES:
         module, attribute = ENGINES[name].split(":")
         found = getattr(import_module(module), attribute)
@@ -94,8 +124,9 @@ def find_engine(name: str, path: Path) -> type[Any]:
             found = points[0].load()
         except ImportError:
             raise PlifError(f"engine '{name}' is not installed completely: pip install 'plif[train]'") from None
-    if path.suffix not in found.suffixes:
+    if path.suffix not in found.suffixes and kind.suffix not in found.suffixes:
         raise PlifError(
-            f"{path}: engine '{name}' opens files that end in {', '.join(found.suffixes)}; use --engine auto"
+            f"{path}: engine '{name}' opens what ends in {', '.join(found.suffixes)}; use --engine auto"
+            + (f", or export for it: --to {name}" if name in ENGINES and ".onnx" not in found.suffixes else "")
         )
     return found

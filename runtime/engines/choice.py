@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runtime.artifacts import kind_of
 from runtime.card import Card
 from runtime.engines import Engine, EngineOptions, find_engine
 from runtime.errors import PlifError
@@ -55,13 +56,11 @@ _chosen: dict[str, EngineChoice] = {}  # by key, in this process
 def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tuple[Engine, EngineChoice]:
     """The engine of that name, or for `auto` the one to take. Raises PlifError where none opens the file."""
     if name != "auto":
-        return find_engine(name, path)(path, card, options), EngineChoice(name, name, "as asked")
-    names = CANDIDATES.get(path.suffix, ())
-    if not names or options.device != "cpu":
-        engine = find_engine("auto", path)(path, card, options)
-        return engine, EngineChoice(
-            engine.name, "auto", f"what opens {path.suffix or 'such'} files on {options.device}"
-        )
+        return find_engine(name, path, options.device)(path, card, options), EngineChoice(name, name, "as asked")
+    names = CANDIDATES.get(kind_of(path).suffix, ())
+    if not names or options.device not in (None, "cpu"):
+        engine = find_engine("auto", path, options.device)(path, card, options)
+        return engine, EngineChoice(engine.name, "auto", f"it opens {kind_of(path).suffix} files")
     reason = _missing("event")
     if reason is None:
         try:

@@ -46,7 +46,7 @@ class EventEngine:
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
-        if options.device != "cpu":
+        if options.device not in (None, "cpu"):
             raise PlifError(f"engine event: device '{options.device}'; this engine runs on cpu only")
         if card.get("precision") not in PRECISIONS:
             raise PlifError(

@@ -32,8 +32,10 @@ class OnnxRuntimeEngine:
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
-        if options.device != "cpu":
-            raise PlifError(f"engine onnxruntime: device '{options.device}'; this engine runs on cpu only")
+        if options.device not in (None, "cpu"):
+            raise PlifError(
+                f"engine onnxruntime: device '{options.device}'; it runs on cpu; on a GPU: --engine onnxruntime-cuda"
+            )
         refuse_external_data(path)
         self.card = card
         self.rates = {state["layer"]: f"rate.{state['layer']}" for state in card["states"]} if options.rates else {}
@@ -41,7 +43,7 @@ class OnnxRuntimeEngine:
         if self.rates:
             model = with_rates(model, {output: spikes(layer) for layer, output in self.rates.items()})
         self._session = _open(path, model, options)
-        self._check_io(path)
+        check_io(path, card, self._session)
 
     def bind(
         self,
@@ -72,28 +74,29 @@ class OnnxRuntimeEngine:
 
         return call
 
-    def _check_io(self, path: Path) -> None:
-        """The file's inputs and outputs must be what its card says they are."""
-        shapes = {info.name: info.shape for info in [*self._session.get_inputs(), *self._session.get_outputs()]}
-        for state in self.card["states"]:
-            for name in (state["input"], state["output"]):
-                found = shapes.get(name)
-                if found is None or list(found[1:]) != state["shape"]:
-                    raise PlifError(
-                        f"{path}: state {name} is {found} in the graph, {state['shape']} in the card; export it again"
-                    )
-        steps = [self.card["T"]] if self.card["form"] == "unrolled" else []
-        x_steps = [] if self.card["input"]["kind"] == "static" else steps
-        expected = {
-            self.card["graph"]["input"]: (x_steps, list(self.card["input"]["shape"])),
-            "y": (steps, [len(self.card["classes"])]),
-        }
-        for name, (before, after) in expected.items():
+
+def check_io(path: Path, card: Card, session: ort.InferenceSession) -> None:
+    """The file's inputs and outputs must be what its card says they are."""
+    shapes = {info.name: info.shape for info in [*session.get_inputs(), *session.get_outputs()]}
+    for state in card["states"]:
+        for name in (state["input"], state["output"]):
             found = shapes.get(name)
-            if found is None or [*found[: len(before)], *found[len(before) + 1 :]] != [*before, *after]:
+            if found is None or list(found[1:]) != state["shape"]:
                 raise PlifError(
-                    f"{path}: {name} is {found} in the graph, {[*before, 'B', *after]} in the card; export it again"
+                    f"{path}: state {name} is {found} in the graph, {state['shape']} in the card; export it again"
                 )
+    steps = [card["T"]] if card["form"] == "unrolled" else []
+    x_steps = [] if card["input"]["kind"] == "static" else steps
+    expected = {
+        card["graph"]["input"]: (x_steps, list(card["input"]["shape"])),
+        "y": (steps, [len(card["classes"])]),
+    }
+    for name, (before, after) in expected.items():
+        found = shapes.get(name)
+        if found is None or [*found[: len(before)], *found[len(before) + 1 :]] != [*before, *after]:
+            raise PlifError(
+                f"{path}: {name} is {found} in the graph, {[*before, 'B', *after]} in the card; export it again"
+            )
 
 
 def _open(path: Path, model: bytes, options: EngineOptions) -> ort.InferenceSession:

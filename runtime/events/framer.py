@@ -203,7 +203,7 @@ class Framer:
     def _emit(self, start_us: int, end_us: int) -> Frame:
         """Close the open frame."""
         if self._counts is None or not self._open.used:
-            x = self._empty  # and the counts, all zero, serve the next frame
+            x: np.ndarray = self._empty  # and the counts, all zero, serve the next frame
         else:
             x = self._counts.reshape(self.shape)
             if self.framing.value == "binary":

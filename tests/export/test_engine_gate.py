@@ -54,11 +54,53 @@ def test_an_engine_with_another_weight_or_threshold_fails_with_the_layer_named(
     assert report.failed_at["layer"] == "conv2" and f"engine {engine}" in report.failed_at["what"]
 
 
-def test_an_unrolled_file_or_an_unknown_engine_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("static", (False, True))
+def test_an_unrolled_file_is_proved_call_by_call(tmp_path: Path, static: bool) -> None:
+    options: dict[str, Any] = {"kind": "static", "framing": None, "shape": (3, 16, 16)} if static else {}
+    net = firing(**options)
+    path = export(net, tmp_path / "u.onnx", form="unrolled").path
+    report = verify(path, net, engine="onnxruntime")
+    assert report.passed and report.engine_steps == 40
+
+
+def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
     net = firing()
-    export(net, tmp_path / "u.onnx", form="unrolled")
-    with pytest.raises(PlifError, match="give it the step form"):
-        verify(tmp_path / "u.onnx", net, engine="onnxruntime")
+    export(net, tmp_path / "m.onnx")
     with pytest.raises(PlifError, match="is not known here"):
-        verify(tmp_path / "u.onnx", net, engine="warp")
+        verify(tmp_path / "m.onnx", net, engine="warp")
     assert event.EventEngine.name == "event"
+
+
+def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
+    """What OpenVINO and NIR are asked, here of ONNX Runtime: weights that the recording leaves silent, rows, the card."""
+    from plif_export import engine_gate
+    from plif_export.cards import make_card
+    from plif_export.passes import prepare
+    from plif_export.readers import read
+    from runtime.session import load
+
+    net = firing()
+    source = read(net)
+    path = export(net, tmp_path / "m.onnx").path
+    graph = prepare(source.graph, "folded", static=False)
+    facts: dict[str, Any] = {"form": "step", "T": net.T, "precision": "fp32", "math": "folded", "batch": None}
+    expected = make_card(source.facts, graph, **facts, source_sha256=None)
+
+    def judge(x: np.ndarray, **changes: Any) -> Any:
+        start = [source.reference.initial() for _ in range(x.shape[1])]
+        return engine_gate.alone(
+            load(path), source.reference, x, start, changes.get("graph", source.graph), changes.get("card", expected)
+        )
+
+    x = frames(net, np.random.default_rng(1), T=5, streams=3)
+    report = judge(x)
+    assert report.passed and report.rows == 3 and report.probed > 10_000 and report.engine_steps == 15
+    x[:, :, :, :4] = 0  # the upper edge of every frame is silent, and so is one weight's effect
+    assert judge(x).passed
+    weight = source.graph["conv1"].params["weight"].copy()
+    weight[3, 1, 0, 0] += 0.02
+    changed = source.graph["conv1"].with_(params={**source.graph["conv1"].params, "weight": weight})
+    found = judge(x, graph=source.graph.rewrite({"conv1": changed}))
+    assert not found.passed and found.failed_at["layer"] == "conv1" and "on random spikes" in found.failed_at["what"]
+    found = judge(x, card={**expected, "classes": ["c", "b", "a"]})
+    assert not found.passed and found.failed_at["layer"] == "card"

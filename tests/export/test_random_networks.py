@@ -18,14 +18,15 @@ from plif_export.parity import Report
 from plif_export.passes import prepare
 from plif_export.pipeline import prove
 from plif_export.readers import read
+from plif_export.targets import Made, find_target
 from plif_export.writers import FORMS
 from runtime.native import is_built
 from tests.random_networks import SEEDS, random_network
 
 MEMBRANES = 1e-5
 STEPS = (1, 7, 64)
-# ONNX Runtime is the gate's own; the others open the file through the runtime and are asked single steps.
-ENGINES = ("onnxruntime", "event")
+# ONNX Runtime is the gate's own; the others open the file (OpenVINO its folder) through the runtime.
+ENGINES = ("onnxruntime", "event", "openvino")
 
 
 class Case(NamedTuple):
@@ -64,13 +65,15 @@ def sample() -> list[Case]:
 
 
 def on_engines(cases: list[Case]) -> list[tuple[Case, str]]:
-    return [(case, engine) for case in cases for engine in ENGINES if case.form == "step" or engine == "onnxruntime"]
+    return [(case, engine) for case in cases for engine in ENGINES if case.form == "step" or engine != "event"]
 
 
 def gate(case: Case, engine: str, folder: Path) -> Report:
     """The parity gate on one case, in the engine as well where it is another than the gate's own."""
     if engine == "event" and not is_built():
         pytest.skip("the event engine is not built (no C compiler at installation)")
+    if engine == "openvino":
+        pytest.importorskip("openvino", reason="OpenVINO is not installed")
     net = random_network(case.seed, case.hard, case.tau, T=case.T)
     source = read(net)
     graph = prepare(source.graph, case.math, False, case.precision)
@@ -78,12 +81,13 @@ def gate(case: Case, engine: str, folder: Path) -> Report:
         source.facts, graph, form=case.form, T=case.T, precision=case.precision, math=case.math, batch=None,
         source_sha256=None,
     )  # fmt: skip
-    proto = FORMS[case.form](graph, case.T, None, "integer")
+    target = find_target("openvino" if engine == "openvino" else "onnx")
+    proto = FORMS[case.form](graph, case.T, None, target.dialect)
     set_card(proto, card)
     opened = None
     if engine != "onnxruntime":
-        path = folder / "m.onnx"
-        path.write_bytes(proto.SerializeToString())
+        path = folder / f"m{target.suffix}"
+        target.write(Made(graph, proto, card), path)
         opened = runtime.load(path, engine)
     return prove(proto, card, source, steps=case.T, runs=opened)
 
@@ -102,10 +106,13 @@ def test_random_networks_pass_the_gate(case: Case, engine: str, tmp_path: Path) 
     holds(case, engine, tmp_path)
 
 
+@pytest.mark.parametrize("engine", ("onnxruntime", "openvino"))
 @pytest.mark.parametrize("precision", ("fp16", "int8"))
 @pytest.mark.parametrize("case", sample()[:6], ids=str)
-def test_random_networks_pass_the_gate_with_rounded_weights(case: Case, precision: str, tmp_path: Path) -> None:
-    holds(case._replace(precision=precision, T=min(case.T, 7)), "onnxruntime", tmp_path)
+def test_random_networks_pass_the_gate_with_rounded_weights(
+    case: Case, precision: str, engine: str, tmp_path: Path
+) -> None:
+    holds(case._replace(precision=precision, T=min(case.T, 7)), engine, tmp_path)
 
 
 def test_the_sample_holds_every_option_and_two_of_the_slow_ones() -> None:

@@ -1,0 +1,49 @@
+"""An artifact that was read back as a graph, run by the interpreter behind the face of a runtime.Model, for the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from plif_export import interpret
+from runtime.card import Card
+from runtime.graph import Graph, state_key
+
+
+class GraphRuns:
+    """layers: the graph's layer -> the card's."""
+
+    unrolled = False
+    static = False
+
+    def __init__(self, card: Card, graph: Graph, layers: Mapping[str, str], name: str) -> None:
+        self.card, self.graph, self.T = card, graph, int(card["T"])
+        self.engine: Any = SimpleNamespace(name=name)
+        self.layers = {layer: own for own, layer in layers.items()}
+
+    def session(self, streams: int = 1) -> _Session:
+        return _Session(self, streams)
+
+
+class _Session:
+    def __init__(self, model: GraphRuns, streams: int) -> None:
+        self.model, self.streams = model, streams
+        self.keys = []  # of the graph's state, in the order of the card's
+        for state in model.card["states"]:
+            layer = model.layers.get(state["layer"], state["layer"])
+            self.keys.append(state_key(layer, state["name"].partition(".")[0]))
+        self.state = interpret.start(model.graph, streams)
+
+    def restore(self, values: list[np.ndarray]) -> None:
+        self.state = dict(zip(self.keys, values, strict=True))
+
+    def snapshot(self) -> list[np.ndarray]:
+        nothing = np.zeros((self.streams, 0), np.float32)  # a layer that is not in the graph differs from every shape
+        return [self.state.get(key, nothing) for key in self.keys]
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        y, self.state, _ = interpret.step(self.model.graph, x, self.state)
+        return y

@@ -1,0 +1,278 @@
+"""--to nir: one NIR file (neuromorphic intermediate representation, github.com/neuromorphs/NIR) for other tools and chips.
+
+NIR's neurons are differential equations, so a step gets a length dt; with k = dt / tau (runtime/neurons.py, NIR-LIF):
+
+    ours  exact    h = v + alpha (x - (v - v_reset))       tau = dt / alpha   R = 1           v_leak = v_reset
+          without decay_input: h = v - alpha (v - v_reset) + x                R = 1 / alpha   v_leak = v_reset
+          folded   h = (1 - alpha) v + x'                                     R = 1 / alpha   v_leak = 0
+    IF             h = v + x                               R = 1 / dt
+    NIR            h = v + k (v_leak - v + R x)            s = h > v_threshold
+
+NIR fires at >, our neurons at >=. So v_threshold is written one float32 lower: `> before(1)` is `>= 1`, bit for bit. For a tool
+that means >= anyway (SpikingJelly, sinabs), --set fire=ge writes it as it is.
+
+Which form a tool reads: R = 1 (exact, the default) suits Norse, R = tau / dt (--math folded) snnTorch.
+
+--set dt=1e-4      seconds of a step; 1e-4 is what snnTorch and SpikingJelly take, Norse takes 1e-3, sinabs 1
+--set fire=gt|ge   what the reading tool compares with
+--set votes=fold   the vote layer becomes a Linear with weights of 1 / voters; NIR has no vote
+
+A residual addition becomes two edges into one node. Max-pooling, concatenation, products, soft resets have no word in NIR.
+The card lies in the metadata of the graph. The file is read back and gated: the interpreter runs what was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from plif_export.readers.rules import Problem, Unsupported, require
+from plif_export.targets import Made
+from plif_export.targets.graph_runs import GraphRuns
+from runtime.artifacts import CARD_KEY
+from runtime.card import Card, encode
+from runtime.errors import MissingExtra, PlifError
+from runtime.graph import Graph, Node, Shape, initial_v, spatial
+
+if TYPE_CHECKING:
+    from plif_export.engine_gate import Running
+
+DT = 1e-4
+KINDS = ("IF", "LIF", "PLIF", "NIR-IF", "NIR-LIF", "NIR-CubaLIF", "LIFBox")
+
+
+class NirTarget:
+    name: ClassVar[str] = "nir"
+    suffix: ClassVar[str] = ".nir"
+    folder: ClassVar[bool] = False
+    dialect: ClassVar[str] = "integer"
+    math: ClassVar[str] = "exact"
+    forms: ClassVar[tuple[str, ...]] = ("step",)
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    options: ClassVar[tuple[str, ...]] = ("dt", "fire", "votes")
+    engine: ClassVar[str | None] = None
+
+    def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
+        if find_spec("nir") is None:
+            raise MissingExtra("--to nir", "nir")
+        if card["batch"] is not None:
+            raise PlifError("--batch: NIR has no word for a batch; leave it out")
+        problems = self.problems(graph, options)
+        if problems:
+            raise problems[0].error(len(problems) - 1)
+
+    def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
+        """Every layer that NIR cannot say, and why."""
+        writer = _Writer(graph, _dt(options), _fire(options), _votes(options))
+        writer.write()
+        return writer.problems
+
+    def write(self, made: Made, path: Path) -> None:
+        import nir
+
+        dt, fire = _dt(made.options), _fire(made.options)
+        nodes, edges = _Writer(made.graph, dt, fire, _votes(made.options)).write()
+        made.card.update(target=self.name, nir={"dt": dt, "fire": fire, "reset": "value"})
+        made.card["versions"]["nir"] = str(nir.version)
+        try:
+            graph = nir.NIRGraph(nodes, edges, metadata={CARD_KEY: encode(made.card)})
+            nir.write(path, graph)
+        except OSError:
+            raise
+        except Exception as error:  # NIR's own checks of types raise ValueError, and h5py many kinds
+            raise PlifError(f"NIR refuses the network ({' '.join(str(error).split())[:160]})") from None
+        made.notes.append(f"a step is dt={dt:g} s; a tool that takes another dt leaks otherwise: --set dt=...")
+
+    def runs(self, path: Path, card: Card) -> Running:
+        """The file, read back as any NIR file is, in the interpreter."""
+        from plif_export.readers.nir import examine_nir
+
+        graph, problems = examine_nir(path, **_said(card, path))
+        if graph is None:
+            raise PlifError(f"{path}: {problems[0]}")
+        layers = {f"{n['name']}_neuron": n["attrs"]["layer"] for n in card["graph"]["nodes"] if n["op"] == "Neuron"}
+        return GraphRuns(card, graph, {n.layer: layers.get(n.name, n.layer) for n in graph.neurons}, "nir")
+
+
+def _said(card: Card, path: Path) -> dict[str, Any]:
+    """What its card says about how the file is to be read."""
+    said = card.get("nir")
+    if not isinstance(said, dict) or set(said) != {"dt", "fire", "reset"}:
+        raise PlifError(f"{path}: its card does not say dt, fire and reset; export it again: --to nir")
+    return dict(said)
+
+
+class _Writer:
+    def __init__(self, graph: Graph, dt: float, fire: str, fold_votes: bool) -> None:
+        self.graph, self.dt, self.fire, self.fold_votes = graph, dt, fire, fold_votes
+        self.problems: list[Problem] = []
+        self.shapes: dict[str, Shape] = {graph.input: graph.input_shape, **{n.name: n.shape for n in graph}}
+
+    def write(self) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """NIR's nodes and edges; what cannot be said is in `problems`."""
+        import nir
+
+        nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array(self.graph.input_shape)})}
+        edges: list[tuple[str, str]] = []
+        ends: dict[str, tuple[str, ...]] = {self.graph.input: ("input",)}  # our node -> the NIR nodes whose sum it is
+        for node in self.graph:
+            sources = tuple(end for name in node.inputs for end in ends[name])
+            try:
+                require(len(set(sources)) == len(sources), "it adds a value to itself", "multiply the weights instead")
+                if node.op == "Add":
+                    ends[node.name] = sources
+                    continue
+                name = {"input": "input_1", "output": "output_1"}.get(node.name, node.name)
+                nodes[name] = self._node(nir, node)
+                edges += [(source, name) for source in sources]
+                ends[node.name] = (name,)
+            except Unsupported as problem:
+                self.problems.append(Problem(node.name, node.op, problem.rule, problem.advice))
+                ends[node.name] = sources[:1]
+        nodes["output"] = nir.Output(output_type={"output": np.array(self.graph[self.graph.output].shape)})
+        edges += [(source, "output") for source in ends[self.graph.output]]
+        return nodes, edges
+
+    def _node(self, nir: Any, node: Node) -> Any:
+        make = getattr(self, f"_{node.op.lower()}", None)
+        if make is None:
+            raise Unsupported("NIR has no word for it", "choose another layer, or another target")
+        return make(nir, node, self.shapes[node.inputs[0]])
+
+    def _maxpool(self, nir: Any, node: Node, shape: Shape) -> Any:
+        raise Unsupported(
+            "NIR has no max-pooling", "train with average pooling (APk2s2 in the notation), or use --to onnx"
+        )
+
+    def _concat(self, nir: Any, node: Node, shape: Shape) -> Any:
+        raise Unsupported("NIR cannot put values side by side", "add them (residual addition), or use --to onnx")
+
+    def _mul(self, nir: Any, node: Node, shape: Shape) -> Any:
+        raise Unsupported("NIR cannot multiply values", "add them (residual addition), or use --to onnx")
+
+    def _conv(self, nir: Any, node: Node, shape: Shape) -> Any:
+        weight, dims = node.params["weight"], len(shape) - 1
+        bias = node.params.get("bias", np.zeros(len(weight), np.float32))
+        stride, padding, dilation = (
+            spatial(node.attrs.get(key, default), dims)
+            for key, default in (("stride", 1), ("padding", 0), ("dilation", 1))
+        )
+        groups = int(node.attrs["groups"])
+        if dims == 1:
+            return nir.Conv1d(shape[1], weight, stride[0], padding[0], dilation[0], groups, bias)
+        return nir.Conv2d(shape[1:], weight, stride, padding, dilation, groups, bias)
+
+    def _linear(self, nir: Any, node: Node, shape: Shape) -> Any:
+        if "bias" in node.params:
+            return nir.Affine(node.params["weight"], node.params["bias"])
+        return nir.Linear(node.params["weight"])
+
+    def _affine(self, nir: Any, node: Node, shape: Shape) -> Any:
+        rule = "NIR scales a map, but does not shift it"
+        require(not np.any(node.params["shift"]), rule, "put batch normalisation behind a convolution or linear layer")
+        return nir.Scale(_full(node.params["scale"], node.shape))
+
+    def _avgpool(self, nir: Any, node: Node, shape: Shape) -> Any:
+        require(
+            len(shape) == 3, f"NIR pools maps [channels, height, width], not {list(shape)}", "use a strided convolution"
+        )
+        values = (node.attrs["kernel"], node.attrs["stride"], node.attrs.get("padding", 0))
+        return nir.AvgPool2d(*(np.array(spatial(value, 2)) for value in values))
+
+    def _globalavgpool(self, nir: Any, node: Node, shape: Shape) -> Any:
+        require(len(shape) == 3, f"NIR pools maps [channels, height, width], not {list(shape)}", "use a linear layer")
+        return nir.AvgPool2d(np.array(shape[1:]), np.array(shape[1:]), np.array([0, 0]))
+
+    def _flatten(self, nir: Any, node: Node, shape: Shape) -> Any:
+        return nir.Flatten({"input": np.array(shape)}, 0, -1)
+
+    def _vote(self, nir: Any, node: Node, shape: Shape) -> Any:
+        require(self.fold_votes, "NIR has no vote", "--set votes=fold makes a Linear of it, with weights of 1 / voters")
+        voters = int(node.attrs["voters"])
+        return nir.Linear(np.repeat(np.eye(shape[0] // voters, dtype=np.float32), voters, axis=1) / np.float32(voters))
+
+    def _neuron(self, nir: Any, node: Node, shape: Shape) -> Any:
+        a, kind = node.attrs, node.attrs["kind"]
+        advice = "its library writes NIR itself (snntorch.export_nir, norse.torch.to_nir)"
+        require(kind in KINDS, f"neurons of kind {kind} are not written as NIR", advice)
+        require(
+            a["v_reset"] is not None,
+            "NIR cannot subtract v_threshold at a reset",
+            "train with v_reset=0.0, or use --to onnx",
+        )
+        v_threshold = np.float32(a["v_threshold"])
+        fires = ">" if kind == "LIFBox" else a.get("fire", ">=")
+        if fires == ">=" and self.fire == "gt":
+            v_threshold = np.nextafter(v_threshold, np.float32(-np.inf))
+        elif fires == ">" and self.fire == "ge":
+            v_threshold = np.nextafter(v_threshold, np.float32(np.inf))
+        common = {
+            name: _full(value, shape) for name, value in (("v_threshold", v_threshold), ("v_reset", a["v_reset"]))
+        }
+        if kind in ("IF", "NIR-IF"):
+            rule = "NIR starts an IF neuron at 0, the model at v_reset"
+            require(initial_v(node) == 0, rule, "train with v_reset=0.0, or with a leak")
+            return nir.IF(r=_full(_wide(node, "gain", 1.0) / self.dt, shape), **common)
+        k = _wide(node, "alpha" if kind in ("LIF", "PLIF") else "k", 0.0)
+        require(
+            bool(np.all(k > 0)),
+            "a time constant is infinite in some channels, and NIR's IF is a layer of its own",
+            "use IF",
+        )
+        r, v_leak = _wide(node, "r", 1.0), float(a.get("v_leak", 0.0))
+        if kind in ("LIF", "PLIF"):
+            folded = a["charge"] == "folded"
+            rule = "with folded math, membranes start at v_reset, and NIR's at v_leak=0"
+            require(not folded or initial_v(node) == 0, rule, "use --math exact")
+            v_leak = 0.0 if folded else initial_v(node)
+            r = 1 / k if folded or not a["decay_input"] else r
+        tau = _full(self.dt / k, shape)
+        common |= {"r": _full(r, shape), "v_leak": _full(v_leak, shape)}
+        if kind != "NIR-CubaLIF":
+            return nir.LIF(tau=tau, **common)
+        k_syn = _wide(node, "k_syn", 1.0)
+        w_in = _full(_wide(node, "gain", 1.0) / k_syn, shape)
+        return nir.CubaLIF(tau_syn=_full(self.dt / k_syn, shape), tau_mem=tau, w_in=w_in, **common)
+
+
+def _wide(node: Node, name: str, default: float) -> np.ndarray:
+    """A parameter in float64, so that k = dt / tau comes back as the very float32 that it was."""
+    return np.asarray(node.params.get(name, default), np.float64)
+
+
+def _full(value: Any, shape: Shape) -> np.ndarray:
+    """One number for each neuron, from one for all or one for each channel."""
+    values = np.asarray(value)
+    if values.ndim == 1 and len(shape) > 1:
+        values = values.reshape(-1, *(1,) * (len(shape) - 1))
+    return np.broadcast_to(values, shape).copy()
+
+
+def _dt(options: Mapping[str, str]) -> float:
+    text = options.get("dt", str(DT))
+    try:
+        dt = float(text)
+    except ValueError:
+        dt = 0.0
+    if not 0 < dt < float("inf"):
+        raise PlifError(f"--set dt={text}: expected seconds, e.g. 1e-4")
+    return dt
+
+
+def _fire(options: Mapping[str, str]) -> str:
+    return _one_of(options, "fire", ("gt", "ge"))
+
+
+def _votes(options: Mapping[str, str]) -> bool:
+    return _one_of(options, "votes", ("refuse", "fold")) == "fold"
+
+
+def _one_of(options: Mapping[str, str], name: str, known: Sequence[str]) -> str:
+    value = options.get(name, known[0])
+    if value not in known:
+        raise PlifError(f"--set {name}={value}: expected {' or '.join(known)}")
+    return value

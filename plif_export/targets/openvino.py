@@ -1,0 +1,84 @@
+"""--to openvino: a folder NAME_openvino/ with OpenVINO's own form of the network and the card beside it.
+
+model.xml, model.bin    the network (IR), weights as they are: nothing is compressed
+card.json               the card, with the SHA-256 of both files
+
+--set stateful=true     the membranes stay inside OpenVINO from step to step (ReadValue, Assign) instead of going in and
+                        out. The runtime sets and reads them there, so reset, snapshot and rows work as ever. Measured
+                        slower than the default in float32 (docs/openvino.md), so it is an option.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import onnx
+
+from plif_export.targets import Made, flag
+from runtime.artifacts import CARD_FILE
+from runtime.card import Card, encode
+from runtime.errors import MissingExtra, PlifError
+from runtime.graph import Graph
+
+
+class OpenVinoTarget:
+    name: ClassVar[str] = "openvino"
+    suffix: ClassVar[str] = "_openvino"
+    folder: ClassVar[bool] = True
+    dialect: ClassVar[str] = "qdq"
+    forms: ClassVar[tuple[str, ...]] = ("step", "unrolled")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
+    options: ClassVar[tuple[str, ...]] = ("stateful",)
+    engine: ClassVar[str | None] = "openvino"
+
+    def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
+        if find_spec("openvino") is None:
+            raise MissingExtra("--to openvino", "openvino")
+        if flag(options, "stateful") and card["precision"] == "int8":
+            raise PlifError(
+                "--set stateful=true: OpenVINO cannot compile int8 with the states inside; leave it out, or use fp32"
+            )
+
+    def write(self, made: Made, path: Path) -> None:
+        import openvino as ov
+
+        stateful = flag(made.options, "stateful")
+        try:
+            model = ov.Core().read_model(_without_card(made.proto).SerializeToString(deterministic=True))
+        except Exception as error:  # OpenVINO raises RuntimeError and a family of its own
+            raise PlifError(f"OpenVINO cannot read the network ({' '.join(str(error).split())[:160]})") from None
+        if stateful:
+            _keep_states_inside(model, made.card)
+        _name_by_place(model)
+        path.mkdir()
+        ov.save_model(model, path / "model.xml", compress_to_fp16=False)
+        files = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in ("model.xml", "model.bin")}
+        made.card.update(target=self.name, stateful=stateful, files=files)
+        made.card["versions"]["openvino"] = ov.__version__.split("-")[0]
+        (path / CARD_FILE).write_text(encode(made.card) + "\n", "utf-8")
+
+
+def _without_card(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """OpenVINO would copy the card into model.xml, where it would be a second one."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(proto)
+    del bare.metadata_props[:]
+    return bare
+
+
+def _keep_states_inside(model: Any, card: Card) -> None:
+    """Each pair of a state's input and output becomes a variable with the state's name."""
+    from openvino._offline_transformations import apply_make_stateful_transformation
+
+    apply_make_stateful_transformation(model, {state["input"]: state["output"] for state in card["states"]})
+
+
+def _name_by_place(model: Any) -> None:
+    """OpenVINO numbers what it adds itself through the whole process; numbered within the network, equal ones are equal bytes."""
+    for i, op in enumerate(model.get_ordered_ops()):
+        if op.get_friendly_name().rpartition("_")[0] == op.get_type_name():
+            op.set_friendly_name(f"{op.get_type_name()}_{i}")

@@ -1,0 +1,232 @@
+"""--to tensorrt and --to tensorrt-rtx: an engine file, the plan with the card in front of it.
+
+tensorrt       builds on the GPU that will run it, with the TensorRT that will run it (10 or 11): NAME.engine
+tensorrt-rtx   builds ahead of time, on any machine, for the GPUs that are named: NAME.rtx.engine
+
+What is handed to TensorRT is the ONNX form that passed the gate, byte for byte: its SHA-256 was taken there, and is compared
+here and kept in the card. A plan that was built where no GPU can run it says `"parity": "not run"`; what the gate found about
+its ONNX form stands beside it. The math is `exact` unless asked otherwise: then a layer of neurons becomes one kernel.
+
+--set streams=MIN+OPT+MAX     streams that the engine serves, and for how many it is tuned; 1+1+16 without it
+--set raw=true                the plan alone, as trtexec reads it; the runtime refuses it
+--set timing_cache=FILE|none  tensorrt: measured kernels, kept from build to build (under ~/.cache/plif without it)
+--set sm=86+89                tensorrt-rtx: compute capabilities to build for; without it one plan for 8.0 and later
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx
+
+from plif_export.targets import Made, flag
+from plif_export.targets.trt_build import SM, Streams, build
+from plif_export.targets.trt_layers import TYPES, Kernel, neuron_kernels, neuron_nodes, product_types, read_layers
+from runtime.card import Card, encode
+from runtime.engines.cuda import Gpu, open_gpu
+from runtime.engines.plan import NOT_RUN, RTX, TENSORRT
+from runtime.engines.tensorrt_module import import_tensorrt
+from runtime.errors import CheckFailed, PlifError
+from runtime.graph import Graph, spikes, state_out
+from runtime.readers.engine_file import pack
+
+STREAMS = Streams(1, 1, 16)
+PORTABLE = ("8.0", "8.6", "8.9", "12.0+")  # what a TensorRT-RTX plan without `sm` runs on
+
+
+class TensorRtTarget:
+    name: ClassVar[str] = TENSORRT
+    suffix: ClassVar[str] = ".engine"
+    folder: ClassVar[bool] = False
+    dialect: ClassVar[str] = "tensorrt"
+    math: ClassVar[str] = "exact"
+    forms: ClassVar[tuple[str, ...]] = ("step", "unrolled")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
+    options: ClassVar[tuple[str, ...]] = ("streams", "raw", "timing_cache")
+    engine: ClassVar[str | None] = TENSORRT
+
+    def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
+        """Options, the module, and the GPU that a build needs."""
+        _streams(options, card)
+        flag(options, "raw")
+        import_tensorrt(self.name)
+        self.gpu()
+
+    def gpu(self) -> Gpu | None:
+        """The GPU to build for. Raises PlifError without one, which TensorRT cannot build without."""
+        try:
+            return open_gpu()
+        except PlifError as error:
+            raise PlifError(
+                f"--to {self.name}: TensorRT builds on the GPU that will run the engine ({error}); export there, "
+                f"or build ahead of time with --to {RTX}"
+            ) from None
+
+    def write(self, made: Made, path: Path) -> None:
+        trt, gpu = import_tensorrt(self.name), self.gpu()
+        data = onnx_bytes(made.proto)
+        onnx_sha256 = hashlib.sha256(data).hexdigest()
+        if made.proved is not None and made.proved != onnx_sha256:
+            raise CheckFailed(f"--to {self.name}: the ONNX form is not the one that passed the gate; nothing was built")
+        streams = _streams(made.options, made.card)
+        built = build(
+            trt,
+            data,
+            streams,
+            sm=self.sm(made.options),
+            timing_cache=self.timing_cache(trt, gpu, made.options),
+            where=f"--to {self.name}",
+        )
+        raw = flag(made.options, "raw")
+        if gpu is None:
+            made.not_run = "there is no NVIDIA GPU here"
+        elif raw:
+            made.not_run = "the runtime does not open a bare plan"
+        card = made.card
+        card["target"] = self.name
+        card["versions"][self.name] = trt.__version__
+        card["engine"] = {
+            "kind": self.name,
+            "version": trt.__version__,
+            "gpu": self.built_on(gpu),
+            "compute_capabilities": self.runs_on(gpu, made.options),
+            "streams": {"min": streams.least, "opt": streams.tuned, "max": streams.most},
+            "plan_bytes": len(built.plan),
+            "plan_sha256": hashlib.sha256(built.plan).hexdigest(),
+            "onnx_sha256": onnx_sha256,
+            "onnx_parity": card["parity"],
+            "rebuild": made.command,
+            **_kernels(made, built.layers),
+        }
+        if made.not_run is not None:
+            card["parity"] = NOT_RUN
+        path.write_bytes(built.plan if raw else pack(encode(card), built.plan))
+        if raw:
+            made.notes.append("a bare plan for trtexec (--loadEngine); its card is in the report only")
+
+    def built_on(self, gpu: Gpu | None) -> dict[str, str] | None:
+        return None if gpu is None else {"name": gpu.name, "compute_capability": gpu.compute_capability}
+
+    def runs_on(self, gpu: Gpu | None, options: Mapping[str, str]) -> list[str]:
+        return [] if gpu is None else [gpu.compute_capability]
+
+    def sm(self, options: Mapping[str, str]) -> list[str]:
+        return []
+
+    def timing_cache(self, trt: ModuleType, gpu: Gpu | None, options: Mapping[str, str]) -> Path | None:
+        """Where measured kernels are kept: one file for each version of TensorRT and each kind of GPU."""
+        said = options.get("timing_cache")
+        if said is not None:
+            return None if said == "none" else Path(said)
+        kind = "-".join(gpu.name.split()) if gpu is not None else "any"
+        return cache_folder() / f"tensorrt-{trt.__version__}-{kind.replace('/', '-')}.timing"
+
+
+class TensorRtRtxTarget(TensorRtTarget):
+    name: ClassVar[str] = RTX
+    suffix: ClassVar[str] = ".rtx.engine"
+    options: ClassVar[tuple[str, ...]] = ("streams", "raw", "sm")
+    engine: ClassVar[str | None] = RTX
+
+    def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
+        self.sm(options)
+        super().check(graph, card, options)
+
+    def gpu(self) -> Gpu | None:
+        """The GPU that proves what was built, where there is one."""
+        try:
+            return open_gpu()
+        except PlifError:
+            return None
+
+    def built_on(self, gpu: Gpu | None) -> dict[str, str] | None:
+        return None  # the plan is for whole generations of GPUs, wherever it was built
+
+    def runs_on(self, gpu: Gpu | None, options: Mapping[str, str]) -> list[str]:
+        return [f"{name[:-1]}.{name[-1]}" for name in self.sm(options)] or list(PORTABLE)
+
+    def sm(self, options: Mapping[str, str]) -> list[str]:
+        names = [name.replace(".", "") for name in options.get("sm", "").split("+") if name]
+        unknown = [name for name in names if name not in SM]
+        if unknown or len(set(names)) != len(names):
+            raise PlifError(f"--set sm={options['sm']}: expected some of {', '.join(SM)}, each once, as in sm=86+89")
+        return names
+
+    def timing_cache(self, trt: ModuleType, gpu: Gpu | None, options: Mapping[str, str]) -> Path | None:
+        return None  # TensorRT-RTX measures nothing when it builds
+
+
+def onnx_bytes(proto: onnx.ModelProto) -> bytes:
+    """The network as the parser gets it, without the card, which stands in front of the plan."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(proto)
+    del bare.metadata_props[:]
+    return bytes(bare.SerializeToString(deterministic=True))
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plif"
+
+
+def _streams(options: Mapping[str, str], card: Card) -> Streams:
+    said = options.get("streams")
+    if card["batch"] is not None:
+        if said is not None:
+            raise PlifError(f"--set streams={said}: --batch {card['batch']} fixes the number; leave one of them out")
+        return Streams(card["batch"], card["batch"], card["batch"])
+    if said is None:
+        return STREAMS
+    parts = said.split("+")
+    numbers = [int(part) for part in parts if part.isdecimal()]
+    if len(parts) != 3 or len(numbers) != 3 or not 0 < numbers[0] <= numbers[1] <= numbers[2]:
+        raise PlifError(f"--set streams={said}: expected MIN+OPT+MAX in rising order, as in streams=1+4+16")
+    return Streams(*numbers)
+
+
+def _kernels(made: Made, text: str | None) -> dict[str, Any]:
+    """What TensorRT made of the layers: in what each multiplies, and how many kernels each layer of neurons is.
+
+    Refuses a plan that computes in less than was asked for; says where it computes in more.
+    """
+    if text is None:
+        return {"layers": None, "neuron_kernels": None}
+    kernels = read_layers(text)
+    words = {word: precision for precision, word in TYPES.items()}
+    runs = {
+        node.partition("/")[0].removesuffix(".y16"): words.get(kind, kind)
+        for node, kind in product_types(kernels).items()
+    }
+    layers = []
+    for node in made.graph:
+        if node.op not in ("Conv", "Linear"):
+            continue
+        asked = _type_of(node.params["weight"])
+        found = runs.get(node.name)
+        layers.append({"name": node.name, "asked": asked, "runs": found})
+        if found is None or found == asked:
+            continue
+        if asked == "fp32":
+            raise CheckFailed(f"layer {node.name}: TensorRT would multiply in {found}, asked was {asked}")
+        made.notes.append(
+            f"layer {node.name} multiplies in {found}, asked was {asked}: right, but slower than it could be"
+        )
+    counts = None
+    if made.card["form"] == "step":
+        counts = {}
+        for node in made.graph.neurons:
+            outputs = [spikes(node.layer), *(state_out(node.layer, variable) for variable in node.initial)]
+            counts[node.layer] = len(neuron_kernels(kernels, neuron_nodes(made.proto, node.inputs[0], outputs)))
+    return {"layers": layers, "neuron_kernels": counts, "kernels": len(kernels)}
+
+
+def _type_of(weight: np.ndarray) -> str:
+    return {"float32": "fp32", "float16": "fp16", "int8": "int8"}[weight.dtype.name]
+
+
+__all__ = ["Kernel", "TensorRtRtxTarget", "TensorRtTarget", "onnx_bytes"]

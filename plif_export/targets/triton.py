@@ -1,0 +1,145 @@
+"""--to triton: a folder NAME_triton/ that is the model repository of a Triton inference server, for many streams at once.
+
+    card.json                     the card; Triton does not look at it
+    NAME/config.pbtxt             one sequence for each stream, one state block for each state, labels
+    NAME/labels.txt               the classes, one a line
+    NAME/initial_state/...        where states start that do not start at 0
+    NAME/1/model.onnx             or model.plan, or model.py beside model.onnx
+
+--set backend=onnxruntime  Triton keeps the membranes (implicit state) and runs the ONNX file
+      backend=tensorrt     the same with a TensorRT plan, built here: needs the GPU that will run it
+      backend=python       plif's runtime runs inside Triton and keeps the membranes: any of its engines
+--set name=NAME  max_batch=8  sequences=64  idle_s=60  delay_us=500
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import onnx
+
+from plif_export.targets import Made, find_target
+from plif_export.targets.triton_config import BACKENDS, INITIAL, Serving, config, faults, initial_files
+from runtime.artifacts import CARD_FILE
+from runtime.card import Card, encode
+from runtime.errors import PlifError
+from runtime.graph import Graph
+
+MODEL_PY = Path(__file__).with_name("triton_model.py")
+
+
+class TritonTarget:
+    name: ClassVar[str] = "triton"
+    suffix: ClassVar[str] = "_triton"
+    folder: ClassVar[bool] = True
+    dialect: ClassVar[str] = "integer"
+    forms: ClassVar[tuple[str, ...]] = ("step",)
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
+    options: ClassVar[tuple[str, ...]] = ("backend", "name", "max_batch", "sequences", "idle_s", "delay_us")
+    engine: ClassVar[str | None] = None  # the gate takes the ONNX file inside apart, which is the proved one
+
+    def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
+        backend = _serving(options).backend
+        if card["batch"] is not None:
+            raise PlifError("--batch: Triton makes batches of its own, of up to --set max_batch=N; leave --batch out")
+        unnamed = [name for name in card["classes"] if "\n" in name or "\r" in name]
+        if unnamed:
+            raise PlifError(f"class {unnamed[0]!r}: Triton's labels are lines; give it a name of one line")
+        if backend == "tensorrt":
+            if card["precision"] != "fp32":
+                raise PlifError(
+                    f"--precision {card['precision']} with backend=tensorrt: written by --to tensorrt --set raw=true; "
+                    "put that plan in place of model.plan, or use fp32 here"
+                )
+            find_target("tensorrt").check(graph, card, {"raw": "true"})
+
+    def write(self, made: Made, path: Path) -> None:
+        serving, card = _serving(made.options), made.card
+        name = made.options.get("name") or _safe(made.name.removesuffix(self.suffix))
+        if name != _safe(name):
+            raise PlifError(f"--set name={name}: expected letters, digits, _, - and . only")
+        version = path / name / "1"
+        version.mkdir(parents=True)
+        (path / name / "config.pbtxt").write_text(config(card, name, serving), "utf-8")
+        (path / name / "labels.txt").write_text("".join(f"{label}\n" for label in card["classes"]), "utf-8")
+        if serving.backend != "python":
+            for file, content in initial_files(card).items():
+                (path / name / INITIAL).mkdir(exist_ok=True)
+                (path / name / INITIAL / file).write_bytes(content)
+        if serving.backend == "tensorrt":
+            find_target("tensorrt").write(_plain(made), version / "model.plan")
+        else:
+            (version / "model.onnx").write_bytes(made.proto.SerializeToString(deterministic=True))
+        if serving.backend == "python":
+            (version / "model.py").write_text(MODEL_PY.read_text("utf-8"), "utf-8")
+        card.update(target=self.name, triton={"model": name, "backend": serving.backend})
+        (path / CARD_FILE).write_text(encode(card) + "\n", "utf-8")
+
+    def onnx(self, path: Path, card: Card) -> onnx.ModelProto:
+        from plif_export.pipeline import load_onnx
+
+        file = self._model(path, card) / "1" / "model.onnx"
+        if not file.is_file():
+            raise PlifError(f"{path}: holds a plan, which only its GPU can run; verify the ONNX form it was made from")
+        return load_onnx(file)
+
+    def faults(self, path: Path, card: Card) -> Iterator[tuple[str, str]]:
+        """What around the ONNX file does not fit the card."""
+        folder, backend = self._model(path, card), card["triton"]["backend"]
+        yield from faults(folder, card, backend)
+        try:
+            labels = (folder / "labels.txt").read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            labels = []
+        if labels != card["classes"]:
+            yield "config", f"labels.txt has {', '.join(labels)[:60] or 'nothing'}; the card gives its classes"
+        if backend == "python":
+            code = folder / "1" / "model.py"
+            if not code.is_file() or code.read_text("utf-8", "replace") != MODEL_PY.read_text("utf-8"):
+                yield "config", "1/model.py is not the one of this version of plif; export it again"
+
+    def _model(self, path: Path, card: Card) -> Path:
+        about = card.get("triton")
+        name, backend = (about.get(key) if isinstance(about, dict) else None for key in ("model", "backend"))
+        if not isinstance(name, str) or name != _safe(name) or backend not in BACKENDS:
+            raise PlifError(
+                f"{path}: its card does not say which model and backend it is of; export it again: --to triton"
+            )
+        return path / name
+
+
+def _plain(made: Made) -> Made:
+    return Made(made.graph, made.proto, dict(made.card), {"raw": "true"}, made.notes, made.command, made.proved)
+
+
+def _safe(name: str) -> str:
+    """As the name of a folder and of a model in Triton's addresses."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".") or "model"
+
+
+def _serving(options: Mapping[str, str]) -> Serving:
+    backend = options.get("backend", "onnxruntime")
+    if backend not in BACKENDS:
+        raise PlifError(f"--set backend={backend}: expected one of {', '.join(BACKENDS)}")
+
+    def number(name: str, default: float, least: float, most: float, whole: bool = True) -> float:
+        text = options.get(name, str(default))
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1
+        if not least <= value <= most or (whole and value != int(value)):
+            kind = "a whole number" if whole else "a number"
+            raise PlifError(f"--set {name}={text}: expected {kind} from {least:g} to {most:g}")
+        return value
+
+    return Serving(
+        backend,
+        max_batch=int(number("max_batch", 8, 1, 4096)),
+        sequences=int(number("sequences", 64, 1, 65536)),
+        idle_s=number("idle_s", 60, 0.001, 1e6, whole=False),
+        delay_us=int(number("delay_us", 500, 0, 1e7)),
+    )

@@ -1,0 +1,145 @@
+"""From the bytes of an ONNX file to a plan: the same code for TensorRT 10, TensorRT 11 and TensorRT-RTX.
+
+Precision is what the graph says: types of tensors, Cast and QuantizeLinear/DequantizeLinear. TensorRT 11 has no other way
+(its flags FP16 and INT8 are gone), and TensorRT 10 is told to keep to it with STRONGLY_TYPED. TF32, which rounds the factors
+of a float32 convolution to ten bits and is on by default, is switched off always.
+
+Every input with a dynamic batch, x and each state, is in the optimisation profile by name: the engine serves min..max
+streams and is tuned for opt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from runtime.engines.tensorrt_module import logger_of, major_of
+from runtime.errors import PlifError
+from runtime.files import whole_or_nothing
+
+if TYPE_CHECKING:
+    import tensorrt as tensorrt_types
+
+SM = {"75": "SM75", "80": "SM80", "86": "SM86", "89": "SM89", "120": "SM120", "121": "SM121"}  # of ComputeCapability
+
+
+@dataclass(frozen=True)
+class Streams:
+    """How many streams an engine serves, and for how many it is tuned."""
+
+    least: int
+    tuned: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Built:
+    """plan, and the kernels that it consists of as TensorRT lists them (text, see trt_layers.py); None where it does not."""
+
+    plan: bytes
+    layers: str | None
+
+
+def build(
+    trt: ModuleType,
+    onnx_bytes: bytes,
+    streams: Streams,
+    *,
+    sm: Sequence[str] = (),
+    timing_cache: Path | None = None,
+    where: str = "tensorrt",
+) -> Built:
+    """Parses and builds.
+
+    sm            for TensorRT-RTX: the compute capabilities to build for ("89"); none is one plan for 8.0 and later
+    timing_cache  for TensorRT: a file of measured kernels, read where it exists and written afterwards
+    Raises PlifError with the parser's or the builder's own reason in one line.
+    """
+    logger = logger_of(trt)
+    logger.forget()
+    builder = trt.Builder(logger)
+    flags = 0
+    if major_of(trt) == 10:
+        flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(flags)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(onnx_bytes):
+        raise PlifError(f"{where}: TensorRT cannot read the ONNX form: {_parser_errors(parser)}")
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)
+    if config.get_flag(trt.BuilderFlag.TF32):
+        raise PlifError(f"{where}: this TensorRT does not let TF32 be switched off; use another version")
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if sm:
+        config.num_compute_capabilities = len(sm)
+        for i, name in enumerate(sm):
+            config.set_compute_capability(getattr(trt.ComputeCapability, SM[name]), i)
+    _add_profile(builder, network, config, streams, where)
+    cache = _load_timing_cache(config, timing_cache, where)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise PlifError(f"{where}: TensorRT cannot build the engine ({logger.reason()})")
+    if cache is not None and timing_cache is not None:
+        _save_timing_cache(config, timing_cache)
+    return Built(bytes(plan), logger.layers)
+
+
+def _parser_errors(parser: tensorrt_types.OnnxParser) -> str:
+    """What the parser found, in one line: node, operator, reason."""
+    found = []
+    for i in range(parser.num_errors):
+        error = parser.get_error(i)
+        found.append(f"{error.node_operator()} '{error.node_name()}': {' '.join(error.desc().split())}"[:200])
+    return "; ".join(found[:2]) or "no reason given"
+
+
+def _add_profile(
+    builder: tensorrt_types.Builder,
+    network: tensorrt_types.INetworkDefinition,
+    config: tensorrt_types.IBuilderConfig,
+    streams: Streams,
+    where: str,
+) -> None:
+    profile = builder.create_optimization_profile()
+    dynamic = False
+    for i in range(network.num_inputs):
+        tensor = network.get_input(i)
+        shape = tuple(tensor.shape)
+        if -1 in shape:
+            dynamic = True
+            sizes = [tuple(n if d == -1 else d for d in shape) for n in (streams.least, streams.tuned, streams.most)]
+            profile.set_shape(tensor.name, sizes[0], sizes[1], sizes[2])
+    # A profile in a wrong order is refused by this number alone; without the check the build fails much later.
+    if dynamic and config.add_optimization_profile(profile) < 0:
+        least, tuned, most = streams.least, streams.tuned, streams.most
+        raise PlifError(f"{where}: streams={least}+{tuned}+{most}: TensorRT takes no such profile")
+
+
+def _load_timing_cache(
+    config: tensorrt_types.IBuilderConfig, path: Path | None, where: str
+) -> tensorrt_types.ITimingCache | None:
+    if path is None:
+        return None
+    try:
+        blob = path.read_bytes()
+    except FileNotFoundError:
+        blob = b""
+    except OSError as error:
+        raise PlifError(f"{where}: timing cache {path} cannot be read ({error.strerror})") from None
+    cache = config.create_timing_cache(blob)
+    # One of another GPU or version is not used; it will be written anew.
+    if cache is None or not config.set_timing_cache(cache, False):
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+    return cache
+
+
+def _save_timing_cache(config: tensorrt_types.IBuilderConfig, path: Path) -> None:
+    cache = config.get_timing_cache()
+    if cache is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_or_nothing(path) as (written,):
+            written.write_bytes(bytes(cache.serialize()))

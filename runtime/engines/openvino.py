@@ -1,0 +1,213 @@
+"""The OpenVINO engine on the CPU: opens the folder of `plif export --to openvino`.
+
+Left to itself OpenVINO computes in bfloat16 where the processor can, which changes a spike in every few hundred, so the
+precision is said, and what the plugin answers is checked. Every buffer is the caller's and is bound once; the network is
+compiled for the number of rows that is asked for (fixed shapes are measured up to 1.7 times faster than dynamic ones), once
+for each. A stateful folder keeps the membranes inside OpenVINO; they come out, and go in, only when somebody asks.
+
+Which file belongs to which card is said in the card (SHA-256 of model.xml and model.bin): a folder put together from two
+exports is refused. That is a guard against mistakes, not a signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from runtime.card import Card
+from runtime.engines import EngineOptions
+from runtime.errors import MissingExtra, PlifError
+from runtime.graph import spikes
+
+try:
+    import openvino as ov
+    from openvino import opset8 as ops
+except ImportError:
+    raise MissingExtra("the openvino engine", "openvino") from None
+
+PRECISION = "f32"  # of everything that the graph itself does not say otherwise
+FILES = ("model.xml", "model.bin")
+
+
+class OpenVinoEngine:
+    name: ClassVar[str] = "openvino"
+    suffixes: ClassVar[tuple[str, ...]] = ("_openvino",)
+    sums_in_float32: ClassVar[bool] = True  # also of float16 weights
+
+    def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
+        if options.device not in (None, "cpu"):
+            raise PlifError(f"engine openvino: device '{options.device}'; this engine runs on cpu only")
+        self.path, self.card, self._options = path, card, options
+        self.stateful = bool(card.get("stateful", False))
+        self.resident = self._resident if self.stateful else None
+        self._variables = {s["input"] + s["output"]: s["shape"] for s in card["states"]} if self.stateful else {}
+        self.rates = {state["layer"]: f"rate.{state['layer']}" for state in card["states"]} if options.rates else {}
+        self._core = ov.Core()
+        self._xml, self._weights = _read(path, card)
+        self._check_io(self._model())
+        self._compiled: dict[int, Any] = {}
+
+    def bind(
+        self,
+        x: np.ndarray,
+        v: Sequence[np.ndarray],
+        y: np.ndarray,
+        v_next: Sequence[np.ndarray],
+        rates: Mapping[str, np.ndarray] | None = None,
+    ) -> Callable[[], None]:
+        states = self.card["states"]
+        before = {state["input"]: array for state, array in zip(states, v, strict=True)}
+        after = {state["output"]: array for state, array in zip(states, v_next, strict=True)}
+        return self._bound(x, y, before, after, rates)[1]
+
+    def _resident(
+        self, x: np.ndarray, y: np.ndarray, v: Sequence[np.ndarray], rates: Mapping[str, np.ndarray] | None = None
+    ) -> _Variables:
+        request, run = self._bound(x, y, {}, {}, rates)
+        found = {variable.name: variable for variable in request.query_state()}
+        if set(found) != set(self._variables):
+            raise PlifError(f"{self.path}: keeps {sorted(found)}; expected {sorted(self._variables)}. Export it again")
+        return _Variables(run, [(found[name], array) for name, array in zip(self._variables, v, strict=True)])
+
+    def _bound(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        before: Mapping[str, np.ndarray],
+        after: Mapping[str, np.ndarray],
+        rates: Mapping[str, np.ndarray] | None,
+    ) -> tuple[Any, Callable[[], None]]:
+        request = self._for_rows(y.shape[-2]).create_infer_request()
+        tensors = {self.card["graph"]["input"]: x, "y": y, **before, **after}
+        for layer, output in self.rates.items():
+            if rates is None:
+                raise PlifError("engine openvino: opened with rates, so bind needs a buffer for each layer's rate")
+            tensors[output] = rates[layer]
+        for name, array in tensors.items():
+            request.set_tensor(name, ov.Tensor(array, shared_memory=True))
+        infer = request.infer
+
+        def run(_: object = tensors) -> None:  # the tensors hold addresses only: keep the arrays alive
+            infer(share_inputs=True, share_outputs=True)
+
+        return request, run
+
+    def _for_rows(self, rows: int) -> Any:
+        """The network compiled for so many rows."""
+        if rows not in self._compiled:
+            model = self._model()
+            if any(port.get_partial_shape().is_dynamic for port in model.inputs):
+                inputs = {_name(port): _with_rows(port.get_partial_shape(), rows) for port in model.inputs}
+                inside = {name: ov.PartialShape([rows, *shape]) for name, shape in self._variables.items()}
+                model.reshape(inputs, inside)
+            for layer, output in self.rates.items():
+                _add_rate(model, spikes(layer), output)
+            self._compiled[rows] = self._compile(model)
+        return self._compiled[rows]
+
+    def _model(self) -> Any:
+        try:
+            return self._core.read_model(self._xml, self._weights)
+        except Exception as error:  # OpenVINO raises RuntimeError and a family of its own
+            raise PlifError(f"{self.path}: OpenVINO cannot read it ({_first(error)}); export it again") from None
+
+    def _compile(self, model: Any) -> Any:
+        settings = {
+            "INFERENCE_PRECISION_HINT": PRECISION,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self._options.threads or os.cpu_count() or 1,
+            "CPU_DENORMALS_OPTIMIZATION": self._options.flush_denormals,
+        }
+        try:
+            compiled = self._core.compile_model(model, "CPU", settings)
+        except Exception as error:
+            raise PlifError(f"{self.path}: OpenVINO cannot compile it ({_first(error)}); export it again") from None
+        devices = compiled.get_property("EXECUTION_DEVICES")
+        precision = compiled.get_property("INFERENCE_PRECISION_HINT")
+        if list(devices) != ["CPU"] or precision != ov.Type.f32:
+            raise PlifError(f"{self.path}: OpenVINO would run {precision} on {devices}; asked for float32 on CPU")
+        return compiled
+
+    def _check_io(self, model: Any) -> None:
+        """The folder's inputs and outputs must be what its card says they are."""
+        steps = [self.card["T"]] if self.card["form"] == "unrolled" else []
+        x_steps = [] if self.card["input"]["kind"] == "static" else steps
+        expected = {
+            self.card["graph"]["input"]: [*x_steps, -1, *self.card["input"]["shape"]],
+            "y": [*steps, -1, len(self.card["classes"])],
+        }
+        if not self.stateful:
+            for state in self.card["states"]:
+                expected |= {state[end]: [-1, *state["shape"]] for end in ("input", "output")}
+        ports = {name: port for port in [*model.inputs, *model.outputs] for name in port.get_names()}
+        for name, shape in expected.items():
+            found = None if name not in ports else _sizes(ports[name].get_partial_shape())
+            rows = shape.index(-1)
+            if found is None or [n for i, n in enumerate(found) if i != rows] != [n for n in shape if n != -1]:
+                raise PlifError(f"{self.path}: {name} is {found} in model.xml, {shape} in the card; export it again")
+
+
+class _Variables:
+    """The membranes inside OpenVINO: (its variable, the session's array) of each."""
+
+    def __init__(self, run: Callable[[], None], pairs: Sequence[tuple[Any, np.ndarray]]) -> None:
+        self.run, self._pairs = run, pairs
+
+    def push(self) -> None:
+        for variable, v in self._pairs:
+            variable.state = ov.Tensor(v)
+
+    def pull(self) -> None:
+        for variable, v in self._pairs:
+            v[...] = variable.state.data
+
+
+def _read(path: Path, card: Card) -> tuple[bytes, Any]:
+    """model.xml, and model.bin as a tensor of bytes; both must be the ones that the card was written with."""
+    expected = card.get("files")
+    if not isinstance(expected, dict) or set(expected) != set(FILES):
+        raise PlifError(f"{path}: its card does not say which files it is of; export it again: --to openvino")
+    found = {}
+    for name in FILES:
+        try:
+            found[name] = (path / name).read_bytes()
+        except OSError as error:
+            raise PlifError(f"{path / name}: cannot be read ({error.strerror}); export it again") from None
+        if hashlib.sha256(found[name]).hexdigest() != expected[name]:
+            raise PlifError(f"{path / name}: is not the file that card.json was written with; export it again")
+    return found["model.xml"], ov.Tensor(np.frombuffer(found["model.bin"], np.uint8))
+
+
+def _add_rate(model: Any, tensor: str, output: str) -> None:
+    """A further output: the share of a layer's neurons that fired, one number for each row."""
+    source = next((port for op in model.get_ops() for port in op.outputs() if tensor in port.get_names()), None)
+    if source is None:
+        raise PlifError(f"the spikes {tensor} are not in model.xml, so they cannot be counted; export it again")
+    axes = np.arange(1, len(source.get_partial_shape()), dtype=np.int64)
+    result = ops.result(ops.reduce_mean(source, axes, keep_dims=False))
+    result.output(0).get_tensor().set_names({output})
+    model.add_results([result])
+
+
+def _name(port: Any) -> str:
+    return str(port.get_any_name())
+
+
+def _sizes(shape: Any) -> list[int]:
+    return [-1 if n.is_dynamic else n.get_length() for n in shape]
+
+
+def _with_rows(shape: Any, rows: int) -> list[int]:
+    return [rows if n == -1 else n for n in _sizes(shape)]
+
+
+def _first(error: Exception) -> str:
+    """What OpenVINO says, without the file and line of its source that come first."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
+    return " ".join(" ".join(lines).split())[:160]

@@ -1,0 +1,354 @@
+"""--to openvino: the folder runs as the model does, in the precision that was asked for, and broken folders are caught."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import runtime
+from plif_export import ParityFailed, export, verify
+from runtime.card import read_card
+from runtime.errors import PlifError
+from runtime.session import Model
+from tests.networks import firing, frames
+
+ov = pytest.importorskip("openvino")
+
+VARIANTS: list[dict[str, Any]] = [{}, {"v_reset": None}, {"v_reset": -0.25, "tau": "channel"}, {"decay_input": False}]
+STATEFUL = {"stateful": "true"}
+
+
+def exported(folder: Path, name: str = "m_openvino", net: nn.Module | None = None, **options: Any) -> Path:
+    result = export(net or firing(), folder / name, to="openvino", **options)
+    assert result.passed and result.verify is not None and result.verify.engine == "openvino"
+    return result.path
+
+
+@pytest.mark.parametrize("form", ("step", "unrolled"))
+@pytest.mark.parametrize("math", ("exact", "folded"))
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_the_folder_passes_the_gate_when_it_is_written_and_alone_afterwards(
+    tmp_path: Path, variant: dict[str, Any], math: str, form: str
+) -> None:
+    net = firing(**variant)
+    path = exported(tmp_path, net=net, math=math, form=form)
+    report = verify(path, net)
+    assert report.passed and report.engine == "openvino" and report.untested == []
+    assert report.spikes > 5000 and report.engine_steps >= 30 and report.rows == 2 and report.probed > 5000
+    if form == "step":
+        x = frames(net, np.random.default_rng(1), T=7, streams=3)
+        assert verify(path, net, x).engine_steps == 21
+
+
+@pytest.mark.parametrize("precision", ("fp16", "int8"))
+@pytest.mark.parametrize("form", ("step", "unrolled"))
+def test_reduced_precision_does_what_the_rounded_weights_say(tmp_path: Path, precision: str, form: str) -> None:
+    net = firing("{c8k3s1-BN-PLIF-APk2s2}*2-FC40-PLIF-FC30-PLIF-APk10s10")
+    path = exported(tmp_path, net=net, precision=precision, form=form)
+    assert verify(path, net).passed
+
+
+def kernels(model: Model) -> dict[str, list[str]]:
+    """What OpenVINO compiled: layer type -> the precision of each."""
+    model.session(1)
+    compiled = model.engine._for_rows(1)  # type: ignore[attr-defined]
+    found: dict[str, list[str]] = {}
+    for op in compiled.get_runtime_model().get_ordered_ops():
+        about = op.get_rt_info()
+        found.setdefault(about["layerType"].astype(str), []).append(about["runtimePrecision"].astype(str))
+    return found
+
+
+def test_every_kernel_runs_in_the_precision_that_was_asked_for(tmp_path: Path) -> None:
+    """Left alone, OpenVINO takes bfloat16 where the processor has it."""
+    full = kernels(runtime.load(exported(tmp_path)))
+    assert set(full["Convolution"] + full["FullyConnected"]) == {"f32"}
+    assert "bf16" not in {p for layer in full.values() for p in layer}
+    if "avx512_vnni" in Path("/proc/cpuinfo").read_text() or "avx_vnni" in Path("/proc/cpuinfo").read_text():
+        low = kernels(runtime.load(exported(tmp_path, "i_openvino", precision="int8")))
+        assert sorted(low["Convolution"]) == ["f32", "i8"] and low["FullyConnected"] == ["i8", "i8"]
+
+
+@pytest.fixture(scope="module", params=[{}, STATEFUL], ids=["explicit", "stateful"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return runtime.load(exported(tmp_path_factory.mktemp("folders"), options=request.param), rates=True)
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    return frames(firing(), np.random.default_rng(8), T=12, streams=4)
+
+
+def test_streams_rows_reset_and_snapshot_hold_with_states_outside_and_inside(model: Model, x: np.ndarray) -> None:
+    together = model.session(streams=4)
+    y = together.run(x)
+    assert y.sum() > 3
+    for i in range(4):
+        alone = model.session()
+        np.testing.assert_allclose(alone.run(x[:, i : i + 1]), y[:, i : i + 1], atol=1e-6)
+        for mine, other in zip(alone.snapshot(), together.snapshot(i), strict=True):
+            np.testing.assert_allclose(mine, other, atol=1e-5)
+    moment = together.snapshot(1)
+    after = together.run(x[:3])
+    together.restore(moment, row=0)
+    together.reset([2])
+    again = together.run(x[:3][:, [1, 1, 2, 3]])
+    np.testing.assert_allclose(again[:, 0], after[:, 1], atol=1e-6)
+    np.testing.assert_allclose(again[:, 2], y[:3, 2], atol=1e-6)
+    rowwise = model.session(streams=4)
+    for t in range(6):
+        np.testing.assert_allclose(rowwise.step(x[t, [3, 1]], rows=[3, 1]), y[t, [3, 1]], atol=1e-6)
+    assert list(rowwise.steps) == [0, 6, 0, 6] and not rowwise.snapshot(0)[0].any()
+
+
+def test_firing_rates_are_those_of_onnx_runtime(model: Model, x: np.ndarray, tmp_path: Path) -> None:
+    session = model.session(streams=4)
+    reference = runtime.load(export(firing(), tmp_path / "m.onnx").path, rates=True).session(streams=4)
+    for x_t in x:
+        session.step(x_t)
+        reference.step(x_t)
+        for layer, rates in reference.last_rates.items():
+            np.testing.assert_allclose(session.last_rates[layer], rates, atol=1e-6)
+
+
+def test_the_same_model_gives_the_same_bytes_and_states_inside_are_said_in_the_card(tmp_path: Path) -> None:
+    first, second = (export(firing(), tmp_path / f"{n}_openvino", to="openvino") for n in "ab")
+    assert first.sha256 == second.sha256
+    card = read_card(first.path)
+    assert card["target"] == "openvino" and card["stateful"] is False and card["parity"]["passed"]
+    runtime.load(first.path, sha256=first.sha256)
+    with pytest.raises(PlifError, match="not the file that was verified"):
+        runtime.load(first.path, sha256="0" * 64)
+    assert read_card(exported(tmp_path, options=STATEFUL))["stateful"] is True
+
+
+def test_membranes_fade_to_zero_and_not_into_subnormal_numbers(tmp_path: Path) -> None:
+    spikingjelly = pytest.importorskip("spikingjelly.activation_based.neuron")
+    net = nn.Sequential(nn.Linear(8, 16, bias=False), spikingjelly.ParametricLIFNode()).eval()
+    with torch.no_grad():
+        net[0].weight.mul_(6)  # type: ignore[operator]
+    path = export(net, tmp_path / "m_openvino", torch.zeros(1, 8), to="openvino").path
+
+    def left(flush: bool) -> np.ndarray:
+        session = runtime.load(path, flush_denormals=flush).session()
+        session.step(np.ones((1, 8), np.float32))
+        for _ in range(130):
+            session.step(np.zeros((1, 8), np.float32))
+        return session.snapshot()[0]
+
+    assert not left(True).any()
+    faded = np.abs(left(False))
+    assert faded.any() and faded.max() < np.finfo(np.float32).tiny
+
+
+# --- what must fail ---------------------------------------------------------------------------------------------------
+
+
+def broken(path: Path, change: Callable[[Any], Any]) -> Path:
+    """The folder with another network in it, and a card that says so."""
+    network = ov.Core().read_model(path / "model.xml")
+    network = change(network) or network
+    shutil.copytree(path, path.parent / "broken_openvino")
+    path = path.parent / "broken_openvino"
+    ov.save_model(network, path / "model.xml", compress_to_fp16=False)
+    card = json.loads((path / "card.json").read_text())
+    card["files"] = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in card["files"]}
+    (path / "card.json").write_text(json.dumps(card))
+    return path
+
+
+def constant(network: Any, reader: str, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """Replaces the single number that the node making tensor `reader` reads."""
+    node = next(op for op in network.get_ordered_ops() if any(reader in port.get_names() for port in op.outputs()))
+    for port in node.inputs():
+        source = port.get_source_output().get_node()
+        if source.get_type_name() == "Constant" and source.get_data().size == 1:
+            new = ov.opset8.constant(change(source.get_data().astype(np.float32).copy()))
+            port.replace_source_output(new.output(0))
+            return network
+    raise AssertionError(f"{reader} reads no single number")
+
+
+def swapped_inputs(network: Any) -> None:
+    a, b = (next(port for port in network.inputs if f"v.conv{i}" in port.get_names()) for i in (1, 2))
+    a.get_tensor().set_names({"v.conv2"})
+    b.get_tensor().set_names({"v.conv1"})
+
+
+def frozen(network: Any) -> Any:
+    result = next(port for port in network.outputs if "v.fc1.next" in port.get_names()).get_node()
+    source = result.input(0).get_source_output()
+    zero = ov.opset8.multiply(source, ov.opset8.constant(np.float32(0)))
+    source.get_tensor().set_names(source.get_names() - {"v.fc1.next"})
+    zero.output(0).get_tensor().set_names({"v.fc1.next"})
+    result.input(0).replace_source_output(zero.output(0))
+    return network
+
+
+SAME_SHAPES = "{c8k3s1-BN-PLIF}*2-MPk4s4-FC40-PLIF-FC30-PLIF-APk10s10"
+
+
+@pytest.mark.parametrize("form", ("step", "unrolled"))
+@pytest.mark.parametrize(
+    ("layer", "change"),
+    [
+        ("conv1", swapped_inputs),
+        ("fc1", frozen),
+        ("conv2", "tau"),
+        ("conv2", "weight"),
+        ("fc2", "reset threshold"),
+        ("output", "spike threshold"),
+    ],
+    ids=("swapped states", "frozen state", "wrong tau", "one weight", "reset threshold", "spike threshold"),
+)
+def test_a_folder_that_does_something_else_is_caught_and_the_layer_named(
+    tmp_path: Path, layer: str, change: Any, form: str
+) -> None:
+    net = firing(SAME_SHAPES)
+    path = exported(tmp_path, net=net, form=form)
+    tag = ".t0" if form == "unrolled" else ""
+
+    def one_more(weight: np.ndarray) -> np.ndarray:
+        weight[3, 2, 1, 1] += 0.01
+        return weight
+
+    changes: dict[str, Callable[[Any], Any]] = {
+        "tau": lambda n: constant(n, f"conv2.leaked{tag}", lambda keep: keep * 0.98),
+        "weight": lambda n: weight_of(n, "conv2.weight", one_more),
+        "reset threshold": lambda n: constant(n, f"fc2.keeps{tag}", lambda th: th * 1.001),
+        "spike threshold": lambda n: constant(n, f"fc2.fires{tag}", lambda th: th * 1.001),
+    }
+    report = verify(broken(path, changes[change] if isinstance(change, str) else change), net)
+    assert not report.passed and report.failed_at is not None
+    assert report.failed_at["layer"] == layer and "engine openvino" in report.failed_at["what"]
+
+
+def weight_of(network: Any, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    for op in network.get_ordered_ops():
+        if op.get_friendly_name() == name:
+            new = ov.opset8.constant(change(op.get_data().copy()))
+            for port in list(op.output(0).get_target_inputs()):
+                port.replace_source_output(new.output(0))
+            return
+    raise AssertionError(f"no constant {name}")
+
+
+def test_a_wrong_scale_of_int8_weights_is_caught(tmp_path: Path) -> None:
+    net = firing()
+    path = exported(tmp_path, net=net, precision="int8")
+    report = verify(broken(path, lambda n: weight_of(n, "conv2.scale", lambda scale: scale * 1.02)), net)
+    assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == "conv2"
+
+
+@pytest.mark.parametrize("options", ({}, STATEFUL), ids=str)
+def test_another_reset_or_a_lost_initial_value_is_caught(tmp_path: Path, options: dict[str, str]) -> None:
+    net = firing(v_reset=-0.25)
+    path = exported(tmp_path, net=net, options=options)
+    other = firing()
+    wrong = export(net, tmp_path / "other_openvino", to="openvino", options=options).path
+    card = json.loads((wrong / "card.json").read_text())
+    card["states"][1]["initial"] = 0.0
+    (wrong / "card.json").write_text(json.dumps(card))
+    report = verify(wrong, net)
+    assert not report.passed and report.failed_at is not None
+    assert report.failed_at["what"] == "engine openvino: starts at 0, the model at -0.25"
+    assert not verify(path, other).passed  # the same weights, reset to 0
+
+
+def test_an_engine_that_fails_the_gate_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runtime.engines import openvino
+
+    real = openvino.OpenVinoEngine._model
+
+    def other(self: Any) -> Any:
+        network = real(self)
+        weight_of(network, "conv2.weight", lambda weight: weight * 1.01)
+        return network
+
+    monkeypatch.setattr(openvino.OpenVinoEngine, "_model", other)
+    with pytest.raises(ParityFailed, match=r"engine openvino.*nothing was written"):
+        export(firing(), tmp_path / "m_openvino", to="openvino")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_folder_of_ours_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = exported(tmp_path)
+
+    def refused(message: str, change: Callable[[Path], object], file: str = "") -> None:
+        copy = tmp_path / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(path, copy)
+        change(copy / file)
+        with pytest.raises(PlifError, match=message) as error:
+            runtime.load(copy)
+        assert "\n" not in str(error.value)
+
+    refused("card.json: cannot be read", Path.unlink, "card.json")
+    refused("model.bin: cannot be read", Path.unlink, "model.bin")
+    refused("is a folder, and no artifact", Path.unlink, "model.xml")
+    refused("its card is not valid JSON", lambda f: f.write_text("{"), "card.json")
+    refused("is not text", lambda f: f.write_bytes(b"\xff\xfe"), "card.json")
+    refused("format 'None'", lambda f: f.write_text("{}"), "card.json")
+    for file in ("model.xml", "model.bin"):
+        refused("is not the file that card.json was written with", lambda f: f.write_bytes(f.read_bytes()[:-9]), file)
+
+    def edit(f: Path, **changes: Any) -> None:
+        f.write_text(json.dumps({**json.loads(f.read_text()), **changes}))
+
+    refused("does not say which files", lambda f: edit(f, files={"/etc/passwd": ""}), "card.json")
+    refused("does not say which files", lambda f: edit(f, files=None), "card.json")
+    refused("y is \\[-1, 3\\] in model.xml", lambda f: edit(f, classes=["a", "b"]), "card.json")
+    with pytest.raises(PlifError, match="device 'cuda:0'; this engine runs on cpu only"):
+        runtime.load(path, device="cuda:0")
+    with pytest.raises(PlifError, match=r"opens what ends in _openvino.*--to openvino"):
+        runtime.load(export(firing(), tmp_path / "m.onnx").path, engine="openvino")
+    with pytest.raises(PlifError, match=r"engine 'onnxruntime' opens what ends in \.onnx"):
+        runtime.load(path, engine="onnxruntime")
+
+
+def test_damaged_networks_with_a_card_that_fits_them_are_refused_too(tmp_path: Path) -> None:
+    """The hash is no signature: whoever edits model.xml can edit the card."""
+    path = exported(tmp_path)
+    text = (path / "model.xml").read_bytes()
+    card = json.loads((path / "card.json").read_text())
+    for xml in (b"", b"<net>", text[: len(text) // 2], text.replace(b'offset="', b'offset="9'), b"\x00" * 100):
+        (path / "model.xml").write_bytes(xml)
+        card["files"]["model.xml"] = hashlib.sha256(xml).hexdigest()
+        (path / "card.json").write_text(json.dumps(card))
+        with pytest.raises(PlifError) as error:
+            runtime.load(path).session()
+        assert "\n" not in str(error.value)
+
+
+def test_options_are_checked_before_any_work(tmp_path: Path) -> None:
+    for options, precision, message in (
+        ({"stateful": "maybe"}, "fp32", "--set stateful=maybe: expected true or false"),
+        ({"bf16": "true"}, "fp32", "--set bf16: --to openvino has no such option; it has stateful"),
+        (STATEFUL, "int8", "cannot compile int8 with the states inside"),
+        ({}, "bf16", "--precision bf16: --to openvino writes fp32, fp16, int8"),
+    ):
+        with pytest.raises(PlifError, match=message):
+            export(firing(), tmp_path / "m_openvino", to="openvino", options=options, precision=precision)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_card_of_a_folder_is_read_without_openvino_or_torch(tmp_path: Path) -> None:
+    path = exported(tmp_path)
+    code = (
+        "import sys; from runtime.cli import run; code = run(['info', sys.argv[1], '--json']); "
+        "assert not {'openvino', 'torch', 'onnx', 'onnxruntime'} & set(sys.modules), set(sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["target"] == "openvino"

@@ -1,0 +1,183 @@
+"""--to triton: a repository that Triton's own messages parse, with every state where it belongs, and faults that are found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtime
+from plif_export import export, verify
+from plif_export.targets.triton_config import Serving, config, parse
+from runtime.card import read_card
+from runtime.errors import PlifError
+from tests.networks import firing
+
+VARIANTS: list[dict[str, Any]] = [{}, {"v_reset": -0.25, "tau": "channel"}, {"v_reset": None}]
+
+
+def exported(folder: Path, net: Any = None, **options: Any) -> Path:
+    result = export(net or firing(), folder / "digits_triton", to="triton", **options)
+    assert result.passed
+    return result.path
+
+
+def triton_reads(text: str) -> Any:
+    """config.pbtxt as Triton's own message."""
+    messages = pytest.importorskip("tritonclient.grpc.model_config_pb2")
+    from google.protobuf import text_format
+
+    return text_format.Parse(text, messages.ModelConfig())
+
+
+@pytest.mark.parametrize("backend", ("onnxruntime", "python"))
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_tritons_own_protobuf_reads_the_config_and_finds_the_card_in_it(
+    tmp_path: Path, variant: dict[str, Any], backend: str
+) -> None:
+    net = firing(**variant)
+    path = exported(tmp_path, net, options={"backend": backend, "idle_s": "2.5", "max_batch": "4"})
+    card, folder = read_card(path), path / "digits"
+    found = triton_reads((folder / "config.pbtxt").read_text())
+    assert (found.name, found.backend, found.max_batch_size) == ("digits", backend, 4)
+    assert [(t.name, list(t.dims)) for t in found.input] == [("x", [2, 16, 16])]
+    assert [(t.name, list(t.dims), t.label_filename) for t in found.output] == [("y", [3], "labels.txt")]
+    assert (folder / "labels.txt").read_text().splitlines() == card["classes"]
+    batching = found.sequence_batching
+    assert batching.max_sequence_idle_microseconds == 2_500_000
+    assert batching.oldest.max_candidate_sequences == 64
+    if backend == "python":  # its backend ignores state blocks without a word
+        assert not batching.state and found.instance_group[0].count == 1
+        assert (folder / "1" / "model.py").is_file()
+        return
+    assert len(batching.state) == len(card["states"]) == 4
+    for state, expected in zip(batching.state, card["states"], strict=True):
+        assert (state.input_name, state.output_name) == (expected["input"], expected["output"])
+        assert list(state.dims) == expected["shape"] and len(state.initial_state) == 1
+        start = state.initial_state[0]
+        assert list(start.dims) == expected["shape"]
+        if expected["initial"] == 0:
+            assert start.zero_data and not start.data_file
+        else:
+            values = np.fromfile(folder / "initial_state" / start.data_file, "<f4")
+            np.testing.assert_array_equal(values, np.full(np.prod(expected["shape"]), expected["initial"], np.float32))
+
+
+def test_a_config_for_a_tensorrt_plan_is_read_too(tmp_path: Path) -> None:
+    """The plan itself is built where its GPU is; here, what is said about it."""
+    card = read_card(exported(tmp_path))
+    found = triton_reads(config(card, "digits", Serving("tensorrt")))
+    assert (found.backend, found.platform, len(found.sequence_batching.state)) == ("tensorrt", "tensorrt_plan", 4)
+
+
+def test_the_file_inside_is_the_proved_one_and_runs_alone(tmp_path: Path) -> None:
+    net = firing()
+    path = exported(tmp_path, net)
+    assert verify(path, net).passed
+    inside = path / "digits" / "1" / "model.onnx"
+    assert verify(inside, net).passed and runtime.load(inside).session(2).streams == 2
+    with pytest.raises(PlifError, match="no engine runs it here; it is served: tritonserver"):
+        runtime.load(path)
+    assert verify(exported(tmp_path, net, precision="int8"), net).passed
+
+
+@pytest.mark.parametrize(
+    ("layer", "change"),
+    [
+        ("conv2", lambda text: text.replace('output_name: "v.conv2.next"', 'output_name: "v.conv1.next"')),
+        ("fc1", lambda text: text.replace("dims: [40]", "dims: [41]")),
+        ("conv1", lambda text: text.replace('data_file: "v.conv1"', "zero_data: true")),
+        ("fc2", lambda text: text.replace('data_file: "v.fc2"', 'data_file: "v.fc1"')),
+        ("fc2", lambda text: text[: text.rindex("  state {")] + "}\n"),
+        ("config", lambda text: text[: text.index("sequence_batching")]),
+        ("config", lambda text: text.replace('name: "x"', 'name: "frames"')),
+        ("config", lambda text: text.replace("max_batch_size: 8", "max_batch_size: 0")),
+        ("config", lambda text: text.replace('backend: "onnxruntime"', 'backend: "python"')),
+        ("config", lambda text: text.replace("dims: [3]", "dims: [4]")),
+    ],
+    ids=("swapped", "size", "start", "other start", "dropped", "no states", "input", "batch", "backend", "classes"),
+)
+def test_a_config_that_says_something_else_is_caught_and_named(
+    tmp_path: Path, layer: str, change: Callable[[str], str]
+) -> None:
+    net = firing(v_reset=-0.25)
+    path = exported(tmp_path, net)
+    file = path / "digits" / "config.pbtxt"
+    before = file.read_text()
+    file.write_text(change(before))
+    assert file.read_text() != before
+    report = verify(path, net)
+    assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == layer
+
+
+def test_files_around_the_network_are_looked_at_too(tmp_path: Path) -> None:
+    net = firing(v_reset=-0.25)
+    path = exported(tmp_path, net)
+    shutil.copytree(path, tmp_path / "good")
+
+    def caught(file: str, content: bytes, layer: str, from_: Path = tmp_path / "good") -> None:
+        shutil.rmtree(path)
+        shutil.copytree(from_, path)
+        (path / "digits" / file).write_bytes(content)
+        report = verify(path, net)
+        assert report.failed_at is not None and report.failed_at["layer"] == layer, file
+
+    caught("initial_state/v.conv2", np.zeros(8 * 8 * 8, "<f4").tobytes(), "conv2")
+    caught("labels.txt", b"b\na\nc\n", "config")
+    other = export(firing(), tmp_path / "o.onnx").path.read_bytes()  # resets to 0
+    caught("1/model.onnx", other, "conv1")
+    python = exported(tmp_path, net, options={"backend": "python"})
+    shutil.copytree(python, tmp_path / "python")
+    caught("1/model.py", b"import os\n", "config", tmp_path / "python")
+
+
+def test_tuning_is_the_users_and_no_fault(tmp_path: Path) -> None:
+    net = firing()
+    path = exported(tmp_path, net)
+    file = path / "digits" / "config.pbtxt"
+    file.write_text(
+        "# ours\n"
+        + file.read_text().replace("max_batch_size: 8", "max_batch_size: 32").replace("64", "128")
+        + "instance_group [ { count: 2, kind: KIND_CPU }, { count: 1 kind: KIND_GPU gpus: [ 0, 1 ] } ]\n"
+    )
+    triton_reads(file.read_text())
+    assert verify(path, net).passed
+
+
+@pytest.mark.parametrize(
+    "text", ("name", 'name: "a', "a { b: 1", "} ", "a: [1, 2", "a: }", "\x00", 'a: "b" } c: 1', "1 { { } }")
+)
+def test_text_that_is_no_config_is_refused_with_its_line(text: str) -> None:
+    with pytest.raises(PlifError, match="where: line 2") as error:
+        parse(f"# first\n{text}", "where")
+    assert "\n" not in str(error.value)
+
+
+def test_what_cannot_be_served_is_refused_before_any_work(tmp_path: Path) -> None:
+    net = firing()
+    for settings, message in (
+        ({"batch": 4}, "--batch: Triton makes batches of its own"),
+        ({"form": "unrolled"}, "--form unrolled: --to triton writes step"),
+        ({"options": {"backend": "caffe"}}, "--set backend=caffe: expected one of onnxruntime, tensorrt, python"),
+        ({"options": {"idle_s": "-1"}}, "--set idle_s=-1: expected a number from 0.001"),
+        ({"options": {"max_batch": "2.5"}}, "--set max_batch=2.5: expected a whole number from 1"),
+        ({"options": {"sequences": "many"}}, "--set sequences=many"),
+        ({"options": {"name": "a/b"}}, "--set name=a/b: expected letters"),
+        ({"options": {"backend": "tensorrt"}, "precision": "int8"}, "written by --to tensorrt --set raw=true"),
+        ({"options": {"stateful": "true"}}, "--set stateful: --to triton has no such option"),
+    ):
+        with pytest.raises(PlifError, match=message):
+            export(net, tmp_path / "m_triton", to="triton", **settings)  # type: ignore[arg-type]
+    with pytest.raises(PlifError, match="labels are lines"):
+        export(firing(classes=("a", "b\nc", "d")), tmp_path / "m_triton", to="triton")
+    assert list(tmp_path.iterdir()) == []
+    path = exported(tmp_path)
+    card = json.loads((path / "card.json").read_text())
+    (path / "card.json").write_text(json.dumps({**card, "triton": {"model": "../..", "backend": "python"}}))
+    with pytest.raises(PlifError, match="does not say which model and backend"):
+        verify(path, net)

@@ -1,0 +1,214 @@
+"""ONNX Runtime on a GPU: what it is told, what it refuses, and its way of stepping, which is tried on the CPU's provider."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+import runtime
+from plif_export import export, verify
+from runtime import engines
+from runtime.cli import run as command
+from runtime.engines.onnxruntime_gpu import OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
+from runtime.errors import PlifError
+from tests.networks import firing, frames
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+
+# The names of the options in the libraries of onnxruntime-gpu 1.31.1, as far as they matter here.
+CUDA_OPTIONS = {"device_id", "use_tf32", "enable_cuda_graph", "prefer_nhwc", "cudnn_conv_algo_search", "gpu_mem_limit"}
+TENSORRT_OPTIONS = {
+    "device_id",
+    "trt_cuda_graph_enable",
+    "trt_engine_cache_enable",
+    "trt_profile_min_shapes",
+    "trt_profile_opt_shapes",
+    "trt_profile_max_shapes",
+}
+
+
+class OnCpu(OnnxRuntimeCudaEngine):
+    """The same steps on the CPU's provider and in its memory."""
+
+    name: ClassVar[str] = "on-cpu"
+    provider: ClassVar[str] = "CPUExecutionProvider"
+    memory: ClassVar[str] = "cpu"
+    settings: ClassVar[Mapping[str, str]] = {}
+
+    def provider_options(self) -> dict[str, str]:
+        return {}
+
+
+class OnCpuBySession(OnCpu):
+    one_session: ClassVar[bool] = False
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(firing(), tmp_path_factory.mktemp("gpu") / "m.onnx").path
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    return frames(firing(), np.random.default_rng(4), T=10, streams=3)
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, kind in (("on-cpu", OnCpu), ("by-session", OnCpuBySession)):
+        monkeypatch.setitem(engines.ENGINES, name, f"{__name__}:{kind.__name__}")
+
+
+@pytest.mark.parametrize("engine", ("on-cpu", "by-session"))
+def test_it_steps_as_the_engine_on_the_cpu_does(path: Path, x: np.ndarray, engine: str) -> None:
+    session, expected = runtime.load(path, engine).session(3), runtime.load(path, "onnxruntime").session(3)
+    assert all(not v.any() for v in session.snapshot())  # nothing is left of the runs before the recording
+    y = session.run(x[:5])
+    assert y.sum() > 1
+    np.testing.assert_array_equal(y, expected.run(x[:5]))
+    for both in (session, expected):
+        both.reset(rows=[1])
+        both.step(x[5, [0, 2]], rows=[0, 2])
+    snapshot = session.snapshot()
+    np.testing.assert_array_equal(session.run(x[6:]), expected.run(x[6:]))
+    session.restore(snapshot)
+    session.run(x[6:])
+    for found, v in zip(session.snapshot(), expected.snapshot(), strict=True):
+        np.testing.assert_array_equal(found, v)
+
+
+def test_it_counts_the_same_rates(path: Path, x: np.ndarray) -> None:
+    session, expected = (runtime.load(path, e, rates=True).session(3) for e in ("on-cpu", "onnxruntime"))
+    for x_t in x:
+        session.step(x_t)
+        expected.step(x_t)
+        assert session.rates == expected.rates
+
+
+def test_bind_works_on_buffers_of_the_caller(path: Path, x: np.ndarray) -> None:
+    model = runtime.load(path, "on-cpu")
+    before = [np.full((1, *s["shape"]), 0.4, np.float32) for s in model.card["states"]]
+    after, y = [np.empty_like(v) for v in before], np.empty((1, 3), np.float32)
+    model.engine.bind(np.ascontiguousarray(x[0, :1]), before, y, after)()
+    expected = runtime.load(path, "onnxruntime").session()
+    expected.restore(before)
+    np.testing.assert_array_equal(y, expected.step(x[0, :1]))
+    for found, v in zip(after, expected.snapshot(), strict=True):
+        np.testing.assert_array_equal(found, v)
+
+
+def test_it_passes_the_gate(path: Path) -> None:
+    assert verify(path, firing(), engine="on-cpu").passed
+
+
+def test_each_direction_is_recorded_under_an_id_of_its_own_or_in_a_session_of_its_own(path: Path) -> None:
+    found = []
+    for engine in ("on-cpu", "by-session"):
+        model = runtime.load(path, engine)
+        for _ in range(2):
+            y, x = np.zeros((1, 3), np.float32), np.zeros((1, 2, 16, 16), np.float32)
+            v = [np.zeros((1, *s["shape"]), np.float32) for s in model.card["states"]]
+            found += model.engine.resident(x, y, v)._runs  # type: ignore[attr-defined]
+    ids = [options.get_run_config_entry("gpu_graph_id") for _, _, options in found]
+    assert len(set(ids)) == len(ids) == 8 and not {"0", "-1"} & set(ids)  # those two mean "the default" and "none"
+    sessions = [id(session) for session, _, _ in found]
+    assert len(set(sessions[:4])) == 1 and len(set(sessions[4:])) == 4
+
+
+# --- what ONNX Runtime is told -------------------------------------------------------------------------------------------
+
+
+def unopened(kind: type[OnnxRuntimeCudaEngine], card: Any) -> Any:
+    engine = object.__new__(kind)
+    engine.card, engine.device = card, 1
+    return engine
+
+
+def test_tf32_is_off_and_graphs_are_on(path: Path) -> None:
+    options = unopened(OnnxRuntimeCudaEngine, runtime.load(path, "onnxruntime").card).provider_options()
+    assert set(options) <= CUDA_OPTIONS
+    assert options == {"device_id": "1", "use_tf32": "0", "enable_cuda_graph": "1"}
+    assert OnnxRuntimeCudaEngine.settings == {"session.disable_cpu_ep_fallback": "1"}
+
+
+def test_the_tensorrt_provider_gets_a_profile_for_x_and_every_state_and_keeps_no_plan(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = runtime.load(path, "onnxruntime").card
+    options = unopened(OnnxRuntimeTensorRtEngine, card).provider_options()
+    assert set(options) <= TENSORRT_OPTIONS
+    assert options["trt_engine_cache_enable"] == "0" and options["trt_cuda_graph_enable"] == "1"
+    assert options["trt_profile_min_shapes"] == "x:1x2x16x16,v.conv1:1x8x16x16,v.conv2:1x8x8x8,v.fc1:1x40,v.fc2:1x30"
+    assert options["trt_profile_max_shapes"].startswith("x:64x2x16x16,v.conv1:64x")
+    fixed = unopened(OnnxRuntimeTensorRtEngine, {**card, "batch": 3}).provider_options()
+    assert not any("profile" in name for name in fixed)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    engine = unopened(OnnxRuntimeTensorRtEngine, card)
+    engine.path, engine._bytes = path, path.read_bytes()
+    with pytest.warns(UserWarning), pytest.raises(PlifError):
+        engine.open()
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
+
+
+# --- what is refused -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    (
+        ["--device", "cuda"],
+        ["--device", "cuda:1"],
+        ["--engine", "onnxruntime-cuda"],
+        ["--engine", "onnxruntime-tensorrt"],
+    ),
+)
+def test_cuda_where_there_is_none_is_one_line(
+    path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    assert command(["eval", str(path), "--data", "digits", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert "ExecutionProvider" in error and "pip install 'plif[gpu]'" in error and error.count("\n") == 1
+
+
+def test_a_provider_that_onnxruntime_leaves_is_refused_and_not_replaced_by_the_cpu(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with onnxruntime-gpu on a machine without CUDA: the provider is listed, and then left with a warning."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(OnnxRuntimeCudaEngine, "settings", {})
+    with pytest.warns(UserWarning), pytest.raises(PlifError, match="would run on CPUExecutionProvider") as error:
+        runtime.load(path, device="cuda")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("device", ("cuda:", "cuda:-1", "gpu", "cpu"))
+def test_devices_that_are_none_are_refused(path: Path, device: str) -> None:
+    with pytest.raises(PlifError, match="expected cuda or cuda:N"):
+        runtime.load(path, "onnxruntime-cuda", device=device)
+
+
+def test_precisions_that_the_provider_would_not_keep_are_refused(tmp_path: Path) -> None:
+    int8 = export(firing(), tmp_path / "m_int8.onnx", precision="int8").path
+    with pytest.raises(PlifError, match=r"runs fp32 and fp16, not int8; for a GPU export it with --to tensorrt"):
+        runtime.load(int8, device="cuda")
+    fp16 = export(firing(), tmp_path / "m_fp16.onnx", precision="fp16").path
+    with pytest.raises(PlifError, match=r"runs fp32, not fp16"):
+        runtime.load(fp16, "onnxruntime-tensorrt")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("engine", ("onnxruntime-cuda", "onnxruntime-tensorrt"))
+def test_on_a_gpu_it_passes_the_gate_and_repeats_itself(path: Path, x: np.ndarray, engine: str) -> None:
+    assert verify(path, firing(), engine=engine).passed
+    session = runtime.load(path, engine).session(3)
+    first = session.run(x)
+    session.reset()
+    np.testing.assert_array_equal(session.run(x), first)

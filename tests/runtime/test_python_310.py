@@ -1,0 +1,35 @@
+"""A Jetson with JetPack 6 has Python 3.10: all three packages are written for it, the runtime first of all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PACKAGES = ("runtime", "plif_export", "plif_train")
+
+
+def test_nothing_newer_than_python_3_10_is_used() -> None:
+    if find_spec("vermin") is None:
+        pytest.skip("vermin is not installed (extra: dev)")
+    command = [sys.executable, "-c", "import vermin; vermin.main()", "--no-tips", "--target=3.10-", "-vvv", *PACKAGES]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    newer = [line for line in done.stdout.splitlines() if "requires" in line and "3.1" in line and "3.10" not in line]
+    assert done.returncode == 0, "\n".join(newer) or done.stdout[-2000:]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_syntax_is_that_of_python_3_10(package: str) -> None:
+    import ast
+
+    for file in Path(REPOSITORY / package).rglob("*.py"):
+        ast.parse(file.read_text(), str(file), feature_version=(3, 10))
+
+
+def test_the_metadata_says_so() -> None:
+    assert 'requires-python = ">=3.10"' in (REPOSITORY / "pyproject.toml").read_text()
