@@ -160,11 +160,14 @@ def verify(
     if as_json:
         print_json(report.to_dict())
     else:
-        typer.echo(f"{'layer':<12}{'rate':>8}{'differ':>9}{'excused':>9}{'max |dv|':>11}{'free-running':>14}")
+        rounded = report.precision != "fp32"
+        more = f"{'by rounding':>13}" if rounded else ""
+        typer.echo(f"{'layer':<12}{'rate':>8}{'differ':>9}{'excused':>9}{'max |dv|':>11}{'free-running':>14}{more}")
         for layer in report.layers:
+            more = f"{layer.rounding_mismatches:>13}" if rounded else ""
             typer.echo(
                 f"{layer.name:<12}{100 * layer.rate:>6.2f} %{layer.mismatches:>9}{layer.excused:>9}"
-                f"{layer.max_abs_dv:>11.1e}{layer.free_running_mismatches:>14}"
+                f"{layer.max_abs_dv:>11.1e}{layer.free_running_mismatches:>14}{more}"
             )
         if report.passed:
             typer.echo(report.sentence())

@@ -169,6 +169,7 @@ def _layers_agree(
             edge = near[-1] if last - first == 1 else np.full(off.shape, on_edge)
             wrong, excused = int(np.sum(off & ~edge)), int(np.sum(off & edge))
             report.max_abs_dv = max(report.max_abs_dv, float(dv[~off].max(initial=0)))
+            report.max_scaled_dv = max(report.max_scaled_dv, float((dv / scale)[~off].max(initial=0)))
             if wrong:
                 what = f"engine {report.engine}: {wrong} of {expected.size} membranes differ after the call"
                 report.membranes_off += wrong

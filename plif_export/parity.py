@@ -44,6 +44,7 @@ MEMBRANE = 10 * EPS  # sums of thousands of terms cancel; a wrong tau, state or 
 class LayerReport:
     """One layer in the gate: neuron-steps that differ, how many of them are excused, the worst membrane error.
 
+    max_scaled_dv            the worst |dv| / max(1, |h|), which the gate judges: a membrane of 1000 has no digit at 1e-5
     free_running_mismatches  against the model, the whole file on its own spikes
     rounding_mismatches      against the model, one step on the model's spikes and membranes; rounded weights only
     """
@@ -54,6 +55,7 @@ class LayerReport:
     excused: int = 0
     membranes_off: int = 0
     max_abs_dv: float = 0.0
+    max_scaled_dv: float = 0.0
     free_running_mismatches: int = 0
     rounding_mismatches: int = 0
 
@@ -71,6 +73,7 @@ class Report:
     excused: int = 0
     membranes_off: int = 0
     max_abs_dv: float = 0.0
+    max_scaled_dv: float = 0.0
     outputs_off: int = 0
     probed: int = 0
     rows: int = 0
@@ -180,6 +183,7 @@ def check(
         report.excused += layer.excused
         report.membranes_off += layer.membranes_off
         report.max_abs_dv = max(report.max_abs_dv, layer.max_abs_dv)
+        report.max_scaled_dv = max(report.max_scaled_dv, layer.max_scaled_dv)
         report.free_running_mismatches += layer.free_running_mismatches
         report.rounding_mismatches += layer.rounding_mismatches
     return report
@@ -330,7 +334,9 @@ def compare(
     dv = np.where(np.isfinite(dv), dv, np.inf)  # a NaN is off, not equal
     off = int(np.sum(dv > MEMBRANE / EPS * eps))
     layer.membranes_off += off
-    layer.max_abs_dv = max(layer.max_abs_dv, float(min(dv.max(initial=0), np.finfo(np.float32).max)))
+    largest = np.finfo(np.float32).max  # JSON has no infinity
+    layer.max_abs_dv = max(layer.max_abs_dv, float(min(dv.max(initial=0), largest)))
+    layer.max_scaled_dv = max(layer.max_scaled_dv, float(min((dv / (eps / EPS)).max(initial=0), largest)))
     if flips > pardoned:
         report.fail(layer.name, t, f"{where}{flips - pardoned} of {s.size} spikes differ, away from the threshold")
     elif off:

@@ -101,6 +101,7 @@ def export(
     path           where to; beside the model under its usual name when None
     example_input  one step [B, ...]; only its shape is used. A module that is not ours needs it
     form           step (streams) or unrolled (T steps a call)
+    precision      fp32; fp16 or int8 round the weights that meet spikes (docs/precision.md)
     T              steps of the unrolled form; the card's T when None. A model without a card takes it as that, too
     classes        names of the outputs in their order, a list or "a,b,c"; for models without a card ("0", "1", ... else)
     framing        how events become frames, for models without a card

@@ -83,6 +83,7 @@ def weights(parts: Parts, graph: Graph, eps: float, report: Report, rng: np.rand
                 )
                 report.probed += expected.h.size
                 report.max_abs_dv = max(report.max_abs_dv, seen.max_abs_dv)
+                report.max_scaled_dv = max(report.max_scaled_dv, seen.max_scaled_dv)
 
 
 def random_state(node: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -75,9 +75,15 @@ def _parity(parity: Any) -> str:
         return str(parity or "not run")
     verdict = "passed" if parity.get("passed") else "FAILED"
     untested = f", untested: {', '.join(parity['untested'])}" if parity.get("untested") else ""
+    rounded = ""
+    if "rounding_mismatches" in parity:  # fp16, int8
+        rounded = (
+            f"; against the model in fp32: {parity.get('free_running_mismatches')} spikes, "
+            f"{parity.get('decisions_changed')} of {parity.get('decisions')} decisions"
+        )
     return (
         f"{verdict}: {parity.get('spike_mismatches')} of {parity.get('spikes')} spikes differ "
-        f"({parity.get('excused')} excused) over {parity.get('steps')} steps{untested}"
+        f"({parity.get('excused')} excused) over {parity.get('steps')} steps{rounded}{untested}"
     )
 
 

@@ -1,6 +1,7 @@
 """Breadth: 20 random networks x hard, soft x one tau a layer, one a channel x step, unrolled x T of 1, 7, 64 x both maths.
 
-Each passes the gate from a non-zero start state, with membranes within 1e-5. A sample runs always; `pytest -m large` runs all.
+Each passes the gate from a non-zero start state, with membranes within 1e-5 max(1, |h|). A sample runs always;
+`pytest -m large` runs all.
 """
 
 from __future__ import annotations
@@ -94,10 +95,7 @@ def gate(case: Case, engine: str, folder: Path) -> Report:
 def holds(case: Case, engine: str, folder: Path) -> None:
     report = gate(case, engine, folder)
     assert report.passed, report.sentence()
-    drift = (
-        10 if engine == "openvino" and case.form == "unrolled" else 1
-    )  # it shows membranes of -50 after T steps only
-    assert report.max_abs_dv <= drift * MEMBRANES
+    assert report.max_scaled_dv <= MEMBRANES
     assert report.spikes > 0 and report.spike_mismatches == report.excused
     *_, last = (layer.name for layer in report.layers)  # two to four neurons, which may well be silent for a few steps
     assert report.untested == [] or case.T == 1 or (case.T == 7 and report.untested == [last])

@@ -1,0 +1,51 @@
+"""docs/targets.md: made by its script, which knows every target, and says what was tried and why something was refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from plif_export.targets import TARGETS
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("targets_table", DOCS / "targets_table.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["targets_table"] = module  # where its dataclass looks for itself
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_has_every_source_and_every_target_of_this_version(script: ModuleType) -> None:
+    text = (DOCS / "targets.md").read_text()
+    (header,) = [line for line in text.splitlines() if line.startswith("| from |")]
+    assert header == f"| from | {' | '.join(f'`--to {target}`' for target in TARGETS)} |", "run docs/targets_table.py"
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:]
+    assert rows == list(script.SOURCES)
+
+
+def test_what_it_says_is_what_an_export_says(script: ModuleType, tmp_path: Path) -> None:
+    given = script.plif_train(tmp_path)
+    found = [
+        script.tried("ours", target, form, precision, tmp_path, given)
+        for target, form, precision in (
+            ("onnx", "step", "fp32"),
+            ("onnx", "unrolled", "fp32"),
+            ("triton", "step", "fp32"),
+            ("triton", "unrolled", "fp32"),
+        )
+    ]
+    assert [one.passed for one in found] == [True, True, True, False]
+    page = script.page(found, ["theirs: nothing is not installed"])
+    (row,) = [line for line in page.splitlines() if line.startswith("| ours")]
+    cells = dict(zip(TARGETS, (cell.strip() for cell in row.split("|")[2:]), strict=False))
+    assert cells["onnx"] == "fp32 +T" and cells["triton"] == "fp32 [1]" and cells["nir"] == "-"
+    assert "1. --form unrolled: --to triton writes step" in page and "Not tried: theirs" in page

@@ -1,0 +1,100 @@
+"""fp16 and int8 of trained networks decide as fp32 does: the model that ships, and two that others trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtime
+from plif_export import export, verify
+from plif_export.pipeline import samples
+from runtime.evaluate import evaluate
+from runtime.events import read_events
+from runtime.events.framer import frames_of
+from tests.conftest import REPOSITORY
+from tests.export.test_read_spikingjelly import DIGITS, GESTURE
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+
+MODEL = REPOSITORY / "models" / "nmnist-digits.pt"
+REDUCED = ("fp16", "int8")
+
+
+def exported(folder: Path, model: Path, **options: Any) -> dict[str, Path]:
+    """One file a precision, each proved."""
+    made = {}
+    for precision in ("fp32", *REDUCED):
+        result = export(model, folder / f"{model.stem}_{precision}.onnx", precision=precision, **options)
+        report = result.verify
+        assert report is not None and report.passed and report.untested == []
+        assert report.spike_mismatches == report.excused
+        made[precision] = result.path
+    return made
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return exported(tmp_path_factory.mktemp("shipped"), MODEL)
+
+
+def changed(files: dict[str, Path], data: str, split: str, limit: int | None = None) -> dict[str, int]:
+    """Decisions that are not those of fp32."""
+    found = {p: evaluate(runtime.load(path), data, split=split, limit=limit).predictions for p, path in files.items()}
+    return {p: sum(a != b for a, b in zip(found[p], found["fp32"], strict=True)) for p in REDUCED}
+
+
+def test_on_drawn_digits_no_decision_of_a_hundred_changes(shipped: dict[str, Path]) -> None:
+    assert changed(shipped, "digits:100", "test") == {"fp16": 0, "int8": 0}
+
+
+def test_int8_is_a_quarter_of_the_file_and_flips_one_spike_in_a_hundred(shipped: dict[str, Path]) -> None:
+    assert shipped["int8"].stat().st_size < 0.27 * shipped["fp32"].stat().st_size
+    report = verify(shipped["int8"], MODEL, seed=3)
+    assert report.passed and 0 < report.free_running_mismatches < 0.02 * report.spikes
+
+
+def test_on_real_recordings_fewer_than_one_decision_in_a_hundred_changes(
+    shipped: dict[str, Path], shared_data: Path
+) -> None:
+    data = f"nmnist:{shared_data / 'nmnist_small'}"
+    for split, limit, most in (("test", None, 0), ("train", 300, 2)):
+        for precision, count in changed(shipped, data, split, limit).items():
+            assert count <= most, (split, precision)
+
+
+def test_the_gate_of_int8_holds_on_real_recordings(shipped: dict[str, Path], shared_data: Path) -> None:
+    for precision in REDUCED:
+        x = samples(shipped[precision], f"nmnist:{shared_data / 'nmnist_small'}", 8)
+        report = verify(shipped[precision], MODEL, x)
+        assert report.passed and report.untested == [] and (report.decisions, report.decisions_changed) == (8, 0)
+
+
+@pytest.mark.large
+def test_on_all_real_recordings_fewer_than_one_decision_in_a_hundred_changes(
+    shipped: dict[str, Path], shared_data: Path, tmp_path: Path
+) -> None:
+    others = exported(
+        tmp_path, shared_data / "checkpoints" / "spikingjelly_if_nmnist_T16.pth", network=DIGITS,
+        classes="0,1,2,3,4,5,6,7,8,9", framing="count:T=16",
+    )  # fmt: skip
+    for files in (shipped, others):
+        counts = [changed(files, f"nmnist:{shared_data / 'nmnist_small'}", split) for split in ("test", "train")]
+        assert all(counts[0][p] + counts[1][p] < 11 for p in REDUCED)
+
+
+def test_the_real_gesture_network_answers_all_six_clips_in_every_precision(shared_data: Path, tmp_path: Path) -> None:
+    files = exported(
+        tmp_path, shared_data / "checkpoints" / "spikingjelly_if_dvs128gesture_T16.pth", network=GESTURE,
+        classes="0,1,10,2,3,4,5,6,7,8,9", framing="duration:131072us,T=16,pad=repeat,value=binary",
+    )  # fmt: skip
+    for path in files.values():
+        model = runtime.load(path)
+        right = 0
+        for clip in sorted((shared_data / "dvs128_gesture_clips").glob("*.bs2")):
+            x = frames_of(read_events(clip, sensor=(128, 128)), model.card["framing"], (2, 128, 128), (128, 128))
+            votes = np.rint(10 * model.session(1).run(x[:, None])[:, 0].astype(np.float64)).sum(axis=0)
+            right += model.classes[int(votes.argmax())] == clip.name.partition("_")[0]
+        assert right == 6
