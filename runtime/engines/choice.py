@@ -57,11 +57,9 @@ def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tu
     if name != "auto":
         return find_engine(name, path)(path, card, options), EngineChoice(name, name, "as asked")
     names = CANDIDATES.get(path.suffix, ())
-    if not names or options.device != "cpu":
+    if not names or options.device not in (None, "cpu"):
         engine = find_engine("auto", path)(path, card, options)
-        return engine, EngineChoice(
-            engine.name, "auto", f"what opens {path.suffix or 'such'} files on {options.device}"
-        )
+        return engine, EngineChoice(engine.name, "auto", f"it opens {path.suffix or 'such'} files")
     reason = _missing("event")
     if reason is None:
         try:
