@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -85,7 +86,7 @@ def prepare() -> None:
 
 def run(name: str, command: list[str]) -> bool:
     """One part: its JSON into the folder. False where it failed; what was there before stays."""
-    print(f"{name}: python bench/{' '.join(command)}", file=sys.stderr)
+    print(f"{name}: {command[0]}", file=sys.stderr)
     done = _bench([*command, "--json"], capture=True)
     try:
         reports: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -94,7 +95,10 @@ def run(name: str, command: list[str]) -> bool:
     if done.returncode or not reports:
         return False
     shown = " ".join(part.split("=")[0] + "=..." if str(workload.SHARED) in part else part for part in command)
-    content = {"command": f"python bench/{shown}", "date": time.strftime("%Y-%m-%d"), "reports": reports}
+    # how many processes wanted a core in the last minute, this one's threads among them
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    command_line = f"python bench/{shown}"
+    content = {"command": command_line, "date": time.strftime("%Y-%m-%d"), "load": load, "reports": reports}
     FOLDER.mkdir(parents=True, exist_ok=True)
     with whole_or_nothing(FOLDER / f"{name}.json") as (part,):
         part.write_text(json.dumps(content, indent=1) + "\n")

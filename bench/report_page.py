@@ -64,7 +64,9 @@ def about(results: Results, *names: str) -> str:
     found = [results[name] for name in names if name in results]
     commands = ", ".join(dict.fromkeys(f"`{part['command']}`" for part in found))
     dates = ", ".join(dict.fromkeys(part["date"] for part in found))
-    line = f"{commands}; {dates}."
+    loads = [part["load"] for part in found if part.get("load") is not None]
+    busy = f"; load average at the end {', '.join(f'{load:.1f}' for load in loads)}" if loads else ""
+    line = f"{commands}; {dates}{busy}."
     first = _machine(results)
     for part in found:
         here = part["reports"][0].get("machine")

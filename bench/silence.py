@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--workload", default="gesture", help="gesture, trained, or a model.pt")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--work", type=Path, help="a folder where artifacts are kept from run to run")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
