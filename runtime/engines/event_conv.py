@@ -43,7 +43,7 @@ MOST_WEIGHTS = 1 << 31  # of one packed weight; a grouped convolution is stored 
 MOST_INT16, MOST_EXACT, MOST_INT32 = (1 << 15) - 1, (1 << 24) - 1, (1 << 31) - 1
 # Share of spikes in a row of a map from which it is multiplied as bytes (measured: docs/event-engine.md), where outputs are
 # wide enough to fill registers. Paths that are not here add up always.
-BYTES_FROM = {"avx512": 0.35, "amx": 0.03}
+BYTES_FROM = {"avx512": 0.33, "amx": 0.02}
 BYTES_FROM_WIDTH = 8
 WIDE_FROM = 64  # inputs of one output up to which float32 weights, too, are taken 128 outputs at a time
 
