@@ -31,7 +31,8 @@ from runtime.events import EVENT_DTYPE, make_events, open_source
 from runtime.events.formats.base import Log
 from runtime.events.formats.evt import header
 from runtime.events.formats.evt3 import decoder
-from runtime.events.framer import Framer, SourceFramer
+from runtime.events.framer import Framer
+from runtime.events.source_framer import SourceFramer
 from runtime.native import packets
 
 SHAPE = (2, 128, 128)

@@ -49,3 +49,13 @@ def test_what_it_says_is_what_an_export_says(script: ModuleType, tmp_path: Path)
     cells = dict(zip(TARGETS, (cell.strip() for cell in row.split("|")[2:]), strict=False))
     assert cells["onnx"] == "fp32 +T" and cells["triton"] == "fp32 [1]" and cells["nir"] == "-"
     assert "1. --form unrolled: --to triton writes step" in page and "Not tried: theirs" in page
+
+
+@pytest.mark.parametrize("target", ("openvino", "nir", "triton"))
+def test_the_page_of_a_target_has_every_option_and_precision(target: str) -> None:
+    from plif_export.targets import find_target
+
+    text = (DOCS / f"{target}.md").read_text()
+    found = find_target(target)
+    assert [name for name in found.options if f"`{name}`" not in text and f"{name}=" not in text] == []
+    assert f"--to {target}" in text

@@ -352,3 +352,34 @@ def test_the_card_of_a_folder_is_read_without_openvino_or_torch(tmp_path: Path) 
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["target"] == "openvino"
+
+
+def test_evaluating_streaming_and_timing_take_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from runtime.cli import run
+
+    model = Path(__file__).parent.parent.parent / "models" / "nmnist-digits.pt"
+    folder, file = (
+        export(model, tmp_path / f"d{end}", to=to).path for end, to in (("_openvino", "openvino"), (".onnx", "onnx"))
+    )
+
+    def printed(*arguments: str) -> list[Any]:
+        assert run([*arguments, "--json"]) == 0
+        out = capsys.readouterr().out
+        try:
+            return [json.loads(out)]
+        except json.JSONDecodeError:
+            return [json.loads(line) for line in out.splitlines()]
+
+    ours, theirs = (printed("eval", str(path), "--data", "digits:12", "--limit", "12")[0] for path in (folder, file))
+    assert ours["engine"] == "openvino" and ours["confusion"] == theirs["confusion"]
+    assert ours["firing_rates"] == pytest.approx(theirs["firing_rates"], abs=1e-4)
+    *decisions, last = printed("stream", str(folder), "sim:digits?seed=1")
+    assert [d["votes"] for d in decisions] == [
+        d["votes"] for d in printed("stream", str(file), "sim:digits?seed=1")[:-1]
+    ]
+    assert last["summary"]["frames"] == len(decisions) == 10
+    (rows,) = printed("bench", str(folder), str(file), "--seconds", "0.1")
+    assert [row["engine"] for row in rows] == ["openvino", "onnxruntime"] and all(row["p50_ms"] > 0 for row in rows)
+    for command in (["info"], ["check"], ["verify", "--against", str(model), "--steps", "5"]):
+        assert run([command[0], str(folder), *command[1:]]) == 0
+    assert "engine openvino: 10 steps" in capsys.readouterr().out
