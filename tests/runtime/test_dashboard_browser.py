@@ -105,7 +105,8 @@ def test_the_page_shows_the_stream_and_steers_it(streaming: Streaming, browser: 
     browser.click("#reset")
     browser.until("document.getElementById('banner').hidden")
 
-    assert browser.said == [], "no error, no blocked resource"
+    # how the test itself reads the canvases is what Chromium may advise about
+    assert [line for line in browser.said if not line.startswith("Canvas2D")] == [], "no error, no blocked resource"
     assert {url.split("/")[2] for url in browser.requested if url.startswith(("http", "ws"))} == {
         f"127.0.0.1:{streaming.port}"
     }
