@@ -147,7 +147,9 @@ class Feed:
 
     def _put(self, ready: Ready) -> None:
         with self._wake:
-            if self._stop.is_set() or (not self.waits and not self._controls.running):
+            # a stopped stream drops what a live source brings; a paced recording waits, so its frame may wait, too
+            live = self.frames.source.live and not self.waits
+            if self._stop.is_set() or (live and not self._controls.running):
                 self._drop(ready.frame)
                 return
             while self.waits and len(self._queue) >= self.overload.frames and not self._stop.is_set():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 import unicodedata
 from typing import TYPE_CHECKING, TextIO
@@ -42,6 +43,7 @@ class Terminal(Observer):
         self._shown: dict[str, str] = {}  # the last answer of each source
         self._last: dict[str, Decision] = {}
         self._rates: dict[str, EventRate] = {}
+        self._lock = threading.Lock()  # notes come from the threads that read
         self._drawn_s = 0.0
         self._there = False  # the moving line is on the screen
         self._lanes: dict[str, Lane] = {}
@@ -52,6 +54,10 @@ class Terminal(Observer):
         self._rates = {name: EventRate() for name in stream.names}
 
     def on_decision(self, decision: Decision) -> None:
+        with self._lock:
+            self._show(decision)
+
+    def _show(self, decision: Decision) -> None:
         name = decision.source
         self._last[name] = decision
         self._rates[name].update(decision.t_us, self._lanes[name].frames.account.events_in)
@@ -65,13 +71,14 @@ class Terminal(Observer):
             self._draw()
 
     def on_note(self, source: str, text: str) -> None:
-        self._clear()
-        _print_note(source, text, self.err)
+        with self._lock:
+            self._clear()
+            _print_note(source, text, self.err)
 
     def line(self, text: str) -> None:
         """A line that stays."""
         self._clear()
-        print(text.rstrip(), file=self.out, flush=self.out.isatty())
+        print(text.rstrip(), file=self.out, flush=True)  # into a pipe, too: a log is read while the stream runs
         if self.moving:
             self._draw()
 

@@ -259,6 +259,7 @@ def test_stop_start_and_reset_do_what_they_say(live: Live) -> None:
     assert live.steer("start", Origin=f"http://{live.host}", Sec_Fetch_Site="same-origin") == 200
     time.sleep(0.3)
     assert live.steps > before + 3
+    assert live.stream.summary()["events_dropped"] == 0, "a recording waits"
     votes = sum(live.stream.last.votes) if live.stream.last else 0
     assert live.steer("reset") == 200
     time.sleep(0.2)

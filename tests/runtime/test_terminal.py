@@ -145,6 +145,21 @@ def test_a_pipe_gets_lines_only(folder: Path) -> None:
     assert done.stderr == "" and re.search(r"^ +\d+\.\d{3} s  step \d+", done.stdout, re.MULTILINE)
 
 
+def test_a_pipe_gets_each_line_when_it_is_said(folder: Path) -> None:
+    process = subprocess.Popen(
+        [*PLIF, "stream", "m.onnx", "sim:digits?seed=3&seconds=60", "--speed", "real"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    began_s = time.monotonic()
+    assert "step" in process.stdout.readline() and time.monotonic() - began_s < 20
+    process.terminate()
+    assert "answer" in process.communicate(timeout=20)[0]
+
+
 def test_json_on_a_terminal_stays_json(folder: Path) -> None:
     text, code, _ = on_a_terminal(folder, [*REAL[:3], "--json"])
     assert code == 0 and all(line.startswith("{") for line in text.splitlines() if line)

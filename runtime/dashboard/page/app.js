@@ -171,6 +171,7 @@ function drawAnswer() {
 
 function expose(bytes) {
   if (!glow || bytes.length < 2 * glow[0].length) return;
+  if (last.state !== "running" && !bytes.some(Boolean)) return;  // what stands still does not fade
   let most = 1;
   for (let channel = 0; channel < 2; channel++) {
     const values = glow[channel], from = channel * values.length;
