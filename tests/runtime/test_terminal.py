@@ -177,6 +177,11 @@ def test_without_utf8_the_bar_is_plain() -> None:
     assert terminal._blocks == ("#", "-")
 
 
+def test_the_card_of_a_file_steers_no_terminal(folder: Path) -> None:
+    done = subprocess.run([*PLIF, "info", "m.onnx"], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "\033" not in done.stdout and "?[2Jclear" in done.stdout
+
+
 def test_names_numbers_and_times_are_short_and_harmless() -> None:
     assert printable("a\033[2J\n\u202eb") == "a?[2J??b"
     assert width("拍手") == 4 and width("é") == 1 and width("e\u0301") == 1
