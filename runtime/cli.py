@@ -332,10 +332,12 @@ def _say_engine(model: Model) -> None:
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
+    from runtime.terminal import printable
+
     for name, one in summary.get("sources", {}).items():
-        typer.echo(f"{name}: {one['label'] or 'not sure'}, {_account(one)}, {one['frames']} frames")
+        typer.echo(f"{name}: {printable(one['label'] or 'not sure')}, {_account(one)}, {one['frames']} frames")
     if "sources" not in summary:
-        typer.echo(f"answer    {summary['label'] or 'not sure'}")
+        typer.echo(f"answer    {printable(summary['label'] or 'not sure')}")
     typer.echo(f"events    {_account(summary)}")
     typer.echo(f"frames    {summary['frames']} ({summary['framing']})")
     if summary.get("frames_merged") or summary.get("frames_dropped"):

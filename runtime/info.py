@@ -8,6 +8,7 @@ import platform
 from typing import Any
 
 from runtime.card import Card
+from runtime.terminal import printable
 from runtime.version import __version__
 
 PACKAGES = (
@@ -57,7 +58,8 @@ def card_lines(card: Card) -> list[str]:
         if card["training"]:
             rows.append(("training", ", ".join(f"{k} {_plain(v)}" for k, v in card["training"].items())))
     rows.append(("versions", ", ".join(f"{name} {version}" for name, version in card["versions"].items())))
-    return [f"{name:<14}{value}" for name, value in rows]
+    # without control characters: a card may come from anywhere, and its names must not steer a terminal
+    return [printable(f"{name:<14}{value}") for name, value in rows]
 
 
 def _tau(tau: Any) -> str:
