@@ -227,11 +227,11 @@ def stream(
             on_return=on_return,
             observers=observers,
         )
-        _say_engine(model)
         if dashboard is not None:
             if page.warning:
                 print(f"plif: warning: {page.warning}", file=sys.stderr)
             print(f"plif: dashboard at {page.address}", file=sys.stderr, flush=True)
+        _say_engine(model)
         several = len(running.names) > 1
         try:
             with _terminable():
