@@ -29,7 +29,8 @@ setup(
         Extension(
             "runtime.native._event",
             sources=[
-                f"{NATIVE}/{name}.c" for name in ("event", "path_scalar", "path_avx2", "path_avx512", "path_amx", "path_neon")
+                f"{NATIVE}/{name}.c"
+                for name in ("event", "path_scalar", "path_avx2", "path_avx512", "path_amx", "path_neon")
             ],
             depends=[
                 f"{NATIVE}/{name}.h"
