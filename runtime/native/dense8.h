@@ -92,7 +92,7 @@ static void dense8_tiles(const Op *op, const Frame *f, const Tile *t, int lane, 
 
 enum { DENSE8_PIXELS = 6 };
 
-/* sum[pixel][j] += for n registers of outputs; `size` inputs in fours. */
+/* acc[pixel][output] += for n registers of outputs, 4 or 2; `size` inputs in fours. */
 INLINE void dense8_pixels(int32_t *acc, int L, const char *in, int64_t step, const char *weight, int64_t next, int size,
                           int pixels, int n) {
     __m512i sum[DENSE8_PIXELS][4];
@@ -115,15 +115,16 @@ INLINE void dense8_pixels(int32_t *acc, int L, const char *in, int64_t step, con
 static __attribute__((noinline)) void dense8_row(int32_t *acc, int L, int n, const char *in, int64_t step, const char *weight,
                                                  int64_t next, int size, int width) {
     int x = 0;
-    if (n == 4)
-        for (; x + DENSE8_PIXELS <= width; x += DENSE8_PIXELS)
+    for (; x + DENSE8_PIXELS <= width; x += DENSE8_PIXELS)
+        if (n == 4)
             dense8_pixels(acc + x * L, L, in + x * step, step, weight, next, size, DENSE8_PIXELS, 4);
+        else
+            dense8_pixels(acc + x * L, L, in + x * step, step, weight, next, size, DENSE8_PIXELS, 2);
     for (; x < width; x++)
-        switch (n) {
-        case 4: dense8_pixels(acc + x * L, L, in + x * step, step, weight, next, size, 1, 4); break;
-        case 2: dense8_pixels(acc + x * L, L, in + x * step, step, weight, next, size, 1, 2); break;
-        default: dense8_pixels(acc + x * L, L, in + x * step, step, weight, next, size, 1, 1);
-        }
+        if (n == 4)
+            dense8_pixels(acc + x * L, L, in + x * step, step, weight, next, size, 1, 4);
+        else
+            dense8_pixels(acc + x * L, L, in + x * step, step, weight, next, size, 1, 2);
 }
 
 /* Taps are the outer loop, as in conv.h: the weights of one tap and 64 outputs stay in the first-level cache. */
