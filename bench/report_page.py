@@ -199,6 +199,7 @@ def _silence(results: Results) -> str:
     by = {(row["engine_name"], row["phase"]): row["p50_ms"] for row in report["rows"]}
     names = list(dict.fromkeys(row["engine_name"] for row in report["rows"]))
     phases = ("active", "silent", "from reset")
+    rates = ", ".join(f"{100 * next(r['rate'] for r in report['rows'] if r['phase'] == p):.1f}" for p in phases)
     body = []
     for name in names:
         ratio = times(by[name, "silent"] / by["event fp32", "silent"]) if ("event fp32", "silent") in by else ""
@@ -207,7 +208,8 @@ def _silence(results: Results) -> str:
         [
             f"## {title}",
             "A step in activity, after 80 silent steps (membranes fade), and without an event since reset; p50 in ms, "
-            f"{report['rows'][0]['threads']} thread.",
+            f"{report['rows'][0]['threads']} thread. The Gesture network with the shifts of its batch normalisations at zero, "
+            f"which makes it go silent: mean firing rates {rates} %.",
             table(["engine", *phases, "event fp32 is x faster in silence"], body),
             about(results, "silence"),
         ]

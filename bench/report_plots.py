@@ -132,38 +132,36 @@ def intensity(roof: Report, precision: str) -> float:
 
 
 def roofline(path: Path, roof: Report, step_report: Report) -> None:
-    figure, axis = plt.subplots(figsize=(7.2, 4.4))
-    x = (0.5, 500.0)
+    figure, axis = plt.subplots(figsize=(7.6, 4.6))
     shades = {"fp32": "#334155", "bf16": "#64748b", "int8": "#94a3b8"}
+    peaks = {precision: peak(roof, precision) / 1e9 for precision in shades}
+    rows = sorted((r for r in step_report["rows"] if r["name"] != "event again"), key=lambda r: r["p50_ms"])
+    rates = [roof["operations"] / row["p50_ms"] / 1e6 for row in rows]
+    left, right = 0.5, 500.0
+    bottom, top = min(*rates, *peaks.values()) / 2, 2 * max(*rates, *peaks.values())
     for name, megabytes, style in (("caches", "11", "-"), ("DRAM", "400", "--")):
         rate = bandwidth(roof, megabytes) / 1e9
-        top = max(peak(roof, p) for p in shades) / 1e9
-        axis.plot([x[0], top / rate], [rate * x[0], top], color="#94a3b8", ls=style, lw=1)
-        axis.text(0.62, rate * 0.62 * 1.12, f"{name}, {rate:.0f} GB/s", fontsize=8, color="#64748b", rotation=32)
+        ends = max(left, bottom / rate), max(peaks.values()) / rate
+        axis.plot(ends, [rate * end for end in ends], color="#94a3b8", ls=style, lw=1)
+        axis.text(1.25 * ends[0], rate * ends[0], f" {name}, {rate:.0f} GB/s", fontsize=8, color="#64748b", va="bottom")
     for precision, colour in shades.items():
-        rate = peak(roof, precision) / 1e9
-        axis.plot([rate / (bandwidth(roof, "11") / 1e9), x[1]], [rate, rate], color=colour, lw=1.4)
-        axis.text(1.3, rate * 1.04, f"{precision} roof, {rate:.0f} GOP/s", fontsize=8, color=colour)
-    rows = [r for r in step_report["rows"] if r["name"] != "event again"]
-    rows.sort(key=lambda r: r["p50_ms"])
-    taken: list[float] = []
-    for row in rows:
-        rate = roof["operations"] / row["p50_ms"] / 1e6
-        at = intensity(roof, row["precision"])
-        mine = row["name"].startswith("event")
+        axis.plot(
+            [peaks[precision] / (bandwidth(roof, "11") / 1e9), right], [peaks[precision]] * 2, color=colour, lw=1.4
+        )
+        axis.text(
+            right, peaks[precision] * 1.04, f"{precision} roof, {peaks[precision]:.0f} GOP/s", fontsize=8, color=colour
+        )
+    label_at = top
+    for row, rate in zip(rows, rates, strict=True):
+        label_at = min(rate, label_at / (top / bottom) ** 0.045)  # labels do not cover each other
+        at, mine = intensity(roof, row["precision"]), row["name"].startswith("event")
         axis.plot([at], [rate], marker="o" if mine else "s", ms=6, color=OURS if mine else OTHERS)
-        label_at = rate
-        while any(abs(label_at / other - 1) < 0.13 for other in taken):  # labels do not cover each other
-            label_at *= 0.97
-        taken.append(label_at)
         axis.annotate(
-            f"{_label(row)} ({row['p50_ms']:.3g} ms)",
-            (at, rate), (105, label_at), fontsize=8, va="center",
+            f"{_label(row)} ({row['p50_ms']:.3g} ms)", (at, rate), (115, label_at), fontsize=8, va="center",
             arrowprops={"arrowstyle": "-", "color": "#cbd5e1", "lw": 0.6},
         )  # fmt: skip
-    _logarithmic(
-        axis, "operations per byte of a dense step", "dense operations a second that the time amounts to, GOP/s"
-    )
-    axis.set_xlim(x[0], 1200)
-    axis.set_ylim(top=2 * max(peak(roof, p) / 1e9 for p in shades), bottom=20)
+    _logarithmic(axis, "operations per byte of a dense step", "GOP/s, counted as if dense")
+    axis.set_xlim(left, 4000)
+    axis.set_ylim(bottom, top)
+    axis.set_xticks([1, 10, 100])
     _save(figure, path)
