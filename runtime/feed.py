@@ -2,11 +2,14 @@
 
 A live source does not wait. Where the network is slower than the feed, frames pile up, and something must give:
 
-    merge[:8]   the two oldest waiting frames become one coarser frame (counts add up): no event is lost, time resolution is
-    drop[:8]    the oldest waiting frame is dropped, and its events are counted as dropped
+    merge[:8]   waiting frames become one coarser frame (counts add up): no event is lost, time resolution is
+    drop[:8]    older waiting frames are dropped, and their events are counted as dropped
 
-when more than so many frames wait. Frames are never merged across a gap in time or across dropped ones: there the older one
-is dropped. A source that can wait (a file, a pipe) is simply not read on while the queue is full.
+That begins when more than so many frames wait, with the oldest; from then on each step takes everything that waits, as one
+frame (merge) or the newest of it (drop), until a step finds no more than one frame waiting. So the decisions are up to date
+one step after the feed is calm again, however slow the network is. A hiccup of up to eight frames is simply worked off.
+Frames are never merged across a gap in time or across dropped ones. A source that can wait (a file, a pipe) is not read on
+while the queue is full.
 """
 
 from __future__ import annotations
@@ -76,6 +79,9 @@ class Feed:
         self._queue: deque[Ready] = deque()
         self._skipped = 0  # dropped since the last frame that stayed
         self._stop = threading.Event()
+        self._catching_up = False
+        self._owed = 0  # events of dropped frames that are still in the account as used
+        self._gap = self._restart = False  # what the frames that were dropped before the next one said
         self._overloaded_s: float | None = None  # when it last was
         self._thread = threading.Thread(target=self._run, name=f"feed {frames.source.name}", daemon=True)
 
@@ -88,11 +94,15 @@ class Feed:
         return bool(self._queue)
 
     def take(self) -> Ready | None:
-        """The oldest frame that waits; hold `wake`."""
+        """The oldest frame that waits, or what became of all of them in an overload; hold `wake`."""
         if not self._queue:
             return None
         if self.waits and len(self._queue) >= self.overload.frames:
             self._wake.notify_all()
+        if self._catching_up:
+            self._catching_up = len(self._queue) > 1
+            while len(self._queue) > 1 and not (self.overload.policy == "merge" and self._is_gap()):
+                self._relieve()
         return self._queue.popleft()
 
     def close(self) -> None:
@@ -108,6 +118,7 @@ class Feed:
         with self._wake:
             while self._queue:
                 self._drop(self._queue.popleft().frame)
+            self._settle()
 
     # --- the thread -------------------------------------------------------------------------------------------------
 
@@ -147,46 +158,59 @@ class Feed:
 
     def _put(self, ready: Ready) -> None:
         with self._wake:
+            self._settle()
             # a stopped stream drops what a live source brings; a paced recording waits, so its frame may wait, too
             live = self.frames.source.live and not self.waits
             if self._stop.is_set() or (live and not self._controls.running):
+                self._skipped += ready.frame.skipped + ready.frame.merged
                 self._drop(ready.frame)
                 return
             while self.waits and len(self._queue) >= self.overload.frames and not self._stop.is_set():
                 self._wake.wait()
-            if self._skipped:
-                ready.frame.skipped += self._skipped
-                self._skipped = 0
+            ready.frame.skipped += self._skipped
+            ready.frame.discontinuity |= self._gap
+            ready.frame.restart |= self._restart
+            self._skipped, self._gap, self._restart = 0, False, False
             self._queue.append(ready)
-            before = self.merged + self.dropped
             while len(self._queue) > self.overload.frames:
+                self._catching_up = True
                 self._relieve()
             self.longest = max(self.longest, len(self._queue))
             self._wake.notify_all()
-        self._tell(self.merged + self.dropped > before)
+        self._tell(self._catching_up)
+
+    def _is_gap(self) -> bool:
+        """Whether time or frames are missing between the two oldest."""
+        second = self._queue[1].frame
+        return second.discontinuity or second.skipped > 0
 
     def _relieve(self) -> None:
         """One frame less waits."""
+        gap = self._is_gap()
         first, second = self._queue.popleft(), self._queue.popleft()
-        gap = (
-            second.frame.discontinuity or second.frame.skipped
-        )  # frames between the two were dropped while it was stopped
         if self.overload.policy == "merge" and not gap:
             self.merged += 1
             merge(first.frame, second.frame, self._binary)
         else:
+            self._drop(first.frame)
             second.frame.skipped += first.frame.skipped + first.frame.merged
-            self._drop(first.frame, counted=True)
+            second.frame.discontinuity |= self._gap
+            second.frame.restart |= self._restart
+            self._gap = self._restart = False
         self._queue.appendleft(second)
 
-    def _drop(self, frame: Frame, counted: bool = False) -> None:
-        """Its events were entered as used when they came."""
+    def _drop(self, frame: Frame) -> None:
+        """What it said about the time before it holds for the frame after it, too; hold `wake`."""
         self.dropped += frame.merged
-        if not counted:
-            self._skipped += frame.skipped + frame.merged
-        account = self.frames.account
-        account.used -= frame.events
-        account.dropped += frame.events
+        self._owed += frame.events
+        self._gap |= frame.discontinuity
+        self._restart |= frame.restart
+
+    def _settle(self) -> None:
+        """Events of dropped frames were entered as used when they came. Only here: the account is the reader's."""
+        self.frames.account.used -= self._owed
+        self.frames.account.dropped += self._owed
+        self._owed = 0
 
     def _tell(self, now: bool) -> None:
         clock_s = time.monotonic()
