@@ -102,7 +102,7 @@ def check_file(
 ) -> CheckReport:
     """What of a file is supported. Raises PlifError when the file cannot be read at all. to, options as in export."""
     target, report, path = _target(to, options), CheckReport(to), Path(path)
-    if path.suffix == ".onnx" or path.is_dir():
+    if path.suffix in (".onnx", ".engine") or path.is_dir():
         card = read_card(path)
         if card["format"] == ARTIFACT_FORMAT:  # an artifact has no weights to ask a target about
             for node in card["graph"]["nodes"]:

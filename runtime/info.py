@@ -123,6 +123,6 @@ def environment() -> dict[str, Any]:
 
 
 def environment_lines(found: dict[str, Any]) -> list[str]:
-    lines = [f"{name:<16}{found[name]}" for name in ("plif", "python", "system", "processors")]
-    lines.append(f"{'engines':<16}{', '.join(found['engines'])}")
-    return lines + [f"{name:<16}{version or 'not installed'}" for name, version in found["packages"].items()]
+    lines = [f"{name:<24}{found[name]}" for name in ("plif", "python", "system", "processors")]
+    lines.append(f"{'engines':<24}{', '.join(found['engines'])}")
+    return lines + [f"{name:<24}{version or 'not installed'}" for name, version in found["packages"].items()]

@@ -137,7 +137,7 @@ def _read_file(
         raise PlifError(f"{path}: no such file; expected a model.pt, a state_dict or a NIR file") from None
     except OSError as error:
         raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
-    if path.suffix == ".onnx":
+    if path.suffix in (".onnx", ".engine"):
         raise PlifError(
             f"{path}: is an exported artifact, not a model; expected the model.pt, state_dict or NIR file it was made from"
         )

@@ -279,6 +279,13 @@ def test_info_reads_the_card_without_tensorrt(tmp_path: Path, engine: Path, caps
     assert card["parity"]["passed"]
 
 
+def test_an_engine_is_no_model_and_says_so(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["export", str(engine)]) == 2
+    assert "is an exported artifact, not a model" in capsys.readouterr().err
+    assert command(["check", str(engine)]) == 0
+    assert "conv2" in capsys.readouterr().out
+
+
 def test_one_flipped_byte_is_refused(engine: Path, unopened: None) -> None:
     data = bytearray(engine.read_bytes())
     data[-100] ^= 1
