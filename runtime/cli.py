@@ -37,7 +37,9 @@ PARTS = (
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-EngineName = Annotated[str, typer.Option(help="auto, onnxruntime or torch.")]
+EngineName = Annotated[
+    str, typer.Option(help="auto, or one that plif info lists: onnxruntime, event, openvino, torch, ...")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; what the engine is for when not given.")]
 Sha256 = Annotated[
     str | None, typer.Option("--sha256", help="Refuse the artifact when its SHA-256 is another. An engine needs it.")
