@@ -45,7 +45,8 @@ PARTS = (
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 EngineName = Annotated[
-    str, typer.Option(help="auto (the fastest here), event, onnxruntime, torch, or the one of the artifact's kind.")
+    str,
+    typer.Option(help="auto (the fastest here), or one that plif info lists: event, onnxruntime, openvino, torch, ..."),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; what the engine is for when not given.")]
 Sha256 = Annotated[
