@@ -169,9 +169,10 @@ class ReplayFrames(SourceFramer):
             for frame in frames[: step.skipped]:
                 self.account.used -= frame.events
                 self.account.dropped += frame.events
-            yield self._as_one(frames[step.skipped :], step)
+            yield self._as_one(frames[: step.skipped], frames[step.skipped :], step)
 
-    def _as_one(self, frames: list[Frame], step: Step) -> Frame:
+    def _as_one(self, dropped: list[Frame], frames: list[Frame], step: Step) -> Frame:
+        """What the step saw: a gap before a dropped frame is one before the frame that came instead."""
         first, x = frames[0], frames[0].x
         for frame in frames[1:]:
             x = np.maximum(x, frame.x) if self.framer.framing.value == "binary" else x + frame.x
@@ -180,10 +181,10 @@ class ReplayFrames(SourceFramer):
             first.t_start_us,
             frames[-1].t_end_us,
             sum(frame.events for frame in frames),
-            first.discontinuity,
+            any(frame.discontinuity for frame in [*dropped, first]),
             merged=len(frames),
             skipped=step.skipped,
-            restart=first.restart or step.reset == "control",  # either way membranes and evidence start afresh
+            restart=any(frame.restart for frame in [*dropped, first]) or step.reset == "control",  # either way membranes and evidence start afresh
         )
 
 
