@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.events import EVENT_DTYPE, make_events, open_source
+from runtime.events import EVENT_DTYPE, SourceFramer, make_events, open_source
 from runtime.events.collect import NativeCollector, NumpyCollector
 from runtime.events.formats.base import Log
 from runtime.events.formats.evt3 import NativeDecoder, NumpyDecoder
