@@ -184,7 +184,8 @@ class ReplayFrames(SourceFramer):
             any(frame.discontinuity for frame in [*dropped, first]),
             merged=len(frames),
             skipped=step.skipped,
-            restart=any(frame.restart for frame in [*dropped, first]) or step.reset == "control",  # either way membranes and evidence start afresh
+            restart=any(frame.restart for frame in [*dropped, first])
+            or step.reset == "control",  # either way membranes and evidence start afresh
         )
 
 

@@ -14,7 +14,6 @@ from runtime.events.formats.base import Log
 from runtime.events.formats.evt3 import NativeDecoder, NumpyDecoder
 from runtime.events.framer import Framer
 from runtime.events.framing import Framing
-from runtime.events.source_framer import SourceFramer
 from runtime.events.view import View
 from runtime.native import packets
 

@@ -272,7 +272,10 @@ def test_the_folder_says_what_ran(folder: Path, model: Model, tmp_path: Path, ca
     document = json.loads((tmp_path / "r" / "recording.json").read_text())
     assert document["artifact"]["card"]["classes"] == model.classes and len(document["artifact"]["sha256"]) == 64
     assert document["options"]["decide"] == "leak:80ms" and document["options"]["framing"] == "duration:20ms"
-    assert document["engine"] == "onnxruntime" and document["sources"][0]["sensor"] == [34, 34]
+    assert document["engine"] == runtime.load(folder / "m.onnx").engine.name and document["sources"][0]["sensor"] == [
+        34,
+        34,
+    ]
     metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
     assert metrics.pop("complete") is True and metrics == live[-1]["summary"]
     lines = [json.loads(line) for line in (tmp_path / "r" / "decisions.jsonl").read_text().splitlines()]
@@ -400,7 +403,7 @@ def test_a_full_disk_ends_the_stream_with_one_line(folder: Path) -> None:
     place = folder / "full-disk"
     command = [sys.executable, "-c", program, "stream", "m.onnx", "sim:digits?seconds=60", "--speed", "real", "--json"]
     done = subprocess.run([*command, "--record", str(place)], cwd=folder, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
     assert "No space left on device" in done.stderr and "readable" in done.stderr
     assert "summary" in json.loads(done.stdout.splitlines()[-1])
 
