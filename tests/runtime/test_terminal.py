@@ -143,7 +143,7 @@ def test_a_pipe_gets_lines_only(folder: Path) -> None:
         [*PLIF, *REAL[:3], "--decide", "leak:50ms"], cwd=folder, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0 and "\033" not in done.stdout + done.stderr and "\r" not in done.stdout + done.stderr
-    assert done.stderr == "" and re.search(r"^ +\d+\.\d{3} s  step \d+", done.stdout, re.MULTILINE)
+    assert re.fullmatch(r"plif: engine [^\n]+\n", done.stderr) and re.search(r"^ +\d+\.\d{3} s  step \d+", done.stdout, re.MULTILINE)
 
 
 def test_a_pipe_gets_each_line_when_it_is_said(folder: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_pipe_gets_each_line_when_it_is_said(folder: Path) -> None:
 
 def test_json_on_a_terminal_stays_json(folder: Path) -> None:
     text, code, _ = on_a_terminal(folder, [*REAL[:3], "--json"])
-    assert code == 0 and all(line.startswith("{") for line in text.splitlines() if line)
+    assert code == 0 and all(line.startswith(("{", "plif: engine ")) for line in text.splitlines() if line)
 
 
 def test_without_utf8_the_bar_is_plain() -> None:
