@@ -1,6 +1,7 @@
 """The augmentation of the authors' training code: MNIST is turned, moved and scaled, CIFAR-10 is cropped and mirrored.
+For recordings there is one of ours: moved, thinned out, with noise.
 
-Images are [B, C, H, W] in 0..1, before normalisation; all randomness comes from torch's global generator. To add one,
+Images are [B, C, H, W] in 0..1, before normalisation, recordings [B, T, C, H, W]; all randomness comes from torch's global generator. To add one,
 write the function and enter it in RECIPES (plif_train.recipe) under the name of its data set.
 """
 
@@ -50,3 +51,20 @@ def random_crop_flip(x: Tensor, padding: int = 4) -> Tensor:
     columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
     image = torch.arange(n)[:, None, None]
     return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def random_shift_drop(x: Tensor, shift: int = 8, drop: float = 0.4, noise: float = 0.004) -> Tensor:
+    """Recordings [B, T, C, H, W]: each moved by up to `shift` pixels, the same in all steps, nothing outside; each pixel
+    of a step loses its events with a probability drawn up to `drop`, and gets one with a probability drawn up to
+    `noise`."""
+    n, _, _, height, width = x.shape
+    padded = F.pad(x, [shift] * 4)
+    moves = torch.randint(2 * shift + 1, (n, 2)).tolist()
+    moved = torch.stack([padded[i, ..., dy : dy + height, dx : dx + width] for i, (dy, dx) in enumerate(moves)])
+    # One random byte a pixel and step is fine enough, and four times cheaper than a float: its lowest values lose.
+    byte = torch.empty(moved.shape, dtype=torch.uint8).random_()
+    moved *= byte >= (256 * drop * torch.rand(n, 1, 1, 1, 1)).to(torch.uint8)
+    for recording, share in zip(moved, torch.rand(n) * noise, strict=True):
+        hit = torch.randint(recording.numel(), (int(share * recording.numel()),))
+        recording.view(-1)[hit] = recording.view(-1)[hit].clamp(min=1)
+    return moved

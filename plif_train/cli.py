@@ -70,7 +70,7 @@ def train(
     channels: Annotated[int | None, typer.Option(help="of a preset: convolution channels")] = None,
     hidden: Annotated[int | None, typer.Option(help="of a preset: hidden fully connected neurons")] = None,
     pool: Annotated[str | None, typer.Option(help="of a preset: MP (max) or AP (average)")] = None,
-    recipe: Annotated[str, typer.Option(help="authors (their code) or paper (its text): loss and augmentation")] = (
+    recipe: Annotated[str, typer.Option(help="authors (their code), paper (its text) or live (ours, for streams): loss and augmentation")] = (
         "authors"
     ),
     loss: Annotated[str | None, typer.Option(help="rate-mse, step-mse, ce or tet; default: the recipe's")] = None,
@@ -81,7 +81,7 @@ def train(
     rate_penalty: Annotated[float, typer.Option(help="added to the loss per mean firing rate: fewer spikes")] = 0.0,
     accumulate: Annotated[int, typer.Option(help="compute each batch in so many parts, in less memory")] = 1,
     patience: Annotated[int | None, typer.Option(help="stop after so many epochs without a better accuracy")] = None,
-    augment: Annotated[bool, typer.Option(help="the recipe's augmentation (MNIST, CIFAR-10)")] = True,
+    augment: Annotated[bool, typer.Option(help="the recipe's augmentation (MNIST, CIFAR-10; live: gestures)")] = True,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="log to NAME.tensorboard, too")] = False,
     json: Annotated[bool, typer.Option("--json", help="print the result as one JSON document on stdout")] = False,
 ) -> None:
@@ -159,8 +159,6 @@ def _train(
     torch.manual_seed(recipe.seed)
     net = _network(network, data, **asked)
     name = data.partition(":")[0]
-    if net.meta.kind != "static":
-        augmentation = None
     # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.
     late = net.normalisation if augmentation else None
     progress = Progress()
