@@ -1,8 +1,9 @@
 """The augmentation of the authors' training code: MNIST is turned, moved and scaled, CIFAR-10 is cropped and mirrored.
 For recordings there is one of ours: moved, thinned out, with noise.
 
-Images are [B, C, H, W] in 0..1, before normalisation, recordings [B, T, C, H, W]; all randomness comes from torch's global generator. To add one,
-write the function and enter it in RECIPES (plif_train.recipe) under the name of its data set.
+Images are [B, C, H, W] in 0..1, before normalisation, recordings [B, T, C, H, W]; all randomness comes from torch's
+global generator. To add one, write the function and enter it in RECIPES (plif_train.recipe) under the name of its data
+set.
 """
 
 from __future__ import annotations

@@ -70,9 +70,10 @@ def train(
     channels: Annotated[int | None, typer.Option(help="of a preset: convolution channels")] = None,
     hidden: Annotated[int | None, typer.Option(help="of a preset: hidden fully connected neurons")] = None,
     pool: Annotated[str | None, typer.Option(help="of a preset: MP (max) or AP (average)")] = None,
-    recipe: Annotated[str, typer.Option(help="authors (their code), paper (its text) or live (ours, for streams): loss and augmentation")] = (
-        "authors"
-    ),
+    recipe: Annotated[
+        str,
+        typer.Option(help="authors (their code), paper (its text) or live (ours, for streams): loss and augmentation"),
+    ] = ("authors"),
     loss: Annotated[str | None, typer.Option(help="rate-mse, step-mse, ce or tet; default: the recipe's")] = None,
     bn: Annotated[str, typer.Option(help="batch statistics: per-step (authors), joint or frozen")] = "per-step",
     surrogate: Annotated[str, typer.Option(help="gradient of a spike: atan, sigmoid or piecewise")] = "atan",

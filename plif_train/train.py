@@ -88,7 +88,8 @@ def train(
 
     about      goes into the record (data set, command); on resume it must be what it was, as must the recipe except for
                epochs, t_max, patience and device
-    augment    train images [B, C, H, W] in 0..1, or recordings [B, T, C, H, W] -> the same; prepare: applied to every batch after it (normalisation)
+    augment    train images [B, C, H, W] in 0..1, or recordings [B, T, C, H, W] -> the same; prepare: applied to every
+               batch after it (normalisation)
     on_epoch   called after each epoch, its files written
     world      this process among several that call this function with the same arguments; rank 0 writes
 

@@ -25,7 +25,6 @@ import numpy.typing as npt
 
 from runtime.errors import PlifError
 from runtime.files import make_folder, whole_or_nothing
-from runtime.simulate.gestures import CLASSES
 from runtime.simulate.performance import perform
 from runtime.simulate.performer import RANGES, draw_performer
 from runtime.simulate.schedule import WINDOW_US, windows

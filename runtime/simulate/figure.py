@@ -139,8 +139,8 @@ class Painter:
         look, (hx, hy) = self.look, pose.head[t]
         for side, swing in zip((-1.0, 1.0), pose.legs[t], strict=True):
             hip = np.array([side * 8, 62.0, 0.0])
-            knee = hip + (6 * np.sin(swing), 38 * np.cos(swing), 36 * np.sin(swing))
-            foot = knee + (2 * np.sin(swing), 38 * np.cos(0.6 * swing), 18 * np.sin(swing) - 6)
+            knee = hip + np.array([6 * np.sin(swing), 38 * np.cos(swing), 36 * np.sin(swing)])
+            foot = knee + np.array([2 * np.sin(swing), 38 * np.cos(0.6 * swing), 18 * np.sin(swing) - 6])
             self._limb(image, pose, t, hip, knee, 9, 7, look.trousers, look.cloth)
             self._limb(image, pose, t, knee, foot, 7, 5, look.trousers, look.cloth)
         self._limb(image, pose, t, (-13, 4, 0), (-9, 60, 0), 8, 9, look.shirt, look.cloth)

@@ -59,7 +59,9 @@ class GestureSource:
         if name in CLASSES:
             return CLASSES.index(name)
         if not (name.isascii() and name.isdigit() and int(name) < len(CLASSES)):
-            raise PlifError(f"{self.name}: gesture='{name}', expected 0 to {len(CLASSES) - 1} or one of {', '.join(CLASSES)}")
+            raise PlifError(
+                f"{self.name}: gesture='{name}', expected 0 to {len(CLASSES) - 1} or one of {', '.join(CLASSES)}"
+            )
         return int(name)
 
     @property

@@ -78,7 +78,9 @@ def _space(x: npt.ArrayLike, y: npt.ArrayLike, z: npt.ArrayLike, like: Doubles) 
     return np.stack([np.broadcast_to(np.asarray(c, np.float64), like.shape) for c in (x, y, z)], axis=1)
 
 
-def _arm(wrist: Doubles, side: float, bend: Doubles | float = 0.0, pole: tuple[float, float, float] | None = None) -> Doubles:
+def _arm(
+    wrist: Doubles, side: float, bend: Doubles | float = 0.0, pole: tuple[float, float, float] | None = None
+) -> Doubles:
     return with_hand(*reach(wrist, side, pole), bend)
 
 

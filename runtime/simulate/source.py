@@ -77,7 +77,7 @@ class DigitSource:
         return self._total
 
 
-SIMULATED = {"digits": DigitSource, "dvs128-gesture": GestureSource}
+SIMULATED: dict[str, type[DigitSource] | type[GestureSource]] = {"digits": DigitSource, "dvs128-gesture": GestureSource}
 
 
 def simulated(spec: str, sensor: tuple[int, int] | None = None) -> DigitSource | GestureSource:
@@ -86,6 +86,6 @@ def simulated(spec: str, sensor: tuple[int, int] | None = None) -> DigitSource |
     if name not in SIMULATED:
         raise PlifError(
             f"{spec}: '{name}' is not simulated, expected sim:digits?seed=7&seconds=3&digit=3"
-            f" or sim:dvs128-gesture?seed=7&seconds=30"
+            " or sim:dvs128-gesture?seed=7&seconds=30"
         )
     return SIMULATED[name](spec, sensor)
