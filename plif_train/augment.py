@@ -54,18 +54,27 @@ def random_crop_flip(x: Tensor, padding: int = 4) -> Tensor:
     return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
-def random_shift_drop(x: Tensor, shift: int = 8, drop: float = 0.4, noise: float = 0.004) -> Tensor:
-    """Recordings [B, T, C, H, W]: each moved by up to `shift` pixels, the same in all steps, nothing outside; each pixel
-    of a step loses its events with a probability drawn up to `drop`, and gets one with a probability drawn up to
-    `noise`."""
-    n, _, _, height, width = x.shape
+def random_shift_drop(x: Tensor, shift: int = 8, drop: float = 0.4, noise: float = 0.004, keep: float = 0.7) -> Tensor:
+    """Recordings [B, T, C, H, W], of any type: a part of `keep` of the steps, beginning at random; each moved by up to
+    `shift` pixels, the same in all steps, nothing outside; each pixel of a step loses its events with a probability
+    drawn up to `drop`, and gets one with a probability drawn up to `noise`."""
+    n, steps, _, height, width = x.shape
+    kept = max(1, round(keep * steps))
     padded = F.pad(x, [shift] * 4)
     moves = torch.randint(2 * shift + 1, (n, 2)).tolist()
-    moved = torch.stack([padded[i, ..., dy : dy + height, dx : dx + width] for i, (dy, dx) in enumerate(moves)])
-    # One random byte a pixel and step is fine enough, and four times cheaper than a float: its lowest values lose.
-    byte = torch.empty(moved.shape, dtype=torch.uint8).random_()
+    begins = torch.randint(steps - kept + 1, (n,)).tolist()
+    moved = torch.stack(
+        [
+            padded[i, begin : begin + kept, :, dy : dy + height, dx : dx + width]
+            for i, ((dy, dx), begin) in enumerate(zip(moves, begins, strict=True))
+        ]
+    )
+    # One random byte a pixel and step is fine enough, and much cheaper than a float; eight of them are drawn at once.
+    eights = torch.empty(-(-moved.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+    byte = eights.view(torch.uint8)[: moved.numel()].view(moved.shape)
     moved *= byte >= (256 * drop * torch.rand(n, 1, 1, 1, 1)).to(torch.uint8)
     for recording, share in zip(moved, torch.rand(n) * noise, strict=True):
         hit = torch.randint(recording.numel(), (int(share * recording.numel()),))
-        recording.view(-1)[hit] = recording.view(-1)[hit].clamp(min=1)
+        flat = recording.view(-1)
+        flat[hit] = flat[hit].clamp(min=1)
     return moved

@@ -271,9 +271,10 @@ def decide(net: Network, y: Tensor) -> Tensor:
 
 
 def _batch(samples: Samples, recipe: Recipe, augment: Augment | None, prepare: Augment | None) -> tuple[Tensor, Tensor]:
-    x = samples.x.float()
+    x = samples.x if samples.x.dim() == 5 else samples.x.float()  # recordings stay small while they are augmented
     if augment is not None:
         x = augment(x)
+    x = x.float()
     if prepare is not None:
         x = prepare(x)
     x = x.to(recipe.device)

@@ -92,18 +92,18 @@ def _hanging(moment: Moment, arm: int) -> Doubles:
 
 
 def _clapping(m: Moment) -> Arms:
-    x, y, z = m.draw.within(-8, 8), m.draw.within(12, 40), m.draw.within(18, 34)
-    wide, tilt = m.draw.within(7, 20), m.draw.within(-0.9, 0.9)
+    x, y, z = m.draw.within(-8, 8), m.draw.within(2, 30), m.draw.within(18, 34)
+    wide, tilt = m.draw.within(5, 16), m.draw.within(-0.9, 0.9)
     share = m.draw.within(0.15, 0.85)  # how much of it the right hand does
     sharp = m.draw.within(0.6, 1.4)
     apart = wide * (np.abs(np.sin(m.phase / 2)) ** sharp) * (1 + 0.15 * m.slow[0])
-    bends = m.draw.within(-0.6, 1.4), m.draw.within(-0.6, 1.4)
+    bends = m.draw.within(0, 1.3), m.draw.within(0, 1.3)  # fingers point upwards
     arms = []
     for side, part, bend in ((-1.0, share, bends[0]), (1.0, 1 - share, bends[1])):
         away = side * (3.5 + 2 * part * apart)
         # forearms come from the sides, so the wrists stay a hand's width from the meeting point
         wrist = _space(x + away + side * 4, y + 3 + away * np.sin(tilt) * 0.9, z + 2 * m.slow[1], m.t_s)
-        arms.append(_arm(wrist, side, bend=-side * (0.3 + bend)))
+        arms.append(_arm(wrist, side, bend=side * bend))
     return arms[0], arms[1]
 
 
@@ -159,7 +159,7 @@ def _circle(m: Moment, arm: int, clockwise: bool) -> Arms:
 
 def _roll(m: Moment) -> Arms:
     theta = m.phase * m.draw.pick((1.0, -1.0))
-    y, z, rho = m.draw.within(10, 36), m.draw.within(16, 30), m.draw.within(5.5, 18)
+    y, z, rho = m.draw.within(6, 34), m.draw.within(16, 30), m.draw.within(5.5, 18)
     over, spread = m.draw.within(0, 14), m.draw.within(22, 33)
     follow, drop, tilt = m.draw.within(0.1, 0.7), m.draw.within(-8, 12), m.draw.within(-5, 5)
     arms = []
@@ -174,19 +174,27 @@ def _roll(m: Moment) -> Arms:
 
 
 def _drums(m: Moment) -> Arms:
-    high = m.draw.within(9, 26)
+    """Strikes from the elbow, forearms up and down, or with the whole arm."""
+    high = m.draw.within(9, 36)
     between = m.draw.pick((np.pi, np.pi, np.pi, np.pi * 0.7, np.pi * 0.5))
     sharp = m.draw.within(0.8, 1.6)
+    from_elbow = m.draw.pick((True, False))
+    up, down, inwards = m.draw.within(0.1, 0.9), m.draw.within(1.3, 2.4), m.draw.within(-0.3, 0.9)
     arms = []
     for side, ahead in ((-1.0, 0.0), (1.0, between)):
         beat = m.phase + ahead
         lift = (0.5 + 0.5 * np.cos(beat)) ** sharp
         where = m.draw.within(0, 7) * m.slow[0 if side < 0 else 1]
-        wrist = _space(
-            side * (m.draw.within(10, 26) + where), m.draw.within(22, 42) - high * lift, m.draw.within(14, 30) - 6 * lift,
-            m.t_s,
-        )  # fmt: skip
-        arms.append(_arm(wrist, side, bend=-side * m.draw.within(-0.2, 0.5) * (1 + lift)))
+        x, y = m.draw.within(10, 26) + where, m.draw.within(12, 38)
+        z, bend = m.draw.within(14, 30), m.draw.within(-0.2, 0.5) * (1 + lift)
+        if from_elbow:
+            angle = down - (down - up) * lift  # from straight up
+            along = _space(-side * np.sin(angle) * inwards, -np.cos(angle), np.sin(angle) * (1 - abs(inwards)), m.t_s)
+            along /= np.linalg.norm(along, axis=1, keepdims=True)
+            elbow = _space(side * (SHOULDER[0] + 0.4 * x) + 0.5 * where, 0.7 * y - 3 * lift, 0.3 * z, m.t_s)
+            arms.append(with_hand(elbow, elbow + FORE_PX * along, -side * bend))
+        else:
+            arms.append(_arm(_space(side * x, y - high * lift, z - 6 * lift, m.t_s), side, bend=-side * bend))
     m.pose.head[:, 1] += m.draw.within(0, 1.5) * np.sin(m.phase)
     return arms[0], arms[1]
 
@@ -195,7 +203,7 @@ def _guitar(m: Moment) -> Arms:
     handed = m.draw.pick((1.0, 1.0, 1.0, 1.0, 1.0, -1.0))  # the strumming hand: right, or left
     strum = np.sin(m.phase) * (1 + 0.2 * m.slow[0])
     long, lean = m.draw.within(5, 15), m.draw.within(-0.5, 0.5)
-    x, y = m.draw.within(-12, 10), m.draw.within(26, 46)
+    x, y = m.draw.within(-12, 10), m.draw.within(18, 42)
     strumming = _space(
         -handed * (x + long * strum * np.sin(lean)), y + long * strum * np.cos(lean), m.draw.within(14, 28), m.t_s
     )

@@ -19,9 +19,9 @@ from runtime.simulate.wander import Draw
 Floats = npt.NDArray[np.float32]
 
 RANGES: dict[str, tuple[float, float]] = {
-    "scale": (0.88, 1.28),
+    "scale": (0.85, 1.2),
     "cx": (48, 80),
-    "cy": (66, 90),  # of the shoulders
+    "cy": (62, 86),  # of the shoulders
     "girth": (0.8, 1.2),
     "skin": (0.2, 0.6),
     "shirt": (0.06, 0.65),
