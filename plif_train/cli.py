@@ -197,6 +197,7 @@ def _train(
 
     about |= {
         "dataset": name,
+        **_simulated(data),
         **{f"limit_{split}": limit for split, limit in limits.items()},
         "augmentation": augmentation.__name__ if augmentation else None,
     }
@@ -206,6 +207,20 @@ def _train(
         about=about, resume=resume, augment=augmentation, prepare=_normaliser(late), on_epoch=report,
         progress=progress, tensorboard=tensorboard, world=world,
     )  # fmt: skip
+
+
+def _simulated(data: str) -> dict[str, str]:
+    """What a set that plif made says of itself, for the card: its recordings are not real ones."""
+    place = data.partition(":")[2].partition("?")[0]
+    note = Path(place) / "simulated.json"
+    if not place or not note.is_file():
+        return {}
+    try:
+        return {"simulated": str(json_.loads(note.read_text(encoding="utf-8"))["what"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise PlifError(
+            f"{note}: not the note of a simulated set, expected JSON with 'what'; make the set again"
+        ) from None
 
 
 def _network(network: str, data: str, **asked: Any) -> Network:
