@@ -3,7 +3,7 @@
     OUT/user00001_simulated.aedat, user00001_simulated_labels.csv, ...      AEDAT 3.1
     OUT/trials_to_train.txt, trials_to_test.txt, simulated.json
 
-A user is a performer of the simulator; test users are held-out performers (runtime.simulate.performer). Each does 13
+A user is a performer of the simulator; test users are held-out performers (runtime.simulate.performer). Each does 12
 windows of 0.8 s, so that `dvs128-gesture:OUT` with duration:25ms,T=32 takes all of them. Each recording depends on (seed,
 split, number) alone: neither the count, nor the workers, nor a stop in between change a file; files that are there are
 kept.

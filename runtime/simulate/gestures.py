@@ -68,7 +68,7 @@ class Manner:
         pose.arms[:, 0], pose.arms[:, 1] = right, left
         sway = draw.within(0.1, 0.8)
         pose.body[:, 0] += sway * slow[2] * 1.5
-        pose.body[:, 1] += sway * slow[3] * 0.8 + draw.within(0, 0.7) * np.sin(phase)
+        pose.body[:, 1] += sway * slow[3] * 0.8 + draw.within(0, 1.2) * np.sin(phase)
         pose.head += draw.within(0.2, 1.2) * np.stack([slow[3], 0.6 * slow[2]], 1)
         return pose
 
@@ -93,8 +93,8 @@ def _hanging(moment: Moment, arm: int) -> Doubles:
 
 def _clapping(m: Moment) -> Arms:
     x, y, z = m.draw.within(-8, 8), m.draw.within(2, 30), m.draw.within(18, 34)
-    wide, tilt = m.draw.within(5, 16), m.draw.within(-0.9, 0.9)
-    share = m.draw.within(0.15, 0.85)  # how much of it the right hand does
+    wide, tilt = m.draw.within(5, 18), m.draw.within(-1.2, 1.2)
+    share = m.draw.within(0.0, 1.0)  # how much of it the right hand does
     sharp = m.draw.within(0.6, 1.4)
     apart = wide * (np.abs(np.sin(m.phase / 2)) ** sharp) * (1 + 0.15 * m.slow[0])
     bends = m.draw.within(0, 1.3), m.draw.within(0, 1.3)  # fingers point upwards
@@ -103,7 +103,8 @@ def _clapping(m: Moment) -> Arms:
         away = side * (3.5 + 2 * part * apart)
         # forearms come from the sides, so the wrists stay a hand's width from the meeting point
         wrist = _space(x + away + side * 4, y + 3 + away * np.sin(tilt) * 0.9, z + 2 * m.slow[1], m.t_s)
-        arms.append(_arm(wrist, side, bend=side * bend))
+        pole = (side * m.draw.within(0.3, 1.4), 1.0, m.draw.within(-0.8, 0.2))  # elbows at the sides, or lifted
+        arms.append(_arm(wrist, side, bend=side * bend, pole=pole))
     return arms[0], arms[1]
 
 
@@ -159,7 +160,7 @@ def _circle(m: Moment, arm: int, clockwise: bool) -> Arms:
 
 def _roll(m: Moment) -> Arms:
     theta = m.phase * m.draw.pick((1.0, -1.0))
-    y, z, rho = m.draw.within(6, 34), m.draw.within(16, 30), m.draw.within(5.5, 18)
+    y, z, rho = m.draw.within(6, 34), m.draw.within(16, 30), m.draw.within(6.5, 18)
     over, spread = m.draw.within(0, 14), m.draw.within(22, 33)
     follow, drop, tilt = m.draw.within(0.1, 0.7), m.draw.within(-8, 12), m.draw.within(-5, 5)
     arms = []
@@ -175,7 +176,7 @@ def _roll(m: Moment) -> Arms:
 
 def _drums(m: Moment) -> Arms:
     """Strikes from the elbow, forearms up and down, or with the whole arm."""
-    high = m.draw.within(9, 36)
+    high = m.draw.within(10, 40)
     between = m.draw.pick((np.pi, np.pi, np.pi, np.pi * 0.7, np.pi * 0.5))
     sharp = m.draw.within(0.8, 1.6)
     from_elbow = m.draw.pick((True, False))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.simulate.figure import Pose, still
+from runtime.simulate.figure import SIZE_PX, Pose, still
 from runtime.simulate.gestures import CLASSES, Manner
 from runtime.simulate.performer import Performer
 from runtime.simulate.sensor import Camera
@@ -54,12 +54,26 @@ def perform(
     painter = performer.painter()
     camera = Camera(performer.sensor, np.random.default_rng([*seed, 77]), performer.noise)
     times = np.arange(start_us, end_us + 1, FRAME_US)
+    halo = np.random.default_rng([*seed, 78])
     for at in range(0, len(times), BATCH):
         t_us = times[at : at + BATCH]
         pose = pose_at(bouts, t_us, performer.seed)
         light = 1 + performer.light * wander(t_us / 1e6, (*performer.seed, 5), 0.7)
         frames = ((float(t), painter.paint(pose, i, float(light[i]))) for i, t in enumerate(t_us))
-        yield camera.see(frames)
+        yield _with_halo(camera.see(frames), performer.halo, halo)
+
+
+def _with_halo(events: npt.NDArray[np.void], share: float, rng: np.random.Generator) -> npt.NDArray[np.void]:
+    """Around what moves, real recordings have scattered events, more along rows than across them: shadows, reflections
+    and the sensor's own bus. A drawn share of the events comes again, some pixels away, of either polarity."""
+    again = events[rng.random(len(events)) < share]
+    x = np.rint(again["x"] + rng.normal(0, 12, len(again)))
+    y = np.rint(again["y"] + rng.normal(0, 5, len(again)))
+    again["p"] = rng.random(len(again)) < 0.5
+    inside = (x >= 0) & (x < SIZE_PX) & (y >= 0) & (y < SIZE_PX)
+    again["x"], again["y"] = np.where(inside, x, 0), np.where(inside, y, 0)
+    both = np.concatenate([events, again[inside]])
+    return both[np.argsort(both["t"], kind="stable")]
 
 
 def pose_at(bouts: Sequence[Bout], t_us: npt.NDArray[np.int64], seed: tuple[int, ...]) -> Pose:

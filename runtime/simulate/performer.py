@@ -22,7 +22,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "scale": (0.85, 1.2),
     "cx": (48, 80),
     "cy": (62, 86),  # of the shoulders
-    "girth": (0.8, 1.2),
+    "girth": (0.85, 1.4),
     "skin": (0.2, 0.6),
     "shirt": (0.06, 0.65),
     "trousers": (0.05, 0.4),
@@ -40,6 +40,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "noise_hz": (0.03, 0.3),
     "noise_spread": (0.8, 1.8),  # of the logarithm, from pixel to pixel
     "light": (0.0, 0.06),  # how much it wanders
+    "halo": (0.0, 0.16),  # events that come again elsewhere nearby, as a share of all
 }
 
 
@@ -56,6 +57,7 @@ class Performer:
     sensor: Sensor
     noise: Floats  # mean 1, [128 * 128]: how much more noisy each pixel is
     light: float
+    halo: float
 
     def painter(self) -> Painter:
         return Painter(self.look, self.cx, self.cy, self.scale)
@@ -97,7 +99,8 @@ def draw_performer(seed: tuple[int, ...], held_out: bool = False) -> Performer:
     noise = np.exp(value["noise_spread"] * rng.standard_normal(SIZE_PX * SIZE_PX)).astype(np.float32)
     noise *= _smooth(rng, 3, 0.8).ravel()
     return Performer(
-        seed, held_out, look, value["cx"], value["cy"], value["scale"], sensor, noise / noise.mean(), value["light"]
+        seed, held_out, look, value["cx"], value["cy"], value["scale"], sensor, noise / noise.mean(), value["light"],
+        value["halo"],
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from runtime.simulate.performance import FRAME_US, Bout
 OTHER = CLASSES.index("other_gestures")
 WINDOW_US = 800_000
 GAP_US = 200_000  # between two windows of a recording
-PER_PERFORMER = (*range(OTHER), OTHER, OTHER, OTHER)  # "other" is many things, so there is more of it
+PER_PERFORMER = (*range(OTHER), OTHER, OTHER)  # "other" is many things, so there is more of it
 
 # In an open stream the person stays where it stands, so what would put another one there is left out.
 STANDING = tuple(name for name in OTHERS if not name.startswith(("walking", "near", "standing")))

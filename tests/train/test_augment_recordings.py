@@ -18,7 +18,7 @@ def recordings(n: int = 4) -> torch.Tensor:
 
 def test_all_steps_move_together_and_a_part_of_them_is_kept():
     torch.manual_seed(0)
-    y = random_shift_drop(recordings(), drop=0, noise=0)
+    y = random_shift_drop(recordings(), drop=0, noise=0, thicken=0)
     assert y.shape == (4, 7, 2, 32, 32) and y.dtype == torch.uint8
     places = set()
     for recording in y:
@@ -32,10 +32,17 @@ def test_all_steps_move_together_and_a_part_of_them_is_kept():
 def test_pixels_are_lost_and_noise_comes_as_often_as_said():
     torch.manual_seed(0)
     full = torch.ones(64, 2, 2, 64, 64, dtype=torch.uint8)
-    lost = 1 - random_shift_drop(full, shift=0, drop=0.4, noise=0, keep=1).float().mean((1, 2, 3, 4))
+    lost = 1 - random_shift_drop(full, shift=0, drop=0.4, noise=0, keep=1, thicken=0).float().mean((1, 2, 3, 4))
     assert 0 <= lost.min() < 0.05 and 0.35 < lost.max() < 0.42 and 0.15 < lost.mean() < 0.25
-    noisy = random_shift_drop(torch.zeros_like(full), shift=0, noise=0.02, keep=1).float().mean((1, 2, 3, 4))
+    noisy = random_shift_drop(torch.zeros_like(full), shift=0, noise=0.02, keep=1, drop=0.4).float().mean((1, 2, 3, 4))
     assert 0.014 < noisy.max() <= 0.02 and noisy.min() < 0.004
+
+
+def test_thick_recordings_hold_all_that_was_there_and_more():
+    torch.manual_seed(0)
+    x = recordings(16)
+    y = random_shift_drop(x, shift=0, drop=0, noise=0, keep=1, thicken=1)
+    assert (y >= x).all() and 1.5 * x.sum() < y.sum() < 8 * x.sum() and y.max() == 3
 
 
 def test_the_same_seed_gives_the_same_samples_and_the_original_stays():
