@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 import runtime
 from plif_export import export
+from plif_train.checkpoint import load
 from runtime.data.simulate_gesture import record
 from runtime.events import open_source, read_events
 from runtime.events.framer import frames_of
@@ -38,17 +38,17 @@ def answer(model: runtime.Model, events: np.ndarray, upright: str = "identity") 
 
 def test_the_card_says_that_it_learned_from_simulated_events_only(model: runtime.Model) -> None:
     assert tuple(model.classes) == CLASSES and model.input_shape == SIZE
-    training = json.dumps(model.card["training"])
-    assert "gesture-sim" in training or "simulated" in training
+    training = load(MODEL).meta.training
+    assert training is not None and "not real recordings" in training["simulated"]
     assert MODEL.stat().st_size < 4_000_000
 
 
-def test_at_least_five_of_the_six_real_clips_are_right(model: runtime.Model, shared_data: Path) -> None:
+def test_at_least_four_of_the_six_real_clips_are_right(model: runtime.Model, shared_data: Path) -> None:
     right = {}
     for clip in sorted((shared_data / "dvs128_gesture_clips").glob("*.bs2")):
         votes = answer(model, read_events(clip, sensor=(128, 128))).sum(axis=0)
         right[clip.name] = int(votes.argmax()) == int(clip.name.partition("_")[0])
-    assert len(right) == 6 and sum(right.values()) >= 5, right
+    assert len(right) == 6 and sum(right.values()) >= 4, right
 
 
 def test_held_out_performers_are_understood(model: runtime.Model) -> None:
@@ -60,7 +60,7 @@ def test_held_out_performers_are_understood(model: runtime.Model) -> None:
             part = events[(events["t"] >= start_us) & (events["t"] < end_us)]
             right += int(answer(model, part).sum(axis=0).argmax()) == gesture
             total += 1
-    assert total == 36 and right >= 0.6 * total, right
+    assert total == 36 and right >= 0.7 * total, right
 
 
 def test_people_who_do_no_gesture_are_mostly_none_or_other(model: runtime.Model, shared_data: Path) -> None:
@@ -70,4 +70,4 @@ def test_people_who_do_no_gesture_are_mostly_none_or_other(model: runtime.Model,
         votes = answer(model, np.concatenate(list(source.packets())), source.upright)
         winner = np.where(votes.sum(axis=1) < 3, len(CLASSES) - 1, votes.argmax(axis=1))
         quiet.append(float((winner == len(CLASSES) - 1).mean()))
-    assert len(quiet) == 6 and np.mean(quiet) > 0.6, quiet
+    assert len(quiet) == 6 and np.mean(quiet) > 0.55, quiet
