@@ -1,4 +1,5 @@
-"""What pyproject.toml cannot say: the native kernels of the event engine, built with the package where there is a compiler.
+"""What pyproject.toml cannot say: the native kernels of the event engine and of training, built with the package where there
+is a compiler.
 
 Plain C through setuptools' own build_ext: no build dependency beyond a compiler, and none at run time. The library is opened
 with ctypes, so it contains no Python and needs no Python headers. `optional`: without a compiler the package installs
@@ -17,7 +18,8 @@ class BuildNative(build_ext):
             super().build_extension(ext)
         except Exception:
             print(
-                "plif: the event engine was not built (it needs gcc or clang); plif installs without it and runs on ONNX Runtime"
+                f"plif: {ext.name} was not built (it needs gcc or clang); plif installs without it, runs on ONNX Runtime, "
+                "and trains with PyTorch's operations"
             )
             raise  # setuptools turns it into a warning, the extension being optional
 
@@ -37,7 +39,14 @@ setup(
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],
             extra_link_args=["-pthread"],
             optional=True,
-        )
+        ),
+        Extension(
+            "plif_train.native._train",
+            sources=["plif_train/native/train.c"],
+            extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-g0"],
+            libraries=["m"],
+            optional=True,
+        ),
     ],
     cmdclass={"build_ext": BuildNative},
 )

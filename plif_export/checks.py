@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import nn
 
-from plif_export.pipeline import TARGETS
 from plif_export.readers import HDF5, neuron_options, read
 from plif_export.readers.rules import Problem
+from plif_export.targets import find_target
 from plif_export.writers.emit import writable
 from plif_train.network import Network
 from runtime.card import ARTIFACT_FORMAT, read_card
@@ -109,9 +109,7 @@ def check_file(
 
 
 def _target(to: str) -> str:
-    if to not in TARGETS:
-        raise PlifError(f"--to {to}: this version writes {', '.join(TARGETS)}")
-    return to
+    return find_target(to).name
 
 
 def _of_graph(report: CheckReport, graph: Graph) -> CheckReport:

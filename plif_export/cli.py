@@ -49,6 +49,9 @@ def export(
     half: Annotated[bool, typer.Option("--half", hidden=True)] = False,
     int8: Annotated[bool, typer.Option("--int8", hidden=True)] = False,
     to: Annotated[str, typer.Option(help="onnx.")] = "onnx",
+    settings: Annotated[
+        str | None, typer.Option("--set", metavar="NAME=VALUE,...", help="Options of the target.")
+    ] = None,
     math: Annotated[str | None, typer.Option(help="folded or exact.")] = None,
     batch: Annotated[int | None, typer.Option(help="A fixed number of streams; dynamic when not given.")] = None,
     no_verify: Annotated[
@@ -78,6 +81,7 @@ def export(
             network=network,
             shape=_sizes(shape),
             neuron=neuron,
+            options=_settings(settings),
         )
     except ParityFailed as failure:
         if as_json:
@@ -184,6 +188,17 @@ def check(
             typer.echo(line)
     if not report.supported:
         raise CheckFailed(f"{file}: {report.problems[0]}")
+
+
+def _settings(text: str | None) -> dict[str, str]:
+    """NAME=VALUE,NAME=VALUE; a value may be a list: sm=86+89."""
+    found: dict[str, str] = {}
+    for part in text.split(",") if text else []:
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and value) or name in found:
+            raise PlifError(f"--set {text}: expected NAME=VALUE,NAME=VALUE with each name once")
+        found[name] = value
+    return found
 
 
 def _sizes(text: str | None) -> list[int] | None:

@@ -19,6 +19,7 @@ from plif_export.cards import make_card, set_card
 from plif_export.passes import MATHS, prepare
 from plif_export.readers import Facts, Given, Read, read
 from plif_export.reference import Reference
+from plif_export.targets import Made, Target, check_options, find_target
 from plif_export.writers import FORMS
 from plif_train.network import Network
 from runtime.card import ARTIFACT_FORMAT, Card, read_card
@@ -29,8 +30,6 @@ from runtime.readers.onnx_wire import not_onnx, refuse_external_data
 from runtime.session import Model, load
 
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
-PRECISIONS = ("fp32",)
-TARGETS = ("onnx",)
 PARITY_STEPS = 20
 PARITY_STREAMS = 2
 
@@ -79,6 +78,7 @@ def export(
     network: str | None = None,
     shape: Sequence[int] | None = None,
     neuron: Mapping[str, Any] | str | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> Exported:
     """Writes an artifact and its report, after the parity gate passed.
 
@@ -96,6 +96,7 @@ def export(
     neuron         what neither says: v_threshold, v_reset, tau, decay_input (state_dict); dt, fire, reset (NIR)
     math           exact (the order of operations of PyTorch) or folded (alpha in the weights)
     batch          a fixed number of streams; dynamic when None
+    to, options    the target (plif_export/targets) and what it may be told
     Raises CheckFailed when the gate does not pass (nothing is written then), PlifError for what cannot be exported.
     """
     began = time.perf_counter()
@@ -106,30 +107,52 @@ def export(
     if source.has_card and any(value is not None for value in said.values()):
         option = next(name for name, value in said.items() if value is not None)
         raise PlifError(f"{option}: the model has a card of its own that says it; leave {option} out")
-    _check_arguments(facts, example_input, form, T if source.has_card else None, precision, math, to, batch)
+    target = find_target(to)
+    _check_arguments(facts, example_input, form, T if source.has_card else None, precision, math, target, batch)
+    check_options(target, options or {})
     T = T or facts.T
-    path = _destination(model, path, form, T, precision, math)
+    path = _destination(model, path, form, T, precision, math, target)
     graph = prepare(source.graph, math, static=facts.kind == "static" and form == "unrolled")
-    proto = FORMS[form](graph, T, batch)
     card = make_card(
         facts, graph, form=form, T=T, precision=precision, math=math, batch=batch, source_sha256=source.sha256
     )
+    target.check(graph, card, options or {})
+    proto = FORMS[form](graph, T, batch)
     report = None
     if verify:
         report = prove(proto, card, source, seed=seed, where=path.name)
-        if not report.passed:
-            left = "; the older file of this name is as it was" if path.exists() else ""
-            raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written{left}", report)
+        _require(report, path)
         card["parity"] = summary(report)
     set_card(proto, card)
-    data = proto.SerializeToString(deterministic=True)
-    result = Exported(
-        path, hashlib.sha256(data).hexdigest(), len(data), time.perf_counter() - began, report, source.notes
-    )
-    with whole_or_nothing(path, report_path(path)) as (artifact, beside):
-        artifact.write_bytes(data)
+    made = Made(graph, proto, card, options or {}, source.notes)
+    with whole_or_nothing(path, report_path(path), folder=target.folder) as (artifact, beside):
+        target.write(made, artifact)
+        if report is not None and target.engine is not None:
+            prove(proto, card, source, seed=seed, where=path.name, runs=load(artifact, target.engine), report=report)
+            _require(report, path)
+        size, sha256 = measure(artifact)
+        result = Exported(path, sha256, size, time.perf_counter() - began, report, made.notes)
         beside.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
     return result
+
+
+def _require(report: parity.Report, path: Path) -> None:
+    if not report.passed:
+        left = "; the older file of this name is as it was" if path.exists() else ""
+        raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written{left}", report)
+
+
+def measure(artifact: Path) -> tuple[int, str]:
+    """Bytes and SHA-256 of a file; of a folder, over its files in the order of their names, each name before its bytes."""
+    if not artifact.is_dir():
+        data = artifact.read_bytes()
+        return len(data), hashlib.sha256(data).hexdigest()
+    size, digest = 0, hashlib.sha256()
+    for file in sorted(path for path in artifact.rglob("*") if path.is_file()):
+        data = file.read_bytes()
+        size += len(data)
+        digest.update(file.relative_to(artifact).as_posix().encode() + b"\0" + hashlib.sha256(data).digest())
+    return size, digest.hexdigest()
 
 
 class ParityFailed(CheckFailed):
@@ -209,10 +232,12 @@ def prove(
     seed: int = 0,
     where: str = "artifact",
     runs: Model | None = None,
+    report: parity.Report | None = None,
 ) -> parity.Report:
     """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold.
 
-    runs  the artifact opened with an engine, which then has to pass as well
+    runs    the artifact opened with an engine, which then has to pass as well
+    report  of the file, when it was proved before: only the engine is asked, and added to it
     """
     source = read(model) if isinstance(model, Network) else model
     reference, rng = source.reference, np.random.default_rng(seed)
@@ -234,9 +259,10 @@ def prove(
         else:
             inputs = stimulus.events_like(steps, streams, source.facts.shape, source.facts.framing, rng)
         start = [_start(reference, rng) for _ in range(streams)]
-    report = parity.check(
-        proto, card, reference, inputs, start, where, graph=source.graph, expected=expected, seed=seed
-    )
+    if report is None:
+        report = parity.check(
+            proto, card, reference, inputs, start, where, graph=source.graph, expected=expected, seed=seed
+        )
     if runs is not None and report.passed:
         from_reset = [reference.initial() for _ in range(inputs.shape[1])]
         engine_gate.check(runs, reference, inputs, start or from_reset, report)
@@ -272,16 +298,22 @@ def summary(report: parity.Report) -> dict[str, Any]:
 
 
 def _check_arguments(
-    facts: Facts, example_input: Any, form: str, T: int | None, precision: str, math: str, to: str, batch: int | None
+    facts: Facts,
+    example_input: Any,
+    form: str,
+    T: int | None,
+    precision: str,
+    math: str,
+    target: Target,
+    batch: int | None,
 ) -> None:
     for name, value, known in (
-        ("form", form, tuple(FORMS)),
+        ("form", form, target.forms),
         ("math", math, MATHS),
-        ("precision", precision, PRECISIONS),
-        ("to", to, TARGETS),
+        ("precision", precision, target.precisions),
     ):
         if value not in known:
-            raise PlifError(f"--{name} {value}: this version writes {', '.join(known)}")
+            raise PlifError(f"--{name} {value}: --to {target.name} writes {', '.join(known)}")
     if facts.framing is not None:
         framing = Framing.parse(facts.framing)
         if framing.T is not None and framing.T != facts.T:
@@ -302,8 +334,8 @@ def _check_arguments(
             )
 
 
-def artifact_name(stem: str, form: str, T: int, precision: str, math: str) -> str:
-    """stem + _T20 when unrolled + _fp16 or _int8 + _exact or _folded when not the default + .onnx"""
+def artifact_name(stem: str, form: str, T: int, precision: str, math: str, suffix: str = ".onnx") -> str:
+    """stem + _T20 when unrolled + _fp16 or _int8 + _exact or _folded when not the default + the target's suffix"""
     name = stem
     if form == "unrolled":
         name += f"_T{T}"
@@ -311,22 +343,31 @@ def artifact_name(stem: str, form: str, T: int, precision: str, math: str) -> st
         name += f"_{precision}"
     if math != DEFAULT_MATH:
         name += f"_{math}"
-    return name + ".onnx"
+    return name + suffix
 
 
 def _destination(
-    model: str | Path | Module, path: str | Path | None, form: str, T: int, precision: str, math: str
+    model: str | Path | Module,
+    path: str | Path | None,
+    form: str,
+    T: int,
+    precision: str,
+    math: str,
+    target: Target,
 ) -> Path:
     if path is None:
         if not isinstance(model, str | Path):
-            raise PlifError("where to? A live network has no file name to go by: export(net, 'model.onnx')")
+            raise PlifError(f"where to? A live network has no file name to go by: export(net, 'model{target.suffix}')")
         model = Path(model)
-        return model.with_name(artifact_name(model.stem, form, T, precision, math))
+        return model.with_name(artifact_name(model.stem, form, T, precision, math, target.suffix))
     path = Path(path)
-    if path.suffix != ".onnx":
-        raise PlifError(f"{path}: an ONNX artifact is named *.onnx")
-    if path.is_dir() or not path.parent.is_dir():
-        raise PlifError(f"{path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}")
+    if not target.folder and not path.name.endswith(target.suffix):
+        raise PlifError(f"{path}: an artifact of --to {target.name} is named *{target.suffix}")
+    if not path.absolute().parent.is_dir():
+        raise PlifError(f"{path}: its folder does not exist")
+    if path.exists() and path.is_dir() != target.folder:
+        is_a, expected = ("folder", "file") if path.is_dir() else ("file", "folder")
+        raise PlifError(f"{path}: is a {is_a}; --to {target.name} writes a {expected}")
     return path
 
 

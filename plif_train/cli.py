@@ -82,6 +82,9 @@ def train(
     rate_penalty: Annotated[float, typer.Option(help="added to the loss per mean firing rate: fewer spikes")] = 0.0,
     accumulate: Annotated[int, typer.Option(help="compute each batch in so many parts, in less memory")] = 1,
     patience: Annotated[int | None, typer.Option(help="stop after so many epochs without a better accuracy")] = None,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="fuse the neurons' time-steps with torch.compile (for GPUs)")
+    ] = False,
     augment: Annotated[bool, typer.Option(help="the recipe's augmentation (MNIST, CIFAR-10; live: gestures)")] = True,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="log to NAME.tensorboard, too")] = False,
     json: Annotated[bool, typer.Option("--json", help="print the result as one JSON document on stdout")] = False,
@@ -100,7 +103,7 @@ def train(
         devices = parse_devices(device)
         how = Recipe(
             epochs, batch_size, lr, t_max, seed, protocol, precision, devices[0],
-            loss or RECIPES[recipe].loss, bn, rate_penalty, accumulate, patience,
+            loss or RECIPES[recipe].loss, bn, rate_penalty, accumulate, patience, compile_,
         )  # fmt: skip
         if not out.parent.is_dir():
             raise PlifError(f"{out.parent}: no such folder, expected one to write {out.name} to")

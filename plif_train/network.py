@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from plif_train.batchnorm import MODES, BatchNorm
 from plif_train.neuron import Neuron
+from plif_train.pooling import MaxPool
 from plif_train.surrogate import SURROGATES
 from runtime import notation as nt
 from runtime.errors import PlifError
@@ -301,5 +302,5 @@ def _module(step: nt.Step, options: Options) -> nn.Module:
     if isinstance(layer, nt.Pool):
         if op == "Vote":
             return Vote(layer.kernel)
-        return nn.MaxPool2d(layer.kernel, layer.stride) if op == "MaxPool" else nn.AvgPool2d(layer.kernel, layer.stride)
+        return MaxPool(layer.kernel, layer.stride) if op == "MaxPool" else nn.AvgPool2d(layer.kernel, layer.stride)
     return nn.Flatten()

@@ -60,6 +60,7 @@ class Neuron(nn.Module):
     v             membrane potential [B, ...], not in the state_dict; None from reset() until the first step, which
                   starts at v_reset (soft reset: 0)
     channels      None: one tau for the layer (w is 0-dimensional, as in the paper); C: one per channel (w is [C])
+    compiled      set it, and multi() runs its T steps through torch.compile (worth it on a GPU)
     trace         set it to a list, and every time-step appends (v before, h, s, v after), detached
 
     `forward(x [B, ...])` is one time-step, `multi(x [T, B, ...])` is T of them with the same arithmetic; both start
@@ -99,6 +100,7 @@ class Neuron(nn.Module):
         self.detach_reset = detach_reset
         self.init_tau = float(init_tau)
         self.trace: Trace | None = None
+        self.compiled = False
         if kind == "PLIF":
             shape = () if channels is None else (channels,)
             self.w = nn.Parameter(torch.full(shape, -math.log(self.init_tau - 1)))
@@ -172,7 +174,9 @@ class Neuron(nn.Module):
 
     def _rule(self) -> Rule:
         leaks = self.kind != "IF"
-        return Rule(self.v_threshold, self.v_reset, leaks, self.decay_input, self.detach_reset, self.surrogate)
+        return Rule(
+            self.v_threshold, self.v_reset, leaks, self.decay_input, self.detach_reset, self.surrogate, self.compiled
+        )
 
     def _start(self, x: Tensor) -> Tensor:
         if self.v is None:

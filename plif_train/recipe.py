@@ -54,6 +54,7 @@ class Recipe:
     rate_penalty  times the firing rate, averaged over layers, is added to the loss: fewer spikes for less accuracy
     accumulate    each batch is computed in so many parts, for as much less memory (BN sees parts, not batches)
     patience      stop after so many epochs without a better accuracy; None never stops early
+    compile       torch.compile fuses a neuron layer's T steps; where the native kernels run (CPU) there is nothing to gain
     """
 
     epochs: int = 64
@@ -69,6 +70,7 @@ class Recipe:
     rate_penalty: float = 0.0
     accumulate: int = 1
     patience: int | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         rules = [

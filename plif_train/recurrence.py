@@ -17,12 +17,15 @@ Backward goes from T to 1 (paper, eq. 8-17), with gs the gradient of the spikes 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from plif_train import native
 from plif_train.surrogate import slope_
 
 BLOCK = 1 << 16  # neurons a thread: 256 KiB a tensor in float32
@@ -30,7 +33,10 @@ BLOCK = 1 << 16  # neurons a thread: 256 KiB a tensor in float32
 
 @dataclass(frozen=True)
 class Rule:
-    """The constants of a neuron: leaks False is IF; surrogate is a name of plif_train.surrogate."""
+    """The constants of a neuron: leaks False is IF; surrogate is a name of plif_train.surrogate.
+
+    compiled  through torch.compile, whatever native kernels there are
+    """
 
     v_threshold: float
     v_reset: float | None
@@ -38,6 +44,27 @@ class Rule:
     decay_input: bool
     detach_reset: bool
     surrogate: str
+    compiled: bool = False
+
+    def native(self, x: Tensor, v: Tensor) -> native.Rule | None:
+        """The same for the kernels of train.c; None where they do not have it."""
+        if (
+            self.compiled
+            or not self.detach_reset
+            or self.surrogate not in native.SURROGATES
+            or v.dtype != torch.float32
+        ):
+            return None
+        if not native.runs(x, v):
+            return None
+        return native.rule_of(
+            leaks=self.leaks,
+            decay_input=self.decay_input,
+            v_threshold=self.v_threshold,
+            v_reset=self.v_reset,
+            surrogate=self.surrogate,
+            half=x.dtype == torch.bfloat16,
+        )
 
 
 class Recurrence(torch.autograd.Function):
@@ -49,12 +76,17 @@ class Recurrence(torch.autograd.Function):
         h = torch.empty(flat_x.shape, dtype=v.dtype, device=v.device)
         s = torch.empty_like(h, dtype=x.dtype)  # 0 and 1 are exact in every type, and the next layer wants this one
         end = torch.empty_like(flat_v)
-        for part in _blocks(flat_v):
-            end[part] = _forward(
-                flat_x[:, part], flat_v[part], flat_alpha if alpha.dim() == 0 else flat_alpha[part], rule,
-                h[:, part], s[:, part],
-            )  # fmt: skip
-        ctx.rule = rule
+        native_rule = rule.native(x, v)
+        if native_rule is not None:
+            native.forward(_rows(flat_x), flat_v, flat_alpha.float().contiguous(), native_rule, h, s, end)
+        else:
+            run = _compiled(_forward) if rule.compiled else _forward
+            for part in _blocks(flat_v, rule):
+                end[part] = run(
+                    flat_x[:, part], flat_v[part], flat_alpha if alpha.dim() == 0 else flat_alpha[part], rule,
+                    h[:, part], s[:, part],
+                )  # fmt: skip
+        ctx.rule, ctx.native = rule, native_rule
         ctx.save_for_backward(x, h, s, v, alpha)
         return s.view(x.shape), end.view(v.shape)
 
@@ -68,9 +100,26 @@ class Recurrence(torch.autograd.Function):
         end = gv.flatten().clone()
         one = alpha.dim() == 0
         total = torch.zeros((), dtype=v0.dtype, device=v0.device)
+        galpha: Tensor | None
+        if ctx.native is not None:
+            start = torch.empty_like(end)
+            galpha = native.backward(
+                _rows(flat_x),
+                flat_v,
+                flat_alpha.float().contiguous(),
+                ctx.native,
+                h,
+                flat_gs.contiguous(),
+                end,
+                gx,
+                start,
+            )
+            summed = (galpha.view(alpha.shape if one else v0.shape).sum_to_size(alpha.shape)) if learns else None
+            return gx.view(x.shape), start.view(v0.shape), summed, None
         galpha = torch.empty_like(end) if learns and not one else None
-        for part in _blocks(flat_v):
-            end[part], found = _backward(
+        run = _compiled(_backward) if rule.compiled else _backward
+        for part in _blocks(flat_v, rule):
+            end[part], found = run(
                 flat_x[:, part], h[:, part], s[:, part], flat_v[part], flat_alpha if one else flat_alpha[part],
                 flat_gs[:, part], end[part], rule, gx[:, part], learns,
             )  # fmt: skip
@@ -149,10 +198,22 @@ def _backward(
     return gv, galpha
 
 
-def _blocks(v: Tensor) -> list[slice]:
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The T steps as one kernel each way; the number of neurons stays open, so that a layer of another size costs nothing."""
+    return torch.compile(function, dynamic=True)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[T, N] whose steps each lie together in memory; the steps may be one and the same (a static image)."""
+    return x if x.stride(1) == 1 else x.contiguous()
+
+
+def _blocks(v: Tensor, rule: Rule) -> list[slice]:
     """Parts of the neurons [N]: on a CPU few enough that a step's tensors stay in the cache from one operation to the
-    next, and over all T."""
-    size = BLOCK * torch.get_num_threads() if v.device.type == "cpu" else max(len(v), 1)
+    next, and over all T. Compiled code keeps values in registers and takes all at once."""
+    whole = rule.compiled or v.device.type != "cpu"
+    size = max(len(v), 1) if whole else BLOCK * torch.get_num_threads()
     return [slice(start, start + size) for start in range(0, len(v), size)]
 
 

@@ -87,7 +87,7 @@ def train(
     returns the training record.
 
     about      goes into the record (data set, command); on resume it must be what it was, as must the recipe except for
-               epochs, t_max, patience and device
+               epochs, t_max, patience, device and compile
     augment    train images [B, C, H, W] in 0..1, or recordings [B, T, C, H, W] -> the same; prepare: applied to every
                batch after it (normalisation)
     on_epoch   called after each epoch, its files written
@@ -111,6 +111,8 @@ def train(
 
     net.to(device)
     net.bn = recipe.bn
+    for neuron in net.neurons().values():
+        neuron.compiled = recipe.compile
     world.follow_first(net)
     # One pass over the weights instead of ten: 20 ms for 17 million on one core, 73 ms without.
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.lr, fused=device.type in ("cpu", "cuda"))
@@ -340,7 +342,7 @@ def _record(
 def _settings(recipe: Recipe) -> dict[str, Any]:
     """What a resumed run must share with the run that it continues."""
     settings = asdict(recipe)
-    for free in ("epochs", "t_max", "device", "patience"):
+    for free in ("epochs", "t_max", "device", "patience", "compile"):
         del settings[free]
     return settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,25 +12,49 @@ from runtime.errors import PlifError
 
 
 @contextmanager
-def whole_or_nothing(*paths: Path) -> Iterator[list[Path]]:
+def whole_or_nothing(*paths: Path, folder: bool = False) -> Iterator[list[Path]]:
     """Files beside `paths` to write to; they take the names when all went well, and are gone otherwise.
 
-    Raises PlifError where a file cannot be written.
+    folder  the first is a folder, which replaces a folder
+    Raises PlifError where one cannot be written.
     """
     temporary = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
     try:
-        for path in paths:
-            if path.is_dir():
-                raise PlifError(f"{path}: is a folder; expected a place for a file")
+        for i, path in enumerate(paths):
+            wants_folder = folder and i == 0
+            if os.path.lexists(path) and path.is_dir() != wants_folder:
+                is_a, expected = ("folder", "file") if path.is_dir() else ("file", "folder")
+                raise PlifError(f"{path}: is a {is_a}; expected a place for a {expected}")
         yield temporary
         for written, path in zip(temporary, paths, strict=True):
-            os.replace(written, path)
+            _take_place(written, path)
     except OSError as error:
         raise PlifError(f"{paths[0]}: cannot be written ({error.strerror})") from None
     finally:
         for path in temporary:
-            with suppress(OSError):
-                path.unlink()
+            _remove(path)
+
+
+def _take_place(written: Path, path: Path) -> None:
+    if not path.is_dir():
+        os.replace(written, path)
+        return
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")  # a folder that has files cannot be renamed over
+    os.replace(path, old)
+    try:
+        os.replace(written, path)
+    except OSError:
+        os.replace(old, path)
+        raise
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def make_folder(path: Path) -> Path:

@@ -192,7 +192,7 @@ def test_verify_against_another_model_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({"form": "loop"}, "--form loop: this version writes step, unrolled"),
+        ({"form": "loop"}, "--form loop: --to onnx writes step, unrolled"),
         ({"T": 4}, "--T belongs to --form unrolled"),
         ({"math": "fast"}, "--math fast"),
         ({"precision": "fp16"}, "--precision fp16"),

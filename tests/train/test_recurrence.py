@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 
 import pytest
 import torch
@@ -50,3 +51,26 @@ def test_fused_steps_give_the_spikes_and_the_gradients_of_autograd(
     torch.testing.assert_close(gx_fused, gx, rtol=1e-12, atol=1e-14)
     if gw is not None:
         torch.testing.assert_close(gw_fused, gw, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler on a CPU"
+)
+def test_compiled_steps_give_the_same_spikes_and_gradients() -> None:
+    """One graph for all layer sizes; a compiler may round the membrane elsewhere, so currents keep clear of the edge."""
+    found = []
+    for compiled in (False, True):
+        neuron = Neuron("PLIF", v_threshold=1.0, v_reset=0.0, decay_input=True, detach_reset=True, name="n").train()
+        neuron.compiled = compiled
+        for shape in ((3, 2, 5), (3, 7, 11)):
+            torch.manual_seed(1)
+            x = torch.randint(-2, 4, shape).float().requires_grad_(True)
+            weight = torch.randn(shape)
+            neuron.reset()
+            spikes = neuron.multi(x)
+            (spikes * weight).sum().backward()
+        found.append((spikes.detach(), x.grad, neuron.w.grad))
+    assert 0.05 < float(found[0][0].mean()) < 0.95
+    assert torch.equal(found[0][0], found[1][0])
+    for eager, compiled_ in zip(found[0][1:], found[1][1:], strict=True):
+        torch.testing.assert_close(compiled_, eager, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,126 @@
+"""The kernels of a training step on a CPU (train.c): finds the library that was built with the package, and calls it.
+
+Without it (no C compiler, another processor than the one it was built for, or PLIF_TRAIN_NATIVE=0) PyTorch's operations do
+the same, slower. Work is split into parts over threads, as many as PyTorch's own; the result does not depend on how many.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCK = 2048  # as in train.c: the neurons whose gradient of alpha is one sum
+CHARGES = ("IF", "decay_input", "plain_input")
+SURROGATES = ("atan", "piecewise")
+VARIABLE = "PLIF_TRAIN_NATIVE"
+WORTHWHILE = 1 << 16  # elements a thread: below, a thread costs more than it brings
+
+
+class Rule(c.Structure):
+    _fields_ = (
+        *((name, c.c_int32) for name in ("charge", "soft", "surrogate", "half")),
+        *((name, c.c_float) for name in ("v_threshold", "v_reset")),
+    )
+
+
+@cache
+def library() -> c.CDLL | None:
+    """The library, or None where it was not built."""
+    for path in sorted(Path(__file__).parent.glob("_train*.so")):
+        try:
+            found = c.CDLL(str(path))
+            p: Any = c.c_void_p
+            n: Any = c.c_int64
+            for function, types in (
+                (found.plif_train_forward, [p, n, p, p, n, p, p, p, n, n, n, n, p]),
+                (found.plif_train_backward, [p, n, p, p, n, p, p, p, p, p, p, n, n, n, n, p]),
+                (found.plif_pool_forward, [p, p, p, n, n, n, n, c.c_int32]),
+                (found.plif_pool_backward, [p, p, p, n, n, n, n, c.c_int32]),
+            ):
+                function.restype, function.argtypes = None, types
+        except (OSError, AttributeError):
+            continue  # built for another machine, or another version
+        return found
+    return None
+
+
+def runs(*tensors: Tensor) -> bool:
+    """Whether the kernels take these tensors: on a CPU, float32 or bfloat16, and the library is there."""
+    return (
+        all(t.device.type == "cpu" and t.dtype in (torch.float32, torch.bfloat16) for t in tensors)
+        and os.environ.get(VARIABLE) != "0"
+        and library() is not None
+    )
+
+
+@cache
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="plif-train")
+
+
+def share(work: Callable[[int, int], None], count: int, size: int, unit: int = 1) -> None:
+    """work(from, to) for parts of 0..count, borders at multiples of `unit`; `size` elements in all say if it is worth it."""
+    threads = max(1, min(torch.get_num_threads(), size // WORTHWHILE, -(-count // unit)))
+    if threads == 1:
+        work(0, count)
+        return
+    units = -(-count // unit)
+    borders = [min(count, units * i // threads * unit) for i in range(threads + 1)]
+    parts = [
+        _pool(threads, os.getpid()).submit(work, start, stop)  # a forked child has none of its parent's threads
+        for start, stop in pairwise(borders[1:])
+    ]
+    work(borders[0], borders[1])
+    for part in parts:
+        part.result()
+
+
+def forward(x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, h: Tensor, s: Tensor, end: Tensor) -> None:
+    """x [T, N] (a step may be of stride 0), v [N], alpha [] or [N] -> fills h, s [T, N] and end [N]."""
+    found, (T, N) = library(), x.shape
+    assert found is not None and x.stride(1) == 1 and all(t.is_contiguous() for t in (v, alpha, h, s, end))
+    each = int(alpha.dim() > 0)
+    share(
+        lambda start, stop: found.plif_train_forward(
+            x.data_ptr(), x.stride(0), v.data_ptr(), alpha.data_ptr(), each, h.data_ptr(), s.data_ptr(), end.data_ptr(),
+            T, N, start, stop, c.byref(rule),
+        ),
+        N, T * N, BLOCK,
+    )  # fmt: skip
+
+
+def backward(
+    x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, h: Tensor, gs: Tensor, gv_end: Tensor, gx: Tensor, gv: Tensor
+) -> Tensor:
+    """Fills gx [T, N] and gv [N]; returns the gradient of alpha, as alpha is: [] or [N]."""
+    found, (T, N) = library(), h.shape
+    assert found is not None and all(t.is_contiguous() for t in (v, alpha, h, gs, gv_end, gx, gv))
+    assert x.stride(1) == 1
+    each = int(alpha.dim() > 0)
+    galpha = torch.empty(N if each else -(-N // BLOCK))
+    share(
+        lambda start, stop: found.plif_train_backward(
+            x.data_ptr(), x.stride(0), v.data_ptr(), alpha.data_ptr(), each, h.data_ptr(), gs.data_ptr(),
+            gv_end.data_ptr(), gx.data_ptr(), gv.data_ptr(), galpha.data_ptr(), T, N, start, stop, c.byref(rule),
+        ),
+        N, T * N, BLOCK,
+    )  # fmt: skip
+    return galpha if each else galpha.sum()
+
+
+def rule_of(
+    *, leaks: bool, decay_input: bool, v_threshold: float, v_reset: float | None, surrogate: str, half: bool
+) -> Rule:
+    charge = "IF" if not leaks else "decay_input" if decay_input else "plain_input"
+    return Rule(
+        CHARGES.index(charge), int(v_reset is None), SURROGATES.index(surrogate), int(half), v_threshold, v_reset or 0.0
+    )

@@ -1,0 +1,64 @@
+"""Max-pooling for training: nn.MaxPool2d, whose places of the maxima take one byte instead of eight.
+
+PyTorch keeps an int64 for each output, which is more memory than the pooled spikes themselves, and a training step is bound
+by memory. Values and gradients are PyTorch's, the first of equal maxima included. Used on a CPU for kernel 2, stride 2;
+everything else goes to PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from plif_train import native
+
+
+class _Halve(torch.autograd.Function):
+    """[N, C, H, W] -> [N, C, H // 2, W // 2]"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        *planes, H, W = x.shape
+        out = x.new_empty(*planes, H // 2, W // 2)
+        which = torch.empty(out.shape, dtype=torch.uint8)
+        library, half = native.library(), int(x.dtype == torch.bfloat16)
+        assert library is not None
+        native.share(
+            lambda start, stop: library.plif_pool_forward(
+                x.data_ptr(), out.data_ptr(), which.data_ptr(), H, W, start, stop, half
+            ),
+            planes[0] * planes[1],
+            x.numel(),
+        )
+        ctx.save_for_backward(which)
+        ctx.shape = x.shape
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (which,) = ctx.saved_tensors
+        grad = grad.contiguous()
+        gin = grad.new_empty(ctx.shape)
+        N, C, H, W = ctx.shape
+        library, half = native.library(), int(grad.dtype == torch.bfloat16)
+        assert library is not None
+        native.share(
+            lambda start, stop: library.plif_pool_backward(
+                grad.data_ptr(), which.data_ptr(), gin.data_ptr(), H, W, start, stop, half
+            ),
+            N * C,
+            gin.numel(),
+        )
+        return gin
+
+
+class MaxPool(nn.MaxPool2d):
+    def forward(self, x: Tensor) -> Tensor:
+        halves = (self.kernel_size, self.stride, self.padding, self.dilation) == (2, 2, 0, 1) and not self.ceil_mode
+        if halves and x.requires_grad and x.dim() == 4 and min(x.shape) > 0 and min(x.shape[2:]) > 1 and native.runs(x):
+            pooled: Tensor = _Halve.apply(x)
+            return pooled
+        return super().forward(x)
