@@ -1,7 +1,9 @@
 """The augmentation of the authors' training code: MNIST is turned, moved and scaled, CIFAR-10 is cropped and mirrored.
+For recordings there is one of ours: moved, thinned out, with noise.
 
-Images are [B, C, H, W] in 0..1, before normalisation; all randomness comes from torch's global generator. To add one,
-write the function and enter it in RECIPES (plif_train.recipe) under the name of its data set.
+Images are [B, C, H, W] in 0..1, before normalisation, recordings [B, T, C, H, W]; all randomness comes from torch's
+global generator. To add one, write the function and enter it in RECIPES (plif_train.recipe) under the name of its data
+set.
 """
 
 from __future__ import annotations
@@ -50,3 +52,37 @@ def random_crop_flip(x: Tensor, padding: int = 4) -> Tensor:
     columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
     image = torch.arange(n)[:, None, None]
     return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def random_shift_drop(
+    x: Tensor, shift: int = 8, drop: float = 0.5, noise: float = 0.012, keep: float = 0.7, thicken: float = 0.6
+) -> Tensor:
+    """Recordings [B, T, C, H, W], of any type: a part of `keep` of the steps, beginning at random; each moved by up to
+    `shift` pixels, the same in all steps, nothing outside. With the probability `thicken` a recording gets, at each
+    pixel, the most that one to three of its neighbours in a drawn direction have, as if the camera were more sensitive.
+    Then each pixel of a step loses its events with a probability drawn up to `drop`, and gets one with a probability
+    drawn up to `noise`."""
+    n, steps, _, height, width = x.shape
+    kept = max(1, round(keep * steps))
+    padded = F.pad(x, [shift] * 4)
+    moves = torch.randint(2 * shift + 1, (n, 2)).tolist()
+    begins = torch.randint(steps - kept + 1, (n,)).tolist()
+    moved = torch.stack(
+        [
+            padded[i, begin : begin + kept, :, dy : dy + height, dx : dx + width]
+            for i, ((dy, dx), begin) in enumerate(zip(moves, begins, strict=True))
+        ]
+    )
+    for recording in moved:
+        for _ in range(int(torch.randint(1, 4, ())) if torch.rand(()) < thicken else 0):
+            dy, dx = torch.randint(-1, 2, (2,)).tolist()
+            torch.maximum(recording, recording.roll((dy, dx), (-2, -1)), out=recording)
+    # One random byte a pixel and step is fine enough, and much cheaper than a float; eight of them are drawn at once.
+    eights = torch.empty(-(-moved.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+    byte = eights.view(torch.uint8)[: moved.numel()].view(moved.shape)
+    moved *= byte >= (256 * drop * torch.rand(n, 1, 1, 1, 1)).to(torch.uint8)
+    for recording, share in zip(moved, torch.rand(n) * noise, strict=True):
+        hit = torch.randint(recording.numel(), (int(share * recording.numel()),))
+        flat = recording.view(-1)
+        flat[hit] = flat[hit].clamp(min=1)
+    return moved

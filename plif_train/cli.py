@@ -70,9 +70,10 @@ def train(
     channels: Annotated[int | None, typer.Option(help="of a preset: convolution channels")] = None,
     hidden: Annotated[int | None, typer.Option(help="of a preset: hidden fully connected neurons")] = None,
     pool: Annotated[str | None, typer.Option(help="of a preset: MP (max) or AP (average)")] = None,
-    recipe: Annotated[str, typer.Option(help="authors (their code) or paper (its text): loss and augmentation")] = (
-        "authors"
-    ),
+    recipe: Annotated[
+        str,
+        typer.Option(help="authors (their code), paper (its text) or live (ours, for streams): loss and augmentation"),
+    ] = ("authors"),
     loss: Annotated[str | None, typer.Option(help="rate-mse, step-mse, ce or tet; default: the recipe's")] = None,
     bn: Annotated[str, typer.Option(help="batch statistics: per-step (authors), joint or frozen")] = "per-step",
     surrogate: Annotated[str, typer.Option(help="gradient of a spike: atan, sigmoid or piecewise")] = "atan",
@@ -84,7 +85,7 @@ def train(
     compile_: Annotated[
         bool, typer.Option("--compile", help="fuse the neurons' time-steps with torch.compile (for GPUs)")
     ] = False,
-    augment: Annotated[bool, typer.Option(help="the recipe's augmentation (MNIST, CIFAR-10)")] = True,
+    augment: Annotated[bool, typer.Option(help="the recipe's augmentation (MNIST, CIFAR-10; live: gestures)")] = True,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="log to NAME.tensorboard, too")] = False,
     json: Annotated[bool, typer.Option("--json", help="print the result as one JSON document on stdout")] = False,
 ) -> None:
@@ -162,8 +163,6 @@ def _train(
     torch.manual_seed(recipe.seed)
     net = _network(network, data, **asked)
     name = data.partition(":")[0]
-    if net.meta.kind != "static":
-        augmentation = None
     # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.
     late = net.normalisation if augmentation else None
     progress = Progress()
@@ -201,6 +200,7 @@ def _train(
 
     about |= {
         "dataset": name,
+        **_simulated(data),
         **{f"limit_{split}": limit for split, limit in limits.items()},
         "augmentation": augmentation.__name__ if augmentation else None,
     }
@@ -210,6 +210,20 @@ def _train(
         about=about, resume=resume, augment=augmentation, prepare=_normaliser(late), on_epoch=report,
         progress=progress, tensorboard=tensorboard, world=world,
     )  # fmt: skip
+
+
+def _simulated(data: str) -> dict[str, str]:
+    """What a set that plif made says of itself, for the card: its recordings are not real ones."""
+    place = data.partition(":")[2].partition("?")[0]
+    note = Path(place) / "simulated.json"
+    if not place or not note.is_file():
+        return {}
+    try:
+        return {"simulated": str(json_.loads(note.read_text(encoding="utf-8"))["what"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise PlifError(
+            f"{note}: not the note of a simulated set, expected JSON with 'what'; make the set again"
+        ) from None
 
 
 def _network(network: str, data: str, **asked: Any) -> Network:

@@ -5,8 +5,9 @@ came from the code (plif.md of the project's sources: their logs), so that is th
 
     authors   rate-mse; MNIST turned, moved and scaled, CIFAR-10 cropped and mirrored
     paper     step-mse (section 3.7); MNIST and CIFAR-10 cropped and mirrored (supplement, section 5)
+    live      ours, for networks that answer at every step of a stream: step-mse; gestures moved, thinned out, with noise
 
-Both: Adam, lr 1e-3, batches of 16, cosine with T_max 64 stepped once per epoch, statistics of BN per time-step.
+All: Adam, lr 1e-3, batches of 16, cosine with T_max 64 stepped once per epoch, statistics of BN per time-step.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from plif_train.augment import random_affine, random_crop_flip
+from plif_train.augment import random_affine, random_crop_flip, random_shift_drop
 from plif_train.batchnorm import MODES
 from plif_train.losses import LOSSES
 from runtime.errors import PlifError
@@ -37,6 +38,7 @@ class Text:
 RECIPES: dict[str, Text] = {
     "authors": Text("rate-mse", {"mnist": random_affine, "cifar10": random_crop_flip}),
     "paper": Text("step-mse", {"mnist": random_crop_flip, "cifar10": random_crop_flip}),
+    "live": Text("step-mse", {"dvs128-gesture": random_shift_drop}),
 }
 
 

@@ -88,7 +88,8 @@ def train(
 
     about      goes into the record (data set, command); on resume it must be what it was, as must the recipe except for
                epochs, t_max, patience, device and compile
-    augment    train images [B, C, H, W] in 0..1 -> the same; prepare: applied to every batch after it (normalisation)
+    augment    train images [B, C, H, W] in 0..1, or recordings [B, T, C, H, W] -> the same; prepare: applied to every
+               batch after it (normalisation)
     on_epoch   called after each epoch, its files written
     world      this process among several that call this function with the same arguments; rank 0 writes
 
@@ -272,9 +273,10 @@ def decide(net: Network, y: Tensor) -> Tensor:
 
 
 def _batch(samples: Samples, recipe: Recipe, augment: Augment | None, prepare: Augment | None) -> tuple[Tensor, Tensor]:
-    x = samples.x.float()
+    x = samples.x if samples.x.dim() == 5 else samples.x.float()  # recordings stay small while they are augmented
     if augment is not None:
         x = augment(x)
+    x = x.float()
     if prepare is not None:
         x = prepare(x)
     x = x.to(recipe.device)

@@ -1,6 +1,7 @@
-"""`plif data`: lists data sets, checks one, makes a simulated N-MNIST.
+"""`plif data`: lists data sets, checks one, makes a simulated one: N-MNIST, DVS128 Gesture.
 
-In Python: runtime.data.check.list_datasets, check_dataset; runtime.data.simulate_nmnist.simulate_nmnist.
+In Python: runtime.data.check.list_datasets, check_dataset; runtime.data.simulate_nmnist.simulate_nmnist,
+runtime.data.simulate_gesture.simulate_gesture.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from runtime.errors import PlifError
 from runtime.progress import Progress
 
 SIMULATED = "nmnist-sim"
+GESTURES = "gesture-sim"
+COUNTS = {SIMULATED: (20_000, 2_000), GESTURES: (200, 20)}  # train, test
 
 
 def register(app: typer.Typer) -> None:
@@ -24,35 +27,46 @@ def register(app: typer.Typer) -> None:
 
 def data(
     name: Annotated[
-        str | None, typer.Argument(help=f"A set to check, or {SIMULATED} to make one; the list when not given.")
+        str | None,
+        typer.Argument(help=f"A set to check, or {SIMULATED}, {GESTURES} to make one; the list when not given."),
     ] = None,
     root: Annotated[str | None, typer.Option(help="The folder of the set to check.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Check only the first so many samples of a split.")] = None,
     source: Annotated[str | None, typer.Option("--from", help=f"{SIMULATED}: the images, mnist:DIR.")] = None,
-    out: Annotated[Path | None, typer.Option(help=f"{SIMULATED}: the folder to write.")] = None,
-    train: Annotated[int, typer.Option(min=0, help=f"{SIMULATED}: recordings for Train.")] = 20_000,
-    test: Annotated[int, typer.Option(min=0, help=f"{SIMULATED}: recordings for Test.")] = 2_000,
+    out: Annotated[Path | None, typer.Option(help="To make one: the folder to write.")] = None,
+    train: Annotated[
+        int | None, typer.Option(min=0, help="Recordings (20000) or performers (200) for training.")
+    ] = None,
+    test: Annotated[
+        int | None, typer.Option(min=0, help="Recordings (2000) or held-out performers (20) for testing.")
+    ] = None,
     skip_train: Annotated[int, typer.Option(min=0, help=f"{SIMULATED}: leave out the first images.")] = 0,
     skip_test: Annotated[int, typer.Option(min=0, help=f"{SIMULATED}: leave out the first images.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help=f"{SIMULATED}: of everything random.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help=f"{SIMULATED}: processes.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="To make one: of everything random.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="To make one: processes.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Lists the data sets, says where one comes from, checks it, or makes a simulated N-MNIST (continues where it stopped)."""
+    """Lists the data sets, says where one comes from, checks it, or makes a simulated one (continues where it stopped)."""
     from runtime.cli import print_json
 
-    if name == SIMULATED:
-        if source is None or out is None:
-            raise PlifError(f"plif data {SIMULATED}: expected --from mnist:DIR --out DIR")
-        made = _simulate(source, out, train, test, seed, workers, skip_train, skip_test)
+    if name in COUNTS:
+        if out is None or (source is None) != (name == GESTURES):
+            raise PlifError(f"plif data {name}: expected {'' if name == GESTURES else '--from mnist:DIR '}--out DIR")
+        usual = COUNTS[name]
+        counts = (usual[0] if train is None else train, usual[1] if test is None else test)
+        if source is None:
+            made, what, use = _simulate_gesture(out, *counts, seed, workers), "performers, simulated", "dvs128-gesture"
+        else:
+            made = _simulate(source, out, *counts, seed, workers, skip_train, skip_test)
+            what, use = "simulated recordings", "nmnist"
         if as_json:
             print_json(made)
         else:
-            typer.echo(f"{made['path']}: {train} + {test} simulated recordings, {made['seconds']:.0f} s")
-            typer.echo(f"use it as --data nmnist:{made['path']}")
+            typer.echo(f"{made['path']}: {counts[0]} + {counts[1]} {what}, {made['seconds']:.0f} s")
+            typer.echo(f"use it as --data {use}:{made['path']}")
         return
     if source is not None or out is not None:
-        raise PlifError(f"plif data {name or ''}: --from and --out belong to plif data {SIMULATED}")
+        raise PlifError(f"plif data {name or ''}: --from and --out belong to plif data {' and '.join(COUNTS)}")
     if name is None:
         from runtime.data.check import list_datasets
 
@@ -95,6 +109,16 @@ def _simulate(
     return {"path": str(out), "seconds": seconds, **{key: note[key] for key in ("train", "test", "seed")}}
 
 
+def _simulate_gesture(out: Path, train: int, test: int, seed: int, workers: int) -> dict[str, Any]:
+    from runtime.data.simulate_gesture import simulate_gesture
+
+    began = time.perf_counter()
+    with Progress("simulating") as progress:
+        note = simulate_gesture(out, train, test, seed, workers, progress.update)
+    seconds = round(time.perf_counter() - began, 3)
+    return {"path": str(out), "seconds": seconds, **{key: note[key] for key in ("train", "test", "seed")}}
+
+
 def _check(name: str, root: str | None, limit: int | None) -> dict[str, Any]:
     from runtime.data.check import check_dataset
 
@@ -124,7 +148,8 @@ def _row_lines(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         lines += [f"{row['spec']:<20} {row['kind']:<7} {row['what']}", f"{'':<20} from    {row['source']}"]
         lines += [f"{'':<20} licence {row['licence']}"]
-    return [*lines, f"{SIMULATED:<20} plif data {SIMULATED} --from mnist:DIR --out DIR makes a simulated N-MNIST"]
+    lines.append(f"{SIMULATED:<20} plif data {SIMULATED} --from mnist:DIR --out DIR makes a simulated N-MNIST")
+    return [*lines, f"{GESTURES:<20} plif data {GESTURES} --out DIR makes a simulated DVS128 Gesture"]
 
 
 def _check_lines(found: dict[str, Any]) -> list[str]:

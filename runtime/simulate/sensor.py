@@ -151,6 +151,61 @@ def simulate(
     return _collect(pixels, [sensor], [rng], start_us, width)[0]
 
 
+class Camera:
+    """`simulate` for a scene without an end: pictures are seen as they come, events leave as they arise.
+
+    `noise` says how much noisier than the sensor's noise_hz each pixel is, float32 [height * width], mean 1; None: alike.
+    Jitter would move events across deliveries and is refused.
+    """
+
+    def __init__(self, sensor: Sensor, rng: np.random.Generator, noise: Floats | None = None) -> None:
+        if sensor.jitter_us:
+            raise PlifError(f"simulated sensor: jitter_us={sensor.jitter_us} in a live scene, expected 0")
+        self.sensor, self.rng = sensor, rng
+        self._noisy = None if noise is None else np.cumsum(noise, dtype=np.float64) / float(noise.sum(dtype=np.float64))
+        self._pixels: _Pixels | None = None
+        self._shape: tuple[int, ...] = ()
+
+    def see(self, frames: Iterable[tuple[float, npt.ArrayLike]]) -> npt.NDArray[np.void]:
+        """Events (EVENT_DTYPE, sorted) between the last picture seen so far and the last of these, (t_us, image)."""
+        start_us = self._pixels.t_us if self._pixels is not None else None
+        for t_us, picture in frames:
+            image = np.asarray(picture, dtype=np.float32)
+            level = _log(image, self.sensor).ravel()
+            if self._pixels is None:
+                self._shape, start_us = image.shape, float(t_us)
+                self._pixels = _pixels([self.sensor], [self.rng], level, float(t_us))
+                continue
+            if image.shape != self._shape or not t_us > self._pixels.t_us:
+                raise PlifError(
+                    f"simulated sensor: picture {image.shape} at {t_us} us, expected {self._shape} after"
+                    f" {self._pixels.t_us:.0f} us"
+                )
+            dt_us = float(t_us) - self._pixels.t_us
+            self._pixels.step(float(t_us), _low_pass(self._pixels.level, level, dt_us, [self.sensor]))
+        if self._pixels is None or start_us is None:
+            return np.empty(0, EVENT_DTYPE)
+        events = self._take(start_us)
+        self._pixels.found.clear()
+        return events
+
+    def _take(self, start_us: float) -> npt.NDArray[np.void]:
+        assert self._pixels is not None
+        each, end_us = len(self._pixels.on), self._pixels.t_us
+        noise = int(self.rng.poisson(self.sensor.noise_hz * each * (end_us - start_us) * 1e-6))
+        if noise:
+            at = (
+                self.rng.integers(0, each, noise)
+                if self._noisy is None
+                else np.minimum(self._noisy.searchsorted(self.rng.random(noise), "right"), each - 1)
+            )
+            self._pixels.found.append((at, self.rng.uniform(start_us, end_us, noise), self.rng.random(noise) < 0.5))
+        if not self._pixels.found:
+            return np.empty(0, EVENT_DTYPE)
+        at, t, up = (np.concatenate(parts) for parts in zip(*self._pixels.found, strict=True))
+        return _recorded(at, t, up, start_us, end_us, self._shape[-1])
+
+
 def simulate_batch(
     times_us: Sequence[float] | npt.NDArray[np.float64],
     frames: Floats,
@@ -238,11 +293,16 @@ def _collect(
             own_up = np.concatenate([own_up, rng.random(noise) < 0.5])
         if sensor.jitter_us and len(own_t):
             own_t = own_t + rng.normal(0, sensor.jitter_us, len(own_t))
-        times = np.rint(np.clip(own_t, start_us, end_us)).astype(np.int64)
-        sort = np.argsort(times, kind="stable")
-        events = np.empty(len(times), EVENT_DTYPE)
-        events["t"] = times[sort]
-        events["y"], events["x"] = np.divmod(own_at[sort], width)
-        events["p"] = own_up[sort]
-        recordings.append(events)
+        recordings.append(_recorded(own_at, own_t, own_up, start_us, end_us, width))
     return recordings
+
+
+def _recorded(at: Array, t: Array, up: Array, start_us: float, end_us: float, width: int) -> npt.NDArray[np.void]:
+    """Events sorted by time, in whole microseconds."""
+    times = np.rint(np.clip(t, start_us, end_us)).astype(np.int64)
+    sort = np.argsort(times, kind="stable")
+    events = np.empty(len(times), EVENT_DTYPE)
+    events["t"] = times[sort]
+    events["y"], events["x"] = np.divmod(at[sort], width)
+    events["p"] = up[sort]
+    return events

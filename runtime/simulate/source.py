@@ -1,6 +1,7 @@
 """`sim:NAME?key=value&...`: a simulated camera as a source of events, for demonstrations and tests without one.
 
     sim:digits?seed=7&seconds=3&digit=3      drawn digits, one after the other, three saccades each, pauses between
+    sim:dvs128-gesture?seed=7&seconds=30     a performer who does gestures (runtime.simulate.gesture_source)
 
 The same spec gives the same events for ever. Times start at 0. It is a recording, not live: it can be read again.
 """
@@ -8,7 +9,6 @@ The same spec gives the same events for ever. Times start at 0. It is a recordin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import parse_qsl
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,15 @@ import numpy.typing as npt
 from runtime.errors import PlifError
 from runtime.events.array import EVENT_DTYPE
 from runtime.simulate.digits import draw_digit
+from runtime.simulate.gesture_source import GestureSource
 from runtime.simulate.saccades import DURATION_US, SENSOR_PX, record_digit
+from runtime.simulate.spec import SimSpec
 
 PAUSE_US = 90_000
 PERIOD_US = DURATION_US + PAUSE_US
-SECONDS_LIMIT = 86_400
 
 
-class SimSource:
+class DigitSource:
     """See runtime.events.Source. `truth` says which digit is shown when."""
 
     format = "sim"
@@ -31,39 +32,15 @@ class SimSource:
     upright = "identity"
 
     def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:
+        asked = SimSpec(spec, ("seed", "seconds", "digit"), "sim:digits?seed=7&seconds=3&digit=3")
         self.name = spec
-        self.sensor = (SENSOR_PX, SENSOR_PX)
+        self.sensor = asked.sized((SENSOR_PX, SENSOR_PX), sensor)
         self.invalid = 0
         self.notes: list[str] = []
-        if sensor is not None and tuple(sensor) != self.sensor:
-            raise PlifError(f"{spec}: this simulated sensor is {SENSOR_PX}x{SENSOR_PX}, not {sensor[0]}x{sensor[1]}")
-        what, _, query = spec.removeprefix("sim:").removeprefix("//").partition("?")
-        if what != "digits":
-            raise PlifError(f"{spec}: '{what}' is not simulated, expected sim:digits?seed=7&seconds=3&digit=3")
-        values = dict(parse_qsl(query, keep_blank_values=True))
-        unknown = sorted(set(values) - {"seed", "seconds", "digit"})
-        if unknown or (query and len(values) != query.count("&") + 1):
-            raise PlifError(
-                f"{spec}: '{unknown[0] if unknown else query}' is not understood, expected seed=, seconds= and digit="
-            )
-        self._seed = self._whole(values.get("seed", "0"), "seed", 2**63 - 1)
-        self._digit = self._whole(values["digit"], "digit", 9) if "digit" in values else None
-        self._end_us = round(self._seconds(values.get("seconds", "3")) * 1e6)
+        self._seed = asked.whole("seed", 2**63 - 1)
+        self._digit = asked.whole("digit", 9) if "digit" in asked.values else None
+        self._end_us = asked.end_us()
         self._total: int | None = None
-
-    def _whole(self, text: str, name: str, most: int) -> int:
-        if not (text.isascii() and text.isdigit() and int(text) <= most):
-            raise PlifError(f"{self.name}: {name}='{text}', expected a whole number from 0 to {most}")
-        return int(text)
-
-    def _seconds(self, text: str) -> float:
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = -1.0
-        if not 0 < seconds <= SECONDS_LIMIT:
-            raise PlifError(f"{self.name}: seconds='{text}', expected a number above 0, up to {SECONDS_LIMIT}")
-        return seconds
 
     @property
     def truth(self) -> list[tuple[int, int, str]]:
@@ -98,3 +75,17 @@ class SimSource:
         if self._total is None:
             self._total = sum(len(packet) for packet in self.packets())
         return self._total
+
+
+SIMULATED: dict[str, type[DigitSource] | type[GestureSource]] = {"digits": DigitSource, "dvs128-gesture": GestureSource}
+
+
+def simulated(spec: str, sensor: tuple[int, int] | None = None) -> DigitSource | GestureSource:
+    """The source of a spec sim:NAME?... PlifError for what is not simulated."""
+    name = SimSpec.name_of(spec)
+    if name not in SIMULATED:
+        raise PlifError(
+            f"{spec}: '{name}' is not simulated, expected sim:digits?seed=7&seconds=3&digit=3"
+            " or sim:dvs128-gesture?seed=7&seconds=30"
+        )
+    return SIMULATED[name](spec, sensor)

@@ -14,7 +14,7 @@ from runtime.errors import PlifError
 from runtime.events import read_events
 from runtime.simulate.digits import STROKES, draw_digit
 from runtime.simulate.saccades import CLOCK_US, RANGES, Take, path, record_digit, record_digits, render
-from runtime.simulate.source import SimSource
+from runtime.simulate.source import simulated
 
 LEGS_US = ((0, 100_000), (100_000, 205_000), (205_000, 320_000))
 
@@ -134,9 +134,9 @@ def test_images_of_another_size_or_scale_are_refused() -> None:
 
 
 def test_the_source_gives_the_same_events_in_packets_of_any_size() -> None:
-    source = SimSource("sim:digits?seed=7&seconds=0.9&digit=3")
+    source = simulated("sim:digits?seed=7&seconds=0.9&digit=3")
     whole = np.concatenate(list(source.packets()))
-    small = list(SimSource("sim:digits?seed=7&seconds=0.9&digit=3").packets(100))
+    small = list(simulated("sim:digits?seed=7&seconds=0.9&digit=3").packets(100))
     assert whole.tobytes() == np.concatenate(small).tobytes() and max(map(len, small)) == 100
     assert source.count() == len(whole) > 3000 and not source.live and source.sensor == (34, 34)
     assert (np.diff(whole["t"]) >= 0).all() and 800_000 < whole["t"][-1] < 900_000
@@ -146,7 +146,7 @@ def test_the_source_gives_the_same_events_in_packets_of_any_size() -> None:
 
 
 def test_the_sources_seed_decides_which_digits_come() -> None:
-    shown = [[name for _, _, name in SimSource(f"sim:digits?seed={seed}&seconds=8").truth] for seed in (1, 2)]
+    shown = [[name for _, _, name in simulated(f"sim:digits?seed={seed}&seconds=8").truth] for seed in (1, 2)]
     assert len(shown[0]) == 20 and shown[0] != shown[1] and len(set(shown[0])) > 4
 
 
@@ -164,7 +164,7 @@ def test_the_sources_seed_decides_which_digits_come() -> None:
 )
 def test_a_source_that_is_misspelt_is_refused(spec: str, message: str) -> None:
     with pytest.raises(PlifError, match=message):
-        SimSource(spec)
+        simulated(spec)
 
 
 def test_simulation_needs_numpy_alone() -> None:

@@ -18,11 +18,9 @@ from runtime.events.sources.usb import UsbSource
 
 
 def _simulated(spec: str, sensor: tuple[int, int] | None) -> Source:
-    from runtime.simulate.source import (
-        SimSource,
-    )  # here, because the simulator makes events and so imports this package
+    from runtime.simulate.source import simulated  # here: the simulator makes events and so imports this package
 
-    return SimSource(spec, sensor)
+    return simulated(spec, sensor)
 
 
 SOURCES: dict[str, Callable[[str, tuple[int, int] | None], Source]] = {

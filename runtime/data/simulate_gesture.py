@@ -1,0 +1,141 @@
+"""Makes a simulated DVS128 Gesture, in the layout of the official set, for training without it.
+
+    OUT/user00001_simulated.aedat, user00001_simulated_labels.csv, ...      AEDAT 3.1
+    OUT/trials_to_train.txt, trials_to_test.txt, simulated.json
+
+A user is a performer of the simulator; test users are held-out performers (runtime.simulate.performer). Each does 12
+windows of 0.8 s, so that `dvs128-gesture:OUT` with duration:25ms,T=32 takes all of them. Each recording depends on (seed,
+split, number) alone: neither the count, nor the workers, nor a stop in between change a file; files that are there are
+kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import PlifError
+from runtime.files import make_folder, whole_or_nothing
+from runtime.simulate.performance import perform
+from runtime.simulate.performer import RANGES, draw_performer
+from runtime.simulate.schedule import WINDOW_US, windows
+from runtime.version import __version__
+
+NOTE = "simulated.json"
+SPLITS = ("train", "test")  # the number of a split is part of its seeds
+PACKET_EVENTS = 4096
+
+
+def simulate_gesture(
+    out_dir: str | os.PathLike[str],
+    train: int = 200,
+    test: int = 20,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Writes the recordings of `train` + `test` performers and returns the note that lies beside them.
+
+    `progress(done, total)` is called as files appear. PlifError when `out_dir` holds something else, or a set made with
+    another seed or other ranges.
+    """
+    for name, number, least in (("train", train, 1), ("test", test, 1), ("seed", seed, 0), ("workers", workers, 1)):
+        if number < least:
+            raise PlifError(f"simulated DVS128 Gesture: {name}={number}, expected {least} or more")
+    out = Path(out_dir)
+    note: dict[str, Any] = {
+        "what": "simulated DVS128 Gesture: a drawn person before a simulated event camera, not real recordings",
+        "made_by": f"plif {__version__}, runtime.data.simulate_gesture",
+        "seed": seed,
+        "parameters": {"ranges": {name: list(ends) for name, ends in RANGES.items()}, "window_us": WINDOW_US},
+        "train": train,
+        "test": test,
+    }
+    _claim(out, note)
+    jobs, names = [], {}
+    for split, count, first in (("train", train, 1), ("test", test, 90_001)):
+        users = range(first, first + count)
+        names[split] = [f"user{user:05d}_simulated" for user in users]
+        jobs += [(seed, split, number, str(out / name)) for number, name in enumerate(names[split])]
+    missing = [job for job in jobs if not (Path(f"{job[3]}.aedat").exists() and Path(f"{job[3]}_labels.csv").exists())]
+    done, report = len(jobs) - len(missing), progress or (lambda done, total: None)
+    report(done, len(jobs))
+    if workers == 1 or len(missing) < 2:
+        for job in missing:
+            _make(job)
+            report(done := done + 1, len(jobs))
+    else:
+        # "spawn": a forked child would inherit the threads of the parent's BLAS in an unknown state
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for _ in pool.map(_make, missing):
+                report(done := done + 1, len(jobs))
+    lists = [out / f"trials_to_{split}.txt" for split in SPLITS]
+    with whole_or_nothing(*lists) as targets:
+        for target, split in zip(targets, SPLITS, strict=True):
+            target.write_text("".join(f"{name}.aedat\n" for name in names[split]), encoding="utf-8")
+    return note
+
+
+def record(seed: int, split: str, number: int) -> tuple[npt.NDArray[np.void], list[tuple[int, int, int]]]:
+    """One performer's recording: events, and (class, start_us, end_us) of its windows."""
+    held_out = split == "test"
+    key = (seed, SPLITS.index(split), number)
+    performer = draw_performer(key, held_out)
+    events, rows = [], []
+    for start_us, end_us, bout in windows(key, held_out):
+        events += list(perform(performer, [bout], start_us, end_us, (*key, start_us)))
+        rows.append((bout.manner.gesture, start_us, end_us))
+    return np.concatenate(events), rows
+
+
+def _make(job: tuple[int, str, int, str]) -> None:
+    seed, split, number, stem = job
+    events, rows = record(seed, split, number)
+    with whole_or_nothing(Path(f"{stem}.aedat"), Path(f"{stem}_labels.csv")) as (recording, labels):
+        write_aedat31(recording, events)
+        lines = "".join(f"{gesture + 1},{start_us},{end_us}\n" for gesture, start_us, end_us in rows)
+        labels.write_text(f"class,startTime_usec,endTime_usec\n{lines}", encoding="utf-8")
+
+
+def write_aedat31(path: str | os.PathLike[str], events: npt.NDArray[np.void]) -> None:
+    """Events of a DVS128 as AEDAT 3.1 (runtime.events.formats.aedat31 has the layout). Times from 0 to below 2^31 us."""
+    if len(events) and not 0 <= int(events["t"].min()) <= int(events["t"].max()) < 1 << 31:
+        raise PlifError(f"{path}: times beyond what one AEDAT 3.1 packet can say, expected 0 to 2147483647 us")
+    with open(path, "wb") as file:
+        file.write(b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n")
+        for at in range(0, len(events), PACKET_EVENTS):
+            part = events[at : at + PACKET_EVENTS]
+            n = len(part)
+            file.write(struct.pack("<hhiiiiii", 1, 1, 8, 4, 0, n, n, n))
+            words = np.empty((n, 2), "<u4")
+            words[:, 0] = part["x"].astype(np.uint32) << 17 | part["y"].astype(np.uint32) << 2
+            words[:, 0] |= part["p"].astype(np.uint32) << 1 | 1
+            words[:, 1] = part["t"]
+            file.write(words.tobytes())
+
+
+def _claim(out: Path, note: dict[str, Any]) -> None:
+    """Writes the note, unless the folder is something else already."""
+    path = out / NOTE
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            same = all(before.get(key) == json.loads(json.dumps(note[key])) for key in ("seed", "parameters"))
+        except (ValueError, AttributeError):
+            raise PlifError(f"{path}: not the note of a simulated set: choose another folder") from None
+        if not same:
+            raise PlifError(f"{path}: made with another seed or other parameters: choose another folder")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise PlifError(f"{out}: exists and has no {NOTE} in it: choose a new or an empty folder")
+    make_folder(out)
+    with whole_or_nothing(path) as (target,):
+        target.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")

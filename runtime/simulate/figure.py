@@ -1,0 +1,200 @@
+"""A person in front of a camera: joints in space -> a picture of 128 x 128 pixels of linear intensity.
+
+Space is that of the picture: X to the right, Y down, Z towards the camera, all in pixels of a person of scale 1, with the
+origin between the shoulders. So the person's right arm (arm 0) is on the left side of the picture, as in DVS128 Gesture.
+A point is seen at
+
+    (cx, cy) + scale f (X, Y),      f = 1 / (1 - Z / DEPTH)          what is near is larger
+
+Every part is a tapered capsule: with u the place along the bone, v the signed distance from it and r(u) its radius, a
+pixel is covered by clip(r - d + 1/2, 0, 1), d the distance from the bone, and shaded like a cylinder, 1 - 0.35 (v / r)^2,
+times a texture over (u, v). Parts are painted from the back to the front.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+SIZE_PX = 128
+DEPTH_PX = 230.0  # from the shoulders to the camera
+SHOULDER = (18.0, 2.0)  # half of the width, and how far below the origin
+UPPER_PX, FORE_PX, HAND_PX = 26.0, 24.0, 11.0
+TEXELS = (32, 8)  # along a limb, across it
+_AXIS = np.arange(SIZE_PX, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a person wears and stands before. Intensities are linear, 0..1; textures [32, 8] multiply them."""
+
+    skin: float
+    shirt: float
+    trousers: float
+    hair: float
+    bare_arms: bool  # short sleeves: forearms are skin
+    glasses: bool
+    girth: float  # times every radius
+    sleeve: Floats
+    cloth: Floats
+    hand: Floats
+    face: Floats
+    background: Floats  # [128, 128]
+
+
+@dataclass
+class Pose:
+    """One or many moments, arrays [T, ...]. Lengths in pixels at scale 1.
+
+    arms    [T, 2, 3, 3]   arm (0 the person's right), joint (elbow, wrist, finger tip), (X, Y, Z)
+    body    [T, 3]         shift of the whole person in pixels of the picture, and factor of its scale
+    head    [T, 2]         shift of the head against the body
+    legs    [T, 2]         swing of each leg, in radians
+    """
+
+    arms: Doubles
+    body: Doubles
+    head: Doubles
+    legs: Doubles
+
+    def __len__(self) -> int:
+        return len(self.arms)
+
+
+def still(n: int) -> Pose:
+    """Arms hanging, nothing moves."""
+    arms = np.empty((n, 2, 3, 3))
+    for arm, side in enumerate((-1.0, 1.0)):
+        arms[:, arm, 0] = (side * (SHOULDER[0] + 4), SHOULDER[1] + UPPER_PX - 0.5, -1)
+        arms[:, arm, 1] = (side * (SHOULDER[0] + 5), SHOULDER[1] + UPPER_PX + FORE_PX - 1, 4)
+        arms[:, arm, 2] = (side * (SHOULDER[0] + 4), SHOULDER[1] + UPPER_PX + FORE_PX + HAND_PX - 1, 6)
+    return Pose(arms, np.tile([0.0, 0.0, 1.0], (n, 1)), np.zeros((n, 2)), np.zeros((n, 2)))
+
+
+def reach(wrist: Doubles, side: float, pole: tuple[float, float, float] | None = None) -> tuple[Doubles, Doubles]:
+    """Elbow and wrist [T, 3] of an arm whose wrist is wanted at `wrist`; out of reach, it goes as far as it can.
+
+    Two bones and their lengths leave a circle for the elbow; `pole` is the direction in which it points (down and
+    outwards when None).
+    """
+    shoulder = np.array([side * SHOULDER[0], SHOULDER[1], 0.0])
+    along = wrist - shoulder
+    distance = np.linalg.norm(along, axis=1, keepdims=True)
+    axis = along / np.maximum(distance, 1e-6)
+    distance = np.clip(distance, abs(UPPER_PX - FORE_PX) + 4, UPPER_PX + FORE_PX - 0.3)
+    foot = (UPPER_PX**2 - FORE_PX**2 + distance**2) / (2 * distance)
+    height = np.sqrt(np.maximum(UPPER_PX**2 - foot**2, 0))
+    towards = np.array(pole if pole is not None else (side * 0.7, 1.0, -0.35))
+    normal = towards - axis * (axis @ towards)[:, None]
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+    return shoulder + axis * foot + normal * height, shoulder + axis * distance
+
+
+def with_hand(elbow: Doubles, wrist: Doubles, bend: Doubles | float = 0.0) -> Doubles:
+    """Adds the finger tips, [T, 3, 3]: the hand goes on from the forearm, bent by `bend` radians in the picture's plane."""
+    along = wrist - elbow
+    along = along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
+    cos, sin = np.cos(bend), np.sin(bend)
+    turned = np.stack(
+        [along[:, 0] * cos - along[:, 1] * sin, along[:, 0] * sin + along[:, 1] * cos, along[:, 2] * np.ones_like(cos)],
+        axis=1,
+    )
+    return np.stack([elbow, wrist, wrist + HAND_PX * turned], axis=1)
+
+
+class Painter:
+    """Paints one person at one place. The still parts are kept: they are painted again when they move."""
+
+    MOVES_PX = 0.12  # the body is painted again after so much
+
+    def __init__(self, look: Look, cx: float, cy: float, scale: float) -> None:
+        self.look, self.cx, self.cy, self.scale = look, cx, cy, scale
+        self._body: Floats | None = None
+        self._at: Doubles = np.zeros(0)
+
+    def paint(self, pose: Pose, t: int, gain: float = 1.0) -> Floats:
+        """The picture [128, 128] at moment t of the pose, under `gain` times the light."""
+        at = np.concatenate([pose.body[t] * (1, 1, 40), pose.head[t], pose.legs[t] * 30])
+        if self._body is None or np.abs(at - self._at).max() > self.MOVES_PX:
+            self._body, self._at = self._still_parts(pose, t), at
+        image = self._body.copy()
+        look = self.look
+        shoulders = [(-SHOULDER[0], SHOULDER[1], 0.0), (SHOULDER[0], SHOULDER[1], 0.0)]
+        nearer = pose.arms[t, :, 1, 2].argsort()  # the farther arm first
+        for arm in nearer:
+            elbow, wrist, tip = pose.arms[t, arm]
+            lower = look.skin if look.bare_arms else look.shirt
+            self._limb(image, pose, t, shoulders[arm], elbow, 6.0, 4.9, look.shirt, look.sleeve)
+            self._limb(image, pose, t, elbow, wrist, 4.8, 3.5, lower, look.sleeve)
+            self._limb(image, pose, t, wrist, tip, 4.0, 4.4, look.skin, look.hand, hand=True)
+        return image * np.float32(gain) if gain != 1.0 else image
+
+    def _still_parts(self, pose: Pose, t: int) -> Floats:
+        image = self.look.background.copy()
+        look, (hx, hy) = self.look, pose.head[t]
+        for side, swing in zip((-1.0, 1.0), pose.legs[t], strict=True):
+            hip = np.array([side * 8, 62.0, 0.0])
+            knee = hip + np.array([6 * np.sin(swing), 38 * np.cos(swing), 36 * np.sin(swing)])
+            foot = knee + np.array([2 * np.sin(swing), 38 * np.cos(0.6 * swing), 18 * np.sin(swing) - 6])
+            self._limb(image, pose, t, hip, knee, 9, 7, look.trousers, look.cloth)
+            self._limb(image, pose, t, knee, foot, 7, 5, look.trousers, look.cloth)
+        self._limb(image, pose, t, (-13, 4, 0), (-9, 60, 0), 8, 9, look.shirt, look.cloth)
+        self._limb(image, pose, t, (13, 4, 0), (9, 60, 0), 8, 9, look.shirt, look.cloth)
+        self._limb(image, pose, t, (0, 4, 0), (0, 62, 0), 12, 13, look.shirt, look.cloth)
+        self._limb(image, pose, t, (0.3 * hx, -12, 0), (0, 0, 0), 5.5, 6, look.skin, look.face)
+        self._limb(image, pose, t, (hx, -31 + hy, 0), (hx, -25 + hy, 0), 10.5, 10, look.hair, look.cloth)
+        self._limb(image, pose, t, (hx, -29 + hy, 0), (hx, -18 + hy, 0), 9, 7.5, look.skin, look.face)
+        if look.glasses:
+            self._limb(image, pose, t, (hx - 6, -26 + hy, 3), (hx + 6, -26 + hy, 3), 1.3, 1.3, 0.05, look.cloth)
+        return image
+
+    def _limb(
+        self,
+        image: Floats,
+        pose: Pose,
+        t: int,
+        a: npt.ArrayLike,
+        b: npt.ArrayLike,
+        radius_a: float,
+        radius_b: float,
+        tone: float,
+        texture: Floats,
+        hand: bool = False,
+    ) -> None:
+        """One capsule from a to b, painted over `image`."""
+        dx, dy, factor = pose.body[t]
+        scale = self.scale * factor
+        (ax, ay, az), (bx, by, bz) = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        near_a, near_b = scale / (1 - min(az / DEPTH_PX, 0.8)), scale / (1 - min(bz / DEPTH_PX, 0.8))
+        ra, rb = radius_a * near_a * self.look.girth, radius_b * near_b * self.look.girth
+        ax, ay = self.cx + dx + near_a * ax, self.cy + dy + near_a * ay
+        bx, by = self.cx + dx + near_b * bx, self.cy + dy + near_b * by
+        rim = max(ra, rb) + 1
+        left, right = max(0, int(min(ax, bx) - rim)), min(SIZE_PX, int(max(ax, bx) + rim) + 2)
+        top, bottom = max(0, int(min(ay, by) - rim)), min(SIZE_PX, int(max(ay, by) + rim) + 2)
+        if left >= right or top >= bottom:
+            return
+        f = np.float32
+        x, y = _AXIS[left:right] - f(ax), _AXIS[top:bottom, None] - f(ay)
+        ex, ey = bx - ax, by - ay
+        length2 = ex * ex + ey * ey + 1e-3
+        u = np.clip(x * f(ex / length2) + y * f(ey / length2), f(0), f(1))
+        length = length2**0.5
+        v = y * f(ex / length) - x * f(ey / length)
+        px, py = x - u * f(ex), y - u * f(ey)
+        radius = f(ra) + u * f(rb - ra)
+        cover = np.clip(radius - np.sqrt(px * px + py * py) + f(0.5), f(0), f(1))
+        across = np.clip(v / radius, f(-1), f(1))
+        index = (u * f(TEXELS[0] - 0.01)).astype(np.int32) * TEXELS[1]
+        index += ((across + f(1)) * f(TEXELS[1] / 2 - 0.01)).astype(np.int32)
+        value = texture.take(index)
+        if hand:  # gaps between the fingers, where the texture of the far half is dark
+            cover *= np.where((u > f(0.5)) & (value < f(0.75)), f(0.25), f(1))
+        value *= (f(1) - f(0.35) * across * across) * f(tone)
+        box = image[top:bottom, left:right]
+        box += cover * (value - box)

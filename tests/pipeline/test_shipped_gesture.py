@@ -1,0 +1,73 @@
+"""The gesture network that ships keeps what models/README.md and docs/gesture.md say of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import runtime
+from plif_export import export
+from plif_train.checkpoint import load
+from runtime.data.simulate_gesture import record
+from runtime.events import open_source, read_events
+from runtime.events.framer import frames_of
+from runtime.simulate.gestures import CLASSES
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+
+MODEL = REPOSITORY / "models" / "gesture-sim.pt"
+SIZE = (2, 128, 128)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> runtime.Model:
+    result = export(MODEL, tmp_path_factory.mktemp("gesture") / "gesture.onnx")
+    assert result.passed and result.verify is not None and result.verify.untested == []
+    return runtime.load(result.path)
+
+
+def answer(model: runtime.Model, events: np.ndarray, upright: str = "identity") -> np.ndarray:
+    """Spikes of each class, [T, classes], from a fresh start."""
+    x = frames_of(events, model.card["framing"], SIZE, SIZE[1:], upright)
+    votes: np.ndarray = np.rint(10 * model.session(1).run(x[:, None])[:, 0].astype(np.float64))
+    return votes
+
+
+def test_the_card_says_that_it_learned_from_simulated_events_only(model: runtime.Model) -> None:
+    assert tuple(model.classes) == CLASSES and model.input_shape == SIZE
+    training = load(MODEL).meta.training
+    assert training is not None and "not real recordings" in training["simulated"]
+    assert MODEL.stat().st_size < 4_000_000
+
+
+def test_at_least_four_of_the_six_real_clips_are_right(model: runtime.Model, shared_data: Path) -> None:
+    right = {}
+    for clip in sorted((shared_data / "dvs128_gesture_clips").glob("*.bs2")):
+        votes = answer(model, read_events(clip, sensor=(128, 128))).sum(axis=0)
+        right[clip.name] = int(votes.argmax()) == int(clip.name.partition("_")[0])
+    assert len(right) == 6 and sum(right.values()) >= 4, right
+
+
+def test_held_out_performers_are_understood(model: runtime.Model) -> None:
+    """Three performers of another seed than any that was used in making it: 36 windows of 0.8 s."""
+    right = total = 0
+    for number in range(3):
+        events, rows = record(987, "test", number)
+        for gesture, start_us, end_us in rows:
+            part = events[(events["t"] >= start_us) & (events["t"] < end_us)]
+            right += int(answer(model, part).sum(axis=0).argmax()) == gesture
+            total += 1
+    assert total == 36 and right >= 0.7 * total, right
+
+
+def test_people_who_do_no_gesture_are_mostly_none_or_other(model: runtime.Model, shared_data: Path) -> None:
+    quiet = []
+    for recording in sorted((shared_data / "recordings").glob("*.aedat")):
+        source = open_source(str(recording))
+        votes = answer(model, np.concatenate(list(source.packets())), source.upright)
+        winner = np.where(votes.sum(axis=1) < 3, len(CLASSES) - 1, votes.argmax(axis=1))
+        quiet.append(float((winner == len(CLASSES) - 1).mean()))
+    assert len(quiet) == 6 and np.mean(quiet) > 0.55, quiet
