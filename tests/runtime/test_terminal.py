@@ -143,7 +143,9 @@ def test_a_pipe_gets_lines_only(folder: Path) -> None:
         [*PLIF, *REAL[:3], "--decide", "leak:50ms"], cwd=folder, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0 and "\033" not in done.stdout + done.stderr and "\r" not in done.stdout + done.stderr
-    assert re.fullmatch(r"plif: engine [^\n]+\n", done.stderr) and re.search(r"^ +\d+\.\d{3} s  step \d+", done.stdout, re.MULTILINE)
+    assert re.fullmatch(r"plif: engine [^\n]+\n", done.stderr) and re.search(
+        r"^ +\d+\.\d{3} s  step \d+", done.stdout, re.MULTILINE
+    )
 
 
 def test_a_pipe_gets_each_line_when_it_is_said(folder: Path) -> None:
