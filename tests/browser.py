@@ -33,6 +33,10 @@ def find_chromium() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+class Navigating(AssertionError):
+    """The page went elsewhere while it was asked."""
+
+
 class Browser:
     """One tab. `open`, `run` (JavaScript -> its value), `until`, `click`, `look` (a PNG), `said` (console and errors)."""
 
@@ -75,6 +79,8 @@ class Browser:
         while True:
             message = json.loads(self._socket.recv(timeout=30))
             if message.get("id") == self._number:
+                if "navigated" in str(message.get("error")):
+                    raise Navigating(message)
                 assert "error" not in message, message
                 return message["result"]
             self._hear(message)
@@ -108,7 +114,10 @@ class Browser:
         """The first value of the script that is true."""
         end_s = time.monotonic() + seconds
         while True:
-            value = self.run(script)
+            try:
+                value = self.run(script)
+            except Navigating:
+                value = None
             if value or time.monotonic() > end_s:
                 assert value, f"not within {seconds} s: {script}; the page said {self.said}"
                 return value

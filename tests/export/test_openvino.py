@@ -379,7 +379,11 @@ def test_evaluating_streaming_and_timing_take_the_folder(tmp_path: Path, capsys:
     ]
     assert last["summary"]["frames"] == len(decisions) == 10
     (rows,) = printed("bench", str(folder), str(file), "--seconds", "0.1")
-    assert rows[0]["engine"] == "openvino" and rows[1]["engine"] in ("event", "onnxruntime") and all(row["p50_ms"] > 0 for row in rows)
+    assert (
+        rows[0]["engine"] == "openvino"
+        and rows[1]["engine"] in ("event", "onnxruntime")
+        and all(row["p50_ms"] > 0 for row in rows)
+    )
     for command in (["info"], ["check"], ["verify", "--against", str(model), "--steps", "5"]):
         assert run([command[0], str(folder), *command[1:]]) == 0
     assert "engine openvino: 10 steps" in capsys.readouterr().out

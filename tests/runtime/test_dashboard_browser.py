@@ -55,6 +55,8 @@ class Streaming:
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+)/\?token=([\w-]+)", line)
+        if not found:
+            self.close()
         assert found, line
         self.address, self.port, self.token = found[0], int(found[1]), found[2]
 

@@ -10,7 +10,7 @@ import pytest
 from runtime.errors import PlifError
 from runtime.events import EVENT_DTYPE, SourceFramer, events_sha256, make_events, open_source
 from runtime.events.filters import FILTERS, Filters
-from runtime.simulate.source import SimSource
+from runtime.simulate.source import DigitSource
 
 W, H = 20, 14
 EVERY = ("hot:40ms", "refractory:3ms", "background:2ms", "roi:3:2:17:12", "down:2", "flip:x", "rotate:90", "swap")
@@ -185,7 +185,9 @@ def test_what_a_filter_takes_is_in_the_account_and_time_goes_on(framing: str) ->
 
 def test_a_scene_in_which_nothing_passes_still_makes_frames() -> None:
     """Noise alone: without this, the last answer before it would stand for ever."""
-    frames = SourceFramer(SimSource("sim:digits?seed=2&seconds=1"), "duration:10ms", (2, 34, 34), filters="roi:0:0:1:1")
+    frames = SourceFramer(
+        DigitSource("sim:digits?seed=2&seconds=1"), "duration:10ms", (2, 34, 34), filters="roi:0:0:1:1"
+    )
     made = list(frames)
     assert len(made) > 90 and frames.account.used < 10
 
