@@ -21,6 +21,7 @@ from plif_export.readers.rules import Problem
 from plif_export.targets import Explains, Target, check_options, default_math, find_target
 from plif_export.writers.emit import writable
 from plif_train.network import Network
+from runtime.artifacts import kind_of
 from runtime.card import ARTIFACT_FORMAT, read_card
 from runtime.errors import PlifError
 from runtime.graph import Graph
@@ -105,6 +106,10 @@ def check_file(
     if path.suffix in (".onnx", ".engine") or path.is_dir():
         card = read_card(path)
         if card["format"] == ARTIFACT_FORMAT:  # an artifact has no weights to ask a target about
+            if to not in ("onnx", kind_of(path).name):
+                raise PlifError(
+                    f"{path}: is exported already; whether --to {to} takes it, the model it was made from tells"
+                )
             for node in card["graph"]["nodes"]:
                 _add_node(report, node["name"], node["op"], node["attrs"].get("kind"))
         return report

@@ -123,3 +123,15 @@ def test_a_file_of_vectors_says_that_it_takes_no_frames(folder: Path, capsys: An
     assert run(["eval", "vector.onnx", "--data", "digits"]) == 2
     assert "takes inputs of shape [7], not frames" in capsys.readouterr().err
     assert run(["info", "vector.onnx"]) == 0
+
+
+def test_check_of_an_artifact_does_not_answer_for_another_target(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.conftest import REPOSITORY
+
+    path = tmp_path / "d.onnx"
+    assert run(["export", str(REPOSITORY / "models" / "nmnist-digits.pt"), "-o", str(path)]) == 0
+    assert run(["check", str(path)]) == 0
+    assert run(["check", str(path), "--to", "nir"]) == 2
+    assert "the model it was made from" in capsys.readouterr().err
