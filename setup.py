@@ -8,6 +8,8 @@ with ctypes, so it contains no Python and needs no Python headers. `optional`: w
 without it and says so in one line.
 """
 
+from pathlib import Path
+
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
@@ -25,6 +27,18 @@ class BuildNative(build_ext):
             )
             raise  # setuptools turns it into a warning, the extension being optional
 
+
+# A box that only runs networks is built from the runtime's sources alone.
+TRAINING = [
+    Extension(
+        "plif_train.native._train",
+        sources=["plif_train/native/train.c"],
+        extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-g0"],
+        libraries=["m"],
+        optional=True,
+    ),
+]
+TRAINING = [ext for ext in TRAINING if all(Path(source).exists() for source in ext.sources)]
 
 setup(
     ext_modules=[
@@ -49,13 +63,7 @@ setup(
             extra_compile_args=["-std=gnu11", "-O3", "-g0"],
             optional=True,
         ),
-        Extension(
-            "plif_train.native._train",
-            sources=["plif_train/native/train.c"],
-            extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-g0"],
-            libraries=["m"],
-            optional=True,
-        ),
+        *TRAINING,
     ],
     cmdclass={"build_ext": BuildNative},
 )
