@@ -11,7 +11,6 @@ kept.
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from collections.abc import Callable
@@ -23,14 +22,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.data.simulated_note import claim
 from runtime.errors import PlifError
-from runtime.files import make_folder, whole_or_nothing
+from runtime.files import whole_or_nothing
 from runtime.simulate.performance import perform
 from runtime.simulate.performer import RANGES, draw_performer
 from runtime.simulate.schedule import WINDOW_US, windows
 from runtime.version import __version__
 
-NOTE = "simulated.json"
 SPLITS = ("train", "test")  # the number of a split is part of its seeds
 PACKET_EVENTS = 4096
 
@@ -60,7 +59,7 @@ def simulate_gesture(
         "train": train,
         "test": test,
     }
-    _claim(out, note)
+    claim(out, note)
     jobs, names = [], {}
     for split, count, first in (("train", train, 1), ("test", test, 90_001)):
         users = range(first, first + count)
@@ -121,21 +120,3 @@ def write_aedat31(path: str | os.PathLike[str], events: npt.NDArray[np.void]) ->
             words[:, 0] |= part["p"].astype(np.uint32) << 1 | 1
             words[:, 1] = part["t"]
             file.write(words.tobytes())
-
-
-def _claim(out: Path, note: dict[str, Any]) -> None:
-    """Writes the note, unless the folder is something else already."""
-    path = out / NOTE
-    if path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            same = all(before.get(key) == json.loads(json.dumps(note[key])) for key in ("seed", "parameters"))
-        except (ValueError, AttributeError):
-            raise PlifError(f"{path}: not the note of a simulated set: choose another folder") from None
-        if not same:
-            raise PlifError(f"{path}: made with another seed or other parameters: choose another folder")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PlifError(f"{out}: exists and has no {NOTE} in it: choose a new or an empty folder")
-    make_folder(out)
-    with whole_or_nothing(path) as (target,):
-        target.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")

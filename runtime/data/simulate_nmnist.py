@@ -10,7 +10,6 @@ made, and a folder made otherwise is refused rather than mixed.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -23,13 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.data.idx import read_images
+from runtime.data.simulated_note import claim
 from runtime.errors import PlifError
 from runtime.events import write_nmnist
-from runtime.files import make_folder, whole_or_nothing
 from runtime.simulate.saccades import PATH_X_PX, PATH_Y_PX, RANGES, record_digits
 from runtime.version import __version__
 
-NOTE = "simulated.json"
 SPLITS = ("Train", "Test")  # the number of a split is part of its seeds
 BATCH = 16  # recordings simulated together; larger batches are no faster
 
@@ -89,7 +87,7 @@ def simulate_nmnist(
         "train": {"count": train, "first": skip_train + 1},
         "test": {"count": test, "first": skip_test + 1},
     }
-    _claim(out, note)
+    claim(out, note)
     total = train + test
     done = 0
     batches: list[Batch] = []
@@ -130,21 +128,3 @@ def _make(seed: int, batch: Batch) -> int:
     for path, events in zip(paths, recordings, strict=True):
         write_nmnist(path, events)
     return len(paths)
-
-
-def _claim(out: Path, note: dict[str, Any]) -> None:
-    """Writes the note, unless the folder is something else already."""
-    path = out / NOTE
-    if path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            same = all(before.get(key) == json.loads(json.dumps(note[key])) for key in ("seed", "parameters"))
-        except (ValueError, AttributeError):
-            raise PlifError(f"{path}: not the note of a simulated set: choose another folder") from None
-        if not same:
-            raise PlifError(f"{path}: made with another seed or other parameters: choose another folder")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PlifError(f"{out}: exists and has no {NOTE} in it: choose a new or an empty folder")
-    make_folder(out)
-    with whole_or_nothing(path) as (target,):
-        target.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")

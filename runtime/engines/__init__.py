@@ -76,6 +76,26 @@ class Resident(Protocol):
     def pull(self) -> None: ...
 
 
+def bound(
+    steps: Resident, inside: Sequence[np.ndarray], v: Sequence[np.ndarray], v_next: Sequence[np.ndarray]
+) -> Callable[[], None]:
+    """What `bind` gives, for an engine whose membranes are resident: they go in and come back in each call.
+
+    inside  the arrays that `push` and `pull` of steps go through
+    """
+
+    def call() -> None:
+        for mine, array in zip(inside, v, strict=True):
+            np.copyto(mine, array)
+        steps.push()
+        steps.run()
+        steps.pull()
+        for mine, array in zip(inside, v_next, strict=True):
+            np.copyto(array, mine)
+
+    return call
+
+
 # name -> "module:class"; a module is imported when its engine is asked for, so that nothing heavy is loaded before
 ENGINES: dict[str, str] = {
     "onnxruntime": "runtime.engines.onnxruntime:OnnxRuntimeEngine",

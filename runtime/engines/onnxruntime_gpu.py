@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from runtime.card import Card
-from runtime.engines import EngineOptions
+from runtime.engines import EngineOptions, bound
 from runtime.engines.onnxruntime import check_io, ort
 from runtime.errors import PlifError
 from runtime.graph import spikes
@@ -110,17 +110,7 @@ class OnnxRuntimeCudaEngine:
     ) -> Callable[[], None]:
         """As the protocol says: membranes go to the device and come back in each call. Sessions use `resident`."""
         steps = self.resident(x, y, [np.empty_like(array) for array in v], rates)
-
-        def call() -> None:
-            for inside, array in zip(steps.v, v, strict=True):
-                np.copyto(inside, array)
-            steps.push()
-            steps.run()
-            steps.pull()
-            for inside, array in zip(steps.v, v_next, strict=True):
-                np.copyto(array, inside)
-
-        return call
+        return bound(steps, steps.v, v, v_next)
 
 
 class OnnxRuntimeTensorRtEngine(OnnxRuntimeCudaEngine):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from runtime.card import Card
-from runtime.engines import EngineOptions
+from runtime.engines import EngineOptions, bound
 from runtime.engines.cuda import Gpu, Memory, open_gpu
 from runtime.engines.plan import NOT_RUN, RTX, TENSORRT, Plan, open_plan
 from runtime.engines.tensorrt_module import import_tensorrt, logger_of
@@ -80,17 +80,7 @@ class TensorRtEngine:
     ) -> Callable[[], None]:
         """As the protocol says: membranes go to the device and come back in each call. Sessions use `resident`."""
         steps = self.resident(x, y, [np.empty_like(array) for array in v], rates)
-
-        def call() -> None:
-            for inside, array in zip(steps.v, v, strict=True):
-                np.copyto(inside, array)
-            steps.push()
-            steps.run()
-            steps.pull()
-            for inside, array in zip(steps.v, v_next, strict=True):
-                np.copyto(array, inside)
-
-        return call
+        return bound(steps, steps.v, v, v_next)
 
 
 class TensorRtRtxEngine(TensorRtEngine):
