@@ -7,9 +7,10 @@
 The network runs once over each source; its output at every step is kept, and every rule is then applied to the same steps
 through the very code that streams (runtime.lane). A source with truth is a list of (t_on_us, t_off_us, label).
 
-    onset to label   from t_on to the first decision with the right label within the span; p50 and p95 over the spans that got
-                     one; `missed` are those that did not
-    accuracy         spans whose last label is the right one, with its 95 % interval (Wilson)
+    onset to label   from t_on, or from when it can be recognised where the source knows (`recognisable_us`), to the first
+                     decision with the right label within the span; 0 when that came before; p50 and p95 over the spans that
+                     got one; `missed` are those that did not
+    accuracy         spans in which the right label was shown longer than any other, with its 95 % interval (Wilson)
     false alarms     runs of one wrong label, at least 50 ms long, per minute: on stretches without truth (idle, from 300 ms
                      after a span, when the answer before has had time to fade) and on negatives (recordings of none of it)
 """
@@ -59,6 +60,7 @@ class Steps(NamedTuple):
     frames: list[Frame]
     y: np.ndarray  # [steps, copies, classes]
     truth: list[tuple[int, int, str]]
+    since_us: list[int]  # of each of them: from when on an answer can be expected
 
 
 def main() -> None:
@@ -117,7 +119,8 @@ def step_all(model: Model, source: Source, framing: str, filters: str | None, po
         outputs.append(session.step(np.stack([frame.x] * policy.copies)))
         frame.x = np.zeros(0, np.float32)  # not needed again, and an hour of them is too much
         frames.append(frame)
-    return Steps(frames, np.array(outputs), list(getattr(source, "truth", [])))
+    truth = list(getattr(source, "truth", []))
+    return Steps(frames, np.array(outputs), truth, getattr(source, "recognisable_us", [on for on, _, _ in truth]))
 
 
 def decide(model: Model, rule: str, policy: ResetPolicy, steps: Steps) -> list[Decision]:
@@ -139,16 +142,20 @@ def decide(model: Model, rule: str, policy: ResetPolicy, steps: Steps) -> list[D
 def measure(model: Model, rule: str, policy: ResetPolicy, positive: Steps, negatives: list[Steps]) -> dict[str, Any]:
     decisions = decide(model, rule, policy, positive)
     t_us = np.array([d.t_us for d in decisions])
+    lasts_us = np.diff(t_us, prepend=0)
     onsets, missed, right = [], 0, 0
-    for on_us, off_us, label in positive.truth:
+    for (on_us, off_us, label), since_us in zip(positive.truth, positive.since_us, strict=True):
         span = range(int(np.searchsorted(t_us, on_us, "right")), int(np.searchsorted(t_us, off_us, "right")))
         first = next((decisions[i].t_us for i in span if decisions[i].label == label), None)
         if first is None:
             missed += 1
         else:
-            onsets.append((first - on_us) / 1e3)
-        last = next((decisions[i].label for i in reversed(span) if decisions[i].label is not None), None)
-        right += last == label
+            onsets.append(max(first - since_us, 0) / 1e3)
+        shown: dict[str, int] = {}
+        for i in span:
+            if (said := decisions[i].label) is not None:
+                shown[said] = shown.get(said, 0) + int(lasts_us[i])
+        right += bool(shown) and max(shown, key=lambda said: shown[said]) == label
     spans = len(positive.truth)
     idle_s, idle_alarms = alarms(decisions, positive.frames, outside(positive.truth))
     negative_s = negative_alarms = 0.0
@@ -219,7 +226,12 @@ def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     negatives = any(row["false_alarms_negatives_per_min"] is not None for row in rows)
     key = "false_alarms_negatives_per_min" if negatives else "false_alarms_idle_per_min"
     rows = [row for row in rows if row["onset_p50_ms"] is not None]
-    figure, (axis, beside) = plt.subplots(1, 2, figsize=(10.5, 4.6), width_ratios=(3, 2))
+    best = max(row["accuracy"] for row in rows)
+    front: list[dict[str, Any]] = []
+    for row in sorted(rows, key=lambda row: (row["onset_p50_ms"], row[key], -row["accuracy"])):
+        if row["accuracy"] >= best - 0.03 and (not front or row[key] < front[-1][key]):
+            front.append(row)
+    figure, axis = plt.subplots(figsize=(8, 4.6 + 0.2 * len(front)))
     low = min(row["accuracy"] for row in rows)
     for kind, marker in (("leak", "o"), ("kofn", "s"), ("sum", "^")):
         mine = [row for row in rows if row["rule"].startswith(kind)]
@@ -229,26 +241,20 @@ def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
             axis.errorbar(x, y, [[0] * len(p95), p95], fmt="none", ecolor="0.85", zorder=0)
             colour = [row["accuracy"] for row in mine]
             dots = axis.scatter(x, y, c=colour, vmin=low, vmax=1, marker=marker, cmap="viridis", label=kind, s=36)
-    best = max(row["accuracy"] for row in rows)
-    front: list[dict[str, Any]] = []
-    for row in sorted(rows, key=lambda row: (row["onset_p50_ms"], row[key], -row["accuracy"])):
-        if row["accuracy"] >= best - 0.03 and (not front or row[key] < front[-1][key]):
-            front.append(row)
     for number, row in enumerate(front, 1):
         where = (row[key], row["onset_p50_ms"])
         axis.annotate(str(number), where, fontsize=9, xytext=(-4, -14), textcoords="offset points", weight="bold")
     lines = [
-        f"{number}  {row['rule']}\n    {row['onset_p50_ms']:.0f} ms, {row[key]:.1f} a minute, {100 * row['accuracy']:.1f} % right"
+        f"{number:2}  {row['rule']:34}{row['onset_p50_ms']:5.0f} ms {row[key]:6.1f} a minute {100 * row['accuracy']:6.1f} % right"
         for number, row in enumerate(front, 1)
     ]
-    beside.axis("off")
-    beside.text(0.12, 0.98, "\n".join(lines), va="top", fontsize=8, family="monospace", transform=beside.transAxes)
     axis.set_xlabel(f"false alarms a minute, on {'recordings of none of it' if negatives else 'idle stretches'}")
-    axis.set_ylabel("onset to label (ms): median, line to the 95th percentile")
+    axis.set_ylabel("onset to label (ms):\nmedian, line to the 95th percentile")
     axis.grid(alpha=0.3)
     axis.legend(loc="upper right")
-    figure.colorbar(dots, ax=axis, label="spans whose last label is right")
-    figure.suptitle(title, fontsize=9)
+    figure.colorbar(dots, ax=axis, label="spans with the right label most of the time")
+    axis.set_title(title, fontsize=9)
+    figure.supxlabel("\n".join(lines), fontsize=8, family="monospace", x=0.04, ha="left")
     figure.tight_layout()
     figure.savefig(path, dpi=130)
 

@@ -157,11 +157,15 @@ def stream(
     decide: Annotated[
         str | None,
         typer.Option(
-            help="sum (default), leak[:500ms] or kofn[:3/5], then ,margin= ,release= ,idle= (events a second)."
+            help="sum (default of recordings), leak[:500ms] (default of feeds: leak:120ms,margin=0.2) or kofn[:3/5], "
+            "then ,margin= ,release= ,idle= (events a second)."
         ),
     ] = None,
     reset: Annotated[
-        str | None, typer.Option(help="never, recording (default), every:T[/COPIES], silence:MS or decay:TAU.")
+        str | None,
+        typer.Option(
+            help="recording (default of recordings), silence:MS (of feeds: silence:1000), never, every:T[/COPIES] or decay:TAU."
+        ),
     ] = None,
     speed: Annotated[str, typer.Option(help="max, or real: recordings are paced by the events' own time.")] = "max",
     filters: Annotated[

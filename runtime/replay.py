@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 DEFAULTS: dict[str, Any] = {
     "framing": None,
-    "decide": "sum",
-    "reset": "recording",
+    "decide": None,
+    "reset": None,
     "filters": None,
     "overload": "merge",
     "on_return": "hold",

@@ -3,8 +3,8 @@
     for decision in model.stream("recording.raw"):
         print(decision.t_us, decision.label, decision.score)
 
-The network keeps its state from step to step. With `decide="sum"` and `reset="recording"` this is what evaluation does, on
-the same frames, so both give the same spikes and the same answer.
+The network keeps its state from step to step. With `decide="sum"` and `reset="recording"` (RECORDING_RULES, what a
+recording gets) this is what evaluation does, on the same frames, so both give the same spikes and the same answer.
 
 Several sources share one engine: each is a row of the batch, steps when it has a frame, and decides as it would alone.
 A recording read as fast as possible is read in this thread; whatever has a clock of its own (a live source, speed="real")
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["LIVE_FRAMING", "Decision", "Stream", "stream"]
 
 LIVE_FRAMING = "events:n=5000,max=20ms"
+# What is not given is, for recordings, what evaluation does; for feeds without an end, what was measured (docs/live.md).
+RECORDING_RULES = ("sum", "recording")  # decide, reset
+LIVE_RULES = ("leak:120ms,margin=0.2", "silence:1000")
 
 
 def stream(
@@ -54,7 +57,8 @@ def stream(
 ) -> Stream:
     """A Stream of decisions about one source or several; iterate it once.
 
-    What is not given is what a recording of --record says (runtime.replay), else sum, recording, merge and hold.
+    What is not given is what a recording of --record says (runtime.replay), else merge and hold, and for decide and reset
+    RECORDING_RULES, or LIVE_RULES where a source is endless.
 
     source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., an object that is a Source,
                or a list of these
@@ -83,8 +87,8 @@ class Stream:
         sources: Sequence[str | Source],
         *,
         framing: str | None,
-        decide: str,
-        reset: str,
+        decide: str | None,
+        reset: str | None,
         speed: str,
         sensor: tuple[int, int] | None,
         filters: str | None,
@@ -93,44 +97,31 @@ class Stream:
         observers: Sequence[Observer],
     ) -> None:
         _check(model, sources, speed)
-        self.options = {
-            "framing": framing,
-            "decide": decide,
-            "reset": reset,
-            "speed": speed,
-            "sensor": sensor,
-            "filters": filters,
-            "overload": overload,
-            "on_return": on_return,
-        }
-        plan, policy, rule = Plan.parse(decide), ResetPolicy.parse(reset), Overload.parse(overload)
-        text = framing or model.card["framing"] or LIVE_FRAMING
-        self.model, self.framing = model, Framing.parse(text)
-        if self.framing.kind == "count" and (policy.kind in ("silence", "decay") or plan.idle_per_s is not None):
-            raise PlifError(
-                f"--reset {reset}, --decide {decide}: framing '{text}' has no silence, its frames hold equal counts; "
-                "use duration or events"
-            )
+        self.model = model
+        self.framing = Framing.parse(framing or model.card["framing"] or LIVE_FRAMING)
         self.controls = Controls()
         self._tell = Observers(observers)
         self._wake = threading.Condition()
         self.lanes: list[Lane] = []
         opened: list[Source] = []
         try:
-            for i, one in enumerate(sources):
-                found = open_source(one, sensor=sensor) if isinstance(one, str) else one
-                opened.append(found)
-                name = self._name(found.name)
-                if found.live and self.framing.kind == "count":
-                    raise PlifError(
-                        f"{found.name}: framing '{text}' divides a whole recording and cannot serve a live source; "
-                        f"use --framing {LIVE_FRAMING} or --framing duration:20ms"
-                    )
-                watch = _Watch(name, self._tell) if self._tell.packet or self._tell.come_back else None
-                make = ReplayFrames if isinstance(found, RecordedSource) and found.stepped else SourceFramer
-                frames = make(found, self.framing, model.input_shape, filters=filters, returns=on_return, watch=watch)
-                rows = range(i * policy.copies, (i + 1) * policy.copies)
-                self.lanes.append(Lane(name, frames, rows, plan, policy, model, self._tell))
+            for one in sources:
+                opened.append(open_source(one, sensor=sensor) if isinstance(one, str) else one)
+            endless = self.framing.kind != "count" and any(_endless(found) for found in opened)
+            usual = LIVE_RULES if endless else RECORDING_RULES
+            decide, reset = (usual[0] if decide is None else decide), (usual[1] if reset is None else reset)
+            self.options: dict[str, Any] = {
+                "framing": framing,
+                "decide": decide,
+                "reset": reset,
+                "speed": speed,
+                "sensor": sensor,
+                "filters": filters,
+                "overload": overload,
+                "on_return": on_return,
+            }
+            plan, policy, rule = Plan.parse(decide), ResetPolicy.parse(reset), Overload.parse(overload)
+            self._add_lanes(opened, plan, policy)
             self.session = model.session(streams=len(sources) * policy.copies)
         except BaseException:
             for found in opened:
@@ -138,6 +129,26 @@ class Stream:
             raise
         self._add_feeds(rule, paced=speed == "real")
         self._iterated = self._closed = False
+
+    def _add_lanes(self, opened: Sequence[Source], plan: Plan, policy: ResetPolicy) -> None:
+        text, filters, on_return = str(self.framing), self.options["filters"], self.options["on_return"]
+        if self.framing.kind == "count" and (policy.kind in ("silence", "decay") or plan.idle_per_s is not None):
+            raise PlifError(
+                f"--reset {self.options['reset']}, --decide {self.options['decide']}: framing '{text}' has no silence, "
+                "its frames hold equal counts; use duration or events"
+            )
+        for i, found in enumerate(opened):
+            name = self._name(found.name)
+            if found.live and self.framing.kind == "count":
+                raise PlifError(
+                    f"{found.name}: framing '{text}' divides a whole recording and cannot serve a live source; "
+                    f"use --framing {LIVE_FRAMING} or --framing duration:20ms"
+                )
+            watch = _Watch(name, self._tell) if self._tell.packet or self._tell.come_back else None
+            make = ReplayFrames if isinstance(found, RecordedSource) and found.stepped else SourceFramer
+            frames = make(found, self.framing, self.model.input_shape, filters=filters, returns=on_return, watch=watch)
+            rows = range(i * policy.copies, (i + 1) * policy.copies)
+            self.lanes.append(Lane(name, frames, rows, plan, policy, self.model, self._tell))
 
     def _name(self, name: str) -> str:
         taken = [lane.name for lane in self.lanes]
@@ -217,12 +228,16 @@ class Stream:
     def _advise(self) -> None:
         """A sum without an end is what was asked for, and hardly what is wanted."""
         for lane in self.lanes:
-            endless = lane.frames.source.live and not getattr(lane.frames.source, "waits", False)
-            if endless and lane.copies[0].rule.name == "sum" and lane.copies[0].policy.kind in ("recording", "never"):
+            adds_up = lane.copies[0].rule.name == "sum" and lane.copies[0].policy.kind in (
+                "recording",
+                "never",
+                "silence",
+            )
+            if adds_up and _endless(lane.frames.source):
                 self._tell.note(
                     lane.name,
                     "--decide sum adds up from the beginning of the feed, so its answer changes ever more slowly; "
-                    "for a feed without an end: --decide leak:100ms,margin=0.4",
+                    f"for a feed without an end: --decide {LIVE_RULES[0]}",
                 )
 
     def close(self) -> None:
@@ -361,6 +376,10 @@ def _check(model: Model, sources: Sequence[object], speed: str) -> None:
         raise PlifError("stream: no source; expected a recording, -, udp://, tcp://, usb:// or sim:")
     if [getattr(one, "name", one) for one in sources].count("-") > 1:
         raise PlifError("stream: standard input is given twice")
+
+
+def _endless(source: Source) -> bool:
+    return bool(getattr(source, "endless", source.live and not getattr(source, "waits", False)))
 
 
 def _close(source: Source) -> None:

@@ -34,6 +34,7 @@ class GestureSource:
 
     format = "sim"
     live = False
+    endless = True
     upright = "identity"
 
     def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:

@@ -29,6 +29,7 @@ class DigitSource:
 
     format = "sim"
     live = False
+    endless = True
     upright = "identity"
 
     def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:

@@ -85,9 +85,10 @@ def replayed(model: Model, place: Path, **options: Any) -> list[Any]:
     "options",
     (
         {},
+        {"decide": "sum", "reset": "recording"},
         {"decide": "leak:80ms,margin=0.1,idle=2000", "reset": "silence:60"},
         {"decide": "kofn:2/4", "reset": "every:6/3", "filters": "hot,background:5ms,flip:x"},
-        {"framing": "duration:7ms,value=binary", "reset": "decay:100ms"},
+        {"framing": "duration:7ms,value=binary", "decide": "sum", "reset": "decay:100ms"},
     ),
 )
 def test_a_recording_gives_the_same_decisions_with_no_option_said_again(
@@ -97,13 +98,14 @@ def test_a_recording_gives_the_same_decisions_with_no_option_said_again(
         options = {"decide": "leak:80ms"}
     model = runtime.load(folder / f"{name}.onnx", threads=1)
     first = recorded(model, tmp_path / "r", **options)
-    assert len(first) > 15 and len({index for _, _, _, index, *_ in first}) > 1
+    answers = {index for _, _, _, index, *_ in first}
+    assert len(first) > 15 and (len(answers) > 1 or not options)  # by default a random network is never sure
     assert replayed(model, tmp_path / "r") == first
     assert replayed(model, tmp_path / "r") == first, "and again"
 
 
 def test_the_events_are_in_it_exactly_and_readable_by_themselves(model: Model, tmp_path: Path) -> None:
-    recorded(model, tmp_path / "r")
+    recorded(model, tmp_path / "r", decide="sum", reset="recording")
     original = np.concatenate(list(open_source(SIM).packets()))
     events = read_events(tmp_path / "r" / "events.aedat")
     assert events_sha256(events) == events_sha256(original)

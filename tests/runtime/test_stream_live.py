@@ -24,6 +24,7 @@ from runtime.events.send import send
 from runtime.events.sources import LiveSource
 from runtime.observe import Observer
 from runtime.session import Model
+from runtime.stream import LIVE_RULES, RECORDING_RULES
 from tests.conftest import interruptible
 from tests.networks import firing
 from tests.runtime.test_udp import free_port
@@ -493,3 +494,28 @@ def test_options_that_cannot_be_are_refused_in_one_line(model: Model, options: d
     with pytest.raises(PlifError) as error:
         model.stream(SOURCES[0], **options)
     assert says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "framing", "rules"),
+    (
+        (SOURCES[0], None, LIVE_RULES),
+        (SOURCES[0], "count:T=8", RECORDING_RULES),  # divides a whole recording, so the feed has an end
+        ("recording", None, RECORDING_RULES),
+        ("udp", None, LIVE_RULES),
+    ),
+)
+def test_feeds_and_recordings_are_decided_by_rules_of_their_own(
+    model: Model, tmp_path: Path, source: str, framing: str | None, rules: tuple[str, str]
+) -> None:
+    if source == "recording":
+        (tmp_path / "r.csv").write_text("t,x,y,p\n1,2,3,1\n20000,4,5,0\n")
+        source = str(tmp_path / "r.csv")
+    if source == "udp":
+        source = f"udp://127.0.0.1:{free_port()}?format=t64&sensor=34x34"
+    running = model.stream(source, framing=framing, sensor=(34, 34) if source.endswith("csv") else None)
+    running.close()
+    assert (running.options["decide"], running.options["reset"]) == rules
+    kept = model.stream(SOURCES[0], decide="kofn", reset="never")
+    kept.close()
+    assert (kept.options["decide"], kept.options["reset"]) == ("kofn", "never"), "what is asked for is done"

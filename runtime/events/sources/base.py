@@ -38,6 +38,7 @@ class Source(Protocol):
 class LiveSource:
     """What live sources share. They also have what the loop looks for beyond `Source`:
 
+    endless   what it shows changes, and no end is in sight: a stream of it does not add up for ever (runtime.stream)
     waits     the sender waits until we read (a pipe): nothing need be dropped when the network is slow
     returns   how often the source was lost and came back; raised before the first packet after it
     dropped   events that were lost before we could read them, where their number is known
@@ -47,6 +48,7 @@ class LiveSource:
 
     upright = "identity"
     live = True
+    endless = True
     waits = False
 
     def __init__(self, name: str) -> None:

@@ -23,6 +23,7 @@ class StdinSource(LiveSource):
     """See `Source`. A packet holds whatever lines were there when standard input was read, so nothing waits."""
 
     format = "csv"
+    endless = False  # one recording, as a file is
     waits = True  # whoever writes into a full pipe does
 
     def __init__(self, name: str, sensor: tuple[int, int] | None = None, stream: BinaryIO | None = None) -> None:
