@@ -17,7 +17,6 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from bench import workload
 from bench.artifacts import artifact, prepared
 from bench.machine import machine
 from bench.peers import peer
-from bench.subjects import Subject, ours
+from bench.subjects import ours, timed
 from plif_train.network import Network
 
 ACTIVE, SILENT, TAIL = 10, 100, 20
@@ -79,14 +78,14 @@ def measure(name: str, threads: int, rounds: int, folder: Path) -> list[dict[str
     for _ in range(rounds):
         for s in subjects:
             s.reset()
-            timed(s, work.x[:2])
-            times.setdefault((s.name, "active"), []).extend(timed(s, work.x))
+            timed(s.step, work.x[:2])
+            times.setdefault((s.name, "active"), []).extend(timed(s.step, work.x))
             for _ in range((SILENT - TAIL) // TAIL):
-                timed(s, empty)
-            times.setdefault((s.name, "silent"), []).extend(timed(s, empty))
+                timed(s.step, empty)
+            times.setdefault((s.name, "silent"), []).extend(timed(s.step, empty))
             s.reset()
-            timed(s, empty[:2])
-            times.setdefault((s.name, "from reset"), []).extend(timed(s, empty))
+            timed(s.step, empty[:2])
+            times.setdefault((s.name, "from reset"), []).extend(timed(s.step, empty))
     rows = []
     for s in subjects:
         for phase in PHASES:
@@ -123,15 +122,6 @@ def firing(work: workload.Workload) -> dict[str, float]:
     empty = np.zeros((40, *work.x.shape[1:]), np.float32)
     after = np.concatenate([work.x, empty])
     return {"active": mean(work.x, ACTIVE - 2), "silent": mean(after, 5), "from reset": mean(empty[:TAIL], 5)}
-
-
-def timed(s: Subject, x: np.ndarray) -> list[float]:
-    times = []
-    for x_t in x:
-        began = time.perf_counter()
-        s.step(x_t)
-        times.append(1e3 * (time.perf_counter() - began))
-    return times
 
 
 if __name__ == "__main__":

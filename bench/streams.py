@@ -13,7 +13,6 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import runtime
 from bench import workload
 from bench.artifacts import artifact, prepared
 from bench.machine import machine
+from bench.subjects import timed
 from runtime.errors import PlifError
 
 STREAMS = "1,2,4,8,16,32,64"
@@ -84,7 +84,7 @@ def measure(name: str, counts: list[int], threads: list[int], rounds: int, folde
         for _ in range(rounds):
             for i, session in running.items():
                 session.step(x[0, :streams])
-                times.setdefault(i, []).extend(timed(session, x[:, :streams]))
+                times.setdefault(i, []).extend(timed(session.step, x[:, :streams]))
         for i, ms in times.items():
             label, engine, precision, n, _ = subjects[i]
             rows.append(
@@ -114,15 +114,6 @@ def compare(session: runtime.Session, x: np.ndarray) -> int:
         differ += int(np.sum(alone.run(x[:, i : i + 1]) != y[:, i : i + 1]))
         differ += sum(int(np.sum(v[0] != session.state[name][i])) for name, v in alone.state.items())
     return differ
-
-
-def timed(session: runtime.Session, x: np.ndarray) -> list[float]:
-    times = []
-    for x_t in x:
-        began = time.perf_counter()
-        session.step(x_t)
-        times.append(1e3 * (time.perf_counter() - began))
-    return times
 
 
 if __name__ == "__main__":

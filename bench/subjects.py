@@ -67,16 +67,22 @@ def ours(path: Path, engine: str, name: str, threads: int) -> Subject | None:
     )
 
 
+def timed(step: Callable[[np.ndarray], Any], x: np.ndarray) -> list[float]:
+    """Milliseconds of each step through x [T, B, C, H, W]."""
+    times = []
+    for x_t in x:
+        began = time.perf_counter()
+        step(x_t)
+        times.append(1e3 * (time.perf_counter() - began))
+    return times
+
+
 def take_turns(subjects: list[Subject], x: np.ndarray, rounds: int, warm_up: int, pause_s: float = 0.02) -> None:
     """Each round every subject steps through x [T, 1, C, H, W] from reset; a machine that slows down slows all of them."""
     for _ in range(rounds):
         for s in subjects:
             s.reset()
-            for t, x_t in enumerate(x):
-                began = time.perf_counter()
-                s.step(x_t)
-                if t >= warm_up:
-                    s.times_ms.append(1e3 * (time.perf_counter() - began))
+            s.times_ms += timed(s.step, x)[warm_up:]
             time.sleep(pause_s)
 
 

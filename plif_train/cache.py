@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,7 @@ import numpy as np
 from plif_train.data import Dataset, gather, widest
 from runtime.data.packed import split_path
 from runtime.errors import PlifError
+from runtime.files import whole_or_nothing
 from runtime.progress import Progress
 from runtime.version import __version__
 
@@ -131,14 +131,8 @@ def _open(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    with whole_or_nothing(path) as (beside,), open(beside, "wb") as file:
+        write(file)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ import json
 import os
 import pickle
 import re
-import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from torch import Tensor
 from plif_train.network import Meta, Network, Options
 from runtime import card as cards
 from runtime.errors import PlifError
+from runtime.files import whole_or_nothing
 from runtime.notation import parse
 from runtime.version import __version__
 
@@ -164,20 +164,7 @@ def _kind(tensor: Tensor) -> str:
 
 def write_atomically(content: dict[str, Any], path: str | Path) -> None:
     """torch.save, beside and then renamed: readers see the old file or the new one, never half of it."""
-    path = Path(path)
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes private files; a model is as readable as any new file
-        os.replace(temporary, path)
-    except OSError as error:
-        raise PlifError(f"{path}: cannot be written ({error.strerror}); choose another place with --out") from None
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+    with whole_or_nothing(Path(path)) as (beside,), open(beside, "wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())

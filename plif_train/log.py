@@ -12,7 +12,6 @@ A resumed training continues them; rows of epochs that are trained again are dro
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from plif_train.network import Network, layer_of
 from runtime.errors import MissingExtra, PlifError
+from runtime.files import whole_or_nothing
 
 if TYPE_CHECKING:
     from plif_train.train import Epoch
@@ -128,17 +128,10 @@ def read(path: Path) -> list[Row]:
 
 
 def _write(path: Path, rows: list[Row]) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with open(beside, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(
-                file, list(rows[0]) if rows else ["epoch"], lineterminator="\n", extrasaction="ignore"
-            )
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(beside, path)
-    except OSError as error:
-        raise PlifError(f"{path}: cannot be written ({error.strerror}); choose another place with --out") from None
+    with whole_or_nothing(path) as (beside,), open(beside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["epoch"], lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _board(folder: Path, done: int) -> Any:

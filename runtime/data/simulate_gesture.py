@@ -12,7 +12,6 @@ kept.
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -24,14 +23,15 @@ import numpy.typing as npt
 
 from runtime.data.simulated_note import claim
 from runtime.errors import PlifError
+from runtime.events.formats.aedat31_write import header, write_packets
 from runtime.files import whole_or_nothing
+from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.performance import perform
 from runtime.simulate.performer import RANGES, draw_performer
 from runtime.simulate.schedule import WINDOW_US, windows
 from runtime.version import __version__
 
 SPLITS = ("train", "test")  # the number of a split is part of its seeds
-PACKET_EVENTS = 4096
 
 
 def simulate_gesture(
@@ -100,23 +100,8 @@ def _make(job: tuple[int, str, int, str]) -> None:
     seed, split, number, stem = job
     events, rows = record(seed, split, number)
     with whole_or_nothing(Path(f"{stem}.aedat"), Path(f"{stem}_labels.csv")) as (recording, labels):
-        write_aedat31(recording, events)
+        with open(recording, "wb") as file:
+            file.write(header((SIZE_PX, SIZE_PX)))
+            write_packets(file, events)
         lines = "".join(f"{gesture + 1},{start_us},{end_us}\n" for gesture, start_us, end_us in rows)
         labels.write_text(f"class,startTime_usec,endTime_usec\n{lines}", encoding="utf-8")
-
-
-def write_aedat31(path: str | os.PathLike[str], events: npt.NDArray[np.void]) -> None:
-    """Events of a DVS128 as AEDAT 3.1 (runtime.events.formats.aedat31 has the layout). Times from 0 to below 2^31 us."""
-    if len(events) and not 0 <= int(events["t"].min()) <= int(events["t"].max()) < 1 << 31:
-        raise PlifError(f"{path}: times beyond what one AEDAT 3.1 packet can say, expected 0 to 2147483647 us")
-    with open(path, "wb") as file:
-        file.write(b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n")
-        for at in range(0, len(events), PACKET_EVENTS):
-            part = events[at : at + PACKET_EVENTS]
-            n = len(part)
-            file.write(struct.pack("<hhiiiiii", 1, 1, 8, 4, 0, n, n, n))
-            words = np.empty((n, 2), "<u4")
-            words[:, 0] = part["x"].astype(np.uint32) << 17 | part["y"].astype(np.uint32) << 2
-            words[:, 0] |= part["p"].astype(np.uint32) << 1 | 1
-            words[:, 1] = part["t"]
-            file.write(words.tobytes())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from runtime.data import open_dataset
-from runtime.data.simulate_gesture import record, simulate_gesture, write_aedat31
+from runtime.data.simulate_gesture import record, simulate_gesture
 from runtime.errors import PlifError
 from runtime.events import events_sha256, open_source
 from runtime.simulate.figure import FORE_PX, SHOULDER, UPPER_PX
@@ -240,10 +240,3 @@ def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(PlifError, match="choose a new or an empty folder"):
         simulate_gesture(tmp_path, train=1, test=1)
-
-
-def test_times_that_do_not_fit_the_file_are_refused(tmp_path):
-    events = events_of(0, 1, 0.1)
-    events["t"] += 1 << 31
-    with pytest.raises(PlifError, match="2147483647"):
-        write_aedat31(tmp_path / "x.aedat", events)
