@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plif_train.batchnorm import MODES, BatchNorm
+from plif_train.convolution import Conv
 from plif_train.neuron import Neuron
 from plif_train.pooling import MaxPool
 from plif_train.surrogate import SURROGATES
@@ -280,7 +281,7 @@ def _module(step: nt.Step, options: Options) -> nn.Module:
     layer, op = step.layer, step.op
     if isinstance(layer, nt.Conv):
         channels = step.in_shape[0]
-        return nn.Conv2d(channels, layer.channels, layer.kernel, layer.stride, layer.padding, bias=options.bias is True)
+        return Conv(channels, layer.channels, layer.kernel, layer.stride, layer.padding, bias=options.bias is True)
     if isinstance(layer, nt.FC):
         return nn.Linear(step.in_shape[0], layer.features, bias=bool(options.bias))
     if isinstance(layer, nt.BN):

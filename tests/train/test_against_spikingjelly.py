@@ -207,7 +207,8 @@ def test_one_training_step_gives_equal_gradients_and_statistics(
             tolerance = 1e-12 if dtype == torch.float64 else 1e-4 if name == "w" else 1e-5
             assert _relative(a.grad, b.grad) < tolerance, f"{step.name}.{name}"
         if step.op == "BatchNorm":
-            assert all(torch.equal(a, b) for a, b in zip(mine.buffers(), module.buffers(), strict=True)), step.name
+            for a, b in zip(mine.buffers(), module.buffers(), strict=True):  # the first conv sums in another order
+                assert _relative(a, b) < (1e-12 if dtype == torch.float64 else 1e-6), step.name
         if isinstance(module, layer.Dropout):
             assert mine.mask is not None and torch.equal(mine.mask, module.mask)
 
