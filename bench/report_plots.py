@@ -137,31 +137,34 @@ def roofline(path: Path, roof: Report, step_report: Report) -> None:
     peaks = {precision: peak(roof, precision) / 1e9 for precision in shades}
     rows = sorted((r for r in step_report["rows"] if r["name"] != "event again"), key=lambda r: r["p50_ms"])
     rates = [roof["operations"] / row["p50_ms"] / 1e6 for row in rows]
-    left, right = 0.5, 500.0
+    left, right = 0.5, 260.0
     bottom, top = min(*rates, *peaks.values()) / 2, 2 * max(*rates, *peaks.values())
     for name, megabytes, style in (("caches", "11", "-"), ("DRAM", "400", "--")):
         rate = bandwidth(roof, megabytes) / 1e9
         ends = max(left, bottom / rate), max(peaks.values()) / rate
         axis.plot(ends, [rate * end for end in ends], color="#94a3b8", ls=style, lw=1)
         axis.text(1.25 * ends[0], rate * ends[0], f" {name}, {rate:.0f} GB/s", fontsize=8, color="#64748b", va="bottom")
-    for precision, colour in shades.items():
-        axis.plot(
-            [peaks[precision] / (bandwidth(roof, "11") / 1e9), right], [peaks[precision]] * 2, color=colour, lw=1.4
-        )
+    ceiling = 0.0  # labels of roofs that are close stand above and below them
+    for precision, colour in sorted(shades.items(), key=lambda item: peaks[item[0]], reverse=True):
+        rate = peaks[precision]
+        below = 0 < ceiling < 1.5 * rate
+        axis.plot([rate / (bandwidth(roof, "11") / 1e9), right], [rate] * 2, color=colour, lw=1.4)
         axis.text(
-            right, peaks[precision] * 1.04, f"{precision} roof, {peaks[precision]:.0f} GOP/s", fontsize=8, color=colour
-        )
+            right, rate * (0.93 if below else 1.05), f"{precision} roof, {rate:.0f} GOP/s ", fontsize=8,
+            color=colour, ha="right", va="top" if below else "bottom",
+        )  # fmt: skip
+        ceiling = rate
     label_at = top
     for row, rate in zip(rows, rates, strict=True):
         label_at = min(rate, label_at / (top / bottom) ** 0.045)  # labels do not cover each other
         at, mine = intensity(roof, row["precision"]), row["name"].startswith("event")
         axis.plot([at], [rate], marker="o" if mine else "s", ms=6, color=OURS if mine else OTHERS)
         axis.annotate(
-            f"{_label(row)} ({row['p50_ms']:.3g} ms)", (at, rate), (115, label_at), fontsize=8, va="center",
+            f"{_label(row)} ({row['p50_ms']:.3g} ms)", (at, rate), (1.2 * right, label_at), fontsize=8, va="center",
             arrowprops={"arrowstyle": "-", "color": "#cbd5e1", "lw": 0.6},
         )  # fmt: skip
     _logarithmic(axis, "operations per byte of a dense step", "GOP/s, counted as if dense")
-    axis.set_xlim(left, 4000)
+    axis.set_xlim(left, 3500)
     axis.set_ylim(bottom, top)
     axis.set_xticks([1, 10, 100])
     _save(figure, path)
