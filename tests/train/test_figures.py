@@ -151,16 +151,19 @@ def test_a_mosaic_shows_every_map_once() -> None:
 def test_table_s2_takes_the_best_run_of_a_protocol_and_says_what_was_not_trained(tmp_path: Path) -> None:
     for name, dataset, protocol, accuracy in (
         ("one", "mnist", "A", 0.98), ("two", "mnist", "A", 0.99), ("three", "mnist", "B", 0.97), ("own", "folder", "A", 0.5),
+        ("small", "mnist", "A", 0.995),
     ):  # fmt: skip
-        net = build("mnist", channels=2, hidden=20)
-        about = {"dataset": dataset, "protocol": protocol, "test_accuracy": accuracy, "epochs": 3}
+        net = build("mnist", channels=2 if name == "small" else None, hidden=20 if name == "small" else None)
+        about = {"dataset": dataset, "protocol": protocol, "test_accuracy": accuracy, "epoch": 3, "train_samples": 70}
         save(net, tmp_path / f"{name}.pt", training=about)
     (tmp_path / "one.resume.pt").write_bytes(b"not a model, and not opened")
     table = {row["dataset"]: row for row in table_s2(open_subject(tmp_path).runs)}
     assert table["mnist"]["A"] == 0.99 and table["mnist"]["B"] == 0.97 and table["mnist"]["A_paper"] == 0.9972
     assert table["nmnist"]["A"] is None and table["folder"]["A_paper"] is None
+    assert table["mnist, other network"]["A"] == 0.995 and table["mnist, other network"]["A_paper"] is None
     lines = lines_of(list(table.values()))
     assert any(line.split()[:5] == ["mnist", "99.00", "99.72", "97.00", "99.63"] for line in lines)
+    assert any(line.split()[5:] == ["3/3", "70/70"] for line in lines)
 
 
 def test_what_cannot_be_drawn_is_left_out_or_said_when_asked_for(
