@@ -107,9 +107,7 @@ class Stream:
         try:
             for one in sources:
                 opened.append(open_source(one, sensor=sensor) if isinstance(one, str) else one)
-            endless = self.framing.kind != "count" and any(_endless(found) for found in opened)
-            usual = LIVE_RULES if endless else RECORDING_RULES
-            decide, reset = (usual[0] if decide is None else decide), (usual[1] if reset is None else reset)
+            decide, reset = _rules(decide, reset, [_endless(found, self.framing) for found in opened])
             self.options: dict[str, Any] = {
                 "framing": framing,
                 "decide": decide,
@@ -233,7 +231,7 @@ class Stream:
                 "never",
                 "silence",
             )
-            if adds_up and _endless(lane.frames.source):
+            if adds_up and _endless(lane.frames.source, self.framing):
                 self._tell.note(
                     lane.name,
                     "--decide sum adds up from the beginning of the feed, so its answer changes ever more slowly; "
@@ -378,8 +376,21 @@ def _check(model: Model, sources: Sequence[object], speed: str) -> None:
         raise PlifError("stream: standard input is given twice")
 
 
-def _endless(source: Source) -> bool:
-    return bool(getattr(source, "endless", source.live and not getattr(source, "waits", False)))
+def _endless(source: Source, framing: Framing) -> bool:
+    """Whether a stream of it has no end. Frames that divide a whole recording have one."""
+    feed = getattr(source, "endless", source.live and not getattr(source, "waits", False))
+    return bool(feed) and framing.kind != "count"
+
+
+def _rules(decide: str | None, reset: str | None, endless: Sequence[bool]) -> tuple[str, str]:
+    """decide and reset, from the defaults where not given: one pair for all sources, or each would not decide as alone."""
+    if len(set(endless)) > 1 and (decide is None or reset is None):
+        raise PlifError(
+            "recordings and feeds side by side have no common default: say --decide and --reset "
+            f"(recordings alone: {' and '.join(RECORDING_RULES)}; feeds alone: {' and '.join(LIVE_RULES)})"
+        )
+    usual = LIVE_RULES if endless[0] else RECORDING_RULES
+    return usual[0] if decide is None else decide, usual[1] if reset is None else reset
 
 
 def _close(source: Source) -> None:

@@ -519,3 +519,11 @@ def test_feeds_and_recordings_are_decided_by_rules_of_their_own(
     kept = model.stream(SOURCES[0], decide="kofn", reset="never")
     kept.close()
     assert (kept.options["decide"], kept.options["reset"]) == ("kofn", "never"), "what is asked for is done"
+
+
+def test_a_recording_beside_a_feed_is_not_decided_by_a_rule_that_nobody_chose(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("t,x,y,p\n1,2,3,1\n20000,4,5,0\n")
+    both = [str(tmp_path / "r.csv"), SOURCES[0]]
+    with pytest.raises(PlifError, match="say --decide and --reset"):
+        model.stream(both, sensor=(34, 34), reset="never")
+    model.stream(both, sensor=(34, 34), reset="never", decide="sum").close()
