@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -46,17 +46,13 @@ def cached(
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     name = re.sub(r"[^A-Za-z0-9-]+", "-", dataset.name.partition(":")[0])
     folder = root / f"{name}-{len(indices)}-{digest}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / "lock"):
+    with _locked(folder):
+        found = _open(folder, len(indices))
+        if found is None:
+            _make(dataset, indices, folder, progress, what)
+            summary = {**about, "files": len(about["files"]), "labels": len(about["labels"]), "plif": __version__}
+            _write(folder / "about.json", lambda file: file.write(json.dumps(summary, indent=1).encode()))
             found = _open(folder, len(indices))
-            if found is None:
-                _make(dataset, indices, folder, progress, what)
-                summary = {**about, "files": len(about["files"]), "labels": len(about["labels"]), "plif": __version__}
-                _write(folder / "about.json", lambda file: file.write(json.dumps(summary, indent=1).encode()))
-                found = _open(folder, len(indices))
-    except OSError as error:
-        raise PlifError(f"{folder}: cannot be written ({error.strerror}); choose another --cache") from None
     if found is None:
         raise PlifError(f"{folder}: damaged while it was made; delete it and train again")
     return found
@@ -89,6 +85,8 @@ def _about(dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
 
 
 def _make(dataset: Dataset, indices: Sequence[int], folder: Path, progress: Progress, what: str) -> None:
+    for left in folder.glob(".*.part"):  # of a process that was killed: the folder is ours alone
+        left.unlink()
     pieces = [indices[at : at + PIECE] for at in range(0, len(indices), PIECE)]
     paths = [folder / f"part-{number:05d}.npy" for number in range(len(pieces))]
     missing = [at for at, path in enumerate(paths) if not path.exists()]
@@ -99,19 +97,13 @@ def _make(dataset: Dataset, indices: Sequence[int], folder: Path, progress: Prog
         # The bar belongs to all pieces, so each takes its share of one iterator.
         x, _ = gather(dataset, piece, (next(turn) for _ in piece), shape)
         shape = x.shape[1:]
-        _write(paths[at], lambda file, x=x: np.save(file, x))  # type: ignore[misc]
+        _write(paths[at], lambda file, x=x: _save(file, [x], x.dtype, x.shape))  # type: ignore[misc]
     next(turn, None)  # ends the bar
     parts = [np.load(path, mmap_mode="r") for path in paths]
-    whole = np.lib.format.open_memmap(
-        folder / "x.part.npy", "w+", widest(part.dtype for part in parts), (len(indices), *parts[0].shape[1:])
-    )
-    for at, part in enumerate(parts):
-        whole[at * PIECE : at * PIECE + len(part)] = part
-    whole.flush()
-    del whole, parts
+    dtype, whole = widest(part.dtype for part in parts), (len(indices), *parts[0].shape[1:])
     y = np.array([dataset.label(i) for i in indices], np.int64)
-    _write(folder / "y.npy", lambda file: np.save(file, y))
-    os.replace(folder / "x.part.npy", folder / "x.npy")
+    _write(folder / "y.npy", lambda file: _save(file, [y], y.dtype, y.shape))
+    _write(folder / "x.npy", lambda file: _save(file, parts, dtype, whole))
     for path in paths:
         path.unlink()
 
@@ -131,13 +123,33 @@ def _open(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    with whole_or_nothing(path) as (beside,), open(beside, "wb") as file:
-        write(file)
+    """PlifError where the disk is full or forbidden."""
+    try:
+        with whole_or_nothing(path) as (beside,), open(beside, "wb") as file:
+            write(file)
+    except PlifError as error:
+        raise PlifError(f"{error}; choose another --cache") from None
+
+
+def _save(file: IO[bytes], parts: Iterable[np.ndarray], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """An .npy file, written part by part: a full disk is an error with a name. (Through a map of a file with holes it
+    is a bus error, and np.save forgets the reason.)"""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    for part in parts:
+        file.write(np.ascontiguousarray(part, dtype).data)
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Held by one process at a time; the kernel lets go of it when that process ends, however it ends."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _locked(folder: Path) -> Iterator[None]:
+    """The folder, made, held by one process at a time; the kernel lets go when that process ends, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o666)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        raise PlifError(f"{folder}: cannot be written ({error.strerror or error}); choose another --cache") from None
+    try:
         yield
+    finally:
+        os.close(lock)

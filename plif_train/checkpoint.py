@@ -10,6 +10,7 @@ found in a decision.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -164,7 +165,10 @@ def _kind(tensor: Tensor) -> str:
 
 def write_atomically(content: dict[str, Any], path: str | Path) -> None:
     """torch.save, beside and then renamed: readers see the old file or the new one, never half of it."""
+    # Through memory: PyTorch's writer of zips turns a full disk into an error of its own that does not say so.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     with whole_or_nothing(Path(path)) as (beside,), open(beside, "wb") as file:
-        torch.save(content, file)
+        file.write(buffer.getbuffer())
         file.flush()
         os.fsync(file.fileno())

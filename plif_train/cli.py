@@ -6,6 +6,7 @@ In Python: plif_train.build, runtime.data.open_dataset, plif_train.data.load_sam
 from __future__ import annotations
 
 import json as json_
+import re
 import shlex
 import sys
 from dataclasses import replace
@@ -51,10 +52,13 @@ def train(
     epochs: Annotated[int, typer.Option(help="passes over the training split")] = 64,
     batch_size: Annotated[int, typer.Option(help="samples per optimiser step")] = 16,
     lr: Annotated[float, typer.Option(help="Adam's learning rate at the start")] = 1e-3,
-    t_max: Annotated[int | None, typer.Option(help="the cosine's half period; default: --epochs (paper: 64)")] = None,
+    t_max: Annotated[
+        int | None, typer.Option(help="the cosine's half period; default: --epochs (paper: 64), resumed: what it was")
+    ] = None,
     protocol: Annotated[str, typer.Option(help="A: keep the best test epoch; B: the best on 15 % held back")] = "A",
     seed: Annotated[int, typer.Option(help="of weights, shuffling, dropout, augmentation")] = 2020,
     resume: Annotated[bool, typer.Option("--resume", help="continue from NAME.resume.pt")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="begin again where NAME.pt is there already")] = False,
     limit_train: Annotated[int | None, typer.Option(help="train on so many samples, spread over the split")] = None,
     limit_test: Annotated[int | None, typer.Option(help="test on so many samples, spread over the split")] = None,
     cache: Annotated[Path | None, typer.Option(help="folder that keeps the frames for the next run")] = None,
@@ -90,10 +94,13 @@ def train(
     json: Annotated[bool, typer.Option("--json", help="print the result as one JSON document on stdout")] = False,
 ) -> None:
     """Train a network and keep its best epoch. Ctrl-C is safe: run the same command with --resume."""
+    import torch
+
     from plif_train.allocator import keep_freed_memory
-    from plif_train.parallel import joined, parse_devices
+    from plif_train.parallel import check_there, joined, parse_devices
     from plif_train.recipe import RECIPES, Recipe
-    from plif_train.train import resume_path
+    from plif_train.resume import check_place, resume_path
+    from runtime.data import find
 
     keep_freed_memory()
     started: list[bool] = []
@@ -101,17 +108,24 @@ def train(
         if recipe not in RECIPES:
             raise PlifError(f"recipe '{recipe}' is not known, expected {' or '.join(RECIPES)}")
         devices = parse_devices(device)
+        for one in devices:
+            check_there(one)
         how = Recipe(
             epochs, batch_size, lr, t_max, seed, protocol, precision, devices[0],
             loss or RECIPES[recipe].loss, bn, rate_penalty, accumulate, patience, compile_,
         )  # fmt: skip
         if not out.parent.is_dir():
             raise PlifError(f"{out.parent}: no such folder, expected one to write {out.name} to")
+        find(data)
+        _check_sizes(network, neuron=neuron, pool=pool, channels=channels, hidden=hidden)
         asked = {
             "T": T, "framing": framing, "init_tau": init_tau, "tau": tau, "surrogate": surrogate,
             "detach_reset": detach_reset, "dropout": dropout, "channels": channels, "hidden": hidden, "pool": pool,
             "neuron": neuron if neuron != "PLIF" else None,
         }  # fmt: skip
+        with torch.device("meta"):  # reads the notation, and takes no memory
+            _network(network, data, **asked)
+        check_place(out, resume, overwrite)
         augmentation = RECIPES[recipe].augmentation.get(data.partition(":")[0]) if augment else None
         about = {"command": _command(context, network, data, out), "recipe": recipe}
         limits = {"train": limit_train, "test": limit_test}
@@ -119,7 +133,7 @@ def train(
             record = _train(
                 network, data, asked, replace(how, device=own), out,
                 about=about, limits=limits, augmentation=augmentation, cache=cache, resume=resume,
-                tensorboard=tensorboard, world=world, started=started,
+                overwrite=overwrite, tensorboard=tensorboard, world=world, started=started,
             )  # fmt: skip
     except KeyboardInterrupt:
         text = "nothing was written"
@@ -148,6 +162,7 @@ def _train(
     augmentation: Callable[[Tensor], Tensor] | None,
     cache: Path | None,
     resume: bool,
+    overwrite: bool,
     tensorboard: bool,
     world: World,
     started: list[bool],
@@ -156,10 +171,13 @@ def _train(
     import torch
 
     from plif_train import train as training
-    from plif_train.data import load_samples
-    from runtime.data import open_dataset
+    from plif_train.data import load_samples, spread
+    from plif_train.parallel import usable
+    from plif_train.resume import read_kept, resume_path
+    from runtime.data import find, open_dataset
     from runtime.progress import Progress
 
+    usable(recipe.device)
     torch.manual_seed(recipe.seed)
     net = _network(network, data, **asked)
     name = data.partition(":")[0]
@@ -168,8 +186,8 @@ def _train(
     progress = Progress()
     if world.rank:
         progress.shown = False
-    sets = {}
-    for split, limit in limits.items():
+    opened = {}
+    for split in limits:
         dataset = open_dataset(
             data,
             split,
@@ -181,35 +199,86 @@ def _train(
         if dataset.kind != net.meta.kind:
             raise PlifError(f"data set {name} holds {dataset.kind} samples, but {network} takes {net.meta.kind}")
         if len(dataset.classes) != len(net.classes):
-            raise PlifError(
-                f"data set {name} has {len(dataset.classes)} classes, but the network {len(net.classes)} outputs; "
-                "give a notation string that ends in as many"
-            )
+            raise PlifError(_outputs(name, len(dataset.classes), network, net))
         net.meta = replace(net.meta, classes=tuple(dataset.classes))
-        sets[split] = load_samples(dataset, limit, progress, f"reading {split}", cache)
-    frames = sets["train"].x.shape[1] if net.meta.kind == "events" else net.T
-    if frames != net.T:
-        raise PlifError(f"framing '{net.framing}' gives {frames} frames, but T is {net.T}; give --T {frames}")
-    kept = training.resume_path(out)
-    if not resume and kept.exists() and not world.rank:
-        print(f"note: {kept} is of an earlier training and is replaced (--resume continues it)", file=sys.stderr)
+        opened[split] = dataset
 
-    def report(epoch: Epoch) -> None:
-        if not world.rank:
-            print(_line(epoch, recipe.epochs), file=sys.stderr, flush=True)
-
+    # Whatever can be refused is refused before the reading, which may take an hour.
+    indices = {split: spread(opened[split], limit) for split, limit in limits.items()}
+    labels = torch.tensor([opened["train"].label(i) for i in indices["train"]])
+    samples = training.counts(recipe, labels, len(indices["test"]), world)
     about |= {
         "dataset": name,
+        "dataset_options": find(data)[2],
         **_simulated(data),
         **{f"limit_{split}": limit for split, limit in limits.items()},
         "augmentation": augmentation.__name__ if augmentation else None,
     }
+    if resume:
+        t_max = read_kept(resume_path(out), net, recipe, about, samples).t_max
+        if recipe.t_max is None and t_max not in (None, recipe.epochs) and not world.rank:
+            print(f"note: the cosine keeps its half period of {t_max} epochs; --t-max changes it", file=sys.stderr)
+    if net.meta.kind == "events":
+        frames = len(opened["train"].sample(indices["train"][0]))
+        if frames != net.T:
+            raise PlifError(f"framing '{net.framing}' gives {frames} frames, but T is {net.T}; give --T {frames}")
+    sets = {
+        split: load_samples(opened[split], limit, progress, f"reading {split}", cache)
+        for split, limit in limits.items()
+    }
+    last = next(reversed(net.neurons()), "")
+    silent: list[bool] = []
+
+    def report(epoch: Epoch) -> None:
+        if world.rank:
+            return
+        print(_line(epoch, recipe.epochs), file=sys.stderr, flush=True)
+        if epoch.firing_rates.get(last, 1.0) > 0:
+            silent.clear()
+        elif not silent:
+            print(
+                f"note: {last}, the last layer, did not fire, so every answer is the first class; if it stays so, try "
+                "a larger --lr, more events a frame, or BN before the neurons",
+                file=sys.stderr,
+            )
+            silent.append(True)
+
     started.append(True)
     return training.train(
         net, sets["train"], sets["test"], recipe, out,
-        about=about, resume=resume, augment=augmentation, prepare=_normaliser(late), on_epoch=report,
-        progress=progress, tensorboard=tensorboard, world=world,
+        about=about, resume=resume, overwrite=overwrite, augment=augmentation, prepare=_normaliser(late),
+        on_epoch=report, progress=progress, tensorboard=tensorboard, world=world,
     )  # fmt: skip
+
+
+def _check_sizes(network: str, *, neuron: str, pool: str | None, **sizes: int | None) -> None:
+    """What only presets have: a notation string says it itself."""
+    from plif_train.presets import PRESETS
+
+    if neuron not in ("PLIF", "LIF", "IF"):
+        raise PlifError(f"--neuron {neuron}: expected PLIF, LIF or IF")
+    if pool not in (None, "MP", "AP"):
+        raise PlifError(f"--pool {pool}: expected MP or AP")
+    if network.partition(":")[0] in PRESETS:
+        for name, size in sizes.items():
+            if size is not None and size < 1:
+                raise PlifError(f"--{name} {size}: expected at least 1")
+        return
+    given = {"neuron": neuron if neuron != "PLIF" else None, "pool": pool, **sizes}
+    if wrong := [name for name, value in given.items() if value is not None]:
+        raise PlifError(f"--{wrong[0]} belongs to presets; '{network}' is none: write it in the notation")
+
+
+def _outputs(name: str, classes: int, network: str, net: Network) -> str:
+    """What to say when a network has not as many outputs as the data set classes."""
+    from plif_train.presets import PRESETS
+
+    vote = re.search(r"-APk(\d+)s\1$", str(net.notation))
+    neuron = next((one.kind for one in reversed(net.neurons().values())), "PLIF")
+    end = f"DP-FC{int(vote[1]) * classes}-{neuron}{vote[0]}" if vote else f"FC{classes}-{neuron}"
+    preset = network.partition(":")[0] in PRESETS
+    how = f"give a notation string that ends in {end}" if preset else f"end the network in {end}"
+    return f"data set {name} has {classes} classes, but the network {len(net.classes)} outputs: {how}"
 
 
 def _simulated(data: str) -> dict[str, str]:
@@ -261,7 +330,7 @@ def _command(context: typer.Context, network: str, data: str, out: Path) -> str:
     for parameter in context.command.params:
         name, value = str(parameter.name), context.params.get(str(parameter.name))
         source = context.get_parameter_source(name)
-        if name in ("network", "resume", "json") or source is None or source.name != "COMMANDLINE":
+        if name in ("network", "resume", "overwrite", "json") or source is None or source.name != "COMMANDLINE":
             continue
         if isinstance(value, bool):
             words.append((parameter.opts if value else parameter.secondary_opts)[0])
@@ -277,9 +346,10 @@ def _line(epoch: Epoch, epochs: int) -> str:
         for layer, tau in epoch.taus.items()
     )
     val = "" if epoch.val_accuracy is None else f"  val {epoch.val_accuracy:.4f}"
+    test = "" if epoch.test_accuracy is None else f"  test {epoch.test_accuracy:.4f}"
     return (
-        f"epoch {epoch.epoch}/{epochs}  loss {epoch.loss:.4f}  train {epoch.train_accuracy:.4f}{val}  "
-        f"test {epoch.test_accuracy:.4f}  {epoch.seconds:.1f} s  rates {rates}  tau {taus}"
+        f"epoch {epoch.epoch}/{epochs}  loss {epoch.loss:.4f}  train {epoch.train_accuracy:.4f}{val}{test}  "
+        f"{epoch.seconds:.1f} s  rates {rates}  tau {taus}"
     )
 
 

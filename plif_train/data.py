@@ -21,7 +21,7 @@ from runtime.progress import Progress
 
 
 class Dataset(Protocol):
-    """What runtime.data.open_dataset gives (`path` and `settings` only where there is a cache)."""
+    """What runtime.data.open_dataset gives (`settings` only where there is a cache)."""
 
     name: str
     kind: str
@@ -62,15 +62,9 @@ def load_samples(
     cache   a folder in which the samples are kept, ready for the next run (plif_train.cache); x is then a map of a file
             there and need not fit into memory
 
-    Raises PlifError for an empty split and for samples that differ in shape.
+    Raises PlifError for an empty split, for samples that cannot be read and for those that differ in shape.
     """
-    found = len(dataset)
-    if not found:
-        raise PlifError(f"data set {dataset.name}: no samples found; expected some to train on")
-    if limit is not None and limit < 1:
-        raise PlifError(f"a limit of {limit} samples leaves nothing, expected at least 1")
-    n = found if limit is None else min(limit, found)
-    indices = [i * found // n for i in range(n)]
+    indices = spread(dataset, limit)
     progress = progress or Progress()
     if cache is not None:
         from plif_train.cache import cached
@@ -81,6 +75,17 @@ def load_samples(
     return Samples(torch.from_numpy(x), torch.from_numpy(y))
 
 
+def spread(dataset: Dataset, limit: int | None = None) -> list[int]:
+    """The samples that are taken. PlifError when that is none."""
+    found = len(dataset)
+    if not found:
+        raise PlifError(f"data set {dataset.name}: no samples found; expected some to train on")
+    if limit is not None and limit < 1:
+        raise PlifError(f"a limit of {limit} samples leaves nothing, expected at least 1")
+    n = found if limit is None else min(limit, found)
+    return [i * found // n for i in range(n)]
+
+
 def gather(
     dataset: Dataset, indices: Sequence[int], each: Iterable[int], like: tuple[int, ...] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -88,12 +93,16 @@ def gather(
     x: np.ndarray | None = None
     y = np.empty(len(indices), np.int64)
     for place, i in enumerate(each):
-        sample = np.asarray(dataset.sample(i))
+        try:
+            sample = np.asarray(dataset.sample(i))
+        except OSError as error:
+            raise PlifError(f"{dataset.path(i)}: cannot be read ({error.strerror or error})") from None
         if x is None:
             x = np.empty((len(indices), *(like or sample.shape)), np.uint8)
         if sample.shape != x.shape[1:]:
             raise PlifError(
-                f"data set {dataset.name}: sample {i} is of shape {sample.shape}, others of {x.shape[1:]}; "
+                f"data set {dataset.name}: sample {i} ({dataset.path(i)}) is of shape {sample.shape}, others of "
+                f"{x.shape[1:]}; "
                 "give a framing that fixes the number of frames, e.g. count:T=10 or duration:10ms,T=16"
             )
         if not _holds(x.dtype, sample):

@@ -1,7 +1,8 @@
 """The course of a training, in files beside the model that any program reads, and for TensorBoard.
 
     model.csv           a row an epoch: epoch, lr, loss, train_accuracy, val_accuracy, test_accuracy, seconds,
-                        rate:<layer> ..., tau:<layer> ... (tau per channel: tau:<layer>:<channel>)
+                        rate:<layer> ..., tau:<layer> ... (tau per channel: tau:<layer>:<channel>); test_accuracy is
+                        empty in protocol B, which reads the test set at the end
     model.weights.csv   the distribution of W/tau of every fully connected layer: epoch, layer, low, high, count
                         (epoch 0 is before training); what Fig. S1 of the supplement draws
     model.tensorboard/  the same as scalars and histograms, when asked for
@@ -12,6 +13,7 @@ A resumed training continues them; rows of epochs that are trained again are dro
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from plif_train.train import Epoch
 
 BINS = 60
+EPOCHS = ("epoch", "lr", "loss", "train_accuracy", "val_accuracy", "test_accuracy")
+WEIGHTS = ("epoch", "layer", "low", "high", "count")
 Row = dict[str, Any]
 
 
@@ -35,7 +39,9 @@ class Log:
     def __init__(self, out: Path, done: int = 0, tensorboard: bool = False) -> None:
         self.epochs_at, self.weights_at = epochs_path(out), weights_path(out)
         self._epochs: list[Row] = [row for row in read(self.epochs_at) if int(row["epoch"]) <= done] if done else []
-        self._weights: list[Row] = [row for row in read(self.weights_at) if int(row["epoch"]) <= done] if done else []
+        self._weights: list[Row] = (
+            [row for row in read(self.weights_at, WEIGHTS) if int(row["epoch"]) <= done] if done else []
+        )
         self._board = _board(out.with_suffix(".tensorboard"), done) if tensorboard else None
 
     def start(self, net: Network) -> None:
@@ -89,7 +95,7 @@ def row_of(epoch: Epoch) -> Row:
         "loss": epoch.loss,
         "train_accuracy": epoch.train_accuracy,
         "val_accuracy": "" if epoch.val_accuracy is None else epoch.val_accuracy,
-        "test_accuracy": epoch.test_accuracy,
+        "test_accuracy": "" if epoch.test_accuracy is None else epoch.test_accuracy,
         "seconds": round(epoch.seconds, 3),
     }
     row |= {f"rate:{layer}": rate for layer, rate in epoch.firing_rates.items()}
@@ -116,15 +122,45 @@ def effective_weights(net: Network) -> dict[str, Tensor]:
     return found
 
 
-def read(path: Path) -> list[Row]:
-    """The rows of one of these files; none where there is no file."""
+def read(path: Path, columns: Sequence[str] = EPOCHS) -> list[Row]:
+    """The rows of one of these files (`columns`: EPOCHS or WEIGHTS); none where there is no file.
+
+    PlifError for another file, and for a row that is not whole.
+    """
+    check_header(path, columns)
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            rows = list(csv.DictReader(file))
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PlifError(f"{path}: cannot be read ({error})") from None
+    for n, row in enumerate(rows, 1):
+        try:
+            int(row["epoch"])
+            for name, text in row.items():
+                if name != "layer" and text != "":
+                    float(text)
+        except (TypeError, ValueError):
+            raise PlifError(f"{path}: row {n} is damaged; delete the file, or the row") from None
+    return rows
+
+
+def check_header(path: Path, columns: Sequence[str]) -> None:
+    """PlifError when there is a file that is not one of these: it may be a recording, and is not written over."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            found = next(csv.reader(file), [])
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise PlifError(f"{path}: cannot be read ({error})") from None
+    if found[:2] != list(columns[:2]) or not set(columns) <= set(found):
+        what = f"it begins with {','.join(found)[:40]!r}" if found else "it is empty"
+        raise PlifError(
+            f"{path}: not the log of a training, which begins with {','.join(columns[:2])}: {what}; move it away, or "
+            "give the model another name"
+        )
 
 
 def _write(path: Path, rows: list[Row]) -> None:

@@ -50,7 +50,8 @@ class World:
                 by_type.setdefault(tensor.dtype, []).append(tensor)
         for group in by_type.values():
             flat = torch.cat([tensor.flatten() for tensor in group])
-            dist.all_reduce(flat)
+            with _together():
+                dist.all_reduce(flat)
             for tensor, part in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
@@ -61,7 +62,8 @@ class World:
         tensor = torch.tensor(values, dtype=torch.float64)
         if dist.get_backend() == "nccl":
             tensor = tensor.cuda()
-        dist.all_reduce(tensor)
+        with _together():
+            dist.all_reduce(tensor)
         result: list[float] = tensor.tolist()
         return result
 
@@ -69,7 +71,22 @@ class World:
         """Every rank gets the weights and buffers of rank 0."""
         if self.size > 1:
             for tensor in net.state_dict().values():
-                dist.broadcast(tensor, 0)
+                with _together():
+                    dist.broadcast(tensor, 0)
+
+
+class Lost(PlifError):
+    """Another process is gone, so what all must do together failed."""
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:  # ours, though it comes as a RuntimeError
+        raise
+    except (dist.DistError, RuntimeError) as error:
+        raise Lost((str(error).splitlines() or [type(error).__name__])[0]) from None
 
 
 def parse_devices(asked: str) -> list[str]:
@@ -88,6 +105,28 @@ def parse_devices(asked: str) -> list[str]:
     if "," in asked:
         raise PlifError(f"--devices {asked}: expected for example cpu, cpu:2, cuda:0 or 0,1")
     return [asked]
+
+
+def check_there(name: str) -> None:
+    """PlifError for a GPU that is not there. Touches none: that would take memory of each in every process."""
+    if found := re.fullmatch(r"cuda(?::(\d+))?", name):
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(found[1] or 0) >= there:
+            raise PlifError(
+                f"device '{name}' cannot be used (PyTorch finds {there} GPUs); expected cpu, or cuda with a GPU"
+            )
+
+
+def usable(name: str) -> torch.device:
+    """The device, tried. PlifError when PyTorch cannot compute on it."""
+    try:
+        check_there(name)
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise PlifError(f"device '{name}' cannot be used ({reason}); expected cpu, or cuda with a GPU") from None
+    return device
 
 
 @contextmanager
@@ -113,13 +152,15 @@ def joined(devices: Sequence[str]) -> Iterator[tuple[World, str]]:
             # torchrun has a store of its own at that port
             master = rank == 0 and "TORCHELASTIC_RUN_ID" not in os.environ
             if device.startswith("cuda"):
+                check_there(device)
                 torch.cuda.set_device(device)
             try:
-                store = dist.TCPStore(host, port, size, master, timedelta(seconds=MEETING_S))
-                backend = "nccl" if device.startswith("cuda") else "gloo"
-                dist.init_process_group(backend, store=dist.PrefixStore("plif", store), rank=rank, world_size=size)
+                with _together():
+                    store = dist.TCPStore(host, port, size, master, timedelta(seconds=MEETING_S))
+                    backend = "nccl" if device.startswith("cuda") else "gloo"
+                    dist.init_process_group(backend, store=dist.PrefixStore("plif", store), rank=rank, world_size=size)
                 yield World(rank, size), device
-            except (dist.DistError, RuntimeError) as error:
+            except Lost as error:  # nothing else: what goes wrong in this process is not the others' fault
                 said.seek(0)
                 words = said.read().decode(errors="replace").strip().splitlines() or str(error).splitlines()
                 raise PlifError(f"rank {rank} of {size} lost the others: {words[-1][:200]}") from None

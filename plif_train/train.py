@@ -4,20 +4,20 @@
     lr     lr0 (1 + cos(pi e / T_max)) / 2 in epoch e (from 0)
 
 Protocol A trains on the whole training split and keeps the epoch with the best test accuracy (the latest of equals), as
-the published numbers do; protocol B holds back 15 % of each class and keeps the epoch with the best accuracy on them.
+the published numbers do; protocol B holds back 15 % of each class, keeps the epoch with the best accuracy on them, and
+reads the test set once, at the end, for the epoch that it kept.
 
-Files: `model.pt` is the best epoch so far, `model.resume.pt` the last one with all that its continuation needs,
-`model.csv` and `model.weights.csv` the course of it.
+Files: `model.pt` is the best epoch so far, `model.resume.pt` the last one with all that its continuation needs
+(plif_train.resume), `model.csv` and `model.weights.csv` the course of it (plif_train.log).
 Each epoch seeds torch's generator from (seed, epoch), so a run that was interrupted and resumed is the run that was
 not, bit for bit where the device's kernels are deterministic (they are on a CPU).
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,45 +26,33 @@ from torch import Tensor
 
 from plif_train import checkpoint
 from plif_train.data import Samples, split_per_class
+from plif_train.evaluate import Augment, batch_of, evaluate
 from plif_train.log import Log
 from plif_train.losses import LOSSES
-from plif_train.network import Network, Vote
-from plif_train.parallel import World
+from plif_train.network import Network
+from plif_train.parallel import World, usable
 from plif_train.recipe import PRECISIONS, Recipe
-from runtime import card as cards
+from plif_train.resume import check_place, keep, read_kept, restore, resume_path, settings_of
 from runtime.errors import PlifError
 from runtime.progress import Progress
-
-Augment = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave; `epoch` counts from 1, rates and accuracies are 0..1, tau in time-steps."""
+    """What one epoch gave; `epoch` counts from 1, rates and accuracies are 0..1, tau in time-steps.
+
+    Rates are those of the test samples; in protocol B of the samples held back, and there is no test accuracy yet.
+    """
 
     epoch: int
     lr: float
     loss: float
     train_accuracy: float
     val_accuracy: float | None
-    test_accuracy: float
+    test_accuracy: float | None
     firing_rates: dict[str, float]
     taus: dict[str, float | list[float]]
     seconds: float
-
-
-@dataclass(frozen=True)
-class Score:
-    accuracy: float
-    correct: int
-    samples: int
-    firing_rates: dict[str, float]
-
-
-def resume_path(out: str | Path) -> Path:
-    """model.pt -> model.resume.pt"""
-    out = Path(out)
-    return out.with_name(f"{out.stem}.resume{out.suffix or '.pt'}")
 
 
 def train(
@@ -76,6 +64,7 @@ def train(
     *,
     about: dict[str, Any] | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     augment: Augment | None = None,
     prepare: Augment | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -87,26 +76,28 @@ def train(
     returns the training record.
 
     about      goes into the record (data set, command); on resume it must be what it was, as must the recipe except for
-               epochs, t_max, patience, device and compile
+               epochs, t_max (None is what it was), patience, device and compile, and the numbers of samples
+    overwrite  begin again where `out` or its resume file is there; without it that is refused
     augment    train images [B, C, H, W] in 0..1, or recordings [B, T, C, H, W] -> the same; prepare: applied to every
                batch after it (normalisation)
     on_epoch   called after each epoch, its files written
     world      this process among several that call this function with the same arguments; rank 0 writes
 
     A KeyboardInterrupt may come at any time: the resume file is that of the last whole epoch (before the first one: the
-    start). Raises PlifError when weights are no longer finite, or a resume file does not belong to this training.
+    start). Raises PlifError when weights are no longer finite, a resume file does not belong to this training, or a
+    file would be overwritten that nobody gave up.
     """
     out = Path(out)
     about = about or {}
     progress = progress or Progress()
     world = world or World()
     first = world.rank == 0
-    device = _device(recipe.device)
+    device = usable(recipe.device)
+    samples = counts(recipe, train_set.y, len(test_set), world)
+    check_place(out, resume, overwrite)
     val_set = None
     if recipe.protocol == "B":
         learn, rest = split_per_class(train_set.y)
-        if not len(rest):
-            raise PlifError(f"protocol B holds back 15 % of each class, {len(train_set)} training samples leave none")
         train_set, val_set = train_set.pick(learn), train_set.pick(rest)
 
     net.to(device)
@@ -119,15 +110,18 @@ def train(
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
     done, best = 0, {"accuracy": -1.0, "epoch": 0}
     if resume:
-        done, best = _restore(net, optimizer, scaler, recipe, about, resume_path(out))
+        kept = read_kept(resume_path(out), net, recipe, about, samples)
+        restore(kept, net, optimizer, scaler, resume_path(out))
+        done, best = kept.done, kept.best
+        recipe = replace(recipe, t_max=recipe.t_max or kept.t_max)
         if not out.exists():
             best = {"accuracy": -1.0, "epoch": 0}
     elif first:
-        _keep(net, optimizer, scaler, recipe, about, resume_path(out), done, best)
+        keep(net, optimizer, scaler, recipe, about, samples, resume_path(out), done, best)
     log = Log(out, done, tensorboard) if first else None
     if log is not None and not done:
         log.start(net)
-    record = net.meta.training or {}
+    record: dict[str, Any] = {}
 
     for epoch in range(done, recipe.epochs):
         begun = time.perf_counter()
@@ -142,38 +136,63 @@ def train(
         )
         _check_finite(net, epoch)
         world.follow_first(net)
-        val = evaluate(net, val_set, recipe, prepare=prepare, world=world) if val_set is not None else None
-        test = evaluate(net, test_set, recipe, prepare=prepare, world=world)
+        # Protocol B must not see the test set before its choice is made.
+        score = evaluate(net, test_set if val_set is None else val_set, recipe, prepare=prepare, world=world)
         result = Epoch(
             epoch + 1,
             recipe.lr_at(epoch),
             loss,
             train_accuracy,
-            val.accuracy if val else None,
-            test.accuracy,
-            test.firing_rates,
+            None if val_set is None else score.accuracy,
+            score.accuracy if val_set is None else None,
+            score.firing_rates,
             {name: neuron.tau() for name, neuron in net.neurons().items() if neuron.kind != "IF"},
             time.perf_counter() - begun,
         )
         if log is not None:
             log.add(result, net)
-        score = test.accuracy if val is None else val.accuracy
-        if score >= best["accuracy"]:
-            risen = epoch + 1 if score > best["accuracy"] else best.get("risen", best["epoch"])
-            best = {"accuracy": score, "epoch": epoch + 1, "risen": risen}
-            record = _record(recipe, about, result, train_set, val_set, test_set, device)
+        done = epoch + 1
+        if score.accuracy >= best["accuracy"]:
+            risen = done if score.accuracy > best["accuracy"] else best.get("risen", best["epoch"])
+            best = {"accuracy": score.accuracy, "epoch": done, "risen": risen}
+            record = _record(recipe, about, result, samples, device)
             if first:
                 checkpoint.save(net, out, record)
         if first:
-            _keep(net, optimizer, scaler, recipe, about, resume_path(out), epoch + 1, best)
+            keep(net, optimizer, scaler, recipe, about, samples, resume_path(out), done, best)
         if on_epoch is not None:
             on_epoch(result)
     if log is not None:
         log.close()
-    if not record and out.exists():  # nothing was left to do
+    if not record:  # nothing was left to do, or nothing was better
+        if not out.exists():
+            raise PlifError(f"{out}: not there, and no epochs are left to make it; raise --epochs, or --overwrite")
         record = checkpoint.load(out).meta.training or {}
+    if record.get("test_accuracy") is None:
+        record = _test_once(net, test_set, recipe, record, out, prepare, world)
+    record = {**record, "epochs": max(recipe.epochs, done)}
     net.meta = replace(net.meta, training=record)
     return record
+
+
+def counts(recipe: Recipe, labels: Tensor, test_samples: int, world: World) -> dict[str, int]:
+    """How many samples are trained on, held back and tested on, from the labels of the training split alone.
+
+    PlifError when protocol B can hold back none, or a batch has no part for each of the processes.
+    """
+    held = 0
+    if recipe.protocol == "B":
+        held = len(split_per_class(labels)[1])
+        if not held:
+            raise PlifError(f"protocol B holds back 15 % of each class, {len(labels)} training samples leave none")
+    size = min(recipe.batch_size, len(labels) - held)
+    least = (world.size - 1) * recipe.accumulate + 1
+    if world.size > 1 and size < least:
+        raise PlifError(
+            f"batches of {size} have no part for each of {world.size} processes; expected at least {least}: raise "
+            "--batch-size (and have as many samples), or name fewer --devices"
+        )
+    return {"train_samples": len(labels) - held, "val_samples": held, "test_samples": test_samples}
 
 
 def _one_epoch(
@@ -207,7 +226,7 @@ def _one_epoch(
             for indices in parts[world.rank * recipe.accumulate : (world.rank + 1) * recipe.accumulate]:
                 if not len(indices):
                     continue
-                x, y = _batch(samples.pick(indices), recipe, augment, prepare)
+                x, y = batch_of(samples.pick(indices), recipe, augment, prepare)
                 net.reset()
                 rates.clear()
                 with _autocast(recipe):
@@ -230,72 +249,33 @@ def _one_epoch(
     return total_loss / counted, right / counted
 
 
-@torch.no_grad()
-def evaluate(
-    net: Network, samples: Samples, recipe: Recipe, *, prepare: Augment | None = None, world: World | None = None
-) -> Score:
-    """Accuracy and firing rate per layer in eval mode; decisions as in `decide`. Ranks take turns at the batches."""
-    world = world or World()
-    was_training, watch = net.training, net.watch
-    fired: dict[str, float] = {}
-    possible: dict[str, int] = {}
-
-    def note(layer: str, spikes: Tensor) -> None:
-        fired[layer] = fired.get(layer, 0.0) + float(spikes.sum(dtype=torch.float64))
-        possible[layer] = possible.get(layer, 0) + spikes.numel()
-
-    correct = 0
+def _test_once(
+    net: Network,
+    test_set: Samples,
+    recipe: Recipe,
+    record: dict[str, Any],
+    out: Path,
+    prepare: Augment | None,
+    world: World,
+) -> dict[str, Any]:
+    """Protocol B's one reading of the test set, by the epoch that was kept -> its record, also in `out`."""
+    last = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     try:
-        net.eval()
-        net.watch = note
-        for indices in torch.arange(len(samples)).split(4 * recipe.batch_size)[world.rank :: world.size]:
-            x, y = _batch(samples.pick(indices), recipe, None, prepare)
-            net.reset()
-            with _autocast(recipe):
-                out = net(x)
-            correct += int((decide(net, out) == y).sum())
+        if world.rank == 0:
+            net.load_state_dict(checkpoint.load(out).state_dict())
+        world.follow_first(net)
+        score = evaluate(net, test_set, recipe, prepare=prepare, world=world)
+        record = {**record, "test_accuracy": score.accuracy, "firing_rates": score.firing_rates}
+        if world.rank == 0:
+            checkpoint.save(net, out, record)
     finally:
-        net.reset()
-        net.watch = watch
-        net.train(was_training)
-    layers = list(net.neurons())
-    sums = world.total([correct, *(n for layer in layers for n in (fired.get(layer, 0), possible.get(layer, 0)))])
-    rates = {layer: sums[1 + 2 * i] / sums[2 + 2 * i] for i, layer in enumerate(layers)}
-    return Score(sums[0] / len(samples), int(sums[0]), len(samples), rates)
-
-
-def decide(net: Network, y: Tensor) -> Tensor:
-    """The class of each sample of y [T, B, classes]: whole votes are added up (without a vote layer float64 sums),
-    ties go to the lowest class."""
-    vote = getattr(net, "vote", None)
-    total = (y.float() * vote.voters).round().sum(0) if isinstance(vote, Vote) else y.double().sum(0)
-    return total.argmax(1)
-
-
-def _batch(samples: Samples, recipe: Recipe, augment: Augment | None, prepare: Augment | None) -> tuple[Tensor, Tensor]:
-    x = samples.x if samples.x.dim() == 5 else samples.x.float()  # recordings stay small while they are augmented
-    if augment is not None:
-        x = augment(x)
-    x = x.float()
-    if prepare is not None:
-        x = prepare(x)
-    x = x.to(recipe.device)
-    return (x.transpose(0, 1) if x.dim() == 5 else x), samples.y.to(recipe.device)  # [B, T, ...] -> [T, B, ...]
+        net.load_state_dict(last)
+    return record
 
 
 def _autocast(recipe: Recipe) -> torch.autocast:
     dtype = PRECISIONS[recipe.precision]
     return torch.autocast(torch.device(recipe.device).type, dtype=dtype, enabled=dtype is not None)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise PlifError(f"device '{name}' cannot be used ({reason}); expected cpu, or cuda with a GPU") from None
-    return device
 
 
 def _check_finite(net: Network, epoch: int) -> None:
@@ -314,14 +294,12 @@ def _record(
     recipe: Recipe,
     about: dict[str, Any],
     result: Epoch,
-    train_set: Samples,
-    val_set: Samples | None,
-    test_set: Samples,
+    samples: dict[str, int],
     device: torch.device,
 ) -> dict[str, Any]:
     return {
         **about,
-        **_settings(recipe),
+        **settings_of(recipe),
         "epochs": recipe.epochs,
         "epoch": result.epoch,
         "t_max": recipe.t_max or recipe.epochs,
@@ -330,83 +308,8 @@ def _record(
         "loss": result.loss,
         "test_accuracy": result.test_accuracy,
         "val_accuracy": result.val_accuracy,
-        "train_samples": len(train_set),
-        "val_samples": len(val_set) if val_set is not None else 0,
-        "test_samples": len(test_set),
+        **samples,
         "firing_rates": result.firing_rates,
         "taus": result.taus,
         "versions": checkpoint.versions(),
     }
-
-
-def _settings(recipe: Recipe) -> dict[str, Any]:
-    """What a resumed run must share with the run that it continues."""
-    settings = asdict(recipe)
-    for free in ("epochs", "t_max", "device", "patience", "compile"):
-        del settings[free]
-    return settings
-
-
-def _keep(
-    net: Network,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    recipe: Recipe,
-    about: dict[str, Any],
-    path: Path,
-    epoch: int,
-    best: dict[str, Any],
-) -> None:
-    progress = {"epoch": epoch, "best": best, "settings": _settings(recipe), "about": _identity(about)}
-    checkpoint.write_atomically(
-        {
-            "card": cards.encode(checkpoint.card_of(net)),
-            "weights": {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()},
-            "optimizer": optimizer.state_dict(),
-            "scaler": scaler.state_dict(),
-            "progress": json.dumps(progress),
-        },
-        path,
-    )
-
-
-def _identity(about: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in about.items() if key != "command"}
-
-
-def _restore(
-    net: Network,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    recipe: Recipe,
-    about: dict[str, Any],
-    path: Path,
-) -> tuple[int, dict[str, Any]]:
-    if not path.exists():
-        raise PlifError(f"{path}: no such file, so there is nothing to resume; train without --resume first")
-    content = checkpoint.read_tensors(path)
-    try:
-        progress = json.loads(content["progress"])
-        done, best = int(progress["epoch"]), dict(progress["best"])
-        # What files of before these options were trained with.
-        once = {"loss": "rate-mse", "bn": "joint", "rate_penalty": 0.0, "accumulate": 1}
-        once |= {"recipe": "authors"} if "recipe" in about else {}
-        then = {**once, **progress["settings"], **progress["about"]}
-    except (KeyError, TypeError, ValueError):
-        raise PlifError(f"{path}: not a resume file, expected one written by plif train") from None
-    saved = checkpoint.network_of(content, path)
-    now = {**_settings(recipe), **json.loads(json.dumps(_identity(about)))}
-    then |= {"network": str(saved.notation), "options": saved.options, "T": saved.T, "framing": saved.framing}
-    now |= {"network": str(net.notation), "options": net.options, "T": net.T, "framing": net.framing}
-    for key in sorted(set(then) | set(now)):
-        if then.get(key) != now.get(key):
-            raise PlifError(
-                f"{path}: trained with {key} {then.get(key)}, asked for {now.get(key)}; resume with the same"
-            )
-    net.load_state_dict(saved.state_dict())
-    try:
-        optimizer.load_state_dict(content["optimizer"])
-        scaler.load_state_dict(content["scaler"])
-    except (KeyError, TypeError, ValueError):
-        raise PlifError(f"{path}: its optimiser does not fit the network; the file was damaged, train anew") from None
-    return done, best

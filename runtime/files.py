@@ -30,7 +30,7 @@ def whole_or_nothing(*paths: Path, folder: bool = False) -> Iterator[list[Path]]
         for written, path in zip(temporary, paths, strict=True):
             _take_place(written, path)
     except OSError as error:
-        raise PlifError(f"{paths[0]}: cannot be written ({error.strerror})") from None
+        raise PlifError(f"{paths[0]}: cannot be written ({error.strerror or error})") from None
     finally:
         for path in temporary:
             _remove(path)
@@ -63,7 +63,7 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PlifError(f"{path}: cannot be made ({error.strerror})") from None
+        raise PlifError(f"{path}: cannot be made ({error.strerror or error})") from None
     return path
 
 

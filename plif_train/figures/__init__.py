@@ -28,6 +28,7 @@ FIGURES: dict[str, str] = {  # name -> module
     "fig-s5": "filtered",
     "encoders": "encoders",
 }
+OF_SAMPLES = ("fig-s2", "fig-s3", "fig-s4", "fig-s5")  # they run the network on --data
 TABLES = ("table-s2",)
 
 

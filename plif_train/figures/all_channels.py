@@ -26,7 +26,7 @@ def draw(subject: Subject) -> Drawing:
         {"channel": c, "fire_at_t0": float(spikes[c].mean()), "mean_rate": float(rates[c].mean())}
         for c in range(len(rates))
     ]
-    return Drawing(figure, rows, f"All {len(rates)} channels of {activity.layer} (Fig. S3), row by row")
+    return Drawing(figure, rows, f"All {len(rates)} channels of {activity.layer} (Fig. S3), row by row{subject.whose}")
 
 
 def mosaic(maps: np.ndarray) -> np.ndarray:

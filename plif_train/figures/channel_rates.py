@@ -26,4 +26,4 @@ def draw(subject: Subject) -> Drawing:
     bar = figure.colorbar(image, ax=axes[1:, :], shrink=0.8, pad=0.01)
     bar.set_label(f"firing rate, {activity.steps} steps", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    return Drawing(figure, rows, f"Firing rates of channels {channels} of {activity.layer} (Fig. S2)")
+    return Drawing(figure, rows, f"Firing rates of channels {channels} of {activity.layer} (Fig. S2){subject.whose}")

@@ -25,7 +25,7 @@ def figures(
     channels: Annotated[str | None, typer.Option(help="of the first layer, e.g. 45,75,76; default: chosen")] = None,
     samples: Annotated[int, typer.Option(min=1, max=40, help="how many samples, of each class in turn")] = 10,
     steps: Annotated[int | None, typer.Option(min=1, help="T_s: time-steps that count; default: all")] = None,
-    only_class: Annotated[str | None, typer.Option("--class", help="samples of this class only")] = None,
+    only_class: Annotated[str | None, typer.Option("--class", help="samples of these classes only: c1,c2")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document on stdout")] = False,
 ) -> None:
     """Draw the paper's figures of a model, and print its Table S2 for a folder of runs."""
@@ -33,7 +33,7 @@ def figures(
         import matplotlib  # noqa: F401
     except ImportError:
         raise MissingExtra("plif figures", "train") from None
-    from plif_train.figures import FIGURES, TABLES, draw_figure
+    from plif_train.figures import FIGURES, OF_SAMPLES, TABLES, draw_figure
     from plif_train.figures.draw import NotHere, save
     from plif_train.figures.report import write_report
     from plif_train.figures.subject import open_subject
@@ -45,6 +45,10 @@ def figures(
     subject = open_subject(
         model, data=data, samples=samples, channels=_numbers(channels), steps=steps, only_class=only_class
     )
+    for note in subject.notes:
+        print(note, file=sys.stderr)
+    if set(names) & set(OF_SAMPLES):
+        subject.check()  # before anything is drawn
     result: dict[str, Any] = {"figures": {}, "skipped": {}}
     shown: list[tuple[Path, str]] = []
     for name in names:

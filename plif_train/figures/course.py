@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plif_train.figures.draw import AMBER, BLUE, GREEN, GREY, RED, Drawing, plain, plt
 from plif_train.figures.published import CURVES, EPOCHS
-from plif_train.figures.subject import Subject
+from plif_train.figures.subject import Run, Subject
 
 COLOURS = (BLUE, RED, GREEN, AMBER)
 
@@ -15,18 +15,19 @@ def draw(subject: Subject) -> Drawing:
     rows = []
     for i, run in enumerate(runs):
         colour = COLOURS[i % len(COLOURS)]
-        epochs = [int(row["epoch"]) for row in run.epochs]
-        columns = {name: [float(row[name]) for row in run.epochs if row[name]] for name in _NAMES}
-        dots = "o" if len(epochs) < 10 else None
+        lines = {name: line_of(run, name) for name in _NAMES}
+        dots = "o" if len(run.epochs) < 10 else None
         test = f"{run.name}, test" if len(runs) > 1 else "test"
-        accuracy.plot(epochs, columns["test_accuracy"], color=colour, lw=1.8, marker=dots, ms=4, label=test)
-        accuracy.plot(
-            epochs, columns["train_accuracy"], color=colour, lw=1, ls=":", label=test.replace("test", "train")
-        )
-        if columns["val_accuracy"]:
+        if lines["test_accuracy"][0]:
+            accuracy.plot(*lines["test_accuracy"], color=colour, lw=1.8, marker=dots, ms=4, label=test)
+        elif run.training.get("test_accuracy") is not None:  # protocol B: once, by the epoch that was kept
+            once = [run.training["epoch"]], [run.training["test_accuracy"]]
+            accuracy.plot(*once, "*", color=colour, ms=10, label=test)
+        accuracy.plot(*lines["train_accuracy"], color=colour, lw=1, ls=":", label=test.replace("test", "train"))
+        if lines["val_accuracy"][0]:
             held = test.replace("test", "validation")
-            accuracy.plot(epochs, columns["val_accuracy"], color=colour, lw=1, ls="--", label=held)
-        loss.plot(epochs, columns["loss"], color=colour, lw=1.8, marker=dots, ms=4)
+            accuracy.plot(*lines["val_accuracy"], color=colour, lw=1, ls="--", label=held)
+        loss.plot(*lines["loss"], color=colour, lw=1.8, marker=dots, ms=4)
         rows += [{"run": run.name, **{name: row[name] for name in ("epoch", "lr", *_NAMES)}} for row in run.epochs]
     last = max(int(row["epoch"]) for row in rows)
     for name in sorted({str(run.training.get("dataset")) for run in runs} & set(CURVES)):
@@ -43,6 +44,12 @@ def draw(subject: Subject) -> Drawing:
         axes.xaxis.get_major_locator().set_params(integer=True)
         plain(axes)
     return Drawing(figure, rows, "Accuracy and loss over the epochs")
+
+
+def line_of(run: Run, name: str) -> tuple[list[int], list[float]]:
+    """(epochs, values) of a column of the log, where it has some."""
+    rows = [row for row in run.epochs if row[name]]
+    return [int(row["epoch"]) for row in rows], [float(row[name]) for row in rows]
 
 
 _NAMES = ("train_accuracy", "val_accuracy", "test_accuracy", "loss")

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt  # after the choice of a backend without a scree
 import numpy as np
 
 from runtime.errors import PlifError
+from runtime.files import make_folder, whole_or_nothing
 from runtime.pictures import event_picture
 
 # Blue for what matters, grey for the rest; further hues in the order of need. They differ in lightness, too.
@@ -38,15 +39,14 @@ def save(drawing: Drawing, out: Path, name: str) -> list[Path]:
     """NAME.png, NAME.svg and NAME.csv in `out`."""
     paths = [out / f"{name}.{suffix}" for suffix in ("png", "svg", "csv")]
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        drawing.figure.savefig(paths[0], dpi=130)
-        drawing.figure.savefig(paths[1], metadata={"Date": None})  # the same data give the same file
-        with open(paths[2], "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(drawing.rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(drawing.rows)
-    except OSError as error:
-        raise PlifError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+        make_folder(out)
+        with whole_or_nothing(*paths) as (png, svg, table):
+            drawing.figure.savefig(png, format="png", dpi=130)
+            drawing.figure.savefig(svg, format="svg", metadata={"Date": None})  # the same data give the same file
+            with open(table, "w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(drawing.rows[0]), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(drawing.rows)
     finally:
         plt.close(drawing.figure)
     return paths

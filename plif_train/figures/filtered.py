@@ -24,4 +24,4 @@ def draw(subject: Subject) -> Drawing:
             bare(axes[2 * i + 1, t], "", f"channel {c}" if t == 0 else "")
             rows.append({"sample": i, "class": activity.names[i], "t": t, "channel": c,
                          "input": float(activity.x[t, i].sum()), "spikes": int(spikes.sum())})  # fmt: skip
-    return Drawing(figure, rows, f"Samples and the spikes of channel {c} of {activity.layer} (Fig. S5)")
+    return Drawing(figure, rows, f"Samples and the spikes of channel {c} of {activity.layer} (Fig. S5){subject.whose}")

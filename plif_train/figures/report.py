@@ -7,6 +7,8 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime.files import whole_or_nothing
+
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1c2430}"
     "img{max-width:100%}figure{margin:2rem 0}figcaption{color:#5b6673}pre{overflow-x:auto;background:#f4f6f8;padding:1rem}"
@@ -23,4 +25,5 @@ def write_report(path: Path, title: str, figures: Sequence[tuple[Path, str]], te
         parts.append(
             f'<figure><img alt="{words}" src="data:image/png;base64,{data}"><figcaption>{words}</figcaption></figure>'
         )
-    path.write_text("\n".join(parts) + "\n", encoding="utf-8")
+    with whole_or_nothing(path) as (beside,):
+        beside.write_text("\n".join(parts) + "\n", encoding="utf-8")

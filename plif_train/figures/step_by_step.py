@@ -29,4 +29,8 @@ def draw(subject: Subject) -> Drawing:
             rows.append({"t": t, "channel": c, "mean_input": float(activity.x[: t + 1, 0].mean()),
                          "spikes": int(spikes.sum()), "mean_rate": float(rate.mean())})  # fmt: skip
     figure.suptitle(activity.names[0], fontsize=9)
-    return Drawing(figure, rows, f"Input and spikes of channels {channels} of {activity.layer}, step by step (Fig. S4)")
+    return Drawing(
+        figure,
+        rows,
+        f"Input and spikes of channels {channels} of {activity.layer}, step by step (Fig. S4){subject.whose}",
+    )

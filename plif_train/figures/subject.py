@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from plif_train.figures.activity import Activity, choose, record
 from plif_train.figures.draw import NotHere
-from plif_train.log import epochs_path, read, weights_path
+from plif_train.log import WEIGHTS, epochs_path, read, weights_path
 from plif_train.network import Network
 from runtime.card import Card, read_card
 from runtime.data import open_dataset
@@ -37,7 +38,7 @@ class Run:
 
     @cached_property
     def weights(self) -> list[dict[str, str]]:
-        return read(weights_path(self.path))
+        return read(weights_path(self.path), WEIGHTS)
 
     @property
     def training(self) -> dict[str, Any]:
@@ -46,7 +47,8 @@ class Run:
 
 @dataclass
 class Subject:
-    """`channels` None chooses them; `steps` is T_s, None all; `only_class` restricts the samples to one class."""
+    """`channels` None chooses them; `steps` is T_s, None all; `only_class` restricts the samples to these classes, in
+    this order ("c1,c2"). `notes` says which files of a folder were left out."""
 
     runs: list[Run]
     data: str | None = None
@@ -54,6 +56,7 @@ class Subject:
     channels: tuple[int, ...] | None = None
     steps: int | None = None
     only_class: str | None = None
+    notes: tuple[str, ...] = ()
     _activity: Activity | None = field(default=None, repr=False)
 
     def logged(self, what: str) -> list[Run]:
@@ -78,6 +81,17 @@ class Subject:
         return self._activity
 
     @property
+    def whose(self) -> str:
+        """For captions: which of several runs a figure of one run is of."""
+        return f", of {self.runs[0].name}" if len(self.runs) > 1 else ""
+
+    def check(self) -> None:
+        """Computes what figures of samples show, where samples were named. PlifError when there are none such."""
+        if self.data is not None:
+            with suppress(NotHere):  # said by the figures that need it
+                _ = self.chosen
+
+    @property
     def chosen(self) -> tuple[int, ...]:
         """The channels to show."""
         if self.channels is None:
@@ -89,13 +103,19 @@ class Subject:
 
 
 def open_subject(path: Path, **options: Any) -> Subject:
-    """A model.pt, or a folder of them. PlifError when there is none."""
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*.pt") if not file.name.endswith(".resume.pt"))
-    if not files:
+    """A model.pt, or a folder of them; other .pt files in a folder are left out, with a note. PlifError when there is
+    none."""
+    if not path.is_dir():
+        return Subject([Run(path, read_card(path))], **options)
+    runs, notes = [], []
+    for file in sorted(file for file in path.rglob("*.pt") if not file.name.endswith(".resume.pt")):
+        try:
+            runs.append(Run(file, read_card(file)))
+        except PlifError:
+            notes.append(f"{file}: left out: not a model of plif train, or damaged")
+    if not runs:
         raise PlifError(f"{path}: no model in it, expected model.pt files of plif train")
-    return Subject([Run(file, read_card(file)) for file in files], **options)
+    return Subject(runs, notes=tuple(notes), **options)
 
 
 def samples_of(net: Network, data: str, count: int, only: str | None) -> tuple[np.ndarray, list[str]]:
@@ -111,18 +131,27 @@ def samples_of(net: Network, data: str, count: int, only: str | None) -> tuple[n
     dataset = open_dataset(
         data, "test", framing=net.framing, shape=net.meta.shape, normalisation=net.normalisation, classes=net.classes
     )
-    if only is not None and only not in dataset.classes:
-        raise PlifError(f"class '{only}': not in {data}, expected one of {', '.join(dataset.classes)}")
-    by_class: dict[int, list[int]] = {}
+    wanted = _classes(only, dataset.classes, data)
+    by_class: dict[int, list[int]] = {label: [] for label in wanted}
     for i in range(len(dataset)):
         label = dataset.label(i)
-        if only in (None, dataset.classes[label]) and len(by_class.setdefault(label, [])) < count:
+        if label in by_class and len(by_class[label]) < count:
             by_class[label].append(i)
     turns = max(map(len, by_class.values()), default=0)
-    order = [by_class[c][turn] for turn in range(turns) for c in sorted(by_class) if turn < len(by_class[c])][:count]
+    order = [by_class[c][turn] for turn in range(turns) for c in wanted if turn < len(by_class[c])][:count]
     if not order:
         raise PlifError(f"{data}: no samples" + (f" of class '{only}'" if only else ""))
     x = [dataset.sample(i) for i in order]
     if len({sample.shape for sample in x}) > 1:
         raise PlifError(f"{data}: samples of several lengths; give a model whose framing has T=")
     return np.stack(x), [dataset.classes[dataset.label(i)] for i in order]
+
+
+def _classes(only: str | None, classes: tuple[str, ...], data: str) -> list[int]:
+    """Labels, in the order to show them. A class may have a comma in its name."""
+    if only is None:
+        return list(range(len(classes)))
+    names = [only] if only in classes else [name.strip() for name in only.split(",")]
+    if unknown := [name for name in names if name not in classes]:
+        raise PlifError(f"class '{unknown[0]}': not in {data}, expected some of {', '.join(classes)}")
+    return [classes.index(name) for name in dict.fromkeys(names)]

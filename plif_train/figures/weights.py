@@ -12,6 +12,7 @@ RIDGES = 12
 
 def draw(subject: Subject) -> Drawing:
     run = subject.logged("weights")[0]
+    whose = f", of {run.name}" if len(subject.runs) > 1 else ""
     rows = [{"run": run.name, **row} for row in run.weights]
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     epochs = sorted({int(row["epoch"]) for row in rows})
@@ -47,4 +48,4 @@ def draw(subject: Subject) -> Drawing:
         axes.set_xlabel("W / tau")
         axes.set_title(layer, fontsize=9)
     panels[0][0].set_ylabel("epoch", labelpad=24)
-    return Drawing(figure, rows, "The distribution of W/tau of the fully connected layers (Fig. S1)")
+    return Drawing(figure, rows, f"The distribution of W/tau of the fully connected layers (Fig. S1){whose}")

@@ -21,7 +21,7 @@ from runtime.data.recordings import Folder, Nmnist
 from runtime.errors import PlifError
 from runtime.events.framing import Framing
 
-__all__ = ["DATASETS", "About", "Dataset", "open_dataset"]
+__all__ = ["DATASETS", "About", "Dataset", "find", "open_dataset"]
 
 # To add a set: write a class with an `about` (About) and a constructor that takes a Request, most easily a subclass of
 # EventSet, FileEventSet or ImageSet (dataset.py), and enter it here under the name that users type.
@@ -55,16 +55,9 @@ def open_dataset(
 
     PlifError, one line, when the set is unknown, not there, broken, or does not fit what was asked for.
     """
-    name, _, place = spec.partition(":")
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, 1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise PlifError(f"data set '{spec}': '{name}' is not known, expected NAME:DIR with NAME one of"
-                        f" {', '.join(DATASETS)}{hint}")  # fmt: skip
+    entry, place, options = find(spec)
     if split not in SPLITS:
         raise PlifError(f"data set '{spec}': split '{split}', expected train or test")
-    entry = DATASETS[name]
-    place, options = _options(spec, place, entry.about)
     if not place and "[" not in entry.about.spec:
         raise PlifError(f"data set '{spec}': no folder named, expected {entry.about.spec}")
     size = tuple(int(n) for n in (entry.about.shape if shape is None else shape))
@@ -83,6 +76,18 @@ def open_dataset(
     )
     opened: Dataset = entry(request)
     return opened
+
+
+def find(spec: str) -> tuple[Any, str, dict[str, str]]:
+    """(the set's class, DIR, its options) of a spec, nothing opened. PlifError for an unknown name or option."""
+    name, _, place = spec.partition(":")
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise PlifError(f"data set '{spec}': '{name}' is not known, expected NAME:DIR with NAME one of"
+                        f" {', '.join(DATASETS)}{hint}")  # fmt: skip
+    entry = DATASETS[name]
+    return entry, *_options(spec, place, entry.about)
 
 
 def _options(spec: str, place: str, about: About) -> tuple[str, dict[str, str]]:

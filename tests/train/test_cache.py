@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +144,75 @@ def test_sets_that_are_no_files_are_told_apart_by_their_names(tmp_path: Path) ->
         data = open_dataset("digits:3", split, framing="count:T=3")
         assert torch.equal(load_samples(data, cache=tmp_path / "cache").x, load_samples(data).x)
     assert len(folders(tmp_path / "cache")) == 2
+
+
+def test_a_data_set_that_cannot_be_read_is_not_blamed_on_the_cache(recordings: Path, tmp_path: Path) -> None:
+    class Forbidden(Counting):
+        def sample(self, i: int) -> np.ndarray:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    for cache in (tmp_path / "cache", None):
+        with pytest.raises(PlifError, match=r"1\.bin: cannot be read \(Permission denied\)$"):
+            load_samples(Forbidden(opened(recordings)), cache=cache)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes: to a program that is a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("piece", [64, 4])  # a part that does not fit, a whole that does not fit
+def test_a_full_disk_is_named_and_leaves_no_half_file(
+    piece: int, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caching, "PIECE", piece)
+    data = opened(recordings, framing="count:T=100")  # 4.6 MB
+    with largest_file(1 << 20), pytest.raises(PlifError, match=r"cannot be written \(File too large\); choose another"):
+        load_samples(data, cache=tmp_path / "cache")
+    (folder,) = (tmp_path / "cache").iterdir()
+    assert all(name in ("lock", "y.npy") or name.startswith("part-") for name in folders(folder))
+    assert torch.equal(load_samples(data, cache=tmp_path / "cache").x, load_samples(data).x)
+
+
+SMALL_DISK = """
+import sys
+from pathlib import Path
+from plif_train import cache
+from plif_train.data import load_samples
+from runtime.data import open_dataset
+cache.PIECE = 4
+try:
+    load_samples(open_dataset(f"nmnist:{sys.argv[1]}", framing="count:T=30"), cache=sys.argv[2])
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_a_disk_that_is_full_in_earnest_is_named_too(recordings: Path, tmp_path: Path) -> None:
+    """Parts fit onto it, the whole of them does not: through a map of a file with holes that was a bus error."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size=2m none {disk}"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a small disk")
+    program = [sys.executable, "-c", SMALL_DISK, str(recordings), str(disk)]
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", f'{mount} && exec "$@"', "sh", *program],
+        cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "cannot be written (No space left on device)" in done.stdout, done
+
+
+def test_what_a_killed_process_left_is_taken_away(recordings: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        load_samples(Counting(opened(recordings), stop_at=0), cache=tmp_path / "cache")
+    (folder,) = (tmp_path / "cache").iterdir()
+    (folder / ".x.npy.1234.part").write_bytes(b"half")
+    load_samples(opened(recordings), cache=tmp_path / "cache")
+    assert sorted(path.name for path in folder.iterdir()) == ["about.json", "lock", "x.npy", "y.npy"]

@@ -17,6 +17,7 @@ from plif_train import build, load, save, scale_to_fire
 from plif_train.network import Network
 from runtime.card import read_card
 from runtime.errors import PlifError
+from tests.train.test_cache import largest_file
 
 
 def small() -> Network:
@@ -63,6 +64,15 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["model.pt"]
     with pytest.raises(PlifError, match="cannot be written"):
         save(small(), tmp_path / "missing" / "model.pt")
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    save(small(), path)
+    before = path.read_bytes()
+    with largest_file(1 << 20), pytest.raises(PlifError, match=r"model\.pt: cannot be written \(File too large\)"):
+        save(build("FC600-PLIF-FC10-PLIF", shape=(1, 30, 30)), path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["model.pt"]
 
 
 class Touch:

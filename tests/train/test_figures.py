@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
 from plif_train import build, save, scale_to_fire
-from plif_train.figures import FIGURES
+from plif_train.figures import FIGURES, draw_figure
 from plif_train.figures.activity import Activity, choose, record
 from plif_train.figures.all_channels import mosaic
 from plif_train.figures.draw import NotHere
@@ -180,3 +181,62 @@ def test_what_cannot_be_drawn_is_left_out_or_said_when_asked_for(
     with pytest.raises(PlifError, match="channels 0 to 3"):
         _ = subject.chosen
     assert read_card(tmp_path / "model.pt")["T"] == 4
+
+
+def test_several_classes_are_shown_in_the_order_asked_for(trained: Path) -> None:
+    from plif_train import load
+
+    net = load(trained / "model.pt")
+    assert samples_of(net, "digits:40", 5, "7, 2,9")[1] == ["7", "2", "9", "7", "2"]
+    with pytest.raises(PlifError, match="class 'horse'"):
+        samples_of(net, "digits:40", 3, "7,horse")
+
+
+def test_wrong_samples_are_said_before_anything_is_drawn(trained: Path, tmp_path: Path, capsys: Any) -> None:
+    command = ["figures", str(trained / "model.pt"), "--out", str(tmp_path / "out")]
+    for extra, message in (
+        (["--data", "nmnist:nowhere"], "nowhere"),
+        (["--data", "digits:10", "--class", "horse"], "class 'horse'"),
+        (["--data", "digits:10", "--channels", "1,99"], "channel 99: layer conv1 has channels 0 to 3"),
+    ):
+        assert run([*command, *extra]) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_runs_may_hold_other_files_and_captions_name_the_run(
+    trained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.pt").write_bytes((trained / "model.pt").read_bytes())
+    (tmp_path / "two.weights.csv").write_bytes((trained / "model.weights.csv").read_bytes())
+    torch.save({"notes": torch.zeros(2)}, tmp_path / "notes.pt")
+    only = ["--only", "table-s2,fig-s1,fig-s2,fig-s3,fig-s4,fig-s5", "--samples", "3"]
+    assert not run(["figures", str(tmp_path), "--data", "digits:10", "--out", str(tmp_path / "out"), *only])
+    out, err = capsys.readouterr()
+    assert "notes.pt: left out: not a model" in err and "ONNX" not in err
+    assert out.count(", of one\n") == 4 and out.count(", of two\n") == 1  # fig-s1 is of the run that has a log
+    (tmp_path / "notes.pt").rename(tmp_path / "out" / "alone.pt")
+    with pytest.raises(PlifError, match="no model in it"):
+        open_subject(tmp_path / "out")
+
+
+def test_the_course_of_protocol_b_has_one_test_accuracy(tmp_path: Path) -> None:
+    from plif_train.recipe import Recipe
+    from plif_train.train import train
+    from tests.train.test_train import bars, network
+
+    record = train(network(), bars(41), bars(8), Recipe(epochs=2, batch_size=8, protocol="B"), tmp_path / "b.pt")
+    figure = draw_figure("course", open_subject(tmp_path / "b.pt")).figure
+    lines = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
+    assert lines["test"] == [[record["epoch"], record["test_accuracy"]]] and len(lines["validation"]) == 2
+
+
+def test_a_place_that_cannot_be_written_is_said(trained: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "report.html").mkdir()
+    assert run(["figures", str(trained / "model.pt"), "--out", str(tmp_path)]) == 2
+    assert "report.html: is a folder; expected a place for a file" in capsys.readouterr().err
+    (tmp_path / "course.csv").unlink()
+    (tmp_path / "course.csv").mkdir()
+    before = (tmp_path / "course.png").stat().st_mtime_ns
+    assert run(["figures", str(trained / "model.pt"), "--out", str(tmp_path), "--only", "course"]) == 2
+    assert (tmp_path / "course.png").stat().st_mtime_ns == before

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from plif_train import load
-from plif_train.parallel import parse_devices
+from plif_train import build, load
+from plif_train.parallel import World, parse_devices
+from plif_train.recipe import Recipe
+from plif_train.train import counts
 from runtime.errors import PlifError
 from tests.train.test_train import plif
 
@@ -36,11 +42,12 @@ def test_two_processes_are_one_where_bn_is_frozen_and_dropout_0(tmp_path: Path) 
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
     assert one["test_accuracy"] == two["test_accuracy"]
     assert one["firing_rates"] == pytest.approx(two["firing_rates"], rel=1e-5)
-    changed = 0.0
+    torch.manual_seed(Recipe.seed)
+    before = build("nmnist", channels=2, hidden=20, T=3).state_dict()
     for name, tensor in weights.items():
         torch.testing.assert_close(shared[name], tensor, rtol=1e-4, atol=1e-6)
-        changed = max(changed, float(tensor.abs().max()))
-    assert changed > 0 and one["taus"]["conv1"] != 2.0
+        assert not torch.equal(tensor, before[name]) or "running" in name or "num_batches" in name, name
+    assert one["taus"]["conv1"] != 2.0 and one["firing_rates"]["fc2"] > 0
 
 
 def test_ctrl_c_on_two_processes_ends_both_and_the_training_can_be_resumed(tmp_path: Path) -> None:
@@ -67,3 +74,56 @@ def test_devices_are_read_as_they_are_meant() -> None:
     for wrong in ("0,0", "cpu:0", "cpu,cuda"):
         with pytest.raises(PlifError, match="devices"):
             parse_devices(wrong)
+
+
+def test_a_batch_that_is_too_small_for_the_processes_is_said_before_they_wait_for_each_other() -> None:
+    labels = torch.arange(20) % 2
+    assert counts(Recipe(batch_size=2), labels, 5, World(0, 2)) == {
+        "train_samples": 20, "val_samples": 0, "test_samples": 5,
+    }  # fmt: skip
+    for recipe, few in (
+        (Recipe(batch_size=1), labels), (Recipe(batch_size=8), labels[:1]), (Recipe(batch_size=2, accumulate=2), labels),
+    ):  # fmt: skip
+        with pytest.raises(PlifError, match="no part for each of 2 processes"):
+            counts(recipe, few, 5, World(0, 2))
+
+
+RANK = """
+import os, sys
+from plif_train.parallel import joined
+from runtime.errors import PlifError
+def train(fail):
+    with joined(["cpu", "cpu"]) as (world, _):
+        world.total([1.0])
+        if world.rank:
+            os._exit(0)
+        fail(world)
+def out_of_memory(world):
+    raise RuntimeError("no memory")
+def wait_for_the_other(world):
+    world.total([1.0])
+try:
+    train({"own": out_of_memory, "lost": wait_for_the_other}[sys.argv[1]])
+except (PlifError, RuntimeError) as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "says"), [("own", "RuntimeError: no memory"), ("lost", "PlifError: rank 0 of 2 lost the others")]
+)
+def test_what_goes_wrong_in_a_process_is_not_blamed_on_the_others(what: str, says: str) -> None:
+    repository = Path(__file__).resolve().parents[2]
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, what], env={**os.environ, **place, "RANK": str(rank)}, cwd=repository,
+            stdout=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=120)[0] for process in ranks]
+    assert said[0].startswith(says), said

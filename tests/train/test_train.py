@@ -16,8 +16,12 @@ import torch
 from plif_train import build, load
 from plif_train.augment import random_affine, random_crop_flip
 from plif_train.data import Samples, load_samples, split_per_class
+from plif_train.evaluate import decide, evaluate
+from plif_train.log import WEIGHTS, read
 from plif_train.network import Network
-from plif_train.train import Epoch, Recipe, decide, evaluate, resume_path, train
+from plif_train.recipe import Recipe
+from plif_train.resume import resume_path
+from plif_train.train import Epoch, train
 from runtime.errors import PlifError
 from tests.conftest import interruptible
 
@@ -145,6 +149,7 @@ def test_weights_that_are_no_longer_finite_stop_the_training_although_the_loss_l
 def test_bf16_training_keeps_float32_weights_and_membranes(tmp_path: Path) -> None:
     net = network()
     record = train(net, bars(32), bars(8), Recipe(epochs=3, batch_size=8, lr=1e-2, precision="bf16"), tmp_path / "m.pt")
+    assert record["firing_rates"] == evaluate(load(tmp_path / "m.pt"), bars(8), Recipe(batch_size=8)).firing_rates
     assert record["precision"] == "bf16" and load(tmp_path / "m.pt").get_submodule("fc1").weight.dtype == torch.float32
     with pytest.raises(PlifError, match="GPU"):
         Recipe(precision="fp16", device="cpu")
@@ -190,7 +195,7 @@ def test_a_rate_penalty_makes_a_network_fire_less(tmp_path: Path) -> None:
     for penalty in (0.0, 0.5):
         recipe = Recipe(epochs=6, batch_size=8, lr=1e-2, rate_penalty=penalty)
         epochs: list[Epoch] = []
-        train(network(), bars(48), bars(20, seed=1), recipe, tmp_path / "m.pt", on_epoch=epochs.append)
+        train(network(), bars(48), bars(20, seed=1), recipe, tmp_path / f"{penalty}.pt", on_epoch=epochs.append)
         rates[penalty] = sum(epochs[-1].firing_rates.values())
     assert rates[0.5] < 0.7 * rates[0.0]
 
@@ -201,7 +206,7 @@ def test_a_batch_in_parts_gives_the_weights_of_the_whole_batch(tmp_path: Path) -
     for accumulate in (1, 3):
         net = network(dropout=0.0).double()
         recipe = Recipe(epochs=2, batch_size=8, lr=1e-2, bn="frozen", accumulate=accumulate)
-        train(net, bars(24), bars(8), recipe, tmp_path / "m.pt", prepare=torch.Tensor.double)
+        train(net, bars(24), bars(8), recipe, tmp_path / f"{accumulate}.pt", prepare=torch.Tensor.double)
         found.append(net.state_dict())
     assert all(torch.allclose(found[0][key], found[1][key], rtol=1e-6, atol=1e-8) for key in found[0])
 
@@ -222,8 +227,6 @@ def test_a_training_that_gets_no_better_stops_early_and_a_resumed_one_does_too(t
 
 
 def test_the_course_of_a_training_lies_beside_the_model_and_is_continued(tmp_path: Path) -> None:
-    from plif_train.log import read
-
     recipe = Recipe(epochs=3, batch_size=8, lr=1e-2)
     whole, parts = tmp_path / "whole.pt", tmp_path / "parts.pt"
     epochs: list[Epoch] = []
@@ -238,8 +241,8 @@ def test_the_course_of_a_training_lies_beside_the_model_and_is_continued(tmp_pat
     assert float(rows[2]["rate:conv1"]) == epochs[2].firing_rates["conv1"]
     same = [{**row, "seconds": ""} for row in rows]
     assert [{**row, "seconds": ""} for row in read(tmp_path / "parts.csv")] == same
-    weights = read(tmp_path / "whole.weights.csv")
-    assert weights == read(tmp_path / "parts.weights.csv")
+    weights = read(tmp_path / "whole.weights.csv", WEIGHTS)
+    assert weights == read(tmp_path / "parts.weights.csv", WEIGHTS)
     assert {row["epoch"] for row in weights} == {"0", "1", "2", "3"} and {row["layer"] for row in weights} == {
         "fc1",
         "fc2",
@@ -283,6 +286,9 @@ class Images:
     def sample(self, i: int) -> np.ndarray:
         return self.samples[i]
 
+    def path(self, i: int) -> str:
+        return f"images/{i}.png"
+
 
 @pytest.mark.parametrize(
     ("values", "dtype"),
@@ -311,7 +317,7 @@ def test_a_limit_is_spread_over_the_split_and_odd_samples_are_refused() -> None:
     with pytest.raises(PlifError, match="no samples"):
         load_samples(Images([]))
     images.samples[3] = np.zeros((2, 1, 1), np.float32)
-    with pytest.raises(PlifError, match=r"sample 3 is of shape \(2, 1, 1\)"):
+    with pytest.raises(PlifError, match=r"images/3.png\) is of shape \(2, 1, 1\)"):
         load_samples(images)
 
 
@@ -425,7 +431,8 @@ def test_a_recipe_sets_loss_and_augmentation_and_options_override_it(tmp_path: P
     for name, extra in (
         ("authors", []), ("paper", ["--recipe", "paper"]), ("own", ["--recipe", "paper", "--loss", "ce", "--no-augment"]),
     ):  # fmt: skip
-        process = plif(*small, "--epochs", "1", "--batch-size", "4", "--json", *extra, cwd=tmp_path)
+        extra = [*extra, "--out", f"{name}.pt", "--json"]
+        process = plif(*small, "--epochs", "1", "--batch-size", "4", *extra, cwd=tmp_path)
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         result = json.loads(out)
@@ -467,7 +474,7 @@ def test_ones_own_folder_of_recordings_is_all_that_is_needed(tmp_path: Path) -> 
 def test_frames_are_kept_and_found_again_by_the_command(digits: Path, tmp_path: Path) -> None:
     command = [*SMALL, "--data", f"nmnist:{digits}", "--epochs", "1", "--cache", "frames", "--json"]
     for _ in range(2):
-        process = plif(*command, cwd=tmp_path)
+        process = plif(*command, "--overwrite", cwd=tmp_path)
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         assert "--cache cache" in json.loads(out)["command"]
@@ -483,6 +490,7 @@ def test_frames_are_kept_and_found_again_by_the_command(digits: Path, tmp_path: 
         (["train", "mnits", "--data", "nmnist:."], "mnits"),
         (["train", "nmnist", "--data", "nmnist:missing"], "missing"),
         (["train", "nmnist", "--data", "nmnist:.", "--devices", "0,0"], "named twice"),
+        (["train", "nmnist", "--data", "nmnist:.", "--devices", "98,99"], "device 'cuda:98' cannot be used"),
         (["train", "nmnist", "--data", "nmnist:.", "--out", "no/where/model.pt"], "no/where"),
         (["train", "nmnist", "--data", "nmnist:.", "--epochs", "0"], "epochs 0"),
     ],

@@ -1,0 +1,79 @@
+"""Accuracy and firing rates of a network while it is trained: float32 whatever the training's precision, as the exported
+file computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from plif_train.data import Samples
+from plif_train.network import Network, Vote
+from plif_train.parallel import World
+from plif_train.recipe import Recipe
+
+Augment = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Score:
+    accuracy: float
+    correct: int
+    samples: int
+    firing_rates: dict[str, float]
+
+
+@torch.no_grad()
+def evaluate(
+    net: Network, samples: Samples, recipe: Recipe, *, prepare: Augment | None = None, world: World | None = None
+) -> Score:
+    """Accuracy and firing rate per layer in eval mode; decisions as in `decide`. Ranks take turns at the batches."""
+    world = world or World()
+    was_training, watch = net.training, net.watch
+    fired: dict[str, float] = {}
+    possible: dict[str, int] = {}
+
+    def note(layer: str, spikes: Tensor) -> None:
+        fired[layer] = fired.get(layer, 0.0) + float(spikes.sum(dtype=torch.float64))
+        possible[layer] = possible.get(layer, 0) + spikes.numel()
+
+    correct = 0
+    try:
+        net.eval()
+        net.watch = note
+        for indices in torch.arange(len(samples)).split(4 * recipe.batch_size)[world.rank :: world.size]:
+            x, y = batch_of(samples.pick(indices), recipe, None, prepare)
+            net.reset()
+            correct += int((decide(net, net(x)) == y).sum())
+    finally:
+        net.reset()
+        net.watch = watch
+        net.train(was_training)
+    layers = list(net.neurons())
+    sums = world.total([correct, *(n for layer in layers for n in (fired.get(layer, 0), possible.get(layer, 0)))])
+    rates = {layer: sums[1 + 2 * i] / sums[2 + 2 * i] for i, layer in enumerate(layers)}
+    return Score(sums[0] / len(samples), int(sums[0]), len(samples), rates)
+
+
+def decide(net: Network, y: Tensor) -> Tensor:
+    """The class of each sample of y [T, B, classes]: whole votes are added up (without a vote layer float64 sums),
+    ties go to the lowest class."""
+    vote = getattr(net, "vote", None)
+    total = (y.float() * vote.voters).round().sum(0) if isinstance(vote, Vote) else y.double().sum(0)
+    return total.argmax(1)
+
+
+def batch_of(
+    samples: Samples, recipe: Recipe, augment: Augment | None, prepare: Augment | None
+) -> tuple[Tensor, Tensor]:
+    """x [T, B, C, H, W] (static: [B, C, H, W]) and y [B] on the recipe's device."""
+    x = samples.x if samples.x.dim() == 5 else samples.x.float()  # recordings stay small while they are augmented
+    if augment is not None:
+        x = augment(x)
+    x = x.float()
+    if prepare is not None:
+        x = prepare(x)
+    x = x.to(recipe.device)
+    return (x.transpose(0, 1) if x.dim() == 5 else x), samples.y.to(recipe.device)  # [B, T, ...] -> [T, B, ...]

@@ -1,0 +1,255 @@
+"""A second command loses nothing, another training is not continued, and what can be refused is refused unread."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from plif_train import build, load
+from plif_train.evaluate import evaluate
+from plif_train.log import WEIGHTS, read
+from plif_train.network import Network
+from plif_train.recipe import Recipe
+from plif_train.resume import resume_path
+from plif_train.train import Epoch, train
+from runtime.cli import run
+from runtime.data import find
+from runtime.errors import PlifError
+from tests.train.test_train import NOTATION, Samples, Stop, bars, network
+
+ONCE = Recipe(epochs=1, batch_size=8)
+SMALL = ["train", "nmnist", "--channels", "2", "--hidden", "20", "--T", "3", "--batch-size", "5", "--epochs", "1"]
+DIGITS = ["--data", "digits:12"]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+# --- a second command -----------------------------------------------------------------------------------------------
+
+
+def test_the_same_command_again_keeps_what_can_be_resumed(tmp_path: Path) -> None:
+    out = tmp_path / "model.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(network(), bars(16), bars(8), Recipe(epochs=3, batch_size=8), out, on_epoch=Stop(2))
+    before = content(tmp_path)
+    with pytest.raises(PlifError, match=r"resume\.pt: holds 2 epochs: add --resume to continue, or --overwrite"):
+        train(network(), bars(16), bars(8), ONCE, out)
+    assert content(tmp_path) == before
+    train(network(), bars(16), bars(8), ONCE, out, overwrite=True)
+    assert [row["epoch"] for row in read(tmp_path / "model.csv")] == ["1"]
+    resume_path(out).unlink()
+    with pytest.raises(PlifError, match=r"model\.pt: is there already: add --overwrite"):
+        train(network(), bars(16), bars(8), ONCE, out)
+
+
+def test_the_command_says_the_same(tmp_path: Path, capsys: Any) -> None:
+    command = [*SMALL, *DIGITS, "--out", str(tmp_path / "model.pt")]
+    assert not run(command)
+    before = content(tmp_path)
+    capsys.readouterr()
+    assert run(command) == 2
+    err = capsys.readouterr().err
+    assert "holds 1 epoch: add --resume" in err and err.count("\n") == 1 and content(tmp_path) == before
+    assert not run([*command, "--overwrite"])
+    assert content(tmp_path)["model.pt"]
+
+
+@pytest.mark.parametrize("name", ["model.csv", "model.weights.csv"])
+def test_a_recording_beside_the_model_is_not_written_over(name: str, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / name).write_text("t,x,y,p\n0,1,2,1\n")
+    for extra in ([], ["--overwrite"]):
+        assert run([*SMALL, *DIGITS, "--out", str(tmp_path / "model.pt"), *extra]) == 2
+        assert f"{name}: not the log of a training" in capsys.readouterr().err
+    assert content(tmp_path) == {name: b"t,x,y,p\n0,1,2,1\n"}
+
+
+def test_a_log_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "model.csv"
+    header = "epoch,lr,loss,train_accuracy,val_accuracy,test_accuracy"
+    for text, message in (
+        ("", "it is empty"), ("epoch,lr\n1,1\n", "not the log"), (f"{header}\n1,1,1,1,,1\n2,1\n", "row 2 is damaged"),
+        (f"{header}\n1,1,one,1,,1\n", "row 1 is damaged"),
+    ):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(PlifError, match=message):
+            read(path)
+    path.write_text(f"{header}\n1,1,1,1,,1\n")
+    assert read(path)[0]["val_accuracy"] == ""
+    with pytest.raises(PlifError, match="begins with epoch,layer"):
+        read(path, WEIGHTS)
+
+
+# --- another training -----------------------------------------------------------------------------------------------
+
+
+def test_other_data_are_not_continued(tmp_path: Path) -> None:
+    out = tmp_path / "model.pt"
+    about = {"dataset": "bars", "dataset_options": {}}
+    train(network(), bars(16), bars(8), ONCE, out, about=about)
+    torch.manual_seed(7)
+    renamed = build(NOTATION, shape=(1, 8, 8), T=4, classes=("right", "left"))
+    more = Recipe(epochs=2, batch_size=8)
+    cases: list[tuple[Network, Samples, Samples, dict[str, Any], str]] = [
+        (renamed, bars(16), bars(8), about, r"classes \('0', '1'\), asked for \('right', 'left'\)"),
+        (network(), bars(18), bars(8), about, "train_samples 16, asked for 18"),
+        (network(), bars(16), bars(10), about, "test_samples 8, asked for 10"),
+        (network(), bars(16), bars(8), {**about, "dataset_options": {"order": "sj"}}, "dataset_options"),
+    ]
+    for net, learn, test, what, message in cases:
+        with pytest.raises(PlifError, match=message):
+            train(net, learn, test, more, out, about=what, resume=True)
+    train(network(), bars(16), bars(8), more, out, about=about, resume=True)
+    assert find("dvs128-gesture:x?order=sj&train=authors-936")[2] == {"order": "sj", "train": "authors-936"}
+
+
+def test_a_resume_file_of_before_this_was_compared_is_still_continued(tmp_path: Path) -> None:
+    out = tmp_path / "model.pt"
+    about = {"dataset": "bars", "dataset_options": {"train": "authors-936"}}
+    train(network(), bars(16), bars(8), ONCE, out, about=about)
+    old = torch.load(resume_path(out), weights_only=True)
+    progress = json.loads(old["progress"])
+    for name in ("train_samples", "val_samples", "test_samples"):
+        del progress["settings"][name]
+    del progress["about"]["dataset_options"], progress["t_max"]
+    torch.save({**old, "progress": json.dumps(progress)}, resume_path(out))
+    record = train(network(), bars(16), bars(8), Recipe(epochs=2, batch_size=8), out, about=about, resume=True)
+    assert record["t_max"] == 2
+
+
+def test_a_longer_training_keeps_its_cosine_unless_another_is_asked_for(tmp_path: Path) -> None:
+    for t_max, half in ((None, 2), (4, 4)):
+        out = tmp_path / f"{half}.pt"
+        train(network(), bars(16), bars(8), Recipe(epochs=2, batch_size=8), out)
+        train(network(), bars(16), bars(8), Recipe(epochs=4, batch_size=8, t_max=t_max), out, resume=True)
+        expected = [1e-3 * (1 + math.cos(math.pi * epoch / half)) / 2 for epoch in (2, 3)]
+        lrs = [float(row["lr"]) for row in read(tmp_path / f"{half}.csv")]
+        assert lrs[2:] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_training_that_went_on_in_vain_says_how_far_it_went(tmp_path: Path) -> None:
+    """Frozen and still: the first epoch stays as good as all others, so make its accuracy one that none can reach."""
+    out = tmp_path / "model.pt"
+    still = {"batch_size": 8, "lr": 1e-30, "bn": "frozen"}
+    train(network(), bars(16), bars(8), Recipe(epochs=1, **still), out)
+    kept = torch.load(resume_path(out), weights_only=True)
+    progress = json.loads(kept["progress"])
+    progress["best"]["accuracy"] = 1.1
+    torch.save({**kept, "progress": json.dumps(progress)}, resume_path(out))
+    record = train(network(), bars(16), bars(8), Recipe(epochs=3, **still), out, resume=True)
+    assert (record["epoch"], record["epochs"]) == (1, 3)
+    out.unlink()
+    with pytest.raises(PlifError, match="no epochs are left"):
+        train(network(), bars(16), bars(8), Recipe(epochs=3, **still), out, resume=True)
+
+
+# --- protocol B -----------------------------------------------------------------------------------------------------
+
+
+class Watched(Samples):
+    """Counts how many samples are read."""
+
+    seen = 0
+
+    def pick(self, indices: torch.Tensor) -> Samples:
+        Watched.seen += len(indices)
+        return super().pick(indices)
+
+
+def test_protocol_b_reads_the_test_set_once_by_the_epoch_that_it_keeps(tmp_path: Path) -> None:
+    plain = bars(20, seed=1)
+    test, out = Watched(plain.x, plain.y), tmp_path / "model.pt"
+    recipe = Recipe(epochs=3, batch_size=8, lr=3e-3, protocol="B")
+    epochs: list[Epoch] = []
+
+    def after(epoch: Epoch) -> None:
+        epochs.append(epoch)
+        assert Watched.seen == 0 and load(out).meta.training["test_accuracy"] is None  # type: ignore[index]
+        Stop(3)(epoch)
+
+    with pytest.raises(KeyboardInterrupt):  # between the last epoch and the reading
+        train(network(), bars(41), test, recipe, out, on_epoch=after)
+    net = network()
+    record = train(net, bars(41), test, recipe, out, resume=True)
+    assert Watched.seen == 20 and {epoch.test_accuracy for epoch in epochs} == {None}
+    assert {row["test_accuracy"] for row in read(tmp_path / "model.csv")} == {""}
+    score = evaluate(load(out), plain, recipe)
+    assert (record["test_accuracy"], record["firing_rates"]) == (score.accuracy, score.firing_rates)
+    assert load(out).meta.training["test_accuracy"] == score.accuracy  # type: ignore[index]
+    last = torch.load(resume_path(out), weights_only=True)["weights"]  # `net` itself is still the last epoch
+    assert all(torch.equal(tensor, last[name]) for name, tensor in net.state_dict().items())
+    assert train(network(), bars(41), test, recipe, out, resume=True) == record and Watched.seen == 20
+
+
+# --- before the reading ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unreadable(tmp_path: Path) -> list[str]:
+    """A set whose names are all there, and whose recordings would fail."""
+    for half in ("Train", "Test"):
+        for digit in range(10):
+            (tmp_path / "set" / half / str(digit)).mkdir(parents=True)
+            (tmp_path / "set" / half / str(digit) / f"{digit + 1}.bin").write_bytes(b"")
+    return ["--data", f"nmnist:{tmp_path / 'set'}"]
+
+
+def test_what_can_be_refused_is_refused_before_the_reading(unreadable: list[str], tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "folder").mkdir()
+    for extra, message in (
+        (["--out", str(tmp_path / "folder")], "is a folder"),
+        (["--out", str(tmp_path / "m.pt"), "--resume"], "nothing to resume"),
+        (["--out", str(tmp_path / "m.pt"), "--device", "cuda:99"], "device 'cuda:99' cannot be used"),
+        (["--out", str(tmp_path / "m.pt"), "--device", "gpu"], "device 'gpu' cannot be used"),
+        (["--out", str(tmp_path / "m.pt"), "--protocol", "B"], "protocol B"),
+    ):
+        assert run([*SMALL, *unreadable, *extra]) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1, err
+    assert run([*SMALL, *DIGITS, "--out", str(tmp_path / "model.pt")]) == 0
+    capsys.readouterr()
+    assert run([*SMALL, *unreadable, "--out", str(tmp_path / "model.pt"), "--resume"]) == 2
+    assert "trained with dataset digits, asked for nmnist" in capsys.readouterr().err
+    assert run([*SMALL, *unreadable, "--out", str(tmp_path / "m.pt")]) == 2
+    assert "1.bin" in capsys.readouterr().err  # and this is what reading says
+
+
+WIDE = "c2k3s1-BN-PLIF-MPk2s2-DP-FC20-PLIF-DP-FC30-PLIF-APk10s10"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([WIDE, "--data", "foldr:g"], "did you mean 'folder'"),
+        ([WIDE, "--data", "g"], "expected NAME:DIR"),
+        ([WIDE, *DIGITS], "10 classes, but the network 3 outputs: end the network in DP-FC100-PLIF-APk10s10"),
+        (["dvs128-gesture", *DIGITS], "give a notation string that ends in DP-FC100-PLIF-APk10s10"),
+        ([WIDE.replace("FC30-PLIF-APk10s10", "FC3-LIF"), *DIGITS], "end the network in FC10-LIF"),
+        ([WIDE, *DIGITS, "--channels", "8"], "--channels belongs to presets"),
+        ([WIDE, *DIGITS, "--neuron", "LIF"], "--neuron belongs to presets"),
+        (["nmnist", *DIGITS, "--neuron", "lif"], "--neuron lif: expected PLIF, LIF or IF"),
+        (["nmnist", *DIGITS, "--pool", "max"], "--pool max: expected MP or AP"),
+        (["nmnist", *DIGITS, "--hidden", "0"], "--hidden 0: expected at least 1"),
+    ],
+)
+def test_a_mistake_in_the_command_is_named_as_it_was_typed(
+    arguments: list[str], message: str, tmp_path: Path, capsys: Any
+) -> None:
+    assert run(["train", *arguments, "--out", str(tmp_path / "model.pt")]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1, err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_whose_last_layer_is_silent_gets_a_hint_once(tmp_path: Path, capsys: Any) -> None:
+    command = [*SMALL, *DIGITS, "--out", str(tmp_path / "model.pt"), "--lr", "1e-9", "--bn", "frozen"]
+    command[command.index("--epochs") + 1] = "2"
+    assert not run(command)
+    err = capsys.readouterr().err
+    assert err.count("note: fc2, the last layer, did not fire") == 1 and "epoch 2/2" in err
