@@ -5,7 +5,7 @@
     presets     the six networks of the paper; build
     checkpoint  model.pt: save, load
     recipe      how to train, as numbers; losses, surrogate, batchnorm, augment belong to it
-    train       the loop; data, cache, log and parallel belong to it
+    train       the loop; data, cache, evaluate, log, resume and parallel belong to it
     encoders    the supplement's encoders of a pixel
     figures     the paper's figures of one's own models
     firing      random networks in which every layer fires, for tests and measurements

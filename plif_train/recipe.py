@@ -7,7 +7,8 @@ came from the code (plif.md of the project's sources: their logs), so that is th
     paper     step-mse (section 3.7); MNIST and CIFAR-10 cropped and mirrored (supplement, section 5)
     live      ours, for networks that answer at every step of a stream: step-mse; gestures moved, thinned out, with noise
 
-All: Adam, lr 1e-3, batches of 16, cosine with T_max 64 stepped once per epoch, statistics of BN per time-step.
+All: Adam, lr 1e-3, batches of 16, statistics of BN per time-step, a cosine stepped once per epoch with T_max the number of
+epochs (the authors' 64).
 """
 
 from __future__ import annotations
