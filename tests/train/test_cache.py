@@ -20,6 +20,7 @@ from plif_train import cache as caching
 from plif_train.data import load_samples
 from runtime.data import Dataset, open_dataset
 from runtime.errors import PlifError
+from runtime.files import whole_or_nothing
 from tests.runtime.test_data import some_events, write_mnist, write_recordings
 
 
@@ -178,6 +179,12 @@ def test_a_full_disk_is_named_and_leaves_no_half_file(
     (folder,) = (tmp_path / "cache").iterdir()
     assert all(name in ("lock", "y.npy") or name.startswith("part-") for name in folders(folder))
     assert torch.equal(load_samples(data, cache=tmp_path / "cache").x, load_samples(data).x)
+
+
+def test_an_error_without_a_number_keeps_its_words(tmp_path: Path) -> None:
+    words = "16 requested and 0 written"  # as np.save has it
+    with pytest.raises(PlifError, match=rf"cannot be written \({words}\)"), whole_or_nothing(tmp_path / "x"):
+        raise OSError(words)
 
 
 SMALL_DISK = """

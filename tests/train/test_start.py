@@ -27,6 +27,14 @@ SMALL = ["train", "nmnist", "--channels", "2", "--hidden", "20", "--T", "3", "--
 DIGITS = ["--data", "digits:12"]
 
 
+def out_of_reach(out: Path) -> None:
+    """The accuracy of the best epoch so far becomes one that no other can have."""
+    kept = torch.load(resume_path(out), weights_only=True)
+    progress = json.loads(kept["progress"])
+    progress["best"]["accuracy"] = 1.1
+    torch.save({**kept, "progress": json.dumps(progress)}, resume_path(out))
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
@@ -134,14 +142,10 @@ def test_a_longer_training_keeps_its_cosine_unless_another_is_asked_for(tmp_path
 
 
 def test_a_training_that_went_on_in_vain_says_how_far_it_went(tmp_path: Path) -> None:
-    """Frozen and still: the first epoch stays as good as all others, so make its accuracy one that none can reach."""
     out = tmp_path / "model.pt"
     still = {"batch_size": 8, "lr": 1e-30, "bn": "frozen"}
     train(network(), bars(16), bars(8), Recipe(epochs=1, **still), out)
-    kept = torch.load(resume_path(out), weights_only=True)
-    progress = json.loads(kept["progress"])
-    progress["best"]["accuracy"] = 1.1
-    torch.save({**kept, "progress": json.dumps(progress)}, resume_path(out))
+    out_of_reach(out)
     record = train(network(), bars(16), bars(8), Recipe(epochs=3, **still), out, resume=True)
     assert (record["epoch"], record["epochs"]) == (1, 3)
     out.unlink()
@@ -171,17 +175,23 @@ def test_protocol_b_reads_the_test_set_once_by_the_epoch_that_it_keeps(tmp_path:
     def after(epoch: Epoch) -> None:
         epochs.append(epoch)
         assert Watched.seen == 0 and load(out).meta.training["test_accuracy"] is None  # type: ignore[index]
+        Stop(1)(epoch)
         Stop(3)(epoch)
 
-    with pytest.raises(KeyboardInterrupt):  # between the last epoch and the reading
+    with pytest.raises(KeyboardInterrupt):
         train(network(), bars(41), test, recipe, out, on_epoch=after)
+    out_of_reach(out)  # so the first epoch is kept, and is not the last
+    first = load(out).state_dict()
+    with pytest.raises(KeyboardInterrupt):  # between the last epoch and the reading
+        train(network(), bars(41), test, recipe, out, on_epoch=after, resume=True)
     net = network()
     record = train(net, bars(41), test, recipe, out, resume=True)
     assert Watched.seen == 20 and {epoch.test_accuracy for epoch in epochs} == {None}
     assert {row["test_accuracy"] for row in read(tmp_path / "model.csv")} == {""}
     score = evaluate(load(out), plain, recipe)
-    assert (record["test_accuracy"], record["firing_rates"]) == (score.accuracy, score.firing_rates)
+    assert (record["epoch"], record["test_accuracy"], record["firing_rates"]) == (1, score.accuracy, score.firing_rates)
     assert load(out).meta.training["test_accuracy"] == score.accuracy  # type: ignore[index]
+    assert all(torch.equal(tensor, first[name]) for name, tensor in load(out).state_dict().items())
     last = torch.load(resume_path(out), weights_only=True)["weights"]  # `net` itself is still the last epoch
     assert all(torch.equal(tensor, last[name]) for name, tensor in net.state_dict().items())
     assert train(network(), bars(41), test, recipe, out, resume=True) == record and Watched.seen == 20
