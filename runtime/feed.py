@@ -69,10 +69,8 @@ class Feed:
         say: Callable[[str], None],
     ) -> None:
         self.frames, self.overload, self.paced = frames, overload, paced
-        stepped = bool(
-            getattr(frames.source, "stepped", False)
-        )  # a replay: the overload of then is in it, none is added
-        self.waits = stepped or (not paced and (not frames.source.live or bool(getattr(frames.source, "waits", False))))
+        replay = bool(getattr(frames.source, "stepped", False))  # has the overload of then in it, and gets none of now
+        self.waits = replay or (not paced and (not frames.source.live or bool(getattr(frames.source, "waits", False))))
         self.error: BaseException | None = None
         self.done = False
         self.merged = self.dropped = self.longest = (
