@@ -6,7 +6,6 @@ In Python: plif_train.build, runtime.data.open_dataset, plif_train.data.load_sam
 from __future__ import annotations
 
 import json as json_
-import re
 import shlex
 import sys
 from dataclasses import replace
@@ -254,15 +253,14 @@ def _shape(size: str | None, network: str, data: str) -> tuple[int, int, int] | 
     if size is None:
         return None
     from plif_train.presets import PRESETS
+    from runtime.events.size import parse_size
 
     if data.partition(":")[0] != "folder" or network.partition(":")[0] in PRESETS:
         raise PlifError(
             f"--size {size}: belongs to a notation string and --data folder:DIR; the others have their sizes"
         )
-    found = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", size, re.ASCII)
-    if not found:
-        raise PlifError(f"--size {size}: expected WIDTHxHEIGHT, e.g. 128x128")
-    return 2, int(found[2]), int(found[1])
+    width, height = parse_size(f"--size {size}", size)
+    return 2, height, width
 
 
 def _normaliser(normalisation: dict[str, list[float]] | None) -> Any:
