@@ -9,7 +9,7 @@
     encoders    the supplement's encoders of a pixel
     figures     the paper's figures of one's own models
     firing      random networks in which every layer fires, for tests and measurements
-    cli         plif train, plif figures
+    cli         plif train, plif figures; asked belongs to it
 
 The names below are imported when first used: the command line lists this package's commands without loading torch.
 """

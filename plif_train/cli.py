@@ -6,7 +6,6 @@ In Python: plif_train.build, runtime.data.open_dataset, plif_train.data.load_sam
 from __future__ import annotations
 
 import json as json_
-import re
 import shlex
 import sys
 from dataclasses import replace
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from plif_train.network import Network
     from plif_train.parallel import World
     from plif_train.recipe import Recipe
     from plif_train.train import Epoch
@@ -68,6 +66,9 @@ def train(
     ] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
     framing: Annotated[str | None, typer.Option(help="events to frames: count:T=10, duration:10ms,T=16")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="of the input, for recordings of one's own; 128x128")
+    ] = None,
     neuron: Annotated[str, typer.Option(help="of a preset: PLIF, LIF or IF")] = "PLIF",
     init_tau: Annotated[float, typer.Option(help="tau at the start (PLIF), or for good (LIF)")] = 2.0,
     tau: Annotated[str, typer.Option(help="what shares one tau: layer or channel")] = "layer",
@@ -97,6 +98,7 @@ def train(
     import torch
 
     from plif_train.allocator import keep_freed_memory
+    from plif_train.asked import check_sizes, network_for, shape_of
     from plif_train.parallel import check_there, joined, parse_devices
     from plif_train.recipe import RECIPES, Recipe
     from plif_train.resume import check_place, resume_path
@@ -117,14 +119,14 @@ def train(
         if not out.parent.is_dir():
             raise PlifError(f"{out.parent}: no such folder, expected one to write {out.name} to")
         find(data)
-        _check_sizes(network, neuron=neuron, pool=pool, channels=channels, hidden=hidden)
+        check_sizes(network, neuron=neuron, pool=pool, channels=channels, hidden=hidden)
         asked = {
             "T": T, "framing": framing, "init_tau": init_tau, "tau": tau, "surrogate": surrogate,
             "detach_reset": detach_reset, "dropout": dropout, "channels": channels, "hidden": hidden, "pool": pool,
-            "neuron": neuron if neuron != "PLIF" else None,
+            "neuron": neuron if neuron != "PLIF" else None, "shape": shape_of(size, network, data),
         }  # fmt: skip
         with torch.device("meta"):  # reads the notation, and takes no memory
-            _network(network, data, **asked)
+            network_for(network, data, **asked)
         check_place(out, resume, overwrite)
         augmentation = RECIPES[recipe].augmentation.get(data.partition(":")[0]) if augment else None
         about = {"command": _command(context, network, data, out), "recipe": recipe}
@@ -171,6 +173,7 @@ def _train(
     import torch
 
     from plif_train import train as training
+    from plif_train.asked import network_for, say_outputs
     from plif_train.data import load_samples, spread
     from plif_train.parallel import usable
     from plif_train.resume import read_kept, resume_path
@@ -179,7 +182,7 @@ def _train(
 
     usable(recipe.device)
     torch.manual_seed(recipe.seed)
-    net = _network(network, data, **asked)
+    net = network_for(network, data, **asked)
     name = data.partition(":")[0]
     # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.
     late = net.normalisation if augmentation else None
@@ -199,7 +202,7 @@ def _train(
         if dataset.kind != net.meta.kind:
             raise PlifError(f"data set {name} holds {dataset.kind} samples, but {network} takes {net.meta.kind}")
         if len(dataset.classes) != len(net.classes):
-            raise PlifError(_outputs(name, len(dataset.classes), network, net))
+            raise PlifError(say_outputs(name, len(dataset.classes), network, net))
         net.meta = replace(net.meta, classes=tuple(dataset.classes))
         opened[split] = dataset
 
@@ -251,36 +254,6 @@ def _train(
     )  # fmt: skip
 
 
-def _check_sizes(network: str, *, neuron: str, pool: str | None, **sizes: int | None) -> None:
-    """What only presets have: a notation string says it itself."""
-    from plif_train.presets import PRESETS
-
-    if neuron not in ("PLIF", "LIF", "IF"):
-        raise PlifError(f"--neuron {neuron}: expected PLIF, LIF or IF")
-    if pool not in (None, "MP", "AP"):
-        raise PlifError(f"--pool {pool}: expected MP or AP")
-    if network.partition(":")[0] in PRESETS:
-        for name, size in sizes.items():
-            if size is not None and size < 1:
-                raise PlifError(f"--{name} {size}: expected at least 1")
-        return
-    given = {"neuron": neuron if neuron != "PLIF" else None, "pool": pool, **sizes}
-    if wrong := [name for name, value in given.items() if value is not None]:
-        raise PlifError(f"--{wrong[0]} belongs to presets; '{network}' is none: write it in the notation")
-
-
-def _outputs(name: str, classes: int, network: str, net: Network) -> str:
-    """What to say when a network has not as many outputs as the data set classes."""
-    from plif_train.presets import PRESETS
-
-    vote = re.search(r"-APk(\d+)s\1$", str(net.notation))
-    neuron = next((one.kind for one in reversed(net.neurons().values())), "PLIF")
-    end = f"DP-FC{int(vote[1]) * classes}-{neuron}{vote[0]}" if vote else f"FC{classes}-{neuron}"
-    preset = network.partition(":")[0] in PRESETS
-    how = f"give a notation string that ends in {end}" if preset else f"end the network in {end}"
-    return f"data set {name} has {classes} classes, but the network {len(net.classes)} outputs: {how}"
-
-
 def _simulated(data: str) -> dict[str, str]:
     """What a set that plif made says of itself, for the card: its recordings are not real ones."""
     place = data.partition(":")[2].partition("?")[0]
@@ -293,25 +266,6 @@ def _simulated(data: str) -> dict[str, str]:
         raise PlifError(
             f"{note}: not the note of a simulated set, expected JSON with 'what'; make the set again"
         ) from None
-
-
-def _network(network: str, data: str, **asked: Any) -> Network:
-    """The network; a notation string takes its input from the data set, T and framing from the set's preset."""
-    from plif_train.presets import PRESETS, build
-    from runtime.data import DATASETS
-
-    overrides = {key: value for key, value in asked.items() if value is not None}
-    name = data.partition(":")[0]
-    if network.partition(":")[0] not in PRESETS and name in DATASETS:
-        about = DATASETS[name].about
-        overrides |= {"shape": about.shape, "kind": about.kind}
-        preset = PRESETS.get(name)
-        steps = overrides.get("T", preset.meta.T if preset else 10)
-        if about.kind == "static":
-            overrides |= {"T": steps, "normalisation": preset.meta.normalisation if preset else None}
-        elif "framing" not in overrides:
-            overrides["framing"] = f"count:T={steps}"
-    return build(network, **overrides)
 
 
 def _normaliser(normalisation: dict[str, list[float]] | None) -> Any:

@@ -44,7 +44,10 @@ class Observer:
         """
 
     def on_reset(self, source: str, step: int, why: str) -> None:
-        """Membranes and evidence start afresh before this step. why: policy, control or return."""
+        """Membranes and evidence start afresh before this step. why: policy, control or return.
+
+        copy: only those of one copy of `--reset every:T/K` do; the others, and the answer, go on.
+        """
 
     def on_decision(self, decision: Decision) -> None:
         """After on_frame, for the same step."""

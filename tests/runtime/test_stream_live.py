@@ -486,7 +486,7 @@ def test_a_pipe_among_the_sources_does_not_keep_an_interrupted_stream_from_endin
         ({"decide": "sum,often=1"}, "'often=1' is not understood"),
         ({"decide": "sum,margin=x"}, "margin=x: expected a number"),
         ({"reset": "every:4/5"}, "expected 1 to 4"),
-        ({"reset": "decay:soon"}, "is not a duration"),
+        ({"reset": "decay:soon"}, "is not a time"),
         ({"decide": "sum,idle=5k", "framing": "count:T=4"}, "has no silence"),
     ],
 )

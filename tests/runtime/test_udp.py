@@ -228,6 +228,7 @@ def test_the_frames_of_a_feed_are_those_of_the_recording() -> None:
         ("udp://127.0.0.1:7777", "do not say how large the sensor is"),
         ("udp://127.0.0.1:7777?format=aedat&sensor=3x3", "format=aedat is not known; expected t64, t32, spif, jaer"),
         ("udp://127.0.0.1:7777?sensor=big", "expected WIDTHxHEIGHT"),
+        ("udp://127.0.0.1:7777?sensor=²x3", "sensor=²x3: expected WIDTHxHEIGHT"),
         ("udp://127.0.0.1:7777?sensor=3x3&colour=red", "'colour' is not understood"),
         ("udp://127.0.0.1:7777?sensor=3x3&sensor=4x4", "is not understood"),
         ("udp://127.0.0.1:7777?sensor=3x3&end=soon", "is not a time"),
