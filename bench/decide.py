@@ -38,7 +38,7 @@ from runtime.lane import Decision, Lane
 from runtime.observe import Observers
 from runtime.reset import ResetPolicy
 from runtime.session import Model
-from runtime.stream import LIVE_FRAMING
+from runtime.stream import LIVE_FRAMING, LIVE_RULES
 
 GRID = [
     *(f"leak:{tau}ms,margin={m}" for tau in (50, 80, 120, 200, 400) for m in (0, 0.1, 0.2, 0.3, 0.4, 0.5)),
@@ -233,7 +233,7 @@ def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     best = max(row["accuracy"] for row in rows)
     front: list[dict[str, Any]] = []
     for row in sorted(rows, key=lambda row: (row["onset_p50_ms"], row[key], -row["accuracy"])):
-        if row["accuracy"] >= best - 0.03 and (not front or row[key] < front[-1][key]):
+        if row["accuracy"] >= best - 0.05 and (not front or row[key] < front[-1][key]):
             front.append(row)
     figure, axis = plt.subplots(figsize=(8, 4.6 + 0.2 * len(front)))
     low = min(row["accuracy"] for row in rows)
@@ -245,9 +245,15 @@ def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
             axis.errorbar(x, y, [[0] * len(p95), p95], fmt="none", ecolor="0.85", zorder=0)
             colour = [row["accuracy"] for row in mine]
             dots = axis.scatter(x, y, c=colour, vmin=low, vmax=1, marker=marker, cmap="viridis", label=kind, s=36)
+    for row in rows:
+        if row["rule"] == LIVE_RULES[0]:
+            label = f"{row['rule']}, a feed's default"
+            axis.scatter(
+                [row[key]], [row["onset_p50_ms"]], marker="o", s=130, facecolor="none", edgecolor="#c2410c", label=label
+            )
     for number, row in enumerate(front, 1):
         where = (row[key], row["onset_p50_ms"])
-        axis.annotate(str(number), where, fontsize=9, xytext=(-4, -14), textcoords="offset points", weight="bold")
+        axis.annotate(str(number), where, fontsize=9, xytext=(-4, 7), textcoords="offset points", weight="bold")
     lines = [
         f"{number:2}  {row['rule']:34}{row['onset_p50_ms']:5.0f} ms {row[key]:6.1f} a minute {100 * row['accuracy']:6.1f} % right"
         for number, row in enumerate(front, 1)

@@ -45,7 +45,10 @@ def parts() -> dict[str, list[str]]:
     found["events"] = ["events.py", *([f"--file={REAL_EVT3}"] if REAL_EVT3.exists() else [])]
     found["eval"] = ["eval.py"]
     found["startup"] = ["startup.py", work]
-    found["train"] = ["train.py"]
+    for precision, threads in (("bf16", 1), ("bf16", 2), ("fp32", 2)):
+        found[f"train-{precision}-{threads}"] = [
+            "train.py", "--presets=all", f"--precision={precision}", f"--threads={threads}"
+        ]  # fmt: skip
     for threads in (1, 2):
         found[f"roofline-{threads}"] = ["roofline.py", f"--threads={threads}"]
     return {name: command for name, command in found.items() if "trained" not in name or workload.is_there("trained")}

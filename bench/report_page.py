@@ -357,21 +357,23 @@ def _eval(results: Results) -> str:
 
 def _train(results: Results) -> str:
     title = "Training"
-    report = only(results, "train")
-    if report is None:
-        return missing(title, "python bench/train.py")
-    rows = report["rows"]
-    sides = list(dict.fromkeys(side for row in rows for side in row["median_s"]))
+    names = sorted(name for name in results if name.startswith("train-"))
+    if not names:
+        return missing(title, "python bench/train.py --presets all")
+    rows = [(row, results[name]["reports"][0]) for name in names for row in results[name]["reports"][0]["rows"]]
+    rows.sort(key=lambda pair: list(dict.fromkeys(row["preset"] for row, _ in rows)).index(pair[0]["preset"]))
+    sides = list(dict.fromkeys(side for row, _ in rows for side in row["median_s"]))
     body = [
-        [row["preset"], row["batch"], row["precision"], *[f"{row['median_s'].get(s, 0):.3f}" for s in sides],
-         times(row["faster"])]
-        for row in rows
+        [row["preset"], row["batch"], row["precision"], report["threads"],
+         *[f"{row['median_s'].get(s, 0):.3f}" for s in sides], times(row["faster"])]
+        for row, report in rows
     ]  # fmt: skip
     return "\n\n".join(
         [
             f"## {title}",
-            f"Seconds of one training step (median): forward, backward, Adam, reset. {report.get('where', '')}.",
-            table(["network", "batch", "precision", *sides, "plif is x faster"], body),
-            about(results, "train"),
+            "Seconds of one training step (median): forward, backward, Adam, reset; `plif` and SpikingJelly with statistics "
+            "of batch normalisation over T x N, `plif per-step` with the authors'.",
+            table(["network", "batch", "precision", "threads", *sides, "plif is x faster"], body),
+            about(results, *names),
         ]
     )

@@ -66,10 +66,10 @@ class Manner:
         slow = [wander(t_s, (*self.seed, 2 + k), 0.5) for k in range(4)]
         right, left = law(Moment(t_s, phase, draw, pose, slow))
         pose.arms[:, 0], pose.arms[:, 1] = right, left
-        sway = draw.within(0.1, 0.8)
+        sway = draw.within(0.0, 0.8)
         pose.body[:, 0] += sway * slow[2] * 1.5
-        pose.body[:, 1] += sway * slow[3] * 0.8 + draw.within(0, 1.2) * np.sin(phase)
-        pose.head += draw.within(0.2, 1.2) * np.stack([slow[3], 0.6 * slow[2]], 1)
+        pose.body[:, 1] += sway * slow[3] * 0.8 + draw.within(0, 0.9) * np.sin(phase)
+        pose.head += draw.within(0.0, 1.1) * np.stack([slow[3], 0.6 * slow[2]], 1)
         return pose
 
 
@@ -93,7 +93,7 @@ def _hanging(moment: Moment, arm: int) -> Doubles:
 
 def _clapping(m: Moment) -> Arms:
     x, y, z = m.draw.within(-8, 8), m.draw.within(2, 30), m.draw.within(18, 34)
-    wide, tilt = m.draw.within(5, 18), m.draw.within(-1.2, 1.2)
+    wide, tilt = m.draw.within(5, 22), m.draw.within(-1.4, 1.4)  # palms meet from the sides, or one from above
     share = m.draw.within(0.0, 1.0)  # how much of it the right hand does
     sharp = m.draw.within(0.6, 1.4)
     apart = wide * (np.abs(np.sin(m.phase / 2)) ** sharp) * (1 + 0.15 * m.slow[0])
@@ -102,7 +102,7 @@ def _clapping(m: Moment) -> Arms:
     for side, part, bend in ((-1.0, share, bends[0]), (1.0, 1 - share, bends[1])):
         away = side * (3.5 + 2 * part * apart)
         # forearms come from the sides, so the wrists stay a hand's width from the meeting point
-        wrist = _space(x + away + side * 4, y + 3 + away * np.sin(tilt) * 0.9, z + 2 * m.slow[1], m.t_s)
+        wrist = _space(x + away * np.cos(tilt) + side * 4, y + 3 + away * np.sin(tilt), z + 2 * m.slow[1], m.t_s)
         pole = (side * m.draw.within(0.3, 1.4), 1.0, m.draw.within(-0.8, 0.2))  # elbows at the sides, or lifted
         arms.append(_arm(wrist, side, bend=side * bend, pole=pole))
     return arms[0], arms[1]

@@ -19,20 +19,20 @@ from runtime.simulate.wander import Draw
 Floats = npt.NDArray[np.float32]
 
 RANGES: dict[str, tuple[float, float]] = {
-    "scale": (0.85, 1.2),
+    "scale": (0.7, 1.2),
     "cx": (48, 80),
     "cy": (62, 86),  # of the shoulders
-    "girth": (0.85, 1.4),
+    "girth": (0.65, 1.35),
     "skin": (0.2, 0.6),
     "shirt": (0.06, 0.65),
     "trousers": (0.05, 0.4),
     "hair": (0.03, 0.3),
     "wall": (0.15, 0.85),
-    "sleeve_texture": (0.06, 0.32),
-    "cloth_texture": (0.02, 0.2),
-    "hand_texture": (0.25, 0.6),
+    "sleeve_texture": (0.0, 0.3),
+    "cloth_texture": (0.0, 0.2),
+    "hand_texture": (0.1, 0.6),
     "wall_texture": (0.0, 0.2),
-    "threshold": (0.12, 0.27),
+    "threshold": (0.08, 0.21),
     "on_ratio": (0.85, 1.18),
     "mismatch": (0.05, 0.25),
     "offset": (0.02, 0.08),
@@ -40,7 +40,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "noise_hz": (0.03, 0.3),
     "noise_spread": (0.8, 1.8),  # of the logarithm, from pixel to pixel
     "light": (0.0, 0.06),  # how much it wanders
-    "halo": (0.0, 0.16),  # events that come again elsewhere nearby, as a share of all
+    "halo": (0.04, 0.36),  # events that come again elsewhere nearby, as a share of all
 }
 
 
@@ -80,7 +80,7 @@ def draw_performer(seed: tuple[int, ...], held_out: bool = False) -> Performer:
         trousers=value["trousers"],
         hair=value["hair"],
         bare_arms=draw.pick((True, False)),
-        glasses=draw.pick((True, False)),
+        glasses=draw.pick((True, False, False)),
         girth=value["girth"],
         sleeve=_texture(rng, value["sleeve_texture"], 3),
         cloth=_texture(rng, value["cloth_texture"], 3),

@@ -43,12 +43,12 @@ def test_the_card_says_that_it_learned_from_simulated_events_only(model: runtime
     assert MODEL.stat().st_size < 4_000_000
 
 
-def test_at_least_four_of_the_six_real_clips_are_right(model: runtime.Model, shared_data: Path) -> None:
+def test_five_of_the_six_real_clips_are_right(model: runtime.Model, shared_data: Path) -> None:
     right = {}
     for clip in sorted((shared_data / "dvs128_gesture_clips").glob("*.bs2")):
         votes = answer(model, read_events(clip, sensor=(128, 128))).sum(axis=0)
         right[clip.name] = int(votes.argmax()) == int(clip.name.partition("_")[0])
-    assert len(right) == 6 and sum(right.values()) >= 4, right
+    assert len(right) == 6 and sum(right.values()) >= 5, right
 
 
 def test_held_out_performers_are_understood(model: runtime.Model) -> None:
