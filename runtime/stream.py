@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LIVE_FRAMING", "Decision", "Stream", "stream"]
 
+CLOSING_S = 3.0  # that reader threads have to end, all together
 LIVE_FRAMING = "events:n=5000,max=20ms"
 # What is not given is, for recordings, what evaluation does; for feeds without an end, what was measured (docs/live.md).
 RECORDING_RULES = ("sum", "recording")  # decide, reset
@@ -126,7 +127,7 @@ class Stream:
                 _close(found)
             raise
         self._add_feeds(rule, paced=speed == "real")
-        self._iterated = self._closed = False
+        self._iterated = self._told = self._closed = False
 
     def _add_lanes(self, opened: Sequence[Source], plan: Plan, policy: ResetPolicy) -> None:
         text, filters, on_return = str(self.framing), self.options["filters"], self.options["on_return"]
@@ -179,8 +180,12 @@ class Stream:
                 lane.frames.source.say = lambda text, lane=lane: say(lane, text)
 
     def _notify(self) -> None:
+        """Controls were used: whoever sleeps looks again. A pipe that is read in this thread sleeps in the system."""
         with self._wake:
             self._wake.notify_all()
+        if self.controls.ended and self.lanes[0].feed is None:
+            for lane in self.lanes:
+                _close(lane.frames.source)
 
     # --- of one source, as most streams have --------------------------------------------------------------------------
 
@@ -224,8 +229,10 @@ class Stream:
             self.close()
 
     def _advise(self) -> None:
-        """A sum without an end is what was asked for, and hardly what is wanted."""
+        """A sum without an end is what was asked for, and hardly what is wanted. Nor is a speed that is not kept."""
         for lane in self.lanes:
+            if self.options["speed"] == "real" and getattr(lane.frames.source, "waits", False):
+                self._tell.note(lane.name, "--speed real paces recordings; a pipe is read as fast as it is written")
             adds_up = lane.copies[0].rule.name == "sum" and lane.copies[0].policy.kind in (
                 "recording",
                 "never",
@@ -245,15 +252,21 @@ class Stream:
         """
         if self._closed:
             return
-        self._closed = True
         self.controls.end()
         for lane in self.lanes:
-            if lane.feed is not None:
-                lane.feed.close()
-            else:
-                _close(lane.frames.source)
-        if self._iterated:
+            _close(lane.frames.source) if lane.feed is None else lane.feed.stop()
+        deadline_s = time.monotonic() + CLOSING_S  # one for all
+        for lane in self.lanes:
+            if lane.feed is not None and not lane.feed.ends(deadline_s):
+                text = f"its reader did not end within {CLOSING_S:g} s and is left behind; what it still brings is not counted"
+                if text not in lane.notes:
+                    lane.notes.append(text)
+                    self._tell.note(lane.name, text)
+            lane.settle()
+        if self._iterated and not self._told:
+            self._told = True
             self._tell.summary(self.summary())
+        self._closed = True  # last: a close that was interrupted is done again, and each part of it once
 
     def __enter__(self) -> Stream:
         return self
@@ -275,10 +288,7 @@ class Stream:
             readers = left
             self.controls.wait()
             if self.controls.ended:
-                for lane, ready in batch:  # framed, and now never stepped
-                    lane.frames.account.used -= ready.frame.events
-                    lane.frames.account.dropped += ready.frame.events
-                return
+                return  # what was framed and is not stepped any more: close() counts it
             if batch:
                 yield batch
 
@@ -294,7 +304,8 @@ class Stream:
                     if self.controls.running:
                         taken = [(lane, feed.take()) for lane, feed in feeds]
                         batch = [(lane, ready) for lane, ready in taken if ready is not None]
-                    if batch or all(feed.done and not feed.waiting for _, feed in feeds):
+                    failed = any(feed.error is not None for _, feed in feeds)  # whatever the others do, stopped or not
+                    if batch or failed or all(feed.done and not feed.waiting for _, feed in feeds):
                         break
                     self._wake.wait()
             for _, feed in feeds:
