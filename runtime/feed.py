@@ -144,7 +144,7 @@ class Feed:
 
     def _arriving(self) -> Iterator[Ready]:
         for frame in self.frames:
-            yield Ready(frame, time.perf_counter(), self.frames.arrived_s)
+            yield Ready(frame, time.perf_counter(), frame.arrived_s)
             if self.waits and self._stop.is_set():  # a recording has no end that close() could bring about
                 return
 
@@ -201,6 +201,8 @@ class Feed:
         first, second = self._queue.popleft(), self._queue.popleft()
         if self.overload.policy == "merge" and not gap:
             self.merged += 1
+            if not second.frame.events:
+                second = second._replace(due_s=first.due_s)
             merge(first.frame, second.frame, self._binary)
         else:
             self._drop(first.frame)

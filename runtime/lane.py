@@ -117,6 +117,7 @@ class Lane:
         was_idle, self._idle = self._idle, False
         if self._measure_idle is not None:
             self._idle = self._measure_idle(frame.events, frame.t_end_us - frame.t_start_us)
+        self._idle = self._idle or frame.lost  # what is not seen is no answer
         for copy in self.copies:
             events = 0 if self._idle else frame.events
             factor = copy.policy.before(events, self._dt_us, frame.discontinuity, gap_us)

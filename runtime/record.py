@@ -121,11 +121,16 @@ class Recorder(Observer):
         line = {"source": self._number[source], "returned_after": self._count[source]}
         self._wait(64, line=_line(line))
 
+    def on_tick(self, source: str, t_us: int) -> None:
+        self._wait(64, line=_line({"source": self._number[source], "silent_after": self._count[source], "until_us": t_us}))
+
     def on_reset(self, source: str, step: int, why: str) -> None:
         self._pending[source]["reset"] = why
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
         self._pending[source] |= {"merged": frame.merged, "skipped": frame.skipped, "events": frame.events}
+        if frame.lost:
+            self._pending[source]["lost"] = True
 
     def on_decision(self, decision: Decision) -> None:
         line = {"source": self._number[decision.source], **decision.to_dict(), "score": decision.score}

@@ -20,6 +20,8 @@ import numpy as np
 
 from runtime.errors import PlifError, PlifWarning
 from runtime.events import FileSource, Frame, SourceFramer
+from runtime.events.array import T_LIMIT_US
+from runtime.events.sources.base import TICK
 from runtime.files import measure
 from runtime.record import DECISIONS, FORMAT, FORMAT_VERSION, HEADER
 
@@ -54,6 +56,7 @@ class Step:
     merged: int
     skipped: int
     reset: str | None
+    lost: bool = False
 
 
 class RecordedRun:
@@ -102,7 +105,7 @@ class RecordedRun:
         """The recorded decisions of one source."""
         for where, line in self.lines():
             document = _parsed(where, line)
-            if document.get("source", 0) == number and "returned_after" not in document:
+            if document.get("source", 0) == number and "step" in document:
                 yield document
 
     def steps(self, number: int) -> Iterator[Step]:
@@ -110,17 +113,25 @@ class RecordedRun:
             merged, skipped = document.get("merged", 1), document.get("skipped", 0)
             if not (isinstance(merged, int) and isinstance(skipped, int) and merged >= 1 and skipped >= 0):
                 raise PlifError(f"{self.folder / DECISIONS}: step {document.get('step')} is damaged")
-            yield Step(merged, skipped, document.get("reset"))
+            yield Step(merged, skipped, document.get("reset"), document.get("lost") is True)
 
     def returns(self, number: int) -> list[int]:
         """After how many events the source came back, each time that it had been lost."""
-        found = []
+        return [after for after, until_us in self.marks(number) if until_us is None]
+
+    def marks(self, number: int) -> Iterator[tuple[int, int | None]]:
+        """What came between the events, in order: after how many of them the source came back (None), or was silent until
+        when (us)."""
         for where, line in self.lines():
-            if b'"returned_after"' in line:
-                document = _parsed(where, line)
-                if document.get("source", 0) == number and isinstance(document.get("returned_after"), int):
-                    found.append(document["returned_after"])
-        return found
+            if b'"returned_after"' not in line and b'"silent_after"' not in line:
+                continue
+            document = _parsed(where, line)
+            silent = "silent_after" in document
+            after, until_us = document.get("silent_after" if silent else "returned_after"), document.get("until_us")
+            if document.get("source", 0) == number and isinstance(after, int):
+                if silent and not (isinstance(until_us, int) and abs(until_us) < T_LIMIT_US):
+                    raise PlifError(f"{where}: is damaged or was not written by plif")
+                yield after, until_us if silent else None
 
 
 class RecordedSource(FileSource):
@@ -134,23 +145,35 @@ class RecordedSource(FileSource):
         self.upright = entry["upright"]
         self.run, self.number, self.stepped = run, number, stepped
         self.returns = 0
+        self.until_us: int | None = None  # of the tick that packets() gave last
         if entry["count"] is not None and stepped:
             self._count = entry["count"]  # of the whole recording, even where the recorder was cut off
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         self.returns, done = 0, 0
-        ahead = self.run.returns(self.number)
+        marks = self.run.marks(self.number)
+        mark = next(marks, None)
         count = self._count
         for packet in super().packets(max_events):
-            while ahead and ahead[0] <= done + len(packet):
-                before = ahead.pop(0) - done
+            while mark is not None and mark[0] <= done + len(packet):
+                before, until_us = max(0, mark[0] - done), mark[1]
                 if before > 0:
                     yield packet[:before]
                 packet, done = packet[before:], done + before
-                self.returns += 1
+                if until_us is None:
+                    self.returns += 1
+                elif self.stepped:
+                    self.until_us = until_us
+                    yield TICK
+                mark = next(marks, None)
             if len(packet):
                 yield packet
             done += len(packet)
+        while mark is not None and mark[0] <= done and self.stepped:  # the end was silent
+            if mark[1] is not None:
+                self.until_us = mark[1]
+                yield TICK
+            mark = next(marks, None)
         self._count = count if count is not None else self._count
 
 
@@ -171,6 +194,10 @@ class ReplayFrames(SourceFramer):
                 self.account.dropped += frame.events
             yield self._as_one(frames[: step.skipped], frames[step.skipped :], step)
 
+    def _now_us(self) -> int | None:
+        assert isinstance(self.source, RecordedSource)
+        return self.source.until_us
+
     def _as_one(self, dropped: list[Frame], frames: list[Frame], step: Step) -> Frame:
         """What the step saw: a gap before a dropped frame is one before the frame that came instead."""
         first, x = frames[0], frames[0].x
@@ -186,6 +213,7 @@ class ReplayFrames(SourceFramer):
             skipped=step.skipped,
             restart=any(frame.restart for frame in [*dropped, first])
             or step.reset == "control",  # either way membranes and evidence start afresh
+            lost=step.lost,
         )
 
 

@@ -143,7 +143,7 @@ class Stream:
                     f"{found.name}: framing '{text}' divides a whole recording and cannot serve a live source; "
                     f"use --framing {LIVE_FRAMING} or --framing duration:20ms"
                 )
-            watch = _Watch(name, self._tell) if self._tell.packet or self._tell.come_back else None
+            watch = _Watch(name, self._tell) if self._tell.packet or self._tell.come_back or self._tell.tick else None
             make = ReplayFrames if isinstance(found, RecordedSource) and found.stepped else SourceFramer
             frames = make(found, self.framing, self.model.input_shape, filters=filters, returns=on_return, watch=watch)
             rows = range(i * policy.copies, (i + 1) * policy.copies)
@@ -370,6 +370,9 @@ class _Watch:
 
     def on_return(self) -> None:
         self._tell.come_back(self._name)
+
+    def on_tick(self, t_us: int) -> None:
+        self._tell.tick(self._name, t_us)
 
 
 def _check(model: Model, sources: Sequence[object], speed: str) -> None:

@@ -215,8 +215,9 @@ def test_the_frames_of_a_feed_are_those_of_the_recording() -> None:
     send(SIM, f"udp://127.0.0.1:{source.port}?format=t64", speed="300000", each=37)
     thread.join(timeout=10)
     recording = list(SourceFramer(open_source(SIM), "duration:10ms", (2, 34, 34)))
-    assert len(frames) == len(recording)
-    assert all((a.x == b.x).all() for a, b in zip(frames, recording, strict=True))
+    assert all((a.x == b.x).all() for a, b in zip(frames, recording, strict=False))
+    assert not any(frame.events for frame in frames[len(recording) :])  # then the feed was silent, until it was at its end
+    assert len(frames) > len(recording) + 20 and frames[-1].t_start_us == 10_000 * (len(frames) - 1) + frames[0].t_start_us
 
 
 @pytest.mark.parametrize(
