@@ -11,8 +11,9 @@ through the very code that streams (runtime.lane). A source with truth is a list
                      decision with the right label within the span; 0 when that came before; p50 and p95 over the spans that
                      got one; `missed` are those that did not
     accuracy         spans in which the right label was shown longer than any other, with its 95 % interval (Wilson)
-    false alarms     runs of one wrong label, at least 50 ms long, per minute: on stretches without truth (idle, from 300 ms
-                     after a span, when the answer before has had time to fade) and on negatives (recordings of none of it)
+    false alarms     runs of one label, at least 50 ms long, per minute: on stretches without truth (idle, from 300 ms after a
+                     span, when the answer before has had time to fade; one that still stands then counts) and on negatives
+                     (recordings of none of it); and the share of that time in which there is a label
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ from runtime.session import Model
 from runtime.stream import LIVE_FRAMING
 
 GRID = [
-    *(f"leak:{tau}ms,margin={m}" for tau in (50, 100, 200, 400) for m in (0, 0.1, 0.2, 0.3, 0.4, 0.5)),
+    *(f"leak:{tau}ms,margin={m}" for tau in (50, 80, 120, 200, 400) for m in (0, 0.1, 0.2, 0.3, 0.4, 0.5)),
     *(
         f"leak:{tau}ms,margin={m},release={r}"
-        for tau in (100, 200, 300)
+        for tau in (120, 200, 300)
         for m, r in ((0.2, 0.05), (0.3, 0.1), (0.5, 0.2))
     ),
     *(f"kofn:{k}/{n},release=1" for k, n in ((2, 3), (3, 5), (5, 8), (8, 12))),
@@ -157,11 +158,9 @@ def measure(model: Model, rule: str, policy: ResetPolicy, positive: Steps, negat
                 shown[said] = shown.get(said, 0) + int(lasts_us[i])
         right += bool(shown) and max(shown, key=lambda said: shown[said]) == label
     spans = len(positive.truth)
-    idle_s, idle_alarms = alarms(decisions, positive.frames, outside(positive.truth))
-    negative_s = negative_alarms = 0.0
-    for steps in negatives:
-        seconds, count = alarms(decide(model, rule, policy, steps), steps.frames, None)
-        negative_s, negative_alarms = negative_s + seconds, negative_alarms + count
+    idle_s, idle_labelled_s, idle_alarms = alarms(decisions, positive.frames, outside(positive.truth))
+    found = [alarms(decide(model, rule, policy, steps), steps.frames, None) for steps in negatives]
+    negative_s, negative_labelled_s, negative_alarms = (sum(one[i] for one in found) for i in range(3))
     return {
         "rule": rule,
         "spans": spans,
@@ -172,7 +171,9 @@ def measure(model: Model, rule: str, policy: ResetPolicy, positive: Steps, negat
         "accuracy_95": wilson(right, spans),
         "idle_seconds": round(idle_s, 1),
         "false_alarms_idle_per_min": round(60 * idle_alarms / idle_s, 3) if idle_s else 0.0,
+        "idle_labelled": round(idle_labelled_s / idle_s, 4) if idle_s else 0.0,
         "negative_seconds": round(negative_s, 1),
+        "negative_labelled": round(negative_labelled_s / negative_s, 4) if negative_s else None,
         "false_alarms_negatives_per_min": round(60 * negative_alarms / negative_s, 3) if negative_s else None,
     }
 
@@ -185,9 +186,11 @@ def outside(truth: list[tuple[int, int, str]]) -> list[tuple[int, int]]:
     return [(a, b) for a, b in gaps if a < b]
 
 
-def alarms(decisions: list[Decision], frames: list[Frame], where: list[tuple[int, int]] | None) -> tuple[float, int]:
-    """(seconds looked at, runs of one label at least ALARM_US long that began there). where None: everywhere."""
-    seconds, count, at = 0.0, 0, 0
+def alarms(
+    decisions: list[Decision], frames: list[Frame], where: list[tuple[int, int]] | None
+) -> tuple[float, float, int]:
+    """(seconds looked at, of these with a label, runs of one label at least ALARM_US long). where None: everywhere."""
+    seconds, labelled, count, at = 0.0, 0.0, 0, 0
     label: str | None = None
     since_us = 0
     counted = True
@@ -199,12 +202,13 @@ def alarms(decisions: list[Decision], frames: list[Frame], where: list[tuple[int
             inside = at < len(where) and where[at][0] <= frame.t_start_us
         said = decision.label if decision.label not in OTHER else None
         if said != label:
-            label, since_us, counted = said, frame.t_start_us, not inside
+            label, since_us, counted = said, frame.t_start_us, False
         if inside:
-            seconds += (frame.t_end_us - frame.t_start_us) / 1e6
+            lasted_s = (frame.t_end_us - frame.t_start_us) / 1e6
+            seconds, labelled = seconds + lasted_s, labelled + lasted_s * (label is not None)
             if label is not None and not counted and frame.t_end_us - since_us >= ALARM_US:
                 count, counted = count + 1, True
-    return seconds, count
+    return seconds, labelled, count
 
 
 def wilson(right: int, n: int) -> list[float]:

@@ -146,7 +146,7 @@ def run(model: Model, phases: list[tuple[float, float]], framing: str, policy: s
     began_s = time.monotonic() + 2.0 + sum(rate * seconds for rate, seconds in phases) / 4e6  # the sender gets ready
     watch = Watch(began_s, int(sum(seconds for _, seconds in phases)) + 1)
     spec = f"udp://127.0.0.1:{port}?sensor={SENSOR}x{SENSOR}"
-    running = model.stream(spec, framing=framing, reset="never", overload=policy, observers=[watch])
+    running = model.stream(spec, framing=framing, overload=policy, observers=[watch])
     task = {"port": port, "began_s": began_s, "phases": phases}
     sender = subprocess.Popen([sys.executable, __file__, "--send", json.dumps(task)], stdout=subprocess.PIPE, text=True)
     said: list[str] = []

@@ -76,7 +76,8 @@ def random_shift_drop(
     for recording in moved:
         for _ in range(int(torch.randint(1, 4, ())) if torch.rand(()) < thicken else 0):
             dy, dx = torch.randint(-1, 2, (2,)).tolist()
-            torch.maximum(recording, recording.roll((dy, dx), (-2, -1)), out=recording)
+            beside = F.pad(recording, [1] * 4)[..., 1 - dy : 1 - dy + height, 1 - dx : 1 - dx + width]
+            torch.maximum(recording, beside, out=recording)
     # One random byte a pixel and step is fine enough, and much cheaper than a float; eight of them are drawn at once.
     eights = torch.empty(-(-moved.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
     byte = eights.view(torch.uint8)[: moved.numel()].view(moved.shape)

@@ -2,7 +2,7 @@
 
     per step    mean and variance of each step over B, H, W: what T calls of a BN layer do, and the authors' code did
     joint       mean and variance over T, B, H, W: what SpikingJelly's multi-step mode does
-    frozen      the running statistics, in training too: for fine-tuning, and for batches too small to have statistics
+    frozen      the running statistics, in training too, where nothing changes them: for comparisons
 
 The running statistics get T updates in the order of the steps (per step) or one (joint). In eval mode both are the same
 function. Per step, each time-step is normalised where it lies, by T calls of PyTorch's kernel without a copy. (One call on

@@ -64,6 +64,9 @@ def train(
     ] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
     framing: Annotated[str | None, typer.Option(help="events to frames: count:T=10, duration:10ms,T=16")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="of the input, for recordings of one's own; 128x128")
+    ] = None,
     neuron: Annotated[str, typer.Option(help="of a preset: PLIF, LIF or IF")] = "PLIF",
     init_tau: Annotated[float, typer.Option(help="tau at the start (PLIF), or for good (LIF)")] = 2.0,
     tau: Annotated[str, typer.Option(help="what shares one tau: layer or channel")] = "layer",
@@ -110,7 +113,7 @@ def train(
         asked = {
             "T": T, "framing": framing, "init_tau": init_tau, "tau": tau, "surrogate": surrogate,
             "detach_reset": detach_reset, "dropout": dropout, "channels": channels, "hidden": hidden, "pool": pool,
-            "neuron": neuron if neuron != "PLIF" else None,
+            "neuron": neuron if neuron != "PLIF" else None, "shape": _shape(size, network, data),
         }  # fmt: skip
         augmentation = RECIPES[recipe].augmentation.get(data.partition(":")[0]) if augment else None
         about = {"command": _command(context, network, data, out), "recipe": recipe}
@@ -235,7 +238,7 @@ def _network(network: str, data: str, **asked: Any) -> Network:
     name = data.partition(":")[0]
     if network.partition(":")[0] not in PRESETS and name in DATASETS:
         about = DATASETS[name].about
-        overrides |= {"shape": about.shape, "kind": about.kind}
+        overrides = {"shape": about.shape, "kind": about.kind} | overrides
         preset = PRESETS.get(name)
         steps = overrides.get("T", preset.meta.T if preset else 10)
         if about.kind == "static":
@@ -243,6 +246,21 @@ def _network(network: str, data: str, **asked: Any) -> Network:
         elif "framing" not in overrides:
             overrides["framing"] = f"count:T={steps}"
     return build(network, **overrides)
+
+
+def _shape(size: str | None, network: str, data: str) -> tuple[int, int, int] | None:
+    """--size as the shape of an input with two polarities; the data sets with a name have theirs."""
+    if size is None:
+        return None
+    from plif_train.presets import PRESETS
+    from runtime.events.size import parse_size
+
+    if data.partition(":")[0] != "folder" or network.partition(":")[0] in PRESETS:
+        raise PlifError(
+            f"--size {size}: belongs to a notation string and --data folder:DIR; the others have their sizes"
+        )
+    width, height = parse_size(f"--size {size}", size)
+    return 2, height, width
 
 
 def _normaliser(normalisation: dict[str, list[float]] | None) -> Any:

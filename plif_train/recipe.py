@@ -5,9 +5,11 @@ came from the code (plif.md of the project's sources: their logs), so that is th
 
     authors   rate-mse; MNIST turned, moved and scaled, CIFAR-10 cropped and mirrored
     paper     step-mse (section 3.7); MNIST and CIFAR-10 cropped and mirrored (supplement, section 5)
-    live      ours, for networks that answer at every step of a stream: step-mse; gestures moved, thinned out, with noise
+    live      ours, for networks that answer at every step of a stream: step-mse; recordings cut, moved, thickened, thinned
+              out, with noise (augment.random_shift_drop)
 
-All: Adam, lr 1e-3, batches of 16, cosine with T_max 64 stepped once per epoch, statistics of BN per time-step.
+All: Adam, lr 1e-3, batches of 16, a cosine stepped once per epoch (the authors' T_max 64 with --t-max 64, else the number
+of epochs), statistics of BN per time-step.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ class Text:
 RECIPES: dict[str, Text] = {
     "authors": Text("rate-mse", {"mnist": random_affine, "cifar10": random_crop_flip}),
     "paper": Text("step-mse", {"mnist": random_crop_flip, "cifar10": random_crop_flip}),
-    "live": Text("step-mse", {"dvs128-gesture": random_shift_drop}),
+    "live": Text("step-mse", dict.fromkeys(("dvs128-gesture", "cifar10-dvs", "folder"), random_shift_drop)),
 }
 
 

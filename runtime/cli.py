@@ -354,12 +354,9 @@ def _ms(value: float | None) -> str:
 
 
 def parse_sensor(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    width, x, height = text.lower().partition("x")
-    if not (x and width.isdigit() and height.isdigit() and 0 < int(width) <= 65536 and 0 < int(height) <= 65536):
-        raise PlifError(f"--sensor {text}: expected WIDTHxHEIGHT, e.g. 346x260")
-    return int(width), int(height)
+    from runtime.events.size import parse_size
+
+    return None if text is None else parse_size(f"--sensor {text}", text)
 
 
 def print_json(document: Any, compact: bool = False) -> None:

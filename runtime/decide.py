@@ -29,6 +29,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from runtime.errors import PlifError
+from runtime.events.framing import parse_time_us
 
 IDLE_TAU_US = 200_000.0
 EXPECTED = "expected sum, leak[:500ms] or kofn[:3/5], then margin=, release= or idle= after commas"
@@ -187,7 +188,7 @@ class Plan:
         if name == "sum" and not argument:
             made = cls("sum", margin=margin, release=release, idle_per_s=idle)
         elif name == "leak":
-            tau = duration_us(argument or "500ms", where)
+            tau = parse_time_us(where, "the time constant", argument or "500ms")
             made = cls("leak", tau_us=tau, margin=margin, release=release, idle_per_s=idle)
         elif name == "kofn":
             match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", argument or "3/5")
@@ -224,12 +225,3 @@ def _number(where: str, key: str, text: str) -> float:
     if not match or (match[2] and key != "idle"):
         raise PlifError(f"{where}: {key}={text}: expected a number such as {'2000 or 2k' if key == 'idle' else '0.1'}")
     return float(match[1]) * (1000 if match[2] else 1)
-
-
-def duration_us(text: str, where: str) -> int:
-    """'500ms', '20us' or '1.5s' in microseconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s)", text)
-    value = round(float(match[1]) * {"us": 1, "ms": 1_000, "s": 1_000_000}[match[2]]) if match else 0
-    if not 0 < value < 10**15:
-        raise PlifError(f"{where}: '{text}' is not a duration; expected one such as 500ms, 20us or 1.5s")
-    return value

@@ -69,7 +69,8 @@ class Feed:
         say: Callable[[str], None],
     ) -> None:
         self.frames, self.overload, self.paced = frames, overload, paced
-        self.waits = not paced and (not frames.source.live or bool(getattr(frames.source, "waits", False)))
+        replay = bool(getattr(frames.source, "stepped", False))  # has the overload of then in it, and gets none of now
+        self.waits = replay or (not paced and (not frames.source.live or bool(getattr(frames.source, "waits", False))))
         self.error: BaseException | None = None
         self.done = False
         self.merged = self.dropped = self.longest = (

@@ -118,6 +118,7 @@ class Lane:
         if self._measure_idle is not None:
             self._idle = self._measure_idle(frame.events, frame.t_end_us - frame.t_start_us)
         self._idle = self._idle or frame.lost  # what is not seen is no answer
+        afresh = 0
         for copy in self.copies:
             events = 0 if self._idle else frame.events
             factor = copy.policy.before(events, self._dt_us, frame.discontinuity, gap_us)
@@ -126,8 +127,7 @@ class Lane:
                 copy.policy = copy.policy.copy(self.rows.index(copy.row))
                 copy.policy.before(events, 0, False, 0)
             if factor == AFRESH:
-                why = "control" if asked else "return" if frame.restart else "policy"
-                self._tell.reset(self.name, self.decisions, why)
+                afresh += 1
                 session.reset([copy.row])
                 copy.reset()
             elif factor != KEEP:
@@ -135,6 +135,9 @@ class Lane:
                 copy.rule.fade(factor)
             if self._idle and not was_idle:
                 copy.rule.reset()  # what was before the pause says nothing about what comes after it
+        if afresh:
+            why = "policy" if afresh == len(self.copies) else "copy"
+            self._tell.reset(self.name, self.decisions, "control" if asked else "return" if frame.restart else why)
 
     def after(self, ready: Ready, y: np.ndarray, rates: dict[str, float]) -> Decision:
         """y float32 [rows of this lane, classes], what the network gave for them."""

@@ -7,8 +7,8 @@
     model.stream(source, observers=[Printer()])
 
 An observer overrides what it wants to hear of; what nobody overrides is not called and costs nothing. Calls come in the
-thread that does the work (`on_packet`, `on_return` and `on_tick` in the reader's, where there is one), so they must be short, and what
-they are given is theirs to read, not to change or to keep without a copy. An exception in an observer ends the stream.
+thread that does the work (`on_packet`, `on_return` and `on_tick` in the reader's, where there is one), so they must be short,
+and what they are given is theirs to read, not to change or to keep without a copy. An exception in an observer ends the stream.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ class Observer:
         """
 
     def on_reset(self, source: str, step: int, why: str) -> None:
-        """Membranes and evidence start afresh before this step. why: policy, control or return."""
+        """Membranes and evidence start afresh before this step. why: policy, control or return.
+
+        copy: only those of one copy of `--reset every:T/K` do; the others, and the answer, go on.
+        """
 
     def on_decision(self, decision: Decision) -> None:
         """After on_frame, for the same step."""

@@ -62,7 +62,8 @@ class Recorder(Observer):
         self._waiting = 0  # bytes
         self._count: dict[str, int] = {}  # events so far
         self._pending: dict[str, dict[str, Any]] = {}  # what on_reset and on_frame said of the step that is being made
-        self._metrics: dict[str, Any] | None = None
+        self._metrics: dict[str, Any] | None = None  # how things stood; None once that is on disk
+        self._last_metrics: dict[str, Any] | None = None  # how they ended
         self._error: PlifError | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="plif-record", daemon=True)
@@ -122,7 +123,9 @@ class Recorder(Observer):
         self._wait(64, line=_line(line))
 
     def on_tick(self, source: str, t_us: int) -> None:
-        self._wait(64, line=_line({"source": self._number[source], "silent_after": self._count[source], "until_us": t_us}))
+        self._wait(
+            64, line=_line({"source": self._number[source], "silent_after": self._count[source], "until_us": t_us})
+        )
 
     def on_reset(self, source: str, step: int, why: str) -> None:
         self._pending[source]["reset"] = why
@@ -137,12 +140,14 @@ class Recorder(Observer):
         line |= {"reset": None} | self._pending[decision.source]
         self._pending[decision.source] = {}
         if self._metrics is None and self._stream is not None:
-            self._metrics = self._stream.summary()
+            metrics = self._stream.summary()
+            with self._change:
+                self._metrics = metrics
         self._wait(256, line=_line(line))
 
     def on_summary(self, summary: dict[str, Any]) -> None:
         with self._change:
-            self._metrics = {**summary, "complete": True}
+            self._last_metrics = {**summary, "complete": True}
         if self._thread.ident is not None:
             self.close()
 
@@ -172,19 +177,20 @@ class Recorder(Observer):
                 closing = self._closing
                 events, lines, waiting = self._events, self._lines, self._waiting
                 self._events, self._lines = [], []
-                metrics = self._metrics
+                metrics = self._last_metrics or self._metrics
             try:
                 self._write(events, lines)
                 if closing or time.monotonic() - synced_s > SYNC_S:
                     self._sync(metrics)
                     synced_s = time.monotonic()
                     with self._change:
-                        if not closing:
-                            self._metrics = None  # the next step says what it is by then
-            except (OSError, PlifError) as error:
-                reason = str(error) if isinstance(error, PlifError) else f"cannot be written ({error.strerror})"
+                        if self._metrics is metrics:
+                            self._metrics = None  # the next step says what they are by then
+            except BaseException as error:  # whatever it is: without this thread nothing is recorded
                 with self._change:
-                    self._error = PlifError(f"--record {self.folder}: {reason}; what was recorded before is readable")
+                    self._error = PlifError(
+                        f"--record {self.folder}: {_reason(error)}; what was recorded before is readable"
+                    )
                     self._change.notify_all()
                 return
             with self._change:
@@ -237,6 +243,13 @@ def describe(stream: Stream) -> dict[str, Any]:
             for number, lane in enumerate(stream.lanes)
         ],
     }
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, PlifError):
+        return str(error)
+    found = error.strerror if isinstance(error, OSError) else None
+    return f"cannot be written ({found or ' '.join(f'{type(error).__name__}: {error}'.split()).rstrip(':')})"
 
 
 def _line(document: dict[str, Any]) -> bytes:

@@ -12,7 +12,6 @@ import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,10 @@ import numpy as np
 from runtime.errors import PlifError, PlifWarning
 from runtime.events import FileSource, Frame, SourceFramer
 from runtime.events.array import T_LIMIT_US
+from runtime.events.framing import NUMBER_LIMIT
+from runtime.events.size import is_size
 from runtime.events.sources.base import TICK
+from runtime.feed import merge
 from runtime.files import measure
 from runtime.record import DECISIONS, FORMAT, FORMAT_VERSION, HEADER
 
@@ -37,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "on_return": "hold",
 }
 MAKE_FRAMES = ("framing", "filters", "on_return")  # with another of these the recorded steps mean nothing
+MARKS = {"returned_after", "silent_after"}  # in lines that are no decisions
 HEADER_LIMIT = 64 << 20
 LINE_LIMIT = 1 << 20
 
@@ -80,12 +83,14 @@ class RecordedRun:
                 f"{path}: recording version {document.get('format_version')!r}; this plif reads {FORMAT_VERSION}"
             )
         try:
-            self.options: dict[str, Any] = dict(document["options"])
-            self.engine = str(document["engine"])
+            self.options = _options(document["options"])
+            self.engine = _text(document["engine"])
             self.artifact_sha256 = str(document["artifact"]["sha256"])
             self.sources = [_source(entry) for entry in document["sources"]]
-        except (KeyError, TypeError, ValueError):
-            raise PlifError(f"{path}: lacks options, engine, artifact or sources; it was damaged or edited") from None
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise PlifError(
+                f"{path}: lacks options, engine, artifact or sources that can be used; it was damaged or edited"
+            ) from None
         if not self.sources:
             raise PlifError(f"{path}: names no source")
 
@@ -105,7 +110,7 @@ class RecordedRun:
         """The recorded decisions of one source."""
         for where, line in self.lines():
             document = _parsed(where, line)
-            if document.get("source", 0) == number and "step" in document:
+            if document.get("source", 0) == number and not document.keys() & MARKS:
                 yield document
 
     def steps(self, number: int) -> Iterator[Step]:
@@ -122,16 +127,20 @@ class RecordedRun:
     def marks(self, number: int) -> Iterator[tuple[int, int | None]]:
         """What came between the events, in order: after how many of them the source came back (None), or was silent until
         when (us)."""
+        after = 0
         for where, line in self.lines():
             if b'"returned_after"' not in line and b'"silent_after"' not in line:
                 continue
             document = _parsed(where, line)
             silent = "silent_after" in document
-            after, until_us = document.get("silent_after" if silent else "returned_after"), document.get("until_us")
-            if document.get("source", 0) == number and isinstance(after, int):
-                if silent and not (isinstance(until_us, int) and abs(until_us) < T_LIMIT_US):
-                    raise PlifError(f"{where}: is damaged or was not written by plif")
-                yield after, until_us if silent else None
+            if document.get("source", 0) != number or not (silent or "returned_after" in document):
+                continue
+            before = after
+            after, until_us = document["silent_after" if silent else "returned_after"], document.get("until_us")
+            known = type(until_us) is int and abs(until_us) < T_LIMIT_US if silent else until_us is None
+            if type(after) is not int or after < before or not known:
+                raise PlifError(f"{where}: is damaged")
+            yield after, until_us
 
 
 class RecordedSource(FileSource):
@@ -185,36 +194,43 @@ class ReplayFrames(SourceFramer):
         assert isinstance(source, RecordedSource)
         grid = super().__iter__()
         for step in source.run.steps(source.number):
-            frames = list(islice(grid, step.skipped + step.merged))
-            if len(frames) < step.skipped + step.merged:
+            frame = self._seen(grid, step)
+            if frame is None:
                 source.notes.append(f"{source.name}: the events end before the steps do: the rest is not replayed")
                 return
-            for frame in frames[: step.skipped]:
-                self.account.used -= frame.events
-                self.account.dropped += frame.events
-            yield self._as_one(frames[: step.skipped], frames[step.skipped :], step)
+            yield frame
 
     def _now_us(self) -> int | None:
         assert isinstance(self.source, RecordedSource)
         return self.source.until_us
 
-    def _as_one(self, dropped: list[Frame], frames: list[Frame], step: Step) -> Frame:
-        """What the step saw: a gap before a dropped frame is one before the frame that came instead."""
-        first, x = frames[0], frames[0].x
-        for frame in frames[1:]:
-            x = np.maximum(x, frame.x) if self.framer.framing.value == "binary" else x + frame.x
-        return Frame(
-            x,
-            first.t_start_us,
-            frames[-1].t_end_us,
-            sum(frame.events for frame in frames),
-            any(frame.discontinuity for frame in [*dropped, first]),
-            merged=len(frames),
-            skipped=step.skipped,
-            restart=any(frame.restart for frame in [*dropped, first])
-            or step.reset == "control",  # either way membranes and evidence start afresh
-            lost=step.lost,
-        )
+    def _seen(self, grid: Iterator[Frame], step: Step) -> Frame | None:
+        """What the step saw; None where the events end before that.
+
+        One frame at a time: while a stream was stopped, more may have been skipped than memory holds.
+        """
+        seen: Frame | None = None
+        gap, restart = False, step.reset == "control"  # restart: whoever asked, membranes and evidence start afresh
+        for number, frame in enumerate(grid, 1):
+            if number <= step.skipped + 1:  # a gap before a dropped frame is one before the frame that came instead
+                gap, restart = gap or frame.discontinuity, restart or frame.restart
+            if number <= step.skipped:
+                self._leave_out(frame)
+                continue
+            if seen is not None:
+                merge(seen, frame, self.framer.framing.value == "binary")
+            seen = frame
+            if number == step.skipped + step.merged:
+                seen.discontinuity, seen.restart, seen.skipped, seen.lost = gap, restart, step.skipped, step.lost
+                return seen
+        if seen is not None:
+            self._leave_out(seen)
+        return None
+
+    def _leave_out(self, frame: Frame) -> None:
+        """A frame that no step sees: its events were entered as used when they came."""
+        self.account.used -= frame.events
+        self.account.dropped += frame.events
 
 
 def replayed(model: Model, sources: list[Any], given: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -226,9 +242,8 @@ def replayed(model: Model, sources: list[Any], given: dict[str, Any]) -> tuple[l
     if len(sources) > 1:
         raise PlifError(f"{folders[0]}: a recording of --record is replayed alone, not beside other sources")
     run = RecordedRun(folders[0])
-    recorded = {name: run.options.get(name, default) for name, default in DEFAULTS.items()}
-    options = {name: value if value is not None else recorded[name] for name, value in given.items()}
-    changed = [f"another {name}" for name in MAKE_FRAMES if options[name] != recorded[name]]
+    options = {name: value if value is not None else run.options[name] for name, value in given.items()}
+    changed = [f"another {name}" for name in MAKE_FRAMES if options[name] != run.options[name]]
     if measure(model.path)[1] != run.artifact_sha256:
         changed.insert(0, "another artifact")
     elif model.engine.name != run.engine:
@@ -249,18 +264,29 @@ def recorded_engine(sources: list[str]) -> str | None:
     return RecordedRun(sources[0]).engine if len(sources) == 1 and is_recording(sources[0]) else None
 
 
+def _options(entry: dict[str, Any]) -> dict[str, Any]:
+    """The options that a replay takes: each a line of text, or None where that is its default."""
+    options = {name: entry.get(name, default) for name, default in DEFAULTS.items()}
+    return {name: None if value is None and DEFAULTS[name] is None else _text(value) for name, value in options.items()}
+
+
 def _source(entry: dict[str, Any]) -> dict[str, Any]:
-    name, (width, height) = str(entry["events"]), entry["sensor"]
+    name, sensor = _text(entry["events"]), entry["sensor"]
     if Path(name).name != name:
         raise ValueError("events lie beside recording.json")
-    if entry["upright"] not in ("identity", "rotate180", "flip_y") or not all(
-        isinstance(n, int) for n in (width, height)
-    ):
+    if entry["upright"] not in ("identity", "rotate180", "flip_y") or not is_size(sensor):
         raise ValueError("sensor or upright")
     count = entry.get("count")
-    if count is not None and not (isinstance(count, int) and count >= 0):
+    if count is not None and not (type(count) is int and 0 <= count <= NUMBER_LIMIT):
         raise ValueError("count")
-    return {"events": name, "sensor": (width, height), "upright": entry["upright"], "count": count}
+    return {"events": name, "sensor": tuple(sensor), "upright": entry["upright"], "count": count}
+
+
+def _text(value: object) -> str:
+    """A line that errors may show as it is."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError("expected a line of text")
+    return value
 
 
 def _parsed(where: str, line: bytes) -> dict[str, Any]:

@@ -17,8 +17,8 @@ import math
 import re
 from dataclasses import dataclass
 
-from runtime.decide import duration_us
 from runtime.errors import PlifError
+from runtime.events.framing import parse_time_us
 
 KEEP, AFRESH = 1.0, 0.0
 COPIES_LIMIT = 64
@@ -51,7 +51,7 @@ class ResetPolicy:
         if name == "silence" and re.fullmatch(r"[1-9]\d{0,8}(ms)?", argument):
             return cls("silence", silence_us=1000 * int(argument.removesuffix("ms")))
         if name == "decay":
-            return cls("decay", tau_us=duration_us(argument, f"--reset {text}"))
+            return cls("decay", tau_us=parse_time_us(f"--reset {text}", "the time constant", argument))
         raise PlifError(
             f"--reset {text}: expected never, recording, every:T[/K] (steps), silence:MS (milliseconds) or decay:TAU"
         )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -219,7 +220,7 @@ class TritonSession:
                 f"{self.where}: no answer ({reason}); is it served? tritonserver --model-repository=FOLDER"
             ) from None
         length = answer.headers.get(_LENGTH)
-        return answer.status, int(length) if length and length.isdigit() else None, content
+        return answer.status, int(length) if length and re.fullmatch("[0-9]{1,18}", length) else None, content
 
     def _disconnect(self, row: int) -> None:
         connection, self._connections[row] = self._connections[row], None
@@ -229,7 +230,7 @@ class TritonSession:
 
 def _address(server: str) -> tuple[str, int]:
     host, colon, port = server.rpartition(":")
-    if not (colon and host and port.isdigit() and 0 < int(port) < 65536) or "/" in server:
+    if not (colon and host and re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536) or "/" in server:
         raise PlifError(f"server '{server}': expected HOST:PORT, e.g. 127.0.0.1:8000")
     return host.strip("[]"), int(port)
 

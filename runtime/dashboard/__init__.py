@@ -93,7 +93,8 @@ class Dashboard(Observer):
         self._boards[decision.source].decided(decision)
 
     def on_reset(self, source: str, step: int, why: str) -> None:
-        self._boards[source].forget()
+        if why != "copy":  # the others go on, and what they voted still counts
+            self._boards[source].forget()
 
     def on_note(self, source: str, text: str) -> None:
         self._boards[source].notes.append(text)

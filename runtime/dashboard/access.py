@@ -93,6 +93,6 @@ def parse_address(text: str) -> tuple[str, int]:
     """--dashboard [HOST:]PORT -> (host, port); the host is 127.0.0.1 when not given, port 0 takes a free one."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
-    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    if not host or not (re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65535):
         raise PlifError(f"--dashboard {text}: expected [HOST:]PORT such as 8080, 127.0.0.1:0 or 0.0.0.0:8080")
     return host, int(port)

@@ -121,7 +121,9 @@ def parse_time_us(where: str, what: str, text: str) -> int:
         raise PlifError(f"{where}: {what}, {text!r}, is not a time; expected a number with us, ms or s, as 10ms")
     us = Decimal(found.group(1)) * UNITS_US[found.group(2)]
     if us != int(us) or not 1 <= us <= DURATION_LIMIT_US:
-        raise PlifError(f"{where}: {what}, {text!r}, is not a whole number of microseconds from 1 on")
+        raise PlifError(
+            f"{where}: {what}, {text!r}, is not a whole number of microseconds from 1 on; expected one such as 10ms"
+        )
     return int(us)
 
 

@@ -6,6 +6,7 @@ send("recording.raw", "udp://127.0.0.1:7777", speed="1000000")    so many events
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -36,10 +37,11 @@ def send(
     """
     address = Address.parse(target, ("format", "sensor"), EXAMPLE)
     form = address.options.get("format", "t64")
+    address.sensor(None)  # for the other end; here it need only be one
     if not target.startswith("udp://") or form not in WIRES:
         raise PlifError(f"{target}: expected {EXAMPLE}, with format={'|'.join(WIRES)}")
-    if speed not in ("real", "max") and not (speed.isdigit() and int(speed)):
-        raise PlifError(f"--speed {speed}: expected real, max or a number of events a second")
+    if speed not in ("real", "max") and not re.fullmatch(r"[1-9][0-9]{0,11}", speed):
+        raise PlifError(f"--speed {speed}: expected real, max or a whole number of events a second")
     if not 1 <= each <= EVENTS_AT_MOST:
         raise PlifError(f"--each {each}: expected 1 to {EVENTS_AT_MOST} events in a datagram")
     events = open_source(source, sensor=sensor)

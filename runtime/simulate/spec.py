@@ -31,7 +31,7 @@ class SimSpec:
     def whole(self, name: str, most: int) -> int:
         """A whole number, 0 when not given."""
         text = self.values.get(name, "0")
-        if not (text.isascii() and text.isdigit() and int(text) <= most):
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= most):
             raise PlifError(f"{self.spec}: {name}='{text}', expected a whole number from 0 to {most}")
         return int(text)
 

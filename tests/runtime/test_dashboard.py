@@ -21,11 +21,12 @@ import runtime
 from plif_export import export
 from runtime.dashboard import Dashboard
 from runtime.dashboard.access import Access, parse_address
-from runtime.dashboard.board import POINTS, Board, as_seen
+from runtime.dashboard.board import POINTS, SMOOTH_US, Board, as_seen
 from runtime.errors import PlifError
 from runtime.events import Account, Frame, Framing
 from runtime.events.view import View
 from runtime.latency import Latencies
+from runtime.observe import Observer
 from runtime.session import Model
 from runtime.stream import Decision, Stream
 from tests.networks import firing
@@ -308,6 +309,42 @@ def test_pages_that_do_not_read_slow_nothing_and_pile_nothing_up(model: Model) -
     finally:
         running.close()
         pages.close()
+
+
+class Votes(Observer):
+    """What the board shall show: every step's votes, smoothed; asks for a reset after step 30."""
+
+    def __init__(self) -> None:
+        self.smooth = np.zeros(10)
+        self.expected: list[list[float]] = []
+
+    def on_start(self, stream: Stream) -> None:
+        self.controls = stream.controls
+
+    def on_reset(self, source: str, step: int, why: str) -> None:
+        if why != "copy":
+            assert step == 31
+            self.smooth[:] = 0
+
+    def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
+        keep = float(np.exp(-20_000 / SMOOTH_US)) if self.expected else 0.0
+        self.smooth = keep * self.smooth + (1 - keep) * y
+        self.expected.append(self.smooth.tolist())
+
+    def on_decision(self, decision: Decision) -> None:
+        if decision.step == 30:
+            self.controls.reset()
+
+
+def test_votes_go_on_when_one_of_several_copies_begins_afresh(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.dashboard.board.POINT_S", 0.0)  # a point for each step
+    votes = Votes()
+    with Dashboard("127.0.0.1:0") as dashboard:
+        list(model.stream("sim:digits?seed=3&seconds=1", reset="every:8/4", observers=[votes, dashboard]))
+        data = dashboard.message(0, None)
+    points = json.loads(data[4 : 4 + int.from_bytes(data[:4], "little")])["points"]
+    assert len(points) == len(votes.expected) > 40 and max(map(max, votes.expected)) > 0.1
+    np.testing.assert_allclose([point[2] for point in points], votes.expected, atol=1e-4)
 
 
 def test_a_half_open_connection_keeps_nobody_from_ending(live: Live) -> None:

@@ -92,6 +92,12 @@ const c = document.getElementById('ID'), d = c.getContext('2d').getImageData(0, 
 for (let i = 0; i < d.length; i += 4) if (d[i + 3]) found.add(d[i] + ',' + d[i + 1] + ',' + d[i + 2]);
 return found.size > 2; })()"""
 
+# Between two points the smoothed votes fall to exp(-dt / 0.15 s) of what they were at the least, but for a reset.
+RESTARTED = """(() => {
+const sum = (votes) => votes.reduce((a, b) => a + b, 0);
+return points.some((point, n) => n && sum(points[n - 1].votes) > 0.05 &&
+  sum(point.votes) < 0.8 * Math.exp((points[n - 1].t - point.t) / 150000) * sum(points[n - 1].votes)); })()"""
+
 
 def test_the_page_shows_the_stream_and_steers_it(streaming: Streaming, browser: Browser) -> None:
     browser.open(streaming.address)
@@ -113,8 +119,10 @@ def test_the_page_shows_the_stream_and_steers_it(streaming: Streaming, browser: 
     assert browser.run("new Promise(done => setTimeout(() => done(last.answer.step), 500))") <= stopped + 1
     browser.click("#startstop")
     browser.until(f"document.getElementById('state').textContent === 'running' && last.answer.step > {stopped + 5}")
+    assert not browser.run(RESTARTED)
     browser.click("#reset")
-    browser.until("document.getElementById('banner').hidden")
+    browser.until(RESTARTED)
+    assert browser.run("document.getElementById('banner').hidden"), "nobody had to be told of a failure"
 
     # how the test itself reads the canvases is what Chromium may advise about
     assert [line for line in browser.said if not line.startswith("Canvas2D")] == [], "no error, no blocked resource"

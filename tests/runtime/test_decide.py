@@ -52,10 +52,32 @@ def test_never_and_recording_do_nothing_on_their_own() -> None:
         assert not any(policy.due(n, 10_000_000, n == 0) for n in (0, 5, 0, 0, 5))
 
 
-@pytest.mark.parametrize("text", ("coin", "sum:3", "leak:fast", "leak:0ms", "kofn:3/2", "kofn:0/2", "kofn:x"))
+@pytest.mark.parametrize(
+    "text",
+    (
+        "coin",
+        "sum:3",
+        "leak:1.5us",
+        "leak:²s",
+        "leak:fast",
+        "leak:0ms",
+        "kofn:3/2",
+        "kofn:0/2",
+        "kofn:x",
+        pytest.param("leak:" + "9" * 400 + "s", id="long"),
+    ),
+)
 def test_rules_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(PlifError, match="expected"):
         make_rule(text, 3)
+
+
+def test_a_time_constant_is_a_time_as_everywhere_else() -> None:
+    for text, us in (("500ms", 500_000), ("1.5s", 1_500_000), ("20us", 20), ("0.25ms", 250)):
+        assert Plan.parse(f"leak:{text}").tau_us == ResetPolicy.parse(f"decay:{text}").tau_us == us
+    for text in ("9" * 400 + "s", "0s", "soon", "²s", ""):
+        with pytest.raises(PlifError, match=r"--reset decay:.*the time constant.*expected"):
+            ResetPolicy.parse(f"decay:{text}")
 
 
 @pytest.mark.parametrize("text", ("sometimes", "every", "every:0", "every:-1", "silence:", "silence:x", "never:1"))

@@ -153,12 +153,29 @@ def test_geometry_is_as_it_says() -> None:
         ("flip:z", "expected flip:x or flip:y"),
         ("rotate:45", "expected rotate:90"),
         ("swap:x", "takes nothing"),
+        ("hot:", "expected hot, hot:2s or hot:FILE"),
+        ("hot:.", "cannot be read as a list of pixels .Is a directory."),
+        ("hot:\0", "cannot be read as a list of pixels"),
     ],
 )
 def test_filters_that_cannot_be_are_refused_in_one_line(text: str, says: str) -> None:
     with pytest.raises(PlifError, match=says) as error:
         Filters(text, (W, H))
     assert "\n" not in str(error.value) and str(error.value).startswith("--filter ")
+
+
+@pytest.mark.parametrize("name", ("hot", "refractory:1ms", "background:5ms"))
+def test_what_remembers_every_pixel_is_refused_on_a_sensor_that_memory_does_not_hold(name: str) -> None:
+    with pytest.raises(PlifError, match=r"--filter .*of a 65536x65536 sensor; expected at most"):
+        Filters(name, (65536, 65536))
+    assert Filters(f"roi:0:0:40:30,{name}", (65536, 65536)).sensor == (40, 30)
+
+
+def test_a_list_of_hot_pixels_is_read_no_further_than_a_list_can_be_long() -> None:
+    if not Path("/dev/zero").exists():
+        pytest.skip("no /dev/zero here")
+    with pytest.raises(PlifError, match="is larger than"):
+        Filters("hot:/dev/zero", (W, H))
 
 
 def test_every_filter_is_in_the_documentation() -> None:

@@ -104,6 +104,15 @@ def test_a_reset_from_outside_starts_afresh_and_says_so(model: Model) -> None:
     assert log.of("reset") == [(10, "control")]
 
 
+def test_a_reset_is_told_once_and_that_of_one_copy_as_such(model: Model) -> None:
+    log = Log()
+    list(model.stream(SOURCE, reset="every:8/4", observers=[Steering("reset"), log]))
+    told = log.of("reset")
+    assert [step for step, why in told if why == "control"] == [10]
+    assert [step for step, why in told if why == "copy"][:8] == [2, 4, 6, 8, 12, 14, 16, 18]
+    assert {why for _, why in told} == {"control", "copy"}
+
+
 def test_an_end_from_outside_is_an_ordinary_end(model: Model) -> None:
     running = model.stream(SOURCE, observers=[Steering("end")])
     assert len(list(running)) == 10

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,12 @@ import runtime
 from plif_export import export
 from runtime.cli import run
 from runtime.errors import PlifError, PlifWarning
-from runtime.events import events_sha256, make_events, open_source, read_events
+from runtime.events import Framing, events_sha256, make_events, open_source, read_events
 from runtime.events.formats.aedat31_write import header, write_packets
 from runtime.events.send import send
 from runtime.observe import Observer
 from runtime.record import Recorder
-from runtime.replay import RecordedRun
+from runtime.replay import RecordedRun, RecordedSource, ReplayFrames
 from runtime.session import Model
 from runtime.stream import Decision
 from tests.networks import firing
@@ -54,6 +56,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Model:
     return runtime.load(folder / "m.onnx", threads=1)
+
+
+@pytest.fixture(scope="module")
+def recording(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("short") / "r"
+    recorded(model, place, "sim:digits?seconds=0.5")
+    return place
 
 
 def same(decision: Decision) -> tuple[Any, ...]:
@@ -197,6 +206,63 @@ def test_a_stop_in_the_middle_of_an_overload_is_replayed(model: Model, tmp_path:
     lines = list(RecordedRun(tmp_path / "r").decisions())
     assert max(line["merged"] for line in lines) > 1 and max(line["skipped"] for line in lines) > 0
     assert replayed(model, tmp_path / "r") == first
+
+
+class Hiccup(Observer):
+    """Once, a step takes as long as fifteen frames."""
+
+    def on_decision(self, decision: Decision) -> None:
+        if decision.step == 3:
+            time.sleep(0.3)
+
+
+@pytest.mark.parametrize("overload", ("merge:2", "drop:2"))
+def test_a_replay_at_real_speed_waits_for_a_slow_machine_and_adds_no_overload(
+    model: Model, tmp_path: Path, overload: str
+) -> None:
+    first = recorded(model, tmp_path / "r", "sim:digits?seed=3&seconds=0.5", overload=overload)
+    running = model.stream(str(tmp_path / "r"), speed="real", observers=[Hiccup()])
+    assert [same(d) for d in running] == first
+    summary = running.summary()
+    assert summary["frames_merged"] == summary["frames_dropped"] == summary["events_dropped"] == 0
+
+
+def steps_of(model: Model, place: Path, *steps: dict[str, Any]) -> RecordedSource:
+    """The recording of two seconds with other steps than were made."""
+    recorded(model, place)
+    (place / "decisions.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    return RecordedSource(RecordedRun(place), 0, stepped=True)
+
+
+def test_however_long_a_stream_was_stopped_its_replay_takes_the_same_memory(model: Model, tmp_path: Path) -> None:
+    """1900 frames of 9 kB, 17 MB if they were kept: skipped, and in one step."""
+    framing, shape = Framing.parse("duration:1ms"), (2, 34, 34)
+    events = np.concatenate(list(open_source(SIM).packets()))
+    t = events["t"] - events["t"][0]
+    source = steps_of(model, tmp_path / "r", {"skipped": 900, "merged": 1}, {"skipped": 2, "merged": 997})
+    frames = ReplayFrames(source, framing, shape)
+    tracemalloc.start()
+    try:
+        first, second = frames
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 6_000_000
+    assert (first.skipped, first.merged, second.skipped, second.merged) == (900, 1, 2, 997)
+    assert first.events == first.x.sum() == ((t >= 900_000) & (t < 901_000)).sum()
+    assert second.events == second.x.sum() == ((t >= 903_000) & (t < 1_900_000)).sum() > 1000
+    assert second.t_end_us - second.t_start_us == 997_000
+    assert frames.account.dropped == (t < 900_000).sum() + ((t >= 901_000) & (t < 903_000)).sum()
+    assert frames.account.balanced
+
+
+@pytest.mark.parametrize("step", ({"skipped": 10**30, "merged": 1}, {"skipped": 5, "merged": 10**30}))
+def test_a_step_of_more_frames_than_there_are_ends_the_replay_and_its_events_are_dropped(
+    model: Model, tmp_path: Path, step: dict[str, int]
+) -> None:
+    frames = ReplayFrames(steps_of(model, tmp_path / "r", step), Framing.parse("duration:20ms"), (2, 34, 34))
+    assert list(frames) == [] and any("the events end before" in note for note in frames.notes)
+    assert frames.account.balanced and frames.account.used == 0 < frames.account.dropped
 
 
 def free_port() -> int:
@@ -369,6 +435,8 @@ def test_a_file_that_was_cut_anywhere_replays_as_far_as_it_goes(model: Model, tm
         ("decisions.jsonl", "{}\nnonsense\n", "line 2: is damaged"),
         ("decisions.jsonl", '{"merged": 0}\n', "damaged"),
         ("decisions.jsonl", '{"merged": 1e9, "step": 3}\n', "step 3 is damaged"),
+        ("decisions.jsonl", '{}\n{"returned_after": -5}\n', "line 2: is damaged"),
+        ("decisions.jsonl", '{"returned_after": 90}\n{"returned_after": 80}\n{}\n', "line 2: is damaged"),
         ("events.aedat", "", "empty"),
     ],
 )
@@ -380,6 +448,44 @@ def test_a_damaged_recording_is_one_line(
     assert run(["stream", str(folder / "m.onnx"), str(tmp_path / "r"), "--json"]) == 2
     err = capsys.readouterr().err
     assert says in err and err.startswith("plif: error: ") and err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("decide", 5),
+        ("decide", "sum\x1b[2J"),
+        ("reset", [1]),
+        ("filters", 7),
+        ("framing", {}),
+        ("overload", None),
+        ("on_return", None),
+        ("engine", ["numpy"]),
+        ("engine", "numpy\nplif: all is well"),
+        ("artifact", "none"),
+        ("sensor", [10**9, 10**9]),
+        ("sensor", [0, 34]),
+        ("sensor", [34, 65537]),
+        ("sensor", [34.0, 34]),
+        ("sensor", [True, 34]),
+        ("sensor", "34x34"),
+        ("count", 10**30),
+        ("options", "decide"),
+        ("options", 7),
+    ],
+)
+def test_what_a_recording_says_of_itself_is_checked_before_it_is_used(
+    folder: Path, recording: Path, tmp_path: Path, capsys: Any, where: str, value: Any
+) -> None:
+    document = json.loads((recording / "recording.json").read_text())
+    inside = {"sensor": document["sources"][0], "count": document["sources"][0]}.get(where, document["options"])
+    (document if where in ("engine", "artifact", "options") else inside)[where] = value
+    place = tmp_path / "r"
+    shutil.copytree(recording, place)
+    (place / "recording.json").write_text(json.dumps(document))
+    assert run(["stream", str(folder / "m.onnx"), str(place), "--json"]) == 2
+    err = capsys.readouterr().err
+    assert "it was damaged or edited" in err and err.startswith("plif: error: ") and err.count("\n") == 1, err
 
 
 def test_a_recording_names_no_file_outside_itself(folder: Path, model: Model, tmp_path: Path, capsys: Any) -> None:
@@ -408,6 +514,54 @@ def test_a_full_disk_ends_the_stream_with_one_line(folder: Path) -> None:
     assert done.returncode == 2 and done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
     assert "No space left on device" in done.stderr and "readable" in done.stderr
     assert "summary" in json.loads(done.stdout.splitlines()[-1])
+
+
+class SlowDisk(Recorder):
+    """The disk takes so long that the stream ends while it works; `on_decision` holds the stream until it does."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.at_work, self.ended = threading.Event(), threading.Event()
+
+    def fsync(self, _: int) -> None:
+        self.at_work.set()
+        assert self.ended.wait(20)
+
+    def on_decision(self, decision: Decision) -> None:
+        super().on_decision(decision)
+        if decision.step == 50:
+            assert self.at_work.wait(20)
+
+    def close(self) -> None:
+        self.ended.set()
+        super().close()
+
+
+def test_the_last_account_is_kept_when_the_stream_ends_while_the_disk_works(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = SlowDisk(tmp_path / "r")
+    monkeypatch.setattr("runtime.record.FLUSH_S", 0.01)
+    monkeypatch.setattr("runtime.record.SYNC_S", -1.0)
+    monkeypatch.setattr("runtime.record.os.fsync", recorder.fsync)
+    with recorder:
+        running = model.stream(SIM, observers=[recorder])
+        assert len(list(running)) > 60
+    metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert metrics.pop("complete") is True and metrics == running.summary()
+
+
+@pytest.mark.parametrize("error", (MemoryError(), ValueError("out of\nrange"), RuntimeError("x")))
+def test_whatever_stops_the_thread_that_writes_ends_the_stream_and_not_as_a_success(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("runtime.record.write_packets", fail)
+    with pytest.raises(PlifError, match=f"cannot be written .{type(error).__name__}.*is readable") as found:
+        recorded(model, tmp_path / "r", "sim:digits?seconds=0.5")
+    assert "\n" not in str(found.value)
 
 
 # --- the file of events ---------------------------------------------------------------------------------------------

@@ -166,7 +166,7 @@ def test_what_is_asked_wrongly_is_one_line(server: str, x: np.ndarray) -> None:
 
 
 def test_addresses_and_choices_that_are_none_are_refused() -> None:
-    for server in ("127.0.0.1", "http://127.0.0.1:8000", ":8000", "host:0", "host:99999", "host:x"):
+    for server in ("127.0.0.1", "http://127.0.0.1:8000", ":8000", "host:0", "host:99999", "host:x", "host:²"):
         with pytest.raises(PlifError, match="expected HOST:PORT"):
             TritonSession(server, "digits")
     with pytest.raises(PlifError, match="expected at least 1, and raise or reset"):

@@ -216,8 +216,12 @@ def test_the_frames_of_a_feed_are_those_of_the_recording() -> None:
     thread.join(timeout=10)
     recording = list(SourceFramer(open_source(SIM), "duration:10ms", (2, 34, 34)))
     assert all((a.x == b.x).all() for a, b in zip(frames, recording, strict=False))
-    assert not any(frame.events for frame in frames[len(recording) :])  # then the feed was silent, until it was at its end
-    assert len(frames) > len(recording) + 20 and frames[-1].t_start_us == 10_000 * (len(frames) - 1) + frames[0].t_start_us
+    assert not any(
+        frame.events for frame in frames[len(recording) :]
+    )  # then the feed was silent, until it was at its end
+    assert (
+        len(frames) > len(recording) + 20 and frames[-1].t_start_us == 10_000 * (len(frames) - 1) + frames[0].t_start_us
+    )
 
 
 @pytest.mark.parametrize(
@@ -229,6 +233,7 @@ def test_the_frames_of_a_feed_are_those_of_the_recording() -> None:
         ("udp://127.0.0.1:7777", "do not say how large the sensor is"),
         ("udp://127.0.0.1:7777?format=aedat&sensor=3x3", "format=aedat is not known; expected t64, t32, spif, jaer"),
         ("udp://127.0.0.1:7777?sensor=big", "expected WIDTHxHEIGHT"),
+        ("udp://127.0.0.1:7777?sensor=²x3", "sensor=²x3: expected WIDTHxHEIGHT"),
         ("udp://127.0.0.1:7777?sensor=3x3&colour=red", "'colour' is not understood"),
         ("udp://127.0.0.1:7777?sensor=3x3&sensor=4x4", "is not understood"),
         ("udp://127.0.0.1:7777?sensor=3x3&end=soon", "is not a time"),

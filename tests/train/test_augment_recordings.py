@@ -55,4 +55,13 @@ def test_the_same_seed_gives_the_same_samples_and_the_original_stays():
 
 
 def test_only_the_recipe_for_streams_changes_recordings():
-    assert {name for name, text in RECIPES.items() if "dvs128-gesture" in text.augmentation} == {"live"}
+    for recordings in ("dvs128-gesture", "cifar10-dvs", "folder"):
+        assert {name for name, text in RECIPES.items() if recordings in text.augmentation} == {"live"}
+
+
+def test_what_is_thickened_at_one_edge_does_not_appear_at_the_other():
+    torch.manual_seed(0)
+    x = torch.zeros(64, 2, 2, 16, 16)
+    x[..., 0], x[..., 0, :] = 1, 1
+    y = random_shift_drop(x, shift=0, drop=0, noise=0, keep=1, thicken=1)
+    assert y[..., 1:4].any() and y[..., 1:4, :].any() and not y[..., 8:, 8:].any()

@@ -457,11 +457,13 @@ def test_ones_own_folder_of_recordings_is_all_that_is_needed(tmp_path: Path) -> 
                     np.savez(folder / f"{i}.npz", **{field: events[field] for field in "txyp"})
     network = "{c4k3s1-BN-PLIF-MPk2s2}*3-DP-FC40-PLIF-DP-FC20-PLIF-APk10s10"
     options = ["--T", "4", "--epochs", "6", "--batch-size", "4", "--lr", "1e-2", "--cache", "frames", "--json"]
+    options += ["--size", "64x32"]
     process = plif("train", network, "--data", "folder:mine", *options, cwd=tmp_path)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert json.loads(out)["test_accuracy"] == 1.0, err
-    assert load(tmp_path / "model.pt").classes == ("left", "right")
+    net = load(tmp_path / "model.pt")
+    assert net.classes == ("left", "right") and net.meta.shape == (2, 32, 64)
 
 
 def test_frames_are_kept_and_found_again_by_the_command(digits: Path, tmp_path: Path) -> None:
@@ -485,6 +487,8 @@ def test_frames_are_kept_and_found_again_by_the_command(digits: Path, tmp_path: 
         (["train", "nmnist", "--data", "nmnist:.", "--devices", "0,0"], "named twice"),
         (["train", "nmnist", "--data", "nmnist:.", "--out", "no/where/model.pt"], "no/where"),
         (["train", "nmnist", "--data", "nmnist:.", "--epochs", "0"], "epochs 0"),
+        (["train", "nmnist", "--data", "nmnist:.", "--size", "34x34"], "--data folder:DIR"),
+        (["train", "c4k3s1-PLIF-DP-FC20-PLIF-APk10s10", "--data", "folder:.", "--size", "34"], "expected WIDTHxHEIGHT"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:

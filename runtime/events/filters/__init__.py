@@ -11,7 +11,8 @@ They work in the order in which they are written, each on what the one before le
     rotate:90|180|270      turned clockwise
     swap                   ON becomes OFF
 
-How events are cut into packets never changes what passes. To add one: write its class in this folder and enter it below.
+The first three remember every pixel and refuse sensors of more than 4096 x 4096. How events are cut into packets never
+changes what passes. To add one: write its class in this folder and enter it below.
 """
 
 from __future__ import annotations

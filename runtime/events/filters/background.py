@@ -20,6 +20,7 @@ class Background:
         self.sensor = request.sensor
         self.notes: list[str] = []
         self.us = request.time_us("background:5ms")
+        request.pixels()
         width, height = self.sensor
         self._width = width + 2  # a frame of pixels that never fire: no edge needs care
         self._latest = np.full(self._width * (height + 2), NEVER_US, np.int64)

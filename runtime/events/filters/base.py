@@ -10,6 +10,7 @@ import numpy as np
 from runtime.errors import PlifError
 from runtime.events.framing import parse_time_us
 
+PIXELS_AT_MOST = 1 << 24  # of a filter that remembers something of each; 4096 x 4096
 NEVER_US = -(1 << 62)  # a time so long ago that no difference overflows int64
 
 
@@ -24,6 +25,16 @@ class Request:
     def nothing(self) -> None:
         if self.argument is not None:
             raise PlifError(f"{self.where}: takes nothing after a colon")
+
+    def pixels(self) -> int:
+        """How many the sensor has. PlifError where a filter cannot remember something of each."""
+        width, height = self.sensor
+        if width * height > PIXELS_AT_MOST:
+            raise PlifError(
+                f"{self.where}: remembers every pixel, too many of a {width}x{height} sensor; expected at most "
+                f"{PIXELS_AT_MOST}; put roi: or down: before it, or give the sensor's size with --sensor"
+            )
+        return width * height
 
     def time_us(self, example: str) -> int:
         if not self.argument:

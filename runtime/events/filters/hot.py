@@ -11,7 +11,6 @@ passes: an answer need not wait two seconds. Or given: a text file with one `x,y
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 
@@ -30,10 +29,12 @@ class Hot:
     def __init__(self, request: Request) -> None:
         self.sensor = request.sensor
         self.notes: list[str] = []
-        self.mask = np.zeros(self.sensor[0] * self.sensor[1], bool)
+        self.mask = np.zeros(request.pixels(), bool)
         self._learn_us: int | None = None  # None once the mask is known
         self._begin_us: int | None = None
         argument = request.argument
+        if argument == "":
+            raise PlifError(f"{request.where}: expected hot, hot:2s or hot:FILE, a list of pixels")
         if argument is None or re.fullmatch(r"[\d.]+\s*(us|ms|s)", argument):
             self._learn_us = (
                 LEARN_US if argument is None else parse_time_us(request.where, "the time to learn in", argument)
@@ -90,11 +91,14 @@ class Hot:
 def _read_list(request: Request, path: str) -> np.ndarray:
     width, height = request.sensor
     try:
-        if Path(path).stat().st_size > FILE_LIMIT:
+        with open(path, "rb") as file:
+            content = file.read(FILE_LIMIT + 1)
+        if len(content) > FILE_LIMIT:
             raise PlifError(f"{request.where}: {path} is larger than {FILE_LIMIT} bytes; expected one x,y a line")
-        lines = Path(path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlifError(f"{request.where}: {path}: cannot be read as a list of pixels ({error})") from None
+        lines = content.decode("utf-8").splitlines()
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or no path at all
+        reason = getattr(error, "strerror", None) or error
+        raise PlifError(f"{request.where}: {path}: cannot be read as a list of pixels ({reason})") from None
     found = []
     for number, line in enumerate(lines, 1):
         line = line.partition("#")[0].strip()

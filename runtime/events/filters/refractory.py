@@ -18,7 +18,7 @@ class Refractory:
         self.sensor = request.sensor
         self.notes: list[str] = []
         self.us = request.time_us("refractory:1ms")
-        self._passed = np.full(self.sensor[0] * self.sensor[1], NEVER_US, np.int64)  # when an event last passed
+        self._passed = np.full(request.pixels(), NEVER_US, np.int64)  # when an event last passed
 
     def __call__(self, events: np.ndarray) -> Passed:
         pixel = pixels(events, self.sensor[0])

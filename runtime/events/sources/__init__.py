@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runtime.errors import PlifError
+from runtime.events.size import LONGEST, is_size
 from runtime.events.sources.base import LiveSource, Source
 from runtime.events.sources.file import FileSource
 from runtime.events.sources.inivation import InivationSource
@@ -43,8 +44,8 @@ def open_source(spec: str, *, sensor: tuple[int, int] | None = None) -> Source:
     PlifError, one line, for a file that is missing, empty or no recording, and for an unknown scheme.
     """
     spec = str(spec)
-    if sensor is not None and (len(sensor) != 2 or min(sensor) < 1 or max(sensor) > 65536):
-        raise PlifError(f"{spec}: the sensor {sensor} is not (width, height) with both from 1 to 65536")
+    if sensor is not None and not is_size(sensor):
+        raise PlifError(f"{spec}: the sensor {sensor} is not (width, height) with both from 1 to {LONGEST}")
     if spec == "-":
         return SOURCES["-"](spec, sensor)
     scheme, colon, rest = spec.partition(":")

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from runtime.errors import PlifError
 from runtime.events.framing import parse_time_us
+from runtime.events.size import parse_size
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,7 @@ class Address:
     def sensor(self, given: tuple[int, int] | None) -> tuple[int, int] | None:
         """`sensor=WxH` of the options, else what was given beside."""
         text = self.options.get("sensor")
-        if text is None:
-            return given
-        width, x, height = text.lower().partition("x")
-        if not (x and width.isdigit() and height.isdigit() and 0 < int(width) <= 65536 and 0 < int(height) <= 65536):
-            raise PlifError(f"{self.spec}: sensor={text}, expected WIDTHxHEIGHT, e.g. sensor=346x260")
-        return int(width), int(height)
+        return given if text is None else parse_size(f"{self.spec}: sensor={text}", text)
 
     def resolve(self, kind: socket.SocketKind) -> tuple[socket.AddressFamily, tuple[object, ...]]:
         """(family, address) for a socket of that kind."""

@@ -13,7 +13,6 @@ from runtime.errors import PlifError
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats.base import Log
 
-
 TICK = np.empty(0, EVENT_DTYPE)
 
 
