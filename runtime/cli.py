@@ -242,6 +242,9 @@ def stream(
             for decision in running:
                 if as_json:
                     print_json(decision.to_dict(source=several), compact=True)
+        except OSError:
+            if not ending.asked:  # SIGHUP: nothing can be printed any more
+                raise
         finally:
             ending.closing()
             running.close()

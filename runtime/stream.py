@@ -29,17 +29,15 @@ from runtime.latency import Latencies
 from runtime.observe import Controls, Observer, Observers
 from runtime.replay import RecordedSource, ReplayFrames, replayed
 from runtime.reset import ResetPolicy
+from runtime.streamable import LIVE_RULES, RECORDING_RULES, check_streamable, default_rules, endless
 
 if TYPE_CHECKING:
     from runtime.session import Model
 
-__all__ = ["LIVE_FRAMING", "Decision", "Stream", "stream"]
+__all__ = ["LIVE_FRAMING", "LIVE_RULES", "RECORDING_RULES", "Decision", "Stream", "stream"]
 
 CLOSING_S = 3.0  # that reader threads have to end, all together
 LIVE_FRAMING = "events:n=5000,max=20ms"
-# What is not given is, for recordings, what evaluation does; for feeds without an end, what was measured (docs/live.md).
-RECORDING_RULES = ("sum", "recording")  # decide, reset
-LIVE_RULES = ("leak:120ms,margin=0.2", "silence:1000")
 
 
 def stream(
@@ -97,7 +95,7 @@ class Stream:
         on_return: str,
         observers: Sequence[Observer],
     ) -> None:
-        _check(model, sources, speed)
+        check_streamable(model, sources, speed)
         self.model = model
         self.framing = Framing.parse(framing or model.card["framing"] or LIVE_FRAMING)
         self.controls = Controls()
@@ -108,7 +106,7 @@ class Stream:
         try:
             for one in sources:
                 opened.append(open_source(one, sensor=sensor) if isinstance(one, str) else one)
-            decide, reset = _rules(decide, reset, [_endless(found, self.framing) for found in opened])
+            decide, reset = default_rules(decide, reset, [endless(found, self.framing) for found in opened])
             self.options: dict[str, Any] = {
                 "framing": framing,
                 "decide": decide,
@@ -238,7 +236,7 @@ class Stream:
                 "never",
                 "silence",
             )
-            if adds_up and _endless(lane.frames.source, self.framing):
+            if adds_up and endless(lane.frames.source, self.framing):
                 self._tell.note(
                     lane.name,
                     "--decide sum adds up from the beginning of the feed, so its answer changes ever more slowly; "
@@ -373,38 +371,6 @@ class _Watch:
 
     def on_tick(self, t_us: int) -> None:
         self._tell.tick(self._name, t_us)
-
-
-def _check(model: Model, sources: Sequence[object], speed: str) -> None:
-    if model.unrolled:
-        raise PlifError(
-            f"{model.path}: is unrolled over T={model.T} and cannot stream; use the step form: plif export --form step"
-        )
-    if model.static:
-        raise PlifError(f"{model.path}: its input is a still image, not events; evaluate it instead: plif eval")
-    if speed not in ("real", "max"):
-        raise PlifError(f"--speed {speed}: expected real or max")
-    if not sources:
-        raise PlifError("stream: no source; expected a recording, -, udp://, tcp://, usb:// or sim:")
-    if [getattr(one, "name", one) for one in sources].count("-") > 1:
-        raise PlifError("stream: standard input is given twice")
-
-
-def _endless(source: Source, framing: Framing) -> bool:
-    """Whether a stream of it has no end. Frames that divide a whole recording have one."""
-    feed = getattr(source, "endless", source.live and not getattr(source, "waits", False))
-    return bool(feed) and framing.kind != "count"
-
-
-def _rules(decide: str | None, reset: str | None, endless: Sequence[bool]) -> tuple[str, str]:
-    """decide and reset, from the defaults where not given: one pair for all sources, or each would not decide as alone."""
-    if len(set(endless)) > 1 and (decide is None or reset is None):
-        raise PlifError(
-            "recordings and feeds side by side have no common default: say --decide and --reset "
-            f"(recordings alone: {' and '.join(RECORDING_RULES)}; feeds alone: {' and '.join(LIVE_RULES)})"
-        )
-    usual = LIVE_RULES if endless[0] else RECORDING_RULES
-    return usual[0] if decide is None else decide, usual[1] if reset is None else reset
 
 
 def _close(source: Source) -> None:

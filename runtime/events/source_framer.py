@@ -14,6 +14,7 @@ from runtime.events.framer import GAP_US, Account, Frame, Framer
 from runtime.events.framing import Framing
 from runtime.events.sources.base import Source
 
+SLACK_S = 0.05  # a packet may be so late without its frame being closed before it came
 LEAST_TICK_S = 0.005  # how often a silent source is looked at, at most
 
 
@@ -35,8 +36,8 @@ class SourceFramer:
              reset: its grid starts again, and the next frame says that membranes must, too. A gap of more than a second
              in the events' own time is a discontinuity either way
     watch    hears of packets, returns and ticks (on_packet, on_return, on_tick)
-    A live source that is silent for longer than a frame lasts, and longer than its packets reach back, makes empty frames:
-    its time goes on with ours (a tick). What it sends later is framed as if there had been none.
+    A live source that is silent for longer than a frame lasts and its packets reach back (SLACK_S at least) makes empty
+    frames: its time goes on with ours (a tick). No event that it sends later is late because of them.
     Count framing reads a recording twice (first to count); a live source is refused with what to use instead.
     """
 
@@ -126,7 +127,11 @@ class SourceFramer:
         """The time of a silent source, that of its last events and ours since then; None where it need not be silent."""
         clock_us = self.framer.clock_us
         silent_s = self.framer.now_s - self._heard_s
-        if clock_us is None or getattr(self.source, "tick_s", None) is None or silent_s < self._span_s + self._reach_s:
+        if (
+            clock_us is None
+            or getattr(self.source, "tick_s", None) is None
+            or silent_s < self._span_s + max(SLACK_S, self._reach_s)
+        ):
             return None
         t_us = self._clock_us + int(1e6 * silent_s)
         return min(t_us, clock_us + GAP_US)  # however long this thread did not run: never a flood of empty frames

@@ -98,7 +98,8 @@ def test_a_reader_that_fails_ends_the_stream_although_another_source_is_silent(m
     broken, silent = Broken(packets_of(SOURCES[1])), Silent([])
     running = model.stream([broken, silent], **RULES)
     there = InAThread(running)
-    until(lambda: len(there.decisions) > 10)  # and now nothing wakes the loop
+    until(lambda: len(there.decisions) > 10 and not running.lanes[0].feed.waiting)
+    time.sleep(0.05)  # and now nothing wakes the loop
     broken.fail.set()
     assert "plug" in str(there.end().error) and balanced(running.summary())
 
@@ -233,6 +234,26 @@ def test_a_signal_that_was_ignored_before_stays_ignored(artifact: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130
+
+
+def test_a_loop_that_hangs_is_broken_off_in_the_end() -> None:
+    program = """
+import os
+import runtime.signals
+runtime.signals.PATIENCE_S = 0.2
+with runtime.signals.Ending() as ending:
+    ending.gently(lambda: print("asked", flush=True))
+    try:
+        print("hangs", flush=True)
+        os.read(os.pipe()[0], 1)
+    except KeyboardInterrupt:
+        print("broken off", ending.asked)
+"""
+    process = interruptible([sys.executable, "-c", program])
+    assert process.stdout is not None and process.stdout.readline() == "hangs\n"
+    process.send_signal(signal.SIGTERM)
+    rest, err = process.communicate(timeout=30)
+    assert rest == "asked\nbroken off True\n" and process.returncode == 0, err
 
 
 # --- readers that hang ----------------------------------------------------------------------------------------------

@@ -210,18 +210,14 @@ def test_the_frames_of_a_feed_are_those_of_the_recording() -> None:
     source = listen("format=t64&end=400ms", sensor="&sensor=34x34")
     frames: list[Any] = []
     framer = SourceFramer(source, "duration:10ms", (2, 34, 34))
+    source.tick_s = None  # however slow this machine is, the sender is not silent
     thread = threading.Thread(target=lambda: frames.extend(framer))
     thread.start()
     send(SIM, f"udp://127.0.0.1:{source.port}?format=t64", speed="300000", each=37)
     thread.join(timeout=10)
     recording = list(SourceFramer(open_source(SIM), "duration:10ms", (2, 34, 34)))
-    assert all((a.x == b.x).all() for a, b in zip(frames, recording, strict=False))
-    assert not any(
-        frame.events for frame in frames[len(recording) :]
-    )  # then the feed was silent, until it was at its end
-    assert (
-        len(frames) > len(recording) + 20 and frames[-1].t_start_us == 10_000 * (len(frames) - 1) + frames[0].t_start_us
-    )
+    assert len(frames) == len(recording)
+    assert all((a.x == b.x).all() for a, b in zip(frames, recording, strict=True))
 
 
 @pytest.mark.parametrize(
