@@ -3,7 +3,8 @@
     recording.json    what ran: the artifact's SHA-256 and card, engine, every option, the sources; whole from the start
     events.aedat      all events as the source gave them, before any filter, AEDAT 3.1 (events-0.aedat, ... for several)
     decisions.jsonl   one line for each step: the decision, and what a replay cannot know from the events alone (frames that
-                      an overload merged into this step or dropped before it, resets that somebody asked for)
+                      an overload merged into this step or dropped before it, resets that somebody asked for);
+                      between them, when a source came back, and until when it was silent
     metrics.json      the account and the times; every few seconds, and "complete" at the end
 
 Frames are not written: the same events through the same filters and framing give the same frames, and `skipped` and `merged`
