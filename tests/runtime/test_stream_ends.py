@@ -273,7 +273,7 @@ class Stuck(Fed):
 
 
 def test_readers_that_do_not_end_are_left_behind_together_and_named(model: Model, monkeypatch: Any) -> None:
-    monkeypatch.setattr("runtime.stream.CLOSING_S", 0.3)
+    monkeypatch.setattr("runtime.stream.CLOSING_S", 0.4)
     seen, stuck = Stepped(), [Stuck(packets_of(SOURCES[1])) for _ in range(3)]
     running = model.stream(stuck, observers=[seen], **RULES)
     for decision in running:
@@ -282,7 +282,7 @@ def test_readers_that_do_not_end_are_left_behind_together_and_named(model: Model
     until(lambda: all(hasattr(one, "released") for one in stuck))
     began_s = time.monotonic()
     running.close()
-    assert time.monotonic() - began_s < 0.8, "one deadline for all"
+    assert time.monotonic() - began_s < 1.15, "one deadline for all"
     summary = running.summary()
     assert len([note for note in seen.notes if "did not end" in note]) == 3
     assert len([note for note in summary["notes"] if "did not end" in note]) == 3 and balanced(summary)
@@ -325,7 +325,7 @@ def test_a_stop_of_more_than_a_second_is_a_gap_as_any_other(model: Model, tmp_pa
         def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
             self.begin(max_events)
             yield parts[0]
-            until(lambda: len(there.decisions) >= 55)
+            until(lambda: running.lanes[0].decisions >= 55)
             running.controls.stop()
             yield parts[1]
             running.controls.start()
