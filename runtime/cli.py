@@ -10,18 +10,16 @@ import importlib
 import importlib.util
 import json
 import os
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runtime.errors import MissingExtra, PlifError, PlifWarning
+from runtime.signals import own_process
 from runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -200,10 +198,11 @@ def stream(
     from runtime.observe import Observer
     from runtime.replay import recorded_engine
     from runtime.session import load
+    from runtime.signals import Ending
     from runtime.stream import stream as run
     from runtime.terminal import Notes, Terminal
 
-    with ExitStack() as stack:
+    with Ending() as ending, ExitStack() as stack:
         shown = Notes() if as_json else Terminal()
         stack.callback(shown.close)
         observers: list[Observer] = [shown]
@@ -238,19 +237,26 @@ def stream(
             print(f"plif: dashboard at {page.address}", file=sys.stderr, flush=True)
         _say_engine(model)
         several = len(running.names) > 1
+        ending.gently(running.controls.end)
         try:
-            with _terminable():
-                for decision in running:
-                    if as_json:
-                        print_json(decision.to_dict(source=several), compact=True)
+            for decision in running:
+                if as_json:
+                    print_json(decision.to_dict(source=several), compact=True)
+        except OSError:
+            if not ending.asked:  # SIGHUP: nothing can be printed any more
+                raise
         finally:
+            ending.closing()
             running.close()
-            shown.close()
-            summary = running.summary()
-            if as_json:
-                print_json({"summary": summary}, compact=True)
-            else:
-                _print_summary(summary)
+            with suppress(OSError) if ending.asked else nullcontext():  # the terminal that was closed
+                shown.close()
+                summary = running.summary()
+                if as_json:
+                    print_json({"summary": summary}, compact=True)
+                else:
+                    _print_summary(summary)
+    if ending.asked:
+        raise KeyboardInterrupt
 
 
 @app.command()
@@ -310,23 +316,6 @@ def bench(
             f"{row.artifact:<28.28}{row.engine:<13}{row.streams:>8}{row.p50_ms:>9.3f}{row.p99_ms:>9.3f}{row.steps_per_s:>10.1f}"
             f"{row.after_silence_p50_ms:>9.3f}  {differ:<6}  {rates} %"
         )
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM, which service managers send, ends a stream as Ctrl-C does: with its summary."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _say_engine(model: Model) -> None:
@@ -400,6 +389,8 @@ def _mount_missing(command: str, extra: str) -> None:
 
 def main() -> None:
     """The console script: runs a command and turns what goes wrong into one line and an exit code."""
+    if sys.argv[1:2] == ["stream"]:
+        own_process()
     sys.exit(run(sys.argv[1:]))
 
 

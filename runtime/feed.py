@@ -84,6 +84,7 @@ class Feed:
         self._owed = 0  # events of dropped frames that are still in the account as used
         self._gap = self._restart = False  # what the frames that were dropped before the next one said
         self._overloaded_s: float | None = None  # when it last was
+        self._left = False  # the thread did not end when it should, and nobody waits for it any more
         self._thread = threading.Thread(target=self._run, name=f"feed {frames.source.name}", daemon=True)
 
     def start(self) -> None:
@@ -106,20 +107,28 @@ class Feed:
                 self._relieve()
         return self._queue.popleft()
 
-    def close(self) -> None:
-        """Nothing more is read. Frames that still wait are dropped, and counted."""
+    def stop(self) -> None:
+        """Nothing more is read; does not wait for the thread."""
         self._stop.set()
         close = getattr(self.frames.source, "close", None)
         if close is not None:
             close()
         with self._wake:
             self._wake.notify_all()
+
+    def ends(self, deadline_s: float) -> bool:
+        """After stop(): whether the thread ended by then (time.monotonic()). Frames that still wait are dropped, and counted.
+
+        A thread that did not end changes nothing of the account any more.
+        """
         if self._thread.ident is not None:
-            self._thread.join(timeout=5.0)
+            self._thread.join(max(0.0, deadline_s - time.monotonic()))
         with self._wake:
             while self._queue:
                 self._drop(self._queue.popleft().frame)
             self._settle()
+            self._left = self._left or self._thread.is_alive()
+        return not self._left
 
     # --- the thread -------------------------------------------------------------------------------------------------
 
@@ -136,7 +145,7 @@ class Feed:
 
     def _arriving(self) -> Iterator[Ready]:
         for frame in self.frames:
-            yield Ready(frame, time.perf_counter(), self.frames.arrived_s)
+            yield Ready(frame, time.perf_counter(), frame.arrived_s)
             if self.waits and self._stop.is_set():  # a recording has no end that close() could bring about
                 return
 
@@ -159,15 +168,17 @@ class Feed:
 
     def _put(self, ready: Ready) -> None:
         with self._wake:
+            if self._left:
+                return
             self._settle()
+            while self.waits and len(self._queue) >= self.overload.frames and not self._stop.is_set():
+                self._wake.wait()
             # a stopped stream drops what a live source brings; a paced recording waits, so its frame may wait, too
             live = self.frames.source.live and not self.waits
             if self._stop.is_set() or (live and not self._controls.running):
                 self._skipped += ready.frame.skipped + ready.frame.merged
                 self._drop(ready.frame)
                 return
-            while self.waits and len(self._queue) >= self.overload.frames and not self._stop.is_set():
-                self._wake.wait()
             ready.frame.skipped += self._skipped
             ready.frame.discontinuity |= self._gap
             ready.frame.restart |= self._restart
@@ -191,6 +202,8 @@ class Feed:
         first, second = self._queue.popleft(), self._queue.popleft()
         if self.overload.policy == "merge" and not gap:
             self.merged += 1
+            if not second.frame.events:
+                second = second._replace(due_s=first.due_s)
             merge(first.frame, second.frame, self._binary)
         else:
             self._drop(first.frame)

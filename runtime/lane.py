@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runtime.decide import Plan
 from runtime.events import Frame, SourceFramer
+from runtime.events.framer import GAP_US, Account
 from runtime.latency import Latencies
 from runtime.observe import Observers
 from runtime.reset import AFRESH, KEEP, ResetPolicy
@@ -96,6 +97,8 @@ class Lane:
         self.feed: Feed | None = None
         self.latency, self.lag = Latencies(), Latencies()
         self.decisions = 0
+        self.stepped = 0  # events in the frames that the network saw
+        self.notes: list[str] = []  # beside the source's own
         self.last: Decision | None = None
         self.last_frame: Frame | None = None
         self._measure_idle = plan.make_idle()
@@ -103,15 +106,18 @@ class Lane:
         self._dt_us = 0
         self._previous_us: int | None = None
         self._tell = tell
+        self._account: Account | None = None  # the last word, once it is settled
 
     def before(self, frame: Frame, session: Session, asked: bool) -> None:
         """Resets and fades what the policy says before this frame is stepped. asked: a reset was asked for from outside."""
         since = frame.t_start_us if self._previous_us is None else self._previous_us
         self._dt_us, gap_us = frame.t_end_us - since, frame.t_start_us - since
         self._previous_us = frame.t_end_us
+        frame.discontinuity |= gap_us > GAP_US  # frames that a stop or an overload left out are a gap as any other
         was_idle, self._idle = self._idle, False
         if self._measure_idle is not None:
             self._idle = self._measure_idle(frame.events, frame.t_end_us - frame.t_start_us)
+        self._idle = self._idle or frame.lost  # what is not seen is no answer
         afresh = 0
         for copy in self.copies:
             events = 0 if self._idle else frame.events
@@ -136,6 +142,7 @@ class Lane:
     def after(self, ready: Ready, y: np.ndarray, rates: dict[str, float]) -> Decision:
         """y float32 [rows of this lane, classes], what the network gave for them."""
         frame, voters = ready.frame, self.model.voters
+        self.stepped += frame.events
         whole = y.astype(np.float64)
         c = np.rint(whole * voters) if voters > 1 else whole
         for copy, spikes in zip(self.copies, c, strict=True):
@@ -167,9 +174,18 @@ class Lane:
         self._tell.decision(decision)
         return decision
 
+    def settle(self) -> None:
+        """The end: events in the open frame, and in frames that nobody stepped, were entered as used and are dropped now."""
+        if self._account is None:
+            account = self.frames.account
+            left = account.used - self.stepped
+            account.used -= left
+            account.dropped += left
+            self._account = replace(account)
+
     def summary(self) -> dict[str, Any]:
         """The account of every event of this source, and its times."""
-        account = self.frames.account
+        account = self._account or self.frames.account
         found: dict[str, Any] = {
             "events_in": account.events_in,
             "events_used": account.used,
@@ -183,7 +199,7 @@ class Lane:
             "framing": str(self.frames.framer.framing),
             "latency_ms": self.latency.to_dict(),
             "lag_ms": self.lag.to_dict(),
-            "notes": self.frames.notes,
+            "notes": [*self.frames.notes, *self.notes],
         }
         if self.feed is not None:
             found["frames_merged"], found["frames_dropped"] = self.feed.merged, self.feed.dropped

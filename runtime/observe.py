@@ -7,8 +7,8 @@
     model.stream(source, observers=[Printer()])
 
 An observer overrides what it wants to hear of; what nobody overrides is not called and costs nothing. Calls come in the
-thread that does the work (`on_packet` and `on_return` in the reader's, where there is one), so they must be short, and what
-they are given is theirs to read, not to change or to keep without a copy. An exception in an observer ends the stream.
+thread that does the work (`on_packet`, `on_return` and `on_tick` in the reader's, where there is one), so they must be short,
+and what they are given is theirs to read, not to change or to keep without a copy. An exception in an observer ends the stream.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ class Observer:
 
     def on_return(self, source: str) -> None:
         """A source that was lost is back; the next on_packet is the first of the new time."""
+
+    def on_tick(self, source: str, t_us: int) -> None:
+        """A live source is silent, and its time went on to t_us: frames end there without events. In the reader's thread."""
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
         """One step was made: its frame, y [classes], and firing rates by layer (empty without load(rates=True)).
@@ -66,6 +69,7 @@ class Observers:
         self.start = Listeners("on_start", observers)
         self.packet = Listeners("on_packet", observers)
         self.come_back = Listeners("on_return", observers)
+        self.tick = Listeners("on_tick", observers)
         self.frame = Listeners("on_frame", observers)
         self.reset = Listeners("on_reset", observers)
         self.decision = Listeners("on_decision", observers)

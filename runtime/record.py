@@ -3,7 +3,8 @@
     recording.json    what ran: the artifact's SHA-256 and card, engine, every option, the sources; whole from the start
     events.aedat      all events as the source gave them, before any filter, AEDAT 3.1 (events-0.aedat, ... for several)
     decisions.jsonl   one line for each step: the decision, and what a replay cannot know from the events alone (frames that
-                      an overload merged into this step or dropped before it, resets that somebody asked for)
+                      an overload merged into this step or dropped before it, resets that somebody asked for);
+                      between them, when a source came back, and until when it was silent
     metrics.json      the account and the times; every few seconds, and "complete" at the end
 
 Frames are not written: the same events through the same filters and framing give the same frames, and `skipped` and `merged`
@@ -122,11 +123,18 @@ class Recorder(Observer):
         line = {"source": self._number[source], "returned_after": self._count[source]}
         self._wait(64, line=_line(line))
 
+    def on_tick(self, source: str, t_us: int) -> None:
+        self._wait(
+            64, line=_line({"source": self._number[source], "silent_after": self._count[source], "until_us": t_us})
+        )
+
     def on_reset(self, source: str, step: int, why: str) -> None:
         self._pending[source]["reset"] = why
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
         self._pending[source] |= {"merged": frame.merged, "skipped": frame.skipped, "events": frame.events}
+        if frame.lost:
+            self._pending[source]["lost"] = True
 
     def on_decision(self, decision: Decision) -> None:
         line = {"source": self._number[decision.source], **decision.to_dict(), "score": decision.score}

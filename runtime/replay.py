@@ -19,8 +19,10 @@ import numpy as np
 
 from runtime.errors import PlifError, PlifWarning
 from runtime.events import FileSource, Frame, SourceFramer
+from runtime.events.array import T_LIMIT_US
 from runtime.events.framing import NUMBER_LIMIT
 from runtime.events.size import is_size
+from runtime.events.sources.base import TICK
 from runtime.feed import merge
 from runtime.files import measure
 from runtime.record import DECISIONS, FORMAT, FORMAT_VERSION, HEADER
@@ -37,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "on_return": "hold",
 }
 MAKE_FRAMES = ("framing", "filters", "on_return")  # with another of these the recorded steps mean nothing
+MARKS = {"returned_after", "silent_after"}  # in lines that are no decisions
 HEADER_LIMIT = 64 << 20
 LINE_LIMIT = 1 << 20
 
@@ -56,6 +59,7 @@ class Step:
     merged: int
     skipped: int
     reset: str | None
+    lost: bool = False
 
 
 class RecordedRun:
@@ -106,7 +110,7 @@ class RecordedRun:
         """The recorded decisions of one source."""
         for where, line in self.lines():
             document = _parsed(where, line)
-            if document.get("source", 0) == number and "returned_after" not in document:
+            if document.get("source", 0) == number and not document.keys() & MARKS:
                 yield document
 
     def steps(self, number: int) -> Iterator[Step]:
@@ -114,19 +118,29 @@ class RecordedRun:
             merged, skipped = document.get("merged", 1), document.get("skipped", 0)
             if not (isinstance(merged, int) and isinstance(skipped, int) and merged >= 1 and skipped >= 0):
                 raise PlifError(f"{self.folder / DECISIONS}: step {document.get('step')} is damaged")
-            yield Step(merged, skipped, document.get("reset"))
+            yield Step(merged, skipped, document.get("reset"), document.get("lost") is True)
 
     def returns(self, number: int) -> list[int]:
         """After how many events the source came back, each time that it had been lost."""
-        found = []
+        return [after for after, until_us in self.marks(number) if until_us is None]
+
+    def marks(self, number: int) -> Iterator[tuple[int, int | None]]:
+        """What came between the events, in order: after how many of them the source came back (None), or was silent until
+        when (us)."""
+        after = 0
         for where, line in self.lines():
-            if b'"returned_after"' in line:
-                document = _parsed(where, line)
-                if document.get("source", 0) == number and "returned_after" in document:
-                    found.append(document["returned_after"])
-                    if type(found[-1]) is not int or found[-1] < (found[-2] if len(found) > 1 else 0):
-                        raise PlifError(f"{where}: is damaged")
-        return found
+            if b'"returned_after"' not in line and b'"silent_after"' not in line:
+                continue
+            document = _parsed(where, line)
+            silent = "silent_after" in document
+            if document.get("source", 0) != number or not (silent or "returned_after" in document):
+                continue
+            before = after
+            after, until_us = document["silent_after" if silent else "returned_after"], document.get("until_us")
+            known = type(until_us) is int and abs(until_us) < T_LIMIT_US if silent else until_us is None
+            if type(after) is not int or after < before or not known:
+                raise PlifError(f"{where}: is damaged")
+            yield after, until_us
 
 
 class RecordedSource(FileSource):
@@ -140,23 +154,35 @@ class RecordedSource(FileSource):
         self.upright = entry["upright"]
         self.run, self.number, self.stepped = run, number, stepped
         self.returns = 0
+        self.until_us: int | None = None  # of the tick that packets() gave last
         if entry["count"] is not None and stepped:
             self._count = entry["count"]  # of the whole recording, even where the recorder was cut off
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         self.returns, done = 0, 0
-        ahead = self.run.returns(self.number)
+        marks = self.run.marks(self.number)
+        mark = next(marks, None)
         count = self._count
         for packet in super().packets(max_events):
-            while ahead and ahead[0] <= done + len(packet):
-                before = ahead.pop(0) - done
+            while mark is not None and mark[0] <= done + len(packet):
+                before, until_us = max(0, mark[0] - done), mark[1]
                 if before > 0:
                     yield packet[:before]
                 packet, done = packet[before:], done + before
-                self.returns += 1
+                if until_us is None:
+                    self.returns += 1
+                elif self.stepped:
+                    self.until_us = until_us
+                    yield TICK
+                mark = next(marks, None)
             if len(packet):
                 yield packet
             done += len(packet)
+        while mark is not None and mark[0] <= done and self.stepped:  # the end was silent
+            if mark[1] is not None:
+                self.until_us = mark[1]
+                yield TICK
+            mark = next(marks, None)
         self._count = count if count is not None else self._count
 
 
@@ -173,6 +199,10 @@ class ReplayFrames(SourceFramer):
                 source.notes.append(f"{source.name}: the events end before the steps do: the rest is not replayed")
                 return
             yield frame
+
+    def _now_us(self) -> int | None:
+        assert isinstance(self.source, RecordedSource)
+        return self.source.until_us
 
     def _seen(self, grid: Iterator[Frame], step: Step) -> Frame | None:
         """What the step saw; None where the events end before that.
@@ -191,7 +221,7 @@ class ReplayFrames(SourceFramer):
                 merge(seen, frame, self.framer.framing.value == "binary")
             seen = frame
             if number == step.skipped + step.merged:
-                seen.discontinuity, seen.restart, seen.skipped = gap, restart, step.skipped
+                seen.discontinuity, seen.restart, seen.skipped, seen.lost = gap, restart, step.skipped, step.lost
                 return seen
         if seen is not None:
             self._leave_out(seen)

@@ -29,16 +29,15 @@ from runtime.latency import Latencies
 from runtime.observe import Controls, Observer, Observers
 from runtime.replay import RecordedSource, ReplayFrames, replayed
 from runtime.reset import ResetPolicy
+from runtime.streamable import LIVE_RULES, RECORDING_RULES, check_streamable, default_rules, endless
 
 if TYPE_CHECKING:
     from runtime.session import Model
 
-__all__ = ["LIVE_FRAMING", "Decision", "Stream", "stream"]
+__all__ = ["LIVE_FRAMING", "LIVE_RULES", "RECORDING_RULES", "Decision", "Stream", "stream"]
 
+CLOSING_S = 3.0  # that reader threads have to end, all together
 LIVE_FRAMING = "events:n=5000,max=20ms"
-# What is not given is, for recordings, what evaluation does; for feeds without an end, what was measured (docs/live.md).
-RECORDING_RULES = ("sum", "recording")  # decide, reset
-LIVE_RULES = ("leak:120ms,margin=0.2", "silence:1000")
 
 
 def stream(
@@ -96,7 +95,7 @@ class Stream:
         on_return: str,
         observers: Sequence[Observer],
     ) -> None:
-        _check(model, sources, speed)
+        check_streamable(model, sources, speed)
         self.model = model
         self.framing = Framing.parse(framing or model.card["framing"] or LIVE_FRAMING)
         self.controls = Controls()
@@ -107,7 +106,7 @@ class Stream:
         try:
             for one in sources:
                 opened.append(open_source(one, sensor=sensor) if isinstance(one, str) else one)
-            decide, reset = _rules(decide, reset, [_endless(found, self.framing) for found in opened])
+            decide, reset = default_rules(decide, reset, [endless(found, self.framing) for found in opened])
             self.options: dict[str, Any] = {
                 "framing": framing,
                 "decide": decide,
@@ -126,7 +125,7 @@ class Stream:
                 _close(found)
             raise
         self._add_feeds(rule, paced=speed == "real")
-        self._iterated = self._closed = False
+        self._iterated = self._told = self._closed = False
 
     def _add_lanes(self, opened: Sequence[Source], plan: Plan, policy: ResetPolicy) -> None:
         text, filters, on_return = str(self.framing), self.options["filters"], self.options["on_return"]
@@ -142,7 +141,7 @@ class Stream:
                     f"{found.name}: framing '{text}' divides a whole recording and cannot serve a live source; "
                     f"use --framing {LIVE_FRAMING} or --framing duration:20ms"
                 )
-            watch = _Watch(name, self._tell) if self._tell.packet or self._tell.come_back else None
+            watch = _Watch(name, self._tell) if self._tell.packet or self._tell.come_back or self._tell.tick else None
             make = ReplayFrames if isinstance(found, RecordedSource) and found.stepped else SourceFramer
             frames = make(found, self.framing, self.model.input_shape, filters=filters, returns=on_return, watch=watch)
             rows = range(i * policy.copies, (i + 1) * policy.copies)
@@ -179,8 +178,12 @@ class Stream:
                 lane.frames.source.say = lambda text, lane=lane: say(lane, text)
 
     def _notify(self) -> None:
+        """Controls were used: whoever sleeps looks again. A pipe that is read in this thread sleeps in the system."""
         with self._wake:
             self._wake.notify_all()
+        if self.controls.ended and self.lanes[0].feed is None:
+            for lane in self.lanes:
+                _close(lane.frames.source)
 
     # --- of one source, as most streams have --------------------------------------------------------------------------
 
@@ -224,14 +227,16 @@ class Stream:
             self.close()
 
     def _advise(self) -> None:
-        """A sum without an end is what was asked for, and hardly what is wanted."""
+        """A sum without an end is what was asked for, and hardly what is wanted. Nor is a speed that is not kept."""
         for lane in self.lanes:
+            if self.options["speed"] == "real" and getattr(lane.frames.source, "waits", False):
+                self._tell.note(lane.name, "--speed real paces recordings; a pipe is read as fast as it is written")
             adds_up = lane.copies[0].rule.name == "sum" and lane.copies[0].policy.kind in (
                 "recording",
                 "never",
                 "silence",
             )
-            if adds_up and _endless(lane.frames.source, self.framing):
+            if adds_up and endless(lane.frames.source, self.framing):
                 self._tell.note(
                     lane.name,
                     "--decide sum adds up from the beginning of the feed, so its answer changes ever more slowly; "
@@ -245,15 +250,21 @@ class Stream:
         """
         if self._closed:
             return
-        self._closed = True
         self.controls.end()
         for lane in self.lanes:
-            if lane.feed is not None:
-                lane.feed.close()
-            else:
-                _close(lane.frames.source)
-        if self._iterated:
+            _close(lane.frames.source) if lane.feed is None else lane.feed.stop()
+        deadline_s = time.monotonic() + CLOSING_S  # one for all
+        for lane in self.lanes:
+            if lane.feed is not None and not lane.feed.ends(deadline_s):
+                text = f"its reader did not end within {CLOSING_S:g} s and is left behind; what it still brings is not counted"
+                if text not in lane.notes:
+                    lane.notes.append(text)
+                    self._tell.note(lane.name, text)
+            lane.settle()
+        if self._iterated and not self._told:
+            self._told = True
             self._tell.summary(self.summary())
+        self._closed = True  # last: a close that was interrupted is done again, and each part of it once
 
     def __enter__(self) -> Stream:
         return self
@@ -275,10 +286,7 @@ class Stream:
             readers = left
             self.controls.wait()
             if self.controls.ended:
-                for lane, ready in batch:  # framed, and now never stepped
-                    lane.frames.account.used -= ready.frame.events
-                    lane.frames.account.dropped += ready.frame.events
-                return
+                return  # what was framed and is not stepped any more: close() counts it
             if batch:
                 yield batch
 
@@ -294,7 +302,8 @@ class Stream:
                     if self.controls.running:
                         taken = [(lane, feed.take()) for lane, feed in feeds]
                         batch = [(lane, ready) for lane, ready in taken if ready is not None]
-                    if batch or all(feed.done and not feed.waiting for _, feed in feeds):
+                    failed = any(feed.error is not None for _, feed in feeds)  # whatever the others do, stopped or not
+                    if batch or failed or all(feed.done and not feed.waiting for _, feed in feeds):
                         break
                     self._wake.wait()
             for _, feed in feeds:
@@ -360,37 +369,8 @@ class _Watch:
     def on_return(self) -> None:
         self._tell.come_back(self._name)
 
-
-def _check(model: Model, sources: Sequence[object], speed: str) -> None:
-    if model.unrolled:
-        raise PlifError(
-            f"{model.path}: is unrolled over T={model.T} and cannot stream; use the step form: plif export --form step"
-        )
-    if model.static:
-        raise PlifError(f"{model.path}: its input is a still image, not events; evaluate it instead: plif eval")
-    if speed not in ("real", "max"):
-        raise PlifError(f"--speed {speed}: expected real or max")
-    if not sources:
-        raise PlifError("stream: no source; expected a recording, -, udp://, tcp://, usb:// or sim:")
-    if [getattr(one, "name", one) for one in sources].count("-") > 1:
-        raise PlifError("stream: standard input is given twice")
-
-
-def _endless(source: Source, framing: Framing) -> bool:
-    """Whether a stream of it has no end. Frames that divide a whole recording have one."""
-    feed = getattr(source, "endless", source.live and not getattr(source, "waits", False))
-    return bool(feed) and framing.kind != "count"
-
-
-def _rules(decide: str | None, reset: str | None, endless: Sequence[bool]) -> tuple[str, str]:
-    """decide and reset, from the defaults where not given: one pair for all sources, or each would not decide as alone."""
-    if len(set(endless)) > 1 and (decide is None or reset is None):
-        raise PlifError(
-            "recordings and feeds side by side have no common default: say --decide and --reset "
-            f"(recordings alone: {' and '.join(RECORDING_RULES)}; feeds alone: {' and '.join(LIVE_RULES)})"
-        )
-    usual = LIVE_RULES if endless[0] else RECORDING_RULES
-    return usual[0] if decide is None else decide, usual[1] if reset is None else reset
+    def on_tick(self, t_us: int) -> None:
+        self._tell.tick(self._name, t_us)
 
 
 def _close(source: Source) -> None:

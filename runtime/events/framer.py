@@ -43,6 +43,8 @@ class Frame:
     merged: int = 1  # frames of the grid in it: more than one when the network could not keep up
     skipped: int = 0  # frames before it that were dropped for the same reason
     restart: bool = False  # the source was lost and came back before this frame, and the policy is to begin afresh
+    arrived_s: float = 0.0  # time.perf_counter() when its last event came (of an empty one: when its end was known)
+    lost: bool = False  # nothing is known of this time: the source was lost
 
 
 @dataclass
@@ -115,6 +117,9 @@ class Framer:
         # count framing
         self._total = total or 0
         self._last_us = 0
+        # live
+        self.now_s = self._arrived_s = 0.0  # when this packet came, and that of the last event in the open frame
+        self._ticked_us: int | None = None  # where the open frame began when time went on without events
 
     def push(self, events: np.ndarray) -> list[Frame]:
         """Events [N] of EVENT_DTYPE -> the frames that they close, in order."""
@@ -179,6 +184,38 @@ class Framer:
         self._gap_before, self._restarted = True, self._restarted or afresh
         self._open.has_clock = 0
 
+    # --- silence ----------------------------------------------------------------------------------------------------
+
+    @property
+    def clock_us(self) -> int | None:
+        """The latest time seen; None before there is one, where frames follow no clock, and when no frame is due any more."""
+        frame = self._open
+        return int(frame.clock_us) if frame.gap_us and frame.has_clock and not self._full() else None
+
+    def is_over(self, t_us: int) -> bool:
+        """Whether the open frame has ended by then, if no more events come."""
+        return self.clock_us is not None and t_us - self._open.open_us >= self._open.span_us
+
+    def tick(self, t_us: int) -> Iterator[Frame]:
+        """It is t_us now and no event came: the frames that have ended."""
+        frame = self._open
+        if self.is_over(t_us) and self._ticked_us is None:
+            self._ticked_us = frame.open_us
+        while self.is_over(t_us):
+            yield self._emit(frame.open_us, frame.open_us + frame.span_us)
+            frame.open_us += frame.span_us
+        if self._ticked_us is not None:
+            frame.clock_us = max(frame.clock_us, t_us)
+
+    def resume(self, t_us: int) -> None:
+        """Events come again, the first of that time. One that was long on its way is not late because of ticks: the grid
+        steps back to it, as far as it went on without events."""
+        frame, began_us = self._open, self._ticked_us
+        if began_us is not None and began_us <= t_us < frame.open_us:
+            frame.open_us -= -((t_us - frame.open_us) // frame.span_us) * frame.span_us
+            frame.clock_us = t_us
+        self._ticked_us = None
+
     def is_before(self, t_us: int) -> bool:
         """Whether an event of that time lies before the open frame: late, if nothing else is known of it."""
         return bool(self._open.has_clock) and t_us < self._open.open_us
@@ -196,6 +233,8 @@ class Framer:
             if self._counts is None:
                 self._counts = np.zeros(frame.cells, np.float32)
             why = collector.take(frame, self._counts)
+        if frame.used != used:
+            self._arrived_s = self.now_s
         self.account.take(used=frame.used - used, filtered=frame.filtered, late=frame.late, invalid=frame.invalid)
         frame.invalid = 0
         return why
@@ -210,6 +249,7 @@ class Framer:
                 np.minimum(x, np.float32(1), out=x)
             self._counts = None
         frame = Frame(x, int(start_us), int(end_us), self._open.used, self._gap_before, restart=self._restarted)
+        frame.arrived_s = self._arrived_s if self._open.used else self.now_s
         self._open.used = self._open.seen = 0
         self._gap_before = self._restarted = False
         self._last = x

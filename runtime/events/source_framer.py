@@ -10,9 +10,12 @@ import numpy as np
 
 from runtime.errors import PlifError
 from runtime.events.filters import Filters
-from runtime.events.framer import Account, Frame, Framer
+from runtime.events.framer import GAP_US, Account, Frame, Framer
 from runtime.events.framing import Framing
 from runtime.events.sources.base import Source
+
+SLACK_S = 0.05  # a packet may be so late without its frame being closed before it came
+LEAST_TICK_S = 0.005  # how often a silent source is looked at, at most
 
 
 class Watcher(Protocol):
@@ -22,6 +25,8 @@ class Watcher(Protocol):
 
     def on_return(self) -> None: ...
 
+    def on_tick(self, t_us: int) -> None: ...
+
 
 class SourceFramer:
     """Iterates the frames of a whole source; `account` is right at every moment, the source's own losses included.
@@ -30,7 +35,9 @@ class SourceFramer:
     returns  hold: a live source that was lost and came back just goes on (on a new grid where its clock began again);
              reset: its grid starts again, and the next frame says that membranes must, too. A gap of more than a second
              in the events' own time is a discontinuity either way
-    watch    hears of packets and returns (on_packet, on_return)
+    watch    hears of packets, returns and ticks (on_packet, on_return, on_tick)
+    A live source that is silent for longer than a frame lasts and its packets reach back (SLACK_S at least) makes empty
+    frames: its time goes on with ours (a tick). No event that it sends later is late because of them.
     Count framing reads a recording twice (first to count); a live source is refused with what to use instead.
     """
 
@@ -53,7 +60,12 @@ class SourceFramer:
         total = self._count() if framing.kind == "count" and not source.live else None
         size = self.filters.sensor if self.filters else source.sensor
         self.framer = Framer(framing, shape, size, total=total, upright=source.upright)
-        self.arrived_s = 0.0  # time.perf_counter() when the packet came whose frames are given now
+        self._heard_s, self._clock_us = 0.0, 0  # time.perf_counter() when events came last, and the framer's clock then
+        self._reach_s = 0.0  # how far back packets reach: a sender that gathers events is not silent meanwhile
+        span_us = 0 if framing.kind == "count" else framing.duration_us or framing.max_us or 0
+        self._span_s = span_us / 1e6
+        if span_us and source.live and not getattr(source, "waits", False) and hasattr(source, "tick_s"):
+            source.tick_s = max(self._span_s, LEAST_TICK_S)
         self._invalid = self._dropped = 0
 
     def _make_filters(self) -> Filters | None:
@@ -77,20 +89,52 @@ class SourceFramer:
     def __iter__(self) -> Iterator[Frame]:
         came_back = 0
         for packet in self.source.packets():
-            self.arrived_s = time.perf_counter()
+            now_s = self.framer.now_s = time.perf_counter()
+            if not len(packet):
+                self._losses()
+                yield from self._silent()
+                continue
+            self.framer.resume(int(packet["t"][0]))
             if came_back != getattr(self.source, "returns", 0):
                 came_back = getattr(self.source, "returns", 0)
                 if self.watch:
                     self.watch.on_return()
                 afresh = self._returns == "reset"
-                if afresh or (len(packet) and self.framer.is_before(int(packet["t"][0]))):  # its clock began again
+                if afresh or self.framer.is_before(int(packet["t"][0])):  # its clock began again
                     yield from self.framer.restart(afresh)
             self._losses()
             if self.watch:
-                self.watch.on_packet(packet, self.arrived_s)
+                self.watch.on_packet(packet, now_s)
             yield from self._framed(packet)
+            self._heard_s, self._clock_us = now_s, self.framer.clock_us or 0
+            reach_s = (int(packet["t"][-1]) - int(packet["t"][0])) / 1e6
+            self._reach_s = max(min(reach_s, GAP_US / 1e6), 0.9 * self._reach_s)
         self._losses()
         yield from self.framer.closing()
+
+    def _silent(self) -> Iterator[Frame]:
+        t_us = self._now_us()
+        if t_us is None or not self.framer.is_over(t_us):
+            return
+        if self.watch:
+            self.watch.on_tick(t_us)
+        lost = bool(getattr(self.source, "lost", False))
+        for frame in self.framer.tick(t_us):
+            frame.lost = lost
+            yield frame
+
+    def _now_us(self) -> int | None:
+        """The time of a silent source, that of its last events and ours since then; None where it need not be silent."""
+        clock_us = self.framer.clock_us
+        silent_s = self.framer.now_s - self._heard_s
+        if (
+            clock_us is None
+            or getattr(self.source, "tick_s", None) is None
+            or silent_s < self._span_s + max(SLACK_S, self._reach_s)
+        ):
+            return None
+        t_us = self._clock_us + int(1e6 * silent_s)
+        return min(t_us, clock_us + GAP_US)  # however long this thread did not run: never a flood of empty frames
 
     def _framed(self, packet: np.ndarray) -> Iterator[Frame]:
         if self.filters is None:

@@ -461,7 +461,9 @@ def test_an_interrupt_prints_the_summary_and_ends_with_130(artifact: Path, how: 
 def test_a_pipe_among_the_sources_does_not_keep_an_interrupted_stream_from_ending(artifact: Path) -> None:
     spec = f"udp://127.0.0.1:{free_port()}?sensor=34x34"
     command = [sys.executable, "-c", "from runtime.cli import main; main()", "stream", str(artifact), "-", spec]
-    process = interruptible([*command, "--sensor", "34x34", "--json"], stdin=subprocess.PIPE)
+    process = interruptible(
+        [*command, "--sensor", "34x34", "--json", "--decide", "sum", "--reset", "never"], stdin=subprocess.PIPE
+    )
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write("".join(f"{1000 * i},{i % 34},5,1\n" for i in range(100)))
     process.stdin.flush()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
 
 from runtime.errors import PlifError
+from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats.base import Log
+
+TICK = np.empty(0, EVENT_DTYPE)
 
 
 class Source(Protocol):
@@ -44,6 +49,8 @@ class LiveSource:
     dropped   events that were lost before we could read them, where their number is known
     say       called with one line when something happens that a person should know at once
     close()   ends packets(), from any thread
+    tick_s    where it is set, packets() also gives an empty packet (TICK) whenever nothing came for so long
+    lost      whether nothing is known of the scene now: no sender, no connection, no camera
     """
 
     upright = "identity"
@@ -55,6 +62,8 @@ class LiveSource:
         self.name = name
         self.returns = 0
         self.dropped = 0
+        self.tick_s: float | None = None
+        self.lost = False
         self.say: Callable[[str], None] = lambda text: None
         self.log = Log()
         self.notes = self.log.notes
@@ -71,6 +80,15 @@ class LiveSource:
         if self._begun:
             raise PlifError(f"{self.name}: a live source cannot be read twice: record it to a file first")
         self._begun = True
+
+    def ticking(self, stop: threading.Event, seconds: float) -> Iterator[np.ndarray]:
+        """So many seconds of waiting, with their ticks; no longer than until `stop`."""
+        end_s = time.monotonic() + seconds
+        while (left_s := end_s - time.monotonic()) > 0:
+            if stop.wait(left_s if self.tick_s is None else min(left_s, self.tick_s)):
+                return
+            if self.tick_s is not None:
+                yield TICK
 
     def count(self) -> int:
         raise PlifError(f"{self.name}: a live source has no number of events: record it to a file first")

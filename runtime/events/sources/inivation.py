@@ -18,7 +18,7 @@ import numpy as np
 from runtime.errors import MissingExtra, PlifError
 from runtime.events.array import make_events
 from runtime.events.sources.address import Address
-from runtime.events.sources.base import LiveSource
+from runtime.events.sources.base import TICK, LiveSource
 from runtime.events.sources.usable import pieces, usable
 
 EXAMPLE = "tcp://127.0.0.1:7777"
@@ -66,15 +66,22 @@ class InivationSource(LiveSource):
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         self.begin(max_events)
+        heard_s = time.monotonic()
         try:
             while not self._stop.is_set():
                 batch = self._next_batch()
                 if batch is not None:
                     yield from pieces(usable(_events(batch), self.sensor, self.log), max_events)
+                    heard_s = time.monotonic()
                 elif self._reader is not None and self._reader.isRunning():
                     self._stop.wait(ASK_AGAIN_S)
-                elif not self._connect_again():
-                    return
+                    if self.tick_s is not None and time.monotonic() - heard_s >= self.tick_s:
+                        heard_s = time.monotonic()
+                        yield TICK
+                else:
+                    yield from self._connect_again()
+                    if self.lost:
+                        return
         finally:
             self._reader = None  # before the server: the other order hangs in dv-processing 2.0
             self.log.close(self.name)
@@ -89,19 +96,21 @@ class InivationSource(LiveSource):
             self._reader = None
             return None
 
-    def _connect_again(self) -> bool:
-        self._reader = None
+    def _connect_again(self) -> Iterator[np.ndarray]:
+        """Ticks until somebody answers, or the source is to end: then it is still lost."""
+        self._reader, self.lost = None, True
         lost_s = time.monotonic()
         self.say("the server went away: lost")
-        while not self._stop.wait(TRY_AGAIN_S):
-            if self._end_s is not None and time.monotonic() - lost_s >= self._end_s:
-                return False
+        while True:
+            yield from self.ticking(self._stop, TRY_AGAIN_S)
+            if self._stop.is_set() or (self._end_s is not None and time.monotonic() - lost_s >= self._end_s):
+                return
             self._reader = self._connect()
             if self._reader is not None:
                 self.say(f"back after {time.monotonic() - lost_s:.1f} s")
                 self.returns += 1
-                return True
-        return False
+                self.lost = False
+                return
 
 
 def _events(batch: Any) -> np.ndarray:

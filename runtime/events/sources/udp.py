@@ -26,7 +26,7 @@ import numpy as np
 from runtime.errors import PlifError
 from runtime.events.datagrams import WIRES
 from runtime.events.sources.address import Address
-from runtime.events.sources.base import LiveSource
+from runtime.events.sources.base import TICK, LiveSource
 from runtime.events.sources.usable import pieces, usable
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64&sensor=346x260"
@@ -107,36 +107,37 @@ class UdpSource(LiveSource):
         room = min(max(max_events * 16, DATAGRAM_BYTES), 4 << 20)
         buffer = bytearray(room + DATAGRAM_BYTES)
         view, data = memoryview(buffer), np.frombuffer(buffer, np.uint8)
-        lost, heard_s, ever = False, time.monotonic(), False
+        heard_s, ever = time.monotonic(), False
         while True:
-            ready = dict(poll.poll(self._patience_ms(lost, heard_s)))
+            ready = dict(poll.poll(self._patience_ms(heard_s)))
             if self._wake[0].fileno() in ready:
                 return
-            if not ready:
+            filled, ends, arrived_us = self._take(view, room) if ready else (0, [], [])
+            if not ends:  # nothing, or nothing that is ours
                 silent_s = time.monotonic() - heard_s
                 if self._end_s is not None and silent_s >= self._end_s:
                     return
-                if not lost and self._lost_s is not None and silent_s >= self._lost_s:
-                    lost = True
+                if not self.lost and self._lost_s is not None and silent_s >= self._lost_s:
+                    self.lost = True
                     self.say(f"no datagram for {silent_s:.1f} s" + (": lost" if ever else " so far"))
+                if self.tick_s is not None and ever:
+                    yield TICK
                 continue
-            filled, ends, arrived_us = self._take(view, room)
-            if not ends:
-                continue
-            if lost and ever:
+            if self.lost and ever:
                 self.say(f"back after {time.monotonic() - heard_s:.1f} s")
                 self.returns += 1
-            lost, heard_s, ever = False, time.monotonic(), True
+            self.lost, heard_s, ever = False, time.monotonic(), True
             events = self._decoder.feed(data[:filled], ends, arrived_us)
             self.datagrams["missing"] = self._decoder.lost
             yield from pieces(usable(events, self.sensor, self.log), max_events)
 
-    def _patience_ms(self, lost: bool, heard_s: float) -> float | None:
+    def _patience_ms(self, heard_s: float) -> float | None:
         """Until when poll() may sleep: the moment at which silence means something, or for ever."""
-        limits = [s for s in (None if lost else self._lost_s, self._end_s) if s is not None]
-        if not limits:
-            return None
-        return max(0.0, 1e3 * (heard_s + min(limits) - time.monotonic())) + 1
+        silent_s = time.monotonic() - heard_s
+        limits = [s - silent_s for s in (None if self.lost else self._lost_s, self._end_s) if s is not None]
+        if self.tick_s is not None:
+            limits.append(self.tick_s)
+        return max(0.0, 1e3 * min(limits)) + 1 if limits else None
 
     def _take(self, view: memoryview, room: int) -> tuple[int, list[int], list[int]]:
         """All datagrams that are there, up to `room` bytes, end to end: bytes, where each ends, when each came."""

@@ -16,10 +16,10 @@ import numpy as np
 
 from runtime.errors import MissingExtra, PlifError
 from runtime.events.array import make_events
-from runtime.events.sources.base import LiveSource
+from runtime.events.sources.base import TICK, LiveSource
 from runtime.events.sources.usable import pieces, usable
 
-LOOK_UP_S = 0.1  # how long to wait for events before looking whether the stream has ended
+LOOK_UP_S = 0.02  # how long to wait for events before looking whether the stream has ended, or a frame has
 TRY_AGAIN_S = 1.0
 
 
@@ -80,8 +80,7 @@ class UsbSource(LiveSource):
                 try:
                     yield from self._until_lost(max_events)
                 except (RuntimeError, OSError) as error:  # what the drivers raise when the camera is gone
-                    if not self._find_again(error):
-                        return
+                    yield from self._find_again(error)
         finally:
             self._shut()
             self.log.close(self.name)
@@ -99,22 +98,28 @@ class UsbSource(LiveSource):
                 raw = packet.polarity_events
                 events = make_events(raw["t"].astype(np.int64), raw["x"], raw["y"], raw["on"])
                 yield from pieces(usable(events, self.sensor, self.log), max_events)
+            elif self.tick_s is not None:
+                yield TICK
             if self._stop.is_set():
                 return
 
-    def _find_again(self, error: Exception) -> bool:
-        lost_s = time.monotonic()
+    def _find_again(self, error: Exception) -> Iterator[np.ndarray]:
+        """Ticks until the camera is back, or the stream ends."""
+        lost_s, self.lost = time.monotonic(), True
         self.say(f"the camera went away ({' '.join(str(error).split())[:100]}): lost")
         self._shut()
-        while not self._stop.wait(TRY_AGAIN_S):
+        while True:
+            yield from self.ticking(self._stop, TRY_AGAIN_S)
+            if self._stop.is_set():
+                return
             try:
                 self._device = self._open()
             except PlifError:
                 continue
             self.say(f"back after {time.monotonic() - lost_s:.1f} s")
             self.returns += 1
-            return True
-        return False
+            self.lost = False
+            return
 
     def _shut(self) -> None:
         device, self._device = self._device, None
