@@ -19,14 +19,15 @@ os.environ.setdefault(
 )  # `auto` is the same engine in every run; the calibration has own tests
 
 
-def interruptible(command: list[str], **options: Any) -> subprocess.Popen[str]:
-    """A process that Ctrl-C reaches, with its output in pipes, even where the tests run in the background of a shell.
+def interruptible(command: list[str], deaf_to: tuple[int, ...] = (), **options: Any) -> subprocess.Popen[str]:
+    """A process that signals reach, with its output in pipes, wherever the tests run; it ignores those of `deaf_to`.
 
-    A shell starts background jobs with SIGINT ignored, and children inherit that.
+    A shell starts background jobs with SIGINT ignored, nohup with SIGHUP, and children inherit that.
     """
 
     def listen() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN if number in deaf_to else signal.SIG_DFL)
 
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, preexec_fn=listen, **pipes, **options)
