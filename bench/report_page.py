@@ -361,7 +361,8 @@ def _train(results: Results) -> str:
     if not names:
         return missing(title, "python bench/train.py --presets all")
     rows = [(row, results[name]["reports"][0]) for name in names for row in results[name]["reports"][0]["rows"]]
-    rows.sort(key=lambda pair: list(dict.fromkeys(row["preset"] for row, _ in rows)).index(pair[0]["preset"]))
+    order = list(dict.fromkeys(row["preset"] for row, _ in rows))
+    rows.sort(key=lambda pair: order.index(pair[0]["preset"]))
     sides = list(dict.fromkeys(side for row, _ in rows for side in row["median_s"]))
     body = [
         [row["preset"], row["batch"], row["precision"], report["threads"],
