@@ -26,6 +26,7 @@ import numpy as np
 
 from runtime.errors import PlifError
 from runtime.events import Frame, SourceFramer
+from runtime.events.sources.base import waits
 from runtime.observe import Controls
 
 QUIET_S = 1.0  # an overload is over when nothing was merged or dropped for so long
@@ -70,7 +71,7 @@ class Feed:
     ) -> None:
         self.frames, self.overload, self.paced = frames, overload, paced
         replay = bool(getattr(frames.source, "stepped", False))  # has the overload of then in it, and gets none of now
-        self.waits = replay or (not paced and (not frames.source.live or bool(getattr(frames.source, "waits", False))))
+        self.waits = replay or (not paced and (not frames.source.live or waits(frames.source)))
         self.error: BaseException | None = None
         self.done = False
         self.merged = self.dropped = self.longest = (

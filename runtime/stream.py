@@ -23,6 +23,7 @@ import numpy as np
 from runtime.decide import Plan
 from runtime.errors import PlifError
 from runtime.events import Framing, Source, SourceFramer, open_source
+from runtime.events.sources.base import waits
 from runtime.feed import Feed, Overload, Ready
 from runtime.lane import Decision, Lane
 from runtime.latency import Latencies
@@ -154,9 +155,7 @@ class Stream:
     def _add_feeds(self, overload: Overload, paced: bool) -> None:
         """Reader threads for what has a clock of its own; when one source has, all get one."""
         self.controls.wake = self._notify
-        alone = len(self.lanes) == 1 and bool(
-            getattr(self.source, "waits", False)
-        )  # a pipe, and nothing else to wait for
+        alone = len(self.lanes) == 1 and waits(self.source)  # a pipe, and nothing else to wait for
         if alone or not (paced or any(lane.frames.source.live for lane in self.lanes)):
             self._hear(lambda lane, text: self._tell.note(lane.name, text))
             return
@@ -229,13 +228,10 @@ class Stream:
     def _advise(self) -> None:
         """A sum without an end is what was asked for, and hardly what is wanted. Nor is a speed that is not kept."""
         for lane in self.lanes:
-            if self.options["speed"] == "real" and getattr(lane.frames.source, "waits", False):
+            if self.options["speed"] == "real" and waits(lane.frames.source):
                 self._tell.note(lane.name, "--speed real paces recordings; a pipe is read as fast as it is written")
-            adds_up = lane.copies[0].rule.name == "sum" and lane.copies[0].policy.kind in (
-                "recording",
-                "never",
-                "silence",
-            )
+            copy = lane.copies[0]
+            adds_up = copy.rule.name == "sum" and copy.policy.kind in ("recording", "never", "silence")
             if adds_up and endless(lane.frames.source, self.framing):
                 self._tell.note(
                     lane.name,

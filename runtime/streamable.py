@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from runtime.errors import PlifError
 from runtime.events import Framing, Source
+from runtime.events.sources.base import waits
 
 if TYPE_CHECKING:
     from runtime.session import Model
@@ -33,7 +34,7 @@ def check_streamable(model: Model, sources: Sequence[object], speed: str) -> Non
 
 def endless(source: Source, framing: Framing) -> bool:
     """Whether a stream of it has no end. Frames that divide a whole recording have one."""
-    feed = getattr(source, "endless", source.live and not getattr(source, "waits", False))
+    feed = getattr(source, "endless", source.live and not waits(source))
     return bool(feed) and framing.kind != "count"
 
 

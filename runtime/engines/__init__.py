@@ -76,24 +76,37 @@ class Resident(Protocol):
     def pull(self) -> None: ...
 
 
-def bound(
-    steps: Resident, inside: Sequence[np.ndarray], v: Sequence[np.ndarray], v_next: Sequence[np.ndarray]
-) -> Callable[[], None]:
-    """What `bind` gives, for an engine whose membranes are resident: they go in and come back in each call.
+class ResidentEngine:
+    """What engines with resident membranes share."""
 
-    inside  the arrays that `push` and `pull` of steps go through
-    """
+    def resident(
+        self, x: np.ndarray, y: np.ndarray, v: Sequence[np.ndarray], rates: Mapping[str, np.ndarray] | None = None
+    ) -> Resident:
+        """Steps of one session, with its membranes on the device; `v` is what push and pull go through."""
+        raise NotImplementedError
 
-    def call() -> None:
-        for mine, array in zip(inside, v, strict=True):
-            np.copyto(mine, array)
-        steps.push()
-        steps.run()
-        steps.pull()
-        for mine, array in zip(inside, v_next, strict=True):
-            np.copyto(array, mine)
+    def bind(
+        self,
+        x: np.ndarray,
+        v: Sequence[np.ndarray],
+        y: np.ndarray,
+        v_next: Sequence[np.ndarray],
+        rates: Mapping[str, np.ndarray] | None = None,
+    ) -> Callable[[], None]:
+        """As the protocol says: membranes go to the device and come back in each call. Sessions use `resident`."""
+        inside = [np.empty_like(array) for array in v]
+        steps = self.resident(x, y, inside, rates)
 
-    return call
+        def call() -> None:
+            for mine, array in zip(inside, v, strict=True):
+                np.copyto(mine, array)
+            steps.push()
+            steps.run()
+            steps.pull()
+            for mine, array in zip(inside, v_next, strict=True):
+                np.copyto(array, mine)
+
+        return call
 
 
 # name -> "module:class"; a module is imported when its engine is asked for, so that nothing heavy is loaded before

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from runtime.card import Card
-from runtime.engines import EngineOptions, bound
+from runtime.engines import EngineOptions, ResidentEngine
 from runtime.engines.onnxruntime import check_io, ort
 from runtime.errors import PlifError
 from runtime.graph import spikes
@@ -34,7 +34,7 @@ _graph_ids = itertools.count(1)  # of the process; each recorded direction has o
 MOST_STREAMS = 64  # of the TensorRT provider's profile
 
 
-class OnnxRuntimeCudaEngine:
+class OnnxRuntimeCudaEngine(ResidentEngine):
     name: ClassVar[str] = "onnxruntime-cuda"
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
     provider: ClassVar[str] = "CUDAExecutionProvider"
@@ -99,18 +99,6 @@ class OnnxRuntimeCudaEngine:
         if self.one_session:
             return self._session
         return self._unused.pop() if self._unused else self.open()
-
-    def bind(
-        self,
-        x: np.ndarray,
-        v: Sequence[np.ndarray],
-        y: np.ndarray,
-        v_next: Sequence[np.ndarray],
-        rates: Mapping[str, np.ndarray] | None = None,
-    ) -> Callable[[], None]:
-        """As the protocol says: membranes go to the device and come back in each call. Sessions use `resident`."""
-        steps = self.resident(x, y, [np.empty_like(array) for array in v], rates)
-        return bound(steps, steps.v, v, v_next)
 
 
 class OnnxRuntimeTensorRtEngine(OnnxRuntimeCudaEngine):

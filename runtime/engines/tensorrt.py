@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from runtime.card import Card
-from runtime.engines import EngineOptions, bound
+from runtime.engines import EngineOptions, ResidentEngine
 from runtime.engines.cuda import Gpu, Memory, open_gpu
 from runtime.engines.plan import NOT_RUN, RTX, TENSORRT, Plan, open_plan
 from runtime.engines.tensorrt_module import import_tensorrt, logger_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import tensorrt as tensorrt_types
 
 
-class TensorRtEngine:
+class TensorRtEngine(ResidentEngine):
     name: ClassVar[str] = TENSORRT
     suffixes: ClassVar[tuple[str, ...]] = (".engine",)
     counts_rates: ClassVar[bool] = False  # spikes stay inside the plan
@@ -69,18 +69,6 @@ class TensorRtEngine:
             raise PlifError(f"engine {self.name}: spikes stay inside the plan, so it counts no rates")
         self.plan.require_rows(v[0].shape[0])
         return TensorRtSteps(self._trt, self._engine, self.plan, self.gpu, x, y, v)
-
-    def bind(
-        self,
-        x: np.ndarray,
-        v: Sequence[np.ndarray],
-        y: np.ndarray,
-        v_next: Sequence[np.ndarray],
-        rates: Mapping[str, np.ndarray] | None = None,
-    ) -> Callable[[], None]:
-        """As the protocol says: membranes go to the device and come back in each call. Sessions use `resident`."""
-        steps = self.resident(x, y, [np.empty_like(array) for array in v], rates)
-        return bound(steps, steps.v, v, v_next)
 
 
 class TensorRtRtxEngine(TensorRtEngine):

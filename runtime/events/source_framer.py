@@ -12,7 +12,7 @@ from runtime.errors import PlifError
 from runtime.events.filters import Filters
 from runtime.events.framer import GAP_US, Account, Frame, Framer
 from runtime.events.framing import Framing
-from runtime.events.sources.base import Source
+from runtime.events.sources.base import Source, waits
 
 SLACK_S = 0.05  # a packet may be so late without its frame being closed before it came
 LEAST_TICK_S = 0.005  # how often a silent source is looked at, at most
@@ -64,7 +64,7 @@ class SourceFramer:
         self._reach_s = 0.0  # how far back packets reach: a sender that gathers events is not silent meanwhile
         span_us = 0 if framing.kind == "count" else framing.duration_us or framing.max_us or 0
         self._span_s = span_us / 1e6
-        if span_us and source.live and not getattr(source, "waits", False) and hasattr(source, "tick_s"):
+        if span_us and source.live and not waits(source) and hasattr(source, "tick_s"):
             source.tick_s = max(self._span_s, LEAST_TICK_S)
         self._invalid = self._dropped = 0
 

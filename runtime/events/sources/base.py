@@ -40,6 +40,11 @@ class Source(Protocol):
         ...
 
 
+def waits(source: Source) -> bool:
+    """Whether its sender waits until we read; a source that says nothing of it is none that does."""
+    return bool(getattr(source, "waits", False))
+
+
 class LiveSource:
     """What live sources share. They also have what the loop looks for beyond `Source`:
 
