@@ -78,7 +78,7 @@ def density(path: Path, report: Report) -> None:
 
 
 def streams(path: Path, report: Report) -> None:
-    figure, axis = plt.subplots(figsize=(5.6, 3.6))
+    figure, axis = plt.subplots(figsize=(7.6, 3.6))
     kinds = list(dict.fromkeys((row["name"], row["threads"]) for row in report["rows"]))
     for i, (name, threads) in enumerate(kinds):
         rows = [row for row in report["rows"] if (row["name"], row["threads"]) == (name, threads)]
@@ -88,7 +88,7 @@ def streams(path: Path, report: Report) -> None:
             label=f"{name}, {threads} thread{'s' * (threads > 1)}",
         )  # fmt: skip
     _logarithmic(axis, "streams", "steps of a stream per second")
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))  # beside the lines, not on them
     _save(figure, path)
 
 
