@@ -12,7 +12,7 @@ from pathlib import Path
 import plif_train
 from bench.workload import Workload, workload
 from plif_export import export
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 # (target, precision): which engines open it, and what the row is called
 WANTED = {

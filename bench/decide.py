@@ -5,7 +5,7 @@
     python bench/decide.py ... --plot docs/decide.png --json
 
 The network runs once over each source; its output at every step is kept, and every rule is then applied to the same steps
-through the very code that streams (runtime.lane). A source with truth is a list of (t_on_us, t_off_us, label).
+through the very code that streams (runtime.stream.stream). A source with truth is a list of (t_on_us, t_off_us, label).
 
     onset to label   from t_on, or from when it can be recognised where the source knows (`recognisable_us`), to the first
                      decision with the right label within the span; 0 when that came before; p50 and p95 over the spans that
@@ -30,15 +30,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
-from runtime.decide import Plan
+from runtime.api import Model
 from runtime.events import Frame, SourceFramer, open_source
 from runtime.events.sources.base import Source
-from runtime.feed import Ready
-from runtime.lane import Decision, Lane
-from runtime.observe import Observers
-from runtime.reset import ResetPolicy
-from runtime.session import Model
-from runtime.stream import LIVE_FRAMING, LIVE_RULES
+from runtime.stream.decide import Plan
+from runtime.stream.observe import Observers
+from runtime.stream.queue import Ready
+from runtime.stream.reset import ResetPolicy
+from runtime.stream.run import LIVE_FRAMING, LIVE_RULES
+from runtime.stream.stream import Decision, Lane
 
 GRID = [
     *(f"leak:{tau}ms,margin={m}" for tau in (50, 80, 120, 200, 400) for m in (0, 0.1, 0.2, 0.3, 0.4, 0.5)),

@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runtime
 from bench.machine import machine
 from plif_export import export
-from runtime.errors import PlifError
-from runtime.evaluate import evaluate
+from runtime.base.errors import PlifError
 from runtime.events import write_nmnist
+from runtime.measure.evaluate import evaluate
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
 

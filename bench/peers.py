@@ -148,7 +148,7 @@ def _openvino(path: Path, threads: int, precision: str | None, stateful: bool) -
     import openvino as ov
     from openvino._offline_transformations import apply_make_stateful_transformation
 
-    from runtime.card import read_card
+    from runtime.model.card import read_card
 
     card = read_card(path)
     states = card["states"]

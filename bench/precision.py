@@ -25,8 +25,8 @@ from bench import workload
 from plif_export import export
 from plif_export.pipeline import Exported
 from plif_export.targets.onnx import OnnxTarget
-from runtime.evaluate import evaluate
-from runtime.session import Session
+from runtime.engines.session import Session
+from runtime.measure.evaluate import evaluate
 
 WARM_UP = 3
 NAMES = ("fp32", "fp16", "int8", "int8 as qdq", "fp32 again")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import report_plots as plots
-from runtime.files import whole_or_nothing
+from runtime.base.files import whole_or_nothing
 
 Report = dict[str, Any]
 Results = dict[str, dict[str, Any]]

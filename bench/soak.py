@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
 from bench.udp import rss_mb
-from runtime.stream import Stream
+from runtime.stream.run import Stream
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTE_US = 60_000_000

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 import runtime
-from plif_export.parity import EPS
+from plif_export.proof.gate import EPS
 from plif_train.network import Network
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 
 @dataclass

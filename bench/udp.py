@@ -29,10 +29,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
+from runtime.api import Model
 from runtime.events import make_events
 from runtime.events.datagrams import datagrams
-from runtime.observe import Observer
-from runtime.session import Model
+from runtime.stream.observe import Observer
 
 ROOT = Path(__file__).resolve().parent.parent
 EACH = 100

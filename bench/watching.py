@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
 from plif_export import export
-from runtime.dashboard import Dashboard
+from runtime.api import Model
 from runtime.events import open_source
 from runtime.events.formats.aedat31_write import header, write_packets
-from runtime.observe import Observer
-from runtime.record import Recorder
-from runtime.session import Model
+from runtime.show.dashboard import Dashboard
+from runtime.stream.observe import Observer
+from runtime.stream.record import Recorder
 
 HERE = Path(__file__).resolve().parent.parent
 KINDS = ("nobody", "rates counted", "dashboard", "dashboard, 1 page", "dashboard, 4 pages", "record", "nobody again")

@@ -32,7 +32,7 @@ from plif_export import export  # noqa: E402
 from plif_export.passes import PRECISIONS  # noqa: E402
 from plif_export.targets import TARGETS, find_target  # noqa: E402
 from plif_export.writers import FORMS  # noqa: E402
-from runtime.errors import PlifError  # noqa: E402
+from runtime.base.errors import PlifError  # noqa: E402
 from tests.foreign import lively  # noqa: E402
 from tests.networks import firing  # noqa: E402
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from plif_export.checks import CheckReport, check, check_file
-    from plif_export.parity import Report
     from plif_export.pipeline import Exported, ParityFailed, export, verify
+    from plif_export.proof.gate import Report
     from plif_export.readers.layers import register_layer
     from plif_export.readers.neuron_modules import register_neuron
 
@@ -25,7 +25,7 @@ _HOME = {
     "verify": "pipeline",
     "Exported": "pipeline",
     "ParityFailed": "pipeline",
-    "Report": "parity",
+    "Report": "proof.gate",
     "check": "checks",
     "check_file": "checks",
     "CheckReport": "checks",

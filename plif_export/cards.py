@@ -11,10 +11,10 @@ import torch
 
 from plif_export.readers import Facts
 from plif_train.network import Network
-from runtime.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode
-from runtime.graph import Graph, output_record, state_record
-from runtime.neurons import equation_of
-from runtime.version import __version__
+from runtime.base.version import __version__
+from runtime.model.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode
+from runtime.model.graph import Graph, output_record, state_record
+from runtime.model.neurons import equation_of
 
 
 def make_card(

@@ -21,10 +21,10 @@ from plif_export.readers.rules import Problem
 from plif_export.targets import Explains, Target, check_options, default_math, find_target
 from plif_export.writers.emit import writable
 from plif_train.network import Network
-from runtime.artifacts import kind_of
-from runtime.card import ARTIFACT_FORMAT, read_card
-from runtime.errors import PlifError
-from runtime.graph import Graph
+from runtime.base.errors import PlifError
+from runtime.model.artifacts import kind_of
+from runtime.model.card import ARTIFACT_FORMAT, read_card
+from runtime.model.graph import Graph
 
 
 @dataclass(frozen=True)

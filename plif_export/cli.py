@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from runtime.artifacts import kind_of
-from runtime.cli import print_json
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.cli.main import print_json
+from runtime.model.artifacts import kind_of
 
 
 def register(app: typer.Typer) -> None:
@@ -141,7 +141,7 @@ def verify(
     """Parity with the PyTorch model, spike by spike; exit code 1 when it fails."""
     from plif_export.pipeline import samples
     from plif_export.pipeline import verify as run
-    from runtime.errors import CheckFailed
+    from runtime.base.errors import CheckFailed
 
     if data and steps:
         raise PlifError("--steps is for synthetic input; --data brings recordings of its own length")
@@ -193,7 +193,7 @@ def check(
 ) -> None:
     """What of this model or artifact is supported, and where; exit code 1 when something is not."""
     from plif_export.checks import check_file
-    from runtime.errors import CheckFailed
+    from runtime.base.errors import CheckFailed
 
     options = _settings(settings)
     report = check_file(file, to=to, network=network, shape=_sizes(shape), neuron=neuron, options=options)

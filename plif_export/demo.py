@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 
 import runtime
-from plif_export.parity import Report
 from plif_export.pipeline import export, verify
+from plif_export.proof.gate import Report
+from runtime.base.errors import PlifError
+from runtime.base.files import make_folder, whole_or_nothing
 from runtime.data import open_dataset
-from runtime.errors import PlifError
-from runtime.evaluate import evaluate, write_results
 from runtime.events import write_nmnist
-from runtime.files import make_folder, whole_or_nothing
+from runtime.measure.evaluate import evaluate, write_results
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
-from runtime.stream import Stream
+from runtime.stream.run import Stream
 
 MODEL = Path(__file__).resolve().parent.parent / "models" / "nmnist-digits.pt"
 SAMPLES = 200
@@ -117,7 +117,7 @@ def _account(streamed: Stream) -> str:
 def _picture(artifact: Path, recording: Path, path: Path) -> Path | None:
     """The recording through the network; None where matplotlib is not installed."""
     try:
-        from runtime.pictures import stream_picture
+        from runtime.show.pictures import stream_picture
     except ImportError:
         return None
     model = runtime.load(artifact, rates=True)

@@ -14,13 +14,15 @@ import numpy as np
 import onnx
 from torch.nn import Module
 
-from plif_export import engine_gate, parity, stimulus
+from plif_export import stimulus
 from plif_export.cards import make_card, set_card
 from plif_export.command import command_line
-from plif_export.engine_gate import Running
 from plif_export.passes import MATHS, prepare
+from plif_export.proof import engine as engine_gate
+from plif_export.proof import gate as parity
+from plif_export.proof.engine import Running
+from plif_export.proof.reference import GraphReference, Reference
 from plif_export.readers import Facts, Given, Read, read
-from plif_export.reference import GraphReference, Reference
 from plif_export.targets import (
     DEFAULT_MATH,
     HoldsOnnx,
@@ -34,13 +36,13 @@ from plif_export.targets import (
 )
 from plif_export.writers import FORMS
 from plif_train.network import Network
-from runtime.artifacts import kind_of
-from runtime.card import ARTIFACT_FORMAT, Card, read_card
-from runtime.errors import CheckFailed, PlifError
+from runtime.api import load
+from runtime.base.errors import CheckFailed, PlifError
+from runtime.base.files import measure, whole_or_nothing
 from runtime.events.framing import Framing
-from runtime.files import measure, whole_or_nothing
-from runtime.readers.onnx_wire import not_onnx, refuse_external_data
-from runtime.session import load
+from runtime.model.artifacts import kind_of
+from runtime.model.card import ARTIFACT_FORMAT, Card, read_card
+from runtime.model.readers.onnx_wire import not_onnx, refuse_external_data
 
 PARITY_STEPS = 20
 PARITY_STREAMS = 2

@@ -7,8 +7,8 @@ from typing import Any
 
 from plif_train.network import Network
 from plif_train.presets import PRESETS, build
+from runtime.base.errors import PlifError
 from runtime.data import DATASETS
-from runtime.errors import PlifError
 from runtime.events.size import parse_size
 
 

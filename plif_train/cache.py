@@ -25,11 +25,11 @@ from typing import IO, Any
 import numpy as np
 
 from plif_train.data import Dataset, gather, widest
+from runtime.base.errors import PlifError
+from runtime.base.files import whole_or_nothing
+from runtime.base.progress import Progress
+from runtime.base.version import __version__
 from runtime.data.packed import split_path
-from runtime.errors import PlifError
-from runtime.files import whole_or_nothing
-from runtime.progress import Progress
-from runtime.version import __version__
 
 FORMAT = 1
 PIECE = 64  # samples a part: what a stop can lose

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from plif_train.network import Meta, Network, Options
-from runtime import card as cards
-from runtime.errors import PlifError
-from runtime.files import whole_or_nothing
-from runtime.notation import parse
-from runtime.version import __version__
+from runtime.base.errors import PlifError
+from runtime.base.files import whole_or_nothing
+from runtime.base.version import __version__
+from runtime.model import card as cards
+from runtime.model.notation import parse
 
 
 def save(net: Network, path: str | Path, training: dict[str, Any] | None = None) -> None:

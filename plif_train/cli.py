@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runtime.errors import Interrupted, PlifError
+from runtime.base.errors import Interrupted, PlifError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,8 +177,8 @@ def _train(
     from plif_train.data import load_samples, spread
     from plif_train.parallel import usable
     from plif_train.resume import read_kept, resume_path
+    from runtime.base.progress import Progress
     from runtime.data import find, open_dataset
-    from runtime.progress import Progress
 
     usable(recipe.device)
     torch.manual_seed(recipe.seed)

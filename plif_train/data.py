@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from runtime.errors import PlifError
-from runtime.progress import Progress
+from runtime.base.errors import PlifError
+from runtime.base.progress import Progress
 
 
 class Dataset(Protocol):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from plif_train.neuron import Neuron
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 
 def poisson(p: Tensor, T: int, generator: torch.Generator | None = None) -> Tensor:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from plif_train.checkpoint import load
-from runtime.card import Card
+from runtime.base.errors import PlifError
 from runtime.engines import EngineOptions
-from runtime.errors import PlifError
-from runtime.graph import output_record, state_record
+from runtime.model.card import Card
+from runtime.model.graph import output_record, state_record
 
 
 class TorchEngine:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from plif_train.network import Dropout, Network
 from plif_train.neuron import Neuron
-from runtime.errors import PlifError
-from runtime.notation import Step
+from runtime.base.errors import PlifError
+from runtime.model.notation import Step
 
 
 @torch.no_grad()

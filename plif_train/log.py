@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from plif_train.network import Network, layer_of
-from runtime.errors import MissingExtra, PlifError
-from runtime.files import whole_or_nothing
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.files import whole_or_nothing
 
 if TYPE_CHECKING:
     from plif_train.train import Epoch

@@ -1,6 +1,6 @@
 """A network of the notation as one torch module: `net(x[T,B,C,H,W]) -> y[T,B,classes]`, `net.step(x) -> y`.
 
-The string and the input shape say everything about layers, names and order (runtime.notation.plan); `Options` says what
+The string and the input shape say everything about layers, names and order (runtime.model.notation.plan); `Options` says what
 the string cannot. Modules are registered under the names of the plan, so the keys of the state_dict read
 `conv1.weight`, `conv1_bn.running_mean`, `conv1_neuron.w`, `fc1.weight`.
 
@@ -24,8 +24,8 @@ from plif_train.convolution import Conv
 from plif_train.neuron import Neuron
 from plif_train.pooling import MaxPool
 from plif_train.surrogate import SURROGATES
-from runtime import notation as nt
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.model import notation as nt
 
 
 @dataclass(frozen=True)

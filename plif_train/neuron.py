@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from plif_train.recurrence import Recurrence, Rule
 from plif_train.surrogate import SURROGATES, slope_
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 Trace = list[tuple[Tensor, Tensor, Tensor, Tensor]]
 

@@ -2,7 +2,7 @@
 
     plif train ... --devices 0,1          two GPUs      this process is rank 0 and starts the other one
     plif train ... --devices cpu:2        two processes on the CPU
-    torchrun --nproc-per-node 2 -m runtime.cli train ...
+    torchrun --nproc-per-node 2 -m runtime.cli.main train ...
 
 Every rank draws the same batches, computes the gradient of its share, weighted by size, and adds up the shares of all:
 the gradient of one process, but for the order of sums. Batch normalisation takes the statistics of a rank's share, and
@@ -28,7 +28,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 MEETING_S = 120  # how long the ranks wait for each other at the start
 
@@ -184,7 +184,7 @@ def _leave_at_once(code: int) -> None:
 
 
 def _start(rank: int, size: int, host: str, port: int, said: int) -> subprocess.Popen[bytes]:
-    code = "import sys; from runtime.cli import run; sys.exit(run(sys.argv[1:]))"
+    code = "import sys; from runtime.cli.main import run; sys.exit(run(sys.argv[1:]))"
     place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
     environment = {**os.environ, **place, "MASTER_ADDR": host, "MASTER_PORT": str(port)}
     return subprocess.Popen(

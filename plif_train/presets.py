@@ -13,9 +13,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from plif_train.network import Meta, Network, Options
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.framing import Framing
-from runtime.notation import parse, plan
+from runtime.model.notation import parse, plan
 
 _DIGITS = tuple("0123456789")
 _BODY = "{{c{channels}k3s1-BN-{neuron}-{pool}k2s2}}*{depth}"

@@ -24,7 +24,7 @@ from torch import Tensor
 from plif_train.augment import random_affine, random_crop_flip, random_shift_drop
 from plif_train.batchnorm import MODES
 from plif_train.losses import LOSSES
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 

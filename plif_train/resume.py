@@ -17,8 +17,8 @@ from plif_train import checkpoint
 from plif_train.log import EPOCHS, WEIGHTS, check_header, epochs_path, weights_path
 from plif_train.network import Network
 from plif_train.recipe import Recipe
-from runtime import card as cards
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.model import card as cards
 
 # Not in the files of before they were compared.
 LATER = ("dataset_options", "train_samples", "val_samples", "test_samples")

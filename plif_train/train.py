@@ -33,8 +33,8 @@ from plif_train.network import Network
 from plif_train.parallel import World, usable
 from plif_train.recipe import PRECISIONS, Recipe
 from plif_train.resume import check_place, keep, read_kept, restore, resume_path, settings_of
-from runtime.errors import PlifError
-from runtime.progress import Progress
+from runtime.base.errors import PlifError
+from runtime.base.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -12,21 +12,22 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import CheckFailed, PlifError
-from runtime.version import __version__
+from runtime.base.errors import CheckFailed, PlifError
+from runtime.base.version import __version__
 
 if TYPE_CHECKING:
-    from runtime.session import Model, Session, load
+    from runtime.api import Model, load
+    from runtime.engines.session import Session
 
 __all__ = ["CheckFailed", "Model", "PlifError", "Session", "__version__", "load"]
 
-_OF_SESSION = ("Model", "Session", "load")
+_HOME = {"Model": "runtime.api", "load": "runtime.api", "Session": "runtime.engines.session"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _OF_SESSION:
+    if name not in _HOME:
         raise AttributeError(f"module 'runtime' has no attribute '{name}'")
-    value = getattr(import_module("runtime.session"), name)
+    value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from plif_export.readers.module import examine
 from plif_export.readers.trace import Stepper, forget
-from runtime.graph import Graph
+from runtime.model.graph import Graph
 
 
 def lively(module: nn.Module, shape: tuple[int, ...], *, seed: int = 0, steps: int = 4, gain: float = 1.0) -> nn.Module:

@@ -12,7 +12,7 @@ import numpy as np
 
 import plif_train
 from plif_train.network import Network
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from tests.networks import scaled
 
 SEEDS = 20

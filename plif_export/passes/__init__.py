@@ -14,8 +14,8 @@ from plif_export.passes.fold_batchnorm import fold_batchnorm
 from plif_export.passes.fold_tau import fold_tau
 from plif_export.passes.hoist_static_input import hoist_static_input
 from plif_export.passes.quantize_weights import quantize_weights
-from runtime.errors import PlifError
-from runtime.graph import Graph
+from runtime.base.errors import PlifError
+from runtime.model.graph import Graph
 
 MATHS = ("exact", "folded")
 PRECISIONS: dict[str, Callable[[Graph], Graph]] = {

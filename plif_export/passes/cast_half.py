@@ -15,8 +15,8 @@ from __future__ import annotations
 import numpy as np
 
 from plif_export.passes.spike_counts import spike_counts
-from runtime.errors import PlifError
-from runtime.graph import Graph, Node
+from runtime.base.errors import PlifError
+from runtime.model.graph import Graph, Node
 
 
 def cast_half(graph: Graph) -> Graph:

@@ -5,7 +5,7 @@ Requires nothing. Preserves every value exactly.
 
 from __future__ import annotations
 
-from runtime.graph import Graph
+from runtime.model.graph import Graph
 
 
 def drop_dropout(graph: Graph) -> Graph:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.graph import Graph, Node
+from runtime.model.graph import Graph, Node
 
 
 def fold_batchnorm(graph: Graph) -> Graph:

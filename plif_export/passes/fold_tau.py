@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from plif_export.passes.fold_batchnorm import scaled
-from runtime.graph import Graph, Node, initial_v
+from runtime.model.graph import Graph, Node, initial_v
 
 
 def fold_tau(graph: Graph) -> Graph:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runtime.graph import Graph
+from runtime.model.graph import Graph
 
 
 def hoist_static_input(graph: Graph) -> Graph:

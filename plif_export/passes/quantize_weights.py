@@ -16,8 +16,8 @@ from __future__ import annotations
 import numpy as np
 
 from plif_export.passes.spike_counts import spike_counts
-from runtime.errors import PlifError
-from runtime.graph import Graph, Node
+from runtime.base.errors import PlifError
+from runtime.model.graph import Graph, Node
 
 MOST_WEIGHT = 127
 RATIOS = np.linspace(1.0, 0.8, 21, dtype=np.float32)  # 0.7 was never the best of any channel seen

@@ -15,7 +15,7 @@ from math import prod
 
 import numpy as np
 
-from runtime.graph import Graph, Node, spatial
+from runtime.model.graph import Graph, Node, spatial
 
 # Above this, sums of two products of a count and an 8-bit weight (255 * 64 * 2) leave the int16 in which x86 processors
 # without VNNI form them.

@@ -19,12 +19,12 @@ from typing import Any
 
 from torch import nn
 
+from plif_export.proof.reference import NetworkReference, Reference
 from plif_export.readers.checkpoint import read_network
-from plif_export.reference import NetworkReference, Reference
 from plif_train.network import Network
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.framing import Framing
-from runtime.graph import Graph, Shape
+from runtime.model.graph import Graph, Shape
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from plif_train.network import Network, layer_of
-from runtime.graph import Graph, Node
-from runtime.notation import FC, Conv, Pool, Step
+from runtime.model.graph import Graph, Node
+from runtime.model.notation import FC, Conv, Pool, Step
 
 
 def read_network(net: Network) -> Graph:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from plif_export.readers.layers import plain, pool_attrs
 from plif_export.readers.rules import Unsupported, require
-from runtime.graph import Shape
+from runtime.model.graph import Shape
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from plif_export.readers.rules import require
-from runtime.graph import Shape
+from runtime.model.graph import Shape
 
 Content = tuple[str, dict[str, Any], dict[str, np.ndarray]]
 LayerReader = Callable[[Any, Shape, Shape], Content]

@@ -37,7 +37,7 @@ from plif_export.readers.trace import (
     trace_failed,
     traced_program,
 )
-from runtime.graph import Graph, Node, Shape
+from runtime.model.graph import Graph, Node, Shape
 
 
 def read_module(module: nn.Module, example_input: Any, given: Given) -> Read:

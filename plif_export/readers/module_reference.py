@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plif_export import interpret
+from plif_export.proof import interpret
+from plif_export.proof.reference import Array, GraphReference, Trace, note, traces_from
 from plif_export.readers.trace import REGISTER, Stepper, Traced, flat, forget, one_thread
-from plif_export.reference import Array, GraphReference, Trace, note, traces_from
-from runtime.errors import PlifError
-from runtime.graph import Graph, state_key
+from runtime.base.errors import PlifError
+from runtime.model.graph import Graph, state_key
 
 CHECK_STEPS = 3  # from reset, in which the trace must give the module's own bits
 

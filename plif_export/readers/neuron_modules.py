@@ -1,4 +1,4 @@
-"""Neurons of other libraries: which equation of runtime/neurons.py each is, and how to step it from a given state.
+"""Neurons of other libraries: which equation of runtime/model/neurons.py each is, and how to step it from a given state.
 
 NEURONS maps a class (by its qualified name, so that no library is imported here) to a NeuronType. To add a neuron of your
 own: `register_neuron`; docs/other-libraries.md has it in twenty lines.
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from plif_export.readers.layers import array, known_as, qualified
 from plif_export.readers.rules import Unsupported, require
-from runtime import neurons
-from runtime.neurons import Equation
+from runtime.model import neurons
+from runtime.model.neurons import Equation
 
 Content = tuple[str, dict[str, Any], dict[str, np.ndarray]]  # kind, attributes, parameters
 States = dict[str, Tensor]
@@ -72,7 +72,7 @@ def register_neuron(
 ) -> None:
     """Makes a class of neurons known.
 
-    equation  what it computes (runtime.neurons.Equation); it is registered too
+    equation  what it computes (runtime.model.neurons.Equation); it is registered too
     states    {variable of the equation: attribute of the module that holds it, a tensor}
     attrs     module -> {"v_threshold": ..., "v_reset": ..., and what the equation asks for}
     params    module -> {name: tensor or number}, the arrays that the equation asks for

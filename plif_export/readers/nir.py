@@ -1,7 +1,7 @@
 """A NIR file (neuromorphic intermediate representation, github.com/neuromorphs/NIR) -> SNN graph.
 
 NIR's neurons are differential equations; a network of time-steps needs a step dt, and NIR files do not hold one. With
-forward Euler and k = dt / tau (runtime/neurons.py: NIR-IF, NIR-LIF, NIR-CubaLIF):
+forward Euler and k = dt / tau (runtime/model/neurons.py: NIR-IF, NIR-LIF, NIR-CubaLIF):
 
     LIF      h = v + k (v_leak - v + R x)        s = h > v_threshold        v = v_reset where s
 
@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from plif_export.proof.reference import GraphReference
 from plif_export.readers import Given, Read
 from plif_export.readers.layers import plain
 from plif_export.readers.rules import Problem, Unsupported, require
-from plif_export.reference import GraphReference
-from runtime.card import Card, read_card
-from runtime.errors import MissingExtra, PlifError
-from runtime.graph import Graph, Node, Shape, spatial
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.model.card import Card, read_card
+from runtime.model.graph import Graph, Node, Shape, spatial
 
 DT = 1e-4
 NODES = "Affine, Linear, Scale, Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, IF, LIF, CubaLIF"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 
 class Unsupported(Exception):

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 import plif_train
+from plif_export.proof.reference import NetworkReference
 from plif_export.readers import Facts, Given, Read
 from plif_export.readers.checkpoint import read_network
-from plif_export.reference import NetworkReference
 from plif_train.network import Network
 from plif_train.presets import PRESETS
-from runtime.errors import PlifError
-from runtime.notation import FC, Conv, Notation, Step, parse, plan
+from runtime.base.errors import PlifError
+from runtime.model.notation import FC, Conv, Notation, Step, parse, plan
 
 INSIDE = ("net", "state_dict", "model_state_dict", "model")  # where training scripts put it in a larger checkpoint
 EVENT_SIZES = (34, 128, 32, 64, 48, 96, 240)  # tried in this order for 2 channels: N-MNIST, DVS128, then what is usual

@@ -20,8 +20,8 @@ from torch import Tensor, fx, nn
 from plif_export.readers.layers import LAYERS, known_as
 from plif_export.readers.neuron_modules import NeuronType, is_stateful, neuron_type
 from plif_export.readers.rules import Problem
-from runtime.graph import Graph, Node, Shape
-from runtime.neurons import equation_of
+from runtime.model.graph import Graph, Node, Shape
+from runtime.model.neurons import equation_of
 
 REGISTER = "register it: docs/other-libraries.md"
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import onnx
 
-from runtime.card import Card
-from runtime.errors import PlifError
-from runtime.graph import Graph
-from runtime.session import load
+from runtime.api import load
+from runtime.base.errors import PlifError
+from runtime.model.card import Card
+from runtime.model.graph import Graph
 
 if TYPE_CHECKING:
-    from plif_export.engine_gate import Running
+    from plif_export.proof.engine import Running
     from plif_export.readers.rules import Problem
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from plif_export import interpret
-from runtime.card import Card
-from runtime.graph import Graph, state_key
+from plif_export.proof import interpret
+from runtime.model.card import Card
+from runtime.model.graph import Graph, state_key
 
 
 class GraphRuns:

@@ -1,6 +1,6 @@
 """--to nir: one NIR file (neuromorphic intermediate representation, github.com/neuromorphs/NIR) for other tools and chips.
 
-NIR's neurons are differential equations, so a step gets a length dt; with k = dt / tau (runtime/neurons.py, NIR-LIF):
+NIR's neurons are differential equations, so a step gets a length dt; with k = dt / tau (runtime/model/neurons.py, NIR-LIF):
 
     ours  exact    h = v + alpha (x - (v - v_reset))       tau = dt / alpha   R = 1           v_leak = v_reset
           without decay_input: h = v - alpha (v - v_reset) + x                R = 1 / alpha   v_leak = v_reset
@@ -33,13 +33,13 @@ import numpy as np
 from plif_export.readers.rules import Problem, Unsupported, require
 from plif_export.targets import Made
 from plif_export.targets.graph_runs import GraphRuns
-from runtime.artifacts import CARD_KEY
-from runtime.card import Card, encode
-from runtime.errors import MissingExtra, PlifError
-from runtime.graph import Graph, Node, Shape, initial_v, spatial
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.model.artifacts import CARD_KEY
+from runtime.model.card import Card, encode
+from runtime.model.graph import Graph, Node, Shape, initial_v, spatial
 
 if TYPE_CHECKING:
-    from plif_export.engine_gate import Running
+    from plif_export.proof.engine import Running
 
 DT = 1e-4
 KINDS = ("IF", "LIF", "PLIF", "NIR-IF", "NIR-LIF", "NIR-CubaLIF", "LIFBox")

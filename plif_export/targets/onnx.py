@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from plif_export.targets import Made
-from runtime.card import Card
-from runtime.graph import Graph
+from runtime.model.card import Card
+from runtime.model.graph import Graph
 
 
 class OnnxTarget:

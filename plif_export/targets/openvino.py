@@ -19,10 +19,10 @@ from typing import Any, ClassVar
 import onnx
 
 from plif_export.targets import Made, flag
-from runtime.artifacts import CARD_FILE
-from runtime.card import Card, encode
-from runtime.errors import MissingExtra, PlifError
-from runtime.graph import Graph
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.model.artifacts import CARD_FILE
+from runtime.model.card import Card, encode
+from runtime.model.graph import Graph
 
 
 class OpenVinoTarget:

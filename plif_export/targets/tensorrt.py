@@ -28,13 +28,13 @@ import onnx
 from plif_export.targets import Made, flag
 from plif_export.targets.trt_build import SM, Streams, build
 from plif_export.targets.trt_layers import TYPES, Kernel, neuron_kernels, neuron_nodes, product_types, read_layers
-from runtime.card import Card, encode
-from runtime.engines.cuda import Gpu, open_gpu
-from runtime.engines.plan import NOT_RUN, RTX, TENSORRT
-from runtime.engines.tensorrt_module import import_tensorrt
-from runtime.errors import CheckFailed, PlifError
-from runtime.graph import Graph, spikes, state_out
-from runtime.readers.engine_file import pack
+from runtime.base.errors import CheckFailed, PlifError
+from runtime.engines.tensorrt.cuda import Gpu, open_gpu
+from runtime.engines.tensorrt.module import import_tensorrt
+from runtime.engines.tensorrt.plan import NOT_RUN, RTX, TENSORRT
+from runtime.model.card import Card, encode
+from runtime.model.graph import Graph, spikes, state_out
+from runtime.model.readers.engine_file import pack
 
 STREAMS = Streams(1, 1, 16)
 PORTABLE = ("8.0", "8.6", "8.9", "12.0+")  # what a TensorRT-RTX plan without `sm` runs on

@@ -23,10 +23,10 @@ import onnx
 
 from plif_export.targets import Made, find_target
 from plif_export.targets.triton_config import BACKENDS, INITIAL, Serving, config, faults, initial_files
-from runtime.artifacts import CARD_FILE
-from runtime.card import Card, encode
-from runtime.errors import PlifError
-from runtime.graph import Graph
+from runtime.base.errors import PlifError
+from runtime.model.artifacts import CARD_FILE
+from runtime.model.card import Card, encode
+from runtime.model.graph import Graph
 
 MODEL_PY = Path(__file__).with_name("triton_model.py")
 

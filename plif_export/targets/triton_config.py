@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.card import Card
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.model.card import Card
 
 BACKENDS = ("onnxruntime", "tensorrt", "python")
 INITIAL = "initial_state"  # Triton's name of the folder for data files

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from runtime.engines.tensorrt_module import logger_of, major_of
-from runtime.errors import PlifError
-from runtime.files import whole_or_nothing
+from runtime.base.errors import PlifError
+from runtime.base.files import whole_or_nothing
+from runtime.engines.tensorrt.module import logger_of, major_of
 
 if TYPE_CHECKING:
     import tensorrt as tensorrt_types

@@ -8,7 +8,7 @@ import onnx
 
 from plif_export.writers.onnx_step import write_step
 from plif_export.writers.onnx_unrolled import write_unrolled
-from runtime.graph import Graph
+from runtime.model.graph import Graph
 
 # form -> writer(graph, T, batch, dialect). To add a form, write a file beside these and enter it here.
 FORMS: dict[str, Callable[[Graph, int, int | None, str], onnx.ModelProto]] = {

@@ -18,8 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from plif_export.writers.precision import reduced
 from plif_export.writers.symbol import Words, tensor, write
-from runtime.graph import Graph, Node, Shape, initial_v, spatial, spikes, state_in, state_out
-from runtime.neurons import Terms, equation_of
+from runtime.model.graph import Graph, Node, Shape, initial_v, spatial, spikes, state_in, state_out
+from runtime.model.neurons import Terms, equation_of
 
 OPSET = 20
 IR_VERSION = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from plif_export.writers.emit import BATCH, Emitter, neuron, stateless, states, tensor_info
-from runtime.graph import Graph, state_in, state_out
+from runtime.model.graph import Graph, state_in, state_out
 
 
 def write_step(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from plif_export.writers.emit import BATCH, Emitter, neuron, spikes, stateless, states, tensor_info
-from runtime.graph import Graph, Node, state_in, state_out
+from runtime.model.graph import Graph, Node, state_in, state_out
 
 
 def write_unrolled(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import TensorProto
 
-from runtime.errors import PlifError
-from runtime.graph import Node
+from runtime.base.errors import PlifError
+from runtime.model.graph import Node
 
 if TYPE_CHECKING:
     from plif_export.writers.emit import Emitter

@@ -1,6 +1,6 @@
 """A neuron equation as ONNX nodes: values that are not computed but written down.
 
-`Symbol` overloads + - * / and comparisons, so that the equation of runtime/neurons.py, called with symbols, returns the
+`Symbol` overloads + - * / and comparisons, so that the equation of runtime/model/neurons.py, called with symbols, returns the
 expression; `write` then emits it once, every shared part a single node. The order of operations is the equation's own.
 """
 

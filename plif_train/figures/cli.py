@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from runtime.errors import MissingExtra, PlifError
+from runtime.base.errors import MissingExtra, PlifError
 
 
 def figures(

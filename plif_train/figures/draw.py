@@ -13,9 +13,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # after the choice of a backend without a screen
 import numpy as np
 
-from runtime.errors import PlifError
-from runtime.files import make_folder, whole_or_nothing
-from runtime.pictures import event_picture
+from runtime.base.errors import PlifError
+from runtime.base.files import make_folder, whole_or_nothing
+from runtime.show.pictures import event_picture
 
 # Blue for what matters, grey for the rest; further hues in the order of need. They differ in lightness, too.
 BLUE, RED, GREEN, AMBER, GREY = "#1f6fb4", "#d1495b", "#2a9d6f", "#e0a030", "#9aa3ad"

@@ -14,11 +14,11 @@ from plif_train.figures.activity import Activity, choose, record
 from plif_train.figures.draw import NotHere
 from plif_train.log import WEIGHTS, epochs_path, read, weights_path
 from plif_train.network import Network
-from runtime.card import Card, read_card
+from runtime.base.errors import PlifError
 from runtime.data import open_dataset
-from runtime.errors import PlifError
 from runtime.events import open_source
 from runtime.events.framer import frames_of
+from runtime.model.card import Card, read_card
 
 
 @dataclass

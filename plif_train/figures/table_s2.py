@@ -7,7 +7,7 @@ from typing import Any
 from plif_train.figures.published import TABLE_S2
 from plif_train.figures.subject import Run
 from plif_train.presets import PRESETS
-from runtime.notation import parse
+from runtime.model.notation import parse
 
 
 def table_s2(runs: list[Run]) -> list[dict[str, Any]]:

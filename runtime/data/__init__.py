@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
+from runtime.base.errors import PlifError
 from runtime.data.cifar10 import Cifar10
 from runtime.data.cifar10_dvs import Cifar10Dvs
 from runtime.data.dataset import SPLITS, About, Dataset, Request
@@ -18,7 +19,6 @@ from runtime.data.drawn import Digits
 from runtime.data.gesture import DvsGesture
 from runtime.data.images import FashionMnist, Mnist
 from runtime.data.recordings import Folder, Nmnist
-from runtime.errors import PlifError
 from runtime.events.framing import Framing
 
 __all__ = ["DATASETS", "About", "Dataset", "find", "open_dataset"]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from runtime.base.errors import PlifError
 from runtime.data import DATASETS, open_dataset
 from runtime.data.dataset import SPLITS, EventSet
-from runtime.errors import PlifError
 
 
 def list_datasets() -> list[dict[str, Any]]:

@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from runtime.base.errors import MissingExtra, PlifError
 from runtime.data.dataset import About, ImageSet, Request
 from runtime.data.recordings import files_of, folder_of, listing
-from runtime.errors import MissingExtra, PlifError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PIXELS = (3, 32, 32)

@@ -15,11 +15,11 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
+from runtime.base.errors import PlifError
 from runtime.data.cifar10 import CLASSES
 from runtime.data.dataset import About, FileEventSet, Request
 from runtime.data.packed import members
 from runtime.data.recordings import files_of, folder_of, listing
-from runtime.errors import PlifError
 
 TEST_FROM = 900
 MD5 = {

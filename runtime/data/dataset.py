@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from runtime.base.errors import PlifError, PlifWarning
 from runtime.data.packed import unpacked
-from runtime.errors import PlifError, PlifWarning
 from runtime.events import open_source
 from runtime.events.framer import frames_of
 from runtime.events.framing import Framing

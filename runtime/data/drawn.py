@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from runtime.base.errors import PlifError
 from runtime.data.dataset import DIGITS, SPLITS, About, EventSet, Request
-from runtime.errors import PlifError
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import SENSOR_PX, record_digit
 

@@ -24,9 +24,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from runtime.base.errors import PlifError, PlifWarning
 from runtime.data.dataset import About, EventSet, Request
 from runtime.data.recordings import folder_of, listing
-from runtime.errors import PlifError, PlifWarning
 from runtime.events import open_source
 
 CLASSES = (

@@ -19,7 +19,7 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from runtime.base.errors import PlifError
 from runtime.data.dataset import DIGITS, SPLITS, About, FileEventSet, Request
 from runtime.data.packed import members
-from runtime.errors import PlifError
 
 
 class Nmnist(FileEventSet):

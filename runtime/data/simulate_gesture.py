@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.base.errors import PlifError
+from runtime.base.files import whole_or_nothing
+from runtime.base.version import __version__
 from runtime.data.simulated_note import claim
-from runtime.errors import PlifError
 from runtime.events.formats.aedat31_write import header, write_packets
-from runtime.files import whole_or_nothing
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.performance import perform
 from runtime.simulate.performer import RANGES, draw_performer
 from runtime.simulate.schedule import WINDOW_US, windows
-from runtime.version import __version__
 
 SPLITS = ("train", "test")  # the number of a split is part of its seeds
 

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.base.errors import PlifError
+from runtime.base.version import __version__
 from runtime.data.idx import read_images
 from runtime.data.simulated_note import claim
-from runtime.errors import PlifError
 from runtime.events import write_nmnist
 from runtime.simulate.saccades import PATH_X_PX, PATH_Y_PX, RANGES, record_digits
-from runtime.version import __version__
 
 SPLITS = ("Train", "Test")  # the number of a split is part of its seeds
 BATCH = 16  # recordings simulated together; larger batches are no faster

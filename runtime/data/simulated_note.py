@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import PlifError
-from runtime.files import make_folder, whole_or_nothing
+from runtime.base.errors import PlifError
+from runtime.base.files import make_folder, whole_or_nothing
 
 NOTE = "simulated.json"
 

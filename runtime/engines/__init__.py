@@ -22,9 +22,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from runtime.artifacts import kind_of
-from runtime.card import Card
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.model.artifacts import kind_of
+from runtime.model.card import Card
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class EngineOptions:
 
 class Engine(Protocol):
     name: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]]  # of what it opens: of a name, or of a kind (runtime/artifacts.py)
+    suffixes: ClassVar[tuple[str, ...]]  # of what it opens: of a name, or of a kind (runtime/model/artifacts.py)
     card: Card  # of the opened file, as the engine sees it
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None: ...
@@ -114,10 +114,10 @@ ENGINES: dict[str, str] = {
     "onnxruntime": "runtime.engines.onnxruntime:OnnxRuntimeEngine",
     "onnxruntime-cuda": "runtime.engines.onnxruntime_gpu:OnnxRuntimeCudaEngine",
     "onnxruntime-tensorrt": "runtime.engines.onnxruntime_gpu:OnnxRuntimeTensorRtEngine",
-    "event": "runtime.engines.event:EventEngine",
+    "event": "runtime.engines.event.engine:EventEngine",
     "openvino": "runtime.engines.openvino:OpenVinoEngine",
-    "tensorrt": "runtime.engines.tensorrt:TensorRtEngine",
-    "tensorrt-rtx": "runtime.engines.tensorrt:TensorRtRtxEngine",
+    "tensorrt": "runtime.engines.tensorrt.engine:TensorRtEngine",
+    "tensorrt-rtx": "runtime.engines.tensorrt.engine:TensorRtRtxEngine",
 }
 
 ENTRY_POINTS = "plif.engines"
@@ -134,7 +134,7 @@ def engine_names() -> list[str]:
 
 
 def find_engine(name: str, path: Path, device: str | None = None) -> type[Any]:
-    """The engine class of that name; `auto` is the one that its kind of file names (runtime/artifacts.py).
+    """The engine class of that name; `auto` is the one that its kind of file names (runtime/model/artifacts.py).
 
     onnxruntime, named or meant, is onnxruntime-cuda where the device is cuda or cuda:N. runtime.engines.choice chooses among
     the engines that open one kind of file.

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.card import Card, read_card
+from runtime.base.errors import PlifError
 from runtime.engines import EngineOptions, find_engine
-from runtime.errors import PlifError
-from runtime.session import Model, Session
-from runtime.stimulus import events_like, images, usual_count
+from runtime.engines.session import OpenModel, Session
+from runtime.events.stimulus import events_like, images, usual_count
+from runtime.model.card import Card, read_card
 
 ROUNDS = 5
 STEPS = 4  # of activity in a round, then as many of silence
@@ -78,7 +78,7 @@ def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Times
     card = read_card(path)
     sessions = {}
     for name in engines:
-        model = Model(path, card, find_engine(name, path)(path, card, options))
+        model = OpenModel(path, card, find_engine(name, path)(path, card, options))
         sessions[name] = model.session(int(card.get("batch") or 1))
     x_active, x_silent = _inputs(card, next(iter(sessions.values())))
     best: Times = dict.fromkeys(engines, (np.inf, np.inf))

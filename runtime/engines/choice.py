@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.artifacts import kind_of
-from runtime.card import Card
+from runtime.base.errors import PlifError
+from runtime.base.version import __version__
 from runtime.engines import Engine, EngineOptions, find_engine
-from runtime.errors import PlifError
-from runtime.version import __version__
+from runtime.model.artifacts import kind_of
+from runtime.model.card import Card
 
 NO_CALIBRATION = "PLIF_NO_CALIBRATION"
 CANDIDATES = {".onnx": ("event", "onnxruntime")}  # in order of preference

@@ -15,11 +15,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from runtime.card import Card
+from runtime.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.engines import EngineOptions
-from runtime.errors import MissingExtra, PlifError, PlifWarning
-from runtime.graph import spikes
-from runtime.readers.onnx_wire import refuse_external_data, with_rates
+from runtime.model.card import Card
+from runtime.model.graph import spikes
+from runtime.model.readers.onnx_wire import refuse_external_data, with_rates
 
 try:
     import onnxruntime as ort

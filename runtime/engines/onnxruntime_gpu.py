@@ -23,12 +23,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from runtime.card import Card
+from runtime.base.errors import PlifError
 from runtime.engines import EngineOptions, ResidentEngine
 from runtime.engines.onnxruntime import check_io, ort
-from runtime.errors import PlifError
-from runtime.graph import spikes
-from runtime.readers.onnx_wire import refuse_external_data, with_rates
+from runtime.model.card import Card
+from runtime.model.graph import spikes
+from runtime.model.readers.onnx_wire import refuse_external_data, with_rates
 
 _graph_ids = itertools.count(1)  # of the process; each recorded direction has one of its own
 MOST_STREAMS = 64  # of the TensorRT provider's profile

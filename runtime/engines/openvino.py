@@ -19,10 +19,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from runtime.card import Card
+from runtime.base.errors import MissingExtra, PlifError
 from runtime.engines import EngineOptions
-from runtime.errors import MissingExtra, PlifError
-from runtime.graph import spikes
+from runtime.model.card import Card
+from runtime.model.graph import spikes
 
 try:
     import openvino as ov

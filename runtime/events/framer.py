@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, Collector, collectors
 from runtime.events.framing import Framing

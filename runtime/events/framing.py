@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000}
 CHOICES = {

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.datagrams import WIRES, datagrams
 from runtime.events.sources import open_source
 from runtime.events.sources.address import Address

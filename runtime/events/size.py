@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 LONGEST = 65536  # pixels a side: coordinates are uint16
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.filters import Filters
 from runtime.events.framer import GAP_US, Account, Frame, Framer
 from runtime.events.framing import Framing

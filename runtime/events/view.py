@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.framing import Framing
 
 UPRIGHT = ("identity", "rotate180", "flip_y")

@@ -12,7 +12,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 # In the order of the enum in event.c; the last one present is the fastest. amx: as avx512, where int8 rows are dense.
 PATHS = ("scalar", "avx2", "avx512", "neon", "amx")

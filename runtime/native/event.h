@@ -1,6 +1,6 @@
 /* The program of one network as the event engine runs it: a list of operations over one arena of scratch memory.
  *
- * Python makes the program from the artifact's card (runtime/engines/event_program.py) and checks every shape and offset
+ * Python makes the program from the artifact's card (runtime/engines/event/program.py) and checks every shape and offset
  * there; the C side trusts it. These structures are mirrored field by field in runtime/native/__init__.py.
  *
  * Layouts. A map of C channels has lanes(C) floats per pixel: 64 for each whole 64 channels, and 16, 32 or 64 for the rest.

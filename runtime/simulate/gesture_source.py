@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.gestures import CLASSES
 from runtime.simulate.performance import Bout, perform

@@ -42,7 +42,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.simulate.sensor import Sensor, simulate_batch
 
 Floats = npt.NDArray[np.float32]

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE
 
 Array = npt.NDArray[np.generic]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.gesture_source import GestureSource

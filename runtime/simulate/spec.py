@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 SECONDS_LIMIT = 86_400
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from plif_export.readers import layers, neuron_modules
-from runtime import neurons
+from runtime.model import neurons
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "other-libraries.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from plif_export import export, verify
-from runtime.engines import event
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.engines.event import engine as event
 from runtime.native import is_built
 from tests.networks import firing, frames
 
@@ -73,11 +73,11 @@ def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
 
 def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
     """What OpenVINO and NIR are asked, here of ONNX Runtime: weights that the recording leaves silent, rows, the card."""
-    from plif_export import engine_gate
     from plif_export.cards import make_card
     from plif_export.passes import prepare
+    from plif_export.proof import engine as engine_gate
     from plif_export.readers import read
-    from runtime.session import load
+    from runtime.api import load
 
     net = firing()
     source = read(net)

@@ -14,8 +14,8 @@ import torch
 import plif_train
 import runtime
 from plif_export import export, verify
-from runtime.card import read_card
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.model.card import read_card
 from tests.networks import SMALL, firing, frames, scaled
 
 VARIANTS: list[dict[str, Any]] = [

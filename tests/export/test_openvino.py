@@ -18,9 +18,9 @@ from torch import nn
 
 import runtime
 from plif_export import ParityFailed, export, verify
-from runtime.card import read_card
-from runtime.errors import PlifError
-from runtime.session import Model
+from runtime.api import Model
+from runtime.base.errors import PlifError
+from runtime.model.card import read_card
 from tests.networks import firing, frames
 
 ov = pytest.importorskip("openvino")
@@ -346,7 +346,7 @@ def test_options_are_checked_before_any_work(tmp_path: Path) -> None:
 def test_the_card_of_a_folder_is_read_without_openvino_or_torch(tmp_path: Path) -> None:
     path = exported(tmp_path)
     code = (
-        "import sys; from runtime.cli import run; code = run(['info', sys.argv[1], '--json']); "
+        "import sys; from runtime.cli.main import run; code = run(['info', sys.argv[1], '--json']); "
         "assert not {'openvino', 'torch', 'onnx', 'onnxruntime'} & set(sys.modules), set(sys.modules); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
@@ -355,7 +355,7 @@ def test_the_card_of_a_folder_is_read_without_openvino_or_torch(tmp_path: Path) 
 
 
 def test_evaluating_streaming_and_timing_take_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from runtime.cli import run
+    from runtime.cli.main import run
 
     model = Path(__file__).parent.parent.parent / "models" / "nmnist-digits.pt"
     folder, file = (

@@ -17,8 +17,8 @@ from plif_export.pipeline import prove
 from plif_export.readers.checkpoint import read_network
 from plif_export.writers import FORMS
 from plif_train.network import Network
-from runtime.card import Card
-from runtime.graph import Graph
+from runtime.model.card import Card
+from runtime.model.graph import Graph
 from tests.networks import firing
 
 FORM_NAMES = ("step", "unrolled")
@@ -208,7 +208,7 @@ def test_a_layer_that_never_fires_is_named_untested() -> None:
 
 def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
     """One neuron's current is nudged across the threshold by less, and by more, than eps."""
-    from plif_export.parity import LayerReport, Report, compare
+    from plif_export.proof.gate import LayerReport, Report, compare
 
     def flip(distance: float) -> Report:
         h = np.full((1, 4), 0.5, np.float32)
@@ -232,7 +232,7 @@ def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
 def test_a_failed_export_leaves_nothing_and_exits_with_1(tmp_path: Any, monkeypatch: Any, capsys: Any) -> None:
     """Through the command line: a bug in a pass must stop the file from getting its name."""
     import plif_train
-    from runtime.cli import run
+    from runtime.cli.main import run
 
     model = tmp_path / "model.pt"
     plif_train.save(firing(), model)
@@ -370,9 +370,9 @@ def test_a_card_with_other_initial_membranes_or_another_graph_is_caught() -> Non
 def test_nothing_shown_is_not_passed() -> None:
     import torch
 
-    from plif_export.parity import check
-    from plif_export.reference import NetworkReference
-    from runtime.errors import PlifError
+    from plif_export.proof.gate import check
+    from plif_export.proof.reference import NetworkReference
+    from runtime.base.errors import PlifError
 
     net = firing()
     proto, card = written(net, "step", "folded")

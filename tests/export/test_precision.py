@@ -16,17 +16,17 @@ import plif_train
 import runtime
 from plif_export import export, verify
 from plif_export.cards import make_card, set_card
-from plif_export.parity import Report
 from plif_export.passes import prepare
 from plif_export.passes.quantize_weights import quantized
 from plif_export.passes.spike_counts import Counts, spike_counts
 from plif_export.pipeline import prove
+from plif_export.proof.gate import Report
 from plif_export.readers import Read, read
 from plif_export.writers import FORMS
-from runtime.card import read_card
-from runtime.cli import run
-from runtime.errors import PlifError
-from runtime.graph import Graph, Node
+from runtime.base.errors import PlifError
+from runtime.cli.main import run
+from runtime.model.card import read_card
+from runtime.model.graph import Graph, Node
 from tests.export.test_export import VARIANTS
 from tests.foreign import lively
 from tests.networks import firing, frames, scaled

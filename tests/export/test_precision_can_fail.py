@@ -19,8 +19,8 @@ from plif_export.pipeline import prove
 from plif_export.readers.checkpoint import read_network
 from plif_export.writers import FORMS
 from plif_train.network import Network
-from runtime.card import Card
-from runtime.graph import Graph
+from runtime.model.card import Card
+from runtime.model.graph import Graph
 from tests.export.test_parity_can_fail import change_attribute, failure, replace_initializer
 from tests.networks import firing
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import plif_train
 from plif_export import export
-from runtime.cli import run
+from runtime.cli.main import run
 from tests.foreign import lively
 from tests.networks import firing
 

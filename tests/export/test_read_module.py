@@ -22,11 +22,11 @@ from plif_export.readers import Read, layers, neuron_modules, read
 from plif_export.writers import FORMS
 from plif_train.network import Vote
 from plif_train.neuron import Neuron
-from runtime import neurons
-from runtime.card import read_card
-from runtime.errors import PlifError
-from runtime.graph import Graph, Node
-from runtime.neurons import Equation
+from runtime.base.errors import PlifError
+from runtime.model import neurons
+from runtime.model.card import read_card
+from runtime.model.graph import Graph, Node
+from runtime.model.neurons import Equation
 from tests.foreign import events, lively
 
 

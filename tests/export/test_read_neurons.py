@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from plif_export import interpret
+from plif_export.proof import interpret
 from plif_export.readers.neuron_modules import neuron_type
 from plif_export.writers import FORMS
-from runtime.graph import Graph, Node, state_in, state_out
-from runtime.neurons import EQUATIONS
+from runtime.model.graph import Graph, Node, state_in, state_out
+from runtime.model.neurons import EQUATIONS
 
 STEPS, SHAPE = 50, (6, 5, 5)
 
@@ -127,7 +127,7 @@ def test_the_spikes_of_our_kinds_do_not_depend_on_how_they_are_written_down() ->
     """IF, LIF and PLIF have a hand-written ONNX form; the equation itself, written down, must give the same bits."""
     from plif_export.writers import emit
     from plif_export.writers.symbol import Words, tensor, write
-    from runtime.neurons import Terms, equation_of
+    from runtime.model.neurons import Terms, equation_of
 
     rng = np.random.default_rng(4)
     x, v = rng.normal(0.5, 1, (2, 3, *SHAPE)).astype(np.float32)

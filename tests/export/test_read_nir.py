@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 import runtime
-from plif_export import check_file, export, interpret, verify
+from plif_export import check_file, export, verify
+from plif_export.proof import interpret
 from plif_export.readers.nir import examine_nir
-from runtime.card import read_card
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.model.card import read_card
 from tests.foreign import events, lively
 
 nir = pytest.importorskip("nir")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import runtime
 from plif_export import check, export, verify
-from runtime.card import read_card
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.model.card import read_card
 from tests.foreign import events, lively
 
 snn = pytest.importorskip("snntorch")

@@ -18,10 +18,10 @@ from torch import nn
 import plif_train
 import runtime
 from plif_export import check_file, export, verify
-from runtime.card import read_card
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events import read_events
 from runtime.events.framer import frames_of
+from runtime.model.card import read_card
 from tests.foreign import events, lively
 
 GESTURE = "{c32k3s1-BN-IF-c32k2s2-BN-IF}*5-DP-FC128-IF-DP-FC110-IF-APk10s10"
@@ -205,7 +205,7 @@ def test_a_model_with_a_card_needs_no_network(tmp_path: Path) -> None:
 
 def plif(*arguments: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-c", "from runtime.cli import main; main()", *arguments, "--json"],
+        [sys.executable, "-c", "from runtime.cli.main import main; main()", *arguments, "--json"],
         capture_output=True,
         text=True,
     )

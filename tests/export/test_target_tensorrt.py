@@ -23,9 +23,9 @@ from plif_export.readers import read
 from plif_export.targets.tensorrt import onnx_bytes
 from plif_export.targets.trt_build import Streams, build
 from plif_export.writers import FORMS
-from runtime.cli import run as command
-from runtime.engines.tensorrt import TensorRtEngine
-from runtime.errors import CheckFailed, PlifError
+from runtime.base.errors import CheckFailed, PlifError
+from runtime.cli.main import run as command
+from runtime.engines.tensorrt.engine import TensorRtEngine
 from tests.networks import firing
 from tests.standin import tensorrt as standin
 

@@ -20,11 +20,11 @@ from plif_export.targets.trt_layers import Kernel, neuron_kernels, neuron_nodes,
 from plif_export.writers import FORMS
 from plif_export.writers.emit import Emitter
 from plif_train.network import Network
-from runtime.card import read_card
-from runtime.cli import run as command
-from runtime.engines.tensorrt_module import import_tensorrt
-from runtime.errors import MissingExtra, PlifError
-from runtime.graph import Graph, spikes, state_out
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.cli.main import run as command
+from runtime.engines.tensorrt.module import import_tensorrt
+from runtime.model.card import read_card
+from runtime.model.graph import Graph, spikes, state_out
 from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")

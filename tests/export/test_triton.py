@@ -14,8 +14,8 @@ import pytest
 import runtime
 from plif_export import export, verify
 from plif_export.targets.triton_config import Serving, config, parse
-from runtime.card import read_card
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.model.card import read_card
 from tests.networks import firing
 
 VARIANTS: list[dict[str, Any]] = [{}, {"v_reset": -0.25, "tau": "channel"}, {"v_reset": None}]

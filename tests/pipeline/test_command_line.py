@@ -18,7 +18,7 @@ import pytest
 import plif_train
 from plif_export import export
 from runtime import native
-from runtime.cli import run
+from runtime.cli.main import run
 from runtime.events import write_nmnist
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
@@ -27,7 +27,7 @@ from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
-PLIF = [sys.executable, "-c", "from runtime.cli import main; main()"]
+PLIF = [sys.executable, "-c", "from runtime.cli.main import main; main()"]
 NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
 
 
@@ -231,7 +231,7 @@ def test_ctrl_c_ends_a_stream_with_its_account_and_exit_code_130(folder: Path) -
 
 
 def test_ctrl_c_during_an_export_leaves_nothing_half_written(folder: Path, tmp_path: Path) -> None:
-    program = "import plif_export.pipeline; print('ready', flush=True); from runtime.cli import main; main()"
+    program = "import plif_export.pipeline; print('ready', flush=True); from runtime.cli.main import main; main()"
     options = ["export", str(folder / "model.pt"), "-o", str(tmp_path / "m.onnx"), "--form", "unrolled", "--T", "600"]
     command = [sys.executable, "-c", program, *options]
     process = interruptible(command)

@@ -11,9 +11,9 @@ import pytest
 import runtime
 from plif_export import export, verify
 from plif_export.pipeline import samples
-from runtime.cli import run
+from runtime.cli.main import run
 from runtime.data import open_dataset
-from runtime.evaluate import evaluate
+from runtime.measure.evaluate import evaluate
 from runtime.native import is_built
 from tests.conftest import REPOSITORY
 

@@ -10,10 +10,10 @@ import pytest
 import plif_train
 import runtime
 from plif_export import export
+from runtime.api import Model
 from runtime.data import open_dataset
-from runtime.evaluate import evaluate
 from runtime.events import write_nmnist
-from runtime.session import Model
+from runtime.measure.evaluate import evaluate
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
 from tests.networks import firing

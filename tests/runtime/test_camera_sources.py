@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.cli import run
-from runtime.errors import MissingExtra, PlifError
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.cli.main import run
 from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
 from tests.runtime.test_udp import free_port
 

@@ -14,8 +14,8 @@ import pytest
 import plif_train
 import runtime
 from plif_export import export
-from runtime.card import CARD_KEY, read_card
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.model.card import CARD_KEY, read_card
 from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -139,7 +139,7 @@ def test_a_length_that_lies_asks_for_no_memory(tmp_path: Path) -> None:
 
 
 def test_cards_of_equal_content_are_equal_text() -> None:
-    from runtime.card import encode
+    from runtime.model.card import encode
 
     assert encode({"b": 1, "a": [1.5, None]}) == '{"a":[1.5,null],"b":1}'
     with pytest.raises(ValueError):

@@ -19,16 +19,16 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.dashboard import Dashboard
-from runtime.dashboard.access import Access, parse_address
-from runtime.dashboard.board import POINTS, SMOOTH_US, Board, as_seen
-from runtime.errors import PlifError
+from runtime.api import Model
+from runtime.base.errors import PlifError
+from runtime.base.latency import Latencies
 from runtime.events import Account, Frame, Framing
 from runtime.events.view import View
-from runtime.latency import Latencies
-from runtime.observe import Observer
-from runtime.session import Model
-from runtime.stream import Decision, Stream
+from runtime.show.dashboard import Dashboard
+from runtime.show.dashboard.access import Access, parse_address
+from runtime.show.dashboard.board import POINTS, SMOOTH_US, Board, as_seen
+from runtime.stream.observe import Observer
+from runtime.stream.run import Decision, Stream
 from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -337,7 +337,7 @@ class Votes(Observer):
 
 
 def test_votes_go_on_when_one_of_several_copies_begins_afresh(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.dashboard.board.POINT_S", 0.0)  # a point for each step
+    monkeypatch.setattr("runtime.show.dashboard.board.POINT_S", 0.0)  # a point for each step
     votes = Votes()
     with Dashboard("127.0.0.1:0") as dashboard:
         list(model.stream("sim:digits?seed=3&seconds=1", reset="every:8/4", observers=[votes, dashboard]))
@@ -464,7 +464,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     program = (
         "import sys, importlib.util as u; real = u.find_spec; "
         "u.find_spec = lambda n, p=None: None if n == 'uvicorn' else real(n, p); "
-        "from runtime.cli import run; sys.exit(run(['stream', 'm.onnx', 'x', '--dashboard', '0']))"
+        "from runtime.cli.main import run; sys.exit(run(['stream', 'm.onnx', 'x', '--dashboard', '0']))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 2 and "pip install 'plif[dashboard]'" in done.stderr and done.stderr.count("\n") == 1

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from runtime.data.check import check_dataset
 from runtime.data.cifar10 import CLASSES
 from runtime.data.gesture import CLASSES as GESTURES
-from runtime.errors import PlifError
 from runtime.events.framer import frames_of
 from tests.runtime.test_data import FRAMING, some_events, write_recordings
 from tests.runtime.test_events_formats import AEDAT31_HEADER, aedat2_bytes, aedat31_packet

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.decide import Plan, Rule, make_rule
-from runtime.errors import PlifError
-from runtime.latency import Latencies
-from runtime.reset import ResetPolicy
+from runtime.base.errors import PlifError
+from runtime.base.latency import Latencies
+from runtime.stream.decide import Plan, Rule, make_rule
+from runtime.stream.reset import ResetPolicy
 
 
 def test_sum_adds_up_and_breaks_ties_low_and_says_nothing_without_evidence() -> None:

@@ -16,11 +16,11 @@ import runtime
 from plif_export import export
 from plif_export.cards import set_card
 from runtime import native
-from runtime.card import read_card
-from runtime.cli import run
+from runtime.base.errors import PlifError
+from runtime.cli.main import run
 from runtime.engines import EngineOptions, choice
 from runtime.engines.calibrate import measure
-from runtime.errors import PlifError
+from runtime.model.card import read_card
 from tests.networks import firing, frames
 
 pytestmark = [

@@ -11,18 +11,19 @@ import onnx
 import pytest
 
 import runtime
-from plif_export import export, interpret
+from plif_export import export
 from plif_export.cards import make_card, set_card
-from plif_export.parity import EPS, MEMBRANE
 from plif_export.passes import prepare
+from plif_export.proof import interpret
+from plif_export.proof.gate import EPS, MEMBRANE
 from plif_export.readers.checkpoint import read_network
 from plif_export.writers import FORMS
 from plif_train.network import Network
 from runtime import native
-from runtime.engines import event_program
-from runtime.engines.event import EventEngine
-from runtime.graph import Graph, Node
-from runtime.session import Model
+from runtime.api import Model
+from runtime.engines.event import program as event_program
+from runtime.engines.event.engine import EventEngine
+from runtime.model.graph import Graph, Node
 from tests.export.test_passes import VARIANTS
 from tests.networks import firing, frames
 

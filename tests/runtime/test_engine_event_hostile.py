@@ -17,9 +17,9 @@ import runtime
 from plif_export import export
 from plif_export.cards import set_card
 from runtime import native
-from runtime.card import read_card
-from runtime.errors import PlifError
-from runtime.readers.onnx_weights import read_initializers
+from runtime.base.errors import PlifError
+from runtime.model.card import read_card
+from runtime.model.readers.onnx_weights import read_initializers
 from tests.networks import firing, frames
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")

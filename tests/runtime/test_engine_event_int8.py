@@ -14,11 +14,11 @@ import runtime
 from plif_export import export, verify
 from plif_export.cards import set_card
 from runtime import native
-from runtime.card import read_card
-from runtime.engines import event_conv
-from runtime.engines.event import EventEngine
-from runtime.errors import PlifError
-from runtime.session import Model
+from runtime.api import Model
+from runtime.base.errors import PlifError
+from runtime.engines.event import conv as event_conv
+from runtime.engines.event.engine import EventEngine
+from runtime.model.card import read_card
 from tests.export.test_passes import VARIANTS
 from tests.networks import firing, frames
 from tests.random_networks import random_network

@@ -14,9 +14,9 @@ import pytest
 import runtime
 from plif_export import export, verify
 from runtime import engines
-from runtime.cli import run as command
+from runtime.base.errors import PlifError
+from runtime.cli.main import run as command
 from runtime.engines.onnxruntime_gpu import OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
-from runtime.errors import PlifError
 from tests.networks import firing, frames
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")

@@ -16,12 +16,12 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from runtime.card import encode, read_card
-from runtime.cli import run as command
-from runtime.engines.cuda import CudaError
-from runtime.errors import MissingExtra, PlifError, PlifWarning
-from runtime.readers import engine_file
-from runtime.session import Model
+from runtime.api import Model
+from runtime.base.errors import MissingExtra, PlifError, PlifWarning
+from runtime.cli.main import run as command
+from runtime.engines.tensorrt.cuda import CudaError
+from runtime.model.card import encode, read_card
+from runtime.model.readers import engine_file
 from tests.networks import firing, frames
 from tests.standin import tensorrt as standin
 from tests.standin.fixtures import machine_with_gpu
@@ -424,7 +424,7 @@ def test_every_length_byte_pattern_is_told_from_other_kinds(engine: Path, tmp_pa
 def test_a_machine_without_a_driver_or_without_that_gpu_is_one_line(
     engine: Path, gpu: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtime.engines import cuda
+    from runtime.engines.tensorrt import cuda
 
     for device in ("cuda:1", "cuda:7"):
         with pytest.raises(PlifError, match="this machine has 1 GPUs"):
@@ -439,7 +439,7 @@ def test_a_machine_without_a_driver_or_without_that_gpu_is_one_line(
 
 
 def test_a_driver_that_is_too_old_is_one_line(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runtime.engines import cuda
+    from runtime.engines.tensorrt import cuda
 
     monkeypatch.setattr(cuda, "LIBRARY", "libc.so.6")
     cuda.open_gpu.cache_clear()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, FORMATS, events_sha256, make_events, open_source, read_events, write_nmnist
 from runtime.events.formats import base
 

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events import SourceFramer, open_source
 from runtime.events.sources import StdinSource
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, SourceFramer, events_sha256, make_events, open_source
 from runtime.events.filters import FILTERS, Filters
 from runtime.simulate.source import DigitSource

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, make_events
 from runtime.events.framer import Account, Frame, Framer, frames_of
 from runtime.events.framing import Framing

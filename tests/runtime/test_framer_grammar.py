@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.framing import Framing
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.errors import PlifError
-from runtime.notation import NotationError, parse, plan
+from runtime.base.errors import PlifError
+from runtime.model.notation import NotationError, parse, plan
 
 TABLE_S1 = {
     "{c128k3s1-BN-PLIF-MPk2s2}*2-DP-FC2048-PLIF-DP-FC100-PLIF-APk10s10": (1, 28, 28),

@@ -9,9 +9,9 @@ import pytest
 
 import runtime
 from plif_export import export
+from runtime.api import Model
 from runtime.events import no_events
-from runtime.observe import Observer, Observers
-from runtime.session import Model
+from runtime.stream.observe import Observer, Observers
 from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")

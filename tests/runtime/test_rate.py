@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.latency import Latencies
-from runtime.rate import EventRate
+from runtime.base.latency import Latencies
+from runtime.base.rate import EventRate
 
 
 def test_the_event_rate_is_in_the_time_of_the_recording() -> None:

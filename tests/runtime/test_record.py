@@ -21,22 +21,22 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.cli import run
-from runtime.errors import PlifError, PlifWarning
+from runtime.api import Model
+from runtime.base.errors import PlifError, PlifWarning
+from runtime.cli.main import run
 from runtime.events import Framing, events_sha256, make_events, open_source, read_events
 from runtime.events.formats.aedat31_write import header, write_packets
 from runtime.events.send import send
-from runtime.observe import Observer
-from runtime.record import Recorder
-from runtime.replay import RecordedRun, RecordedSource, ReplayFrames
-from runtime.session import Model
-from runtime.stream import Decision
+from runtime.stream.observe import Observer
+from runtime.stream.record import Recorder
+from runtime.stream.replay import RecordedRun, RecordedSource, ReplayFrames
+from runtime.stream.run import Decision
 from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
-PLIF = [sys.executable, "-c", "from runtime.cli import main; main()"]
+PLIF = [sys.executable, "-c", "from runtime.cli.main import main; main()"]
 SIM = "sim:digits?seed=3&seconds=2"
 
 
@@ -504,9 +504,9 @@ def test_a_full_disk_ends_the_stream_with_one_line(folder: Path) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
     program = (
-        "import runtime.record as r, builtins; real = open\n"
+        "import runtime.stream.record as r, builtins; real = open\n"
         "r.open = lambda path, mode, **k: real('/dev/full', 'wb') if 'jsonl' in str(path) else real(path, mode, **k)\n"
-        "from runtime.cli import main; main()"
+        "from runtime.cli.main import main; main()"
     )
     place = folder / "full-disk"
     command = [sys.executable, "-c", program, "stream", "m.onnx", "sim:digits?seconds=60", "--speed", "real", "--json"]
@@ -541,9 +541,9 @@ def test_the_last_account_is_kept_when_the_stream_ends_while_the_disk_works(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = SlowDisk(tmp_path / "r")
-    monkeypatch.setattr("runtime.record.FLUSH_S", 0.01)
-    monkeypatch.setattr("runtime.record.SYNC_S", -1.0)
-    monkeypatch.setattr("runtime.record.os.fsync", recorder.fsync)
+    monkeypatch.setattr("runtime.stream.record.FLUSH_S", 0.01)
+    monkeypatch.setattr("runtime.stream.record.SYNC_S", -1.0)
+    monkeypatch.setattr("runtime.stream.record.os.fsync", recorder.fsync)
     with recorder:
         running = model.stream(SIM, observers=[recorder])
         assert len(list(running)) > 60
@@ -558,7 +558,7 @@ def test_whatever_stops_the_thread_that_writes_ends_the_stream_and_not_as_a_succ
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("runtime.record.write_packets", fail)
+    monkeypatch.setattr("runtime.stream.record.write_packets", fail)
     with pytest.raises(PlifError, match=f"cannot be written .{type(error).__name__}.*is readable") as found:
         recorded(model, tmp_path / "r", "sim:digits?seconds=0.5")
     assert "\n" not in str(found.value)

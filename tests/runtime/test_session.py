@@ -11,8 +11,8 @@ import pytest
 import runtime
 from plif_export import export
 from runtime import native
-from runtime.errors import PlifError
-from runtime.session import Model
+from runtime.api import Model
+from runtime.base.errors import PlifError
 from tests.networks import firing, frames
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events import read_events
 from runtime.simulate.digits import STROKES, draw_digit
 from runtime.simulate.saccades import CLOCK_US, RANGES, Take, path, record_digit, record_digits, render

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from runtime.data.simulate_gesture import record, simulate_gesture
-from runtime.errors import PlifError
 from runtime.events import events_sha256, open_source
 from runtime.simulate.figure import FORE_PX, SHOULDER, UPPER_PX
 from runtime.simulate.gestures import CLASSES, MIRRORED, OTHERS, Manner

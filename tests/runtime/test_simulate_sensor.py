@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE
 from runtime.simulate.sensor import Sensor, simulate, simulate_batch
 

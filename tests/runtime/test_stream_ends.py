@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import PlifError
-from runtime.observe import Observer
-from runtime.record import Recorder
-from runtime.session import Model
+from runtime.api import Model
+from runtime.base.errors import PlifError
+from runtime.stream.observe import Observer
+from runtime.stream.record import Recorder
 from tests.conftest import interruptible
 from tests.runtime.test_stream_live import SOURCES, Fed, Slow, artifact, balanced, model, packets_of, said
 
@@ -186,7 +186,7 @@ def test_what_was_not_stepped_is_dropped_and_everything_sent_is_in_the_account(m
 
 
 def started(artifact: Path, *more: str, deaf_to: tuple[int, ...] = ()) -> Any:
-    command = [sys.executable, "-c", "from runtime.cli import main; main()", "stream", str(artifact)]
+    command = [sys.executable, "-c", "from runtime.cli.main import main; main()", "stream", str(artifact)]
     return interruptible([*command, "sim:digits?seed=1&seconds=80000", *more], deaf_to)
 
 
@@ -235,9 +235,9 @@ def test_a_signal_that_was_ignored_before_stays_ignored(artifact: Path) -> None:
 def test_a_loop_that_hangs_is_broken_off_in_the_end() -> None:
     program = """
 import os
-import runtime.signals
-runtime.signals.PATIENCE_S = 0.2
-with runtime.signals.Ending() as ending:
+import runtime.cli.signals
+runtime.cli.signals.PATIENCE_S = 0.2
+with runtime.cli.signals.Ending() as ending:
     ending.gently(lambda: print("asked", flush=True))
     try:
         print("hangs", flush=True)
@@ -269,7 +269,7 @@ class Stuck(Fed):
 
 
 def test_readers_that_do_not_end_are_left_behind_together_and_named(model: Model, monkeypatch: Any) -> None:
-    monkeypatch.setattr("runtime.stream.CLOSING_S", 0.4)
+    monkeypatch.setattr("runtime.stream.run.CLOSING_S", 0.4)
     seen, stuck = Stepped(), [Stuck(packets_of(SOURCES[1])) for _ in range(3)]
     running = model.stream(stuck, observers=[seen], **RULES)
     for decision in running:

@@ -17,14 +17,14 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.cli import run
-from runtime.errors import PlifError
+from runtime.api import Model
+from runtime.base.errors import PlifError
+from runtime.cli.main import run
 from runtime.events import make_events, open_source
 from runtime.events.send import send
 from runtime.events.sources import LiveSource
-from runtime.observe import Observer
-from runtime.session import Model
-from runtime.stream import LIVE_RULES, RECORDING_RULES
+from runtime.stream.observe import Observer
+from runtime.stream.run import LIVE_RULES, RECORDING_RULES
 from tests.conftest import interruptible
 from tests.networks import firing
 from tests.runtime.test_udp import free_port
@@ -434,7 +434,15 @@ def test_a_stream_that_is_refused_or_never_read_leaves_no_port_open(model: Model
 def test_an_interrupt_prints_the_summary_and_ends_with_130(artifact: Path, how: signal.Signals) -> None:
     port = free_port()
     spec = f"udp://127.0.0.1:{port}?sensor=34x34"
-    command = [sys.executable, "-c", "from runtime.cli import main; main()", "stream", str(artifact), spec, "--json"]
+    command = [
+        sys.executable,
+        "-c",
+        "from runtime.cli.main import main; main()",
+        "stream",
+        str(artifact),
+        spec,
+        "--json",
+    ]
     process = interruptible(command)
     assert process.stdout is not None
     stop = threading.Event()
@@ -460,7 +468,7 @@ def test_an_interrupt_prints_the_summary_and_ends_with_130(artifact: Path, how: 
 
 def test_a_pipe_among_the_sources_does_not_keep_an_interrupted_stream_from_ending(artifact: Path) -> None:
     spec = f"udp://127.0.0.1:{free_port()}?sensor=34x34"
-    command = [sys.executable, "-c", "from runtime.cli import main; main()", "stream", str(artifact), "-", spec]
+    command = [sys.executable, "-c", "from runtime.cli.main import main; main()", "stream", str(artifact), "-", spec]
     process = interruptible(
         [*command, "--sensor", "34x34", "--json", "--decide", "sum", "--reset", "never"], stdin=subprocess.PIPE
     )

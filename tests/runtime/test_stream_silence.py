@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runtime.api import Model
 from runtime.events import Framer, SourceFramer, make_events, open_source
 from runtime.events.send import send
 from runtime.events.sources.base import TICK
-from runtime.observe import Observer
-from runtime.record import Recorder
-from runtime.session import Model
+from runtime.stream.observe import Observer
+from runtime.stream.record import Recorder
 from tests.runtime.test_stream_ends import InAThread, until
 from tests.runtime.test_stream_live import SOURCES, Fed, artifact, balanced, model, packets_of, said
 from tests.runtime.test_udp import free_port

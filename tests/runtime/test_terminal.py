@@ -20,13 +20,13 @@ from typing import Any
 import pytest
 
 from plif_export import export
-from runtime.terminal import Terminal, clock, column, printable, short, width
+from runtime.show.terminal import Terminal, clock, column, printable, short, width
 from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
-PLIF = [sys.executable, "-c", "from runtime.cli import main; main()"]
+PLIF = [sys.executable, "-c", "from runtime.cli.main import main; main()"]
 CLASSES = ("right hand counter clockwise", "拍手", "\033[2Jclear", *"3456789")
 REAL = ["stream", "m.onnx", "sim:digits?seed=3&seconds=2", "--speed", "real", "--decide", "leak:50ms"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.cli import run
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.cli.main import run
 from runtime.events import EVENT_DTYPE, SourceFramer, events_sha256, make_events, open_source
 from runtime.events.datagrams import WIRES, datagrams
 from runtime.events.formats.base import Log

@@ -73,7 +73,7 @@ def without(blocked: tuple[str, ...], program: str, folder: Path) -> subprocess.
     ),
 )
 def test_info_eval_and_stream_work_without_torch(folder: Path, command: str) -> None:
-    done = without(TRAINING, f"from runtime.cli import run; sys.exit(run({command}))", folder)
+    done = without(TRAINING, f"from runtime.cli.main import run; sys.exit(run({command}))", folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
@@ -81,7 +81,7 @@ def test_info_eval_and_stream_work_without_torch(folder: Path, command: str) -> 
 @pytest.mark.parametrize("command", ("info", "data"))
 def test_info_and_data_work_without_an_engine(folder: Path, command: str) -> None:
     arguments = ["info", "model.onnx"] if command == "info" else ["data"]
-    done = without((*TRAINING, "onnxruntime"), f"from runtime.cli import run; sys.exit(run({arguments}))", folder)
+    done = without((*TRAINING, "onnxruntime"), f"from runtime.cli.main import run; sys.exit(run({arguments}))", folder)
     assert done.returncode == 0, done.stderr
 
 
@@ -97,7 +97,7 @@ def test_info_and_data_work_without_an_engine(folder: Path, command: str) -> Non
     ],
 )
 def test_a_missing_extra_is_one_line_that_says_what_to_install(folder: Path, arguments: list[str], extra: str) -> None:
-    done = without((*TRAINING, "onnxruntime"), f"from runtime.cli import run; sys.exit(run({arguments}))", folder)
+    done = without((*TRAINING, "onnxruntime"), f"from runtime.cli.main import run; sys.exit(run({arguments}))", folder)
     assert done.returncode == 2
     assert f"pip install '{extra}'" in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
@@ -105,7 +105,7 @@ def test_a_missing_extra_is_one_line_that_says_what_to_install(folder: Path, arg
 @pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler")
 def test_without_onnx_runtime_the_event_engine_serves_and_says_why(folder: Path) -> None:
     arguments = ["eval", "model.onnx", "--data", "digits:20", "--json"]
-    done = without((*TRAINING, "onnxruntime"), f"from runtime.cli import run; sys.exit(run({arguments}))", folder)
+    done = without((*TRAINING, "onnxruntime"), f"from runtime.cli.main import run; sys.exit(run({arguments}))", folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["engine"] == "event"
     assert done.stderr == "plif: engine event: ONNX Runtime is not installed\n"
@@ -123,7 +123,7 @@ def loaded(program: str, names: tuple[str, ...], folder: Path) -> list[str]:
 
 
 def test_importing_the_runtime_loads_nothing_at_all(folder: Path) -> None:
-    heavy = (*HEAVY, "numpy", "json", "pathlib", "dataclasses", "ctypes", "runtime.session", "runtime.events")
+    heavy = (*HEAVY, "numpy", "json", "pathlib", "dataclasses", "ctypes", "runtime.engines.session", "runtime.events")
     assert loaded("import runtime", heavy, folder) == []
 
 
@@ -138,7 +138,7 @@ def test_the_names_of_the_runtime_are_there_although_they_come_late() -> None:
 
 
 def test_the_command_line_loads_torch_only_for_commands_that_need_it(folder: Path) -> None:
-    program = "import sys; from runtime.cli import run; run(['info', 'model.onnx']); print('torch' in sys.modules)"
+    program = "import sys; from runtime.cli.main import run; run(['info', 'model.onnx']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from runtime.engines import cuda, tensorrt_module
+from runtime.engines.tensorrt import cuda
+from runtime.engines.tensorrt import module as tensorrt_module
 from tests.standin import tensorrt as standin_tensorrt
 
 

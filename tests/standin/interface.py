@@ -19,8 +19,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = (
-    "runtime/engines/tensorrt_module.py",
-    "runtime/engines/tensorrt.py",
+    "runtime/engines/tensorrt/module.py",
+    "runtime/engines/tensorrt/engine.py",
     "plif_export/targets/trt_build.py",
     "plif_export/targets/tensorrt.py",
 )

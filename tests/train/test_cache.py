@@ -18,9 +18,9 @@ import torch
 
 from plif_train import cache as caching
 from plif_train.data import load_samples
+from runtime.base.errors import PlifError
+from runtime.base.files import whole_or_nothing
 from runtime.data import Dataset, open_dataset
-from runtime.errors import PlifError
-from runtime.files import whole_or_nothing
 from tests.runtime.test_data import some_events, write_mnist, write_recordings
 
 

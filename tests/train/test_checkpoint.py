@@ -15,8 +15,8 @@ import torch
 
 from plif_train import build, load, save, scale_to_fire
 from plif_train.network import Network
-from runtime.card import read_card
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.model.card import read_card
 from tests.train.test_cache import largest_file
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from plif_train.encoders import latency, learnable, poisson
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 
 def test_poisson_spikes_number_p_t_on_average() -> None:

@@ -20,10 +20,10 @@ from plif_train.figures.all_channels import mosaic
 from plif_train.figures.draw import NotHere
 from plif_train.figures.subject import Subject, open_subject, samples_of
 from plif_train.figures.table_s2 import lines_of, table_s2
-from runtime.card import read_card
-from runtime.cli import run
+from runtime.base.errors import PlifError
+from runtime.cli.main import run
 from runtime.data import open_dataset
-from runtime.errors import PlifError
+from runtime.model.card import read_card
 
 
 @pytest.fixture(scope="module")

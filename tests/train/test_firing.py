@@ -7,7 +7,7 @@ import torch
 
 from plif_train import build, scale_to_fire
 from plif_train.presets import PRESETS
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 
 @pytest.mark.parametrize("name", PRESETS)

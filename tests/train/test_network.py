@@ -8,7 +8,7 @@ import torch
 from plif_train import Network, build, scale_to_fire
 from plif_train.network import layer_of
 from plif_train.presets import PRESETS
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 PARAMETERS = {  # of the authors' code, as their logs print the networks
     "mnist": 13_198_980,

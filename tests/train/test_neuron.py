@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from plif_train.neuron import Neuron, fire
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 VARIANTS = [
     {"kind": kind, "v_reset": v_reset, "decay_input": decay}

@@ -14,7 +14,7 @@ from plif_train.batchnorm import BatchNorm
 from plif_train.losses import LOSSES
 from plif_train.neuron import fire
 from plif_train.surrogate import SURROGATES
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 # --- surrogates -----------------------------------------------------------------------------------------------------
 

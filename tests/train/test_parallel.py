@@ -18,7 +18,7 @@ from plif_train import build, load
 from plif_train.parallel import World, parse_devices
 from plif_train.recipe import Recipe
 from plif_train.train import counts
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from tests.train.test_train import plif
 
 SMALL = [
@@ -93,7 +93,7 @@ def test_a_batch_that_is_too_small_for_the_processes_is_said_before_they_wait_fo
 RANK = """
 import os, sys
 from plif_train.parallel import joined
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 def train(fail):
     with joined(["cpu", "cpu"]) as (world, _):
         world.total([1.0])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from plif_train.cli import _simulated
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 
 
 def test_the_note_of_a_simulated_set_goes_into_the_training_record(tmp_path: Path) -> None:

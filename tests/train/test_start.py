@@ -17,9 +17,9 @@ from plif_train.network import Network
 from plif_train.recipe import Recipe
 from plif_train.resume import resume_path
 from plif_train.train import Epoch, train
-from runtime.cli import run
+from runtime.base.errors import PlifError
+from runtime.cli.main import run
 from runtime.data import find
-from runtime.errors import PlifError
 from tests.train.test_train import NOTATION, Samples, Stop, bars, network
 
 ONCE = Recipe(epochs=1, batch_size=8)

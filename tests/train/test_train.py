@@ -22,7 +22,7 @@ from plif_train.network import Network
 from plif_train.recipe import Recipe
 from plif_train.resume import resume_path
 from plif_train.train import Epoch, train
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from tests.conftest import interruptible
 
 NOTATION = "c6k3s1-BN-PLIF-MPk2s2-DP-FC20-PLIF-FC20-PLIF-APk10s10"
@@ -368,7 +368,7 @@ def digits(tmp_path: Path) -> Path:
 
 
 def plif(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    code = "import sys; from runtime.cli import run; sys.exit(run(sys.argv[1:]))"
+    code = "import sys; from runtime.cli.main import run; sys.exit(run(sys.argv[1:]))"
     repository = Path(__file__).resolve().parents[2]
     environment = {"PYTHONPATH": str(repository), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     return interruptible([sys.executable, "-c", code, *arguments], cwd=cwd, env=environment)

@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.filters.background import Background
 from runtime.events.filters.base import Filter, Passed, Request
 from runtime.events.filters.geometry import Down, Flip, Roi, Rotate, Swap

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.framing import parse_time_us
 
 PIXELS_AT_MOST = 1 << 24  # of a filter that remembers something of each; 4096 x 4096

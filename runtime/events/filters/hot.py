@@ -14,7 +14,7 @@ import re
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.filters.base import Passed, Request, pixels, those
 from runtime.events.framing import parse_time_us
 

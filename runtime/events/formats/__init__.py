@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.formats import aedat2, aedat4, aedat31, csv, dat, es, evt, evt2, evt3, nmnist, npz
 from runtime.events.formats.base import HEAD_BYTES, Format, Log, Recording
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.array import make_events
 from runtime.events.formats.base import Format, Log, Recording, Unwrap, chunks_of, refuse_header_only, text_header
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.array import SENSORS, make_events
 from runtime.events.formats.base import CHUNK_BYTES, HEADER_LIMIT, Format, Log, Recording, refuse_header_only
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.array import T_LIMIT_US
 from runtime.events.formats.aedat31 import END, EVENT_BYTES, MAGIC, PACKET, POLARITY
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.errors import MissingExtra, PlifError
+from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats.base import Format, Log, Recording
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.array import SENSORS
 
 CHUNK_BYTES = 1 << 18  # a few times this, as temporary arrays, still fits the processor's cache

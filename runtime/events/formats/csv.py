@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.array import FIELD_NAMES, T_LIMIT_US, find_fields, make_events, no_events
 from runtime.events.formats.base import Format, Log, Recording, chunks_of
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
+from runtime.base.files import whole_or_nothing
 from runtime.events.array import make_events
 from runtime.events.formats.base import Format, Log, Recording, chunks_of
-from runtime.files import whole_or_nothing
 
 WORD = 5
 OVERFLOW_ROW = 240

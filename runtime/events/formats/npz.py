@@ -16,7 +16,7 @@ from typing import IO
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.array import FIELD_NAMES, find_fields, make_events
 from runtime.events.formats.base import Format, Log, Recording
 

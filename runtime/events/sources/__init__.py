@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.size import LONGEST, is_size
 from runtime.events.sources.base import LiveSource, Source
 from runtime.events.sources.file import FileSource

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.framing import parse_time_us
 from runtime.events.size import parse_size
 

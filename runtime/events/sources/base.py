@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats.base import Log
 
@@ -48,7 +48,7 @@ def waits(source: Source) -> bool:
 class LiveSource:
     """What live sources share. They also have what the loop looks for beyond `Source`:
 
-    endless   what it shows changes, and no end is in sight: a stream of it does not add up for ever (runtime.stream)
+    endless   what it shows changes, and no end is in sight: a stream of it does not add up for ever (runtime.stream.run)
     waits     the sender waits until we read (a pipe): nothing need be dropped when the network is slow
     returns   how often the source was lost and came back; raised before the first packet after it
     dropped   events that were lost before we could read them, where their number is known

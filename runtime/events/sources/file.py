@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.array import smallest_sensor
 from runtime.events.formats import open_recording
 from runtime.events.formats.base import Log

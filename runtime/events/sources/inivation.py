@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.errors import MissingExtra, PlifError
+from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.array import make_events
 from runtime.events.sources.address import Address
 from runtime.events.sources.base import TICK, LiveSource

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.formats.csv import CsvParser
 from runtime.events.sources.base import LiveSource
 from runtime.events.sources.usable import pieces, usable

@@ -23,7 +23,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from runtime.errors import PlifError
+from runtime.base.errors import PlifError
 from runtime.events.datagrams import WIRES
 from runtime.events.sources.address import Address
 from runtime.events.sources.base import TICK, LiveSource

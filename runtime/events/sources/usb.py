@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.errors import MissingExtra, PlifError
+from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.array import make_events
 from runtime.events.sources.base import TICK, LiveSource
 from runtime.events.sources.usable import pieces, usable

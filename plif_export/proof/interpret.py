@@ -1,0 +1,248 @@
+"""The golden model: the SNN graph in NumPy, independent of torch and of ONNX.
+
+Passes and writers are checked against it. It runs in float32 or float64, one time-step at a time, and is written for
+reading, not for speed. The neurons' equations are those of runtime/model/neurons.py, each kind by its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from runtime.model.graph import Graph, Node, spatial, state_key
+from runtime.model.neurons import Terms, equation_of
+
+Array = np.ndarray
+State = dict[str, Array]
+
+
+@dataclass
+class Fired:
+    """What one neuron layer did in one step: current x, membrane before the reset h, spikes s, membrane after it v.
+
+    `after` holds every state variable after the step, v among them.
+    """
+
+    x: Array
+    h: Array
+    s: Array
+    v: Array
+    after: State
+
+
+@dataclass
+class Trace:
+    values: dict[str, Array] = field(default_factory=dict)  # node name -> output
+    fired: dict[str, Fired] = field(default_factory=dict)  # layer -> what its neurons did
+
+
+def start(graph: Graph, batch: int, dtype: type = np.float32) -> State:
+    """The state after a reset: {layer: v [B, ...]}, further variables by their key (runtime.model.graph.state_key)."""
+    return {
+        state_key(n.layer, variable): np.full((batch, *n.shape), value, dtype)
+        for n in graph.neurons
+        for variable, value in n.initial.items()
+    }
+
+
+def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tuple[Array, State, Trace]:
+    """One time-step: x [B, C, H, W] and {layer: v} -> (y, {layer: v}, trace). The given state is not changed."""
+    trace = Trace(values={graph.input: np.asarray(x, dtype)})
+    after: State = {}
+    for node in graph:
+        inputs = [trace.values[name] for name in node.inputs]
+        params: dict[str, Array] = {key: np.asarray(value, dtype) for key, value in node.params.items()}
+        if node.op == "Neuron":
+            before: State = {name: np.asarray(state[state_key(node.layer, name)], dtype) for name in node.initial}
+            fired = neuron(node, inputs[0], before, params, dtype)
+            trace.fired[node.layer] = fired
+            trace.values[node.name] = fired.s
+            after.update({state_key(node.layer, name): value for name, value in fired.after.items()})
+        else:
+            trace.values[node.name] = OPS[node.op](node, *inputs, params)
+    return trace.values[graph.output], after, trace
+
+
+def current(graph: Graph, layer: str, x: Array, fired: dict[str, Array]) -> Array:
+    """The current that reaches one layer when the spikes of all layers are given: x of its neurons, [B, ...]."""
+    values = {graph.input: np.asarray(x, np.float32)}
+    for node in graph:
+        inputs = [values[name] for name in node.inputs]
+        if node.op == "Neuron":
+            if node.layer == layer:
+                return inputs[0]
+            values[node.name] = fired[node.layer]
+        else:
+            values[node.name] = OPS[node.op](
+                node, *inputs, {key: np.asarray(v, np.float32) for key, v in node.params.items()}
+            )
+    raise KeyError(layer)
+
+
+def run(graph: Graph, x: Array, state: State | None = None, dtype: type = np.float32) -> tuple[Array, State]:
+    """T time-steps: x [T, B, C, H, W] -> (y [T, B, ...], state)."""
+    state = start(graph, x.shape[1], dtype) if state is None else state
+    outputs = []
+    for x_t in x:
+        y, state, _ = step(graph, x_t, state, dtype)
+        outputs.append(y)
+    return np.stack(outputs), state
+
+
+def neuron(node: Node, x: Array, state: State, params: dict[str, Array], dtype: type = np.float32) -> Fired:
+    """One step of a neuron layer by the equation of its kind, in NumPy; state {"v": [B, ...], ...}."""
+    values = {key: broadcast(value, x.shape) for key, value in params.items()}
+    terms = Terms(node.attrs, values, lambda name, number: dtype(number))
+    with np.errstate(over="ignore", invalid="ignore"):
+        h, s, after = equation_of(node.attrs["kind"]).step(_Numpy(dtype), terms, x, state)
+    return Fired(x, h, s, after["v"], after)
+
+
+class _Numpy:
+    """The words of an equation, in NumPy."""
+
+    def __init__(self, dtype: type) -> None:
+        self.dtype = dtype
+
+    def spikes(self, fires: Array) -> Array:
+        return fires.astype(self.dtype)
+
+    def where(self, condition: Array, a: Array, b: Array) -> Array:
+        return np.where(condition, a, b)
+
+
+def broadcast(values: Array, shape: tuple[int, ...]) -> Array:
+    """A scalar, one value per neuron, or one per channel, shaped to broadcast over [B, C, ...]."""
+    return values[None] if values.ndim == len(shape) - 1 and values.ndim > 1 else per_channel(values, len(shape))
+
+
+def per_channel(values: Array, ndim: int) -> Array:
+    """A scalar as it is; one value per channel shaped to broadcast over [B, C, ...]."""
+    return values if values.ndim == 0 else values.reshape(1, -1, *(1,) * (ndim - 2))
+
+
+def _conv(node: Node, x: Array, p: dict[str, Array]) -> Array:
+    return _current(node, x, p, _convolve)
+
+
+def _current(node: Node, x: Array, p: dict[str, Array], weigh: Callable[[Node, Array, Array], Array]) -> Array:
+    """A Conv or Linear in the precision of its weight (runtime/model/graph.py): weigh(node, x, weight) is the sum."""
+    dtype = x.dtype
+    channels = (-1, *(1,) * (len(node.shape) - 1)) if node.op == "Conv" else (-1,)
+    if "scale" in p:  # whole numbers: the sums are exact in float64
+        area = node.attrs.get("area", 1)
+        y = weigh(node, np.rint(x * area).astype(np.float64), p["weight"].astype(np.float64)).astype(dtype)
+        scale = p["scale"] if area == 1 else p["scale"] * dtype.type(1 / area)
+        y = y * scale.reshape(channels)
+    elif node.params["weight"].dtype == np.float16:
+        y = weigh(node, x.astype(np.float16).astype(dtype), p["weight"])
+    else:
+        y = weigh(node, x, p["weight"])
+    return y + p["bias"].reshape(channels) if "bias" in p else y
+
+
+def _convolve(node: Node, x: Array, weight: Array) -> Array:
+    groups = node.attrs["groups"]  # weight [O, I / groups, k...]
+    windows = _windows(node, x, weight.shape[2:])  # [B, I, H, W, k, k]
+    dims = weight.ndim - 2
+    b, i, *where = windows.shape[: 2 + dims]
+    windows = windows.reshape(b, groups, i // groups, *where, *weight.shape[2:])
+    weight = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+    space, kernel = "hw"[:dims], "kl"[:dims]
+    y = np.einsum(f"bgi{space}{kernel},goi{kernel}->bgo{space}", windows, weight, optimize=True)
+    return y.reshape(b, -1, *where)
+
+
+def _windows(node: Node, x: Array, kernel: tuple[int, ...], fill: float = 0.0) -> Array:
+    """[B, C, ...] -> [B, C, ..., k...], with the node's padding, stride and dilation."""
+    dims = x.ndim - 2
+    padding, stride, dilation = (
+        spatial(node.attrs.get(key, default), dims) for key, default in (("padding", 0), ("stride", 1), ("dilation", 1))
+    )
+    if any(padding):
+        x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)), constant_values=fill)
+    axes = tuple(range(2, 2 + dims))
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+    windows = sliding_window_view(x, reach, axis=axes)
+    steps = (slice(None), slice(None), *(slice(None, None, step) for step in (*stride, *dilation)))
+    return windows[steps]
+
+
+def _linear(node: Node, x: Array, p: dict[str, Array]) -> Array:
+    return _current(node, x, p, lambda _, values, weight: values @ weight.T)
+
+
+def _batch_norm(node: Node, x: Array, p: dict[str, Array]) -> Array:
+    scale = p["weight"] / np.sqrt(p["var"] + x.dtype.type(node.attrs["eps"]))
+    return (x - per_channel(p["mean"], x.ndim)) * per_channel(scale, x.ndim) + per_channel(p["bias"], x.ndim)
+
+
+def _affine(node: Node, x: Array, p: dict[str, Array]) -> Array:
+    return x * broadcast(p["scale"], x.shape) + broadcast(p["shift"], x.shape)
+
+
+def _max_pool(node: Node, x: Array, p: dict[str, Array]) -> Array:
+    return _pools(node, x, -np.inf).max(axis=tuple(range(x.ndim, 2 * x.ndim - 2)))
+
+
+def _avg_pool(node: Node, x: Array, p: dict[str, Array]) -> Array:
+    return _pools(node, x, 0.0).mean(axis=tuple(range(x.ndim, 2 * x.ndim - 2)), dtype=x.dtype)
+
+
+def _pools(node: Node, x: Array, fill: float) -> Array:
+    return _windows(node, x, spatial(node.attrs["kernel"], x.ndim - 2), fill)
+
+
+def _global_avg_pool(node: Node, x: Array, p: dict[str, Array]) -> Array:
+    return x.mean(axis=tuple(range(2, x.ndim)), dtype=x.dtype, keepdims=True)
+
+
+def _add(node: Node, *inputs: Any) -> Array:
+    *values, _ = inputs  # the last is the (empty) parameters
+    return sum(values[1:], start=values[0])
+
+
+def _mul(node: Node, *inputs: Any) -> Array:
+    *values, _ = inputs
+    product = values[0]
+    for value in values[1:]:
+        product = product * value
+    return product
+
+
+def _concat(node: Node, *inputs: Any) -> Array:
+    *values, _ = inputs
+    return np.concatenate(values, axis=node.attrs["axis"])
+
+
+def _flatten(node: Node, x: Array, p: dict[str, Array]) -> Array:
+    return x.reshape(x.shape[0], -1)
+
+
+def _dropout(node: Node, x: Array, p: dict[str, Array]) -> Array:
+    return x  # identity after training
+
+
+def _vote(node: Node, x: Array, p: dict[str, Array]) -> Array:
+    return x.reshape(x.shape[0], -1, node.attrs["voters"]).mean(axis=2, dtype=x.dtype)
+
+
+OPS: dict[str, Callable[..., Array]] = {  # (node, *inputs, params) -> output
+    "Conv": _conv,
+    "Linear": _linear,
+    "BatchNorm": _batch_norm,
+    "Affine": _affine,
+    "MaxPool": _max_pool,
+    "AvgPool": _avg_pool,
+    "GlobalAvgPool": _global_avg_pool,
+    "Add": _add,
+    "Mul": _mul,
+    "Concat": _concat,
+    "Flatten": _flatten,
+    "Dropout": _dropout,
+    "Vote": _vote,
+}

@@ -1,0 +1,109 @@
+"""Cuts an exported ONNX file into one small model for each neuron layer, so that each can be tested on its own.
+
+A slice takes what reaches the layer (the spikes of earlier layers, the membrane, the input frame) and gives what the layer
+makes of it: h, the spikes, the next membrane. The walk starts at the layer's outputs and stops at every tensor that the
+reference knows. It runs the file's own nodes; if the file wires a layer to the wrong membrane, the slice does too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper
+
+from runtime.base.errors import PlifError
+
+FORCED = "ref/"  # a boundary tensor may also be an output of the slice, so as an input it gets another name
+
+
+class SliceFailed(Exception):
+    """A layer of the file cannot be run on what the model's layer gets: it is wired to something else."""
+
+
+@dataclass
+class Slice:
+    """A part of an artifact that was opened: `inputs` are the boundary tensors that it reads."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    session: ort.InferenceSession
+
+    def run(self, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        strangers = [name for name in self.inputs if name not in known]
+        if strangers:
+            raise SliceFailed(f"it reads {', '.join(strangers)}, which the model does not have")
+        try:
+            found = self.session.run(list(self.outputs), {FORCED + name: known[name] for name in self.inputs})
+        except Exception as error:  # onnxruntime raises a family of its own
+            raise SliceFailed(f"it cannot run on the model's values ({' '.join(str(error).split())[:120]})") from None
+        return dict(zip(self.outputs, found, strict=True))
+
+
+def cut(model: onnx.ModelProto, outputs: Iterable[str], boundary: Iterable[str], where: str) -> Slice:
+    """The part of `model` that makes `outputs` from `boundary`. Raises PlifError when an output is not made."""
+    graph = model.graph
+    producer = {name: node for node in graph.node for name in node.output}
+    initializers = {tensor.name: tensor for tensor in graph.initializer}
+    stops, outputs = set(boundary), tuple(outputs)
+    nodes: dict[str, onnx.NodeProto] = {}
+    inputs: dict[str, None] = {}
+    weights: dict[str, onnx.TensorProto] = {}
+    todo = list(outputs)
+    for name in outputs:
+        if name not in producer:
+            raise PlifError(f"{where}: no node makes the tensor '{name}' that the card names; export it again")
+    while todo:
+        node = producer[todo.pop()]
+        key = node.output[0]
+        if key in nodes:
+            continue
+        nodes[key] = node
+        for name in node.input:
+            if name in initializers:
+                weights[name] = initializers[name]
+            elif name in producer and name not in stops:
+                todo.append(name)
+            elif name:
+                inputs[name] = None
+    ordered = [_renamed(node, set(inputs)) for node in graph.node if node.output and node.output[0] in nodes]
+    part = helper.make_graph(
+        ordered,
+        "slice",
+        [helper.make_tensor_value_info(FORCED + name, TensorProto.FLOAT, None) for name in inputs],
+        [helper.make_empty_tensor_value_info(name) for name in outputs],
+        list(weights.values()),
+    )
+    sliced = helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return Slice(tuple(inputs), outputs, open_model(sliced, where))
+
+
+def _renamed(node: onnx.NodeProto, forced: set[str]) -> onnx.NodeProto:
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    for i, name in enumerate(copy.input):
+        if name in forced:
+            copy.input[i] = FORCED + name
+    return copy
+
+
+def with_outputs(model: onnx.ModelProto, names: Iterable[str], where: str) -> ort.InferenceSession:
+    """The whole model, opened with some inner tensors as further outputs."""
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    whole.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    return open_model(whole, where)
+
+
+def open_model(model: onnx.ModelProto, where: str) -> ort.InferenceSession:
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = 1
+    settings.log_severity_level = 4
+    settings.add_session_config_entry("session.set_denormal_as_zero", "1")  # as the runtime runs it
+    try:
+        return ort.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a family of its own
+        raise PlifError(f"{where}: ONNX Runtime cannot open it ({' '.join(str(error).split())[:200]})") from None

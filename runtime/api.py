@@ -1,0 +1,94 @@
+"""The public face: an artifact -> Model, with sessions and streams.
+
+model = runtime.load("model.onnx")
+session = model.session(streams=1)
+y = session.step(x)                              # x float32 [streams, C, H, W] -> y float32 [streams, classes]
+for decision in model.stream("recording.raw"):
+    print(decision.label)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.base.errors import PlifError
+from runtime.base.files import measure
+from runtime.engines import EngineOptions
+from runtime.engines.choice import EngineChoice, open_engine
+from runtime.engines.session import OpenModel
+from runtime.model.card import read_card
+
+if TYPE_CHECKING:
+    from runtime.events import Source
+    from runtime.stream.run import Stream
+
+
+def load(
+    path: str | Path,
+    engine: str = "auto",
+    *,
+    threads: int | None = None,
+    flush_denormals: bool = True,
+    rates: bool = False,
+    device: str | None = None,
+    sha256: str | None = None,
+) -> Model:
+    """Opens an artifact (or, with the torch engine, a model.pt).
+
+    engine           auto: the fastest that opens the artifact as it is (docs/engines.md; model.engine_choice says why);
+                     or a name: event, onnxruntime, or another registered one
+    threads          CPU threads of the engine; None takes all
+    flush_denormals  subnormal membranes become zero. With ONNX Runtime this also holds for NumPy in the calling thread,
+                     and works only when no other ONNX Runtime session came first (a warning says when it did not)
+    rates            also count spikes: session.rates then holds each layer's firing rate of the last step
+    device           cpu, cuda or cuda:N; None is what the engine runs on (TensorRT on cuda:0, all others on cpu)
+    sha256           refuse the artifact when its SHA-256 is another (of a folder: what `plif export` said). A TensorRT
+                     engine is opened only with it, or with the report of its export beside it
+    Raises PlifError with one line for anything that is not a usable artifact.
+    """
+    path = Path(path)
+    if threads is not None and threads < 1:
+        raise PlifError(f"threads {threads}: expected at least 1, or None for all")
+    if sha256 is not None:
+        _check_sha256(path, sha256)
+    card = read_card(path)
+    made, choice = open_engine(engine, path, card, EngineOptions(threads, flush_denormals, rates, device, sha256))
+    return Model(path, made.card, made, rates and getattr(made, "counts_rates", True), choice)
+
+
+def _check_sha256(path: Path, expected: str) -> None:
+    try:
+        _, found = measure(path)
+    except OSError as error:
+        raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+    if found != expected.lower():
+        raise PlifError(f"{path}: SHA-256 is {found}; expected {expected}. It is not the file that was verified")
+
+
+@dataclass(frozen=True)
+class Model(OpenModel):
+    """An artifact that `runtime.load` opened. It has no state: many sessions and streams may share it.
+
+        model = runtime.load("gesture.onnx")
+        session = model.session(streams=2)               # the state of two inputs, stepped side by side
+        y = session.step(x)                              # x float32 [2, C, H, W] -> y float32 [2, classes]
+        for decision in model.stream("recording.raw"):   # or step by step, from events to decisions
+            print(decision.t_us, decision.label)
+
+    path           the artifact
+    card           what it is: graph, classes, states, framing, precision, proof (docs, `plif info`)
+    engine         what runs it (runtime.engines)
+    counts_rates   whether sessions count spikes: load(..., rates=True)
+    engine_choice  which engine was taken, and why
+    """
+
+    engine_choice: EngineChoice | None = None
+
+    def stream(self, source: str | Source | Sequence[str | Source], **options: Any) -> Stream:
+        """Decisions about an event source, step by step; options as of runtime.stream.run.stream."""
+        from runtime.stream.run import stream  # here: a program that only steps loads no sources
+
+        return stream(self, source, **options)

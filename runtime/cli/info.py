@@ -1,0 +1,132 @@
+"""What `plif info` shows: the card of a file as lines, or the environment."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+from runtime.base.version import __version__
+from runtime.model.card import Card
+from runtime.show.terminal import printable
+
+PACKAGES = (
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "onnx",
+    "tensorrt",
+    "tensorrt-rtx-cu13-libs",
+    "openvino",
+    "aedat",
+    "dv-processing",
+    "neuromorphic-drivers",
+    "matplotlib",
+)
+
+
+def card_lines(card: Card) -> list[str]:
+    """A card for reading; `--json` has all of it."""
+    rows = [
+        ("format", f"{card['format']} {card['format_version']}"),
+        ("network", card["notation"]),
+        ("input", f"{card['input']['kind']} {'x'.join(map(str, card['input']['shape']))}"),
+        ("T", card["T"]),
+        ("classes", f"{len(card['classes'])}: {', '.join(card['classes'])}"),
+        ("framing", card["framing"] or "-"),
+    ]
+    if card["normalisation"]:
+        rows.append(("normalisation", f"mean {card['normalisation']['mean']}, std {card['normalisation']['std']}"))
+    if "states" in card:
+        rows += [
+            ("form", f"{card['form']}, {card['precision']}, {card['math']} math, batch {card['batch'] or 'dynamic'}"),
+            ("states", ", ".join(f"{s['name']} {'x'.join(map(str, s['shape']))}" for s in card["states"])),
+            ("tau", ", ".join(f"{layer} {_tau(tau)}" for layer, tau in card["taus"].items())),
+            ("v_threshold", card["v_threshold"]),
+            ("v_reset", "soft (subtract v_threshold)" if card["v_reset"] is None else card["v_reset"]),
+            ("output", f"{card['output']['kind']}, {card['output'].get('voters', 1)} voters a class"),
+            ("source", f"SHA-256 {card['source_sha256'] or '-'}"),
+            ("parity", _parity(card["parity"])),
+        ]
+        if isinstance(card.get("engine"), dict):
+            rows.append(("engine", _engine(card["engine"])))
+    else:
+        options = ", ".join(f"{key} {_plain(value)}" for key, value in card["options"].items())
+        rows.append(("options", options))
+        if card["training"]:
+            rows.append(("training", ", ".join(f"{k} {_plain(v)}" for k, v in card["training"].items())))
+    rows.append(("versions", ", ".join(f"{name} {version}" for name, version in card["versions"].items())))
+    # without control characters: a card may come from anywhere, and its names must not steer a terminal
+    return [printable(f"{name:<14}{value}") for name, value in rows]
+
+
+def _tau(tau: Any) -> str:
+    if tau is None:
+        return "infinite"
+    if isinstance(tau, list):
+        return f"{min(tau):.3g}..{max(tau):.3g}"
+    return f"{tau:.4g}"
+
+
+def _plain(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _parity(parity: Any) -> str:
+    if not isinstance(parity, dict):
+        return str(parity or "not run")
+    verdict = "passed" if parity.get("passed") else "FAILED"
+    untested = f", untested: {', '.join(parity['untested'])}" if parity.get("untested") else ""
+    rounded = ""
+    if "rounding_mismatches" in parity:  # fp16, int8
+        rounded = (
+            f"; against the model in fp32: {parity.get('free_running_mismatches')} spikes, "
+            f"{parity.get('decisions_changed')} of {parity.get('decisions')} decisions"
+        )
+    return (
+        f"{verdict}: {parity.get('spike_mismatches')} of {parity.get('spikes')} spikes differ "
+        f"({parity.get('excused')} excused) over {parity.get('steps')} steps{rounded}{untested}"
+    )
+
+
+def _engine(record: dict[str, Any]) -> str:
+    """Of an engine file: what built it, what it runs on, and what it is made of."""
+    gpu, streams = record.get("gpu"), record.get("streams") or {}
+    where = f" on {gpu['name']}" if isinstance(gpu, dict) and "name" in gpu else ", ahead of time"
+    text = f"{record.get('kind')} {record.get('version')}{where}"
+    text += f"; runs on {', '.join(map(str, record.get('compute_capabilities') or []))}"
+    text += f"; {streams.get('min')} to {streams.get('max')} streams"
+    neurons = record.get("neuron_kernels")
+    if isinstance(neurons, dict) and neurons:
+        text += (
+            f"; {record.get('kernels')} kernels, of them {sum(neurons.values())} for {len(neurons)} layers of neurons"
+        )
+    return text
+
+
+def environment() -> dict[str, Any]:
+    """Versions, processor and engines of this machine."""
+    from runtime.engines import engine_names
+
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "plif": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processors": os.cpu_count(),
+        "engines": engine_names(),
+        "packages": versions,
+    }
+
+
+def environment_lines(found: dict[str, Any]) -> list[str]:
+    lines = [f"{name:<24}{found[name]}" for name in ("plif", "python", "system", "processors")]
+    lines.append(f"{'engines':<24}{', '.join(found['engines'])}")
+    return lines + [f"{name:<24}{version or 'not installed'}" for name, version in found["packages"].items()]

@@ -1,0 +1,194 @@
+"""What a TensorRT engine needs of CUDA: memory, a stream, copies, graphs. The driver's own C interface through ctypes.
+
+Why not cuda-python: wherever there is a GPU there is libcuda.so.1, under one name and with stable functions for CUDA 11.4 to
+13, on a Jetson as on a server. A Python package in between would have to fit JetPack's CUDA, and bring nothing: these are
+two dozen functions. Everything happens in the device's primary context, the one that TensorRT uses as well.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Callable
+from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+
+LIBRARY = "libcuda.so.1"
+
+# Results and constants of cuda.h.
+SUCCESS = 0
+COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76
+STREAM_NON_BLOCKING = 1  # does not wait for the default stream, nor that one for it
+CAPTURE_THREAD_LOCAL = 1  # other threads may allocate memory meanwhile
+
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "cuInit": (c_uint,),
+    "cuDeviceGetCount": (POINTER(c_int),),
+    "cuDeviceGet": (POINTER(c_int), c_int),
+    "cuDeviceGetName": (POINTER(c_char), c_int, c_int),
+    "cuDeviceGetAttribute": (POINTER(c_int), c_int, c_int),
+    "cuDevicePrimaryCtxRetain": (POINTER(c_void_p), c_int),
+    "cuCtxSetCurrent": (c_void_p,),
+    "cuGetErrorName": (c_int, POINTER(c_char_p)),
+    "cuMemAlloc_v2": (POINTER(c_uint64), c_size_t),
+    "cuMemFree_v2": (c_uint64,),
+    "cuMemHostAlloc": (POINTER(c_void_p), c_size_t, c_uint),
+    "cuMemFreeHost": (c_void_p,),
+    "cuMemcpyHtoDAsync_v2": (c_uint64, c_void_p, c_size_t, c_void_p),
+    "cuMemcpyDtoHAsync_v2": (c_void_p, c_uint64, c_size_t, c_void_p),
+    "cuMemsetD8Async": (c_uint64, ctypes.c_ubyte, c_size_t, c_void_p),
+    "cuStreamCreate": (POINTER(c_void_p), c_uint),
+    "cuStreamDestroy_v2": (c_void_p,),
+    "cuStreamSynchronize": (c_void_p,),
+    "cuStreamBeginCapture_v2": (c_void_p, c_int),
+    "cuStreamEndCapture": (c_void_p, POINTER(c_void_p)),
+    "cuGraphInstantiateWithFlags": (POINTER(c_void_p), c_void_p, ctypes.c_ulonglong),
+    "cuGraphLaunch": (c_void_p, c_void_p),
+    "cuGraphDestroy": (c_void_p,),
+    "cuGraphExecDestroy": (c_void_p,),
+}
+
+
+class CudaError(PlifError):
+    """A call of the driver that failed: one line with the driver's own name for the reason."""
+
+
+@lru_cache(maxsize=8)
+def open_gpu(device: str = "cuda:0") -> Gpu:
+    """The GPU of that name, cuda or cuda:N. Raises PlifError where there is none."""
+    kind, colon, number = device.partition(":")
+    if kind != "cuda" or (colon and not number.isdecimal()):
+        raise PlifError(f"device '{device}': expected cuda or cuda:N")
+    return Gpu(int(number or 0))
+
+
+class Gpu:
+    """One GPU and what can be had from it. Use it from any thread: `use()` comes first in each call that others make."""
+
+    def __init__(self, index: int) -> None:
+        try:
+            self._library = ctypes.CDLL(LIBRARY)
+        except OSError:
+            raise PlifError(f"device cuda:{index}: no NVIDIA driver ({LIBRARY}) on this machine") from None
+        for name, arguments in _SIGNATURES.items():
+            try:
+                function = getattr(self._library, name)
+            except AttributeError:
+                raise PlifError(f"{LIBRARY} has no {name}: the driver is older than CUDA 11.4; update it") from None
+            function.argtypes, function.restype = arguments, c_int
+        self._call("cuInit", 0)
+        count, device, major, minor, context = c_int(), c_int(), c_int(), c_int(), c_void_p()
+        self._call("cuDeviceGetCount", byref(count))
+        if index >= count.value:
+            raise PlifError(f"device cuda:{index}: this machine has {count.value} GPUs, counted from cuda:0")
+        self._call("cuDeviceGet", byref(device), index)
+        name_of = ctypes.create_string_buffer(256)
+        self._call("cuDeviceGetName", name_of, len(name_of), device.value)
+        self._call("cuDeviceGetAttribute", byref(major), COMPUTE_CAPABILITY_MAJOR, device.value)
+        self._call("cuDeviceGetAttribute", byref(minor), COMPUTE_CAPABILITY_MINOR, device.value)
+        self._call("cuDevicePrimaryCtxRetain", byref(context), device.value)
+        self.index = index
+        self.name = name_of.value.decode("utf-8", "replace")
+        self.compute_capability = f"{major.value}.{minor.value}"
+        self._context = context
+        self.use()
+
+    def use(self) -> None:
+        """Makes this GPU the calling thread's."""
+        self._call("cuCtxSetCurrent", self._context)
+
+    def stream(self) -> Stream:
+        handle = c_void_p()
+        self._call("cuStreamCreate", byref(handle), STREAM_NON_BLOCKING)
+        return Stream(self, handle)
+
+    def memory(self, size: int) -> Memory:
+        """Bytes on the device, zeroed by their first user; at least 256-byte aligned, as TensorRT wants it."""
+        address = c_uint64()
+        self._call("cuMemAlloc_v2", byref(address), max(size, 1))
+        return Memory(self, address.value, size)
+
+    def pinned(self, shape: tuple[int, ...]) -> np.ndarray:
+        """A float32 array on the host that copies need not stage: pinned, freed with its last view."""
+        size = int(np.prod(shape)) * 4
+        address = c_void_p()
+        self._call("cuMemHostAlloc", byref(address), max(size, 1), 0)
+        assert address.value is not None
+        block = (c_char * max(size, 1)).from_address(address.value)
+        weakref.finalize(block, self._free, "cuMemFreeHost", address)
+        array = np.frombuffer(memoryview(block), np.float32, int(np.prod(shape))).reshape(shape)
+        array[...] = 0
+        return array
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        code = getattr(self._library, name)(*arguments)
+        if code != SUCCESS:
+            text = c_char_p()
+            self._library.cuGetErrorName(code, byref(text))
+            raise CudaError(f"CUDA: {name} failed with {(text.value or b'an unknown error').decode()} ({code})")
+
+    def _free(self, name: str, *arguments: Any) -> None:
+        """From finalizers: at the end of the process the driver may be gone already, so results do not matter."""
+        self._library.cuCtxSetCurrent(self._context)
+        getattr(self._library, name)(*arguments)
+
+
+class Memory:
+    """Bytes on the device; freed with the object."""
+
+    def __init__(self, gpu: Gpu, address: int, size: int) -> None:
+        self.address, self.size = address, size
+        weakref.finalize(self, gpu._free, "cuMemFree_v2", address)
+
+
+class Stream:
+    """A queue of the device's work. What is put into it between `captured` and its end becomes a graph instead."""
+
+    def __init__(self, gpu: Gpu, handle: c_void_p) -> None:
+        self._gpu, self._handle = gpu, handle
+        weakref.finalize(self, gpu._free, "cuStreamDestroy_v2", handle)
+
+    @property
+    def handle(self) -> int:
+        """As TensorRT takes it."""
+        return self._handle.value or 0
+
+    def wait(self) -> None:
+        """Returns when all work that was put in is done."""
+        self._gpu._call("cuStreamSynchronize", self._handle)
+
+    def up(self, memory: Memory, source: np.ndarray) -> None:
+        self._gpu._call("cuMemcpyHtoDAsync_v2", memory.address, source.ctypes.data, source.nbytes, self._handle)
+
+    def down(self, target: np.ndarray, memory: Memory) -> None:
+        self._gpu._call("cuMemcpyDtoHAsync_v2", target.ctypes.data, memory.address, target.nbytes, self._handle)
+
+    def zero(self, memory: Memory) -> None:
+        self._gpu._call("cuMemsetD8Async", memory.address, 0, memory.size, self._handle)
+
+    def captured(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Records what `work` puts in, without doing it; returns what launches it all at once. Raises what fails."""
+        gpu = self._gpu
+        graph, launchable = c_void_p(), c_void_p()
+        gpu._call("cuStreamBeginCapture_v2", self._handle, CAPTURE_THREAD_LOCAL)
+        try:
+            work()
+        except BaseException:
+            gpu._library.cuStreamEndCapture(self._handle, byref(graph))  # the stream is usable again, the graph is not
+            raise
+        gpu._call("cuStreamEndCapture", self._handle, byref(graph))
+        try:
+            gpu._call("cuGraphInstantiateWithFlags", byref(launchable), graph, 0)
+        finally:
+            gpu._call("cuGraphDestroy", graph)
+
+        def launch() -> None:
+            gpu._call("cuGraphLaunch", launchable, self._handle)
+
+        weakref.finalize(launch, gpu._free, "cuGraphExecDestroy", launchable)
+        return launch

@@ -1,0 +1,74 @@
+"""TensorRT and TensorRT-RTX as Python modules: one interface, imported by kind, with the one logger that each allows."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.engines.tensorrt.plan import RTX, TENSORRT
+
+# kind -> (names of the module, the oldest version, the version that is not supported any more or not yet)
+_MODULES = {
+    TENSORRT: (("tensorrt", "tensorrt_bindings"), (10,), (12,)),
+    RTX: (("tensorrt_rtx", "tensorrt_rtx_bindings"), (1,), (2,)),
+}
+_loggers: dict[str, Any] = {}
+
+
+def import_tensorrt(kind: str) -> ModuleType:
+    """The module of that kind. Raises PlifError where it is missing, or of a version whose interface is another."""
+    names, oldest, next_major = _MODULES[kind]
+    for name in names:
+        try:
+            module = import_module(name)
+        except ImportError:
+            continue
+        if not hasattr(
+            module, "Builder"
+        ):  # a package of stubs leaves an empty folder of this name that can be imported
+            continue
+        found = tuple(int(part) for part in module.__version__.split(".")[:2])
+        if not oldest <= found < next_major:
+            span = f"{oldest[0]} or {next_major[0] - 1}" if next_major[0] - oldest[0] > 1 else f"{oldest[0]}"
+            raise PlifError(f"{name} {module.__version__} is installed; --to {kind} and its engine need version {span}")
+        return module
+    raise MissingExtra(f"the {kind} engine", kind)
+
+
+def major_of(trt: ModuleType) -> int:
+    return int(trt.__version__.split(".")[0])
+
+
+def logger_of(trt: ModuleType) -> Any:
+    """The process's only logger of a module: TensorRT keeps the first one that it is given, and ignores others.
+
+    It collects messages and prints none; what matters of them goes into an error of ours.
+    """
+    if trt.__name__ not in _loggers:
+
+        class Messages(trt.ILogger):  # type: ignore[name-defined]
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+                self.errors: list[str] = []
+                self.warnings: list[str] = []
+                self.layers: str | None = None  # the list of kernels, which only a build at full verbosity prints
+
+            def log(self, severity: Any, message: str) -> None:
+                if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
+                    self.errors.append(message)
+                elif severity == trt.ILogger.WARNING:
+                    self.warnings.append(message)
+                elif message.startswith("Layers:"):
+                    self.layers = message
+
+            def forget(self) -> None:
+                self.errors, self.warnings, self.layers = [], [], None
+
+            def reason(self) -> str:
+                """What went wrong, in one line."""
+                return " ".join(" ".join(self.errors[-2:]).split())[:300] or "no reason given"
+
+        _loggers[trt.__name__] = Messages()
+    return _loggers[trt.__name__]

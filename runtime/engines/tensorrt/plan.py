@@ -1,0 +1,161 @@
+"""What must hold before an engine file is handed to TensorRT, which runs what is in it.
+
+A plan is code: deserialising one that somebody else made runs their code, and one of another GPU or another version of
+TensorRT fails, or worse. So, in this order and before TensorRT sees a byte:
+
+    the file is the one that was written: its SHA-256 is in the report beside it, or was given
+    the plan is the one that the card speaks of: length and SHA-256
+    the card was written for this version of TensorRT and for this GPU
+
+Each refusal is one line, the last with the command that builds the engine here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.base.errors import PlifError
+from runtime.model.card import Card, check_artifact_card, parse_card
+from runtime.model.readers import engine_file
+
+NOT_RUN = "not run"  # the card's parity where nothing could run the plan
+TENSORRT, RTX = "tensorrt", "tensorrt-rtx"  # the kinds of plans, which are names of targets and of engines, too
+_NAMES = {TENSORRT: "TensorRT", RTX: "TensorRT-RTX"}
+_MOST_REPORT = 64 << 20  # bytes
+
+# What the record `engine` of an engine file's card must hold, beside what the builder adds for reading.
+_KEYS: dict[str, tuple[type, ...]] = {
+    "kind": (str,),
+    "version": (str,),
+    "gpu": (dict, type(None)),  # {name, compute_capability}: where it was built; None when built ahead of time
+    "compute_capabilities": (list,),  # what it runs on: ["8.9"]; for RTX possibly ["8.0+"]
+    "streams": (dict,),  # {min, opt, max}: the profile
+    "plan_bytes": (int,),
+    "plan_sha256": (str,),
+    "onnx_sha256": (str,),
+    "rebuild": (str,),  # the command that built it
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An engine file that may be deserialised once `require_machine` has passed."""
+
+    path: Path
+    card: Card
+    data: bytes
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        record: Mapping[str, Any] = self.card["engine"]
+        return record
+
+    def require_machine(self, version: str, gpu: str, compute_capability: str) -> None:
+        """Refuses the plan where it was not built for: another version of TensorRT, or another GPU."""
+        made, name = self.record, _NAMES[self.record["kind"]]
+        if made["version"] != version:
+            raise self._refused(f"with {name} {made['version']}, and here is {name} {version}")
+        built_on = made["gpu"]
+        if built_on is not None and (built_on["name"], built_on["compute_capability"]) != (gpu, compute_capability):
+            where = f"on {built_on['name']} (compute capability {built_on['compute_capability']})"
+            raise self._refused(f"{where}, and here is {gpu} ({compute_capability})")
+        if not any(_covers(target, compute_capability) for target in made["compute_capabilities"]):
+            targets = ", ".join(made["compute_capabilities"])
+            raise self._refused(f"for compute capability {targets}, and here is {gpu} ({compute_capability})")
+
+    def require_rows(self, rows: int) -> None:
+        """Refuses a number of streams that the engine was not built for."""
+        least, most = self.record["streams"]["min"], self.record["streams"]["max"]
+        if not least <= rows <= most:
+            raise PlifError(
+                f"{self.path}: built for {least} to {most} streams, not {rows}; build it for more with: "
+                f"{self.record['rebuild']} --set streams={least}+{least}+{rows}"
+            )
+
+    def _refused(self, why: str) -> PlifError:
+        return PlifError(f"{self.path}: was built {why}; build it here: {self.record['rebuild']}")
+
+
+def _covers(target: str, compute_capability: str) -> bool:
+    """Whether a plan for `target` runs on a GPU: "8.9" on that one, "8.0+" on it and all later ones."""
+    if not target.endswith("+"):
+        return target == compute_capability
+    return _numbers(target[:-1]) <= _numbers(compute_capability)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def open_plan(path: Path, kind: str, sha256: str | None = None) -> Plan:
+    """Reads an engine file once, and checks it as far as that needs no GPU.
+
+    sha256  what the file's must be; from the report beside it when None
+    Raises PlifError with one line for a file that is not the one that was written.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+    if not engine_file.is_engine(data[:8]):
+        raise PlifError(f"{path}: is not an engine file; expected one made by: plif export model.pt --to {kind}")
+    expected, whence = (sha256.lower(), "--sha256") if sha256 else (_reported(path), f"{path.name}.report.json")
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise PlifError(f"{path}: SHA-256 is {found}; {whence} says {expected}. It is not the file that was written")
+    text, plan = engine_file.split(path, data)
+    card = parse_card(path, text)
+    check_artifact_card(card, str(path))
+    record = _record(path, card)
+    if record["kind"] != kind:
+        raise PlifError(f"{path}: is a plan of {_NAMES[record['kind']]}; open it with --engine {record['kind']}")
+    if len(plan) != record["plan_bytes"] or hashlib.sha256(plan).hexdigest() != record["plan_sha256"]:
+        raise PlifError(f"{path}: its plan is not the one that its card speaks of; it was damaged or put together")
+    return Plan(path, card, bytes(plan))
+
+
+def _reported(path: Path) -> str:
+    """The SHA-256 that the report of the export beside the file gives."""
+    report = path.with_name(path.name + ".report.json")
+    asked = (
+        f"an engine is code, so {path.name} is opened only by its SHA-256: give --sha256, or keep its report beside it"
+    )
+    try:
+        if report.stat().st_size > _MOST_REPORT:
+            raise PlifError(f"{report}: is not a report of an export; {asked}")
+        sha256 = json.loads(report.read_bytes())["sha256"]
+    except OSError as error:
+        raise PlifError(f"{report}: cannot be read ({error.strerror}); {asked}") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise PlifError(f"{report}: is not a report of an export; {asked}") from None
+    if not isinstance(sha256, str):
+        raise PlifError(f"{report}: is not a report of an export; {asked}")
+    return sha256
+
+
+def _record(path: Path, card: Card) -> Mapping[str, Any]:
+    """The card's record of the engine, with all that is relied on later."""
+    record = card.get("engine")
+    wrong = f"{path}: the engine's record in its card"
+    if not isinstance(record, dict):
+        raise PlifError(f"{wrong} is missing; it was damaged or not written by plif")
+    for key, kinds in _KEYS.items():
+        value = record.get(key)
+        if key not in record or not isinstance(value, kinds) or isinstance(value, bool):
+            raise PlifError(f"{wrong} lacks a usable {key}; it was damaged or not written by plif")
+    gpu, streams = record["gpu"], record["streams"]
+    usable = {
+        "kind": record["kind"] in _NAMES,
+        "gpu": gpu is None or all(isinstance(gpu.get(key), str) for key in ("name", "compute_capability")),
+        "compute_capabilities": all(isinstance(target, str) for target in record["compute_capabilities"]),
+        "streams": all(type(streams.get(key)) is int for key in ("min", "opt", "max")),
+    }
+    for key, holds in usable.items():
+        if not holds:
+            raise PlifError(f"{wrong} has {key} {record[key]!r}; it was damaged or not written by plif")
+    return record

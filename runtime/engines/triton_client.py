@@ -1,0 +1,267 @@
+"""A client of a Triton server that serves `plif export --to triton`: each stream is one sequence there.
+
+    session = TritonSession("127.0.0.1:8000", "digits", streams=4)
+    y = session.step(x)          # x [streams, C, H, W] -> y [streams, classes], as of runtime.Session
+    session.reset([2])           # stream 2 starts anew with its next step
+
+Spoken over HTTP with nothing but Python's own library (KServe's v2 protocol, Triton's extensions for binary tensors and for
+sequences). The server keeps the membranes. It forgets a sequence that was idle for too long, and all of them when it is
+started again; and where an answer does not arrive, nobody knows whether the step was taken. Such a stream is *lost*, and
+what then happens is said beforehand:
+
+    lost="raise"   step raises SequenceLost, with the streams, until reset(rows) lets them start anew
+    lost="reset"   a lost stream starts anew with the frame that it is given, and `session.lost` counts it
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+
+_LENGTH = "Inference-Header-Content-Length"
+_MOST_ANSWER = 64 << 20  # bytes
+
+
+class SequenceLost(PlifError):
+    """The server no longer has the membranes of some streams.
+
+    rows     which
+    answers  {row: y [classes]} of those that were asked in the same step, and have taken it
+    """
+
+    def __init__(self, message: str, rows: Sequence[int], answers: dict[int, np.ndarray] | None = None) -> None:
+        super().__init__(message)
+        self.rows, self.answers = list(rows), answers or {}
+
+
+class TritonSession:
+    """The streams of one client; a Session whose membranes are on the server. Not for two threads at once.
+
+    server     "HOST:PORT" of its HTTP service
+    model      its name there (the folder's name in the repository)
+    lost       "raise" or "reset", see above
+    timeout_s  to connect, and for an answer
+    """
+
+    def __init__(
+        self, server: str, model: str, streams: int = 1, *, lost: str = "raise", timeout_s: float = 10.0
+    ) -> None:
+        if streams < 1 or lost not in ("raise", "reset"):
+            raise PlifError(f"streams {streams}, lost '{lost}': expected at least 1, and raise or reset")
+        self._host, self._port = _address(server)
+        self.where = f"http://{server}/v2/models/{model}"
+        self.model, self.streams, self._policy, self._timeout_s = model, streams, lost, timeout_s
+        self._pool: ThreadPoolExecutor | None = None
+        self._connections: list[http.client.HTTPConnection | None] = [None] * streams
+        try:
+            self.input, self.shape, self.classes = _tensors(self._about(), self.where)
+        except PlifError:
+            self._disconnect(0)
+            raise
+        self.steps = np.zeros(streams, np.int64)  # since the last reset, per stream
+        self.lost = np.zeros(streams, np.int64)  # how often the server had forgotten a stream, per stream
+        self._ids = [secrets.randbits(63) | 1 for _ in range(streams)]  # not 0; not those of another client
+        self._fresh = [True] * streams  # the next step says START
+        self._gone = [""] * streams  # why a stream is lost
+
+    def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
+        """One time-step of all streams, or of `rows` only: x [rows, ...] -> y float32 [rows, classes].
+
+        Raises SequenceLost, where streams that were answered have taken the step, and PlifError where nothing answers.
+        """
+        which = list(range(self.streams)) if rows is None else self._rows(rows)
+        x = np.ascontiguousarray(x, "<f4")
+        if x.shape != (len(which), *self.shape):
+            raise PlifError(f"x is {list(x.shape)}; expected {[len(which), *self.shape]}: a frame for each stream")
+        gone = [row for row in which if self._gone[row]]
+        if gone and self._policy == "raise":
+            raise SequenceLost(self._letter(gone), gone)
+        for row in gone:
+            self.lost[row] += 1
+            self._begin(row)
+        if not which:
+            return np.zeros((0, self.classes), np.float32)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.streams)  # together, so that the server can make a batch of them
+        answers = dict(zip(which, self._pool.map(self._step, which, x), strict=True))
+        taken = {row: answer for row, answer in answers.items() if isinstance(answer, np.ndarray)}
+        errors = [answer for answer in answers.values() if isinstance(answer, PlifError)]
+        for error in sorted(errors, key=lambda error: isinstance(error, SequenceLost)):
+            if not isinstance(error, SequenceLost):
+                raise error
+            gone = [row for row in which if row not in taken]
+            raise SequenceLost(self._letter(gone), gone, taken)
+        return np.stack([taken[row] for row in which])
+
+    def _letter(self, rows: list[int]) -> str:
+        return (
+            f"{self.where}: lost streams {rows}: {self._gone[rows[0]]}, and their membranes with it; "
+            "reset them to go on, or open the session with lost='reset'"
+        )
+
+    def _begin(self, row: int) -> None:
+        self._fresh[row], self._gone[row] = True, ""
+        self.steps[row] = 0
+
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        """All streams, or some, start anew with their next step."""
+        for row in range(self.streams) if rows is None else self._rows(rows):
+            self._begin(row)
+
+    def close(self) -> None:
+        """Ends the sequences, so that the server need not wait until they time out, and the connections."""
+        for row in range(self.streams):
+            if not self._fresh[row] and not self._gone[row]:
+                with suppress(PlifError):  # it would have timed out
+                    self._infer(row, np.zeros((1, *self.shape), "<f4"), end=True)
+                self._fresh[row] = True
+            self._disconnect(row)
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def __enter__(self) -> TritonSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _rows(self, rows: Sequence[int]) -> list[int]:
+        which = [int(row) for row in rows]
+        if len(set(which)) != len(which) or any(not 0 <= row < self.streams for row in which):
+            raise PlifError(f"rows {which}: expected different numbers from 0 to {self.streams - 1}")
+        return which
+
+    def _step(self, row: int, frame: np.ndarray) -> np.ndarray | PlifError:
+        try:
+            try:
+                y = self._infer(row, frame[None])
+            except SequenceLost:
+                if self._policy == "raise":
+                    self._gone[row] = "the server has forgotten it (idle for too long, or started again)"
+                    raise
+                self.lost[row] += 1
+                self._begin(row)
+                y = self._infer(row, frame[None])
+        except PlifError as error:
+            return error
+        self.steps[row] += 1
+        return y
+
+    def _infer(self, row: int, x: np.ndarray, end: bool = False) -> np.ndarray:
+        """One request of one stream -> y [classes]."""
+        parameters = {"sequence_id": self._ids[row], "sequence_start": self._fresh[row], "sequence_end": end}
+        size = {"binary_data_size": x.nbytes}
+        tensor = {"name": self.input, "shape": list(x.shape), "datatype": "FP32", "parameters": size}
+        outputs = [{"name": "y", "parameters": {"binary_data": True}}]
+        document = {"parameters": parameters, "inputs": [tensor], "outputs": outputs}
+        head = json.dumps(document).encode()
+        self._gone[row] = "no answer came, so nobody knows whether the step was taken"
+        status, length, body = self._ask(
+            row, "POST", f"/v2/models/{self.model}/infer", head + x.tobytes(), {_LENGTH: str(len(head))}
+        )
+        self._gone[row] = f"the server answered {status} in the middle of it" if status >= 500 else ""
+        if status != 200:
+            raise self._refusal(row, status, body)
+        self._fresh[row] = False
+        return _output(body, length, self.where)
+
+    def _refusal(self, row: int, status: int, body: bytes) -> PlifError:
+        try:
+            said = str(json.loads(body)["error"])
+        except (ValueError, KeyError, TypeError):
+            said = body[:120].decode("utf-8", "replace")
+        said = " ".join(said.split())[:200]
+        if "START flag" in said:
+            return SequenceLost(f"{self.where}: stream {row}: {said}", [row])
+        return PlifError(f"{self.where}: the server answered {status}: {said or 'nothing'}")
+
+    def _about(self) -> dict[str, Any]:
+        status, _, body = self._ask(0, "GET", f"/v2/models/{self.model}", b"", {})
+        if status != 200:
+            raise self._refusal(0, status, body)
+        try:
+            found = json.loads(body)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise PlifError(f"{self.where}: its answer is not JSON; expected a Triton server")
+        return found
+
+    def _ask(
+        self, row: int, method: str, path: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[int, int | None, bytes]:
+        """(status, length of the JSON in front of binary data, body)"""
+        connection = self._connections[row]
+        if connection is None:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+            self._connections[row] = connection
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read(_MOST_ANSWER)
+        except (OSError, http.client.HTTPException) as error:
+            self._disconnect(row)
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise PlifError(
+                f"{self.where}: no answer ({reason}); is it served? tritonserver --model-repository=FOLDER"
+            ) from None
+        length = answer.headers.get(_LENGTH)
+        return answer.status, int(length) if length and re.fullmatch("[0-9]{1,18}", length) else None, content
+
+    def _disconnect(self, row: int) -> None:
+        connection, self._connections[row] = self._connections[row], None
+        if connection is not None:
+            connection.close()
+
+
+def _address(server: str) -> tuple[str, int]:
+    host, colon, port = server.rpartition(":")
+    if not (colon and host and re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536) or "/" in server:
+        raise PlifError(f"server '{server}': expected HOST:PORT, e.g. 127.0.0.1:8000")
+    return host.strip("[]"), int(port)
+
+
+def _tensors(about: dict[str, Any], where: str) -> tuple[str, tuple[int, ...], int]:
+    """The name of the one input, its shape without the batch axis, and the number of classes."""
+    try:
+        (x,) = about["inputs"]
+        (y,) = (tensor for tensor in about["outputs"] if tensor["name"] == "y")
+        name, shape = str(x["name"]), tuple(int(n) for n in x["shape"])[1:]
+        (_, classes), kinds = y["shape"], (x["datatype"], y["datatype"])
+        if kinds != ("FP32", "FP32") or any(n < 1 for n in (*shape, int(classes))):
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise PlifError(
+            f"{where}: is no model of plif export --to triton, which has one input and an output y"
+        ) from None
+    return name, shape, int(classes)
+
+
+def _output(body: bytes, length: int | None, where: str) -> np.ndarray:
+    """y of the answer: JSON, and behind it the tensor's bytes."""
+    try:
+        document = json.loads(body[:length])
+        (y,) = (tensor for tensor in document["outputs"] if tensor["name"] == "y")
+        rows, classes = y["shape"]
+        data = body[length:] if length is not None else np.asarray(y["data"], "<f4").tobytes()
+        if rows != 1 or y["datatype"] != "FP32" or len(data) != 4 * classes:
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise PlifError(
+            f"{where}: its answer holds no y [1, classes]; expected a model of plif export --to triton"
+        ) from None
+    return np.frombuffer(data, "<f4").astype(np.float32)

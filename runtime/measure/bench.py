@@ -1,0 +1,153 @@
+"""`plif bench`: latency and throughput of artifacts side by side, with firing rates and proof beside the times.
+
+All rows run in one process, round by round in turn, so that a machine that slows down slows all of them. The stimulus is the
+same for all artifacts of one input shape: event-like counts, or a constant image for still-image models. After the
+measurement comes silence: 300 empty steps, then the time of a step again (membranes that fade away must not cost more).
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.api import Model, load
+from runtime.base.errors import PlifError
+from runtime.engines.session import Session
+
+SILENT_STEPS = 300
+STEPS_A_TURN = 10
+
+
+@dataclass
+class Row:
+    """One artifact on one engine. Times are of one step of all streams; spike_mismatches is what its card's proof says."""
+
+    artifact: str
+    engine: str
+    precision: str
+    streams: int
+    threads: int | None
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    steps_per_s: float = 0.0
+    after_silence_p50_ms: float = 0.0
+    spike_mismatches: int | None = None
+    rss_mb: float = 0.0
+    firing_rates: dict[str, float] = field(default_factory=dict)
+    engine_reason: str | None = None  # why `auto` took this engine; None where it was asked for
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def bench(
+    artifacts: Sequence[str | Path],
+    *,
+    engines: Sequence[str] = ("auto",),
+    streams: int = 1,
+    seconds: float = 5.0,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """Times every artifact on every engine for about `seconds` each.
+
+    Raises PlifError for unrolled artifacts (a call of theirs is T steps; evaluate them instead).
+    """
+    rows: list[Row] = []
+    sessions: list[Session] = []
+    inputs: list[np.ndarray] = []
+    times: list[list[float]] = []
+    for path in artifacts:
+        for engine in engines:
+            model = load(path, engine, threads=threads)
+            if model.unrolled:
+                raise PlifError(
+                    f"{path}: is unrolled over T={model.T}; bench times single steps, plif eval times batches"
+                )
+            rows.append(_row(model, path, streams, threads))
+            sessions.append(model.session(streams))
+            inputs.append(_stimulus(model, streams))
+            times.append([])
+    for session, x in zip(sessions, inputs, strict=True):
+        _turn(session, x, [])  # warm up
+    began = time.perf_counter()
+    budget = seconds * len(rows)
+    while time.perf_counter() - began < budget:
+        for session, x, measured in zip(sessions, inputs, times, strict=True):
+            _turn(session, x, measured)
+        if progress:
+            progress(min(int(1000 * (time.perf_counter() - began) / budget), 1000), 1000)
+    for row, session, x, measured in zip(rows, sessions, inputs, times, strict=True):
+        row.p50_ms, row.p99_ms = (round(float(np.percentile(measured, p)), 4) for p in (50, 99))
+        row.steps_per_s = round(streams * len(measured) / (sum(measured) / 1e3), 1)
+        silent: list[float] = []
+        for _ in range(SILENT_STEPS // len(x)):
+            _turn(session, 0 * x, silent)
+        row.after_silence_p50_ms = round(float(np.median(silent[-STEPS_A_TURN:])), 4)
+        row.rss_mb = round(_memory_mb(), 1)
+    for row, path, x in zip(rows, (path for path in artifacts for _ in engines), inputs, strict=True):
+        row.firing_rates = _rates(path, row.engine, x, streams)
+    return rows
+
+
+def _row(model: Model, path: str | Path, streams: int, threads: int | None) -> Row:
+    parity = model.card.get("parity")
+    mismatches = parity.get("spike_mismatches") if isinstance(parity, dict) else None
+    choice = model.engine_choice
+    return Row(
+        Path(path).name,
+        model.engine.name,
+        model.card["precision"],
+        streams,
+        threads,
+        spike_mismatches=mismatches,
+        engine_reason=choice.reason if choice is not None and choice.asked == "auto" else None,
+    )
+
+
+def _turn(session: Session, x: np.ndarray, measured: list[float]) -> None:
+    for x_t in x:
+        began = time.perf_counter()
+        session.step(x_t)
+        measured.append(1e3 * (time.perf_counter() - began))
+
+
+def _stimulus(model: Model, streams: int) -> np.ndarray:
+    """STEPS_A_TURN frames [T, streams, C, H, W]: a blob of events that moves, with noise; or a still image."""
+    rng = np.random.default_rng(0)
+    c, h, w = model.input_shape
+    if model.static:
+        image = rng.normal(size=(streams, c, h, w)).astype(np.float32)
+        return np.broadcast_to(image, (STEPS_A_TURN, *image.shape))
+    y, x = np.mgrid[0:h, 0:w]
+    frames = np.empty((STEPS_A_TURN, streams, c, h, w), np.float32)
+    for b in range(streams):
+        cy, cx = rng.uniform(0.3, 0.7, 2) * (h, w)
+        dy, dx = rng.uniform(-0.02, 0.02, 2) * (h, w)
+        for t in range(STEPS_A_TURN):
+            blob = np.exp(-((y - cy - dy * t) ** 2 + (x - cx - dx * t) ** 2) / (2 * (0.12 * min(h, w)) ** 2))
+            frames[t, b] = rng.poisson(0.02 + 1.2 * blob, (c, h, w))
+    return frames
+
+
+def _rates(path: str | Path, engine: str, x: np.ndarray, streams: int) -> dict[str, float]:
+    session = load(path, engine, rates=True).session(streams)
+    sums: dict[str, float] = {}
+    for x_t in x:
+        session.step(x_t)
+        for layer, rate in session.rates.items():
+            sums[layer] = sums.get(layer, 0.0) + rate / len(x)
+    return sums
+
+
+def _memory_mb() -> float:
+    """Resident memory of the process at its largest, in MB (Linux counts kB, macOS bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)

@@ -1,0 +1,151 @@
+"""Kinds of files that carry a card: how each is told by its content, where its card lies, and which engine opens it.
+
+    model      model.pt, a zip of torch.save: tensors and the card's text
+    tensorrt, tensorrt-rtx   one file: the card, then the plan that TensorRT opens
+    onnx       one file; the card is in its metadata
+    nir        one HDF5 file; the card is in the metadata of its graph
+    openvino   a folder with model.xml, model.bin and card.json
+    triton     a folder, the model repository of a Triton server, with card.json beside the model's folder
+
+To add a kind, write one function for each of `is_it` and `card_text` and enter it in KINDS, before `onnx`, which is what
+everything else is taken for (its reader refuses what it is not).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.model.readers import engine_file, onnx_wire, torch_zip
+
+CARD_KEY = "plif.card"  # the card's key among ONNX metadata_props, and in the metadata of a NIR graph
+CARD_FILE = "card.json"  # the card of an artifact that is a folder
+HEAD = 8  # bytes of a file that are looked at
+HDF5 = b"\x89HDF\r\n\x1a\n"
+_MOST_CARD = 64 << 20  # bytes; a card is a few kB
+
+
+@dataclass(frozen=True)
+class Kind:
+    """suffix: what its names end in, and what an engine says that it opens. engine: what `auto` takes; None: nothing
+    on this machine runs it, and `instead` says what to do."""
+
+    name: str
+    suffix: str
+    is_it: Callable[[Path, bytes], bool]  # (path, first bytes; none of a folder)
+    card_text: Callable[[Path], str]
+    engine: str | None
+    instead: str = ""
+
+
+def _onnx_card(path: Path) -> str:
+    text = onnx_wire.read_metadata(path).get(CARD_KEY)
+    if text is None:
+        raise PlifError(
+            f"{path}: an ONNX file without a plif card, so its states and classes are unknown; "
+            "make one with: plif export model.pt"
+        )
+    return text
+
+
+def _nir_card(path: Path) -> str:
+    try:
+        import h5py
+    except ImportError:
+        raise MissingExtra("reading a NIR file", "nir") from None
+    try:
+        with h5py.File(path, "r") as file:
+            text = file["node/metadata"][CARD_KEY][()]
+    except KeyError:
+        raise PlifError(
+            f"{path}: a NIR file without a plif card, so its states and classes are unknown; export it: plif export {path}"
+        ) from None
+    except (OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise PlifError(f"{path}: not a NIR file, or damaged ({reason})") from None
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+
+
+def _folder_card(path: Path) -> str:
+    file = path / CARD_FILE
+    try:
+        if file.stat().st_size > _MOST_CARD:
+            raise PlifError(f"{file}: {file.stat().st_size} bytes; expected a card of under {_MOST_CARD}")
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise PlifError(f"{file}: cannot be read ({error.strerror}); export the model again") from None
+    except UnicodeDecodeError:
+        raise PlifError(f"{file}: is not text; the file was damaged or not written by plif") from None
+
+
+def _holds(name: str) -> Callable[[Path, bytes], bool]:
+    """Whether a folder has such a file, or one in a folder within."""
+    return lambda path, head: path.is_dir() and next(path.glob(name), None) is not None
+
+
+KINDS: list[Kind] = [
+    Kind("model", ".pt", lambda path, head: head[:4] == b"PK\x03\x04", torch_zip.read_card_text, "torch"),
+    Kind("openvino", "_openvino", _holds("model.xml"), _folder_card, "openvino"),
+    Kind(
+        "triton",
+        "_triton",
+        _holds("*/config.pbtxt"),
+        _folder_card,
+        None,
+        "it is served: tritonserver --model-repository=FOLDER, and stepped with runtime.engines.triton_client.TritonSession",
+    ),
+    Kind(
+        "nir",
+        ".nir",
+        lambda path, head: head == HDF5,
+        _nir_card,
+        None,
+        "NIR is for other tools; to run it here: plif export FILE.nir",
+    ),
+    Kind(
+        "tensorrt-rtx",
+        ".rtx.engine",
+        lambda path, head: engine_file.is_engine(head) and engine_file.is_rtx(path),
+        engine_file.read_card_text,
+        "tensorrt-rtx",
+    ),
+    Kind("tensorrt", ".engine", lambda path, head: engine_file.is_engine(head), engine_file.read_card_text, "tensorrt"),
+    Kind("onnx", ".onnx", lambda path, head: not path.is_dir(), _onnx_card, "onnxruntime"),
+]
+
+
+def kind_of(path: Path) -> Kind:
+    """What lies at `path`. Raises PlifError where there is nothing of ours, or nothing that can be read."""
+    head = b""
+    if not os.path.isdir(path):  # pathlib's is_dir raises where a folder on the way may not be searched
+        head = _head(path)
+    if engine_file.is_bare_plan(head):
+        raise PlifError(
+            f"{path}: a bare plan of TensorRT without a card, so its states and classes are unknown; "
+            "trtexec opens it, and plif one that was exported without --set raw=true"
+        )
+    if head[:1] == b"\x80" and not engine_file.is_engine(head):
+        raise PlifError(
+            f"{path}: a bare pickle, which may run code; refused. Expected a model.pt written by plif_train.save"
+        )
+    for kind in KINDS:
+        if kind.is_it(path, head):
+            return kind
+    raise PlifError(
+        f"{path}: is a folder, and no artifact; expected a model.pt or an exported artifact such as model.onnx"
+    )
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except FileNotFoundError:
+        raise PlifError(
+            f"{path}: no such file; expected a model.pt or an exported artifact such as model.onnx"
+        ) from None
+    except OSError as error:
+        raise PlifError(f"{path}: cannot be read ({error.strerror})") from None

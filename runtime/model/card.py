@@ -1,0 +1,200 @@
+"""The card: one JSON document inside every file that says what the file is, readable without torch and without ONNX.
+
+A model.pt carries a *model card* (what was trained), an exported artifact an *artifact card* (the model card's facts plus
+the graph, the states, the parity result). `read_card` finds either by content (runtime/model/artifacts.py). It never
+unpickles and never loads weights: model.pt is opened as the zip it is, with an unpickler that admits tensors, one string and
+nothing else; ONNX is walked field by field at the protobuf wire level; the card of an engine stands in front of its plan.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime.base.errors import PlifError
+from runtime.model.artifacts import CARD_KEY, kind_of
+
+MODEL_FORMAT = "plif-model"
+MODEL_FORMAT_VERSION = 1
+ARTIFACT_FORMAT = "plif-artifact"
+ARTIFACT_FORMAT_VERSION = 1
+
+Card = dict[str, Any]
+
+_MODEL_KEYS: dict[str, tuple[type, ...]] = {
+    "format": (str,),
+    "format_version": (int,),
+    "notation": (str,),
+    "options": (dict,),
+    "input": (dict,),
+    "T": (int,),
+    "classes": (list,),
+    "framing": (str, type(None)),
+    "normalisation": (dict, type(None)),
+    "training": (dict, type(None)),
+    "versions": (dict,),
+}
+
+_ARTIFACT_KEYS: dict[str, tuple[type, ...]] = {
+    "format": (str,),
+    "format_version": (int,),
+    "notation": (str, type(None)),
+    "input": (dict,),
+    "T": (int,),
+    "classes": (list,),
+    "form": (str,),
+    "precision": (str,),
+    "math": (str,),
+    "batch": (int, type(None)),
+    "states": (list,),
+    "taus": (dict,),
+    "v_threshold": (float, int, dict),
+    "v_reset": (float, int, type(None), dict),
+    "output": (dict,),
+    "framing": (str, type(None)),
+    "normalisation": (dict, type(None)),
+    "graph": (dict,),
+    "source_sha256": (str, type(None)),
+    "parity": (dict, str, type(None)),
+    "versions": (dict,),
+}
+
+_STATE_KEYS = ("name", "input", "output", "shape", "dtype", "initial", "layer")
+
+
+def read_card(path: str | Path) -> Card:
+    """The card of a model.pt or an exported artifact. Raises PlifError with one line when there is none."""
+    path = Path(path)
+    kind = kind_of(path)
+    card = parse_card(path, kind.card_text(path))
+    check = check_model_card if kind.name == "model" else check_artifact_card
+    check(card, str(path))
+    return card
+
+
+__all__ = ["CARD_KEY", "Card", "check_artifact_card", "check_model_card", "encode", "parse_card", "read_card"]
+
+
+def encode(card: Mapping[str, Any]) -> str:
+    """The card as text: sorted keys, no spaces, no NaN, so that equal cards are equal bytes."""
+    return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def parse_card(path: Path, text: str) -> Card:
+    """The card of a text that was found in `path`. Raises PlifError when it is not the JSON of an object."""
+    try:
+        card = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise PlifError(f"{path}: its card is not valid JSON; the file was damaged or not written by plif") from None
+    if not isinstance(card, dict):
+        raise PlifError(f"{path}: its card is a JSON {type(card).__name__}; expected an object")
+    return card
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def check_model_card(card: Mapping[str, Any], where: str = "model card") -> None:
+    """Refuses a model card of another version, or with keys that are missing or of another kind."""
+    _check_format(card, where, MODEL_FORMAT, MODEL_FORMAT_VERSION)
+    _check_keys(card, where, _MODEL_KEYS)
+    _check_common(card, where)
+
+
+def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -> None:
+    """Refuses an artifact card of another version, or with keys that are missing or of another kind."""
+    _check_format(card, where, ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION)
+    _check_keys(card, where, _ARTIFACT_KEYS)
+    _check_common(card, where)
+    if card["form"] not in ("step", "unrolled"):
+        raise PlifError(f"{where}: form '{card['form']}'; expected step or unrolled")
+    if not card["states"]:
+        raise PlifError(f"{where}: it has no states, so nothing in it remembers; export the model again")
+    if card["batch"] is not None and not _positive(card["batch"]):
+        raise PlifError(f"{where}: batch {card['batch']}; expected a positive number of streams, or null")
+    graph = card["graph"]
+    if not isinstance(graph.get("input"), str) or not isinstance(graph.get("output"), str) or not graph.get("nodes"):
+        raise PlifError(f"{where}: its graph lacks an input, an output or its nodes; export the model again")
+    for state in card["states"]:
+        missing = [key for key in _STATE_KEYS if not isinstance(state, dict) or key not in state]
+        if missing:
+            raise PlifError(f"{where}: a state lacks {', '.join(missing)}; export the model again")
+        _check_shape(state["shape"], f"{where}: state {state['name']}")
+        texts = all(isinstance(state[key], str) for key in ("name", "input", "output", "dtype", "layer"))
+        if not texts or isinstance(state["initial"], bool) or not isinstance(state["initial"], float | int):
+            raise PlifError(f"{where}: state {state['name']} has a name, tensor or initial value of the wrong kind")
+    if len({state["name"] for state in card["states"]}) != len(card["states"]):
+        raise PlifError(f"{where}: two states have the same name; export the model again")
+    for layer, tau in card["taus"].items():
+        if tau is not None and not all(isinstance(t, float | int) for t in (tau if isinstance(tau, list) else [tau])):
+            raise PlifError(f"{where}: tau of {layer} is {tau}; expected a number, one for each channel, or null")
+    output = card["output"]
+    if output.get("kind") not in ("votes", "spikes", "currents") or not _positive(output.get("voters", 1)):
+        raise PlifError(
+            f"{where}: output {output}; expected a kind of votes, spikes or currents and a number of voters"
+        )
+
+
+def _check_format(card: Mapping[str, Any], where: str, name: str, version: int) -> None:
+    found, found_version = card.get("format"), card.get("format_version")
+    if found != name:
+        raise PlifError(f"{where}: format '{found}'; expected '{name}'")
+    if not isinstance(found_version, int):
+        raise PlifError(f"{where}: format_version {found_version!r}; expected a whole number")
+    if found_version > version:
+        raise PlifError(
+            f"{where}: format version {found_version} is newer than this plif reads ({version}); update plif"
+        )
+    if found_version < version:
+        raise PlifError(
+            f"{where}: format version {found_version} is older than this plif reads ({version}); save it again"
+        )
+
+
+def _check_keys(card: Mapping[str, Any], where: str, keys: Mapping[str, tuple[type, ...]]) -> None:
+    missing = [key for key in keys if key not in card]
+    if missing:
+        raise PlifError(f"{where}: the card lacks {', '.join(missing)}; the file was damaged or edited")
+    for key, kinds in keys.items():
+        if not isinstance(card[key], kinds) or (isinstance(card[key], bool) and bool not in kinds):
+            expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+            raise PlifError(f"{where}: {key} is a {type(card[key]).__name__}; expected {expected}")
+
+
+def _check_common(card: Mapping[str, Any], where: str) -> None:
+    if not _positive(card["T"]):
+        raise PlifError(f"{where}: T is {card['T']}; expected a positive number of time-steps")
+    if card["input"].get("kind") not in ("events", "static"):
+        raise PlifError(f"{where}: input kind {card['input'].get('kind')!r}; expected events or static")
+    _check_shape(card["input"].get("shape"), f"{where}: input")
+    dims = len(card["input"]["shape"])
+    # Networks of the notation take images; those of other libraries have none, and may take vectors or sequences.
+    if dims != 3 and (card["notation"] is not None or dims > 3):
+        raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
+    if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
+        raise PlifError(f"{where}: classes must be a list of names, one for each output")
+    normalisation = card["normalisation"]
+    if normalisation is not None:
+        channels = card["input"]["shape"][0]
+        for key in ("mean", "std"):
+            values = normalisation.get(key)
+            if (
+                not isinstance(values, list)
+                or len(values) != channels
+                or not all(isinstance(v, float | int) for v in values)
+            ):
+                raise PlifError(
+                    f"{where}: normalisation.{key} is {values}; expected {channels} numbers, one for each channel"
+                )
+
+
+def _check_shape(shape: object, where: str) -> None:
+    if not isinstance(shape, list) or not shape or not all(_positive(n) for n in shape):
+        raise PlifError(f"{where}: shape {shape}; expected a list of positive sizes")
+
+
+def _positive(n: object) -> bool:
+    return isinstance(n, int) and not isinstance(n, bool) and 0 < n < 2**31

@@ -1,0 +1,240 @@
+"""Neuron equations, one beside the other: how each kind of neuron charges, fires and resets, and in which order.
+
+An equation is written once, over values that add, multiply and compare, and runs three times: in NumPy (the interpreter and
+the reference of a parity check), as ONNX nodes (the writers), and against the library it comes from (the tests). Libraries
+differ where it matters: SpikingJelly fires at h >= v_threshold, snnTorch, Norse and NIR at h > v_threshold; snnTorch resets
+one step late; SpikingJelly's LIF divides by tau where its PLIF multiplies by 1/tau. So an equation belongs to its library.
+
+    IF LIF PLIF   ours and SpikingJelly's        h = v + (x - (v - v_reset)) * alpha     s = h >= v_threshold
+    Leaky         snnTorch Leaky                 h = beta * v + x - reset * v_threshold  s = h >  v_threshold
+    LIFBox        Norse LIFBoxCell               h = v + k (x + v_leak - v)              s = h >  v_threshold
+    LIFCell       Norse LIFCell                  i' = i + x, h = v + k (v_leak - v + i')  s = h >  v_threshold
+    NIR-IF NIR-LIF NIR-CubaLIF                   forward Euler with a step dt of NIR's differential equations
+
+To add one: write `step(m, n, x, state) -> (h, s, next state)` and `register(Equation(...))`. `n` holds the layer's parameters
+and attributes by name, `state` its state variables; `m.spikes(condition)` makes 0.0 and 1.0 of a comparison, `m.where`
+chooses. Besides these only + - * / and the comparisons >= > < may be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.base.errors import PlifError
+
+Value = Any  # a NumPy array, or a tensor of an ONNX graph in the making
+States = dict[str, Value]
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One kind of neuron.
+
+    kind      its name in graphs and cards
+    step      (m, n, x, state) -> (h, s, next state): h is what is compared with v_threshold, s the spikes
+    attrs     names of attributes a node must carry, beside "kind", "layer", "v_threshold" and "v_reset"
+    params    names of arrays it must carry: scalars, one number per channel, or one per neuron
+    optional  arrays it may carry
+    states    names of its state variables; the first is the membrane
+    initial   attrs -> {state: where it starts}
+    alpha     params -> 1/tau for the card's taus, where there is such a thing
+    """
+
+    kind: str
+    step: Callable[[Any, Any, Value, States], tuple[Value, Value, States]]
+    attrs: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    states: tuple[str, ...] = ("v",)
+    initial: Callable[[Mapping[str, Any]], dict[str, float]] = lambda attrs: {"v": 0.0}
+    alpha: Callable[[Mapping[str, Any]], Any] = lambda params: params.get("alpha")
+
+
+EQUATIONS: dict[str, Equation] = {}
+
+
+def register(equation: Equation) -> Equation:
+    """Makes a kind of neuron known to graphs, the interpreter, the writers and the parity gate."""
+    EQUATIONS[equation.kind] = equation
+    return equation
+
+
+def equation_of(kind: str) -> Equation:
+    if kind not in EQUATIONS:
+        raise PlifError(f"neuron kind '{kind}' is not known; known: {', '.join(EQUATIONS)}")
+    return EQUATIONS[kind]
+
+
+class Terms:
+    """What an equation sees of a layer: numbers and arrays as values of the backend, everything else as it is."""
+
+    def __init__(self, attrs: Mapping[str, Any], params: Mapping[str, Any], constant: Callable[[str, float], Value]):
+        self._attrs, self._params, self._constant = attrs, params, constant
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._params:
+            return self._params[name]
+        value = self._attrs.get(name)
+        if isinstance(value, float | int) and not isinstance(value, bool):
+            return self._constant(name, float(value))
+        return value
+
+
+# --- ours, and SpikingJelly's ---------------------------------------------------------------------------------------
+
+
+def _plif(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+    """charge: exact (times alpha), divided (by tau, as SpikingJelly's LIFNode does), folded (alpha is in the weights)"""
+    v, alpha = state["v"], n.alpha
+    if alpha is None:
+        h = v + x
+    elif n.charge == "folded":
+        h = v * (1 - alpha) + x
+    else:
+        above = v if n.v_reset is None else v - n.v_reset
+        if n.decay_input:
+            h = v + ((x - above) / n.tau if n.charge == "divided" else (x - above) * alpha)
+        else:
+            h = v - (above / n.tau if n.charge == "divided" else above * alpha) + x
+    fires = h >= n.v_threshold
+    s = m.spikes(fires)
+    return h, s, {"v": h - s * n.v_threshold if n.v_reset is None else m.where(fires, n.v_reset, h)}
+
+
+def _start_at_reset(attrs: Mapping[str, Any]) -> dict[str, float]:
+    return {"v": 0.0 if attrs["v_reset"] is None else float(attrs["v_reset"])}
+
+
+for _kind in ("IF", "LIF", "PLIF"):
+    register(Equation(_kind, _plif, ("decay_input", "charge"), optional=("alpha",), initial=_start_at_reset))
+
+
+# --- snnTorch ---------------------------------------------------------------------------------------------------------
+
+
+def _leaky(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+    """snnTorch 1.0 Leaky. reset: subtract, zero or none. With reset_delay (its default) a spike resets the membrane at
+    the *next* step, which sees again that v > v_threshold; without it at once, and a membrane above from before twice."""
+    v = state["v"]
+    late = m.spikes(v > n.v_threshold)
+    if n.reset == "zero":
+        h = n.beta * ((1 - late) * v) + x
+    elif n.reset == "subtract":
+        h = n.beta * v + x - late * n.v_threshold
+    else:
+        h = n.beta * v + x
+    s = m.spikes(h > n.v_threshold)
+    after = h
+    if not n.reset_delay and n.reset == "subtract":
+        after = h - (s - late) * n.v_threshold
+    elif not n.reset_delay and n.reset == "zero":
+        after = h - (s - late) * h
+    return h, s, {"v": after}
+
+
+register(Equation("Leaky", _leaky, ("reset", "reset_delay"), ("beta",), alpha=lambda params: 1 - params["beta"]))
+
+
+# --- Norse ------------------------------------------------------------------------------------------------------------
+
+
+def _after_norse(m: Any, n: Any, h: Value, fires: Value, s: Value) -> Value:
+    return h - s * n.v_threshold if n.v_reset is None else m.where(fires, n.v_reset, h)
+
+
+def _lif_box(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+    """k = dt / tau_mem."""
+    v = state["v"]
+    h = v + n.k * (x + n.v_leak - v)
+    fires = h > n.v_threshold
+    s = m.spikes(fires)
+    return h, s, {"v": _after_norse(m, n, h, fires, s)}
+
+
+def _lif_cell(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+    """k = dt / tau_mem, k_syn = dt / tau_syn: the current jumps first, charges the membrane, and then decays."""
+    v, i = state["v"], state["i"]
+    i = i + x
+    h = v + n.k * (n.v_leak - v + i)
+    fires = h > n.v_threshold
+    s = m.spikes(fires)
+    return h, s, {"v": _after_norse(m, n, h, fires, s), "i": i - n.k_syn * i}
+
+
+def _start_at_leak(attrs: Mapping[str, Any]) -> dict[str, float]:
+    return {"v": float(attrs["v_leak"])}
+
+
+def _start_at_leak_without_current(attrs: Mapping[str, Any]) -> dict[str, float]:
+    return {"v": float(attrs["v_leak"]), "i": 0.0}
+
+
+def _k(params: Mapping[str, Any]) -> Any:
+    return params["k"]
+
+
+register(Equation("LIFBox", _lif_box, ("v_leak",), ("k",), initial=_start_at_leak, alpha=_k))
+register(
+    Equation(
+        "LIFCell",
+        _lif_cell,
+        ("v_leak",),
+        ("k", "k_syn"),
+        states=("v", "i"),
+        initial=_start_at_leak_without_current,
+        alpha=_k,
+    )
+)
+
+
+# --- NIR, whose neurons are differential equations: forward Euler, k = dt / tau ------------------------------------
+
+
+def _nir_fires(m: Any, n: Any, h: Value) -> tuple[Value, Value]:
+    """NIR says v > v_threshold; fire ">=" is for files written by libraries that mean that."""
+    fires = h >= n.v_threshold if n.fire == ">=" else h > n.v_threshold
+    return fires, m.spikes(fires)
+
+
+def _nir_if(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+    """dv/dt = R I; gain = R dt."""
+    h = state["v"] + (x if n.gain is None else n.gain * x)
+    fires, s = _nir_fires(m, n, h)
+    return h, s, {"v": _after_norse(m, n, h, fires, s)}
+
+
+def _nir_lif(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+    """tau dv/dt = v_leak - v + R I."""
+    v = state["v"]
+    h = v + n.k * (n.v_leak - v + (x if n.r is None else n.r * x))
+    fires, s = _nir_fires(m, n, h)
+    return h, s, {"v": _after_norse(m, n, h, fires, s)}
+
+
+def _nir_cuba(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+    """tau_syn dI/dt = -I + w_in S first, then the membrane with the new current (as snnTorch's Synaptic does it)."""
+    v, i = state["v"], state["i"]
+    i = i * (1 - n.k_syn) + (x if n.gain is None else n.gain * x)  # gain = w_in dt / tau_syn
+    h = v + n.k * (n.v_leak - v + (i if n.r is None else n.r * i))
+    fires, s = _nir_fires(m, n, h)
+    return h, s, {"v": _after_norse(m, n, h, fires, s), "i": i}
+
+
+register(
+    Equation("NIR-IF", _nir_if, ("fire",), optional=("gain",), initial=lambda attrs: {"v": 0.0}, alpha=lambda p: None)
+)
+register(Equation("NIR-LIF", _nir_lif, ("fire", "v_leak"), ("k",), ("r",), initial=_start_at_leak, alpha=_k))
+register(
+    Equation(
+        "NIR-CubaLIF",
+        _nir_cuba,
+        ("fire", "v_leak"),
+        ("k", "k_syn"),
+        ("r", "gain"),
+        states=("v", "i"),
+        initial=_start_at_leak_without_current,
+        alpha=_k,
+    )
+)

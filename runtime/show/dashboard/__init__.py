@@ -1,0 +1,185 @@
+"""A window on a running stream in the browser: `plif stream ... --dashboard [HOST:]PORT`.
+
+    with Dashboard("127.0.0.1:0") as dashboard:
+        running = model.stream(source, observers=[dashboard])
+        print(dashboard.address)
+        for decision in running: ...
+
+An observer of the stream (runtime.stream.observe) that gathers into a Board and a server that shows it. Access rules: access.py.
+Needs the extra [dashboard] (Starlette, uvicorn, websockets); nothing is loaded from elsewhere, so it works offline.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.version import __version__
+from runtime.show.dashboard.access import Access, is_loopback, known_names, new_token, parse_address
+from runtime.show.dashboard.board import Board, picture_size
+from runtime.stream.observe import Observer
+
+if TYPE_CHECKING:
+    from runtime.events import Frame
+    from runtime.stream.run import Stream
+    from runtime.stream.stream import Decision, Lane
+
+__all__ = ["Dashboard"]
+
+
+class Dashboard(Observer):
+    """address  where to open it, token included"""
+
+    def __init__(self, where: str) -> None:
+        """where: [HOST:]PORT. Raises PlifError when nothing can listen there, MissingExtra without the extra."""
+        if not all(importlib.util.find_spec(name) for name in ("starlette", "uvicorn", "websockets")):
+            raise MissingExtra("--dashboard", "dashboard")
+        from runtime.show.dashboard.server import Server
+
+        self.host, port = parse_address(where)
+        self._token = new_token()
+        self._stream: Stream | None = None
+        self._boards: dict[str, Board] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
+        self._ended = False
+        self._server = Server(self, Access(self.host, self._token, known_names()), self.host, port)
+        self.port = self._server.port
+
+    @property
+    def address(self) -> str:
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(
+            self.host, f"[{self.host}]" if ":" in self.host else self.host
+        )
+        return f"http://{host}:{self.port}/?token={self._token}"
+
+    @property
+    def warning(self) -> str | None:
+        """What to know when others on the network can reach it: the token then travels in the clear."""
+        if is_loopback(self.host):
+            return None
+        return (
+            f"the dashboard listens on {self.host}:{self.port}, for the whole network and without encryption; "
+            "whoever has the address with its token can steer the stream"
+        )
+
+    def __enter__(self) -> Dashboard:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._ended = True
+        self._server.stop()
+
+    # --- as an observer: in the thread of the stream ----------------------------------------------------------------
+
+    def on_start(self, stream: Stream) -> None:
+        self._stream = stream
+        for lane in stream.lanes:
+            self._boards[lane.name], self._facts[lane.name] = _board(stream, lane)
+        self._server.start()
+
+    def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
+        self._boards[source].step(frame, y, rates)
+
+    def on_decision(self, decision: Decision) -> None:
+        self._boards[decision.source].decided(decision)
+
+    def on_reset(self, source: str, step: int, why: str) -> None:
+        if why != "copy":  # the others go on, and what they voted still counts
+            self._boards[source].forget()
+
+    def on_note(self, source: str, text: str) -> None:
+        self._boards[source].notes.append(text)
+
+    def on_summary(self, summary: dict[str, Any]) -> None:
+        self._ended = True
+        for board in self._boards.values():
+            board.notes.extend(note for note in summary["notes"] if note not in board.notes)
+
+    # --- as what the server shows: in the thread of the server ------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        if self._ended or self._stream is None:
+            return "ended"
+        return "running" if self._stream.controls.running else "stopped"
+
+    def message(self, since: int, source: str | None) -> bytes:
+        name = source if source in self._boards else next(iter(self._boards))
+        board = self._boards[name]
+        board.state = self.state
+        return board.message(since, name, self._facts[name] if since <= 0 else None)
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "plif": __version__,
+            "sources": {name: board.status() for name, board in self._boards.items()},
+        }
+
+    def command(self, what: str) -> None:
+        if self._stream is None:
+            raise PlifError("no stream runs")
+        getattr(self._stream.controls, what)()
+
+
+def _board(stream: Stream, lane: Lane) -> tuple[Board, dict[str, Any]]:
+    """The board of one source of a stream, and the facts about it that do not change."""
+    model, source, options = stream.model, lane.frames.source, stream.options
+    card = model.card
+    layers = [str(state["layer"]) for state in card["states"]] if model.counts_rates else []
+    board = Board(
+        classes=len(model.classes),
+        voters=model.voters,
+        layers=layers,
+        shape=model.input_shape,
+        framing=stream.framing,
+        upright=source.upright,
+        latency=lane.latency,
+        lag=lane.lag,
+        account=lane.frames.account,
+    )
+    width, height = picture_size(model.input_shape, stream.framing.orientation)
+    threads = getattr(model.engine, "threads", None)
+    parity = card["parity"]
+    proved = ("passed" if parity.get("passed") else "FAILED") if isinstance(parity, dict) else str(parity or "not run")
+    lines = [
+        ("network", card["notation"] or "-"),
+        (
+            "input",
+            f"{model.input_shape[0]} x {model.input_shape[2]} x {model.input_shape[1]} ({card['input']['kind']})",
+        ),
+        ("precision", f"{card['precision']}, {card['math']} math; proof {proved}"),
+        ("engine", f"{model.engine.name}" + (f", {threads} threads" if threads else "")),
+        ("framing", str(stream.framing)),
+        ("filter", options["filters"] or "-"),
+        ("decide", f"{options['decide']}; reset {options['reset']}"),
+        ("overload", f"{options['overload']}; on return {options['on_return']}"),
+        (
+            "speed",
+            "as it comes" if source.live else "real time" if options["speed"] == "real" else "as fast as possible",
+        ),
+        ("source", f"{source.format}, {source.sensor[0]} x {source.sensor[1]}" + (", live" if source.live else "")),
+        ("made from", f"SHA-256 {card['source_sha256'] or '-'}"),
+        ("plif", __version__),
+    ]
+    facts = {
+        "model": model.path.name,
+        "source": lane.name,
+        "sources": stream.names,
+        "classes": model.classes,
+        "voters": model.voters,
+        "layers": layers,
+        "width": width,
+        "height": height,
+        "lines": lines,
+    }
+    return board, facts

@@ -1,0 +1,216 @@
+"""What the dashboard shows of one source: gathered in the thread of the stream, read in the thread of the server.
+
+Gathering must cost next to nothing and reading must never make the stream wait: each step adds its frame to a sum and
+replaces a few numbers, under a lock that is held for microseconds. All lists are bounded. A page that reads slowly gets
+fewer, newer pictures; nothing queues up for it.
+
+Votes are shown as the share of all voters in each interval, smoothed over SMOOTH_US, whatever the deciding rule does with
+them; points are at least POINT_S of wall clock apart and average what lies between.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.base.latency import Latencies
+from runtime.base.rate import EventRate
+
+if TYPE_CHECKING:
+    from runtime.events import Account, Frame
+    from runtime.events.framing import Framing
+    from runtime.stream.stream import Decision
+
+POINTS = 750
+POINT_S = 0.04
+SMOOTH_US = 150_000
+PICTURE_S = 0.045  # a new picture at most this often, however many pages look
+LOOKED_AT_S = 2.0  # frames are not added up when nobody asked for that long
+NOTES = 8
+BINS_PER_DECADE = 10
+LOSSES = ("used", "filtered", "late", "invalid", "dropped")
+
+
+class Board:
+    """Gathers with `frame` and `decision`; `message(since)` is one message of the feed."""
+
+    def __init__(
+        self,
+        classes: int,
+        voters: int,
+        layers: list[str],
+        shape: tuple[int, int, int],
+        framing: Framing,
+        upright: str,
+        latency: Latencies,
+        lag: Latencies,
+        account: Account,
+    ) -> None:
+        self.layers, self.shape, self.framing, self.upright = layers, shape, framing, upright
+        self.latency, self.lag, self.account = latency, lag, account
+        self.state = "running"
+        self.notes: deque[str] = deque(maxlen=NOTES)
+        self._lock = threading.Lock()
+        self._voters = voters
+        self._points: deque[tuple[int, list[Any]]] = deque(maxlen=POINTS)  # (number, [t_us, label, votes, rates])
+        self._number = 0
+        self._c = np.zeros(classes)  # votes since the last point
+        self._c_steps = 0
+        self._smooth = np.zeros(classes)
+        self._rates = [0.0] * len(layers)  # summed over the same steps
+        self._point_s = 0.0
+        self._point_us: int | None = None
+        self._last: Decision | None = None
+        self._rate = EventRate()
+        self._speed = (time.perf_counter(), 0, 0.0)  # when, at which step, steps a second
+        self._exposure = np.zeros(shape, np.float32)
+        self._asked_s = -LOOKED_AT_S
+        self._picture = (-PICTURE_S, b"")
+
+    # --- in the thread of the stream --------------------------------------------------------------------------------
+
+    def step(self, frame: Frame, y: np.ndarray, rates: dict[str, float]) -> None:
+        with self._lock:
+            if time.perf_counter() - self._asked_s < LOOKED_AT_S:
+                self._exposure += frame.x
+            self._c += np.rint(y * self._voters) if self._voters > 1 else y
+            self._c_steps += 1
+            if rates:
+                for i, layer in enumerate(self.layers):
+                    self._rates[i] += rates.get(layer, 0.0)
+
+    def decided(self, decision: Decision) -> None:
+        now_s = time.perf_counter()
+        with self._lock:
+            self._last = decision
+            self._rate.update(decision.t_us, self.account.events_in)
+            if now_s - self._point_s < POINT_S or not self._c_steps:
+                return
+            if self._point_us is not None and decision.t_us < self._point_us:  # the clock of the source stepped back
+                self._points.clear()
+                self._point_us = None
+            share = self._c / (self._voters * self._c_steps)
+            dt_us = decision.t_us - self._point_us if self._point_us is not None else 0
+            keep = float(np.exp(-dt_us / SMOOTH_US)) if self._point_us is not None else 0.0
+            self._smooth = keep * self._smooth + (1 - keep) * share
+            votes = [round(float(v), 4) for v in self._smooth]
+            self._number += 1
+            self._points.append(
+                (
+                    self._number,
+                    [decision.t_us, decision.index, votes, [round(rate / self._c_steps, 4) for rate in self._rates]],
+                )
+            )
+            self._point_s, self._point_us = now_s, decision.t_us
+            self._begin_point()
+
+    def forget(self) -> None:
+        """After a reset: what was voted before counts no more."""
+        with self._lock:
+            self._begin_point()
+            self._smooth[:] = 0
+
+    def _begin_point(self) -> None:
+        self._c[:] = 0
+        self._c_steps = 0
+        self._rates = [0.0] * len(self.layers)
+
+    # --- in the thread of the server --------------------------------------------------------------------------------
+
+    def message(self, since: int, source: str, facts: dict[str, Any] | None) -> bytes:
+        """What came after point `since` (0: all): uint32 LE length, JSON, OFF and ON counts of the picture (uint8)."""
+        picture = self._expose()
+        with self._lock:
+            now_s, last = time.perf_counter(), self._last
+            when_s, step, speed = self._speed
+            steps = last.step + 1 if last else 0
+            if now_s - when_s > 0.5:
+                speed = (steps - step) / (now_s - when_s)
+                self._speed = (now_s, steps, speed)
+            points = [point for number, point in self._points if number > since]
+            seen = self._number
+            rate = self._rate.per_s
+            account = self.account
+            counts = {
+                "in": account.events_in,
+                **{name: getattr(account, name) for name in LOSSES},
+            }
+        edges, histogram = self.latency.histogram(BINS_PER_DECADE)
+        document = {
+            "source": source,
+            "facts": facts,
+            "state": self.state,
+            "seen": seen,
+            "points": points,
+            "answer": None if last is None else {**last.to_dict(), "votes": None, "why": last.why},
+            "rate_per_s": rate,
+            "steps_per_s": round(speed, 1),
+            "latency": self.latency.to_dict(),
+            "lag": self.lag.to_dict(),
+            "histogram": {"edges": edges, "counts": histogram},
+            "account": counts,
+            "notes": list(self.notes),
+        }
+        text = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+        return len(text).to_bytes(4, "little") + text + picture
+
+    def status(self) -> dict[str, Any]:
+        """A few numbers for a program that looks after the stream."""
+        last, account = self._last, self.account
+        return {
+            "t_us": last.t_us if last else None,
+            "steps": last.step + 1 if last else 0,
+            "label": last.label if last else None,
+            "why": last.why if last else None,
+            "events_in": account.events_in,
+            **{f"events_{name}": getattr(account, name) for name in LOSSES},
+            "latency_ms": self.latency.to_dict(),
+            "lag_ms": self.lag.to_dict(),
+        }
+
+    def _expose(self) -> bytes:
+        """The frames since the last picture, added up."""
+        with self._lock:
+            now_s = self._asked_s = time.perf_counter()
+            when_s, picture = self._picture
+            if picture and now_s - when_s < PICTURE_S:
+                return picture
+            exposure, self._exposure = self._exposure, np.zeros(self.shape, np.float32)
+            picture = self._picture[1]
+            self._picture = (now_s, picture)
+        counts = as_seen(exposure, self.framing.orientation, self.upright)
+        if len(counts) == 1:
+            counts = np.concatenate([np.zeros_like(counts), counts])
+        elif self.framing.polarity == "swapped":
+            counts = counts[::-1]
+        picture = np.clip(counts, 0, 255).astype(np.uint8).tobytes()
+        with self._lock:
+            self._picture = (now_s, picture)
+        return picture
+
+
+def as_seen(frame: np.ndarray, orientation: str, upright: str) -> np.ndarray:
+    """A frame [C, H, W] turned as the camera saw the world, whatever orientation the network was trained on."""
+    if orientation == "upright":
+        return frame
+    if orientation == "sj":  # row W-1-x, column H-1-y
+        frame = frame[:, ::-1, ::-1].transpose(0, 2, 1)
+    elif orientation == "paper":  # column W-1-x
+        frame = frame[:, :, ::-1]
+    if upright == "rotate180":
+        return frame[:, ::-1, ::-1]
+    return frame[:, ::-1] if upright == "flip_y" else frame
+
+
+def picture_size(shape: tuple[int, int, int], orientation: str) -> tuple[int, int]:
+    """(width, height) of the picture of frames of that shape."""
+    c, h, w = shape
+    if c not in (1, 2):
+        raise PlifError(f"--dashboard: frames of {c} channels are no events; expected 2 (OFF, ON) or 1")
+    return (h, w) if orientation == "sj" else (w, h)

@@ -1,0 +1,87 @@
+"""Pictures of results. Needs matplotlib (extras [train] and [export]); callers do without it where it is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # after the choice of a backend without a screen
+
+if TYPE_CHECKING:
+    from runtime.measure.evaluate import Evaluation
+    from runtime.stream.run import Decision
+
+ON, OFF = "#1f6fb4", "#d1495b"
+
+
+def confusion_picture(result: Evaluation, path: Path) -> Path:
+    """The confusion matrix, true classes down, predicted ones across."""
+    counts = np.array(result.confusion)
+    size = max(3.5, 0.42 * len(counts) + 1.5)
+    figure, axes = plt.subplots(figsize=(size + 0.6, size), layout="constrained")
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (i, j), n in np.ndenumerate(counts):
+        if n:
+            axes.text(
+                j, i, str(n), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black", fontsize=8
+            )
+    axes.set_xticks(range(len(counts)), result.classes, rotation=45, ha="right")
+    axes.set_yticks(range(len(counts)), result.classes)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"{result.data}: {100 * result.accuracy:.2f} % of {result.samples}", fontsize=10)
+    return _save(figure, path)
+
+
+def event_picture(frame: np.ndarray) -> np.ndarray:
+    """Counts [2, H, W] as an image [H, W, 3]: ON blue, OFF red, on white."""
+    image = np.ones((*frame.shape[1:], 3))
+    for channel, colour in ((0, OFF), (1, ON)):
+        strength = np.clip(frame[channel] / max(float(np.percentile(frame, 99)), 1.0), 0, 1)[..., None]
+        image -= strength * (1 - np.array(matplotlib.colors.to_rgb(colour)))
+    return np.clip(image, 0, 1)
+
+
+def stream_picture(
+    frames: list[np.ndarray], decisions: list[Decision], rates: dict[str, list[float]], classes: list[str], path: Path
+) -> Path:
+    """One recording through the network: the frames it saw, the votes as they grow, the firing rate of each layer."""
+    figure = plt.figure(figsize=(10, 6.4), layout="constrained")
+    parts: Any = figure.subfigures(3, 1, height_ratios=[1.1, 2.2, 1.6])
+    top, middle, bottom = parts
+    for axes, frame, t in zip(top.subplots(1, len(frames)), frames, range(len(frames)), strict=True):
+        axes.imshow(event_picture(frame), interpolation="nearest")
+        axes.set_title(f"step {t}", fontsize=8)
+        axes.axis("off")
+    votes = np.array([decision.votes for decision in decisions])
+    steps = np.arange(len(votes))
+    axes = middle.subplots()
+    best = int(votes[-1].argmax())
+    for i in range(votes.shape[1]):
+        chosen = i == best
+        axes.plot(steps, votes[:, i], color=ON if chosen else "#b8bec6", lw=2.2 if chosen else 1, zorder=2 + chosen)
+    axes.annotate(
+        classes[best], (steps[-1], votes[-1, best]), xytext=(6, 0), textcoords="offset points", color=ON, va="center"
+    )
+    axes.set_ylabel("votes since reset")
+    axes.set_xlim(0, len(steps) - 0.5)
+    axes.set_xticks(steps)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes = bottom.subplots()
+    image = axes.imshow(100 * np.array(list(rates.values())), aspect="auto", cmap="Greys", vmin=0)
+    axes.set_yticks(range(len(rates)), list(rates))
+    axes.set_xticks(steps)
+    axes.set_xlabel("time-step")
+    bottom.colorbar(image, ax=axes, label="neurons that fire, %")
+    return _save(figure, path)
+
+
+def _save(figure: plt.Figure, path: Path) -> Path:
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return path

@@ -1,0 +1,201 @@
+"""What a person sees of a stream in the terminal: a line for each new answer, and below it one line that keeps up.
+
+       2.310 s  step 57     seven          64.0 %
+    seven          ################--------  64.0 %   48.2 k events/s   0.15 ms   0 dropped   0:04.1
+
+The lines are for stdout, also into a pipe. The moving one is for a terminal only (stderr): drawn ten times a second at
+most, never wider than the terminal, gone without a trace at the end. It changes no setting of the terminal and hides no
+cursor, so there is nothing to restore, whatever ends the program.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import unicodedata
+from typing import TYPE_CHECKING, TextIO
+
+from runtime.base.rate import EventRate
+from runtime.stream.observe import Observer
+
+if TYPE_CHECKING:
+    from runtime.stream.run import Stream
+    from runtime.stream.stream import Decision, Lane
+
+DRAW_S = 0.1
+BAR = (8, 24)  # shortest and longest, in columns
+FACTS = 54  # columns that rate, latency, drops and clock like to have
+CLEAR = "\r\033[K"
+
+
+class Terminal(Observer):
+    """Prints the decisions of a stream that it observes; `close` leaves a clean line."""
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self.out, self.err = out or sys.stdout, err or sys.stderr
+        self.moving = self.err.isatty() and os.environ.get("TERM") != "dumb"
+        colour = self.moving and not os.environ.get("NO_COLOR")
+        self._bold, self._red, self._plain = ("\033[1m", "\033[31m", "\033[0m") if colour else ("", "", "")
+        self._blocks = ("█", "░") if (self.err.encoding or "").lower().startswith("utf") else ("#", "-")
+        self._label_width = 8
+        self._shown: dict[str, str] = {}  # the last answer of each source
+        self._last: dict[str, Decision] = {}
+        self._rates: dict[str, EventRate] = {}
+        self._lock = threading.Lock()  # notes come from the threads that read
+        self._drawn_s = 0.0
+        self._there = False  # the moving line is on the screen
+        self._lanes: dict[str, Lane] = {}
+
+    def on_start(self, stream: Stream) -> None:
+        self._lanes = {lane.name: lane for lane in stream.lanes}
+        self._label_width = min(max(8, *(width(printable(name)) for name in stream.model.classes), len("not sure")), 24)
+        self._rates = {name: EventRate() for name in stream.names}
+
+    def on_decision(self, decision: Decision) -> None:
+        with self._lock:
+            self._show(decision)
+
+    def _show(self, decision: Decision) -> None:
+        name = decision.source
+        self._last[name] = decision
+        self._rates[name].update(decision.t_us, self._lanes[name].frames.account.events_in)
+        if said(decision) != self._shown.get(name):
+            self._shown[name] = said(decision)
+            self.line(
+                f"{decision.t_us / 1e6:9.3f} s  step {decision.step:<6} {column(said(decision), self._label_width)}"
+                f"  {100 * decision.score:5.1f} %" + (f"  {printable(name)}" if len(self._rates) > 1 else "")
+            )
+        elif time.monotonic() - self._drawn_s >= DRAW_S:
+            self._draw()
+
+    def on_note(self, source: str, text: str) -> None:
+        with self._lock:
+            self._clear()
+            _print_note(source, text, self.err)
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self._clear()
+        print(text.rstrip(), file=self.out, flush=True)  # into a pipe, too: a log is read while the stream runs
+        if self.moving:
+            self._draw()
+
+    def close(self) -> None:
+        self._clear()
+
+    # --- the line that moves ----------------------------------------------------------------------------------------
+
+    def _clear(self) -> None:
+        if self._there:
+            self.err.write(CLEAR)
+            self.err.flush()
+            self._there = False
+
+    def _draw(self) -> None:
+        if not self.moving or not self._last:
+            return
+        self._drawn_s, self._there = time.monotonic(), True
+        self.err.write(CLEAR + self._composed(_columns(self.err) - 1))
+        self.err.flush()
+
+    def _composed(self, columns: int) -> str:
+        """As much as fits into so many columns: the answer first, then what matters next."""
+        last = max(self._last.values(), key=lambda decision: decision.t_us)
+        rate = sum(meter.per_s or 0.0 for meter in self._rates.values())
+        dropped = sum(lane.frames.account.dropped for lane in self._lanes.values())
+        p50 = self._lanes[last.source].latency.percentile(50)
+        facts = [
+            (f"{short(rate)} events/s", ""),
+            (f"{p50:.3g} ms" if p50 is not None else "", ""),
+            (f"{short(dropped)} dropped", self._red if dropped else ""),
+            (clock(last.t_us), ""),
+        ]
+        if len(self._rates) > 1:
+            answers = "  ".join(f"{printable(name)}: {said(d)}" for name, d in self._last.items())
+            head, head_width = column(answers, min(width(answers), columns)).rstrip(), min(width(answers), columns)
+        else:
+            head, head_width = self._answer(last, columns)
+        parts, left = [head], columns - head_width
+        for text, colour in facts:
+            if text and left >= 3 + len(text):
+                parts.append(f"{colour}{text}{self._plain if colour else ''}")
+                left -= 3 + len(text)
+        return "   ".join(parts)
+
+    def _answer(self, decision: Decision, columns: int) -> tuple[str, int]:
+        """Label, bar and percent, and how many columns they take."""
+        label_width = min(self._label_width, max(columns, 1))
+        label = f"{self._bold}{column(said(decision), label_width)}{self._plain}"
+        share, percent = min(max(decision.score, 0.0), 1.0), f"{100 * decision.score:5.1f} %"
+        room = columns - label_width - 2 - len(percent)
+        if room < 0:
+            return label, label_width
+        bar = min(BAR[1], room - 2 - FACTS if room - 2 - FACTS >= BAR[0] else room - 2)
+        if bar < BAR[0]:
+            return f"{label}  {percent}", label_width + 2 + len(percent)
+        filled = round(bar * share)
+        drawn = self._blocks[0] * filled + self._blocks[1] * (bar - filled)
+        return f"{label}  {drawn}  {percent}", label_width + bar + 4 + len(percent)
+
+
+class Notes(Observer):
+    """Where stdout is for a program (--json): only what a person should know, on stderr."""
+
+    def on_note(self, source: str, text: str) -> None:
+        _print_note(source, text, sys.stderr)
+
+    def close(self) -> None:
+        pass
+
+
+def _print_note(source: str, text: str, err: TextIO) -> None:
+    print(f"plif: note: {printable(source)}: {printable(text)}", file=err, flush=True)
+
+
+def said(decision: Decision) -> str:
+    return printable(decision.label) if decision.label is not None else decision.why or "not sure"
+
+
+def printable(text: str) -> str:
+    """Without control characters: a class name from a file must not move the cursor."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def width(text: str) -> int:
+    """Columns that a terminal takes for it."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def column(text: str, columns: int) -> str:
+    """Cut or filled up to exactly that many columns."""
+    if width(text) > columns:
+        while text and width(text) > columns - 1:
+            text = text[:-1]
+        text += "~" if columns else ""
+    return text + " " * (columns - width(text))
+
+
+def short(n: float) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if n >= size:
+            n /= 1e3 if unit == "k" else size
+            return f"{n:.1f} {unit}" if n < 100 else f"{n:.0f} {unit}"
+    return f"{n:.0f}"
+
+
+def clock(t_us: int) -> str:
+    seconds = abs(t_us) / 1e6
+    hours, minutes = int(seconds // 3600), int(seconds // 60) % 60
+    head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{'-' if t_us < 0 else ''}{head}:{seconds % 60:04.1f}"
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80

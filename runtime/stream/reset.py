@@ -1,0 +1,86 @@
+"""When membranes and evidence start afresh, by a stated policy; never on its own.
+
+    never, recording   at the start of a recording only
+    every:T[/K]        after every T steps. With K, K copies of the network run beside each other as rows of one batch, each
+                       reset T/K steps after the one before, and the answer is that of the one which has seen most: there is
+                       never a moment just after a reset
+    silence:MS         when no event came for that many milliseconds (or a gap in time as long), as soon as one comes again
+    decay:TAU          over a gap in time, which no frame covers, membranes and evidence fade by exp(-gap / TAU)
+
+Frames that `--decide ...,idle=RATE` calls idle count as silent. A frame without events is a step like any other: the network
+forgets in it at its own pace.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from runtime.base.errors import PlifError
+from runtime.events.framing import parse_time_us
+
+KEEP, AFRESH = 1.0, 0.0
+COPIES_LIMIT = 64
+
+
+@dataclass
+class ResetPolicy:
+    """The policy of one stream, or of one of its copies."""
+
+    kind: str = "recording"
+    every: int = 0
+    copies: int = 1
+    silence_us: int = 0
+    tau_us: int = 0
+    _steps: int = 0
+    _silent_us: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> ResetPolicy:
+        if text in ("never", "recording"):
+            return cls(text)
+        name, _, argument = text.partition(":")
+        every = re.fullmatch(r"([1-9]\d{0,8})(?:/([1-9]\d?))?", argument)
+        if name == "every" and every:
+            T, K = int(every[1]), int(every[2] or 1)
+            most = min(T, COPIES_LIMIT)
+            if most < K:
+                raise PlifError(f"--reset {text}: {K} copies; expected 1 to {most}, no more than there are steps")
+            return cls("every", every=T, copies=K)
+        if name == "silence" and re.fullmatch(r"[1-9]\d{0,8}(ms)?", argument):
+            return cls("silence", silence_us=1000 * int(argument.removesuffix("ms")))
+        if name == "decay":
+            return cls("decay", tau_us=parse_time_us(f"--reset {text}", "the time constant", argument))
+        raise PlifError(
+            f"--reset {text}: expected never, recording, every:T[/K] (steps), silence:MS (milliseconds) or decay:TAU"
+        )
+
+    def copy(self, number: int) -> ResetPolicy:
+        """The policy of copy `number` (from 0): its first reset comes after (number + 1) T / K steps, then every T."""
+        ahead = self.every - self.every * (number + 1) // self.copies
+        return ResetPolicy(self.kind, self.every, self.copies, self.silence_us, self.tau_us, _steps=ahead)
+
+    def due(self, events: int, dt_us: int, discontinuity: bool) -> bool:
+        """Whether to reset before the step of a frame with that many events, dt_us after the last frame."""
+        return self.before(events, dt_us, discontinuity, dt_us) == AFRESH
+
+    def before(self, events: int, dt_us: int, discontinuity: bool, gap_us: int) -> float:
+        """What to multiply the state by before a step: KEEP, AFRESH, or something between.
+
+        dt_us is the time since the last frame's end, gap_us what of it this frame does not cover; time may step back, too.
+        """
+        silent = self._silent_us + (abs(dt_us) if events == 0 or discontinuity else 0)
+        due = self.kind == "every" and self._steps >= self.every
+        due = due or (self.kind == "silence" and silent >= self.silence_us and (events > 0 or discontinuity))
+        self._silent_us = silent if events == 0 else 0
+        self._steps = 1 if due else self._steps + 1
+        if due:
+            return AFRESH
+        if self.kind == "decay" and discontinuity:
+            return math.exp(-abs(gap_us) / self.tau_us)
+        return KEEP
+
+    def begin(self) -> None:
+        """After a reset that was asked for from outside: counting starts again."""
+        self._steps = self._silent_us = 0
