@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,14 +30,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
 from runtime.api import Model
-from runtime.events import Frame, SourceFramer, open_source
+from runtime.events import Frame, open_source
 from runtime.events.sources.base import Source
-from runtime.stream.decide import Plan
+from runtime.stream.decide import Decision, DecisionRule
 from runtime.stream.observe import Observers
-from runtime.stream.queue import Ready
+from runtime.stream.options import LIVE_FRAMING, LIVE_RULES
 from runtime.stream.reset import ResetPolicy
-from runtime.stream.run import LIVE_FRAMING, LIVE_RULES
-from runtime.stream.stream import Decision, Lane
+from runtime.stream.source_framer import SourceFramer
+from runtime.stream.stream import Stream
 
 GRID = [
     *(f"leak:{tau}ms,margin={m}" for tau in (50, 80, 120, 200, 400) for m in (0, 0.1, 0.2, 0.3, 0.4, 0.5)),
@@ -58,8 +57,9 @@ OTHER = ("other", "other gestures", "other_gestures")  # a label that says none 
 class Steps(NamedTuple):
     """What the network gave for each frame of one source."""
 
+    source: SourceFramer
     frames: list[Frame]
-    y: np.ndarray  # [steps, copies, classes]
+    y: np.ndarray  # [steps, rows, classes]
     truth: list[tuple[int, int, str]]
     since_us: list[int]  # of each of them: from when on an answer can be expected
 
@@ -112,16 +112,21 @@ def main() -> None:
 def step_all(model: Model, source: Source, framing: str, filters: str | None, policy: ResetPolicy) -> Steps:
     """The network over a whole source, resets and all, once."""
     frames_of = SourceFramer(source, framing, model.input_shape, filters=filters)
-    session = model.session(streams=policy.copies)
-    lane = Lane(source.name, frames_of, range(policy.copies), Plan.parse("sum"), policy, model, Observers())
+    session = model.session(streams=policy.rows)
+    stream = make_stream(frames_of, "sum", policy, model)
     frames, outputs = [], []
     for frame in frames_of:
-        lane.before(frame, session, False)
-        outputs.append(session.step(np.stack([frame.x] * policy.copies)))
+        stream.before(frame, session, False)
+        outputs.append(session.step(np.stack([frame.x] * policy.rows)))
         frame.x = np.zeros(0, np.float32)  # not needed again, and an hour of them is too much
         frames.append(frame)
     truth = list(getattr(source, "truth", []))
-    return Steps(frames, np.array(outputs), truth, getattr(source, "recognisable_us", [on for on, _, _ in truth]))
+    since_us = getattr(source, "recognisable_us", [on for on, _, _ in truth])
+    return Steps(frames_of, frames, np.array(outputs), truth, since_us)
+
+
+def make_stream(source: SourceFramer, rule: str, policy: ResetPolicy, model: Model) -> Stream:
+    return Stream("steps", source, range(policy.rows), DecisionRule.parse(rule), policy, model, Observers())
 
 
 def decide(model: Model, rule: str, policy: ResetPolicy, steps: Steps) -> list[Decision]:
@@ -132,11 +137,11 @@ def decide(model: Model, rule: str, policy: ResetPolicy, steps: Steps) -> list[D
 
         def fade(self, factor: float, rows: Any = None) -> None: ...
 
-    lane = Lane("steps", None, range(policy.copies), Plan.parse(rule), policy, model, Observers())  # type: ignore[arg-type]
-    decisions, now_s = [], time.perf_counter()
+    stream = make_stream(steps.source, rule, policy, model)
+    decisions = []
     for frame, y in zip(steps.frames, steps.y, strict=True):
-        lane.before(frame, Nothing(), False)  # type: ignore[arg-type]
-        decisions.append(lane.after(Ready(frame, now_s, now_s), y, {}))
+        stream.before(frame, Nothing(), False)  # type: ignore[arg-type]
+        decisions.append(stream.after(frame, y, {}))
     return decisions
 
 

@@ -27,12 +27,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.machine import machine
-from runtime.events import EVENT_DTYPE, SourceFramer, make_events, open_source
+from runtime.events import EVENT_DTYPE, make_events, open_source
 from runtime.events.formats.base import Log
 from runtime.events.formats.evt import header
 from runtime.events.formats.evt3 import decoder
 from runtime.events.framer import Framer
 from runtime.native import packets
+from runtime.stream.source_framer import SourceFramer
 
 SHAPE = (2, 128, 128)
 FRAMINGS = ("count:T=20", "duration:10ms", "events:n=5000,max=20ms")

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
 from bench.udp import rss_mb
-from runtime.stream.run import Stream
+from runtime.stream.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTE_US = 60_000_000
@@ -73,7 +73,7 @@ def main() -> None:
     sys.exit(1 if result["worse"] else 0)
 
 
-def soak(running: Stream) -> dict[str, Any]:
+def soak(running: Run) -> dict[str, Any]:
     truth = list(getattr(running.source, "truth", []))
     at, shown, outcomes = 0, Counter[str](), []  # (t_off_us, was the right label shown longest in the span)
     minutes: list[dict[str, Any]] = []

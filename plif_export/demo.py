@@ -25,7 +25,7 @@ from runtime.events import write_nmnist
 from runtime.measure.evaluate import evaluate, write_results
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
-from runtime.stream.run import Stream
+from runtime.stream.run import Run
 
 MODEL = Path(__file__).resolve().parent.parent / "models" / "nmnist-digits.pt"
 SAMPLES = 200
@@ -109,7 +109,7 @@ def _on_recordings(artifact: Path, model: Path) -> Report:
     return verify(artifact, model, np.stack([digits.sample(i) for i in range(len(digits))], axis=1))
 
 
-def _account(streamed: Stream) -> str:
+def _account(streamed: Run) -> str:
     summary = streamed.summary()
     return f"{summary['events_in']} in, {summary['events_used']} used"
 

@@ -23,7 +23,9 @@ from runtime.model.card import read_card
 
 if TYPE_CHECKING:
     from runtime.events import Source
-    from runtime.stream.run import Stream
+    from runtime.stream.observe import Observer
+    from runtime.stream.options import StreamOptions
+    from runtime.stream.run import Run
 
 
 def load(
@@ -87,8 +89,21 @@ class Model(OpenModel):
 
     engine_choice: EngineChoice | None = None
 
-    def stream(self, source: str | Source | Sequence[str | Source], **options: Any) -> Stream:
-        """Decisions about an event source, step by step; options as of runtime.stream.run.stream."""
-        from runtime.stream.run import stream  # here: a program that only steps loads no sources
+    def stream(
+        self,
+        source: str | Source | Sequence[str | Source],
+        options: StreamOptions | None = None,
+        *,
+        observers: Sequence[Observer] = (),
+        **given: Any,
+    ) -> Run:
+        """Decisions about a source of events, or about several side by side; iterate over the result once.
 
-        return stream(self, source, **options)
+        source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., a Source, or a list of these
+        options    a StreamOptions, or its fields by name: framing, decide, reset, speed, sensor, filters, overload, on_return
+        observers  who hears of packets, frames, decisions and the summary (runtime.stream.observe)
+        """
+        from runtime.stream.options import StreamOptions  # here: a program that only steps loads no sources
+        from runtime.stream.run import Run
+
+        return Run(self, source, StreamOptions(**given) if options is None else options, observers)

@@ -16,8 +16,7 @@ from plif_train.log import WEIGHTS, epochs_path, read, weights_path
 from plif_train.network import Network
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
-from runtime.events import open_source
-from runtime.events.framer import frames_of
+from runtime.events import frames_of, open_source
 from runtime.model.card import Card, read_card
 
 

@@ -199,8 +199,8 @@ def stream(
     from runtime.cli.signals import Ending
     from runtime.show.terminal import Notes, Terminal
     from runtime.stream.observe import Observer
+    from runtime.stream.options import StreamOptions
     from runtime.stream.replay import recorded_engine
-    from runtime.stream.run import stream as run
 
     with Ending() as ending, ExitStack() as stack:
         shown = Notes() if as_json else Terminal()
@@ -218,9 +218,7 @@ def stream(
         if engine == "auto":
             engine = recorded_engine(sources) or engine
         model = load(artifact, engine, threads=threads, device=device, rates=dashboard is not None, sha256=sha256)
-        running = run(
-            model,
-            sources,
+        options = StreamOptions(
             framing=framing,
             decide=decide,
             reset=reset,
@@ -229,8 +227,8 @@ def stream(
             filters=filters,
             overload=overload,
             on_return=on_return,
-            observers=observers,
         )
+        running = model.stream(sources, options, observers=observers)
         if dashboard is not None:
             if page.warning:
                 print(f"plif: warning: {page.warning}", file=sys.stderr)
@@ -241,7 +239,7 @@ def stream(
         try:
             for decision in running:
                 if as_json:
-                    print_json(decision.to_dict(source=several), compact=True)
+                    print(json.dumps(decision.to_dict(source=several), allow_nan=False), flush=True)
         except OSError:
             if not ending.asked:  # SIGHUP: nothing can be printed any more
                 raise

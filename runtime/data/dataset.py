@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.data.packed import unpacked
-from runtime.events import open_source
-from runtime.events.framer import frames_of
+from runtime.events import frames_of, open_source
 from runtime.events.framing import Framing
 
 Shape = tuple[int, int, int]

@@ -15,9 +15,9 @@ from runtime.events.array import EVENT_DTYPE, events_sha256, make_events, no_eve
 from runtime.events.filters import FILTERS
 from runtime.events.formats import FORMATS
 from runtime.events.formats.nmnist import write_nmnist
-from runtime.events.framer import Account, Frame, Framer, frames_of
+from runtime.events.frame import Frame
+from runtime.events.framer import Account, Framer
 from runtime.events.framing import Framing
-from runtime.events.source_framer import SourceFramer, frame_source
 from runtime.events.sources import SOURCES, Source, open_source
 from runtime.events.sources.file import FileSource
 
@@ -31,9 +31,7 @@ __all__ = [
     "Framer",
     "Framing",
     "Source",
-    "SourceFramer",
     "events_sha256",
-    "frame_source",
     "frames_of",
     "make_events",
     "open_source",
@@ -49,3 +47,17 @@ def read_events(path: str | os.PathLike[str], sensor: tuple[int, int] | None = N
     """
     packets = list(FileSource(os.fspath(path), sensor).packets(1 << 20))
     return np.concatenate(packets) if packets else no_events()
+
+
+def frames_of(
+    events: np.ndarray,
+    framing: Framing | str,
+    shape: tuple[int, int, int],
+    source_size: tuple[int, int],
+    upright: str = "identity",
+) -> np.ndarray:
+    """A whole recording -> float32 [T, C, H, W], through the same Framer that a stream uses. T may be 0."""
+    usable = (events["x"] < source_size[0]) & (events["y"] < source_size[1])
+    framer = Framer(framing, shape, source_size, total=int(usable.sum()), upright=upright)
+    frames = framer.push(events) + framer.close()
+    return np.stack([frame.x for frame in frames]) if frames else np.zeros((0, *shape), np.float32)

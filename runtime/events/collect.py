@@ -1,21 +1,24 @@
 """Events into the open frame: one primitive, in the native library and in NumPy, with the same results.
 
-    collector.begin(events, frame)
-    why = collector.take(frame, counts)     # adds events until the frame ends: ALL_TAKEN, BEYOND, GAP or FULL
+    take = begin(events, frame)     # events [N] of EVENT_DTYPE, frame an OpenFrame
+    why = take(counts)              # adds events to counts until the frame ends: ALL_TAKEN, BEYOND, GAP or FULL
 
-The framer has the rules of when frames begin and what they are; this file goes through the events. Where the native library
-is built it does so in one pass, from the packet as it came to the counts, and nothing is copied on the way. OpenFrame
-(runtime/native/packets.py) says what the fields mean.
+counts is a ctypes array of float32 [C*H*W], or None when no frame is open any more: then every event inside the sensor is
+filtered. The framer has the rules of when frames begin and what they are; this file goes through the events. Where the
+native library is built it does so in one pass, from the packet as it came to the counts, and nothing is copied on the way:
+`take` is then the library's own function with its first arguments bound. OpenFrame (runtime/native/packets.py) says what the
+fields mean.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from runtime.events.array import EVENT_DTYPE
 from runtime.events.view import View
 from runtime.native import packets
 from runtime.native.packets import OpenFrame
@@ -25,44 +28,27 @@ NO_LIMIT = (1 << 63) - 1
 LARGEST_COUNT = np.float32(1 << 24)  # adding one to it in float32 changes nothing
 FIRST_WINDOW = 256
 
-
-class Collector(Protocol):
-    def begin(self, events: np.ndarray, frame: OpenFrame) -> None:
-        """The packet that `take` goes through from now on."""
-        ...
-
-    def take(self, frame: OpenFrame, counts: np.ndarray | None) -> int:
-        """Adds events to counts (float32 [cells]) until the frame ends or the packet does; returns which.
-
-        counts None: no frame is open any more; every event inside the sensor is filtered.
-        """
-        ...
+Take = Callable[[Any], int]
+Begin = Callable[[np.ndarray, OpenFrame], Take]
 
 
-def collectors(view: View) -> tuple[Collector, NumpyCollector]:
-    """(for packets of EVENT_DTYPE, for packets of any other dtype)."""
+def collectors(view: View) -> tuple[Begin, NumpyCollector]:
+    """(`begin` for packets of EVENT_DTYPE, the collector for packets of any other dtype)."""
     plain = NumpyCollector(view)
     library = packets.library()
-    return (plain if library is None else NativeCollector(view, library)), plain
+    return (plain.begin if library is None else _native(view, library)), plain
 
 
-class NativeCollector:
-    def __init__(self, view: View, library: ctypes.CDLL) -> None:
-        self._tables = [np.ascontiguousarray(table, np.int64) for table in (view.of_x, view.of_y, view.of_p)]
-        self._addresses = [table.ctypes.data for table in self._tables]
-        self._collect = library.plif_collect
-        self._at = ctypes.c_int64()
+def _native(view: View, library: ctypes.CDLL) -> Begin:
+    tables = [np.ascontiguousarray(table, np.int64) for table in (view.of_x, view.of_y, view.of_p)]
+    pointers = [table.ctypes.data_as(ctypes.c_void_p) for table in tables]  # each keeps its table alive
 
-    def begin(self, events: np.ndarray, frame: OpenFrame) -> None:
-        assert events.dtype == EVENT_DTYPE
-        self._events = np.ascontiguousarray(events)  # a packet is: this copies nothing
-        self._address, self._count = self._events.ctypes.data, len(events)
-        self._at.value = 0
+    def begin(events: np.ndarray, frame: OpenFrame) -> Take:
+        whole = np.ascontiguousarray(events)  # a packet is: this copies nothing
+        first, at = whole.ctypes.data_as(ctypes.c_void_p), ctypes.byref(ctypes.c_int64())
+        return partial(library.plif_collect, first, len(whole), at, ctypes.byref(frame), *pointers)
 
-    def take(self, frame: OpenFrame, counts: np.ndarray | None) -> int:
-        target = None if counts is None else counts.ctypes.data
-        at, open_frame = ctypes.byref(self._at), ctypes.byref(frame)
-        return int(self._collect(self._address, self._count, at, open_frame, *self._addresses, target))
+    return begin
 
 
 class NumpyCollector:
@@ -70,24 +56,26 @@ class NumpyCollector:
         self._view = view
         self._window = FIRST_WINDOW
 
-    def begin(self, events: np.ndarray, frame: OpenFrame) -> None:
+    def begin(self, events: np.ndarray, frame: OpenFrame) -> Take:
         inside = self._view.inside(events)
         if not inside.all():
             frame.invalid += int(len(inside) - inside.sum())
             events = events[inside]
-        self.begin_at(events["t"].astype(np.int64), self._view.cells(events))
+        return self.begin_at(events["t"].astype(np.int64), self._view.cells(events), frame)
 
-    def begin_at(self, t_us: np.ndarray, cells: np.ndarray) -> None:
-        """Events by their times and the cells in which they land, both int64; negative cells are nowhere."""
+    def begin_at(self, t_us: np.ndarray, cells: np.ndarray, frame: OpenFrame) -> Take:
+        """Events by their times and the cells in which they land, both int64 [N]; negative cells are nowhere."""
         self._t, self._cells = t_us, cells
         self._at = 0
+        return partial(self._take, frame)
 
-    def take(self, frame: OpenFrame, counts: np.ndarray | None) -> int:
+    def _take(self, frame: OpenFrame, buffer: Any) -> int:
         t, left = self._t, len(self._t) - self._at
-        if counts is None:
+        if buffer is None:
             frame.filtered += left
             self._at = len(t)
             return ALL_TAKEN
+        counts = np.frombuffer(buffer, np.float32)
         if frame.gap_us and not frame.has_clock and left:
             frame.has_clock = 1
             frame.clock_us = frame.open_us = int(t[self._at])

@@ -9,20 +9,25 @@ the rest; events count in file order and none is late. The timed framings follow
 - a recording of T duration frames that is too short is padded (repeat: the last full frame, the partial one is not
   used; zero: the partial frame, then empty ones); events beyond T frames are filtered.
 
-How the events are split into pushes never changes a frame, and at every moment
-events_in == used + filtered + late + invalid + dropped. Events in the open frame count as used.
+How the events are split into pushes never changes a frame. An event is used when its frame was stepped, which only
+whoever steps it can say; until then it waits (Account).
 """
 
 from __future__ import annotations
 
+import ctypes
+import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE
-from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, Collector, collectors
+from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, Take, collectors
+from runtime.events.frame import Frame
 from runtime.events.framing import Framing
 from runtime.events.view import NOWHERE, View
 from runtime.native.packets import OpenFrame
@@ -31,45 +36,51 @@ GAP_US = 1_000_000
 LIVE_FRAMINGS = "duration:10ms or events:n=5000,max=20ms"
 
 
-@dataclass(eq=False)
-class Frame:
-    """One time-step. `x` float32 [C, H, W] (read-only when empty), its time span, how many events are in it."""
-
-    x: np.ndarray
-    t_start_us: int
-    t_end_us: int
-    events: int
-    discontinuity: bool = False  # a gap came before this frame
-    merged: int = 1  # frames of the grid in it: more than one when the network could not keep up
-    skipped: int = 0  # frames before it that were dropped for the same reason
-    restart: bool = False  # the source was lost and came back before this frame, and the policy is to begin afresh
-    arrived_s: float = 0.0  # time.perf_counter() when its last event came (of an empty one: when its end was known)
-    lost: bool = False  # nothing is known of this time: the source was lost
-
-
 @dataclass
 class Account:
-    """Where every event went."""
+    """Where every event went. It only ever adds, from any thread; nothing is taken back.
+
+    An event that came and whose fate is not known yet is waiting: in the open frame, or in a frame that is not stepped yet.
+    """
 
     events_in: int = 0
-    used: int = 0
+    used: int = 0  # their frame was stepped
     filtered: int = 0  # cropped away, or beyond T frames
     late: int = 0  # before the start of the open frame
     invalid: int = 0  # outside the sensor, marked invalid, ...
-    dropped: int = 0  # by a live source that could not keep up
+    dropped: int = 0  # by a live source that could not keep up, in an overload, or at the end
+    closed: bool = field(default=False, compare=False)  # nothing is entered any more
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
-    def take(self, *, used: int = 0, filtered: int = 0, late: int = 0, invalid: int = 0, dropped: int = 0) -> None:
-        """Enter events, each once."""
-        self.events_in += used + filtered + late + invalid + dropped
-        self.used += used
-        self.filtered += filtered
-        self.late += late
-        self.invalid += invalid
-        self.dropped += dropped
+    def add(
+        self, came: int = 0, *, used: int = 0, filtered: int = 0, late: int = 0, invalid: int = 0, dropped: int = 0
+    ) -> None:
+        """`came`: events seen for the first time. The others: events whose fate is known now, each once."""
+        with self._lock:
+            if self.closed:
+                return
+            self.events_in += came
+            self.used += used
+            self.filtered += filtered
+            self.late += late
+            self.invalid += invalid
+            self.dropped += dropped
+
+    def close(self) -> None:
+        """The end: what still waits is dropped, and nothing is entered any more."""
+        with self._lock:
+            if not self.closed:
+                self.dropped += self.waiting
+                self.closed = True
+
+    @property
+    def waiting(self) -> int:
+        """Events whose fate is not known yet; 0 at the end."""
+        return self.events_in - self.used - self.filtered - self.late - self.invalid - self.dropped
 
     @property
     def balanced(self) -> bool:
-        return self.events_in == self.used + self.filtered + self.late + self.invalid + self.dropped
+        return self.waiting == 0
 
 
 class Framer:
@@ -97,10 +108,12 @@ class Framer:
         self.account = Account()
         self.discontinuities = 0
         self._view = view = View(framing, shape, source_size, upright)
-        self._fast, self._plain = collectors(view)
+        self._begin, self._plain = collectors(view)
+        self._take: Take = lambda counts: ALL_TAKEN  # the rest of the packet that came last
         self._empty = np.zeros(shape, np.float32)
         self._empty.flags.writeable = False  # every empty frame shows this one array
-        self._counts: np.ndarray | None = None  # float32 [C*H*W] of the open frame
+        self._buffer = ctypes.c_float * (shape[0] * shape[1] * shape[2])
+        self._counts: Any = None  # ctypes array, float32 [C*H*W] of the open frame
         self._emitted = 0
         self._last = self._empty  # x of the last frame that closed
         self._gap_before = self._restarted = False
@@ -118,7 +131,7 @@ class Framer:
         self._total = total or 0
         self._last_us = 0
         # live
-        self.now_s = self._arrived_s = 0.0  # when this packet came, and that of the last event in the open frame
+        self.now_s = self._due_s = 0.0  # when this packet came, and that of the last event in the open frame
         self._ticked_us: int | None = None  # where the open frame began when time went on without events
 
     def push(self, events: np.ndarray) -> list[Frame]:
@@ -139,28 +152,29 @@ class Framer:
         """
         if self._closed:
             raise PlifError("this framer is closed: use a new one for each recording")
-        collector = self._fast if events.dtype == EVENT_DTYPE else self._plain
+        counted = self.framing.kind == "count"
+        begin = self._begin if events.dtype == EVENT_DTYPE else self._plain.begin
         if t_us is None or passed is None:
-            collector.begin(events, self._open)
-        elif self.framing.kind == "count":  # N is that of the events that pass
-            self.account.take(filtered=len(t_us) - len(events))
-            collector.begin(events, self._open)
+            self._take = begin(events, self._open)
+        elif counted:  # N is that of the events that pass
+            self.account.add(len(t_us) - len(events), filtered=len(t_us) - len(events))
+            self._take = begin(events, self._open)
         else:
-            collector = self._plain
-            self._begin_filtered(events, t_us, passed)
-        yield from self._by_count(collector) if self.framing.kind == "count" else self._by_clock(collector)
+            self._take = self._begin_filtered(events, t_us, passed)
+        return self._by_count() if counted else self._by_clock()
 
-    def _begin_filtered(self, events: np.ndarray, t_us: np.ndarray, passed: np.ndarray) -> None:
+    def _begin_filtered(self, events: np.ndarray, t_us: np.ndarray, passed: np.ndarray) -> Take:
         """What a filter took away has its time and lands nowhere."""
         inside = self._view.inside(events)
         if not inside.all():
-            self.account.take(invalid=int(len(inside) - inside.sum()))
+            outside = int(len(inside) - inside.sum())
+            self.account.add(outside, invalid=outside)
             left = ~passed
             left[np.flatnonzero(passed)[inside]] = True
             events, t_us, passed = events[inside], t_us[left], passed[left]
         cells = np.full(len(t_us), NOWHERE)
         cells[passed] = self._view.cells(events)
-        self._plain.begin_at(t_us.astype(np.int64), cells)
+        return self._plain.begin_at(t_us.astype(np.int64), cells, self._open)
 
     def closing(self) -> Iterator[Frame]:
         """As `close`, one frame at a time."""
@@ -222,20 +236,26 @@ class Framer:
 
     # --- the open frame ---------------------------------------------------------------------------------------------
 
-    def _take(self, collector: Collector) -> int:
+    @property
+    def open_events(self) -> int:
+        """Events in the open frame."""
+        return int(self._open.used)
+
+    def _collect(self) -> int:
         """Events of the packet into the open frame, as far as it goes; returns why it stopped."""
         frame = self._open
         frame.taken = frame.filtered = frame.late = 0
-        used = frame.used
-        if self._full():
-            why = collector.take(frame, None)
+        used_before = frame.used
+        if self.framing.T is not None and self._emitted >= self.framing.T:
+            why = self._take(None)
         else:
             if self._counts is None:
-                self._counts = np.zeros(frame.cells, np.float32)
-            why = collector.take(frame, self._counts)
-        if frame.used != used:
-            self._arrived_s = self.now_s
-        self.account.take(used=frame.used - used, filtered=frame.filtered, late=frame.late, invalid=frame.invalid)
+                self._counts = self._buffer()
+            why = self._take(self._counts)
+        more, filtered, late, invalid = frame.used - used_before, frame.filtered, frame.late, frame.invalid
+        if more:
+            self._due_s = self.now_s
+        self.account.add(more + filtered + late + invalid, filtered=filtered, late=late, invalid=invalid)
         frame.invalid = 0
         return why
 
@@ -244,12 +264,13 @@ class Framer:
         if self._counts is None or not self._open.used:
             x: np.ndarray = self._empty  # and the counts, all zero, serve the next frame
         else:
-            x = self._counts.reshape(self.shape)
+            x = np.frombuffer(self._counts, np.float32).reshape(self.shape)
             if self.framing.value == "binary":
                 np.minimum(x, np.float32(1), out=x)
             self._counts = None
         frame = Frame(x, int(start_us), int(end_us), self._open.used, self._gap_before, restart=self._restarted)
-        frame.arrived_s = self._arrived_s if self._open.used else self.now_s
+        frame.due_s = self._due_s if frame.events else self.now_s
+        frame.complete_s = time.perf_counter()
         self._open.used = self._open.seen = 0
         self._gap_before = self._restarted = False
         self._last = x
@@ -261,7 +282,7 @@ class Framer:
 
     # --- count ------------------------------------------------------------------------------------------------------
 
-    def _by_count(self, collector: Collector) -> Iterator[Frame]:
+    def _by_count(self) -> Iterator[Frame]:
         T, frame = self.framing.T, self._open
         assert T is not None
         quota = self._total // T
@@ -269,23 +290,25 @@ class Framer:
             last = self._emitted == T - 1 or quota == 0
             frame.most_seen = NO_LIMIT if last else quota  # the last slice takes the rest
             fresh = not frame.seen
-            why = self._take(collector)
+            why = self._collect()
             if frame.taken:
                 if fresh:
                     frame.open_us = frame.first_us
                 self._last_us = frame.last_us
                 while quota == 0 and self._emitted < T - 1:  # fewer events than slices: the first ones hold none
                     self._emitted += 1
-                    yield Frame(self._empty, frame.first_us, frame.first_us, 0)
+                    yield Frame(
+                        self._empty, frame.first_us, frame.first_us, 0, due_s=self.now_s, complete_s=time.perf_counter()
+                    )
             if why != FULL:
                 return
             yield self._emit(frame.open_us, self._last_us)
 
     # --- duration and events: both follow the clock -----------------------------------------------------------------
 
-    def _by_clock(self, collector: Collector) -> Iterator[Frame]:
+    def _by_clock(self) -> Iterator[Frame]:
         frame = self._open
-        while (why := self._take(collector)) != ALL_TAKEN:
+        while (why := self._collect()) != ALL_TAKEN:
             if why == GAP:
                 if frame.seen:
                     yield self._emit(frame.open_us, self._end_of_partial())
@@ -300,7 +323,7 @@ class Framer:
                 for _ in range((frame.next_us - frame.open_us) // frame.span_us):
                     yield self._emit(frame.open_us, frame.open_us + frame.span_us)
                     frame.open_us += frame.span_us
-                    if self._full():
+                    if self.framing.T is not None and self._emitted >= self.framing.T:
                         break
 
     def _end_of_partial(self) -> int:
@@ -312,9 +335,7 @@ class Framer:
         """duration with T: as many frames as are missing."""
         frame = self._open
         if self._emitted and self.framing.pad == "repeat":
-            # the partial frame is not used: its events were entered as used when they came
-            self.account.used -= frame.used
-            self.account.filtered += frame.used
+            self.account.add(filtered=frame.used)  # the partial frame is not used
             self._counts, frame.used, frame.seen, self._gap_before = None, 0, 0, False
         elif self._emitted < T:
             yield self._emit(frame.open_us, frame.open_us + frame.span_us)
@@ -325,17 +346,3 @@ class Framer:
             padded.x = repeated
             frame.open_us += frame.span_us
             yield padded
-
-
-def frames_of(
-    events: np.ndarray,
-    framing: Framing | str,
-    shape: tuple[int, int, int],
-    source_size: tuple[int, int],
-    upright: str = "identity",
-) -> np.ndarray:
-    """A whole recording -> float32 [T, C, H, W], through the same Framer that a stream uses. T may be 0."""
-    usable = (events["x"] < source_size[0]) & (events["y"] < source_size[1])
-    framer = Framer(framing, shape, source_size, total=int(usable.sum()), upright=upright)
-    frames = framer.push(events) + framer.close()
-    return np.stack([frame.x for frame in frames]) if frames else np.zeros((0, *shape), np.float32)

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 
 from runtime.base.errors import PlifError
+from runtime.events.address import Address
 from runtime.events.datagrams import WIRES, datagrams
 from runtime.events.sources import open_source
-from runtime.events.sources.address import Address
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64"
 EVENTS_AT_MOST = 5000  # 65,000 bytes of t64; no UDP datagram is longer than 65,507

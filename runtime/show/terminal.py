@@ -21,8 +21,9 @@ from runtime.base.rate import EventRate
 from runtime.stream.observe import Observer
 
 if TYPE_CHECKING:
-    from runtime.stream.run import Stream
-    from runtime.stream.stream import Decision, Lane
+    from runtime.stream.decide import Decision
+    from runtime.stream.run import Run
+    from runtime.stream.stream import Stream
 
 DRAW_S = 0.1
 BAR = (8, 24)  # shortest and longest, in columns
@@ -46,12 +47,12 @@ class Terminal(Observer):
         self._lock = threading.Lock()  # notes come from the threads that read
         self._drawn_s = 0.0
         self._there = False  # the moving line is on the screen
-        self._lanes: dict[str, Lane] = {}
+        self._streams: dict[str, Stream] = {}
 
-    def on_start(self, stream: Stream) -> None:
-        self._lanes = {lane.name: lane for lane in stream.lanes}
-        self._label_width = min(max(8, *(width(printable(name)) for name in stream.model.classes), len("not sure")), 24)
-        self._rates = {name: EventRate() for name in stream.names}
+    def on_start(self, run: Run) -> None:
+        self._streams = {stream.name: stream for stream in run.streams}
+        self._label_width = min(max(8, *(width(printable(name)) for name in run.model.classes), len("not sure")), 24)
+        self._rates = {name: EventRate() for name in run.names}
 
     def on_decision(self, decision: Decision) -> None:
         with self._lock:
@@ -60,7 +61,7 @@ class Terminal(Observer):
     def _show(self, decision: Decision) -> None:
         name = decision.source
         self._last[name] = decision
-        self._rates[name].update(decision.t_us, self._lanes[name].frames.account.events_in)
+        self._rates[name].update(decision.t_us, self._streams[name].account.events_in)
         if said(decision) != self._shown.get(name):
             self._shown[name] = said(decision)
             self.line(
@@ -104,8 +105,8 @@ class Terminal(Observer):
         """As much as fits into so many columns: the answer first, then what matters next."""
         last = max(self._last.values(), key=lambda decision: decision.t_us)
         rate = sum(meter.per_s or 0.0 for meter in self._rates.values())
-        dropped = sum(lane.frames.account.dropped for lane in self._lanes.values())
-        p50 = self._lanes[last.source].latency.percentile(50)
+        dropped = sum(stream.account.dropped for stream in self._streams.values())
+        p50 = self._streams[last.source].latency.percentile(50)
         facts = [
             (f"{short(rate)} events/s", ""),
             (f"{p50:.3g} ms" if p50 is not None else "", ""),

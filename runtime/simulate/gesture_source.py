@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import PlifError
+from runtime.events.sources.base import Source
+from runtime.events.sources.usable import pieces
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.gestures import CLASSES
 from runtime.simulate.performance import Bout, perform
@@ -29,20 +31,16 @@ STREAM = 3  # the third use of performers' seeds, beside the splits train (0) an
 SPLITS = ("test", "train")
 
 
-class GestureSource:
-    """See runtime.events.Source. `truth` and `recognisable_us` say what is done when; they are known before reading."""
+class GestureSource(Source):
+    """See `Source`. `truth` and `recognisable_us` say what is done when; they are known before reading."""
 
     format = "sim"
-    live = False
     endless = True
-    upright = "identity"
 
     def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:
         asked = SimSpec(spec, ("seed", "seconds", "gesture", "split"), EXAMPLE)
-        self.name = spec
+        super().__init__(spec)
         self.sensor = asked.sized((SIZE_PX, SIZE_PX), sensor)
-        self.invalid = 0
-        self.notes: list[str] = []
         self._end_us = asked.end_us()
         split = asked.values.get("split", SPLITS[0])
         if split not in SPLITS:
@@ -51,7 +49,6 @@ class GestureSource:
         self._performer = draw_performer(key, held_out)
         self._key = key
         self._bouts: list[Bout] = list(open_stream(key, held_out, self._end_us, self._gesture(asked)))
-        self._total: int | None = None
 
     def _gesture(self, asked: SimSpec) -> int | None:
         name = asked.values.get("gesture")
@@ -77,16 +74,6 @@ class GestureSource:
 
     def packets(self, max_events: int = 65536) -> Iterator[npt.NDArray[np.void]]:
         """Events in order, at most max_events at a time; 20 ms are in memory."""
-        if max_events < 1:
-            raise PlifError(f"{self.name}: packets of {max_events} events; expected at least 1")
-        total = 0
+        self.begin(max_events)
         for events in perform(self._performer, self._bouts, 0, self._end_us, self._key):
-            total += len(events)
-            for at in range(0, len(events), max_events):
-                yield events[at : at + max_events]
-        self._total = total
-
-    def count(self) -> int:
-        if self._total is None:
-            self._total = sum(len(packet) for packet in self.packets())
-        return self._total
+            yield from pieces(events, max_events)

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE
+from runtime.events.sources.base import Source
+from runtime.events.sources.usable import pieces
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.gesture_source import GestureSource
 from runtime.simulate.saccades import DURATION_US, SENSOR_PX, record_digit
@@ -24,24 +26,19 @@ PAUSE_US = 90_000
 PERIOD_US = DURATION_US + PAUSE_US
 
 
-class DigitSource:
-    """See runtime.events.Source. `truth` says which digit is shown when."""
+class DigitSource(Source):
+    """See `Source`. `truth` says which digit is shown when."""
 
     format = "sim"
-    live = False
     endless = True
-    upright = "identity"
 
     def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:
         asked = SimSpec(spec, ("seed", "seconds", "digit"), "sim:digits?seed=7&seconds=3&digit=3")
-        self.name = spec
+        super().__init__(spec)
         self.sensor = asked.sized((SENSOR_PX, SENSOR_PX), sensor)
-        self.invalid = 0
-        self.notes: list[str] = []
         self._seed = asked.whole("seed", 2**63 - 1)
         self._digit = asked.whole("digit", 9) if "digit" in asked.values else None
         self._end_us = asked.end_us()
-        self._total: int | None = None
 
     @property
     def truth(self) -> list[tuple[int, int, str]]:
@@ -59,23 +56,13 @@ class DigitSource:
 
     def packets(self, max_events: int = 65536) -> Iterator[npt.NDArray[np.void]]:
         """Events in order, at most max_events at a time; one digit is in memory."""
-        if max_events < 1:
-            raise PlifError(f"{self.name}: packets of {max_events} events; expected at least 1")
-        total = 0
+        self.begin(max_events)
         for start_us in range(0, self._end_us, PERIOD_US):
             digit, rng = self._show(start_us // PERIOD_US)
             events = record_digit(draw_digit(digit, rng), rng).astype(EVENT_DTYPE, copy=False)
             events["t"] += start_us
             events = events[events["t"] < self._end_us]
-            total += len(events)
-            for at in range(0, len(events), max_events):
-                yield events[at : at + max_events]
-        self._total = total
-
-    def count(self) -> int:
-        if self._total is None:
-            self._total = sum(len(packet) for packet in self.packets())
-        return self._total
+            yield from pieces(events, max_events)
 
 
 SIMULATED: dict[str, type[DigitSource] | type[GestureSource]] = {"digits": DigitSource, "dvs128-gesture": GestureSource}

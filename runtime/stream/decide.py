@@ -1,7 +1,7 @@
-"""From the output of each step to an answer: how evidence adds up, and when it is enough.
+"""From the output of each step to a decision: how evidence adds up, and when it is enough.
 
     y       what the network gave in this step, float32 [classes]; a multiple of 1/voters where it votes
-    c       whole spikes of this step, c = rint(y * voters)
+    c       whole spikes of this step, c = rint(y * voters)    (runtime.model.votes)
 
     sum     E = E + c                   W = W + 1                   what evaluation does
     leak    E = E exp(-dt/tau) + c      W = W exp(-dt/tau) + 1      old evidence fades (leak:500ms says tau)
@@ -24,50 +24,77 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any
 
 import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.framing import parse_time_us
 
-IDLE_TAU_US = 200_000.0
+ACTIVITY_TAU_US = 200_000.0
 EXPECTED = "expected sum, leak[:500ms] or kofn[:3/5], then margin=, release= or idle= after commas"
 
 
-class Rule(Protocol):
-    """`share` is the last winner's part of all the spikes that the rule's steps could have had, 0..1."""
+@dataclass(frozen=True)
+class Decision:
+    """What the network says after one step.
 
-    name: ClassVar[str]
-    share: float
+    t_us        end of the frame, in the time of the recording
+    step        number of the step, from 0
+    label       the class, or None: nothing happens, or the evidence is not enough
+    index       its number, or None
+    score       the winner's share of the spikes that could have been, voters x steps, over the steps that the rule looks at
+    votes       spikes of each class since the reset (sums of y where the network does not vote)
+    latency_ms  from the complete frame to this decision
+    source      the name of its source
+    why         "idle" or "not sure" where label is None, else None
+    """
 
-    def add(self, c: np.ndarray, dt_us: int) -> int | None:
-        """The evidence of one step that lasted dt_us; returns the answer so far, or None."""
-        ...
+    t_us: int
+    step: int
+    label: str | None
+    index: int | None
+    score: float
+    votes: list[float]
+    latency_ms: float
+    source: str = ""
+    why: str | None = None
 
-    def fade(self, factor: float) -> None:
-        """Evidence counts for less: a gap in time."""
-        ...
+    def to_dict(self, source: bool = False) -> dict[str, Any]:
+        """One line of --json; `source` where there are several."""
+        line = {
+            "t_us": self.t_us,
+            "step": self.step,
+            "label": self.label,
+            "index": self.index,
+            "score": round(self.score, 6),
+            "votes": self.votes,
+            "latency_ms": round(self.latency_ms, 4),
+        }
+        if self.why is not None:
+            line["why"] = self.why
+        return {"source": self.source, **line} if source else line
 
-    def reset(self) -> None: ...
 
+class FadingSum:
+    """sum (tau_us infinite) and leak. `share` is the answer's part of all the spikes that could have been, 0..1."""
 
-class Sum:
-    name: ClassVar[str] = "sum"
-
-    def __init__(self, classes: int, voters: int = 1, margin: float = 0.0, release: float | None = None) -> None:
-        self.evidence = np.zeros(classes)
-        self.weight = 0.0
-        self.voters, self.margin = voters, margin
+    def __init__(self, classes: int, voters: int, tau_us: float, margin: float, release: float | None) -> None:
+        self.evidence = np.zeros(classes)  # E, float64 [classes]
+        self.weight = 0.0  # W
+        self.voters, self.tau_us, self.margin = voters, tau_us, margin
         self.release = margin if release is None else release
         self.share = 0.0
         self.answer: int | None = None
 
     def add(self, c: np.ndarray, dt_us: int) -> int | None:
+        """The evidence c float64 [classes] of one step that lasted dt_us; returns the answer so far, or None."""
+        if self.tau_us != np.inf:
+            self.fade(float(np.exp(-max(dt_us, 0) / self.tau_us)))
         self.evidence += c
         self.weight += 1
-        winner = _winner(self.evidence)
         possible = self.voters * self.weight
+        winner = int(self.evidence.argmax()) if self.evidence.any() else None  # argmax gives the first of equals
         if winner is not None and (self.margin == 0 or self._lead(winner, possible) >= self.margin):
             self.answer = winner
         elif self.answer is not None and (winner is None or self._lead(self.answer, possible) < self.release):
@@ -81,6 +108,7 @@ class Sum:
         return float(self.evidence[one] - (others.max() if len(others) else 0.0)) / possible
 
     def fade(self, factor: float) -> None:
+        """Evidence counts for less: a gap in time."""
         self.evidence *= factor
         self.weight *= factor
 
@@ -90,31 +118,17 @@ class Sum:
         self.answer = None
 
 
-class Leak(Sum):
-    name: ClassVar[str] = "leak"
-
-    def __init__(
-        self, classes: int, tau_us: float, voters: int = 1, margin: float = 0.0, release: float | None = None
-    ) -> None:
-        super().__init__(classes, voters, margin, release)
-        self.tau_us = tau_us
-
-    def add(self, c: np.ndarray, dt_us: int) -> int | None:
-        self.fade(float(np.exp(-max(dt_us, 0) / self.tau_us)))
-        return super().add(c, dt_us)
-
-
 class KofN:
-    name: ClassVar[str] = "kofn"
+    """The class that won k of the last n steps; members as of FadingSum."""
 
-    def __init__(self, classes: int, k: int, n: int, voters: int = 1, margin: float = 0.0, release: int = 0) -> None:
-        self.k, self.voters, self.margin, self.release = k, voters, margin, release
+    def __init__(self, k: int, n: int, voters: int, margin: float, release: float | None) -> None:
+        self.k, self.voters, self.margin, self.release = k, voters, margin, release or 0
         self.recent: deque[tuple[int | None, np.ndarray]] = deque(maxlen=n)
         self.answer: int | None = None
         self.share = 0.0
 
     def add(self, c: np.ndarray, dt_us: int) -> int | None:
-        winner = _winner(c)
+        winner = int(c.argmax()) if c.any() else None
         if winner is not None and self.margin:
             others = np.delete(c, winner)
             if (c[winner] - (others.max() if len(others) else 0.0)) / self.voters < self.margin:
@@ -140,32 +154,21 @@ class KofN:
         self.share = 0.0
 
 
-def _winner(evidence: np.ndarray) -> int | None:
-    return int(evidence.argmax()) if evidence.any() else None  # argmax gives the first of equals
+Evidence = FadingSum | KofN
 
 
-@dataclass
-class Idle:
-    """Is anything happening? Events a second, R = R exp(-dt/tau) + events over W = W exp(-dt/tau) + dt."""
-
-    per_s: float
-    _events: float = 0.0
-    _us: float = 0.0
-
-    def __call__(self, events: int, dt_us: int) -> bool:
-        """Whether the stream is idle with this frame of so many events in dt_us."""
-        kept = float(np.exp(-max(dt_us, 0) / IDLE_TAU_US))
-        self._events = self._events * kept + events
-        self._us = self._us * kept + max(dt_us, 1)
-        return 1e6 * self._events / self._us < self.per_s
+def activity(before: tuple[float, float], events: int, dt_us: int) -> tuple[float, float]:
+    """Events a second are 1e6 R / W: R = R exp(-dt/tau) + events, W = W exp(-dt/tau) + dt; before and after a frame: (R, W)."""
+    kept = float(np.exp(-max(dt_us, 0) / ACTIVITY_TAU_US))
+    return before[0] * kept + events, before[1] * kept + max(dt_us, 1)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """--decide, read: makes the rules of as many streams as there are."""
+class DecisionRule:
+    """--decide, parsed. kind is sum, leak or kofn; idle_per_s is in events a second."""
 
-    rule: str
-    tau_us: int = 0
+    kind: str
+    tau_us: float = np.inf
     k: int = 0
     n: int = 0
     margin: float = 0.0
@@ -173,11 +176,14 @@ class Plan:
     idle_per_s: float | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Plan:
-        """PlifError says what is wrong with it."""
+    def parse(cls, text: str) -> DecisionRule:
+        """`sum`, `leak[:TAU]` such as leak:500ms, `kofn[:K/N]` such as kofn:3/5, with their options.
+
+        Raises PlifError, which says what is wrong with it.
+        """
         where = f"--decide {text}"
         first, *options = text.split(",")
-        name, _, argument = first.partition(":")
+        kind, _, argument = first.partition(":")
         values: dict[str, float] = {}
         for option in options:
             key, equals, number = option.strip().partition("=")
@@ -185,39 +191,28 @@ class Plan:
                 raise PlifError(f"{where}: '{option.strip()}' is not understood; {EXPECTED}")
             values[key] = _number(where, key, number)
         margin, release, idle = values.get("margin", 0.0), values.get("release"), values.get("idle")
-        if name == "sum" and not argument:
-            made = cls("sum", margin=margin, release=release, idle_per_s=idle)
-        elif name == "leak":
-            tau = parse_time_us(where, "the time constant", argument or "500ms")
-            made = cls("leak", tau_us=tau, margin=margin, release=release, idle_per_s=idle)
-        elif name == "kofn":
+        tau_us: float = np.inf
+        k = n = 0
+        if kind == "leak":
+            tau_us = parse_time_us(where, "the time constant", argument or "500ms")
+        elif kind == "kofn":
             match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", argument or "3/5")
             if not match or not 0 < int(match[1]) <= int(match[2]):
                 raise PlifError(f"{where}: {EXPECTED}")
             k, n = int(match[1]), int(match[2])
             if release is not None and (release != int(release) or release > k):
                 raise PlifError(f"{where}: release={release:g} of kofn is a number of steps, from 0 to {k}")
-            made = cls("kofn", k=k, n=n, margin=margin, release=release, idle_per_s=idle)
-        else:
+        elif kind != "sum" or argument:
             raise PlifError(f"{where}: {EXPECTED}")
-        if margin > 1 or (name != "kofn" and release is not None and release > margin):
+        if margin > 1 or (kind != "kofn" and release is not None and release > margin):
             raise PlifError(f"{where}: expected margin= from 0 to 1, and release= not above it")
-        return made
+        return cls(kind, tau_us, k, n, margin, release, idle)
 
-    def make(self, classes: int, voters: int) -> Rule:
-        if self.rule == "sum":
-            return Sum(classes, voters, self.margin, self.release)
-        if self.rule == "leak":
-            return Leak(classes, self.tau_us, voters, self.margin, self.release)
-        return KofN(classes, self.k, self.n, voters, self.margin, int(self.release or 0))
-
-    def make_idle(self) -> Idle | None:
-        return None if self.idle_per_s is None else Idle(self.idle_per_s)
-
-
-def make_rule(text: str, classes: int, voters: int = 1) -> Rule:
-    """`sum`, `leak[:TAU]` such as leak:500ms, `kofn[:K/N]` such as kofn:3/5, with their options."""
-    return Plan.parse(text).make(classes, voters)
+    def evidence(self, classes: int, voters: int) -> Evidence:
+        """Empty evidence for a network of so many classes and voters a class."""
+        if self.kind == "kofn":
+            return KofN(self.k, self.n, voters, self.margin, self.release)
+        return FadingSum(classes, voters, self.tau_us, self.margin, self.release)
 
 
 def _number(where: str, key: str, text: str) -> float:

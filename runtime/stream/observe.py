@@ -1,4 +1,4 @@
-"""Who watches a stream, and who steers it: the dashboard, the recorder, anything else. The loop knows none of them.
+"""Who watches a stream: the dashboard, the recorder, the terminal, anything else. The loop knows none of them.
 
     class Printer(Observer):
         def on_decision(self, decision):
@@ -13,22 +13,20 @@ and what they are given is theirs to read, not to change or to keep without a co
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from runtime.events import Frame
-    from runtime.stream.run import Decision, Stream
+from runtime.events.frame import Frame
+from runtime.stream.decide import Decision
 
 
 class Observer:
-    """Does nothing; override some of it. `source` is the name of the source, as in `stream.names`."""
+    """Does nothing; override some of it. `source` is the name of the source, as in `run.names`."""
 
-    def on_start(self, stream: Stream) -> None:
-        """Before the first event is read; `stream.controls` steers it."""
+    def on_start(self, run: Any) -> None:
+        """Before the first event is read. run: the runtime.stream.run.Run; `run.controls` steers it."""
 
     def on_packet(self, source: str, events: np.ndarray, arrived_s: float) -> None:
         """Events [N] as the source gave them, before any filter, in order; time.perf_counter() when they came."""
@@ -40,7 +38,7 @@ class Observer:
         """A live source is silent, and its time went on to t_us: frames end there without events. In the reader's thread."""
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
-        """One step was made: its frame, y [classes], and firing rates by layer (empty without load(rates=True)).
+        """One step was made: its frame, y float32 [classes], and firing rates by layer (empty without load(rates=True)).
 
         `frame.merged` and `frame.skipped` say what an overload did: how many frames of the grid are in this one, and how
         many before it were dropped. With these, events and resets, a recording can be replayed exactly.
@@ -49,7 +47,7 @@ class Observer:
     def on_reset(self, source: str, step: int, why: str) -> None:
         """Membranes and evidence start afresh before this step. why: policy, control or return.
 
-        copy: only those of one copy of `--reset every:T/K` do; the others, and the answer, go on.
+        copy: only those of one row of `--reset every:T/K` do; the others, and the answer, go on.
         """
 
     def on_decision(self, decision: Decision) -> None:
@@ -63,85 +61,33 @@ class Observer:
 
 
 class Observers:
-    """Several observers as one: each attribute calls those that listen, in order; empty, hence false, where nobody does."""
+    """Several observers as one: each attribute calls those who override it, in order, and is None where nobody does."""
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
-        self.start = Listeners("on_start", observers)
-        self.packet = Listeners("on_packet", observers)
-        self.come_back = Listeners("on_return", observers)
-        self.tick = Listeners("on_tick", observers)
-        self.frame = Listeners("on_frame", observers)
-        self.reset = Listeners("on_reset", observers)
-        self.decision = Listeners("on_decision", observers)
-        self.note = Listeners("on_note", observers)
-        self.summary = Listeners("on_summary", observers)
+        self.on_start = _each("on_start", observers)
+        self.on_packet = _each("on_packet", observers)
+        self.on_return = _each("on_return", observers)
+        self.on_tick = _each("on_tick", observers)
+        self.on_frame = _each("on_frame", observers)
+        self.on_reset = _each("on_reset", observers)
+        self.on_decision = _each("on_decision", observers)
+        self.on_summary = _each("on_summary", observers)
+        self._notes = _each("on_note", observers)
+
+    def on_note(self, source: str, text: str) -> None:
+        if self._notes:
+            self._notes(source, text)
 
 
-class Listeners:
-    """The methods of one name that were overridden."""
+def _each(name: str, observers: Sequence[Observer]) -> Callable[..., None] | None:
+    nothing = getattr(Observer, name)
+    methods = [getattr(observer, name) for observer in observers]
+    calls = [method for method in methods if getattr(method, "__func__", method) is not nothing]
+    if len(calls) < 2:
+        return calls[0] if calls else None
 
-    def __init__(self, name: str, observers: Sequence[Observer]) -> None:
-        nothing = getattr(Observer, name)
-        methods = [getattr(observer, name) for observer in observers]
-        self._calls: list[Callable[..., None]] = [m for m in methods if getattr(m, "__func__", m) is not nothing]
+    def call(*arguments: Any) -> None:
+        for one in calls:
+            one(*arguments)
 
-    def __bool__(self) -> bool:
-        return bool(self._calls)
-
-    def __call__(self, *arguments: Any) -> None:
-        for call in self._calls:
-            call(*arguments)
-
-
-class Controls:
-    """Start, stop, reset and end, from any thread.
-
-    stop    no more steps until start(). A recording waits; what a live source brings meanwhile is dropped and counted
-    reset   membranes and evidence start afresh before the next step, of one source or of all
-    end     the stream ends, as at the end of a recording
-    """
-
-    def __init__(self) -> None:
-        self._running = threading.Event()
-        self._running.set()
-        self._ended = threading.Event()
-        self._lock = threading.Lock()
-        self._resets: set[str | None] = set()  # None: all sources
-        self.wake: Callable[[], None] = lambda: None  # the loop hangs in what it waits for
-
-    @property
-    def running(self) -> bool:
-        return self._running.is_set()
-
-    @property
-    def ended(self) -> bool:
-        return self._ended.is_set()
-
-    def start(self) -> None:
-        self._running.set()
-        self.wake()
-
-    def stop(self) -> None:
-        self._running.clear()
-        self.wake()
-
-    def reset(self, source: str | None = None) -> None:
-        with self._lock:
-            self._resets.add(source)
-
-    def end(self) -> None:
-        self._ended.set()
-        self._running.set()
-        self.wake()
-
-    def wait(self) -> None:
-        """Until running or ended."""
-        self._running.wait()
-
-    def take_resets(self) -> set[str | None]:
-        """What was asked for since the last call."""
-        if not self._resets:
-            return self._resets
-        with self._lock:
-            asked, self._resets = self._resets, set()
-        return asked
+    return call

@@ -1,17 +1,11 @@
 """`--record DIR`: a live moment on disk, so that it can be run again with the same decisions, bit for bit.
 
-    recording.json    what ran: the artifact's SHA-256 and card, engine, every option, the sources; whole from the start
-    events.aedat      all events as the source gave them, before any filter, AEDAT 3.1 (events-0.aedat, ... for several)
-    decisions.jsonl   one line for each step: the decision, and what a replay cannot know from the events alone (frames that
-                      an overload merged into this step or dropped before it, resets that somebody asked for);
-                      between them, when a source came back, and until when it was silent
-    metrics.json      the account and the times; every few seconds, and "complete" at the end
-
-Frames are not written: the same events through the same filters and framing give the same frames, and `skipped` and `merged`
-say which of them the network saw. A thread writes, at least twice a second, and a step never gets to disk before its
-events: whatever ends the program (kill -9 as well), what is there is readable and replays up to the last whole line. When
-the disk is slower than the camera the stream waits for it, since a recording with holes is none; the overload is counted as
-ever. A recording is never written over, and a disk that is full ends the stream with one line.
+runtime/stream/recording.py says what the folder holds. Frames are not written: the same events through the same filters and
+framing give the same frames, and `skipped` and `merged` say which of them the network saw. A thread writes, at least twice a
+second, and a step never gets to disk before its events: whatever ends the program (kill -9 as well), what is there is
+readable and replays up to the last whole line. When the disk is slower than the camera the stream waits for it, since a
+recording with holes is none; the overload is counted as ever. A recording is never written over, and a disk that is full
+ends the stream with one line.
 """
 
 from __future__ import annotations
@@ -24,7 +18,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -32,15 +26,12 @@ from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, measure, whole_or_nothing
 from runtime.base.version import __version__
 from runtime.events.formats.aedat31_write import header, write_packets
+from runtime.events.frame import Frame
+from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
+from runtime.stream.recording import DECISIONS, FORMAT, FORMAT_VERSION, HEADER, METRICS
+from runtime.stream.run import Run
 
-if TYPE_CHECKING:
-    from runtime.events import Frame
-    from runtime.stream.run import Stream
-    from runtime.stream.stream import Decision
-
-FORMAT, FORMAT_VERSION = "plif-recording", 1
-HEADER, DECISIONS, METRICS = "recording.json", "decisions.jsonl", "metrics.json"
 FLUSH_S = 0.4
 SYNC_S = 5.0  # a power cut costs at most this much
 WAITING_BYTES = 64 << 20  # more than this in memory: the stream waits for the disk
@@ -53,7 +44,7 @@ class Recorder(Observer):
         self.folder = Path(folder)
         _refuse_existing(self.folder)
         make_folder(self.folder)
-        self._stream: Stream | None = None
+        self._run: Run | None = None
         self._files: list[BinaryIO] = []
         self._number: dict[str, int] = {}
         self._decisions: BinaryIO | None = None
@@ -67,7 +58,7 @@ class Recorder(Observer):
         self._last_metrics: dict[str, Any] | None = None  # how they ended
         self._error: PlifError | None = None
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="plif-record", daemon=True)
+        self._thread = threading.Thread(target=self._write_all, name="plif-record", daemon=True)
 
     def __enter__(self) -> Recorder:
         return self
@@ -87,7 +78,7 @@ class Recorder(Observer):
         for file in [*self._files, *([self._decisions] if self._decisions else [])]:
             with suppress(OSError):  # what was wrong is in self._error already
                 file.close()
-        if self._stream is None:
+        if self._run is None:
             with suppress(OSError):
                 self.folder.rmdir()  # nothing ever ran
         if first and self._error is not None:
@@ -95,9 +86,9 @@ class Recorder(Observer):
 
     # --- as an observer ---------------------------------------------------------------------------------------------
 
-    def on_start(self, stream: Stream) -> None:
-        self._stream = stream
-        document = describe(stream)
+    def on_start(self, run: Run) -> None:
+        self._run = run
+        document = describe(run)
         for number, source in enumerate(document["sources"]):
             self._number[source["name"]] = number
             self._count[source["name"]] = 0
@@ -140,8 +131,8 @@ class Recorder(Observer):
         line = {"source": self._number[decision.source], **decision.to_dict(), "score": decision.score}
         line |= {"reset": None} | self._pending[decision.source]
         self._pending[decision.source] = {}
-        if self._metrics is None and self._stream is not None:
-            metrics = self._stream.summary()
+        if self._metrics is None and self._run is not None:
+            metrics = self._run.summary()
             with self._change:
                 self._metrics = metrics
         self._wait(256, line=_line(line))
@@ -169,7 +160,7 @@ class Recorder(Observer):
 
     # --- the thread that writes -------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _write_all(self) -> None:
         synced_s = time.monotonic()
         while True:
             with self._change:
@@ -219,10 +210,10 @@ class Recorder(Observer):
                 beside.write_text(json.dumps({"complete": False, **metrics}, indent=1, allow_nan=False) + "\n")
 
 
-def describe(stream: Stream) -> dict[str, Any]:
-    """recording.json of a stream: all that a replay needs, and what a person wants to know later."""
-    model = stream.model
-    several = len(stream.lanes) > 1
+def describe(run: Run) -> dict[str, Any]:
+    """recording.json of a run: all that a replay needs, and what a person wants to know later."""
+    model = run.model
+    several = len(run.streams) > 1
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -230,18 +221,18 @@ def describe(stream: Stream) -> dict[str, Any]:
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "artifact": {"name": model.path.name, "sha256": measure(model.path)[1], "card": model.card},
         "engine": model.engine.name,
-        "options": {**stream.options, "framing": str(stream.framing)},
+        "options": run.options.to_dict(),
         "sources": [
             {
-                "name": lane.name,
-                "format": lane.frames.source.format,
-                "sensor": list(lane.frames.source.sensor),
-                "upright": lane.frames.source.upright,
-                "live": lane.frames.source.live,
-                "count": lane.frames.source.count() if stream.framing.kind == "count" else None,
+                "name": stream.name,
+                "format": stream.source.format,
+                "sensor": list(stream.source.sensor),
+                "upright": stream.source.upright,
+                "live": stream.source.live,
+                "count": stream.source.count() if run.framing.kind == "count" else None,
                 "events": f"events-{number}.aedat" if several else "events.aedat",
             }
-            for number, lane in enumerate(stream.lanes)
+            for number, stream in enumerate(run.streams)
         ],
     }
 

@@ -1,9 +1,9 @@
 """When membranes and evidence start afresh, by a stated policy; never on its own.
 
     never, recording   at the start of a recording only
-    every:T[/K]        after every T steps. With K, K copies of the network run beside each other as rows of one batch, each
-                       reset T/K steps after the one before, and the answer is that of the one which has seen most: there is
-                       never a moment just after a reset
+    every:T[/K]        after every T steps. With K, the network runs in K rows of the batch, each reset T/K steps after the one
+                       before, and the answer is that of the row which has seen most: there is never a moment just after a
+                       reset
     silence:MS         when no event came for that many milliseconds (or a gap in time as long), as soon as one comes again
     decay:TAU          over a gap in time, which no frame covers, membranes and evidence fade by exp(-gap / TAU)
 
@@ -15,22 +15,22 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runtime.base.errors import PlifError
 from runtime.events.framing import parse_time_us
 
 KEEP, AFRESH = 1.0, 0.0
-COPIES_LIMIT = 64
+ROWS_LIMIT = 64
 
 
 @dataclass
 class ResetPolicy:
-    """The policy of one stream, or of one of its copies."""
+    """The policy of one stream, or of one of its rows."""
 
     kind: str = "recording"
     every: int = 0
-    copies: int = 1
+    rows: int = 1
     silence_us: int = 0
     tau_us: int = 0
     _steps: int = 0
@@ -44,10 +44,10 @@ class ResetPolicy:
         every = re.fullmatch(r"([1-9]\d{0,8})(?:/([1-9]\d?))?", argument)
         if name == "every" and every:
             T, K = int(every[1]), int(every[2] or 1)
-            most = min(T, COPIES_LIMIT)
+            most = min(T, ROWS_LIMIT)
             if most < K:
                 raise PlifError(f"--reset {text}: {K} copies; expected 1 to {most}, no more than there are steps")
-            return cls("every", every=T, copies=K)
+            return cls("every", every=T, rows=K)
         if name == "silence" and re.fullmatch(r"[1-9]\d{0,8}(ms)?", argument):
             return cls("silence", silence_us=1000 * int(argument.removesuffix("ms")))
         if name == "decay":
@@ -56,14 +56,10 @@ class ResetPolicy:
             f"--reset {text}: expected never, recording, every:T[/K] (steps), silence:MS (milliseconds) or decay:TAU"
         )
 
-    def copy(self, number: int) -> ResetPolicy:
-        """The policy of copy `number` (from 0): its first reset comes after (number + 1) T / K steps, then every T."""
-        ahead = self.every - self.every * (number + 1) // self.copies
-        return ResetPolicy(self.kind, self.every, self.copies, self.silence_us, self.tau_us, _steps=ahead)
-
-    def due(self, events: int, dt_us: int, discontinuity: bool) -> bool:
-        """Whether to reset before the step of a frame with that many events, dt_us after the last frame."""
-        return self.before(events, dt_us, discontinuity, dt_us) == AFRESH
+    def of_row(self, number: int) -> ResetPolicy:
+        """The policy of row `number` (from 0): its first reset comes after (number + 1) T / K steps, then every T."""
+        ahead = self.every - self.every * (number + 1) // self.rows
+        return replace(self, _steps=ahead, _silent_us=0)
 
     def before(self, events: int, dt_us: int, discontinuity: bool, gap_us: int) -> float:
         """What to multiply the state by before a step: KEEP, AFRESH, or something between.
@@ -80,7 +76,3 @@ class ResetPolicy:
         if self.kind == "decay" and discontinuity:
             return math.exp(-abs(gap_us) / self.tau_us)
         return KEEP
-
-    def begin(self) -> None:
-        """After a reset that was asked for from outside: counting starts again."""
-        self._steps = self._silent_us = 0

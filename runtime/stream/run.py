@@ -1,4 +1,4 @@
-"""Streaming: events -> frames -> one step of the network -> a decision, as the events arrive.
+"""Streams side by side on one engine: events -> frames -> one step of the network -> a decision, as the events arrive.
 
     for decision in model.stream("recording.raw"):
         print(decision.t_us, decision.label, decision.score)
@@ -6,7 +6,7 @@
 The network keeps its state from step to step. With `decide="sum"` and `reset="recording"` (RECORDING_RULES, what a
 recording gets) this is what evaluation does, on the same frames, so both give the same spikes and the same answer.
 
-Several sources share one engine: each is a row of the batch, steps when it has a frame, and decides as it would alone.
+Each source is a stream of its own: its rows of the batch step when it has a frame, and it decides as it would alone.
 A recording read as fast as possible is read in this thread; whatever has a clock of its own (a live source, speed="real")
 has a reader thread and a bounded queue (runtime.stream.queue).
 """
@@ -16,200 +16,156 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
-from runtime.events import Framing, Source, SourceFramer, open_source
-from runtime.events.sources.base import waits
-from runtime.stream.decide import Plan
-from runtime.stream.observe import Controls, Observer, Observers
-from runtime.stream.queue import Feed, Overload, Ready
-from runtime.stream.replay import RecordedSource, ReplayFrames, replayed
+from runtime.engines.session import OpenModel
+from runtime.events.frame import Frame
+from runtime.events.framing import Framing
+from runtime.events.sources import open_source
+from runtime.events.sources.base import Source
+from runtime.stream.controls import Controls
+from runtime.stream.decide import Decision, DecisionRule
+from runtime.stream.observe import Observer, Observers
+from runtime.stream.options import LIVE_FRAMING, LIVE_RULES, StreamOptions
+from runtime.stream.queue import FrameQueue, parse_overload
+from runtime.stream.replay import replayed
 from runtime.stream.reset import ResetPolicy
-from runtime.stream.stream import Decision, Lane
-from runtime.stream.streamable import LIVE_RULES, RECORDING_RULES, check_streamable, default_rules, endless
-
-if TYPE_CHECKING:
-    from runtime.engines.session import OpenModel
-
-__all__ = ["LIVE_FRAMING", "LIVE_RULES", "RECORDING_RULES", "Decision", "Stream", "stream"]
+from runtime.stream.source_framer import SourceFramer
+from runtime.stream.stream import Stream
 
 CLOSING_S = 3.0  # that reader threads have to end, all together
-LIVE_FRAMING = "events:n=5000,max=20ms"
 
 
-def stream(
-    model: OpenModel,
-    source: str | Source | Sequence[str | Source],
-    *,
-    framing: str | None = None,
-    decide: str | None = None,
-    reset: str | None = None,
-    speed: str = "max",
-    sensor: tuple[int, int] | None = None,
-    filters: str | None = None,
-    overload: str | None = None,
-    on_return: str | None = None,
-    observers: Sequence[Observer] = (),
-) -> Stream:
-    """A Stream of decisions about one source or several; iterate it once.
+class Run:
+    """Iterates over the Decisions of one source or several, once; `summary()` has the account of all events at any time.
 
-    What is not given is what a recording of --record says (runtime.stream.replay), else merge and hold, and for decide and reset
-    RECORDING_RULES, or LIVE_RULES where a source is endless.
-
-    source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., an object that is a Source,
-               or a list of these
-    framing    how events become frames; the card's when None
-    decide     sum, leak[:500ms] or kofn[:3/5], with margin=, release=, idle= after commas (runtime.stream.decide)
-    reset      never, recording, every:T[/K], silence:MS or decay:TAU (runtime.stream.reset)
-    speed      max, or real: recordings are paced by the events' own time
-    sensor     (width, height) for sources that do not say
-    filters    between source and frames: "hot,background:5ms" (runtime.events.filters)
-    overload   merge[:8] or drop[:8], when the network is slower than the feed (runtime.stream.queue)
-    on_return  hold or reset, when a live source was lost and is back
+    source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., a Source, or a list of these
+    options    what is not given is what a recording of --record says (runtime.stream.replay), else its default
     observers  who hears of packets, frames, decisions and the summary (runtime.stream.observe)
+    controls   stop, start, reset and end, from any thread
     """
-    sources = [source] if isinstance(source, str) or not isinstance(source, Sequence) else list(source)
-    given = {"framing": framing, "decide": decide, "reset": reset, "filters": filters, "overload": overload}
-    sources, options = replayed(model, sources, {**given, "on_return": on_return})
-    return Stream(model, sources, speed=speed, sensor=sensor, observers=observers, **options)
-
-
-class Stream:
-    """Iterates over Decisions; `summary()` has the account of all events at any time."""
 
     def __init__(
         self,
         model: OpenModel,
-        sources: Sequence[str | Source],
-        *,
-        framing: str | None,
-        decide: str | None,
-        reset: str | None,
-        speed: str,
-        sensor: tuple[int, int] | None,
-        filters: str | None,
-        overload: str,
-        on_return: str,
-        observers: Sequence[Observer],
+        source: str | Source | Sequence[str | Source],
+        options: StreamOptions,
+        observers: Sequence[Observer] = (),
     ) -> None:
-        check_streamable(model, sources, speed)
+        sources = [source] if isinstance(source, str) or not isinstance(source, Sequence) else list(source)
+        sources, options = replayed(model, sources, options)
+        _check_streamable(model, sources, options.speed)
         self.model = model
-        self.framing = Framing.parse(framing or model.card["framing"] or LIVE_FRAMING)
+        self.framing = Framing.parse(options.framing or model.card["framing"] or LIVE_FRAMING)
         self.controls = Controls()
-        self._tell = Observers(observers)
+        self.streams: list[Stream] = []
+        self._observers = Observers(observers)
         self._wake = threading.Condition()
-        self.lanes: list[Lane] = []
         opened: list[Source] = []
         try:
             for one in sources:
-                opened.append(open_source(one, sensor=sensor) if isinstance(one, str) else one)
-            decide, reset = default_rules(decide, reset, [endless(found, self.framing) for found in opened])
-            self.options: dict[str, Any] = {
-                "framing": framing,
-                "decide": decide,
-                "reset": reset,
-                "speed": speed,
-                "sensor": sensor,
-                "filters": filters,
-                "overload": overload,
-                "on_return": on_return,
-            }
-            plan, policy, rule = Plan.parse(decide), ResetPolicy.parse(reset), Overload.parse(overload)
-            self._add_lanes(opened, plan, policy)
-            self.session = model.session(streams=len(sources) * policy.copies)
+                opened.append(open_source(one, sensor=options.sensor) if isinstance(one, str) else one)
+            self.options = options.complete(self.framing, [self._is_endless(found) for found in opened])
+            self._make_streams(opened)
+            self.session = model.session(streams=sum(len(stream.rows) for stream in self.streams))
+            self._make_queues()
         except BaseException:
             for found in opened:
-                _close(found)
+                found.close()
             raise
-        self._add_feeds(rule, paced=speed == "real")
         self._iterated = self._told = self._closed = False
 
-    def _add_lanes(self, opened: Sequence[Source], plan: Plan, policy: ResetPolicy) -> None:
-        text, filters, on_return = str(self.framing), self.options["filters"], self.options["on_return"]
-        if self.framing.kind == "count" and (policy.kind in ("silence", "decay") or plan.idle_per_s is not None):
+    def _is_endless(self, source: Source) -> bool:
+        """Whether a stream of it has no end. Frames that divide a whole recording have one."""
+        return source.endless and self.framing.kind != "count"
+
+    def _make_streams(self, opened: Sequence[Source]) -> None:
+        options, text = self.options, str(self.framing)
+        rule, policy = DecisionRule.parse(str(options.decide)), ResetPolicy.parse(str(options.reset))
+        if self.framing.kind == "count" and (policy.kind in ("silence", "decay") or rule.idle_per_s is not None):
             raise PlifError(
-                f"--reset {self.options['reset']}, --decide {self.options['decide']}: framing '{text}' has no silence, "
+                f"--reset {options.reset}, --decide {options.decide}: framing '{text}' has no silence, "
                 "its frames hold equal counts; use duration or events"
             )
-        for i, found in enumerate(opened):
-            name = self._name(found.name)
-            if found.live and self.framing.kind == "count":
+        for i, source in enumerate(opened):
+            if source.live and self.framing.kind == "count":
                 raise PlifError(
-                    f"{found.name}: framing '{text}' divides a whole recording and cannot serve a live source; "
+                    f"{source.name}: framing '{text}' divides a whole recording and cannot serve a live source; "
                     f"use --framing {LIVE_FRAMING} or --framing duration:20ms"
                 )
-            watch = _Watch(name, self._tell) if self._tell.packet or self._tell.come_back or self._tell.tick else None
-            make = ReplayFrames if isinstance(found, RecordedSource) and found.stepped else SourceFramer
-            frames = make(found, self.framing, self.model.input_shape, filters=filters, returns=on_return, watch=watch)
-            rows = range(i * policy.copies, (i + 1) * policy.copies)
-            self.lanes.append(Lane(name, frames, rows, plan, policy, self.model, self._tell))
-
-    def _name(self, name: str) -> str:
-        taken = [lane.name for lane in self.lanes]
-        return next(n for n in (name, *(f"{name} #{k}" for k in range(2, len(taken) + 3))) if n not in taken)
-
-    def _add_feeds(self, overload: Overload, paced: bool) -> None:
-        """Reader threads for what has a clock of its own; when one source has, all get one."""
-        self.controls.wake = self._notify
-        alone = len(self.lanes) == 1 and waits(self.source)  # a pipe, and nothing else to wait for
-        if alone or not (paced or any(lane.frames.source.live for lane in self.lanes)):
-            self._hear(lambda lane, text: self._tell.note(lane.name, text))
-            return
-        for lane in self.lanes:
-            lane.feed = Feed(
-                lane.frames,
-                wake=self._wake,
-                overload=overload,
-                paced=paced and not lane.frames.source.live,
-                controls=self.controls,
-                binary=self.framing.value == "binary",
-                say=lambda text, lane=lane: self._tell.note(lane.name, text),  # type: ignore[misc]
+            name = self._free_name(source.name)
+            frames = SourceFramer(
+                source,
+                self.framing,
+                self.model.input_shape,
+                filters=options.filters,
+                on_return=str(options.on_return),
+                observers=self._observers,
+                name=name,
             )
-        self._hear(lambda lane, text: self._tell.note(lane.name, text))
+            numbers = range(i * policy.rows, (i + 1) * policy.rows)
+            self.streams.append(Stream(name, frames, numbers, rule, policy, self.model, self._observers))
 
-    def _hear(self, say: Any) -> None:
-        for lane in self.lanes:
-            if hasattr(lane.frames.source, "say"):
-                lane.frames.source.say = lambda text, lane=lane: say(lane, text)
+    def _free_name(self, name: str) -> str:
+        return next(n for n in (name, *(f"{name} #{k}" for k in range(2, len(self.names) + 3))) if n not in self.names)
 
-    def _notify(self) -> None:
+    def _make_queues(self) -> None:
+        """Reader threads for what has a clock of its own; when one source has, all get one."""
+        self.controls.wake = self._wake_up
+        overload = parse_overload(str(self.options.overload))
+        paced = self.options.speed == "real"
+        alone = len(self.streams) == 1 and self.source.waits  # a pipe, and nothing else to wait for
+        threaded = not alone and (paced or any(stream.source.live for stream in self.streams))
+        for stream in self.streams:
+            stream.source.say = say = lambda text, name=stream.name: self._observers.on_note(name, text)
+            if threaded:
+                stream.queue = FrameQueue(
+                    stream.frames,
+                    wake=self._wake,
+                    overload=overload,
+                    paced=paced and not stream.source.live,
+                    controls=self.controls,
+                    say=say,
+                )
+
+    def _wake_up(self) -> None:
         """Controls were used: whoever sleeps looks again. A pipe that is read in this thread sleeps in the system."""
         with self._wake:
             self._wake.notify_all()
-        if self.controls.ended and self.lanes[0].feed is None:
-            for lane in self.lanes:
-                _close(lane.frames.source)
+        if self.controls.ended and self.streams[0].queue is None:
+            for stream in self.streams:
+                stream.source.close()
 
-    # --- of one source, as most streams have --------------------------------------------------------------------------
+    # --- of one source, as most runs have -----------------------------------------------------------------------------
 
     @property
     def names(self) -> list[str]:
         """The sources, as observers and decisions call them."""
-        return [lane.name for lane in self.lanes]
+        return [stream.name for stream in self.streams]
 
     @property
     def source(self) -> Source:
-        return self.lanes[0].frames.source
+        return self.streams[0].source
 
     @property
     def latency(self) -> Latencies:
-        return self.lanes[0].latency
+        return self.streams[0].latency
 
     @property
     def lag(self) -> Latencies:
-        return self.lanes[0].lag
+        return self.streams[0].lag
 
     @property
     def last(self) -> Decision | None:
-        return self.lanes[0].last
+        return self.streams[0].last
 
     @property
-    def last_frame(self) -> Any:
-        return self.lanes[0].last_frame
+    def last_frame(self) -> Frame | None:
+        return self.streams[0].last_frame
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
@@ -217,27 +173,101 @@ class Stream:
         if self._iterated:
             raise PlifError(f"{self.source.name}: a stream runs once; make another one with model.stream")
         self._iterated = True
-        self._tell.start(self)
+        if self._observers.on_start:
+            self._observers.on_start(self)
         self._advise()
         try:
-            for batch in self._from_threads() if self.lanes[0].feed else self._in_turn():
+            for batch in self._from_queues() if self.streams[0].queue else self._in_turn():
                 yield from self._step(batch)
         finally:
             self.close()
 
     def _advise(self) -> None:
-        """A sum without an end is what was asked for, and hardly what is wanted. Nor is a speed that is not kept."""
-        for lane in self.lanes:
-            if self.options["speed"] == "real" and waits(lane.frames.source):
-                self._tell.note(lane.name, "--speed real paces recordings; a pipe is read as fast as it is written")
-            copy = lane.copies[0]
-            adds_up = copy.rule.name == "sum" and copy.policy.kind in ("recording", "never", "silence")
-            if adds_up and endless(lane.frames.source, self.framing):
-                self._tell.note(
-                    lane.name,
+        """Says what was asked for and is hardly meant: a sum over a feed without an end, a pace that a pipe cannot have."""
+        for stream in self.streams:
+            if self.options.speed == "real" and stream.source.waits:
+                self._observers.on_note(
+                    stream.name, "--speed real paces recordings; a pipe is read as fast as it is written"
+                )
+            adds_up = stream.rule.kind == "sum" and stream.policy.kind in ("recording", "never", "silence")
+            if adds_up and self._is_endless(stream.source):
+                self._observers.on_note(
+                    stream.name,
                     "--decide sum adds up from the beginning of the feed, so its answer changes ever more slowly; "
                     f"for a feed without an end: --decide {LIVE_RULES[0]}",
                 )
+
+    def _in_turn(self) -> Iterator[list[Stream]]:
+        """Recordings, read here: the streams that have a next frame, which is their `pending`."""
+        reading = [(stream, iter(stream.frames)) for stream in self.streams]
+        while reading:
+            batch, left = [], []
+            for stream, frames in reading:
+                stream.pending = next(frames, None)
+                if stream.pending is not None:
+                    batch.append(stream)
+                    left.append((stream, frames))
+            reading = left
+            if not self.controls.running:
+                self.controls.wait()
+            if self.controls.ended:
+                return  # what was framed and is not stepped any more: close() counts it
+            if batch:
+                yield batch
+
+    def _from_queues(self) -> Iterator[list[Stream]]:
+        """The streams that have a frame in their queue; sleeps while none has."""
+        pairs = [(stream, stream.queue) for stream in self.streams if stream.queue is not None]
+        for _, queue in pairs:
+            queue.start()
+        while not self.controls.ended:
+            batch = []
+            with self._wake:
+                while not self.controls.ended:
+                    if self.controls.running:
+                        for stream, queue in pairs:
+                            stream.pending = queue.take()
+                            if stream.pending is not None:
+                                batch.append(stream)
+                    failed = any(
+                        queue.error is not None for _, queue in pairs
+                    )  # whatever the others do, stopped or not
+                    if batch or failed or all(queue.done and not queue.waiting for _, queue in pairs):
+                        break
+                    self._wake.wait()
+            for _, queue in pairs:
+                if queue.error is not None:
+                    raise queue.error
+            if not batch:
+                return
+            yield batch
+
+    def _step(self, batch: list[Stream]) -> list[Decision]:
+        """One step of the network for the streams of the batch, each with its pending frame."""
+        asked = self.controls.take_resets() if self.controls.resets else ()
+        rows: list[int] = []
+        xs: list[np.ndarray] = []
+        for stream in batch:
+            frame = stream.pending
+            assert frame is not None
+            stream.before(frame, self.session, bool(asked) and (None in asked or stream.name in asked))
+            rows.extend(stream.numbers)
+            xs.extend([frame.x] * len(stream.numbers))  # every row of a stream sees the same frame
+        x = xs[0][None] if len(xs) == 1 else np.stack(xs)
+        y = self.session.step(x, None if len(rows) == self.session.streams else rows)
+        rates = self.session.last_rates if self.model.counts_rates and self._observers.on_frame else {}
+        decisions, at = [], 0
+        for stream in batch:
+            mine = slice(at, at := at + len(stream.numbers))
+            alone = len(stream.numbers) == 1  # as nearly always, and a mean costs 20 times an item
+            own: dict[str, float] = {}
+            for layer, values in rates.items():
+                own[layer] = float(values[mine.start] if alone else values[mine].mean())
+            assert stream.pending is not None
+            decisions.append(stream.after(stream.pending, y[mine], own))
+        return decisions
+
+    # --- the end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """The end, at the latest: nothing more is read, what waits is dropped and counted, observers get the summary.
@@ -247,95 +277,34 @@ class Stream:
         if self._closed:
             return
         self.controls.end()
-        for lane in self.lanes:
-            _close(lane.frames.source) if lane.feed is None else lane.feed.stop()
+        for stream in self.streams:
+            stream.source.close() if stream.queue is None else stream.queue.stop()
         deadline_s = time.monotonic() + CLOSING_S  # one for all
-        for lane in self.lanes:
-            if lane.feed is not None and not lane.feed.ends(deadline_s):
+        for stream in self.streams:
+            if stream.queue is not None and not stream.queue.join(deadline_s):
                 text = f"its reader did not end within {CLOSING_S:g} s and is left behind; what it still brings is not counted"
-                if text not in lane.notes:
-                    lane.notes.append(text)
-                    self._tell.note(lane.name, text)
-            lane.settle()
+                if text not in stream.notes:
+                    stream.notes.append(text)
+                    self._observers.on_note(stream.name, text)
+            stream.account.close()
         if self._iterated and not self._told:
             self._told = True
-            self._tell.summary(self.summary())
+            if self._observers.on_summary:
+                self._observers.on_summary(self.summary())
         self._closed = True  # last: a close that was interrupted is done again, and each part of it once
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Run:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _in_turn(self) -> Iterator[list[tuple[Lane, Ready]]]:
-        """Recordings, read here: the next frame of each that has one."""
-        readers = [(lane, iter(lane.frames)) for lane in self.lanes]
-        while readers:
-            batch, left = [], []
-            for lane, frames in readers:
-                frame = next(frames, None)
-                if frame is not None:
-                    now_s = time.perf_counter()
-                    batch.append((lane, Ready(frame, now_s, now_s)))
-                    left.append((lane, frames))
-            readers = left
-            self.controls.wait()
-            if self.controls.ended:
-                return  # what was framed and is not stepped any more: close() counts it
-            if batch:
-                yield batch
-
-    def _from_threads(self) -> Iterator[list[tuple[Lane, Ready]]]:
-        """Whatever is ready in any queue; sleeps while nothing is."""
-        feeds = [(lane, lane.feed) for lane in self.lanes if lane.feed is not None]
-        for _, feed in feeds:
-            feed.start()
-        while not self.controls.ended:
-            batch = []
-            with self._wake:
-                while not self.controls.ended:
-                    if self.controls.running:
-                        taken = [(lane, feed.take()) for lane, feed in feeds]
-                        batch = [(lane, ready) for lane, ready in taken if ready is not None]
-                    failed = any(feed.error is not None for _, feed in feeds)  # whatever the others do, stopped or not
-                    if batch or failed or all(feed.done and not feed.waiting for _, feed in feeds):
-                        break
-                    self._wake.wait()
-            for _, feed in feeds:
-                if feed.error is not None:
-                    raise feed.error
-            if not batch:
-                return
-            yield batch
-
-    def _step(self, batch: list[tuple[Lane, Ready]]) -> list[Decision]:
-        asked = self.controls.take_resets()
-        rows: list[int] = []
-        for lane, ready in batch:
-            lane.before(ready.frame, self.session, bool(asked) and (None in asked or lane.name in asked))
-            rows.extend(lane.rows)
-        frames = [ready.frame.x for lane, ready in batch for _ in lane.rows]
-        x = frames[0][None] if len(frames) == 1 else np.stack(frames)
-        y = self.session.step(x, None if len(rows) == self.session.streams else rows)
-        rates = self.session.last_rates if self.model.counts_rates and self._tell.frame else {}
-        decisions, at = [], 0
-        for lane, ready in batch:
-            mine = slice(at, at + len(lane.rows))
-            alone = len(lane.rows) == 1  # as nearly always, and a mean costs 20 times an item
-            of_lane = {layer: float(values[at] if alone else values[mine].mean()) for layer, values in rates.items()}
-            decisions.append(lane.after(ready, y[mine], of_lane))
-            at = mine.stop
-        return decisions
-
-    # --- what came of it ----------------------------------------------------------------------------------------------
 
     def summary(self) -> dict[str, Any]:
         """The last line of `plif stream --json`: the account of every event, and the times.
 
         With several sources their sums, the worst percentiles, and each source's own under `sources`.
         """
-        each = [lane.summary() for lane in self.lanes]
+        each = [stream.summary() for stream in self.streams]
         if len(each) == 1:
             return each[0]
         counts = dict.fromkeys(
@@ -353,23 +322,19 @@ class Stream:
         return total
 
 
-class _Watch:
-    """Tells observers what one source gives."""
-
-    def __init__(self, name: str, tell: Observers) -> None:
-        self._name, self._tell = name, tell
-
-    def on_packet(self, events: np.ndarray, arrived_s: float) -> None:
-        self._tell.packet(self._name, events, arrived_s)
-
-    def on_return(self) -> None:
-        self._tell.come_back(self._name)
-
-    def on_tick(self, t_us: int) -> None:
-        self._tell.tick(self._name, t_us)
-
-
-def _close(source: Source) -> None:
-    close = getattr(source, "close", None)
-    if close is not None:
-        close()
+def _check_streamable(model: OpenModel, sources: Sequence[str | Source], speed: str) -> None:
+    if model.unrolled:
+        raise PlifError(
+            f"{model.path}: is unrolled over T={model.T} and cannot stream; use the step form: plif export --form step"
+        )
+    if model.static:
+        raise PlifError(f"{model.path}: its input is a still image, not events; evaluate it instead: plif eval")
+    if speed not in ("real", "max"):
+        raise PlifError(f"--speed {speed}: expected real or max")
+    if not sources:
+        raise PlifError("stream: no source; expected a recording, -, udp://, tcp://, usb:// or sim:")
+    for one in sources:
+        if not isinstance(one, str | Source):
+            raise PlifError(f"{one!r} is no source of events: derive its class from runtime.events.Source")
+    if [one.name if isinstance(one, Source) else one for one in sources].count("-") > 1:
+        raise PlifError("stream: standard input is given twice")

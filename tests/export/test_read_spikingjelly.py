@@ -19,8 +19,7 @@ import plif_train
 import runtime
 from plif_export import check_file, export, verify
 from runtime.base.errors import PlifError
-from runtime.events import read_events
-from runtime.events.framer import frames_of
+from runtime.events import frames_of, read_events
 from runtime.model.card import read_card
 from tests.foreign import events, lively
 

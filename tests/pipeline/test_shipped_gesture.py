@@ -11,8 +11,7 @@ import runtime
 from plif_export import export
 from plif_train.checkpoint import load
 from runtime.data.simulate_gesture import record
-from runtime.events import open_source, read_events
-from runtime.events.framer import frames_of
+from runtime.events import frames_of, open_source, read_events
 from runtime.simulate.gestures import CLASSES
 from tests.conftest import REPOSITORY
 

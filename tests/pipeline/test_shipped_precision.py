@@ -11,8 +11,7 @@ import pytest
 import runtime
 from plif_export import export, verify
 from plif_export.pipeline import samples
-from runtime.events import read_events
-from runtime.events.framer import frames_of
+from runtime.events import frames_of, read_events
 from runtime.measure.evaluate import evaluate
 from tests.conftest import REPOSITORY
 from tests.export.test_read_spikingjelly import DIGITS, GESTURE

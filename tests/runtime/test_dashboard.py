@@ -27,8 +27,9 @@ from runtime.events.view import View
 from runtime.show.dashboard import Dashboard
 from runtime.show.dashboard.access import Access, parse_address
 from runtime.show.dashboard.board import POINTS, SMOOTH_US, Board, as_seen
+from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
-from runtime.stream.run import Decision, Stream
+from runtime.stream.run import Run
 from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -51,7 +52,7 @@ class Live:
 
     def __init__(self, model: Model, where: str = "127.0.0.1:0", speed: str = "real") -> None:
         self.dashboard = Dashboard(where)
-        self.stream: Stream = model.stream(SOURCE, speed=speed, observers=[self.dashboard])
+        self.stream: Run = model.stream(SOURCE, speed=speed, observers=[self.dashboard])
         self.resets: list[int] = []
         self.steps = 0
         self._thread = threading.Thread(target=self._run)
@@ -172,7 +173,8 @@ def test_the_feed_needs_the_token_and_gives_picture_votes_rates_and_account(live
         assert t_us > 0 and len(votes) == 10 and len(rates) == 4 and 0 < max(rates) < 1
         assert max(picture) > 0, "events are in the picture"
         account = second["account"]
-        assert account["in"] == sum(account[k] for k in ("used", "filtered", "late", "invalid", "dropped")) > 0
+        kept = ("used", "filtered", "late", "invalid", "dropped", "waiting")
+        assert account["in"] == sum(account[k] for k in kept) and account["used"] > 0 <= account["waiting"]
         assert sum(second["histogram"]["counts"]) > 10
         assert second["state"] == "running" and second["answer"]["step"] > first["answer"]["step"]
 
@@ -318,8 +320,8 @@ class Votes(Observer):
         self.smooth = np.zeros(10)
         self.expected: list[list[float]] = []
 
-    def on_start(self, stream: Stream) -> None:
-        self.controls = stream.controls
+    def on_start(self, run: Run) -> None:
+        self.controls = run.controls
 
     def on_reset(self, source: str, step: int, why: str) -> None:
         if why != "copy":

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.events import events_sha256, frame_source, open_source, read_events
+from runtime.events import events_sha256, open_source, read_events
+from runtime.stream.source_framer import SourceFramer
 
 # file: (format, sensor, events, invalid, SHA-256 of the decoded fields)
 RECORDINGS = {
@@ -211,10 +212,11 @@ def test_the_clock_faults_of_the_genx320_link_are_kept_as_they_are(shared_data: 
 @pytest.mark.parametrize("framing", ["count:T=16", "duration:10ms", "duration:50ms,T=16", "events:n=5000,max=20ms"])
 def test_every_event_of_every_recording_is_accounted_for(recording: Path, framing: str) -> None:
     source = open_source(str(recording))
-    frames = frame_source(source, framing, (2, 32, 32))
+    frames = SourceFramer(source, framing, (2, 32, 32))
     in_frames = 0
     for frame in frames:
-        assert frames.account.balanced
+        assert frames.account.waiting == frame.events + frames.framer.open_events
+        frames.account.add(used=frame.events)
         in_frames += frame.events
         assert frame.x.sum() == frame.events or "T=16" in framing  # a repeated frame shows events counted before
     account = frames.account
@@ -225,9 +227,11 @@ def test_every_event_of_every_recording_is_accounted_for(recording: Path, framin
 
 def test_the_gaps_of_the_genx320_recording_are_discontinuities_and_not_empty_frames(shared_data: Path) -> None:
     source = open_source(str(shared_data / "recordings" / "genx320_320x320_clock_faults_evt2.raw"))
-    frames = frame_source(source, "duration:10ms", (2, 32, 32))
-    marked = [frame for frame in frames if frame.discontinuity]
+    frames = SourceFramer(source, "duration:10ms", (2, 32, 32))
+    made = list(frames)
+    marked = [frame for frame in made if frame.discontinuity]
     assert len(marked) == 2
     assert frames.framer.discontinuities == 2
     account = frames.account
-    assert (account.late, account.invalid, account.used) == (3, 9, 741254)
+    assert (account.late, account.invalid, account.waiting) == (3, 9, 741254)
+    assert sum(frame.events for frame in made) == 741254

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from runtime.base.errors import PlifError
-from runtime.events import SourceFramer, open_source
-from runtime.events.sources import StdinSource
+from runtime.events import open_source
+from runtime.events.sources.stdin import StdinSource
+from runtime.stream.source_framer import SourceFramer
 
 
 class Pipe(io.RawIOBase):

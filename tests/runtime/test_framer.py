@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from runtime.base.errors import PlifError
-from runtime.events import EVENT_DTYPE, make_events
-from runtime.events.framer import Account, Frame, Framer, frames_of
+from runtime.events import EVENT_DTYPE, frames_of, make_events
+from runtime.events.frame import Frame
+from runtime.events.framer import Account, Framer
 from runtime.events.framing import Framing
 from runtime.native import packets
+from tests.live import step
 
 SHAPE = (2, 8, 8)
 SENSOR = (16, 12)
@@ -55,6 +57,7 @@ def by_hand(events: np.ndarray, framing: Framing) -> tuple[list[Row], Account]:
         if framing.value == "binary":
             shown = np.minimum(shown, 1)
         out.append((shown.ravel().tolist(), start, end, state["used"], state["gap"]))
+        account.add(used=state["used"])
         state.update(x=np.zeros(SHAPE), used=0, seen=0, gap=False)
 
     def full() -> bool:
@@ -65,17 +68,17 @@ def by_hand(events: np.ndarray, framing: Framing) -> tuple[list[Row], Account]:
     assert length is not None
     for t, x, y, p in events.tolist():
         if x >= SENSOR[0] or y >= SENSOR[1]:
-            account.take(invalid=1)
+            account.add(1, invalid=1)
             continue
         if full():
-            account.take(filtered=1)
+            account.add(1, filtered=1)
             continue
         if clock is not None and abs(t - clock) > GAP_US:
             if state["seen"]:
                 close(opened, opened + length if framing.duration_us else max(opened, clock))
             state["gap"], clock = True, None
             if full():
-                account.take(filtered=1)
+                account.add(1, filtered=1)
                 continue
         if clock is None:
             clock = opened = t
@@ -84,10 +87,10 @@ def by_hand(events: np.ndarray, framing: Framing) -> tuple[list[Row], Account]:
             close(opened, opened + length)
             opened += length
         if full():
-            account.take(filtered=1)
+            account.add(1, filtered=1)
             continue
         if t < opened:
-            account.take(late=1)
+            account.add(1, late=1)
             continue
         state["seen"] += 1
         if framing.resize == "sum":
@@ -95,9 +98,9 @@ def by_hand(events: np.ndarray, framing: Framing) -> tuple[list[Row], Account]:
         else:
             column, row = x - (SENSOR[0] - SHAPE[2]) // 2, y - (SENSOR[1] - SHAPE[1]) // 2
         if not (0 <= column < SHAPE[2] and 0 <= row < SHAPE[1]):
-            account.take(filtered=1)
+            account.add(1, filtered=1)
             continue
-        account.take(used=1)
+        account.add(1)
         state["x"][int(p), row, column] += 1
         state["used"] += 1
         if framing.n is not None and state["used"] == framing.n:
@@ -110,8 +113,7 @@ def by_hand(events: np.ndarray, framing: Framing) -> tuple[list[Row], Account]:
     elif not full():
         last = np.array(out[-1][0]).reshape(SHAPE) if out else state["x"]
         if out and framing.pad == "repeat":
-            account.used -= state["used"]
-            account.filtered += state["used"]
+            account.add(filtered=state["used"])
             state.update(x=np.zeros(SHAPE), used=0, seen=0, gap=False)
         else:
             close(opened, opened + length)
@@ -145,7 +147,8 @@ def test_frames_and_account_follow_the_rules_event_by_event(text: str, seed: int
     framer = Framer(framing, SHAPE, SENSOR)
     frames = framer.push(events) + framer.close()
     expected, account = by_hand(events, framing)
-    assert framer.account == account
+    step(framer, frames)
+    assert framer.account == account and account.balanced
     assert rows(frames) == expected
 
 
@@ -156,7 +159,9 @@ def test_how_a_recording_is_split_changes_no_frame(text: str, seed: int) -> None
     events = stream(seed)
     total = int(((events["x"] < SENSOR[0]) & (events["y"] < SENSOR[1])).sum())
     whole = Framer(text, SHAPE, SENSOR, total=total)
-    expected = rows(whole.push(events) + whole.close())
+    whole_frames = whole.push(events) + whole.close()
+    step(whole, whole_frames)
+    expected = rows(whole_frames)
     splits = [np.arange(1, len(events))]  # event by event
     splits += [np.sort(random.integers(0, len(events), random.integers(0, 30))) for _ in range(8)]
     for split in splits:
@@ -164,9 +169,11 @@ def test_how_a_recording_is_split_changes_no_frame(text: str, seed: int) -> None
         frames: list[Frame] = []
         for piece in np.split(events, split):
             frames += framer.push(piece)
-            assert framer.account.balanced
+            assert framer.account.waiting == sum(frame.events for frame in frames) + framer.open_events
         frames += framer.close()
         assert rows(frames) == expected
+        step(framer, frames)
+        assert framer.account.balanced
         assert framer.account == whole.account
         assert framer.account.events_in == len(events)
 
@@ -204,6 +211,7 @@ def test_count_takes_file_order_and_no_event_is_late() -> None:
     framer = Framer("count:T=2", (2, 1, 1), (1, 1), total=4)
     frames = framer.push(events) + framer.close()
     assert [(f.x.ravel().tolist(), f.events, f.discontinuity) for f in frames] == [([1, 1], 2, False)] * 2
+    step(framer, frames)
     assert framer.account == Account(events_in=4, used=4)
 
 
@@ -238,7 +246,7 @@ def test_a_gap_of_exactly_a_second_is_still_time_and_one_more_is_a_discontinuity
 
 def test_late_is_before_the_open_frame_and_backward_steps_inside_it_are_used() -> None:
     framer = Framer("duration:10us", (1, 1, 1), (1, 1))
-    framer.push(at(100, 115, 112, 109, 99))
+    step(framer, framer.push(at(100, 115, 112, 109, 99)) + framer.close())
     assert framer.account == Account(events_in=5, used=3, late=2)
 
 
@@ -254,8 +262,7 @@ def test_a_short_recording_is_padded_to_exactly_t_frames() -> None:
     zero = frames_of(events, "duration:10us,T=5,pad=zero", (1, 1, 2), (2, 1))
     assert zero[:, 0, 0].tolist() == [[1, 1], [0, 1], [1, 0], [0, 0], [0, 0]]
     framer = Framer("duration:10us,T=5", (1, 1, 2), (2, 1))
-    framer.push(events)
-    framer.close()
+    step(framer, framer.push(events) + framer.close())
     assert framer.account == Account(events_in=4, used=3, filtered=1)
 
 
@@ -268,6 +275,7 @@ def test_events_beyond_t_frames_are_filtered() -> None:
     framer = Framer("duration:10us,T=2", (1, 1, 1), (1, 1))
     frames = framer.push(at(0, 10, 20, 5, 9_000_000)) + framer.close()
     assert [frame.events for frame in frames] == [1, 1]
+    step(framer, frames)
     assert framer.account == Account(events_in=5, used=2, filtered=3)
 
 
@@ -346,9 +354,20 @@ def test_binary_frames_say_whether_there_was_an_event() -> None:
 
 def test_the_account_balances_only_when_every_event_stands_somewhere() -> None:
     account = Account()
-    account.take(used=3, late=2, dropped=1)
+    account.add(6, late=2, dropped=1)
+    assert not account.balanced and account.waiting == 3
+    account.add(used=3)
     assert account.balanced and account.events_in == 6
     assert not dataclasses.replace(account, used=2).balanced
+
+
+def test_at_the_end_what_waits_is_dropped_and_nothing_is_entered_any_more() -> None:
+    account = Account()
+    account.add(6, late=2)
+    account.close()
+    account.close()
+    account.add(5, used=3)
+    assert account == Account(events_in=6, late=2, dropped=4)
 
 
 def test_events_have_the_documented_fields() -> None:

@@ -10,7 +10,6 @@ import pytest
 import runtime
 from plif_export import export
 from runtime.api import Model
-from runtime.events import no_events
 from runtime.stream.observe import Observer, Observers
 from tests.networks import firing
 
@@ -32,8 +31,8 @@ class Log(Observer):
     def __init__(self) -> None:
         self.heard: list[tuple[str, Any]] = []
 
-    def on_start(self, stream: Any) -> None:
-        self.heard.append(("start", stream.names))
+    def on_start(self, run: Any) -> None:
+        self.heard.append(("start", run.names))
 
     def on_packet(self, source: str, events: np.ndarray, arrived_s: float) -> None:
         self.heard.append(("packet", events.copy()))
@@ -74,8 +73,8 @@ def test_who_overrides_nothing_is_never_called() -> None:
         def on_decision(self, decision: Any) -> None: ...
 
     tell = Observers([Observer(), Some()])
-    assert tell.decision and not tell.packet and not tell.frame
-    tell.packet("a", no_events(), 0.0)
+    assert tell.on_decision and tell.on_packet is None and tell.on_frame is None
+    tell.on_note("a", "nobody hears of it")
 
 
 def test_watching_changes_no_decision(model: Model) -> None:
@@ -88,8 +87,8 @@ class Steering(Observer):
     def __init__(self, verb: str) -> None:
         self.verb = verb
 
-    def on_start(self, stream: Any) -> None:
-        self.controls = stream.controls
+    def on_start(self, run: Any) -> None:
+        self.controls = run.controls
 
     def on_decision(self, decision: Any) -> None:
         if decision.step == 9:

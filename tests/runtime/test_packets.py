@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.events import EVENT_DTYPE, SourceFramer, make_events, open_source
-from runtime.events.collect import NativeCollector, NumpyCollector
+from runtime.events import EVENT_DTYPE, make_events, open_source
+from runtime.events.collect import NumpyCollector, collectors
 from runtime.events.formats.base import Log
 from runtime.events.formats.evt3 import NativeDecoder, NumpyDecoder
 from runtime.events.framer import Framer
 from runtime.events.framing import Framing
 from runtime.events.view import View
 from runtime.native import packets
+from runtime.stream.source_framer import SourceFramer
+from tests.live import step
 
 LIBRARY = packets.library()
 pytestmark = pytest.mark.skipif(LIBRARY is None, reason="the native library is not built here: it needs a C compiler")
@@ -35,9 +37,10 @@ FRAMINGS = (
 def framed(events: np.ndarray, framing: str, size: tuple[int, int], split: int, native: bool) -> tuple[list, object]:
     framer = Framer(framing, (2, 16, 20), size, total=int(np.sum((events["x"] < size[0]) & (events["y"] < size[1]))))
     if not native:
-        framer._fast = framer._plain
-    assert isinstance(framer._fast, NativeCollector if native else NumpyCollector)
+        framer._begin = framer._plain.begin
+    assert (framer._begin == framer._plain.begin) is not native
     frames = [f for i in range(0, len(events), split) for f in framer.push(events[i : i + split])] + framer.close()
+    step(framer, frames)
     rows = [(f.x.tobytes(), f.t_start_us, f.t_end_us, f.events, f.discontinuity) for f in frames]
     return rows, (framer.account, framer.discontinuities)
 
@@ -66,12 +69,11 @@ def test_frames_and_account_are_the_same_for_noise(framing: str, seed: int) -> N
 def test_a_count_stays_where_float32_can_count_no_further() -> None:
     view = View(Framing.parse("count:T=1"), (1, 1, 1), (1, 1))
     events = make_events(np.zeros(40), np.zeros(40, int), np.zeros(40, int), np.ones(40, bool))
-    for collector in (NativeCollector(view, LIBRARY), NumpyCollector(view)):
-        counts = np.full(1, (1 << 24) - 7, np.float32)
+    for begin in (collectors(view)[0], NumpyCollector(view).begin):
+        counts = (ctypes.c_float * 1)((1 << 24) - 7)
         frame = packets.OpenFrame(width=1, height=1, cells=1, most_used=1 << 40, most_seen=1 << 40)
-        collector.begin(events, frame)
-        collector.take(frame, counts)
-        assert counts.tolist() == [1 << 24] and frame.used == 40
+        begin(events, frame)(counts)
+        assert list(counts) == [1 << 24] and frame.used == 40
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -122,6 +124,7 @@ def test_real_recordings_give_the_same_frames(shared_data: Path, framing: str, m
             stream = SourceFramer(source, framing, (2, 32, 32))
             taken = []
             for k, frame in enumerate(stream):
+                stream.account.add(used=frame.events)
                 if k < 200:
                     taken.append((frame.x.tobytes(), frame.t_start_us, frame.t_end_us, frame.events))
             found.append((taken, stream.account, source.notes))
@@ -129,11 +132,11 @@ def test_real_recordings_give_the_same_frames(shared_data: Path, framing: str, m
 
 
 def test_packets_are_read_where_they_lie() -> None:
-    """No copy between a packet and its frame: the collector keeps the packet itself."""
+    """No copy between a packet and its frame: the native library gets the packet itself."""
     events = noise(1)
-    collector = NativeCollector(View(Framing.parse("count:T=1"), (2, 16, 20), (64, 48)), LIBRARY)
-    collector.begin(events[100:200], packets.OpenFrame())
-    assert np.shares_memory(collector._events, events)
+    begin, _ = collectors(View(Framing.parse("count:T=1"), (2, 16, 20), (64, 48)))
+    take = begin(events[100:200], packets.OpenFrame())
+    assert take.args[0].value == events[100:200].ctypes.data
 
 
 def test_events_of_another_dtype_are_framed_as_ever() -> None:

@@ -24,13 +24,15 @@ from plif_export import export
 from runtime.api import Model
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.cli.main import run
-from runtime.events import Framing, events_sha256, make_events, open_source, read_events
+from runtime.events import Framing, Source, events_sha256, make_events, open_source, read_events
 from runtime.events.formats.aedat31_write import header, write_packets
 from runtime.events.send import send
+from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder
-from runtime.stream.replay import RecordedRun, RecordedSource, ReplayFrames
-from runtime.stream.run import Decision
+from runtime.stream.recording import RecordedRun
+from runtime.stream.replay import RecordedSource
+from runtime.stream.source_framer import SourceFramer
 from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -149,8 +151,8 @@ def test_what_an_overload_merged_or_dropped_is_replayed_as_the_network_saw_it(
 class Hand(Observer):
     """Somebody at the dashboard: resets, stops and starts."""
 
-    def on_start(self, stream: Any) -> None:
-        self.controls = stream.controls
+    def on_start(self, run: Any) -> None:
+        self.controls = run.controls
 
     def on_decision(self, decision: Decision) -> None:
         if decision.step in (9, 30, 31):
@@ -172,8 +174,8 @@ def test_resets_and_stops_of_a_person_are_replayed(model: Model, tmp_path: Path,
 class Overworked(Observer):
     """Slow all the time, and stopped for a moment while frames wait."""
 
-    def on_start(self, stream: Any) -> None:
-        self.controls = stream.controls
+    def on_start(self, run: Any) -> None:
+        self.controls = run.controls
 
     def on_decision(self, decision: Decision) -> None:
         time.sleep(0.05)
@@ -182,13 +184,13 @@ class Overworked(Observer):
             threading.Timer(0.15, self.controls.start).start()
 
 
-class Camera:
+class Camera(Source):
     """A live source of one's own: the simulated camera in real time, which does not wait when the stream is stopped."""
 
-    name, format, sensor, upright, live, invalid = "camera", "own", (34, 34), "identity", True, 0
+    format, sensor, live = "own", (34, 34), True
 
     def __init__(self) -> None:
-        self.notes: list[str] = []
+        super().__init__("camera")
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         events = np.concatenate(list(open_source(SIM).packets()))
@@ -196,9 +198,6 @@ class Camera:
         for t_us in range(0, 2_000_000, 10_000):
             time.sleep(max(0.0, began_s + t_us / 1e6 - time.perf_counter()))
             yield events[np.searchsorted(events["t"], t_us) : np.searchsorted(events["t"], t_us + 10_000)]
-
-    def count(self) -> int:
-        raise NotImplementedError
 
 
 def test_a_stop_in_the_middle_of_an_overload_is_replayed(model: Model, tmp_path: Path) -> None:
@@ -240,7 +239,7 @@ def test_however_long_a_stream_was_stopped_its_replay_takes_the_same_memory(mode
     events = np.concatenate(list(open_source(SIM).packets()))
     t = events["t"] - events["t"][0]
     source = steps_of(model, tmp_path / "r", {"skipped": 900, "merged": 1}, {"skipped": 2, "merged": 997})
-    frames = ReplayFrames(source, framing, shape)
+    frames = SourceFramer(source, framing, shape)
     tracemalloc.start()
     try:
         first, second = frames
@@ -253,14 +252,14 @@ def test_however_long_a_stream_was_stopped_its_replay_takes_the_same_memory(mode
     assert second.events == second.x.sum() == ((t >= 903_000) & (t < 1_900_000)).sum() > 1000
     assert second.t_end_us - second.t_start_us == 997_000
     assert frames.account.dropped == (t < 900_000).sum() + ((t >= 901_000) & (t < 903_000)).sum()
-    assert frames.account.balanced
+    assert frames.account.waiting == first.events + second.events + frames.framer.open_events
 
 
 @pytest.mark.parametrize("step", ({"skipped": 10**30, "merged": 1}, {"skipped": 5, "merged": 10**30}))
 def test_a_step_of_more_frames_than_there_are_ends_the_replay_and_its_events_are_dropped(
     model: Model, tmp_path: Path, step: dict[str, int]
 ) -> None:
-    frames = ReplayFrames(steps_of(model, tmp_path / "r", step), Framing.parse("duration:20ms"), (2, 34, 34))
+    frames = SourceFramer(steps_of(model, tmp_path / "r", step), Framing.parse("duration:20ms"), (2, 34, 34))
     assert list(frames) == [] and any("the events end before" in note for note in frames.notes)
     assert frames.account.balanced and frames.account.used == 0 < frames.account.dropped
 

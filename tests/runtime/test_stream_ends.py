@@ -20,7 +20,8 @@ from runtime.base.errors import PlifError
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder
 from tests.conftest import interruptible
-from tests.runtime.test_stream_live import SOURCES, Fed, Slow, artifact, balanced, model, packets_of, said
+from tests.live import SOURCES, Fed, InAThread, Slow, balanced, packets_of, said, until
+from tests.runtime.test_stream_live import artifact, model
 
 __all__ = ["artifact", "model"]  # fixtures
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -49,48 +50,6 @@ class Broken(Fed):
         raise PlifError("the plug was pulled")
 
 
-class Stepped(Observer):
-    """What the network saw."""
-
-    def __init__(self) -> None:
-        self.events: dict[str, int] = {}
-        self.notes: list[str] = []
-
-    def on_frame(self, source: str, frame: Any, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
-        self.events[source] = self.events.get(source, 0) + frame.events
-
-    def on_note(self, source: str, text: str) -> None:
-        self.notes.append(text)
-
-
-class InAThread:
-    """Runs a stream to its end elsewhere, so that one which hangs fails the test instead of hanging it."""
-
-    def __init__(self, running: Any) -> None:
-        self.running, self.error, self.decisions = running, None, []
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        try:
-            for decision in self.running:
-                self.decisions.append(decision)
-        except PlifError as error:
-            self.error = error
-
-    def end(self) -> InAThread:
-        self.thread.join(timeout=10)
-        assert not self.thread.is_alive(), "the stream hangs"
-        return self
-
-
-def until(true: Any) -> None:
-    end_s = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < end_s, "it did not happen in time"
-        time.sleep(0.002)
-
-
 # --- a reader that fails --------------------------------------------------------------------------------------------
 
 
@@ -98,7 +57,7 @@ def test_a_reader_that_fails_ends_the_stream_although_another_source_is_silent(m
     broken, silent = Broken(packets_of(SOURCES[1])), Silent([])
     running = model.stream([broken, silent], **RULES)
     there = InAThread(running)
-    until(lambda: len(there.decisions) > 10 and not running.lanes[0].feed.waiting)
+    until(lambda: len(there.decisions) > 10 and not running.streams[0].queue.waiting)
     time.sleep(0.05)  # and now nothing wakes the loop
     broken.fail.set()
     assert "plug" in str(there.end().error) and balanced(running.summary())
@@ -108,7 +67,7 @@ def test_a_reader_that_fails_while_the_stream_is_stopped_ends_it(model: Model) -
     class Stops(Observer):
         def on_decision(self, decision: Any) -> None:
             if decision.step == 3:
-                until(lambda: len(running.lanes[0].feed._queue) > 10)
+                until(lambda: len(running.streams[0].queue._queue) > 10)
                 running.controls.stop()
 
     broken = Broken(packets_of(SOURCES[1]))
@@ -123,7 +82,7 @@ def test_a_reader_that_fails_while_the_stream_is_stopped_ends_it(model: Model) -
 # --- the account ----------------------------------------------------------------------------------------------------
 
 
-class Breaks(Stepped):
+class Breaks(Slow):
     """Ctrl-C at an inconvenient moment: in the middle of step 20, before or after the network has seen it."""
 
     def __init__(self, where: str) -> None:
@@ -156,11 +115,11 @@ def test_after_an_interrupt_what_was_used_is_what_the_network_saw(model: Model, 
 
 
 def test_a_recording_beside_a_feed_that_is_ended_was_not_overloaded(model: Model) -> None:
-    seen = Stepped()
+    seen = Slow()
     running = model.stream([SOURCES[0], Silent([])], observers=[seen], **{**RULES, "overload": "merge:2"})
     for decision in running:
         if decision.step == 5:
-            until(lambda: len(running.lanes[0].feed._queue) == 2)  # full, and its reader waits with one more in hand
+            until(lambda: len(running.streams[0].queue._queue) == 2)  # full, and its reader waits with one more in hand
             time.sleep(0.02)
             break
     running.close()
@@ -171,10 +130,10 @@ def test_a_recording_beside_a_feed_that_is_ended_was_not_overloaded(model: Model
 
 def test_what_was_not_stepped_is_dropped_and_everything_sent_is_in_the_account(model: Model) -> None:
     packets = packets_of(SOURCES[1], each=37)
-    seen, feed = Stepped(), Silent(packets)
+    seen, feed = Slow(), Silent(packets)
     running = model.stream(feed, observers=[seen], **RULES)
     there = InAThread(running)
-    until(lambda: running.lanes[0].frames.account.events_in == sum(map(len, packets)) and seen.events)
+    until(lambda: running.streams[0].account.events_in == sum(map(len, packets)) and seen.events)
     running.controls.end()
     there.end()
     summary = running.summary()
@@ -270,7 +229,7 @@ class Stuck(Fed):
 
 def test_readers_that_do_not_end_are_left_behind_together_and_named(model: Model, monkeypatch: Any) -> None:
     monkeypatch.setattr("runtime.stream.run.CLOSING_S", 0.4)
-    seen, stuck = Stepped(), [Stuck(packets_of(SOURCES[1])) for _ in range(3)]
+    seen, stuck = Slow(), [Stuck(packets_of(SOURCES[1])) for _ in range(3)]
     running = model.stream(stuck, observers=[seen], **RULES)
     for decision in running:
         if decision.step == 10:
@@ -284,9 +243,9 @@ def test_readers_that_do_not_end_are_left_behind_together_and_named(model: Model
     assert len([note for note in summary["notes"] if "did not end" in note]) == 3 and balanced(summary)
     for one in stuck:
         one.released.set()
-    for lane in running.lanes:
-        lane.feed._thread.join(timeout=10)
-    assert running.summary() == summary and not any(lane.feed.waiting for lane in running.lanes)
+    for stream in running.streams:
+        stream.queue._thread.join(timeout=10)
+    assert running.summary() == summary and not any(stream.queue.waiting for stream in running.streams)
 
 
 # --- a pipe that nobody writes to -------------------------------------------------------------------------------------
@@ -296,7 +255,7 @@ def test_controls_end_a_stream_on_a_pipe_and_a_speed_that_is_not_kept_is_said(mo
     reads, writes = os.pipe()
     with os.fdopen(reads) as stdin, os.fdopen(writes, "w") as writer:
         monkeypatch.setattr("sys.stdin", stdin)
-        seen = Stepped()
+        seen = Slow()
         running = model.stream("-", sensor=(34, 34), speed="real", observers=[seen])
         there = InAThread(running)
         writer.write("".join(f"{1000 * i},{i % 34},5,1\n" for i in range(100)))
@@ -321,7 +280,7 @@ def test_a_stop_of_more_than_a_second_is_a_gap_as_any_other(model: Model, tmp_pa
         def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
             self.begin(max_events)
             yield parts[0]
-            until(lambda: running.lanes[0].decisions >= 55)
+            until(lambda: running.streams[0].steps >= 55)
             running.controls.stop()
             yield parts[1]
             running.controls.start()

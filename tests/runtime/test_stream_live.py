@@ -22,18 +22,17 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.events import make_events, open_source
 from runtime.events.send import send
-from runtime.events.sources import LiveSource
 from runtime.stream.observe import Observer
-from runtime.stream.run import LIVE_RULES, RECORDING_RULES
+from runtime.stream.options import LIVE_RULES, RECORDING_RULES
+from runtime.stream.source_framer import SourceFramer
 from tests.conftest import interruptible
+from tests.live import SOURCES, Fed, Slow, balanced, packets_of, said
 from tests.networks import firing
 from tests.runtime.test_udp import free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
-SOURCES = [f"sim:digits?seed={seed}&seconds={seconds}" for seed, seconds in ((1, 1.1), (2, 0.6), (3, 1.6))]
-FIELDS = ("used", "filtered", "late", "invalid", "dropped")
 
 
 @pytest.fixture(scope="module")
@@ -46,60 +45,6 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(artifact: Path) -> Model:
     return runtime.load(artifact)
-
-
-def balanced(summary: dict[str, Any]) -> bool:
-    return bool(summary["events_in"] == sum(summary[f"events_{field}"] for field in FIELDS))
-
-
-def said(decisions: list[Any]) -> list[tuple[Any, ...]]:
-    return [(d.t_us, d.step, d.index, d.votes, d.score, d.why) for d in decisions]
-
-
-class Fed(LiveSource):
-    """A live source that a test feeds: packets, None for a loss and a return; it ends when the packets do."""
-
-    format = "test"
-    sensor = (34, 34)
-
-    def __init__(self, packets: list[np.ndarray | None], each_s: float = 0.0) -> None:
-        super().__init__("fed")
-        self.feed, self.each_s = packets, each_s
-        self.stopped = threading.Event()
-
-    def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        self.begin(max_events)
-        for packet in self.feed:
-            if packet is None:
-                self.returns += 1
-                continue
-            if self.stopped.wait(self.each_s):
-                return
-            yield packet
-
-    def close(self) -> None:
-        self.stopped.set()
-
-
-def packets_of(spec: str, each: int = 500) -> list[np.ndarray]:
-    events = np.concatenate(list(open_source(spec).packets()))
-    return [events[i : i + each] for i in range(0, len(events), each)]
-
-
-class Slow(Observer):
-    """Makes every step take so long, as a larger network would."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.frames: list[tuple[int, int, int]] = []
-        self.notes: list[str] = []
-
-    def on_frame(self, source: str, frame: Any, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
-        self.frames.append((frame.merged, frame.skipped, frame.events))
-        time.sleep(self.seconds)
-
-    def on_note(self, source: str, text: str) -> None:
-        self.notes.append(text)
 
 
 # --- several sources ------------------------------------------------------------------------------------------------
@@ -242,7 +187,7 @@ def test_after_an_overload_the_decisions_are_up_to_date_at_once(model: Model) ->
                 pass
             for i in range(1, 61):
                 for _ in range(2):  # two steps for a frame, or nothing waits any more
-                    while not stepped.acquire(timeout=0.005) and running.lanes[0].feed.waiting:
+                    while not stepped.acquire(timeout=0.005) and running.streams[0].queue.waiting:
                         pass
                 self.sent_us = last_us + 10_000 * i
                 yield make_events([self.sent_us], rng.integers(0, 34, 1), rng.integers(0, 34, 1), [True])
@@ -363,9 +308,7 @@ def test_staggered_copies_never_answer_just_after_a_reset(model: Model) -> None:
 
 
 def _frames(model: Model, spec: str) -> list[Any]:
-    from runtime.events import frame_source
-
-    return list(frame_source(open_source(spec), "duration:10ms", model.input_shape))
+    return list(SourceFramer(open_source(spec), "duration:10ms", model.input_shape))
 
 
 def test_decay_fades_the_membranes_over_a_gap_and_only_then(model: Model) -> None:
@@ -406,8 +349,8 @@ def test_an_early_end_leaves_an_account_that_adds_up(model: Model) -> None:
 
 def test_stopped_means_no_steps_and_what_comes_meanwhile_is_counted_as_dropped(model: Model) -> None:
     class Stop(Observer):
-        def on_start(self, stream: Any) -> None:
-            self.controls = stream.controls
+        def on_start(self, run: Any) -> None:
+            self.controls = run.controls
 
         def on_decision(self, decision: Any) -> None:
             if decision.step == 3:
@@ -525,10 +468,10 @@ def test_feeds_and_recordings_are_decided_by_rules_of_their_own(
         source = f"udp://127.0.0.1:{free_port()}?format=t64&sensor=34x34"
     running = model.stream(source, framing=framing, sensor=(34, 34) if source.endswith("csv") else None)
     running.close()
-    assert (running.options["decide"], running.options["reset"]) == rules
+    assert (running.options.decide, running.options.reset) == rules
     kept = model.stream(SOURCES[0], decide="kofn", reset="never")
     kept.close()
-    assert (kept.options["decide"], kept.options["reset"]) == ("kofn", "never"), "what is asked for is done"
+    assert (kept.options.decide, kept.options.reset) == ("kofn", "never"), "what is asked for is done"
 
 
 def test_a_recording_beside_a_feed_is_not_decided_by_a_rule_that_nobody_chose(model: Model, tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from runtime.api import Model
-from runtime.events import Framer, SourceFramer, make_events, open_source
+from runtime.events import Framer, make_events, open_source
 from runtime.events.send import send
 from runtime.events.sources.base import TICK
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder
-from tests.runtime.test_stream_ends import InAThread, until
-from tests.runtime.test_stream_live import SOURCES, Fed, artifact, balanced, model, packets_of, said
+from runtime.stream.source_framer import SourceFramer
+from tests.live import SOURCES, Fed, InAThread, balanced, packets_of, said, step, until
+from tests.runtime.test_stream_live import artifact, model
 from tests.runtime.test_udp import free_port
 
 __all__ = ["artifact", "model"]  # fixtures
@@ -51,6 +52,7 @@ def test_a_tick_closes_the_frames_that_have_ended_and_no_other(framing: str) -> 
     framer.resume(33_000)
     assert framer.push(at(33_000)) == []
     (last,) = framer.close()
+    step(framer, [first, second, third, last])
     assert last.t_start_us == 31_000 and last.events == 1 and not last.discontinuity
     assert framer.account.balanced and framer.account.used == 3
 
@@ -64,11 +66,11 @@ def test_events_that_were_long_on_their_way_are_not_late_because_of_ticks(framin
     framer.resume(5000)
     (again,) = framer.push(at(5000, 12_000))
     assert (again.t_start_us, again.t_end_us, again.events, again.discontinuity) == (1000, 11_000, 1, False)
-    assert framer.account.late == 0 and framer.account.used == 4
-    list(framer.tick(100_000))
+    assert framer.account.late == 0 and framer.account.waiting == 4
+    step(framer, [*ticked, again, *framer.tick(100_000)])
     framer.resume(500)  # before all of that: late, as it would have been
     framer.push(at(500))
-    assert framer.account.late == 1 and framer.account.balanced
+    assert framer.account.late == 1 and framer.account.used == 4 and framer.account.balanced
 
 
 class Camera(Fed):
@@ -129,7 +131,9 @@ def test_evidence_fades_and_decisions_go_on_while_a_camera_is_silent_and_a_repla
         there = InAThread(running)
         until(lambda: any(d.label for d in there.decisions) and there.decisions[-1].why == "idle")
         camera.on.set()
-        until(lambda: running.lanes[0].stepped == 2 * sum(map(len, packets)))  # the last frame is not held back, either
+        until(
+            lambda: running.streams[0].account.used == 2 * sum(map(len, packets))
+        )  # the last frame is not held back, either
         count = len(there.decisions)
         until(lambda: len(there.decisions) > count + 10)
         running.controls.end()
@@ -157,8 +161,8 @@ def test_a_camera_that_is_lost_has_no_answer_whatever_the_rule(model: Model, art
         there = InAThread(running)
         for turn in (1, 2):
             sent = send("sim:digits?seed=1&seconds=0.3", f"udp://127.0.0.1:{port}", speed="max")
-            until(lambda: running.lanes[0].frames.account.events_in == turn * sent)  # noqa: B023
-            until(lambda: running.lanes[0].frames.source.lost and running.last.why == "idle")
+            until(lambda: running.streams[0].account.events_in == turn * sent)  # noqa: B023
+            until(lambda: running.streams[0].source.lost and running.last.why == "idle")
         count = len(there.decisions)
         until(lambda: len(there.decisions) > count + 5)
         running.controls.end()
@@ -202,5 +206,5 @@ def test_lag_counts_from_the_packet_with_the_last_event_of_the_frame() -> None:
 
     arrived: list[float] = []
     first, second, third, last = SourceFramer(Pause([]), "duration:10ms", SHAPE)
-    assert first.arrived_s <= arrived[0]
-    assert all(arrived[0] + 0.2 <= frame.arrived_s <= arrived[1] for frame in (second, third, last))
+    assert first.due_s <= arrived[0]
+    assert all(arrived[0] + 0.2 <= frame.due_s <= arrived[1] for frame in (second, third, last))

@@ -13,11 +13,12 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
-from runtime.events import EVENT_DTYPE, SourceFramer, events_sha256, make_events, open_source
+from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
 from runtime.events.datagrams import WIRES, datagrams
 from runtime.events.formats.base import Log
 from runtime.events.send import send
 from runtime.events.sources.udp import UdpSource
+from runtime.stream.source_framer import SourceFramer
 
 SIM = "sim:digits?seed=5&seconds=1"
 

@@ -1,11 +1,11 @@
-"""What every source of events offers."""
+"""What every source of events is: its facts with their defaults, and its packets."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,76 +13,97 @@ from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats.base import Log
 
+if TYPE_CHECKING:
+    from runtime.events.frame import Frame
+    from runtime.events.framer import Framer
+
 TICK = np.empty(0, EVENT_DTYPE)
 
 
-class Source(Protocol):
-    """Events in bounded packets, from a file or live."""
+class Source:
+    """Events in bounded packets, from a file or live. Derive from it, write `packets`, and set what differs from this:
 
-    name: str  # what the user typed
-    format: str  # "nmnist", "evt3", "csv", ...
-    sensor: tuple[int, int]  # (width, height)
-    upright: str  # how the stored view becomes upright: "identity", "rotate180" or "flip_y"
-    live: bool  # cannot be read twice
-    notes: list[str]  # one line for each thing lost; complete once packets() has ended
-
-    @property
-    def invalid(self) -> int:
-        """Events found so far that cannot be used (outside the sensor, invalid bit, ...)."""
-        ...
-
-    def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        """Events in file order, at most `max_events` at a time. A recording starts afresh at each call."""
-        ...
-
-    def count(self) -> int:
-        """How many events packets() yields over a whole recording. PlifError for a live source."""
-        ...
-
-
-def waits(source: Source) -> bool:
-    """Whether its sender waits until we read; a source that says nothing of it is none that does."""
-    return bool(getattr(source, "waits", False))
-
-
-class LiveSource:
-    """What live sources share. They also have what the loop looks for beyond `Source`:
-
-    endless   what it shows changes, and no end is in sight: a stream of it does not add up for ever (runtime.stream.run)
+    name      what the user typed
+    format    "nmnist", "evt3", "csv", ...
+    sensor    (width, height) in pixels
+    upright   how the stored view becomes upright: "identity", "rotate180" or "flip_y"
+    live      it cannot be read twice
+    endless   what it shows changes, and no end is in sight: its evidence should not add up for ever
     waits     the sender waits until we read (a pipe): nothing need be dropped when the network is slow
-    returns   how often the source was lost and came back; raised before the first packet after it
+    invalid   events found so far that cannot be used (outside the sensor, invalid bit, ...)
+    notes     one line for each thing lost; complete once packets() has ended
+    can_return  whether it may be lost and come back; `returns` then says how often it did, raised before the first packet
+    lost      nothing is known of the scene now: no sender, no connection, no camera
     dropped   events that were lost before we could read them, where their number is known
-    say       called with one line when something happens that a person should know at once
-    close()   ends packets(), from any thread
-    tick_s    where it is set, packets() also gives an empty packet (TICK) whenever nothing came for so long
-    lost      whether nothing is known of the scene now: no sender, no connection, no camera
+    say       a function of one line of text, called when something happens that a person should know at once
+    tick_s    when it is set, packets() also gives an empty packet (TICK) whenever nothing came for so many seconds
+    until_us  a TICK that says itself how far time went on (a replay); None: the clock of this machine says it
+    stepped   its frames are chosen by a recording, and no overload is added
+    datagrams  counts of datagrams by fate; empty where the source has none
     """
 
+    format = ""
+    sensor: tuple[int, int]
     upright = "identity"
-    live = True
-    endless = True
+    live = False
     waits = False
+    returns = 0
+    lost = False
+    dropped = 0
+    tick_s: float | None = None
+    until_us: int | None = None
+    stepped = False
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.returns = 0
-        self.dropped = 0
-        self.tick_s: float | None = None
-        self.lost = False
-        self.say: Callable[[str], None] = lambda text: None
         self.log = Log()
-        self.notes = self.log.notes
+        self.say: Callable[[str], None] = lambda text: None
+        self.datagrams: dict[str, int] = {}
         self._begun = False
+        self._count: int | None = None
+
+    @property
+    def endless(self) -> bool:
+        return self.live and not self.waits
+
+    @property
+    def can_return(self) -> bool:
+        return self.live
 
     @property
     def invalid(self) -> int:
         return self.log.invalid
 
+    @property
+    def notes(self) -> list[str]:
+        return self.log.notes
+
+    def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        """Events [N] of EVENT_DTYPE in file order, N at most `max_events`. A recording starts afresh at each call."""
+        raise NotImplementedError
+
+    def count(self) -> int:
+        """How many events packets() yields over a whole recording. PlifError for a live source."""
+        if self.live:
+            raise PlifError(f"{self.name}: a live source has no number of events: record it to a file first")
+        if self._count is None:
+            self._count = sum(len(packet) for packet in self.packets())
+        return self._count
+
+    def choose(self, frames: Iterator[Frame], framer: Framer) -> Iterator[Frame]:
+        """Which frames of those that the framer makes are stepped: all of them, unless a recording says otherwise."""
+        return frames
+
+    def close(self) -> None:
+        """Ends packets(), from any thread."""
+
+    # --- for those who derive ---------------------------------------------------------------------------------------
+
     def begin(self, max_events: int) -> None:
         """Every packets() calls it first."""
         if max_events < 1:
             raise PlifError(f"{self.name}: packets of {max_events} events; expected at least 1")
-        if self._begun:
+        if self.live and self._begun:
             raise PlifError(f"{self.name}: a live source cannot be read twice: record it to a file first")
         self._begun = True
 
@@ -94,9 +115,3 @@ class LiveSource:
                 return
             if self.tick_s is not None:
                 yield TICK
-
-    def count(self) -> int:
-        raise PlifError(f"{self.name}: a live source has no number of events: record it to a file first")
-
-    def close(self) -> None:
-        pass

@@ -11,22 +11,18 @@ from runtime.base.errors import PlifError
 from runtime.events.array import smallest_sensor
 from runtime.events.formats import open_recording
 from runtime.events.formats.base import Log
+from runtime.events.sources.base import Source
 from runtime.events.sources.usable import pieces, usable
 
 
-class FileSource:
+class FileSource(Source):
     """See `Source`. `sensor` (width, height) overrides what the file says or what its coordinates suggest."""
 
-    live = False
-
     def __init__(self, name: str, sensor: tuple[int, int] | None = None) -> None:
-        self.name = name
+        super().__init__(name)
         self._recording = open_recording(Path(name))
         self.format = self._recording.format
         self.upright = self._recording.upright
-        self.invalid = 0
-        self.notes: list[str] = []
-        self._count: int | None = None
         self.sensor = sensor or self._recording.sensor or self._guess_sensor()
 
     def _guess_sensor(self) -> tuple[int, int]:
@@ -44,17 +40,13 @@ class FileSource:
             raise PlifError(f"{self.name}: cannot be read: {error.strerror or error}") from None
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        if max_events < 1:
-            raise PlifError(f"{self.name}: packets of {max_events} events; expected at least 1")
-        log = Log()
-        self.invalid, self.notes = 0, log.notes
+        self.begin(max_events)
+        self.log = log = Log()
         total = 0
         for events in self._decode(log):
             events = usable(events, self.sensor, log)
-            self.invalid = log.invalid
             total += len(events)
             yield from pieces(events, max_events)
-        self.invalid = log.invalid
         log.close(self.name)
         self._count = total
 

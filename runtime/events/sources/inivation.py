@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.events.address import Address
 from runtime.events.array import make_events
-from runtime.events.sources.address import Address
-from runtime.events.sources.base import TICK, LiveSource
+from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.usable import pieces, usable
 
 EXAMPLE = "tcp://127.0.0.1:7777"
@@ -26,10 +26,11 @@ ASK_AGAIN_S = 0.0003
 TRY_AGAIN_S = 0.5
 
 
-class InivationSource(LiveSource):
+class InivationSource(Source):
     """See `Source`. Opening it connects: the server says how large the sensor is."""
 
     format = "inivation"
+    live = True
 
     def __init__(self, name: str, sensor: tuple[int, int] | None = None) -> None:
         super().__init__(name)

@@ -13,17 +13,16 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.formats.csv import CsvParser
-from runtime.events.sources.base import LiveSource
+from runtime.events.sources.base import Source
 from runtime.events.sources.usable import pieces, usable
 
 READ_BYTES = 1 << 16
 
 
-class StdinSource(LiveSource):
+class StdinSource(Source):
     """See `Source`. A packet holds whatever lines were there when standard input was read, so nothing waits."""
 
     format = "csv"
-    endless = False  # one recording, as a file is
     waits = True  # whoever writes into a full pipe does
 
     def __init__(self, name: str, sensor: tuple[int, int] | None = None, stream: BinaryIO | None = None) -> None:
@@ -65,3 +64,5 @@ class StdinSource(LiveSource):
         for end in getattr(self, "_wake", ()):
             with suppress(OSError):
                 os.close(end)
+
+    live = True

@@ -24,9 +24,9 @@ from contextlib import suppress
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.events.address import Address
 from runtime.events.datagrams import WIRES
-from runtime.events.sources.address import Address
-from runtime.events.sources.base import TICK, LiveSource
+from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.usable import pieces, usable
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64&sensor=346x260"
@@ -38,8 +38,10 @@ RXQ_OVFL = 40  # socket.SO_RXQ_OVFL of Linux, which Python's module does not nam
 RCVBUFFORCE = 33
 
 
-class UdpSource(LiveSource):
+class UdpSource(Source):
     """See `Source`. `datagrams` counts what came, what could not be read and what the kernel dropped."""
+
+    live = True
 
     def __init__(self, name: str, sensor: tuple[int, int] | None = None) -> None:
         super().__init__(name)

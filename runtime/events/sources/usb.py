@@ -16,14 +16,14 @@ import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.array import make_events
-from runtime.events.sources.base import TICK, LiveSource
+from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.usable import pieces, usable
 
 LOOK_UP_S = 0.02  # how long to wait for events before looking whether the stream has ended, or a frame has
 TRY_AGAIN_S = 1.0
 
 
-class UsbSource(LiveSource):
+class UsbSource(Source):
     """See `Source`. Opening it opens the camera."""
 
     format = "usb"
@@ -125,3 +125,5 @@ class UsbSource(LiveSource):
         device, self._device = self._device, None
         if device is not None:
             device.close()
+
+    live = True

@@ -25,8 +25,9 @@ from runtime.stream.observe import Observer
 
 if TYPE_CHECKING:
     from runtime.events import Frame
-    from runtime.stream.run import Stream
-    from runtime.stream.stream import Decision, Lane
+    from runtime.stream.decide import Decision
+    from runtime.stream.run import Run
+    from runtime.stream.stream import Stream
 
 __all__ = ["Dashboard"]
 
@@ -42,7 +43,7 @@ class Dashboard(Observer):
 
         self.host, port = parse_address(where)
         self._token = new_token()
-        self._stream: Stream | None = None
+        self._run: Run | None = None
         self._boards: dict[str, Board] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._ended = False
@@ -80,10 +81,10 @@ class Dashboard(Observer):
 
     # --- as an observer: in the thread of the stream ----------------------------------------------------------------
 
-    def on_start(self, stream: Stream) -> None:
-        self._stream = stream
-        for lane in stream.lanes:
-            self._boards[lane.name], self._facts[lane.name] = _board(stream, lane)
+    def on_start(self, run: Run) -> None:
+        self._run = run
+        for stream in run.streams:
+            self._boards[stream.name], self._facts[stream.name] = _board(run, stream)
         self._server.start()
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
@@ -108,9 +109,9 @@ class Dashboard(Observer):
 
     @property
     def state(self) -> str:
-        if self._ended or self._stream is None:
+        if self._ended or self._run is None:
             return "ended"
-        return "running" if self._stream.controls.running else "stopped"
+        return "running" if self._run.controls.running else "stopped"
 
     def message(self, since: int, source: str | None) -> bytes:
         name = source if source in self._boards else next(iter(self._boards))
@@ -126,14 +127,14 @@ class Dashboard(Observer):
         }
 
     def command(self, what: str) -> None:
-        if self._stream is None:
+        if self._run is None:
             raise PlifError("no stream runs")
-        getattr(self._stream.controls, what)()
+        getattr(self._run.controls, what)()
 
 
-def _board(stream: Stream, lane: Lane) -> tuple[Board, dict[str, Any]]:
+def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, Any]]:
     """The board of one source of a stream, and the facts about it that do not change."""
-    model, source, options = stream.model, lane.frames.source, stream.options
+    model, source, options = run.model, stream.source, run.options
     card = model.card
     layers = [str(state["layer"]) for state in card["states"]] if model.counts_rates else []
     board = Board(
@@ -141,13 +142,13 @@ def _board(stream: Stream, lane: Lane) -> tuple[Board, dict[str, Any]]:
         voters=model.voters,
         layers=layers,
         shape=model.input_shape,
-        framing=stream.framing,
+        framing=run.framing,
         upright=source.upright,
-        latency=lane.latency,
-        lag=lane.lag,
-        account=lane.frames.account,
+        latency=stream.latency,
+        lag=stream.lag,
+        account=stream.account,
     )
-    width, height = picture_size(model.input_shape, stream.framing.orientation)
+    width, height = picture_size(model.input_shape, run.framing.orientation)
     threads = getattr(model.engine, "threads", None)
     parity = card["parity"]
     proved = ("passed" if parity.get("passed") else "FAILED") if isinstance(parity, dict) else str(parity or "not run")
@@ -159,13 +160,13 @@ def _board(stream: Stream, lane: Lane) -> tuple[Board, dict[str, Any]]:
         ),
         ("precision", f"{card['precision']}, {card['math']} math; proof {proved}"),
         ("engine", f"{model.engine.name}" + (f", {threads} threads" if threads else "")),
-        ("framing", str(stream.framing)),
-        ("filter", options["filters"] or "-"),
-        ("decide", f"{options['decide']}; reset {options['reset']}"),
-        ("overload", f"{options['overload']}; on return {options['on_return']}"),
+        ("framing", str(run.framing)),
+        ("filter", options.filters or "-"),
+        ("decide", f"{options.decide}; reset {options.reset}"),
+        ("overload", f"{options.overload}; on return {options.on_return}"),
         (
             "speed",
-            "as it comes" if source.live else "real time" if options["speed"] == "real" else "as fast as possible",
+            "as it comes" if source.live else "real time" if options.speed == "real" else "as fast as possible",
         ),
         ("source", f"{source.format}, {source.sensor[0]} x {source.sensor[1]}" + (", live" if source.live else "")),
         ("made from", f"SHA-256 {card['source_sha256'] or '-'}"),
@@ -173,8 +174,8 @@ def _board(stream: Stream, lane: Lane) -> tuple[Board, dict[str, Any]]:
     ]
     facts = {
         "model": model.path.name,
-        "source": lane.name,
-        "sources": stream.names,
+        "source": stream.name,
+        "sources": run.names,
         "classes": model.classes,
         "voters": model.voters,
         "layers": layers,

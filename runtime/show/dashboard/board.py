@@ -21,11 +21,12 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
 from runtime.base.rate import EventRate
+from runtime.model.votes import whole_votes
 
 if TYPE_CHECKING:
     from runtime.events import Account, Frame
     from runtime.events.framing import Framing
-    from runtime.stream.stream import Decision
+    from runtime.stream.decide import Decision
 
 POINTS = 750
 POINT_S = 0.04
@@ -34,7 +35,7 @@ PICTURE_S = 0.045  # a new picture at most this often, however many pages look
 LOOKED_AT_S = 2.0  # frames are not added up when nobody asked for that long
 NOTES = 8
 BINS_PER_DECADE = 10
-LOSSES = ("used", "filtered", "late", "invalid", "dropped")
+FATES = ("used", "filtered", "late", "invalid", "dropped", "waiting")
 
 
 class Board:
@@ -79,7 +80,7 @@ class Board:
         with self._lock:
             if time.perf_counter() - self._asked_s < LOOKED_AT_S:
                 self._exposure += frame.x
-            self._c += np.rint(y * self._voters) if self._voters > 1 else y
+            self._c += whole_votes(y, self._voters)
             self._c_steps += 1
             if rates:
                 for i, layer in enumerate(self.layers):
@@ -139,7 +140,7 @@ class Board:
             account = self.account
             counts = {
                 "in": account.events_in,
-                **{name: getattr(account, name) for name in LOSSES},
+                **{name: getattr(account, name) for name in FATES},
             }
         edges, histogram = self.latency.histogram(BINS_PER_DECADE)
         document = {
@@ -169,7 +170,7 @@ class Board:
             "label": last.label if last else None,
             "why": last.why if last else None,
             "events_in": account.events_in,
-            **{f"events_{name}": getattr(account, name) for name in LOSSES},
+            **{f"events_{name}": getattr(account, name) for name in FATES},
             "latency_ms": self.latency.to_dict(),
             "lag_ms": self.lag.to_dict(),
         }

@@ -1,0 +1,37 @@
+"""One time-step: the events of a stretch of time as an array, and what is known of that time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(eq=False)
+class Frame:
+    """One time-step. `x` float32 [C, H, W] (read-only when empty), its time span, how many events are in it."""
+
+    x: np.ndarray
+    t_start_us: int
+    t_end_us: int
+    events: int
+    discontinuity: bool = False  # a gap came before this frame
+    merged: int = 1  # frames of the grid in it: more than one when the network could not keep up
+    skipped: int = 0  # frames before it that were dropped for the same reason
+    restart: bool = False  # the source was lost and came back before this frame, and the policy is to begin afresh
+    lost: bool = False  # nothing is known of this time: the source was lost
+    due_s: float = (
+        0.0  # time.perf_counter() when its last event came (of an empty one: when its end was known), or was due
+    )
+    complete_s: float = 0.0  # time.perf_counter() when it could be stepped
+
+    def join(self, older: Frame, binary: bool) -> None:
+        """Becomes both: counts add up (binary: either), from the start of the older to the end of this one."""
+        self.x = np.maximum(older.x, self.x) if binary else older.x + self.x
+        self.t_start_us = older.t_start_us
+        if not self.events:
+            self.due_s = older.due_s
+        self.events += older.events
+        self.discontinuity, self.restart = older.discontinuity, older.restart
+        self.merged += older.merged
+        self.skipped += older.skipped

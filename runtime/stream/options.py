@@ -1,0 +1,84 @@
+"""What a stream may be told, each option once: the command line, Python, recordings and replays share this.
+
+model.stream("recording.raw", decide="leak:120ms,margin=0.2", reset="silence:1000")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import Field, asdict, dataclass, field, fields, replace
+from typing import Any
+
+from runtime.base.errors import PlifError
+from runtime.events.framing import Framing
+
+# What is not given is, for recordings, what evaluation does; for feeds without an end, what was measured (docs/live.md).
+RECORDING_RULES = ("sum", "recording")  # decide, reset
+LIVE_RULES = ("leak:120ms,margin=0.2", "silence:1000")
+LIVE_FRAMING = "events:n=5000,max=20ms"
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """Options of `plif stream` and of model.stream; None where nothing was said. `help_of` has the text of each."""
+
+    framing: str | None = _option(None, "How events become frames; the card's when not given.")
+    decide: str | None = _option(
+        None,
+        "sum (default of recordings), leak[:500ms] (default of feeds: leak:120ms,margin=0.2) or kofn[:3/5], "
+        "then ,margin= ,release= ,idle= (events a second).",
+    )
+    reset: str | None = _option(
+        None,
+        "recording (default of recordings), silence:MS (of feeds: silence:1000), never, every:T[/ROWS] or decay:TAU.",
+    )
+    speed: str = _option("max", "max, or real: recordings are paced by the events' own time.")
+    sensor: tuple[int, int] | None = _option(None, "WIDTHxHEIGHT, for sources that do not say.")
+    filters: str | None = _option(
+        None, "hot,refractory:1ms,background:5ms,roi:X0:Y0:X1:Y1,down:2,flip:x,rotate:90,swap"
+    )
+    overload: str | None = _option(
+        None, "merge[:8] (default) or drop[:8]: what happens to the oldest when more frames wait."
+    )
+    on_return: str | None = _option(
+        None, "hold (default) or reset: the state, when a live source was lost and is back."
+    )
+
+    def over(self, recorded: StreamOptions) -> StreamOptions:
+        """These options, and for each that was not given the recorded one. Speed and sensor are those of now."""
+        said = {name: value for name, value in self.to_dict().items() if value is not None}
+        return replace(recorded, **{**said, "speed": self.speed, "sensor": self.sensor})
+
+    def complete(self, framing: Framing, endless: Sequence[bool]) -> StreamOptions:
+        """Every option with the value that holds. endless: of each source, whether no end of it is in sight."""
+        decide, reset = self.decide, self.reset
+        if len(set(endless)) > 1 and (
+            decide is None or reset is None
+        ):  # one pair for all, or each would not decide as alone
+            raise PlifError(
+                "recordings and feeds side by side have no common default: say --decide and --reset "
+                f"(recordings alone: {' and '.join(RECORDING_RULES)}; feeds alone: {' and '.join(LIVE_RULES)})"
+            )
+        usual = LIVE_RULES if endless[0] else RECORDING_RULES
+        return replace(
+            self,
+            framing=str(framing),
+            decide=usual[0] if decide is None else decide,
+            reset=usual[1] if reset is None else reset,
+            overload="merge" if self.overload is None else self.overload,
+            on_return="hold" if self.on_return is None else self.on_return,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As recording.json has it."""
+        return asdict(self)
+
+
+def help_of(name: str) -> str:
+    """What an option does, for the command line."""
+    found: dict[str, Field[Any]] = {one.name: one for one in fields(StreamOptions)}
+    return str(found[name].metadata["help"])

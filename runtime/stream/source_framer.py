@@ -1,0 +1,156 @@
+"""The frames of a whole source: source -> packets -> filters -> framer, with the account of every event."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.events.filters import Filters
+from runtime.events.frame import Frame
+from runtime.events.framer import GAP_US, Account, Framer
+from runtime.events.framing import Framing
+from runtime.events.sources.base import Source
+from runtime.stream.observe import Observers
+
+SLACK_S = 0.05  # a packet may be so late without its frame being closed before it came
+LEAST_TICK_S = 0.005  # how often a silent source is looked at, at most
+
+
+class SourceFramer:
+    """Iterates the frames of a whole source.
+
+    framing    how events become frames; shape is the network's (C, H, W)
+    filters    text of runtime.events.filters, between the source and the frames
+    on_return  hold: a live source that was lost and came back just goes on (on a new grid where its clock began again);
+               reset: its grid starts again, and the next frame says that membranes must, too. A gap of more than a second
+               in the events' own time is a discontinuity either way
+    name       what observers call the source; they hear of packets (before any filter), returns and ticks, in the thread
+               that iterates
+
+    A live source that is silent for longer than a frame lasts and its packets reach back (SLACK_S at least) makes empty
+    frames: its time goes on with ours (a tick). No event that it sends later is late because of them.
+    Count framing reads a recording twice (first to count); a live source is refused with what to use instead.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        framing: Framing | str,
+        shape: tuple[int, int, int],
+        *,
+        filters: str | None = None,
+        on_return: str = "hold",
+        observers: Observers | None = None,
+        name: str | None = None,
+    ) -> None:
+        if on_return not in ("hold", "reset"):
+            raise PlifError(f"--on-return {on_return}: expected hold or reset")
+        self.source, self.name = source, name or source.name
+        framing = Framing.parse(framing) if isinstance(framing, str) else framing
+        self._observers = observers or Observers()
+        self._filter_text, self._on_return = filters, on_return
+        self.filters = self._make_filters()
+        total = self._count() if framing.kind == "count" and not source.live else None
+        size = self.filters.sensor if self.filters else source.sensor
+        self.framer = Framer(framing, shape, size, total=total, upright=source.upright)
+        self._heard_s, self._clock_us = 0.0, 0  # time.perf_counter() when events came last, and the framer's clock then
+        self._reach_s = 0.0  # how far back packets reach: a sender that gathers events is not silent meanwhile
+        span_us = 0 if framing.kind == "count" else framing.duration_us or framing.max_us or 0
+        self._span_s = span_us / 1e6
+        if span_us and source.live and not source.waits:
+            source.tick_s = max(self._span_s, LEAST_TICK_S)
+        self._invalid = self._dropped = 0  # of the source, as far as they are in the account
+
+    def _make_filters(self) -> Filters | None:
+        return Filters(self._filter_text, self.source.sensor) if self._filter_text else None
+
+    def _count(self) -> int:
+        """Events that will reach the framer: another pass, with filters of its own."""
+        filters = self._make_filters()
+        if filters is None:
+            return self.source.count()
+        return sum(len(filters(_inside(packet, self.source.sensor))[0]) for packet in self.source.packets())
+
+    @property
+    def account(self) -> Account:
+        """Whoever steps the frames enters their events as used, or as dropped."""
+        return self.framer.account
+
+    @property
+    def notes(self) -> list[str]:
+        return [*self.source.notes, *(self.filters.notes if self.filters else [])]
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.source.choose(self._frames(), self.framer)
+
+    def _frames(self) -> Iterator[Frame]:
+        source, framer, observers = self.source, self.framer, self._observers
+        returns = 0
+        for packet in source.packets():
+            now_s = framer.now_s = time.perf_counter()
+            if not len(packet):
+                self._enter_losses()
+                yield from self._tick()
+                continue
+            first_us, last_us = int(packet["t"][0]), int(packet["t"][-1])
+            framer.resume(first_us)
+            if returns != source.returns:
+                returns = source.returns
+                if observers.on_return:
+                    observers.on_return(self.name)
+                if self._on_return == "reset" or framer.is_before(first_us):  # its clock began again
+                    yield from framer.restart(self._on_return == "reset")
+            self._enter_losses()
+            if observers.on_packet:
+                observers.on_packet(self.name, packet, now_s)
+            yield from self._framed(packet)
+            self._heard_s, self._clock_us = now_s, framer.clock_us or 0
+            # a sender that gathers its events for 20 ms sends packets that reach 20 ms back
+            self._reach_s = max(min((last_us - first_us) / 1e6, GAP_US / 1e6), 0.9 * self._reach_s)
+        self._enter_losses()
+        yield from framer.closing()
+
+    def _tick(self) -> Iterator[Frame]:
+        """The source is silent: the frames that have ended meanwhile."""
+        t_us = self.source.until_us if self.source.stepped else self._silent_until_us()
+        if t_us is None or not self.framer.is_over(t_us):
+            return
+        if self._observers.on_tick:
+            self._observers.on_tick(self.name, t_us)
+        lost = self.source.lost
+        for frame in self.framer.tick(t_us):
+            frame.lost = lost
+            yield frame
+
+    def _silent_until_us(self) -> int | None:
+        """The time of a silent source, that of its last events and ours since then; None where it need not be silent."""
+        clock_us, silent_s = self.framer.clock_us, self.framer.now_s - self._heard_s
+        if clock_us is None or self.source.tick_s is None or silent_s < self._span_s + max(SLACK_S, self._reach_s):
+            return None
+        t_us = self._clock_us + int(1e6 * silent_s)
+        return min(t_us, clock_us + GAP_US)  # however long this thread did not run: never a flood of empty frames
+
+    def _framed(self, packet: np.ndarray) -> Iterator[Frame]:
+        if self.filters is None:
+            return self.framer.frames(packet)
+        inside = _inside(packet, self.source.sensor)
+        self.account.add(len(packet) - len(inside), invalid=len(packet) - len(inside))
+        events, passed = self.filters(inside)
+        return self.framer.frames(events, None if passed is None else inside["t"], passed)
+
+    def _enter_losses(self) -> None:
+        """What the source could not use, or lost, since the last call."""
+        invalid, dropped = self.source.invalid - self._invalid, self.source.dropped - self._dropped
+        if invalid or dropped:
+            self.account.add(invalid + dropped, invalid=invalid, dropped=dropped)
+            self._invalid += invalid
+            self._dropped += dropped
+
+
+def _inside(events: np.ndarray, sensor: tuple[int, int]) -> np.ndarray:
+    """Sources give nothing else; a source of somebody else's may."""
+    good = (events["x"] < sensor[0]) & (events["y"] < sensor[1])
+    return events if good.all() else events[good]

@@ -1,0 +1,121 @@
+"""What tests of live streams share: sources and observers that a test steers, and questions about what came of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.events import open_source
+from runtime.events.frame import Frame
+from runtime.events.framer import Framer
+from runtime.events.sources import Source
+from runtime.stream.observe import Observer
+from runtime.stream.source_framer import SourceFramer
+
+SOURCES = [f"sim:digits?seed={seed}&seconds={seconds}" for seed, seconds in ((1, 1.1), (2, 0.6), (3, 1.6))]
+FIELDS = ("used", "filtered", "late", "invalid", "dropped")
+
+
+def balanced(summary: dict[str, Any]) -> bool:
+    """Every event that came stands somewhere."""
+    return bool(summary["events_in"] == sum(summary[f"events_{field}"] for field in FIELDS))
+
+
+def said(decisions: list[Any]) -> list[tuple[Any, ...]]:
+    """All of the decisions but how long they took and whose they are."""
+    return [(d.t_us, d.step, d.label, d.index, d.votes, d.score, d.why) for d in decisions]
+
+
+def step(framer: Framer | SourceFramer, frames: Iterable[Frame]) -> None:
+    """Enters the events of these frames as used, as a stream does when the network has seen them."""
+    for frame in frames:
+        framer.account.add(used=frame.events)
+
+
+def packets_of(spec: str, each: int = 500) -> list[np.ndarray]:
+    """The events of a source, so many in a packet."""
+    events = np.concatenate(list(open_source(spec).packets()))
+    return [events[i : i + each] for i in range(0, len(events), each)]
+
+
+def until(true: Callable[[], Any]) -> None:
+    """Returns when that is true; fails the test when it does not become true at all."""
+    end_s = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end_s, "it did not happen in time"
+        time.sleep(0.002)
+
+
+class Fed(Source):
+    """A live source that a test feeds: packets, None for a loss and a return; it ends when the packets do."""
+
+    format = "test"
+    sensor = (34, 34)
+    live = True
+    endless = True
+
+    def __init__(self, packets: list[np.ndarray | None], each_s: float = 0.0) -> None:
+        super().__init__("fed")
+        self.feed, self.each_s = packets, each_s
+        self.stopped = threading.Event()
+
+    def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        self.begin(max_events)
+        for packet in self.feed:
+            if packet is None:
+                self.returns += 1
+                continue
+            if self.stopped.wait(self.each_s):
+                return
+            yield packet
+
+    def close(self) -> None:
+        self.stopped.set()
+
+
+class Slow(Observer):
+    """Makes every step take so long, as a larger network would, and keeps what it saw."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.frames: list[tuple[int, int, int]] = []
+        self.events: dict[str, int] = {}  # by source
+        self.notes: list[str] = []
+        self.resets: list[tuple[int, str]] = []
+
+    def on_frame(self, source: str, frame: Any, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
+        self.frames.append((frame.merged, frame.skipped, frame.events))
+        self.events[source] = self.events.get(source, 0) + frame.events
+        time.sleep(self.seconds)
+
+    def on_reset(self, source: str, step: int, why: str) -> None:
+        self.resets.append((step, why))
+
+    def on_note(self, source: str, text: str) -> None:
+        self.notes.append(text)
+
+
+class InAThread:
+    """Runs a stream to its end elsewhere, so that one which hangs fails the test instead of hanging it."""
+
+    def __init__(self, running: Any) -> None:
+        self.running, self.error, self.decisions = running, None, []
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            for decision in self.running:
+                self.decisions.append(decision)
+        except PlifError as error:
+            self.error = error
+
+    def end(self) -> InAThread:
+        self.thread.join(timeout=60)
+        assert not self.thread.is_alive(), "the stream hangs"
+        return self
