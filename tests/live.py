@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,9 +27,9 @@ def balanced(summary: dict[str, Any]) -> bool:
     return bool(summary["events_in"] == sum(summary[f"events_{field}"] for field in FIELDS))
 
 
-def said(decisions: list[Any]) -> list[tuple[Any, ...]]:
+def said(decisions: Iterable[Any]) -> list[tuple[Any, ...]]:
     """All of the decisions but how long they took and whose they are."""
-    return [(d.t_us, d.step, d.label, d.index, d.votes, d.score, d.why) for d in decisions]
+    return [(d.t_us, d.step, d.label, d.index, d.score, d.votes, d.why) for d in decisions]
 
 
 def step(framer: Framer | SourceFramer, frames: Iterable[Frame]) -> None:
@@ -41,6 +42,13 @@ def packets_of(spec: str, each: int = 500) -> list[np.ndarray]:
     """The events of a source, so many in a packet."""
     events = np.concatenate(list(open_source(spec).packets()))
     return [events[i : i + each] for i in range(0, len(events), each)]
+
+
+def free_port() -> int:
+    """A UDP port that nobody has at the moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def until(true: Callable[[], Any]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.cli.main import run
 from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
-from tests.runtime.test_udp import free_port
+from tests.live import free_port
 
 # Serves events until it is told, on stdin, to end. os._exit: a writer that is deleted before its reader hangs in 2.0.4.
 SERVER = """

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -33,6 +32,7 @@ from runtime.stream.record import Recorder
 from runtime.stream.recording import RecordedRun
 from runtime.stream.replay import RecordedSource
 from runtime.stream.source_framer import SourceFramer
+from tests.live import free_port, said
 from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -67,28 +67,15 @@ def recording(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def same(decision: Decision) -> tuple[Any, ...]:
-    """All of a decision but how long it took and what its source was called."""
-    return (
-        decision.t_us,
-        decision.step,
-        decision.label,
-        decision.index,
-        decision.score,
-        tuple(decision.votes),
-        decision.why,
-    )
-
-
 def recorded(
     model: Model, place: Path, source: Any = SIM, observers: tuple[Observer, ...] = (), **options: Any
 ) -> list[Any]:
     with Recorder(place) as recorder:
-        return [same(d) for d in model.stream(source, observers=[recorder, *observers], **options)]
+        return said(model.stream(source, observers=[recorder, *observers], **options))
 
 
 def replayed(model: Model, place: Path, **options: Any) -> list[Any]:
-    return [same(d) for d in model.stream(str(place), **options)]
+    return said(model.stream(str(place), **options))
 
 
 @pytest.mark.parametrize("name", ("m", "n", "c"))
@@ -122,10 +109,10 @@ def test_the_events_are_in_it_exactly_and_readable_by_themselves(model: Model, t
     assert events_sha256(events) == events_sha256(original)
     source = open_source(str(tmp_path / "r" / "events.aedat"))
     assert source.sensor == (34, 34) and source.format == "aedat31"
-    assert [same(d) for d in model.stream(str(tmp_path / "r" / "events.aedat"))] == replayed(model, tmp_path / "r")
+    assert said(model.stream(str(tmp_path / "r" / "events.aedat"))) == replayed(model, tmp_path / "r")
 
 
-class Slow(Observer):
+class Uneven(Observer):
     """A network that does not keep up, now and then."""
 
     def __init__(self) -> None:
@@ -142,7 +129,7 @@ class Slow(Observer):
 def test_what_an_overload_merged_or_dropped_is_replayed_as_the_network_saw_it(
     model: Model, tmp_path: Path, overload: str
 ) -> None:
-    slow = Slow()
+    slow = Uneven()
     first = recorded(model, tmp_path / "r", speed="real", overload=overload, decide="leak:80ms", observers=(slow,))
     assert slow.merged > 3 if overload.startswith("merge") else slow.skipped > 3, "there was an overload"
     assert replayed(model, tmp_path / "r", speed="max") == first
@@ -221,7 +208,7 @@ def test_a_replay_at_real_speed_waits_for_a_slow_machine_and_adds_no_overload(
 ) -> None:
     first = recorded(model, tmp_path / "r", "sim:digits?seed=3&seconds=0.5", overload=overload)
     running = model.stream(str(tmp_path / "r"), speed="real", observers=[Hiccup()])
-    assert [same(d) for d in running] == first
+    assert said(running) == first
     summary = running.summary()
     assert summary["frames_merged"] == summary["frames_dropped"] == summary["events_dropped"] == 0
 
@@ -264,12 +251,6 @@ def test_a_step_of_more_frames_than_there_are_ends_the_replay_and_its_events_are
     assert frames.account.balanced and frames.account.used == 0 < frames.account.dropped
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.parametrize("on_return", ("hold", "reset"))
 def test_a_live_udp_feed_that_was_lost_and_came_back_is_replayed(model: Model, tmp_path: Path, on_return: str) -> None:
     port = free_port()
@@ -306,7 +287,7 @@ def test_several_cameras_are_recorded_and_replayed_together(model: Model, tmp_pa
 
 
 def test_recording_changes_no_decision(model: Model, tmp_path: Path) -> None:
-    assert recorded(model, tmp_path / "r") == [same(d) for d in model.stream(SIM)]
+    assert recorded(model, tmp_path / "r") == said(model.stream(SIM))
 
 
 def test_another_artifact_or_framing_streams_the_events_afresh_and_says_so(
@@ -315,12 +296,12 @@ def test_another_artifact_or_framing_streams_the_events_afresh_and_says_so(
     recorded(model, tmp_path / "r")
     other = runtime.load(folder / "other.onnx", threads=1)
     with pytest.warns(PlifWarning, match="another artifact than recorded"):
-        assert replayed(other, tmp_path / "r") == [same(d) for d in other.stream(SIM)]
+        assert replayed(other, tmp_path / "r") == said(other.stream(SIM))
     with pytest.warns(PlifWarning, match="another framing than recorded"):
         again = replayed(model, tmp_path / "r", framing="duration:50ms")
-    assert again == [same(d) for d in model.stream(SIM, framing="duration:50ms")]
+    assert again == said(model.stream(SIM, framing="duration:50ms"))
     other_rule = replayed(model, tmp_path / "r", decide="kofn:1/1")  # the same frames, so the same steps
-    assert other_rule == [same(d) for d in model.stream(SIM, decide="kofn:1/1")]
+    assert other_rule == said(model.stream(SIM, decide="kofn:1/1"))
 
 
 def test_the_folder_says_what_ran(folder: Path, model: Model, tmp_path: Path, capsys: Any) -> None:
@@ -404,7 +385,7 @@ def test_after_kill_or_an_interrupt_what_is_there_replays(folder: Path, model: M
     lines += [json.loads(line) for line in rest.splitlines() if line.endswith("}") and "summary" not in line]
     again = replayed(model, tmp_path / "r")
     assert len(again) >= 70, "all but the last half second"
-    assert [one[5] for one in again] == [tuple(line["votes"]) for line in lines[: len(again)]]
+    assert [one[5] for one in again] == [line["votes"] for line in lines[: len(again)]]
     if how == signal.SIGTERM:
         assert len(again) == len(lines) and json.loads((tmp_path / "r" / "metrics.json").read_text())["complete"]
 
@@ -417,7 +398,7 @@ def test_a_file_that_was_cut_anywhere_replays_as_far_as_it_goes(model: Model, tm
         whole = path.read_bytes()
         path.write_bytes(whole[:-cut])
         running = model.stream(str(tmp_path / "r"))
-        again = [same(d) for d in running]
+        again = said(running)
         # cutting events changes at most the frame that they were in, the last
         assert 0 < len(again) <= len(first) and again[:-1] == first[: len(again) - 1]
         path.write_bytes(whole)

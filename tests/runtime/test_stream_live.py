@@ -26,9 +26,8 @@ from runtime.stream.observe import Observer
 from runtime.stream.options import LIVE_RULES, RECORDING_RULES
 from runtime.stream.source_framer import SourceFramer
 from tests.conftest import interruptible
-from tests.live import SOURCES, Fed, Slow, balanced, packets_of, said
+from tests.live import SOURCES, Fed, Slow, balanced, free_port, packets_of, said
 from tests.networks import firing
-from tests.runtime.test_udp import free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 

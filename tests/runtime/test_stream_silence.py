@@ -19,9 +19,8 @@ from runtime.events.sources.base import TICK
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder
 from runtime.stream.source_framer import SourceFramer
-from tests.live import SOURCES, Fed, InAThread, balanced, packets_of, said, step, until
+from tests.live import SOURCES, Fed, InAThread, balanced, free_port, packets_of, said, step, until
 from tests.runtime.test_stream_live import artifact, model
-from tests.runtime.test_udp import free_port
 
 __all__ = ["artifact", "model"]  # fixtures
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")

@@ -19,6 +19,7 @@ from runtime.events.formats.base import Log
 from runtime.events.send import send
 from runtime.events.sources.udp import UdpSource
 from runtime.stream.source_framer import SourceFramer
+from tests.live import free_port
 
 SIM = "sim:digits?seed=5&seconds=1"
 
@@ -27,12 +28,6 @@ def some_events(n: int = 1000, width: int = 128, height: int = 128, seed: int = 
     rng = np.random.default_rng(seed)
     t = np.cumsum(rng.integers(0, 90, n)) + 5
     return make_events(t, rng.integers(0, width, n), rng.integers(0, height, n), rng.random(n) < 0.5)
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def listen(options: str, sensor: str = "&sensor=128x128") -> UdpSource:
