@@ -57,6 +57,7 @@ class NumpyCollector:
         self._window = FIRST_WINDOW
 
     def begin(self, events: np.ndarray, frame: OpenFrame) -> Take:
+        """As at the top of this file; events [N] of any dtype with the fields of EVENT_DTYPE."""
         inside = self._view.inside(events)
         if not inside.all():
             frame.invalid += int(len(inside) - inside.sum())

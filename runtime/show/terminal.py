@@ -62,10 +62,10 @@ class Terminal(Observer):
         name = decision.source
         self._last[name] = decision
         self._rates[name].update(decision.t_us, self._streams[name].account.events_in)
-        if said(decision) != self._shown.get(name):
-            self._shown[name] = said(decision)
+        if answer_text(decision) != self._shown.get(name):
+            self._shown[name] = answer_text(decision)
             self.line(
-                f"{decision.t_us / 1e6:9.3f} s  step {decision.step:<6} {column(said(decision), self._label_width)}"
+                f"{decision.t_us / 1e6:9.3f} s  step {decision.step:<6} {column(answer_text(decision), self._label_width)}"
                 f"  {100 * decision.score:5.1f} %" + (f"  {printable(name)}" if len(self._rates) > 1 else "")
             )
         elif time.monotonic() - self._drawn_s >= DRAW_S:
@@ -114,7 +114,7 @@ class Terminal(Observer):
             (clock(last.t_us), ""),
         ]
         if len(self._rates) > 1:
-            answers = "  ".join(f"{printable(name)}: {said(d)}" for name, d in self._last.items())
+            answers = "  ".join(f"{printable(name)}: {answer_text(d)}" for name, d in self._last.items())
             head, head_width = column(answers, min(width(answers), columns)).rstrip(), min(width(answers), columns)
         else:
             head, head_width = self._answer(last, columns)
@@ -128,7 +128,7 @@ class Terminal(Observer):
     def _answer(self, decision: Decision, columns: int) -> tuple[str, int]:
         """Label, bar and percent, and how many columns they take."""
         label_width = min(self._label_width, max(columns, 1))
-        label = f"{self._bold}{column(said(decision), label_width)}{self._plain}"
+        label = f"{self._bold}{column(answer_text(decision), label_width)}{self._plain}"
         share, percent = min(max(decision.score, 0.0), 1.0), f"{100 * decision.score:5.1f} %"
         room = columns - label_width - 2 - len(percent)
         if room < 0:
@@ -155,7 +155,7 @@ def _print_note(source: str, text: str, err: TextIO) -> None:
     print(f"plif: note: {printable(source)}: {printable(text)}", file=err, flush=True)
 
 
-def said(decision: Decision) -> str:
+def answer_text(decision: Decision) -> str:
     return printable(decision.label) if decision.label is not None else decision.why or "not sure"
 
 

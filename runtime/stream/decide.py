@@ -128,6 +128,7 @@ class KofN:
         self.share = 0.0
 
     def add(self, c: np.ndarray, dt_us: int) -> int | None:
+        """c float64 [classes]; dt_us is not used."""
         winner = int(c.argmax()) if c.any() else None
         if winner is not None and self.margin:
             others = np.delete(c, winner)

@@ -130,7 +130,9 @@ def test_what_an_overload_drops_is_in_the_account_at_once_and_not_only_at_the_en
     packets = packets_of("sim:digits?seed=1&seconds=2", each=200)
     running = model.stream(Fed(packets), overload="drop:2", observers=[Looks(0.01)])
     list(running)
-    assert 0 < dropped[-1] == running.summary()["events_dropped"], "the feed ended in order, so nothing is dropped at its end"
+    assert 0 < dropped[-1] == running.summary()["events_dropped"], (
+        "the feed ended in order, so nothing is dropped at its end"
+    )
 
 
 def test_merged_frames_hold_the_sum_of_what_they_replace(model: Model) -> None:

@@ -108,7 +108,7 @@ class Source:
         self._begun = True
 
     def ticking(self, stop: threading.Event, seconds: float) -> Iterator[np.ndarray]:
-        """So many seconds of waiting, with their ticks; no longer than until `stop`."""
+        """Waits so many seconds, or until `stop`; gives an empty packet [0] (TICK) every tick_s of them."""
         end_s = time.monotonic() + seconds
         while (left_s := end_s - time.monotonic()) > 0:
             if stop.wait(left_s if self.tick_s is None else min(left_s, self.tick_s)):

@@ -20,10 +20,10 @@ READ_BYTES = 1 << 16
 
 
 class StdinSource(Source):
-    """See `Source`. A packet holds whatever lines were there when standard input was read, so nothing waits."""
+    """See `Source`. A packet holds the lines that were there when standard input was read; it does not wait for more."""
 
     format = "csv"
-    waits = True  # whoever writes into a full pipe does
+    waits = True  # whoever writes into a full pipe waits
 
     def __init__(self, name: str, sensor: tuple[int, int] | None = None, stream: BinaryIO | None = None) -> None:
         super().__init__(name)
@@ -41,7 +41,7 @@ class StdinSource(Source):
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         self.begin(max_events)
-        # raw: a reader thread that hangs in a buffered read holds its lock, and Python cannot end in peace
+        # raw: a thread that waits in a buffered read holds the lock of the buffer, and Python cannot exit then
         stream = self._stream if self._stream is not None else getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
         read = getattr(stream, "read1", stream.read)  # read1 returns what is there instead of waiting for more
         parser = CsvParser(self.name, self.log)
@@ -54,7 +54,7 @@ class StdinSource(Source):
         self.log.close(self.name)
 
     def _wait(self, stream: BinaryIO) -> bool:
-        """Until there is something to read, or the end of it; false when close() was called."""
+        """Waits until there is something to read or the input ends; false when close() was called."""
         if self._stream is not None:
             return True
         ready, _, _ = select.select([stream.fileno(), self._wake[0]], [], [])

@@ -12,7 +12,7 @@ from runtime.native import packets
 
 
 def usable(events: np.ndarray, sensor: tuple[int, int], log: Log) -> np.ndarray:
-    """The events that can be used; the others go to the log."""
+    """Events [N] -> those of them that can be used, in order; the others are counted in the log."""
     width, height = sensor
     if _all_usable(events, width, height):
         return events
@@ -27,7 +27,7 @@ def usable(events: np.ndarray, sensor: tuple[int, int], log: Log) -> np.ndarray:
 
 
 def _all_usable(events: np.ndarray, width: int, height: int) -> bool:
-    """One pass in the native library, which spares the usual packet five in NumPy; False is "not known"."""
+    """One pass in the native library, which replaces five in NumPy for a packet without faults. False means "not known"."""
     library = packets.library()
     if library is None or events.dtype != EVENT_DTYPE or not events.flags.c_contiguous:
         return False
@@ -35,6 +35,6 @@ def _all_usable(events: np.ndarray, width: int, height: int) -> bool:
 
 
 def pieces(events: np.ndarray, max_events: int) -> Iterator[np.ndarray]:
-    """The same events, at most `max_events` at a time."""
+    """Events [N] in packets of at most `max_events`, as views of the same array."""
     for start in range(0, len(events), max_events):
         yield events[start : start + max_events]

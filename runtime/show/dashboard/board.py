@@ -77,6 +77,7 @@ class Board:
     # --- in the thread of the stream --------------------------------------------------------------------------------
 
     def step(self, frame: Frame, y: np.ndarray, rates: dict[str, float]) -> None:
+        """A step was made: its frame, y float32 [classes], and the firing rate of each layer."""
         with self._lock:
             if time.perf_counter() - self._asked_s < LOOKED_AT_S:
                 self._exposure += frame.x
@@ -87,6 +88,7 @@ class Board:
                     self._rates[i] += rates.get(layer, 0.0)
 
     def decided(self, decision: Decision) -> None:
+        """The decision of the same step; adds a point to the curves where the last one is old enough."""
         now_s = time.perf_counter()
         with self._lock:
             self._last = decision

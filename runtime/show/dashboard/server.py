@@ -44,7 +44,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class Shown(Protocol):
+class Content(Protocol):
     """What the server shows and steers; runtime.show.dashboard.Dashboard."""
 
     def message(self, since: int, source: str | None) -> bytes: ...
@@ -57,8 +57,8 @@ class Shown(Protocol):
 class Server:
     """Listens from the constructor on, answers from `start` to `stop`. PlifError when the address cannot be had."""
 
-    def __init__(self, shown: Shown, access: Access, host: str, port: int) -> None:
-        self._shown, self._access = shown, access
+    def __init__(self, content: Content, access: Access, host: str, port: int) -> None:
+        self._content, self._access = content, access
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._clients: set[_Client] = set()
@@ -123,13 +123,13 @@ class Server:
         return self._locked.response(401, request.headers["host"])
 
     async def _get_health(self, request: Request) -> Response:
-        alive = self._shown.status()["state"] in ("running", "stopped")
+        alive = self._content.status()["state"] in ("running", "stopped")
         return JSONResponse({"alive": alive}, 200 if alive else 503)
 
     async def _get_status(self, request: Request) -> Response:
         if not self._access.token_ok(_bearer(request)):
             return _refused(401, "the token is missing or wrong")
-        return JSONResponse(self._shown.status())
+        return JSONResponse(self._content.status())
 
     async def _post_control(self, request: Request) -> Response:
         headers = request.headers
@@ -148,7 +148,7 @@ class Server:
             what = None
         if what not in COMMANDS:
             return _refused(400, f'expected {{"do": ...}} with one of {", ".join(COMMANDS)}')
-        self._shown.command(what)
+        self._content.command(what)
         return JSONResponse({"done": what})
 
     # --- the feed ---------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ class Server:
         self._clients.add(client)
         try:
             while await client.asked():
-                await client.send(self._shown.message(client.since, client.source))
+                await client.send(self._content.message(client.since, client.source))
                 await asyncio.sleep(1 / FPS)
         except WebSocketDisconnect:
             pass
@@ -176,7 +176,7 @@ class Server:
 
     async def _farewell(self) -> None:
         async def last(client: _Client) -> None:
-            await client.send(self._shown.message(client.since, client.source))
+            await client.send(self._content.message(client.since, client.source))
             await client.socket.close()
 
         await asyncio.gather(*(last(client) for client in list(self._clients)), return_exceptions=True)
