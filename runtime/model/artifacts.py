@@ -20,12 +20,12 @@ from pathlib import Path
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.readers import engine_file, onnx_wire, torch_zip
+from runtime.model.readers.engine_file import MOST_CARD
 
 CARD_KEY = "plif.card"  # the card's key among ONNX metadata_props, and in the metadata of a NIR graph
 CARD_FILE = "card.json"  # the card of an artifact that is a folder
 HEAD = 8  # bytes of a file that are looked at
 HDF5 = b"\x89HDF\r\n\x1a\n"
-_MOST_CARD = 64 << 20  # bytes; a card is a few kB
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def _nir_card(path: Path) -> str:
 def _folder_card(path: Path) -> str:
     file = path / CARD_FILE
     try:
-        if file.stat().st_size > _MOST_CARD:
-            raise PlifError(f"{file}: {file.stat().st_size} bytes; expected a card of under {_MOST_CARD}")
+        if file.stat().st_size > MOST_CARD:
+            raise PlifError(f"{file}: {file.stat().st_size} bytes; expected a card of under {MOST_CARD}")
         return file.read_text("utf-8")
     except OSError as error:
         raise PlifError(f"{file}: cannot be read ({error.strerror}); export the model again") from None
@@ -95,7 +95,7 @@ KINDS: list[Kind] = [
         _holds("*/config.pbtxt"),
         _folder_card,
         None,
-        "it is served: tritonserver --model-repository=FOLDER, and stepped with runtime.engines.triton_client.TritonSession",
+        "it is served: tritonserver --model-repository=FOLDER, and stepped with runtime.triton.TritonSession",
     ),
     Kind(
         "nir",

@@ -23,27 +23,21 @@ ARTIFACT_FORMAT_VERSION = 1
 
 Card = dict[str, Any]
 
-_MODEL_KEYS: dict[str, tuple[type, ...]] = {
+_KEYS: dict[str, tuple[type, ...]] = {
     "format": (str,),
     "format_version": (int,),
-    "notation": (str,),
-    "options": (dict,),
     "input": (dict,),
     "T": (int,),
     "classes": (list,),
     "framing": (str, type(None)),
     "normalisation": (dict, type(None)),
-    "training": (dict, type(None)),
     "versions": (dict,),
 }
 
-_ARTIFACT_KEYS: dict[str, tuple[type, ...]] = {
-    "format": (str,),
-    "format_version": (int,),
+_MODEL_KEYS = _KEYS | {"notation": (str,), "options": (dict,), "training": (dict, type(None))}
+
+_ARTIFACT_KEYS = _KEYS | {
     "notation": (str, type(None)),
-    "input": (dict,),
-    "T": (int,),
-    "classes": (list,),
     "form": (str,),
     "precision": (str,),
     "math": (str,),
@@ -53,12 +47,9 @@ _ARTIFACT_KEYS: dict[str, tuple[type, ...]] = {
     "v_threshold": (float, int, dict),
     "v_reset": (float, int, type(None), dict),
     "output": (dict,),
-    "framing": (str, type(None)),
-    "normalisation": (dict, type(None)),
     "graph": (dict,),
     "source_sha256": (str, type(None)),
     "parity": (dict, str, type(None)),
-    "versions": (dict,),
 }
 
 _STATE_KEYS = ("name", "input", "output", "shape", "dtype", "initial", "layer")
@@ -99,16 +90,12 @@ def _no_number(name: str) -> float:
 
 def check_model_card(card: Mapping[str, Any], where: str = "model card") -> None:
     """Refuses a model card of another version, or with keys that are missing or of another kind."""
-    _check_format(card, where, MODEL_FORMAT, MODEL_FORMAT_VERSION)
-    _check_keys(card, where, _MODEL_KEYS)
-    _check_common(card, where)
+    _check_common(card, where, MODEL_FORMAT, MODEL_FORMAT_VERSION, _MODEL_KEYS)
 
 
 def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -> None:
     """Refuses an artifact card of another version, or with keys that are missing or of another kind."""
-    _check_format(card, where, ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION)
-    _check_keys(card, where, _ARTIFACT_KEYS)
-    _check_common(card, where)
+    _check_common(card, where, ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, _ARTIFACT_KEYS)
     if card["form"] not in ("step", "unrolled"):
         raise PlifError(f"{where}: form '{card['form']}'; expected step or unrolled")
     if not card["states"]:
@@ -164,7 +151,12 @@ def _check_keys(card: Mapping[str, Any], where: str, keys: Mapping[str, tuple[ty
             raise PlifError(f"{where}: {key} is a {type(card[key]).__name__}; expected {expected}")
 
 
-def _check_common(card: Mapping[str, Any], where: str) -> None:
+def _check_common(
+    card: Mapping[str, Any], where: str, name: str, version: int, keys: Mapping[str, tuple[type, ...]]
+) -> None:
+    """What holds for both kinds of card: the format, the keys, T, input, classes and normalisation."""
+    _check_format(card, where, name, version)
+    _check_keys(card, where, keys)
     if not _positive(card["T"]):
         raise PlifError(f"{where}: T is {card['T']}; expected a positive number of time-steps")
     if card["input"].get("kind") not in ("events", "static"):

@@ -98,9 +98,14 @@ def _plif(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States
             h = v + ((x - above) / n.tau if n.charge == "divided" else (x - above) * alpha)
         else:
             h = v - (above / n.tau if n.charge == "divided" else above * alpha) + x
-    fires = h >= n.v_threshold
+    s, v = _fire(m, n, h, h >= n.v_threshold)
+    return h, s, {"v": v}
+
+
+def _fire(m: Any, n: Any, h: Value, fires: Value) -> tuple[Value, Value]:
+    """The spikes, and the membrane after them: v_reset where it fired (hard), or less v_threshold (soft, v_reset None)."""
     s = m.spikes(fires)
-    return h, s, {"v": h - s * n.v_threshold if n.v_reset is None else m.where(fires, n.v_reset, h)}
+    return s, h - s * n.v_threshold if n.v_reset is None else m.where(fires, n.v_reset, h)
 
 
 def _start_at_reset(attrs: Mapping[str, Any]) -> dict[str, float]:
@@ -140,17 +145,12 @@ register(Equation("Leaky", _leaky, ("reset", "reset_delay"), ("beta",), alpha=la
 # --- Norse ------------------------------------------------------------------------------------------------------------
 
 
-def _after_norse(m: Any, n: Any, h: Value, fires: Value, s: Value) -> Value:
-    return h - s * n.v_threshold if n.v_reset is None else m.where(fires, n.v_reset, h)
-
-
 def _lif_box(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
     """k = dt / tau_mem."""
     v = state["v"]
     h = v + n.k * (x + n.v_leak - v)
-    fires = h > n.v_threshold
-    s = m.spikes(fires)
-    return h, s, {"v": _after_norse(m, n, h, fires, s)}
+    s, v = _fire(m, n, h, h > n.v_threshold)
+    return h, s, {"v": v}
 
 
 def _lif_cell(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
@@ -158,16 +158,15 @@ def _lif_cell(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, St
     v, i = state["v"], state["i"]
     i = i + x
     h = v + n.k * (n.v_leak - v + i)
-    fires = h > n.v_threshold
-    s = m.spikes(fires)
-    return h, s, {"v": _after_norse(m, n, h, fires, s), "i": i - n.k_syn * i}
+    s, v = _fire(m, n, h, h > n.v_threshold)
+    return h, s, {"v": v, "i": i - n.k_syn * i}
 
 
 def _start_at_leak(attrs: Mapping[str, Any]) -> dict[str, float]:
     return {"v": float(attrs["v_leak"])}
 
 
-def _start_at_leak_without_current(attrs: Mapping[str, Any]) -> dict[str, float]:
+def _start_at_rest(attrs: Mapping[str, Any]) -> dict[str, float]:
     return {"v": float(attrs["v_leak"]), "i": 0.0}
 
 
@@ -177,40 +176,31 @@ def _k(params: Mapping[str, Any]) -> Any:
 
 register(Equation("LIFBox", _lif_box, ("v_leak",), ("k",), initial=_start_at_leak, alpha=_k))
 register(
-    Equation(
-        "LIFCell",
-        _lif_cell,
-        ("v_leak",),
-        ("k", "k_syn"),
-        states=("v", "i"),
-        initial=_start_at_leak_without_current,
-        alpha=_k,
-    )
+    Equation("LIFCell", _lif_cell, ("v_leak",), ("k", "k_syn"), states=("v", "i"), initial=_start_at_rest, alpha=_k)
 )
 
 
 # --- NIR, whose neurons are differential equations: forward Euler, k = dt / tau ------------------------------------
 
 
-def _nir_fires(m: Any, n: Any, h: Value) -> tuple[Value, Value]:
+def _nir_fires(n: Any, h: Value) -> Value:
     """NIR says v > v_threshold; fire ">=" is for files written by libraries that mean that."""
-    fires = h >= n.v_threshold if n.fire == ">=" else h > n.v_threshold
-    return fires, m.spikes(fires)
+    return h >= n.v_threshold if n.fire == ">=" else h > n.v_threshold
 
 
 def _nir_if(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
     """dv/dt = R I; gain = R dt."""
     h = state["v"] + (x if n.gain is None else n.gain * x)
-    fires, s = _nir_fires(m, n, h)
-    return h, s, {"v": _after_norse(m, n, h, fires, s)}
+    s, v = _fire(m, n, h, _nir_fires(n, h))
+    return h, s, {"v": v}
 
 
 def _nir_lif(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
     """tau dv/dt = v_leak - v + R I."""
     v = state["v"]
     h = v + n.k * (n.v_leak - v + (x if n.r is None else n.r * x))
-    fires, s = _nir_fires(m, n, h)
-    return h, s, {"v": _after_norse(m, n, h, fires, s)}
+    s, v = _fire(m, n, h, _nir_fires(n, h))
+    return h, s, {"v": v}
 
 
 def _nir_cuba(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
@@ -218,13 +208,11 @@ def _nir_cuba(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, St
     v, i = state["v"], state["i"]
     i = i * (1 - n.k_syn) + (x if n.gain is None else n.gain * x)  # gain = w_in dt / tau_syn
     h = v + n.k * (n.v_leak - v + (i if n.r is None else n.r * i))
-    fires, s = _nir_fires(m, n, h)
-    return h, s, {"v": _after_norse(m, n, h, fires, s), "i": i}
+    s, v = _fire(m, n, h, _nir_fires(n, h))
+    return h, s, {"v": v, "i": i}
 
 
-register(
-    Equation("NIR-IF", _nir_if, ("fire",), optional=("gain",), initial=lambda attrs: {"v": 0.0}, alpha=lambda p: None)
-)
+register(Equation("NIR-IF", _nir_if, ("fire",), optional=("gain",)))
 register(Equation("NIR-LIF", _nir_lif, ("fire", "v_leak"), ("k",), ("r",), initial=_start_at_leak, alpha=_k))
 register(
     Equation(
@@ -234,7 +222,7 @@ register(
         ("k", "k_syn"),
         ("r", "gain"),
         states=("v", "i"),
-        initial=_start_at_leak_without_current,
+        initial=_start_at_rest,
         alpha=_k,
     )
 )

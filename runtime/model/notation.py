@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 from runtime.base.errors import PlifError
 
@@ -84,8 +84,6 @@ class Dropout:
 class Neuron:
     kind: str  # "IF", "LIF" or "PLIF"
 
-    KINDS: ClassVar[tuple[str, ...]] = ("IF", "LIF", "PLIF")
-
     def __str__(self) -> str:
         return self.kind
 
@@ -120,7 +118,15 @@ class Notation:
                 yield item
 
 
-_LAYER = re.compile(r"c(\d+)k(\d+)s(\d+)|(MP|AP)k(\d+)s(\d+)|FC(\d+)|(BN)|(DP)|(PLIF|LIF|IF)")
+# How each layer is written; the groups are the fields of its record, in order.
+_WRITTEN: dict[type[Any], str] = {
+    Conv: r"c(\d+)k(\d+)s(\d+)",
+    Pool: r"(MP|AP)k(\d+)s(\d+)",
+    FC: r"FC(\d+)",
+    BN: r"BN",
+    Dropout: r"DP",
+    Neuron: r"(PLIF|LIF|IF)",
+}
 _MOST_LAYERS = 10_000  # nested repetitions multiply; a string must not be able to ask for a billion layers
 
 
@@ -156,29 +162,15 @@ def _item(text: str, at: int, depth: int) -> tuple[Layer | Repeat, int]:
         if not count or int(count[1]) < 1:
             raise NotationError(text, at + 1, "expected '*' and how many times, e.g. '*2'")
         return Repeat(body, int(count[1])), count.end()
-    match = _LAYER.match(text, at)
-    if not match:
-        raise NotationError(
-            text, at, "expected a layer: c128k3s1, MPk2s2, APk10s10, FC100, BN, DP, IF, LIF, PLIF or {...}*2"
-        )
-    c, ck, cs, pool, pk, ps, fc, bn, dp, neuron = match.groups()
-    sizes = [int(n) for n in (c, ck, cs, pk, ps, fc) if n is not None]
-    if any(n < 1 or n > 1_000_000 for n in sizes):
-        raise NotationError(text, at, f"'{match[0]}' has a size outside 1..1000000")
-    layer: Layer
-    if c:
-        layer = Conv(int(c), int(ck), int(cs))
-    elif pool:
-        layer = Pool(pool, int(pk), int(ps))
-    elif fc:
-        layer = FC(int(fc))
-    elif bn:
-        layer = BN()
-    elif dp:
-        layer = Dropout()
-    else:
-        layer = Neuron(neuron)
-    return layer, match.end()
+    for record, written in _WRITTEN.items():
+        if match := re.compile(written).match(text, at):
+            fields = [int(group) if group.isdigit() else group for group in match.groups()]
+            if any(isinstance(size, int) and not 1 <= size <= 1_000_000 for size in fields):
+                raise NotationError(text, at, f"'{match[0]}' has a size outside 1..1000000")
+            return record(*fields), match.end()
+    raise NotationError(
+        text, at, "expected a layer: c128k3s1, MPk2s2, APk10s10, FC100, BN, DP, IF, LIF, PLIF or {...}*2"
+    )
 
 
 def _size(notation: Notation) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from runtime.base.errors import PlifError
 
 _PREFIX = 4  # bytes of the length
-_MOST_CARD = 64 << 20  # bytes; a card is a few kB, and a lie in the length must not ask for more than this
+MOST_CARD = 64 << 20  # bytes; a card is a few kB, and a wrong length must not make us read more than this
 
 
 def is_engine(head: bytes) -> bool:
@@ -59,7 +59,7 @@ def split(path: Path, data: bytes) -> tuple[str, memoryview]:
 
 def _length(path: Path, prefix: bytes, size: int) -> int:
     length = int.from_bytes(prefix, "little")
-    if len(prefix) < _PREFIX or not 2 <= length <= min(_MOST_CARD, size - _PREFIX):
+    if len(prefix) < _PREFIX or not 2 <= length <= min(MOST_CARD, size - _PREFIX):
         raise PlifError(
             f"{path}: an engine file of {size} bytes that claims a card of {length}; it was damaged or cut short"
         )
