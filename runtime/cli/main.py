@@ -21,7 +21,7 @@ import typer.core
 
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.base.version import __version__
-from runtime.cli.signals import own_process
+from runtime.cli.signals import catch_signals
 
 _TRAIN = (("torch",), "train")
 _EXPORT = (("torch", "onnx", "onnxruntime"), "cpu,export")
@@ -97,7 +97,7 @@ def _main(version: Annotated[bool, typer.Option("--version", callback=_version, 
 def main() -> None:
     """The console script: runs a command and turns what goes wrong into one line and an exit code."""
     if sys.argv[1:2] == ["stream"]:
-        own_process()
+        catch_signals()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -9,9 +9,9 @@
              | BN | DP                          batch normalisation, dropout
              | IF | LIF | PLIF                  spiking neurons
 
-`parse` gives a tuple of frozen records and `str` of it is the string that was read. `plan` walks the records over an
-input shape and gives every layer its name and its shapes: networks, graphs and cards all take them from there, so the
-rules of this page live once.
+`parse` gives a Notation of frozen records, and `str` of it is the string that was read. `plan` takes the shape of the input
+and gives every layer its name and its shapes. Networks, graphs and cards take them from there, so these rules stand in one
+place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Shape = tuple[int, ...]
 
 
 class NotationError(PlifError):
-    """A notation string that cannot be read; the message points at the character."""
+    """A notation string that cannot be read. `position`, from 0, is the character at which reading stopped."""
 
     def __init__(self, text: str, position: int, problem: str) -> None:
         self.position = position
@@ -102,7 +102,7 @@ Layer = Conv | Pool | FC | BN | Dropout | Neuron
 
 @dataclass(frozen=True)
 class Notation:
-    """A parsed network: `items` as written, `layers()` with the repetitions written out."""
+    """A parsed network: `items` as written, `layers()` with every repetition expanded."""
 
     items: tuple[Layer | Repeat, ...]
 
@@ -127,11 +127,11 @@ _WRITTEN: dict[type[Any], str] = {
     Dropout: r"DP",
     Neuron: r"(PLIF|LIF|IF)",
 }
-_MOST_LAYERS = 10_000  # nested repetitions multiply; a string must not be able to ask for a billion layers
+_MOST_LAYERS = 10_000  # nested repetitions multiply: a short string could otherwise ask for a billion layers
 
 
 def parse(text: str) -> Notation:
-    """Reads a notation string. Raises NotationError, which points at the character."""
+    """Reads a notation string. Raises NotationError where it cannot be read."""
     notation, end = _network(text, 0, depth=0)
     if end != len(text):
         raise NotationError(text, end, "expected '-' and a layer, or the end")
@@ -182,13 +182,13 @@ def _size(notation: Notation) -> int:
 
 @dataclass(frozen=True)
 class Step:
-    """One layer of a network with its place in it.
+    """One layer of a network, with its name and shapes.
 
-    name      conv1, conv1_bn, conv1_neuron, conv1_pool, flatten, fc1_dropout, fc1, fc1_neuron, vote, ...
-    op        Conv, Linear, BatchNorm, Neuron, MaxPool, AvgPool, Flatten, Dropout or Vote
-    layer     the record it came from (None for the implied flatten)
-    in_shape  shape without batch: (C, H, W) or (features,)
-    out_shape likewise
+    name       conv1, conv1_bn, conv1_neuron, conv1_pool, flatten, fc1_dropout, fc1, fc1_neuron, vote, ...
+    op         Conv, Linear, BatchNorm, Neuron, MaxPool, AvgPool, Flatten, Dropout or Vote
+    layer      its record; None for the implied flatten
+    in_shape   of its input, without the batch axis: (C, H, W) or (features,)
+    out_shape  of its output, likewise
     """
 
     name: str
@@ -199,9 +199,9 @@ class Step:
 
 
 def plan(notation: Notation, input_shape: Shape) -> list[Step]:
-    """Names and shapes of every layer for an input of shape (C, H, W).
+    """Name and shapes of every layer, in order, for an input of shape (C, H, W).
 
-    Raises PlifError when a layer does not fit the shape that reaches it.
+    Raises PlifError when a layer does not fit the shape of its input.
     """
     if len(input_shape) != 3 or any(n < 1 for n in input_shape):
         raise PlifError(f"input shape {input_shape}: expected three positive sizes (channels, height, width)")
@@ -209,7 +209,7 @@ def plan(notation: Notation, input_shape: Shape) -> list[Step]:
     names: set[str] = set()
     shape: Shape = tuple(input_shape)
     convs = fcs = 0
-    block = "input"  # the layer that batch normalisation, neurons and pools belong to
+    block = "input"  # the convolution or linear layer whose name batch normalisation, neurons and pools carry
 
     def add(name: str, op: str, layer: Layer | None, out_shape: Shape) -> None:
         nonlocal shape

@@ -1,4 +1,4 @@
-"""Engine files: a card in front of the plan that TensorRT reads, so that one file says what it is without TensorRT.
+"""Engine files: a card in front of the plan that TensorRT reads, so that the card can be read without TensorRT.
 
     bytes 0..3     length of the card, unsigned, little-endian
     then           the card, UTF-8 JSON
@@ -29,7 +29,7 @@ def is_bare_plan(head: bytes) -> bool:
 
 
 def is_rtx(path: Path) -> bool:
-    """Whether the plan of an engine file is one of TensorRT-RTX, by the letters that it starts with."""
+    """Whether the plan of an engine file is one of TensorRT-RTX: it starts with "vtrt"."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_PREFIX), "little")
         file.seek(_PREFIX + length)
@@ -37,13 +37,13 @@ def is_rtx(path: Path) -> bool:
 
 
 def pack(card: str, plan: bytes) -> bytes:
-    """The bytes of an engine file."""
+    """The bytes of an engine file: length, card, plan."""
     text = card.encode()
     return len(text).to_bytes(_PREFIX, "little") + text + plan
 
 
 def read_card_text(path: str | Path) -> str:
-    """The card's text; the plan is not read. Raises PlifError when the length is a lie or the text is no text."""
+    """The card's text; the plan is not read. Raises PlifError when the length is wrong or the card is not UTF-8."""
     path = Path(path)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

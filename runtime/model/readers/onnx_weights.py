@@ -1,7 +1,7 @@
 """The weights of an ONNX artifact as NumPy arrays, read at the protobuf wire level, without the onnx package.
 
-Which initializers there are and what they mean is told by the card's graph; this file only finds tensors by name. Field
-numbers are those of TensorProto in onnx.proto3.
+The card's graph says which initializers there are and what they mean; this file finds tensors by name. Field numbers are those
+of TensorProto in onnx.proto3.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"} 
 
 
 def read_initializers(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The named initializers of an ONNX file; a name that the file lacks is absent from the result.
+    """{name: array} of the named initializers of an ONNX file, each in its own shape and dtype (DTYPES); read-only.
 
-    Raises PlifError for a file that is not ONNX, and for a named tensor of a kind that is not read, or with more or fewer
-    bytes than its shape says.
+    A name that the file lacks is absent from the result. Raises PlifError for a file that is not ONNX, for a named tensor of
+    a data type that is not read, and for one with more or fewer bytes than its shape says.
     """
     wanted = set(names)
     found: dict[str, np.ndarray] = {}

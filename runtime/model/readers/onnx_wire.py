@@ -1,7 +1,7 @@
 """ONNX at the protobuf wire level: the metadata of a model, and additions to it, without the onnx package.
 
-A protobuf message is a run of fields, each a varint key (number << 3 | wire type) and a value: wire type 0 is a varint,
-1 is 8 bytes, 5 is 4 bytes, 2 is a length and that many bytes. Field numbers below are those of onnx.proto3.
+A protobuf message is a sequence of fields. Each has a varint key (number << 3 | wire type) and a value: wire type 0 is a
+varint, 1 is 8 bytes, 5 is 4 bytes, 2 is a length and that many bytes. Field numbers below are those of onnx.proto3.
 """
 
 from __future__ import annotations
@@ -178,14 +178,14 @@ def varint(buffer: bytes, at: int) -> tuple[int, int]:
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
-# Two messages of one field merge when they follow each other (the protobuf specification), so outputs and nodes are
-# added to a model by appending a second, small graph to its bytes.
+# Protobuf merges two messages of one field (its specification says so). So a second, small graph that is appended to the
+# bytes of a model adds its nodes and outputs to the model's graph.
 
 
 def with_rates(model: bytes, taps: dict[str, str]) -> bytes:
-    """The model with one more output for each tap: {output name: tensor}, the mean of the tensor per row of the batch.
+    """The model with one more output for each of `taps`, {output name: tensor name}: float32 [B], the mean of each row.
 
-    Used to count spikes: the mean of a layer's spikes over its neurons is its firing rate in that step. Output [B].
+    It counts spikes: the mean of a layer's spikes over its neurons is its firing rate in that step.
     """
     graph = b""
     for output, tensor in taps.items():
