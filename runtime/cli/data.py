@@ -43,6 +43,9 @@ def data(
     as_json: Json = False,
 ) -> None:
     """Lists the data sets, says where one comes from, checks it, or makes a simulated one (continues where it stopped)."""
+    from runtime.data import DATASETS
+    from runtime.data.check import list_datasets
+
     if name in COUNTS:
         if out is None or (source is None) != (name == GESTURES):
             raise PlifError(f"plif data {name}: expected {'' if name == GESTURES else '--from mnist:DIR '}--out DIR")
@@ -58,9 +61,11 @@ def data(
     elif source is not None or out is not None:
         raise PlifError(f"plif data {name or ''}: --from and --out belong to plif data {' and '.join(COUNTS)}")
     elif name is None:
-        show(_list(), _row_lines, as_json)
-    elif root is None and ":" not in name and _needs_folder(name):
-        show(next(row for row in _list() if row["name"] == name), _where_lines, as_json)
+        show(list_datasets(), _row_lines, as_json)
+    elif (
+        root is None and name in DATASETS and "[" not in DATASETS[name].about.spec
+    ):  # it cannot be read without a folder
+        show(next(row for row in list_datasets() if row["name"] == name), _where_lines, as_json)
     else:
         show(_check(name, root, limit), _check_lines, as_json)
 
@@ -88,12 +93,6 @@ def _simulate(
     return {"path": str(out), "seconds": seconds, **{key: note[key] for key in ("train", "test", "seed")}}
 
 
-def _list() -> list[dict[str, Any]]:
-    from runtime.data.check import list_datasets
-
-    return list_datasets()
-
-
 def _check(name: str, root: str | None, limit: int | None) -> dict[str, Any]:
     from runtime.data.check import check_dataset
 
@@ -101,12 +100,6 @@ def _check(name: str, root: str | None, limit: int | None) -> dict[str, Any]:
         raise PlifError(f"plif data {name} --root {root}: the folder is given twice, expected it once")
     with Progress("reading") as progress:
         return check_dataset(name if root is None else f"{name}:{root}", limit, progress.update)
-
-
-def _needs_folder(name: str) -> bool:
-    from runtime.data import DATASETS
-
-    return name in DATASETS and "[" not in DATASETS[name].about.spec
 
 
 def _where_lines(row: dict[str, Any]) -> list[str]:

@@ -16,6 +16,8 @@ from typing import Any
 from runtime.base.errors import PlifError
 from runtime.model.artifacts import CARD_KEY, kind_of
 
+__all__ = ["CARD_KEY", "Card", "check_artifact_card", "check_model_card", "encode", "parse_card", "read_card"]
+
 MODEL_FORMAT = "plif-model"
 MODEL_FORMAT_VERSION = 1
 ARTIFACT_FORMAT = "plif-artifact"
@@ -63,9 +65,6 @@ def read_card(path: str | Path) -> Card:
     check = check_model_card if kind.name == "model" else check_artifact_card
     check(card, str(path))
     return card
-
-
-__all__ = ["CARD_KEY", "Card", "check_artifact_card", "check_model_card", "encode", "parse_card", "read_card"]
 
 
 def encode(card: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from runtime.base.errors import PlifError
@@ -184,10 +185,10 @@ def _k(params: Mapping[str, Any]) -> Any:
     return params["k"]
 
 
+_with_current = partial(Equation, states=("v", "i"), initial=_start_at_rest, alpha=_k)
+
 register(Equation("LIFBox", _lif_box, ("v_leak",), ("k",), initial=_start_at_leak, alpha=_k))
-register(
-    Equation("LIFCell", _lif_cell, ("v_leak",), ("k", "k_syn"), states=("v", "i"), initial=_start_at_rest, alpha=_k)
-)
+register(_with_current("LIFCell", _lif_cell, ("v_leak",), ("k", "k_syn")))
 
 
 # --- NIR, whose neurons are differential equations: forward Euler, k = dt / tau ------------------------------------
@@ -224,15 +225,4 @@ def _nir_cuba(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, St
 
 register(Equation("NIR-IF", _nir_if, ("fire",), optional=("gain",)))
 register(Equation("NIR-LIF", _nir_lif, ("fire", "v_leak"), ("k",), ("r",), initial=_start_at_leak, alpha=_k))
-register(
-    Equation(
-        "NIR-CubaLIF",
-        _nir_cuba,
-        ("fire", "v_leak"),
-        ("k", "k_syn"),
-        ("r", "gain"),
-        states=("v", "i"),
-        initial=_start_at_rest,
-        alpha=_k,
-    )
-)
+register(_with_current("NIR-CubaLIF", _nir_cuba, ("fire", "v_leak"), ("k", "k_syn"), ("r", "gain")))

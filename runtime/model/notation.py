@@ -230,12 +230,7 @@ def plan(notation: Notation, input_shape: Shape) -> list[Step]:
             convs += 1
             block = f"conv{convs}"
             _spatial(layer, shape)
-            add(
-                block,
-                "Conv",
-                layer,
-                (layer.channels, *_window(layer, shape, layer.kernel, layer.stride, layer.padding)),
-            )
+            add(block, "Conv", layer, (layer.channels, *_window(layer, shape, layer.padding)))
         elif isinstance(layer, FC):
             fcs += 1
             block = f"fc{fcs}"
@@ -250,7 +245,7 @@ def plan(notation: Notation, input_shape: Shape) -> list[Step]:
             add(f"{following}_dropout", "Dropout", layer, shape)
         elif len(shape) == 3:
             op = "MaxPool" if layer.kind == "MP" else "AvgPool"
-            add(f"{block}_pool", op, layer, (shape[0], *_window(layer, shape, layer.kernel, layer.stride, 0)))
+            add(f"{block}_pool", op, layer, (shape[0], *_window(layer, shape, padding=0)))
         else:
             if layer.kind != "AP" or layer.kernel != layer.stride or shape[0] % layer.kernel:
                 raise PlifError(
@@ -271,8 +266,9 @@ def _spatial(layer: Layer, shape: Shape) -> None:
         raise PlifError(f"layer '{layer}' needs an image (C, H, W), but a vector of {shape[0]} features reaches it")
 
 
-def _window(layer: Layer, shape: Shape, kernel: int, stride: int, padding: int) -> Shape:
-    out = tuple((n + 2 * padding - kernel) // stride + 1 for n in shape[1:])
+def _window(layer: Conv | Pool, shape: Shape, padding: int) -> Shape:
+    """Height and width of what a sliding window gives for an input (C, H, W)."""
+    out = tuple((n + 2 * padding - layer.kernel) // layer.stride + 1 for n in shape[1:])
     if min(out) < 1:
         raise PlifError(f"layer '{layer}' does not fit: an image of {shape[1]}x{shape[2]} reaches it")
     return out

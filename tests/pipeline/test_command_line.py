@@ -263,6 +263,11 @@ def test_version_and_help_need_nothing(capsys: Any) -> None:
     assert run(["info", "--help"]) == 0 and capsys.readouterr().out.startswith("Usage: plif info ")
 
 
+def test_the_command_is_a_module_too_as_launchers_want_it() -> None:
+    done = subprocess.run([sys.executable, "-m", "runtime.cli", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("plif ") and done.stderr == ""
+
+
 def test_a_mistyped_command_is_named_and_the_nearest_one_offered(capsys: Any) -> None:
     assert run(["strem", "model.onnx"]) == 2
     err = capsys.readouterr().err

@@ -17,16 +17,11 @@ from runtime.base.errors import PlifError
 
 _MOST_PICKLE = 16 << 20  # bytes: names, shapes and the card; weights live in other members of the zip
 
-_ADMITTED = {
+_STORAGES = {("torch", f"{kind}Storage") for kind in ("Float", "Long", "Half", "BFloat16", "Double", "Int")}
+_ADMITTED = _STORAGES | {
     ("torch._utils", "_rebuild_tensor_v2"),
     ("torch._utils", "_rebuild_parameter"),
     ("collections", "OrderedDict"),
-    ("torch", "FloatStorage"),
-    ("torch", "LongStorage"),
-    ("torch", "HalfStorage"),
-    ("torch", "BFloat16Storage"),
-    ("torch", "DoubleStorage"),
-    ("torch", "IntStorage"),
 }
 
 
