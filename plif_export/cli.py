@@ -9,17 +9,8 @@ from typing import Annotated
 import typer
 
 from runtime.base.errors import PlifError
-from runtime.cli.main import print_json
+from runtime.cli.output import print_json
 from runtime.model.artifacts import kind_of
-
-
-def register(app: typer.Typer) -> None:
-    """Puts this package's commands on the command line."""
-    app.command("export")(export)
-    app.command("verify")(verify)
-    app.command("check")(check)
-    app.command("demo")(demo)
-
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Network = Annotated[str | None, typer.Option(help="A preset or a notation string: the layers of a bare state_dict.")]

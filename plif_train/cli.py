@@ -30,14 +30,6 @@ _PRESETS = "mnist fashion-mnist cifar10 nmnist cifar10-dvs dvs128-gesture"
 app = typer.Typer(add_completion=False, help="Train spiking networks.")
 
 
-def register(parent: typer.Typer) -> None:
-    """Adds this package's commands to the `plif` command."""
-    from plif_train.figures.cli import figures
-
-    parent.command("train")(train)
-    parent.command("figures")(figures)
-
-
 @app.command()
 def train(
     context: typer.Context,

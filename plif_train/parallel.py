@@ -2,7 +2,7 @@
 
     plif train ... --devices 0,1          two GPUs      this process is rank 0 and starts the other one
     plif train ... --devices cpu:2        two processes on the CPU
-    torchrun --nproc-per-node 2 -m runtime.cli.main train ...
+    torchrun --nproc-per-node 2 -m runtime.cli train ...
 
 Every rank draws the same batches, computes the gradient of its share, weighted by size, and adds up the shares of all:
 the gradient of one process, but for the order of sums. Batch normalisation takes the statistics of a rank's share, and

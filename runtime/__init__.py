@@ -4,7 +4,7 @@ load(path) -> Model            an exported artifact, opened
 Model.session(streams)         the state of some streams: step, run, reset, snapshot, restore
 Model.stream(source)           decisions about a recording or a live feed
 
-Importing this package imports nothing else, not even NumPy: what a name needs comes with its first use.
+Importing this package imports nothing heavy, not even NumPy: what a name needs is imported when the name is first used.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from runtime.base import aliases
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.version import __version__
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from runtime.engines.session import Session
 
 __all__ = ["CheckFailed", "Model", "PlifError", "Session", "__version__", "load"]
+
+aliases.install()
 
 _HOME = {"Model": "runtime.api", "load": "runtime.api", "Session": "runtime.engines.session"}
 

@@ -1,29 +1,29 @@
-"""Errors are letters to the user: where, what was found, what was expected, what to do.
+"""Errors are written for the user: where, what was found, what was expected, what to do.
 
-The command line prints the one line and exits with `exit_code`; nothing else ever reaches a user as a traceback.
+The command line prints the one line and exits with `exit_code`; a user never sees a traceback.
 """
 
 from __future__ import annotations
 
 
 class PlifError(Exception):
-    """A file or an argument that cannot be used. The message is one line, complete in itself."""
+    """A file or an argument that cannot be used. The message is one line that needs no context."""
 
     exit_code = 2
 
 
 class PlifWarning(UserWarning):
-    """Something the user should know and may go on with; the command line prints it as one line."""
+    """Something that the user should know and that stops nothing; the command line prints it as one line."""
 
 
 class CheckFailed(PlifError):
-    """The check that was asked for ran, and its answer is no (parity, a metric below its bar)."""
+    """The check that the user asked for ran and failed (parity, a metric below its bar)."""
 
     exit_code = 1
 
 
 class Interrupted(PlifError):
-    """Ctrl-C where there is something to say about what is left."""
+    """Ctrl-C where the user must be told what was kept and how to continue."""
 
     exit_code = 130
 

@@ -14,10 +14,10 @@ from runtime.base.errors import PlifError
 
 @contextmanager
 def whole_or_nothing(*paths: Path, folder: bool = False) -> Iterator[list[Path]]:
-    """Files beside `paths` to write to; they take the names when all went well, and are gone otherwise.
+    """Temporary paths beside `paths` to write to: renamed to `paths` at the end, or removed when an error comes.
 
-    folder  the first is a folder, which replaces a folder
-    Raises PlifError where one cannot be written.
+    folder  the first path is a folder; it replaces a folder that is there
+    Raises PlifError where one cannot be written, or where a folder stands in the place of a file.
     """
     temporary = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
     try:
@@ -59,7 +59,7 @@ def _remove(path: Path) -> None:
 
 
 def make_folder(path: Path) -> Path:
-    """The folder, made where it is missing. Raises PlifError where it cannot be."""
+    """Makes the folder where it is missing, and returns it. Raises PlifError where that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -68,7 +68,10 @@ def make_folder(path: Path) -> Path:
 
 
 def measure(artifact: Path) -> tuple[int, str]:
-    """Bytes and SHA-256 of a file; of a folder, over its files in the order of their names, each name before its bytes."""
+    """Size in bytes and SHA-256 of a file or a folder.
+
+    The SHA-256 of a folder is taken over its files in the order of their names: name, zero byte, SHA-256 of the content.
+    """
     if not artifact.is_dir():
         data = artifact.read_bytes()
         return len(data), hashlib.sha256(data).hexdigest()

@@ -10,26 +10,30 @@ _DECADES = 8  # 1 us .. 100 s
 
 
 class Latencies:
-    """A histogram on a logarithmic axis: percentiles are right within 1 %."""
+    """A histogram on a logarithmic axis from 1 us to 100 s: percentiles are right within 1 %."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(_BINS_PER_DECADE * _DECADES + 1, np.int64)
         self.count = 0
 
     def add(self, ms: float) -> None:
+        """Counts one duration, in milliseconds."""
         place = int(np.log10(max(ms, _LOWEST_MS) / _LOWEST_MS) * _BINS_PER_DECADE)
         self._counts[min(place, len(self._counts) - 1)] += 1
         self.count += 1
 
     def percentile(self, percent: float) -> float | None:
-        """In milliseconds; None when nothing was measured."""
+        """The duration in milliseconds that `percent` (0..100) of all stay below; None when nothing was measured."""
         if self.count == 0:
             return None
         place = int(np.searchsorted(np.cumsum(self._counts), self.count * percent / 100))
         return float(_LOWEST_MS * 10 ** ((place + 0.5) / _BINS_PER_DECADE))
 
     def histogram(self, bins_per_decade: int = 10) -> tuple[list[float], list[int]]:
-        """(edges_ms, counts) from the first bin that holds anything to the last, for drawing; empty when nothing does."""
+        """(edges_ms, counts) of the bins from the first to the last that is not empty, for drawing.
+
+        There is one more edge than counts. Both are empty when nothing was measured.
+        """
         place = np.arange(len(self._counts)) * bins_per_decade // _BINS_PER_DECADE
         counts = np.bincount(place, weights=self._counts).astype(np.int64)
         held = np.flatnonzero(counts)
@@ -40,6 +44,7 @@ class Latencies:
         return [float(f"{edge:.4g}") for edge in edges], counts[first : last + 1].tolist()
 
     def to_dict(self) -> dict[str, float | None]:
+        """{"p50": ms, "p99": ms} with four digits, as commands print them."""
         return {f"p{percent}": _rounded(self.percentile(percent)) for percent in (50, 99)}
 
 

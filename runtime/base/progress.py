@@ -1,11 +1,13 @@
-"""A progress bar on a terminal, and nothing anywhere else: no library, no log lines in pipes."""
+"""A progress bar on a terminal, and nothing anywhere else: no log lines in pipes.
+
+It has no thread of its own. It is drawn inside `update` alone, so that nothing is drawn while a step is being timed.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Collection, Iterator
-from types import TracebackType
 from typing import TextIO, TypeVar
 
 Item = TypeVar("Item")
@@ -15,7 +17,9 @@ class Progress:
     """Draws on stderr at most ten times a second.
 
     with Progress("reading") as progress: progress.update(done, total)
-    for item in progress.track(items, "epoch 3"): ...; progress.note("loss 0.05") is shown beside the bar
+    for item in progress.track(items, "epoch 3"): ...; progress.note("loss 0.05")
+
+    shown  whether it draws: a process that has no terminal, or is one of several, does not
     """
 
     def __init__(self, what: str = "", out: TextIO | None = None) -> None:
@@ -32,13 +36,11 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._clear()
 
     def track(self, items: Collection[Item], what: str) -> Iterator[Item]:
-        """The items, one by one, with a bar of its own."""
+        """The items, one by one; the bar counts them and is gone at the end."""
         self.what = what
         self._start()
         try:
@@ -49,10 +51,11 @@ class Progress:
             self._clear()
 
     def note(self, text: str) -> None:
-        """What the next drawing shows beside the bar."""
+        """A text that the next drawing shows beside the bar."""
         self._note = text
 
     def update(self, done: int, total: int) -> None:
+        """Draws the bar for `done` of `total`, unless it was drawn a moment ago."""
         now = time.monotonic()
         if not self.shown or (now - self._drawn < 0.1 and done < total):
             return

@@ -1,4 +1,4 @@
-"""Events a second, in the time of the recording: what the camera sends, however fast it is worked through."""
+"""Events a second in the time of the recording: what the camera sends, however fast the recording is read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ WINDOW_US = 500_000
 
 
 class EventRate:
-    """`update` after each step; `per_s` is the mean over the last half second to second, None before there is one."""
+    """Call `update` after each step.
+
+    per_s  events a second, the mean over the last 0.5 to 1 s; None until two times are known
+    """
 
     def __init__(self) -> None:
         self.per_s: float | None = None
@@ -14,7 +17,7 @@ class EventRate:
         self._newer: tuple[int, int] | None = None
 
     def update(self, t_us: int, events: int) -> None:
-        """The time of the recording and how many events came so far."""
+        """t_us: time of the recording in microseconds; events: how many came so far."""
         if self._older is None or self._newer is None or t_us < self._newer[0]:
             self._older = self._newer = (t_us, events)
             return

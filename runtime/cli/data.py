@@ -14,15 +14,11 @@ import typer
 
 from runtime.base.errors import PlifError
 from runtime.base.progress import Progress
+from runtime.cli.output import Json, show
 
 SIMULATED = "nmnist-sim"
 GESTURES = "gesture-sim"
-COUNTS = {SIMULATED: (20_000, 2_000), GESTURES: (200, 20)}  # train, test
-
-
-def register(app: typer.Typer) -> None:
-    """Adds `data` to the `plif` command. NumPy is imported when it runs."""
-    app.command("data")(data)
+COUNTS = {SIMULATED: (20_000, 2_000), GESTURES: (200, 20)}  # recordings or performers for training and for testing
 
 
 def data(
@@ -44,77 +40,55 @@ def data(
     skip_test: Annotated[int, typer.Option(min=0, help=f"{SIMULATED}: leave out the first images.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="To make one: of everything random.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="To make one: processes.")] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Lists the data sets, says where one comes from, checks it, or makes a simulated one (continues where it stopped)."""
-    from runtime.cli.main import print_json
+    from runtime.data import DATASETS
+    from runtime.data.check import list_datasets
 
     if name in COUNTS:
         if out is None or (source is None) != (name == GESTURES):
             raise PlifError(f"plif data {name}: expected {'' if name == GESTURES else '--from mnist:DIR '}--out DIR")
         usual = COUNTS[name]
         counts = (usual[0] if train is None else train, usual[1] if test is None else test)
-        if source is None:
-            made, what, use = _simulate_gesture(out, *counts, seed, workers), "performers, simulated", "dvs128-gesture"
-        else:
-            made = _simulate(source, out, *counts, seed, workers, skip_train, skip_test)
-            what, use = "simulated recordings", "nmnist"
-        if as_json:
-            print_json(made)
-        else:
-            typer.echo(f"{made['path']}: {counts[0]} + {counts[1]} {what}, {made['seconds']:.0f} s")
-            typer.echo(f"use it as --data {use}:{made['path']}")
-        return
-    if source is not None or out is not None:
+        made = _simulate(source, out, counts, seed, workers, skip_train, skip_test)
+        what, use = ("simulated recordings", "nmnist") if source else ("performers, simulated", "dvs128-gesture")
+        lines = [
+            f"{out}: {counts[0]} + {counts[1]} {what}, {made['seconds']:.0f} s",
+            f"use it as --data {use}:{out}",
+        ]
+        show(made, lambda _: lines, as_json)
+    elif source is not None or out is not None:
         raise PlifError(f"plif data {name or ''}: --from and --out belong to plif data {' and '.join(COUNTS)}")
-    if name is None:
-        from runtime.data.check import list_datasets
-
-        rows = list_datasets()
-        if as_json:
-            print_json(rows)
-        else:
-            typer.echo("\n".join(_row_lines(rows)))
-        return
-    if root is None and ":" not in name and _needs_folder(name):
-        from runtime.data.check import list_datasets
-
-        row = next(row for row in list_datasets() if row["name"] == name)
-        if as_json:
-            print_json(row)
-        else:
-            typer.echo("\n".join(_where_lines(row)))
-        return
-    found = _check(name, root, limit)
-    if as_json:
-        print_json(found)
+    elif name is None:
+        show(list_datasets(), _row_lines, as_json)
+    elif (
+        root is None and name in DATASETS and "[" not in DATASETS[name].about.spec
+    ):  # it cannot be read without a folder
+        show(next(row for row in list_datasets() if row["name"] == name), _where_lines, as_json)
     else:
-        typer.echo("\n".join(_check_lines(found)))
+        show(_check(name, root, limit), _check_lines, as_json)
 
 
 def _simulate(
-    source: str, out: Path, train: int, test: int, seed: int, workers: int, skip_train: int, skip_test: int
+    source: str | None, out: Path, counts: tuple[int, int], seed: int, workers: int, skip_train: int, skip_test: int
 ) -> dict[str, Any]:
-    from runtime.data.simulate_nmnist import simulate_nmnist
-
-    kind, _, folder = source.partition(":")
-    if kind != "mnist" or not folder:
+    """Writes a simulated N-MNIST of the images that `source` names, or without a source a simulated DVS128 Gesture."""
+    kind, _, folder = (source or "").partition(":")
+    if source is not None and (kind != "mnist" or not folder):
         raise PlifError(f"--from {source}: expected mnist:DIR")
     began = time.perf_counter()
     with Progress("simulating") as progress:
-        note = simulate_nmnist(
-            folder, out, train, test, seed, workers, progress.update, skip_train=skip_train, skip_test=skip_test
-        )
-    seconds = round(time.perf_counter() - began, 3)
-    return {"path": str(out), "seconds": seconds, **{key: note[key] for key in ("train", "test", "seed")}}
+        if source is None:
+            from runtime.data.simulate_gesture import simulate_gesture
 
+            note = simulate_gesture(out, *counts, seed, workers, progress.update)
+        else:
+            from runtime.data.simulate_nmnist import simulate_nmnist
 
-def _simulate_gesture(out: Path, train: int, test: int, seed: int, workers: int) -> dict[str, Any]:
-    from runtime.data.simulate_gesture import simulate_gesture
-
-    began = time.perf_counter()
-    with Progress("simulating") as progress:
-        note = simulate_gesture(out, train, test, seed, workers, progress.update)
+            note = simulate_nmnist(
+                folder, out, *counts, seed, workers, progress.update, skip_train=skip_train, skip_test=skip_test
+            )
     seconds = round(time.perf_counter() - began, 3)
     return {"path": str(out), "seconds": seconds, **{key: note[key] for key in ("train", "test", "seed")}}
 
@@ -126,12 +100,6 @@ def _check(name: str, root: str | None, limit: int | None) -> dict[str, Any]:
         raise PlifError(f"plif data {name} --root {root}: the folder is given twice, expected it once")
     with Progress("reading") as progress:
         return check_dataset(name if root is None else f"{name}:{root}", limit, progress.update)
-
-
-def _needs_folder(name: str) -> bool:
-    from runtime.data import DATASETS
-
-    return name in DATASETS and "[" not in DATASETS[name].about.spec
 
 
 def _where_lines(row: dict[str, Any]) -> list[str]:

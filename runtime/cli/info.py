@@ -1,15 +1,22 @@
-"""What `plif info` shows: the card of a file as lines, or the environment."""
+"""`plif info`: the card of a model or an artifact, or the environment.
+
+In Python: runtime.model.card.read_card.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
+
+from runtime.base.text import printable
 from runtime.base.version import __version__
-from runtime.model.card import Card
-from runtime.show.terminal import printable
+from runtime.cli.output import Json, show
+from runtime.model.card import Card, read_card
 
 PACKAGES = (
     "numpy",
@@ -25,6 +32,19 @@ PACKAGES = (
     "neuromorphic-drivers",
     "matplotlib",
 )
+
+
+def info(
+    file: Annotated[
+        Path | None, typer.Argument(help="A model.pt or an artifact; the environment when not given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The card of a model or artifact, or the environment. Needs neither torch nor an engine."""
+    if file is None:
+        show(environment(), environment_lines, as_json)
+    else:
+        show(read_card(file), card_lines, as_json)
 
 
 def card_lines(card: Card) -> list[str]:

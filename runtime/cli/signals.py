@@ -1,17 +1,17 @@
 """SIGINT (Ctrl-C), SIGTERM (service managers) and SIGHUP (a terminal that was closed) end a stream in order, with code 130.
 
-    with Ending() as ending:        # from the first moment: what is only loading is broken off (KeyboardInterrupt)
+    with Ending() as ending:        # until the stream runs, a signal interrupts at once: KeyboardInterrupt
         running = ...
-        ending.gently(running.controls.end)     # from here on the stream ends as at the end of a recording
+        ending.gently(running.controls.end)     # from here on a signal ends the stream as the end of a recording does
         try: ...the loop
         finally:
-            ending.closing()        # summary, recorder: no signal breaks these off
+            ending.closing()        # from here on signals change nothing: the summary and the recording are completed
     if ending.asked: ...
 
-An exception out of a signal may come between any two instructions, a step and its account say; so a running stream is only
-asked to end. It is asked by a thread: a handler that took the locks of the stream could wait for its own thread. A loop
-that hangs (a file on a disk that does not answer) is broken off with KeyboardInterrupt after PATIENCE_S. Signals after the
-first change nothing. A signal that was ignored when we came (nohup, a job in the background) stays ignored.
+A KeyboardInterrupt may come between any two instructions, for example between a step and its account. So a running stream
+is not interrupted; a thread asks it to end. (A signal handler cannot: it runs in the main thread and could wait for a lock
+that this thread holds.) A loop that does not end, because a disk does not answer, is interrupted after PATIENCE_S. Signals
+after the first change nothing. A signal that was ignored when the process started (nohup, background jobs) stays ignored.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 PATIENCE_S = 5.0
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-_own = False  # the process is ours alone: the command line, not a program that calls it
+_own = False  # whether the process is the command line, and not a program that calls it
 
 
-def own_process() -> None:
-    """For the console script, before anything is loaded: SIGTERM and SIGHUP are what Ctrl-C is."""
+def catch_signals() -> None:
+    """For the console script, before anything is loaded: SIGTERM and SIGHUP do what Ctrl-C does."""
     global _own
     _own = True
     for number in ENDING:
@@ -40,12 +40,15 @@ def own_process() -> None:
 
 
 class Ending:
-    """See above. `asked` says whether a signal came. In another thread than the main one it does nothing."""
+    """Handles signals while a stream runs, as the file says. Outside the main thread it does nothing.
+
+    asked  whether a signal came
+    """
 
     def __init__(self) -> None:
         self.asked = False
         self._before: dict[int, Any] = {}
-        self._closing = self._broken_off = False
+        self._closing = self._interrupted = False
         self._end: Callable[[], None] | None = None
         self._pipe: tuple[int, int] | None = None
         self._thread: threading.Thread | None = None
@@ -58,12 +61,10 @@ class Ending:
                     self._before[number] = signal.signal(number, self._came)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.closing()
         for number, handler in self._before.items():
-            # a process that ends now has nothing more to break off, and a second signal must not change its exit code
+            # a process that is about to exit ignores further signals: a second one must not change its exit code
             signal.signal(number, signal.SIG_IGN if self.asked and _own else handler)
         if self._pipe is not None and self._thread is not None:
             self._thread.join()
@@ -72,7 +73,7 @@ class Ending:
             self._pipe = None
 
     def gently(self, end: Callable[[], None]) -> None:
-        """From now on a signal calls `end`, in another thread, and raises nothing."""
+        """From now on the first signal calls `end` in another thread. KeyboardInterrupt only comes when that did not help."""
         if not self._before:
             return
         self._pipe = os.pipe()
@@ -84,21 +85,22 @@ class Ending:
             end()
 
     def closing(self) -> None:
-        """The loop is over: nothing is broken off any more."""
+        """The loop is over: signals interrupt nothing any more."""
         self._closing = True
         self._done.set()
         if self._pipe is not None:
             with suppress(OSError):
-                os.write(self._pipe[1], b"x")  # the thread goes home
+                os.write(self._pipe[1], b"x")  # wakes the thread, which returns
 
     def _came(self, number: int, frame: FrameType | None) -> None:
+        """The handler. It takes no lock: it interrupts, or wakes the thread that asks the stream to end."""
         first, self.asked = not self.asked, True
         if self._closing:
             return
         if self._end is None:
             if first:
                 raise KeyboardInterrupt
-        elif self._broken_off:
+        elif self._interrupted:
             self._closing = True
             raise KeyboardInterrupt
         elif first and self._pipe is not None:
@@ -106,11 +108,12 @@ class Ending:
                 os.write(self._pipe[1], b"x")
 
     def _wait(self, pipe: int) -> None:
+        """The thread: waits for a signal, asks the stream to end, and interrupts it when it does not."""
         with suppress(OSError):
             os.read(pipe, 1)
         if self._done.is_set() or self._end is None:
             return
         self._end()
         if not self._done.wait(PATIENCE_S) and not self._closing:
-            self._broken_off = True
+            self._interrupted = True
             signal.pthread_kill(threading.main_thread().ident or 0, next(iter(self._before)))

@@ -1,4 +1,4 @@
-"""Kinds of files that carry a card: how each is told by its content, where its card lies, and which engine opens it.
+"""Kinds of files that carry a card: how its content tells the kind, where its card is, and which engine opens it.
 
     model      model.pt, a zip of torch.save: tensors and the card's text
     tensorrt, tensorrt-rtx   one file: the card, then the plan that TensorRT opens
@@ -7,8 +7,8 @@
     openvino   a folder with model.xml, model.bin and card.json
     triton     a folder, the model repository of a Triton server, with card.json beside the model's folder
 
-To add a kind, write one function for each of `is_it` and `card_text` and enter it in KINDS, before `onnx`, which is what
-everything else is taken for (its reader refuses what it is not).
+To add a kind, write a function for `is_it` and one for `card_text` and enter it in KINDS, before `onnx`. Any other file
+is taken for ONNX, and the reader of ONNX refuses it where it is not.
 """
 
 from __future__ import annotations
@@ -20,22 +20,27 @@ from pathlib import Path
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.readers import engine_file, onnx_wire, torch_zip
+from runtime.model.readers.engine_file import MOST_CARD
 
 CARD_KEY = "plif.card"  # the card's key among ONNX metadata_props, and in the metadata of a NIR graph
 CARD_FILE = "card.json"  # the card of an artifact that is a folder
-HEAD = 8  # bytes of a file that are looked at
+HEAD = 8  # bytes at the start of a file that tell its kind
 HDF5 = b"\x89HDF\r\n\x1a\n"
-_MOST_CARD = 64 << 20  # bytes; a card is a few kB
 
 
 @dataclass(frozen=True)
 class Kind:
-    """suffix: what its names end in, and what an engine says that it opens. engine: what `auto` takes; None: nothing
-    on this machine runs it, and `instead` says what to do."""
+    """One kind of model or artifact.
+
+    suffix     the end of its file names; engines list the suffixes that they open
+    is_it      (path, first HEAD bytes; none of a folder) -> whether it is of this kind
+    card_text  path -> the card as JSON text
+    engine     the engine for `auto`; None: no engine of ours runs it, and `instead` says what to do
+    """
 
     name: str
     suffix: str
-    is_it: Callable[[Path, bytes], bool]  # (path, first bytes; none of a folder)
+    is_it: Callable[[Path, bytes], bool]
     card_text: Callable[[Path], str]
     engine: str | None
     instead: str = ""
@@ -72,8 +77,8 @@ def _nir_card(path: Path) -> str:
 def _folder_card(path: Path) -> str:
     file = path / CARD_FILE
     try:
-        if file.stat().st_size > _MOST_CARD:
-            raise PlifError(f"{file}: {file.stat().st_size} bytes; expected a card of under {_MOST_CARD}")
+        if file.stat().st_size > MOST_CARD:
+            raise PlifError(f"{file}: {file.stat().st_size} bytes; expected a card of under {MOST_CARD}")
         return file.read_text("utf-8")
     except OSError as error:
         raise PlifError(f"{file}: cannot be read ({error.strerror}); export the model again") from None
@@ -82,7 +87,7 @@ def _folder_card(path: Path) -> str:
 
 
 def _holds(name: str) -> Callable[[Path, bytes], bool]:
-    """Whether a folder has such a file, or one in a folder within."""
+    """is_it of a folder: whether it has a file of that name; `*/name` means one folder further down."""
     return lambda path, head: path.is_dir() and next(path.glob(name), None) is not None
 
 
@@ -95,7 +100,7 @@ KINDS: list[Kind] = [
         _holds("*/config.pbtxt"),
         _folder_card,
         None,
-        "it is served: tritonserver --model-repository=FOLDER, and stepped with runtime.engines.triton_client.TritonSession",
+        "it is served: tritonserver --model-repository=FOLDER, and stepped with runtime.triton.TritonSession",
     ),
     Kind(
         "nir",
@@ -118,7 +123,7 @@ KINDS: list[Kind] = [
 
 
 def kind_of(path: Path) -> Kind:
-    """What lies at `path`. Raises PlifError where there is nothing of ours, or nothing that can be read."""
+    """The kind of the file or folder at `path`. Raises PlifError where there is none, or none of ours."""
     head = b""
     if not os.path.isdir(path):  # pathlib's is_dir raises where a folder on the way may not be searched
         head = _head(path)

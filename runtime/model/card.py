@@ -1,9 +1,9 @@
 """The card: one JSON document inside every file that says what the file is, readable without torch and without ONNX.
 
-A model.pt carries a *model card* (what was trained), an exported artifact an *artifact card* (the model card's facts plus
-the graph, the states, the parity result). `read_card` finds either by content (runtime/model/artifacts.py). It never
-unpickles and never loads weights: model.pt is opened as the zip it is, with an unpickler that admits tensors, one string and
-nothing else; ONNX is walked field by field at the protobuf wire level; the card of an engine stands in front of its plan.
+A model.pt carries a *model card* (what was trained). An exported artifact carries an *artifact card*: the facts of the model
+card, the graph, the states and the parity result. `read_card` tells them apart by content (runtime/model/artifacts.py). It
+loads no weights and runs no code of the file: the zip of a model.pt is read by an unpickler that admits tensors and one
+string, ONNX is read field by field at the protobuf wire level, and the card of an engine stands in front of its plan.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 from runtime.base.errors import PlifError
 from runtime.model.artifacts import CARD_KEY, kind_of
 
+__all__ = ["CARD_KEY", "Card", "check_artifact_card", "check_model_card", "encode", "parse_card", "read_card"]
+
 MODEL_FORMAT = "plif-model"
 MODEL_FORMAT_VERSION = 1
 ARTIFACT_FORMAT = "plif-artifact"
@@ -23,27 +25,21 @@ ARTIFACT_FORMAT_VERSION = 1
 
 Card = dict[str, Any]
 
-_MODEL_KEYS: dict[str, tuple[type, ...]] = {
+_KEYS: dict[str, tuple[type, ...]] = {
     "format": (str,),
     "format_version": (int,),
-    "notation": (str,),
-    "options": (dict,),
     "input": (dict,),
     "T": (int,),
     "classes": (list,),
     "framing": (str, type(None)),
     "normalisation": (dict, type(None)),
-    "training": (dict, type(None)),
     "versions": (dict,),
 }
 
-_ARTIFACT_KEYS: dict[str, tuple[type, ...]] = {
-    "format": (str,),
-    "format_version": (int,),
+_MODEL_KEYS = _KEYS | {"notation": (str,), "options": (dict,), "training": (dict, type(None))}
+
+_ARTIFACT_KEYS = _KEYS | {
     "notation": (str, type(None)),
-    "input": (dict,),
-    "T": (int,),
-    "classes": (list,),
     "form": (str,),
     "precision": (str,),
     "math": (str,),
@@ -53,19 +49,16 @@ _ARTIFACT_KEYS: dict[str, tuple[type, ...]] = {
     "v_threshold": (float, int, dict),
     "v_reset": (float, int, type(None), dict),
     "output": (dict,),
-    "framing": (str, type(None)),
-    "normalisation": (dict, type(None)),
     "graph": (dict,),
     "source_sha256": (str, type(None)),
     "parity": (dict, str, type(None)),
-    "versions": (dict,),
 }
 
 _STATE_KEYS = ("name", "input", "output", "shape", "dtype", "initial", "layer")
 
 
 def read_card(path: str | Path) -> Card:
-    """The card of a model.pt or an exported artifact. Raises PlifError with one line when there is none."""
+    """The card of a model.pt or an exported artifact. Raises PlifError when it has none, or one that is not valid."""
     path = Path(path)
     kind = kind_of(path)
     card = parse_card(path, kind.card_text(path))
@@ -74,16 +67,16 @@ def read_card(path: str | Path) -> Card:
     return card
 
 
-__all__ = ["CARD_KEY", "Card", "check_artifact_card", "check_model_card", "encode", "parse_card", "read_card"]
-
-
 def encode(card: Mapping[str, Any]) -> str:
-    """The card as text: sorted keys, no spaces, no NaN, so that equal cards are equal bytes."""
+    """The card as JSON text. Keys are sorted and there are no spaces, so that equal cards are equal bytes.
+
+    Raises ValueError for NaN and infinity, which JSON lacks.
+    """
     return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def parse_card(path: Path, text: str) -> Card:
-    """The card of a text that was found in `path`. Raises PlifError when it is not the JSON of an object."""
+    """The card that `text` holds, as JSON. Raises PlifError, which names `path`, when it is not a JSON object."""
     try:
         card = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
@@ -98,17 +91,13 @@ def _no_number(name: str) -> float:
 
 
 def check_model_card(card: Mapping[str, Any], where: str = "model card") -> None:
-    """Refuses a model card of another version, or with keys that are missing or of another kind."""
-    _check_format(card, where, MODEL_FORMAT, MODEL_FORMAT_VERSION)
-    _check_keys(card, where, _MODEL_KEYS)
-    _check_common(card, where)
+    """Raises PlifError for a model card of another version, or with a key that is missing or of another type."""
+    _check_common(card, where, MODEL_FORMAT, MODEL_FORMAT_VERSION, _MODEL_KEYS)
 
 
 def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -> None:
-    """Refuses an artifact card of another version, or with keys that are missing or of another kind."""
-    _check_format(card, where, ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION)
-    _check_keys(card, where, _ARTIFACT_KEYS)
-    _check_common(card, where)
+    """Raises PlifError for an artifact card of another version, or with a key that is missing or of another type."""
+    _check_common(card, where, ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, _ARTIFACT_KEYS)
     if card["form"] not in ("step", "unrolled"):
         raise PlifError(f"{where}: form '{card['form']}'; expected step or unrolled")
     if not card["states"]:
@@ -164,14 +153,19 @@ def _check_keys(card: Mapping[str, Any], where: str, keys: Mapping[str, tuple[ty
             raise PlifError(f"{where}: {key} is a {type(card[key]).__name__}; expected {expected}")
 
 
-def _check_common(card: Mapping[str, Any], where: str) -> None:
+def _check_common(
+    card: Mapping[str, Any], where: str, name: str, version: int, keys: Mapping[str, tuple[type, ...]]
+) -> None:
+    """Checks what both kinds of card have: format, keys, T, input, classes and normalisation."""
+    _check_format(card, where, name, version)
+    _check_keys(card, where, keys)
     if not _positive(card["T"]):
         raise PlifError(f"{where}: T is {card['T']}; expected a positive number of time-steps")
     if card["input"].get("kind") not in ("events", "static"):
         raise PlifError(f"{where}: input kind {card['input'].get('kind')!r}; expected events or static")
     _check_shape(card["input"].get("shape"), f"{where}: input")
     dims = len(card["input"]["shape"])
-    # Networks of the notation take images; those of other libraries have none, and may take vectors or sequences.
+    # Networks with a notation take images. Those of other libraries have no notation, and may take vectors or sequences.
     if dims != 3 and (card["notation"] is not None or dims > 3):
         raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
     if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):

@@ -1,8 +1,8 @@
-"""The SNN graph: what a spiking network is, once it is no longer a PyTorch module and not yet a file.
+"""The SNN graph: a spiking network between the PyTorch module that it was and the file that it becomes.
 
-A small directed acyclic graph of named nodes with NumPy weights. Readers make it, passes rewrite it, writers and the
-interpreter walk it, and every artifact carries it in its card (layers, attributes, initializer names), so that no engine
-has to guess what a run of ONNX primitives once was.
+A directed acyclic graph of named nodes with NumPy weights. Readers make it, passes rewrite it, writers and the interpreter
+walk it. Every artifact carries it in its card (layers, attributes, names of initializers), so that no engine has to guess
+which layer a group of ONNX operations was.
 
 One neuron layer of our own kinds, with alpha = 1/tau (reference: Fang et al. 2021, eq. 2-6; SpikingJelly 2.0 for
 decay_input=False); the kinds of other libraries stand beside it in runtime/model/neurons.py, each with its own equation:
@@ -15,7 +15,8 @@ decay_input=False); the kinds of other libraries stand beside it in runtime/mode
     reset           v = v_reset where s else h                  hard
                     v = h - s * v_threshold                     soft (v_reset None; v_reset counts as 0 above)
 
-Precision of a Conv or Linear is told by its weight (passes quantize_weights and cast_half of plif_export make the last two):
+The dtype of its weight tells the precision of a Conv or Linear (plif_export's passes cast_half and quantize_weights make the
+last two):
 
     float32                    x = W s + b
     float16                    x = float32(W s) + b             W s summed in float32
@@ -62,7 +63,13 @@ OPS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One operation. `inputs` name other nodes or the graph's input; `shape` is the output's, without the batch axis."""
+    """One operation.
+
+    inputs  names of other nodes, or of the graph's input
+    shape   of its output, without the batch axis: (C, H, W) or (features,)
+    attrs   numbers and texts by name, as OPS lists them; of a Neuron also those of its equation
+    params  arrays by name: the weight of a Conv or Linear [O, I, ...] in float32, float16 or int8, all others float32
+    """
 
     name: str
     op: str
@@ -87,22 +94,28 @@ class Node:
 
     @property
     def layer(self) -> str:
+        """Of a Neuron: the name that cards and reports give to it."""
         return str(self.attrs["layer"])
 
     @property
     def initial(self) -> dict[str, float]:
-        """A neuron's state variables and where each starts: {"v": v_reset} for our own kinds."""
+        """Of a Neuron: the value of each state variable after a reset; {"v": v_reset} for our own kinds."""
         return equation_of(self.attrs["kind"]).initial(self.attrs)
 
     def with_(self, **changes: Any) -> Node:
+        """A copy with some fields changed."""
         return replace(self, **changes)
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Nodes in an order in which every node follows its inputs; `input` is the name of the one input, `output` a node.
+    """The network.
 
-    hoisted  names of nodes that see only a static image, so that their value is the same at every time-step
+    input_shape  without the batch axis: (C, H, W) or (features,)
+    nodes        in an order in which every node follows its inputs
+    output       the node whose value is y
+    input        the name of the one input
+    hoisted      names of nodes that see only a static image, so that their value is the same at every time-step
     """
 
     input_shape: Shape
@@ -132,17 +145,19 @@ class Graph:
 
     @property
     def neurons(self) -> list[Node]:
+        """The nodes that have state, in order."""
         return [node for node in self.nodes if node.op == "Neuron"]
 
     def consumers(self, name: str) -> list[Node]:
+        """The nodes that read the value of that name."""
         return [node for node in self.nodes if name in node.inputs]
 
     def feeds_only(self, name: str, reader: str) -> bool:
-        """Whether nothing but `reader` sees the value, the outside included: then it may be rescaled for it."""
+        """Whether `reader` alone reads the value, and it is not the output: then the value may be rescaled for it."""
         return name != self.output and [node.name for node in self.consumers(name)] == [reader]
 
     def rewrite(self, changed: Mapping[str, Node], dropped: frozenset[str] | set[str] = frozenset()) -> Graph:
-        """The graph with some nodes replaced and some dropped; whoever read a dropped node reads its input instead."""
+        """The graph with some nodes replaced and some dropped; the readers of a dropped node read its first input."""
         source = {self.input: self.input}
         nodes = []
         for node in self.nodes:
@@ -155,7 +170,7 @@ class Graph:
         return replace(self, nodes=tuple(nodes), output=source.get(self.output, self.output))
 
     def record(self) -> dict[str, Any]:
-        """The graph as JSON for a card: everything but the weights, which are named `<node>.<parameter>`."""
+        """The graph as JSON for a card, without the weights: their tensors are named `<node>.<parameter>`."""
         return {
             "input": self.input,
             "output": self.output,
@@ -178,30 +193,32 @@ class Graph:
 
 
 def state_in(layer: str, variable: str = "v") -> str:
+    """The tensor with a state variable before the step: v.conv1"""
     return f"{variable}.{layer}"
 
 
 def state_out(layer: str, variable: str = "v") -> str:
+    """The tensor with a state variable after the step: v.conv1.next"""
     return f"{variable}.{layer}.next"
 
 
 def state_key(layer: str, variable: str = "v") -> str:
-    """Its key in a state {key: array}: the layer's name for the membrane, i.conv1 for a further variable i."""
+    """The key of a state variable in a state {key: array}: conv1 for the membrane v, i.conv1 for a further variable i."""
     return layer if variable == "v" else f"{variable}.{layer}"
 
 
 def spikes(layer: str) -> str:
-    """The spikes of a layer as float32 {0, 1}: [B, ...] in the step form, [T * B, ...] in the unrolled form."""
+    """The tensor with the spikes of a layer, float32 {0, 1}: [B, ...] in the step form, [T * B, ...] when unrolled."""
     return f"{layer}.s"
 
 
 def initial_v(neuron: Node) -> float:
-    """Where a membrane starts: for our own kinds v_reset, and 0 with a soft reset."""
+    """The membrane potential after a reset of the network: v_reset for our own kinds, and 0 with a soft reset."""
     return neuron.initial["v"]
 
 
 def spatial(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    """A kernel, stride, padding or dilation as one number per spatial axis; a single number holds for all."""
+    """A kernel, stride, padding or dilation as one number for each of `dims` spatial axes; one number means all axes."""
     return (value,) * dims if isinstance(value, int) else tuple(value)
 
 

@@ -1,9 +1,10 @@
 """Neuron equations, one beside the other: how each kind of neuron charges, fires and resets, and in which order.
 
-An equation is written once, over values that add, multiply and compare, and runs three times: in NumPy (the interpreter and
-the reference of a parity check), as ONNX nodes (the writers), and against the library it comes from (the tests). Libraries
-differ where it matters: SpikingJelly fires at h >= v_threshold, snnTorch, Norse and NIR at h > v_threshold; snnTorch resets
-one step late; SpikingJelly's LIF divides by tau where its PLIF multiplies by 1/tau. So an equation belongs to its library.
+An equation is written once, for values that can be added, multiplied and compared. It runs in NumPy (the interpreter, which
+is the reference of a parity check), it becomes ONNX nodes (the writers), and tests compare it with the library that it comes
+from. Libraries differ in what decides a spike: SpikingJelly fires at h >= v_threshold, snnTorch, Norse and NIR at
+h > v_threshold; snnTorch resets one step late; SpikingJelly's LIF divides by tau where its PLIF multiplies by 1/tau. So each
+library has its own equations.
 
     IF LIF PLIF   ours and SpikingJelly's        h = v + (x - (v - v_reset)) * alpha     s = h >= v_threshold
     Leaky         snnTorch Leaky                 h = beta * v + x - reset * v_threshold  s = h >  v_threshold
@@ -20,11 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from runtime.base.errors import PlifError
 
-Value = Any  # a NumPy array, or a tensor of an ONNX graph in the making
+Value = Any  # a NumPy array [B, ...], or a tensor of an ONNX graph that is being written
 States = dict[str, Value]
 
 
@@ -33,13 +35,14 @@ class Equation:
     """One kind of neuron.
 
     kind      its name in graphs and cards
-    step      (m, n, x, state) -> (h, s, next state): h is what is compared with v_threshold, s the spikes
-    attrs     names of attributes a node must carry, beside "kind", "layer", "v_threshold" and "v_reset"
-    params    names of arrays it must carry: scalars, one number per channel, or one per neuron
-    optional  arrays it may carry
+    step      (m, n, x, state) -> (h, s, next state); h is the charged membrane, which is compared with v_threshold, and s
+              the spikes. x, h, s and each state variable are float32 [B, ...] of the layer's shape
+    attrs     names of attributes that a node must have, beside "kind", "layer", "v_threshold" and "v_reset"
+    params    names of arrays that it must have: one number, one for each channel, or one for each neuron
+    optional  names of arrays that it may have
     states    names of its state variables; the first is the membrane
-    initial   attrs -> {state: where it starts}
-    alpha     params -> 1/tau for the card's taus, where there is such a thing
+    initial   attrs -> {state: its value after a reset}
+    alpha     params -> 1/tau for the card's taus; None where the equation has no time constant
     """
 
     kind: str
@@ -56,19 +59,24 @@ EQUATIONS: dict[str, Equation] = {}
 
 
 def register(equation: Equation) -> Equation:
-    """Makes a kind of neuron known to graphs, the interpreter, the writers and the parity gate."""
+    """Enters a kind of neuron, so that graphs, the interpreter, the writers and the parity gate know it."""
     EQUATIONS[equation.kind] = equation
     return equation
 
 
 def equation_of(kind: str) -> Equation:
+    """The equation of a kind. Raises PlifError for a kind that is not entered."""
     if kind not in EQUATIONS:
         raise PlifError(f"neuron kind '{kind}' is not known; known: {', '.join(EQUATIONS)}")
     return EQUATIONS[kind]
 
 
 class Terms:
-    """What an equation sees of a layer: numbers and arrays as values of the backend, everything else as it is."""
+    """The `n` of an equation: the layer's parameters, and its attributes, of which numbers become values of the backend.
+
+    constant  (name, number) -> value
+    An attribute that the layer lacks is None.
+    """
 
     def __init__(self, attrs: Mapping[str, Any], params: Mapping[str, Any], constant: Callable[[str, float], Value]):
         self._attrs, self._params, self._constant = attrs, params, constant
@@ -86,7 +94,7 @@ class Terms:
 
 
 def _plif(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
-    """charge: exact (times alpha), divided (by tau, as SpikingJelly's LIFNode does), folded (alpha is in the weights)"""
+    """charge: exact (times alpha), divided (by tau, as SpikingJelly's LIFNode does) or folded (alpha is in the weights)."""
     v, alpha = state["v"], n.alpha
     if alpha is None:
         h = v + x
@@ -98,9 +106,14 @@ def _plif(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States
             h = v + ((x - above) / n.tau if n.charge == "divided" else (x - above) * alpha)
         else:
             h = v - (above / n.tau if n.charge == "divided" else above * alpha) + x
-    fires = h >= n.v_threshold
+    s, v = _fire(m, n, h, h >= n.v_threshold)
+    return h, s, {"v": v}
+
+
+def _fire(m: Any, n: Any, h: Value, fires: Value) -> tuple[Value, Value]:
+    """(s, v): the spikes, and the membrane after the reset: v_reset where it fired; with v_reset None h - v_threshold."""
     s = m.spikes(fires)
-    return h, s, {"v": h - s * n.v_threshold if n.v_reset is None else m.where(fires, n.v_reset, h)}
+    return s, h - s * n.v_threshold if n.v_reset is None else m.where(fires, n.v_reset, h)
 
 
 def _start_at_reset(attrs: Mapping[str, Any]) -> dict[str, float]:
@@ -115,8 +128,11 @@ for _kind in ("IF", "LIF", "PLIF"):
 
 
 def _leaky(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
-    """snnTorch 1.0 Leaky. reset: subtract, zero or none. With reset_delay (its default) a spike resets the membrane at
-    the *next* step, which sees again that v > v_threshold; without it at once, and a membrane above from before twice."""
+    """snnTorch 1.0 Leaky. reset: subtract, zero or none.
+
+    With reset_delay (its default) a spike resets the membrane in the *next* step, which compares v with v_threshold again
+    (late). Without it the membrane is reset in the step of the spike, by s - late, as snnTorch computes it.
+    """
     v = state["v"]
     late = m.spikes(v > n.v_threshold)
     if n.reset == "zero":
@@ -140,34 +156,28 @@ register(Equation("Leaky", _leaky, ("reset", "reset_delay"), ("beta",), alpha=la
 # --- Norse ------------------------------------------------------------------------------------------------------------
 
 
-def _after_norse(m: Any, n: Any, h: Value, fires: Value, s: Value) -> Value:
-    return h - s * n.v_threshold if n.v_reset is None else m.where(fires, n.v_reset, h)
-
-
 def _lif_box(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
     """k = dt / tau_mem."""
     v = state["v"]
     h = v + n.k * (x + n.v_leak - v)
-    fires = h > n.v_threshold
-    s = m.spikes(fires)
-    return h, s, {"v": _after_norse(m, n, h, fires, s)}
+    s, v = _fire(m, n, h, h > n.v_threshold)
+    return h, s, {"v": v}
 
 
 def _lif_cell(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
-    """k = dt / tau_mem, k_syn = dt / tau_syn: the current jumps first, charges the membrane, and then decays."""
+    """k = dt / tau_mem, k_syn = dt / tau_syn. The input is added to the current, which charges the membrane and decays."""
     v, i = state["v"], state["i"]
     i = i + x
     h = v + n.k * (n.v_leak - v + i)
-    fires = h > n.v_threshold
-    s = m.spikes(fires)
-    return h, s, {"v": _after_norse(m, n, h, fires, s), "i": i - n.k_syn * i}
+    s, v = _fire(m, n, h, h > n.v_threshold)
+    return h, s, {"v": v, "i": i - n.k_syn * i}
 
 
 def _start_at_leak(attrs: Mapping[str, Any]) -> dict[str, float]:
     return {"v": float(attrs["v_leak"])}
 
 
-def _start_at_leak_without_current(attrs: Mapping[str, Any]) -> dict[str, float]:
+def _start_at_rest(attrs: Mapping[str, Any]) -> dict[str, float]:
     return {"v": float(attrs["v_leak"]), "i": 0.0}
 
 
@@ -175,42 +185,33 @@ def _k(params: Mapping[str, Any]) -> Any:
     return params["k"]
 
 
+_with_current = partial(Equation, states=("v", "i"), initial=_start_at_rest, alpha=_k)
+
 register(Equation("LIFBox", _lif_box, ("v_leak",), ("k",), initial=_start_at_leak, alpha=_k))
-register(
-    Equation(
-        "LIFCell",
-        _lif_cell,
-        ("v_leak",),
-        ("k", "k_syn"),
-        states=("v", "i"),
-        initial=_start_at_leak_without_current,
-        alpha=_k,
-    )
-)
+register(_with_current("LIFCell", _lif_cell, ("v_leak",), ("k", "k_syn")))
 
 
 # --- NIR, whose neurons are differential equations: forward Euler, k = dt / tau ------------------------------------
 
 
-def _nir_fires(m: Any, n: Any, h: Value) -> tuple[Value, Value]:
-    """NIR says v > v_threshold; fire ">=" is for files written by libraries that mean that."""
-    fires = h >= n.v_threshold if n.fire == ">=" else h > n.v_threshold
-    return fires, m.spikes(fires)
+def _nir_fires(n: Any, h: Value) -> Value:
+    """NIR says v > v_threshold; fire ">=" is for files of libraries that fire at v >= v_threshold."""
+    return h >= n.v_threshold if n.fire == ">=" else h > n.v_threshold
 
 
 def _nir_if(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
     """dv/dt = R I; gain = R dt."""
     h = state["v"] + (x if n.gain is None else n.gain * x)
-    fires, s = _nir_fires(m, n, h)
-    return h, s, {"v": _after_norse(m, n, h, fires, s)}
+    s, v = _fire(m, n, h, _nir_fires(n, h))
+    return h, s, {"v": v}
 
 
 def _nir_lif(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
     """tau dv/dt = v_leak - v + R I."""
     v = state["v"]
     h = v + n.k * (n.v_leak - v + (x if n.r is None else n.r * x))
-    fires, s = _nir_fires(m, n, h)
-    return h, s, {"v": _after_norse(m, n, h, fires, s)}
+    s, v = _fire(m, n, h, _nir_fires(n, h))
+    return h, s, {"v": v}
 
 
 def _nir_cuba(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
@@ -218,23 +219,10 @@ def _nir_cuba(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, St
     v, i = state["v"], state["i"]
     i = i * (1 - n.k_syn) + (x if n.gain is None else n.gain * x)  # gain = w_in dt / tau_syn
     h = v + n.k * (n.v_leak - v + (i if n.r is None else n.r * i))
-    fires, s = _nir_fires(m, n, h)
-    return h, s, {"v": _after_norse(m, n, h, fires, s), "i": i}
+    s, v = _fire(m, n, h, _nir_fires(n, h))
+    return h, s, {"v": v, "i": i}
 
 
-register(
-    Equation("NIR-IF", _nir_if, ("fire",), optional=("gain",), initial=lambda attrs: {"v": 0.0}, alpha=lambda p: None)
-)
+register(Equation("NIR-IF", _nir_if, ("fire",), optional=("gain",)))
 register(Equation("NIR-LIF", _nir_lif, ("fire", "v_leak"), ("k",), ("r",), initial=_start_at_leak, alpha=_k))
-register(
-    Equation(
-        "NIR-CubaLIF",
-        _nir_cuba,
-        ("fire", "v_leak"),
-        ("k", "k_syn"),
-        ("r", "gain"),
-        states=("v", "i"),
-        initial=_start_at_leak_without_current,
-        alpha=_k,
-    )
-)
+register(_with_current("NIR-CubaLIF", _nir_cuba, ("fire", "v_leak"), ("k", "k_syn"), ("r", "gain")))

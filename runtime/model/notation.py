@@ -9,9 +9,9 @@
              | BN | DP                          batch normalisation, dropout
              | IF | LIF | PLIF                  spiking neurons
 
-`parse` gives a tuple of frozen records and `str` of it is the string that was read. `plan` walks the records over an
-input shape and gives every layer its name and its shapes: networks, graphs and cards all take them from there, so the
-rules of this page live once.
+`parse` gives a Notation of frozen records, and `str` of it is the string that was read. `plan` takes the shape of the input
+and gives every layer its name and its shapes. Networks, graphs and cards take them from there, so these rules stand in one
+place.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 from runtime.base.errors import PlifError
 
@@ -27,7 +27,7 @@ Shape = tuple[int, ...]
 
 
 class NotationError(PlifError):
-    """A notation string that cannot be read; the message points at the character."""
+    """A notation string that cannot be read. `position`, from 0, is the character at which reading stopped."""
 
     def __init__(self, text: str, position: int, problem: str) -> None:
         self.position = position
@@ -84,8 +84,6 @@ class Dropout:
 class Neuron:
     kind: str  # "IF", "LIF" or "PLIF"
 
-    KINDS: ClassVar[tuple[str, ...]] = ("IF", "LIF", "PLIF")
-
     def __str__(self) -> str:
         return self.kind
 
@@ -104,7 +102,7 @@ Layer = Conv | Pool | FC | BN | Dropout | Neuron
 
 @dataclass(frozen=True)
 class Notation:
-    """A parsed network: `items` as written, `layers()` with the repetitions written out."""
+    """A parsed network: `items` as written, `layers()` with every repetition expanded."""
 
     items: tuple[Layer | Repeat, ...]
 
@@ -120,12 +118,20 @@ class Notation:
                 yield item
 
 
-_LAYER = re.compile(r"c(\d+)k(\d+)s(\d+)|(MP|AP)k(\d+)s(\d+)|FC(\d+)|(BN)|(DP)|(PLIF|LIF|IF)")
-_MOST_LAYERS = 10_000  # nested repetitions multiply; a string must not be able to ask for a billion layers
+# How each layer is written; the groups are the fields of its record, in order.
+_WRITTEN: dict[type[Any], str] = {
+    Conv: r"c(\d+)k(\d+)s(\d+)",
+    Pool: r"(MP|AP)k(\d+)s(\d+)",
+    FC: r"FC(\d+)",
+    BN: r"BN",
+    Dropout: r"DP",
+    Neuron: r"(PLIF|LIF|IF)",
+}
+_MOST_LAYERS = 10_000  # nested repetitions multiply: a short string could otherwise ask for a billion layers
 
 
 def parse(text: str) -> Notation:
-    """Reads a notation string. Raises NotationError, which points at the character."""
+    """Reads a notation string. Raises NotationError where it cannot be read."""
     notation, end = _network(text, 0, depth=0)
     if end != len(text):
         raise NotationError(text, end, "expected '-' and a layer, or the end")
@@ -156,29 +162,15 @@ def _item(text: str, at: int, depth: int) -> tuple[Layer | Repeat, int]:
         if not count or int(count[1]) < 1:
             raise NotationError(text, at + 1, "expected '*' and how many times, e.g. '*2'")
         return Repeat(body, int(count[1])), count.end()
-    match = _LAYER.match(text, at)
-    if not match:
-        raise NotationError(
-            text, at, "expected a layer: c128k3s1, MPk2s2, APk10s10, FC100, BN, DP, IF, LIF, PLIF or {...}*2"
-        )
-    c, ck, cs, pool, pk, ps, fc, bn, dp, neuron = match.groups()
-    sizes = [int(n) for n in (c, ck, cs, pk, ps, fc) if n is not None]
-    if any(n < 1 or n > 1_000_000 for n in sizes):
-        raise NotationError(text, at, f"'{match[0]}' has a size outside 1..1000000")
-    layer: Layer
-    if c:
-        layer = Conv(int(c), int(ck), int(cs))
-    elif pool:
-        layer = Pool(pool, int(pk), int(ps))
-    elif fc:
-        layer = FC(int(fc))
-    elif bn:
-        layer = BN()
-    elif dp:
-        layer = Dropout()
-    else:
-        layer = Neuron(neuron)
-    return layer, match.end()
+    for record, written in _WRITTEN.items():
+        if match := re.compile(written).match(text, at):
+            fields = [int(group) if group.isdigit() else group for group in match.groups()]
+            if any(isinstance(size, int) and not 1 <= size <= 1_000_000 for size in fields):
+                raise NotationError(text, at, f"'{match[0]}' has a size outside 1..1000000")
+            return record(*fields), match.end()
+    raise NotationError(
+        text, at, "expected a layer: c128k3s1, MPk2s2, APk10s10, FC100, BN, DP, IF, LIF, PLIF or {...}*2"
+    )
 
 
 def _size(notation: Notation) -> int:
@@ -190,13 +182,13 @@ def _size(notation: Notation) -> int:
 
 @dataclass(frozen=True)
 class Step:
-    """One layer of a network with its place in it.
+    """One layer of a network, with its name and shapes.
 
-    name      conv1, conv1_bn, conv1_neuron, conv1_pool, flatten, fc1_dropout, fc1, fc1_neuron, vote, ...
-    op        Conv, Linear, BatchNorm, Neuron, MaxPool, AvgPool, Flatten, Dropout or Vote
-    layer     the record it came from (None for the implied flatten)
-    in_shape  shape without batch: (C, H, W) or (features,)
-    out_shape likewise
+    name       conv1, conv1_bn, conv1_neuron, conv1_pool, flatten, fc1_dropout, fc1, fc1_neuron, vote, ...
+    op         Conv, Linear, BatchNorm, Neuron, MaxPool, AvgPool, Flatten, Dropout or Vote
+    layer      its record; None for the implied flatten
+    in_shape   of its input, without the batch axis: (C, H, W) or (features,)
+    out_shape  of its output, likewise
     """
 
     name: str
@@ -207,9 +199,9 @@ class Step:
 
 
 def plan(notation: Notation, input_shape: Shape) -> list[Step]:
-    """Names and shapes of every layer for an input of shape (C, H, W).
+    """Name and shapes of every layer, in order, for an input of shape (C, H, W).
 
-    Raises PlifError when a layer does not fit the shape that reaches it.
+    Raises PlifError when a layer does not fit the shape of its input.
     """
     if len(input_shape) != 3 or any(n < 1 for n in input_shape):
         raise PlifError(f"input shape {input_shape}: expected three positive sizes (channels, height, width)")
@@ -217,7 +209,7 @@ def plan(notation: Notation, input_shape: Shape) -> list[Step]:
     names: set[str] = set()
     shape: Shape = tuple(input_shape)
     convs = fcs = 0
-    block = "input"  # the layer that batch normalisation, neurons and pools belong to
+    block = "input"  # the convolution or linear layer whose name batch normalisation, neurons and pools carry
 
     def add(name: str, op: str, layer: Layer | None, out_shape: Shape) -> None:
         nonlocal shape
@@ -238,12 +230,7 @@ def plan(notation: Notation, input_shape: Shape) -> list[Step]:
             convs += 1
             block = f"conv{convs}"
             _spatial(layer, shape)
-            add(
-                block,
-                "Conv",
-                layer,
-                (layer.channels, *_window(layer, shape, layer.kernel, layer.stride, layer.padding)),
-            )
+            add(block, "Conv", layer, (layer.channels, *_window(layer, shape, layer.padding)))
         elif isinstance(layer, FC):
             fcs += 1
             block = f"fc{fcs}"
@@ -258,7 +245,7 @@ def plan(notation: Notation, input_shape: Shape) -> list[Step]:
             add(f"{following}_dropout", "Dropout", layer, shape)
         elif len(shape) == 3:
             op = "MaxPool" if layer.kind == "MP" else "AvgPool"
-            add(f"{block}_pool", op, layer, (shape[0], *_window(layer, shape, layer.kernel, layer.stride, 0)))
+            add(f"{block}_pool", op, layer, (shape[0], *_window(layer, shape, padding=0)))
         else:
             if layer.kind != "AP" or layer.kernel != layer.stride or shape[0] % layer.kernel:
                 raise PlifError(
@@ -279,8 +266,9 @@ def _spatial(layer: Layer, shape: Shape) -> None:
         raise PlifError(f"layer '{layer}' needs an image (C, H, W), but a vector of {shape[0]} features reaches it")
 
 
-def _window(layer: Layer, shape: Shape, kernel: int, stride: int, padding: int) -> Shape:
-    out = tuple((n + 2 * padding - kernel) // stride + 1 for n in shape[1:])
+def _window(layer: Conv | Pool, shape: Shape, padding: int) -> Shape:
+    """Height and width of what a sliding window gives for an input (C, H, W)."""
+    out = tuple((n + 2 * padding - layer.kernel) // layer.stride + 1 for n in shape[1:])
     if min(out) < 1:
         raise PlifError(f"layer '{layer}' does not fit: an image of {shape[1]}x{shape[2]} reaches it")
     return out

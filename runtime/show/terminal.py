@@ -18,6 +18,7 @@ import unicodedata
 from typing import TYPE_CHECKING, TextIO
 
 from runtime.base.rate import EventRate
+from runtime.base.text import printable
 from runtime.stream.observe import Observer
 
 if TYPE_CHECKING:
@@ -157,11 +158,6 @@ def _print_note(source: str, text: str, err: TextIO) -> None:
 
 def answer_text(decision: Decision) -> str:
     return printable(decision.label) if decision.label is not None else decision.why or "not sure"
-
-
-def printable(text: str) -> str:
-    """Without control characters: a class name from a file must not move the cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def width(text: str) -> int:

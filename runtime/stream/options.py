@@ -10,7 +10,6 @@ from dataclasses import Field, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from runtime.base.errors import PlifError
-from runtime.events.framing import Framing
 
 # What is not given is, for recordings, what evaluation does; for feeds without an end, what was measured (docs/live.md).
 RECORDING_RULES = ("sum", "recording")  # decide, reset
@@ -53,7 +52,7 @@ class StreamOptions:
         said = {name: value for name, value in self.to_dict().items() if value is not None}
         return replace(recorded, **{**said, "speed": self.speed, "sensor": self.sensor})
 
-    def complete(self, framing: Framing, endless: Sequence[bool]) -> StreamOptions:
+    def complete(self, framing: str, endless: Sequence[bool]) -> StreamOptions:
         """Every option with the value that holds. endless: of each source, whether no end of it is in sight."""
         decide, reset = self.decide, self.reset
         if len(set(endless)) > 1 and (
@@ -66,7 +65,7 @@ class StreamOptions:
         usual = LIVE_RULES if endless[0] else RECORDING_RULES
         return replace(
             self,
-            framing=str(framing),
+            framing=framing,
             decide=usual[0] if decide is None else decide,
             reset=usual[1] if reset is None else reset,
             overload="merge" if self.overload is None else self.overload,

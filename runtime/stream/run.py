@@ -69,7 +69,7 @@ class Run:
         try:
             for one in sources:
                 opened.append(open_source(one, sensor=options.sensor) if isinstance(one, str) else one)
-            self.options = options.complete(self.framing, [self._is_endless(found) for found in opened])
+            self.options = options.complete(str(self.framing), [self._is_endless(found) for found in opened])
             self._make_streams(opened)
             self.session = model.session(streams=sum(len(stream.rows) for stream in self.streams))
             self._make_queues()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_stream_prints_one_json_object_a_line_and_the_account_last(folder: Path,
 
 def test_bench_puts_artifacts_and_the_original_side_by_side(folder: Path, capsys: Any) -> None:
     files = [str(folder / "model.onnx"), str(folder / "model.pt")]
-    assert run(["bench", *files, "--seconds", "0.2", "--streams", "2", "--threads", "1", "--json"]) == 0
+    assert run(["bench", *files, "--seconds", "0.1", "--streams", "2", "--threads", "1", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     fastest = "event" if native.is_built() else "onnxruntime"
     assert [(row["artifact"], row["engine"]) for row in rows] == [("model.onnx", fastest), ("model.pt", "torch")]
@@ -259,3 +260,17 @@ def test_version_and_help_need_nothing(capsys: Any) -> None:
     assert all(
         command in text for command in ("train", "export", "verify", "eval", "stream", "bench", "info", "data", "demo")
     )
+    assert run(["info", "--help"]) == 0 and capsys.readouterr().out.startswith("Usage: plif info ")
+
+
+def test_the_command_is_a_module_too_as_launchers_want_it() -> None:
+    done = subprocess.run([sys.executable, "-m", "runtime.cli", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("plif ") and done.stderr == ""
+
+
+def test_a_mistyped_command_is_named_and_the_nearest_one_offered(capsys: Any) -> None:
+    assert run(["strem", "model.onnx"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("plif: error: No such command 'strem'.") and err.count("\n") == 1
+    if tuple(int(part) for part in metadata.version("typer").split(".")[:2]) >= (0, 20):
+        assert "Did you mean 'stream'?" in err

@@ -55,64 +55,97 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def without(blocked: tuple[str, ...], program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    code = BLOCK.format(blocked=blocked) + program
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120)
+# Runs several commands in one process and prints what each gave.
+COMMANDS = """
+import contextlib, io, json
+from runtime.cli.main import run
+outcomes = []
+for command in {commands!r}:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(command)
+    outcomes.append((code, out.getvalue(), err.getvalue()))
+print(json.dumps(outcomes))
+"""
 
-
-@pytest.mark.parametrize(
-    "command",
-    (
-        "['info', 'model.onnx']",
-        "['info', 'model.pt']",
-        "['info']",
-        "['eval', 'model.onnx', '--data', 'digits:20']",
-        "['stream', 'model.onnx', 'seven.bin', '--json']",
-        "['data']",
-        "['--help']",
-    ),
+WORKS = (
+    "--help",
+    "info model.onnx",
+    "info model.pt",
+    "info",
+    "data",
+    "eval model.onnx --data digits:20",
+    "stream model.onnx seven.bin --json",
 )
-def test_info_eval_and_stream_work_without_torch(folder: Path, command: str) -> None:
-    done = without(TRAINING, f"from runtime.cli.main import run; sys.exit(run({command}))", folder)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+WORKS_WITHOUT_AN_ENGINE = ("info model.onnx", "data")
+MISSES = {
+    "export model.pt": "plif[cpu,export]",
+    "train nmnist --data digits": "plif[train]",
+    "verify model.onnx --against model.pt": "plif[cpu,export]",
+    "demo": "plif[cpu,export]",
+    "stream model.onnx seven.bin --engine onnxruntime": "plif[cpu]",
+    "eval model.pt --data digits": "plif[train]",
+}
+EVENT = "eval model.onnx --data digits:20 --json"
+
+Outcomes = dict[str, tuple[int, str, str]]  # command -> exit code, stdout, stderr
 
 
-@pytest.mark.parametrize("command", ("info", "data"))
-def test_info_and_data_work_without_an_engine(folder: Path, command: str) -> None:
-    arguments = ["info", "model.onnx"] if command == "info" else ["data"]
-    done = without((*TRAINING, "onnxruntime"), f"from runtime.cli.main import run; sys.exit(run({arguments}))", folder)
-    assert done.returncode == 0, done.stderr
+def without(blocked: tuple[str, ...], commands: tuple[str, ...], folder: Path) -> Outcomes:
+    code = BLOCK.format(blocked=blocked) + COMMANDS.format(commands=[command.split() for command in commands])
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    return dict(zip(commands, json.loads(done.stdout), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "extra"),
-    [
-        (["export", "model.pt"], "plif[cpu,export]"),
-        (["train", "nmnist", "--data", "digits"], "plif[train]"),
-        (["verify", "model.onnx", "--against", "model.pt"], "plif[cpu,export]"),
-        (["demo"], "plif[cpu,export]"),
-        (["stream", "model.onnx", "seven.bin", "--engine", "onnxruntime"], "plif[cpu]"),
-        (["eval", "model.pt", "--data", "digits"], "plif[train]"),
-    ],
-)
-def test_a_missing_extra_is_one_line_that_says_what_to_install(folder: Path, arguments: list[str], extra: str) -> None:
-    done = without((*TRAINING, "onnxruntime"), f"from runtime.cli.main import run; sys.exit(run({arguments}))", folder)
-    assert done.returncode == 2
-    assert f"pip install '{extra}'" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+@pytest.fixture(scope="module")
+def without_torch(folder: Path) -> Outcomes:
+    return without(TRAINING, WORKS, folder)
+
+
+@pytest.fixture(scope="module")
+def without_an_engine(folder: Path) -> Outcomes:
+    commands = (*WORKS_WITHOUT_AN_ENGINE, *MISSES, *([EVENT] if native.is_built() else []))
+    return without((*TRAINING, "onnxruntime"), commands, folder)
+
+
+@pytest.mark.parametrize("command", WORKS)
+def test_info_eval_and_stream_work_without_torch(without_torch: Outcomes, command: str) -> None:
+    code, out, err = without_torch[command]
+    assert code == 0, err
+    assert out
+
+
+@pytest.mark.parametrize("command", WORKS_WITHOUT_AN_ENGINE)
+def test_info_and_data_work_without_an_engine(without_an_engine: Outcomes, command: str) -> None:
+    code, _, err = without_an_engine[command]
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("command", MISSES)
+def test_a_missing_extra_is_one_line_that_says_what_to_install(without_an_engine: Outcomes, command: str) -> None:
+    code, _, err = without_an_engine[command]
+    assert code == 2
+    assert f"pip install '{MISSES[command]}'" in err and err.count("\n") == 1, err
+
+
+def test_help_says_which_commands_are_not_installed(without_torch: Outcomes) -> None:
+    lines = [line.strip() for line in without_torch["--help"][1].splitlines()]
+    for command, extra in (("train", "train"), ("figures", "train"), ("export", "cpu,export"), ("check", "cpu,export")):
+        assert any(line.split() == [command, *f"Not installed: pip install 'plif[{extra}]'".split()] for line in lines)
 
 
 @pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler")
-def test_without_onnx_runtime_the_event_engine_serves_and_says_why(folder: Path) -> None:
-    arguments = ["eval", "model.onnx", "--data", "digits:20", "--json"]
-    done = without((*TRAINING, "onnxruntime"), f"from runtime.cli.main import run; sys.exit(run({arguments}))", folder)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["engine"] == "event"
-    assert done.stderr == "plif: engine event: ONNX Runtime is not installed\n"
+def test_without_onnx_runtime_the_event_engine_serves_and_says_why(without_an_engine: Outcomes) -> None:
+    code, out, err = without_an_engine[EVENT]
+    assert code == 0, err
+    assert json.loads(out)["engine"] == "event"
+    assert err == "plif: engine event: ONNX Runtime is not installed\n"
 
 
 # What each way in may load. Names, not times: a name that creeps in costs every start of every process.
-HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "matplotlib", "typer", "rich", "importlib.metadata", "subprocess")
+ENGINES = ("torch", "onnx", "onnxruntime", "openvino", "matplotlib")
+HEAVY = (*ENGINES, "typer", "rich", "importlib.metadata", "subprocess")
 
 
 def loaded(program: str, names: tuple[str, ...], folder: Path) -> list[str]:
@@ -137,17 +170,33 @@ def test_the_names_of_the_runtime_are_there_although_they_come_late() -> None:
         runtime.lod  # noqa: B018
 
 
-def test_the_command_line_loads_torch_only_for_commands_that_need_it(folder: Path) -> None:
-    program = "import sys; from runtime.cli.main import run; run(['info', 'model.onnx']); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "False"
+def test_info_loads_no_module_of_another_command(folder: Path) -> None:
+    program = """
+import contextlib, io
+from runtime.cli.main import COMMANDS, run
+with contextlib.redirect_stdout(io.StringIO()):
+    assert run(["info", "model.onnx"]) == 0
+ours = [name for name in sys.modules if name.partition(".")[0] in ("runtime", "plif_train", "plif_export")]
+assert len(ours) <= 30, ours
+assert {module for module, *_ in COMMANDS.values()} & set(ours) == {"runtime.cli.info"}
+"""
+    assert loaded(program, (*ENGINES, "numpy"), folder) == []
+
+
+def test_help_names_every_command_and_loads_nothing_heavy(folder: Path) -> None:
+    program = """
+import contextlib, io
+from runtime.cli.main import COMMANDS, run
+with contextlib.redirect_stdout(io.StringIO()) as out:
+    assert run(["--help"]) == 0
+assert [line.split()[0] for line in out.getvalue().partition("Commands:")[2].splitlines() if line] == list(COMMANDS)
+"""
+    assert loaded(program, (*ENGINES, "numpy"), folder) == []
 
 
 def test_the_runtime_imports_nothing_of_the_other_packages() -> None:
     root = Path(runtime.__file__).parent
     for path in root.rglob("*.py"):
-        if path.name == "cli.py" and path.parent == root:
-            continue  # mounts their commands by name
         for line in path.read_text().splitlines():
             words = line.split()
             assert words[:1] not in (["import"], ["from"]) or not words[1].startswith(("plif_", "torch", "onnx.")), (

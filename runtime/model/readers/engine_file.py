@@ -1,4 +1,4 @@
-"""Engine files: a card in front of the plan that TensorRT reads, so that one file says what it is without TensorRT.
+"""Engine files: a card in front of the plan that TensorRT reads, so that the card can be read without TensorRT.
 
     bytes 0..3     length of the card, unsigned, little-endian
     then           the card, UTF-8 JSON
@@ -15,7 +15,7 @@ from pathlib import Path
 from runtime.base.errors import PlifError
 
 _PREFIX = 4  # bytes of the length
-_MOST_CARD = 64 << 20  # bytes; a card is a few kB, and a lie in the length must not ask for more than this
+MOST_CARD = 64 << 20  # bytes; a card is a few kB, and a wrong length must not make us read more than this
 
 
 def is_engine(head: bytes) -> bool:
@@ -29,7 +29,7 @@ def is_bare_plan(head: bytes) -> bool:
 
 
 def is_rtx(path: Path) -> bool:
-    """Whether the plan of an engine file is one of TensorRT-RTX, by the letters that it starts with."""
+    """Whether the plan of an engine file is one of TensorRT-RTX: it starts with "vtrt"."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_PREFIX), "little")
         file.seek(_PREFIX + length)
@@ -37,13 +37,13 @@ def is_rtx(path: Path) -> bool:
 
 
 def pack(card: str, plan: bytes) -> bytes:
-    """The bytes of an engine file."""
+    """The bytes of an engine file: length, card, plan."""
     text = card.encode()
     return len(text).to_bytes(_PREFIX, "little") + text + plan
 
 
 def read_card_text(path: str | Path) -> str:
-    """The card's text; the plan is not read. Raises PlifError when the length is a lie or the text is no text."""
+    """The card's text; the plan is not read. Raises PlifError when the length is wrong or the card is not UTF-8."""
     path = Path(path)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -59,7 +59,7 @@ def split(path: Path, data: bytes) -> tuple[str, memoryview]:
 
 def _length(path: Path, prefix: bytes, size: int) -> int:
     length = int.from_bytes(prefix, "little")
-    if len(prefix) < _PREFIX or not 2 <= length <= min(_MOST_CARD, size - _PREFIX):
+    if len(prefix) < _PREFIX or not 2 <= length <= min(MOST_CARD, size - _PREFIX):
         raise PlifError(
             f"{path}: an engine file of {size} bytes that claims a card of {length}; it was damaged or cut short"
         )

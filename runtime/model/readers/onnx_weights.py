@@ -1,7 +1,7 @@
 """The weights of an ONNX artifact as NumPy arrays, read at the protobuf wire level, without the onnx package.
 
-Which initializers there are and what they mean is told by the card's graph; this file only finds tensors by name. Field
-numbers are those of TensorProto in onnx.proto3.
+The card's graph says which initializers there are and what they mean; this file finds tensors by name. Field numbers are those
+of TensorProto in onnx.proto3.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.model.readers import onnx_wire
-from runtime.model.readers.onnx_wire import GRAPH_INITIALIZER, MODEL_GRAPH, TENSOR_EXTERNAL, TENSOR_NAME, fields
+from runtime.model.readers.onnx_wire import fields, messages
 
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_FLOATS, TENSOR_RAW = 1, 2, 4, 9
 FLOAT32 = 1
@@ -23,26 +23,19 @@ DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"} 
 
 
 def read_initializers(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The named initializers of an ONNX file; a name that the file lacks is absent from the result.
+    """{name: array} of the named initializers of an ONNX file, each in its own shape and dtype (DTYPES); read-only.
 
-    Raises PlifError for a file that is not ONNX, and for a named tensor of a kind that is not read, or with more or fewer
-    bytes than its shape says.
+    A name that the file lacks is absent from the result. Raises PlifError for a file that is not ONNX, for a named tensor of
+    a data type that is not read, and for one with more or fewer bytes than its shape says.
     """
-    path, wanted = Path(path), set(names)
-    size = path.stat().st_size
+    wanted = set(names)
     found: dict[str, np.ndarray] = {}
-    with path.open("rb") as file:
-        try:
-            for number, wire, start, end in fields(file, 0, size):
-                if number != MODEL_GRAPH or wire != 2:
-                    continue
-                for n2, w2, a, b in fields(file, start, end):
-                    if n2 == GRAPH_INITIALIZER and w2 == 2:
-                        name = onnx_wire._text(file, a, b, TENSOR_NAME) or ""
-                        if name in wanted:
-                            found[name] = _tensor(file, a, b, f"{path}: tensor {name}")
-        except onnx_wire._Lie:
-            raise onnx_wire.not_onnx(path, size) from None
+    with onnx_wire.onnx_file(path) as (file, size):
+        for start, end in messages(file, 0, size, onnx_wire.MODEL_GRAPH):
+            for a, b in messages(file, start, end, onnx_wire.GRAPH_INITIALIZER):
+                name = onnx_wire.text_field(file, a, b, onnx_wire.TENSOR_NAME) or ""
+                if name in wanted:
+                    found[name] = _tensor(file, a, b, f"{path}: tensor {name}")
     return found
 
 
@@ -60,7 +53,7 @@ def _tensor(file: BinaryIO, start: int, end: int, where: str) -> np.ndarray:
             kind = a
         elif number == TENSOR_RAW or (number == TENSOR_FLOATS and wire == 2 and kind in (0, FLOAT32)):
             data = (a, b)
-        elif number == TENSOR_EXTERNAL:
+        elif number == onnx_wire.TENSOR_EXTERNAL:
             raise PlifError(f"{where}: keeps its data in another file; export it again")
     if kind not in DTYPES:
         raise PlifError(f"{where}: has data type {kind}; expected one of {sorted(DTYPES)} (float32 is 1)")
@@ -76,6 +69,6 @@ def _tensor(file: BinaryIO, start: int, end: int, where: str) -> np.ndarray:
 def _varints(buffer: bytes) -> list[int]:
     values, at = [], 0
     while at < len(buffer):
-        value, at = onnx_wire._varint(buffer, at)
+        value, at = onnx_wire.varint(buffer, at)
         values.append(value)
     return values

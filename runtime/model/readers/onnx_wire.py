@@ -1,12 +1,13 @@
 """ONNX at the protobuf wire level: the metadata of a model, and additions to it, without the onnx package.
 
-A protobuf message is a run of fields, each a varint key (number << 3 | wire type) and a value: wire type 0 is a varint,
-1 is 8 bytes, 5 is 4 bytes, 2 is a length and that many bytes. Field numbers below are those of onnx.proto3.
+A protobuf message is a sequence of fields. Each has a varint key (number << 3 | wire type) and a value: wire type 0 is a
+varint, 1 is 8 bytes, 5 is 4 bytes, 2 is a length and that many bytes. Field numbers below are those of onnx.proto3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,88 +17,82 @@ MODEL_GRAPH, MODEL_METADATA = 7, 14
 MODEL_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT, GRAPH_SPARSE = 1, 5, 12, 15
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
-ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = (
-    1,
-    3,
-    5,
-    6,
-    10,
-    11,
-)
-ATTRIBUTE_TYPE = 20
+ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TYPE = 1, 3, 20
+ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 TENSOR_NAME, TENSOR_EXTERNAL, TENSOR_LOCATION = 8, 13, 14
 
-_MOST_METADATA = 64 << 20  # bytes; a card is a few kB, and a lie in a length must not ask for more than this
+_MOST_METADATA = 64 << 20  # bytes; a card is a few kB, and a wrong length must not make us read more than this
 
 Span = tuple[int, int, int, int]  # field number, wire type, start, end (the value itself for wire type 0)
 
 
-class _Lie(Exception):
+class NotProtobuf(Exception):
     """The bytes are not a protobuf message."""
 
 
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """metadata_props of an ONNX file as a dict. Raises PlifError when the file is not ONNX."""
+@contextmanager
+def onnx_file(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
+    """An ONNX file to walk, and its size in bytes. Raises PlifError when a walk finds bytes that are no protobuf."""
     path = Path(path)
     size = path.stat().st_size
-    metadata: dict[str, str] = {}
-    saw_graph = False
     with path.open("rb") as file:
         try:
-            for number, wire, start, end in fields(file, 0, size):
-                if number not in MODEL_FIELDS:
-                    raise _Lie
-                if number == MODEL_GRAPH and wire == 2:
-                    saw_graph = True
-                if number == MODEL_METADATA and wire == 2:
-                    key, value = _entry(file, start, end)
-                    metadata[key] = value
-        except (_Lie, UnicodeDecodeError):
+            yield file, size
+        except (NotProtobuf, UnicodeDecodeError):
             raise not_onnx(path, size) from None
-    if not saw_graph:
-        raise not_onnx(path, size)
-    return metadata
 
 
 def not_onnx(path: Path, size: int) -> PlifError:
+    """The error for a file of `size` bytes that is not ONNX."""
     what = "is empty" if size == 0 else "is not an ONNX file, or was cut short"
     return PlifError(f"{path}: {what}; expected an artifact made by: plif export model.pt")
 
 
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """metadata_props of an ONNX file as a dict. Raises PlifError when the file is not ONNX."""
+    metadata: dict[str, str] = {}
+    saw_graph = False
+    with onnx_file(path) as (file, size):
+        for number, wire, start, end in fields(file, 0, size):
+            if number not in MODEL_FIELDS:
+                raise NotProtobuf
+            if number == MODEL_GRAPH and wire == 2:
+                saw_graph = True
+            if number == MODEL_METADATA and wire == 2:
+                key, value = _entry(file, start, end)
+                metadata[key] = value
+        if not saw_graph:
+            raise NotProtobuf
+    return metadata
+
+
 def refuse_external_data(path: str | Path) -> None:
     """Raises PlifError when any tensor of the file points outside the file: an artifact is one file, whole."""
-    path = Path(path)
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        try:
-            for number, wire, start, end in fields(file, 0, size):
-                if number == MODEL_GRAPH and wire == 2:
-                    name = _external_in_graph(file, start, end, depth=0)
-                    if name is not None:
-                        raise PlifError(f"{path}: tensor '{name}' keeps its data in another file; export it again")
-        except _Lie:
-            raise not_onnx(path, size) from None
+    with onnx_file(path) as (file, size):
+        for start, end in messages(file, 0, size, MODEL_GRAPH):
+            name = _external_in_graph(file, start, end, depth=0)
+            if name is not None:
+                raise PlifError(f"{path}: tensor '{name}' keeps its data in another file; export it again")
 
 
 def _external_in_graph(file: BinaryIO, start: int, end: int, depth: int) -> str | None:
+    """The name of a tensor, of this graph or of one within it, whose data is in another file; None: there is none."""
     if depth > 8:
-        raise _Lie
+        raise NotProtobuf
     for number, wire, a, b in fields(file, start, end):
         if wire != 2:
             continue
         if number == GRAPH_INITIALIZER and _is_external(file, a, b):
-            return _text(file, a, b, TENSOR_NAME) or "?"
+            return text_field(file, a, b, TENSOR_NAME) or "?"
         if number == GRAPH_SPARSE:
             return "sparse"
         if number == GRAPH_NODE:
-            for n2, w2, a2, b2 in fields(file, a, b):
-                if n2 != NODE_ATTRIBUTE or w2 != 2:
-                    continue
+            for a2, b2 in messages(file, a, b, NODE_ATTRIBUTE):
                 for n3, w3, a3, b3 in fields(file, a2, b2):
                     if w3 != 2:
                         continue
                     if n3 in (ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS) and _is_external(file, a3, b3):
-                        return _text(file, a3, b3, TENSOR_NAME) or "?"
+                        return text_field(file, a3, b3, TENSOR_NAME) or "?"
                     if n3 in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS):
                         found = _external_in_graph(file, a3, b3, depth + 1)
                         if found is not None:
@@ -112,12 +107,18 @@ def _is_external(file: BinaryIO, start: int, end: int) -> bool:
     )
 
 
-def _text(file: BinaryIO, start: int, end: int, wanted: int) -> str | None:
-    for number, wire, a, b in fields(file, start, end):
-        if number == wanted and wire == 2 and b - a < 4096:
+def text_field(file: BinaryIO, start: int, end: int, wanted: int) -> str | None:
+    """The text in field `wanted` of the message in bytes [start, end); None where it has none of under 4096 bytes."""
+    for a, b in messages(file, start, end, wanted):
+        if b - a < 4096:
             file.seek(a)
             return file.read(b - a).decode("utf-8", "replace")
     return None
+
+
+def messages(file: BinaryIO, start: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
+    """Where the values of field `wanted` lie that have a length (texts, messages): (start, end) of each, in bytes."""
+    return ((a, b) for number, wire, a, b in fields(file, start, end) if number == wanted and wire == 2)
 
 
 def fields(file: BinaryIO, start: int, end: int) -> Iterator[Span]:
@@ -126,33 +127,33 @@ def fields(file: BinaryIO, start: int, end: int) -> Iterator[Span]:
     while at < end:
         file.seek(at)
         buffer = file.read(min(20, end - at))
-        key, used = _varint(buffer, 0)
+        key, used = varint(buffer, 0)
         number, wire = key >> 3, key & 7
         if number == 0:
-            raise _Lie
+            raise NotProtobuf
         if wire == 0:
-            value, used = _varint(buffer, used)
+            value, used = varint(buffer, used)
             at += used
             yield number, wire, value, value
         elif wire == 2:
-            length, used = _varint(buffer, used)
+            length, used = varint(buffer, used)
             if length > end - at - used:
-                raise _Lie
+                raise NotProtobuf
             yield number, wire, at + used, at + used + length
             at += used + length
         elif wire in (1, 5):
             width = 8 if wire == 1 else 4
             if at + used + width > end:
-                raise _Lie
+                raise NotProtobuf
             yield number, wire, at + used, at + used + width
             at += used + width
         else:
-            raise _Lie
+            raise NotProtobuf
 
 
 def _entry(file: BinaryIO, start: int, end: int) -> tuple[str, str]:
     if end - start > _MOST_METADATA:
-        raise _Lie
+        raise NotProtobuf
     key = value = ""
     for number, wire, a, b in list(fields(file, start, end)):
         if wire == 2 and number in (1, 2):
@@ -162,11 +163,12 @@ def _entry(file: BinaryIO, start: int, end: int) -> tuple[str, str]:
     return key, value
 
 
-def _varint(buffer: bytes, at: int) -> tuple[int, int]:
+def varint(buffer: bytes, at: int) -> tuple[int, int]:
+    """The number that starts at byte `at`, and where the next field starts."""
     value = shift = 0
     while True:
         if at >= len(buffer) or shift > 63:
-            raise _Lie
+            raise NotProtobuf
         byte = buffer[at]
         value |= (byte & 0x7F) << shift
         at += 1
@@ -176,14 +178,14 @@ def _varint(buffer: bytes, at: int) -> tuple[int, int]:
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
-# Two messages of one field merge when they follow each other (the protobuf specification), so outputs and nodes are
-# added to a model by appending a second, small graph to its bytes.
+# Protobuf merges two messages of one field (its specification says so). So a second, small graph that is appended to the
+# bytes of a model adds its nodes and outputs to the model's graph.
 
 
 def with_rates(model: bytes, taps: dict[str, str]) -> bytes:
-    """The model with one more output for each tap: {output name: tensor}, the mean of the tensor per row of the batch.
+    """The model with one more output for each of `taps`, {output name: tensor name}: float32 [B], the mean of each row.
 
-    Used to count spikes: the mean of a layer's spikes over its neurons is its firing rate in that step. Output [B].
+    It counts spikes: the mean of a layer's spikes over its neurons is its firing rate in that step.
     """
     graph = b""
     for output, tensor in taps.items():

@@ -1,7 +1,7 @@
 """model.pt without torch: the zip that torch.save writes, read with an unpickler that admits tensors and one string.
 
-A pickle is a program. The one inside model.pt is run by an unpickler whose only callables are the three that rebuild a
-tensor, replaced here by functions that record nothing and touch nothing; any other name ends the reading.
+A pickle is a program that may call anything. The unpickler here admits the names that rebuild a tensor, and puts a function
+that does nothing in the place of each; only OrderedDict is real. Any other name ends the reading.
 """
 
 from __future__ import annotations
@@ -17,21 +17,16 @@ from runtime.base.errors import PlifError
 
 _MOST_PICKLE = 16 << 20  # bytes: names, shapes and the card; weights live in other members of the zip
 
-_ADMITTED = {
+_STORAGES = {("torch", f"{kind}Storage") for kind in ("Float", "Long", "Half", "BFloat16", "Double", "Int")}
+_ADMITTED = _STORAGES | {
     ("torch._utils", "_rebuild_tensor_v2"),
     ("torch._utils", "_rebuild_parameter"),
     ("collections", "OrderedDict"),
-    ("torch", "FloatStorage"),
-    ("torch", "LongStorage"),
-    ("torch", "HalfStorage"),
-    ("torch", "BFloat16Storage"),
-    ("torch", "DoubleStorage"),
-    ("torch", "IntStorage"),
 }
 
 
 class _Refused(Exception):
-    pass
+    """The pickle names something that is not a tensor."""
 
 
 class _CardOnly(pickle.Unpickler):
@@ -40,14 +35,14 @@ class _CardOnly(pickle.Unpickler):
             raise _Refused(f"{module}.{name}")
         if name == "OrderedDict":
             return OrderedDict
-        return lambda *args: None  # a tensor's place; its data is not looked at
+        return lambda *args: None  # stands for a tensor, whose data is not read
 
     def persistent_load(self, pid: object) -> None:
         return None
 
 
 def read_card_text(path: str | Path) -> str:
-    """The JSON text of the card in a model.pt. Raises PlifError for anything else, and runs nothing that is in it."""
+    """The JSON text of the card in a model.pt. Runs no code of the file. Raises PlifError for any other file."""
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,0 +1,116 @@
+"""`plif eval` and `plif bench`: how often an artifact is right, and how fast it is.
+
+In Python: runtime.measure.evaluate.evaluate and runtime.measure.bench.bench.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runtime.base.progress import Progress
+from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, say_engine, show
+
+if TYPE_CHECKING:
+    from runtime.measure.bench import Row
+    from runtime.measure.evaluate import Evaluation
+
+
+def evaluate(
+    artifact: Annotated[Path, typer.Argument(help="An exported artifact, or a model.pt (runs in PyTorch).")],
+    data: Annotated[str, typer.Option(help="NAME:DIR, e.g. nmnist:recordings, or digits.")],
+    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Samples in one batch; 16 when not given.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read samples ahead.")] = 1,
+    against: Annotated[
+        Path | None, typer.Option(help="Another artifact or model.pt on the same samples: which decisions differ?")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for metrics.json, predictions.csv and confusion.png.")
+    ] = None,
+    engine: EngineName = "auto",
+    device: Device = None,
+    sha256: Sha256 = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Batch accuracy on a data set."""
+    from runtime.api import load
+    from runtime.measure.evaluate import evaluate as run
+    from runtime.measure.evaluate import write_results
+
+    model = load(artifact, engine, threads=threads, rates=True, device=device, sha256=sha256)
+    with Progress("evaluating") as progress:
+        result = run(model, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
+    say_engine(model)
+    if against is not None:
+        other = load(against, threads=threads, device=device)
+        with Progress("evaluating the other") as progress:
+            found = run(other, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
+        result.compare(found, against)
+    written = write_results(result, out) if out else []
+    show(result.to_dict(), lambda _: _evaluation_lines(result, split, written), as_json)
+
+
+def bench(
+    artifacts: Annotated[list[Path], typer.Argument(help="Artifacts in the step form, or a model.pt beside them.")],
+    engine: Annotated[list[str] | None, typer.Option(help="An engine; may be given several times.")] = None,
+    streams: Annotated[int, typer.Option(min=1, help="Rows of the batch.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, help="For each artifact and engine.")] = 5.0,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Latency and throughput, side by side in one run, with firing rates and proof beside them."""
+    from runtime.measure.bench import bench as run
+
+    with Progress("measuring") as progress:
+        rows = run(
+            artifacts,
+            engines=engine or ["auto"],
+            streams=streams,
+            seconds=seconds,
+            threads=threads,
+            progress=progress.update,
+        )
+    for row in rows:
+        if row.engine_reason:
+            print(f"plif: {row.artifact}: engine {row.engine}: {row.engine_reason}", file=sys.stderr)
+    show([row.to_dict() for row in rows], lambda _: _bench_lines(rows), as_json)
+
+
+def _evaluation_lines(result: Evaluation, split: str, written: list[Path]) -> Iterator[str]:
+    yield f"accuracy {100 * result.accuracy:.2f} %  ({result.correct} of {result.samples}, {result.data}, {split})"
+    yield (
+        f"engine {result.engine}, batch {result.batch}, T={result.T}: "
+        f"{_ms(result.latency_ms['p50'])} ms a call (p99 {_ms(result.latency_ms['p99'])}), {result.throughput_per_s:g} samples/s"
+    )
+    rates = ", ".join(f"{layer} {100 * rate:.1f} %" for layer, rate in result.firing_rates.items())
+    yield f"firing rates {rates or f'are not counted by engine {result.engine}'}"
+    if result.against is not None:
+        yield (
+            f"against {result.against['path']}: {result.against['decisions_changed']} of {result.samples} decisions differ; "
+            f"its accuracy {100 * result.against['accuracy']:.2f} %"
+        )
+    yield from (f"wrote {path}" for path in written)
+
+
+def _bench_lines(rows: list[Row]) -> Iterator[str]:
+    """A table: one line for each artifact and engine, under a line of headings."""
+    headings = f"{'artifact':<28}{'engine':<13}{'streams':>8}{'p50 ms':>9}{'p99 ms':>9}{'steps/s':>10}{'silence':>9}"
+    yield f"{headings}  differ  rates"
+    for row in rows:
+        rates = " ".join(f"{100 * rate:.0f}" for rate in row.firing_rates.values())
+        differ = "-" if row.spike_mismatches is None else str(row.spike_mismatches)
+        yield (
+            f"{row.artifact:<28.28}{row.engine:<13}{row.streams:>8}{row.p50_ms:>9.3f}{row.p99_ms:>9.3f}{row.steps_per_s:>10.1f}"
+            f"{row.after_silence_p50_ms:>9.3f}  {differ:<6}  {rates} %"
+        )
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

@@ -1,0 +1,47 @@
+"""What commands share: the options that several of them take, and how a result is printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from runtime.api import Model
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+EngineName = Annotated[
+    str,
+    typer.Option(help="auto (the fastest here), or one that plif info lists: event, onnxruntime, openvino, torch, ..."),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; what the engine is for when not given.")]
+Sha256 = Annotated[
+    str | None, typer.Option("--sha256", help="Refuse the artifact when its SHA-256 is another. An engine needs it.")
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all when not given.")]
+
+Document = TypeVar("Document")
+
+
+def show(document: Document, lines: Callable[[Document], Iterable[str]], as_json: bool) -> None:
+    """Prints a result on stdout: the document as JSON, or `lines` of it for a person."""
+    if as_json:
+        print_json(document)
+    else:
+        typer.echo("\n".join(lines(document)))
+
+
+def print_json(document: Any, compact: bool = False) -> None:
+    """One JSON document on stdout; compact: on one line, flushed at once. Raises ValueError for NaN, which JSON lacks."""
+    text = json.dumps(document, allow_nan=False, indent=None if compact else 2)
+    print(text, flush=compact)
+
+
+def say_engine(model: Model) -> None:
+    """Says on stderr which engine `--engine auto` took, and why."""
+    choice = model.engine_choice
+    if choice is not None and choice.asked == "auto":
+        print(f"plif: {choice.sentence()}", file=sys.stderr)
