@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runtime
 from runtime.api import Model
 from runtime.events import make_events
-from runtime.events.datagrams import datagrams
+from runtime.events.datagrams import encode_datagrams
 from runtime.stream.observe import Observer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -202,7 +202,7 @@ def send(port: int, began_s: float, phases: list[tuple[float, float]]) -> None:
             number = np.arange(begin, min(begin + (1_000_000), count))
             t = ((from_s + number / rate) * 1e6).astype(np.int64)
             events = make_events(t, x[number & 0xFFFF], y[number & 0xFFFF], number & 1)
-            prepared.append((EACH / rate, list(datagrams(events, "t64", EACH))))
+            prepared.append((EACH / rate, list(encode_datagrams(events, "t64", EACH))))
         from_s += seconds
     sent = 0
     due_s = began_s

@@ -27,7 +27,7 @@ import runtime
 from plif_export import export
 from runtime.api import Model
 from runtime.events import open_source
-from runtime.events.formats.aedat31_write import header, write_packets
+from runtime.events.formats.aedat31 import make_header, write_packets
 from runtime.show.dashboard import Dashboard
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder
@@ -100,7 +100,7 @@ def measure(asked: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
 def _digits(path: Path) -> Path:
     simulated = open_source("sim:digits?seed=1&seconds=10")
     with open(path, "wb") as file:
-        file.write(header(simulated.sensor))
+        file.write(make_header(simulated.sensor))
         for packet in simulated.packets():
             write_packets(file, packet)
     return path

@@ -25,7 +25,7 @@ from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.base.version import __version__
 from runtime.data.simulated_note import claim
-from runtime.events.formats.aedat31_write import header, write_packets
+from runtime.events.formats.aedat31 import make_header, write_packets
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.performance import perform
 from runtime.simulate.performer import RANGES, draw_performer
@@ -101,7 +101,7 @@ def _make(job: tuple[int, str, int, str]) -> None:
     events, rows = record(seed, split, number)
     with whole_or_nothing(Path(f"{stem}.aedat"), Path(f"{stem}_labels.csv")) as (recording, labels):
         with open(recording, "wb") as file:
-            file.write(header((SIZE_PX, SIZE_PX)))
+            file.write(make_header((SIZE_PX, SIZE_PX)))
             write_packets(file, events)
         lines = "".join(f"{gesture + 1},{start_us},{end_us}\n" for gesture, start_us, end_us in rows)
         labels.write_text(f"class,startTime_usec,endTime_usec\n{lines}", encoding="utf-8")
