@@ -29,7 +29,7 @@ from runtime.events.formats.aedat31 import make_header, write_packets
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.performance import perform
 from runtime.simulate.performer import RANGES, draw_performer
-from runtime.simulate.schedule import WINDOW_US, windows
+from runtime.simulate.schedule import WINDOW_US, draw_windows
 
 SPLITS = ("train", "test")  # the number of a split is part of its seeds
 
@@ -90,7 +90,7 @@ def record(seed: int, split: str, number: int) -> tuple[npt.NDArray[np.void], li
     key = (seed, SPLITS.index(split), number)
     performer = draw_performer(key, held_out)
     events, rows = [], []
-    for start_us, end_us, bout in windows(key, held_out):
+    for start_us, end_us, bout in draw_windows(key, held_out):
         events += list(perform(performer, [bout], start_us, end_us, (*key, start_us)))
         rows.append((bout.manner.gesture, start_us, end_us))
     return np.concatenate(events), rows
