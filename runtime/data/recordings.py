@@ -1,4 +1,4 @@
-"""Sets of recorded events in folders: N-MNIST, and anyone's own recordings."""
+"""Sets of recorded events in folders: N-MNIST, and the user's own recordings."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import ClassVar
 
 from runtime.base.errors import PlifError
-from runtime.data.dataset import DIGITS, SPLITS, About, FileEventSet, Request
-from runtime.data.packed import members
+from runtime.data.archive import list_members
+from runtime.data.dataset import DIGITS, SPLITS, Description, FileEventSet, Request
 
 
 class Nmnist(FileEventSet):
     """`nmnist:DIR`, DIR/{Train,Test}/<digit>/<number>.bin, or DIR/{Train,Test}.zip as they are downloaded.
 
-    Sorted by number: that is MNIST's own, mixed order.
+    Sorted by number, which is the order of MNIST, where the digits are mixed.
     """
 
-    about: ClassVar[About] = About(
+    about: ClassVar[Description] = Description(
         kind="events",
         spec="nmnist:DIR",
         shape=(2, 34, 34),
@@ -54,8 +54,7 @@ class Nmnist(FileEventSet):
         if not found:
             there = listing(folder) if folder.is_dir() else "none in the archive"
             raise PlifError(f"{request.name}: no {folder}/<digit>/<number>.bin; found {there}")
-        found.sort()
-        super().__init__(request, DIGITS, [label for _, label, _ in found], [path for _, _, path in found])
+        super().__init__(request, DIGITS, found)
 
 
 def _digits_in(folder: Path) -> list[tuple[int, int, str]]:
@@ -70,7 +69,7 @@ def _digits_in(folder: Path) -> list[tuple[int, int, str]]:
 
 def _digits_in_zip(archive: Path, name: str) -> list[tuple[int, int, str]]:
     found = []
-    for member in members(archive, ".bin"):
+    for member in list_members(archive, ".bin"):
         half, _, rest = member.partition("/")
         digit = rest.partition("/")[0]
         if half == name and digit in DIGITS:
@@ -86,13 +85,13 @@ def _number(path: str) -> int:
 
 
 class Folder(FileEventSet):
-    """`folder:DIR`, one folder a class, with recordings: DIR/{train,test}/<class>/*, or DIR/<class>/*, all test.
+    """`folder:DIR`, one folder of recordings for each class: DIR/{train,test}/<class>/*, or DIR/<class>/*, all of them test.
 
     Classes are the folders' names, sorted as text, unless an order is given. The first recordings of all classes come
-    first, then the second ones, and so on, so that the beginning of a set is a fair sample of it.
+    first, then the second ones, and so on.
     """
 
-    about: ClassVar[About] = About(
+    about: ClassVar[Description] = Description(
         kind="events",
         spec="folder:DIR",
         shape=(2, 128, 128),
@@ -136,12 +135,11 @@ class Folder(FileEventSet):
             if not paths:
                 raise PlifError(f"{folders[name]}: no recordings of class '{name}'; found {listing(folders[name])}")
             found.extend((rank, label, str(path)) for rank, path in enumerate(paths))
-        found.sort()
-        super().__init__(request, classes, [label for _, label, _ in found], [path for _, _, path in found])
+        super().__init__(request, classes, found)
 
 
 def folder_of(request: Request, content: str) -> Path:
-    """The folder that a spec names. PlifError when it is none."""
+    """The folder that a spec names. PlifError when there is no such folder."""
     if not request.place:
         kind = request.name.partition(":")[0]
         raise PlifError(f"{request.name}: no folder named, expected {kind}:DIR with {content}")
@@ -153,14 +151,14 @@ def folder_of(request: Request, content: str) -> Path:
 
 
 def files_of(folder: Path, missing_ok: bool = False) -> list[Path]:
-    """Visible files, numbers in their names counted as numbers."""
+    """The visible files of a folder, sorted by name; digits in a name compare as numbers."""
     if missing_ok and not folder.is_dir():
         return []
     return sorted((p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")), key=_natural)
 
 
 def _natural(path: Path) -> tuple[tuple[int, int, str], ...]:
-    """ "10.bin" after "9.bin": runs of digits compare as numbers."""
+    """A key that sorts "10.bin" after "9.bin": runs of digits compare as numbers."""
     parts: list[tuple[int, int, str]] = []
     run = ""
     for character in path.name + "\0":
@@ -175,7 +173,7 @@ def _natural(path: Path) -> tuple[tuple[int, int, str], ...]:
 
 
 def listing(folder: Path) -> str:
-    """What lies in a folder, for messages."""
+    """The names in a folder, for messages."""
     return _names(path.name for path in folder.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Engine files: a card in front of the plan that TensorRT reads, so that one file says what it is without TensorRT.
+"""Engine files: a card, then the plan that TensorRT reads. So the file can be described without TensorRT.
 
     bytes 0..3     length of the card, unsigned, little-endian
     then           the card, UTF-8 JSON
@@ -15,7 +15,7 @@ from pathlib import Path
 from runtime.base.errors import PlifError
 
 _PREFIX = 4  # bytes of the length
-_MOST_CARD = 64 << 20  # bytes; a card is a few kB, and a lie in the length must not ask for more than this
+_MOST_CARD = 64 << 20  # bytes; a card is a few kB, and a damaged length must not make us read more than this
 
 
 def is_engine(head: bytes) -> bool:
@@ -43,21 +43,21 @@ def pack(card: str, plan: bytes) -> bytes:
 
 
 def read_card_text(path: str | Path) -> str:
-    """The card's text; the plan is not read. Raises PlifError when the length is a lie or the text is no text."""
+    """The card's text; the plan is not read. PlifError when the length cannot be right or the bytes are no text."""
     path = Path(path)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        length = _length(path, file.read(_PREFIX), size)
-        return _text(path, file.read(length), length)
+        length = _parse_length(path, file.read(_PREFIX), size)
+        return _decode_text(path, file.read(length), length)
 
 
 def split(path: Path, data: bytes) -> tuple[str, memoryview]:
     """(the card's text, the plan) of the bytes of an engine file. `path` is for messages only."""
-    length = _length(path, data[:_PREFIX], len(data))
-    return _text(path, data[_PREFIX : _PREFIX + length], length), memoryview(data)[_PREFIX + length :]
+    length = _parse_length(path, data[:_PREFIX], len(data))
+    return _decode_text(path, data[_PREFIX : _PREFIX + length], length), memoryview(data)[_PREFIX + length :]
 
 
-def _length(path: Path, prefix: bytes, size: int) -> int:
+def _parse_length(path: Path, prefix: bytes, size: int) -> int:
     length = int.from_bytes(prefix, "little")
     if len(prefix) < _PREFIX or not 2 <= length <= min(_MOST_CARD, size - _PREFIX):
         raise PlifError(
@@ -66,7 +66,7 @@ def _length(path: Path, prefix: bytes, size: int) -> int:
     return length
 
 
-def _text(path: Path, data: bytes, length: int) -> str:
+def _decode_text(path: Path, data: bytes, length: int) -> str:
     try:
         if len(data) == length:
             return data.decode()

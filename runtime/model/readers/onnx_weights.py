@@ -1,7 +1,7 @@
 """The weights of an ONNX artifact as NumPy arrays, read at the protobuf wire level, without the onnx package.
 
-Which initializers there are and what they mean is told by the card's graph; this file only finds tensors by name. Field
-numbers are those of TensorProto in onnx.proto3.
+The card's graph says which initializers there are and what they mean; this file finds tensors by name. Field numbers are those
+of TensorProto in onnx.proto3.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.model.readers import onnx_wire
-from runtime.model.readers.onnx_wire import GRAPH_INITIALIZER, MODEL_GRAPH, TENSOR_EXTERNAL, TENSOR_NAME, fields
+from runtime.model.readers.onnx_wire import GRAPH_INITIALIZER, MODEL_GRAPH, TENSOR_EXTERNAL, TENSOR_NAME, read_fields
 
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_FLOATS, TENSOR_RAW = 1, 2, 4, 9
 FLOAT32 = 1
@@ -23,39 +23,37 @@ DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"} 
 
 
 def read_initializers(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The named initializers of an ONNX file; a name that the file lacks is absent from the result.
+    """{name: array [shape of the tensor], of its dtype} of the named initializers in an ONNX file, without names it lacks.
 
-    Raises PlifError for a file that is not ONNX, and for a named tensor of a kind that is not read, or with more or fewer
-    bytes than its shape says.
+    PlifError for a file that is not ONNX, and for a named tensor of a data type that is not read, or with more or fewer bytes
+    than its shape says.
     """
     path, wanted = Path(path), set(names)
     size = path.stat().st_size
     found: dict[str, np.ndarray] = {}
     with path.open("rb") as file:
         try:
-            for number, wire, start, end in fields(file, 0, size):
-                if number != MODEL_GRAPH or wire != 2:
+            for number, start, end in onnx_wire.read_messages(file, 0, size, MODEL_GRAPH):
+                if number != GRAPH_INITIALIZER:
                     continue
-                for n2, w2, a, b in fields(file, start, end):
-                    if n2 == GRAPH_INITIALIZER and w2 == 2:
-                        name = onnx_wire._text(file, a, b, TENSOR_NAME) or ""
-                        if name in wanted:
-                            found[name] = _tensor(file, a, b, f"{path}: tensor {name}")
-        except onnx_wire._Lie:
+                name = onnx_wire.read_text(file, start, end, TENSOR_NAME) or ""
+                if name in wanted:
+                    found[name] = _read_tensor(file, start, end, f"{path}: tensor {name}")
+        except onnx_wire.NotProtobuf:
             raise onnx_wire.not_onnx(path, size) from None
     return found
 
 
-def _tensor(file: BinaryIO, start: int, end: int, where: str) -> np.ndarray:
+def _read_tensor(file: BinaryIO, start: int, end: int, where: str) -> np.ndarray:
     dims: list[int] = []
     kind = 0
     data: tuple[int, int] | None = None
-    for number, wire, a, b in list(fields(file, start, end)):
+    for number, wire, a, b in list(read_fields(file, start, end)):
         if number == TENSOR_DIMS and wire == 0:
             dims.append(a)
         elif number == TENSOR_DIMS and wire == 2:
             file.seek(a)
-            dims += _varints(file.read(min(b - a, 1024)))
+            dims += _read_varints(file.read(min(b - a, 1024)))
         elif number == TENSOR_TYPE and wire == 0:
             kind = a
         elif number == TENSOR_RAW or (number == TENSOR_FLOATS and wire == 2 and kind in (0, FLOAT32)):
@@ -73,9 +71,9 @@ def _tensor(file: BinaryIO, start: int, end: int, where: str) -> np.ndarray:
     return np.frombuffer(file.read(length), dtype).reshape(dims)
 
 
-def _varints(buffer: bytes) -> list[int]:
+def _read_varints(buffer: bytes) -> list[int]:
     values, at = [], 0
     while at < len(buffer):
-        value, at = onnx_wire._varint(buffer, at)
+        value, at = onnx_wire.read_varint(buffer, at)
         values.append(value)
     return values

@@ -1,4 +1,4 @@
-"""ONNX at the protobuf wire level: the metadata of a model, and additions to it, without the onnx package.
+"""ONNX at the protobuf wire level: reads the metadata of a model and adds outputs to it, without the onnx package.
 
 A protobuf message is a run of fields, each a varint key (number << 3 | wire type) and a value: wire type 0 is a varint,
 1 is 8 bytes, 5 is 4 bytes, 2 is a length and that many bytes. Field numbers below are those of onnx.proto3.
@@ -16,23 +16,16 @@ MODEL_GRAPH, MODEL_METADATA = 7, 14
 MODEL_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT, GRAPH_SPARSE = 1, 5, 12, 15
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
-ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = (
-    1,
-    3,
-    5,
-    6,
-    10,
-    11,
-)
-ATTRIBUTE_TYPE = 20
+ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TYPE = 1, 3, 20
+ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS = 5, 10, 6, 11
 TENSOR_NAME, TENSOR_EXTERNAL, TENSOR_LOCATION = 8, 13, 14
 
-_MOST_METADATA = 64 << 20  # bytes; a card is a few kB, and a lie in a length must not ask for more than this
+_MOST_METADATA = 64 << 20  # bytes; a card is a few kB, and a damaged length must not make us read more than this
 
 Span = tuple[int, int, int, int]  # field number, wire type, start, end (the value itself for wire type 0)
 
 
-class _Lie(Exception):
+class NotProtobuf(Exception):
     """The bytes are not a protobuf message."""
 
 
@@ -44,15 +37,15 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     saw_graph = False
     with path.open("rb") as file:
         try:
-            for number, wire, start, end in fields(file, 0, size):
+            for number, wire, start, end in read_fields(file, 0, size):
                 if number not in MODEL_FIELDS:
-                    raise _Lie
+                    raise NotProtobuf
                 if number == MODEL_GRAPH and wire == 2:
                     saw_graph = True
                 if number == MODEL_METADATA and wire == 2:
-                    key, value = _entry(file, start, end)
+                    key, value = _read_entry(file, start, end)
                     metadata[key] = value
-        except (_Lie, UnicodeDecodeError):
+        except (NotProtobuf, UnicodeDecodeError):
             raise not_onnx(path, size) from None
     if not saw_graph:
         raise not_onnx(path, size)
@@ -70,91 +63,94 @@ def refuse_external_data(path: str | Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         try:
-            for number, wire, start, end in fields(file, 0, size):
-                if number == MODEL_GRAPH and wire == 2:
-                    name = _external_in_graph(file, start, end, depth=0)
-                    if name is not None:
-                        raise PlifError(f"{path}: tensor '{name}' keeps its data in another file; export it again")
-        except _Lie:
+            for number, start, end in read_messages(file, 0, size):
+                name = _find_external(file, start, end, depth=0) if number == MODEL_GRAPH else None
+                if name is not None:
+                    raise PlifError(f"{path}: tensor '{name}' keeps its data in another file; export it again")
+        except NotProtobuf:
             raise not_onnx(path, size) from None
 
 
-def _external_in_graph(file: BinaryIO, start: int, end: int, depth: int) -> str | None:
+def _find_external(file: BinaryIO, start: int, end: int, depth: int) -> str | None:
+    """The name of a tensor with its data in another file: in this graph, its nodes, or the graphs inside these."""
     if depth > 8:
-        raise _Lie
-    for number, wire, a, b in fields(file, start, end):
-        if wire != 2:
-            continue
+        raise NotProtobuf
+    for number, a, b in read_messages(file, start, end):
         if number == GRAPH_INITIALIZER and _is_external(file, a, b):
-            return _text(file, a, b, TENSOR_NAME) or "?"
+            return read_text(file, a, b, TENSOR_NAME) or "?"
         if number == GRAPH_SPARSE:
             return "sparse"
-        if number == GRAPH_NODE:
-            for n2, w2, a2, b2 in fields(file, a, b):
-                if n2 != NODE_ATTRIBUTE or w2 != 2:
-                    continue
-                for n3, w3, a3, b3 in fields(file, a2, b2):
-                    if w3 != 2:
-                        continue
-                    if n3 in (ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS) and _is_external(file, a3, b3):
-                        return _text(file, a3, b3, TENSOR_NAME) or "?"
-                    if n3 in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS):
-                        found = _external_in_graph(file, a3, b3, depth + 1)
-                        if found is not None:
-                            return found
+        for field, c, d in read_messages(file, a, b, NODE_ATTRIBUTE) if number == GRAPH_NODE else ():
+            if field in (ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS) and _is_external(file, c, d):
+                return read_text(file, c, d, TENSOR_NAME) or "?"
+            if field in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS) and (found := _find_external(file, c, d, depth + 1)):
+                return found
     return None
 
 
 def _is_external(file: BinaryIO, start: int, end: int) -> bool:
     return any(
         number == TENSOR_EXTERNAL or (number == TENSOR_LOCATION and wire == 0 and a != 0)
-        for number, wire, a, _ in fields(file, start, end)
+        for number, wire, a, _ in read_fields(file, start, end)
     )
 
 
-def _text(file: BinaryIO, start: int, end: int, wanted: int) -> str | None:
-    for number, wire, a, b in fields(file, start, end):
+def read_text(file: BinaryIO, start: int, end: int, wanted: int) -> str | None:
+    """The first text field with the number `wanted`, of the message in bytes [start, end); None without one."""
+    for number, wire, a, b in read_fields(file, start, end):
         if number == wanted and wire == 2 and b - a < 4096:
             file.seek(a)
             return file.read(b - a).decode("utf-8", "replace")
     return None
 
 
-def fields(file: BinaryIO, start: int, end: int) -> Iterator[Span]:
+def read_messages(file: BinaryIO, start: int, end: int, *path: int) -> Iterator[tuple[int, int, int]]:
+    """(field number, start, end) of the fields with a length (messages, texts, bytes) of the message in bytes [start, end).
+
+    `path` goes down first: read_messages(file, 0, size, MODEL_GRAPH) gives those of the model's graph.
+    """
+    for number, wire, a, b in read_fields(file, start, end):
+        if wire == 2 and not path:
+            yield number, a, b
+        elif wire == 2 and number == path[0]:
+            yield from read_messages(file, a, b, *path[1:])
+
+
+def read_fields(file: BinaryIO, start: int, end: int) -> Iterator[Span]:
     """The fields of the message in bytes [start, end) of a file; values are skipped, not read."""
     at = start
     while at < end:
         file.seek(at)
         buffer = file.read(min(20, end - at))
-        key, used = _varint(buffer, 0)
+        key, used = read_varint(buffer, 0)
         number, wire = key >> 3, key & 7
         if number == 0:
-            raise _Lie
+            raise NotProtobuf
         if wire == 0:
-            value, used = _varint(buffer, used)
+            value, used = read_varint(buffer, used)
             at += used
             yield number, wire, value, value
         elif wire == 2:
-            length, used = _varint(buffer, used)
+            length, used = read_varint(buffer, used)
             if length > end - at - used:
-                raise _Lie
+                raise NotProtobuf
             yield number, wire, at + used, at + used + length
             at += used + length
         elif wire in (1, 5):
             width = 8 if wire == 1 else 4
             if at + used + width > end:
-                raise _Lie
+                raise NotProtobuf
             yield number, wire, at + used, at + used + width
             at += used + width
         else:
-            raise _Lie
+            raise NotProtobuf
 
 
-def _entry(file: BinaryIO, start: int, end: int) -> tuple[str, str]:
+def _read_entry(file: BinaryIO, start: int, end: int) -> tuple[str, str]:
     if end - start > _MOST_METADATA:
-        raise _Lie
+        raise NotProtobuf
     key = value = ""
-    for number, wire, a, b in list(fields(file, start, end)):
+    for number, wire, a, b in list(read_fields(file, start, end)):
         if wire == 2 and number in (1, 2):
             file.seek(a)
             text = file.read(b - a).decode("utf-8")
@@ -162,11 +158,12 @@ def _entry(file: BinaryIO, start: int, end: int) -> tuple[str, str]:
     return key, value
 
 
-def _varint(buffer: bytes, at: int) -> tuple[int, int]:
+def read_varint(buffer: bytes, at: int) -> tuple[int, int]:
+    """The number at position `at`, and the position after it."""
     value = shift = 0
     while True:
         if at >= len(buffer) or shift > 63:
-            raise _Lie
+            raise NotProtobuf
         byte = buffer[at]
         value |= (byte & 0x7F) << shift
         at += 1
@@ -176,14 +173,14 @@ def _varint(buffer: bytes, at: int) -> tuple[int, int]:
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
-# Two messages of one field merge when they follow each other (the protobuf specification), so outputs and nodes are
-# added to a model by appending a second, small graph to its bytes.
+# By the protobuf specification a message field that stands twice is merged. So outputs and nodes are added to a model by
+# appending a second, small graph to its bytes.
 
 
 def with_rates(model: bytes, taps: dict[str, str]) -> bytes:
-    """The model with one more output for each tap: {output name: tensor}, the mean of the tensor per row of the batch.
+    """The model with one more output for each tap {output name: tensor}: the tensor's mean per row of the batch, float32 [B].
 
-    Used to count spikes: the mean of a layer's spikes over its neurons is its firing rate in that step. Output [B].
+    Used to count spikes: the mean of a layer's spikes over its neurons is its firing rate in that step.
     """
     graph = b""
     for output, tensor in taps.items():

@@ -1,7 +1,7 @@
-"""model.pt without torch: the zip that torch.save writes, read with an unpickler that admits tensors and one string.
+"""model.pt without torch: the zip that torch.save writes, read by an unpickler that accepts tensors and one string.
 
-A pickle is a program. The one inside model.pt is run by an unpickler whose only callables are the three that rebuild a
-tensor, replaced here by functions that record nothing and touch nothing; any other name ends the reading.
+A pickle is a program. The unpickler here knows only the names with which tensors are rebuilt, and replaces them by functions
+that do nothing; any other name ends the reading.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from runtime.base.errors import PlifError
 
-_MOST_PICKLE = 16 << 20  # bytes: names, shapes and the card; weights live in other members of the zip
+_MOST_PICKLE = 16 << 20  # bytes of names, shapes and the card; weights are in other members of the zip
 
 _ADMITTED = {
     ("torch._utils", "_rebuild_tensor_v2"),
@@ -30,24 +30,26 @@ _ADMITTED = {
 }
 
 
-class _Refused(Exception):
-    pass
+class _ForbiddenName(Exception):
+    """The pickle names something that is no part of a tensor."""
 
 
-class _CardOnly(pickle.Unpickler):
+class _CardUnpickler(pickle.Unpickler):
+    """Rebuilds the card; in the place of every tensor stands None."""
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ADMITTED:
-            raise _Refused(f"{module}.{name}")
+            raise _ForbiddenName(f"{module}.{name}")
         if name == "OrderedDict":
             return OrderedDict
-        return lambda *args: None  # a tensor's place; its data is not looked at
+        return lambda *args: None  # in the place of a tensor, whose data is not read
 
     def persistent_load(self, pid: object) -> None:
         return None
 
 
 def read_card_text(path: str | Path) -> str:
-    """The JSON text of the card in a model.pt. Raises PlifError for anything else, and runs nothing that is in it."""
+    """The JSON text of the card in a model.pt. PlifError for any other file; no code that is in the file is run."""
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -65,12 +67,12 @@ def read_card_text(path: str | Path) -> str:
             f"{path}: cannot be opened as a model.pt ({error}); the file was damaged or cut short"
         ) from None
     try:
-        content = _CardOnly(io.BytesIO(data)).load()
-    except _Refused as refused:
+        content = _CardUnpickler(io.BytesIO(data)).load()
+    except _ForbiddenName as refused:
         raise PlifError(
             f"{path}: contains code ({refused}), not only tensors; refused. Expected a model.pt written by plif_train.save"
         ) from None
-    except Exception:  # a damaged pickle fails in many ways, all of them mean the same
+    except Exception:  # a damaged pickle can fail in many ways
         raise PlifError(f"{path}: its index cannot be read; the file was damaged or not written by plif") from None
     if not isinstance(content, dict) or not isinstance(content.get("card"), str):
         raise PlifError(f"{path}: a PyTorch file without a plif card; expected a model.pt written by plif_train.save")
