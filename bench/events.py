@@ -4,9 +4,9 @@
     python bench/events.py --file recording.raw  a real EVT 3.0 recording as well
     python bench/events.py --json
 
-The three jobs are decoding alone (words in memory -> events), binning alone (events -> frames of 10 ms, 128x128), and the
-whole way a stream goes (file -> packets -> frames). Both implementations take turns; medians. One thread. Results are
-compared before anything is timed.
+There are three jobs: decoding (words in memory -> events), binning (events -> frames of 128x128), and all that a stream does up
+to the frames (file -> packets -> frames). Both implementations take turns; medians; one thread. Their results are compared
+before anything is timed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
 
 
 def compare(name: str, events: int, rounds: int, job: Callable[[], Sequence[np.ndarray]]) -> list[dict[str, Any]]:
-    """The same job with and without the native library, in turn."""
+    """Times the same job with and without the native library, in turn."""
     with numpy_only():
         expected = job()
     np.testing.assert_array_equal(job(), expected)
@@ -108,7 +108,7 @@ def compare(name: str, events: int, rounds: int, job: Callable[[], Sequence[np.n
 
 @contextmanager
 def numpy_only() -> Iterator[None]:
-    """As where the native library is not built."""
+    """Hides the native library, as if it were not built."""
     with mock.patch.object(packets, "library", lambda: None):
         yield
 
@@ -126,7 +126,7 @@ def frames(events: np.ndarray, framing: str) -> list[np.ndarray]:
 
 
 def moving(count: int) -> np.ndarray:
-    """Events of a blob before a DVS128 at a million events a second."""
+    """Events [N] of a blob before a DVS128, at a million events a second."""
     rng = np.random.default_rng(0)
     t = np.cumsum(rng.integers(0, 3, count))
     x, y = (np.clip(rng.normal(64, 20, count), 0, 127).astype(int) for _ in range(2))
@@ -134,7 +134,7 @@ def moving(count: int) -> np.ndarray:
 
 
 def camera_words(count: int) -> np.ndarray:
-    """EVT 3.0 words as a gen4.1 camera sends them: rows of single events and of vectors, a time word now and then."""
+    """EVT 3.0 words, uint16 [N], like those of a gen4.1 camera: single events, vectors of events, and times."""
     rng = np.random.default_rng(1)
     words: list[int] = [0x8000, 0x6000]
     made, t = 0, 0

@@ -144,6 +144,7 @@ class FileEventSet(EventSet):
         super().__init__(request, classes, [label for _, label, _ in found], [path for _, _, path in found])
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
+        """Events [N] of sample i, their sensor and orientation; see EventSet."""
         with unpack(self._paths[i]) as file:
             return read_recording(file, self._paths[i], self.sensor)
 

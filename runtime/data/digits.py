@@ -39,6 +39,7 @@ class Digits(EventSet):
         super().__init__(request, DIGITS, [i % 10 for i in range(count)], paths)
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
+        """Events [N] of sample i, their sensor and orientation; see EventSet."""
         i = range(len(self))[i]
         rng = np.random.default_rng([SEED, self._split, i])
         return record_digit(draw_digit(self.label(i), rng), rng), (SENSOR_PX, SENSOR_PX), "identity"

@@ -76,6 +76,7 @@ class DvsGesture(EventSet):
         super().__init__(request, classes, labels, paths)
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
+        """Events [N] of sample i, their sensor and orientation; see EventSet."""
         path, start_us, end_us = self._spans[i]
         last = (
             self._last

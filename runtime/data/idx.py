@@ -28,7 +28,7 @@ MAX_BYTES = 1 << 30  # 20 times MNIST: no data set of images unpacks to more
 
 
 def read_idx(path: str | os.PathLike[str], dimensions: int) -> Bytes:
-    """The array of an IDX file, uint8, with that many dimensions. PlifError when header and file do not agree."""
+    """The array of an IDX file, uint8 [N, ...] with that many dimensions. PlifError when header and file do not agree."""
     where = Path(path)
     try:
         with open(where, "rb") as raw:

@@ -58,6 +58,7 @@ class T64Decoder(Decoder):
     unit = T64.itemsize
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
+        """uint8 [bytes] -> events [N]; see Decoder.feed."""
         raw = data.view(T64)
         good = raw["on"] <= 1
         if not good.all():
@@ -71,6 +72,7 @@ class T32Decoder(Decoder):
     unit = T32.itemsize
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
+        """uint8 [bytes] -> events [N]; see Decoder.feed."""
         raw = data.view(T32)
         return make_events(self.unwrap(raw["t"]), raw["x"], raw["yon"] >> 1, (raw["yon"] & 1).astype(bool))
 
@@ -79,6 +81,7 @@ class SpifDecoder(Decoder):
     unit = 4
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
+        """uint8 [bytes] -> events [N]; see Decoder.feed."""
         datagrams = zip(_split(data.view("<u4"), ends), arrived_us, strict=True)
         return np.concatenate([no_events(), *(self._datagram(words, now_us) for words, now_us in datagrams)])
 
@@ -121,6 +124,7 @@ class JaerDecoder(Decoder):
         self._next: int | None = None
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
+        """uint8 [bytes] -> events [N]; see Decoder.feed."""
         datagrams = _split(data.view(">u4"), ends)
         for words in datagrams:
             sequence = int(words[0])

@@ -81,7 +81,7 @@ class Decoder(Protocol):
 
 
 class NativeDecoder:
-    """The decoder in C: words uint16 [N] -> events [M]."""
+    """The decoder in C."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
@@ -92,6 +92,7 @@ class NativeDecoder:
         return int(self._state.unknown)
 
     def feed(self, words: np.ndarray, log: Log) -> np.ndarray:
+        """One chunk of words, uint16 [N] -> its events [M]."""
         words = np.require(words, "<u2", ["C", "A"])  # a chunk of a file is so already, and is not copied
         state, address = self._state, words.ctypes.data
         out = np.empty(self._library.plif_evt3_most(address, len(words)), EVENT_DTYPE)
@@ -103,7 +104,7 @@ class NativeDecoder:
 
 
 class NumpyDecoder:
-    """The decoder in whole-array operations: words uint16 [N] -> events [M]."""
+    """The decoder in whole-array operations."""
 
     def __init__(self) -> None:
         self.unknown = 0
@@ -115,6 +116,7 @@ class NumpyDecoder:
         self.base_on = 0
 
     def feed(self, words: np.ndarray, log: Log) -> np.ndarray:
+        """One chunk of words, uint16 [N] -> its events [M]."""
         kind = words >> 12
         self.unknown += int(len(words) - KNOWN[kind].sum())
         value = (words & 0xFFF).astype(np.int64)
