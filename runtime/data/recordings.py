@@ -36,45 +36,36 @@ class Nmnist(FileEventSet):
         name = request.split.capitalize()
         archive = next((path for path in (root / f"{name}.zip", root / f"{name.lower()}.zip") if path.is_file()), None)
         if (root / name).is_dir():
-            folder, found = root / name, _digits_in(root / name)
+            folder, paths = root / name, _list_digits(root / name)
         elif archive is not None:
-            folder, found = archive, _digits_in_zip(archive, name)
+            folder, paths = archive, _list_zipped_digits(archive, name)
         elif root.name in ("Train", "Test") and any((root / digit).is_dir() for digit in DIGITS):
             if root.name != name:
                 raise PlifError(
                     f"{request.name}: this is the {root.name} half, but split '{request.split}' was asked for:"
                     f" name {root.parent}, or the other split"
                 )
-            folder, found = root, _digits_in(root)
+            folder, paths = root, _list_digits(root)
         else:
             raise PlifError(
                 f"{request.name}: no folder {name} in {root}, expected"
                 f" {name}/<digit>/<number>.bin; found {listing(root)}"
             )
-        if not found:
+        if not paths:
             there = listing(folder) if folder.is_dir() else "none in the archive"
             raise PlifError(f"{request.name}: no {folder}/<digit>/<number>.bin; found {there}")
-        super().__init__(request, DIGITS, found)
+        super().__init__(request, DIGITS, [(_number(path), int(Path(path).parent.name), path) for path in paths])
 
 
-def _digits_in(folder: Path) -> list[tuple[int, int, str]]:
-    """(number, digit, path) of every <digit>/<number>.bin."""
-    found = []
-    for digit, label in enumerate(DIGITS):
-        for path in files_of(folder / label, missing_ok=True):
-            if path.suffix == ".bin":
-                found.append((_number(str(path)), digit, str(path)))
-    return found
+def _list_digits(folder: Path) -> list[str]:
+    """The paths of every <digit>/<number>.bin in a folder."""
+    paths = (path for digit in DIGITS for path in files_of(folder / digit, missing_ok=True))
+    return [str(path) for path in paths if path.suffix == ".bin"]
 
 
-def _digits_in_zip(archive: Path, name: str) -> list[tuple[int, int, str]]:
-    found = []
-    for member in list_members(archive, ".bin"):
-        half, _, rest = member.partition("/")
-        digit = rest.partition("/")[0]
-        if half == name and digit in DIGITS:
-            found.append((_number(member), int(digit), f"{archive}/{member}"))
-    return found
+def _list_zipped_digits(archive: Path, name: str) -> list[str]:
+    members = [member for member in list_members(archive, ".bin") if member.startswith(f"{name}/")]
+    return [f"{archive}/{member}" for member in members if Path(member).parent.name in DIGITS]
 
 
 def _number(path: str) -> int:

@@ -72,11 +72,12 @@ def images(
     columns = np.linspace(0, 5, width)
     lower_r, lower_c = np.minimum(rows.astype(int), 4), np.minimum(columns.astype(int), 4)
     part_r, part_c = (rows - lower_r)[:, None], (columns - lower_c)[None, :]
-    top = coarse[:, :, lower_r][..., lower_c] * (1 - part_c) + coarse[:, :, lower_r][..., lower_c + 1] * part_c
-    bottom = (
-        coarse[:, :, lower_r + 1][..., lower_c] * (1 - part_c) + coarse[:, :, lower_r + 1][..., lower_c + 1] * part_c
-    )
-    image = top * (1 - part_r) + bottom * part_r
+
+    def widen(row: np.ndarray) -> np.ndarray:
+        """These rows of the coarse image, [streams, C, H, 6], bilinear along the columns: [streams, C, H, W]."""
+        return coarse[:, :, row][..., lower_c] * (1 - part_c) + coarse[:, :, row][..., lower_c + 1] * part_c
+
+    image = widen(lower_r) * (1 - part_r) + widen(lower_r + 1) * part_r
     if normalisation is not None:
         mean, std = (np.array(normalisation[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
         image = (image - mean) / std

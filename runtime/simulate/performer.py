@@ -76,13 +76,9 @@ def draw_performer(seed: tuple[int, ...], held_out: bool = False) -> Performer:
         if abs(np.log(value["wall"] / value[part])) < 0.35:
             value[part] *= 0.6 if value["wall"] > 0.25 else 1.7
     look = Look(
-        skin=value["skin"],
-        shirt=value["shirt"],
-        trousers=value["trousers"],
-        hair=value["hair"],
+        **{name: value[name] for name in ("skin", "shirt", "trousers", "hair", "girth")},
         bare_arms=draw.pick((True, False)),
         glasses=draw.pick((True, False, False)),
-        girth=value["girth"],
         sleeve=_make_texture(rng, value["sleeve_texture"], 3),
         cloth=_make_texture(rng, value["cloth_texture"], 3),
         hand=_make_texture(rng, value["hand_texture"], 1),
@@ -92,10 +88,7 @@ def draw_performer(seed: tuple[int, ...], held_out: bool = False) -> Performer:
     sensor = Sensor(
         threshold_on=value["threshold"] * value["on_ratio"] ** 0.5,
         threshold_off=value["threshold"] / value["on_ratio"] ** 0.5,
-        mismatch=value["mismatch"],
-        offset=value["offset"],
-        refractory_us=value["refractory_us"],
-        noise_hz=value["noise_hz"],
+        **{name: value[name] for name in ("mismatch", "offset", "refractory_us", "noise_hz")},
     )
     noise = np.exp(value["noise_spread"] * rng.standard_normal(SIZE_PX * SIZE_PX)).astype(np.float32)
     noise *= _make_field(rng, 3, 0.8).ravel()

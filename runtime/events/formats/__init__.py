@@ -14,18 +14,8 @@ from runtime.events.formats.base import HEAD_BYTES, Format, Log, Recording
 
 FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT
-    for module in (
-        aedat4,
-        aedat31,
-        aedat2,
-        es,
-        dat,
-        npz,
-        evt3,
-        evt2,
-        csv,
-        nmnist,  # no magic number at all: last
-    )
+    # N-MNIST is the last: it has no magic number at all
+    for module in (aedat4, aedat31, aedat2, es, dat, npz, evt3, evt2, csv, nmnist)
 }
 
 __all__ = ["FORMATS", "Format", "Log", "Recording", "open_recording"]
