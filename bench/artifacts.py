@@ -1,7 +1,7 @@
-"""The artifacts of a network that the benches run: one for each target and precision that the exporter has.
+"""The artifacts of a network that the benches run: one for each target and precision.
 
-Which there are is asked of the exporter, not listed: a precision that it does not write, or a target whose package is not
-installed, is left out with its reason. With a folder (`--work DIR`) artifacts are made once and used again.
+A precision that the exporter does not write, or a target whose package is not installed, is left out and the reason is printed.
+With a folder (`--work DIR`) artifacts are made once and used again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WANTED = {
 
 
 def prepared(name: str, steps: int, folder: Path) -> Workload:
-    """A workload, whose tuned network is kept in `folder`."""
+    """A workload; its tuned network is stored in `folder`."""
     kept = folder / f"{name}.pt"
     if name != "gesture":
         return workload(name, steps)
@@ -36,7 +36,7 @@ def prepared(name: str, steps: int, folder: Path) -> Workload:
 
 
 def artifact(net: plif_train.Network, name: str, to: str, precision: str, folder: Path) -> Path | None:
-    """The artifact of the network, made where it is not there yet; None, and a line, where it cannot be made."""
+    """The artifact of the network, made if it is not there yet; None, and a line on stderr, if it cannot be made."""
     kept = folder / f"{name}_{precision}{'.onnx' if to == 'onnx' else f'_{to}'}"
     if kept.exists():
         return kept

@@ -1,19 +1,19 @@
-"""Which rule answers soonest, and how often is it wrong: onset to label, false alarms, accuracy, for a grid of rules.
+"""Measures deciding rules: time from onset to label, false alarms and accuracy, for a grid of rules.
 
     python bench/decide.py digits.onnx 'sim:digits?seed=11&seconds=120' --framing duration:10ms
     python bench/decide.py gesture.onnx 'sim:dvs128-gesture?seed=900&seconds=600' --negatives walking.aedat standing.aedat
     python bench/decide.py ... --plot docs/decide.png --json
 
-The network runs once over each source; its output at every step is kept, and every rule is then applied to the same steps
-through the very code that streams (runtime.stream.stream). A source with truth is a list of (t_on_us, t_off_us, label).
+The network runs once over each source and its output at every step is stored. Then every rule is applied to the same outputs, by
+the same code that decides in a stream (runtime.stream.stream). The truth of a source is a list of (t_on_us, t_off_us, label).
 
-    onset to label   from t_on, or from when it can be recognised where the source knows (`recognisable_us`), to the first
-                     decision with the right label within the span; 0 when that came before; p50 and p95 over the spans that
-                     got one; `missed` are those that did not
-    accuracy         spans in which the right label was shown longer than any other, with its 95 % interval (Wilson)
-    false alarms     runs of one label, at least 50 ms long, per minute: on stretches without truth (idle, from 300 ms after a
-                     span, when the answer before has had time to fade; one that still stands then counts) and on negatives
-                     (recordings of none of it); and the share of that time in which there is a label
+    onset to label   from t_on, or from `recognisable_us` where the source has it, to the first decision with the right label
+                     within the span; 0 when the label came before that; p50 and p95 over the spans that got the right label;
+                     the other spans are counted in `missed`
+    accuracy         share of spans in which the right label was shown longer than any other, with its 95 % interval (Wilson)
+    false alarms     runs of one label, at least 50 ms long, per minute: in the time without truth (idle: from 300 ms after a
+                     span, so that the last answer can fade; an answer that is still there then counts) and on negatives
+                     (recordings without any of the classes); and the share of that time in which there is a label
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ GRID = [
 ]
 FADE_US = 300_000
 ALARM_US = 50_000
-OTHER = ("other", "other gestures", "other_gestures")  # a label that says none of the known ones
+OTHER = ("other", "other gestures", "other_gestures")  # labels that mean none of the classes
 
 
 class Steps(NamedTuple):
-    """What the network gave for each frame of one source."""
+    """The network's output for each frame of one source."""
 
     source: SourceFramer
     frames: list[Frame]
     y: np.ndarray  # [steps, rows, classes]
     truth: list[tuple[int, int, str]]
-    since_us: list[int]  # of each of them: from when on an answer can be expected
+    since_us: list[int]  # for each span: from when on an answer can be expected
 
 
 def main() -> None:
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def step_all(model: Model, source: Source, framing: str, filters: str | None, policy: ResetPolicy) -> Steps:
-    """The network over a whole source, resets and all, once."""
+    """Runs the network once over a whole source, with its resets."""
     frames_of = SourceFramer(source, framing, model.input_shape, filters=filters)
     session = model.session(streams=policy.rows)
     stream = make_stream(frames_of, "sum", policy, model)
@@ -118,7 +118,7 @@ def step_all(model: Model, source: Source, framing: str, filters: str | None, po
     for frame in frames_of:
         stream.before(frame, session, False)
         outputs.append(session.step(np.stack([frame.x] * policy.rows)))
-        frame.x = np.zeros(0, np.float32)  # not needed again, and an hour of them is too much
+        frame.x = np.zeros(0, np.float32)  # not needed again; the frames of an hour would take too much memory
         frames.append(frame)
     truth = list(getattr(source, "truth", []))
     since_us = getattr(source, "recognisable_us", [on for on, _, _ in truth])
@@ -130,7 +130,7 @@ def make_stream(source: SourceFramer, rule: str, policy: ResetPolicy, model: Mod
 
 
 def decide(model: Model, rule: str, policy: ResetPolicy, steps: Steps) -> list[Decision]:
-    """The rule over outputs that are there already."""
+    """Applies a rule to stored outputs."""
 
     class Nothing:
         def reset(self, rows: Any = None) -> None: ...
@@ -184,7 +184,7 @@ def measure(model: Model, rule: str, policy: ResetPolicy, positive: Steps, negat
 
 
 def outside(truth: list[tuple[int, int, str]]) -> list[tuple[int, int]]:
-    """Where nothing is shown: from FADE_US after each span to the next one, and before the first."""
+    """The times in us without truth: from FADE_US after each span to the next span, and before the first."""
     ends = [off + FADE_US for _, off, _ in truth]
     begins = [on for on, _, _ in truth]
     gaps = zip([-(1 << 60), *ends], [*begins, 1 << 60], strict=True)
@@ -194,7 +194,7 @@ def outside(truth: list[tuple[int, int, str]]) -> list[tuple[int, int]]:
 def alarms(
     decisions: list[Decision], frames: list[Frame], where: list[tuple[int, int]] | None
 ) -> tuple[float, float, int]:
-    """(seconds looked at, of these with a label, runs of one label at least ALARM_US long). where None: everywhere."""
+    """(seconds in all, seconds with a label, runs of one label of at least ALARM_US) within `where`; None is everywhere."""
     seconds, labelled, count, at = 0.0, 0.0, 0, 0
     label: str | None = None
     since_us = 0
@@ -226,7 +226,7 @@ def wilson(right: int, n: int) -> list[float]:
 
 
 def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
-    """False alarms against onset to label; numbered are the rules that no other one beats in both, most accurate first."""
+    """Plots false alarms against onset to label. The numbered rules are those that no other rule beats in both."""
     import matplotlib
 
     matplotlib.use("Agg")

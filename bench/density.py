@@ -1,10 +1,10 @@
-"""Time against firing rate: the event engine does work in proportion to spikes, dense engines do not.
+"""Time of a step against the firing rate: the work of the event engine is proportional to spikes, that of others is not.
 
     python bench/density.py                      the Gesture network, all layers at 0.5, 1, 2, 5, 10, 20, 35 and 50 %
     python bench/density.py --rates 0.02,0.1 --threads 2 --json
 
-For each rate the network's layers are tuned anew (bench/workload.py), exported, and the engines step in turn. The rate is
-that of the neurons; what a convolution reads is the pooled density, which the rows give beside it.
+For each rate the network's layers are tuned (bench/workload.py), the network is exported, and the engines step in turn. The rate
+is that of the neurons; a convolution reads the density after pooling, which the rows give, too.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Evaluation of the shipped model on recordings of drawn digits: samples a second, with the answers compared.
+"""Evaluation of the shipped model on recordings of drawn digits: samples a second, and whether the answers agree.
 
     python bench/eval.py
     python bench/eval.py --samples 500 --threads 2 --json
 
-The whole of `plif eval`: reading and framing the recordings (the same for all engines), steps, votes. The recordings are
-made beforehand, as N-MNIST files. Engines take turns; medians over the rounds.
+All of `plif eval` is timed: reading and framing the recordings (the same for all engines), steps, votes. The recordings are
+made before that, as N-MNIST files. Engines take turns; medians over the rounds.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def measure(samples: int, threads: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def recorded(samples: int, folder: Path) -> Path:
-    """Digits as a camera would record them, in N-MNIST's files and folders."""
+    """Writes simulated recordings of drawn digits, in the files and folders of N-MNIST."""
     rng = np.random.default_rng(0)
     for i in range(samples):
         place = folder / "nmnist" / "Test" / str(i % 10)

@@ -4,9 +4,9 @@
     python bench/events.py --file recording.raw  a real EVT 3.0 recording as well
     python bench/events.py --json
 
-The three jobs are decoding alone (words in memory -> events), binning alone (events -> frames of 10 ms, 128x128), and the
-whole way a stream goes (file -> packets -> frames). Both implementations take turns; medians. One thread. Results are
-compared before anything is timed.
+There are three jobs: decoding (words in memory -> events), binning (events -> frames of 128x128), and all that a stream does up
+to the frames (file -> packets -> frames). Both implementations take turns; medians; one thread. Their results are compared
+before anything is timed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.machine import machine
 from runtime.events import EVENT_DTYPE, make_events, open_source
 from runtime.events.formats.base import Log
-from runtime.events.formats.evt import header
-from runtime.events.formats.evt3 import decoder
+from runtime.events.formats.evt import read_sensor
+from runtime.events.formats.evt3 import make_decoder
 from runtime.events.framer import Framer
 from runtime.native import packets
 from runtime.stream.source_framer import SourceFramer
@@ -64,9 +64,9 @@ def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
         made = Path(folder) / "made.raw"
         made.write_bytes(HEADER + camera_words(count).tobytes())
         for label, path in (("generated", made), *((("real", file),) if file else ())):
-            words = np.frombuffer(path.read_bytes()[header(path)[1] :], "<u2")
-            total = len(decoder().feed(words, Log()))
-            rows += compare(f"EVT3 decode, {label}", total, rounds, lambda w=words: decoder().feed(w, Log()))
+            words = np.frombuffer(path.read_bytes()[read_sensor(path)[1] :], "<u2")
+            total = len(make_decoder().feed(words, Log()))
+            rows += compare(f"EVT3 decode, {label}", total, rounds, lambda w=words: make_decoder().feed(w, Log()))
             rows += compare(
                 f"EVT3 file to frames, duration:10ms, {label}",
                 total,
@@ -83,7 +83,7 @@ def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
 
 
 def compare(name: str, events: int, rounds: int, job: Callable[[], Sequence[np.ndarray]]) -> list[dict[str, Any]]:
-    """The same job with and without the native library, in turn."""
+    """Times the same job with and without the native library, in turn."""
     with numpy_only():
         expected = job()
     np.testing.assert_array_equal(job(), expected)
@@ -109,7 +109,7 @@ def compare(name: str, events: int, rounds: int, job: Callable[[], Sequence[np.n
 
 @contextmanager
 def numpy_only() -> Iterator[None]:
-    """As where the native library is not built."""
+    """Hides the native library, as if it were not built."""
     with mock.patch.object(packets, "library", lambda: None):
         yield
 
@@ -127,7 +127,7 @@ def frames(events: np.ndarray, framing: str) -> list[np.ndarray]:
 
 
 def moving(count: int) -> np.ndarray:
-    """Events of a blob before a DVS128 at a million events a second."""
+    """Events [N] of a blob before a DVS128, at a million events a second."""
     rng = np.random.default_rng(0)
     t = np.cumsum(rng.integers(0, 3, count))
     x, y = (np.clip(rng.normal(64, 20, count), 0, 127).astype(int) for _ in range(2))
@@ -135,7 +135,7 @@ def moving(count: int) -> np.ndarray:
 
 
 def camera_words(count: int) -> np.ndarray:
-    """EVT 3.0 words as a gen4.1 camera sends them: rows of single events and of vectors, a time word now and then."""
+    """EVT 3.0 words, uint16 [N], like those of a gen4.1 camera: single events, vectors of events, and times."""
     rng = np.random.default_rng(1)
     words: list[int] = [0x8000, 0x6000]
     made, t = 0, 0

@@ -1,4 +1,4 @@
-"""What the numbers were measured on: every bench puts this beside its rows."""
+"""The machine on which the numbers were measured; every bench prints it with its rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FEATURES = ("avx", "amx", "fma", "asimd", "sve")
 
 
 def machine() -> dict[str, str | int]:
-    """Processor, its vector features, cores to run on, versions, the event engine's path."""
+    """Processor, its vector features, cores that may be used, versions, and the event engine's path."""
     from runtime.engines.choice import processor
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

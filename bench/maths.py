@@ -1,10 +1,10 @@
-"""Which math should an export use by default? Both on one network, side by side, in one run: spikes kept, then speed.
+"""Exact and folded math of one network, compared in one run: which spikes change, and speed. It decides the default math.
 
     python bench/maths.py                                   the paper's Gesture network, random weights that fire
     python bench/maths.py --model models/nmnist-digits.pt
 
-Each round steps the engines in turn (exact, folded, exact again as the control, PyTorch), so that a machine that slows down
-slows all of them. Prints medians, the ratio round by round, and the spikes that the parity gate saw differ.
+In each round the engines step in turn (exact, folded, exact again as the control, PyTorch), so that a machine that slows down
+slows all of them. Prints medians, the ratio in each round, and the spikes that differ in the parity gate.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def measure(net: plif_train.Network, sessions: dict, x: np.ndarray, rounds: int)
 
 
 def ratio(exact: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
-    """Median of a round against the median of exact's round: lowest, middle, highest over the rounds."""
+    """A round's median divided by that of `exact` in the same round, both [rounds, steps]: lowest, middle, highest."""
     per_round = np.median(other, axis=1) / np.median(exact, axis=1)
     return tuple(round(float(v), 4) for v in (per_round.min(), np.median(per_round), per_round.max()))
 

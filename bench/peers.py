@@ -1,8 +1,8 @@
-"""The same network in what people use today: PyTorch, SpikingJelly, torch.compile, ONNX Runtime and OpenVINO by themselves.
+"""The same network in other programs: PyTorch, SpikingJelly, torch.compile, ONNX Runtime and OpenVINO without plif.
 
-Each gets the form in which it is fast here: inference mode, denormals flushed, batch normalisation folded and channels_last
-where that measures faster (torch.compile), explicit state where that is faster (OpenVINO in f32) and state inside where
-that is (its default precision). bench/step.py sets malloc to keep freed memory, without which PyTorch is slower.
+Each gets the form in which it is fastest here: inference mode, denormals flushed; batch normalisation folded and channels_last
+for torch.compile; state as inputs and outputs for OpenVINO in f32, state inside the model for OpenVINO in its default
+precision. bench/step.py sets malloc to keep freed memory, without which PyTorch is slower.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def spikingjelly(net: Network, threads: int, path: Path) -> Subject:
 
 
 def compiled(net: Network, threads: int, path: Path) -> Subject:
-    """torch.compile over one whole step as a function of input and state; folded and channels_last, which is fastest."""
+    """torch.compile of one whole step as a function of input and state, folded and channels_last, which is fastest."""
     import torch._dynamo
     from torch._dynamo.utils import counters
 
@@ -135,12 +135,12 @@ def as_exported(net: Network, threads: int, path: Path) -> Subject:
 
 
 def openvino_default(net: Network, threads: int, path: Path) -> Subject:
-    """OpenVINO with no precision asked for, on our fp32 graph, state inside: bf16 where the processor has it."""
+    """OpenVINO in its default precision (bf16 where the processor has it), on our fp32 graph, with the state inside."""
     return _openvino(path, threads, None, stateful=True)
 
 
 def openvino_f32(net: Network, threads: int, path: Path) -> Subject:
-    """OpenVINO held to float32, state as inputs and outputs."""
+    """OpenVINO in float32, with the state as inputs and outputs."""
     return _openvino(path, threads, "f32", stateful=False)
 
 
@@ -195,7 +195,7 @@ def _openvino(path: Path, threads: int, precision: str | None, stateful: bool) -
 
 
 def _ordered(request: object, states: list[dict]) -> list:
-    """OpenVINO's variables in the order of the card's states: a variable is called by its input and its output."""
+    """OpenVINO's variables in the order of the card's states. A variable's name is that of its input and that of its output."""
     found = {variable.name: variable for variable in request.query_state()}  # type: ignore[attr-defined]
     return [found[s["input"] + s["output"]] for s in states]
 
@@ -241,7 +241,7 @@ def _neuron(n: Neuron, x: Tensor, v: Tensor, alpha: Tensor | None) -> tuple[Tens
 
 
 def _modules(net: Network, node: Callable[[Neuron], nn.Module]) -> list[nn.Module]:
-    """The network's layers in order, with its neurons made by `node` and what does nothing after training left out."""
+    """The network's layers in order. `node` makes the neurons; layers that do nothing after training are left out."""
     modules: list[nn.Module] = []
     for step in net.plan:
         if step.op == "Dropout":
@@ -291,11 +291,11 @@ PEERS: dict[str, Callable[[Network, int, Path], Subject]] = {
 
 
 def peer(name: str, net: Network, threads: int, path: Path) -> Subject | None:
-    """A peer by name; None, and a line that says why, where it is not installed or does not work here."""
+    """A peer by name; None, and a line on stderr with the reason, where it is not installed or does not work."""
     try:
         return PEERS[name](net, threads, path)
     except ImportError as error:
         print(f"{name} is left out: {error.name or error} is not installed", file=sys.stderr)
-    except Exception as error:  # a peer that breaks is no reason to measure nothing
+    except Exception as error:  # the others are measured even when one peer fails
         print(f"{name} is left out: {type(error).__name__}: {' '.join(str(error).split())[:200]}", file=sys.stderr)
     return None

@@ -1,17 +1,18 @@
-"""fp32, fp16 and int8 of one network in ONNX Runtime, side by side in one run: time, size, and what rounding changed.
+"""fp32, fp16 and int8 of one network in ONNX Runtime, in one run: time, size, and what rounding changes.
 
     python bench/precision.py                                       the paper's Gesture network, random weights that fire
     python bench/precision.py --model models/nmnist-digits.pt --data nmnist:DIR
 
-Each round steps the files in turn (fp32, fp16, int8, the form of int8 for compilers, fp32 again as the control), so that a
-machine that slows down slows all of them. Ratios are of each round's median to that of fp32; above 1 is faster than fp32.
-With --data the decisions on real recordings are compared, too.
+In each round the files step in turn (fp32, fp16, int8, the form of int8 for compilers, fp32 again as the control), so that a
+machine that slows down slows all of them. A ratio is the median of fp32 divided by that of the file, for each round; above 1 is
+faster than fp32. With --data the decisions on real recordings are compared, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,8 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 import runtime
 from bench import workload
+from bench.machine import machine
 from plif_export import export
 from plif_export.pipeline import Exported
 from plif_export.targets.onnx import OnnxTarget
@@ -51,7 +55,7 @@ def main() -> None:
         times = measure(sessions, x, options.rounds)
         decisions = on_data(made, options.data, options.split) if options.data else {}
     report = {
-        "machine": workload.machine(),
+        "machine": machine(),
         "network": str(net.notation),
         "threads": options.threads,
         "rows": [row(name, made[name], times, decisions.get(name)) for name in NAMES],
@@ -63,7 +67,7 @@ def main() -> None:
 
 
 def written(net: Any, name: str, folder: Path) -> Exported:
-    """The network in that precision; the forms that are only timed again are not proved again."""
+    """Exports the network in that precision; "int8 as qdq" and "fp32 again" are only timed and not verified."""
     precision = name.split()[0]
     dialect = OnnxTarget.dialect
     try:
@@ -89,7 +93,7 @@ def measure(sessions: dict[str, Session], x: np.ndarray, rounds: int) -> dict[st
 
 
 def on_data(made: dict[str, Exported], data: str, split: str) -> dict[str, dict[str, Any]]:
-    """Accuracy of each precision, and how many decisions are not those of fp32."""
+    """Accuracy of each precision, and how many decisions differ from those of fp32."""
     found = {name: evaluate(runtime.load(made[name].path), data, split=split) for name in ("fp32", "fp16", "int8")}
     for result in found.values():
         result.compare(found["fp32"], "fp32")

@@ -1,12 +1,12 @@
-"""Runs the benches and writes docs/performance.md: its numbers and pictures come from here and from nowhere else.
+"""Runs the benches and writes docs/performance.md. All numbers and pictures of that page come from here.
 
     python bench/report.py                      everything, about ten minutes on two cores: make performance
-    python bench/report.py --run step-gesture-1 one part, then the page again from all parts that there are
+    python bench/report.py --run step-gesture-1 one part, then the page from all stored parts
     python bench/report.py --run ''             only the page
     python bench/report.py --list               the parts and their commands
 
-What each part printed is kept in docs/performance/PART.json, with its command and date; a part that was not run, or an engine
-that was not there, leaves a gap and a line that says so. Run it while nothing else does: `nice` cannot keep others away.
+The output of each part is stored in docs/performance/PART.json, with its command and date. Where a part was not run or an engine
+is not installed, the page says so. Run it on an idle machine: `nice` does not keep other processes from disturbing it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REAL_EVT3 = workload.SHARED / "recordings" / "gen41_1280x720_evt3.raw"
 
 
 def parts() -> dict[str, list[str]]:
-    """Name -> command, in the order in which they run."""
+    """{name: command} of the parts, in the order in which they run."""
     work = f"--work={WORK.relative_to(ROOT)}"
     found = {}
     for name in ("gesture", "trained"):
@@ -76,11 +76,11 @@ def main() -> None:
     results = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
     write_page(ROOT / "docs" / "performance.md", FOLDER, results)
     if failed:
-        sys.exit(f"bench/report.py: {', '.join(failed)} did not run; the page shows what there was before")
+        sys.exit(f"bench/report.py: {', '.join(failed)} did not run; the page shows their stored results")
 
 
 def prepare() -> None:
-    """The artifacts, so that the parts only measure."""
+    """Makes the artifacts first, so that the parts only measure."""
     for name in ("gesture", "trained"):
         if workload.is_there(name):
             _bench(["step.py", f"--workload={name}", "--prepare", f"--work={WORK}"], capture=False)
@@ -88,7 +88,7 @@ def prepare() -> None:
 
 
 def run(name: str, command: list[str]) -> bool:
-    """One part: its JSON into the folder. False where it failed; what was there before stays."""
+    """Runs one part and stores its JSON. False when it failed; the stored result of before is then kept."""
     print(f"{name}: {command[0]}", file=sys.stderr)
     done = _bench([*command, "--json"], capture=True)
     try:
@@ -98,7 +98,7 @@ def run(name: str, command: list[str]) -> bool:
     if done.returncode or not reports:
         return False
     shown = " ".join(part.split("=")[0] + "=..." if str(workload.SHARED) in part else part for part in command)
-    # how many processes wanted a core in the last minute, this one's threads among them
+    # how many threads wanted a core, on average over the last minute; the part's own threads are included
     load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
     command_line = f"python bench/{shown}"
     content = {"command": command_line, "date": time.strftime("%Y-%m-%d"), "load": load, "reports": reports}

@@ -1,6 +1,6 @@
 """docs/performance.md from the results of the benches: tables, and the figures of bench/report_plots.py.
 
-Every section stands for itself: without its part it is one line that says what to run.
+Every section depends on its own part only; without its result it is one line that says what to run.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def missing(title: str, command: str) -> str:
 
 
 def about(results: Results, *names: str) -> str:
-    """How to get the numbers of a section again, and when they are from."""
+    """How to repeat the measurements of a section, and their date."""
     found = [results[name] for name in names if name in results]
     commands = ", ".join(dict.fromkeys(f"`{part['command']}`" for part in found))
     dates = ", ".join(dict.fromkeys(part["date"] for part in found))
@@ -148,7 +148,7 @@ def _step(name: str, results: Results, figures: Path) -> str:
 
 
 def _control(found: dict[int, Report]) -> str:
-    """The same engine twice: how much of a difference is noise."""
+    """The same engine twice: how large a difference by noise is."""
     said = []
     for n, report in found.items():
         by = {row["name"]: row["p50_ms"] for row in report["rows"]}

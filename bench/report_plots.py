@@ -40,13 +40,13 @@ def _colour(name: str, i: int) -> str:
 
 
 def _label(row: dict[str, Any]) -> str:
-    """The row's name, with its precision where that is not what is expected."""
+    """The row's name, with its precision where the name does not imply it."""
     usual = row["precision"] == "fp32" or row["precision"] in row["name"]
     return str(row["name"]) if usual else f"{row['name']} ({row['precision']})"
 
 
 def step(path: Path, found: dict[int, Report]) -> None:
-    """Bars of p50, a panel for each number of threads; whiskers to p99."""
+    """Bars up to p50 and whiskers up to p99, in a panel for each number of threads."""
     figure, axes = plt.subplots(1, len(found), figsize=(4.6 * len(found), 3.4), squeeze=False)
     for axis, (threads, report) in zip(axes[0], found.items(), strict=True):
         rows = sorted((r for r in report["rows"] if r["name"] != "event again"), key=lambda r: -r["p50_ms"])
@@ -109,7 +109,7 @@ def _logarithmic(axis: Axes, x: str, y: str) -> None:
 
 
 def peak(roof: Report, precision: str) -> float:
-    """Operations a second, the best that was measured."""
+    """The best measured rate, in operations a second."""
     return 1e9 * max(r["rate"] for r in roof["rows"] if r["precision"] == precision and r["unit"] == "GOP/s")
 
 
@@ -126,7 +126,7 @@ def membrane_ms(roof: Report, megabytes: str) -> float:
 
 
 def intensity(roof: Report, precision: str) -> float:
-    """Operations for each byte that a dense step has to move: membranes in and out (fp32), weights once."""
+    """Operations for each byte that a dense step must move: membranes in and out (fp32), weights once."""
     size = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}.get(precision, 4)
     return roof["operations"] / (8 * roof["neurons"] + size * roof["weights"])
 

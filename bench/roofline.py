@@ -1,11 +1,11 @@
-"""What this processor can do at its best, measured: the roofs under which dense engines stay.
+"""The best rates that this processor reaches, measured: the limits of every dense engine.
 
     python bench/roofline.py
     python bench/roofline.py --threads 2 --json
 
 Arithmetic: the best of PyTorch's convolution (128 channels, 64x64, 3x3, channels_last) and matrix product (2048) in float32
 and bfloat16, and its int8 matrix product. Memory: a multiplication in place, over 11 MB (caches) and 400 MB (DRAM), read and
-write counted. A dense step of a network takes at least its operations over these rates, and its membranes over memory's.
+write counted. A dense step of a network takes at least its operations divided by these rates, and its bytes divided by memory's.
 """
 
 from __future__ import annotations

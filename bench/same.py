@@ -1,12 +1,12 @@
-"""What two checkouts of plif give for the same input: artifacts, cards, spikes, decisions, JSON and exit codes.
+"""Compares two checkouts of plif on the same input: artifacts, cards, spikes, decisions, JSON and exit codes.
 
     python bench/same.py run .venv/bin/plif before/       # in the old checkout
     python bench/same.py run .venv/bin/plif after/        # in the new one
     python bench/same.py compare before after             # exit 1 and a list where they differ
 
-For work that must not change what a user sees. Times, versions and commands are left out of the comparison; keys that only
-the newer side has are listed, not counted. `--clips` and `--foreign` name folders of recordings and of SpikingJelly
-state_dicts to include; `--replay` an artifact and what `plif stream --record` wrote with it: both sides replay one live moment.
+For changes that must not alter what a user sees. Times, versions and commands are not compared; keys that only the newer side
+has are listed and not counted. `--clips` and `--foreign` name folders of recordings and of SpikingJelly state_dicts to include;
+`--replay` names an artifact and the folder that `plif stream --record` wrote with it, which both sides replay.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GESTURE_SJ = "{c32k3s1-BN-IF-c32k2s2-BN-IF}*5-DP-FC128-IF-DP-FC110-IF-APk10s10"
 def cases(
     folder: Path, clips: Path | None, foreign: Path | None, replay: list[str] | None
 ) -> list[tuple[str, list[str]]]:
-    """(name, arguments) of each call, in order: later ones read what earlier ones wrote."""
+    """(name, arguments) of each call, in order: a later call may read what an earlier one wrote."""
     gesture, digits = str(MODELS / "gesture-sim.pt"), str(MODELS / "nmnist-digits.pt")
     made = []
     for stem, model in (("gesture", gesture), ("digits", digits)):
@@ -110,7 +110,7 @@ def run(plif: str, folder: Path, options: argparse.Namespace) -> None:
 
 
 def _files(folder: Path) -> dict[str, object]:
-    """Every artifact: the card as JSON, and the SHA-256 of the file without it."""
+    """{artifact: its card as JSON, and the SHA-256 of the file without the card}."""
     import onnx
 
     found: dict[str, object] = {}

@@ -1,14 +1,15 @@
-"""What silence costs: a network at work, then 100 steps without an input event, and a network that never saw one.
+"""What silence costs: steps of an active network, then 100 steps without an input event, and steps from reset without one.
 
     python bench/silence.py
     python bench/silence.py --workload trained --threads 2 --json
 
-A camera before a scene at rest sends nothing, and most of its time is like that. Times are of a step: in activity, in the
-last 20 of the silent steps (membranes fade meanwhile, which must not cost more), and from reset. Engines take turns.
+A camera before a scene at rest sends nothing, and most scenes are at rest most of the time. Times are those of a step: in
+activity, in the last 20 of the silent steps (the membranes decay meanwhile, which must not cost more), and from reset. Engines
+take turns.
 
-Without an input event, what batch normalisation adds to every current may make neurons fire for ever; of the random weights
-of the Gesture network it does. So these shifts are set to zero there, and silence is silence. The firing rates of each phase
-stand in the rows.
+Without input, the shift that batch normalisation adds to every current can make neurons fire for ever; it does so with the
+random weights of the Gesture network. There these shifts are set to zero, so that no input means no spikes. The rows give the
+firing rates of each phase.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def measure(name: str, threads: int, rounds: int, folder: Path) -> list[dict[str
 
 
 def without_shifts(net: Network) -> None:
-    """Sets what each batch normalisation adds to zero: no input, no current."""
+    """Sets the shift of each batch normalisation to zero, so that without input there is no current."""
     with torch.no_grad():
         for step in net.plan:
             if step.op == "BatchNorm":

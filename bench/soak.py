@@ -1,13 +1,13 @@
-"""Left running: is the last minute as good as the first? Latency, memory, threads and answers, minute by minute.
+"""A long run: is the last minute as good as the first? Latency, memory, threads and answers, minute by minute.
 
     python bench/soak.py                                            30 simulated minutes of digits, at full speed
     python bench/soak.py gesture.onnx 'sim:dvs128-gesture?seconds=1800&seed=7'
     python bench/soak.py --minutes 2 --json
 
-What is not said is as in `plif stream`. Exit code 1 when the last third is worse than the first: the median latency of a step by
-more than a fifth, the share of spans in which the right label was shown longest by more than a point (given more than 500 spans
-a third), memory by more than 5 MB, or one more thread.
-The first tenth is left out of the comparison of memory and threads: what is loaded lazily is there by then.
+Options that are not given have the defaults of `plif stream`. Exit code 1 when the last third is worse than the first: the median
+latency of a step by more than a fifth, the share of spans in which the right label was shown longest by more than a point (if
+there are more than 500 spans in a third), memory by more than 5 MB, or one more thread. Memory and threads are compared with
+their values after the first tenth, when everything that is loaded on demand has been loaded.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Start-up: fresh processes from `import runtime` to the first answer of the Gesture network.
+"""Start-up time: new processes, from `import runtime` to the first answer of the Gesture network.
 
     python bench/startup.py
     python bench/startup.py --processes 20 --json
 
-import      `import runtime` loads nothing; NumPy, timed beside it, comes with the first name that needs it
+import      `import runtime` loads nothing; NumPy, timed for comparison, is loaded with the first name that needs it
 first       from the start of Python to the first answer: import, load, session, one step
-calibrated  the same with --engine auto where nothing was measured before; `auto` alone reads what was
+calibrated  the same with --engine auto, which measures the engines first; "measured before": auto reads a stored measurement
 
-Medians; the kinds of process take turns. The time of a Python process that does nothing is part of every number.
+Medians; the kinds of process take turns. Every number includes the time of a Python process that does nothing.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def measure(path: Path, processes: int, cache: Path) -> list[dict[str, Any]]:
     times: dict[str, list[float]] = {name: [] for name in kinds}
     for i in range(processes + 1):
         for name, (program, _) in kinds.items():
-            # one folder that keeps what was measured, and a new one for each process that has to measure
+            # one folder where measurements are stored, and an empty one for each process that has to measure
             home = cache / (f"new-{i}" if name.endswith("calibrated") else "kept")
             environment = {
                 **os.environ,
@@ -79,7 +79,7 @@ def measure(path: Path, processes: int, cache: Path) -> list[dict[str, Any]]:
             }
             began = time.perf_counter()
             subprocess.run([sys.executable, "-c", program, str(path)], env=environment, check=True)
-            if i:  # the first round warms the file cache and the kept folder
+            if i:  # the first round fills the file cache and the folder of measurements
                 times[name].append(1e3 * (time.perf_counter() - began))
     return [
         {

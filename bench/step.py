@@ -1,15 +1,15 @@
-"""One step of a network at batch 1: every engine of ours and its peers, in turn, in one process per number of threads.
+"""One step of a network at batch 1: our engines and their peers take turns, in one process for each number of threads.
 
     python bench/step.py                                the Gesture network; threads 1, then 2
-    python bench/step.py --workload trained             a trained network on real recordings, where they are there
+    python bench/step.py --workload trained             a trained network on real recordings, if they are there
     python bench/step.py --workload model.pt --threads 1 --rounds 10 --json
     python bench/step.py --only event,onnxruntime,spikingjelly
 
-Engines take turns in short runs from reset (3 steps to warm up, then the recorded ones), so that a machine that slows down
-slows all of them; "event again" is the control: the same engine opened twice, whose difference is the noise. Times are
-around the Python call, input copy included. Spikes are compared with eager PyTorch's in every layer and step, free-running
-(bench/subjects.py). Rows in another precision than fp32 answer to other weights: their mismatches say "not bit-equal", not
-how much accuracy changes.
+Engines take turns in short runs from reset (3 steps to warm up, then the timed ones), so that a machine that slows down slows
+all of them. "event again" is the control: the same engine, opened twice; the difference of the two is noise. Times are those of
+the Python call, with the copy of the input. Spikes are compared with those of eager PyTorch in every layer and step,
+free-running (bench/subjects.py). A row in another precision than fp32 has other, rounded weights: its mismatches say that it is
+not bit-equal, and nothing about accuracy.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
             prepare(options.workload, folder)
             return
         threads = options.threads or [1, 2]
-        if len(threads) > 1:  # PyTorch and OpenMP keep the thread count they began with
+        if len(threads) > 1:  # in one process, PyTorch and OpenMP keep their first number of threads
             again = [sys.executable, __file__, f"--workload={options.workload}", f"--work={folder}"]
             again += [f"--rounds={options.rounds}", f"--steps={options.steps}", f"--only={options.only}"]
             again += ["--json"] if options.json else []
@@ -100,7 +100,7 @@ def measure(name: str, threads: int, rounds: int, steps: int, only: tuple[str, .
 
 
 def chosen(work: workload.Workload, name: str, threads: int, only: tuple[str, ...], folder: Path) -> list[Subject]:
-    """Ours first: ONNX Runtime flushes denormals only where its first session asks for it."""
+    """Our engines come first: ONNX Runtime flushes denormals only if the first session of the process asks for it."""
     stem = Path(name).stem
     found: list[Subject | None] = []
     exported: dict[tuple[str, str], Path | None] = {}

@@ -3,8 +3,9 @@
     python bench/streams.py
     python bench/streams.py --streams 1,16 --threads 1 --threads 2 --json
 
-A step advances every stream by one frame. Engines and thread counts take turns, round by round. Before anything is timed
-each stream of the event engine is compared, bit for bit, with a session of its own: spikes cannot depend on neighbours.
+A step advances every stream by one frame. Engines and thread counts take turns, round by round. Before anything is timed,
+each stream of the event engine is compared, bit for bit, with a session that runs it alone: spikes must not depend on the
+other streams.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from runtime.base.errors import PlifError
 STREAMS = "1,2,4,8,16,32,64"
 MOST_DENSE = 16  # more streams than this take a dense engine seconds a step
 FRAMES = 4
-PAUSE_S = 0.05  # the threads of the engine before wait for work in a loop for a while, on our cores
+PAUSE_S = 0.05  # after a step, an engine's threads wait for work in a loop for a while, on the cores of the next engine
 
 
 def main() -> None:
@@ -107,7 +108,7 @@ def measure(name: str, counts: list[int], threads: list[int], rounds: int, folde
 
 
 def compare(session: runtime.Session, x: np.ndarray) -> int:
-    """Spikes, membranes and answers of each stream against its own session's: how many numbers differ."""
+    """How many numbers differ (membranes and outputs) between each stream of x [T, B, C, H, W] and a session of its own."""
     session.reset()
     y = session.run(x)
     alone = session.model.session()

@@ -1,7 +1,7 @@
-"""One engine in a comparison, and how their spikes are compared: ours (an artifact in an engine) and the record itself.
+"""A subject: one engine in a comparison. This file opens ours (an artifact in an engine), times steps and compares spikes.
 
-A subject is anything that steps: `reset()`, `step(x [1, C, H, W])`, and `membranes()`, each layer's v [C, H, W] after the last
-step, from which the spikes are read (v == v_reset just where it fired).
+A subject has `reset()`, `step(x float32 [1, C, H, W])`, and `membranes()`, each layer's v [C, H, W] after the last step. The
+spikes are read from these: v == v_reset exactly where the neuron fired.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from runtime.base.errors import PlifError
 
 @dataclass
 class Subject:
+    """One engine in a comparison, the times of its steps, and how many of its spikes differ from the reference's."""
+
     name: str
     engine: str
     precision: str
@@ -34,7 +36,7 @@ class Subject:
     excused: int = 0
 
     def row(self, threads: int, **more: Any) -> dict[str, Any]:
-        """What every bench prints with --json."""
+        """The row that every bench prints with --json."""
         return {
             "name": self.name,
             "engine": self.engine,
@@ -49,7 +51,7 @@ class Subject:
 
 
 def ours(path: Path, engine: str, name: str, threads: int) -> Subject | None:
-    """An artifact in one of our engines; None, and a line that says why, where it does not open."""
+    """An artifact in one of our engines; None, and a line on stderr with the reason, where it does not open."""
     try:
         model = runtime.load(path, engine, threads=threads)
         session = model.session()
@@ -68,7 +70,7 @@ def ours(path: Path, engine: str, name: str, threads: int) -> Subject | None:
 
 
 def timed(step: Callable[[np.ndarray], Any], x: np.ndarray) -> list[float]:
-    """Milliseconds of each step through x [T, B, C, H, W]."""
+    """The milliseconds of each step through x float32 [T, B, C, H, W]."""
     times = []
     for x_t in x:
         began = time.perf_counter()
@@ -78,7 +80,7 @@ def timed(step: Callable[[np.ndarray], Any], x: np.ndarray) -> list[float]:
 
 
 def take_turns(subjects: list[Subject], x: np.ndarray, rounds: int, warm_up: int, pause_s: float = 0.02) -> None:
-    """Each round every subject steps through x [T, 1, C, H, W] from reset; a machine that slows down slows all of them."""
+    """In each round every subject steps through x [T, 1, C, H, W] from reset, so that a machine that slows down slows all."""
     for _ in range(rounds):
         for s in subjects:
             s.reset()
@@ -87,10 +89,10 @@ def take_turns(subjects: list[Subject], x: np.ndarray, rounds: int, warm_up: int
 
 
 def compare(net: Network, reference: Subject, subjects: list[Subject], x: np.ndarray) -> None:
-    """Counts the spikes of each subject that differ from the reference's, free-running from reset.
+    """Counts the spikes of each subject that differ from the reference's on x [T, 1, C, H, W], free-running from reset.
 
-    A spike that differs is excused where the side that did not fire was at the threshold to within 1e-5: no two float32
-    programs agree there. What such a flip causes later is not excused.
+    A spike that differs is excused where the side that did not fire was within 1e-5 of the threshold: two float32 programs
+    need not agree there. Later differences that follow from such a flip are not excused.
     """
     neurons = list(net.neurons().values())
     expected = []
@@ -105,7 +107,7 @@ def compare(net: Network, reference: Subject, subjects: list[Subject], x: np.nda
             s.step(x_t)
             for found, true, neuron in zip(s.membranes(), truth, neurons, strict=True):
                 r = np.float32(neuron.v_reset or 0.0)
-                # also v_reset by arithmetic, to the last bits: no spike on either side
+                # v can come near v_reset by arithmetic, too: then neither side has a spike
                 differ = ((found == r) != (true == r)) & (np.abs(found - true) > EPS)
                 silent = np.where(found == r, true, found)[differ]  # the side that did not fire keeps its h
                 s.mismatches += int(differ.sum())

@@ -1,14 +1,14 @@
-"""Times one training step of plif against SpikingJelly's multi-step mode: same network, weights' count, batch, semantics.
+"""Times one training step of plif and of SpikingJelly's multi-step mode: same network, number of weights, batch, semantics.
 
     python bench/train.py                                        Fashion-MNIST and N-MNIST on this machine's CPU
     python bench/train.py --presets all --device cuda --batch 64 --precision bf16
 
-A step is forward, firing-rate MSE, backward, Adam, reset. Both sides: one process, one allocator (plif_train.allocator,
-which makes either of them faster), statistics of batch normalisation over T x N, rounds in turn, so that a busy machine
-hurts both alike. `plif per-step` is the authors' batch normalisation, another algorithm, for comparison. Networks are at
-their initialisation, which changes no dense cost. SpikingJelly's widths (512 hidden neurons for CIFAR10-DVS, two dropouts
-for CIFAR-10, biases in fully connected layers) are used for both. Static images: plif passes the first convolution once
-for all T, as the authors' code did; SpikingJelly's multi-step networks repeat it, and have no other way.
+A step is forward, firing-rate MSE, backward, Adam, reset. Both sides run in one process with one allocator
+(plif_train.allocator, which makes both faster), with statistics of batch normalisation over T x N, and in turn, so that a busy
+machine slows both. `plif per-step` is the authors' batch normalisation, another algorithm, for comparison. The networks are at
+their initialisation, which does not change the cost of dense layers. SpikingJelly's widths (512 hidden neurons for CIFAR10-DVS,
+two dropouts for CIFAR-10, biases in fully connected layers) are used for both. Static images: plif computes the first
+convolution once for all T, as the authors' code did; SpikingJelly's multi-step networks can only repeat it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ PEERS = {
     "cifar10-dvs": "CIFAR10DVSNet",
     "dvs128-gesture": "DVSGestureNet",
 }
-BATCH = {"cifar10-dvs": 4, "dvs128-gesture": 4}  # what fits both sides into 24 GB; the others take the authors' 16
+BATCH = {
+    "cifar10-dvs": 4,
+    "dvs128-gesture": 4,
+}  # so that both sides fit into 24 GB; the other sets take the authors' 16
 Step = Callable[[], float]
 
 
@@ -101,7 +104,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "spikingjelly": spikingjelly_step(name, x, y, dtype),
     }
     assert sides["plif"][1] == sides["spikingjelly"][1], "the two networks differ in size"
-    for step, _ in sides.values():  # the second step still asks for memory that the first one did not need
+    for step, _ in sides.values():  # the second step still allocates memory that the first one did not need
         for _ in range(3):
             step()
     seconds: dict[str, list[float]] = {side: [] for side in sides}

@@ -1,4 +1,4 @@
-"""UDP on the loopback, end to end: how many events a second arrive, are framed and answered, and what an overload does.
+"""UDP on the loopback, end to end: how many events a second are received, framed and answered, and what overload does.
 
     python bench/udp.py                              rates from 0.1 to 4 million events a second, 4 s each
     python bench/udp.py --artifact gesture.onnx --overload 60        calm, ten times as much for 60 s, calm again
@@ -6,8 +6,8 @@
     python bench/udp.py --make gesture.onnx          the paper's Gesture network, random weights that fire (bench/workload.py)
 
 Another process sends datagrams of 100 events (t64, a 128 x 128 sensor, random places) at the wanted rate; their times are
-the moments at which they are due, on the clock that both processes share. So the lag of a decision is what it should be: from
-when the last event of its frame should have been sent to the decision. Receiver, framing and the network (the shipped digits
+the moments at which they are due, on a clock that both processes share. So the lag of a decision counts from the moment at
+which the last event of its frame was due. Receiver, framing and the network (the shipped digits
 network, if no other is given) run in this process, exactly as in `plif stream`.
 """
 
@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runtime
 from runtime.api import Model
 from runtime.events import make_events
-from runtime.events.datagrams import datagrams
+from runtime.events.datagrams import encode_datagrams
 from runtime.stream.observe import Observer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def overload(model: Model, seconds: float, calm_s: float, policy: str) -> dict[str, Any]:
-    """The framing is such that the network needs half its time in the calm: ten times more is five times too much."""
+    """With this framing the network is busy half of the time in the calm; ten times the rate is five times too much."""
     session = model.session()
     x = np.ones((1, *model.input_shape), np.float32)
     times = []
@@ -107,7 +107,7 @@ def overload(model: Model, seconds: float, calm_s: float, policy: str) -> dict[s
     ):
         lags = [lag for second in of["lag"][begin:end] for lag in second]
         if name == "after_1s":
-            lags = lags[:-1]  # the last frame is closed by the end of the stream, whenever that is
+            lags = lags[:-1]  # the last frame is closed by the end of the stream, at any time
         row[f"lag_{name}_p50_ms"], row[f"lag_{name}_p99_ms"] = (
             _round(np.percentile(lags, 50)),
             _round(np.percentile(lags, 99)),
@@ -124,7 +124,7 @@ def overload(model: Model, seconds: float, calm_s: float, policy: str) -> dict[s
 
 
 class Watch(Observer):
-    """Lag of each decision and memory, second by second of the sender's time."""
+    """The lag of each decision, and memory, for each second of the sender's time."""
 
     def __init__(self, began_s: float, seconds: int) -> None:
         self.began_s = began_s
@@ -143,7 +143,9 @@ def run(model: Model, phases: list[tuple[float, float]], framing: str, policy: s
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    began_s = time.monotonic() + 2.0 + sum(rate * seconds for rate, seconds in phases) / 4e6  # the sender gets ready
+    began_s = (
+        time.monotonic() + 2.0 + sum(rate * seconds for rate, seconds in phases) / 4e6
+    )  # the sender prepares its datagrams
     watch = Watch(began_s, int(sum(seconds for _, seconds in phases)) + 1)
     spec = f"udp://127.0.0.1:{port}?sensor={SENSOR}x{SENSOR}"
     running = model.stream(spec, framing=framing, overload=policy, observers=[watch])
@@ -189,7 +191,7 @@ def run(model: Model, phases: list[tuple[float, float]], framing: str, policy: s
 
 
 def send(port: int, began_s: float, phases: list[tuple[float, float]]) -> None:
-    """The other process. Datagrams are made beforehand, a second's worth at a time is too slow at the highest rates."""
+    """The sending process. All datagrams are made first: making them during the run is too slow at the highest rates."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, SENSOR, 1 << 16), rng.integers(0, SENSOR, 1 << 16)
     out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -202,7 +204,7 @@ def send(port: int, began_s: float, phases: list[tuple[float, float]]) -> None:
             number = np.arange(begin, min(begin + (1_000_000), count))
             t = ((from_s + number / rate) * 1e6).astype(np.int64)
             events = make_events(t, x[number & 0xFFFF], y[number & 0xFFFF], number & 1)
-            prepared.append((EACH / rate, list(datagrams(events, "t64", EACH))))
+            prepared.append((EACH / rate, list(encode_datagrams(events, "t64", EACH))))
         from_s += seconds
     sent = 0
     due_s = began_s
@@ -218,7 +220,9 @@ def send(port: int, began_s: float, phases: list[tuple[float, float]]) -> None:
             sent += EACH
     seconds = time.monotonic() - began_s
     time.sleep(0.2)
-    out.send(prepared[-1][1][-1])  # one more: with it comes the kernel's count of those that it dropped
+    out.send(
+        prepared[-1][1][-1]
+    )  # one more: the kernel reports the number of dropped datagrams with the next one that arrives
     print(json.dumps({"events": sent + EACH, "seconds": seconds}))
 
 

@@ -1,12 +1,12 @@
-"""What watching costs a stream: dashboard without and with pages that look, and --record, against nobody watching.
+"""What watching costs a stream: a dashboard without and with open pages, and --record, compared with nobody watching.
 
     python bench/watching.py [--model model.pt] [--source SPEC] [--framing duration:10ms] [--rounds 8] [--json]
 
-The same recording at full speed, one thread, each kind of watching in turn in every round, so that a machine that slows down
-slows all of them; "nobody again" is the control, whose difference is the noise. Pages are processes of their own that ask for
-the next message when they have the last, as the browser does. Times are processor time a step, framing included, after the
-first steps, in which the server starts: of the stream's own thread, and of the whole process (the server's and the
-recorder's threads with it).
+The same recording runs at full speed in one thread; in every round each kind of watching has its turn, so that a machine that
+slows down slows all of them. "nobody again" is the control: its difference is noise. Pages are processes of their own that ask
+for the next message when they have received the last, as the browser does. Times are processor time per step, with framing,
+without the first steps, in which the server starts: of the stream's own thread, and of the whole process with the threads of
+the server and the recorder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import runtime
 from plif_export import export
 from runtime.api import Model
 from runtime.events import open_source
-from runtime.events.formats.aedat31_write import header, write_packets
+from runtime.events.formats.aedat31 import make_header, write_packets
 from runtime.show.dashboard import Dashboard
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder
@@ -100,7 +100,7 @@ def measure(asked: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
 def _digits(path: Path) -> Path:
     simulated = open_source("sim:digits?seed=1&seconds=10")
     with open(path, "wb") as file:
-        file.write(header(simulated.sensor))
+        file.write(make_header(simulated.sensor))
         for packet in simulated.packets():
             write_packets(file, packet)
     return path
@@ -123,7 +123,7 @@ def one(model: Model, kind: str, source: str, framing: str, place: Path) -> tupl
             observers.append(stack.enter_context(Recorder(place)))
         running = model.stream(source, framing=framing, observers=observers)
         if pages:
-            time.sleep(0.3)  # they wait in the socket's queue until the stream starts
+            time.sleep(0.3)  # the pages connect and wait in the socket's queue until the stream starts
         steps = 0
         for decision in running:
             steps += 1

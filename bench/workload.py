@@ -1,12 +1,12 @@
-"""The networks and inputs that the benches measure on, and their artifacts.
+"""The networks that the benches measure, and their inputs.
 
 gesture   the paper's Gesture network with random weights. A default-initialised network emits no spikes, and an engine that
-          skips zeros would look infinitely fast: here every layer is tuned to a rate like those of trained networks (6-12 %,
-          which 2x2 max-pooling turns into 16-37 % for the next layer), on a blob that moves through noise: about 2 % of the
-          input is nonzero
-trained   a network that somebody else trained on DVS128 Gesture (SpikingJelly, IF neurons, 32 channels), on real recordings
-          of gestures. They may not be published with the project, and lie beside it where they are there at all
-PATH      a model.pt, on the moving blob
+          skips zeros would seem infinitely fast. So every layer is tuned to a rate like those of trained networks (6-12 %,
+          which 2x2 max-pooling turns into 16-37 % for the next layer). The input is a blob that moves through noise, about
+          2 % of it nonzero
+trained   a network that others trained on DVS128 Gesture (SpikingJelly, IF neurons, 32 channels), with real recordings of
+          gestures as input. These files may not be published with the project; they are used if they are found beside it
+PATH      a model.pt, with the moving blob as input
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ CHECKPOINT = SHARED / "checkpoints" / "spikingjelly_if_dvs128gesture_T16.pth"
 CLIPS = SHARED / "dvs128_gesture_clips"
 CHECKPOINT_NOTATION = "{c32k3s1-BN-IF-c32k2s2-BN-IF}*5-DP-FC128-IF-DP-FC110-IF-APk10s10"
 CHECKPOINT_FRAMING = "duration:131072us,T=16,value=binary"  # what its authors trained it on
-# glibc gives large blocks back to the kernel and faults them in again: PyTorch is up to six times slower for it
+# by default glibc returns large blocks to the kernel and gets them again, which makes PyTorch up to six times slower
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 35)}
 
 
 @dataclass
 class Workload:
-    """A network, what it sees [T, 1, C, H, W], and words for both."""
+    """A network, its input x float32 [T, 1, C, H, W], and a description of each."""
 
     net: Network
     x: np.ndarray
@@ -47,7 +47,7 @@ class Workload:
 
 
 def workload(name: str, steps: int, seed: int = 1) -> Workload:
-    """gesture, trained, or the path of a model.pt. Exits with a line where the recordings are not there."""
+    """gesture, trained, or the path of a model.pt. Exits with a line when the recordings are not there."""
     if name == "trained":
         return _trained(steps)
     model = None if name == GESTURE_WORKLOAD else Path(name)
@@ -74,20 +74,20 @@ def _trained(steps: int) -> Workload:
         frames_of(read_events(path), CHECKPOINT_FRAMING, net.meta.shape, (128, 128))
         for path in sorted(CLIPS.glob("*.bs2"))
     ]
-    whole = [clip[:11] for clip in clips]  # 1.45 s each: what follows repeats the last frame
+    whole = [clip[:11] for clip in clips]  # 1.45 s each; the frames after these repeat the last one
     x = np.concatenate(whole)[:, None]
     x = np.concatenate([x] * -(-steps // len(x)))[:steps]
     return Workload(net, x, f"trained by others ({CHECKPOINT.stem})", f"{len(clips)} real recordings of gestures")
 
 
 def with_malloc_settings() -> None:
-    """Starts this process again with malloc keeping freed memory, where it does not yet: the peers are faster so."""
+    """Starts this process again with a malloc that keeps freed memory, unless it does so already: the peers are faster then."""
     if sys.platform.startswith("linux") and any(os.environ.get(key) != value for key, value in MALLOC.items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **MALLOC})
 
 
 def moving_blob(T: int, streams: int = 1, shape: tuple[int, int, int] = (2, 128, 128), seed: int = 1) -> np.ndarray:
-    """Frames [T, streams, C, H, W] of whole event counts: a blob on a straight path, and background noise."""
+    """Event counts float32 [T, streams, C, H, W], whole numbers: a blob on a straight path, and background noise."""
     rng = np.random.default_rng(seed)
     c, h, w = shape
     y, x = np.mgrid[0:h, 0:w] * 1.0
@@ -103,7 +103,7 @@ def moving_blob(T: int, streams: int = 1, shape: tuple[int, int, int] = (2, 128,
 
 @torch.no_grad()
 def network(model: str | Path | None = None, rates: Sequence[float] = RATES, seed: int = 0) -> Network:
-    """A trained model, or the Gesture network with random weights tuned to these firing rates (last one repeats)."""
+    """A trained model, or the Gesture network with random weights, tuned to these firing rates (the last one repeats)."""
     if model is not None:
         return plif_train.load(model).eval()
     torch.manual_seed(seed)
@@ -126,7 +126,7 @@ def neurons(net: Network) -> int:
 
 
 def operations(net: Network) -> int:
-    """Of a dense step: two for each multiplication of an input by a weight."""
+    """Operations of a dense step: two for each multiplication of an input by a weight."""
     macs = 0
     for step in net.plan:
         if step.op in ("Conv", "Linear"):
@@ -140,7 +140,7 @@ def weights(net: Network) -> int:
 
 
 def measured_rates(net: Network, x: np.ndarray) -> dict[str, float]:
-    """Share of neurons that fire per step, layer by layer, from reset on x [T, B, C, H, W]."""
+    """{layer: share of neurons that fire per step}, from reset, on x float32 [T, B, C, H, W]."""
     sums: dict[str, list[float]] = {}
     net.reset()
     net.watch = lambda layer, s: sums.setdefault(layer, []).append(float(s.mean()))

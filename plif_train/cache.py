@@ -29,7 +29,7 @@ from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.base.progress import Progress
 from runtime.base.version import __version__
-from runtime.data.packed import split_path
+from runtime.data.archive import split_path
 
 FORMAT = 1
 PIECE = 64  # samples a part: what a stop can lose

@@ -14,16 +14,16 @@ from typing import Any
 from runtime.base.errors import PlifError
 from runtime.data.cifar10 import Cifar10
 from runtime.data.cifar10_dvs import Cifar10Dvs
-from runtime.data.dataset import SPLITS, About, Dataset, Request
-from runtime.data.drawn import Digits
+from runtime.data.dataset import SPLITS, Dataset, Description, Request
+from runtime.data.digits import Digits
 from runtime.data.gesture import DvsGesture
 from runtime.data.images import FashionMnist, Mnist
 from runtime.data.recordings import Folder, Nmnist
 from runtime.events.framing import Framing
 
-__all__ = ["DATASETS", "About", "Dataset", "find", "open_dataset"]
+__all__ = ["DATASETS", "Dataset", "Description", "find", "open_dataset"]
 
-# To add a set: write a class with an `about` (About) and a constructor that takes a Request, most easily a subclass of
+# To add a set: write a class with an `about` (Description) and a constructor that takes a Request, most easily a subclass of
 # EventSet, FileEventSet or ImageSet (dataset.py), and enter it here under the name that users type.
 DATASETS: dict[str, Any] = {
     "mnist": Mnist,
@@ -48,12 +48,12 @@ def open_dataset(
 ) -> Dataset:
     """Opens "NAME:DIR" or "NAME:DIR?option=value&..." (DATASETS has the names), split "train" or "test".
 
-    framing       how events become frames; needed for events, left aside for images
+    framing       how events become frames; needed for events, not used for images
     shape         (C, H, W) of the network's input; the set's own size when None
     normalisation {"mean": [C numbers], "std": [C numbers]} for images: (x / 255 - mean) / std
-    classes       the model's classes, in output order: checked, and for `folder` they give the order
+    classes       the model's classes in output order; the set must have the same, and `folder` takes their order
 
-    PlifError, one line, when the set is unknown, not there, broken, or does not fit what was asked for.
+    PlifError, one line, when the set is unknown, missing or damaged, or does not fit the arguments.
     """
     entry, place, options = find(spec)
     if split not in SPLITS:
@@ -79,7 +79,7 @@ def open_dataset(
 
 
 def find(spec: str) -> tuple[Any, str, dict[str, str]]:
-    """(the set's class, DIR, its options) of a spec, nothing opened. PlifError for an unknown name or option."""
+    """(the set's class, DIR, options) of a spec; opens nothing. PlifError for an unknown name or option."""
     name, _, place = spec.partition(":")
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, 1)
@@ -87,13 +87,13 @@ def find(spec: str) -> tuple[Any, str, dict[str, str]]:
         raise PlifError(f"data set '{spec}': '{name}' is not known, expected NAME:DIR with NAME one of"
                         f" {', '.join(DATASETS)}{hint}")  # fmt: skip
     entry = DATASETS[name]
-    return entry, *_options(spec, place, entry.about)
+    return entry, *_parse_options(spec, place, entry.about)
 
 
-def _options(spec: str, place: str, about: About) -> tuple[str, dict[str, str]]:
-    """DIR and the options behind it; a set without options may have "?" in its folder's name."""
-    folder, asked, query = place.partition("?")
-    if not about.options or not asked:
+def _parse_options(spec: str, place: str, about: Description) -> tuple[str, dict[str, str]]:
+    """DIR and the options behind it. The folder of a set without options may have "?" in its name."""
+    folder, mark, query = place.partition("?")
+    if not about.options or not mark:
         return place, {}
     options = {}
     for part in query.split("&"):

@@ -1,10 +1,12 @@
-"""Reads a data set through and says what is in it."""
+"""Reads a whole data set and reports what is in it."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +18,9 @@ from runtime.data.dataset import SPLITS, EventSet
 
 
 def list_datasets() -> list[dict[str, Any]]:
-    """name, kind, spec, what, source and licence of every set."""
-    rows = []
-    for name, entry in DATASETS.items():
-        about = entry.about
-        rows.append(
-            {
-                "name": name,
-                "kind": about.kind,
-                "spec": about.spec,
-                "shape": list(about.shape),
-                "what": about.what,
-                "source": about.source,
-                "licence": about.licence,
-                "size": about.size,
-                "checksums": dict(about.checksums),
-                "options": {key: list(values) for key, values in about.options.items()},
-            }
-        )
-    return rows
+    """The description of every set: name, kind, spec, shape, what, source, licence, size, checksums, options."""
+    # through JSON, so that what Python gets is what `plif data --json` prints: lists, no tuples
+    return [{"name": name, **json.loads(json.dumps(asdict(entry.about)))} for name, entry in DATASETS.items()]
 
 
 def check_dataset(
@@ -42,7 +28,7 @@ def check_dataset(
 ) -> dict[str, Any]:
     """Opens both splits of "NAME:DIR" and reads every sample (the first `limit` of each split).
 
-    A split that is not there is reported; PlifError when neither is, and for the first sample that cannot be read.
+    A split that is missing is reported. PlifError when both are missing, and for the first sample that cannot be read.
     """
     splits: dict[str, Any] = {}
     problems: list[PlifError] = []
@@ -50,7 +36,7 @@ def check_dataset(
     classes: tuple[str, ...] = ()
     for split in SPLITS:
         try:
-            # The size of a network's input does not matter for reading; the events' own framing is the cheapest one.
+            # any framing will do: events are read unframed below
             dataset = open_dataset(spec, split, framing="count:T=1")
         except PlifError as error:
             splits[split] = {"samples": 0, "problem": str(error)}
@@ -86,9 +72,9 @@ def check_dataset(
 
 
 def check_files(spec: str) -> dict[str, bool]:
-    """Which of a set's downloaded files lie in its folder: name -> whether the checksum is the published one.
+    """Which of a set's downloaded files are in its folder: name -> whether the checksum is the published one.
 
-    Debian's copy of Fashion-MNIST is packed anew, for example: another checksum of a readable file is no error.
+    Another checksum is no error: Debian's copy of Fashion-MNIST, for example, was compressed again.
     """
     name, _, place = spec.partition(":")
     found = {}

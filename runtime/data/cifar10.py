@@ -1,4 +1,4 @@
-"""CIFAR-10: the official binary version, or a folder of images. The pickles of its Python version are never loaded.
+"""CIFAR-10: the official binary version, or folders of images. The pickles of the Python version are never loaded.
 
     DIR[/cifar-10-batches-bin]/data_batch_1.bin .. data_batch_5.bin, test_batch.bin
         a record: 1 byte label, 1024 bytes red, 1024 green, 1024 blue, rows from the top; 10,000 records a file
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import MissingExtra, PlifError
-from runtime.data.dataset import About, ImageSet, Request
+from runtime.data.dataset import Description, ImageSet, Request
 from runtime.data.recordings import files_of, folder_of, listing
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -27,9 +27,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 class Cifar10(ImageSet):
-    """`cifar10:DIR`. Binary: the order of the files; images: the first of each class, then the second ones, ..."""
+    """`cifar10:DIR`. Binary files: in their order. Images: the first of each class, then the second ones, ..."""
 
-    about: ClassVar[About] = About(
+    about: ClassVar[Description] = Description(
         kind="static",
         spec="cifar10:DIR",
         shape=PIXELS,
@@ -49,7 +49,7 @@ class Cifar10(ImageSet):
                 super().__init__(request, CLASSES, images, labels, folder / BATCHES[request.split][0])
                 return
         if not (root / request.split).is_dir():
-            raise PlifError(f"{request.name}: {_what_is_wrong(root, request.split)}")
+            raise PlifError(f"{request.name}: {_explain_missing(root, request.split)}")
         self._init_images(request, root / request.split)
 
     def _init_images(self, request: Request, folder: Path) -> None:
@@ -62,11 +62,12 @@ class Cifar10(ImageSet):
         found.sort(key=lambda item: item[:2])
         self._files = [path for _, _, path in found]
         labels = np.array([label for _, label, _ in found], np.uint8)
-        # No pixel is read before it is asked for; the shape is that of the first image, and each one is compared.
+        # Pixels are read with each sample. The shape is that of the first image; every other image must have the same.
         like = _read_image(self._files[0])
         super().__init__(request, CLASSES, np.broadcast_to(like, (len(found), *like.shape)), labels, folder)
 
     def image(self, i: int) -> npt.NDArray[np.uint8]:
+        """uint8 [H, W, C]."""
         if not self._files:
             return super().image(i)
         image = _read_image(self._files[i])
@@ -79,7 +80,7 @@ class Cifar10(ImageSet):
 
 
 def _read_batches(folder: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """uint8 images [N, 32, 32, 3] and labels [N] of a split."""
+    """Images uint8 [N, 32, 32, 3] and labels uint8 [N] of a split."""
     parts = []
     for name in BATCHES[split]:
         path = folder / name
@@ -99,7 +100,7 @@ def _read_batches(folder: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.
 
 
 def _read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """uint8 [H, W, 3]."""
+    """An image file -> uint8 [H, W, 3]."""
     try:
         from PIL import Image
     except ImportError:
@@ -109,7 +110,7 @@ def _read_image(path: Path) -> npt.NDArray[np.uint8]:
             if max(image.size) > 4096:
                 raise PlifError(f"{path}: {image.size[0]} x {image.size[1]} pixels, expected 32 x 32")
             pixels: npt.NDArray[np.uint8] = np.asarray(image.convert("RGB"), np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's own errors for what is no image
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for a file that is no image
         raise PlifError(f"{path}: cannot be read as an image ({error})") from None
     return pixels
 
@@ -118,7 +119,7 @@ def _size(image: npt.NDArray[Any]) -> str:
     return f"{image.shape[1]} x {image.shape[0]}"
 
 
-def _what_is_wrong(root: Path, split: str) -> str:
+def _explain_missing(root: Path, split: str) -> str:
     for folder in (root, root / "cifar-10-batches-py"):
         if (folder / "data_batch_1").is_file():
             return (

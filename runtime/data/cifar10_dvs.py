@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from runtime.base.errors import PlifError
+from runtime.data.archive import list_members
 from runtime.data.cifar10 import CLASSES
-from runtime.data.dataset import About, FileEventSet, Request
-from runtime.data.packed import members
+from runtime.data.dataset import Description, FileEventSet, Request
 from runtime.data.recordings import files_of, folder_of, listing
 
 TEST_FROM = 900
@@ -39,7 +39,7 @@ MD5 = {
 class Cifar10Dvs(FileEventSet):
     """`cifar10-dvs:DIR`. Sorted by number, then class, so that the beginning is a fair sample."""
 
-    about: ClassVar[About] = About(
+    about: ClassVar[Description] = Description(
         kind="events",
         spec="cifar10-dvs:DIR",
         shape=(2, 128, 128),
@@ -73,12 +73,11 @@ class Cifar10Dvs(FileEventSet):
                 f"{request.name}: no {request.split} recordings: numbers 0-{TEST_FROM - 1} train, those from"
                 f" {TEST_FROM} on test"
             )
-        found.sort()
-        super().__init__(request, CLASSES, [label for _, label, _ in found], [path for _, _, path in found])
+        super().__init__(request, CLASSES, found)
 
 
 def _recordings(root: Path, name: str) -> list[str]:
     if (root / name).is_dir():
         return [str(path) for path in files_of(root / name) if path.suffix == ".aedat"]
     archive = root / f"{name}.zip"
-    return [f"{archive}/{member}" for member in members(archive, ".aedat")] if archive.is_file() else []
+    return [f"{archive}/{member}" for member in list_members(archive, ".aedat")] if archive.is_file() else []

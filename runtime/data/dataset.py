@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import PlifError, PlifWarning
-from runtime.data.packed import unpacked
+from runtime.data.archive import unpack
 from runtime.events import frames_of, open_source
 from runtime.events.framing import Framing
 
@@ -45,21 +45,21 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """What `open_dataset` was asked for."""
+    """The arguments of `open_dataset`, checked."""
 
     name: str  # the whole spec, for messages
-    place: str  # what stands after "NAME:"
+    place: str  # what follows "NAME:"
     split: str
     shape: Shape
     framing: Framing | None = None
     normalisation: dict[str, Any] | None = None
     classes: tuple[str, ...] | None = None
-    options: Mapping[str, str] = field(default_factory=dict)  # what stands after "?": checked against About.options
+    options: Mapping[str, str] = field(default_factory=dict)  # what follows "?", checked against Description.options
 
 
 @dataclass(frozen=True)
-class About:
-    """What `plif data` says about a set. `options` are those of a spec NAME:DIR?option=value, defaults first."""
+class Description:
+    """What `plif data` prints of a set. `options` are those of a spec NAME:DIR?option=value, defaults first."""
 
     kind: str
     spec: str
@@ -72,7 +72,7 @@ class About:
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def agree(name: str, found: Sequence[str], expected: Sequence[str] | None) -> None:
+def check_classes(name: str, found: Sequence[str], expected: Sequence[str] | None) -> None:
     """PlifError, with the first difference, unless the set's classes are the model's, in order."""
     if expected is None or list(found) == list(expected):
         return
@@ -89,7 +89,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 class EventSet:
-    """Recordings, framed as they are asked for. Subclasses say what `recording(i)` is."""
+    """Recordings as frames. A subclass gives `recording(i)`, the events of sample i."""
 
     kind: ClassVar[str] = "events"
 
@@ -98,7 +98,7 @@ class EventSet:
             raise PlifError(f"{request.name}: a set of events needs a framing, e.g. count:T=10 or duration:10ms,T=16")
         if request.normalisation is not None:
             raise PlifError(f"{request.name}: a set of events takes no normalisation, found {request.normalisation}")
-        agree(request.name, classes, request.classes)
+        check_classes(request.name, classes, request.classes)
         self.name = request.name
         self.classes = tuple(classes)
         self.framing, self.shape = request.framing, request.shape
@@ -119,35 +119,54 @@ class EventSet:
         return {"framing": str(self.framing), "shape": list(self.shape)}
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
-        """Events of sample i, the (width, height) of their sensor and how they become upright."""
+        """Events [N] (EVENT_DTYPE) of sample i, (width, height) of their sensor, and how the view becomes upright."""
         raise NotImplementedError
 
     def sample(self, i: int) -> npt.NDArray[np.float32]:
+        """float32 [T, C, H, W]."""
         events, size, upright = self.recording(i)
         frames: npt.NDArray[np.float32] = frames_of(events, self.framing, self.shape, size, upright)
         return frames
 
 
 class FileEventSet(EventSet):
-    """Recordings in files, one a sample, in any format that runtime.events reads."""
+    """Recordings in files, one a sample, in any format that runtime.events reads.
 
-    sensor: tuple[int, int] | None = None  # where the set is known to have one sensor
+    `found` has (rank, class index, path) of each recording. Samples are sorted by it, so that the first samples of a set
+    whose ranks count within a class are a fair sample of the set.
+    """
+
+    sensor: tuple[int, int] | None = None  # (width, height), where all recordings of the set have the same
+
+    def __init__(self, request: Request, classes: Sequence[str], found: list[tuple[int, int, str]]) -> None:
+        found = sorted(found)
+        super().__init__(request, classes, [label for _, label, _ in found], [path for _, _, path in found])
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
-        path = self._paths[i]
-        with unpacked(path) as file:
-            source = open_source(f"file:{file}", sensor=self.sensor)
-            packets = list(source.packets(1 << 20))
-        notes = [note.replace(str(file), path) for note in source.notes]
-        if not packets:
-            raise PlifError(f"{path}: no usable events ({'; '.join(notes) or 'an empty recording'})")
-        for note in notes:
-            warnings.warn(note, PlifWarning, stacklevel=2)
-        return np.concatenate(packets), source.sensor, source.upright
+        """Events [N] of sample i, their sensor and orientation; see EventSet."""
+        with unpack(self._paths[i]) as file:
+            return read_recording(file, self._paths[i], self.sensor)
+
+
+def read_recording(
+    file: str | Path, name: str, sensor: tuple[int, int] | None
+) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
+    """Events [N] (EVENT_DTYPE) of a file, (width, height) of their sensor, and how the view becomes upright.
+
+    Notes become warnings; these and PlifError name the recording `name`.
+    """
+    source = open_source(f"file:{file}", sensor=sensor)
+    packets = list(source.packets(1 << 20))
+    notes = [note.replace(str(file), name) for note in source.notes]
+    if not packets:
+        raise PlifError(f"{name}: no usable events ({'; '.join(notes) or 'an empty recording'})")
+    for note in notes:
+        warnings.warn(note, PlifWarning, stacklevel=3)
+    return np.concatenate(packets), source.sensor, source.upright
 
 
 class ImageSet:
-    """uint8 images [N, H, W] or [N, H, W, C] in memory -> float32 [C, H, W], (x / 255 - mean) / std."""
+    """uint8 images [N, H, W] or [N, H, W, C] in memory, with labels uint8 [N] -> samples float32 [C, H, W]."""
 
     kind: ClassVar[str] = "static"
 
@@ -159,7 +178,7 @@ class ImageSet:
         labels: npt.NDArray[np.uint8],
         where: Path,
     ) -> None:
-        agree(request.name, classes, request.classes)
+        check_classes(request.name, classes, request.classes)
         if len(labels) and int(labels.max()) >= len(classes):
             raise PlifError(f"{where}: label {int(labels.max())}, expected 0 to {len(classes) - 1}")
         self._images = images[..., None] if images.ndim == 3 else images
@@ -189,16 +208,17 @@ class ImageSet:
         return {"mean": self._mean.flatten().tolist(), "std": self._std.flatten().tolist()}
 
     def image(self, i: int) -> npt.NDArray[np.uint8]:
-        """The pixels of sample i, [H, W, C]."""
+        """The pixels of sample i, uint8 [H, W, C]."""
         return self._images[i]
 
     def sample(self, i: int) -> npt.NDArray[np.float32]:
+        """(x / 255 - mean) / std, float32 [C, H, W]."""
         image = self.image(i).transpose(2, 0, 1).astype(np.float32) / np.float32(255)
         return (image - self._mean) / self._std
 
 
 def _normalisation(request: Request, channels: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """mean and std, each [C, 1, 1]."""
+    """mean and std, each float32 [C, 1, 1]."""
     given = request.normalisation
     if given is None:
         given = {"mean": [0.0] * channels, "std": [1.0] * channels}

@@ -1,47 +1,42 @@
-"""DVS128 Gesture: 122 recordings of a DVS128, AEDAT 3.1, each a subject doing eleven gestures one after the other.
+"""DVS128 Gesture: 122 recordings of a DVS128, AEDAT 3.1. In each a subject does eleven gestures, one after the other.
 
     DIR[/DvsGesture]/user01_fluorescent.aedat, user01_fluorescent_labels.csv, ...
     trials_to_train.txt, trials_to_test.txt       the recordings of users 1-23 and 24-29, one a line
     *_labels.csv                                  class,startTime_usec,endTime_usec      class 1..11
 
-A sample is what happens from start <= t < end, its label class - 1: 1176 train, 288 test.
+A sample has the events with start <= t < end; its label is class - 1. There are 1176 train and 288 test samples.
 
-    ?order=sj              the outputs of networks trained with SpikingJelly: folders named 0..10, sorted as text, so
-                           0, 1, 10, 2, ..., 9: output 2 is other_gestures
-    ?train=authors-936     the training split of the paper's logs, 936 samples of 78 recordings: the loader of that time
-                           gave each thread the same number of files and dropped the rest. That these were the first 78
-                           of trials_to_train.txt follows from that, but was never stated
+    ?order=sj              the order of outputs of networks trained with SpikingJelly. It sorts folders named 0..10 as text:
+                           0, 1, 10, 2, ..., 9, so output 2 is other_gestures
+    ?train=authors-936     the training split of the paper's logs, 936 samples of 78 recordings. The loader of that time
+                           gave each thread the same number of files and dropped the others. It follows that the 78 were
+                           the first of trials_to_train.txt, but nobody has stated it
 
 Source: A. Amir et al., CVPR 2017; the set's README.
 """
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError, PlifWarning
-from runtime.data.dataset import About, EventSet, Request
+from runtime.base.errors import PlifError
+from runtime.data.dataset import Description, EventSet, Request, read_recording
 from runtime.data.recordings import folder_of, listing
-from runtime.events import open_source
+from runtime.simulate.gestures import CLASSES  # one list for the real set and the simulated one
 
-CLASSES = (
-    "hand_clapping", "right_hand_wave", "left_hand_wave", "right_arm_clockwise", "right_arm_counter_clockwise",
-    "left_arm_clockwise", "left_arm_counter_clockwise", "arm_roll", "air_drums", "air_guitar", "other_gestures",
-)  # fmt: skip
 ORDERS = {"own": CLASSES, "sj": tuple(CLASSES[int(i)] for i in sorted(map(str, range(len(CLASSES)))))}
 AUTHORS_FILES = 78
 ARCHIVE = "DvsGesture.tar.gz"
 
 
 class DvsGesture(EventSet):
-    """`dvs128-gesture:DIR[?order=own|sj&train=all|authors-936]`. A model's own order of classes is followed."""
+    """`dvs128-gesture:DIR[?order=own|sj&train=all|authors-936]`. The order of a model's classes is used if it has one."""
 
-    about: ClassVar[About] = About(
+    about: ClassVar[Description] = Description(
         kind="events",
         spec="dvs128-gesture:DIR",
         shape=(2, 128, 128),
@@ -81,25 +76,19 @@ class DvsGesture(EventSet):
         super().__init__(request, classes, labels, paths)
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
+        """Events [N] of sample i, their sensor and orientation; see EventSet."""
         path, start_us, end_us = self._spans[i]
-        last = self._last  # a dozen samples share a recording; one assignment, so threads may share this
+        last = (
+            self._last
+        )  # a dozen samples share a recording. It is replaced by one assignment, so threads may share it
         if last is None or last[0] != path:
-            last = (path, self._read(path))
+            last = (path, read_recording(path, path, self.sensor)[0])
             self._last = last
         events = last[1]
         events = events[(events["t"] >= start_us) & (events["t"] < end_us)]
         if not len(events):
             raise PlifError(f"{self._paths[i]}: no events from {start_us} to {end_us} us, expected a gesture")
         return events, self.sensor, "identity"
-
-    def _read(self, path: str) -> npt.NDArray[np.void]:
-        source = open_source(f"file:{path}", sensor=self.sensor)
-        packets = list(source.packets(1 << 20))
-        for note in source.notes:
-            warnings.warn(note, PlifWarning, stacklevel=2)
-        if not packets:
-            raise PlifError(f"{path}: no usable events")
-        return np.concatenate(packets)
 
 
 def _root(request: Request) -> Path:

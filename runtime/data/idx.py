@@ -3,7 +3,7 @@
     byte 0-1  0      byte 2  element type, 8 = uint8      byte 3  number of dimensions
     then one big-endian uint32 a dimension, then the elements, C order
 
-Source: yann.lecun.com/exdb/mnist. The header is believed only when the file holds exactly what it promises.
+Source: yann.lecun.com/exdb/mnist. A file whose length is not exactly what its header says is refused.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from runtime.base.errors import PlifError
 Bytes = npt.NDArray[np.uint8]
 
 UINT8 = 8
-MAX_BYTES = 1 << 30  # 20 times MNIST: a gzip member that unpacks to more is no data set of images
+MAX_BYTES = 1 << 30  # 20 times MNIST: no data set of images unpacks to more
 
 
 def read_idx(path: str | os.PathLike[str], dimensions: int) -> Bytes:
-    """The array of a uint8 IDX file with that many dimensions. PlifError when the header and the file disagree."""
+    """The array of an IDX file, uint8 [N, ...] with that many dimensions. PlifError when header and file do not agree."""
     where = Path(path)
     try:
         with open(where, "rb") as raw:
@@ -36,11 +36,11 @@ def read_idx(path: str | os.PathLike[str], dimensions: int) -> Bytes:
             raw.seek(0)
             stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
             head = stream.read(4 + 4 * dimensions)
-            shape = _shape(where, head, dimensions)
+            shape = _read_shape(where, head, dimensions)
             promised = math.prod(shape)
             if promised > MAX_BYTES:
                 raise PlifError(
-                    f"{where}: the header promises {_times(shape)} = {promised} bytes, more than {MAX_BYTES}:"
+                    f"{where}: the header promises {_text(shape)} = {promised} bytes, more than {MAX_BYTES}:"
                     " not a data set of images"
                 )
             body = stream.read(promised + 1)
@@ -49,13 +49,13 @@ def read_idx(path: str | os.PathLike[str], dimensions: int) -> Bytes:
     if len(body) != promised:
         found = f"only {len(body)}" if len(body) < promised else "more than that"
         raise PlifError(
-            f"{where}: the header promises {_times(shape)} = {promised} bytes after it, found {found}:"
+            f"{where}: the header promises {_text(shape)} = {promised} bytes after it, found {found}:"
             " get the file again"
         )
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 
-def _shape(where: Path, head: bytes, dimensions: int) -> tuple[int, ...]:
+def _read_shape(where: Path, head: bytes, dimensions: int) -> tuple[int, ...]:
     if len(head) < 4 or head[:2] != b"\0\0":
         found = head[:4].hex(" ") or "nothing"
         raise PlifError(f"{where}, byte 0: {found}, expected an IDX header, 00 00 08 0{dimensions}")
@@ -68,7 +68,7 @@ def _shape(where: Path, head: bytes, dimensions: int) -> tuple[int, ...]:
     return struct.unpack(f">{dimensions}I", head[4:])
 
 
-def _times(shape: tuple[int, ...]) -> str:
+def _text(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
@@ -78,7 +78,7 @@ PREFIX = {"train": "train", "test": "t10k"}
 def read_images(directory: str | os.PathLike[str], split: str, torchvision: str = "MNIST") -> tuple[Bytes, Bytes, Path]:
     """(images [N, H, W], labels [N], path of the image file) of "train" or "test", both uint8.
 
-    Looked for in DIR, DIR/raw and DIR/MNIST/raw, raw before gzipped; `torchvision` is the name of torchvision's folder.
+    In DIR, DIR/raw or DIR/MNIST/raw, raw files before gzipped ones. `torchvision` is the name of torchvision's folder.
     """
     root = Path(directory)
     if not root.is_dir():

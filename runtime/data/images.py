@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from runtime.data.dataset import DIGITS, About, ImageSet, Request
+from runtime.data.dataset import DIGITS, Description, ImageSet, Request
 from runtime.data.idx import read_images
 
 
 class Mnist(ImageSet):
     """`mnist:DIR`"""
 
-    about: ClassVar[About] = About(
+    about: ClassVar[Description] = Description(
         kind="static",
         spec="mnist:DIR",
         shape=(1, 28, 28),
@@ -41,7 +41,7 @@ class Mnist(ImageSet):
 class FashionMnist(Mnist):
     """`fashion-mnist:DIR`"""
 
-    about: ClassVar[About] = About(
+    about: ClassVar[Description] = Description(
         kind="static",
         spec="fashion-mnist:DIR",
         shape=(1, 28, 28),

@@ -1,4 +1,4 @@
-"""Sets of recorded events in folders: N-MNIST, and anyone's own recordings."""
+"""Sets of recorded events in folders: N-MNIST, and the user's own recordings."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import ClassVar
 
 from runtime.base.errors import PlifError
-from runtime.data.dataset import DIGITS, SPLITS, About, FileEventSet, Request
-from runtime.data.packed import members
+from runtime.data.archive import list_members
+from runtime.data.dataset import DIGITS, SPLITS, Description, FileEventSet, Request
 
 
 class Nmnist(FileEventSet):
     """`nmnist:DIR`, DIR/{Train,Test}/<digit>/<number>.bin, or DIR/{Train,Test}.zip as they are downloaded.
 
-    Sorted by number: that is MNIST's own, mixed order.
+    Sorted by number, which is the order of MNIST, where the digits are mixed.
     """
 
-    about: ClassVar[About] = About(
+    about: ClassVar[Description] = Description(
         kind="events",
         spec="nmnist:DIR",
         shape=(2, 34, 34),
@@ -36,46 +36,36 @@ class Nmnist(FileEventSet):
         name = request.split.capitalize()
         archive = next((path for path in (root / f"{name}.zip", root / f"{name.lower()}.zip") if path.is_file()), None)
         if (root / name).is_dir():
-            folder, found = root / name, _digits_in(root / name)
+            folder, paths = root / name, _list_digits(root / name)
         elif archive is not None:
-            folder, found = archive, _digits_in_zip(archive, name)
+            folder, paths = archive, _list_zipped_digits(archive, name)
         elif root.name in ("Train", "Test") and any((root / digit).is_dir() for digit in DIGITS):
             if root.name != name:
                 raise PlifError(
                     f"{request.name}: this is the {root.name} half, but split '{request.split}' was asked for:"
                     f" name {root.parent}, or the other split"
                 )
-            folder, found = root, _digits_in(root)
+            folder, paths = root, _list_digits(root)
         else:
             raise PlifError(
                 f"{request.name}: no folder {name} in {root}, expected"
                 f" {name}/<digit>/<number>.bin; found {listing(root)}"
             )
-        if not found:
+        if not paths:
             there = listing(folder) if folder.is_dir() else "none in the archive"
             raise PlifError(f"{request.name}: no {folder}/<digit>/<number>.bin; found {there}")
-        found.sort()
-        super().__init__(request, DIGITS, [label for _, label, _ in found], [path for _, _, path in found])
+        super().__init__(request, DIGITS, [(_number(path), int(Path(path).parent.name), path) for path in paths])
 
 
-def _digits_in(folder: Path) -> list[tuple[int, int, str]]:
-    """(number, digit, path) of every <digit>/<number>.bin."""
-    found = []
-    for digit, label in enumerate(DIGITS):
-        for path in files_of(folder / label, missing_ok=True):
-            if path.suffix == ".bin":
-                found.append((_number(str(path)), digit, str(path)))
-    return found
+def _list_digits(folder: Path) -> list[str]:
+    """The paths of every <digit>/<number>.bin in a folder."""
+    paths = (path for digit in DIGITS for path in files_of(folder / digit, missing_ok=True))
+    return [str(path) for path in paths if path.suffix == ".bin"]
 
 
-def _digits_in_zip(archive: Path, name: str) -> list[tuple[int, int, str]]:
-    found = []
-    for member in members(archive, ".bin"):
-        half, _, rest = member.partition("/")
-        digit = rest.partition("/")[0]
-        if half == name and digit in DIGITS:
-            found.append((_number(member), int(digit), f"{archive}/{member}"))
-    return found
+def _list_zipped_digits(archive: Path, name: str) -> list[str]:
+    members = [member for member in list_members(archive, ".bin") if member.startswith(f"{name}/")]
+    return [f"{archive}/{member}" for member in members if Path(member).parent.name in DIGITS]
 
 
 def _number(path: str) -> int:
@@ -86,13 +76,13 @@ def _number(path: str) -> int:
 
 
 class Folder(FileEventSet):
-    """`folder:DIR`, one folder a class, with recordings: DIR/{train,test}/<class>/*, or DIR/<class>/*, all test.
+    """`folder:DIR`, one folder of recordings for each class: DIR/{train,test}/<class>/*, or DIR/<class>/*, all of them test.
 
     Classes are the folders' names, sorted as text, unless an order is given. The first recordings of all classes come
-    first, then the second ones, and so on, so that the beginning of a set is a fair sample of it.
+    first, then the second ones, and so on.
     """
 
-    about: ClassVar[About] = About(
+    about: ClassVar[Description] = Description(
         kind="events",
         spec="folder:DIR",
         shape=(2, 128, 128),
@@ -136,12 +126,11 @@ class Folder(FileEventSet):
             if not paths:
                 raise PlifError(f"{folders[name]}: no recordings of class '{name}'; found {listing(folders[name])}")
             found.extend((rank, label, str(path)) for rank, path in enumerate(paths))
-        found.sort()
-        super().__init__(request, classes, [label for _, label, _ in found], [path for _, _, path in found])
+        super().__init__(request, classes, found)
 
 
 def folder_of(request: Request, content: str) -> Path:
-    """The folder that a spec names. PlifError when it is none."""
+    """The folder that a spec names. PlifError when there is no such folder."""
     if not request.place:
         kind = request.name.partition(":")[0]
         raise PlifError(f"{request.name}: no folder named, expected {kind}:DIR with {content}")
@@ -153,14 +142,14 @@ def folder_of(request: Request, content: str) -> Path:
 
 
 def files_of(folder: Path, missing_ok: bool = False) -> list[Path]:
-    """Visible files, numbers in their names counted as numbers."""
+    """The visible files of a folder, sorted by name; digits in a name compare as numbers."""
     if missing_ok and not folder.is_dir():
         return []
     return sorted((p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")), key=_natural)
 
 
 def _natural(path: Path) -> tuple[tuple[int, int, str], ...]:
-    """ "10.bin" after "9.bin": runs of digits compare as numbers."""
+    """A key that sorts "10.bin" after "9.bin": runs of digits compare as numbers."""
     parts: list[tuple[int, int, str]] = []
     run = ""
     for character in path.name + "\0":
@@ -175,7 +164,7 @@ def _natural(path: Path) -> tuple[tuple[int, int, str], ...]:
 
 
 def listing(folder: Path) -> str:
-    """What lies in a folder, for messages."""
+    """The names in a folder, for messages."""
     return _names(path.name for path in folder.iterdir())
 
 

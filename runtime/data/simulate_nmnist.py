@@ -1,20 +1,16 @@
-"""Makes a simulated N-MNIST out of MNIST, in the layout of the official set.
+"""Makes a simulated N-MNIST from MNIST, in the layout of the official set.
 
     OUT/Train/<digit>/<number>.bin      OUT/Test/<digit>/<number>.bin      OUT/simulated.json
 
 The number is MNIST's, counted from 1, as in the official set: Train/5/00001.bin shows the first training image.
-Each recording depends on (seed, split, number) alone: neither the count, nor the workers, nor a stop in between
-change a file. A run that was stopped is taken up again: files that are there are kept. The note says how the set was
-made, and a folder made otherwise is refused rather than mixed.
+A recording depends on (seed, split, number) alone: its file is the same for any count, any number of workers, and after a
+stop. A run that was stopped continues: files that are there are kept.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +20,15 @@ import numpy.typing as npt
 from runtime.base.errors import PlifError
 from runtime.base.version import __version__
 from runtime.data.idx import read_images
-from runtime.data.simulated_note import claim
+from runtime.data.simulated_set import Progress, claim_folder, refuse_below, run_jobs
 from runtime.events import write_nmnist
 from runtime.simulate.saccades import PATH_X_PX, PATH_Y_PX, RANGES, record_digits
 
 SPLITS = ("Train", "Test")  # the number of a split is part of its seeds
+WHAT = "simulated N-MNIST"
 BATCH = 16  # recordings simulated together; larger batches are no faster
 
-Batch = tuple[str, list[int], list[str], npt.NDArray[np.uint8]]  # split, numbers, paths, images
+Batch = tuple[str, list[int], list[str], npt.NDArray[np.uint8]]  # split, numbers, paths, images uint8 [N, 28, 28]
 
 
 def simulate_nmnist(
@@ -41,26 +38,21 @@ def simulate_nmnist(
     test: int = 2_000,
     seed: int = 0,
     workers: int = 2,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     *,
     skip_train: int = 0,
     skip_test: int = 0,
 ) -> dict[str, Any]:
-    """Writes `train` + `test` recordings of the MNIST in `mnist_dir` and returns the note that lies beside them.
+    """Writes `train` + `test` recordings of the MNIST in `mnist_dir`; returns the note that is written beside them.
 
-    `skip_train` and `skip_test` leave out the first images of a split, e.g. digits that one has real recordings of.
+    `skip_train` and `skip_test` leave out the first images of a split, e.g. digits of which there are real recordings.
     `progress(done, total)` is called as files appear. PlifError when MNIST is not readable or holds fewer images, and
     when `out_dir` holds a set made with other settings.
     """
-    for name, number in (("train", train), ("test", test), ("skip_train", skip_train), ("skip_test", skip_test)):
-        if number < 0:
-            raise PlifError(f"simulated N-MNIST: {name}={number}, expected 0 or more")
-    if seed < 0:
-        raise PlifError(f"simulated N-MNIST: seed={seed}, expected 0 or more")
-    if workers < 1:
-        raise PlifError(f"simulated N-MNIST: workers={workers}, expected 1 or more")
+    refuse_below(WHAT, 0, train=train, test=test, skip_train=skip_train, skip_test=skip_test, seed=seed)
+    refuse_below(WHAT, 1, workers=workers)
     out = Path(out_dir)
-    plans = []
+    selected = []
     for split, count, skip in (("Train", train, skip_train), ("Test", test, skip_test)):
         if count == 0:
             continue
@@ -74,9 +66,9 @@ def simulate_nmnist(
                 f"{path}: {len(images)} images, {count} asked for after the first {skip}: ask for {len(images) - skip}"
                 " at most"
             )
-        plans.append((split, images, labels, range(skip, skip + count)))
+        selected.append((split, images, labels, range(skip, skip + count)))
     note: dict[str, Any] = {
-        "what": "simulated N-MNIST: images of MNIST seen by a simulated event camera, not by a real one",
+        "what": f"{WHAT}: images of MNIST seen by a simulated event camera, not by a real one",
         "made_by": f"plif {__version__}, runtime.data.simulate_nmnist",
         "seed": seed,
         "parameters": {
@@ -87,11 +79,10 @@ def simulate_nmnist(
         "train": {"count": train, "first": skip_train + 1},
         "test": {"count": test, "first": skip_test + 1},
     }
-    claim(out, note)
-    total = train + test
+    claim_folder(out, note)
     done = 0
     batches: list[Batch] = []
-    for split, images, labels, indices in plans:
+    for split, images, labels, indices in selected:
         for digit in np.unique(labels[indices.start : indices.stop]):
             (out / split / str(digit)).mkdir(parents=True, exist_ok=True)
         missing = []
@@ -105,19 +96,7 @@ def simulate_nmnist(
             part = missing[start : start + BATCH]
             numbers = [index for index, _ in part]
             batches.append((split, numbers, [path for _, path in part], images[numbers]))
-    report = progress or (lambda done, total: None)
-    report(done, total)
-    work = partial(_make, seed)
-    if workers == 1 or len(batches) < 2:
-        for batch in batches:
-            done += work(batch)
-            report(done, total)
-    else:
-        # "spawn": a forked child would inherit the threads of the parent's BLAS in an unknown state
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for made in pool.map(work, batches):
-                done += made
-                report(done, total)
+    run_jobs(partial(_make, seed), batches, workers, done, train + test, progress)
     return note
 
 

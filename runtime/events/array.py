@@ -15,7 +15,7 @@ import numpy as np
 
 EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
 
-# Times beyond this (73 thousand years) are corrupt; below it, differences cannot overflow int64.
+# A time beyond this (73 thousand years) is corrupt. Below it, the difference of two times fits int64.
 T_LIMIT_US = 1 << 61
 
 # Names that CSV headers and NPZ members use for the four fields.
@@ -40,18 +40,19 @@ SENSORS: tuple[tuple[int, int], ...] = (
 
 
 def make_events(t: Any, x: Any, y: Any, p: Any) -> np.ndarray:
-    """Four equally long arrays -> events [N]. Coordinates must already fit 16 bits."""
+    """Times in us, columns, rows and polarities, each [N] -> events [N] of EVENT_DTYPE. Coordinates must fit 16 bits."""
     events = np.empty(len(t), dtype=EVENT_DTYPE)
     events["t"], events["x"], events["y"], events["p"] = t, x, y, p
     return events
 
 
 def no_events() -> np.ndarray:
+    """Events [0]."""
     return np.empty(0, dtype=EVENT_DTYPE)
 
 
 def find_fields(names: Sequence[str]) -> dict[str, int] | None:
-    """Where t, x, y and p stand among `names` (case and blanks aside), or None when one is missing or twice there."""
+    """The positions of t, x, y and p among `names` (case and blanks aside); None when one is missing or stands there twice."""
     found: dict[str, int] = {}
     for index, name in enumerate(names):
         for field, aliases in FIELD_NAMES.items():
@@ -65,7 +66,7 @@ def find_fields(names: Sequence[str]) -> dict[str, int] | None:
 def smallest_sensor(
     width: int, height: int, sensors: Sequence[tuple[int, int]] = SENSORS, *, exact_beyond: bool = True
 ) -> tuple[int, int]:
-    """The first of `sensors` that holds width x height; beyond the last: that size itself, or the last sensor."""
+    """The first of `sensors` that holds width x height. Beyond the last: that size itself, or the last sensor."""
     for w, h in sensors:
         if width <= w and height <= h:
             return w, h
@@ -73,7 +74,7 @@ def smallest_sensor(
 
 
 def events_sha256(events: np.ndarray) -> str:
-    """SHA-256 over t int64 LE | x uint16 LE | y uint16 LE | p uint8: each whole array after the other."""
+    """SHA-256 of events [N]: the whole array t as int64 LE, then x as uint16 LE, y as uint16 LE, p as uint8."""
     digest = hashlib.sha256()
     for field, dtype in (("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")):
         digest.update(np.ascontiguousarray(events[field]).astype(dtype, copy=False).tobytes())

@@ -1,4 +1,4 @@
-"""Events in datagrams: four formats that other programs send, both ways. No format says how large the sensor is.
+"""Events in datagrams: four formats of other programs, read and written. No format says how large the sensor is.
 
     t64    13 bytes an event, little-endian: t uint64 us | x uint16 | y uint16 | on uint8              faery, our default
     t32    8 bytes, little-endian: t uint32 us | x uint16 | y * 2 + on uint16                          faery
@@ -6,19 +6,21 @@
            (bit 31 clear) t uint32 us. Without times an event gets the time of its arrival             SpiNNaker, AEStream
     jaer   big-endian: sequence uint32, then address uint32 | t uint32 us; addresses of a DVS128       jAER's AEUnicast
 
-uint32 times start again after 71.6 minutes; they are unwrapped. A datagram whose length does not fit its format is refused
-as a whole: what sent it speaks something else, and half an event is none.
+uint32 times start again after 71.6 minutes; they are unwrapped. A datagram whose length does not fit the format is refused
+as a whole: its sender uses another format, and a part of an event is no event.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from runtime.events.array import T_LIMIT_US, make_events, no_events
-from runtime.events.formats.base import Log, Unwrap
+from runtime.events.formats.aedat2 import decode_dvs128
+from runtime.events.formats.base import Log, Unwrapper
 
 T64 = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "u1")])
 T32 = np.dtype([("t", "<u4"), ("x", "<u2"), ("yon", "<u2")])
@@ -26,10 +28,9 @@ NO_TIME = 1 << 31
 
 
 class Decoder:
-    """Datagrams of one sender -> events. `feed` takes some datagrams end to end and where each ends.
+    """Datagrams of one sender -> events. Invalid events are counted in the log.
 
-    `arrived_us` is the time of arrival of each datagram. Invalid events go to the log; `lost` counts datagrams that are
-    missing in the sequence, where the format has one.
+    `lost` counts the datagrams that are missing in the sequence, where the format has sequence numbers.
     """
 
     header = 0  # bytes before the events of each datagram
@@ -40,59 +41,63 @@ class Decoder:
     def __init__(self, log: Log) -> None:
         self.log = log
         self.lost = 0
-        self.unwrap = Unwrap(32)
+        self.unwrap = Unwrapper(32)
 
     def fits(self, size: int) -> bool:
         return size > self.header and (size - self.header) % self.unit == 0
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
+        """Some datagrams, uint8 [bytes], one directly after the other -> events [N].
+
+        `ends` says at which byte each datagram ends, `arrived_us` when it arrived, in microseconds.
+        """
         raise NotImplementedError
 
 
-class DecodeT64(Decoder):
+class T64Decoder(Decoder):
     unit = T64.itemsize
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
+        """uint8 [bytes] -> events [N]; see Decoder.feed."""
         raw = data.view(T64)
         good = raw["on"] <= 1
         if not good.all():
             self.log.lose(int(len(good) - good.sum()), "with a polarity that is neither 0 nor 1")
             raw = raw[good]
-        # a time beyond the limit stays one, and is counted where all impossible times are
+        # a time beyond the limit stays beyond it, and is counted where impossible times of all sources are
         return make_events(np.minimum(raw["t"], np.uint64(T_LIMIT_US)), raw["x"], raw["y"], raw["on"])
 
 
-class DecodeT32(Decoder):
+class T32Decoder(Decoder):
     unit = T32.itemsize
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
+        """uint8 [bytes] -> events [N]; see Decoder.feed."""
         raw = data.view(T32)
         return make_events(self.unwrap(raw["t"]), raw["x"], raw["yon"] >> 1, (raw["yon"] & 1).astype(bool))
 
 
-class DecodeSpif(Decoder):
+class SpifDecoder(Decoder):
     unit = 4
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
-        words = data.view("<u4")
-        pieces, begin = [], 0
-        for end, now_us in zip(ends, arrived_us, strict=True):
-            pieces.append(self._datagram(words[begin // 4 : end // 4], now_us))
-            begin = end
-        return np.concatenate(pieces) if pieces else no_events()
+        """uint8 [bytes] -> events [N]; see Decoder.feed."""
+        datagrams = zip(_split(data.view("<u4"), ends), arrived_us, strict=True)
+        return np.concatenate([no_events(), *(self._datagram(words, now_us) for words, now_us in datagrams)])
 
     def _datagram(self, words: np.ndarray, now_us: int) -> np.ndarray:
         timeless = words >= NO_TIME
+        t: np.ndarray | list[int]
         if timeless.all():
             t = np.full(len(words), now_us, np.int64)
         elif len(words) % 2 == 0 and not timeless[0::2].any():
             t, words = self.unwrap(words[1::2]), words[0::2]
         else:
-            return self._mixed(words, now_us)
+            t, words = self._mixed(words, now_us)
         return make_events(t, (words >> 16) & 0x7FFF, words & 0x7FFF, ((words >> 15) & 1).astype(bool))
 
-    def _mixed(self, words: np.ndarray, now_us: int) -> np.ndarray:
-        """Events with a time and events without in one datagram: a word after the other."""
+    def _mixed(self, words: np.ndarray, now_us: int) -> tuple[list[int], np.ndarray]:
+        """Times and words of a datagram that holds events with a time and events without: read one word after the other."""
         at, found, times = 0, [], []
         while at < len(words):
             if words[at] >= NO_TIME:
@@ -106,11 +111,10 @@ class DecodeSpif(Decoder):
             else:
                 self.log.lose(1, "whose time is missing at the end of the datagram")
                 break
-        where = np.array(found, np.uint32)
-        return make_events(times, (where >> 16) & 0x7FFF, where & 0x7FFF, ((where >> 15) & 1).astype(bool))
+        return times, np.array(found, np.uint32)
 
 
-class DecodeJaer(Decoder):
+class JaerDecoder(Decoder):
     header, unit = 4, 8
     sensor = (128, 128)
     upright = "rotate180"
@@ -120,23 +124,22 @@ class DecodeJaer(Decoder):
         self._next: int | None = None
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
-        words = data.view(">u4")
-        pieces, begin = [], 0
-        for end in ends:
-            sequence = int(words[begin // 4])
+        """uint8 [bytes] -> events [N]; see Decoder.feed."""
+        datagrams = _split(data.view(">u4"), ends)
+        for words in datagrams:
+            sequence = int(words[0])
             if self._next is not None:
                 ahead = (sequence - self._next) & 0xFFFFFFFF
-                if ahead < 1 << 31:  # else an old one that came late, or a sender that began again
+                if ahead < 1 << 31:  # else a datagram came late, or its sender began again
                     self.lost += ahead
             self._next = (sequence + 1) & 0xFFFFFFFF
-            pieces.append(words[begin // 4 + 1 : end // 4].reshape(-1, 2))
-            begin = end
-        pairs = np.concatenate(pieces) if pieces else np.zeros((0, 2), ">u4")
-        address, t = pairs[:, 0].astype(np.uint32), self.unwrap(pairs[:, 1])
-        pixel = address < 1 << 15
-        self.log.lose(int(len(pixel) - pixel.sum()), "that have an address no DVS128 pixel has")
-        address, t = address[pixel], t[pixel]
-        return make_events(t, (address >> 1) & 127, (address >> 8) & 127, (address & 1) == 0)
+        pairs = np.concatenate([np.zeros(0, ">u4"), *(words[1:] for words in datagrams)]).reshape(-1, 2)
+        return decode_dvs128(pairs[:, 0], self.unwrap(pairs[:, 1]), self.log)
+
+
+def _split(words: np.ndarray, ends: list[int]) -> list[np.ndarray]:
+    """The words of 4 bytes of each datagram; `ends` counts bytes."""
+    return [words[begin // 4 : end // 4] for begin, end in itertools.pairwise((0, *ends))]
 
 
 # --- sending --------------------------------------------------------------------------------------------------------
@@ -173,7 +176,7 @@ def _encode_jaer(events: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Wire:
-    """One format: how to read it, how to write it, and the largest (width, height) that it can say."""
+    """One format: how to read it, how to write it (events [N] -> their bytes), and the largest (width, height) it can hold."""
 
     decoder: Callable[[Log], Decoder]
     encode: Callable[[np.ndarray], np.ndarray]
@@ -181,15 +184,15 @@ class Wire:
 
 
 WIRES: dict[str, Wire] = {
-    "t64": Wire(DecodeT64, _encode_t64, (65536, 65536)),
-    "t32": Wire(DecodeT32, _encode_t32, (65536, 32768)),
-    "spif": Wire(DecodeSpif, _encode_spif, (32768, 32768)),
-    "jaer": Wire(DecodeJaer, _encode_jaer, (128, 128)),
+    "t64": Wire(T64Decoder, _encode_t64, (65536, 65536)),
+    "t32": Wire(T32Decoder, _encode_t32, (65536, 32768)),
+    "spif": Wire(SpifDecoder, _encode_spif, (32768, 32768)),
+    "jaer": Wire(JaerDecoder, _encode_jaer, (128, 128)),
 }
 
 
-def datagrams(events: np.ndarray, form: str, each: int, sequence: int = 0) -> Iterator[bytes]:
-    """The datagrams of some events, `each` of them in one; `sequence` is the number of the first (jaer)."""
+def encode_datagrams(events: np.ndarray, form: str, each: int, sequence: int = 0) -> Iterator[bytes]:
+    """Events [N] as datagrams of `each` events; `sequence` is the number of the first datagram (jaer)."""
     wire = WIRES[form]
     for number, begin in enumerate(range(0, len(events), each)):
         body = wire.encode(events[begin : begin + each]).tobytes()

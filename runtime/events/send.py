@@ -1,7 +1,7 @@
-"""A recording as datagrams: the other end of `udp://`, for trying a live stream without a camera.
+"""Sends a recording as datagrams, the other end of `udp://`: for trying a live stream without a camera.
 
-send("recording.raw", "udp://127.0.0.1:7777?format=t64")          paced by the events' own time
-send("recording.raw", "udp://127.0.0.1:7777", speed="1000000")    so many events a second
+send("recording.raw", "udp://127.0.0.1:7777?format=t64")          at the events' own pace
+send("recording.raw", "udp://127.0.0.1:7777", speed="1000000")    a million events a second
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from runtime.base.errors import PlifError
 from runtime.events.address import Address
-from runtime.events.datagrams import WIRES, datagrams
+from runtime.events.datagrams import WIRES, encode_datagrams
 from runtime.events.sources import open_source
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64"
@@ -30,14 +30,15 @@ def send(
     sensor: tuple[int, int] | None = None,
     progress: Callable[[int], None] = lambda sent: None,
 ) -> int:
-    """Sends the events of a source; returns how many.
+    """Sends the events of a source and returns how many they were.
 
-    speed  real: paced by their own time; max; or a number of events a second
-    each   events in one datagram
+    speed     real: at the events' own pace; max: without pauses; or a number of events a second
+    each      events in one datagram
+    progress  called with the number of events sent so far
     """
     address = Address.parse(target, ("format", "sensor"), EXAMPLE)
     form = address.options.get("format", "t64")
-    address.sensor(None)  # for the other end; here it need only be one
+    address.sensor(None)  # the receiver needs it; here it is only checked
     if not target.startswith("udp://") or form not in WIRES:
         raise PlifError(f"{target}: expected {EXAMPLE}, with format={'|'.join(WIRES)}")
     if speed not in ("real", "max") and not re.fullmatch(r"[1-9][0-9]{0,11}", speed):
@@ -55,7 +56,7 @@ def send(
         sent = number = 0
         began_s, first_us = time.perf_counter(), None
         for packet in events.packets():
-            for at, body in zip(range(0, len(packet), each), datagrams(packet, form, each, number), strict=True):
+            for at, body in zip(range(0, len(packet), each), encode_datagrams(packet, form, each, number), strict=True):
                 count = min(each, len(packet) - at)
                 if first_us is None:
                     first_us = int(packet["t"][0])
@@ -73,7 +74,7 @@ def send(
 
 def _sleep_until(due_s: float) -> None:
     ahead = due_s - time.perf_counter()
-    if ahead > 0.0005:  # a sleep is that much too long; less is not worth one
+    if ahead > 0.0005:  # a sleep lasts about that much too long, so a shorter wait is not worth a sleep
         time.sleep(ahead)
 
 
@@ -82,7 +83,7 @@ def _send(out: socket.socket, body: bytes) -> None:
         try:
             out.send(body)
             return
-        except ConnectionRefusedError:  # nobody listened to the datagram before: UDP has no business with that
+        except ConnectionRefusedError:  # nobody listened to the datagram before; UDP does not care
             continue
         except BlockingIOError:
             time.sleep(0.001)

@@ -1,4 +1,4 @@
-"""WIDTHxHEIGHT, as it stands in `--sensor 346x260` and in `udp://...?sensor=346x260`: one grammar and one limit for all."""
+"""Sensor sizes as text, WIDTHxHEIGHT, as in `--sensor 346x260` and `udp://...?sensor=346x260`: one grammar and one limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LONGEST = 65536  # pixels a side: coordinates are uint16
 
 
 def parse_size(where: str, text: str) -> tuple[int, int]:
-    """'346x260' -> (346, 260). `where` begins the error when it is no size, as in "--sensor big"."""
+    """'346x260' -> (346, 260). PlifError when the text is no size; the message begins with `where`, e.g. "--sensor big"."""
     found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text.lower())
     size = (int(found[1]), int(found[2])) if found else (0, 0)
     if not is_size(size):

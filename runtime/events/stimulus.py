@@ -1,7 +1,7 @@
-"""What a parity check or a calibration shows to a network when no data is given: event-like counts, or a smooth image.
+"""The input of a parity check or a calibration when no data is given: event-like counts, or smooth images.
 
-Event-like: two blobs that move and leave a trail of ON events in front and OFF events behind, on a floor of noise; about
-0.15 events per pixel, channel and step, which is what recordings of N-MNIST (T=10) and DVS128 Gesture (T=20) hold.
+Event-like: two blobs that move, with ON events in front of them and OFF events behind, on a floor of noise. The mean is about
+0.15 events per pixel, channel and step, as in recordings of N-MNIST (T=10) and DVS128 Gesture (T=20).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from runtime.events.framing import Framing
 
 MEAN_COUNT = 0.15
-EVENTS_PER_PIXEL_S = 3.0  # a moving hand before a DVS128: 50 thousand events a second over 128 x 128 pixels
+EVENTS_PER_PIXEL_S = 3.0  # a hand that moves before a DVS128: 50 thousand events a second, 128 x 128 pixels
 
 
 def events_like(
@@ -22,7 +22,7 @@ def events_like(
     rng: np.random.Generator,
     mean_count: float = MEAN_COUNT,
 ) -> np.ndarray:
-    """Counts [T, streams, C, H, W] float32, binary where the framing says so; vectors and sequences likewise."""
+    """Event counts float32 [T, streams, *shape], 0 or 1 where the framing is binary; shape (C, H, W) or fewer."""
     if len(shape) < 3:
         image = (1,) * (3 - len(shape)) + shape
         return events_like(T, streams, image, framing, rng, mean_count).reshape(T, streams, *shape)
@@ -48,22 +48,22 @@ def events_like(
 
 
 def usual_count(framing: str | None, shape: tuple[int, ...]) -> float:
-    """Events per pixel, channel and step that a recording has under this framing."""
+    """Events per pixel, channel and step that a recording usually has under this framing."""
     if framing is None or len(shape) != 3:
         return MEAN_COUNT
-    asked = Framing.parse(framing)
+    parsed = Framing.parse(framing)
     cells, pixels = float(np.prod(shape)), float(shape[1] * shape[2])
-    if asked.duration_us is not None:
-        return EVENTS_PER_PIXEL_S * pixels * asked.duration_us / 1e6 / cells
-    if asked.n is not None and asked.max_us is not None:
-        return min(asked.n, EVENTS_PER_PIXEL_S * pixels * asked.max_us / 1e6) / cells
+    if parsed.duration_us is not None:
+        return EVENTS_PER_PIXEL_S * pixels * parsed.duration_us / 1e6 / cells
+    if parsed.n is not None and parsed.max_us is not None:
+        return min(parsed.n, EVENTS_PER_PIXEL_S * pixels * parsed.max_us / 1e6) / cells
     return MEAN_COUNT
 
 
 def images(
     streams: int, shape: tuple[int, ...], normalisation: dict[str, list[float]] | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """Smooth random images [streams, C, H, W] in 0..1, normalised as the card says; vectors and sequences likewise."""
+    """Smooth random images float32 [streams, *shape] in 0..1, normalised as the card says; shape (C, H, W) or fewer."""
     if len(shape) < 3:
         return images(streams, (1,) * (3 - len(shape)) + shape, None, rng).reshape(streams, *shape)
     channels, height, width = shape
@@ -72,11 +72,12 @@ def images(
     columns = np.linspace(0, 5, width)
     lower_r, lower_c = np.minimum(rows.astype(int), 4), np.minimum(columns.astype(int), 4)
     part_r, part_c = (rows - lower_r)[:, None], (columns - lower_c)[None, :]
-    top = coarse[:, :, lower_r][..., lower_c] * (1 - part_c) + coarse[:, :, lower_r][..., lower_c + 1] * part_c
-    bottom = (
-        coarse[:, :, lower_r + 1][..., lower_c] * (1 - part_c) + coarse[:, :, lower_r + 1][..., lower_c + 1] * part_c
-    )
-    image = top * (1 - part_r) + bottom * part_r
+
+    def widen(row: np.ndarray) -> np.ndarray:
+        """These rows of the coarse image, [streams, C, H, 6], bilinear along the columns: [streams, C, H, W]."""
+        return coarse[:, :, row][..., lower_c] * (1 - part_c) + coarse[:, :, row][..., lower_c + 1] * part_c
+
+    image = widen(lower_r) * (1 - part_r) + widen(lower_r + 1) * part_r
     if normalisation is not None:
         mean, std = (np.array(normalisation[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
         image = (image - mean) / std

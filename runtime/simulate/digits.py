@@ -1,11 +1,11 @@
-"""Digits drawn with a pen of our own, in the manner of MNIST, so that a demonstration needs no download.
+"""Drawn digits in the manner of MNIST, so that a demonstration needs no download.
 
 A digit is one or more strokes, each a list of points in a unit box (x to the right, y down). To draw one:
 
-    every point is moved a little at random; a smooth curve (Catmull-Rom) is laid through the points, except at corners,
-    which are points given twice;
-    the curve is stretched, slanted and turned, its longer side made about 20 pixels, and its centre of mass put near
-    the middle of the image, which is how MNIST was prepared;
+    every point is moved a little at random; a smooth curve (Catmull-Rom) is laid through the points; a point that is given
+    twice is a corner, at which the curve is not smooth;
+    the curve is stretched, slanted and turned, scaled so that its longer side has about 20 pixels, and shifted so that its
+    centre of mass is near the middle of the image, as MNIST was prepared;
     a pixel at distance d from the curve gets clip((r - d) / softness + 1/2, 0, 1), with r half the pen's width.
 
 To add a way of writing a digit, add it to STROKES.
@@ -73,20 +73,20 @@ STROKES: dict[int, tuple[tuple[float, float, tuple[Stroke, ...]], ...]] = {
 
 
 def draw_digit(d: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """An image [28, 28] of digit d, 0 (black) to 1 (pen), never twice the same."""
+    """A new image float32 [28, 28] of digit d, 0 (black) to 1 (pen)."""
     if d not in STROKES:
         raise PlifError(f"draw_digit: {d!r} is no digit, expected 0 to 9")
     ways = STROKES[d]
     weights = np.array([often for often, _, _ in ways])
     _, width, strokes = ways[rng.choice(len(ways), p=weights / weights.sum())]
     wobble = rng.uniform(0.01, 0.06)
-    curves = [_smooth(_jittered(stroke, wobble, rng)) * (width, 1.0) for stroke in strokes]
-    curves = _posed(curves, rng)
-    return _inked(curves, half_px=rng.uniform(0.75, 1.9), softness_px=rng.uniform(0.9, 1.5))
+    curves = [_smooth(_jitter(stroke, wobble, rng)) * (width, 1.0) for stroke in strokes]
+    curves = _pose(curves, rng)
+    return _ink(curves, half_px=rng.uniform(0.75, 1.9), softness_px=rng.uniform(0.9, 1.5))
 
 
-def _jittered(stroke: Stroke, wobble: float, rng: np.random.Generator) -> list[Points]:
-    """The stroke's points, moved; cut into pieces at its corners, whose two copies move together."""
+def _jitter(stroke: Stroke, wobble: float, rng: np.random.Generator) -> list[Points]:
+    """Moves the stroke's points and cuts it at its corners into pieces, each [n, 2]; both copies of a corner move together."""
     pieces: list[list[Points]] = [[]]
     before: tuple[float, float] | None = None
     for point in stroke:
@@ -111,8 +111,8 @@ def _smooth(pieces: list[Points], per_span: int = 6) -> Points:
     return np.concatenate(parts)
 
 
-def _posed(curves: list[Points], rng: np.random.Generator) -> list[Points]:
-    """Turned, slanted and stretched, then in pixels of the image."""
+def _pose(curves: list[Points], rng: np.random.Generator) -> list[Points]:
+    """Turns, slants and stretches the curves, then puts them into the image; in pixels."""
     angle, slant = rng.normal(0, 0.13), rng.normal(0.18, 0.24)  # people slant to the right
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     shear = np.array([[1.0, -slant], [0.0, 1.0]])
@@ -120,24 +120,24 @@ def _posed(curves: list[Points], rng: np.random.Generator) -> list[Points]:
     posed = [curve @ matrix.T for curve in curves]
     everything = np.concatenate(posed)
     extent = max(float(np.ptp(everything, axis=0).max()), 1e-6)
-    scale = (BODY_PX - 2) * rng.uniform(0.92, 1.04) / extent  # the pen's width makes up the other two pixels
+    scale = (BODY_PX - 2) * rng.uniform(0.92, 1.04) / extent  # the pen's width adds two pixels
     placed = (everything - _centre_of_mass(posed)) * scale + (SIZE_PX - 1) / 2 + rng.normal(0, 0.5, 2)
-    # A long tail may leave the image when the centre of mass is in its middle: moved back in, by the least.
+    # with its centre of mass in the middle, a long tail may reach out of the image: move the digit back by the least
     low, high = MARGIN_PX - placed.min(0), SIZE_PX - 1 - MARGIN_PX - placed.max(0)
     placed += np.maximum(low, 0) + np.minimum(high, 0)
     return np.split(placed, np.cumsum([len(curve) for curve in posed])[:-1])
 
 
 def _centre_of_mass(curves: list[Points]) -> Points:
-    """The mean of the middles of all segments, weighted by their length."""
+    """The mean of the middles of all segments, weighted by their length, [2]."""
     middles = np.concatenate([(curve[1:] + curve[:-1]) / 2 for curve in curves])
     lengths = np.concatenate([np.linalg.norm(np.diff(curve, axis=0), axis=1) for curve in curves])
     centre: Points = (middles * lengths[:, None]).sum(0) / max(float(lengths.sum()), 1e-9)
     return centre
 
 
-def _inked(curves: list[Points], half_px: float, softness_px: float) -> npt.NDArray[np.float32]:
-    """Pixels by their distance to the nearest segment."""
+def _ink(curves: list[Points], half_px: float, softness_px: float) -> npt.NDArray[np.float32]:
+    """The image float32 [28, 28]: each pixel by its distance to the nearest segment."""
     a = np.concatenate([curve[:-1] for curve in curves])  # [segments, 2]
     along = np.concatenate([np.diff(curve, axis=0) for curve in curves])
     rows, columns = np.mgrid[0:SIZE_PX, 0:SIZE_PX]

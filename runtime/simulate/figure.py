@@ -1,12 +1,12 @@
 """A person in front of a camera: joints in space -> a picture of 128 x 128 pixels of linear intensity.
 
-Space is that of the picture: X to the right, Y down, Z towards the camera, all in pixels of a person of scale 1, with the
+Coordinates are those of the picture: X to the right, Y down, Z towards the camera, in pixels of a person of scale 1, with the
 origin between the shoulders. So the person's right arm (arm 0) is on the left side of the picture, as in DVS128 Gesture.
-A point is seen at
+A point appears at
 
-    (cx, cy) + scale f (X, Y),      f = 1 / (1 - Z / DEPTH)          what is near is larger
+    (cx, cy) + scale f (X, Y),      f = 1 / (1 - Z / DEPTH)          near things are larger
 
-Every part is a tapered capsule: with u the place along the bone, v the signed distance from it and r(u) its radius, a
+Every part is a tapered capsule: with u the position along the bone, v the signed distance from it and r(u) its radius, a
 pixel is covered by clip(r - d + 1/2, 0, 1), d the distance from the bone, and shaded like a cylinder, 1 - 0.35 (v / r)^2,
 times a texture over (u, v). Parts are painted from the back to the front.
 """
@@ -31,7 +31,7 @@ _AXIS = np.arange(SIZE_PX, dtype=np.float32)
 
 @dataclass(frozen=True)
 class Look:
-    """What a person wears and stands before. Intensities are linear, 0..1; textures [32, 8] multiply them."""
+    """How a person and the wall behind look. Intensities are linear, 0..1; textures float32 [32, 8] multiply them."""
 
     skin: float
     shirt: float
@@ -49,7 +49,7 @@ class Look:
 
 @dataclass
 class Pose:
-    """One or many moments, arrays [T, ...]. Lengths in pixels at scale 1.
+    """The pose at T moments. Arrays are float64; lengths in pixels at scale 1.
 
     arms    [T, 2, 3, 3]   arm (0 the person's right), joint (elbow, wrist, finger tip), (X, Y, Z)
     body    [T, 3]         shift of the whole person in pixels of the picture, and factor of its scale
@@ -66,8 +66,8 @@ class Pose:
         return len(self.arms)
 
 
-def still(n: int) -> Pose:
-    """Arms hanging, nothing moves."""
+def stand_still(n: int) -> Pose:
+    """The pose of n moments in which the arms hang and nothing moves."""
     arms = np.empty((n, 2, 3, 3))
     for arm, side in enumerate((-1.0, 1.0)):
         arms[:, arm, 0] = (side * (SHOULDER[0] + 4), SHOULDER[1] + UPPER_PX - 0.5, -1)
@@ -77,9 +77,9 @@ def still(n: int) -> Pose:
 
 
 def reach(wrist: Doubles, side: float, pole: tuple[float, float, float] | None = None) -> tuple[Doubles, Doubles]:
-    """Elbow and wrist [T, 3] of an arm whose wrist is wanted at `wrist`; out of reach, it goes as far as it can.
+    """Elbow and wrist, each [T, 3], of an arm whose wrist shall be at `wrist` [T, 3]; out of reach, it goes as far as it can.
 
-    Two bones and their lengths leave a circle for the elbow; `pole` is the direction in which it points (down and
+    The lengths of the two bones leave a circle for the elbow; `pole` is the direction in which the elbow points (down and
     outwards when None).
     """
     shoulder = np.array([side * SHOULDER[0], SHOULDER[1], 0.0])
@@ -95,8 +95,9 @@ def reach(wrist: Doubles, side: float, pole: tuple[float, float, float] | None =
     return shoulder + axis * foot + normal * height, shoulder + axis * distance
 
 
-def with_hand(elbow: Doubles, wrist: Doubles, bend: Doubles | float = 0.0) -> Doubles:
-    """Adds the finger tips, [T, 3, 3]: the hand goes on from the forearm, bent by `bend` radians in the picture's plane."""
+def add_hand(elbow: Doubles, wrist: Doubles, bend: Doubles | float = 0.0) -> Doubles:
+    """Elbow and wrist [T, 3] -> elbow, wrist and finger tip [T, 3, 3]: the hand continues the forearm, bent by `bend` radians
+    ([T] or a number) in the picture's plane."""
     along = wrist - elbow
     along = along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
     cos, sin = np.cos(bend), np.sin(bend)
@@ -108,9 +109,9 @@ def with_hand(elbow: Doubles, wrist: Doubles, bend: Doubles | float = 0.0) -> Do
 
 
 class Painter:
-    """Paints one person at one place. The still parts are kept: they are painted again when they move."""
+    """Paints one person at one place. The picture of the body is kept and painted again only when the body has moved."""
 
-    MOVES_PX = 0.12  # the body is painted again after so much
+    MOVES_PX = 0.12  # the body is painted again after a movement of this much
 
     def __init__(self, look: Look, cx: float, cy: float, scale: float) -> None:
         self.look, self.cx, self.cy, self.scale = look, cx, cy, scale
@@ -118,7 +119,7 @@ class Painter:
         self._at: Doubles = np.zeros(0)
 
     def paint(self, pose: Pose, t: int, gain: float = 1.0) -> Floats:
-        """The picture [128, 128] at moment t of the pose, under `gain` times the light."""
+        """The picture float32 [128, 128] at moment t of the pose, under `gain` times the light."""
         at = np.concatenate([pose.body[t] * (1, 1, 40), pose.head[t], pose.legs[t] * 30])
         if self._body is None or np.abs(at - self._at).max() > self.MOVES_PX:
             self._body, self._at = self._still_parts(pose, t), at
@@ -166,7 +167,7 @@ class Painter:
         texture: Floats,
         hand: bool = False,
     ) -> None:
-        """One capsule from a to b, painted over `image`."""
+        """Paints one capsule from a to b, each (X, Y, Z), over `image` [128, 128]."""
         dx, dy, factor = pose.body[t]
         scale = self.scale * factor
         (ax, ay, az), (bx, by, bz) = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -193,7 +194,7 @@ class Painter:
         index = (u * f(TEXELS[0] - 0.01)).astype(np.int32) * TEXELS[1]
         index += ((across + f(1)) * f(TEXELS[1] / 2 - 0.01)).astype(np.int32)
         value = texture.take(index)
-        if hand:  # gaps between the fingers, where the texture of the far half is dark
+        if hand:  # gaps between the fingers: dark texels of the outer half
             cover *= np.where((u > f(0.5)) & (value < f(0.75)), f(0.25), f(1))
         value *= (f(1) - f(0.35) * across * across) * f(tone)
         box = image[top:bottom, left:right]

@@ -1,11 +1,11 @@
-"""Events of a performer who does one thing after the other: the simulated recording, made a little at a time.
+"""Events of a performer who does one gesture after the other: the simulated recording, made a short time after the other.
 
-    bouts    what is done from when to when; between two of them the person stands still
-    w(t)     0 while still; rises from 0 to 1 in the first `raise_us` of a bout and falls in the last `raise_us`
+    bouts    the gestures, each with its begin and end; between two of them the person stands still
+    w(t)     0 while the person stands still; rises from 0 to 1 in the first `raise_us` of a bout, falls in the last `raise_us`
     pose     still + w (gesture - still)
 
-The camera sees a picture every FRAME_US, a hand moves about a pixel meanwhile; the sensor model takes the logarithm of
-intensity as a straight line between two of them.
+The camera gets a picture every FRAME_US, in which a hand moves by about a pixel; between two pictures the sensor model takes
+the logarithm of intensity as a straight line.
 """
 
 from __future__ import annotations
@@ -16,24 +16,52 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.simulate.figure import SIZE_PX, Pose, still
-from runtime.simulate.gestures import CLASSES, Manner
+from runtime.simulate.figure import SIZE_PX, Pose, stand_still
+from runtime.simulate.gestures import CLASSES, LAWS, Moment
+from runtime.simulate.other_gestures import OTHERS
 from runtime.simulate.performer import Performer
 from runtime.simulate.sensor import Camera
-from runtime.simulate.wander import wander
+from runtime.simulate.wander import Draw, wander
 
 FRAME_US = 5_000
-BATCH = 4  # pictures between two deliveries: a live stream gets its events every 20 ms
+BATCH = 4  # pictures for one piece of events: a live stream gets events every 20 ms
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How one bout is done: which gesture, and the seed of its parameters. The pose at a time does not depend on other times."""
+
+    gesture: int
+    seed: tuple[int, ...]
+    held_out: bool = False
+    other: str | None = None  # for "other_gestures": which of OTHERS; drawn when None
+
+    def pose(self, t_s: npt.NDArray[np.float64]) -> Pose:
+        """The poses at times [T], in seconds since the bout began."""
+        draw = Draw(self.seed, self.held_out)
+        pose = stand_still(len(t_s))
+        name = CLASSES[self.gesture]
+        low, high, law = LAWS[name] if name in LAWS else OTHERS[self.other or draw.pick(tuple(OTHERS))]
+        pace = draw.within(low, high)
+        phase = 2 * np.pi * (pace * t_s + 0.12 * wander(t_s, (*self.seed, 1), 0.6)) + draw.within(0, 2 * np.pi)
+        slow = [wander(t_s, (*self.seed, 2 + k), 0.5) for k in range(4)]
+        right, left = law(Moment(t_s, phase, draw, pose, slow))
+        pose.arms[:, 0], pose.arms[:, 1] = right, left
+        sway = draw.within(0.0, 0.8)
+        pose.body[:, 0] += sway * slow[2] * 1.5
+        pose.body[:, 1] += sway * slow[3] * 0.8 + draw.within(0, 0.9) * np.sin(phase)
+        pose.head += draw.within(0.0, 1.1) * np.stack([slow[3], 0.6 * slow[2]], 1)
+        return pose
 
 
 @dataclass(frozen=True)
 class Bout:
-    """One gesture: it begins to be prepared at t_on_us, is there from t_ready_us, and the arms hang again at t_off_us."""
+    """One gesture: the arms begin to move at t_on_us, the gesture itself at t_ready_us, and the arms hang again at t_off_us."""
 
     manner: Manner
     t_on_us: int
     t_off_us: int
-    raise_us: int  # 0: no preparation, it is cut out of the middle
+    raise_us: int  # 0: the arms are in place at once, as in a cut out of the middle
 
     @property
     def label(self) -> str:
@@ -47,11 +75,11 @@ class Bout:
 def perform(
     performer: Performer, bouts: Sequence[Bout], start_us: int, end_us: int, seed: tuple[int, ...]
 ) -> Iterator[npt.NDArray[np.void]]:
-    """Events from start_us to end_us in pieces of BATCH pictures (EVENT_DTYPE, sorted, times as given).
+    """Events from start_us to end_us in pieces [N] of BATCH pictures (EVENT_DTYPE, sorted, in the time of start_us).
 
-    The first picture gives no events. `seed` is that of the camera's noise. Pieces may be empty.
+    The first picture gives no events. `seed` is that of the camera's noise. A piece may be empty.
     """
-    painter = performer.painter()
+    painter = performer.make_painter()
     camera = Camera(performer.sensor, np.random.default_rng([*seed, 77]), performer.noise)
     times = np.arange(start_us, end_us + 1, FRAME_US)
     halo = np.random.default_rng([*seed, 78])
@@ -60,12 +88,12 @@ def perform(
         pose = pose_at(bouts, t_us, performer.seed)
         light = 1 + performer.light * wander(t_us / 1e6, (*performer.seed, 5), 0.7)
         frames = ((float(t), painter.paint(pose, i, float(light[i]))) for i, t in enumerate(t_us))
-        yield _with_halo(camera.see(frames), performer.halo, halo)
+        yield _add_halo(camera.see(frames), performer.halo, halo)
 
 
-def _with_halo(events: npt.NDArray[np.void], share: float, rng: np.random.Generator) -> npt.NDArray[np.void]:
-    """Around what moves, real recordings have scattered events, more along rows than across them: shadows, reflections
-    and the sensor's own bus. A drawn share of the events comes again, some pixels away, of either polarity."""
+def _add_halo(events: npt.NDArray[np.void], share: float, rng: np.random.Generator) -> npt.NDArray[np.void]:
+    """Adds scattered events around what moves, as real recordings have them (from shadows, reflections and the sensor's own
+    bus), more along rows than across them: a random share of the events is repeated some pixels away, with either polarity."""
     again = events[rng.random(len(events)) < share]
     x = np.rint(again["x"] + rng.normal(0, 12, len(again)))
     y = np.rint(again["y"] + rng.normal(0, 5, len(again)))
@@ -77,8 +105,8 @@ def _with_halo(events: npt.NDArray[np.void], share: float, rng: np.random.Genera
 
 
 def pose_at(bouts: Sequence[Bout], t_us: npt.NDArray[np.int64], seed: tuple[int, ...]) -> Pose:
-    """Where everything is at these times. Bouts must not overlap."""
-    pose = still(len(t_us))
+    """The pose at times int64 [T] in microseconds. Bouts must not overlap."""
+    pose = stand_still(len(t_us))
     sway = np.stack([wander(t_us / 1e6, (*seed, 6 + k), 0.5) for k in range(2)], 1)
     pose.body[:, :2] += 0.7 * sway
     pose.arms[:, :, 1:, 0] += 0.5 * sway[:, :1, None]

@@ -1,22 +1,22 @@
 """The N-MNIST protocol: a still 28 x 28 image, seen by a 34 x 34 event camera that makes three saccades.
 
 Orchard et al., "Converting static image datasets to spiking neuromorphic datasets using saccades" (Frontiers in
-Neuroscience 9:437, 2015) put an ATIS sensor on a pan-tilt head and let it turn along a triangle, three moves of about
-105 ms, before a monitor that showed a digit of MNIST. On the sensor the digit moves, with s(t) its shift in pixels:
+Neuroscience 9:437, 2015) put an ATIS sensor on a pan-tilt head before a monitor that showed a digit of MNIST, and turned the
+head along a triangle: three moves of about 105 ms. On the sensor the digit moves; s(t) is its shift in pixels:
 
     I(t, i, j) = I_28(i - 3 - s_y(t), j - 3 - s_x(t))        blurred by the lens, 0 outside the 28 x 28
 
 PATH_X_PX and PATH_Y_PX are s(t) every 10 ms as we measured it on 300 recordings of the real set: in each slice of 5 ms
 the signed event picture was fitted with c ds . grad log(I(s) + 0.08), over all shifts s, which gives both s and its
-speed. The head starts late, swings and stops early: nothing like a triangle of constant speed. Down (y grows), up
-with a move to the right, left.
+speed. The head starts late, swings and stops early; its speed is far from constant. The three moves: down (y grows), up and
+to the right, to the left.
 
-Polarity. In the official files the bit that readers call p is 1 where the bright digit leaves a pixel and 0 where it
-arrives (correlation of the signed pictures over three saccades: 0.90, with the other sign -0.90). Recordings made
-here follow the files, so p = True is a pixel that gets darker. The sensor model itself keeps ON = brighter.
+Polarity. In the official files the bit p is 1 where the bright digit leaves a pixel and 0 where it arrives (correlation of
+the signed pictures over three saccades: 0.90, with the other sign -0.90). Recordings made here do the same, so p = True is a
+pixel that becomes darker. In the sensor model itself ON is brighter.
 
-Threshold, gamma of the monitor, blur and offsets were fitted on 100 real recordings, each against the simulation of
-the same MNIST image. On 200 of them (means, unless said otherwise):
+Threshold, gamma of the monitor, blur and offsets were fitted on 100 real recordings, each compared with the simulation of
+the same MNIST image. The result on 200 recordings (means, unless said otherwise):
 
                                               real          CALIBRATED    drawn from RANGES
     events, median (5 to 95 %)                4068 (2164-   4170 (2530-   3644 (2189-
@@ -30,8 +30,8 @@ the same MNIST image. On 200 of them (means, unless said otherwise):
     ON - OFF picture by saccade, corr.                      0.88-0.90     0.82-0.84
     events in slices of 10 ms, correlation                  0.989         0.986
 
-A small convolutional network trained on 12,000 drawn takes of other images had 98.1 % of simulated test recordings
-right, and of real ones 96 of 100 (Test) and 970 of 1000 (Train; the calibration used 300 of these).
+A small convolutional network was trained on 12,000 takes, drawn from RANGES, of other images. It recognised 98.1 % of simulated
+test recordings, and of real ones 96 of 100 (Test) and 970 of 1000 (Train; the calibration used 300 of these).
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ PATH_Y_PX = (-1.92, -1.85, -1.52, -0.81, 0.28, 1.53, 2.58, 3.24, 3.48, 3.51, 3.4
 DURATION_US = KNOT_US * (len(PATH_X_PX) - 1)  # 310 ms; the real recordings end between 297 and 315 ms
 FRAME_US = 2_500  # the fastest move is 0.13 px a millisecond: a third of a pixel between two frames
 CLOCK_US = np.arange(0, DURATION_US + 1, FRAME_US, dtype=np.float64)
-_MARGIN = 5  # black pixels around the image, so that its blurred edge is whole
+_MARGIN = 5  # black pixels around the image, so that the blur of its edge is not cut off
 
-# What each recording is drawn from, uniform between the two numbers; names are those of Sensor and Take. Centres are
-# near the calibrated values, widths cover the spread of the real recordings and somewhat more.
+# The parameters of each recording are uniform between the two numbers; names are those of Sensor and Take. Centres are
+# near the calibrated values; widths cover the spread of the real recordings and somewhat more.
 RANGES: dict[str, tuple[float, float]] = {
     "threshold": (0.30, 0.52),
     "on_ratio": (0.90, 1.11),  # threshold_on / threshold_off
@@ -90,9 +90,9 @@ CALIBRATED = Sensor(threshold_on=0.4, threshold_off=0.4, mismatch=0.02, offset=0
 
 @dataclass(frozen=True)
 class Take:
-    """One recording's circumstances: the sensor, monitor, lens and head. Lengths in sensor pixels.
+    """The setup of one recording: sensor, monitor, lens and head. Lengths in sensor pixels.
 
-    The defaults are the calibrated ones, the best fit to 100 real recordings.
+    The defaults are the calibrated values, the best fit to 100 real recordings.
     """
 
     sensor: Sensor = CALIBRATED
@@ -108,7 +108,7 @@ class Take:
 
     @staticmethod
     def draw(rng: np.random.Generator) -> Take:
-        """One take out of RANGES, which is all of the randomisation."""
+        """A take with parameters drawn from RANGES; nothing else is random."""
         drawn = {name: rng.uniform(low, high) for name, (low, high) in RANGES.items()}
         threshold = drawn.pop("threshold")
         sensor = Sensor(
@@ -119,8 +119,8 @@ class Take:
         return Take(sensor, **drawn)
 
 
-def path(times_us: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Shift (s_x, s_y) of the image in pixels at each time, a cubic through the knots; still before and after them."""
+def find_shift(times_us: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Shift (s_x, s_y), float64 [T] each in pixels, at times [T] in us: a cubic through the knots, constant outside."""
     u = np.clip(np.asarray(times_us, np.float64) / KNOT_US, 0, len(PATH_X_PX) - 1)
     return _cubic(np.asarray(PATH_X_PX), u), _cubic(np.asarray(PATH_Y_PX), u)
 
@@ -137,9 +137,9 @@ def _cubic(knots: npt.NDArray[np.float64], u: npt.NDArray[np.float64]) -> npt.ND
 
 
 def render(image: npt.ArrayLike, take: Take, times_us: npt.NDArray[np.float64] = CLOCK_US) -> Floats:
-    """What the sensor sees: image [28, 28], 0..1 -> frames float32 [T, 34, 34].
+    """What the sensor sees: image [28, 28], 0..1 -> frames float32 [T, 34, 34] at times float64 [T] in us.
 
-    The blur is a Gaussian of the image, the move a bilinear shift; both act on rows and columns apart, so a frame is
+    The blur is a Gaussian, the movement a bilinear shift. Both act on rows and columns separately, so a frame is
     R(t) @ image @ C(t) with small matrices.
     """
     picture = np.asarray(image, np.float32)
@@ -149,17 +149,17 @@ def render(image: npt.ArrayLike, take: Take, times_us: npt.NDArray[np.float64] =
         raise PlifError(
             f"simulated N-MNIST: intensities {picture.min()}..{picture.max()}, expected 0..1; divide uint8 by 255"
         )
-    blur = _blur(take.blur_px / take.scale)
+    blur = _make_blur(take.blur_px / take.scale)
     blurred = blur @ np.pad(picture ** np.float32(take.gamma), _MARGIN) @ blur.T
-    shift_x, shift_y = path((times_us - take.delay_us) / take.stretch)
-    rows = _hat(take.swing_y * shift_y + take.offset_y_px, take.scale)  # [T, 34, 38]
-    columns = _hat(take.swing_x * shift_x + take.offset_x_px, take.scale)
+    shift_x, shift_y = find_shift((times_us - take.delay_us) / take.stretch)
+    rows = _weigh_rows(take.swing_y * shift_y + take.offset_y_px, take.scale)  # [T, 34, 38]
+    columns = _weigh_rows(take.swing_x * shift_x + take.offset_x_px, take.scale)
     size = len(blur)
     moved = (rows.reshape(-1, size) @ blurred).reshape(len(times_us), SENSOR_PX, size)
     return np.matmul(moved, columns.transpose(0, 2, 1)).astype(np.float32, copy=False)
 
 
-def _hat(shift_px: npt.NDArray[np.float64], scale: float) -> Floats:
+def _weigh_rows(shift_px: npt.NDArray[np.float64], scale: float) -> Floats:
     """Bilinear weights [T, 34, 38]: how much of image row j falls on sensor row i at each shift."""
     centre, middle = (SENSOR_PX - 1) / 2, (IMAGE_PX + 2 * _MARGIN - 1) / 2
     at = (np.arange(SENSOR_PX) - centre - shift_px[:, None]) / scale + middle  # [T, 34] in padded image pixels
@@ -167,7 +167,7 @@ def _hat(shift_px: npt.NDArray[np.float64], scale: float) -> Floats:
     return np.maximum(1 - distance, 0).astype(np.float32)
 
 
-def _blur(sigma_px: float) -> Floats:
+def _make_blur(sigma_px: float) -> Floats:
     size = IMAGE_PX + 2 * _MARGIN
     if sigma_px <= 0:
         return np.eye(size, dtype=np.float32)
@@ -177,7 +177,7 @@ def _blur(sigma_px: float) -> Floats:
 
 
 def record_digit(image: npt.ArrayLike, rng: np.random.Generator, take: Take | None = None) -> npt.NDArray[np.void]:
-    """Events of one image [28, 28] (0..1) along the three saccades, EVENT_DTYPE, 34 x 34, 310 ms.
+    """Events [N] (EVENT_DTYPE) of one image [28, 28], 0..1, along the three saccades: 34 x 34 pixels, 310 ms.
 
     The take is drawn from `rng` unless it is given.
     """
@@ -187,7 +187,7 @@ def record_digit(image: npt.ArrayLike, rng: np.random.Generator, take: Take | No
 def record_digits(
     images: Sequence[npt.ArrayLike], rngs: Sequence[np.random.Generator], takes: Sequence[Take] | None = None
 ) -> list[npt.NDArray[np.void]]:
-    """`record_digit` for many images; each recording is the same as alone, made several times faster."""
+    """`record_digit` for B images [28, 28] -> B arrays of events [N]; each is the same as alone. Several times faster."""
     if takes is None:
         takes = [Take.draw(rng) for rng in rngs]
     if not len(images) == len(rngs) == len(takes):
@@ -199,5 +199,5 @@ def record_digits(
     frames = np.stack([render(image, take) for image, take in zip(images, takes, strict=True)], axis=1)
     recordings = simulate_batch(CLOCK_US, frames, [take.sensor for take in takes], rngs)
     for events in recordings:
-        events["p"] = ~events["p"]  # the official files' bit, see above
+        events["p"] = ~events["p"]  # as in the official files, see above
     return recordings

@@ -1,4 +1,4 @@
-"""What a performer does when: windows for training, and an open stream of gestures with pauses."""
+"""Which gestures a performer does at which time: windows for training, or a stream of gestures with pauses."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from runtime.simulate.gestures import CLASSES, OTHERS, Manner
-from runtime.simulate.performance import FRAME_US, Bout
+from runtime.simulate.gestures import CLASSES
+from runtime.simulate.other_gestures import OTHERS
+from runtime.simulate.performance import FRAME_US, Bout, Manner
 
 OTHER = CLASSES.index("other_gestures")
 WINDOW_US = 800_000
 GAP_US = 200_000  # between two windows of a recording
-PER_PERFORMER = (*range(OTHER), OTHER, OTHER)  # "other" is many things, so there is more of it
+PER_PERFORMER = (*range(OTHER), OTHER, OTHER)  # "other" is many things, so each performer does it twice
 
-# In an open stream the person stays where it stands, so what would put another one there is left out.
+# In a stream the same person stays in the same place, so gestures that move or replace the person are left out.
 STANDING = tuple(name for name in OTHERS if not name.startswith(("walking", "near", "standing")))
 
 
-def windows(seed: tuple[int, ...], held_out: bool) -> list[tuple[int, int, Bout]]:
-    """(start_us, end_us, bout) of one performer's recording, one after the other, in a drawn order.
+def draw_windows(seed: tuple[int, ...], held_out: bool) -> list[tuple[int, int, Bout]]:
+    """(start_us, end_us, bout) of each window of one performer's recording, in a random order of gestures.
 
-    Two of three windows are cut out of the middle of a gesture; in the others the arms rise from hanging, about when the
-    window begins.
+    Two of three windows are cut out of the middle of a gesture. In the others the arms start from hanging, at about the
+    beginning of the window.
     """
     rng = np.random.default_rng([*seed, 41, int(held_out)])
     found = []
@@ -40,8 +41,8 @@ def windows(seed: tuple[int, ...], held_out: bool) -> list[tuple[int, int, Bout]
     return found
 
 
-def open_stream(seed: tuple[int, ...], held_out: bool, end_us: int, gesture: int | None = None) -> Iterator[Bout]:
-    """Bouts from 0 to end_us: 2 to 5 s each, 1.5 to 4 s of standing still before each; `gesture`: always the same one."""
+def draw_bouts(seed: tuple[int, ...], held_out: bool, end_us: int, gesture: int | None = None) -> Iterator[Bout]:
+    """Bouts from 0 to end_us, of 2 to 5 s, with 1.5 to 4 s of standing still before each; of one gesture only if it is given."""
     t_us = 0
     for number in range(1 << 31):
         rng = np.random.default_rng([*seed, 47, number])

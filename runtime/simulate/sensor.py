@@ -15,31 +15,33 @@ and one pixel may cross several levels between two frames. This is the sampling 
     mismatch      theta of each pixel is drawn once, theta (1 + N(0, mismatch)), kept above a quarter of theta
     bandwidth     the photoreceptor is a low-pass: dL/dt = 2 pi bandwidth_hz (log(I + offset) - L)
     refractory    a crossing within refractory_us of the pixel's last event gives no event; the reference still follows
-    leak          the reference sinks by theta_on * leak_hz a second, so that a still scene gives rare ON events
+    leak          the reference falls by theta_on * leak_hz a second, so that a still scene gives rare ON events
     noise         a Poisson process of noise_hz events a second and pixel, half ON and half OFF
-    jitter        every time gets N(0, jitter_us), for the arbiter that reads one event after the other
+    jitter        N(0, jitter_us) is added to every time, since the arbiter of a sensor reads one event after the other
 
 Times are whole microseconds within the first and the last frame's time, and events are sorted by time.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import PlifError
-from runtime.events.array import EVENT_DTYPE
+from runtime.events.array import EVENT_DTYPE, make_events
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """The parameters of one camera. Thresholds are steps of log intensity; `offset` is the dark level added to I."""
+    """The parameters of one camera. Thresholds are steps of log intensity; `offset` is the dark level that is added to I."""
 
     threshold_on: float = 0.45
     threshold_off: float = 0.45
@@ -52,14 +54,13 @@ class Sensor:
     jitter_us: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("threshold_on", "threshold_off", "offset"):
-            if not getattr(self, name) > 0:
-                raise PlifError(f"simulated sensor: {name}={getattr(self, name)}, expected a number above 0")
-        for name in ("mismatch", "refractory_us", "leak_hz", "noise_hz", "jitter_us"):
-            if not getattr(self, name) >= 0:
-                raise PlifError(f"simulated sensor: {name}={getattr(self, name)}, expected 0 or more")
-        if self.bandwidth_hz is not None and not self.bandwidth_hz > 0:
-            raise PlifError(f"simulated sensor: bandwidth_hz={self.bandwidth_hz}, expected above 0, or None")
+        for name, value in vars(self).items():
+            if name in ("threshold_on", "threshold_off", "offset", "bandwidth_hz"):
+                good, expected = value is None or value > 0, "a number above 0"
+            else:
+                good, expected = value >= 0, "0 or more"
+            if not good:
+                raise PlifError(f"simulated sensor: {name}={value}, expected {expected}")
 
     def thresholds(self, pixels: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """The ON and the OFF threshold of every pixel, each float32 [pixels]."""
@@ -69,7 +70,7 @@ class Sensor:
 
 
 class _Pixels:
-    """The state of many independent pixels, stepped frame by frame. Arrays are flat, one entry a pixel."""
+    """The state of many independent pixels, frame by frame. Arrays are flat, [pixels]."""
 
     def __init__(
         self, on: Floats, off: Floats, refractory_us: Floats, leak: Floats, first: Floats, t_us: float
@@ -82,10 +83,17 @@ class _Pixels:
         self.level = first
         self.t_us = t_us
         self.last_us = np.full(len(on), -np.inf) if self.refractory else np.empty(0)
-        self.found: list[tuple[Array, Array, Array]] = []
+        self.fired: list[tuple[Array, Array, Array]] = []
+
+    def take(self) -> tuple[Array, Array, Array]:
+        """What has fired since the last call: pixel int64, time float64 in us and whether ON, each [N]."""
+        fired = self.fired or [(np.empty(0, np.int64), np.empty(0), np.empty(0, bool))]
+        self.fired = []
+        at, t, up = (np.concatenate(parts) for parts in zip(*fired, strict=True))
+        return at, t, up
 
     def step(self, t_us: float, level: Floats) -> None:
-        """Moves on to the frame at t_us, whose log intensity is `level`; what it fires is kept in `found`."""
+        """Goes on to the frame at t_us, whose log intensity is `level`, float32 [pixels]; appends to `fired` what crosses."""
         dt_us = t_us - self.t_us
         if self.leaks:
             self.reference -= self.leak_per_us * np.float32(dt_us)
@@ -102,7 +110,7 @@ class _Pixels:
         crossings = np.maximum(crossings, 1)  # the comparison above decides; the division may round below 1
         signed = np.where(up, size, -size)
         start, slope = self.level[at], level[at] - self.level[at]
-        slope = np.where(slope == 0, np.float32(1), slope)  # only leak can cross without a change: then at the frame
+        slope = np.where(slope == 0, np.float32(1), slope)  # only leak crosses a level without a change: at the frame
         reference = self.reference[at]
         for k in range(1, int(crossings.max()) + 1):
             if k > 1:
@@ -114,96 +122,70 @@ class _Pixels:
             if self.refractory:
                 heard = t - self.last_us[at] >= self.refractory_us[at]
                 self.last_us[at[heard]] = t[heard]
-                self.found.append((at[heard], t[heard], up[heard]))
+                self.fired.append((at[heard], t[heard], up[heard]))
             else:
-                self.found.append((at, t, up))
+                self.fired.append((at, t, up))
             self.reference[at] = reference + k * signed
 
 
 def simulate(
     frames: Iterable[tuple[float, npt.ArrayLike]], sensor: Sensor, rng: np.random.Generator
 ) -> npt.NDArray[np.void]:
-    """Events (EVENT_DTYPE, sorted by t) of a sequence of (t_us, image); images are [H, W], linear intensity 0..1.
+    """Events [N] (EVENT_DTYPE, sorted by t) of a sequence of (t_us, image); images are [H, W], linear intensity 0..1.
 
-    The first frame sets the references and gives no events. Fewer than two frames give none. Raises PlifError when
-    times do not rise or the size of the image changes.
+    The first frame sets the references and gives no events; fewer than two frames give none. PlifError when the times do
+    not rise or the size of the image changes.
     """
-    pixels: _Pixels | None = None
-    start_us = 0.0
-    width = 0
-    shape: tuple[int, ...] = ()
-    for index, (t_us, picture) in enumerate(frames):
-        image = np.asarray(picture, dtype=np.float32)
-        if pixels is None:
-            if image.ndim != 2:
-                raise PlifError(f"simulated sensor, frame 0: shape {image.shape}, expected [height, width]")
-            shape, start_us, width = image.shape, float(t_us), image.shape[1]
-            level = _log(image, sensor).ravel()
-            pixels = _pixels([sensor], [rng], level, start_us)
-            continue
-        if image.shape != shape:
-            raise PlifError(f"simulated sensor, frame {index}: shape {image.shape}, expected {shape} as in frame 0")
-        if not t_us > pixels.t_us:
-            raise PlifError(f"simulated sensor, frame {index}: t_us {t_us} is not after {pixels.t_us:.0f}")
-        pixels.step(float(t_us), _low_pass(pixels.level, _log(image, sensor).ravel(), t_us - pixels.t_us, [sensor]))
-    if pixels is None:
-        return np.empty(0, EVENT_DTYPE)
-    return _collect(pixels, [sensor], [rng], start_us, width)[0]
+    return _View(sensor, rng).see(frames)
 
 
-class Camera:
-    """`simulate` for a scene without an end: pictures are seen as they come, events leave as they arise.
+class _View:
+    """What one sensor sees of one scene. Frames may come in several parts; each part gives the events since the one before."""
 
-    `noise` says how much noisier than the sensor's noise_hz each pixel is, float32 [height * width], mean 1; None: alike.
-    Jitter would move events across deliveries and is refused.
+    def __init__(self, sensor: Sensor, rng: np.random.Generator, noise: Floats | None = None) -> None:
+        self.sensor, self.rng = sensor, rng
+        # the sum of the pixels' shares of all noise, so that a uniform number between 0 and 1 falls on a pixel
+        self._noisy = None if noise is None else np.cumsum(noise, dtype=np.float64) / float(noise.sum(dtype=np.float64))
+        self._pixels: _Pixels | None = None
+        self._shape: tuple[int, ...] = ()
+        self._numbers = itertools.count()
+
+    def see(self, frames: Iterable[tuple[float, npt.ArrayLike]]) -> npt.NDArray[np.void]:
+        """Events [N] (EVENT_DTYPE, sorted) between the last frame seen so far and the last of these (t_us, image [H, W])."""
+        start_us = None if self._pixels is None else self._pixels.t_us
+        for (t_us, picture), number in zip(frames, self._numbers, strict=False):
+            image = np.asarray(picture, dtype=np.float32)
+            level = _log_intensity(image, self.sensor).ravel()
+            where = f"simulated sensor, frame {number}"
+            if self._pixels is None:
+                if image.ndim != 2:
+                    raise PlifError(f"{where}: shape {image.shape}, expected [height, width]")
+                self._shape, start_us = image.shape, float(t_us)
+                self._pixels = _start_pixels([self.sensor], [self.rng], level, start_us)
+                continue
+            if image.shape != self._shape:
+                raise PlifError(f"{where}: shape {image.shape}, expected {self._shape} as in frame 0")
+            if not t_us > self._pixels.t_us:
+                raise PlifError(f"{where}: t_us {t_us} is not after {self._pixels.t_us:.0f}")
+            dt_us = float(t_us) - self._pixels.t_us
+            self._pixels.step(float(t_us), _low_pass(self._pixels.level, level, dt_us, [self.sensor]))
+        if self._pixels is None or start_us is None:
+            return np.empty(0, EVENT_DTYPE)
+        span = (start_us, self._pixels.t_us)
+        return _record(self._pixels.take(), self.sensor, self.rng, span, self._shape, self._noisy)
+
+
+class Camera(_View):
+    """`simulate` for a scene without an end: `see` takes frames as they come and gives the events since the last call.
+
+    `noise` says how much noisier than the sensor's noise_hz each pixel is, float32 [H * W], mean 1; without it all are alike.
+    Jitter would move events from one call to another and is refused.
     """
 
     def __init__(self, sensor: Sensor, rng: np.random.Generator, noise: Floats | None = None) -> None:
         if sensor.jitter_us:
             raise PlifError(f"simulated sensor: jitter_us={sensor.jitter_us} in a live scene, expected 0")
-        self.sensor, self.rng = sensor, rng
-        self._noisy = None if noise is None else np.cumsum(noise, dtype=np.float64) / float(noise.sum(dtype=np.float64))
-        self._pixels: _Pixels | None = None
-        self._shape: tuple[int, ...] = ()
-
-    def see(self, frames: Iterable[tuple[float, npt.ArrayLike]]) -> npt.NDArray[np.void]:
-        """Events (EVENT_DTYPE, sorted) between the last picture seen so far and the last of these, (t_us, image)."""
-        start_us = self._pixels.t_us if self._pixels is not None else None
-        for t_us, picture in frames:
-            image = np.asarray(picture, dtype=np.float32)
-            level = _log(image, self.sensor).ravel()
-            if self._pixels is None:
-                self._shape, start_us = image.shape, float(t_us)
-                self._pixels = _pixels([self.sensor], [self.rng], level, float(t_us))
-                continue
-            if image.shape != self._shape or not t_us > self._pixels.t_us:
-                raise PlifError(
-                    f"simulated sensor: picture {image.shape} at {t_us} us, expected {self._shape} after"
-                    f" {self._pixels.t_us:.0f} us"
-                )
-            dt_us = float(t_us) - self._pixels.t_us
-            self._pixels.step(float(t_us), _low_pass(self._pixels.level, level, dt_us, [self.sensor]))
-        if self._pixels is None or start_us is None:
-            return np.empty(0, EVENT_DTYPE)
-        events = self._take(start_us)
-        self._pixels.found.clear()
-        return events
-
-    def _take(self, start_us: float) -> npt.NDArray[np.void]:
-        assert self._pixels is not None
-        each, end_us = len(self._pixels.on), self._pixels.t_us
-        noise = int(self.rng.poisson(self.sensor.noise_hz * each * (end_us - start_us) * 1e-6))
-        if noise:
-            at = (
-                self.rng.integers(0, each, noise)
-                if self._noisy is None
-                else np.minimum(self._noisy.searchsorted(self.rng.random(noise), "right"), each - 1)
-            )
-            self._pixels.found.append((at, self.rng.uniform(start_us, end_us, noise), self.rng.random(noise) < 0.5))
-        if not self._pixels.found:
-            return np.empty(0, EVENT_DTYPE)
-        at, t, up = (np.concatenate(parts) for parts in zip(*self._pixels.found, strict=True))
-        return _recorded(at, t, up, start_us, end_us, self._shape[-1])
+        super().__init__(sensor, rng, noise)
 
 
 def simulate_batch(
@@ -212,10 +194,10 @@ def simulate_batch(
     sensors: Sequence[Sensor],
     rngs: Sequence[np.random.Generator],
 ) -> list[npt.NDArray[np.void]]:
-    """`simulate` for many recordings of one size and one clock at once: frames [T, B, H, W] -> B arrays of events.
+    """`simulate` for many recordings of one size and one clock at once: frames float32 [T, B, H, W] -> B arrays of events [N].
 
-    Recording b is exactly what `simulate` gives for frames[:, b], sensors[b] and rngs[b]: neighbours do not matter.
-    The work that a frame costs NumPy is shared, so a batch of 16 is several times faster than 16 calls.
+    Recording b is exactly what `simulate` gives for frames[:, b], sensors[b] and rngs[b]; the other recordings do not matter.
+    NumPy's cost of a call is paid once for the batch, so a batch of 16 is several times faster than 16 calls.
     """
     if frames.ndim != 4 or frames.shape[0] != len(times_us) or frames.shape[1] != len(sensors):
         raise PlifError(
@@ -230,23 +212,33 @@ def simulate_batch(
     if (steps_us <= 0).any():
         index = int(np.argmax(steps_us <= 0)) + 1
         raise PlifError(f"simulated sensor, frame {index}: t_us {times_us[index]} is not after {times_us[index - 1]}")
-    count, width = len(sensors), frames.shape[3]
-    levels = np.empty((frames.shape[0], count, frames.shape[2] * width), np.float32)
+    count, shape = len(sensors), frames.shape[2:]
+    each = shape[0] * shape[1]
+    levels = np.empty((len(frames), count, each), np.float32)
     for b, sensor in enumerate(sensors):
-        levels[:, b] = _log(frames[:, b], sensor).reshape(len(levels), -1)
+        levels[:, b] = _log_intensity(frames[:, b], sensor).reshape(len(levels), -1)
     flat = levels.reshape(len(levels), -1)
-    pixels = _pixels(sensors, rngs, flat[0], float(times_us[0]))
+    span = (float(times_us[0]), float(times_us[-1]))
+    pixels = _start_pixels(sensors, rngs, flat[0], span[0])
     for t_us, level in zip(times_us[1:], flat[1:], strict=True):
         pixels.step(float(t_us), _low_pass(pixels.level, level, float(t_us) - pixels.t_us, sensors))
-    return _collect(pixels, sensors, rngs, float(times_us[0]), width)
+    at, t, up = pixels.take()
+    owner = at // each  # the recording of each event
+    order = np.argsort(owner, kind="stable")
+    bounds = np.searchsorted(owner[order], np.arange(count + 1))
+    parts = [order[bounds[b] : bounds[b + 1]] for b in range(count)]
+    return [
+        _record((at[part] - b * each, t[part], up[part]), sensors[b], rngs[b], span, shape)
+        for b, part in enumerate(parts)
+    ]
 
 
-def _log(image: Floats, sensor: Sensor) -> Floats:
+def _log_intensity(image: Floats, sensor: Sensor) -> Floats:
     return np.log(np.maximum(image, np.float32(0)) + np.float32(sensor.offset))
 
 
 def _low_pass(before: Floats, now: Floats, dt_us: float, sensors: Sequence[Sensor]) -> Floats:
-    """The exact answer of a first-order low-pass to a step held for dt_us."""
+    """The exact answer of a first-order low-pass after dt_us, to an input that is `now` all that time."""
     if all(sensor.bandwidth_hz is None for sensor in sensors):
         return now
     keep = [
@@ -259,7 +251,9 @@ def _low_pass(before: Floats, now: Floats, dt_us: float, sensors: Sequence[Senso
     return mixed.ravel()
 
 
-def _pixels(sensors: Sequence[Sensor], rngs: Sequence[np.random.Generator], first: Floats, t_us: float) -> _Pixels:
+def _start_pixels(
+    sensors: Sequence[Sensor], rngs: Sequence[np.random.Generator], first: Floats, t_us: float
+) -> _Pixels:
     each = len(first) // len(sensors)
     drawn = [sensor.thresholds(each, rng) for sensor, rng in zip(sensors, rngs, strict=True)]
     on = np.concatenate([pair[0] for pair in drawn])
@@ -269,40 +263,32 @@ def _pixels(sensors: Sequence[Sensor], rngs: Sequence[np.random.Generator], firs
     return _Pixels(on, off, refractory, leak, first, t_us)
 
 
-def _collect(
-    pixels: _Pixels, sensors: Sequence[Sensor], rngs: Sequence[np.random.Generator], start_us: float, width: int
-) -> list[npt.NDArray[np.void]]:
-    """Adds noise and jitter, then sorts each recording by time."""
-    each = len(pixels.on) // len(sensors)
-    end_us = pixels.t_us
-    if pixels.found:
-        at, t, up = (np.concatenate(parts) for parts in zip(*pixels.found, strict=True))
-    else:
-        at, t, up = np.empty(0, np.int64), np.empty(0), np.empty(0, bool)
-    owner = at // each
-    order = np.argsort(owner, kind="stable")
-    bounds = np.searchsorted(owner[order], np.arange(len(sensors) + 1))
-    recordings = []
-    for b, (sensor, rng) in enumerate(zip(sensors, rngs, strict=True)):
-        mine = order[bounds[b] : bounds[b + 1]]
-        own_at, own_t, own_up = at[mine] - b * each, t[mine], up[mine]
-        noise = int(rng.poisson(sensor.noise_hz * each * (end_us - start_us) * 1e-6)) if sensor.noise_hz else 0
-        if noise:
-            own_at = np.concatenate([own_at, rng.integers(0, each, noise)])
-            own_t = np.concatenate([own_t, rng.uniform(start_us, end_us, noise)])
-            own_up = np.concatenate([own_up, rng.random(noise) < 0.5])
-        if sensor.jitter_us and len(own_t):
-            own_t = own_t + rng.normal(0, sensor.jitter_us, len(own_t))
-        recordings.append(_recorded(own_at, own_t, own_up, start_us, end_us, width))
-    return recordings
+def _record(
+    fired: tuple[Array, Array, Array],
+    sensor: Sensor,
+    rng: np.random.Generator,
+    span_us: tuple[float, float],
+    shape: tuple[int, ...],
+    noisy: npt.NDArray[np.float64] | None = None,
+) -> npt.NDArray[np.void]:
+    """What one sensor's pixels fired (pixel, time in us, whether ON; each [N]), with noise and jitter, as events [M].
 
-
-def _recorded(at: Array, t: Array, up: Array, start_us: float, end_us: float, width: int) -> npt.NDArray[np.void]:
-    """Events sorted by time, in whole microseconds."""
-    times = np.rint(np.clip(t, start_us, end_us)).astype(np.int64)
+    Events are sorted by time, in whole microseconds. `noisy` [H * W] is the cumulated share of each pixel in the noise.
+    """
+    at, t, up = fired
+    pixels = shape[0] * shape[1]
+    noise = int(rng.poisson(sensor.noise_hz * pixels * (span_us[1] - span_us[0]) * 1e-6))
+    if noise:
+        if noisy is None:
+            where = rng.integers(0, pixels, noise)
+        else:
+            where = np.minimum(noisy.searchsorted(rng.random(noise), "right"), pixels - 1)
+        at = np.concatenate([at, where])
+        t = np.concatenate([t, rng.uniform(*span_us, noise)])
+        up = np.concatenate([up, rng.random(noise) < 0.5])
+    if sensor.jitter_us and len(t):
+        t = t + rng.normal(0, sensor.jitter_us, len(t))
+    times = np.rint(np.clip(t, *span_us)).astype(np.int64)
     sort = np.argsort(times, kind="stable")
-    events = np.empty(len(times), EVENT_DTYPE)
-    events["t"] = times[sort]
-    events["y"], events["x"] = np.divmod(at[sort], width)
-    events["p"] = up[sort]
-    return events
+    y, x = np.divmod(at[sort], shape[-1])
+    return make_events(times[sort], x, y, up[sort])

@@ -1,7 +1,7 @@
-"""Randomness that does not depend on how time is cut: drawn parameters, and smooth functions of time.
+"""Randomness that does not depend on how time is cut into pieces: drawn parameters, and smooth random functions of time.
 
-Held-out values. A parameter uniform between low and high is low + u (high - low); u lies in tenths 2 and 7 for held-out
-performers and in the other eight for the rest, so that the two never share a value.
+Held-out values. A parameter that is uniform between low and high is low + u (high - low). For held-out performers u lies in
+its tenths 2 and 7, for all others in the other eight, so that the two groups never share a value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WAVES = 4
 
 
 class Draw:
-    """Draws one parameter after the other."""
+    """Draws parameters, one after the other, from a seed."""
 
     def __init__(self, seed: Sequence[int], held_out: bool) -> None:
         self.rng = np.random.default_rng([*seed, int(held_out)])
@@ -39,7 +39,7 @@ class Draw:
 
 
 def wander(t_s: Doubles, seed: Sequence[int], hz: float) -> Doubles:
-    """A smooth function of time, about -1..1: four sines of random phases, the slowest a quarter of `hz`, the fastest hz."""
+    """A smooth random function of the times float64 [T] in seconds, about -1..1: four sines, of `hz` / 4 to `hz`."""
     rng = np.random.default_rng(list(seed))
     found = np.zeros(len(t_s))
     for k in range(WAVES):

@@ -25,7 +25,7 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, measure, whole_or_nothing
 from runtime.base.version import __version__
-from runtime.events.formats.aedat31_write import header, write_packets
+from runtime.events.formats.aedat31 import make_header, write_packets
 from runtime.events.frame import Frame
 from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
@@ -99,7 +99,7 @@ class Recorder(Observer):
             for source in document["sources"]:
                 file = open(self.folder / source["events"], "xb")  # noqa: SIM115 (closed in close)
                 self._files.append(file)
-                file.write(header(tuple(source["sensor"]), source["upright"]))
+                file.write(make_header(tuple(source["sensor"]), source["upright"]))
                 file.flush()
             self._decisions = open(self.folder / DECISIONS, "xb")  # noqa: SIM115
         except OSError as error:

@@ -15,7 +15,7 @@ from runtime.data import DATASETS, open_dataset
 from runtime.data.check import check_dataset, list_datasets
 from runtime.data.idx import read_idx
 from runtime.data.simulate_nmnist import simulate_nmnist
-from runtime.data.simulated_note import NOTE
+from runtime.data.simulated_set import NOTE
 from runtime.events import EVENT_DTYPE, frames_of, read_events, write_nmnist
 
 FRAMING = "count:T=4"

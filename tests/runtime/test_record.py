@@ -24,7 +24,7 @@ from runtime.api import Model
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.cli.main import run
 from runtime.events import Framing, Source, events_sha256, make_events, open_source, read_events
-from runtime.events.formats.aedat31_write import header, write_packets
+from runtime.events.formats.aedat31 import make_header, write_packets
 from runtime.events.send import send
 from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
@@ -550,7 +550,7 @@ def test_whatever_stops_the_thread_that_writes_ends_the_stream_and_not_as_a_succ
 def written(tmp_path: Path, events: np.ndarray, pieces: int = 1, upright: str = "identity") -> Path:
     path = tmp_path / "e.aedat"
     with open(path, "wb") as file:
-        file.write(header((32768, 32768), upright))
+        file.write(make_header((32768, 32768), upright))
         for piece in np.array_split(events, pieces):
             write_packets(file, piece)
     return path
@@ -577,7 +577,7 @@ def test_what_the_format_cannot_hold_is_refused() -> None:
     with open(os.devnull, "wb") as file, pytest.raises(PlifError, match="-1 us cannot be recorded"):
         write_packets(file, make_events([5, -1], [0, 0], [0, 0], [0, 0]))
     with pytest.raises(PlifError, match="does not fit"):
-        header((40000, 10))
+        make_header((40000, 10))
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import pytest
 from runtime.base.errors import PlifError
 from runtime.events import read_events
 from runtime.simulate.digits import STROKES, draw_digit
-from runtime.simulate.saccades import CLOCK_US, RANGES, Take, path, record_digit, record_digits, render
+from runtime.simulate.saccades import CLOCK_US, RANGES, Take, find_shift, record_digit, record_digits, render
 from runtime.simulate.source import simulated
 
 LEGS_US = ((0, 100_000), (100_000, 205_000), (205_000, 320_000))
@@ -78,7 +78,7 @@ def test_the_image_goes_down_then_up_to_the_right_then_left() -> None:
     assert y[b] - y[a] > 4 and abs(x[b] - x[a]) < 2.5
     assert y[c] - y[b] < -4 and x[c] - x[b] > 3
     assert x[d] - x[c] < -4 and abs(y[d] - y[c]) < 1
-    shift_x, shift_y = path(CLOCK_US)
+    shift_x, shift_y = find_shift(CLOCK_US)
     assert np.abs((x - x[0]) - (shift_x - shift_x[0])).max() < 0.05
     assert np.abs((y - y[0]) - (shift_y - shift_y[0])).max() < 0.05
 

@@ -12,10 +12,11 @@ from runtime.data import open_dataset
 from runtime.data.simulate_gesture import record, simulate_gesture
 from runtime.events import events_sha256, open_source
 from runtime.simulate.figure import FORE_PX, SHOULDER, UPPER_PX
-from runtime.simulate.gestures import CLASSES, MIRRORED, OTHERS, Manner
-from runtime.simulate.performance import Bout, perform, pose_at
+from runtime.simulate.gestures import CLASSES, MIRRORED
+from runtime.simulate.other_gestures import OTHERS
+from runtime.simulate.performance import Bout, Manner, perform, pose_at
 from runtime.simulate.performer import RANGES, draw_performer
-from runtime.simulate.schedule import windows
+from runtime.simulate.schedule import draw_windows
 from runtime.simulate.sensor import Camera, Sensor, simulate
 from runtime.simulate.wander import TENTHS_HELD_OUT, TENTHS_TRAINED, Draw
 
@@ -222,7 +223,7 @@ def test_a_recording_of_the_set_holds_every_event(made):
     source = open_source(str(made / "user00002_simulated.aedat"))
     assert events_sha256(np.concatenate(list(source.packets()))) == events_sha256(events) and not source.notes
     assert [(gesture, start) for gesture, start, _ in rows] == [
-        (bout.manner.gesture, start) for start, _, bout in windows((4, 0, 1), False)
+        (bout.manner.gesture, start) for start, _, bout in draw_windows((4, 0, 1), False)
     ]
 
 

@@ -14,7 +14,7 @@ import pytest
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
-from runtime.events.datagrams import WIRES, datagrams
+from runtime.events.datagrams import WIRES, encode_datagrams
 from runtime.events.formats.base import Log
 from runtime.events.send import send
 from runtime.events.sources.udp import UdpSource
@@ -66,7 +66,7 @@ def out(source: UdpSource, bodies: list[bytes]) -> None:
 def test_what_is_written_in_a_format_is_read_back(form: str, each: int) -> None:
     events = some_events()
     decoder = WIRES[form].decoder(Log())
-    bodies = list(datagrams(events, form, each))
+    bodies = list(encode_datagrams(events, form, each))
     assert all(decoder.fits(len(body)) for body in bodies)
     ends = np.cumsum([len(body) for body in bodies]).tolist()
     read = decoder.feed(np.frombuffer(b"".join(bodies), np.uint8), ends, [0] * len(ends))
@@ -90,7 +90,7 @@ def test_times_of_32_bits_go_on_after_they_start_again(form: str) -> None:
     events["t"] += 2**32 - int(events["t"][500])
     events = events[events["t"] > 2**31]
     decoder = WIRES[form].decoder(Log())
-    bodies = list(datagrams(events, form, 10))
+    bodies = list(encode_datagrams(events, form, 10))
     ends = np.cumsum([len(body) for body in bodies]).tolist()
     read = decoder.feed(np.frombuffer(b"".join(bodies), np.uint8), ends, [0] * len(ends))
     np.testing.assert_array_equal(np.diff(read["t"]), np.diff(events["t"]))
@@ -99,10 +99,10 @@ def test_times_of_32_bits_go_on_after_they_start_again(form: str) -> None:
 def test_the_bytes_are_those_that_other_programs_send() -> None:
     """Written out by hand: faery's two formats, SPIF with and without time, jAER's."""
     one = make_events([0x01020304], [5], [6], [True])
-    assert next(datagrams(one, "t64", 1)) == bytes.fromhex("0403020100000000 0500 0600 01")
-    assert next(datagrams(one, "t32", 1)) == bytes.fromhex("04030201 0500 0d00")
-    assert next(datagrams(one, "spif", 1)) == bytes.fromhex("06800500 04030201")
-    assert next(datagrams(one, "jaer", 1, 9)) == bytes.fromhex("00000009 0000060a 01020304")
+    assert next(encode_datagrams(one, "t64", 1)) == bytes.fromhex("0403020100000000 0500 0600 01")
+    assert next(encode_datagrams(one, "t32", 1)) == bytes.fromhex("04030201 0500 0d00")
+    assert next(encode_datagrams(one, "spif", 1)) == bytes.fromhex("06800500 04030201")
+    assert next(encode_datagrams(one, "jaer", 1, 9)) == bytes.fromhex("00000009 0000060a 01020304")
     timeless = WIRES["spif"].decoder(Log()).feed(np.frombuffer(bytes.fromhex("06800580"), np.uint8), [4], [77])
     assert timeless.tolist() == [(77, 5, 6, True)]
 
@@ -118,7 +118,7 @@ def test_events_with_and_without_time_may_share_a_datagram() -> None:
 def test_what_does_not_fit_the_format_is_refused_and_counted() -> None:
     source = listen("format=t64&end=300ms")
     reading = Reading(source)
-    good = list(datagrams(some_events(10), "t64", 10))
+    good = list(encode_datagrams(some_events(10), "t64", 10))
     on_is_seven = bytes(12) + b"\x07"
     far = (2**63 - 1).to_bytes(8, "little") + bytes(5)
     outside = (3).to_bytes(8, "little") + (500).to_bytes(2, "little") + bytes(3)
@@ -145,7 +145,7 @@ def test_a_gap_in_the_sequence_of_jaer_is_counted() -> None:
     source = listen("format=jaer&end=300ms", sensor="")
     assert source.sensor == (128, 128) and source.upright == "rotate180"
     reading = Reading(source)
-    bodies = list(datagrams(some_events(100), "jaer", 10))
+    bodies = list(encode_datagrams(some_events(100), "jaer", 10))
     out(source, [*bodies[:3], *bodies[6:8], *bodies[9:]])
     assert len(reading.events()) == 60 and source.datagrams["missing"] == 4
     assert any("4 datagrams are missing" in note for note in source.notes)
@@ -154,7 +154,7 @@ def test_a_gap_in_the_sequence_of_jaer_is_counted() -> None:
 def test_datagrams_of_others_are_left_alone_when_a_sender_is_named() -> None:
     source = listen("format=t64&end=300ms&from=127.0.0.2")
     reading = Reading(source)
-    out(source, list(datagrams(some_events(20), "t64", 10)))
+    out(source, list(encode_datagrams(some_events(20), "t64", 10)))
     assert len(reading.events()) == 0 and source.datagrams["foreign"] == 2 and source.invalid == 0
 
 
@@ -175,7 +175,7 @@ def test_a_sender_that_falls_silent_is_lost_and_comes_back_and_both_are_said() -
     said: list[str] = []
     source.say = said.append
     reading = Reading(source)
-    bodies = list(datagrams(some_events(40), "t64", 10))
+    bodies = list(encode_datagrams(some_events(40), "t64", 10))
     out(source, bodies[:2])
     time.sleep(0.35)
     out(source, bodies[2:])

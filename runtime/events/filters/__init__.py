@@ -1,18 +1,18 @@
 """Filters between a source and the framer: `--filter hot,refractory:1ms,background:5ms,roi:square,down:2,flip:x`.
 
-They work in the order in which they are written, each on what the one before left, in the sensor's coordinates as stored:
+They work in the order in which they are written, each on the output of the one before, in the sensor's coordinates as stored:
 
     hot[:2s | :FILE]       pixels that fire far more than their neighbours are masked (learnt in the first 2 s, or a list)
-    refractory:1ms         a pixel is deaf for so long after an event that passed
-    background:5ms         an event without another one next to it within so long is noise
-    roi:X0:Y0:X1:Y1        only x in [X0, X1) and y in [Y0, Y1), which become the picture; roi:square is the largest in the middle
+    refractory:1ms         a pixel is ignored for this long after an event of it that passed
+    background:5ms         an event without an event of a neighbouring pixel within this time is noise
+    roi:X0:Y0:X1:Y1        only x in [X0, X1) and y in [Y0, Y1), which become the picture; roi:square: the largest in the middle
     down:K                 K x K pixels become one: x // K, y // K; all events stay
     flip:x, flip:y         mirrored: x -> W-1-x, y -> H-1-y
     rotate:90|180|270      turned clockwise
     swap                   ON becomes OFF
 
-The first three remember every pixel and refuse sensors of more than 4096 x 4096. How events are cut into packets never
-changes what passes. To add one: write its class in this folder and enter it below.
+The first three remember something of every pixel and refuse sensors of more than 4096 x 4096. How the events are cut into
+packets never changes what passes. To add one: write a subclass of Filter in this folder and enter it below.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.filters.background import Background
-from runtime.events.filters.base import Filter, Passed, Request
+from runtime.events.filters.base import Filter, Request, Selection
 from runtime.events.filters.geometry import Down, Flip, Roi, Rotate, Swap
 from runtime.events.filters.hot import Hot
 from runtime.events.filters.refractory import Refractory
@@ -43,7 +43,7 @@ __all__ = ["FILTERS", "Filter", "Filters"]
 
 
 class Filters:
-    """A chain of filters for events of one sensor. `sensor` is the size of what comes out."""
+    """A chain of filters for events of one sensor. `sensor` is the (width, height) of what comes out."""
 
     def __init__(self, text: str, sensor: tuple[int, int]) -> None:
         self.text = text
@@ -53,19 +53,20 @@ class Filters:
             name, colon, argument = part.strip().partition(":")
             if name not in FILTERS:
                 raise PlifError(f"--filter {text}: '{name}' is no filter; expected {', '.join(FILTERS)}")
-            made = FILTERS[name](Request(f"--filter {part.strip()}", argument if colon else None, sensor))
-            self._filters.append(made)
-            sensor = made.sensor
+            self._filters.append(
+                FILTERS[name](Request(f"--filter {part.strip()}", argument if colon else None, sensor))
+            )
+            sensor = self._filters[-1].sensor
         self.sensor = sensor
 
-    def __call__(self, events: np.ndarray) -> Passed:
-        """Events [N] in file order, inside the source's sensor -> those that pass, and which they are."""
-        which: np.ndarray | None = None  # numbers of those that are left; None: all
+    def __call__(self, events: np.ndarray) -> Selection:
+        """Events [N] in file order, inside the source's sensor -> those [M] that pass, and which: bool [N], None for all."""
+        which: np.ndarray | None = None  # positions of the events that are left; None: all
         total = len(events)
-        for one in self._filters:
+        for each in self._filters:
             if not len(events):
                 break
-            events, kept = one(events)
+            events, kept = each(events)
             if kept is not None:
                 which = np.flatnonzero(kept) if which is None else which[kept]
         if which is None:
@@ -76,4 +77,4 @@ class Filters:
 
     @property
     def notes(self) -> list[str]:
-        return [note for one in self._filters for note in one.notes]
+        return [note for each in self._filters for note in each.notes]

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.framing import parse_time_us
 
-PIXELS_AT_MOST = 1 << 24  # of a filter that remembers something of each; 4096 x 4096
+PIXELS_AT_MOST = 1 << 24  # of a filter that remembers something of each pixel; 4096 x 4096
 NEVER_US = -(1 << 62)  # a time so long ago that no difference overflows int64
 
 
 @dataclass(frozen=True)
 class Request:
-    """One filter as it was asked for: how to name it in an error, what follows its colon, (width, height) that it gets."""
+    """The text of one filter: how to name it in an error, what follows its colon, and the (width, height) of its input."""
 
     where: str
     argument: str | None
     sensor: tuple[int, int]
 
-    def nothing(self) -> None:
+    def refuse_argument(self) -> None:
         if self.argument is not None:
             raise PlifError(f"{self.where}: takes nothing after a colon")
 
-    def pixels(self) -> int:
-        """How many the sensor has. PlifError where a filter cannot remember something of each."""
+    def count_pixels(self) -> int:
+        """Pixels of the sensor. PlifError where they are too many for a filter that remembers something of each."""
         width, height = self.sensor
         if width * height > PIXELS_AT_MOST:
             raise PlifError(
@@ -36,32 +35,33 @@ class Request:
             )
         return width * height
 
-    def time_us(self, example: str) -> int:
+    def parse_time_us(self, example: str) -> int:
         if not self.argument:
             raise PlifError(f"{self.where}: a time is missing; expected as in {example}")
         return parse_time_us(self.where, "the time", self.argument)
 
 
-# Events that pass, in order, and which they are of those that came: bool [N], None for all.
-Passed = tuple[np.ndarray, np.ndarray | None]
+# Events [M] that pass, in their order, and which they are of the N that came: bool [N], None for all of them.
+Selection = tuple[np.ndarray, np.ndarray | None]
 
 
-class Filter(Protocol):
-    """Keeps its state from one packet to the next."""
+class Filter:
+    """One filter of a chain. Its state lasts from packet to packet. `sensor` is the (width, height) of what comes out."""
 
-    sensor: tuple[int, int]  # (width, height) of what comes out
-    notes: list[str]
+    def __init__(self, request: Request) -> None:
+        self.sensor = request.sensor
+        self.notes: list[str] = []
 
-    def __call__(self, events: np.ndarray) -> Passed:
-        """Events [N] in file order, N > 0, inside the sensor -> those that pass. The input is not changed."""
-        ...
+    def __call__(self, events: np.ndarray) -> Selection:
+        """Events [N] in file order, N > 0, inside the sensor -> those [M] that pass. The input is not changed."""
+        raise NotImplementedError
 
 
-def those(events: np.ndarray, kept: np.ndarray) -> Passed:
-    """The events where `kept` is true."""
+def select(events: np.ndarray, kept: np.ndarray) -> Selection:
+    """The events [N] where `kept`, bool [N], is true."""
     return (events, None) if kept.all() else (events[kept], kept)
 
 
-def pixels(events: np.ndarray, width: int) -> np.ndarray:
-    """y * width + x of each event. int64 [N]"""
+def index_pixels(events: np.ndarray, width: int) -> np.ndarray:
+    """y * width + x of each of the events [N]. int64 [N]"""
     return events["y"].astype(np.int64) * width + events["x"]

@@ -7,15 +7,15 @@ import re
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.events.filters.base import Passed, Request
+from runtime.events.filters.base import Filter, Request, Selection
 
 
-class Roi:
-    """x in [x0, x1) and y in [y0, y1) -> (x - x0, y - y0); the rest is filtered."""
+class Roi(Filter):
+    """Events [N] with x in [x0, x1) and y in [y0, y1) -> (x - x0, y - y0); the others are filtered."""
 
     def __init__(self, request: Request) -> None:
+        super().__init__(request)
         width, height = request.sensor
-        self.notes: list[str] = []
         if request.argument == "square":
             side = min(width, height)
             x0, y0 = (width - side) // 2, (height - side) // 2
@@ -32,7 +32,7 @@ class Roi:
             )
         self.sensor = self.x1 - self.x0, self.y1 - self.y0
 
-    def __call__(self, events: np.ndarray) -> Passed:
+    def __call__(self, events: np.ndarray) -> Selection:
         x, y = events["x"], events["y"]
         kept = (x >= self.x0) & (x < self.x1) & (y >= self.y0) & (y < self.y1)
         moved = events[kept]
@@ -41,53 +41,53 @@ class Roi:
         return moved, kept
 
 
-class Down:
-    """x // K, y // K. Every event stays one: where counts must not grow by K * K, let refractory follow."""
+class Down(Filter):
+    """Events [N] -> (x // K, y // K). No event is removed: use refractory after it if counts must not grow by K * K."""
 
     def __init__(self, request: Request) -> None:
         if not re.fullmatch(r"[1-9]\d{0,3}", request.argument or ""):
             raise PlifError(f"{request.where}: expected down:K with a whole number K, as down:2")
-        self.notes: list[str] = []
+        super().__init__(request)
         self.k = int(request.argument or 1)
         width, height = request.sensor
         self.sensor = -(-width // self.k), -(-height // self.k)
 
-    def __call__(self, events: np.ndarray) -> Passed:
+    def __call__(self, events: np.ndarray) -> Selection:
         events = events.copy()
         events["x"] //= self.k
         events["y"] //= self.k
         return events, None
 
 
-class Flip:
-    """flip:x is a mirror beside the picture, flip:y one below it."""
+class Flip(Filter):
+    """Events [N] mirrored: flip:x exchanges left and right, flip:y top and bottom."""
 
     def __init__(self, request: Request) -> None:
         if request.argument not in ("x", "y"):
             raise PlifError(f"{request.where}: expected flip:x or flip:y")
-        self.notes: list[str] = []
+        super().__init__(request)
         self.axis = request.argument
-        self.sensor = request.sensor
         self.last = request.sensor["xy".index(self.axis)] - 1
 
-    def __call__(self, events: np.ndarray) -> Passed:
+    def __call__(self, events: np.ndarray) -> Selection:
         events = events.copy()
         events[self.axis] = self.last - events[self.axis]
         return events, None
 
 
-class Rotate:
-    """Clockwise as one sees it (x to the right, y down): 90 is (x, y) -> (H-1-y, x), of a picture H x W."""
+class Rotate(Filter):
+    """Events [N] turned clockwise as a person sees it (x to the right, y down): 90 is (x, y) -> (H-1-y, x) of a picture H x W."""
 
     def __init__(self, request: Request) -> None:
         if request.argument not in ("90", "180", "270"):
             raise PlifError(f"{request.where}: expected rotate:90, rotate:180 or rotate:270")
-        self.notes: list[str] = []
+        super().__init__(request)
         self.degrees = int(request.argument)
         self.width, self.height = request.sensor
-        self.sensor = request.sensor if self.degrees == 180 else (self.height, self.width)
+        if self.degrees != 180:
+            self.sensor = self.height, self.width
 
-    def __call__(self, events: np.ndarray) -> Passed:
+    def __call__(self, events: np.ndarray) -> Selection:
         turned = events.copy()
         x, y = events["x"], events["y"]
         if self.degrees == 90:
@@ -99,15 +99,14 @@ class Rotate:
         return turned, None
 
 
-class Swap:
-    """ON becomes OFF and OFF becomes ON."""
+class Swap(Filter):
+    """Events [N] with ON and OFF exchanged."""
 
     def __init__(self, request: Request) -> None:
-        request.nothing()
-        self.notes: list[str] = []
-        self.sensor = request.sensor
+        super().__init__(request)
+        request.refuse_argument()
 
-    def __call__(self, events: np.ndarray) -> Passed:
+    def __call__(self, events: np.ndarray) -> Selection:
         events = events.copy()
         events["p"] = ~events["p"]
         return events, None

@@ -1,11 +1,12 @@
-"""Hot pixels: those that fire on their own, all the time.
+"""Hot pixels: pixels that fire all the time without a cause in the scene.
 
-Learnt: n is the number of events of a pixel in the first `learn` of the stream, m the median of its 8 neighbours' numbers.
+Learnt from the stream: n is the number of events of a pixel in the stream's first 2 s, m the median of the numbers of its 8
+neighbours.
 
     hot   n >= 20 a second  and  n > 10 (m + 1)
 
-An edge that moves makes neighbours fire alike, and the median forgives three hot ones among them. Until then everything
-passes: an answer need not wait two seconds. Or given: a text file with one `x,y` a line.
+An edge that moves makes neighbours fire alike; the median tolerates three hot pixels among the eight. While the filter learns,
+every event passes, so that the first answer does not wait two seconds. Or named: a text file with one `x,y` a line.
 """
 
 from __future__ import annotations
@@ -15,21 +16,22 @@ import re
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.events.filters.base import Passed, Request, pixels, those
+from runtime.events.filters.base import Filter, Request, Selection, index_pixels, select
 from runtime.events.framing import parse_time_us
 
 LEARN_US = 2_000_000
 RATE_PER_S = 20
 TIMES = 10
-NAMED = 8  # so many are named in the note
+NAMED = 8  # pixels that the note names, at most
 FILE_LIMIT = 1 << 24
 
 
-class Hot:
+class Hot(Filter):
+    """hot, hot:TIME or hot:FILE. Events [N] -> those that are not of a hot pixel."""
+
     def __init__(self, request: Request) -> None:
-        self.sensor = request.sensor
-        self.notes: list[str] = []
-        self.mask = np.zeros(request.pixels(), bool)
+        super().__init__(request)
+        self.mask = np.zeros(request.count_pixels(), bool)  # [H * W], True is hot
         self._learn_us: int | None = None  # None once the mask is known
         self._begin_us: int | None = None
         argument = request.argument
@@ -43,39 +45,32 @@ class Hot:
         else:
             self.mask[_read_list(request, argument)] = True
 
-    def __call__(self, events: np.ndarray) -> Passed:
+    def __call__(self, events: np.ndarray) -> Selection:
         if self._learn_us is None:
-            return those(events, self._cold(events))
+            return select(events, self._cold(events))
         if self._begin_us is None:
             self._begin_us = int(events["t"][0])
         over = np.abs(events["t"] - self._begin_us) >= self._learn_us
         end = int(over.argmax()) if over.any() else len(events)
-        np.add.at(self._counts, pixels(events[:end], self.sensor[0]), 1)
+        np.add.at(self._counts, index_pixels(events[:end], self.sensor[0]), 1)
         if end == len(events):
             return events, None
         self._learn()
         kept = np.ones(len(events), bool)
         kept[end:] = self._cold(events[end:])
-        return those(events, kept)
+        return select(events, kept)
 
     def _cold(self, events: np.ndarray) -> np.ndarray:
-        return ~self.mask[pixels(events, self.sensor[0])]
+        return ~self.mask[index_pixels(events, self.sensor[0])]
 
     def _learn(self) -> None:
         assert self._learn_us is not None
         width, height = self.sensor
         n = self._counts.reshape(height, width)
-        around = np.pad(
-            n, 1, mode="reflect" if min(n.shape) > 1 else "constant"
-        )  # at a border: the neighbours that are there
-        neighbours = np.stack(
-            [
-                around[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
-                for dy in (-1, 0, 1)
-                for dx in (-1, 0, 1)
-                if dx or dy
-            ]
-        )
+        # at the border a neighbour that is not there is replaced by the one opposite
+        around = np.pad(n, 1, mode="reflect" if min(n.shape) > 1 else "constant")
+        beside = [(dy, dx) for dy in range(3) for dx in range(3) if (dy, dx) != (1, 1)]
+        neighbours = np.stack([around[dy : dy + height, dx : dx + width] for dy, dx in beside])
         median = np.partition(neighbours, 4, axis=0)[4]
         hot = (n >= RATE_PER_S * self._learn_us / 1e6) & (n > TIMES * (median + 1))
         self.mask = hot.reshape(-1)
@@ -89,6 +84,7 @@ class Hot:
 
 
 def _read_list(request: Request, path: str) -> np.ndarray:
+    """The pixels of a file, as y * width + x, int64 [K]."""
     width, height = request.sensor
     try:
         with open(path, "rb") as file:
@@ -96,7 +92,7 @@ def _read_list(request: Request, path: str) -> np.ndarray:
         if len(content) > FILE_LIMIT:
             raise PlifError(f"{request.where}: {path} is larger than {FILE_LIMIT} bytes; expected one x,y a line")
         lines = content.decode("utf-8").splitlines()
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or no path at all
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or no valid path
         reason = getattr(error, "strerror", None) or error
         raise PlifError(f"{request.where}: {path}: cannot be read as a list of pixels ({reason})") from None
     found = []

@@ -1,27 +1,28 @@
-"""A pixel is deaf for a time after each event of it that passed: |t - t_passed| >= refractory, or it is filtered.
+"""A pixel is ignored for a time after each event of it that passed: an event passes where |t - t_passed| >= refractory.
 
-What passes depends on what passed before, pixel by pixel. Here all pixels advance together, each by one of its events; the
-few that still have many when most are done are finished one by one.
+Whether an event passes depends on which of the same pixel passed before. So all pixels advance together, each by one of its
+events; when only a few pixels have events left, these are finished one by one.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from runtime.events.filters.base import NEVER_US, Passed, Request, pixels, those
+from runtime.events.filters.base import NEVER_US, Filter, Request, Selection, index_pixels, select
 
-FEW = 16
+FEW = 16  # with fewer pixels than this, a loop over single events is faster than whole-array steps
 
 
-class Refractory:
+class Refractory(Filter):
+    """refractory:TIME. Events [N] -> those that come TIME or more after the last one of their pixel that passed."""
+
     def __init__(self, request: Request) -> None:
-        self.sensor = request.sensor
-        self.notes: list[str] = []
-        self.us = request.time_us("refractory:1ms")
-        self._passed = np.full(request.pixels(), NEVER_US, np.int64)  # when an event last passed
+        super().__init__(request)
+        self.us = request.parse_time_us("refractory:1ms")
+        self._passed = np.full(request.count_pixels(), NEVER_US, np.int64)  # when an event last passed
 
-    def __call__(self, events: np.ndarray) -> Passed:
-        pixel = pixels(events, self.sensor[0])
+    def __call__(self, events: np.ndarray) -> Selection:
+        pixel = index_pixels(events, self.sensor[0])
         order = np.argsort(pixel, kind="stable")
         pixel, t = pixel[order], events["t"][order].astype(np.int64)
         at = np.flatnonzero(np.diff(pixel, prepend=-1))  # the first event of each pixel
@@ -47,4 +48,4 @@ class Refractory:
             self._passed[one] = last
         kept = np.empty(len(t), bool)
         kept[order] = keep
-        return those(events, kept)
+        return select(events, kept)

@@ -1,6 +1,6 @@
 """The file formats of event cameras, found by content.
 
-To add one: write `formats/NAME.py` with a `FORMAT = Format(name, matches, open)` and put it into FORMATS, before the
+To add one: write `formats/NAME.py` with a `FORMAT = Format(name, matches, open)` and enter it in FORMATS, before the
 formats without a magic number.
 """
 
@@ -14,25 +14,15 @@ from runtime.events.formats.base import HEAD_BYTES, Format, Log, Recording
 
 FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT
-    for module in (
-        aedat4,
-        aedat31,
-        aedat2,
-        es,
-        dat,
-        npz,
-        evt3,
-        evt2,
-        csv,
-        nmnist,  # no magic number at all: last
-    )
+    # N-MNIST is the last: it has no magic number at all
+    for module in (aedat4, aedat31, aedat2, es, dat, npz, evt3, evt2, csv, nmnist)
 }
 
 __all__ = ["FORMATS", "Format", "Log", "Recording", "open_recording"]
 
 
 def open_recording(path: Path) -> Recording:
-    """Find the format by the first bytes and read the header. PlifError for anything that is no recording."""
+    """Finds the format by the first bytes and reads the header. PlifError for a file that is no recording."""
     try:
         if path.is_dir():
             raise PlifError(f"{path}: a folder, not a recording: name one file in it")
@@ -46,10 +36,10 @@ def open_recording(path: Path) -> Recording:
             raise PlifError(f"{path}: the file is empty (0 bytes)")
         for entry in FORMATS.values():
             if entry.matches(head, path):
-                return entry.open(path, head)
+                return entry.open(path)
     except OSError as error:
         raise PlifError(f"{path}: cannot be read: {error.strerror or error}") from None
-    version = evt.encoding(head)
+    version = evt.find_version(head)
     if version is not None:
         raise PlifError(f"{path}: EVT {version} is not read, only EVT 2.0 and 3.0: convert it first")
     raise PlifError(

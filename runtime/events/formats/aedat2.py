@@ -2,8 +2,8 @@
 
     x = (address >> 1) & 127      y = (address >> 8) & 127      p = 1 - (address & 1): bit 0 clear means ON
 
-These are the stored coordinates; the camera-upright picture is x -> 127 - x, y -> 127 - y (checked on recordings of
-people). CIFAR10-DVS comes in this format. Times wrap at 2^32 us. Addresses above bit 14 are sync inputs, not pixels.
+These are the stored coordinates; the upright picture is x -> 127 - x, y -> 127 - y (checked on recordings of people).
+CIFAR10-DVS comes in this format. Times wrap at 2^32 us. Addresses above bit 14 are sync inputs, not pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import make_events
-from runtime.events.formats.base import Format, Log, Recording, Unwrap, chunks_of, refuse_header_only, text_header
+from runtime.events.formats.base import Format, Log, Recording, Unwrapper, read_chunks, read_header, refuse_header_only
 
 MAGIC = b"#!AER-DAT2.0"
 WORD = 8
@@ -23,9 +23,8 @@ WORD = 8
 CHIPS = ("dvs128", "tmpdiff128")
 
 
-def open_recording(path: Path, head: bytes) -> Recording:
-    del head
-    lines, offset = text_header(path, b"#")
+def open_recording(path: Path) -> Recording:
+    lines, offset = read_header(path, b"#")
     for line in lines:
         name, _, chip = line.partition(":")
         if name.strip() == "AEChip" and not any(known in chip.lower() for known in CHIPS):
@@ -35,15 +34,19 @@ def open_recording(path: Path, head: bytes) -> Recording:
 
 
 def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
-    unwrap = Unwrap(32)
-    for chunk in chunks_of(path, offset, WORD, log):
+    unwrap = Unwrapper(32)
+    for chunk in read_chunks(path, offset, WORD, log):
         words = chunk.view(">u4").reshape(-1, 2)
-        address = words[:, 0].astype(np.uint32)
-        t = unwrap(words[:, 1])
-        pixel = address < 1 << 15
-        log.lose(int(len(pixel) - pixel.sum()), "that are sync inputs or have an address no DVS128 pixel has")
-        address, t = address[pixel], t[pixel]
-        yield make_events(t, (address >> 1) & 127, (address >> 8) & 127, (address & 1) == 0)
+        yield decode_dvs128(words[:, 0], unwrap(words[:, 1]), log)
+
+
+def decode_dvs128(address: np.ndarray, t_us: np.ndarray, log: Log) -> np.ndarray:
+    """Addresses of a DVS128, uint32 [N], and times in us, int64 [N] -> events [M]. Addresses of no pixel are lost."""
+    address = address.astype(np.uint32)
+    pixel = address < 1 << 15
+    log.lose(int(len(pixel) - pixel.sum()), "that are sync inputs or have an address no DVS128 pixel has")
+    address, t_us = address[pixel], t_us[pixel]
+    return make_events(t_us, (address >> 1) & 127, (address >> 8) & 127, (address & 1) == 0)
 
 
 FORMAT = Format("aedat2", lambda head, path: head.startswith(MAGIC), open_recording)

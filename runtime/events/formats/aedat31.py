@@ -1,4 +1,5 @@
-"""AEDAT 3.1 (the original DVS128 Gesture files): text header, then packets, all little-endian.
+"""AEDAT 3.1 (the original DVS128 Gesture files, and what `plif stream --record` writes): text header, then packets, all
+little-endian.
 
     packet header, 28 bytes:  type i2, source i2, event size i4, time offset i4, time overflow i4,
                               capacity i4, number i4, valid i4
@@ -6,9 +7,13 @@
     polarity event (type 1):  data u4: bit 0 valid, bit 1 p, bits 2-16 y, bits 17-31 x;  time i4
     t = time + (overflow << 31) us
 
-Reading `capacity` events, or ignoring the valid bit, invents events: both are mistakes found in common readers.
-Some writers never set the bit: a packet whose header counts all events valid while not one has its bit set is believed
-by its header, and a note says so.
+A reader that takes `capacity` events, or that ignores the valid bit, invents events; common readers make both mistakes.
+Some writers never set the bit: when a packet's header counts all events valid and not one has its bit set, the header is
+believed, and a note says so.
+
+The writer appends 8 bytes an event, in packets, so that what is written can be read at any moment. Every t from 0 to below
+2^61 us, every x and y below 32768 and p come back exactly. Two of its header lines are ours, and other readers pass over
+them: #Sensor: WIDTHxHEIGHT and #Upright: identity|rotate180|flip_y.
 """
 
 from __future__ import annotations
@@ -17,11 +22,12 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.events.array import SENSORS, make_events
+from runtime.events.array import SENSORS, T_LIMIT_US, make_events
 from runtime.events.formats.base import CHUNK_BYTES, HEADER_LIMIT, Format, Log, Recording, refuse_header_only
 
 MAGIC = b"#!AER-DAT3.1"
@@ -30,12 +36,16 @@ PACKET = struct.Struct("<hhiiiiii")
 POLARITY = 1
 EVENT_BYTES = 8
 PIECE = CHUNK_BYTES // EVENT_BYTES  # events decoded at a time
+COORDINATES = 1 << 15  # x and y have 15 bits
+EVENTS_A_PACKET = 1 << 16  # at most, when we write
 SENSOR_OF = {"DVS128": (128, 128), "DAVIS240": (240, 180), "DAVIS346": (346, 260), "DAVIS640": (640, 480)}
 
 
-def open_recording(path: Path, head: bytes) -> Recording:
+def open_recording(path: Path) -> Recording:
     with open(path, "rb") as file:
-        text = head if END in head else file.read(HEADER_LIMIT)
+        text = b""
+        while END not in text and len(text) < HEADER_LIMIT and (more := file.read(CHUNK_BYTES)):
+            text += more
     end = text.find(END)
     if end < 0:
         raise PlifError(f"{path}: the AEDAT 3.1 header does not end with '#!END-HEADER': the file is cut or damaged")
@@ -43,7 +53,7 @@ def open_recording(path: Path, head: bytes) -> Recording:
     refuse_header_only(path, offset)
     source = re.search(rb"#Source \d+: *([A-Za-z]+\d+)", text[:end])
     sensor = SENSOR_OF.get(source.group(1).decode().upper()) if source else None
-    own = re.search(rb"#Sensor: *([1-9][0-9]{0,4})x([1-9][0-9]{0,4})\r\n", text[:end])  # plif stream --record says more
+    own = re.search(rb"#Sensor: *([1-9][0-9]{0,4})x([1-9][0-9]{0,4})\r\n", text[:end])  # our own line
     if own:
         sensor = int(own[1]), int(own[2])
     turned = re.search(rb"#Upright: *(rotate180|flip_y)\r\n", text[:end])
@@ -71,7 +81,7 @@ def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
             break
         body = offset + PACKET.size
         offset = body + capacity * event_bytes
-        there = min(number, max(0, size - body) // event_bytes)
+        there = min(number, max(0, size - body) // event_bytes)  # fewer than `number` where the file is cut
         if kind != POLARITY:
             if there < number:
                 log.note(f"{path}: the packet at byte {body - PACKET.size} is cut (it holds no change events)")
@@ -92,6 +102,36 @@ def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
             yield make_events(t, data >> 17, (data >> 2) & 0x7FFF, (data & 2) != 0)
     if unset:
         log.note(f"{path}: {unset} events whose packets count them valid have no valid bit set: used all the same")
+
+
+def make_header(sensor: tuple[int, int], upright: str = "identity") -> bytes:
+    """The text before the packets. PlifError for a sensor that the format cannot hold."""
+    width, height = sensor
+    if not (0 < width <= COORDINATES and 0 < height <= COORDINATES):
+        raise PlifError(f"a sensor of {width}x{height} does not fit AEDAT 3.1, which ends at {COORDINATES}")
+    own = f"#Format: RAW\r\n#Source 1: PLIF\r\n#Sensor: {width}x{height}\r\n#Upright: {upright}\r\n"
+    return MAGIC + b"\r\n" + own.encode() + END
+
+
+def write_packets(file: BinaryIO, events: np.ndarray) -> None:
+    """Appends events [N], in their order. PlifError for a time that the format cannot hold."""
+    if not len(events):
+        return
+    t = events["t"]
+    if t.min() < 0 or t.max() >= T_LIMIT_US:
+        worst = t.min() if t.min() < 0 else t.max()
+        raise PlifError(f"an event at {worst} us cannot be recorded: AEDAT 3.1 holds times from 0 to {T_LIMIT_US} us")
+    overflow = t >> 31
+    cuts = np.flatnonzero(np.diff(overflow)) + 1  # the upper bits of t stand in the header: one value for each packet
+    for start, stop in zip([0, *cuts.tolist()], [*cuts.tolist(), len(events)], strict=True):
+        for at in range(start, stop, EVENTS_A_PACKET):
+            piece = events[at : min(at + EVENTS_A_PACKET, stop)]
+            n = len(piece)
+            words = np.empty((n, 2), "<u4")
+            x, y = piece["x"].astype(np.uint32), piece["y"].astype(np.uint32)
+            words[:, 0] = x << 17 | y << 2 | piece["p"] * np.uint32(2) | 1
+            words[:, 1] = piece["t"] & 0x7FFFFFFF
+            file.write(PACKET.pack(POLARITY, 1, EVENT_BYTES, 4, int(overflow[at]), n, n, n) + words.tobytes())
 
 
 FORMAT = Format("aedat31", lambda head, path: head.startswith(MAGIC), open_recording)

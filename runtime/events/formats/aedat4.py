@@ -1,8 +1,8 @@
 """AEDAT 4 (iniVation DV): FlatBuffers packets, LZ4 or ZSTD, read through the `aedat` package (MIT), if installed.
 
-The first event stream of the file is read; frames, IMU samples and triggers are not events. The package runs in a
-process of its own (`aedat4_decode.py`), since a damaged file can make it abort: that ends the recording
-with a note, not us.
+The first event stream of the file is read; frames, IMU samples and triggers are not events. The package runs in a process
+of its own (`aedat4_decode.py`), because a damaged file can make it abort. Only that process ends then, and the recording
+ends with a note.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ MAGIC = b"#!AER-DAT4.0"
 CHILD = Path(__file__).with_name("aedat4_decode.py")
 
 
-def open_recording(path: Path, head: bytes) -> Recording:
-    del head
+def open_recording(path: Path) -> Recording:
     if importlib.util.find_spec("aedat") is None:
         raise MissingExtra(f"{path}: an AEDAT 4 file", "aedat4")
     streams: dict[str, list[int]] | None = None
@@ -71,8 +70,8 @@ def _decode(path: Path, streams: list[int], log: Log) -> Iterator[np.ndarray]:
 
 @contextmanager
 def _records(path: Path) -> Iterator[Iterator[tuple[bytes, bytes]]]:
-    """The records that the decoding process writes, until it ends however it ends."""
-    # -P: a file called aedat.py in the user's folder is not the package
+    """The records (tag, bytes) that the decoding process writes, up to its end, be it complete or aborted."""
+    # -P: do not take a file aedat.py in the user's folder for the package
     command = [sys.executable, "-P", str(CHILD), str(path)]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet) as child:

@@ -1,7 +1,7 @@
 """Decodes one AEDAT 4 file to standard output. Run as a program, in a process of its own.
 
-A damaged file can make the `aedat` extension abort the process that it runs in ("panic in a destructor"), which nothing
-in Python can catch; here it takes only this process down. Records on standard output: tag, length (uint64 LE), bytes.
+A damaged file can make the `aedat` extension abort the process that it runs in ("panic in a destructor"), which Python
+cannot catch; here only this process ends. Records on standard output: tag, length (uint64 LE), bytes.
 
     H  JSON {stream: [width, height]} of the event streams
     P  events of the first of them (t i8, x u2, y u2, p bool)
@@ -18,7 +18,7 @@ import sys
 EVENT = [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")]
 
 
-def send(tag: bytes, payload: bytes = b"") -> None:
+def write_record(tag: bytes, payload: bytes = b"") -> None:
     sys.stdout.buffer.write(tag + struct.pack("<Q", len(payload)) + payload)
     sys.stdout.buffer.flush()
 
@@ -31,7 +31,7 @@ def main(path: str) -> None:
         decoder = aedat.Decoder(path)
         streams = decoder.id_to_stream().items()
         sensors = {key: (s["width"], s["height"]) for key, s in streams if s.get("type") == "events"}
-        send(b"H", json.dumps(sensors).encode())
+        write_record(b"H", json.dumps(sensors).encode())
         for packet in decoder:
             if sensors and packet["stream_id"] == min(sensors) and "events" in packet:
                 decoded = packet["events"]
@@ -39,12 +39,12 @@ def main(path: str) -> None:
                 events["t"] = decoded["t"].astype(np.int64)
                 events["x"], events["y"] = decoded["x"], decoded["y"]
                 events["p"] = decoded["on" if "on" in decoded.dtype.names else "p"]
-                send(b"P", events.tobytes())
-        send(b"Z")
-    except BrokenPipeError:  # the reader has seen enough
+                write_record(b"P", events.tobytes())
+        write_record(b"Z")
+    except BrokenPipeError:  # the reader needs no more
         sys.stderr = None
     except BaseException as error:  # a Rust panic is no Exception
-        send(b"E", (" ".join(str(error).split()) or type(error).__name__).encode())
+        write_record(b"E", (" ".join(str(error).split()) or type(error).__name__).encode())
 
 
 if __name__ == "__main__":

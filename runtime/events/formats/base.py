@@ -1,4 +1,4 @@
-"""What every file format shares: the two records, the log of what was lost, chunked reading, forward fill, unwrapping.
+"""What every file format shares: Format and Recording, the log of lost events, reading in chunks, forward fill, unwrapping.
 
 A decoder sees a file as chunks of a quarter of a megabyte, keeps its state (time base, row, ...) from one chunk to the
 next, and works on each chunk with whole-array operations: memory stays constant for a file of any size.
@@ -16,7 +16,7 @@ from runtime.base.errors import PlifError
 from runtime.events.array import SENSORS
 
 CHUNK_BYTES = 1 << 18  # a few times this, as temporary arrays, still fits the processor's cache
-HEAD_BYTES = 1 << 16  # as much of a file as the formats see to recognise it
+HEAD_BYTES = 1 << 16  # a format is recognised by this much of the file's beginning
 HEADER_LIMIT = 1 << 24  # a text header longer than this is not one
 
 
@@ -46,7 +46,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Recording:
-    """One opened file. `decode(log)` starts afresh at each call and yields bounded event arrays in file order.
+    """One opened file. `decode(log)` starts at the beginning at each call; it yields events [N] of bounded N, in file order.
 
     `upright` says how the stored view becomes the camera's upright one: "identity", "rotate180"
     (x -> width-1-x, y -> height-1-y) or "flip_y" (y -> height-1-y). `sensor` is (width, height), None when the file
@@ -64,15 +64,15 @@ class Recording:
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: `matches` judges by the first bytes (the path only breaks ties), `open` reads the header."""
+    """A file format. `matches` decides by the first bytes (the path only breaks ties); `open` reads the header."""
 
     name: str
     matches: Callable[[bytes, Path], bool]
-    open: Callable[[Path, bytes], Recording]
+    open: Callable[[Path], Recording]
 
 
-def chunks_of(path: Path, offset: int, word: int, log: Log) -> Iterator[np.ndarray]:
-    """uint8 arrays of whole `word`-byte words from `offset` to the end; a cut last word becomes a note."""
+def read_chunks(path: Path, offset: int, word: int, log: Log) -> Iterator[np.ndarray]:
+    """uint8 [N] from `offset` to the end, N a multiple of `word` bytes. A cut word at the end becomes a note."""
     size = CHUNK_BYTES // word * word
     with open(path, "rb") as file:
         file.seek(offset)
@@ -91,7 +91,7 @@ def chunks_of(path: Path, offset: int, word: int, log: Log) -> Iterator[np.ndarr
             )
 
 
-def text_header(path: Path, mark: bytes) -> tuple[list[str], int]:
+def read_header(path: Path, mark: bytes) -> tuple[list[str], int]:
     """The leading lines that start with `mark`, without it, and the offset of the first byte after them."""
     lines: list[str] = []
     with open(path, "rb") as file:
@@ -108,22 +108,25 @@ def text_header(path: Path, mark: bytes) -> tuple[list[str], int]:
 
 
 def refuse_header_only(path: Path, offset: int) -> None:
-    """A file that stops after its header holds no recording: say so instead of reporting zero events."""
+    """PlifError for a file that ends with its header: it holds no recording, which is not the same as zero events."""
     if path.stat().st_size <= offset:
         raise PlifError(f"{path}: holds a header ({offset} bytes) and no events: record it again or check the copy")
 
 
 def forward_fill(mask: np.ndarray, values: np.ndarray, initial: int) -> np.ndarray:
-    """At each position the latest of `values` (one for each True in `mask`) at or before it, `initial` before any."""
+    """int64 [N]: at each position of `mask`, bool [N], the latest value set at or before it; `initial` before the first.
+
+    `values` [K] has one entry for each of the K positions where `mask` is True.
+    """
     table = np.concatenate([np.array([initial], dtype=np.int64), values.astype(np.int64)])
     return table[np.cumsum(mask, dtype=np.int32)]  # how many were set so far: 0 is `initial`
 
 
-class Unwrap:
-    """A counter of `bits` bits that starts again at zero -> int64 without the jumps, across chunks.
+class Unwrapper:
+    """A counter of `bits` bits that starts again at zero: integers [N] -> int64 [N] without these jumps, chunk after chunk.
 
-    Only a step back by more than half the range is a wrap. A small step back is jitter of the clock and stays one:
-    a reader that takes every step back for a wrap makes 8.8 ms into 53.9 ms on a real gen4.1 file.
+    Only a step back by more than half the range is a wrap. A smaller step back is jitter of the clock and is kept:
+    a reader that counts every step back as a wrap turns 8.8 ms into 53.9 ms on a real gen4.1 file.
     """
 
     def __init__(self, bits: int) -> None:

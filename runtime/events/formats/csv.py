@@ -1,8 +1,8 @@
 """Events as text, one a line: t,x,y,p in microseconds, or in the order that a header line names.
 
-p is 0/1, -1/1 or false/true. Empty lines and '#' comments are passed over. Any other line is counted as one invalid
-event and the first such line is described. Whole blocks of plain integers are parsed at once; a block with anything
-else in it is parsed line by line.
+p is 0/1, -1/1 or false/true. Empty lines and '#' comments are passed over. Any other line counts as one invalid event,
+and a note shows the first such line. A block of plain integers is parsed as a whole; a block with anything else in it is
+parsed line by line.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import FIELD_NAMES, T_LIMIT_US, find_fields, make_events, no_events
-from runtime.events.formats.base import Format, Log, Recording, chunks_of
+from runtime.events.formats.base import Format, Log, Recording, read_chunks
 
 PLAIN = b"0123456789,-\n"
 POLARITY = {b"0": False, b"1": True, b"-1": False, b"false": False, b"true": True, b"0.0": False, b"1.0": True}
-LINE_LIMIT = 4096  # a longer line is no event; bounds what is kept of a line still incomplete
+LINE_LIMIT = 4096  # a longer line is no event; no more than this is kept of a line that is not complete yet
 BOM = b"\xef\xbb\xbf"
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Text whose first line that is neither empty nor a comment is an event or a header."""
+    """Whether the first line that is neither empty nor a comment is an event or a header."""
     del path
     if b"\0" in head:
         return False
@@ -36,9 +36,8 @@ def matches(head: bytes, path: Path) -> bool:
     return False
 
 
-def open_recording(path: Path, head: bytes) -> Recording:
-    del head
-    # An absent event is known only once the lines are read: a file of one header line must be an error here.
+def open_recording(path: Path) -> Recording:
+    # a file of one header line must be an error here, and only reading tells that there is no event
     log = Log()
     if not any(len(events) for events in _decode(path, log)) and not log.invalid:
         raise PlifError(f"{path}: holds a header and no events: record it again or check the copy")
@@ -47,7 +46,7 @@ def open_recording(path: Path, head: bytes) -> Recording:
 
 def _decode(path: Path, log: Log) -> Iterator[np.ndarray]:
     parser = CsvParser(str(path), log)
-    for chunk in chunks_of(path, 0, 1, log):
+    for chunk in read_chunks(path, 0, 1, log):
         yield parser.feed(chunk.tobytes())
     yield parser.finish()
 
@@ -56,7 +55,7 @@ _ORDER = {"t": 0, "x": 1, "y": 2, "p": 3}
 
 
 class CsvParser:
-    """Text in pieces of any size -> events. `name` stands in error messages and notes, losses go to `log`."""
+    """Text in pieces of any size -> events [N]. `name` stands in messages and notes; lost events are counted in `log`."""
 
     def __init__(self, name: str, log: Log) -> None:
         self.name, self.log = name, log
@@ -69,7 +68,7 @@ class CsvParser:
         self.first_bad = ""
 
     def feed(self, data: bytes) -> np.ndarray:
-        """The events of all lines that are now complete."""
+        """Events [N] of all lines that are complete now."""
         cut = data.rfind(b"\n") + 1
         block, self.carry = (self.carry + data[:cut], data[cut:]) if cut else (b"", self.carry + data)
         if self.skipping and block:  # drop the rest of the overlong line
@@ -82,7 +81,7 @@ class CsvParser:
         return self._lines(block) if block else no_events()
 
     def finish(self) -> np.ndarray:
-        """The last line, when no newline ends it, and the note about bad lines."""
+        """Events [N], N <= 1, of a last line without a newline; writes the note about lines that are no events."""
         events = self._lines(self.carry + b"\n") if self.carry and not self.skipping else no_events()
         self.carry = b""
         if self.bad:
@@ -103,7 +102,7 @@ class CsvParser:
         return events
 
     def _header(self, block: bytes) -> bytes:
-        """Take the order of the columns from the first real line; the block without what was consumed."""
+        """Learns the order of the columns from the first line that is not a comment; returns what follows the header."""
         block = block.removeprefix(BOM) if self.line == 0 else block
         while block:
             first, _, rest = block.partition(b"\n")
@@ -129,7 +128,7 @@ class CsvParser:
         return block
 
     def _plain(self, block: bytes, count: int) -> np.ndarray | None:
-        """All lines at once, or None when a line is not `columns` plain integers."""
+        """Events of all lines at once; None when some line is not `columns` plain integers."""
         if not count:
             return no_events()
         if block.translate(None, PLAIN) or b",," in block or b",\n" in block or b"\n," in block or block[:1] == b",":
@@ -138,7 +137,7 @@ class CsvParser:
         commas = np.cumsum(raw == ord(","))[raw == ord("\n")]
         if not np.array_equal(np.diff(commas, prepend=0), np.full(count, self.columns - 1)):
             return None
-        with warnings.catch_warnings():  # "1-2" passes the tests above and makes NumPy warn and stop early
+        with warnings.catch_warnings():  # "1-2" passes the checks above; NumPy then warns and stops early
             warnings.simplefilter("ignore", DeprecationWarning)
             try:
                 values = np.fromstring(block.replace(b"\n", b",").decode("ascii"), dtype=np.int64, sep=",")
@@ -149,7 +148,7 @@ class CsvParser:
         values = values.reshape(count, self.columns)
         assert self.order is not None
         t, x, y, p = (values[:, self.order[field]] for field in "txyp")
-        # anything unusual is left to the careful parser, which says why
+        # a line with an unusual value is left to the parser of single lines, which says what is wrong with it
         odd = (np.abs(t) >= T_LIMIT_US) | (x < 0) | (x > 65535) | (y < 0) | (y > 65535) | (p < -1) | (p > 1)
         return None if odd.any() else make_events(t, x, y, p > 0)
 

@@ -15,16 +15,15 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import make_events
-from runtime.events.formats.base import Format, Log, Recording, Unwrap, chunks_of, refuse_header_only, text_header
+from runtime.events.formats.base import Format, Log, Recording, Unwrapper, read_chunks, read_header, refuse_header_only
 
 MAGIC = b"% Data file containing"
 WORD = 8
 CHANGE_EVENTS = (0x00, 0x0C)  # "2d" of the first cameras, "CD" of today's
 
 
-def open_recording(path: Path, head: bytes) -> Recording:
-    del head
-    lines, offset = text_header(path, b"% ")
+def open_recording(path: Path) -> Recording:
+    lines, offset = read_header(path, b"% ")
     values = {parts[0].lower(): parts[1] for parts in (line.split(None, 1) for line in lines) if len(parts) == 2}
     if values.get("version", "2").strip() != "2":
         raise PlifError(f"{path}: DAT version {values['version']} is not read, only version 2: convert it first")
@@ -44,8 +43,8 @@ def open_recording(path: Path, head: bytes) -> Recording:
 
 
 def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
-    unwrap = Unwrap(32)
-    for chunk in chunks_of(path, offset, WORD, log):
+    unwrap = Unwrapper(32)
+    for chunk in read_chunks(path, offset, WORD, log):
         words = chunk.view("<u4").reshape(-1, 2)
         data = words[:, 1]
         yield make_events(unwrap(words[:, 0]), data & 0x3FFF, (data >> 14) & 0x3FFF, (data >> 28) != 0)

@@ -3,9 +3,9 @@
     DVS (type 1)   0xFF adds 127 us, 0xFE does nothing; else an event: dt << 1 | p, then x and y as uint16 LE
     ATIS (type 2)  0b111111nn adds 63 n us; else dt << 2 | p << 1 | exposure, then x and y
 
-t starts at 0, and row 0 is the bottom one. Exposure measurements of an ATIS are no change events. An event takes 5
-bytes and everything else one, so where an event starts depends on all bytes before it: the starts are found by pointer
-doubling (`_starts`).
+t starts at 0, and row 0 is the lowest. Exposure measurements of an ATIS are no change events. An event takes 5
+bytes and everything else one byte, so where an event starts depends on all bytes before it. The starts are found by
+pointer doubling (`_find_starts`).
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import make_events
-from runtime.events.formats.base import Format, Log, Recording, chunks_of, refuse_header_only
+from runtime.events.formats.base import Format, Log, Recording, read_chunks, refuse_header_only
 
 MAGIC = b"Event Stream"
 HEADER_BYTES = 20
 EVENT_BYTES = 5
 DVS, ATIS = 1, 2
 TYPES = {0: "generic", DVS: "DVS", ATIS: "ATIS", 3: "display", 4: "colour"}
-BLOCK_BYTES = 1 << 16  # the doubling tables stay in the processor's cache
-DOUBLINGS = 3  # Python steps once in 2^3 starts: more tables cost more than they save
+BLOCK_BYTES = 1 << 16  # small enough that the tables of jumps stay in the processor's cache
+DOUBLINGS = 3  # the Python loop then takes one step for 2^3 starts; more tables cost more than they save
 
 
-def open_recording(path: Path, head: bytes) -> Recording:
+def open_recording(path: Path) -> Recording:
+    with open(path, "rb") as file:
+        head = file.read(HEADER_BYTES)
     if len(head) < HEADER_BYTES:
         raise PlifError(f"{path}: the file ends inside its header (at byte {len(head)} of {HEADER_BYTES})")
     major, minor, patch, kind, width, height = struct.unpack_from("<BBBBHH", head, len(MAGIC))
@@ -54,10 +56,10 @@ def _decode(path: Path, atis: bool, log: Log) -> Iterator[np.ndarray]:
     length = np.where(control, 1, EVENT_BYTES).astype(np.int32)
     t, exposures = 0, 0
     carry = np.zeros(0, np.uint8)
-    for chunk in chunks_of(path, HEADER_BYTES, 1, log):
+    for chunk in read_chunks(path, HEADER_BYTES, 1, log):
         for at in range(0, len(chunk), BLOCK_BYTES):
             data = np.concatenate([carry, chunk[at : at + BLOCK_BYTES]])
-            starts = _starts(length[data])
+            starts = _find_starts(length[data])
             code = data[starts]
             if len(starts) and starts[-1] + length[code[-1]] > len(data):  # the last event goes on in the next block
                 carry, starts, code = data[starts[-1] :], starts[:-1], code[:-1]
@@ -81,14 +83,17 @@ def _decode(path: Path, atis: bool, log: Log) -> Iterator[np.ndarray]:
         log.note(f"{path}: {len(carry)} bytes are left over at byte {size - len(carry)}: the last event is cut")
 
 
-def _starts(length: np.ndarray) -> np.ndarray:
-    """Positions 0, 0 + length[0], ... inside the block: jumps of 1, 2, 4 ... 2^DOUBLINGS starts, then filled in."""
+def _find_starts(length: np.ndarray) -> np.ndarray:
+    """Where codes start in a block, int32 [K]: 0, 0 + length[0], ... `length` [N] is that of a code that starts at each byte.
+
+    Tables of jumps over 1, 2, 4 ... 2^DOUBLINGS starts are made first; the longest finds some starts, the others the rest.
+    """
     end = len(length)
     jump = np.append(np.minimum(np.arange(end, dtype=np.int32) + length, end), np.int32(end))  # `end` leads to itself
     jumps = [jump]
     for _ in range(DOUBLINGS):
         jumps.append(jumps[-1][jumps[-1]])
-    far = jumps.pop().tolist()
+    far = jumps.pop().tolist()  # the only part in Python: every 2^DOUBLINGS-th start
     anchors, at = [], 0
     while at < end:
         anchors.append(at)

@@ -1,13 +1,16 @@
-"""The '%' text header that Prophesee's raw formats EVT2 and EVT3 share: which encoding, which sensor."""
+"""What Prophesee's raw formats EVT2 and EVT3 share: the '%' text header, which names the version and the sensor."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from runtime.events.formats.base import text_header
+import numpy as np
 
-# Words by which older headers name the camera without giving its geometry.
+from runtime.events.formats.base import Log, Recording, read_header, refuse_header_only
+
+# Older headers name the camera and not its size: a word in the header, and the sensor that it stands for.
 CAMERAS = (
     ("genx320", (320, 320)),
     ("imx636", (1280, 720)),
@@ -20,8 +23,8 @@ CAMERAS = (
 SENSORS = ((304, 240), (320, 320), (640, 480), (1280, 720))
 
 
-def encoding(head: bytes) -> str | None:
-    """ "2.0", "3.0", "2.1", ... as the header says, None without such a header."""
+def find_version(head: bytes) -> str | None:
+    """ "2.0", "3.0", "2.1", ... as the header says; None without such a header."""
     if not head.startswith(b"%"):
         return None
     found = re.search(rb"^% *evt +(\d(?:\.\d)?)|^% *format +EVT(\d+)", head, re.MULTILINE | re.IGNORECASE)
@@ -35,9 +38,22 @@ def encoding(head: bytes) -> str | None:
     return version if "." in version else version + ".0"
 
 
-def header(path: Path) -> tuple[tuple[int, int] | None, int]:
+def is_version(head: bytes, version: str) -> bool | None:
+    """Whether the header names this version; None when there is no header, and the words themselves must decide."""
+    found = find_version(head)
+    return found == version if found is not None or head.startswith(b"%") else None
+
+
+def open_raw(path: Path, name: str, decode: Callable[[Path, int, Log], Iterator[np.ndarray]]) -> Recording:
+    """The recording of format `name`; `decode(path, offset of the first word, log)` yields its events [N]."""
+    sensor, offset = read_sensor(path)
+    refuse_header_only(path, offset)
+    return Recording(name, lambda log: decode(path, offset, log), sensor=sensor, sensors=SENSORS)
+
+
+def read_sensor(path: Path) -> tuple[tuple[int, int] | None, int]:
     """(sensor or None, offset of the first word). No header: (None, 0)."""
-    lines, offset = text_header(path, b"% ")
+    lines, offset = read_header(path, b"% ")
     text = "\n".join(lines).lower()
     for pattern in (r"geometry +(\d+)x(\d+)", r"width=(\d+)[\s\S]*?height=(\d+)"):
         if found := re.search(pattern, text):

@@ -16,15 +16,7 @@ import numpy as np
 
 from runtime.events.array import make_events
 from runtime.events.formats import evt
-from runtime.events.formats.base import (
-    Format,
-    Log,
-    Recording,
-    Unwrap,
-    chunks_of,
-    forward_fill,
-    refuse_header_only,
-)
+from runtime.events.formats.base import Format, Log, Unwrapper, forward_fill, read_chunks
 
 WORD = 4
 TIME_HIGH = 0x8
@@ -32,9 +24,8 @@ KNOWN = np.isin(np.arange(16), [0x0, 0x1, 0x8, 0xA, 0xE, 0xF])
 
 
 def matches(head: bytes, path: Path) -> bool:
-    version = evt.encoding(head)
-    if version is not None or head.startswith(b"%"):
-        return version == "2.0"
+    if (named := evt.is_version(head, "2.0")) is not None:
+        return named
     # without a header: (nearly) all words of a known type, and a clock that runs forward
     words = np.frombuffer(head[: len(head) // WORD * WORD], "<u4")
     kind = words >> 28
@@ -44,17 +35,10 @@ def matches(head: bytes, path: Path) -> bool:
     return bool(KNOWN[kind].mean() >= 0.99 and np.mean(np.diff(high, prepend=high[0]) >= 0) >= 0.9)
 
 
-def open_recording(path: Path, head: bytes) -> Recording:
-    del head
-    sensor, offset = evt.header(path)
-    refuse_header_only(path, offset)
-    return Recording("evt2", lambda log: _decode(path, offset, log), sensor=sensor, sensors=evt.SENSORS)
-
-
 def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
-    unwrap = Unwrap(28)
+    unwrap = Unwrapper(28)
     high, unknown = -1, 0  # high: the time base in units of 64 us, -1 before the first TIME_HIGH
-    for chunk in chunks_of(path, offset, WORD, log):
+    for chunk in read_chunks(path, offset, WORD, log):
         words = chunk.view("<u4")
         kind = words >> 28
         is_high = kind == TIME_HIGH
@@ -71,4 +55,4 @@ def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
         log.note(f"{path}: {unknown} words of a type that EVT 2.0 does not have: passed over")
 
 
-FORMAT = Format("evt2", matches, open_recording)
+FORMAT = Format("evt2", matches, lambda path: evt.open_raw(path, "evt2", _decode))

@@ -24,15 +24,7 @@ import numpy as np
 
 from runtime.events.array import EVENT_DTYPE, make_events
 from runtime.events.formats import evt
-from runtime.events.formats.base import (
-    Format,
-    Log,
-    Recording,
-    Unwrap,
-    chunks_of,
-    forward_fill,
-    refuse_header_only,
-)
+from runtime.events.formats.base import Format, Log, Unwrapper, forward_fill, read_chunks
 from runtime.native import packets
 
 WORD = 2
@@ -49,9 +41,8 @@ LOST = {
 
 
 def matches(head: bytes, path: Path) -> bool:
-    version = evt.encoding(head)
-    if version is not None or head.startswith(b"%"):
-        return version == "3.0"
+    if (named := evt.is_version(head, "3.0")) is not None:
+        return named
     # without a header: only in a .raw file, all words of a known type, and a clock that runs forward
     words = np.frombuffer(head[: len(head) // WORD * WORD], "<u2")
     kind = words >> 12
@@ -62,29 +53,22 @@ def matches(head: bytes, path: Path) -> bool:
     return bool(KNOWN[kind].mean() >= 0.999 and np.mean((step >= 0) | (step < -2048)) >= 0.9)
 
 
-def open_recording(path: Path, head: bytes) -> Recording:
-    del head
-    sensor, offset = evt.header(path)
-    refuse_header_only(path, offset)
-    return Recording("evt3", lambda log: _decode(path, offset, log), sensor=sensor, sensors=evt.SENSORS)
-
-
 def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
-    state = decoder()
-    for chunk in chunks_of(path, offset, WORD, log):
-        yield state.feed(chunk.view("<u2"), log)
-    if state.unknown:
-        log.note(f"{path}: {state.unknown} words of a type that EVT 3.0 does not have: passed over")
+    decoder = make_decoder()
+    for chunk in read_chunks(path, offset, WORD, log):
+        yield decoder.feed(chunk.view("<u2"), log)
+    if decoder.unknown:
+        log.note(f"{path}: {decoder.unknown} words of a type that EVT 3.0 does not have: passed over")
 
 
-def decoder() -> Decoder:
-    """The native one where it is built, else the one in NumPy; both give the same."""
+def make_decoder() -> Decoder:
+    """The native decoder where it is built, else the one in NumPy. Both give the same events."""
     library = packets.library()
     return NumpyDecoder() if library is None else NativeDecoder(library)
 
 
 class Decoder(Protocol):
-    """Keeps from chunk to chunk what the words before have set."""
+    """Decodes chunk after chunk; what a word sets (time, row, vector base) is kept for the chunks that follow."""
 
     @property
     def unknown(self) -> int:
@@ -92,11 +76,13 @@ class Decoder(Protocol):
         ...
 
     def feed(self, words: np.ndarray, log: Log) -> np.ndarray:
-        """One chunk of words (uint16) -> its events."""
+        """One chunk of words, uint16 [N] -> its events [M]."""
         ...
 
 
 class NativeDecoder:
+    """The decoder in C."""
+
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
         self._state = packets.Evt3State(high=-1, row=-1, base=-1, raw_high=-1)
@@ -106,7 +92,8 @@ class NativeDecoder:
         return int(self._state.unknown)
 
     def feed(self, words: np.ndarray, log: Log) -> np.ndarray:
-        words = np.require(words, "<u2", ["C", "A"])  # as a chunk of a file is: this copies nothing
+        """One chunk of words, uint16 [N] -> its events [M]."""
+        words = np.require(words, "<u2", ["C", "A"])  # a chunk of a file is so already, and is not copied
         state, address = self._state, words.ctypes.data
         out = np.empty(self._library.plif_evt3_most(address, len(words)), EVENT_DTYPE)
         made = self._library.plif_evt3(address, len(words), ctypes.byref(state), out.ctypes.data, len(out))
@@ -117,9 +104,11 @@ class NativeDecoder:
 
 
 class NumpyDecoder:
+    """The decoder in whole-array operations."""
+
     def __init__(self) -> None:
         self.unknown = 0
-        self.unwrap = Unwrap(12)
+        self.unwrap = Unwrapper(12)
         self.high = -1  # TIME_HIGH without wraps, -1 before the first
         self.low = 0
         self.row = -1
@@ -127,11 +116,12 @@ class NumpyDecoder:
         self.base_on = 0
 
     def feed(self, words: np.ndarray, log: Log) -> np.ndarray:
+        """One chunk of words, uint16 [N] -> its events [M]."""
         kind = words >> 12
         self.unknown += int(len(words) - KNOWN[kind].sum())
         value = (words & 0xFFF).astype(np.int64)
 
-        # time: TIME_HIGH filled forward; TIME_LOW filled forward, set to 0 where TIME_HIGH changes
+        # time at each word: the latest TIME_HIGH; the latest TIME_LOW, which a changed TIME_HIGH sets to 0
         is_high = kind == TIME_HIGH
         highs = self.unwrap(value[is_high])
         high = forward_fill(is_high, highs, self.high)
@@ -146,7 +136,7 @@ class NumpyDecoder:
         is_row = kind == ADDR_Y
         row = forward_fill(is_row, value[is_row] & 0x7FF, self.row)
 
-        # vector base: where it was last set, plus the widths of the vectors since
+        # vector base at each word: where it was last set, plus the widths of the vectors since then
         width = np.where(kind == VECT_12, 12, 0) + np.where(kind == VECT_8, 8, 0)
         before = np.cumsum(width) - width
         is_base = kind == VECT_BASE_X
@@ -156,7 +146,7 @@ class NumpyDecoder:
         single = kind == ADDR_X
         emits = np.flatnonzero(single | (width > 0))
         single = single[emits]
-        # a single event is a vector of one pixel: the two share one path and keep their order
+        # a single event is taken as a vector of one pixel, so that both kinds are decoded together, in their order
         bits = np.where(single, 1, value[emits] & np.where(kind[emits] == VECT_8, 0xFF, 0xFFF))
         first_x = np.where(single, value[emits] & 0x7FF, base[emits])
         on = np.where(single, value[emits] >> 11, base_on[emits])
@@ -184,4 +174,4 @@ class NumpyDecoder:
         return make_events(high[word] << 12 | low[word], x[good], row[word], on[index[good]] == 1)
 
 
-FORMAT = Format("evt3", matches, open_recording)
+FORMAT = Format("evt3", matches, lambda path: evt.open_raw(path, "evt3", _decode))

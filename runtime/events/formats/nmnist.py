@@ -2,7 +2,7 @@
 
     byte 0  x        byte 1  y        byte 2  p << 7 | t[22:16]        byte 3  t[15:8]        byte 4  t[7:0]
 
-t in microseconds; an event with y == 240 is no event: it adds 2^13 us to all times after it.
+t in microseconds. A word with y == 240 is no event but an overflow marker: it adds 2^13 us to all times after it.
 Source: Orchard et al. 2015, "Converting static image datasets to spiking neuromorphic datasets using saccades".
 """
 
@@ -17,18 +17,18 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.events.array import make_events
-from runtime.events.formats.base import Format, Log, Recording, chunks_of
+from runtime.events.formats.base import Format, Log, Recording, read_chunks
 
 WORD = 5
 OVERFLOW_ROW = 240
 OVERFLOW_US = 1 << 13
 T_LIMIT = 1 << 23
 SENSORS = ((34, 34), (128, 128), (240, 180), (304, 240))
-MARKER_LIMIT = 1_000_000  # 2.3 hours of overflow markers, 5 MB: more is a time that was never made relative
+MARKER_LIMIT = 1_000_000  # 2.3 hours, 5 MB of markers: a later time was surely not counted from the first event
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """No magic number to go by: the times of the first events must (nearly) never step back."""
+    """There is no magic number: the times of the first events must (nearly) never step back."""
     words = np.frombuffer(head[: len(head) // WORD * WORD], np.uint8).reshape(-1, WORD)[:2000]
     named = path.suffix.lower() in (".bin", ".bs2")
     if len(words) < (1 if named else 16):
@@ -42,8 +42,7 @@ def matches(head: bytes, path: Path) -> bool:
     return varied and bool(sane >= (0.75 if named else 0.99))
 
 
-def open_recording(path: Path, head: bytes) -> Recording:
-    del head
+def open_recording(path: Path) -> Recording:
     return Recording("nmnist", lambda log: _decode(path, log), sensors=SENSORS, exact_beyond=False)
 
 
@@ -54,7 +53,7 @@ def _times(words: np.ndarray) -> np.ndarray:
 
 def _decode(path: Path, log: Log) -> Iterator[np.ndarray]:
     offset_us = 0
-    for chunk in chunks_of(path, 0, WORD, log):
+    for chunk in read_chunks(path, 0, WORD, log):
         words = chunk.reshape(-1, WORD)
         t = _times(words)
         marker = words[:, 1] == OVERFLOW_ROW
@@ -74,7 +73,7 @@ def write_nmnist(path: str | os.PathLike[str], events: np.ndarray) -> None:
     if len(bad):
         i = int(bad[0])
         raise PlifError(f"{path}: event {i} at x={x[i]}, y={y[i]} does not fit the 5-byte layout (0..255, y not 240)")
-    # how many markers must stand before each event so that its remainder fits 23 bits
+    # how many markers must stand before each event, so that the rest of its time fits 23 bits
     needed = np.maximum.accumulate(np.maximum(0, -(-(t - (T_LIMIT - 1)) // OVERFLOW_US))) if len(t) else t
     rest = t - needed * OVERFLOW_US
     bad = np.flatnonzero((rest < 0) | (needed > MARKER_LIMIT))

@@ -1,7 +1,7 @@
 """NumPy .npz with 1-D arrays t, x, y, p (or one structured array with these fields), read in pieces.
 
 t in integer microseconds. Pickled objects are refused: the members are read as raw numbers and nothing is unpickled.
-The members stream out of the zip side by side, so a large file needs no large memory.
+All members are unpacked side by side, a piece at a time, so a large file needs little memory.
 """
 
 from __future__ import annotations
@@ -26,25 +26,24 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImp
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """Which members to read, in which order of rows, and where t, x, y, p are in them."""
+class _Layout:
+    """Which members of the zip to read, and where t, x, y, p are in them."""
 
-    members: tuple[str, ...]  # four members t, x, y, p; or one structured
-    fields: tuple[str, ...]  # the names of t, x, y, p inside the structured one
+    members: tuple[str, ...]  # t, x, y, p; or one structured array
+    fields: tuple[str, ...]  # the names of t, x, y, p in the structured array; empty without one
     count: int
 
 
-def open_recording(path: Path, head: bytes) -> Recording:
-    del head
+def open_recording(path: Path) -> Recording:
     try:
         with zipfile.ZipFile(path) as archive:
-            plan = _plan(path, archive)
+            layout = _find_arrays(path, archive)
     except DAMAGED as error:
         raise PlifError(f"{path}: not a complete .npz file: {' '.join(str(error).split())}") from None
-    return Recording("npz", lambda log: _decode(path, plan, log))
+    return Recording("npz", lambda log: _decode(path, layout, log))
 
 
-def _plan(path: Path, archive: zipfile.ZipFile) -> _Plan:
+def _find_arrays(path: Path, archive: zipfile.ZipFile) -> _Layout:
     names = [name for name in archive.namelist() if name.endswith(".npy")]
     found = find_fields([name[:-4] for name in names])
     if found is not None:
@@ -59,7 +58,7 @@ def _plan(path: Path, archive: zipfile.ZipFile) -> _Plan:
     counts = []
     for member in members:
         with archive.open(member) as file:
-            shape, dtype = _npy_header(path, member, file)
+            shape, dtype = _read_header(path, member, file)
         if len(shape) != 1:
             raise PlifError(f"{path}: {member} has shape {shape}; expected one dimension, an entry for each event")
         if fields:
@@ -77,10 +76,10 @@ def _plan(path: Path, archive: zipfile.ZipFile) -> _Plan:
         raise PlifError(f"{path}: t, x, y, p have {counts} entries; expected the same number")
     if not counts[0]:
         raise PlifError(f"{path}: the arrays are empty: no events")
-    return _Plan(members, fields, counts[0])
+    return _Layout(members, fields, counts[0])
 
 
-def _npy_header(path: Path, member: str, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+def _read_header(path: Path, member: str, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:
@@ -91,17 +90,17 @@ def _npy_header(path: Path, member: str, file: IO[bytes]) -> tuple[tuple[int, ..
     return shape, dtype
 
 
-def _decode(path: Path, plan: _Plan, log: Log) -> Iterator[np.ndarray]:
+def _decode(path: Path, layout: _Layout, log: Log) -> Iterator[np.ndarray]:
     done = 0
     with ExitStack() as stack:
         try:
             archive = stack.enter_context(zipfile.ZipFile(path))
-            files = [stack.enter_context(archive.open(member)) for member in plan.members]
-            dtypes = [_npy_header(path, member, file)[1] for member, file in zip(plan.members, files, strict=True)]
+            files = [stack.enter_context(archive.open(member)) for member in layout.members]
+            dtypes = [_read_header(path, member, file)[1] for member, file in zip(layout.members, files, strict=True)]
         except DAMAGED as error:
             raise PlifError(f"{path}: not a complete .npz file: {' '.join(str(error).split())}") from None
-        while done < plan.count:
-            rows = min(ROWS, plan.count - done)
+        while done < layout.count:
+            rows = min(ROWS, layout.count - done)
             try:
                 columns = [
                     np.frombuffer(file.read(rows * dtype.itemsize), dtype)
@@ -110,10 +109,10 @@ def _decode(path: Path, plan: _Plan, log: Log) -> Iterator[np.ndarray]:
                 if any(len(column) != rows for column in columns):
                     raise EOFError("a member ends early")
             except DAMAGED as error:
-                log.lose(plan.count - done, f"in the damaged part of the file ({' '.join(str(error).split())})")
+                log.lose(layout.count - done, f"in the damaged part of the file ({' '.join(str(error).split())})")
                 return
             done += rows
-            t, x, y, p = [columns[0][name] for name in plan.fields] if plan.fields else columns
+            t, x, y, p = [columns[0][name] for name in layout.fields] if layout.fields else columns
             inside = (x >= 0) & (x <= 65535) & (y >= 0) & (y <= 65535)
             log.lose(int(rows - inside.sum()), "outside any sensor")
             yield make_events(t[inside].astype(np.int64), x[inside], y[inside], p[inside] > 0)

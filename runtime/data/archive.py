@@ -1,7 +1,7 @@
-"""Recordings that still lie in their zip archive: "DIR/airplane.zip/airplane/cifar10_airplane_0.aedat" is a path, too.
+"""Recordings in a zip archive: "DIR/airplane.zip/airplane/cifar10_airplane_0.aedat" is a path, too.
 
-A member is copied to a temporary file for as long as it is read, because the readers seek. Errors and notes then speak
-of the archive, not of the copy.
+A member is copied to a temporary file while it is read, because the readers seek. Errors and notes name the archive, not
+the copy.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def split_path(path: str) -> tuple[Path, str] | None:
     return Path(archive + ".zip"), member
 
 
-def members(archive: Path, suffix: str) -> list[str]:
-    """The names of an archive's files that end so. PlifError when it is no zip."""
+def list_members(archive: Path, suffix: str) -> list[str]:
+    """The names of an archive's files that end with `suffix`. PlifError when it is no zip."""
     return [entry.filename for entry in _open(archive).infolist() if entry.filename.lower().endswith(suffix)]
 
 
 @contextmanager
-def unpacked(path: str) -> Iterator[Path]:
+def unpack(path: str) -> Iterator[Path]:
     """The file at `path`, which may lie in a zip; a PlifError inside names `path` and not the copy."""
     found = split_path(path)
     if found is None:
@@ -69,5 +69,5 @@ def _open(archive: Path) -> zipfile.ZipFile:
 
 @lru_cache(maxsize=16)  # a table of contents of 60,000 entries takes 0.3 s to read: once is enough
 def _opened(archive: Path, mtime_ns: int, size: int) -> zipfile.ZipFile:
-    del mtime_ns, size  # they make a changed file another one
+    del mtime_ns, size  # a file that has changed has another key in the cache
     return zipfile.ZipFile(archive)

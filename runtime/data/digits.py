@@ -1,4 +1,4 @@
-"""`digits[:N]`: digits that we draw, seen by the simulated sensor, made when they are asked for. No download."""
+"""`digits[:N]`: drawn digits before the simulated sensor, made when they are read. No download."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import PlifError
-from runtime.data.dataset import DIGITS, SPLITS, About, EventSet, Request
+from runtime.data.dataset import DIGITS, SPLITS, Description, EventSet, Request
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import SENSOR_PX, record_digit
 
 DEFAULT_COUNT = 200
-SEED = 20_150  # part of the set: with another one it would be another set
+SEED = 20_150  # part of the definition of the set
 
 
 class Digits(EventSet):
-    """Sample i of a split is always the same, however many are asked for; its class is i mod 10."""
+    """Sample i of a split is always the same, for any N; its class is i mod 10."""
 
-    about: ClassVar[About] = About(
+    about: ClassVar[Description] = Description(
         kind="events",
         spec="digits[:N]",
         shape=(2, SENSOR_PX, SENSOR_PX),
@@ -39,6 +39,7 @@ class Digits(EventSet):
         super().__init__(request, DIGITS, [i % 10 for i in range(count)], paths)
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
+        """Events [N] of sample i, their sensor and orientation; see EventSet."""
         i = range(len(self))[i]
         rng = np.random.default_rng([SEED, self._split, i])
         return record_digit(draw_digit(self.label(i), rng), rng), (SENSOR_PX, SENSOR_PX), "identity"
