@@ -23,14 +23,13 @@ Then come the questions of probe.py: weights and thresholds on random spikes, ro
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx
 
 from plif_export.proof import probe, rounding
 from plif_export.proof.reference import Reference, Trace
+from plif_export.proof.report import LayerReport, Report
 from plif_export.proof.slices import Slice, SliceFailed, cut, with_outputs
 from runtime.base.errors import PlifError
 from runtime.model.card import Card
@@ -38,81 +37,6 @@ from runtime.model.graph import Graph, spikes, state_key
 
 EPS = 1e-5  # float32: what rounding in another order of summation moves h by
 MEMBRANE = 10 * EPS  # sums of thousands of terms cancel; a wrong tau, state or weight is off by far more
-
-
-@dataclass
-class LayerReport:
-    """One layer in the gate: neuron-steps that differ, how many of them are excused, the worst membrane error.
-
-    max_scaled_dv            the worst |dv| / max(1, |h|), which the gate judges: a membrane of 1000 has no digit at 1e-5
-    free_running_mismatches  against the model, the whole file on its own spikes
-    rounding_mismatches      against the model, one step on the model's spikes and membranes; rounded weights only
-    """
-
-    name: str
-    rate: float = 0.0
-    mismatches: int = 0
-    excused: int = 0
-    membranes_off: int = 0
-    max_abs_dv: float = 0.0
-    max_scaled_dv: float = 0.0
-    free_running_mismatches: int = 0
-    rounding_mismatches: int = 0
-
-
-@dataclass
-class Report:
-    """What the gate found; `to_dict` is the JSON of `plif verify --json`."""
-
-    passed: bool = True
-    precision: str = "fp32"
-    steps: int = 0
-    streams: int = 0
-    spikes: int = 0
-    spike_mismatches: int = 0
-    excused: int = 0
-    membranes_off: int = 0
-    max_abs_dv: float = 0.0
-    max_scaled_dv: float = 0.0
-    outputs_off: int = 0
-    probed: int = 0
-    rows: int = 0
-    engine: str | None = None
-    engine_steps: int = 0
-    failed_at: dict[str, Any] | None = None
-    free_running_mismatches: int = 0
-    rounding_mismatches: int = 0
-    first_divergence: dict[str, Any] | None = None
-    decisions: int = 0
-    decisions_changed: int = 0
-    untested: list[str] = field(default_factory=list)
-    layers: list[LayerReport] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def sentence(self) -> str:
-        """The result in one line."""
-        if self.failed_at is not None:
-            at = self.failed_at
-            return f"parity failed: layer {at['layer']}, step {at['step']}: {at['what']}"
-        untested = f"; untested: {', '.join(self.untested)}" if self.untested else ""
-        gate = (
-            f"parity passed: {self.spikes} spikes over {self.steps} steps, {self.spike_mismatches} differ "
-            f"({self.excused} excused), max |dv| {self.max_abs_dv:.1e}, "
-        )
-        decisions = f"{self.decisions_changed} of {self.decisions} decisions changed{untested}"
-        if self.precision == "fp32":
-            return gate + decisions
-        return (
-            f"{gate}against the same {self.precision} weights; against the model: {self.free_running_mismatches} spikes differ "
-            f"({self.rounding_mismatches} in one step from equal states), {decisions}"
-        )
-
-    def fail(self, layer: str, step: int, what: str) -> None:
-        self.passed = False
-        if self.failed_at is None:
-            self.failed_at = {"layer": layer, "step": step, "what": what}
 
 
 def check(

@@ -23,7 +23,8 @@ from runtime.model.card import Card
 from runtime.model.graph import Graph, spikes, state_key
 
 if TYPE_CHECKING:
-    from plif_export.proof.gate import Parts, Report
+    from plif_export.proof.gate import Parts
+    from plif_export.proof.report import Report
 
 COUNTS = 0.3  # mean of the random input
 PARTS = (False, True, False)  # the neurons are drawn into as many; True: from membranes beside the threshold
@@ -34,7 +35,8 @@ NOT_COMPARED = ("parity", "versions", "source_sha256")  # what was proved, and w
 
 def weights(parts: Parts, graph: Graph, eps: float, report: Report, rng: np.random.Generator) -> None:
     """Every weight and threshold of every layer, on inputs that use them all. Adds to report, and fails it."""
-    from plif_export.proof.gate import LayerReport, compare
+    from plif_export.proof.gate import compare
+    from plif_export.proof.report import LayerReport
 
     steps = sorted({0, parts.chunk - 1})  # of an unrolled file the first and the last step stand for all
     nodes = {n.layer: n for n in graph.neurons}

@@ -17,7 +17,8 @@ from plif_export.proof.reference import Trace
 from runtime.model.graph import spikes
 
 if TYPE_CHECKING:
-    from plif_export.proof.gate import Parts, Report
+    from plif_export.proof.gate import Parts
+    from plif_export.proof.report import Report
 
 
 MOST_FLIPS = 0.1  # of a layer's spikes, in one step; trained networks lose 0.1 to 2 % of theirs to int8

@@ -75,7 +75,7 @@ def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
     """What OpenVINO and NIR are asked, here of ONNX Runtime: weights that the recording leaves silent, rows, the card."""
     from plif_export.cards import make_card
     from plif_export.passes import prepare
-    from plif_export.proof import engine as engine_gate
+    from plif_export.proof import session as engine_gate
     from plif_export.readers import read
     from runtime.api import load
 

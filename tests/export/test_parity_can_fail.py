@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from plif_export import pipeline
 from plif_export.cards import make_card, set_card
 from plif_export.passes import prepare
-from plif_export.pipeline import prove
+from plif_export.proof.prove import prove
 from plif_export.readers.checkpoint import read_network
 from plif_export.writers import FORMS
 from plif_train.network import Network
@@ -208,7 +208,8 @@ def test_a_layer_that_never_fires_is_named_untested() -> None:
 
 def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
     """One neuron's current is nudged across the threshold by less, and by more, than eps."""
-    from plif_export.proof.gate import LayerReport, Report, compare
+    from plif_export.proof.gate import compare
+    from plif_export.proof.report import LayerReport, Report
 
     def flip(distance: float) -> Report:
         h = np.full((1, 4), 0.5, np.float32)

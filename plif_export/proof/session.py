@@ -25,8 +25,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from plif_export.proof import interpret, probe
-from plif_export.proof.gate import EPS, MEMBRANE, LayerReport, Report
+from plif_export.proof.gate import EPS, MEMBRANE
 from plif_export.proof.reference import GraphReference, Reference, Trace
+from plif_export.proof.report import LayerReport, Report
 from runtime.model.card import Card
 from runtime.model.graph import Graph, state_key
 
