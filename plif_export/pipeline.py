@@ -17,7 +17,7 @@ from torch.nn import Module
 from plif_export.cards import make_card, set_card
 from plif_export.command import command_line
 from plif_export.passes import MATHS, prepare
-from plif_export.proof.prove import prove, summary
+from plif_export.proof.prove import prove
 from plif_export.proof.report import Report
 from plif_export.proof.session import Running
 from plif_export.readers import Facts, Given, read
@@ -145,7 +145,7 @@ def export(
     if verify:
         report = prove(proto, card, source, seed=seed, where=path.name)
         _require(report, path)
-        card["parity"] = summary(report)
+        card["parity"] = report.summary()
     proved = onnx_sha256(proto) if report is not None else None
     set_card(proto, card)
     made = Made(graph, proto, card, options or {}, source.notes, command, proved, name=path.name)

@@ -1,19 +1,20 @@
-"""The proof of one artifact: which reference judges it, on which inputs, from which state, and against which card."""
+"""The proof of one artifact: which reference judges it, on which inputs, from which states, and against which card."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import onnx
 
 from plif_export.cards import make_card
 from plif_export.passes import prepare
-from plif_export.proof import gate, session
-from plif_export.proof.reference import GraphReference, Reference
+from plif_export.proof import gate
+from plif_export.proof.probe import random_start
+from plif_export.proof.reference import GraphReference
 from plif_export.proof.report import Report
-from plif_export.proof.session import Running
-from plif_export.readers import Read, read
+from plif_export.proof.session import EngineSession, Running
+from plif_export.proof.sliced_file import SlicedFile, refuse_another_model
+from plif_export.proof.subject import Subject
+from plif_export.readers import Facts, Read, read
 from plif_train.network import Network
 from runtime.base.errors import PlifError
 from runtime.events import stimulus
@@ -37,81 +38,51 @@ def prove(
 ) -> Report:
     """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold.
 
+    inputs  [T, B, C, H, W] float32: B streams, from reset
     proto   the ONNX file to take apart; None for an artifact that is none, and then `runs` is judged alone
     runs    the artifact opened with an engine, which then has to pass as well
     report  of the file, when it was proved before: only the engine is asked, and added to it
     """
     source = read(model) if isinstance(model, Network) else model
+    unrolled, rounded = card["form"] == "unrolled", card["precision"] != "fp32"
     rng, static = np.random.default_rng(seed), source.facts.kind == "static"
-    graph = prepare(source.graph, card["math"], static and card["form"] == "unrolled", card["precision"])
+    graph = prepare(source.graph, card["math"], static and unrolled, card["precision"])
     judge, reference = source.graph, source.reference
-    if card["precision"] != "fp32":  # rounded weights make other spikes; what they must make, the interpreter says
+    if rounded:  # rounded weights make other spikes; what they must make, the interpreter says
         judge, reference = graph, GraphReference(graph)
-    kept = {key: card[key] for key in ("form", "precision", "math", "batch", "source_sha256")}
-    own = source.has_card and card["form"] == "step"  # elsewhere T is the artifact's to say
-    T = source.facts.T if own else card["T"]
-    expected = make_card(source.facts, graph, T=T, **kept)
-    start = None
     if inputs is None:
-        steps = steps or max(PARITY_STEPS, card["T"] if card["form"] == "unrolled" else 0)
-        if card["form"] == "unrolled":
-            steps = -(-steps // card["T"]) * card["T"]
-        streams = card["batch"] or PARITY_STREAMS
-        if static:
-            image = stimulus.images(streams, source.facts.shape, source.facts.normalisation, rng)
-            inputs = np.broadcast_to(image, (steps, *image.shape))
-        else:
-            inputs = stimulus.events_like(steps, streams, source.facts.shape, source.facts.framing, rng)
-        start = [_start(reference, rng) for _ in range(streams)]
-    starts = start or [reference.initial() for _ in range(inputs.shape[1])]
-    if proto is None:
-        if runs is None:
-            raise PlifError(f"{where}: nothing on this machine runs it, so nothing can be proved")
-        return session.alone(runs, reference, inputs, starts, judge, expected, seed)
+        inputs = _stimulus(source.facts, card, steps or max(PARITY_STEPS, card["T"] if unrolled else 0), rng)
+        start = [random_start(source.graph, rng) for _ in range(inputs.shape[1])]
+    else:
+        start = [reference.initial() for _ in range(inputs.shape[1])]
+    engine = None if runs is None else EngineSession(runs, where)
     if report is None:
+        subject: Subject
+        if proto is not None:
+            refuse_another_model(card, reference, list(inputs.shape[2:]), where)
+            subject = SlicedFile(proto, card, reference.layers, where)
+        elif engine is not None:
+            subject = engine
+        else:
+            raise PlifError(f"{where}: nothing on this machine runs it, so nothing can be proved")
+        own = source.has_card and card["form"] == "step"  # elsewhere T is the artifact's to say
+        chosen = {key: card[key] for key in ("form", "precision", "math", "batch", "source_sha256")}
+        expected = make_card(source.facts, graph, T=source.facts.T if own else card["T"], **chosen)
+        in_fp32 = source.reference if rounded and subject.shows_spikes else None
         report = gate.check(
-            proto,
-            card,
-            reference,
-            inputs,
-            start,
-            where,
-            graph=judge,
-            expected=expected,
-            model_in_fp32=None if card["precision"] == "fp32" else source.reference,
-            seed=seed,
+            subject, reference, inputs, start, graph=judge, expected=expected, model_in_fp32=in_fp32, seed=seed
         )
-    if runs is not None and report.passed:
-        session.check(runs, reference, inputs, starts, report)
+    if proto is not None and engine is not None and report.passed:
+        gate.check_engine(engine, reference, inputs, start, report)
     return report
 
 
-def _start(reference: Reference, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A start state for one stream: every state variable anywhere from somewhat below its reset to the threshold."""
-    state = {}
-    for key, v in reference.initial().items():
-        top = reference.thresholds[key.rpartition(".")[2]]
-        state[key] = rng.uniform(v.flat[0] - 0.5 * (top - v.flat[0]), top, v.shape).astype(np.float32)
-    return state
-
-
-def summary(report: Report) -> dict[str, Any]:
-    """What the card keeps of a report."""
-    keys = (
-        "passed",
-        "steps",
-        "streams",
-        "spikes",
-        "spike_mismatches",
-        "excused",
-        "max_abs_dv",
-        "free_running_mismatches",
-        "decisions",
-        "decisions_changed",
-    )
-    found = report.to_dict()
-    kept = {**{key: found[key] for key in keys}, "untested": found["untested"]}
-    if report.precision != "fp32":  # the gate was against the same rounded weights; this is against the model
-        kept["rounding_mismatches"] = report.rounding_mismatches
-        kept["flips"] = {layer.name: layer.free_running_mismatches for layer in report.layers}
-    return kept
+def _stimulus(facts: Facts, card: Card, steps: int, rng: np.random.Generator) -> np.ndarray:
+    """What a network is shown when nobody says what: [T, B, C, H, W] float32, T at least `steps`, in whole calls."""
+    streams = card["batch"] or PARITY_STREAMS
+    if card["form"] == "unrolled":
+        steps = -(-steps // card["T"]) * card["T"]
+    if facts.kind == "static":
+        image = stimulus.images(streams, facts.shape, facts.normalisation, rng)
+        return np.broadcast_to(image, (steps, *image.shape))
+    return stimulus.events_like(steps, streams, facts.shape, facts.framing, rng)

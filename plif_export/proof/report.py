@@ -1,17 +1,24 @@
-"""What the gate found, as a record: `plif verify --json` prints it, and an artifact's card keeps a part of it."""
+"""What the gate found, as a record: `plif verify --json` prints all of it, and an artifact's card keeps a summary."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+# What the card of an artifact keeps of its report.
+SUMMARY = (
+    "passed", "steps", "streams", "spikes", "spike_mismatches", "excused", "max_abs_dv", "free_running_mismatches",
+    "decisions", "decisions_changed", "untested",
+)  # fmt: skip
+
 
 @dataclass
 class LayerReport:
-    """One layer in the gate: neuron-steps that differ, how many of them are excused, the worst membrane error.
+    """One layer in the gate: spikes that differ, how many of them are excused, the worst membrane error.
 
+    rate                     spikes per neuron and step of the reference, 0..1
     max_scaled_dv            the worst |dv| / max(1, |h|), which the gate judges: a membrane of 1000 has no digit at 1e-5
-    free_running_mismatches  against the model, the whole file on its own spikes
+    free_running_mismatches  against the model, the whole artifact on its own spikes
     rounding_mismatches      against the model, one step on the model's spikes and membranes; rounded weights only
     """
 
@@ -28,7 +35,14 @@ class LayerReport:
 
 @dataclass
 class Report:
-    """What the gate found; `to_dict` is the JSON of `plif verify --json`."""
+    """What the gate found; `to_dict` is the JSON of `plif verify --json`.
+
+    precision     of the weights, where the report says what their rounding changed (rounding.py); else fp32
+    probed        neuron-steps that were asked on random spikes;  rows: streams that ran side by side
+    engine        the engine that was asked, and in how many steps of it something was shown
+    failed_at     the first failure: layer, step, what;  first_divergence: layer and step, free-running
+    layers        the numbers of each layer, as the ONNX file tells them; an engine adds to the totals only
+    """
 
     passed: bool = True
     precision: str = "fp32"
@@ -76,6 +90,26 @@ class Report:
         )
 
     def fail(self, layer: str, step: int, what: str) -> None:
+        """The gate has failed here. The first failure is the one that is told; what follows is often its consequence."""
         self.passed = False
         if self.failed_at is None:
             self.failed_at = {"layer": layer, "step": step, "what": what}
+
+    def add(self, layer: LayerReport, counts: bool = True) -> None:
+        """Adds a layer's numbers to the totals; without `counts` its membrane errors alone."""
+        self.max_abs_dv = max(self.max_abs_dv, layer.max_abs_dv)
+        self.max_scaled_dv = max(self.max_scaled_dv, layer.max_scaled_dv)
+        if counts:
+            self.spike_mismatches += layer.mismatches
+            self.excused += layer.excused
+            self.membranes_off += layer.membranes_off
+            self.free_running_mismatches += layer.free_running_mismatches
+            self.rounding_mismatches += layer.rounding_mismatches
+
+    def summary(self) -> dict[str, Any]:
+        """What the card of an artifact keeps of the report."""
+        found = {key: getattr(self, key) for key in SUMMARY}
+        if self.precision != "fp32":  # the gate was against the same rounded weights; this is against the model
+            found["rounding_mismatches"] = self.rounding_mismatches
+            found["flips"] = {layer.name: layer.free_running_mismatches for layer in self.layers}
+        return found

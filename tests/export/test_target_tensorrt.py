@@ -192,9 +192,9 @@ def test_what_tensorrt_parses_is_what_passed_the_gate_byte_for_byte(
     proved: list[str] = []
     real = gate.check
 
-    def spy(model: onnx.ModelProto, *rest: Any, **named: Any) -> Any:
-        proved.append(hashlib.sha256(onnx_bytes(model)).hexdigest())
-        return real(model, *rest, **named)
+    def spy(subject: Any, *rest: Any, **named: Any) -> Any:
+        proved.append(hashlib.sha256(onnx_bytes(subject.model)).hexdigest())
+        return real(subject, *rest, **named)
 
     monkeypatch.setattr(gate, "check", spy)
     path = export(firing(), tmp_path / "m.engine", to="tensorrt").path
