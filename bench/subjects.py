@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import runtime
-from plif_export.proof.gate import EPS
+from plif_export.proof.compare import EPS
 from plif_train.network import Network
 from runtime.base.errors import PlifError
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plif_export.checks import CheckReport, check, check_file
     from plif_export.pipeline import Exported, ParityFailed, export, verify
-    from plif_export.proof.gate import Report
+    from plif_export.proof.report import Report
     from plif_export.readers.layers import register_layer
     from plif_export.readers.neuron_modules import register_neuron
 
@@ -25,7 +25,7 @@ _HOME = {
     "verify": "pipeline",
     "Exported": "pipeline",
     "ParityFailed": "pipeline",
-    "Report": "proof.gate",
+    "Report": "proof.report",
     "check": "checks",
     "check_file": "checks",
     "CheckReport": "checks",

@@ -14,15 +14,13 @@ import numpy as np
 import onnx
 from torch.nn import Module
 
-from plif_export import stimulus
 from plif_export.cards import make_card, set_card
 from plif_export.command import command_line
 from plif_export.passes import MATHS, prepare
-from plif_export.proof import engine as engine_gate
-from plif_export.proof import gate as parity
-from plif_export.proof.engine import Running
-from plif_export.proof.reference import GraphReference, Reference
-from plif_export.readers import Facts, Given, Read, read
+from plif_export.proof.prove import prove
+from plif_export.proof.report import Report
+from plif_export.proof.session import Running
+from plif_export.readers import Facts, Given, read
 from plif_export.targets import (
     DEFAULT_MATH,
     HoldsOnnx,
@@ -35,7 +33,6 @@ from plif_export.targets import (
     open_written,
 )
 from plif_export.writers import FORMS
-from plif_train.network import Network
 from runtime.api import load
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import measure, whole_or_nothing
@@ -43,9 +40,6 @@ from runtime.events.framing import Framing
 from runtime.model.artifacts import kind_of
 from runtime.model.card import ARTIFACT_FORMAT, Card, read_card
 from runtime.model.readers.onnx_wire import not_onnx, refuse_external_data
-
-PARITY_STEPS = 20
-PARITY_STREAMS = 2
 
 
 @dataclass
@@ -56,7 +50,7 @@ class Exported:
     sha256: str
     bytes: int
     seconds: float
-    verify: parity.Report | None
+    verify: Report | None
     notes: list[str] = field(default_factory=list)
     not_run: str | None = None  # why this machine cannot run it; `verify` is then of the ONNX form it was made from
 
@@ -151,7 +145,7 @@ def export(
     if verify:
         report = prove(proto, card, source, seed=seed, where=path.name)
         _require(report, path)
-        card["parity"] = summary(report)
+        card["parity"] = report.summary()
     proved = onnx_sha256(proto) if report is not None else None
     set_card(proto, card)
     made = Made(graph, proto, card, options or {}, source.notes, command, proved, name=path.name)
@@ -175,7 +169,7 @@ def export(
     return result
 
 
-def _require(report: parity.Report, path: Path) -> None:
+def _require(report: Report, path: Path) -> None:
     if not report.passed:
         left = "; the older file of this name is as it was" if path.exists() else ""
         raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written{left}", report)
@@ -184,7 +178,7 @@ def _require(report: parity.Report, path: Path) -> None:
 class ParityFailed(CheckFailed):
     """The gate's answer is no; `report` says what differs."""
 
-    def __init__(self, message: str, report: parity.Report) -> None:
+    def __init__(self, message: str, report: Report) -> None:
         super().__init__(message)
         self.report = report
 
@@ -200,7 +194,7 @@ def verify(
     shape: Sequence[int] | None = None,
     neuron: Mapping[str, Any] | str | None = None,
     engine: str | None = None,
-) -> parity.Report:
+) -> Report:
     """The parity gate on a file that exists.
 
     engine  prove this engine too, step by step as the runtime runs it (the gate itself runs the file in ONNX Runtime)
@@ -228,7 +222,7 @@ def verify(
     return report
 
 
-def _add_faults(target: Target, artifact: Path, card: Card, report: parity.Report) -> None:
+def _add_faults(target: Target, artifact: Path, card: Card, report: Report) -> None:
     """Fails the report for what stands around a proved file and does not fit it."""
     if report.passed and isinstance(target, HoldsOnnx):
         for layer, what in target.faults(artifact, card):
@@ -273,100 +267,6 @@ def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
     if T == 0:
         raise PlifError(f"{data}: recordings are shorter than the {card['T']} steps of {artifact}")
     return np.stack([sample[:T] for sample in chosen], axis=1)
-
-
-def prove(
-    proto: onnx.ModelProto | None,
-    card: Card,
-    model: Read | Network,
-    inputs: np.ndarray | None = None,
-    *,
-    steps: int | None = None,
-    seed: int = 0,
-    where: str = "artifact",
-    runs: Running | None = None,
-    report: parity.Report | None = None,
-) -> parity.Report:
-    """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold.
-
-    proto   the ONNX file to take apart; None for an artifact that is none, and then `runs` is judged alone
-    runs    the artifact opened with an engine, which then has to pass as well
-    report  of the file, when it was proved before: only the engine is asked, and added to it
-    """
-    source = read(model) if isinstance(model, Network) else model
-    rng, static = np.random.default_rng(seed), source.facts.kind == "static"
-    graph = prepare(source.graph, card["math"], static and card["form"] == "unrolled", card["precision"])
-    judge, reference = source.graph, source.reference
-    if card["precision"] != "fp32":  # rounded weights make other spikes; what they must make, the interpreter says
-        judge, reference = graph, GraphReference(graph)
-    kept = {key: card[key] for key in ("form", "precision", "math", "batch", "source_sha256")}
-    own = source.has_card and card["form"] == "step"  # elsewhere T is the artifact's to say
-    T = source.facts.T if own else card["T"]
-    expected = make_card(source.facts, graph, T=T, **kept)
-    start = None
-    if inputs is None:
-        steps = steps or max(PARITY_STEPS, card["T"] if card["form"] == "unrolled" else 0)
-        if card["form"] == "unrolled":
-            steps = -(-steps // card["T"]) * card["T"]
-        streams = card["batch"] or PARITY_STREAMS
-        if static:
-            image = stimulus.images(streams, source.facts.shape, source.facts.normalisation, rng)
-            inputs = np.broadcast_to(image, (steps, *image.shape))
-        else:
-            inputs = stimulus.events_like(steps, streams, source.facts.shape, source.facts.framing, rng)
-        start = [_start(reference, rng) for _ in range(streams)]
-    starts = start or [reference.initial() for _ in range(inputs.shape[1])]
-    if proto is None:
-        if runs is None:
-            raise PlifError(f"{where}: nothing on this machine runs it, so nothing can be proved")
-        return engine_gate.alone(runs, reference, inputs, starts, judge, expected, seed)
-    if report is None:
-        report = parity.check(
-            proto,
-            card,
-            reference,
-            inputs,
-            start,
-            where,
-            graph=judge,
-            expected=expected,
-            model_in_fp32=None if card["precision"] == "fp32" else source.reference,
-            seed=seed,
-        )
-    if runs is not None and report.passed:
-        engine_gate.check(runs, reference, inputs, starts, report)
-    return report
-
-
-def _start(reference: Reference, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A start state for one stream: every state variable anywhere from somewhat below its reset to the threshold."""
-    state = {}
-    for key, v in reference.initial().items():
-        top = reference.thresholds[key.rpartition(".")[2]]
-        state[key] = rng.uniform(v.flat[0] - 0.5 * (top - v.flat[0]), top, v.shape).astype(np.float32)
-    return state
-
-
-def summary(report: parity.Report) -> dict[str, Any]:
-    """What the card keeps of a report."""
-    keys = (
-        "passed",
-        "steps",
-        "streams",
-        "spikes",
-        "spike_mismatches",
-        "excused",
-        "max_abs_dv",
-        "free_running_mismatches",
-        "decisions",
-        "decisions_changed",
-    )
-    found = report.to_dict()
-    kept = {**{key: found[key] for key in keys}, "untested": found["untested"]}
-    if report.precision != "fp32":  # the gate was against the same rounded weights; this is against the model
-        kept["rounding_mismatches"] = report.rounding_mismatches
-        kept["flips"] = {layer.name: layer.free_running_mismatches for layer in report.layers}
-    return kept
 
 
 # --- files and arguments ------------------------------------------------------------------------------------------

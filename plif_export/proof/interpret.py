@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import reduce
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -20,28 +20,30 @@ Array = np.ndarray
 State = dict[str, Array]
 
 
-@dataclass
-class Fired:
-    """What one neuron layer did in one step: current x, membrane before the reset h, spikes s, membrane after it v.
+@dataclass(frozen=True)
+class LayerStep:
+    """What one neuron layer does in one step, arrays [B, ...]: the membrane h before the reset, the spikes s, {0, 1} or bool,
+    and every state variable after the step."""
 
-    `after` holds every state variable after the step, v among them.
-    """
-
-    x: Array
     h: Array
     s: Array
-    v: Array
     after: State
+
+    @property
+    def v(self) -> Array:
+        """The membrane after the step."""
+        return self.after["v"]
 
 
 @dataclass
-class Trace:
-    values: dict[str, Array] = field(default_factory=dict)  # node name -> output
-    fired: dict[str, Fired] = field(default_factory=dict)  # layer -> what its neurons did
+class StepTrace:
+    """One step of the whole graph: what the neurons of each layer did."""
+
+    fired: dict[str, LayerStep] = field(default_factory=dict)
 
 
 def start(graph: Graph, batch: int, dtype: type = np.float32) -> State:
-    """The state after a reset: {layer: v [B, ...]}, further variables by their key (runtime.model.graph.state_key)."""
+    """The state after a reset: {layer: v [B, ...]} of `dtype`, further variables by their key (runtime.model.graph.state_key)."""
     return {
         state_key(n.layer, variable): np.full((batch, *n.shape), value, dtype)
         for n in graph.neurons
@@ -49,42 +51,48 @@ def start(graph: Graph, batch: int, dtype: type = np.float32) -> State:
     }
 
 
-def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tuple[Array, State, Trace]:
-    """One time-step: x [B, C, H, W] and {layer: v} -> (y, {layer: v}, trace). The given state is not changed."""
-    trace = Trace(values={graph.input: np.asarray(x, dtype)})
+def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tuple[Array, State, StepTrace]:
+    """One time-step, computed in `dtype`: x [B, C, H, W] and a state {layer: v [B, ...]} -> (y [B, classes], the state after
+    it, what each layer did). The given state is not changed."""
+    trace = StepTrace()
+    values: dict[str, Array] = {graph.input: np.asarray(x, dtype)}
     after: State = {}
     for node in graph:
-        inputs = [trace.values[name] for name in node.inputs]
-        params: dict[str, Array] = {key: np.asarray(value, dtype) for key, value in node.params.items()}
-        if node.op == "Neuron":
-            before: State = {name: np.asarray(state[state_key(node.layer, name)], dtype) for name in node.initial}
-            fired = neuron(node, inputs[0], before, params, dtype)
-            trace.fired[node.layer] = fired
-            trace.values[node.name] = fired.s
-            after.update({state_key(node.layer, name): value for name, value in fired.after.items()})
-        else:
-            trace.values[node.name] = OPS[node.op](node, *inputs, params)
-    return trace.values[graph.output], after, trace
+        if node.op != "Neuron":
+            values[node.name] = _apply(node, values, dtype)
+            continue
+        before: State = {name: np.asarray(state[state_key(node.layer, name)], dtype) for name in node.initial}
+        fired = trace.fired[node.layer] = neuron(node, values[node.inputs[0]], before, _params(node, dtype), dtype)
+        values[node.name] = fired.s
+        after.update({state_key(node.layer, name): value for name, value in fired.after.items()})
+    return values[graph.output], after, trace
 
 
 def current(graph: Graph, layer: str, x: Array, fired: dict[str, Array]) -> Array:
-    """The current that reaches one layer when the spikes of all layers are given: x of its neurons, [B, ...]."""
+    """The current that reaches the neurons of one layer, [B, ...] float32, from x [B, C, H, W] and the spikes of the layers
+    before it {layer: [B, ...]}."""
     values = {graph.input: np.asarray(x, np.float32)}
     for node in graph:
-        inputs = [values[name] for name in node.inputs]
-        if node.op == "Neuron":
-            if node.layer == layer:
-                return inputs[0]
-            values[node.name] = fired[node.layer]
+        if node.op != "Neuron":
+            values[node.name] = _apply(node, values, np.float32)
+        elif node.layer == layer:
+            return values[node.inputs[0]]
         else:
-            values[node.name] = OPS[node.op](
-                node, *inputs, {key: np.asarray(v, np.float32) for key, v in node.params.items()}
-            )
+            values[node.name] = fired[node.layer]
     raise KeyError(layer)
 
 
+def _apply(node: Node, values: dict[str, Array], dtype: type) -> Array:
+    """The output of a node that is no neuron, from the outputs of those before it."""
+    return OPS[node.op](node, *(values[name] for name in node.inputs), _params(node, dtype))
+
+
+def _params(node: Node, dtype: type) -> dict[str, Array]:
+    return {key: np.asarray(value, dtype) for key, value in node.params.items()}
+
+
 def run(graph: Graph, x: Array, state: State | None = None, dtype: type = np.float32) -> tuple[Array, State]:
-    """T time-steps: x [T, B, C, H, W] -> (y [T, B, ...], state)."""
+    """T time-steps, computed in `dtype`: x [T, B, C, H, W] -> (y [T, B, classes], state {layer: v [B, ...]})."""
     state = start(graph, x.shape[1], dtype) if state is None else state
     outputs = []
     for x_t in x:
@@ -93,17 +101,18 @@ def run(graph: Graph, x: Array, state: State | None = None, dtype: type = np.flo
     return np.stack(outputs), state
 
 
-def neuron(node: Node, x: Array, state: State, params: dict[str, Array], dtype: type = np.float32) -> Fired:
-    """One step of a neuron layer by the equation of its kind, in NumPy; state {"v": [B, ...], ...}."""
+def neuron(node: Node, x: Array, state: State, params: dict[str, Array], dtype: type = np.float32) -> LayerStep:
+    """One step of a neuron layer by the equation of its kind, in NumPy and `dtype`: current x [B, ...], state {"v": [B, ...],
+    ...} and the parameters, each one number, one per channel, or one per neuron."""
     values = {key: broadcast(value, x.shape) for key, value in params.items()}
     terms = Terms(node.attrs, values, lambda name, number: dtype(number))
     with np.errstate(over="ignore", invalid="ignore"):
         h, s, after = equation_of(node.attrs["kind"]).step(_Numpy(dtype), terms, x, state)
-    return Fired(x, h, s, after["v"], after)
+    return LayerStep(h, s, after)
 
 
 class _Numpy:
-    """The words of an equation, in NumPy."""
+    """What an equation may use beside arithmetic (runtime/model/neurons.py), in NumPy."""
 
     def __init__(self, dtype: type) -> None:
         self.dtype = dtype
@@ -197,40 +206,6 @@ def _pools(node: Node, x: Array, fill: float) -> Array:
     return _windows(node, x, spatial(node.attrs["kernel"], x.ndim - 2), fill)
 
 
-def _global_avg_pool(node: Node, x: Array, p: dict[str, Array]) -> Array:
-    return x.mean(axis=tuple(range(2, x.ndim)), dtype=x.dtype, keepdims=True)
-
-
-def _add(node: Node, *inputs: Any) -> Array:
-    *values, _ = inputs  # the last is the (empty) parameters
-    return sum(values[1:], start=values[0])
-
-
-def _mul(node: Node, *inputs: Any) -> Array:
-    *values, _ = inputs
-    product = values[0]
-    for value in values[1:]:
-        product = product * value
-    return product
-
-
-def _concat(node: Node, *inputs: Any) -> Array:
-    *values, _ = inputs
-    return np.concatenate(values, axis=node.attrs["axis"])
-
-
-def _flatten(node: Node, x: Array, p: dict[str, Array]) -> Array:
-    return x.reshape(x.shape[0], -1)
-
-
-def _dropout(node: Node, x: Array, p: dict[str, Array]) -> Array:
-    return x  # identity after training
-
-
-def _vote(node: Node, x: Array, p: dict[str, Array]) -> Array:
-    return x.reshape(x.shape[0], -1, node.attrs["voters"]).mean(axis=2, dtype=x.dtype)
-
-
 OPS: dict[str, Callable[..., Array]] = {  # (node, *inputs, params) -> output
     "Conv": _conv,
     "Linear": _linear,
@@ -238,11 +213,11 @@ OPS: dict[str, Callable[..., Array]] = {  # (node, *inputs, params) -> output
     "Affine": _affine,
     "MaxPool": _max_pool,
     "AvgPool": _avg_pool,
-    "GlobalAvgPool": _global_avg_pool,
-    "Add": _add,
-    "Mul": _mul,
-    "Concat": _concat,
-    "Flatten": _flatten,
-    "Dropout": _dropout,
-    "Vote": _vote,
+    "GlobalAvgPool": lambda node, x, p: x.mean(axis=tuple(range(2, x.ndim)), dtype=x.dtype, keepdims=True),
+    "Add": lambda node, *values: reduce(np.add, values[:-1]),  # the last are the (empty) parameters
+    "Mul": lambda node, *values: reduce(np.multiply, values[:-1]),
+    "Concat": lambda node, *values: np.concatenate(values[:-1], axis=node.attrs["axis"]),
+    "Flatten": lambda node, x, p: x.reshape(x.shape[0], -1),
+    "Dropout": lambda node, x, p: x,  # identity after training
+    "Vote": lambda node, x, p: x.reshape(x.shape[0], -1, node.attrs["voters"]).mean(axis=2, dtype=x.dtype),
 }

@@ -1,93 +1,83 @@
-"""Three more questions that the gate asks of a file, which no recording answers.
+"""Random spikes: the question about weights and thresholds, which no recording answers.
 
-weights      A stimulus leaves many inputs of a layer silent, and a weight on a silent input may be anything. So the neurons
-             are drawn into three parts, and each layer runs once with the spikes of each part, so that every weight is used:
-             twice from random membranes, and once from membranes that put h a few eps beside the threshold, so that a
-             threshold that is off by more than rounding shows itself. The judge is the interpreter: on the graph as it was
-             read, before any pass, or, with rounded weights, on the graph after all of them.
-rows         Streams are rows of a batch, and no row may touch another: the whole file runs on different streams at once and
-             must give each of them what it gets alone.
-card         Whoever runs the file believes its card (classes, framing, initial membranes, voters, ...), so the card must be
-             the one that the model gives.
+A stimulus leaves many inputs of a layer silent, and a weight on a silent input may be anything. So the neurons are drawn into
+three parts, and each layer runs once with the spikes of each part, so that every weight is used; and once from membranes that
+put h a few eps beside the threshold, so that a threshold that is off by more than rounding shows itself. The judge is the
+interpreter: on the graph as it was read, before any pass, or, with rounded weights, on the graph after all of them.
+
+A sliced file takes any spikes in any step, from random membranes. An engine takes none: its membranes are chosen so that the
+neurons of the part fire in the first step of a call, as far as a membrane can make them; and since its membranes then decide
+which spikes there are, those beside the threshold have a round of their own.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 
 from plif_export.proof import interpret
-from runtime.model.card import Card
-from runtime.model.graph import Graph, spikes, state_key
-
-if TYPE_CHECKING:
-    from plif_export.proof.gate import Parts, Report
+from plif_export.proof.forced import require_shown, teacher_forced
+from plif_export.proof.interpret import Array, LayerStep, State
+from plif_export.proof.reference import GraphReference
+from plif_export.proof.report import Report
+from plif_export.proof.subject import Case, Subject, cases
+from runtime.model.graph import Graph, Node, state_key
 
 COUNTS = 0.3  # mean of the random input
-PARTS = (False, True, False)  # the neurons are drawn into as many; True: from membranes beside the threshold
+PARTS = 3  # the neurons of a layer are drawn into as many
+# (the part that fires, whether from membranes beside the threshold)
+ROUNDS_OF_A_FILE = ((0, False), (1, True), (2, False))
+ROUNDS_OF_AN_ENGINE = ((0, False), (1, False), (2, False), (PARTS, True))
 BESIDE = (3, 20)  # eps beside the threshold, both sides
-ROWS_STEPS = 4
-NOT_COMPARED = ("parity", "versions", "source_sha256")  # what was proved, and when and from which file, may differ
 
 
-def weights(parts: Parts, graph: Graph, eps: float, report: Report, rng: np.random.Generator) -> None:
-    """Every weight and threshold of every layer, on inputs that use them all. Adds to report, and fails it."""
-    from plif_export.proof.gate import LayerReport, compare
-
-    steps = sorted({0, parts.chunk - 1})  # of an unrolled file the first and the last step stand for all
-    nodes = {n.layer: n for n in graph.neurons}
-    part = {
-        layer: rng.integers(0, len(PARTS), (parts.chunk, 1, *nodes[layer].shape)).astype(np.int8)
-        for layer in parts.layers
-    }
-    part_of_x = rng.integers(0, len(PARTS), graph.input_shape)
-    for p, near in enumerate(PARTS):
-        x = [
-            (rng.poisson(COUNTS, (1, *graph.input_shape)) + (part_of_x == p)).astype(np.float32)
-            for _ in range(parts.chunk)
-        ]
-        if parts.static:
-            x = x[:1] * parts.chunk
-        fired = {layer: (which == p).astype(np.float32) for layer, which in part.items()}
-        for layer in parts.layers:
-            node = nodes[layer]
-            state = [random_state(node, rng) for _ in range(parts.chunk)]
-            currents = {}
-            for k in steps:
-                forced = {name: values[k] for name, values in fired.items()}
-                currents[k] = interpret.current(graph, layer, x[k], forced)
-                if near:
-                    state[k] = beside_threshold(node, currents[k], state[k], eps, rng)
-            known: dict[str, np.ndarray] = {parts.input: x[0] if not parts.unrolled or parts.static else np.stack(x)}
-            known |= {spikes(name): np.concatenate(list(values)) for name, values in fired.items()}
-            for k in range(parts.chunk):
-                known |= {parts.state(layer, name, k): value for name, value in state[k].items()}
-            found = parts.run(layer, known, report)
-            if found is None:
-                return
-            s_found = found[spikes(layer)].reshape(parts.chunk, 1, *node.shape)
-            for k in steps:
-                expected = interpret.neuron(node, currents[k], state[k], dict(node.params))
-                seen = LayerReport(layer)
-                after = found[parts.state(layer, "v", k + 1)]
-                compare(
-                    seen,
-                    report,
-                    k,
-                    float(node.attrs["v_threshold"]),
-                    (expected.h, expected.s > 0.5, expected.v),
-                    (found[parts.h(layer, k)], s_found[k], after),
-                    where="on random spikes, ",
-                )
-                report.probed += expected.h.size
-                report.max_abs_dv = max(report.max_abs_dv, seen.max_abs_dv)
-                report.max_scaled_dv = max(report.max_scaled_dv, seen.max_scaled_dv)
+def random_spikes(subject: Subject, graph: Graph, report: Report, rng: np.random.Generator) -> None:
+    """Every weight and threshold of every layer of graph, on inputs that use them all. Adds to report, and fails it."""
+    drawn = subject.chunk if subject.shows_spikes else 1  # steps of a call whose spikes can be chosen
+    part = {n.layer: rng.integers(0, PARTS, (drawn, 1, *n.shape)).astype(np.int8) for n in graph.neurons}
+    part_of_x = rng.integers(0, PARTS, graph.input_shape)
+    reference = GraphReference(graph)
+    for turn, near in ROUNDS_OF_A_FILE if subject.shows_spikes else ROUNDS_OF_AN_ENGINE:
+        counts = rng.poisson(COUNTS, (subject.chunk, 1, *graph.input_shape)) + (part_of_x == turn)
+        x = (np.broadcast_to(counts[:1], counts.shape) if subject.static else counts).astype(np.float32)
+        case = _drawn(subject, graph, x, {layer: which == turn for layer, which in part.items()}, near, rng)
+        if not subject.shows_spikes:  # what happens from these membranes on, in all steps of the call
+            start = {state_key(layer, k): v for layer, (state,) in case.before.items() for k, v in state.items()}
+            (case,) = cases(reference.run(x, start), subject.chunk)
+        shown = teacher_forced(subject, [case], reference.thresholds, report, where="on random spikes, ")
+        require_shown(subject, shown, report)
+        report.probed += sum(step.h.size for steps in case.expected.values() for step in steps.values())
 
 
-def random_state(node: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Each state variable of a layer anywhere from below its start to the threshold, [1, ...]."""
+def _drawn(
+    subject: Subject, graph: Graph, x: Array, fires: dict[str, Array], near: bool, rng: np.random.Generator
+) -> Case:
+    """The first steps of a call on x [steps, 1, ...] in which the neurons `fires` {layer: [steps, 1, ...] bool} fire.
+
+    near  all membranes are put beside the threshold, whatever then fires
+    """
+    steps = sorted({0, len(next(iter(fires.values()))) - 1})  # the first and the last step stand for all
+    spikes = {layer: list(chosen.astype(np.float32)) for layer, chosen in fires.items()}
+    before: dict[str, list[State]] = {}
+    expected: dict[str, dict[int, LayerStep]] = {}
+    for node in graph.neurons:
+        layer = node.layer
+        before[layer] = [_random_state(node, rng) for _ in fires[layer]]
+        expected[layer] = {}
+        for k in steps:
+            current = interpret.current(graph, layer, x[k], {name: fired[k] for name, fired in spikes.items()})
+            if not subject.shows_spikes:
+                before[layer][k] = _firing(node, current, before[layer][k], fires[layer][k], rng)
+            if near:
+                before[layer][k] = _beside_threshold(node, current, before[layer][k], subject.eps, rng)
+            step = interpret.neuron(node, current, before[layer][k], dict(node.params))
+            expected[layer][k] = step
+            if not subject.shows_spikes:
+                spikes[layer][k] = step.s
+    return Case(x, spikes, before, expected, y=np.empty((0, 1, 0), np.float32))
+
+
+def _random_state(node: Node, rng: np.random.Generator) -> State:
+    """Each state variable of a layer anywhere from somewhat below its start to the threshold, [1, ...] float32."""
     top = float(node.attrs["v_threshold"])
     return {
         name: rng.uniform(start - 0.5 * abs(top - start), top, (1, *node.shape)).astype(np.float32)
@@ -95,21 +85,32 @@ def random_state(node: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
     }
 
 
-def beside_threshold(
-    node: Any, x: np.ndarray, state: dict[str, np.ndarray], eps: float, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """The state with v moved so that h lands a few eps above or below the threshold, where v has a say in h."""
+def random_start(graph: Graph, rng: np.random.Generator) -> State:
+    """The start of one stream, {key: [1, ...]} float32: a random state of every layer."""
+    states = [(n.layer, _random_state(n, rng)) for n in graph.neurons]
+    return {state_key(layer, name): values for layer, state in states for name, values in state.items()}
+
+
+def _firing(node: Node, x: Array, state: State, fires: Array, rng: np.random.Generator) -> State:
+    """The state with v moved so that the current x makes h cross the threshold in the neurons `fires`, and in no others."""
+    top = float(node.attrs["v_threshold"])
+    above, below = rng.uniform(0.05, 0.5, x.shape), rng.uniform(-1.0, -0.05, x.shape)
+    return _with_h(node, x, state, top + np.where(fires, above, below) * max(1.0, abs(top)))
+
+
+def _beside_threshold(node: Node, x: Array, state: State, eps: float, rng: np.random.Generator) -> State:
+    """The state with v moved so that the current x puts h a few eps above or below the threshold."""
     top = float(node.attrs["v_threshold"])
     distance = rng.uniform(*BESIDE, x.shape) * eps * max(1.0, abs(top)) * rng.choice((-1, 1), x.shape)
-    return with_h(node, x, state, top + distance)
+    return _with_h(node, x, state, top + distance)
 
 
-def with_h(node: Any, x: np.ndarray, state: dict[str, np.ndarray], wanted: np.ndarray) -> dict[str, np.ndarray]:
-    """The state with v moved so that the current x makes h what is wanted, where v has a say in h and need not be large."""
+def _with_h(node: Node, x: Array, state: State, wanted: Array) -> State:
+    """The state with v moved so that the current x makes h what is wanted, where h depends on v and v stays small."""
     wide = {name: value.astype(np.float64) for name, value in state.items()}
     params = {name: value.astype(np.float64) for name, value in node.params.items()}
 
-    def h_at(v: np.ndarray) -> np.ndarray:
+    def h_at(v: Array) -> Array:
         return interpret.neuron(node, x.astype(np.float64), {**wide, "v": v}, params, np.float64).h
 
     h = h_at(wide["v"])
@@ -118,89 +119,3 @@ def with_h(node: Any, x: np.ndarray, state: dict[str, np.ndarray], wanted: np.nd
         v = wide["v"] + (wanted - h) / slope
     usable = np.isfinite(v) & (np.abs(slope) > 1e-3) & (np.abs(v) < 8)  # a larger v rounds by more than it is moved
     return {**state, "v": np.where(usable, v, wide["v"]).astype(np.float32)}
-
-
-def rows(parts: Parts, x: np.ndarray, start: list[dict[str, np.ndarray]], tolerance: float, report: Report) -> None:
-    """The whole file on several different streams at once against each of them alone."""
-    count = parts.card["batch"] or max(2, min(3, x.shape[1]))
-    steps = parts.chunk if parts.unrolled else min(ROWS_STEPS, len(x))
-    streams = [
-        x[:steps, b % x.shape[1]] if b < x.shape[1] else np.flip(x[-steps:, b % x.shape[1]], -1) for b in range(count)
-    ]
-    inputs = [s["input"] for s in parts.card["states"]]
-    keys = [state_key(s["layer"], s["name"].partition(".")[0]) for s in parts.card["states"]]
-    alone: list[Any] = []
-    for b in range(count):
-        state = dict(zip(inputs, (start[b % len(start)][key] for key in keys), strict=True))
-        alone.append(_whole(parts, streams[b][:, None], state, report, copies=parts.card["batch"]))
-    together_state = {
-        name: np.concatenate([start[b % len(start)][key] for b in range(count)])
-        for name, key in zip(inputs, keys, strict=True)
-    }
-    together = _whole(parts, np.stack(streams, axis=1), together_state, report)
-    if together is None or any(single is None for single in alone):
-        return
-    for name in [*(s["output"] for s in parts.card["states"]), "y"]:  # in order, so that the first layer is named
-        values = together[name]
-        for b in range(count):
-            expected = alone[b][name]
-            mine = values[:, b : b + 1] if name == "y" else values[b : b + 1]
-            if mine.shape != expected.shape:
-                report.fail(_layer_of(parts, name), 0, f"{name} is {list(values.shape)} for {count} streams")
-                return
-            off = int(np.sum(~(np.abs(mine - expected) <= tolerance * np.maximum(1, np.abs(expected)))))
-            if off:
-                report.fail(
-                    _layer_of(parts, name), 0, f"a stream beside others gives other {name} than alone ({off} differ)"
-                )
-                return
-    report.rows = count
-
-
-def _whole(
-    parts: Parts, x: np.ndarray, state: dict[str, np.ndarray], report: Report, copies: int | None = None
-) -> dict[str, np.ndarray] | None:
-    """Steps the whole file over x [T, rows, ...]: {"y": [T, rows, ...], state output: [rows, ...]}; None when it cannot."""
-    given = copies or x.shape[1]
-    if copies:  # a fixed batch cannot run one stream: it gets the stream in every row
-        x = np.repeat(x, copies, axis=1)
-        state = {name: np.repeat(v, copies, axis=0) for name, v in state.items()}
-    names = ["y", *(s["output"] for s in parts.card["states"])]
-    outputs = []
-    for t in range(0, len(x), parts.chunk):
-        frame = x[t] if parts.static or not parts.unrolled else x[t : t + parts.chunk]
-        try:
-            found = dict(zip(names, parts.whole.run(names, {parts.input: frame, **state}), strict=True))
-        except Exception as error:
-            report.fail(
-                "states", t, f"the whole file cannot run {given} streams ({' '.join(str(error).split())[:120]})"
-            )
-            return None
-        expected = [*([parts.chunk] if parts.unrolled else []), given, len(parts.card["classes"])]
-        if list(found["y"].shape) != expected:
-            report.fail("output", t, f"y is {list(found['y'].shape)} for {given} streams; expected {expected}")
-            return None
-        outputs.append(found["y"] if parts.unrolled else found["y"][None])
-        state = {s["input"]: found[s["output"]] for s in parts.card["states"]}
-    result = {"y": np.concatenate(outputs), **{s["output"]: state[s["input"]] for s in parts.card["states"]}}
-    if copies:
-        result = {name: values[:, :1] if name == "y" else values[:1] for name, values in result.items()}
-    return result
-
-
-def _layer_of(parts: Parts, output: str) -> str:
-    return next((str(s["layer"]) for s in parts.card["states"] if s["output"] == output), "output")
-
-
-def card(found: Card, expected: Card, report: Report) -> None:
-    """Everything that the model decides about its card, key by key."""
-    for key, value in expected.items():
-        if key in NOT_COMPARED:
-            continue
-        plain = json.loads(json.dumps(value))
-        if found.get(key) != plain:
-            shown = [json.dumps(v)[:60] for v in (found.get(key), plain)]
-            if key in ("graph", "states"):
-                shown = [f"another {key}", "the model's"]
-            report.fail("card", 0, f"its {key} is {shown[0]}; the model gives {shown[1]}")
-            return

@@ -11,139 +11,116 @@ neuron layers there are, where they start, and what each did over some steps:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from plif_export.proof import interpret
+from plif_export.proof.interpret import Array, LayerStep, State
 from plif_train.network import Network
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, state_key
 
-Array = np.ndarray
-
 
 @dataclass
 class LayerTrace:
-    """One neuron layer over T steps, batch 1: v[t] before step t (v[T] is the last), h[t], s[t]; arrays [1, ...].
+    """One neuron layer over T steps, batch 1: its states at the start {variable: [1, ...]} float32, and each step."""
 
-    more  further state variables, as v: {"i": [...]}
-    """
+    start: State
+    steps: list[LayerStep] = field(default_factory=list)
 
-    v: list[Array] = field(default_factory=list)
-    h: list[Array] = field(default_factory=list)
-    s: list[Array] = field(default_factory=list)
-    more: dict[str, list[Array]] = field(default_factory=dict)
+    def before(self, t: int) -> State:
+        """The states before step t."""
+        return self.steps[t - 1].after if t else self.start
 
-    def variables(self) -> dict[str, list[Array]]:
-        return {"v": self.v, **self.more}
+    @property
+    def spikes(self) -> int:
+        """How many spikes there were."""
+        return sum(int(step.s.sum()) for step in self.steps)
 
     @property
     def rate(self) -> float:
-        return float(np.mean([s.mean() for s in self.s]))
+        """Spikes per neuron and step, 0..1."""
+        return float(np.mean([step.s.mean() for step in self.steps]))
 
 
 @dataclass
 class Trace:
+    """T steps of one stream, in float32: the input, the output, and what each layer did (its spikes as bool)."""
+
     x: Array  # [T, 1, C, H, W]
     y: Array  # [T, 1, classes]
     layers: dict[str, LayerTrace]
 
 
-class Reference(Protocol):
-    """What a parity check asks of a model. `thresholds` has its layers in forward order."""
+class Reference(ABC):
+    """What a parity check asks of a model. `thresholds` {layer: v_threshold} has its layers in forward order."""
 
     thresholds: dict[str, float]
 
     @property
-    def layers(self) -> list[str]: ...
+    def layers(self) -> list[str]:
+        return list(self.thresholds)
 
-    def initial(self) -> dict[str, Array]:
-        """The state after a reset, batch 1, by runtime.model.graph.state_key."""
+    @abstractmethod
+    def initial(self) -> State:
+        """The state after a reset, {key: [1, ...]} float32, by runtime.model.graph.state_key."""
 
-    def run(self, x: Array, state: dict[str, Array] | None = None) -> Trace:
-        """T steps of one stream: x [T, 1, ...], from a state or from reset."""
+    @abstractmethod
+    def run(self, x: Array, state: State) -> Trace:
+        """T steps of one stream: x [T, 1, C, H, W] float32, from a state {key: [1, ...]}."""
 
 
-class GraphReference:
+class GraphReference(Reference):
     """The NumPy interpreter in float32 on a graph as it was read, before any pass."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.thresholds = {n.layer: float(n.attrs["v_threshold"]) for n in graph.neurons}
 
-    @property
-    def layers(self) -> list[str]:
-        return list(self.thresholds)
-
-    def initial(self) -> dict[str, Array]:
+    def initial(self) -> State:
         return interpret.start(self.graph, 1)
 
-    def run(self, x: Array, state: dict[str, Array] | None = None) -> Trace:
-        state = self.initial() if state is None else state
+    def run(self, x: Array, state: State) -> Trace:
         layers = traces_from(self.graph, state)
         outputs = []
         for x_t in x:
             y, state, trace = interpret.step(self.graph, x_t, state)
             outputs.append(y)
             for layer, fired in trace.fired.items():
-                note(layers[layer], fired.h, fired.s > 0.5, fired.after)
+                layers[layer].steps.append(replace(fired, s=fired.s > 0.5))
         return Trace(x, np.stack(outputs), layers)
 
 
-def traces_from(graph: Graph, state: dict[str, Array]) -> dict[str, LayerTrace]:
-    """An empty trace for each layer, with the state it starts from."""
-    traces = {}
-    for n in graph.neurons:
-        _, *further = n.initial
-        more = {name: [np.array(state[state_key(n.layer, name)])] for name in further}
-        traces[n.layer] = LayerTrace(v=[np.array(state[n.layer])], more=more)
-    return traces
+def traces_from(graph: Graph, state: State) -> dict[str, LayerTrace]:
+    """An empty trace for each layer of the graph, with the states {key: [1, ...]} that it starts from."""
+    return {
+        n.layer: LayerTrace({name: np.array(state[state_key(n.layer, name)]) for name in n.initial})
+        for n in graph.neurons
+    }
 
 
-def note(trace: LayerTrace, h: Array, s: Array, after: dict[str, Array]) -> None:
-    """Writes one step down: h, spikes (bool), and every state variable after the step."""
-    trace.h.append(h)
-    trace.s.append(s)
-    for name, values in trace.variables().items():
-        values.append(after[name])
-
-
-class NetworkReference:
+class NetworkReference(Reference):
     """Runs one of our own networks and writes down what every neuron did."""
 
     def __init__(self, net: Network) -> None:
-        if not isinstance(net, Network):
-            raise PlifError(
-                f"the reference is a {type(net).__name__}; expected a model.pt or a plif_train.Network (plif_train.build or load)"
-            )
         self.net = net
         self.thresholds = {layer: float(neuron.v_threshold) for layer, neuron in net.neurons().items()}
 
-    @property
-    def layers(self) -> list[str]:
-        return list(self.thresholds)
-
-    def initial(self) -> dict[str, Array]:
-        """The state after a reset, batch 1."""
-        net, shapes = self.net, {}
-        for step in net.plan:
-            if step.op == "Neuron":
-                shapes[step.name] = step.out_shape
+    def initial(self) -> State:
+        shapes = [step.out_shape for step in self.net.plan if step.op == "Neuron"]
         return {
             layer: np.full((1, *shape), 0.0 if neuron.v_reset is None else neuron.v_reset, np.float32)
-            for (layer, neuron), shape in zip(net.neurons().items(), shapes.values(), strict=True)
+            for (layer, neuron), shape in zip(self.net.neurons().items(), shapes, strict=True)
         }
 
-    def run(self, x: Array, state: dict[str, Array] | None = None) -> Trace:
-        """T steps of one stream: x [T, 1, C, H, W], from a state ({layer: v [1, ...]}) or from reset."""
+    def run(self, x: Array, state: State) -> Trace:
         net, neurons = self.net, self.net.neurons()
-        state = self.initial() if state is None else state
-        layers = {layer: LayerTrace(v=[np.array(v)]) for layer, v in state.items()}
+        layers = {layer: LayerTrace({"v": np.array(v)}) for layer, v in state.items()}
         outputs = []
         with _evaluation(net):
             net.reset()
@@ -155,10 +132,8 @@ class NetworkReference:
                 for layer, neuron in neurons.items():
                     assert neuron.trace, f"layer {layer} did not run"
                     _, h, s, v = neuron.trace[-1]
-                    trace = layers[layer]
-                    trace.h.append(h.numpy().copy())
-                    trace.s.append(s.numpy().astype(bool))
-                    trace.v.append(v.numpy().copy())
+                    step = LayerStep(h.numpy().copy(), s.numpy().astype(bool), {"v": v.numpy().copy()})
+                    layers[layer].steps.append(step)
         return Trace(x, np.stack(outputs), layers)
 
 

@@ -1,8 +1,9 @@
 """Cuts an exported ONNX file into one small model for each neuron layer, so that each can be tested on its own.
 
 A slice takes what reaches the layer (the spikes of earlier layers, the membrane, the input frame) and gives what the layer
-makes of it: h, the spikes, the next membrane. The walk starts at the layer's outputs and stops at every tensor that the
-reference knows. It runs the file's own nodes; if the file wires a layer to the wrong membrane, the slice does too.
+makes of it: h, the spikes, the next membrane. To find its nodes, cut() walks back from the layer's outputs and stops at every
+tensor that the reference knows. A slice consists of the file's own nodes; if the file wires a layer to the wrong membrane, the
+slice does too.
 """
 
 from __future__ import annotations
@@ -20,30 +21,44 @@ from runtime.base.errors import PlifError
 FORCED = "ref/"  # a boundary tensor may also be an output of the slice, so as an input it gets another name
 
 
-class SliceFailed(Exception):
-    """A layer of the file cannot be run on what the model's layer gets: it is wired to something else."""
+class CannotRun(Exception):
+    """The artifact, or a layer of it, does not run on what the model runs on. layer: the one to name, or "output", "states"."""
+
+    def __init__(self, layer: str, what: str) -> None:
+        super().__init__(what)
+        self.layer = layer
 
 
 @dataclass
 class Slice:
-    """A part of an artifact that was opened: `inputs` are the boundary tensors that it reads."""
+    """The part of an artifact that makes one layer, opened: `inputs` are the boundary tensors that it reads."""
 
+    layer: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     session: ort.InferenceSession
 
     def run(self, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        strangers = [name for name in self.inputs if name not in known]
-        if strangers:
-            raise SliceFailed(f"it reads {', '.join(strangers)}, which the model does not have")
-        try:
-            found = self.session.run(list(self.outputs), {FORCED + name: known[name] for name in self.inputs})
-        except Exception as error:  # onnxruntime raises a family of its own
-            raise SliceFailed(f"it cannot run on the model's values ({' '.join(str(error).split())[:120]})") from None
-        return dict(zip(self.outputs, found, strict=True))
+        """The outputs by name, from the known tensors by name, all float32. Raises CannotRun."""
+        unknown = [name for name in self.inputs if name not in known]
+        if unknown:
+            raise CannotRun(self.layer, f"it reads {', '.join(unknown)}, which the model does not have")
+        feed = {FORCED + name: known[name] for name in self.inputs}
+        return run(self.session, self.outputs, feed, self.layer, "it cannot run on the model's values")
 
 
-def cut(model: onnx.ModelProto, outputs: Iterable[str], boundary: Iterable[str], where: str) -> Slice:
+def run(
+    session: ort.InferenceSession, names: Iterable[str], feed: dict[str, np.ndarray], layer: str, problem: str
+) -> dict[str, np.ndarray]:
+    """The named outputs of a session. Raises CannotRun with the problem and what ONNX Runtime says of it."""
+    names = list(names)
+    try:
+        return dict(zip(names, session.run(names, feed), strict=True))
+    except Exception as error:  # onnxruntime raises a family of its own
+        raise CannotRun(layer, f"{problem} ({' '.join(str(error).split())[:120]})") from None
+
+
+def cut(model: onnx.ModelProto, layer: str, outputs: Iterable[str], boundary: Iterable[str], where: str) -> Slice:
     """The part of `model` that makes `outputs` from `boundary`. Raises PlifError when an output is not made."""
     graph = model.graph
     producer = {name: node for node in graph.node for name in node.output}
@@ -78,15 +93,13 @@ def cut(model: onnx.ModelProto, outputs: Iterable[str], boundary: Iterable[str],
         list(weights.values()),
     )
     sliced = helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version)
-    return Slice(tuple(inputs), outputs, open_model(sliced, where))
+    return Slice(layer, tuple(inputs), outputs, open_model(sliced, where))
 
 
 def _renamed(node: onnx.NodeProto, forced: set[str]) -> onnx.NodeProto:
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
-    for i, name in enumerate(copy.input):
-        if name in forced:
-            copy.input[i] = FORCED + name
+    copy.input[:] = [FORCED + name if name in forced else name for name in node.input]
     return copy
 
 
@@ -99,6 +112,7 @@ def with_outputs(model: onnx.ModelProto, names: Iterable[str], where: str) -> or
 
 
 def open_model(model: onnx.ModelProto, where: str) -> ort.InferenceSession:
+    """ONNX Runtime on the CPU, one thread. Raises PlifError with `where` for a model that it cannot open."""
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = 1
     settings.log_severity_level = 4

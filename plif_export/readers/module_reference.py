@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from plif_export.proof import interpret
-from plif_export.proof.reference import Array, GraphReference, Trace, note, traces_from
+from plif_export.proof.interpret import Array, LayerStep, State
+from plif_export.proof.reference import GraphReference, Trace, traces_from
 from plif_export.readers.trace import REGISTER, Stepper, Traced, flat, forget, one_thread
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, state_key
@@ -32,9 +33,7 @@ class ModuleReference(GraphReference):
         self.nodes = {n.layer: n for n in self.graph.neurons}
         self.paths = {path: layer for path, layer in traced.neurons.items() if layer in self.nodes}
 
-    def run(self, x: Array, state: dict[str, Array] | None = None) -> Trace:
-        """T steps of one stream: x [T, 1, ...], from a state or from reset."""
-        state = self.initial() if state is None else state
+    def run(self, x: Array, state: State) -> Trace:
         layers = traces_from(self.graph, state)
         stepper = Stepper(self.traced.program)
         for path, layer in self.paths.items():
@@ -52,14 +51,14 @@ class ModuleReference(GraphReference):
                     known = {name: value.numpy() for name, value in before[path].items()}
                     fired = interpret.neuron(node, current.numpy(), known, dict(node.params))
                     values = {name: value.detach().numpy().copy() for name, value in after.items()}
-                    note(layers[layer], fired.h, s.numpy() > 0.5, values)
+                    layers[layer].steps.append(LayerStep(fired.h, s.numpy() > 0.5, values))
         return Trace(x, np.stack(outputs), layers)
 
     def check_against(self, module: nn.Module) -> None:
         """The trace must give what the module gives, bit for bit, over a few steps from reset."""
         rng = np.random.default_rng(0)
         x = rng.poisson(1.0, (CHECK_STEPS, 1, *self.graph.input_shape)).astype(np.float32)
-        traced = self.run(x).y
+        traced = self.run(x, self.initial()).y
         forget(module)
         states: Any = None
         with torch.no_grad(), one_thread():

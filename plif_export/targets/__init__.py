@@ -23,7 +23,7 @@ from runtime.model.card import Card
 from runtime.model.graph import Graph
 
 if TYPE_CHECKING:
-    from plif_export.proof.engine import Running
+    from plif_export.proof.session import Running
     from plif_export.readers.rules import Problem
 
 

@@ -10,17 +10,14 @@ import numpy as np
 
 from plif_export.proof import interpret
 from runtime.model.card import Card
-from runtime.model.graph import Graph, state_key
+from runtime.model.graph import Graph, state_key, variable_of
 
 
 class GraphRuns:
     """layers: the graph's layer -> the card's."""
 
-    unrolled = False
-    static = False
-
     def __init__(self, card: Card, graph: Graph, layers: Mapping[str, str], name: str) -> None:
-        self.card, self.graph, self.T = card, graph, int(card["T"])
+        self.card, self.graph = card, graph
         self.engine: Any = SimpleNamespace(name=name)
         self.layers = {layer: own for own, layer in layers.items()}
 
@@ -34,7 +31,7 @@ class _Session:
         self.keys = []  # of the graph's state, in the order of the card's
         for state in model.card["states"]:
             layer = model.layers.get(state["layer"], state["layer"])
-            self.keys.append(state_key(layer, state["name"].partition(".")[0]))
+            self.keys.append(state_key(layer, variable_of(state)))
         self.state = interpret.start(model.graph, streams)
 
     def restore(self, values: list[np.ndarray]) -> None:

@@ -39,7 +39,7 @@ from runtime.model.card import Card, encode
 from runtime.model.graph import Graph, Node, Shape, initial_v, spatial
 
 if TYPE_CHECKING:
-    from plif_export.proof.engine import Running
+    from plif_export.proof.session import Running
 
 DT = 1e-4
 KINDS = ("IF", "LIF", "PLIF", "NIR-IF", "NIR-LIF", "NIR-CubaLIF", "LIFBox")

@@ -113,6 +113,7 @@ def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -
             raise PlifError(f"{where}: a state lacks {', '.join(missing)}; export the model again")
         _check_shape(state["shape"], f"{where}: state {state['name']}")
         texts = all(isinstance(state[key], str) for key in ("name", "input", "output", "dtype", "layer"))
+        texts &= isinstance(state.get("variable", ""), str)  # older cards have none
         if not texts or isinstance(state["initial"], bool) or not isinstance(state["initial"], float | int):
             raise PlifError(f"{where}: state {state['name']} has a name, tensor or initial value of the wrong kind")
     if len({state["name"] for state in card["states"]}) != len(card["states"]):

@@ -207,6 +207,19 @@ def state_key(layer: str, variable: str = "v") -> str:
     return layer if variable == "v" else f"{variable}.{layer}"
 
 
+def variable_of(state: Mapping[str, Any]) -> str:
+    """The state variable of a card's state record: "v" for the membrane, "i" for a current, ...
+
+    A card from before there was this key says it in the name alone, which is <variable>.<layer>.
+    """
+    return str(state["variable"] if "variable" in state else state["name"].partition(".")[0])
+
+
+def key_of(state: Mapping[str, Any]) -> str:
+    """The key of a card's state record in a state {key: array}."""
+    return state_key(state["layer"], variable_of(state))
+
+
 def spikes(layer: str) -> str:
     """The tensor with the spikes of a layer, float32 {0, 1}: [B, ...] in the step form, [T * B, ...] when unrolled."""
     return f"{layer}.s"
@@ -235,6 +248,7 @@ def state_record(layer: str, shape: Shape, initial: float | None, variable: str 
         "dtype": "float32",
         "initial": 0.0 if initial is None else float(initial),
         "layer": layer,
+        "variable": variable,
     }
 
 

@@ -75,7 +75,8 @@ def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
     """What OpenVINO and NIR are asked, here of ONNX Runtime: weights that the recording leaves silent, rows, the card."""
     from plif_export.cards import make_card
     from plif_export.passes import prepare
-    from plif_export.proof import engine as engine_gate
+    from plif_export.proof.gate import check
+    from plif_export.proof.session import EngineSession
     from plif_export.readers import read
     from runtime.api import load
 
@@ -88,9 +89,8 @@ def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
 
     def judge(x: np.ndarray, **changes: Any) -> Any:
         start = [source.reference.initial() for _ in range(x.shape[1])]
-        return engine_gate.alone(
-            load(path), source.reference, x, start, changes.get("graph", source.graph), changes.get("card", expected)
-        )
+        asked = {"graph": changes.get("graph", source.graph), "expected": changes.get("card", expected)}
+        return check(EngineSession(load(path)), source.reference, x, start, **asked)
 
     x = frames(net, np.random.default_rng(1), T=5, streams=3)
     report = judge(x)
@@ -104,3 +104,35 @@ def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
     assert not found.passed and found.failed_at["layer"] == "conv1" and "on random spikes" in found.failed_at["what"]
     found = judge(x, card={**expected, "classes": ["c", "b", "a"]})
     assert not found.passed and found.failed_at["layer"] == "card"
+
+
+def test_what_an_engine_does_on_its_own_spikes_is_counted_beside_the_gate(tmp_path: Path) -> None:
+    """An engine that is right in every call from the reference's states, and drifts where it keeps its own."""
+    from dataclasses import replace
+
+    from plif_export.proof.compare import Seen
+    from plif_export.proof.gate import check
+    from plif_export.proof.session import EngineSession
+    from plif_export.proof.subject import Answer, Case, States
+    from plif_export.readers import read
+    from runtime.api import load
+
+    net = firing()
+    source, path = read(net), export(net, tmp_path / "m.onnx").path
+    x = frames(net, np.random.default_rng(1), T=5, streams=3)
+
+    class Drifting(EngineSession):
+        def forced(self, case: Case) -> Answer:
+            return EngineSession(self.model).forced(case)
+
+        def call(self, x: np.ndarray, states: States) -> Answer:
+            answer = super().call(x, states)
+            off = Seen({"v": answer.layers["conv2"][0].after["v"] + np.float32(1e-3)})
+            return replace(answer, y=np.roll(answer.y, 1, axis=-1), layers={**answer.layers, "conv2": {0: off}})
+
+    right, drifts = (check(kind(load(path)), source.reference, x) for kind in (EngineSession, Drifting))
+    assert right.passed and right.decisions == 3 and right.decisions_changed == 0
+    assert right.free_running_mismatches == 0 and right.first_divergence is None
+    assert drifts.passed and drifts.decisions == drifts.decisions_changed == 3
+    assert drifts.first_divergence == {"layer": "conv2", "step": 0}
+    assert drifts.free_running_mismatches >= drifts.layers[1].free_running_mismatches == 15 * 8 * 8 * 8

@@ -125,6 +125,7 @@ def test_the_card_says_what_the_contract_promises(tmp_path: Path) -> None:
         "dtype": "float32",
         "initial": -0.25,
         "layer": "conv1",
+        "variable": "v",
     }
     assert card["notation"] == SMALL and card["T"] == 5 and card["classes"] == ["a", "b", "c"]
     assert card["taus"] == pytest.approx({layer: neuron.tau() for layer, neuron in net.neurons().items()})

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from plif_export import pipeline
 from plif_export.cards import make_card, set_card
 from plif_export.passes import prepare
-from plif_export.pipeline import prove
+from plif_export.proof.prove import prove
 from plif_export.readers.checkpoint import read_network
 from plif_export.writers import FORMS
 from plif_train.network import Network
@@ -208,7 +208,9 @@ def test_a_layer_that_never_fires_is_named_untested() -> None:
 
 def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
     """One neuron's current is nudged across the threshold by less, and by more, than eps."""
-    from plif_export.proof.gate import LayerReport, Report, compare
+    from plif_export.proof.compare import Seen, compare
+    from plif_export.proof.interpret import LayerStep
+    from plif_export.proof.report import LayerReport, Report
 
     def flip(distance: float) -> Report:
         h = np.full((1, 4), 0.5, np.float32)
@@ -217,7 +219,8 @@ def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
         found_h = h.copy()
         found_h[0, 0] = 1.0
         report = Report(layers=[LayerReport("conv1")])
-        compare(report.layers[0], report, 3, 1.0, (h, s, v), (found_h, (found_h >= 1.0).astype(np.float32), v))
+        found = Seen({"v": v}, found_h, (found_h >= 1.0).astype(np.float32))
+        compare(report.layers[0], report, 3, 1.0, LayerStep(h, s, {"v": v}), found)
         return report
 
     near, far = flip(5e-6), flip(5e-5)
@@ -227,6 +230,31 @@ def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
         "step": 3,
         "what": "1 of 4 spikes differ, away from the threshold",
     }
+
+
+@pytest.mark.parametrize("edge", (None, False, True))
+def test_a_membrane_of_an_engine_is_excused_only_on_the_edge_of_the_threshold(edge: bool | None) -> None:
+    """An engine shows no spikes: a flip is told by the membrane that it leaves. `edge` says it for a call of several steps."""
+    from plif_export.proof.compare import Seen, compare
+    from plif_export.proof.interpret import LayerStep
+    from plif_export.proof.report import LayerReport, Report
+
+    def off(distance: float) -> tuple[bool, Report]:
+        h = np.full((1, 4), 0.5, np.float32)
+        h[0, 0] = 1.0 - distance
+        v = h.copy()
+        v[0, 0] = 0.0  # the engine fired, and has reset
+        report = Report(layers=[LayerReport("conv1")])
+        same = compare(report.layers[0], report, 3, 1.0, LayerStep(h, h >= 1, {"v": h}), Seen({"v": v}), edge=edge)
+        return same, report
+
+    for distance, excused in ((5e-6, edge is not False), (5e-5, edge is True)):
+        same, report = off(distance)
+        layer = report.layers[0]
+        assert not same and report.passed is excused
+        assert (layer.mismatches, layer.excused, layer.membranes_off) == ((1, 1, 0) if excused else (0, 0, 1))
+        if not excused:
+            assert report.failed_at is not None and report.failed_at["what"].startswith("1 of 4 membranes differ")
 
 
 def test_a_failed_export_leaves_nothing_and_exits_with_1(tmp_path: Any, monkeypatch: Any, capsys: Any) -> None:
@@ -372,15 +400,18 @@ def test_nothing_shown_is_not_passed() -> None:
 
     from plif_export.proof.gate import check
     from plif_export.proof.reference import NetworkReference
+    from plif_export.proof.sliced_file import SlicedFile
     from runtime.base.errors import PlifError
 
     net = firing()
     proto, card = written(net, "step", "folded")
+    reference = NetworkReference(net)
     for shape in ((10, 0, 2, 16, 16), (0, 1, 2, 16, 16)):
         with pytest.raises(PlifError, match="no step of no stream"):
-            check(proto, card, NetworkReference(net), np.zeros(shape, np.float32))
+            check(SlicedFile(proto, card, reference.layers), reference, np.zeros(shape, np.float32))
     with torch.no_grad():
         for name in ("conv1_bn", "conv2_bn"):
             net.get_submodule(name).bias.fill_(-100.0)
-    report = check(*written(net, "step", "folded"), NetworkReference(net), np.zeros((5, 1, 2, 16, 16), np.float32))
+    subject = SlicedFile(*written(net, "step", "folded"), reference.layers)
+    report = check(subject, NetworkReference(net), np.zeros((5, 1, 2, 16, 16), np.float32))
     assert not report.passed and report.failed_at is not None and "nothing was shown" in report.failed_at["what"]

@@ -19,6 +19,7 @@ import runtime
 from plif_export import export, pipeline
 from plif_export.passes import prepare
 from plif_export.pipeline import ParityFailed
+from plif_export.proof import gate
 from plif_export.readers import read
 from plif_export.targets.tensorrt import onnx_bytes
 from plif_export.targets.trt_build import Streams, build
@@ -189,13 +190,13 @@ def test_what_tensorrt_parses_is_what_passed_the_gate_byte_for_byte(
     tmp_path: Path, gpu: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proved: list[str] = []
-    real = pipeline.parity.check
+    real = gate.check
 
-    def spy(model: onnx.ModelProto, *rest: Any, **named: Any) -> Any:
-        proved.append(hashlib.sha256(onnx_bytes(model)).hexdigest())
-        return real(model, *rest, **named)
+    def spy(subject: Any, *rest: Any, **named: Any) -> Any:
+        proved.append(hashlib.sha256(onnx_bytes(subject.model)).hexdigest())
+        return real(subject, *rest, **named)
 
-    monkeypatch.setattr(pipeline.parity, "check", spy)
+    monkeypatch.setattr(gate, "check", spy)
     path = export(firing(), tmp_path / "m.engine", to="tensorrt").path
     card = runtime.load(path).card
     parsed = path.read_bytes()[-card["engine"]["plan_bytes"] :][4:]  # the stand-in's plan is what it parsed

@@ -15,7 +15,7 @@ from plif_export import export
 from plif_export.cards import make_card, set_card
 from plif_export.passes import prepare
 from plif_export.proof import interpret
-from plif_export.proof.gate import EPS, MEMBRANE
+from plif_export.proof.compare import EPS, MEMBRANE
 from plif_export.readers.checkpoint import read_network
 from plif_export.writers import FORMS
 from plif_train.network import Network

@@ -1,0 +1,91 @@
+"""The comparison that every question ends in: one layer, one step, the reference against what was seen.
+
+A spike that differs is *excused* when the reference itself was on the edge, |h - v_threshold| < eps max(1, |h|): no two
+float32 programs agree there. h and the next membrane must agree within 10 eps max(1, |h|) wherever the spike does.
+
+Where only membranes are seen, a membrane that is off although its neuron was not on the edge is wrong; on the edge, it is the
+trace of a flip, and excused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from plif_export.proof.interpret import Array, LayerStep, State
+from plif_export.proof.report import LayerReport, Report
+
+EPS = 1e-5  # float32: what rounding in another order of summation moves h by
+MEMBRANE = 10 * EPS  # sums of thousands of terms cancel; a wrong tau, state or weight is off by far more
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an artifact shows of one layer in one step, arrays [rows, ...] float32: the states after it, {variable: v}, the
+    membrane h before the reset and the spikes s; each is empty or None where it does not show it."""
+
+    after: State
+    h: Array | None = None
+    s: Array | None = None
+
+    def row(self, b: int) -> Seen:
+        after = {name: v[b : b + 1] for name, v in self.after.items()}
+        return Seen(after, *(None if values is None else values[b : b + 1] for values in (self.h, self.s)))
+
+
+def compare(
+    layer: LayerReport,
+    report: Report,
+    t: int,
+    v_threshold: float,
+    expected: LayerStep,
+    found: Seen,
+    *,
+    eps: float = EPS,
+    edge: bool | None = None,
+    where: str = "",
+) -> bool:
+    """One layer in step t, as the reference has it and as it was found; all arrays [1, ...].
+
+    eps    how near to the threshold a spike is excused
+    edge   whether all neurons count as on the edge of the threshold, or none; None asks h
+    where  what a failure begins with
+    Adds to layer, fails the report, and says whether nothing at all differs, excused or not.
+    """
+    h, s = expected.h, expected.s > 0.5
+    pairs = [(v, expected.after[name]) for name, v in found.after.items()]
+    pairs += [(found.h, h)] if found.h is not None else []
+    for mine, wanted in pairs:
+        if mine.shape != wanted.shape:
+            what = f"{where}its membrane has shape {list(mine.shape)}, the model's {list(wanted.shape)}"
+            report.fail(layer.name, t, what)
+            layer.membranes_off += h.size
+            return False
+    margin = eps * np.maximum(1, np.abs(h))
+    near = np.abs(h - v_threshold) < margin if edge is None else np.full(h.shape, edge)
+    dv = np.max([np.abs(mine - wanted) for mine, wanted in pairs], axis=0)
+    dv = np.where(np.isfinite(dv), dv, np.inf)  # a NaN is off, not equal
+    off = dv > MEMBRANE / EPS * margin
+    differ = off & near if found.s is None else s != (found.s > 0.5)
+    dv, off = np.where(differ, 0, dv), off & ~differ
+    flips, excused, wrong = int(differ.sum()), int((differ & near).sum()), int(off.sum())
+    layer.mismatches += flips
+    layer.excused += excused
+    layer.membranes_off += wrong
+    largest = np.finfo(np.float32).max  # JSON has no infinity
+    layer.max_abs_dv = max(layer.max_abs_dv, float(min(dv.max(initial=0), largest)))
+    layer.max_scaled_dv = max(layer.max_scaled_dv, float(min((dv / (margin / eps)).max(initial=0), largest)))
+    not_binary = 0 if found.s is None else int(np.sum((found.s != 0) & (found.s != 1)))
+    if flips > excused:
+        report.fail(layer.name, t, f"{where}{flips - excused} of {s.size} spikes differ, away from the threshold")
+    elif wrong:
+        report.fail(layer.name, t, f"{where}{wrong} of {s.size} membranes differ, by up to {dv.max():.2g}")
+    elif not_binary:
+        report.fail(layer.name, t, f"{where}{not_binary} of {s.size} spikes are neither 0 nor 1")
+    return not (flips or wrong or not_binary)
+
+
+def count_off(found: Array, expected: Array, tolerance: float = MEMBRANE) -> int:
+    """How many values of two arrays of one shape differ by more than tolerance * max(1, |expected|); a NaN differs."""
+    return int(np.sum(~(np.abs(found - expected) <= tolerance * np.maximum(1, np.abs(expected)))))

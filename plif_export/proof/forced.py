@@ -1,0 +1,84 @@
+"""The first question of the gate: from the reference's states, does each layer do in one call what the reference does?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from plif_export.proof.compare import EPS, MEMBRANE, compare, count_off
+from plif_export.proof.report import LayerReport, Report
+from plif_export.proof.slices import CannotRun
+from plif_export.proof.subject import Case, Subject
+
+
+def teacher_forced(
+    subject: Subject,
+    asked: Iterable[Case],
+    thresholds: Mapping[str, float],
+    report: Report,
+    layers: list[LayerReport] | None = None,
+    where: str = "",
+) -> int:
+    """Asks all cases. Adds to `layers`, or, where there are none, to the totals of the report alone; fails the report.
+
+    thresholds  {layer: v_threshold}, in forward order;  where: what a failure begins with
+    Returns the number of steps that were compared to the end. A call of several steps in which a neuron on the edge of the
+    threshold left the rest without meaning is not counted.
+    """
+    totals = [LayerReport(layer) for layer in thresholds] if layers is None else layers
+    where = subject.signature + where
+    if subject.chunk > 1 and not subject.shows_spikes:
+        where += f"after a call of {subject.chunk} steps, "
+    shown = 0
+    for case in asked:
+        conclusive = _agrees(subject, case, thresholds, report, totals, where)
+        shown += subject.chunk if conclusive or subject.chunk == 1 else 0
+    if layers is None:
+        for layer in totals:
+            # what a file flips on random spikes is no spike of the stimulus; an engine's flip cost a part of a call
+            report.add(layer, counts=not subject.shows_spikes)
+    return shown
+
+
+def require_shown(subject: Subject, shown: int, report: Report) -> None:
+    """Fails a gate in which no call of the subject could be compared."""
+    if not shown:
+        what = f"{subject.signature}every call was on an edge, so nothing was shown"
+        report.fail(report.layers[0].name, 0, what)
+
+
+def _agrees(
+    subject: Subject,
+    case: Case,
+    thresholds: Mapping[str, float],
+    report: Report,
+    layers: list[LayerReport],
+    where: str,
+) -> bool:
+    """Compares layer by layer, in order; False where a difference made the rest of the call meaningless."""
+    try:
+        answer = subject.forced(case)
+    except CannotRun as problem:
+        report.fail(problem.layer, case.step, f"{where}{problem}")
+        return False
+    several = not subject.shows_spikes and subject.chunk > 1
+    on_edge = False
+    for layer in layers:
+        expected, threshold = case.expected[layer.name], thresholds[layer.name]
+        if several:  # a flip may hide in any step of the call: they are not seen
+            h = np.stack([step.h for step in expected.values()])
+            on_edge |= bool(np.any(np.abs(h - threshold) < subject.eps * np.maximum(1, np.abs(h))))
+        for k, seen in answer.layers[layer.name].items():
+            if k not in expected:
+                continue
+            t, edge = (case.step, on_edge) if several else (case.step + k, None)
+            same = compare(layer, report, t, threshold, expected[k], seen, eps=subject.eps, edge=edge, where=where)
+            if not same and not subject.shows_spikes:  # deeper layers got other spikes than the reference's
+                return False
+    for k, (y, wanted) in enumerate(zip(answer.y, case.y, strict=True)):
+        off = count_off(y, wanted, MEMBRANE / EPS * subject.eps)
+        report.outputs_off += off
+        if off:
+            report.fail("output", case.step + k, f"{where}{off} of {y.size} outputs differ")
+    return True

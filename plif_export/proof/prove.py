@@ -1,0 +1,88 @@
+"""The proof of one artifact: which reference judges it, on which inputs, from which states, and against which card."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from plif_export.cards import make_card
+from plif_export.passes import prepare
+from plif_export.proof import gate
+from plif_export.proof.probe import random_start
+from plif_export.proof.reference import GraphReference
+from plif_export.proof.report import Report
+from plif_export.proof.session import EngineSession, Running
+from plif_export.proof.sliced_file import SlicedFile, refuse_another_model
+from plif_export.proof.subject import Subject
+from plif_export.readers import Facts, Read, read
+from plif_train.network import Network
+from runtime.base.errors import PlifError
+from runtime.events import stimulus
+from runtime.model.card import Card
+
+PARITY_STEPS = 20
+PARITY_STREAMS = 2
+
+
+def prove(
+    proto: onnx.ModelProto | None,
+    card: Card,
+    model: Read | Network,
+    inputs: np.ndarray | None = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    where: str = "artifact",
+    runs: Running | None = None,
+    report: Report | None = None,
+) -> Report:
+    """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold.
+
+    inputs  [T, B, C, H, W] float32: B streams, from reset
+    proto   the ONNX file to take apart; None for an artifact that is none, and then `runs` is judged alone
+    runs    the artifact opened with an engine, which then has to pass as well
+    report  of the file, when it was proved before: only the engine is asked, and added to it
+    """
+    source = read(model) if isinstance(model, Network) else model
+    unrolled, rounded = card["form"] == "unrolled", card["precision"] != "fp32"
+    rng, static = np.random.default_rng(seed), source.facts.kind == "static"
+    graph = prepare(source.graph, card["math"], static and unrolled, card["precision"])
+    judge, reference = source.graph, source.reference
+    if rounded:  # rounded weights make other spikes; what they must make, the interpreter says
+        judge, reference = graph, GraphReference(graph)
+    if inputs is None:
+        inputs = _stimulus(source.facts, card, steps or max(PARITY_STEPS, card["T"] if unrolled else 0), rng)
+        start = [random_start(source.graph, rng) for _ in range(inputs.shape[1])]
+    else:
+        start = [reference.initial() for _ in range(inputs.shape[1])]
+    engine = None if runs is None else EngineSession(runs, where)
+    if report is None:
+        subject: Subject
+        if proto is not None:
+            refuse_another_model(card, reference, list(inputs.shape[2:]), where)
+            subject = SlicedFile(proto, card, reference.layers, where)
+        elif engine is not None:
+            subject = engine
+        else:
+            raise PlifError(f"{where}: nothing on this machine runs it, so nothing can be proved")
+        own = source.has_card and card["form"] == "step"  # elsewhere T is the artifact's to say
+        chosen = {key: card[key] for key in ("form", "precision", "math", "batch", "source_sha256")}
+        expected = make_card(source.facts, graph, T=source.facts.T if own else card["T"], **chosen)
+        in_fp32 = source.reference if rounded and subject.shows_spikes else None
+        report = gate.check(
+            subject, reference, inputs, start, graph=judge, expected=expected, model_in_fp32=in_fp32, seed=seed
+        )
+    if proto is not None and engine is not None and report.passed:
+        gate.check_engine(engine, reference, inputs, start, report)
+    return report
+
+
+def _stimulus(facts: Facts, card: Card, steps: int, rng: np.random.Generator) -> np.ndarray:
+    """What a network is shown when nobody says what: [T, B, C, H, W] float32, T at least `steps`, in whole calls."""
+    streams = card["batch"] or PARITY_STREAMS
+    if card["form"] == "unrolled":
+        steps = -(-steps // card["T"]) * card["T"]
+    if facts.kind == "static":
+        image = stimulus.images(streams, facts.shape, facts.normalisation, rng)
+        return np.broadcast_to(image, (steps, *image.shape))
+    return stimulus.events_like(steps, streams, facts.shape, facts.framing, rng)

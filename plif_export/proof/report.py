@@ -1,0 +1,115 @@
+"""What the gate found, as a record: `plif verify --json` prints all of it, and an artifact's card keeps a summary."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+# What the card of an artifact keeps of its report.
+SUMMARY = (
+    "passed", "steps", "streams", "spikes", "spike_mismatches", "excused", "max_abs_dv", "free_running_mismatches",
+    "decisions", "decisions_changed", "untested",
+)  # fmt: skip
+
+
+@dataclass
+class LayerReport:
+    """One layer in the gate: spikes that differ, how many of them are excused, the worst membrane error.
+
+    rate                     spikes per neuron and step of the reference, 0..1
+    max_scaled_dv            the worst |dv| / max(1, |h|), which the gate judges: a membrane of 1000 has no digit at 1e-5
+    free_running_mismatches  against the model, the whole artifact on its own spikes
+    rounding_mismatches      against the model, one step on the model's spikes and membranes; rounded weights only
+    """
+
+    name: str
+    rate: float = 0.0
+    mismatches: int = 0
+    excused: int = 0
+    membranes_off: int = 0
+    max_abs_dv: float = 0.0
+    max_scaled_dv: float = 0.0
+    free_running_mismatches: int = 0
+    rounding_mismatches: int = 0
+
+
+@dataclass
+class Report:
+    """What the gate found; `to_dict` is the JSON of `plif verify --json`.
+
+    precision     of the weights, where the report says what their rounding changed (rounding.py); else fp32
+    probed        neuron-steps that were asked on random spikes;  rows: streams that ran side by side
+    engine        the engine that was asked, and in how many steps of it something was shown
+    failed_at     the first failure: layer, step, what;  first_divergence: layer and step, free-running
+    layers        the numbers of each layer, as the ONNX file tells them; an engine adds to the totals only
+    """
+
+    passed: bool = True
+    precision: str = "fp32"
+    steps: int = 0
+    streams: int = 0
+    spikes: int = 0
+    spike_mismatches: int = 0
+    excused: int = 0
+    membranes_off: int = 0
+    max_abs_dv: float = 0.0
+    max_scaled_dv: float = 0.0
+    outputs_off: int = 0
+    probed: int = 0
+    rows: int = 0
+    engine: str | None = None
+    engine_steps: int = 0
+    failed_at: dict[str, Any] | None = None
+    free_running_mismatches: int = 0
+    rounding_mismatches: int = 0
+    first_divergence: dict[str, Any] | None = None
+    decisions: int = 0
+    decisions_changed: int = 0
+    untested: list[str] = field(default_factory=list)
+    layers: list[LayerReport] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """The result in one line."""
+        if self.failed_at is not None:
+            at = self.failed_at
+            return f"parity failed: layer {at['layer']}, step {at['step']}: {at['what']}"
+        untested = f"; untested: {', '.join(self.untested)}" if self.untested else ""
+        gate = (
+            f"parity passed: {self.spikes} spikes over {self.steps} steps, {self.spike_mismatches} differ "
+            f"({self.excused} excused), max |dv| {self.max_abs_dv:.1e}, "
+        )
+        decisions = f"{self.decisions_changed} of {self.decisions} decisions changed{untested}"
+        if self.precision == "fp32":
+            return gate + decisions
+        return (
+            f"{gate}against the same {self.precision} weights; against the model: {self.free_running_mismatches} spikes differ "
+            f"({self.rounding_mismatches} in one step from equal states), {decisions}"
+        )
+
+    def fail(self, layer: str, step: int, what: str) -> None:
+        """The gate has failed here. The first failure is the one that is told; what follows is often its consequence."""
+        self.passed = False
+        if self.failed_at is None:
+            self.failed_at = {"layer": layer, "step": step, "what": what}
+
+    def add(self, layer: LayerReport, counts: bool = True) -> None:
+        """Adds a layer's numbers to the totals; without `counts` its membrane errors alone."""
+        self.max_abs_dv = max(self.max_abs_dv, layer.max_abs_dv)
+        self.max_scaled_dv = max(self.max_scaled_dv, layer.max_scaled_dv)
+        if counts:
+            self.spike_mismatches += layer.mismatches
+            self.excused += layer.excused
+            self.membranes_off += layer.membranes_off
+            self.free_running_mismatches += layer.free_running_mismatches
+            self.rounding_mismatches += layer.rounding_mismatches
+
+    def summary(self) -> dict[str, Any]:
+        """What the card of an artifact keeps of the report."""
+        found = {key: getattr(self, key) for key in SUMMARY}
+        if self.precision != "fp32":  # the gate was against the same rounded weights; this is against the model
+            found["rounding_mismatches"] = self.rounding_mismatches
+            found["flips"] = {layer.name: layer.free_running_mismatches for layer in self.layers}
+        return found
