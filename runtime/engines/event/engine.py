@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +23,8 @@ import numpy as np
 
 from runtime import native
 from runtime.base.errors import PlifError
-from runtime.engines import EngineOptions
+from runtime.engines import Engine, EngineOptions
+from runtime.engines.buffers import Arrays, Rates
 from runtime.engines.event.layout import aligned, as_map, lanes
 from runtime.engines.event.program import Compiler
 from runtime.model.card import Card
@@ -41,9 +42,10 @@ class _Scratch:
     accs: Any
 
 
-class EventEngine:
+class EventEngine(Engine):
     name: ClassVar[str] = "event"
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    threads: int
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         if options.device not in (None, "cpu"):
@@ -86,15 +88,8 @@ class EventEngine:
         v = [_native_state(rows, state["shape"]) for state in self.card["states"]]
         return v, v
 
-    def bind(
-        self,
-        x: np.ndarray,
-        v: Sequence[np.ndarray],
-        y: np.ndarray,
-        v_next: Sequence[np.ndarray],
-        rates: Mapping[str, np.ndarray] | None = None,
-    ) -> Callable[[], None]:
-        """As the protocol says. Membranes from `membranes` are used as they lie, others are copied in and out each call."""
+    def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
+        """As Engine says. Membranes from `membranes` are used as they lie, others are copied in and out in each call."""
         states = self.card["states"]
         unrolled, static = self.card["form"] == "unrolled", self.card["input"]["kind"] == "static"
         steps = int(self.card["T"]) if unrolled else 1

@@ -61,10 +61,15 @@ class CudaError(PlifError):
 @lru_cache(maxsize=8)
 def open_gpu(device: str = "cuda:0") -> Gpu:
     """The GPU of that name, cuda or cuda:N. Raises PlifError where there is none."""
+    return Gpu(gpu_index(device))
+
+
+def gpu_index(device: str, where: str = "") -> int:
+    """cuda or cuda:N -> N; `where` begins the message for anything else."""
     kind, colon, number = device.partition(":")
     if kind != "cuda" or (colon and not number.isdecimal()):
-        raise PlifError(f"device '{device}': expected cuda or cuda:N")
-    return Gpu(int(number or 0))
+        raise PlifError(f"{where}device '{device}': expected cuda or cuda:N")
+    return int(number or 0)
 
 
 class Gpu:
