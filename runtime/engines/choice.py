@@ -147,7 +147,7 @@ def _depends_on(path: Path, card: Card, options: EngineOptions, names: tuple[str
         "path": os.environ.get(native.PATH_VARIABLE),
         "onnxruntime": _onnxruntime_version(),
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": native.cores(),
         "options": [options.threads, options.flush_denormals],
     }
 

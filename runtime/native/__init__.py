@@ -21,7 +21,7 @@ PATH_VARIABLE = "PLIF_CPU"
 BLOCK, SEGMENT, WIDE_BLOCK = 64, 128, 128
 
 KINDS = (
-    *("STREAM", "CONV", "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL", "AFFINE", "ADD", "UNPACK", "LOAD"),
+    *("ACTIVE", "CONV", "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL", "AFFINE", "ADD", "UNPACK", "LOAD"),
     *("FLATTEN", "VOTE", "OUTPUT", "RATE"),
 )
 FROM_X, FROM_FLOATS, FROM_SPIKES = range(3)
@@ -80,6 +80,11 @@ def _open() -> c.CDLL | None:
         library.plif_pool_free.argtypes = [c.c_void_p]
         return library
     return None
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_built() -> bool:

@@ -12,7 +12,6 @@ measurements.
 from __future__ import annotations
 
 import ctypes
-import os
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Rates
 from runtime.engines.event.layout import aligned, as_map, lanes
 from runtime.engines.event.program import Compiler
+from runtime.engines.tensors import shapes_by_name
 from runtime.model.card import Card
 from runtime.model.readers.onnx_weights import read_initializers
 
@@ -90,32 +90,26 @@ class EventEngine(Engine):
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
         """As Engine says. Membranes from `membranes` are used as they lie, others are copied in and out in each call."""
-        states = self.card["states"]
-        unrolled, static = self.card["form"] == "unrolled", self.card["input"]["kind"] == "static"
-        steps = int(self.card["T"]) if unrolled else 1
-        x_steps = (steps,) if unrolled and not static else ()
-        y_steps = (steps,) if unrolled else ()
-        rows = x.shape[len(x_steps)] if x.ndim > len(x_steps) else 0
-        _check("x", x, (*x_steps, rows, *self.card["input"]["shape"]))
-        _check("y", y, (*y_steps, rows, len(self.card["classes"])))
-        own = [
-            _native_state(rows, s["shape"]) if _foreign(a, b) else None
-            for s, a, b in zip(states, v, v_next, strict=True)
-        ]
-        for state, before, after in zip(states, v, v_next, strict=True):
-            for array in (before, after):
-                if array.shape != (rows, *state["shape"]) or array.dtype != np.float32:
-                    raise PlifError(
-                        f"{state['name']} is {list(array.shape)}; expected {[rows, *state['shape']]} float32"
-                    )
-        v_before = [a if mine is None else mine for a, mine in zip(v, own, strict=True)]
-        v_after = [a if mine is None else mine for a, mine in zip(v_next, own, strict=True)]
-        counted = [rates[state["layer"]] for state in states] if rates else []
+        inputs, outputs = shapes_by_name(self.card)
+        at = inputs[self.card["graph"]["input"]].index("B")  # the axis of x that holds the rows
+        rows = x.shape[at] if x.ndim > at else 0
+        steps = int(self.card["T"]) if self.card["form"] == "unrolled" else 1
+        expected = [*inputs.items(), *outputs.items()]
+        for (name, shape), array in zip(expected, (x, *v, y, *v_next), strict=True):
+            _check(name, array, [rows if n == "B" else n for n in shape], contiguous=array is x or array is y)
+        counted = [rates[state["layer"]] for state in self.card["states"]] if rates else []
         for array in counted:
-            _check("rates", array, (rows * steps,))
+            _check("rates", array, [rows * steps])
+        # membranes that lie in another way than the kernels read them have a twin that does
+        twins = [_native_state(rows, a.shape[1:]) if _foreign(a, b) else None for a, b in zip(v, v_next, strict=True)]
+        v_before, v_after = (
+            [array if twin is None else twin for array, twin in zip(arrays, twins, strict=True)]
+            for arrays in (v, v_next)
+        )
+        copies = [(twin, a, b) for twin, a, b in zip(twins, v, v_next, strict=True) if twin is not None]
         x_size, y_size = int(np.prod(self.card["input"]["shape"])), y.shape[-1]
         pointers = [_pointers(arrays) for arrays in (v_before, v_after, counted)]
-        strides = (ctypes.c_int64 * len(states))(*(_stride(state["shape"]) for state in states))
+        strides = (ctypes.c_int64 * len(v))(*(_stride(array.shape[1:]) for array in v))
         call = native.Call(
             x=x.ctypes.data,
             y=y.ctypes.data,
@@ -124,28 +118,27 @@ class EventEngine(Engine):
             rates=ctypes.addressof(pointers[2]) if counted else None,
             v_stride=ctypes.addressof(strides),
             x_row=x_size,
-            x_step=x_size * rows if x_steps else 0,
+            x_step=x_size * rows if at else 0,
             y_row=y_size,
             y_step=y_size * rows,
             rows=rows,
             steps=steps,
         )
-        copies = [(mine, a, b) for mine, a, b in zip(own, v, v_next, strict=True) if mine is not None]
         keep = (self, x, y, v_before, v_after, counted, pointers, strides, call)  # the call holds addresses only
         run, program, pool = self._library.plif_run, ctypes.byref(self._program), self._pool
         free, address = self._free, ctypes.byref(call)
 
         def step(_: object = keep) -> None:
-            for mine, a, _b in copies:
-                mine[...] = a
+            for twin, a, _b in copies:
+                twin[...] = a
             try:
                 scratch = free.pop()
             except IndexError:
                 scratch = self._scratch()
             run(program, pool, address, scratch.arenas, scratch.accs)
             free.append(scratch)
-            for mine, _a, b in copies:
-                b[...] = mine
+            for twin, _a, b in copies:
+                b[...] = twin
 
         return step
 
@@ -166,11 +159,7 @@ def _worthwhile_threads(card: Card) -> int:
     program's, or the one that reads the next recording) costs a hundred steps: measured 7.2 ms against 0.8 ms a call.
     """
     neurons = sum(int(np.prod(state["shape"])) for state in card["states"])
-    return min(_cores(), 1 + neurons // NEURONS_A_THREAD)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(native.cores(), 1 + neurons // NEURONS_A_THREAD)
 
 
 def _weights(path: Path, card: Card) -> dict[str, np.ndarray]:
@@ -181,7 +170,7 @@ def _weights(path: Path, card: Card) -> dict[str, np.ndarray]:
 
 
 def _stride(shape: Sequence[int]) -> int:
-    """Floats from one stream's membrane to the next."""
+    """Floats from one row's membrane to the next."""
     c, h, w = as_map(shape)
     return h * w * lanes(c)
 
@@ -211,6 +200,8 @@ def _pointers(arrays: Sequence[np.ndarray]) -> Any:
     return (ctypes.c_void_p * max(1, len(arrays)))(*(array.ctypes.data for array in arrays))
 
 
-def _check(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
-    if array.shape != shape or array.dtype != np.float32 or not array.flags.c_contiguous:
-        raise PlifError(f"{name} is {list(array.shape)} {array.dtype}; expected {list(shape)} float32, contiguous")
+def _check(name: str, array: np.ndarray, shape: list[int], contiguous: bool = True) -> None:
+    if list(array.shape) != shape or array.dtype != np.float32 or (contiguous and not array.flags.c_contiguous):
+        raise PlifError(
+            f"{name} is {list(array.shape)} {array.dtype}; expected {shape} float32{', contiguous' * contiguous}"
+        )
