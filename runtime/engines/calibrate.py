@@ -67,7 +67,7 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Tim
 
 def child(asked: dict) -> None:
     """Runs in the child: prints {engine: [ms in activity, ms in silence]}."""
-    warnings.simplefilter("ignore")  # who chose the engine opens it again, and says what there is to say
+    warnings.simplefilter("ignore")  # the parent opens the chosen engine again, and shows its warnings
     path = Path(asked["path"])
     options = EngineOptions(asked["threads"], asked["flush_denormals"])
     print(json.dumps(measure(path, asked["engines"], options)))
@@ -83,7 +83,7 @@ def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Times
     x_active, x_silent = _inputs(card, next(iter(sessions.values())))
     best: Times = dict.fromkeys(engines, (np.inf, np.inf))
     for session in sessions.values():
-        _turn(session, x_active[:1])  # first calls allocate
+        call_times_ms(session, x_active[:1])  # first calls allocate
     began = time.perf_counter()
     for done in range(ROUNDS):
         totals = sorted(active + silent for active, silent in best.values())
@@ -91,24 +91,24 @@ def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Times
             break
         for name, session in sessions.items():
             session.reset()
-            times = _turn(session, x_active), _turn(session, x_silent)
-            best[name] = min(best[name][0], times[0]), min(best[name][1], times[1])
+            active, silent = (float(np.median(call_times_ms(session, x))) for x in (x_active, x_silent))
+            best[name] = min(best[name][0], active), min(best[name][1], silent)
     return best
 
 
-def _turn(session: Session, x: np.ndarray) -> float:
-    """Milliseconds of a call, their median."""
+def call_times_ms(session: Session, x: np.ndarray) -> list[float]:
+    """Milliseconds of each call of the session, one for each entry of x [calls, ...]."""
     call = session.run if session.model.unrolled else session.step
     times = []
     for x_t in x:
         began = time.perf_counter()
         call(x_t)
         times.append(1e3 * (time.perf_counter() - began))
-    return float(np.median(times))
+    return times
 
 
 def _inputs(card: Card, session: Session) -> tuple[np.ndarray, np.ndarray]:
-    """What the calls of a round get: [calls, (T,) rows, ...], active and silent."""
+    """What the calls of a round get, float32 [calls, (T,) rows, ...]: active and silent."""
     rows, shape = session.streams, tuple(card["input"]["shape"])
     rng = np.random.default_rng(0)
     unrolled = card["form"] == "unrolled"
