@@ -1,8 +1,8 @@
-"""The ONNX Runtime engine on the CPU: the one that always works.
+"""The ONNX Runtime engine on the CPU: the one that runs every artifact.
 
-Every buffer is the caller's and is bound once by address, so a step copies and allocates nothing. Subnormal membranes (a
-leak without input halves v until it is 1e-40) cost up to six times the normal step on some processors, so they are flushed
-to zero; ONNX Runtime does this only when the first session of the process asks for it, which is checked, not assumed.
+Every array is the caller's and is bound once by address, so a step copies and allocates nothing. Subnormal membranes (a
+leak without input halves v until it is 1e-40) make a step up to six times slower on some processors, so they are flushed
+to zero. ONNX Runtime does this only where the first session of the process asks for it, so the engine checks the result.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class OnnxRuntime(Engine):
     def _open(
         self, settings: ort.SessionOptions, provider_options: dict[str, str], advice: str
     ) -> ort.InferenceSession:
-        """A session on the provider; `advice` ends the message where there is none."""
-        settings.log_severity_level = 4  # what fails is raised; its log lines would only repeat it
+        """A session on the provider; `advice` ends the message of the error where it cannot be opened."""
+        settings.log_severity_level = 4  # errors are raised; log lines would only repeat them
         try:
             return ort.InferenceSession(self._bytes, settings, providers=[(self.provider, provider_options)])
         except Exception as error:  # onnxruntime raises a family of its own, without a common public base
@@ -64,7 +64,7 @@ class OnnxRuntime(Engine):
 
 
 class OnnxRuntimeEngine(OnnxRuntime):
-    """On the CPU. `bind` gives the addresses of the caller's arrays to ONNX Runtime once, for all calls."""
+    """ONNX Runtime on the CPU, in two sets of membranes (ping-pong)."""
 
     name: ClassVar[str] = "onnxruntime"
     provider: ClassVar[str] = "CPUExecutionProvider"

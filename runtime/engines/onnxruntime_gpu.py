@@ -1,16 +1,17 @@
 """ONNX Runtime on a GPU of NVIDIA: its CUDA provider, or its TensorRT provider. The same .onnx file as on the CPU.
 
-Membranes stay on the device in two sets, read and written in turn, and everything is bound once by address (IOBinding), so a
-step copies x up and y down and nothing else. Each direction is recorded as a CUDA graph of its own: a graph keeps the
-addresses it was recorded with, and one graph for both directions would go on reading the first set, with no error.
-    CUDA        many graphs in one session, told apart by the run option gpu_graph_id
-    TensorRT    has one graph in a session whatever the id says, so there is a session for each direction
-ONNX Runtime runs a step several times when it records it. That is harmless here, since no tensor is read and written at
-once; all the same both sets are zeroed afterwards.
+Membranes stay on the device in two sets: a step reads one set and writes the other, then the sets change places. Every tensor
+is bound once by address (IOBinding), so a step copies x to the device and y to the host, and nothing else. Each of the two
+directions is recorded as a CUDA graph of its own: a graph keeps the addresses that it was recorded with, and one graph for
+both directions would read the first set for ever, without an error.
+    CUDA        one session holds many graphs, told apart by the run option gpu_graph_id
+    TensorRT    a session holds one graph, whatever the option says, so each direction has a session of its own
+ONNX Runtime runs a step several times when it records it. No tensor is read and written in one step, so this is harmless;
+both sets are zeroed afterwards all the same.
 
-Nothing falls back: a node that the provider does not take is an error (session.disable_cpu_ep_fallback), and the provider that
-really opened the session is checked. TF32 is off: by an option of the CUDA provider, and for TensorRT, which has no option, by
-NVIDIA_TF32_OVERRIDE=0 in the environment of the process.
+Nothing falls back: a node that the provider does not take is an error (session.disable_cpu_ep_fallback), and the engine
+checks which provider opened the session. TF32 is off: through an option of the CUDA provider, and through
+NVIDIA_TF32_OVERRIDE=0 in the environment of the process for TensorRT, which has no such option.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from runtime.engines.tensorrt.cuda import gpu_index
 from runtime.engines.tensors import by_name, shapes_by_name
 from runtime.model.card import Card
 
-_graph_ids = itertools.count(1)  # of the process; each recorded direction has one of its own
-MOST_STREAMS = 64  # of the TensorRT provider's profile
+_graph_ids = itertools.count(1)  # each recorded direction in this process has an id of its own
+MOST_STREAMS = 64  # the largest batch in the TensorRT provider's profile
 
 
 class OnnxRuntimeCudaEngine(OnnxRuntime):
     name: ClassVar[str] = "onnxruntime-cuda"
     provider: ClassVar[str] = "CUDAExecutionProvider"
-    memory: ClassVar[str] = "cuda"  # where ONNX Runtime puts what is bound
+    memory: ClassVar[str] = "cuda"  # where ONNX Runtime allocates bound tensors
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
-    one_session: ClassVar[bool] = True  # for both directions
+    one_session: ClassVar[bool] = True  # whether one session serves both directions
     settings: ClassVar[Mapping[str, str]] = {"session.disable_cpu_ep_fallback": "1"}
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
@@ -68,7 +69,7 @@ class OnnxRuntimeCudaEngine(OnnxRuntime):
             settings.add_session_config_entry(key, value)
         session = self._open(settings, self.provider_options(), "to run it on the CPU: --device cpu")
         running = session.get_providers()
-        if running[0] != self.provider:  # it only warns where CUDA is missing, and goes on without
+        if running[0] != self.provider:  # where CUDA is missing, ONNX Runtime only warns and continues on the CPU
             raise PlifError(
                 f"engine {self.name}: ONNX Runtime left {self.provider} and would run on {running[0]}; "
                 "CUDA or cuDNN is missing or too old for it. To run on the CPU: --device cpu"
@@ -85,15 +86,17 @@ class OnnxRuntimeCudaEngine(OnnxRuntime):
 
 
 class OnnxRuntimeTensorRtEngine(OnnxRuntimeCudaEngine):
-    """The TensorRT provider. It builds a plan when a session opens, and keeps none on disk: a plan is code."""
+    """The TensorRT provider. It builds a plan when a session opens, and keeps no plan on disk, since a plan is code."""
 
     name: ClassVar[str] = "onnxruntime-tensorrt"
     provider: ClassVar[str] = "TensorrtExecutionProvider"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32",)  # its flags for others let every layer round, not those asked for
+    precisions: ClassVar[tuple[str, ...]] = (
+        "fp32",
+    )  # its flags for others round in every layer, also where the file does not
     one_session: ClassVar[bool] = False
 
     def open(self) -> ort.InferenceSession:
-        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # read when the process first builds a plan
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # TensorRT reads it when the process first builds a plan
         return super().open()
 
     def provider_options(self) -> dict[str, str]:

@@ -1,12 +1,12 @@
 """The OpenVINO engine on the CPU: opens the folder of `plif export --to openvino`.
 
-Left to itself OpenVINO computes in bfloat16 where the processor can, which changes a spike in every few hundred, so the
-precision is said, and what the plugin answers is checked. Every buffer is the caller's and is bound once; the network is
-compiled for the number of rows that is asked for (fixed shapes are measured up to 1.7 times faster than dynamic ones), once
-for each. A stateful folder keeps the membranes inside OpenVINO; they come out, and go in, only when somebody asks.
+By default OpenVINO computes in bfloat16 where the processor can, which changes one spike in every few hundred. So the engine
+asks for float32 and checks that the plugin agrees. Every array is the caller's and is bound once. The network is compiled
+once for each number of rows, since fixed shapes are measured up to 1.7 times faster than dynamic ones. A stateful folder
+keeps the membranes inside OpenVINO, and they are copied out or in only when somebody reads or changes them.
 
-Which file belongs to which card is said in the card (SHA-256 of model.xml and model.bin): a folder put together from two
-exports is refused. That is a guard against mistakes, not a signature.
+The card holds the SHA-256 of model.xml and model.bin, so a folder that was put together from two exports is refused. That is
+a guard against mistakes, not a signature.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ try:
 except ImportError:
     raise MissingExtra("the openvino engine", "openvino") from None
 
-PRECISION = "f32"  # of everything that the graph itself does not say otherwise
+PRECISION = "f32"  # of all operations for which the graph names no other
 FILES = ("model.xml", "model.bin")
 
 
@@ -80,7 +80,7 @@ class OpenVinoEngine(Engine):
         return request, run
 
     def _for_rows(self, rows: int) -> Any:
-        """The network compiled for so many rows."""
+        """The network, compiled for this number of rows."""
         if rows not in self._compiled:
             model = self._model()
             if any(port.get_partial_shape().is_dynamic for port in model.inputs):
@@ -144,7 +144,7 @@ class OpenVinoBuffers(Resident):
 
 
 def _read(path: Path, card: Card) -> tuple[bytes, Any]:
-    """model.xml, and model.bin as a tensor of bytes; both must be the ones that the card was written with."""
+    """model.xml, and model.bin as a tensor uint8 [bytes]; both must be the files that the card was written with."""
     expected = card.get("files")
     if not isinstance(expected, dict) or set(expected) != set(FILES):
         raise PlifError(f"{path}: its card does not say which files it is of; export it again: --to openvino")
@@ -160,7 +160,7 @@ def _read(path: Path, card: Card) -> tuple[bytes, Any]:
 
 
 def _add_rate(model: Any, tensor: str, output: str) -> None:
-    """A further output: the share of a layer's neurons that fired, one number for each row."""
+    """Adds an output float32 [rows]: the share (0..1) of a layer's neurons that fired. `tensor` holds its spikes."""
     source = next((port for op in model.get_ops() for port in op.outputs() if tensor in port.get_names()), None)
     if source is None:
         raise PlifError(f"the spikes {tensor} are not in model.xml, so they cannot be counted; export it again")
@@ -183,6 +183,6 @@ def _with_rows(shape: Any, rows: int) -> list[int]:
 
 
 def _first(error: Exception) -> str:
-    """What OpenVINO says, without the file and line of its source that come first."""
+    """OpenVINO's message, without the lines in front that name its own source files."""
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
     return " ".join(" ".join(lines).split())[:160]

@@ -1,10 +1,10 @@
-"""The state of the streams that run through an opened artifact.
+"""Sessions: an opened artifact together with the state of one or more streams.
 
     session = model.session(streams=1)
-    y = session.step(x)                    # x [streams, C, H, W] -> y [streams, classes]
+    y = session.step(x)                    # x float32 [streams, C, H, W] -> y float32 [streams, classes]
 
-A model is shared and has no state; a Session is the thin stateful thing. Streams are the rows of a batch: a stream's
-answers do not depend on its neighbours, and `rows` advances some of them only.
+A model has no state and may be shared; a session holds the membranes. Each stream is one row of the engine's batch. The
+answer of a row does not depend on the other rows, and a call may advance some of the rows only.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class OpenModel:
     engine: Engine
     counts_rates: bool = False
 
-    # Each of these is computed once, since a session asks for some of them in every step.
+    # Computed once, since some of them are needed in every step of every stream.
 
     @cached_property
     def classes(self) -> list[str]:
@@ -74,12 +74,16 @@ class OpenModel:
         return int(self.card["output"].get("voters", 1))
 
     def session(self, streams: int = 1) -> Session:
-        """The state of `streams` streams, reset."""
+        """A session of `streams` streams, from reset."""
         return UnrolledSession(self, streams) if self.unrolled else Session(self, streams)
 
 
 class Session:
-    """The membranes of some streams. Not for two threads at once; make a session for each (they share the engine)."""
+    """The membranes of some streams. A session is for one thread at a time; several sessions can share one engine.
+
+    streams  how many streams, which are the rows of the batch
+    steps    int64 [streams], time-steps of each stream since its last reset
+    """
 
     def __init__(self, model: OpenModel, streams: int = 1) -> None:
         batch = model.card.get("batch")
@@ -89,18 +93,19 @@ class Session:
             raise PlifError(f"{model.path}: exported for exactly {batch} streams (--batch {batch}), not {streams}")
         self.model = model
         self.streams = streams
-        self.steps = np.zeros(streams, np.int64)  # since the last reset, per stream
+        self.steps = np.zeros(streams, np.int64)
         self._steps_a_call = model.T if model.unrolled else 1
         self._all = model.engine.buffers(streams, model.counts_rates)
         self._last: Buffers | None = None  # what ran last
-        self._some: dict[int, Buffers] = {}  # for steps of some rows only, by their number
+        self._some: dict[int, Buffers] = {}  # for calls of some rows only, by the number of these rows
         self.reset()
 
     def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
         """One time-step: x [streams, C, H, W] -> y float32 [streams, classes], what the module returns for this step.
 
-        rows  which streams advance; x then holds one frame for each of them, and the others keep their state
+        rows  the streams that advance, all when None; x holds one frame for each of them, the others keep their state
         """
+        # Runs once for each frame of a live stream: for all rows it calls nothing of ours but Buffers.run.
         which: np.ndarray | slice = slice(None)
         buffers = self._all
         if rows is not None:
@@ -123,9 +128,9 @@ class Session:
         return buffers.y.copy()
 
     def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
-        """Many steps: x [T, B, C, H, W] (a static image [B, C, H, W] for T of the card) -> y [T, B, classes].
+        """Many steps: x [T, B, C, H, W] -> y float32 [T, B, classes], B streams.
 
-        The step form goes step by step; the unrolled form takes chunks of its own T, and chains them.
+        A network for still images may be given one image [B, C, H, W], and then runs the T steps of its card.
         """
         if len(x) == 0:
             raise PlifError(NO_STEP)
@@ -135,37 +140,37 @@ class Session:
 
     @property
     def rates(self) -> dict[str, float]:
-        """Firing rate of each layer in the last call, over its neurons and rows (0..1); needs load(..., rates=True)."""
+        """{layer: firing rate (0..1) in the last call}, over neurons and rows; needs load(..., rates=True)."""
         return {layer: float(values.mean()) for layer, values in self.last_rates.items()}
 
     @property
     def last_rates(self) -> dict[str, np.ndarray]:
-        """Like `rates`, but one number for each row of the last call."""
+        """The same for each row of the last call: float32 [rows], of an unrolled artifact [T * rows]."""
         if self._last is None:
             raise PlifError("no firing rates before the first step")
         return {layer: values.copy() for layer, values in self._last.rates.items()}
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
-        """Membranes back to their initial value, for all streams or for some."""
+        """Sets the membranes to their initial values, for all streams or for some."""
         which = self._rows(rows)
         for v, state in zip(self._all.membranes(), self.model.card["states"], strict=True):
             v[which] = state["initial"]
         self.steps[which] = 0
 
     def fade(self, factor: float, rows: Sequence[int] | None = None) -> None:
-        """Membranes move towards their initial value: initial + (v - initial) * factor, for all streams or for some."""
+        """Moves the membranes towards their initial values: v = initial + (v - initial) * factor, for all or for some."""
         which = self._rows(rows)
         for v, state in zip(self._all.membranes(), self.model.card["states"], strict=True):
             initial = np.float32(state["initial"])
             v[which] = initial + (v[which] - initial) * np.float32(factor)
 
     def snapshot(self, row: int | None = None) -> Snapshot:
-        """A copy of the membranes: of all streams, or of one ([1, ...] each)."""
+        """A copy of the membranes, float32 [streams, ...] for each state; of one stream [1, ...]."""
         which = self._rows(None if row is None else [row])
         return [v[which].copy() for v in self._all.membranes()]
 
     def restore(self, snapshot: Snapshot, row: int | None = None) -> None:
-        """Puts a snapshot back: of all streams, or of one."""
+        """Sets the membranes to those of a snapshot: of all streams, or of one."""
         which = self._rows(None if row is None else [row])
         now = self._all.membranes()
         if len(snapshot) != len(now) or any(a.shape != v[which].shape for a, v in zip(snapshot, now, strict=True)):
@@ -175,11 +180,11 @@ class Session:
 
     @property
     def state(self) -> dict[str, np.ndarray]:
-        """The membranes by state name, e.g. v.conv1 [streams, C, H, W]; a view, valid until the next step."""
+        """The membranes by the state's name, e.g. v.conv1: float32 [streams, C, H, W]. Views, valid until the next step."""
         return {state["name"]: v for state, v in zip(self.model.card["states"], self._all.membranes(), strict=True)}
 
     def _rows(self, rows: Sequence[int] | None) -> np.ndarray | slice:
-        """An index of these rows, int64 [n]; of all where rows is None."""
+        """These rows as an index, int64 [n]; all rows where `rows` is None."""
         if rows is None:
             return slice(None)
         which = np.asarray(rows)
@@ -193,7 +198,7 @@ class Session:
         return which
 
     def _take(self, which: np.ndarray | slice, rows: int) -> Buffers:
-        """Buffers of some rows, with the membranes of these rows. They are kept, one for each number of rows."""
+        """Buffers for so many rows, with the membranes of the rows `which`. They are kept for the next call."""
         if self.model.card.get("batch") is not None:
             raise PlifError(
                 f"{self.model.path}: a fixed batch steps all its streams at once; export without --batch to use rows"
@@ -206,7 +211,7 @@ class Session:
 
 
 class UnrolledSession(Session):
-    """The same for an artifact that was unrolled over T steps: it takes T of them in one call, and no single one."""
+    """A session of an artifact that was unrolled over T steps: one call takes T steps, and no other number."""
 
     def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
         raise PlifError(
@@ -215,7 +220,7 @@ class UnrolledSession(Session):
         )
 
     def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
-        """As Session.run, in chunks of T steps, which are chained: the state goes from one to the next."""
+        """As Session.run, in chunks of T steps; the membranes go from one chunk to the next."""
         T = self.model.T
         if self.model.static:
             return super().step(x, rows)

@@ -32,10 +32,10 @@ from runtime.engines.event.layout import (
 from runtime.native import BLOCK, FROM_SPIKES, SEGMENT, WIDE_BLOCK
 
 SLACK = 64  # entries that may be written past the end of a row's list
-MOST_WEIGHTS = 1 << 31  # of one packed weight; a grouped convolution is stored with its zeros
+MOST_WEIGHTS = 1 << 31  # numbers in one packed weight; a grouped convolution is stored with its zeros
 MOST_INT16, MOST_EXACT, MOST_INT32 = (1 << 15) - 1, (1 << 24) - 1, (1 << 31) - 1
-# Share of spikes in a row of a map from which it is multiplied as bytes (measured: docs/event-engine.md), where outputs are
-# wide enough to fill registers. Paths that are not here add up always.
+# Share of spikes from which a row of a map is multiplied as bytes (measured: docs/event-engine.md), where the output map is
+# wide enough to fill registers. The other paths always add spike by spike.
 BYTES_FROM = {"avx512": 0.33, "amx": 0.02}
 BYTES_FROM_WIDTH = 8
 WIDE_FROM = 64  # inputs of one output up to which float32 weights, too, are taken 128 outputs at a time
@@ -81,7 +81,7 @@ def convolution(b: Builder, node: Record, source: Value) -> tuple[Value, dict[st
 
 
 def _weight(b: Builder, node: Record, source: Value, quantised: bool) -> tuple[np.ndarray, int, int]:
-    """[O, I, kh, kw] in float32 or int8, with the zeros between groups; stride and padding."""
+    """The weight, float32 or int8 [O, I, kh, kw] with zeros between the groups; stride and padding."""
     channels, h, w = source.map
     outputs = as_map(node["shape"])[0]
     weight = _int8(b, node) if quantised else b.parameter(node, "weight")
@@ -123,6 +123,7 @@ def _int8(b: Builder, node: Record) -> np.ndarray:
 
 
 def _scale(b: Builder, node: Record, source: Value, outputs: int) -> np.ndarray:
+    """The factor from whole sums to currents, float32 [lanes(outputs)]; inputs that are averages are summed as counts."""
     scale, area = b.parameter(node, "scale", (outputs,)), node["attrs"].get("area", 1)
     if source.most is not None and area != source.area:
         raise b.damaged(f"layer {node['name']} reads counts over {source.area}, its card says {area}")
@@ -132,9 +133,9 @@ def _scale(b: Builder, node: Record, source: Value, outputs: int) -> np.ndarray:
 
 
 def _sums(b: Builder, node: Record, source: Value, weight: np.ndarray) -> int:
-    """In what the whole numbers are summed, so that no input whatever can overflow."""
+    """The type in which whole numbers are summed, such that no input can make a sum overflow."""
     if source.most is None:
-        raise b.refuse(node, "int8 weights on an input that is no count of spikes is not in this engine")
+        raise b.refuse(node, "int8 weights on an input that is no count of spikes are not in this engine")
     rows = weight.reshape(len(weight), -1).astype(np.int64)
     largest = int(max(np.maximum(rows, 0).sum(1).max(), np.maximum(-rows, 0).sum(1).max())) * source.most
     if source.kind != FROM_SPIKES:

@@ -1,12 +1,13 @@
 """The event-driven CPU engine: work in proportion to spikes.
 
-Dense engines multiply every input, and nine of ten are zero. This one keeps spikes as bits, lists them once per layer, and
-adds a row of weights for each: convolution, neuron and threshold in one pass over a tile that stays in the first-level
-cache. Native code (runtime/native), float32 or int8 weights, the same bits for any number of threads and on every CPU path.
+Dense engines multiply every input, and nine of ten inputs are zero. This one keeps spikes as bits, lists them once per
+layer, and adds the weights of each spike: convolution, neuron and threshold in one pass over a tile that stays in the
+first-level cache. The kernels are native code (runtime/native) for float32 or int8 weights, and give the same bits for any
+number of threads and on every CPU path.
 
-It opens the same artifacts as the other engines and takes the network from the card's graph; the ONNX nodes are not looked
-at, only the initializers. Not here: fp16, whose sums other engines round in other orders. docs/event-engine.md has the
-measurements.
+It opens the same artifacts as the other engines and takes the network from the card's graph; of the ONNX file it reads the
+initializers only, not the nodes. fp16 is refused, since engines round its sums in different orders. docs/event-engine.md
+has the measurements.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ PRECISIONS = ("fp32", "int8")
 
 @dataclass
 class _Scratch:
-    """The working memory of one call: an arena and a tile of sums for each thread."""
+    """The working memory of one call: for each thread an arena of bytes, and the sums of a tile."""
 
     arrays: list[np.ndarray]
     arenas: Any
@@ -78,18 +79,18 @@ class EventEngine(Engine):
         self._pool = self._library.plif_pool_new(self.threads) if self.threads > 1 else None
         if self._pool:
             weakref.finalize(self, self._library.plif_pool_free, self._pool)
-        self._free: list[_Scratch] = []  # scratch memory that no call is using
+        self._free: list[_Scratch] = []  # scratch memory that is not in use
 
     def membranes(self, rows: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Membranes in the layout that costs nothing: arrays [rows, C, H, W] whose channels lie together in memory.
+        """As Engine says, in the layout of the kernels: float32 [rows, C, H, W] whose channels lie together in memory.
 
-        The two lists are the same: this engine updates membranes in place, which halves the memory it goes through.
+        The two sets are the same one: this engine updates membranes in place, so that a step touches half the memory.
         """
         v = [_native_state(rows, state["shape"]) for state in self.card["states"]]
         return v, v
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
-        """As Engine says. Membranes from `membranes` are used as they lie, others are copied in and out in each call."""
+        """As Engine says. Arrays from `membranes` are used where they are; others are copied in and out in each call."""
         inputs, outputs = shapes_by_name(self.card)
         at = inputs[self.card["graph"]["input"]].index("B")  # the axis of x that holds the rows
         rows = x.shape[at] if x.ndim > at else 0
@@ -100,7 +101,7 @@ class EventEngine(Engine):
         counted = [rates[state["layer"]] for state in self.card["states"]] if rates else []
         for array in counted:
             _check("rates", array, [rows * steps])
-        # membranes that lie in another way than the kernels read them have a twin that does
+        # membranes in another layout than that of the kernels have a twin in that layout
         twins = [_native_state(rows, a.shape[1:]) if _foreign(a, b) else None for a, b in zip(v, v_next, strict=True)]
         v_before, v_after = (
             [array if twin is None else twin for array, twin in zip(arrays, twins, strict=True)]
@@ -143,7 +144,7 @@ class EventEngine(Engine):
         return step
 
     def _scratch(self) -> _Scratch:
-        """Memory for one call. Two calls at once (sessions in two threads) take two."""
+        """Memory for one call. Two calls at the same time (sessions in two threads) need two."""
         arenas = [aligned((self._layout.arena + 64,), np.uint8) for _ in range(self.threads)]
         accs = [aligned((self._layout.acc_floats + 16,)) for _ in range(self.threads)]
         return _Scratch([*arenas, *accs], _pointers(arenas), _pointers(accs))
@@ -153,10 +154,10 @@ NEURONS_A_THREAD = 60_000
 
 
 def _worthwhile_threads(card: Card) -> int:
-    """As many as the machine has, but not more than the network feeds.
+    """As many threads as the machine has cores, but at most one more for each NEURONS_A_THREAD neurons.
 
-    Threads meet after each operation. In a network whose step takes 50 us, a thread that has to wait for a processor (another
-    program's, or the one that reads the next recording) costs a hundred steps: measured 7.2 ms against 0.8 ms a call.
+    Threads wait for each other after each operation. Where a step takes 50 us, one thread that gets no processor for a moment
+    (another program has it, or the thread that reads the next recording) costs a hundred steps: measured 7.2 ms a call, not 0.8.
     """
     neurons = sum(int(np.prod(state["shape"])) for state in card["states"])
     return min(native.cores(), 1 + neurons // NEURONS_A_THREAD)
@@ -183,7 +184,7 @@ def _native_state(rows: int, shape: Sequence[int]) -> np.ndarray:
 
 
 def _foreign(v: np.ndarray, v_next: np.ndarray) -> bool:
-    """Whether one of the arrays does not lie as `membranes` lays it."""
+    """Whether one of the arrays has another layout than those of `membranes`."""
     wanted = _native_strides(v.shape)
     return any(a.strides != wanted or a.ctypes.data % 64 for a in (v, v_next))
 

@@ -170,11 +170,11 @@ class Compiler(Builder):
         return target
 
     def dropout(self, node: Record) -> Value:
-        return self.value(node)  # identity after training
+        return self.value(node)  # which does nothing after training
 
     def finish(self, name: str) -> None:
         if self.waiting:
-            raise self.damaged(f"layer {next(iter(self.waiting))} feeds a neuron that never comes")
+            raise self.damaged(f"layer {next(iter(self.waiting))} feeds a neuron that is not in the graph")
         if name not in self.values:
             raise self.damaged(f"its output '{name}' is not one of its layers")
         value = self.values[name]
@@ -202,7 +202,10 @@ MAKERS: dict[str, Callable[[Compiler, Record], Value | None]] = {
 
 
 def not_here(node: Record) -> str | None:
-    """What a node of an operation that is known asks for beyond what the kernels do; other libraries' networks may."""
+    """What a node asks for that the kernels do not do although they know its operation; None where they do it all.
+
+    Networks of other libraries may ask for such things.
+    """
     op, a = node["op"], node["attrs"]
     if op == "Neuron" and a.get("kind") not in ("IF", "LIF", "PLIF"):
         return f"neuron kind {a.get('kind')}"

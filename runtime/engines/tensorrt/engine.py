@@ -1,15 +1,17 @@
 """TensorRT engines: a plan on a GPU of NVIDIA, built by `plif export --to tensorrt` (or `tensorrt-rtx`).
 
-The membranes stay on the device, in two sets that are read and written in turn: TensorRT does not promise that one tensor may
-be input and output at once. For each of the two directions (phases) there is an execution context and a CUDA graph, since a
-graph keeps the addresses it was recorded with. A graph holds the whole step: x up, the network, y down; so a step is one
-launch and one wait, on a stream of its own.
+The membranes stay on the device, in two sets: a step reads one set and writes the other, and then the sets change places,
+since TensorRT does not promise that one tensor may be input and output at once. Each of the two directions (phases) has an
+execution context and a CUDA graph of its own, since a graph keeps the addresses that it was recorded with. A graph holds
+the whole step: x to the device, the network, y to the host. So a step is one launch and one wait, on a CUDA stream that
+belongs to the session.
 
-    made    shapes and addresses -> one run as it comes (TensorRT settles its memory then) -> the same recorded as a graph
-    run     x into pinned memory -> launch the phase's graph -> wait -> y out of pinned memory -> the other phase
-    push    membranes of the caller -> those that the next run reads;  pull: those that the last run wrote -> the caller
+    opening   bind shapes and addresses -> run once without a graph (TensorRT then allocates its memory) -> record a graph
+    call      x into pinned memory -> launch the graph of the phase -> wait -> y out of pinned memory -> the other phase
+    push      the session's copy of the membranes -> the set that the next call reads
+    pull      the set that the last call wrote -> the session's copy
 
-The run before a recording writes into the set that the phase writes; both are zeroed after it, and what counts is pushed.
+The runs while a session is opened write into both sets, so both are zeroed after them.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ class TensorRtEngine(Engine):
         _check_tensors(trt, self._engine, plan)
 
     def buffers(self, rows: int, rates: bool = False) -> TensorRtBuffers:
+        """As Engine says. Raises PlifError for more rows than the plan was built for."""
         if rates:
             raise PlifError(f"engine {self.name}: spikes stay inside the plan, so it counts no rates")
         self.plan.require_rows(rows)
@@ -65,13 +68,13 @@ class TensorRtEngine(Engine):
 
 
 class TensorRtRtxEngine(TensorRtEngine):
-    """The same for TensorRT-RTX, whose plans are built ahead of time and finished for the GPU when they are opened."""
+    """The same for TensorRT-RTX: its plans are built ahead of time, and compiled for the GPU when they are opened."""
 
     name: ClassVar[str] = RTX
 
 
 class TensorRtBuffers(Resident):
-    """One session's tensors on the device, two execution contexts, two graphs. For one thread at a time."""
+    """One session's tensors on the device, with two execution contexts and two graphs. For one thread at a time."""
 
     def __init__(self, trt: ModuleType, engine: tensorrt_types.ICudaEngine, plan: Plan, gpu: Gpu, rows: int) -> None:
         gpu.use()
@@ -84,7 +87,7 @@ class TensorRtBuffers(Resident):
         self._sets = tuple([gpu.memory(array.nbytes) for array in v] for _ in range(2))
         self._zero()
         self._contexts = [self._context(engine, phase) for phase in (0, 1)]
-        self._launch = [self._recorded(context) for context in self._contexts]
+        self._launch = [self._record(context) for context in self._contexts]
         self._phase = 0
         self._zero()
 
@@ -138,8 +141,8 @@ class TensorRtBuffers(Resident):
                 raise PlifError(f"{path}: {name} cannot be bound ({self._reason()})")
         return context
 
-    def _recorded(self, context: tensorrt_types.IExecutionContext) -> Callable[[], None]:
-        """The step as a CUDA graph; where it cannot be recorded, the step itself, and a line says so."""
+    def _record(self, context: tensorrt_types.IExecutionContext) -> Callable[[], None]:
+        """What launches the step as a CUDA graph; where it cannot be recorded, what runs it without one, with a warning."""
 
         def enqueue() -> None:
             self._stream.up(self._x, self._x_host)
@@ -149,11 +152,11 @@ class TensorRtBuffers(Resident):
 
         enqueue()
         self._stream.wait()
-        capturable = getattr(context, "is_stream_capturable", None)  # TensorRT-RTX knows it beforehand
+        capturable = getattr(context, "is_stream_capturable", None)  # only TensorRT-RTX has it
         try:
             if capturable is not None and not capturable(self._stream.handle):
                 raise PlifError("TensorRT-RTX says that this engine cannot be recorded")
-            return self._stream.captured(enqueue)
+            return self._stream.capture(enqueue)
         except PlifError as error:
             what = "runs without a CUDA graph, so a step takes as many launches as it has kernels"
             warnings.warn(f"{self._plan.path}: {what} ({error})", PlifWarning, stacklevel=2)
@@ -176,7 +179,7 @@ def _deserialise(trt: ModuleType, plan: Plan) -> tuple[tensorrt_types.Runtime, t
 
 
 def _check_tensors(trt: ModuleType, engine: tensorrt_types.ICudaEngine, plan: Plan) -> None:
-    """The engine's inputs and outputs must be those of the card, float32 all."""
+    """The engine's inputs and outputs must be those of the card, all in float32."""
     found: dict[str, set[str]] = {"inputs": set(), "outputs": set()}
     for i in range(engine.num_io_tensors):
         name = engine.get_tensor_name(i)
