@@ -90,9 +90,7 @@ class OnnxRuntimeTensorRtEngine(OnnxRuntimeCudaEngine):
 
     name: ClassVar[str] = "onnxruntime-tensorrt"
     provider: ClassVar[str] = "TensorrtExecutionProvider"
-    precisions: ClassVar[tuple[str, ...]] = (
-        "fp32",
-    )  # its flags for others round in every layer, also where the file does not
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)  # its flags for others round in every layer of the file
     one_session: ClassVar[bool] = False
 
     def open(self) -> ort.InferenceSession:

@@ -31,12 +31,17 @@ def rate_outputs(card: Card, rates: bool) -> dict[str, str]:
     return {state["layer"]: f"rate.{state['layer']}" for state in card["states"]} if rates else {}
 
 
-def shapes_by_name(card: Card) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """(inputs, outputs) -> their shapes, with "B" for the number of rows of the batch."""
+def call_shapes(card: Card) -> tuple[list[Any], list[list[Any]], list[Any]]:
+    """The shapes of x, of the membranes of each state, and of y, with "B" for the number of rows of the batch."""
     steps = [card["T"]] if card["form"] == "unrolled" else []
     x = [*([] if card["input"]["kind"] == "static" else steps), "B", *card["input"]["shape"]]
-    v = [["B", *state["shape"]] for state in card["states"]]
-    return by_name(card, x, v, [*steps, "B", len(card["classes"])], v)
+    return x, [["B", *state["shape"]] for state in card["states"]], [*steps, "B", len(card["classes"])]
+
+
+def shapes_by_name(card: Card) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """(inputs, outputs) -> their shapes, as of call_shapes."""
+    x, v, y = call_shapes(card)
+    return by_name(card, x, v, y, v)
 
 
 def check_shapes(path: Path, card: Card, found: Mapping[str, Sequence[Any]], where: str) -> None:

@@ -92,10 +92,8 @@ class TritonSession:
             self._begin(row)
         if not which:
             return np.zeros((0, self.classes), np.float32)
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(
-                self.streams
-            )  # at the same time, so that the server can put them into one batch
+        if self._pool is None:  # all requests at the same time, so that the server can put them into one batch
+            self._pool = ThreadPoolExecutor(self.streams)
         answers = dict(zip(which, self._pool.map(self._step, which, x), strict=True))
         taken = {row: answer for row, answer in answers.items() if isinstance(answer, np.ndarray)}
         for answer in answers.values():

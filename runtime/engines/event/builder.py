@@ -110,10 +110,8 @@ class Builder:
 
     def emit(self, kind: str, source: Value, target: Value | None, **fields: Any) -> None:
         """Adds an operation. An array among `fields` is kept, and the operation gets its address."""
-        op = Op(
-            kind=native.KINDS.index(kind), from_=source.kind, in_=source.at,
-            in2=-1, values=-1, dense=-1, state=-1, stride=1,
-        )  # fmt: skip
+        op = Op(kind=native.KINDS.index(kind), from_=source.kind, in_=source.at, stride=1)
+        op.in2 = op.values = op.dense = op.state = -1
         op.ic, op.ih, op.iw = source.map
         if target is not None:
             op.oc, op.oh, op.ow = target.map

@@ -27,7 +27,7 @@ from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Rates
 from runtime.engines.event.layout import aligned, as_map, lanes
 from runtime.engines.event.program import Compiler
-from runtime.engines.tensors import shapes_by_name
+from runtime.engines.tensors import call_shapes
 from runtime.model.card import Card
 from runtime.model.readers.onnx_weights import read_initializers
 
@@ -91,13 +91,14 @@ class EventEngine(Engine):
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
         """As Engine says. Arrays from `membranes` are used where they are; others are copied in and out in each call."""
-        inputs, outputs = shapes_by_name(self.card)
-        at = inputs[self.card["graph"]["input"]].index("B")  # the axis of x that holds the rows
+        x_shape, v_shapes, y_shape = call_shapes(self.card)
+        at = x_shape.index("B")  # the axis of x that holds the rows
         rows = x.shape[at] if x.ndim > at else 0
         steps = int(self.card["T"]) if self.card["form"] == "unrolled" else 1
-        expected = [*inputs.items(), *outputs.items()]
-        for (name, shape), array in zip(expected, (x, *v, y, *v_next), strict=True):
-            _check(name, array, [rows if n == "B" else n for n in shape], contiguous=array is x or array is y)
+        names = ["x", *(state["name"] for state in self.card["states"]), "y"]
+        for arrays in ((x, *v, y), (x, *v_next, y)):
+            for name, shape, array in zip(names, (x_shape, *v_shapes, y_shape), arrays, strict=True):
+                _check(name, array, [rows if n == "B" else n for n in shape], contiguous=array is x or array is y)
         counted = [rates[state["layer"]] for state in self.card["states"]] if rates else []
         for array in counted:
             _check("rates", array, [rows * steps])
