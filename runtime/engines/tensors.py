@@ -53,4 +53,4 @@ def check_shapes(path: Path, card: Card, found: Mapping[str, Sequence[Any]], whe
     for name, shape in (inputs | outputs).items():
         rows, here = shape.index("B"), list(found.get(name, ()))
         if [*here[:rows], "B", *here[rows + 1 :]] != shape:
-            raise PlifError(f"{path}: {name} is {here or None} in {where}, {shape} in the card; export it again")
+            raise PlifError(f"{path}: {name} is {here or 'missing'} in {where}, {shape} in the card; export it again")
