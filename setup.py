@@ -50,7 +50,7 @@ setup(
             ],
             depends=[
                 f"{NATIVE}/{name}.h"
-                for name in ("event", "pool", "simd", "stream", "neuron", "dense8", "rows", "conv", "layers", "kernels")
+                for name in ("event", "pool", "simd", "active", "neuron", "dense8", "rows", "conv", "layers", "kernels")
             ],
             # no contraction: a fused multiply-add rounds once, and paths would differ in the last bit
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],

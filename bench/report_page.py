@@ -88,11 +88,11 @@ def _head(results: Results) -> str:
     text = [
         "# Performance",
         "This page is written by `python bench/report.py` (`make performance`), which runs the scripts of `bench/` and "
-        "fills in what they measured; nothing here is typed by hand. Times are milliseconds around the Python call, the copy "
-        "of the input included. Within a table all rows were measured in turn in one process per number of threads, so a "
-        "*ratio* holds better than a time; ratios across tables are worth less. Engines that skip zeros live from low "
-        "firing rates, so the rates stand beside every table. docs/engines.md says which engine is taken when none is "
-        "asked for, docs/event-engine.md how the event engine works.",
+        "fills in what they measured; nothing here is typed by hand. Times are milliseconds of the Python call, including the "
+        "copy of the input. All rows of a table were measured in turn, in one process per number of threads, so *ratios* "
+        "within a table are more reliable than times, and ratios across tables are less so. Engines that skip zeros depend on "
+        "low firing rates, so the rates are given with every table. docs/engines.md says which engine is taken by default, "
+        "docs/event-engine.md how the event engine works.",
     ]
     machine = _machine(results)
     if machine:
@@ -141,8 +141,8 @@ def _step(name: str, results: Results, figures: Path) -> str:
     if any(row["precision"] not in ("fp32",) for row in by.values()):
         parts.insert(
             -1,
-            "Rows in other precisions than fp32 run other weights (int8) or sums (bf16): their spikes that differ say that they "
-            "are not bit-equal, not how many decisions change.",
+            "Engines in other precisions than fp32 have other weights (int8) or other sums (bf16): their spikes that differ show "
+            "that they are not bit-equal, not how many decisions change.",
         )
     return "\n\n".join(parts)
 
@@ -182,8 +182,9 @@ def _density(results: Results, figures: Path) -> str:
     return "\n\n".join(
         [
             f"## {title}",
-            "The Gesture network, its layers tuned to one firing rate after the other; p50 of a step in ms, "
-            f"{rows[0]['threads']} thread. In brackets what the next convolution reads, after 2x2 max-pooling.",
+            "The Gesture network, with all its layers tuned to one firing rate, for several rates; p50 of a step in ms, "
+            f"{rows[0]['threads']} thread. In brackets: the share of spikes after 2x2 max-pooling, which the next "
+            "convolution reads.",
             table(head, body),
             "![p50 of one step against the firing rate](performance/density.svg)",
             about(results, "density"),
@@ -207,9 +208,9 @@ def _silence(results: Results) -> str:
     return "\n\n".join(
         [
             f"## {title}",
-            "A step in activity, after 80 silent steps (membranes fade), and without an event since reset; p50 in ms, "
-            f"{report['rows'][0]['threads']} thread. The Gesture network with the shifts of its batch normalisations at zero, "
-            f"which makes it go silent: mean firing rates {rates} %.",
+            "A step in activity, after 80 silent steps (membranes decay), and without an event since reset; p50 in ms, "
+            f"{report['rows'][0]['threads']} thread. The Gesture network has the shifts of its batch normalisations set to zero "
+            f"here, so that it falls silent without input: mean firing rates {rates} %.",
             table(["engine", *phases, "event fp32 is x faster in silence"], body),
             about(results, "silence"),
         ]
@@ -239,7 +240,7 @@ def _streams(results: Results, figures: Path) -> str:
     return "\n\n".join(
         [
             f"## {title}",
-            "One session with so many streams; steps of a stream per second (from the p50).",
+            "One session with several streams; steps per second of all streams together (from the p50).",
             table(["streams", *[f"{name}, {n} thread{'s' * (n > 1)}" for name, n in kinds]], body),
             "![throughput against streams](performance/streams.svg)",
             (f"Two threads against one at 16 streams: {', '.join(said)}. " if said else "")
@@ -274,11 +275,11 @@ def _roofline(results: Results, figures: Path) -> str:
             f"## {title}",
             f"A dense step of the Gesture network is {one['operations'] / 1e9:.2f} thousand million operations, over "
             f"{one['neurons'] / 1e6:.2f} million membranes and {one['weights'] / 1e6:.1f} million weights. Rates measured "
-            "here, and the time that they leave to a dense step at least:",
+            "here, and the shortest time that a dense step can take at these rates:",
             table(["measured", *threads], body),
             table(["floor, ms", *threads], floors),
-            "![roofline](performance/roofline.svg)\n\nEach engine stands at the rate at which a dense engine would have had to "
-            "work to be as fast. What lies above its precision's roof does not do the work: it skips the zeros."
+            "![roofline](performance/roofline.svg)\n\nEach engine is drawn at the rate at which a dense engine would have to "
+            "work to be as fast. An engine above the roof of its precision does less than the dense work: it skips zeros."
             if drawn
             else "",
             about(results, *(f"roofline-{n}" for n in roofs)),
@@ -301,7 +302,7 @@ def _events(results: Results) -> str:
     return "\n\n".join(
         [
             f"## {title}",
-            "Million events a second, one thread; the native library against the NumPy code that does the same without it. "
+            "Million events a second, one thread: the native library, and the NumPy code that gives the same results without it. "
             "The results are compared before anything is timed.",
             table(["job", "native", "NumPy", "native is x faster"], body),
             about(results, "events"),

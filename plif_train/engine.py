@@ -1,11 +1,11 @@
-"""The torch engine: a model.pt behind the runtime's engine protocol, so that `plif eval model.pt` evaluates the original.
+"""The torch engine: a model.pt as an engine of the runtime, so that `plif eval model.pt` evaluates the original.
 
 It comes into the runtime through the entry point `plif.engines`, so that the runtime itself never imports torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from plif_train.checkpoint import load
 from runtime.base.errors import PlifError
-from runtime.engines import EngineOptions
+from runtime.engines import Engine, EngineOptions
+from runtime.engines.buffers import Arrays, Rates
 from runtime.model.card import Card
 from runtime.model.graph import output_record, state_record
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """Single-step, evaluation mode, float32. `card` gains what an artifact's card says about states and output."""
 
     name: ClassVar[str] = "torch"
@@ -37,7 +38,7 @@ class TorchEngine:
         except (RuntimeError, AssertionError) as error:  # what PyTorch raises for a device that is not there
             reason = " ".join(str(error).split())[:120]
             raise PlifError(f"engine torch: device '{options.device}' cannot be used ({reason})") from None
-        self._rates: Mapping[str, np.ndarray] | None = None
+        self._rates: Rates = None
         shapes = [step.out_shape for step in self.net.plan if step.op == "Neuron"]
         neurons = self.net.neurons().items()
         last = self.net.plan[-1]
@@ -53,14 +54,7 @@ class TorchEngine:
         if options.rates:
             self.net.watch = self._count
 
-    def bind(
-        self,
-        x: np.ndarray,
-        v: Sequence[np.ndarray],
-        y: np.ndarray,
-        v_next: Sequence[np.ndarray],
-        rates: Mapping[str, np.ndarray] | None = None,
-    ) -> Callable[[], None]:
+    def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
         layers = [state["layer"] for state in self.card["states"]]
 
         @torch.no_grad()

@@ -58,7 +58,7 @@ def load(
         _check_sha256(path, sha256)
     card = read_card(path)
     made, choice = open_engine(engine, path, card, EngineOptions(threads, flush_denormals, rates, device, sha256))
-    return Model(path, made.card, made, rates and getattr(made, "counts_rates", True), choice)
+    return Model(path, made.card, made, rates and made.counts_rates, choice)
 
 
 def _check_sha256(path: Path, expected: str) -> None:

@@ -1,28 +1,30 @@
 """Engines: what runs an artifact. One file per backend; the registry is ENGINES plus the entry points `plif.engines`.
 
-An engine binds buffers once and gives back a function that runs one call on them:
+To add an engine, write a file here with a class that derives from Engine and enter it in ENGINES (or publish an entry point
+of the group `plif.engines` from another package: that is how the torch engine of plif_train comes in). An engine has no
+state of its own, so that many sessions can share one. A session gets its arrays and its calls from `buffers`, in one of two
+ways (runtime/engines/buffers.py):
 
-    run = engine.bind(x, v, y, v_next)      # arrays of the caller: x and v are read, y and v_next are written
-    run()
-
-The caller keeps two sets of membranes and binds both directions (ping-pong), so that a step allocates nothing, and a GPU
-engine may capture one CUDA graph per direction. An engine has no state of its own: many sessions share one. (An engine whose
-device keeps the membranes offers `resident` instead of `bind`: see Resident.)
-To add an engine, write a file here with a class that has these members and enter it in ENGINES (or publish an entry point
-of the group `plif.engines` from another package: that is how the torch engine of plif_train comes in).
+    membranes in arrays       the class has `bind`, which binds buffers once and gives back a function that runs one call
+                              on them; a session binds two sets of membranes both ways (ping-pong), so that a step
+                              allocates nothing:
+                                  run = engine.bind(x, v, y, v_next)      # reads x and v, writes y and v_next
+                                  run()
+    membranes on a device     the class overrides `buffers` and gives a Resident
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.engines.buffers import Arrays, Buffers, PingPong, Rates
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card
 
@@ -41,72 +43,36 @@ class EngineOptions:
     sha256: str | None = None
 
 
-class Engine(Protocol):
+class Engine:
+    """An artifact that one backend has opened. Base class of all engines."""
+
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]  # of what it opens: of a name, or of a kind (runtime/model/artifacts.py)
+    counts_rates: ClassVar[bool] = True  # whether it can count the spikes of each layer
+    sums_in_float32: ClassVar[bool] = False  # also where the artifact's weights are float16
+    threads: int | None = None  # how many threads it runs, where it decides that itself
     card: Card  # of the opened file, as the engine sees it
 
-    def __init__(self, path: Path, card: Card, options: EngineOptions) -> None: ...
-
-    def bind(
-        self,
-        x: np.ndarray,
-        v: Sequence[np.ndarray],
-        y: np.ndarray,
-        v_next: Sequence[np.ndarray],
-        rates: Mapping[str, np.ndarray] | None = None,
-    ) -> Callable[[], None]:
-        """A function that runs one call on these buffers. Membranes are in the order of the card's states.
-
-        rates  {layer: float32 [rows]} to be filled with the share of neurons that fired (rows is T * B when unrolled)
-        """
-        ...
-
-
-class Resident(Protocol):
-    """Membranes that live in the engine, from step to step. What `engine.resident(x, y, v, rates)` gives, for one session.
-
-    run   one call; the membranes stay inside
-    push  the arrays v into the engine;  pull: the engine's membranes into v
-    The session calls push and pull only where somebody looked at the membranes or changed them.
-    """
-
-    def run(self) -> None: ...
-    def push(self) -> None: ...
-    def pull(self) -> None: ...
-
-
-class ResidentEngine:
-    """What engines with resident membranes share."""
-
-    def resident(
-        self, x: np.ndarray, y: np.ndarray, v: Sequence[np.ndarray], rates: Mapping[str, np.ndarray] | None = None
-    ) -> Resident:
-        """Steps of one session, with its membranes on the device; `v` is what push and pull go through."""
+    def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         raise NotImplementedError
 
-    def bind(
-        self,
-        x: np.ndarray,
-        v: Sequence[np.ndarray],
-        y: np.ndarray,
-        v_next: Sequence[np.ndarray],
-        rates: Mapping[str, np.ndarray] | None = None,
-    ) -> Callable[[], None]:
-        """As the protocol says: membranes go to the device and come back in each call. Sessions use `resident`."""
-        inside = [np.empty_like(array) for array in v]
-        steps = self.resident(x, y, inside, rates)
+    def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
+        """A function that runs one call on these arrays, which are those of Buffers (runtime/engines/buffers.py).
 
-        def call() -> None:
-            for mine, array in zip(inside, v, strict=True):
-                np.copyto(mine, array)
-            steps.push()
-            steps.run()
-            steps.pull()
-            for mine, array in zip(inside, v_next, strict=True):
-                np.copyto(array, mine)
+        It reads x and v and writes y, v_next and, where the engine was opened with rates, `rates`. v and v_next hold float32
+        [rows, ...], one array for each of the card's states, in their order.
+        """
+        raise NotImplementedError
 
-        return call
+    def membranes(self, rows: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Two sets of membranes for `bind`, float32 [rows, ...], zeros. An engine may lay them out as it likes to read them,
+        and give the same set twice where it updates membranes in place."""
+        first, second = ([np.zeros((rows, *s["shape"]), np.float32) for s in self.card["states"]] for _ in range(2))
+        return first, second
+
+    def buffers(self, rows: int, rates: bool = False) -> Buffers:
+        """New arrays for `rows` rows, bound to this engine; rates: with the firing rate of each layer."""
+        return PingPong(self.card, rows, rates, self.membranes(rows), self.bind)
 
 
 # name -> "module:class"; a module is imported when its engine is asked for, so that nothing heavy is loaded before
@@ -133,7 +99,7 @@ def engine_names() -> list[str]:
     return [*ENGINES, *(point.name for point in _entry_points())]
 
 
-def find_engine(name: str, path: Path, device: str | None = None) -> type[Any]:
+def find_engine(name: str, path: Path, device: str | None = None) -> type[Engine]:
     """The engine class of that name; `auto` is the one that its kind of file names (runtime/model/artifacts.py).
 
     onnxruntime, named or meant, is onnxruntime-cuda where the device is cuda or cuda:N. runtime.engines.choice chooses among

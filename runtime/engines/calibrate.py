@@ -1,12 +1,12 @@
-"""The calibration behind `--engine auto`: the same steps on each engine, in turn, in a process of its own.
+"""The calibration behind `--engine auto`: the same steps on each engine, in turn, in a separate process.
 
-A process of its own, since opening an engine leaves marks: ONNX Runtime flushes denormals only for the first session of a
-process, and then for NumPy in the calling thread too. A program whose engine was chosen from the cache and one that
-measured first must not differ, so the engines that lose never enter it.
+The process is separate, since opening an engine has lasting effects: ONNX Runtime flushes denormals only for the first
+session of a process, and then for NumPy in the calling thread, too. A program that measures and one that finds its engine
+in the cache must compute the same, so the program itself never opens the engines that are not chosen.
 
-The stimulus is sparse and event-like, at the card's framing (a still image for networks that take one), then silence: what
-a network on an event camera sees. The engines take turns round by round, and the best round of each counts: other programs
-can only make a round slower.
+The stimulus is what a network on an event camera sees: sparse and event-like frames at the card's framing (a still image for
+networks that take one), then silence. The engines take turns round by round, and the best round of each counts, since other
+programs can only make a round slower.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from runtime.model.card import Card, read_card
 
 ROUNDS = 5
 STEPS = 4  # of activity in a round, then as many of silence
-BUDGET_S = 0.3  # of stepping; then no further round begins
-CLEAR = 2.0  # engines further apart than this need no second round
-TIMEOUT_S = 20.0
+BUDGET_S = 0.3  # no further round begins after so much time of stepping
+CLEAR = 2.0  # engines that differ by more than this factor need no second round
+TIMEOUT_S = 20.0  # of the whole process
 
 Times = dict[str, tuple[float, float]]  # engine -> ms a call in activity, in silence
 
 
 def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Times:
-    """Measures in a child process. Raises PlifError with the reason when it cannot."""
+    """Measures in a child process. Raises PlifError with the reason where that fails."""
     asked = {
         "sys_path": [str(Path(part).resolve()) for part in sys.path],  # the child imports what this process imports
         "path": str(path.resolve()),
@@ -67,14 +67,14 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Tim
 
 def child(asked: dict) -> None:
     """Runs in the child: prints {engine: [ms in activity, ms in silence]}."""
-    warnings.simplefilter("ignore")  # who chose the engine opens it again, and says what there is to say
+    warnings.simplefilter("ignore")  # the parent opens the chosen engine again, and shows its warnings
     path = Path(asked["path"])
     options = EngineOptions(asked["threads"], asked["flush_denormals"])
     print(json.dumps(measure(path, asked["engines"], options)))
 
 
 def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Times:
-    """In this process: the best round's median call of each engine, in activity and in silence."""
+    """Measures in this process: the median call of each engine's best round, in activity and in silence."""
     card = read_card(path)
     sessions = {}
     for name in engines:
@@ -83,7 +83,7 @@ def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Times
     x_active, x_silent = _inputs(card, next(iter(sessions.values())))
     best: Times = dict.fromkeys(engines, (np.inf, np.inf))
     for session in sessions.values():
-        _turn(session, x_active[:1])  # first calls allocate
+        call_times_ms(session, x_active[:1])  # first calls allocate
     began = time.perf_counter()
     for done in range(ROUNDS):
         totals = sorted(active + silent for active, silent in best.values())
@@ -91,24 +91,24 @@ def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Times
             break
         for name, session in sessions.items():
             session.reset()
-            times = _turn(session, x_active), _turn(session, x_silent)
-            best[name] = min(best[name][0], times[0]), min(best[name][1], times[1])
+            active, silent = (float(np.median(call_times_ms(session, x))) for x in (x_active, x_silent))
+            best[name] = min(best[name][0], active), min(best[name][1], silent)
     return best
 
 
-def _turn(session: Session, x: np.ndarray) -> float:
-    """Milliseconds of a call, their median."""
+def call_times_ms(session: Session, x: np.ndarray) -> list[float]:
+    """Milliseconds of each call of the session, one for each entry of x [calls, ...]."""
     call = session.run if session.model.unrolled else session.step
     times = []
     for x_t in x:
         began = time.perf_counter()
         call(x_t)
         times.append(1e3 * (time.perf_counter() - began))
-    return float(np.median(times))
+    return times
 
 
 def _inputs(card: Card, session: Session) -> tuple[np.ndarray, np.ndarray]:
-    """What the calls of a round get: [calls, (T,) rows, ...], active and silent."""
+    """What the calls of a round get, float32 [calls, (T,) rows, ...]: active and silent."""
     rows, shape = session.streams, tuple(card["input"]["shape"])
     rng = np.random.default_rng(0)
     unrolled = card["form"] == "unrolled"

@@ -1,8 +1,8 @@
 """`--engine auto`: the fastest engine that opens the artifact as it is, found by a short calibration and remembered.
 
-Candidates compute what the artifact says, in its precision; nothing is converted. They come in a fixed order, and a later
-one is taken only where it is faster by more than MARGIN, so that the noise of a measurement does not choose. The result is
-kept in the user's cache folder, keyed by all that it depends on; without a folder to write to it holds for the process.
+Every candidate computes what the artifact says, in its precision; nothing is converted. The candidates have a fixed order,
+and a later one is chosen only where it is faster by more than MARGIN, so that noise does not decide. The result is kept in
+the user's cache folder under a key made of everything that it depends on; without such a folder it holds for the process.
 docs/engines.md has the whole rule.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.base.errors import PlifError
+from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.version import __version__
 from runtime.engines import Engine, EngineOptions, find_engine
 from runtime.model.artifacts import kind_of
@@ -36,7 +37,7 @@ ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxr
 class EngineChoice:
     """Which engine runs an artifact, and why.
 
-    asked        what the caller said: auto, or a name
+    asked        what the caller asked for: auto, or a name
     reason       half a sentence
     measured_ms  engine -> {"active": ms a call, "silent": ms a call}; empty where nothing was measured
     """
@@ -54,7 +55,7 @@ _chosen: dict[str, EngineChoice] = {}  # by key, in this process
 
 
 def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tuple[Engine, EngineChoice]:
-    """The engine of that name, or for `auto` the one to take. Raises PlifError where none opens the file."""
+    """The engine of that name; for `auto` the one that is chosen. Raises PlifError where none opens the file."""
     if name != "auto":
         return find_engine(name, path, options.device)(path, card, options), EngineChoice(name, name, "as asked")
     names = CANDIDATES.get(kind_of(path).suffix, ())
@@ -79,7 +80,7 @@ def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tu
 
 
 def _missing(name: str) -> str | None:
-    """Why an engine is not installed here, or None."""
+    """Why an engine cannot be used here; None where it can."""
     if name == "event":
         from runtime import native
 
@@ -91,7 +92,7 @@ def _missing(name: str) -> str | None:
 
 
 def _choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> EngineChoice:
-    """Among engines that all open the file: from memory, from the cache, or by measuring now."""
+    """Chooses among engines that all open the file: from memory, from the cache folder, or by measuring now."""
     if os.environ.get(NO_CALIBRATION, "0") not in ("", "0"):
         return EngineChoice(names[0], "auto", f"first in order, not measured ({NO_CALIBRATION} is set)")
     depends = _depends_on(path, card, options, names)
@@ -117,7 +118,11 @@ def _choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ..
 
 
 def decide(names: tuple[str, ...], times: dict[str, dict[str, float]], note: str) -> EngineChoice:
-    """The rule: the sum of a call in activity and one in silence; a later engine must win by more than MARGIN."""
+    """The rule: compare the time of a call in activity plus that of a call in silence; a later engine must win by more
+    than MARGIN.
+
+    times  engine -> {"active": ms a call, "silent": ms a call};  note: where the times come from
+    """
     total = {name: times[name]["active"] + times[name]["silent"] for name in names}
     best = names[0]
     for name in names[1:]:
@@ -130,11 +135,11 @@ def decide(names: tuple[str, ...], times: dict[str, dict[str, float]], note: str
     return EngineChoice(best, "auto", f"{shown} ms a call, active and silent, against {others} ({note})", times)
 
 
-# --- what it depends on, and where it is kept ---------------------------------------------------------------------
+# --- what the choice depends on, and where it is kept -------------------------------------------------------------
 
 
 def _depends_on(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> dict[str, Any]:
-    """All that the choice may depend on. Not the counting of rates: stream and eval take the same engine."""
+    """All that the choice may depend on. Not whether rates are counted: plif stream and plif eval take the same engine."""
     from runtime import native
 
     libraries = sorted(Path(native.__file__).parent.glob("_event*.so"))
@@ -147,7 +152,7 @@ def _depends_on(path: Path, card: Card, options: EngineOptions, names: tuple[str
         "path": os.environ.get(native.PATH_VARIABLE),
         "onnxruntime": _onnxruntime_version(),
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": native.cores(),
         "options": [options.threads, options.flush_denormals],
     }
 
@@ -171,7 +176,7 @@ def processor() -> str:
 
 
 def _cache_folder() -> Path | None:
-    """The user's cache folder for engine choices, which may not exist; None where there is no home."""
+    """The user's cache folder for engine choices, which need not exist; None where there is no home folder."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     try:
         if os.path.isabs(given):  # the XDG rule: a relative path is ignored
@@ -188,7 +193,7 @@ def _cache_folder() -> Path | None:
 
 
 def _read(file: Path, names: tuple[str, ...]) -> dict[str, dict[str, float]] | None:
-    """The measured times, or None when there are none or the file is not one of ours; then it is measured again."""
+    """The measured times, or None where there are none or the file is not one of ours; then they are measured again."""
     try:
         with open(file, "rb") as opened:
             found = json.loads(opened.read(CACHE_LIMIT))["measured_ms"]
@@ -199,14 +204,11 @@ def _read(file: Path, names: tuple[str, ...]) -> dict[str, dict[str, float]] | N
 
 
 def _write(file: Path, content: dict[str, Any]) -> bool:
-    """Whole or not at all. False where it cannot be written: then the next process measures again."""
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    """Whether it could be written; where it could not, the next process measures again."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(content, indent=2) + "\n")
-        os.replace(part, file)
-    except OSError:
-        with suppress(OSError):
-            part.unlink()
+        make_folder(file.parent)
+        with whole_or_nothing(file) as (part,):
+            part.write_text(json.dumps(content, indent=2) + "\n")
+    except PlifError:
         return False
     return True

@@ -1,22 +1,24 @@
-"""The ONNX Runtime engine on the CPU: the one that always works.
+"""The ONNX Runtime engine on the CPU: the one that runs every artifact.
 
-Every buffer is the caller's and is bound once by address, so a step copies and allocates nothing. Subnormal membranes (a
-leak without input halves v until it is 1e-40) cost up to six times the normal step on some processors, so they are flushed
-to zero; ONNX Runtime does this only when the first session of the process asks for it, which is checked, not assumed.
+Every array is the caller's and is bound once by address, so a step copies and allocates nothing. Subnormal membranes (a
+leak without input halves v until it is 1e-40) make a step up to six times slower on some processors, so they are flushed
+to zero. ONNX Runtime does this only where the first session of the process asks for it, so the engine checks the result.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
-from runtime.engines import EngineOptions
+from runtime.engines import Engine, EngineOptions
+from runtime.engines.buffers import Arrays, Rates
+from runtime.engines.tensors import by_name, check_shapes, rate_outputs
 from runtime.model.card import Card
 from runtime.model.graph import spikes
 from runtime.model.readers.onnx_wire import refuse_external_data, with_rates
@@ -27,45 +29,76 @@ except ImportError:
     raise MissingExtra("the onnxruntime engine", "cpu") from None
 
 
-class OnnxRuntimeEngine:
-    name: ClassVar[str] = "onnxruntime"
+class OnnxRuntime(Engine):
+    """What the engines of ONNX Runtime share: the file's bytes, and a session on one execution provider."""
+
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    provider: ClassVar[str]
+
+    def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
+        refuse_external_data(path)
+        self.path, self.card = path, card
+        self.rates = rate_outputs(card, options.rates)
+        self._bytes = path.read_bytes()
+        if self.rates:
+            self._bytes = with_rates(self._bytes, {output: spikes(layer) for layer, output in self.rates.items()})
+        self._session = self.open()
+        infos = [*self._session.get_inputs(), *self._session.get_outputs()]
+        check_shapes(path, card, {info.name: info.shape for info in infos}, "the graph")
+
+    def open(self) -> ort.InferenceSession:
+        raise NotImplementedError
+
+    def _open(
+        self, settings: ort.SessionOptions, provider_options: dict[str, str], advice: str
+    ) -> ort.InferenceSession:
+        """A session on the provider; `advice` ends the message of the error where it cannot be opened."""
+        settings.log_severity_level = 4  # errors are raised; log lines would only repeat them
+        try:
+            return ort.InferenceSession(self._bytes, settings, providers=[(self.provider, provider_options)])
+        except Exception as error:  # onnxruntime raises a family of its own, without a common public base
+            reason = " ".join(str(error).split())[:200]
+            raise PlifError(
+                f"{self.path}: ONNX Runtime cannot open it on {self.provider} ({reason}); {advice}"
+            ) from None
+
+
+class OnnxRuntimeEngine(OnnxRuntime):
+    """ONNX Runtime on the CPU, in two sets of membranes (ping-pong)."""
+
+    name: ClassVar[str] = "onnxruntime"
+    provider: ClassVar[str] = "CPUExecutionProvider"
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         if options.device not in (None, "cpu"):
             raise PlifError(
                 f"engine onnxruntime: device '{options.device}'; it runs on cpu; on a GPU: --engine onnxruntime-cuda"
             )
-        refuse_external_data(path)
-        self.card = card
-        self.rates = {state["layer"]: f"rate.{state['layer']}" for state in card["states"]} if options.rates else {}
-        model = path.read_bytes()
-        if self.rates:
-            model = with_rates(model, {output: spikes(layer) for layer, output in self.rates.items()})
-        self._session = _open(path, model, options)
-        check_io(path, card, self._session)
+        self._options = options
+        super().__init__(path, card, options)
+        if options.flush_denormals and not _denormals_are_flushed():
+            warnings.warn(
+                "denormals are not flushed to zero: another ONNX Runtime session came first in this process; "
+                "long silence may be slow. Load the plif model before other sessions.",
+                PlifWarning,
+                stacklevel=3,
+            )
 
-    def bind(
-        self,
-        x: np.ndarray,
-        v: Sequence[np.ndarray],
-        y: np.ndarray,
-        v_next: Sequence[np.ndarray],
-        rates: Mapping[str, np.ndarray] | None = None,
-    ) -> Callable[[], None]:
+    def open(self) -> ort.InferenceSession:
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = self._options.threads or os.cpu_count() or 1
+        settings.inter_op_num_threads = 1
+        if self._options.flush_denormals:
+            settings.add_session_config_entry("session.set_denormal_as_zero", "1")
+        return self._open(settings, {}, "export it again")
+
+    def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
         binding = self._session.io_binding()
-        inputs = {self.card["graph"]["input"]: x}
-        outputs = {"y": y}
-        for state, before, after in zip(self.card["states"], v, v_next, strict=True):
-            inputs[state["input"]], outputs[state["output"]] = before, after
-        for layer, output in self.rates.items():
-            if rates is None:
-                raise PlifError("engine onnxruntime: opened with rates, so bind needs a buffer for each layer's rate")
-            outputs[output] = rates[layer]
-        for name, array in inputs.items():
-            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in outputs.items():
-            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        inputs, outputs = by_name(self.card, x, v, y, v_next)
+        outputs |= {output: (rates or {})[layer] for layer, output in self.rates.items()}
+        for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
+            for name, array in arrays.items():
+                bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         keep_alive = (inputs, outputs)  # the binding holds addresses only
         run = self._session.run_with_iobinding
 
@@ -73,52 +106,6 @@ class OnnxRuntimeEngine:
             run(binding)
 
         return call
-
-
-def check_io(path: Path, card: Card, session: ort.InferenceSession) -> None:
-    """The file's inputs and outputs must be what its card says they are."""
-    shapes = {info.name: info.shape for info in [*session.get_inputs(), *session.get_outputs()]}
-    for state in card["states"]:
-        for name in (state["input"], state["output"]):
-            found = shapes.get(name)
-            if found is None or list(found[1:]) != state["shape"]:
-                raise PlifError(
-                    f"{path}: state {name} is {found} in the graph, {state['shape']} in the card; export it again"
-                )
-    steps = [card["T"]] if card["form"] == "unrolled" else []
-    x_steps = [] if card["input"]["kind"] == "static" else steps
-    expected = {
-        card["graph"]["input"]: (x_steps, list(card["input"]["shape"])),
-        "y": (steps, [len(card["classes"])]),
-    }
-    for name, (before, after) in expected.items():
-        found = shapes.get(name)
-        if found is None or [*found[: len(before)], *found[len(before) + 1 :]] != [*before, *after]:
-            raise PlifError(
-                f"{path}: {name} is {found} in the graph, {[*before, 'B', *after]} in the card; export it again"
-            )
-
-
-def _open(path: Path, model: bytes, options: EngineOptions) -> ort.InferenceSession:
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = options.threads or os.cpu_count() or 1
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 4  # what fails is raised; its log lines would only repeat it
-    if options.flush_denormals:
-        settings.add_session_config_entry("session.set_denormal_as_zero", "1")
-    try:
-        session = ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a family of its own, without a common public base
-        reason = " ".join(str(error).split())[:200]
-        raise PlifError(f"{path}: ONNX Runtime cannot open it ({reason}); export it again") from None
-    if options.flush_denormals and not _denormals_are_flushed():
-        warnings.warn(
-            "denormals are not flushed to zero: another ONNX Runtime session came first in this process; "
-            "long silence may be slow. Load the plif model before other sessions.",
-            PlifWarning,
-            stacklevel=4,
-        )
-    return session
 
 
 def _denormals_are_flushed() -> bool:

@@ -1,26 +1,28 @@
 """The OpenVINO engine on the CPU: opens the folder of `plif export --to openvino`.
 
-Left to itself OpenVINO computes in bfloat16 where the processor can, which changes a spike in every few hundred, so the
-precision is said, and what the plugin answers is checked. Every buffer is the caller's and is bound once; the network is
-compiled for the number of rows that is asked for (fixed shapes are measured up to 1.7 times faster than dynamic ones), once
-for each. A stateful folder keeps the membranes inside OpenVINO; they come out, and go in, only when somebody asks.
+By default OpenVINO computes in bfloat16 where the processor can, which changes one spike in every few hundred. So the engine
+asks for float32 and checks that the plugin agrees. Every array is the caller's and is bound once. The network is compiled
+once for each number of rows, since fixed shapes are measured up to 1.7 times faster than dynamic ones. A stateful folder
+keeps the membranes inside OpenVINO, and they are copied out or in only when somebody reads or changes them.
 
-Which file belongs to which card is said in the card (SHA-256 of model.xml and model.bin): a folder put together from two
-exports is refused. That is a guard against mistakes, not a signature.
+The card holds the SHA-256 of model.xml and model.bin, so a folder that was put together from two exports is refused. That is
+a guard against mistakes, not a signature.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
-from runtime.engines import EngineOptions
+from runtime.engines import Engine, EngineOptions
+from runtime.engines.buffers import Arrays, Buffers, Rates, Resident
+from runtime.engines.tensors import by_name, check_shapes, rate_outputs
 from runtime.model.card import Card
 from runtime.model.graph import spikes
 
@@ -30,64 +32,44 @@ try:
 except ImportError:
     raise MissingExtra("the openvino engine", "openvino") from None
 
-PRECISION = "f32"  # of everything that the graph itself does not say otherwise
+PRECISION = "f32"  # of all operations for which the graph names no other
 FILES = ("model.xml", "model.bin")
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Engine):
     name: ClassVar[str] = "openvino"
     suffixes: ClassVar[tuple[str, ...]] = ("_openvino",)
-    sums_in_float32: ClassVar[bool] = True  # also of float16 weights
+    sums_in_float32: ClassVar[bool] = True
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         if options.device not in (None, "cpu"):
             raise PlifError(f"engine openvino: device '{options.device}'; this engine runs on cpu only")
         self.path, self.card, self._options = path, card, options
         self.stateful = bool(card.get("stateful", False))
-        self.resident = self._resident if self.stateful else None
-        self._variables = {s["input"] + s["output"]: s["shape"] for s in card["states"]} if self.stateful else {}
-        self.rates = {state["layer"]: f"rate.{state['layer']}" for state in card["states"]} if options.rates else {}
+        self.variables = {s["input"] + s["output"]: s["shape"] for s in card["states"]} if self.stateful else {}
+        self.rates = rate_outputs(card, options.rates)
         self._core = ov.Core()
         self._xml, self._weights = _read(path, card)
-        self._check_io(self._model())
+        model = self._model()
+        ports = {name: port for port in [*model.inputs, *model.outputs] for name in port.get_names()}
+        shapes = {name: _sizes(port.get_partial_shape()) for name, port in ports.items()}
+        check_shapes(path, {**card, "states": []} if self.stateful else card, shapes, "model.xml")
         self._compiled: dict[int, Any] = {}
 
-    def bind(
-        self,
-        x: np.ndarray,
-        v: Sequence[np.ndarray],
-        y: np.ndarray,
-        v_next: Sequence[np.ndarray],
-        rates: Mapping[str, np.ndarray] | None = None,
-    ) -> Callable[[], None]:
-        states = self.card["states"]
-        before = {state["input"]: array for state, array in zip(states, v, strict=True)}
-        after = {state["output"]: array for state, array in zip(states, v_next, strict=True)}
-        return self._bound(x, y, before, after, rates)[1]
+    def buffers(self, rows: int, rates: bool = False) -> Buffers:
+        return OpenVinoBuffers(self, rows, rates) if self.stateful else super().buffers(rows, rates)
 
-    def _resident(
-        self, x: np.ndarray, y: np.ndarray, v: Sequence[np.ndarray], rates: Mapping[str, np.ndarray] | None = None
-    ) -> _Variables:
-        request, run = self._bound(x, y, {}, {}, rates)
-        found = {variable.name: variable for variable in request.query_state()}
-        if set(found) != set(self._variables):
-            raise PlifError(f"{self.path}: keeps {sorted(found)}; expected {sorted(self._variables)}. Export it again")
-        return _Variables(run, [(found[name], array) for name, array in zip(self._variables, v, strict=True)])
+    def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
+        return self.request(x, v, y, v_next, rates)[1]
 
-    def _bound(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        before: Mapping[str, np.ndarray],
-        after: Mapping[str, np.ndarray],
-        rates: Mapping[str, np.ndarray] | None,
+    def request(
+        self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates
     ) -> tuple[Any, Callable[[], None]]:
+        """A request of OpenVINO on these arrays, and what runs it; a stateful folder binds no membranes."""
         request = self._for_rows(y.shape[-2]).create_infer_request()
-        tensors = {self.card["graph"]["input"]: x, "y": y, **before, **after}
-        for layer, output in self.rates.items():
-            if rates is None:
-                raise PlifError("engine openvino: opened with rates, so bind needs a buffer for each layer's rate")
-            tensors[output] = rates[layer]
+        card = {**self.card, "states": []} if self.stateful else self.card
+        inputs, outputs = by_name(card, x, v, y, v_next)
+        tensors = inputs | outputs | {output: (rates or {})[layer] for layer, output in self.rates.items()}
         for name, array in tensors.items():
             request.set_tensor(name, ov.Tensor(array, shared_memory=True))
         infer = request.infer
@@ -98,12 +80,12 @@ class OpenVinoEngine:
         return request, run
 
     def _for_rows(self, rows: int) -> Any:
-        """The network compiled for so many rows."""
+        """The network, compiled for this number of rows."""
         if rows not in self._compiled:
             model = self._model()
             if any(port.get_partial_shape().is_dynamic for port in model.inputs):
                 inputs = {_name(port): _with_rows(port.get_partial_shape(), rows) for port in model.inputs}
-                inside = {name: ov.PartialShape([rows, *shape]) for name, shape in self._variables.items()}
+                inside = {name: ov.PartialShape([rows, *shape]) for name, shape in self.variables.items()}
                 model.reshape(inputs, inside)
             for layer, output in self.rates.items():
                 _add_rate(model, spikes(layer), output)
@@ -134,42 +116,35 @@ class OpenVinoEngine:
             raise PlifError(f"{self.path}: OpenVINO would run {precision} on {devices}; asked for float32 on CPU")
         return compiled
 
-    def _check_io(self, model: Any) -> None:
-        """The folder's inputs and outputs must be what its card says they are."""
-        steps = [self.card["T"]] if self.card["form"] == "unrolled" else []
-        x_steps = [] if self.card["input"]["kind"] == "static" else steps
-        expected = {
-            self.card["graph"]["input"]: [*x_steps, -1, *self.card["input"]["shape"]],
-            "y": [*steps, -1, len(self.card["classes"])],
-        }
-        if not self.stateful:
-            for state in self.card["states"]:
-                expected |= {state[end]: [-1, *state["shape"]] for end in ("input", "output")}
-        ports = {name: port for port in [*model.inputs, *model.outputs] for name in port.get_names()}
-        for name, shape in expected.items():
-            found = None if name not in ports else _sizes(ports[name].get_partial_shape())
-            rows = shape.index(-1)
-            if found is None or [n for i, n in enumerate(found) if i != rows] != [n for n in shape if n != -1]:
-                raise PlifError(f"{self.path}: {name} is {found} in model.xml, {shape} in the card; export it again")
 
+class OpenVinoBuffers(Resident):
+    """The membranes of a stateful folder are variables inside OpenVINO, in a request of their own for each session."""
 
-class _Variables:
-    """The membranes inside OpenVINO: (its variable, the session's array) of each."""
+    def __init__(self, engine: OpenVinoEngine, rows: int, rates: bool) -> None:
+        v, _ = engine.membranes(rows)
+        super().__init__(engine.card, rows, rates, v)
+        request, self._run = engine.request(self.x, (), self.y, (), self.rates)
+        found = {variable.name: variable for variable in request.query_state()}
+        if set(found) != set(engine.variables):
+            raise PlifError(
+                f"{engine.path}: keeps {sorted(found)}; expected {sorted(engine.variables)}. Export it again"
+            )
+        self._variables = [found[name] for name in engine.variables]
 
-    def __init__(self, run: Callable[[], None], pairs: Sequence[tuple[Any, np.ndarray]]) -> None:
-        self.run, self._pairs = run, pairs
+    def call(self) -> None:
+        self._run()
 
     def push(self) -> None:
-        for variable, v in self._pairs:
+        for variable, v in zip(self._variables, self.v, strict=True):
             variable.state = ov.Tensor(v)
 
     def pull(self) -> None:
-        for variable, v in self._pairs:
+        for variable, v in zip(self._variables, self.v, strict=True):
             v[...] = variable.state.data
 
 
 def _read(path: Path, card: Card) -> tuple[bytes, Any]:
-    """model.xml, and model.bin as a tensor of bytes; both must be the ones that the card was written with."""
+    """model.xml, and model.bin as a tensor uint8 [bytes]; both must be the files that the card was written with."""
     expected = card.get("files")
     if not isinstance(expected, dict) or set(expected) != set(FILES):
         raise PlifError(f"{path}: its card does not say which files it is of; export it again: --to openvino")
@@ -185,7 +160,7 @@ def _read(path: Path, card: Card) -> tuple[bytes, Any]:
 
 
 def _add_rate(model: Any, tensor: str, output: str) -> None:
-    """A further output: the share of a layer's neurons that fired, one number for each row."""
+    """Adds an output float32 [rows]: the share (0..1) of a layer's neurons that fired. `tensor` holds its spikes."""
     source = next((port for op in model.get_ops() for port in op.outputs() if tensor in port.get_names()), None)
     if source is None:
         raise PlifError(f"the spikes {tensor} are not in model.xml, so they cannot be counted; export it again")
@@ -208,6 +183,6 @@ def _with_rows(shape: Any, rows: int) -> list[int]:
 
 
 def _first(error: Exception) -> str:
-    """What OpenVINO says, without the file and line of its source that come first."""
+    """OpenVINO's message, without the lines in front that name its own source files."""
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
     return " ".join(" ".join(lines).split())[:160]

@@ -1,41 +1,50 @@
-"""The state of the streams that run through an opened artifact.
+"""Sessions: an opened artifact together with the state of one or more streams.
 
     session = model.session(streams=1)
-    y = session.step(x)                    # x [streams, C, H, W] -> y [streams, classes]
+    y = session.step(x)                    # x float32 [streams, C, H, W] -> y float32 [streams, classes]
 
-A model is shared and has no state; a Session is the thin stateful thing. Streams are the rows of a batch: a stream's
-answers do not depend on its neighbours, and `rows` advances some of them only.
+A model has no state and may be shared; a session holds the membranes. Each stream is one row of the engine's batch. The
+answer of a row does not depend on the other rows, and a call may advance some of the rows only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.engines import Engine, Resident
+from runtime.engines import Engine
+from runtime.engines.buffers import Buffers
 from runtime.model.card import Card
 
-Snapshot = list[np.ndarray]
+Snapshot = list[np.ndarray]  # float32 [streams, ...], one array for each of the card's states
+
+NO_STEP = "x holds no time-step; expected [T, B, C, H, W] with T of at least 1"
 
 
 @dataclass(frozen=True)
 class OpenModel:
-    """An artifact that an engine has opened: its card, and what follows from it. It has no state and may be shared."""
+    """An artifact that an engine has opened: its card, and what follows from it. It has no state and may be shared.
+
+    counts_rates  whether its sessions count the spikes of each layer
+    """
 
     path: Path
     card: Card
     engine: Engine
     counts_rates: bool = False
 
-    @property
+    # Computed once, since some of them are needed in every step of every stream.
+
+    @cached_property
     def classes(self) -> list[str]:
         return list(self.card["classes"])
 
-    @property
+    @cached_property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W). Raises PlifError for a network that does not take images or frames of events."""
         shape = self.card["input"]["shape"]
@@ -47,75 +56,34 @@ class OpenModel:
         c, h, w = shape
         return c, h, w
 
-    @property
+    @cached_property
     def T(self) -> int:
         return int(self.card["T"])
 
-    @property
+    @cached_property
     def unrolled(self) -> bool:
         return bool(self.card["form"] == "unrolled")
 
-    @property
+    @cached_property
     def static(self) -> bool:
         return bool(self.card["input"]["kind"] == "static")
 
-    @property
+    @cached_property
     def voters(self) -> int:
         """How many spikes of one step vote for a class: y is a multiple of 1 / voters."""
         return int(self.card["output"].get("voters", 1))
 
     def session(self, streams: int = 1) -> Session:
-        return Session(self, streams)
-
-
-@dataclass
-class _Bound:
-    """Buffers for one number of rows, bound both ways: v[phase] is read, v[1 - phase] is written."""
-
-    x: np.ndarray
-    y: np.ndarray
-    v: tuple[list[np.ndarray], list[np.ndarray]]
-    rates: dict[str, np.ndarray]
-    run: tuple[Callable[[], None], Callable[[], None]]
-    phase: int = 0
-
-    @property
-    def now(self) -> list[np.ndarray]:
-        """The membranes, to read or to change."""
-        return self.v[self.phase]
-
-    def advance(self) -> None:
-        self.run[self.phase]()
-        self.phase = 1 - self.phase
-
-
-@dataclass
-class _Inside:
-    """Buffers for one number of rows of an engine that keeps the membranes itself; v is a copy, made when looked at."""
-
-    x: np.ndarray
-    y: np.ndarray
-    v: list[np.ndarray]
-    rates: dict[str, np.ndarray]
-    engine: Resident
-    copied: bool = True  # v holds the membranes, and may have been changed
-
-    @property
-    def now(self) -> list[np.ndarray]:
-        if not self.copied:
-            self.engine.pull()
-            self.copied = True
-        return self.v
-
-    def advance(self) -> None:
-        if self.copied:
-            self.engine.push()
-            self.copied = False
-        self.engine.run()
+        """A session of `streams` streams, from reset."""
+        return UnrolledSession(self, streams) if self.unrolled else Session(self, streams)
 
 
 class Session:
-    """The membranes of some streams. Not for two threads at once; make a session for each (they share the engine)."""
+    """The membranes of some streams. A session is for one thread at a time; several sessions can share one engine.
+
+    streams  how many streams, which are the rows of the batch
+    steps    int64 [streams], time-steps of each stream since its last reset
+    """
 
     def __init__(self, model: OpenModel, streams: int = 1) -> None:
         batch = model.card.get("batch")
@@ -125,101 +93,86 @@ class Session:
             raise PlifError(f"{model.path}: exported for exactly {batch} streams (--batch {batch}), not {streams}")
         self.model = model
         self.streams = streams
-        self.steps = np.zeros(streams, np.int64)  # since the last reset, per stream
-        self._main = self._bind(streams)
-        self._last: _Bound | _Inside | None = None  # what ran last
-        self._parts: dict[int, _Bound | _Inside] = {}  # buffers for steps of some rows only, by their number
+        self.steps = np.zeros(streams, np.int64)
+        self._steps_a_call = model.T if model.unrolled else 1
+        self._all = model.engine.buffers(streams, model.counts_rates)
+        self._last: Buffers | None = None  # what ran last
+        self._some: dict[int, Buffers] = {}  # for calls of some rows only, by the number of these rows
         self.reset()
 
     def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
         """One time-step: x [streams, C, H, W] -> y float32 [streams, classes], what the module returns for this step.
 
-        rows  which streams advance; x then holds one frame for each of them, and the others keep their state
+        rows  the streams that advance, all when None; x holds one frame for each of them, the others keep their state
         """
-        if self.model.unrolled:
+        # Runs once for each frame of a live stream: for all rows it calls nothing of ours but Buffers.run.
+        which: np.ndarray | slice = slice(None)
+        buffers = self._all
+        if rows is not None:
+            which = self._rows(rows)
+            if len(rows) == 0:
+                return np.zeros((0, len(self.model.classes)), np.float32)
+            buffers = self._take(which, len(rows))
+        if x.shape != buffers.x.shape:
+            count = buffers.y.shape[-2]
             raise PlifError(
-                f"{self.model.path}: an unrolled artifact takes {self.model.T} steps at once; "
-                "for single steps use the step form: plif export model.pt --form step"
+                f"x is {list(x.shape)}; expected {list(buffers.x.shape)}: {count} streams of the card's input"
             )
-        return self._advance(x, rows)
+        buffers.x[...] = x
+        buffers.run()
+        if rows is not None:
+            for v, part in zip(self._all.membranes(), buffers.membranes(), strict=True):
+                v[which] = part
+        self.steps[which] += self._steps_a_call
+        self._last = buffers
+        return buffers.y.copy()
 
     def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
-        """Many steps: x [T, B, C, H, W] (a static image [B, C, H, W] for T of the card) -> y [T, B, classes].
+        """Many steps: x [T, B, C, H, W] -> y float32 [T, B, classes], B streams.
 
-        The step form goes step by step; the unrolled form takes chunks of its own T, and chains them.
+        A network for still images may be given one image [B, C, H, W], and then runs the T steps of its card.
         """
-        T, image_dims = self.model.T, 1 + len(self.model.card["input"]["shape"])
-        if self.model.unrolled and self.model.static:
-            return self._advance(x, rows)
         if len(x) == 0:
-            raise PlifError("x holds no time-step; expected [T, B, C, H, W] with T of at least 1")
-        if self.model.static and x.ndim == image_dims:
-            return np.stack([self.step(x, rows) for _ in range(T)])
-        if not self.model.unrolled:
-            return np.stack([self.step(x_t, rows) for x_t in x])
-        if len(x) % T:
-            raise PlifError(
-                f"{self.model.path}: unrolled over T={T}, so it takes a multiple of {T} steps, not {len(x)}; "
-                "use the step form for any number: plif export model.pt --form step"
-            )
-        return np.concatenate([self._advance(x[t : t + T], rows) for t in range(0, len(x), T)])
-
-    def _advance(self, x: np.ndarray, rows: Sequence[int] | None) -> np.ndarray:
-        which = np.arange(self.streams) if rows is None else self._rows(rows)
-        if len(which) == 0:
-            return np.zeros((0, len(self.model.classes)), np.float32)
-        bound = self._main if rows is None else self._part(len(which))
-        if x.shape != bound.x.shape:
-            raise PlifError(
-                f"x is {list(x.shape)}; expected {list(bound.x.shape)}: {len(which)} streams of the card's input"
-            )
-        if rows is not None:
-            for part, whole in zip(bound.now, self._main.now, strict=True):
-                np.take(whole, which, axis=0, out=part)
-        bound.x[...] = x
-        bound.advance()
-        if rows is not None:
-            for part, whole in zip(bound.now, self._main.now, strict=True):
-                whole[which] = part
-        self.steps[which] += self.model.T if self.model.unrolled else 1
-        self._last = bound
-        return bound.y.copy()
+            raise PlifError(NO_STEP)
+        if self.model.static and x.ndim == 1 + len(self.model.card["input"]["shape"]):
+            return np.stack([self.step(x, rows) for _ in range(self.model.T)])
+        return np.stack([self.step(x_t, rows) for x_t in x])
 
     @property
     def rates(self) -> dict[str, float]:
-        """Firing rate of each layer in the last call, over its neurons and rows (0..1); needs load(..., rates=True)."""
+        """{layer: firing rate (0..1) in the last call}, over neurons and rows; needs load(..., rates=True)."""
         return {layer: float(values.mean()) for layer, values in self.last_rates.items()}
 
     @property
     def last_rates(self) -> dict[str, np.ndarray]:
-        """Like `rates`, but one number for each row of the last call."""
+        """The same for each row of the last call: float32 [rows], of an unrolled artifact [T * rows]."""
         if self._last is None:
             raise PlifError("no firing rates before the first step")
         return {layer: values.copy() for layer, values in self._last.rates.items()}
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
-        """Membranes back to their initial value, for all streams or for some."""
-        which = slice(None) if rows is None else self._rows(rows)
-        for v, state in zip(self._main.now, self.model.card["states"], strict=True):
+        """Sets the membranes to their initial values, for all streams or for some."""
+        which = self._rows(rows)
+        for v, state in zip(self._all.membranes(), self.model.card["states"], strict=True):
             v[which] = state["initial"]
         self.steps[which] = 0
 
     def fade(self, factor: float, rows: Sequence[int] | None = None) -> None:
-        """Membranes move towards their initial value: initial + (v - initial) * factor, for all streams or for some."""
-        which = slice(None) if rows is None else self._rows(rows)
-        for v, state in zip(self._main.now, self.model.card["states"], strict=True):
+        """Moves the membranes towards their initial values: v = initial + (v - initial) * factor, for all or for some."""
+        which = self._rows(rows)
+        for v, state in zip(self._all.membranes(), self.model.card["states"], strict=True):
             initial = np.float32(state["initial"])
             v[which] = initial + (v[which] - initial) * np.float32(factor)
 
     def snapshot(self, row: int | None = None) -> Snapshot:
-        """A copy of the membranes: of all streams, or of one ([1, ...] each)."""
-        which = slice(None) if row is None else self._rows([row])
-        return [v[which].copy() for v in self._main.now]
+        """A copy of the membranes, float32 [streams, ...] for each state; of one stream [1, ...]."""
+        which = self._rows(None if row is None else [row])
+        return [v[which].copy() for v in self._all.membranes()]
 
     def restore(self, snapshot: Snapshot, row: int | None = None) -> None:
-        """Puts a snapshot back: of all streams, or of one."""
-        which = slice(None) if row is None else self._rows([row])
-        now = self._main.now
+        """Sets the membranes to those of a snapshot: of all streams, or of one."""
+        which = self._rows(None if row is None else [row])
+        now = self._all.membranes()
         if len(snapshot) != len(now) or any(a.shape != v[which].shape for a, v in zip(snapshot, now, strict=True)):
             raise PlifError("the snapshot has other shapes than this session; restore it into one with as many streams")
         for v, saved in zip(now, snapshot, strict=True):
@@ -227,10 +180,13 @@ class Session:
 
     @property
     def state(self) -> dict[str, np.ndarray]:
-        """The membranes by state name, e.g. v.conv1 [streams, C, H, W]; a view, valid until the next step."""
-        return {state["name"]: v for state, v in zip(self.model.card["states"], self._main.now, strict=True)}
+        """The membranes by the state's name, e.g. v.conv1: float32 [streams, C, H, W]. Views, valid until the next step."""
+        return {state["name"]: v for state, v in zip(self.model.card["states"], self._all.membranes(), strict=True)}
 
-    def _rows(self, rows: Sequence[int]) -> np.ndarray:
+    def _rows(self, rows: Sequence[int] | None) -> np.ndarray | slice:
+        """These rows as an index, int64 [n]; all rows where `rows` is None."""
+        if rows is None:
+            return slice(None)
         which = np.asarray(rows)
         if which.size and which.dtype.kind not in "iu":
             raise PlifError(f"rows {list(rows)}: expected numbers of streams")
@@ -241,31 +197,38 @@ class Session:
             raise PlifError(f"rows {list(rows)}: a stream is named twice")
         return which
 
-    def _part(self, rows: int) -> _Bound | _Inside:
+    def _take(self, which: np.ndarray | slice, rows: int) -> Buffers:
+        """Buffers for so many rows, with the membranes of the rows `which`. They are kept for the next call."""
         if self.model.card.get("batch") is not None:
             raise PlifError(
                 f"{self.model.path}: a fixed batch steps all its streams at once; export without --batch to use rows"
             )
-        if rows not in self._parts:
-            self._parts[rows] = self._bind(rows)
-        return self._parts[rows]
+        if rows not in self._some:
+            self._some[rows] = self.model.engine.buffers(rows, self.model.counts_rates)
+        for part, v in zip(self._some[rows].membranes(), self._all.membranes(), strict=True):
+            part[...] = v[which]
+        return self._some[rows]
 
-    def _bind(self, rows: int) -> _Bound | _Inside:
-        card = self.model.card
-        steps = (self.model.T,) if self.model.unrolled else ()
-        x_steps = () if self.model.static else steps
-        x = np.zeros((*x_steps, rows, *card["input"]["shape"]), np.float32)
-        y = np.zeros((*steps, rows, len(card["classes"])), np.float32)
-        own = getattr(self.model.engine, "membranes", None)  # an engine may lay out membranes as it likes to read them
-        v = (
-            own(rows)
-            if own is not None
-            else tuple([np.zeros((rows, *state["shape"]), np.float32) for state in card["states"]] for _ in range(2))
+
+class UnrolledSession(Session):
+    """A session of an artifact that was unrolled over T steps: one call takes T steps, and no other number."""
+
+    def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
+        raise PlifError(
+            f"{self.model.path}: an unrolled artifact takes {self.model.T} steps at once; "
+            "for single steps use the step form: plif export model.pt --form step"
         )
-        fired = rows * (steps[0] if steps else 1)
-        rates = {s["layer"]: np.zeros(fired, np.float32) for s in card["states"]} if self.model.counts_rates else {}
-        if getattr(self.model.engine, "resident", None) is not None:
-            return _Inside(x, y, v[0], rates, self.model.engine.resident(x, y, v[0], rates))  # type: ignore[attr-defined]
-        bind = self.model.engine.bind
-        run = (bind(x, v[0], y, v[1], rates), bind(x, v[1], y, v[0], rates))
-        return _Bound(x, y, (v[0], v[1]), rates, run)
+
+    def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
+        """As Session.run, in chunks of T steps; the membranes go from one chunk to the next."""
+        T = self.model.T
+        if self.model.static:
+            return super().step(x, rows)
+        if len(x) == 0:
+            raise PlifError(NO_STEP)
+        if len(x) % T:
+            raise PlifError(
+                f"{self.model.path}: unrolled over T={T}, so it takes a multiple of {T} steps, not {len(x)}; "
+                "use the step form for any number: plif export model.pt --form step"
+            )
+        return np.concatenate([Session.step(self, x[t : t + T], rows) for t in range(0, len(x), T)])

@@ -1,16 +1,16 @@
-"""A client of a Triton server that serves `plif export --to triton`: each stream is one sequence there.
+"""A client of a Triton server that serves `plif export --to triton`: each stream is one sequence on the server.
 
     session = TritonSession("127.0.0.1:8000", "digits", streams=4)
-    y = session.step(x)          # x [streams, C, H, W] -> y [streams, classes], as of runtime.Session
-    session.reset([2])           # stream 2 starts anew with its next step
+    y = session.step(x)          # x float32 [streams, C, H, W] -> y float32 [streams, classes], as runtime.Session does
+    session.reset([2])           # stream 2 starts from reset with its next step
 
-Spoken over HTTP with nothing but Python's own library (KServe's v2 protocol, Triton's extensions for binary tensors and for
-sequences). The server keeps the membranes. It forgets a sequence that was idle for too long, and all of them when it is
-started again; and where an answer does not arrive, nobody knows whether the step was taken. Such a stream is *lost*, and
-what then happens is said beforehand:
+The client speaks HTTP and needs Python's standard library only (KServe's v2 protocol, Triton's extensions for binary tensors
+and for sequences). The server keeps the membranes. It forgets a sequence that was idle for too long, and every sequence when
+it restarts; and where an answer does not arrive, the client cannot know whether the step was taken. Such a stream is *lost*.
+The caller chooses what happens to it:
 
-    lost="raise"   step raises SequenceLost, with the streams, until reset(rows) lets them start anew
-    lost="reset"   a lost stream starts anew with the frame that it is given, and `session.lost` counts it
+    lost="raise"   step raises SequenceLost, which names the lost streams, until reset(rows) starts them again
+    lost="reset"   a lost stream starts from reset with the frame that it is given, and `session.lost` counts it
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _MOST_ANSWER = 64 << 20  # bytes
 class SequenceLost(PlifError):
     """The server no longer has the membranes of some streams.
 
-    rows     which
-    answers  {row: y [classes]} of those that were asked in the same step, and have taken it
+    rows     these streams
+    answers  {row: y float32 [classes]} of the streams that took the same step
     """
 
     def __init__(self, message: str, rows: Sequence[int], answers: dict[int, np.ndarray] | None = None) -> None:
@@ -46,12 +46,12 @@ class SequenceLost(PlifError):
 
 
 class TritonSession:
-    """The streams of one client; a Session whose membranes are on the server. Not for two threads at once.
+    """The streams of one client: a Session whose membranes are on the server. For one thread at a time.
 
     server     "HOST:PORT" of its HTTP service
-    model      its name there (the folder's name in the repository)
+    model      the model's name on the server (the folder's name in the repository)
     lost       "raise" or "reset", see above
-    timeout_s  to connect, and for an answer
+    timeout_s  the most seconds to connect, and to wait for an answer
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class TritonSession:
         self._gone = [""] * streams  # why a stream is lost
 
     def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
-        """One time-step of all streams, or of `rows` only: x [rows, ...] -> y float32 [rows, classes].
+        """One time-step of all streams, or of `rows` only: x float32 [rows, ...] -> y float32 [rows, classes].
 
-        Raises SequenceLost, where streams that were answered have taken the step, and PlifError where nothing answers.
+        Raises SequenceLost where streams are lost (the others have taken the step), and PlifError where no server answers.
         """
         which = list(range(self.streams)) if rows is None else self._rows(rows)
         x = np.ascontiguousarray(x, "<f4")
@@ -86,44 +86,44 @@ class TritonSession:
             raise PlifError(f"x is {list(x.shape)}; expected {[len(which), *self.shape]}: a frame for each stream")
         gone = [row for row in which if self._gone[row]]
         if gone and self._policy == "raise":
-            raise SequenceLost(self._letter(gone), gone)
+            raise self._loss(gone)
         for row in gone:
             self.lost[row] += 1
             self._begin(row)
         if not which:
             return np.zeros((0, self.classes), np.float32)
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.streams)  # together, so that the server can make a batch of them
+        if self._pool is None:  # all requests at the same time, so that the server can put them into one batch
+            self._pool = ThreadPoolExecutor(self.streams)
         answers = dict(zip(which, self._pool.map(self._step, which, x), strict=True))
         taken = {row: answer for row, answer in answers.items() if isinstance(answer, np.ndarray)}
-        errors = [answer for answer in answers.values() if isinstance(answer, PlifError)]
-        for error in sorted(errors, key=lambda error: isinstance(error, SequenceLost)):
-            if not isinstance(error, SequenceLost):
-                raise error
-            gone = [row for row in which if row not in taken]
-            raise SequenceLost(self._letter(gone), gone, taken)
+        for answer in answers.values():
+            if isinstance(answer, PlifError) and not isinstance(answer, SequenceLost):
+                raise answer
+        if len(taken) < len(which):
+            raise self._loss([row for row in which if row not in taken], taken)
         return np.stack([taken[row] for row in which])
 
-    def _letter(self, rows: list[int]) -> str:
-        return (
+    def _loss(self, rows: list[int], answers: dict[int, np.ndarray] | None = None) -> SequenceLost:
+        what = (
             f"{self.where}: lost streams {rows}: {self._gone[rows[0]]}, and their membranes with it; "
             "reset them to go on, or open the session with lost='reset'"
         )
+        return SequenceLost(what, rows, answers)
 
     def _begin(self, row: int) -> None:
         self._fresh[row], self._gone[row] = True, ""
         self.steps[row] = 0
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
-        """All streams, or some, start anew with their next step."""
+        """All streams, or some, start from reset with their next step."""
         for row in range(self.streams) if rows is None else self._rows(rows):
             self._begin(row)
 
     def close(self) -> None:
-        """Ends the sequences, so that the server need not wait until they time out, and the connections."""
+        """Ends the sequences, so that the server does not wait until they time out, and closes the connections."""
         for row in range(self.streams):
             if not self._fresh[row] and not self._gone[row]:
-                with suppress(PlifError):  # it would have timed out
+                with suppress(PlifError):  # the server then ends the sequence when it times out
                     self._infer(row, np.zeros((1, *self.shape), "<f4"), end=True)
                 self._fresh[row] = True
             self._disconnect(row)
@@ -162,13 +162,14 @@ class TritonSession:
         return y
 
     def _infer(self, row: int, x: np.ndarray, end: bool = False) -> np.ndarray:
-        """One request of one stream -> y [classes]."""
+        """One request of one stream: x float32 [1, ...] -> y float32 [classes]."""
         parameters = {"sequence_id": self._ids[row], "sequence_start": self._fresh[row], "sequence_end": end}
         size = {"binary_data_size": x.nbytes}
         tensor = {"name": self.input, "shape": list(x.shape), "datatype": "FP32", "parameters": size}
         outputs = [{"name": "y", "parameters": {"binary_data": True}}]
         document = {"parameters": parameters, "inputs": [tensor], "outputs": outputs}
         head = json.dumps(document).encode()
+        # entered before the request and removed when an answer came: whatever is raised in between leaves the stream lost
         self._gone[row] = "no answer came, so nobody knows whether the step was taken"
         status, length, body = self._ask(
             row, "POST", f"/v2/models/{self.model}/infer", head + x.tobytes(), {_LENGTH: str(len(head))}
@@ -252,7 +253,10 @@ def _tensors(about: dict[str, Any], where: str) -> tuple[str, tuple[int, ...], i
 
 
 def _output(body: bytes, length: int | None, where: str) -> np.ndarray:
-    """y of the answer: JSON, and behind it the tensor's bytes."""
+    """y float32 [classes] of the answer, which is JSON followed by the tensor's bytes.
+
+    length  of the JSON in bytes; None where the tensor is inside the JSON
+    """
     try:
         document = json.loads(body[:length])
         (y,) = (tensor for tensor in document["outputs"] if tensor["name"] == "y")

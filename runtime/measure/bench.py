@@ -1,6 +1,6 @@
 """`plif bench`: latency and throughput of artifacts side by side, with firing rates and proof beside the times.
 
-All rows run in one process, round by round in turn, so that a machine that slows down slows all of them. The stimulus is the
+All of them run in one process and take turns, so that a machine that slows down slows all of them. The stimulus is the
 same for all artifacts of one input shape: event-like counts, or a constant image for still-image models. After the
 measurement comes silence: 300 empty steps, then the time of a step again (membranes that fade away must not cost more).
 """
@@ -19,14 +19,14 @@ import numpy as np
 
 from runtime.api import Model, load
 from runtime.base.errors import PlifError
-from runtime.engines.session import Session
+from runtime.engines.calibrate import call_times_ms
 
 SILENT_STEPS = 300
 STEPS_A_TURN = 10
 
 
 @dataclass
-class Row:
+class Measurement:
     """One artifact on one engine. Times are of one step of all streams; spike_mismatches is what its card's proof says."""
 
     artifact: str
@@ -36,7 +36,7 @@ class Row:
     threads: int | None
     p50_ms: float = 0.0
     p99_ms: float = 0.0
-    steps_per_s: float = 0.0
+    steps_per_s: float = 0.0  # of all streams together
     after_silence_p50_ms: float = 0.0
     spike_mismatches: int | None = None
     rss_mb: float = 0.0
@@ -47,6 +47,37 @@ class Row:
         return asdict(self)
 
 
+class _Subject:
+    """An opened artifact, its stimulus x float32 [STEPS_A_TURN, streams, C, H, W], and the times of its steps."""
+
+    def __init__(self, path: str | Path, engine: str, streams: int, threads: int | None) -> None:
+        model = load(path, engine, threads=threads)
+        if model.unrolled:
+            raise PlifError(f"{path}: is unrolled over T={model.T}; bench times single steps, plif eval times batches")
+        parity, choice = model.card.get("parity"), model.engine_choice
+        self.path, self.session, self.x = path, model.session(streams), _stimulus(model, streams)
+        self.times_ms: list[float] = []
+        self.result = Measurement(
+            Path(path).name,
+            model.engine.name,
+            model.card["precision"],
+            streams,
+            threads,
+            spike_mismatches=parity.get("spike_mismatches") if isinstance(parity, dict) else None,
+            engine_reason=choice.reason if choice is not None and choice.asked == "auto" else None,
+        )
+
+    def finish(self) -> None:
+        """Percentiles of the times so far; then silence, and the time of a step again."""
+        row, times = self.result, self.times_ms
+        row.p50_ms, row.p99_ms = (round(float(np.percentile(times, p)), 4) for p in (50, 99))
+        row.steps_per_s = round(row.streams * len(times) / (sum(times) / 1e3), 1)
+        for _ in range(SILENT_STEPS // len(self.x)):
+            silent = call_times_ms(self.session, 0 * self.x)
+        row.after_silence_p50_ms = round(float(np.median(silent)), 4)
+        row.rss_mb = round(_memory_mb(), 1)
+
+
 def bench(
     artifacts: Sequence[str | Path],
     *,
@@ -55,72 +86,30 @@ def bench(
     seconds: float = 5.0,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Row]:
+) -> list[Measurement]:
     """Times every artifact on every engine for about `seconds` each.
 
     Raises PlifError for unrolled artifacts (a call of theirs is T steps; evaluate them instead).
     """
-    rows: list[Row] = []
-    sessions: list[Session] = []
-    inputs: list[np.ndarray] = []
-    times: list[list[float]] = []
-    for path in artifacts:
-        for engine in engines:
-            model = load(path, engine, threads=threads)
-            if model.unrolled:
-                raise PlifError(
-                    f"{path}: is unrolled over T={model.T}; bench times single steps, plif eval times batches"
-                )
-            rows.append(_row(model, path, streams, threads))
-            sessions.append(model.session(streams))
-            inputs.append(_stimulus(model, streams))
-            times.append([])
-    for session, x in zip(sessions, inputs, strict=True):
-        _turn(session, x, [])  # warm up
+    subjects = [_Subject(path, engine, streams, threads) for path in artifacts for engine in engines]
+    for subject in subjects:
+        call_times_ms(subject.session, subject.x)  # warm up
     began = time.perf_counter()
-    budget = seconds * len(rows)
+    budget = seconds * len(subjects)
     while time.perf_counter() - began < budget:
-        for session, x, measured in zip(sessions, inputs, times, strict=True):
-            _turn(session, x, measured)
+        for subject in subjects:
+            subject.times_ms += call_times_ms(subject.session, subject.x)
         if progress:
             progress(min(int(1000 * (time.perf_counter() - began) / budget), 1000), 1000)
-    for row, session, x, measured in zip(rows, sessions, inputs, times, strict=True):
-        row.p50_ms, row.p99_ms = (round(float(np.percentile(measured, p)), 4) for p in (50, 99))
-        row.steps_per_s = round(streams * len(measured) / (sum(measured) / 1e3), 1)
-        silent: list[float] = []
-        for _ in range(SILENT_STEPS // len(x)):
-            _turn(session, 0 * x, silent)
-        row.after_silence_p50_ms = round(float(np.median(silent[-STEPS_A_TURN:])), 4)
-        row.rss_mb = round(_memory_mb(), 1)
-    for row, path, x in zip(rows, (path for path in artifacts for _ in engines), inputs, strict=True):
-        row.firing_rates = _rates(path, row.engine, x, streams)
-    return rows
-
-
-def _row(model: Model, path: str | Path, streams: int, threads: int | None) -> Row:
-    parity = model.card.get("parity")
-    mismatches = parity.get("spike_mismatches") if isinstance(parity, dict) else None
-    choice = model.engine_choice
-    return Row(
-        Path(path).name,
-        model.engine.name,
-        model.card["precision"],
-        streams,
-        threads,
-        spike_mismatches=mismatches,
-        engine_reason=choice.reason if choice is not None and choice.asked == "auto" else None,
-    )
-
-
-def _turn(session: Session, x: np.ndarray, measured: list[float]) -> None:
-    for x_t in x:
-        began = time.perf_counter()
-        session.step(x_t)
-        measured.append(1e3 * (time.perf_counter() - began))
+    for subject in subjects:
+        subject.finish()
+    for subject in subjects:  # at the end, since counting spikes needs an engine of its own, which takes memory
+        subject.result.firing_rates = _rates(subject.path, subject.result.engine, subject.x, streams)
+    return [subject.result for subject in subjects]
 
 
 def _stimulus(model: Model, streams: int) -> np.ndarray:
-    """STEPS_A_TURN frames [T, streams, C, H, W]: a blob of events that moves, with noise; or a still image."""
+    """float32 [STEPS_A_TURN, streams, C, H, W]: a blob of events that moves, with noise; or a still image."""
     rng = np.random.default_rng(0)
     c, h, w = model.input_shape
     if model.static:
@@ -138,6 +127,7 @@ def _stimulus(model: Model, streams: int) -> np.ndarray:
 
 
 def _rates(path: str | Path, engine: str, x: np.ndarray, streams: int) -> dict[str, float]:
+    """{layer: mean firing rate (0..1) over the steps of x}, from reset."""
     session = load(path, engine, rates=True).session(streams)
     sums: dict[str, float] = {}
     for x_t in x:

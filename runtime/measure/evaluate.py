@@ -1,7 +1,7 @@
 """Batch evaluation: the accuracy of an artifact (or of a model.pt, through the torch engine) on a data set.
 
-Samples are the rows of a batch. Each row starts from reset, sees its own frames, and its whole spikes are added up; the
-prediction is the class with the most, the lowest among equals. A row's answer does not depend on the batch it was in.
+Each sample is a row of the batch. A row starts from reset and sees its own frames; its whole votes are added up, and the
+prediction is the class with the most votes, the lowest class among equals. The other rows of the batch change nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.latency import Latencies
 from runtime.data import Dataset, open_dataset
 from runtime.engines.session import OpenModel, Session
+from runtime.model.votes import whole_votes
 
 DEFAULT_BATCH = 16
 
@@ -74,11 +75,11 @@ def evaluate(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Accuracy on `NAME:DIR`.
+    """Accuracy on the data set `NAME:DIR`; firing rates, too, where the model was loaded with rates=True.
 
+    limit    how many samples, the first of the split; all when None
     batch    samples at once, 16 when None
     workers  threads that read samples ahead
-    Load the model with rates=True to count spikes.
 
     Raises PlifError when the data set does not fit the model (classes, input, number of time-steps).
     """
@@ -156,26 +157,24 @@ def _batches(dataset: Dataset, count: int, batch: int, workers: int) -> Iterator
     groups = [list(range(i, min(i + batch, count))) for i in range(0, count, batch)]
     with ThreadPoolExecutor(workers) as pool:
         ahead = [pool.submit(dataset.sample, i) for i in groups[0]]
-        for k, group in enumerate(groups):
-            current, ahead = (
-                ahead,
-                [pool.submit(dataset.sample, i) for i in groups[k + 1]] if k + 1 < len(groups) else [],
-            )
+        for group, following in zip(groups, [*groups[1:], []], strict=True):
+            current, ahead = ahead, [pool.submit(dataset.sample, i) for i in following]
             yield group, [future.result() for future in current]
 
 
 def _run(session: Session, samples: list[np.ndarray], latency: Latencies, rates: _RateSum) -> np.ndarray:
-    """Votes [samples, classes] of one batch; recordings may have different numbers of frames."""
-    model = session.model
-    classes, voters = len(model.classes), model.voters
-    votes = np.zeros((len(samples), classes))
+    """Votes float64 [samples, classes] of one batch; recordings may have different numbers of frames.
 
-    axis = 1 if model.unrolled and not model.static else 0  # where x has its rows
+    samples  float32 [T, C, H, W] of each recording, or still images [C, H, W]
+    """
+    model = session.model
+    votes = np.zeros((len(samples), len(model.classes)))
+    fixed = model.card.get("batch")
+    axis = 1 if model.unrolled and not model.static else 0  # of x that holds the rows
 
     def call(x: np.ndarray, rows: np.ndarray) -> None:
         """One call of the engine: x holds a frame (or T) for each of `rows`; adds up their votes and their spikes."""
-        fixed = model.card.get("batch")
-        if fixed:  # a fixed batch runs whole: rows without a sample see nothing and count for nothing
+        if fixed:  # a fixed batch always runs whole: rows without a sample get zeros, and their answers are not counted
             whole = np.zeros((*x.shape[:axis], fixed, *x.shape[axis + 1 :]), np.float32)
             whole[(slice(None),) * axis + (rows,)] = x
             x = whole
@@ -183,9 +182,9 @@ def _run(session: Session, samples: list[np.ndarray], latency: Latencies, rates:
         began = time.perf_counter()
         y = (session.run if model.unrolled else session.step)(x, None if everyone else rows.tolist())
         latency.add(1e3 * (time.perf_counter() - began))
-        y = (y if model.unrolled else y[None]).astype(np.float64)  # [T, rows, classes]
+        y = y if model.unrolled else y[None]  # [T, rows, classes]
         kept = rows if fixed else slice(None)
-        votes[rows] += (np.rint(y[:, kept] * voters) if voters > 1 else y[:, kept]).sum(axis=0)
+        votes[rows] += whole_votes(y[:, kept], model.voters).sum(axis=0)
         for layer, values in session.last_rates.items():
             rates.add(layer, values.reshape(len(y), -1)[:, kept])
 
@@ -200,22 +199,18 @@ def _run(session: Session, samples: list[np.ndarray], latency: Latencies, rates:
                 f"{model.path}: recordings have different numbers of frames; evaluate the step form instead"
             )
         x = np.stack(samples, axis=1)
-        _check_multiple(model, len(x))
+        if len(x) % model.T:
+            raise PlifError(
+                f"{model.path}: unrolled over T={model.T}, and the recordings have {len(x)} frames; expected a multiple. "
+                "Evaluate the step form, or export again with --T"
+            )
         for t in range(0, len(x), model.T):
             call(x[t : t + model.T], every)
-    else:
+    else:  # shorter recordings end first; their rows then keep their state
         for t in range(max(len(sample) for sample in samples)):
             rows = np.array([i for i, sample in enumerate(samples) if t < len(sample)])
             call(np.stack([samples[i][t] for i in rows]), rows)
     return votes
-
-
-def _check_multiple(model: OpenModel, steps: int) -> None:
-    if steps % model.T:
-        raise PlifError(
-            f"{model.path}: unrolled over T={model.T}, and the recordings have {steps} frames; expected a multiple. "
-            "Evaluate the step form, or export again with --T"
-        )
 
 
 class _RateSum:
@@ -226,6 +221,7 @@ class _RateSum:
         self._counts: dict[str, int] = {}
 
     def add(self, layer: str, values: np.ndarray) -> None:
+        """values  float32 [T, rows], the layer's firing rate (0..1) at each step"""
         self._sums[layer] = self._sums.get(layer, 0.0) + float(values.sum(dtype=np.float64))
         self._counts[layer] = self._counts.get(layer, 0) + values.size
 
@@ -247,4 +243,6 @@ def write_results(result: Evaluation, folder: str | Path) -> list[Path]:
         from runtime.show.pictures import confusion_picture
     except ImportError:
         return written
-    return [*written, confusion_picture(result, folder / "confusion.png")]
+    title = f"{result.data}: {100 * result.accuracy:.2f} % of {result.samples}"
+    picture = confusion_picture(np.array(result.confusion), result.classes, title, folder / "confusion.png")
+    return [*written, picture]

@@ -1,27 +1,30 @@
-"""The native kernels of the event engine: finds the library that was built with the package, and its C structures.
+"""The native kernels of the event engine: finds the library that was built with the package, and mirrors its C structures.
 
-ctypes, since the interface is three functions and a few structures: nothing to build against, and the interpreter's lock
-is released during a call. The structures are those of event.h, field by field; `plif_layout` checks the sizes. Where the
-package was installed without a C compiler there is no library, `library()` says so in one line, and the rest of plif works.
+The library is opened with ctypes, since its interface is a few functions and structures: it needs no Python headers, and the
+interpreter's lock is released during a call. The structures are those of event.h, field by field; `plif_layout` gives their
+sizes. Where the package was installed without a C compiler there is no library: `library()` raises one line that says so,
+and the rest of plif works.
 """
 
 from __future__ import annotations
 
 import ctypes as c
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from runtime.base.errors import PlifError
 
-# In the order of the enum in event.c; the last one present is the fastest. amx: as avx512, where int8 rows are dense.
+# In the order of the enum in event.c; the last one that a processor has is the fastest. amx: avx512, and tiles for int8.
 PATHS = ("scalar", "avx2", "avx512", "neon", "amx")
 PATH_VARIABLE = "PLIF_CPU"
 
 BLOCK, SEGMENT, WIDE_BLOCK = 64, 128, 128
 
 KINDS = (
-    *("STREAM", "CONV", "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL", "AFFINE", "ADD", "UNPACK", "LOAD"),
+    *("ACTIVE", "CONV", "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL", "AFFINE", "ADD", "UNPACK", "LOAD"),
     *("FLATTEN", "VOTE", "OUTPUT", "RATE"),
 )
 FROM_X, FROM_FLOATS, FROM_SPIKES = range(3)
@@ -59,27 +62,40 @@ class Call(c.Structure):
     )
 
 
-@cache
-def _open() -> c.CDLL | None:
-    for path in sorted(Path(__file__).parent.glob("_event*.so")):
+Signatures = Mapping[str, tuple[Any, list[Any]]]  # function -> (type of its result, types of its arguments)
+
+
+def find_library(pattern: str, layout_function: str, layout: int, signatures: Signatures) -> c.CDLL | None:
+    """The library beside this file whose structures have the sizes that Python expects; None where none has been built."""
+    for path in sorted(Path(__file__).parent.glob(pattern)):
         try:
             library = c.CDLL(str(path))
-            library.plif_layout.restype = c.c_int
-            layout = library.plif_layout()
+            if library[layout_function]() != layout:
+                continue
         except (OSError, AttributeError):
             continue  # built for another machine, or not ours
-        if layout != c.sizeof(Op) * 1_000_000 + c.sizeof(Program) * 1000 + c.sizeof(Call):
-            continue
-        library.plif_paths.restype = c.c_int
-        library.plif_paths.argtypes = [c.c_int]
-        library.plif_run.restype = None
-        library.plif_run.argtypes = [c.c_void_p] * 5
-        library.plif_pool_new.restype = c.c_void_p
-        library.plif_pool_new.argtypes = [c.c_int]
-        library.plif_pool_free.restype = None
-        library.plif_pool_free.argtypes = [c.c_void_p]
+        for name, (restype, argtypes) in signatures.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = restype, argtypes
         return library
     return None
+
+
+@cache
+def _open() -> c.CDLL | None:
+    signatures: Signatures = {
+        "plif_paths": (c.c_int, [c.c_int]),
+        "plif_run": (None, [c.c_void_p] * 5),
+        "plif_pool_new": (c.c_void_p, [c.c_int]),
+        "plif_pool_free": (None, [c.c_void_p]),
+    }
+    sizes = c.sizeof(Op) * 1_000_000 + c.sizeof(Program) * 1000 + c.sizeof(Call)
+    return find_library("_event*.so", "plif_layout", sizes, signatures)
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_built() -> bool:
@@ -98,16 +114,16 @@ def library() -> c.CDLL:
 
 
 def paths(amx: bool = True) -> tuple[str, ...]:
-    """The kernels this build and this processor have, slowest first. `amx`: ask the system for that one, too.
+    """The CPU paths that this build and this processor have, slowest first. `amx`: ask the system for that one, too.
 
-    Linux then keeps room for tiles with every thread of the process, so it is asked only for networks that use them.
+    Linux then keeps room for tiles with every thread of the process, so we ask only for networks that use tiles.
     """
     found = library().plif_paths(int(amx))
     return tuple(name for i, name in enumerate(PATHS) if found >> i & 1)
 
 
 def choose_path(name: str | None = None, amx: bool = True) -> int:
-    """The number of a path: `name`, else what PLIF_CPU says, else the fastest this processor has."""
+    """The number of a path: of `name`, else of what PLIF_CPU names, else of the fastest path that this processor has."""
     name = name or os.environ.get(PATH_VARIABLE)
     found = paths(amx or name == "amx")
     if name is not None and name not in found:

@@ -1,40 +1,40 @@
-/* int8 weights where many inputs are spikes: a row of the map as bytes, multiplied whole, four inputs at a time.
+/* int8 weights where many inputs are spikes: whole rows of the map are multiplied as bytes, four inputs at a time.
  *
  * vpdpbusd adds the products of 4 inputs and 16 outputs, an AMX tile those of 16 pixels, 64 inputs and 16 outputs. Sums are
- * whole numbers in int32, so any order and any mixture with add_row_int gives the same. A row of bytes has zeros before and
- * after it (stream.h), so that every tap reads 16 pixels of it without a look at the border.
+ * whole numbers in int32, so every order, also mixed with add_row_int, gives the same sum. A row of bytes has zeros before
+ * and after it (active.h), so that every tap can read 16 pixels of it without a test for the border.
  */
 #ifndef PLIF_DENSE8_H
 #define PLIF_DENSE8_H
 
 #include "event.h"
 #include "simd.h"
-#include "stream.h"
+#include "active.h"
 
 enum { MOST_TILE_ROWS = 256 };
 
-/* One piece of a convolution: `height` rows of `width` (at most 64) output pixels; in memory its rows are `across` pixels long. */
+/* One piece of a convolution: `height` rows of `width` (at most 64) output pixels. In memory one row takes `across` pixels. */
 typedef struct {
     int y0, x0, height, width, across;
 } Tile;
 
 #if defined(PLIF_AVX512)
 
-/* Whether the window of the tile has a row as bytes. */
-INLINE int dense8_rows(const Op *op, const Frame *f, const Tile *t) {
+/* Whether any input row that the tile reads is there as bytes. */
+INLINE int dense8_rows(const Op *op, const Context *ctx, const Tile *t) {
     const int segments = segments_of(op->ic), from = t->y0 * op->stride - op->pad;
     const int to = (t->y0 + t->height - 1) * op->stride - op->pad + op->kh;
     for (int iy = from > 0 ? from : 0; iy < to && iy < op->ih; iy++)
         for (int s = 0; s < segments; s++)
-            if (*stream_row(op, f->arena, op->in, iy, s).is_dense) return 1;
+            if (*active_row(op, ctx->arena, op->in, iy, s).is_dense) return 1;
     return 0;
 }
 
-/* The bytes that output pixel (y, x) reads at tap row ky and segment s, or NULL where they are not written out. */
-INLINE const char *dense8_pixel(const Op *op, const Frame *f, int y, int x, int ky, int s) {
+/* The bytes that output pixel (y, x) reads at tap row ky and segment s; NULL where that row is not there as bytes. */
+INLINE const char *dense8_pixel(const Op *op, const Context *ctx, int y, int x, int ky, int s) {
     const int iy = y * op->stride + ky - op->pad;
     if (iy < 0 || iy >= op->ih) return 0;
-    const Row row = stream_row(op, f->arena, op->in, iy, s);
+    const ActiveRow row = active_row(op, ctx->arena, op->in, iy, s);
     return *row.is_dense ? row.dense + (int64_t)x * op->stride * pixel_bytes(op->ic) : 0;
 }
 
@@ -46,7 +46,7 @@ INLINE const char *dense8_weight(const Op *op, int lane, int tap) {
 #if defined(PLIF_AMX)
 
 /* 32 pixels by 32 outputs in four tiles of sums; two of pixels and two of weights feed them. Tile t is 16 rows of 64 bytes. */
-static void dense8_tiles(const Op *op, const Frame *f, const Tile *t, int lane, int L) {
+static void dense8_tiles(const Op *op, const Context *ctx, const Tile *t, int lane, int L) {
     const int64_t pixel = pixel_bytes(op->ic), step = op->stride * pixel, next = (int64_t)op->kh * op->kw * pixel * 16;
     const int across = t->across / 16, groups = across * t->height, segments = segments_of(op->ic);
     for (int at = 0; at < L; at += 32)
@@ -60,7 +60,7 @@ static void dense8_tiles(const Op *op, const Frame *f, const Tile *t, int lane, 
             _tile_zero(3);
             for (int ky = 0; ky < op->kh; ky++)
                 for (int s = 0; s < segments; s++) {
-                    const char *a = dense8_pixel(op, f, ya, xa, ky, s), *b = dense8_pixel(op, f, yb, xb, ky, s);
+                    const char *a = dense8_pixel(op, ctx, ya, xa, ky, s), *b = dense8_pixel(op, ctx, yb, xb, ky, s);
                     if (!a && !b) continue;
                     for (int kx = 0; kx < op->kw; kx++) {
                         const char *w = dense8_weight(op, lane + at, ky * op->kw + kx) + s * SEGMENT * 16;
@@ -80,7 +80,7 @@ static void dense8_tiles(const Op *op, const Frame *f, const Tile *t, int lane, 
                         }
                     }
                 }
-            int32_t *sum = (int32_t *)f->acc + (int64_t)g * 16 * L + at;
+            int32_t *sum = (int32_t *)ctx->acc + (int64_t)g * 16 * L + at;
             _tile_stored(0, sum, L * 4);
             if (two) _tile_stored(1, sum + 16, L * 4);
             if (other == g) continue;
@@ -92,7 +92,7 @@ static void dense8_tiles(const Op *op, const Frame *f, const Tile *t, int lane, 
 
 enum { DENSE8_PIXELS = 6 };
 
-/* acc[pixel][output] += for n registers of outputs, 4 or 2; `size` inputs in fours. */
+/* acc[pixel][output] += input * weight, for n registers of outputs (4 or 2) and `size` groups of four inputs. */
 INLINE void dense8_pixels(int32_t *acc, int L, const char *in, int64_t step, const char *weight, int64_t next, int size,
                           int pixels, int n) {
     __m512i sum[DENSE8_PIXELS][4];
@@ -128,33 +128,33 @@ static __attribute__((noinline)) void dense8_row(int32_t *acc, int L, int n, con
 }
 
 /* Taps are the outer loop, as in conv.h: the weights of one tap and 64 outputs stay in the first-level cache. */
-INLINE void dense8_registers(const Op *op, const Frame *f, const Tile *t, int lane, int L) {
+INLINE void dense8_registers(const Op *op, const Context *ctx, const Tile *t, int lane, int L) {
     const int64_t pixel = pixel_bytes(op->ic), step = op->stride * pixel, next = (int64_t)op->kh * op->kw * pixel * 16;
-    memset(f->acc, 0, (size_t)t->across * (size_t)t->height * (size_t)L * 4);
+    memset(ctx->acc, 0, (size_t)t->across * (size_t)t->height * (size_t)L * 4);
     for (int ky = 0; ky < op->kh; ky++)
         for (int s = 0; s < segments_of(op->ic); s++)
             for (int kx = 0; kx < op->kw; kx++)
                 for (int at = 0; at < L; at += 64)
                     for (int r = 0; r < t->height; r++) {
-                        const char *in = dense8_pixel(op, f, t->y0 + r, t->x0, ky, s);
+                        const char *in = dense8_pixel(op, ctx, t->y0 + r, t->x0, ky, s);
                         if (!in) continue;
-                        dense8_row((int32_t *)f->acc + (int64_t)r * t->across * L + at, L, (L - at < 64 ? L - at : 64) / 16,
+                        dense8_row((int32_t *)ctx->acc + (int64_t)r * t->across * L + at, L, (L - at < 64 ? L - at : 64) / 16,
                                    in + kx * pixel, step, dense8_weight(op, lane + at, ky * op->kw + kx) + s * SEGMENT * 16, next,
                                    (segment_size(op->ic, s) + 3) / 4, t->width);
                     }
 }
 
-INLINE void dense8(const Op *op, const Frame *f, const Tile *t, int lane, int L) {
+INLINE void dense8(const Op *op, const Context *ctx, const Tile *t, int lane, int L) {
 #if defined(PLIF_AMX)
-    dense8_tiles(op, f, t, lane, L);
+    dense8_tiles(op, ctx, t, lane, L);
 #else
-    dense8_registers(op, f, t, lane, L);
+    dense8_registers(op, ctx, t, lane, L);
 #endif
 }
 
 #else
-INLINE int dense8_rows(const Op *op, const Frame *f, const Tile *t) { return (void)op, (void)f, (void)t, 0; }
-INLINE void dense8(const Op *op, const Frame *f, const Tile *t, int lane, int L) { (void)op, (void)f, (void)t, (void)lane, (void)L; }
+INLINE int dense8_rows(const Op *op, const Context *ctx, const Tile *t) { return (void)op, (void)ctx, (void)t, 0; }
+INLINE void dense8(const Op *op, const Context *ctx, const Tile *t, int lane, int L) { (void)op, (void)ctx, (void)t, (void)lane, (void)L; }
 #endif
 
 #endif

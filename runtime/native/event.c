@@ -1,8 +1,8 @@
-/* Runs programs: which kernels this processor has, the threads, and the walk over streams, steps and operations.
+/* Runs programs: which kernels this processor has, the threads, and the loop over rows of the batch, steps and operations.
  *
- * Threads. A piece of work writes what no other piece writes and sums in an order of its own, so any number of threads
- * gives the same bits. While there are as many streams as threads each thread takes whole streams; for the rest, all threads
- * share the pieces of each operation. One call at a time has the pool.
+ * Threads. No two pieces of work write to the same place, and the order of the additions within a piece is fixed, so any
+ * number of threads gives the same bits. While there are at least as many rows as threads, each thread takes whole rows; for
+ * the rows that remain, all threads share the pieces of each operation. The pool serves one call at a time.
  */
 #include "event.h"
 #include "pool.h"
@@ -99,17 +99,17 @@ static void restore_subnormals(uint64_t before) {
 typedef struct {
     const Program *program;
     const Call *call;
-    char **arenas;                      /* one for each thread; the first is shared when threads share a stream */
+    char **arenas;                      /* one for each thread; the first is shared when threads share a row */
     float **accs;
     run_item *run;
-    atomic_int next;                    /* the next piece of work, or the next stream */
+    atomic_int next;                    /* the next piece of work, or the next row */
     Barrier barrier;
     int threads;
 } Job;
 
-static Frame frame_of(const Job *job, int row, int step, int arena, int thread) {
+static Context context_of(const Job *job, int row, int step, int arena, int thread) {
     const Call *c = job->call;
-    Frame f = {
+    Context ctx = {
         c->x + row * c->x_row + step * c->x_step,
         c->y + row * c->y_row + (int64_t)step * c->rows * c->y_row,
         step ? (const float *const *)c->v_next : c->v,
@@ -121,31 +121,31 @@ static Frame frame_of(const Job *job, int row, int step, int arena, int thread) 
         job->arenas[arena],
         job->accs[thread],
     };
-    return f;
+    return ctx;
 }
 
-static void whole_streams(Job *job, int thread, int rows) {
+static void whole_rows(Job *job, int thread, int rows) {
     const Program *p = job->program;
     for (int row; (row = atomic_fetch_add(&job->next, 1)) < rows;)
         for (int step = 0; step < job->call->steps; step++) {
-            const Frame f = frame_of(job, row, step, thread, thread);
+            const Context ctx = context_of(job, row, step, thread, thread);
             for (int i = 0; i < p->count; i++)
-                for (int item = 0; item < p->ops[i].items; item++) job->run(&p->ops[i], &f, item);
+                for (int item = 0; item < p->ops[i].items; item++) job->run(&p->ops[i], &ctx, item);
         }
 }
 
-static void shared_streams(Job *job, int thread, int first) {
+static void shared_rows(Job *job, int thread, int first) {
     const Program *p = job->program;
     for (int row = first; row < job->call->rows; row++)
         for (int step = 0; step < job->call->steps; step++) {
-            const Frame f = frame_of(job, row, step, 0, thread);
+            const Context ctx = context_of(job, row, step, 0, thread);
             for (int i = 0; i < p->count; i++) {
                 const Op *op = &p->ops[i];
                 if (op->parallel)
-                    for (int item; (item = atomic_fetch_add(&job->next, 1)) < op->items;) job->run(op, &f, item);
+                    for (int item; (item = atomic_fetch_add(&job->next, 1)) < op->items;) job->run(op, &ctx, item);
                 else if (thread == 0)
-                    for (int item = 0; item < op->items; item++) job->run(op, &f, item);
-                /* a run of small operations belongs to the first thread alone */
+                    for (int item = 0; item < op->items; item++) job->run(op, &ctx, item);
+                /* the first thread runs small operations one after the other, and the others wait behind the last one */
                 if (op->parallel || i + 1 == p->count || p->ops[i + 1].parallel) barrier_wait(&job->barrier, &job->next);
             }
         }
@@ -162,9 +162,9 @@ static void work(void *argument, int thread) {
     const uint64_t before = flush_subnormals(job->program->flush);
     if (AMX(job)) plif_amx_begin();
     const int whole = job->call->rows - job->call->rows % job->threads;
-    if (whole) whole_streams(job, thread, whole);
+    if (whole) whole_rows(job, thread, whole);
     if (whole && whole < job->call->rows) barrier_wait(&job->barrier, &job->next);
-    shared_streams(job, thread, whole);
+    shared_rows(job, thread, whole);
     if (AMX(job)) plif_amx_end();
     restore_subnormals(before);
 }

@@ -1,16 +1,17 @@
 /* The program of one network as the event engine runs it: a list of operations over one arena of scratch memory.
  *
  * Python makes the program from the artifact's card (runtime/engines/event/program.py) and checks every shape and offset
- * there; the C side trusts it. These structures are mirrored field by field in runtime/native/__init__.py.
+ * there; the C side trusts them. These structures are mirrored field by field in runtime/native/__init__.py.
  *
  * Layouts. A map of C channels has lanes(C) floats per pixel: 64 for each whole 64 channels, and 16, 32 or 64 for the rest.
- *   floats   [H][W][lanes(C)]                  lanes past C hold what does not matter
+ *   floats   [H][W][lanes(C)]                  lanes past C may hold anything
  *   spikes   [H][W][ceil(C / 64)] 64-bit words, bit c % 64 of word c / 64 is channel c; bits past C are 0
- *   membrane like floats: in the caller's own memory, which Python shows to NumPy as [C, H, W] with strides
+ *   membrane like floats, but in the caller's memory, which NumPy sees as [C, H, W] with strides
  *   weights  float: [block of 64 outputs][ky][kx][input][16, 32 or 64 outputs]
  *            int16: [block of 128 outputs][ky][kx][input][32, 64 or 128 outputs]; a last block of 80 or 96 lanes as two
  *            bytes: [16 outputs][ky][kx][64 inputs][4 inputs at a time: 16][16 outputs][4 inputs], for dense8.h
- *   stream   what a convolution reads: for each input row and segment, its nonzero inputs in order of pixels (see stream.h)
+ *   active   the active lists that a convolution reads: for each row of the input map and each segment of 128 channels, the
+ *            nonzero inputs in the order of pixels (see active.h)
  */
 #ifndef PLIF_EVENT_H
 #define PLIF_EVENT_H
@@ -20,7 +21,7 @@
 enum { BLOCK = 64, SEGMENT = 128, WIDE_BLOCK = 128 };
 
 enum op_kind {
-    OP_STREAM, OP_CONV, OP_NEURON, OP_SPIKE_POOL, OP_MAX_POOL, OP_AVG_POOL, OP_AFFINE, OP_ADD, OP_UNPACK, OP_LOAD,
+    OP_ACTIVE, OP_CONV, OP_NEURON, OP_SPIKE_POOL, OP_MAX_POOL, OP_AVG_POOL, OP_AFFINE, OP_ADD, OP_UNPACK, OP_LOAD,
     OP_FLATTEN, OP_VOTE, OP_OUTPUT, OP_RATE
 };
 enum value_kind { FROM_X, FROM_FLOATS, FROM_SPIKES };
@@ -38,13 +39,13 @@ typedef struct {
     int32_t tile_h, tile_w;             /* output pixels of one piece of a convolution */
     int32_t voters;
     float v_threshold, v_reset;
-    float dense_from;                   /* of a stream: from this share of spikes a row is also written out, see stream.h */
-    float area;                         /* of a stream of averages of spikes: what makes whole counts of them; 0: as they are */
+    float dense_from;                   /* of active lists: from this share of spikes on a row is dense (see active.h) */
+    float area;                         /* of active lists of averages of spikes: value * area is a whole count; 0: no averages */
     int32_t sums, block;                /* sum_kind; outputs of one piece of a convolution, BLOCK or WIDE_BLOCK */
     int64_t in, in2, out;               /* byte offsets into the arena */
-    int64_t index, values, dense;       /* the other parts of a stream (its lists are at `in` or `out`) */
-    int64_t row_capacity;               /* entries that one row and segment of a stream can hold */
-    int64_t dense_row;                  /* bytes of one row of `dense` where it holds bytes (see stream.h), else 0 */
+    int64_t index, values, dense;       /* the other parts of active lists (the entries are at `in` or `out`) */
+    int64_t row_capacity;               /* entries that the list of one row and segment can hold */
+    int64_t dense_row;                  /* bytes of one row of `dense` where it holds bytes (see active.h), else 0 */
     const void *weight;                 /* packed. Affine: scale */
     const int8_t *weight_bytes;         /* the same as bytes, or NULL */
     const float *bias, *scale;          /* lanes(oc) floats. Affine: bias is the shift */
@@ -54,11 +55,11 @@ typedef struct {
 typedef struct {
     const Op *ops;
     int32_t count, states;
-    int32_t path, flush;                /* which kernels; subnormals to zero */
+    int32_t path, flush;                /* which kernels; whether subnormals become zero */
     int64_t acc_floats;                 /* of the arena of one thread */
 } Program;
 
-/* One call: `rows` streams, `steps` time-steps of each. Strides in floats. */
+/* One call: `rows` rows of the batch, `steps` time-steps of each. Strides in floats. */
 typedef struct {
     const float *x;
     float *y;
@@ -70,7 +71,7 @@ typedef struct {
     int32_t rows, steps;
 } Call;
 
-/* What an operation sees: one stream at one step. */
+/* What an operation works on: one row of the batch at one time-step. */
 typedef struct {
     const float *x;
     float *y;
@@ -81,9 +82,9 @@ typedef struct {
     int32_t row, rate_index;
     char *arena;
     float *acc;                         /* scratch of this thread */
-} Frame;
+} Context;
 
-typedef void run_item(const Op *op, const Frame *frame, int item);
+typedef void run_item(const Op *op, const Context *ctx, int item);
 run_item plif_item_scalar, plif_item_avx2, plif_item_avx512, plif_item_amx, plif_item_neon;
 
 static inline int lanes_of(int channels) {

@@ -1,19 +1,19 @@
-/* The layers without weights and without state, and what goes in and out. One item is one output row, unless said. */
+/* Layers without weights and without state, the input and the output. One item is one row of the output map, unless said. */
 #ifndef PLIF_LAYERS_H
 #define PLIF_LAYERS_H
 
 #include "event.h"
 #include "simd.h"
 
-INLINE const float *floats(const Frame *f, int64_t at) { return (const float *)(f->arena + at); }
-INLINE const uint64_t *words_at(const Frame *f, int64_t at) { return (const uint64_t *)(f->arena + at); }
+INLINE const float *floats(const Context *ctx, int64_t at) { return (const float *)(ctx->arena + at); }
+INLINE const uint64_t *words_at(const Context *ctx, int64_t at) { return (const uint64_t *)(ctx->arena + at); }
 INLINE int bit(const uint64_t *words, int c) { return (int)(words[c / 64] >> c % 64 & 1); }
 
 /* Max-pooling of spikes is an OR. */
-INLINE void spike_pool(const Op *op, const Frame *f, int y) {
+INLINE void spike_pool(const Op *op, const Context *ctx, int y) {
     const int words = blocks_of(op->oc);
-    const uint64_t *in = words_at(f, op->in);
-    uint64_t *out = (uint64_t *)(f->arena + op->out) + (int64_t)y * op->ow * words;
+    const uint64_t *in = words_at(ctx, op->in);
+    uint64_t *out = (uint64_t *)(ctx->arena + op->out) + (int64_t)y * op->ow * words;
     if (op->kh == 2 && op->stride == 2) {
         const uint64_t *top = in + (int64_t)2 * y * op->iw * words, *low = top + (int64_t)op->iw * words;
         for (int x = 0; x < op->ow; x++, top += 2 * words, low += 2 * words)
@@ -30,10 +30,10 @@ INLINE void spike_pool(const Op *op, const Frame *f, int y) {
         }
 }
 
-INLINE void float_pool(const Op *op, const Frame *f, int y, int average) {
+INLINE void float_pool(const Op *op, const Context *ctx, int y, int average) {
     const int lanes = lanes_of(op->oc);
-    const float *in = floats(f, op->in);
-    float *out = (float *)(f->arena + op->out) + (int64_t)y * op->ow * lanes;
+    const float *in = floats(ctx, op->in);
+    float *out = (float *)(ctx->arena + op->out) + (int64_t)y * op->ow * lanes;
     const float size = (float)(op->kh * op->kw);
     for (int x = 0; x < op->ow; x++, out += lanes) {
         for (int ky = 0; ky < op->kh; ky++)
@@ -51,76 +51,76 @@ INLINE void float_pool(const Op *op, const Frame *f, int y, int average) {
     }
 }
 
-INLINE void affine(const Op *op, const Frame *f, int y) {
+INLINE void affine(const Op *op, const Context *ctx, int y) {
     const int lanes = lanes_of(op->oc);
-    const float *in = floats(f, op->in) + (int64_t)y * op->ow * lanes;
-    float *out = (float *)(f->arena + op->out) + (int64_t)y * op->ow * lanes;
+    const float *in = floats(ctx, op->in) + (int64_t)y * op->ow * lanes;
+    float *out = (float *)(ctx->arena + op->out) + (int64_t)y * op->ow * lanes;
     const float *scale = op->weight;
     for (int x = 0; x < op->ow; x++, in += lanes, out += lanes)
         for (int c = 0; c < lanes; c++) out[c] = in[c] * scale[c] + op->bias[c];
 }
 
-INLINE void add(const Op *op, const Frame *f, int y) {
+INLINE void add(const Op *op, const Context *ctx, int y) {
     const int64_t size = (int64_t)op->ow * lanes_of(op->oc);
-    const float *a = floats(f, op->in) + y * size, *b = floats(f, op->in2) + y * size;
-    float *out = (float *)(f->arena + op->out) + y * size;
+    const float *a = floats(ctx, op->in) + y * size, *b = floats(ctx, op->in2) + y * size;
+    float *out = (float *)(ctx->arena + op->out) + y * size;
     for (int64_t i = 0; i < size; i++) out[i] = a[i] + b[i];
 }
 
 /* spikes -> floats */
-INLINE void unpack(const Op *op, const Frame *f, int y) {
+INLINE void unpack(const Op *op, const Context *ctx, int y) {
     const int lanes = lanes_of(op->oc), words = blocks_of(op->oc);
-    const uint64_t *in = words_at(f, op->in) + (int64_t)y * op->ow * words;
-    float *out = (float *)(f->arena + op->out) + (int64_t)y * op->ow * lanes;
+    const uint64_t *in = words_at(ctx, op->in) + (int64_t)y * op->ow * words;
+    float *out = (float *)(ctx->arena + op->out) + (int64_t)y * op->ow * lanes;
     for (int x = 0; x < op->ow; x++, in += words, out += lanes)
         for (int c = 0; c < lanes; c++) out[c] = (float)bit(in, c);
 }
 
-/* the caller's frame [C][H][W] -> floats */
-INLINE void load(const Op *op, const Frame *f, int y) {
+/* the caller's x [C][H][W] -> floats */
+INLINE void load(const Op *op, const Context *ctx, int y) {
     const int lanes = lanes_of(op->oc);
-    float *out = (float *)(f->arena + op->out) + (int64_t)y * op->ow * lanes;
+    float *out = (float *)(ctx->arena + op->out) + (int64_t)y * op->ow * lanes;
     for (int x = 0; x < op->ow; x++, out += lanes)
         for (int c = 0; c < lanes; c++)
-            out[c] = c < op->oc ? f->x[((int64_t)c * op->oh + y) * op->ow + x] : 0.0f;
+            out[c] = c < op->oc ? ctx->x[((int64_t)c * op->oh + y) * op->ow + x] : 0.0f;
 }
 
 /* floats [H][W][lanes(C)] -> one pixel of C * H * W channels, in the order of [C][H][W]; one item in all */
-INLINE void flatten(const Op *op, const Frame *f) {
+INLINE void flatten(const Op *op, const Context *ctx) {
     const int lanes = lanes_of(op->ic);
-    const float *in = floats(f, op->in);
-    float *out = (float *)(f->arena + op->out);
+    const float *in = floats(ctx, op->in);
+    float *out = (float *)(ctx->arena + op->out);
     for (int c = 0; c < op->ic; c++)
         for (int p = 0; p < op->ih * op->iw; p++) *out++ = in[(int64_t)p * lanes + c];
     for (int c = op->oc; c < lanes_of(op->oc); c++) *out++ = 0;
 }
 
-INLINE float channel(const Op *op, const Frame *f, int c) {
-    return op->from == FROM_SPIKES ? (float)bit(words_at(f, op->in), c) : floats(f, op->in)[c];
+INLINE float channel(const Op *op, const Context *ctx, int c) {
+    return op->from == FROM_SPIKES ? (float)bit(words_at(ctx, op->in), c) : floats(ctx, op->in)[c];
 }
 
 /* one item: y[k] = mean of its voters */
-INLINE void vote(const Op *op, const Frame *f) {
-    float *out = op->out < 0 ? f->y : (float *)(f->arena + op->out);
+INLINE void vote(const Op *op, const Context *ctx) {
+    float *out = op->out < 0 ? ctx->y : (float *)(ctx->arena + op->out);
     for (int k = 0; k < op->oc; k++) {
         float sum = 0;
-        for (int i = 0; i < op->voters; i++) sum += channel(op, f, k * op->voters + i);
+        for (int i = 0; i < op->voters; i++) sum += channel(op, ctx, k * op->voters + i);
         out[k] = sum / (float)op->voters;
     }
 }
 
-INLINE void output(const Op *op, const Frame *f) {
-    for (int c = 0; c < op->oc; c++) f->y[c] = channel(op, f, c);
+INLINE void output(const Op *op, const Context *ctx) {
+    for (int c = 0; c < op->oc; c++) ctx->y[c] = channel(op, ctx, c);
 }
 
 /* one item: the share of neurons that fired */
-INLINE void rate(const Op *op, const Frame *f) {
-    if (!f->rates) return;
+INLINE void rate(const Op *op, const Context *ctx) {
+    if (!ctx->rates) return;
     const int64_t n = (int64_t)op->ih * op->iw * blocks_of(op->ic);
-    const uint64_t *in = words_at(f, op->in);
+    const uint64_t *in = words_at(ctx, op->in);
     int64_t fired = 0;
     for (int64_t i = 0; i < n; i++) fired += __builtin_popcountll(in[i]);
-    f->rates[op->state][f->rate_index] = (float)((double)fired / ((double)op->ih * op->iw * op->ic));
+    ctx->rates[op->state][ctx->rate_index] = (float)((double)fired / ((double)op->ih * op->iw * op->ic));
 }
 
 #endif

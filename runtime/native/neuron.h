@@ -8,7 +8,7 @@
 #include "event.h"
 #include "simd.h"
 
-/* The sums of a run of pixels, `stride` bytes from one to the next. Pixels that are not `touched` have those at `start`. */
+/* The sums of consecutive pixels, `stride` bytes from one to the next. A pixel that is not `touched` has the sums at `start`. */
 typedef struct {
     const char *at, *start;
     int64_t stride;
@@ -57,14 +57,14 @@ INLINE uint64_t fire_block(const Op *op, const float *v, float *v_next, const ch
 }
 
 /* `width` (at most 64) pixels from `pixel` on, L outputs from `lane` on. */
-INLINE void fire_run(const Op *op, const Frame *f, int64_t pixel, int width, int lane, const Sums x, int L, int kind, int charge,
+INLINE void fire_run(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L, int kind, int charge,
                      int soft) {
     const int lanes = lanes_of(op->oc), words = blocks_of(op->oc), here = op->oc - lane, bytes = kind == SUM_INT16 ? 2 : 4;
-    const int64_t at = f->row * f->v_stride[op->state] + pixel * lanes + lane;
-    const float *v = f->v[op->state] + at, *alpha = op->alpha + lane, *bias = op->bias + lane;
+    const int64_t at = ctx->row * ctx->v_stride[op->state] + pixel * lanes + lane;
+    const float *v = ctx->v[op->state] + at, *alpha = op->alpha + lane, *bias = op->bias + lane;
     const float *scale = kind == SUM_FLOAT ? bias : op->scale + lane;
-    float *v_next = f->v_next[op->state] + at;
-    uint64_t *out = (uint64_t *)(f->arena + op->out) + pixel * words + lane / BLOCK;
+    float *v_next = ctx->v_next[op->state] + at;
+    uint64_t *out = (uint64_t *)(ctx->arena + op->out) + pixel * words + lane / BLOCK;
     for (int i = 0; i < width; i++, v += lanes, v_next += lanes, out += words) {
         const char *sums = sums_of(x, i);
         for (int b = 0; b < L; b += BLOCK) {
@@ -78,37 +78,37 @@ INLINE void fire_run(const Op *op, const Frame *f, int64_t pixel, int width, int
     }
 }
 
-/* Functions of their own, as in rows.h. */
+/* Functions that are not inlined, for the reason given in rows.h. */
 #define FIRE(name, kind)                                                                                                   \
-    static __attribute__((noinline)) void name(const Op *op, const Frame *f, int64_t pixel, int width, int lane, Sums x, int L) { \
+    static __attribute__((noinline)) void name(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, Sums x, int L) { \
         if (op->charge == CHARGE_FOLDED && !op->soft) /* what an export writes unless told otherwise */                    \
-            fire_run(op, f, pixel, width, lane, x, L, kind, CHARGE_FOLDED, 0);                                             \
+            fire_run(op, ctx, pixel, width, lane, x, L, kind, CHARGE_FOLDED, 0);                                             \
         else if (op->charge == CHARGE_EXACT && !op->soft)                                                                  \
-            fire_run(op, f, pixel, width, lane, x, L, kind, CHARGE_EXACT, 0);                                              \
+            fire_run(op, ctx, pixel, width, lane, x, L, kind, CHARGE_EXACT, 0);                                              \
         else                                                                                                               \
-            fire_run(op, f, pixel, width, lane, x, L, kind, op->charge, op->soft);                                         \
+            fire_run(op, ctx, pixel, width, lane, x, L, kind, op->charge, op->soft);                                         \
     }
 FIRE(fire_float, SUM_FLOAT)
 FIRE(fire_exact, SUM_EXACT)
 FIRE(fire_int16, SUM_INT16)
 FIRE(fire_int32, SUM_INT32)
 
-INLINE void fire_pixels(const Op *op, const Frame *f, int64_t pixel, int width, int lane, const Sums x, int L, int kind) {
+INLINE void fire_pixels(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L, int kind) {
     switch (kind) {
-    case SUM_FLOAT: fire_float(op, f, pixel, width, lane, x, L); break;
-    case SUM_EXACT: fire_exact(op, f, pixel, width, lane, x, L); break;
-    case SUM_INT16: fire_int16(op, f, pixel, width, lane, x, L); break;
-    default: fire_int32(op, f, pixel, width, lane, x, L);
+    case SUM_FLOAT: fire_float(op, ctx, pixel, width, lane, x, L); break;
+    case SUM_EXACT: fire_exact(op, ctx, pixel, width, lane, x, L); break;
+    case SUM_INT16: fire_int16(op, ctx, pixel, width, lane, x, L); break;
+    default: fire_int32(op, ctx, pixel, width, lane, x, L);
     }
 }
 
-/* A neuron that no convolution feeds directly: one row of pixels. */
-INLINE void neuron_row(const Op *op, const Frame *f, int y) {
+/* A neuron that is not fused with a convolution: one row of the map. */
+INLINE void neuron_row(const Op *op, const Context *ctx, int y) {
     const int lanes = lanes_of(op->oc);
     for (int from = 0; from < op->ow; from += 64) {
         const int64_t pixel = (int64_t)y * op->ow + from;
-        const Sums in = {f->arena + op->in + pixel * lanes * 4, 0, lanes * 4, ~0ull};
-        fire_pixels(op, f, pixel, op->ow - from < 64 ? op->ow - from : 64, 0, in, lanes, SUM_FLOAT);
+        const Sums in = {ctx->arena + op->in + pixel * lanes * 4, 0, lanes * 4, ~0ull};
+        fire_pixels(op, ctx, pixel, op->ow - from < 64 ? op->ow - from : 64, 0, in, lanes, SUM_FLOAT);
     }
 }
 

@@ -1,8 +1,9 @@
-/* From a camera's bytes to counts per pixel: EVT 3.0 decoding and binning, one pass over memory each.
+/* From a camera's bytes to counts per pixel: EVT 3.0 decoding, and binning. Each is one pass over memory.
  *
- * Both do what the NumPy code beside them does (runtime/events/formats/evt3.py, runtime/events/collect.py), event for event,
- * so that either may run; tests compare the two. Events are 13 bytes without padding: int64 t, uint16 x, uint16 y, uint8 p,
- * little-endian. Nothing here trusts its input: every index is checked before it is used, and every output has a size.
+ * Both give the same result, event for event, as the NumPy code in runtime/events/formats/evt3.py and
+ * runtime/events/collect.py, so that either may run; tests compare the two. An event is 13 bytes without padding, little-endian:
+ * int64 t (us), uint16 x, uint16 y, uint8 p. Nothing here trusts its input: every index is checked before it is used, and
+ * every output has a size.
  */
 
 #include <stdint.h>
@@ -15,11 +16,11 @@ enum { EVENT = 13 };
 enum { ADDR_Y = 0x0, ADDR_X = 0x2, VECT_BASE_X = 0x3, VECT_12 = 0x4, VECT_8 = 0x5, TIME_LOW = 0x6, TIME_HIGH = 0x8 };
 enum { X_LIMIT = 2048, PERIOD = 4096 };
 
-/* What the words before have set, and what could not be used. -1: not set yet. */
+/* What the words so far have set (-1: not set yet), and how many events could not be used. */
 typedef struct {
     int64_t high;               /* TIME_HIGH without wraps */
     int64_t low, row;
-    int64_t base, base_on;      /* x of the next vector's first pixel, and its polarity */
+    int64_t base, base_on;      /* x of the first pixel of the next vector, and its polarity */
     int64_t raw_high, offset;   /* of the unwrapping */
     int64_t untimed, unrowed, unbased, past_end; /* events lost, by reason */
     int64_t unknown;            /* words of a type that EVT 3.0 does not have */
@@ -33,7 +34,7 @@ static inline void put(uint8_t *out, int64_t t, uint16_t x, uint16_t y, uint8_t 
     out[12] = p;
 }
 
-/* At most this many events are in these words. */
+/* An upper bound for the number of events in these words. */
 int64_t plif_evt3_most(const uint16_t *words, int64_t count)
 {
     int64_t most = 0;
@@ -45,7 +46,8 @@ int64_t plif_evt3_most(const uint16_t *words, int64_t count)
     return most;
 }
 
-/* Words -> events in `out`, which holds `room`; returns how many. Stops early only when there is no room. */
+/* Decodes words into events in `out`, which has room for `room` of them; returns how many there are. Stops early only where
+ * the room is used up. */
 int64_t plif_evt3(const uint16_t *words, int64_t count, Evt3 *state, uint8_t *out, int64_t room)
 {
     Evt3 s = *state;
@@ -87,7 +89,7 @@ int64_t plif_evt3(const uint16_t *words, int64_t count, Evt3 *state, uint8_t *ou
             x = s.base;
             on = s.base_on;
             break;
-        case 0x7: case 0xA: case 0xE: case 0xF: /* continued, triggers, vendor's own */
+        case 0x7: case 0xA: case 0xE: case 0xF: /* continued vectors, triggers, words of the vendor */
             continue;
         default:
             s.unknown++;
@@ -140,11 +142,12 @@ static inline uint64_t apart(int64_t a, int64_t b) /* |a - b|, which an int64 ne
 
 enum { ALL_TAKEN, BEYOND_FRAME, AT_GAP, FRAME_FULL };
 
-/* Events that are plainly counted: inside the sensor and the frame, on time, not cropped. Stops before the first that is not. */
+/* The fast loop: counts events that lie inside the sensor and the frame, on time and not cropped. Stops before the first other
+ * event; returns how many it counted. */
 static int64_t plain(const uint8_t *e, int64_t most, Frame *f, const int64_t *of_x, const int64_t *of_y, const int64_t *of_p,
                      float *counts)
 {
-    /* Within the frame and within a gap of its start is within a gap of the clock too, if frames are shorter than gaps. */
+    /* Where frames are shorter than gaps, an event inside the frame is also less than a gap away from the clock. */
     const uint64_t span = !f->gap_us ? UINT64_MAX : f->span_us <= f->gap_us ? (uint64_t)f->span_us : 0;
     const uint64_t open = f->gap_us ? (uint64_t)f->open_us : 0, cells = (uint64_t)f->cells;
     const uint64_t width = (uint64_t)f->width, height = (uint64_t)f->height;
@@ -179,7 +182,7 @@ static int64_t plain(const uint8_t *e, int64_t most, Frame *f, const int64_t *of
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Whether all events lie inside the sensor and have a possible time: then nothing has to be taken out. */
+/* Whether all events lie inside the sensor and have a possible time, so that none has to be removed. */
 int plif_all_usable(const uint8_t *events, int64_t count, int64_t width, int64_t height, int64_t limit_us)
 {
     int good = 1;
@@ -194,8 +197,8 @@ int plif_all_usable(const uint8_t *events, int64_t count, int64_t width, int64_t
     return good;
 }
 
-/* Adds events from `at` on to `counts` until the frame ends; returns why it stopped, and `at` is the first one not taken.
- * counts NULL: no frame is open any more, every event inside the sensor is filtered. */
+/* Adds the events from `at` on to `counts` until the frame ends. Returns why it stopped; `at` is then the first event that was
+ * not taken. counts NULL: there is no open frame any more, so every event inside the sensor is filtered. */
 int64_t plif_collect(const uint8_t *events, int64_t count, int64_t *at, Frame *frame, const int64_t *of_x,
                      const int64_t *of_y, const int64_t *of_p, float *counts)
 {
@@ -271,5 +274,5 @@ int64_t plif_collect(const uint8_t *events, int64_t count, int64_t *at, Frame *f
     return why;
 }
 
-/* Sizes of the two structures, so that Python does not call another layout than its own. */
+/* Sizes of the two structures, so that Python can refuse a library whose layout is another than its own. */
 int plif_packets_layout(void) { return (int)(sizeof(Evt3) * 1000 + sizeof(Frame)); }

@@ -1,3 +1,3 @@
-/* The path that is always right: plain C for whatever the machine has at least. */
+/* The path that runs on every machine: plain C. */
 #define PLIF_ITEM plif_item_scalar
 #include "kernels.h"

@@ -112,7 +112,7 @@ static void pool_start(Pool *p, int threads) {
         if (!me) break;
         *me = (Worker){p, p->threads, 0};
         if (pthread_create(&p->workers[p->threads], NULL, worker, me)) {
-            free(me);                   /* fewer threads than asked for give the same answer, later */
+            free(me);                   /* with fewer threads the answer is the same, and later */
             break;
         }
         p->threads++;
@@ -131,7 +131,7 @@ static Pool *pool_new(int threads) {
     return p;
 }
 
-/* A fork leaves the workers behind; the child makes its own. */
+/* The child of a fork has no workers; it starts its own. */
 static void pool_enter(Pool *p) {
     if (p->process != getpid()) pool_start(p, p->threads);
     pthread_mutex_lock(&p->busy);

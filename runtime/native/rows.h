@@ -1,20 +1,20 @@
-/* The innermost loops of a convolution: one row of the input, one tap, one segment, and a block of outputs.
+/* The innermost loops of a convolution: one row of the input map, one tap, one segment, and a block of outputs.
  *
- * All have one signature (`adder`), and adder_of says which is used. They are functions of their own, since, written into the
- * loops around them, they leave compilers too few registers.
+ * All have one signature (`adder`), and adder_of chooses one. They are not inlined, since compilers have too few registers left
+ * for them inside the loops around them.
  */
 #ifndef PLIF_ROWS_H
 #define PLIF_ROWS_H
 
 #include "event.h"
 #include "simd.h"
-#include "stream.h"
+#include "active.h"
 
 INLINE uint64_t ones(int n) { return n >= 64 ? ~0ull : (1ull << n) - 1; }
 
-/* Pixels q0 to q1 of one row: sums += the weights of each one's inputs. The sums of a pixel stay in registers meanwhile.
- * `seen`: which pixels from q0 on have sums already; the others begin with `start`. Returns which have them now. */
-INLINE uint64_t add_row(float *acc, const char *weight, const float *start, uint64_t seen, const Row *row, int q0, int q1,
+/* Adds the weights of the listed inputs to the sums of pixels q0 to q1 of one row; the sums of a pixel stay in registers.
+ * `seen`: which pixels from q0 on have sums already; the others begin with `start`. Returns which have sums now. */
+INLINE uint64_t add_row(float *acc, const char *weight, const float *start, uint64_t seen, const ActiveRow *row, int q0, int q1,
                         int L, int valued) {
     const int part = L < AT_ONCE ? L : AT_ONCE, n = part / REGISTER;
     const uint32_t *starts = row->starts, *pixels = row->pixels, from_k = row->first[q0], to_k = row->first[q1];
@@ -42,7 +42,7 @@ INLINE uint64_t add_row(float *acc, const char *weight, const float *start, uint
 
 /* The same with int8 weights, kept as int16. A segment has at most 128 inputs, so int16 holds the sum of one tap and segment
  * (128 * 128 < 2^15) whatever the weights; `wide` adds it to sums of int32. */
-INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, uint64_t seen, const Row *row, int q0, int q1,
+INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, uint64_t seen, const ActiveRow *row, int q0, int q1,
                             int L, int wide) {
     const int part = L < 2 * AT_ONCE ? L : 2 * AT_ONCE, n = part / (2 * REGISTER), bytes = wide ? 4 : 2;
     const uint32_t *starts = row->starts, *pixels = row->pixels, from_k = row->first[q0], to_k = row->first[q1];
@@ -70,7 +70,7 @@ INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, ui
     return now;
 }
 
-/* The same sums in the same order where most inputs are spikes: `pixels` of them share each row of weights. */
+/* The same sums in the same order where most inputs are spikes: `pixels` pixels use each loaded row of weights. */
 INLINE void dense_pixels(float *acc, const char *weight, const float *start, uint64_t seen, const float *in, int size, int L,
                          int pixels) {
     const int part = L < DENSE ? L : DENSE, n = part / REGISTER;
@@ -92,7 +92,7 @@ INLINE void dense_pixels(float *acc, const char *weight, const float *start, uin
     }
 }
 
-INLINE uint64_t dense_row(float *acc, const char *weight, const float *start, uint64_t seen, const Row *row, int q0, int q1,
+INLINE uint64_t dense_row(float *acc, const char *weight, const float *start, uint64_t seen, const ActiveRow *row, int q0, int q1,
                           int L) {
     const float *in = (const float *)row->dense;
     const int size = row->size;
@@ -104,11 +104,11 @@ INLINE uint64_t dense_row(float *acc, const char *weight, const float *start, ui
     return ones(q1 - q0);
 }
 
-typedef uint64_t adder(float *acc, const char *weight, const float *start, uint64_t seen, const Row *row, int q0, int q1);
+typedef uint64_t adder(float *acc, const char *weight, const float *start, uint64_t seen, const ActiveRow *row, int q0, int q1);
 
 #define ADDER(name, call)                                                                                                  \
     static __attribute__((noinline)) uint64_t name(float *acc, const char *weight, const float *start, uint64_t seen,      \
-                                                   const Row *row, int q0, int q1) {                                       \
+                                                   const ActiveRow *row, int q0, int q1) {                                       \
         return call;                                                                                                       \
     }
 #define ADDERS(L)                                                                                                          \

@@ -44,7 +44,7 @@ INLINE fr all(float value) { return value - (fr){0}; }     /* x - 0 is x, -0 and
 
 INLINE ir widen(const int16_t *p) { return __builtin_convertvector(*(const half_sr *)p, ir); }
 
-/* sum + s * w with s zero or one: both roundings of a multiplication and an addition, and the one of this, are the same. */
+/* sum + s * w, with s zero or one: s * w is exact, so a fused operation rounds as a multiplication and an addition do. */
 INLINE fr add_if(fr s, fr w, fr sum) {
 #if defined(PLIF_AVX512)
     return (fr)_mm512_fmadd_ps((__m512)s, (__m512)w, (__m512)sum);
@@ -72,7 +72,7 @@ INLINE uint32_t at_least(fr a, fr b) {
 #endif
 }
 
-/* `fired` where h >= threshold (mask says where), h elsewhere. */
+/* `fired` where h >= threshold, which is where mask has a bit, and h elsewhere. */
 INLINE fr where_fired(uint32_t mask, fr threshold, fr fired, fr h) {
 #if defined(PLIF_AVX512)
     (void)threshold;

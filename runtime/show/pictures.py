@@ -1,7 +1,8 @@
-"""Pictures of results. Needs matplotlib (extras [train] and [export]); callers do without it where it is missing."""
+"""Pictures of results. Needs matplotlib (extras [train] and [export]); where it is missing, callers draw none."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,13 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # after the choice of a backend without a screen
 
 if TYPE_CHECKING:
-    from runtime.measure.evaluate import Evaluation
     from runtime.stream.run import Decision
 
 ON, OFF = "#1f6fb4", "#d1495b"
 
 
-def confusion_picture(result: Evaluation, path: Path) -> Path:
-    """The confusion matrix, true classes down, predicted ones across."""
-    counts = np.array(result.confusion)
+def confusion_picture(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> Path:
+    """The confusion matrix, int [true, predicted]: how many samples of each class were predicted as each class."""
     size = max(3.5, 0.42 * len(counts) + 1.5)
     figure, axes = plt.subplots(figsize=(size + 0.6, size), layout="constrained")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -30,16 +29,16 @@ def confusion_picture(result: Evaluation, path: Path) -> Path:
             axes.text(
                 j, i, str(n), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black", fontsize=8
             )
-    axes.set_xticks(range(len(counts)), result.classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(counts)), result.classes)
+    axes.set_xticks(range(len(counts)), classes, rotation=45, ha="right")
+    axes.set_yticks(range(len(counts)), classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"{result.data}: {100 * result.accuracy:.2f} % of {result.samples}", fontsize=10)
+    axes.set_title(title, fontsize=10)
     return _save(figure, path)
 
 
 def event_picture(frame: np.ndarray) -> np.ndarray:
-    """Counts [2, H, W] as an image [H, W, 3]: ON blue, OFF red, on white."""
+    """Counts of events float32 [2, H, W] (OFF, ON) -> an image float64 [H, W, 3] in 0..1: ON blue, OFF red, on white."""
     image = np.ones((*frame.shape[1:], 3))
     for channel, colour in ((0, OFF), (1, ON)):
         strength = np.clip(frame[channel] / max(float(np.percentile(frame, 99)), 1.0), 0, 1)[..., None]
@@ -50,7 +49,12 @@ def event_picture(frame: np.ndarray) -> np.ndarray:
 def stream_picture(
     frames: list[np.ndarray], decisions: list[Decision], rates: dict[str, list[float]], classes: list[str], path: Path
 ) -> Path:
-    """One recording through the network: the frames it saw, the votes as they grow, the firing rate of each layer."""
+    """One recording through the network: its frames, the votes of each class step by step, the firing rate of each layer.
+
+    frames     float32 [2, H, W] of each step
+    decisions  of each step
+    rates      {layer: firing rate (0..1) of each step}
+    """
     figure = plt.figure(figsize=(10, 6.4), layout="constrained")
     parts: Any = figure.subfigures(3, 1, height_ratios=[1.1, 2.2, 1.6])
     top, middle, bottom = parts

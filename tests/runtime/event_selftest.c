@@ -100,7 +100,7 @@ static int run_case(const Case *t, int path, int sums, float dense_from, Pool *p
 
     Op ops[2];
     memset(ops, 0, sizeof ops);
-    ops[0] = (Op){.kind = OP_STREAM, .from = t->valued ? FROM_X : FROM_SPIKES, .ih = t->h, .iw = t->w, .ic = t->c, .oh = t->h,
+    ops[0] = (Op){.kind = OP_ACTIVE, .from = t->valued ? FROM_X : FROM_SPIKES, .ih = t->h, .iw = t->w, .ic = t->c, .oh = t->h,
                   .ow = t->w, .oc = t->c, .stride = t->stride, .items = rows, .parallel = 1, .in = in, .out = lists,
                   .index = index, .values = t->valued ? values : -1, .dense = t->valued || (ints && !as_bytes) ? -1 : dense, .pad = t->pad,
                   .dense_row = as_bytes ? row_bytes : 0,

@@ -83,7 +83,7 @@ def edited(folder: Path, path: Path, change: Any) -> Path:
         (lambda m, c: c["states"][0].pop("shape"), "a state lacks shape"),
         (lambda m, c: c["states"][0].update(shape=[2**40]), "expected a list of positive sizes"),
         (lambda m, c: c["states"][0].update(shape=[8, 8, 8]), "in the graph"),
-        (lambda m, c: c["states"][0].update(input="v.other"), "state v.other"),
+        (lambda m, c: c["states"][0].update(input="v.other"), "v.other is missing in the graph"),
         (lambda m, c: c["input"].update(shape=[2, 16]), "expected [channels, height, width]"),
         (lambda m, c: c.update(normalisation={"mean": [0.0], "std": [1.0]}), "expected 2 numbers"),
         (lambda m, c: c.update(output={"kind": "votes", "voters": 0}), "expected a kind of"),

@@ -21,7 +21,7 @@ from plif_export.writers import FORMS
 from plif_train.network import Network
 from runtime import native
 from runtime.api import Model
-from runtime.engines.event import program as event_program
+from runtime.engines.event import builder as event_builder
 from runtime.engines.event.engine import EventEngine
 from runtime.model.graph import Graph, Node
 from tests.export.test_passes import VARIANTS
@@ -213,7 +213,7 @@ def test_the_sparse_and_the_dense_kernels_give_the_same_bits(
     x = frames(net, np.random.default_rng(9), T=5)
     found = []
     for dense_from in (2.0, 0.0, 0.1):  # never, always, some rows
-        monkeypatch.setitem(event_program.DENSE_FROM, path, dense_from)
+        monkeypatch.setitem(event_builder.DENSE_FROM, path, dense_from)
         found.append(outcome(runtime.load(tmp_path / "a.onnx", "event", threads=1), x))
     same(found[0], found[1])
     same(found[0], found[2])

@@ -16,7 +16,7 @@ from plif_export import export, verify
 from runtime import engines
 from runtime.base.errors import PlifError
 from runtime.cli.main import run as command
-from runtime.engines.onnxruntime_gpu import OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
+from runtime.engines.onnxruntime_gpu import OnnxRuntimeBuffers, OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
 from tests.networks import firing, frames
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -91,15 +91,18 @@ def test_it_counts_the_same_rates(path: Path, x: np.ndarray) -> None:
         assert session.rates == expected.rates
 
 
-def test_bind_works_on_buffers_of_the_caller(path: Path, x: np.ndarray) -> None:
+def test_a_call_takes_the_membranes_that_it_is_given(path: Path, x: np.ndarray) -> None:
     model = runtime.load(path, "on-cpu")
+    buffers = model.engine.buffers(1)
     before = [np.full((1, *s["shape"]), 0.4, np.float32) for s in model.card["states"]]
-    after, y = [np.empty_like(v) for v in before], np.empty((1, 3), np.float32)
-    model.engine.bind(np.ascontiguousarray(x[0, :1]), before, y, after)()
+    for v, given in zip(buffers.membranes(), before, strict=True):
+        v[...] = given
+    buffers.x[...] = x[0, :1]
+    buffers.run()
     expected = runtime.load(path, "onnxruntime").session()
     expected.restore(before)
-    np.testing.assert_array_equal(y, expected.step(x[0, :1]))
-    for found, v in zip(after, expected.snapshot(), strict=True):
+    np.testing.assert_array_equal(buffers.y, expected.step(x[0, :1]))
+    for found, v in zip(buffers.membranes(), expected.snapshot(), strict=True):
         np.testing.assert_array_equal(found, v)
 
 
@@ -112,9 +115,9 @@ def test_each_direction_is_recorded_under_an_id_of_its_own_or_in_a_session_of_it
     for engine in ("on-cpu", "by-session"):
         model = runtime.load(path, engine)
         for _ in range(2):
-            y, x = np.zeros((1, 3), np.float32), np.zeros((1, 2, 16, 16), np.float32)
-            v = [np.zeros((1, *s["shape"]), np.float32) for s in model.card["states"]]
-            found += model.engine.resident(x, y, v)._runs  # type: ignore[attr-defined]
+            buffers = model.engine.buffers(1)
+            assert isinstance(buffers, OnnxRuntimeBuffers)
+            found += buffers._runs
     ids = [options.get_run_config_entry("gpu_graph_id") for _, _, options in found]
     assert len(set(ids)) == len(ids) == 8 and not {"0", "-1"} & set(ids)  # those two mean "the default" and "none"
     sessions = [id(session) for session, _, _ in found]

@@ -20,6 +20,7 @@ from runtime.api import Model
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.cli.main import run as command
 from runtime.engines.tensorrt.cuda import CudaError
+from runtime.engines.tensorrt.engine import TensorRtBuffers
 from runtime.model.card import encode, read_card
 from runtime.model.readers import engine_file
 from tests.networks import firing, frames
@@ -100,15 +101,14 @@ def test_opening_a_session_leaves_nothing_of_its_warm_up_in_the_membranes(engine
 
 def test_the_membranes_of_a_new_engine_are_zero_whatever_its_warm_up_wrote(engine: Path) -> None:
     model = runtime.load(engine)
-    v, _ = model.engine.membranes(2)  # type: ignore[attr-defined]
-    x, y = np.ones((2, *model.input_shape), np.float32), np.zeros((2, 3), np.float32)
-    steps = model.engine.resident(x, y, v)  # type: ignore[attr-defined]
+    buffers = model.engine.buffers(2)
+    assert isinstance(buffers, TensorRtBuffers)
     for _ in range(2):
-        for array in v:
+        for array in buffers.v:
             array[...] = 7
-        steps.pull()
-        assert not any(array.any() for array in v)
-        steps._phase = 1 - steps._phase
+        buffers.pull()
+        assert not any(array.any() for array in buffers.v)
+        buffers._phase = 1 - buffers._phase
 
 
 def test_reset_snapshot_restore_and_rows_reach_the_device(engine: Path, reference: Model, x: np.ndarray) -> None:
@@ -146,18 +146,19 @@ def test_sessions_in_two_threads_do_not_meet(engine: Path, reference: Model, x: 
         np.testing.assert_array_equal(found[i], expected[i])
 
 
-def test_bind_works_on_buffers_of_the_caller(engine: Path, reference: Model, x: np.ndarray) -> None:
+def test_a_call_takes_the_membranes_that_it_is_given(engine: Path, reference: Model, x: np.ndarray) -> None:
     model = runtime.load(engine)
-    states = model.card["states"]
+    buffers = model.engine.buffers(1)
     rng = np.random.default_rng(5)
-    before = [rng.uniform(0, 0.9, (1, *s["shape"])).astype(np.float32) for s in states]
-    after, y = [np.empty_like(v) for v in before], np.empty((1, 3), np.float32)
-    frame = np.ascontiguousarray(x[2, :1])
-    model.engine.bind(frame, before, y, after)()
+    before = [rng.uniform(0, 0.9, (1, *s["shape"])).astype(np.float32) for s in model.card["states"]]
+    for v, given in zip(buffers.membranes(), before, strict=True):
+        v[...] = given
+    buffers.x[...] = x[2, :1]
+    buffers.run()
     expected = reference.session()
     expected.restore(before)
-    np.testing.assert_array_equal(y, expected.step(frame))
-    for found, v in zip(after, expected.snapshot(), strict=True):
+    np.testing.assert_array_equal(buffers.y, expected.step(x[2, :1]))
+    for found, v in zip(buffers.membranes(), expected.snapshot(), strict=True):
         np.testing.assert_array_equal(found, v)
 
 
@@ -212,9 +213,7 @@ def test_it_counts_no_rates(engine: Path) -> None:
     session.step(np.zeros((1, 2, 16, 16), np.float32))
     assert session.rates == {}
     with pytest.raises(PlifError, match="counts no rates"):
-        x, y = np.zeros((1, 2, 16, 16), np.float32), np.zeros((1, 3), np.float32)
-        v = [np.zeros((1, *s["shape"]), np.float32) for s in model.card["states"]]
-        model.engine.bind(x, v, y, v, {"conv1": np.zeros(1, np.float32)})
+        model.engine.buffers(1, rates=True)
 
 
 def test_eval_stream_and_bench_run_an_engine(
@@ -326,8 +325,8 @@ def test_a_report_that_is_none_opens_nothing(engine: Path, report: str, unopened
         (lambda e: e.update(compute_capabilities=["8.6", "12.0+"]), r"for compute capability 8\.6, 12\.0\+, and here"),
         (lambda e: e.update(kind="tensorrt-rtx"), "is a plan of TensorRT-RTX; open it with --engine tensorrt-rtx"),
         (lambda e: e.update(kind="warp"), "has kind 'warp'"),
-        (lambda e: e.update(plan_bytes=7), "not the one that its card speaks of"),
-        (lambda e: e.update(plan_sha256="0" * 64), "not the one that its card speaks of"),
+        (lambda e: e.update(plan_bytes=7), "not the one that its card describes"),
+        (lambda e: e.update(plan_sha256="0" * 64), "not the one that its card describes"),
         (lambda e: e.update(streams={"min": 1}), "has streams"),
         (lambda e: e.update(gpu={"name": 3}), "has gpu"),
         (lambda e: e.update(rebuild=None), "lacks a usable rebuild"),

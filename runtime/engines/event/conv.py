@@ -1,4 +1,4 @@
-"""Convolutions and linear layers of the event engine: their streams, their weights, and in what they are summed.
+"""Convolutions and linear layers of the event engine: active lists, weights, and the type in which sums are formed.
 
 float32 weights are summed in float32. int8 weights (`scale` among a layer's parameters) are summed in whole numbers and
 multiplied by the scale of each output afterwards:
@@ -12,16 +12,14 @@ whole numbers (a sum of two branches of spikes, the counts behind an average) ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from runtime import native
-from runtime.base.errors import PlifError
+from runtime.engines.event.builder import Builder, Record
 from runtime.engines.event.layout import (
     Value,
-    aligned,
     as_map,
     lanes,
     pack,
@@ -33,154 +31,130 @@ from runtime.engines.event.layout import (
 )
 from runtime.native import BLOCK, FROM_SPIKES, SEGMENT, WIDE_BLOCK
 
-if TYPE_CHECKING:
-    from runtime.engines.event.program import Compiler
-
-Record = Mapping[str, Any]
-
-SLACK = 64  # entries that may be written past the end of a stream's row
-MOST_WEIGHTS = 1 << 31  # of one packed weight; a grouped convolution is stored with its zeros
+SLACK = 64  # entries that may be written past the end of a row's list
+MOST_WEIGHTS = 1 << 31  # numbers in one packed weight; a grouped convolution is stored with its zeros
 MOST_INT16, MOST_EXACT, MOST_INT32 = (1 << 15) - 1, (1 << 24) - 1, (1 << 31) - 1
-# Share of spikes in a row of a map from which it is multiplied as bytes (measured: docs/event-engine.md), where outputs are
-# wide enough to fill registers. Paths that are not here add up always.
+# Share of spikes from which a row of a map is multiplied as bytes (measured: docs/event-engine.md), where the output map is
+# wide enough to fill registers. The other paths always add spike by spike.
 BYTES_FROM = {"avx512": 0.33, "amx": 0.02}
 BYTES_FROM_WIDTH = 8
 WIDE_FROM = 64  # inputs of one output up to which float32 weights, too, are taken 128 outputs at a time
 
 
-def convolution(c: Compiler, node: Record, neuron: Record | None) -> Value:
-    """Emits a convolution or linear layer, with its neuron where that alone reads it."""
-    source = c.values[node["inputs"][0]]
+def convolution(b: Builder, node: Record, source: Value) -> tuple[Value, dict[str, Any]]:
+    """A convolution or linear layer that reads `source`: what the operation CONV reads, and its fields.
+
+    Emits the active lists. The caller emits CONV, with a neuron or without.
+    """
     outputs = as_map(node["shape"])
     quantised = "scale" in node["params"]
-    weight, stride, pad = _weight(c, node, source, quantised)
+    weight, stride, pad = _weight(b, node, source, quantised)
     channels, h, w = source.map
     kh, kw = weight.shape[2:]
-    made = (outputs[0], (h + 2 * pad - kh) // stride + 1, (w + 2 * pad - kw) // stride + 1)
-    if made != outputs:
-        raise PlifError(
-            f"{c.where}: layer {node['name']} gives {list(made)}, its card says {node['shape']}; export it again"
-        )
+    found = (outputs[0], (h + 2 * pad - kh) // stride + 1, (w + 2 * pad - kw) // stride + 1)
+    if found != outputs:
+        raise b.damaged(f"layer {node['name']} gives {list(found)}, its card says {node['shape']}")
     if kh * kw * pixel_bytes(channels) * lanes(outputs[0]) > MOST_WEIGHTS or max(w, outputs[2]) > 65535:
-        raise c.refuse(node, f"too large for this engine (weight {list(weight.shape)}, map {[channels, h, w]})")
-    bias = aligned((lanes(outputs[0]),))
-    if "bias" in node["params"]:
-        bias[: outputs[0]] = c.parameter(node, "bias", (outputs[0],))
-    common: dict[str, Any] = {"kh": kh, "kw": kw, "stride": stride, "pad": pad, "bias": bias}
+        raise b.refuse(node, f"too large for this engine (weight {list(weight.shape)}, map {[channels, h, w]})")
+    bias = b.parameter(node, "bias", (outputs[0],)) if "bias" in node["params"] else np.zeros(1, np.float32)
+    fields: dict[str, Any] = {"kh": kh, "kw": kw, "stride": stride, "pad": pad, "bias": b.in_lanes(bias, outputs[0])}
     block = WIDE_BLOCK if kh * kw * channels <= WIDE_FROM else BLOCK
     as_bytes = False
     if quantised:
-        common["scale"] = _scale(c, node, source, outputs[0])
-        common["sums"] = sums = _sums(c, node, source, weight)
-        if sums == native.SUM_EXACT:
+        fields |= {"scale": _scale(b, node, source, outputs[0]), "sums": _sums(b, node, source, weight)}
+        if fields["sums"] == native.SUM_EXACT:
             weight = weight.astype(np.float32)
         else:
             block = WIDE_BLOCK
-            as_bytes = c.path in BYTES_FROM and outputs[2] >= BYTES_FROM_WIDTH
+            as_bytes = b.path in BYTES_FROM and outputs[2] >= BYTES_FROM_WIDTH
             if as_bytes:
-                common["weight_bytes"] = pack_bytes(weight)
+                fields["weight_bytes"] = pack_bytes(weight)
             weight = weight.astype(np.int16)
-    common |= {"weight": pack(weight, block), "block": block}
-    stream = _stream(c, source, stride, (pad, kw, quantised) if as_bytes else (0, 0, quantised))
-    tile_h, tile_w = tiles(outputs, c.threads, block)
+    active = _active(b, source, stride, (pad, kw, quantised) if as_bytes else (0, 0, quantised))
+    # one piece of work is a tile of output pixels and a block of outputs; rows of bytes are multiplied 16 pixels at a time
+    tile_h, tile_w = tiles(outputs, b.threads, block)
     across = -(-tile_w // 16) * 16 if as_bytes else tile_w
-    c.out.acc_floats = max(c.out.acc_floats, tile_h * across * block)
-    tile_count = -(-outputs[1] // tile_h) * -(-outputs[2] // tile_w)
-    common |= {**stream, "tile_h": tile_h, "tile_w": tile_w, "items": tile_count * -(-outputs[0] // block)}
-    read = Value(source.kind, source.map, stream["in_"])
-    if neuron is not None:
-        return c.fire(neuron, "CONV", read, common)
-    target = c.floats_at(outputs)
-    c.emit("CONV", read, target, **common)
-    return target
+    b.out.acc_floats = max(b.out.acc_floats, tile_h * across * block)
+    items = -(-outputs[1] // tile_h) * -(-outputs[2] // tile_w) * -(-outputs[0] // block)
+    fields |= {"weight": pack(weight, block), "block": block, "tile_h": tile_h, "tile_w": tile_w, "items": items}
+    return Value(source.kind, source.map, active["in_"]), fields | active
 
 
-def _weight(c: Compiler, node: Record, source: Value, quantised: bool) -> tuple[np.ndarray, int, int]:
-    """[O, I, kh, kw] in float32 or int8, with the zeros between groups; stride and padding."""
+def _weight(b: Builder, node: Record, source: Value, quantised: bool) -> tuple[np.ndarray, int, int]:
+    """The weight, float32 or int8 [O, I, kh, kw] with zeros between the groups; stride and padding."""
     channels, h, w = source.map
     outputs = as_map(node["shape"])[0]
-    weight = _int8(c, node) if quantised else c.parameter(node, "weight")
+    weight = _int8(b, node) if quantised else b.parameter(node, "weight")
     if node["op"] == "Linear":
         expected = (outputs, channels * h * w)
-        turned = quantised and f"{node['name']}.zero_points" not in c.weights  # as MatMulInteger reads it
+        turned = quantised and f"{node['name']}.zero_points" not in b.weights  # as MatMulInteger reads it
         if turned:
             weight = weight.T
         if weight.shape != expected:
             found = list(weight.T.shape if turned else weight.shape)
-            raise PlifError(
-                f"{c.where}: layer {node['name']}: {node['params']['weight']} is {found}; expected "
-                f"{list(expected[::-1] if turned else expected)}; export it again"
-            )
+            wanted = list(expected[::-1] if turned else expected)
+            raise b.damaged(f"layer {node['name']}: {node['params']['weight']} is {found}; expected {wanted}")
         if not source.flat and (h, w) != (1, 1):
-            raise c.refuse(node, f"a linear layer over the last axis of a map {list(source.map)}")
+            raise b.refuse(node, f"a linear layer over the last axis of a map {list(source.map)}")
         return np.ascontiguousarray(weight).reshape(outputs, channels, h, w), 1, 0
     a = node["attrs"]
     stride, pad, groups = int(a["stride"]), int(a["padding"]), int(a["groups"])
-    if (
-        weight.ndim != 4
-        or groups < 1
-        or weight.shape[:2] != (outputs, channels // groups)
-        or channels % groups
-        or source.flat
-    ):
-        raise PlifError(
-            f"{c.where}: layer {node['name']}: weight is {list(weight.shape)}; expected "
-            f"[{outputs}, {channels // max(groups, 1)}, k, k] for {channels} channels in {groups} groups; export it again"
+    fits = weight.ndim == 4 and groups >= 1 and channels % groups == 0 and not source.flat
+    if not fits or weight.shape[:2] != (outputs, channels // groups):
+        raise b.damaged(
+            f"layer {node['name']}: weight is {list(weight.shape)}; expected "
+            f"[{outputs}, {channels // max(groups, 1)}, k, k] for {channels} channels in {groups} groups"
         )
     if stride < 1 or pad < 0:
-        raise PlifError(f"{c.where}: layer {node['name']}: stride {stride}, padding {pad}; export it again")
+        raise b.damaged(f"layer {node['name']}: stride {stride}, padding {pad}")
     return spread(weight, groups), stride, pad
 
 
-def _int8(c: Compiler, node: Record) -> np.ndarray:
+def _int8(b: Builder, node: Record) -> np.ndarray:
     """A quantised weight as int8: as it is, or uint8 around 128, which ConvInteger runs faster."""
-    name, weight = c.tensor(node, "weight")
+    name, weight = b.tensor(node, "weight")
     if weight.dtype == np.uint8:
         return (weight ^ 128).view(np.int8)
     if weight.dtype != np.int8:
-        raise PlifError(
-            f"{c.where}: layer {node['name']}: {name} is {weight.dtype}; a layer with a scale has int8 or uint8 weights; "
-            "export it again"
+        raise b.damaged(
+            f"layer {node['name']}: {name} is {weight.dtype}; a layer with a scale has int8 or uint8 weights"
         )
     return weight
 
 
-def _scale(c: Compiler, node: Record, source: Value, outputs: int) -> np.ndarray:
-    scale, area = c.parameter(node, "scale", (outputs,)), node["attrs"].get("area", 1)
+def _scale(b: Builder, node: Record, source: Value, outputs: int) -> np.ndarray:
+    """The factor from whole sums to currents, float32 [lanes(outputs)]; inputs that are averages are summed as counts."""
+    scale, area = b.parameter(node, "scale", (outputs,)), node["attrs"].get("area", 1)
     if source.most is not None and area != source.area:
-        raise PlifError(
-            f"{c.where}: layer {node['name']} reads counts over {source.area}, its card says {area}; export it again"
-        )
+        raise b.damaged(f"layer {node['name']} reads counts over {source.area}, its card says {area}")
     if not (np.isfinite(scale) & (scale >= 0)).all():
-        raise PlifError(f"{c.where}: layer {node['name']}: scale has numbers that are no scale; export it again")
-    out = aligned((lanes(outputs),))
-    out[:outputs] = scale if area == 1 else scale * np.float32(1 / area)
-    return out
+        raise b.damaged(f"layer {node['name']}: scale has numbers that are no scale")
+    return b.in_lanes(scale if area == 1 else scale * np.float32(1 / area), outputs)
 
 
-def _sums(c: Compiler, node: Record, source: Value, weight: np.ndarray) -> int:
-    """In what the whole numbers are summed, so that no input whatever can overflow."""
+def _sums(b: Builder, node: Record, source: Value, weight: np.ndarray) -> int:
+    """The type in which whole numbers are summed, such that no input can make a sum overflow."""
     if source.most is None:
-        raise c.refuse(node, "int8 weights on an input that is no count of spikes is not in this engine")
+        raise b.refuse(node, "int8 weights on an input that is no count of spikes are not in this engine")
     rows = weight.reshape(len(weight), -1).astype(np.int64)
     largest = int(max(np.maximum(rows, 0).sum(1).max(), np.maximum(-rows, 0).sum(1).max())) * source.most
     if source.kind != FROM_SPIKES:
         if largest > MOST_EXACT:
-            raise c.refuse(node, f"its sums reach {largest}, which is past 2^24")
+            raise b.refuse(node, f"its sums reach {largest}, which is past 2^24")
         return native.SUM_EXACT
     if largest > MOST_INT32:
-        raise c.refuse(node, f"its sums reach {largest}, which is past 2^31")
+        raise b.refuse(node, f"its sums reach {largest}, which is past 2^31")
     return native.SUM_INT16 if largest <= MOST_INT16 else native.SUM_INT32
 
 
-def _stream(c: Compiler, source: Value, stride: int, form: tuple[int, int, bool]) -> dict[str, Any]:
-    """The lists of a value's nonzero inputs; made once for all convolutions of that stride and form.
+def _active(b: Builder, source: Value, stride: int, form: tuple[int, int, bool]) -> dict[str, Any]:
+    """Where the active lists of a value lie (the fields of CONV); emitted once for all convolutions of that stride and form.
 
     form  padding and kernel width for rows as bytes (0, 0 for none), and whether the weights are int8
     """
     pad, kw, quantised = form
     key = (source.kind, source.at, stride, *form)
-    if key not in c.streams:
+    if key not in b.active:
         channels, h, w = source.map
         rows = h * len(segments(channels))
         capacity = w * min(channels, SEGMENT) + SLACK
@@ -189,16 +163,15 @@ def _stream(c: Compiler, source: Value, stride: int, form: tuple[int, int, bool]
         row_bytes = (w + 2 * pad + kw + 16 * stride) * pixel_bytes(channels) if kw else 0
         dense = h * row_bytes if kw else rows * w * SEGMENT * 4 if spikes and not quantised else 0
         parts = {
-            "index": c.place(rows * (3 * (w + 1) + 1) * 4),
-            "values": -1 if spikes else c.place(rows * capacity * 4),
-            "dense": c.place(dense) if dense else -1,
+            "index": b.place(rows * (3 * (w + 1) + 1) * 4),
+            "values": -1 if spikes else b.place(rows * capacity * 4),
+            "dense": b.place(dense) if dense else -1,
             "dense_row": row_bytes,
             "row_capacity": capacity,
         }
-        lists = c.place(rows * capacity * 2)
-        target = Value(source.kind, source.map, lists)
-        limit = BYTES_FROM[c.path] if kw else c.dense_from
+        target = Value(source.kind, source.map, b.place(rows * capacity * 2))
+        limit = BYTES_FROM[b.path] if kw else b.dense_from
         area = source.area if quantised and source.area > 1 else 0
-        c.emit("STREAM", source, target, stride=stride, pad=pad, items=rows, dense_from=limit, area=area, **parts)
-        c.streams[key] = {**parts, "in_": lists}
-    return c.streams[key]
+        b.emit("ACTIVE", source, target, stride=stride, pad=pad, items=rows, dense_from=limit, area=area, **parts)
+        b.active[key] = {**parts, "in_": target.at}
+    return b.active[key]

@@ -1,20 +1,20 @@
 """The event-driven CPU engine: work in proportion to spikes.
 
-Dense engines multiply every input, and nine of ten are zero. This one keeps spikes as bits, lists them once per layer, and
-adds a row of weights for each: convolution, neuron and threshold in one pass over a tile that stays in the first-level
-cache. Native code (runtime/native), float32 or int8 weights, the same bits for any number of threads and on every CPU path.
+Dense engines multiply every input, and nine of ten inputs are zero. This one keeps spikes as bits, lists them once per
+layer, and adds the weights of each spike: convolution, neuron and threshold in one pass over a tile that stays in the
+first-level cache. The kernels are native code (runtime/native) for float32 or int8 weights, and give the same bits for any
+number of threads and on every CPU path.
 
-It opens the same artifacts as the other engines and takes the network from the card's graph; the ONNX nodes are not looked
-at, only the initializers. Not here: fp16, whose sums other engines round in other orders. docs/event-engine.md has the
-measurements.
+It opens the same artifacts as the other engines and takes the network from the card's graph; of the ONNX file it reads the
+initializers only, not the nodes. fp16 is refused, since engines round its sums in different orders. docs/event-engine.md
+has the measurements.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,9 +23,11 @@ import numpy as np
 
 from runtime import native
 from runtime.base.errors import PlifError
-from runtime.engines import EngineOptions
+from runtime.engines import Engine, EngineOptions
+from runtime.engines.buffers import Arrays, Rates
 from runtime.engines.event.layout import aligned, as_map, lanes
 from runtime.engines.event.program import Compiler
+from runtime.engines.tensors import call_shapes
 from runtime.model.card import Card
 from runtime.model.readers.onnx_weights import read_initializers
 
@@ -34,16 +36,17 @@ PRECISIONS = ("fp32", "int8")
 
 @dataclass
 class _Scratch:
-    """The working memory of one call: an arena and a tile of sums for each thread."""
+    """The working memory of one call: for each thread an arena of bytes, and the sums of a tile."""
 
     arrays: list[np.ndarray]
     arenas: Any
     accs: Any
 
 
-class EventEngine:
+class EventEngine(Engine):
     name: ClassVar[str] = "event"
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    threads: int
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         if options.device not in (None, "cpu"):
@@ -76,51 +79,39 @@ class EventEngine:
         self._pool = self._library.plif_pool_new(self.threads) if self.threads > 1 else None
         if self._pool:
             weakref.finalize(self, self._library.plif_pool_free, self._pool)
-        self._free: list[_Scratch] = []  # scratch memory that no call is using
+        self._free: list[_Scratch] = []  # scratch memory that is not in use
 
     def membranes(self, rows: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Membranes in the layout that costs nothing: arrays [rows, C, H, W] whose channels lie together in memory.
+        """As Engine says, in the layout of the kernels: float32 [rows, C, H, W] whose channels lie together in memory.
 
-        The two lists are the same: this engine updates membranes in place, which halves the memory it goes through.
+        The two sets are the same one: this engine updates membranes in place, so that a step touches half the memory.
         """
         v = [_native_state(rows, state["shape"]) for state in self.card["states"]]
         return v, v
 
-    def bind(
-        self,
-        x: np.ndarray,
-        v: Sequence[np.ndarray],
-        y: np.ndarray,
-        v_next: Sequence[np.ndarray],
-        rates: Mapping[str, np.ndarray] | None = None,
-    ) -> Callable[[], None]:
-        """As the protocol says. Membranes from `membranes` are used as they lie, others are copied in and out each call."""
-        states = self.card["states"]
-        unrolled, static = self.card["form"] == "unrolled", self.card["input"]["kind"] == "static"
-        steps = int(self.card["T"]) if unrolled else 1
-        x_steps = (steps,) if unrolled and not static else ()
-        y_steps = (steps,) if unrolled else ()
-        rows = x.shape[len(x_steps)] if x.ndim > len(x_steps) else 0
-        _check("x", x, (*x_steps, rows, *self.card["input"]["shape"]))
-        _check("y", y, (*y_steps, rows, len(self.card["classes"])))
-        own = [
-            _native_state(rows, s["shape"]) if _foreign(a, b) else None
-            for s, a, b in zip(states, v, v_next, strict=True)
-        ]
-        for state, before, after in zip(states, v, v_next, strict=True):
-            for array in (before, after):
-                if array.shape != (rows, *state["shape"]) or array.dtype != np.float32:
-                    raise PlifError(
-                        f"{state['name']} is {list(array.shape)}; expected {[rows, *state['shape']]} float32"
-                    )
-        v_before = [a if mine is None else mine for a, mine in zip(v, own, strict=True)]
-        v_after = [a if mine is None else mine for a, mine in zip(v_next, own, strict=True)]
-        counted = [rates[state["layer"]] for state in states] if rates else []
+    def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
+        """As Engine says. Arrays from `membranes` are used where they are; others are copied in and out in each call."""
+        x_shape, v_shapes, y_shape = call_shapes(self.card)
+        at = x_shape.index("B")  # the axis of x that holds the rows
+        rows = x.shape[at] if x.ndim > at else 0
+        steps = int(self.card["T"]) if self.card["form"] == "unrolled" else 1
+        names = ["x", *(state["name"] for state in self.card["states"]), "y"]
+        for arrays in ((x, *v, y), (x, *v_next, y)):
+            for name, shape, array in zip(names, (x_shape, *v_shapes, y_shape), arrays, strict=True):
+                _check(name, array, [rows if n == "B" else n for n in shape], contiguous=array is x or array is y)
+        counted = [rates[state["layer"]] for state in self.card["states"]] if rates else []
         for array in counted:
-            _check("rates", array, (rows * steps,))
+            _check("rates", array, [rows * steps])
+        # membranes in another layout than that of the kernels have a twin in that layout
+        twins = [_native_state(rows, a.shape[1:]) if _foreign(a, b) else None for a, b in zip(v, v_next, strict=True)]
+        v_before, v_after = (
+            [array if twin is None else twin for array, twin in zip(arrays, twins, strict=True)]
+            for arrays in (v, v_next)
+        )
+        copies = [(twin, a, b) for twin, a, b in zip(twins, v, v_next, strict=True) if twin is not None]
         x_size, y_size = int(np.prod(self.card["input"]["shape"])), y.shape[-1]
         pointers = [_pointers(arrays) for arrays in (v_before, v_after, counted)]
-        strides = (ctypes.c_int64 * len(states))(*(_stride(state["shape"]) for state in states))
+        strides = (ctypes.c_int64 * len(v))(*(_stride(array.shape[1:]) for array in v))
         call = native.Call(
             x=x.ctypes.data,
             y=y.ctypes.data,
@@ -129,33 +120,32 @@ class EventEngine:
             rates=ctypes.addressof(pointers[2]) if counted else None,
             v_stride=ctypes.addressof(strides),
             x_row=x_size,
-            x_step=x_size * rows if x_steps else 0,
+            x_step=x_size * rows if at else 0,
             y_row=y_size,
             y_step=y_size * rows,
             rows=rows,
             steps=steps,
         )
-        copies = [(mine, a, b) for mine, a, b in zip(own, v, v_next, strict=True) if mine is not None]
         keep = (self, x, y, v_before, v_after, counted, pointers, strides, call)  # the call holds addresses only
         run, program, pool = self._library.plif_run, ctypes.byref(self._program), self._pool
         free, address = self._free, ctypes.byref(call)
 
         def step(_: object = keep) -> None:
-            for mine, a, _b in copies:
-                mine[...] = a
+            for twin, a, _b in copies:
+                twin[...] = a
             try:
                 scratch = free.pop()
             except IndexError:
                 scratch = self._scratch()
             run(program, pool, address, scratch.arenas, scratch.accs)
             free.append(scratch)
-            for mine, _a, b in copies:
-                b[...] = mine
+            for twin, _a, b in copies:
+                b[...] = twin
 
         return step
 
     def _scratch(self) -> _Scratch:
-        """Memory for one call. Two calls at once (sessions in two threads) take two."""
+        """Memory for one call. Two calls at the same time (sessions in two threads) need two."""
         arenas = [aligned((self._layout.arena + 64,), np.uint8) for _ in range(self.threads)]
         accs = [aligned((self._layout.acc_floats + 16,)) for _ in range(self.threads)]
         return _Scratch([*arenas, *accs], _pointers(arenas), _pointers(accs))
@@ -165,17 +155,13 @@ NEURONS_A_THREAD = 60_000
 
 
 def _worthwhile_threads(card: Card) -> int:
-    """As many as the machine has, but not more than the network feeds.
+    """As many threads as the machine has cores, but at most one more for each NEURONS_A_THREAD neurons.
 
-    Threads meet after each operation. In a network whose step takes 50 us, a thread that has to wait for a processor (another
-    program's, or the one that reads the next recording) costs a hundred steps: measured 7.2 ms against 0.8 ms a call.
+    Threads wait for each other after each operation. Where a step takes 50 us, one thread that gets no processor for a moment
+    (another program has it, or the thread that reads the next recording) costs a hundred steps: measured 7.2 ms a call, not 0.8.
     """
     neurons = sum(int(np.prod(state["shape"])) for state in card["states"])
-    return min(_cores(), 1 + neurons // NEURONS_A_THREAD)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(native.cores(), 1 + neurons // NEURONS_A_THREAD)
 
 
 def _weights(path: Path, card: Card) -> dict[str, np.ndarray]:
@@ -186,7 +172,7 @@ def _weights(path: Path, card: Card) -> dict[str, np.ndarray]:
 
 
 def _stride(shape: Sequence[int]) -> int:
-    """Floats from one stream's membrane to the next."""
+    """Floats from one row's membrane to the next."""
     c, h, w = as_map(shape)
     return h * w * lanes(c)
 
@@ -199,7 +185,7 @@ def _native_state(rows: int, shape: Sequence[int]) -> np.ndarray:
 
 
 def _foreign(v: np.ndarray, v_next: np.ndarray) -> bool:
-    """Whether one of the arrays does not lie as `membranes` lays it."""
+    """Whether one of the arrays has another layout than those of `membranes`."""
     wanted = _native_strides(v.shape)
     return any(a.strides != wanted or a.ctypes.data % 64 for a in (v, v_next))
 
@@ -216,6 +202,8 @@ def _pointers(arrays: Sequence[np.ndarray]) -> Any:
     return (ctypes.c_void_p * max(1, len(arrays)))(*(array.ctypes.data for array in arrays))
 
 
-def _check(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
-    if array.shape != shape or array.dtype != np.float32 or not array.flags.c_contiguous:
-        raise PlifError(f"{name} is {list(array.shape)} {array.dtype}; expected {list(shape)} float32, contiguous")
+def _check(name: str, array: np.ndarray, shape: list[int], contiguous: bool = True) -> None:
+    if list(array.shape) != shape or array.dtype != np.float32 or (contiguous and not array.flags.c_contiguous):
+        raise PlifError(
+            f"{name} is {list(array.shape)} {array.dtype}; expected {shape} float32{', contiguous' * contiguous}"
+        )

@@ -1,4 +1,4 @@
-"""How the event engine lays out maps and weights in memory (runtime/native/event.h says it in C)."""
+"""The layout of maps and weights in the memory of the event engine (runtime/native/event.h describes it for C)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ MOST_TILE_ROWS = 256  # conv.h keeps one bit for each
 
 @dataclass(frozen=True)
 class Value:
-    """Where a layer's output lies. `map` is its shape [C, H, W]; a vector of n is [n, 1, 1].
+    """A layer's output: what it is and where it lies.
 
-    flat  the value is the flattened `map`, which only linear layers can read as it lies
-    most  1 for spikes; this for k / area with a whole number k from 0 to this; None for other numbers
+    kind  FROM_X, FROM_FLOATS or FROM_SPIKES (runtime/native)
+    map   its shape [C, H, W]; a vector of n numbers is [n, 1, 1]
+    at    offset in the arena, in bytes; -1 for the caller's x or y
+    flat  whether the value is the flattened `map`; only linear layers can read that without a copy
+    most  for whole numbers divided by `area`, the largest whole number (1 for spikes); None for other numbers
     """
 
     kind: int
@@ -33,17 +36,24 @@ class Value:
 
 @dataclass
 class Layout:
-    """The compiled network: operations, the bytes of scratch memory they use, and the arrays they point into."""
+    """The compiled network.
+
+    ops         its operations, in order
+    arena       bytes of scratch memory that they use
+    acc_floats  floats of the largest tile of sums
+    keep        the arrays whose addresses the operations hold
+    spikes      layer -> (offset in the arena, shape) of its spikes
+    """
 
     ops: list[Op] = field(default_factory=list)
     arena: int = 0
     acc_floats: int = 0
     keep: list[np.ndarray] = field(default_factory=list)
-    spikes: dict[str, tuple[int, Shape3]] = field(default_factory=dict)  # layer -> where its bits are
+    spikes: dict[str, tuple[int, Shape3]] = field(default_factory=dict)
 
 
 def lanes(channels: int) -> int:
-    """Floats that the channels of one pixel take: whole blocks of 64, then 16, 32 or 64."""
+    """Floats that the channels of one pixel take: 64 for each whole 64 channels, and 16, 32 or 64 for the rest."""
     rest = channels % BLOCK
     return channels - rest + (0 if rest == 0 else 16 if rest <= 16 else 32 if rest <= 32 else 64)
 
@@ -57,12 +67,12 @@ def segments(channels: int) -> list[int]:
 
 
 def pixel_bytes(channels: int) -> int:
-    """Of one pixel of a row that is written out as bytes: whole 64s."""
+    """Bytes of one pixel in a row that is kept as bytes: a multiple of 64."""
     return -(-channels // 64) * 64
 
 
 def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-    """Zeros that begin at a multiple of 64 bytes: no vector load then straddles two cache lines."""
+    """An array of zeros at a multiple of 64 bytes, so that no vector load crosses a cache line."""
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     raw = np.zeros(size + 64, np.uint8)
     at = -raw.ctypes.data % 64
@@ -76,7 +86,8 @@ def as_map(shape: Sequence[int]) -> Shape3:
 
 
 def tiles(shape: Shape3, threads: int, block: int = BLOCK) -> tuple[int, int]:
-    """Height and width of the output tile of one piece of work: about 128 pixels of sums, 32 kB, and work for all threads."""
+    """Height and width of the output tile of one piece of work: about 128 pixels, whose sums take 32 kB; fewer where there
+    would be too few pieces for all threads."""
     c, h, w = shape
     tile_w = min(w, 64)
     tile_h = max(1, min(h, 128 // tile_w, MOST_TILE_ROWS))
@@ -98,9 +109,9 @@ def spread(weight: np.ndarray, groups: int) -> np.ndarray:
 
 
 def pack(weight: np.ndarray, block: int = BLOCK) -> np.ndarray:
-    """[O, I, kh, kw] -> blocks of `block` outputs, each [kh][kw][I][lanes]; the last ones are as wide as they must be.
+    """float32 or int16 [O, I, kh, kw] -> blocks of `block` outputs, each [kh][kw][I][lanes], in one array.
 
-    int16 takes 32 lanes at least: half as many do not fill a register.
+    The last blocks have as few lanes as their outputs need; int16 has at least 32, since 16 would not fill a register.
     """
     o, i, kh, kw = weight.shape
     least = 32 if weight.dtype == np.int16 else 16
@@ -117,7 +128,7 @@ def pack(weight: np.ndarray, block: int = BLOCK) -> np.ndarray:
 
 
 def pack_bytes(weight: np.ndarray) -> np.ndarray:
-    """int8 [O, I, kh, kw] -> [16 outputs][kh][kw][64 inputs][16][16 outputs][4 inputs]: what multiplies rows of bytes."""
+    """int8 [O, I, kh, kw] -> [16 outputs][kh][kw][64 inputs][16][16 outputs][4 inputs]: the weights for rows of bytes."""
     o, i, kh, kw = weight.shape
     groups = -(-lanes(o) // 32) * 2
     full = np.zeros((groups * 16, pixel_bytes(i), kh, kw), np.int8)

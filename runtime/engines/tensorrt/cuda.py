@@ -1,8 +1,8 @@
-"""What a TensorRT engine needs of CUDA: memory, a stream, copies, graphs. The driver's own C interface through ctypes.
+"""What a TensorRT engine needs of CUDA: memory, copies, CUDA streams and graphs, through the driver's C interface (ctypes).
 
-Why not cuda-python: wherever there is a GPU there is libcuda.so.1, under one name and with stable functions for CUDA 11.4 to
-13, on a Jetson as on a server. A Python package in between would have to fit JetPack's CUDA, and bring nothing: these are
-two dozen functions. Everything happens in the device's primary context, the one that TensorRT uses as well.
+Why not cuda-python: every machine with a GPU has libcuda.so.1, under one name and with stable functions from CUDA 11.4 to
+13, on a Jetson and on a server. A Python package in between would have to match JetPack's CUDA, and would save nothing:
+these are two dozen functions. All work is done in the device's primary context, which TensorRT uses as well.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ LIBRARY = "libcuda.so.1"
 # Results and constants of cuda.h.
 SUCCESS = 0
 COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76
-STREAM_NON_BLOCKING = 1  # does not wait for the default stream, nor that one for it
-CAPTURE_THREAD_LOCAL = 1  # other threads may allocate memory meanwhile
+STREAM_NON_BLOCKING = 1  # this stream and the default stream do not wait for each other
+CAPTURE_THREAD_LOCAL = 1  # other threads may allocate memory during the capture
 
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuInit": (c_uint,),
@@ -55,20 +55,25 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 
 class CudaError(PlifError):
-    """A call of the driver that failed: one line with the driver's own name for the reason."""
+    """A call of the driver failed: one line with the driver's name for the reason."""
 
 
 @lru_cache(maxsize=8)
 def open_gpu(device: str = "cuda:0") -> Gpu:
     """The GPU of that name, cuda or cuda:N. Raises PlifError where there is none."""
+    return Gpu(gpu_index(device))
+
+
+def gpu_index(device: str, where: str = "") -> int:
+    """cuda or cuda:N -> N; `where` begins the message for anything else."""
     kind, colon, number = device.partition(":")
     if kind != "cuda" or (colon and not number.isdecimal()):
-        raise PlifError(f"device '{device}': expected cuda or cuda:N")
-    return Gpu(int(number or 0))
+        raise PlifError(f"{where}device '{device}': expected cuda or cuda:N")
+    return int(number or 0)
 
 
 class Gpu:
-    """One GPU and what can be had from it. Use it from any thread: `use()` comes first in each call that others make."""
+    """One GPU: its name, and the memory and CUDA streams on it. Any thread may use it after a call of `use()`."""
 
     def __init__(self, index: int) -> None:
         try:
@@ -99,22 +104,23 @@ class Gpu:
         self.use()
 
     def use(self) -> None:
-        """Makes this GPU the calling thread's."""
+        """Makes this GPU the current one of the calling thread."""
         self._call("cuCtxSetCurrent", self._context)
 
-    def stream(self) -> Stream:
+    def stream(self) -> CudaStream:
         handle = c_void_p()
         self._call("cuStreamCreate", byref(handle), STREAM_NON_BLOCKING)
-        return Stream(self, handle)
+        return CudaStream(self, handle)
 
     def memory(self, size: int) -> Memory:
-        """Bytes on the device, zeroed by their first user; at least 256-byte aligned, as TensorRT wants it."""
+        """`size` bytes on the device, not initialised, aligned to at least 256 bytes, as TensorRT requires."""
         address = c_uint64()
         self._call("cuMemAlloc_v2", byref(address), max(size, 1))
         return Memory(self, address.value, size)
 
     def pinned(self, shape: tuple[int, ...]) -> np.ndarray:
-        """A float32 array on the host that copies need not stage: pinned, freed with its last view."""
+        """A float32 array of zeros in pinned host memory, which is copied to the device without staging. It is freed with
+        its last view."""
         size = int(np.prod(shape)) * 4
         address = c_void_p()
         self._call("cuMemHostAlloc", byref(address), max(size, 1), 0)
@@ -133,7 +139,7 @@ class Gpu:
             raise CudaError(f"CUDA: {name} failed with {(text.value or b'an unknown error').decode()} ({code})")
 
     def _free(self, name: str, *arguments: Any) -> None:
-        """From finalizers: at the end of the process the driver may be gone already, so results do not matter."""
+        """For finalizers. Results are ignored: at the end of the process the driver may be gone already."""
         self._library.cuCtxSetCurrent(self._context)
         getattr(self._library, name)(*arguments)
 
@@ -146,8 +152,8 @@ class Memory:
         weakref.finalize(self, gpu._free, "cuMemFree_v2", address)
 
 
-class Stream:
-    """A queue of the device's work. What is put into it between `captured` and its end becomes a graph instead."""
+class CudaStream:
+    """A queue of work for the device."""
 
     def __init__(self, gpu: Gpu, handle: c_void_p) -> None:
         self._gpu, self._handle = gpu, handle
@@ -159,20 +165,25 @@ class Stream:
         return self._handle.value or 0
 
     def wait(self) -> None:
-        """Returns when all work that was put in is done."""
+        """Returns when all work in the queue is done."""
         self._gpu._call("cuStreamSynchronize", self._handle)
 
     def up(self, memory: Memory, source: np.ndarray) -> None:
+        """Copies an array to the device."""
         self._gpu._call("cuMemcpyHtoDAsync_v2", memory.address, source.ctypes.data, source.nbytes, self._handle)
 
     def down(self, target: np.ndarray, memory: Memory) -> None:
+        """Copies device memory into an array."""
         self._gpu._call("cuMemcpyDtoHAsync_v2", target.ctypes.data, memory.address, target.nbytes, self._handle)
 
     def zero(self, memory: Memory) -> None:
         self._gpu._call("cuMemsetD8Async", memory.address, 0, memory.size, self._handle)
 
-    def captured(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Records what `work` puts in, without doing it; returns what launches it all at once. Raises what fails."""
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Records what `work` puts into the queue as a graph, without doing it; returns a function that launches the graph.
+
+        Raises what `work` raises, and CudaError where the driver cannot record it.
+        """
         gpu = self._gpu
         graph, launchable = c_void_p(), c_void_p()
         gpu._call("cuStreamBeginCapture_v2", self._handle, CAPTURE_THREAD_LOCAL)

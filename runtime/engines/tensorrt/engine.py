@@ -1,21 +1,23 @@
 """TensorRT engines: a plan on a GPU of NVIDIA, built by `plif export --to tensorrt` (or `tensorrt-rtx`).
 
-The membranes stay on the device, in two sets that are read and written in turn: TensorRT does not promise that one tensor may
-be input and output at once. For each of the two directions (phases) there is an execution context and a CUDA graph, since a
-graph keeps the addresses it was recorded with. A graph holds the whole step: x up, the network, y down; so a step is one
-launch and one wait, on a stream of its own.
+The membranes stay on the device, in two sets: a step reads one set and writes the other, and then the sets change places,
+since TensorRT does not promise that one tensor may be input and output at once. Each of the two directions (phases) has an
+execution context and a CUDA graph of its own, since a graph keeps the addresses that it was recorded with. A graph holds
+the whole step: x to the device, the network, y to the host. So a step is one launch and one wait, on a CUDA stream that
+belongs to the session.
 
-    made    shapes and addresses -> one run as it comes (TensorRT settles its memory then) -> the same recorded as a graph
-    run     x into pinned memory -> launch the phase's graph -> wait -> y out of pinned memory -> the other phase
-    push    membranes of the caller -> those that the next run reads;  pull: those that the last run wrote -> the caller
+    opening   bind shapes and addresses -> run once without a graph (TensorRT then allocates its memory) -> record a graph
+    call      x into pinned memory -> launch the graph of the phase -> wait -> y out of pinned memory -> the other phase
+    push      the session's copy of the membranes -> the set that the next call reads
+    pull      the set that the last call wrote -> the session's copy
 
-The run before a recording writes into the set that the phase writes; both are zeroed after it, and what counts is pushed.
+The runs while a session is opened write into both sets, so both are zeroed after them.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar
@@ -23,17 +25,19 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from runtime.base.errors import PlifError, PlifWarning
-from runtime.engines import EngineOptions, ResidentEngine
-from runtime.engines.tensorrt.cuda import Gpu, Memory, open_gpu
+from runtime.engines import Engine, EngineOptions
+from runtime.engines.buffers import Resident
+from runtime.engines.tensorrt.cuda import Gpu, open_gpu
 from runtime.engines.tensorrt.module import import_tensorrt, logger_of
 from runtime.engines.tensorrt.plan import NOT_RUN, RTX, TENSORRT, Plan, open_plan
+from runtime.engines.tensors import by_name, shapes_by_name
 from runtime.model.card import Card
 
 if TYPE_CHECKING:
     import tensorrt as tensorrt_types
 
 
-class TensorRtEngine(ResidentEngine):
+class TensorRtEngine(Engine):
     name: ClassVar[str] = TENSORRT
     suffixes: ClassVar[tuple[str, ...]] = (".engine",)
     counts_rates: ClassVar[bool] = False  # spikes stay inside the plan
@@ -55,56 +59,39 @@ class TensorRtEngine(ResidentEngine):
         self._runtime, self._engine = _deserialise(trt, plan)
         _check_tensors(trt, self._engine, plan)
 
-    def membranes(self, rows: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Arrays in pinned memory, for `push` and `pull` without a detour. The two lists are the same."""
-        self.gpu.use()
-        v = [self.gpu.pinned((rows, *state["shape"])) for state in self.card["states"]]
-        return v, v
-
-    def resident(
-        self, x: np.ndarray, y: np.ndarray, v: Sequence[np.ndarray], rates: Mapping[str, np.ndarray] | None = None
-    ) -> TensorRtSteps:
-        """Steps of one session, with its membranes on the device."""
+    def buffers(self, rows: int, rates: bool = False) -> TensorRtBuffers:
+        """As Engine says. Raises PlifError for more rows than the plan was built for."""
         if rates:
             raise PlifError(f"engine {self.name}: spikes stay inside the plan, so it counts no rates")
-        self.plan.require_rows(v[0].shape[0])
-        return TensorRtSteps(self._trt, self._engine, self.plan, self.gpu, x, y, v)
+        self.plan.require_rows(rows)
+        return TensorRtBuffers(self._trt, self._engine, self.plan, self.gpu, rows)
 
 
 class TensorRtRtxEngine(TensorRtEngine):
-    """The same for TensorRT-RTX, whose plans are built ahead of time and finished for the GPU when they are opened."""
+    """The same for TensorRT-RTX: its plans are built ahead of time, and compiled for the GPU when they are opened."""
 
     name: ClassVar[str] = RTX
 
 
-class TensorRtSteps:
-    """runtime.engines.Resident: one session's buffers, two execution contexts, two graphs. For one thread at a time."""
+class TensorRtBuffers(Resident):
+    """One session's tensors on the device, with two execution contexts and two graphs. For one thread at a time."""
 
-    def __init__(
-        self,
-        trt: ModuleType,
-        engine: tensorrt_types.ICudaEngine,
-        plan: Plan,
-        gpu: Gpu,
-        x: np.ndarray,
-        y: np.ndarray,
-        v: Sequence[np.ndarray],
-    ) -> None:
-        self._trt, self._plan, self._gpu = trt, plan, gpu
-        self.x, self.y, self.v = x, y, v
+    def __init__(self, trt: ModuleType, engine: tensorrt_types.ICudaEngine, plan: Plan, gpu: Gpu, rows: int) -> None:
         gpu.use()
+        v = [gpu.pinned((rows, *state["shape"])) for state in plan.card["states"]]  # so that copies need no staging
+        super().__init__(plan.card, rows, False, v)
+        self._trt, self._plan, self._gpu = trt, plan, gpu
         self._stream = gpu.stream()
-        self._x_host, self._y_host = gpu.pinned(x.shape), gpu.pinned(y.shape)
-        self._x, self._y = gpu.memory(x.nbytes), gpu.memory(y.nbytes)
+        self._x_host, self._y_host = gpu.pinned(self.x.shape), gpu.pinned(self.y.shape)
+        self._x, self._y = gpu.memory(self.x.nbytes), gpu.memory(self.y.nbytes)
         self._sets = tuple([gpu.memory(array.nbytes) for array in v] for _ in range(2))
         self._zero()
         self._contexts = [self._context(engine, phase) for phase in (0, 1)]
-        self._launch = [self._recorded(context) for context in self._contexts]
+        self._launch = [self._record(context) for context in self._contexts]
         self._phase = 0
         self._zero()
 
-    def run(self) -> None:
-        """One call: self.x and the membranes inside -> self.y and the membranes inside."""
+    def call(self) -> None:
         self._gpu.use()
         np.copyto(self._x_host, self.x)
         self._launch[self._phase]()
@@ -135,21 +122,18 @@ class TensorRtSteps:
         context = engine.create_execution_context()
         if context is None:
             raise PlifError(f"{path}: no memory on the GPU for an execution context ({self._reason()})")
-        tensors: dict[str, tuple[Memory, tuple[int, ...]]] = {
-            card["graph"]["input"]: (self._x, self.x.shape),
-            "y": (self._y, self.y.shape),
-        }
-        inputs = {card["graph"]["input"], *(state["input"] for state in card["states"])}
-        for i, state in enumerate(card["states"]):
-            tensors[state["input"]] = (self._sets[phase][i], self.v[i].shape)
-            tensors[state["output"]] = (self._sets[1 - phase][i], self.v[i].shape)
-        for name in inputs:
-            if not context.set_input_shape(name, tensors[name][1]):
-                raise PlifError(f"{path}: {name} cannot be {list(tensors[name][1])} ({self._reason()})")
+        before, after = (
+            [(memory, array.shape) for memory, array in zip(self._sets[i], self.v, strict=True)]
+            for i in (phase, 1 - phase)
+        )
+        inputs, outputs = by_name(card, (self._x, self.x.shape), before, (self._y, self.y.shape), after)
+        for name, (_, shape) in inputs.items():
+            if not context.set_input_shape(name, shape):
+                raise PlifError(f"{path}: {name} cannot be {list(shape)} ({self._reason()})")
         missing = context.infer_shapes()
         if missing:
             raise PlifError(f"{path}: the engine wants more than its card says: {', '.join(missing)}")
-        for name, (memory, shape) in tensors.items():
+        for name, (memory, shape) in (inputs | outputs).items():
             found = tuple(context.get_tensor_shape(name))
             if found != tuple(shape):
                 raise PlifError(f"{path}: {name} is {list(found)} in the engine, {list(shape)} in the card")
@@ -157,8 +141,8 @@ class TensorRtSteps:
                 raise PlifError(f"{path}: {name} cannot be bound ({self._reason()})")
         return context
 
-    def _recorded(self, context: tensorrt_types.IExecutionContext) -> Callable[[], None]:
-        """The step as a CUDA graph; where it cannot be recorded, the step itself, and a line says so."""
+    def _record(self, context: tensorrt_types.IExecutionContext) -> Callable[[], None]:
+        """What launches the step as a CUDA graph; where it cannot be recorded, what runs it without one, with a warning."""
 
         def enqueue() -> None:
             self._stream.up(self._x, self._x_host)
@@ -168,11 +152,11 @@ class TensorRtSteps:
 
         enqueue()
         self._stream.wait()
-        capturable = getattr(context, "is_stream_capturable", None)  # TensorRT-RTX knows it beforehand
+        capturable = getattr(context, "is_stream_capturable", None)  # only TensorRT-RTX has it
         try:
             if capturable is not None and not capturable(self._stream.handle):
                 raise PlifError("TensorRT-RTX says that this engine cannot be recorded")
-            return self._stream.captured(enqueue)
+            return self._stream.capture(enqueue)
         except PlifError as error:
             what = "runs without a CUDA graph, so a step takes as many launches as it has kernels"
             warnings.warn(f"{self._plan.path}: {what} ({error})", PlifWarning, stacklevel=2)
@@ -195,24 +179,19 @@ def _deserialise(trt: ModuleType, plan: Plan) -> tuple[tensorrt_types.Runtime, t
 
 
 def _check_tensors(trt: ModuleType, engine: tensorrt_types.ICudaEngine, plan: Plan) -> None:
-    """The engine's inputs and outputs must be those of the card, float32 all."""
-    card = plan.card
-    inputs: set[str] = set()
-    outputs: set[str] = set()
+    """The engine's inputs and outputs must be those of the card, all in float32."""
+    found: dict[str, set[str]] = {"inputs": set(), "outputs": set()}
     for i in range(engine.num_io_tensors):
         name = engine.get_tensor_name(i)
-        (inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else outputs).add(name)
+        found["inputs" if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "outputs"].add(name)
         if engine.get_tensor_dtype(name) != trt.DataType.FLOAT:
             raise PlifError(f"{plan.path}: {name} is {engine.get_tensor_dtype(name)} in the engine; expected FLOAT")
-    for what, found, expected in (
-        ("inputs", inputs, {card["graph"]["input"], *(state["input"] for state in card["states"])}),
-        ("outputs", outputs, {"y", *(state["output"] for state in card["states"])}),
-    ):
-        if found != expected:
+    for (what, names), expected in zip(found.items(), shapes_by_name(plan.card), strict=True):
+        if names != set(expected):
             raise PlifError(
-                f"{plan.path}: the engine's {what} are {', '.join(sorted(found))}; its card says "
+                f"{plan.path}: the engine's {what} are {', '.join(sorted(names))}; its card says "
                 f"{', '.join(sorted(expected))}; build it again: {plan.record['rebuild']}"
             )
 
 
-__all__ = ["TensorRtEngine", "TensorRtRtxEngine", "TensorRtSteps"]
+__all__ = ["TensorRtBuffers", "TensorRtEngine", "TensorRtRtxEngine"]

@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX as Python modules: one interface, imported by kind, with the one logger that each allows."""
+"""TensorRT and TensorRT-RTX as Python modules: imported by kind, each with the single logger that it allows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.engines.tensorrt.plan import RTX, TENSORRT
 
-# kind -> (names of the module, the oldest version, the version that is not supported any more or not yet)
+# kind -> (names of the module, the oldest version that is supported, the first newer one that is not)
 _MODULES = {
     TENSORRT: (("tensorrt", "tensorrt_bindings"), (10,), (12,)),
     RTX: (("tensorrt_rtx", "tensorrt_rtx_bindings"), (1,), (2,)),
@@ -18,16 +18,14 @@ _loggers: dict[str, Any] = {}
 
 
 def import_tensorrt(kind: str) -> ModuleType:
-    """The module of that kind. Raises PlifError where it is missing, or of a version whose interface is another."""
+    """The module of that kind. Raises PlifError where it is missing, or where its version has another interface."""
     names, oldest, next_major = _MODULES[kind]
     for name in names:
         try:
             module = import_module(name)
         except ImportError:
             continue
-        if not hasattr(
-            module, "Builder"
-        ):  # a package of stubs leaves an empty folder of this name that can be imported
+        if not hasattr(module, "Builder"):  # an empty folder of this name, left by a package of stubs
             continue
         found = tuple(int(part) for part in module.__version__.split(".")[:2])
         if not oldest <= found < next_major:
@@ -42,9 +40,9 @@ def major_of(trt: ModuleType) -> int:
 
 
 def logger_of(trt: ModuleType) -> Any:
-    """The process's only logger of a module: TensorRT keeps the first one that it is given, and ignores others.
+    """The only logger of a module in this process: TensorRT keeps the first one that it is given, and ignores others.
 
-    It collects messages and prints none; what matters of them goes into an error of ours.
+    It collects messages and prints none; our errors quote them.
     """
     if trt.__name__ not in _loggers:
 
@@ -53,7 +51,7 @@ def logger_of(trt: ModuleType) -> Any:
                 trt.ILogger.__init__(self)
                 self.errors: list[str] = []
                 self.warnings: list[str] = []
-                self.layers: str | None = None  # the list of kernels, which only a build at full verbosity prints
+                self.layers: str | None = None  # the list of kernels; only a build at full verbosity reports it
 
             def log(self, severity: Any, message: str) -> None:
                 if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):

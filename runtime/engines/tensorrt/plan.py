@@ -1,13 +1,14 @@
-"""What must hold before an engine file is handed to TensorRT, which runs what is in it.
+"""What is checked before an engine file is given to TensorRT, which executes what the file holds.
 
-A plan is code: deserialising one that somebody else made runs their code, and one of another GPU or another version of
-TensorRT fails, or worse. So, in this order and before TensorRT sees a byte:
+A plan (TensorRT's word for a built engine) is code: deserialising it runs that code, whoever wrote it, and a plan for
+another GPU or another version of TensorRT fails or crashes. So three things are checked, in this order, before TensorRT
+reads a byte:
 
-    the file is the one that was written: its SHA-256 is in the report beside it, or was given
-    the plan is the one that the card speaks of: length and SHA-256
+    the file is the one that was exported: its SHA-256 stands in the report beside it, or was given by the caller
+    the plan is the one that its card describes: length and SHA-256
     the card was written for this version of TensorRT and for this GPU
 
-Each refusal is one line, the last with the command that builds the engine here.
+Each refusal is one line; the last one holds the command that builds the engine here.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from runtime.model.card import Card, check_artifact_card, parse_card
 from runtime.model.readers import engine_file
 
 NOT_RUN = "not run"  # the card's parity where nothing could run the plan
-TENSORRT, RTX = "tensorrt", "tensorrt-rtx"  # the kinds of plans, which are names of targets and of engines, too
+TENSORRT, RTX = "tensorrt", "tensorrt-rtx"  # the kinds of plans; targets and engines have the same names
 _NAMES = {TENSORRT: "TensorRT", RTX: "TensorRT-RTX"}
 _MOST_REPORT = 64 << 20  # bytes
 
-# What the record `engine` of an engine file's card must hold, beside what the builder adds for reading.
+# What the record `engine` of an engine file's card must hold. The builder adds more, for people to read.
 _KEYS: dict[str, tuple[type, ...]] = {
     "kind": (str,),
     "version": (str,),
-    "gpu": (dict, type(None)),  # {name, compute_capability}: where it was built; None when built ahead of time
+    "gpu": (dict, type(None)),  # {name, compute_capability} of where it was built; None: built ahead of time
     "compute_capabilities": (list,),  # what it runs on: ["8.9"]; for RTX possibly ["8.0+"]
     "streams": (dict,),  # {min, opt, max}: the profile
     "plan_bytes": (int,),
@@ -56,20 +57,20 @@ class Plan:
         return record
 
     def require_machine(self, version: str, gpu: str, compute_capability: str) -> None:
-        """Refuses the plan where it was not built for: another version of TensorRT, or another GPU."""
-        made, name = self.record, _NAMES[self.record["kind"]]
-        if made["version"] != version:
-            raise self._refused(f"with {name} {made['version']}, and here is {name} {version}")
-        built_on = made["gpu"]
+        """Refuses a plan that was built for another version of TensorRT or for another GPU than these."""
+        record, name = self.record, _NAMES[self.record["kind"]]
+        if record["version"] != version:
+            raise self._refusal(f"with {name} {record['version']}, and here is {name} {version}")
+        built_on = record["gpu"]
         if built_on is not None and (built_on["name"], built_on["compute_capability"]) != (gpu, compute_capability):
             where = f"on {built_on['name']} (compute capability {built_on['compute_capability']})"
-            raise self._refused(f"{where}, and here is {gpu} ({compute_capability})")
-        if not any(_covers(target, compute_capability) for target in made["compute_capabilities"]):
-            targets = ", ".join(made["compute_capabilities"])
-            raise self._refused(f"for compute capability {targets}, and here is {gpu} ({compute_capability})")
+            raise self._refusal(f"{where}, and here is {gpu} ({compute_capability})")
+        if not any(_covers(target, compute_capability) for target in record["compute_capabilities"]):
+            targets = ", ".join(record["compute_capabilities"])
+            raise self._refusal(f"for compute capability {targets}, and here is {gpu} ({compute_capability})")
 
     def require_rows(self, rows: int) -> None:
-        """Refuses a number of streams that the engine was not built for."""
+        """Refuses a number of rows (streams of a session) that the engine was not built for."""
         least, most = self.record["streams"]["min"], self.record["streams"]["max"]
         if not least <= rows <= most:
             raise PlifError(
@@ -77,7 +78,7 @@ class Plan:
                 f"{self.record['rebuild']} --set streams={least}+{least}+{rows}"
             )
 
-    def _refused(self, why: str) -> PlifError:
+    def _refusal(self, why: str) -> PlifError:
         return PlifError(f"{self.path}: was built {why}; build it here: {self.record['rebuild']}")
 
 
@@ -93,10 +94,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def open_plan(path: Path, kind: str, sha256: str | None = None) -> Plan:
-    """Reads an engine file once, and checks it as far as that needs no GPU.
+    """Reads an engine file once, and makes all checks that need no GPU.
 
-    sha256  what the file's must be; from the report beside it when None
-    Raises PlifError with one line for a file that is not the one that was written.
+    sha256  the expected SHA-256 of the file; taken from the report beside it when None
+    Raises PlifError with one line for a file that is not the one that was exported.
     """
     try:
         data = path.read_bytes()
@@ -104,7 +105,7 @@ def open_plan(path: Path, kind: str, sha256: str | None = None) -> Plan:
         raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
     if not engine_file.is_engine(data[:8]):
         raise PlifError(f"{path}: is not an engine file; expected one made by: plif export model.pt --to {kind}")
-    expected, whence = (sha256.lower(), "--sha256") if sha256 else (_reported(path), f"{path.name}.report.json")
+    expected, whence = (sha256.lower(), "--sha256") if sha256 else (_sha256_of_report(path), f"{path.name}.report.json")
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise PlifError(f"{path}: SHA-256 is {found}; {whence} says {expected}. It is not the file that was written")
@@ -115,31 +116,33 @@ def open_plan(path: Path, kind: str, sha256: str | None = None) -> Plan:
     if record["kind"] != kind:
         raise PlifError(f"{path}: is a plan of {_NAMES[record['kind']]}; open it with --engine {record['kind']}")
     if len(plan) != record["plan_bytes"] or hashlib.sha256(plan).hexdigest() != record["plan_sha256"]:
-        raise PlifError(f"{path}: its plan is not the one that its card speaks of; it was damaged or put together")
+        raise PlifError(
+            f"{path}: its plan is not the one that its card describes; the file was damaged, or put together from others"
+        )
     return Plan(path, card, bytes(plan))
 
 
-def _reported(path: Path) -> str:
-    """The SHA-256 that the report of the export beside the file gives."""
+def _sha256_of_report(path: Path) -> str:
+    """The SHA-256 in the report of the export, which lies beside the file."""
     report = path.with_name(path.name + ".report.json")
     asked = (
         f"an engine is code, so {path.name} is opened only by its SHA-256: give --sha256, or keep its report beside it"
     )
     try:
         if report.stat().st_size > _MOST_REPORT:
-            raise PlifError(f"{report}: is not a report of an export; {asked}")
+            raise ValueError
         sha256 = json.loads(report.read_bytes())["sha256"]
+        if not isinstance(sha256, str):
+            raise TypeError
     except OSError as error:
         raise PlifError(f"{report}: cannot be read ({error.strerror}); {asked}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise PlifError(f"{report}: is not a report of an export; {asked}") from None
-    if not isinstance(sha256, str):
-        raise PlifError(f"{report}: is not a report of an export; {asked}")
     return sha256
 
 
 def _record(path: Path, card: Card) -> Mapping[str, Any]:
-    """The card's record of the engine, with all that is relied on later."""
+    """The card's record of the engine, checked: all keys that are used later are there and of the right type."""
     record = card.get("engine")
     wrong = f"{path}: the engine's record in its card"
     if not isinstance(record, dict):

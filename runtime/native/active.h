@@ -1,23 +1,24 @@
-/* Streams: the nonzero inputs of a convolution as lists, made once per layer and step.
+/* Active lists: the nonzero inputs of a convolution, listed once per layer and step.
  *
- * For each input row and segment of 128 channels, the pixels that have a nonzero input, in the order in which a convolution
- * walks them (for stride s: first those with x % s == 0, then 1, ...), and of each its nonzero channels, rising:
+ * There is one list for each row of the input map and each segment of 128 channels. It holds the pixels that have a nonzero
+ * input, in the order in which a convolution visits them (for stride s: first those with x % s == 0, then 1, ...), and for
+ * each of these pixels its nonzero channels in rising order:
  *
  *   lists   uint16 [entry]      channel within the segment, times 64
  *   values  float  [entry]      only where inputs are not spikes
- *   first   uint32 [iw + 1]     how many listed pixels there are before each pixel
- *   starts  uint32 [iw + 1]     first entry of each listed pixel
- *   pixels  uint32 [iw + 1]     its place in that order
- *   is_dense uint32             whether the row is also written out
- *   dense   float [iw][size]    a row with many spikes as zeros and ones, in that order; then the lists are there, too
+ *   first   uint32 [iw + 1]     for each pixel, how many listed pixels come before it
+ *   starts  uint32 [iw + 1]     for each listed pixel, its first entry
+ *   pixels  uint32 [iw + 1]     for each listed pixel, its place in the order of the convolution
+ *   is_dense uint32             whether the row is also in `dense`
+ *   dense   float [iw][size]    a row with many spikes as zeros and ones, in the order of the convolution, beside its list;
  *           or, for int8 weights, bytes [pad + iw + ...][channels, filled up to 64s] in the order of the map, with zeros on
- *           both sides; then there are no lists
+ *           both sides, instead of its list
  *
- * Nine taps and every block of outputs read the same lists, so the bits are taken apart once and not eighteen times; and a
- * frame of events, where one pixel in thirty is listed, costs no look at the others.
+ * Nine taps and every block of outputs read the same list, so the bits are taken apart once and not eighteen times. In a
+ * frame of events one pixel in thirty is listed, and the others cost nothing.
  */
-#ifndef PLIF_STREAM_H
-#define PLIF_STREAM_H
+#ifndef PLIF_ACTIVE_H
+#define PLIF_ACTIVE_H
 
 #include "event.h"
 #include "simd.h"
@@ -31,17 +32,17 @@ typedef struct {
     char *dense;
     uint32_t *is_dense;
     int size;                           /* channels of the segment */
-} Row;
+} ActiveRow;
 
 INLINE int segments_of(int channels) { return (channels + SEGMENT - 1) / SEGMENT; }
 INLINE int segment_size(int channels, int s) { return channels - s * SEGMENT < SEGMENT ? channels - s * SEGMENT : SEGMENT; }
 
 INLINE int pixel_bytes(int channels) { return (channels + 63) / 64 * 64; }     /* of a row written out as bytes */
 
-INLINE Row stream_row(const Op *op, char *arena, int64_t lists, int y, int segment) {
+INLINE ActiveRow active_row(const Op *op, char *arena, int64_t lists, int y, int segment) {
     int64_t r = (int64_t)y * segments_of(op->ic) + segment;
     uint32_t *index = (uint32_t *)(arena + op->index) + r * (3 * (op->iw + 1) + 1);
-    Row row = {
+    ActiveRow row = {
         index,
         index + op->iw + 1,
         index + 2 * (op->iw + 1),
@@ -55,7 +56,8 @@ INLINE Row stream_row(const Op *op, char *arena, int64_t lists, int y, int segme
     return row;
 }
 
-/* Appends the numbers of the set bits; may write up to 64 entries past them. Returns how many there are. */
+/* Writes the numbers of the set bits, plus `first`, to a list; up to 64 entries after them may be overwritten. Returns how
+ * many bits are set. */
 INLINE int list_bits(uint16_t *list, uint64_t bits, int first) {
 #if defined(PLIF_AVX512)
     const __m512i count = _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11,
@@ -77,8 +79,8 @@ INLINE int list_bits(uint16_t *list, uint64_t bits, int first) {
 #endif
 }
 
-/* A row with many spikes as bytes; false where it has few. `in` is the first word of its segment. */
-INLINE int write_bytes(const Op *op, const Row row, const uint64_t *in, int size) {
+/* Writes a row with many spikes as bytes; returns 0, and writes nothing, where it has few. `in`: first word of its segment. */
+INLINE int write_bytes(const Op *op, const ActiveRow row, const uint64_t *in, int size) {
 #if defined(PLIF_AVX512)
     const int words = blocks_of(op->ic), mine = blocks_of(size);
     int n = 0;
@@ -95,10 +97,11 @@ INLINE int write_bytes(const Op *op, const Row row, const uint64_t *in, int size
 #endif
 }
 
-INLINE void stream_spikes(const Op *op, const Frame *f, int y, int s) {
-    Row row = stream_row(op, f->arena, op->out, y, s);
+/* The list of a row of spikes. */
+INLINE void active_spikes(const Op *op, const Context *ctx, int y, int s) {
+    ActiveRow row = active_row(op, ctx->arena, op->out, y, s);
     int words = blocks_of(op->ic), mine = blocks_of(segment_size(op->ic, s));
-    const uint64_t *in = (const uint64_t *)(f->arena + op->in) + (int64_t)y * op->iw * words + s * (SEGMENT / BLOCK);
+    const uint64_t *in = (const uint64_t *)(ctx->arena + op->in) + (int64_t)y * op->iw * words + s * (SEGMENT / BLOCK);
     if (HAS_BYTES && op->dense_row && (*row.is_dense = write_bytes(op, row, in, segment_size(op->ic, s)))) return;
     uint32_t n = 0, listed = 0, q = 0;
     for (int phase = 0; phase < op->stride; phase++)
@@ -124,17 +127,17 @@ INLINE void stream_spikes(const Op *op, const Frame *f, int y, int s) {
             dense[row.pixels[k] * (uint32_t)size + row.lists[i] / UNIT] = 1;
 }
 
-/* Real-valued inputs: the caller's frame [C][H][W], or floats [H][W][lanes]. */
-INLINE void stream_values(const Op *op, const Frame *f, int y, int s) {
-    Row row = stream_row(op, f->arena, op->out, y, s);
+/* The list of a row of real-valued inputs: the caller's x [C][H][W], or floats [H][W][lanes]. */
+INLINE void active_values(const Op *op, const Context *ctx, int y, int s) {
+    ActiveRow row = active_row(op, ctx->arena, op->out, y, s);
     const int size = segment_size(op->ic, s), from_x = op->from == FROM_X;
     const int64_t channel = from_x ? (int64_t)op->ih * op->iw : 1, pixel = from_x ? 1 : lanes_of(op->ic);
-    const float *in = from_x ? f->x : (const float *)(f->arena + op->in);
+    const float *in = from_x ? ctx->x : (const float *)(ctx->arena + op->in);
     in += (int64_t)y * op->iw * pixel + (int64_t)s * SEGMENT * channel;
     uint32_t n = 0, listed = 0, q = 0;
     for (int phase = 0; phase < op->stride; phase++)
         for (int x = phase; x < op->iw; x += op->stride, q++) {
-            if (from_x && op->stride == 1 && x % 16 == 0 && x + 16 <= op->iw) {     /* frames of events are mostly empty */
+            if (from_x && op->stride == 1 && x % 16 == 0 && x + 16 <= op->iw) {     /* 16 empty pixels at once: most are */
                 int any = 0;
                 for (int c = 0; c < size; c++) any |= any_nonzero(in + x + c * channel);
                 if (!any) {

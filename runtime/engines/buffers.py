@@ -1,0 +1,101 @@
+"""The arrays of one session, bound to an engine for one number of rows.
+
+A call reads x and the membranes, and writes y, the firing rates and the next membranes. Between two calls the membranes
+lie where the engine wants them:
+
+    PingPong   in two sets of arrays: a call reads one set and writes the other, then the sets change places
+    Resident   on the engine's device; the arrays here are a copy, which is made only when somebody asks for it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from runtime.model.card import Card
+
+Arrays = Sequence[np.ndarray]
+Rates = Mapping[str, np.ndarray] | None
+Bind = Callable[[np.ndarray, Arrays, np.ndarray, Arrays, Rates], Callable[[], None]]
+
+
+class Buffers:
+    """What a session needs of an engine: `x` to fill, `run` to call, `y` to read, and the membranes.
+
+    x      float32 [rows, C, H, W]; of an unrolled artifact [T, rows, C, H, W], unless its input is a still image
+    y      float32 [rows, classes]; of an unrolled artifact [T, rows, classes]
+    rates  {layer: float32 [rows]}, the share of neurons (0..1) that fired in the last call; of an unrolled artifact
+           [T * rows]; empty where nobody asked for rates
+    """
+
+    def __init__(self, card: Card, rows: int, rates: bool) -> None:
+        steps = (int(card["T"]),) if card["form"] == "unrolled" else ()
+        x_steps = () if card["input"]["kind"] == "static" else steps
+        self.x = np.zeros((*x_steps, rows, *card["input"]["shape"]), np.float32)
+        self.y = np.zeros((*steps, rows, len(card["classes"])), np.float32)
+        layers = [state["layer"] for state in card["states"]] if rates else []
+        self.rates = {layer: np.zeros(self.y.size // self.y.shape[-1], np.float32) for layer in layers}
+
+    def run(self) -> None:
+        """One call of the engine."""
+        raise NotImplementedError
+
+    def membranes(self) -> list[np.ndarray]:
+        """The membranes, float32 [rows, ...] in the order of the card's states. Read or change them before the next run."""
+        raise NotImplementedError
+
+
+class PingPong(Buffers):
+    """Membranes in two sets of arrays, which are the same set where the engine updates them in place."""
+
+    def __init__(
+        self, card: Card, rows: int, rates: bool, sets: tuple[list[np.ndarray], list[np.ndarray]], bind: Bind
+    ) -> None:
+        super().__init__(card, rows, rates)
+        self._sets, (v, other) = sets, sets
+        self._calls = (bind(self.x, v, self.y, other, self.rates), bind(self.x, other, self.y, v, self.rates))
+        self._phase = 0  # which set the next call reads
+
+    def run(self) -> None:
+        self._calls[self._phase]()
+        self._phase = 1 - self._phase
+
+    def membranes(self) -> list[np.ndarray]:
+        return self._sets[self._phase]
+
+
+class Resident(Buffers):
+    """Membranes on the device. An engine derives its own class from this one, with `call`, `push` and `pull`.
+
+    v  the copy of the membranes, float32 [rows, ...] in the order of the card's states
+    """
+
+    def __init__(self, card: Card, rows: int, rates: bool, v: list[np.ndarray]) -> None:
+        super().__init__(card, rows, rates)
+        self.v = v
+        self._copied = True  # v holds the membranes, and may have been changed
+
+    def call(self) -> None:
+        """x and the membranes on the device -> y, the rates, and the next membranes on the device."""
+        raise NotImplementedError
+
+    def push(self) -> None:
+        """v -> the membranes on the device."""
+        raise NotImplementedError
+
+    def pull(self) -> None:
+        """The membranes on the device -> v."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        if self._copied:
+            self.push()
+            self._copied = False
+        self.call()
+
+    def membranes(self) -> list[np.ndarray]:
+        if not self._copied:
+            self.pull()
+            self._copied = True
+        return self.v

@@ -1,0 +1,127 @@
+"""What a program of the event engine is put together from: weights that are read, places in the arena, and operations.
+
+Every shape is checked here and in the files that use this one, since the kernels check nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from runtime import native
+from runtime.base.errors import PlifError
+from runtime.engines.event.layout import Layout, Shape3, Value, aligned, blocks, lanes
+from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X, Op
+
+Record = Mapping[str, Any]  # a node of the card's graph
+
+# Share of spikes in a row of a map from which multiplying all of it is faster (measured: docs/event-engine.md). Adding up is
+# close to what the load ports can do, so this is late: with AVX2 the two meet only where nearly everything fires.
+DENSE_FROM = {"scalar": 2.0, "avx2": 0.95, "avx512": 0.7, "neon": 0.95, "amx": 0.7}
+
+
+class Builder:
+    """Collects the operations of one program in `out`.
+
+    weights  the artifact's initializers by name
+    where    begins every error
+    threads  how many will share an operation's pieces of work
+    path     the CPU path whose kernels will run it
+    """
+
+    def __init__(self, weights: Mapping[str, np.ndarray], where: str, threads: int, path: str) -> None:
+        self.weights, self.where, self.threads, self.path = weights, where, threads, path
+        # zero times infinity is no zero: a file with such a weight is only ever added up
+        finite = all(np.isfinite(w).all() for w in weights.values() if w.dtype == np.float32)
+        self.dense_from = DENSE_FROM[path] if finite else 2.0
+        self.out = Layout()
+        self.active: dict[tuple[int, ...], dict[str, Any]] = {}  # active lists that are there already
+
+    def refuse(self, node: Record, why: str) -> PlifError:
+        """The file is right, and this engine cannot run it."""
+        return PlifError(f"{self.where}: layer {node['name']}: {why}; use --engine onnxruntime")
+
+    def damaged(self, what: str) -> PlifError:
+        """The file contradicts its card."""
+        return PlifError(f"{self.where}: {what}; export it again")
+
+    # --- weights ----------------------------------------------------------------------------------------------------
+
+    def tensor(self, node: Record, key: str) -> tuple[str, np.ndarray]:
+        """An initializer of the file, of any type and shape, and its name."""
+        name = node["params"][key]
+        if key == "alpha" and node["attrs"]["charge"] == "folded":
+            name = f"{node['name']}.one_minus_alpha"  # what the file holds in its place
+        if name not in self.weights:
+            raise self.damaged(f"layer {node['name']}: the file has no tensor {name}")
+        return name, self.weights[name]
+
+    def parameter(self, node: Record, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """A float32 initializer; with `shape`, exactly of that shape."""
+        name, value = self.tensor(node, key)
+        if value.dtype != np.float32:
+            raise self.refuse(node, f"{name} is {value.dtype}; this engine computes in float32")
+        if shape is not None and value.shape != shape:
+            raise self.damaged(f"layer {node['name']}: {name} is {list(value.shape)}; expected {list(shape)}")
+        return value
+
+    def per_lane(self, node: Record, key: str, channels: int) -> np.ndarray:
+        """A scalar or one number per channel -> float32 [lanes(channels)]."""
+        value = self.parameter(node, key).reshape(-1)
+        if value.size not in (1, channels):
+            raise self.damaged(f"layer {node['name']}: {key} has {value.size} numbers; expected 1 or {channels}")
+        return self.in_lanes(value, channels)
+
+    def in_lanes(self, value: np.ndarray, channels: int) -> np.ndarray:
+        """One number, or one per channel -> float32 [lanes(channels)], with zeros in the lanes that are no channels."""
+        out = aligned((lanes(channels),))
+        out[:channels] = value
+        return out
+
+    # --- places and operations ----------------------------------------------------------------------------------------
+
+    def place(self, size: int) -> int:
+        """The offset of `size` new bytes in the arena."""
+        at = self.out.arena
+        self.out.arena += -(-(size + 64) // 64) * 64
+        return at
+
+    def spikes_at(self, shape: Shape3) -> Value:
+        c, h, w = shape
+        return Value(FROM_SPIKES, shape, self.place(h * w * blocks(c) * 8), most=1)
+
+    def floats_at(self, shape: Shape3, most: int | None = None, area: int = 1) -> Value:
+        c, h, w = shape
+        return Value(FROM_FLOATS, shape, self.place(h * w * lanes(c) * 4), most=most, area=area)
+
+    def floats(self, source: Value) -> Value:
+        """The value as floats that lie as their shape says."""
+        if source.kind == FROM_SPIKES or source.kind == FROM_X:
+            target = self.floats_at(source.map)
+            self.emit("UNPACK" if source.kind == FROM_SPIKES else "LOAD", source, target)
+            source = Value(FROM_FLOATS, source.map, target.at, source.flat, source.most, source.area)
+        if source.flat:
+            target = self.floats_at((int(np.prod(source.map)), 1, 1), source.most, source.area)
+            self.emit("FLATTEN", source, target, items=1)
+            source = target
+        return source
+
+    def emit(self, kind: str, source: Value, target: Value | None, **fields: Any) -> None:
+        """Adds an operation. An array among `fields` is kept, and the operation gets its address."""
+        op = Op(kind=native.KINDS.index(kind), from_=source.kind, in_=source.at, stride=1)
+        op.in2 = op.values = op.dense = op.state = -1
+        op.ic, op.ih, op.iw = source.map
+        if target is not None:
+            op.oc, op.oh, op.ow = target.map
+            op.out = target.at
+        op.items = op.oh if target is not None else 1
+        for key, value in fields.items():
+            if isinstance(value, np.ndarray):
+                self.out.keep.append(value)
+                value = value.ctypes.data
+            setattr(op, key, value)
+        # sharing out costs about a microsecond; what is done in less stays with one thread
+        op.parallel = int(op.items > 1 and (kind == "CONV" or op.items * op.ow * lanes(op.oc) > 1 << 15))
+        self.out.ops.append(op)

@@ -1,0 +1,56 @@
+"""The tensors of an artifact by name, as its card lists them: what an engine binds, and what a file must hold.
+
+inputs    the graph's input (x) and the `input` of each state
+outputs   y, the `output` of each state and, where rates are counted, one more for each layer: float32 [rows]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runtime.base.errors import PlifError
+from runtime.model.card import Card
+
+Tensor = TypeVar("Tensor")
+
+
+def by_name(
+    card: Card, x: Tensor, v: Sequence[Tensor], y: Tensor, v_next: Sequence[Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(inputs, outputs) of one call; v and v_next are in the order of the card's states."""
+    inputs, outputs = {card["graph"]["input"]: x}, {"y": y}
+    for state, before, after in zip(card["states"], v, v_next, strict=True):
+        inputs[state["input"]], outputs[state["output"]] = before, after
+    return inputs, outputs
+
+
+def rate_outputs(card: Card, rates: bool) -> dict[str, str]:
+    """layer -> the name of the output that holds its firing rate; empty where rates are not asked for."""
+    return {state["layer"]: f"rate.{state['layer']}" for state in card["states"]} if rates else {}
+
+
+def call_shapes(card: Card) -> tuple[list[Any], list[list[Any]], list[Any]]:
+    """The shapes of x, of the membranes of each state, and of y, with "B" for the number of rows of the batch."""
+    steps = [card["T"]] if card["form"] == "unrolled" else []
+    x = [*([] if card["input"]["kind"] == "static" else steps), "B", *card["input"]["shape"]]
+    return x, [["B", *state["shape"]] for state in card["states"]], [*steps, "B", len(card["classes"])]
+
+
+def shapes_by_name(card: Card) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """(inputs, outputs) -> their shapes, as of call_shapes."""
+    x, v, y = call_shapes(card)
+    return by_name(card, x, v, y, v)
+
+
+def check_shapes(path: Path, card: Card, found: Mapping[str, Sequence[Any]], where: str) -> None:
+    """Refuses a file whose inputs and outputs are not what its card says; any number of rows will do.
+
+    found  name -> shape;  where: what holds them, e.g. "the graph"
+    """
+    inputs, outputs = shapes_by_name(card)
+    for name, shape in (inputs | outputs).items():
+        rows, here = shape.index("B"), list(found.get(name, ()))
+        if [*here[:rows], "B", *here[rows + 1 :]] != shape:
+            raise PlifError(f"{path}: {name} is {here or 'missing'} in {where}, {shape} in the card; export it again")
