@@ -34,9 +34,9 @@ from plif_export.proof.rounding import count_flips
 from plif_export.proof.slices import CannotRun
 from plif_export.proof.subject import Answer, States, Subject, cases
 from runtime.base.errors import PlifError
+from runtime.engines.session import whole_votes
 from runtime.model.card import Card
 from runtime.model.graph import Graph, state_key, variable_of
-from runtime.model.votes import whole_votes
 
 NOT_COMPARED = ("parity", "versions", "source_sha256")  # what was proved, and when and from which file, may differ
 

@@ -16,7 +16,7 @@ from runtime.base.progress import Progress
 from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, say_engine, show
 
 if TYPE_CHECKING:
-    from runtime.measure.bench import Row
+    from runtime.measure.bench import Measurement
     from runtime.measure.evaluate import Evaluation
 
 
@@ -99,7 +99,7 @@ def _evaluation_lines(result: Evaluation, split: str, written: list[Path]) -> It
     yield from (f"wrote {path}" for path in written)
 
 
-def _bench_lines(rows: list[Row]) -> Iterator[str]:
+def _bench_lines(rows: list[Measurement]) -> Iterator[str]:
     """A table: one line for each artifact and engine, under a line of headings."""
     headings = f"{'artifact':<28}{'engine':<13}{'streams':>8}{'p50 ms':>9}{'p99 ms':>9}{'steps/s':>10}{'silence':>9}"
     yield f"{headings}  differ  rates"

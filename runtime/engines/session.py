@@ -26,6 +26,16 @@ Snapshot = list[np.ndarray]  # float32 [streams, ...], one array for each of the
 NO_STEP = "x holds no time-step; expected [T, B, C, H, W] with T of at least 1"
 
 
+def whole_votes(y: np.ndarray, voters: int) -> np.ndarray:
+    """The output of a step as whole spikes: y float32 [..., classes] -> c float64 [..., classes], c = rint(y * voters).
+
+    y is the mean of `voters` spikes a class. 0.1 added ten times is not 1; 1 added ten times is 10, in any order. A network
+    without a vote layer (voters 1) has no whole spikes: its outputs are added up as they are.
+    """
+    wide = y.astype(np.float64)
+    return np.rint(wide * voters) if voters > 1 else wide
+
+
 @dataclass(frozen=True)
 class OpenModel:
     """An artifact that an engine has opened: its card, and what follows from it. It has no state and may be shared.

@@ -20,8 +20,7 @@ from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.latency import Latencies
 from runtime.data import Dataset, open_dataset
-from runtime.engines.session import OpenModel, Session
-from runtime.model.votes import whole_votes
+from runtime.engines.session import OpenModel, Session, whole_votes
 
 DEFAULT_BATCH = 16
 

@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # after the choice of a backend without a screen
 
 if TYPE_CHECKING:
-    from runtime.stream.run import Decision
+    from runtime.stream.decide import Decision
 
 ON, OFF = "#1f6fb4", "#d1495b"
 

@@ -1,7 +1,7 @@
 """From the output of each step to a decision: how evidence adds up, and when it is enough.
 
     y       what the network gave in this step, float32 [classes]; a multiple of 1/voters where it votes
-    c       whole spikes of this step, c = rint(y * voters)    (runtime.model.votes)
+    c       whole spikes of this step, c = rint(y * voters)    (runtime.engines.session.whole_votes)
 
     sum     E = E + c                   W = W + 1                   what evaluation does
     leak    E = E exp(-dt/tau) + c      W = W exp(-dt/tau) + 1      old evidence fades (leak:500ms says tau)

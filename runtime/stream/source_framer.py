@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -84,16 +85,17 @@ class SourceFramer:
         return [*self.source.notes, *(self.filters.notes if self.filters else [])]
 
     def __iter__(self) -> Iterator[Frame]:
-        return self.source.choose(self._frames(), self.framer)
+        return self.source.choose(chain.from_iterable(self._packets()), self.framer)
 
-    def _frames(self) -> Iterator[Frame]:
+    def _packets(self) -> Iterator[Iterator[Frame]]:
+        """The frames of each packet. They are made while they are iterated, before the next packet is asked for."""
         source, framer, observers = self.source, self.framer, self._observers
         returns = 0
         for packet in source.packets():
             now_s = framer.now_s = time.perf_counter()
             if not len(packet):
                 self._enter_losses()
-                yield from self._tick()
+                yield self._tick()
                 continue
             first_us, last_us = int(packet["t"][0]), int(packet["t"][-1])
             framer.resume(first_us)
@@ -102,16 +104,16 @@ class SourceFramer:
                 if observers.on_return:
                     observers.on_return(self.name)
                 if self._on_return == "reset" or framer.is_before(first_us):  # its clock began again
-                    yield from framer.restart(self._on_return == "reset")
+                    yield framer.restart(self._on_return == "reset")
             self._enter_losses()
             if observers.on_packet:
                 observers.on_packet(self.name, packet, now_s)
-            yield from self._framed(packet)
+            yield self._framed(packet)
             self._heard_s, self._clock_us = now_s, framer.clock_us or 0
             # a sender that gathers its events for 20 ms sends packets that reach 20 ms back
             self._reach_s = max(min((last_us - first_us) / 1e6, GAP_US / 1e6), 0.9 * self._reach_s)
         self._enter_losses()
-        yield from framer.closing()
+        yield framer.closing()
 
     def _tick(self) -> Iterator[Frame]:
         """The source is silent: the frames that have ended meanwhile."""

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from runtime.base.latency import Latencies
-from runtime.engines.session import OpenModel, Session
+from runtime.engines.session import OpenModel, Session, whole_votes
 from runtime.events.frame import Frame
 from runtime.events.framer import GAP_US
-from runtime.model.votes import whole_votes
 from runtime.stream.decide import Decision, DecisionRule, activity
 from runtime.stream.observe import Observers
 from runtime.stream.queue import FrameQueue

@@ -21,7 +21,7 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
 from runtime.base.rate import EventRate
-from runtime.model.votes import whole_votes
+from runtime.engines.session import whole_votes
 
 if TYPE_CHECKING:
     from runtime.events import Account, Frame
