@@ -18,7 +18,9 @@ from runtime.base.errors import PlifError
 from runtime.base.files import measure
 from runtime.engines import EngineOptions
 from runtime.engines.choice import EngineChoice, open_engine
-from runtime.engines.session import OpenModel
+from runtime.engines.model import OpenModel
+from runtime.engines.session import Session
+from runtime.engines.unrolled import open_session
 from runtime.model.card import read_card
 
 if TYPE_CHECKING:
@@ -88,6 +90,10 @@ class Model(OpenModel):
     """
 
     engine_choice: EngineChoice | None = None
+
+    def session(self, streams: int = 1) -> Session:
+        """A session of `streams` streams, from reset: their membranes, and step, run, reset, snapshot, restore."""
+        return open_session(self, streams)
 
     def stream(
         self,

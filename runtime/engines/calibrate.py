@@ -23,7 +23,9 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.engines import EngineOptions, find_engine
-from runtime.engines.session import OpenModel, Session
+from runtime.engines.model import OpenModel
+from runtime.engines.session import Session
+from runtime.engines.unrolled import open_session
 from runtime.events.stimulus import events_like, images, usual_count
 from runtime.model.card import Card, read_card
 
@@ -79,7 +81,7 @@ def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Times
     sessions = {}
     for name in engines:
         model = OpenModel(path, card, find_engine(name, path)(path, card, options))
-        sessions[name] = model.session(int(card.get("batch") or 1))
+        sessions[name] = open_session(model, int(card.get("batch") or 1))
     x_active, x_silent = _inputs(card, next(iter(sessions.values())))
     best: Times = dict.fromkeys(engines, (np.inf, np.inf))
     for session in sessions.values():

@@ -10,16 +10,12 @@ answer of a row does not depend on the other rows, and a call may advance some o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.engines import Engine
 from runtime.engines.buffers import Buffers
-from runtime.model.card import Card
+from runtime.engines.model import OpenModel
 
 Snapshot = list[np.ndarray]  # float32 [streams, ...], one array for each of the card's states
 
@@ -34,58 +30,6 @@ def whole_votes(y: np.ndarray, voters: int) -> np.ndarray:
     """
     wide = y.astype(np.float64)
     return np.rint(wide * voters) if voters > 1 else wide
-
-
-@dataclass(frozen=True)
-class OpenModel:
-    """An artifact that an engine has opened: its card, and what follows from it. It has no state and may be shared.
-
-    counts_rates  whether its sessions count the spikes of each layer
-    """
-
-    path: Path
-    card: Card
-    engine: Engine
-    counts_rates: bool = False
-
-    # Computed once, since some of them are needed in every step of every stream.
-
-    @cached_property
-    def classes(self) -> list[str]:
-        return list(self.card["classes"])
-
-    @cached_property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W). Raises PlifError for a network that does not take images or frames of events."""
-        shape = self.card["input"]["shape"]
-        if len(shape) != 3:
-            raise PlifError(
-                f"{self.path}: takes inputs of shape {shape}, not frames [channels, height, width]; step it from Python: "
-                "runtime.load(...).session().step(x)"
-            )
-        c, h, w = shape
-        return c, h, w
-
-    @cached_property
-    def T(self) -> int:
-        return int(self.card["T"])
-
-    @cached_property
-    def unrolled(self) -> bool:
-        return bool(self.card["form"] == "unrolled")
-
-    @cached_property
-    def static(self) -> bool:
-        return bool(self.card["input"]["kind"] == "static")
-
-    @cached_property
-    def voters(self) -> int:
-        """How many spikes of one step vote for a class: y is a multiple of 1 / voters."""
-        return int(self.card["output"].get("voters", 1))
-
-    def session(self, streams: int = 1) -> Session:
-        """A session of `streams` streams, from reset."""
-        return UnrolledSession(self, streams) if self.unrolled else Session(self, streams)
 
 
 class Session:
@@ -218,27 +162,3 @@ class Session:
         for part, v in zip(self._some[rows].membranes(), self._all.membranes(), strict=True):
             part[...] = v[which]
         return self._some[rows]
-
-
-class UnrolledSession(Session):
-    """A session of an artifact that was unrolled over T steps: one call takes T steps, and no other number."""
-
-    def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
-        raise PlifError(
-            f"{self.model.path}: an unrolled artifact takes {self.model.T} steps at once; "
-            "for single steps use the step form: plif export model.pt --form step"
-        )
-
-    def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
-        """As Session.run, in chunks of T steps; the membranes go from one chunk to the next."""
-        T = self.model.T
-        if self.model.static:
-            return super().step(x, rows)
-        if len(x) == 0:
-            raise PlifError(NO_STEP)
-        if len(x) % T:
-            raise PlifError(
-                f"{self.model.path}: unrolled over T={T}, so it takes a multiple of {T} steps, not {len(x)}; "
-                "use the step form for any number: plif export model.pt --form step"
-            )
-        return np.concatenate([Session.step(self, x[t : t + T], rows) for t in range(0, len(x), T)])

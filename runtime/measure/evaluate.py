@@ -20,7 +20,9 @@ from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.latency import Latencies
 from runtime.data import Dataset, open_dataset
-from runtime.engines.session import OpenModel, Session, whole_votes
+from runtime.engines.model import OpenModel
+from runtime.engines.session import Session, whole_votes
+from runtime.engines.unrolled import open_session
 
 DEFAULT_BATCH = 16
 
@@ -101,7 +103,7 @@ def evaluate(
     if count == 0:
         raise PlifError(f"{data}: split '{split}' has no samples")
     batch = fixed or min(batch or DEFAULT_BATCH, count)
-    session = model.session(streams=batch)
+    session = open_session(model, batch)
     confusion = np.zeros((len(model.classes), len(model.classes)), np.int64)
     predictions: list[int] = []
     latency, rates, steps = Latencies(), _RateSum(), 0

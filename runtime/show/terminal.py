@@ -17,8 +17,8 @@ import time
 import unicodedata
 from typing import TYPE_CHECKING, TextIO
 
-from runtime.base.rate import EventRate
 from runtime.base.text import printable
+from runtime.show.event_rate import EventRate
 from runtime.stream.observe import Observer
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.base.files import measure
-from runtime.engines.session import OpenModel
+from runtime.engines.model import OpenModel
 from runtime.events.frame import Frame
 from runtime.events.framer import Framer
 from runtime.events.sources.base import TICK, Source

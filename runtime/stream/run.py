@@ -22,7 +22,8 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
-from runtime.engines.session import OpenModel
+from runtime.engines.model import OpenModel
+from runtime.engines.session import Session
 from runtime.events.frame import Frame
 from runtime.events.framing import Framing
 from runtime.events.sources import open_source
@@ -71,7 +72,7 @@ class Run:
                 opened.append(open_source(one, sensor=options.sensor) if isinstance(one, str) else one)
             self.options = options.complete(str(self.framing), [self._is_endless(found) for found in opened])
             self._make_streams(opened)
-            self.session = model.session(streams=sum(len(stream.rows) for stream in self.streams))
+            self.session = Session(model, sum(len(stream.rows) for stream in self.streams))
             self._make_queues()
         except BaseException:
             for found in opened:

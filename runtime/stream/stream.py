@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from runtime.base.latency import Latencies
-from runtime.engines.session import OpenModel, Session, whole_votes
+from runtime.engines.model import OpenModel
+from runtime.engines.session import Session, whole_votes
 from runtime.events.frame import Frame
 from runtime.events.framer import GAP_US
 from runtime.stream.decide import Decision, DecisionRule, activity

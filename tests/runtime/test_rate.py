@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime.base.latency import Latencies
-from runtime.base.rate import EventRate
+from runtime.show.event_rate import EventRate
 
 
 def test_the_event_rate_is_in_the_time_of_the_recording() -> None:

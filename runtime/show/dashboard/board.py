@@ -20,8 +20,8 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
-from runtime.base.rate import EventRate
 from runtime.engines.session import whole_votes
+from runtime.show.event_rate import EventRate
 
 if TYPE_CHECKING:
     from runtime.events import Account, Frame

@@ -1,0 +1,61 @@
+"""An opened artifact: the card, and the engine that runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from runtime.base.errors import PlifError
+from runtime.engines import Engine
+from runtime.model.card import Card
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """An artifact that an engine has opened: its card, and what follows from it. It has no state and may be shared.
+
+    `runtime.load` gives it with more (runtime.api.Model); whoever is below that asks for no more than this.
+
+    counts_rates  whether its sessions count the spikes of each layer
+    """
+
+    path: Path
+    card: Card
+    engine: Engine
+    counts_rates: bool = False
+
+    # Computed once, since some of them are needed in every step of every stream.
+
+    @cached_property
+    def classes(self) -> list[str]:
+        return list(self.card["classes"])
+
+    @cached_property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W). Raises PlifError for a network that does not take images or frames of events."""
+        shape = self.card["input"]["shape"]
+        if len(shape) != 3:
+            raise PlifError(
+                f"{self.path}: takes inputs of shape {shape}, not frames [channels, height, width]; step it from Python: "
+                "runtime.load(...).session().step(x)"
+            )
+        c, h, w = shape
+        return c, h, w
+
+    @cached_property
+    def T(self) -> int:
+        return int(self.card["T"])
+
+    @cached_property
+    def unrolled(self) -> bool:
+        return bool(self.card["form"] == "unrolled")
+
+    @cached_property
+    def static(self) -> bool:
+        return bool(self.card["input"]["kind"] == "static")
+
+    @cached_property
+    def voters(self) -> int:
+        """How many spikes of one step vote for a class: y is a multiple of 1 / voters."""
+        return int(self.card["output"].get("voters", 1))

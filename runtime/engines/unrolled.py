@@ -1,0 +1,40 @@
+"""Sessions of artifacts that were unrolled over T steps, and the session that fits an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.engines.model import OpenModel
+from runtime.engines.session import NO_STEP, Session
+
+
+def open_session(model: OpenModel, streams: int = 1) -> Session:
+    """A session of `streams` streams, from reset."""
+    return UnrolledSession(model, streams) if model.unrolled else Session(model, streams)
+
+
+class UnrolledSession(Session):
+    """A session of an artifact that was unrolled over T steps: one call takes T steps, and no other number."""
+
+    def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
+        raise PlifError(
+            f"{self.model.path}: an unrolled artifact takes {self.model.T} steps at once; "
+            "for single steps use the step form: plif export model.pt --form step"
+        )
+
+    def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
+        """As Session.run, in chunks of T steps; the membranes go from one chunk to the next."""
+        T = self.model.T
+        if self.model.static:
+            return super().step(x, rows)
+        if len(x) == 0:
+            raise PlifError(NO_STEP)
+        if len(x) % T:
+            raise PlifError(
+                f"{self.model.path}: unrolled over T={T}, so it takes a multiple of {T} steps, not {len(x)}; "
+                "use the step form for any number: plif export model.pt --form step"
+            )
+        return np.concatenate([Session.step(self, x[t : t + T], rows) for t in range(0, len(x), T)])
