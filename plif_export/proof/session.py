@@ -42,7 +42,7 @@ class EngineSession(Subject):
         self.model = model
         self.engine = model.engine.name
         self.signature = f"engine {self.engine}: "
-        half = model.card["precision"] == "fp16" and not getattr(model.engine, "sums_in_float32", False)
+        half = model.card["precision"] == "fp16" and not model.engine.sums_in_float32
         self.eps = EPS_HALF if half else EPS
         self._sessions: dict[int, Any] = {}
 

@@ -18,7 +18,7 @@ class GraphRuns:
 
     def __init__(self, card: Card, graph: Graph, layers: Mapping[str, str], name: str) -> None:
         self.card, self.graph = card, graph
-        self.engine: Any = SimpleNamespace(name=name)
+        self.engine: Any = SimpleNamespace(name=name, sums_in_float32=True)
         self.layers = {layer: own for own, layer in layers.items()}
 
     def session(self, streams: int = 1) -> _Session:

@@ -149,7 +149,7 @@ def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, Any]]:
         account=stream.account,
     )
     width, height = picture_size(model.input_shape, run.framing.orientation)
-    threads = getattr(model.engine, "threads", None)
+    threads = model.engine.threads
     parity = card["parity"]
     proved = ("passed" if parity.get("passed") else "FAILED") if isinstance(parity, dict) else str(parity or "not run")
     lines = [
