@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from plif_export.proof import interpret
 from plif_export.proof.reference import Array, GraphReference, Trace, note, traces_from
-from plif_export.readers.trace import REGISTER, Stepper, Traced, flat, forget, one_thread
+from plif_export.readers.trace import REGISTER, ModuleTrace, Stepper, flat, forget, one_thread
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, state_key
 
@@ -25,7 +25,7 @@ class ModuleReference(GraphReference):
     x and state.
     """
 
-    def __init__(self, traced: Traced) -> None:
+    def __init__(self, traced: ModuleTrace) -> None:
         assert traced.graph is not None
         super().__init__(traced.graph)
         self.traced = traced
@@ -73,7 +73,7 @@ class ModuleReference(GraphReference):
         forget(module)
 
 
-def _call(module: nn.Module, x: Tensor, states: Any, traced: Traced, graph: Graph) -> tuple[Any, Tensor]:
+def _call(module: nn.Module, x: Tensor, states: Any, traced: ModuleTrace, graph: Graph) -> tuple[Any, Tensor]:
     """One step of the module itself, its own way: with hidden states, or with states that it takes and returns."""
     parameters = list(inspect.signature(module.forward).parameters.values())[1:]
     if traced.fed:  # snnTorch: forward(x, mem1, mem2) -> (y, mem1, mem2)

@@ -15,14 +15,16 @@ graphs are refused. There is no module to compare with, so the artifact is prove
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from plif_export.options import CallerFacts
 from plif_export.proof.reference import GraphReference
-from plif_export.readers import Given, Read
-from plif_export.readers.layers import plain
+from plif_export.readers.facts import ModelFacts, TrainedModel
+from plif_export.readers.layers import conv_attrs, one_number, padding_sizes, plain
 from plif_export.readers.rules import Problem, Unsupported, require
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.card import Card, read_card
@@ -32,8 +34,9 @@ DT = 1e-4
 NODES = "Affine, Linear, Scale, Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, IF, LIF, CubaLIF"
 
 
-def read_nir(path: Path, given: Given, sha256: str | None, **options: Any) -> Read:
+def read_nir(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedModel:
     """The graph of a NIR file. Raises PlifError with the first problem."""
+    options = caller.neuron
     card = own_card(path)
     graph, problems = examine_nir(path, **options)
     if problems:
@@ -43,8 +46,15 @@ def read_nir(path: Path, given: Given, sha256: str | None, **options: Any) -> Re
     said = {**card.get("nir", {}), **options}
     whose = "is what its card says" if "dt" in card.get("nir", {}) and "dt" not in options else "was taken"
     note = f"NIR has no time-step: dt={_number(said.get('dt', DT)):g} s {whose}; --neuron dt=... says another"
-    facts = _with_card(given, card).facts(graph.input_shape, graph[graph.output].shape[0])
-    return Read(graph, GraphReference(graph), facts, sha256, notes=[note])
+    if card:  # plif wrote the file: what the caller does not say, its card does
+        caller = replace(
+            caller,
+            classes=caller.classes or tuple(card["classes"]),
+            framing=caller.framing or card["framing"],
+            kind=caller.kind or card["input"]["kind"],
+            T=caller.T or card["T"],
+        )
+    return TrainedModel(graph, GraphReference(graph), ModelFacts.from_caller(caller, graph), sha256, notes=[note])
 
 
 def own_card(path: Path) -> Card:
@@ -53,18 +63,6 @@ def own_card(path: Path) -> Card:
         return read_card(path)
     except PlifError:
         return {}
-
-
-def _with_card(given: Given, card: Card) -> Given:
-    """What the user did not say, from the card of a file that plif wrote."""
-    if not card:
-        return given
-    return Given(
-        given.classes or tuple(card["classes"]),
-        given.framing or card["framing"],
-        given.kind or card["input"]["kind"],
-        given.T or card["T"],
-    )
 
 
 def examine_nir(path: Path, **options: Any) -> tuple[Graph | None, list[Problem]]:
@@ -209,22 +207,12 @@ class _Reader:
         require(len(shape) == dims + 1, f"a {_kind(node)} over {list(shape)}", "give it an input of channels and space")
         stride, dilation = (_sizes(value, dims) for value in (node.stride, node.dilation))
         padding = node.padding.decode() if isinstance(node.padding, bytes) else node.padding
-        if isinstance(padding, str):
-            reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-            require(
-                padding == "valid" or all(r % 2 == 0 for r in reach),
-                "padding 'same' with an even kernel pads one side more",
-                "give the padding as a number",
-            )
-            padding = [0] * dims if padding == "valid" else [r // 2 for r in reach]
-        pads = _sizes(padding, dims)
+        pads = _sizes(padding_sizes(padding, dilation, weight.shape[2:]), dims)
         out = tuple(
             (n + 2 * p - d * (k - 1) - 1) // s + 1
             for n, k, p, s, d in zip(shape[1:], weight.shape[2:], pads, stride, dilation, strict=True)
         )
-        attrs = {"stride": plain(stride, dims), "padding": plain(pads, dims), "groups": int(node.groups)}
-        if any(d != 1 for d in dilation):
-            attrs["dilation"] = plain(dilation, dims)
+        attrs = conv_attrs(stride, pads, node.groups, dilation, dims)
         params = {"weight": weight}
         if node.bias is not None and np.any(node.bias):
             params["bias"] = np.asarray(node.bias, np.float32).reshape(-1)
@@ -262,8 +250,8 @@ class _Reader:
         self, name: str, node: Any, x: str, shape: Shape, kind: str, params: dict[str, Any], **attrs: Any
     ) -> tuple[str, Shape]:
         arrays = {key: _collapsed(value, shape, key) for key, value in params.items() if value is not None}
-        v_reset = None if self.reset == "subtract" else _one(node.v_reset, "v_reset")
-        threshold = _one(node.v_threshold, "v_threshold")
+        v_reset = None if self.reset == "subtract" else one_number(node.v_reset, "v_reset")
+        threshold = one_number(node.v_threshold, "v_threshold")
         common = {"kind": kind, "layer": name, "v_threshold": threshold, "v_reset": v_reset, "fire": self.fire}
         return self._add(f"{name}_neuron", "Neuron", (x,), shape, {**common, **attrs}, arrays), shape
 
@@ -273,7 +261,7 @@ class _Reader:
 
     def _lif(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
         params = {"k": self._k(node.tau, "tau"), "r": _unless_one(node.r)}
-        return self._neuron(name, node, x, shape, "NIR-LIF", params, v_leak=_one(node.v_leak, "v_leak"))
+        return self._neuron(name, node, x, shape, "NIR-LIF", params, v_leak=one_number(node.v_leak, "v_leak"))
 
     def _cubalif(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
         k_syn = self._k(node.tau_syn, "tau_syn")
@@ -283,7 +271,7 @@ class _Reader:
             "r": _unless_one(node.r),
             "gain": _unless_one(k_syn * np.asarray(node.w_in, np.float64)),
         }
-        return self._neuron(name, node, x, shape, "NIR-CubaLIF", params, v_leak=_one(node.v_leak, "v_leak"))
+        return self._neuron(name, node, x, shape, "NIR-CubaLIF", params, v_leak=one_number(node.v_leak, "v_leak"))
 
     def _k(self, tau: Any, name: str) -> np.ndarray:
         k = self.dt / np.asarray(tau, np.float64)
@@ -305,12 +293,6 @@ def _unless_one(value: Any) -> np.ndarray | None:
     """None for a factor of 1, up to the rounding of writing it down as a quotient."""
     values = np.asarray(value, np.float64)
     return None if np.allclose(values, 1, rtol=1e-6, atol=0) else values
-
-
-def _one(value: Any, name: str) -> float:
-    values = np.unique(np.asarray(value, np.float32))
-    require(values.size == 1, f"{name} differs from neuron to neuron", f"use one {name} for a layer")
-    return float(values[0])
 
 
 def _collapsed(value: Any, shape: Shape, name: str) -> np.ndarray:

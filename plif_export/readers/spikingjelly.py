@@ -11,7 +11,7 @@ Only tensors are read: a pickle of a whole module, as the authors published thei
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 import plif_train
-from plif_export.proof.reference import NetworkReference
-from plif_export.readers import Facts, Given, Read
-from plif_export.readers.checkpoint import read_network
+from plif_export.options import CallerFacts
+from plif_export.readers.checkpoint import trained_model
+from plif_export.readers.facts import TrainedModel
 from plif_train.network import Network
 from plif_train.presets import PRESETS
 from runtime.base.errors import PlifError
@@ -55,28 +55,20 @@ def load_tensors(path: Path) -> Any:
         ) from None
 
 
-def read_state_dict(
-    path: Path,
-    network: str | None,
-    given: Given,
-    sha256: str | None,
-    *,
-    shape: Sequence[int] | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> Read:
-    """The graph of a state_dict, its layers named by `network` (a notation string or a preset)."""
+def read_state_dict(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedModel:
+    """The graph of a state_dict, whose layers `caller.network` names."""
     content = load_tensors(path)
     if isinstance(content, dict) and isinstance(content.get("card"), str):
         raise PlifError(f"{path}: is a model.pt with a card of its own; leave --network out")
     weights = _weights(content, path)
-    if network is None:
+    if caller.network is None:
         raise PlifError(
             f"{path}: a bare state_dict ({len(weights)} tensors) does not say its layers; name them with --network, "
             "a preset or a notation string such as {c32k3s1-BN-IF-MPk2s2}*2-FC10-IF"
         )
-    net, notes = _build(path, network, given, weights, shape, dict(options or {}))
+    net, notes = _build(path, caller.network, caller, weights)
     _load(net, weights, path)
-    return Read(read_network(net), NetworkReference(net), Facts.of(net), sha256, notes=notes)
+    return trained_model(net, sha256, notes=notes)
 
 
 def _weights(content: Any, path: Path) -> dict[str, Tensor]:
@@ -99,28 +91,22 @@ def _weights(content: Any, path: Path) -> dict[str, Tensor]:
 # --- the network ---------------------------------------------------------------------------------------------------------
 
 
-def _build(
-    path: Path,
-    network: str,
-    given: Given,
-    weights: dict[str, Tensor],
-    shape: Sequence[int] | None,
-    options: dict[str, Any],
-) -> tuple[Network, list[str]]:
-    unknown = sorted(set(options) - set(OPTIONS))
+def _build(path: Path, network: str, caller: CallerFacts, weights: dict[str, Tensor]) -> tuple[Network, list[str]]:
+    """The network that the notation and the caller describe, still with weights of its own, and notes for the user."""
+    unknown = sorted(set(caller.neuron) - set(OPTIONS))
     if unknown:
         raise PlifError(f"--neuron {unknown[0]}: for a state_dict expected some of {', '.join(OPTIONS)}")
-    overrides: dict[str, Any] = {{"tau": "init_tau"}.get(key, key): value for key, value in options.items()}
+    overrides: dict[str, Any] = {{"tau": "init_tau"}.get(key, key): value for key, value in caller.neuron.items()}
     overrides["bias"] = _bias(weights, path)
     overrides["tau"] = "channel" if any(v.dim() == 1 for k, v in weights.items() if _last(k) == "w") else "layer"
     for name in ("kind", "classes", "framing", "T"):
-        value = getattr(given, name)
+        value = getattr(caller, name)
         if value is not None:
             overrides[name] = value
     notes: list[str] = []
     preset = PRESETS.get(network.partition(":")[0])
-    if shape is not None:
-        overrides["shape"] = tuple(int(n) for n in shape)
+    if caller.shape is not None:
+        overrides["shape"] = caller.shape
     elif preset is None:
         if not any(mark in network for mark in "-{"):  # one word, and no preset: the layers of a network need more
             names = ", ".join((*PRESETS, *(f"{name}:paper" for name in PRESETS)))
@@ -131,7 +117,7 @@ def _build(
     if preset is None and "T" not in overrides and "framing" not in overrides:
         overrides["T"] = 1
     net = plif_train.build(network, **overrides)
-    if given.T is None and given.framing is not None and "T=" not in given.framing and preset is None:
+    if caller.T is None and caller.framing is not None and "T=" not in caller.framing and preset is None:
         net.meta = replace(net.meta, T=1)
     return net.eval(), notes
 

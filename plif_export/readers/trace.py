@@ -27,9 +27,10 @@ REGISTER = "register it: docs/other-libraries.md"
 
 
 @dataclass
-class Traced:
+class ModuleTrace:
     """A module's copy, its trace, and the graph as far as it could be read.
 
+    nodes     for each recorded operation, the problem it has or the node it became
     neurons   path of each neuron module -> its layer's name
     fed       placeholders beyond the first -> the layer whose state they are
     returned  layers whose states the module returns behind its output, in order
@@ -37,7 +38,7 @@ class Traced:
 
     module: nn.Module
     program: fx.GraphModule
-    nodes: list[tuple[Problem | None, Node | None]] = field(default_factory=list)
+    nodes: list[Problem | Node] = field(default_factory=list)
     graph: Graph | None = None
     neurons: dict[str, str] = field(default_factory=dict)
     fed: dict[str, str] = field(default_factory=dict)

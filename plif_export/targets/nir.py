@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from plif_export.readers.rules import Problem, Unsupported, require
-from plif_export.targets import Made
-from plif_export.targets.graph_runs import GraphRuns
+from plif_export.targets.interpreted_model import InterpretedModel
+from plif_export.targets.target import ExportJob, Target
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card, encode
@@ -45,16 +45,13 @@ DT = 1e-4
 KINDS = ("IF", "LIF", "PLIF", "NIR-IF", "NIR-LIF", "NIR-CubaLIF", "LIFBox")
 
 
-class NirTarget:
+class NirTarget(Target):
     name: ClassVar[str] = "nir"
     suffix: ClassVar[str] = ".nir"
-    folder: ClassVar[bool] = False
-    dialect: ClassVar[str] = "integer"
     math: ClassVar[str] = "exact"
     forms: ClassVar[tuple[str, ...]] = ("step",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     options: ClassVar[tuple[str, ...]] = ("dt", "fire", "votes")
-    engine: ClassVar[str | None] = None
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         if find_spec("nir") is None:
@@ -67,38 +64,38 @@ class NirTarget:
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
         """Every layer that NIR cannot say, and why."""
-        writer = _Writer(graph, _dt(options), _fire(options), _votes(options))
+        writer = _Writer(graph, options)
         writer.write()
         return writer.problems
 
-    def write(self, made: Made, path: Path) -> None:
+    def write(self, job: ExportJob, path: Path) -> None:
         import nir
 
-        dt, fire = _dt(made.options), _fire(made.options)
-        nodes, edges = _Writer(made.graph, dt, fire, _votes(made.options)).write()
-        made.card.update(target=self.name, nir={"dt": dt, "fire": fire, "reset": "value"})
-        made.card["versions"]["nir"] = str(nir.version)
+        writer = _Writer(job.graph, job.options)
+        nodes, edges = writer.write()
+        job.card.update(target=self.name, nir={"dt": writer.dt, "fire": writer.fire, "reset": "value"})
+        job.card["versions"]["nir"] = str(nir.version)
         try:
-            graph = nir.NIRGraph(nodes, edges, metadata={CARD_KEY: encode(made.card)})
+            graph = nir.NIRGraph(nodes, edges, metadata={CARD_KEY: encode(job.card)})
             nir.write(path, graph)
         except OSError:
             raise
         except Exception as error:  # NIR's own checks of types raise ValueError, and h5py many kinds
             raise PlifError(f"NIR refuses the network ({' '.join(str(error).split())[:160]})") from None
-        made.notes.append(f"a step is dt={dt:g} s; a tool that takes another dt leaks otherwise: --set dt=...")
+        job.notes.append(f"a step is dt={writer.dt:g} s; a tool that takes another dt leaks otherwise: --set dt=...")
 
-    def runs(self, path: Path, card: Card) -> Running:
+    def open(self, path: Path, card: Card, sha256: str | None = None) -> Running:
         """The file, read back as any NIR file is, in the interpreter."""
         from plif_export.readers.nir import examine_nir
 
-        graph, problems = examine_nir(path, **_said(card, path))
+        graph, problems = examine_nir(path, **_reading(card, path))
         if graph is None:
             raise PlifError(f"{path}: {problems[0]}")
         layers = {f"{n['name']}_neuron": n["attrs"]["layer"] for n in card["graph"]["nodes"] if n["op"] == "Neuron"}
-        return GraphRuns(card, graph, {n.layer: layers.get(n.name, n.layer) for n in graph.neurons}, "nir")
+        return InterpretedModel(card, graph, {n.layer: layers.get(n.name, n.layer) for n in graph.neurons}, "nir")
 
 
-def _said(card: Card, path: Path) -> dict[str, Any]:
+def _reading(card: Card, path: Path) -> dict[str, Any]:
     """What its card says about how the file is to be read."""
     said = card.get("nir")
     if not isinstance(said, dict) or set(said) != {"dt", "fire", "reset"}:
@@ -107,8 +104,10 @@ def _said(card: Card, path: Path) -> dict[str, Any]:
 
 
 class _Writer:
-    def __init__(self, graph: Graph, dt: float, fire: str, fold_votes: bool) -> None:
-        self.graph, self.dt, self.fire, self.fold_votes = graph, dt, fire, fold_votes
+    def __init__(self, graph: Graph, options: Mapping[str, str]) -> None:
+        self.graph, self.dt = graph, _dt(options)
+        self.fire = _one_of(options, "fire", ("gt", "ge"))
+        self.fold_votes = _one_of(options, "votes", ("refuse", "fold")) == "fold"
         self.problems: list[Problem] = []
         self.shapes: dict[str, Shape] = {graph.input: graph.input_shape, **{n.name: n.shape for n in graph}}
 
@@ -261,14 +260,6 @@ def _dt(options: Mapping[str, str]) -> float:
     if not 0 < dt < float("inf"):
         raise PlifError(f"--set dt={text}: expected seconds, e.g. 1e-4")
     return dt
-
-
-def _fire(options: Mapping[str, str]) -> str:
-    return _one_of(options, "fire", ("gt", "ge"))
-
-
-def _votes(options: Mapping[str, str]) -> bool:
-    return _one_of(options, "votes", ("refuse", "fold")) == "fold"
 
 
 def _one_of(options: Mapping[str, str], name: str, known: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ class Streams:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltPlan:
     """plan, and the kernels that it consists of as TensorRT lists them (text, see trt_layers.py); None where it does not."""
 
     plan: bytes
@@ -51,7 +51,7 @@ def build(
     sm: Sequence[str] = (),
     timing_cache: Path | None = None,
     where: str = "tensorrt",
-) -> Built:
+) -> BuiltPlan:
     """Parses and builds.
 
     sm            for TensorRT-RTX: the compute capabilities to build for ("89"); none is one plan for 8.0 and later
@@ -84,7 +84,7 @@ def build(
         raise PlifError(f"{where}: TensorRT cannot build the engine ({logger.reason()})")
     if cache is not None and timing_cache is not None:
         _save_timing_cache(config, timing_cache)
-    return Built(bytes(plan), logger.layers)
+    return BuiltPlan(bytes(plan), logger.layers)
 
 
 def _parser_errors(parser: tensorrt_types.OnnxParser) -> str:

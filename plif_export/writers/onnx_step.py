@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import onnx
 
-from plif_export.writers.emit import BATCH, Emitter, neuron, stateless, states, tensor_info
+from plif_export.writers.emit import neuron, stateless, states
+from plif_export.writers.emitter import BATCH, Emitter, tensor_info
 from runtime.model.graph import Graph, state_in, state_out
 
 

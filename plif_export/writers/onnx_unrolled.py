@@ -12,8 +12,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from plif_export.writers.emit import BATCH, Emitter, neuron, spikes, stateless, states, tensor_info
-from runtime.model.graph import Graph, Node, state_in, state_out
+from plif_export.writers.emit import neuron, stateless, states
+from plif_export.writers.emitter import BATCH, Emitter, tensor_info
+from runtime.model.graph import Graph, Node, spikes, state_in, state_out
 
 
 def write_unrolled(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:

@@ -19,16 +19,14 @@ Initializers keep their names: <node>.weight, <node>.scale [O], <node>.bias.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
+from plif_export.writers.emitter import Emitter
 from runtime.base.errors import PlifError
 from runtime.model.graph import Node
-
-if TYPE_CHECKING:
-    from plif_export.writers.emit import Emitter
 
 ZERO_POINT = 128  # of the unsigned weights
 
