@@ -1,8 +1,8 @@
-"""`plif check`: what of a model can be exported, layer by layer, said before anything is written.
+"""`plif check`: what of a model can be exported, layer by layer, before anything is written.
 
-It has no rules of its own: it reads the model as an export does and lists what the reader found (readers/rules.py), all of
-it instead of the first, and then asks the target. A layer counts as supported when the reader made a node of it and the
-target can write that node.
+It has no rules of its own: it reads the model as an export does, lists every problem that the reader found (readers/rules.py)
+instead of the first, and then asks the target. A layer counts as supported when the reader made a node of it and the target
+can write that node.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command that makes an artifact again: an engine that does not fit a machine is refused with it."""
+"""The command that makes an artifact again; the refusal of an engine that does not fit a machine quotes it."""
 
 from __future__ import annotations
 

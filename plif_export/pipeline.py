@@ -44,7 +44,7 @@ PARITY_STREAMS = 2
 
 @dataclass
 class Exported:
-    """What an export made. `verify` is None when it was not asked to prove itself."""
+    """The result of an export. `verify` is None where no proof was asked for."""
 
     path: Path
     sha256: str
@@ -129,7 +129,7 @@ def _require(report: parity.Report, path: Path) -> None:
 
 
 class ParityFailed(CheckFailed):
-    """The gate's answer is no; `report` says what differs."""
+    """The artifact did not pass the gate; `report` says what differs."""
 
     def __init__(self, message: str, report: parity.Report) -> None:
         super().__init__(message)
@@ -177,14 +177,14 @@ def verify(
 
 
 def _add_faults(target: Target, artifact: Path, card: Card, report: parity.Report) -> None:
-    """Fails the report for what stands around a proved file and does not fit it."""
+    """Fails the report where something around a proved ONNX file (a config, labels) does not fit the card."""
     if report.passed:
         for layer, what in target.faults(artifact, card):
             report.fail(layer, 0, what)
 
 
 def _opened(artifact: Path, card: Card, engine: str | None) -> tuple[onnx.ModelProto | None, Running | None]:
-    """What of an artifact the gate can take apart (an ONNX file), and what it can only run."""
+    """Opens an artifact for the gate: the ONNX file that can be taken apart, and the model that can only be run."""
     kind = kind_of(artifact)
     if kind.name == "onnx":
         return load_onnx(artifact), None if engine is None else load(artifact, engine)
@@ -197,7 +197,7 @@ def _opened(artifact: Path, card: Card, engine: str | None) -> tuple[onnx.ModelP
 
 
 def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
-    """The first samples of a data set as the inputs of a parity check: [T, B, C, H, W]."""
+    """The first samples of a data set as the inputs of a parity check: float32 [T, B, C, H, W], B samples."""
     from runtime.data import open_dataset
 
     card = read_card(artifact)
@@ -286,7 +286,7 @@ def _start(reference: Reference, rng: np.random.Generator) -> dict[str, np.ndarr
 
 
 def summary(report: parity.Report) -> dict[str, Any]:
-    """What the card keeps of a report."""
+    """The part of a report that the card keeps."""
     keys = (
         "passed",
         "steps",

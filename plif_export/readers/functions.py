@@ -74,7 +74,10 @@ def same(value: Any) -> Result:
 
 
 def _arithmetic(op: str, scalar: Callable[[float], tuple[float, float]]) -> Reader:
-    """Two tensors of one shape, or a tensor and a number: x op c = scale * x + shift."""
+    """The reader of an operation on two tensors of one shape, or on a tensor x and a number c.
+
+    scalar  c -> (scale, shift) with x op c = scale * x + shift
+    """
 
     def read(call: Call) -> Result:
         a, b = call.args[:2]
@@ -170,7 +173,7 @@ def _unlift(call: Call) -> Result:
 
 
 def vote(x: GraphTensor, kernel: Any, stride: Any) -> Result:
-    """Average pooling over a lifted vector: neighbouring neurons vote."""
+    """Average pooling over a lifted vector, float32 [B, 1, n] -> [B, 1, n / kernel]: neighbouring neurons vote."""
     k = kernel if isinstance(kernel, int) else kernel[0]
     s = k if stride in (None, ()) else stride if isinstance(stride, int) else stride[0]
     require(

@@ -1,11 +1,11 @@
 """Any live nn.Module -> SNN graph, traced by torch.fx with its neurons and layers as leaves.
 
-What is a leaf is looked up: layers in readers/layers.py, neurons in readers/neuron_modules.py, functions between them in
-readers/functions.py. Everything else (containers, blocks, plain Python around them) is traced through. The module itself
-is never changed: a copy is, put into evaluation mode and, for SpikingJelly, into single-step mode.
+Leaves are the layers of readers/layers.py and the neurons of readers/neuron_modules.py; functions between them are those of
+readers/functions.py. Everything else (containers, blocks, plain Python around them) is traced through. The module itself is
+never changed: a copy is put into evaluation mode and, for SpikingJelly, into single-step mode.
 
-What a trace could lose is checked, not assumed: tensors that a module keeps from step to step in an attribute are found
-and refused, and the trace must give, bit for bit, what the module gives over a few steps from reset.
+Nothing that a trace could lose is taken on trust: tensors that a module keeps from step to step in an attribute are found and
+refused, and the trace must give, bit for bit, what the module gives over a few steps from reset.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def read_module(module: nn.Module, example_input: Any, caller: CallerFacts) -> T
 
 
 def examine(module: nn.Module, example_input: Any) -> tuple[ModuleTrace | None, list[Problem]]:
-    """Traces and reads a module: what was read, and every problem found. An empty list means it can be exported."""
+    """Traces and reads a module: the trace, and every problem found. An empty list means that it can be exported."""
     name = type(module).__name__
     if any(p.dtype != torch.float32 for p in module.parameters()):
         return None, [Problem("", name, "its weights are not float32", "convert it: module.float()")]
@@ -87,7 +87,7 @@ class _ModuleFailed(Exception):
 
 
 class _GraphReader(Stepper):
-    """Runs one step on zeros, batch 2, and writes each node down as it goes: so the shapes are the module's own."""
+    """Runs one step on zeros, batch 2, and enters each node as it is computed, so that the shapes are the module's own."""
 
     BATCH = Tracer.BATCH
 
@@ -131,7 +131,7 @@ class _GraphReader(Stepper):
             advice = f"check that it takes one step of shape [B, {', '.join(map(str, self.shape))}]"
             raise _ModuleFailed(Problem(path, kind, f"it fails on one time-step ({what})", advice)) from None
         try:
-            self.tensors[n] = self._write(n, value)
+            self.tensors[n] = self._entered(n, value)
         except Unsupported as problem:
             path, kind = self._where(n)
             self.problems.append(Problem(path, kind, problem.rule, problem.advice))
@@ -150,11 +150,12 @@ class _GraphReader(Stepper):
         return path or "forward", f"{function}()" if n.op != "output" else "output"
 
     def _class(self, path: str) -> str:
-        """The trace keeps leaves only, so the class of a block is the copy's."""
+        """The class of a module. The trace has leaves only, so that of a block is looked up in the copy."""
         modules = dict(self.traced.module.named_modules())
         return type(modules[path] if path in modules else self.program.get_submodule(path)).__name__
 
-    def _write(self, n: fx.Node, value: Any) -> Any:
+    def _entered(self, n: fx.Node, value: Any) -> Any:
+        """What the graph knows of a recorded operation's value: a GraphTensor, a NeuronState, or a plain value."""
         if n.op == "placeholder":
             return self._placeholder(n)
         if n.op == "output":

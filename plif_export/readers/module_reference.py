@@ -33,7 +33,7 @@ class ModuleReference(GraphReference):
         self.paths = {path: layer for path, layer in traced.neurons.items() if layer in self.nodes}
 
     def run(self, x: Array, state: dict[str, Array] | None = None) -> Trace:
-        """T steps of one stream: x [T, 1, ...], from a state or from reset."""
+        """T steps of one stream, x float32 [T, 1, ...], from a state {key: float32 [1, ...]} or from reset."""
         state = self.initial() if state is None else state
         layers = traces_from(self.graph, state)
         stepper = Stepper(self.traced.program)

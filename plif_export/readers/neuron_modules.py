@@ -25,8 +25,10 @@ States = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class NeuronType:
-    """read   module -> (kind, attributes, parameters); raises Unsupported
-    step   (module, x, {variable: tensor}) -> (spikes, {variable: tensor}): the library's own step, from a given state
+    """What the exporter knows of a class of neurons. All tensors are float32 [B, ...].
+
+    read   module -> (kind, attributes, parameters); raises Unsupported
+    step   (module, current x, {variable: tensor}) -> (spikes, {variable: tensor}): the library's own step from a state
     reset  forgets the module's state
     pair   module -> whether a call returns (spikes, state) and not the spikes alone
     """
@@ -39,7 +41,8 @@ class NeuronType:
 
 NEURONS: dict[str, NeuronType] = {}
 
-# Classes whose instances keep a state: never traced through, so that none is lost; what is not in NEURONS is refused.
+# Classes whose instances keep a state. They are never traced through, so that no state is lost; one that is not in NEURONS
+# is refused.
 STATEFUL = (
     "spikingjelly.activation_based.base.MemoryModule",
     "snntorch._neurons.neurons.SpikingNeuron",
@@ -100,7 +103,7 @@ def register_neuron(
 
 
 def _probe(function: Any, at_threshold: float, what: str) -> None:
-    """The function that makes spikes must be the step function, with this value at the threshold itself."""
+    """Refuses a spike function that is not the step function, with this value at the threshold itself."""
     tiny = torch.finfo(torch.float32).tiny
     with torch.no_grad():
         found = [float(value) for value in function(torch.tensor([-1.0, -tiny, 0.0, tiny, 1.0]))]

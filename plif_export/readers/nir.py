@@ -1,13 +1,13 @@
 """A NIR file (neuromorphic intermediate representation, github.com/neuromorphs/NIR) -> SNN graph.
 
-NIR's neurons are differential equations; a network of time-steps needs a step dt, and NIR files do not hold one. With
+NIR's neurons are differential equations. A network of time-steps needs a step dt, which NIR files do not hold. With
 forward Euler and k = dt / tau (runtime/model/neurons.py: NIR-IF, NIR-LIF, NIR-CubaLIF):
 
     LIF      h = v + k (v_leak - v + R x)        s = h > v_threshold        v = v_reset where s
 
 dt     1e-4, what snnTorch and SpikingJelly write with; Norse 1e-3; sinabs counts in steps: 1
 fire   ">" as NIR says, or ">=" as SpikingJelly means it: they differ where a membrane lands on the threshold exactly
-reset  "value" (v_reset) as NIR says, or "subtract": NIR has no word for it, and a library that meant it wrote 0
+reset  "value" (v_reset) as NIR says, or "subtract": NIR cannot express it, and a library that subtracts writes v_reset 0
 
 Edges into one node add up. Recurrent connections, delays, nodes without spikes (LI, I, CubaLI, Threshold) and nested
 graphs are refused. There is no module to compare with, so the artifact is proved against the NumPy interpreter.
@@ -15,7 +15,6 @@ graphs are refused. There is no module to compare with, so the artifact is prove
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +46,7 @@ def read_nir(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedMode
     whose = "is what its card says" if "dt" in card.get("nir", {}) and "dt" not in options else "was taken"
     note = f"NIR has no time-step: dt={_number(said.get('dt', DT)):g} s {whose}; --neuron dt=... says another"
     if card:  # plif wrote the file: what the caller does not say, its card does
-        caller = replace(
-            caller,
+        caller = CallerFacts(
             classes=caller.classes or tuple(card["classes"]),
             framing=caller.framing or card["framing"],
             kind=caller.kind or card["input"]["kind"],
@@ -66,13 +64,15 @@ def own_card(path: Path) -> Card:
 
 
 def examine_nir(path: Path, **options: Any) -> tuple[Graph | None, list[Problem]]:
-    """What could be read, and every problem found. options: dt, fire, reset; without them what its card says, or NIR."""
+    """The graph, None where a problem was found, and every problem.
+
+    options  dt, fire, reset; where one is left out, the file's plif card says it, or else NIR's own meaning holds
+    """
     said = own_card(path).get("nir", {})
     said = {**(said if isinstance(said, dict) else {}), **options}
     dt, fire, reset = said.pop("dt", DT), said.pop("fire", ">"), said.pop("reset", "value")
-    unknown = said
-    if unknown:
-        raise PlifError(f"--neuron {next(iter(unknown))}: for a NIR file expected some of dt, fire, reset")
+    if said:
+        raise PlifError(f"--neuron {next(iter(said))}: for a NIR file expected some of dt, fire, reset")
     fire = {"gt": ">", "ge": ">="}.get(str(fire), str(fire))
     if fire not in (">", ">=") or reset not in ("value", "subtract") or not _number(dt) > 0:
         raise PlifError("--neuron: expected dt=SECONDS, fire=gt or ge, reset=value or subtract")
@@ -100,7 +100,7 @@ class _Reader:
         self.source, self.dt, self.fire, self.reset, self.path = source, dt, fire, reset, path
         self.problems: list[Problem] = []
         self.nodes: list[Node] = []
-        self.made: dict[str, tuple[str, Shape]] = {}  # NIR name -> node, its shape
+        self.outputs: dict[str, tuple[str, Shape]] = {}  # NIR name -> our node, shape without the batch
 
     def read(self) -> tuple[Graph | None, list[Problem]]:
         inputs = [name for name, node in self.source.nodes.items() if _kind(node) == "Input"]
@@ -108,15 +108,15 @@ class _Reader:
         if len(inputs) != 1 or len(outputs) != 1:
             raise PlifError(f"{self.path}: {len(inputs)} inputs and {len(outputs)} outputs; expected one of each")
         shape = self._input_shape(inputs[0])
-        self.made[inputs[0]] = ("x", shape)
+        self.outputs[inputs[0]] = ("x", shape)
         for name in self._order():
-            if name not in self.made:
+            if name not in self.outputs:
                 self._read(name)
         if self.problems:
             return None, self.problems
-        output = self.made[outputs[0]][0]
-        if len(self.made[outputs[0]][1]) != 1:
-            rule = f"the network ends with a map {list(self.made[outputs[0]][1])}"
+        output = self.outputs[outputs[0]][0]
+        if len(self.outputs[outputs[0]][1]) != 1:
+            rule = f"the network ends with a map {list(self.outputs[outputs[0]][1])}"
             return None, [Problem(outputs[0], "Output", rule, "end with a vector: a Flatten and an Affine")]
         return Graph(shape, tuple(self.nodes), output), []
 
@@ -127,7 +127,7 @@ class _Reader:
         return tuple(int(n) for n in np.asarray(found).ravel())
 
     def _order(self) -> list[str]:
-        """Every node after its inputs; what hangs on a loop is a problem."""
+        """The names of the nodes, each after its inputs. Nodes in a loop, or behind one, are entered as problems."""
         before: dict[str, list[str]] = {name: [] for name in self.source.nodes}
         for a, b in self.source.edges:
             before[b].append(a)
@@ -149,22 +149,22 @@ class _Reader:
     def _read(self, name: str) -> None:
         node = self.source.nodes[name]
         try:
-            sources = [self.made[need] for need in self.before[name]]
+            sources = [self.outputs[need] for need in self.before[name]]
             require(bool(sources), "nothing leads to it", "connect it, or leave it out")
             x, shape = sources[0]
             if len(sources) > 1:
                 require(all(s == shape for _, s in sources), "inputs of different shapes", "give them one shape")
                 x = self._add(f"{name}_sum", "Add", tuple(s for s, _ in sources), shape)
             if _kind(node) == "Output":
-                self.made[name] = (x, shape)
+                self.outputs[name] = (x, shape)
                 return
             reader = getattr(self, f"_{_kind(node).lower()}", None)
             if reader is None:
                 raise Unsupported("this node is not exported", f"use {NODES}")
-            self.made[name] = reader(name.replace(".", "_"), node, x, shape)
+            self.outputs[name] = reader(name.replace(".", "_"), node, x, shape)
         except Unsupported as problem:
             self.problems.append(Problem(name, _kind(node), problem.rule, problem.advice))
-            self.made[name] = self.made[self.before[name][0]] if self.before[name] else ("x", ())
+            self.outputs[name] = self.outputs[self.before[name][0]] if self.before[name] else ("x", ())
 
     def _add(
         self,
@@ -290,13 +290,13 @@ def _sizes(value: Any, dims: int) -> tuple[int, ...]:
 
 
 def _unless_one(value: Any) -> np.ndarray | None:
-    """None for a factor of 1, up to the rounding of writing it down as a quotient."""
+    """None for a factor of 1, up to the rounding of a quotient."""
     values = np.asarray(value, np.float64)
     return None if np.allclose(values, 1, rtol=1e-6, atol=0) else values
 
 
 def _collapsed(value: Any, shape: Shape, name: str) -> np.ndarray:
-    """One number where all are equal, one per channel where space does not matter, else one per neuron; float32."""
+    """float32: [] where all values are equal, [C] where they differ by channel only, else one per neuron."""
     values = np.asarray(value, np.float64)
     if values.size and np.all(values == values.flat[0]):
         return np.array(values.flat[0], np.float32)

@@ -1,11 +1,11 @@
 """A bare state_dict of a SpikingJelly network (or of the PLIF authors' code) + the notation of the network -> graph.
 
-The notation says which layers there are; the file's tensors are given to them in the order of the file, which is the order
-in which the modules were made. The keys' names do not matter (`conv_fc.0.weight`, `static_conv.0.weight`, `conv1.weight`):
-shapes do, and every tensor must find its layer. Biases are read from the keys. What neither says (threshold, reset, tau of
-LIF) has SpikingJelly's defaults, or is given with `neuron`.
+The notation says which layers there are. They get the file's tensors in the order of the file, which is the order in which
+the modules were made. The names of the keys do not matter (`conv_fc.0.weight`, `static_conv.0.weight`, `conv1.weight`), but
+shapes do, and every tensor must fit its layer. Whether layers have a bias is read from the keys. What neither file nor notation
+says (threshold, reset, tau of LIF) has SpikingJelly's defaults, or is given with `neuron`.
 
-Only tensors are read: a pickle of a whole module, as the authors published theirs, could run anything and is refused.
+Only tensors are read: a pickle of a whole module, as the authors published theirs, can run any code and is refused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from plif_train.presets import PRESETS
 from runtime.base.errors import PlifError
 from runtime.model.notation import FC, Conv, Notation, Step, parse, plan
 
-INSIDE = ("net", "state_dict", "model_state_dict", "model")  # where training scripts put it in a larger checkpoint
+INSIDE = ("net", "state_dict", "model_state_dict", "model")  # keys of larger checkpoints that hold the state_dict
 EVENT_SIZES = (34, 128, 32, 64, 48, 96, 240)  # tried in this order for 2 channels: N-MNIST, DVS128, then what is usual
 PICTURE_SIZES = (28, 32, 64, 96, 128, 224)  # and for others: MNIST, CIFAR, ...
 SNIPPET = "docs/other-libraries.md shows the two lines that save its state_dict where it was made"
@@ -72,7 +72,7 @@ def read_state_dict(path: Path, caller: CallerFacts, sha256: str | None) -> Trai
 
 
 def _weights(content: Any, path: Path) -> dict[str, Tensor]:
-    """The tensors by name, wherever in the file they are."""
+    """The tensors by name, at the top of the file or under one of the keys of INSIDE."""
     for key in INSIDE:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -177,7 +177,7 @@ def _shape(notation: Notation, weights: dict[str, Tensor], path: Path) -> tuple[
 
 
 def _load(net: Network, weights: dict[str, Tensor], path: Path) -> None:
-    """Gives the file's tensors to the layers, in order; each group of keys with one prefix is one layer."""
+    """Copies the file's tensors into the layers, in order; each group of keys with one prefix is one layer."""
     groups: dict[str, dict[str, Tensor]] = {}
     for key, value in weights.items():
         prefix, _, last = key.rpartition(".")

@@ -8,8 +8,8 @@ NIR's neurons are differential equations, so a step gets a length dt; with k = d
     IF             h = v + x                               R = 1 / dt
     NIR            h = v + k (v_leak - v + R x)            s = h > v_threshold
 
-NIR fires at >, our neurons at >=. So v_threshold is written one float32 lower: `> before(1)` is `>= 1`, bit for bit. For a tool
-that means >= anyway (SpikingJelly, sinabs), --set fire=ge writes it as it is.
+NIR fires at >, our neurons at >=. So v_threshold is written as the next lower float32: h > before(1) is h >= 1 for every float32
+h. For a tool that compares with >= anyway (SpikingJelly, sinabs), --set fire=ge writes v_threshold as it is.
 
 Which form a tool reads: R = 1 (exact, the default) suits Norse, R = tau / dt (--math folded) snnTorch.
 
@@ -17,8 +17,8 @@ Which form a tool reads: R = 1 (exact, the default) suits Norse, R = tau / dt (-
 --set fire=gt|ge   what the reading tool compares with
 --set votes=fold   the vote layer becomes a Linear with weights of 1 / voters; NIR has no vote
 
-A residual addition becomes two edges into one node. Max-pooling, concatenation, products, soft resets have no word in NIR.
-The card lies in the metadata of the graph. The file is read back and gated: the interpreter runs what was read.
+A residual addition becomes two edges into one node. NIR cannot express max-pooling, concatenation, products and soft resets.
+The card lies in the metadata of the graph. The written file is read back, and the graph that was read has to pass the gate.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ KINDS = ("IF", "LIF", "PLIF", "NIR-IF", "NIR-LIF", "NIR-CubaLIF", "LIFBox")
 
 
 class NirTarget(Target):
+    """It names no engine: the NumPy interpreter runs the written file for the gate."""
+
     name: ClassVar[str] = "nir"
     suffix: ClassVar[str] = ".nir"
     math: ClassVar[str] = "exact"
@@ -63,7 +65,7 @@ class NirTarget(Target):
             raise problems[0].error(len(problems) - 1)
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
-        """Every layer that NIR cannot say, and why."""
+        """Every layer that NIR cannot express, and why."""
         writer = _Writer(graph, options)
         writer.write()
         return writer.problems
@@ -96,7 +98,7 @@ class NirTarget(Target):
 
 
 def _reading(card: Card, path: Path) -> dict[str, Any]:
-    """What its card says about how the file is to be read."""
+    """How a file is to be read, by its card: {"dt": seconds, "fire": ..., "reset": ...}."""
     said = card.get("nir")
     if not isinstance(said, dict) or set(said) != {"dt", "fire", "reset"}:
         raise PlifError(f"{path}: its card does not say dt, fire and reset; export it again: --to nir")
@@ -112,7 +114,7 @@ class _Writer:
         self.shapes: dict[str, Shape] = {graph.input: graph.input_shape, **{n.name: n.shape for n in graph}}
 
     def write(self) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """NIR's nodes and edges; what cannot be said is in `problems`."""
+        """NIR's nodes and edges; what NIR cannot express is entered in `problems`."""
         import nir
 
         nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array(self.graph.input_shape)})}
@@ -244,7 +246,7 @@ def _wide(node: Node, name: str, default: float) -> np.ndarray:
 
 
 def _full(value: Any, shape: Shape) -> np.ndarray:
-    """One number for each neuron, from one for all or one for each channel."""
+    """One number for each neuron, [*shape], from [], [C] or [*shape]."""
     values = np.asarray(value)
     if values.ndim == 1 and len(shape) > 1:
         values = values.reshape(-1, *(1,) * (len(shape) - 1))

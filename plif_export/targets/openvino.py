@@ -25,6 +25,8 @@ from runtime.model.graph import Graph
 
 
 class OpenVinoTarget(Target):
+    """Written from the qdq form, which OpenVINO compiles into int8 kernels, and proved in the engine `openvino`."""
+
     name: ClassVar[str] = "openvino"
     suffix: ClassVar[str] = "_openvino"
     folder: ClassVar[bool] = True

@@ -3,9 +3,9 @@
 tensorrt       builds on the GPU that will run it, with the TensorRT that will run it (10 or 11): NAME.engine
 tensorrt-rtx   builds ahead of time, on any machine, for the GPUs that are named: NAME.rtx.engine
 
-What is handed to TensorRT is the ONNX form that passed the gate, byte for byte: its SHA-256 was taken there, and is compared
-here and kept in the card. A plan that was built where no GPU can run it says `"parity": "not run"`; what the gate found about
-its ONNX form stands beside it. The math is `exact` unless asked otherwise: then a layer of neurons becomes one kernel.
+TensorRT gets the ONNX form that passed the gate, byte for byte: its SHA-256 is taken at the gate, compared here, and kept in
+the card. The card of a plan that was built where no GPU can run it says `"parity": "not run"`; what the gate found about its
+ONNX form stands beside it. The default math is `exact`, with which a layer of neurons becomes one kernel.
 
 --set streams=MIN+OPT+MAX     streams that the engine serves, and for how many it is tuned; 1+1+16 without it
 --set raw=true                the plan alone, as trtexec reads it; the runtime refuses it
@@ -41,6 +41,8 @@ PORTABLE = ("8.0", "8.6", "8.9", "12.0+")  # what a TensorRT-RTX plan without `s
 
 
 class TensorRtTarget(Target):
+    """An engine for the GPU of this machine."""
+
     name: ClassVar[str] = TENSORRT
     suffix: ClassVar[str] = ".engine"
     dialect: ClassVar[str] = "tensorrt"
@@ -126,6 +128,8 @@ class TensorRtTarget(Target):
 
 
 class TensorRtRtxTarget(TensorRtTarget):
+    """An engine for generations of GPUs, built on any machine; proved here only where there is a GPU."""
+
     name: ClassVar[str] = RTX
     suffix: ClassVar[str] = ".rtx.engine"
     options: ClassVar[tuple[str, ...]] = ("streams", "raw", "sm")
@@ -179,9 +183,9 @@ def _streams(options: Mapping[str, str], card: Card) -> Streams:
 
 
 def _kernels(job: ExportJob, text: str | None) -> dict[str, Any]:
-    """What TensorRT made of the layers: in what each multiplies, and how many kernels each layer of neurons is.
+    """What the plan has for the layers: the precision in which each multiplies, and the kernels of each layer of neurons.
 
-    Refuses a plan that computes in less than was asked for; says where it computes in more.
+    Refuses a plan that computes in a lower precision than was asked for, and notes where it computes in a higher one.
     """
     if text is None:
         return {"layers": None, "neuron_kernels": None}

@@ -17,7 +17,7 @@ from onnx import TensorProto
 
 from plif_export.writers.emitter import Emitter, tensor_info
 from plif_export.writers.precision import reduced
-from plif_export.writers.symbol import Words, tensor, write
+from plif_export.writers.symbol import SymbolicMath, tensor, write
 from runtime.model.graph import Graph, Node, Shape, initial_v, spatial, state_in, state_out
 from runtime.model.neurons import Terms, equation_of
 
@@ -135,7 +135,7 @@ def neuron(e: Emitter, node: Node, x: str, states: Mapping[str, str], after: Map
     }
     terms = Terms(node.attrs, params, lambda name, number: tensor(e.weight(f"{node.name}.{name}", np.float32(number))))
     state = {variable: tensor(name) for variable, name in states.items()}
-    h, s, following = equation_of(node.attrs["kind"]).step(Words(), terms, tensor(x), state)
+    h, s, following = equation_of(node.attrs["kind"]).step(SymbolicMath(), terms, tensor(x), state)
     named = {f"{node.layer}.h{tag}": h, f"{node.layer}.s{tag}": s}
     named.update({after[variable]: value for variable, value in following.items()})
     write(named, e.op, e.weight, node.layer, tag)
@@ -143,7 +143,7 @@ def neuron(e: Emitter, node: Node, x: str, states: Mapping[str, str], after: Map
 
 
 def _plif(e: Emitter, node: Node, x: str, v: str, v_next: str, tag: str) -> str:
-    """Our own kinds, written out: the values of their equation, in the operations that engines run fastest."""
+    """Our own kinds of neurons: the values of their equation, in the operations that engines run fastest."""
     a, layer = node.attrs, node.layer
     threshold = e.weight(f"{node.name}.v_threshold", np.float32(a["v_threshold"]))
     h = _charge(e, node, x, v, f"{layer}.h{tag}", tag)
@@ -186,7 +186,7 @@ def _charge(e: Emitter, node: Node, x: str, v: str, h: str, tag: str) -> str:
 
 
 def _broadcast(values: np.ndarray, shape: Shape) -> np.ndarray:
-    """A scalar or one value per neuron as it is; one per channel shaped to broadcast over [B, *shape]."""
+    """float32 values [] or [*shape] as they are, [C] as [C, 1, ...]: each broadcasts over [B, *shape]."""
     values = np.asarray(values, np.float32)
     if values.ndim in (0, len(shape)):
         return values
@@ -194,7 +194,7 @@ def _broadcast(values: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def states(graph: Graph, batch: int | str) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
-    """The state inputs and outputs of a graph, in the order of its layers."""
+    """The state inputs and outputs of a graph, float32 [batch, ...], in the order of its layers."""
     variables = [(n, variable) for n in graph.neurons for variable in n.initial]
     ins = [tensor_info(state_in(n.layer, variable), [batch, *n.shape]) for n, variable in variables]
     outs = [tensor_info(state_out(n.layer, variable), [batch, *n.shape]) for n, variable in variables]

@@ -28,6 +28,7 @@ class Emitter:
         self.made: set[str] = set()  # tensors that a node makes
 
     def op(self, op: str, inputs: Sequence[str], output: str, **attrs: Any) -> str:
+        """Enters a node with one output, and returns that tensor's name."""
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}/{op}", **attrs))
         self.made.add(output)
         return output
@@ -39,7 +40,7 @@ class Emitter:
         )
 
     def weight(self, name: str, value: np.ndarray | np.generic) -> str:
-        """An initializer by its name; written once however often it is asked for."""
+        """An initializer of any shape and dtype, by its name; entered once, however often it is used."""
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name

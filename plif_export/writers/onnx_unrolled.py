@@ -18,7 +18,11 @@ from runtime.model.graph import Graph, Node, spikes, state_in, state_out
 
 
 def write_unrolled(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
-    """A graph as T steps; batch None leaves the batch axis dynamic. Nodes in graph.hoisted are computed once."""
+    """A graph as T steps; all inputs and outputs are float32.
+
+    batch  None leaves the batch axis dynamic
+    Nodes in graph.hoisted are computed once.
+    """
     rows = batch or BATCH
     static = bool(graph.hoisted)
     e = Emitter(dialect)

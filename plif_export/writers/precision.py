@@ -11,8 +11,8 @@
     int8, dialect "qdq", for TensorRT and OpenVINO, which compile the pairs into int8 kernels
         x -> QuantizeLinear -> DequantizeLinear -> Conv or Gemm (weight -> DequantizeLinear, a scale for each output), bias
     Activations have scale 1 (1 / area after average pooling) and zero point 0: TensorRT takes no other zero point. Both are
-    tensors without an axis: one of shape [1] counts as a scale per channel, and TensorRT then runs a convolution in float32
-    without a word.
+    tensors without an axis: TensorRT takes one of shape [1] for a scale per channel, and then silently runs the convolution
+    in float32.
 
 Initializers keep their names: <node>.weight, <node>.scale [O], <node>.bias.
 """
