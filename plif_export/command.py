@@ -33,7 +33,7 @@ def command_line(model: object, output: str | Path | None, options: ExportOption
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ",".join(f"{name}={each}" for name, each in value.items())
+        return ",".join(f"{name}={'none' if each is None else each}" for name, each in value.items())
     if isinstance(value, tuple):
         return ",".join(str(each) for each in value)
     return str(value)
