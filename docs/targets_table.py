@@ -1,4 +1,4 @@
-"""Makes docs/targets.md: per source library and per target, what passes the gate, tried on this machine.
+"""Makes docs/targets.md: for each source library and each target, what passes the gate on this machine.
 
     python docs/targets_table.py            writes docs/targets.md
     python docs/targets_table.py --json     prints it, every combination with its result
@@ -37,11 +37,13 @@ from tests.foreign import lively  # noqa: E402
 from tests.networks import firing  # noqa: E402
 
 SETTINGS: dict[str, dict[str, str]] = {"nir": {"votes": "fold"}}
-Source = tuple[Any, dict[str, Any]]  # what export is given: the model, and what else it is told
+Source = tuple[Any, dict[str, Any]]  # the model, and the options of its export
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
+    """One export that was tried."""
+
     source: str
     target: str
     form: str
@@ -166,19 +168,19 @@ SOURCES: dict[str, Callable[[Path], Source]] = {
 }
 
 
-def tried(source: str, target: str, form: str, precision: str, folder: Path, given: Source) -> Tried:
+def tried(source: str, target: str, form: str, precision: str, folder: Path, given: Source) -> Trial:
     """One export, for real."""
     model, more = given
     path = folder / f"m{find_target(target).suffix}"
     try:
         made = export(model, path, to=target, form=form, precision=precision, options=SETTINGS.get(target), **more)
     except PlifError as error:
-        return Tried(source, target, form, precision, False, str(error).replace(f"{folder}/", ""))
+        return Trial(source, target, form, precision, False, str(error).replace(f"{folder}/", ""))
     ran = made.verify.engine if made.verify is not None else None
-    return Tried(source, target, form, precision, made.passed, made.not_run or (f"run by {ran}" if ran else ""))
+    return Trial(source, target, form, precision, made.passed, made.not_run or (f"run by {ran}" if ran else ""))
 
 
-def everything(say: Callable[[str], None]) -> tuple[list[Tried], list[str]]:
+def everything(say: Callable[[str], None]) -> tuple[list[Trial], list[str]]:
     """Every combination, and which sources could not be tried."""
     found, missing = [], []
     for source, make in SOURCES.items():
@@ -197,7 +199,7 @@ def everything(say: Callable[[str], None]) -> tuple[list[Tried], list[str]]:
     return found, missing
 
 
-def page(found: list[Tried], missing: list[str]) -> str:
+def page(found: list[Trial], missing: list[str]) -> str:
     notes: dict[str, int] = {}
     sources = list(dict.fromkeys(one.source for one in found))
     lines = [
@@ -227,8 +229,8 @@ def page(found: list[Tried], missing: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(here: list[Tried], notes: dict[str, int]) -> str:
-    def shown(one: Tried) -> str:
+def _cell(here: list[Trial], notes: dict[str, int]) -> str:
+    def shown(one: Trial) -> str:
         return f"*{one.precision}*" if one.said and not one.said.startswith("run by") else one.precision
 
     step = {one.precision: one for one in here if one.form == "step" and one.passed}

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import torch
 
-from plif_export.readers import Facts
+from plif_export.readers.facts import ModelFacts
 from plif_train.network import Network
 from runtime.base.version import __version__
 from runtime.model.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode
@@ -18,7 +18,7 @@ from runtime.model.neurons import equation_of
 
 
 def make_card(
-    facts: Facts | Network,
+    facts: ModelFacts | Network,
     graph: Graph,
     *,
     form: str,
@@ -28,8 +28,9 @@ def make_card(
     batch: int | None,
     source_sha256: str | None,
 ) -> Card:
+    """The card of an artifact of `graph` (after all passes), still without a parity result: "parity" is "not run"."""
     if isinstance(facts, Network):
-        facts = Facts.of(facts)
+        facts = ModelFacts.of(facts)
     last = graph[graph.output]
     return {
         "format": ARTIFACT_FORMAT,

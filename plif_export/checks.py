@@ -1,8 +1,8 @@
-"""`plif check`: what of a model can be exported, layer by layer, said before anything is written.
+"""`plif check`: what of a model can be exported, layer by layer, before anything is written.
 
-It has no rules of its own: it reads the model as an export does and lists what the reader found (readers/rules.py), all of
-it instead of the first, and then asks the target. A layer counts as supported when the reader made a node of it and the
-target can write that node.
+It has no rules of its own: it reads the model as an export does, lists every problem that the reader found (readers/rules.py)
+instead of the first, and then asks the target. A layer counts as supported when the reader made a node of it and the target
+can write that node.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from typing import Any
 from torch import nn
 
 from plif_export.cards import make_card
+from plif_export.options import CallerFacts, ExportOptions
 from plif_export.passes import prepare
-from plif_export.readers import HDF5, Facts, Given, neuron_options, read
+from plif_export.readers import read
+from plif_export.readers.facts import ModelFacts
 from plif_export.readers.rules import Problem
-from plif_export.targets import Explains, Target, check_options, default_math, find_target
+from plif_export.targets import find_target
+from plif_export.targets.target import Target
 from plif_export.writers.emit import writable
 from plif_train.network import Network
 from runtime.base.errors import PlifError
-from runtime.model.artifacts import kind_of
+from runtime.model.artifacts import HDF5, kind_of
 from runtime.model.card import ARTIFACT_FORMAT, read_card
-from runtime.model.graph import Graph
+from runtime.model.graph import Graph, Node
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class LayerCheck:
 
 @dataclass
 class CheckReport:
+    """The layers of a model, and every problem as one line; the model can be exported when there is none."""
+
     target: str
     layers: list[LayerCheck] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -63,32 +68,73 @@ class CheckReport:
         )
         return [*found, result]
 
+    def add(self, problem: Problem) -> None:
+        self.layers.append(_refused(problem))
+        self.problems.append(str(problem))
+
+    def add_node(self, name: str, op: str, kind: str | None) -> None:
+        """Enters a node of a graph; `kind` is the kind of neuron, where it is one."""
+        if writable(op):
+            self.layers.append(LayerCheck(name, kind or op, op, True))
+        else:
+            rule = f"the {self.target} target cannot write it"
+            self.add(Problem(name, op, rule, "choose another layer, or another target"))
+
+    def add_graph(self, graph: Graph, facts: ModelFacts, target: Target, options: Mapping[str, str]) -> None:
+        for node in graph:
+            self.add_node(node.name, node.op, node.attrs.get("kind"))
+        self.ask(graph, facts, target, options)
+
+    def ask(self, graph: Graph, facts: ModelFacts, target: Target, options: Mapping[str, str]) -> None:
+        """Enters what the target refuses: of each layer where the target can say it, else of the graph as a whole.
+
+        The target sees the graph as an export would hand it over; nothing is asked where a problem was found before.
+        """
+        if not self.supported:
+            return
+        graph = prepare(graph, target.math, static=False)
+        choices: dict[str, Any] = {"form": target.forms[0], "T": facts.T, "precision": "fp32", "math": target.math}
+        card = make_card(facts, graph, **choices, batch=None, source_sha256=None)
+        for problem in target.problems(graph, options):
+            self.layers = [_refused(problem) if layer.path == problem.path else layer for layer in self.layers]
+            self.problems.append(str(problem))
+        if self.supported:
+            try:
+                target.check(graph, card, options)
+            except PlifError as error:
+                self.problems.append(str(error))
+
+
+def _refused(problem: Problem) -> LayerCheck:
+    return LayerCheck(problem.path, problem.type, None, False, problem.rule, problem.advice)
+
 
 def check(
     module: nn.Module, example_input: Any = None, *, to: str = "onnx", options: Mapping[str, str] | None = None
 ) -> CheckReport:
     """What of a live module is supported. example_input [B, ...] gives the shape of one step; to, options as in export."""
-    target, report = _target(to, options), CheckReport(to)
+    options = options or {}
+    target, report = find_target(to, options), CheckReport(to)
     if isinstance(module, Network):
         source = read(module)
-        return _of_graph(report, source.graph, source.facts, target, options)
+        report.add_graph(source.graph, source.facts, target, options)
+        return report
     from plif_export.readers.module import examine
 
     if example_input is None:
         raise PlifError("check(module, example_input): one step [B, ...] is needed for the shapes")
     traced, problems = examine(module, example_input)
-    for problem, node in traced.nodes if traced is not None else []:
-        if problem is not None:
-            _add(report, problem)
-        elif node is not None:
-            _add_node(report, node.name, node.op, node.attrs.get("kind"))
-    listed = {problem for problem, _ in traced.nodes} if traced is not None else set()
+    entries = traced.nodes if traced is not None else []
+    for entry in entries:
+        if isinstance(entry, Node):
+            report.add_node(entry.name, entry.op, entry.attrs.get("kind"))
+        else:
+            report.add(entry)
     for problem in problems:
-        if problem not in listed:
-            _add(report, problem)
-    if report.supported and traced is not None and traced.graph is not None:
-        graph = traced.graph
-        _ask(report, graph, Given().facts(graph.input_shape, graph[graph.output].shape[0]), target, options)
+        if problem not in entries:
+            report.add(problem)
+    if traced is not None and traced.graph is not None:
+        report.ask(traced.graph, ModelFacts.from_caller(CallerFacts(), traced.graph), target, options)
     return report
 
 
@@ -97,12 +143,14 @@ def check_file(
     *,
     to: str = "onnx",
     network: str | None = None,
-    shape: Sequence[int] | None = None,
+    shape: Sequence[int] | str | None = None,
     neuron: Mapping[str, Any] | str | None = None,
-    options: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | str | None = None,
 ) -> CheckReport:
-    """What of a file is supported. Raises PlifError when the file cannot be read at all. to, options as in export."""
-    target, report, path = _target(to, options), CheckReport(to), Path(path)
+    """What of a file is supported. Raises PlifError when the file cannot be read at all. The options are those of export."""
+    said: dict[str, Any] = {"network": network, "shape": shape, "neuron": neuron, "options": options}
+    chosen = ExportOptions(to=to, **said)
+    target, report, path = find_target(to, chosen.options), CheckReport(to), Path(path)
     if path.suffix in (".onnx", ".engine") or path.is_dir():
         card = read_card(path)
         if card["format"] == ARTIFACT_FORMAT:  # an artifact has no weights to ask a target about
@@ -111,64 +159,17 @@ def check_file(
                     f"{path}: is exported already; whether --to {to} takes it, the model it was made from tells"
                 )
             for node in card["graph"]["nodes"]:
-                _add_node(report, node["name"], node["op"], node["attrs"].get("kind"))
+                report.add_node(node["name"], node["op"], node["attrs"].get("kind"))
         return report
     if path.is_file() and path.read_bytes()[:8] == HDF5:
         from plif_export.readers.nir import examine_nir
 
-        graph, problems = examine_nir(path, **neuron_options(neuron))
+        graph, problems = examine_nir(path, **chosen.neuron)
         for problem in problems:
-            _add(report, problem)
-        if graph is None:
-            return report
-        facts = Given().facts(graph.input_shape, graph[graph.output].shape[0])
-        return _of_graph(report, graph, facts, target, options)
-    source = read(path, network=network, shape=shape, neuron=neuron)
-    return _of_graph(report, source.graph, source.facts, target, options)
-
-
-def _target(to: str, options: Mapping[str, str] | None) -> Target:
-    target = find_target(to)
-    check_options(target, options or {})
-    return target
-
-
-def _of_graph(
-    report: CheckReport, graph: Graph, facts: Facts, target: Target, options: Mapping[str, str] | None
-) -> CheckReport:
-    for node in graph:
-        _add_node(report, node.name, node.op, node.attrs.get("kind"))
-    if report.supported:
-        _ask(report, graph, facts, target, options)
+            report.add(problem)
+        if graph is not None:
+            report.add_graph(graph, ModelFacts.from_caller(CallerFacts(), graph), target, chosen.options)
+        return report
+    source = read(path, caller=chosen)
+    report.add_graph(source.graph, source.facts, target, chosen.options)
     return report
-
-
-def _ask(report: CheckReport, graph: Graph, facts: Facts, target: Target, options: Mapping[str, str] | None) -> None:
-    """The target's own word, on the graph as an export would hand it over: of each layer where it has one, else as a whole."""
-    math = default_math(target)
-    graph = prepare(graph, math, static=False)
-    choices: dict[str, Any] = {"form": target.forms[0], "T": facts.T, "precision": "fp32", "math": math, "batch": None}
-    card = make_card(facts, graph, **choices, source_sha256=None)
-    if isinstance(target, Explains):
-        for problem in target.problems(graph, options or {}):
-            refused = LayerCheck(problem.path, problem.type, None, False, problem.rule, problem.advice)
-            report.layers = [refused if layer.path == problem.path else layer for layer in report.layers]
-            report.problems.append(str(problem))
-    if report.supported:
-        try:
-            target.check(graph, card, options or {})
-        except PlifError as error:
-            report.problems.append(str(error))
-
-
-def _add(report: CheckReport, problem: Problem) -> None:
-    report.layers.append(LayerCheck(problem.path, problem.type, None, False, problem.rule, problem.advice))
-    report.problems.append(str(problem))
-
-
-def _add_node(report: CheckReport, name: str, op: str, kind: str | None) -> None:
-    if writable(op):
-        report.layers.append(LayerCheck(name, kind or op, op, True))
-    else:
-        rule = f"the {report.target} target cannot write it"
-        _add(report, Problem(name, op, rule, "choose another layer, or another target"))

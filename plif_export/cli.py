@@ -3,77 +3,57 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
+from dataclasses import Field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from runtime.base.errors import PlifError
-from runtime.cli.output import print_json
+from plif_export.options import CallerFacts, ExportOptions, with_fields
+from runtime.base.errors import CheckFailed, PlifError
+from runtime.cli.output import Json, print_json
 from runtime.model.artifacts import kind_of
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Network = Annotated[str | None, typer.Option(help="A preset or a notation string: the layers of a bare state_dict.")]
-InputShape = Annotated[str | None, typer.Option("--shape", help="C,H,W of the input, where weights do not say it.")]
-Settings = Annotated[str | None, typer.Option("--set", metavar="NAME=VALUE,...", help="Options of the target.")]
-NeuronOptions = Annotated[
-    str | None,
-    typer.Option("--neuron", help="NAME=VALUE,...: v_threshold, v_reset, decay_input, tau; NIR: dt, fire, reset."),
-]
+
+def _options(*names: str, declared: type[CallerFacts] = ExportOptions) -> Callable[[Any], Any]:
+    """Gives a command the options of these names as they are declared; it gets them as keyword arguments."""
+    types = get_type_hints(declared)
+
+    def typer_option(each: Field[Any]) -> Any:
+        flags = [each.metadata["flag"]] if each.metadata["flag"] else []
+        kind = types[each.name] if each.metadata["parse"] is None else str | None
+        return Annotated[kind, typer.Option(*flags, help=each.metadata["help"])]
+
+    return with_fields(declared, *names, annotation=typer_option)
 
 
+@_options(
+    *("form", "T", "network", "classes", "framing", "kind", "shape", "neuron"),
+    *("precision", "to", "options", "math", "batch"),
+)
 def export(
     model: Annotated[Path, typer.Argument(help="A model.pt, a SpikingJelly state_dict or a NIR file.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where to; beside the model when not given.")
     ] = None,
-    form: Annotated[str, typer.Option(help="step (streams) or unrolled (T steps a call).")] = "step",
-    T: Annotated[
-        int | None,
-        typer.Option("--T", help="Steps of the unrolled form; the card's T when not given. Without a card: its T."),
-    ] = None,
-    network: Network = None,
-    classes: Annotated[str | None, typer.Option(help="NAME,NAME,... in the order of the outputs.")] = None,
-    framing: Annotated[str | None, typer.Option(help="How events become frames, e.g. count:T=16.")] = None,
-    kind: Annotated[str | None, typer.Option(help="events or static (images), for a model without a card.")] = None,
-    shape: InputShape = None,
-    neuron: NeuronOptions = None,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
+    *,
     half: Annotated[bool, typer.Option("--half", hidden=True)] = False,
     int8: Annotated[bool, typer.Option("--int8", hidden=True)] = False,
-    to: Annotated[str, typer.Option(help="onnx, openvino, nir, triton, tensorrt or tensorrt-rtx.")] = "onnx",
-    settings: Settings = None,
-    math: Annotated[str | None, typer.Option(help="folded or exact.")] = None,
-    batch: Annotated[int | None, typer.Option(help="A fixed number of streams; dynamic when not given.")] = None,
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Skip the parity gate (the card then says so).")
     ] = False,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Writes an artifact beside the model, proves it against PyTorch, and says what to type next."""
     from plif_export.pipeline import ParityFailed
     from plif_export.pipeline import export as run
 
-    precision = "fp16" if half else "int8" if int8 else precision
+    if half or int8:
+        options["precision"] = "fp16" if half else "int8"
     try:
-        result = run(
-            model,
-            output,
-            form=form,
-            T=T,
-            precision=precision,
-            math=math,
-            to=to,
-            batch=batch,
-            verify=not no_verify,
-            classes=classes,
-            framing=framing,
-            kind=kind,
-            network=network,
-            shape=_sizes(shape),
-            neuron=neuron,
-            options=_settings(settings),
-        )
+        result = run(model, output, verify=not no_verify, **options)
     except ParityFailed as failure:
         if as_json:
             print_json({"path": None, "sha256": None, "bytes": 0, "seconds": None, "verify": failure.report.to_dict()})
@@ -95,7 +75,7 @@ def export(
     typer.echo(f"{result.path}  {result.bytes / 1e6:.2f} MB in {result.seconds:.1f} s, SHA-256 {result.sha256[:16]}...")
     if result.verify is not None:
         typer.echo(("ONNX form: " if result.not_run else "") + result.verify.sentence())
-    _say_next(result.path, form)
+    _say_next(result.path, options["form"])
 
 
 def _say_next(artifact: Path, form: str) -> None:
@@ -114,6 +94,7 @@ def _say_next(artifact: Path, form: str) -> None:
     typer.echo(f"  plif eval {path} --data NAME:DIR")
 
 
+@_options("network", "shape", "neuron", declared=CallerFacts)
 def verify(
     artifact: Annotated[Path, typer.Argument(help="An exported artifact.")],
     against: Annotated[Path, typer.Option(help="The model.pt, state_dict or NIR file it was made from.")],
@@ -124,30 +105,18 @@ def verify(
     steps: Annotated[int | None, typer.Option(min=1, help="Time-steps of synthetic input.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the synthetic input.")] = 0,
     engine: Annotated[str | None, typer.Option(help="Prove this engine as well, e.g. event.")] = None,
-    network: Network = None,
-    shape: InputShape = None,
-    neuron: NeuronOptions = None,
+    *,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Parity with the PyTorch model, spike by spike; exit code 1 when it fails."""
     from plif_export.pipeline import samples
     from plif_export.pipeline import verify as run
-    from runtime.base.errors import CheckFailed
 
     if data and steps:
         raise PlifError("--steps is for synthetic input; --data brings recordings of its own length")
     inputs = samples(artifact, data, limit) if data else None
-    report = run(
-        artifact,
-        against,
-        inputs,
-        steps=steps,
-        seed=seed,
-        engine=engine,
-        network=network,
-        shape=_sizes(shape),
-        neuron=neuron,
-    )
+    report = run(artifact, against, inputs, steps=steps, seed=seed, engine=engine, **options)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -173,21 +142,17 @@ def verify(
         raise CheckFailed(f"{artifact}: {report.sentence()}")
 
 
+@_options("to", "options", "network", "shape", "neuron")
 def check(
     file: Annotated[Path, typer.Argument(help="A model.pt, a state_dict, a NIR file, or an exported artifact.")],
-    to: Annotated[str, typer.Option(help="Where it should run, as of plif export.")] = "onnx",
-    settings: Settings = None,
-    network: Network = None,
-    shape: InputShape = None,
-    neuron: NeuronOptions = None,
+    *,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """What of this model or artifact is supported, and where; exit code 1 when something is not."""
     from plif_export.checks import check_file
-    from runtime.base.errors import CheckFailed
 
-    options = _settings(settings)
-    report = check_file(file, to=to, network=network, shape=_sizes(shape), neuron=neuron, options=options)
+    report = check_file(file, **options)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -195,27 +160,6 @@ def check(
             typer.echo(line)
     if not report.supported:
         raise CheckFailed(f"{file}: {report.problems[0]}")
-
-
-def _settings(text: str | None) -> dict[str, str]:
-    """NAME=VALUE,NAME=VALUE; a value may be a list: sm=86+89."""
-    found: dict[str, str] = {}
-    for part in text.split(",") if text else []:
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not (name and equals and value) or name in found:
-            raise PlifError(f"--set {text}: expected NAME=VALUE,NAME=VALUE with each name once")
-        found[name] = value
-    return found
-
-
-def _sizes(text: str | None) -> list[int] | None:
-    """C,H,W"""
-    if text is None:
-        return None
-    sizes = text.lower().replace("x", ",").split(",")
-    if not all(part.strip().isdigit() and int(part) > 0 for part in sizes):
-        raise PlifError(f"--shape {text}: expected positive sizes such as 2,34,34")
-    return [int(part) for part in sizes]
 
 
 def demo(

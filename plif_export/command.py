@@ -1,4 +1,4 @@
-"""The command that makes an artifact again: an engine that does not fit a machine is refused with it."""
+"""The command that makes an artifact again; the refusal of an engine that does not fit a machine quotes it."""
 
 from __future__ import annotations
 
@@ -7,27 +7,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from plif_export.options import ExportOptions
 
-def command_line(model: object, output: Path | None, options: Mapping[str, Any], settings: Mapping[str, str]) -> str:
+USUAL = ExportOptions()
+NAMES = ("to", "form", "T", "batch", "precision", "network", "shape", "math", "classes", "framing", "kind", "neuron")
+
+
+def command_line(model: object, output: str | Path | None, options: ExportOptions, usual_math: str) -> str:
     """`plif export ...` with the names of files, without their folders, and what differs from the defaults.
 
-    options  name -> value; None and what equals the default are left out by the caller
+    usual_math  the target's own, which is not written
     A live module has no file: MODEL stands for one that holds it.
     """
     words = ["plif", "export", Path(model).name if isinstance(model, str | Path) else "MODEL"]
     if output is not None:
-        words += ["-o", output.name]
-    for name, value in options.items():
-        if value is not None:
+        words += ["-o", Path(output).name]
+    for name in NAMES:
+        value = getattr(options, name)
+        if value not in (getattr(USUAL, name), usual_math if name == "math" else None):
             words += [f"--{name}", _text(value)]
-    if settings:
-        words += ["--set", ",".join(f"{name}={value}" for name, value in settings.items())]
+    if options.options:
+        words += ["--set", _text(options.options)]
     return shlex.join(words)
 
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ",".join(f"{name}={_text(each)}" for name, each in value.items())
-    if isinstance(value, list | tuple):
+        return ",".join(f"{name}={'none' if each is None else each}" for name, each in value.items())
+    if isinstance(value, tuple):
         return ",".join(str(each) for each in value)
     return str(value)

@@ -1,7 +1,7 @@
 """`plif demo`: the main job, end to end, on what ships with the project: export, prove, evaluate, stream; then pictures.
 
-The model was trained on events simulated from MNIST; the recordings it meets here are digits drawn by our own pen, recorded
-by our own simulated sensor, in a second, so that the demo needs no download.
+The model was trained on events simulated from MNIST. The recordings here are digits that plif draws itself and records with its
+simulated sensor, in a second, so that the demo needs no download.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _proved(report: Report | None) -> Report:
 
 
 def _on_recordings(artifact: Path, model: Path) -> Report:
-    """The gate once more, on recordings from reset."""
+    """Runs the gate once more, on recordings and from reset."""
     card = runtime.load(artifact).card
     digits = open_dataset("digits:4", "test", framing=card["framing"], shape=tuple(card["input"]["shape"]))
     return verify(artifact, model, np.stack([digits.sample(i) for i in range(len(digits))], axis=1))
@@ -115,7 +115,7 @@ def _account(streamed: Run) -> str:
 
 
 def _picture(artifact: Path, recording: Path, path: Path) -> Path | None:
-    """The recording through the network; None where matplotlib is not installed."""
+    """Draws the recording on its way through the network; None where matplotlib is not installed."""
     try:
         from runtime.show.pictures import stream_picture
     except ImportError:

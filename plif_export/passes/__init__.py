@@ -26,8 +26,12 @@ PRECISIONS: dict[str, Callable[[Graph], Graph]] = {
 
 
 def prepare(graph: Graph, math: str, static: bool, precision: str = "fp32") -> Graph:
-    """A graph as read -> a graph as it is written: no dropout, no batch normalisation, tau folded and weights rounded
-    where asked."""
+    """A graph as it was read -> the graph that is written, without dropout and batch normalisation.
+
+    math       "folded" moves tau into the weights, "exact" leaves it
+    static     the input is one image for all time-steps: what depends on it alone is marked
+    precision  "fp16" and "int8" round the weights of layers that read spikes
+    """
     if math not in MATHS:
         raise PlifError(f"math '{math}': expected one of {', '.join(MATHS)}")
     if precision not in PRECISIONS:

@@ -23,18 +23,29 @@ def fold_batchnorm(graph: Graph) -> Graph:
             continue
         p = {key: value.astype(np.float64) for key, value in node.params.items()}
         scale = p["weight"] / np.sqrt(p["var"] + node.attrs["eps"])
-        before = changed.get(node.inputs[0]) or next((n for n in graph if n.name == node.inputs[0]), None)
-        if before is not None and before.op in ("Conv", "Linear") and graph.feeds_only(before.name, node.name):
-            changed[before.name] = scaled(before, scale, p["bias"] - p["mean"] * scale)
+        shift = p["bias"] - p["mean"] * scale
+        before = product_before(graph, node)
+        if before is not None:
+            changed[before.name] = scaled(before, scale, shift)
             dropped.add(node.name)
         else:
-            affine = {"scale": scale.astype(np.float32), "shift": (p["bias"] - p["mean"] * scale).astype(np.float32)}
+            affine = {"scale": scale.astype(np.float32), "shift": shift.astype(np.float32)}
             changed[node.name] = node.with_(op="Affine", attrs={}, params=affine)
     return graph.rewrite(changed, dropped)
 
 
+def product_before(graph: Graph, node: Node) -> Node | None:
+    """The Conv or Linear whose output nothing but `node` reads, so that its weights may be scaled; None elsewhere."""
+    before = next((n for n in graph if n.name == node.inputs[0]), None)
+    fits = before is not None and before.op in ("Conv", "Linear") and graph.feeds_only(before.name, node.name)
+    return before if fits else None
+
+
 def scaled(node: Node, scale: np.ndarray, shift: np.ndarray) -> Node:
-    """A Conv or Linear whose output is `scale * y + shift` per output channel: W' = scale W, b' = scale b + shift."""
+    """A Conv or Linear whose output is `scale * y + shift`: W' = scale W, b' = scale b + shift.
+
+    scale [] or [O] and shift [O] in float64, O output channels; the weights are rounded to float32 once.
+    """
     weight = node.params["weight"].astype(np.float64)
     bias = node.params["bias"].astype(np.float64) if "bias" in node.params else np.zeros(weight.shape[0])
     per_output = np.broadcast_to(scale, weight.shape[:1]).reshape(-1, *(1,) * (weight.ndim - 1))

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from plif_export.passes.fold_batchnorm import scaled
+from plif_export.passes.fold_batchnorm import product_before, scaled
 from runtime.model.graph import Graph, Node, initial_v
 
 
@@ -29,9 +29,9 @@ def fold_tau(graph: Graph) -> Graph:
         alpha = node.params["alpha"].astype(np.float64)
         scale = alpha if node.attrs["decay_input"] else np.ones_like(alpha)
         shift = alpha * initial_v(node)
-        before = next((n for n in graph if n.name == node.inputs[0]), None)
         folded = node.with_(attrs={**node.attrs, "charge": "folded"})
-        if before is not None and before.op in ("Conv", "Linear") and graph.feeds_only(before.name, node.name):
+        before = product_before(graph, node)
+        if before is not None:
             changed[before.name] = scaled(before, scale, np.broadcast_to(shift, before.params["weight"].shape[:1]))
         elif np.any(scale != 1) or np.any(shift != 0):
             affine = Node(

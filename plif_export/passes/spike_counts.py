@@ -1,11 +1,11 @@
-"""What a layer reads: spikes, or whole counts of them, or something that only float32 holds.
+"""What a layer reads: spikes, whole counts of them, or values that only float32 holds.
 
 Spikes are exactly 0 or 1, and much that is done to them keeps them whole numbers: max-pooling and flattening leave them as
 they are, adding and concatenating layers gives counts, average pooling counts over its area. Such inputs lose nothing in
 int8 or float16, so their layers' weights are all that a reduced precision rounds. The input of the network is not among
 them: event counts have no upper bound and images are no whole numbers, so what reads it stays in float32.
 
-This is no pass; quantize_weights and cast_half ask it.
+This is not a pass: quantize_weights and cast_half use it.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from plif_export.proof.report import Report
 from plif_export.proof.session import EngineSession, Running
 from plif_export.proof.sliced_file import SlicedFile, refuse_another_model
 from plif_export.proof.subject import Subject
-from plif_export.readers import Facts, Read, read
+from plif_export.readers import read
+from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_train.network import Network
 from runtime.base.errors import PlifError
 from runtime.events import stimulus
@@ -27,7 +28,7 @@ PARITY_STREAMS = 2
 def prove(
     proto: onnx.ModelProto | None,
     card: Card,
-    model: Read | Network,
+    model: TrainedModel | Network,
     inputs: np.ndarray | None = None,
     *,
     steps: int | None = None,
@@ -77,7 +78,7 @@ def prove(
     return report
 
 
-def _stimulus(facts: Facts, card: Card, steps: int, rng: np.random.Generator) -> np.ndarray:
+def _stimulus(facts: ModelFacts, card: Card, steps: int, rng: np.random.Generator) -> np.ndarray:
     """What a network is shown when nobody says what: [T, B, C, H, W] float32, T at least `steps`, in whole calls."""
     streams = card["batch"] or PARITY_STREAMS
     if card["form"] == "unrolled":

@@ -1,4 +1,4 @@
-"""model.pt -> SNN graph: walks the notation's plan and takes each layer's weights by the layer's name.
+"""One of our own networks -> SNN graph: each layer of the notation's plan, read by the rules of readers/layers.py.
 
 The membrane constant becomes one number here: alpha = sigmoid(w) = 1/tau (LIF: 1/tau as given), in float32, computed by
 PyTorch itself so that the exported alpha is the trained one bit for bit. No w is left behind.
@@ -6,61 +6,46 @@ PyTorch itself so that the exported alpha is the trained one bit for bit. No w i
 
 from __future__ import annotations
 
-from typing import Any
+from torch import nn
 
-import numpy as np
-
-from plif_train.network import Network, layer_of
+from plif_export.proof.reference import NetworkReference
+from plif_export.readers.facts import ModelFacts, TrainedModel
+from plif_export.readers.layers import LAYERS, qualified
+from plif_export.readers.neuron_modules import own_neuron
+from plif_train.network import Dropout, Network, Vote, layer_of
 from runtime.model.graph import Graph, Node
-from runtime.model.notation import FC, Conv, Pool, Step
+
+# The class by whose rules each kind of layer is read; the network's own subclasses compute the same in evaluation mode.
+CLASSES = {
+    "Conv": nn.Conv2d,
+    "Linear": nn.Linear,
+    "BatchNorm": nn.BatchNorm2d,
+    "MaxPool": nn.MaxPool2d,
+    "AvgPool": nn.AvgPool2d,
+    "Flatten": nn.Flatten,
+    "Dropout": Dropout,
+    "Vote": Vote,
+}
+
+
+def trained_model(
+    net: Network, sha256: str | None = None, has_card: bool = False, notes: list[str] | None = None
+) -> TrainedModel:
+    """A network of ours with its graph, itself as the reference, and its facts."""
+    return TrainedModel(read_network(net), NetworkReference(net), ModelFacts.of(net), sha256, has_card, notes or [])
 
 
 def read_network(net: Network) -> Graph:
-    """The graph of one of our own networks, weights copied."""
-    neurons = net.neurons()
-    weights = {key: value.detach().cpu().numpy().astype(np.float32) for key, value in net.state_dict().items()}
+    """The graph of a network of ours, its weights copied as float32."""
     nodes: list[Node] = []
     previous = "x"
     for step in net.plan:
-        attrs, params = _content(step, net, neurons, weights)
+        module = net.get_submodule(step.name)
+        if step.op == "Neuron":
+            kind, own, params = own_neuron(module)
+            attrs = {"kind": kind, "layer": layer_of(step.name), **own}
+        else:
+            _, attrs, params = LAYERS[qualified(CLASSES[step.op])](module, step.in_shape, step.out_shape)
         nodes.append(Node(step.name, step.op, (previous,), step.out_shape, attrs, params))
         previous = step.name
     return Graph(input_shape=net.meta.shape, nodes=tuple(nodes), output=previous)
-
-
-def _content(
-    step: Step, net: Network, neurons: dict[str, Any], weights: dict[str, np.ndarray]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    def take(*names: str) -> dict[str, np.ndarray]:
-        return {name: weights[f"{step.name}.{name}"] for name in names if f"{step.name}.{name}" in weights}
-
-    layer = step.layer
-    if isinstance(layer, Conv):
-        return {"stride": layer.stride, "padding": layer.padding, "groups": 1}, take("weight", "bias")
-    if isinstance(layer, FC):
-        return {}, take("weight", "bias")
-    if step.op == "BatchNorm":
-        params = take("weight", "bias")
-        params["mean"], params["var"] = weights[f"{step.name}.running_mean"], weights[f"{step.name}.running_var"]
-        return {"eps": float(getattr(net, step.name).eps)}, params
-    if step.op == "Neuron":
-        block = layer_of(step.name)
-        neuron = neurons[block]
-        attrs = {
-            "kind": neuron.kind,
-            "layer": block,
-            "v_threshold": float(neuron.v_threshold),
-            "v_reset": None if neuron.v_reset is None else float(neuron.v_reset),
-            "decay_input": bool(neuron.decay_input),
-            "charge": "exact",
-        }
-        if neuron.kind == "IF":
-            return attrs, {}
-        return attrs, {"alpha": neuron.alpha().detach().cpu().numpy().astype(np.float32)}
-    if isinstance(layer, Pool) and step.op != "Vote":
-        return {"kernel": layer.kernel, "stride": layer.stride}, {}
-    if isinstance(layer, Pool):
-        return {"voters": layer.kernel}, {}
-    if step.op == "Dropout":
-        return {"p": float(net.options.dropout)}, {}
-    return {}, {}

@@ -1,14 +1,15 @@
 """Layers without state that a live module may be made of: torch.nn's, and SpikingJelly's of the same name.
 
 LAYERS maps a class to a function (module, shape in, shape out) -> (op, attributes, parameters) of a graph node. Shapes are
-without the batch axis. To add one: `register_layer(YourLayer, function)`, at any time before the export.
+without the batch axis; parameters are float32 arrays. To add one: `register_layer(YourLayer, function)`, at any time before
+the export.
 
 A subclass counts as its base only while it leaves `forward` alone (weight standardisation, say, changes it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,10 @@ def qualified(cls: type) -> str:
 
 
 def known_as(module: nn.Module, registry: dict[str, Any], own: tuple[str, ...] = ("forward",)) -> Any:
-    """The entry of the first registered class among the module's class and bases, unless a class before it redefines
-    what is done (`own`); None when there is none."""
+    """The entry of the first class of `registry` among the module's class and its bases.
+
+    None when there is none, or when a class before it redefines one of the methods `own`: it then computes something else.
+    """
     for cls in type(module).__mro__:
         if qualified(cls) in registry:
             return registry[qualified(cls)]
@@ -45,6 +48,7 @@ def known_as(module: nn.Module, registry: dict[str, Any], own: tuple[str, ...] =
 
 
 def array(value: Tensor) -> np.ndarray:
+    """A tensor of any shape as float32, copied."""
     return value.detach().cpu().numpy().astype(np.float32)
 
 
@@ -66,19 +70,29 @@ def _conv(m: Any, shape: Shape, out: Shape) -> Content:
     require(
         m.padding_mode == "zeros", f"padding_mode '{m.padding_mode}'", "only zero padding is exported: pad before it"
     )
-    padding = m.padding
-    if isinstance(padding, str):
-        reach = [d * (k - 1) for d, k in zip(m.dilation, m.kernel_size, strict=True)]
-        require(
-            padding == "valid" or all(r % 2 == 0 for r in reach),
-            "padding 'same' with an even kernel pads one side more",
-            "give the padding as a number, or use an odd kernel",
-        )
-        padding = [0] * dims if padding == "valid" else [r // 2 for r in reach]
-    attrs = {"stride": plain(m.stride, dims), "padding": plain(padding, dims), "groups": int(m.groups)}
-    if any(d != 1 for d in m.dilation):
-        attrs["dilation"] = plain(m.dilation, dims)
-    return "Conv", attrs, _weights(m)
+    padding = padding_sizes(m.padding, m.dilation, m.kernel_size)
+    return "Conv", conv_attrs(m.stride, padding, m.groups, m.dilation, dims), _weights(m)
+
+
+def padding_sizes(padding: Any, dilation: Sequence[int], kernel: Sequence[int]) -> Any:
+    """A convolution's padding, "same" and "valid" as one number for each spatial axis."""
+    if not isinstance(padding, str):
+        return padding
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    require(
+        padding == "valid" or all(r % 2 == 0 for r in reach),
+        "padding 'same' with an even kernel pads one side more",
+        "give the padding as a number, or use an odd kernel",
+    )
+    return [0] * len(reach) if padding == "valid" else [r // 2 for r in reach]
+
+
+def conv_attrs(stride: Any, padding: Any, groups: int, dilation: Sequence[int], dims: int) -> dict[str, Any]:
+    """The attributes of a Conv node over `dims` spatial axes."""
+    attrs = {"stride": plain(stride, dims), "padding": plain(padding, dims), "groups": int(groups)}
+    if any(d != 1 for d in dilation):
+        attrs["dilation"] = plain(dilation, dims)
+    return attrs
 
 
 def _linear(m: Any, shape: Shape, out: Shape) -> Content:
@@ -132,17 +146,24 @@ def _max_pool(m: Any, shape: Shape, out: Shape) -> Content:
 
 
 def _avg_pool(m: Any, shape: Shape, out: Shape) -> Content:
-    attrs = pool_attrs(m.kernel_size, m.stride, m.padding, shape, m.ceil_mode)
     require(getattr(m, "divisor_override", None) is None, "divisor_override is set", "scale the next layer's weights")
+    return "AvgPool", avg_pool_attrs(m.kernel_size, m.stride, m.padding, shape, m.ceil_mode, m.count_include_pad), {}
+
+
+def avg_pool_attrs(
+    kernel: Any, stride: Any, padding: Any, shape: Shape, ceil_mode: bool, count_include_pad: bool
+) -> dict[str, Any]:
+    attrs = pool_attrs(kernel, stride, padding, shape, ceil_mode)
     require(
-        "padding" not in attrs or m.count_include_pad,
+        "padding" not in attrs or count_include_pad,
         "padding with count_include_pad=False",
         "use count_include_pad=True, or no padding",
     )
-    return "AvgPool", attrs, {}
+    return attrs
 
 
-def _adaptive_avg_pool(m: Any, shape: Shape, out: Shape) -> Content:
+def adaptive_avg_pool(m: Any, shape: Shape, out: Shape) -> Content:
+    """Pooling to a size `out`: windows of one size, or one window over everything."""
     if all(n == 1 for n in out[1:]):
         return "GlobalAvgPool", {}, {}
     require(
@@ -150,8 +171,8 @@ def _adaptive_avg_pool(m: Any, shape: Shape, out: Shape) -> Content:
         f"it makes {list(out[1:])} of {list(shape[1:])}, with windows of different sizes",
         "use an output size that divides the input size, or nn.AvgPool2d",
     )
-    kernel = [n // o for n, o in zip(shape[1:], out[1:], strict=True)]
-    return "AvgPool", {"kernel": plain(kernel, len(kernel)), "stride": plain(kernel, len(kernel))}, {}
+    kernel = plain([n // o for n, o in zip(shape[1:], out[1:], strict=True)], len(shape) - 1)
+    return "AvgPool", {"kernel": kernel, "stride": kernel}, {}
 
 
 def _flatten(m: Any, shape: Shape, out: Shape) -> Content:
@@ -165,6 +186,13 @@ def _dropout(m: Any, shape: Shape, out: Shape) -> Content:
 
 def _identity(m: Any, shape: Shape, out: Shape) -> Content:
     return IDENTITY, {}, {}
+
+
+def one_number(value: Any, name: str) -> float:
+    """The value of an array in which all are equal, rounded to float32. Refuses one in which they differ."""
+    values = np.unique(np.asarray(value, np.float32))
+    require(values.size == 1, f"{name} differs from neuron to neuron", f"use one {name} for a layer")
+    return float(values[0])
 
 
 def _vote(m: Any, shape: Shape, out: Shape) -> Content:
@@ -186,8 +214,8 @@ for _name, _reader in (
     ("MaxPool2d", _max_pool),
     ("AvgPool1d", _avg_pool),
     ("AvgPool2d", _avg_pool),
-    ("AdaptiveAvgPool1d", _adaptive_avg_pool),
-    ("AdaptiveAvgPool2d", _adaptive_avg_pool),
+    ("AdaptiveAvgPool1d", adaptive_avg_pool),
+    ("AdaptiveAvgPool2d", adaptive_avg_pool),
     ("Flatten", _flatten),
     ("BatchNorm1d", _batch_norm),
     ("BatchNorm2d", _batch_norm),

@@ -1,11 +1,11 @@
 """Any live nn.Module -> SNN graph, traced by torch.fx with its neurons and layers as leaves.
 
-What is a leaf is looked up: layers in readers/layers.py, neurons in readers/neuron_modules.py, functions between them in
-readers/functions.py. Everything else (containers, blocks, plain Python around them) is traced through. The module itself
-is never changed: a copy is, put into evaluation mode and, for SpikingJelly, into single-step mode.
+Leaves are the layers of readers/layers.py and the neurons of readers/neuron_modules.py; functions between them are those of
+readers/functions.py. Everything else (containers, blocks, plain Python around them) is traced through. The module itself is
+never changed: a copy is put into evaluation mode and, for SpikingJelly, into single-step mode.
 
-What a trace could lose is checked, not assumed: tensors that a module keeps from step to step in an attribute are found
-and refused, and the trace must give, bit for bit, what the module gives over a few steps from reset.
+Nothing that a trace could lose is taken on trust: tensors that a module keeps from step to step in an attribute are found and
+refused, and the trace must give, bit for bit, what the module gives over a few steps from reset.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from plif_export.readers import Given, Read
-from plif_export.readers.functions import FUNCTIONS, Call, Known, Made, StateOf, vote
+from plif_export.options import CallerFacts
+from plif_export.readers.facts import ModelFacts, TrainedModel
+from plif_export.readers.functions import FUNCTIONS, Call, GraphTensor, NeuronState, Result, vote
 from plif_export.readers.layers import IDENTITY, LAYERS, known_as
 from plif_export.readers.module_reference import ModuleReference
 from plif_export.readers.neuron_modules import is_stateful
 from plif_export.readers.rules import Problem, Unsupported
 from plif_export.readers.trace import (
     REGISTER,
+    ModuleTrace,
     Stepper,
-    Traced,
     Tracer,
     copy_of,
     flat,
@@ -40,7 +41,7 @@ from plif_export.readers.trace import (
 from runtime.model.graph import Graph, Node, Shape
 
 
-def read_module(module: nn.Module, example_input: Any, given: Given) -> Read:
+def read_module(module: nn.Module, example_input: Any, caller: CallerFacts) -> TrainedModel:
     """The graph of a live module for inputs of the example's shape [B, ...]. Raises PlifError with the first problem."""
     traced, problems = examine(module, example_input)
     if problems:
@@ -48,12 +49,11 @@ def read_module(module: nn.Module, example_input: Any, given: Given) -> Read:
     assert traced is not None and traced.graph is not None
     reference = ModuleReference(traced)
     reference.check_against(traced.module)
-    outputs = traced.graph[traced.graph.output].shape
-    return Read(traced.graph, reference, given.facts(traced.graph.input_shape, outputs[0]))
+    return TrainedModel(traced.graph, reference, ModelFacts.from_caller(caller, traced.graph))
 
 
-def examine(module: nn.Module, example_input: Any) -> tuple[Traced | None, list[Problem]]:
-    """Traces and reads a module: what was read, and every problem found. An empty list means it can be exported."""
+def examine(module: nn.Module, example_input: Any) -> tuple[ModuleTrace | None, list[Problem]]:
+    """Traces and reads a module: the trace, and every problem found. An empty list means that it can be exported."""
     name = type(module).__name__
     if any(p.dtype != torch.float32 for p in module.parameters()):
         return None, [Problem("", name, "its weights are not float32", "convert it: module.float()")]
@@ -70,7 +70,7 @@ def examine(module: nn.Module, example_input: Any) -> tuple[Traced | None, list[
     if kept:
         return None, kept
     forget(copied)
-    traced = Traced(copied, program)
+    traced = ModuleTrace(copied, program)
     reader = _GraphReader(traced, shape)
     with torch.no_grad(), one_thread():
         try:
@@ -87,14 +87,14 @@ class _ModuleFailed(Exception):
 
 
 class _GraphReader(Stepper):
-    """Runs one step on zeros, batch 2, and writes each node down as it goes: so the shapes are the module's own."""
+    """Runs one step on zeros, batch 2, and enters each node as it is computed, so that the shapes are the module's own."""
 
     BATCH = Tracer.BATCH
 
-    def __init__(self, traced: Traced, shape: Shape) -> None:
+    def __init__(self, traced: ModuleTrace, shape: Shape) -> None:
         super().__init__(traced.program)
         self.traced, self.shape = traced, shape
-        self.known: dict[fx.Node, Any] = {}
+        self.tensors: dict[fx.Node, Any] = {}
         self.nodes: list[Node] = []
         self.problems: list[Problem] = []
         self.names = {"x", "y"}
@@ -131,13 +131,13 @@ class _GraphReader(Stepper):
             advice = f"check that it takes one step of shape [B, {', '.join(map(str, self.shape))}]"
             raise _ModuleFailed(Problem(path, kind, f"it fails on one time-step ({what})", advice)) from None
         try:
-            self.known[n] = self._write(n, value)
+            self.tensors[n] = self._entered(n, value)
         except Unsupported as problem:
             path, kind = self._where(n)
             self.problems.append(Problem(path, kind, problem.rule, problem.advice))
-            self.traced.nodes.append((self.problems[-1], None))
+            self.traced.nodes.append(self.problems[-1])
             shape = tuple(value.shape[1:]) if isinstance(value, Tensor) else ()
-            self.known[n] = Known("x", shape)  # go on, so that every problem is found
+            self.tensors[n] = GraphTensor("x", shape)  # go on, so that every problem is found
         return value
 
     def _where(self, n: fx.Node) -> tuple[str, str]:
@@ -150,11 +150,12 @@ class _GraphReader(Stepper):
         return path or "forward", f"{function}()" if n.op != "output" else "output"
 
     def _class(self, path: str) -> str:
-        """The trace keeps leaves only, so the class of a block is the copy's."""
+        """The class of a module. The trace has leaves only, so that of a block is looked up in the copy."""
         modules = dict(self.traced.module.named_modules())
         return type(modules[path] if path in modules else self.program.get_submodule(path)).__name__
 
-    def _write(self, n: fx.Node, value: Any) -> Any:
+    def _entered(self, n: fx.Node, value: Any) -> Any:
+        """What the graph knows of a recorded operation's value: a GraphTensor, a NeuronState, or a plain value."""
         if n.op == "placeholder":
             return self._placeholder(n)
         if n.op == "output":
@@ -175,23 +176,26 @@ class _GraphReader(Stepper):
                 "this operation is not exported", "use layers and functions of the list in docs/other-libraries.md"
             )
         tensors = [
-            a for a in (*args, *(args[0] if args and isinstance(args[0], list | tuple) else ())) if isinstance(a, Known)
+            a
+            for a in (*args, *(args[0] if args and isinstance(args[0], list | tuple) else ()))
+            if isinstance(a, GraphTensor)
         ]
-        if any(isinstance(a, StateOf) for a in args):
+        if any(isinstance(a, NeuronState) for a in args):
             raise Unsupported("it computes with a neuron's state", "use the spikes only, or register the neuron")
         if not tensors:
             raise Unsupported("it does not work on tensors of the network", "compute constants before")
-        call = Call(tuple(args), kwargs, tuple(value.shape[1:]), bool(value.dim() and value.shape[0] == self.BATCH))
-        return self._made(reader(call), n.name, value)
+        shape = tuple(value.shape[1:])
+        call = Call(tuple(args), kwargs, shape, bool(value.dim() and value.shape[0] == self.BATCH))
+        return self._add(reader(call), n.name, shape)
 
     def _lookup(self, value: Any) -> Any:
         return fx.node.map_aggregate(
-            value, lambda v: self.known.get(v, self.env.get(v)) if isinstance(v, fx.Node) else v
+            value, lambda v: self.tensors.get(v, self.env.get(v)) if isinstance(v, fx.Node) else v
         )
 
     def _placeholder(self, n: fx.Node) -> Any:
-        if not self.known:
-            return Known("x", self.shape)
+        if not self.tensors:
+            return GraphTensor("x", self.shape)
         for user in n.users:
             if user.op == "call_module" and str(user.target) in self.types and n in user.args[1:]:
                 self.traced.fed[n.name] = self._layer(str(user.target))
@@ -206,7 +210,7 @@ class _GraphReader(Stepper):
         path = str(n.target)
         module = self.program.get_submodule(path)
         x = self._lookup(n.args)[0]
-        if not isinstance(x, Known):
+        if not isinstance(x, GraphTensor):
             raise Unsupported("it works on a neuron's state", "use the spikes only")
         if path in self.types:
             return self._neuron(n, path, module, x)
@@ -219,12 +223,13 @@ class _GraphReader(Stepper):
             raise Unsupported(
                 "this layer is not exported", f"use a layer of the list in docs/other-libraries.md, or {REGISTER}"
             )
+        shape = tuple(value.shape[1:])
         if x.lifted and "Pool" in type(module).__name__:
-            return self._made(vote(x, module.kernel_size, module.stride), path, value)
-        op, attrs, params = reader(module, x.shape, tuple(value.shape[1:]))
-        return self._made(Made(None, value=x) if op == IDENTITY else Made(op, (x,), attrs, params), path, value)
+            return self._add(vote(x, module.kernel_size, module.stride), path, shape)
+        op, attrs, params = reader(module, x.shape, shape)
+        return x if op == IDENTITY else self._add(Result(op, (x,), attrs, params), path, shape)
 
-    def _neuron(self, n: fx.Node, path: str, module: nn.Module, x: Known) -> Any:
+    def _neuron(self, n: fx.Node, path: str, module: nn.Module, x: GraphTensor) -> Any:
         if path in self.traced.neurons:
             raise Unsupported(
                 "it is called twice in one step, and has one state", "give each place a neuron of its own"
@@ -236,19 +241,15 @@ class _GraphReader(Stepper):
             if values.ndim and values.shape not in ((x.shape[0],), x.shape):
                 rule = f"its {name} has shape {list(values.shape)} for neurons {list(x.shape)}"
                 raise Unsupported(rule, "give one number, one per channel, or one per neuron")
-        made = self._made(
-            Made("Neuron", (x,), {"kind": kind, "layer": layer, **attrs}, params), path, self.env_value(x)
-        )
-        return (made, StateOf(layer)) if self.types[path].pair(module) else made
-
-    def env_value(self, x: Known) -> Tensor:
-        return torch.empty(self.BATCH, *x.shape)
+        attrs = {"kind": kind, "layer": layer, **attrs}
+        spikes = self._add(Result("Neuron", (x,), attrs, params), path, x.shape)
+        return (spikes, NeuronState(layer)) if self.types[path].pair(module) else spikes
 
     def _item(self, n: fx.Node, value: Any) -> Any:
         source, index = self._lookup(n.args)
         if isinstance(source, tuple | list):
             return source[index]
-        if isinstance(source, StateOf):
+        if isinstance(source, NeuronState):
             return source
         if not isinstance(value, Tensor):
             return value
@@ -256,23 +257,26 @@ class _GraphReader(Stepper):
             f"it takes a part [{index}] of a tensor", "keep tensors whole, or use torch.cat the other way round"
         )
 
-    def _made(self, made: Made, name: str, value: Tensor) -> Any:
-        if made.op is None:
-            return made.value
+    def _add(self, result: Result, name: str, shape: Shape) -> Any:
+        """Enters a node whose output has a shape (without the batch), and returns its GraphTensor.
+
+        The node is called `name`, with a number behind it where the name is taken.
+        """
+        if result.op is None:
+            return result.value
         base = name = name.replace(".", "_")
         count = 1
         while name in self.names:
             count += 1
             name = f"{base}_{count}"
         self.names.add(name)
-        shape = made.inputs[0].shape if made.op == "Neuron" else tuple(int(s) for s in value.shape[1:])
-        if made.op == "Vote":
-            shape = (made.inputs[0].shape[0] // (made.attrs or {})["voters"],)
-        inputs = tuple(x.node for x in made.inputs)
-        node = Node(name, made.op, inputs, shape, made.attrs or {}, made.params or {})
+        if result.op == "Vote":
+            shape = (result.inputs[0].shape[0] // (result.attrs or {})["voters"],)
+        inputs = tuple(x.node for x in result.inputs)
+        node = Node(name, result.op, inputs, shape, result.attrs or {}, result.params or {})
         self.nodes.append(node)
-        self.traced.nodes.append((None, node))
-        return Known(name, shape, made.lifted)
+        self.traced.nodes.append(node)
+        return GraphTensor(name, shape, result.lifted)
 
     def _output(self, n: fx.Node) -> Any:
         found = self._lookup(n.args)[0]
@@ -281,12 +285,12 @@ class _GraphReader(Stepper):
             first, *more = first
             rest = [*more, *rest]
         behind = list(flat(rest))
-        if not all(isinstance(state, StateOf) or state is None for state in behind):
+        if not all(isinstance(state, NeuronState) or state is None for state in behind):
             raise Unsupported("it returns several outputs", "return one, and behind it states of neurons only")
-        if not isinstance(first, Known):
+        if not isinstance(first, GraphTensor):
             raise Unsupported("its first output is not made by a layer", "return the spikes, currents or votes first")
         if len(first.shape) != 1:
             raise Unsupported(f"it ends with a map {list(first.shape)}", "end with a vector: one number for each class")
-        self.traced.returned = [state.layer for state in behind if isinstance(state, StateOf)]
+        self.traced.returned = [state.layer for state in behind if isinstance(state, NeuronState)]
         self.result = first
         return first

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from plif_export.proof import interpret
 from plif_export.proof.interpret import Array, LayerStep, State
 from plif_export.proof.reference import GraphReference, Trace, traces_from
-from plif_export.readers.trace import REGISTER, Stepper, Traced, flat, forget, one_thread
+from plif_export.readers.trace import REGISTER, ModuleTrace, Stepper, flat, forget, one_thread
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, state_key
 
@@ -26,7 +26,7 @@ class ModuleReference(GraphReference):
     x and state.
     """
 
-    def __init__(self, traced: Traced) -> None:
+    def __init__(self, traced: ModuleTrace) -> None:
         assert traced.graph is not None
         super().__init__(traced.graph)
         self.traced = traced
@@ -34,6 +34,7 @@ class ModuleReference(GraphReference):
         self.paths = {path: layer for path, layer in traced.neurons.items() if layer in self.nodes}
 
     def run(self, x: Array, state: State) -> Trace:
+        """T steps of one stream, x float32 [T, 1, ...], from a state {key: float32 [1, ...]}."""
         layers = traces_from(self.graph, state)
         stepper = Stepper(self.traced.program)
         for path, layer in self.paths.items():
@@ -72,7 +73,7 @@ class ModuleReference(GraphReference):
         forget(module)
 
 
-def _call(module: nn.Module, x: Tensor, states: Any, traced: Traced, graph: Graph) -> tuple[Any, Tensor]:
+def _call(module: nn.Module, x: Tensor, states: Any, traced: ModuleTrace, graph: Graph) -> tuple[Any, Tensor]:
     """One step of the module itself, its own way: with hidden states, or with states that it takes and returns."""
     parameters = list(inspect.signature(module.forward).parameters.values())[1:]
     if traced.fed:  # snnTorch: forward(x, mem1, mem2) -> (y, mem1, mem2)

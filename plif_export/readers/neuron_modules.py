@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plif_export.readers.layers import array, known_as, qualified
+from plif_export.readers.layers import array, known_as, one_number, qualified
 from plif_export.readers.rules import Unsupported, require
 from runtime.model import neurons
 from runtime.model.neurons import Equation
@@ -25,8 +25,10 @@ States = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class NeuronType:
-    """read   module -> (kind, attributes, parameters); raises Unsupported
-    step   (module, x, {variable: tensor}) -> (spikes, {variable: tensor}): the library's own step, from a given state
+    """What the exporter knows of a class of neurons. All tensors are float32 [B, ...].
+
+    read   module -> (kind, attributes, parameters); raises Unsupported
+    step   (module, current x, {variable: tensor}) -> (spikes, {variable: tensor}): the library's own step from a state
     reset  forgets the module's state
     pair   module -> whether a call returns (spikes, state) and not the spikes alone
     """
@@ -39,7 +41,8 @@ class NeuronType:
 
 NEURONS: dict[str, NeuronType] = {}
 
-# Classes whose instances keep a state: never traced through, so that none is lost; what is not in NEURONS is refused.
+# Classes whose instances keep a state. They are never traced through, so that no state is lost; one that is not in NEURONS
+# is refused.
 STATEFUL = (
     "spikingjelly.activation_based.base.MemoryModule",
     "snntorch._neurons.neurons.SpikingNeuron",
@@ -100,7 +103,7 @@ def register_neuron(
 
 
 def _probe(function: Any, at_threshold: float, what: str) -> None:
-    """The function that makes spikes must be the step function, with this value at the threshold itself."""
+    """Refuses a spike function that is not the step function, with this value at the threshold itself."""
     tiny = torch.finfo(torch.float32).tiny
     with torch.no_grad():
         found = [float(value) for value in function(torch.tensor([-1.0, -tiny, 0.0, tiny, 1.0]))]
@@ -114,15 +117,19 @@ def _probe(function: Any, at_threshold: float, what: str) -> None:
 # --- ours, inside other modules ---------------------------------------------------------------------------------------------
 
 
-def _own(m: Any) -> Content:
-    attrs = {
+def own_neuron(m: Any) -> Content:
+    """A plif_train.neuron.Neuron; alpha [] or [C] in float32, none for IF."""
+    alpha = m.alpha()
+    return m.kind, _membrane_attrs(m, m.decay_input), {} if alpha is None else {"alpha": array(alpha)}
+
+
+def _membrane_attrs(m: Any, decay_input: bool) -> dict[str, Any]:
+    return {
         "v_threshold": float(m.v_threshold),
         "v_reset": None if m.v_reset is None else float(m.v_reset),
-        "decay_input": m.kind == "IF" or bool(m.decay_input),
+        "decay_input": bool(decay_input),
         "charge": "exact",
     }
-    alpha = m.alpha()
-    return m.kind, attrs, {} if alpha is None else {"alpha": array(alpha)}
 
 
 def _step_holding_v(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
@@ -131,7 +138,7 @@ def _step_holding_v(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
     return s, {"v": m.v}
 
 
-NEURONS["plif_train.neuron.Neuron"] = NeuronType(_own, _step_holding_v, lambda m: m.reset())
+NEURONS["plif_train.neuron.Neuron"] = NeuronType(own_neuron, _step_holding_v, lambda m: m.reset())
 
 
 # --- SpikingJelly -------------------------------------------------------------------------------------------------------
@@ -143,12 +150,7 @@ def _spikingjelly(m: Any) -> Content:
         isinstance(m.v_threshold, float | int), f"v_threshold is a {type(m.v_threshold).__name__}", "use one number"
     )
     kind = {"IFNode": "IF", "LIFNode": "LIF", "ParametricLIFNode": "PLIF"}[known_name(m)]
-    attrs: dict[str, Any] = {
-        "v_threshold": float(m.v_threshold),
-        "v_reset": None if m.v_reset is None else float(m.v_reset),
-        "decay_input": kind == "IF" or bool(m.decay_input),
-        "charge": "exact",
-    }
+    attrs = _membrane_attrs(m, kind == "IF" or m.decay_input)
     if kind == "IF":
         return kind, attrs, {}
     if kind == "PLIF":
@@ -209,20 +211,14 @@ NEURONS["snntorch._neurons.leaky.Leaky"] = NeuronType(
 # --- Norse ----------------------------------------------------------------------------------------------------------------
 
 
-def _number(value: Any, name: str) -> float:
-    values = np.unique(array(torch.as_tensor(value)))
-    require(values.size == 1, f"{name} differs from neuron to neuron", f"use one {name} for a layer")
-    return float(values[0])
-
-
 def _norse(m: Any) -> Content:
     p = m.p
     two_states = type(m).__name__ == "LIFCell"
     require(p.method == "super", f"method '{p.method}'", "use method 'super', whose forward is the step function")
     attrs: dict[str, Any] = {
-        name: _number(getattr(p, "v_th" if name == "v_threshold" else name), name) for name in ("v_threshold", "v_leak")
+        name: one_number(array(torch.as_tensor(value)), name)
+        for name, value in (("v_threshold", p.v_th), ("v_leak", p.v_leak), ("v_reset", p.v_reset))
     }
-    attrs["v_reset"] = _number(p.v_reset, "v_reset")
     reset = getattr(getattr(p, "reset_method", None), "__name__", "reset_value")
     if reset == "reset_subtract":
         attrs["v_reset"] = None

@@ -1,13 +1,13 @@
 """A NIR file (neuromorphic intermediate representation, github.com/neuromorphs/NIR) -> SNN graph.
 
-NIR's neurons are differential equations; a network of time-steps needs a step dt, and NIR files do not hold one. With
+NIR's neurons are differential equations. A network of time-steps needs a step dt, which NIR files do not hold. With
 forward Euler and k = dt / tau (runtime/model/neurons.py: NIR-IF, NIR-LIF, NIR-CubaLIF):
 
     LIF      h = v + k (v_leak - v + R x)        s = h > v_threshold        v = v_reset where s
 
 dt     1e-4, what snnTorch and SpikingJelly write with; Norse 1e-3; sinabs counts in steps: 1
 fire   ">" as NIR says, or ">=" as SpikingJelly means it: they differ where a membrane lands on the threshold exactly
-reset  "value" (v_reset) as NIR says, or "subtract": NIR has no word for it, and a library that meant it wrote 0
+reset  "value" (v_reset) as NIR says, or "subtract": NIR cannot express it, and a library that subtracts writes v_reset 0
 
 Edges into one node add up. Recurrent connections, delays, nodes without spikes (LI, I, CubaLI, Threshold) and nested
 graphs are refused. There is no module to compare with, so the artifact is proved against the NumPy interpreter.
@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from plif_export.options import CallerFacts
 from plif_export.proof.reference import GraphReference
-from plif_export.readers import Given, Read
-from plif_export.readers.layers import plain
+from plif_export.readers.facts import ModelFacts, TrainedModel
+from plif_export.readers.layers import conv_attrs, one_number, padding_sizes, plain
 from plif_export.readers.rules import Problem, Unsupported, require
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.card import Card, read_card
@@ -32,8 +33,9 @@ DT = 1e-4
 NODES = "Affine, Linear, Scale, Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, IF, LIF, CubaLIF"
 
 
-def read_nir(path: Path, given: Given, sha256: str | None, **options: Any) -> Read:
+def read_nir(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedModel:
     """The graph of a NIR file. Raises PlifError with the first problem."""
+    options = caller.neuron
     card = own_card(path)
     graph, problems = examine_nir(path, **options)
     if problems:
@@ -43,8 +45,14 @@ def read_nir(path: Path, given: Given, sha256: str | None, **options: Any) -> Re
     said = {**card.get("nir", {}), **options}
     whose = "is what its card says" if "dt" in card.get("nir", {}) and "dt" not in options else "was taken"
     note = f"NIR has no time-step: dt={_number(said.get('dt', DT)):g} s {whose}; --neuron dt=... says another"
-    facts = _with_card(given, card).facts(graph.input_shape, graph[graph.output].shape[0])
-    return Read(graph, GraphReference(graph), facts, sha256, notes=[note])
+    if card:  # plif wrote the file: what the caller does not say, its card does
+        caller = CallerFacts(
+            classes=caller.classes or tuple(card["classes"]),
+            framing=caller.framing or card["framing"],
+            kind=caller.kind or card["input"]["kind"],
+            T=caller.T or card["T"],
+        )
+    return TrainedModel(graph, GraphReference(graph), ModelFacts.from_caller(caller, graph), sha256, notes=[note])
 
 
 def own_card(path: Path) -> Card:
@@ -55,26 +63,16 @@ def own_card(path: Path) -> Card:
         return {}
 
 
-def _with_card(given: Given, card: Card) -> Given:
-    """What the user did not say, from the card of a file that plif wrote."""
-    if not card:
-        return given
-    return Given(
-        given.classes or tuple(card["classes"]),
-        given.framing or card["framing"],
-        given.kind or card["input"]["kind"],
-        given.T or card["T"],
-    )
-
-
 def examine_nir(path: Path, **options: Any) -> tuple[Graph | None, list[Problem]]:
-    """What could be read, and every problem found. options: dt, fire, reset; without them what its card says, or NIR."""
+    """The graph, None where a problem was found, and every problem.
+
+    options  dt, fire, reset; where one is left out, the file's plif card says it, or else NIR's own meaning holds
+    """
     said = own_card(path).get("nir", {})
     said = {**(said if isinstance(said, dict) else {}), **options}
     dt, fire, reset = said.pop("dt", DT), said.pop("fire", ">"), said.pop("reset", "value")
-    unknown = said
-    if unknown:
-        raise PlifError(f"--neuron {next(iter(unknown))}: for a NIR file expected some of dt, fire, reset")
+    if said:
+        raise PlifError(f"--neuron {next(iter(said))}: for a NIR file expected some of dt, fire, reset")
     fire = {"gt": ">", "ge": ">="}.get(str(fire), str(fire))
     if fire not in (">", ">=") or reset not in ("value", "subtract") or not _number(dt) > 0:
         raise PlifError("--neuron: expected dt=SECONDS, fire=gt or ge, reset=value or subtract")
@@ -102,7 +100,7 @@ class _Reader:
         self.source, self.dt, self.fire, self.reset, self.path = source, dt, fire, reset, path
         self.problems: list[Problem] = []
         self.nodes: list[Node] = []
-        self.made: dict[str, tuple[str, Shape]] = {}  # NIR name -> node, its shape
+        self.outputs: dict[str, tuple[str, Shape]] = {}  # NIR name -> our node, shape without the batch
 
     def read(self) -> tuple[Graph | None, list[Problem]]:
         inputs = [name for name, node in self.source.nodes.items() if _kind(node) == "Input"]
@@ -110,15 +108,15 @@ class _Reader:
         if len(inputs) != 1 or len(outputs) != 1:
             raise PlifError(f"{self.path}: {len(inputs)} inputs and {len(outputs)} outputs; expected one of each")
         shape = self._input_shape(inputs[0])
-        self.made[inputs[0]] = ("x", shape)
+        self.outputs[inputs[0]] = ("x", shape)
         for name in self._order():
-            if name not in self.made:
+            if name not in self.outputs:
                 self._read(name)
         if self.problems:
             return None, self.problems
-        output = self.made[outputs[0]][0]
-        if len(self.made[outputs[0]][1]) != 1:
-            rule = f"the network ends with a map {list(self.made[outputs[0]][1])}"
+        output = self.outputs[outputs[0]][0]
+        if len(self.outputs[outputs[0]][1]) != 1:
+            rule = f"the network ends with a map {list(self.outputs[outputs[0]][1])}"
             return None, [Problem(outputs[0], "Output", rule, "end with a vector: a Flatten and an Affine")]
         return Graph(shape, tuple(self.nodes), output), []
 
@@ -129,7 +127,7 @@ class _Reader:
         return tuple(int(n) for n in np.asarray(found).ravel())
 
     def _order(self) -> list[str]:
-        """Every node after its inputs; what hangs on a loop is a problem."""
+        """The names of the nodes, each after its inputs. Nodes in a loop, or behind one, are entered as problems."""
         before: dict[str, list[str]] = {name: [] for name in self.source.nodes}
         for a, b in self.source.edges:
             before[b].append(a)
@@ -151,22 +149,22 @@ class _Reader:
     def _read(self, name: str) -> None:
         node = self.source.nodes[name]
         try:
-            sources = [self.made[need] for need in self.before[name]]
+            sources = [self.outputs[need] for need in self.before[name]]
             require(bool(sources), "nothing leads to it", "connect it, or leave it out")
             x, shape = sources[0]
             if len(sources) > 1:
                 require(all(s == shape for _, s in sources), "inputs of different shapes", "give them one shape")
                 x = self._add(f"{name}_sum", "Add", tuple(s for s, _ in sources), shape)
             if _kind(node) == "Output":
-                self.made[name] = (x, shape)
+                self.outputs[name] = (x, shape)
                 return
             reader = getattr(self, f"_{_kind(node).lower()}", None)
             if reader is None:
                 raise Unsupported("this node is not exported", f"use {NODES}")
-            self.made[name] = reader(name.replace(".", "_"), node, x, shape)
+            self.outputs[name] = reader(name.replace(".", "_"), node, x, shape)
         except Unsupported as problem:
             self.problems.append(Problem(name, _kind(node), problem.rule, problem.advice))
-            self.made[name] = self.made[self.before[name][0]] if self.before[name] else ("x", ())
+            self.outputs[name] = self.outputs[self.before[name][0]] if self.before[name] else ("x", ())
 
     def _add(
         self,
@@ -209,22 +207,12 @@ class _Reader:
         require(len(shape) == dims + 1, f"a {_kind(node)} over {list(shape)}", "give it an input of channels and space")
         stride, dilation = (_sizes(value, dims) for value in (node.stride, node.dilation))
         padding = node.padding.decode() if isinstance(node.padding, bytes) else node.padding
-        if isinstance(padding, str):
-            reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-            require(
-                padding == "valid" or all(r % 2 == 0 for r in reach),
-                "padding 'same' with an even kernel pads one side more",
-                "give the padding as a number",
-            )
-            padding = [0] * dims if padding == "valid" else [r // 2 for r in reach]
-        pads = _sizes(padding, dims)
+        pads = _sizes(padding_sizes(padding, dilation, weight.shape[2:]), dims)
         out = tuple(
             (n + 2 * p - d * (k - 1) - 1) // s + 1
             for n, k, p, s, d in zip(shape[1:], weight.shape[2:], pads, stride, dilation, strict=True)
         )
-        attrs = {"stride": plain(stride, dims), "padding": plain(pads, dims), "groups": int(node.groups)}
-        if any(d != 1 for d in dilation):
-            attrs["dilation"] = plain(dilation, dims)
+        attrs = conv_attrs(stride, pads, node.groups, dilation, dims)
         params = {"weight": weight}
         if node.bias is not None and np.any(node.bias):
             params["bias"] = np.asarray(node.bias, np.float32).reshape(-1)
@@ -262,8 +250,8 @@ class _Reader:
         self, name: str, node: Any, x: str, shape: Shape, kind: str, params: dict[str, Any], **attrs: Any
     ) -> tuple[str, Shape]:
         arrays = {key: _collapsed(value, shape, key) for key, value in params.items() if value is not None}
-        v_reset = None if self.reset == "subtract" else _one(node.v_reset, "v_reset")
-        threshold = _one(node.v_threshold, "v_threshold")
+        v_reset = None if self.reset == "subtract" else one_number(node.v_reset, "v_reset")
+        threshold = one_number(node.v_threshold, "v_threshold")
         common = {"kind": kind, "layer": name, "v_threshold": threshold, "v_reset": v_reset, "fire": self.fire}
         return self._add(f"{name}_neuron", "Neuron", (x,), shape, {**common, **attrs}, arrays), shape
 
@@ -273,7 +261,7 @@ class _Reader:
 
     def _lif(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
         params = {"k": self._k(node.tau, "tau"), "r": _unless_one(node.r)}
-        return self._neuron(name, node, x, shape, "NIR-LIF", params, v_leak=_one(node.v_leak, "v_leak"))
+        return self._neuron(name, node, x, shape, "NIR-LIF", params, v_leak=one_number(node.v_leak, "v_leak"))
 
     def _cubalif(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
         k_syn = self._k(node.tau_syn, "tau_syn")
@@ -283,7 +271,7 @@ class _Reader:
             "r": _unless_one(node.r),
             "gain": _unless_one(k_syn * np.asarray(node.w_in, np.float64)),
         }
-        return self._neuron(name, node, x, shape, "NIR-CubaLIF", params, v_leak=_one(node.v_leak, "v_leak"))
+        return self._neuron(name, node, x, shape, "NIR-CubaLIF", params, v_leak=one_number(node.v_leak, "v_leak"))
 
     def _k(self, tau: Any, name: str) -> np.ndarray:
         k = self.dt / np.asarray(tau, np.float64)
@@ -302,19 +290,13 @@ def _sizes(value: Any, dims: int) -> tuple[int, ...]:
 
 
 def _unless_one(value: Any) -> np.ndarray | None:
-    """None for a factor of 1, up to the rounding of writing it down as a quotient."""
+    """None for a factor of 1, up to the rounding of a quotient."""
     values = np.asarray(value, np.float64)
     return None if np.allclose(values, 1, rtol=1e-6, atol=0) else values
 
 
-def _one(value: Any, name: str) -> float:
-    values = np.unique(np.asarray(value, np.float32))
-    require(values.size == 1, f"{name} differs from neuron to neuron", f"use one {name} for a layer")
-    return float(values[0])
-
-
 def _collapsed(value: Any, shape: Shape, name: str) -> np.ndarray:
-    """One number where all are equal, one per channel where space does not matter, else one per neuron; float32."""
+    """float32: [] where all values are equal, [C] where they differ by channel only, else one per neuron."""
     values = np.asarray(value, np.float64)
     if values.size and np.all(values == values.flat[0]):
         return np.array(values.flat[0], np.float32)

@@ -1,7 +1,7 @@
-"""What a reader says about a layer that it cannot take: where, what it is, the rule, and what to do.
+"""How a reader refuses a layer: where it is, what it is, which rule it breaks, and what to do.
 
 The readers and `plif check` share these: a reader raises the first problem of a model, `check` lists all of them. No rule
-is written down twice.
+is written twice.
 """
 
 from __future__ import annotations
@@ -37,5 +37,6 @@ class Problem:
 
 
 def require(holds: bool, rule: str, advice: str) -> None:
+    """Raises Unsupported unless the condition holds. rule: what was found against it."""
     if not holds:
         raise Unsupported(rule, advice)

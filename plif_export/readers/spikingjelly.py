@@ -1,17 +1,17 @@
 """A bare state_dict of a SpikingJelly network (or of the PLIF authors' code) + the notation of the network -> graph.
 
-The notation says which layers there are; the file's tensors are given to them in the order of the file, which is the order
-in which the modules were made. The keys' names do not matter (`conv_fc.0.weight`, `static_conv.0.weight`, `conv1.weight`):
-shapes do, and every tensor must find its layer. Biases are read from the keys. What neither says (threshold, reset, tau of
-LIF) has SpikingJelly's defaults, or is given with `neuron`.
+The notation says which layers there are. They get the file's tensors in the order of the file, which is the order in which
+the modules were made. The names of the keys do not matter (`conv_fc.0.weight`, `static_conv.0.weight`, `conv1.weight`), but
+shapes do, and every tensor must fit its layer. Whether layers have a bias is read from the keys. What neither file nor notation
+says (threshold, reset, tau of LIF) has SpikingJelly's defaults, or is given with `neuron`.
 
-Only tensors are read: a pickle of a whole module, as the authors published theirs, could run anything and is refused.
+Only tensors are read: a pickle of a whole module, as the authors published theirs, can run any code and is refused.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 
 import plif_train
-from plif_export.proof.reference import NetworkReference
-from plif_export.readers import Facts, Given, Read
-from plif_export.readers.checkpoint import read_network
+from plif_export.options import CallerFacts
+from plif_export.readers.checkpoint import trained_model
+from plif_export.readers.facts import TrainedModel
 from plif_train.network import Network
 from plif_train.presets import PRESETS
 from runtime.base.errors import PlifError
 from runtime.model.notation import FC, Conv, Notation, Step, parse, plan
 
-INSIDE = ("net", "state_dict", "model_state_dict", "model")  # where training scripts put it in a larger checkpoint
+INSIDE = ("net", "state_dict", "model_state_dict", "model")  # keys of larger checkpoints that hold the state_dict
 EVENT_SIZES = (34, 128, 32, 64, 48, 96, 240)  # tried in this order for 2 channels: N-MNIST, DVS128, then what is usual
 PICTURE_SIZES = (28, 32, 64, 96, 128, 224)  # and for others: MNIST, CIFAR, ...
 SNIPPET = "docs/other-libraries.md shows the two lines that save its state_dict where it was made"
@@ -55,32 +55,24 @@ def load_tensors(path: Path) -> Any:
         ) from None
 
 
-def read_state_dict(
-    path: Path,
-    network: str | None,
-    given: Given,
-    sha256: str | None,
-    *,
-    shape: Sequence[int] | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> Read:
-    """The graph of a state_dict, its layers named by `network` (a notation string or a preset)."""
+def read_state_dict(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedModel:
+    """The graph of a state_dict, whose layers `caller.network` names."""
     content = load_tensors(path)
     if isinstance(content, dict) and isinstance(content.get("card"), str):
         raise PlifError(f"{path}: is a model.pt with a card of its own; leave --network out")
     weights = _weights(content, path)
-    if network is None:
+    if caller.network is None:
         raise PlifError(
             f"{path}: a bare state_dict ({len(weights)} tensors) does not say its layers; name them with --network, "
             "a preset or a notation string such as {c32k3s1-BN-IF-MPk2s2}*2-FC10-IF"
         )
-    net, notes = _build(path, network, given, weights, shape, dict(options or {}))
+    net, notes = _build(path, caller.network, caller, weights)
     _load(net, weights, path)
-    return Read(read_network(net), NetworkReference(net), Facts.of(net), sha256, notes=notes)
+    return trained_model(net, sha256, notes=notes)
 
 
 def _weights(content: Any, path: Path) -> dict[str, Tensor]:
-    """The tensors by name, wherever in the file they are."""
+    """The tensors by name, at the top of the file or under one of the keys of INSIDE."""
     for key in INSIDE:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -99,28 +91,22 @@ def _weights(content: Any, path: Path) -> dict[str, Tensor]:
 # --- the network ---------------------------------------------------------------------------------------------------------
 
 
-def _build(
-    path: Path,
-    network: str,
-    given: Given,
-    weights: dict[str, Tensor],
-    shape: Sequence[int] | None,
-    options: dict[str, Any],
-) -> tuple[Network, list[str]]:
-    unknown = sorted(set(options) - set(OPTIONS))
+def _build(path: Path, network: str, caller: CallerFacts, weights: dict[str, Tensor]) -> tuple[Network, list[str]]:
+    """The network that the notation and the caller describe, still with weights of its own, and notes for the user."""
+    unknown = sorted(set(caller.neuron) - set(OPTIONS))
     if unknown:
         raise PlifError(f"--neuron {unknown[0]}: for a state_dict expected some of {', '.join(OPTIONS)}")
-    overrides: dict[str, Any] = {{"tau": "init_tau"}.get(key, key): value for key, value in options.items()}
+    overrides: dict[str, Any] = {{"tau": "init_tau"}.get(key, key): value for key, value in caller.neuron.items()}
     overrides["bias"] = _bias(weights, path)
     overrides["tau"] = "channel" if any(v.dim() == 1 for k, v in weights.items() if _last(k) == "w") else "layer"
     for name in ("kind", "classes", "framing", "T"):
-        value = getattr(given, name)
+        value = getattr(caller, name)
         if value is not None:
             overrides[name] = value
     notes: list[str] = []
     preset = PRESETS.get(network.partition(":")[0])
-    if shape is not None:
-        overrides["shape"] = tuple(int(n) for n in shape)
+    if caller.shape is not None:
+        overrides["shape"] = caller.shape
     elif preset is None:
         if not any(mark in network for mark in "-{"):  # one word, and no preset: the layers of a network need more
             names = ", ".join((*PRESETS, *(f"{name}:paper" for name in PRESETS)))
@@ -131,7 +117,7 @@ def _build(
     if preset is None and "T" not in overrides and "framing" not in overrides:
         overrides["T"] = 1
     net = plif_train.build(network, **overrides)
-    if given.T is None and given.framing is not None and "T=" not in given.framing and preset is None:
+    if caller.T is None and caller.framing is not None and "T=" not in caller.framing and preset is None:
         net.meta = replace(net.meta, T=1)
     return net.eval(), notes
 
@@ -191,7 +177,7 @@ def _shape(notation: Notation, weights: dict[str, Tensor], path: Path) -> tuple[
 
 
 def _load(net: Network, weights: dict[str, Tensor], path: Path) -> None:
-    """Gives the file's tensors to the layers, in order; each group of keys with one prefix is one layer."""
+    """Copies the file's tensors into the layers, in order; each group of keys with one prefix is one layer."""
     groups: dict[str, dict[str, Tensor]] = {}
     for key, value in weights.items():
         prefix, _, last = key.rpartition(".")

@@ -1,7 +1,7 @@
-"""The trace of a live module: a copy of it, torch.fx's record of one step, and a machine that runs the record.
+"""The trace of a live module: a copy of it, torch.fx's record of one step, and an interpreter that runs the record.
 
-What is a leaf is looked up: layers in layers.py, neurons in neuron_modules.py; everything else is traced through. The trace
-runs what it records, on zeros, so that the module's own Python may ask for ranks and sizes.
+Layers (layers.py) and neurons (neuron_modules.py) are leaves of the trace; everything else is traced through. While it is
+recorded, the trace also runs, on zeros, so that the module's own Python may ask for ranks and sizes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ REGISTER = "register it: docs/other-libraries.md"
 
 
 @dataclass
-class Traced:
+class ModuleTrace:
     """A module's copy, its trace, and the graph as far as it could be read.
 
+    nodes     for each recorded operation, the problem it has or the node it became
     neurons   path of each neuron module -> its layer's name
     fed       placeholders beyond the first -> the layer whose state they are
     returned  layers whose states the module returns behind its output, in order
@@ -37,7 +38,7 @@ class Traced:
 
     module: nn.Module
     program: fx.GraphModule
-    nodes: list[tuple[Problem | None, Node | None]] = field(default_factory=list)
+    nodes: list[Problem | Node] = field(default_factory=list)
     graph: Graph | None = None
     neurons: dict[str, str] = field(default_factory=dict)
     fed: dict[str, str] = field(default_factory=dict)
@@ -48,7 +49,7 @@ class Traced:
 
 
 def copy_of(module: nn.Module) -> nn.Module:
-    """A deep copy; states that hang on a computation graph are copied detached, as deepcopy itself cannot."""
+    """A deep copy. Tensors that belong to a computation graph are copied detached, because deepcopy refuses them."""
     memo: dict[int, Any] = {}
     for part in module.modules():
         for value in [*vars(part).values(), *part._buffers.values(), *vars(part).get("_memories", {}).values()]:
@@ -58,7 +59,7 @@ def copy_of(module: nn.Module) -> nn.Module:
 
 
 def single_step(module: nn.Module) -> nn.Module | Problem:
-    """SpikingJelly's modules in step mode 's'; its containers that only know many steps become plain sequences."""
+    """Puts SpikingJelly's modules into step mode 's'; containers that only take many steps become plain sequences."""
     for path, part in list(module.named_modules()):
         if not callable(getattr(part, "supported_step_mode", None)):
             continue
@@ -79,7 +80,7 @@ def single_step(module: nn.Module) -> nn.Module | Problem:
 
 
 def forget(module: nn.Module) -> None:
-    """Every neuron back to its start."""
+    """Resets every neuron of a module."""
     for part in module.modules():
         found = neuron_type(part)
         if found is not None:
@@ -122,7 +123,7 @@ _CALL, _GETATTR = nn.Module.__call__, nn.Module.__getattr__  # as they are while
 
 @contextmanager
 def _untraced() -> Iterator[None]:
-    """Modules called in here run and are not traced, though torch.fx is at work."""
+    """Inside, modules that are called just run, although torch.fx is tracing."""
     traced = nn.Module.__call__, nn.Module.__getattr__
     nn.Module.__call__, nn.Module.__getattr__ = _CALL, _GETATTR  # type: ignore[method-assign]
     try:
@@ -176,7 +177,7 @@ class Tracer(fx.Tracer):
 
 
 def traced_program(module: nn.Module, shape: Shape) -> fx.GraphModule:
-    """Arguments that have a default (a state to start from, as Norse has it) keep it."""
+    """The record of one step on an input [B, *shape]. Arguments with a default (Norse's start state) keep the default."""
     parameters = list(inspect.signature(module.forward).parameters.values())
     fixed = {p.name: p.default for p in parameters[1:] if p.default is not inspect.Parameter.empty}
     tracer = Tracer(shape)
@@ -188,6 +189,7 @@ def traced_program(module: nn.Module, shape: Shape) -> fx.GraphModule:
 
 
 def trace_failed(module: nn.Module, error: Exception) -> Problem:
+    """The problem of a trace that raised an error, at the innermost module among the frames of its traceback."""
     path = ""
     frame = error.__traceback__
     while frame is not None:
@@ -203,7 +205,7 @@ def trace_failed(module: nn.Module, error: Exception) -> Problem:
 
 
 def kept_tensors(module: nn.Module) -> list[Problem]:
-    """Modules that put a traced value into an attribute: a state that the trace would lose without a word."""
+    """The modules that put a traced value into an attribute: a state, which the trace would silently lose."""
     problems = []
     for path, part in module.named_modules():
         stores = (vars(part), part._buffers, vars(part).get("_memories", {}))
@@ -225,7 +227,11 @@ def _holds_proxy(value: Any, depth: int = 3) -> bool:
 
 
 class Stepper(fx.Interpreter):
-    """Runs a trace for one step; the neurons are the library's own modules, stepped from the states given here."""
+    """Runs a trace for one step. The neurons are the library's own modules, which step from the states kept here.
+
+    states  path of a neuron module -> {variable: float32 [B, ...]}
+    seen    path -> (current x, spikes s, states after the step) of the last step, all float32 [B, ...]
+    """
 
     def __init__(self, program: fx.GraphModule) -> None:
         super().__init__(program, garbage_collect_values=False)
@@ -237,9 +243,10 @@ class Stepper(fx.Interpreter):
                 if found is not None:
                     self.types[node.target] = found
         self.states: dict[str, dict[str, Tensor]] = {}
-        self.seen: dict[str, tuple[Tensor, Tensor, dict[str, Tensor]]] = {}  # path -> (x, s, states after)
+        self.seen: dict[str, tuple[Tensor, Tensor, dict[str, Tensor]]] = {}
 
     def step(self, x: Tensor) -> Any:
+        """One step on x, float32 [B, ...]; returns what the module's forward returns."""
         self.seen = {}
         _, *others = [node for node in self.program.graph.nodes if node.op == "placeholder"]
         return self.run(x, *[None] * len(others))
@@ -254,13 +261,14 @@ class Stepper(fx.Interpreter):
         return (s, after) if kind.pair(module) else s
 
     def state_of(self, target: str, x: Tensor) -> dict[str, Tensor]:
+        """The present state of a neuron module; where it has none, its start for currents like x, float32 [B, ...]."""
         if target not in self.states:
             self.states[target] = start_of(self.types[target], self.program.get_submodule(target), x)
         return self.states[target]
 
 
 def start_of(kind: NeuronType, module: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """The state of a neuron layer before its first step, for currents like x."""
+    """The state of a neuron layer before its first step: {variable: float32 [B, ...]}, shaped like its current x."""
     name, attrs, _ = kind.read(module)
     return {variable: torch.full_like(x, value) for variable, value in equation_of(name).initial(attrs).items()}
 

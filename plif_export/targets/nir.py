@@ -8,8 +8,8 @@ NIR's neurons are differential equations, so a step gets a length dt; with k = d
     IF             h = v + x                               R = 1 / dt
     NIR            h = v + k (v_leak - v + R x)            s = h > v_threshold
 
-NIR fires at >, our neurons at >=. So v_threshold is written one float32 lower: `> before(1)` is `>= 1`, bit for bit. For a tool
-that means >= anyway (SpikingJelly, sinabs), --set fire=ge writes it as it is.
+NIR fires at >, our neurons at >=. So v_threshold is written as the next lower float32: h > before(1) is h >= 1 for every float32
+h. For a tool that compares with >= anyway (SpikingJelly, sinabs), --set fire=ge writes v_threshold as it is.
 
 Which form a tool reads: R = 1 (exact, the default) suits Norse, R = tau / dt (--math folded) snnTorch.
 
@@ -17,8 +17,8 @@ Which form a tool reads: R = 1 (exact, the default) suits Norse, R = tau / dt (-
 --set fire=gt|ge   what the reading tool compares with
 --set votes=fold   the vote layer becomes a Linear with weights of 1 / voters; NIR has no vote
 
-A residual addition becomes two edges into one node. Max-pooling, concatenation, products, soft resets have no word in NIR.
-The card lies in the metadata of the graph. The file is read back and gated: the interpreter runs what was read.
+A residual addition becomes two edges into one node. NIR cannot express max-pooling, concatenation, products and soft resets.
+The card lies in the metadata of the graph. The written file is read back, and the graph that was read has to pass the gate.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from plif_export.readers.rules import Problem, Unsupported, require
-from plif_export.targets import Made
-from plif_export.targets.graph_runs import GraphRuns
+from plif_export.targets.interpreted_model import InterpretedModel
+from plif_export.targets.target import ExportJob, Target
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card, encode
@@ -45,16 +45,15 @@ DT = 1e-4
 KINDS = ("IF", "LIF", "PLIF", "NIR-IF", "NIR-LIF", "NIR-CubaLIF", "LIFBox")
 
 
-class NirTarget:
+class NirTarget(Target):
+    """It names no engine: the NumPy interpreter runs the written file for the gate."""
+
     name: ClassVar[str] = "nir"
     suffix: ClassVar[str] = ".nir"
-    folder: ClassVar[bool] = False
-    dialect: ClassVar[str] = "integer"
     math: ClassVar[str] = "exact"
     forms: ClassVar[tuple[str, ...]] = ("step",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     options: ClassVar[tuple[str, ...]] = ("dt", "fire", "votes")
-    engine: ClassVar[str | None] = None
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         if find_spec("nir") is None:
@@ -66,40 +65,40 @@ class NirTarget:
             raise problems[0].error(len(problems) - 1)
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
-        """Every layer that NIR cannot say, and why."""
-        writer = _Writer(graph, _dt(options), _fire(options), _votes(options))
+        """Every layer that NIR cannot express, and why."""
+        writer = _Writer(graph, options)
         writer.write()
         return writer.problems
 
-    def write(self, made: Made, path: Path) -> None:
+    def write(self, job: ExportJob, path: Path) -> None:
         import nir
 
-        dt, fire = _dt(made.options), _fire(made.options)
-        nodes, edges = _Writer(made.graph, dt, fire, _votes(made.options)).write()
-        made.card.update(target=self.name, nir={"dt": dt, "fire": fire, "reset": "value"})
-        made.card["versions"]["nir"] = str(nir.version)
+        writer = _Writer(job.graph, job.options)
+        nodes, edges = writer.write()
+        job.card.update(target=self.name, nir={"dt": writer.dt, "fire": writer.fire, "reset": "value"})
+        job.card["versions"]["nir"] = str(nir.version)
         try:
-            graph = nir.NIRGraph(nodes, edges, metadata={CARD_KEY: encode(made.card)})
+            graph = nir.NIRGraph(nodes, edges, metadata={CARD_KEY: encode(job.card)})
             nir.write(path, graph)
         except OSError:
             raise
         except Exception as error:  # NIR's own checks of types raise ValueError, and h5py many kinds
             raise PlifError(f"NIR refuses the network ({' '.join(str(error).split())[:160]})") from None
-        made.notes.append(f"a step is dt={dt:g} s; a tool that takes another dt leaks otherwise: --set dt=...")
+        job.notes.append(f"a step is dt={writer.dt:g} s; a tool that takes another dt leaks otherwise: --set dt=...")
 
-    def runs(self, path: Path, card: Card) -> Running:
+    def open(self, path: Path, card: Card, sha256: str | None = None) -> Running:
         """The file, read back as any NIR file is, in the interpreter."""
         from plif_export.readers.nir import examine_nir
 
-        graph, problems = examine_nir(path, **_said(card, path))
+        graph, problems = examine_nir(path, **_reading(card, path))
         if graph is None:
             raise PlifError(f"{path}: {problems[0]}")
         layers = {f"{n['name']}_neuron": n["attrs"]["layer"] for n in card["graph"]["nodes"] if n["op"] == "Neuron"}
-        return GraphRuns(card, graph, {n.layer: layers.get(n.name, n.layer) for n in graph.neurons}, "nir")
+        return InterpretedModel(card, graph, {n.layer: layers.get(n.name, n.layer) for n in graph.neurons}, "nir")
 
 
-def _said(card: Card, path: Path) -> dict[str, Any]:
-    """What its card says about how the file is to be read."""
+def _reading(card: Card, path: Path) -> dict[str, Any]:
+    """How a file is to be read, by its card: {"dt": seconds, "fire": ..., "reset": ...}."""
     said = card.get("nir")
     if not isinstance(said, dict) or set(said) != {"dt", "fire", "reset"}:
         raise PlifError(f"{path}: its card does not say dt, fire and reset; export it again: --to nir")
@@ -107,13 +106,15 @@ def _said(card: Card, path: Path) -> dict[str, Any]:
 
 
 class _Writer:
-    def __init__(self, graph: Graph, dt: float, fire: str, fold_votes: bool) -> None:
-        self.graph, self.dt, self.fire, self.fold_votes = graph, dt, fire, fold_votes
+    def __init__(self, graph: Graph, options: Mapping[str, str]) -> None:
+        self.graph, self.dt = graph, _dt(options)
+        self.fire = _one_of(options, "fire", ("gt", "ge"))
+        self.fold_votes = _one_of(options, "votes", ("refuse", "fold")) == "fold"
         self.problems: list[Problem] = []
         self.shapes: dict[str, Shape] = {graph.input: graph.input_shape, **{n.name: n.shape for n in graph}}
 
     def write(self) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """NIR's nodes and edges; what cannot be said is in `problems`."""
+        """NIR's nodes and edges; what NIR cannot express is entered in `problems`."""
         import nir
 
         nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array(self.graph.input_shape)})}
@@ -245,7 +246,7 @@ def _wide(node: Node, name: str, default: float) -> np.ndarray:
 
 
 def _full(value: Any, shape: Shape) -> np.ndarray:
-    """One number for each neuron, from one for all or one for each channel."""
+    """One number for each neuron, [*shape], from [], [C] or [*shape]."""
     values = np.asarray(value)
     if values.ndim == 1 and len(shape) > 1:
         values = values.reshape(-1, *(1,) * (len(shape) - 1))
@@ -261,14 +262,6 @@ def _dt(options: Mapping[str, str]) -> float:
     if not 0 < dt < float("inf"):
         raise PlifError(f"--set dt={text}: expected seconds, e.g. 1e-4")
     return dt
-
-
-def _fire(options: Mapping[str, str]) -> str:
-    return _one_of(options, "fire", ("gt", "ge"))
-
-
-def _votes(options: Mapping[str, str]) -> bool:
-    return _one_of(options, "votes", ("refuse", "fold")) == "fold"
 
 
 def _one_of(options: Mapping[str, str], name: str, known: Sequence[str]) -> str:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from plif_export.targets import Made
-from runtime.model.card import Card
-from runtime.model.graph import Graph
+from plif_export.targets.target import ExportJob, Target
 
 
-class OnnxTarget:
+class OnnxTarget(Target):
+    """It names no engine, since the gate runs this very file."""
+
     name: ClassVar[str] = "onnx"
     suffix: ClassVar[str] = ".onnx"
-    folder: ClassVar[bool] = False
-    dialect: ClassVar[str] = "integer"
-    forms: ClassVar[tuple[str, ...]] = ("step", "unrolled")
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
-    options: ClassVar[tuple[str, ...]] = ()
-    engine: ClassVar[str | None] = None  # the gate runs this very file
 
-    def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
-        """Whatever the writers of the ONNX forms can write."""
-
-    def write(self, made: Made, path: Path) -> None:
-        path.write_bytes(made.proto.SerializeToString(deterministic=True))
+    def write(self, job: ExportJob, path: Path) -> None:
+        path.write_bytes(job.proto.SerializeToString(deterministic=True))

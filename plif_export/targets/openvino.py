@@ -16,22 +16,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-import onnx
-
-from plif_export.targets import Made, flag
+from plif_export.onnx_file import onnx_bytes
+from plif_export.targets.target import ExportJob, Target, flag
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.artifacts import CARD_FILE
 from runtime.model.card import Card, encode
 from runtime.model.graph import Graph
 
 
-class OpenVinoTarget:
+class OpenVinoTarget(Target):
+    """Written from the qdq form, which OpenVINO compiles into int8 kernels, and proved in the engine `openvino`."""
+
     name: ClassVar[str] = "openvino"
     suffix: ClassVar[str] = "_openvino"
     folder: ClassVar[bool] = True
     dialect: ClassVar[str] = "qdq"
-    forms: ClassVar[tuple[str, ...]] = ("step", "unrolled")
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     options: ClassVar[tuple[str, ...]] = ("stateful",)
     engine: ClassVar[str | None] = "openvino"
 
@@ -43,31 +42,24 @@ class OpenVinoTarget:
                 "--set stateful=true: OpenVINO cannot compile int8 with the states inside; leave it out, or use fp32"
             )
 
-    def write(self, made: Made, path: Path) -> None:
+    def write(self, job: ExportJob, path: Path) -> None:
         import openvino as ov
 
-        stateful = flag(made.options, "stateful")
+        stateful = flag(job.options, "stateful")
         try:
-            model = ov.Core().read_model(_without_card(made.proto).SerializeToString(deterministic=True))
+            # without the card, which OpenVINO would copy into model.xml, where it would be a second one
+            model = ov.Core().read_model(onnx_bytes(job.proto))
         except Exception as error:  # OpenVINO raises RuntimeError and a family of its own
             raise PlifError(f"OpenVINO cannot read the network ({' '.join(str(error).split())[:160]})") from None
         if stateful:
-            _keep_states_inside(model, made.card)
+            _keep_states_inside(model, job.card)
         _name_by_place(model)
         path.mkdir()
         ov.save_model(model, path / "model.xml", compress_to_fp16=False)
         files = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in ("model.xml", "model.bin")}
-        made.card.update(target=self.name, stateful=stateful, files=files)
-        made.card["versions"]["openvino"] = ov.__version__.split("-")[0]
-        (path / CARD_FILE).write_text(encode(made.card) + "\n", "utf-8")
-
-
-def _without_card(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """OpenVINO would copy the card into model.xml, where it would be a second one."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(proto)
-    del bare.metadata_props[:]
-    return bare
+        job.card.update(target=self.name, stateful=stateful, files=files)
+        job.card["versions"]["openvino"] = ov.__version__.split("-")[0]
+        (path / CARD_FILE).write_text(encode(job.card) + "\n", "utf-8")
 
 
 def _keep_states_inside(model: Any, card: Card) -> None:
@@ -78,7 +70,10 @@ def _keep_states_inside(model: Any, card: Card) -> None:
 
 
 def _name_by_place(model: Any) -> None:
-    """OpenVINO numbers what it adds itself through the whole process; numbered within the network, equal ones are equal bytes."""
+    """Names the operations that OpenVINO added by their place in the network, so that equal networks are equal bytes.
+
+    OpenVINO itself numbers them through the whole process.
+    """
     for i, op in enumerate(model.get_ordered_ops()):
         if op.get_friendly_name().rpartition("_")[0] == op.get_type_name():
             op.set_friendly_name(f"{op.get_type_name()}_{i}")

@@ -3,9 +3,9 @@
 tensorrt       builds on the GPU that will run it, with the TensorRT that will run it (10 or 11): NAME.engine
 tensorrt-rtx   builds ahead of time, on any machine, for the GPUs that are named: NAME.rtx.engine
 
-What is handed to TensorRT is the ONNX form that passed the gate, byte for byte: its SHA-256 was taken there, and is compared
-here and kept in the card. A plan that was built where no GPU can run it says `"parity": "not run"`; what the gate found about
-its ONNX form stands beside it. The math is `exact` unless asked otherwise: then a layer of neurons becomes one kernel.
+TensorRT gets the ONNX form that passed the gate, byte for byte: its SHA-256 is taken at the gate, compared here, and kept in
+the card. The card of a plan that was built where no GPU can run it says `"parity": "not run"`; what the gate found about its
+ONNX form stands beside it. The default math is `exact`, with which a layer of neurons becomes one kernel.
 
 --set streams=MIN+OPT+MAX     streams that the engine serves, and for how many it is tuned; 1+1+16 without it
 --set raw=true                the plan alone, as trtexec reads it; the runtime refuses it
@@ -23,9 +23,9 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
-import onnx
 
-from plif_export.targets import Made, flag
+from plif_export.onnx_file import onnx_bytes
+from plif_export.targets.target import ExportJob, Target, flag
 from plif_export.targets.trt_build import SM, Streams, build
 from plif_export.targets.trt_layers import TYPES, Kernel, neuron_kernels, neuron_nodes, product_types, read_layers
 from runtime.base.errors import CheckFailed, PlifError
@@ -40,14 +40,13 @@ STREAMS = Streams(1, 1, 16)
 PORTABLE = ("8.0", "8.6", "8.9", "12.0+")  # what a TensorRT-RTX plan without `sm` runs on
 
 
-class TensorRtTarget:
+class TensorRtTarget(Target):
+    """An engine for the GPU of this machine."""
+
     name: ClassVar[str] = TENSORRT
     suffix: ClassVar[str] = ".engine"
-    folder: ClassVar[bool] = False
     dialect: ClassVar[str] = "tensorrt"
     math: ClassVar[str] = "exact"
-    forms: ClassVar[tuple[str, ...]] = ("step", "unrolled")
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     options: ClassVar[tuple[str, ...]] = ("streams", "raw", "timing_cache")
     engine: ClassVar[str | None] = TENSORRT
 
@@ -68,47 +67,47 @@ class TensorRtTarget:
                 f"or build ahead of time with --to {RTX}"
             ) from None
 
-    def write(self, made: Made, path: Path) -> None:
+    def write(self, job: ExportJob, path: Path) -> None:
         trt, gpu = import_tensorrt(self.name), self.gpu()
-        data = onnx_bytes(made.proto)
+        data = onnx_bytes(job.proto)
         onnx_sha256 = hashlib.sha256(data).hexdigest()
-        if made.proved is not None and made.proved != onnx_sha256:
+        if job.proved is not None and job.proved != onnx_sha256:
             raise CheckFailed(f"--to {self.name}: the ONNX form is not the one that passed the gate; nothing was built")
-        streams = _streams(made.options, made.card)
+        streams = _streams(job.options, job.card)
         built = build(
             trt,
             data,
             streams,
-            sm=self.sm(made.options),
-            timing_cache=self.timing_cache(trt, gpu, made.options),
+            sm=self.sm(job.options),
+            timing_cache=self.timing_cache(trt, gpu, job.options),
             where=f"--to {self.name}",
         )
-        raw = flag(made.options, "raw")
+        raw = flag(job.options, "raw")
         if gpu is None:
-            made.not_run = "there is no NVIDIA GPU here"
+            job.not_run = "there is no NVIDIA GPU here"
         elif raw:
-            made.not_run = "the runtime does not open a bare plan"
-        card = made.card
+            job.not_run = "the runtime does not open a bare plan"
+        card = job.card
         card["target"] = self.name
         card["versions"][self.name] = trt.__version__
         card["engine"] = {
             "kind": self.name,
             "version": trt.__version__,
             "gpu": self.built_on(gpu),
-            "compute_capabilities": self.runs_on(gpu, made.options),
+            "compute_capabilities": self.runs_on(gpu, job.options),
             "streams": {"min": streams.least, "opt": streams.tuned, "max": streams.most},
             "plan_bytes": len(built.plan),
             "plan_sha256": hashlib.sha256(built.plan).hexdigest(),
             "onnx_sha256": onnx_sha256,
             "onnx_parity": card["parity"],
-            "rebuild": made.command,
-            **_kernels(made, built.layers),
+            "rebuild": job.command,
+            **_kernels(job, built.layers),
         }
-        if made.not_run is not None:
+        if job.not_run is not None:
             card["parity"] = NOT_RUN
         path.write_bytes(built.plan if raw else pack(encode(card), built.plan))
         if raw:
-            made.notes.append("a bare plan for trtexec (--loadEngine); its card is in the report only")
+            job.notes.append("a bare plan for trtexec (--loadEngine); its card is in the report only")
 
     def built_on(self, gpu: Gpu | None) -> dict[str, str] | None:
         return None if gpu is None else {"name": gpu.name, "compute_capability": gpu.compute_capability}
@@ -129,6 +128,8 @@ class TensorRtTarget:
 
 
 class TensorRtRtxTarget(TensorRtTarget):
+    """An engine for generations of GPUs, built on any machine; proved here only where there is a GPU."""
+
     name: ClassVar[str] = RTX
     suffix: ClassVar[str] = ".rtx.engine"
     options: ClassVar[tuple[str, ...]] = ("streams", "raw", "sm")
@@ -162,14 +163,6 @@ class TensorRtRtxTarget(TensorRtTarget):
         return None  # TensorRT-RTX measures nothing when it builds
 
 
-def onnx_bytes(proto: onnx.ModelProto) -> bytes:
-    """The network as the parser gets it, without the card, which stands in front of the plan."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(proto)
-    del bare.metadata_props[:]
-    return bytes(bare.SerializeToString(deterministic=True))
-
-
 def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plif"
 
@@ -189,10 +182,10 @@ def _streams(options: Mapping[str, str], card: Card) -> Streams:
     return Streams(*numbers)
 
 
-def _kernels(made: Made, text: str | None) -> dict[str, Any]:
-    """What TensorRT made of the layers: in what each multiplies, and how many kernels each layer of neurons is.
+def _kernels(job: ExportJob, text: str | None) -> dict[str, Any]:
+    """What the plan has for the layers: the precision in which each multiplies, and the kernels of each layer of neurons.
 
-    Refuses a plan that computes in less than was asked for; says where it computes in more.
+    Refuses a plan that computes in a lower precision than was asked for, and notes where it computes in a higher one.
     """
     if text is None:
         return {"layers": None, "neuron_kernels": None}
@@ -203,7 +196,7 @@ def _kernels(made: Made, text: str | None) -> dict[str, Any]:
         for node, kind in product_types(kernels).items()
     }
     layers = []
-    for node in made.graph:
+    for node in job.graph:
         if node.op not in ("Conv", "Linear"):
             continue
         asked = _type_of(node.params["weight"])
@@ -213,15 +206,15 @@ def _kernels(made: Made, text: str | None) -> dict[str, Any]:
             continue
         if asked == "fp32":
             raise CheckFailed(f"layer {node.name}: TensorRT would multiply in {found}, asked was {asked}")
-        made.notes.append(
+        job.notes.append(
             f"layer {node.name} multiplies in {found}, asked was {asked}: right, but slower than it could be"
         )
     counts = None
-    if made.card["form"] == "step":
+    if job.card["form"] == "step":
         counts = {}
-        for node in made.graph.neurons:
+        for node in job.graph.neurons:
             outputs = [spikes(node.layer), *(state_out(node.layer, variable) for variable in node.initial)]
-            counts[node.layer] = len(neuron_kernels(kernels, neuron_nodes(made.proto, node.inputs[0], outputs)))
+            counts[node.layer] = len(neuron_kernels(kernels, neuron_nodes(job.proto, node.inputs[0], outputs)))
     return {"layers": layers, "neuron_kernels": counts, "kernels": len(kernels)}
 
 

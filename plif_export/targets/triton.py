@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import onnx
 
-from plif_export.targets import Made, find_target
+from plif_export.onnx_file import load_onnx
+from plif_export.targets import find_target
+from plif_export.targets.target import ExportJob, Target
 from plif_export.targets.triton_config import BACKENDS, INITIAL, Serving, config, faults, initial_files
 from runtime.base.errors import PlifError
 from runtime.model.artifacts import CARD_FILE
@@ -31,15 +34,14 @@ from runtime.model.graph import Graph
 MODEL_PY = Path(__file__).with_name("triton_model.py")
 
 
-class TritonTarget:
+class TritonTarget(Target):
+    """It names no engine: the gate takes the ONNX file inside apart, which is the proved one."""
+
     name: ClassVar[str] = "triton"
     suffix: ClassVar[str] = "_triton"
     folder: ClassVar[bool] = True
-    dialect: ClassVar[str] = "integer"
     forms: ClassVar[tuple[str, ...]] = ("step",)
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     options: ClassVar[tuple[str, ...]] = ("backend", "name", "max_batch", "sequences", "idle_s", "delay_us")
-    engine: ClassVar[str | None] = None  # the gate takes the ONNX file inside apart, which is the proved one
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         backend = _serving(options).backend
@@ -56,9 +58,9 @@ class TritonTarget:
                 )
             find_target("tensorrt").check(graph, card, {"raw": "true"})
 
-    def write(self, made: Made, path: Path) -> None:
-        serving, card = _serving(made.options), made.card
-        name = made.options.get("name") or _safe(made.name.removesuffix(self.suffix))
+    def write(self, job: ExportJob, path: Path) -> None:
+        serving, card = _serving(job.options), job.card
+        name = job.options.get("name") or _safe(job.name.removesuffix(self.suffix))
         if name != _safe(name):
             raise PlifError(f"--set name={name}: expected letters, digits, _, - and . only")
         version = path / name / "1"
@@ -70,24 +72,22 @@ class TritonTarget:
                 (path / name / INITIAL).mkdir(exist_ok=True)
                 (path / name / INITIAL / file).write_bytes(content)
         if serving.backend == "tensorrt":
-            find_target("tensorrt").write(_plain(made), version / "model.plan")
+            bare = replace(job, card=dict(job.card), options={"raw": "true"})
+            find_target("tensorrt").write(bare, version / "model.plan")
         else:
-            (version / "model.onnx").write_bytes(made.proto.SerializeToString(deterministic=True))
+            (version / "model.onnx").write_bytes(job.proto.SerializeToString(deterministic=True))
         if serving.backend == "python":
             (version / "model.py").write_text(MODEL_PY.read_text("utf-8"), "utf-8")
         card.update(target=self.name, triton={"model": name, "backend": serving.backend})
         (path / CARD_FILE).write_text(encode(card) + "\n", "utf-8")
 
-    def onnx(self, path: Path, card: Card) -> onnx.ModelProto:
-        from plif_export.pipeline import load_onnx
-
+    def inner_onnx(self, path: Path, card: Card) -> onnx.ModelProto:
         file = self._model(path, card) / "1" / "model.onnx"
         if not file.is_file():
             raise PlifError(f"{path}: holds a plan, which only its GPU can run; verify the ONNX form it was made from")
         return load_onnx(file)
 
     def faults(self, path: Path, card: Card) -> Iterator[tuple[str, str]]:
-        """What around the ONNX file does not fit the card."""
         folder, backend = self._model(path, card), card["triton"]["backend"]
         yield from faults(folder, card, backend)
         try:
@@ -109,10 +109,6 @@ class TritonTarget:
                 f"{path}: its card does not say which model and backend it is of; export it again: --to triton"
             )
         return path / name
-
-
-def _plain(made: Made) -> Made:
-    return Made(made.graph, made.proto, dict(made.card), {"raw": "true"}, made.notes, made.command, made.proved)
 
 
 def _safe(name: str) -> str:

@@ -1,4 +1,4 @@
-"""config.pbtxt of a Triton model with one sequence for each stream: written, read again, and compared with a card.
+"""config.pbtxt of a Triton model with one sequence for each stream: how it is written, parsed, and compared with a card.
 
 One `state` block for each state of the card: Triton keeps the tensor for every sequence and starts it from `initial_state`.
 Without one the first step would see uninitialised memory. All dims leave the batch axis out.
@@ -40,7 +40,7 @@ class Serving:
 
 def config(card: Card, name: str, serving: Serving) -> str:
     """The text of config.pbtxt."""
-    keeps = serving.backend != "python"  # its backend ignores `state` without a word, so model.py keeps the membranes
+    keeps = serving.backend != "python"  # that backend silently ignores `state`, so model.py keeps the membranes
     batching: Message = [
         ("max_sequence_idle_microseconds", round(1e6 * serving.idle_s)),
         (
@@ -184,7 +184,10 @@ def _one(tokens: list[tuple[str, str, int]], at: int, where: str, line: int) -> 
 
 
 def faults(folder: Path, card: Card, backend: str) -> Iterator[tuple[str, str]]:
-    """What of a model's folder is not what the card says: (layer or "config", what). How it is served is the user's to say."""
+    """Where a model's folder differs from the card: (layer or "config", what).
+
+    How the model is served (batch, sequences, times) is the user's choice and is not compared.
+    """
     where = folder / "config.pbtxt"
     try:
         found = parse(where.read_text("utf-8"), str(where))

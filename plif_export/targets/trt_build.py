@@ -1,8 +1,8 @@
 """From the bytes of an ONNX file to a plan: the same code for TensorRT 10, TensorRT 11 and TensorRT-RTX.
 
-Precision is what the graph says: types of tensors, Cast and QuantizeLinear/DequantizeLinear. TensorRT 11 has no other way
-(its flags FP16 and INT8 are gone), and TensorRT 10 is told to keep to it with STRONGLY_TYPED. TF32, which rounds the factors
-of a float32 convolution to ten bits and is on by default, is switched off always.
+The graph alone says the precision: types of tensors, Cast and QuantizeLinear/DequantizeLinear. TensorRT 11 has no other way
+(its flags FP16 and INT8 are gone), and TensorRT 10 is told to follow the graph with STRONGLY_TYPED. TF32, on by default,
+rounds the factors of a float32 convolution to ten bits; it is always switched off.
 
 Every input with a dynamic batch, x and each state, is in the optimisation profile by name: the engine serves min..max
 streams and is tuned for opt.
@@ -36,8 +36,8 @@ class Streams:
 
 
 @dataclass(frozen=True)
-class Built:
-    """plan, and the kernels that it consists of as TensorRT lists them (text, see trt_layers.py); None where it does not."""
+class BuiltPlan:
+    """A serialised engine. layers: its kernels as TensorRT lists them (text, see trt_layers.py); None where it lists none."""
 
     plan: bytes
     layers: str | None
@@ -51,8 +51,8 @@ def build(
     sm: Sequence[str] = (),
     timing_cache: Path | None = None,
     where: str = "tensorrt",
-) -> Built:
-    """Parses and builds.
+) -> BuiltPlan:
+    """Builds the plan of an ONNX file.
 
     sm            for TensorRT-RTX: the compute capabilities to build for ("89"); none is one plan for 8.0 and later
     timing_cache  for TensorRT: a file of measured kernels, read where it exists and written afterwards
@@ -84,7 +84,7 @@ def build(
         raise PlifError(f"{where}: TensorRT cannot build the engine ({logger.reason()})")
     if cache is not None and timing_cache is not None:
         _save_timing_cache(config, timing_cache)
-    return Built(bytes(plan), logger.layers)
+    return BuiltPlan(bytes(plan), logger.layers)
 
 
 def _parser_errors(parser: tensorrt_types.OnnxParser) -> str:
@@ -112,7 +112,7 @@ def _add_profile(
             dynamic = True
             sizes = [tuple(n if d == -1 else d for d in shape) for n in (streams.least, streams.tuned, streams.most)]
             profile.set_shape(tensor.name, sizes[0], sizes[1], sizes[2])
-    # A profile in a wrong order is refused by this number alone; without the check the build fails much later.
+    # TensorRT refuses a profile in a wrong order by this return value alone; without the check the build fails much later.
     if dynamic and config.add_optimization_profile(profile) < 0:
         least, tuned, most = streams.least, streams.tuned, streams.most
         raise PlifError(f"{where}: streams={least}+{tuned}+{most}: TensorRT takes no such profile")
@@ -130,7 +130,7 @@ def _load_timing_cache(
     except OSError as error:
         raise PlifError(f"{where}: timing cache {path} cannot be read ({error.strerror})") from None
     cache = config.create_timing_cache(blob)
-    # One of another GPU or version is not used; it will be written anew.
+    # A cache of another GPU or version is refused; an empty one takes its place and is written afterwards.
     if cache is None or not config.set_timing_cache(cache, False):
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, False)

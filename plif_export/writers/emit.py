@@ -1,8 +1,7 @@
 """The SNN graph, node by node, as ONNX: one function per kind of node, shared by the step and the unrolled form.
 
-Written with stable, readable names and nothing that varies: the same graph gives the same bytes. Opset 20 and IR 10 are
-what ONNX Runtime on GPUs and TensorRT 10 and 11 all read. Spikes are float32 {0, 1}; the comparison is `h >= v_threshold`,
-never `h - v_threshold >= 0`, whose difference can be subnormal and be flushed away.
+Spikes are float32 {0, 1}; the comparison is `h >= v_threshold`, never `h - v_threshold >= 0`, whose difference can be
+subnormal and be flushed away.
 
 Layers with int8 weights, and resets, are written in the dialect that the target's engine runs fast (writers/precision.py).
 """
@@ -14,75 +13,23 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
+from plif_export.writers.emitter import Emitter, tensor_info
 from plif_export.writers.precision import reduced
-from plif_export.writers.symbol import Words, tensor, write
-from runtime.model.graph import Graph, Node, Shape, initial_v, spatial, spikes, state_in, state_out
+from plif_export.writers.symbol import SymbolicMath, tensor, write
+from runtime.model.graph import Graph, Node, Shape, initial_v, spatial, state_in, state_out
 from runtime.model.neurons import Terms, equation_of
-
-OPSET = 20
-IR_VERSION = 10
-BATCH = "B"  # the name of the dynamic batch axis
-
-
-class Emitter:
-    """Collects the nodes and initializers of one ONNX graph, in one dialect ("integer", "qdq" or "tensorrt")."""
-
-    def __init__(self, dialect: str = "integer") -> None:
-        self.dialect = dialect
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: dict[str, onnx.TensorProto] = {}
-        self.made: set[str] = set()  # tensors that a node makes
-
-    def op(self, op: str, inputs: Sequence[str], output: str, **attrs: Any) -> str:
-        self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}/{op}", **attrs))
-        self.made.add(output)
-        return output
-
-    def split(self, tensor: str, outputs: Sequence[str]) -> None:
-        """Cuts axis 0 into equal parts."""
-        self.nodes.append(
-            helper.make_node("Split", [tensor], list(outputs), name=f"{tensor}/Split", axis=0, num_outputs=len(outputs))
-        )
-
-    def weight(self, name: str, value: np.ndarray | np.generic) -> str:
-        """An initializer by its name; written once however often it is asked for."""
-        if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
-        return name
-
-    def scalar(self, name: str, value: np.generic) -> str:
-        """An initializer without an axis, of shape [] (`weight` gives a number the shape [1])."""
-        if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(np.asarray(value), name)
-        return name
-
-    def model(
-        self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto], form: str
-    ) -> onnx.ModelProto:
-        graph = helper.make_graph(self.nodes, f"plif_{form}", inputs, outputs, list(self.initializers.values()))
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="plif"
-        )
-        onnx.checker.check_model(model, full_check=True)
-        return model
-
-
-def tensor_info(name: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
 
 
 def writable(op: str) -> bool:
     """Whether a kind of node can be written; passes take the last two out before."""
-    return op in _STATELESS or op in _JOINING or op in ("Neuron", "BatchNorm", "Dropout")
+    return op in _STATELESS or op in ("Neuron", "BatchNorm", "Dropout")
 
 
 def stateless(e: Emitter, node: Node, inputs: Sequence[str]) -> str:
     """Emits a node without state; the batch axis of its inputs may hold B rows or T * B. Returns its output's name."""
-    if node.op in _JOINING:
-        return _JOINING[node.op](e, node, inputs)
-    return _STATELESS[node.op](e, node, inputs[0])
+    return _STATELESS[node.op](e, node, *inputs)
 
 
 def _conv(e: Emitter, node: Node, x: str) -> str:
@@ -122,34 +69,27 @@ def _affine(e: Emitter, node: Node, x: str) -> str:
     return e.op("Add", [e.op("Mul", [x, scale], f"{out}.scaled"), shift], out)
 
 
-def _pool(op: str) -> Callable[[Emitter, Node, str], str]:
-    def emit(e: Emitter, node: Node, x: str) -> str:
-        kernel = list(spatial(node.attrs["kernel"], len(node.shape) - 1))
-        place: dict[str, Any] = _place(node)
-        if op == "AveragePool" and "pads" in place:
-            place["count_include_pad"] = 1
-        return e.op(op, [x], node.name, kernel_shape=kernel, **place)
-
-    return emit
+def _pool(e: Emitter, node: Node, x: str) -> str:
+    op = "AveragePool" if node.op == "AvgPool" else node.op
+    place: dict[str, Any] = _place(node)
+    if op == "AveragePool" and "pads" in place:
+        place["count_include_pad"] = 1
+    kernel = list(spatial(node.attrs["kernel"], len(node.shape) - 1))
+    return e.op(op, [x], node.name, kernel_shape=kernel, **place)
 
 
 def _global_avg_pool(e: Emitter, node: Node, x: str) -> str:
     return e.op("GlobalAveragePool", [x], node.name)
 
 
-def _folded(op: str) -> Callable[[Emitter, Node, Sequence[str]], str]:
-    """Several inputs two by two, from the left, as PyTorch adds them."""
-
-    def emit(e: Emitter, node: Node, inputs: Sequence[str]) -> str:
-        left, *rest = inputs
-        for i, right in enumerate(rest, 1):
-            left = e.op(op, [left, right], node.name if i == len(rest) else f"{node.name}.{i}")
-        return left
-
-    return emit
+def _from_the_left(e: Emitter, node: Node, left: str, *others: str) -> str:
+    """Add or Mul of several inputs two by two, in the order in which PyTorch adds them."""
+    for i, right in enumerate(others, 1):
+        left = e.op(node.op, [left, right], node.name if i == len(others) else f"{node.name}.{i}")
+    return left
 
 
-def _concat(e: Emitter, node: Node, inputs: Sequence[str]) -> str:
+def _concat(e: Emitter, node: Node, *inputs: str) -> str:
     return e.op("Concat", inputs, node.name, axis=node.attrs["axis"])
 
 
@@ -164,28 +104,29 @@ def _vote(e: Emitter, node: Node, x: str) -> str:
     return e.op("ReduceMean", [e.op("Reshape", [x, shape], f"{node.name}.voters"), axes], node.name, keepdims=0)
 
 
-_STATELESS: dict[str, Callable[[Emitter, Node, str], str]] = {
+# kind of node -> function (emitter, node, names of its inputs) -> name of its output
+_STATELESS: dict[str, Callable[..., str]] = {
     "Conv": _conv,
     "Linear": _linear,
     "Affine": _affine,
-    "MaxPool": _pool("MaxPool"),
-    "AvgPool": _pool("AveragePool"),
+    "MaxPool": _pool,
+    "AvgPool": _pool,
     "GlobalAvgPool": _global_avg_pool,
     "Flatten": _flatten,
     "Vote": _vote,
-}
-_JOINING: dict[str, Callable[[Emitter, Node, Sequence[str]], str]] = {
-    "Add": _folded("Add"),
-    "Mul": _folded("Mul"),
+    "Add": _from_the_left,
+    "Mul": _from_the_left,
     "Concat": _concat,
 }
 
 
 def neuron(e: Emitter, node: Node, x: str, states: Mapping[str, str], after: Mapping[str, str], tag: str = "") -> str:
-    """One time-step of a neuron layer: current x and its state variables (all [B, ...]) -> those after the step.
+    """One time-step of a neuron layer: its current x and its state variables (all [B, ...]) -> spikes and next states.
 
-    states  {variable: tensor}; after: {variable: name of the tensor to write}. Returns the spikes' name.
-    `tag` sets the tensors of one step apart from those of the others (".t3" in the unrolled form).
+    states  {variable: name of the tensor that holds it before the step}
+    after   {variable: name of the tensor to write it to}
+    tag     sets the tensors of one step apart from those of the others (".t3" in the unrolled form)
+    Returns the name of the spikes, [B, ...] float32.
     """
     if node.attrs["kind"] in ("IF", "LIF", "PLIF"):
         return _plif(e, node, x, states["v"], after["v"], tag)
@@ -194,7 +135,7 @@ def neuron(e: Emitter, node: Node, x: str, states: Mapping[str, str], after: Map
     }
     terms = Terms(node.attrs, params, lambda name, number: tensor(e.weight(f"{node.name}.{name}", np.float32(number))))
     state = {variable: tensor(name) for variable, name in states.items()}
-    h, s, following = equation_of(node.attrs["kind"]).step(Words(), terms, tensor(x), state)
+    h, s, following = equation_of(node.attrs["kind"]).step(SymbolicMath(), terms, tensor(x), state)
     named = {f"{node.layer}.h{tag}": h, f"{node.layer}.s{tag}": s}
     named.update({after[variable]: value for variable, value in following.items()})
     write(named, e.op, e.weight, node.layer, tag)
@@ -202,7 +143,7 @@ def neuron(e: Emitter, node: Node, x: str, states: Mapping[str, str], after: Map
 
 
 def _plif(e: Emitter, node: Node, x: str, v: str, v_next: str, tag: str) -> str:
-    """Our own kinds, written out: the values of their equation, in the operations that engines run fastest."""
+    """Our own kinds of neurons: the values of their equation, in the operations that engines run fastest."""
     a, layer = node.attrs, node.layer
     threshold = e.weight(f"{node.name}.v_threshold", np.float32(a["v_threshold"]))
     h = _charge(e, node, x, v, f"{layer}.h{tag}", tag)
@@ -234,22 +175,18 @@ def _charge(e: Emitter, node: Node, x: str, v: str, h: str, tag: str) -> str:
     rest = v
     if r != 0.0:
         rest = e.op("Sub", [v, e.weight(f"{name}.v_reset", np.float32(r))], f"{node.layer}.above_reset{tag}")
+    op, factor = "Mul", alpha
     if a["charge"] == "divided":
-        tau = e.weight(f"{name}.tau", np.float32(a["tau"]))
-        if a["decay_input"]:
-            drive = e.op("Sub", [x, rest], f"{node.layer}.drive{tag}")
-            return e.op("Add", [v, e.op("Div", [drive, tau], f"{node.layer}.moved{tag}")], h)
-        leak = e.op("Div", [rest, tau], f"{node.layer}.leak{tag}")
-        return e.op("Add", [e.op("Sub", [v, leak], f"{node.layer}.leaked{tag}"), x], h)
+        op, factor = "Div", e.weight(f"{name}.tau", np.float32(a["tau"]))
     if a["decay_input"]:
-        moved = e.op("Mul", [e.op("Sub", [x, rest], f"{node.layer}.drive{tag}"), alpha], f"{node.layer}.moved{tag}")
-        return e.op("Add", [v, moved], h)
-    leak = e.op("Mul", [rest, alpha], f"{node.layer}.leak{tag}")
+        drive = e.op("Sub", [x, rest], f"{node.layer}.drive{tag}")
+        return e.op("Add", [v, e.op(op, [drive, factor], f"{node.layer}.moved{tag}")], h)
+    leak = e.op(op, [rest, factor], f"{node.layer}.leak{tag}")
     return e.op("Add", [e.op("Sub", [v, leak], f"{node.layer}.leaked{tag}"), x], h)
 
 
 def _broadcast(values: np.ndarray, shape: Shape) -> np.ndarray:
-    """A scalar or one value per neuron as it is; one per channel shaped to broadcast over [B, *shape]."""
+    """float32 values [] or [*shape] as they are, [C] as [C, 1, ...]: each broadcasts over [B, *shape]."""
     values = np.asarray(values, np.float32)
     if values.ndim in (0, len(shape)):
         return values
@@ -257,11 +194,8 @@ def _broadcast(values: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def states(graph: Graph, batch: int | str) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
-    """The state inputs and outputs of a graph, in the order of its layers."""
+    """The state inputs and outputs of a graph, float32 [batch, ...], in the order of its layers."""
     variables = [(n, variable) for n in graph.neurons for variable in n.initial]
     ins = [tensor_info(state_in(n.layer, variable), [batch, *n.shape]) for n, variable in variables]
     outs = [tensor_info(state_out(n.layer, variable), [batch, *n.shape]) for n, variable in variables]
     return ins, outs
-
-
-__all__ = ["BATCH", "Emitter", "neuron", "spikes", "stateless", "states", "tensor_info", "writable"]

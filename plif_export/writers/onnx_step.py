@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import onnx
 
-from plif_export.writers.emit import BATCH, Emitter, neuron, stateless, states, tensor_info
+from plif_export.writers.emit import neuron, stateless, states
+from plif_export.writers.emitter import BATCH, Emitter, tensor_info
 from runtime.model.graph import Graph, state_in, state_out
 
 
 def write_step(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
-    """A graph as one stateful step. `T` does not matter here; batch None leaves the batch axis dynamic."""
+    """A graph as one step with its states; all inputs and outputs are float32.
+
+    T      is not used here: the step form runs for any number of steps
+    batch  None leaves the batch axis dynamic
+    """
     rows = batch or BATCH
     e = Emitter(dialect)
     value = {graph.input: graph.input}

@@ -12,12 +12,17 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from plif_export.writers.emit import BATCH, Emitter, neuron, spikes, stateless, states, tensor_info
-from runtime.model.graph import Graph, Node, state_in, state_out
+from plif_export.writers.emit import neuron, stateless, states
+from plif_export.writers.emitter import BATCH, Emitter, tensor_info
+from runtime.model.graph import Graph, Node, spikes, state_in, state_out
 
 
 def write_unrolled(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
-    """A graph as T steps; batch None leaves the batch axis dynamic. Nodes in graph.hoisted are computed once."""
+    """A graph as T steps; all inputs and outputs are float32.
+
+    batch  None leaves the batch axis dynamic
+    Nodes in graph.hoisted are computed once.
+    """
     rows = batch or BATCH
     static = bool(graph.hoisted)
     e = Emitter(dialect)

@@ -11,24 +11,22 @@
     int8, dialect "qdq", for TensorRT and OpenVINO, which compile the pairs into int8 kernels
         x -> QuantizeLinear -> DequantizeLinear -> Conv or Gemm (weight -> DequantizeLinear, a scale for each output), bias
     Activations have scale 1 (1 / area after average pooling) and zero point 0: TensorRT takes no other zero point. Both are
-    tensors without an axis: one of shape [1] counts as a scale per channel, and TensorRT then runs a convolution in float32
-    without a word.
+    tensors without an axis: TensorRT takes one of shape [1] for a scale per channel, and then silently runs the convolution
+    in float32.
 
 Initializers keep their names: <node>.weight, <node>.scale [O], <node>.bias.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
+from plif_export.writers.emitter import Emitter
 from runtime.base.errors import PlifError
 from runtime.model.graph import Node
-
-if TYPE_CHECKING:
-    from plif_export.writers.emit import Emitter
 
 ZERO_POINT = 128  # of the unsigned weights
 

@@ -1,7 +1,7 @@
-"""A neuron equation as ONNX nodes: values that are not computed but written down.
+"""A neuron equation as ONNX nodes: its values are symbols, which record operations instead of computing them.
 
-`Symbol` overloads + - * / and comparisons, so that the equation of runtime/model/neurons.py, called with symbols, returns the
-expression; `write` then emits it once, every shared part a single node. The order of operations is the equation's own.
+`Symbol` overloads + - * / and comparisons, so that an equation of runtime/model/neurons.py, called with symbols, returns its
+expression. `write` then emits the expression, each shared part as one node. The order of operations is the equation's own.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Symbol:
         return Symbol("Less", (self, other))
 
 
-class Words:
-    """The words of an equation beside arithmetic, in symbols."""
+class SymbolicMath:
+    """What an equation calls beside arithmetic (its argument `m`), for symbols."""
 
     def spikes(self, fires: Symbol) -> Symbol:
         return Symbol("Cast", (fires,), to=TensorProto.FLOAT)

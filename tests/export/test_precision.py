@@ -21,7 +21,8 @@ from plif_export.passes.quantize_weights import quantized
 from plif_export.passes.spike_counts import Counts, spike_counts
 from plif_export.proof.prove import prove
 from plif_export.proof.report import Report
-from plif_export.readers import Read, read
+from plif_export.readers import read
+from plif_export.readers.facts import TrainedModel
 from plif_export.writers import FORMS
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
@@ -35,7 +36,9 @@ WAYS = (("fp16", "integer"), ("int8", "integer"), ("int8", "qdq"))
 REDUCED = ("fp16", "int8")
 
 
-def proved(source: Read, precision: str, dialect: str, form: str = "step", math: str = "folded", T: int = 4) -> Report:
+def proved(
+    source: TrainedModel, precision: str, dialect: str, form: str = "step", math: str = "folded", T: int = 4
+) -> Report:
     """What an export to a target of that dialect would prove."""
     static, T = source.facts.kind == "static" and form == "unrolled", source.facts.T if source.has_card else T
     graph = prepare(source.graph, math, static, precision)

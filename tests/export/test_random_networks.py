@@ -18,7 +18,8 @@ from plif_export.passes import prepare
 from plif_export.proof.prove import prove
 from plif_export.proof.report import Report
 from plif_export.readers import read
-from plif_export.targets import Made, find_target
+from plif_export.targets import find_target
+from plif_export.targets.target import ExportJob
 from plif_export.writers import FORMS
 from runtime.native import is_built
 from tests.random_networks import SEEDS, random_network
@@ -87,7 +88,7 @@ def gate(case: Case, engine: str, folder: Path) -> Report:
     opened = None
     if engine != "onnxruntime":
         path = folder / f"m{target.suffix}"
-        target.write(Made(graph, proto, card), path)
+        target.write(ExportJob(graph, proto, card), path)
         opened = runtime.load(path, engine)
     return prove(proto, card, source, steps=case.T, runs=opened)
 

@@ -18,7 +18,8 @@ from plif_export import check, export, register_layer, register_neuron, verify
 from plif_export.cards import make_card
 from plif_export.passes import prepare
 from plif_export.proof.prove import prove
-from plif_export.readers import Read, layers, neuron_modules, read
+from plif_export.readers import layers, neuron_modules, read
+from plif_export.readers.facts import TrainedModel
 from plif_export.writers import FORMS
 from plif_train.network import Vote
 from plif_train.neuron import Neuron
@@ -228,7 +229,7 @@ def test_the_gate_catches_a_graph_that_was_read_wrongly(change: str) -> None:
     assert prove(*written(source, source.graph), source).passed
 
 
-def written(source: Read, graph: Graph) -> tuple[Any, dict[str, Any]]:
+def written(source: TrainedModel, graph: Graph) -> tuple[Any, dict[str, Any]]:
     graph = prepare(graph, "exact", static=False)
     facts: dict[str, Any] = {"form": "step", "T": 1, "precision": "fp32", "math": "exact", "batch": None}
     return FORMS["step"](graph, 1, None), make_card(source.facts, graph, **facts, source_sha256=None)

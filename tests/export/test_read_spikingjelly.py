@@ -83,7 +83,7 @@ def _steps(path: Path, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", NETS)
 def test_key_lists_of_the_published_networks_fit_their_presets(shared_data: Path, tmp_path: Path, name: str) -> None:
     """Full size, SpikingJelly's names and the authors' own: every tensor finds its layer."""
-    from plif_export.readers import Given
+    from plif_export.options import CallerFacts
     from plif_export.readers.spikingjelly import _build, _load
 
     lists = json.loads((shared_data.parent / "reference" / "spikingjelly_state_dicts.json").read_text())
@@ -92,7 +92,7 @@ def test_key_lists_of_the_published_networks_fit_their_presets(shared_data: Path
     theirs = lists["_authors_code"]["models"][authors.get(name, name)]["state_dict"]
     for entries, network in ((lists[name]["state_dict"], preset), (theirs, preset.removesuffix(":paper"))):
         weights = {entry["name"]: torch.zeros(entry["shape"]) for entry in entries}
-        net, _ = _build(tmp_path, network, Given(), weights, None, {})
+        net, _ = _build(tmp_path, network, CallerFacts(), weights)
         assert net.meta.shape == shape
         assert net.options.bias == ("fc" if entries is not theirs else False)
         _load(net, weights, tmp_path)

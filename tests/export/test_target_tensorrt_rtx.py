@@ -12,13 +12,13 @@ import pytest
 import plif_train
 import runtime
 from plif_export import export
+from plif_export.onnx_file import onnx_bytes
 from plif_export.passes import prepare
 from plif_export.readers import read
-from plif_export.targets.tensorrt import onnx_bytes
-from plif_export.targets.trt_build import Built, Streams, build
+from plif_export.targets.trt_build import BuiltPlan, Streams, build
 from plif_export.targets.trt_layers import Kernel, neuron_kernels, neuron_nodes, product_types, read_layers
 from plif_export.writers import FORMS
-from plif_export.writers.emit import Emitter
+from plif_export.writers.emitter import Emitter
 from plif_train.network import Network
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.cli.main import run as command
@@ -53,7 +53,7 @@ def built(
     sm: tuple[str, ...] = ("89",),
     math: str = "exact",
     form: str = "step",
-) -> tuple[Graph, Any, Built]:
+) -> tuple[Graph, Any, BuiltPlan]:
     graph = prepare(read(net).graph, math, False, precision)
     proto = FORMS[form](graph, 4, None, "tensorrt")
     return graph, proto, build(rtx, onnx_bytes(proto), Streams(1, 2, 8), sm=sm)

@@ -1,4 +1,4 @@
-"""An artifact that was read back as a graph, run by the interpreter behind the face of a runtime.Model, for the gate."""
+"""An artifact that was read back as a graph: the interpreter runs it behind the interface of a runtime.Model, for the gate."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from runtime.model.card import Card
 from runtime.model.graph import Graph, state_key, variable_of
 
 
-class GraphRuns:
-    """layers: the graph's layer -> the card's."""
+class InterpretedModel:
+    """A graph with the card of its artifact. layers: a layer's name in the graph -> its name in the card."""
 
     def __init__(self, card: Card, graph: Graph, layers: Mapping[str, str], name: str) -> None:
         self.card, self.graph = card, graph
         self.engine: Any = SimpleNamespace(name=name, sums_in_float32=True)
         self.layers = {layer: own for own, layer in layers.items()}
 
-    def session(self, streams: int = 1) -> _Session:
-        return _Session(self, streams)
+    def session(self, streams: int = 1) -> InterpretedSession:
+        return InterpretedSession(self, streams)
 
 
-class _Session:
-    def __init__(self, model: GraphRuns, streams: int) -> None:
+class InterpretedSession:
+    """State arrays are float32 [streams, ...], in the order of the card's states."""
+
+    def __init__(self, model: InterpretedModel, streams: int) -> None:
         self.model, self.streams = model, streams
         self.keys = []  # of the graph's state, in the order of the card's
         for state in model.card["states"]:
@@ -42,5 +44,6 @@ class _Session:
         return [self.state.get(key, nothing) for key in self.keys]
 
     def step(self, x: np.ndarray) -> np.ndarray:
+        """x [streams, ...] float32 -> y [streams, classes] float32"""
         y, self.state, _ = interpret.step(self.model.graph, x, self.state)
         return y

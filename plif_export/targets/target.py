@@ -1,0 +1,100 @@
+"""What a target is, and what an export hands to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import onnx
+
+from runtime.api import load
+from runtime.base.errors import PlifError
+from runtime.model.card import Card
+from runtime.model.graph import Graph
+
+if TYPE_CHECKING:
+    from plif_export.proof.session import Running
+    from plif_export.readers.rules import Problem
+
+DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
+
+
+@dataclass
+class ExportJob:
+    """What an export hands to its target.
+
+    graph    after all passes
+    proto    the same network as ONNX, in the target's dialect; its card is inside already
+    card     the artifact's card
+    options  what the user gave with --set NAME=VALUE,..., checked by the target
+    notes    lines for the user; a target adds what it has to say
+    command  the command line that makes the artifact again
+    proved   SHA-256 of the ONNX form that passed the gate, without its card; None where no proof was asked for
+    not_run  set by the target where this machine cannot run what it wrote: why. The gate then asks no engine
+    name     of the artifact's file or folder
+    """
+
+    graph: Graph
+    proto: onnx.ModelProto
+    card: Card
+    options: Mapping[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    command: str = ""
+    proved: str | None = None
+    not_run: str | None = None
+    name: str = "model"
+
+
+class Target:
+    """One value of `--to`. The defaults below are those of a target that writes one file and can express everything.
+
+    suffix      of the artifact's name: ".onnx", ".engine", "_openvino", ".nir"
+    folder      whether the artifact is a folder
+    dialect     how the ONNX form says int8: "integer" (ConvInteger), "qdq" (QuantizeLinear) or "tensorrt"
+    math        of an export that does not say one: "folded" or "exact"
+    options     the names that --set takes
+    engine      the runtime's engine that opens the artifact and is asked to pass the gate; None where there is none
+    """
+
+    name: ClassVar[str]
+    suffix: ClassVar[str]
+    folder: ClassVar[bool] = False
+    dialect: ClassVar[str] = "integer"
+    math: ClassVar[str] = DEFAULT_MATH
+    forms: ClassVar[tuple[str, ...]] = ("step", "unrolled")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
+    options: ClassVar[tuple[str, ...]] = ()
+    engine: ClassVar[str | None] = None
+
+    def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
+        """Raises PlifError, before any work, for what this target cannot express or what is not installed."""
+
+    def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
+        """Why layers cannot be written, where the target can say it of each; `check` raises the first of them."""
+        return []
+
+    def write(self, job: ExportJob, path: Path) -> None:
+        """Writes the artifact to `path`, a temporary place beside its own; a folder target makes the folder."""
+        raise NotImplementedError
+
+    def open(self, path: Path, card: Card, sha256: str | None = None) -> Running | None:
+        """A written artifact as the gate runs it; None where nothing on this machine does."""
+        return None if self.engine is None else load(path, self.engine, sha256=sha256)
+
+    def inner_onnx(self, path: Path, card: Card) -> onnx.ModelProto | None:
+        """The proved ONNX file inside an artifact; None where there is none."""
+        return None
+
+    def faults(self, path: Path, card: Card) -> Iterable[tuple[str, str]]:
+        """What around the ONNX file inside does not fit the card: (layer or "config", what)."""
+        return ()
+
+
+def flag(options: Mapping[str, str], name: str) -> bool:
+    """An option that is true or false; false when it was not given."""
+    value = options.get(name, "false").lower()
+    if value not in ("true", "false"):
+        raise PlifError(f"--set {name}={options[name]}: expected true or false")
+    return value == "true"

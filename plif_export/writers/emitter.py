@@ -1,0 +1,66 @@
+"""The emitter: collects the nodes and initializers of one ONNX graph.
+
+Names are stable and readable, and nothing varies: the same graph gives the same bytes. Opset 20 and IR 10 are what ONNX
+Runtime on GPUs and TensorRT 10 and 11 all read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 20
+IR_VERSION = 10
+BATCH = "B"  # the name of the dynamic batch axis
+
+
+class Emitter:
+    """Collects the nodes and initializers of one ONNX graph, in one dialect ("integer", "qdq" or "tensorrt")."""
+
+    def __init__(self, dialect: str = "integer") -> None:
+        self.dialect = dialect
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.made: set[str] = set()  # tensors that a node makes
+
+    def op(self, op: str, inputs: Sequence[str], output: str, **attrs: Any) -> str:
+        """Enters a node with one output, and returns that tensor's name."""
+        self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}/{op}", **attrs))
+        self.made.add(output)
+        return output
+
+    def split(self, tensor: str, outputs: Sequence[str]) -> None:
+        """Cuts axis 0 into equal parts."""
+        self.nodes.append(
+            helper.make_node("Split", [tensor], list(outputs), name=f"{tensor}/Split", axis=0, num_outputs=len(outputs))
+        )
+
+    def weight(self, name: str, value: np.ndarray | np.generic) -> str:
+        """An initializer of any shape and dtype, by its name; entered once, however often it is used."""
+        if name not in self.initializers:
+            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
+
+    def scalar(self, name: str, value: np.generic) -> str:
+        """An initializer without an axis, of shape [] (`weight` gives a number the shape [1])."""
+        if name not in self.initializers:
+            self.initializers[name] = numpy_helper.from_array(np.asarray(value), name)
+        return name
+
+    def model(
+        self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto], form: str
+    ) -> onnx.ModelProto:
+        graph = helper.make_graph(self.nodes, f"plif_{form}", inputs, outputs, list(self.initializers.values()))
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="plif"
+        )
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def tensor_info(name: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
