@@ -35,9 +35,7 @@ def save(net: Network, path: str | Path, training: dict[str, Any] | None = None)
 
     The state (membrane potentials) is not part of a model. Raises PlifError when the file cannot be written.
     """
-    card = card_of(net, training)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    write_atomically({"card": cards.encode(card), "weights": weights}, path)
+    write_atomically(content_of(net, training), path)
 
 
 def load(path: str | Path, device: str = "cpu") -> Network:
@@ -45,6 +43,12 @@ def load(path: str | Path, device: str = "cpu") -> Network:
     layers or shapes than its notation says, numbers that are not finite."""
     content = read_tensors(path)
     return network_of(content, path).to(device)
+
+
+def content_of(net: Network, training: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What `save` writes: the card as JSON text, and the weights by name, on the CPU."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    return {"card": cards.encode(card_of(net, training)), "weights": weights}
 
 
 def card_of(net: Network, training: dict[str, Any] | None = None) -> cards.Card:

@@ -11,7 +11,8 @@ BN of the authors' networks for static images).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -239,6 +240,20 @@ class Network(nn.Module):
         dims = len(expected.split(", "))
         if x.dim() != dims or tuple(x.shape[-3:]) != self.meta.shape or 0 in x.shape:
             raise PlifError(f"input of shape {tuple(x.shape)}, expected [{expected}] of (C, H, W) {self.meta.shape}")
+
+    @contextmanager
+    def watched(self, watch: Callable[[str, Tensor], None] | None, training: bool = False) -> Iterator[None]:
+        """In training or eval mode, with `watch` as the network's; begins and ends reset, and leaves both as they were."""
+        before = self.training, self.watch
+        self.train(training)
+        self.reset()
+        self.watch = watch
+        try:
+            yield
+        finally:
+            self.reset()
+            self.train(before[0])
+            self.watch = before[1]
 
     def neurons(self) -> dict[str, Neuron]:
         """The neuron layers in forward order, by layer name (conv1, fc1, ...)."""

@@ -38,16 +38,10 @@ class Activity:
 def record(net: Network, x: np.ndarray, names: list[str], steps: int | None = None) -> Activity:
     """Runs samples [N, T, C, H, W] or [N, C, H, W] from reset. NotHere when the first layer has no maps or is silent."""
     seen: list[torch.Tensor] = []
-    net.eval()
-    net.reset()
     first = next(iter(net.neurons()))
-    net.watch = lambda layer, spikes: seen.append(spikes) if layer == first else None
     batch = torch.from_numpy(x).float()
-    try:
+    with net.watched(lambda layer, spikes: seen.append(spikes) if layer == first else None):
         net(batch.transpose(0, 1) if batch.dim() == 5 else batch)
-    finally:
-        net.watch = None
-        net.reset()
     spikes = seen[0].numpy()
     if spikes.ndim != 5:
         raise NotHere(f"layer {first} is fully connected and has no maps to draw")

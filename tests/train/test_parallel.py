@@ -17,7 +17,7 @@ import torch
 from plif_train import build, load
 from plif_train.parallel import World, parse_devices
 from plif_train.recipe import Recipe
-from plif_train.train import counts
+from plif_train.train import count_samples
 from runtime.base.errors import PlifError
 from tests.train.test_train import plif
 
@@ -80,22 +80,22 @@ def test_devices_are_read_as_they_are_meant() -> None:
 
 def test_a_batch_that_is_too_small_for_the_processes_is_said_before_they_wait_for_each_other() -> None:
     labels = torch.arange(20) % 2
-    assert counts(Recipe(batch_size=2), labels, 5, World(0, 2)) == {
+    assert count_samples(Recipe(batch_size=2), labels, 5, World(0, 2)) == {
         "train_samples": 20, "val_samples": 0, "test_samples": 5,
     }  # fmt: skip
     for recipe, few in (
         (Recipe(batch_size=1), labels), (Recipe(batch_size=8), labels[:1]), (Recipe(batch_size=2, accumulate=2), labels),
     ):  # fmt: skip
         with pytest.raises(PlifError, match="no part for each of 2 processes"):
-            counts(recipe, few, 5, World(0, 2))
+            count_samples(recipe, few, 5, World(0, 2))
 
 
 RANK = """
 import os, sys
-from plif_train.parallel import joined
+from plif_train.parallel import join_ranks
 from runtime.base.errors import PlifError
 def train(fail):
-    with joined(["cpu", "cpu"]) as (world, _):
+    with join_ranks(["cpu", "cpu"]) as (world, _):
         world.total([1.0])
         if world.rank:
             os._exit(0)

@@ -12,11 +12,11 @@ import torch
 
 from plif_train import build, load
 from plif_train.evaluate import evaluate
-from plif_train.log import WEIGHTS, read
+from plif_train.log import WEIGHTS, Epoch, read
 from plif_train.network import Network
 from plif_train.recipe import Recipe
 from plif_train.resume import resume_path
-from plif_train.train import Epoch, train
+from plif_train.train import train
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.data import find

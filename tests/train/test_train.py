@@ -17,11 +17,11 @@ from plif_train import build, load
 from plif_train.augment import random_affine, random_crop_flip
 from plif_train.data import Samples, load_samples, split_per_class
 from plif_train.evaluate import decide, evaluate
-from plif_train.log import WEIGHTS, read
+from plif_train.log import WEIGHTS, Epoch, read
 from plif_train.network import Network
 from plif_train.recipe import Recipe
 from plif_train.resume import resume_path
-from plif_train.train import Epoch, train
+from plif_train.train import train
 from runtime.base.errors import PlifError
 from tests.conftest import interruptible
 
