@@ -48,23 +48,14 @@ class Rule:
 
     def native(self, x: Tensor, v: Tensor) -> native.Rule | None:
         """The same for the kernels of train.c; None where they do not have it."""
-        if (
-            self.compiled
-            or not self.detach_reset
-            or self.surrogate not in native.SURROGATES
-            or v.dtype != torch.float32
-        ):
+        known = not self.compiled and self.detach_reset and self.surrogate in native.SURROGATES
+        if not known or v.dtype != torch.float32 or not native.runs(x, v):
             return None
-        if not native.runs(x, v):
-            return None
-        return native.rule_of(
-            leaks=self.leaks,
-            decay_input=self.decay_input,
-            v_threshold=self.v_threshold,
-            v_reset=self.v_reset,
-            surrogate=self.surrogate,
-            half=x.dtype == torch.bfloat16,
-        )
+        charge = 0 if not self.leaks else 1 if self.decay_input else 2
+        return native.Rule(
+            charge, self.v_reset is None, native.SURROGATES.index(self.surrogate), x.dtype == torch.bfloat16,
+            self.v_threshold, self.v_reset or 0.0,
+        )  # fmt: skip
 
 
 class Recurrence(torch.autograd.Function):
@@ -97,38 +88,27 @@ class Recurrence(torch.autograd.Function):
         flat_x, flat_v, flat_alpha, flat_gs = x.flatten(1), v0.flatten(), _flat(alpha, v0), gs.flatten(1)
         learns = rule.leaks and ctx.needs_input_grad[2]
         gx = torch.empty_like(h, dtype=x.dtype)
-        end = gv.flatten().clone()
+        end = gv.flatten().clone()  # of the last v; below, block by block, it becomes that of the first
         one = alpha.dim() == 0
-        total = torch.zeros((), dtype=v0.dtype, device=v0.device)
-        galpha: Tensor | None
+        galpha = torch.zeros((), dtype=v0.dtype, device=v0.device) if one else torch.empty_like(end)
         if ctx.native is not None:
-            start = torch.empty_like(end)
+            start, flat_alpha = torch.empty_like(end), flat_alpha.float().contiguous()
             galpha = native.backward(
-                _rows(flat_x),
-                flat_v,
-                flat_alpha.float().contiguous(),
-                ctx.native,
-                h,
-                flat_gs.contiguous(),
-                end,
-                gx,
-                start,
+                _rows(flat_x), flat_v, flat_alpha, ctx.native, h, flat_gs.contiguous(), end, gx, start
             )
-            summed = (galpha.view(alpha.shape if one else v0.shape).sum_to_size(alpha.shape)) if learns else None
-            return gx.view(x.shape), start.view(v0.shape), summed, None
-        galpha = torch.empty_like(end) if learns and not one else None
-        run = _compiled(_backward) if rule.compiled else _backward
-        for part in _blocks(flat_v, rule):
-            end[part], found = run(
-                flat_x[:, part], h[:, part], s[:, part], flat_v[part], flat_alpha if one else flat_alpha[part],
-                flat_gs[:, part], end[part], rule, gx[:, part], learns,
-            )  # fmt: skip
-            if found is not None:
-                if galpha is None:
-                    total = total + found.sum()
-                else:
+            end = start
+        else:
+            run = _compiled(_backward) if rule.compiled else _backward
+            for part in _blocks(flat_v, rule):
+                end[part], found = run(
+                    flat_x[:, part], h[:, part], s[:, part], flat_v[part], flat_alpha if one else flat_alpha[part],
+                    flat_gs[:, part], end[part], rule, gx[:, part], learns,
+                )  # fmt: skip
+                if found is not None and one:
+                    galpha = galpha + found.sum()
+                elif found is not None:
                     galpha[part] = found
-        summed = (total if galpha is None else galpha.view(v0.shape).sum_to_size(alpha.shape)) if learns else None
+        summed = (galpha if one else galpha.view(v0.shape).sum_to_size(alpha.shape)) if learns else None
         return gx.view(x.shape), end.view(v0.shape), summed, None
 
 

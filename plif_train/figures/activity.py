@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from plif_train.figures.draw import NotHere
+from plif_train.figures.draw import MissingPart
 from plif_train.network import Network
 
 
@@ -36,7 +36,7 @@ class Activity:
 
 @torch.no_grad()
 def record(net: Network, x: np.ndarray, names: list[str], steps: int | None = None) -> Activity:
-    """Runs samples [N, T, C, H, W] or [N, C, H, W] from reset. NotHere when the first layer has no maps or is silent."""
+    """Runs samples [N, T, C, H, W] or [N, C, H, W] from reset. MissingPart when the first layer has no maps or is silent."""
     seen: list[torch.Tensor] = []
     first = next(iter(net.neurons()))
     batch = torch.from_numpy(x).float()
@@ -44,9 +44,9 @@ def record(net: Network, x: np.ndarray, names: list[str], steps: int | None = No
         net(batch.transpose(0, 1) if batch.dim() == 5 else batch)
     spikes = seen[0].numpy()
     if spikes.ndim != 5:
-        raise NotHere(f"layer {first} is fully connected and has no maps to draw")
+        raise MissingPart(f"layer {first} is fully connected and has no maps to draw")
     if not spikes.any():
-        raise NotHere(f"layer {first} does not fire on these samples: is the model trained, and on such data?")
+        raise MissingPart(f"layer {first} does not fire on these samples: is the model trained, and on such data?")
     frames = x.swapaxes(0, 1) if x.ndim == 5 else np.broadcast_to(x, (len(spikes), *x.shape))
     T_s = len(spikes) if steps is None else min(steps, len(spikes))
     return Activity(frames[:T_s], spikes[:T_s], names, first)

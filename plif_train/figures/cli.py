@@ -34,7 +34,7 @@ def figures(
     except ImportError:
         raise MissingExtra("plif figures", "train") from None
     from plif_train.figures import FIGURES, OF_SAMPLES, TABLES, draw_figure
-    from plif_train.figures.draw import NotHere, save
+    from plif_train.figures.draw import MissingPart, save
     from plif_train.figures.report import write_report
     from plif_train.figures.subject import open_subject
     from plif_train.figures.table_s2 import lines_of, table_s2
@@ -56,7 +56,7 @@ def figures(
             continue
         try:
             drawing = draw_figure(name, subject)
-        except NotHere as error:
+        except MissingPart as error:
             if only is not None:
                 raise
             result["skipped"][name] = str(error)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from plif_train.figures.activity import Activity, choose, record
-from plif_train.figures.draw import NotHere
+from plif_train.figures.draw import MissingPart
 from plif_train.log import WEIGHTS, epochs_path, read, weights_path
 from plif_train.network import Network
 from runtime.base.errors import PlifError
@@ -60,11 +60,11 @@ class Subject:
     _activity: Activity | None = field(default=None, repr=False)
 
     def logged(self, what: str) -> list[Run]:
-        """The runs with a log. NotHere when there is none."""
+        """The runs with a log. MissingPart when there is none."""
         found = [run for run in self.runs if getattr(run, what)]
         if not found:
             at = (epochs_path if what == "epochs" else weights_path)(self.runs[0].path)
-            raise NotHere(f"{at}: not there; it is written while training and belongs beside the model")
+            raise MissingPart(f"{at}: not there; it is written while training and belongs beside the model")
         return found
 
     @property
@@ -72,7 +72,7 @@ class Subject:
         """Samples and the spikes of the first layer, computed once."""
         if self._activity is None:
             if self.data is None:
-                raise NotHere("no samples: give --data NAME:DIR or a recording")
+                raise MissingPart("no samples: give --data NAME:DIR or a recording")
             from plif_train.checkpoint import load
 
             net = load(self.runs[0].path)
@@ -88,7 +88,7 @@ class Subject:
     def check(self) -> None:
         """Computes what figures of samples show, where samples were named. PlifError when there are none such."""
         if self.data is not None:
-            with suppress(NotHere):  # said by the figures that need it
+            with suppress(MissingPart):  # said by the figures that need it
                 _ = self.chosen
 
     @property
