@@ -2,10 +2,10 @@
 
     torch.save({"card": json text, "weights": {name: tensor}})
 
-Written beside and renamed, so that a file is whole or absent. Read with `weights_only=True`: a pickle that wants to
-run anything else than the rebuilding of tensors is refused before it runs. Nothing in a file is trusted: shapes are
-compared with those that the card's notation gives before any memory is asked for, and a NaN is refused here rather than
-found in a decision.
+Written beside its place and renamed, so that a file is whole or absent. Read with `weights_only=True`: a pickle that would
+call anything but the functions that rebuild tensors is refused before it runs. Nothing in a file is trusted: shapes are
+compared with those that follow from the card's notation before memory is allocated, and a NaN is refused here, before it
+reaches a decision.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def network_of(content: dict[str, Any], path: str | Path) -> Network:
 
 
 def _empty(card: cards.Card) -> Network:
-    """The card's network without memory for its weights, so that a hostile card cannot ask for any."""
+    """The card's network on the meta device: without memory for its weights, however large a hostile card makes them."""
     known = {field.name for field in fields(Options)}
     if strangers := sorted(set(card["options"]) - known):
         raise PlifError(f"options {strangers} are not known to this version, expected some of {sorted(known)}")

@@ -19,18 +19,15 @@ if TYPE_CHECKING:
 
 _PRESETS = "mnist fashion-mnist cifar10 nmnist cifar10-dvs dvs128-gesture"
 
-app = typer.Typer(add_completion=False, help="Train spiking networks.")
-
 
 def register(parent: typer.Typer) -> None:
-    """Adds this package's commands to the `plif` command."""
+    """Adds `train` and `figures` to the `plif` command."""
     from plif_train.figures.cli import figures
 
     parent.command("train")(train)
     parent.command("figures")(figures)
 
 
-@app.command()
 def train(
     context: typer.Context,
     network: Annotated[str, typer.Argument(help=f"a preset ({_PRESETS}), PRESET:paper, or a notation string")],
@@ -116,8 +113,10 @@ def train(
         )  # fmt: skip
         augmentation = RECIPES[recipe].augmentation.get(data.partition(":")[0]) if augment else None
         job = Job(
-            network, data, overrides, how, out, {"command": _command(context, network, data, out), "recipe": recipe},
-            {"train": limit_train, "test": limit_test}, augmentation, cache, resume, overwrite, tensorboard,
+            network, data, overrides, how, out, augmentation=augmentation, cache=cache,
+            about={"command": _command(context, network, data, out), "recipe": recipe},
+            limits={"train": limit_train, "test": limit_test},
+            resume=resume, overwrite=overwrite, tensorboard=tensorboard,
         )  # fmt: skip
         job.check()
         with join_ranks(devices) as (world, own):
@@ -151,7 +150,3 @@ def _command(context: typer.Context, network: str, data: str, out: Path) -> str:
         else:
             words += [parameter.opts[0], str(shown.get(name, value))]
     return shlex.join(words)
-
-
-if __name__ == "__main__":
-    app()

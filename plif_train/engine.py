@@ -21,7 +21,7 @@ from runtime.model.graph import output_record, state_record
 
 
 class TorchEngine:
-    """Single-step, evaluation mode, float32. `card` gains what an artifact's card says about states and output."""
+    """Single-step, evaluation mode, float32. `card` is the model's, with states and output as an artifact's card has them."""
 
     name: ClassVar[str] = "torch"
     suffixes: ClassVar[tuple[str, ...]] = (".pt", ".pth")
@@ -61,6 +61,7 @@ class TorchEngine:
         v_next: Sequence[np.ndarray],
         rates: Mapping[str, np.ndarray] | None = None,
     ) -> Callable[[], None]:
+        """One step on these float32 buffers: x [B, C, H, W], membranes v [B, ...] -> y [B, classes], v_next; rates [B]."""
         layers = [state["layer"] for state in self.card["states"]]
 
         @torch.no_grad()

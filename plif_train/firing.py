@@ -1,4 +1,4 @@
-"""Random networks in which every layer fires: what tests and measurements need in place of trained weights.
+"""Random networks in which every layer fires: tests and measurements use them in place of trained ones.
 
 A default-initialised network emits no spike at all, and comparing silence with silence proves nothing. `scale_to_fire`
 draws every parameter afresh and then, layer by layer in forward order, looks for the one number that brings the layer's

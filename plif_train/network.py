@@ -96,7 +96,8 @@ class Meta:
 
 
 class Dropout(nn.Module):
-    """One mask, drawn at the first step after reset() and kept for all time-steps; identity in eval mode."""
+    """One mask, drawn at the first step after reset() and kept for all time-steps; identity in eval mode. Keeps shape and
+    type: [B, ...], and [T, B, ...] in `multi`."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -119,7 +120,7 @@ class Dropout(nn.Module):
 
 
 class Vote(nn.Module):
-    """The mean of every `voters` neighbouring neurons: [N, classes * voters] -> [N, classes]."""
+    """The mean of every `voters` neighbouring neurons: spikes [N, classes * voters] -> [N, classes], of the same type."""
 
     def __init__(self, voters: int) -> None:
         super().__init__()
@@ -194,7 +195,7 @@ class Network(nn.Module):
         return self.meta.normalisation
 
     def forward(self, x: Tensor, T: int | None = None) -> Tensor:
-        """A sequence x [T, B, C, H, W], or static images x [B, C, H, W] shown for T steps -> y [T, B, classes].
+        """A sequence x [T, B, C, H, W], or static images x [B, C, H, W] shown for T steps -> y [T, B, classes]; float32.
 
         Starts from the present state and leaves the new one, so chunks chain; call reset() between samples.
         """
@@ -218,7 +219,7 @@ class Network(nn.Module):
         return x
 
     def step(self, x: Tensor) -> Tensor:
-        """One time-step: x [B, C, H, W] -> y [B, classes]."""
+        """One time-step: x [B, C, H, W] -> y [B, classes]; float32."""
         self._check(x, "B, C, H, W")
         for step in self.plan:
             x = self.get_submodule(step.name)(x)
@@ -271,11 +272,12 @@ class Network(nn.Module):
                 module.reset()
 
     def state(self) -> dict[str, Tensor]:
-        """The membrane potentials by layer name, [B, ...]; empty between reset() and the first step."""
+        """The membrane potentials by layer name, [B, ...], float32; empty between reset() and the first step."""
         return {name: neuron.v.detach().clone() for name, neuron in self.neurons().items() if neuron.v is not None}
 
     def set_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restores what state() gave (copied). Raises PlifError for other layers or other shapes; {} is a reset."""
+        """Restores what state() gave: potentials [B, ...] by layer name, copied. {} is a reset. Raises PlifError for other
+        layers or other shapes."""
         neurons = self.neurons()
         if state and set(state) != set(neurons):
             raise PlifError(f"state of layers {sorted(state)}, expected {sorted(neurons)}")

@@ -42,7 +42,7 @@ class World:
     size: int = 1
 
     def add_up(self, tensors: Iterable[Tensor | None]) -> None:
-        """Each tensor becomes the sum over all ranks, in place, in one message."""
+        """Gradients of any shape: each tensor becomes the sum over all ranks, in place, in one message."""
         if self.size == 1:
             return
         group = [tensor for tensor in tensors if tensor is not None]
@@ -73,7 +73,7 @@ class World:
 
 
 class LostRank(PlifError):
-    """Another process is gone, so what all must do together failed."""
+    """Another process has ended, so a collective operation failed."""
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def parse_devices(asked: str) -> list[str]:
 
 
 def check_device(name: str) -> None:
-    """PlifError for a GPU that is not there. Touches none: that would take memory of each in every process."""
+    """PlifError for a GPU that is not there. Uses none of them: that would take memory of each GPU in every process."""
     if found := re.fullmatch(r"cuda(?::(\d+))?", name):
         there = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(found[1] or 0) >= there:
@@ -129,8 +129,8 @@ def open_device(name: str) -> torch.device:
 
 @contextmanager
 def join_ranks(devices: Sequence[str]) -> Iterator[tuple[World, str]]:
-    """(this process among the ranks, its device). Starts the other ranks, with the same command line, where there are
-    several devices and nobody (torchrun) did; ends them with this one."""
+    """(this process among the ranks, its device). Where there are several devices and torchrun has not started the ranks,
+    starts the others with the same command line, and ends them with this one."""
     launched = "RANK" in os.environ and "WORLD_SIZE" in os.environ
     size = int(os.environ["WORLD_SIZE"]) if launched else len(devices)
     if size == 1:

@@ -1,4 +1,4 @@
-"""Max-pooling for training: nn.MaxPool2d, whose places of the maxima take one byte instead of eight.
+"""Max-pooling for training: nn.MaxPool2d that stores the place of each maximum in one byte instead of eight.
 
 PyTorch keeps an int64 for each output, which is more memory than the pooled spikes themselves, and a training step is bound
 by memory. Values and gradients are PyTorch's, the first of equal maxima included. Used on a CPU for kernel 2, stride 2;

@@ -26,7 +26,7 @@ _HEAD_ONE_DROPOUT = "-DP-FC{hidden}-{neuron}-FC{outputs}-{neuron}-APk10s10"
 
 @dataclass(frozen=True)
 class Preset:
-    """A network with its input, time-steps and classes. `paper` maps the fields that Table S1 has otherwise."""
+    """A network with its input, time-steps and classes. `paper` has the fields that differ in Table S1."""
 
     template: str
     channels: int

@@ -59,7 +59,8 @@ class Rule:
 
 
 class Recurrence(torch.autograd.Function):
-    """(x [T, ...], v [...], alpha broadcastable to v, rule) -> (spikes [T, ...], v after the last step)."""
+    """(current x [T, ...], v [...], alpha broadcastable to v, rule) -> (spikes [T, ...] of x's type, v after the last
+    step). v is float32 (or float64), x may be bfloat16."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
@@ -144,7 +145,7 @@ def _backward(
     gx: Tensor,
     learns: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """The way back over T steps of N neurons: fills gx, returns the gradients of v0 and, per neuron, of alpha."""
+    """Backward over T steps of N neurons, [T, N]: fills gx, returns the gradients [N] of v0 and, where it learns, of alpha."""
     r, hard = rule.v_reset or 0.0, rule.v_reset is not None
     galpha = torch.zeros_like(v0) if learns else None
     stays = 1 - s[-1] if hard else s[-1]  # 1 where the membrane was not reset
@@ -180,7 +181,7 @@ def _backward(
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The T steps as one kernel each way; the number of neurons stays open, so that a layer of another size costs nothing."""
+    """The T steps as one kernel each way; for any number of neurons, so that another layer is not compiled again."""
     return torch.compile(function, dynamic=True)
 
 
@@ -190,8 +191,8 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _blocks(v: Tensor, rule: Rule) -> list[slice]:
-    """Parts of the neurons [N]: on a CPU few enough that a step's tensors stay in the cache from one operation to the
-    next, and over all T. Compiled code keeps values in registers and takes all at once."""
+    """Parts of the neurons [N]: on a CPU so few that a step's tensors stay in the cache from one operation to the next,
+    and over all T. Compiled code keeps values in registers and takes all neurons at once."""
     whole = rule.compiled or v.device.type != "cpu"
     size = max(len(v), 1) if whole else BLOCK * torch.get_num_threads()
     return [slice(start, start + size) for start in range(0, len(v), size)]

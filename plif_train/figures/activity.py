@@ -36,7 +36,7 @@ class Activity:
 
 @torch.no_grad()
 def record(net: Network, x: np.ndarray, names: list[str], steps: int | None = None) -> Activity:
-    """Runs samples [N, T, C, H, W] or [N, C, H, W] from reset. MissingPart when the first layer has no maps or is silent."""
+    """Runs samples x [N, T, C, H, W] or [N, C, H, W] from reset. MissingPart when the first layer has no maps or is silent."""
     seen: list[torch.Tensor] = []
     first = next(iter(net.neurons()))
     batch = torch.from_numpy(x).float()

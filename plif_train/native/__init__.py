@@ -69,7 +69,8 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
 
 
 def share(work: Callable[[int, int], None], count: int, size: int, unit: int = 1) -> None:
-    """work(from, to) for parts of 0..count, borders at multiples of `unit`; `size` elements in all say if it is worth it."""
+    """Calls work(from, to) for parts of 0..count in threads. Parts end at multiples of `unit`; there are more than one where
+    the `size` elements in all are worth a thread."""
     threads = max(1, min(torch.get_num_threads(), size // WORTHWHILE, -(-count // unit)))
     if threads == 1:
         work(0, count)
