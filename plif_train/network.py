@@ -204,7 +204,7 @@ class Network(nn.Module):
             self._check(x, "B, C, H, W")
             first = next((i for i, step in enumerate(todo) if step.op == "Neuron"), len(todo))
             for step in todo[:first]:
-                x = self.get_submodule(step.name)(x)
+                x = self._run(step, x)
             steps = self.T if T is None else T
             if steps < 1:
                 raise PlifError(f"T is {steps}, expected at least one time-step")
@@ -215,27 +215,28 @@ class Network(nn.Module):
             if T is not None and len(x) != T:
                 raise PlifError(f"input of {len(x)} time-steps, but T is {T}; expected one of the two to say it")
         for step in todo:
-            x = self._multi(step, x)
+            x = self._run(step, x, sequence=True)
         return x
 
     def step(self, x: Tensor) -> Tensor:
         """One time-step: x [B, C, H, W] -> y [B, classes]; float32."""
         self._check(x, "B, C, H, W")
         for step in self.plan:
-            x = self.get_submodule(step.name)(x)
-            if step.op == "Neuron" and self.watch is not None:
-                self.watch(layer_of(step.name), x)
+            x = self._run(step, x)
         return x
 
-    def _multi(self, step: nt.Step, x: Tensor) -> Tensor:
+    def _run(self, step: nt.Step, x: Tensor, sequence: bool = False) -> Tensor:
+        """One layer on x [B, ...], or on a sequence [T, B, ...], which layers without state see as [T * B, ...]."""
         module = self.get_submodule(step.name)
-        if isinstance(module, (Neuron, Dropout, BatchNorm)):
-            x = module.multi(x)
-            if step.op == "Neuron" and self.watch is not None:
-                self.watch(layer_of(step.name), x)
-            return x
-        flat: Tensor = module(x.flatten(0, 1))  # [T*B, ...]
-        return flat.unflatten(0, x.shape[:2])
+        if not sequence:
+            y: Tensor = module(x)
+        elif isinstance(module, (Neuron, Dropout, BatchNorm)):
+            y = module.multi(x)
+        else:
+            y = module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        if step.op == "Neuron" and self.watch is not None:
+            self.watch(layer_of(step.name), y)
+        return y
 
     def _check(self, x: Tensor, expected: str) -> None:
         dims = len(expected.split(", "))
