@@ -30,19 +30,6 @@ class Progress:
         self._drawn_s = 0.0
 
     def __enter__(self) -> Progress:
-        if self._shown:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            text, note = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[note]"))
-            # Without rich's own thread: it would redraw in the middle of what `plif bench` measures.
-            self._bar = Bar(
-                text, BarColumn(30), MofNCompleteColumn(), TimeRemainingColumn(), note,
-                console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False,
-            )  # fmt: skip
-            self._bar.add_task(self.what, total=None, note="")
-            self._bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -51,8 +38,26 @@ class Progress:
 
     def update(self, done: int, total: int, note: str = "") -> None:
         """`done` of `total` are done; `note` stands beside the bar. Draws ten times a second at most."""
-        if self._bar is not None:
-            now_s = time.monotonic()
-            due = now_s - self._drawn_s >= INTERVAL_S or done >= total
-            self._bar.update(self._bar.task_ids[0], completed=done, total=total, note=note, refresh=due)
-            self._drawn_s = now_s if due else self._drawn_s
+        if not self._shown:
+            return
+        if self._bar is None:
+            self._bar = _bar_on_stderr()
+            self._bar.add_task(self.what, total=total, note=note)
+            self._bar.start()
+        now_s = time.monotonic()
+        due = now_s - self._drawn_s >= INTERVAL_S or done >= total
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total, note=note, refresh=due)
+        self._drawn_s = now_s if due else self._drawn_s
+
+
+def _bar_on_stderr() -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    what, note = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[note]"))
+    # Without rich's own thread: it would redraw in the middle of what `plif bench` measures.
+    return Bar(
+        what, BarColumn(30), MofNCompleteColumn(), TimeRemainingColumn(), note,
+        console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False,
+    )  # fmt: skip

@@ -50,7 +50,8 @@ def test_a_terminal_shows_what_is_done_and_is_clean_at_the_end(monkeypatch: pyte
             progress.update(4, 4)
             last = drawn(screen)
         end = drawn(screen)
-        with pytest.raises(KeyboardInterrupt), Progress("reading"):
+        with pytest.raises(KeyboardInterrupt), Progress("reading") as progress:
+            progress.update(1, 2)
             raise KeyboardInterrupt
         interrupted = drawn(screen)
         with Progress("reading", shown=False) as progress:
