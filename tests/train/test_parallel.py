@@ -29,8 +29,8 @@ def test_two_processes_are_one_where_bn_is_frozen_and_dropout_0(plif: Run, tmp_p
     process = plif_process(*command, "--devices", "cpu:2", "--out", "two.pt", cwd=tmp_path)
     found = []
     alone = plif(*command, "--devices", "cpu", "--out", "one.pt")
-    out, err = process.communicate(timeout=120)
-    for (code, out, err), file in ((alone, "one.pt"), ((process.returncode, out, err), "two.pt")):
+    said = process.communicate(timeout=120)
+    for (code, out, err), file in ((alone, "one.pt"), ((process.returncode, *said), "two.pt")):
         assert code == 0, err
         assert err.count("epoch 5/5") == 1  # rank 0 alone speaks
         found.append((json.loads(out), load(tmp_path / file).state_dict()))
