@@ -67,7 +67,7 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(help="authors (their code), paper (its text) or live (ours, for streams): loss and augmentation"),
-    ] = ("authors"),
+    ] = "authors",
     loss: Annotated[str | None, typer.Option(help="rate-mse, step-mse, ce or tet; default: the recipe's")] = None,
     bn: Annotated[str, typer.Option(help="batch statistics: per-step (authors), joint or frozen")] = "per-step",
     surrogate: Annotated[str, typer.Option(help="gradient of a spike: atan, sigmoid or piecewise")] = "atan",

@@ -49,8 +49,7 @@ class _Fire(torch.autograd.Function):
 
 def fire(h: Tensor, v_threshold: float, surrogate: str = "atan") -> Tensor:
     """Charged potential h, of any shape -> spikes 0.0 or 1.0 of its shape and type; the surrogate is their gradient."""
-    spikes: Tensor = _Fire.apply(h, v_threshold, surrogate)
-    return spikes
+    return _Fire.apply(h, v_threshold, surrogate)
 
 
 class Neuron(nn.Module):
@@ -121,8 +120,7 @@ class Neuron(nn.Module):
         alpha = self.alpha()
         if alpha is None:
             return math.inf
-        tau: float | list[float] = (1.0 / alpha.double()).tolist()
-        return tau
+        return (1.0 / alpha.double()).tolist()
 
     def reset(self) -> None:
         """Forgets the state: the next step starts at v_reset (soft reset: 0), for any batch."""

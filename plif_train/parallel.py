@@ -61,8 +61,7 @@ class World:
             tensor = tensor.cuda()
         with _collective():
             dist.all_reduce(tensor)
-        result: list[float] = tensor.tolist()
-        return result
+        return tensor.tolist()
 
     def follow_first(self, net: nn.Module) -> None:
         """Every rank gets the weights and buffers of rank 0."""

@@ -47,6 +47,5 @@ class MaxPool(nn.MaxPool2d):
     def forward(self, x: Tensor) -> Tensor:
         halves = (self.kernel_size, self.stride, self.padding, self.dilation) == (2, 2, 0, 1) and not self.ceil_mode
         if halves and x.requires_grad and x.dim() == 4 and min(x.shape) > 0 and min(x.shape[2:]) > 1 and native.runs(x):
-            pooled: Tensor = _Halve.apply(x)
-            return pooled
+            return _Halve.apply(x)
         return super().forward(x)

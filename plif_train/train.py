@@ -191,6 +191,7 @@ class _Loop:
     def run_epoch(self, samples: Samples, epoch: int) -> tuple[float, float]:
         """One pass over the shuffled samples -> (mean loss, accuracy while training), over all ranks."""
         net, recipe, world = self.net, self.recipe, self.world
+        kind, dtype = torch.device(recipe.device).type, PRECISIONS[recipe.precision]
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.lr_at(epoch)
         size = min(recipe.batch_size, len(samples))
@@ -211,7 +212,7 @@ class _Loop:
                     x, y = batch_of(samples.pick(indices), recipe, self.augment, self.prepare)
                     net.reset()
                     rates.clear()
-                    with _autocast(recipe):
+                    with torch.autocast(kind, dtype, enabled=dtype is not None):
                         out = net(x).float()  # [T, B, classes]
                     loss = LOSSES[recipe.loss](out, y)
                     if rates:
@@ -247,11 +248,6 @@ class _Loop:
         finally:
             net.load_state_dict(last)
         return record
-
-
-def _autocast(recipe: Recipe) -> torch.autocast:
-    dtype = PRECISIONS[recipe.precision]
-    return torch.autocast(torch.device(recipe.device).type, dtype=dtype, enabled=dtype is not None)
 
 
 def _check_finite(net: Network, epoch: int) -> None:

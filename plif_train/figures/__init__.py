@@ -34,5 +34,4 @@ TABLES = ("table-s2",)
 
 def draw_figure(name: str, subject: Subject) -> Drawing:
     """One figure."""
-    drawing: Drawing = import_module(f"plif_train.figures.{FIGURES[name]}").draw(subject)
-    return drawing
+    return import_module(f"plif_train.figures.{FIGURES[name]}").draw(subject)

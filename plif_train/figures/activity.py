@@ -26,8 +26,7 @@ class Activity:
     @property
     def rates(self) -> np.ndarray:
         """F_Ts, [N, C', H', W']."""
-        rates: np.ndarray = self.spikes.mean(0)
-        return rates
+        return self.spikes.mean(0)
 
     @property
     def steps(self) -> int:
@@ -74,13 +73,11 @@ def choose(activity: Activity, count: int = 3) -> tuple[int, ...]:
 
 
 def _centred(maps: np.ndarray) -> np.ndarray:
-    centred: np.ndarray = maps - maps.mean((-2, -1), keepdims=True)
-    return centred
+    return maps - maps.mean((-2, -1), keepdims=True)
 
 
 def _resized(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Nearest pixel: a first layer with a stride has smaller maps than its input."""
     rows = np.arange(size[0]) * maps.shape[1] // size[0]
     columns = np.arange(size[1]) * maps.shape[2] // size[1]
-    picked: np.ndarray = maps[:, rows][:, :, columns]
-    return picked
+    return maps[:, rows][:, :, columns]
