@@ -46,13 +46,13 @@ class Rule:
     surrogate: str
     compiled: bool = False
 
-    def native(self, x: Tensor, v: Tensor) -> native.Rule | None:
+    def native(self, x: Tensor, v: Tensor) -> native.RuleStruct | None:
         """The same for the kernels of train.c; None where they do not have it."""
         known = not self.compiled and self.detach_reset and self.surrogate in native.SURROGATES
         if not known or v.dtype != torch.float32 or not native.runs(x, v):
             return None
         charge = 0 if not self.leaks else 1 if self.decay_input else 2
-        return native.Rule(
+        return native.RuleStruct(
             charge, self.v_reset is None, native.SURROGATES.index(self.surrogate), x.dtype == torch.bfloat16,
             self.v_threshold, self.v_reset or 0.0,
         )  # fmt: skip

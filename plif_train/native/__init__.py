@@ -24,8 +24,8 @@ VARIABLE = "PLIF_TRAIN_NATIVE"
 WORTHWHILE = 1 << 16  # elements a thread: below, a thread costs more than it brings
 
 
-class Rule(c.Structure):
-    """The constants of a neuron, as train.c has them. charge: 0 IF, 1 decay_input, 2 the input as it is."""
+class RuleStruct(c.Structure):
+    """The constants of a neuron as train.c has them, struct rule. charge: 0 IF, 1 decay_input, 2 the input as it is."""
 
     _fields_ = (
         *((name, c.c_int32) for name in ("charge", "soft", "surrogate", "half")),
@@ -94,7 +94,7 @@ def run(kernel: str, count: int, size: int, *arguments: Any, unit: int = 1) -> N
     share(lambda start, stop: function(*front, start, stop, last), count, size, unit)
 
 
-def forward(x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, h: Tensor, s: Tensor, end: Tensor) -> None:
+def forward(x: Tensor, v: Tensor, alpha: Tensor, rule: RuleStruct, h: Tensor, s: Tensor, end: Tensor) -> None:
     """x [T, N] (a step may be of stride 0), v [N], alpha [] or [N] -> fills h, s [T, N] and end [N]; float32, x and s
     also bfloat16."""
     T, N = x.shape
@@ -104,7 +104,7 @@ def forward(x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, h: Tensor, s: Tenso
 
 
 def backward(
-    x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, h: Tensor, gs: Tensor, gv_end: Tensor, gx: Tensor, gv: Tensor
+    x: Tensor, v: Tensor, alpha: Tensor, rule: RuleStruct, h: Tensor, gs: Tensor, gv_end: Tensor, gx: Tensor, gv: Tensor
 ) -> Tensor:
     """The gradients gs [T, N] of the spikes and gv_end [N] of the last v -> fills gx [T, N] and gv [N], of the first v;
     returns the gradient of alpha, as alpha is: [] or [N]."""
