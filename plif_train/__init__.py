@@ -5,11 +5,11 @@
     presets     the six networks of the paper; build
     checkpoint  model.pt: save, load
     recipe      how to train, as numbers; losses, surrogate, batchnorm, augment belong to it
-    train       the loop; data, cache, evaluate, log, resume and parallel belong to it
+    train       the loop; data, gather, cache, evaluate, log, resume and parallel belong to it
     encoders    the supplement's encoders of a pixel
     figures     the paper's figures of one's own models
     firing      random networks in which every layer fires, for tests and measurements
-    cli         plif train, plif figures; asked belongs to it
+    cli         plif train, plif figures; network_choice reads its options, job is one training
 
 The names below are imported when first used: the command line lists this package's commands without loading torch.
 """

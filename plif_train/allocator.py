@@ -1,7 +1,7 @@
 """Keeps freed memory in the process, which makes training on a CPU several times faster.
 
-glibc gives every large block back to the kernel when a tensor dies and faults it in again, page by page, for the next one.
-A training step makes and drops hundreds of such tensors. Two settings of malloc stop that; they hold for the whole process
+glibc returns every large block to the kernel when a tensor is freed, and the next tensor faults it in again page by page.
+A training step makes and frees hundreds of such tensors. Two settings of malloc stop that; they hold for the whole process
 and cost memory that stays reserved. Where there is no glibc nothing happens. Measured on two busy cores, a batch of 32 of
 the N-MNIST network: 3.5 s without and 0.22 s with them on two threads, 0.55 s and 0.40 s on one.
 """

@@ -18,8 +18,8 @@ from torch import Tensor
 def random_affine(
     x: Tensor, degrees: float = 30.0, shift: float = 0.15, scale: tuple[float, float] = (0.85, 1.11)
 ) -> Tensor:
-    """Each image turned by up to `degrees`, moved by up to `shift` of its size (whole pixels) and scaled about its
-    centre; nearest pixel, black outside."""
+    """Each image of x [B, C, H, W], float32, turned by up to `degrees`, moved by up to `shift` of its size (whole pixels)
+    and scaled about its centre by a factor in `scale`; nearest pixel, black outside."""
     n, _, height, width = x.shape
 
     def uniform(low: float, high: float) -> Tensor:
@@ -44,7 +44,8 @@ def random_affine(
 
 
 def random_crop_flip(x: Tensor, padding: int = 4) -> Tensor:
-    """Each image moved by up to `padding` pixels in both directions, black outside, and mirrored half of the time."""
+    """Each image of x [B, C, H, W], float32, moved by up to `padding` pixels in both directions, black outside, and
+    mirrored half of the time."""
     n, _, height, width = x.shape
     padded = F.pad(x, [padding] * 4)
     rows = torch.randint(2 * padding + 1, (n, 1)) + torch.arange(height)  # [B, H]
@@ -57,11 +58,13 @@ def random_crop_flip(x: Tensor, padding: int = 4) -> Tensor:
 def random_shift_drop(
     x: Tensor, shift: int = 8, drop: float = 0.5, noise: float = 0.012, keep: float = 0.7, thicken: float = 0.6
 ) -> Tensor:
-    """Recordings [B, T, C, H, W], of any type: a part of `keep` of the steps, beginning at random; each moved by up to
-    `shift` pixels, the same in all steps, nothing outside. With the probability `thicken` a recording gets, at each
-    pixel, the most that one to three of its neighbours in a drawn direction have, as if the camera were more sensitive.
-    Then each pixel of a step loses its events with a probability drawn up to `drop`, and gets one with a probability
-    drawn up to `noise`."""
+    """Recordings x [B, T, C, H, W] of event counts, of any type -> [B, keep * T, C, H, W] of the same type.
+
+    Of each recording a part of `keep` of its steps is taken, from a random beginning, and moved by up to `shift` pixels,
+    the same in all steps; zeros come in from outside. With the probability `thicken` each pixel then takes the largest
+    count among itself and one to three neighbours in random directions, as if the camera were more sensitive. At last
+    each pixel of a step loses its events with a probability that is drawn from 0..`drop` for the recording, and gets one
+    event with a probability from 0..`noise`."""
     n, steps, _, height, width = x.shape
     kept = max(1, round(keep * steps))
     padded = F.pad(x, [shift] * 4)

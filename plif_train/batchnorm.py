@@ -5,8 +5,8 @@
     frozen      the running statistics, in training too, where nothing changes them: for comparisons
 
 The running statistics get T updates in the order of the steps (per step) or one (joint). In eval mode both are the same
-function. Per step, each time-step is normalised where it lies, by T calls of PyTorch's kernel without a copy. (One call on
-[B, T C, H, W] with T C channels gives the same numbers and took twice as long: it has to transpose there and back.)
+function. Per step, T calls of PyTorch's kernel normalise one time-step each, without a copy. (One call on [B, T C, H, W] with
+T C channels gives the same numbers and took twice as long, because it has to transpose there and back.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MODES = ("per-step", "joint", "frozen")
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """nn.BatchNorm2d that knows about time. `mode` is one of MODES."""
+    """nn.BatchNorm2d for one time-step, [N, C, H, W], and for a sequence; `mode` is one of MODES. Float32."""
 
     mode = "joint"
 
@@ -30,7 +30,8 @@ class BatchNorm(nn.BatchNorm2d):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         return super().forward(x)
 
-    def multi(self, x_seq: Tensor) -> Tensor:  # [T, B, C, H, W]
+    def multi(self, x_seq: Tensor) -> Tensor:
+        """A sequence [T, B, C, H, W] -> the same shape, with the statistics that `mode` says."""
         if self.mode != "per-step" or not self.training or len(x_seq) == 1:
             return self(x_seq.flatten(0, 1)).unflatten(0, x_seq.shape[:2])
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None

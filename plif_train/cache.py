@@ -19,28 +19,30 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from plif_train.data import Dataset, gather, widest
+from plif_train.gather import gather, labels_of, widest
 from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
-from runtime.base.progress import Progress
 from runtime.base.version import __version__
+from runtime.data import Dataset
 from runtime.data.archive import split_path
 
 FORMAT = 1
 PIECE = 64  # samples a part: what a stop can lose
 
 
-def cached(
-    dataset: Dataset, indices: Sequence[int], root: Path, progress: Progress, what: str
+def load_cached(
+    dataset: Dataset, indices: Sequence[int], root: Path, progress: Callable[[int, int], None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """x (a copy-on-write map of the file) and y of these samples, made where they are not there.
+    """These samples: x [n, ...], a copy-on-write map of the file, and labels y [n], int64; read where they are not there.
 
-    Raises PlifError when the folder cannot be written; one process makes a cache, others wait for it.
+    progress   called with (done, total) after each sample that is read
+    One process makes a cache, others wait for it. PlifError when the folder cannot be written.
     """
     about = _about(dataset, indices)
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
@@ -49,9 +51,10 @@ def cached(
     with _locked(folder):
         found = _open(folder, len(indices))
         if found is None:
-            _make(dataset, indices, folder, progress, what)
+            _make(dataset, indices, folder, progress)
             summary = {**about, "files": len(about["files"]), "labels": len(about["labels"]), "plif": __version__}
-            _write(folder / "about.json", lambda file: file.write(json.dumps(summary, indent=1).encode()))
+            with _replaced(folder / "about.json") as file:
+                file.write(json.dumps(summary, indent=1).encode())
             found = _open(folder, len(indices))
     if found is None:
         raise PlifError(f"{folder}: damaged while it was made; delete it and train again")
@@ -84,36 +87,31 @@ def _about(dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _make(dataset: Dataset, indices: Sequence[int], folder: Path, progress: Progress, what: str) -> None:
+def _make(dataset: Dataset, indices: Sequence[int], folder: Path, progress: Callable[[int, int], None]) -> None:
     for left in folder.glob(".*.part"):  # of a process that was killed: the folder is ours alone
         left.unlink()
-    pieces = [indices[at : at + PIECE] for at in range(0, len(indices), PIECE)]
-    paths = [folder / f"part-{number:05d}.npy" for number in range(len(pieces))]
-    missing = [at for at, path in enumerate(paths) if not path.exists()]
-    shape = None if len(missing) == len(pieces) else np.load(_first(paths), mmap_mode="r").shape[1:]
-    turn: Iterator[int] = iter(progress.track([i for at in missing for i in pieces[at]], what))
-    for at in missing:
-        piece = pieces[at]
-        # The bar belongs to all pieces, so each takes its share of one iterator.
-        x, _ = gather(dataset, piece, (next(turn) for _ in piece), shape)
+    pieces = {
+        folder / f"part-{number:05d}.npy": indices[at : at + PIECE]
+        for number, at in enumerate(range(0, len(indices), PIECE))
+    }
+    missing = {path: piece for path, piece in pieces.items() if not path.exists()}
+    shape = next((np.load(path, mmap_mode="r").shape[1:] for path in pieces if path not in missing), None)
+    done, total = count(1), sum(map(len, missing.values()))
+    for path, piece in missing.items():
+        x, _ = gather(dataset, piece, shape, lambda: progress(next(done), total))
         shape = x.shape[1:]
-        _write(paths[at], lambda file, x=x: _save(file, [x], x.dtype, x.shape))  # type: ignore[misc]
-    next(turn, None)  # ends the bar
-    parts = [np.load(path, mmap_mode="r") for path in paths]
-    dtype, whole = widest(part.dtype for part in parts), (len(indices), *parts[0].shape[1:])
-    y = np.array([dataset.label(i) for i in indices], np.int64)
-    _write(folder / "y.npy", lambda file: _save(file, [y], y.dtype, y.shape))
-    _write(folder / "x.npy", lambda file: _save(file, parts, dtype, whole))
-    for path in paths:
+        _write(path, [x], x.dtype, x.shape)
+    # The pieces may be of several types; the whole is written piece by piece, and never lies in memory.
+    parts = [np.load(path, mmap_mode="r") for path in pieces]
+    y = labels_of(dataset, indices)
+    _write(folder / "y.npy", [y], y.dtype, y.shape)
+    _write(folder / "x.npy", parts, widest(part.dtype for part in parts), (len(indices), *parts[0].shape[1:]))
+    for path in pieces:
         path.unlink()
 
 
-def _first(paths: Sequence[Path]) -> Path:
-    return next(path for path in paths if path.exists())
-
-
 def _open(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """What lies there, or None when it is not whole (then it is made again)."""
+    """x and y of a finished cache, or None when it is not whole (then it is made again)."""
     try:
         x = np.load(folder / "x.npy", mmap_mode="c")
         y = np.load(folder / "y.npy")
@@ -122,27 +120,30 @@ def _open(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray] | None:
     return (x, y) if len(x) == len(y) == n else None
 
 
-def _write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """PlifError where the disk is full or forbidden."""
+def _write(path: Path, parts: Iterable[np.ndarray], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """An .npy file, written part by part. PlifError where the disk is full or forbidden. (Through a map of a file with
+    holes a full disk is a bus error, and np.save forgets the reason.)"""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with _replaced(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part, dtype).data)
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
+    """The file, opened beside its place."""
     try:
         with whole_or_nothing(path) as (beside,), open(beside, "wb") as file:
-            write(file)
+            yield file
     except PlifError as error:
         raise PlifError(f"{error}; choose another --cache") from None
 
 
-def _save(file: IO[bytes], parts: Iterable[np.ndarray], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """An .npy file, written part by part: a full disk is an error with a name. (Through a map of a file with holes it
-    is a bus error, and np.save forgets the reason.)"""
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    for part in parts:
-        file.write(np.ascontiguousarray(part, dtype).data)
-
-
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """The folder, made, held by one process at a time; the kernel lets go when that process ends, however it ends."""
+    """The folder, made where it is missing and held by one process at a time; the kernel frees the lock when that process
+    ends, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o666)

@@ -2,10 +2,10 @@
 
     torch.save({"card": json text, "weights": {name: tensor}})
 
-Written beside and renamed, so that a file is whole or absent. Read with `weights_only=True`: a pickle that wants to
-run anything else than the rebuilding of tensors is refused before it runs. Nothing in a file is trusted: shapes are
-compared with those that the card's notation gives before any memory is asked for, and a NaN is refused here rather than
-found in a decision.
+Written beside its place and renamed, so that a file is whole or absent. Read with `weights_only=True`: a pickle that would
+call anything but the functions that rebuild tensors is refused before it runs. Nothing in a file is trusted: shapes are
+compared with those that follow from the card's notation before memory is allocated, and a NaN is refused here, before it
+reaches a decision.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ def save(net: Network, path: str | Path, training: dict[str, Any] | None = None)
 
     The state (membrane potentials) is not part of a model. Raises PlifError when the file cannot be written.
     """
-    card = card_of(net, training)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    write_atomically({"card": cards.encode(card), "weights": weights}, path)
+    write_atomically(content_of(net, training), path)
 
 
 def load(path: str | Path, device: str = "cpu") -> Network:
@@ -45,6 +43,12 @@ def load(path: str | Path, device: str = "cpu") -> Network:
     layers or shapes than its notation says, numbers that are not finite."""
     content = read_tensors(path)
     return network_of(content, path).to(device)
+
+
+def content_of(net: Network, training: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What `save` writes: the card as JSON text, and the weights by name, on the CPU."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    return {"card": cards.encode(card_of(net, training)), "weights": weights}
 
 
 def card_of(net: Network, training: dict[str, Any] | None = None) -> cards.Card:
@@ -118,7 +122,7 @@ def network_of(content: dict[str, Any], path: str | Path) -> Network:
 
 
 def _empty(card: cards.Card) -> Network:
-    """The card's network without memory for its weights, so that a hostile card cannot ask for any."""
+    """The card's network on the meta device: without memory for its weights, however large a hostile card makes them."""
     known = {field.name for field in fields(Options)}
     if strangers := sorted(set(card["options"]) - known):
         raise PlifError(f"options {strangers} are not known to this version, expected some of {sorted(known)}")

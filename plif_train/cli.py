@@ -1,4 +1,4 @@
-"""`plif train`: reads options, builds the network, opens the data, trains, prints.
+"""`plif train`: reads options, checks them, trains (plif_train.job), prints.
 
 In Python: plif_train.build, runtime.data.open_dataset, plif_train.data.load_samples, plif_train.train.train.
 """
@@ -7,30 +7,19 @@ from __future__ import annotations
 
 import json as json_
 import shlex
-import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runtime.base.errors import Interrupted, PlifError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
-
-    from plif_train.parallel import World
-    from plif_train.recipe import Recipe
-    from plif_train.train import Epoch
+    from plif_train.job import Job
 
 _PRESETS = "mnist fashion-mnist cifar10 nmnist cifar10-dvs dvs128-gesture"
 
-app = typer.Typer(add_completion=False, help="Train spiking networks.")
 
-
-@app.command()
 def train(
     context: typer.Context,
     network: Annotated[str, typer.Argument(help=f"a preset ({_PRESETS}), PRESET:paper, or a notation string")],
@@ -70,7 +59,7 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(help="authors (their code), paper (its text) or live (ours, for streams): loss and augmentation"),
-    ] = ("authors"),
+    ] = "authors",
     loss: Annotated[str | None, typer.Option(help="rate-mse, step-mse, ce or tet; default: the recipe's")] = None,
     bn: Annotated[str, typer.Option(help="batch statistics: per-step (authors), joint or frozen")] = "per-step",
     surrogate: Annotated[str, typer.Option(help="gradient of a spike: atan, sigmoid or piecewise")] = "atan",
@@ -87,23 +76,22 @@ def train(
     json: Annotated[bool, typer.Option("--json", help="print the result as one JSON document on stdout")] = False,
 ) -> None:
     """Train a network and keep its best epoch. Ctrl-C is safe: run the same command with --resume."""
-    import torch
-
     from plif_train.allocator import keep_freed_memory
-    from plif_train.asked import check_sizes, network_for, shape_of
-    from plif_train.parallel import check_there, joined, parse_devices
+    from plif_train.job import Job
+    from plif_train.network_choice import overrides_for
+    from plif_train.parallel import check_device, join_ranks, parse_devices
     from plif_train.recipe import RECIPES, Recipe
-    from plif_train.resume import check_place, resume_path
+    from plif_train.resume import resume_path
     from runtime.data import find
 
     keep_freed_memory()
-    started: list[bool] = []
+    job: Job | None = None
     try:
         if recipe not in RECIPES:
             raise PlifError(f"recipe '{recipe}' is not known, expected {' or '.join(RECIPES)}")
         devices = parse_devices(device)
         for one in devices:
-            check_there(one)
+            check_device(one)
         how = Recipe(
             epochs, batch_size, lr, t_max, seed, protocol, precision, devices[0],
             loss or RECIPES[recipe].loss, bn, rate_penalty, accumulate, patience, compile_,
@@ -111,27 +99,23 @@ def train(
         if not out.parent.is_dir():
             raise PlifError(f"{out.parent}: no such folder, expected one to write {out.name} to")
         find(data)
-        check_sizes(network, neuron=neuron, pool=pool, channels=channels, hidden=hidden)
-        asked = {
-            "T": T, "framing": framing, "init_tau": init_tau, "tau": tau, "surrogate": surrogate,
-            "detach_reset": detach_reset, "dropout": dropout, "channels": channels, "hidden": hidden, "pool": pool,
-            "neuron": neuron if neuron != "PLIF" else None, "shape": shape_of(size, network, data),
-        }  # fmt: skip
-        with torch.device("meta"):  # reads the notation, and takes no memory
-            network_for(network, data, **asked)
-        check_place(out, resume, overwrite)
+        overrides = overrides_for(
+            network, data, size, T=T, framing=framing, init_tau=init_tau, tau=tau, surrogate=surrogate,
+            detach_reset=detach_reset, dropout=dropout, channels=channels, hidden=hidden, pool=pool, neuron=neuron,
+        )  # fmt: skip
         augmentation = RECIPES[recipe].augmentation.get(data.partition(":")[0]) if augment else None
-        about = {"command": _command(context, network, data, out), "recipe": recipe}
-        limits = {"train": limit_train, "test": limit_test}
-        with joined(devices) as (world, own):
-            record = _train(
-                network, data, asked, replace(how, device=own), out,
-                about=about, limits=limits, augmentation=augmentation, cache=cache, resume=resume,
-                overwrite=overwrite, tensorboard=tensorboard, world=world, started=started,
-            )  # fmt: skip
+        job = Job(
+            network, data, overrides, how, out, augmentation=augmentation, cache=cache,
+            about={"command": _command(context, network, data, out), "recipe": recipe},
+            limits={"train": limit_train, "test": limit_test},
+            resume=resume, overwrite=overwrite, tensorboard=tensorboard,
+        )  # fmt: skip
+        job.check()
+        with join_ranks(devices) as (world, own):
+            record = job.run(world, own)
     except KeyboardInterrupt:
         text = "nothing was written"
-        if started and resume_path(out).exists():
+        if job is not None and job.started and resume_path(out).exists():
             text = f"{resume_path(out)} holds the last whole epoch; add --resume to the command to continue"
         raise Interrupted(text) from None
 
@@ -144,133 +128,8 @@ def train(
         print(f"next: plif export {shlex.quote(str(out))}")
 
 
-def _train(
-    network: str,
-    data: str,
-    asked: dict[str, Any],
-    recipe: Recipe,
-    out: Path,
-    *,
-    about: dict[str, Any],
-    limits: dict[str, int | None],
-    augmentation: Callable[[Tensor], Tensor] | None,
-    cache: Path | None,
-    resume: bool,
-    overwrite: bool,
-    tensorboard: bool,
-    world: World,
-    started: list[bool],
-) -> dict[str, Any]:
-    """What one rank does: network, data, training. `started` gets an entry once files are being written."""
-    import torch
-
-    from plif_train import train as training
-    from plif_train.asked import network_for, say_outputs
-    from plif_train.data import load_samples, spread
-    from plif_train.parallel import usable
-    from plif_train.resume import read_kept, resume_path
-    from runtime.base.progress import Progress
-    from runtime.data import find, open_dataset
-
-    usable(recipe.device)
-    torch.manual_seed(recipe.seed)
-    net = network_for(network, data, **asked)
-    name = data.partition(":")[0]
-    # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.
-    late = net.normalisation if augmentation else None
-    progress = Progress()
-    if world.rank:
-        progress.shown = False
-    opened = {}
-    for split in limits:
-        dataset = open_dataset(
-            data,
-            split,
-            framing=net.framing,
-            shape=net.meta.shape,
-            normalisation=None if late else net.normalisation,
-            classes=net.classes if split == "test" else None,  # the training split says which, and in which order
-        )
-        if dataset.kind != net.meta.kind:
-            raise PlifError(f"data set {name} holds {dataset.kind} samples, but {network} takes {net.meta.kind}")
-        if len(dataset.classes) != len(net.classes):
-            raise PlifError(say_outputs(name, len(dataset.classes), network, net))
-        net.meta = replace(net.meta, classes=tuple(dataset.classes))
-        opened[split] = dataset
-
-    # Whatever can be refused is refused before the reading, which may take an hour.
-    indices = {split: spread(opened[split], limit) for split, limit in limits.items()}
-    labels = torch.tensor([opened["train"].label(i) for i in indices["train"]])
-    samples = training.counts(recipe, labels, len(indices["test"]), world)
-    about |= {
-        "dataset": name,
-        "dataset_options": find(data)[2],
-        **_simulated(data),
-        **{f"limit_{split}": limit for split, limit in limits.items()},
-        "augmentation": augmentation.__name__ if augmentation else None,
-    }
-    if resume:
-        t_max = read_kept(resume_path(out), net, recipe, about, samples).t_max
-        if recipe.t_max is None and t_max not in (None, recipe.epochs) and not world.rank:
-            print(f"note: the cosine keeps its half period of {t_max} epochs; --t-max changes it", file=sys.stderr)
-    if net.meta.kind == "events":
-        frames = len(opened["train"].sample(indices["train"][0]))
-        if frames != net.T:
-            raise PlifError(f"framing '{net.framing}' gives {frames} frames, but T is {net.T}; give --T {frames}")
-    sets = {
-        split: load_samples(opened[split], limit, progress, f"reading {split}", cache)
-        for split, limit in limits.items()
-    }
-    last = next(reversed(net.neurons()), "")
-    silent: list[bool] = []
-
-    def report(epoch: Epoch) -> None:
-        if world.rank:
-            return
-        print(_line(epoch, recipe.epochs), file=sys.stderr, flush=True)
-        if epoch.firing_rates.get(last, 1.0) > 0:
-            silent.clear()
-        elif not silent:
-            print(
-                f"note: {last}, the last layer, did not fire, so every answer is the first class; if it stays so, try "
-                "a larger --lr, more events a frame, or BN before the neurons",
-                file=sys.stderr,
-            )
-            silent.append(True)
-
-    started.append(True)
-    return training.train(
-        net, sets["train"], sets["test"], recipe, out,
-        about=about, resume=resume, overwrite=overwrite, augment=augmentation, prepare=_normaliser(late),
-        on_epoch=report, progress=progress, tensorboard=tensorboard, world=world,
-    )  # fmt: skip
-
-
-def _simulated(data: str) -> dict[str, str]:
-    """What a set that plif made says of itself, for the card: its recordings are not real ones."""
-    place = data.partition(":")[2].partition("?")[0]
-    note = Path(place) / "simulated.json"
-    if not place or not note.is_file():
-        return {}
-    try:
-        return {"simulated": str(json_.loads(note.read_text(encoding="utf-8"))["what"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise PlifError(
-            f"{note}: not the note of a simulated set, expected JSON with 'what'; make the set again"
-        ) from None
-
-
-def _normaliser(normalisation: dict[str, list[float]] | None) -> Any:
-    if normalisation is None:
-        return None
-    import torch
-
-    mean, std = (torch.tensor(normalisation[key]).reshape(-1, 1, 1) for key in ("mean", "std"))
-    return lambda x: (x - mean) / std
-
-
 def _command(context: typer.Context, network: str, data: str, out: Path) -> str:
-    """What was typed, without the folders of this machine: they say nothing to whoever reads the card."""
+    """The command as it was typed, without the folders of this machine, which tell the reader of a card nothing."""
     shown = {"network": network, "data": data.partition(":")[0], "out": out.name, "cache": "cache"}
     words = ["plif", "train", network]
     for parameter in context.command.params:
@@ -283,21 +142,3 @@ def _command(context: typer.Context, network: str, data: str, out: Path) -> str:
         else:
             words += [parameter.opts[0], str(shown.get(name, value))]
     return shlex.join(words)
-
-
-def _line(epoch: Epoch, epochs: int) -> str:
-    rates = " ".join(f"{layer} {rate:.3f}" for layer, rate in epoch.firing_rates.items())
-    taus = " ".join(
-        f"{layer} {tau:.2f}" if isinstance(tau, float) else f"{layer} {min(tau):.2f}..{max(tau):.2f}"
-        for layer, tau in epoch.taus.items()
-    )
-    val = "" if epoch.val_accuracy is None else f"  val {epoch.val_accuracy:.4f}"
-    test = "" if epoch.test_accuracy is None else f"  test {epoch.test_accuracy:.4f}"
-    return (
-        f"epoch {epoch.epoch}/{epochs}  loss {epoch.loss:.4f}  train {epoch.train_accuracy:.4f}{val}{test}  "
-        f"{epoch.seconds:.1f} s  rates {rates}  tau {taus}"
-    )
-
-
-if __name__ == "__main__":
-    app()

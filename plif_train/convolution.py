@@ -3,10 +3,10 @@
     y[n] = W x cols[n],   W [out, in kh kw],   cols[n] [in kh kw, H' W']    the patches of x[n] (unfold, im2col)
 
 A camera has two channels, so the first convolution has 18 weights an output and 128 outputs: nearly all of its work is to
-write y. A library's convolution, made for many channels, first lays y out in blocks and then copies it back; the product
-writes it once, where it belongs (3 to 7 times faster on two x86 cores, forward and backward). Used on a CPU while training,
-where no gradient for x is wanted and the patches are small; everything else goes to PyTorch. The same sums, in another
-order.
+write y. A library's convolution is made for many channels: it writes y in blocks and then copies it back. The product writes
+y once, in its final layout (3 to 7 times faster on two x86 cores, forward and backward). It is used on a CPU while training,
+where no gradient for x is wanted and the patches are small; PyTorch's convolution does everything else. Both compute the same
+sums, in another order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FEW = 64  # weights an output; more, and the patches cost more than they save
 
 
 class Conv(nn.Conv2d):
-    """[N, C, H, W] -> [N, C', H', W']"""
+    """[N, C, H, W] -> [N, C', H', W'], float32, or what autocast makes of it."""
 
     def forward(self, x: Tensor) -> Tensor:
         plain = self.groups == 1 and self.padding_mode == "zeros"

@@ -17,13 +17,13 @@ from runtime.base.errors import PlifError
 
 
 def poisson(p: Tensor, T: int, generator: torch.Generator | None = None) -> Tensor:
-    """Spikes [T, ...] of intensities p [...]. PlifError unless they lie in 0..1 and T is at least 1."""
+    """Intensities p [...] -> spikes [T, ...], 0 or 1, of p's type. PlifError unless p lies in 0..1 and T is at least 1."""
     _check(p, T)
     return (torch.rand((T, *p.shape), generator=generator, dtype=p.dtype) < p).to(p.dtype)
 
 
 def latency(p: Tensor, T_max: int) -> Tensor:
-    """One spike each, [T_max, ...]."""
+    """Intensities p [...] -> spikes [T_max, ...] of p's type, one for each intensity."""
     _check(p, T_max)
     at = ((T_max - 1) * (1 - p)).floor().long()
     return torch.zeros((T_max, *p.shape), dtype=p.dtype).scatter_(0, at.unsqueeze(0), 1.0)
@@ -31,7 +31,7 @@ def latency(p: Tensor, T_max: int) -> Tensor:
 
 @torch.no_grad()
 def learnable(p: Tensor, T: int, w: float = 1.0, v_threshold: float = 1.0) -> Tensor:
-    """Spikes [T, ...] of an IF neuron that is charged by w p in every step."""
+    """Intensities p [...] -> spikes [T, ...], of p's type, of an IF neuron that w p charges in every step."""
     _check(p, T)
     if not w > 0 or not v_threshold > 0:
         raise PlifError(f"encoder: w {w} and v_threshold {v_threshold}, expected numbers above 0")

@@ -22,7 +22,7 @@ from runtime.model.graph import output_record, state_record
 
 
 class TorchEngine(Engine):
-    """Single-step, evaluation mode, float32. `card` gains what an artifact's card says about states and output."""
+    """Single-step, evaluation mode, float32. `card` is the model's, with states and output as an artifact's card has them."""
 
     name: ClassVar[str] = "torch"
     suffixes: ClassVar[tuple[str, ...]] = (".pt", ".pth")
@@ -55,6 +55,7 @@ class TorchEngine(Engine):
             self.net.watch = self._count
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
+        """One step on these float32 buffers: x [B, C, H, W], membranes v [B, ...] -> y [B, classes], v_next; rates [B]."""
         layers = [state["layer"] for state in self.card["states"]]
 
         @torch.no_grad()

@@ -19,6 +19,8 @@ Augment = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Score:
+    """Accuracy and rates are 0..1; rates are the share of neurons and time-steps that fired, by layer."""
+
     accuracy: float
     correct: int
     samples: int
@@ -31,35 +33,28 @@ def evaluate(
 ) -> Score:
     """Accuracy and firing rate per layer in eval mode; decisions as in `decide`. Ranks take turns at the batches."""
     world = world or World()
-    was_training, watch = net.training, net.watch
-    fired: dict[str, float] = {}
-    possible: dict[str, int] = {}
+    spikes_of = dict.fromkeys(net.neurons(), 0.0)
+    places_of = dict.fromkeys(net.neurons(), 0)  # neurons * time-steps * samples
 
-    def note(layer: str, spikes: Tensor) -> None:
-        fired[layer] = fired.get(layer, 0.0) + float(spikes.sum(dtype=torch.float64))
-        possible[layer] = possible.get(layer, 0) + spikes.numel()
+    def count(layer: str, spikes: Tensor) -> None:
+        spikes_of[layer] += float(spikes.sum(dtype=torch.float64))
+        places_of[layer] += spikes.numel()
 
     correct = 0
-    try:
-        net.eval()
-        net.watch = note
+    with net.watched(count):
         for indices in torch.arange(len(samples)).split(4 * recipe.batch_size)[world.rank :: world.size]:
             x, y = batch_of(samples.pick(indices), recipe, None, prepare)
             net.reset()
             correct += int((decide(net, net(x)) == y).sum())
-    finally:
-        net.reset()
-        net.watch = watch
-        net.train(was_training)
-    layers = list(net.neurons())
-    sums = world.total([correct, *(n for layer in layers for n in (fired.get(layer, 0), possible.get(layer, 0)))])
-    rates = {layer: sums[1 + 2 * i] / sums[2 + 2 * i] for i, layer in enumerate(layers)}
-    return Score(sums[0] / len(samples), int(sums[0]), len(samples), rates)
+    total = world.total([correct, *spikes_of.values(), *places_of.values()])
+    fired, places = total[1 : 1 + len(spikes_of)], total[1 + len(spikes_of) :]
+    rates = {layer: fired[i] / places[i] for i, layer in enumerate(spikes_of)}
+    return Score(total[0] / len(samples), int(total[0]), len(samples), rates)
 
 
 def decide(net: Network, y: Tensor) -> Tensor:
-    """The class of each sample of y [T, B, classes]: whole votes are added up (without a vote layer float64 sums),
-    ties go to the lowest class."""
+    """y [T, B, classes], float32 -> the class of each sample, [B], int64: whole votes are added up (without a vote layer
+    float64 sums), ties go to the lowest class."""
     vote = getattr(net, "vote", None)
     total = (y.float() * vote.voters).round().sum(0) if isinstance(vote, Vote) else y.double().sum(0)
     return total.argmax(1)
@@ -68,7 +63,7 @@ def decide(net: Network, y: Tensor) -> Tensor:
 def batch_of(
     samples: Samples, recipe: Recipe, augment: Augment | None, prepare: Augment | None
 ) -> tuple[Tensor, Tensor]:
-    """x [T, B, C, H, W] (static: [B, C, H, W]) and y [B] on the recipe's device."""
+    """x [T, B, C, H, W] (static: [B, C, H, W]), float32, and y [B], int64, on the recipe's device."""
     x = samples.x if samples.x.dim() == 5 else samples.x.float()  # recordings stay small while they are augmented
     if augment is not None:
         x = augment(x)

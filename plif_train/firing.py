@@ -1,4 +1,4 @@
-"""Random networks in which every layer fires: what tests and measurements need in place of trained weights.
+"""Random networks in which every layer fires: tests and measurements use them in place of trained ones.
 
 A default-initialised network emits no spike at all, and comparing silence with silence proves nothing. `scale_to_fire`
 draws every parameter afresh and then, layer by layer in forward order, looks for the one number that brings the layer's
@@ -30,10 +30,8 @@ def scale_to_fire(
     it was in. Returns {layer: rate} in eval mode; raises PlifError naming a layer that cannot be brought there.
     """
     generator = torch.Generator().manual_seed(seed)
-    training, watch = net.training, net.watch
-    net.eval()
-    net.reset()
-    try:
+    rates: dict[str, float] = {}
+    with net.watched(lambda layer, spikes: rates.update({layer: float(spikes.mean())})):
         x = x_seq.expand(net.T, *x_seq.shape) if x_seq.dim() == 4 else x_seq
         block: list[Step] = []
         for step in net.plan:
@@ -41,18 +39,8 @@ def scale_to_fire(
             if step.op == "Neuron":
                 x = _tune_block(net, block, x, target, generator)
                 block = []
-        rates: dict[str, float] = {}
-
-        def note(layer: str, spikes: Tensor) -> None:
-            rates[layer] = float(spikes.mean())
-
         net.reset()
-        net.watch = note
         net(x_seq)
-    finally:
-        net.reset()
-        net.watch = watch
-        net.train(training)
     for layer, rate in rates.items():
         if not low <= rate <= high:
             raise PlifError(f"{layer}: fires at {rate:.4f}, no scale brings it into {low}..{high}; give a richer input")

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +25,37 @@ from plif_train.network import Network, layer_of
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import whole_or_nothing
 
-if TYPE_CHECKING:
-    from plif_train.train import Epoch
-
 BINS = 60
 EPOCHS = ("epoch", "lr", "loss", "train_accuracy", "val_accuracy", "test_accuracy")
 WEIGHTS = ("epoch", "layer", "low", "high", "count")
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave; `epoch` counts from 1, rates and accuracies are 0..1, tau in time-steps.
+
+    Rates are those of the test samples; in protocol B of the samples held back, and there is no test accuracy yet.
+    """
+
+    epoch: int
+    lr: float
+    loss: float
+    train_accuracy: float
+    val_accuracy: float | None
+    test_accuracy: float | None
+    firing_rates: dict[str, float]
+    taus: dict[str, float | list[float]]
+    seconds: float
+
+    def row(self) -> Row:
+        """The row of model.csv: column -> number, "" where there is none."""
+        row: Row = {name: getattr(self, name) for name in EPOCHS} | {"seconds": round(self.seconds, 3)}
+        row |= {f"rate:{layer}": rate for layer, rate in self.firing_rates.items()}
+        for layer, tau in self.taus.items():
+            columns = {f":{c}": t for c, t in enumerate(tau)} if isinstance(tau, list) else {"": tau}
+            row |= {f"tau:{layer}{channel}": t for channel, t in columns.items()}
+        return {name: "" if value is None else value for name, value in row.items()}
 
 
 class Log:
@@ -38,25 +63,24 @@ class Log:
 
     def __init__(self, out: Path, done: int = 0, tensorboard: bool = False) -> None:
         self.epochs_at, self.weights_at = epochs_path(out), weights_path(out)
-        self._epochs: list[Row] = [row for row in read(self.epochs_at) if int(row["epoch"]) <= done] if done else []
-        self._weights: list[Row] = (
-            [row for row in read(self.weights_at, WEIGHTS) if int(row["epoch"]) <= done] if done else []
+        self._epochs, self._weights = (
+            [row for row in read(path, columns) if int(row["epoch"]) <= done] if done else []
+            for path, columns in ((self.epochs_at, EPOCHS), (self.weights_at, WEIGHTS))
         )
-        self._board = _board(out.with_suffix(".tensorboard"), done) if tensorboard else None
+        self._board = _open_board(out.with_suffix(".tensorboard"), done) if tensorboard else None
 
     def start(self, net: Network) -> None:
-        """Before the first epoch."""
-        self._take_weights(net, 0)
-        _write(self.weights_at, self._weights)
+        """Writes the weights before the first epoch."""
+        self._add_weights(net, 0)
 
     def add(self, epoch: Epoch, net: Network) -> None:
-        """After an epoch."""
-        self._epochs.append(row_of(epoch))
-        self._take_weights(net, epoch.epoch)
+        """Writes what an epoch gave."""
+        row = epoch.row()
+        self._epochs.append(row)
         _write(self.epochs_at, self._epochs)
-        _write(self.weights_at, self._weights)
+        self._add_weights(net, epoch.epoch)
         if self._board is not None:
-            for name, value in row_of(epoch).items():
+            for name, value in row.items():
                 if name != "epoch" and value != "":
                     self._board.add_scalar(name.replace(":", "/"), value, epoch.epoch)
             for layer, w in effective_weights(net).items():
@@ -67,7 +91,7 @@ class Log:
         if self._board is not None:
             self._board.close()
 
-    def _take_weights(self, net: Network, epoch: int) -> None:
+    def _add_weights(self, net: Network, epoch: int) -> None:
         for layer, w in effective_weights(net).items():
             low, high = float(w.min()), float(w.max())
             if not low < high:
@@ -78,34 +102,22 @@ class Log:
                 {"epoch": epoch, "layer": layer, "low": low + i * step, "high": low + (i + 1) * step, "count": count}
                 for i, count in enumerate(counts)
             ]
+        _write(self.weights_at, self._weights)
 
 
 def epochs_path(out: Path) -> Path:
+    """model.pt -> model.csv"""
     return out.with_suffix(".csv")
 
 
 def weights_path(out: Path) -> Path:
+    """model.pt -> model.weights.csv"""
     return out.with_suffix(".weights.csv")
 
 
-def row_of(epoch: Epoch) -> Row:
-    row: Row = {
-        "epoch": epoch.epoch,
-        "lr": epoch.lr,
-        "loss": epoch.loss,
-        "train_accuracy": epoch.train_accuracy,
-        "val_accuracy": "" if epoch.val_accuracy is None else epoch.val_accuracy,
-        "test_accuracy": "" if epoch.test_accuracy is None else epoch.test_accuracy,
-        "seconds": round(epoch.seconds, 3),
-    }
-    row |= {f"rate:{layer}": rate for layer, rate in epoch.firing_rates.items()}
-    for layer, tau in epoch.taus.items():
-        row |= {f"tau:{layer}:{c}": t for c, t in enumerate(tau)} if isinstance(tau, list) else {f"tau:{layer}": tau}
-    return row
-
-
 def effective_weights(net: Network) -> dict[str, Tensor]:
-    """W/tau of each fully connected layer with a neuron after it (W where the input is not decayed), float32, flat."""
+    """W/tau of each fully connected layer with a neuron after it (W where the input is not decayed): float32 [outputs *
+    inputs] by layer name."""
     found: dict[str, Tensor] = {}
     linear: Tensor | None = None
     for step in net.plan:
@@ -127,14 +139,7 @@ def read(path: Path, columns: Sequence[str] = EPOCHS) -> list[Row]:
 
     PlifError for another file, and for a row that is not whole.
     """
-    check_header(path, columns)
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PlifError(f"{path}: cannot be read ({error})") from None
+    rows = _read(path, columns)
     for n, row in enumerate(rows, 1):
         try:
             int(row["epoch"])
@@ -148,29 +153,41 @@ def read(path: Path, columns: Sequence[str] = EPOCHS) -> list[Row]:
 
 def check_header(path: Path, columns: Sequence[str]) -> None:
     """PlifError when there is a file that is not one of these: it may be a recording, and is not written over."""
+    _read(path, columns, header_only=True)
+
+
+def _read(path: Path, columns: Sequence[str], header_only: bool = False) -> list[Row]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            found = next(csv.reader(file), [])
+            reader = csv.DictReader(file)
+            found = list(reader.fieldnames or [])
+            if found[:2] == list(columns[:2]) and set(columns) <= set(found):
+                return [] if header_only else list(reader)
     except FileNotFoundError:
-        return
+        return []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PlifError(f"{path}: cannot be read ({error})") from None
-    if found[:2] != list(columns[:2]) or not set(columns) <= set(found):
-        what = f"it begins with {','.join(found)[:40]!r}" if found else "it is empty"
-        raise PlifError(
-            f"{path}: not the log of a training, which begins with {','.join(columns[:2])}: {what}; move it away, or "
-            "give the model another name"
-        )
+    what = f"it begins with {','.join(found)[:40]!r}" if found else "it is empty"
+    raise PlifError(
+        f"{path}: not the log of a training, which begins with {','.join(columns[:2])}: {what}; move it away, or "
+        "give the model another name"
+    )
 
 
-def _write(path: Path, rows: list[Row]) -> None:
-    with whole_or_nothing(path) as (beside,), open(beside, "w", newline="", encoding="utf-8") as file:
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """A table as CSV; its columns are those of the first row."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["epoch"], lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _board(folder: Path, done: int) -> Any:
+def _write(path: Path, rows: list[Row]) -> None:
+    with whole_or_nothing(path) as (beside,):
+        write_rows(beside, rows)
+
+
+def _open_board(folder: Path, done: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

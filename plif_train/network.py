@@ -11,7 +11,8 @@ BN of the authors' networks for static images).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,7 +96,8 @@ class Meta:
 
 
 class Dropout(nn.Module):
-    """One mask, drawn at the first step after reset() and kept for all time-steps; identity in eval mode."""
+    """One mask, drawn at the first step after reset() and kept for all time-steps; identity in eval mode. Keeps shape and
+    type: [B, ...], and [T, B, ...] in `multi`."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -118,7 +120,7 @@ class Dropout(nn.Module):
 
 
 class Vote(nn.Module):
-    """The mean of every `voters` neighbouring neurons: [N, classes * voters] -> [N, classes]."""
+    """The mean of every `voters` neighbouring neurons: spikes [N, classes * voters] -> [N, classes], of the same type."""
 
     def __init__(self, voters: int) -> None:
         super().__init__()
@@ -193,7 +195,7 @@ class Network(nn.Module):
         return self.meta.normalisation
 
     def forward(self, x: Tensor, T: int | None = None) -> Tensor:
-        """A sequence x [T, B, C, H, W], or static images x [B, C, H, W] shown for T steps -> y [T, B, classes].
+        """A sequence x [T, B, C, H, W], or static images x [B, C, H, W] shown for T steps -> y [T, B, classes]; float32.
 
         Starts from the present state and leaves the new one, so chunks chain; call reset() between samples.
         """
@@ -202,7 +204,7 @@ class Network(nn.Module):
             self._check(x, "B, C, H, W")
             first = next((i for i, step in enumerate(todo) if step.op == "Neuron"), len(todo))
             for step in todo[:first]:
-                x = self.get_submodule(step.name)(x)
+                x = self._run(step, x)
             steps = self.T if T is None else T
             if steps < 1:
                 raise PlifError(f"T is {steps}, expected at least one time-step")
@@ -213,32 +215,47 @@ class Network(nn.Module):
             if T is not None and len(x) != T:
                 raise PlifError(f"input of {len(x)} time-steps, but T is {T}; expected one of the two to say it")
         for step in todo:
-            x = self._multi(step, x)
+            x = self._run(step, x, sequence=True)
         return x
 
     def step(self, x: Tensor) -> Tensor:
-        """One time-step: x [B, C, H, W] -> y [B, classes]."""
+        """One time-step: x [B, C, H, W] -> y [B, classes]; float32."""
         self._check(x, "B, C, H, W")
         for step in self.plan:
-            x = self.get_submodule(step.name)(x)
-            if step.op == "Neuron" and self.watch is not None:
-                self.watch(layer_of(step.name), x)
+            x = self._run(step, x)
         return x
 
-    def _multi(self, step: nt.Step, x: Tensor) -> Tensor:
+    def _run(self, step: nt.Step, x: Tensor, sequence: bool = False) -> Tensor:
+        """One layer on x [B, ...], or on a sequence [T, B, ...], which layers without state see as [T * B, ...]."""
         module = self.get_submodule(step.name)
-        if isinstance(module, (Neuron, Dropout, BatchNorm)):
-            x = module.multi(x)
-            if step.op == "Neuron" and self.watch is not None:
-                self.watch(layer_of(step.name), x)
-            return x
-        flat: Tensor = module(x.flatten(0, 1))  # [T*B, ...]
-        return flat.unflatten(0, x.shape[:2])
+        if not sequence:
+            y: Tensor = module(x)
+        elif isinstance(module, (Neuron, Dropout, BatchNorm)):
+            y = module.multi(x)
+        else:
+            y = module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        if step.op == "Neuron" and self.watch is not None:
+            self.watch(layer_of(step.name), y)
+        return y
 
     def _check(self, x: Tensor, expected: str) -> None:
         dims = len(expected.split(", "))
         if x.dim() != dims or tuple(x.shape[-3:]) != self.meta.shape or 0 in x.shape:
             raise PlifError(f"input of shape {tuple(x.shape)}, expected [{expected}] of (C, H, W) {self.meta.shape}")
+
+    @contextmanager
+    def watched(self, watch: Callable[[str, Tensor], None] | None, training: bool = False) -> Iterator[None]:
+        """In training or eval mode, with `watch` as the network's; begins and ends reset, and leaves both as they were."""
+        before = self.training, self.watch
+        self.train(training)
+        self.reset()
+        self.watch = watch
+        try:
+            yield
+        finally:
+            self.reset()
+            self.train(before[0])
+            self.watch = before[1]
 
     def neurons(self) -> dict[str, Neuron]:
         """The neuron layers in forward order, by layer name (conv1, fc1, ...)."""
@@ -256,11 +273,12 @@ class Network(nn.Module):
                 module.reset()
 
     def state(self) -> dict[str, Tensor]:
-        """The membrane potentials by layer name, [B, ...]; empty between reset() and the first step."""
+        """The membrane potentials by layer name, [B, ...], float32; empty between reset() and the first step."""
         return {name: neuron.v.detach().clone() for name, neuron in self.neurons().items() if neuron.v is not None}
 
     def set_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restores what state() gave (copied). Raises PlifError for other layers or other shapes; {} is a reset."""
+        """Restores what state() gave: potentials [B, ...] by layer name, copied. {} is a reset. Raises PlifError for other
+        layers or other shapes."""
         neurons = self.neurons()
         if state and set(state) != set(neurons):
             raise PlifError(f"state of layers {sorted(state)}, expected {sorted(neurons)}")

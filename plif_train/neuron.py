@@ -48,9 +48,8 @@ class _Fire(torch.autograd.Function):
 
 
 def fire(h: Tensor, v_threshold: float, surrogate: str = "atan") -> Tensor:
-    """Spikes, 0.0 or 1.0, of the charged potential h (any shape); differentiable through the surrogate."""
-    spikes: Tensor = _Fire.apply(h, v_threshold, surrogate)
-    return spikes
+    """Charged potential h, of any shape -> spikes 0.0 or 1.0 of its shape and type; the surrogate is their gradient."""
+    return _Fire.apply(h, v_threshold, surrogate)
 
 
 class Neuron(nn.Module):
@@ -121,22 +120,21 @@ class Neuron(nn.Module):
         alpha = self.alpha()
         if alpha is None:
             return math.inf
-        tau: float | list[float] = (1.0 / alpha.double()).tolist()
-        return tau
+        return (1.0 / alpha.double()).tolist()
 
     def reset(self) -> None:
         """Forgets the state: the next step starts at v_reset (soft reset: 0), for any batch."""
         self.v = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """One time-step: current x [B, ...] -> spikes of the same shape, 0.0 or 1.0."""
+        """One time-step: current x [B, ...] -> spikes 0.0 or 1.0, of the shape of x and the type of the membrane."""
         v = self._start(x)
         s, v = self._advance(x, v, self._alpha_for(x))
         self._leave(v)
         return s
 
     def multi(self, x_seq: Tensor) -> Tensor:
-        """T time-steps: current [T, B, ...] -> spikes [T, B, ...]. Bit for bit what T calls of forward give."""
+        """T time-steps: current [T, B, ...] -> spikes [T, B, ...], of its type. Bit for bit what T calls of forward give."""
         v = self._start(x_seq[0])
         alpha = self._alpha_for(x_seq[0])
         if self.trace is None:

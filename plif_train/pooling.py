@@ -1,4 +1,4 @@
-"""Max-pooling for training: nn.MaxPool2d, whose places of the maxima take one byte instead of eight.
+"""Max-pooling for training: nn.MaxPool2d that stores the place of each maximum in one byte instead of eight.
 
 PyTorch keeps an int64 for each output, which is more memory than the pooled spikes themselves, and a training step is bound
 by memory. Values and gradients are PyTorch's, the first of equal maxima included. Used on a CPU for kernel 2, stride 2;
@@ -16,7 +16,7 @@ from plif_train import native
 
 
 class _Halve(torch.autograd.Function):
-    """[N, C, H, W] -> [N, C, H // 2, W // 2]"""
+    """[N, C, H, W] -> [N, C, H // 2, W // 2], float32 or bfloat16"""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -24,15 +24,8 @@ class _Halve(torch.autograd.Function):
         *planes, H, W = x.shape
         out = x.new_empty(*planes, H // 2, W // 2)
         which = torch.empty(out.shape, dtype=torch.uint8)
-        library, half = native.library(), int(x.dtype == torch.bfloat16)
-        assert library is not None
-        native.share(
-            lambda start, stop: library.plif_pool_forward(
-                x.data_ptr(), out.data_ptr(), which.data_ptr(), H, W, start, stop, half
-            ),
-            planes[0] * planes[1],
-            x.numel(),
-        )
+        half = int(x.dtype == torch.bfloat16)
+        native.run("plif_pool_forward", planes[0] * planes[1], x.numel(), x, out, which, H, W, half)
         ctx.save_for_backward(which)
         ctx.shape = x.shape
         return out
@@ -43,22 +36,16 @@ class _Halve(torch.autograd.Function):
         grad = grad.contiguous()
         gin = grad.new_empty(ctx.shape)
         N, C, H, W = ctx.shape
-        library, half = native.library(), int(grad.dtype == torch.bfloat16)
-        assert library is not None
-        native.share(
-            lambda start, stop: library.plif_pool_backward(
-                grad.data_ptr(), which.data_ptr(), gin.data_ptr(), H, W, start, stop, half
-            ),
-            N * C,
-            gin.numel(),
-        )
+        half = int(grad.dtype == torch.bfloat16)
+        native.run("plif_pool_backward", N * C, gin.numel(), grad, which, gin, H, W, half)
         return gin
 
 
 class MaxPool(nn.MaxPool2d):
+    """[N, C, H, W] -> [N, C, H', W'], float32 or bfloat16."""
+
     def forward(self, x: Tensor) -> Tensor:
         halves = (self.kernel_size, self.stride, self.padding, self.dilation) == (2, 2, 0, 1) and not self.ceil_mode
         if halves and x.requires_grad and x.dim() == 4 and min(x.shape) > 0 and min(x.shape[2:]) > 1 and native.runs(x):
-            pooled: Tensor = _Halve.apply(x)
-            return pooled
+            return _Halve.apply(x)
         return super().forward(x)

@@ -26,7 +26,7 @@ _HEAD_ONE_DROPOUT = "-DP-FC{hidden}-{neuron}-FC{outputs}-{neuron}-APk10s10"
 
 @dataclass(frozen=True)
 class Preset:
-    """A network with its input, time-steps and classes. `paper` maps the fields that Table S1 has otherwise."""
+    """A network with its input, time-steps and classes. `paper` has the fields that differ in Table S1."""
 
     template: str
     channels: int
@@ -35,7 +35,15 @@ class Preset:
     depth: int = 0
     paper: Mapping[str, Any] | None = None
 
-    def notation(self, *, paper: bool, channels: int | None, hidden: int | None, neuron: str, pool: str) -> str:
+    def notation(
+        self,
+        paper: bool = False,
+        channels: int | None = None,
+        hidden: int | None = None,
+        neuron: str = "PLIF",
+        pool: str = "MP",
+    ) -> str:
+        """The string; None is the preset's own size."""
         differs = (self.paper or {}) if paper else {}
         return str(differs.get("template", self.template)).format(
             channels=channels or self.channels,
@@ -114,22 +122,18 @@ def build(network: str, **overrides: Any) -> Network:
     """
     name, _, variant = network.partition(":")
     preset = PRESETS.get(name) if variant in ("", "paper") else None
-    unknown = sorted(set(overrides) - {*_META, *_OPTIONS, *(_SIZES if preset else ())})
-    if unknown:
-        allowed = ", ".join((*_META, *_OPTIONS, *(_SIZES if preset else ())))
-        raise PlifError(f"build({network!r}): unknown {', '.join(unknown)}; expected some of {allowed}")
-    options = Options(**{key: overrides[key] for key in _OPTIONS if key in overrides})
-    given = {key: overrides[key] for key in _META if key in overrides}
+    allowed = (*_META, *_OPTIONS, *(_SIZES if preset else ()))
+    if unknown := sorted(set(overrides) - set(allowed)):
+        raise PlifError(f"build({network!r}): unknown {', '.join(unknown)}; expected some of {', '.join(allowed)}")
+
+    def chosen(names: tuple[str, ...]) -> dict[str, Any]:
+        return {key: overrides[key] for key in names if key in overrides}
+
+    options, given = Options(**chosen(_OPTIONS)), chosen(_META)
+    if "shape" in given:
+        given["shape"] = _shape(given["shape"])
     if preset:
-        text = preset.notation(
-            paper=variant == "paper",
-            channels=overrides.get("channels"),
-            hidden=overrides.get("hidden"),
-            neuron=overrides.get("neuron", "PLIF"),
-            pool=overrides.get("pool", "MP"),
-        )
-        notation = parse(text)
-        meta = preset.meta
+        notation, meta = parse(preset.notation(variant == "paper", **chosen(_SIZES))), preset.meta
     else:
         if name in PRESETS or ("{" not in network and "-" not in network and not re.match(r"(c|FC)\d", network)):
             names = ", ".join((*PRESETS, *(f"{key}:paper" for key in PRESETS)))
@@ -137,16 +141,14 @@ def build(network: str, **overrides: Any) -> Network:
         notation = parse(network)
         if "shape" not in given:
             raise PlifError(f"network '{network}': a notation string needs the input shape, e.g. shape=(2, 34, 34)")
-        outputs = plan(notation, _shape(given["shape"]))[-1].out_shape[0]
-        meta = Meta("events", _shape(given["shape"]), 10, tuple(str(i) for i in range(outputs)))
-    return Network(notation, options, _with(meta, given))
+        outputs = plan(notation, given["shape"])[-1].out_shape[0]
+        meta = Meta("events", given["shape"], 10, tuple(str(i) for i in range(outputs)))
+    return Network(notation, options, _updated(meta, given))
 
 
-def _with(meta: Meta, given: dict[str, Any]) -> Meta:
-    """The meta with what was asked for; a framing and T that disagree are refused, one that is silent follows."""
-    given = dict(given)
-    if "shape" in given:
-        given["shape"] = _shape(given["shape"])
+def _updated(meta: Meta, given: dict[str, Any]) -> Meta:
+    """The meta with the given fields. A framing and a T that disagree are refused; where only one is given, the other
+    follows it."""
     if "classes" in given:
         given["classes"] = tuple(given["classes"])
     if given.get("kind", meta.kind) == "static":

@@ -1,7 +1,7 @@
 """How a network is trained, as numbers: what the command line asks for and a model's card records.
 
 The authors' code and the paper's text are not the same recipe; RECIPES has what they differ in. The published accuracies
-came from the code (plif.md of the project's sources: their logs), so that is the default.
+came from the code, as the authors' logs show, so that is the default.
 
     authors   rate-mse; MNIST turned, moved and scaled, CIFAR-10 cropped and mirrored
     paper     step-mse (section 3.7); MNIST and CIFAR-10 cropped and mirrored (supplement, section 5)
@@ -30,17 +30,17 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Text:
-    """What a source says besides numbers: its loss, and the augmentation of each data set by name."""
+class Method:
+    """What a named recipe has besides numbers: its loss, and the augmentation of each data set by name."""
 
     loss: str
     augmentation: Mapping[str, Callable[[Tensor], Tensor]]
 
 
-RECIPES: dict[str, Text] = {
-    "authors": Text("rate-mse", {"mnist": random_affine, "cifar10": random_crop_flip}),
-    "paper": Text("step-mse", {"mnist": random_crop_flip, "cifar10": random_crop_flip}),
-    "live": Text("step-mse", dict.fromkeys(("dvs128-gesture", "cifar10-dvs", "folder"), random_shift_drop)),
+RECIPES: dict[str, Method] = {
+    "authors": Method("rate-mse", {"mnist": random_affine, "cifar10": random_crop_flip}),
+    "paper": Method("step-mse", {"mnist": random_crop_flip, "cifar10": random_crop_flip}),
+    "live": Method("step-mse", dict.fromkeys(("dvs128-gesture", "cifar10-dvs", "folder"), random_shift_drop)),
 }
 
 
@@ -97,4 +97,5 @@ class Recipe:
             raise PlifError(f"precision fp16 trains on a GPU only, not on {self.device}; use bf16 or fp32")
 
     def lr_at(self, epoch: int) -> float:
+        """The learning rate in an epoch, counted from 0."""
         return self.lr * (1 + math.cos(math.pi * epoch / (self.t_max or self.epochs))) / 2

@@ -46,29 +46,21 @@ class Rule:
     surrogate: str
     compiled: bool = False
 
-    def native(self, x: Tensor, v: Tensor) -> native.Rule | None:
+    def native(self, x: Tensor, v: Tensor) -> native.RuleStruct | None:
         """The same for the kernels of train.c; None where they do not have it."""
-        if (
-            self.compiled
-            or not self.detach_reset
-            or self.surrogate not in native.SURROGATES
-            or v.dtype != torch.float32
-        ):
+        known = not self.compiled and self.detach_reset and self.surrogate in native.SURROGATES
+        if not known or v.dtype != torch.float32 or not native.runs(x, v):
             return None
-        if not native.runs(x, v):
-            return None
-        return native.rule_of(
-            leaks=self.leaks,
-            decay_input=self.decay_input,
-            v_threshold=self.v_threshold,
-            v_reset=self.v_reset,
-            surrogate=self.surrogate,
-            half=x.dtype == torch.bfloat16,
-        )
+        charge = 0 if not self.leaks else 1 if self.decay_input else 2
+        return native.RuleStruct(
+            charge, self.v_reset is None, native.SURROGATES.index(self.surrogate), x.dtype == torch.bfloat16,
+            self.v_threshold, self.v_reset or 0.0,
+        )  # fmt: skip
 
 
 class Recurrence(torch.autograd.Function):
-    """(x [T, ...], v [...], alpha broadcastable to v, rule) -> (spikes [T, ...], v after the last step)."""
+    """(current x [T, ...], v [...], alpha broadcastable to v, rule) -> (spikes [T, ...] of x's type, v after the last
+    step). v is float32 (or float64), x may be bfloat16."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
@@ -97,38 +89,27 @@ class Recurrence(torch.autograd.Function):
         flat_x, flat_v, flat_alpha, flat_gs = x.flatten(1), v0.flatten(), _flat(alpha, v0), gs.flatten(1)
         learns = rule.leaks and ctx.needs_input_grad[2]
         gx = torch.empty_like(h, dtype=x.dtype)
-        end = gv.flatten().clone()
+        end = gv.flatten().clone()  # of the last v; below, block by block, it becomes that of the first
         one = alpha.dim() == 0
-        total = torch.zeros((), dtype=v0.dtype, device=v0.device)
-        galpha: Tensor | None
+        galpha = torch.zeros((), dtype=v0.dtype, device=v0.device) if one else torch.empty_like(end)
         if ctx.native is not None:
-            start = torch.empty_like(end)
+            start, flat_alpha = torch.empty_like(end), flat_alpha.float().contiguous()
             galpha = native.backward(
-                _rows(flat_x),
-                flat_v,
-                flat_alpha.float().contiguous(),
-                ctx.native,
-                h,
-                flat_gs.contiguous(),
-                end,
-                gx,
-                start,
+                _rows(flat_x), flat_v, flat_alpha, ctx.native, h, flat_gs.contiguous(), end, gx, start
             )
-            summed = (galpha.view(alpha.shape if one else v0.shape).sum_to_size(alpha.shape)) if learns else None
-            return gx.view(x.shape), start.view(v0.shape), summed, None
-        galpha = torch.empty_like(end) if learns and not one else None
-        run = _compiled(_backward) if rule.compiled else _backward
-        for part in _blocks(flat_v, rule):
-            end[part], found = run(
-                flat_x[:, part], h[:, part], s[:, part], flat_v[part], flat_alpha if one else flat_alpha[part],
-                flat_gs[:, part], end[part], rule, gx[:, part], learns,
-            )  # fmt: skip
-            if found is not None:
-                if galpha is None:
-                    total = total + found.sum()
-                else:
+            end = start
+        else:
+            run = _compiled(_backward) if rule.compiled else _backward
+            for part in _blocks(flat_v, rule):
+                end[part], found = run(
+                    flat_x[:, part], h[:, part], s[:, part], flat_v[part], flat_alpha if one else flat_alpha[part],
+                    flat_gs[:, part], end[part], rule, gx[:, part], learns,
+                )  # fmt: skip
+                if found is not None and one:
+                    galpha = galpha + found.sum()
+                elif found is not None:
                     galpha[part] = found
-        summed = (total if galpha is None else galpha.view(v0.shape).sum_to_size(alpha.shape)) if learns else None
+        summed = (galpha if one else galpha.view(v0.shape).sum_to_size(alpha.shape)) if learns else None
         return gx.view(x.shape), end.view(v0.shape), summed, None
 
 
@@ -164,7 +145,7 @@ def _backward(
     gx: Tensor,
     learns: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """The way back over T steps of N neurons: fills gx, returns the gradients of v0 and, per neuron, of alpha."""
+    """Backward over T steps of N neurons, [T, N]: fills gx, returns the gradients [N] of v0 and, where it learns, of alpha."""
     r, hard = rule.v_reset or 0.0, rule.v_reset is not None
     galpha = torch.zeros_like(v0) if learns else None
     stays = 1 - s[-1] if hard else s[-1]  # 1 where the membrane was not reset
@@ -200,7 +181,7 @@ def _backward(
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The T steps as one kernel each way; the number of neurons stays open, so that a layer of another size costs nothing."""
+    """The T steps as one kernel each way; for any number of neurons, so that another layer is not compiled again."""
     return torch.compile(function, dynamic=True)
 
 
@@ -210,8 +191,8 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _blocks(v: Tensor, rule: Rule) -> list[slice]:
-    """Parts of the neurons [N]: on a CPU few enough that a step's tensors stay in the cache from one operation to the
-    next, and over all T. Compiled code keeps values in registers and takes all at once."""
+    """Parts of the neurons [N]: on a CPU so few that a step's tensors stay in the cache from one operation to the next,
+    and over all T. Compiled code keeps values in registers and takes all neurons at once."""
     whole = rule.compiled or v.device.type != "cpu"
     size = max(len(v), 1) if whole else BLOCK * torch.get_num_threads()
     return [slice(start, start + size) for start in range(0, len(v), size)]

@@ -18,21 +18,9 @@ from plif_train.log import EPOCHS, WEIGHTS, check_header, epochs_path, weights_p
 from plif_train.network import Network
 from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
-from runtime.model import card as cards
 
-# Not in the files of before they were compared.
+# Not compared with a file that does not have them: files of earlier versions.
 LATER = ("dataset_options", "train_samples", "val_samples", "test_samples")
-
-
-@dataclass
-class Kept:
-    """A resume file that belongs to this training: `done` epochs, `t_max` the half period that it went by."""
-
-    done: int
-    best: dict[str, Any]
-    t_max: int | None
-    content: dict[str, Any]
-    net: Network
 
 
 def resume_path(out: str | Path) -> Path:
@@ -55,7 +43,7 @@ def check_place(out: Path, resume: bool, overwrite: bool) -> None:
         return
     if kept.exists():
         try:
-            done = int(_progress(checkpoint.read_tensors(kept), kept)["epoch"])
+            done = int(_progress_of(checkpoint.read_tensors(kept), kept)["epoch"])
         except PlifError as error:
             raise PlifError(f"{error}; --overwrite replaces it") from None
         if done:
@@ -73,72 +61,84 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
     return settings
 
 
-def keep(
-    net: Network,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    recipe: Recipe,
-    about: dict[str, Any],
-    samples: dict[str, int],
-    path: Path,
-    epoch: int,
-    best: dict[str, Any],
-) -> None:
-    """Writes the resume file after `epoch` epochs. `samples`: how many of each kind (train_samples, ...)."""
-    progress = {
-        "epoch": epoch,
-        "best": best,
-        "t_max": recipe.t_max or recipe.epochs,
-        "settings": {**settings_of(recipe), **samples},
-        "about": _identity(about),
-    }
-    checkpoint.write_atomically(
-        {
-            "card": cards.encode(checkpoint.card_of(net)),
-            "weights": {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()},
+@dataclass
+class ResumeFile:
+    """The resume file of the training of `net` by `recipe`, at `path`.
+
+    about    what the training record says of the data; samples: how many of each kind (train_samples, ...)
+    """
+
+    path: Path
+    net: Network
+    recipe: Recipe
+    about: dict[str, Any]
+    samples: dict[str, int]
+
+    def write(
+        self, epoch: int, best: dict[str, Any], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    ) -> None:
+        """After `epoch` epochs, the best of which was `best`."""
+        progress = {
+            "epoch": epoch,
+            "best": best,
+            "t_max": self.recipe.t_max or self.recipe.epochs,
+            "settings": {**settings_of(self.recipe), **self.samples},
+            "about": _identity(self.about),
+        }
+        content = {
+            **checkpoint.content_of(self.net),
             "optimizer": optimizer.state_dict(),
             "scaler": scaler.state_dict(),
             "progress": json.dumps(progress),
-        },
-        path,
-    )
+        }
+        checkpoint.write_atomically(content, self.path)
 
+    def read(self) -> ResumePoint:
+        """The file, when it belongs to this training. PlifError, with the first difference, when it does not."""
+        content = checkpoint.read_tensors(self.path)
+        progress = _progress_of(content, self.path)
+        saved = checkpoint.network_of(content, self.path)
+        # Older files do not say these options; the values are what there was before each could be chosen.
+        then = {"loss": "rate-mse", "bn": "joint", "rate_penalty": 0.0, "accumulate": 1}
+        then |= {"recipe": "authors"} if "recipe" in self.about else {}
+        then |= {**progress["settings"], **progress["about"], **_network_settings(saved)}
+        now = {**settings_of(self.recipe), **self.samples, **json.loads(json.dumps(_identity(self.about)))}
+        now |= _network_settings(self.net)
+        for key in sorted(set(then) | set(now)):
+            if key in LATER and key not in then:
+                continue
+            if then.get(key) != now.get(key):
+                raise PlifError(
+                    f"{self.path}: trained with {key} {then.get(key)}, asked for {now.get(key)}; resume with the same"
+                )
+        return ResumePoint(int(progress["epoch"]), dict(progress["best"]), progress.get("t_max"), content, saved)
 
-def read_kept(path: Path, net: Network, recipe: Recipe, about: dict[str, Any], samples: dict[str, int]) -> Kept:
-    """The resume file, when it belongs to this training. PlifError, with the first difference, when it does not."""
-    content = checkpoint.read_tensors(path)
-    progress = _progress(content, path)
-    # What files of before these options were trained with.
-    once = {"loss": "rate-mse", "bn": "joint", "rate_penalty": 0.0, "accumulate": 1}
-    once |= {"recipe": "authors"} if "recipe" in about else {}
-    then = {**once, **progress["settings"], **progress["about"]}
-    saved = checkpoint.network_of(content, path)
-    now = {**settings_of(recipe), **samples, **json.loads(json.dumps(_identity(about)))}
-    then |= _shape_of(saved)
-    now |= _shape_of(net)
-    for key in sorted(set(then) | set(now)):
-        if key in LATER and key not in then:
-            continue
-        if then.get(key) != now.get(key):
+    def restore(self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> ResumePoint:
+        """Reads the file, and makes network and optimiser what they were."""
+        point = self.read()
+        self.net.load_state_dict(point.net.state_dict())
+        try:
+            optimizer.load_state_dict(point.content["optimizer"])
+            scaler.load_state_dict(point.content["scaler"])
+        except (KeyError, TypeError, ValueError):
             raise PlifError(
-                f"{path}: trained with {key} {then.get(key)}, asked for {now.get(key)}; resume with the same"
-            )
-    return Kept(int(progress["epoch"]), dict(progress["best"]), progress.get("t_max"), content, saved)
+                f"{self.path}: its optimiser does not fit the network; the file was damaged, train anew"
+            ) from None
+        return point
 
 
-def restore(
-    kept: Kept, net: Network, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, path: Path
-) -> None:
-    """Weights and optimiser as they were."""
-    net.load_state_dict(kept.net.state_dict())
-    try:
-        optimizer.load_state_dict(kept.content["optimizer"])
-        scaler.load_state_dict(kept.content["scaler"])
-    except (KeyError, TypeError, ValueError):
-        raise PlifError(f"{path}: its optimiser does not fit the network; the file was damaged, train anew") from None
+@dataclass
+class ResumePoint:
+    """Where a training goes on: after `epoch` epochs, with the cosine's half period `t_max` in epochs."""
+
+    epoch: int
+    best: dict[str, Any]
+    t_max: int | None
+    content: dict[str, Any]
+    net: Network
 
 
-def _progress(content: dict[str, Any], path: Path) -> dict[str, Any]:
+def _progress_of(content: dict[str, Any], path: Path) -> dict[str, Any]:
     try:
         progress = json.loads(content["progress"])
         kinds = (("epoch", int), ("best", dict), ("settings", dict), ("about", dict))
@@ -149,7 +149,7 @@ def _progress(content: dict[str, Any], path: Path) -> dict[str, Any]:
     raise PlifError(f"{path}: not a resume file, expected one written by plif train")
 
 
-def _shape_of(net: Network) -> dict[str, Any]:
+def _network_settings(net: Network) -> dict[str, Any]:
     meta = net.meta
     return {
         "network": str(net.notation),

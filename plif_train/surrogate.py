@@ -5,7 +5,8 @@
     piecewise   max(0, a - a^2 |u|)                 a = 1   Esser et al. 2016, Bellec et al. 2018: a triangle, 0 beyond 1/a
 
 Forward is the step function whatever is chosen here, so a trained network does not depend on it any more. The functions
-work in place, because a layer's potential is the largest tensor of a training step. To add one, write it and enter it.
+work in place, because a layer's potential is the largest tensor of a training step. To add one, write it and enter it
+in SURROGATES.
 """
 
 from __future__ import annotations
@@ -40,5 +41,5 @@ SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 def slope_(name: str, u: Tensor) -> Tensor:
-    """ds/dh at u = h - v_threshold; overwrites u."""
+    """ds/dh at u = h - v_threshold, of any shape; overwrites u."""
     return SURROGATES[name](u, WIDTHS[name])

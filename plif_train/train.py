@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,33 +26,15 @@ from torch import Tensor
 
 from plif_train import checkpoint
 from plif_train.data import Samples, split_per_class
-from plif_train.evaluate import Augment, batch_of, evaluate
-from plif_train.log import Log
+from plif_train.evaluate import Augment, Score, batch_of, evaluate
+from plif_train.log import Epoch, Log
 from plif_train.losses import LOSSES
 from plif_train.network import Network
-from plif_train.parallel import World, usable
+from plif_train.parallel import World, open_device
 from plif_train.recipe import PRECISIONS, Recipe
-from plif_train.resume import check_place, keep, read_kept, restore, resume_path, settings_of
+from plif_train.resume import ResumeFile, check_place, resume_path, settings_of
 from runtime.base.errors import PlifError
 from runtime.base.progress import Progress
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch gave; `epoch` counts from 1, rates and accuracies are 0..1, tau in time-steps.
-
-    Rates are those of the test samples; in protocol B of the samples held back, and there is no test accuracy yet.
-    """
-
-    epoch: int
-    lr: float
-    loss: float
-    train_accuracy: float
-    val_accuracy: float | None
-    test_accuracy: float | None
-    firing_rates: dict[str, float]
-    taus: dict[str, float | list[float]]
-    seconds: float
 
 
 def train(
@@ -68,7 +50,6 @@ def train(
     augment: Augment | None = None,
     prepare: Augment | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
-    progress: Progress | None = None,
     tensorboard: bool = False,
     world: World | None = None,
 ) -> dict[str, Any]:
@@ -85,39 +66,37 @@ def train(
 
     A KeyboardInterrupt may come at any time: the resume file is that of the last whole epoch (before the first one: the
     start). Raises PlifError when weights are no longer finite, a resume file does not belong to this training, or a
-    file would be overwritten that nobody gave up.
+    file would be replaced without `overwrite`.
     """
     out = Path(out)
     about = about or {}
-    progress = progress or Progress()
     world = world or World()
     first = world.rank == 0
-    device = usable(recipe.device)
-    samples = counts(recipe, train_set.y, len(test_set), world)
+    device = open_device(recipe.device)
+    samples = count_samples(recipe, train_set.y, len(test_set), world)
     check_place(out, resume, overwrite)
-    val_set = None
+    # Protocol B must not see the test set before its choice is made.
+    judging_set = test_set
     if recipe.protocol == "B":
         learn, rest = split_per_class(train_set.y)
-        train_set, val_set = train_set.pick(learn), train_set.pick(rest)
+        train_set, judging_set = train_set.pick(learn), train_set.pick(rest)
 
     net.to(device)
     net.bn = recipe.bn
     for neuron in net.neurons().values():
         neuron.compiled = recipe.compile
     world.follow_first(net)
-    # One pass over the weights instead of ten: 20 ms for 17 million on one core, 73 ms without.
-    optimizer = torch.optim.Adam(net.parameters(), lr=recipe.lr, fused=device.type in ("cpu", "cuda"))
-    scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+    loop = _Loop(net, recipe, augment, prepare, world)
+    state = loop.optimizer, loop.scaler
+    file = ResumeFile(resume_path(out), net, recipe, about, samples)
     done, best = 0, {"accuracy": -1.0, "epoch": 0}
     if resume:
-        kept = read_kept(resume_path(out), net, recipe, about, samples)
-        restore(kept, net, optimizer, scaler, resume_path(out))
-        done, best = kept.done, kept.best
-        recipe = replace(recipe, t_max=recipe.t_max or kept.t_max)
-        if not out.exists():
-            best = {"accuracy": -1.0, "epoch": 0}
+        point = file.restore(*state)
+        done = point.epoch
+        best = point.best if out.exists() else best
+        loop.recipe = file.recipe = recipe = replace(recipe, t_max=recipe.t_max or point.t_max)
     elif first:
-        keep(net, optimizer, scaler, recipe, about, samples, resume_path(out), done, best)
+        file.write(done, best, *state)
     log = Log(out, done, tensorboard) if first else None
     if log is not None and not done:
         log.start(net)
@@ -125,33 +104,28 @@ def train(
 
     for epoch in range(done, recipe.epochs):
         begun = time.perf_counter()
+        # From the epoch's number, so that a resumed training draws what the uninterrupted one does.
         torch.manual_seed((recipe.seed * 1_000_003 + epoch) % 2**63)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr_at(epoch)
-        what = f"epoch {epoch + 1}/{recipe.epochs}"
         if recipe.patience is not None and best["epoch"] and epoch - best.get("risen", 0) >= recipe.patience:
             break
-        loss, train_accuracy = _one_epoch(
-            net, train_set, recipe, optimizer, scaler, augment, prepare, progress, what, world
-        )
+        loss, train_accuracy = loop.run_epoch(train_set, epoch)
         _check_finite(net, epoch)
         world.follow_first(net)
-        # Protocol B must not see the test set before its choice is made.
-        score = evaluate(net, test_set if val_set is None else val_set, recipe, prepare=prepare, world=world)
+        score = loop.evaluate(judging_set)
+        done = epoch + 1
         result = Epoch(
-            epoch + 1,
+            done,
             recipe.lr_at(epoch),
             loss,
             train_accuracy,
-            None if val_set is None else score.accuracy,
-            score.accuracy if val_set is None else None,
+            score.accuracy if recipe.protocol == "B" else None,
+            score.accuracy if recipe.protocol == "A" else None,
             score.firing_rates,
             {name: neuron.tau() for name, neuron in net.neurons().items() if neuron.kind != "IF"},
             time.perf_counter() - begun,
         )
         if log is not None:
             log.add(result, net)
-        done = epoch + 1
         if score.accuracy >= best["accuracy"]:
             risen = done if score.accuracy > best["accuracy"] else best.get("risen", best["epoch"])
             best = {"accuracy": score.accuracy, "epoch": done, "risen": risen}
@@ -159,7 +133,7 @@ def train(
             if first:
                 checkpoint.save(net, out, record)
         if first:
-            keep(net, optimizer, scaler, recipe, about, samples, resume_path(out), done, best)
+            file.write(done, best, *state)
         if on_epoch is not None:
             on_epoch(result)
     if log is not None:
@@ -169,14 +143,14 @@ def train(
             raise PlifError(f"{out}: not there, and no epochs are left to make it; raise --epochs, or --overwrite")
         record = checkpoint.load(out).meta.training or {}
     if record.get("test_accuracy") is None:
-        record = _test_once(net, test_set, recipe, record, out, prepare, world)
+        record = loop.test_best(test_set, out, record)
     record = {**record, "epochs": max(recipe.epochs, done)}
     net.meta = replace(net.meta, training=record)
     return record
 
 
-def counts(recipe: Recipe, labels: Tensor, test_samples: int, world: World) -> dict[str, int]:
-    """How many samples are trained on, held back and tested on, from the labels of the training split alone.
+def count_samples(recipe: Recipe, labels: Tensor, test_samples: int, world: World) -> dict[str, int]:
+    """How many samples are trained on, held back and tested on, from the labels [N] of the training split alone.
 
     PlifError when protocol B can hold back none, or a batch has no part for each of the processes.
     """
@@ -195,87 +169,85 @@ def counts(recipe: Recipe, labels: Tensor, test_samples: int, world: World) -> d
     return {"train_samples": len(labels) - held, "val_samples": held, "test_samples": test_samples}
 
 
-def _one_epoch(
-    net: Network,
-    samples: Samples,
-    recipe: Recipe,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    augment: Augment | None,
-    prepare: Augment | None,
-    progress: Progress,
-    what: str,
-    world: World,
-) -> tuple[float, float]:
-    """One pass over the shuffled samples -> (mean loss, accuracy while training), over all ranks."""
-    net.train()
-    size = min(recipe.batch_size, len(samples))
-    batches = list(torch.randperm(len(samples))[: len(samples) // size * size].split(size))  # the rest is dropped
-    if world.rank:  # the same batches on every rank, but not the same dropout
-        torch.manual_seed(torch.initial_seed() + world.rank)
-    criterion = LOSSES[recipe.loss]
-    rates: list[Tensor] = []
-    watch = net.watch
-    if recipe.rate_penalty:
-        net.watch = lambda _layer, spikes: rates.append(spikes.mean(dtype=torch.float32))
-    total_loss, correct, seen = 0.0, 0, 0
-    try:
-        for batch in progress.track(batches, what):
-            optimizer.zero_grad(set_to_none=True)
-            parts = batch.tensor_split(world.size * recipe.accumulate)
-            for indices in parts[world.rank * recipe.accumulate : (world.rank + 1) * recipe.accumulate]:
-                if not len(indices):
-                    continue
-                x, y = batch_of(samples.pick(indices), recipe, augment, prepare)
-                net.reset()
-                rates.clear()
-                with _autocast(recipe):
-                    out = net(x).float()  # [T, B, classes]
-                loss = criterion(out, y)
-                if rates:
-                    loss = loss + recipe.rate_penalty * torch.stack(rates).mean()
-                scaler.scale(loss * (len(indices) / len(batch))).backward()
-                total_loss += loss.item() * len(y)
-                correct += int((out.detach().mean(0).argmax(1) == y).sum())
-                seen += len(y)
-            world.add_up(parameter.grad for parameter in net.parameters())
-            scaler.step(optimizer)
-            scaler.update()
-            progress.note(f"loss {total_loss / max(seen, 1):.4f}  acc {correct / max(seen, 1):.3f}")
-    finally:
-        net.watch = watch
-        net.reset()
-    total_loss, right, counted = world.total([total_loss, correct, seen])
-    return total_loss / counted, right / counted
+@dataclass
+class _Loop:
+    """What every epoch of a training shares."""
 
+    net: Network
+    recipe: Recipe
+    augment: Augment | None
+    prepare: Augment | None
+    world: World
+    optimizer: torch.optim.Optimizer = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
 
-def _test_once(
-    net: Network,
-    test_set: Samples,
-    recipe: Recipe,
-    record: dict[str, Any],
-    out: Path,
-    prepare: Augment | None,
-    world: World,
-) -> dict[str, Any]:
-    """Protocol B's one reading of the test set, by the epoch that was kept -> its record, also in `out`."""
-    last = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    try:
-        if world.rank == 0:
-            net.load_state_dict(checkpoint.load(out).state_dict())
-        world.follow_first(net)
-        score = evaluate(net, test_set, recipe, prepare=prepare, world=world)
-        record = {**record, "test_accuracy": score.accuracy, "firing_rates": score.firing_rates}
-        if world.rank == 0:
-            checkpoint.save(net, out, record)
-    finally:
-        net.load_state_dict(last)
-    return record
+    def __post_init__(self) -> None:
+        device = torch.device(self.recipe.device).type
+        # One pass over the weights instead of ten: 20 ms for 17 million on one core, 73 ms without.
+        fused = device in ("cpu", "cuda")
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=self.recipe.lr, fused=fused)
+        self.scaler = torch.amp.GradScaler(device, enabled=self.recipe.precision == "fp16")
 
+    def run_epoch(self, samples: Samples, epoch: int) -> tuple[float, float]:
+        """One pass over the shuffled samples -> (mean loss, accuracy while training), over all ranks."""
+        net, recipe, world = self.net, self.recipe, self.world
+        kind, dtype = torch.device(recipe.device).type, PRECISIONS[recipe.precision]
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.lr_at(epoch)
+        size = min(recipe.batch_size, len(samples))
+        batches = torch.randperm(len(samples))[: len(samples) // size * size].split(size)  # the rest is dropped
+        if world.rank:  # the same batches on every rank, but not the same dropout
+            torch.manual_seed(torch.initial_seed() + world.rank)
+        rates: list[Tensor] = []
+        watch = (lambda _, spikes: rates.append(spikes.mean(dtype=torch.float32))) if recipe.rate_penalty else net.watch
+        total_loss, correct, seen = 0.0, 0, 0
+        what = f"epoch {epoch + 1}/{recipe.epochs}"
+        with net.watched(watch, training=True), Progress(what, shown=not world.rank) as progress:
+            for number, batch in enumerate(batches, 1):
+                self.optimizer.zero_grad(set_to_none=True)
+                parts = batch.tensor_split(world.size * recipe.accumulate)
+                for indices in parts[world.rank * recipe.accumulate : (world.rank + 1) * recipe.accumulate]:
+                    if not len(indices):
+                        continue
+                    x, y = batch_of(samples.pick(indices), recipe, self.augment, self.prepare)
+                    net.reset()
+                    rates.clear()
+                    with torch.autocast(kind, dtype, enabled=dtype is not None):
+                        out = net(x).float()  # [T, B, classes]
+                    loss = LOSSES[recipe.loss](out, y)
+                    if rates:
+                        loss = loss + recipe.rate_penalty * torch.stack(rates).mean()
+                    # Weighted by size, so that the sum over parts and ranks is the gradient of the whole batch.
+                    self.scaler.scale(loss * (len(indices) / len(batch))).backward()
+                    total_loss += loss.item() * len(y)
+                    correct += int((out.detach().mean(0).argmax(1) == y).sum())
+                    seen += len(y)
+                world.add_up(parameter.grad for parameter in net.parameters())
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+                note = f"loss {total_loss / max(seen, 1):.4f}  acc {correct / max(seen, 1):.3f}"
+                progress.update(number, len(batches), note)
+        total_loss, right, counted = world.total([total_loss, correct, seen])
+        return total_loss / counted, right / counted
 
-def _autocast(recipe: Recipe) -> torch.autocast:
-    dtype = PRECISIONS[recipe.precision]
-    return torch.autocast(torch.device(recipe.device).type, dtype=dtype, enabled=dtype is not None)
+    def evaluate(self, samples: Samples) -> Score:
+        return evaluate(self.net, samples, self.recipe, prepare=self.prepare, world=self.world)
+
+    def test_best(self, test_set: Samples, out: Path, record: dict[str, Any]) -> dict[str, Any]:
+        """Protocol B's one reading of the test set, by the epoch that was kept -> its record, also in `out`."""
+        net, first = self.net, self.world.rank == 0
+        last = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        try:
+            if first:
+                net.load_state_dict(checkpoint.load(out).state_dict())
+            self.world.follow_first(net)
+            score = self.evaluate(test_set)
+            record = {**record, "test_accuracy": score.accuracy, "firing_rates": score.firing_rates}
+            if first:
+                checkpoint.save(net, out, record)
+        finally:
+            net.load_state_dict(last)
+        return record
 
 
 def _check_finite(net: Network, epoch: int) -> None:
@@ -285,9 +257,6 @@ def _check_finite(net: Network, epoch: int) -> None:
             raise PlifError(
                 f"training: {name} is not finite after epoch {epoch + 1}; the last good one is kept; lower --lr"
             )
-
-
-# --- what is written ------------------------------------------------------------------------------------------------
 
 
 def _record(

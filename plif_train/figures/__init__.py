@@ -5,7 +5,7 @@
     activity    the spikes of the first layer on chosen samples, and the choice of channels
     one file a figure, entered in FIGURES
 
-To add one: write NAME.py with a function draw(subject) -> Drawing that raises NotHere where the subject lacks what it
+To add one: write NAME.py with a function draw(subject) -> Drawing that raises MissingPart where the subject lacks what it
 needs, and enter it here.
 """
 
@@ -34,5 +34,4 @@ TABLES = ("table-s2",)
 
 def draw_figure(name: str, subject: Subject) -> Drawing:
     """One figure."""
-    drawing: Drawing = import_module(f"plif_train.figures.{FIGURES[name]}").draw(subject)
-    return drawing
+    return import_module(f"plif_train.figures.{FIGURES[name]}").draw(subject)

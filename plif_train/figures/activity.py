@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from plif_train.figures.draw import NotHere
+from plif_train.figures.draw import MissingPart
 from plif_train.network import Network
 
 
@@ -26,8 +26,7 @@ class Activity:
     @property
     def rates(self) -> np.ndarray:
         """F_Ts, [N, C', H', W']."""
-        rates: np.ndarray = self.spikes.mean(0)
-        return rates
+        return self.spikes.mean(0)
 
     @property
     def steps(self) -> int:
@@ -36,23 +35,17 @@ class Activity:
 
 @torch.no_grad()
 def record(net: Network, x: np.ndarray, names: list[str], steps: int | None = None) -> Activity:
-    """Runs samples [N, T, C, H, W] or [N, C, H, W] from reset. NotHere when the first layer has no maps or is silent."""
+    """Runs samples x [N, T, C, H, W] or [N, C, H, W] from reset. MissingPart when the first layer has no maps or is silent."""
     seen: list[torch.Tensor] = []
-    net.eval()
-    net.reset()
     first = next(iter(net.neurons()))
-    net.watch = lambda layer, spikes: seen.append(spikes) if layer == first else None
     batch = torch.from_numpy(x).float()
-    try:
+    with net.watched(lambda layer, spikes: seen.append(spikes) if layer == first else None):
         net(batch.transpose(0, 1) if batch.dim() == 5 else batch)
-    finally:
-        net.watch = None
-        net.reset()
     spikes = seen[0].numpy()
     if spikes.ndim != 5:
-        raise NotHere(f"layer {first} is fully connected and has no maps to draw")
+        raise MissingPart(f"layer {first} is fully connected and has no maps to draw")
     if not spikes.any():
-        raise NotHere(f"layer {first} does not fire on these samples: is the model trained, and on such data?")
+        raise MissingPart(f"layer {first} does not fire on these samples: is the model trained, and on such data?")
     frames = x.swapaxes(0, 1) if x.ndim == 5 else np.broadcast_to(x, (len(spikes), *x.shape))
     T_s = len(spikes) if steps is None else min(steps, len(spikes))
     return Activity(frames[:T_s], spikes[:T_s], names, first)
@@ -80,13 +73,11 @@ def choose(activity: Activity, count: int = 3) -> tuple[int, ...]:
 
 
 def _centred(maps: np.ndarray) -> np.ndarray:
-    centred: np.ndarray = maps - maps.mean((-2, -1), keepdims=True)
-    return centred
+    return maps - maps.mean((-2, -1), keepdims=True)
 
 
 def _resized(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Nearest pixel: a first layer with a stride has smaller maps than its input."""
     rows = np.arange(size[0]) * maps.shape[1] // size[0]
     columns = np.arange(size[1]) * maps.shape[2] // size[1]
-    picked: np.ndarray = maps[:, rows][:, :, columns]
-    return picked
+    return maps[:, rows][:, :, columns]

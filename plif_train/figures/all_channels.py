@@ -6,21 +6,19 @@ import math
 
 import numpy as np
 
-from plif_train.figures.draw import RATES, Drawing, bare, input_picture, plt, top_of
+from plif_train.figures.draw import Drawing, input_picture, panels, show, top_of
 from plif_train.figures.subject import Subject
 
 
 def draw(subject: Subject) -> Drawing:
     activity = subject.activity
     spikes, rates = activity.spikes[0, 0], activity.rates[0]
-    figure, axes = plt.subplots(1, 3, figsize=(11, 4.4), layout="constrained", width_ratios=[0.5, 1, 1])
-    axes[0].imshow(input_picture(activity.x[:, 0].mean(0)))
-    bare(axes[0], f"{activity.names[0]}: mean input")
-    axes[1].imshow(mosaic(spikes), cmap=RATES, vmin=0, vmax=1)
-    bare(axes[1], f"spikes at t = 0 ({100 * spikes.mean():.1f} % fire)")
-    image = axes[2].imshow(mosaic(rates), cmap=RATES, vmin=0, vmax=top_of(rates))
-    bare(axes[2], f"firing rates, {activity.steps} steps ({100 * rates.mean():.1f} %)")
-    bar = figure.colorbar(image, ax=axes[2], shrink=0.8)
+    figure, ((first, second, third),) = panels(1, 3, 11, 4.4, width_ratios=[0.5, 1, 1])
+    show(first, input_picture(activity.x[:, 0].mean(0)), f"{activity.names[0]}: mean input")
+    show(second, mosaic(spikes), f"spikes at t = 0 ({100 * spikes.mean():.1f} % fire)")
+    title = f"firing rates, {activity.steps} steps ({100 * rates.mean():.1f} %)"
+    image = show(third, mosaic(rates), title, top=top_of(rates))
+    bar = figure.colorbar(image, ax=third, shrink=0.8)
     bar.ax.tick_params(labelsize=7)
     rows = [
         {"channel": c, "fire_at_t0": float(spikes[c].mean()), "mean_rate": float(rates[c].mean())}

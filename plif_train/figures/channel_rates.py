@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from plif_train.figures.draw import RATES, Drawing, bare, input_picture, plt, top_of
+from plif_train.figures.draw import Drawing, input_picture, panels, show, top_of
 from plif_train.figures.subject import Subject
 
 
 def draw(subject: Subject) -> Drawing:
     activity, channels = subject.activity, subject.chosen
     rates, n = activity.rates, len(activity.names)
-    figure, axes = plt.subplots(
-        1 + len(channels), n, figsize=(1.6 + 0.95 * n, 0.4 + 1.05 * (1 + len(channels))),
-        layout="constrained", squeeze=False,
-    )  # fmt: skip
+    down = 1 + len(channels)
+    figure, axes = panels(down, n, 1.6 + 0.95 * n, 0.4 + 1.05 * down)
     top = top_of(rates[:, list(channels)])
     rows = []
     for i, name in enumerate(activity.names):
-        axes[0, i].imshow(input_picture(activity.x[:, i].mean(0)))
-        bare(axes[0, i], name, "" if i else "mean input")
+        show(axes[0, i], input_picture(activity.x[:, i].mean(0)), name, "" if i else "mean input")
         for place, c in enumerate(channels, 1):
-            image = axes[place, i].imshow(rates[i, c], cmap=RATES, vmin=0, vmax=top)
-            bare(axes[place, i], "", "" if i else f"channel {c}")
+            image = show(axes[place, i], rates[i, c], left="" if i else f"channel {c}", top=top)
             rows.append({"sample": i, "class": name, "channel": c, "mean_rate": float(rates[i, c].mean()),
                          "max_rate": float(rates[i, c].max())})  # fmt: skip
     bar = figure.colorbar(image, ax=axes[1:, :], shrink=0.8, pad=0.01)

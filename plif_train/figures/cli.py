@@ -34,7 +34,7 @@ def figures(
     except ImportError:
         raise MissingExtra("plif figures", "train") from None
     from plif_train.figures import FIGURES, OF_SAMPLES, TABLES, draw_figure
-    from plif_train.figures.draw import NotHere, save
+    from plif_train.figures.draw import MissingPart, save
     from plif_train.figures.report import write_report
     from plif_train.figures.subject import open_subject
     from plif_train.figures.table_s2 import lines_of, table_s2
@@ -49,6 +49,7 @@ def figures(
         print(note, file=sys.stderr)
     if set(names) & set(OF_SAMPLES):
         subject.check()  # before anything is drawn
+    say = (lambda line: None) if as_json else print  # JSON stands alone on stdout
     result: dict[str, Any] = {"figures": {}, "skipped": {}}
     shown: list[tuple[Path, str]] = []
     for name in names:
@@ -56,7 +57,7 @@ def figures(
             continue
         try:
             drawing = draw_figure(name, subject)
-        except NotHere as error:
+        except MissingPart as error:
             if only is not None:
                 raise
             result["skipped"][name] = str(error)
@@ -65,19 +66,16 @@ def figures(
         paths = save(drawing, out, name)
         result["figures"][name] = [str(path) for path in paths]
         shown.append((paths[0], drawing.caption))
-        if not as_json:
-            print(f"{paths[0]}: {drawing.caption}")
+        say(f"{paths[0]}: {drawing.caption}")
     text = ""
     if "table-s2" in names:
         result["table_s2"] = table_s2(subject.runs)
         text = "\n".join(lines_of(result["table_s2"]))
-        if not as_json:
-            print(text)
+        say(text)
     if shown and only is None:
         write_report(out / "report.html", f"plif figures {model.name}", shown, text)
         result["report"] = str(out / "report.html")
-        if not as_json:
-            print(f"{out / 'report.html'}: all of it on one page")
+        say(f"{out / 'report.html'}: all of it on one page")
     if as_json:
         print(json_.dumps(result))
 

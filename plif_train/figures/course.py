@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plif_train.figures.draw import AMBER, BLUE, GREEN, GREY, RED, Drawing, plain, plt
+from plif_train.figures.draw import AMBER, BLUE, GREEN, GREY, RED, Drawing, finish_lines, panels
 from plif_train.figures.published import CURVES, EPOCHS
 from plif_train.figures.subject import Run, Subject
 
@@ -11,7 +11,7 @@ COLOURS = (BLUE, RED, GREEN, AMBER)
 
 def draw(subject: Subject) -> Drawing:
     runs = subject.logged("epochs")
-    figure, (accuracy, loss) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure, ((accuracy, loss),) = panels(1, 2, 9, 3.6)
     rows = []
     for i, run in enumerate(runs):
         colour = COLOURS[i % len(COLOURS)]
@@ -35,14 +35,10 @@ def draw(subject: Subject) -> Drawing:
         if known:
             label = "authors' log, test"
             accuracy.plot(*zip(*known, strict=True), "D", color=GREY, ms=5, mfc="none", label=label)
-    accuracy.set_ylabel("accuracy")
     accuracy.legend(fontsize=8, frameon=False)
-    loss.set_ylabel("training loss")
     loss.set_ylim(bottom=0)
-    for axes in (accuracy, loss):
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        plain(axes)
+    finish_lines(accuracy, "epoch", "accuracy")
+    finish_lines(loss, "epoch", "training loss")
     return Drawing(figure, rows, "Accuracy and loss over the epochs")
 
 

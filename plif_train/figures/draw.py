@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,19 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # after the choice of a backend without a screen
 import numpy as np
 
+from plif_train.log import write_rows
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.show.pictures import event_picture
+
+matplotlib.rcParams["svg.hashsalt"] = "plif"  # the names inside an SVG are random otherwise
 
 # Blue for what matters, grey for the rest; further hues in the order of need. They differ in lightness, too.
 BLUE, RED, GREEN, AMBER, GREY = "#1f6fb4", "#d1495b", "#2a9d6f", "#e0a030", "#9aa3ad"
 RATES = "magma"  # of firing rates and spikes: black is silence
 
 
-class NotHere(PlifError):
+class MissingPart(PlifError):
     """The model or folder lacks what a figure needs."""
 
 
@@ -43,10 +45,7 @@ def save(drawing: Drawing, out: Path, name: str) -> list[Path]:
         with whole_or_nothing(*paths) as (png, svg, table):
             drawing.figure.savefig(png, format="png", dpi=130)
             drawing.figure.savefig(svg, format="svg", metadata={"Date": None})  # the same data give the same file
-            with open(table, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, list(drawing.rows[0]), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(drawing.rows)
+            write_rows(table, drawing.rows)
     finally:
         plt.close(drawing.figure)
     return paths
@@ -66,8 +65,14 @@ def top_of(rates: np.ndarray) -> float:
     return max(0.1, float(np.ceil(10 * rates.max() - 1e-6)) / 10)
 
 
-def bare(axes: Any, title: str = "", left: str = "") -> None:
-    """An image without ticks; `left` is written beside it."""
+def panels(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[plt.Figure, np.ndarray]:
+    """A figure of `width` by `height` inches and its axes, [rows, columns]."""
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
+
+
+def show(axes: Any, image: np.ndarray, title: str = "", left: str = "", top: float = 1.0) -> Any:
+    """An image without ticks, `left` is written beside it: colours [H, W, 3], or rates [H, W] from 0 to `top`."""
+    shown = axes.imshow(image, cmap=RATES, vmin=0, vmax=top)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
@@ -75,10 +80,15 @@ def bare(axes: Any, title: str = "", left: str = "") -> None:
         axes.set_title(title, fontsize=8)
     if left:
         axes.set_ylabel(left, fontsize=8, rotation=0, ha="right", va="center")
+    return shown
 
 
-def plain(axes: Any) -> None:
-    """Axes of a line plot, without a box."""
+def finish_lines(axes: Any, x: str, y: str, whole: str = "x") -> None:
+    """The names of a line plot's axes, and no box; whole numbers on the axes named in `whole`."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    for name in whole:
+        getattr(axes, f"{name}axis").get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
 

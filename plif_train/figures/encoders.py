@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from plif_train.encoders import latency, learnable, poisson
-from plif_train.figures.draw import AMBER, BLUE, GREY, Drawing, plain, plt
+from plif_train.figures.draw import AMBER, BLUE, GREY, Drawing, finish_lines, panels
 from plif_train.figures.subject import Subject
 
 T = 20
@@ -20,7 +20,7 @@ def draw(subject: Subject) -> Drawing:
         "learnable, w = V_th = 1": learnable(p, T),
     }
     colours = dict(zip(spikes, (GREY, AMBER, BLUE), strict=True))
-    figure, (counts, first) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure, ((counts, first),) = panels(1, 2, 9, 3.6)
     counts.plot(p, T * p, color=GREY, lw=1, ls=":", label="p T")
     rows = []
     for name, s in spikes.items():
@@ -29,20 +29,12 @@ def draw(subject: Subject) -> Drawing:
         at = torch.where(total > 0, s.argmax(0).double(), torch.nan)
         counts.plot(p, total, color=colours[name], label=name, **style)
         first.plot(p, at, color=colours[name], **style)
+        columns = (p.tolist(), total.tolist(), at.tolist())
         rows += [
-            {
-                "encoder": name,
-                "p": round(float(p[i]), 4),
-                "spikes": int(total[i]),
-                "first": "" if at[i] != at[i] else int(at[i]),
-            }
-            for i in range(len(p))
+            {"encoder": name, "p": round(value, 4), "spikes": int(fired), "first": "" if t != t else int(t)}
+            for value, fired, t in zip(*columns, strict=True)
         ]
-    counts.set_ylabel(f"spikes in {T} steps")
     counts.legend(fontsize=8, frameon=False)
-    first.set_ylabel("step of the first spike (from 0)")
-    for axes in (counts, first):
-        axes.set_xlabel("intensity p")
-        axes.yaxis.get_major_locator().set_params(integer=True)
-        plain(axes)
+    finish_lines(counts, "intensity p", f"spikes in {T} steps", whole="y")
+    finish_lines(first, "intensity p", "step of the first spike (from 0)", whole="y")
     return Drawing(figure, rows, "Three encoders of a pixel (supplement, section 10)")

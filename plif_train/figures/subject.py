@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from plif_train.figures.activity import Activity, choose, record
-from plif_train.figures.draw import NotHere
+from plif_train.figures.draw import MissingPart
 from plif_train.log import WEIGHTS, epochs_path, read, weights_path
 from plif_train.network import Network
 from runtime.base.errors import PlifError
@@ -46,8 +46,8 @@ class Run:
 
 @dataclass
 class Subject:
-    """`channels` None chooses them; `steps` is T_s, None all; `only_class` restricts the samples to these classes, in
-    this order ("c1,c2"). `notes` says which files of a folder were left out."""
+    """What figures are drawn of. `channels` None chooses them; `steps` is T_s, None all; `only_class` restricts the samples
+    to these classes, in this order ("c1,c2"). `notes` says which files of a folder were left out."""
 
     runs: list[Run]
     data: str | None = None
@@ -56,28 +56,25 @@ class Subject:
     steps: int | None = None
     only_class: str | None = None
     notes: tuple[str, ...] = ()
-    _activity: Activity | None = field(default=None, repr=False)
 
     def logged(self, what: str) -> list[Run]:
-        """The runs with a log. NotHere when there is none."""
+        """The runs with a log. MissingPart when there is none."""
         found = [run for run in self.runs if getattr(run, what)]
         if not found:
             at = (epochs_path if what == "epochs" else weights_path)(self.runs[0].path)
-            raise NotHere(f"{at}: not there; it is written while training and belongs beside the model")
+            raise MissingPart(f"{at}: not there; it is written while training and belongs beside the model")
         return found
 
-    @property
+    @cached_property
     def activity(self) -> Activity:
         """Samples and the spikes of the first layer, computed once."""
-        if self._activity is None:
-            if self.data is None:
-                raise NotHere("no samples: give --data NAME:DIR or a recording")
-            from plif_train.checkpoint import load
+        if self.data is None:
+            raise MissingPart("no samples: give --data NAME:DIR or a recording")
+        from plif_train.checkpoint import load
 
-            net = load(self.runs[0].path)
-            x, names = samples_of(net, self.data, self.samples, self.only_class)
-            self._activity = record(net, x, names, self.steps)
-        return self._activity
+        net = load(self.runs[0].path)
+        x, names = samples_of(net, self.data, self.samples, self.only_class)
+        return record(net, x, names, self.steps)
 
     @property
     def whose(self) -> str:
@@ -85,9 +82,9 @@ class Subject:
         return f", of {self.runs[0].name}" if len(self.runs) > 1 else ""
 
     def check(self) -> None:
-        """Computes what figures of samples show, where samples were named. PlifError when there are none such."""
+        """Computes what figures of samples show, where samples were named. PlifError when they cannot be shown."""
         if self.data is not None:
-            with suppress(NotHere):  # said by the figures that need it
+            with suppress(MissingPart):  # said by the figures that need it
                 _ = self.chosen
 
     @property

@@ -41,10 +41,8 @@ def _row(run: Run) -> str:
     preset = PRESETS.get(name)
     if preset is None:
         return name
-    theirs = [
-        preset.notation(paper=paper, channels=None, hidden=None, neuron="PLIF", pool="MP") for paper in (False, True)
-    ]
-    return name if run.card["notation"] in [str(parse(one)) for one in theirs] else f"{name}, other network"
+    theirs = [str(parse(preset.notation(paper))) for paper in (False, True)]
+    return name if run.card["notation"] in theirs else f"{name}, other network"
 
 
 def lines_of(rows: list[dict[str, Any]]) -> list[str]:

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from plif_train.figures.draw import BLUE, GREY, Drawing, NotHere, label_ends, plain, plt
+from plif_train.figures.draw import BLUE, GREY, Drawing, MissingPart, finish_lines, label_ends, panels
 from plif_train.figures.subject import Run, Subject
 
 
 def draw(subject: Subject) -> Drawing:
     runs = [run for run in subject.logged("epochs") if taus_of(run)]
     if not runs:
-        raise NotHere("no layer of these runs learns its tau (LIF and IF do not)")
-    figure, panels = plt.subplots(1, len(runs), figsize=(5.6 * len(runs), 3.8), layout="constrained", squeeze=False)
+        raise MissingPart("no layer of these runs learns its tau (LIF and IF do not)")
+    figure, (row,) = panels(1, len(runs), 5.6 * len(runs), 3.8)
     rows = []
-    for run, axes in zip(runs, panels[0], strict=True):
+    for run, axes in zip(runs, row, strict=True):
         ends = []
         for layer, taus in taus_of(run).items():
             epochs, colour = np.arange(len(taus)), BLUE if layer == "fc1" else GREY
-            middle = np.median(taus, 1)
+            middle, by_channel = np.median(taus, 1), taus.shape[1] > 1
             axes.plot(epochs, middle, color=colour, lw=2 if layer == "fc1" else 1.2)
-            if taus.shape[1] > 1:
+            if by_channel:
                 axes.fill_between(epochs, *np.percentile(taus, (10, 90), axis=1), color=colour, alpha=0.2, lw=0)
             ends.append((epochs[-1], float(middle[-1]), f"{layer}  {middle[-1]:.2f}", colour))
             rows += [
@@ -31,22 +31,18 @@ def draw(subject: Subject) -> Drawing:
                     "run": run.name,
                     "layer": layer,
                     "epoch": e,
-                    "channel": c if taus.shape[1] > 1 else "",
-                    "tau": float(tau),
+                    "channel": c if by_channel else "",
+                    "tau": float(taus[e, c]),
                 }
-                for e, values in enumerate(taus)
-                for c, tau in enumerate(values)
+                for e, c in np.ndindex(taus.shape)
             ]
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}")
         axes.tick_params(which="minor", labelsize=7)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("tau, time-steps")
-        axes.xaxis.get_major_locator().set_params(integer=True)
         if len(runs) > 1:
             axes.set_title(run.name, fontsize=9)
-        plain(axes)
+        finish_lines(axes, "epoch", "tau, time-steps")
         label_ends(axes, ends, log=True)
     return Drawing(figure, rows, "tau of each layer; epoch 0 is before training")
 

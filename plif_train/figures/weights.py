@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from plif_train.figures.draw import BLUE, Drawing, plt
+from plif_train.figures.draw import BLUE, Drawing, panels
 from plif_train.figures.subject import Subject
 
 RIDGES = 12
@@ -17,8 +17,8 @@ def draw(subject: Subject) -> Drawing:
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     epochs = sorted({int(row["epoch"]) for row in rows})
     shown = [epochs[round(i)] for i in np.linspace(0, len(epochs) - 1, min(RIDGES, len(epochs)))]
-    figure, panels = plt.subplots(1, len(layers), figsize=(4.4 * len(layers), 4), layout="constrained", squeeze=False)
-    for layer, axes in zip(layers, panels[0], strict=True):
+    figure, (places,) = panels(1, len(layers), 4.4 * len(layers), 4)
+    for layer, axes in zip(layers, places, strict=True):
         reach = 0.0
         heights = []
         for epoch in shown:
@@ -47,5 +47,5 @@ def draw(subject: Subject) -> Drawing:
         axes.tick_params(labelsize=8)
         axes.set_xlabel("W / tau")
         axes.set_title(layer, fontsize=9)
-    panels[0][0].set_ylabel("epoch", labelpad=24)
+    places[0].set_ylabel("epoch", labelpad=24)
     return Drawing(figure, rows, f"The distribution of W/tau of the fully connected layers (Fig. S1){whose}")

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 BLOCK = 2048  # as in train.c: the neurons whose gradient of alpha is one sum
-CHARGES = ("IF", "decay_input", "plain_input")
 SURROGATES = ("atan", "piecewise")
 VARIABLE = "PLIF_TRAIN_NATIVE"
 WORTHWHILE = 1 << 16  # elements a thread: below, a thread costs more than it brings
 
 
-class Rule(c.Structure):
+class RuleStruct(c.Structure):
+    """The constants of a neuron as train.c has them, struct rule. charge: 0 IF, 1 decay_input, 2 the input as it is."""
+
     _fields_ = (
         *((name, c.c_int32) for name in ("charge", "soft", "surrogate", "half")),
         *((name, c.c_float) for name in ("v_threshold", "v_reset")),
@@ -68,7 +69,8 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
 
 
 def share(work: Callable[[int, int], None], count: int, size: int, unit: int = 1) -> None:
-    """work(from, to) for parts of 0..count, borders at multiples of `unit`; `size` elements in all say if it is worth it."""
+    """Calls work(from, to) for parts of 0..count in threads. Parts end at multiples of `unit`; there are more than one where
+    the `size` elements in all are worth a thread."""
     threads = max(1, min(torch.get_num_threads(), size // WORTHWHILE, -(-count // unit)))
     if threads == 1:
         work(0, count)
@@ -84,43 +86,34 @@ def share(work: Callable[[int, int], None], count: int, size: int, unit: int = 1
         part.result()
 
 
-def forward(x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, h: Tensor, s: Tensor, end: Tensor) -> None:
-    """x [T, N] (a step may be of stride 0), v [N], alpha [] or [N] -> fills h, s [T, N] and end [N]."""
-    found, (T, N) = library(), x.shape
-    assert found is not None and x.stride(1) == 1 and all(t.is_contiguous() for t in (v, alpha, h, s, end))
+def run(kernel: str, count: int, size: int, *arguments: Any, unit: int = 1) -> None:
+    """A kernel of train.c over 0..count, shared as `share` says: its arguments, but for the part (from, to), which stands
+    before the last of them. Tensors must be contiguous where the kernel takes no stride."""
+    function = getattr(library(), kernel)
+    *front, last = (a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)
+    share(lambda start, stop: function(*front, start, stop, last), count, size, unit)
+
+
+def forward(x: Tensor, v: Tensor, alpha: Tensor, rule: RuleStruct, h: Tensor, s: Tensor, end: Tensor) -> None:
+    """x [T, N] (a step may be of stride 0), v [N], alpha [] or [N] -> fills h, s [T, N] and end [N]; float32, x and s
+    also bfloat16."""
+    T, N = x.shape
+    assert x.stride(1) == 1 and all(t.is_contiguous() for t in (v, alpha, h, s, end))
     each = int(alpha.dim() > 0)
-    share(
-        lambda start, stop: found.plif_train_forward(
-            x.data_ptr(), x.stride(0), v.data_ptr(), alpha.data_ptr(), each, h.data_ptr(), s.data_ptr(), end.data_ptr(),
-            T, N, start, stop, c.byref(rule),
-        ),
-        N, T * N, BLOCK,
-    )  # fmt: skip
+    run("plif_train_forward", N, T * N, x, x.stride(0), v, alpha, each, h, s, end, T, N, c.byref(rule), unit=BLOCK)
 
 
 def backward(
-    x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, h: Tensor, gs: Tensor, gv_end: Tensor, gx: Tensor, gv: Tensor
+    x: Tensor, v: Tensor, alpha: Tensor, rule: RuleStruct, h: Tensor, gs: Tensor, gv_end: Tensor, gx: Tensor, gv: Tensor
 ) -> Tensor:
-    """Fills gx [T, N] and gv [N]; returns the gradient of alpha, as alpha is: [] or [N]."""
-    found, (T, N) = library(), h.shape
-    assert found is not None and all(t.is_contiguous() for t in (v, alpha, h, gs, gv_end, gx, gv))
-    assert x.stride(1) == 1
+    """The gradients gs [T, N] of the spikes and gv_end [N] of the last v -> fills gx [T, N] and gv [N], of the first v;
+    returns the gradient of alpha, as alpha is: [] or [N]."""
+    T, N = h.shape
+    assert x.stride(1) == 1 and all(t.is_contiguous() for t in (v, alpha, h, gs, gv_end, gx, gv))
     each = int(alpha.dim() > 0)
     galpha = torch.empty(N if each else -(-N // BLOCK))
-    share(
-        lambda start, stop: found.plif_train_backward(
-            x.data_ptr(), x.stride(0), v.data_ptr(), alpha.data_ptr(), each, h.data_ptr(), gs.data_ptr(),
-            gv_end.data_ptr(), gx.data_ptr(), gv.data_ptr(), galpha.data_ptr(), T, N, start, stop, c.byref(rule),
-        ),
-        N, T * N, BLOCK,
+    run(
+        "plif_train_backward", N, T * N,
+        x, x.stride(0), v, alpha, each, h, gs, gv_end, gx, gv, galpha, T, N, c.byref(rule), unit=BLOCK,
     )  # fmt: skip
     return galpha if each else galpha.sum()
-
-
-def rule_of(
-    *, leaks: bool, decay_input: bool, v_threshold: float, v_reset: float | None, surrogate: str, half: bool
-) -> Rule:
-    charge = "IF" if not leaks else "decay_input" if decay_input else "plain_input"
-    return Rule(
-        CHARGES.index(charge), int(v_reset is None), SURROGATES.index(surrogate), int(half), v_threshold, v_reset or 0.0
-    )

@@ -1,72 +1,63 @@
 """A progress bar on a terminal, and nothing anywhere else: no log lines in pipes.
 
-It has no thread of its own. It is drawn inside `update` alone, so that nothing is drawn while a step is being timed.
+rich draws it; it comes with typer, and is imported where a bar is drawn.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Iterator
-from typing import TextIO, TypeVar
+from typing import TYPE_CHECKING
 
-Item = TypeVar("Item")
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+INTERVAL_S = 0.1  # between two drawings
 
 
 class Progress:
-    """Draws on stderr at most ten times a second.
+    """A bar on stderr, erased at the end of the block.
 
     with Progress("reading") as progress: progress.update(done, total)
-    for item in progress.track(items, "epoch 3"): ...; progress.note("loss 0.05")
 
-    shown  whether it draws: a process that has no terminal, or is one of several, does not
+    shown  False draws nothing; where stderr is no terminal nothing is drawn either
     """
 
-    def __init__(self, what: str = "", out: TextIO | None = None) -> None:
+    def __init__(self, what: str = "", shown: bool = True) -> None:
         self.what = what
-        self.out = out or sys.stderr
-        self.shown = self.out.isatty()
-        self._start()
-
-    def _start(self) -> None:
-        self._began = time.monotonic()
-        self._drawn = 0.0
-        self._note = ""
+        self._shown = shown and sys.stderr.isatty()
+        self._bar: Bar | None = None
+        self._drawn_s = 0.0
 
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._clear()
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
 
-    def track(self, items: Collection[Item], what: str) -> Iterator[Item]:
-        """The items, one by one; the bar counts them and is gone at the end."""
-        self.what = what
-        self._start()
-        try:
-            for done, item in enumerate(items, 1):
-                yield item
-                self.update(done, len(items))
-        finally:
-            self._clear()
-
-    def note(self, text: str) -> None:
-        """A text that the next drawing shows beside the bar."""
-        self._note = text
-
-    def update(self, done: int, total: int) -> None:
-        """Draws the bar for `done` of `total`, unless it was drawn a moment ago."""
-        now = time.monotonic()
-        if not self.shown or (now - self._drawn < 0.1 and done < total):
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` are done; `note` stands beside the bar. Draws ten times a second at most."""
+        if not self._shown:
             return
-        self._drawn = now
-        filled = round(30 * done / total) if total else 0
-        left = (now - self._began) / done * (total - done) if done else 0.0
-        bar = "#" * filled + "." * (30 - filled)
-        self.out.write(f"\r\033[K{self.what} [{bar}] {done}/{total}, {left:.0f} s left  {self._note}")
-        self.out.flush()
+        if self._bar is None:
+            self._bar = _bar_on_stderr()
+            self._bar.add_task(self.what, total=total, note=note)
+            self._bar.start()
+        now_s = time.monotonic()
+        due = now_s - self._drawn_s >= INTERVAL_S or done >= total
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total, note=note, refresh=due)
+        self._drawn_s = now_s if due else self._drawn_s
 
-    def _clear(self) -> None:
-        if self.shown and self._drawn:
-            self.out.write("\r\033[K")
-            self.out.flush()
+
+def _bar_on_stderr() -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    what, note = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[note]"))
+    # Without rich's own thread: it would redraw in the middle of what `plif bench` measures.
+    return Bar(
+        what, BarColumn(30), MofNCompleteColumn(), TimeRemainingColumn(), note,
+        console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False,
+    )  # fmt: skip

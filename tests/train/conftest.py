@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+
+from runtime.cli.main import run
+from tests.train.small import Run
 
 torch.set_num_threads(1)
 
@@ -12,3 +17,16 @@ torch.set_num_threads(1)
 def _subnormal_numbers_are_kept() -> None:
     """An engine that ran earlier in this process may have told the processor to flush them; training does not."""
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def plif(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command, in this process and in the test's folder: arguments -> (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run(list(arguments))
+        return code, *capsys.readouterr()
+
+    return call

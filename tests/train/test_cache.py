@@ -5,11 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,9 @@ from plif_train.data import load_samples
 from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.data import Dataset, open_dataset
+from tests.conftest import REPOSITORY
 from tests.runtime.test_data import some_events, write_mnist, write_recordings
+from tests.train.small import largest_file
 
 
 @pytest.fixture
@@ -157,17 +156,6 @@ def test_a_data_set_that_cannot_be_read_is_not_blamed_on_the_cache(recordings: P
             load_samples(Forbidden(opened(recordings)), cache=cache)
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes: to a program that is a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("piece", [64, 4])  # a part that does not fit, a whole that does not fit
 def test_a_full_disk_is_named_and_leaves_no_half_file(
     piece: int, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -211,7 +199,7 @@ def test_a_disk_that_is_full_in_earnest_is_named_too(recordings: Path, tmp_path:
     program = [sys.executable, "-c", SMALL_DISK, str(recordings), str(disk)]
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", f'{mount} && exec "$@"', "sh", *program],
-        cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=False,
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and "cannot be written (No space left on device)" in done.stdout, done
 

@@ -17,7 +17,7 @@ from plif_train import build, load, save, scale_to_fire
 from plif_train.network import Network
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
-from tests.train.test_cache import largest_file
+from tests.train.small import largest_file
 
 
 def small() -> Network:

@@ -17,7 +17,7 @@ from plif_train import build, save, scale_to_fire
 from plif_train.figures import FIGURES, draw_figure
 from plif_train.figures.activity import Activity, choose, record
 from plif_train.figures.all_channels import mosaic
-from plif_train.figures.draw import NotHere
+from plif_train.figures.draw import MissingPart
 from plif_train.figures.subject import Subject, open_subject, samples_of
 from plif_train.figures.table_s2 import lines_of, table_s2
 from runtime.base.errors import PlifError
@@ -136,9 +136,9 @@ def test_static_images_are_shown_for_all_steps_and_silent_layers_are_said() -> N
     assert activity.x.shape == (3, 5, 1, 28, 28) and activity.spikes.shape == (3, 5, 3, 28, 28)
     with torch.no_grad():
         net.get_submodule("conv1_bn").bias.fill_(-100)
-    with pytest.raises(NotHere, match="conv1 does not fire"):
+    with pytest.raises(MissingPart, match="conv1 does not fire"):
         record(net, x.numpy(), list("abcde"))
-    with pytest.raises(NotHere, match="no maps"):
+    with pytest.raises(MissingPart, match="no maps"):
         record(build("FC20-PLIF", shape=(1, 4, 4)), np.ones((1, 2, 1, 4, 4), np.float32), ["a"])
 
 
@@ -223,7 +223,7 @@ def test_a_folder_of_runs_may_hold_other_files_and_captions_name_the_run(
 def test_the_course_of_protocol_b_has_one_test_accuracy(tmp_path: Path) -> None:
     from plif_train.recipe import Recipe
     from plif_train.train import train
-    from tests.train.test_train import bars, network
+    from tests.train.small import bars, network
 
     record = train(network(), bars(41), bars(8), Recipe(epochs=2, batch_size=8, protocol="B"), tmp_path / "b.pt")
     figure = draw_figure("course", open_subject(tmp_path / "b.pt")).figure

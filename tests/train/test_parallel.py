@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,29 +16,24 @@ import torch
 from plif_train import build, load
 from plif_train.parallel import World, parse_devices
 from plif_train.recipe import Recipe
-from plif_train.train import counts
+from plif_train.train import count_samples
 from runtime.base.errors import PlifError
-from tests.train.test_train import plif
-
-SMALL = [
-    "train", "nmnist", "--data", "digits:24", "--channels", "2", "--hidden", "20", "--T", "3",
-    "--batch-size", "5", "--lr", "1e-2", "--out", "model.pt",
-]  # fmt: skip
+from tests.train.small import SMALL, Run, epochs_in, plif_process, wait_for
 
 
-def test_two_processes_are_one_where_bn_is_frozen_and_dropout_0(tmp_path: Path) -> None:
+def test_two_processes_are_one_where_bn_is_frozen_and_dropout_0(plif: Run, tmp_path: Path) -> None:
     """Batches of 5: the ranks' shares, 3 and 2, differ in size and still weigh by sample. All layers fire and learn."""
     network = "c2k3s1-BN-PLIF-MPk2s2-DP-FC20-PLIF-DP-FC100-PLIF-APk10s10"
     options = ["--T", "3", "--batch-size", "5", "--lr", "1e-2", "--init-tau", "1.02", "--epochs", "5", "--json"]
+    command = ["train", network, "--data", "digits:24", "--bn", "frozen", "--dropout", "0", *options]
+    process = plif_process(*command, "--devices", "cpu:2", "--out", "two.pt", cwd=tmp_path)
     found = []
-    for devices in ("cpu", "cpu:2"):
-        (tmp_path / devices).mkdir()
-        command = ["train", network, "--data", "digits:24", "--bn", "frozen", "--dropout", "0", "--devices", devices]
-        process = plif(*command, *options, cwd=tmp_path / devices)
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
+    alone = plif(*command, "--devices", "cpu", "--out", "one.pt")
+    said = process.communicate(timeout=120)
+    for (code, out, err), file in ((alone, "one.pt"), ((process.returncode, *said), "two.pt")):
+        assert code == 0, err
         assert err.count("epoch 5/5") == 1  # rank 0 alone speaks
-        found.append((json.loads(out), load(tmp_path / devices / "model.pt").state_dict()))
+        found.append((json.loads(out), load(tmp_path / file).state_dict()))
     (one, weights), (two, shared) = found
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
     assert one["test_accuracy"] == two["test_accuracy"]
@@ -53,20 +47,16 @@ def test_two_processes_are_one_where_bn_is_frozen_and_dropout_0(tmp_path: Path) 
 
 
 def test_ctrl_c_on_two_processes_ends_both_and_the_training_can_be_resumed(tmp_path: Path) -> None:
-    command = [*SMALL, "--epochs", "10000", "--devices", "cpu:2"]
-    process = plif(*command, cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    log = tmp_path / "model.csv"
-    while not log.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.05)
+    command = [*SMALL, "--data", "digits:24", "--lr", "1e-2", "--devices", "cpu:2", "--epochs"]
+    process = plif_process(*command, "10000", cwd=tmp_path)
+    wait_for(tmp_path / "model.csv", process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "--resume" in err and "Traceback" not in err, err
-    done = json.loads(torch.load(tmp_path / "model.resume.pt", weights_only=True)["progress"])["epoch"]
-    command[command.index("10000")] = str(done + 1)
-    process = plif(*command, "--resume", cwd=tmp_path)
+    last = epochs_in(tmp_path / "model.resume.pt") + 1
+    process = plif_process(*command, str(last), "--resume", cwd=tmp_path)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 0 and f"epoch {done + 1}/{done + 1}" in err, err
+    assert process.returncode == 0 and f"epoch {last}/{last}" in err, err
 
 
 def test_devices_are_read_as_they_are_meant() -> None:
@@ -80,22 +70,22 @@ def test_devices_are_read_as_they_are_meant() -> None:
 
 def test_a_batch_that_is_too_small_for_the_processes_is_said_before_they_wait_for_each_other() -> None:
     labels = torch.arange(20) % 2
-    assert counts(Recipe(batch_size=2), labels, 5, World(0, 2)) == {
+    assert count_samples(Recipe(batch_size=2), labels, 5, World(0, 2)) == {
         "train_samples": 20, "val_samples": 0, "test_samples": 5,
     }  # fmt: skip
     for recipe, few in (
         (Recipe(batch_size=1), labels), (Recipe(batch_size=8), labels[:1]), (Recipe(batch_size=2, accumulate=2), labels),
     ):  # fmt: skip
         with pytest.raises(PlifError, match="no part for each of 2 processes"):
-            counts(recipe, few, 5, World(0, 2))
+            count_samples(recipe, few, 5, World(0, 2))
 
 
 RANK = """
 import os, sys
-from plif_train.parallel import joined
+from plif_train.parallel import join_ranks
 from runtime.base.errors import PlifError
 def train(fail):
-    with joined(["cpu", "cpu"]) as (world, _):
+    with join_ranks(["cpu", "cpu"]) as (world, _):
         world.total([1.0])
         if world.rank:
             os._exit(0)

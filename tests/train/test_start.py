@@ -11,20 +11,19 @@ import pytest
 import torch
 
 from plif_train import build, load
+from plif_train.data import Samples
 from plif_train.evaluate import evaluate
-from plif_train.log import WEIGHTS, read
+from plif_train.log import WEIGHTS, Epoch, read
 from plif_train.network import Network
 from plif_train.recipe import Recipe
 from plif_train.resume import resume_path
-from plif_train.train import Epoch, train
+from plif_train.train import train
 from runtime.base.errors import PlifError
-from runtime.cli.main import run
 from runtime.data import find
-from tests.train.test_train import NOTATION, Samples, Stop, bars, network
+from tests.train.small import NOTATION, SMALL, Run, Stop, bars, network
 
 ONCE = Recipe(epochs=1, batch_size=8)
-SMALL = ["train", "nmnist", "--channels", "2", "--hidden", "20", "--T", "3", "--batch-size", "5", "--epochs", "1"]
-DIGITS = ["--data", "digits:12"]
+DIGITS = ["--data", "digits:12", "--epochs", "1"]
 
 
 def out_of_reach(out: Path) -> None:
@@ -57,24 +56,22 @@ def test_the_same_command_again_keeps_what_can_be_resumed(tmp_path: Path) -> Non
         train(network(), bars(16), bars(8), ONCE, out)
 
 
-def test_the_command_says_the_same(tmp_path: Path, capsys: Any) -> None:
-    command = [*SMALL, *DIGITS, "--out", str(tmp_path / "model.pt")]
-    assert not run(command)
+def test_the_command_says_the_same(plif: Run, tmp_path: Path) -> None:
+    command = [*SMALL, *DIGITS]
+    assert plif(*command)[0] == 0
     before = content(tmp_path)
-    capsys.readouterr()
-    assert run(command) == 2
-    err = capsys.readouterr().err
-    assert "holds 1 epoch: add --resume" in err and err.count("\n") == 1 and content(tmp_path) == before
-    assert not run([*command, "--overwrite"])
+    code, _, err = plif(*command)
+    assert code == 2 and "holds 1 epoch: add --resume" in err and err.count("\n") == 1 and content(tmp_path) == before
+    assert plif(*command, "--overwrite")[0] == 0
     assert content(tmp_path)["model.pt"]
 
 
 @pytest.mark.parametrize("name", ["model.csv", "model.weights.csv"])
-def test_a_recording_beside_the_model_is_not_written_over(name: str, tmp_path: Path, capsys: Any) -> None:
+def test_a_recording_beside_the_model_is_not_written_over(name: str, plif: Run, tmp_path: Path) -> None:
     (tmp_path / name).write_text("t,x,y,p\n0,1,2,1\n")
     for extra in ([], ["--overwrite"]):
-        assert run([*SMALL, *DIGITS, "--out", str(tmp_path / "model.pt"), *extra]) == 2
-        assert f"{name}: not the log of a training" in capsys.readouterr().err
+        code, _, err = plif(*SMALL, *DIGITS, *extra)
+        assert code == 2 and f"{name}: not the log of a training" in err
     assert content(tmp_path) == {name: b"t,x,y,p\n0,1,2,1\n"}
 
 
@@ -210,24 +207,22 @@ def unreadable(tmp_path: Path) -> list[str]:
     return ["--data", f"nmnist:{tmp_path / 'set'}"]
 
 
-def test_what_can_be_refused_is_refused_before_the_reading(unreadable: list[str], tmp_path: Path, capsys: Any) -> None:
+def test_what_can_be_refused_is_refused_before_the_reading(unreadable: list[str], plif: Run, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for extra, message in (
-        (["--out", str(tmp_path / "folder")], "is a folder"),
-        (["--out", str(tmp_path / "m.pt"), "--resume"], "nothing to resume"),
-        (["--out", str(tmp_path / "m.pt"), "--device", "cuda:99"], "device 'cuda:99' cannot be used"),
-        (["--out", str(tmp_path / "m.pt"), "--device", "gpu"], "device 'gpu' cannot be used"),
-        (["--out", str(tmp_path / "m.pt"), "--protocol", "B"], "protocol B"),
+        (["--out", "folder"], "is a folder"),
+        (["--resume"], "nothing to resume"),
+        (["--device", "cuda:99"], "device 'cuda:99' cannot be used"),
+        (["--device", "gpu"], "device 'gpu' cannot be used"),
+        (["--protocol", "B"], "protocol B"),
     ):
-        assert run([*SMALL, *unreadable, *extra]) == 2
-        err = capsys.readouterr().err
-        assert message in err and err.count("\n") == 1, err
-    assert run([*SMALL, *DIGITS, "--out", str(tmp_path / "model.pt")]) == 0
-    capsys.readouterr()
-    assert run([*SMALL, *unreadable, "--out", str(tmp_path / "model.pt"), "--resume"]) == 2
-    assert "trained with dataset digits, asked for nmnist" in capsys.readouterr().err
-    assert run([*SMALL, *unreadable, "--out", str(tmp_path / "m.pt")]) == 2
-    assert "1.bin" in capsys.readouterr().err  # and this is what reading says
+        code, _, err = plif(*SMALL, *unreadable, *extra)
+        assert code == 2 and message in err and err.count("\n") == 1, err
+    assert plif(*SMALL, *DIGITS)[0] == 0
+    code, _, err = plif(*SMALL, *unreadable, "--resume")
+    assert code == 2 and "trained with dataset digits, asked for nmnist" in err
+    code, _, err = plif(*SMALL, *unreadable, "--out", "m.pt")
+    assert code == 2 and "1.bin" in err  # and this is what reading says
 
 
 WIDE = "c2k3s1-BN-PLIF-MPk2s2-DP-FC20-PLIF-DP-FC30-PLIF-APk10s10"
@@ -249,17 +244,14 @@ WIDE = "c2k3s1-BN-PLIF-MPk2s2-DP-FC20-PLIF-DP-FC30-PLIF-APk10s10"
     ],
 )
 def test_a_mistake_in_the_command_is_named_as_it_was_typed(
-    arguments: list[str], message: str, tmp_path: Path, capsys: Any
+    arguments: list[str], message: str, plif: Run, tmp_path: Path
 ) -> None:
-    assert run(["train", *arguments, "--out", str(tmp_path / "model.pt")]) == 2
-    err = capsys.readouterr().err
-    assert message in err and err.count("\n") == 1, err
+    code, _, err = plif("train", *arguments)
+    assert code == 2 and message in err and err.count("\n") == 1, err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_whose_last_layer_is_silent_gets_a_hint_once(tmp_path: Path, capsys: Any) -> None:
-    command = [*SMALL, *DIGITS, "--out", str(tmp_path / "model.pt"), "--lr", "1e-9", "--bn", "frozen"]
-    command[command.index("--epochs") + 1] = "2"
-    assert not run(command)
-    err = capsys.readouterr().err
+def test_a_network_whose_last_layer_is_silent_gets_a_hint_once(plif: Run) -> None:
+    code, _, err = plif(*SMALL, *DIGITS, "--epochs", "2", "--lr", "1e-9", "--bn", "frozen")
+    assert code == 0
     assert err.count("note: fc2, the last layer, did not fire") == 1 and "epoch 2/2" in err

@@ -1,0 +1,173 @@
+"""What one `plif train` does on each of its ranks: network, data sets, checks, training, a line an epoch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plif_train.data import load_samples, spread
+from plif_train.evaluate import Augment
+from plif_train.log import Epoch
+from plif_train.network import Network
+from plif_train.network_choice import check_outputs, network_for
+from plif_train.parallel import World, open_device
+from plif_train.recipe import Recipe
+from plif_train.resume import ResumeFile, check_place, resume_path
+from plif_train.train import count_samples, train
+from runtime.base.errors import PlifError
+from runtime.data import Dataset, find, open_dataset
+
+
+@dataclass
+class Job:
+    """The options of the command line.
+
+    overrides  keywords of `build`; about: the training record so far; limits: samples of a split, None for all
+    started    files are being written
+    """
+
+    network: str
+    data: str
+    overrides: dict[str, Any]
+    recipe: Recipe
+    out: Path
+    about: dict[str, Any]
+    limits: dict[str, int | None]
+    augmentation: Callable[[Tensor], Tensor] | None
+    cache: Path | None
+    resume: bool
+    overwrite: bool
+    tensorboard: bool
+    started: bool = field(default=False, init=False)
+
+    def check(self) -> None:
+        """PlifError for a network that cannot be, or a place that is taken. Reads no data and takes no memory."""
+        with torch.device("meta"):
+            network_for(self.network, self.data, self.overrides)
+        check_place(self.out, self.resume, self.overwrite)
+
+    def run(self, world: World, device: str) -> dict[str, Any]:
+        """Trains as one rank; returns the training record."""
+        recipe = replace(self.recipe, device=device)
+        open_device(device)
+        torch.manual_seed(recipe.seed)
+        net = network_for(self.network, self.data, self.overrides)
+        # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.
+        late = net.normalisation if self.augmentation else None
+        opened = self._open_data(net, None if late else net.normalisation)
+        self.about |= {
+            "dataset": self.data.partition(":")[0],
+            "dataset_options": find(self.data)[2],
+            **simulation_note(self.data),
+            **{f"limit_{split}": limit for split, limit in self.limits.items()},
+            "augmentation": self.augmentation.__name__ if self.augmentation else None,
+        }
+        self._check_data(net, opened, recipe, world)  # whatever can be refused, before a reading that may take an hour
+        train_set, test_set = (
+            load_samples(opened[split], limit, f"reading {split}", self.cache, quiet=world.rank > 0)
+            for split, limit in self.limits.items()
+        )
+        self.started = True
+        return train(
+            net, train_set, test_set, recipe, self.out,
+            about=self.about, resume=self.resume, overwrite=self.overwrite, augment=self.augmentation,
+            prepare=_normaliser(late), on_epoch=None if world.rank else _Report(net, recipe.epochs),
+            tensorboard=self.tensorboard, world=world,
+        )  # fmt: skip
+
+    def _open_data(self, net: Network, normalisation: dict[str, list[float]] | None) -> dict[str, Dataset]:
+        """Both splits, of the network's classes, in the order that the training split has."""
+        opened = {}
+        for split in self.limits:
+            dataset = open_dataset(
+                self.data,
+                split,
+                framing=net.framing,
+                shape=net.meta.shape,
+                normalisation=normalisation,
+                classes=net.classes if split == "test" else None,
+            )
+            name = self.data.partition(":")[0]
+            if dataset.kind != net.meta.kind:
+                raise PlifError(
+                    f"data set {name} holds {dataset.kind} samples, but {self.network} takes {net.meta.kind}"
+                )
+            check_outputs(net, self.network, name, len(dataset.classes))
+            net.meta = replace(net.meta, classes=tuple(dataset.classes))
+            opened[split] = dataset
+        return opened
+
+    def _check_data(self, net: Network, opened: dict[str, Dataset], recipe: Recipe, world: World) -> None:
+        indices = {split: spread(opened[split], limit) for split, limit in self.limits.items()}
+        labels = torch.tensor([opened["train"].label(i) for i in indices["train"]])
+        samples = count_samples(recipe, labels, len(indices["test"]), world)
+        if self.resume:
+            t_max = ResumeFile(resume_path(self.out), net, recipe, self.about, samples).read().t_max
+            if recipe.t_max is None and t_max not in (None, recipe.epochs) and not world.rank:
+                print(f"note: the cosine keeps its half period of {t_max} epochs; --t-max changes it", file=sys.stderr)
+        if net.meta.kind == "events":
+            frames = len(opened["train"].sample(indices["train"][0]))
+            if frames != net.T:
+                raise PlifError(f"framing '{net.framing}' gives {frames} frames, but T is {net.T}; give --T {frames}")
+
+
+class _Report:
+    """Says on stderr what each epoch gave, and once when the last layer stays silent."""
+
+    def __init__(self, net: Network, epochs: int) -> None:
+        self.last, self.epochs = next(reversed(net.neurons()), ""), epochs
+        self.hinted = False
+
+    def __call__(self, epoch: Epoch) -> None:
+        print(_line_of(epoch, self.epochs), file=sys.stderr, flush=True)
+        silent = epoch.firing_rates.get(self.last, 1.0) == 0
+        if silent and not self.hinted:
+            print(
+                f"note: {self.last}, the last layer, did not fire, so every answer is the first class; if it stays so, "
+                "try a larger --lr, more events a frame, or BN before the neurons",
+                file=sys.stderr,
+            )
+        self.hinted = silent
+
+
+def _line_of(epoch: Epoch, epochs: int) -> str:
+    rates = " ".join(f"{layer} {rate:.3f}" for layer, rate in epoch.firing_rates.items())
+    taus = " ".join(
+        f"{layer} {tau:.2f}" if isinstance(tau, float) else f"{layer} {min(tau):.2f}..{max(tau):.2f}"
+        for layer, tau in epoch.taus.items()
+    )
+    val = "" if epoch.val_accuracy is None else f"  val {epoch.val_accuracy:.4f}"
+    test = "" if epoch.test_accuracy is None else f"  test {epoch.test_accuracy:.4f}"
+    return (
+        f"epoch {epoch.epoch}/{epochs}  loss {epoch.loss:.4f}  train {epoch.train_accuracy:.4f}{val}{test}  "
+        f"{epoch.seconds:.1f} s  rates {rates}  tau {taus}"
+    )
+
+
+def simulation_note(data: str) -> dict[str, str]:
+    """What a set that plif made says of itself, for the card: its recordings are not real ones."""
+    place = data.partition(":")[2].partition("?")[0]
+    note = Path(place) / "simulated.json"
+    if not place or not note.is_file():
+        return {}
+    try:
+        return {"simulated": str(json.loads(note.read_text(encoding="utf-8"))["what"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise PlifError(
+            f"{note}: not the note of a simulated set, expected JSON with 'what'; make the set again"
+        ) from None
+
+
+def _normaliser(normalisation: dict[str, list[float]] | None) -> Augment | None:
+    """Images [B, C, H, W] -> (x - mean) / std, by channel."""
+    if normalisation is None:
+        return None
+    mean, std = (torch.tensor(normalisation[key]).reshape(-1, 1, 1) for key in ("mean", "std"))
+    return lambda x: (x - mean) / std
