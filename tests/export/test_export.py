@@ -59,11 +59,9 @@ def test_every_preset_exports_at_full_size(tmp_path: Path, preset: str) -> None:
             assert result.verify is not None and result.verify.untested == []
 
 
-def test_the_gesture_network_exports_at_full_size_into_six_and_a_half_megabytes(tmp_path: Path) -> None:
-    net = scaled(plif_train.build("dvs128-gesture"))
-    result = export(net, tmp_path / "m.onnx")
-    assert result.passed
-    assert result.verify is not None and result.verify.untested == []
+def test_the_gesture_network_at_full_size_is_a_file_of_six_and_a_half_megabytes(tmp_path: Path) -> None:
+    """The size depends on the layers alone. The gate passes it with few channels above, at full size among the large."""
+    result = export(plif_train.build("dvs128-gesture"), tmp_path / "m.onnx", verify=False)
     assert 6.4 * 2**20 < result.bytes < 6.6 * 2**20
 
 

@@ -96,7 +96,7 @@ def _parsed(text: str) -> ast.Module:
 def with_module(source: str) -> str:
     """A file of ours in which `trt` is the module, not an argument or a variable."""
 
-    class Rename(ast.NodeTransformer):
+    class ModuleRenamer(ast.NodeTransformer):
         def visit_arg(self, node: ast.arg) -> ast.arg:
             node.arg = "trt_given" if node.arg == "trt" else node.arg
             return node
@@ -106,7 +106,7 @@ def with_module(source: str) -> str:
                 node.id = "trt_given"
             return node
 
-    tree = Rename().visit(ast.parse(source))
+    tree = ModuleRenamer().visit(ast.parse(source))
     after_future = next(i for i, node in enumerate(tree.body) if isinstance(node, ast.ImportFrom)) + 1
     tree.body[after_future:after_future] = ast.parse("import tensorrt as trt").body
     return ast.unparse(tree)
