@@ -16,6 +16,7 @@ import runtime
 from plif_export import export, verify
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
+from tests.conftest import crossed
 from tests.networks import SMALL, firing, frames, scaled
 
 VARIANTS: list[dict[str, Any]] = [
@@ -28,9 +29,7 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("math", ("exact", "folded"))
-@pytest.mark.parametrize("form", ("step", "unrolled"))
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize(("variant", "form", "math"), crossed(VARIANTS, ("step", "unrolled"), ("exact", "folded")))
 def test_every_kind_of_neuron_exports_in_both_forms_and_both_maths(
     tmp_path: Path, variant: dict[str, Any], form: str, math: str
 ) -> None:

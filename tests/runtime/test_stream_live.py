@@ -26,12 +26,11 @@ from runtime.events.sources import LiveSource
 from runtime.stream.observe import Observer
 from runtime.stream.run import LIVE_RULES, RECORDING_RULES
 from tests.conftest import interruptible
-from tests.networks import firing
+from tests.networks import digits_network
 from tests.runtime.test_udp import free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
-NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
 SOURCES = [f"sim:digits?seed={seed}&seconds={seconds}" for seed, seconds in ((1, 1.1), (2, 0.6), (3, 1.6))]
 FIELDS = ("used", "filtered", "late", "invalid", "dropped")
 
@@ -39,7 +38,7 @@ FIELDS = ("used", "filtered", "late", "invalid", "dropped")
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("live") / "m.onnx"
-    export(firing(NET, shape=(2, 34, 34), T=8, classes=tuple("0123456789"), framing="duration:10ms"), path)
+    export(digits_network("duration:10ms"), path)
     return path
 
 
