@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,24 @@ pytest_plugins = ("tests.standin.fixtures",)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-os.environ.setdefault(
-    "PLIF_NO_CALIBRATION", "1"
-)  # `auto` is the same engine in every run; the calibration has own tests
+# `auto` is the same engine in every run; the calibration has tests of its own.
+os.environ.setdefault("PLIF_NO_CALIBRATION", "1")
+# ONNX Runtime 1.29 and later would report to its maker, keep a number of this machine in the home folder, and say so on
+# standard error where it cannot.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+def crossed(*axes: Sequence[Any]) -> list[Any]:
+    """Parameters of a test: every combination of one value of each axis (three axes or more).
+
+    In the half that always runs, every value of an axis meets every value of every other. The rest is for `-m large`.
+    """
+    combined = []
+    for places in itertools.product(*(range(len(axis)) for axis in axes)):
+        values = [axis[place] for axis, place in zip(axes, places, strict=True)]
+        marks = [pytest.mark.large] if sum(places) % 2 else []
+        combined.append(pytest.param(*values, marks=marks, id="-".join(map(str, values))))
+    return combined
 
 
 def interruptible(command: list[str], deaf_to: tuple[int, ...] = (), **options: Any) -> subprocess.Popen[str]:
@@ -31,6 +48,15 @@ def interruptible(command: list[str], deaf_to: tuple[int, ...] = (), **options: 
 
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, preexec_fn=listen, **pipes, **options)
+
+
+@pytest.fixture(scope="session")
+def digits_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits network of `tests.networks`, exported as m.onnx: frames of 20 ms. Alone in its folder; read only."""
+    from plif_export import export
+    from tests.networks import digits_network
+
+    return export(digits_network(), tmp_path_factory.mktemp("digits") / "m.onnx").path
 
 
 @pytest.fixture(scope="session")

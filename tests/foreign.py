@@ -31,6 +31,7 @@ def lively(module: nn.Module, shape: tuple[int, ...], *, seed: int = 0, steps: i
                 stepper.step(x_t)
                 currents.append(stepper.seen[layers[node.layer]][0])
             current = torch.stack(currents)
+            assert current.std() > 0, f"{node.layer}: no spike reaches it in {steps} steps"
             factor = gain * node.attrs["v_threshold"] / float(current.std() + 1e-6)
             shift = 0.3 * node.attrs["v_threshold"] - factor * float(current.mean())
             for owner in (module, traced.module):

@@ -15,6 +15,7 @@ from plif_train.network import Network
 from runtime.events.stimulus import events_like, images
 
 SMALL = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC30-PLIF-APk10s10"
+TEN_CLASSES = SMALL.replace("FC30", "FC100")
 
 
 def firing(notation: str = SMALL, shape: tuple[int, int, int] = (2, 16, 16), seed: int = 0, **options: Any) -> Network:
@@ -23,6 +24,12 @@ def firing(notation: str = SMALL, shape: tuple[int, int, int] = (2, 16, 16), see
     options = {"T": 5, "classes": ("a", "b", "c"), "framing": "count:T=5", **options}
     net = plif_train.build(notation, shape=shape, **options)
     return scaled(net, seed)
+
+
+def digits_network(framing: str = "duration:20ms", **options: Any) -> Network:
+    """`firing` for the ten digits on 34 x 34 pixels: what `sim:digits` and recordings of N-MNIST show."""
+    options = {"T": 8, "classes": tuple("0123456789"), "framing": framing, **options}
+    return firing(TEN_CLASSES, (2, 34, 34), **options)
 
 
 def scaled(net: Network, seed: int = 0) -> Network:

@@ -25,7 +25,7 @@ VARIANTS: list[dict[str, Any]] = [{}, {"v_reset": None}, {"v_reset": -0.25, "tau
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_the_event_engine_passes_the_gate(tmp_path: Path, variant: dict[str, Any], math: str) -> None:
     net = firing(**variant)
-    path = export(net, tmp_path / "m.onnx", math=math).path
+    path = export(net, tmp_path / "m.onnx", math=math, verify=False).path
     report = verify(path, net, engine="event")
     assert report.passed and report.engine == "event" and report.engine_steps == 40
     assert verify(path, net, frames(net, np.random.default_rng(1), T=7, streams=3), engine="event").engine_steps == 21
@@ -45,8 +45,8 @@ def test_an_engine_with_another_weight_or_threshold_fails_with_the_layer_named(
     net, other = firing(), firing()
     with torch.no_grad():
         other.get_submodule("conv2").weight[3] += 0.02
-    export(net, tmp_path / "m.onnx")
-    export(other, tmp_path / "other.onnx")
+    export(net, tmp_path / "m.onnx", verify=False)
+    export(other, tmp_path / "other.onnx", verify=False)
     real = pipeline.load
     monkeypatch.setattr(pipeline, "load", lambda path, name: real(tmp_path / "other.onnx", name))
     report = verify(tmp_path / "m.onnx", net, engine=engine)
@@ -58,14 +58,14 @@ def test_an_engine_with_another_weight_or_threshold_fails_with_the_layer_named(
 def test_an_unrolled_file_is_proved_call_by_call(tmp_path: Path, static: bool) -> None:
     options: dict[str, Any] = {"kind": "static", "framing": None, "shape": (3, 16, 16)} if static else {}
     net = firing(**options)
-    path = export(net, tmp_path / "u.onnx", form="unrolled").path
+    path = export(net, tmp_path / "u.onnx", form="unrolled", verify=False).path
     report = verify(path, net, engine="onnxruntime")
     assert report.passed and report.engine_steps == 40
 
 
 def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
     net = firing()
-    export(net, tmp_path / "m.onnx")
+    export(net, tmp_path / "m.onnx", verify=False)
     with pytest.raises(PlifError, match="is not known here"):
         verify(tmp_path / "m.onnx", net, engine="warp")
     assert event.EventEngine.name == "event"
@@ -82,7 +82,7 @@ def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
 
     net = firing()
     source = read(net)
-    path = export(net, tmp_path / "m.onnx").path
+    path = export(net, tmp_path / "m.onnx", verify=False).path
     graph = prepare(source.graph, "folded", static=False)
     facts: dict[str, Any] = {"form": "step", "T": net.T, "precision": "fp32", "math": "folded", "batch": None}
     expected = make_card(source.facts, graph, **facts, source_sha256=None)

@@ -16,6 +16,7 @@ import runtime
 from plif_export import export, verify
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
+from tests.conftest import crossed
 from tests.networks import SMALL, firing, frames, scaled
 
 VARIANTS: list[dict[str, Any]] = [
@@ -28,9 +29,7 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("math", ("exact", "folded"))
-@pytest.mark.parametrize("form", ("step", "unrolled"))
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize(("variant", "form", "math"), crossed(VARIANTS, ("step", "unrolled"), ("exact", "folded")))
 def test_every_kind_of_neuron_exports_in_both_forms_and_both_maths(
     tmp_path: Path, variant: dict[str, Any], form: str, math: str
 ) -> None:
@@ -59,11 +58,9 @@ def test_every_preset_exports_at_full_size(tmp_path: Path, preset: str) -> None:
             assert result.verify is not None and result.verify.untested == []
 
 
-def test_the_gesture_network_exports_at_full_size_into_six_and_a_half_megabytes(tmp_path: Path) -> None:
-    net = scaled(plif_train.build("dvs128-gesture"))
-    result = export(net, tmp_path / "m.onnx")
-    assert result.passed
-    assert result.verify is not None and result.verify.untested == []
+def test_the_gesture_network_at_full_size_is_a_file_of_six_and_a_half_megabytes(tmp_path: Path) -> None:
+    """The size depends on the layers alone. The gate passes it with few channels above, at full size among the large."""
+    result = export(plif_train.build("dvs128-gesture"), tmp_path / "m.onnx", verify=False)
     assert 6.4 * 2**20 < result.bytes < 6.6 * 2**20
 
 

@@ -28,12 +28,14 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
+from tests.conftest import crossed
 from tests.export.test_export import VARIANTS
 from tests.foreign import lively
 from tests.networks import firing, frames, scaled
 
 WAYS = (("fp16", "integer"), ("int8", "integer"), ("int8", "qdq"))
 REDUCED = ("fp16", "int8")
+FORM_NAMES = ("step", "unrolled")
 
 
 def proved(
@@ -54,30 +56,24 @@ def rounded(graph: Graph) -> set[str]:
     return {n.name for n in graph if n.op in ("Conv", "Linear") and n.params["weight"].dtype != np.float32}
 
 
-@pytest.mark.parametrize(("precision", "dialect"), WAYS)
-@pytest.mark.parametrize("form", ("step", "unrolled"))
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize(("variant", "form", "way", "math"), crossed(VARIANTS, FORM_NAMES, WAYS, ("exact", "folded")))
 def test_every_kind_of_neuron_passes_in_both_forms(
-    variant: dict[str, Any], form: str, precision: str, dialect: str
+    variant: dict[str, Any], form: str, way: tuple[str, str], math: str
 ) -> None:
-    for math in ("exact", "folded"):
-        net = firing(**variant)
-        report = proved(read(net), precision, dialect, form, math, T=5)
-        assert report.passed, report.sentence()
-        assert report.untested == [] and report.spikes > 2_000
+    report = proved(read(firing(**variant)), *way, form, math, T=5)
+    assert report.passed, report.sentence()
+    assert report.untested == [] and report.spikes > 2_000
 
 
-@pytest.mark.parametrize(("precision", "dialect"), WAYS)
-@pytest.mark.parametrize("join", ("add", "and", "iand", "concat"))
-def test_joins_groups_strides_and_pools_pass(join: str, precision: str, dialect: str) -> None:
+@pytest.mark.parametrize(("join", "form", "way"), crossed(("add", "and", "iand", "concat"), FORM_NAMES, WAYS))
+def test_joins_groups_strides_and_pools_pass(join: str, form: str, way: tuple[str, str]) -> None:
     pytest.importorskip("spikingjelly")
     from tests.export.test_read_module import JOINS, Residual
 
     source = read(lively(Residual(*JOINS[join]), (2, 16, 8)), torch.zeros(1, 2, 16, 8))
-    for form in ("step", "unrolled"):
-        report = proved(source, precision, dialect, form)
-        assert report.passed and report.untested == [] and report.spikes > 1_000, report.sentence()
-    assert rounded(prepare(source.graph, "exact", False, precision)) == {"block_0", "after", "fc"}
+    report = proved(source, *way, form)
+    assert report.passed and report.untested == [] and report.spikes > 1_000, report.sentence()
+    assert rounded(prepare(source.graph, "exact", False, way[0])) == {"block_0", "after", "fc"}
 
 
 class Sequences(nn.Module):
@@ -118,9 +114,8 @@ def test_a_still_image_is_convolved_once_in_float32_and_its_spikes_in_low_precis
     assert "conv1" not in rounded(prepare(read(net).graph, "folded", True, precision))
 
 
-@pytest.mark.parametrize("library", ("snntorch", "norse"))
-@pytest.mark.parametrize(("precision", "dialect"), WAYS)
-def test_neurons_of_other_libraries_pass(precision: str, dialect: str, library: str) -> None:
+@pytest.mark.parametrize(("library", "form", "way"), crossed(("snntorch", "norse"), FORM_NAMES, WAYS))
+def test_neurons_of_other_libraries_pass(library: str, form: str, way: tuple[str, str]) -> None:
     if library == "snntorch":
         snn = pytest.importorskip("snntorch")
         net = nn.Sequential(
@@ -134,10 +129,8 @@ def test_neurons_of_other_libraries_pass(precision: str, dialect: str, library: 
             nn.Conv2d(2, 8, 5), norse.LIFCell(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), norse.LIFBoxCell(), nn.Flatten(),
             nn.Linear(128, 4), norse.LIFCell(),
         )  # fmt: skip
-    source = read(lively(net, (2, 16, 16)), torch.zeros(1, 2, 16, 16))
-    for form in ("step", "unrolled"):
-        report = proved(source, precision, dialect, form)
-        assert report.passed and report.untested == [], report.sentence()
+    report = proved(read(lively(net, (2, 16, 16)), torch.zeros(1, 2, 16, 16)), *way, form)
+    assert report.passed and report.untested == [], report.sentence()
 
 
 def test_what_a_layer_reads_decides_its_precision() -> None:

@@ -22,6 +22,7 @@ from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob
 from plif_export.writers import FORMS
 from runtime.native import is_built
+from tests.conftest import crossed
 from tests.random_networks import SEEDS, random_network
 
 MEMBRANES = 1e-5
@@ -107,9 +108,9 @@ def test_random_networks_pass_the_gate(case: Case, engine: str, tmp_path: Path) 
     holds(case, engine, tmp_path)
 
 
-@pytest.mark.parametrize("engine", ("onnxruntime", "openvino"))
-@pytest.mark.parametrize("precision", ("fp16", "int8"))
-@pytest.mark.parametrize("case", sample()[:6], ids=str)
+@pytest.mark.parametrize(
+    ("case", "precision", "engine"), crossed(sample()[:6], ("fp16", "int8"), ("onnxruntime", "openvino"))
+)
 def test_random_networks_pass_the_gate_with_rounded_weights(
     case: Case, precision: str, engine: str, tmp_path: Path
 ) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import plif_train
 import runtime
 from plif_export import check_file, export, verify
 from runtime.base.errors import PlifError
+from runtime.cli.main import run
 from runtime.events import frames_of, read_events
 from runtime.model.card import read_card
 from tests.foreign import events, lively
@@ -202,17 +202,20 @@ def test_a_model_with_a_card_needs_no_network(tmp_path: Path) -> None:
 # --- two real networks that others trained ---------------------------------------------------------------------------------
 
 
-def plif(*arguments: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-c", "from runtime.cli.main import main; main()", *arguments, "--json"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)  # type: ignore[no-any-return]
+@pytest.fixture
+def plif(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+    """The command line, with --json."""
+
+    def call(*arguments: str) -> dict[str, Any]:
+        assert run([*arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]
+
+    return call
 
 
-def test_the_real_gesture_network_goes_from_its_own_file_to_six_of_six_clips(shared_data: Path, tmp_path: Path) -> None:
+def test_the_real_gesture_network_goes_from_its_own_file_to_six_of_six_clips(
+    shared_data: Path, tmp_path: Path, plif: Callable[..., dict[str, Any]]
+) -> None:
     out = tmp_path / "gesture.onnx"
     result = plif(
         "export", str(shared_data / "checkpoints" / "spikingjelly_if_dvs128gesture_T16.pth"), "--network", GESTURE,
@@ -230,7 +233,9 @@ def test_the_real_gesture_network_goes_from_its_own_file_to_six_of_six_clips(sha
     assert len(right) == 6 and all(right.values()), right
 
 
-def test_the_real_digits_network_goes_from_its_own_file_to_97_of_100(shared_data: Path, tmp_path: Path) -> None:
+def test_the_real_digits_network_goes_from_its_own_file_to_97_of_100(
+    shared_data: Path, tmp_path: Path, plif: Callable[..., dict[str, Any]]
+) -> None:
     out = tmp_path / "digits.onnx"
     result = plif(
         "export", str(shared_data / "checkpoints" / "spikingjelly_if_nmnist_T16.pth"), "--network", DIGITS,

@@ -16,12 +16,9 @@ from runtime.events import write_nmnist
 from runtime.measure.evaluate import evaluate
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
-from tests.networks import firing
+from tests.networks import digits_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
-NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
-DIGITS = tuple(str(d) for d in range(10))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_nmnist(path, record_digit(draw_digit(i % 10, rng), rng))
     (folder / "nmnist" / "Train").mkdir()
     for framing in ("count:T=8", "duration:30ms", "events:n=400,max=40ms"):
-        net = firing(NET, shape=(2, 34, 34), T=8, classes=DIGITS, framing=framing)
+        net = digits_network(framing)
         export(net, folder / f"{framing.partition(':')[0]}.onnx")
         if framing.startswith("count"):
             plif_train.save(net, folder / "count.pt")

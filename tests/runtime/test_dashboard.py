@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 import runtime
-from plif_export import export
 from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
@@ -30,21 +29,16 @@ from runtime.show.dashboard.board import POINTS, SMOOTH_US, Board, as_seen
 from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
 from runtime.stream.run import Run
-from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 websockets = pytest.importorskip("websockets.sync.client", reason="the extra [dashboard] is not installed")
 
-NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
 SOURCE = "sim:digits?seed=3&seconds=600"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    path = tmp_path_factory.mktemp("dashboard") / "m.onnx"
-    net = firing(NET, shape=(2, 34, 34), T=8, classes=tuple("0123456789"), framing="duration:20ms")
-    export(net, path)
-    return runtime.load(path, rates=True, threads=1)
+def model(digits_onnx: Path) -> Model:
+    return runtime.load(digits_onnx, rates=True, threads=1)
 
 
 class Live:

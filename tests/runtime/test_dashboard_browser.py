@@ -14,7 +14,7 @@ import pytest
 
 from plif_export import export
 from tests.browser import Browser, find_chromium
-from tests.networks import firing
+from tests.networks import digits_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 pytest.importorskip("websockets.sync.client", reason="the extra [dashboard] is not installed")
@@ -22,7 +22,6 @@ CHROMIUM = find_chromium()
 if CHROMIUM is None:
     pytest.skip("no Chromium on this machine (apt-get install chromium)", allow_module_level=True)
 
-NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
 HOSTILE = "<img src=x onerror=document.title='taken'>"
 ENDLESS = "sim:digits?seed=3&seconds=600"
 CLASSES = (HOSTILE, "a clap with both hands high above the head", *"23456789")
@@ -68,7 +67,7 @@ class Streaming:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser")
-    export(firing(NET, shape=(2, 34, 34), T=8, classes=CLASSES, framing="duration:20ms"), folder / "m.onnx")
+    export(digits_network(classes=CLASSES), folder / "m.onnx")
     return folder
 
 

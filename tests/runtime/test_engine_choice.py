@@ -48,6 +48,19 @@ def calibrating(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache" / "plif" / "engines"
 
 
+@pytest.fixture
+def measured(calibrating: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """In place of the process that measures, for what surrounds it: the files it was asked about. `event` is the faster."""
+    asked: list[Path] = []
+
+    def calibrate(path: Path, names: tuple[str, ...], options: EngineOptions) -> dict[str, tuple[float, float]]:
+        asked.append(path)
+        return {name: (1.0 + place, 0.5 + place) for place, name in enumerate(names)}
+
+    monkeypatch.setattr("runtime.engines.calibrate.calibrate", calibrate)
+    return asked
+
+
 def times(event: float, onnxruntime: float) -> dict[str, dict[str, float]]:
     return {
         "event": {"active": event, "silent": event / 2},
@@ -77,7 +90,9 @@ def test_auto_measures_once_and_then_reads_what_it_measured(files: Path, calibra
     assert cached(calibrating) == [file] and not list(calibrating.glob(".*"))
 
 
-def test_the_cache_decides_not_the_noise_of_another_measurement(files: Path, calibrating: Path) -> None:
+def test_the_cache_decides_not_the_noise_of_another_measurement(
+    files: Path, calibrating: Path, measured: list[Path]
+) -> None:
     runtime.load(files / "step.onnx")
     (file,) = cached(calibrating)
     content = json.loads(file.read_text())
@@ -91,17 +106,20 @@ def test_the_cache_decides_not_the_noise_of_another_measurement(files: Path, cal
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "null", '{"measured_ms": {"event": 1}}', '{"measured_ms": {"event": {"active": NaN}}}']
 )
-def test_a_cache_file_that_is_not_ours_is_measured_again(files: Path, calibrating: Path, content: str) -> None:
+def test_a_cache_file_that_is_not_ours_is_measured_again(
+    files: Path, calibrating: Path, measured: list[Path], content: str
+) -> None:
     runtime.load(files / "static.onnx")
     (file,) = cached(calibrating)
     file.write_text(content)
     choice._chosen.clear()
     assert "measured now" in runtime.load(files / "static.onnx").engine_choice.reason
     assert json.loads(file.read_text())["measured_ms"]["event"]["active"] > 0
+    assert measured == 2 * [files / "static.onnx"]
 
 
 def test_without_a_cache_folder_it_measures_for_the_process_and_says_so(
-    files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    files: Path, measured: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")  # nobody, root included, can make a folder below a file
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
@@ -110,18 +128,20 @@ def test_without_a_cache_folder_it_measures_for_the_process_and_says_so(
     assert runtime.load(files / "step.onnx").engine_choice is first
 
 
-def test_other_threads_and_other_files_are_measured_on_their_own(files: Path, calibrating: Path) -> None:
+def test_other_threads_and_other_files_are_measured_on_their_own(
+    files: Path, calibrating: Path, measured: list[Path]
+) -> None:
     runtime.load(files / "step.onnx", threads=1)
     runtime.load(files / "step.onnx", threads=2)
     runtime.load(files / "static.onnx", threads=1)
-    assert len(cached(calibrating)) == 3
+    assert len(cached(calibrating)) == len(measured) == 3
 
 
-def test_counting_spikes_does_not_change_the_engine(files: Path, calibrating: Path) -> None:
+def test_counting_spikes_does_not_change_the_engine(files: Path, calibrating: Path, measured: list[Path]) -> None:
     """stream does not count them and eval does; both give the same answer."""
     runtime.load(files / "step.onnx", rates=False)
     runtime.load(files / "step.onnx", rates=True)
-    assert len(cached(calibrating)) == 1
+    assert len(cached(calibrating)) == len(measured) == 1
 
 
 @pytest.mark.parametrize("name", ["step", "unrolled", "static"])

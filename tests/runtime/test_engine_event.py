@@ -137,8 +137,8 @@ def test_a_hard_reset_of_any_value_and_an_input_that_is_not_whole_pass_the_gate(
 def test_a_static_image_network_answers_as_onnx_runtime(tmp_path: Path) -> None:
     meta: dict[str, Any] = {"kind": "static", "framing": None, "normalisation": {"mean": [0.3], "std": [0.4]}}
     net = firing(shape=(1, 14, 14), **meta)
-    export(net, tmp_path / "a.onnx")
-    export(net, tmp_path / "u.onnx", form="unrolled")
+    export(net, tmp_path / "a.onnx", verify=False)
+    export(net, tmp_path / "u.onnx", form="unrolled", verify=False)
     x = frames(net, np.random.default_rng(5), streams=4)[0]
     expected = runtime.load(tmp_path / "a.onnx", "onnxruntime", threads=1).session(4).run(x)
     assert expected.sum() > 1
@@ -154,9 +154,9 @@ def net() -> Network:
 @pytest.fixture(scope="module")
 def files(net: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("event")
-    export(net, folder / "step.onnx")
-    export(net, folder / "unrolled.onnx", form="unrolled")
-    export(net, folder / "three.onnx", batch=3)
+    export(net, folder / "step.onnx", verify=False)
+    export(net, folder / "unrolled.onnx", form="unrolled", verify=False)
+    export(net, folder / "three.onnx", batch=3, verify=False)
     return folder
 
 
@@ -347,7 +347,7 @@ def weight_of(weights: dict[str, np.ndarray], layer: int) -> dict[str, np.ndarra
 
 
 def _card(folder: Path) -> dict[str, Any]:
-    export(firing("c6k3s1-IF-FC3", shape=(2, 5, 5)), folder / "a.onnx")
+    export(firing("c6k3s1-IF-FC3", shape=(2, 5, 5)), folder / "a.onnx", verify=False)
     card = runtime.load(folder / "a.onnx", "event").card
     conv1, neuron1, flatten, fc1 = card["graph"]["nodes"]
     conv2 = {**conv1, "name": "conv2", "inputs": [neuron1["name"]], "params": {"weight": "conv2.weight"}}
@@ -376,7 +376,7 @@ def _save(path: Path, card: dict[str, Any], weights: dict[str, np.ndarray]) -> N
 
 
 def test_a_small_network_takes_one_thread_unless_told_otherwise(tmp_path: Path) -> None:
-    path = export(firing(), tmp_path / "m.onnx").path
+    path = export(firing(), tmp_path / "m.onnx", verify=False).path
     for asked, used in ((None, 1), (2, 2)):
         engine = runtime.load(path, "event", threads=asked).engine
         assert isinstance(engine, EventEngine) and engine.threads == used

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from runtime import native
+
 HERE = Path(__file__).parent
 NATIVE = HERE.parent.parent / "runtime" / "native"
-FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-pthread")
+SELFTEST = HERE / "event_selftest.c"
+SOURCES = (SELFTEST, *sorted(NATIVE.glob("*.c")))
+FLAGS = ("-std=gnu11", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-pthread")
 NEEDED = "apt-get install gcc-aarch64-linux-gnu qemu-user"
 
 
-def build(compiler: str, target: Path, *flags: str) -> Path:
-    sources = [HERE / "event_selftest.c", *sorted(NATIVE.glob("*.c"))]
+def build(compiler: str, target: Path, sources: Iterable[Path], *flags: str) -> Path:
     command = [compiler, *FLAGS, *flags, *map(str, sources), "-o", str(target), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return target
 
 
-def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+def run(*command: str, **environment: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_every_path_of_this_processor_equals_the_plain_loop_bit_for_bit(tmp_path: Path) -> None:
+    """Asked of the library that was built with the package, where there is one."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler on this machine")
-    out = run(str(build(compiler, tmp_path / "selftest")))
+    sources = (SELFTEST, Path(native.library()._name)) if native.is_built() else SOURCES
+    out = run(str(build(compiler, tmp_path / "selftest", sources, "-O3", f"-Wl,-rpath,{NATIVE}")))
     assert "scalar: ok" in out
 
 
@@ -41,8 +48,10 @@ def test_the_kernels_touch_no_memory_that_is_not_theirs(tmp_path: Path) -> None:
     compiler = shutil.which("gcc")
     if compiler is None or platform.machine() != "x86_64":
         pytest.skip("needs gcc with its address sanitizer")
-    flags = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1")
-    run(str(build(compiler, tmp_path / "selftest", *flags)))
+    flags = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Og")
+    selftest = build(compiler, tmp_path / "selftest", SOURCES, *flags)
+    # gcc 12 and older put vectors of 64 bytes at addresses of 32 on the stack of that detector (gcc's bug 110027)
+    run(str(selftest), ASAN_OPTIONS="detect_stack_use_after_return=0")
 
 
 def test_the_neon_path_equals_the_plain_loop_bit_for_bit(tmp_path: Path) -> None:
@@ -51,5 +60,5 @@ def test_the_neon_path_equals_the_plain_loop_bit_for_bit(tmp_path: Path) -> None
     compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
     if compiler is None or emulator is None:
         pytest.skip(f"no cross compiler or no emulator for ARM: {NEEDED}")
-    out = run(emulator, str(build(compiler, tmp_path / "selftest", "-static")))
+    out = run(emulator, str(build(compiler, tmp_path / "selftest", SOURCES, "-O3", "-static")))
     assert out.splitlines() == ["scalar: ok", "neon: ok"]

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import runtime
-from plif_export import export
 from runtime.api import Model
 from runtime.stream.observe import Observer, Observers
-from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
-NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
 SOURCE = "sim:digits?seed=3&seconds=1.2"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    path = tmp_path_factory.mktemp("observe") / "m.onnx"
-    net = firing(NET, shape=(2, 34, 34), T=8, classes=tuple("0123456789"), framing="duration:20ms")
-    export(net, path)
-    return runtime.load(path, rates=True)
+def model(digits_onnx: Path) -> Model:
+    return runtime.load(digits_onnx, rates=True)
 
 
 class Log(Observer):

@@ -33,17 +33,16 @@ from runtime.stream.recording import RecordedRun
 from runtime.stream.replay import RecordedSource
 from runtime.stream.source_framer import SourceFramer
 from tests.live import free_port, said
-from tests.networks import firing
+from tests.networks import digits_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
-NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
 PLIF = [sys.executable, "-c", "from runtime.cli.main import main; main()"]
 SIM = "sim:digits?seed=3&seconds=2"
 
 
 def random_net(framing: str, seed: int = 0) -> Any:
-    return firing(NET, shape=(2, 34, 34), T=20, seed=seed, classes=tuple("0123456789"), framing=framing)
+    return digits_network(framing, T=20, seed=seed)
 
 
 @pytest.fixture(scope="module")

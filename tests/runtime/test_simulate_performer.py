@@ -114,16 +114,21 @@ def test_the_camera_of_a_stream_sees_what_the_camera_of_a_recording_sees():
 # --- the gestures -------------------------------------------------------------------------------------------------------
 
 
-def test_rates_are_those_of_the_real_set():
+@pytest.fixture(scope="module")
+def performed():
+    """Class -> the events of five performers, 0.3 s of each."""
+    return {c: [events_of(c, seed, 0.3) for seed in range(200, 205)] for c in range(len(CLASSES))}
+
+
+def test_rates_are_those_of_the_real_set(performed):
     """The six real clips have 44 to 105 thousand events a second."""
-    rates = [[len(events_of(c, seed, 0.3)) / 0.3 for seed in range(200, 205)] for c in range(len(CLASSES))]
-    medians = np.median(rates, axis=1)
+    medians = np.array([np.median([len(events) / 0.3 for events in five]) for five in performed.values()])
     assert 44e3 < np.median(medians) < 105e3
     assert (medians > 10e3).all() and (medians < 160e3).all(), medians
 
 
-def test_both_polarities_are_about_as_frequent():
-    shares = [events_of(c, 300 + c, 0.3)["p"].mean() for c in range(len(CLASSES))]
+def test_both_polarities_are_about_as_frequent(performed):
+    shares = [five[0]["p"].mean() for five in performed.values()]
     assert min(shares) > 0.42 and max(shares) < 0.58
 
 
@@ -204,37 +209,53 @@ def test_a_performer_is_the_same_for_ever_and_another_one_for_another_seed_or_ha
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def recorded():
+    """(seed, split, number) -> the events and labels that `record` gave while the set was made."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, recorded):
+    """One performer a split: 12 windows each."""
+
+    def keep(*arguments):
+        recorded[arguments] = record(*arguments)
+        return recorded[arguments]
+
     folder = tmp_path_factory.mktemp("gestures")
-    simulate_gesture(folder, train=2, test=1, seed=4, workers=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runtime.data.simulate_gesture.record", keep)
+        simulate_gesture(folder, train=1, test=1, seed=4, workers=1)
     return folder
 
 
-def test_the_set_is_read_as_dvs128_gesture_with_as_many_frames_for_each_sample(made):
-    data = open_dataset(f"dvs128-gesture:{made}", "train", framing="duration:40ms,value=binary")
-    assert len(data) == 24 and data.classes == CLASSES
+@pytest.mark.parametrize("split", ("train", "test"))
+def test_the_set_is_read_as_dvs128_gesture_with_as_many_frames_for_each_sample(folder, split):
+    data = open_dataset(f"dvs128-gesture:{folder}", split, framing="duration:40ms,value=binary")
+    assert len(data) == 12 and data.classes == CLASSES
     assert sorted(data.label(i) for i in range(12)) == [*range(10), 10, 10]
-    frames = [data.sample(i) for i in range(0, 24, 5)]
+    frames = [data.sample(i) for i in range(0, 12, 5)]
     assert {frame.shape for frame in frames} == {(20, 2, 128, 128)} and all(frame.sum() > 500 for frame in frames)
 
 
-def test_a_recording_of_the_set_holds_every_event(made):
-    events, rows = record(4, "train", 1)
-    source = open_source(str(made / "user00002_simulated.aedat"))
+@pytest.mark.parametrize(("split", "user", "seeds"), [("train", 1, (4, 0, 0)), ("test", 90_001, (4, 1, 0))])
+def test_a_recording_of_the_set_holds_every_event(folder, recorded, split, user, seeds):
+    events, rows = recorded[4, split, 0]
+    source = open_source(str(folder / f"user{user:05d}_simulated.aedat"))
     assert events_sha256(np.concatenate(list(source.packets()))) == events_sha256(events) and not source.notes
     assert [(gesture, start) for gesture, start, _ in rows] == [
-        (bout.manner.gesture, start) for start, _, bout in draw_windows((4, 0, 1), False)
+        (bout.manner.gesture, start) for start, _, bout in draw_windows(seeds, split == "test")
     ]
 
 
-def test_a_set_that_was_interrupted_is_continued_and_another_one_is_not_mixed_in(made):
-    before = (made / "user00001_simulated.aedat").read_bytes()
-    (made / "user00001_simulated.aedat").unlink()
-    simulate_gesture(made, train=2, test=1, seed=4, workers=1)
-    assert (made / "user00001_simulated.aedat").read_bytes() == before
-    assert json.loads((made / "simulated.json").read_text())["seed"] == 4
+def test_a_set_that_was_interrupted_is_continued_and_another_one_is_not_mixed_in(folder):
+    before = (folder / "user00001_simulated.aedat").read_bytes()
+    (folder / "user00001_simulated.aedat").unlink()
+    simulate_gesture(folder, train=1, test=1, seed=4, workers=1)
+    assert (folder / "user00001_simulated.aedat").read_bytes() == before
+    assert json.loads((folder / "simulated.json").read_text())["seed"] == 4
     with pytest.raises(PlifError, match="another seed"):
-        simulate_gesture(made, train=2, test=1, seed=5, workers=1)
+        simulate_gesture(folder, train=1, test=1, seed=5, workers=1)
 
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path):

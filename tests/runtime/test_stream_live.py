@@ -27,17 +27,15 @@ from runtime.stream.options import LIVE_RULES, RECORDING_RULES
 from runtime.stream.source_framer import SourceFramer
 from tests.conftest import interruptible
 from tests.live import SOURCES, Fed, Slow, balanced, free_port, packets_of, said
-from tests.networks import firing
+from tests.networks import digits_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
-NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
 
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("live") / "m.onnx"
-    export(firing(NET, shape=(2, 34, 34), T=8, classes=tuple("0123456789"), framing="duration:10ms"), path)
+    export(digits_network("duration:10ms"), path)
     return path
 
 

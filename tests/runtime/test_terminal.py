@@ -21,11 +21,10 @@ import pytest
 
 from plif_export import export
 from runtime.show.terminal import Terminal, clock, column, printable, short, width
-from tests.networks import firing
+from tests.networks import digits_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
-NET = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC100-PLIF-APk10s10"
 PLIF = [sys.executable, "-c", "from runtime.cli.main import main; main()"]
 CLASSES = ("right hand counter clockwise", "拍手", "\033[2Jclear", *"3456789")
 REAL = ["stream", "m.onnx", "sim:digits?seed=3&seconds=2", "--speed", "real", "--decide", "leak:50ms"]
@@ -34,7 +33,7 @@ REAL = ["stream", "m.onnx", "sim:digits?seed=3&seconds=2", "--speed", "real", "-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("terminal")
-    export(firing(NET, shape=(2, 34, 34), T=8, classes=CLASSES, framing="duration:20ms"), folder / "m.onnx")
+    export(digits_network(classes=CLASSES), folder / "m.onnx")
     return folder
 
 

@@ -155,7 +155,7 @@ def test_a_server_that_was_started_again_has_forgotten_everything(
 
 @served_for_real
 def test_what_is_asked_wrongly_is_one_line(server: str, x: np.ndarray) -> None:
-    with pytest.raises(PlifError, match="the server answered 404: Request for unknown model"):
+    with pytest.raises(PlifError, match="the server answered 404: "):
         TritonSession(server, "nothing")
     with TritonSession(server, "digits", 2) as session:
         with pytest.raises(PlifError, match=r"x is \[1, 2, 16, 16\]; expected \[2, 2, 16, 16\]"):

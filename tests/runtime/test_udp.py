@@ -252,8 +252,8 @@ def test_a_port_that_is_taken_is_refused() -> None:
 
 def test_plif_send_is_the_other_end_of_plif_stream(capsys: Any) -> None:
     source = listen("format=t32&end=400ms", sensor="&sensor=34x34")
-    reading = Reading(source)
     assert run(["send", SIM, f"udp://127.0.0.1:{source.port}?format=t32", "--speed", "300000", "--json"]) == 0
+    reading = Reading(source)  # only now: a slow start of the sender would be the silence that ends the stream
     assert json.loads(capsys.readouterr().out)["events"] == len(reading.events()) > 1000
     assert run(["send", "missing.raw", "udp://127.0.0.1:7"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -160,6 +160,7 @@ def test_importing_the_runtime_loads_nothing_at_all(folder: Path) -> None:
     assert loaded("import runtime", heavy, folder) == []
 
 
+@pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler")
 def test_loading_an_artifact_loads_no_engine_but_its_own_and_no_command_line(folder: Path) -> None:
     assert loaded("import runtime; runtime.load('model.onnx', 'event')", HEAVY, folder) == []
 

@@ -96,7 +96,7 @@ def _parsed(text: str) -> ast.Module:
 def with_module(source: str) -> str:
     """A file of ours in which `trt` is the module, not an argument or a variable."""
 
-    class Rename(ast.NodeTransformer):
+    class ModuleRenamer(ast.NodeTransformer):
         def visit_arg(self, node: ast.arg) -> ast.arg:
             node.arg = "trt_given" if node.arg == "trt" else node.arg
             return node
@@ -106,7 +106,7 @@ def with_module(source: str) -> str:
                 node.id = "trt_given"
             return node
 
-    tree = Rename().visit(ast.parse(source))
+    tree = ModuleRenamer().visit(ast.parse(source))
     after_future = next(i for i, node in enumerate(tree.body) if isinstance(node, ast.ImportFrom)) + 1
     tree.body[after_future:after_future] = ast.parse("import tensorrt as trt").body
     return ast.unparse(tree)
@@ -114,6 +114,8 @@ def with_module(source: str) -> str:
 
 def complaints(stubs: Path, folder: Path, sources: dict[str, str] | None = None) -> list[str]:
     """What mypy says about our files, given the stubs: the messages without places, sorted. `sources` replaces files."""
+    from mypy import api
+
     checked = []
     for name in FILES:
         source = (sources or {}).get(name) or (REPOSITORY / name).read_text()
@@ -123,12 +125,11 @@ def complaints(stubs: Path, folder: Path, sources: dict[str, str] | None = None)
     settings = folder / "mypy.ini"
     settings.write_text(
         "[mypy]\ncheck_untyped_defs = true\nfollow_imports = skip\nignore_missing_imports = true\n"
-        f"cache_dir = {folder.parent / 'cache'}\n[mypy-tensorrt.*]\nfollow_imports = normal\n"
+        f"mypy_path = {stubs}:{REPOSITORY}\ncache_dir = {folder.parent / 'cache'}\n"
+        "[mypy-tensorrt.*]\nfollow_imports = normal\n"
     )
-    environment = {**os.environ, "MYPYPATH": os.pathsep.join([str(stubs), str(REPOSITORY)])}
-    command = [sys.executable, "-m", "mypy", "--config-file", str(settings), "--no-error-summary", *checked]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
-    if done.returncode not in (0, 1):
-        raise RuntimeError(done.stdout + done.stderr)
-    found = [line.partition(": error: ")[2] for line in done.stdout.splitlines() if ": error: " in line]
+    said, wrong, code = api.run(["--config-file", str(settings), "--no-error-summary", *checked])
+    if code not in (0, 1):
+        raise RuntimeError(said + wrong)
+    found = [line.partition(": error: ")[2] for line in said.splitlines() if ": error: " in line]
     return sorted(line for line in found if "ignore" not in line)

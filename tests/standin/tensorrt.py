@@ -19,13 +19,13 @@ MAGIC = b"ftrt"
 driver: Any = None  # the stand-in driver's library; set by the fixture
 
 
-class _Enum(int):
+class EnumValue(int):
     pass
 
 
 class ILogger:
-    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = (_Enum(i) for i in range(5))
-    Severity = _Enum
+    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = (EnumValue(i) for i in range(5))
+    Severity = EnumValue
 
 
 class TensorIOMode:
