@@ -21,9 +21,9 @@ from plif_export.names import destination, report_path
 from plif_export.onnx_file import load_onnx, onnx_bytes
 from plif_export.options import CallerFacts, ExportOptions, with_fields
 from plif_export.passes import prepare
-from plif_export.proof.prove import prove
 from plif_export.proof.report import Report
 from plif_export.proof.session import Running
+from plif_export.prove import prove
 from plif_export.readers import read
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target

@@ -26,7 +26,7 @@ ROOMS = {
     "plif_export": ("readers", "passes", "writers", "targets"),
 }  # fmt: skip
 # What is built on the folders of plif_export: they, and proof beside them, do not know it.
-ON_TOP = ("pipeline", "checks", "demo", "cli")
+ON_TOP = ("prove", "arguments", "names", "command", "pipeline", "checks", "demo", "cli")
 
 
 class Import(NamedTuple):
@@ -125,26 +125,21 @@ def of(package: str, found: list[Import]) -> list[Import]:
     return [one for one in found if one.module.partition(".")[0] == package]
 
 
-OPEN = pytest.mark.xfail(strict=False, reason="known circles are being taken out")
-
-
-@pytest.mark.parametrize(
-    "package", [pytest.param("runtime", marks=OPEN), "plif_train", pytest.param("plif_export", marks=OPEN)]
-)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_imports_point_one_way(package: str, all_imports: list[Import]) -> None:
     problems = [(one, problem_of(one)) for one in of(package, all_imports)]
     wrong = [f"{one.place} imports {one.target}: {problem}" for one, problem in problems if problem]
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("package", [pytest.param(package, marks=OPEN) for package in PACKAGES])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_files_name_each_other_in_a_circle(package: str, all_imports: list[Import]) -> None:
     found = of(package, all_imports)
     text = in_circles(found, {name: name for one in found for name in one[:2]})
     assert not text, text
 
 
-@pytest.mark.parametrize("package", [pytest.param(package, marks=OPEN) for package in PACKAGES])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_folders_name_each_other_in_a_circle(package: str, all_imports: list[Import]) -> None:
     found = [one for one in of(package, all_imports) if one.module != package and one.target.startswith(f"{package}.")]
     text = in_circles(found, {name: room_of(name) for one in found for name in one[:2]})

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from plif_export import pipeline
 from plif_export.cards import make_card, set_card
 from plif_export.passes import prepare
-from plif_export.proof.prove import prove
+from plif_export.prove import prove
 from plif_export.readers.checkpoint import read_network
 from plif_export.writers import FORMS
 from plif_train.network import Network

@@ -19,8 +19,8 @@ from plif_export.cards import make_card, set_card
 from plif_export.passes import prepare
 from plif_export.passes.quantize_weights import quantized
 from plif_export.passes.spike_counts import Counts, spike_counts
-from plif_export.proof.prove import prove
 from plif_export.proof.report import Report
+from plif_export.prove import prove
 from plif_export.readers import read
 from plif_export.readers.facts import TrainedModel
 from plif_export.writers import FORMS

@@ -15,8 +15,8 @@ import pytest
 import runtime
 from plif_export.cards import make_card, set_card
 from plif_export.passes import prepare
-from plif_export.proof.prove import prove
 from plif_export.proof.report import Report
+from plif_export.prove import prove
 from plif_export.readers import read
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob

@@ -17,7 +17,7 @@ import runtime
 from plif_export import check, export, register_layer, register_neuron, verify
 from plif_export.cards import make_card
 from plif_export.passes import prepare
-from plif_export.proof.prove import prove
+from plif_export.prove import prove
 from plif_export.readers import layers, neuron_modules, read
 from plif_export.readers.facts import TrainedModel
 from plif_export.writers import FORMS
