@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.machine import machine
 from runtime.events import EVENT_DTYPE, make_events, open_source
-from runtime.events.formats.base import Log
+from runtime.events.formats.base import Losses
 from runtime.events.formats.evt import read_sensor
 from runtime.events.formats.evt3 import make_decoder
 from runtime.events.framer import Framer
@@ -65,8 +65,8 @@ def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
         made.write_bytes(HEADER + camera_words(count).tobytes())
         for label, path in (("generated", made), *((("real", file),) if file else ())):
             words = np.frombuffer(path.read_bytes()[read_sensor(path)[1] :], "<u2")
-            total = len(make_decoder().feed(words, Log()))
-            rows += compare(f"EVT3 decode, {label}", total, rounds, lambda w=words: make_decoder().feed(w, Log()))
+            total = len(make_decoder().feed(words, Losses()))
+            rows += compare(f"EVT3 decode, {label}", total, rounds, lambda w=words: make_decoder().feed(w, Losses()))
             rows += compare(
                 f"EVT3 file to frames, duration:10ms, {label}",
                 total,

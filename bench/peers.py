@@ -209,7 +209,7 @@ class Functional(nn.Module):
         if folded:
             parts = _fold(parts)
         self.parts = nn.ModuleList(parts)
-        self._shapes = [step.out_shape for step in net.plan if step.op == "Neuron"]
+        self._shapes = [step.out_shape for step in net.named_layers if step.op == "Neuron"]
         self.alphas = [m.alpha() for m in self.parts if isinstance(m, Neuron)]
         self.eval()
 
@@ -243,7 +243,7 @@ def _neuron(n: Neuron, x: Tensor, v: Tensor, alpha: Tensor | None) -> tuple[Tens
 def _modules(net: Network, node: Callable[[Neuron], nn.Module]) -> list[nn.Module]:
     """The network's layers in order. `node` makes the neurons; layers that do nothing after training are left out."""
     modules: list[nn.Module] = []
-    for step in net.plan:
+    for step in net.named_layers:
         if step.op == "Dropout":
             continue
         if step.op == "Flatten":

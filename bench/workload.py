@@ -113,7 +113,7 @@ def network(model: str | Path | None = None, rates: Sequence[float] = RATES, see
     generator = torch.Generator().manual_seed(seed)
     targets = [*rates, *[rates[-1]] * len(net.neurons())]
     block = []
-    for step in net.plan:
+    for step in net.named_layers:
         block.append(step)
         if step.op == "Neuron":
             x = _tune_block(net, block, x, targets.pop(0), generator)
@@ -123,13 +123,13 @@ def network(model: str | Path | None = None, rates: Sequence[float] = RATES, see
 
 
 def neurons(net: Network) -> int:
-    return sum(int(np.prod(step.out_shape)) for step in net.plan if step.op == "Neuron")
+    return sum(int(np.prod(step.out_shape)) for step in net.named_layers if step.op == "Neuron")
 
 
 def operations(net: Network) -> int:
     """Operations of a dense step: two for each multiplication of an input by a weight."""
     macs = 0
-    for step in net.plan:
+    for step in net.named_layers:
         if step.op in ("Conv", "Linear"):
             weight = net.get_submodule(step.name).weight
             macs += int(weight[0].numel()) * int(np.prod(step.out_shape))
@@ -137,7 +137,7 @@ def operations(net: Network) -> int:
 
 
 def weights(net: Network) -> int:
-    return sum(int(net.get_submodule(s.name).weight.numel()) for s in net.plan if s.op in ("Conv", "Linear"))
+    return sum(int(net.get_submodule(s.name).weight.numel()) for s in net.named_layers if s.op in ("Conv", "Linear"))
 
 
 def measured_rates(net: Network, x: np.ndarray) -> dict[str, float]:

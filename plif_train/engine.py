@@ -39,9 +39,9 @@ class TorchEngine(Engine):
             reason = " ".join(str(error).split())[:120]
             raise PlifError(f"engine torch: device '{options.device}' cannot be used ({reason})") from None
         self._rates: Rates = None
-        shapes = [step.out_shape for step in self.net.plan if step.op == "Neuron"]
+        shapes = [named.out_shape for named in self.net.named_layers if named.op == "Neuron"]
         neurons = self.net.neurons().items()
-        last = self.net.plan[-1]
+        last = self.net.named_layers[-1]
         self.card: Card = {
             **card,
             "form": "step",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from plif_train.network import Dropout, Network
 from plif_train.neuron import Neuron
 from runtime.base.errors import PlifError
-from runtime.model.notation import Step
+from runtime.model.notation import NamedLayer
 
 
 @torch.no_grad()
@@ -33,10 +33,10 @@ def scale_to_fire(
     rates: dict[str, float] = {}
     with net.watched(lambda layer, spikes: rates.update({layer: float(spikes.mean())})):
         x = x_seq.expand(net.T, *x_seq.shape) if x_seq.dim() == 4 else x_seq
-        block: list[Step] = []
-        for step in net.plan:
-            block.append(step)
-            if step.op == "Neuron":
+        block: list[NamedLayer] = []
+        for named in net.named_layers:
+            block.append(named)
+            if named.op == "Neuron":
                 x = _tune_block(net, block, x, target, generator)
                 block = []
         net.reset()
@@ -47,7 +47,7 @@ def scale_to_fire(
     return rates
 
 
-def _tune_block(net: Network, block: list[Step], x: Tensor, target: float, generator: torch.Generator) -> Tensor:
+def _tune_block(net: Network, block: list[NamedLayer], x: Tensor, target: float, generator: torch.Generator) -> Tensor:
     """The layers up to a neuron on their input x [T, B, ...]: randomised and tuned; returns the neuron's spikes."""
     neuron = net.get_submodule(block[-1].name)
     assert isinstance(neuron, Neuron)
@@ -55,8 +55,8 @@ def _tune_block(net: Network, block: list[Step], x: Tensor, target: float, gener
         neuron.w.copy_(_uniform(neuron.w, -1.5, 1.5, generator))  # tau from 1.2 to 5.5
     norm: nn.BatchNorm2d | None = None
     scaled: nn.Conv2d | nn.Linear | None = None
-    for step in block[:-1]:
-        module = net.get_submodule(step.name)
+    for named in block[:-1]:
+        module = net.get_submodule(named.name)
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.weight.copy_(_normal(module.weight, generator) * module.weight[0].numel() ** -0.5)
             if module.bias is not None:

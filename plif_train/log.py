@@ -120,16 +120,16 @@ def effective_weights(net: Network) -> dict[str, Tensor]:
     inputs] by layer name."""
     found: dict[str, Tensor] = {}
     linear: Tensor | None = None
-    for step in net.plan:
-        if step.op == "Linear":
-            module = net.get_submodule(step.name)
+    for named in net.named_layers:
+        if named.op == "Linear":
+            module = net.get_submodule(named.name)
             assert isinstance(module, nn.Linear)
             linear = module.weight.detach().float().cpu()
-        elif step.op == "Neuron":
+        elif named.op == "Neuron":
             if linear is not None:
-                alpha = net.neurons()[layer_of(step.name)].alpha()
+                alpha = net.neurons()[layer_of(named.name)].alpha()
                 scale = torch.ones(()) if alpha is None or not net.options.decay_input else alpha.cpu()
-                found[layer_of(step.name)] = (linear * (scale[:, None] if scale.dim() else scale)).flatten()
+                found[layer_of(named.name)] = (linear * (scale[:, None] if scale.dim() else scale)).flatten()
             linear = None
     return found
 

@@ -1,7 +1,7 @@
 """A network of the notation as one torch module: `net(x[T,B,C,H,W]) -> y[T,B,classes]`, `net.step(x) -> y`.
 
-The string and the input shape say everything about layers, names and order (runtime.model.notation.plan); `Options` says what
-the string cannot. Modules are registered under the names of the plan, so the keys of the state_dict read
+The string and the input shape say everything about layers, names and order (runtime.model.notation.name_layers); `Options`
+says what the string cannot. Modules are registered under these names, so the keys of the state_dict read
 `conv1.weight`, `conv1_bn.running_mean`, `conv1_neuron.w`, `fc1.weight`.
 
 A sequence goes layer by layer: layers without state see [T*B, ...] at once, only neurons walk over T. A static image
@@ -153,17 +153,17 @@ class Network(nn.Module):
         self.notation = notation
         self.options = options
         self.meta = meta
-        self.plan = nt.plan(notation, meta.shape)
+        self.named_layers = nt.name_layers(notation, meta.shape)
         self.watch: Callable[[str, Tensor], None] | None = None
-        out = self.plan[-1].out_shape
+        out = self.named_layers[-1].out_shape
         if len(out) != 1:
             raise PlifError(f"network '{notation}' ends with a map {out}, expected a fully connected layer")
         if out[0] != len(meta.classes):
             raise PlifError(
                 f"network '{notation}' has {out[0]} outputs for {len(meta.classes)} classes, expected as many"
             )
-        for step in self.plan:
-            self.add_module(step.name, _module(step, options))
+        for named in self.named_layers:
+            self.add_module(named.name, _module(named, options))
 
     @property
     def bn(self) -> str:
@@ -199,12 +199,12 @@ class Network(nn.Module):
 
         Starts from the present state and leaves the new one, so chunks chain; call reset() between samples.
         """
-        todo: Sequence[nt.Step] = self.plan
+        todo: Sequence[nt.NamedLayer] = self.named_layers
         if x.dim() == 4 and self.meta.kind == "static":
             self._check(x, "B, C, H, W")
-            first = next((i for i, step in enumerate(todo) if step.op == "Neuron"), len(todo))
-            for step in todo[:first]:
-                x = self._run(step, x)
+            first = next((i for i, named in enumerate(todo) if named.op == "Neuron"), len(todo))
+            for named in todo[:first]:
+                x = self._run(named, x)
             steps = self.T if T is None else T
             if steps < 1:
                 raise PlifError(f"T is {steps}, expected at least one time-step")
@@ -214,28 +214,28 @@ class Network(nn.Module):
             self._check(x, "T, B, C, H, W")
             if T is not None and len(x) != T:
                 raise PlifError(f"input of {len(x)} time-steps, but T is {T}; expected one of the two to say it")
-        for step in todo:
-            x = self._run(step, x, sequence=True)
+        for named in todo:
+            x = self._run(named, x, sequence=True)
         return x
 
     def step(self, x: Tensor) -> Tensor:
         """One time-step: x [B, C, H, W] -> y [B, classes]; float32."""
         self._check(x, "B, C, H, W")
-        for step in self.plan:
-            x = self._run(step, x)
+        for named in self.named_layers:
+            x = self._run(named, x)
         return x
 
-    def _run(self, step: nt.Step, x: Tensor, sequence: bool = False) -> Tensor:
+    def _run(self, named: nt.NamedLayer, x: Tensor, sequence: bool = False) -> Tensor:
         """One layer on x [B, ...], or on a sequence [T, B, ...], which layers without state see as [T * B, ...]."""
-        module = self.get_submodule(step.name)
+        module = self.get_submodule(named.name)
         if not sequence:
             y: Tensor = module(x)
         elif isinstance(module, (Neuron, Dropout, BatchNorm)):
             y = module.multi(x)
         else:
             y = module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        if step.op == "Neuron" and self.watch is not None:
-            self.watch(layer_of(step.name), y)
+        if named.op == "Neuron" and self.watch is not None:
+            self.watch(layer_of(named.name), y)
         return y
 
     def _check(self, x: Tensor, expected: str) -> None:
@@ -260,10 +260,10 @@ class Network(nn.Module):
     def neurons(self) -> dict[str, Neuron]:
         """The neuron layers in forward order, by layer name (conv1, fc1, ...)."""
         found = {}
-        for step in self.plan:
-            module = self.get_submodule(step.name)
+        for named in self.named_layers:
+            module = self.get_submodule(named.name)
             if isinstance(module, Neuron):
-                found[layer_of(step.name)] = module
+                found[layer_of(named.name)] = module
         return found
 
     def reset(self) -> None:
@@ -282,7 +282,7 @@ class Network(nn.Module):
         neurons = self.neurons()
         if state and set(state) != set(neurons):
             raise PlifError(f"state of layers {sorted(state)}, expected {sorted(neurons)}")
-        shapes = {layer_of(step.name): step.out_shape for step in self.plan if step.op == "Neuron"}
+        shapes = {layer_of(named.name): named.out_shape for named in self.named_layers if named.op == "Neuron"}
         batches = set()
         for name, v in state.items():
             if tuple(v.shape[1:]) != shapes[name]:
@@ -295,15 +295,15 @@ class Network(nn.Module):
             neurons[name].v = v.detach().clone()
 
 
-def _module(step: nt.Step, options: Options) -> nn.Module:
-    layer, op = step.layer, step.op
+def _module(named: nt.NamedLayer, options: Options) -> nn.Module:
+    layer, op = named.layer, named.op
     if isinstance(layer, nt.Conv):
-        channels = step.in_shape[0]
+        channels = named.in_shape[0]
         return Conv(channels, layer.channels, layer.kernel, layer.stride, layer.padding, bias=options.bias is True)
     if isinstance(layer, nt.FC):
-        return nn.Linear(step.in_shape[0], layer.features, bias=bool(options.bias))
+        return nn.Linear(named.in_shape[0], layer.features, bias=bool(options.bias))
     if isinstance(layer, nt.BN):
-        return BatchNorm(step.in_shape[0])
+        return BatchNorm(named.in_shape[0])
     if isinstance(layer, nt.Dropout):
         return Dropout(options.dropout)
     if isinstance(layer, nt.Neuron):
@@ -315,8 +315,8 @@ def _module(step: nt.Step, options: Options) -> nn.Module:
             detach_reset=options.detach_reset,
             init_tau=options.init_tau,
             surrogate=options.surrogate,
-            channels=step.in_shape[0] if options.tau == "channel" else None,
-            name=step.name,
+            channels=named.in_shape[0] if options.tau == "channel" else None,
+            name=named.name,
         )
     if isinstance(layer, nt.Pool):
         if op == "Vote":

@@ -15,7 +15,7 @@ from typing import Any
 from plif_train.network import Meta, Network, Options
 from runtime.base.errors import PlifError
 from runtime.events.framing import Framing
-from runtime.model.notation import parse, plan
+from runtime.model.notation import name_layers, parse
 
 _DIGITS = tuple("0123456789")
 _BODY = "{{c{channels}k3s1-BN-{neuron}-{pool}k2s2}}*{depth}"
@@ -141,7 +141,7 @@ def build(network: str, **overrides: Any) -> Network:
         notation = parse(network)
         if "shape" not in given:
             raise PlifError(f"network '{network}': a notation string needs the input shape, e.g. shape=(2, 34, 34)")
-        outputs = plan(notation, given["shape"])[-1].out_shape[0]
+        outputs = name_layers(notation, given["shape"])[-1].out_shape[0]
         meta = Meta("events", given["shape"], 10, tuple(str(i) for i in range(outputs)))
     return Network(notation, options, _updated(meta, given))
 

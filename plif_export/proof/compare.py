@@ -4,7 +4,7 @@ A spike that differs is *excused* when the reference itself was on the edge, |h 
 float32 programs agree there. h and the next membrane must agree within 10 eps max(1, |h|) wherever the spike does.
 
 Where only membranes are seen, a membrane that is off although its neuron was not on the edge is wrong; on the edge, it is the
-trace of a flip, and excused.
+history of a flip, and excused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MEMBRANE = 10 * EPS  # sums of thousands of terms cancel; a wrong tau, state or 
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """What an artifact shows of one layer in one step, arrays [rows, ...] float32: the states after it, {variable: v}, the
     membrane h before the reset and the spikes s; each is empty or None where it does not show it."""
 
@@ -29,9 +29,9 @@ class Seen:
     h: Array | None = None
     s: Array | None = None
 
-    def row(self, b: int) -> Seen:
+    def row(self, b: int) -> Observation:
         after = {name: v[b : b + 1] for name, v in self.after.items()}
-        return Seen(after, *(None if values is None else values[b : b + 1] for values in (self.h, self.s)))
+        return Observation(after, *(None if values is None else values[b : b + 1] for values in (self.h, self.s)))
 
 
 def compare(
@@ -40,7 +40,7 @@ def compare(
     t: int,
     v_threshold: float,
     expected: LayerStep,
-    found: Seen,
+    found: Observation,
     *,
     eps: float = EPS,
     edge: bool | None = None,

@@ -28,7 +28,7 @@ from plif_export.proof.compare import EPS, count_off
 from plif_export.proof.forced import require_shown, teacher_forced
 from plif_export.proof.interpret import Array, State
 from plif_export.proof.probe import random_spikes
-from plif_export.proof.reference import Reference, Trace
+from plif_export.proof.reference import History, Reference
 from plif_export.proof.report import LayerReport, Report
 from plif_export.proof.rounding import count_flips
 from plif_export.proof.slices import CannotRun
@@ -75,17 +75,17 @@ def check(
     fired = {layer: np.zeros(2, np.int64) for layer in reference.layers}  # spikes, and the most that there could be
     shown = 0
     for b, state in enumerate(states):
-        trace = reference.run(x[:, b : b + 1], state)
+        history = reference.run(x[:, b : b + 1], state)
         own = layers if subject.shows_spikes else None
-        shown += teacher_forced(subject, cases(trace, subject.chunk), reference.thresholds, report, own)
+        shown += teacher_forced(subject, cases(history, subject.chunk), reference.thresholds, report, own)
         for layer in layers:
-            seen = trace.layers[layer.name]
+            seen = history.layers[layer.name]
             fired[layer.name] += seen.spikes, len(seen.steps) * seen.steps[0].s.size
             layer.rate += seen.rate / len(states)
         if model_in_fp32 is not None:
-            trace = model_in_fp32.run(x[:, b : b + 1], state)
-            count_flips(subject, trace, report)
-        _run_freely(subject, trace, report)
+            history = model_in_fp32.run(x[:, b : b + 1], state)
+            count_flips(subject, history, report)
+        _run_freely(subject, history, report)
     require_shown(subject, shown, report)
     if subject.engine is not None:
         report.engine_steps += shown
@@ -109,8 +109,8 @@ def check(
 def check_engine(subject: Subject, reference: Reference, x: Array, start: Sequence[State], report: Report) -> None:
     """An engine that runs a file which has passed the gate: start and teacher-forced. Adds to the file's report, and fails it."""
     if _starts_like(subject, reference, report):
-        traces = (reference.run(x[:, b : b + 1], state) for b, state in enumerate(start))
-        asked = (case for trace in traces for case in cases(trace, subject.chunk))
+        histories = (reference.run(x[:, b : b + 1], state) for b, state in enumerate(start))
+        asked = (case for history in histories for case in cases(history, subject.chunk))
         shown = teacher_forced(subject, asked, reference.thresholds, report)
         report.engine_steps += shown
         require_shown(subject, shown, report)
@@ -134,11 +134,11 @@ def _starts_like(subject: Subject, reference: Reference, report: Report) -> bool
     return report.passed
 
 
-def _run_freely(subject: Subject, trace: Trace, report: Report) -> None:
-    """The artifact on its own spikes, from the trace's start: counts how much of it then differs from the trace."""
-    votes, voters = np.zeros((2, trace.y.shape[2])), int(subject.card["output"].get("voters", 1))
+def _run_freely(subject: Subject, history: History, report: Report) -> None:
+    """The artifact on its own spikes, from the history's start: counts how much of it then differs from the history."""
+    votes, voters = np.zeros((2, history.y.shape[2])), int(subject.card["output"].get("voters", 1))
     states = None
-    for case in cases(trace, subject.chunk):
+    for case in cases(history, subject.chunk):
         try:
             answer = subject.alone(case.x, case.start if states is None else states)
         except CannotRun as problem:  # a file whose states do not fit each other cannot be stepped at all

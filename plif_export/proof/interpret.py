@@ -36,7 +36,7 @@ class LayerStep:
 
 
 @dataclass
-class StepTrace:
+class GraphStep:
     """One step of the whole graph: what the neurons of each layer did."""
 
     fired: dict[str, LayerStep] = field(default_factory=dict)
@@ -51,10 +51,10 @@ def start(graph: Graph, batch: int, dtype: type = np.float32) -> State:
     }
 
 
-def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tuple[Array, State, StepTrace]:
+def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tuple[Array, State, GraphStep]:
     """One time-step, computed in `dtype`: x [B, C, H, W] and a state {layer: v [B, ...]} -> (y [B, classes], the state after
     it, what each layer did). The given state is not changed."""
-    trace = StepTrace()
+    history = GraphStep()
     values: dict[str, Array] = {graph.input: np.asarray(x, dtype)}
     after: State = {}
     for node in graph:
@@ -62,10 +62,10 @@ def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tupl
             values[node.name] = _apply(node, values, dtype)
             continue
         before: State = {name: np.asarray(state[state_key(node.layer, name)], dtype) for name in node.initial}
-        fired = trace.fired[node.layer] = neuron(node, values[node.inputs[0]], before, _params(node, dtype), dtype)
+        fired = history.fired[node.layer] = neuron(node, values[node.inputs[0]], before, _params(node, dtype), dtype)
         values[node.name] = fired.s
         after.update({state_key(node.layer, name): value for name, value in fired.after.items()})
-    return values[graph.output], after, trace
+    return values[graph.output], after, history
 
 
 def current(graph: Graph, layer: str, x: Array, fired: dict[str, Array]) -> Array:

@@ -27,7 +27,7 @@ from runtime.model.graph import Graph, state_key
 
 
 @dataclass
-class LayerTrace:
+class LayerHistory:
     """One neuron layer over T steps, batch 1: its states at the start {variable: [1, ...]} float32, and each step."""
 
     start: State
@@ -49,12 +49,12 @@ class LayerTrace:
 
 
 @dataclass
-class Trace:
+class History:
     """T steps of one stream, in float32: the input, the output, and what each layer did (its spikes as bool)."""
 
     x: Array  # [T, 1, C, H, W]
     y: Array  # [T, 1, classes]
-    layers: dict[str, LayerTrace]
+    layers: dict[str, LayerHistory]
 
 
 class Reference(ABC):
@@ -71,7 +71,7 @@ class Reference(ABC):
         """The state after a reset, {key: [1, ...]} float32, by runtime.model.graph.state_key."""
 
     @abstractmethod
-    def run(self, x: Array, state: State) -> Trace:
+    def run(self, x: Array, state: State) -> History:
         """T steps of one stream: x [T, 1, C, H, W] float32, from a state {key: [1, ...]}."""
 
 
@@ -85,21 +85,21 @@ class GraphReference(Reference):
     def initial(self) -> State:
         return interpret.start(self.graph, 1)
 
-    def run(self, x: Array, state: State) -> Trace:
-        layers = traces_from(self.graph, state)
+    def run(self, x: Array, state: State) -> History:
+        layers = histories_from(self.graph, state)
         outputs = []
         for x_t in x:
-            y, state, trace = interpret.step(self.graph, x_t, state)
+            y, state, history = interpret.step(self.graph, x_t, state)
             outputs.append(y)
-            for layer, fired in trace.fired.items():
+            for layer, fired in history.fired.items():
                 layers[layer].steps.append(replace(fired, s=fired.s > 0.5))
-        return Trace(x, np.stack(outputs), layers)
+        return History(x, np.stack(outputs), layers)
 
 
-def traces_from(graph: Graph, state: State) -> dict[str, LayerTrace]:
-    """An empty trace for each layer of the graph, with the states {key: [1, ...]} that it starts from."""
+def histories_from(graph: Graph, state: State) -> dict[str, LayerHistory]:
+    """An empty history for each layer of the graph, with the states {key: [1, ...]} that it starts from."""
     return {
-        n.layer: LayerTrace({name: np.array(state[state_key(n.layer, name)]) for name in n.initial})
+        n.layer: LayerHistory({name: np.array(state[state_key(n.layer, name)]) for name in n.initial})
         for n in graph.neurons
     }
 
@@ -112,15 +112,15 @@ class NetworkReference(Reference):
         self.thresholds = {layer: float(neuron.v_threshold) for layer, neuron in net.neurons().items()}
 
     def initial(self) -> State:
-        shapes = [step.out_shape for step in self.net.plan if step.op == "Neuron"]
+        shapes = [step.out_shape for step in self.net.named_layers if step.op == "Neuron"]
         return {
             layer: np.full((1, *shape), 0.0 if neuron.v_reset is None else neuron.v_reset, np.float32)
             for (layer, neuron), shape in zip(self.net.neurons().items(), shapes, strict=True)
         }
 
-    def run(self, x: Array, state: State) -> Trace:
+    def run(self, x: Array, state: State) -> History:
         net, neurons = self.net, self.net.neurons()
-        layers = {layer: LayerTrace({"v": np.array(v)}) for layer, v in state.items()}
+        layers = {layer: LayerHistory({"v": np.array(v)}) for layer, v in state.items()}
         outputs = []
         with _evaluation(net):
             net.reset()
@@ -134,7 +134,7 @@ class NetworkReference(Reference):
                     _, h, s, v = neuron.trace[-1]
                     step = LayerStep(h.numpy().copy(), s.numpy().astype(bool), {"v": v.numpy().copy()})
                     layers[layer].steps.append(step)
-        return Trace(x, np.stack(outputs), layers)
+        return History(x, np.stack(outputs), layers)
 
 
 @contextmanager

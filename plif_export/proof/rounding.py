@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from plif_export.proof.reference import Trace
+from plif_export.proof.reference import History
 from plif_export.proof.report import Report
 from plif_export.proof.subject import Subject, cases
 
@@ -19,18 +19,18 @@ MOST_FLIPS = 0.1  # of a layer's spikes, in one step; trained networks lose 0.1 
 FEW = 20  # flips say nothing about layers that hardly fire
 
 
-def count_flips(subject: Subject, trace: Trace, report: Report) -> None:
+def count_flips(subject: Subject, history: History, report: Report) -> None:
     """Counts each layer's spikes that differ from the model's when it gets the model's spikes and membranes; fails the
     report where they are too many to be rounding. The subject must show spikes."""
-    flips = dict.fromkeys(trace.layers, 0)
-    for case in cases(trace, subject.chunk):
+    flips = dict.fromkeys(history.layers, 0)
+    for case in cases(history, subject.chunk):
         for name, steps in subject.forced(case).layers.items():
             for k, seen in steps.items():
                 assert seen.s is not None, "the subject shows no spikes"
                 flips[name] += int(np.sum((seen.s > 0.5) != case.expected[name][k].s))
     for layer in report.layers:
         layer.rounding_mismatches += flips[layer.name]
-        fired = trace.layers[layer.name].spikes
+        fired = history.layers[layer.name].spikes
         if flips[layer.name] > FEW + MOST_FLIPS * fired:
             report.fail(
                 layer.name,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from plif_export.proof.compare import EPS, Seen
+from plif_export.proof.compare import EPS, Observation
 from plif_export.proof.interpret import Array, State
 from plif_export.proof.subject import Answer, Case, States, Subject
 from runtime.model.card import Card
@@ -53,7 +53,7 @@ class EngineSession(Subject):
         session = self._session(x.shape[1])
         session.restore([states[layer][variable] for layer, variable in self.states])
         y = session.run(self.inputs(x)) if self.unrolled else session.step(self.inputs(x))[None]
-        return Answer(y, {layer: {self.chunk - 1: Seen(after)} for layer, after in self._read(session).items()})
+        return Answer(y, {layer: {self.chunk - 1: Observation(after)} for layer, after in self._read(session).items()})
 
     def initial(self) -> States:
         return self._read(self._session(self.batch or 1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from plif_export.proof.compare import Seen
+from plif_export.proof.compare import Observation
 from plif_export.proof.interpret import Array, State
 from plif_export.proof.reference import Reference
 from plif_export.proof.slices import CannotRun, cut, run, with_outputs
@@ -67,14 +67,14 @@ class SlicedFile(Subject):
             raise CannotRun("output", f"y is {list(y.shape)}; expected {list(case.y.shape)}")
         return Answer(y.reshape(case.y.shape), layers)  # a step has no axis for its steps
 
-    def _layer(self, layer: str, known: dict[str, Array]) -> dict[int, Seen]:
+    def _layer(self, layer: str, known: dict[str, Array]) -> dict[int, Observation]:
         """A layer's slice on the tensors that are known: what the layer did in each step of the call."""
         found = self.slices[layer].run(known)
         fired, shape = found[spikes(layer)], known[spikes(layer)].shape  # [steps, neurons of the layer]
         if fired.shape != shape:
             raise CannotRun(layer, f"its spikes are {list(fired.shape)}; expected {list(shape)}")
         return {
-            k: Seen(
+            k: Observation(
                 {name: found[self.state(layer, name, k + 1)] for name in self.variables[layer]},
                 found[self.h(layer, k)],
                 fired[k : k + 1],
@@ -100,7 +100,8 @@ class SlicedFile(Subject):
         fired = {layer: found[spikes(layer)].reshape(self.chunk, rows, -1) for layer in self.layers}
         steps = range(self.chunk)
         return Answer(
-            y, {s: {k: Seen(after[s] if k + 1 == self.chunk else {}, s=fired[s][k]) for k in steps} for s in fired}
+            y,
+            {s: {k: Observation(after[s] if k + 1 == self.chunk else {}, s=fired[s][k]) for k in steps} for s in fired},
         )
 
 

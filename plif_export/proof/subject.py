@@ -13,9 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from plif_export.proof.compare import EPS, Seen
+from plif_export.proof.compare import EPS, Observation
 from plif_export.proof.interpret import Array, LayerStep, State
-from plif_export.proof.reference import Trace
+from plif_export.proof.reference import History
 from runtime.model.card import Card
 from runtime.model.graph import variable_of
 
@@ -47,16 +47,16 @@ class Case:
         return {layer: states[0] for layer, states in self.before.items()}
 
 
-def cases(trace: Trace, chunk: int) -> Iterator[Case]:
-    """A trace of T steps as the calls of `chunk` steps that it consists of."""
-    for t in range(0, len(trace.x), chunk):
-        steps = {name: layer.steps[t : t + chunk] for name, layer in trace.layers.items()}
+def cases(history: History, chunk: int) -> Iterator[Case]:
+    """A history of T steps as the calls of `chunk` steps that it consists of."""
+    for t in range(0, len(history.x), chunk):
+        steps = {name: layer.steps[t : t + chunk] for name, layer in history.layers.items()}
         yield Case(
-            trace.x[t : t + chunk],
+            history.x[t : t + chunk],
             {name: [step.s for step in layer] for name, layer in steps.items()},
-            {name: [layer.before(s) for s in range(t, t + chunk)] for name, layer in trace.layers.items()},
+            {name: [layer.before(s) for s in range(t, t + chunk)] for name, layer in history.layers.items()},
             {name: dict(enumerate(layer)) for name, layer in steps.items()},
-            trace.y[t : t + chunk],
+            history.y[t : t + chunk],
             t,
         )
 
@@ -70,7 +70,7 @@ class Answer:
     """
 
     y: Array
-    layers: Mapping[str, Mapping[int, Seen]]
+    layers: Mapping[str, Mapping[int, Observation]]
 
     @property
     def after(self) -> States:

@@ -39,13 +39,13 @@ def read_network(net: Network) -> Graph:
     """The graph of a network of ours, its weights copied as float32."""
     nodes: list[Node] = []
     previous = "x"
-    for step in net.plan:
-        module = net.get_submodule(step.name)
-        if step.op == "Neuron":
+    for named in net.named_layers:
+        module = net.get_submodule(named.name)
+        if named.op == "Neuron":
             kind, own, params = own_neuron(module)
-            attrs = {"kind": kind, "layer": layer_of(step.name), **own}
+            attrs = {"kind": kind, "layer": layer_of(named.name), **own}
         else:
-            _, attrs, params = LAYERS[qualified(CLASSES[step.op])](module, step.in_shape, step.out_shape)
-        nodes.append(Node(step.name, step.op, (previous,), step.out_shape, attrs, params))
-        previous = step.name
+            _, attrs, params = LAYERS[qualified(CLASSES[named.op])](module, named.in_shape, named.out_shape)
+        nodes.append(Node(named.name, named.op, (previous,), named.out_shape, attrs, params))
+        previous = named.name
     return Graph(input_shape=net.meta.shape, nodes=tuple(nodes), output=previous)

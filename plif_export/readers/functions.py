@@ -1,7 +1,8 @@
 """Functions and methods that a live module's forward may call on tensors between its layers.
 
-FUNCTIONS maps a function, or the name of a tensor method, to a reader: Call -> Result. A Call has the arguments as the graph
-knows them (a `GraphTensor` for a tensor, plain values for the rest) and the shape of what the function returned.
+FUNCTIONS maps a function, or the name of a tensor method, to a reader: FunctionCall -> Result. A FunctionCall has the
+arguments as the graph knows them (a `GraphTensor` for a tensor, plain values for the rest) and the shape of what the
+function returned.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Call:
+class FunctionCall:
     """A call that the trace recorded, its tensors as GraphTensor."""
 
     args: tuple[Any, ...]
@@ -61,7 +62,7 @@ class Call:
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
 
-Reader = Callable[[Call], Result]
+Reader = Callable[[FunctionCall], Result]
 FUNCTIONS: dict[Any, Reader] = {}
 
 
@@ -79,7 +80,7 @@ def _arithmetic(op: str, scalar: Callable[[float], tuple[float, float]]) -> Read
     scalar  c -> (scale, shift) with x op c = scale * x + shift
     """
 
-    def read(call: Call) -> Result:
+    def read(call: FunctionCall) -> Result:
         a, b = call.args[:2]
         require(not call.kwargs.get("alpha"), "alpha=...", "multiply before adding")
         if isinstance(a, GraphTensor) and isinstance(b, GraphTensor):
@@ -115,7 +116,7 @@ def _as_number(value: Any) -> float:
     return float(value)
 
 
-def _subtract(call: Call) -> Result:
+def _subtract(call: FunctionCall) -> Result:
     a, b = call.args[:2]
     if isinstance(a, GraphTensor) and isinstance(b, GraphTensor):
         raise Unsupported("one tensor minus another", "negate the weights that make it, and add")
@@ -124,14 +125,14 @@ def _subtract(call: Call) -> Result:
     return affine(b, a, -1.0, _as_number(a))
 
 
-def _divide(call: Call) -> Result:
+def _divide(call: FunctionCall) -> Result:
     a, b = call.args[:2]
     require(isinstance(a, GraphTensor), "a division by a tensor", "divide by a number, or put it into the weights")
     number = _as_number(b)
     return affine(a, b, 1.0 / number, 0.0)
 
 
-def _cat(call: Call) -> Result:
+def _cat(call: FunctionCall) -> Result:
     tensors, dim = call.args[0], call.get(1, "dim", call.kwargs.get("axis", 0))
     require(
         all(isinstance(t, GraphTensor) for t in tensors),
@@ -144,7 +145,7 @@ def _cat(call: Call) -> Result:
     return Result("Concat", tuple(tensors), {"axis": axis})
 
 
-def _reshape(call: Call) -> Result:
+def _reshape(call: FunctionCall) -> Result:
     x = call.args[0]
     require(
         call.batch_first and len(call.out) == 1,
@@ -154,7 +155,7 @@ def _reshape(call: Call) -> Result:
     return same(x) if len(x.shape) == 1 else Result("Flatten", (x,), {})
 
 
-def _lift(call: Call) -> Result:
+def _lift(call: FunctionCall) -> Result:
     x, dim = call.args[0], call.get(1, "dim")
     require(
         len(x.shape) == 1 and dim in (1, -2),
@@ -164,7 +165,7 @@ def _lift(call: Call) -> Result:
     return same(GraphTensor(x.node, x.shape, lifted=True))
 
 
-def _unlift(call: Call) -> Result:
+def _unlift(call: FunctionCall) -> Result:
     x, dim = call.args[0], call.get(1, "dim")
     if x.lifted and dim in (1, -2):
         return same(GraphTensor(x.node, x.shape))
@@ -182,7 +183,7 @@ def vote(x: GraphTensor, kernel: Any, stride: Any) -> Result:
     return Result("Vote", (x,), {"voters": k}, lifted=True)
 
 
-def _avg_pool(call: Call) -> Result:
+def _avg_pool(call: FunctionCall) -> Result:
     x = call.args[0]
     kernel, stride = call.get(1, "kernel_size"), call.get(2, "stride")
     if x.lifted:
@@ -192,7 +193,7 @@ def _avg_pool(call: Call) -> Result:
     return Result("AvgPool", (x,), avg_pool_attrs(kernel, stride, padding, x.shape, ceil_mode, count_include_pad))
 
 
-def _max_pool(call: Call) -> Result:
+def _max_pool(call: FunctionCall) -> Result:
     x = call.args[0]
     attrs = pool_attrs(
         call.get(1, "kernel_size"),
@@ -205,13 +206,13 @@ def _max_pool(call: Call) -> Result:
     return Result("MaxPool", (x,), attrs)
 
 
-def _adaptive(call: Call) -> Result:
+def _adaptive(call: FunctionCall) -> Result:
     x = call.args[0]
     op, attrs, _ = adaptive_avg_pool(None, x.shape, call.out)
     return Result(op, (x,), attrs)
 
 
-def _identity(call: Call) -> Result:
+def _identity(call: FunctionCall) -> Result:
     return same(call.args[0])
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 
 from plif_export.options import CallerFacts
 from plif_export.readers.facts import ModelFacts, TrainedModel
-from plif_export.readers.functions import FUNCTIONS, Call, GraphTensor, NeuronState, Result, vote
+from plif_export.readers.functions import FUNCTIONS, FunctionCall, GraphTensor, NeuronState, Result, vote
 from plif_export.readers.layers import IDENTITY, LAYERS, known_as
 from plif_export.readers.module_reference import ModuleReference
 from plif_export.readers.neuron_modules import is_stateful
@@ -185,7 +185,7 @@ class _GraphReader(Stepper):
         if not tensors:
             raise Unsupported("it does not work on tensors of the network", "compute constants before")
         shape = tuple(value.shape[1:])
-        call = Call(tuple(args), kwargs, shape, bool(value.dim() and value.shape[0] == self.BATCH))
+        call = FunctionCall(tuple(args), kwargs, shape, bool(value.dim() and value.shape[0] == self.BATCH))
         return self._add(reader(call), n.name, shape)
 
     def _lookup(self, value: Any) -> Any:

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from plif_export.proof import interpret
 from plif_export.proof.interpret import Array, LayerStep, State
-from plif_export.proof.reference import GraphReference, Trace, traces_from
+from plif_export.proof.reference import GraphReference, History, histories_from
 from plif_export.readers.trace import REGISTER, ModuleTrace, Stepper, flat, forget, one_thread
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, state_key
 
-CHECK_STEPS = 3  # from reset, in which the trace must give the module's own bits
+CHECK_STEPS = 3  # from reset, in which the history must give the module's own bits
 
 
 class ModuleReference(GraphReference):
@@ -33,9 +33,9 @@ class ModuleReference(GraphReference):
         self.nodes = {n.layer: n for n in self.graph.neurons}
         self.paths = {path: layer for path, layer in traced.neurons.items() if layer in self.nodes}
 
-    def run(self, x: Array, state: State) -> Trace:
+    def run(self, x: Array, state: State) -> History:
         """T steps of one stream, x float32 [T, 1, ...], from a state {key: float32 [1, ...]}."""
-        layers = traces_from(self.graph, state)
+        layers = histories_from(self.graph, state)
         stepper = Stepper(self.traced.program)
         for path, layer in self.paths.items():
             variables = self.nodes[layer].initial
@@ -53,10 +53,10 @@ class ModuleReference(GraphReference):
                     fired = interpret.neuron(node, current.numpy(), known, dict(node.params))
                     values = {name: value.detach().numpy().copy() for name, value in after.items()}
                     layers[layer].steps.append(LayerStep(fired.h, s.numpy() > 0.5, values))
-        return Trace(x, np.stack(outputs), layers)
+        return History(x, np.stack(outputs), layers)
 
     def check_against(self, module: nn.Module) -> None:
-        """The trace must give what the module gives, bit for bit, over a few steps from reset."""
+        """The history must give what the module gives, bit for bit, over a few steps from reset."""
         rng = np.random.default_rng(0)
         x = rng.poisson(1.0, (CHECK_STEPS, 1, *self.graph.input_shape)).astype(np.float32)
         traced = self.run(x, self.initial()).y

@@ -26,7 +26,7 @@ from plif_export.readers.facts import TrainedModel
 from plif_train.network import Network
 from plif_train.presets import PRESETS
 from runtime.base.errors import PlifError
-from runtime.model.notation import FC, Conv, Notation, Step, parse, plan
+from runtime.model.notation import FC, Conv, NamedLayer, Notation, name_layers, parse
 
 INSIDE = ("net", "state_dict", "model_state_dict", "model")  # keys of larger checkpoints that hold the state_dict
 EVENT_SIZES = (34, 128, 32, 64, 48, 96, 240)  # tried in this order for 2 channels: N-MNIST, DVS128, then what is usual
@@ -157,10 +157,10 @@ def _shape(notation: Notation, weights: dict[str, Tensor], path: Path) -> tuple[
 
     def fits(size: int) -> bool:
         try:
-            steps = plan(notation, (channels, size, size))
+            layers = name_layers(notation, (channels, size, size))
         except PlifError:
             return False
-        return next(step.in_shape[0] for step in steps if step.op == "Linear") == features
+        return next(named.in_shape[0] for named in layers if named.op == "Linear") == features
 
     usual = EVENT_SIZES if channels == 2 else PICTURE_SIZES
     sizes = [size for size in usual if fits(size)] or [size for size in range(1, 513) if fits(size)]
@@ -182,15 +182,15 @@ def _load(net: Network, weights: dict[str, Tensor], path: Path) -> None:
     for key, value in weights.items():
         prefix, _, last = key.rpartition(".")
         groups.setdefault(prefix, {})[last] = value
-    slots = [step for step in net.plan if step.op in ("Conv", "Linear", "BatchNorm") or _learns(net, step)]
+    slots = [named for named in net.named_layers if named.op in ("Conv", "Linear", "BatchNorm") or _learns(net, named)]
     names = list(groups)
-    for i, step in enumerate(slots):
+    for i, named in enumerate(slots):
         if i == len(names):
             raise PlifError(
                 f"{path}: holds {len(names)} layers with weights, and '{net.notation}' has {len(slots)}: none is left for "
-                f"{step.name} ({step.op}); check --network"
+                f"{named.name} ({named.op}); check --network"
             )
-        _fill(net, step, names[i], groups[names[i]], path)
+        _fill(net, named, names[i], groups[names[i]], path)
     if len(names) > len(slots):
         raise PlifError(
             f"{path}: '{names[len(slots)]}' and what follows ({len(names) - len(slots)} layers) has no place in "
@@ -198,25 +198,25 @@ def _load(net: Network, weights: dict[str, Tensor], path: Path) -> None:
         )
 
 
-def _learns(net: Network, step: Step) -> bool:
-    return step.op == "Neuron" and getattr(net, step.name).kind == "PLIF"
+def _learns(net: Network, named: NamedLayer) -> bool:
+    return named.op == "Neuron" and getattr(net, named.name).kind == "PLIF"
 
 
-def _fill(net: Network, step: Step, prefix: str, tensors: dict[str, Tensor], path: Path) -> None:
-    module = net.get_submodule(step.name)
+def _fill(net: Network, named: NamedLayer, prefix: str, tensors: dict[str, Tensor], path: Path) -> None:
+    module = net.get_submodule(named.name)
     expected = module.state_dict()
     found = {key: value for key, value in tensors.items() if key != "num_batches_tracked"}
     wanted = {key: value for key, value in expected.items() if key != "num_batches_tracked"}
     kinds = {key: list(value.shape) for key, value in found.items()}
     if set(found) != set(wanted):
         raise PlifError(
-            f"{path}: {prefix} holds {kinds}, where '{net.notation}' has {step.name} ({step.op}) with "
+            f"{path}: {prefix} holds {kinds}, where '{net.notation}' has {named.name} ({named.op}) with "
             f"{sorted(wanted)}; check --network (and LIF or IF instead of PLIF, where no w was learned)"
         )
     for key, value in found.items():
         if value.shape != wanted[key].shape:
             raise PlifError(
-                f"{path}: {prefix}.{key} is {list(value.shape)}, where '{net.notation}' has {step.name} with "
+                f"{path}: {prefix}.{key} is {list(value.shape)}, where '{net.notation}' has {named.name} with "
                 f"{list(wanted[key].shape)}; check --network and --shape"
             )
     values = {key: value.to(torch.float32) for key, value in found.items()}

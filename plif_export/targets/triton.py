@@ -25,7 +25,7 @@ import onnx
 from plif_export.onnx_file import load_onnx
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target
-from plif_export.targets.triton_config import BACKENDS, INITIAL, Serving, config, faults, initial_files
+from plif_export.targets.triton_config import BACKENDS, INITIAL, ServingOptions, config, faults, initial_files
 from runtime.base.errors import PlifError
 from runtime.model.artifacts import CARD_FILE
 from runtime.model.card import Card, encode
@@ -116,7 +116,7 @@ def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".") or "model"
 
 
-def _serving(options: Mapping[str, str]) -> Serving:
+def _serving(options: Mapping[str, str]) -> ServingOptions:
     backend = options.get("backend", "onnxruntime")
     if backend not in BACKENDS:
         raise PlifError(f"--set backend={backend}: expected one of {', '.join(BACKENDS)}")
@@ -132,7 +132,7 @@ def _serving(options: Mapping[str, str]) -> Serving:
             raise PlifError(f"--set {name}={text}: expected {kind} from {least:g} to {most:g}")
         return value
 
-    return Serving(
+    return ServingOptions(
         backend,
         max_batch=int(number("max_batch", 8, 1, 4096)),
         sequences=int(number("sequences", 64, 1, 65536)),

@@ -28,7 +28,7 @@ class Word(str):
 
 
 @dataclass(frozen=True)
-class Serving:
+class ServingOptions:
     """What `--set` says about serving. idle_s: Triton forgets a sequence that long without a request."""
 
     backend: str = "onnxruntime"
@@ -38,7 +38,7 @@ class Serving:
     delay_us: int = 500
 
 
-def config(card: Card, name: str, serving: Serving) -> str:
+def config(card: Card, name: str, serving: ServingOptions) -> str:
     """The text of config.pbtxt."""
     keeps = serving.backend != "python"  # that backend silently ignores `state`, so model.py keeps the membranes
     batching: Message = [
@@ -193,7 +193,7 @@ def faults(folder: Path, card: Card, backend: str) -> Iterator[tuple[str, str]]:
         found = parse(where.read_text("utf-8"), str(where))
     except (OSError, UnicodeDecodeError):
         raise PlifError(f"{where}: cannot be read; export it again") from None
-    wanted = parse(config(card, folder.name, Serving(backend)), "the card")
+    wanted = parse(config(card, folder.name, ServingOptions(backend)), "the card")
     for key in ("name", "backend", "platform", "input", "output"):
         if _all(found, key) != _all(wanted, key):
             yield "config", f"its {key} is {_shown(_all(found, key))}; the card gives {_shown(_all(wanted, key))}"

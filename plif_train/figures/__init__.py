@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from plif_train.figures.draw import Drawing
-    from plif_train.figures.subject import Subject
+    from plif_train.figures.subject import FigureModel
 
 FIGURES: dict[str, str] = {  # name -> module
     "course": "course",
@@ -32,6 +32,6 @@ OF_SAMPLES = ("fig-s2", "fig-s3", "fig-s4", "fig-s5")  # they run the network on
 TABLES = ("table-s2",)
 
 
-def draw_figure(name: str, subject: Subject) -> Drawing:
+def draw_figure(name: str, subject: FigureModel) -> Drawing:
     """One figure."""
     return import_module(f"plif_train.figures.{FIGURES[name]}").draw(subject)

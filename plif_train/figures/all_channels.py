@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from plif_train.figures.draw import Drawing, input_picture, panels, show, top_of
-from plif_train.figures.subject import Subject
+from plif_train.figures.subject import FigureModel
 
 
-def draw(subject: Subject) -> Drawing:
+def draw(subject: FigureModel) -> Drawing:
     activity = subject.activity
     spikes, rates = activity.spikes[0, 0], activity.rates[0]
     figure, ((first, second, third),) = panels(1, 3, 11, 4.4, width_ratios=[0.5, 1, 1])

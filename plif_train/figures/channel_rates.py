@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from plif_train.figures.draw import Drawing, input_picture, panels, show, top_of
-from plif_train.figures.subject import Subject
+from plif_train.figures.subject import FigureModel
 
 
-def draw(subject: Subject) -> Drawing:
+def draw(subject: FigureModel) -> Drawing:
     activity, channels = subject.activity, subject.chosen
     rates, n = activity.rates, len(activity.names)
     down = 1 + len(channels)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from plif_train.figures.draw import AMBER, BLUE, GREEN, GREY, RED, Drawing, finish_lines, panels
 from plif_train.figures.published import CURVES, EPOCHS
-from plif_train.figures.subject import Run, Subject
+from plif_train.figures.subject import FigureModel, TrainingRun
 
 COLOURS = (BLUE, RED, GREEN, AMBER)
 
 
-def draw(subject: Subject) -> Drawing:
+def draw(subject: FigureModel) -> Drawing:
     runs = subject.logged("epochs")
     figure, ((accuracy, loss),) = panels(1, 2, 9, 3.6)
     rows = []
@@ -42,7 +42,7 @@ def draw(subject: Subject) -> Drawing:
     return Drawing(figure, rows, "Accuracy and loss over the epochs")
 
 
-def line_of(run: Run, name: str) -> tuple[list[int], list[float]]:
+def line_of(run: TrainingRun, name: str) -> tuple[list[int], list[float]]:
     """(epochs, values) of a column of the log, where it has some."""
     rows = [row for row in run.epochs if row[name]]
     return [int(row["epoch"]) for row in rows], [float(row[name]) for row in rows]

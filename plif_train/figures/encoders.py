@@ -6,12 +6,12 @@ import torch
 
 from plif_train.encoders import latency, learnable, poisson
 from plif_train.figures.draw import AMBER, BLUE, GREY, Drawing, finish_lines, panels
-from plif_train.figures.subject import Subject
+from plif_train.figures.subject import FigureModel
 
 T = 20
 
 
-def draw(subject: Subject) -> Drawing:
+def draw(subject: FigureModel) -> Drawing:
     del subject  # the same for every model
     p = torch.linspace(0.0, 1.0, 201, dtype=torch.float64)
     spikes = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from plif_train.figures.draw import Drawing, input_picture, panels, show
-from plif_train.figures.subject import Subject
+from plif_train.figures.subject import FigureModel
 
 SAMPLES = 3
 
 
-def draw(subject: Subject) -> Drawing:
+def draw(subject: FigureModel) -> Drawing:
     activity, c = subject.activity, subject.chosen[0]
     T, n = activity.steps, min(SAMPLES, len(activity.names))
     figure, axes = panels(2 * n, T, 1.4 + 0.62 * T, 0.4 + 0.66 * 2 * n)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from plif_train.figures.draw import Drawing, input_picture, panels, show
-from plif_train.figures.subject import Subject
+from plif_train.figures.subject import FigureModel
 
 
-def draw(subject: Subject) -> Drawing:
+def draw(subject: FigureModel) -> Drawing:
     activity, channels = subject.activity, subject.chosen[:2]
     T = activity.steps
     down = 2 + 2 * len(channels)

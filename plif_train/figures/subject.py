@@ -21,7 +21,7 @@ from runtime.model.card import Card, read_card
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """One training: model.pt, its card, and its logs where they lie beside it."""
 
     path: Path
@@ -45,11 +45,11 @@ class Run:
 
 
 @dataclass
-class Subject:
+class FigureModel:
     """What figures are drawn of. `channels` None chooses them; `steps` is T_s, None all; `only_class` restricts the samples
     to these classes, in this order ("c1,c2"). `notes` says which files of a folder were left out."""
 
-    runs: list[Run]
+    runs: list[TrainingRun]
     data: str | None = None
     samples: int = 10
     channels: tuple[int, ...] | None = None
@@ -57,7 +57,7 @@ class Subject:
     only_class: str | None = None
     notes: tuple[str, ...] = ()
 
-    def logged(self, what: str) -> list[Run]:
+    def logged(self, what: str) -> list[TrainingRun]:
         """The runs with a log. MissingPart when there is none."""
         found = [run for run in self.runs if getattr(run, what)]
         if not found:
@@ -98,20 +98,20 @@ class Subject:
         return self.channels
 
 
-def open_subject(path: Path, **options: Any) -> Subject:
+def open_subject(path: Path, **options: Any) -> FigureModel:
     """A model.pt, or a folder of them; other .pt files in a folder are left out, with a note. PlifError when there is
     none."""
     if not path.is_dir():
-        return Subject([Run(path, read_card(path))], **options)
+        return FigureModel([TrainingRun(path, read_card(path))], **options)
     runs, notes = [], []
     for file in sorted(file for file in path.rglob("*.pt") if not file.name.endswith(".resume.pt")):
         try:
-            runs.append(Run(file, read_card(file)))
+            runs.append(TrainingRun(file, read_card(file)))
         except PlifError:
             notes.append(f"{file}: left out: not a model of plif train, or damaged")
     if not runs:
         raise PlifError(f"{path}: no model in it, expected model.pt files of plif train")
-    return Subject(runs, notes=tuple(notes), **options)
+    return FigureModel(runs, notes=tuple(notes), **options)
 
 
 def samples_of(net: Network, data: str, count: int, only: str | None) -> tuple[np.ndarray, list[str]]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from plif_train.figures.published import TABLE_S2
-from plif_train.figures.subject import Run
+from plif_train.figures.subject import TrainingRun
 from plif_train.presets import PRESETS
 from runtime.model.notation import parse
 
 
-def table_s2(runs: list[Run]) -> list[dict[str, Any]]:
+def table_s2(runs: list[TrainingRun]) -> list[dict[str, Any]]:
     """A row a data set: ours (None: not trained) and the paper's, A and B. Of several runs of one kind the best.
 
     Runs of another network than the paper's have rows of their own. How many samples a run was trained on stands beside
     its accuracy, and after which epoch it had it.
     """
-    ours: dict[tuple[str, str], tuple[float, Run]] = {}
+    ours: dict[tuple[str, str], tuple[float, TrainingRun]] = {}
     for run in runs:
         key = (_row(run), str(run.training.get("protocol")))
         accuracy = run.training.get("test_accuracy")
@@ -36,7 +36,7 @@ def table_s2(runs: list[Run]) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(run: Run) -> str:
+def _row(run: TrainingRun) -> str:
     name = str(run.training.get("dataset"))
     preset = PRESETS.get(name)
     if preset is None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from plif_train.figures.draw import BLUE, GREY, Drawing, MissingPart, finish_lines, label_ends, panels
-from plif_train.figures.subject import Run, Subject
+from plif_train.figures.subject import FigureModel, TrainingRun
 
 
-def draw(subject: Subject) -> Drawing:
+def draw(subject: FigureModel) -> Drawing:
     runs = [run for run in subject.logged("epochs") if taus_of(run)]
     if not runs:
         raise MissingPart("no layer of these runs learns its tau (LIF and IF do not)")
@@ -47,7 +47,7 @@ def draw(subject: Subject) -> Drawing:
     return Drawing(figure, rows, "tau of each layer; epoch 0 is before training")
 
 
-def taus_of(run: Run) -> dict[str, np.ndarray]:
+def taus_of(run: TrainingRun) -> dict[str, np.ndarray]:
     """layer -> tau [1 + epochs, channels or 1]; row 0 is the value at the start."""
     columns: dict[str, list[str]] = {}
     for name in run.epochs[0]:

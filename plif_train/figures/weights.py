@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from plif_train.figures.draw import BLUE, Drawing, panels
-from plif_train.figures.subject import Subject
+from plif_train.figures.subject import FigureModel
 
 RIDGES = 12
 
 
-def draw(subject: Subject) -> Drawing:
+def draw(subject: FigureModel) -> Drawing:
     run = subject.logged("weights")[0]
     whose = f", of {run.name}" if len(subject.runs) > 1 else ""
     rows = [{"run": run.name, **row} for row in run.weights]

@@ -14,7 +14,7 @@ from typing import Any
 from runtime.base.errors import PlifError
 from runtime.data.cifar10 import Cifar10
 from runtime.data.cifar10_dvs import Cifar10Dvs
-from runtime.data.dataset import SPLITS, Dataset, Description, Request
+from runtime.data.dataset import SPLITS, Dataset, DatasetSpec, Description
 from runtime.data.digits import Digits
 from runtime.data.gesture import DvsGesture
 from runtime.data.images import FashionMnist, Mnist
@@ -23,7 +23,7 @@ from runtime.events.framing import Framing
 
 __all__ = ["DATASETS", "Dataset", "Description", "find", "open_dataset"]
 
-# To add a set: write a class with an `about` (Description) and a constructor that takes a Request, most easily a subclass of
+# To add a set: write a class with an `about` (Description) and a constructor that takes a DatasetSpec, most easily a subclass of
 # EventSet, FileEventSet or ImageSet (dataset.py), and enter it here under the name that users type.
 DATASETS: dict[str, Any] = {
     "mnist": Mnist,
@@ -64,7 +64,7 @@ def open_dataset(
     if len(size) != 3:
         raise PlifError(f"data set '{spec}': input shape {size}, expected (channels, height, width)")
     parsed = Framing.parse(framing) if isinstance(framing, str) else framing
-    request = Request(
+    request = DatasetSpec(
         name=spec,
         place=place,
         split=split,

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import MissingExtra, PlifError
-from runtime.data.dataset import Description, ImageSet, Request
+from runtime.data.dataset import DatasetSpec, Description, ImageSet
 from runtime.data.recordings import files_of, folder_of, listing
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -40,7 +40,7 @@ class Cifar10(ImageSet):
         checksums={"cifar-10-binary.tar.gz": "md5:c32a1d4ab5d03f1284b67883e8d87530"},
     )
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: DatasetSpec) -> None:
         root = folder_of(request, "data_batch_1.bin ... or train/<class>/*.png in it")
         self._files: list[Path] = []
         for folder in (root, root / "cifar-10-batches-bin"):
@@ -52,7 +52,7 @@ class Cifar10(ImageSet):
             raise PlifError(f"{request.name}: {_explain_missing(root, request.split)}")
         self._init_images(request, root / request.split)
 
-    def _init_images(self, request: Request, folder: Path) -> None:
+    def _init_images(self, request: DatasetSpec, folder: Path) -> None:
         found: list[tuple[int, int, Path]] = []
         for label, name in enumerate(CLASSES):
             paths = [p for p in files_of(folder / name, missing_ok=True) if p.suffix.lower() in SUFFIXES]

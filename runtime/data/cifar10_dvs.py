@@ -18,7 +18,7 @@ from typing import ClassVar
 from runtime.base.errors import PlifError
 from runtime.data.archive import list_members
 from runtime.data.cifar10 import CLASSES
-from runtime.data.dataset import Description, FileEventSet, Request
+from runtime.data.dataset import DatasetSpec, Description, FileEventSet
 from runtime.data.recordings import files_of, folder_of, listing
 
 TEST_FROM = 900
@@ -50,7 +50,7 @@ class Cifar10Dvs(FileEventSet):
     )
     sensor = (128, 128)
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: DatasetSpec) -> None:
         root = folder_of(request, "<class>/*.aedat or <class>.zip in it")
         found: list[tuple[int, int, str]] = []
         for label, name in enumerate(CLASSES):

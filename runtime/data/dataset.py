@@ -44,7 +44,7 @@ class Dataset(Protocol):
 
 
 @dataclass(frozen=True)
-class Request:
+class DatasetSpec:
     """The arguments of `open_dataset`, checked."""
 
     name: str  # the whole spec, for messages
@@ -93,7 +93,9 @@ class EventSet:
 
     kind: ClassVar[str] = "events"
 
-    def __init__(self, request: Request, classes: Sequence[str], labels: Sequence[int], paths: Sequence[str]) -> None:
+    def __init__(
+        self, request: DatasetSpec, classes: Sequence[str], labels: Sequence[int], paths: Sequence[str]
+    ) -> None:
         if request.framing is None:
             raise PlifError(f"{request.name}: a set of events needs a framing, e.g. count:T=10 or duration:10ms,T=16")
         if request.normalisation is not None:
@@ -138,7 +140,7 @@ class FileEventSet(EventSet):
 
     sensor: tuple[int, int] | None = None  # (width, height), where all recordings of the set have the same
 
-    def __init__(self, request: Request, classes: Sequence[str], found: list[tuple[int, int, str]]) -> None:
+    def __init__(self, request: DatasetSpec, classes: Sequence[str], found: list[tuple[int, int, str]]) -> None:
         found = sorted(found)
         super().__init__(request, classes, [label for _, label, _ in found], [path for _, _, path in found])
 
@@ -172,7 +174,7 @@ class ImageSet:
 
     def __init__(
         self,
-        request: Request,
+        request: DatasetSpec,
         classes: Sequence[str],
         images: npt.NDArray[np.uint8],
         labels: npt.NDArray[np.uint8],
@@ -217,7 +219,7 @@ class ImageSet:
         return (image - self._mean) / self._std
 
 
-def _normalisation(request: Request, channels: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _normalisation(request: DatasetSpec, channels: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """mean and std, each float32 [C, 1, 1]."""
     given = request.normalisation
     if given is None:

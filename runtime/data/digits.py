@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import PlifError
-from runtime.data.dataset import DIGITS, SPLITS, Description, EventSet, Request
+from runtime.data.dataset import DIGITS, SPLITS, DatasetSpec, Description, EventSet
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import SENSOR_PX, record_digit
 
@@ -28,7 +28,7 @@ class Digits(EventSet):
         licence="as plif",
     )
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: DatasetSpec) -> None:
         count = DEFAULT_COUNT
         if request.place:
             if not (request.place.isascii() and request.place.isdigit() and 0 < int(request.place) <= 10_000_000):

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import PlifError
-from runtime.data.dataset import Description, EventSet, Request, read_recording
+from runtime.data.dataset import DatasetSpec, Description, EventSet, read_recording
 from runtime.data.recordings import folder_of, listing
 from runtime.simulate.gestures import CLASSES  # one list for the real set and the simulated one
 
@@ -52,7 +52,7 @@ class DvsGesture(EventSet):
     )
     sensor = (128, 128)
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: DatasetSpec) -> None:
         root = _root(request)
         order = request.options.get("order")
         classes = ORDERS[order or "own"]
@@ -91,7 +91,7 @@ class DvsGesture(EventSet):
         return events, self.sensor, "identity"
 
 
-def _root(request: Request) -> Path:
+def _root(request: DatasetSpec) -> Path:
     root = folder_of(request, "the unpacked DvsGesture.tar.gz in it")
     for folder in (root, root / "DvsGesture"):
         if (folder / f"trials_to_{request.split}.txt").is_file():

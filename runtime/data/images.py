@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from runtime.data.dataset import DIGITS, Description, ImageSet, Request
+from runtime.data.dataset import DIGITS, DatasetSpec, Description, ImageSet
 from runtime.data.idx import read_images
 
 
@@ -33,7 +33,7 @@ class Mnist(ImageSet):
     names: ClassVar[tuple[str, ...]] = DIGITS
     torchvision: ClassVar[str] = "MNIST"
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: DatasetSpec) -> None:
         images, labels, where = read_images(request.place, request.split, self.torchvision)
         super().__init__(request, self.names, images, labels, where)
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from runtime.base.errors import PlifError
 from runtime.data.archive import list_members
-from runtime.data.dataset import DIGITS, SPLITS, Description, FileEventSet, Request
+from runtime.data.dataset import DIGITS, SPLITS, DatasetSpec, Description, FileEventSet
 
 
 class Nmnist(FileEventSet):
@@ -31,7 +31,7 @@ class Nmnist(FileEventSet):
     )
     sensor = (34, 34)
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: DatasetSpec) -> None:
         root = folder_of(request, "Train/ and Test/ in it")
         name = request.split.capitalize()
         archive = next((path for path in (root / f"{name}.zip", root / f"{name.lower()}.zip") if path.is_file()), None)
@@ -92,7 +92,7 @@ class Folder(FileEventSet):
     )
     NOT_RECORDINGS: ClassVar[frozenset[str]] = frozenset((".json", ".txt", ".md", ".png", ".jpg", ".pdf", ".part"))
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: DatasetSpec) -> None:
         root = folder_of(request, "one folder a class in it")
         folders = {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
         halves = {name.lower(): path for name, path in folders.items() if name.lower() in SPLITS}
@@ -129,7 +129,7 @@ class Folder(FileEventSet):
         super().__init__(request, classes, found)
 
 
-def folder_of(request: Request, content: str) -> Path:
+def folder_of(request: DatasetSpec, content: str) -> Path:
     """The folder that a spec names. PlifError when there is no such folder."""
     if not request.place:
         kind = request.name.partition(":")[0]

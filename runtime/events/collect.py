@@ -28,22 +28,22 @@ NO_LIMIT = (1 << 63) - 1
 LARGEST_COUNT = np.float32(1 << 24)  # adding one to it in float32 changes nothing
 FIRST_WINDOW = 256
 
-Take = Callable[[Any], int]
-Begin = Callable[[np.ndarray, OpenFrame], Take]
+TakeEvents = Callable[[Any], int]
+BeginPacket = Callable[[np.ndarray, OpenFrame], TakeEvents]
 
 
-def collectors(view: View) -> tuple[Begin, NumpyCollector]:
+def collectors(view: View) -> tuple[BeginPacket, NumpyCollector]:
     """(`begin` for packets of EVENT_DTYPE, the collector for packets of any other dtype)."""
     plain = NumpyCollector(view)
     library = packets.library()
     return (plain.begin if library is None else _native(view, library)), plain
 
 
-def _native(view: View, library: ctypes.CDLL) -> Begin:
+def _native(view: View, library: ctypes.CDLL) -> BeginPacket:
     tables = [np.ascontiguousarray(table, np.int64) for table in (view.of_x, view.of_y, view.of_p)]
     pointers = [table.ctypes.data_as(ctypes.c_void_p) for table in tables]  # each keeps its table alive
 
-    def begin(events: np.ndarray, frame: OpenFrame) -> Take:
+    def begin(events: np.ndarray, frame: OpenFrame) -> TakeEvents:
         whole = np.ascontiguousarray(events)  # a packet is: this copies nothing
         first, at = whole.ctypes.data_as(ctypes.c_void_p), ctypes.byref(ctypes.c_int64())
         return partial(library.plif_collect, first, len(whole), at, ctypes.byref(frame), *pointers)
@@ -56,7 +56,7 @@ class NumpyCollector:
         self._view = view
         self._window = FIRST_WINDOW
 
-    def begin(self, events: np.ndarray, frame: OpenFrame) -> Take:
+    def begin(self, events: np.ndarray, frame: OpenFrame) -> TakeEvents:
         """As at the top of this file; events [N] of any dtype with the fields of EVENT_DTYPE."""
         inside = self._view.inside(events)
         if not inside.all():
@@ -64,7 +64,7 @@ class NumpyCollector:
             events = events[inside]
         return self.begin_at(events["t"].astype(np.int64), self._view.cells(events), frame)
 
-    def begin_at(self, t_us: np.ndarray, cells: np.ndarray, frame: OpenFrame) -> Take:
+    def begin_at(self, t_us: np.ndarray, cells: np.ndarray, frame: OpenFrame) -> TakeEvents:
         """Events by their times and the cells in which they land, both int64 [N]; negative cells are nowhere."""
         self._t, self._cells = t_us, cells
         self._at = 0

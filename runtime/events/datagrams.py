@@ -20,15 +20,15 @@ import numpy as np
 
 from runtime.events.array import T_LIMIT_US, make_events, no_events
 from runtime.events.formats.aedat2 import decode_dvs128
-from runtime.events.formats.base import Log, Unwrapper
+from runtime.events.formats.base import Losses, Unwrapper
 
 T64 = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "u1")])
 T32 = np.dtype([("t", "<u4"), ("x", "<u2"), ("yon", "<u2")])
 NO_TIME = 1 << 31
 
 
-class Decoder:
-    """Datagrams of one sender -> events. Invalid events are counted in the log.
+class DatagramDecoder:
+    """Datagrams of one sender -> events. Invalid events are counted in the losses.
 
     `lost` counts the datagrams that are missing in the sequence, where the format has sequence numbers.
     """
@@ -38,8 +38,8 @@ class Decoder:
     sensor: tuple[int, int] | None = None
     upright = "identity"
 
-    def __init__(self, log: Log) -> None:
-        self.log = log
+    def __init__(self, losses: Losses) -> None:
+        self.losses = losses
         self.lost = 0
         self.unwrap = Unwrapper(32)
 
@@ -54,34 +54,34 @@ class Decoder:
         raise NotImplementedError
 
 
-class T64Decoder(Decoder):
+class T64Decoder(DatagramDecoder):
     unit = T64.itemsize
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
-        """uint8 [bytes] -> events [N]; see Decoder.feed."""
+        """uint8 [bytes] -> events [N]; see DatagramDecoder.feed."""
         raw = data.view(T64)
         good = raw["on"] <= 1
         if not good.all():
-            self.log.lose(int(len(good) - good.sum()), "with a polarity that is neither 0 nor 1")
+            self.losses.add(int(len(good) - good.sum()), "with a polarity that is neither 0 nor 1")
             raw = raw[good]
         # a time beyond the limit stays beyond it, and is counted where impossible times of all sources are
         return make_events(np.minimum(raw["t"], np.uint64(T_LIMIT_US)), raw["x"], raw["y"], raw["on"])
 
 
-class T32Decoder(Decoder):
+class T32Decoder(DatagramDecoder):
     unit = T32.itemsize
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
-        """uint8 [bytes] -> events [N]; see Decoder.feed."""
+        """uint8 [bytes] -> events [N]; see DatagramDecoder.feed."""
         raw = data.view(T32)
         return make_events(self.unwrap(raw["t"]), raw["x"], raw["yon"] >> 1, (raw["yon"] & 1).astype(bool))
 
 
-class SpifDecoder(Decoder):
+class SpifDecoder(DatagramDecoder):
     unit = 4
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
-        """uint8 [bytes] -> events [N]; see Decoder.feed."""
+        """uint8 [bytes] -> events [N]; see DatagramDecoder.feed."""
         datagrams = zip(_split(data.view("<u4"), ends), arrived_us, strict=True)
         return np.concatenate([no_events(), *(self._datagram(words, now_us) for words, now_us in datagrams)])
 
@@ -109,22 +109,22 @@ class SpifDecoder(Decoder):
                 times.append(int(self.unwrap(words[at + 1 : at + 2])[0]))
                 at += 2
             else:
-                self.log.lose(1, "whose time is missing at the end of the datagram")
+                self.losses.add(1, "whose time is missing at the end of the datagram")
                 break
         return times, np.array(found, np.uint32)
 
 
-class JaerDecoder(Decoder):
+class JaerDecoder(DatagramDecoder):
     header, unit = 4, 8
     sensor = (128, 128)
     upright = "rotate180"
 
-    def __init__(self, log: Log) -> None:
-        super().__init__(log)
+    def __init__(self, losses: Losses) -> None:
+        super().__init__(losses)
         self._next: int | None = None
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
-        """uint8 [bytes] -> events [N]; see Decoder.feed."""
+        """uint8 [bytes] -> events [N]; see DatagramDecoder.feed."""
         datagrams = _split(data.view(">u4"), ends)
         for words in datagrams:
             sequence = int(words[0])
@@ -134,7 +134,7 @@ class JaerDecoder(Decoder):
                     self.lost += ahead
             self._next = (sequence + 1) & 0xFFFFFFFF
         pairs = np.concatenate([np.zeros(0, ">u4"), *(words[1:] for words in datagrams)]).reshape(-1, 2)
-        return decode_dvs128(pairs[:, 0], self.unwrap(pairs[:, 1]), self.log)
+        return decode_dvs128(pairs[:, 0], self.unwrap(pairs[:, 1]), self.losses)
 
 
 def _split(words: np.ndarray, ends: list[int]) -> list[np.ndarray]:
@@ -178,7 +178,7 @@ def _encode_jaer(events: np.ndarray) -> np.ndarray:
 class Wire:
     """One format: how to read it, how to write it (events [N] -> their bytes), and the largest (width, height) it can hold."""
 
-    decoder: Callable[[Log], Decoder]
+    decoder: Callable[[Losses], DatagramDecoder]
     encode: Callable[[np.ndarray], np.ndarray]
     largest: tuple[int, int]
 

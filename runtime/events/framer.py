@@ -26,7 +26,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE
-from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, Take, collectors
+from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, TakeEvents, collectors
 from runtime.events.frame import Frame
 from runtime.events.framing import Framing
 from runtime.events.view import NOWHERE, View
@@ -109,7 +109,7 @@ class Framer:
         self.discontinuities = 0
         self._view = view = View(framing, shape, source_size, upright)
         self._begin, self._plain = collectors(view)
-        self._take: Take = lambda counts: ALL_TAKEN  # the rest of the packet that came last
+        self._take: TakeEvents = lambda counts: ALL_TAKEN  # the rest of the packet that came last
         self._empty = np.zeros(shape, np.float32)
         self._empty.flags.writeable = False  # every empty frame shows this one array
         self._buffer = ctypes.c_float * (shape[0] * shape[1] * shape[2])
@@ -163,7 +163,7 @@ class Framer:
             self._take = self._begin_filtered(events, t_us, passed)
         return self._by_count() if counted else self._by_clock()
 
-    def _begin_filtered(self, events: np.ndarray, t_us: np.ndarray, passed: np.ndarray) -> Take:
+    def _begin_filtered(self, events: np.ndarray, t_us: np.ndarray, passed: np.ndarray) -> TakeEvents:
         """What a filter took away has its time and lands nowhere."""
         inside = self._view.inside(events)
         if not inside.all():

@@ -47,7 +47,7 @@ class Measurement:
         return asdict(self)
 
 
-class _Subject:
+class _Candidate:
     """An opened artifact, its stimulus x float32 [STEPS_A_TURN, streams, C, H, W], and the times of its steps."""
 
     def __init__(self, path: str | Path, engine: str, streams: int, threads: int | None) -> None:
@@ -91,7 +91,7 @@ def bench(
 
     Raises PlifError for unrolled artifacts (a call of theirs is T steps; evaluate them instead).
     """
-    subjects = [_Subject(path, engine, streams, threads) for path in artifacts for engine in engines]
+    subjects = [_Candidate(path, engine, streams, threads) for path in artifacts for engine in engines]
     for subject in subjects:
         call_times_ms(subject.session, subject.x)  # warm up
     began = time.perf_counter()

@@ -9,9 +9,9 @@
              | BN | DP                          batch normalisation, dropout
              | IF | LIF | PLIF                  spiking neurons
 
-`parse` gives a Notation of frozen records, and `str` of it is the string that was read. `plan` takes the shape of the input
-and gives every layer its name and its shapes. Networks, graphs and cards take them from there, so these rules stand in one
-place.
+`parse` gives a Notation of frozen records, and `str` of it is the string that was read. `name_layers` takes the shape of the
+input and gives every layer its name and its shapes. Networks, graphs and cards take them from there, so these rules stand in
+one place.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _size(notation: Notation) -> int:
 
 
 @dataclass(frozen=True)
-class Step:
+class NamedLayer:
     """One layer of a network, with its name and shapes.
 
     name       conv1, conv1_bn, conv1_neuron, conv1_pool, flatten, fc1_dropout, fc1, fc1_neuron, vote, ...
@@ -198,14 +198,14 @@ class Step:
     out_shape: Shape
 
 
-def plan(notation: Notation, input_shape: Shape) -> list[Step]:
+def name_layers(notation: Notation, input_shape: Shape) -> list[NamedLayer]:
     """Name and shapes of every layer, in order, for an input of shape (C, H, W).
 
     Raises PlifError when a layer does not fit the shape of its input.
     """
     if len(input_shape) != 3 or any(n < 1 for n in input_shape):
         raise PlifError(f"input shape {input_shape}: expected three positive sizes (channels, height, width)")
-    steps: list[Step] = []
+    named: list[NamedLayer] = []
     names: set[str] = set()
     shape: Shape = tuple(input_shape)
     convs = fcs = 0
@@ -218,7 +218,7 @@ def plan(notation: Notation, input_shape: Shape) -> list[Step]:
             n += 1
             name = f"{base}{n}"
         names.add(name)
-        steps.append(Step(name, op, layer, shape, out_shape))
+        named.append(NamedLayer(name, op, layer, shape, out_shape))
         shape = out_shape
 
     layers = list(notation.layers())
@@ -253,7 +253,7 @@ def plan(notation: Notation, input_shape: Shape) -> list[Step]:
                     f"the {shape[0]} features that reach it"
                 )
             add("vote", "Vote", layer, (shape[0] // layer.kernel,))
-    return steps
+    return named
 
 
 def _next_is_fc(layers: list[Layer], i: int) -> bool:

@@ -30,7 +30,7 @@ _AXIS = np.arange(SIZE_PX, dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """How a person and the wall behind look. Intensities are linear, 0..1; textures float32 [32, 8] multiply them."""
 
     skin: float
@@ -113,7 +113,7 @@ class Painter:
 
     MOVES_PX = 0.12  # the body is painted again after a movement of this much
 
-    def __init__(self, look: Look, cx: float, cy: float, scale: float) -> None:
+    def __init__(self, look: Appearance, cx: float, cy: float, scale: float) -> None:
         self.look, self.cx, self.cy, self.scale = look, cx, cy, scale
         self._body: Floats | None = None
         self._at: Doubles = np.zeros(0)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.simulate.figure import FORE_PX, SHOULDER, Pose, add_hand, reach
-from runtime.simulate.wander import Draw
+from runtime.simulate.wander import ParameterDraws
 
 Doubles = npt.NDArray[np.float64]
 Arms = tuple[Doubles, Doubles]
@@ -36,7 +36,7 @@ class Moment:
 
     t_s: Doubles  # [T], seconds since the bout began
     phase: Doubles  # [T], radians, grows by 2 pi f a second
-    draw: Draw
+    draw: ParameterDraws
     pose: Pose
     slow: list[Doubles] = field(default_factory=list)  # four slow random functions of time, each [T], about -1..1
 

@@ -21,7 +21,7 @@ from runtime.simulate.gestures import CLASSES, LAWS, Moment
 from runtime.simulate.other_gestures import OTHERS
 from runtime.simulate.performer import Performer
 from runtime.simulate.sensor import Camera
-from runtime.simulate.wander import Draw, wander
+from runtime.simulate.wander import ParameterDraws, wander
 
 FRAME_US = 5_000
 BATCH = 4  # pictures for one piece of events: a live stream gets events every 20 ms
@@ -38,7 +38,7 @@ class Manner:
 
     def pose(self, t_s: npt.NDArray[np.float64]) -> Pose:
         """The poses at times [T], in seconds since the bout began."""
-        draw = Draw(self.seed, self.held_out)
+        draw = ParameterDraws(self.seed, self.held_out)
         pose = stand_still(len(t_s))
         name = CLASSES[self.gesture]
         low, high, law = LAWS[name] if name in LAWS else OTHERS[self.other or draw.pick(tuple(OTHERS))]

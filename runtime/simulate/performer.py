@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.simulate.figure import SIZE_PX, TEXELS, Look, Painter
+from runtime.simulate.figure import SIZE_PX, TEXELS, Appearance, Painter
 from runtime.simulate.sensor import Sensor
-from runtime.simulate.wander import Draw
+from runtime.simulate.wander import ParameterDraws
 
 Floats = npt.NDArray[np.float32]
 
@@ -51,7 +51,7 @@ class Performer:
 
     seed: tuple[int, ...]
     held_out: bool
-    look: Look
+    look: Appearance
     cx: float
     cy: float
     scale: float
@@ -66,7 +66,7 @@ class Performer:
 
 def draw_performer(seed: tuple[int, ...], held_out: bool = False) -> Performer:
     """The performer of a seed: always the same one for the same seed."""
-    draw = Draw((*seed, 20_171), held_out)
+    draw = ParameterDraws((*seed, 20_171), held_out)
     value = {name: draw.within(*ends) for name, ends in RANGES.items()}
     rng = draw.rng
     # The person must differ from the wall. In the recordings most arms are darker than the wall; a third may be anything.
@@ -75,7 +75,7 @@ def draw_performer(seed: tuple[int, ...], held_out: bool = False) -> Performer:
     for part in ("skin", "shirt"):
         if abs(np.log(value["wall"] / value[part])) < 0.35:
             value[part] *= 0.6 if value["wall"] > 0.25 else 1.7
-    look = Look(
+    look = Appearance(
         **{name: value[name] for name in ("skin", "shirt", "trousers", "hair", "girth")},
         bare_arms=draw.pick((True, False)),
         glasses=draw.pick((True, False, False)),

@@ -20,7 +20,7 @@ TENTHS_TRAINED = (0, 1, 3, 4, 5, 6, 8, 9)
 WAVES = 4
 
 
-class Draw:
+class ParameterDraws:
     """Draws parameters, one after the other, from a seed."""
 
     def __init__(self, seed: Sequence[int], held_out: bool) -> None:

@@ -31,7 +31,7 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.events.framing import parse_time_us
 
-ACTIVITY_TAU_US = 200_000.0
+RATE_TAU_US = 200_000.0
 EXPECTED = "expected sum, leak[:500ms] or kofn[:3/5], then margin=, release= or idle= after commas"
 
 
@@ -158,9 +158,9 @@ class KofN:
 Evidence = FadingSum | KofN
 
 
-def activity(before: tuple[float, float], events: int, dt_us: int) -> tuple[float, float]:
+def smooth_rate(before: tuple[float, float], events: int, dt_us: int) -> tuple[float, float]:
     """Events a second are 1e6 R / W: R = R exp(-dt/tau) + events, W = W exp(-dt/tau) + dt; before and after a frame: (R, W)."""
-    kept = float(np.exp(-max(dt_us, 0) / ACTIVITY_TAU_US))
+    kept = float(np.exp(-max(dt_us, 0) / RATE_TAU_US))
     return before[0] * kept + events, before[1] * kept + max(dt_us, 1)
 
 

@@ -15,7 +15,7 @@ from runtime.engines.model import OpenModel
 from runtime.engines.session import Session, whole_votes
 from runtime.events.frame import Frame
 from runtime.events.framer import GAP_US
-from runtime.stream.decide import Decision, DecisionRule, activity
+from runtime.stream.decide import Decision, DecisionRule, smooth_rate
 from runtime.stream.observe import Observers
 from runtime.stream.queue import FrameQueue
 from runtime.stream.reset import AFRESH, KEEP, ResetPolicy
@@ -75,7 +75,7 @@ class Stream:
         self._classes, self._voters = model.classes, model.voters
         self._observers = observers
         self._resets_itself = policy.kind not in ("never", "recording")
-        self._activity = 0.0, 0.0
+        self._rate = 0.0, 0.0
         self._idle = False
         self._dt_us = 0
         self._previous_us: int | None = None
@@ -90,7 +90,7 @@ class Stream:
         was_idle = self._idle
         self._idle = frame.lost  # what is not seen is no answer
         if self.rule.idle_per_s is not None:
-            events, us = self._activity = activity(self._activity, frame.events, frame.t_end_us - frame.t_start_us)
+            events, us = self._rate = smooth_rate(self._rate, frame.events, frame.t_end_us - frame.t_start_us)
             self._idle = self._idle or 1e6 * events / us < self.rule.idle_per_s
         asked_or_back = asked or frame.restart
         if self._resets_itself or asked_or_back:

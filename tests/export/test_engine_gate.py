@@ -110,7 +110,7 @@ def test_what_an_engine_does_on_its_own_spikes_is_counted_beside_the_gate(tmp_pa
     """An engine that is right in every call from the reference's states, and drifts where it keeps its own."""
     from dataclasses import replace
 
-    from plif_export.proof.compare import Seen
+    from plif_export.proof.compare import Observation
     from plif_export.proof.gate import check
     from plif_export.proof.session import EngineSession
     from plif_export.proof.subject import Answer, Case, States
@@ -127,7 +127,7 @@ def test_what_an_engine_does_on_its_own_spikes_is_counted_beside_the_gate(tmp_pa
 
         def call(self, x: np.ndarray, states: States) -> Answer:
             answer = super().call(x, states)
-            off = Seen({"v": answer.layers["conv2"][0].after["v"] + np.float32(1e-3)})
+            off = Observation({"v": answer.layers["conv2"][0].after["v"] + np.float32(1e-3)})
             return replace(answer, y=np.roll(answer.y, 1, axis=-1), layers={**answer.layers, "conv2": {0: off}})
 
     right, drifts = (check(kind(load(path)), source.reference, x) for kind in (EngineSession, Drifting))

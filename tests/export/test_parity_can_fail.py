@@ -208,7 +208,7 @@ def test_a_layer_that_never_fires_is_named_untested() -> None:
 
 def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
     """One neuron's current is nudged across the threshold by less, and by more, than eps."""
-    from plif_export.proof.compare import Seen, compare
+    from plif_export.proof.compare import Observation, compare
     from plif_export.proof.interpret import LayerStep
     from plif_export.proof.report import LayerReport, Report
 
@@ -219,7 +219,7 @@ def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
         found_h = h.copy()
         found_h[0, 0] = 1.0
         report = Report(layers=[LayerReport("conv1")])
-        found = Seen({"v": v}, found_h, (found_h >= 1.0).astype(np.float32))
+        found = Observation({"v": v}, found_h, (found_h >= 1.0).astype(np.float32))
         compare(report.layers[0], report, 3, 1.0, LayerStep(h, s, {"v": v}), found)
         return report
 
@@ -235,7 +235,7 @@ def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
 @pytest.mark.parametrize("edge", (None, False, True))
 def test_a_membrane_of_an_engine_is_excused_only_on_the_edge_of_the_threshold(edge: bool | None) -> None:
     """An engine shows no spikes: a flip is told by the membrane that it leaves. `edge` says it for a call of several steps."""
-    from plif_export.proof.compare import Seen, compare
+    from plif_export.proof.compare import Observation, compare
     from plif_export.proof.interpret import LayerStep
     from plif_export.proof.report import LayerReport, Report
 
@@ -245,7 +245,9 @@ def test_a_membrane_of_an_engine_is_excused_only_on_the_edge_of_the_threshold(ed
         v = h.copy()
         v[0, 0] = 0.0  # the engine fired, and has reset
         report = Report(layers=[LayerReport("conv1")])
-        same = compare(report.layers[0], report, 3, 1.0, LayerStep(h, h >= 1, {"v": h}), Seen({"v": v}), edge=edge)
+        same = compare(
+            report.layers[0], report, 3, 1.0, LayerStep(h, h >= 1, {"v": h}), Observation({"v": v}), edge=edge
+        )
         return same, report
 
     for distance, excused in ((5e-6, edge is not False), (5e-5, edge is True)):

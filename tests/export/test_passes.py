@@ -100,5 +100,5 @@ def test_presets_read_into_graphs_with_the_layers_of_the_plan() -> None:
 
     net = scaled(plif_train.build("cifar10", channels=4, hidden=20))
     graph = read_network(net)
-    assert [node.name for node in graph] == [step.name for step in net.plan]
-    assert [node.shape for node in graph] == [step.out_shape for step in net.plan]
+    assert [node.name for node in graph] == [step.name for step in net.named_layers]
+    assert [node.shape for node in graph] == [step.out_shape for step in net.named_layers]

@@ -7,7 +7,7 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
-from runtime.stream.decide import DecisionRule, Evidence, activity
+from runtime.stream.decide import DecisionRule, Evidence, smooth_rate
 from runtime.stream.reset import AFRESH, ResetPolicy
 
 
@@ -144,7 +144,7 @@ def test_idle_is_a_rate_below_the_threshold_smoothed_over_a_fifth_of_a_second() 
 
     def idle(events: int, dt_us: int) -> bool:
         nonlocal state
-        state = activity(state, events, dt_us)
+        state = smooth_rate(state, events, dt_us)
         return 1e6 * state[0] / state[1] < per_s
 
     assert not any(idle(50, 10_000) for _ in range(20))  # 5000 a second

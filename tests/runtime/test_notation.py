@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.base.errors import PlifError
-from runtime.model.notation import NotationError, parse, plan
+from runtime.model.notation import NotationError, name_layers, parse
 
 TABLE_S1 = {
     "{c128k3s1-BN-PLIF-MPk2s2}*2-DP-FC2048-PLIF-DP-FC100-PLIF-APk10s10": (1, 28, 28),
@@ -26,7 +26,7 @@ def test_general_kernels_strides_pools_and_neurons_print_back_unchanged(text: st
 
 
 def test_the_gesture_network_has_the_layers_and_shapes_of_the_authors_code() -> None:
-    steps = plan(parse("{c128k3s1-BN-PLIF-MPk2s2}*5-DP-FC512-PLIF-DP-FC110-PLIF-APk10s10"), (2, 128, 128))
+    steps = name_layers(parse("{c128k3s1-BN-PLIF-MPk2s2}*5-DP-FC512-PLIF-DP-FC110-PLIF-APk10s10"), (2, 128, 128))
     assert [s.name for s in steps][-9:] == [
         "conv5_pool",
         "flatten",
@@ -44,7 +44,7 @@ def test_the_gesture_network_has_the_layers_and_shapes_of_the_authors_code() -> 
 
 def test_padding_is_half_an_odd_kernel_and_none_for_an_even_one() -> None:
     for text, shape in (("c4k3s1-IF", (4, 9, 9)), ("c4k5s2-IF", (4, 5, 5)), ("c4k2s2-IF", (4, 4, 4))):
-        assert plan(parse(text), (1, 9, 9))[0].out_shape == shape
+        assert name_layers(parse(text), (1, 9, 9))[0].out_shape == shape
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_a_short_string_cannot_ask_for_a_billion_layers() -> None:
 )
 def test_layers_that_do_not_fit_are_named(text: str, problem: str) -> None:
     with pytest.raises(PlifError, match=problem):
-        plan(parse(text), (2, 12, 12))
+        name_layers(parse(text), (2, 12, 12))

@@ -10,7 +10,7 @@ import pytest
 
 from runtime.events import EVENT_DTYPE, make_events, open_source
 from runtime.events.collect import NumpyCollector, collectors
-from runtime.events.formats.base import Log
+from runtime.events.formats.base import Losses
 from runtime.events.formats.evt3 import NativeDecoder, NumpyDecoder
 from runtime.events.framer import Framer
 from runtime.events.framing import Framing
@@ -84,7 +84,7 @@ def test_any_bytes_decode_to_the_same_events_and_losses(seed: int) -> None:
         kind = random.choice([0, 2, 3, 4, 5, 6, 8], 5000, p=[0.05, 0.2, 0.05, 0.3, 0.2, 0.15, 0.05])
         words = (kind << 12 | words & 0xFFF).astype("<u2")
     ours, theirs = NativeDecoder(LIBRARY), NumpyDecoder()
-    logs = Log(), Log()
+    logs = Losses(), Losses()
     at = 0
     while at < len(words):
         piece = words[at : at + int(random.integers(1, 900))]
@@ -100,8 +100,8 @@ def test_words_between_two_bytes_are_decoded_too() -> None:
     raw = random.integers(0, 256, 2001, np.uint8)
     odd, strided = raw[1:].view("<u2"), raw[:2000].view("<u2")[::2]
     for words in (odd, strided):
-        expected = NumpyDecoder().feed(words, Log())
-        np.testing.assert_array_equal(NativeDecoder(LIBRARY).feed(words, Log()), expected)
+        expected = NumpyDecoder().feed(words, Losses())
+        np.testing.assert_array_equal(NativeDecoder(LIBRARY).feed(words, Losses()), expected)
 
 
 def test_the_decoder_writes_no_further_than_it_was_given_room() -> None:

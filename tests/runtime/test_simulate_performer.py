@@ -18,7 +18,7 @@ from runtime.simulate.performance import Bout, Manner, perform, pose_at
 from runtime.simulate.performer import RANGES, draw_performer
 from runtime.simulate.schedule import draw_windows
 from runtime.simulate.sensor import Camera, Sensor, simulate
-from runtime.simulate.wander import TENTHS_HELD_OUT, TENTHS_TRAINED, Draw
+from runtime.simulate.wander import TENTHS_HELD_OUT, TENTHS_TRAINED, ParameterDraws
 
 T_S = np.arange(0, 4, 0.01)
 
@@ -191,7 +191,7 @@ def test_held_out_performers_share_no_value_of_a_parameter_with_the_others():
     for name, (low, high) in RANGES.items():
         found = {}
         for held_out in (False, True):
-            values = [Draw((seed,), held_out).within(low, high) for seed in range(200)]
+            values = [ParameterDraws((seed,), held_out).within(low, high) for seed in range(200)]
             assert low <= min(values) and max(values) <= high, name
             found[held_out] = set(np.floor((np.array(values) - low) / (high - low) * 10).astype(int).tolist())
         assert found == {True: set(TENTHS_HELD_OUT), False: set(TENTHS_TRAINED)}, name

@@ -15,7 +15,7 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
 from runtime.events.datagrams import WIRES, encode_datagrams
-from runtime.events.formats.base import Log
+from runtime.events.formats.base import Losses
 from runtime.events.send import send
 from runtime.events.sources.udp import UdpSource
 from runtime.stream.source_framer import SourceFramer
@@ -65,7 +65,7 @@ def out(source: UdpSource, bodies: list[bytes]) -> None:
 @pytest.mark.parametrize("each", (1, 7, 100))
 def test_what_is_written_in_a_format_is_read_back(form: str, each: int) -> None:
     events = some_events()
-    decoder = WIRES[form].decoder(Log())
+    decoder = WIRES[form].decoder(Losses())
     bodies = list(encode_datagrams(events, form, each))
     assert all(decoder.fits(len(body)) for body in bodies)
     ends = np.cumsum([len(body) for body in bodies]).tolist()
@@ -89,7 +89,7 @@ def test_times_of_32_bits_go_on_after_they_start_again(form: str) -> None:
     events = some_events()
     events["t"] += 2**32 - int(events["t"][500])
     events = events[events["t"] > 2**31]
-    decoder = WIRES[form].decoder(Log())
+    decoder = WIRES[form].decoder(Losses())
     bodies = list(encode_datagrams(events, form, 10))
     ends = np.cumsum([len(body) for body in bodies]).tolist()
     read = decoder.feed(np.frombuffer(b"".join(bodies), np.uint8), ends, [0] * len(ends))
@@ -103,16 +103,16 @@ def test_the_bytes_are_those_that_other_programs_send() -> None:
     assert next(encode_datagrams(one, "t32", 1)) == bytes.fromhex("04030201 0500 0d00")
     assert next(encode_datagrams(one, "spif", 1)) == bytes.fromhex("06800500 04030201")
     assert next(encode_datagrams(one, "jaer", 1, 9)) == bytes.fromhex("00000009 0000060a 01020304")
-    timeless = WIRES["spif"].decoder(Log()).feed(np.frombuffer(bytes.fromhex("06800580"), np.uint8), [4], [77])
+    timeless = WIRES["spif"].decoder(Losses()).feed(np.frombuffer(bytes.fromhex("06800580"), np.uint8), [4], [77])
     assert timeless.tolist() == [(77, 5, 6, True)]
 
 
 def test_events_with_and_without_time_may_share_a_datagram() -> None:
-    log = Log()
+    losses = Losses()
     data = np.frombuffer(bytes.fromhex("06800580 06800500 04030201 07000580 06800500"), np.uint8)
-    read = WIRES["spif"].decoder(log).feed(data, [20], [77])
+    read = WIRES["spif"].decoder(losses).feed(data, [20], [77])
     assert read.tolist() == [(77, 5, 6, True), (0x01020304, 5, 6, True), (77, 5, 7, False)]
-    assert log.invalid == 1  # the last one's time was cut off
+    assert losses.invalid == 1  # the last one's time was cut off
 
 
 def test_what_does_not_fit_the_format_is_refused_and_counted() -> None:
@@ -133,7 +133,7 @@ def test_what_does_not_fit_the_format_is_refused_and_counted() -> None:
 def test_random_bytes_end_in_counts_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
     for form, wire in WIRES.items():
-        decoder, log = wire.decoder(log := Log()), log
+        decoder, losses = wire.decoder(losses := Losses()), losses
         for _ in range(200):
             body = rng.bytes(int(rng.integers(1, 200)))
             if decoder.fits(len(body)):

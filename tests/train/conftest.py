@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from runtime.cli.main import run
-from tests.train.small import Run
+from tests.train.small import TrainingRun
 
 torch.set_num_threads(1)
 
@@ -20,7 +20,7 @@ def _subnormal_numbers_are_kept() -> None:
 
 
 @pytest.fixture
-def plif(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def plif(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> TrainingRun:
     """The command, in this process and in the test's folder: arguments -> (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
 

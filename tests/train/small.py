@@ -19,7 +19,7 @@ from plif_train.log import Epoch
 from plif_train.network import Network
 from tests.conftest import REPOSITORY, interruptible
 
-Run = Callable[..., tuple[int, str, str]]  # see the fixture `plif`
+TrainingRun = Callable[..., tuple[int, str, str]]  # see the fixture `plif`
 
 NOTATION = "c6k3s1-BN-PLIF-MPk2s2-DP-FC20-PLIF-FC20-PLIF-APk10s10"
 SMALL = ["train", "nmnist", "--channels", "2", "--hidden", "20", "--T", "3", "--batch-size", "5", "--out", "model.pt"]

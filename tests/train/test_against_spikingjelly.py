@@ -120,9 +120,9 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Network, nn.Module, T
 def copy_weights(ours: Network, theirs: nn.Module) -> None:
     """Both are the same layers in the same order, so weights go over one by one."""
     modules = list(theirs.conv_fc)
-    assert len(modules) == len(ours.plan)
-    for step, module in zip(ours.plan, modules, strict=True):
-        module.load_state_dict(ours.get_submodule(step.name).state_dict(), strict=True)
+    assert len(modules) == len(ours.named_layers)
+    for named, module in zip(ours.named_layers, modules, strict=True):
+        module.load_state_dict(ours.get_submodule(named.name).state_dict(), strict=True)
 
 
 def _spikes_of(theirs: nn.Module, run: Callable[[], Any]) -> tuple[list[Tensor], Any]:
@@ -200,15 +200,15 @@ def test_one_training_step_gives_equal_gradients_and_statistics(
         net.train()
         torch.manual_seed(4)  # dropout draws the same masks: the same numbers are asked for in the same order
         F.mse_loss(net(x.to(dtype)).mean(0), labels).backward()
-    for step, module in zip(ours.plan, theirs.conv_fc, strict=True):
-        mine = ours.get_submodule(step.name)
+    for named, module in zip(ours.named_layers, theirs.conv_fc, strict=True):
+        mine = ours.get_submodule(named.name)
         for (name, a), b in zip(mine.named_parameters(), module.parameters(), strict=True):
-            assert float(b.grad.abs().max()) > 0, f"{step.name}.{name}"
+            assert float(b.grad.abs().max()) > 0, f"{named.name}.{name}"
             tolerance = 1e-12 if dtype == torch.float64 else 1e-4 if name == "w" else 1e-5
-            assert _relative(a.grad, b.grad) < tolerance, f"{step.name}.{name}"
-        if step.op == "BatchNorm":
+            assert _relative(a.grad, b.grad) < tolerance, f"{named.name}.{name}"
+        if named.op == "BatchNorm":
             for a, b in zip(mine.buffers(), module.buffers(), strict=True):  # the first conv sums in another order
-                assert _relative(a, b) < (1e-12 if dtype == torch.float64 else 1e-6), step.name
+                assert _relative(a, b) < (1e-12 if dtype == torch.float64 else 1e-6), named.name
         if isinstance(module, layer.Dropout):
             assert mine.mask is not None and torch.equal(mine.mask, module.mask)
 

@@ -18,7 +18,7 @@ from plif_train.figures import FIGURES, draw_figure
 from plif_train.figures.activity import Activity, choose, record
 from plif_train.figures.all_channels import mosaic
 from plif_train.figures.draw import MissingPart
-from plif_train.figures.subject import Subject, open_subject, samples_of
+from plif_train.figures.subject import FigureModel, open_subject, samples_of
 from plif_train.figures.table_s2 import lines_of, table_s2
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
@@ -177,7 +177,7 @@ def test_what_cannot_be_drawn_is_left_out_or_said_when_asked_for(
     assert "written while training" in capsys.readouterr().err
     assert run(["figures", str(tmp_path / "model.pt"), "--only", "fig-9"]) == 2
     assert "expected some of course" in capsys.readouterr().err
-    subject = Subject(open_subject(tmp_path / "model.pt").runs, data="digits:4", channels=(4,))
+    subject = FigureModel(open_subject(tmp_path / "model.pt").runs, data="digits:4", channels=(4,))
     with pytest.raises(PlifError, match="channels 0 to 3"):
         _ = subject.chosen
     assert read_card(tmp_path / "model.pt")["T"] == 4

@@ -18,10 +18,10 @@ from plif_train.parallel import World, parse_devices
 from plif_train.recipe import Recipe
 from plif_train.train import count_samples
 from runtime.base.errors import PlifError
-from tests.train.small import SMALL, Run, epochs_in, plif_process, wait_for
+from tests.train.small import SMALL, TrainingRun, epochs_in, plif_process, wait_for
 
 
-def test_two_processes_are_one_where_bn_is_frozen_and_dropout_0(plif: Run, tmp_path: Path) -> None:
+def test_two_processes_are_one_where_bn_is_frozen_and_dropout_0(plif: TrainingRun, tmp_path: Path) -> None:
     """Batches of 5: the ranks' shares, 3 and 2, differ in size and still weigh by sample. All layers fire and learn."""
     network = "c2k3s1-BN-PLIF-MPk2s2-DP-FC20-PLIF-DP-FC100-PLIF-APk10s10"
     options = ["--T", "3", "--batch-size", "5", "--lr", "1e-2", "--init-tau", "1.02", "--epochs", "5", "--json"]

@@ -20,7 +20,7 @@ from plif_train.resume import resume_path
 from plif_train.train import train
 from runtime.base.errors import PlifError
 from runtime.data import find
-from tests.train.small import NOTATION, SMALL, Run, Stop, bars, network
+from tests.train.small import NOTATION, SMALL, Stop, TrainingRun, bars, network
 
 ONCE = Recipe(epochs=1, batch_size=8)
 DIGITS = ["--data", "digits:12", "--epochs", "1"]
@@ -56,7 +56,7 @@ def test_the_same_command_again_keeps_what_can_be_resumed(tmp_path: Path) -> Non
         train(network(), bars(16), bars(8), ONCE, out)
 
 
-def test_the_command_says_the_same(plif: Run, tmp_path: Path) -> None:
+def test_the_command_says_the_same(plif: TrainingRun, tmp_path: Path) -> None:
     command = [*SMALL, *DIGITS]
     assert plif(*command)[0] == 0
     before = content(tmp_path)
@@ -67,7 +67,7 @@ def test_the_command_says_the_same(plif: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.csv", "model.weights.csv"])
-def test_a_recording_beside_the_model_is_not_written_over(name: str, plif: Run, tmp_path: Path) -> None:
+def test_a_recording_beside_the_model_is_not_written_over(name: str, plif: TrainingRun, tmp_path: Path) -> None:
     (tmp_path / name).write_text("t,x,y,p\n0,1,2,1\n")
     for extra in ([], ["--overwrite"]):
         code, _, err = plif(*SMALL, *DIGITS, *extra)
@@ -207,7 +207,9 @@ def unreadable(tmp_path: Path) -> list[str]:
     return ["--data", f"nmnist:{tmp_path / 'set'}"]
 
 
-def test_what_can_be_refused_is_refused_before_the_reading(unreadable: list[str], plif: Run, tmp_path: Path) -> None:
+def test_what_can_be_refused_is_refused_before_the_reading(
+    unreadable: list[str], plif: TrainingRun, tmp_path: Path
+) -> None:
     (tmp_path / "folder").mkdir()
     for extra, message in (
         (["--out", "folder"], "is a folder"),
@@ -244,14 +246,14 @@ WIDE = "c2k3s1-BN-PLIF-MPk2s2-DP-FC20-PLIF-DP-FC30-PLIF-APk10s10"
     ],
 )
 def test_a_mistake_in_the_command_is_named_as_it_was_typed(
-    arguments: list[str], message: str, plif: Run, tmp_path: Path
+    arguments: list[str], message: str, plif: TrainingRun, tmp_path: Path
 ) -> None:
     code, _, err = plif("train", *arguments)
     assert code == 2 and message in err and err.count("\n") == 1, err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_whose_last_layer_is_silent_gets_a_hint_once(plif: Run) -> None:
+def test_a_network_whose_last_layer_is_silent_gets_a_hint_once(plif: TrainingRun) -> None:
     code, _, err = plif(*SMALL, *DIGITS, "--epochs", "2", "--lr", "1e-9", "--bn", "frozen")
     assert code == 0
     assert err.count("note: fc2, the last layer, did not fire") == 1 and "epoch 2/2" in err

@@ -19,7 +19,7 @@ from plif_train.recipe import Recipe
 from plif_train.resume import resume_path
 from plif_train.train import train
 from runtime.base.errors import PlifError
-from tests.train.small import SMALL, Run, Stop, bars, epochs_in, network, plif_process, wait_for
+from tests.train.small import SMALL, Stop, TrainingRun, bars, epochs_in, network, plif_process, wait_for
 
 
 def test_a_small_task_is_learned_and_tau_with_it(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def digits(tmp_path: Path) -> Path:
     return tmp_path / "digits"
 
 
-def test_plif_train_writes_a_model_whose_card_names_no_folder(plif: Run, digits: Path, tmp_path: Path) -> None:
+def test_plif_train_writes_a_model_whose_card_names_no_folder(plif: TrainingRun, digits: Path, tmp_path: Path) -> None:
     code, out, err = plif(*SMALL, "--data", f"nmnist:{digits}", "--epochs", "1", "--limit-test", "10", "--json")
     assert code == 0, err
     result = json.loads(out)
@@ -348,7 +348,9 @@ def test_plif_train_writes_a_model_whose_card_names_no_folder(plif: Run, digits:
     assert net.meta.training["command"].startswith("plif train nmnist --data nmnist --out model.pt --T 3")
 
 
-def test_ctrl_c_leaves_a_resumable_checkpoint_and_exit_code_130(plif: Run, digits: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_resumable_checkpoint_and_exit_code_130(
+    plif: TrainingRun, digits: Path, tmp_path: Path
+) -> None:
     command = [*SMALL, "--data", f"nmnist:{digits}", "--epochs"]
     process = plif_process(*command, "10000", cwd=tmp_path)
     wait_for(tmp_path / "model.resume.pt", process)
@@ -362,7 +364,7 @@ def test_ctrl_c_leaves_a_resumable_checkpoint_and_exit_code_130(plif: Run, digit
     assert code == 0 and f"epoch {last}/{last}" in err, err
 
 
-def test_real_nmnist_is_learned_in_seconds(plif: Run, shared_data: Path) -> None:
+def test_real_nmnist_is_learned_in_seconds(plif: TrainingRun, shared_data: Path) -> None:
     """1000 real training recordings, 3 epochs of a narrow network: more than 70 of the 100 test recordings are right
     (82 were)."""
     folder = shared_data / "nmnist_small"
@@ -374,7 +376,7 @@ def test_real_nmnist_is_learned_in_seconds(plif: Run, shared_data: Path) -> None
     assert result["test_accuracy"] > 0.7, err
 
 
-def test_a_recipe_sets_loss_and_augmentation_and_options_override_it(plif: Run, tmp_path: Path) -> None:
+def test_a_recipe_sets_loss_and_augmentation_and_options_override_it(plif: TrainingRun, tmp_path: Path) -> None:
     from tests.runtime.test_data import write_mnist
 
     write_mnist(tmp_path / "mnist")
@@ -395,7 +397,7 @@ def test_a_recipe_sets_loss_and_augmentation_and_options_override_it(plif: Run, 
     }
 
 
-def test_ones_own_folder_of_recordings_is_all_that_is_needed(plif: Run, tmp_path: Path) -> None:
+def test_ones_own_folder_of_recordings_is_all_that_is_needed(plif: TrainingRun, tmp_path: Path) -> None:
     """The command of docs/training.md, smaller; two formats in one set."""
     from runtime.events import make_events, write_nmnist
 
@@ -423,7 +425,7 @@ def test_ones_own_folder_of_recordings_is_all_that_is_needed(plif: Run, tmp_path
     assert net.classes == ("left", "right") and net.meta.shape == (2, 32, 64)
 
 
-def test_frames_are_kept_and_found_again_by_the_command(plif: Run, digits: Path, tmp_path: Path) -> None:
+def test_frames_are_kept_and_found_again_by_the_command(plif: TrainingRun, digits: Path, tmp_path: Path) -> None:
     command = [*SMALL, "--data", f"nmnist:{digits}", "--epochs", "1", "--cache", "frames", "--json"]
     for _ in range(2):
         code, out, err = plif(*command, "--overwrite")
@@ -448,6 +450,6 @@ def test_frames_are_kept_and_found_again_by_the_command(plif: Run, digits: Path,
         (["train", "c4k3s1-PLIF-DP-FC20-PLIF-APk10s10", "--data", "folder:.", "--size", "34"], "expected WIDTHxHEIGHT"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], message: str, plif: Run) -> None:
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], message: str, plif: TrainingRun) -> None:
     code, _, err = plif(*arguments)
     assert code == 2 and message in err and len(err.strip().splitlines()) == 1, err

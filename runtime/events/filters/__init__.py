@@ -23,12 +23,12 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.filters.background import Background
-from runtime.events.filters.base import Filter, Request, Selection
+from runtime.events.filters.base import Filter, FilterSpec, Selection
 from runtime.events.filters.geometry import Down, Flip, Roi, Rotate, Swap
 from runtime.events.filters.hot import Hot
 from runtime.events.filters.refractory import Refractory
 
-FILTERS: dict[str, Callable[[Request], Filter]] = {
+FILTERS: dict[str, Callable[[FilterSpec], Filter]] = {
     "hot": Hot,
     "refractory": Refractory,
     "background": Background,
@@ -54,7 +54,7 @@ class Filters:
             if name not in FILTERS:
                 raise PlifError(f"--filter {text}: '{name}' is no filter; expected {', '.join(FILTERS)}")
             self._filters.append(
-                FILTERS[name](Request(f"--filter {part.strip()}", argument if colon else None, sensor))
+                FILTERS[name](FilterSpec(f"--filter {part.strip()}", argument if colon else None, sensor))
             )
             sensor = self._filters[-1].sensor
         self.sensor = sensor

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.events.filters.base import NEVER_US, Filter, Request, Selection, select
+from runtime.events.filters.base import NEVER_US, Filter, FilterSpec, Selection, select
 
 
 class Background(Filter):
     """background:TIME. Events [N] -> those with a neighbour's event within TIME."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: FilterSpec) -> None:
         super().__init__(request)
         self.us = request.parse_time_us("background:5ms")
         request.count_pixels()

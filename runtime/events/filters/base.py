@@ -14,7 +14,7 @@ NEVER_US = -(1 << 62)  # a time so long ago that no difference overflows int64
 
 
 @dataclass(frozen=True)
-class Request:
+class FilterSpec:
     """The text of one filter: how to name it in an error, what follows its colon, and the (width, height) of its input."""
 
     where: str
@@ -48,7 +48,7 @@ Selection = tuple[np.ndarray, np.ndarray | None]
 class Filter:
     """One filter of a chain. Its state lasts from packet to packet. `sensor` is the (width, height) of what comes out."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: FilterSpec) -> None:
         self.sensor = request.sensor
         self.notes: list[str] = []
 

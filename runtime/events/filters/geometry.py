@@ -7,13 +7,13 @@ import re
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.events.filters.base import Filter, Request, Selection
+from runtime.events.filters.base import Filter, FilterSpec, Selection
 
 
 class Roi(Filter):
     """Events [N] with x in [x0, x1) and y in [y0, y1) -> (x - x0, y - y0); the others are filtered."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: FilterSpec) -> None:
         super().__init__(request)
         width, height = request.sensor
         if request.argument == "square":
@@ -44,7 +44,7 @@ class Roi(Filter):
 class Down(Filter):
     """Events [N] -> (x // K, y // K). No event is removed: use refractory after it if counts must not grow by K * K."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: FilterSpec) -> None:
         if not re.fullmatch(r"[1-9]\d{0,3}", request.argument or ""):
             raise PlifError(f"{request.where}: expected down:K with a whole number K, as down:2")
         super().__init__(request)
@@ -62,7 +62,7 @@ class Down(Filter):
 class Flip(Filter):
     """Events [N] mirrored: flip:x exchanges left and right, flip:y top and bottom."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: FilterSpec) -> None:
         if request.argument not in ("x", "y"):
             raise PlifError(f"{request.where}: expected flip:x or flip:y")
         super().__init__(request)
@@ -78,7 +78,7 @@ class Flip(Filter):
 class Rotate(Filter):
     """Events [N] turned clockwise as a person sees it (x to the right, y down): 90 is (x, y) -> (H-1-y, x) of a picture H x W."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: FilterSpec) -> None:
         if request.argument not in ("90", "180", "270"):
             raise PlifError(f"{request.where}: expected rotate:90, rotate:180 or rotate:270")
         super().__init__(request)
@@ -102,7 +102,7 @@ class Rotate(Filter):
 class Swap(Filter):
     """Events [N] with ON and OFF exchanged."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: FilterSpec) -> None:
         super().__init__(request)
         request.refuse_argument()
 

@@ -16,7 +16,7 @@ import re
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.events.filters.base import Filter, Request, Selection, index_pixels, select
+from runtime.events.filters.base import Filter, FilterSpec, Selection, index_pixels, select
 from runtime.events.framing import parse_time_us
 
 LEARN_US = 2_000_000
@@ -29,7 +29,7 @@ FILE_LIMIT = 1 << 24
 class Hot(Filter):
     """hot, hot:TIME or hot:FILE. Events [N] -> those that are not of a hot pixel."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: FilterSpec) -> None:
         super().__init__(request)
         self.mask = np.zeros(request.count_pixels(), bool)  # [H * W], True is hot
         self._learn_us: int | None = None  # None once the mask is known
@@ -83,7 +83,7 @@ class Hot(Filter):
             self.notes.append(f"hot pixels masked: {named}{more}")
 
 
-def _read_list(request: Request, path: str) -> np.ndarray:
+def _read_list(request: FilterSpec, path: str) -> np.ndarray:
     """The pixels of a file, as y * width + x, int64 [K]."""
     width, height = request.sensor
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.events.filters.base import NEVER_US, Filter, Request, Selection, index_pixels, select
+from runtime.events.filters.base import NEVER_US, Filter, FilterSpec, Selection, index_pixels, select
 
 FEW = 16  # with fewer pixels than this, a loop over single events is faster than whole-array steps
 
@@ -16,7 +16,7 @@ FEW = 16  # with fewer pixels than this, a loop over single events is faster tha
 class Refractory(Filter):
     """refractory:TIME. Events [N] -> those that come TIME or more after the last one of their pixel that passed."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: FilterSpec) -> None:
         super().__init__(request)
         self.us = request.parse_time_us("refractory:1ms")
         self._passed = np.full(request.count_pixels(), NEVER_US, np.int64)  # when an event last passed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runtime.base.errors import PlifError
 from runtime.events.formats import aedat2, aedat4, aedat31, csv, dat, es, evt, evt2, evt3, nmnist, npz
-from runtime.events.formats.base import HEAD_BYTES, Format, Log, Recording
+from runtime.events.formats.base import HEAD_BYTES, Format, Losses, Recording
 
 FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT
@@ -18,7 +18,7 @@ FORMATS: dict[str, Format] = {
     for module in (aedat4, aedat31, aedat2, es, dat, npz, evt3, evt2, csv, nmnist)
 }
 
-__all__ = ["FORMATS", "Format", "Log", "Recording", "open_recording"]
+__all__ = ["FORMATS", "Format", "Losses", "Recording", "open_recording"]
 
 
 def open_recording(path: Path) -> Recording:

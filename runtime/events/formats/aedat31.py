@@ -28,7 +28,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import SENSORS, T_LIMIT_US, make_events
-from runtime.events.formats.base import CHUNK_BYTES, HEADER_LIMIT, Format, Log, Recording, refuse_header_only
+from runtime.events.formats.base import CHUNK_BYTES, HEADER_LIMIT, Format, Losses, Recording, refuse_header_only
 
 MAGIC = b"#!AER-DAT3.1"
 END = b"#!END-HEADER\r\n"
@@ -58,10 +58,10 @@ def open_recording(path: Path) -> Recording:
         sensor = int(own[1]), int(own[2])
     turned = re.search(rb"#Upright: *(rotate180|flip_y)\r\n", text[:end])
     upright = turned[1].decode() if turned else "identity"
-    return Recording("aedat31", lambda log: _decode(path, offset, log), sensor, upright, SENSORS[1:])
+    return Recording("aedat31", lambda losses: _decode(path, offset, losses), sensor, upright, SENSORS[1:])
 
 
-def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
+def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
     size = path.stat().st_size
     unset = 0
     while offset < size:
@@ -69,12 +69,12 @@ def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
             file.seek(offset)
             header = file.read(PACKET.size)
         if len(header) < PACKET.size:
-            log.note(f"{path}: {len(header)} bytes are left over at byte {offset}: the last packet header is cut")
+            losses.note(f"{path}: {len(header)} bytes are left over at byte {offset}: the last packet header is cut")
             break
         kind, _, event_bytes, _, overflow, capacity, number, valid = PACKET.unpack(header)
         wrong_size = kind == POLARITY and event_bytes != EVENT_BYTES
         if kind < 0 or event_bytes <= 0 or not 0 <= number <= capacity or overflow < 0 or wrong_size:
-            log.note(
+            losses.note(
                 f"{path}: the packet header at byte {offset} is damaged (type {kind}, event size {event_bytes}, "
                 f"capacity {capacity}, number {number}): the {size - offset} bytes from there are not read"
             )
@@ -84,9 +84,9 @@ def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
         there = min(number, max(0, size - body) // event_bytes)  # fewer than `number` where the file is cut
         if kind != POLARITY:
             if there < number:
-                log.note(f"{path}: the packet at byte {body - PACKET.size} is cut (it holds no change events)")
+                losses.note(f"{path}: the packet at byte {body - PACKET.size} is cut (it holds no change events)")
             continue
-        log.lose(number - there, f"cut off at the end of the file (byte {size})")
+        losses.add(number - there, f"cut off at the end of the file (byte {size})")
         for start in range(0, there, PIECE):
             count = min(PIECE, there - start)
             words = np.fromfile(path, "<u4", 2 * count, offset=body + start * EVENT_BYTES).reshape(-1, 2)
@@ -95,13 +95,13 @@ def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
             if valid == number and not good.any():
                 unset += count
             else:
-                log.lose(int(len(good) - good.sum()), "marked invalid by the camera")
+                losses.add(int(len(good) - good.sum()), "marked invalid by the camera")
                 words = words[good]
                 data = words[:, 0]
             t = words[:, 1].astype(np.int64) + (overflow << 31)
             yield make_events(t, data >> 17, (data >> 2) & 0x7FFF, (data & 2) != 0)
     if unset:
-        log.note(f"{path}: {unset} events whose packets count them valid have no valid bit set: used all the same")
+        losses.note(f"{path}: {unset} events whose packets count them valid have no valid bit set: used all the same")
 
 
 def make_header(sensor: tuple[int, int], upright: str = "identity") -> bytes:

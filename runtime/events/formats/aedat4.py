@@ -19,7 +19,7 @@ import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.array import EVENT_DTYPE
-from runtime.events.formats.base import Format, Log, Recording
+from runtime.events.formats.base import Format, Losses, Recording
 
 MAGIC = b"#!AER-DAT4.0"
 CHILD = Path(__file__).with_name("aedat4_decode.py")
@@ -48,12 +48,12 @@ def open_recording(path: Path) -> Recording:
     assert streams is not None
     first = min(streams, key=int)
     width, height = streams[first]
-    return Recording("aedat4", lambda log: _decode(path, sorted(map(int, streams)), log), sensor=(width, height))
+    return Recording("aedat4", lambda losses: _decode(path, sorted(map(int, streams)), losses), sensor=(width, height))
 
 
-def _decode(path: Path, streams: list[int], log: Log) -> Iterator[np.ndarray]:
+def _decode(path: Path, streams: list[int], losses: Losses) -> Iterator[np.ndarray]:
     if len(streams) > 1:
-        log.note(f"{path}: holds {len(streams)} event streams {streams}: stream {streams[0]} is read")
+        losses.note(f"{path}: holds {len(streams)} event streams {streams}: stream {streams[0]} is read")
     done, complete, reason = 0, False, "the decoder could not go on"
     with _records(path) as records:
         for tag, payload in records:
@@ -65,7 +65,7 @@ def _decode(path: Path, streams: list[int], log: Log) -> Iterator[np.ndarray]:
                 reason = payload.decode()
             complete = tag == b"Z"
     if not complete:
-        log.note(f"{path}: reading stopped after {done} events, the rest is cut or damaged: {reason}")
+        losses.note(f"{path}: reading stopped after {done} events, the rest is cut or damaged: {reason}")
 
 
 @contextmanager

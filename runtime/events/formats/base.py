@@ -1,4 +1,4 @@
-"""What every file format shares: Format and Recording, the log of lost events, reading in chunks, forward fill, unwrapping.
+"""What every file format shares: Format and Recording, the losses of lost events, reading in chunks, forward fill, unwrapping.
 
 A decoder sees a file as chunks of a quarter of a megabyte, keeps its state (time base, row, ...) from one chunk to the
 next, and works on each chunk with whole-array operations: memory stays constant for a file of any size.
@@ -21,14 +21,14 @@ HEADER_LIMIT = 1 << 24  # a text header longer than this is not one
 
 
 @dataclass
-class Log:
+class Losses:
     """What a decoder could not use: `invalid` counts events, `notes` has one line for each kind of loss."""
 
     invalid: int = 0
     notes: list[str] = field(default_factory=list)
     _reasons: dict[str, int] = field(default_factory=dict)
 
-    def lose(self, count: int, reason: str) -> None:
+    def add(self, count: int, reason: str) -> None:
         """`count` events cannot be used; `reason` completes 'N events ...'."""
         if count:
             self.invalid += count
@@ -46,7 +46,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Recording:
-    """One opened file. `decode(log)` starts at the beginning at each call; it yields events [N] of bounded N, in file order.
+    """One opened file. `decode(losses)` starts at the beginning at each call; it yields events [N] of bounded N, in file order.
 
     `upright` says how the stored view becomes the camera's upright one: "identity", "rotate180"
     (x -> width-1-x, y -> height-1-y) or "flip_y" (y -> height-1-y). `sensor` is (width, height), None when the file
@@ -55,7 +55,7 @@ class Recording:
     """
 
     format: str
-    decode: Callable[[Log], Iterator[np.ndarray]]
+    decode: Callable[[Losses], Iterator[np.ndarray]]
     sensor: tuple[int, int] | None = None
     upright: str = "identity"
     sensors: tuple[tuple[int, int], ...] = SENSORS
@@ -71,7 +71,7 @@ class Format:
     open: Callable[[Path], Recording]
 
 
-def read_chunks(path: Path, offset: int, word: int, log: Log) -> Iterator[np.ndarray]:
+def read_chunks(path: Path, offset: int, word: int, losses: Losses) -> Iterator[np.ndarray]:
     """uint8 [N] from `offset` to the end, N a multiple of `word` bytes. A cut word at the end becomes a note."""
     size = CHUNK_BYTES // word * word
     with open(path, "rb") as file:
@@ -85,7 +85,7 @@ def read_chunks(path: Path, offset: int, word: int, log: Log) -> Iterator[np.nda
             if whole:
                 yield np.frombuffer(block, dtype=np.uint8, count=whole)
         if carry:
-            log.note(
+            losses.note(
                 f"{path}: {len(carry)} {'byte is' if len(carry) == 1 else 'bytes are'} left over at byte "
                 f"{offset - len(carry)}: the last {word}-byte word is cut"
             )

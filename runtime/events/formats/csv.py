@@ -15,7 +15,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import FIELD_NAMES, T_LIMIT_US, find_fields, make_events, no_events
-from runtime.events.formats.base import Format, Log, Recording, read_chunks
+from runtime.events.formats.base import Format, Losses, Recording, read_chunks
 
 PLAIN = b"0123456789,-\n"
 POLARITY = {b"0": False, b"1": True, b"-1": False, b"false": False, b"true": True, b"0.0": False, b"1.0": True}
@@ -38,15 +38,15 @@ def matches(head: bytes, path: Path) -> bool:
 
 def open_recording(path: Path) -> Recording:
     # a file of one header line must be an error here, and only reading tells that there is no event
-    log = Log()
-    if not any(len(events) for events in _decode(path, log)) and not log.invalid:
+    losses = Losses()
+    if not any(len(events) for events in _decode(path, losses)) and not losses.invalid:
         raise PlifError(f"{path}: holds a header and no events: record it again or check the copy")
-    return Recording("csv", lambda log: _decode(path, log))
+    return Recording("csv", lambda losses: _decode(path, losses))
 
 
-def _decode(path: Path, log: Log) -> Iterator[np.ndarray]:
-    parser = CsvParser(str(path), log)
-    for chunk in read_chunks(path, 0, 1, log):
+def _decode(path: Path, losses: Losses) -> Iterator[np.ndarray]:
+    parser = CsvParser(str(path), losses)
+    for chunk in read_chunks(path, 0, 1, losses):
         yield parser.feed(chunk.tobytes())
     yield parser.finish()
 
@@ -55,10 +55,10 @@ _ORDER = {"t": 0, "x": 1, "y": 2, "p": 3}
 
 
 class CsvParser:
-    """Text in pieces of any size -> events [N]. `name` stands in messages and notes; lost events are counted in `log`."""
+    """Text in pieces of any size -> events [N]. `name` stands in messages and notes; lost events are counted in `losses`."""
 
-    def __init__(self, name: str, log: Log) -> None:
-        self.name, self.log = name, log
+    def __init__(self, name: str, losses: Losses) -> None:
+        self.name, self.losses = name, losses
         self.order: dict[str, int] | None = None  # unknown until the first line
         self.columns = 4
         self.carry = b""
@@ -86,7 +86,7 @@ class CsvParser:
         self.carry = b""
         if self.bad:
             lines = "1 line is" if self.bad == 1 else f"{self.bad} lines are"
-            self.log.note(f"{self.name}: {lines} not an event; the first is {self.first_bad}")
+            self.losses.note(f"{self.name}: {lines} not an event; the first is {self.first_bad}")
         return events
 
     def _lines(self, block: bytes) -> np.ndarray:
@@ -167,7 +167,7 @@ class CsvParser:
                 outside += 1
             else:
                 rows.append(row)
-        self.log.lose(outside, "outside any sensor")
+        self.losses.add(outside, "outside any sensor")
         if not rows:
             return no_events()
         t, x, y, p = zip(*rows, strict=True)
@@ -175,7 +175,7 @@ class CsvParser:
 
     def _refuse(self, number: int, line: bytes) -> None:
         self.bad += 1
-        self.log.invalid += 1
+        self.losses.invalid += 1
         if not self.first_bad:
             shown = line[:40].decode("latin-1")
             columns = ",".join(sorted(_ORDER, key=(self.order or _ORDER).__getitem__))

@@ -15,7 +15,15 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import make_events
-from runtime.events.formats.base import Format, Log, Recording, Unwrapper, read_chunks, read_header, refuse_header_only
+from runtime.events.formats.base import (
+    Format,
+    Losses,
+    Recording,
+    Unwrapper,
+    read_chunks,
+    read_header,
+    refuse_header_only,
+)
 
 MAGIC = b"% Data file containing"
 WORD = 8
@@ -39,12 +47,12 @@ def open_recording(path: Path) -> Recording:
     width, height = values.get("width", ""), values.get("height", "")
     known = re.fullmatch(r"[1-9]\d{0,4}", width) and re.fullmatch(r"[1-9]\d{0,4}", height)
     sensor = (int(width), int(height)) if known else None
-    return Recording("dat", lambda log: _decode(path, offset + 2, log), sensor=sensor)
+    return Recording("dat", lambda losses: _decode(path, offset + 2, losses), sensor=sensor)
 
 
-def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
+def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
     unwrap = Unwrapper(32)
-    for chunk in read_chunks(path, offset, WORD, log):
+    for chunk in read_chunks(path, offset, WORD, losses):
         words = chunk.view("<u4").reshape(-1, 2)
         data = words[:, 1]
         yield make_events(unwrap(words[:, 0]), data & 0x3FFF, (data >> 14) & 0x3FFF, (data >> 28) != 0)

@@ -18,7 +18,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import make_events
-from runtime.events.formats.base import Format, Log, Recording, read_chunks, refuse_header_only
+from runtime.events.formats.base import Format, Losses, Recording, read_chunks, refuse_header_only
 
 MAGIC = b"Event Stream"
 HEADER_BYTES = 20
@@ -42,10 +42,10 @@ def open_recording(path: Path) -> Recording:
     refuse_header_only(path, HEADER_BYTES)
     if not width or not height:
         raise PlifError(f"{path}: the header gives a sensor of {width}x{height}: the file is damaged")
-    return Recording("es", lambda log: _decode(path, kind == ATIS, log), sensor=(width, height), upright="flip_y")
+    return Recording("es", lambda losses: _decode(path, kind == ATIS, losses), sensor=(width, height), upright="flip_y")
 
 
-def _decode(path: Path, atis: bool, log: Log) -> Iterator[np.ndarray]:
+def _decode(path: Path, atis: bool, losses: Losses) -> Iterator[np.ndarray]:
     byte = np.arange(256)
     if atis:
         control = byte >= 0b11111100
@@ -56,7 +56,7 @@ def _decode(path: Path, atis: bool, log: Log) -> Iterator[np.ndarray]:
     length = np.where(control, 1, EVENT_BYTES).astype(np.int32)
     t, exposures = 0, 0
     carry = np.zeros(0, np.uint8)
-    for chunk in read_chunks(path, HEADER_BYTES, 1, log):
+    for chunk in read_chunks(path, HEADER_BYTES, 1, losses):
         for at in range(0, len(chunk), BLOCK_BYTES):
             data = np.concatenate([carry, chunk[at : at + BLOCK_BYTES]])
             starts = _find_starts(length[data])
@@ -77,10 +77,10 @@ def _decode(path: Path, atis: bool, log: Log) -> Iterator[np.ndarray]:
             y = data[starts + 3].astype(np.uint16) | data[starts + 4].astype(np.uint16) << 8
             yield make_events(times, x, y, (code >> int(atis) & 1) == 1)
     if exposures:
-        log.note(f"{path}: {exposures} exposure measurements are no change events: passed over")
+        losses.note(f"{path}: {exposures} exposure measurements are no change events: passed over")
     if len(carry):
         size = path.stat().st_size
-        log.note(f"{path}: {len(carry)} bytes are left over at byte {size - len(carry)}: the last event is cut")
+        losses.note(f"{path}: {len(carry)} bytes are left over at byte {size - len(carry)}: the last event is cut")
 
 
 def _find_starts(length: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.events.formats.base import Log, Recording, read_header, refuse_header_only
+from runtime.events.formats.base import Losses, Recording, read_header, refuse_header_only
 
 # Older headers name the camera and not its size: a word in the header, and the sensor that it stands for.
 CAMERAS = (
@@ -44,11 +44,11 @@ def is_version(head: bytes, version: str) -> bool | None:
     return found == version if found is not None or head.startswith(b"%") else None
 
 
-def open_raw(path: Path, name: str, decode: Callable[[Path, int, Log], Iterator[np.ndarray]]) -> Recording:
-    """The recording of format `name`; `decode(path, offset of the first word, log)` yields its events [N]."""
+def open_raw(path: Path, name: str, decode: Callable[[Path, int, Losses], Iterator[np.ndarray]]) -> Recording:
+    """The recording of format `name`; `decode(path, offset of the first word, losses)` yields its events [N]."""
     sensor, offset = read_sensor(path)
     refuse_header_only(path, offset)
-    return Recording(name, lambda log: decode(path, offset, log), sensor=sensor, sensors=SENSORS)
+    return Recording(name, lambda losses: decode(path, offset, losses), sensor=sensor, sensors=SENSORS)
 
 
 def read_sensor(path: Path) -> tuple[tuple[int, int] | None, int]:

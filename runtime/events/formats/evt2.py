@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.events.array import make_events
 from runtime.events.formats import evt
-from runtime.events.formats.base import Format, Log, Unwrapper, forward_fill, read_chunks
+from runtime.events.formats.base import Format, Losses, Unwrapper, forward_fill, read_chunks
 
 WORD = 4
 TIME_HIGH = 0x8
@@ -35,10 +35,10 @@ def matches(head: bytes, path: Path) -> bool:
     return bool(KNOWN[kind].mean() >= 0.99 and np.mean(np.diff(high, prepend=high[0]) >= 0) >= 0.9)
 
 
-def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
+def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
     unwrap = Unwrapper(28)
     high, unknown = -1, 0  # high: the time base in units of 64 us, -1 before the first TIME_HIGH
-    for chunk in read_chunks(path, offset, WORD, log):
+    for chunk in read_chunks(path, offset, WORD, losses):
         words = chunk.view("<u4")
         kind = words >> 28
         is_high = kind == TIME_HIGH
@@ -47,12 +47,12 @@ def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
         unknown += int(len(kind) - KNOWN[kind].sum())
         event = kind <= 1
         timed = event & (base >= 0)
-        log.lose(int(event.sum() - timed.sum()), "before the first TIME_HIGH")
+        losses.add(int(event.sum() - timed.sum()), "before the first TIME_HIGH")
         word = words[timed]
         t = base[timed] << 6 | ((word >> 22) & 0x3F).astype(np.int64)
         yield make_events(t, (word >> 11) & 0x7FF, word & 0x7FF, (word >> 28) == 1)
     if unknown:
-        log.note(f"{path}: {unknown} words of a type that EVT 2.0 does not have: passed over")
+        losses.note(f"{path}: {unknown} words of a type that EVT 2.0 does not have: passed over")
 
 
 FORMAT = Format("evt2", matches, lambda path: evt.open_raw(path, "evt2", _decode))

@@ -24,7 +24,7 @@ import numpy as np
 
 from runtime.events.array import EVENT_DTYPE, make_events
 from runtime.events.formats import evt
-from runtime.events.formats.base import Format, Log, Unwrapper, forward_fill, read_chunks
+from runtime.events.formats.base import Format, Losses, Unwrapper, forward_fill, read_chunks
 from runtime.native import packets
 
 WORD = 2
@@ -53,21 +53,21 @@ def matches(head: bytes, path: Path) -> bool:
     return bool(KNOWN[kind].mean() >= 0.999 and np.mean((step >= 0) | (step < -2048)) >= 0.9)
 
 
-def _decode(path: Path, offset: int, log: Log) -> Iterator[np.ndarray]:
+def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
     decoder = make_decoder()
-    for chunk in read_chunks(path, offset, WORD, log):
-        yield decoder.feed(chunk.view("<u2"), log)
+    for chunk in read_chunks(path, offset, WORD, losses):
+        yield decoder.feed(chunk.view("<u2"), losses)
     if decoder.unknown:
-        log.note(f"{path}: {decoder.unknown} words of a type that EVT 3.0 does not have: passed over")
+        losses.note(f"{path}: {decoder.unknown} words of a type that EVT 3.0 does not have: passed over")
 
 
-def make_decoder() -> Decoder:
+def make_decoder() -> Evt3Decoder:
     """The native decoder where it is built, else the one in NumPy. Both give the same events."""
     library = packets.library()
     return NumpyDecoder() if library is None else NativeDecoder(library)
 
 
-class Decoder(Protocol):
+class Evt3Decoder(Protocol):
     """Decodes chunk after chunk; what a word sets (time, row, vector base) is kept for the chunks that follow."""
 
     @property
@@ -75,7 +75,7 @@ class Decoder(Protocol):
         """Words so far of a type that EVT 3.0 does not have."""
         ...
 
-    def feed(self, words: np.ndarray, log: Log) -> np.ndarray:
+    def feed(self, words: np.ndarray, losses: Losses) -> np.ndarray:
         """One chunk of words, uint16 [N] -> its events [M]."""
         ...
 
@@ -91,14 +91,14 @@ class NativeDecoder:
     def unknown(self) -> int:
         return int(self._state.unknown)
 
-    def feed(self, words: np.ndarray, log: Log) -> np.ndarray:
+    def feed(self, words: np.ndarray, losses: Losses) -> np.ndarray:
         """One chunk of words, uint16 [N] -> its events [M]."""
         words = np.require(words, "<u2", ["C", "A"])  # a chunk of a file is so already, and is not copied
         state, address = self._state, words.ctypes.data
         out = np.empty(self._library.plif_evt3_most(address, len(words)), EVENT_DTYPE)
         made = self._library.plif_evt3(address, len(words), ctypes.byref(state), out.ctypes.data, len(out))
         for name, reason in LOST.items():
-            log.lose(getattr(state, name), reason)
+            losses.add(getattr(state, name), reason)
             setattr(state, name, 0)
         return out[:made]
 
@@ -115,7 +115,7 @@ class NumpyDecoder:
         self.base = NONE  # x of the next vector's first pixel
         self.base_on = 0
 
-    def feed(self, words: np.ndarray, log: Log) -> np.ndarray:
+    def feed(self, words: np.ndarray, losses: Losses) -> np.ndarray:
         """One chunk of words, uint16 [N] -> its events [M]."""
         kind = words >> 12
         self.unknown += int(len(words) - KNOWN[kind].sum())
@@ -166,10 +166,10 @@ class NumpyDecoder:
         based = (x >= 0) & (x < X_LIMIT)
         good = timed & rowed & based
         if not good.all():
-            log.lose(int((~timed).sum()), LOST["untimed"])
-            log.lose(int((timed & ~rowed).sum()), LOST["unrowed"])
-            log.lose(int((timed & rowed & (x < 0)).sum()), LOST["unbased"])
-            log.lose(int((timed & rowed & (x >= X_LIMIT)).sum()), LOST["past_end"])
+            losses.add(int((~timed).sum()), LOST["untimed"])
+            losses.add(int((timed & ~rowed).sum()), LOST["unrowed"])
+            losses.add(int((timed & rowed & (x < 0)).sum()), LOST["unbased"])
+            losses.add(int((timed & rowed & (x >= X_LIMIT)).sum()), LOST["past_end"])
         word = word[good]
         return make_events(high[word] << 12 | low[word], x[good], row[word], on[index[good]] == 1)
 

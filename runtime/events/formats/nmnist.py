@@ -17,7 +17,7 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.events.array import make_events
-from runtime.events.formats.base import Format, Log, Recording, read_chunks
+from runtime.events.formats.base import Format, Losses, Recording, read_chunks
 
 WORD = 5
 OVERFLOW_ROW = 240
@@ -43,7 +43,7 @@ def matches(head: bytes, path: Path) -> bool:
 
 
 def open_recording(path: Path) -> Recording:
-    return Recording("nmnist", lambda log: _decode(path, log), sensors=SENSORS, exact_beyond=False)
+    return Recording("nmnist", lambda losses: _decode(path, losses), sensors=SENSORS, exact_beyond=False)
 
 
 def _times(words: np.ndarray) -> np.ndarray:
@@ -51,9 +51,9 @@ def _times(words: np.ndarray) -> np.ndarray:
     return (wide[:, 2] & 0x7F) << 16 | wide[:, 3] << 8 | wide[:, 4]
 
 
-def _decode(path: Path, log: Log) -> Iterator[np.ndarray]:
+def _decode(path: Path, losses: Losses) -> Iterator[np.ndarray]:
     offset_us = 0
-    for chunk in read_chunks(path, 0, WORD, log):
+    for chunk in read_chunks(path, 0, WORD, losses):
         words = chunk.reshape(-1, WORD)
         t = _times(words)
         marker = words[:, 1] == OVERFLOW_ROW

@@ -18,7 +18,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import FIELD_NAMES, find_fields, make_events
-from runtime.events.formats.base import Format, Log, Recording
+from runtime.events.formats.base import Format, Losses, Recording
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the second is a zip of nothing
 ROWS = 1 << 16
@@ -40,7 +40,7 @@ def open_recording(path: Path) -> Recording:
             layout = _find_arrays(path, archive)
     except DAMAGED as error:
         raise PlifError(f"{path}: not a complete .npz file: {' '.join(str(error).split())}") from None
-    return Recording("npz", lambda log: _decode(path, layout, log))
+    return Recording("npz", lambda losses: _decode(path, layout, losses))
 
 
 def _find_arrays(path: Path, archive: zipfile.ZipFile) -> _Layout:
@@ -90,7 +90,7 @@ def _read_header(path: Path, member: str, file: IO[bytes]) -> tuple[tuple[int, .
     return shape, dtype
 
 
-def _decode(path: Path, layout: _Layout, log: Log) -> Iterator[np.ndarray]:
+def _decode(path: Path, layout: _Layout, losses: Losses) -> Iterator[np.ndarray]:
     done = 0
     with ExitStack() as stack:
         try:
@@ -109,12 +109,12 @@ def _decode(path: Path, layout: _Layout, log: Log) -> Iterator[np.ndarray]:
                 if any(len(column) != rows for column in columns):
                     raise EOFError("a member ends early")
             except DAMAGED as error:
-                log.lose(layout.count - done, f"in the damaged part of the file ({' '.join(str(error).split())})")
+                losses.add(layout.count - done, f"in the damaged part of the file ({' '.join(str(error).split())})")
                 return
             done += rows
             t, x, y, p = [columns[0][name] for name in layout.fields] if layout.fields else columns
             inside = (x >= 0) & (x <= 65535) & (y >= 0) & (y <= 65535)
-            log.lose(int(rows - inside.sum()), "outside any sensor")
+            losses.add(int(rows - inside.sum()), "outside any sensor")
             yield make_events(t[inside].astype(np.int64), x[inside], y[inside], p[inside] > 0)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE
-from runtime.events.formats.base import Log
+from runtime.events.formats.base import Losses
 
 if TYPE_CHECKING:
     from runtime.events.frame import Frame
@@ -56,7 +56,7 @@ class Source:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.log = Log()
+        self.losses = Losses()
         self.say: Callable[[str], None] = lambda text: None
         self.datagrams: dict[str, int] = {}
         self._begun = False
@@ -72,11 +72,11 @@ class Source:
 
     @property
     def invalid(self) -> int:
-        return self.log.invalid
+        return self.losses.invalid
 
     @property
     def notes(self) -> list[str]:
-        return self.log.notes
+        return self.losses.notes
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         """Events [N] of EVENT_DTYPE in file order, N at most `max_events`. A recording starts afresh at each call."""

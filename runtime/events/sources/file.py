@@ -10,7 +10,7 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.events.array import smallest_sensor
 from runtime.events.formats import open_recording
-from runtime.events.formats.base import Log
+from runtime.events.formats.base import Losses
 from runtime.events.sources.base import Source
 from runtime.events.sources.usable import pieces, usable
 
@@ -28,30 +28,30 @@ class FileSource(Source):
     def _guess_sensor(self) -> tuple[int, int]:
         """One pass over the file: the smallest known sensor that holds all coordinates."""
         width = height = 1
-        for events in self._decode(Log()):
+        for events in self._decode(Losses()):
             if len(events):
                 width, height = max(width, int(events["x"].max()) + 1), max(height, int(events["y"].max()) + 1)
         return smallest_sensor(width, height, self._recording.sensors, exact_beyond=self._recording.exact_beyond)
 
-    def _decode(self, log: Log) -> Iterator[np.ndarray]:
+    def _decode(self, losses: Losses) -> Iterator[np.ndarray]:
         try:
-            yield from self._recording.decode(log)
+            yield from self._recording.decode(losses)
         except OSError as error:
             raise PlifError(f"{self.name}: cannot be read: {error.strerror or error}") from None
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         self.begin(max_events)
-        self.log = log = Log()
+        self.losses = losses = Losses()
         total = 0
-        for events in self._decode(log):
-            events = usable(events, self.sensor, log)
+        for events in self._decode(losses):
+            events = usable(events, self.sensor, losses)
             total += len(events)
             yield from pieces(events, max_events)
-        log.close(self.name)
+        losses.close(self.name)
         self._count = total
 
     def count(self) -> int:
         if self._count is None:
-            log = Log()
-            self._count = sum(len(usable(events, self.sensor, log)) for events in self._decode(log))
+            losses = Losses()
+            self._count = sum(len(usable(events, self.sensor, losses)) for events in self._decode(losses))
         return self._count

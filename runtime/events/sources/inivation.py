@@ -72,7 +72,7 @@ class InivationSource(Source):
             while not self._stop.is_set():
                 batch = self._next_batch()
                 if batch is not None:
-                    yield from pieces(usable(_events(batch), self.sensor, self.log), max_events)
+                    yield from pieces(usable(_events(batch), self.sensor, self.losses), max_events)
                     heard_s = time.monotonic()
                 elif self._reader is not None and self._reader.isRunning():
                     self._stop.wait(ASK_AGAIN_S)
@@ -85,7 +85,7 @@ class InivationSource(Source):
                         return
         finally:
             self._reader = None  # before the server: the other order hangs in dv-processing 2.0
-            self.log.close(self.name)
+            self.losses.close(self.name)
 
     def _next_batch(self) -> Any:
         if self._reader is None:

@@ -44,14 +44,14 @@ class StdinSource(Source):
         # raw: a thread that waits in a buffered read holds the lock of the buffer, and Python cannot exit then
         stream = self._stream if self._stream is not None else getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
         read = getattr(stream, "read1", stream.read)  # read1 returns what is there instead of waiting for more
-        parser = CsvParser(self.name, self.log)
+        parser = CsvParser(self.name, self.losses)
         more = True
         while more:
             data = read(READ_BYTES) if self._wait(stream) else b""
             more = bool(data)
-            events = usable(parser.feed(data) if more else parser.finish(), self.sensor, self.log)
+            events = usable(parser.feed(data) if more else parser.finish(), self.sensor, self.losses)
             yield from pieces(events, max_events)
-        self.log.close(self.name)
+        self.losses.close(self.name)
 
     def _wait(self, stream: BinaryIO) -> bool:
         """Waits until there is something to read or the input ends; false when close() was called."""

@@ -49,7 +49,7 @@ class UdpSource(Source):
         self.format = address.options.get("format", "t64")
         if self.format not in WIRES:
             raise PlifError(f"{name}: format={self.format} is not known; expected {', '.join(WIRES)}")
-        self._decoder = WIRES[self.format].decoder(self.log)
+        self._decoder = WIRES[self.format].decoder(self.losses)
         self.upright = self._decoder.upright
         found = address.sensor(sensor) or self._decoder.sensor
         if found is None:
@@ -131,7 +131,7 @@ class UdpSource(Source):
             self.lost, heard_s, ever = False, time.monotonic(), True
             events = self._decoder.feed(data[:filled], ends, arrived_us)
             self.datagrams["missing"] = self._decoder.lost
-            yield from pieces(usable(events, self.sensor, self.log), max_events)
+            yield from pieces(usable(events, self.sensor, self.losses), max_events)
 
     def _patience_ms(self, heard_s: float) -> float | None:
         """Until when poll() may sleep: the moment at which silence means something, or for ever."""
@@ -154,7 +154,7 @@ class UdpSource(Source):
                 break
             except OSError as error:  # the network went down, say: no datagram, no reason to stop
                 if not self._failed:
-                    self.log.note(f"{self.name}: {error.strerror}")
+                    self.losses.note(f"{self.name}: {error.strerror}")
                 self._failed = True
                 break
             if extra:
@@ -165,7 +165,7 @@ class UdpSource(Source):
             seen["received"] += 1
             if not fits(size):
                 seen["malformed"] += 1
-                self.log.lose(max(1, size // self._decoder.unit), f"in datagrams that are not {self.format}")
+                self.losses.add(max(1, size // self._decoder.unit), f"in datagrams that are not {self.format}")
                 continue
             filled += size
             ends.append(filled)
@@ -178,7 +178,7 @@ class UdpSource(Source):
                 self.datagrams["dropped_by_kernel"] = int.from_bytes(value[:4], sys.byteorder)
 
     def _close_notes(self) -> None:
-        self.log.close(self.name)
+        self.losses.close(self.name)
         seen = self.datagrams
         if seen["dropped_by_kernel"]:
             self.notes.append(

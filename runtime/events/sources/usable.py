@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from runtime.events.array import EVENT_DTYPE, T_LIMIT_US
-from runtime.events.formats.base import Log
+from runtime.events.formats.base import Losses
 from runtime.native import packets
 
 
-def usable(events: np.ndarray, sensor: tuple[int, int], log: Log) -> np.ndarray:
-    """Events [N] -> those of them that can be used, in order; the others are counted in the log."""
+def usable(events: np.ndarray, sensor: tuple[int, int], losses: Losses) -> np.ndarray:
+    """Events [N] -> those of them that can be used, in order; the others are counted in the losses."""
     width, height = sensor
     if _all_usable(events, width, height):
         return events
@@ -21,8 +21,8 @@ def usable(events: np.ndarray, sensor: tuple[int, int], log: Log) -> np.ndarray:
     good = inside & possible
     if good.all():
         return events
-    log.lose(int((~inside).sum()), f"outside the {width}x{height} sensor")
-    log.lose(int((inside & ~possible).sum()), "with an impossible time")
+    losses.add(int((~inside).sum()), f"outside the {width}x{height} sensor")
+    losses.add(int((inside & ~possible).sum()), "with an impossible time")
     return events[good]
 
 

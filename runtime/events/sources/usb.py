@@ -83,7 +83,7 @@ class UsbSource(Source):
                     yield from self._find_again(error)
         finally:
             self._shut()
-            self.log.close(self.name)
+            self.losses.close(self.name)
             if self.dropped_packets:
                 self.notes.append(
                     f"{self.name}: {self.dropped_packets} USB packets overflowed before we could read them"
@@ -97,7 +97,7 @@ class UsbSource(Source):
             if packet is not None and packet.polarity_events is not None:
                 raw = packet.polarity_events
                 events = make_events(raw["t"].astype(np.int64), raw["x"], raw["y"], raw["on"])
-                yield from pieces(usable(events, self.sensor, self.log), max_events)
+                yield from pieces(usable(events, self.sensor, self.losses), max_events)
             elif self.tick_s is not None:
                 yield TICK
             if self._stop.is_set():
