@@ -19,7 +19,7 @@ from runtime.events.formats.base import Losses
 from runtime.events.send import send
 from runtime.events.sources.udp import UdpSource
 from runtime.stream.source_framer import SourceFramer
-from tests.live import free_port
+from tests.live import free_port, until
 
 SIM = "sim:digits?seed=5&seconds=1"
 
@@ -41,15 +41,19 @@ class Reading:
 
     def __init__(self, source: UdpSource) -> None:
         self.source, self.packets = source, [np.empty(0, EVENT_DTYPE)]
-        self.thread = threading.Thread(target=self._run)
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
         for packet in self.source.packets():
             self.packets.append(packet.copy())
 
-    def events(self) -> np.ndarray:
-        self.thread.join(timeout=10)
+    def events(self, count: int | None = None) -> np.ndarray:
+        """All events: when so many have come, however long that takes, or when the source has ended by itself."""
+        if count is not None:
+            until(lambda: sum(map(len, self.packets)) >= count)
+            self.source.close()
+        self.thread.join(timeout=60)
         assert not self.thread.is_alive()
         return np.concatenate(self.packets)
 
@@ -75,10 +79,10 @@ def test_what_is_written_in_a_format_is_read_back(form: str, each: int) -> None:
 
 @pytest.mark.parametrize("form", WIRES)
 def test_a_recording_sent_over_the_loopback_arrives_whole(form: str) -> None:
-    source = listen(f"format={form}&end=400ms")
+    source = listen(f"format={form}")
     reading = Reading(source)
     sent = send(SIM, f"udp://127.0.0.1:{source.port}?format={form}", speed="400000")
-    events = reading.events()
+    events = reading.events(sent)
     expected = np.concatenate(list(open_source(SIM).packets()))
     assert sent == len(expected) == len(events) and events_sha256(events) == events_sha256(expected)
     assert source.invalid == 0 and source.notes == [] and source.datagrams["dropped_by_kernel"] == 0
@@ -117,13 +121,12 @@ def test_events_with_and_without_time_may_share_a_datagram() -> None:
 
 def test_what_does_not_fit_the_format_is_refused_and_counted() -> None:
     source = listen("format=t64&end=300ms")
-    reading = Reading(source)
     good = list(encode_datagrams(some_events(10), "t64", 10))
     on_is_seven = bytes(12) + b"\x07"
     far = (2**63 - 1).to_bytes(8, "little") + bytes(5)
     outside = (3).to_bytes(8, "little") + (500).to_bytes(2, "little") + bytes(3)
     out(source, [b"", b"x", b"GET / HTTP/1.1\r\n\r\n", good[0][:-1], on_is_seven, far, outside, bytes(65000), *good])
-    events = reading.events()
+    events = Reading(source).events()
     assert len(events) == 10 + 65000 // 13
     assert source.datagrams["received"] == 9 and source.datagrams["malformed"] == 4
     assert source.invalid == 1 + 1 + 1 + 9 + 3
@@ -142,20 +145,21 @@ def test_random_bytes_end_in_counts_and_nothing_else() -> None:
 
 
 def test_a_gap_in_the_sequence_of_jaer_is_counted() -> None:
-    source = listen("format=jaer&end=300ms", sensor="")
+    source = listen("format=jaer", sensor="")
     assert source.sensor == (128, 128) and source.upright == "rotate180"
     reading = Reading(source)
     bodies = list(encode_datagrams(some_events(100), "jaer", 10))
     out(source, [*bodies[:3], *bodies[6:8], *bodies[9:]])
-    assert len(reading.events()) == 60 and source.datagrams["missing"] == 4
+    assert len(reading.events(60)) == 60 and source.datagrams["missing"] == 4
     assert any("4 datagrams are missing" in note for note in source.notes)
 
 
 def test_datagrams_of_others_are_left_alone_when_a_sender_is_named() -> None:
-    source = listen("format=t64&end=300ms&from=127.0.0.2")
+    source = listen("format=t64&from=127.0.0.2")
     reading = Reading(source)
     out(source, list(encode_datagrams(some_events(20), "t64", 10)))
-    assert len(reading.events()) == 0 and source.datagrams["foreign"] == 2 and source.invalid == 0
+    until(lambda: source.datagrams["foreign"] == 2)
+    assert len(reading.events(0)) == 0 and source.invalid == 0
 
 
 def test_a_receiver_that_waits_costs_no_time_and_ends_at_once_when_closed() -> None:
@@ -171,21 +175,21 @@ def test_a_receiver_that_waits_costs_no_time_and_ends_at_once_when_closed() -> N
 
 
 def test_a_sender_that_falls_silent_is_lost_and_comes_back_and_both_are_said() -> None:
-    source = listen("format=t64&lost=100ms&end=700ms")
+    source = listen("format=t64&lost=100ms")
     said: list[str] = []
     source.say = said.append
     reading = Reading(source)
     bodies = list(encode_datagrams(some_events(40), "t64", 10))
     out(source, bodies[:2])
-    time.sleep(0.35)
+    until(lambda: said and source.datagrams["received"] == 2 and source.lost)
     out(source, bodies[2:])
-    assert len(reading.events()) == 40 and source.returns == 1
+    assert len(reading.events(40)) == 40 and source.returns == 1
     assert "lost" in said[0] and "back after" in said[1]
 
 
 def test_what_the_kernel_drops_is_counted_and_said() -> None:
     """Nobody reads while more comes than the socket holds; one more datagram tells how many were dropped before it."""
-    source = listen("format=t64&end=300ms")
+    source = listen("format=t64")
     body = bytes(13 * 4000)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect(("127.0.0.1", source.port))
@@ -193,8 +197,10 @@ def test_what_the_kernel_drops_is_counted_and_said() -> None:
         for _ in range(count):
             sender.send(body)
         reading = Reading(source)
-        time.sleep(0.15)
+        until(lambda: source.datagrams["received"] and source.lost)
         sender.send(body)
+        until(lambda: source.datagrams["dropped_by_kernel"])
+        source.close()
         events = reading.events()
     lost = source.datagrams["dropped_by_kernel"]
     assert lost > 0 and source.datagrams["received"] + lost == count + 1
@@ -203,14 +209,16 @@ def test_what_the_kernel_drops_is_counted_and_said() -> None:
 
 
 def test_the_frames_of_a_feed_are_those_of_the_recording() -> None:
-    source = listen("format=t64&end=400ms", sensor="&sensor=34x34")
+    source = listen("format=t64", sensor="&sensor=34x34")
     frames: list[Any] = []
     framer = SourceFramer(source, "duration:10ms", (2, 34, 34))
     source.tick_s = None  # however slow this machine is, the sender is not silent
     thread = threading.Thread(target=lambda: frames.extend(framer))
     thread.start()
-    send(SIM, f"udp://127.0.0.1:{source.port}?format=t64", speed="300000", each=37)
-    thread.join(timeout=10)
+    sent = send(SIM, f"udp://127.0.0.1:{source.port}?format=t64", speed="300000", each=37)
+    until(lambda: framer.account.events_in == sent)
+    source.close()
+    thread.join(timeout=60)
     recording = list(SourceFramer(open_source(SIM), "duration:10ms", (2, 34, 34)))
     assert len(frames) == len(recording)
     assert all((a.x == b.x).all() for a, b in zip(frames, recording, strict=True))
