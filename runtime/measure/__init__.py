@@ -1,0 +1,1 @@
+"""Accuracy on a data set (evaluate) and time of a step (bench)."""
