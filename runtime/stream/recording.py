@@ -88,12 +88,12 @@ class RecordedRun:
             yield merged, skipped, line
 
     def returns(self, number: int) -> list[int]:
-        """After how many events the source came back, each time that it had been lost."""
+        """For each time that the source came back after a loss: how many events came before."""
         return [after for after, until_us in self.marks(number) if until_us is None]
 
     def marks(self, number: int) -> Iterator[tuple[int, int | None]]:
-        """What came between the events, in order: after how many of them the source came back (None), or was silent until
-        when (us)."""
+        """(number of events before it, t_us) of what happened between events, in order: the source was silent until t_us, or,
+        with t_us None, it came back."""
         after = 0
         for where, line in self._lines():
             if b'"returned_after"' not in line and b'"silent_after"' not in line:

@@ -27,7 +27,7 @@ MAKE_FRAMES = ("framing", "filters", "on_return")  # with another of these the r
 
 
 class RecordedSource(FileSource):
-    """The events of one source of a recording, with what the original said about them. `stepped`: replay its steps, too."""
+    """The events of one source of a recording, and its facts. `stepped`: the recorded steps are replayed, too."""
 
     can_return = True
 
@@ -42,6 +42,7 @@ class RecordedSource(FileSource):
             self._count = entry["count"]  # of the whole recording, even where the recorder was cut off
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        """The recorded events [N] of EVENT_DTYPE, and a TICK where the source was silent."""
         self.returns, done = 0, 0
         marks = self.run.marks(self.number)
         mark = next(marks, None)
@@ -61,7 +62,7 @@ class RecordedSource(FileSource):
             if len(packet):
                 yield packet
             done += len(packet)
-        while mark is not None and mark[0] <= done and self.stepped:  # the end was silent
+        while mark is not None and mark[0] <= done and self.stepped:  # the recording ended with silence
             if mark[1] is not None:
                 self.until_us = mark[1]
                 yield TICK

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 
 class TensorRtEngine(Engine):
+    """Runs a plan of TensorRT on the GPU that it was built for."""
+
     name: ClassVar[str] = TENSORRT
     suffixes: ClassVar[tuple[str, ...]] = (".engine",)
     counts_rates: ClassVar[bool] = False  # spikes stay inside the plan
@@ -60,7 +62,7 @@ class TensorRtEngine(Engine):
         _check_tensors(trt, self._engine, plan)
 
     def buffers(self, rows: int, rates: bool = False) -> TensorRtBuffers:
-        """As Engine says. Raises PlifError for more rows than the plan was built for."""
+        """As Engine says (x float32 [rows, C, H, W]). Raises PlifError for more rows than the plan was built for."""
         if rates:
             raise PlifError(f"engine {self.name}: spikes stay inside the plan, so it counts no rates")
         self.plan.require_rows(rows)

@@ -97,7 +97,7 @@ class Source:
     def close(self) -> None:
         """Ends packets(), from any thread."""
 
-    # --- for those who derive ---------------------------------------------------------------------------------------
+    # --- for derived classes ----------------------------------------------------------------------------------------
 
     def begin(self, max_events: int) -> None:
         """Every packets() calls it first."""

@@ -95,6 +95,7 @@ class UdpSource(Source):
             one.close()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        """Events [N] of EVENT_DTYPE as they come; see Source."""
         self.begin(max_events)
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)

@@ -74,6 +74,7 @@ class UsbSource(Source):
             self._shut()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        """Events [N] of EVENT_DTYPE as they come; see Source."""
         self.begin(max_events)
         try:
             while not self._stop.is_set():
