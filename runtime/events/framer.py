@@ -9,8 +9,8 @@ the rest; events count in file order and none is late. The timed framings follow
 - a recording of T duration frames that is too short is padded (repeat: the last full frame, the partial one is not
   used; zero: the partial frame, then empty ones); events beyond T frames are filtered.
 
-How the events are split into pushes never changes a frame. An event is used when its frame was stepped, which only
-whoever steps it can say; until then it waits (Account).
+How the events are split into pushes never changes a frame. An event is used when its frame was stepped. Only the caller
+that steps the frame knows this and enters it in the account; until then the event waits (Account).
 """
 
 from __future__ import annotations

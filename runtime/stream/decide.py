@@ -44,7 +44,7 @@ class Decision:
     step        number of the step, from 0
     label       the class, or None: nothing happens, or the evidence is not enough
     index       its number, or None
-    score       the winner's share of the spikes that could have been, voters x steps, in the steps that the rule looks at
+    score       the winner's share of all possible spikes, voters x steps, in the steps that the rule looks at
     votes       spikes of each class since the reset (sums of y where the network does not vote)
     latency_ms  from the complete frame to this decision
     source      the name of its source

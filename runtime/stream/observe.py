@@ -6,7 +6,7 @@
 
     model.stream(source, observers=[Printer()])
 
-An observer overrides what it wants to hear of; what nobody overrides is not called and costs nothing. Calls come in the
+An observer overrides the calls that it needs; a call that no observer overrides is not made and costs nothing. Calls come in the
 thread that does the work (`on_packet`, `on_return` and `on_tick` in the reader's, where there is one), so they must be short. An
 observer must not change the arrays that it gets, and must copy those that it keeps. An exception in an observer ends the run.
 """

@@ -3,7 +3,7 @@
     recording.json    what ran: the artifact's SHA-256 and card, engine, every option, the sources; whole from the start
     events.aedat      all events as the source gave them, before any filter, AEDAT 3.1 (events-0.aedat, ... for several)
     decisions.jsonl   one line for each step: the decision, and what a replay cannot know from the events alone (frames that
-                      an overload merged into this step or dropped before it, resets that somebody asked for);
+                      an overload merged into this step or dropped before it, resets that the user asked for);
                       between them, when a source came back, and until when it was silent
     metrics.json      the account and the times; every few seconds, and "complete" at the end
 

@@ -1,7 +1,7 @@
 """A recording of `--record`, run again: `plif stream model.onnx DIR` gives the decisions that were given then, bit for bit.
 
 The recorded events go through the recorded options. decisions.jsonl says which of the frames the network saw (an overload
-merges some and drops others), where somebody asked for a reset, and where the source was lost and came back; a replay ends
+merges some and drops others), where the user asked for a reset, and where the source was lost and came back; a replay ends
 with its last whole line, wherever the recorder was cut off. With another artifact, or another framing or filter, those lines
 mean nothing: then the events are a recording like any other, and a warning says so.
 """
@@ -75,22 +75,24 @@ class RecordedSource(FileSource):
             yield from frames
             return
         for merged, skipped, line in self.run.steps(self.number):
-            frame = self._seen(frames, framer, merged, skipped, restart=line.get("reset") == "control")
+            frame = self._next_step(frames, framer, merged, skipped, restart=line.get("reset") == "control")
             if frame is None:
                 self.notes.append(f"{self.name}: the events end before the steps do: the rest is not replayed")
                 return
             frame.lost = line.get("lost") is True
             yield frame
 
-    def _seen(self, frames: Iterator[Frame], framer: Framer, merged: int, skipped: int, restart: bool) -> Frame | None:
-        """What one step saw; None where the events end before that.
+    def _next_step(
+        self, frames: Iterator[Frame], framer: Framer, merged: int, skipped: int, restart: bool
+    ) -> Frame | None:
+        """The frame of the next recorded step; None where the events end before it.
 
-        One frame at a time: while a stream was stopped, more may have been skipped than memory holds.
+        Frames are taken one at a time: while a stream was stopped, more may have been skipped than memory holds.
         """
         seen: Frame | None = None
         gap = False
         for number, frame in enumerate(frames, 1):
-            if number <= skipped + 1:  # a gap before a dropped frame is one before the frame that came instead
+            if number <= skipped + 1:  # a gap before a dropped frame counts for the frame after it
                 gap, restart = gap or frame.discontinuity, restart or frame.restart
             if number <= skipped:
                 framer.account.add(dropped=frame.events)
@@ -127,7 +129,7 @@ def replayed(
         )
     if changed:
         warnings.warn(
-            f"{run.folder}: {' and '.join(changed)} than recorded: its events are streamed afresh, not its steps",
+            f"{run.folder}: {' and '.join(changed)} than recorded: its events are streamed as new ones, its steps are not used",
             PlifWarning,
             stacklevel=2,
         )
@@ -135,5 +137,5 @@ def replayed(
 
 
 def recorded_engine(sources: Sequence[str]) -> str | None:
-    """The engine that a replay needs, None where nothing is replayed."""
+    """The engine that a replay needs; None where no source is a recording of --record."""
     return RecordedRun(sources[0]).engine if len(sources) == 1 and is_recording(sources[0]) else None

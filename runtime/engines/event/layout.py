@@ -64,6 +64,7 @@ def blocks(channels: int) -> int:
 
 
 def segments(channels: int) -> list[int]:
+    """The channels of each segment: 128, and the rest in the last one."""
     return [min(SEGMENT, channels - at) for at in range(0, channels, SEGMENT)]
 
 

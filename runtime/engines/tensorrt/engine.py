@@ -144,7 +144,8 @@ class TensorRtBuffers(Resident):
         return context
 
     def _record(self, context: tensorrt_types.IExecutionContext) -> Callable[[], None]:
-        """What launches the step as a CUDA graph; where it cannot be recorded, what runs it without one, with a warning."""
+        """A function that launches the step as a CUDA graph. Where the step cannot be recorded: one that runs it without a
+        graph, and a warning."""
 
         def enqueue() -> None:
             self._stream.up(self._x, self._x_host)

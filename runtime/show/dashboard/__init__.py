@@ -59,7 +59,7 @@ class Dashboard(Observer):
 
     @property
     def warning(self) -> str | None:
-        """What to know when others on the network can reach it: the token then travels in the clear."""
+        """A warning where other machines can reach the dashboard, since its token then travels unencrypted; else None."""
         if is_loopback(self.host):
             return None
         return (

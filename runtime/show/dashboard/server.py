@@ -95,7 +95,7 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """Every page gets the last message, then the server is gone. Takes a second at most."""
+        """Sends the last message to every page and stops the server. Takes a second at most."""
         loop = self._loop
         if loop is not None and loop.is_running():
             done = asyncio.run_coroutine_threadsafe(self._farewell(), loop)
