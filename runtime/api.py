@@ -59,8 +59,8 @@ def load(
     if sha256 is not None:
         _check_sha256(path, sha256)
     card = read_card(path)
-    made, choice = open_engine(engine, path, card, EngineOptions(threads, flush_denormals, rates, device, sha256))
-    return Model(path, made.card, made, rates and made.counts_rates, choice)
+    opened, choice = open_engine(engine, path, card, EngineOptions(threads, flush_denormals, rates, device, sha256))
+    return Model(path, opened.card, opened, rates and opened.counts_rates, choice)
 
 
 def _check_sha256(path: Path, expected: str) -> None:

@@ -49,6 +49,6 @@ def _new_name(name: str) -> str:
 
 
 def install() -> None:
-    """Enters the finder first of all: another would load a module inside an old package a second time."""
+    """Puts the finder before all others: another finder would load a module of an old package a second time."""
     if AliasFinder not in sys.meta_path:
         sys.meta_path.insert(0, AliasFinder)

@@ -62,9 +62,7 @@ def data(
         raise PlifError(f"plif data {name or ''}: --from and --out belong to plif data {' and '.join(COUNTS)}")
     elif name is None:
         show(list_datasets(), _row_lines, as_json)
-    elif (
-        root is None and name in DATASETS and "[" not in DATASETS[name].about.spec
-    ):  # it cannot be read without a folder
+    elif root is None and name in DATASETS and "[" not in DATASETS[name].about.spec:  # cannot be read without a folder
         show(next(row for row in list_datasets() if row["name"] == name), _where_lines, as_json)
     else:
         show(_check(name, root, limit), _check_lines, as_json)

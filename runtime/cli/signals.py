@@ -31,7 +31,7 @@ _own = False  # whether the process is the command line, and not a program that 
 
 
 def catch_signals() -> None:
-    """For the console script, before anything is loaded: SIGTERM and SIGHUP do what Ctrl-C does."""
+    """From now on SIGTERM and SIGHUP do what Ctrl-C does. The console script calls it before it loads anything."""
     global _own
     _own = True
     for number in ENDING:

@@ -1,4 +1,4 @@
-"""CIFAR10-DVS: 10,000 recordings of CIFAR-10 images that move before a DVS128, AEDAT 2.0.
+"""CIFAR10-DVS: 10,000 recordings of CIFAR-10 images that move in front of a DVS128, AEDAT 2.0.
 
     DIR/<class>/cifar10_<class>_<n>.aedat, n = 0 .. 999, or DIR/<class>.zip as they are downloaded
 

@@ -22,7 +22,7 @@ DIGITS = tuple(str(digit) for digit in range(10))
 
 
 class Dataset(Protocol):
-    """One split of a data set, read sample by sample. Reading is free of state: threads may share it."""
+    """One split of a data set, read sample by sample. Reading changes nothing, so threads may share it."""
 
     name: str  # as the user typed it
     kind: str  # "events" or "static"
@@ -77,14 +77,17 @@ def check_classes(name: str, found: Sequence[str], expected: Sequence[str] | Non
     if expected is None or list(found) == list(expected):
         return
     if len(found) != len(expected):
-        raise PlifError(f"{name}: {len(found)} classes ({_some(found)}), expected {len(expected)} ({_some(expected)})")
+        raise PlifError(
+            f"{name}: {len(found)} classes ({first_names(found)}), expected {len(expected)} ({first_names(expected)})"
+        )
     at = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
     raise PlifError(
         f"{name}: class {at} is '{found[at]}', expected '{expected[at]}': other classes, or another order of them"
     )
 
 
-def _some(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
+    """The first twelve names, for messages."""
     return ", ".join(list(names)[:12]) + (", ..." if len(names) > 12 else "")
 
 

@@ -1,4 +1,4 @@
-"""`digits[:N]`: drawn digits before the simulated sensor, made when they are read. No download."""
+"""`digits[:N]`: drawn digits in front of the simulated sensor, made when they are read. No download."""
 
 from __future__ import annotations
 

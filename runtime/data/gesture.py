@@ -78,9 +78,7 @@ class DvsGesture(EventSet):
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
         """Events [N] of sample i, their sensor and orientation; see EventSet."""
         path, start_us, end_us = self._spans[i]
-        last = (
-            self._last
-        )  # a dozen samples share a recording. It is replaced by one assignment, so threads may share it
+        last = self._last  # a dozen samples share a recording; one assignment replaces it, so threads may share it
         if last is None or last[0] != path:
             last = (path, read_recording(path, path, self.sensor)[0])
             self._last = last

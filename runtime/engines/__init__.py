@@ -31,9 +31,12 @@ from runtime.model.card import Card
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """threads None: as many as the machine has. rates: also count spikes per layer (slower; eval and dashboards ask).
+    """What an engine is opened with.
 
-    device  cpu, cuda or cuda:N; None leaves it to the engine. sha256: what the file's must be, for engines that run code
+    threads  CPU threads; None: as many as the machine has
+    rates    also count the spikes of each layer, which is slower; evaluation and the dashboard need it
+    device   cpu, cuda or cuda:N; None leaves it to the engine
+    sha256   the expected SHA-256 of the file, for engines that run code
     """
 
     threads: int | None = None
@@ -102,8 +105,8 @@ def engine_names() -> list[str]:
 def find_engine(name: str, path: Path, device: str | None = None) -> type[Engine]:
     """The engine class of that name; `auto` is the one that its kind of file names (runtime/model/artifacts.py).
 
-    onnxruntime, named or meant, is onnxruntime-cuda where the device is cuda or cuda:N. runtime.engines.choice chooses among
-    the engines that open one kind of file.
+    onnxruntime, named or chosen by `auto`, becomes onnxruntime-cuda where the device is cuda or cuda:N.
+    runtime.engines.choice chooses among the engines that open one kind of file.
     """
     kind = kind_of(path)
     if kind.engine is None:

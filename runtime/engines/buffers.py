@@ -62,6 +62,7 @@ class PingPong(Buffers):
         self._phase = 1 - self._phase
 
     def membranes(self) -> list[np.ndarray]:
+        """As Buffers says: float32 [rows, ...] of each state, the set that the next call reads."""
         return self._sets[self._phase]
 
 
@@ -95,6 +96,7 @@ class Resident(Buffers):
         self.call()
 
     def membranes(self) -> list[np.ndarray]:
+        """As Buffers says: float32 [rows, ...] of each state, copied from the device where that is needed."""
         if not self._copied:
             self.pull()
             self._copied = True

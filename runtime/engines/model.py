@@ -15,7 +15,7 @@ from runtime.model.card import Card
 class OpenModel:
     """An artifact that an engine has opened: its card, and what follows from it. It has no state and may be shared.
 
-    `runtime.load` gives it with more (runtime.api.Model); whoever is below that asks for no more than this.
+    `runtime.load` gives a runtime.api.Model, which adds sessions and streams; code in folders below api.py needs this much only.
 
     counts_rates  whether its sessions count the spikes of each layer
     """

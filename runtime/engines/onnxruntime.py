@@ -93,6 +93,7 @@ class OnnxRuntimeEngine(OnnxRuntime):
         return self._open(settings, {}, "export it again")
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
+        """As Engine says; all arrays float32 [rows, ...], bound by address."""
         binding = self._session.io_binding()
         inputs, outputs = by_name(self.card, x, v, y, v_next)
         outputs |= {output: (rates or {})[layer] for layer, output in self.rates.items()}

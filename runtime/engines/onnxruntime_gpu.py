@@ -37,6 +37,8 @@ MOST_STREAMS = 64  # the largest batch in the TensorRT provider's profile
 
 
 class OnnxRuntimeCudaEngine(OnnxRuntime):
+    """The CUDA provider, with membranes on the device and one CUDA graph for each direction."""
+
     name: ClassVar[str] = "onnxruntime-cuda"
     provider: ClassVar[str] = "CUDAExecutionProvider"
     memory: ClassVar[str] = "cuda"  # where ONNX Runtime allocates bound tensors

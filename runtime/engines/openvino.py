@@ -37,6 +37,8 @@ FILES = ("model.xml", "model.bin")
 
 
 class OpenVinoEngine(Engine):
+    """Runs the folder of `--to openvino` on the CPU, always in float32 or in what the file itself says."""
+
     name: ClassVar[str] = "openvino"
     suffixes: ClassVar[tuple[str, ...]] = ("_openvino",)
     sums_in_float32: ClassVar[bool] = True
@@ -60,12 +62,16 @@ class OpenVinoEngine(Engine):
         return OpenVinoBuffers(self, rows, rates) if self.stateful else super().buffers(rows, rates)
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
+        """As Engine says; all arrays float32 [rows, ...], bound by address."""
         return self.request(x, v, y, v_next, rates)[1]
 
     def request(
         self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates
     ) -> tuple[Any, Callable[[], None]]:
-        """A request of OpenVINO on these arrays, and what runs it; a stateful folder binds no membranes."""
+        """A request of OpenVINO on these arrays, float32 [rows, ...], and a function that runs it.
+
+        A stateful folder binds no membranes.
+        """
         request = self._for_rows(y.shape[-2]).create_infer_request()
         card = {**self.card, "states": []} if self.stateful else self.card
         inputs, outputs = by_name(card, x, v, y, v_next)

@@ -19,7 +19,10 @@ Tensor = TypeVar("Tensor")
 def by_name(
     card: Card, x: Tensor, v: Sequence[Tensor], y: Tensor, v_next: Sequence[Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(inputs, outputs) of one call; v and v_next are in the order of the card's states."""
+    """(inputs, outputs) of one call, {name: tensor}.
+
+    x [rows, C, H, W], y [rows, classes]; v and v_next [rows, ...], in the order of the card's states
+    """
     inputs, outputs = {card["graph"]["input"]: x}, {"y": y}
     for state, before, after in zip(card["states"], v, v_next, strict=True):
         inputs[state["input"]], outputs[state["output"]] = before, after

@@ -20,13 +20,14 @@ class UnrolledSession(Session):
     """A session of an artifact that was unrolled over T steps: one call takes T steps, and no other number."""
 
     def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
+        """Refused: x [B, C, H, W] is a single step."""
         raise PlifError(
             f"{self.model.path}: an unrolled artifact takes {self.model.T} steps at once; "
             "for single steps use the step form: plif export model.pt --form step"
         )
 
     def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
-        """As Session.run, in chunks of T steps; the membranes go from one chunk to the next."""
+        """As Session.run, x [T n, B, C, H, W] in n chunks of T steps; the membranes go from one chunk to the next."""
         T = self.model.T
         if self.model.static:
             return super().step(x, rows)

@@ -44,7 +44,7 @@ def _native(view: View, library: ctypes.CDLL) -> BeginPacket:
     pointers = [table.ctypes.data_as(ctypes.c_void_p) for table in tables]  # each keeps its table alive
 
     def begin(events: np.ndarray, frame: OpenFrame) -> TakeEvents:
-        whole = np.ascontiguousarray(events)  # a packet is: this copies nothing
+        whole = np.ascontiguousarray(events)  # a packet is contiguous already, so nothing is copied
         first, at = whole.ctypes.data_as(ctypes.c_void_p), ctypes.byref(ctypes.c_int64())
         return partial(library.plif_collect, first, len(whole), at, ctypes.byref(frame), *pointers)
 
@@ -52,6 +52,8 @@ def _native(view: View, library: ctypes.CDLL) -> BeginPacket:
 
 
 class NumpyCollector:
+    """`begin` in NumPy, for packets of any dtype with the fields of EVENT_DTYPE."""
+
     def __init__(self, view: View) -> None:
         self._view = view
         self._window = FIRST_WINDOW

@@ -9,8 +9,8 @@ the rest; events count in file order and none is late. The timed framings follow
 - a recording of T duration frames that is too short is padded (repeat: the last full frame, the partial one is not
   used; zero: the partial frame, then empty ones); events beyond T frames are filtered.
 
-How the events are split into pushes never changes a frame. An event is used when its frame was stepped, which only
-whoever steps it can say; until then it waits (Account).
+How the events are split into pushes never changes a frame. An event is used when its frame was stepped. Only the caller
+that steps the frame knows this and enters it in the account; until then the event waits (Account).
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Framer:
         return self._by_count() if counted else self._by_clock()
 
     def _begin_filtered(self, events: np.ndarray, t_us: np.ndarray, passed: np.ndarray) -> TakeEvents:
-        """What a filter took away has its time and lands nowhere."""
+        """Events that a filter took away keep their time and land in no cell."""
         inside = self._view.inside(events)
         if not inside.all():
             outside = int(len(inside) - inside.sum())
@@ -191,8 +191,8 @@ class Framer:
             yield self._emit(self._open.open_us, self._end_of_partial())
 
     def restart(self, afresh: bool = True) -> Iterator[Frame]:
-        """The source begins again: closes the open frame; the next one starts a new grid, and says so (afresh: also that
-        membranes and evidence must)."""
+        """The source begins again: closes the open frame. The next frame starts a new grid and is marked as a discontinuity;
+        with `afresh` it also asks for a reset of membranes and evidence."""
         if self._open.seen:
             yield self._emit(self._open.open_us, self._end_of_partial())
         self._gap_before, self._restarted = True, self._restarted or afresh
@@ -211,7 +211,7 @@ class Framer:
         return self.clock_us is not None and t_us - self._open.open_us >= self._open.span_us
 
     def tick(self, t_us: int) -> Iterator[Frame]:
-        """It is t_us now and no event came: the frames that have ended."""
+        """No event came until t_us, which is now: gives the frames that have ended."""
         frame = self._open
         if self.is_over(t_us) and self._ticked_us is None:
             self._ticked_us = frame.open_us
@@ -222,7 +222,7 @@ class Framer:
             frame.clock_us = max(frame.clock_us, t_us)
 
     def resume(self, t_us: int) -> None:
-        """Events come again, the first of that time. One that was long on its way is not late because of ticks: the grid
+        """Events come again, the first at t_us. An event that was delayed on its way is not late because of ticks: the grid
         steps back to it, as far as it went on without events."""
         frame, began_us = self._open, self._ticked_us
         if began_us is not None and began_us <= t_us < frame.open_us:

@@ -11,7 +11,7 @@ import numpy as np
 from runtime.events.framing import Framing
 
 MEAN_COUNT = 0.15
-EVENTS_PER_PIXEL_S = 3.0  # a hand that moves before a DVS128: 50 thousand events a second, 128 x 128 pixels
+EVENTS_PER_PIXEL_S = 3.0  # a hand that moves in front of a DVS128: 50 thousand events a second, 128 x 128 pixels
 
 
 def events_like(

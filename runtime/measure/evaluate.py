@@ -20,6 +20,7 @@ from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.latency import Latencies
 from runtime.data import Dataset, open_dataset
+from runtime.data.dataset import first_names
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session, whole_votes
 from runtime.engines.unrolled import open_session
@@ -143,14 +144,9 @@ def _check_fits(model: OpenModel, dataset: Dataset, data: str) -> None:
         )
     if list(dataset.classes) != model.classes:
         raise PlifError(
-            f"{data}: its classes are {_some(dataset.classes)}, and {model.path} answers {_some(model.classes)}; "
+            f"{data}: its classes are {first_names(dataset.classes)}, and {model.path} answers {first_names(model.classes)}; "
             "the model was trained on other classes, or in another order"
         )
-
-
-def _some(names: Any) -> str:
-    names = list(names)
-    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
 
 
 def _batches(dataset: Dataset, count: int, batch: int, workers: int) -> Iterator[tuple[list[int], list[np.ndarray]]]:

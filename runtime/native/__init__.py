@@ -33,6 +33,8 @@ CHARGE_IF, CHARGE_FOLDED, CHARGE_EXACT, CHARGE_NO_DECAY_INPUT = range(4)
 
 
 class Op(c.Structure):
+    """One operation; event.h says what each field means."""
+
     _fields_ = (
         *(
             (name, c.c_int32)
@@ -47,6 +49,8 @@ class Op(c.Structure):
 
 
 class Program(c.Structure):
+    """The operations of one network."""
+
     _fields_ = (
         ("ops", c.c_void_p),
         *((name, c.c_int32) for name in ("count", "states", "path", "flush")),
@@ -55,6 +59,8 @@ class Program(c.Structure):
 
 
 class Call(c.Structure):
+    """One call: the addresses and strides of its arrays."""
+
     _fields_ = (
         *((name, c.c_void_p) for name in ("x", "y", "v", "v_next", "rates", "v_stride")),
         *((name, c.c_int64) for name in ("x_row", "x_step", "y_row", "y_step")),
@@ -122,9 +128,9 @@ def paths(amx: bool = True) -> tuple[str, ...]:
     return tuple(name for i, name in enumerate(PATHS) if found >> i & 1)
 
 
-def choose_path(name: str | None = None, amx: bool = True) -> int:
-    """The number of a path: of `name`, else of what PLIF_CPU names, else of the fastest path that this processor has."""
-    name = name or os.environ.get(PATH_VARIABLE)
+def choose_path(amx: bool = True) -> int:
+    """The number of a path: of the one that PLIF_CPU names, else of the fastest that this processor has."""
+    name = os.environ.get(PATH_VARIABLE)
     found = paths(amx or name == "amx")
     if name is not None and name not in found:
         raise PlifError(f"{PATH_VARIABLE}={name}: this processor and build have {', '.join(found)}")

@@ -1,4 +1,4 @@
-"""Events a second in the time of the recording: what the camera sends, however fast the recording is read."""
+"""Events a second in the time of the recording: what the camera sends, at any speed of reading."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DRAW_S = 0.1
 BAR = (8, 24)  # shortest and longest, in columns
-FACTS = 54  # columns that rate, latency, drops and clock like to have
+FACTS = 54  # columns for rate, latency, drops and clock
 CLEAR = "\r\033[K"
 
 
@@ -143,7 +143,7 @@ class Terminal(Observer):
 
 
 class Notes(Observer):
-    """Where stdout is for a program (--json): only what a person should know, on stderr."""
+    """Prints notes on stderr, and nothing else: for --json, whose stdout is for a program."""
 
     def on_note(self, source: str, text: str) -> None:
         _print_note(source, text, sys.stderr)

@@ -1,4 +1,4 @@
-"""`sim:dvs128-gesture?seed=7&seconds=30`: a simulated performer before a camera, as an open stream of events.
+"""`sim:dvs128-gesture?seed=7&seconds=30`: a simulated performer in front of a camera, as an open stream of events.
 
     seed      who the performer is, and which gestures come when
     seconds   how long (3)

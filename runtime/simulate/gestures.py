@@ -120,7 +120,7 @@ def _circle(m: Moment, arm: int, clockwise: bool) -> Arms:
     if m.draw.pick((True, True, False)):  # the whole arm
         rx, ry = m.draw.within(18, 42), m.draw.within(20, 50)
         x, y, z = m.draw.within(12, 40), m.draw.within(-24, 6), m.draw.within(2, 22)
-    else:  # the forearm before the body or beside it
+    else:  # the forearm in front of the body or beside it
         rx = m.draw.within(9, 19)
         ry = rx * m.draw.within(0.75, 1.35)
         x, y, z = m.draw.within(4, 38), m.draw.within(-18, 24), m.draw.within(16, 30)

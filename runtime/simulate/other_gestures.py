@@ -110,7 +110,7 @@ def _standing_up(m: Moment) -> Arms:
 
 
 def _near_hand(m: Moment) -> Arms:
-    """A hand before the lens: one large arm from the side, the rest of the person out of the picture."""
+    """A hand in front of the lens: one large arm from the side, the rest of the person out of the picture."""
     arm = m.draw.pick((0, 1))
     side = (-1.0, 1.0)[arm]
     big = m.draw.within(1.6, 2.8)

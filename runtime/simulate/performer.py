@@ -1,4 +1,4 @@
-"""The person before the simulated camera, and the camera: everything about a performer that a seed decides.
+"""The person in front of the simulated camera, and the camera: everything about a performer that a seed decides.
 
 Parameters are uniform over RANGES. Held-out performers are drawn from other tenths of each range than those that a network
 is trained on (runtime.simulate.wander), and from other seeds. The ranges were set by eye and by numbers, in comparison with

@@ -1,7 +1,7 @@
 """The N-MNIST protocol: a still 28 x 28 image, seen by a 34 x 34 event camera that makes three saccades.
 
 Orchard et al., "Converting static image datasets to spiking neuromorphic datasets using saccades" (Frontiers in
-Neuroscience 9:437, 2015) put an ATIS sensor on a pan-tilt head before a monitor that showed a digit of MNIST, and turned the
+Neuroscience 9:437, 2015) put an ATIS sensor on a pan-tilt head in front of a monitor that showed a digit of MNIST, and turned the
 head along a triangle: three moves of about 105 ms. On the sensor the digit moves; s(t) is its shift in pixels:
 
     I(t, i, j) = I_28(i - 3 - s_y(t), j - 3 - s_x(t))        blurred by the lens, 0 outside the 28 x 28

@@ -17,7 +17,7 @@ class Controls:
     def __init__(self) -> None:
         self.running, self.ended = True, False
         self.resets: set[str | None] = set()  # sources; None stands for all of them
-        self.wake: Callable[[], None] = lambda: None  # the loop puts in what wakes it up
+        self.wake: Callable[[], None] = lambda: None  # the run sets it: wakes the loop
         self._change = threading.Condition()
 
     def start(self) -> None:

@@ -13,7 +13,8 @@ class, as PyTorch's argmax does.
 
 What may follow, after commas:
 
-    margin=M    the winner must lead the second by M of all that could have been (E / (voters W)); kofn: in a step, to win it
+    margin=M    the winner must lead the second by a share M of all possible spikes (voters W); with kofn this is asked of each
+                step: without this lead no class wins the step
     release=R   an answer stays until its lead falls below R (kofn: until it has fewer than R of the last n steps): hysteresis.
                 Without it sum and leak judge each step anew, and kofn keeps its answer until another class has k
     idle=RATE   below so many events a second (smoothed over 200 ms) nothing happens: the answer is None, evidence is emptied
@@ -43,7 +44,7 @@ class Decision:
     step        number of the step, from 0
     label       the class, or None: nothing happens, or the evidence is not enough
     index       its number, or None
-    score       the winner's share of the spikes that could have been, voters x steps, over the steps that the rule looks at
+    score       the winner's share of all possible spikes, voters x steps, in the steps that the rule looks at
     votes       spikes of each class since the reset (sums of y where the network does not vote)
     latency_ms  from the complete frame to this decision
     source      the name of its source
@@ -77,7 +78,7 @@ class Decision:
 
 
 class FadingSum:
-    """sum (tau_us infinite) and leak. `share` is the answer's part of all the spikes that could have been, 0..1."""
+    """sum (tau_us infinite) and leak. `share` is the answer's share of all possible spikes, 0..1."""
 
     def __init__(self, classes: int, voters: int, tau_us: float, margin: float, release: float | None) -> None:
         self.evidence = np.zeros(classes)  # E, float64 [classes]
@@ -103,12 +104,12 @@ class FadingSum:
         return self.answer
 
     def _lead(self, one: int, possible: float) -> float:
-        """Of a class over the best other one, as a share of what could have been; negative where another leads."""
+        """The lead of class `one` over the best other class, as a share of all possible spikes; negative where another leads."""
         others = np.delete(self.evidence, one)
         return float(self.evidence[one] - (others.max() if len(others) else 0.0)) / possible
 
     def fade(self, factor: float) -> None:
-        """Evidence counts for less: a gap in time."""
+        """Multiplies the evidence by `factor`, after a gap in time."""
         self.evidence *= factor
         self.weight *= factor
 
@@ -119,7 +120,7 @@ class FadingSum:
 
 
 class KofN:
-    """The class that won k of the last n steps; members as of FadingSum."""
+    """The class that won k of the last n steps; its members are those of FadingSum."""
 
     def __init__(self, k: int, n: int, voters: int, margin: float, release: float | None) -> None:
         self.k, self.voters, self.margin, self.release = k, voters, margin, release or 0
@@ -159,7 +160,10 @@ Evidence = FadingSum | KofN
 
 
 def smooth_rate(before: tuple[float, float], events: int, dt_us: int) -> tuple[float, float]:
-    """Events a second are 1e6 R / W: R = R exp(-dt/tau) + events, W = W exp(-dt/tau) + dt; before and after a frame: (R, W)."""
+    """(R, W) before a frame -> (R, W) after it; events a second are 1e6 R / W.
+
+    R = R exp(-dt/tau) + events, W = W exp(-dt/tau) + dt
+    """
     kept = float(np.exp(-max(dt_us, 0) / RATE_TAU_US))
     return before[0] * kept + events, before[1] * kept + max(dt_us, 1)
 

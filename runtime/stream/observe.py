@@ -6,9 +6,9 @@
 
     model.stream(source, observers=[Printer()])
 
-An observer overrides what it wants to hear of; what nobody overrides is not called and costs nothing. Calls come in the
-thread that does the work (`on_packet`, `on_return` and `on_tick` in the reader's, where there is one), so they must be short,
-and what they are given is theirs to read, not to change or to keep without a copy. An exception in an observer ends the stream.
+An observer overrides the calls that it needs; a call that no observer overrides is not made and costs nothing. Calls come in the
+thread that does the work (`on_packet`, `on_return` and `on_tick` in the reader's, where there is one), so they must be short. An
+observer must not change the arrays that it gets, and must copy those that it keeps. An exception in an observer ends the run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from runtime.stream.decide import Decision
 
 
 class Observer:
-    """Does nothing; override some of it. `source` is the name of the source, as in `run.names`."""
+    """Base class: each method does nothing; override those that you need. `source` is a name in `run.names`."""
 
     def on_start(self, run: Any) -> None:
         """Before the first event is read. run: the runtime.stream.run.Run; `run.controls` steers it."""
@@ -35,7 +35,7 @@ class Observer:
         """A source that was lost is back; the next on_packet is the first of the new time."""
 
     def on_tick(self, source: str, t_us: int) -> None:
-        """A live source is silent, and its time went on to t_us: frames end there without events. In the reader's thread."""
+        """A live source is silent, and its time went on to t_us: frames that ended by then have no more events."""
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
         """One step was made: its frame, y float32 [classes], and firing rates by layer (empty without load(rates=True)).
@@ -47,7 +47,7 @@ class Observer:
     def on_reset(self, source: str, step: int, why: str) -> None:
         """Membranes and evidence start afresh before this step. why: policy, control or return.
 
-        copy: only those of one row of `--reset every:T/K` do; the others, and the answer, go on.
+        why is "copy" where only one row of `--reset every:T/K` starts afresh; the other rows, and the answer, go on.
         """
 
     def on_decision(self, decision: Decision) -> None:
@@ -61,7 +61,7 @@ class Observer:
 
 
 class Observers:
-    """Several observers as one: each attribute calls those who override it, in order, and is None where nobody does."""
+    """Several observers as one: each attribute calls those who override it, in order, and is None where no observer does."""
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self.on_start = _each("on_start", observers)

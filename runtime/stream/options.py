@@ -1,4 +1,4 @@
-"""What a stream may be told, each option once: the command line, Python, recordings and replays share this.
+"""The options of a stream, each defined once: the command line, Python, recordings and replays share them.
 
 model.stream("recording.raw", decide="leak:120ms,margin=0.2", reset="silence:1000")
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from runtime.base.errors import PlifError
 
-# What is not given is, for recordings, what evaluation does; for feeds without an end, what was measured (docs/live.md).
+# Defaults. Recordings are decided as in evaluation; the defaults for feeds without an end were measured (docs/live.md).
 RECORDING_RULES = ("sum", "recording")  # decide, reset
 LIVE_RULES = ("leak:120ms,margin=0.2", "silence:1000")
 LIVE_FRAMING = "events:n=5000,max=20ms"
@@ -23,7 +23,7 @@ def _option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """Options of `plif stream` and of model.stream; None where nothing was said. `help_of` has the text of each."""
+    """Options of `plif stream` and of model.stream; None where an option was not given. `help_of` has the text of each."""
 
     framing: str | None = _option(None, "How events become frames; the card's when not given.")
     decide: str | None = _option(
@@ -48,16 +48,15 @@ class StreamOptions:
     )
 
     def over(self, recorded: StreamOptions) -> StreamOptions:
-        """These options, and for each that was not given the recorded one. Speed and sensor are those of now."""
+        """These options; those that were not given are taken from the recording, except speed and sensor."""
         said = {name: value for name, value in self.to_dict().items() if value is not None}
         return replace(recorded, **{**said, "speed": self.speed, "sensor": self.sensor})
 
     def complete(self, framing: str, endless: Sequence[bool]) -> StreamOptions:
-        """Every option with the value that holds. endless: of each source, whether no end of it is in sight."""
+        """The options with all defaults filled in. endless: for each source, whether it has no end in sight."""
         decide, reset = self.decide, self.reset
-        if len(set(endless)) > 1 and (
-            decide is None or reset is None
-        ):  # one pair for all, or each would not decide as alone
+        # all streams share one pair of rules: with the defaults of one kind the others would not decide as they do alone
+        if len(set(endless)) > 1 and (decide is None or reset is None):
             raise PlifError(
                 "recordings and feeds side by side have no common default: say --decide and --reset "
                 f"(recordings alone: {' and '.join(RECORDING_RULES)}; feeds alone: {' and '.join(LIVE_RULES)})"
@@ -73,7 +72,7 @@ class StreamOptions:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As recording.json has it."""
+        """The options as they stand in recording.json."""
         return asdict(self)
 
 

@@ -1,15 +1,15 @@
 """Frames of one source that wait to be stepped: read ahead by a thread, in a bounded queue, with a stated rule for overload.
 
-A live source does not wait. Where the network is slower than the feed, frames pile up, and something must give:
+A live source does not wait. Where the network is slower than the feed, frames pile up, and the overload rule says what happens:
 
     merge[:8]   waiting frames become one coarser frame (counts add up): no event is lost, time resolution is
     drop[:8]    older waiting frames are dropped, and their events are counted as dropped
 
-That begins when more than so many frames wait, with the oldest; from then on each step takes everything that waits, as one
-frame (merge) or the newest of it (drop), until a step finds no more than one frame waiting. So the decisions are up to date
-one step after the feed is calm again, however slow the network is. A hiccup of up to eight frames is simply worked off.
-Frames are never merged across a gap in time or across dropped ones. A source that can wait (a file, a pipe) is not read on
-while the queue is full.
+An overload begins when more than so many frames wait; the oldest are merged or dropped first. From then on each step takes all
+waiting frames, as one frame (merge) or only the newest (drop), until a step finds no more than one frame waiting. So the
+decisions are up to date one step after the feed is calm again, however slow the network is. A delay of up to eight frames is
+no overload: these frames are stepped one by one. Frames are never merged across a gap in time or across dropped ones. A source
+that can wait (a file, a pipe) is not read on while the queue is full.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def parse_overload(text: str) -> tuple[str, int]:
 
 
 class FrameQueue:
-    """The thread and the queue. `wake` is what the consumer sleeps on; it is notified whenever something is new.
+    """The thread and the queue. The consumer sleeps on the condition `wake`, which is notified whenever something changes.
 
     overload  what parse_overload gives
-    paced     the frames of a recording come at the speed of its own time
+    paced     the frames of a recording come at the pace of the recording's own time
     merged, dropped, longest  frames merged into others, dropped, and most that waited at once
     """
 
@@ -57,7 +57,7 @@ class FrameQueue:
         self.frames, self.paced = frames, paced
         self.policy, self.room = overload
         source = frames.source
-        # a replay has its overload in its steps: it waits, so that none is added
+        # a replay repeats the overload that was recorded: it waits, so that it never has another one
         self.waits = source.stepped or (not paced and (not source.live or source.waits))
         self.error: BaseException | None = None
         self.done = False
@@ -67,10 +67,10 @@ class FrameQueue:
         self._queue: deque[Frame] = deque()
         self._stop = threading.Event()
         self._catching_up = False
-        # of the frames that were dropped before the next one: what they said about the time before it
+        # of the frames dropped before the next one: their number, and whether a gap or a restart came before one of them
         self._skipped = 0
         self._gap = self._restart = False
-        self._overloaded_s: float | None = None  # when it last was
+        self._overloaded_s: float | None = None  # when frames were last merged or dropped
         self._thread = threading.Thread(target=self._run, name=f"frames {source.name}", daemon=True)
 
     def start(self) -> None:
@@ -78,11 +78,11 @@ class FrameQueue:
 
     @property
     def waiting(self) -> bool:
-        """Whether frames wait; hold `wake`."""
+        """Whether frames wait. The caller holds `wake`."""
         return bool(self._queue)
 
     def take(self) -> Frame | None:
-        """The oldest frame that waits, or what became of all of them in an overload; hold `wake`."""
+        """Takes the oldest frame; in an overload all of them, merged or only the newest. The caller holds `wake`."""
         if not self._queue:
             return None
         if self.waits and len(self._queue) >= self.room:
@@ -115,9 +115,9 @@ class FrameQueue:
         try:
             for frame in self._paced_frames() if self.paced else self.frames:
                 self._put(frame)
-                if self.waits and self._stop.is_set():  # a recording has no end that close() could bring about
+                if self.waits and self._stop.is_set():  # close() does not end the frames of a recording
                     return
-        except BaseException as error:  # shown by the consumer, in its thread
+        except BaseException as error:  # the consumer raises it, in its own thread
             self.error = error
         finally:
             with self._wake:
@@ -125,7 +125,7 @@ class FrameQueue:
                 self._wake.notify_all()
 
     def _paced_frames(self) -> Iterator[Frame]:
-        """A recording at the speed of its own time. A gap is not waited for: the clock starts again after it."""
+        """A recording at the pace of its own time. It does not wait during a gap: the clock starts again after it."""
         began_s, first_us = time.perf_counter(), None
         for frame in self.frames:
             if not self._controls.running:
@@ -166,12 +166,12 @@ class FrameQueue:
         self._tell(self._catching_up)
 
     def _is_gap(self) -> bool:
-        """Whether time or frames are missing between the two oldest."""
+        """Whether time or frames are missing between the two oldest frames."""
         second = self._queue[1]
         return second.discontinuity or second.skipped > 0
 
     def _relieve(self) -> None:
-        """One frame less waits."""
+        """Merges the oldest frame into the next one, or drops it."""
         gap = self._is_gap()
         first, second = self._queue.popleft(), self._queue.popleft()
         if self.policy == "merge" and not gap:
@@ -184,7 +184,7 @@ class FrameQueue:
         self._queue.appendleft(second)
 
     def _drop(self, frame: Frame) -> None:
-        """What it said about the time before it holds for the frame after it, too; hold `wake`."""
+        """Drops a frame. A gap or restart before it is one before the next frame. The caller holds `wake`."""
         self.dropped += frame.merged
         self.frames.account.add(dropped=frame.events)
         self._gap |= frame.discontinuity

@@ -4,8 +4,8 @@ runtime/stream/recording.py says what the folder holds. Frames are not written: 
 framing give the same frames, and `skipped` and `merged` say which of them the network saw. A thread writes, at least twice a
 second, and a step never gets to disk before its events: whatever ends the program (kill -9 as well), what is there is
 readable and replays up to the last whole line. When the disk is slower than the camera the stream waits for it, since a
-recording with holes is none; the overload is counted as ever. A recording is never written over, and a disk that is full
-ends the stream with one line.
+recording with holes cannot be replayed; the overload is counted as usual. A recording is never written over, and a disk that
+is full ends the stream with one line.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Recorder(Observer):
         self._waiting = 0  # bytes
         self._count: dict[str, int] = {}  # events so far
         self._pending: dict[str, dict[str, Any]] = {}  # what on_reset and on_frame said of the step that is being made
-        self._metrics: dict[str, Any] | None = None  # how things stood; None once that is on disk
-        self._last_metrics: dict[str, Any] | None = None  # how they ended
+        self._metrics: dict[str, Any] | None = None  # the newest account and times; None when they are on disk
+        self._last_metrics: dict[str, Any] | None = None  # those at the end
         self._error: PlifError | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._write_all, name="plif-record", daemon=True)
@@ -76,7 +76,7 @@ class Recorder(Observer):
         if self._thread.ident is not None:
             self._thread.join()
         for file in [*self._files, *([self._decisions] if self._decisions else [])]:
-            with suppress(OSError):  # what was wrong is in self._error already
+            with suppress(OSError):  # the reason is in self._error already
                 file.close()
         if self._run is None:
             with suppress(OSError):
@@ -107,6 +107,7 @@ class Recorder(Observer):
         self._thread.start()
 
     def on_packet(self, source: str, events: np.ndarray, arrived_s: float) -> None:
+        """Events [N]: copied, since the source may use the array again."""
         self._count[source] += len(events)
         self._wait(8 * len(events), event=(self._number[source], events.copy()))
 
@@ -123,6 +124,7 @@ class Recorder(Observer):
         self._pending[source]["reset"] = why
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
+        """Keeps what the frame says about merged and dropped frames; x and y [classes] are not recorded."""
         self._pending[source] |= {"merged": frame.merged, "skipped": frame.skipped, "events": frame.events}
         if frame.lost:
             self._pending[source]["lost"] = True
@@ -144,7 +146,7 @@ class Recorder(Observer):
             self.close()
 
     def _wait(self, size: int, event: tuple[int, np.ndarray] | None = None, line: bytes | None = None) -> None:
-        """Hands it to the thread; waits where too much waits already."""
+        """Hands events or a line to the thread; waits while too many bytes are waiting already."""
         with self._change:
             while self._waiting > WAITING_BYTES and self._error is None:
                 self._change.wait()

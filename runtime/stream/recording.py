@@ -3,7 +3,7 @@
     recording.json    what ran: the artifact's SHA-256 and card, engine, every option, the sources; whole from the start
     events.aedat      all events as the source gave them, before any filter, AEDAT 3.1 (events-0.aedat, ... for several)
     decisions.jsonl   one line for each step: the decision, and what a replay cannot know from the events alone (frames that
-                      an overload merged into this step or dropped before it, resets that somebody asked for);
+                      an overload merged into this step or dropped before it, resets that the user asked for);
                       between them, when a source came back, and until when it was silent
     metrics.json      the account and the times; every few seconds, and "complete" at the end
 
@@ -88,12 +88,12 @@ class RecordedRun:
             yield merged, skipped, line
 
     def returns(self, number: int) -> list[int]:
-        """After how many events the source came back, each time that it had been lost."""
+        """For each time that the source came back after a loss: how many events came before."""
         return [after for after, until_us in self.marks(number) if until_us is None]
 
     def marks(self, number: int) -> Iterator[tuple[int, int | None]]:
-        """What came between the events, in order: after how many of them the source came back (None), or was silent until
-        when (us)."""
+        """(number of events before it, t_us) of what happened between events, in order: the source was silent until t_us, or,
+        with t_us None, it came back."""
         after = 0
         for where, line in self._lines():
             if b'"returned_after"' not in line and b'"silent_after"' not in line:

@@ -1,7 +1,7 @@
 """A recording of `--record`, run again: `plif stream model.onnx DIR` gives the decisions that were given then, bit for bit.
 
 The recorded events go through the recorded options. decisions.jsonl says which of the frames the network saw (an overload
-merges some and drops others), where somebody asked for a reset, and where the source was lost and came back; a replay ends
+merges some and drops others), where the user asked for a reset, and where the source was lost and came back; a replay ends
 with its last whole line, wherever the recorder was cut off. With another artifact, or another framing or filter, those lines
 mean nothing: then the events are a recording like any other, and a warning says so.
 """
@@ -27,7 +27,7 @@ MAKE_FRAMES = ("framing", "filters", "on_return")  # with another of these the r
 
 
 class RecordedSource(FileSource):
-    """The events of one source of a recording, with what the original said about them. `stepped`: replay its steps, too."""
+    """The events of one source of a recording, and its facts. `stepped`: the recorded steps are replayed, too."""
 
     can_return = True
 
@@ -42,6 +42,7 @@ class RecordedSource(FileSource):
             self._count = entry["count"]  # of the whole recording, even where the recorder was cut off
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        """The recorded events [N] of EVENT_DTYPE, and a TICK where the source was silent."""
         self.returns, done = 0, 0
         marks = self.run.marks(self.number)
         mark = next(marks, None)
@@ -61,7 +62,7 @@ class RecordedSource(FileSource):
             if len(packet):
                 yield packet
             done += len(packet)
-        while mark is not None and mark[0] <= done and self.stepped:  # the end was silent
+        while mark is not None and mark[0] <= done and self.stepped:  # the recording ended with silence
             if mark[1] is not None:
                 self.until_us = mark[1]
                 yield TICK
@@ -74,22 +75,24 @@ class RecordedSource(FileSource):
             yield from frames
             return
         for merged, skipped, line in self.run.steps(self.number):
-            frame = self._seen(frames, framer, merged, skipped, restart=line.get("reset") == "control")
+            frame = self._next_step(frames, framer, merged, skipped, restart=line.get("reset") == "control")
             if frame is None:
                 self.notes.append(f"{self.name}: the events end before the steps do: the rest is not replayed")
                 return
             frame.lost = line.get("lost") is True
             yield frame
 
-    def _seen(self, frames: Iterator[Frame], framer: Framer, merged: int, skipped: int, restart: bool) -> Frame | None:
-        """What one step saw; None where the events end before that.
+    def _next_step(
+        self, frames: Iterator[Frame], framer: Framer, merged: int, skipped: int, restart: bool
+    ) -> Frame | None:
+        """The frame of the next recorded step; None where the events end before it.
 
-        One frame at a time: while a stream was stopped, more may have been skipped than memory holds.
+        Frames are taken one at a time: while a stream was stopped, more may have been skipped than memory holds.
         """
         seen: Frame | None = None
         gap = False
         for number, frame in enumerate(frames, 1):
-            if number <= skipped + 1:  # a gap before a dropped frame is one before the frame that came instead
+            if number <= skipped + 1:  # a gap before a dropped frame counts for the frame after it
                 gap, restart = gap or frame.discontinuity, restart or frame.restart
             if number <= skipped:
                 framer.account.add(dropped=frame.events)
@@ -126,7 +129,7 @@ def replayed(
         )
     if changed:
         warnings.warn(
-            f"{run.folder}: {' and '.join(changed)} than recorded: its events are streamed afresh, not its steps",
+            f"{run.folder}: {' and '.join(changed)} than recorded: its events are streamed as new ones, its steps are not used",
             PlifWarning,
             stacklevel=2,
         )
@@ -134,5 +137,5 @@ def replayed(
 
 
 def recorded_engine(sources: Sequence[str]) -> str | None:
-    """The engine that a replay needs, None where nothing is replayed."""
+    """The engine that a replay needs; None where no source is a recording of --record."""
     return RecordedRun(sources[0]).engine if len(sources) == 1 and is_recording(sources[0]) else None

@@ -1,9 +1,8 @@
-"""When membranes and evidence start afresh, by a stated policy; never on its own.
+"""Reset policies: when membranes and evidence start afresh. Nothing is reset unless the policy or the user says so.
 
     never, recording   at the start of a recording only
     every:T[/K]        after every T steps. With K, the network runs in K rows of the batch, each reset T/K steps after the one
-                       before, and the answer is that of the row which has seen most: there is never a moment just after a
-                       reset
+                       before, and the answer is that of the row which has seen most, so it never comes just after a reset
     silence:MS         when no event came for that many milliseconds (or a gap in time as long), as soon as one comes again
     decay:TAU          over a gap in time, which no frame covers, membranes and evidence fade by exp(-gap / TAU)
 
@@ -46,7 +45,7 @@ class ResetPolicy:
             T, K = int(every[1]), int(every[2] or 1)
             most = min(T, ROWS_LIMIT)
             if most < K:
-                raise PlifError(f"--reset {text}: {K} copies; expected 1 to {most}, no more than there are steps")
+                raise PlifError(f"--reset {text}: {K} rows; expected 1 to {most}, no more than there are steps")
             return cls("every", every=T, rows=K)
         if name == "silence" and re.fullmatch(r"[1-9]\d{0,8}(ms)?", argument):
             return cls("silence", silence_us=1000 * int(argument.removesuffix("ms")))

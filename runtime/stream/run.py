@@ -38,14 +38,14 @@ from runtime.stream.reset import ResetPolicy
 from runtime.stream.source_framer import SourceFramer
 from runtime.stream.stream import Stream
 
-CLOSING_S = 3.0  # that reader threads have to end, all together
+CLOSING_S = 3.0  # the most seconds in which all reader threads together have to end
 
 
 class Run:
     """Iterates over the Decisions of one source or several, once; `summary()` has the account of all events at any time.
 
     source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., a Source, or a list of these
-    options    what is not given is what a recording of --record says (runtime.stream.replay), else its default
+    options    an option that is not given is taken from a recording of --record (runtime.stream.replay), else its default holds
     observers  who hears of packets, frames, decisions and the summary (runtime.stream.observe)
     controls   stop, start, reset and end, from any thread
     """
@@ -81,7 +81,7 @@ class Run:
         self._iterated = self._told = self._closed = False
 
     def _is_endless(self, source: Source) -> bool:
-        """Whether a stream of it has no end. Frames that divide a whole recording have one."""
+        """Whether the stream of this source has no end. Count framing divides a whole recording, so its stream has one."""
         return source.endless and self.framing.kind != "count"
 
     def _make_streams(self, opened: Sequence[Source]) -> None:
@@ -115,7 +115,7 @@ class Run:
         return next(n for n in (name, *(f"{name} #{k}" for k in range(2, len(self.names) + 3))) if n not in self.names)
 
     def _make_queues(self) -> None:
-        """Reader threads for what has a clock of its own; when one source has, all get one."""
+        """Makes reader threads where a source has a clock of its own; then all sources get one."""
         self.controls.wake = self._wake_up
         overload = parse_overload(str(self.options.overload))
         paced = self.options.speed == "real"
@@ -134,14 +134,14 @@ class Run:
                 )
 
     def _wake_up(self) -> None:
-        """Controls were used: whoever sleeps looks again. A pipe that is read in this thread sleeps in the system."""
+        """Controls were used: wakes the loop. A loop that waits in the read of a pipe is woken by the end of its source."""
         with self._wake:
             self._wake.notify_all()
         if self.controls.ended and self.streams[0].queue is None:
             for stream in self.streams:
                 stream.source.close()
 
-    # --- of one source, as most runs have -----------------------------------------------------------------------------
+    # --- of the first source, which is the only one of most runs ------------------------------------------------------
 
     @property
     def names(self) -> list[str]:
@@ -184,7 +184,7 @@ class Run:
             self.close()
 
     def _advise(self) -> None:
-        """Says what was asked for and is hardly meant: a sum over a feed without an end, a pace that a pipe cannot have."""
+        """Notes options that are allowed but rarely meant: a sum over a feed without an end, a pace that a pipe cannot have."""
         for stream in self.streams:
             if self.options.speed == "real" and stream.source.waits:
                 self._observers.on_note(
@@ -212,7 +212,7 @@ class Run:
             if not self.controls.running:
                 self.controls.wait()
             if self.controls.ended:
-                return  # what was framed and is not stepped any more: close() counts it
+                return  # close() counts the frames that are made and will not be stepped
             if batch:
                 yield batch
 
@@ -230,9 +230,8 @@ class Run:
                             stream.pending = queue.take()
                             if stream.pending is not None:
                                 batch.append(stream)
-                    failed = any(
-                        queue.error is not None for _, queue in pairs
-                    )  # whatever the others do, stopped or not
+                    # a failure ends the run, whatever the other sources do, and also while it is stopped
+                    failed = any(queue.error is not None for _, queue in pairs)
                     if batch or failed or all(queue.done and not queue.waiting for _, queue in pairs):
                         break
                     self._wake.wait()
@@ -260,7 +259,7 @@ class Run:
         decisions, at = [], 0
         for stream in batch:
             mine = slice(at, at := at + len(stream.numbers))
-            alone = len(stream.numbers) == 1  # as nearly always, and a mean costs 20 times an item
+            alone = len(stream.numbers) == 1  # the usual case; a mean takes 20 times as long as reading one item
             own: dict[str, float] = {}
             for layer, values in rates.items():
                 own[layer] = float(values[mine.start] if alone else values[mine].mean())
@@ -271,16 +270,16 @@ class Run:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """The end, at the latest: nothing more is read, what waits is dropped and counted, observers get the summary.
+        """Ends the run: nothing more is read, waiting frames are dropped and counted, observers get the summary.
 
-        Iterating to the end does it too.
+        Iterating to the end closes the run, too.
         """
         if self._closed:
             return
         self.controls.end()
         for stream in self.streams:
             stream.source.close() if stream.queue is None else stream.queue.stop()
-        deadline_s = time.monotonic() + CLOSING_S  # one for all
+        deadline_s = time.monotonic() + CLOSING_S  # the same for all
         for stream in self.streams:
             if stream.queue is not None and not stream.queue.join(deadline_s):
                 text = f"its reader did not end within {CLOSING_S:g} s and is left behind; what it still brings is not counted"
@@ -292,7 +291,7 @@ class Run:
             self._told = True
             if self._observers.on_summary:
                 self._observers.on_summary(self.summary())
-        self._closed = True  # last: a close that was interrupted is done again, and each part of it once
+        self._closed = True  # set last: an interrupted close can be repeated; the summary is sent once all the same
 
     def __enter__(self) -> Run:
         return self

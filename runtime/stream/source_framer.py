@@ -16,8 +16,8 @@ from runtime.events.framing import Framing
 from runtime.events.sources.base import Source
 from runtime.stream.observe import Observers
 
-SLACK_S = 0.05  # a packet may be so late without its frame being closed before it came
-LEAST_TICK_S = 0.005  # how often a silent source is looked at, at most
+SLACK_S = 0.05  # a packet may be this late, and its frame is still open
+LEAST_TICK_S = 0.005  # a silent source is looked at no more often than this
 
 
 class SourceFramer:
@@ -77,7 +77,7 @@ class SourceFramer:
 
     @property
     def account(self) -> Account:
-        """Whoever steps the frames enters their events as used, or as dropped."""
+        """Where the events went. Whoever steps the frames enters their events as used, or as dropped."""
         return self.framer.account
 
     @property
@@ -116,7 +116,7 @@ class SourceFramer:
         yield framer.closing()
 
     def _tick(self) -> Iterator[Frame]:
-        """The source is silent: the frames that have ended meanwhile."""
+        """The frames that have ended while the source is silent."""
         t_us = self.source.until_us if self.source.stepped else self._silent_until_us()
         if t_us is None or not self.framer.is_over(t_us):
             return
@@ -128,12 +128,12 @@ class SourceFramer:
             yield frame
 
     def _silent_until_us(self) -> int | None:
-        """The time of a silent source, that of its last events and ours since then; None where it need not be silent."""
+        """The time of a silent source: that of its last events plus the time since they came. None where it may not be silent."""
         clock_us, silent_s = self.framer.clock_us, self.framer.now_s - self._heard_s
         if clock_us is None or self.source.tick_s is None or silent_s < self._span_s + max(SLACK_S, self._reach_s):
             return None
         t_us = self._clock_us + int(1e6 * silent_s)
-        return min(t_us, clock_us + GAP_US)  # however long this thread did not run: never a flood of empty frames
+        return min(t_us, clock_us + GAP_US)  # bounded: no flood of empty frames after this thread did not run for long
 
     def _framed(self, packet: np.ndarray) -> Iterator[Frame]:
         if self.filters is None:
@@ -153,6 +153,6 @@ class SourceFramer:
 
 
 def _inside(events: np.ndarray, sensor: tuple[int, int]) -> np.ndarray:
-    """Sources give nothing else; a source of somebody else's may."""
+    """Events [N] -> those inside the sensor. Our own sources give no others; a source of the user may."""
     good = (events["x"] < sensor[0]) & (events["y"] < sensor[1])
     return events if good.all() else events[good]

@@ -40,7 +40,7 @@ class Row:
 
 
 class Stream:
-    """`before` a step of all streams, then `after` it with this stream's part of y.
+    """One stream of a run. The run calls `before`, steps the network for all its streams, and calls `after` with this one's y.
 
     name       of its source, as observers and decisions say it
     frames     its source, framed; frames.account has every event
@@ -69,7 +69,7 @@ class Stream:
         self.pending: Frame | None = None
         self.latency, self.lag = Latencies(), Latencies()
         self.steps = 0
-        self.notes: list[str] = []  # beside the source's own
+        self.notes: list[str] = []  # of the run about this stream; the source has notes of its own
         self.last: Decision | None = None
         self.last_frame: Frame | None = None
         self._classes, self._voters = model.classes, model.voters
@@ -81,14 +81,14 @@ class Stream:
         self._previous_us: int | None = None
 
     def before(self, frame: Frame, session: Session, asked: bool) -> None:
-        """Resets and fades what the policy says before this frame is stepped. asked: a reset was asked for from outside."""
+        """Resets and fades this stream as its policy says, before the frame is stepped. asked: the user asked for a reset."""
         since_us = frame.t_start_us if self._previous_us is None else self._previous_us
         self._dt_us, gap_us = frame.t_end_us - since_us, frame.t_start_us - since_us
         self._previous_us = frame.t_end_us
-        if gap_us > GAP_US:  # frames that a stop or an overload left out are a gap as any other
+        if gap_us > GAP_US:  # a gap is also where a stop or an overload left frames out
             frame.discontinuity = True
         was_idle = self._idle
-        self._idle = frame.lost  # what is not seen is no answer
+        self._idle = frame.lost  # nothing is known of the scene, so there is no answer
         if self.rule.idle_per_s is not None:
             events, us = self._rate = smooth_rate(self._rate, frame.events, frame.t_end_us - frame.t_start_us)
             self._idle = self._idle or 1e6 * events / us < self.rule.idle_per_s
@@ -97,7 +97,7 @@ class Stream:
             self._reset(frame, session, gap_us, asked)
         if self._idle and not was_idle:
             for row in self.rows:
-                row.evidence.reset()  # what was before the pause says nothing about what comes after it
+                row.evidence.reset()  # evidence from before a pause says nothing about what comes after it
 
     def _reset(self, frame: Frame, session: Session, gap_us: int, asked: bool) -> None:
         events = 0 if self._idle else frame.events

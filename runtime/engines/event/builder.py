@@ -1,4 +1,4 @@
-"""What a program of the event engine is put together from: weights that are read, places in the arena, and operations.
+"""The parts of a program of the event engine: the weights that it reads, places in the arena, and operations.
 
 Every shape is checked here and in the files that use this one, since the kernels check nothing.
 """
@@ -17,8 +17,8 @@ from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X, Op
 
 Record = Mapping[str, Any]  # a node of the card's graph
 
-# Share of spikes in a row of a map from which multiplying all of it is faster (measured: docs/event-engine.md). Adding up is
-# close to what the load ports can do, so this is late: with AVX2 the two meet only where nearly everything fires.
+# Share of spikes in a row of a map from which multiplying all of it is faster (measured: docs/event-engine.md). Adding up runs
+# nearly as fast as the processor can load, so this share is high: with AVX2 the two ways are equal only where nearly all fire.
 DENSE_FROM = {"scalar": 2.0, "avx2": 0.95, "avx512": 0.7, "neon": 0.95, "amx": 0.7}
 
 
@@ -37,7 +37,7 @@ class Builder:
         finite = all(np.isfinite(w).all() for w in weights.values() if w.dtype == np.float32)
         self.dense_from = DENSE_FROM[path] if finite else 2.0
         self.out = Layout()
-        self.active: dict[tuple[int, ...], dict[str, Any]] = {}  # active lists that are there already
+        self.active: dict[tuple[int, ...], dict[str, Any]] = {}  # active lists that were emitted already
 
     def refuse(self, node: Record, why: str) -> PlifError:
         """The file is right, and this engine cannot run it."""
@@ -50,7 +50,7 @@ class Builder:
     # --- weights ----------------------------------------------------------------------------------------------------
 
     def tensor(self, node: Record, key: str) -> tuple[str, np.ndarray]:
-        """An initializer of the file, of any type and shape, and its name."""
+        """(name, array) of an initializer of the file: a weight [O, I, ...] or numbers [n], of any dtype."""
         name = node["params"][key]
         if key == "alpha" and node["attrs"]["charge"] == "folded":
             name = f"{node['name']}.one_minus_alpha"  # what the file holds in its place
@@ -59,7 +59,7 @@ class Builder:
         return name, self.weights[name]
 
     def parameter(self, node: Record, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """A float32 initializer; with `shape`, exactly of that shape."""
+        """A float32 initializer, [n] or [O, I, ...]; with `shape`, exactly of that shape."""
         name, value = self.tensor(node, key)
         if value.dtype != np.float32:
             raise self.refuse(node, f"{name} is {value.dtype}; this engine computes in float32")

@@ -44,6 +44,8 @@ class _Scratch:
 
 
 class EventEngine(Engine):
+    """Runs .onnx artifacts, fp32 or int8, with the native kernels, from the graph in their card."""
+
     name: ClassVar[str] = "event"
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
     threads: int
@@ -90,7 +92,10 @@ class EventEngine(Engine):
         return v, v
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
-        """As Engine says. Arrays from `membranes` are used where they are; others are copied in and out in each call."""
+        """As Engine says; all arrays float32 [rows, ...].
+
+        Arrays from `membranes` are used where they are; others are copied in and out in each call.
+        """
         x_shape, v_shapes, y_shape = call_shapes(self.card)
         at = x_shape.index("B")  # the axis of x that holds the rows
         rows = x.shape[at] if x.ndim > at else 0

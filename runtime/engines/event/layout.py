@@ -59,10 +59,12 @@ def lanes(channels: int) -> int:
 
 
 def blocks(channels: int) -> int:
+    """How many blocks of 64 channels; the last one may be partial."""
     return -(-channels // BLOCK)
 
 
 def segments(channels: int) -> list[int]:
+    """The channels of each segment: 128, and the rest in the last one."""
     return [min(SEGMENT, channels - at) for at in range(0, channels, SEGMENT)]
 
 
@@ -72,7 +74,7 @@ def pixel_bytes(channels: int) -> int:
 
 
 def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-    """An array of zeros at a multiple of 64 bytes, so that no vector load crosses a cache line."""
+    """Zeros [*shape] of `dtype` at an address that is a multiple of 64 bytes, so that no vector load crosses a cache line."""
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     raw = np.zeros(size + 64, np.uint8)
     at = -raw.ctypes.data % 64

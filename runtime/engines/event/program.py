@@ -202,7 +202,7 @@ MAKERS: dict[str, Callable[[Compiler, Record], Value | None]] = {
 
 
 def not_here(node: Record) -> str | None:
-    """What a node asks for that the kernels do not do although they know its operation; None where they do it all.
+    """The part of a node that the kernels cannot do, although they know its operation; None where they can do all of it.
 
     Networks of other libraries may ask for such things.
     """

@@ -108,6 +108,7 @@ class Gpu:
         self._call("cuCtxSetCurrent", self._context)
 
     def stream(self) -> CudaStream:
+        """A new CUDA stream, which does not wait for the default one."""
         handle = c_void_p()
         self._call("cuStreamCreate", byref(handle), STREAM_NON_BLOCKING)
         return CudaStream(self, handle)
@@ -119,7 +120,7 @@ class Gpu:
         return Memory(self, address.value, size)
 
     def pinned(self, shape: tuple[int, ...]) -> np.ndarray:
-        """A float32 array of zeros in pinned host memory, which is copied to the device without staging. It is freed with
+        """Zeros, float32 [*shape], in pinned host memory, which is copied to the device without staging. It is freed with
         its last view."""
         size = int(np.prod(shape)) * 4
         address = c_void_p()
@@ -161,7 +162,7 @@ class CudaStream:
 
     @property
     def handle(self) -> int:
-        """As TensorRT takes it."""
+        """The address of the stream, as TensorRT takes it."""
         return self._handle.value or 0
 
     def wait(self) -> None:
@@ -169,11 +170,11 @@ class CudaStream:
         self._gpu._call("cuStreamSynchronize", self._handle)
 
     def up(self, memory: Memory, source: np.ndarray) -> None:
-        """Copies an array to the device."""
+        """Copies an array [...] of any dtype, contiguous, to the device."""
         self._gpu._call("cuMemcpyHtoDAsync_v2", memory.address, source.ctypes.data, source.nbytes, self._handle)
 
     def down(self, target: np.ndarray, memory: Memory) -> None:
-        """Copies device memory into an array."""
+        """Copies device memory into an array [...] of any dtype, contiguous."""
         self._gpu._call("cuMemcpyDtoHAsync_v2", target.ctypes.data, memory.address, target.nbytes, self._handle)
 
     def zero(self, memory: Memory) -> None:

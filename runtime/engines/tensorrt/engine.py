@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 
 class TensorRtEngine(Engine):
+    """Runs a plan of TensorRT on the GPU that it was built for."""
+
     name: ClassVar[str] = TENSORRT
     suffixes: ClassVar[tuple[str, ...]] = (".engine",)
     counts_rates: ClassVar[bool] = False  # spikes stay inside the plan
@@ -60,7 +62,7 @@ class TensorRtEngine(Engine):
         _check_tensors(trt, self._engine, plan)
 
     def buffers(self, rows: int, rates: bool = False) -> TensorRtBuffers:
-        """As Engine says. Raises PlifError for more rows than the plan was built for."""
+        """As Engine says (x float32 [rows, C, H, W]). Raises PlifError for more rows than the plan was built for."""
         if rates:
             raise PlifError(f"engine {self.name}: spikes stay inside the plan, so it counts no rates")
         self.plan.require_rows(rows)
@@ -142,7 +144,8 @@ class TensorRtBuffers(Resident):
         return context
 
     def _record(self, context: tensorrt_types.IExecutionContext) -> Callable[[], None]:
-        """What launches the step as a CUDA graph; where it cannot be recorded, what runs it without one, with a warning."""
+        """A function that launches the step as a CUDA graph. Where the step cannot be recorded: one that runs it without a
+        graph, and a warning."""
 
         def enqueue() -> None:
             self._stream.up(self._x, self._x_host)

@@ -46,8 +46,6 @@ class Filters:
     """A chain of filters for events of one sensor. `sensor` is the (width, height) of what comes out."""
 
     def __init__(self, text: str, sensor: tuple[int, int]) -> None:
-        self.text = text
-        self.source_sensor = sensor
         self._filters: list[Filter] = []
         for part in text.split(","):
             name, colon, argument = part.strip().partition(":")

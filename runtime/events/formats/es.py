@@ -84,7 +84,7 @@ def _decode(path: Path, atis: bool, losses: Losses) -> Iterator[np.ndarray]:
 
 
 def _find_starts(length: np.ndarray) -> np.ndarray:
-    """Where codes start in a block, int32 [K]: 0, 0 + length[0], ... `length` [N] is that of a code that starts at each byte.
+    """Where codes start in a block, int32 [K]: 0, 0 + length[0], ... `length` [N]: how long a code is that starts at each byte.
 
     Tables of jumps over 1, 2, 4 ... 2^DOUBLINGS starts are made first; the longest finds some starts, the others the rest.
     """

@@ -93,7 +93,7 @@ class NativeDecoder:
 
     def feed(self, words: np.ndarray, losses: Losses) -> np.ndarray:
         """One chunk of words, uint16 [N] -> its events [M]."""
-        words = np.require(words, "<u2", ["C", "A"])  # a chunk of a file is so already, and is not copied
+        words = np.require(words, "<u2", ["C", "A"])  # a chunk of a file has this form already and is not copied
         state, address = self._state, words.ctypes.data
         out = np.empty(self._library.plif_evt3_most(address, len(words)), EVENT_DTYPE)
         made = self._library.plif_evt3(address, len(words), ctypes.byref(state), out.ctypes.data, len(out))

@@ -32,12 +32,12 @@ class Source:
     waits     the sender waits until we read (a pipe): nothing need be dropped when the network is slow
     invalid   events found so far that cannot be used (outside the sensor, invalid bit, ...)
     notes     one line for each thing lost; complete once packets() has ended
-    can_return  whether it may be lost and come back; `returns` then says how often it did, raised before the first packet
+    can_return  whether it may be lost and come back; `returns` counts how often it came back, before the next packet is given
     lost      nothing is known of the scene now: no sender, no connection, no camera
     dropped   events that were lost before we could read them, where their number is known
     say       a function of one line of text, called when something happens that a person should know at once
     tick_s    when it is set, packets() also gives an empty packet (TICK) whenever nothing came for so many seconds
-    until_us  a TICK that says itself how far time went on (a replay); None: the clock of this machine says it
+    until_us  of a replay: the time to which a TICK moves the stream; None: the clock of this machine says it
     stepped   its frames are chosen by a recording, and no overload is added
     datagrams  counts of datagrams by fate; empty where the source has none
     """
@@ -97,7 +97,7 @@ class Source:
     def close(self) -> None:
         """Ends packets(), from any thread."""
 
-    # --- for those who derive ---------------------------------------------------------------------------------------
+    # --- for derived classes ----------------------------------------------------------------------------------------
 
     def begin(self, max_events: int) -> None:
         """Every packets() calls it first."""

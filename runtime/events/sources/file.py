@@ -40,6 +40,7 @@ class FileSource(Source):
             raise PlifError(f"{self.name}: cannot be read: {error.strerror or error}") from None
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        """Events [N] of EVENT_DTYPE from the beginning; see Source."""
         self.begin(max_events)
         self.losses = losses = Losses()
         total = 0

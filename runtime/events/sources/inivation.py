@@ -1,7 +1,7 @@
 """Events of iniVation's software over TCP: `tcp://HOST:PORT`, as DV and dv-processing serve them. Extra [inivation].
 
-The protocol (AEDAT 4 packets, compressed or not) is dv-processing's own business. Its reader cannot be waited on, only
-asked, so between two empty answers this sleeps for a fraction of a millisecond. A connection that breaks is tried again,
+dv-processing speaks the protocol (AEDAT 4 packets, compressed or not). Its reader cannot wait for events, it can only be polled,
+so this source sleeps for a fraction of a millisecond after an empty answer. A connection that breaks is tried again,
 every half second, until it is back; `end=10s` ends the stream when that takes longer.
 """
 
@@ -66,6 +66,7 @@ class InivationSource(Source):
             self._reader = None
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        """Events [N] of EVENT_DTYPE as they come; see Source."""
         self.begin(max_events)
         heard_s = time.monotonic()
         try:

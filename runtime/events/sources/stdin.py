@@ -40,6 +40,7 @@ class StdinSource(Source):
             os.write(self._wake[1], b"x")
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        """Events [N] of EVENT_DTYPE as they come; see Source."""
         self.begin(max_events)
         # raw: a thread that waits in a buffered read holds the lock of the buffer, and Python cannot exit then
         stream = self._stream if self._stream is not None else getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)

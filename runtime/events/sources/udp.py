@@ -7,7 +7,7 @@ HOST is the address to listen at: 127.0.0.1, that of one network card, or 0.0.0.
 
 The receiver sleeps in poll() until a datagram is there, then takes all that are there, into one buffer, and decodes them at
 once. The only queue is the socket's own, which the kernel bounds: what does not fit there is dropped by the kernel, which
-tells us how many datagrams that were (SO_RXQ_OVFL). How many events were in them nobody knows, so they stand in the notes
+tells us how many datagrams that were (SO_RXQ_OVFL). How many events they held is unknown, so they stand in the notes
 and in `datagrams`, not in the account of events.
 """
 
@@ -95,6 +95,7 @@ class UdpSource(Source):
             one.close()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        """Events [N] of EVENT_DTYPE as they come; see Source."""
         self.begin(max_events)
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
@@ -134,7 +135,7 @@ class UdpSource(Source):
             yield from pieces(usable(events, self.sensor, self.losses), max_events)
 
     def _patience_ms(self, heard_s: float) -> float | None:
-        """Until when poll() may sleep: the moment at which silence means something, or for ever."""
+        """How long poll() may sleep: until the next moment at which silence has an effect; None: for ever."""
         silent_s = time.monotonic() - heard_s
         limits = [s - silent_s for s in (None if self.lost else self._lost_s, self._end_s) if s is not None]
         if self.tick_s is not None:

@@ -1,8 +1,8 @@
 """Event cameras on USB: `usb://`, or `usb://SERIAL` where there are several. Extra [usb].
 
 Prophesee EVK4 and EVK3 HD, iniVation DAVIS346 and DVXplorer, CenturyArks VGA, through the package neuromorphic-drivers, with
-its default biases. Its ring of USB packets is bounded; what overflows there it counts in packets, which stand in the notes
-(how many events were in them nobody knows). A camera that is pulled out is looked for again until it is back.
+its default biases. Its ring of USB packets is bounded; packets that overflow there are counted, in the notes (how many
+events they held is unknown). A camera that is pulled out is looked for again until it is back.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class UsbSource(Source):
             self._shut()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+        """Events [N] of EVENT_DTYPE as they come; see Source."""
         self.begin(max_events)
         try:
             while not self._stop.is_set():

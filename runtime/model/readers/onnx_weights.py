@@ -23,7 +23,7 @@ DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"} 
 
 
 def read_initializers(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """{name: array} of the named initializers of an ONNX file, each in its own shape and dtype (DTYPES); read-only.
+    """{name: array [...]} of the named initializers of an ONNX file, each in its own shape and dtype (DTYPES); read-only.
 
     A name that the file lacks is absent from the result. Raises PlifError for a file that is not ONNX, for a named tensor of
     a data type that is not read, and for one with more or fewer bytes than its shape says.

@@ -117,7 +117,7 @@ def text_field(file: BinaryIO, start: int, end: int, wanted: int) -> str | None:
 
 
 def messages(file: BinaryIO, start: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
-    """Where the values of field `wanted` lie that have a length (texts, messages): (start, end) of each, in bytes."""
+    """(start, end), in bytes, of each value of field `wanted` that has a length (texts, messages)."""
     return ((a, b) for number, wire, a, b in fields(file, start, end) if number == wanted and wire == 2)
 
 

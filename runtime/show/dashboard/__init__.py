@@ -33,7 +33,7 @@ __all__ = ["Dashboard"]
 
 
 class Dashboard(Observer):
-    """address  where to open it, token included"""
+    """The dashboard of one run, an observer with a server of its own. `address`: where to open it, with its token."""
 
     def __init__(self, where: str) -> None:
         """where: [HOST:]PORT. Raises PlifError when nothing can listen there, MissingExtra without the extra."""
@@ -59,7 +59,7 @@ class Dashboard(Observer):
 
     @property
     def warning(self) -> str | None:
-        """What to know when others on the network can reach it: the token then travels in the clear."""
+        """A warning where other machines can reach the dashboard, since its token then travels unencrypted; else None."""
         if is_loopback(self.host):
             return None
         return (
@@ -88,6 +88,7 @@ class Dashboard(Observer):
         self._server.start()
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
+        """x float32 [C, H, W] of the frame and y float32 [classes] go to the board of the source."""
         self._boards[source].step(frame, y, rates)
 
     def on_decision(self, decision: Decision) -> None:
@@ -105,7 +106,7 @@ class Dashboard(Observer):
         for board in self._boards.values():
             board.notes.extend(note for note in summary["notes"] if note not in board.notes)
 
-    # --- as what the server shows: in the thread of the server ------------------------------------------------------
+    # --- what the server shows: in the thread of the server ---------------------------------------------------------
 
     @property
     def state(self) -> str:
@@ -133,7 +134,7 @@ class Dashboard(Observer):
 
 
 def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, Any]]:
-    """The board of one source of a stream, and the facts about it that do not change."""
+    """The board of one stream of a run, and the facts about the stream that do not change."""
     model, source, options = run.model, stream.source, run.options
     card = model.card
     layers = [str(state["layer"]) for state in card["states"]] if model.counts_rates else []

@@ -3,7 +3,7 @@
 token    random for each start and in the printed address only; compared in constant time. Without it: no picture, no
          control. It travels in the first address, then in a header or as a websocket subprotocol, never as a cookie
          (cookies of one host are sent to every port of it) and never in a Referer (Referrer-Policy: no-referrer)
-Host     an address in numbers, or a name that was said beforehand. A page of a stranger whose name was pointed at this
+Host     a numeric address, or a name that was allowed beforehand. A page of a stranger whose name was pointed at this
          machine (DNS rebinding) arrives with the stranger's name in Host
 Origin   where a browser sends one, it is this server itself. Another page's script (cross-site websocket, forged
          request) arrives with the other page's origin, also when that page is on another port of this machine
@@ -61,11 +61,11 @@ class Access:
             address = ipaddress.ip_address(name)
         except ValueError:
             return name in self.names
-        # nobody can point an address in numbers at another machine; 0.0.0.0 is no address that a person types
+        # nobody can point a numeric address at another machine; 0.0.0.0 is no address that a person types
         return address.is_loopback if self.loopback else not address.is_unspecified
 
     def origin_ok(self, origin: str | None, header: str | None, fetch_site: str | None = None) -> bool:
-        """Whether this is no other page's doing. Programs send neither Origin nor Sec-Fetch-Site; they have the token."""
+        """Whether no other page sent this. Programs send neither Origin nor Sec-Fetch-Site; they have the token."""
         if fetch_site not in (None, "same-origin", "none"):
             return False
         return origin is None or (header is not None and origin in (f"http://{header}", f"https://{header}"))

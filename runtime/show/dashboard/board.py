@@ -114,7 +114,7 @@ class Board:
             self._begin_point()
 
     def forget(self) -> None:
-        """After a reset: what was voted before counts no more."""
+        """After a reset: earlier votes no longer count."""
         with self._lock:
             self._begin_point()
             self._smooth[:] = 0

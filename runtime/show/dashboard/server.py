@@ -55,7 +55,7 @@ class Content(Protocol):
 
 
 class Server:
-    """Listens from the constructor on, answers from `start` to `stop`. PlifError when the address cannot be had."""
+    """Listens from the constructor on, answers from `start` to `stop`. PlifError when nothing can listen at the address."""
 
     def __init__(self, content: Content, access: Access, host: str, port: int) -> None:
         self._content, self._access = content, access
@@ -79,7 +79,7 @@ class Server:
             http="h11",
             ws="websockets-sansio",
             ws_max_size=BODY_LIMIT,
-            ws_per_message_deflate=False,  # a waste of the processor on the way to the same machine
+            ws_per_message_deflate=False,  # on the way to the same machine it would only cost processor time
             lifespan="off",
             log_config=None,
             log_level=logging.CRITICAL,
@@ -95,7 +95,7 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """Every page gets the last message, then the server is gone. Takes a second at most."""
+        """Sends the last message to every page and stops the server. Takes a second at most."""
         loop = self._loop
         if loop is not None and loop.is_running():
             done = asyncio.run_coroutine_threadsafe(self._farewell(), loop)
@@ -183,7 +183,7 @@ class Server:
 
 
 class _Client:
-    """One open page: what it has seen, and the promise that two messages never mix."""
+    """One open page: the last point that it has, the source that it shows, and a lock that keeps messages apart."""
 
     def __init__(self, socket: WebSocket) -> None:
         self.socket = socket
@@ -192,7 +192,7 @@ class _Client:
         self._sending = asyncio.Lock()
 
     async def asked(self) -> bool:
-        """Waits for the page's question; False when the page went away, or said what no page of ours says."""
+        """Waits for the page's question; False when the page went away, or sent what our page never sends."""
         try:
             question = json.loads(await asyncio.wait_for(self.socket.receive_text(), PATIENCE_S))
             self.since = int(question["since"])
@@ -239,7 +239,7 @@ def _hash_of(html: str, tag: str) -> str:
 
 
 class _Guard:
-    """Before everything else: the Host must be ours. After everything else: the headers that a browser needs to be told."""
+    """Stands around the application: refuses requests for a foreign Host, and adds the security headers to every answer."""
 
     HEADERS = (
         (b"referrer-policy", b"no-referrer"),
