@@ -91,7 +91,7 @@ def gate(case: Case, engine: str, folder: Path) -> Report:
         path = folder / f"m{target.suffix}"
         target.write(ExportJob(graph, proto, card), path)
         opened = runtime.load(path, engine)
-    return prove(proto, card, source, steps=case.T, runs=opened)
+    return prove(proto, card, source, steps=case.T, opened=opened)
 
 
 def holds(case: Case, engine: str, folder: Path) -> None:

@@ -17,7 +17,7 @@ from plif_export.proof import interpret
 from plif_export.readers.nir import examine_nir
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
-from tests.foreign import events, lively
+from tests.foreign import events, scale_to_threshold
 
 nir = pytest.importorskip("nir")
 STEPS = 50
@@ -92,7 +92,7 @@ def test_a_file_that_spikingjelly_wrote_gives_its_spikes(tmp_path: Path, cls: st
             for part in (net[0], net[4]):
                 part.weight.mul_(2)
     else:
-        lively(net, (2, 8, 8))
+        scale_to_threshold(net, (2, 8, 8))
     functional.reset_net(net)
     nir_exchange.export_to_nir(net, torch.zeros(1, 2, 8, 8), save_path=tmp_path / "net.nir")
     functional.reset_net(net)
@@ -113,7 +113,7 @@ def test_a_file_that_snntorch_wrote_gives_its_spikes(tmp_path: Path) -> None:
         return snn.Leaky(beta=0.9 * torch.ones(n), threshold=torch.ones(n), **options)  # type: ignore[no-any-return]
 
     net = nn.Sequential(nn.Linear(12, 30), leaky(30), nn.Linear(30, 4), leaky(4))
-    lively(net, (12,))
+    scale_to_threshold(net, (12,))
     graph = exporter.export_to_nir(net, torch.zeros(1, 12), ignore_dims=[0])
     nir.write(tmp_path / "net.nir", graph)
     for part in net.modules():
