@@ -74,7 +74,7 @@ def test_residual_joins_come_through(tmp_path: Path, join: str, form: str) -> No
 
 
 def narrow(net: nn.Module, by: int = 4) -> nn.Module:
-    """The same graph with one channel of every `by`, and new weights; three channels go in, all classes come out."""
+    """The same graph with 1 / `by` of the channels, and new weights; inputs of three channels and the classes stay."""
     for owner in list(net.modules()):
         for name, old in list(owner.named_children()):
             new: nn.Module = old
