@@ -209,7 +209,7 @@ class Functional(nn.Module):
         if folded:
             parts = _fold(parts)
         self.parts = nn.ModuleList(parts)
-        self._shapes = [step.out_shape for step in net.named_layers if step.op == "Neuron"]
+        self._shapes = [named.out_shape for named in net.named_layers if named.op == "Neuron"]
         self.alphas = [m.alpha() for m in self.parts if isinstance(m, Neuron)]
         self.eval()
 
@@ -243,22 +243,22 @@ def _neuron(n: Neuron, x: Tensor, v: Tensor, alpha: Tensor | None) -> tuple[Tens
 def _modules(net: Network, node: Callable[[Neuron], nn.Module]) -> list[nn.Module]:
     """The network's layers in order. `node` makes the neurons; layers that do nothing after training are left out."""
     modules: list[nn.Module] = []
-    for step in net.named_layers:
-        if step.op == "Dropout":
+    for named in net.named_layers:
+        if named.op == "Dropout":
             continue
-        if step.op == "Flatten":
+        if named.op == "Flatten":
             module: nn.Module = nn.Flatten()
-        elif step.op == "Vote":
-            voters = step.layer.kernel  # type: ignore[union-attr]
+        elif named.op == "Vote":
+            voters = named.layer.kernel  # type: ignore[union-attr]
             module = nn.Sequential(nn.Unflatten(1, (1, -1)), nn.AvgPool1d(voters, voters), nn.Flatten())
         else:
-            module = net.get_submodule(step.name)
+            module = net.get_submodule(named.name)
             if isinstance(module, Neuron):
                 module = node(module)
-            elif step.op == "BatchNorm":
+            elif named.op == "BatchNorm":
                 module = _plain_batchnorm(module)
-            elif step.op == "MaxPool":
-                module = nn.MaxPool2d(step.layer.kernel, step.layer.stride)  # type: ignore[union-attr]
+            elif named.op == "MaxPool":
+                module = nn.MaxPool2d(named.layer.kernel, named.layer.stride)  # type: ignore[union-attr]
         modules.append(module)
     return modules
 

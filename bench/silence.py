@@ -100,9 +100,9 @@ def measure(name: str, threads: int, rounds: int, folder: Path) -> list[dict[str
 def without_shifts(net: Network) -> None:
     """Sets the shift of each batch normalisation to zero, so that without input there is no current."""
     with torch.no_grad():
-        for step in net.named_layers:
-            if step.op == "BatchNorm":
-                bn = net.get_submodule(step.name)
+        for named in net.named_layers:
+            if named.op == "BatchNorm":
+                bn = net.get_submodule(named.name)
                 bn.bias.copy_(bn.running_mean * bn.weight / torch.sqrt(bn.running_var + bn.eps))
 
 

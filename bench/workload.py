@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import plif_train
-from plif_train.firing import _tune_block
+from plif_train.firing import tune_block
 from plif_train.network import Network
 
 GESTURE = "dvs128-gesture"
@@ -113,31 +113,35 @@ def network(model: str | Path | None = None, rates: Sequence[float] = RATES, see
     generator = torch.Generator().manual_seed(seed)
     targets = [*rates, *[rates[-1]] * len(net.neurons())]
     block = []
-    for step in net.named_layers:
-        block.append(step)
-        if step.op == "Neuron":
-            x = _tune_block(net, block, x, targets.pop(0), generator)
+    for named in net.named_layers:
+        block.append(named)
+        if named.op == "Neuron":
+            x = tune_block(net, block, x, targets.pop(0), generator)
             block = []
     net.reset()
     return net
 
 
 def neurons(net: Network) -> int:
-    return sum(int(np.prod(step.out_shape)) for step in net.named_layers if step.op == "Neuron")
+    return sum(int(np.prod(named.out_shape)) for named in net.named_layers if named.op == "Neuron")
 
 
 def operations(net: Network) -> int:
     """Operations of a dense step: two for each multiplication of an input by a weight."""
     macs = 0
-    for step in net.named_layers:
-        if step.op in ("Conv", "Linear"):
-            weight = net.get_submodule(step.name).weight
-            macs += int(weight[0].numel()) * int(np.prod(step.out_shape))
+    for named in net.named_layers:
+        if named.op in ("Conv", "Linear"):
+            weight = net.get_submodule(named.name).weight
+            macs += int(weight[0].numel()) * int(np.prod(named.out_shape))
     return 2 * macs
 
 
 def weights(net: Network) -> int:
-    return sum(int(net.get_submodule(s.name).weight.numel()) for s in net.named_layers if s.op in ("Conv", "Linear"))
+    return sum(
+        int(net.get_submodule(named.name).weight.numel())
+        for named in net.named_layers
+        if named.op in ("Conv", "Linear")
+    )
 
 
 def measured_rates(net: Network, x: np.ndarray) -> dict[str, float]:

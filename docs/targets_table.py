@@ -33,7 +33,7 @@ from plif_export.passes import PRECISIONS  # noqa: E402
 from plif_export.targets import TARGETS, find_target  # noqa: E402
 from plif_export.writers import FORMS  # noqa: E402
 from runtime.base.errors import PlifError  # noqa: E402
-from tests.foreign import lively  # noqa: E402
+from tests.foreign import Residual, scale_to_threshold  # noqa: E402
 from tests.networks import firing  # noqa: E402
 
 SETTINGS: dict[str, dict[str, str]] = {"nir": {"votes": "fold"}}
@@ -71,27 +71,11 @@ def spikingjelly_module(folder: Path) -> Source:
         *(layer.Conv2d(2, 6, 3, padding=1, bias=False), layer.BatchNorm2d(6), neuron.ParametricLIFNode()),
         *(layer.AvgPool2d(2), layer.Flatten(), layer.Linear(96, 10), neuron.LIFNode(tau=3.0)),
     )
-    return lively(net, (2, 8, 8)), {"example_input": torch.zeros(1, 2, 8, 8)}
-
-
-class Residual(nn.Module):
-    """A SEW block with plain Python around it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        from spikingjelly.activation_based import neuron
-
-        self.conv1, self.conv2 = nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
-        self.lif1, self.lif2, self.lif3 = (neuron.LIFNode(tau=3.0) for _ in range(3))
-        self.fc = nn.Linear(6 * 8 * 8, 5)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        a = self.lif1(self.conv1(x))
-        return self.lif3(self.fc((a + self.lif2(self.conv2(a))).flatten(1)))  # type: ignore[no-any-return]
+    return scale_to_threshold(net, (2, 8, 8)), {"example_input": torch.zeros(1, 2, 8, 8)}
 
 
 def spikingjelly_residual(folder: Path) -> Source:
-    return lively(Residual(), (2, 8, 8), gain=1.5), {"example_input": torch.zeros(1, 2, 8, 8)}
+    return scale_to_threshold(Residual(), (2, 8, 8), gain=1.5), {"example_input": torch.zeros(1, 2, 8, 8)}
 
 
 def spikingjelly_state_dict(folder: Path) -> Source:
@@ -101,7 +85,7 @@ def spikingjelly_state_dict(folder: Path) -> Source:
         *(layer.Conv2d(2, 6, 3, padding=1), neuron.IFNode(), layer.MaxPool2d(2)),
         *(layer.Flatten(), layer.Linear(96, 10), neuron.IFNode()),
     )
-    torch.save(lively(net, (2, 8, 8)).state_dict(), folder / "net.pth")
+    torch.save(scale_to_threshold(net, (2, 8, 8)).state_dict(), folder / "net.pth")
     return folder / "net.pth", {"network": "c6k3s1-IF-MPk2s2-FC10-IF", "shape": (2, 8, 8)}
 
 
@@ -114,21 +98,21 @@ def snntorch_leaky(folder: Path) -> Source:
         nn.Linear(30, 4),
         snn.Leaky(beta=0.8, init_hidden=True),
     )
-    return lively(net, (12,)), {"example_input": torch.zeros(1, 12)}
+    return scale_to_threshold(net, (12,)), {"example_input": torch.zeros(1, 12)}
 
 
 def norse_lif_box(folder: Path) -> Source:
     import norse.torch as norse
 
     net = norse.SequentialState(nn.Linear(12, 30), norse.LIFBoxCell(), nn.Linear(30, 4), norse.LIFBoxCell())
-    return lively(net, (12,), gain=20.0), {"example_input": torch.zeros(1, 12)}
+    return scale_to_threshold(net, (12,), gain=20.0), {"example_input": torch.zeros(1, 12)}
 
 
 def norse_lif(folder: Path) -> Source:
     import norse.torch as norse
 
     net = norse.SequentialState(nn.Linear(12, 30), norse.LIFCell(), nn.Linear(30, 4), norse.LIFCell())
-    return lively(net, (12,), gain=5.0), {"example_input": torch.zeros(1, 12)}
+    return scale_to_threshold(net, (12,), gain=5.0), {"example_input": torch.zeros(1, 12)}
 
 
 def nir_file(folder: Path) -> Source:

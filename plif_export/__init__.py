@@ -1,9 +1,9 @@
-"""Translate: a trained network -> SNN graph -> ONNX, proved.
+"""Export: a trained network -> SNN graph -> ONNX or a target's own file, with a proof that both do the same.
 
     export(model, path)         read, run the passes, write, prove; the file appears only when the proof holds
     verify(path, model)         the proof alone, on a file that exists
     check(module, example)      what of a live module can be exported, layer by layer; check_file for files
-    register_neuron(class, equation, ...), register_layer(class, reader)     make a class of your own known to them
+    register_neuron(class, equation, ...), register_layer(class, reader)     teach them a class of your own
 
 The names below are imported when first used: the command line lists this package's commands without loading torch.
 """

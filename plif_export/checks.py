@@ -83,9 +83,9 @@ class CheckReport:
     def add_graph(self, graph: Graph, facts: ModelFacts, target: Target, options: Mapping[str, str]) -> None:
         for node in graph:
             self.add_node(node.name, node.op, node.attrs.get("kind"))
-        self.ask(graph, facts, target, options)
+        self.add_refusals(graph, facts, target, options)
 
-    def ask(self, graph: Graph, facts: ModelFacts, target: Target, options: Mapping[str, str]) -> None:
+    def add_refusals(self, graph: Graph, facts: ModelFacts, target: Target, options: Mapping[str, str]) -> None:
         """Enters what the target refuses: of each layer where the target can say it, else of the graph as a whole.
 
         The target sees the graph as an export would hand it over; nothing is asked where a problem was found before.
@@ -134,7 +134,7 @@ def check(
         if problem not in entries:
             report.add(problem)
     if traced is not None and traced.graph is not None:
-        report.ask(traced.graph, ModelFacts.from_caller(CallerFacts(), traced.graph), target, options)
+        report.add_refusals(traced.graph, ModelFacts.from_caller(CallerFacts(), traced.graph), target, options)
     return report
 
 

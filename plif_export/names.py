@@ -1,4 +1,4 @@
-"""Where an export writes, and what its files are called when nobody says it."""
+"""Where an export writes, and the default names of its files."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from plif_export.onnx_file import load_onnx, onnx_bytes
 from plif_export.options import CallerFacts, ExportOptions, with_fields
 from plif_export.passes import prepare
 from plif_export.proof.report import Report
-from plif_export.proof.session import Running
+from plif_export.proof.session import OpenedModel
 from plif_export.prove import prove
 from plif_export.readers import read
 from plif_export.targets import find_target
@@ -94,7 +94,7 @@ def export(
         report = prove(proto, card, source, seed=chosen.seed, where=path.name)
         _require(report, path)
         card["parity"] = report.summary()
-        proved = hashlib.sha256(onnx_bytes(proto)).hexdigest()  # taken here: a target compares what it then gets
+        proved = hashlib.sha256(onnx_bytes(proto)).hexdigest()  # a target compares its input with this
     set_card(proto, card)
     job = ExportJob(graph, proto, card, chosen.options, source.notes, command, proved, name=path.name)
     with whole_or_nothing(path, report_path(path), folder=target.folder) as (artifact, beside):
@@ -105,9 +105,9 @@ def export(
             job.notes.append(f"parity: not run, since {job.not_run}{what}")
         elif report is not None:
             # The ONNX form passed; now what the target made of it has to pass, in the engine that will run it.
-            runs = target.open(artifact, card, sha256)
-            if runs is not None:
-                prove(proto, card, source, seed=chosen.seed, where=path.name, runs=runs, report=report)
+            opened = target.open(artifact, card, sha256)
+            if opened is not None:
+                prove(proto, card, source, seed=chosen.seed, where=path.name, opened=opened, report=report)
             _add_faults(target, artifact, card, report)
             _require(report, path)
         result = Exported(path, sha256, size, time.perf_counter() - began, report, job.notes, job.not_run)
@@ -156,7 +156,7 @@ def verify(
     said: dict[str, Any] = {"network": network, "shape": shape or card["input"]["shape"], "neuron": neuron}
     said |= {"classes": card["classes"], "framing": card["framing"], "kind": card["input"]["kind"], "T": card["T"]}
     source = read(model, example, CallerFacts(**said))
-    proto, runs = _opened(artifact, card, engine)
+    proto, opened = _open(artifact, card, engine)
     x = None
     if inputs is not None:
         x = np.asarray(inputs, np.float32)
@@ -164,7 +164,7 @@ def verify(
             raise PlifError(
                 f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]"
             )
-    report = prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, runs=runs)
+    report = prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, opened=opened)
     _add_faults(find_target(kind_of(artifact).name), artifact, card, report)
     return report
 
@@ -176,7 +176,7 @@ def _add_faults(target: Target, artifact: Path, card: Card, report: Report) -> N
             report.fail(layer, 0, what)
 
 
-def _opened(artifact: Path, card: Card, engine: str | None) -> tuple[onnx.ModelProto | None, Running | None]:
+def _open(artifact: Path, card: Card, engine: str | None) -> tuple[onnx.ModelProto | None, OpenedModel | None]:
     """Opens an artifact for the gate: the ONNX file that can be taken apart, and the model that can only be run."""
     kind = kind_of(artifact)
     if kind.name == "onnx":

@@ -11,7 +11,7 @@ from plif_export.proof import gate
 from plif_export.proof.probe import random_start
 from plif_export.proof.reference import GraphReference
 from plif_export.proof.report import Report
-from plif_export.proof.session import EngineSession, Running
+from plif_export.proof.session import EngineSession, OpenedModel
 from plif_export.proof.sliced_file import SlicedFile, refuse_another_model
 from plif_export.proof.subject import Subject
 from plif_export.readers import read
@@ -34,15 +34,15 @@ def prove(
     steps: int | None = None,
     seed: int = 0,
     where: str = "artifact",
-    runs: Running | None = None,
+    opened: OpenedModel | None = None,
     report: Report | None = None,
 ) -> Report:
     """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold.
 
     inputs  [T, B, C, H, W] float32: B streams, from reset
-    proto   the ONNX file to take apart; None for an artifact that is none, and then `runs` is judged alone
-    runs    the artifact opened with an engine, which then has to pass as well
-    report  of the file, when it was proved before: only the engine is asked, and added to it
+    proto   the ONNX file to take apart; None for an artifact that is no ONNX file: then `opened` alone is judged
+    opened  the artifact opened with an engine, which then has to pass as well
+    report  the report of the file, where that was proved before: only the engine is compared, and added to the report
     """
     source = read(model) if isinstance(model, Network) else model
     unrolled, rounded = card["form"] == "unrolled", card["precision"] != "fp32"
@@ -56,7 +56,7 @@ def prove(
         start = [random_start(source.graph, rng) for _ in range(inputs.shape[1])]
     else:
         start = [reference.initial() for _ in range(inputs.shape[1])]
-    engine = None if runs is None else EngineSession(runs, where)
+    engine = None if opened is None else EngineSession(opened, where)
     if report is None:
         subject: Subject
         if proto is not None:
@@ -66,7 +66,7 @@ def prove(
             subject = engine
         else:
             raise PlifError(f"{where}: nothing on this machine runs it, so nothing can be proved")
-        own = source.has_card and card["form"] == "step"  # elsewhere T is the artifact's to say
+        own = source.has_card and card["form"] == "step"  # elsewhere the artifact decides its T
         chosen = {key: card[key] for key in ("form", "precision", "math", "batch", "source_sha256")}
         expected = make_card(source.facts, graph, T=source.facts.T if own else card["T"], **chosen)
         in_fp32 = source.reference if rounded and subject.shows_spikes else None
@@ -79,7 +79,7 @@ def prove(
 
 
 def _stimulus(facts: ModelFacts, card: Card, steps: int, rng: np.random.Generator) -> np.ndarray:
-    """What a network is shown when nobody says what: [T, B, C, H, W] float32, T at least `steps`, in whole calls."""
+    """The default input of a proof: [T, B, C, H, W] float32, T at least `steps`, in whole calls."""
     streams = card["batch"] or PARITY_STREAMS
     if card["form"] == "unrolled":
         steps = -(-steps // card["T"]) * card["T"]

@@ -62,7 +62,7 @@ def random_shift_drop(
 
     Of each recording a part of `keep` of its steps is taken, from a random beginning, and moved by up to `shift` pixels,
     the same in all steps; zeros come in from outside. With the probability `thicken` each pixel then takes the largest
-    count among itself and one to three neighbours in random directions, as if the camera were more sensitive. At last
+    count among itself and one to three neighbours in random directions, as if the camera were more sensitive. Finally
     each pixel of a step loses its events with a probability that is drawn from 0..`drop` for the recording, and gets one
     event with a probability from 0..`noise`."""
     n, steps, _, height, width = x.shape

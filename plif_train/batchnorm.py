@@ -2,7 +2,7 @@
 
     per step    mean and variance of each step over B, H, W: what T calls of a BN layer do, and the authors' code did
     joint       mean and variance over T, B, H, W: what SpikingJelly's multi-step mode does
-    frozen      the running statistics, in training too, where nothing changes them: for comparisons
+    frozen      the running statistics, in training too; they do not change: for comparisons
 
 The running statistics get T updates in the order of the steps (per step) or one (joint). In eval mode both are the same
 function. Per step, T calls of PyTorch's kernel normalise one time-step each, without a copy. (One call on [B, T C, H, W] with
@@ -25,7 +25,8 @@ class BatchNorm(nn.BatchNorm2d):
 
     mode = "joint"
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W]
+    def forward(self, x: Tensor) -> Tensor:
+        """One time-step [N, C, H, W] -> the same shape."""
         if self.mode == "frozen":
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         return super().forward(x)

@@ -64,7 +64,7 @@ def load_cached(
 def _about(dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
     """Everything that changes a sample."""
     paths = [dataset.path(i) for i in indices]
-    # A folder may move and keep its content, so its own name is left out; names that are no files are all there is.
+    # A folder may move and keep its content, so its own name is left out; a name that is no file counts whole.
     start = len(os.path.commonpath(paths)) if len(paths) > 1 else 0
     stats: dict[str, list[int]] = {}
     files = []
@@ -132,7 +132,7 @@ def _write(path: Path, parts: Iterable[np.ndarray], dtype: np.dtype[Any], shape:
 
 @contextmanager
 def _replaced(path: Path) -> Iterator[IO[bytes]]:
-    """The file, opened beside its place."""
+    """A new file, opened beside `path`, whose place it takes when it is complete."""
     try:
         with whole_or_nothing(path) as (beside,), open(beside, "wb") as file:
             yield file

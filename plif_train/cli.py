@@ -38,8 +38,8 @@ def train(
     seed: Annotated[int, typer.Option(help="of weights, shuffling, dropout, augmentation")] = 2020,
     resume: Annotated[bool, typer.Option("--resume", help="continue from NAME.resume.pt")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="begin again where NAME.pt is there already")] = False,
-    limit_train: Annotated[int | None, typer.Option(help="train on so many samples, spread over the split")] = None,
-    limit_test: Annotated[int | None, typer.Option(help="test on so many samples, spread over the split")] = None,
+    limit_train: Annotated[int | None, typer.Option(help="train on this many samples, spread over the split")] = None,
+    limit_test: Annotated[int | None, typer.Option(help="test on this many samples, spread over the split")] = None,
     cache: Annotated[Path | None, typer.Option(help="folder that keeps the frames for the next run")] = None,
     device: Annotated[
         str,
@@ -66,8 +66,8 @@ def train(
     detach_reset: Annotated[bool, typer.Option(help="the gradient ignores the spike in the reset")] = True,
     dropout: Annotated[float, typer.Option(help="probability of every DP layer")] = 0.5,
     rate_penalty: Annotated[float, typer.Option(help="added to the loss per mean firing rate: fewer spikes")] = 0.0,
-    accumulate: Annotated[int, typer.Option(help="compute each batch in so many parts, in less memory")] = 1,
-    patience: Annotated[int | None, typer.Option(help="stop after so many epochs without a better accuracy")] = None,
+    accumulate: Annotated[int, typer.Option(help="compute each batch in this many parts, in less memory")] = 1,
+    patience: Annotated[int | None, typer.Option(help="stop after this many epochs without a better accuracy")] = None,
     compile_: Annotated[
         bool, typer.Option("--compile", help="fuse the neurons' time-steps with torch.compile (for GPUs)")
     ] = False,

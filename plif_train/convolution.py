@@ -19,9 +19,10 @@ FEW = 64  # weights an output; more, and the patches cost more than they save
 
 
 class Conv(nn.Conv2d):
-    """[N, C, H, W] -> [N, C', H', W'], float32, or what autocast makes of it."""
+    """nn.Conv2d, as a product of matrices where that is faster."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C', H', W'], float32, or what autocast makes of it."""
         plain = self.groups == 1 and self.padding_mode == "zeros"
         wanted = self.training and torch.is_grad_enabled() and not x.requires_grad and x.device.type == "cpu"
         if isinstance(self.padding, str) or not (plain and wanted and self.weight[0].numel() <= FEW and x.numel()):

@@ -37,7 +37,7 @@ def scale_to_fire(
         for named in net.named_layers:
             block.append(named)
             if named.op == "Neuron":
-                x = _tune_block(net, block, x, target, generator)
+                x = tune_block(net, block, x, target, generator)
                 block = []
         net.reset()
         net(x_seq)
@@ -47,8 +47,9 @@ def scale_to_fire(
     return rates
 
 
-def _tune_block(net: Network, block: list[NamedLayer], x: Tensor, target: float, generator: torch.Generator) -> Tensor:
-    """The layers up to a neuron on their input x [T, B, ...]: randomised and tuned; returns the neuron's spikes."""
+def tune_block(net: Network, block: list[NamedLayer], x: Tensor, target: float, generator: torch.Generator) -> Tensor:
+    """Randomises and tunes the layers up to a neuron, `block`, on their input x [T, B, ...], float32, so that a share of
+    `target` of its neurons fires in a step; returns the neuron's spikes [T, B, ...]."""
     neuron = net.get_submodule(block[-1].name)
     assert isinstance(neuron, Neuron)
     if neuron.w is not None:

@@ -96,8 +96,7 @@ class Meta:
 
 
 class Dropout(nn.Module):
-    """One mask, drawn at the first step after reset() and kept for all time-steps; identity in eval mode. Keeps shape and
-    type: [B, ...], and [T, B, ...] in `multi`."""
+    """One mask, drawn at the first step after reset() and kept for all time-steps; identity in eval mode."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -107,10 +106,12 @@ class Dropout(nn.Module):
     def reset(self) -> None:
         self.mask = None
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, ...]
+    def forward(self, x: Tensor) -> Tensor:
+        """One time-step [B, ...] -> the same shape and type."""
         return x * self._mask_for(x) if self.training else x
 
-    def multi(self, x_seq: Tensor) -> Tensor:  # [T, B, ...]
+    def multi(self, x_seq: Tensor) -> Tensor:
+        """A sequence [T, B, ...] -> the same shape and type."""
         return x_seq * self._mask_for(x_seq[0]) if self.training else x_seq
 
     def _mask_for(self, x: Tensor) -> Tensor:
@@ -120,13 +121,14 @@ class Dropout(nn.Module):
 
 
 class Vote(nn.Module):
-    """The mean of every `voters` neighbouring neurons: spikes [N, classes * voters] -> [N, classes], of the same type."""
+    """The mean of every `voters` neighbouring neurons."""
 
     def __init__(self, voters: int) -> None:
         super().__init__()
         self.voters = voters
 
     def forward(self, x: Tensor) -> Tensor:
+        """Spikes [N, classes * voters] -> [N, classes], of the same type."""
         return F.avg_pool1d(x.unsqueeze(1), self.voters, self.voters).squeeze(1)
 
 
@@ -142,7 +144,7 @@ class Network(nn.Module):
     notation   the parsed string
     options    see Options
     meta       see Meta; `T`, `classes`, `framing`, `normalisation` read it
-    plan       the layers in order, with names and shapes
+    named_layers  the layers in order, with names and shapes
     watch      set it to a function, and every neuron layer calls it with (layer name, spikes [T, B, ...] or [B, ...])
 
     Raises PlifError where layers and shapes do not fit, or the number of classes is not that of the outputs.
@@ -213,7 +215,7 @@ class Network(nn.Module):
         else:
             self._check(x, "T, B, C, H, W")
             if T is not None and len(x) != T:
-                raise PlifError(f"input of {len(x)} time-steps, but T is {T}; expected one of the two to say it")
+                raise PlifError(f"input of {len(x)} time-steps, but T is {T}; expected equal numbers, or no T")
         for named in todo:
             x = self._run(named, x, sequence=True)
         return x
@@ -245,7 +247,8 @@ class Network(nn.Module):
 
     @contextmanager
     def watched(self, watch: Callable[[str, Tensor], None] | None, training: bool = False) -> Iterator[None]:
-        """In training or eval mode, with `watch` as the network's; begins and ends reset, and leaves both as they were."""
+        """A block in training or eval mode, with `watch(layer, spikes [T, B, ...] or [B, ...])` as the network's own. Resets the
+        network at both ends; mode and `watch` are afterwards what they were."""
         before = self.training, self.watch
         self.train(training)
         self.reset()

@@ -29,7 +29,7 @@ from plif_train.recurrence import Recurrence, Rule
 from plif_train.surrogate import SURROGATES, slope_
 from runtime.base.errors import PlifError
 
-Trace = list[tuple[Tensor, Tensor, Tensor, Tensor]]
+NeuronHistory = list[tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
 class _Fire(torch.autograd.Function):
@@ -48,7 +48,7 @@ class _Fire(torch.autograd.Function):
 
 
 def fire(h: Tensor, v_threshold: float, surrogate: str = "atan") -> Tensor:
-    """Charged potential h, of any shape -> spikes 0.0 or 1.0 of its shape and type; the surrogate is their gradient."""
+    """Charged potential h [...] -> spikes 0.0 or 1.0 of its shape and type; the surrogate is their gradient."""
     return _Fire.apply(h, v_threshold, surrogate)
 
 
@@ -60,7 +60,7 @@ class Neuron(nn.Module):
                   starts at v_reset (soft reset: 0)
     channels      None: one tau for the layer (w is 0-dimensional, as in the paper); C: one per channel (w is [C])
     compiled      set it, and multi() runs its T steps through torch.compile (worth it on a GPU)
-    trace         set it to a list, and every time-step appends (v before, h, s, v after), detached
+    history       set it to a list, and every time-step appends (v before, h, s, v after), each [B, ...], detached
 
     `forward(x [B, ...])` is one time-step, `multi(x [T, B, ...])` is T of them with the same arithmetic; both start
     from the present state and leave the new one. In training mode the state keeps its graph from call to call (reset()
@@ -98,7 +98,7 @@ class Neuron(nn.Module):
         self.decay_input = decay_input
         self.detach_reset = detach_reset
         self.init_tau = float(init_tau)
-        self.trace: Trace | None = None
+        self.history: NeuronHistory | None = None
         self.compiled = False
         if kind == "PLIF":
             shape = () if channels is None else (channels,)
@@ -137,7 +137,7 @@ class Neuron(nn.Module):
         """T time-steps: current [T, B, ...] -> spikes [T, B, ...], of its type. Bit for bit what T calls of forward give."""
         v = self._start(x_seq[0])
         alpha = self._alpha_for(x_seq[0])
-        if self.trace is None:
+        if self.history is None:
             factor = alpha if isinstance(alpha, Tensor) else v.new_tensor(alpha)
             fused: tuple[Tensor, Tensor] = Recurrence.apply(x_seq, v, factor, self._rule())
             self._leave(fused[1])
@@ -166,8 +166,8 @@ class Neuron(nn.Module):
             after = torch.where(s_reset > 0, self.v_reset, h)
         else:  # the same value, written so that the surrogate's gradient reaches the reset
             after = s_reset * self.v_reset + (1 - s_reset) * h
-        if self.trace is not None:
-            self.trace.append((v.detach(), h.detach(), s.detach(), after.detach()))
+        if self.history is not None:
+            self.history.append((v.detach(), h.detach(), s.detach(), after.detach()))
         return s, after
 
     def _rule(self) -> Rule:

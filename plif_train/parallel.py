@@ -42,7 +42,7 @@ class World:
     size: int = 1
 
     def add_up(self, tensors: Iterable[Tensor | None]) -> None:
-        """Gradients of any shape: each tensor becomes the sum over all ranks, in place, in one message."""
+        """Gradients [...]: each tensor becomes the sum over all ranks, in place, in one message."""
         if self.size == 1:
             return
         group = [tensor for tensor in tensors if tensor is not None]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from plif_train import native
 
 
-class _Halve(torch.autograd.Function):
+class _HalvingPool(torch.autograd.Function):
     """[N, C, H, W] -> [N, C, H // 2, W // 2], float32 or bfloat16"""
 
     @staticmethod
@@ -42,10 +42,11 @@ class _Halve(torch.autograd.Function):
 
 
 class MaxPool(nn.MaxPool2d):
-    """[N, C, H, W] -> [N, C, H', W'], float32 or bfloat16."""
+    """nn.MaxPool2d that needs less memory in training."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, H', W'], float32 or bfloat16."""
         halves = (self.kernel_size, self.stride, self.padding, self.dilation) == (2, 2, 0, 1) and not self.ceil_mode
         if halves and x.requires_grad and x.dim() == 4 and min(x.shape) > 0 and min(x.shape[2:]) > 1 and native.runs(x):
-            return _Halve.apply(x)
+            return _HalvingPool.apply(x)
         return super().forward(x)

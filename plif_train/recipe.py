@@ -54,8 +54,8 @@ class Recipe:
     loss          a name of plif_train.losses
     bn            "per-step", "joint" or "frozen" (plif_train.batchnorm)
     rate_penalty  times the firing rate, averaged over layers, is added to the loss: fewer spikes for less accuracy
-    accumulate    each batch is computed in so many parts, for as much less memory (BN sees parts, not batches)
-    patience      stop after so many epochs without a better accuracy; None never stops early
+    accumulate    the number of parts in which each batch is computed, in less memory (BN sees parts, not batches)
+    patience      stop after this many epochs without a better accuracy; None never stops early
     compile       torch.compile fuses a neuron layer's T steps; where the native kernels run (CPU) there is nothing to gain
     """
 

@@ -47,7 +47,7 @@ class Rule:
     compiled: bool = False
 
     def native(self, x: Tensor, v: Tensor) -> native.RuleStruct | None:
-        """The same for the kernels of train.c; None where they do not have it."""
+        """The constants as the kernels of train.c take them; None where those do not serve x [T, ...] and v [...]."""
         known = not self.compiled and self.detach_reset and self.surrogate in native.SURROGATES
         if not known or v.dtype != torch.float32 or not native.runs(x, v):
             return None
@@ -64,6 +64,7 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+        """x [T, ...], v [...] -> (spikes [T, ...], the last v [...])"""
         flat_x, flat_v, flat_alpha = x.flatten(1), v.flatten(), _flat(alpha, v)
         h = torch.empty(flat_x.shape, dtype=v.dtype, device=v.device)
         s = torch.empty_like(h, dtype=x.dtype)  # 0 and 1 are exact in every type, and the next layer wants this one
@@ -84,6 +85,7 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gs: Tensor, gv: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+        """Gradients of the spikes [T, ...] and of the last v [...] -> those of x [T, ...], the first v and alpha"""
         rule: Rule = ctx.rule
         x, h, s, v0, alpha = ctx.saved_tensors
         flat_x, flat_v, flat_alpha, flat_gs = x.flatten(1), v0.flatten(), _flat(alpha, v0), gs.flatten(1)

@@ -1,7 +1,7 @@
 """model.resume.pt: the last whole epoch with all that its continuation needs, and what a continuation must share with it.
 
-Shared must be the network, the recipe but for its length, and the data: set, options, classes in order, numbers of
-samples. What a file of an earlier version does not say is not compared.
+A continuation has the same network, the same recipe except for its length, and the same data: set, options, classes in
+order, numbers of samples. What a file of an earlier version does not say is not compared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def resume_path(out: str | Path) -> Path:
 
 
 def check_place(out: Path, resume: bool, overwrite: bool) -> None:
-    """PlifError when a training that writes to `out` would find no place, or take that of something else."""
+    """PlifError when a training cannot write to `out`, or would replace something else there."""
     kept = resume_path(out)
     for path in (out, kept, epochs_path(out), weights_path(out)):
         if path.is_dir():
@@ -98,7 +98,7 @@ class ResumeFile:
         content = checkpoint.read_tensors(self.path)
         progress = _progress_of(content, self.path)
         saved = checkpoint.network_of(content, self.path)
-        # Older files do not say these options; the values are what there was before each could be chosen.
+        # Older files do not say these options; these are the values from before each could be chosen.
         then = {"loss": "rate-mse", "bn": "joint", "rate_penalty": 0.0, "accumulate": 1}
         then |= {"recipe": "authors"} if "recipe" in self.about else {}
         then |= {**progress["settings"], **progress["about"], **_network_settings(saved)}
@@ -122,7 +122,7 @@ class ResumeFile:
             scaler.load_state_dict(point.content["scaler"])
         except (KeyError, TypeError, ValueError):
             raise PlifError(
-                f"{self.path}: its optimiser does not fit the network; the file was damaged, train anew"
+                f"{self.path}: its optimiser does not fit the network; the file was damaged, train again"
             ) from None
         return point
 

@@ -1,4 +1,4 @@
-"""Surrogate gradients: what ds/dh is taken to be in backward, as a function of u = h - v_threshold.
+"""Surrogate gradients: what backward uses for ds/dh, as a function of u = h - v_threshold.
 
     atan        a/2 / (1 + (pi/2 a u)^2)            a = 2   Fang et al. 2021, the paper's
     sigmoid     a y (1 - y), y = 1 / (1 + e^-au)    a = 4   Zenke & Ganguli 2018, Neftci et al. 2019; SpikingJelly's default
@@ -41,5 +41,5 @@ SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 def slope_(name: str, u: Tensor) -> Tensor:
-    """ds/dh at u = h - v_threshold, of any shape; overwrites u."""
+    """ds/dh at u = h - v_threshold [...], of its shape; overwrites u."""
     return SURROGATES[name](u, WIDTHS[name])

@@ -9,8 +9,8 @@ reads the test set once, at the end, for the epoch that it kept.
 
 Files: `model.pt` is the best epoch so far, `model.resume.pt` the last one with all that its continuation needs
 (plif_train.resume), `model.csv` and `model.weights.csv` the course of it (plif_train.log).
-Each epoch seeds torch's generator from (seed, epoch), so a run that was interrupted and resumed is the run that was
-not, bit for bit where the device's kernels are deterministic (they are on a CPU).
+Each epoch seeds torch's generator from (seed, epoch), so a run that was interrupted and resumed equals an
+uninterrupted one, bit for bit where the device's kernels are deterministic (they are on a CPU).
 """
 
 from __future__ import annotations

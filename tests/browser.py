@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its own DevTools protocol: the few verbs that the tests of the dashboard need.
+"""A headless Chromium, driven over its own DevTools protocol: the few commands that the tests of the dashboard need.
 
 python -m tests.browser ADDRESS PICTURE.png [WIDTH HEIGHT [dark]]      a picture of a running dashboard, after ten seconds
 """
@@ -33,12 +33,12 @@ def find_chromium() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-class Navigating(AssertionError):
-    """The page went elsewhere while it was asked."""
+class NavigationError(AssertionError):
+    """The page navigated away during a call."""
 
 
 class Browser:
-    """One tab. `open`, `run` (JavaScript -> its value), `until`, `click`, `look` (a PNG), `said` (console and errors)."""
+    """One tab. `open`, `run` (JavaScript -> its value), `until`, `click`, `screenshot`; `messages` has the console and errors."""
 
     def __init__(self, program: str, width: int = 1280, height: int = 900) -> None:
         from websockets.sync.client import connect
@@ -58,11 +58,11 @@ class Browser:
         self._stack = ExitStack()
         self._socket = self._stack.enter_context(connect(tab["webSocketDebuggerUrl"], max_size=1 << 26))
         self._number = 0
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.requested: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
-        self.size(width, height)
+        self.resize(width, height)
 
     def _port(self) -> int:
         place = Path(self._profile.name) / "DevToolsActivePort"
@@ -80,24 +80,24 @@ class Browser:
             message = json.loads(self._socket.recv(timeout=30))
             if message.get("id") == self._number:
                 if "navigated" in str(message.get("error")):
-                    raise Navigating(message)
+                    raise NavigationError(message)
                 assert "error" not in message, message
                 return message["result"]
-            self._hear(message)
+            self._keep_event(message)
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _keep_event(self, message: dict[str, Any]) -> None:
         method, params = message.get("method"), message.get("params", {})
         if method == "Runtime.exceptionThrown":
-            self.said.append(params["exceptionDetails"].get("exception", {}).get("description", "exception"))
+            self.messages.append(params["exceptionDetails"].get("exception", {}).get("description", "exception"))
         elif method == "Log.entryAdded":
-            self.said.append(params["entry"]["text"])
+            self.messages.append(params["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             self.requested.append(params["request"]["url"])
 
-    def size(self, width: int, height: int) -> None:
+    def resize(self, width: int, height: int) -> None:
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
-    def dark(self, on: bool) -> None:
+    def set_dark(self, on: bool) -> None:
         feature = {"name": "prefers-color-scheme", "value": "dark" if on else "light"}
         self._call("Emulation.setEmulatedMedia", features=[feature])
 
@@ -111,15 +111,15 @@ class Browser:
         return result["result"].get("value")
 
     def until(self, script: str, seconds: float = 15) -> Any:
-        """The first value of the script that is true."""
+        """Runs the script until its value is true, and returns that value."""
         end_s = time.monotonic() + seconds
         while True:
             try:
                 value = self.run(script)
-            except Navigating:
+            except NavigationError:
                 value = None
             if value or time.monotonic() > end_s:
-                assert value, f"not within {seconds} s: {script}; the page said {self.said}"
+                assert value, f"not within {seconds} s: {script}; the page said {self.messages}"
                 return value
             time.sleep(0.05)
 
@@ -135,12 +135,12 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self._call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 
-    def look(self, path: Path, full: bool = True) -> Path:
+    def screenshot(self, path: Path, full: bool = True) -> Path:
         """A picture of the page."""
         if full:
             height = self.run("document.documentElement.scrollHeight")
             width = self.run("innerWidth")
-            self.size(width, int(height))
+            self.resize(width, int(height))
             time.sleep(0.3)
         shot = self._call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(shot["data"]))
@@ -168,8 +168,8 @@ class Browser:
 if __name__ == "__main__":
     asked = dict(enumerate(sys.argv[1:]))
     with Browser(find_chromium() or "chromium") as browser:
-        browser.dark(4 in asked)
-        browser.size(int(asked.get(2, 1280)), int(asked.get(3, 1120)))
+        browser.set_dark(4 in asked)
+        browser.resize(int(asked.get(2, 1280)), int(asked.get(3, 1120)))
         browser.open(asked[0])
         time.sleep(10)
-        print(browser.look(Path(asked[1]), full=False))
+        print(browser.screenshot(Path(asked[1]), full=False))

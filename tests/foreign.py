@@ -7,12 +7,15 @@ import torch
 from torch import nn
 
 from plif_export.readers.module import examine
-from plif_export.readers.trace import Stepper, forget
+from plif_export.readers.trace import Stepper, reset_neurons
 from runtime.model.graph import Graph
 
 
-def lively(module: nn.Module, shape: tuple[int, ...], *, seed: int = 0, steps: int = 4, gain: float = 1.0) -> nn.Module:
-    """Scales the layer before each neuron so that its current is of the order of the threshold; evaluation mode."""
+def scale_to_threshold(
+    module: nn.Module, shape: tuple[int, ...], *, seed: int = 0, steps: int = 4, gain: float = 1.0
+) -> nn.Module:
+    """Scales the layer before each neuron so that its current is of the order of the threshold, for one step of `shape`;
+    puts the module into evaluation mode."""
     module.eval()
     x = torch.from_numpy(np.random.default_rng(seed).poisson(0.5, (steps, 2, *shape)).astype(np.float32))
     traced, problems = examine(module, x[0])
@@ -23,7 +26,7 @@ def lively(module: nn.Module, shape: tuple[int, ...], *, seed: int = 0, steps: i
         source = _layer_before(traced.graph, node.inputs[0])
         if source is None or source not in paths:
             continue
-        forget(traced.module)
+        reset_neurons(traced.module)
         stepper = Stepper(traced.program)
         currents = []
         with torch.no_grad():
@@ -52,4 +55,21 @@ def _layer_before(graph: Graph, name: str) -> str | None:
 
 
 def events(steps: int, streams: int, shape: tuple[int, ...], seed: int = 1) -> np.ndarray:
+    """Event counts, float32 [steps, streams, *shape]."""
     return np.random.default_rng(seed).poisson(0.5, (steps, streams, *shape)).astype(np.float32)
+
+
+class Residual(nn.Module):
+    """A SEW block with plain Python around it: the spikes of conv1 are added to those of conv2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from spikingjelly.activation_based import neuron
+
+        self.conv1, self.conv2 = nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.lif1, self.lif2, self.lif3 = (neuron.LIFNode(tau=3.0) for _ in range(3))
+        self.fc = nn.Linear(6 * 8 * 8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a = self.lif1(self.conv1(x))
+        return self.lif3(self.fc((a + self.lif2(self.conv2(a))).flatten(1)))  # type: ignore[no-any-return]

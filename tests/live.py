@@ -1,4 +1,4 @@
-"""What tests of live streams share: sources and observers that a test steers, and questions about what came of it."""
+"""What tests of live streams share: sources and observers that a test steers, and checks of the outcome."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FIELDS = ("used", "filtered", "late", "invalid", "dropped")
 
 
 def balanced(summary: dict[str, Any]) -> bool:
-    """Every event that came stands somewhere."""
+    """Whether the account adds up: every event is in one of its fields."""
     return bool(summary["events_in"] == sum(summary[f"events_{field}"] for field in FIELDS))
 
 
 def said(decisions: Iterable[Any]) -> list[tuple[Any, ...]]:
-    """All of the decisions but how long they took and whose they are."""
+    """The decisions, without their latency and their source."""
     return [(d.t_us, d.step, d.label, d.index, d.score, d.votes, d.why) for d in decisions]
 
 
@@ -39,27 +39,27 @@ def step(framer: Framer | SourceFramer, frames: Iterable[Frame]) -> None:
 
 
 def packets_of(spec: str, each: int = 500) -> list[np.ndarray]:
-    """The events of a source, so many in a packet."""
+    """The events of a source, `each` of them in a packet."""
     events = np.concatenate(list(open_source(spec).packets()))
     return [events[i : i + each] for i in range(0, len(events), each)]
 
 
 def free_port() -> int:
-    """A UDP port that nobody has at the moment."""
+    """A UDP port that is free at the moment."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def until(true: Callable[[], Any]) -> None:
-    """Returns when that is true; fails the test when it does not become true at all."""
+    """Waits until the condition holds; fails the test after a minute."""
     end_s = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end_s, "it did not happen in time"
         time.sleep(0.002)
 
 
-class Fed(Source):
+class FedSource(Source):
     """A live source that a test feeds: packets, None for a loss and a return; it ends when the packets do."""
 
     format = "test"
@@ -86,8 +86,8 @@ class Fed(Source):
         self.stopped.set()
 
 
-class Slow(Observer):
-    """Makes every step take so long, as a larger network would, and keeps what it saw."""
+class SlowObserver(Observer):
+    """Makes every step take `seconds`, as a larger network would, and stores what it is told."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
@@ -108,8 +108,8 @@ class Slow(Observer):
         self.notes.append(text)
 
 
-class InAThread:
-    """Runs a stream to its end elsewhere, so that one which hangs fails the test instead of hanging it."""
+class StreamThread:
+    """Runs a stream to its end in a thread, so that a stream that hangs fails the test instead of blocking it."""
 
     def __init__(self, running: Any) -> None:
         self.running, self.error, self.decisions = running, None, []
@@ -123,7 +123,7 @@ class InAThread:
         except PlifError as error:
             self.error = error
 
-    def end(self) -> InAThread:
+    def end(self) -> StreamThread:
         self.thread.join(timeout=60)
         assert not self.thread.is_alive(), "the stream hangs"
         return self

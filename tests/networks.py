@@ -40,7 +40,7 @@ def scaled(net: Network, seed: int = 0) -> Network:
 
 
 def frames(net: Network, rng: np.random.Generator, T: int = 6, streams: int = 2) -> np.ndarray:
-    """Input for a network: [T, streams, C, H, W]."""
+    """Input for a network: float32 [T, streams, C, H, W]."""
     shape = net.meta.shape
     if net.meta.kind == "static":
         image = images(streams, shape, net.normalisation, rng)

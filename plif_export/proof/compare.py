@@ -1,10 +1,10 @@
-"""The comparison that every question ends in: one layer, one step, the reference against what was seen.
+"""The comparison that all questions of the gate share: one layer in one step, the reference against what was observed.
 
 A spike that differs is *excused* when the reference itself was on the edge, |h - v_threshold| < eps max(1, |h|): no two
 float32 programs agree there. h and the next membrane must agree within 10 eps max(1, |h|) wherever the spike does.
 
 Where only membranes are seen, a membrane that is off although its neuron was not on the edge is wrong; on the edge, it is the
-history of a flip, and excused.
+consequence of a flip, and excused.
 """
 
 from __future__ import annotations
@@ -87,5 +87,6 @@ def compare(
 
 
 def count_off(found: Array, expected: Array, tolerance: float = MEMBRANE) -> int:
-    """How many values of two arrays of one shape differ by more than tolerance * max(1, |expected|); a NaN differs."""
+    """How many values of two float32 arrays [...] of one shape differ by more than tolerance * max(1, |expected|); a
+    NaN differs."""
     return int(np.sum(~(np.abs(found - expected) <= tolerance * np.maximum(1, np.abs(expected)))))

@@ -36,7 +36,8 @@ def teacher_forced(
         shown += subject.chunk if conclusive or subject.chunk == 1 else 0
     if layers is None:
         for layer in totals:
-            # what a file flips on random spikes is no spike of the stimulus; an engine's flip cost a part of a call
+            # A file flips random spikes here, not those of the stimulus: they are not counted. The flips of an engine
+            # are: after each of them the rest of the call was not compared.
             report.add(layer, counts=not subject.shows_spikes)
     return shown
 
@@ -66,7 +67,7 @@ def _agrees(
     on_edge = False
     for layer in layers:
         expected, threshold = case.expected[layer.name], thresholds[layer.name]
-        if several:  # a flip may hide in any step of the call: they are not seen
+        if several:  # an engine does not show its spikes, and any step of the call may have a flip
             h = np.stack([step.h for step in expected.values()])
             on_edge |= bool(np.any(np.abs(h - threshold) < subject.eps * np.maximum(1, np.abs(h))))
         for k, seen in answer.layers[layer.name].items():

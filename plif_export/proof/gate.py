@@ -101,13 +101,17 @@ def check(
         _compare_cards(subject.card, expected, report)
     for layer in layers:
         report.add(layer)
-        if not subject.shows_spikes:  # in one division, which may differ from the mean over streams in the last bit
+        if not subject.shows_spikes:  # one division for all; a mean over streams may differ in the last bit
             layer.rate = float(np.divide(*fired[layer.name]))
     return report
 
 
 def check_engine(subject: Subject, reference: Reference, x: Array, start: Sequence[State], report: Report) -> None:
-    """An engine that runs a file which has passed the gate: start and teacher-forced. Adds to the file's report, and fails it."""
+    """The gate's first two questions, start and teacher-forced, to an engine that runs a file which has passed the gate.
+
+    x [T, B, C, H, W] float32 and the states of each stream {key: [1, ...]}, as in `check`. Adds to the file's report, and
+    fails it.
+    """
     if _starts_like(subject, reference, report):
         histories = (reference.run(x[:, b : b + 1], state) for b, state in enumerate(start))
         asked = (case for history in histories for case in cases(history, subject.chunk))

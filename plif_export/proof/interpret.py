@@ -7,7 +7,7 @@ reading, not for speed. The neurons' equations are those of runtime/model/neuron
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
@@ -31,15 +31,8 @@ class LayerStep:
 
     @property
     def v(self) -> Array:
-        """The membrane after the step."""
+        """The membrane after the step, [B, ...]."""
         return self.after["v"]
-
-
-@dataclass
-class GraphStep:
-    """One step of the whole graph: what the neurons of each layer did."""
-
-    fired: dict[str, LayerStep] = field(default_factory=dict)
 
 
 def start(graph: Graph, batch: int, dtype: type = np.float32) -> State:
@@ -51,10 +44,10 @@ def start(graph: Graph, batch: int, dtype: type = np.float32) -> State:
     }
 
 
-def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tuple[Array, State, GraphStep]:
+def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tuple[Array, State, dict[str, LayerStep]]:
     """One time-step, computed in `dtype`: x [B, C, H, W] and a state {layer: v [B, ...]} -> (y [B, classes], the state after
-    it, what each layer did). The given state is not changed."""
-    history = GraphStep()
+    it, {layer: what its neurons did}). The given state is not changed."""
+    layers: dict[str, LayerStep] = {}
     values: dict[str, Array] = {graph.input: np.asarray(x, dtype)}
     after: State = {}
     for node in graph:
@@ -62,10 +55,10 @@ def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tupl
             values[node.name] = _apply(node, values, dtype)
             continue
         before: State = {name: np.asarray(state[state_key(node.layer, name)], dtype) for name in node.initial}
-        fired = history.fired[node.layer] = neuron(node, values[node.inputs[0]], before, _params(node, dtype), dtype)
+        fired = layers[node.layer] = neuron(node, values[node.inputs[0]], before, _params(node, dtype), dtype)
         values[node.name] = fired.s
         after.update({state_key(node.layer, name): value for name, value in fired.after.items()})
-    return values[graph.output], after, history
+    return values[graph.output], after, layers
 
 
 def current(graph: Graph, layer: str, x: Array, fired: dict[str, Array]) -> Array:

@@ -1,10 +1,10 @@
 """The reference of every parity check: the PyTorch model itself, fp32, evaluation mode, single-step, batch 1, one thread.
 
 PyTorch is not equal to itself across batch shapes (a matrix product over 160 rows differs from 160 single rows in the last
-bits), so what "equal to PyTorch" means has to be fixed, and this is where. A reference is anything that can say which
-neuron layers there are, where they start, and what each did over some steps:
+bits), so "equal to PyTorch" needs a definition, and this file has it. A reference is anything that can say which neuron
+layers there are, where they start, and what each did over some steps:
 
-    NetworkReference   our own networks, which write down v, h and s themselves
+    NetworkReference   our own networks, which record v, h and s themselves
     GraphReference     the NumPy interpreter on the graph as read, for files that have no module (NIR)
     ModuleReference    any other nn.Module, node by node as traced (plif_export/readers/module_reference.py)
 """
@@ -89,9 +89,9 @@ class GraphReference(Reference):
         layers = histories_from(self.graph, state)
         outputs = []
         for x_t in x:
-            y, state, history = interpret.step(self.graph, x_t, state)
+            y, state, done = interpret.step(self.graph, x_t, state)
             outputs.append(y)
-            for layer, fired in history.fired.items():
+            for layer, fired in done.items():
                 layers[layer].steps.append(replace(fired, s=fired.s > 0.5))
         return History(x, np.stack(outputs), layers)
 
@@ -105,14 +105,14 @@ def histories_from(graph: Graph, state: State) -> dict[str, LayerHistory]:
 
 
 class NetworkReference(Reference):
-    """Runs one of our own networks and writes down what every neuron did."""
+    """Runs one of our own networks and records what every neuron did."""
 
     def __init__(self, net: Network) -> None:
         self.net = net
         self.thresholds = {layer: float(neuron.v_threshold) for layer, neuron in net.neurons().items()}
 
     def initial(self) -> State:
-        shapes = [step.out_shape for step in self.net.named_layers if step.op == "Neuron"]
+        shapes = [named.out_shape for named in self.net.named_layers if named.op == "Neuron"]
         return {
             layer: np.full((1, *shape), 0.0 if neuron.v_reset is None else neuron.v_reset, np.float32)
             for (layer, neuron), shape in zip(self.net.neurons().items(), shapes, strict=True)
@@ -127,11 +127,11 @@ class NetworkReference(Reference):
             net.set_state({layer: torch.from_numpy(np.array(v)) for layer, v in state.items()})
             for x_t in x:
                 for neuron in neurons.values():
-                    neuron.trace = []
+                    neuron.history = []
                 outputs.append(net.step(torch.from_numpy(np.ascontiguousarray(x_t))).numpy().copy())
                 for layer, neuron in neurons.items():
-                    assert neuron.trace, f"layer {layer} did not run"
-                    _, h, s, v = neuron.trace[-1]
+                    assert neuron.history, f"layer {layer} did not run"
+                    _, h, s, v = neuron.history[-1]
                     step = LayerStep(h.numpy().copy(), s.numpy().astype(bool), {"v": v.numpy().copy()})
                     layers[layer].steps.append(step)
         return History(x, np.stack(outputs), layers)
@@ -150,7 +150,7 @@ def _evaluation(net: Network) -> Iterator[None]:
             yield
     finally:
         for neuron in net.neurons().values():
-            neuron.trace = None
+            neuron.history = None
         net.reset()
         net.train(training)
         torch.set_num_threads(threads)

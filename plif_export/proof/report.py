@@ -38,8 +38,8 @@ class Report:
     """What the gate found; `to_dict` is the JSON of `plif verify --json`.
 
     precision     of the weights, where the report says what their rounding changed (rounding.py); else fp32
-    probed        neuron-steps that were asked on random spikes;  rows: streams that ran side by side
-    engine        the engine that was asked, and in how many steps of it something was shown
+    probed        neuron-steps that were compared on random spikes;  rows: streams that ran side by side
+    engine        the engine that was compared;  engine_steps: how many of its steps were compared to the end
     failed_at     the first failure: layer, step, what;  first_divergence: layer and step, free-running
     layers        the numbers of each layer, as the ONNX file tells them; an engine adds to the totals only
     """
@@ -90,7 +90,7 @@ class Report:
         )
 
     def fail(self, layer: str, step: int, what: str) -> None:
-        """The gate has failed here. The first failure is the one that is told; what follows is often its consequence."""
+        """Fails the gate at a layer and a step. Only the first failure is reported: later ones are often its consequence."""
         self.passed = False
         if self.failed_at is None:
             self.failed_at = {"layer": layer, "step": step, "what": what}

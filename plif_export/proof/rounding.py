@@ -1,7 +1,7 @@
 """What rounding the weights changes, against the model in fp32: reported beside the gate.
 
 Flips in one step, from the model's own spikes and membranes, are rounding alone; what the whole file does on its own spikes
-(free-running, gate.py) adds what those flips set off.
+(free-running, gate.py) adds the consequences of those flips.
 
 The gate judges a file by the interpreter on the weights that the same pass rounded, so a pass that rounds badly would be
 judged by its own mistake. Hence one bound here: rounding alone may not change a tenth of a layer's spikes.

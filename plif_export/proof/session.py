@@ -1,4 +1,4 @@
-"""An engine's session as a subject of the gate: what runs is asked as users run it.
+"""An engine's session as a subject of the gate: the gate runs the engine as users run it.
 
 The file itself runs in ONNX Runtime, slice by slice (sliced_file.py). What has kernels of its own (the event engine) or a form
 of its own (OpenVINO, NIR) shows only the output of a call and the states after it. Before every call its states are set to the
@@ -9,7 +9,7 @@ nothing: it is left out, and the neuron is counted as excused (compare.py). In a
 its own layer as well, so there any neuron on the edge, in this layer or before, excuses what follows in this call.
 
 Engines with float16 kernels also round the sum of a layer to float16, a relative 2^-11 that the file itself does not have when
-ONNX Runtime runs it on a CPU, so eps is wider for them (`sums_in_float32` of an engine says that it is none).
+ONNX Runtime runs it on a CPU, so eps is wider for them (not for an engine whose `sums_in_float32` is true).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from runtime.model.card import Card
 EPS_HALF = 2.0**-10  # twice float16's rounding of a current
 
 
-class Running(Protocol):
-    """What opens sessions: a runtime.Model, or what behaves like one. A failure is signed with `engine.name`."""
+class OpenedModel(Protocol):
+    """An artifact that is open: a runtime.Model, or what behaves like one. A failure is signed with `engine.name`."""
 
     @property
     def card(self) -> Card: ...
@@ -37,7 +37,7 @@ class Running(Protocol):
 class EngineSession(Subject):
     """Sessions of an opened artifact, one for each number of rows that was asked for."""
 
-    def __init__(self, model: Running, where: str = "artifact") -> None:
+    def __init__(self, model: OpenedModel, where: str = "artifact") -> None:
         super().__init__(model.card, where)
         self.model = model
         self.engine = model.engine.name

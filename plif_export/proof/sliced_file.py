@@ -65,7 +65,7 @@ class SlicedFile(Subject):
         y = self.output.run(known)["y"]
         if y.size != case.y.size:
             raise CannotRun("output", f"y is {list(y.shape)}; expected {list(case.y.shape)}")
-        return Answer(y.reshape(case.y.shape), layers)  # a step has no axis for its steps
+        return Answer(y.reshape(case.y.shape), layers)  # the y of the step form has no axis for steps
 
     def _layer(self, layer: str, known: dict[str, Array]) -> dict[int, Observation]:
         """A layer's slice on the tensors that are known: what the layer did in each step of the call."""
@@ -106,7 +106,10 @@ class SlicedFile(Subject):
 
 
 def refuse_another_model(card: Card, reference: Reference, shape: list[int], where: str) -> None:
-    """A file of another model is told by its states and its input, before anything is run. shape: of the model's input."""
+    """Raises PlifError for a file of another model, before anything runs: its states or its input then differ.
+
+    shape  of the model's input
+    """
     states, initial = {key_of(record): record for record in card["states"]}, reference.initial()
     for key in initial:
         if key not in states:

@@ -39,7 +39,7 @@ class Slice:
     session: ort.InferenceSession
 
     def run(self, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The outputs by name, from the known tensors by name, all float32. Raises CannotRun."""
+        """The outputs by name, from the known tensors by name: float32 [...], as the file has them. Raises CannotRun."""
         unknown = [name for name in self.inputs if name not in known]
         if unknown:
             raise CannotRun(self.layer, f"it reads {', '.join(unknown)}, which the model does not have")
@@ -50,7 +50,8 @@ class Slice:
 def run(
     session: ort.InferenceSession, names: Iterable[str], feed: dict[str, np.ndarray], layer: str, problem: str
 ) -> dict[str, np.ndarray]:
-    """The named outputs of a session. Raises CannotRun with the problem and what ONNX Runtime says of it."""
+    """The named outputs of a session, float32 [...], for inputs by name. Raises CannotRun with the problem and ONNX Runtime's
+    own reason."""
     names = list(names)
     try:
         return dict(zip(names, session.run(names, feed), strict=True))

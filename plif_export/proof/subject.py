@@ -3,7 +3,7 @@
     SlicedFile      an ONNX file, cut into its layers: shows h, spikes and states of every layer in every step
     EngineSession   an engine's session, as users run it: shows the output of a call, and the states after it
 
-Both are asked in the same words. A *call* is what the artifact runs at once: one step, or the T steps of the unrolled form.
+The gate asks both the same questions. A *call* is what the artifact runs at once: one step, or the T steps of the unrolled form.
 A *case* is one call of which everything is known beforehand: what goes in, and what has to come out.
 """
 
@@ -111,7 +111,7 @@ class Subject(ABC):
         """A call on its own spikes: x [steps, rows, C, H, W] and the states before it. Raises CannotRun."""
 
     def initial(self) -> States:
-        """Where the states are after a reset; empty where only the card says it."""
+        """The states after a reset; empty where only the card has them."""
         return {}
 
     def alone(self, x: Array, states: States) -> Answer:

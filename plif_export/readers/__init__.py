@@ -1,4 +1,4 @@
-"""Readers: what somebody trained -> SNN graph. One file per source.
+"""Readers: a trained model -> SNN graph. One file per source.
 
     facts          what every reader gives: TrainedModel
     checkpoint     model.pt and our own live networks

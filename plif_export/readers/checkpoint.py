@@ -1,7 +1,7 @@
-"""One of our own networks -> SNN graph: each layer of the notation's plan, read by the rules of readers/layers.py.
+"""One of our own networks -> SNN graph: each NamedLayer is read by the rules of readers/layers.py.
 
 The membrane constant becomes one number here: alpha = sigmoid(w) = 1/tau (LIF: 1/tau as given), in float32, computed by
-PyTorch itself so that the exported alpha is the trained one bit for bit. No w is left behind.
+PyTorch itself so that the exported alpha is the trained one bit for bit. The graph has no w.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from plif_export.readers.neuron_modules import own_neuron
 from plif_train.network import Dropout, Network, Vote, layer_of
 from runtime.model.graph import Graph, Node
 
-# The class by whose rules each kind of layer is read; the network's own subclasses compute the same in evaluation mode.
+# The class whose reader serves each kind of layer; the network's own subclasses compute the same in evaluation mode.
 CLASSES = {
     "Conv": nn.Conv2d,
     "Linear": nn.Linear,

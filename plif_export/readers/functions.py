@@ -71,6 +71,7 @@ def register_function(function: Any, reader: Reader) -> None:
 
 
 def same(value: Any) -> Result:
+    """A call that leaves a value as it is, and becomes no node."""
     return Result(None, value=value)
 
 
@@ -97,6 +98,7 @@ def _arithmetic(op: str, scalar: Callable[[float], tuple[float, float]]) -> Read
 
 
 def affine(tensor: Any, number: Any, scale: float, shift: float) -> Result:
+    """scale * tensor + shift as a node. Refuses what is no tensor of the graph."""
     require(
         isinstance(tensor, GraphTensor),
         "it computes with a neuron's state",

@@ -48,7 +48,7 @@ def known_as(module: nn.Module, registry: dict[str, Any], own: tuple[str, ...] =
 
 
 def array(value: Tensor) -> np.ndarray:
-    """A tensor of any shape as float32, copied."""
+    """A tensor [...] as a float32 array of its shape, copied."""
     return value.detach().cpu().numpy().astype(np.float32)
 
 

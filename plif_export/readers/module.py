@@ -4,7 +4,7 @@ Leaves are the layers of readers/layers.py and the neurons of readers/neuron_mod
 readers/functions.py. Everything else (containers, blocks, plain Python around them) is traced through. The module itself is
 never changed: a copy is put into evaluation mode and, for SpikingJelly, into single-step mode.
 
-Nothing that a trace could lose is taken on trust: tensors that a module keeps from step to step in an attribute are found and
+A trace could lose a state, so two things are checked: a module that keeps a tensor from step to step in an attribute is
 refused, and the trace must give, bit for bit, what the module gives over a few steps from reset.
 """
 
@@ -31,11 +31,11 @@ from plif_export.readers.trace import (
     Tracer,
     copy_of,
     flat,
-    forget,
-    kept_tensors,
+    kept_state_problems,
     one_thread,
+    reset_neurons,
     single_step,
-    trace_failed,
+    trace_problem,
     traced_program,
 )
 from runtime.model.graph import Graph, Node, Shape
@@ -60,16 +60,16 @@ def examine(module: nn.Module, example_input: Any) -> tuple[ModuleTrace | None, 
     copied = single_step(copy_of(module).cpu().eval())
     if isinstance(copied, Problem):
         return None, [copied]
-    forget(copied)
+    reset_neurons(copied)
     shape = tuple(int(n) for n in example_input.shape)[1:]
     try:
         program = traced_program(copied, shape)
     except Exception as error:  # whatever the module's own Python raises on a traced value
-        return None, [trace_failed(copied, error)]
-    kept = kept_tensors(copied)
+        return None, [trace_problem(copied, error)]
+    kept = kept_state_problems(copied)
     if kept:
         return None, kept
-    forget(copied)
+    reset_neurons(copied)
     traced = ModuleTrace(copied, program)
     reader = _GraphReader(traced, shape)
     with torch.no_grad(), one_thread():

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from plif_export.proof import interpret
 from plif_export.proof.interpret import Array, LayerStep, State
 from plif_export.proof.reference import GraphReference, History, histories_from
-from plif_export.readers.trace import REGISTER, ModuleTrace, Stepper, flat, forget, one_thread
+from plif_export.readers.trace import REGISTER, ModuleTrace, Stepper, flat, one_thread, reset_neurons
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, state_key
 
-CHECK_STEPS = 3  # from reset, in which the history must give the module's own bits
+CHECK_STEPS = 3  # from reset, in which the trace must equal the module bit for bit
 
 
 class ModuleReference(GraphReference):
@@ -56,11 +56,11 @@ class ModuleReference(GraphReference):
         return History(x, np.stack(outputs), layers)
 
     def check_against(self, module: nn.Module) -> None:
-        """The history must give what the module gives, bit for bit, over a few steps from reset."""
+        """Raises PlifError unless the trace gives, bit for bit, what the module itself gives over a few steps from reset."""
         rng = np.random.default_rng(0)
         x = rng.poisson(1.0, (CHECK_STEPS, 1, *self.graph.input_shape)).astype(np.float32)
         traced = self.run(x, self.initial()).y
-        forget(module)
+        reset_neurons(module)
         states: Any = None
         with torch.no_grad(), one_thread():
             for t, x_t in enumerate(x):
@@ -70,11 +70,12 @@ class ModuleReference(GraphReference):
                         f"{type(module).__name__}: step {t} of the module is not what its layers make, one after the other; "
                         f"it keeps a state that was not found. If it has a neuron of its own, {REGISTER}"
                     )
-        forget(module)
+        reset_neurons(module)
 
 
 def _call(module: nn.Module, x: Tensor, states: Any, traced: ModuleTrace, graph: Graph) -> tuple[Any, Tensor]:
-    """One step of the module itself, its own way: with hidden states, or with states that it takes and returns."""
+    """One step of the module itself on x [1, ...] float32 -> (its states, y [1, ...]); it hides its states, or takes and returns
+    them."""
     parameters = list(inspect.signature(module.forward).parameters.values())[1:]
     if traced.fed:  # snnTorch: forward(x, mem1, mem2) -> (y, mem1, mem2)
         if states is None:

@@ -79,7 +79,7 @@ def single_step(module: nn.Module) -> nn.Module | Problem:
     return module
 
 
-def forget(module: nn.Module) -> None:
+def reset_neurons(module: nn.Module) -> None:
     """Resets every neuron of a module."""
     for part in module.modules():
         found = neuron_type(part)
@@ -92,7 +92,7 @@ def forget(module: nn.Module) -> None:
 # --- the trace ----------------------------------------------------------------------------------------------------------
 
 
-class _Shaped(fx.Proxy):
+class _ShapedProxy(fx.Proxy):
     """A traced value whose rank and sizes are known, all but the batch, so that plain Python may look at them."""
 
     def __init__(self, node: fx.Node, tracer: Tracer) -> None:
@@ -154,7 +154,7 @@ class Tracer(fx.Tracer):
                 value = self.values[node] = self._run(node)
         except Exception:  # the reader runs it again, and says where it failed
             value = self.values[node] = None
-        return _Shaped(node, self) if isinstance(value, Tensor) and value.dim() else fx.Proxy(node, self)
+        return _ShapedProxy(node, self) if isinstance(value, Tensor) and value.dim() else fx.Proxy(node, self)
 
     def _run(self, node: fx.Node) -> Any:
         if node.op == "placeholder":
@@ -188,7 +188,7 @@ def traced_program(module: nn.Module, shape: Shape) -> fx.GraphModule:
     return fx.GraphModule(tracer.root, graph)
 
 
-def trace_failed(module: nn.Module, error: Exception) -> Problem:
+def trace_problem(module: nn.Module, error: Exception) -> Problem:
     """The problem of a trace that raised an error, at the innermost module among the frames of its traceback."""
     path = ""
     frame = error.__traceback__
@@ -204,7 +204,7 @@ def trace_failed(module: nn.Module, error: Exception) -> Problem:
     )
 
 
-def kept_tensors(module: nn.Module) -> list[Problem]:
+def kept_state_problems(module: nn.Module) -> list[Problem]:
     """The modules that put a traced value into an attribute: a state, which the trace would silently lose."""
     problems = []
     for path, part in module.named_modules():

@@ -26,7 +26,7 @@ class InterpretedModel:
 
 
 class InterpretedSession:
-    """State arrays are float32 [streams, ...], in the order of the card's states."""
+    """A session of an InterpretedModel, with its states in the order of the card's."""
 
     def __init__(self, model: InterpretedModel, streams: int) -> None:
         self.model, self.streams = model, streams
@@ -37,9 +37,11 @@ class InterpretedSession:
         self.state = interpret.start(model.graph, streams)
 
     def restore(self, values: list[np.ndarray]) -> None:
+        """Sets the states, float32 [streams, ...] each."""
         self.state = dict(zip(self.keys, values, strict=True))
 
     def snapshot(self) -> list[np.ndarray]:
+        """The states, float32 [streams, ...] each."""
         nothing = np.zeros((self.streams, 0), np.float32)  # a layer that is not in the graph differs from every shape
         return [self.state.get(key, nothing) for key in self.keys]
 

@@ -39,7 +39,7 @@ from runtime.model.card import Card, encode
 from runtime.model.graph import Graph, Node, Shape, initial_v, spatial
 
 if TYPE_CHECKING:
-    from plif_export.proof.session import Running
+    from plif_export.proof.session import OpenedModel
 
 DT = 1e-4
 KINDS = ("IF", "LIF", "PLIF", "NIR-IF", "NIR-LIF", "NIR-CubaLIF", "LIFBox")
@@ -86,7 +86,7 @@ class NirTarget(Target):
             raise PlifError(f"NIR refuses the network ({' '.join(str(error).split())[:160]})") from None
         job.notes.append(f"a step is dt={writer.dt:g} s; a tool that takes another dt leaks otherwise: --set dt=...")
 
-    def open(self, path: Path, card: Card, sha256: str | None = None) -> Running:
+    def open(self, path: Path, card: Card, sha256: str | None = None) -> OpenedModel:
         """The file, read back as any NIR file is, in the interpreter."""
         from plif_export.readers.nir import examine_nir
 

@@ -15,7 +15,7 @@ from runtime.model.card import Card
 from runtime.model.graph import Graph
 
 if TYPE_CHECKING:
-    from plif_export.proof.session import Running
+    from plif_export.proof.session import OpenedModel
     from plif_export.readers.rules import Problem
 
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
@@ -32,7 +32,7 @@ class ExportJob:
     notes    lines for the user; a target adds what it has to say
     command  the command line that makes the artifact again
     proved   SHA-256 of the ONNX form that passed the gate, without its card; None where no proof was asked for
-    not_run  set by the target where this machine cannot run what it wrote: why. The gate then asks no engine
+    not_run  why this machine cannot run the artifact, set by the target; the gate then asks no engine
     name     of the artifact's file or folder
     """
 
@@ -52,7 +52,7 @@ class Target:
 
     suffix      of the artifact's name: ".onnx", ".engine", "_openvino", ".nir"
     folder      whether the artifact is a folder
-    dialect     how the ONNX form says int8: "integer" (ConvInteger), "qdq" (QuantizeLinear) or "tensorrt"
+    dialect     how the ONNX form expresses int8: "integer" (ConvInteger), "qdq" (QuantizeLinear) or "tensorrt"
     math        of an export that does not say one: "folded" or "exact"
     options     the names that --set takes
     engine      the runtime's engine that opens the artifact and is asked to pass the gate; None where there is none
@@ -79,7 +79,7 @@ class Target:
         """Writes the artifact to `path`, a temporary place beside its own; a folder target makes the folder."""
         raise NotImplementedError
 
-    def open(self, path: Path, card: Card, sha256: str | None = None) -> Running | None:
+    def open(self, path: Path, card: Card, sha256: str | None = None) -> OpenedModel | None:
         """A written artifact as the gate runs it; None where nothing on this machine does."""
         return None if self.engine is None else load(path, self.engine, sha256=sha256)
 
@@ -88,7 +88,7 @@ class Target:
         return None
 
     def faults(self, path: Path, card: Card) -> Iterable[tuple[str, str]]:
-        """What around the ONNX file inside does not fit the card: (layer or "config", what)."""
+        """What does not fit the card in the files around the inner ONNX file: (layer or "config", what)."""
         return ()
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from plif_export.onnx_file import onnx_bytes
 from plif_export.targets.target import ExportJob, Target, flag
 from plif_export.targets.trt_build import SM, Streams, build
-from plif_export.targets.trt_layers import TYPES, Kernel, neuron_kernels, neuron_nodes, product_types, read_layers
+from plif_export.targets.trt_layers import TYPES, neuron_kernels, neuron_nodes, product_types, read_layers
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.engines.tensorrt.cuda import Gpu, open_gpu
 from runtime.engines.tensorrt.module import import_tensorrt
@@ -220,6 +220,3 @@ def _kernels(job: ExportJob, text: str | None) -> dict[str, Any]:
 
 def _type_of(weight: np.ndarray) -> str:
     return {"float32": "fp32", "float16": "fp16", "int8": "int8"}[weight.dtype.name]
-
-
-__all__ = ["Kernel", "TensorRtRtxTarget", "TensorRtTarget", "onnx_bytes"]

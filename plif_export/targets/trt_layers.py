@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import onnx
 
@@ -35,15 +34,6 @@ class Kernel:
     @property
     def multiplies(self) -> bool:
         return self.kind.lower() in PRODUCTS
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "inputs": list(self.inputs),
-            "outputs": list(self.outputs),
-            "onnx": list(self.onnx),
-        }
 
 
 def read_layers(text: str) -> list[Kernel]:

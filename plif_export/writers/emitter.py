@@ -40,7 +40,7 @@ class Emitter:
         )
 
     def weight(self, name: str, value: np.ndarray | np.generic) -> str:
-        """An initializer of any shape and dtype, by its name; entered once, however often it is used."""
+        """Enters an initializer [...] of any dtype, once however often it is used, and returns its name."""
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name

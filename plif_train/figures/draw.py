@@ -61,7 +61,7 @@ def input_picture(x: np.ndarray) -> np.ndarray:
 
 
 def top_of(rates: np.ndarray) -> float:
-    """Where the colours of firing rates end: the largest one, rounded up to a tenth."""
+    """Where the colours of firing rates [...] end: the largest rate, rounded up to a tenth."""
     return max(0.1, float(np.ceil(10 * rates.max() - 1e-6)) / 10)
 
 

@@ -78,13 +78,13 @@ class FigureModel:
 
     @property
     def whose(self) -> str:
-        """For captions: which of several runs a figure of one run is of."""
+        """The end of a caption: the name of the run, where there are several."""
         return f", of {self.runs[0].name}" if len(self.runs) > 1 else ""
 
     def check(self) -> None:
         """Computes what figures of samples show, where samples were named. PlifError when they cannot be shown."""
         if self.data is not None:
-            with suppress(MissingPart):  # said by the figures that need it
+            with suppress(MissingPart):  # the figures that need it report it
                 _ = self.chosen
 
     @property

@@ -72,7 +72,7 @@ def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
-    """What OpenVINO and NIR are asked, here of ONNX Runtime: weights that the recording leaves silent, rows, the card."""
+    """The gate's questions to OpenVINO and NIR, here to ONNX Runtime: weights that the recording leaves silent, rows, card."""
     from plif_export.cards import make_card
     from plif_export.passes import prepare
     from plif_export.proof.gate import check

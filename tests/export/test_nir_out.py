@@ -23,6 +23,7 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
+from tests.foreign import Residual, scale_to_threshold
 from tests.networks import firing, frames
 
 nir = pytest.importorskip("nir")
@@ -148,25 +149,9 @@ def test_other_libraries_read_it_and_give_the_same_spikes(
     assert np.mean(found != expected) == 0
 
 
-class Residual(nn.Module):
-    """conv1 spikes are added to conv2's: two edges into one node."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
-        self.conv1, self.conv2 = nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
-        self.lif1, self.lif2, self.lif3 = (neuron.LIFNode(tau=3.0) for _ in range(3))
-        self.fc = nn.Linear(6 * 8 * 8, 5)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        a = self.lif1(self.conv1(x))
-        return self.lif3(self.fc((a + self.lif2(self.conv2(a))).flatten(1)))  # type: ignore[no-any-return]
-
-
 def test_a_residual_addition_is_two_edges(tmp_path: Path) -> None:
-    from tests.foreign import lively
-
-    net = lively(Residual(), (2, 8, 8), gain=1.5)
+    pytest.importorskip("spikingjelly.activation_based.neuron")
+    net = scale_to_threshold(Residual(), (2, 8, 8), gain=1.5)
     result = export(net, tmp_path / "m.nir", torch.zeros(1, 2, 8, 8), to="nir")
     assert result.passed and verify(result.path, net).passed
     edges = nir.read(result.path).edges

@@ -194,7 +194,7 @@ def broken(path: Path, where: Path, change: Callable[[Any], Any]) -> Path:
     return path
 
 
-def constant(network: Any, reader: str, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+def replace_constant(network: Any, reader: str, change: Callable[[np.ndarray], np.ndarray]) -> Any:
     """Replaces the single number that the node making tensor `reader` reads."""
     node = next(op for op in network.get_ordered_ops() if any(reader in port.get_names() for port in op.outputs()))
     for port in node.inputs():
@@ -245,10 +245,10 @@ def test_a_folder_that_does_something_else_is_caught_and_the_layer_named(
         return weight
 
     changes: dict[str, Callable[[Any], Any]] = {
-        "tau": lambda n: constant(n, f"conv2.leaked{tag}", lambda keep: keep * 0.98),
+        "tau": lambda n: replace_constant(n, f"conv2.leaked{tag}", lambda keep: keep * 0.98),
         "weight": lambda n: weight_of(n, "conv2.weight", one_more),
-        "reset threshold": lambda n: constant(n, f"fc2.keeps{tag}", lambda th: th * 1.001),
-        "spike threshold": lambda n: constant(n, f"fc2.fires{tag}", lambda th: th * 1.001),
+        "reset threshold": lambda n: replace_constant(n, f"fc2.keeps{tag}", lambda th: th * 1.001),
+        "spike threshold": lambda n: replace_constant(n, f"fc2.fires{tag}", lambda th: th * 1.001),
     }
     path = broken(same_shapes[form], tmp_path, changes[change] if isinstance(change, str) else change)
     report = verify(path, firing(SAME_SHAPES))

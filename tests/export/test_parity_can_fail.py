@@ -234,7 +234,7 @@ def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
 
 @pytest.mark.parametrize("edge", (None, False, True))
 def test_a_membrane_of_an_engine_is_excused_only_on_the_edge_of_the_threshold(edge: bool | None) -> None:
-    """An engine shows no spikes: a flip is told by the membrane that it leaves. `edge` says it for a call of several steps."""
+    """An engine shows no spikes: a flip shows in the membrane that it leaves. `edge` stands for a call of several steps."""
     from plif_export.proof.compare import Observation, compare
     from plif_export.proof.interpret import LayerStep
     from plif_export.proof.report import LayerReport, Report

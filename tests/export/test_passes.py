@@ -59,7 +59,7 @@ def test_passes_keep_the_membranes_up_to_rounding(variant: dict[str, Any], math:
     _, _, before = interpret.step(graph, x, state, np.float64)
     _, _, after = interpret.step(folded, x, state, np.float64)
     for layer in state:
-        np.testing.assert_allclose(after.fired[layer].h, before.fired[layer].h, atol=2e-5, err_msg=layer)
+        np.testing.assert_allclose(after[layer].h, before[layer].h, atol=2e-5, err_msg=layer)
 
 
 def test_fold_tau_moves_alpha_into_the_weights_only_where_the_neuron_is_the_only_reader() -> None:
@@ -95,10 +95,10 @@ def test_a_graph_refuses_unknown_layers_missing_inputs_and_networks_without_neur
         Graph((4, 1, 1), (Node("a", "Flatten", ("x",), (4,)),), "a")
 
 
-def test_presets_read_into_graphs_with_the_layers_of_the_plan() -> None:
+def test_presets_read_into_graphs_with_the_layers_of_the_notation() -> None:
     import plif_train
 
     net = scaled(plif_train.build("cifar10", channels=4, hidden=20))
     graph = read_network(net)
-    assert [node.name for node in graph] == [step.name for step in net.named_layers]
-    assert [node.shape for node in graph] == [step.out_shape for step in net.named_layers]
+    assert [node.name for node in graph] == [named.name for named in net.named_layers]
+    assert [node.shape for node in graph] == [named.out_shape for named in net.named_layers]

@@ -30,7 +30,7 @@ from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
 from tests.conftest import crossed
 from tests.export.test_export import VARIANTS
-from tests.foreign import lively
+from tests.foreign import scale_to_threshold
 from tests.networks import firing, frames, scaled
 
 WAYS = (("fp16", "integer"), ("int8", "integer"), ("int8", "qdq"))
@@ -70,7 +70,7 @@ def test_joins_groups_strides_and_pools_pass(join: str, form: str, way: tuple[st
     pytest.importorskip("spikingjelly")
     from tests.export.test_read_module import JOINS, Residual
 
-    source = read(lively(Residual(*JOINS[join]), (2, 16, 8)), torch.zeros(1, 2, 16, 8))
+    source = read(scale_to_threshold(Residual(*JOINS[join]), (2, 16, 8)), torch.zeros(1, 2, 16, 8))
     report = proved(source, *way, form)
     assert report.passed and report.untested == [] and report.spikes > 1_000, report.sentence()
     assert rounded(prepare(source.graph, "exact", False, way[0])) == {"block_0", "after", "fc"}
@@ -94,7 +94,7 @@ class Sequences(nn.Module):
 
 @pytest.mark.parametrize(("precision", "dialect"), WAYS)
 def test_sequences_and_average_pools_of_odd_area_pass(precision: str, dialect: str) -> None:
-    source = read(lively(Sequences(), (2, 30)), torch.zeros(1, 2, 30))
+    source = read(scale_to_threshold(Sequences(), (2, 30)), torch.zeros(1, 2, 30))
     graph = prepare(source.graph, "folded", False, precision)
     assert len(rounded(graph)) == (3 if precision == "int8" else 2)  # no float16 holds a third
     assert [n.attrs["area"] for n in graph if "area" in n.attrs] == ([3] if precision == "int8" else [])
@@ -129,7 +129,7 @@ def test_neurons_of_other_libraries_pass(library: str, form: str, way: tuple[str
             nn.Conv2d(2, 8, 5), norse.LIFCell(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), norse.LIFBoxCell(), nn.Flatten(),
             nn.Linear(128, 4), norse.LIFCell(),
         )  # fmt: skip
-    report = proved(read(lively(net, (2, 16, 16)), torch.zeros(1, 2, 16, 16)), *way, form)
+    report = proved(read(scale_to_threshold(net, (2, 16, 16)), torch.zeros(1, 2, 16, 16)), *way, form)
     assert report.passed and report.untested == [], report.sentence()
 
 

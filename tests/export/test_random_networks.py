@@ -70,8 +70,8 @@ def on_engines(cases: list[Case]) -> list[tuple[Case, str]]:
     return [(case, engine) for case in cases for engine in ENGINES if case.form == "step" or engine != "event"]
 
 
-def gate(case: Case, engine: str, folder: Path) -> Report:
-    """The parity gate on one case, in the engine as well where it is another than the gate's own."""
+def prove_case(case: Case, engine: str, folder: Path) -> Report:
+    """Runs the parity gate on one case, and in its engine, too, where that is not the gate's own."""
     if engine == "event" and not is_built():
         pytest.skip("the event engine is not built (no C compiler at installation)")
     if engine == "openvino":
@@ -91,11 +91,11 @@ def gate(case: Case, engine: str, folder: Path) -> Report:
         path = folder / f"m{target.suffix}"
         target.write(ExportJob(graph, proto, card), path)
         opened = runtime.load(path, engine)
-    return prove(proto, card, source, steps=case.T, runs=opened)
+    return prove(proto, card, source, steps=case.T, opened=opened)
 
 
-def holds(case: Case, engine: str, folder: Path) -> None:
-    report = gate(case, engine, folder)
+def check_case(case: Case, engine: str, folder: Path) -> None:
+    report = prove_case(case, engine, folder)
     assert report.passed, report.sentence()
     assert report.max_scaled_dv <= MEMBRANES
     assert report.spikes > 0 and report.spike_mismatches == report.excused
@@ -105,7 +105,7 @@ def holds(case: Case, engine: str, folder: Path) -> None:
 
 @pytest.mark.parametrize(("case", "engine"), on_engines(sample()), ids=str)
 def test_random_networks_pass_the_gate(case: Case, engine: str, tmp_path: Path) -> None:
-    holds(case, engine, tmp_path)
+    check_case(case, engine, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_random_networks_pass_the_gate(case: Case, engine: str, tmp_path: Path) 
 def test_random_networks_pass_the_gate_with_rounded_weights(
     case: Case, precision: str, engine: str, tmp_path: Path
 ) -> None:
-    holds(case._replace(precision=precision, T=min(case.T, 7)), engine, tmp_path)
+    check_case(case._replace(precision=precision, T=min(case.T, 7)), engine, tmp_path)
 
 
 def test_the_sample_holds_every_option_and_two_of_the_slow_ones() -> None:
@@ -127,4 +127,4 @@ def test_the_sample_holds_every_option_and_two_of_the_slow_ones() -> None:
 @pytest.mark.large
 @pytest.mark.parametrize(("case", "engine"), on_engines(ALL), ids=str)
 def test_all_random_networks_pass_the_gate(case: Case, engine: str, tmp_path: Path) -> None:
-    holds(case, engine, tmp_path)
+    check_case(case, engine, tmp_path)

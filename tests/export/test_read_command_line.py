@@ -13,7 +13,7 @@ from torch import nn
 import plif_train
 from plif_export import export
 from runtime.cli.main import run
-from tests.foreign import lively
+from tests.foreign import scale_to_threshold
 from tests.networks import firing
 
 NETWORK = "c4k3s2-IF-FC6-IF-APk2s2"
@@ -117,7 +117,7 @@ def test_a_file_of_vectors_says_that_it_takes_no_frames(folder: Path, capsys: An
     from spikingjelly.activation_based import neuron
 
     vector = nn.Sequential(nn.Linear(7, 20), neuron.IFNode(), nn.Linear(20, 3), neuron.IFNode())
-    export(lively(vector, (7,)), "vector.onnx", torch.zeros(1, 7))
+    export(scale_to_threshold(vector, (7,)), "vector.onnx", torch.zeros(1, 7))
     assert run(["stream", "vector.onnx", "sim:digits?seed=1&seconds=1", "--framing", "duration:10ms"]) == 2
     assert "takes inputs of shape [7], not frames" in capsys.readouterr().err
     assert run(["eval", "vector.onnx", "--data", "digits"]) == 2

@@ -28,7 +28,7 @@ from runtime.model import neurons
 from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
 from runtime.model.neurons import Equation
-from tests.foreign import events, lively
+from tests.foreign import events, scale_to_threshold
 
 
 def IF() -> nn.Module:
@@ -67,14 +67,14 @@ JOINS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int]] = {
 @pytest.mark.parametrize("form", ("step", "unrolled"))
 @pytest.mark.parametrize("join", JOINS)
 def test_residual_joins_come_through(tmp_path: Path, join: str, form: str) -> None:
-    net = lively(Residual(*JOINS[join]), (2, 16, 8))
+    net = scale_to_threshold(Residual(*JOINS[join]), (2, 16, 8))
     result = export(net, tmp_path / "m.onnx", torch.zeros(1, 2, 16, 8), form=form, T=4)
     assert result.passed and result.verify is not None and result.verify.untested == []
     assert result.verify.spikes > 1_000
 
 
 def narrow(net: nn.Module, by: int = 4) -> nn.Module:
-    """The same graph with one channel of every `by`, and new weights; three channels go in, all classes come out."""
+    """The same graph with 1 / `by` of the channels, and new weights; inputs of three channels and the classes stay."""
     for owner in list(net.modules()):
         for name, old in list(owner.named_children()):
             new: nn.Module = old
@@ -106,7 +106,7 @@ def test_a_sew_resnet18_comes_through_with_plain_python_around_it(tmp_path: Path
             return self.net(x * 2.0)  # type: ignore[no-any-return]
 
     torch.manual_seed(0)
-    net = lively(Around(), (3, 32, 32))
+    net = scale_to_threshold(Around(), (3, 32, 32))
     functional.set_step_mode(net, "m")
     form = "unrolled" if kind == "static" else "step"
     result = export(net, tmp_path / "m.onnx", torch.zeros(1, 3, 32, 32), kind=kind, form=form, T=3)
@@ -120,7 +120,7 @@ def test_an_untouched_spikingjelly_network_keeps_its_own_forward(tmp_path: Path)
     net = parametric_lif_net.NMNISTNet(
         channels=6, spiking_neuron=neuron.ParametricLIFNode, surrogate_function=surrogate.ATan()
     )
-    lively(net, (2, 34, 34))
+    scale_to_threshold(net, (2, 34, 34))
     functional.set_step_mode(net, "m")
     functional.reset_net(net)
     path = export(net, tmp_path / "m.onnx", torch.zeros(1, 2, 34, 34), framing="count:T=20").path
@@ -138,7 +138,7 @@ def test_an_untouched_spikingjelly_network_keeps_its_own_forward(tmp_path: Path)
 @pytest.mark.large
 def test_an_untouched_dvs_gesture_net_exports_at_full_size(tmp_path: Path) -> None:
     net = parametric_lif_net.DVSGestureNet(spiking_neuron=neuron.ParametricLIFNode, surrogate_function=surrogate.ATan())
-    lively(net, (2, 128, 128), steps=2)
+    scale_to_threshold(net, (2, 128, 128), steps=2)
     functional.set_step_mode(net, "m")
     result = export(net, tmp_path / "m.onnx", torch.zeros(1, 2, 128, 128))
     assert result.passed and result.verify is not None and result.verify.spikes > 1_000_000
@@ -155,7 +155,7 @@ def test_vectors_sequences_pools_and_votes_come_through(tmp_path: Path) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.boost(self.fc(self.conv(x)).unsqueeze(1)).squeeze(1)  # type: ignore[no-any-return]
 
-    net = lively(Sequences(), (2, 20))
+    net = scale_to_threshold(Sequences(), (2, 20))
     result = export(net, tmp_path / "m.onnx", torch.zeros(1, 2, 20))
     assert result.passed and result.verify is not None and result.verify.untested == []
     assert read_card(result.path)["output"] == {"kind": "votes", "voters": 10}
@@ -164,10 +164,10 @@ def test_vectors_sequences_pools_and_votes_come_through(tmp_path: Path) -> None:
         nn.MaxPool2d(3, 1, 1), nn.AdaptiveAvgPool2d((2, 2)), nn.Conv2d(8, 8, 1), IF(), nn.AdaptiveAvgPool2d(1),
         nn.Flatten(), nn.Linear(8, 3), IF(),
     )  # fmt: skip
-    result = export(lively(pools, (2, 12, 12)), tmp_path / "p.onnx", torch.zeros(1, 2, 12, 12))
+    result = export(scale_to_threshold(pools, (2, 12, 12)), tmp_path / "p.onnx", torch.zeros(1, 2, 12, 12))
     assert result.passed and result.verify is not None and result.verify.untested == []
     vector = nn.Sequential(nn.Linear(7, 20), IF(), nn.Linear(20, 3), IF())
-    path = export(lively(vector, (7,)), tmp_path / "v.onnx", torch.zeros(1, 7), form="unrolled", T=3).path
+    path = export(scale_to_threshold(vector, (7,)), tmp_path / "v.onnx", torch.zeros(1, 7), form="unrolled", T=3).path
     assert runtime.load(path).session(2).run(events(6, 2, (7,))).shape == (6, 2, 3)
     with pytest.raises(PlifError, match=r"takes inputs of shape \[7\], not frames"):
         runtime.load(path).input_shape  # noqa: B018
@@ -194,7 +194,7 @@ class Still(nn.Module):
 
 @pytest.mark.parametrize("math", ("exact", "folded"))
 def test_a_still_image_joins_spikes_in_the_unrolled_form(tmp_path: Path, math: str) -> None:
-    net = lively(Still(), (1, 6, 6))
+    net = scale_to_threshold(Still(), (1, 6, 6))
     result = export(net, tmp_path / "m.onnx", torch.zeros(1, 1, 6, 6), kind="static", form="unrolled", T=5, math=math)
     assert result.passed and result.verify is not None and result.verify.untested == []
     step = export(net, tmp_path / "s.onnx", torch.zeros(1, 1, 6, 6), kind="static", T=5, math=math)
@@ -221,7 +221,7 @@ class Shared(nn.Module):
 @pytest.mark.parametrize("math", ("exact", "folded"))
 def test_a_layer_that_several_others_read_is_left_as_it_is(tmp_path: Path, math: str) -> None:
     torch.manual_seed(0)
-    net = lively(Shared(), (2, 8, 8))
+    net = scale_to_threshold(Shared(), (2, 8, 8))
     with torch.no_grad():
         net.bn.running_mean.add_(0.3)
     result = export(net, tmp_path / "m.onnx", torch.zeros(1, 2, 8, 8), math=math)
@@ -240,7 +240,7 @@ CHANGES: dict[str, tuple[str, Callable[[Node], Node]]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_gate_catches_a_graph_that_was_read_wrongly(change: str) -> None:
     name, edit = CHANGES[change]
-    net = lively(Residual(*JOINS["concat" if name == "cat" else "add"]), (2, 16, 8))
+    net = scale_to_threshold(Residual(*JOINS["concat" if name == "cat" else "add"]), (2, 16, 8))
     source = read(net, torch.zeros(1, 2, 16, 8))
     report = prove(*written(source, source.graph.rewrite({name: edit(source.graph[name])})), source)
     assert not report.passed
@@ -381,7 +381,7 @@ def test_a_module_needs_an_example_and_as_many_classes_as_outputs(tmp_path: Path
 
 
 def test_a_wrong_module_is_told_from_the_right_one(tmp_path: Path) -> None:
-    net = lively(chain(nn.Linear(4, 4)), (4,))
+    net = scale_to_threshold(chain(nn.Linear(4, 4)), (4,))
     path = export(net, tmp_path / "m.onnx", torch.zeros(1, 4)).path
     net[-1].v_threshold = 1.1
     assert not verify(path, net, events(20, 2, (4,))).passed
@@ -389,7 +389,7 @@ def test_a_wrong_module_is_told_from_the_right_one(tmp_path: Path) -> None:
 
 def test_the_event_engine_runs_what_it_knows_and_refuses_the_rest_by_name(tmp_path: Path) -> None:
     def load(net: nn.Module, shape: tuple[int, ...]) -> Any:
-        path = export(lively(net, shape), tmp_path / "m.onnx", torch.zeros(1, *shape)).path
+        path = export(scale_to_threshold(net, shape), tmp_path / "m.onnx", torch.zeros(1, *shape)).path
         x = events(6, 2, shape)
         try:
             found = runtime.load(path, engine="event").session(2).run(x)
@@ -468,7 +468,7 @@ def test_a_neuron_and_a_layer_of_ones_own_are_registered_in_a_few_lines(tmp_path
     register_layer(Halve, lambda module, shape, out: ("Affine", {}, half))
     try:
         for form in ("step", "unrolled"):
-            result = export(lively(net, (6,)), tmp_path / "m.onnx", torch.zeros(1, 6), form=form, T=4)
+            result = export(scale_to_threshold(net, (6,)), tmp_path / "m.onnx", torch.zeros(1, 6), form=form, T=4)
             assert result.passed and result.verify is not None and result.verify.untested == []
         assert [s["name"] for s in read_card(result.path)["states"]] == ["v.1", "a.1", "v.4", "a.4"]
     finally:

@@ -17,7 +17,7 @@ from plif_export.proof import interpret
 from plif_export.readers.nir import examine_nir
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
-from tests.foreign import events, lively
+from tests.foreign import events, scale_to_threshold
 
 nir = pytest.importorskip("nir")
 STEPS = 50
@@ -61,8 +61,8 @@ def test_nodes_of_a_nir_graph_come_through(tmp_path: Path, neuron: Any, form: st
     assert check_file(tmp_path / "net.nir").supported
 
 
-def same_spikes(path: Path, expected: np.ndarray, x: np.ndarray, most: float = 0.0, **options: Any) -> None:
-    """The file through the interpreter, and through an export, against the library's own spikes [T, B, n]."""
+def check_spikes(path: Path, expected: np.ndarray, x: np.ndarray, most: float = 0.0, **options: Any) -> None:
+    """Compares the file, in the interpreter and exported, on x [T, B, ...] with the library's own spikes [T, B, n]."""
     graph, problems = examine_nir(path, **options)
     assert graph is not None and not problems
     y, _ = interpret.run(graph, x)
@@ -92,14 +92,14 @@ def test_a_file_that_spikingjelly_wrote_gives_its_spikes(tmp_path: Path, cls: st
             for part in (net[0], net[4]):
                 part.weight.mul_(2)
     else:
-        lively(net, (2, 8, 8))
+        scale_to_threshold(net, (2, 8, 8))
     functional.reset_net(net)
     nir_exchange.export_to_nir(net, torch.zeros(1, 2, 8, 8), save_path=tmp_path / "net.nir")
     functional.reset_net(net)
     x = events(STEPS, 1, (2, 8, 8))
     with torch.no_grad():
         expected = np.stack([net(torch.from_numpy(x_t)).numpy() for x_t in x])
-    same_spikes(tmp_path / "net.nir", expected, x, fire=">=")
+    check_spikes(tmp_path / "net.nir", expected, x, fire=">=")
 
 
 def test_a_file_that_snntorch_wrote_gives_its_spikes(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_file_that_snntorch_wrote_gives_its_spikes(tmp_path: Path) -> None:
         return snn.Leaky(beta=0.9 * torch.ones(n), threshold=torch.ones(n), **options)  # type: ignore[no-any-return]
 
     net = nn.Sequential(nn.Linear(12, 30), leaky(30), nn.Linear(30, 4), leaky(4))
-    lively(net, (12,))
+    scale_to_threshold(net, (12,))
     graph = exporter.export_to_nir(net, torch.zeros(1, 12), ignore_dims=[0])
     nir.write(tmp_path / "net.nir", graph)
     for part in net.modules():
@@ -122,7 +122,7 @@ def test_a_file_that_snntorch_wrote_gives_its_spikes(tmp_path: Path) -> None:
     x = events(STEPS, 1, (12,))
     with torch.no_grad():
         expected = np.stack([net(torch.from_numpy(x_t)).numpy() for x_t in x])
-    same_spikes(tmp_path / "net.nir", expected, x)
+    check_spikes(tmp_path / "net.nir", expected, x)
 
 
 def test_a_file_that_sinabs_wrote_gives_its_spikes(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_file_that_sinabs_wrote_gives_its_spikes(tmp_path: Path) -> None:
     recorded = np.load(folder / "sinabs.npz")
     path = tmp_path / "net.nir"
     path.write_bytes((folder / "sinabs.nir").read_bytes())
-    same_spikes(path, recorded["spikes"], recorded["x"].astype(np.float32), dt=1.0, fire=">=", reset="subtract")
+    check_spikes(path, recorded["spikes"], recorded["x"].astype(np.float32), dt=1.0, fire=">=", reset="subtract")
 
 
 def recurrent() -> Any:

@@ -14,7 +14,7 @@ import runtime
 from plif_export import check, export, verify
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
-from tests.foreign import events, lively
+from tests.foreign import events, scale_to_threshold
 
 snn = pytest.importorskip("snntorch")
 norse = pytest.importorskip("norse.torch")
@@ -56,7 +56,7 @@ def test_a_snntorch_network_gives_the_spikes_of_its_own_forward(
     tmp_path: Path, options: dict[str, Any], form: str
 ) -> None:
     torch.manual_seed(0)
-    net = lively(conv_net(**options), (2, 16, 16))
+    net = scale_to_threshold(conv_net(**options), (2, 16, 16))
     result = export(net, tmp_path / "m.onnx", torch.zeros(1, 2, 16, 16), form=form, T=10)
     assert result.passed and result.verify is not None and result.verify.untested == []
     for part in net.modules():
@@ -85,7 +85,7 @@ class Explicit(nn.Module):
 
 def test_states_passed_by_hand_become_states_of_the_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = lively(Explicit(), (12,))
+    net = scale_to_threshold(Explicit(), (12,))
     result = export(net, tmp_path / "m.onnx", torch.zeros(1, 12))
     assert result.passed and result.verify is not None and result.verify.untested == []
     x, session = events(STEPS, 1, (12,)), runtime.load(result.path).session(1)
@@ -117,7 +117,7 @@ def norse_net(cell: str) -> nn.Module:
 @pytest.mark.parametrize("cell", ("LIFBoxCell", "LIFCell"))
 def test_a_norse_network_gives_the_spikes_of_its_own_forward(tmp_path: Path, cell: str, form: str) -> None:
     torch.manual_seed(0)
-    net = lively(norse_net(cell), (2, 8, 8), gain=2.0)
+    net = scale_to_threshold(norse_net(cell), (2, 8, 8), gain=2.0)
     result = export(net, tmp_path / "m.onnx", torch.zeros(1, 2, 8, 8), form=form, T=10)
     assert result.passed and result.verify is not None and result.verify.untested == []
     states = [state["name"] for state in read_card(result.path)["states"]]

@@ -21,7 +21,7 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.events import frames_of, read_events
 from runtime.model.card import read_card
-from tests.foreign import events, lively
+from tests.foreign import events, scale_to_threshold
 
 GESTURE = "{c32k3s1-BN-IF-c32k2s2-BN-IF}*5-DP-FC128-IF-DP-FC110-IF-APk10s10"
 DIGITS = "c16k3s2-IF-{c32k3s2-IF}*2-{c64k3s2-IF}*3-FC10-IF"
@@ -60,7 +60,7 @@ NETS: dict[str, tuple[str, tuple[int, int, int], str]] = {
 def test_a_state_dict_of_parametric_lif_net_gives_its_networks_votes(tmp_path: Path, name: str) -> None:
     """The network runs in SpikingJelly over all T at once; the file was made from nothing but its tensors."""
     _, shape, notation = NETS[name]
-    net = lively(spikingjelly_net(name), shape, steps=2)
+    net = scale_to_threshold(spikingjelly_net(name), shape, steps=2)
     torch.save(net.state_dict(), tmp_path / "net.pth")
     kind = "static" if name in ("MNISTNet", "CIFAR10Net") else "events"
     result = export(tmp_path / "net.pth", network=notation, kind=kind)
@@ -105,7 +105,7 @@ def test_other_neurons_are_said_with_the_notation_and_neuron(
     tmp_path: Path, cls: str, notation: str, options: str
 ) -> None:
     more: dict[str, Any] = {"tau": 4.0, "v_reset": None} if cls == "LIFNode" else {}
-    net = lively(spikingjelly_net("NMNISTNet", cls, **more), (2, 34, 34))
+    net = scale_to_threshold(spikingjelly_net("NMNISTNet", cls, **more), (2, 34, 34))
     torch.save({"epoch": 3, "net": net.state_dict(), "best": 0.5}, tmp_path / "net.pth")
     network = NETS["NMNISTNet"][2].replace("PLIF", notation)
     result = export(tmp_path / "net.pth", network=network, neuron=options or None, framing="count:T=10")

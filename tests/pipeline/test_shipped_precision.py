@@ -41,8 +41,8 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return exported(tmp_path_factory.mktemp("shipped"), MODEL)
 
 
-def changed(files: dict[str, Path], data: str, split: str, limit: int | None = None) -> dict[str, int]:
-    """Decisions that are not those of fp32. The samples, all of one length, are read once: [T, samples, C, H, W]."""
+def count_changed(files: dict[str, Path], data: str, split: str, limit: int | None = None) -> dict[str, int]:
+    """How many decisions of each precision are not those of fp32. All samples have one length: [T, samples, C, H, W]."""
     models = {precision: runtime.load(path) for precision, path in files.items()}
     card = models["fp32"].card
     dataset = open_dataset(data, split, framing=card["framing"], shape=models["fp32"].input_shape)
@@ -54,7 +54,7 @@ def changed(files: dict[str, Path], data: str, split: str, limit: int | None = N
 
 
 def test_on_drawn_digits_no_decision_of_a_hundred_changes(shipped: dict[str, Path]) -> None:
-    assert changed(shipped, "digits:100", "test") == {"fp16": 0, "int8": 0}
+    assert count_changed(shipped, "digits:100", "test") == {"fp16": 0, "int8": 0}
 
 
 def test_int8_is_a_quarter_of_the_file_and_flips_one_spike_in_a_hundred(shipped: dict[str, Path]) -> None:
@@ -68,7 +68,7 @@ def test_on_real_recordings_fewer_than_one_decision_in_a_hundred_changes(
 ) -> None:
     data = f"nmnist:{shared_data / 'nmnist_small'}"
     for split, limit, most in (("test", None, 0), ("train", 300, 2)):
-        for precision, count in changed(shipped, data, split, limit).items():
+        for precision, count in count_changed(shipped, data, split, limit).items():
             assert count <= most, (split, precision)
 
 
@@ -88,7 +88,7 @@ def test_on_all_real_recordings_fewer_than_one_decision_in_a_hundred_changes(
         classes="0,1,2,3,4,5,6,7,8,9", framing="count:T=16",
     )  # fmt: skip
     for files in (shipped, others):
-        counts = [changed(files, f"nmnist:{shared_data / 'nmnist_small'}", split) for split in ("test", "train")]
+        counts = [count_changed(files, f"nmnist:{shared_data / 'nmnist_small'}", split) for split in ("test", "train")]
         assert all(counts[0][p] + counts[1][p] < 11 for p in REDUCED)
 
 

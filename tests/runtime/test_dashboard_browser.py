@@ -124,7 +124,7 @@ def test_the_page_shows_the_stream_and_steers_it(streaming: Streaming, browser: 
     assert browser.run("document.getElementById('banner').hidden"), "nobody had to be told of a failure"
 
     # how the test itself reads the canvases is what Chromium may advise about
-    assert [line for line in browser.said if not line.startswith("Canvas2D")] == [], "no error, no blocked resource"
+    assert [line for line in browser.messages if not line.startswith("Canvas2D")] == [], "no error, no blocked resource"
     assert {url.split("/")[2] for url in browser.requested if url.startswith(("http", "ws"))} == {
         f"127.0.0.1:{streaming.port}"
     }
@@ -192,8 +192,8 @@ def test_every_width_light_or_dark_holds_the_page_without_scrolling_sideways(
     browser.until(READY)
     for width in (320, 390, 768, 1280, 2560):
         for dark in (False, True):
-            browser.size(width, 900)
-            browser.dark(dark)
+            browser.resize(width, 900)
+            browser.set_dark(dark)
             browser.until(f"innerWidth === {width}")
             assert browser.run("document.documentElement.scrollWidth") <= width
             ground = browser.run("getComputedStyle(document.body).backgroundColor")

@@ -50,7 +50,7 @@ def calibrating(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def measured(calibrating: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """In place of the process that measures, for what surrounds it: the files it was asked about. `event` is the faster."""
+    """Replaces the process that measures; gives the files that it was asked about. `event` is the faster engine."""
     asked: list[Path] = []
 
     def calibrate(path: Path, names: tuple[str, ...], options: EngineOptions) -> dict[str, tuple[float, float]]:

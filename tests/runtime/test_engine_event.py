@@ -71,10 +71,10 @@ def gate(graph: Graph, path: Path, x: np.ndarray, threads: int = 1) -> tuple[int
     for x_t in x:
         session.restore([state[s["layer"]] for s in session.model.card["states"]])
         y = session.step(x_t)
-        expected, state, trace = interpret.step(graph, x_t, state)
+        expected, state, layers = interpret.step(graph, x_t, state)
         flipped = False
         for node in graph.neurons:
-            fired, found = trace.fired[node.layer], session.state[f"v.{node.layer}"]
+            fired, found = layers[node.layer], session.state[f"v.{node.layer}"]
             spikes += int(fired.s.sum())
             eps = EPS * np.maximum(1, np.abs(fired.h))
             off = np.abs(found - fired.v) > MEMBRANE / EPS * eps

@@ -48,7 +48,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, standin_driver: Any) -> Path
 
 @pytest.fixture
 def engine(files: Path, tmp_path: Path, gpu: Any) -> Path:
-    """A copy to do with as one likes, on a machine that runs it."""
+    """A copy that a test may change, on a machine that runs it."""
     for name in ("m.engine", "m.engine.report.json"):
         shutil.copy(files / name, tmp_path / name)
     return tmp_path / "m.engine"
@@ -56,7 +56,7 @@ def engine(files: Path, tmp_path: Path, gpu: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def reference(files: Path) -> Model:
-    """What the stand-in has to equal: it runs the same network with the same kernels."""
+    """The engine that the stand-in has to equal: it runs the same network with the same kernels."""
     return runtime.load(files / "m.onnx", "onnxruntime")
 
 

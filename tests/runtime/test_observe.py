@@ -1,4 +1,4 @@
-"""Who watches a stream: hears of everything once, in order, and steers it."""
+"""Observers of a stream: each hears of everything once, in order, and can steer the stream."""
 
 from __future__ import annotations
 

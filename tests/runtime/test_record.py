@@ -213,7 +213,7 @@ def test_a_replay_at_real_speed_waits_for_a_slow_machine_and_adds_no_overload(
 
 
 def steps_of(model: Model, place: Path, *steps: dict[str, Any]) -> RecordedSource:
-    """The recording of two seconds with other steps than were made."""
+    """A recording of two seconds, in which these steps replace those that were made."""
     recorded(model, place)
     (place / "decisions.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
     return RecordedSource(RecordedRun(place), 0, stepped=True)

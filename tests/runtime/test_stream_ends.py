@@ -20,7 +20,7 @@ from runtime.base.errors import PlifError
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder
 from tests.conftest import interruptible
-from tests.live import SOURCES, Fed, InAThread, Slow, balanced, packets_of, said, until
+from tests.live import SOURCES, FedSource, SlowObserver, StreamThread, balanced, packets_of, said, until
 from tests.runtime.test_stream_live import artifact, model
 
 __all__ = ["artifact", "model"]  # fixtures
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 RULES = {"decide": "leak:100ms", "reset": "never", "overload": "drop:1000"}
 
 
-class Silent(Fed):
+class Silent(FedSource):
     """Gives its packets, then nothing until it is closed."""
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
@@ -37,7 +37,7 @@ class Silent(Fed):
         self.stopped.wait()
 
 
-class Broken(Fed):
+class Broken(FedSource):
     """Gives its packets, then fails when `fail` is set."""
 
     def __init__(self, packets: list[np.ndarray | None]) -> None:
@@ -56,7 +56,7 @@ class Broken(Fed):
 def test_a_reader_that_fails_ends_the_stream_although_another_source_is_silent(model: Model) -> None:
     broken, silent = Broken(packets_of(SOURCES[1])), Silent([])
     running = model.stream([broken, silent], **RULES)
-    there = InAThread(running)
+    there = StreamThread(running)
     until(lambda: len(there.decisions) > 10 and not running.streams[0].queue.waiting)
     time.sleep(0.05)  # and now nothing wakes the loop
     broken.fail.set()
@@ -72,7 +72,7 @@ def test_a_reader_that_fails_while_the_stream_is_stopped_ends_it(model: Model) -
 
     broken = Broken(packets_of(SOURCES[1]))
     running = model.stream(broken, observers=[Stops()], **RULES)
-    there = InAThread(running)
+    there = StreamThread(running)
     until(lambda: not running.controls.running)
     time.sleep(0.01)  # the loop sleeps now, and frames wait
     broken.fail.set()
@@ -82,7 +82,7 @@ def test_a_reader_that_fails_while_the_stream_is_stopped_ends_it(model: Model) -
 # --- the account ----------------------------------------------------------------------------------------------------
 
 
-class Breaks(Slow):
+class Breaks(SlowObserver):
     """Ctrl-C at an inconvenient moment: in the middle of step 20, before or after the network has seen it."""
 
     def __init__(self, where: str) -> None:
@@ -115,7 +115,7 @@ def test_after_an_interrupt_what_was_used_is_what_the_network_saw(model: Model, 
 
 
 def test_a_recording_beside_a_feed_that_is_ended_was_not_overloaded(model: Model) -> None:
-    seen = Slow()
+    seen = SlowObserver()
     running = model.stream([SOURCES[0], Silent([])], observers=[seen], **{**RULES, "overload": "merge:2"})
     for decision in running:
         if decision.step == 5:
@@ -130,9 +130,9 @@ def test_a_recording_beside_a_feed_that_is_ended_was_not_overloaded(model: Model
 
 def test_what_was_not_stepped_is_dropped_and_everything_sent_is_in_the_account(model: Model) -> None:
     packets = packets_of(SOURCES[1], each=37)
-    seen, feed = Slow(), Silent(packets)
+    seen, feed = SlowObserver(), Silent(packets)
     running = model.stream(feed, observers=[seen], **RULES)
-    there = InAThread(running)
+    there = StreamThread(running)
     until(lambda: running.streams[0].account.events_in == sum(map(len, packets)) and seen.events)
     running.controls.end()
     there.end()
@@ -214,7 +214,7 @@ with runtime.cli.signals.Ending() as ending:
 # --- readers that hang ----------------------------------------------------------------------------------------------
 
 
-class Stuck(Fed):
+class Stuck(FedSource):
     """A reader that does not hear of its end."""
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
@@ -229,7 +229,7 @@ class Stuck(Fed):
 
 def test_readers_that_do_not_end_are_left_behind_together_and_named(model: Model, monkeypatch: Any) -> None:
     monkeypatch.setattr("runtime.stream.run.CLOSING_S", 0.4)
-    seen, stuck = Slow(), [Stuck(packets_of(SOURCES[1])) for _ in range(3)]
+    seen, stuck = SlowObserver(), [Stuck(packets_of(SOURCES[1])) for _ in range(3)]
     running = model.stream(stuck, observers=[seen], **RULES)
     for decision in running:
         if decision.step == 10:
@@ -255,9 +255,9 @@ def test_controls_end_a_stream_on_a_pipe_and_a_speed_that_is_not_kept_is_said(mo
     reads, writes = os.pipe()
     with os.fdopen(reads) as stdin, os.fdopen(writes, "w") as writer:
         monkeypatch.setattr("sys.stdin", stdin)
-        seen = Slow()
+        seen = SlowObserver()
         running = model.stream("-", sensor=(34, 34), speed="real", observers=[seen])
-        there = InAThread(running)
+        there = StreamThread(running)
         writer.write("".join(f"{1000 * i},{i % 34},5,1\n" for i in range(100)))
         writer.flush()
         until(lambda: len(there.decisions) == 9)
@@ -276,7 +276,7 @@ def test_a_stop_of_more_than_a_second_is_a_gap_as_any_other(model: Model, tmp_pa
     parts = [events[(events["t"] >= a) & (events["t"] < b)] for a, b in ((0, 600_000), (600_000, 2_300_000))]
     parts.append(events[events["t"] >= 2_300_000])
 
-    class Stopped(Fed):
+    class Stopped(FedSource):
         def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
             self.begin(max_events)
             yield parts[0]
@@ -289,7 +289,7 @@ def test_a_stop_of_more_than_a_second_is_a_gap_as_any_other(model: Model, tmp_pa
     gaps: list[int] = []
     whys: list[str] = []
 
-    class Resets(Slow):
+    class Resets(SlowObserver):
         def on_frame(self, source: str, frame: Any, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
             if frame.discontinuity:
                 gaps.append(frame.t_start_us)
@@ -300,7 +300,7 @@ def test_a_stop_of_more_than_a_second_is_a_gap_as_any_other(model: Model, tmp_pa
     options: dict[str, Any] = {"overload": "drop:1000", "decide": "leak:100ms", "reset": "silence:1000"}
     with Recorder(tmp_path / "r") as recorder:
         running = model.stream(Stopped([]), observers=[Resets(0), recorder], **options)
-        there = InAThread(running)
+        there = StreamThread(running)
         there.end()
     assert whys == ["policy"] and len(gaps) == 1 and 2_200_000 < gaps[0] < 2_400_000
     assert running.summary()["events_dropped"] > 1000

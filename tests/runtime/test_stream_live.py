@@ -26,7 +26,7 @@ from runtime.stream.observe import Observer
 from runtime.stream.options import LIVE_RULES, RECORDING_RULES
 from runtime.stream.source_framer import SourceFramer
 from tests.conftest import interruptible
-from tests.live import SOURCES, Fed, Slow, balanced, free_port, packets_of, said
+from tests.live import SOURCES, FedSource, SlowObserver, balanced, free_port, packets_of, said
 from tests.networks import digits_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -101,8 +101,8 @@ def test_json_lines_of_several_sources_say_whose_they_are(artifact: Path, capsys
 @pytest.mark.parametrize("overload", ("merge:4", "drop:4"))
 def test_an_overload_loses_time_resolution_or_events_as_stated_and_counts_them(model: Model, overload: str) -> None:
     packets = packets_of("sim:digits?seed=1&seconds=3", each=200)
-    slow = Slow(0.004)
-    running = model.stream(Fed(packets, each_s=0.0002), overload=overload, observers=[slow])
+    slow = SlowObserver(0.004)
+    running = model.stream(FedSource(packets, each_s=0.0002), overload=overload, observers=[slow])
     decisions = list(running)
     summary = running.summary()
     total = sum(len(packet) for packet in packets)
@@ -121,12 +121,12 @@ def test_an_overload_loses_time_resolution_or_events_as_stated_and_counts_them(m
 def test_what_an_overload_drops_is_in_the_account_at_once_and_not_only_at_the_end(model: Model) -> None:
     dropped: list[int] = []
 
-    class Looks(Slow):
+    class Looks(SlowObserver):
         def on_decision(self, decision: Any) -> None:
             dropped.append(running.streams[0].account.dropped)
 
     packets = packets_of("sim:digits?seed=1&seconds=2", each=200)
-    running = model.stream(Fed(packets), overload="drop:2", observers=[Looks(0.01)])
+    running = model.stream(FedSource(packets), overload="drop:2", observers=[Looks(0.01)])
     list(running)
     assert 0 < dropped[-1] == running.summary()["events_dropped"], (
         "the feed ended in order, so nothing is dropped at its end"
@@ -136,13 +136,13 @@ def test_what_an_overload_drops_is_in_the_account_at_once_and_not_only_at_the_en
 def test_merged_frames_hold_the_sum_of_what_they_replace(model: Model) -> None:
     seen: list[np.ndarray] = []
 
-    class Sum(Slow):
+    class Sum(SlowObserver):
         def on_frame(self, source: str, frame: Any, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
             seen.append(frame.x.copy())
             super().on_frame(source, frame, y, rates, latency_ms)
 
     packets = packets_of("sim:digits?seed=1&seconds=1", each=200)
-    list(model.stream(Fed(packets), overload="merge:2", observers=[Sum(0.005)]))
+    list(model.stream(FedSource(packets), overload="merge:2", observers=[Sum(0.005)]))
     events = np.concatenate(packets)
     assert len(seen) < 60
     np.testing.assert_array_equal(sum(x.sum(0) for x in seen), np.histogram2d(
@@ -159,7 +159,9 @@ def test_a_reset_that_falls_into_an_overload_is_not_forgotten(model: Model, over
         def on_reset(self, source: str, step: int, why: str) -> None:
             whys.append(why)
 
-    running = model.stream(Fed(feed), overload=overload, on_return="reset", observers=[Resets(), Slow(0.1)])
+    running = model.stream(
+        FedSource(feed), overload=overload, on_return="reset", observers=[Resets(), SlowObserver(0.1)]
+    )
     decisions = list(running)
     assert whys == ["return"] and len(decisions) < 20 and balanced(running.summary())
 
@@ -169,7 +171,7 @@ def test_frames_are_not_merged_across_a_gap(model: Model) -> None:
     later = [packet.copy() for packet in packets]
     for packet in later:
         packet["t"] += 20_000_000
-    slow = Slow(0.02)
+    slow = SlowObserver(0.02)
     flags: list[bool] = []
 
     class Flags(Observer):
@@ -177,7 +179,7 @@ def test_frames_are_not_merged_across_a_gap(model: Model) -> None:
             flags.append(frame.discontinuity)
             assert frame.t_end_us - frame.t_start_us < 1_000_000
 
-    running = model.stream(Fed([*packets, *later]), overload="merge:3", observers=[Flags(), slow])
+    running = model.stream(FedSource([*packets, *later]), overload="merge:3", observers=[Flags(), slow])
     list(running)
     assert sum(flags) == 1 and balanced(running.summary())
 
@@ -189,7 +191,7 @@ def test_after_an_overload_the_decisions_are_up_to_date_at_once(model: Model) ->
     rng = np.random.default_rng(0)
     stepped = threading.Semaphore(0)
 
-    class Paced(Fed):
+    class Paced(FedSource):
         sent_us = 0
 
         def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
@@ -222,11 +224,11 @@ def test_after_an_overload_the_decisions_are_up_to_date_at_once(model: Model) ->
 
 
 def test_a_pipe_and_a_file_wait_instead(model: Model) -> None:
-    class Pipe(Fed):
+    class Pipe(FedSource):
         waits = True
 
     packets = packets_of("sim:digits?seed=1&seconds=0.5", each=200)
-    running = model.stream([Pipe(packets), SOURCES[1]], overload="drop:2", observers=[Slow(0.002)])
+    running = model.stream([Pipe(packets), SOURCES[1]], overload="drop:2", observers=[SlowObserver(0.002)])
     decisions = list(running)
     assert running.summary()["frames_dropped"] == 0 and running.summary()["events_dropped"] == 0
     assert said([d for d in decisions if d.source == SOURCES[1]]) == said(list(model.stream(SOURCES[1])))
@@ -237,21 +239,23 @@ def test_a_pipe_and_a_file_wait_instead(model: Model) -> None:
 
 def test_held_over_a_loss_without_lost_events_is_as_if_there_had_been_none(model: Model) -> None:
     packets = packets_of("sim:digits?seed=1&seconds=1")
-    whole = list(model.stream(Fed(list(packets)), overload="drop:1000"))
+    whole = list(model.stream(FedSource(list(packets)), overload="drop:1000"))
     cut: list[np.ndarray | None] = [*packets[:5], None, *packets[5:]]
-    running = model.stream(Fed(cut), overload="drop:1000", on_return="hold")
+    running = model.stream(FedSource(cut), overload="drop:1000", on_return="hold")
     assert said(list(running)) == said(whole) and running.summary()["returns"] == 1
 
 
 def test_a_sender_whose_clock_began_again_is_not_late_for_ever(model: Model) -> None:
     packets = packets_of("sim:digits?seed=1&seconds=0.5")
-    again = Fed([*packets, None, *packets])
+    again = FedSource([*packets, None, *packets])
     running = model.stream(again, overload="drop:1000", on_return="hold")
     decisions = list(running)
     summary = running.summary()
     assert summary["events_late"] == 0 and summary["events_used"] == 2 * sum(len(packet) for packet in packets)
     assert decisions[-1].t_us == decisions[len(decisions) // 2 - 1].t_us
-    without = model.stream(Fed([*packets, *packets]), overload="drop:1000")  # a step back of less than a second: late
+    without = model.stream(
+        FedSource([*packets, *packets]), overload="drop:1000"
+    )  # a step back of less than a second: late
     list(without)
     assert without.summary()["events_late"] > 0
 
@@ -261,7 +265,7 @@ def test_memory_stays_where_it_is(model: Model) -> None:
     length_us = 5_000_000
     rss: list[int] = []
 
-    class Endless(Fed):
+    class Endless(FedSource):
         waits = True
 
         def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
@@ -287,18 +291,18 @@ def test_reset_on_return_begins_afresh_and_says_so(model: Model) -> None:
             resets.append((step, why))
 
     cut: list[np.ndarray | None] = [*packets[:5], None, *packets[5:]]
-    running = model.stream(Fed(cut), overload="drop:1000", on_return="reset", observers=[Resets()])
+    running = model.stream(FedSource(cut), overload="drop:1000", on_return="reset", observers=[Resets()])
     decisions = list(running)
     assert [why for _, why in resets] == ["return"]
     after = decisions[resets[0][0] :]
-    fresh = list(model.stream(Fed(list(packets[5:])), overload="drop:1000"))
+    fresh = list(model.stream(FedSource(list(packets[5:])), overload="drop:1000"))
     assert [d.votes for d in after] == [d.votes for d in fresh]
 
 
 @pytest.mark.parametrize(("decide", "advised"), (("sum", True), ("leak:100ms", False)))
 def test_a_sum_without_an_end_is_done_and_advised_against(model: Model, decide: str, advised: bool) -> None:
-    slow = Slow(0)
-    running = model.stream(Fed(packets_of(SOURCES[1])), overload="drop:1000", decide=decide, observers=[slow])
+    slow = SlowObserver(0)
+    running = model.stream(FedSource(packets_of(SOURCES[1])), overload="drop:1000", decide=decide, observers=[slow])
     assert [d.votes for d in running] == [d.votes for d in model.stream(SOURCES[1], decide=decide)]
     assert any("without an end" in note for note in slow.notes) is advised
 
@@ -329,9 +333,9 @@ def test_decay_fades_the_membranes_over_a_gap_and_only_then(model: Model) -> Non
     for packet in later:
         packet["t"] += 5_000_000
     feed = [*packets, *later]
-    decay = model.stream(Fed(list(feed)), overload="drop:1000", reset="decay:1s")
-    hold = model.stream(Fed(list(feed)), overload="drop:1000", reset="never")
-    reset = model.stream(Fed(list(feed)), overload="drop:1000", reset="silence:1000")
+    decay = model.stream(FedSource(list(feed)), overload="drop:1000", reset="decay:1s")
+    hold = model.stream(FedSource(list(feed)), overload="drop:1000", reset="never")
+    reset = model.stream(FedSource(list(feed)), overload="drop:1000", reset="silence:1000")
     votes = [[d.votes for d in running] for running in (decay, hold, reset)]
     steps = len(_frames(model, "sim:digits?seed=1&seconds=0.4"))
     assert votes[0][:steps] == votes[1][:steps] == votes[2][:steps]
@@ -349,8 +353,8 @@ def test_decay_fades_the_membranes_over_a_gap_and_only_then(model: Model) -> Non
 
 
 def test_an_early_end_leaves_an_account_that_adds_up(model: Model) -> None:
-    for source in (Fed(packets_of("sim:digits?seed=1&seconds=2"), each_s=0.001), SOURCES[0]):
-        running = model.stream(source, observers=[Slow(0.002)])
+    for source in (FedSource(packets_of("sim:digits?seed=1&seconds=2"), each_s=0.001), SOURCES[0]):
+        running = model.stream(source, observers=[SlowObserver(0.002)])
         for decision in running:
             if decision.step == 5:
                 break
@@ -369,7 +373,7 @@ def test_stopped_means_no_steps_and_what_comes_meanwhile_is_counted_as_dropped(m
                 self.controls.stop()
                 threading.Timer(0.1, self.controls.start).start()
 
-    feed = Fed(packets_of("sim:digits?seed=1&seconds=1", each=100), each_s=0.002)
+    feed = FedSource(packets_of("sim:digits?seed=1&seconds=1", each=100), each_s=0.002)
     running = model.stream(feed, observers=[Stop()])
     list(running)
     summary = running.summary()

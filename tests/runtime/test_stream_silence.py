@@ -1,4 +1,4 @@
-"""A live feed that falls silent: its time goes on, its answer does not stay, and nothing of it is lost, nor in a replay."""
+"""A live feed that falls silent: its time goes on, its answer fades, no event is lost, and a replay gives the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runtime.events.sources.base import TICK
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder
 from runtime.stream.source_framer import SourceFramer
-from tests.live import SOURCES, Fed, InAThread, balanced, free_port, packets_of, said, step, until
+from tests.live import SOURCES, FedSource, StreamThread, balanced, free_port, packets_of, said, step, until
 from tests.runtime.test_stream_live import artifact, model
 
 __all__ = ["artifact", "model"]  # fixtures
@@ -72,8 +72,8 @@ def test_events_that_were_long_on_their_way_are_not_late_because_of_ticks(framin
     assert framer.account.late == 1 and framer.account.used == 4 and framer.account.balanced
 
 
-class Camera(Fed):
-    """Fed, silent after its packets (or where None stands) until `on` is set; it ends when it is closed."""
+class Camera(FedSource):
+    """A source that is silent after its packets (or where None stands) until `on` is set; it ends when it is closed."""
 
     def __init__(self, packets: list[np.ndarray | None]) -> None:
         super().__init__(packets)
@@ -100,7 +100,7 @@ def test_a_sender_that_gathers_events_is_not_silent_meanwhile() -> None:
     events = np.concatenate(packets_of(SOURCES[2]))
     halves = [events[events["t"] < 800_000], events[events["t"] >= 800_000]]
 
-    class Gathering(Fed):
+    class Gathering(FedSource):
         def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
             for half in halves:
                 yield half
@@ -127,7 +127,7 @@ def test_evidence_fades_and_decisions_go_on_while_a_camera_is_silent_and_a_repla
     options: dict[str, Any] = {"decide": "leak:20ms,margin=0.01,idle=500", "overload": "drop:1000", "reset": "never"}
     with Recorder(tmp_path / "r") as recorder:
         running = model.stream(camera, observers=[recorder], **options)
-        there = InAThread(running)
+        there = StreamThread(running)
         until(lambda: any(d.label for d in there.decisions) and there.decisions[-1].why == "idle")
         camera.on.set()
         until(
@@ -157,7 +157,7 @@ def test_a_camera_that_is_lost_has_no_answer_whatever_the_rule(model: Model, art
     spec = f"udp://127.0.0.1:{port}?format=t64&sensor=34x34&lost=150ms"
     with Recorder(tmp_path / "r") as recorder:
         running = model.stream(spec, decide="sum", reset="never", observers=[recorder, Notes()], overload="drop:1000")
-        there = InAThread(running)
+        there = StreamThread(running)
         for turn in (1, 2):
             sent = send("sim:digits?seed=1&seconds=0.3", f"udp://127.0.0.1:{port}", speed="max")
             until(lambda: running.streams[0].account.events_in == turn * sent)  # noqa: B023
@@ -176,7 +176,7 @@ def test_ticks_that_were_edited_are_one_line(model: Model, tmp_path: Path) -> No
     camera = Camera(packets_of(SOURCES[1]))
     with Recorder(tmp_path / "r") as recorder:
         running = model.stream(camera, observers=[recorder], overload="drop:1000")
-        there = InAThread(running)
+        there = StreamThread(running)
         until(lambda: len(there.decisions) > 80)
         running.controls.end()
         there.end()
@@ -195,7 +195,7 @@ def test_ticks_that_were_edited_are_one_line(model: Model, tmp_path: Path) -> No
 def test_lag_counts_from_the_packet_with_the_last_event_of_the_frame() -> None:
     """0.2 s between two packets: the frame that the second one closes is as old as the first one."""
 
-    class Pause(Fed):
+    class Pause(FedSource):
         def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
             yield at(0, 1000)
             arrived.append(time.perf_counter())

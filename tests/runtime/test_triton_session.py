@@ -1,4 +1,4 @@
-"""TritonSession against a real server: sequences are streams, and what the server forgets is said, never papered over."""
+"""TritonSession against a real server: sequences are streams, and what the server forgets is reported."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def listen(options: str, sensor: str = "&sensor=128x128") -> UdpSource:
     return source
 
 
-class Reading:
+class ReaderThread:
     """Collects the packets of a source in a thread until it ends."""
 
     def __init__(self, source: UdpSource) -> None:
@@ -49,7 +49,7 @@ class Reading:
             self.packets.append(packet.copy())
 
     def events(self, count: int | None = None) -> np.ndarray:
-        """All events: when so many have come, however long that takes, or when the source has ended by itself."""
+        """All events, once `count` have come or, without a count, once the source has ended by itself."""
         if count is not None:
             until(lambda: sum(map(len, self.packets)) >= count)
             self.source.close()
@@ -58,7 +58,7 @@ class Reading:
         return np.concatenate(self.packets)
 
 
-def out(source: UdpSource, bodies: list[bytes]) -> None:
+def send_bodies(source: UdpSource, bodies: list[bytes]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect(("127.0.0.1", source.port))
         for body in bodies:
@@ -80,7 +80,7 @@ def test_what_is_written_in_a_format_is_read_back(form: str, each: int) -> None:
 @pytest.mark.parametrize("form", WIRES)
 def test_a_recording_sent_over_the_loopback_arrives_whole(form: str) -> None:
     source = listen(f"format={form}")
-    reading = Reading(source)
+    reading = ReaderThread(source)
     sent = send(SIM, f"udp://127.0.0.1:{source.port}?format={form}", speed="400000")
     events = reading.events(sent)
     expected = np.concatenate(list(open_source(SIM).packets()))
@@ -125,8 +125,10 @@ def test_what_does_not_fit_the_format_is_refused_and_counted() -> None:
     on_is_seven = bytes(12) + b"\x07"
     far = (2**63 - 1).to_bytes(8, "little") + bytes(5)
     outside = (3).to_bytes(8, "little") + (500).to_bytes(2, "little") + bytes(3)
-    out(source, [b"", b"x", b"GET / HTTP/1.1\r\n\r\n", good[0][:-1], on_is_seven, far, outside, bytes(65000), *good])
-    events = Reading(source).events()
+    send_bodies(
+        source, [b"", b"x", b"GET / HTTP/1.1\r\n\r\n", good[0][:-1], on_is_seven, far, outside, bytes(65000), *good]
+    )
+    events = ReaderThread(source).events()
     assert len(events) == 10 + 65000 // 13
     assert source.datagrams["received"] == 9 and source.datagrams["malformed"] == 4
     assert source.invalid == 1 + 1 + 1 + 9 + 3
@@ -147,24 +149,24 @@ def test_random_bytes_end_in_counts_and_nothing_else() -> None:
 def test_a_gap_in_the_sequence_of_jaer_is_counted() -> None:
     source = listen("format=jaer", sensor="")
     assert source.sensor == (128, 128) and source.upright == "rotate180"
-    reading = Reading(source)
+    reading = ReaderThread(source)
     bodies = list(encode_datagrams(some_events(100), "jaer", 10))
-    out(source, [*bodies[:3], *bodies[6:8], *bodies[9:]])
+    send_bodies(source, [*bodies[:3], *bodies[6:8], *bodies[9:]])
     assert len(reading.events(60)) == 60 and source.datagrams["missing"] == 4
     assert any("4 datagrams are missing" in note for note in source.notes)
 
 
 def test_datagrams_of_others_are_left_alone_when_a_sender_is_named() -> None:
     source = listen("format=t64&from=127.0.0.2")
-    reading = Reading(source)
-    out(source, list(encode_datagrams(some_events(20), "t64", 10)))
+    reading = ReaderThread(source)
+    send_bodies(source, list(encode_datagrams(some_events(20), "t64", 10)))
     until(lambda: source.datagrams["foreign"] == 2)
     assert len(reading.events(0)) == 0 and source.invalid == 0
 
 
 def test_a_receiver_that_waits_costs_no_time_and_ends_at_once_when_closed() -> None:
     source = listen("format=t64")
-    reading = Reading(source)
+    reading = ReaderThread(source)
     time.sleep(0.05)
     spent_s, began_s = time.process_time(), time.perf_counter()
     time.sleep(0.4)
@@ -178,11 +180,11 @@ def test_a_sender_that_falls_silent_is_lost_and_comes_back_and_both_are_said() -
     source = listen("format=t64&lost=100ms")
     said: list[str] = []
     source.say = said.append
-    reading = Reading(source)
+    reading = ReaderThread(source)
     bodies = list(encode_datagrams(some_events(40), "t64", 10))
-    out(source, bodies[:2])
+    send_bodies(source, bodies[:2])
     until(lambda: said and source.datagrams["received"] == 2 and source.lost)
-    out(source, bodies[2:])
+    send_bodies(source, bodies[2:])
     assert len(reading.events(40)) == 40 and source.returns == 1
     assert "lost" in said[0] and "back after" in said[1]
 
@@ -196,7 +198,7 @@ def test_what_the_kernel_drops_is_counted_and_said() -> None:
         count = 2 * source.buffer_bytes // len(body)
         for _ in range(count):
             sender.send(body)
-        reading = Reading(source)
+        reading = ReaderThread(source)
         until(lambda: source.datagrams["received"] and source.lost)
         sender.send(body)
         until(lambda: source.datagrams["dropped_by_kernel"])
@@ -261,7 +263,7 @@ def test_a_port_that_is_taken_is_refused() -> None:
 def test_plif_send_is_the_other_end_of_plif_stream(capsys: Any) -> None:
     source = listen("format=t32&end=400ms", sensor="&sensor=34x34")
     assert run(["send", SIM, f"udp://127.0.0.1:{source.port}?format=t32", "--speed", "300000", "--json"]) == 0
-    reading = Reading(source)  # only now: a slow start of the sender would be the silence that ends the stream
+    reading = ReaderThread(source)  # only now: a slow start of the sender would be the silence that ends the stream
     assert json.loads(capsys.readouterr().out)["events"] == len(reading.events()) > 1000
     assert run(["send", "missing.raw", "udp://127.0.0.1:7"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -52,7 +52,7 @@ def gpu(standin_driver: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine without one, wherever the tests run."""
+    """A machine without a GPU, wherever the tests run."""
     monkeypatch.setattr(cuda, "LIBRARY", "libcuda-not-here.so.1")
     cuda.open_gpu.cache_clear()
     yield

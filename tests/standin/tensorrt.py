@@ -1,7 +1,7 @@
 """A stand-in for the module `tensorrt`, for tests on machines without a GPU: its plan is the ONNX file, ONNX Runtime runs it.
 
 It has the part of TensorRT 10's interface that the engine and the builder use, and is as strict: addresses on multiples of
-256, no tensor that is input and output at once, every shape and address set, a run as it comes before one is recorded.
+256, no tensor that is input and output at once, every shape and address set, one ordinary run before a run is recorded.
 What it does is put into the stand-in's stream (cuda.c), so that it is done when the stream is waited for, or recorded.
 """
 

@@ -59,7 +59,7 @@ def plif_process(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    """Until the file is there, the process has ended, or a minute has passed."""
+    """Waits until the file is there, the process has ended, or a minute has passed."""
     deadline = time.monotonic() + 60
     while not path.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
@@ -73,7 +73,7 @@ def epochs_in(resume_file: Path) -> int:
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes: to a program that is a disk that is full."""
+    """Lets no file grow beyond `size` bytes: to a program this is a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

@@ -190,7 +190,7 @@ except Exception as error:
 
 
 def test_a_disk_that_is_full_in_earnest_is_named_too(recordings: Path, tmp_path: Path) -> None:
-    """Parts fit onto it, the whole of them does not: through a map of a file with holes that was a bus error."""
+    """The parts fit onto the disk, the whole does not: written through a map of a file with holes, that was a bus error."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = f"mount -t tmpfs -o size=2m none {disk}"

@@ -44,7 +44,7 @@ def test_the_paper_variant_is_the_text_of_table_s1() -> None:
     }
 
 
-def test_keys_of_the_weights_are_names_of_the_plan() -> None:
+def test_keys_of_the_weights_are_names_of_the_layers() -> None:
     net = build("nmnist", channels=2, hidden=20)
     keys = list(net.state_dict())
     assert keys[:7] == [

@@ -79,10 +79,10 @@ def test_another_batch_without_reset_is_refused_rather_than_restarted() -> None:
 
 def test_state_is_no_part_of_the_weights_and_starts_at_v_reset() -> None:
     neuron = Neuron(v_reset=-0.3)
-    neuron.trace = []
+    neuron.history = []
     neuron(torch.zeros(1, 2))
     assert list(neuron.state_dict()) == ["w"]
-    before, h, s, after = neuron.trace[0]
+    before, h, s, after = neuron.history[0]
     assert torch.equal(before, torch.full((1, 2), -0.3)) and not s.any() and torch.equal(h, after)
 
 
@@ -105,12 +105,12 @@ def test_gradients_are_equations_8_to_17_by_hand_for_three_steps(v_reset: float,
     x = torch.tensor([[0.9], [2.6], [1.7]], dtype=torch.float64, requires_grad=True)
     c = [0.3, -1.1, 0.7]
     neuron = Neuron("PLIF", v_reset=v_reset, init_tau=2.5, detach_reset=detach).double()
-    neuron.trace = []
+    neuron.history = []
     s = neuron.multi(x.unsqueeze(1))
     (s.flatten() * torch.tensor(c, dtype=torch.float64)).sum().backward()
 
     k = 1 / (1 + math.exp(-neuron.w.item()))  # k(a) of equation 6
-    v, h, spike = ([float(step[i]) for step in neuron.trace] for i in (0, 1, 2))
+    v, h, spike = ([float(step[i]) for step in neuron.history] for i in (0, 1, 2))
     assert 0 < sum(spike) < 3
     dx, da, dv_next = [0.0] * 3, 0.0, 0.0  # dv_next = dL/dv_t, what later steps ask of this one's potential
     for t in (2, 1, 0):

@@ -41,7 +41,7 @@ def test_fused_steps_give_the_spikes_and_the_gradients_of_autograd(
         x = (1.5 * torch.randn(7, 3, 5, 4, 4, dtype=torch.double) + 0.5).requires_grad_(True)
         weight = torch.randn(7, 3, 5, 4, 4, dtype=torch.double)
         neuron.train()
-        neuron.trace = None if fused else []  # a neuron that is traced goes step by step
+        neuron.history = None if fused else []  # a neuron that records its history goes step by step
         spikes = torch.cat([neuron.multi(x[:4]), neuron.multi(x[4:])])
         (spikes * weight).sum().backward()
         found.append((spikes.detach(), neuron.v.detach(), x.grad, None if neuron.w is None else neuron.w.grad))

@@ -27,7 +27,7 @@ DIGITS = ["--data", "digits:12", "--epochs", "1"]
 
 
 def out_of_reach(out: Path) -> None:
-    """The accuracy of the best epoch so far becomes one that no other can have."""
+    """Sets the accuracy of the best epoch so far to a value that no other epoch can reach."""
     kept = torch.load(resume_path(out), weights_only=True)
     progress = json.loads(kept["progress"])
     progress["best"]["accuracy"] = 1.1
