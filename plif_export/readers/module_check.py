@@ -134,23 +134,20 @@ class _ModuleCheck:
     def _own_forward(self) -> Callable[[Tensor], Any]:
         """Steps the module itself, its own way: with hidden states, or with states that it takes and returns."""
         module, fed, returned = self.traced.module, self.traced.fed, self.traced.returned
-        takes = len(inspect.signature(module.forward).parameters) > 1
-        nodes = {node.layer: node for node in self.graph.neurons}
-        types = {layer: self.types[path] for path, layer in self.traced.neurons.items()}
-        states: Any = {layer: types[layer].first(nodes[layer].shape) for layer in fed.values()} if fed else None
+        takes = len(inspect.signature(module.forward).parameters) - 1
+        shapes = {node.layer: node.shape for node in self.graph.neurons}
+        first = {layer: self.types[path].first for path, layer in self.traced.neurons.items() if layer in shapes}
+        by_hand = {layer: first[layer](shapes[layer]) for layer in fed.values() if layer in shapes}
+        passed: list[Any] = []
 
         def step(x: Tensor) -> Any:
-            nonlocal states
+            nonlocal passed
             if fed:  # snnTorch: forward(x, mem1, mem2) -> (y, mem1, mem2)
-                out = module(x, *[states[layer] for layer in fed.values()])
-                behind = out[1:] if isinstance(out, tuple | list) else ()
-                states = {
-                    **states,
-                    **dict(zip(returned, behind if len(behind) == len(returned) else flat(behind), strict=False)),
-                }
+                out = module(x, *[by_hand.get(layer) for layer in fed.values()])
+                by_hand.update(zip(returned, flat(out[1:]) if isinstance(out, tuple | list) else (), strict=False))
             elif returned and takes:  # Norse: forward(x, state=None) -> (y, state)
-                out = module(x, states)
-                states = out[1]
+                out = module(x, *passed)
+                passed = list(out[1 : 1 + takes])
             else:
                 out = module(x)
             return out

@@ -274,8 +274,9 @@ def one_thread() -> Iterator[None]:
 
 
 def flat(values: Any) -> Iterator[Any]:
+    """What lists and tuples hold, at any depth. A named tuple, such as the state of a Norse neuron, is one value."""
     for value in values:
-        if isinstance(value, tuple | list):
+        if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
             yield from flat(value)
         else:
             yield value

@@ -99,6 +99,33 @@ class NorseReturns(Two):
         return s, (state1, state2)
 
 
+class NorsePassed(Two):
+    """States by hand, without a default, and returned in a tuple of their own."""
+
+    def forward(self, x: Tensor, state1: Any, state2: Any) -> tuple[Tensor, Any]:
+        s, state1 = self.lif1(self.fc1(x), state1)
+        s, state2 = self.lif2(self.fc2(s), state2)
+        return s, (state1, state2)
+
+
+class NorseSeparate(Two):
+    def forward(self, x: Tensor, state1: Any = None, state2: Any = None) -> tuple[Tensor, Any, Any]:
+        s, state1 = self.lif1(self.fc1(x), state1)
+        s, state2 = self.lif2(self.fc2(s), state2)
+        return s, state1, state2
+
+
+class NorseKeepsAList(Two):
+    def __init__(self, make: Callable[[], nn.Module]) -> None:
+        super().__init__(make)
+        self.states = [None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        s, self.states[0] = self.lif1(self.fc1(x), self.states[0])
+        s, self.states[1] = self.lif2(self.fc2(s), self.states[1])
+        return s  # type: ignore[no-any-return]
+
+
 class NorseReturnsOne(Two):
     """A state that is taken in, and not returned."""
 
@@ -260,6 +287,9 @@ KEEPS: dict[str, Callable[[], nn.Module]] = {
     "norse": lambda: NorseKeeps(lif),
     "norse-box": lambda: NorseKeeps(lambda: lif("LIFBoxCell")),
     "norse-returned": lambda: NorseReturns(lif),
+    "norse-passed": lambda: NorsePassed(lif),
+    "norse-separate": lambda: NorseSeparate(lif),
+    "norse-list": lambda: NorseKeepsAList(lif),
     "sequence": SequenceKeeps,
     "snntorch": lambda: LeakyKeeps(leaky),
     "snntorch-passed": lambda: LeakyPassed(leaky),
@@ -271,14 +301,16 @@ KEEPS: dict[str, Callable[[], nn.Module]] = {
 def own_forward(net: nn.Module, x: np.ndarray) -> np.ndarray:
     """The module over many steps, one call a step: y [T, B, 3]."""
     passed: list[Any] = [torch.zeros(1, 20), torch.zeros(1, 3)] if isinstance(net, LeakyPassed) else []
-    if isinstance(net, NorseReturns):
-        passed = [None]
+    if isinstance(net, NorseReturns | NorsePassed | NorseSeparate):
+        passed = [None] if isinstance(net, NorseReturns) else [None, None]
     outputs = []
     with torch.no_grad():
         for x_t in torch.from_numpy(x):
             y = net(x_t, *passed)
             if passed:
                 y, *passed = y
+            if isinstance(net, NorsePassed):
+                (passed,) = passed
             outputs.append(y.numpy())
     return np.stack(outputs)
 
