@@ -120,10 +120,13 @@ def check(
         report.add_graph(source.graph, source.facts, target, options)
         return report
     from plif_export.readers.module import examine
+    from plif_export.readers.module_check import compare
 
     if example_input is None:
         raise PlifError("check(module, example_input): one step [B, ...] is needed for the shapes")
     traced, problems = examine(module, example_input)
+    if traced is not None and not problems:
+        problems, _ = compare(traced)
     entries = traced.nodes if traced is not None else []
     for entry in entries:
         if isinstance(entry, Node):

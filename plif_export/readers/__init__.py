@@ -3,7 +3,8 @@
     facts          what every reader gives: TrainedModel
     checkpoint     model.pt and our own live networks
     module         any live nn.Module: trace.py records it, layers.py, functions.py and neuron_modules.py hold what is
-                   understood, module_reference.py is what the artifact is proved against
+                   understood, held_states.py finds states that its own code keeps, module_check.py compares the trace with
+                   the module, module_reference.py is what the artifact is proved against
     spikingjelly   a bare state_dict, with the notation of its network
     nir            a NIR file
 

@@ -4,8 +4,9 @@ Leaves are the layers of readers/layers.py and the neurons of readers/neuron_mod
 readers/functions.py. Everything else (containers, blocks, plain Python around them) is traced through. The module itself is
 never changed: a copy is put into evaluation mode and, for SpikingJelly, into single-step mode.
 
-A trace could lose a state, so two things are checked: a module that keeps a tensor from step to step in an attribute is
-refused, and the trace must give, bit for bit, what the module gives over a few steps from reset.
+Nothing that a trace could lose is taken on trust: tensors that a module keeps from step to step in an attribute are found and
+refused unless they are states of neurons, and every neuron must do in the module, bit for bit, what it does in the trace
+(module_check.py).
 """
 
 from __future__ import annotations
@@ -21,17 +22,16 @@ from plif_export.options import CallerFacts
 from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.functions import FUNCTIONS, FunctionCall, GraphTensor, NeuronState, Result, vote
 from plif_export.readers.layers import IDENTITY, LAYERS, known_as
+from plif_export.readers.module_check import compare
 from plif_export.readers.module_reference import ModuleReference
 from plif_export.readers.neuron_modules import is_stateful
-from plif_export.readers.rules import Problem, Unsupported
+from plif_export.readers.rules import REGISTER, Problem, Unsupported
 from plif_export.readers.trace import (
-    REGISTER,
     ModuleTrace,
     Stepper,
     Tracer,
     copy_of,
     flat,
-    kept_state_problems,
     one_thread,
     reset_neurons,
     single_step,
@@ -44,12 +44,14 @@ from runtime.model.graph import Graph, Node, Shape
 def read_module(module: nn.Module, example_input: Any, caller: CallerFacts) -> TrainedModel:
     """The graph of a live module for inputs of the example's shape [B, ...]. Raises PlifError with the first problem."""
     traced, problems = examine(module, example_input)
+    silent: list[str] = []
+    if traced is not None and not problems:
+        problems, silent = compare(traced)
     if problems:
         raise problems[0].error(len(problems) - 1)
     assert traced is not None and traced.graph is not None
-    reference = ModuleReference(traced)
-    reference.check_against(traced.module)
-    return TrainedModel(traced.graph, reference, ModelFacts.from_caller(caller, traced.graph))
+    facts = ModelFacts.from_caller(caller, traced.graph)
+    return TrainedModel(traced.graph, ModuleReference(traced), facts, notes=silent)
 
 
 def examine(module: nn.Module, example_input: Any) -> tuple[ModuleTrace | None, list[Problem]]:
@@ -63,14 +65,13 @@ def examine(module: nn.Module, example_input: Any) -> tuple[ModuleTrace | None, 
     reset_neurons(copied)
     shape = tuple(int(n) for n in example_input.shape)[1:]
     try:
-        program = traced_program(copied, shape)
+        program, held, problems = traced_program(copied, shape)
     except Exception as error:  # whatever the module's own Python raises on a traced value
         return None, [trace_problem(copied, error)]
-    kept = kept_state_problems(copied)
-    if kept:
-        return None, kept
-    reset_neurons(copied)
-    traced = ModuleTrace(copied, program)
+    if problems:
+        return None, problems
+    traced = ModuleTrace(copied, program, held=held)
+    traced.restart()
     reader = _GraphReader(traced, shape)
     with torch.no_grad(), one_thread():
         try:
@@ -160,6 +161,8 @@ class _GraphReader(Stepper):
             return self._placeholder(n)
         if n.op == "output":
             return self._output(n)
+        if self._is_start(n):
+            return None
         if n.op == "get_attr":
             name = str(n.target).rpartition(".")[2]
             raise Unsupported(f"it computes with its own '{name}' outside of a layer", f"use a layer, or {REGISTER}")
@@ -187,6 +190,20 @@ class _GraphReader(Stepper):
         shape = tuple(value.shape[1:])
         call = FunctionCall(tuple(args), kwargs, shape, bool(value.dim() and value.shape[0] == self.BATCH))
         return self._add(reader(call), n.name, shape)
+
+    def _is_start(self, n: fx.Node) -> bool:
+        """Whether a constant is the state that a neuron starts from. module_check.py proves that it is the start alone."""
+        constant = n.op == "get_attr" or n.target in (torch.zeros_like, "new_zeros")
+        return constant and self._is_state_argument(n)
+
+    def _is_state_argument(self, n: fx.Node) -> bool:
+        """Whether neurons alone take a value, as their state; it may be a field of a named tuple first."""
+        return bool(n.users) and all(
+            self._is_state_argument(user)
+            if user.op == "call_function" and isinstance(user.target, type)
+            else str(user.target) in self.types and user.args[0] is not n
+            for user in n.users
+        )
 
     def _lookup(self, value: Any) -> Any:
         return fx.node.map_aggregate(

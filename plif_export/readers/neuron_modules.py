@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from plif_export.readers.layers import array, known_as, one_number, qualified
 from plif_export.readers.rules import Unsupported, require
 from runtime.model import neurons
+from runtime.model.graph import Shape
 from runtime.model.neurons import Equation
 
 Content = tuple[str, dict[str, Any], dict[str, np.ndarray]]  # kind, attributes, parameters
@@ -29,14 +30,20 @@ class NeuronType:
 
     read   module -> (kind, attributes, parameters); raises Unsupported
     step   (module, current x, {variable: tensor}) -> (spikes, {variable: tensor}): the library's own step from a state
+    after  (module, what its call returned) -> {variable: tensor}: the state that the call left
     reset  forgets the module's state
     pair   module -> whether a call returns (spikes, state) and not the spikes alone
+    keep   what to write where a network does not carry the state from one call to the next
+    first  shape [...] -> the state that a caller passes in by hand before the first step
     """
 
     read: Callable[[Any], Content]
     step: Callable[[Any, Tensor, States], tuple[Tensor, States]]
+    after: Callable[[Any, Any], States]
     reset: Callable[[Any], None]
     pair: Callable[[Any], bool] = lambda module: False
+    keep: str = "it keeps its membrane itself: do not reset it inside forward"
+    first: Callable[[Shape], Any] = lambda shape: None
 
 
 NEURONS: dict[str, NeuronType] = {}
@@ -90,7 +97,10 @@ def register_neuron(
         for name, attribute in states.items():
             setattr(module, attribute, state[name])
         s = module(x)
-        return s, {name: getattr(module, attribute) for name, attribute in states.items()}
+        return s, after(module, s)
+
+    def after(module: Any, returned: Any) -> States:
+        return {name: getattr(module, attribute) for name, attribute in states.items()}
 
     def reset(module: Any) -> None:
         if callable(getattr(module, "reset", None)):
@@ -99,7 +109,8 @@ def register_neuron(
             for attribute in states.values():
                 setattr(module, attribute, None)
 
-    NEURONS[qualified(cls)] = NeuronType(read, step, reset)
+    keep = "keep it in the module, or pass it in and return it; do not reset it inside forward"
+    NEURONS[qualified(cls)] = NeuronType(read, step, after, reset, keep=keep)
 
 
 def _probe(function: Any, at_threshold: float, what: str) -> None:
@@ -135,10 +146,14 @@ def _membrane_attrs(m: Any, decay_input: bool) -> dict[str, Any]:
 def _step_holding_v(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
     m.v = state["v"]
     s = m(x)
-    return s, {"v": m.v}
+    return s, _held_v(m, s)
 
 
-NEURONS["plif_train.neuron.Neuron"] = NeuronType(own_neuron, _step_holding_v, lambda m: m.reset())
+def _held_v(m: Any, returned: Any) -> States:
+    return {"v": m.v}
+
+
+NEURONS["plif_train.neuron.Neuron"] = NeuronType(own_neuron, _step_holding_v, _held_v, lambda m: m.reset())
 
 
 # --- SpikingJelly -------------------------------------------------------------------------------------------------------
@@ -167,7 +182,7 @@ def known_name(m: nn.Module) -> str:
 
 for _file, _cls in (("integrate_and_fire", "IFNode"), ("lif", "LIFNode"), ("plif", "ParametricLIFNode")):
     NEURONS[f"spikingjelly.activation_based.neuron.{_file}.{_cls}"] = NeuronType(
-        _spikingjelly, _step_holding_v, lambda m: m.reset()
+        _spikingjelly, _step_holding_v, _held_v, lambda m: m.reset()
     )
 
 
@@ -200,11 +215,21 @@ def _step_snntorch(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
         out = m(x)
     else:
         out = m(x, state["v"])
-    return (out[0] if isinstance(out, tuple) else out), {"v": m.mem}
+    return (out[0] if isinstance(out, tuple) else out), _held_mem(m, out)
+
+
+def _held_mem(m: Any, returned: Any) -> States:
+    return {"v": m.mem}
 
 
 NEURONS["snntorch._neurons.leaky.Leaky"] = NeuronType(
-    _leaky, _step_snntorch, lambda m: m.reset_mem(), lambda m: bool(m.output or not m.init_hidden)
+    _leaky,
+    _step_snntorch,
+    _held_mem,
+    lambda m: m.reset_mem(),
+    lambda m: bool(m.output or not m.init_hidden),
+    "make the neuron with init_hidden=True, or pass mem in and return it: spk, mem = lif(x, mem)",
+    lambda shape: torch.zeros(1, *shape),
 )
 
 
@@ -233,9 +258,21 @@ def _norse(m: Any) -> Content:
 
 def _step_norse(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
     start = m.state_fallback(x)
-    z, after = m(x, type(start)(**{name: state[name] for name in start._fields}))
-    return z, {name: getattr(after, name) for name in start._fields}
+    out = m(x, type(start)(**{name: state[name] for name in start._fields}))
+    return out[0], _returned_state(m, out)
+
+
+def _returned_state(m: Any, returned: Any) -> States:
+    state = returned[1]
+    return {name: getattr(state, name) for name in state._fields}
 
 
 for _file, _cls in (("lif_box", "LIFBoxCell"), ("lif", "LIFCell")):
-    NEURONS[f"norse.torch.module.{_file}.{_cls}"] = NeuronType(_norse, _step_norse, lambda m: None, lambda m: True)
+    NEURONS[f"norse.torch.module.{_file}.{_cls}"] = NeuronType(
+        _norse,
+        _step_norse,
+        _returned_state,
+        lambda m: None,
+        lambda m: True,
+        "keep it, with self.state = None at first: s, self.state = lif(x, self.state)",
+    )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from runtime.base.errors import PlifError
 
+REGISTER = "register it: docs/other-libraries.md"
+
 
 class Unsupported(Exception):
     """Raised by the rules of layers, functions and neurons; the reader adds where it was."""

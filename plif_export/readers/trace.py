@@ -17,13 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from plif_export.readers.held_states import Attributes, HeldState
 from plif_export.readers.layers import LAYERS, known_as
 from plif_export.readers.neuron_modules import NeuronType, is_stateful, neuron_type
 from plif_export.readers.rules import Problem
 from runtime.model.graph import Graph, Node, Shape
 from runtime.model.neurons import equation_of
-
-REGISTER = "register it: docs/other-libraries.md"
 
 
 @dataclass
@@ -34,6 +33,7 @@ class ModuleTrace:
     neurons   path of each neuron module -> its layer's name
     fed       placeholders beyond the first -> the layer whose state they are
     returned  layers whose states the module returns behind its output, in order
+    held      attributes in which the module's own code keeps states of neurons from call to call
     """
 
     module: nn.Module
@@ -43,6 +43,13 @@ class ModuleTrace:
     neurons: dict[str, str] = field(default_factory=dict)
     fed: dict[str, str] = field(default_factory=dict)
     returned: list[str] = field(default_factory=list)
+    held: list[HeldState] = field(default_factory=list)
+
+    def restart(self) -> None:
+        """Puts the copy back where it was before its first step."""
+        reset_neurons(self.module)
+        for attribute in self.held:
+            attribute.restore()
 
 
 # --- the copy -----------------------------------------------------------------------------------------------------------
@@ -176,16 +183,21 @@ class Tracer(fx.Tracer):
         return (s, after) if kind.pair(module) else s
 
 
-def traced_program(module: nn.Module, shape: Shape) -> fx.GraphModule:
-    """The record of one step on an input [B, *shape]. Arguments with a default (Norse's start state) keep the default."""
+def traced_program(module: nn.Module, shape: Shape) -> tuple[fx.GraphModule, list[HeldState], list[Problem]]:
+    """The record of one step on an input [B, *shape], and the attributes that the step left a traced value in.
+
+    A state of a neuron that the module keeps is a HeldState: whether it is handed on rightly is proved by running the
+    module. Anything else would be lost, and is a problem. Arguments with a default (Norse's start state) keep the default.
+    """
     parameters = list(inspect.signature(module.forward).parameters.values())
     fixed = {p.name: p.default for p in parameters[1:] if p.default is not inspect.Parameter.empty}
-    tracer = Tracer(shape)
+    tracer, attributes = Tracer(shape), Attributes(module)
     if tracer.is_leaf_module(module, ""):
         module = nn.Sequential(module)
     with torch.no_grad():
         graph = tracer.trace(module, concrete_args=fixed or None)
-    return fx.GraphModule(tracer.root, graph)
+    held, problems = attributes.traced(tracer.root)
+    return fx.GraphModule(tracer.root, graph), held, problems
 
 
 def trace_problem(module: nn.Module, error: Exception) -> Problem:
@@ -202,28 +214,6 @@ def trace_problem(module: nn.Module, error: Exception) -> Problem:
     return Problem(
         path or "forward", kind, f"it cannot be traced ({what})", "its Python must not depend on values of tensors"
     )
-
-
-def kept_state_problems(module: nn.Module) -> list[Problem]:
-    """The modules that put a traced value into an attribute: a state, which the trace would silently lose."""
-    problems = []
-    for path, part in module.named_modules():
-        stores = (vars(part), part._buffers, vars(part).get("_memories", {}))
-        names = sorted(
-            {key for store in stores for key, value in store.items() if key[:2] != "__" and _holds_proxy(value)}
-        )
-        if names:
-            rule = f"it keeps a state in {', '.join(repr(name) for name in names)} that the exporter does not know"
-            problems.append(Problem(path or "forward", type(part).__name__, rule, f"if it is a neuron, {REGISTER}"))
-    return problems
-
-
-def _holds_proxy(value: Any, depth: int = 3) -> bool:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple) and depth:
-        return any(_holds_proxy(part, depth - 1) for part in value)
-    return isinstance(value, fx.Proxy)
 
 
 class Stepper(fx.Interpreter):
@@ -256,7 +246,7 @@ class Stepper(fx.Interpreter):
             return super().call_module(target, args, kwargs)
         module, kind, x = self.program.get_submodule(target), self.types[target], args[0]
         s, after = kind.step(module, x, self.state_of(target, x))
-        self.seen[target] = (x, s, after)
+        self.seen[target] = (x.clone(), s.clone(), after)  # a later operation may work on them in place
         self.states[target] = after
         return (s, after) if kind.pair(module) else s
 
@@ -284,8 +274,17 @@ def one_thread() -> Iterator[None]:
 
 
 def flat(values: Any) -> Iterator[Any]:
+    """What lists and tuples hold, at any depth. A named tuple, such as the state of a Norse neuron, is one value."""
     for value in values:
-        if isinstance(value, tuple | list):
+        if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
             yield from flat(value)
         else:
             yield value
+
+
+def first_output(out: Any) -> Tensor:
+    """What forward returned, without the states behind it."""
+    while isinstance(out, tuple | list):
+        out = out[0]
+    assert isinstance(out, Tensor)
+    return out
