@@ -230,13 +230,16 @@ def test_ctrl_c_ends_a_stream_with_its_account_and_exit_code_130(folder: Path) -
 
 def test_ctrl_c_during_an_export_leaves_nothing_half_written(folder: Path, tmp_path: Path) -> None:
     program = (
+        "import time\n"
         "from plif_export import pipeline\n"
         "from runtime.cli.main import main\n"
         "prove = pipeline.prove\n"
-        "def without_end(*arguments, **options):\n"
+        "def takes_long(*arguments, **options):\n"  # asleep: in a destructor of the engine Python would lose the interrupt
+        "    report = prove(*arguments, **options)\n"
         "    print('proving', flush=True)\n"
-        "    while prove(*arguments, **options).passed: pass\n"
-        "pipeline.prove = without_end\n"
+        "    time.sleep(100)\n"
+        "    return report\n"
+        "pipeline.prove = takes_long\n"
         "main()"
     )
     options = ["export", str(folder / "model.pt"), "-o", str(tmp_path / "m.onnx"), "--form", "unrolled"]
