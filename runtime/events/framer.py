@@ -114,7 +114,7 @@ class Framer:
         self._empty.flags.writeable = False  # every empty frame shows this one array
         self._buffer = ctypes.c_float * (shape[0] * shape[1] * shape[2])
         self._counts: Any = None  # ctypes array, float32 [C*H*W] of the open frame
-        self._emitted = 0
+        self._emitted, self._most = 0, framing.T or NO_LIMIT  # frames so far, and the most that there may be
         self._last = self._empty  # x of the last frame that closed
         self._gap_before = self._restarted = False
         self._closed = False
@@ -204,7 +204,7 @@ class Framer:
     def clock_us(self) -> int | None:
         """The latest time seen; None before there is one, where frames follow no clock, and when no frame is due any more."""
         frame = self._open
-        return int(frame.clock_us) if frame.gap_us and frame.has_clock and not self._full() else None
+        return int(frame.clock_us) if frame.gap_us and frame.has_clock and self._emitted < self._most else None
 
     def is_over(self, t_us: int) -> bool:
         """Whether the open frame has ended by then, if no more events come."""
@@ -246,7 +246,7 @@ class Framer:
         frame = self._open
         frame.taken = frame.filtered = frame.late = 0
         used_before = frame.used
-        if self.framing.T is not None and self._emitted >= self.framing.T:
+        if self._emitted >= self._most:
             why = self._take(None)
         else:
             if self._counts is None:
@@ -276,9 +276,6 @@ class Framer:
         self._last = x
         self._emitted += 1
         return frame
-
-    def _full(self) -> bool:
-        return self.framing.T is not None and self._emitted >= self.framing.T
 
     # --- count ------------------------------------------------------------------------------------------------------
 

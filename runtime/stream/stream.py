@@ -92,8 +92,7 @@ class Stream:
         if self.rule.idle_per_s is not None:
             events, us = self._rate = smooth_rate(self._rate, frame.events, frame.t_end_us - frame.t_start_us)
             self._idle = self._idle or 1e6 * events / us < self.rule.idle_per_s
-        asked_or_back = asked or frame.restart
-        if self._resets_itself or asked_or_back:
+        if self._resets_itself or asked or frame.restart:
             self._reset(frame, session, gap_us, asked)
         if self._idle and not was_idle:
             for row in self.rows:
