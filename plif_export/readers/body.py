@@ -9,7 +9,7 @@ reads its own input, or a value that the step before made: that is a state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from plif_export.readers.record import Batch, Node, Run, Table, execute, leaves, swap
 from plif_export.readers.rules import Unsupported
 
+Values = dict[Node, Tensor]
 EVERY = "every step must do the same"
 
 
@@ -57,7 +58,7 @@ class StepProgram:
 
     def static(
         self, batch: int, image: Tensor | None = None, also: Iterable[Node] = (), made: Node | None = None
-    ) -> dict[Node, Tensor]:
+    ) -> Values:
         """What the body, the states' starts and the nodes `also` read that no step makes. made: a node that a step makes."""
         stepped = {*self.inside, *also, *(s.before for s in self.states), self.x, made}
         wanted = [n for node in (*self.body, *also) for n in node.reads if n not in stepped]
@@ -65,23 +66,32 @@ class StepProgram:
         known = {} if image is None else {n: image for n in ancestors(wanted) if n.op == "x"}
         return compute(wanted, known, batch)
 
-    def start(self, known: dict[Node, Tensor], batch: int) -> dict[Node, Tensor]:
+    def start(self, known: Values, batch: int) -> Values:
         found = {}
         for s in self.states:
             value = known[s.initial] if isinstance(s.initial, Node) else torch.tensor(s.initial, dtype=s.before.dtype)
             found[s.before] = torch.broadcast_to(value, of_batch(s.before, self.batch, batch)).clone()
         return found
 
-    def advance(self, known: dict[Node, Tensor], now: dict[Node, Tensor], x: Tensor | None, batch: int) -> dict[Node, Tensor]:
-        """All values of one step. known: static values; now: the states before it."""
+    def advance(
+        self, known: Values, now: Values, x: Tensor | None, batch: int, noise: Mapping[Node, tuple[Node, Tensor]] | None = None
+    ) -> Values:  # fmt: skip
+        """All values of one step. known: static values; now: the states before it.
+
+        noise  {node of the body: (what it reads, what is added to that)}, for the node alone
+        """
         values = {**known, **now}
         if self.x is not None and x is not None:
             values[self.x] = x
         for node in self.body:
-            values[node] = node.data if node.data is not None else execute(node.op, swap(node.args, Node, values.__getitem__), batch)
+            read = values
+            if noise and node in noise:
+                source, more = noise[node]
+                read = {**{n: values[n] for n in node.reads}, source: values[source] + more}
+            values[node] = execute(node.op, swap(node.args, Node, read.__getitem__), batch)
         return values
 
-    def next(self, values: dict[Node, Tensor]) -> dict[Node, Tensor]:
+    def next(self, values: Values) -> Values:
         return {s.before: values[s.after] for s in self.states}
 
 
@@ -101,7 +111,7 @@ def ancestors(nodes: Iterable[Node]) -> set[Node]:
     return found
 
 
-def compute(wanted: Iterable[Node], known: dict[Node, Tensor], batch: int) -> dict[Node, Tensor]:
+def compute(wanted: Iterable[Node], known: Values, batch: int) -> Values:
     """The values of nodes, and of all that they are made of. known: the values of some, which are kept."""
     known, need, stack = dict(known), set(), list(wanted)
     while stack:

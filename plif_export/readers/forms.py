@@ -75,6 +75,7 @@ class Form:
     axis: int | None = None
     length: Length | None = None
     T: int | None = None
+    zeros: bool = False  # states passed by hand start as zeros, not as None
 
     def copy(self) -> nn.Module:
         return fresh(self.module)
@@ -98,7 +99,7 @@ class Form:
 
         def call(module: nn.Module, x: Any) -> Any:
             if self.kind == "step":
-                return stacked(call_steps(module, x))
+                return stacked(call_steps(module, x, self.zeros))
             words = self.length.set(module, T) if self.length is not None else {}
             return module(x, **words)
 
@@ -164,10 +165,17 @@ def state_arguments(module: nn.Module) -> list[str]:
     return found
 
 
-def call_steps(module: nn.Module, x: list[Tensor]) -> list[Any]:
+def first_states(module: nn.Module, zeros: bool) -> list[Any]:
+    """What a caller passes for states before the first step: None, or zeros where forward asks for something."""
+    parameters = inspect.signature(module.forward).parameters
+    asked = [zeros and parameters[name].default is inspect.Parameter.empty for name in state_arguments(module)]
+    return [torch.zeros(1) if each else None for each in asked]
+
+
+def call_steps(module: nn.Module, x: list[Tensor], zeros: bool = False) -> list[Any]:
     """Calls forward once for each step. What it returns behind its output it gets back as its states."""
     takes = state_arguments(module)
-    passed: list[Any] = [None] * len(takes)
+    passed = first_states(module, zeros)
     outputs = []
     for x_t in x:
         out = module(x_t, *passed)
@@ -199,13 +207,13 @@ class _Counter(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def operations(module: nn.Module, x: Tensor, length: Length | None = None, T: int = 1) -> int:
+def operations(module: nn.Module, x: Tensor, length: Length | None = None, T: int = 1, zeros: bool = False) -> int:
     """How many operations forward is, on a fresh copy."""
     module = fresh(module)
     words = length.set(module, T) if length is not None else {}
     with torch.inference_mode(), _Counter() as counter:
         if length is None:
-            module(x, *[None] * len(state_arguments(module)))
+            module(x, *first_states(module, zeros))
         else:
             with length.during(module, T):
                 module(x, **words)
@@ -265,6 +273,8 @@ def find_form(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None 
 def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:
     count = _try(module, x)
     if count is None:
+        if whole_example and _try(module, x, None, 1, True) is not None:
+            return Form(module, "step", tuple(x.shape[1:]), zeros=True)
         return None
     for axis in (0, 1) if x.dim() > 2 else (0,):
         if _grows(module, x, axis):
@@ -277,7 +287,9 @@ def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:
     length = _length(module, x, count)
     if length is not None:
         return Form(module, "static", tuple(x.shape[1:]), length=length, T=length.value(module))
-    return Form(module, "step", tuple(x.shape[1:]))
+    asked = any(p.default is inspect.Parameter.empty for p in list(inspect.signature(module.forward).parameters.values())[1:])
+    zeros = asked and _try(module, x, None, 1, True) is not None
+    return Form(module, "step", tuple(x.shape[1:]), zeros=zeros)
 
 
 def _length(module: nn.Module, x: Tensor, count: int) -> Length | None:
@@ -321,6 +333,8 @@ def failed(module: nn.Module, error: Exception, shape: tuple[int, ...]) -> Probl
         if isinstance(owner, nn.Module):
             path = vars(owner).get(_PATH, path)
         frame = frame.tb_next
+    if isinstance(error, Unsupported) and error.path is not None:
+        path = error.path if error.path != "forward" else ""
     kind_name = type(module.get_submodule(path)).__name__ if path else type(module).__name__
     if isinstance(error, Unsupported):
         return Problem(path or "forward", kind_name, error.rule, error.advice)

@@ -22,7 +22,7 @@ from plif_export.readers.neuron_modules import is_stateful, neuron_type
 from plif_export.readers.neuron_program import NeuronLayer, neuron_layer
 from plif_export.readers.readout import Readout
 from plif_export.readers.record import Node
-from plif_export.readers.regions import Region, cyclic, regions_of
+from plif_export.readers.regions import Region, below, cyclic, regions_of
 from plif_export.readers.rules import Problem, Unsupported
 from runtime.base.errors import PlifError
 from runtime.model import graph
@@ -38,6 +38,7 @@ class Lowering:
         self.program, self.readout, self.known, self.shape = program, readout, known, shape
         self.modules = dict(module.named_modules())
         self.root = type(module).__name__
+        self.neuron_paths = [path for path in self.modules if path and self.stateful(path)]
         self.nodes: list[graph.Node] = []
         self.entries: list[graph.Node | Problem] = []
         self.problems: list[Problem] = []
@@ -88,15 +89,14 @@ class Lowering:
         return module is not None and (neuron_type(module) is not None or is_stateful(module))
 
     def _regions(self) -> list[Region]:
+        for s in self.program.states:
+            makes = next((p for p in self.neuron_paths if below(s.after.path, p)), None)
+            for n in self.program.body:
+                reads = next((p for p in self.neuron_paths if below(n.path, p)), None) if s.before in n.reads else None
+                if makes is not None and reads is not None and makes != reads:
+                    rule = f"step 1 of the module is not what its layers make, one after the other (first in {min(reads, makes)})"
+                    raise Unsupported(rule, "it gives one neuron the state of another; keep each its own", "forward")
         regions = regions_of(self.program, [self.readout.value], self.stateful)
-        for region in regions:
-            for n in region.nodes:
-                for s in self.program.states:
-                    if s.before in n.reads and s not in region.states and self.stateful(region.path) and any(
-                        s in r.states and self.stateful(r.path) for r in regions
-                    ):
-                        rule = f"step 1 of the module is not what its layers make, one after the other (first in {region.path})"
-                        raise Unsupported(rule, "it gives one neuron the state of another; keep each its own", "forward")
         return regions + self._without_state({n for r in regions for n in r.nodes})
 
     def _without_state(self, owned: set[Node]) -> list[Region]:

@@ -1,12 +1,15 @@
 """Whether a module does what was read of it: its own forward against the program of its steps, over whole sequences.
 
-From reset and in the call that follows, on fresh random inputs, which get louder until each layer has fired. Compared are the
-output, and the results of every comparison that a neuron decides its spikes with.
+From reset and in the call that follows, on fresh random inputs. Compared are the output, the spikes of every submodule that is a
+layer of neurons, and how often the comparisons of each submodule were true. The output alone shows little: it may be silent. So
+the neurons also get random currents on top of the network's own, the same on both sides, louder and louder until each layer
+has fired.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,41 +17,71 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from plif_export.readers.body import Values
 from plif_export.readers.elementwise import COMPARES
 from plif_export.readers.module import Reading
-from plif_export.readers.record import Node, op_name
+from plif_export.readers.neuron_program import NeuronLayer
+from plif_export.readers.record import op_name
 from plif_export.readers.rules import REGISTER, Problem
 
-STEPS = 8
-DRIVES = (1.0, 8.0, 64.0, 512.0)  # how loud the input is
+STEPS = 8  # of a sequence, from reset
+DRIVES = (0.0, 1.0, 8.0, 64.0, 512.0)  # random currents on top of the network's own, in thresholds
+
+
+@dataclass
+class _Ran:
+    """STEPS steps: the output, the current and spikes of each layer [STEPS, 1, ...], and what comparisons gave by path."""
+
+    y: Tensor = field(default_factory=lambda: torch.zeros(0))
+    currents: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    spikes: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    true: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    state: Values = field(default_factory=dict)
 
 
 class _Watched(TorchDispatchMode):
-    """Runs a module and notes how often comparisons were true, by the submodule that they are made in."""
+    """Runs a module, and notes what its layers of neurons do. noise: {path: what is added to its current [STEPS, 1, ...]}."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, layers: dict[str, NeuronLayer], noise: dict[str, Tensor]) -> None:
         super().__init__()
-        self.paths, self.true, self.calls = [""], defaultdict[str, int](int), defaultdict[str, int](int)
+        self.module, self.layers, self.noise, self.ran, self.paths = module, layers, noise, _Ran(), [""]
         for path, part in module.named_modules():
-            part.register_forward_pre_hook(lambda m, a, p=path: self.paths.append(p))
-            part.register_forward_hook(lambda m, a, o: (self.paths.pop(), None)[1], always_call=True)
+            part.register_forward_pre_hook(lambda m, a, p=path: self._before(p, a))
+            part.register_forward_hook(lambda m, a, o, p=path: self._after(p, o), always_call=True)
+
+    def _before(self, path: str, args: Any) -> Any:
+        self.paths.append(path)
+        if path not in self.layers or not args or not isinstance(args[0], Tensor):
+            return None
+        t, x = len(self.ran.spikes[path]), args[0]
+        if path in self.noise:
+            noise = self.noise[path]
+            x = x + (noise[t] if x.shape == noise[0].shape else noise.reshape(x.shape))
+        self.ran.currents[path].append(args[0].clone())
+        return (x, *args[1:])
+
+    def _after(self, path: str, out: Any) -> None:
+        self.paths.pop()
+        first = next((each for each in tree_leaves(out) if isinstance(each, Tensor)), None)
+        if path in self.layers and first is not None:
+            self.ran.spikes[path].append(first.clone())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if op_name(func) in COMPARES and isinstance(out, Tensor) and out.dim():
-            self.true[self.paths[-1]] += int(out.sum())
-            self.calls[self.paths[-1]] += 1
+            self.ran.true[self.paths[-1]] += int(out.sum())
+            self.ran.calls[self.paths[-1]] += 1
         return out
 
 
 def compare(reading: Reading) -> tuple[list[Problem], list[str]]:
     """The problems of a module that does not do what was read, and notes on layers that never fired."""
-    check = _Check(reading)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.no_grad():
-            return check.run()
+            return _Check(reading).run()
     finally:
         torch.set_num_threads(threads)
 
@@ -56,87 +89,125 @@ def compare(reading: Reading) -> tuple[list[Problem], list[str]]:
 class _Check:
     def __init__(self, reading: Reading) -> None:
         self.reading, self.program, self.form = reading, reading.program, reading.form
-        self.spikes = {name: layer.spikes for name, layer in reading.layers.items() if layer.h is not None}
+        self.layers = {name: layer for name, layer in reading.layers.items() if layer.h is not None}
+        self.by_path = {layer.region.path: layer for layer in self.layers.values() if layer.region.path}
+        self.notes: list[str] = []
 
     def run(self) -> tuple[list[Problem], list[str]]:
-        silent = dict(self.spikes)
-        notes: list[str] = []
+        silent = {name: layer.region.path or name for name, layer in self.layers.items()}
+        noisy: dict[str, Tensor] = {}
         for drive in DRIVES:
-            module = self.form.copy()
-            watched = _Watched(module)
-            state: dict[Node, Tensor] | None = None
+            noise = {path: drive * each for path, each in noisy.items()}
+            watched = _Watched(self.form.copy(), self.by_path, noise)
+            state: Values | None = None
             for call in (1, 2):
-                x = self.form.steps(STEPS, 1, seed=int(drive) + call, scale=drive)
+                x = self.form.steps(STEPS, 1, seed=int(drive) + call, scale=max(drive, 1.0))
+                watched.ran = _Ran()
                 try:
                     with self.form.during(STEPS), watched:
-                        found = self._forward(module, x)
+                        found = self._own_forward(watched, x)
                 except Exception as error:  # whatever the module's own Python raises when it runs
                     what = " ".join(str(error).split())[:160]
-                    return [self._problem(f"its own forward fails over {STEPS} steps ({what})", "check that it takes any number")], []
-                true, calls = dict(watched.true), dict(watched.calls)
-                watched.true.clear()
-                watched.calls.clear()
-                expected = [self._steps(x, None)] if call == 1 else [self._steps(x, state), self._steps(x, None)]
-                which = next((i for i, e in enumerate(expected) if self._agrees(e, found, true, calls)), None)
-                if which is None:
-                    return [self._difference(expected[0], found, call)], []
-                state = expected[which].state
-                if call == 2 and self.form.kind != "step" and which == 0 and len(self.program.states) and drive == DRIVES[0]:
-                    if not self._agrees(expected[1], found, true, calls):
-                        notes.append("forward goes on from where the last call ended: reset it between samples")
-                silent = {n: s for n, s in silent.items() if not expected[which].fired[n]}
-            if not silent:
+                    rule = f"its own forward fails over {STEPS} steps ({what})"
+                    return [self._problem(rule, "it must run with any number of steps")], []
+                ran = self._steps(x, state, noise)
+                if not self._same(ran, found) and state is not None:
+                    ran = self._steps(x, None, noise)  # forward starts anew in each call
+                elif state is not None and drive == 0 and self.form.kind != "step":
+                    self._note_going_on(self._steps(x, None, noise), found)
+                if not self._same(ran, found):
+                    return [self._difference(ran, found, call)], []
+                if call == 1 and drive == 0:
+                    noisy = self._noise(ran, found)
+                state = ran.state
+                silent = {n: p for n, p in silent.items() if not any(bool((s != 0).any()) for s in ran.spikes[n])}
+            if drive and not silent:  # with currents of its own every neuron has a state to lose
                 break
-        paths = {name: layer.region.path or name for name, layer in self.reading.layers.items()}
-        note = f": never fired, whatever current it was given (input up to {DRIVES[-1]:g} times); only its states were compared"
-        return [], [*notes, *(paths[name] + note for name in silent)]
+        note = f": never fired, whatever current it was given (up to {DRIVES[-1]:g} thresholds); only its states were compared"
+        return [], [*self.notes, *(path + note for path in silent.values())]
 
-    def _forward(self, module: nn.Module, x: Tensor) -> Tensor:
-        out = self.form.forward(STEPS)(module, self.form.arranged(x))
-        tensors = [each for each in tree_leaves(out) if isinstance(each, Tensor)]
-        y = tensors[self.reading.output]
+    def _note_going_on(self, anew: _Ran, found: _Ran) -> None:
+        if not self._same(anew, found):
+            name = type(self.form.module).__name__
+            self.notes.append(f"{name}: a call goes on from where the last one ended: reset it between samples")
+
+    def _noise(self, ran: _Ran, found: _Ran) -> dict[str, Tensor]:
+        """Random currents, about a threshold, for each submodule whose current is the one input of its layer."""
+        noise = {}
+        for place, (name, layer) in enumerate(self.layers.items()):
+            path = layer.region.path
+            if len(layer.inputs) == 1 and _equal(ran.currents[name], found.currents.get(path, [])):
+                generator = torch.Generator().manual_seed(place)
+                like = torch.stack(ran.currents[name])
+                scale = abs(float(layer.content[1].get("v_threshold", 1.0))) or 1.0
+                noise[path] = scale * (torch.randn(like.shape, generator=generator) + 0.25)
+        return noise
+
+    def _own_forward(self, watched: _Watched, x: Tensor) -> _Ran:
+        out = self.form.forward(STEPS)(watched.module, self.form.arranged(x))
+        y = [each for each in tree_leaves(out) if isinstance(each, Tensor)][self.reading.output]
         readout = self.reading.readout
-        return y.movedim(readout.axis, 0)[readout.lead :] if readout.how == "stack" else y
+        watched.ran.y = y.movedim(readout.axis, 0)[readout.lead :] if readout.how == "stack" else y
+        return watched.ran
 
-    def _steps(self, x: Tensor, state: dict[Node, Tensor] | None) -> _Ran:
+    def _steps(self, x: Tensor, state: Values | None, noise: dict[str, Tensor]) -> _Ran:
         program, readout = self.program, self.reading.readout
         image = x if program.image else None
-        known = program.static(1, image)
-        now = program.start(known, 1) if state is None else state
-        ran = _Ran([], now, dict.fromkeys(self.spikes, False))
+        known = program.static(1, image, readout.tail, readout.reduced)
+        ran = _Ran(state=program.start(known, 1) if state is None else state)
         compared = [n for n in program.body if n.name in COMPARES]
+        values, outputs = known, []
         for t in range(STEPS):
-            values = program.advance(known, now, image if image is not None else x[t], 1)
-            now = program.next(values)
-            ran.values.append(values[readout.value])
-            for name, node in self.spikes.items():
-                ran.fired[name] |= bool((values[node] != 0).any())
+            added = {}
+            for path, each in noise.items():
+                layer = self.by_path[path]
+                added |= {n: (layer.inputs[0], each[t]) for n in layer.region.nodes if layer.inputs[0] in n.reads}
+            values = program.advance(known, ran.state, image if image is not None else x[t], 1, added)
+            ran.state = program.next(values)
+            outputs.append(values[readout.value])
+            for name, layer in self.layers.items():
+                ran.currents[name].append(values[layer.inputs[0]] if layer.inputs else torch.zeros(0))
+                ran.spikes[name].append(values[layer.spikes])
             for n in compared:
                 ran.true[n.path] += int(values[n].sum())
                 ran.calls[n.path] += 1
-        ran.state = now
-        tail = [n for n in readout.tail]
-        known = program.static(1, image, tail, readout.reduced) if tail else known
-        ran.y = readout.join(ran.values, known, 1)
+        ran.y = readout.join(outputs, known, 1)
         return ran
 
-    def _agrees(self, ran: _Ran, found: Tensor, true: dict[str, int], calls: dict[str, int]) -> bool:
-        y = ran.y.reshape(-1)
+    # --- comparing ----------------------------------------------------------------------------------------------------
+
+    def _same(self, ran: _Ran, found: _Ran) -> bool:
+        return self._output_agrees(ran.y, found.y) and self._first_neuron(ran, found) is None
+
+    def _output_agrees(self, y: Tensor, found: Tensor) -> bool:
+        y, found = y.reshape(-1).float(), found.reshape(-1).float()
         if y.numel() != found.numel():
             return False
-        found = found.reshape(-1)
-        same = bool(torch.equal(y, found) or torch.allclose(y, found, 1e-4, 1e-5 * float(found.abs().max().clamp(min=1)), equal_nan=True))
-        return same and all(true.get(path) == ran.true[path] for path in ran.true if calls.get(path) == ran.calls[path])
+        near = 1e-5 * float(found.nan_to_num().abs().max().clamp(min=1)) if found.numel() else 0.0
+        return torch.equal(y, found) or torch.allclose(y, found, 1e-4, near, equal_nan=True)
 
-    def _difference(self, ran: _Ran, found: Tensor, call: int) -> Problem:
-        where = "in its output"
-        if self.reading.readout.how == "stack" and found.numel() == ran.y.numel():
-            wrong = (ran.y.reshape(STEPS, -1) - found.reshape(STEPS, -1)).abs().amax(1) > 1e-5
-            if bool(wrong.any()):
-                where = f"first in step {int(wrong.int().argmax())}"
-        again = "" if call == 1 else " in the second call"
+    def _first_neuron(self, ran: _Ran, found: _Ran) -> str | None:
+        """The path of the first layer whose spikes were others."""
+        for name, layer in self.layers.items():
+            path = layer.region.path
+            theirs = found.spikes.get(path, [])
+            comparable = theirs and sum(s.numel() for s in theirs) == sum(s.numel() for s in ran.spikes[name])
+            if comparable and not _equal(ran.spikes[name], theirs):
+                return path
+            if not comparable and found.calls.get(path) == ran.calls.get(path) and found.true.get(path) != ran.true.get(path):
+                return path or name
+        return None
+
+    def _difference(self, ran: _Ran, found: _Ran, call: int) -> Problem:
+        path = self._first_neuron(ran, found)
+        where = f"first in {path}" if path else "in its output"
+        step = "a step"
+        if self.reading.readout.how == "stack" and found.y.numel() == ran.y.numel():
+            wrong = (ran.y.reshape(STEPS, -1) != found.y.reshape(STEPS, -1)).any(1)
+            step = f"step {int(wrong.int().argmax())}" if bool(wrong.any()) else step
+        again = "" if call == 1 else ", in the second call,"
         return self._problem(
-            f"its forward{again} is not what its steps make, one after the other ({where})",
+            f"{step} of the module{again} is not what its layers make, one after the other ({where})",
             f"it keeps a state that was not found. If it has a neuron of its own, {REGISTER}",
         )
 
@@ -144,10 +215,8 @@ class _Check:
         return Problem("forward", type(self.form.module).__name__, rule, advice)
 
 
-class _Ran:
-    """The program over STEPS steps: values of the readout's node, and what the comparisons gave."""
-
-    def __init__(self, values: list[Tensor], state: dict[Node, Tensor], fired: dict[str, bool]) -> None:
-        self.values, self.state, self.fired = values, state, fired
-        self.true, self.calls = defaultdict[str, int](int), defaultdict[str, int](int)
-        self.y = torch.zeros(0)
+def _equal(a: list[Tensor], b: list[Tensor]) -> bool:
+    if not a or not b:
+        return False
+    one, two = torch.stack(a).reshape(-1), torch.stack(b).reshape(-1)
+    return one.shape == two.shape and bool(torch.all((one == two) | (one.isnan() & two.isnan())))

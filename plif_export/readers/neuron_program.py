@@ -64,6 +64,13 @@ def neuron_layer(
     for n in (*region.nodes, *(s.before for s in region.states)):
         if n.shape[1:] != shape or not n.shape or n.shape[0] != program.batch:
             raise Unsupported(f"it joins {list(shape)} and {list(n.shape[1:])}", "give a neuron's states the shape of its current", region.path)
+    for state in region.states:
+        if isinstance(state.initial, Node):
+            number = _number(state.initial, known)
+            if number is None:
+                rule = "its state starts from other numbers in each neuron"
+                raise Unsupported(rule, "start it from one number", region.path)
+            state.initial = number
     after = [s.after for s in region.states]
     firing = [n for n in region.nodes if n.name in COMPARES]
     spikes = _spikes(region, outside, after, firing)
@@ -214,14 +221,7 @@ def _traced(layer: NeuronLayer, compared: Node | None, known: Mapping[Node, Tens
         writer.add(node)
     s = writer.name_of(layer.spikes)
     h = s if layer.h is None else writer.name_of(layer.h)
-    states = {}
-    for name, state in layer.variables.items():
-        if isinstance(state.initial, Node):
-            number = _number(state.initial, known)
-            if number is None:
-                raise Unsupported("its state starts from other numbers in each neuron", "start it from one number", region.path)
-            state.initial = number
-        states[name] = float(state.initial)
+    states = {name: float(state.initial) for name, state in layer.variables.items()}
     following = {name: writer.name_of(node) for name, node in layer.after.items()}
     states |= dict.fromkeys(layer.extra, 0.0)
     if not layer.variables:  # an equation needs a membrane: what is compared, of which nothing depends

@@ -188,7 +188,8 @@ class Run(TorchDispatchMode):
         self.table, self.length, self.order, self.paths = table, length, {}, [""]  # type: ignore[var-annotated]
         self.known, self.views = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
         self.module, self.made = module, None
-        self.held: set[str] = set()  # tensors that are neither parameters nor buffers
+        self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of
+        self.plain: dict[str, Tensor] = {}
         for path, part in module.named_modules():
             if isinstance(part, torch.jit.ScriptModule):
                 raise Unsupported("it is compiled by torch.jit.script", "give the Python module")
@@ -206,7 +207,7 @@ class Run(TorchDispatchMode):
                 plain = tensor
             where = name.lstrip(".")
             if where not in learned:
-                self.held.add(where)
+                self.plain[where] = plain
             self.learn(plain, self.put("param", (where,), plain.shape, plain.dtype, plain.clone()))
 
     def record(self, x: Any, axis: int | None, forward: Callable[[nn.Module, Any], Any]) -> Run:
@@ -223,6 +224,8 @@ class Run(TorchDispatchMode):
         with torch.inference_mode(), self:
             out = forward(self.module, x)
         self.made = tree_map_only(Tensor, self.of, out)
+        now = {name.lstrip("."): tensor for name, _, _, tensor in stored_tensors(self.module)}
+        self.held |= {name for name, tensor in self.plain.items() if now.get(name) is not tensor}
         return self
 
     # --- nodes ---------------------------------------------------------------------------------------------------------
@@ -294,6 +297,7 @@ class Run(TorchDispatchMode):
 
     def write(self, tensor: Tensor, made: Any) -> None:
         """After an operation in place: the tensor, and all that it is a view of, have a new value."""
+        self.held |= {name for name, plain in self.plain.items() if plain is tensor}
         self.learn(tensor, made)
         if tensor in self.views:
             parent, take, back, _ = self.views[tensor]

@@ -76,7 +76,8 @@ def _neuron_path(path: str, stateful: Callable[[str], bool]) -> str:
     return path
 
 
-def _below(path: str, parent: str) -> bool:
+def below(path: str, parent: str) -> bool:
+    """Whether a path is a submodule's, or inside it."""
     return path == parent or path.startswith(f"{parent}.")
 
 
@@ -144,11 +145,11 @@ def _by_module(regions: list[Region], nodes: list[Node], program: StepProgram, s
         same = [r for r in regions if r.path == path]
         shape = same[0].nodes[0].shape
         whole = path and all(
-            elementwise(n) or n.name in ("reshape", "linear", "matmul") for n in program.body if _below(n.path, path)
+            elementwise(n) or n.name in ("reshape", "linear", "matmul") for n in program.body if below(n.path, path)
         )
         taken = {n for r in same for n in r.nodes}
         if whole and all(n.shape == shape for n in taken):
-            all_of_it = [n for n in nodes if n in taken or _below(n.path, path) and n.shape == shape]
+            all_of_it = [n for n in nodes if n in taken or below(n.path, path) and n.shape == shape]
             merged = Region(path, all_of_it, [s for r in same for s in r.states])
             if not cyclic(merged.nodes, program):
                 found.append(merged)
