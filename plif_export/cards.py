@@ -51,7 +51,7 @@ def make_card(
         "taus": {n.layer: _tau(equation_of(n.attrs["kind"]).alpha(n.params)) for n in graph.neurons},
         "v_threshold": _one_or_each(graph, "v_threshold"),
         "v_reset": _one_or_each(graph, "v_reset"),
-        "output": output_record(last.op, last.attrs.get("voters", 1)),
+        "output": output_record(last.op, last.attrs.get("voters", 1), last.values),
         "framing": facts.framing,
         "normalisation": facts.normalisation,
         "graph": graph.record(),

@@ -35,9 +35,13 @@ def fold_batchnorm(graph: Graph) -> Graph:
 
 
 def product_before(graph: Graph, node: Node) -> Node | None:
-    """The Conv or Linear whose output nothing but `node` reads, so that its weights may be scaled; None elsewhere."""
+    """The Conv or Linear whose output nothing but `node` reads, so that its weights may be scaled; None elsewhere.
+
+    A Linear over tokens makes [tokens, features], and what reads it scales its first axis, the tokens: it is not one.
+    """
     before = next((n for n in graph if n.name == node.inputs[0]), None)
-    fits = before is not None and before.op in ("Conv", "Linear") and graph.feeds_only(before.name, node.name)
+    fits = before is not None and graph.feeds_only(before.name, node.name)
+    fits = fits and (before.op == "Conv" or (before.op == "Linear" and len(before.shape) == 1))
     return before if fits else None
 
 

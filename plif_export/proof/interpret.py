@@ -6,28 +6,39 @@ reading, not for speed. The neurons' equations are those of runtime/model/neuron
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from plif_export.proof.elementwise import Numpy
+from plif_export.proof.maps import MAPS
+from plif_export.proof.tensors import TENSORS
 from runtime.model.graph import Graph, Node, spatial, state_key
 from runtime.model.neurons import Terms, equation_of
 
 Array = np.ndarray
 State = dict[str, Array]
+Inputs = Array | tuple[Array, ...]  # of a neuron: a tuple where it has several
 
 
 @dataclass(frozen=True)
 class LayerStep:
     """What one neuron layer does in one step, arrays [B, ...]: the membrane h before the reset, the spikes s, {0, 1} or bool,
-    and every state variable after the step."""
+    and every state variable after the step.
+
+    values  what s holds: "spikes", "graded" or "membrane" (runtime.model.graph.Node.values)
+    jumps   eps -> bool [B, ...]: where a hair more or less of input and membrane changes what the neuron decides; None where
+            h and v_threshold say that
+    """
 
     h: Array
     s: Array
     after: State
+    values: str = "spikes"
+    jumps: Callable[[float], Array] | None = None
 
     @property
     def v(self) -> Array:
@@ -51,28 +62,65 @@ def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tupl
     values: dict[str, Array] = {graph.input: np.asarray(x, dtype)}
     after: State = {}
     for node in graph:
+        if node.op == "State":
+            held = state if node.attrs["when"] == "before" else after
+            values[node.name] = np.asarray(held[state_key(node.layer, node.attrs["variable"])], dtype)
+            continue
         if node.op != "Neuron":
             values[node.name] = _apply(node, values, dtype)
             continue
         before: State = {name: np.asarray(state[state_key(node.layer, name)], dtype) for name in node.initial}
-        fired = layers[node.layer] = neuron(node, values[node.inputs[0]], before, _params(node, dtype), dtype)
+        fired = layers[node.layer] = neuron(node, _inputs(node, values), before, _params(node, dtype), dtype)
         values[node.name] = fired.s
         after.update({state_key(node.layer, name): value for name, value in fired.after.items()})
     return values[graph.output], after, layers
 
 
-def current(graph: Graph, layer: str, x: Array, fired: dict[str, Array]) -> Array:
-    """The current that reaches the neurons of one layer, [B, ...] float32, from x [B, C, H, W] and the spikes of the layers
-    before it {layer: [B, ...]}."""
+def current(
+    graph: Graph,
+    layer: str,
+    x: Array,
+    fired: Mapping[str, Array],
+    before: Mapping[str, State] = {},
+    after: Mapping[str, State] = {},
+) -> Inputs:
+    """The current that reaches the neurons of one layer, [B, ...] float32, from x [B, C, H, W], the spikes of the layers
+    before it {layer: [B, ...]}, and, where State nodes read them, the states {layer: {variable: [B, ...]}} before and after
+    the step."""
     values = {graph.input: np.asarray(x, np.float32)}
+    wanted = _needed(graph, layer)
     for node in graph:
-        if node.op != "Neuron":
-            values[node.name] = _apply(node, values, np.float32)
-        elif node.layer == layer:
-            return values[node.inputs[0]]
-        else:
+        if node.op == "Neuron" and node.layer == layer:
+            return _inputs(node, values)
+        if node.name not in wanted:
+            continue
+        if node.op == "Neuron":
             values[node.name] = fired[node.layer]
+        elif node.op == "State":
+            held = before if node.attrs["when"] == "before" else after
+            values[node.name] = held[node.layer][node.attrs["variable"]]
+        else:
+            values[node.name] = _apply(node, values, np.float32)
     raise KeyError(layer)
+
+
+def _needed(graph: Graph, layer: str) -> set[str]:
+    """The nodes that make the current of a layer, back to the spikes and states that are known."""
+    nodes = {node.name: node for node in graph}
+    todo = [name for node in graph.neurons if node.layer == layer for name in node.inputs]
+    found: set[str] = set()
+    while todo:
+        name = todo.pop()
+        if name in nodes and name not in found:
+            found.add(name)
+            todo += [] if nodes[name].op in ("Neuron", "State") else nodes[name].inputs
+    return found
+
+
+def _inputs(node: Node, values: Mapping[str, Array]) -> Inputs:
+    """What a neuron reads: one array, or a tuple of several."""
+    read = tuple(values[name] for name in node.inputs)
+    return read[0] if len(read) == 1 else read
 
 
 def _apply(node: Node, values: dict[str, Array], dtype: type) -> Array:
@@ -94,27 +142,37 @@ def run(graph: Graph, x: Array, state: State | None = None, dtype: type = np.flo
     return np.stack(outputs), state
 
 
-def neuron(node: Node, x: Array, state: State, params: dict[str, Array], dtype: type = np.float32) -> LayerStep:
+def neuron(node: Node, x: Inputs, state: State, params: dict[str, Array], dtype: type = np.float32) -> LayerStep:
     """One step of a neuron layer by the equation of its kind, in NumPy and `dtype`: current x [B, ...], state {"v": [B, ...],
     ...} and the parameters, each one number, one per channel, or one per neuron."""
-    values = {key: broadcast(value, x.shape) for key, value in params.items()}
+    equation, shape = equation_of(node.attrs["kind"]), (1, *node.shape)
+    values = {key: broadcast(np.asarray(value, dtype), shape) for key, value in params.items()}
     terms = Terms(node.attrs, values, lambda name, number: dtype(number))
-    with np.errstate(over="ignore", invalid="ignore"):
-        h, s, after = equation_of(node.attrs["kind"]).step(_Numpy(dtype), terms, x, state)
-    return LayerStep(h, s, after)
 
+    def at(x: Inputs, state: State) -> LayerStep:
+        with np.errstate(all="ignore"):
+            return LayerStep(*equation.step(Numpy(dtype), terms, x, state), node.values)
 
-class _Numpy:
-    """What an equation may use beside arithmetic (runtime/model/neurons.py), in NumPy."""
+    done = at(x, state)
+    if equation.check is None or done.values == "membrane":
+        return done
 
-    def __init__(self, dtype: type) -> None:
-        self.dtype = dtype
+    def jumps(eps: float) -> Array:
+        """A straight line has no second difference; a step, in the spikes or in any state, has one."""
+        hair = dtype(eps) * np.maximum(1, np.abs(done.h))
+        moved = (
+            at(tuple(one + by for one in x) if isinstance(x, tuple) else x + by, {**state, "v": state["v"] + by})
+            for by in (hair, -hair)
+        )
+        above, below = ({"": step.s, **step.after} for step in moved)
+        found = np.zeros(done.h.shape, bool)
+        with np.errstate(invalid="ignore"):
+            for name, here in {"": done.s, **done.after}.items():
+                bend = np.abs(above[name] - here - (here - below[name]))
+                found |= bend > 10 * eps * np.maximum(1, np.abs(here))
+        return found
 
-    def spikes(self, fires: Array) -> Array:
-        return fires.astype(self.dtype)
-
-    def where(self, condition: Array, a: Array, b: Array) -> Array:
-        return np.where(condition, a, b)
+    return replace(done, jumps=jumps)
 
 
 def broadcast(values: Array, shape: tuple[int, ...]) -> Array:
@@ -209,8 +267,9 @@ OPS: dict[str, Callable[..., Array]] = {  # (node, *inputs, params) -> output
     "GlobalAvgPool": lambda node, x, p: x.mean(axis=tuple(range(2, x.ndim)), dtype=x.dtype, keepdims=True),
     "Add": lambda node, *values: reduce(np.add, values[:-1]),  # the last are the (empty) parameters
     "Mul": lambda node, *values: reduce(np.multiply, values[:-1]),
-    "Concat": lambda node, *values: np.concatenate(values[:-1], axis=node.attrs["axis"]),
     "Flatten": lambda node, x, p: x.reshape(x.shape[0], -1),
     "Dropout": lambda node, x, p: x,  # identity after training
     "Vote": lambda node, x, p: x.reshape(x.shape[0], -1, node.attrs["voters"]).mean(axis=2, dtype=x.dtype),
+    **TENSORS,
+    **MAPS,
 }
