@@ -19,16 +19,14 @@ from plif_export.readers.elementwise import elementwise
 from plif_export.readers.layers import LAYERS, known_as
 from plif_export.readers.lower_layers import LOWER, Call, GraphTensor, Made
 from plif_export.readers.neuron_modules import is_stateful, neuron_type
-from plif_export.readers.neuron_program import NeuronLayer, neuron_layer
+from plif_export.readers.neuron_program import IN_GRAPH, NeuronLayer, neuron_layer
 from plif_export.readers.readout import Readout
 from plif_export.readers.record import Node
 from plif_export.readers.regions import Region, below, cyclic, regions_of
-from plif_export.readers.rules import Problem, Unsupported
+from plif_export.readers.rules import REGISTER, Problem, Unsupported
 from runtime.base.errors import PlifError
 from runtime.model import graph
 from runtime.model.graph import Graph, Shape
-
-IN_GRAPH = {"add", "sub", "rsub", "mul", "div", "relu", "sigmoid", "tanh", "exp", "neg", "abs", "sqrt"}
 
 
 class Lowering:
@@ -134,6 +132,9 @@ class Lowering:
         return found
 
     def _layer(self, node: Node) -> GraphTensor:
+        for n in node.reads:
+            if n.moves:
+                self._tensor(n)  # in the order of forward
         try:
             if node.shape[:1] != (self.program.batch,) and node.name != "reshape":
                 raise Unsupported("it mixes the batch with other axes", "keep the batch first, and every row by itself")
@@ -147,7 +148,7 @@ class Lowering:
 
     def _lowered(self, node: Node) -> Made | GraphTensor:
         if node.name not in LOWER:
-            raise Unsupported(f"{node.name}() is not exported", "use layers and functions of the list in docs/other-libraries.md")
+            raise Unsupported(f"{node.name}() is not exported", f"use layers and functions of the list, or {REGISTER}")
         return LOWER[node.name](Call(node, self._tensor, self._value, self._enter))
 
     def _registered(self, node: Node) -> Made | GraphTensor:
@@ -176,7 +177,9 @@ class Lowering:
             return GraphTensor("x", node.shape[1:])
         if node is layer.spikes:
             return self.tensors[layer.spikes]
-        variable = next(v for v, n in layer.after.items() if n is node)
+        variable = next((v for v, n in layer.after.items() if n is node), None)
+        if variable is None:
+            return self._layer(node)
         made = Made("State", (self.tensors[layer.spikes],), {"layer": name, "variable": variable, "when": "after"})
         return self._enter(made, node, f"{name}_{variable}")
 
@@ -192,7 +195,7 @@ class Lowering:
             module = self.modules.get(region.path) if region.path or self.stateful("") else None
             layer = neuron_layer(region, self.program, read, self.known, module)
             self.layer_of[region] = layer
-            name = self._name(region.path.replace(".", "_") or "neuron")
+            name = self._name(region.path.replace(".", "_") or "neurons")
             self.layers[name] = layer
         layer = self.layer_of[region]
         return layer, next(name for name, each in self.layers.items() if each is layer)

@@ -312,6 +312,11 @@ def _parted(c: Call) -> Made | GraphTensor:
     return _part(c, source, axis, sum(sizes[:i]), min(sum(sizes[: i + 1]), source.shape[axis]))
 
 
+@lowers("reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d", "constant_pad_nd")
+def _pad(c: Call) -> Made:
+    raise Unsupported(f"it pads by {c.node.name}()", "pad with zeros, as part of a convolution or pooling")
+
+
 @lowers("upsample_nearest2d", "upsample_bilinear2d", "upsample_nearest1d", "upsample_linear1d")
 def _resize(c: Call) -> Made:
     linear = "nearest" not in c.node.name

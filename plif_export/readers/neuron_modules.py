@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from plif_export.readers.layers import array, known_as, one_number, qualified
-from plif_export.readers.rules import Unsupported, require
+from plif_export.readers.rules import NeverSupported, Unsupported, require
 from runtime.model import neurons
 from runtime.model.neurons import Equation
 
@@ -111,11 +111,9 @@ def _probe(function: Any, at_threshold: float, what: str) -> None:
     tiny = torch.finfo(torch.float32).tiny
     with torch.no_grad():
         found = [float(value) for value in function(torch.tensor([-1.0, -tiny, 0.0, tiny, 1.0]))]
-    require(
-        found == [0.0, 0.0, at_threshold, 1.0, 1.0],
-        f"its {what} gives {found} below, at and above the threshold, not a step from 0 to 1",
-        "use a surrogate whose forward is the step function",
-    )
+    if found != [0.0, 0.0, at_threshold, 1.0, 1.0]:
+        rule = f"its {what} gives {found} below, at and above the threshold, not a step from 0 to 1"
+        raise NeverSupported(rule, "use a surrogate whose forward is the step function")
 
 
 # --- ours, inside other modules ---------------------------------------------------------------------------------------------

@@ -22,10 +22,11 @@ from plif_export.readers.elementwise import COMPARES, TABLE
 from plif_export.readers.neuron_modules import neuron_type
 from plif_export.readers.record import Node, swap
 from plif_export.readers.regions import Region
-from plif_export.readers.rules import Unsupported
+from plif_export.readers.rules import NeverSupported, Unsupported
 from runtime.model import graph
 from runtime.model.neurons import equation_of
 
+IN_GRAPH = {"add", "sub", "rsub", "mul", "div", "relu", "sigmoid", "tanh", "exp", "neg", "abs", "sqrt"}  # as layers, too
 ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "minimum", "maximum")
 VARIABLES = ("v", "i", "a", "b", "c", "d")
 
@@ -81,7 +82,7 @@ def neuron_layer(
     layer.variables = dict(zip(VARIABLES, states, strict=False))
     if len(states) > len(VARIABLES):
         raise Unsupported(f"its neurons have {len(states)} states", f"use at most {len(VARIABLES)}", region.path)
-    hidden = [n for n in outside if n is not spikes and n not in after]
+    hidden = [n for n in outside if not derivable(n, {spikes, *after})]
     kind = None if module is None or hidden else _known_kind(layer, program, known, module)
     if kind is not None:
         layer.content = kind
@@ -91,16 +92,26 @@ def neuron_layer(
     return layer
 
 
+def derivable(node: Node, given: set[Node]) -> bool:
+    """Whether layers outside can make a node of what neurons give: one minus the spikes, or a factor on them."""
+    if node in given:
+        return True
+    return node.name in IN_GRAPH and all(derivable(n, given) for n in node.reads if n.moves)
+
+
 def _spikes(region: Region, outside: list[Node], after: list[Node], firing: list[Node]) -> Node:
+    """The node whose value the layer gives: zeros and ones where what is read outside can be made of them."""
     if not region.nodes:
         return after[0]
     numbers = [n for n in outside if n.dtype != torch.bool]
-    made_of_spikes = [n for n in numbers if n not in after and _ancestors(n, region) & set(firing)]
     plain = [n for n in numbers if n not in after]
-    if made_of_spikes or plain or numbers:
-        return (made_of_spikes or plain or numbers)[0]
-    casts = [n for n in region.nodes if n.dtype != torch.bool and any(r in firing for r in n.reads)]
-    return (casts or [n for n in after if n in region.nodes] or region.nodes[-1:])[0]
+    casts = [n for n in region.nodes if zero_or_one(n) and _ancestors(n, region) & set(firing)]
+    for cast in casts:
+        if all(derivable(n, {cast, *after}) for n in plain):
+            return cast
+    if plain or numbers:
+        return (plain or numbers)[0]
+    return ([n for n in after if n in region.nodes] or region.nodes[-1:])[0]
 
 
 def _ancestors(node: Node, region: Region) -> set[Node]:
@@ -165,6 +176,8 @@ def _known_kind(layer: NeuronLayer, program: StepProgram, known: Mapping[Node, T
         return None
     try:
         kind, attrs, params = found.read(module)
+    except NeverSupported as problem:
+        raise NeverSupported(problem.rule, problem.advice, layer.region.path) from None
     except Unsupported:
         return None
     shape = layer.region.shape
@@ -230,17 +243,17 @@ def _traced(layer: NeuronLayer, compared: Node | None, known: Mapping[Node, Tens
     attrs = {"v_threshold": threshold, "v_reset": None, "states": states, "program": writer.lines, "h": h, "s": s, "next": following}
     if compared is None:
         attrs["spiking"] = False
-    elif not _zero_or_one(layer.spikes):
+    elif not zero_or_one(layer.spikes):
         attrs["graded"] = True
     return "Traced", attrs, writer.params
 
 
-def _zero_or_one(node: Node) -> bool:
+def zero_or_one(node: Node) -> bool:
     """Whether a node is a truth value as a number, perhaps times 1."""
     if node.name == "_to_copy" and node.reads[0].dtype == torch.bool:
         return True
     if node.name == "mul" and len(node.reads) >= 1 and any(v in (1, 1.0) for v in node.args if not isinstance(v, Node)):
-        return _zero_or_one(node.reads[0])
+        return zero_or_one(node.reads[0])
     return False
 
 

@@ -154,7 +154,7 @@ class Table:
         """Whether a size that is not the batch could be taken for it."""
         for node in self.nodes.values():
             axes = sum(1 for size in node.shape if size and size % self.batch == 0)
-            if axes > (1 if node.moves or node.op == "full" else 0):
+            if axes > (1 if node.data is None else 0):
                 return True
         return False
 

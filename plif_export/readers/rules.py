@@ -21,6 +21,10 @@ class Unsupported(Exception):
         self.rule, self.advice, self.path = rule, advice, path
 
 
+class NeverSupported(Unsupported):
+    """What reading it another way would not mend: the module is not what its author takes it for."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """path: the module's path, as in named_modules(); type: its class, or the function called."""
