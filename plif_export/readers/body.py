@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plif_export.readers.record import Batch, Node, Run, Table, execute, leaves, swap
+from plif_export.readers.record import Node, Run, Table, execute, swap
 from plif_export.readers.rules import Unsupported
 
 Values = dict[Node, Tensor]
@@ -123,7 +123,11 @@ def compute(wanted: Iterable[Node], known: Values, batch: int) -> Values:
         for node in sorted(need, key=lambda n: n.index):
             if node.op == "x":
                 raise Unsupported("something outside of the loop over T reads the input of one step", EVERY, node.path)
-            known[node] = node.data if node.data is not None else execute(node.op, swap(node.args, Node, known.__getitem__), batch)
+            known[node] = (
+                node.data
+                if node.data is not None
+                else execute(node.op, swap(node.args, Node, known.__getitem__), batch)
+            )
     return known
 
 
@@ -148,7 +152,7 @@ def find_body(runs: dict[int, Run], table: Table, at: int, static: bool) -> tupl
     read: dict[Node, Node] = {}
     fixed: set[Node] = set()
     for a, b in zip(earlier, later, strict=False):
-        left, right = leaves(a.args), leaves(b.args)
+        left, right = a.flat, b.flat
         if str(a.op) != str(b.op) or len(left) != len(right):
             raise Unsupported(f"one step does {a.name} where the next does {b.name}", EVERY, b.path)
         for p, q in zip(left, right, strict=True):
@@ -170,10 +174,18 @@ def find_body(runs: dict[int, Run], table: Table, at: int, static: bool) -> tupl
             elif pairs.get(p) is not q:
                 if q not in pairs:
                     if q.op == "x" or p.op == "x":
-                        raise Unsupported("a step reads the input of an older step", "every step may read its own input only", b.path)
+                        raise Unsupported(
+                            "a step reads the input of an older step", "every step may read its own input only", b.path
+                        )
                     if q.data is not None or not q.moves:
-                        raise Unsupported(f"{b.name} uses other constants in each step", "a number that depends on t cannot be exported", b.path)
-                    raise Unsupported(f"a step reads {q.name} made two steps before", "keep it in a state of its own", b.path)
+                        raise Unsupported(
+                            f"{b.name} uses other constants in each step",
+                            "a number that depends on t cannot be exported",
+                            b.path,
+                        )
+                    raise Unsupported(
+                        f"a step reads {q.name} made two steps before", "keep it in a state of its own", b.path
+                    )
                 read[q] = p
     if len(earlier) != len(later):
         raise Unsupported(f"one step has {len(earlier)} operations and the next {len(later)}", EVERY, "")
@@ -184,7 +196,9 @@ def find_body(runs: dict[int, Run], table: Table, at: int, static: bool) -> tupl
     return StepProgram(body, own, states, table.batch, at + 1, static), read
 
 
-def _without_derived(read: dict[Node, Node], pairs: dict[Node, Node], fixed: set[Node]) -> tuple[list[Node], list[Node]]:
+def _without_derived(
+    read: dict[Node, Node], pairs: dict[Node, Node], fixed: set[Node]
+) -> tuple[list[Node], list[Node]]:
     """Drops states that are made of other states and weights only (snnTorch's reset, of the membrane): they are made again.
 
     The body with what makes them, and the states that are left.
@@ -233,11 +247,11 @@ def find_initial(program: StepProgram, read: dict[Node, Node], at: int, held: se
     target = {s.before: read[s.before] for s in program.states if s.before in read}
     after_first = target
     for _ in range(at - 1):
-        after_first, found = target, {}
+        after_first, found, done = target, {}, set()
         for s in program.states:
-            trial = dict(found)
-            if s.before in target and _match(s.after, target[s.before], carried, inside, trial):
-                found = trial
+            trial, compared = dict(found), set(done)
+            if s.before in target and _match(s.after, target[s.before], carried, inside, trial, compared):
+                found, done = trial, compared
         target = {n: v for n, v in found.items() if n in carried}
     for s in program.states:
         s.initial = target.get(s.before, 0.0)
@@ -267,9 +281,11 @@ def _attribute(name: str) -> str:
     return parts[-1]
 
 
-def _match(pattern: Node, target: Any, carried: set[Node], inside: set[Node], found: dict[Node, Node]) -> bool:
+def _match(
+    pattern: Node, target: Node, carried: set[Node], inside: set[Node], found: Any, compared: set[tuple[Node, Node]]
+) -> bool:  # fmt: skip
     """Whether target is the pattern's program with other states, which are entered in `found`."""
-    stack = [(pattern, target)]
+    stack: list[tuple[Any, Any]] = [(pattern, target)]
     while stack:
         p, q = stack.pop()
         if not isinstance(p, Node) or not isinstance(q, Node):
@@ -281,17 +297,17 @@ def _match(pattern: Node, target: Any, carried: set[Node], inside: set[Node], fo
         elif p not in inside or str(p.op) != str(q.op):
             if p is not q:
                 return False
-        else:
-            left, right = leaves(p.args), leaves(q.args)
-            if len(left) != len(right):
+        elif (p, q) not in compared:
+            compared.add((p, q))
+            if len(p.flat) != len(q.flat):
                 return False
-            stack.extend(zip(left, right, strict=True))
+            stack.extend(zip(p.flat, q.flat, strict=True))
     return True
 
 
 def _try_numbers(program: StepProgram, states: list[State], after_first: dict[Node, Node], x: Any) -> None:
     """Gives each of the states the number from which step 1 makes what it made."""
-    numbers = {0.0, 1.0} | {float(v) for n in program.body for v in leaves(n.args) if type(v) in (int, float)}
+    numbers = {0.0, 1.0} | {float(v) for n in program.body for v in n.flat if type(v) in (int, float)}
     numbers |= {-v for v in numbers}
     first = [after_first[s.before] for s in states]
     batch = program.batch
@@ -307,6 +323,3 @@ def _try_numbers(program: StepProgram, states: list[State], after_first: dict[No
         else:
             rule = "its state has no initial value: the first step is another program"
             raise Unsupported(rule, EVERY, s.path)
-
-
-__all__ = ["Batch", "State", "StepProgram", "ancestors", "compute", "find_body", "find_initial", "keep_needed"]

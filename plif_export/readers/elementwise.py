@@ -96,7 +96,9 @@ def _cast(lines: Lines, node: Node, a: list[Operand]) -> Operand:
 
 def _masked(lines: Lines, node: Node, a: list[Operand]) -> Operand:
     mask, value = (a[1], a[2]) if node.name == "masked_fill" else (a[1][0], a[2])
-    if node.name == "index_put" and (len(a[1]) != 1 or node.args[1][0] is None or node.args[1][0].dtype != torch.bool or a[3:4] == [True]):
+    if node.name == "index_put" and (
+        len(a[1]) != 1 or node.args[1][0] is None or node.args[1][0].dtype != torch.bool or a[3:4] == [True]
+    ):
         raise Unsupported("it writes at places of a tensor", "use torch.where with a condition", node.path)
     return lines("Where", mask, value, a[0])
 

@@ -26,7 +26,17 @@ from plif_export.readers.neuron_modules import reset_neurons
 from plif_export.readers.rules import Problem, Unsupported
 
 _PATH = "_plif_path"  # where a copy keeps the path of each part, for messages
-STEPS_NAMES = ("T", "time_step", "time_steps", "timesteps", "num_steps", "n_steps", "time_window", "seq_length", "steps")
+STEPS_NAMES = (
+    "T",
+    "time_step",
+    "time_steps",
+    "timesteps",
+    "num_steps",
+    "n_steps",
+    "time_window",
+    "seq_length",
+    "steps",
+)
 
 
 @dataclass(frozen=True)
@@ -190,8 +200,13 @@ def call_steps(module: nn.Module, x: list[Tensor], zeros: bool = False) -> list[
 
 def stacked(outputs: list[Any]) -> Any:
     """What T calls returned, each tensor stacked along a new first axis."""
-    columns = list(zip(*([each for each in tree_leaves(out) if isinstance(each, Tensor)] for out in outputs), strict=False))
-    return tuple(torch.stack(list(column)) if all(c.shape == column[0].shape for c in column) else column[-1] for column in columns)
+    columns = list(
+        zip(*([each for each in tree_leaves(out) if isinstance(each, Tensor)] for out in outputs), strict=False)
+    )
+    return tuple(
+        torch.stack(list(column)) if all(c.shape == column[0].shape for c in column) else column[-1]
+        for column in columns
+    )
 
 
 # --- which form ---------------------------------------------------------------------------------------------------------
@@ -253,7 +268,9 @@ def find_form(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None 
     """
     x = torch.rand(example.shape)
     tries = [(module, x), (module, x.unsqueeze(0)), (module, x.unsqueeze(1))]
-    if any(getattr(part, "step_mode", "s") == "m" or type(part).__name__.endswith("Container") for part in module.modules()):
+    if any(
+        getattr(part, "step_mode", "s") == "m" or type(part).__name__.endswith("Container") for part in module.modules()
+    ):
         tries.append((single_step(module), x))
     one_length: Form | None = None
     for tried, given in tries:
@@ -287,7 +304,9 @@ def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:
     length = _length(module, x, count)
     if length is not None:
         return Form(module, "static", tuple(x.shape[1:]), length=length, T=length.value(module))
-    asked = any(p.default is inspect.Parameter.empty for p in list(inspect.signature(module.forward).parameters.values())[1:])
+    asked = any(
+        p.default is inspect.Parameter.empty for p in list(inspect.signature(module.forward).parameters.values())[1:]
+    )
     zeros = asked and _try(module, x, None, 1, True) is not None
     return Form(module, "step", tuple(x.shape[1:]), zeros=zeros)
 
@@ -311,8 +330,9 @@ def _lengths(module: nn.Module) -> Iterator[Length]:
     for path, part in module.named_modules():
         if path and not list(part.children()) or type(part).__module__.startswith("torch.nn"):
             continue
+        read = {name for f in vars(type(part)).values() if callable(f) for name in _names_in(f)}
         for name, value in vars(part).items():
-            if type(value) is int and not name.startswith("_") and 0 < value < 4096:
+            if type(value) is int and name in read and 0 < value < 4096:
                 yield Length(path, name, "attribute")
         forward = inspect.unwrap(type(part).forward)
         for p in inspect.signature(forward).parameters.values() if not path else ():
@@ -322,6 +342,11 @@ def _lengths(module: nn.Module) -> Iterator[Length]:
         for name in code.co_names if code is not None else ():
             if type(forward.__globals__.get(name)) is int and 0 < forward.__globals__[name] < 4096:
                 yield Length(path, name, "global")
+
+
+def _names_in(function: Any) -> tuple[str, ...]:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return () if code is None or function.__name__ == "__init__" else code.co_names
 
 
 def failed(module: nn.Module, error: Exception, shape: tuple[int, ...]) -> Problem:
@@ -341,4 +366,3 @@ def failed(module: nn.Module, error: Exception, shape: tuple[int, ...]) -> Probl
     what = " ".join(str(error).split())[:160]
     advice = f"check that it takes one step of shape [B, {', '.join(map(str, shape))}], or a sequence of them"
     return Problem(path or "forward", kind_name, f"it fails on one time-step ({what})", advice)
-

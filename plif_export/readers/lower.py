@@ -7,9 +7,8 @@ What comes out of the readout's value is the graph's output. Every problem is no
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -32,7 +31,9 @@ from runtime.model.graph import Graph, Shape
 class Lowering:
     """Makes the graph of one step. layers: {layer's name: NeuronLayer}; entries: for each node of the graph or problem."""
 
-    def __init__(self, program: StepProgram, readout: Readout, module: nn.Module, shape: Shape, known: dict[Node, Tensor]) -> None:
+    def __init__(
+        self, program: StepProgram, readout: Readout, module: nn.Module, shape: Shape, known: dict[Node, Tensor]
+    ) -> None:
         self.program, self.readout, self.known, self.shape = program, readout, known, shape
         self.modules = dict(module.named_modules())
         self.root = type(module).__name__
@@ -101,7 +102,12 @@ class Lowering:
         """Elementwise operations that the graph has only inside neurons (comparisons, round): neurons without memory."""
         found: list[Region] = []
         for n in (*self.program.body, *self.tail):
-            if n in owned or not elementwise(n) or n.name in IN_GRAPH and all(r.dtype.is_floating_point for r in n.reads):
+            if (
+                n in owned
+                or not elementwise(n)
+                or n.name in IN_GRAPH
+                and all(r.dtype.is_floating_point for r in n.reads)
+            ):
                 continue
             if n.name == "_to_copy" and n.reads[0].dtype == n.dtype:
                 continue
@@ -165,7 +171,11 @@ class Lowering:
         region, state = self.owner[node]
         layer, name = self._neuron(region)
         variable = next(v for v, s in layer.variables.items() if s is state)
-        return self._enter(Made("State", (), {"layer": name, "variable": variable, "when": "before"}), node, f"{name}_{variable}_before")
+        return self._enter(
+            Made("State", (), {"layer": name, "variable": variable, "when": "before"}),
+            node,
+            f"{name}_{variable}_before",
+        )
 
     def _of_neuron(self, node: Node) -> GraphTensor:
         region = self.region_of[node]
@@ -231,7 +241,13 @@ class Lowering:
         """A layer's path where a submodule is that layer, what was called otherwise."""
         module = self.modules.get(node.path)
         own = node.path and module is not None and not any(True for _ in module.children())
-        return node.path.replace(".", "_") if own else made.op.lower() if node.name in ("reshape", "part") else node.name.strip("_")
+        return (
+            node.path.replace(".", "_")
+            if own
+            else made.op.lower()
+            if node.name in ("reshape", "part")
+            else node.name.strip("_")
+        )
 
     def _name(self, base: str) -> str:
         name, count = base, 1
@@ -276,6 +292,3 @@ def _deep() -> Iterator[None]:
         yield
     finally:
         sys.setrecursionlimit(limit)
-
-
-Where = Callable[[Node], Any]

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from plif_export.readers.layers import adaptive_pool, avg_pool_attrs, conv_attrs, padding_sizes, plain, pool_attrs
 from plif_export.readers.neuron_program import constant
-from plif_export.readers.record import Node, Steps
+from plif_export.readers.record import Node
 from plif_export.readers.rules import Unsupported, require
 from runtime.model.graph import Shape
 
@@ -102,7 +103,9 @@ def _conv(c: Call) -> Made:
     stride, padding, dilation, groups = c.get(3, 1), c.get(4, 0), c.get(5, 1), c.get(6, 1)
     dilation = [dilation] * dims if isinstance(dilation, int) else list(dilation)
     padding = padding_sizes(padding, dilation, weight.shape[2:])
-    attrs = conv_attrs(_one_each(stride, dims), _one_each(padding, dims), groups, dilation * (dims // len(dilation)), dims)
+    attrs = conv_attrs(
+        _one_each(stride, dims), _one_each(padding, dims), groups, dilation * (dims // len(dilation)), dims
+    )
     return Made("Conv", (c.tensor(0),), attrs, _weights(c, weight, 2))
 
 
@@ -135,7 +138,9 @@ def _linear(c: Call) -> Made:
 @lowers("addmm")
 def _addmm(c: Call) -> Made:
     require(c.get(3, 1) == 1 and c.get(4, 1) == 1, "addmm with factors", "multiply before adding")
-    return Made("Linear", (c.tensor(1),), {}, {"weight": np.ascontiguousarray(c.array(2).T), "bias": c.array(0, "its bias")})
+    return Made(
+        "Linear", (c.tensor(1),), {}, {"weight": np.ascontiguousarray(c.array(2).T), "bias": c.array(0, "its bias")}
+    )
 
 
 @lowers("matmul", "mm", "bmm")
@@ -147,7 +152,9 @@ def _matmul(c: Call) -> Made:
     require(c.moves(0) and c.moves(1), "a matrix times a tensor of the network", "write x @ W, or use nn.Linear")
     a, b = c.tensor(0), c.tensor(1)
     require(
-        len(a.shape) == len(b.shape) >= 2, f"it multiplies {list(a.shape)} and {list(b.shape)}", "give both as many axes"
+        len(a.shape) == len(b.shape) >= 2,
+        f"it multiplies {list(a.shape)} and {list(b.shape)}",
+        "give both as many axes",
     )
     return Made("MatMul", (a, b))
 
@@ -164,7 +171,9 @@ def _einsum(c: Call) -> Made:
     out = two.replace(one[-1], "")
     require(fits and result == one[:-1] + out, f"einsum '{equation}'", "use nn.Linear, or torch.matmul")
     weight = c.value(b)
-    return Made("Linear", (c.shaped(a),), {}, {"weight": np.ascontiguousarray(weight if two[1] == one[-1] else weight.T)})
+    return Made(
+        "Linear", (c.shaped(a),), {}, {"weight": np.ascontiguousarray(weight if two[1] == one[-1] else weight.T)}
+    )
 
 
 @lowers("batch_norm")
@@ -222,7 +231,9 @@ def _avg_pool(c: Call) -> Made:
 def _vote(x: GraphTensor, kernel: Any, stride: Any) -> Made:
     """Average pooling over a vector, as [B, 1, n] -> [B, 1, n / kernel]: neighbouring neurons vote."""
     k, s = (v if isinstance(v, int) else v[0] for v in (kernel, stride))
-    require(k == s and x.shape[0] % k == 0, f"a vote of {k} every {s} over {x.shape[0]}", "let every class have k voters")
+    require(
+        k == s and x.shape[0] % k == 0, f"a vote of {k} every {s} over {x.shape[0]}", "let every class have k voters"
+    )
     return Made("Vote", (x,), {"voters": int(k)}, shape=(x.shape[0] // k,))
 
 
@@ -270,7 +281,9 @@ def _permute(c: Call) -> Made:
 def _cat(c: Call) -> Made:
     parts = c.get(0)
     axis = c.get(1, 0) % len(c.node.shape)
-    require(all(p.moves for p in parts), "it joins something that is not a tensor of the network", "join spikes or currents")
+    require(
+        all(p.moves for p in parts), "it joins something that is not a tensor of the network", "join spikes or currents"
+    )
     require(axis != 0, "it joins along the batch", "join channels: dim=1")
     return Made("Concat", tuple(c.shaped(p) for p in parts), {"axis": axis})
 
@@ -381,8 +394,6 @@ def constant_of(c: Call, given: Any, x: GraphTensor) -> np.ndarray:
     if not isinstance(given, Node):
         return np.asarray(float(given), np.float32)
     require(c.out == x.shape, f"it joins {list(x.shape)} with a constant {list(given.shape)}", "give both one shape")
-    import torch
-
     return constant(torch.from_numpy(c.value(given)), x.shape)
 
 
@@ -403,6 +414,3 @@ def _expand(c: Call) -> Made | GraphTensor:
     x = c.tensor(0)
     require(x.shape == c.out, f"it repeats {list(x.shape)} to {list(c.out)}", "let + and * repeat it")
     return x
-
-
-__all__ = ["LOWER", "Call", "GraphTensor", "Made", "Steps", "lowers"]

@@ -34,8 +34,9 @@ from runtime.model import graph
 from runtime.model.graph import Graph
 
 BATCHES = (7, 11, 13, 17)  # of the example runs: one that is no size of anything else
-ADVICE = "or write a forward of one step, forward(self, x) for x of one step, states in the neurons, and call it T times"
-KNOWN = "for neurons of your own see docs/other-libraries.md"
+ADVICE = (
+    "or write a forward of one step, forward(self, x) for x of one step, states in the neurons, and call it T times"
+)
 
 
 @dataclass
@@ -89,7 +90,9 @@ def read_module(module: nn.Module, example_input: Any, caller: CallerFacts) -> T
     return TrainedModel(reading.graph, ModuleReference(reading), facts, notes=notes)
 
 
-def examine(module: nn.Module, example_input: Any, caller: CallerFacts | None = None) -> tuple[Reading | None, list[Problem]]:
+def examine(
+    module: nn.Module, example_input: Any, caller: CallerFacts | None = None
+) -> tuple[Reading | None, list[Problem]]:
     """Reads a module: what was read, and every problem found. An empty list means that it can be exported."""
     caller = caller or CallerFacts()
     name = type(module).__name__
@@ -171,7 +174,9 @@ def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, Run], Tens
                     if T == min(lengths):
                         raise
                     what = " ".join(str(error).split())[:80]
-                    raise Unsupported(f"forward fails with T = {T} ({what})", "it must run with any number of steps", "") from None
+                    raise Unsupported(
+                        f"forward fails with T = {T} ({what})", "it must run with any number of steps", ""
+                    ) from None
             if T == min(lengths) and table.ambiguous() and batch != BATCHES[-1]:
                 break
         else:
@@ -182,7 +187,9 @@ def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, Run], Tens
 def _lost(form: Form, run: Run, program: StepProgram) -> list[Problem]:
     """Neurons that were called and that no state was found in."""
     found = []
-    kept = [s.after.path for s in program.states] + [n.path for s in program.states for n in program.body if s.before in n.reads]
+    kept = [s.after.path for s in program.states] + [
+        n.path for s in program.states for n in program.body if s.before in n.reads
+    ]
     for path, part in form.module.named_modules():
         kind = neuron_type(part)
         if kind is None and not is_stateful(part):
@@ -218,7 +225,9 @@ def _chosen_output(form: Form, shorter: Any, made: Any, program: StepProgram, ca
             raise Unsupported(f"output {index} of {len(found)}", f"it returns {_named(found, program)}", "")
         return index, found[index][1]
     if len(found) > 1 and not (form.kind == "step" and all(_is_state(r, program) for _, r in found[1:])):
-        raise Unsupported(f"it returns {len(found)} outputs", f"say which with output=0 ...: {_named(found, program)}", "")
+        raise Unsupported(
+            f"it returns {len(found)} outputs", f"say which with output=0 ...: {_named(found, program)}", ""
+        )
     return 0, found[0][1]
 
 
@@ -239,6 +248,3 @@ def _named(found: list[tuple[str, Any]], program: StepProgram) -> str:
         return f"{over} value {kind} '{node.path or 'forward'}'"
 
     return ", ".join(f"{i} is {what(r)}" for i, (_, r) in enumerate(found))
-
-
-__all__ = ["Reading", "Tensor", "examine", "read_module"]

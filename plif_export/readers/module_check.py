@@ -194,7 +194,11 @@ class _Check:
             comparable = theirs and sum(s.numel() for s in theirs) == sum(s.numel() for s in ran.spikes[name])
             if comparable and not _equal(ran.spikes[name], theirs):
                 return path
-            if not comparable and found.calls.get(path) == ran.calls.get(path) and found.true.get(path) != ran.true.get(path):
+            if (
+                not comparable
+                and found.calls.get(path) == ran.calls.get(path)
+                and found.true.get(path) != ran.true.get(path)
+            ):
                 return path or name
         return None
 

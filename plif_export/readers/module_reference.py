@@ -77,4 +77,6 @@ class ModuleReference(GraphReference):
             else:
                 before = {variable: values[s_.before].numpy() for variable, s_ in layer.variables.items()}
                 h = interpret.neuron(node, values[layer.inputs[0]].numpy(), before, dict(node.params)).h
-            layers[name].steps.append(LayerStep(h, s if node.attrs.get("graded") or not node.attrs.get("spiking", True) else s > 0.5, after))
+            layers[name].steps.append(
+                LayerStep(h, s if node.attrs.get("graded") or not node.attrs.get("spiking", True) else s > 0.5, after)
+            )

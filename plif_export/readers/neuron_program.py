@@ -26,7 +26,20 @@ from plif_export.readers.rules import NeverSupported, Unsupported
 from runtime.model import graph
 from runtime.model.neurons import equation_of
 
-IN_GRAPH = {"add", "sub", "rsub", "mul", "div", "relu", "sigmoid", "tanh", "exp", "neg", "abs", "sqrt"}  # as layers, too
+IN_GRAPH = {
+    "add",
+    "sub",
+    "rsub",
+    "mul",
+    "div",
+    "relu",
+    "sigmoid",
+    "tanh",
+    "exp",
+    "neg",
+    "abs",
+    "sqrt",
+}  # as layers, too
 ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "minimum", "maximum")
 VARIABLES = ("v", "i", "a", "b", "c", "d")
 
@@ -64,7 +77,11 @@ def neuron_layer(
     shape = region.shape
     for n in (*region.nodes, *(s.before for s in region.states)):
         if n.shape[1:] != shape or not n.shape or n.shape[0] != program.batch:
-            raise Unsupported(f"it joins {list(shape)} and {list(n.shape[1:])}", "give a neuron's states the shape of its current", region.path)
+            raise Unsupported(
+                f"it joins {list(shape)} and {list(n.shape[1:])}",
+                "give a neuron's states the shape of its current",
+                region.path,
+            )
     for state in region.states:
         if isinstance(state.initial, Node):
             number = _number(state.initial, known)
@@ -134,14 +151,20 @@ def _compared(spikes: Node, region: Region, firing: list[Node]) -> Node | None:
 def _number(value: Any, known: Mapping[Node, Tensor]) -> float | None:
     if isinstance(value, Node):
         tensor = known.get(value)
-        return float(tensor.reshape(-1)[0]) if tensor is not None and tensor.numel() and bool((tensor == tensor.reshape(-1)[0]).all()) else None
+        return (
+            float(tensor.reshape(-1)[0])
+            if tensor is not None and tensor.numel() and bool((tensor == tensor.reshape(-1)[0]).all())
+            else None
+        )
     return float(value) if isinstance(value, int | float) else None
 
 
 def _what_is_compared(c: Node, known: Mapping[Node, Tensor], region: Region) -> tuple[Node, float]:
     """(h, threshold) of a comparison, v - threshold >= 0 as v >= threshold. The threshold counts as 0 where it is no number."""
     left, right = c.args[:2]
-    h, threshold = (left, _number(right, known)) if isinstance(left, Node) and left.moves else (right, _number(left, known))
+    h, threshold = (
+        (left, _number(right, known)) if isinstance(left, Node) and left.moves else (right, _number(left, known))
+    )
     if h.name == "sub" and h in region.nodes and threshold == 0:
         other = _number(h.args[1], known)
         if other is not None and isinstance(h.args[0], Node) and h.args[0].moves:
@@ -198,11 +221,14 @@ def _known_kind(layer: NeuronLayer, program: StepProgram, known: Mapping[Node, T
 def _same_start(node: graph.Node, states: dict[str, State]) -> bool:
     starts = node.initial
     return all(
-        not isinstance(s.initial, Node) and np.float32(s.initial) == np.float32(starts[name]) for name, s in states.items()
+        not isinstance(s.initial, Node) and np.float32(s.initial) == np.float32(starts[name])
+        for name, s in states.items()
     )
 
 
-def _same_bits(node: graph.Node, states: dict[str, State], layer: NeuronLayer, program: StepProgram, known: Mapping[Node, Tensor]) -> bool:
+def _same_bits(
+    node: graph.Node, states: dict[str, State], layer: NeuronLayer, program: StepProgram, known: Mapping[Node, Tensor]
+) -> bool:
     rng = np.random.default_rng(0)
     scale = abs(float(node.attrs["v_threshold"])) or 1.0
     for drive in (1.0, 4.0, 32.0):
@@ -219,7 +245,9 @@ def _same_bits(node: graph.Node, states: dict[str, State], layer: NeuronLayer, p
         values = compute([layer.spikes, *(s.after for s in states.values())], {**known, **given}, program.batch)
         if not np.array_equal(values[layer.spikes].numpy(), fired.s):
             return False
-        if any(not np.array_equal(values[s.after].numpy(), fired.after[name], equal_nan=True) for name, s in states.items()):
+        if any(
+            not np.array_equal(values[s.after].numpy(), fired.after[name], equal_nan=True) for name, s in states.items()
+        ):
             return False
     return True
 
@@ -227,7 +255,9 @@ def _same_bits(node: graph.Node, states: dict[str, State], layer: NeuronLayer, p
 # --- as written -------------------------------------------------------------------------------------------------------
 
 
-def _traced(layer: NeuronLayer, compared: Node | None, known: Mapping[Node, Tensor]) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+def _traced(
+    layer: NeuronLayer, compared: Node | None, known: Mapping[Node, Tensor]
+) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     writer = _Program(layer, known)
     region = layer.region
     for node in region.nodes:
@@ -240,7 +270,15 @@ def _traced(layer: NeuronLayer, compared: Node | None, known: Mapping[Node, Tens
     if not layer.variables:  # an equation needs a membrane: what is compared, of which nothing depends
         states, following = {"v": 0.0, **states}, {"v": h, **following}
     _, threshold = (None, 0.0) if compared is None else _what_is_compared(compared, known, region)
-    attrs = {"v_threshold": threshold, "v_reset": None, "states": states, "program": writer.lines, "h": h, "s": s, "next": following}
+    attrs = {
+        "v_threshold": threshold,
+        "v_reset": None,
+        "states": states,
+        "program": writer.lines,
+        "h": h,
+        "s": s,
+        "next": following,
+    }
     if compared is None:
         attrs["spiking"] = False
     elif not zero_or_one(layer.spikes):

@@ -10,7 +10,6 @@ what is linear behind a mean or a sum. Else it is left out of the file, and said
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +17,26 @@ import torch
 from torch import Tensor
 
 from plif_export.readers.body import StepProgram, compute
-from plif_export.readers.record import Node, Steps, aten, leaves, swap
+from plif_export.readers.record import Node, Steps, aten
 from plif_export.readers.rules import Unsupported
 
 REDUCES = {"sum": "sum", "mean": "mean", "amax": "max", "max": "max"}
 # Linear in a tensor: the mean of the results is the result of the mean.
-LINEAR = {"linear", "reshape", "permute", "mean", "mul", "div", "add", "sub", "matmul", "conv2d", "avg_pool1d", "avg_pool2d", "neg"}
+LINEAR = {
+    "linear",
+    "reshape",
+    "permute",
+    "mean",
+    "mul",
+    "div",
+    "add",
+    "sub",
+    "matmul",
+    "conv2d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "neg",
+}
 SHIFTS = {"linear", "add", "sub", "conv2d"}  # may add something, which a sum over T would count T times
 
 
@@ -45,8 +58,16 @@ class Readout:
 
     def sentence(self) -> str:
         """What a user must know to get what forward returns from the values of the steps."""
-        last = "" if self.folded or not self.tail else f", and then {', '.join(n.name for n in self.tail)}, which the file leaves out"
-        words = {"stack": "every step's output", "last": "the output of the last step", "max": "the largest output of any step"}
+        last = (
+            ""
+            if self.folded or not self.tail
+            else f", and then {', '.join(n.name for n in self.tail)}, which the file leaves out"
+        )
+        words = {
+            "stack": "every step's output",
+            "last": "the output of the last step",
+            "max": "the largest output of any step",
+        }
         return f"forward returns {words.get(self.how, f'the {self.how} of the outputs over T')}{last}"
 
     def join(self, values: list[Tensor], known: dict[Node, Tensor], batch: int) -> Tensor:
@@ -59,7 +80,12 @@ class Readout:
                 return y
             y = y.amax(0) if self.how == "max" else y.sum(0) if self.how == "sum" else y.mean(0)
         if self.reduced is not None and self.tail:
-            y = y.reshape([n // self.example * batch if a == 0 and n % self.example == 0 else n for a, n in enumerate(self.reduced.shape)])
+            y = y.reshape(
+                [
+                    n // self.example * batch if a == 0 and n % self.example == 0 else n
+                    for a, n in enumerate(self.reduced.shape)
+                ]
+            )
             return compute([self.tail[-1]], {**known, self.reduced: y}, batch)[self.tail[-1]]
         return y
 
@@ -71,9 +97,15 @@ def read_out(result: Any, program: StepProgram) -> Readout:
     found = _read(result, program)
     found.example = program.batch
     if found.tail:
-        commutes = found.how in ("last",) or found.how in ("mean", "sum") and all(
-            n.name in LINEAR and not (found.how == "sum" and n.name in SHIFTS) and sum(r.moves for r in n.reads) == 1
-            for n in found.tail
+        commutes = (
+            found.how in ("last",)
+            or found.how in ("mean", "sum")
+            and all(
+                n.name in LINEAR
+                and not (found.how == "sum" and n.name in SHIFTS)
+                and sum(r.moves for r in n.reads) == 1
+                for n in found.tail
+            )
         )
         found.folded = commutes
     return found
@@ -81,7 +113,9 @@ def read_out(result: Any, program: StepProgram) -> Readout:
 
 def _refuse() -> Unsupported:
     return Unsupported(
-        "the output is made of some steps only, or by a second loop over what all steps made", "return every step's output", ""
+        "the output is made of some steps only, or by a second loop over what all steps made",
+        "return every step's output",
+        "",
     )
 
 
@@ -131,10 +165,18 @@ def _read(r: Any, program: StepProgram) -> Readout:
     if not moving and r.moves or len(moving) != 1:
         raise _refuse()
     inner = _read(moving[0], program)
-    number = next((v for v in leaves(r.args) if type(v) in (int, float)), None)
-    if inner.how == "sum" and not inner.tail and (
-        r.name == "div" and r.args[0] is moving[0] and number == program.length
-        or r.name == "mul" and number is not None and abs(number * program.length - 1) < 1e-9
+    number = next((v for v in r.flat if type(v) in (int, float)), None)
+    if (
+        inner.how == "sum"
+        and not inner.tail
+        and (
+            r.name == "div"
+            and r.args[0] is moving[0]
+            and number == program.length
+            or r.name == "mul"
+            and number is not None
+            and abs(number * program.length - 1) < 1e-9
+        )
     ):
         inner.how, inner.reduced = "mean", r
         return inner
@@ -170,7 +212,3 @@ def outputs_of(made: Any) -> list[tuple[str, Any]]:
 
     walk(made, "")
     return found
-
-
-Describe = Callable[[Readout], str]
-__all__ = ["Readout", "outputs_of", "read_out", "swap"]

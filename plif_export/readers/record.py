@@ -71,7 +71,8 @@ class Node:
     parts: list[tuple[tuple[int, ...], torch.dtype]] | None = None
 
     def __post_init__(self) -> None:
-        self.reads: tuple[Node, ...] = tuple(nodes_in(self.args))
+        self.flat = leaves(self.args)
+        self.reads: tuple[Node, ...] = tuple(each for each in self.flat if isinstance(each, Node))
 
     @property
     def name(self) -> str:
@@ -167,7 +168,11 @@ def stored_tensors(module: nn.Module) -> Iterator[tuple[str, Any, Any, Tensor]]:
         for key, each in list(pairs):
             if isinstance(each, Tensor):
                 yield f"{name}.{key}", value, key, each
-            elif depth and isinstance(each, dict | list | tuple) and key not in ("_modules", "_memories", "_parameters", "_buffers"):
+            elif (
+                depth
+                and isinstance(each, dict | list | tuple)
+                and key not in ("_modules", "_memories", "_parameters", "_buffers")
+            ):
                 yield from inside(each, f"{name}.{key}", depth - 1)
 
     for path, part in module.named_modules():
@@ -230,7 +235,9 @@ class Run(TorchDispatchMode):
 
     # --- nodes ---------------------------------------------------------------------------------------------------------
 
-    def put(self, op: Any, args: tuple[Any, ...], shape: Any, dtype: torch.dtype, data: Any = None, parts: Any = None) -> Node:
+    def put(
+        self, op: Any, args: tuple[Any, ...], shape: Any, dtype: torch.dtype, data: Any = None, parts: Any = None
+    ) -> Node:
         node = self.table.put(op, args, shape, dtype, self.paths[-1], data, parts)
         self.order.setdefault(node)
         return node
@@ -328,7 +335,9 @@ class Run(TorchDispatchMode):
         a = tree_map_only(Tensor, self.of, given)
         if name in LOOKS and any(isinstance(v, Steps) or v.moves for v in leaves(a) if is_leaf(v)):
             raise Unsupported("its Python looks at values of tensors (if, float(), item())", "use torch.where")
-        written = [args[i] for i, s in enumerate(schema.arguments[: len(args)]) if s.alias_info and s.alias_info.is_write]
+        written = [
+            args[i] for i, s in enumerate(schema.arguments[: len(args)]) if s.alias_info and s.alias_info.is_write
+        ]
         old = [tuple(t.shape) for t in written if isinstance(t, Tensor)]
         out = func(*args, **kwargs)
         if name in LOOKS or name in SAME and name.endswith("_"):
@@ -336,7 +345,11 @@ class Run(TorchDispatchMode):
         if written and old != [tuple(t.shape) for t in written]:
             raise Unsupported(f"it changes a shape in place ({name})", "make a new tensor")
         if name == "copy_":
-            made = a[1] if args[1].dtype == out.dtype else self.rule(aten._to_copy.default, [a[1], out.dtype], args[1].to(out.dtype))
+            made = (
+                a[1]
+                if args[1].dtype == out.dtype
+                else self.rule(aten._to_copy.default, [a[1], out.dtype], args[1].to(out.dtype))
+            )
             self.write(args[0], self.rule(aten.expand.default, [made, list(out.shape)], out))
         elif name in ("fill_", "zero_"):
             value = 0 if name == "zero_" else float(args[1]) if isinstance(args[1], Tensor) else a[1]

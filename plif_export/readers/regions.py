@@ -138,7 +138,9 @@ def _strong(edges: dict[object, list[object]]) -> list[set[object]]:
     return parts
 
 
-def _by_module(regions: list[Region], nodes: list[Node], program: StepProgram, stateful: Callable[[str], bool]) -> list[Region]:
+def _by_module(
+    regions: list[Region], nodes: list[Node], program: StepProgram, stateful: Callable[[str], bool]
+) -> list[Region]:
     """Regions of one submodule as one, with everything elementwise that it did, where that can be computed in one go."""
     found: list[Region] = []
     for path in dict.fromkeys(r.path for r in regions):
@@ -158,8 +160,14 @@ def _by_module(regions: list[Region], nodes: list[Node], program: StepProgram, s
                 pass
         for r in same:
             if cyclic(r.nodes, program):
-                rule = "it is called twice in one step, and has one state" if stateful(path) else "its spikes feed it again in the same step"
-                raise Unsupported(rule, "give each place a neuron of its own, and feed spikes back in the next step", path)
+                rule = (
+                    "it is called twice in one step, and has one state"
+                    if stateful(path)
+                    else "its spikes feed it again in the same step"
+                )
+                raise Unsupported(
+                    rule, "give each place a neuron of its own, and feed spikes back in the next step", path
+                )
         found += same
     return found
 

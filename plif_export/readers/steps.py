@@ -84,7 +84,11 @@ def _arises(run: Run, name: str, a: list[Any], out: Any, shape: list[int], old: 
             one = [1 if d == axis else n for d, n in enumerate(shape)]
             items = v.items if isinstance(v, Steps) else [_piece(run, v, axis, t, one) for t in range(T)]
             new = a[1] if isinstance(a[1], Node) else whole(run, a[1])
-            new = run.reshaped(new, one) if numel(new.shape) == numel(one) else run.put(aten.expand.default, (new, run.table.sizes(one), False), one, new.dtype)
+            new = (
+                run.reshaped(new, one)
+                if numel(new.shape) == numel(one)
+                else run.put(aten.expand.default, (new, run.table.sizes(one), False), one, new.dtype)
+            )
             return Steps([new if t == start % T else item for t, item in enumerate(items)], axis)
     return None
 
@@ -157,13 +161,18 @@ def _apart(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
         ]  # fmt: skip
         for change in [None, *sizes]:
             try:
-                got = [execute(op, _with(swap(real, Steps, lambda s: noise[id(s)][t]), change, n), batch) for t in range(n)]  # noqa: B023
+                got = [
+                    execute(op, _with(swap(real, Steps, lambda s: noise[id(s)][t]), change, n), batch) for t in range(n)
+                ]  # noqa: B023
             except (RuntimeError, IndexError, ValueError, TypeError):
                 continue
             each = [[g[i] for g in got] if many else got for i in range(len(wants))]
             places = [_place(w, e, stacked[0].outer) for w, e in zip(wants, each, strict=True)]
             if all(places):
-                made = [run.call(op, tuple(_with(swap(a, Steps, lambda s: s.items[t]), change, n)), got[t]) for t in range(n)]  # noqa: B023
+                made = [
+                    run.call(op, tuple(_with(swap(a, Steps, lambda s: s.items[t]), change, n)), got[t])
+                    for t in range(n)
+                ]  # noqa: B023
                 columns = list(zip(*made, strict=True)) if many else [made]
                 parts = [Steps(list(c), *p) for c, p in zip(columns, places, strict=True)]  # type: ignore[misc]
                 return parts if many else parts[0]
