@@ -9,13 +9,14 @@ reads its own input, or a value that the step before made: that is a state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from plif_export.readers.elementwise import TABLE
 from plif_export.readers.record import Node, Run, Table, execute, swap
 from plif_export.readers.rules import Unsupported
 
@@ -211,8 +212,11 @@ def _without_derived(
         parts.append(node)
         return all([follows(n, parts, me) for n in node.reads])
 
+    shapes = {n for body in (pairs, pairs.values()) for n in body if n.name not in TABLE}
     for q in read:
         parts: list[Node] = []
+        if any(q in n.reads for n in shapes):
+            continue  # a layer reads it: as a state, it is there before the step
         if follows(q, parts, q):
             del carried[q]
             again += parts
@@ -220,15 +224,22 @@ def _without_derived(
     return [n for n in pairs if n in first] + list(pairs.values()), list(carried)
 
 
-def keep_needed(program: StepProgram, ends: Iterable[Node]) -> None:
-    """Drops what the ends do not need, over as many steps as it takes."""
+def keep_needed(program: StepProgram, ends: Iterable[Node], whole: Callable[[str], bool]) -> None:
+    """Drops what the ends do not need, over as many steps as it takes.
+
+    whole  path -> whether it is a neuron's: what such a submodule does with its states stays, its spikes too
+    """
     wanted, need = set(ends), set[Node]()
     while wanted - need:
         need |= wanted
         for node in reversed(program.body):
             if node in need:
                 need.update(node.reads)
-        wanted = {s.after for s in program.states if s.before in need}
+        paths = {s.after.path for s in program.states if s.after in need and whole(s.after.path)}
+        for node in program.body:
+            if node.name in TABLE and node.path in paths and any(r in need for r in node.reads if r.moves):
+                need.add(node)
+        wanted = {s.after for s in program.states if s.before in need} | {r for n in need for r in n.reads if r in program.inside}
     program.states = [s for s in program.states if s.before in need]
     program.body = [n for n in program.body if n in need]
     program.inside = set(program.body)

@@ -226,7 +226,7 @@ def operations(module: nn.Module, x: Tensor, length: Length | None = None, T: in
     """How many operations forward is, on a fresh copy."""
     module = fresh(module)
     words = length.set(module, T) if length is not None else {}
-    with torch.inference_mode(), _Counter() as counter:
+    with torch.no_grad(), _Counter() as counter:
         if length is None:
             module(x, *first_states(module, zeros))
         else:

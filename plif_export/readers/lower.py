@@ -61,9 +61,12 @@ class Lowering:
                 self.owner[s.before] = region, s
             self.region_of |= dict.fromkeys(region.nodes, region)
         self.layer_of: dict[Region, NeuronLayer] = {}
+        self.filled: set[Region] = set()
         with _deep():
             output = self._tensor(self.end)
-            for region in list(self.layer_of):  # read by a state before the step only
+            while unfilled := [r for r in self.layer_of if r not in self.filled]:  # read by a state before the step only
+                region = unfilled[0]
+                self.filled.add(region)
                 try:
                     self._fill(region)
                 except Unsupported as problem:
@@ -213,6 +216,7 @@ class Lowering:
     def _fill(self, region: Region) -> None:
         """Enters the node of a region's layer."""
         layer, name = self._neuron(region)
+        self.filled.add(region)
         if layer.spikes in self.tensors and self.tensors[layer.spikes].node == name:
             return
         inputs = []

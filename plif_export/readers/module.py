@@ -145,7 +145,8 @@ def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[Reading | N
         return None, lost
     index, result = _chosen_output(form, runs[at].made, runs[at + 1].made, program, caller)
     readout = read_out(result, program)
-    keep_needed(program, [readout.value])
+    parts = dict(form.module.named_modules())
+    keep_needed(program, [readout.value], lambda path: any(_keeps(parts[p]) for p in _above(path) if p in parts))
     if not program.states:
         return None, [_without_state(form)]
     find_initial(program, read, at, runs[at].held, x)
@@ -184,6 +185,17 @@ def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, Run], Tens
     raise AssertionError("unreachable")
 
 
+def _keeps(part: nn.Module) -> bool:
+    """Whether a part is a neuron, or another that keeps a state."""
+    return neuron_type(part) is not None or is_stateful(part)
+
+
+def _above(path: str) -> list[str]:
+    """A path and those of what it lies in."""
+    names = path.split(".")
+    return [".".join(names[:n]) for n in range(len(names), 0, -1)]
+
+
 def _lost(form: Form, run: Run, program: StepProgram) -> list[Problem]:
     """Neurons that were called and that no state was found in."""
     found = []
@@ -192,7 +204,7 @@ def _lost(form: Form, run: Run, program: StepProgram) -> list[Problem]:
     ]
     for path, part in form.module.named_modules():
         kind = neuron_type(part)
-        if kind is None and not is_stateful(part):
+        if not _keeps(part):
             continue
         if any(p == path or p.startswith(f"{path}.") for p in kept):
             continue

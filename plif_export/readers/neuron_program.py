@@ -123,7 +123,7 @@ def _spikes(region: Region, outside: list[Node], after: list[Node], firing: list
     numbers = [n for n in outside if n.dtype != torch.bool]
     plain = [n for n in numbers if n not in after]
     casts = [n for n in region.nodes if zero_or_one(n) and _ancestors(n, region) & set(firing)]
-    for cast in casts:
+    for cast in reversed(casts):
         if all(derivable(n, {cast, *after}) for n in plain):
             return cast
     if plain or numbers:

@@ -142,7 +142,7 @@ def _apart(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
     if not stacked or any(len(s.items) != len(stacked[0].items) for s in stacked):
         return None
     n = len(stacked[0].items)
-    again = _moved(run, op, a, stacked[0], n)
+    again = _moved(run, op, a, stacked[0], n) or _without_axis(run, op, a, stacked)
     if again is not None:
         return again
     noise = {id(s): [_noise(i) for i in s.items] for s in stacked}
@@ -187,6 +187,43 @@ def _moved(run: Run, op: Any, a: list[Any], v: Steps, n: int) -> Steps | None:
         return None
     axes = axes_of(op_name(op), a, len(v.items[0].shape))
     return Steps([run.permuted(i, axes) for i in v.items], axes.index(v.axis))
+
+
+def _without_axis(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Steps | None:
+    """The operation on steps that have no axis of time, where that gives the same, tried on random numbers."""
+    axis = stacked[0].axis
+    if isinstance(op, nn.Module) or op_name(op) in RESHAPES or any(
+        s.axis != axis or s.outer != 1 or s.items[0].shape[axis] != 1 for s in stacked
+    ):
+        return None
+    args = list(a)
+    for i, declared in enumerate(op._schema.arguments[: len(args)]):
+        if declared.name in ("dim", "dims") and args[i] is not None:
+            rank = len(stacked[0].items[0].shape)
+            dims = [d % rank for d in (args[i] if isinstance(args[i], list | tuple) else [args[i]])]
+            if axis in dims:
+                return None
+            dims = [d - (d > axis) for d in dims]
+            args[i] = dims if isinstance(args[i], list | tuple) else dims[0]
+    bare = {id(s): [run.reshaped(i, [n for d, n in enumerate(i.shape) if d != axis]) for i in s.items] for s in stacked}
+    noise = {key: [_noise(i) for i in items] for key, items in bare.items()}
+    generator = torch.random.get_rng_state()
+    try:
+        real, same = (swap(given, Node, _noise) for given in (a, args))
+        want = execute(op, swap(real, Steps, lambda s: joined([v.unsqueeze(axis) for v in noise[id(s)]], axis)), run.table.batch)
+        n = len(stacked[0].items)
+        got = [execute(op, swap(same, Steps, lambda s, t=t: noise[id(s)][t]), run.table.batch) for t in range(n)]
+    except (RuntimeError, IndexError, ValueError, TypeError):
+        return None
+    finally:
+        torch.random.set_rng_state(generator)
+    if not isinstance(want, Tensor) or want.dim() != got[0].dim() + 1 or not want.numel():
+        return None
+    for where in dict.fromkeys((min(axis, got[0].dim()), *range(got[0].dim() + 1))):
+        if _place(want, [g.unsqueeze(where) for g in got], 1) == (where, 1):
+            made = [run.call(op, tuple(swap(args, Steps, lambda s, t=t: bare[id(s)][t])), got[t]) for t in range(n)]
+            return Steps([run.reshaped(m, run.with_one(m.shape, where)) for m in made], where)
+    return None
 
 
 def _with(args: Any, change: tuple[int, int] | None, n: int) -> list[Any]:
