@@ -133,7 +133,8 @@ def _moved(node: Node, units: Units, *inputs: Measure) -> tuple[Array, float]:
 
 
 def _multiplied(node: Node, units: Units, *inputs: Measure) -> tuple[Array, float]:
-    return interpret.OPS[node.op](node, *(m.terms for m in inputs), {}), prod(m.one_unit for m in inputs)
+    terms = sum((m.terms for m in inputs[1:]), inputs[0].terms)  # relative errors add up as those of a sum do
+    return terms, prod(m.one_unit for m in inputs)
 
 
 def _averaged(node: Node, units: Units, x: Measure) -> tuple[Array, float]:
