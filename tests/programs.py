@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
+from plif_export.cards import make_card, set_card
+from plif_export.options import CallerFacts
+from plif_export.passes import prepare
+from plif_export.proof.reference import GraphReference
+from plif_export.proof.report import Report
+from plif_export.prove import prove
+from plif_export.readers.facts import ModelFacts, TrainedModel
+from plif_export.writers import FORMS
 from runtime.model.graph import Graph, Node
 
 # SpikingJelly's PLIF, h = v + (x - (v - v_reset)) * alpha, in the order of its equation
@@ -117,3 +127,24 @@ def recurrent() -> Graph:
         Node("membrane", "State", ("readout_neuron",), (3,), {"layer": "readout", "variable": "v", "when": "after"}),
     )
     return Graph((4,), nodes, "membrane")
+
+
+def trained(graph: Graph) -> TrainedModel:
+    """A graph as a reader leaves a model, with the interpreter as its reference."""
+    return TrainedModel(graph, GraphReference(graph), ModelFacts.from_caller(CallerFacts(T=4), graph))
+
+
+def exported(
+    graph: Graph, path: Path, form: str = "step", precision: str = "fp32", dialect: str = "integer"
+) -> tuple[onnx.ModelProto, Report]:
+    """The graph through passes, writer and gate, as an export does it; the file is written whatever the gate says."""
+    source = trained(graph)
+    made = prepare(graph, "folded", False, precision)
+    kept: dict[str, Any] = {"form": form, "precision": precision, "math": "folded", "batch": None}
+    card = make_card(source.facts, made, T=4, source_sha256=None, **kept)
+    proto = FORMS[form](made, 4, None, dialect)
+    report = prove(proto, card, source)
+    card["parity"] = report.summary()
+    set_card(proto, card)
+    path.write_bytes(proto.SerializeToString())
+    return proto, report

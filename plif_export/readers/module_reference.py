@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from plif_export.proof import interpret
-from plif_export.proof.interpret import Array, LayerStep, State
+from plif_export.proof.interpret import Array, State
 from plif_export.proof.reference import GraphReference, History, histories_from
 from plif_export.readers.trace import ModuleTrace, Stepper, first_output, one_thread
 from runtime.model.graph import state_key
@@ -45,5 +47,6 @@ class ModuleReference(GraphReference):
                     known = {name: value.numpy() for name, value in before[path].items()}
                     fired = interpret.neuron(node, current.numpy(), known, dict(node.params))
                     values = {name: value.detach().numpy().copy() for name, value in after.items()}
-                    layers[layer].steps.append(LayerStep(fired.h, s.numpy() > 0.5, values))
+                    spikes = s.numpy() > 0.5 if fired.values == "spikes" else s.numpy().copy()
+                    layers[layer].steps.append(replace(fired, s=spikes, after=values))
         return History(x, np.stack(outputs), layers)
