@@ -107,7 +107,7 @@ def linear(
     name: str, source: str, inputs: int, outputs: int, seed: int = 0, gain: float = 1.0, shape: tuple[int, ...] = ()
 ) -> Node:
     """A Linear with weights around gain / inputs; shape: of its output where it has more axes than one."""
-    weight = np.random.default_rng(seed).normal(gain / inputs, gain / inputs**0.5, (outputs, inputs)).astype(np.float32)
+    weight = np.random.default_rng(seed).normal(gain / inputs, abs(gain) / inputs**0.5, (outputs, inputs)).astype(np.float32)
     return Node(name, "Linear", (source,), shape or (outputs,), {}, {"weight": weight})
 
 

@@ -117,7 +117,7 @@ def neuron(node: Node, x: Inputs, state: State, params: dict[str, Array], dtype:
 
         values = {key: broadcast(np.asarray(value, dtype), shape) for key, value in params.items()}
         terms = Terms(node.attrs, values, lambda name, number: dtype(number))
-        known = {name: np.asarray(value, dtype) for name, value in state.items()}
+        known: State = {name: np.asarray(value, dtype) for name, value in state.items()}
         known["v"] = moved(known["v"])
         read = tuple(moved(one) for one in inputs)
         with np.errstate(all="ignore"):

@@ -150,8 +150,16 @@ def step(m: Any, n: Any, x: Any, state: dict[str, Any]) -> tuple[Any, Any, dict[
             moving.add(name)
 
     def whole(name: str) -> Any:
-        if name in moving:
-            return values[name]
-        return m.where(m.op("Equal", inputs[0], inputs[0]), values[name], values[name])  # one number, everywhere
+        return values[name] if name in moving else beside(inputs[0], name)  # one number, everywhere
 
-    return whole(n.h), whole(n.s), {variable: whole(name) for variable, name in n.next.items()}
+    def beside(value: Any, name: str) -> Any:
+        """The value of that name, by way of another: as an array of its shape, and so that it is read."""
+        return m.where(m.op("Equal", value, value), values[name], values[name])
+
+    read = {n.h, n.s, *n.next.values(), *(one for _, _, *operands in n.program for one in operands if isinstance(one, str))}
+    following = {
+        # engines drop an input that nothing reads, and with it the state
+        variable: whole(name) if variable in read else beside(state[variable], name)
+        for variable, name in n.next.items()
+    }
+    return whole(n.h), whole(n.s), following
