@@ -19,8 +19,9 @@ from plif_export.writers import FORMS
 from runtime import load
 from runtime.base.errors import PlifError
 from runtime.model.graph import OPS, Graph, Node, state_in
-from tests.programs import LEAKY, exported, linear, traced
+from tests.programs import LEAKY, linear, proved, traced
 
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 rng = np.random.default_rng(5)
 
 
@@ -101,7 +102,9 @@ def outputs(graph: Graph, x: np.ndarray) -> dict[str, np.ndarray]:
     states = {state_in(n.layer, v): np.full((x.shape[1], *n.shape), i, np.float32) for n in graph.neurons
               for v, i in n.initial.items()}  # fmt: skip
     for form, write in FORMS.items():
-        session = ort.InferenceSession(write(graph, len(x), None).SerializeToString(), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            write(graph, len(x), None).SerializeToString(), providers=["CPUExecutionProvider"]
+        )
         wanted = {i.name for i in session.get_inputs()}
         feed = {name: value for name, value in states.items() if name in wanted}
         steps = [x] if form == "unrolled" else list(x)
@@ -165,7 +168,18 @@ def test_a_constant_stands_beside_every_row() -> None:
 
 
 def test_every_kind_of_layer_is_tested_here_or_came_before() -> None:
-    before = {"Conv", "BatchNorm", "Affine", "Neuron", "MaxPool", "AvgPool", "GlobalAvgPool", "Flatten", "Dropout", "Vote"}
+    before = {
+        "Conv",
+        "BatchNorm",
+        "Affine",
+        "Neuron",
+        "MaxPool",
+        "AvgPool",
+        "GlobalAvgPool",
+        "Flatten",
+        "Dropout",
+        "Vote",
+    }
     here = {op.op for op, _, _ in CASES.values()} | set(JOINED) | {"Constant", "Concat"}
     assert here | before | {"State"} == set(OPS)
 
@@ -215,7 +229,7 @@ PLIF_1: dict[str, Any] = {
 @pytest.mark.parametrize("precision", ("fp32", "fp16", "int8"))
 @pytest.mark.parametrize("form", FORMS)
 def test_a_spiking_transformer_is_proved_in_every_form_and_precision(tmp_path: Path, form: str, precision: str) -> None:
-    _, report = exported(attention(), tmp_path / "m.onnx", form, precision)
+    report = proved(attention(), tmp_path / "m.onnx", form, precision)
     assert report.passed, report.sentence()
     assert report.spikes > 100 and not report.untested and report.excused == 0
     session = load(tmp_path / "m.onnx").session(2)
@@ -237,7 +251,8 @@ def test_batch_normalisation_of_tokens_is_not_folded_into_a_linear_layer_over_fe
     )
     graph, x = Graph(TOKENS, nodes, "norm"), drawn(1, 3, *TOKENS)
     y = F.batch_norm(
-        F.linear(tensor(x[0]), tensor(nodes[0].params["weight"])), *(tensor(norm[k]) for k in ("mean", "var", "weight", "bias"))
+        F.linear(tensor(x[0]), tensor(nodes[0].params["weight"])),
+        *(tensor(norm[k]) for k in ("mean", "var", "weight", "bias")),
     )
     for where, found in outputs(prepare(graph, "folded", False), x).items():
         np.testing.assert_allclose(found[0], y.numpy(), atol=1e-5, err_msg=where)

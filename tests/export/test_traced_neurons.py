@@ -1,4 +1,4 @@
-"""Neurons that carry their step as a program: the same bits in PyTorch, the golden model and the file, and a proof that can fail."""
+"""Neurons that carry their step as a program: the bits of PyTorch in the golden model and the file, and a proof that can fail."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node, state_in, state_key, state_out
 from runtime.model.program import EXACT, OPS
-from tests.programs import ADAPTIVE, GRADED, LEAKY, PLIF, exported, linear, recurrent, traced, trained
+from tests.conftest import crossed
+from tests.programs import ADAPTIVE, GRADED, LEAKY, PLIF, linear, proved, recurrent, traced, trained, written
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals are not flushed")
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 
 def in_onnx(graph: Graph, x: np.ndarray, form: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -51,12 +52,12 @@ def counts(T: int, B: int, *shape: int, seed: int = 0, mean: float = 0.6) -> np.
 # --- operations ------------------------------------------------------------------------------------------------------
 
 IN_PYTORCH: dict[str, Callable[..., Tensor]] = {
-    **{"Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div, "Min": torch.minimum, "Max": torch.maximum},
-    **{"Neg": torch.neg, "Abs": torch.abs, "Relu": torch.relu, "Round": torch.round, "Floor": torch.floor},
-    **{"Ceil": torch.ceil, "Identity": torch.clone, "Exp": torch.exp, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh},
-    **{"Sqrt": torch.sqrt, "Log": torch.log, "Clip": torch.clamp, "Where": torch.where, "Cast": lambda c: c.float()},
-    **{"Greater": torch.gt, "GreaterOrEqual": torch.ge, "Less": torch.lt, "Equal": torch.eq},
-    **{"Not": torch.logical_not, "And": torch.logical_and, "Or": torch.logical_or},
+    "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div, "Min": torch.minimum, "Max": torch.maximum,
+    "Neg": torch.neg, "Abs": torch.abs, "Relu": torch.relu, "Round": torch.round, "Floor": torch.floor,
+    "Ceil": torch.ceil, "Identity": torch.clone, "Exp": torch.exp, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh,
+    "Sqrt": torch.sqrt, "Log": torch.log, "Clip": torch.clamp, "Where": torch.where, "Cast": lambda c: c.float(),
+    "Greater": torch.gt, "GreaterOrEqual": torch.ge, "Less": torch.lt, "Equal": torch.eq,
+    "Not": torch.logical_not, "And": torch.logical_and, "Or": torch.logical_or,
 }  # fmt: skip
 
 
@@ -84,7 +85,9 @@ def test_an_operation_gives_the_bits_of_pytorch_in_the_golden_model_and_in_the_f
     known: dict[Any, Any] = {"x": a, "v": b, "p": a > b, "q": b < 0.5}
     expected = IN_PYTORCH[op](*(known.get(o, o) for o in operands)).float().numpy()
     golden = interpret.step(graph, x[None], {"n": v[None]})[0][0]
-    session = ort.InferenceSession(FORMS["step"](graph, 1, None).SerializeToString(), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        FORMS["step"](graph, 1, None).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     in_file = session.run(["y"], {"x": x[None], "v.n": v[None]})[0][0]
     for found in (golden, in_file):
         if op in EXACT:
@@ -179,15 +182,12 @@ def test_both_forms_do_what_the_golden_model_does(network: str, form: str) -> No
         np.testing.assert_allclose(state2[key], value, atol=1e-5, err_msg=key)
 
 
-@pytest.mark.parametrize("precision", ("fp32", "fp16", "int8"))
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("network", "form", "precision"), crossed([*NETWORKS], [*FORMS], ["fp32", "fp16", "int8"]))
 def test_networks_of_traced_neurons_pass_the_gate(tmp_path: Path, network: str, form: str, precision: str) -> None:
-    proto, report = exported(NETWORKS[network](), tmp_path / "m.onnx", form, precision)
+    report = proved(NETWORKS[network](), tmp_path / "m.onnx", form, precision, engine="auto")
     assert report.passed, report.sentence()
     assert report.excused == 0 and not report.untested and report.spikes > 50
-    report = prove(proto, read_card(tmp_path / "m.onnx"), trained(NETWORKS[network]()), opened=load(tmp_path / "m.onnx"))
-    assert report.passed and report.engine == "onnxruntime" and report.engine_steps, report.sentence()
+    assert report.engine == "onnxruntime" and report.engine_steps == 2 * report.steps
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -196,8 +196,7 @@ def test_openvino_runs_them_and_passes_the_gate(tmp_path: Path, network: str) ->
     from plif_export.targets.target import ExportJob
 
     source = trained(NETWORKS[network]())
-    proto, report = exported(source.graph, tmp_path / "m.onnx")
-    card = read_card(tmp_path / "m.onnx")
+    proto, card = written(source.graph, tmp_path / "m.onnx")
     job = ExportJob(source.graph, proto, card, {}, [], "", None, name="m")
     find_target("openvino").write(job, tmp_path / "m_openvino")
     report = prove(proto, card, source, opened=load(tmp_path / "m_openvino", rates=True))
@@ -220,14 +219,13 @@ def test_the_output_is_called_what_it_is(tmp_path: Path) -> None:
     for end in ("membrane", "readout_neuron", "second_neuron", "fc3"):
         graph = recurrent()
         graph = Graph(graph.input_shape, graph.nodes, end)
-        exported(graph, tmp_path / "m.onnx")
-        found[end] = read_card(tmp_path / "m.onnx")["output"]["kind"]
+        found[end] = written(graph, tmp_path / "m.onnx")[1]["output"]["kind"]
     assert found == {"membrane": "membrane", "readout_neuron": "membrane", "second_neuron": "spikes", "fc3": "currents"}
 
 
 def test_a_session_keeps_all_states_and_counts_spikes_of_any_size_as_one(tmp_path: Path) -> None:
     graph, x = recurrent(), counts(9, 2, 4)
-    exported(graph, tmp_path / "m.onnx")
+    written(graph, tmp_path / "m.onnx")
     session = load(tmp_path / "m.onnx", rates=True).session(2)
     assert session.state["theta.second"].max() == session.state["theta.second"].min() == 1
     state = interpret.start(graph, 2)
@@ -262,7 +260,10 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "it rounds up": ("first", changed(GRADED, 2, "Ceil", "ratio")),
     "it fires negative spikes": ("first", changed(GRADED, 3, "Identity", "whole")),
     "a spike takes less away": ("first", changed(GRADED, 4, "Mul", "s", 0.499)),
-    "what it did last is forgotten": ("first", changed(GRADED, 1, "Div", "h", 0.5, next={"v": "after", "last": "last"})),
+    "what it did last is forgotten": (
+        "first",
+        changed(GRADED, 1, "Div", "h", 0.5, next={"v": "after", "last": "last"}),
+    ),
     "the readout leaks faster": ("readout", changed(LEAKY, 0, "Mul", "v", 0.899)),
 }
 
@@ -274,9 +275,8 @@ def test_a_file_with_another_program_does_not_pass(tmp_path: Path, wrong: str, f
     graph = recurrent()
     node = graph[f"{layer}_neuron"]
     other = graph.rewrite({node.name: node.with_(attrs={**node.attrs, **program})})
-    exported(graph, tmp_path / "m.onnx", form)
-    proto = FORMS[form](other, 4, None, "integer")
-    report = prove(proto, read_card(tmp_path / "m.onnx"), trained(graph))
+    _, card = written(graph, tmp_path / "m.onnx", form)
+    report = prove(FORMS[form](other, 4, None), card, trained(graph))
     assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == layer, report.sentence()
 
 
@@ -284,21 +284,21 @@ def test_a_file_with_another_program_does_not_pass(tmp_path: Path, wrong: str, f
 def test_a_file_whose_loop_comes_back_from_another_place_does_not_pass(tmp_path: Path, form: str) -> None:
     """The weights of the recurrent connection, and what it reads, belong to the layer's current."""
     graph = recurrent()
-    exported(graph, tmp_path / "m.onnx", form)
+    _, card = written(graph, tmp_path / "m.onnx", form)
     back, last = graph["back"], graph["last"]
     other_weight = back.with_(params={"weight": back.params["weight"] * np.float32(1.001)})
     other_state = last.with_(attrs={**last.attrs, "variable": "v"})
     for changed_node in (other_weight, other_state):
-        proto = FORMS[form](graph.rewrite({changed_node.name: changed_node}), 4, None, "integer")
-        report = prove(proto, read_card(tmp_path / "m.onnx"), trained(graph))
+        proto = FORMS[form](graph.rewrite({changed_node.name: changed_node}), 4, None)
+        report = prove(proto, card, trained(graph))
         assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == "first"
 
 
 def test_what_reads_a_membrane_as_output_is_compared(tmp_path: Path) -> None:
     graph = recurrent()
-    exported(graph, tmp_path / "m.onnx")
+    _, card = written(graph, tmp_path / "m.onnx")
     before = graph["membrane"].with_(inputs=(), attrs={**graph["membrane"].attrs, "when": "before"})
-    report = prove(FORMS["step"](graph.rewrite({"membrane": before}), 4, None), read_card(tmp_path / "m.onnx"), trained(graph))
+    report = prove(FORMS["step"](graph.rewrite({"membrane": before}), 4, None), card, trained(graph))
     assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == "output"
 
 
@@ -317,8 +317,10 @@ def test_a_graded_neuron_is_excused_at_each_of_its_steps_and_nowhere_else() -> N
 
 
 def test_the_event_engine_refuses_by_name_and_auto_takes_onnx_runtime(tmp_path: Path) -> None:
-    exported(recurrent(), tmp_path / "m.onnx")
-    with pytest.raises(PlifError, match="layer first_neuron: neuron kind Traced is not in this engine; use --engine") as refused:
+    written(recurrent(), tmp_path / "m.onnx")
+    with pytest.raises(
+        PlifError, match="layer first_neuron: neuron kind Traced is not in this engine; use --engine"
+    ) as refused:
         load(tmp_path / "m.onnx", "event")
     assert "\n" not in str(refused.value)
     assert load(tmp_path / "m.onnx").engine.name == "onnxruntime"
