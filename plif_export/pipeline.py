@@ -69,9 +69,10 @@ def export(
     """Writes an artifact and its report, after the parity gate passed.
 
     model          a model.pt, a SpikingJelly state_dict (with `network`), a NIR file, or a live nn.Module: a
-                   plif_train.Network, or any other that is made of layers of torch.nn, SpikingJelly, snnTorch or Norse
+                   plif_train.Network, or any other, of whatever library, for one step a call or with the loop over T inside
     path           where to; beside the model under its usual name when None
-    example_input  one step [B, ...]; only its shape is used. A module that is not ours needs it
+    example_input  one step [B, ...], or the sequence or image that forward takes; only its shape is used. A module that is not
+                   ours needs it
     options        form="step", precision="fp32", to="onnx", ...: the fields of ExportOptions (plif_export/options.py)
     Raises CheckFailed when the gate does not pass (nothing is written then), PlifError for what cannot be exported.
     """
@@ -139,6 +140,7 @@ def verify(
     network: str | None = None,
     shape: Sequence[int] | str | None = None,
     neuron: Mapping[str, Any] | str | None = None,
+    output: int | None = None,
     engine: str | None = None,
 ) -> Report:
     """The parity gate on a file that exists.
@@ -146,14 +148,14 @@ def verify(
     engine  prove this engine too, step by step as the runtime runs it (the gate itself runs the file in ONNX Runtime)
     inputs  [T, B, C, H, W] from reset; None makes event-like ones (or images), from a non-zero start state
     steps   how many when inputs is None
-    network, shape, neuron  as in export, for models without a card
+    network, shape, neuron, output  as in export, for models without a card
     """
     artifact = Path(artifact)
     card = read_card(artifact)
     if card["format"] != ARTIFACT_FORMAT:
         raise PlifError(f"{artifact}: is a model, not an exported artifact; export it first: plif export {artifact}")
     example = np.zeros((1, *card["input"]["shape"]), np.float32)
-    said: dict[str, Any] = {"network": network, "shape": shape or card["input"]["shape"], "neuron": neuron}
+    said: dict[str, Any] = {"network": network, "shape": shape or card["input"]["shape"], "neuron": neuron, "output": output}
     said |= {"classes": card["classes"], "framing": card["framing"], "kind": card["input"]["kind"], "T": card["T"]}
     source = read(model, example, CallerFacts(**said))
     proto, opened = _open(artifact, card, engine)

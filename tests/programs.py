@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
+from plif_export.cards import make_card, set_card
+from plif_export.options import CallerFacts
+from plif_export.passes import prepare
+from plif_export.proof.reference import GraphReference
+from plif_export.proof.report import Report
+from plif_export.prove import prove
+from plif_export.readers.facts import ModelFacts, TrainedModel
+from plif_export.writers import FORMS
+from runtime import load
+from runtime.model.card import Card
 from runtime.model.graph import Graph, Node
 
 # SpikingJelly's PLIF, h = v + (x - (v - v_reset)) * alpha, in the order of its equation
@@ -97,7 +109,9 @@ def linear(
     name: str, source: str, inputs: int, outputs: int, seed: int = 0, gain: float = 1.0, shape: tuple[int, ...] = ()
 ) -> Node:
     """A Linear with weights around gain / inputs; shape: of its output where it has more axes than one."""
-    weight = np.random.default_rng(seed).normal(gain / inputs, gain / inputs**0.5, (outputs, inputs)).astype(np.float32)
+    weight = (
+        np.random.default_rng(seed).normal(gain / inputs, abs(gain) / inputs**0.5, (outputs, inputs)).astype(np.float32)
+    )
     return Node(name, "Linear", (source,), shape or (outputs,), {}, {"weight": weight})
 
 
@@ -117,3 +131,25 @@ def recurrent() -> Graph:
         Node("membrane", "State", ("readout_neuron",), (3,), {"layer": "readout", "variable": "v", "when": "after"}),
     )
     return Graph((4,), nodes, "membrane")
+
+
+def trained(graph: Graph) -> TrainedModel:
+    """A graph as a reader leaves a model, with the interpreter as its reference."""
+    return TrainedModel(graph, GraphReference(graph), ModelFacts.from_caller(CallerFacts(T=4), graph))
+
+
+def written(graph: Graph, path: Path, form: str = "step", precision: str = "fp32") -> tuple[onnx.ModelProto, Card]:
+    """The graph through passes and writer, as an export does it, without a proof."""
+    made = prepare(graph, "folded", False, precision)
+    kept: dict[str, Any] = {"form": form, "precision": precision, "math": "folded", "batch": None}
+    card = make_card(trained(graph).facts, made, T=4, source_sha256=None, **kept)
+    proto = FORMS[form](made, 4, None, "integer")
+    set_card(proto, card)
+    path.write_bytes(proto.SerializeToString())
+    return proto, card
+
+
+def proved(graph: Graph, path: Path, form: str = "step", precision: str = "fp32", engine: str | None = None) -> Report:
+    """What the gate says of that file, and of an engine that opens it."""
+    proto, card = written(graph, path, form, precision)
+    return prove(proto, card, trained(graph), opened=None if engine is None else load(path, engine))

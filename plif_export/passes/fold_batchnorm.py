@@ -40,9 +40,9 @@ def product_before(graph: Graph, node: Node) -> Node | None:
     A Linear over tokens makes [tokens, features], and what reads it scales its first axis, the tokens: it is not one.
     """
     before = next((n for n in graph if n.name == node.inputs[0]), None)
-    fits = before is not None and graph.feeds_only(before.name, node.name)
-    fits = fits and (before.op == "Conv" or (before.op == "Linear" and len(before.shape) == 1))
-    return before if fits else None
+    if before is None or not graph.feeds_only(before.name, node.name):
+        return None
+    return before if before.op == "Conv" or (before.op == "Linear" and len(before.shape) == 1) else None
 
 
 def scaled(node: Node, scale: np.ndarray, shift: np.ndarray) -> Node:

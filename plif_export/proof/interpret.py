@@ -6,7 +6,7 @@ reading, not for speed. The neurons' equations are those of runtime/model/neuron
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -30,15 +30,15 @@ class LayerStep:
     and every state variable after the step.
 
     values  what s holds: "spikes", "graded" or "membrane" (runtime.model.graph.Node.values)
-    jumps   eps -> bool [B, ...]: where a hair more or less of input and membrane changes what the neuron decides; None where
-            h and v_threshold say that
+    jumps   hair [B, ...] -> bool [B, ...]: where so much more or less of input and membrane changes what the neuron decides;
+            None where h and v_threshold say that
     """
 
     h: Array
     s: Array
     after: State
     values: str = "spikes"
-    jumps: Callable[[float], Array] | None = None
+    jumps: Callable[[Array], Array] | None = None
 
     @property
     def v(self) -> Array:
@@ -70,56 +70,17 @@ def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tupl
             values[node.name] = _apply(node, values, dtype)
             continue
         before: State = {name: np.asarray(state[state_key(node.layer, name)], dtype) for name in node.initial}
-        fired = layers[node.layer] = neuron(node, _inputs(node, values), before, _params(node, dtype), dtype)
+        fired = layers[node.layer] = neuron(
+            node, inputs_of(node, values.__getitem__), before, _params(node, dtype), dtype
+        )
         values[node.name] = fired.s
         after.update({state_key(node.layer, name): value for name, value in fired.after.items()})
     return values[graph.output], after, layers
 
 
-def current(
-    graph: Graph,
-    layer: str,
-    x: Array,
-    fired: Mapping[str, Array],
-    before: Mapping[str, State] = {},
-    after: Mapping[str, State] = {},
-) -> Inputs:
-    """The current that reaches the neurons of one layer, [B, ...] float32, from x [B, C, H, W], the spikes of the layers
-    before it {layer: [B, ...]}, and, where State nodes read them, the states {layer: {variable: [B, ...]}} before and after
-    the step."""
-    values = {graph.input: np.asarray(x, np.float32)}
-    wanted = _needed(graph, layer)
-    for node in graph:
-        if node.op == "Neuron" and node.layer == layer:
-            return _inputs(node, values)
-        if node.name not in wanted:
-            continue
-        if node.op == "Neuron":
-            values[node.name] = fired[node.layer]
-        elif node.op == "State":
-            held = before if node.attrs["when"] == "before" else after
-            values[node.name] = held[node.layer][node.attrs["variable"]]
-        else:
-            values[node.name] = _apply(node, values, np.float32)
-    raise KeyError(layer)
-
-
-def _needed(graph: Graph, layer: str) -> set[str]:
-    """The nodes that make the current of a layer, back to the spikes and states that are known."""
-    nodes = {node.name: node for node in graph}
-    todo = [name for node in graph.neurons if node.layer == layer for name in node.inputs]
-    found: set[str] = set()
-    while todo:
-        name = todo.pop()
-        if name in nodes and name not in found:
-            found.add(name)
-            todo += [] if nodes[name].op in ("Neuron", "State") else nodes[name].inputs
-    return found
-
-
-def _inputs(node: Node, values: Mapping[str, Array]) -> Inputs:
+def inputs_of(node: Node, value: Callable[[str], Array]) -> Inputs:
     """What a neuron reads: one array, or a tuple of several."""
-    read = tuple(values[name] for name in node.inputs)
+    read = tuple(value(name) for name in node.inputs)
     return read[0] if len(read) == 1 else read
 
 
@@ -146,33 +107,36 @@ def neuron(node: Node, x: Inputs, state: State, params: dict[str, Array], dtype:
     """One step of a neuron layer by the equation of its kind, in NumPy and `dtype`: current x [B, ...], state {"v": [B, ...],
     ...} and the parameters, each one number, one per channel, or one per neuron."""
     equation, shape = equation_of(node.attrs["kind"]), (1, *node.shape)
-    values = {key: broadcast(np.asarray(value, dtype), shape) for key, value in params.items()}
-    terms = Terms(node.attrs, values, lambda name, number: dtype(number))
+    inputs = x if isinstance(x, tuple) else (x,)
 
-    def at(x: Inputs, state: State) -> LayerStep:
+    def at(dtype: type, by: Array | None = None) -> LayerStep:
+        """The step in `dtype`; by: how far all inputs and the membrane are moved."""
+
+        def moved(value: Array) -> Array:
+            return np.asarray(value, dtype) if by is None else np.asarray(value, dtype) + by
+
+        values = {key: broadcast(np.asarray(value, dtype), shape) for key, value in params.items()}
+        terms = Terms(node.attrs, values, lambda name, number: dtype(number))
+        known: State = {name: np.asarray(value, dtype) for name, value in state.items()}
+        known["v"] = moved(known["v"])
+        read = tuple(moved(one) for one in inputs)
         with np.errstate(all="ignore"):
-            return LayerStep(*equation.step(Numpy(dtype), terms, x, state), node.values)
+            fired = equation.step(Numpy(dtype), terms, read[0] if len(read) == 1 else read, known)
+        return LayerStep(*fired, node.values)
 
-    done = at(x, state)
-    if equation.check is None or done.values == "membrane":
-        return done
-
-    def jumps(eps: float) -> Array:
+    def jumps(hair: Array) -> Array:
         """A straight line has no second difference; a step, in the spikes or in any state, has one."""
-        hair = dtype(eps) * np.maximum(1, np.abs(done.h))
-        moved = (
-            at(tuple(one + by for one in x) if isinstance(x, tuple) else x + by, {**state, "v": state["v"] + by})
-            for by in (hair, -hair)
+        below, here, above = (
+            {"": fired.s, **fired.after} for fired in (at(np.float64, by) for by in (-hair, None, hair))
         )
-        above, below = ({"": step.s, **step.after} for step in moved)
-        found = np.zeros(done.h.shape, bool)
+        found = np.zeros(shape, bool)
         with np.errstate(invalid="ignore"):
-            for name, here in {"": done.s, **done.after}.items():
-                bend = np.abs(above[name] - here - (here - below[name]))
-                found |= bend > 10 * eps * np.maximum(1, np.abs(here))
+            for name, value in here.items():
+                found = found | (np.abs(above[name] - 2 * value + below[name]) > 10 * hair)
         return found
 
-    return replace(done, jumps=jumps)
+    done = at(dtype)
+    return done if equation.check is None or done.values == "membrane" else replace(done, jumps=jumps)
 
 
 def broadcast(values: Array, shape: tuple[int, ...]) -> Array:

@@ -32,14 +32,19 @@ def _conv_transpose(node: Node, x: Array, p: Params) -> Array:
     x = x.reshape(len(x), groups, -1, *size)
     weight = weight.reshape(groups, -1, *weight.shape[1:])
     for tap in product(*(range(k) for k in kernel)):
-        part = np.einsum("bgi...,gio->bgo...", x, weight[(..., *tap)]).reshape(len(x), outputs, *size)
+        part = np.einsum("bgi...,gio->bgo...", x, weight[_space(3, *tap)]).reshape(len(x), outputs, *size)
         places = (
             slice(k * d, k * d + (n - 1) * s + 1, s) for k, d, n, s in zip(tap, dilation, size, stride, strict=True)
         )
-        y[(slice(None), slice(None), *places)] += part
+        y[_space(2, *places)] += part
     inside = (slice(q, q + o) for q, o in zip(padding, node.shape[1:], strict=True))
-    y = y[(slice(None), slice(None), *inside)]
+    y = y[_space(2, *inside)]
     return y + p["bias"].reshape(-1, *(1,) * dims) if "bias" in p else y
+
+
+def _space(axes: int, *where: slice | int) -> tuple[slice | int, ...]:
+    """An index of so many whole axes, and of places behind them."""
+    return (*(slice(None),) * axes, *where)
 
 
 def _adaptive(node: Node, x: Array, p: Params) -> Array:
@@ -48,8 +53,8 @@ def _adaptive(node: Node, x: Array, p: Params) -> Array:
     y = np.zeros((*x.shape[:2], *node.shape[1:]), x.dtype)
     for place in product(*(range(m) for m in node.shape[1:])):
         window = (slice(i * n // m, -(-(i + 1) * n // m)) for i, n, m in zip(place, sizes, node.shape[1:], strict=True))
-        part = x[(slice(None), slice(None), *window)]
-        y[(slice(None), slice(None), *place)] = part.mean(axis=tuple(range(2, x.ndim)), dtype=x.dtype)
+        part = x[_space(2, *window)]
+        y[_space(2, *place)] = part.mean(axis=tuple(range(2, x.ndim)), dtype=x.dtype)
     return y
 
 

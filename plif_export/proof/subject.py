@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from plif_export.proof.compare import EPS, Observation
+from plif_export.proof.compare import Observation
 from plif_export.proof.interpret import Array, LayerStep, State
 from plif_export.proof.reference import History
 from runtime.model.card import Card
@@ -40,6 +40,12 @@ class Case:
     expected: Mapping[str, Mapping[int, LayerStep]]
     y: Array
     step: int = 0
+
+    def held(self, k: int, layer: str, variable: str, when: str) -> Array:
+        """A state variable "before" or "after" step k, as the layers behind it get it."""
+        states = self.before[layer]
+        k += when == "after"
+        return states[k][variable] if k < len(states) else self.expected[layer][k - 1].after[variable]
 
     @property
     def start(self) -> States:
@@ -82,13 +88,13 @@ class Subject(ABC):
 
     where       the artifact's name, for messages
     engine      the name of the engine that is asked; None for the file itself. A failure is signed with it
-    eps         how far h may be from the threshold for a spike to be excused, relative to max(1, |h|)
+    half        a relative rounding of a layer's sums beside that of float32
     shows_spikes  whether each layer shows its own spikes in each step, and can be given those of the others
     rows_steps  over how many steps the rows of the step form are compared
     """
 
     engine: str | None = None
-    eps: float = EPS
+    half: float = 0.0
     shows_spikes: bool = False
     rows_steps: int = 1
 

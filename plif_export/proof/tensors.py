@@ -33,7 +33,8 @@ def _reduce(node: Node, x: Array, p: Params) -> Array:
     how, axes, keep = (node.attrs[key] for key in ("how", "axes", "keepdims"))
     if how == "max":
         return x.max(axis=tuple(axes), keepdims=keep)
-    return {"mean": np.mean, "sum": np.sum}[how](x, axis=tuple(axes), keepdims=keep, dtype=x.dtype)
+    reduce: Callable[..., Array] = np.mean if how == "mean" else np.sum
+    return reduce(x, axis=tuple(axes), keepdims=keep, dtype=x.dtype)
 
 
 def _softmax(node: Node, x: Array, p: Params) -> Array:

@@ -239,7 +239,9 @@ def keep_needed(program: StepProgram, ends: Iterable[Node], whole: Callable[[str
         for node in program.body:
             if node.name in TABLE and node.path in paths and any(r in need for r in node.reads if r.moves):
                 need.add(node)
-        wanted = {s.after for s in program.states if s.before in need} | {r for n in need for r in n.reads if r in program.inside}
+        wanted = {s.after for s in program.states if s.before in need} | {
+            r for n in need for r in n.reads if r in program.inside
+        }
     program.states = [s for s in program.states if s.before in need]
     program.body = [n for n in program.body if n in need]
     program.inside = set(program.body)

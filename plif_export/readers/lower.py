@@ -64,7 +64,9 @@ class Lowering:
         self.filled: set[Region] = set()
         with _deep():
             output = self._tensor(self.end)
-            while unfilled := [r for r in self.layer_of if r not in self.filled]:  # read by a state before the step only
+            while unfilled := [
+                r for r in self.layer_of if r not in self.filled
+            ]:  # read by a state before the step only
                 region = unfilled[0]
                 self.filled.add(region)
                 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from plif_export.proof import interpret
-from plif_export.proof.interpret import Array, LayerStep, State
+from plif_export.proof.interpret import Array, State
 from plif_export.proof.reference import GraphReference, History, histories_from
 from plif_export.readers.body import compute
 from plif_export.readers.record import Node
@@ -68,15 +69,19 @@ class ModuleReference(GraphReference):
     def _enter(self, layers: Any, values: dict[Node, Tensor]) -> None:
         for name, layer in self.layers_of.items():
             node = self.nodes[name]
+            x = tuple(values[n].numpy() for n in layer.inputs)
+            before = {variable: values[s.before].numpy() for variable, s in layer.variables.items()}
+            before |= {
+                variable: np.zeros((1, *node.shape), np.float32) for variable in node.initial if variable not in before
+            }
+            fired = interpret.neuron(node, x if len(x) > 1 else x[0], before, dict(node.params))
             after = {variable: values[n].numpy().copy() for variable, n in layer.after.items()}
             s = values[layer.spikes].numpy().copy()
-            if node.attrs["kind"] == "Traced":
-                h = values[layer.h if layer.h is not None else layer.spikes].numpy().copy()
-                if "v" not in after:
-                    after = {"v": h, **after}
-            else:
-                before = {variable: values[s_.before].numpy() for variable, s_ in layer.variables.items()}
-                h = interpret.neuron(node, values[layer.inputs[0]].numpy(), before, dict(node.params)).h
+            h = (
+                fired.h
+                if layer.h is None or fired.values != "spikes" or node.attrs["kind"] != "Traced"
+                else values[layer.h].numpy().copy()
+            )
             layers[name].steps.append(
-                LayerStep(h, s if node.attrs.get("graded") or not node.attrs.get("spiking", True) else s > 0.5, after)
+                replace(fired, h=h, s=s > 0.5 if fired.values == "spikes" else s, after={**fired.after, **after})
             )

@@ -259,6 +259,9 @@ class Run(TorchDispatchMode):
         moved = [i for i in axes if node.shape[i] != 1]
         if moved == sorted(moved):
             return self.reshaped(node, shape)
+        if len(moved) < len(axes):
+            bare = self.reshaped(node, [n for n in node.shape if n != 1])
+            return self.reshaped(self.permuted(bare, [sorted(moved).index(i) for i in moved]), shape)
         return self.put(aten.permute.default, (node, tuple(axes)), shape, node.dtype)
 
     def call(self, op: Any, args: tuple[Any, ...], out: Any) -> Any:

@@ -192,8 +192,10 @@ def _moved(run: Run, op: Any, a: list[Any], v: Steps, n: int) -> Steps | None:
 def _without_axis(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Steps | None:
     """The operation on steps that have no axis of time, where that gives the same, tried on random numbers."""
     axis = stacked[0].axis
-    if isinstance(op, nn.Module) or op_name(op) in RESHAPES or any(
-        s.axis != axis or s.outer != 1 or s.items[0].shape[axis] != 1 for s in stacked
+    if (
+        isinstance(op, nn.Module)
+        or op_name(op) in RESHAPES
+        or any(s.axis != axis or s.outer != 1 or s.items[0].shape[axis] != 1 for s in stacked)
     ):
         return None
     args = list(a)
@@ -210,7 +212,9 @@ def _without_axis(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Step
     generator = torch.random.get_rng_state()
     try:
         real, same = (swap(given, Node, _noise) for given in (a, args))
-        want = execute(op, swap(real, Steps, lambda s: joined([v.unsqueeze(axis) for v in noise[id(s)]], axis)), run.table.batch)
+        want = execute(
+            op, swap(real, Steps, lambda s: joined([v.unsqueeze(axis) for v in noise[id(s)]], axis)), run.table.batch
+        )
         n = len(stacked[0].items)
         got = [execute(op, swap(same, Steps, lambda s, t=t: noise[id(s)][t]), run.table.batch) for t in range(n)]
     except (RuntimeError, IndexError, ValueError, TypeError):

@@ -18,7 +18,7 @@ import numpy as np
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Rates
-from runtime.engines.tensors import by_name, check_shapes, rate_outputs
+from runtime.engines.tensors import by_name, check_shapes, rate_outputs, spiking_layers
 from runtime.model.card import Card
 from runtime.model.graph import spikes
 from runtime.model.readers.onnx_wire import refuse_external_data, with_rates
@@ -41,7 +41,8 @@ class OnnxRuntime(Engine):
         self.rates = rate_outputs(card, options.rates)
         self._bytes = path.read_bytes()
         if self.rates:
-            self._bytes = with_rates(self._bytes, {output: spikes(layer) for layer, output in self.rates.items()})
+            taps, graded = {output: spikes(layer) for layer, output in self.rates.items()}, spiking_layers(card)
+            self._bytes = with_rates(self._bytes, taps, {self.rates[layer] for layer in graded if graded[layer]})
         self._session = self.open()
         infos = [*self._session.get_inputs(), *self._session.get_outputs()]
         check_shapes(path, card, {info.name: info.shape for info in infos}, "the graph")

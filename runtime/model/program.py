@@ -82,6 +82,25 @@ def check(attrs: Mapping[str, Any], params: Any, inputs: int, where: str) -> Non
     for key in ("graded", "spiking"):
         if not isinstance(attrs.get(key, False), bool):
             raise PlifError(f"{where}: {key} is {_short(attrs[key])}; expected true or false")
+    if attrs.get("spiking", True) and not attrs.get("graded", False) and not is_binary(attrs, attrs["s"]):
+        raise PlifError(f"{where}: its spikes '{attrs['s']}' are not 0 and 1 alone by their program; say graded: true")
+
+
+def is_binary(attrs: Mapping[str, Any], name: str) -> bool:
+    """Whether a value of a program that fits is 0 or 1, whatever goes in: what comes of a comparison, and stays so."""
+    states = {variable for variable, initial in attrs["states"].items() if initial in (0, 1)}
+    while True:
+        known = set(states)
+        for made, op, *operands in attrs["program"]:
+            values = operands[1:] if op == "Where" else operands
+            fits = [(o in known) if isinstance(o, str) else o in (0, 1) for o in values]
+            kept = op in ("Identity", "Mul", "Min", "Max", "Where", "Abs", "Relu") and all(fits)
+            if op == "Cast" or kept or (op == "Sub" and operands[0] == 1 and fits[1]):
+                known.add(made)
+        left = {variable for variable in states if attrs["next"][variable] in known}
+        if left == states:
+            return name in known
+        states = left
 
 
 def _known_before(attrs: Mapping[str, Any], params: Any, inputs: int, where: str) -> dict[str, str]:
@@ -150,8 +169,21 @@ def step(m: Any, n: Any, x: Any, state: dict[str, Any]) -> tuple[Any, Any, dict[
             moving.add(name)
 
     def whole(name: str) -> Any:
-        if name in moving:
-            return values[name]
-        return m.where(m.op("Equal", inputs[0], inputs[0]), values[name], values[name])  # one number, everywhere
+        return values[name] if name in moving else beside(inputs[0], name)  # one number, everywhere
 
-    return whole(n.h), whole(n.s), {variable: whole(name) for variable, name in n.next.items()}
+    def beside(value: Any, name: str) -> Any:
+        """The value of that name, by way of another: as an array of its shape, and so that it is read."""
+        return m.where(m.op("Equal", value, value), values[name], values[name])
+
+    read = {
+        n.h,
+        n.s,
+        *n.next.values(),
+        *(one for _, _, *operands in n.program for one in operands if isinstance(one, str)),
+    }
+    following = {
+        # engines drop an input that nothing reads, and with it the state
+        variable: whole(name) if variable in read else beside(state[variable], name)
+        for variable, name in n.next.items()
+    }
+    return whole(n.h), whole(n.s), following
