@@ -155,7 +155,12 @@ def verify(
     if card["format"] != ARTIFACT_FORMAT:
         raise PlifError(f"{artifact}: is a model, not an exported artifact; export it first: plif export {artifact}")
     example = np.zeros((1, *card["input"]["shape"]), np.float32)
-    said: dict[str, Any] = {"network": network, "shape": shape or card["input"]["shape"], "neuron": neuron, "output": output}
+    said: dict[str, Any] = {
+        "network": network,
+        "shape": shape or card["input"]["shape"],
+        "neuron": neuron,
+        "output": output,
+    }
     said |= {"classes": card["classes"], "framing": card["framing"], "kind": card["input"]["kind"], "T": card["T"]}
     source = read(model, example, CallerFacts(**said))
     proto, opened = _open(artifact, card, engine)

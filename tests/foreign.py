@@ -26,7 +26,7 @@ def scale_to_threshold(
     layers = {layer: path for path, layer in reading.neurons.items()}
     for node in reading.graph.neurons:
         source = _layer_before(reading.graph, node.inputs[0])
-        if source is None or source not in paths:
+        if source is None or source not in paths or not layers[node.layer]:
             continue
         current = _currents(module, layers[node.layer], x)
         assert current.std() > 0, f"{node.layer}: no spike reaches it in {steps} steps"

@@ -164,7 +164,9 @@ class NorseRecurrent(nn.Module):
         import norse.torch as norse
 
         p = norse.LIFParameters(tau_mem_inv=torch.tensor(300.0), v_th=torch.tensor(0.3))
-        self.net = norse.SequentialState(nn.Linear(8, 12), norse.LIFRecurrentCell(12, 12, p), nn.Linear(12, 5), norse.LICell())
+        self.net = norse.SequentialState(
+            nn.Linear(8, 12), norse.LIFRecurrentCell(12, 12, p), nn.Linear(12, 5), norse.LICell()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         state, voltages = None, []
@@ -183,7 +185,9 @@ class NorseLift(nn.Module):
         import norse.torch as norse
 
         p = norse.LIFParameters(tau_mem_inv=torch.tensor(300.0), v_th=torch.tensor(0.3))
-        self.net = norse.SequentialState(norse.Lift(nn.Linear(8, 12)), norse.LIF(p), norse.Lift(nn.Linear(12, 5)), norse.LIF(p))
+        self.net = norse.SequentialState(
+            norse.Lift(nn.Linear(8, 12)), norse.LIF(p), norse.Lift(nn.Linear(12, 5)), norse.LIF(p)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y, _ = self.net(x)
@@ -236,7 +240,11 @@ class MSResNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1, self.conv2, self.fc = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4 * 36, 5)
+        self.conv1, self.conv2, self.fc = (
+            nn.Conv2d(2, 4, 3, padding=1),
+            nn.Conv2d(4, 4, 3, padding=1),
+            nn.Linear(4 * 36, 5),
+        )
         self.bn = nn.BatchNorm3d(4)
 
     def spike(self, x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from plif_export.readers.lower_layers import LOWER, Call, GraphTensor, Made
 from plif_export.readers.neuron_modules import is_stateful, neuron_type
 from plif_export.readers.neuron_program import IN_GRAPH, NeuronLayer, neuron_layer
 from plif_export.readers.readout import Readout
-from plif_export.readers.record import Node
+from plif_export.readers.record import Node, Registered
 from plif_export.readers.regions import Region, below, cyclic, regions_of
 from plif_export.readers.rules import REGISTER, Problem, Unsupported
 from runtime.base.errors import PlifError
@@ -149,7 +149,7 @@ class Lowering:
         try:
             if node.shape[:1] != (self.program.batch,) and node.name != "reshape":
                 raise Unsupported("it mixes the batch with other axes", "keep the batch first, and every row by itself")
-            made = self._registered(node) if isinstance(node.op, nn.Module) else self._lowered(node)
+            made = self._registered(node) if isinstance(node.op, Registered) else self._lowered(node)
             return self._enter(made, node) if isinstance(made, Made) else made
         except (Unsupported, PlifError) as problem:
             if isinstance(problem, PlifError):
@@ -163,9 +163,9 @@ class Lowering:
         return LOWER[node.name](Call(node, self._tensor, self._value, self._enter))
 
     def _registered(self, node: Node) -> Made | GraphTensor:
-        reader = known_as(node.op, LAYERS)
+        reader = known_as(node.op.module, LAYERS)
         x = self._tensor(node.args[0])
-        op, attrs, params = reader(node.op, x.shape, node.shape[1:])
+        op, attrs, params = reader(node.op.module, x.shape, node.shape[1:])
         return x if op == "Identity" else Made(op, (x,), attrs, params)
 
     def _value(self, node: Node) -> np.ndarray:

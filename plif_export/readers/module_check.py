@@ -199,7 +199,7 @@ class _Check:
             path = layer.region.path
             theirs = found.spikes.get(path, [])
             comparable = theirs and sum(s.numel() for s in theirs) == sum(s.numel() for s in ran.spikes[name])
-            if comparable and not _equal(ran.spikes[name], theirs):
+            if comparable and not _equal(*([s != 0 for s in each] for each in (ran.spikes[name], theirs))):
                 return path
             if (
                 not comparable

@@ -174,8 +174,6 @@ def _leaky(m: Any) -> Content:
     _probe(m.spike_grad, 0.0, "spike_grad")
     require(not m.inhibition, "inhibition=True, one spike per layer", "train without inhibition")
     require(not m.state_quant, "state_quant is set", "export the membrane in float32: state_quant=False")
-    graded = array(torch.as_tensor(m.graded_spikes_factor))
-    require(bool(np.all(graded == 1)), "graded_spikes_factor is not 1", "put the factor into the next layer's weights")
     threshold = np.unique(array(torch.as_tensor(m.threshold)))
     require(threshold.size == 1, f"{threshold.size} thresholds in one layer", "use one threshold for a layer")
     beta = array(torch.as_tensor(m.beta).clamp(0, 1))

@@ -55,6 +55,14 @@ class Batch:
     times: int = 1
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A layer that a user registered, as an operation: the same one in every run."""
+
+    path: str
+    module: Any = field(compare=False, repr=False)
+
+
 @dataclass(eq=False)
 class Node:
     """op: "x" (args: its step), "param" (its name), "const", "full" (sizes, value, dtype), the number of a part of what an
@@ -77,8 +85,8 @@ class Node:
     @property
     def name(self) -> str:
         """What a message calls it: add, conv2d, ..."""
-        if isinstance(self.op, nn.Module):
-            return type(self.op).__name__
+        if isinstance(self.op, Registered):
+            return type(self.op.module).__name__
         return self.op if isinstance(self.op, str) else "part" if isinstance(self.op, int) else op_name(self.op)
 
 
@@ -120,8 +128,8 @@ def execute(op: Any, args: Any, batch: int) -> Any:
     args = swap(args, Batch, lambda size: size.times * batch)
     if op == "full":
         return torch.full(args[0], args[1], dtype=args[2])
-    if isinstance(op, nn.Module):
-        return op.recorded_forward(args[0])
+    if isinstance(op, Registered):
+        return op.module.recorded_forward(args[0])
     if op is aten.reshape.default:
         return args[0].reshape(args[1])
     if op is aten._to_copy.default:
@@ -141,7 +149,7 @@ class Table:
         self, op: Any, args: tuple[Any, ...], shape: Any, dtype: torch.dtype, path: str, data: Tensor | None = None,
         parts: Any = None,
     ) -> Node:  # fmt: skip
-        key = (str(op) if not isinstance(op, nn.Module) else id(op), repr(swap(args, Node, lambda n: n.index)))
+        key = (str(op), repr(swap(args, Node, lambda n: n.index)))
         if key not in self.nodes:
             moves = op == "x" or any(n.moves for n in nodes_in(args))
             self.nodes[key] = Node(op, args, tuple(shape), dtype, path, moves, len(self.nodes), data, parts)
@@ -202,7 +210,7 @@ class Run(TorchDispatchMode):
             part.register_forward_hook(lambda m, a, o: (self.paths.pop(), None)[1], always_call=True)
             if known_as(part, LAYERS) is not None and not hasattr(part, "recorded_forward"):
                 object.__setattr__(part, "recorded_forward", part.forward)
-                object.__setattr__(part, "forward", lambda x, m=part: self.leaf(m, x))
+                object.__setattr__(part, "forward", lambda x, m=part, p=path: self.leaf(Registered(p, m), x))
         learned = {key for name, _ in (*module.named_parameters(), *module.named_buffers()) for key in (name,)}
         for name, store, key, tensor in stored_tensors(module):
             plain = tensor.detach()
@@ -266,7 +274,7 @@ class Run(TorchDispatchMode):
 
     def call(self, op: Any, args: tuple[Any, ...], out: Any) -> Any:
         """A node of an operation on nodes; out: tensors, of which the shapes are used. A list of nodes for a tuple."""
-        if isinstance(op, nn.Module):
+        if isinstance(op, Registered):
             return self.put(op, args, out.shape, out.dtype)
         name = op_name(op)
         if name in RESHAPES:
@@ -314,11 +322,11 @@ class Run(TorchDispatchMode):
             self.write(parent, back(self.of(parent), made))
             self.views[tensor], self.known[tensor] = (parent, take, back, self.of(parent)), made
 
-    def leaf(self, module: nn.Module, x: Tensor) -> Tensor:
+    def leaf(self, op: Registered, x: Tensor) -> Tensor:
         """A registered layer: one operation, whatever it does inside."""
         with _disable_current_modes():
-            out = module.recorded_forward(x)  # type: ignore[operator]
-        self.learn(out, self.rule(module, [self.of(x)], out))
+            out = op.module.recorded_forward(x)
+        self.learn(out, self.rule(op, [self.of(x)], out))
         return out
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

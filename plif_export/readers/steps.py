@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from plif_export.readers.record import (
-    FILLED, PERMUTES, RESHAPES, SAME, Node, Run, Steps, aten, axes_of, execute, leaves, numel, op_name, swap,
+    FILLED, PERMUTES, RESHAPES, SAME, Node, Registered, Run, Steps, aten, axes_of, execute, leaves, numel, op_name, swap,
 )  # fmt: skip
 from plif_export.readers.rules import Unsupported
 
@@ -35,7 +35,7 @@ def shape_of(v: Any) -> list[int]:
 
 def rule(run: Run, op: Any, a: list[Any], out: Any) -> Any:
     """What an operation makes of nodes and Steps: a node, Steps, or a list of them. out: the tensors that it made."""
-    if isinstance(op, nn.Module):
+    if isinstance(op, Registered):
         return _apart(run, op, a, [v for v in a if isinstance(v, Steps)]) or run.call(op, tuple(a), out)
     name, v = op_name(op), a[0] if a else None
     stacked = [s for s in leaves(a) if isinstance(s, Steps)]
@@ -183,7 +183,7 @@ def _apart(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
 
 def _moved(run: Run, op: Any, a: list[Any], v: Steps, n: int) -> Steps | None:
     """Permutations, which need no trial."""
-    if isinstance(op, nn.Module) or op_name(op) not in PERMUTES or v.outer != 1:
+    if isinstance(op, Registered) or op_name(op) not in PERMUTES or v.outer != 1:
         return None
     axes = axes_of(op_name(op), a, len(v.items[0].shape))
     return Steps([run.permuted(i, axes) for i in v.items], axes.index(v.axis))
@@ -193,7 +193,7 @@ def _without_axis(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Step
     """The operation on steps that have no axis of time, where that gives the same, tried on random numbers."""
     axis = stacked[0].axis
     if (
-        isinstance(op, nn.Module)
+        isinstance(op, Registered)
         or op_name(op) in RESHAPES
         or any(s.axis != axis or s.outer != 1 or s.items[0].shape[axis] != 1 for s in stacked)
     ):
