@@ -207,7 +207,7 @@ def _without_derived(
     carried, again = dict.fromkeys(read), []
 
     def follows(node: Node, parts: list[Node], me: Node) -> bool:
-        if node in carried and node is not me or node not in pairs:
+        if (node in carried and node is not me) or node not in pairs:
             return node in carried or node in fixed
         parts.append(node)
         return all([follows(n, parts, me) for n in node.reads])

@@ -87,7 +87,7 @@ def _cast(lines: Lines, node: Node, a: list[Operand]) -> Operand:
         return lines("Not", lines("Equal", a[0], 0.0))
     if before == torch.bool:
         return lines("Cast", a[0])
-    if before == after or after == torch.float32 and not before.is_floating_point:
+    if before == after or (after == torch.float32 and not before.is_floating_point):
         return a[0]
     if before == torch.float32 and not after.is_floating_point:
         return _toward_zero(lines, a[0])
@@ -140,7 +140,7 @@ TABLE: dict[str, Writer] = {
     "bitwise_or": _plain("Or", 2),
     "minimum": _plain("Min", 2),
     "maximum": _plain("Max", 2),
-    **{name: _compare for name in COMPARES},
+    **dict.fromkeys(COMPARES, _compare),
     **{name: _plain("Not", 1) for name in ("logical_not", "bitwise_not")},
     **{
         name: _plain(name.capitalize(), 1)

@@ -25,6 +25,9 @@ from torch.utils._pytree import tree_leaves
 from plif_export.readers.neuron_modules import reset_neurons
 from plif_export.readers.rules import Problem, Unsupported
 
+WAY_OUT = (
+    "or write a forward of one step, forward(self, x) for x of one step, states in the neurons, and call it T times"
+)
 _PATH = "_plif_path"  # where a copy keeps the path of each part, for messages
 STEPS_NAMES = (
     "T",
@@ -275,7 +278,7 @@ def find_form(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None 
     one_length: Form | None = None
     for tried, given in tries:
         form = _form(tried, given, whole_example=given is x)
-        if form is None or shape is not None and form.shape != shape:
+        if form is None or (shape is not None and form.shape != shape):
             continue
         if form.kind == "step" and given is x and tried is module and len(tries) > 3:
             one_length = one_length or form  # parts that want all steps at once may still be there
@@ -284,7 +287,8 @@ def find_form(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None 
     if one_length is not None:
         return one_length
     operations(module, x)
-    raise Unsupported("it does not run with an input like the example", "give one step [B, ...], or the whole sequence")
+    rule = "forward fails with another T, or another batch, than the example has"
+    raise Unsupported(rule, f"it must run with any number of steps and of streams; {WAY_OUT}", "")
 
 
 def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:
@@ -299,7 +303,7 @@ def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:
                 return None  # there is no axis for the batch
             T = x.shape[axis] if whole_example else None
             return Form(module, "sequence", tuple(x.shape[2:]), axis=axis, T=T)
-    if not whole_example:
+    if not whole_example or _counts(module, x, 0)[0] is None:
         return None
     length = _length(module, x, count)
     if length is not None:
@@ -328,7 +332,7 @@ def _length(module: nn.Module, x: Tensor, count: int) -> Length | None:
 
 def _lengths(module: nn.Module) -> Iterator[Length]:
     for path, part in module.named_modules():
-        if path and not list(part.children()) or type(part).__module__.startswith("torch.nn"):
+        if (path and not list(part.children())) or type(part).__module__.startswith("torch.nn"):
             continue
         read = {name for f in vars(type(part)).values() if callable(f) for name in _names_in(f)}
         for name, value in vars(part).items():

@@ -110,8 +110,8 @@ class Lowering:
             if (
                 n in owned
                 or not elementwise(n)
-                or n.name in IN_GRAPH
-                and all(r.dtype.is_floating_point for r in n.reads)
+                or (n.name in IN_GRAPH
+                and all(r.dtype.is_floating_point for r in n.reads))
             ):
                 continue
             if n.name == "_to_copy" and n.reads[0].dtype == n.dtype:

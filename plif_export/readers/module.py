@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from plif_export.options import CallerFacts
 from plif_export.readers.body import StepProgram, find_body, find_initial, keep_needed
 from plif_export.readers.facts import ModelFacts, TrainedModel
-from plif_export.readers.forms import Form, failed, find_form
+from plif_export.readers.forms import WAY_OUT, Form, failed, find_form
 from plif_export.readers.lower import Lowering
 from plif_export.readers.neuron_modules import is_stateful, neuron_type
 from plif_export.readers.neuron_program import NeuronLayer
@@ -119,7 +119,7 @@ def examine(
 def _with_way_out(problem: Problem, form: Form | None) -> Problem:
     if form is None or form.kind == "step" or problem.rule.startswith("it returns"):
         return problem
-    return replace(problem, advice=f"{problem.advice}; {ADVICE}")
+    return replace(problem, advice=f"{problem.advice}; {WAY_OUT}")
 
 
 def _read(form: Form, caller: CallerFacts) -> tuple[Reading | None, list[Problem]]:
@@ -172,13 +172,13 @@ def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, Run], Tens
                 except Unsupported:
                     raise
                 except Exception as error:
-                    if T == min(lengths):
+                    if min(lengths) == T:
                         raise
                     what = " ".join(str(error).split())[:80]
                     raise Unsupported(
                         f"forward fails with T = {T} ({what})", "it must run with any number of steps", ""
                     ) from None
-            if T == min(lengths) and table.ambiguous() and batch != BATCHES[-1]:
+            if min(lengths) == T and table.ambiguous() and batch != BATCHES[-1]:
                 break
         else:
             return table, runs, x
@@ -210,6 +210,10 @@ def _lost(form: Form, run: Run, program: StepProgram) -> list[Problem]:
             continue
         if any(n.moves and n.op != "x" and (n.path == path or n.path.startswith(f"{path}.")) for n in run.order):
             rule = "the module does not carry its state from one call to the next"
+            if form.kind != "step":
+                rule = (
+                    "its state does not go from one step to the next: it is reset, mixes all steps, or runs backwards"
+                )
             keep = kind.keep if kind is not None else "keep it in the module; do not reset it inside forward"
             found.append(Problem(path, type(part).__name__, rule, keep))
     return found

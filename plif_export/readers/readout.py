@@ -99,13 +99,13 @@ def read_out(result: Any, program: StepProgram) -> Readout:
     if found.tail:
         commutes = (
             found.how in ("last",)
-            or found.how in ("mean", "sum")
+            or (found.how in ("mean", "sum")
             and all(
                 n.name in LINEAR
                 and not (found.how == "sum" and n.name in SHIFTS)
                 and sum(r.moves for r in n.reads) == 1
                 for n in found.tail
-            )
+            ))
         )
         found.folded = commutes
     return found
@@ -162,7 +162,7 @@ def _read(r: Any, program: StepProgram) -> Readout:
         if inner is not None and inner.how == "stack":
             return _reduced(r, r, list(r.args[1]), bool(r.args[2]) if len(r.args) > 2 else False, program)
     moving = [n for n in r.reads if n.moves]
-    if not moving and r.moves or len(moving) != 1:
+    if (not moving and r.moves) or len(moving) != 1:
         raise _refuse()
     inner = _read(moving[0], program)
     number = next((v for v in r.flat if type(v) in (int, float)), None)
@@ -170,12 +170,12 @@ def _read(r: Any, program: StepProgram) -> Readout:
         inner.how == "sum"
         and not inner.tail
         and (
-            r.name == "div"
+            (r.name == "div"
             and r.args[0] is moving[0]
-            and number == program.length
-            or r.name == "mul"
+            and number == program.length)
+            or (r.name == "mul"
             and number is not None
-            and abs(number * program.length - 1) < 1e-9
+            and abs(number * program.length - 1) < 1e-9)
         )
     ):
         inner.how, inner.reduced = "mean", r

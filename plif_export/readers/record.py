@@ -351,7 +351,7 @@ class Run(TorchDispatchMode):
         ]
         old = [tuple(t.shape) for t in written if isinstance(t, Tensor)]
         out = func(*args, **kwargs)
-        if name in LOOKS or name in SAME and name.endswith("_"):
+        if name in LOOKS or (name in SAME and name.endswith("_")):
             return out
         if written and old != [tuple(t.shape) for t in written]:
             raise Unsupported(f"it changes a shape in place ({name})", "make a new tensor")
@@ -378,7 +378,7 @@ class Run(TorchDispatchMode):
         made = self.rule(func, a, out)
         view = func._schema.returns[0].alias_info is not None
         for i, each in enumerate(out if isinstance(out, tuple | list) else [out]):
-            if not isinstance(each, Tensor) or args and each is args[0]:
+            if not isinstance(each, Tensor) or (args and each is args[0]):
                 continue
             part = i if isinstance(made, list) else None
             self.learn(each, made if part is None else made[part])

@@ -151,7 +151,7 @@ def _by_module(
         )
         taken = {n for r in same for n in r.nodes}
         if whole and all(n.shape == shape for n in taken):
-            all_of_it = [n for n in nodes if n in taken or below(n.path, path) and n.shape == shape]
+            all_of_it = [n for n in nodes if n in taken or (below(n.path, path) and n.shape == shape)]
             merged = Region(path, all_of_it, [s for r in same for s in r.states])
             if not cyclic(merged.nodes, program):
                 found.append(merged)

@@ -16,7 +16,21 @@ import torch
 from torch import Tensor
 
 from plif_export.readers.record import (
-    FILLED, PERMUTES, RESHAPES, SAME, Node, Registered, Run, Steps, aten, axes_of, execute, leaves, numel, op_name, swap,
+    FILLED,
+    PERMUTES,
+    RESHAPES,
+    SAME,
+    Node,
+    Registered,
+    Run,
+    Steps,
+    aten,
+    axes_of,
+    execute,
+    leaves,
+    numel,
+    op_name,
+    swap,
 )  # fmt: skip
 from plif_export.readers.rules import Unsupported
 
@@ -44,7 +58,7 @@ def rule(run: Run, op: Any, a: list[Any], out: Any) -> Any:
         value = FILLED[name]
         return run.filled(out, a[{"scalar_tensor": 0, "new_full": 2}.get(name, 1)] if value is None else value)
     old = shape_of(v) if isinstance(v, Node | Steps) else []
-    if name in SAME or name == "expand" and shape == old or name in RESHAPES and shape == old:
+    if name in SAME or (name == "expand" and shape == old) or (name in RESHAPES and shape == old):
         return v
     if name == "_to_copy" and (v.items[0] if isinstance(v, Steps) else v).dtype == out.dtype:
         return v
@@ -80,7 +94,7 @@ def _arises(run: Run, name: str, a: list[Any], out: Any, shape: list[int], old: 
     if name in ("select_scatter", "slice_scatter") and shape[a[2]] == T:
         start, end = (a[3], a[3] + 1) if name == "select_scatter" else (a[3] or 0, T if a[4] is None else min(a[4], T))
         axis = a[2] % len(shape)
-        if end - start == 1 and (not isinstance(v, Steps) or v.axis == axis and v.outer == 1):
+        if end - start == 1 and (not isinstance(v, Steps) or (v.axis == axis and v.outer == 1)):
             one = [1 if d == axis else n for d, n in enumerate(shape)]
             items = v.items if isinstance(v, Steps) else [_piece(run, v, axis, t, one) for t in range(T)]
             new = a[1] if isinstance(a[1], Node) else whole(run, a[1])
@@ -163,7 +177,7 @@ def _apart(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
             try:
                 got = [
                     execute(op, _with(swap(real, Steps, lambda s: noise[id(s)][t]), change, n), batch) for t in range(n)
-                ]  # noqa: B023
+                ]
             except (RuntimeError, IndexError, ValueError, TypeError):
                 continue
             each = [[g[i] for g in got] if many else got for i in range(len(wants))]
@@ -172,7 +186,7 @@ def _apart(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
                 made = [
                     run.call(op, tuple(_with(swap(a, Steps, lambda s: s.items[t]), change, n)), got[t])
                     for t in range(n)
-                ]  # noqa: B023
+                ]
                 columns = list(zip(*made, strict=True)) if many else [made]
                 parts = [Steps(list(c), *p) for c, p in zip(columns, places, strict=True)]  # type: ignore[misc]
                 return parts if many else parts[0]
