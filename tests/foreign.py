@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from plif_export.readers.forms import call_steps, fresh
+from plif_export.readers.copies import fresh
+from plif_export.readers.forms import call_steps
 from plif_export.readers.module import examine
 from runtime.model.graph import Graph
 

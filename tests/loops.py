@@ -18,8 +18,9 @@ class CSNN(nn.Module):
         super().__init__()
         self.T = T
         self.conv_fc = nn.Sequential(
-            layer.Conv2d(1, 6, 3, padding=1, bias=False), layer.BatchNorm2d(6), neuron.IFNode(surrogate_function=surrogate.ATan()),
-            layer.MaxPool2d(2), layer.Conv2d(6, 6, 3, padding=1, bias=False), layer.BatchNorm2d(6), neuron.IFNode(),
+            layer.Conv2d(1, 6, 3, padding=1, bias=False), layer.BatchNorm2d(6),
+            neuron.IFNode(surrogate_function=surrogate.ATan()), layer.MaxPool2d(2),
+            layer.Conv2d(6, 6, 3, padding=1, bias=False), layer.BatchNorm2d(6), neuron.IFNode(),
             layer.MaxPool2d(2), layer.Flatten(), layer.Linear(6 * 4, 12, bias=False), neuron.IFNode(),
             layer.Linear(12, 5, bias=False), neuron.IFNode(),
         )  # fmt: skip
@@ -54,7 +55,8 @@ class BatchFirst(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Conv2d(2, 4, 3, padding=1), neuron.LIFNode(), nn.Flatten(), nn.Linear(4 * 36, 10), neuron.LIFNode(), layer.VotingLayer(2)
+            nn.Conv2d(2, 4, 3, padding=1), neuron.LIFNode(), nn.Flatten(), nn.Linear(4 * 36, 10),
+            neuron.LIFNode(), layer.VotingLayer(2),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:

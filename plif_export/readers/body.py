@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from plif_export.readers.elementwise import TABLE
-from plif_export.readers.record import Node, Run, Table, execute, swap
+from plif_export.readers.nodes import Node, Table, execute, swap
+from plif_export.readers.record import Run
 from plif_export.readers.rules import Unsupported
 
 Values = dict[Node, Tensor]
@@ -210,7 +211,8 @@ def _without_derived(
         if (node in carried and node is not me) or node not in pairs:
             return node in carried or node in fixed
         parts.append(node)
-        return all([follows(n, parts, me) for n in node.reads])
+        found = [follows(n, parts, me) for n in node.reads]  # of all of them, for their parts
+        return all(found)
 
     shapes = {n for body in (pairs, pairs.values()) for n in body if n.name not in TABLE}
     for q in read:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from plif_export.readers.record import Node
+from plif_export.readers.nodes import Node
 from plif_export.readers.rules import Unsupported
 
 Operand = Any

@@ -1,4 +1,4 @@
-"""One step of a module as the SNN graph: operations become layers (lower_layers.py), regions around states become neurons.
+"""One step of a module as the SNN graph: operations become layers (lower_calls.py), regions around states become neurons.
 
 What comes out of the readout's value is the graph's output. Every problem is noted with its path, and reading goes on, so that
 `plif check` can list all of them.
@@ -13,14 +13,15 @@ from contextlib import contextmanager
 import numpy as np
 from torch import Tensor, nn
 
+from plif_export.readers import lower_layers, lower_shapes  # noqa: F401  they enter what they know
 from plif_export.readers.body import State, StepProgram
 from plif_export.readers.elementwise import elementwise
 from plif_export.readers.layers import LAYERS, known_as
-from plif_export.readers.lower_layers import LOWER, Call, GraphTensor, Made
+from plif_export.readers.lower_calls import LOWER, Call, GraphTensor, Made
 from plif_export.readers.neuron_modules import is_stateful, neuron_type
 from plif_export.readers.neuron_program import IN_GRAPH, NeuronLayer, neuron_layer
+from plif_export.readers.nodes import Node, Registered
 from plif_export.readers.readout import Readout
-from plif_export.readers.record import Node, Registered
 from plif_export.readers.regions import Region, below, cyclic, regions_of
 from plif_export.readers.rules import REGISTER, Problem, Unsupported
 from runtime.base.errors import PlifError
@@ -110,8 +111,7 @@ class Lowering:
             if (
                 n in owned
                 or not elementwise(n)
-                or (n.name in IN_GRAPH
-                and all(r.dtype.is_floating_point for r in n.reads))
+                or (n.name in IN_GRAPH and all(r.dtype.is_floating_point for r in n.reads))
             ):
                 continue
             if n.name == "_to_copy" and n.reads[0].dtype == n.dtype:

@@ -14,7 +14,7 @@ is never changed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,16 +22,18 @@ from torch import Tensor, nn
 
 from plif_export.options import CallerFacts
 from plif_export.readers.body import StepProgram, find_body, find_initial, keep_needed
+from plif_export.readers.copies import failed
 from plif_export.readers.facts import ModelFacts, TrainedModel
-from plif_export.readers.forms import WAY_OUT, Form, failed, find_form
+from plif_export.readers.forms import WAY_OUT, Form, find_form
 from plif_export.readers.lower import Lowering
+from plif_export.readers.module_check import compare
+from plif_export.readers.module_reference import ModuleReference
 from plif_export.readers.neuron_modules import is_stateful, neuron_type
-from plif_export.readers.neuron_program import NeuronLayer
-from plif_export.readers.readout import Readout, outputs_of, read_out
-from plif_export.readers.record import Node, Run, Steps, Table
+from plif_export.readers.nodes import Node, Steps, Table
+from plif_export.readers.reading import Reading
+from plif_export.readers.readout import outputs_of, read_out
+from plif_export.readers.record import Run
 from plif_export.readers.rules import Problem, Unsupported
-from runtime.model import graph
-from runtime.model.graph import Graph
 
 BATCHES = (7, 11, 13, 17)  # of the example runs: one that is no size of anything else
 ADVICE = (
@@ -39,38 +41,11 @@ ADVICE = (
 )
 
 
-@dataclass
-class Reading:
-    """What was read of a module: its form, the program of a step, the readout, and the graph as far as there is one.
-
-    entries   for each node of the graph, or problem, in order
-    layers    {layer's name: its neurons}
-    known     values of what no step makes, for the example's batch
-    output    which of the tensors that forward returns is read
-    """
-
-    form: Form
-    program: StepProgram
-    readout: Readout
-    output: int = 0
-    graph: Graph | None = None
-    entries: list[graph.Node | Problem] = field(default_factory=list)
-    layers: dict[str, NeuronLayer] = field(default_factory=dict)
-
-    @property
-    def neurons(self) -> dict[str, str]:
-        """{path of a submodule: the layer of neurons in it}"""
-        return {layer.region.path: name for name, layer in self.layers.items()}
-
-
 def read_module(module: nn.Module, example_input: Any, caller: CallerFacts) -> TrainedModel:
     """The graph of a live module. Raises PlifError with the first problem.
 
     example_input  one step [B, ...], or the sequence [T, B, ...] or [B, T, ...] that forward takes
     """
-    from plif_export.readers.module_check import compare
-    from plif_export.readers.module_reference import ModuleReference
-
     reading, problems = examine(module, example_input, caller)
     notes: list[str] = []
     if reading is not None and not problems:

@@ -13,7 +13,7 @@ from plif_export.proof import interpret
 from plif_export.proof.interpret import Array, State
 from plif_export.proof.reference import GraphReference, History, histories_from
 from plif_export.readers.body import compute
-from plif_export.readers.record import Node
+from plif_export.readers.nodes import Node
 from runtime.model.graph import state_key
 
 

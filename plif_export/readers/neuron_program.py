@@ -20,7 +20,7 @@ from plif_export.proof import interpret
 from plif_export.readers.body import State, StepProgram, compute
 from plif_export.readers.elementwise import COMPARES, TABLE
 from plif_export.readers.neuron_modules import neuron_type
-from plif_export.readers.record import Node, swap
+from plif_export.readers.nodes import Node, swap
 from plif_export.readers.regions import Region
 from plif_export.readers.rules import NeverSupported, Unsupported
 from runtime.model import graph

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from plif_export.readers.body import StepProgram, compute
-from plif_export.readers.record import Node, Steps, aten
+from plif_export.readers.nodes import Node, Steps, aten
 from plif_export.readers.rules import Unsupported
 
 REDUCES = {"sum": "sum", "mean": "mean", "amax": "max", "max": "max"}
@@ -97,15 +97,14 @@ def read_out(result: Any, program: StepProgram) -> Readout:
     found = _read(result, program)
     found.example = program.batch
     if found.tail:
-        commutes = (
-            found.how in ("last",)
-            or (found.how in ("mean", "sum")
+        commutes = found.how in ("last",) or (
+            found.how in ("mean", "sum")
             and all(
                 n.name in LINEAR
                 and not (found.how == "sum" and n.name in SHIFTS)
                 and sum(r.moves for r in n.reads) == 1
                 for n in found.tail
-            ))
+            )
         )
         found.folded = commutes
     return found
@@ -170,12 +169,8 @@ def _read(r: Any, program: StepProgram) -> Readout:
         inner.how == "sum"
         and not inner.tail
         and (
-            (r.name == "div"
-            and r.args[0] is moving[0]
-            and number == program.length)
-            or (r.name == "mul"
-            and number is not None
-            and abs(number * program.length - 1) < 1e-9)
+            (r.name == "div" and r.args[0] is moving[0] and number == program.length)
+            or (r.name == "mul" and number is not None and abs(number * program.length - 1) < 1e-9)
         )
     ):
         inner.how, inner.reduced = "mean", r

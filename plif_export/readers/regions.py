@@ -7,7 +7,6 @@ input. Code without a submodule of its own gets the comparison that decides its 
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -15,7 +14,7 @@ import torch
 
 from plif_export.readers.body import State, StepProgram
 from plif_export.readers.elementwise import COMPARES, elementwise
-from plif_export.readers.record import Node
+from plif_export.readers.nodes import Node
 from plif_export.readers.rules import Unsupported
 
 
@@ -63,8 +62,12 @@ def regions_of(program: StepProgram, ends: Iterable[Node], stateful: Callable[[s
 
 
 def _common(paths: list[str]) -> str:
-    parts = [path.split(".") for path in paths]
-    return ".".join(os.path.commonprefix(parts))  # type: ignore[type-var]
+    shared = []
+    for names in zip(*(path.split(".") for path in paths), strict=False):
+        if len(set(names)) > 1:
+            break
+        shared.append(names[0])
+    return ".".join(shared)
 
 
 def _neuron_path(path: str, stateful: Callable[[str], bool]) -> str:

@@ -15,24 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plif_export.readers.record import (
-    FILLED,
-    PERMUTES,
-    RESHAPES,
-    SAME,
-    Node,
-    Registered,
-    Run,
-    Steps,
-    aten,
-    axes_of,
-    execute,
-    leaves,
-    numel,
-    op_name,
-    swap,
-)  # fmt: skip
+from plif_export.readers.nodes import Node, Registered, Steps, aten, axes_of, execute, leaves, numel, op_name, swap
 from plif_export.readers.rules import Unsupported
+from plif_export.readers.writer import FILLED, PERMUTES, RESHAPES, SAME, Writer
 
 
 def joined(items: list[Tensor], axis: int, outer: int = 1) -> Tensor:
@@ -47,7 +32,7 @@ def shape_of(v: Any) -> list[int]:
     return [sum(i.shape[d] for i in v.items) if d == v.axis else n for d, n in enumerate(v.items[0].shape)]
 
 
-def rule(run: Run, op: Any, a: list[Any], out: Any) -> Any:
+def rule(run: Writer, op: Any, a: list[Any], out: Any) -> Any:
     """What an operation makes of nodes and Steps: a node, Steps, or a list of them. out: the tensors that it made."""
     if isinstance(op, Registered):
         return _apart(run, op, a, [v for v in a if isinstance(v, Steps)]) or run.call(op, tuple(a), out)
@@ -70,7 +55,7 @@ def rule(run: Run, op: Any, a: list[Any], out: Any) -> Any:
     return run.call(op, tuple(swap(a, Steps, lambda s: whole(run, s))), out) if found is None else found
 
 
-def _arises(run: Run, name: str, a: list[Any], out: Any, shape: list[int], old: list[int]) -> Any:
+def _arises(run: Writer, name: str, a: list[Any], out: Any, shape: list[int], old: list[int]) -> Any:
     """A tensor of all steps that comes into being: stack, cat, expand, repeat, y[t] = ..."""
     T, v = run.length, a[0] if a else None
     stacked = any(isinstance(s, Steps) for s in leaves(a))
@@ -107,13 +92,13 @@ def _arises(run: Run, name: str, a: list[Any], out: Any, shape: list[int], old: 
     return None
 
 
-def _piece(run: Run, node: Node, axis: int, t: int, shape: list[int]) -> Node:
+def _piece(run: Writer, node: Node, axis: int, t: int, shape: list[int]) -> Node:
     if node.op == "full":
         return run.put("full", (run.table.sizes(shape), *node.args[1:]), shape, node.dtype)
     return run.put(aten.slice.Tensor, (node, axis, t, t + 1, 1), shape, node.dtype)
 
 
-def _taken_out(run: Run, name: str, v: Steps, a: list[Any], old: list[int]) -> Any:
+def _taken_out(run: Writer, name: str, v: Steps, a: list[Any], old: list[int]) -> Any:
     """Items of a tensor of all steps."""
     axis = v.axis
     if v.outer != 1 or old[axis] != len(v.items) or name not in ("select", "unbind", "slice", "split") or len(a) < 2:
@@ -134,7 +119,7 @@ def _taken_out(run: Run, name: str, v: Steps, a: list[Any], old: list[int]) -> A
     return None
 
 
-def whole(run: Run, v: Any) -> Any:
+def whole(run: Writer, v: Any) -> Any:
     """Steps as one node, joined."""
     if not isinstance(v, Steps):
         return v
@@ -151,7 +136,7 @@ def _noise(node: Node) -> Tensor:
     return torch.rand(node.shape).mul(2).to(node.dtype)
 
 
-def _apart(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
+def _apart(run: Writer, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
     """The operation once for each step, where that gives the same; None where it does not."""
     if not stacked or any(len(s.items) != len(stacked[0].items) for s in stacked):
         return None
@@ -176,7 +161,8 @@ def _apart(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
         for change in [None, *sizes]:
             try:
                 got = [
-                    execute(op, _with(swap(real, Steps, lambda s: noise[id(s)][t]), change, n), batch) for t in range(n)
+                    execute(op, _with(swap(real, Steps, lambda s, t=t: noise[id(s)][t]), change, n), batch)
+                    for t in range(n)
                 ]
             except (RuntimeError, IndexError, ValueError, TypeError):
                 continue
@@ -184,7 +170,7 @@ def _apart(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
             places = [_place(w, e, stacked[0].outer) for w, e in zip(wants, each, strict=True)]
             if all(places):
                 made = [
-                    run.call(op, tuple(_with(swap(a, Steps, lambda s: s.items[t]), change, n)), got[t])
+                    run.call(op, tuple(_with(swap(a, Steps, lambda s, t=t: s.items[t]), change, n)), got[t])
                     for t in range(n)
                 ]
                 columns = list(zip(*made, strict=True)) if many else [made]
@@ -195,7 +181,7 @@ def _apart(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
     return None
 
 
-def _moved(run: Run, op: Any, a: list[Any], v: Steps, n: int) -> Steps | None:
+def _moved(run: Writer, op: Any, a: list[Any], v: Steps, n: int) -> Steps | None:
     """Permutations, which need no trial."""
     if isinstance(op, Registered) or op_name(op) not in PERMUTES or v.outer != 1:
         return None
@@ -203,7 +189,7 @@ def _moved(run: Run, op: Any, a: list[Any], v: Steps, n: int) -> Steps | None:
     return Steps([run.permuted(i, axes) for i in v.items], axes.index(v.axis))
 
 
-def _without_axis(run: Run, op: Any, a: list[Any], stacked: list[Steps]) -> Steps | None:
+def _without_axis(run: Writer, op: Any, a: list[Any], stacked: list[Steps]) -> Steps | None:
     """The operation on steps that have no axis of time, where that gives the same, tried on random numbers."""
     axis = stacked[0].axis
     if (

@@ -18,7 +18,7 @@ from plif_export import check, export, verify
 from plif_export.options import CallerFacts
 from plif_export.proof.reference import GraphReference
 from plif_export.readers import read
-from plif_export.readers.forms import fresh
+from plif_export.readers.copies import fresh
 from plif_export.readers.module import Reading
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card

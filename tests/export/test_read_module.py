@@ -360,7 +360,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     ),
     "ceil": (lambda: chain(nn.MaxPool2d(2, ceil_mode=True)), (1, 3, 3), r"0 \(MaxPool2d\): ceil_mode=True"),
     "same": (lambda: chain(nn.Conv2d(1, 1, 2, padding="same")), (1, 2, 2), r"padding 'same' with an even kernel"),
-    "reflect": (lambda: chain(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")), (1, 2, 2), r"0 \(Conv2d\): it pads by reflection_pad2d"),
+    "reflect": (lambda: chain(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")), (1, 2, 2), "it pads by reflection_pad2d"),
     "bn": (lambda: chain(nn.BatchNorm2d(1, track_running_stats=False)), (1, 2, 2), "no running statistics"),
     "map": (lambda: chain(nn.Conv2d(1, 1, 1), IF(), end=False), (1, 2, 2), "ends with a map"),
     "nothing": (lambda: chain(nn.Linear(4, 4), end=False), (4,), "no spiking neuron"),
