@@ -262,7 +262,9 @@ def find_initial(program: StepProgram, read: dict[Node, Node], at: int, held: se
     target = {s.before: read[s.before] for s in program.states if s.before in read}
     after_first = target
     for _ in range(at - 1):
-        after_first, found, done = target, {}, set()
+        after_first = target
+        found: dict[Node, Node] = {}
+        done: set[tuple[Node, Node]] = set()
         for s in program.states:
             trial, compared = dict(found), set(done)
             if s.before in target and _match(s.after, target[s.before], carried, inside, trial, compared):

@@ -25,7 +25,7 @@ from plif_export.readers.readout import Readout
 from plif_export.readers.regions import Region, below, cyclic, regions_of
 from plif_export.readers.rules import REGISTER, Problem, Unsupported
 from runtime.base.errors import PlifError
-from runtime.model import graph
+from runtime.model import graph as graphs
 from runtime.model.graph import Graph, Shape
 
 
@@ -39,8 +39,8 @@ class Lowering:
         self.modules = dict(module.named_modules())
         self.root = type(module).__name__
         self.neuron_paths = [path for path in self.modules if path and self.stateful(path)]
-        self.nodes: list[graph.Node] = []
-        self.entries: list[graph.Node | Problem] = []
+        self.nodes: list[graphs.Node] = []
+        self.entries: list[graphs.Node | Problem] = []
         self.problems: list[Problem] = []
         self.tensors: dict[Node, GraphTensor] = {}
         self.names = {"x", "y"}
@@ -238,7 +238,7 @@ class Lowering:
             name = self._name(self._base_name(made, node))
         elif made.op != "Neuron":
             name = self._name(name)
-        entered = graph.Node(name, made.op, tuple(x.node for x in made.inputs), shape, made.attrs, made.params)
+        entered = graphs.Node(name, made.op, tuple(x.node for x in made.inputs), shape, made.attrs, made.params)
         self.nodes.append(entered)
         self.entries.append(entered)
         return GraphTensor(name, shape)
@@ -263,7 +263,7 @@ class Lowering:
         self.names.add(name)
         return name
 
-    def _needed(self, output: str) -> Iterator[graph.Node]:
+    def _needed(self, output: str) -> Iterator[graphs.Node]:
         """The nodes that the output depends on, by states too."""
         wanted, before = {output}, set[str]()
         neurons = {n.attrs["layer"]: n.name for n in self.nodes if n.op == "Neuron"}

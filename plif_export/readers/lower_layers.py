@@ -119,16 +119,11 @@ def _layer_norm(c: Call) -> Made:
 # --- pooling -----------------------------------------------------------------------------------------------------------
 
 
-@lowers("max_pool1d", "max_pool2d")
+@lowers("max_pool1d", "max_pool2d", "max_pool2d_with_indices")
 def _max_pool(c: Call) -> Made:
     x = c.tensor(0)
     attrs = pool_attrs(c.get(1), c.get(2) or c.get(1), c.get(3, 0), x.shape, bool(c.get(5, False)), c.get(4, 1))
     return Made("MaxPool", (x,), attrs)
-
-
-@lowers("max_pool2d_with_indices")
-def _max_pool_with_indices(c: Call) -> Made:
-    return _max_pool(c)
 
 
 @lowers("avg_pool1d", "avg_pool2d")

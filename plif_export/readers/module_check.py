@@ -165,7 +165,7 @@ class _Check:
         compared = [n for n in program.body if n.name in COMPARES]
         values, outputs = known, []
         for t in range(STEPS):
-            added = {}
+            added: dict[Node, tuple[Node, Tensor]] = {}
             for path, each in noise.items():
                 layer = self.by_path[path]
                 added |= {n: (layer.inputs[0], each[t]) for n in layer.region.nodes if layer.inputs[0] in n.reads}

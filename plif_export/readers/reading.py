@@ -9,7 +9,7 @@ from plif_export.readers.forms import Form
 from plif_export.readers.neuron_program import NeuronLayer
 from plif_export.readers.readout import Readout
 from plif_export.readers.rules import Problem
-from runtime.model import graph
+from runtime.model import graph as graphs
 from runtime.model.graph import Graph
 
 
@@ -19,7 +19,6 @@ class Reading:
 
     entries   for each node of the graph, or problem, in order
     layers    {layer's name: its neurons}
-    known     values of what no step makes, for the example's batch
     output    which of the tensors that forward returns is read
     """
 
@@ -28,7 +27,7 @@ class Reading:
     readout: Readout
     output: int = 0
     graph: Graph | None = None
-    entries: list[graph.Node | Problem] = field(default_factory=list)
+    entries: list[graphs.Node | Problem] = field(default_factory=list)
     layers: dict[str, NeuronLayer] = field(default_factory=dict)
 
     @property

@@ -10,7 +10,7 @@ operation mixes steps, and stays one operation on the joined tensor.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ def rule(run: Writer, op: Any, a: list[Any], out: Any) -> Any:
     """What an operation makes of nodes and Steps: a node, Steps, or a list of them. out: the tensors that it made."""
     if isinstance(op, Registered):
         return _apart(run, op, a, [v for v in a if isinstance(v, Steps)]) or run.call(op, tuple(a), out)
-    name, v = op_name(op), a[0] if a else None
+    name, v = op_name(op), cast(Any, a[0] if a else None)
     stacked = [s for s in leaves(a) if isinstance(s, Steps)]
     shape = list(out.shape) if isinstance(out, Tensor) else []
     if name in FILLED:
@@ -57,7 +57,7 @@ def rule(run: Writer, op: Any, a: list[Any], out: Any) -> Any:
 
 def _arises(run: Writer, name: str, a: list[Any], out: Any, shape: list[int], old: list[int]) -> Any:
     """A tensor of all steps that comes into being: stack, cat, expand, repeat, y[t] = ..."""
-    T, v = run.length, a[0] if a else None
+    T, v = run.length, cast(Any, a[0] if a else None)
     stacked = any(isinstance(s, Steps) for s in leaves(a))
     if name == "stack" and not stacked:
         axis = a[1] % len(shape)
@@ -128,6 +128,11 @@ def whole(run: Writer, v: Any) -> Any:
     return run.put(aten.cat.default, (list(v.items), v.axis), shape_of(v), v.items[0].dtype)
 
 
+def _step(value: Any, items: dict[int, Any], t: int) -> Any:
+    """A value with each Steps in it as its item of step t; items: those of a Steps by its id."""
+    return swap(value, Steps, lambda s: items[id(s)][t])
+
+
 def _noise(node: Node) -> Tensor:
     if node.data is not None:
         return node.data
@@ -144,7 +149,8 @@ def _apart(run: Writer, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
     again = _moved(run, op, a, stacked[0], n) or _without_axis(run, op, a, stacked)
     if again is not None:
         return again
-    noise = {id(s): [_noise(i) for i in s.items] for s in stacked}
+    items = {id(s): s.items for s in stacked}
+    noise = {key: [_noise(i) for i in own] for key, own in items.items()}
     real = swap(a, Node, _noise)
     batch = run.table.batch
     generator = torch.random.get_rng_state()
@@ -160,19 +166,13 @@ def _apart(run: Writer, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
         ]  # fmt: skip
         for change in [None, *sizes]:
             try:
-                got = [
-                    execute(op, _with(swap(real, Steps, lambda s, t=t: noise[id(s)][t]), change, n), batch)
-                    for t in range(n)
-                ]
+                got = [execute(op, _with(_step(real, noise, t), change, n), batch) for t in range(n)]
             except (RuntimeError, IndexError, ValueError, TypeError):
                 continue
             each = [[g[i] for g in got] if many else got for i in range(len(wants))]
             places = [_place(w, e, stacked[0].outer) for w, e in zip(wants, each, strict=True)]
             if all(places):
-                made = [
-                    run.call(op, tuple(_with(swap(a, Steps, lambda s, t=t: s.items[t]), change, n)), got[t])
-                    for t in range(n)
-                ]
+                made = [run.call(op, tuple(_with(_step(a, items, t), change, n)), got[t]) for t in range(n)]
                 columns = list(zip(*made, strict=True)) if many else [made]
                 parts = [Steps(list(c), *p) for c, p in zip(columns, places, strict=True)]  # type: ignore[misc]
                 return parts if many else parts[0]
@@ -216,7 +216,7 @@ def _without_axis(run: Writer, op: Any, a: list[Any], stacked: list[Steps]) -> S
             op, swap(real, Steps, lambda s: joined([v.unsqueeze(axis) for v in noise[id(s)]], axis)), run.table.batch
         )
         n = len(stacked[0].items)
-        got = [execute(op, swap(same, Steps, lambda s, t=t: noise[id(s)][t]), run.table.batch) for t in range(n)]
+        got = [execute(op, _step(same, noise, t), run.table.batch) for t in range(n)]
     except (RuntimeError, IndexError, ValueError, TypeError):
         return None
     finally:
@@ -225,7 +225,7 @@ def _without_axis(run: Writer, op: Any, a: list[Any], stacked: list[Steps]) -> S
         return None
     for where in dict.fromkeys((min(axis, got[0].dim()), *range(got[0].dim() + 1))):
         if _place(want, [g.unsqueeze(where) for g in got], 1) == (where, 1):
-            made = [run.call(op, tuple(swap(args, Steps, lambda s, t=t: bare[id(s)][t])), got[t]) for t in range(n)]
+            made = [run.call(op, tuple(_step(args, bare, t)), got[t]) for t in range(n)]
             return Steps([run.reshaped(m, run.with_one(m.shape, where)) for m in made], where)
     return None
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from plif_export.readers.nodes import Node, Registered, Table, aten, axes_of, op_name
 
 SAME = {"clone", "detach", "alias", "lift_fresh", "lift_fresh_copy", "contiguous", "detach_"}
-FILLED = {"zeros": 0, "zeros_like": 0, "new_zeros": 0, "ones": 1, "ones_like": 1, "new_ones": 1}
+FILLED: dict[str, Any] = {"zeros": 0, "zeros_like": 0, "new_zeros": 0, "ones": 1, "ones_like": 1, "new_ones": 1}
 FILLED |= dict.fromkeys(("full", "full_like", "new_full", "scalar_tensor"), None)
 RESHAPES = {"view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "flatten", "unflatten"}
 PERMUTES = {"permute", "transpose", "t"}
