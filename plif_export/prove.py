@@ -74,7 +74,7 @@ def prove(
             subject, reference, inputs, start, graph=judge, expected=expected, model_in_fp32=in_fp32, seed=seed
         )
     if proto is not None and engine is not None and report.passed:
-        gate.check_engine(engine, reference, inputs, start, report, graph=judge)
+        gate.check_engine(engine, reference, inputs, start, report, graph=judge, seed=seed)
     return report
 
 
