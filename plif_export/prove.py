@@ -77,7 +77,7 @@ def prove(
             report.failed_at["what"] += f" ({source.if_silent})"
         report.not_proved = [name for name in source.facts.unsaid if name != "T"]
     if proto is not None and engine is not None and report.passed:
-        gate.check_engine(engine, reference, inputs, start, report, graph=judge)
+        gate.check_engine(engine, reference, inputs, start, report, graph=judge, seed=seed)
     return report
 
 

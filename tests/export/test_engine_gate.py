@@ -130,7 +130,9 @@ def test_what_an_engine_does_on_its_own_spikes_is_counted_beside_the_gate(tmp_pa
             off = Observation({"v": answer.layers["conv2"][0].after["v"] + np.float32(1e-3)})
             return replace(answer, y=np.roll(answer.y, 1, axis=-1), layers={**answer.layers, "conv2": {0: off}})
 
-    right, drifts = (check(kind(load(path)), source.reference, x, graph=source.graph) for kind in (EngineSession, Drifting))
+    right, drifts = (
+        check(kind(load(path)), source.reference, x, graph=source.graph) for kind in (EngineSession, Drifting)
+    )
     assert right.passed and right.decisions == 3 and right.decisions_changed == 0
     assert right.free_running_mismatches == 0 and right.first_divergence is None
     assert drifts.passed and drifts.decisions == drifts.decisions_changed == 3

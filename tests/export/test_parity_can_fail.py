@@ -412,7 +412,12 @@ def test_nothing_shown_is_not_passed() -> None:
     reference = NetworkReference(net)
     for shape in ((10, 0, 2, 16, 16), (0, 1, 2, 16, 16)):
         with pytest.raises(PlifError, match="no step of no stream"):
-            check(SlicedFile(proto, card, reference.layers), reference, np.zeros(shape, np.float32), graph=read_network(net))
+            check(
+                SlicedFile(proto, card, reference.layers),
+                reference,
+                np.zeros(shape, np.float32),
+                graph=read_network(net),
+            )
     with torch.no_grad():
         for name in ("conv1_bn", "conv2_bn"):
             net.get_submodule(name).bias.fill_(-100.0)
