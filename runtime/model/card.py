@@ -131,9 +131,11 @@ def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -
 
 def _check_programs(nodes: Any, where: str) -> None:
     """Refuses a traced neuron whose program does not fit: what a card says is run by whoever interprets its graph."""
-    for node in nodes if isinstance(nodes, list) else ():
+    for node in nodes if isinstance(nodes, list) else [nodes]:
         attrs = node.get("attrs") if isinstance(node, dict) else None
-        if isinstance(attrs, dict) and attrs.get("kind") == "Traced":
+        if not isinstance(attrs, dict):
+            raise PlifError(f"{where}: its graph has a node that is no layer; export the model again")
+        if attrs.get("kind") == "Traced":
             params, inputs = node.get("params"), node.get("inputs")
             if not isinstance(params, dict) or not isinstance(inputs, list):
                 raise PlifError(f"{where}: a traced neuron lacks its params or inputs; export the model again")

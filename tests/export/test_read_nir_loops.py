@@ -131,6 +131,14 @@ def test_spikes_that_come_back_arrive_one_step_later(tmp_path: Path) -> None:
     assert np.any(expected != euler(counts(), charge, 1.0))  # without the loop
 
 
+def test_spikes_may_come_back_without_a_layer_between(tmp_path: Path) -> None:
+    nir.write(tmp_path / "net.nir", chain(("if", nir.IF(full(1e4), full(2.0))), edges=(("if", "if"),)))
+    y = stepped(tmp_path / "net.nir", counts())
+    expected = euler(counts(), lambda v, i, c: (v + c, i), 2.0, np.eye(N))
+    np.testing.assert_array_equal(y, expected)
+    assert np.any(expected != euler(counts(), lambda v, i, c: (v + c, i), 2.0))
+
+
 def test_a_loop_over_two_layers_is_cut_where_it_comes_back(tmp_path: Path) -> None:
     """The first layer gets the second's spikes of the step before; the second the first's of this step."""
     rng = np.random.default_rng(3)
