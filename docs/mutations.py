@@ -1,7 +1,9 @@
 """Makes the table of mutations in docs/numerics.md: what the gate notices of everything that can be wrong with an artifact.
 
-python docs/mutations.py            tries them all (tests/export/mutations.py), minutes
-python docs/mutations.py --json     prints each of them with its result
+    python docs/mutations.py            tries them all (tests/export/mutations.py), minutes
+    python docs/mutations.py --json     prints each of them with its result
+
+Every mutation that has a place in a network is tried once in each way in which that network runs.
 """
 
 from __future__ import annotations
