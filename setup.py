@@ -46,7 +46,7 @@ setup(
             "runtime.native._event",
             sources=[
                 f"{NATIVE}/{name}.c"
-                for name in ("event", "path_scalar", "path_avx2", "path_avx512", "path_amx", "path_neon")
+                for name in ("event", "check", "path_scalar", "path_avx2", "path_avx512", "path_amx", "path_neon")
             ],
             depends=[
                 f"{NATIVE}/{name}.h"
