@@ -108,7 +108,7 @@ def test_the_decoder_writes_no_further_than_it_was_given_room() -> None:
     words = np.array([0x8000, 0x0000, 0x3000, *[0x4FFF] * 4], "<u2")
     state = packets.Evt3State(high=-1, row=-1, base=-1, raw_high=-1)
     out = np.full(13 * 48, 0xAA, np.uint8)
-    made = LIBRARY.plif_evt3(words.ctypes.data, len(words), ctypes.byref(state), out.ctypes.data, 5)
+    made = LIBRARY.plif_evt3(words.ctypes.data, words.nbytes, ctypes.byref(state), out.ctypes.data, 5 * 13 + 12)
     assert made == 5 and (out[5 * 13 :] == 0xAA).all()
 
 

@@ -29,7 +29,7 @@ from runtime.engines.buffers import Arrays, Rates
 from runtime.engines.event.layout import aligned, as_map, lanes
 from runtime.engines.event.program import Compiler
 from runtime.engines.tensors import call_shapes
-from runtime.model.card import Card
+from runtime.model.card import MOST_NUMBERS, Card
 from runtime.model.readers.onnx_weights import read_initializers
 
 PRECISIONS = ("fp32", "int8")
@@ -70,6 +70,11 @@ class EventEngine(Engine):
             what = " ".join(str(error).split())[:100]
             raise PlifError(f"{path}: the graph in its card cannot be read ({what}); export it again") from None
         self._x_floats, self._y_floats = math.prod(card["input"]["shape"]), len(card["classes"])
+        if self._x_floats + sum(_stride(state["shape"]) for state in card["states"]) > MOST_NUMBERS:
+            raise PlifError(
+                f"{path}: one stream has over {MOST_NUMBERS} inputs and membranes, the most in this engine; "
+                "use --engine onnxruntime"
+            )
         self._program = self._make_program(options.flush_denormals)
         if (why := native.refusal("plif_program_check", ctypes.byref(self._program))) is not None:
             raise PlifError(f"{path}: the graph in its card makes no program that is safe to run ({why}); export it again")
