@@ -24,7 +24,7 @@ MODEL_FORMAT_VERSION = 1
 ARTIFACT_FORMAT = "plif-artifact"
 ARTIFACT_FORMAT_VERSION = 1
 
-MOST_STEPS = 10_000  # time-steps: T, also of a framing (docs/limits.md)
+MOST_STEPS = 4096  # time-steps: T, also of a framing (docs/limits.md)
 MOST_NUMBERS = 1 << 28  # in an input or a state of one stream
 
 Card = dict[str, Any]
@@ -124,7 +124,9 @@ def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -
         raise PlifError(f"{where}: two states have the same name; export the model again")
     for layer, tau in card["taus"].items():
         if tau is not None and not all(map(_number, tau if isinstance(tau, list) and tau else [tau])):
-            raise PlifError(f"{where}: tau of {layer} is {_short(tau)}; expected a number, one for each channel, or null")
+            raise PlifError(
+                f"{where}: tau of {layer} is {_short(tau)}; expected a number, one for each channel, or null"
+            )
     output = card["output"]
     if output.get("kind") not in ("votes", "spikes", "currents") or not _positive(output.get("voters", 1)):
         raise PlifError(
@@ -180,11 +182,7 @@ def _check_common(
         channels = card["input"]["shape"][0]
         for key in ("mean", "std"):
             values = normalisation.get(key)
-            if (
-                not isinstance(values, list)
-                or len(values) != channels
-                or not all(map(_number, values))
-            ):
+            if not isinstance(values, list) or len(values) != channels or not all(map(_number, values)):
                 raise PlifError(
                     f"{where}: normalisation.{key} is {_short(values)}; expected {channels} numbers, one for each channel"
                 )

@@ -1,4 +1,4 @@
-/* Whether a program and a call may run: every field against the sizes of the buffers that they came with. event.h has the
+/* Whether a program may run: every field against the sizes of the buffers that it came with. event.h has the
  * contract. The kernels check nothing, so what is not refused here must be safe for every input:
  *
  *   sizes     each number lies in a range in which no product of the kernels overflows, and shapes follow from each other
@@ -7,55 +7,11 @@
  *             lists of this map, and their entries are places in this map
  *   pointers  weights, and the rest that it points to, lie inside one of the buffers, at a multiple of 64 bytes
  */
-#include "event.h"
+#include "check.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
-enum { MOST_OPERATIONS = 10000, MOST_SIDE = 65535, MOST_CHANNELS = 1 << 24, MOST_NUMBERS = 1 << 30, SLACK = 64 };
-enum { MOST_TILE_HEIGHT = 256, MOST_TILE_WIDTH = 64 }; /* bits of one word, and rows of conv.h's `touched` */
-#define MOST_STRIDE ((int64_t)1 << 40)
-enum { MOST_ROWS = 1 << 20 };
-
-static const char *const names[] = {"ACTIVE", "CONV", "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL", "AFFINE",
-                                    "ADD",    "UNPACK", "LOAD",  "FLATTEN",    "VOTE",     "OUTPUT",   "RATE"};
-
-typedef struct {
-    const Program *program;
-    int at;                             /* the operation that is checked, -1 for none */
-    int64_t written;                    /* the arena is written up to here */
-    char *text;
-    int64_t room;
-} Check;
-
-static __attribute__((format(printf, 3, 4))) int wrong(const Check *c, int code, const char *format, ...) {
-    int n = 0;
-    if (c->room > 0) c->text[0] = 0;
-    if (c->at >= 0 && c->room > 0) {
-        const uint32_t kind = (uint32_t)c->program->ops[c->at].kind;
-        n = snprintf(c->text, (size_t)c->room, "operation %d (%s): ", c->at, kind <= OP_RATE ? names[kind] : "unknown");
-    }
-    if (n >= 0 && n < c->room) {
-        va_list values;
-        va_start(values, format);
-        vsnprintf(c->text + n, (size_t)(c->room - n), format, values);
-        va_end(values);
-    }
-    return code;
-}
-
-#define REQUIRE(holds, code, ...) \
-    do { \
-        if (!(holds)) return wrong(c, code, __VA_ARGS__); \
-    } while (0)
-#define TRY(check) \
-    do { \
-        const int failed = check; \
-        if (failed) return failed; \
-    } while (0)
-
-static int between(int64_t low, int64_t n, int64_t high) { return low <= n && n <= high; }
-static int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+enum { MOST_OPERATIONS = 10000, MOST_SIDE = 65535, MOST_CHANNELS = 1 << 24, MOST_NUMBERS = 1 << 30 };
+enum { MOST_TILE_HEIGHT = 256, MOST_TILE_WIDTH = 64 }; /* `touched` of conv.h: a word for each row, a bit for each pixel */
+enum { LIST_SLACK = 64 };               /* entries that list_bits may write behind a list */
 
 static int64_t numbers_of(int channels, int h, int w) { return (int64_t)lanes_of(channels) * h * w; }
 
@@ -82,9 +38,10 @@ static int check_items(const Check *c, const Op *op, int64_t expected) {
 
 /* `bytes` at `at` become written. */
 static int take(Check *c, const char *what, int64_t at, int64_t bytes) {
-    REQUIRE(at >= c->written && at % 64 == 0 && bytes <= c->program->arena_bytes && at <= c->program->arena_bytes - bytes, PLIF_WRONG_MEMORY,
+    const int64_t end = c->program->arena_bytes;
+    REQUIRE(at >= c->written && at % 64 == 0 && bytes <= end && at <= end - bytes, PLIF_WRONG_MEMORY,
             "writes %s, %lld bytes, at %lld; expected a multiple of 64 from %lld on, in an arena of %lld bytes", what,
-            (long long)bytes, (long long)at, (long long)c->written, (long long)c->program->arena_bytes);
+            (long long)bytes, (long long)at, (long long)c->written, (long long)end);
     c->written = at + bytes;
     return 0;
 }
@@ -134,10 +91,11 @@ static const Op *maker_of(const Check *c, int64_t at, int result) {
 
 static int check_source(const Check *c, const Op *op, int64_t at, int result) {
     const Op *maker = maker_of(c, at, result);
-    REQUIRE(maker, PLIF_WRONG_SOURCE, "reads %s at %lld, where no operation before it wrote any", result == SPIKES ? "spikes" : "numbers",
-            (long long)at);
+    REQUIRE(maker, PLIF_WRONG_SOURCE, "reads %s at %lld, where no operation before it wrote any",
+            result == SPIKES ? "spikes" : "numbers", (long long)at);
     REQUIRE(maker->oc == op->ic && maker->oh == op->ih && maker->ow == op->iw, PLIF_WRONG_SOURCE,
-            "reads a map [%d, %d, %d], and it was written as [%d, %d, %d]", op->ic, op->ih, op->iw, maker->oc, maker->oh, maker->ow);
+            "reads a map [%d, %d, %d], and it was written as [%d, %d, %d]", op->ic, op->ih, op->iw, maker->oc, maker->oh,
+            maker->ow);
     return 0;
 }
 
@@ -158,13 +116,15 @@ static int check_from(const Check *c, const Op *op, int from) {
 
 static int check_active(Check *c, const Op *op) {
     const int64_t segments = (op->ic + SEGMENT - 1) / SEGMENT, rows = op->ih * segments, pixel = up(op->ic, 64);
-    const int64_t capacity = (int64_t)op->iw * (op->ic < SEGMENT ? op->ic : SEGMENT) + SLACK;
+    const int64_t capacity = (int64_t)op->iw * (op->ic < SEGMENT ? op->ic : SEGMENT) + LIST_SLACK;
     const int spikes = op->from == FROM_SPIKES;
     TRY(check_input(c, op));
     TRY(same_maps(c, op));
     TRY(check_items(c, op, rows));
-    REQUIRE(op->row_capacity == capacity, PLIF_WRONG_FIELD, "its lists hold %lld entries a row; expected %lld", (long long)op->row_capacity,
-            (long long)capacity);
+    REQUIRE(between(1, op->stride, MOST_SIDE) && between(0, op->pad, MOST_SIDE), PLIF_WRONG_FIELD, "stride %d, padding %d",
+            op->stride, op->pad);
+    REQUIRE(op->row_capacity == capacity, PLIF_WRONG_FIELD, "its lists hold %lld entries a row; expected %lld",
+            (long long)op->row_capacity, (long long)capacity);
     REQUIRE((op->values < 0) == spikes, PLIF_WRONG_FIELD, "lists of %s", spikes ? "spikes have values" : "numbers have no values");
     REQUIRE(op->dense < 0 || spikes, PLIF_WRONG_FIELD, "writes rows of numbers out; only rows of spikes can be");
     REQUIRE(op->dense_row == 0 || (op->dense >= 0 && op->dense_row % 64 == 0 &&
@@ -178,8 +138,13 @@ static int check_active(Check *c, const Op *op) {
     return take(c, "its lists", op->out, rows * capacity * 2);
 }
 
-static int check_neuron(const Check *c, const Op *op) {
+static int check_state(const Check *c, const Op *op) {
     REQUIRE(between(0, op->state, c->program->states - 1), PLIF_WRONG_FIELD, "state %d of %d", op->state, c->program->states);
+    return 0;
+}
+
+static int check_neuron(const Check *c, const Op *op) {
+    TRY(check_state(c, op));
     REQUIRE(numbers_of(op->oc, op->oh, op->ow) <= c->program->v_floats[op->state], PLIF_WRONG_MEMORY,
             "its membranes are %lld numbers, those of state %d %lld", (long long)numbers_of(op->oc, op->oh, op->ow), op->state,
             (long long)c->program->v_floats[op->state]);
@@ -235,7 +200,8 @@ static int check_conv(Check *c, const Op *op) {
     const int64_t inputs = (int64_t)op->kh * op->kw * op->ic;
     REQUIRE(inputs <= INT32_MAX, PLIF_WRONG_FIELD, "an output with %lld inputs", (long long)inputs);
     TRY(check_pointer(c, "weight", op->weight, ints ? inputs * up(lanes, 32) * 2 : inputs * lanes * 4));
-    if (op->dense_row) TRY(check_pointer(c, "weight_bytes", op->weight_bytes, (int64_t)op->kh * op->kw * up(op->ic, 64) * up(lanes, 32)));
+    const int64_t as_bytes = (int64_t)op->kh * op->kw * up(op->ic, 64) * up(lanes, 32);
+    if (op->dense_row) TRY(check_pointer(c, "weight_bytes", op->weight_bytes, as_bytes));
     TRY(check_pointer(c, "bias", op->bias, lanes * 4));
     if (op->sums != SUM_FLOAT) TRY(check_pointer(c, "scale", op->scale, lanes * 4));
     if (op->state < 0) return take_floats(c, op);
@@ -255,8 +221,8 @@ static int check_pool(Check *c, const Op *op, int from) {
 static int check_vector(const Check *c, const Op *op, int64_t expected) {
     REQUIRE(op->from != FROM_X, PLIF_WRONG_FIELD, "reads x");
     REQUIRE(op->oh == 1 && op->ow == 1 && op->ih == 1 && op->iw == 1 && op->ic == expected, PLIF_WRONG_FIELD,
-            "reads [%d, %d, %d] and gives [%d, %d, %d]; expected %lld channels of one pixel", op->ic, op->ih, op->iw, op->oc, op->oh,
-            op->ow, (long long)expected);
+            "reads [%d, %d, %d] and gives [%d, %d, %d]; expected %lld channels of one pixel", op->ic, op->ih, op->iw, op->oc,
+            op->oh, op->ow, (long long)expected);
     TRY(check_input(c, op));
     REQUIRE(op->out >= 0 || op->oc <= c->program->y_floats, PLIF_WRONG_MEMORY, "writes %d numbers to y, which has %lld", op->oc,
             (long long)c->program->y_floats);
@@ -269,16 +235,12 @@ static int check_operation(Check *c, const Op *op) {
     TRY(check_map(c, "in", op->ic, op->ih, op->iw));
     if (op->kind == OP_RATE) {
         TRY(check_from(c, op, FROM_SPIKES));
-        TRY(check_items(c, op, 1));
-        REQUIRE(between(0, op->state, c->program->states - 1), PLIF_WRONG_FIELD, "state %d of %d", op->state, c->program->states);
-        return 0;
+        TRY(check_state(c, op));
+        return check_items(c, op, 1);
     }
     TRY(check_map(c, "out", op->oc, op->oh, op->ow));
-    if (op->kind == OP_ACTIVE || op->kind == OP_CONV) {
-        REQUIRE(between(1, op->stride, MOST_SIDE) && between(0, op->pad, MOST_SIDE), PLIF_WRONG_FIELD, "stride %d, padding %d",
-                op->stride, op->pad);
-        return op->kind == OP_ACTIVE ? check_active(c, op) : check_conv(c, op);
-    }
+    if (op->kind == OP_ACTIVE) return check_active(c, op);
+    if (op->kind == OP_CONV) return check_conv(c, op);
     const int whole = op->kind == OP_FLATTEN || op->kind == OP_VOTE || op->kind == OP_OUTPUT;
     TRY(check_items(c, op, whole ? 1 : op->oh));
     switch (op->kind) {
@@ -311,7 +273,7 @@ static int check_operation(Check *c, const Op *op) {
         TRY(check_vector(c, op, (int64_t)op->oc * op->voters));
         return op->out < 0 ? 0 : take_floats(c, op);
     default:
-        REQUIRE(op->out < 0, PLIF_WRONG_FIELD, "writes to the arena; expected y");
+        REQUIRE(op->out < 0, PLIF_WRONG_FIELD, "writes to the arena");
         return check_vector(c, op, op->oc);
     }
     TRY(same_maps(c, op));
@@ -324,37 +286,8 @@ int plif_program_check(const Program *program, char *text, int64_t room) {
             "%d operations and %d states; expected at most %d", program->count, program->states, MOST_OPERATIONS);
     REQUIRE(between(0, program->path, 30) && plif_paths(program->path == PATH_AMX) >> program->path & 1, PLIF_WRONG_FIELD,
             "path %d, which this processor does not have", program->path);
-    REQUIRE(program->arena_bytes >= 0 && program->acc_floats >= 0 && program->x_floats >= 0 && program->y_floats >= 0, PLIF_WRONG_FIELD,
-            "a size below zero");
-    for (; check.at + 1 < program->count;) {
-        check.at++;
-        TRY(check_operation(c, &program->ops[check.at]));
-    }
-    return 0;
-}
-
-/* `count` rows of `row` numbers, `stride` apart, in an array of `size`. */
-static int check_array(const Check *c, const char *name, const void *at, int64_t count, int64_t stride, int64_t row, int64_t size) {
-    REQUIRE(at && (uintptr_t)at % 4 == 0 && between(0, stride, MOST_STRIDE) && (count - 1) * stride + row <= size, PLIF_WRONG_MEMORY,
-            "%s has %lld numbers; expected %lld rows of %lld, %lld apart", name, (long long)size, (long long)count, (long long)row,
-            (long long)stride);
-    return 0;
-}
-
-int plif_call_check(const Program *program, const Call *call, const CallSizes *sizes, char *text, int64_t room) {
-    const Check check = {program, -1, 0, text, room}, *c = &check;
-    REQUIRE(between(1, call->rows, MOST_ROWS) && between(1, call->steps, MOST_ROWS), PLIF_WRONG_FIELD,
-            "%d rows and %d steps; expected 1 to %d of each", call->rows, call->steps, MOST_ROWS);
-    REQUIRE(between(0, call->x_step, MOST_STRIDE), PLIF_WRONG_FIELD, "steps of x %lld apart", (long long)call->x_step);
-    TRY(check_array(c, "x", call->x, call->rows, call->x_row, (call->steps - 1) * call->x_step + program->x_floats, sizes->x));
-    TRY(check_array(c, "y", call->y, (int64_t)call->rows * call->steps, call->y_row, program->y_floats, sizes->y));
-    for (int s = 0; s < program->states; s++) {
-        const int64_t stride = call->v_stride[s], row = program->v_floats[s];
-        TRY(check_array(c, "v", call->v[s], call->rows, stride, row, sizes->v[s]));
-        TRY(check_array(c, "v_next", call->v_next[s], call->rows, stride, row, sizes->v_next[s]));
-        REQUIRE((uintptr_t)call->v[s] % 64 == 0 && (uintptr_t)call->v_next[s] % 64 == 0 && stride % 16 == 0, PLIF_WRONG_MEMORY,
-                "membranes of state %d at addresses that are no multiples of 64", s);
-        if (call->rates) TRY(check_array(c, "rates", call->rates[s], (int64_t)call->rows * call->steps, 1, 1, sizes->rates[s]));
-    }
+    REQUIRE(program->arena_bytes >= 0 && program->acc_floats >= 0 && program->x_floats >= 0 && program->y_floats >= 0,
+            PLIF_WRONG_FIELD, "a size below zero");
+    while (++check.at < program->count) TRY(check_operation(c, &program->ops[check.at]));
     return 0;
 }

@@ -197,7 +197,9 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int plif_all_usable(const uint8_t *events, int64_t bytes, int64_t width, int64_t height, int64_t limit_us)
 {
     const int64_t count = bytes / EVENT;
-    int good = bytes % EVENT == 0 && limit_us >= 0;
+    int good = 1;
+    if (bytes % EVENT || limit_us < 0)
+        return 0;
     for (int64_t i = 0; i < count; i++, events += EVENT) {
         int64_t t;
         uint16_t x, y;

@@ -131,7 +131,9 @@ class Builder:
                 self.out.keep.append(value)
                 value = value.ctypes.data
             setattr(op, key, value)
-            if isinstance(value, int) and getattr(op, key) != value:  # ctypes cuts a number down to the size of its field
+            if (
+                isinstance(value, int) and getattr(op, key) != value
+            ):  # ctypes cuts a number down to the size of its field
                 raise self.damaged(f"an operation {kind} with {key} {value}, which is too large")
         # sharing out costs about a microsecond; what is done in less stays with one thread
         op.parallel = int(op.items > 1 and (kind == "CONV" or op.items * op.ow * lanes(op.oc) > 1 << 15))

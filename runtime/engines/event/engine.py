@@ -77,7 +77,9 @@ class EventEngine(Engine):
             )
         self._program = self._make_program(options.flush_denormals)
         if (why := native.refusal("plif_program_check", ctypes.byref(self._program))) is not None:
-            raise PlifError(f"{path}: the graph in its card makes no program that is safe to run ({why}); export it again")
+            raise PlifError(
+                f"{path}: the graph in its card makes no program that is safe to run ({why}); export it again"
+            )
         self._pool = self._library.plif_pool_new(self.threads) if self.threads > 1 else None
         if self._pool:
             weakref.finalize(self, self._library.plif_pool_free, self._pool)
@@ -154,7 +156,9 @@ class EventEngine(Engine):
         )
         sizes = [_counts(map(_floats_from, arrays)) for arrays in (v_before, v_after, counted)]
         asked = native.CallSizes(x.size, y.size, *(ctypes.addressof(counts) for counts in sizes))
-        if (why := native.refusal("plif_call_check", ctypes.byref(self._program), ctypes.byref(call), ctypes.byref(asked))):
+        if why := native.refusal(
+            "plif_call_check", ctypes.byref(self._program), ctypes.byref(call), ctypes.byref(asked)
+        ):
             raise PlifError(f"engine event: its arrays do not fit the network ({why})")
         keep = (self, x, y, v_before, v_after, counted, pointers, strides, call)  # the call holds addresses only
         run, program, pool = self._library.plif_run, ctypes.byref(self._program), self._pool
