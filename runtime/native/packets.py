@@ -69,7 +69,7 @@ def library() -> c.CDLL | None:
     return found
 
 
-def _not_wrong(result: int, function: Any, arguments: tuple[Any, ...]) -> int:
+def _not_wrong(result: Any, function: Any, arguments: Any) -> Any:
     """What the native code refuses is a mistake of the code that called it; no file can bring it about."""
     if result < 0:
         raise ValueError(f"{function.__name__}: sizes that do not fit each other")

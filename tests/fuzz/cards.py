@@ -52,6 +52,7 @@ LIES: list[tuple[Place, Any]] = [
     (("graph", "nodes", 3, "attrs", "padding"), 1 << 32),
     (("graph", "nodes", 2, "attrs", "kernel"), (1 << 32) + 2),
     (("graph", "nodes", 2, "attrs", "stride"), 1 << 32),
+    (("graph", "nodes", 1, "attrs", "v_threshold"), 10**400),
     (("graph", "nodes", 1, "shape"), [8, 160, 160]),
     (("states", 0, "shape"), [8, 160, 160]),
     (("states", 0, "shape"), [1 << 30, 1 << 30, 1 << 30]),

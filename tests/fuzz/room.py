@@ -33,6 +33,7 @@ NUMBERS = (
 LIBC = c.CDLL(None)
 LIBC.memalign.restype, LIBC.memalign.argtypes = c.c_void_p, [c.c_size_t, c.c_size_t]
 LIBC.free.restype, LIBC.free.argtypes = None, [c.c_void_p]
+SANITIZED = hasattr(LIBC, "__asan_poison_memory_region")
 
 
 class Room:
@@ -40,11 +41,14 @@ class Room:
 
     def __init__(self) -> None:
         self.all: list[int] = []
+        self.forbidden: list[tuple[int, int]] = []
 
     def __enter__(self) -> Room:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for at, size in self.forbidden:
+            LIBC["__asan_unpoison_memory_region"](c.c_void_p(at), c.c_size_t(size))
         for at in self.all:
             LIBC.free(at)
 
@@ -56,6 +60,12 @@ class Room:
         if content is not None:
             c.memmove(at, content, min(size, len(content)))
         return int(at)
+
+    def forbid(self, at: int, size: int) -> None:
+        """From now on, touching these bytes is a fault."""
+        if SANITIZED:
+            LIBC["__asan_poison_memory_region"](c.c_void_p(at), c.c_size_t(size))
+            self.forbidden.append((at, size))
 
     def numbers(self, values: list[int]) -> int:
         return self.take(8 * len(values), np.array(values, np.int64).tobytes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes as c
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,32 @@ FIELDS = [name for name, _ in native.Op._fields_]
 POINTERS = ("weight", "weight_bytes", "bias", "scale", "alpha")
 
 
+class PlacingCompiler(Compiler):
+    """The engine's compiler; `gaps` are the (offset, size) between the places of its arena that nothing may touch."""
+
+    def place(self, size: int) -> int:
+        at = super().place(size)
+        self.gaps = [*getattr(self, "gaps", []), (at + size, self.out.arena - at - size)]
+        return at
+
+
 def mutate(rng: random.Random, ops: list[native.Op], sizes: dict[str, Any]) -> None:
     """Changes one thing in the operations or in the sizes that stand beside them."""
     op, other = rng.choice(ops), rng.choice(ops)
     what = rng.random()
-    if what < 0.75:
+    if what < 0.1:  # a map that stays one
+        before, after = rng.choice((("ic", "oc"), ("ih", "oh"), ("iw", "ow")))
+        new = rng.choice((1, 2, 40, getattr(op, after) + 1, 2 * getattr(op, after), getattr(other, after)))
+        setattr(op, before, new)
+        setattr(op, after, new)
+        op.items = op.oh if op.items == other.oh or rng.random() < 0.5 else op.items
+    elif what < 0.75:
         name = rng.choice(FIELDS)
         value = getattr(op, name) or 0
         if name in POINTERS:
             pointers = [getattr(o, p) for o in ops for p in POINTERS if getattr(o, p)]
-            new = rng.choice((None, value + 64, max(value - 64, 0), value + 4, *pointers[:1], rng.choice(pointers)))
+            near = rng.choice(pointers or [0]) + rng.choice((0, 0, 4, 64, 128, 256))
+            new = rng.choice((None, value + 64, max(value - 64, 0), value + 4, near, near))
         elif isinstance(value, float):
             new = rng.choice((0.0, -1.0, 0.5, 2.0, float("inf"), float("nan")))
         else:
@@ -83,9 +99,19 @@ def sizes_of(layout: Layout, network: Network, rng: random.Random) -> dict[str, 
 
 
 def run_program(
-    library: c.CDLL, ops: list[native.Op], layout: Layout, sizes: dict[str, Any], path: int, x: bytes, pool: int | None
+    library: c.CDLL,
+    ops: list[native.Op],
+    layout: Layout,
+    sizes: dict[str, Any],
+    path: int,
+    x: bytes,
+    pool: int | None,
+    gaps: Sequence[tuple[int, int]] = (),
 ) -> bytes | None:
-    """y of one call; None where the program is refused. Every buffer is as large as `sizes` says."""
+    """y of one call; None where the program is refused. Every buffer is as large as `sizes` says.
+
+    gaps  (offset, size) of what may not be touched in the arena
+    """
     large = (
         sizes["acc_floats"],
         sizes["arena_bytes"],
@@ -145,7 +171,11 @@ def run_program(
         if library.plif_call_check(c.byref(program), c.byref(call), c.byref(given), text, len(text)):
             return None
         threads = 2 if pool else 1
-        arenas = room.numbers([room.take(sizes["arena_bytes"]) for _ in range(threads)])
+        places = [room.take(sizes["arena_bytes"]) for _ in range(threads)]
+        for at, size in gaps:
+            for place in places:
+                room.forbid(place + at, size)
+        arenas = room.numbers(places)
         accs = room.numbers([room.take(4 * sizes["acc_floats"]) for _ in range(threads)])
         library.plif_run(c.byref(program), pool, c.byref(call), arenas, accs)
         return c.string_at(ys, 4 * steps * rows * sizes["y_floats"])
@@ -156,11 +186,13 @@ def programs(library: c.CDLL, rng: random.Random, paths: list[int], pool: int, c
     network = Network(rng)
     path = rng.choice(paths)
     threads = rng.choice((1, 2))
-    layout = Compiler(network.card, network.weights, "fuzz", True, threads, native.PATHS[path]).compile()
+    compiler = PlacingCompiler(network.card, network.weights, "fuzz", True, threads, native.PATHS[path])
+    layout = compiler.compile()
     sizes = sizes_of(layout, network, rng)
     size = sizes["rows"] * sizes["steps"] * sizes["x_floats"]
     x = np.random.default_rng(rng.getrandbits(32)).choice([0, 0, 0, 1, 2.5], size).astype(np.float32).tobytes()
-    found = {p: run_program(library, layout.ops, layout, sizes, p, x, pool if threads == 2 else None) for p in paths}
+    shared = pool if threads == 2 else None
+    found = {p: run_program(library, layout.ops, layout, sizes, p, x, shared, compiler.gaps) for p in paths}
     assert found[path] is not None, "a program of the compiler is refused"
     assert len(set(found.values())) == 1, f"the paths differ: {[p for p in paths if found[p] != found[path]]}"
     count["networks"] += 1

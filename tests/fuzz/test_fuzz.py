@@ -29,14 +29,13 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("seeds")
     export(firing(), folder / "fp32.onnx", verify=False)
     export(firing(AVERAGED), folder / "int8.onnx", precision="int8", verify=False)
-    export(firing(), folder / "unrolled.onnx", form="unrolled", verify=False)
     # one output pixel: a stride says nothing about its map
     export(firing("c8k3s2-PLIF-FC30-PLIF-APk10s10", (2, 2, 2)), folder / "pixel.onnx", verify=False)
     return [str(path) for path in sorted(folder.glob("*.onnx"))]
 
 
 def test_a_card_that_lies_gives_one_line_or_a_run_that_ends(seeds: list[str]) -> None:
-    fuzz("cards", *seeds, "--count", "90")
+    fuzz("cards", *seeds, "--count", "80")
 
 
 @needs_sanitizer

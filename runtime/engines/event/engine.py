@@ -66,7 +66,7 @@ class EventEngine(Engine):
         try:
             weights = _weights(path, card)
             self._layout = Compiler(card, weights, str(path), options.rates, self.threads, self.path).compile()
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             what = " ".join(str(error).split())[:100]
             raise PlifError(f"{path}: the graph in its card cannot be read ({what}); export it again") from None
         self._x_floats, self._y_floats = math.prod(card["input"]["shape"]), len(card["classes"])
@@ -89,7 +89,7 @@ class EventEngine(Engine):
         """The program as the kernels read it; it holds addresses, of arrays that this engine keeps."""
         ops, keep = self._layout.ops, self._layout.keep
         self._ops = (native.Op * len(ops))(*ops)
-        self._buffers = (native.Buffer * len(keep))(*((array.ctypes.data, array.nbytes) for array in keep))
+        self._buffers = (native.Buffer * len(keep))(*(native.Buffer(array.ctypes.data, array.nbytes) for array in keep))
         self._v_floats = _counts(_stride(state["shape"]) for state in self.card["states"])
         return native.Program(
             ops=ctypes.addressof(self._ops),
