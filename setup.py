@@ -48,22 +48,7 @@ setup(
             sources=[
                 f"{NATIVE}/{name}.c" for name in ("event", "check", "check_call", *(f"path_{cpu}" for cpu in CPUS))
             ],
-            depends=[
-                f"{NATIVE}/{name}.h"
-                for name in (
-                    "event",
-                    "check",
-                    "pool",
-                    "simd",
-                    "active",
-                    "neuron",
-                    "dense8",
-                    "rows",
-                    "conv",
-                    "layers",
-                    "kernels",
-                )
-            ],
+            depends=sorted(map(str, Path(NATIVE).glob("*.h"))),
             # no contraction: a fused multiply-add rounds once, and paths would differ in the last bit
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],
             extra_link_args=["-pthread"],
