@@ -15,7 +15,6 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
 from runtime.base.errors import PlifError
-from runtime.model.card import MOST_STEPS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -122,8 +121,8 @@ class ExportOptions(CallerFacts):
         super().__post_init__()
         if self.kind not in (None, "events", "static"):
             raise PlifError(f"--kind {self.kind}: expected events or static")
-        if self.T is not None and not 0 < self.T <= MOST_STEPS:
-            raise PlifError(f"--T {self.T}: expected 1 to {MOST_STEPS} time-steps")
+        if self.T is not None and not 0 < self.T <= 4096:
+            raise PlifError(f"--T {self.T}: expected 1 to 4096 time-steps")
         if self.batch is not None and not 0 < self.batch <= 65536:
             raise PlifError(f"--batch {self.batch}: expected a positive number of streams")
         if self.framing is not None:
