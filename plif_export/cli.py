@@ -138,6 +138,7 @@ def verify(
                 typer.echo(
                     f"engine {report.engine}: {report.engine_steps} steps, every membrane and output as in the model"
                 )
+        typer.echo(report.digest_sentence())
     if not report.passed:
         raise CheckFailed(f"{artifact}: {report.sentence()}")
 

@@ -28,11 +28,13 @@ from plif_export.readers import read
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target
 from plif_export.writers import FORMS
-from runtime.api import load
+from runtime.api import open_as_it_is
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import measure, whole_or_nothing
+from runtime.engines import EngineOptions
 from runtime.model.artifacts import kind_of
 from runtime.model.card import ARTIFACT_FORMAT, Card, read_card
+from runtime.model.digest import changes, digest_of, part_layer, sentence
 
 
 @dataclass
@@ -95,7 +97,7 @@ def export(
         _require(report, path)
         card["parity"] = report.summary()
         proved = hashlib.sha256(onnx_bytes(proto)).hexdigest()  # a target compares its input with this
-    set_card(proto, card)
+    set_card(proto, card, path.name)
     job = ExportJob(graph, proto, card, chosen.options, source.notes, command, proved, name=path.name)
     with whole_or_nothing(path, report_path(path), folder=target.folder) as (artifact, beside):
         target.write(job, artifact)
@@ -141,7 +143,8 @@ def verify(
     neuron: Mapping[str, Any] | str | None = None,
     engine: str | None = None,
 ) -> Report:
-    """The parity gate on a file that exists.
+    """The parity gate on a file that exists, and whether it is as it was exported: a part that the digest does not know
+    fails it, whatever the gate finds.
 
     engine  prove this engine too, step by step as the runtime runs it (the gate itself runs the file in ONNX Runtime)
     inputs  [T, B, C, H, W] from reset; None makes event-like ones (or images), from a non-zero start state
@@ -156,7 +159,6 @@ def verify(
     said: dict[str, Any] = {"network": network, "shape": shape or card["input"]["shape"], "neuron": neuron}
     said |= {"classes": card["classes"], "framing": card["framing"], "kind": card["input"]["kind"], "T": card["T"]}
     source = read(model, example, CallerFacts(**said))
-    proto, opened = _open(artifact, card, engine)
     x = None
     if inputs is not None:
         x = np.asarray(inputs, np.float32)
@@ -164,8 +166,22 @@ def verify(
             raise PlifError(
                 f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]"
             )
-    report = prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, opened=opened)
-    _add_faults(find_target(kind_of(artifact).name), artifact, card, report)
+    contents = kind_of(artifact).read_contents(artifact)
+    changed = changes(card, contents)
+    try:
+        proto, opened = _open(artifact, card, engine)
+        report = prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, opened=opened)
+        _add_faults(find_target(kind_of(artifact).name), artifact, card, report)
+    except PlifError as error:
+        if not changed:
+            raise
+        report = Report()
+        report.fail(part_layer(changed[0], card), 0, f"{sentence(changed)}, and now it cannot be run: {error}")
+    report.digest = None if changed is None else {"sha256": digest_of(card), "changed": changed}
+    if contents.not_finite is not None:
+        report.fail(part_layer(contents.not_finite.partition(" holds ")[0], card), 0, contents.not_finite)
+    if changed:
+        report.fail(part_layer(changed[0], card), 0, sentence(changed))
     return report
 
 
@@ -180,10 +196,10 @@ def _open(artifact: Path, card: Card, engine: str | None) -> tuple[onnx.ModelPro
     """Opens an artifact for the gate: the ONNX file that can be taken apart, and the model that can only be run."""
     kind = kind_of(artifact)
     if kind.name == "onnx":
-        return load_onnx(artifact), None if engine is None else load(artifact, engine)
+        return load_onnx(artifact), None if engine is None else open_as_it_is(artifact, card, engine, EngineOptions())
     target = find_target(kind.name)
     if target.engine is not None:
-        return None, load(artifact, engine or "auto")
+        return None, open_as_it_is(artifact, card, engine or "auto", EngineOptions())
     if engine is not None:
         raise PlifError(f"--engine {engine}: no engine of this machine opens {artifact}; leave it out")
     return target.inner_onnx(artifact, card), target.open(artifact, card)

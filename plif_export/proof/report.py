@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from runtime.model.digest import sentence
+
 # What the card of an artifact keeps of its report.
 SUMMARY = (
     "passed", "steps", "streams", "spikes", "spike_mismatches", "excused", "max_abs_dv", "free_running_mismatches",
@@ -40,6 +42,7 @@ class Report:
     precision     of the weights, where the report says what their rounding changed (rounding.py); else fp32
     probed        neuron-steps that were compared on random spikes;  rows: streams that ran side by side
     engine        the engine that was compared;  engine_steps: how many of its steps were compared to the end
+    digest        of a file that existed: {sha256, changed: names of parts}; None where its card has none
     failed_at     the first failure: layer, step, what;  first_divergence: layer and step, free-running
     layers        the numbers of each layer, as the ONNX file tells them; an engine adds to the totals only
     """
@@ -59,6 +62,7 @@ class Report:
     rows: int = 0
     engine: str | None = None
     engine_steps: int = 0
+    digest: dict[str, Any] | None = None
     failed_at: dict[str, Any] | None = None
     free_running_mismatches: int = 0
     rounding_mismatches: int = 0
@@ -88,6 +92,14 @@ class Report:
             f"{gate}against the same {self.precision} weights; against the model: {self.free_running_mismatches} spikes differ "
             f"({self.rounding_mismatches} in one step from equal states), {decisions}"
         )
+
+    def digest_sentence(self) -> str:
+        """Whether the file is as it was exported, in one line."""
+        if self.digest is None:
+            return "no digest in the card: nobody can say whether the file was changed since its export"
+        if self.digest["changed"]:
+            return sentence(self.digest["changed"])
+        return f"digest {self.digest['sha256']}: card, weights and graph are as they were exported"
 
     def fail(self, layer: str, step: int, what: str) -> None:
         """Fails the gate at a layer and a step. Only the first failure is reported: later ones are often its consequence."""
