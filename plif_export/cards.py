@@ -76,12 +76,9 @@ def _one_or_each(graph: Graph, attribute: str) -> Any:
     return next(iter(values.values())) if len(set(values.values())) == 1 else values
 
 
-def set_card(proto: onnx.ModelProto, card: Card, where: str = "artifact") -> None:
-    """Puts the card into the file, with its digest, and beside it, for programs without a JSON reader, where each state starts.
-
-    Raises PlifError for weights that are not finite.
-    """
+def set_card(proto: onnx.ModelProto, card: Card) -> None:
+    """Puts the card into the file, with its digest, and beside it where each state starts, for programs that read no JSON."""
     del proto.metadata_props[:]
     proto.metadata_props.add(key=INITIAL, value=" ".join(str(state["initial"]) for state in card["states"]))
-    seal(card, contents_of(proto.SerializeToString(), Path(where)), where)
+    seal(card, contents_of(proto.SerializeToString(), Path("artifact")))
     proto.metadata_props.add(key=CARD_KEY, value=encode(card))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,14 @@ from plif_export.readers import read
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target
 from plif_export.writers import FORMS
-from runtime.api import open_as_it_is
+from runtime.api import Model, load, open_as_it_is
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import measure, whole_or_nothing
 from runtime.engines import EngineOptions
 from runtime.model.artifacts import kind_of
 from runtime.model.card import ARTIFACT_FORMAT, Card, read_card
-from runtime.model.digest import changes, digest_of, part_layer, sentence
+from runtime.model.digest import changes, digest_of, part_layer, require_finite, sentence
+from runtime.model.readers.contents import not_finite
 
 
 @dataclass
@@ -87,6 +88,10 @@ def export(
     command = command_line(model, path, chosen, target.math)
     path = destination(model, path, chosen, T, math, target)
     graph = prepare(source.graph, math, source.facts.kind == "static" and chosen.form == "unrolled", chosen.precision)
+    for node in graph:
+        numbers = {key: np.asarray(value) for key, value in node.attrs.items() if isinstance(value, float)}
+        for key, values in {**node.params, **numbers}.items():
+            require_finite(not_finite(f"layer {node.name}: its {key}", values), path.name)
     kept: dict[str, Any] = {"form": chosen.form, "precision": chosen.precision, "math": math, "batch": chosen.batch}
     card = make_card(source.facts, graph, T=T, **kept, source_sha256=source.sha256)
     target.check(graph, card, chosen.options)
@@ -97,7 +102,7 @@ def export(
         _require(report, path)
         card["parity"] = report.summary()
         proved = hashlib.sha256(onnx_bytes(proto)).hexdigest()  # a target compares its input with this
-    set_card(proto, card, path.name)
+    set_card(proto, card)
     job = ExportJob(graph, proto, card, chosen.options, source.notes, command, proved, name=path.name)
     with whole_or_nothing(path, report_path(path), folder=target.folder) as (artifact, beside):
         target.write(job, artifact)
@@ -169,11 +174,12 @@ def verify(
     contents = kind_of(artifact).read_contents(artifact)
     changed = changes(card, contents)
     try:
-        proto, opened = _open(artifact, card, engine)
+        as_it_is = bool(changed) or contents.not_finite is not None  # `load` would refuse it
+        proto, opened = _open(artifact, card, engine, _load_as_it_is if as_it_is else load)
         report = prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, opened=opened)
         _add_faults(find_target(kind_of(artifact).name), artifact, card, report)
     except PlifError as error:
-        if not changed:
+        if changed in (None, [], ["card"]):  # a card that cannot be used is no artifact
             raise
         report = Report()
         report.fail(part_layer(changed[0], card), 0, f"{sentence(changed)}, and now it cannot be run: {error}")
@@ -192,14 +198,20 @@ def _add_faults(target: Target, artifact: Path, card: Card, report: Report) -> N
             report.fail(layer, 0, what)
 
 
-def _open(artifact: Path, card: Card, engine: str | None) -> tuple[onnx.ModelProto | None, OpenedModel | None]:
+def _load_as_it_is(artifact: Path, engine: str) -> Model:
+    return open_as_it_is(artifact, read_card(artifact), engine, EngineOptions())
+
+
+def _open(
+    artifact: Path, card: Card, engine: str | None, load: Callable[[Path, str], Model]
+) -> tuple[onnx.ModelProto | None, OpenedModel | None]:
     """Opens an artifact for the gate: the ONNX file that can be taken apart, and the model that can only be run."""
     kind = kind_of(artifact)
     if kind.name == "onnx":
-        return load_onnx(artifact), None if engine is None else open_as_it_is(artifact, card, engine, EngineOptions())
+        return load_onnx(artifact), None if engine is None else load(artifact, engine)
     target = find_target(kind.name)
     if target.engine is not None:
-        return None, open_as_it_is(artifact, card, engine or "auto", EngineOptions())
+        return None, load(artifact, engine or "auto")
     if engine is not None:
         raise PlifError(f"--engine {engine}: no engine of this machine opens {artifact}; leave it out")
     return target.inner_onnx(artifact, card), target.open(artifact, card)

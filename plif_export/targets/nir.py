@@ -81,7 +81,7 @@ class NirTarget(Target):
         job.card["versions"]["nir"] = str(nir.version)
         try:
             nir.write(path, nir.NIRGraph(nodes, edges))  # what the digest in the card is taken of
-            seal(job.card, read_nir(path), job.name)
+            seal(job.card, read_nir(path))
             nir.write(path, nir.NIRGraph(nodes, edges, metadata={CARD_KEY: encode(job.card)}))
         except (OSError, PlifError):
             raise

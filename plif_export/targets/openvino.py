@@ -59,7 +59,7 @@ class OpenVinoTarget(Target):
         ov.save_model(model, path / "model.xml", compress_to_fp16=False)
         job.card.update(target=self.name, stateful=stateful)
         job.card["versions"]["openvino"] = ov.__version__.split("-")[0]
-        seal(job.card, read_openvino(path), job.name)
+        seal(job.card, read_openvino(path))
         (path / CARD_FILE).write_text(encode(job.card) + "\n", "utf-8")
 
 

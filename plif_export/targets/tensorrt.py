@@ -107,7 +107,7 @@ class TensorRtTarget(Target):
         }
         if job.not_run is not None:
             card["parity"] = NOT_RUN
-        seal(card, Contents(), job.name)  # the card has the SHA-256 of the plan
+        seal(card, Contents())  # the card has the SHA-256 of the plan
         path.write_bytes(built.plan if raw else pack(encode(card), built.plan))
         if raw:
             job.notes.append("a bare plan for trtexec (--loadEngine); its card is in the report only")

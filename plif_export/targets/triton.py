@@ -81,7 +81,7 @@ class TritonTarget(Target):
         if serving.backend == "python":
             (version / "model.py").write_text(MODEL_PY.read_text("utf-8"), "utf-8")
         card.update(target=self.name, triton={"model": name, "backend": serving.backend})
-        seal(card, read_repository(path), job.name)
+        seal(card, read_repository(path))
         (path / CARD_FILE).write_text(encode(card) + "\n", "utf-8")
 
     def inner_onnx(self, path: Path, card: Card) -> onnx.ModelProto:

@@ -42,7 +42,7 @@ class Kind:
     card_text  path -> the card as JSON text
     engine     the engine for `auto`; None: no engine of ours runs it, and `instead` says what to do
     contents   "module:function" of readers/, path -> what the digest binds to the card; imported when asked for, since it
-               needs NumPy. None: a model, or an engine, whose card has the SHA-256 of its plan
+               needs NumPy. None: of a model nothing; an engine is only opened by the SHA-256 of its file (plan.py)
     """
 
     name: str

@@ -80,7 +80,7 @@ def encode(card: Mapping[str, Any]) -> str:
 def parse_card(path: Path, text: str) -> Card:
     """The card that `text` holds, as JSON. Raises PlifError, which names `path`, when it is not a JSON object."""
     try:
-        card = json.loads(text, parse_constant=_number, parse_float=_number, parse_int=_whole)
+        card = json.loads(text, parse_constant=_no_number, parse_float=_number, parse_int=_whole)
     except _NotFinite as number:
         raise PlifError(f"{path}: its card has the number {number}; expected what a float32 can hold") from None
     except (ValueError, RecursionError):
@@ -90,8 +90,12 @@ def parse_card(path: Path, text: str) -> Card:
     return card
 
 
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
 class _NotFinite(Exception):
-    """A number of a card that is not finite for an engine: NaN, 1e999, and 1e39, which is infinite as a float32."""
+    """A number of a card that is infinite for an engine: 1e999, and 1e39, which a float32 cannot hold."""
 
 
 def _number(text: str) -> float:

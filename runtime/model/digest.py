@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.model.artifacts import kind_of
-from runtime.model.card import ARTIFACT_FORMAT, Card, encode
+from runtime.model.card import Card, encode
 
 if TYPE_CHECKING:
     from runtime.model.readers.contents import Contents
@@ -30,9 +30,8 @@ KEY = "digest"
 NOTES = (KEY, "parity", "versions", "provenance")  # what was proved, and when and with what, decides no answer
 
 
-def seal(card: Card, contents: Contents, where: str) -> None:
-    """Writes the digest of a card and of what is beside it into the card. Refuses numbers that are not finite."""
-    require_finite(contents, where)
+def seal(card: Card, contents: Contents) -> None:
+    """Writes the digest of a card and of what is beside it into the card."""
     parts = {"card": _meaning(card), **contents.parts}
     card[KEY] = {"sha256": _sha256(parts), "parts": parts}
 
@@ -62,16 +61,17 @@ def require_unchanged(path: Path, card: Card) -> None:
 
     One without a digest, of an older version or of another exporter, is opened with a warning.
     """
-    if card["format"] != ARTIFACT_FORMAT:
+    kind = kind_of(path)
+    if kind.contents is None:
         return
-    contents = kind_of(path).read_contents(path)
+    contents = kind.read_contents(path)
     changed = changes(card, contents)
     if changed:
         raise PlifError(f"{path}: {sentence(changed)}; export it again, or see what it does now: plif verify")
     if changed is None:
         note = "its card has no digest, so nobody would see whether it was changed since it was exported"
         warnings.warn(f"{path}: {note}; export it again for one", PlifWarning, stacklevel=3)
-    require_finite(contents, str(path))
+    require_finite(contents.not_finite, str(path))
 
 
 def part_layer(part: str, card: Card) -> str:
@@ -81,10 +81,10 @@ def part_layer(part: str, card: Card) -> str:
     return str(layers.get(node, part))
 
 
-def require_finite(contents: Contents, where: str) -> None:
-    """Refuses weights and other numbers of a graph that are not finite: each engine would make something else of them."""
-    if contents.not_finite is not None:
-        raise PlifError(f"{where}: {contents.not_finite}; expected finite numbers. Did its training diverge?")
+def require_finite(found: str | None, where: str) -> None:
+    """Refuses what `not_finite` found: each engine would make something else of it."""
+    if found is not None:
+        raise PlifError(f"{where}: {found}; expected finite numbers. Did its training diverge?")
 
 
 def sentence(changed: list[str]) -> str:

@@ -38,7 +38,7 @@ def not_finite(name: str, values: np.ndarray) -> str | None:
     if finite.all():
         return None
     at = np.argwhere(~finite)[0]
-    return f"{name} holds {values[tuple(at)]} at {at.tolist()}"
+    return f"{name} holds {values[tuple(at)]}" + f" at {at.tolist()}" * bool(at.size)
 
 
 def nothing(path: Path) -> Contents:
@@ -86,10 +86,11 @@ def read_nir(path: Path) -> Contents:
 
     def look_at(name: str, found: Any) -> None:
         if isinstance(found, h5py.Dataset) and not name.startswith("node/metadata/"):
-            values = found[()]
-            data = values if isinstance(values, bytes) else np.asarray(values).tobytes()
-            what = f"{found.dtype.str if found.dtype.kind != 'O' else 'text'} {list(found.shape)} "
-            parts[name.removeprefix("node/")] = hashlib.sha256(what.encode() + data).hexdigest()
+            values = np.asarray(found[()])
+            # texts are objects, whose memory holds addresses
+            data = repr(values.tolist()).encode() if values.dtype.kind == "O" else values.tobytes()
+            what = f"{values.dtype.str} {list(values.shape)} ".encode()
+            parts[name.removeprefix("node/")] = hashlib.sha256(what + data).hexdigest()
 
     try:
         with h5py.File(path, "r") as file:

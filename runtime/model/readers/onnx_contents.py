@@ -11,12 +11,15 @@ some writers leave out. So a file that another program wrote again, or that got 
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from runtime.base.errors import PlifError
 from runtime.model.readers import onnx_wire
 from runtime.model.readers.contents import Contents, not_finite, read_file
 from runtime.model.readers.onnx_weights import read_header, varints
@@ -50,7 +53,7 @@ Field = tuple[int, int, bytes]  # number, wire type, value
 
 
 def read_contents(path: Path) -> Contents:
-    """Reads the whole file, once. Raises PlifError where it is not ONNX."""
+    """Reads the whole file, once. Raises PlifError where it is not ONNX, or keeps a tensor in another file."""
     return contents_of(read_file(path), path)
 
 
@@ -65,8 +68,8 @@ def read_repository(path: Path) -> Contents:
 
 
 def contents_of(data: bytes, path: Path) -> Contents:
-    """The contents of the bytes of an ONNX file. `path` is for messages only."""
-    reader = _Reader(data)
+    """The contents of the bytes of an ONNX file; `path` is for messages only. Raises PlifError as read_contents does."""
+    reader = _Reader(data, path)
     try:
         return Contents(reader.parts(), reader.not_finite)
     except (NotProtobuf, UnicodeDecodeError):
@@ -74,8 +77,8 @@ def contents_of(data: bytes, path: Path) -> Contents:
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
-        self.data, self.file = memoryview(data), BytesIO(data)
+    def __init__(self, data: bytes, path: Path) -> None:
+        self.path, self.data, self.file = path, memoryview(data), BytesIO(data)
         self.initializers: dict[str, str] = {}
         self.not_finite: str | None = None
 
@@ -129,18 +132,21 @@ class _Reader:
     def tensor(self, name: str, start: int, end: int) -> bytes:
         """The SHA-256 of a tensor, whatever its name."""
         header = read_header(self.file, start, end)
+        if header.is_external:
+            raise PlifError(f"{self.path}: tensor '{header.name}' keeps its data in another file; export it again")
         sha = hashlib.sha256(f"{header.kind} {header.dims} ".encode())
         for a, b in header.data:
             sha.update(self.data[a:b])
-            self.look_at(name, header.kind, self.data[a:b])
+            self.look_at(name, header.kind, self.data[a:b], header.dims)
         for number, wire, a, b in header.others:
             sha.update(
                 b"%d %d %d %b" % ((number, wire, a, b"") if wire == 0 else (number, wire, b - a, bytes(self.data[a:b])))
             )
         return sha.digest()
 
-    def look_at(self, name: str, kind: int, data: memoryview) -> None:
-        """Remembers the first numbers that are not finite; kind: a TensorProto.DataType."""
+    def look_at(self, name: str, kind: int, data: memoryview, dims: Sequence[int] = (-1,)) -> None:
+        """Remembers the first numbers that are not finite; kind: a TensorProto.DataType, dims: their shape."""
         dtype = FLOATS.get(kind)
         if dtype and self.not_finite is None and len(data) % np.dtype(dtype).itemsize == 0:
-            self.not_finite = not_finite(name, np.frombuffer(data, dtype))
+            values = np.frombuffer(data, dtype)
+            self.not_finite = not_finite(name, values.reshape(dims) if math.prod(dims) == len(values) else values)

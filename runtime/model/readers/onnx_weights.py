@@ -53,6 +53,10 @@ class Header(NamedTuple):
     data: list[tuple[int, int]]
     others: list[Span]
 
+    @property
+    def is_external(self) -> bool:
+        return any(number in (onnx_wire.TENSOR_EXTERNAL, onnx_wire.TENSOR_LOCATION) for number, *_ in self.others)
+
 
 def read_header(file: BinaryIO, start: int, end: int) -> Header:
     """The header of the TensorProto in bytes [start, end) of a file; its numbers are not read."""
@@ -79,7 +83,7 @@ def read_header(file: BinaryIO, start: int, end: int) -> Header:
 
 def _tensor(file: BinaryIO, header: Header, where: str) -> np.ndarray:
     dims = header.dims
-    if any(number == onnx_wire.TENSOR_EXTERNAL for number, *_ in header.others):
+    if header.is_external:
         raise PlifError(f"{where}: keeps its data in another file; export it again")
     if header.kind not in DTYPES:
         raise PlifError(f"{where}: has data type {header.kind}; expected one of {sorted(DTYPES)} (float32 is 1)")
