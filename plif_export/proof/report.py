@@ -39,7 +39,7 @@ class LayerReport:
 class Report:
     """What the gate found; `to_dict` is the JSON of `plif verify --json`.
 
-    precision     of the weights, where the report says what their rounding changed (rounding.py); else fp32
+    precision     of the weights;  rounding: whether the report says what their rounding changed (rounding.py)
     probed        neuron-steps that were compared on random spikes;  rows: streams that ran side by side
     engine        the engine that was compared;  engine_steps: how many of its steps were compared to the end
     digest        of a file that existed: {sha256, changed: names of parts}; None where its card has none
@@ -49,6 +49,7 @@ class Report:
 
     passed: bool = True
     precision: str = "fp32"
+    rounding: bool = False
     steps: int = 0
     streams: int = 0
     spikes: int = 0
@@ -86,8 +87,8 @@ class Report:
             f"({self.excused} excused), max |dv| {self.max_abs_dv:.1e}, "
         )
         decisions = f"{self.decisions_changed} of {self.decisions} decisions changed{untested}"
-        if self.precision == "fp32":
-            return gate + decisions
+        if not self.rounding:
+            return gate + (f"against the same {self.precision} weights, " * (self.precision != "fp32")) + decisions
         return (
             f"{gate}against the same {self.precision} weights; against the model: {self.free_running_mismatches} spikes differ "
             f"({self.rounding_mismatches} in one step from equal states), {decisions}"
@@ -121,7 +122,7 @@ class Report:
     def summary(self) -> dict[str, Any]:
         """What the card of an artifact keeps of the report."""
         found = {key: getattr(self, key) for key in SUMMARY}
-        if self.precision != "fp32":  # the gate was against the same rounded weights; this is against the model
+        if self.rounding:  # the gate was against the same rounded weights; this is against the model
             found["rounding_mismatches"] = self.rounding_mismatches
             found["flips"] = {layer.name: layer.free_running_mismatches for layer in self.layers}
         return found

@@ -71,7 +71,9 @@ def test_the_folder_passes_the_gate_when_it_is_written_and_alone_afterwards(
 def test_reduced_precision_does_what_the_rounded_weights_say(tmp_path: Path, precision: str, form: str) -> None:
     net = firing("{c8k3s1-BN-PLIF-APk2s2}*2-FC40-PLIF-FC30-PLIF-APk10s10")
     path = exported(tmp_path, net=net, precision=precision, form=form)
-    assert verify(path, net).passed
+    report = verify(path, net)
+    assert report.passed and report.precision == precision and not report.rounding  # an engine shows no spikes
+    assert f"against the same {precision} weights" in report.sentence()
 
 
 def kernels(model: Model) -> list[tuple[str, str]]:
