@@ -100,7 +100,7 @@ class Model(OpenModel):
     engine_choice: EngineChoice | None = None
 
     def session(self, streams: int = 1) -> Session:
-        """A session of `streams` streams, from reset: their membranes, and step, run, reset, snapshot, restore."""
+        """A session of `streams` streams, from reset: their membranes, and step, run, reset, snapshot, restore, save."""
         return open_session(self, streams)
 
     def stream(
