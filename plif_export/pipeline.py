@@ -117,6 +117,8 @@ def export(
                 prove(proto, card, source, seed=chosen.seed, where=path.name, opened=opened, report=report)
             _add_faults(target, artifact, card, report)
             _require(report, path)
+        if report is not None:
+            report.digest = {"sha256": digest_of(card), "changed": []}
         result = Exported(path, sha256, size, time.perf_counter() - began, report, job.notes, job.not_run)
         beside.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
     return result
