@@ -77,8 +77,11 @@ def require_unchanged(path: Path, card: Card) -> None:
 def part_layer(part: str, card: Card) -> str:
     """The layer that a part is of; the part itself where it is of none."""
     node = part.removeprefix("tensor ").rpartition(".")[0]
-    layers = {record["name"]: record["attrs"].get("layer", record["name"]) for record in card["graph"]["nodes"]}
-    return str(layers.get(node, part))
+    for record in card["graph"]["nodes"]:
+        if isinstance(record, dict) and record.get("name") == node:
+            attrs = record.get("attrs")
+            return str(attrs.get("layer", node) if isinstance(attrs, dict) else node)
+    return part
 
 
 def require_finite(found: str | None, where: str) -> None:
