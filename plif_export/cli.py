@@ -120,7 +120,7 @@ def verify(
     if as_json:
         print_json(report.to_dict())
     else:
-        rounded = report.precision != "fp32"
+        rounded = report.rounding
         more = f"{'by rounding':>13}" if rounded else ""
         typer.echo(f"{'layer':<12}{'rate':>8}{'differ':>9}{'excused':>9}{'max |dv|':>11}{'free-running':>14}{more}")
         for layer in report.layers:
@@ -138,6 +138,7 @@ def verify(
                 typer.echo(
                     f"engine {report.engine}: {report.engine_steps} steps, every membrane and output as in the model"
                 )
+        typer.echo(report.digest_sentence())
     if not report.passed:
         raise CheckFailed(f"{artifact}: {report.sentence()}")
 

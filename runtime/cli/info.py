@@ -17,6 +17,7 @@ from runtime.base.text import printable
 from runtime.base.version import __version__
 from runtime.cli.output import Json, show
 from runtime.model.card import Card, read_card
+from runtime.model.digest import KEY, digest_of
 
 PACKAGES = (
     "numpy",
@@ -68,6 +69,7 @@ def card_lines(card: Card) -> list[str]:
             ("v_reset", "soft (subtract v_threshold)" if card["v_reset"] is None else card["v_reset"]),
             ("output", f"{card['output']['kind']}, {card['output'].get('voters', 1)} voters a class"),
             ("source", f"SHA-256 {card['source_sha256'] or '-'}"),
+            ("digest", _digest(card)),
             ("parity", _parity(card["parity"])),
         ]
         if isinstance(card.get("engine"), dict):
@@ -96,6 +98,17 @@ def _tau(tau: Any) -> str:
 
 def _plain(value: Any) -> str:
     return "none" if value is None else str(value)
+
+
+def _digest(card: Card) -> str:
+    """What the digest binds; whether it holds, `runtime.load` and `plif verify` say."""
+    found = card.get(KEY)
+    parts = found.get("parts") if isinstance(found, dict) else None
+    if not isinstance(parts, dict):
+        return "-"
+    tensors = sum(part.startswith("tensor ") for part in parts)
+    rest = [part for part in parts if not part.startswith("tensor ")]
+    return f"{digest_of(card)}, of {', '.join(rest)}" + f" and {tensors} tensors" * bool(tensors)
 
 
 def _parity(parity: Any) -> str:

@@ -7,7 +7,7 @@
     openvino   a folder with model.xml, model.bin and card.json
     triton     a folder, the model repository of a Triton server, with card.json beside the model's folder
 
-To add a kind, write a function for `is_it` and one for `card_text` and enter it in KINDS, before `onnx`. Any other file
+To add a kind, write functions for `is_it`, `card_text` and `contents` and enter it in KINDS, before `onnx`. Any other file
 is taken for ONNX, and the reader of ONNX refuses it where it is not.
 """
 
@@ -16,11 +16,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.readers import engine_file, onnx_wire, torch_zip
 from runtime.model.readers.engine_file import MOST_CARD
+
+if TYPE_CHECKING:
+    from runtime.model.readers.contents import Contents
 
 CARD_KEY = "plif.card"  # the card's key among ONNX metadata_props, and in the metadata of a NIR graph
 CARD_FILE = "card.json"  # the card of an artifact that is a folder
@@ -36,6 +41,8 @@ class Kind:
     is_it      (path, first HEAD bytes; none of a folder) -> whether it is of this kind
     card_text  path -> the card as JSON text
     engine     the engine for `auto`; None: no engine of ours runs it, and `instead` says what to do
+    contents   "module:function" of readers/, path -> what the digest binds to the card; imported when asked for, since it
+               needs NumPy. None: of a model nothing; an engine is only opened by the SHA-256 of its file (plan.py)
     """
 
     name: str
@@ -44,6 +51,13 @@ class Kind:
     card_text: Callable[[Path], str]
     engine: str | None
     instead: str = ""
+    contents: str | None = None
+
+    def read_contents(self, path: Path) -> Contents:
+        """What is beside the card of the artifact at `path`, which is read whole. Raises PlifError where it cannot be."""
+        module, _, function = (self.contents or "contents:nothing").partition(":")
+        found: Contents = getattr(import_module(f"runtime.model.readers.{module}"), function)(path)
+        return found
 
 
 def _onnx_card(path: Path) -> str:
@@ -93,7 +107,7 @@ def _holds(name: str) -> Callable[[Path, bytes], bool]:
 
 KINDS: list[Kind] = [
     Kind("model", ".pt", lambda path, head: head[:4] == b"PK\x03\x04", torch_zip.read_card_text, "torch"),
-    Kind("openvino", "_openvino", _holds("model.xml"), _folder_card, "openvino"),
+    Kind("openvino", "_openvino", _holds("model.xml"), _folder_card, "openvino", contents="contents:read_openvino"),
     Kind(
         "triton",
         "_triton",
@@ -101,6 +115,7 @@ KINDS: list[Kind] = [
         _folder_card,
         None,
         "it is served: tritonserver --model-repository=FOLDER, and stepped with runtime.triton.TritonSession",
+        "onnx_contents:read_repository",
     ),
     Kind(
         "nir",
@@ -109,6 +124,7 @@ KINDS: list[Kind] = [
         _nir_card,
         None,
         "NIR is for other tools; to run it here: plif export FILE.nir",
+        "contents:read_nir",
     ),
     Kind(
         "tensorrt-rtx",
@@ -118,7 +134,14 @@ KINDS: list[Kind] = [
         "tensorrt-rtx",
     ),
     Kind("tensorrt", ".engine", lambda path, head: engine_file.is_engine(head), engine_file.read_card_text, "tensorrt"),
-    Kind("onnx", ".onnx", lambda path, head: not path.is_dir(), _onnx_card, "onnxruntime"),
+    Kind(
+        "onnx",
+        ".onnx",
+        lambda path, head: not path.is_dir(),
+        _onnx_card,
+        "onnxruntime",
+        contents="onnx_contents:read_contents",
+    ),
 ]
 
 

@@ -26,6 +26,7 @@ ARTIFACT_FORMAT_VERSION = 1
 
 MOST_STEPS = 4096  # time-steps: T, also of a framing (docs/limits.md)
 MOST_NUMBERS = 1 << 28  # in an input or a state of one stream
+MOST = (2 - 2**-23) * 2.0**127  # the largest float32, in which engines compute
 
 Card = dict[str, Any]
 
@@ -82,7 +83,9 @@ def encode(card: Mapping[str, Any]) -> str:
 def parse_card(path: Path, text: str) -> Card:
     """The card that `text` holds, as JSON. Raises PlifError, which names `path`, when it is not a JSON object."""
     try:
-        card = json.loads(text, parse_constant=_no_number)
+        card = json.loads(text, parse_constant=_no_number, parse_float=_number, parse_int=_whole)
+    except _NotFinite as number:
+        raise PlifError(f"{path}: its card has the number {number}; expected what a float32 can hold") from None
     except (ValueError, RecursionError):
         raise PlifError(f"{path}: its card is not valid JSON; the file was damaged or not written by plif") from None
     if not isinstance(card, dict):
@@ -92,6 +95,22 @@ def parse_card(path: Path, text: str) -> Card:
 
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+class _NotFinite(Exception):
+    """A number of a card that is infinite for an engine: 1e999, and 1e39, which a float32 cannot hold."""
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not abs(number) <= MOST:
+        raise _NotFinite(text[:40])
+    return number
+
+
+def _whole(text: str) -> int:
+    _number(text)
+    return int(text)
 
 
 def check_model_card(card: Mapping[str, Any], where: str = "model card") -> None:

@@ -65,6 +65,7 @@ def edited(folder: Path, path: Path, change: Any) -> Path:
     model = onnx.load(folder / "model.onnx")
     card = read_card(folder / "model.onnx")
     change(model, card)
+    card.pop("digest", None)  # as in a file of an older version; what the digest says: test_digest.py
     next(entry for entry in model.metadata_props if entry.key == CARD_KEY).value = json.dumps(card)
     onnx.save(model, path)
     return path

@@ -50,19 +50,24 @@ def not_onnx(path: Path, size: int) -> PlifError:
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """metadata_props of an ONNX file as a dict. Raises PlifError when the file is not ONNX."""
+    with onnx_file(path) as (file, size):
+        return metadata_of(file, size)
+
+
+def metadata_of(file: BinaryIO, size: int) -> dict[str, str]:
+    """The same of an open file of `size` bytes. Raises NotProtobuf where it is not ONNX."""
     metadata: dict[str, str] = {}
     saw_graph = False
-    with onnx_file(path) as (file, size):
-        for number, wire, start, end in fields(file, 0, size):
-            if number not in MODEL_FIELDS:
-                raise NotProtobuf
-            if number == MODEL_GRAPH and wire == 2:
-                saw_graph = True
-            if number == MODEL_METADATA and wire == 2:
-                key, value = _entry(file, start, end)
-                metadata[key] = value
-        if not saw_graph:
+    for number, wire, start, end in fields(file, 0, size):
+        if number not in MODEL_FIELDS:
             raise NotProtobuf
+        if number == MODEL_GRAPH and wire == 2:
+            saw_graph = True
+        if number == MODEL_METADATA and wire == 2:
+            key, value = _entry(file, start, end)
+            metadata[key] = value
+    if not saw_graph:
+        raise NotProtobuf
     return metadata
 
 
