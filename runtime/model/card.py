@@ -83,7 +83,7 @@ def encode(card: Mapping[str, Any]) -> str:
 def parse_card(path: Path, text: str) -> Card:
     """The card that `text` holds, as JSON. Raises PlifError, which names `path`, when it is not a JSON object."""
     try:
-        card = json.loads(text, parse_constant=_no_number, parse_float=_number, parse_int=_whole)
+        card = json.loads(text, parse_constant=_no_number, parse_float=_decimal, parse_int=_whole)
     except _NotFinite as number:
         raise PlifError(f"{path}: its card has the number {number}; expected what a float32 can hold") from None
     except (ValueError, RecursionError):
@@ -101,7 +101,7 @@ class _NotFinite(Exception):
     """A number of a card that is infinite for an engine: 1e999, and 1e39, which a float32 cannot hold."""
 
 
-def _number(text: str) -> float:
+def _decimal(text: str) -> float:
     number = float(text)
     if not abs(number) <= MOST:
         raise _NotFinite(text[:40])
@@ -109,7 +109,7 @@ def _number(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    _number(text)
+    _decimal(text)
     return int(text)
 
 
@@ -225,5 +225,4 @@ def _positive(n: object) -> bool:
 
 
 def _number(n: object) -> bool:
-    """Whether it is a number that float32 can hold."""
-    return isinstance(n, int | float) and not isinstance(n, bool) and -3.4e38 < n < 3.4e38
+    return isinstance(n, int | float) and not isinstance(n, bool)
