@@ -43,9 +43,7 @@ SENSOR_OF = {"DVS128": (128, 128), "DAVIS240": (240, 180), "DAVIS346": (346, 260
 
 def open_recording(path: Path) -> Recording:
     with open(path, "rb") as file:
-        text = b""
-        while END not in text and len(text) < HEADER_LIMIT and (more := file.read(CHUNK_BYTES)):
-            text += more
+        text = file.read(HEADER_LIMIT)
     end = text.find(END)
     if end < 0:
         raise PlifError(f"{path}: the AEDAT 3.1 header does not end with '#!END-HEADER': the file is cut or damaged")
