@@ -23,6 +23,8 @@ MODEL_FORMAT_VERSION = 1
 ARTIFACT_FORMAT = "plif-artifact"
 ARTIFACT_FORMAT_VERSION = 1
 
+MOST_NAME = 256  # characters of a class or a layer
+
 Card = dict[str, Any]
 
 _KEYS: dict[str, tuple[type, ...]] = {
@@ -114,6 +116,8 @@ def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -
         _check_shape(state["shape"], f"{where}: state {state['name']}")
         texts = all(isinstance(state[key], str) for key in ("name", "input", "output", "dtype", "layer"))
         texts &= isinstance(state.get("variable", ""), str)  # older cards have none
+        for key in ("name", "layer"):
+            _check_name(str(state[key]), where)
         if not texts or isinstance(state["initial"], bool) or not isinstance(state["initial"], float | int):
             raise PlifError(f"{where}: state {state['name']} has a name, tensor or initial value of the wrong kind")
     if len({state["name"] for state in card["states"]}) != len(card["states"]):
@@ -171,6 +175,8 @@ def _check_common(
         raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
     if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
         raise PlifError(f"{where}: classes must be a list of names, one for each output")
+    for name in card["classes"]:
+        _check_name(name, where)
     normalisation = card["normalisation"]
     if normalisation is not None:
         channels = card["input"]["shape"][0]
@@ -184,6 +190,11 @@ def _check_common(
                 raise PlifError(
                     f"{where}: normalisation.{key} is {values}; expected {channels} numbers, one for each channel"
                 )
+
+
+def _check_name(name: str, where: str) -> None:
+    if len(name) > MOST_NAME:
+        raise PlifError(f"{where}: the name '{name[:40]}...' has {len(name)} characters; expected at most {MOST_NAME}")
 
 
 def _check_shape(shape: object, where: str) -> None:

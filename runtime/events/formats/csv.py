@@ -106,7 +106,7 @@ class CsvParser:
             first, _, rest = block.partition(b"\n")
             line = first.strip()
             if len(first) > LINE_LIMIT:
-                self._refuse(self.line + 1, line)
+                self._refuse(self.line + 1, first)
             elif line and not line.startswith(b"#"):
                 fields = line.split(b",")
                 if not _is_header(fields):
@@ -163,8 +163,9 @@ class CsvParser:
         rows = []
         outside = 0
         for number, line in enumerate(block.split(b"\n")[:-1], self.line + 1):
-            overlong, line = len(line) > LINE_LIMIT, line.strip()
-            if not overlong and (not line or line.startswith(b"#")):
+            overlong = len(line) > LINE_LIMIT
+            line = line if overlong else line.strip()
+            if not line or (line.startswith(b"#") and not overlong):
                 continue
             row = None if overlong else _event(line, self.order, self.columns)
             if row is None:
