@@ -195,6 +195,8 @@ def _check_common(
 def _check_name(name: str, where: str) -> None:
     if len(name) > MOST_NAME:
         raise PlifError(f"{where}: the name '{name[:40]}...' has {len(name)} characters; expected at most {MOST_NAME}")
+    if any("\ud800" <= char <= "\udfff" for char in name):  # of a file name that is not UTF-8, or half of a pair
+        raise PlifError(f"{where}: the name '{name}' holds what is no character; expected text that UTF-8 can hold")
 
 
 def _check_shape(shape: object, where: str) -> None:
