@@ -235,6 +235,7 @@ CURIOUS = {
     "a long number": b"1,2,3,1\n" + b"0" * 2 * LINE_LIMIT + b"2,2,3,1\n",
     "a long first line": b"0" * 2 * LINE_LIMIT + b"1,2,3,1\n2,2,3,1\n",
     "zeros before p": b"1,2,3,01\n2,2,3,-0\n3,2,3,x\n4,2,3,00\n",
+    "a minus alone": b"1,2,3,1\n-,2,3,1\n4,-,3,1\n5,6,7,-\nx\n8,2,3,1\n",
     "the lowest number": b"1,2,3,1\n-9223372036854775808,2,3,1\n-99999999999999999999,2,3,1\n2,2,3,1\n",
     "an exact line": b"1,2,3,1" + b" " * (LINE_LIMIT - 7) + b"\n2,2,3,1" + b" " * (LINE_LIMIT - 6) + b"\n3,2,3,1\n",
     "returns": b"1,2,3,1\r\n" + b"2,2,3,1" + b" " * (LINE_LIMIT - 8) + b"\r\n3,2,3,1\r\n\r\r\n4,2,3,1\r\n",

@@ -137,6 +137,8 @@ class CsvParser:
             block = block.replace(b"\r\n", b"\n")
         if block.translate(None, PLAIN) or b",," in block or b",\n" in block or b"\n," in block or block[:1] == b",":
             return None
+        if b"-," in block or b"-\n" in block:  # NumPy takes a minus alone for a zero
+            return None
         raw = np.frombuffer(block, np.uint8)
         commas = np.cumsum(raw == ord(","))[raw == ord("\n")]
         if not np.array_equal(np.diff(commas, prepend=0), np.full(count, self.columns - 1)):
