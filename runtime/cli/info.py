@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 
-from runtime.base.text import printable
 from runtime.base.version import __version__
 from runtime.cli.output import Json, show
 from runtime.model.card import Card, read_card
@@ -80,8 +79,7 @@ def card_lines(card: Card) -> list[str]:
         if card["training"]:
             rows.append(("training", ", ".join(f"{k} {_plain(v)}" for k, v in card["training"].items())))
     rows.append(("versions", ", ".join(f"{name} {version}" for name, version in card["versions"].items())))
-    # without control characters: a card may come from anywhere, and its names must not steer a terminal
-    return [printable(f"{name:<14}{value}") for name, value in rows]
+    return [f"{name:<14}{value}" for name, value in rows]
 
 
 def _named(card: Card) -> str:

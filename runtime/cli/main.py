@@ -20,6 +20,7 @@ import typer
 import typer.core
 
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
+from runtime.base.text import say
 from runtime.base.version import __version__
 from runtime.cli.signals import catch_signals
 
@@ -85,7 +86,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"plif {__version__}")
+        say(f"plif {__version__}")
         raise typer.Exit
 
 
@@ -109,7 +110,7 @@ def run(arguments: list[str]) -> int:
         code = code if isinstance(code, int) else 0
     except PlifError as error:
         kind = "interrupted" if error.exit_code == 130 else "error"
-        print(f"plif: {kind}: {error}", file=sys.stderr)
+        say(f"plif: {kind}: {error}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130
@@ -121,12 +122,12 @@ def run(arguments: list[str]) -> int:
         if not hasattr(error, "format_message"):
             return _unexpected(error)
         if type(error).__name__ == "NoArgsIsHelpError":
-            print(error.format_message(), file=sys.stderr)
+            say(*error.format_message().splitlines(), err=True)
         else:
-            print(f"plif: error: {' '.join(error.format_message().split())} (see plif --help)", file=sys.stderr)
+            say(f"plif: error: {' '.join(error.format_message().split())} (see plif --help)", err=True)
         return 2
     if code == 130:
-        print("plif: interrupted", file=sys.stderr)
+        say("plif: interrupted", err=True)
     return code
 
 
@@ -137,13 +138,13 @@ def _unexpected(error: Exception) -> int:
     text = " ".join(str(error).split())[:300]
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"plif: error: {where}{error.strerror}", file=sys.stderr)
+        say(f"plif: error: {where}{error.strerror}", err=True)
     else:
         hint = "a bug in plif, or a file it should have refused; PLIF_TRACEBACK=1 shows where"
-        print(f"plif: error: {type(error).__name__}: {text} ({hint})", file=sys.stderr)
+        say(f"plif: error: {type(error).__name__}: {text} ({hint})", err=True)
     return 2
 
 
 def _one_line_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, PlifWarning):
-        print(f"plif: warning: {message}", file=sys.stderr)
+        say(f"plif: warning: {message}", err=True)

@@ -24,6 +24,7 @@ MODEL_FORMAT_VERSION = 1
 ARTIFACT_FORMAT = "plif-artifact"
 ARTIFACT_FORMAT_VERSION = 1
 
+MOST_NAME = 256  # characters of a class or a layer
 MOST_STEPS = 4096  # time-steps: T, also of a framing (docs/limits.md)
 MOST_NUMBERS = 1 << 28  # in an input or a state of one stream
 MOST = (2 - 2**-23) * 2.0**127  # the largest float32, in which engines compute
@@ -137,6 +138,8 @@ def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -
         _check_shape(state["shape"], f"{where}: state {state['name']}")
         texts = all(isinstance(state[key], str) for key in ("name", "input", "output", "dtype", "layer"))
         texts &= isinstance(state.get("variable", ""), str)  # older cards have none
+        for key in ("name", "layer"):
+            _check_name(str(state[key]), where)
         if not texts or not _number(state["initial"]):
             raise PlifError(f"{where}: state {state['name']} has a name, tensor or initial value of the wrong kind")
     if len({state["name"] for state in card["states"]}) != len(card["states"]):
@@ -196,6 +199,8 @@ def _check_common(
         raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
     if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
         raise PlifError(f"{where}: classes must be a list of names, one for each output")
+    for name in card["classes"]:
+        _check_name(name, where)
     normalisation = card["normalisation"]
     if normalisation is not None:
         channels = card["input"]["shape"][0]
@@ -205,6 +210,13 @@ def _check_common(
                 raise PlifError(
                     f"{where}: normalisation.{key} is {_short(values)}; expected {channels} numbers, one for each channel"
                 )
+
+
+def _check_name(name: str, where: str) -> None:
+    if len(name) > MOST_NAME:
+        raise PlifError(f"{where}: the name '{name[:40]}...' has {len(name)} characters; expected at most {MOST_NAME}")
+    if any("\ud800" <= char <= "\udfff" for char in name):  # of a file name that is not UTF-8, or half of a pair
+        raise PlifError(f"{where}: the name '{name}' holds what is no character; expected text that UTF-8 can hold")
 
 
 def _check_shape(shape: object, where: str) -> None:
