@@ -6,8 +6,9 @@
            (bit 31 clear) t uint32 us. Without times an event gets the time of its arrival             SpiNNaker, AEStream
     jaer   big-endian: sequence uint32, then address uint32 | t uint32 us; addresses of a DVS128       jAER's AEUnicast
 
-uint32 times start again after 71.6 minutes; they are unwrapped. A datagram whose length does not fit the format is refused
-as a whole: its sender uses another format, and a part of an event is no event.
+uint32 times start again after 71.6 minutes: of the times that they may mean, the one nearest to the expected time is taken. A
+datagram whose length does not fit the format is refused as a whole: its sender uses another format, and a part of an event
+is no event.
 """
 
 from __future__ import annotations
@@ -20,17 +21,36 @@ import numpy as np
 
 from runtime.events.array import T_LIMIT_US, make_events, no_events
 from runtime.events.formats.aedat2 import decode_dvs128
-from runtime.events.formats.base import Losses, Unwrapper
+from runtime.events.formats.base import Losses
 
 T64 = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "u1")])
 T32 = np.dtype([("t", "<u4"), ("x", "<u2"), ("yon", "<u2")])
 NO_TIME = 1 << 31
 
 
+class NearestTime:
+    """uint32 times [N] -> int64 [N], those nearest to `near_us`: within 35 minutes of it they are right.
+
+    Whoever knows what time to expect sets near_us; else it is the last time of the call before. No datagram, however wrong
+    or late, changes what the next one means where near_us is set. An unwrapper of files counts steps back instead.
+    """
+
+    near_us: int | None = None
+
+    def __call__(self, raw: np.ndarray) -> np.ndarray:
+        if not len(raw):
+            return np.zeros(0, np.int64)
+        near_us = int(raw[0]) if self.near_us is None else self.near_us
+        t_us = near_us + ((raw.astype(np.int64) - near_us + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
+        self.near_us = int(t_us[-1])
+        return t_us
+
+
 class DatagramDecoder:
     """Datagrams of one sender -> events. Invalid events are counted in the losses.
 
-    `lost` counts the datagrams that are missing in the sequence, where the format has sequence numbers.
+    `ends` says where the events of each datagram end in what `feed` gave last. `lost` counts the datagrams that are missing
+    in the sequence, where the format has sequence numbers.
     """
 
     header = 0  # bytes before the events of each datagram
@@ -41,7 +61,8 @@ class DatagramDecoder:
     def __init__(self, losses: Losses) -> None:
         self.losses = losses
         self.lost = 0
-        self.unwrap = Unwrapper(32)
+        self.ends: np.ndarray = np.zeros(0, np.int64)
+        self.unwrap = NearestTime()
 
     def fits(self, size: int) -> bool:
         return size > self.header and (size - self.header) % self.unit == 0
@@ -53,6 +74,10 @@ class DatagramDecoder:
         """
         raise NotImplementedError
 
+    def _join(self, datagrams: list[np.ndarray]) -> np.ndarray:
+        self.ends = np.cumsum([len(events) for events in datagrams])
+        return np.concatenate([no_events(), *datagrams])
+
 
 class T64Decoder(DatagramDecoder):
     unit = T64.itemsize
@@ -61,7 +86,9 @@ class T64Decoder(DatagramDecoder):
         """uint8 [bytes] -> events [N]; see DatagramDecoder.feed."""
         raw = data.view(T64)
         good = raw["on"] <= 1
+        self.ends = np.asarray(ends) // self.unit
         if not good.all():
+            self.ends = np.cumsum(good)[self.ends - 1]
             self.losses.add(int(len(good) - good.sum()), "with a polarity that is neither 0 nor 1")
             raw = raw[good]
         # a time beyond the limit stays beyond it, and is counted where impossible times of all sources are
@@ -74,6 +101,7 @@ class T32Decoder(DatagramDecoder):
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
         """uint8 [bytes] -> events [N]; see DatagramDecoder.feed."""
         raw = data.view(T32)
+        self.ends = np.asarray(ends) // self.unit
         return make_events(self.unwrap(raw["t"]), raw["x"], raw["yon"] >> 1, (raw["yon"] & 1).astype(bool))
 
 
@@ -83,7 +111,7 @@ class SpifDecoder(DatagramDecoder):
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
         """uint8 [bytes] -> events [N]; see DatagramDecoder.feed."""
         datagrams = zip(_split(data.view("<u4"), ends), arrived_us, strict=True)
-        return np.concatenate([no_events(), *(self._datagram(words, now_us) for words, now_us in datagrams)])
+        return self._join([self._datagram(words, now_us) for words, now_us in datagrams])
 
     def _datagram(self, words: np.ndarray, now_us: int) -> np.ndarray:
         timeless = words >= NO_TIME
@@ -125,16 +153,16 @@ class JaerDecoder(DatagramDecoder):
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
         """uint8 [bytes] -> events [N]; see DatagramDecoder.feed."""
-        datagrams = _split(data.view(">u4"), ends)
-        for words in datagrams:
+        datagrams = []
+        for words in _split(data.view(">u4"), ends):
             sequence = int(words[0])
             if self._next is not None:
                 ahead = (sequence - self._next) & 0xFFFFFFFF
                 if ahead < 1 << 31:  # else a datagram came late, or its sender began again
                     self.lost += ahead
             self._next = (sequence + 1) & 0xFFFFFFFF
-        pairs = np.concatenate([np.zeros(0, ">u4"), *(words[1:] for words in datagrams)]).reshape(-1, 2)
-        return decode_dvs128(pairs[:, 0], self.unwrap(pairs[:, 1]), self.losses)
+            datagrams.append(decode_dvs128(words[1::2], self.unwrap(words[2::2]), self.losses))
+        return self._join(datagrams)
 
 
 def _split(words: np.ndarray, ends: list[int]) -> list[np.ndarray]:
