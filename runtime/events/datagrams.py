@@ -29,20 +29,24 @@ NO_TIME = 1 << 31
 
 
 class NearestTime:
-    """uint32 times [N] -> int64 [N], those nearest to `near_us`: within 35 minutes of it they are right.
+    """uint32 times [N] -> int64 [N], those nearest to the expected time: within 35 minutes of it they are right.
 
-    Whoever knows what time to expect sets near_us; else it is the last time of the call before. No datagram, however wrong
-    or late, changes what the next one means where near_us is set. An unwrapper of files counts steps back instead.
+    `expected_us` is for whoever knows what time to expect: then no datagram, however wrong or late, changes what the next one
+    means. Where it is None, it is the last time of the call before. (An unwrapper of files counts steps back instead.)
     """
 
-    near_us: int | None = None
+    def __init__(self) -> None:
+        self.expected_us: int | None = None
+        self._last_us: int | None = None
 
     def __call__(self, raw: np.ndarray) -> np.ndarray:
         if not len(raw):
             return np.zeros(0, np.int64)
-        near_us = int(raw[0]) if self.near_us is None else self.near_us
+        near_us = self._last_us if self.expected_us is None else self.expected_us
+        if near_us is None:
+            near_us = int(raw[0])
         t_us = near_us + ((raw.astype(np.int64) - near_us + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
-        self.near_us = int(t_us[-1])
+        self._last_us = int(t_us[-1])
         return t_us
 
 

@@ -197,7 +197,7 @@ def test_what_is_held_is_bounded() -> None:
 def test_datagrams_that_change_places_where_32_bits_end_are_not_an_hour_apart(form: str) -> None:
     t_us = 2**32 + np.array([-3000, -2000, -1000, 1000, 0, 2000, -500, 3000, 4000])
     decoder = WIRES[form].decoder(Losses())
-    decoder.unwrap.near_us = 2**32 - 4000
+    decoder.unwrap.expected_us = 2**32 - 4000
     read: list[int] = []
     for body in encode_datagrams(at(*t_us.tolist()), form, 1):
         read += decoder.feed(np.frombuffer(body, np.uint8), [len(body)], [0])["t"].tolist()
@@ -209,7 +209,7 @@ def test_32_bits_mean_the_time_that_is_expected_after_any_pause(pause_us: int) -
     feed, nearest = Feed(), NearestTime()
     feed.honest(2**32 - 50_000, 100)
     feed.wait(pause_us)
-    nearest.near_us = feed.timeline.expected_us(feed.now_us)
+    nearest.expected_us = feed.timeline.expected_us(feed.now_us)
     t_us = 2**32 + 50_000 + pause_us
     assert nearest(np.array([t_us & 0xFFFFFFFF], np.uint32)).tolist() == [t_us]
 

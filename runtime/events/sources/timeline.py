@@ -15,8 +15,9 @@ What does not go on is held, in order, and what comes next decides:
     confirms the one before it, and    goes on from there, or is held until it is confirmed itself
     nothing went on for twice as long
     as usual
-    nothing comes for 0.25 s, or for   nobody contradicts: what is held is given; the framer has rules of its own for gaps and
-    twice as long as usual             for steps back
+    nothing comes for 0.25 s, or for   nobody contradicts: what is held is given, but what is ahead of later ones; the framer
+    twice as long as usual             has rules of its own for gaps and for steps back
+    4 MiB or 4096 datagrams are held   all of it is given
 
 A datagram confirms an earlier one when it is not before it and at most a second ahead. This is the rule of openeb's robust
 decoder (a jump waits for a later time that agrees), for a feed in which others may speak, too. A sender that restarts, pauses
@@ -37,7 +38,7 @@ AHEAD_US = 1_000
 SLOWER_US = 50_000
 USUAL_AT_MOST_US = 1_000_000
 HOLD_US = 250_000
-HOLD_EVENTS = 1 << 18
+HOLD_EVENTS, HOLD_DATAGRAMS = 1 << 18, 1 << 12  # 4 MiB of events
 NEIGHBOURS = 8  # of those that are held, this many may confirm a jump
 BEHIND_US = 10_000
 BALLOT_US = 500_000
@@ -89,11 +90,13 @@ class Timeline:
             return []
         this = (now_us, int(events["t"].min()), int(events["t"].max()), events)
         if self._hear(events["t"], now_us):
+            if self._clock_us is not None and this[2] < self._clock_us - BEHIND_US:
+                return [events]  # long on its way, or wrong: it says nothing about what is ahead
             return [*self._give(_confirmed([*self._held, this], AHEAD_US, GAP_US)), events]
         self._held.append(this)
         self._held_events += len(events)
-        if self._held_events > HOLD_EVENTS:
-            return self._give_all(now_us)
+        if self._held_events > HOLD_EVENTS or len(self._held) > HOLD_DATAGRAMS:
+            return self._give_all(now_us, self._held[:-1])
         near = [*self._held[:-1][:1], *self._held[-NEIGHBOURS - 1 : -1], this]
         if now_us - self._heard_us < 2 * self._usual_us or len(_confirmed(near, SLOWER_US, GAP_US)) == 0:
             return []
@@ -105,7 +108,7 @@ class Timeline:
     def settle(self, now_us: int, end: bool = False) -> list[np.ndarray]:
         """Nothing comes: the packets that were held and are believed by now. With `end` nothing will come any more."""
         if self._held and (end or min(now_us - self._heard_us, now_us - self._held[0][0]) >= self._hold_us):
-            return self._give_all(now_us)
+            return self._give_all(now_us, _confirmed(self._held, SLOWER_US, NO_LIMIT))
         return []
 
     def _hear(self, t_us: np.ndarray, now_us: int) -> bool:
@@ -121,19 +124,20 @@ class Timeline:
             return False
         if self._steps_back(t_us, low_us, now_us):
             return self._hear(t_us, now_us)  # from another clock
-        if high_us >= clock_us - BEHIND_US:
-            lead_us = high_us - now_us
-            self._lead_us = max(lead_us, min(self._lead_us, lead_us + SLOWER_US))
+        if high_us < clock_us - BEHIND_US:
+            return True
+        lead_us = high_us - now_us
+        self._lead_us = max(lead_us, min(self._lead_us, lead_us + SLOWER_US))
         if now_us > self._heard_us:
             self._usual_us = min(max(now_us - self._heard_us, 0.9 * self._usual_us), USUAL_AT_MOST_US)
         self._clock_us, self._heard_us = max(clock_us, high_us), now_us
         return True
 
-    def _give_all(self, now_us: int) -> list[np.ndarray]:
-        """All that is held, but what is ahead of later ones."""
+    def _give_all(self, now_us: int, earlier: list[Held]) -> list[np.ndarray]:
+        """The latest that is held, and before it the earlier ones."""
         last = self._held[-1]
         self._begin(last[2], last[0], now_us)
-        return self._give([*_confirmed(self._held, SLOWER_US, NO_LIMIT), last])
+        return self._give([*earlier, last])
 
     def _give(self, given: list[Held]) -> list[np.ndarray]:
         """These packets of what is held; the others are refused."""

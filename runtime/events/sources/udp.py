@@ -146,7 +146,7 @@ class UdpSource(Source):
     def _believed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> Iterator[np.ndarray]:
         """Events [N] of some datagrams and of those that were held before, as far as their time is believed by now."""
         timeline, decoder, now_us = self._timeline, self._decoder, arrived_us[-1]
-        decoder.unwrap.near_us = timeline.expected_us(now_us)
+        decoder.unwrap.expected_us = timeline.expected_us(now_us)
         events = decoder.feed(data, ends, arrived_us)
         self.datagrams["missing"] = decoder.lost
         if timeline.goes_on(events["t"], now_us):  # nearly always
