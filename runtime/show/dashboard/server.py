@@ -30,6 +30,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from runtime.base.errors import PlifError
 from runtime.show.dashboard.access import Access
@@ -97,7 +98,7 @@ class Server:
         self._uvicorn = server = uvicorn.Server(config)
         self._door = Door(
             self._socket,
-            lambda: config.http_protocol_class(config=config, server_state=server.server_state, app_state={}),
+            lambda: H11Protocol(config=config, server_state=server.server_state, app_state={}),
             Troubles(content.trouble),
         )
         self._viewers = min(VIEWERS, self._door.most // 2)
