@@ -145,7 +145,8 @@ def test_every_phase_of_a_request_has_an_end_and_an_open_page_has_none(
         f"GET /feed HTTP/1.1\r\nHost: {live.host}\r\nUpgrade: websocket\r\n".encode(),
         f"GET /status HTTP/1.1\r\nHost: {live.host}\r\nAuthorization: Bearer {live.token}\r\n\r\n".encode(),  # kept alive
     )
-    with contextlib.ExitStack() as held, live.feed() as feed:
+    behind_a_proxy = {"X-Forwarded-For": "203.0.113.9"}
+    with contextlib.ExitStack() as held, live.feed(additional_headers=behind_a_proxy) as feed:
         message(feed)
         ones = [held.enter_context(socket.create_connection(("127.0.0.1", live.dashboard.port))) for _ in begun]
         for one, first in zip(ones, begun, strict=True):

@@ -93,6 +93,7 @@ class Server:
             log_level=logging.CRITICAL,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # who a connection is, is its address; what a proxy says of it is not needed
             timeout_graceful_shutdown=1,
         )
         self._uvicorn = server = uvicorn.Server(config)
