@@ -26,11 +26,11 @@ def open_regular(path: str | Path, expected: str = "a file") -> BinaryIO:
     try:
         kind = os.stat(path).st_mode  # first, because to open a device can do something already
         if stat.S_ISREG(kind):
-            file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-            kind = os.fstat(file.fileno()).st_mode  # what was opened may be another than what was looked at
+            number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            kind = os.fstat(number).st_mode  # what was opened may be another than what was looked at
             if stat.S_ISREG(kind):
-                return file
-            file.close()
+                return os.fdopen(number, "rb")
+            os.close(number)
     except FileNotFoundError:
         raise PlifError(f"{path}: no such file; expected {expected}") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path

@@ -12,6 +12,7 @@ Programs that read zips differ in what they believe where these tell different t
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from typing import BinaryIO, NamedTuple
 
 END, END64, LOCATOR, CENTRAL, LOCAL = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x01\x02", b"PK\x03\x04"
@@ -65,7 +66,7 @@ def _read_members(file: BinaryIO, size: int) -> dict[str, Member]:
         members[name] = Member(data, length, crc)
         places.append((offset, data + length))
     places = [*sorted(places), (start, end)]
-    if any(after < stop for (_, stop), (after, _) in zip(places, places[1:], strict=False)):
+    if any(after < stop for (_, stop), (after, _) in pairwise(places)):
         raise NotPlain("two of its members lie in one place, or one beyond the end")
     if len(places) - 1 != count or len({name.lower() for name in members}) != count:
         raise NotPlain("its directory names a member twice, or counts others than it names")
