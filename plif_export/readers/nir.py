@@ -26,6 +26,7 @@ from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.layers import conv_attrs, one_number, padding_sizes, plain
 from plif_export.readers.rules import Problem, Unsupported, require
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.hdf5 import open_hdf5
 from runtime.model.card import Card, read_card
 from runtime.model.graph import Graph, Node, Shape, spatial
 
@@ -88,11 +89,8 @@ def _open(path: Path) -> Any:
         import nir
     except ImportError:
         raise MissingExtra("reading a NIR file", "nir") from None
-    try:
-        return nir.read(path, type_check=False)
-    except Exception as error:  # h5py and nir raise many kinds
-        reason = " ".join(str(error).split())[:160]
-        raise PlifError(f"{path}: not a NIR file, or damaged ({reason}); expected one of nir.write") from None
+    with open_hdf5(path, "a NIR file") as file:
+        return nir.read(file.id, type_check=False)  # the file that was looked at, opened once
 
 
 class _Reader:
