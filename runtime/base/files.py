@@ -39,6 +39,15 @@ def open_regular(path: str | Path, expected: str = "a file") -> BinaryIO:
     raise PlifError(f"{path}: is {what}, not a file; expected {expected}")
 
 
+def read_regular(path: str | Path, expected: str = "a file") -> bytes:
+    """All bytes of a file; as `open_regular`."""
+    with open_regular(path, expected) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+
+
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -144,11 +153,11 @@ def measure(artifact: Path) -> tuple[int, str]:
     The SHA-256 of a folder is taken over its files in the order of their names: name, zero byte, SHA-256 of the content.
     """
     if not artifact.is_dir():
-        data = artifact.read_bytes()
+        data = read_regular(artifact)
         return len(data), hashlib.sha256(data).hexdigest()
     size, digest = 0, hashlib.sha256()
     for file in sorted(path for path in artifact.rglob("*") if path.is_file()):
-        data = file.read_bytes()
+        data = read_regular(file)
         size += len(data)
         digest.update(file.relative_to(artifact).as_posix().encode() + b"\0" + hashlib.sha256(data).digest())
     return size, digest.hexdigest()

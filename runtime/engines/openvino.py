@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.files import read_regular
 from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Buffers, Rates, Resident
 from runtime.engines.tensors import by_name, check_shapes, rate_outputs
@@ -156,10 +157,7 @@ def _read(path: Path, card: Card) -> tuple[bytes, Any]:
         raise PlifError(f"{path}: its card does not say which files it is of; export it again: --to openvino")
     found = {}
     for name in FILES:
-        try:
-            found[name] = (path / name).read_bytes()
-        except OSError as error:
-            raise PlifError(f"{path / name}: cannot be read ({error.strerror}); export it again") from None
+        found[name] = read_regular(path / name, "a model of OpenVINO; export it again")
         if hashlib.sha256(found[name]).hexdigest() != expected[name]:
             raise PlifError(f"{path / name}: is not the file that card.json was written with; export it again")
     return found["model.xml"], ov.Tensor(np.frombuffer(found["model.bin"], np.uint8))
