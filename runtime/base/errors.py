@@ -6,10 +6,16 @@ The command line prints the one line and exits with `exit_code`; a user never se
 from __future__ import annotations
 
 
+from runtime.base.text import printable
+
+
 class PlifError(Exception):
     """A file or an argument that cannot be used. The message is one line that needs no context."""
 
     exit_code = 2
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))  # it may quote a file
 
 
 class PlifWarning(UserWarning):

@@ -1,39 +1,32 @@
-"""HDF5 files that keep to themselves: `open_hdf5` looks at everything in a file before any of its data are read.
-
-HDF5 can take a data set from another file, anywhere on the disk: by an external or a soft link, as external storage, as a
-virtual data set. It can be compressed to a thousandth, or claim values that are stored nowhere. All this is refused.
-"""
+"""HDF5 files that keep to themselves: `open_hdf5` lets another process look at a file before it opens it (hdf5_look.py)."""
 
 from __future__ import annotations
 
-import io
-import math
-import zlib
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import product
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import open_regular
 
-MOST_OBJECTS = 20_000  # groups, data sets and texts
-MOST_DEPTH = 32  # groups within groups
-MOST_BYTES = 4 << 30  # of all data together, as they are in memory
-# How much more than the file they may be: a file of one parameter for each neuron, all equal, is compressed well.
-FREE_BYTES, MOST_TIMES = 64 << 20, 100
-DEFLATE, DEFLATE_TIMES = 1, 1032  # the filter, and how many times its input its output can be
-FILTERS = {DEFLATE, 2, 3, 4, 32000}  # and shuffle, checksums, szip, lzf: what NIR's writer and its like use
+LOOK = Path(__file__).with_name("hdf5_look.py")
+MOST_BYTES = 4 << 30
 
 
 @contextmanager
-def open_hdf5(path: str | Path, expected: str, extra: str = "nir", most_bytes: int = MOST_BYTES) -> Iterator[Any]:
-    """An h5py.File to read from, of which every object lies in the file itself.
+def open_hdf5(
+    path: str | Path, expected: str, extra: str = "nir", most_bytes: int = MOST_BYTES, read: bool = True
+) -> Iterator[Any]:
+    """An h5py.File to read from, of which every object lies in the file itself, whole.
 
     expected    for messages: what the file should be, such as "a NIR file"
     extra       which extra of plif brings h5py
     most_bytes  of all data together, as they are in memory
+    read        all data are read once before; without, only what the file says of them is looked at
     Raises PlifError, also where reading fails within the `with`.
     """
     try:
@@ -41,10 +34,13 @@ def open_hdf5(path: str | Path, expected: str, extra: str = "nir", most_bytes: i
     except ImportError:
         raise MissingExtra("reading an HDF5 file", extra) from None
     with open_regular(path, expected) as raw:
-        size = raw.seek(0, io.SEEK_END)
+        about = os.fstat(raw.fileno())
+        same = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+        reason = _look(raw.fileno(), most_bytes, read, same)
+        if reason is not None:
+            raise PlifError(f"{path}: {reason if reason.startswith('/') else f'not {expected}, or damaged ({reason})'}")
         try:
             with h5py.File(raw, "r") as file:
-                _Walk(path, min(most_bytes, FREE_BYTES + MOST_TIMES * size)).group(file.id, "", 0)
                 yield file
         except PlifError:
             raise
@@ -53,96 +49,14 @@ def open_hdf5(path: str | Path, expected: str, extra: str = "nir", most_bytes: i
             raise PlifError(f"{path}: not {expected}, or damaged ({reason})") from None
 
 
-class _Walk:
-    def __init__(self, path: str | Path, most_bytes: int) -> None:
-        self.path, self.most_bytes = path, most_bytes
-        self.objects = self.bytes = 0
+@lru_cache(maxsize=64)  # a model is opened several times: for its card, its layers, its weights
+def _look(file: int, most_bytes: int, read: bool, same: tuple[int, ...]) -> str | None:
+    """What is wrong with an open file, half a line; None: nothing. same: what tells it from its later versions."""
+    import subprocess  # here: who opens other files does not need it
 
-    def group(self, group: Any, where: str, depth: int) -> None:
-        """Looks at each object of a group: by what the links say, without opening what they lead to."""
-        from h5py import h5d, h5g, h5l, h5o
-
-        if depth > MOST_DEPTH:
-            raise self.refuse(where, f"lies in more than {MOST_DEPTH} groups")
-        for name in group:
-            at = f"{where}/{name.decode('utf-8', 'replace')}"
-            self.objects += 1
-            if self.objects > MOST_OBJECTS:
-                raise self.refuse(where, f"makes it more than {MOST_OBJECTS} objects and texts")
-            if group.links.get_info(name).type != h5l.TYPE_HARD:
-                raise self.refuse(at, "is a link to another place or file")
-            found = h5o.open(group, name)
-            if isinstance(found, h5g.GroupID):
-                self.group(found, at, depth + 1)
-            elif isinstance(found, h5d.DatasetID):
-                self.data_set(found, at)
-            else:
-                raise self.refuse(at, "is neither a group nor data")
-
-    def data_set(self, found: Any, at: str) -> None:
-        from h5py import h5d, h5s, h5t
-
-        made, kind, space = found.get_create_plist(), found.get_type(), found.get_space()
-        if made.get_external_count() or made.get_layout() == h5d.VIRTUAL:
-            raise self.refuse(at, "keeps its data in another file")
-        text = kind.get_class() == h5t.STRING
-        if (
-            kind.detect_class(h5t.REFERENCE)
-            or kind.detect_class(h5t.VLEN)
-            or (not text and kind.detect_class(h5t.STRING))
-        ):
-            raise self.refuse(at, "has values that lead elsewhere in the file")
-        empty = space.get_simple_extent_type() == h5s.NULL
-        numbers = 0 if empty else math.prod(space.get_simple_extent_dims())
-        if made.get_layout() == h5d.CHUNKED:
-            chunk = math.prod(made.get_chunk()) * kind.get_size()
-            self.bytes += max(
-                0, chunk - numbers * kind.get_size()
-            )  # a chunk is made whole, however little of it is used
-            self.chunks(found, made, chunk, at)
-        self.bytes += numbers * kind.get_size()
-        self.within(at)
-        if text and kind.is_variable_str() and not empty:
-            self.texts(found, numbers, at)
-
-    def chunks(self, found: Any, made: Any, chunk: int, at: str) -> None:
-        """Looks at how chunks are stored: HDF5 inflates one to its end, whatever its size should be."""
-        filters = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
-        if len(set(filters)) < len(filters) or not FILTERS.issuperset(filters):
-            raise self.refuse(at, f"is packed by the filters {filters}, expected some of {sorted(FILTERS)}, each once")
-        large: list[tuple[int, ...]] = []
-
-        def look(stored: Any) -> None:
-            if stored.size > chunk + chunk // 64 + 1024:
-                raise self.refuse(at, "has a chunk that is larger in the file than it should be in memory")
-            if stored.size * DEFLATE_TIMES > FREE_BYTES:
-                large.append(stored.chunk_offset)
-
-        found.chunk_iter(look)
-        for offset in large if DEFLATE in filters else ():
-            inflate, (_, packed) = zlib.decompressobj(), found.read_direct_chunk(offset)
-            length = 0
-            while length <= chunk and not inflate.eof and packed:
-                length += len(inflate.decompress(packed, 1 << 20))
-                packed = inflate.unconsumed_tail
-            if length > chunk:
-                raise self.refuse(at, f"has a chunk that is more than the {chunk} bytes that it should be")
-
-    def texts(self, found: Any, numbers: int, at: str) -> None:
-        """The length of a text is known when it is read, and many may be the same one: one after the other is read."""
-        import h5py
-
-        self.objects += numbers
-        if self.objects > MOST_OBJECTS:
-            raise self.refuse(at, f"makes it more than {MOST_OBJECTS} objects and texts")
-        data = h5py.Dataset(found)
-        for place in product(*map(range, data.shape)):
-            self.bytes += len(data[place])
-            self.within(at)
-
-    def within(self, at: str) -> None:
-        if self.bytes > self.most_bytes:
-            raise self.refuse(at, f"makes it more than {self.most_bytes} bytes of data, of a file of this size")
-
-    def refuse(self, at: str, what: str) -> PlifError:
-        return PlifError(f"{self.path}: {at or '/'} {what}; refused")
+    os.lseek(file, 0, os.SEEK_SET)
+    command = [sys.executable, str(LOOK), str(most_bytes), "read" if read else "walk"]
+    done = subprocess.run(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if done.returncode < 0:
+        return "it makes the HDF5 library crash, or read without an end"
+    return None if done.returncode == 0 else done.stdout.decode(errors="replace").strip() or "it cannot be read"
