@@ -5,7 +5,6 @@ The command line prints the one line and exits with `exit_code`; a user never se
 
 from __future__ import annotations
 
-
 from runtime.base.text import printable
 
 
