@@ -28,7 +28,7 @@ MOST_DEPTH = 32  # groups within groups
 FREE_BYTES, MOST_TIMES = 64 << 20, 100
 DEFLATE, DEFLATE_TIMES = 1, 1032  # the filter, and how many times its input its output can be
 FILTERS = {DEFLATE, 2, 3, 4, 32000}  # and shuffle, checksums, szip, lzf: what NIR's writer and its like use
-FREE_SECONDS, BYTES_PER_SECOND = 4, 20e6  # of processor time
+FREE_SECONDS, BYTES_PER_SECOND = 3, 20e6  # of processor time
 
 
 class Refused(Exception):
