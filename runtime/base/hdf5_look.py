@@ -20,7 +20,7 @@ import sys
 import zlib
 from contextlib import suppress
 from itertools import product
-from typing import Any
+from typing import Any, BinaryIO
 
 MOST_OBJECTS = 20_000  # groups, data sets and texts
 MOST_DEPTH = 32  # groups within groups
@@ -135,7 +135,7 @@ class Walk:
         return Refused(f"{at or '/'} {what}")
 
 
-def look(file: io.BufferedReader, most_bytes: int, read: bool) -> None:
+def look(file: BinaryIO, most_bytes: int, read: bool) -> None:
     """Raises Refused, and whatever h5py raises for a file that is damaged."""
     import h5py
 

@@ -14,7 +14,7 @@ import pickle
 import zlib
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
@@ -59,10 +59,14 @@ class _Storage(NamedTuple):
     numbers: int
 
 
-class _Plain(pickle._Unpickler):
-    """The unpickler of Python itself, because the one in C makes room for any number of values that a file claims."""
+# The one in Python: the one in C makes room for any number of values that a file claims.
+_Unpickler: Any = pickle._Unpickler
 
-    dispatch = {op[0]: pickle._Unpickler.dispatch[op[0]] for op in (getattr(pickle, name) for name in _OPCODES)}  # noqa: RUF012
+
+class _Plain(_Unpickler):
+    """Loads an index, and compares with the zip what it says of tensors. root: the folder in the zip."""
+
+    dispatch: ClassVar = {op[0]: _Unpickler.dispatch[op[0]] for op in (getattr(pickle, name) for name in _OPCODES)}
 
     def __init__(self, index: bytes, root: str, members: dict[str, Member]) -> None:
         super().__init__(io.BytesIO(index))
