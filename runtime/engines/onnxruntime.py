@@ -24,9 +24,8 @@ from runtime.model.graph import spikes
 from runtime.model.readers.onnx_alone import read_model
 from runtime.model.readers.onnx_wire import with_rates
 
-os.environ.setdefault(
-    "ORT_DISABLE_TELEMETRY", "1"
-)  # since 1.29 it reports to its maker, and keeps a number in the home folder
+# Since 1.29 it reports to its maker by default, and keeps a number of this machine in the home folder.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 try:
     import onnxruntime as ort
 except ImportError:
@@ -60,10 +59,17 @@ class OnnxRuntime(Engine):
         try:
             return ort.InferenceSession(self._bytes, settings, providers=[(self.provider, provider_options)])
         except Exception as error:  # onnxruntime raises a family of its own, without a common public base
-            reason = " ".join(str(error).split())[:200]
             raise PlifError(
-                f"{self.path}: ONNX Runtime cannot open it on {self.provider} ({reason}); {advice}"
+                f"{self.path}: ONNX Runtime cannot open it on {self.provider} ({reason_of(error)}); {advice}"
             ) from None
+
+
+def reason_of(error: Exception) -> str:
+    """What ONNX Runtime says of a model that it cannot open, in one line."""
+    said = " ".join(str(error).split())[:200]
+    if "NOT_IMPLEMENTED" in said and "ConvInteger" in said:
+        said += f"; int8 needs ONNX Runtime 1.24 or newer, and this is {ort.__version__}"
+    return said
 
 
 class OnnxRuntimeEngine(OnnxRuntime):
