@@ -63,7 +63,7 @@ class Bomb:
         (["info", "text.onnx"], "is not an ONNX file"),
         (["info", "empty.onnx"], "is empty"),
         (["info", "cut.onnx"], "not an ONNX file, or was cut short"),
-        (["info", "cut.pt"], "damaged or cut short"),
+        (["info", "cut.pt"], "it was cut short"),
         (["export", "missing.pt"], "missing.pt: no such file"),
         (["export", "model.onnx"], "is an exported artifact, not a model"),
         (["export", "model.pt", "--form", "loop"], "--form loop"),
