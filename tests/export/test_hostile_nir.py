@@ -192,6 +192,36 @@ def test_what_leads_out_of_the_file_or_is_not_in_it_is_refused(
     assert "4711" not in capsys.readouterr().err and sorted(net.parent.iterdir()) == before
 
 
+def edge_to_nobody(file: Any, name: str) -> None:
+    edges = file["node/edges"][()]
+    edges[0, 1] = "nobody"
+    file["node/edges"][...] = edges
+
+
+def not_a_number(file: Any, name: str) -> None:
+    file[name][0, 0] = np.nan
+
+
+def no_graph(file: Any, name: str) -> None:
+    file.move("node", "old")
+    file.move(name.replace("node", "old", 1).rpartition("/")[0], "node")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (edge_to_nobody, "an edge leads to nobody, which is none of its nodes"),
+        (not_a_number, "weight of .* has numbers that are NaN"),
+        (no_graph, "not a NIR file"),
+    ],
+)
+def test_a_graph_that_is_none_is_refused(change: Callable[[Any, str], None], says: str, net: Path) -> None:
+    with h5py.File(net, "r+") as file:
+        change(file, weights_of(file))
+    with pytest.raises(PlifError, match=says):
+        export(net)
+
+
 def test_a_file_that_makes_the_library_turn_in_a_circle_is_refused(net: Path) -> None:
     """A heap whose free place is of no size: HDF5 2.0 looks for the next place for ever."""
     data = bytearray(net.read_bytes())
