@@ -18,7 +18,7 @@ import numpy as np
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Rates
-from runtime.engines.tensors import by_name, check_shapes, rate_outputs
+from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_by_name
 from runtime.model.card import Card
 from runtime.model.graph import spikes
 from runtime.model.readers.onnx_alone import read_model
@@ -47,6 +47,9 @@ class OnnxRuntime(Engine):
         self._session = self.open()
         infos = [*self._session.get_inputs(), *self._session.get_outputs()]
         check_shapes(path, card, {info.name: info.shape for info in infos}, "the graph")
+        known = shapes_by_name(card)[0]
+        if strangers := [info.name for info in self._session.get_inputs() if info.name not in known]:
+            raise PlifError(f"{path}: the graph also reads {strangers[0]}, which is not in the card; export it again")
 
     def open(self) -> ort.InferenceSession:
         raise NotImplementedError
