@@ -1,19 +1,24 @@
 """Makes the table of mutations in docs/numerics.md: what the gate notices of everything that can be wrong with an artifact.
 
-python docs/mutations.py            tries them all (tests/export/mutations.py), about a quarter of an hour
-python docs/mutations.py --json     prints each of them with its result
+    python docs/mutations.py            tries them all (tests/export/mutations.py), minutes
+    python docs/mutations.py --json     prints each of them with its result
+
+Every mutation that has a place in a network is tried once in each way in which that network runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
 import tempfile
 import warnings
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,16 +37,20 @@ TITLES = {
     "openvino": "OpenVINO",
     "nir": "NIR",
 }
-EACH = 2  # mutants of one mutation in one network
+EACH = 1  # mutants of one mutation in one network, run in one way; `pytest -m large` takes 4
 
 
-def everything() -> list[Trial]:
-    found = []
+def everything(jobs: int) -> list[Trial]:
+    tasks = list(itertools.product(NETWORKS, WAYS))
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        return [one for found in pool.map(tried, *zip(*tasks, strict=True)) for one in found]
+
+
+def tried(network: str, way: str) -> list[Trial]:
+    warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
-        for network in NETWORKS:
-            for way in WAYS:
-                print(network, way, file=sys.stderr)
-                found += trials(network, way, MUTATIONS, EACH, Path(folder))
+        found = list(trials(network, way, MUTATIONS, EACH, Path(folder)))
+    print(network, way, len(found), file=sys.stderr, flush=True)
     return found
 
 
@@ -72,9 +81,9 @@ def _cell(here: list[Trial]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    found = everything()
+    found = everything(options.jobs)
     if options.json:
         print(json.dumps([asdict(one) for one in found]))
         return

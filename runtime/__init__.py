@@ -1,7 +1,7 @@
 """Run: events -> frames -> engine step -> decision. No torch; NumPy and one engine are enough.
 
 load(path) -> Model            an exported artifact, opened
-Model.session(streams)         the state of some streams: step, run, reset, snapshot, restore
+Model.session(streams)         the state of some streams: step, run, reset, snapshot, restore, save
 Model.stream(source)           decisions about a recording or a live feed
 PushSource(width, height)      a live feed of events that your own program has
 

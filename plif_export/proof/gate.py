@@ -69,9 +69,9 @@ def check(
     if len(x) % subject.chunk:
         T = subject.chunk
         raise PlifError(f"{subject.where}: unrolled over T={T}, so parity needs a multiple of {T} steps, not {len(x)}")
-    precision = "fp32" if model_in_fp32 is None else subject.card["precision"]
     layers = [LayerReport(layer) for layer in reference.layers]
-    report = Report(precision=precision, steps=len(x), streams=x.shape[1], layers=layers)
+    report = Report(precision=subject.card["precision"], steps=len(x), streams=x.shape[1], layers=layers)
+    report.rounding = model_in_fp32 is not None
     states = [reference.initial() for _ in range(x.shape[1])] if start is None else list(start)
     if not _starts_like(subject, reference, report):
         return report

@@ -36,7 +36,9 @@ from plif_export.targets.target import ExportJob, Target
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card, encode
+from runtime.model.digest import seal
 from runtime.model.graph import Graph, Node, Shape, initial_v, spatial
+from runtime.model.readers.contents import read_nir
 
 if TYPE_CHECKING:
     from plif_export.proof.session import OpenedModel
@@ -78,9 +80,10 @@ class NirTarget(Target):
         job.card.update(target=self.name, nir={"dt": writer.dt, "fire": writer.fire, "reset": "value"})
         job.card["versions"]["nir"] = str(nir.version)
         try:
-            graph = nir.NIRGraph(nodes, edges, metadata={CARD_KEY: encode(job.card)})
-            nir.write(path, graph)
-        except OSError:
+            nir.write(path, nir.NIRGraph(nodes, edges))  # what the digest in the card is taken of
+            seal(job.card, read_nir(path))
+            nir.write(path, nir.NIRGraph(nodes, edges, metadata={CARD_KEY: encode(job.card)}))
+        except (OSError, PlifError):
             raise
         except Exception as error:  # NIR's own checks of types raise ValueError, and h5py many kinds
             raise PlifError(f"NIR refuses the network ({' '.join(str(error).split())[:160]})") from None

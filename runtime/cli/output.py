@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+from runtime.base.text import say
 
 if TYPE_CHECKING:
     from runtime.api import Model
@@ -37,7 +38,7 @@ def show(document: Document, lines: Callable[[Document], Iterable[str]], as_json
     if as_json:
         print_json(document)
     else:
-        typer.echo("\n".join(lines(document)))
+        say(*lines(document))
 
 
 def print_json(document: Any, compact: bool = False) -> None:
@@ -49,11 +50,11 @@ def print_json(document: Any, compact: bool = False) -> None:
 def say_unnamed(card: Card) -> None:
     """Says on stderr that the classes of a model are numbers, where nobody named them when it was exported."""
     if not card.get("classes_named", True):
-        print(f"plif: {UNNAMED}", file=sys.stderr)
+        say(f"plif: {UNNAMED}", err=True)
 
 
 def say_engine(model: Model) -> None:
     """Says on stderr which engine `--engine auto` took, and why."""
     choice = model.engine_choice
     if choice is not None and choice.asked == "auto":
-        print(f"plif: {choice.sentence()}", file=sys.stderr)
+        say(f"plif: {choice.sentence()}", err=True)

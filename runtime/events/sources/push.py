@@ -5,8 +5,8 @@
     for decision in model.stream(source):
         ...
 
-The events that are pushed wait in one queue, which is bounded. It is emptied by the stream's reader thread, not by the network, so
-that overload is handled where it is for every live source, by `overload=` (docs/live.md).
+The events that are pushed wait in one queue, which is bounded. The stream's reader thread empties it, not the network, so that
+overload is handled where it is for every live source, by `overload=` (docs/live.md).
 """
 
 from __future__ import annotations
