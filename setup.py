@@ -14,6 +14,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 NATIVE = "runtime/native"
+CPUS = ("scalar", "avx2", "avx512", "amx", "neon")
 
 
 class BuildNative(build_ext):
@@ -45,13 +46,9 @@ setup(
         Extension(
             "runtime.native._event",
             sources=[
-                f"{NATIVE}/{name}.c"
-                for name in ("event", "path_scalar", "path_avx2", "path_avx512", "path_amx", "path_neon")
+                f"{NATIVE}/{name}.c" for name in ("event", "check", "check_call", *(f"path_{cpu}" for cpu in CPUS))
             ],
-            depends=[
-                f"{NATIVE}/{name}.h"
-                for name in ("event", "pool", "simd", "active", "neuron", "dense8", "rows", "conv", "layers", "kernels")
-            ],
+            depends=sorted(map(str, Path(NATIVE).glob("*.h"))),
             # no contraction: a fused multiply-add rounds once, and paths would differ in the last bit
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],
             extra_link_args=["-pthread"],

@@ -108,7 +108,7 @@ class Step:
         """What rounding can do in one layer's step from its states {variable: [1, ...]}; exact: whether exact sums have
         no bound, or that of sums of their size."""
         node = self.of.neurons[layer]
-        shape = (1, *node.shape)
+        shape = state["v"].shape
         h, _, after = self._fires(node, state)
         made = LayerBound(
             self._bound(h, shape, exact), {name: self._bound(m, shape, exact) for name, m in after.items()}
@@ -137,8 +137,7 @@ class Step:
         state = {variable: self.held(node.layer, variable, "before") for variable in neuron.initial}
         _, s, after = self._fires(neuron, state)
         m = s if node.op == "Neuron" else after[node.attrs["variable"]]
-        shape = (1, *node.shape)
-        size, terms = (np.broadcast_to(part, shape) for part in (m.size, m.terms))
+        size, terms = (np.broadcast_to(part, state["v"].shape) for part in (m.size, m.terms))
         return Measure(size, terms, m.unit, partial(self.value, node.name))
 
     def _bound(self, m: Measure, shape: tuple[int, ...], exact: bool) -> Array:

@@ -18,7 +18,7 @@ from plif_export.proof.bounds import LayerBound
 from plif_export.proof.interpret import Array, LayerStep, State
 from plif_export.proof.report import LayerReport, Report
 
-MEMBRANE = 10  # bounds; the largest honest difference seen is 0.7, a wrong tau, state or weight is off by far more
+MEMBRANE = 10  # bounds; honest differences stay below one, a wrong tau, state or weight is off by far more
 ROWS = 1e-4  # how far a row beside others may be from the same row alone, relative to max(1, |value|), at least
 
 

@@ -39,7 +39,8 @@ from runtime.engines.session import whole_votes
 from runtime.model.card import Card
 from runtime.model.graph import Graph, state_key, variable_of
 
-NOT_COMPARED = ("parity", "versions", "source_sha256")  # what was proved, and when and from which file, may differ
+# What was proved, when and from which file may differ; whether classes have names does not change an answer.
+NOT_COMPARED = ("parity", "versions", "source_sha256", "classes_named")
 
 
 def check(
@@ -68,9 +69,9 @@ def check(
     if len(x) % subject.chunk:
         T = subject.chunk
         raise PlifError(f"{subject.where}: unrolled over T={T}, so parity needs a multiple of {T} steps, not {len(x)}")
-    precision = "fp32" if model_in_fp32 is None else subject.card["precision"]
     layers = [LayerReport(layer) for layer in reference.layers]
-    report = Report(precision=precision, steps=len(x), streams=x.shape[1], layers=layers)
+    report = Report(precision=subject.card["precision"], steps=len(x), streams=x.shape[1], layers=layers)
+    report.rounding = model_in_fp32 is not None
     states = [reference.initial() for _ in range(x.shape[1])] if start is None else list(start)
     if not _starts_like(subject, reference, report):
         return report
@@ -109,9 +110,17 @@ def check(
 
 
 def check_engine(
-    subject: Subject, reference: Reference, x: Array, start: Sequence[State], report: Report, *, graph: Graph
+    subject: Subject,
+    reference: Reference,
+    x: Array,
+    start: Sequence[State],
+    report: Report,
+    *,
+    graph: Graph,
+    seed: int = 0,
 ) -> None:
-    """The gate's first two questions, start and teacher-forced, to an engine that runs a file which has passed the gate.
+    """The gate's questions to an engine that runs a file which has passed the gate: start, teacher-forced, random spikes and
+    rows. (The card is the file's, and what the engine does freely is the file's report.)
 
     x [T, B, C, H, W] float32, the states of each stream {key: [1, ...]} and the graph, as in `check`. Adds to the file's
     report, and fails it.
@@ -119,9 +128,14 @@ def check_engine(
     if _starts_like(subject, reference, report):
         histories = (reference.run(x[:, b : b + 1], state) for b, state in enumerate(start))
         asked = (case for history in histories for case in cases(history, subject.chunk))
-        shown = teacher_forced(subject, asked, reference.thresholds, Bounds(graph, subject.half), report)
+        bounds = Bounds(graph, subject.half)
+        shown = teacher_forced(subject, asked, reference.thresholds, bounds, report)
         report.engine_steps += shown
         require_shown(subject, shown, report)
+        if report.passed:
+            random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
+        if report.passed:
+            _compare_rows(subject, x, start, bounds, report)
 
 
 def _starts_like(subject: Subject, reference: Reference, report: Report) -> bool:

@@ -9,7 +9,8 @@ on the graph after all of them.
 
 A sliced file takes any spikes in any step, from random membranes. An engine takes none: its membranes are chosen so that the
 neurons of the part fire in the first step of a call, as far as a membrane can make them; and since its membranes then decide
-which spikes there are, those beside the threshold have a round of their own.
+which spikes there are, those beside the threshold have a round of their own. A neuron that fires forgets its current, so there
+each part of a layer also meets the next part of the layer before it: whatever fires, what reads it is once silent.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from runtime.model.graph import Graph, Node, state_key
 
 COUNTS = 0.3  # mean of the random input
 PARTS = 3  # the neurons of a layer are drawn into as many
-# (the part that fires, whether from membranes beside the threshold)
-ROUNDS_OF_A_FILE = ((0, False), (1, True), (2, False))
-ROUNDS_OF_AN_ENGINE = ((0, False), (1, False), (2, False), (PARTS, True))
+# (the part of the input that is not silent, how many parts further each layer fires, whether membranes are beside the threshold)
+ROUNDS_OF_A_FILE = ((0, 0, False), (1, 0, True), (2, 0, False))
+ROUNDS_OF_AN_ENGINE = (*((part, shift, False) for shift in (0, 1) for part in range(PARTS)), (PARTS, 0, True))
 BESIDE = (1.5, 4)  # bounds beside the threshold, both sides
 EXACTLY = 0.5  # of the neurons that can be exactly on the threshold are
 AT_THRESHOLD = 1 / 16  # of the membranes lie on the threshold before the step
@@ -43,10 +44,14 @@ def random_spikes(subject: Subject, graph: Graph, bounds: Bounds, report: Report
     part = {n.layer: rng.integers(0, PARTS, (drawn, 1, *n.shape)).astype(np.int8) for n in graph.neurons}
     part_of_x = rng.integers(0, PARTS, graph.input_shape)
     reference = GraphReference(graph)
-    for turn, near in ROUNDS_OF_A_FILE if subject.shows_spikes else ROUNDS_OF_AN_ENGINE:
+    for turn, shift, near in ROUNDS_OF_A_FILE if subject.shows_spikes else ROUNDS_OF_AN_ENGINE:
         counts = rng.poisson(COUNTS, (subject.chunk, 1, *graph.input_shape)) + (part_of_x == turn)
         x = (np.broadcast_to(counts[:1], counts.shape) if subject.static else counts).astype(np.float32)
-        case = _drawn(subject, bounds, x, {layer: which == turn for layer, which in part.items()}, near, rng)
+        fires = {
+            layer: which == (turn if near else (turn + shift * depth) % PARTS)
+            for depth, (layer, which) in enumerate(part.items(), 1)
+        }
+        case = _drawn(subject, bounds, x, fires, near, rng)
         if not subject.shows_spikes:  # what happens from these membranes on, in all steps of the call
             start = {state_key(layer, k): v for layer, (state,) in case.before.items() for k, v in state.items()}
             (case,) = cases(reference.run(x, start), subject.chunk)

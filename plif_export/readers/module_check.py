@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from plif_export.readers.body import Values
 from plif_export.readers.elementwise import COMPARES
 from plif_export.readers.neuron_program import NeuronLayer
-from plif_export.readers.nodes import op_name
+from plif_export.readers.nodes import Node, op_name
 from plif_export.readers.reading import Reading
 from plif_export.readers.rules import REGISTER, Problem
 

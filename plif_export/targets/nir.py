@@ -36,7 +36,9 @@ from plif_export.targets.target import ExportJob, Target
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card, encode
+from runtime.model.digest import seal
 from runtime.model.graph import Graph, Node, Shape, initial_v, spatial
+from runtime.model.readers.contents import read_nir
 
 if TYPE_CHECKING:
     from plif_export.proof.session import OpenedModel
@@ -78,9 +80,10 @@ class NirTarget(Target):
         job.card.update(target=self.name, nir={"dt": writer.dt, "fire": writer.fire, "reset": "value"})
         job.card["versions"]["nir"] = str(nir.version)
         try:
-            graph = nir.NIRGraph(nodes, edges, metadata={CARD_KEY: encode(job.card)})
-            nir.write(path, graph)
-        except OSError:
+            nir.write(path, nir.NIRGraph(nodes, edges))  # what the digest in the card is taken of
+            seal(job.card, read_nir(path))
+            nir.write(path, nir.NIRGraph(nodes, edges, metadata={CARD_KEY: encode(job.card)}))
+        except (OSError, PlifError):
             raise
         except Exception as error:  # NIR's own checks of types raise ValueError, and h5py many kinds
             raise PlifError(f"NIR refuses the network ({' '.join(str(error).split())[:160]})") from None
@@ -125,6 +128,8 @@ class _Writer:
             try:
                 require(len(set(sources)) == len(sources), "it adds a value to itself", "multiply the weights instead")
                 if node.op == "Add":
+                    alike = all(self.shapes[name] == node.shape for name in node.inputs)
+                    require(alike, "NIR adds values of one shape only", "repeat the smaller one, or use --to onnx")
                     ends[node.name] = sources
                     continue
                 name = {"input": "input_1", "output": "output_1"}.get(node.name, node.name)
@@ -168,6 +173,7 @@ class _Writer:
         return nir.Conv2d(shape[1:], weight, stride, padding, dilation, groups, bias)
 
     def _linear(self, nir: Any, node: Node, shape: Shape) -> Any:
+        require(len(shape) == 1, f"NIR's Affine reads a vector, not {list(shape)}", "flatten it, or use --to onnx")
         if "bias" in node.params:
             return nir.Affine(node.params["weight"], node.params["bias"])
         return nir.Linear(node.params["weight"])

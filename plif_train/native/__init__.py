@@ -99,6 +99,7 @@ def forward(x: Tensor, v: Tensor, alpha: Tensor, rule: RuleStruct, h: Tensor, s:
     also bfloat16."""
     T, N = x.shape
     assert x.stride(1) == 1 and all(t.is_contiguous() for t in (v, alpha, h, s, end))
+    assert h.shape == s.shape == x.shape and v.shape == end.shape == (N,) and alpha.shape in ((), (N,))
     each = int(alpha.dim() > 0)
     run("plif_train_forward", N, T * N, x, x.stride(0), v, alpha, each, h, s, end, T, N, c.byref(rule), unit=BLOCK)
 
@@ -110,6 +111,8 @@ def backward(
     returns the gradient of alpha, as alpha is: [] or [N]."""
     T, N = h.shape
     assert x.stride(1) == 1 and all(t.is_contiguous() for t in (v, alpha, h, gs, gv_end, gx, gv))
+    assert x.shape == gs.shape == gx.shape == h.shape and alpha.shape in ((), (N,))
+    assert v.shape == gv_end.shape == gv.shape == (N,)
     each = int(alpha.dim() > 0)
     galpha = torch.empty(N if each else -(-N // BLOCK))
     run(

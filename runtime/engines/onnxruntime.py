@@ -18,11 +18,14 @@ import numpy as np
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Rates
-from runtime.engines.tensors import by_name, check_shapes, rate_outputs, spiking_layers
+from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_by_name, spiking_layers
 from runtime.model.card import Card
 from runtime.model.graph import spikes
-from runtime.model.readers.onnx_wire import refuse_external_data, with_rates
+from runtime.model.readers.onnx_alone import read_model
+from runtime.model.readers.onnx_wire import with_rates
 
+# Since 1.29 it reports to its maker by default, and keeps a number of this machine in the home folder.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 try:
     import onnxruntime as ort
 except ImportError:
@@ -36,16 +39,18 @@ class OnnxRuntime(Engine):
     provider: ClassVar[str]
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
-        refuse_external_data(path)
         self.path, self.card = path, card
         self.rates = rate_outputs(card, options.rates)
-        self._bytes = path.read_bytes()
+        self._bytes = read_model(path)
         if self.rates:
             taps, graded = {output: spikes(layer) for layer, output in self.rates.items()}, spiking_layers(card)
             self._bytes = with_rates(self._bytes, taps, {self.rates[layer] for layer in graded if graded[layer]})
         self._session = self.open()
         infos = [*self._session.get_inputs(), *self._session.get_outputs()]
         check_shapes(path, card, {info.name: info.shape for info in infos}, "the graph")
+        known = shapes_by_name(card)[0]
+        if strangers := [info.name for info in self._session.get_inputs() if info.name not in known]:
+            raise PlifError(f"{path}: the graph also reads {strangers[0]}, which is not in the card; export it again")
 
     def open(self) -> ort.InferenceSession:
         raise NotImplementedError
@@ -58,10 +63,17 @@ class OnnxRuntime(Engine):
         try:
             return ort.InferenceSession(self._bytes, settings, providers=[(self.provider, provider_options)])
         except Exception as error:  # onnxruntime raises a family of its own, without a common public base
-            reason = " ".join(str(error).split())[:200]
             raise PlifError(
-                f"{self.path}: ONNX Runtime cannot open it on {self.provider} ({reason}); {advice}"
+                f"{self.path}: ONNX Runtime cannot open it on {self.provider} ({reason_of(error)}); {advice}"
             ) from None
+
+
+def reason_of(error: Exception) -> str:
+    """What ONNX Runtime says of a model that it cannot open, in one line."""
+    said = " ".join(str(error).split())[:200]
+    if "NOT_IMPLEMENTED" in said and "ConvInteger" in said:
+        said += f"; int8 needs ONNX Runtime 1.24 or newer, and this is {ort.__version__}"
+    return said
 
 
 class OnnxRuntimeEngine(OnnxRuntime):

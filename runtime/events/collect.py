@@ -41,12 +41,13 @@ def collectors(view: View) -> tuple[BeginPacket, NumpyCollector]:
 
 def _native(view: View, library: ctypes.CDLL) -> BeginPacket:
     tables = [np.ascontiguousarray(table, np.int64) for table in (view.of_x, view.of_y, view.of_p)]
-    pointers = [table.ctypes.data_as(ctypes.c_void_p) for table in tables]  # each keeps its table alive
+    x, y, p = (table.ctypes.data_as(ctypes.c_void_p) for table in tables)  # each keeps its table alive
+    views = (x, len(tables[0]), y, len(tables[1]), p)
 
     def begin(events: np.ndarray, frame: OpenFrame) -> TakeEvents:
         whole = np.ascontiguousarray(events)  # a packet is contiguous already, so nothing is copied
         first, at = whole.ctypes.data_as(ctypes.c_void_p), ctypes.byref(ctypes.c_int64())
-        return partial(library.plif_collect, first, len(whole), at, ctypes.byref(frame), *pointers)
+        return partial(library.plif_collect, first, whole.nbytes, at, ctypes.byref(frame), *views)
 
     return begin
 

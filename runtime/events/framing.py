@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from runtime.base.errors import PlifError
+from runtime.model.card import MOST_STEPS
 
 UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000}
 CHOICES = {
@@ -93,7 +94,7 @@ def _parse(text: str) -> Framing:
         if field in values:
             raise PlifError(f"{where}: {name!r} is given twice")
         if name in ("T", "n"):
-            values[field] = _number(where, name, value)
+            values[field] = _number(where, name, value, MOST_STEPS if name == "T" else NUMBER_LIMIT)
         elif name == "max":
             values[field] = parse_time_us(where, "max", value)
         elif value not in CHOICES[name]:
@@ -108,9 +109,9 @@ def _parse(text: str) -> Framing:
     return Framing(kind, **values)  # type: ignore[arg-type]
 
 
-def _number(where: str, name: str, text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,15}", text) or not 1 <= int(text) <= NUMBER_LIMIT:
-        raise PlifError(f"{where}: {name}={text!r} is not a whole number from 1 on")
+def _number(where: str, name: str, text: str, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,15}", text) or not 1 <= int(text) <= most:
+        raise PlifError(f"{where}: {name}={text!r} is not a whole number from 1 to {most}")
     return int(text)
 
 

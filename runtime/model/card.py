@@ -9,6 +9,7 @@ string, ONNX is read field by field at the protobuf wire level, and the card of 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ MODEL_FORMAT = "plif-model"
 MODEL_FORMAT_VERSION = 1
 ARTIFACT_FORMAT = "plif-artifact"
 ARTIFACT_FORMAT_VERSION = 1
+
+MOST_NAME = 256  # characters of a class or a layer
+MOST_STEPS = 4096  # time-steps: T, also of a framing (docs/limits.md)
+MOST_NUMBERS = 1 << 28  # in an input or a state of one stream
+MOST = (2 - 2**-23) * 2.0**127  # the largest float32, in which engines compute
 
 Card = dict[str, Any]
 
@@ -80,7 +86,9 @@ def encode(card: Mapping[str, Any]) -> str:
 def parse_card(path: Path, text: str) -> Card:
     """The card that `text` holds, as JSON. Raises PlifError, which names `path`, when it is not a JSON object."""
     try:
-        card = json.loads(text, parse_constant=_no_number)
+        card = json.loads(text, parse_constant=_no_number, parse_float=_decimal, parse_int=_whole)
+    except _NotFinite as number:
+        raise PlifError(f"{path}: its card has the number {number}; expected what a float32 can hold") from None
     except (ValueError, RecursionError):
         raise PlifError(f"{path}: its card is not valid JSON; the file was damaged or not written by plif") from None
     if not isinstance(card, dict):
@@ -90,6 +98,22 @@ def parse_card(path: Path, text: str) -> Card:
 
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+class _NotFinite(Exception):
+    """A number of a card that is infinite for an engine: 1e999, and 1e39, which a float32 cannot hold."""
+
+
+def _decimal(text: str) -> float:
+    number = float(text)
+    if not abs(number) <= MOST:
+        raise _NotFinite(text[:40])
+    return number
+
+
+def _whole(text: str) -> int:
+    _decimal(text)
+    return int(text)
 
 
 def check_model_card(card: Mapping[str, Any], where: str = "model card") -> None:
@@ -116,13 +140,17 @@ def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -
         _check_shape(state["shape"], f"{where}: state {state['name']}")
         texts = all(isinstance(state[key], str) for key in ("name", "input", "output", "dtype", "layer"))
         texts &= isinstance(state.get("variable", ""), str)  # older cards have none
-        if not texts or isinstance(state["initial"], bool) or not isinstance(state["initial"], float | int):
+        for key in ("name", "layer"):
+            _check_name(str(state[key]), where)
+        if not texts or not _number(state["initial"]):
             raise PlifError(f"{where}: state {state['name']} has a name, tensor or initial value of the wrong kind")
     if len({state["name"] for state in card["states"]}) != len(card["states"]):
         raise PlifError(f"{where}: two states have the same name; export the model again")
     for layer, tau in card["taus"].items():
-        if tau is not None and not all(isinstance(t, float | int) for t in (tau if isinstance(tau, list) else [tau])):
-            raise PlifError(f"{where}: tau of {layer} is {tau}; expected a number, one for each channel, or null")
+        if tau is not None and not all(map(_number, tau if isinstance(tau, list) and tau else [tau])):
+            raise PlifError(
+                f"{where}: tau of {layer} is {_short(tau)}; expected a number, one for each channel, or null"
+            )
     output = card["output"]
     if output.get("kind") not in OUTPUTS or not _positive(output.get("voters", 1)):
         raise PlifError(f"{where}: output {output}; expected a kind of {', '.join(OUTPUTS)} and a number of voters")
@@ -131,9 +159,11 @@ def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -
 
 def _check_programs(nodes: Any, where: str) -> None:
     """Refuses a traced neuron whose program does not fit: what a card says is run by whoever interprets its graph."""
-    for node in nodes if isinstance(nodes, list) else ():
+    for node in nodes if isinstance(nodes, list) else [nodes]:
         attrs = node.get("attrs") if isinstance(node, dict) else None
-        if isinstance(attrs, dict) and attrs.get("kind") == "Traced":
+        if not isinstance(attrs, dict):
+            raise PlifError(f"{where}: its graph has a node that is no layer; export the model again")
+        if attrs.get("kind") == "Traced":
             params, inputs = node.get("params"), node.get("inputs")
             if not isinstance(params, dict) or not isinstance(inputs, list):
                 raise PlifError(f"{where}: a traced neuron lacks its params or inputs; export the model again")
@@ -172,8 +202,8 @@ def _check_common(
     """Checks what both kinds of card have: format, keys, T, input, classes and normalisation."""
     _check_format(card, where, name, version)
     _check_keys(card, where, keys)
-    if not _positive(card["T"]):
-        raise PlifError(f"{where}: T is {card['T']}; expected a positive number of time-steps")
+    if not _positive(card["T"]) or card["T"] > MOST_STEPS:
+        raise PlifError(f"{where}: T is {_short(card['T'])}; expected a number of time-steps from 1 to {MOST_STEPS}")
     if card["input"].get("kind") not in ("events", "static"):
         raise PlifError(f"{where}: input kind {card['input'].get('kind')!r}; expected events or static")
     _check_shape(card["input"].get("shape"), f"{where}: input")
@@ -183,25 +213,42 @@ def _check_common(
         raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
     if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
         raise PlifError(f"{where}: classes must be a list of names, one for each output")
+    for name in card["classes"]:
+        _check_name(name, where)
     normalisation = card["normalisation"]
     if normalisation is not None:
         channels = card["input"]["shape"][0]
         for key in ("mean", "std"):
             values = normalisation.get(key)
-            if (
-                not isinstance(values, list)
-                or len(values) != channels
-                or not all(isinstance(v, float | int) for v in values)
-            ):
+            if not isinstance(values, list) or len(values) != channels or not all(map(_number, values)):
                 raise PlifError(
-                    f"{where}: normalisation.{key} is {values}; expected {channels} numbers, one for each channel"
+                    f"{where}: normalisation.{key} is {_short(values)}; expected {channels} numbers, one for each channel"
                 )
+
+
+def _check_name(name: str, where: str) -> None:
+    if len(name) > MOST_NAME:
+        raise PlifError(f"{where}: the name '{name[:40]}...' has {len(name)} characters; expected at most {MOST_NAME}")
+    if any("\ud800" <= char <= "\udfff" for char in name):  # of a file name that is not UTF-8, or half of a pair
+        raise PlifError(f"{where}: the name '{name}' holds what is no character; expected text that UTF-8 can hold")
 
 
 def _check_shape(shape: object, where: str) -> None:
     if not isinstance(shape, list) or not shape or not all(_positive(n) for n in shape):
-        raise PlifError(f"{where}: shape {shape}; expected a list of positive sizes")
+        raise PlifError(f"{where}: shape {_short(shape)}; expected a list of positive sizes")
+    if math.prod(shape) > MOST_NUMBERS:
+        raise PlifError(f"{where}: shape {_short(shape)} has more than {MOST_NUMBERS} numbers, the most that is read")
+
+
+def _short(value: object) -> str:
+    """A value of the card for an error message, which hostile ones could make a page long."""
+    text = repr(value) if not isinstance(value, int) or abs(value) < 1 << 64 else "a number of more than 64 bits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _positive(n: object) -> bool:
     return isinstance(n, int) and not isinstance(n, bool) and 0 < n < 2**31
+
+
+def _number(n: object) -> bool:
+    return isinstance(n, int | float) and not isinstance(n, bool)

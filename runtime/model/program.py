@@ -162,10 +162,12 @@ def step(m: Any, n: Any, x: Any, state: dict[str, Any]) -> tuple[Any, Any, dict[
     inputs = x if isinstance(x, tuple) else (x,)
     values = {**n.arrays, **dict(zip(input_names(len(inputs)), inputs, strict=True)), **state}
     moving = set(values) - set(n.arrays)  # what depends on an input or a state, so that it has the layer's shape
+    used = {n.h, n.s, *n.next.values()}
     for name, op, *operands in n.program:
-        read = [values[operand] if isinstance(operand, str) else operand for operand in operands]
-        values[name] = m.op(op, *read)
-        if moving.intersection(operand for operand in operands if isinstance(operand, str)):
+        names = [operand for operand in operands if isinstance(operand, str)]
+        values[name] = m.op(op, *(values[operand] if isinstance(operand, str) else operand for operand in operands))
+        used.update(names)
+        if moving.intersection(names):
             moving.add(name)
 
     def whole(name: str) -> Any:
@@ -175,15 +177,9 @@ def step(m: Any, n: Any, x: Any, state: dict[str, Any]) -> tuple[Any, Any, dict[
         """The value of that name, by way of another: as an array of its shape, and so that it is read."""
         return m.where(m.op("Equal", value, value), values[name], values[name])
 
-    read = {
-        n.h,
-        n.s,
-        *n.next.values(),
-        *(one for _, _, *operands in n.program for one in operands if isinstance(one, str)),
-    }
     following = {
         # engines drop an input that nothing reads, and with it the state
-        variable: whole(name) if variable in read else beside(state[variable], name)
+        variable: whole(name) if variable in used else beside(state[variable], name)
         for variable, name in n.next.items()
     }
     return whole(n.h), whole(n.s), following

@@ -48,13 +48,22 @@ class Op(c.Structure):
     )
 
 
+class Buffer(c.Structure):
+    """Memory that operations may point into."""
+
+    _fields_ = (("at", c.c_void_p), ("bytes", c.c_int64))
+
+
 class Program(c.Structure):
-    """The operations of one network."""
+    """The operations of one network, and the sizes of all that they may touch."""
 
     _fields_ = (
         ("ops", c.c_void_p),
         *((name, c.c_int32) for name in ("count", "states", "path", "flush")),
-        ("acc_floats", c.c_int64),
+        *((name, c.c_int64) for name in ("acc_floats", "arena_bytes", "x_floats", "y_floats")),
+        ("v_floats", c.c_void_p),
+        ("buffers", c.c_void_p),
+        ("buffer_count", c.c_int64),
     )
 
 
@@ -66,6 +75,12 @@ class Call(c.Structure):
         *((name, c.c_int64) for name in ("x_row", "x_step", "y_row", "y_step")),
         *((name, c.c_int32) for name in ("rows", "steps")),
     )
+
+
+class CallSizes(c.Structure):
+    """How many floats the arrays of a call have."""
+
+    _fields_ = (("x", c.c_int64), ("y", c.c_int64), *((name, c.c_void_p) for name in ("v", "v_next", "rates")))
 
 
 Signatures = Mapping[str, tuple[Any, list[Any]]]  # function -> (type of its result, types of its arguments)
@@ -91,11 +106,13 @@ def find_library(pattern: str, layout_function: str, layout: int, signatures: Si
 def _open() -> c.CDLL | None:
     signatures: Signatures = {
         "plif_paths": (c.c_int, [c.c_int]),
+        "plif_program_check": (c.c_int, [c.c_void_p, c.c_char_p, c.c_int64]),
+        "plif_call_check": (c.c_int, [c.c_void_p, c.c_void_p, c.c_void_p, c.c_char_p, c.c_int64]),
         "plif_run": (None, [c.c_void_p] * 5),
         "plif_pool_new": (c.c_void_p, [c.c_int]),
         "plif_pool_free": (None, [c.c_void_p]),
     }
-    sizes = c.sizeof(Op) * 1_000_000 + c.sizeof(Program) * 1000 + c.sizeof(Call)
+    sizes = c.sizeof(Op) * 1_000_000 + c.sizeof(Program) * 1000 + c.sizeof(Call) + c.sizeof(CallSizes)
     return find_library("_event*.so", "plif_layout", sizes, signatures)
 
 
@@ -117,6 +134,12 @@ def library() -> c.CDLL:
             "use --engine onnxruntime, or install gcc or clang and then plif again"
         )
     return found
+
+
+def refusal(check: str, *arguments: Any) -> str | None:
+    """What plif_program_check or plif_call_check has against its arguments, in one line; None where nothing."""
+    text = c.create_string_buffer(300)
+    return text.value.decode("ascii", "replace") if library()[check](*arguments, text, len(text)) else None
 
 
 def paths(amx: bool = True) -> tuple[str, ...]:

@@ -19,8 +19,6 @@
 #include <sys/syscall.h>
 #endif
 
-enum { PATH_SCALAR, PATH_AVX2, PATH_AVX512, PATH_NEON, PATH_AMX, PATHS };
-
 void plif_amx_begin(void);
 void plif_amx_end(void);
 
@@ -33,7 +31,7 @@ static int amx_allowed(void) {
 }
 #endif
 
-/* Which paths this build and this processor have: bit PATH_* is set. amx: look for that one, too, which asks the system. */
+/* As event.h says. amx: look for that one, too, which asks the system. */
 int plif_paths(int amx) {
     (void)amx;
     int found = 1 << PATH_SCALAR;
@@ -188,4 +186,4 @@ Pool *plif_pool_new(int threads) { return pool_new(threads); }
 void plif_pool_free(Pool *pool) { pool_free(pool); }
 
 /* Sizes as compiled, so that the Python side can refuse a library that is not its own. */
-int plif_layout(void) { return (int)(sizeof(Op) * 1000000 + sizeof(Program) * 1000 + sizeof(Call)); }
+int plif_layout(void) { return (int)(sizeof(Op) * 1000000 + sizeof(Program) * 1000 + sizeof(Call) + sizeof(CallSizes)); }

@@ -1,7 +1,10 @@
 /* The program of one network as the event engine runs it: a list of operations over one arena of scratch memory.
  *
- * Python makes the program from the artifact's card (runtime/engines/event/program.py) and checks every shape and offset
- * there; the C side trusts them. These structures are mirrored field by field in runtime/native/__init__.py.
+ * Python makes the program from the artifact's card (runtime/engines/event/program.py). Nothing of it is believed here: whoever
+ * opens a program has plif_program_check go through it first, once, and plif_call_check through each set of arrays that is
+ * bound to it. The kernels then check nothing. Neither may be changed afterwards.
+ *
+ * These structures are mirrored field by field in runtime/native/__init__.py.
  *
  * Layouts. A map of C channels has lanes(C) floats per pixel: 64 for each whole 64 channels, and 16, 32 or 64 for the rest.
  *   floats   [H][W][lanes(C)]                  lanes past C may hold anything
@@ -52,11 +55,22 @@ typedef struct {
     const float *alpha;                 /* per lane: alpha, or 1 - alpha when folded */
 } Op;
 
+/* Memory that the operations may point into. Of weights, biases and the like a file may have one buffer or many. */
+typedef struct {
+    const void *at;
+    int64_t bytes;
+} Buffer;
+
 typedef struct {
     const Op *ops;
     int32_t count, states;
-    int32_t path, flush;                /* which kernels; whether subnormals become zero */
-    int64_t acc_floats;                 /* of the arena of one thread */
+    int32_t path, flush;                /* which kernels, PATH_*; whether subnormals become zero */
+    /* what the program may touch: */
+    int64_t acc_floats, arena_bytes;    /* the sums and the arena of one thread, at multiples of 64 bytes */
+    int64_t x_floats, y_floats;         /* of one row of the batch at one time-step */
+    const int64_t *v_floats;            /* [states], of one row of the batch, lanes counted in */
+    const Buffer *buffers;              /* [buffer_count] */
+    int64_t buffer_count;
 } Program;
 
 /* One call: `rows` rows of the batch, `steps` time-steps of each. Strides in floats. */
@@ -70,6 +84,30 @@ typedef struct {
     int64_t x_row, x_step, y_row, y_step;
     int32_t rows, steps;
 } Call;
+
+/* How many floats the arrays of a call have. */
+typedef struct {
+    int64_t x, y;
+    const int64_t *v, *v_next, *rates;  /* [states]; rates NULL where the call has none */
+} CallSizes;
+
+enum { PLIF_OK, PLIF_WRONG_FIELD, PLIF_WRONG_MEMORY, PLIF_WRONG_SOURCE };
+
+/* Whether a program may run: PLIF_OK, or why not, and one line about it in `text`, which has room for `room` bytes.
+ *
+ *   PLIF_WRONG_FIELD   a number is out of range, or does not follow from the others
+ *   PLIF_WRONG_MEMORY  it needs more than its buffers, its arena, its state or y have, or writes where something was written
+ *   PLIF_WRONG_SOURCE  it reads what no operation before it wrote, or as another map than it was written
+ *
+ * A program that passes touches nothing but what Program lists, whatever its weights, inputs and membranes are: every count
+ * and offset is checked against the sizes there. `ops`, `v_floats` and `buffers` have as many elements as the program says. */
+int plif_program_check(const Program *program, char *text, int64_t room);
+
+/* The same for the arrays of a call of a program that has passed. `threads` arenas and sums come on top, see Program. */
+int plif_call_check(const Program *program, const Call *call, const CallSizes *sizes, char *text, int64_t room);
+
+enum { PATH_SCALAR, PATH_AVX2, PATH_AVX512, PATH_NEON, PATH_AMX };
+int plif_paths(int amx);                /* which of them this build and this processor have: bit PATH_* is set */
 
 /* What an operation works on: one row of the batch at one time-step. */
 typedef struct {

@@ -2,14 +2,18 @@
  *
  * Both give the same result, event for event, as the NumPy code in runtime/events/formats/evt3.py and
  * runtime/events/collect.py, so that either may run; tests compare the two. An event is 13 bytes without padding, little-endian:
- * int64 t (us), uint16 x, uint16 y, uint8 p. Nothing here trusts its input: every index is checked before it is used, and
- * every output has a size.
+ * int64 t (us), uint16 x, uint16 y, uint8 p. Nothing here trusts its input: every array comes with its size (in bytes, for
+ * words and events, so that an array of another type cannot be read past its end), every index is checked before it is used,
+ * and numbers that would overflow are refused: the result is then PLIF_WRONG and nothing has been read or written.
  */
 
 #include <stdint.h>
 #include <string.h>
 
-enum { EVENT = 13 };
+enum { EVENT = 13, WORD = 2, PLIF_WRONG = -1 };
+
+/* Counts and times of a structure that a caller keeps: far from where int64 ends, however many events come on top. */
+static int sane(int64_t n) { return -((int64_t)1 << 60) < n && n < (int64_t)1 << 60; }
 
 /* --- EVT 3.0 --------------------------------------------------------------------------------------------------------- */
 
@@ -35,8 +39,9 @@ static inline void put(uint8_t *out, int64_t t, uint16_t x, uint16_t y, uint8_t 
 }
 
 /* An upper bound for the number of events in these words. */
-int64_t plif_evt3_most(const uint16_t *words, int64_t count)
+int64_t plif_evt3_most(const uint16_t *words, int64_t bytes)
 {
+    const int64_t count = bytes / WORD;
     int64_t most = 0;
     for (int64_t i = 0; i < count; i++) {
         const uint32_t kind = words[i] >> 12;
@@ -46,12 +51,15 @@ int64_t plif_evt3_most(const uint16_t *words, int64_t count)
     return most;
 }
 
-/* Decodes words into events in `out`, which has room for `room` of them; returns how many there are. Stops early only where
- * the room is used up. */
-int64_t plif_evt3(const uint16_t *words, int64_t count, Evt3 *state, uint8_t *out, int64_t room)
+/* Decodes words into events in `out`; returns how many there are. Stops early only where its room is used up. */
+int64_t plif_evt3(const uint16_t *words, int64_t bytes, Evt3 *state, uint8_t *out, int64_t out_bytes)
 {
+    const int64_t count = bytes / WORD, room = out_bytes / EVENT;
     Evt3 s = *state;
     int64_t made = 0;
+    if (bytes < 0 || out_bytes < 0 || !sane(s.high) || !sane(s.low) || !sane(s.base) || !sane(s.raw_high) || !sane(s.offset) ||
+        !sane(s.untimed) || !sane(s.unrowed) || !sane(s.unbased) || !sane(s.past_end) || !sane(s.unknown))
+        return PLIF_WRONG;
     for (int64_t i = 0; i < count; i++) {
         const uint32_t value = words[i] & 0xFFF;
         uint32_t bits;
@@ -140,6 +148,9 @@ static inline uint64_t apart(int64_t a, int64_t b) /* |a - b|, which an int64 ne
     return a > b ? (uint64_t)a - (uint64_t)b : (uint64_t)b - (uint64_t)a;
 }
 
+/* Where an event lands, as an unsigned number: below zero is then past every end. */
+static inline uint64_t cell_of(int64_t x, int64_t y, int64_t p) { return (uint64_t)x + (uint64_t)y + (uint64_t)p; }
+
 enum { ALL_TAKEN, BEYOND_FRAME, AT_GAP, FRAME_FULL };
 
 /* The fast loop: counts events that lie inside the sensor and the frame, on time and not cropped. Stops before the first other
@@ -160,7 +171,7 @@ static int64_t plain(const uint8_t *e, int64_t most, Frame *f, const int64_t *of
         memcpy(&y, e + 10, 2);
         if (x >= width || y >= height || (uint64_t)now - open >= span)
             break;
-        const uint64_t cell = (uint64_t)(of_x[x] + of_y[y] + of_p[e[12] != 0]);
+        const uint64_t cell = cell_of(of_x[x], of_y[y], of_p[e[12] != 0]);
         if (cell >= cells) /* also those below zero */
             break;
         counts[cell] += 1.0f; /* stays at 2^24, as float32 does */
@@ -183,9 +194,12 @@ static int64_t plain(const uint8_t *e, int64_t most, Frame *f, const int64_t *of
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Whether all events lie inside the sensor and have a possible time, so that none has to be removed. */
-int plif_all_usable(const uint8_t *events, int64_t count, int64_t width, int64_t height, int64_t limit_us)
+int plif_all_usable(const uint8_t *events, int64_t bytes, int64_t width, int64_t height, int64_t limit_us)
 {
+    const int64_t count = bytes / EVENT;
     int good = 1;
+    if (bytes % EVENT || limit_us < 0)
+        return 0;
     for (int64_t i = 0; i < count; i++, events += EVENT) {
         int64_t t;
         uint16_t x, y;
@@ -197,13 +211,19 @@ int plif_all_usable(const uint8_t *events, int64_t count, int64_t width, int64_t
     return good;
 }
 
-/* Adds the events from `at` on to `counts` until the frame ends. Returns why it stopped; `at` is then the first event that was
- * not taken. counts NULL: there is no open frame any more, so every event inside the sensor is filtered. */
-int64_t plif_collect(const uint8_t *events, int64_t count, int64_t *at, Frame *frame, const int64_t *of_x,
-                     const int64_t *of_y, const int64_t *of_p, float *counts)
+/* Adds the events from `at` on to `counts`, of as many floats as the frame has cells, until the frame ends. Returns why it
+ * stopped; `at` is then the first event that was not taken. counts NULL: there is no open frame any more, so every event inside
+ * the sensor is filtered. of_x and of_y have `columns` and `rows` elements, of_p two. */
+int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x, int64_t columns,
+                     const int64_t *of_y, int64_t rows, const int64_t *of_p, float *counts)
 {
     Frame f = *frame;
+    const int64_t count = bytes / EVENT;
     int64_t i = *at, why = ALL_TAKEN;
+    if (bytes < 0 || bytes % EVENT || i < 0 || i > count || f.width < 0 || f.width > columns || f.height < 0 || f.height > rows ||
+        f.cells < 0 || f.gap_us < 0 || f.span_us < 0 || f.most_used < 0 || f.most_seen < 0 || f.used < 0 || f.seen < 0 ||
+        f.taken < 0 || !sane(f.used) || !sane(f.seen) || !sane(f.taken) || !sane(f.filtered) || !sane(f.late) || !sane(f.invalid))
+        return PLIF_WRONG;
     for (; i < count; i++) {
         if (counts && (f.has_clock || !f.gap_us)) {
             const int64_t room = least(f.most_used - f.used, f.most_seen - f.seen);
@@ -256,8 +276,8 @@ int64_t plif_collect(const uint8_t *events, int64_t count, int64_t *at, Frame *f
             continue;
         }
         f.seen++;
-        const int64_t cell = of_x[x] + of_y[y] + of_p[e[12] != 0];
-        if (cell < 0 || cell >= f.cells)
+        const uint64_t cell = cell_of(of_x[x], of_y[y], of_p[e[12] != 0]);
+        if (cell >= (uint64_t)f.cells) /* also those below zero */
             f.filtered++;
         else {
             counts[cell] += 1.0f;

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes as c
 import sys
 from functools import cache
+from typing import Any
 
 from runtime.native import Signatures, find_library
 
@@ -55,8 +56,21 @@ def library() -> c.CDLL | None:
     signatures: Signatures = {
         "plif_evt3_most": (c.c_int64, [c.c_void_p, c.c_int64]),
         "plif_evt3": (c.c_int64, [c.c_void_p, c.c_int64, c.c_void_p, c.c_void_p, c.c_int64]),
-        "plif_collect": (c.c_int64, [c.c_void_p, c.c_int64, *[c.c_void_p] * 6]),
+        "plif_collect": (
+            c.c_int64,
+            [c.c_void_p, c.c_int64, *[c.c_void_p] * 3, c.c_int64, c.c_void_p, c.c_int64, *[c.c_void_p] * 2],
+        ),
         "plif_all_usable": (c.c_int, [c.c_void_p, *[c.c_int64] * 4]),
     }
     sizes = c.sizeof(Evt3State) * 1000 + c.sizeof(OpenFrame)
-    return find_library("_packets*.so", "plif_packets_layout", sizes, signatures)
+    found = find_library("_packets*.so", "plif_packets_layout", sizes, signatures)
+    if found is not None:
+        found.plif_evt3.errcheck = found.plif_collect.errcheck = _not_wrong
+    return found
+
+
+def _not_wrong(result: Any, function: Any, arguments: Any) -> Any:
+    """What the native code refuses is a mistake of the code that called it; no file can bring it about."""
+    if result < 0:
+        raise ValueError(f"{function.__name__}: sizes that do not fit each other")
+    return result

@@ -60,10 +60,11 @@ INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, ui
             for (; i < to; i++) {
                 const uint32_t entry = lists[i];
                 const sr *w = (const sr *)(weight + entry * (uint32_t)(L / 32));
-                for (int j = 0; j < n; j++) sum[j] += w[j];
+                for (int j = 0; j < n; j++) sum[j] = plus16(sum[j], w[j]);
             }
             if (wide)
-                for (int j = 0; j < 2 * n; j++) ((ir *)a)[j] = ((const ir *)from)[j] + widen((const int16_t *)sum + j * REGISTER);
+                for (int j = 0; j < 2 * n; j++)
+                    ((ir *)a)[j] = plus32(((const ir *)from)[j], widen((const int16_t *)sum + j * REGISTER));
             else
                 for (int j = 0; j < n; j++) ((sr *)a)[j] = sum[j];
         }

@@ -32,6 +32,9 @@ typedef int32_t ir __attribute__((vector_size(4 * REGISTER), may_alias));
 typedef int16_t sr __attribute__((vector_size(4 * REGISTER), may_alias));       /* a register of int16 */
 typedef int16_t half_sr __attribute__((vector_size(2 * REGISTER), may_alias));  /* as many of them as floats in a register */
 
+typedef uint32_t uir __attribute__((vector_size(4 * REGISTER), may_alias));
+typedef uint16_t usr __attribute__((vector_size(4 * REGISTER), may_alias));
+
 #define INLINE static inline __attribute__((always_inline))
 
 #if defined(__clang__)
@@ -41,6 +44,11 @@ typedef int16_t half_sr __attribute__((vector_size(2 * REGISTER), may_alias));  
 #endif
 
 INLINE fr all(float value) { return value - (fr){0}; }     /* x - 0 is x, -0 and all: one broadcast */
+
+/* Sums of whole numbers that wrap around, as the hardware's do: where a program's weights are other than it says, its sums are
+ * wrong, and nothing else is. */
+INLINE sr plus16(sr a, sr b) { return (sr)((usr)a + (usr)b); }
+INLINE ir plus32(ir a, ir b) { return (ir)((uir)a + (uir)b); }
 
 INLINE ir widen(const int16_t *p) { return __builtin_convertvector(*(const half_sr *)p, ir); }
 

@@ -15,22 +15,23 @@ from runtime.model import graph as model_graph
 from runtime.model.graph import Graph, Node
 from runtime.model.neurons import EQUATIONS
 from runtime.native import is_built
+from tests.conftest import crossed
 from tests.export.exact_networks import NEURONS, exact_network, other_comparison, written
 
-FORMS_AND_MATHS = (("step", "exact"), ("step", "folded"), ("unrolled", "folded"))
+FORMS_AND_MATHS: tuple[tuple[str, str], ...] = (("step", "exact"), ("step", "folded"), ("unrolled", "folded"))
 
 
 def test_there_is_a_network_of_whole_numbers_for_every_kind_of_neuron() -> None:
     assert {kind for kind, _, _ in NEURONS.values()} >= set(EQUATIONS) - {"Traced"}
 
 
-@pytest.mark.parametrize("layer", ("conv1", "fc1"))
-@pytest.mark.parametrize(("form", "math"), FORMS_AND_MATHS)
-@pytest.mark.parametrize("neuron", NEURONS)
+@pytest.mark.parametrize(
+    ("neuron", "form_and_math", "layer"), crossed(list(NEURONS), FORMS_AND_MATHS, ("conv1", "fc1"))
+)
 def test_a_comparison_that_treats_equal_numbers_the_other_way_is_caught(
-    neuron: str, form: str, math: str, layer: str
+    neuron: str, form_and_math: tuple[str, str], layer: str
 ) -> None:
-    source = exact_network(neuron)
+    source, (form, math) = exact_network(neuron), form_and_math
     proto, card = written(source, form, math)
     if layer == "conv1":
         report = prove(proto, card, source)
@@ -40,11 +41,11 @@ def test_a_comparison_that_treats_equal_numbers_the_other_way_is_caught(
     assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == layer
 
 
-@pytest.mark.parametrize(("form", "math"), FORMS_AND_MATHS)
-@pytest.mark.parametrize("neuron", NEURONS)
-@pytest.mark.parametrize("v_threshold", (1.0, 2.0**14))
-def test_whole_weights_up_to_2_to_15_pass(neuron: str, form: str, math: str, v_threshold: float) -> None:
-    source = exact_network(neuron, largest=2**15, v_threshold=v_threshold)
+@pytest.mark.parametrize(
+    ("neuron", "form_and_math", "v_threshold"), crossed(list(NEURONS), FORMS_AND_MATHS, (1.0, 2.0**14))
+)
+def test_whole_weights_up_to_2_to_15_pass(neuron: str, form_and_math: tuple[str, str], v_threshold: float) -> None:
+    source, (form, math) = exact_network(neuron, largest=2**15, v_threshold=v_threshold), form_and_math
     report = prove(*written(source, form, math), source)
     assert report.passed, report.sentence()
     assert report.max_scaled_dv < 1
@@ -78,7 +79,7 @@ def test_an_engine_that_fires_one_float_later_is_caught(tmp_path: Path) -> None:
         other.CopyFrom(written(source, "step", "folded", graph)[0])
         set_card(other, {**card, "graph": prepare(graph, "folded", False).record()})
         onnx.save(other, tmp_path / "m.onnx")
-        report = prove(proto, card, source, opened=runtime.load(tmp_path / "m.onnx", "event"), steps=200)
+        report = prove(proto, card, source, opened=runtime.load(tmp_path / "m.onnx", "event"))
         alone = prove(None, card, source, opened=runtime.load(tmp_path / "m.onnx", "event"))
         assert (report.passed, alone.passed) == (passes, passes)
 

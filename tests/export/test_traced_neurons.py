@@ -175,11 +175,27 @@ NETWORKS: dict[str, Callable[[], Graph]] = {"recurrent": recurrent, "feedback": 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_both_forms_do_what_the_golden_model_does(network: str, form: str) -> None:
-    graph, x = NETWORKS[network](), counts(12, 3, 4)
-    (y, state), (y2, state2) = interpret.run(graph, x), in_onnx(graph, x, form)
-    np.testing.assert_allclose(y2, y, atol=1e-5)
-    for key, value in state.items():
-        np.testing.assert_allclose(state2[key], value, atol=1e-5, err_msg=key)
+    graph = NETWORKS[network]()
+    for T in (12, 1):
+        x = counts(T, 3, 4)
+        (y, state), (y2, state2) = interpret.run(graph, x), in_onnx(graph, x, form)
+        np.testing.assert_allclose(y2, y, atol=1e-5)
+        for key, value in state.items():
+            np.testing.assert_allclose(state2[key], value, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_still_image_goes_through_the_unrolled_form_once_and_its_loops_step_by_step(network: str) -> None:
+    graph = prepare(NETWORKS[network](), "folded", static=True)
+    assert graph.hoisted and not any(graph[name].op == "State" for name in graph.hoisted)
+    x = counts(1, 3, 4, mean=1.5)[0]
+    still = np.broadcast_to(x, (6, *x.shape))
+    session = ort.InferenceSession(
+        FORMS["unrolled"](graph, 6, 3).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    start = interpret.start(graph, 3)
+    feed = {state_in(n.layer, v): start[state_key(n.layer, v)] for n in graph.neurons for v in n.initial}
+    np.testing.assert_allclose(session.run(["y"], {"x": x, **feed})[0], interpret.run(graph, still)[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(("network", "form", "precision"), crossed([*NETWORKS], [*FORMS], ["fp32", "fp16", "int8"]))
@@ -263,6 +279,10 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "what it did last is forgotten": (
         "first",
         changed(GRADED, 1, "Div", "h", 0.5, next={"v": "after", "last": "last"}),
+    ),
+    "its spikes are twice as large": (
+        "first",
+        {"program": [*GRADED["program"], ["twice", "Mul", "s", 2.0]], "s": "twice"},
     ),
     "the readout leaks faster": ("readout", changed(LEAKY, 0, "Mul", "v", 0.899)),
 }

@@ -12,7 +12,6 @@
 #include <string.h>
 
 typedef struct Pool Pool;
-int plif_paths(int amx);
 void plif_run(const Program *, Pool *, const Call *, char **, float **);
 Pool *plif_pool_new(int);
 void plif_pool_free(Pool *);
@@ -155,7 +154,7 @@ static int run_case(const Case *t, int path, int sums, float dense_from, Pool *p
     ops[1].tile_h = 2, ops[1].tile_w = 4, ops[1].weight = weight, ops[1].bias = bias, ops[1].alpha = alpha;
     ops[1].sums = sums, ops[1].scale = scale, ops[1].weight_bytes = bytes, ops[1].block = block;
     ops[1].items = (oh + 1) / 2 * ((ow + 3) / 4) * ((t->o + block - 1) / block);
-    const Program program = {ops, 2, 1, path, 0, 2 * 16 * WIDE_BLOCK};
+    const Program program = {.ops = ops, .count = 2, .states = 1, .path = path, .acc_floats = 2 * 16 * WIDE_BLOCK};
     const float *vs[1] = {v};
     float *nexts[1] = {v_next};
     int64_t stride[1] = {(int64_t)lanes * oh * ow};

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from plif_export import export
 from plif_export.cards import set_card
 from runtime import native
 from runtime.base.errors import PlifError
+from runtime.engines.event.engine import EventEngine
 from runtime.model.card import read_card
 from runtime.model.readers.onnx_weights import read_initializers
 from tests.networks import firing, frames
@@ -77,6 +80,20 @@ def state_shape(proto: onnx.ModelProto, card: dict[str, Any]) -> None:
     card["states"][1]["shape"] = [8, 4, 4]
 
 
+def larger_neuron(proto: onnx.ModelProto, card: dict[str, Any]) -> None:
+    for part in (node(card, "fc2_neuron"), card["states"][-1]):
+        part["shape"] = [3000000]
+    node(card, "vote")["attrs"]["voters"] = 1000000
+
+
+def one_state(proto: onnx.ModelProto, card: dict[str, Any]) -> None:
+    card["states"][0]["shape"] = node(card, "conv2_neuron")["shape"] = node(card, "conv1_neuron")["shape"]
+    node(card, "conv2_neuron")["attrs"]["layer"] = "conv1"
+    for name in ("conv1_pool", "conv2"):
+        node(card, name)["shape"] = [8, 16, 16]
+    node(card, "conv1_pool")["attrs"].update(kernel=1, stride=1)
+
+
 HOSTILE: list[tuple[str, Change]] = [
     (
         "layer conv1: the file has no tensor conv1.weight",
@@ -115,6 +132,26 @@ HOSTILE: list[tuple[str, Change]] = [
     ("its output 'nobody' is not one of its layers", lambda p, c: c["graph"].update(output="nobody")),
     ("for 3 classes", lambda p, c: c["graph"].update(output="flatten")),
     ("precision fp16", lambda p, c: c.update(precision="fp16")),
+    # numbers that a field of 32 bits would cut down to one that fits
+    ("4294967296, where a whole number from 0 on is expected", attribute("conv2", stride=1 << 32)),
+    ("4294967297, where a whole number", attribute("conv2", padding=(1 << 32) + 1)),
+    ("4294967298, where a whole number", attribute("conv1_pool", kernel=(1 << 32) + 2)),
+    ("2.5, where a whole number", attribute("conv2", stride=2.5)),
+    ("4294967304, where a whole number from 1 on is expected", edit("conv2", shape=[8, (1 << 32) + 8, 8])),
+    # a neuron that is larger than its convolution, with a state that is as large as the neuron
+    ("layer fc2_neuron reads \\[30, 1, 1\\], its card says \\[3000000\\]", larger_neuron),
+    ("layer conv2_neuron and another have the one state of conv1", one_state),
+    (
+        "no layer has the state of nobody",
+        lambda p, c: c["states"].append({**c["states"][0], "name": "v.n", "layer": "nobody"}),
+    ),
+    (
+        "state v.conv1: shape \\[8, 1048576, 1048576\\] has more than",
+        lambda p, c: c["states"][0].update(shape=[8, 1 << 20, 1 << 20]),
+    ),
+    ("T is 1000000; expected a number of time-steps from 1 to 4096", lambda p, c: c.update(T=10**6)),
+    ("its card has the number 1000", lambda p, c: c["states"][0].update(initial=10**400)),
+    ("its card has the number 1000", lambda p, c: c["taus"].update(conv1=10**400)),
 ]
 
 
@@ -236,6 +273,59 @@ def test_two_python_threads_share_an_engine_without_touching_each_other(artifact
             worker.join()
         for one, other in zip(alone, found, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def field(which: str, **values: Any) -> Callable[[dict[str, native.Op], native.Program], None]:
+    def change(ops: dict[str, native.Op], program: native.Program) -> None:
+        for name, value in values.items():
+            setattr(ops[which], name, value)
+
+    return change
+
+
+def the_same_place(ops: dict[str, native.Op], program: native.Program) -> None:
+    ops["CONV"].out = ops["ACTIVE"].out
+
+
+def fewer(name: str) -> Callable[[dict[str, native.Op], native.Program], None]:
+    return lambda ops, program: setattr(program, name, getattr(program, name) - 1)
+
+
+# what the compiler never writes: the first operation of each kind, changed behind its back
+UNSAFE: list[tuple[str, Callable[[dict[str, native.Op], native.Program], None]]] = [
+    ("operation 1 \\(CONV\\): kernel 3 x 3, stride 0, padding 1", field("CONV", stride=0)),
+    ("CONV.*make no 160 x 160 of 16 x 16", field("CONV", oh=160, ow=160)),
+    ("CONV.*reads lists of a map", field("CONV", ic=3)),
+    ("CONV.*reads active lists at .* that no operation before it wrote", field("CONV", index=64)),
+    ("CONV.*pieces of work; expected", field("CONV", items=1000)),
+    ("CONV.*a tile of .* sums, with room for", field("CONV", tile_h=200)),
+    ("CONV.*weight takes .* bytes, which are in none of its buffers", field("CONV", weight=64)),
+    ("CONV.*state 9 of 4", field("CONV", state=9)),
+    ("CONV.*writes spikes, .* expected a multiple of 64 from", the_same_place),
+    ("ACTIVE.*entries a row; expected", field("ACTIVE", row_capacity=1 << 40)),
+    ("ACTIVE.*reads \\[2, 16, 16\\] numbers of x, which has 511", fewer("x_floats")),
+    ("VOTE.*writes 3 numbers to y, which has 2", fewer("y_floats")),
+    ("writes .* in an arena of", lambda ops, program: setattr(program, "arena_bytes", 4096)),
+    ("SPIKE_POOL.*kernel 2 x 2, stride 65536", field("SPIKE_POOL", stride=1 << 16)),
+    ("SPIKE_POOL.*reads spikes at .* where no operation before it wrote any", field("SPIKE_POOL", in_=0)),
+    ("operation 0 \\(unknown\\): kind 99", field("ACTIVE", kind=99)),
+    ("path 17, which this processor does not have", lambda ops, program: setattr(program, "path", 17)),
+    ("0 operations", lambda ops, program: setattr(program, "count", 0)),
+    ("in none of its buffers", lambda ops, program: setattr(program, "buffer_count", 0)),
+]
+
+
+@needs_library
+@pytest.mark.parametrize(("message", "change"), UNSAFE, ids=[m for m, _ in UNSAFE])
+def test_a_program_that_could_touch_other_memory_is_refused_in_c(
+    message: str, change: Callable[[dict[str, native.Op], native.Program], None], artifact: Path
+) -> None:
+    engine = runtime.load(artifact, "event").engine
+    assert isinstance(engine, EventEngine)
+    assert native.refusal("plif_program_check", ctypes.byref(engine._program)) is None
+    change({native.KINDS[op.kind]: op for op in reversed(engine._ops)}, engine._program)
+    refused = native.refusal("plif_program_check", ctypes.byref(engine._program))
+    assert refused is not None and re.search(message, refused), refused
 
 
 @needs_library

@@ -7,6 +7,7 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.events.framing import Framing
+from runtime.model.card import MOST_STEPS
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,11 @@ def test_whatever_is_printed_is_read_back_the_same() -> None:
         }
         view = {name: str(value) for name, value in view.items()}
         number, us = int(random.integers(1, 10**6)), int(random.integers(1, 10**7))
+        T = int(random.integers(1, MOST_STEPS + 1))
         for framing in (
-            Framing("count", T=number, **view),
+            Framing("count", T=T, **view),
             Framing("duration", duration_us=us, **view),
-            Framing("duration", duration_us=us, T=number, pad=str(random.choice(["repeat", "zero"])), **view),
+            Framing("duration", duration_us=us, T=T, pad=str(random.choice(["repeat", "zero"])), **view),
             Framing("events", n=number, max_us=us, **view),
         ):
             assert Framing.parse(str(framing)) == framing
@@ -60,6 +62,8 @@ def test_whatever_is_printed_is_read_back_the_same() -> None:
         ("count:20", "'20' is no option of count"),
         ("count:T=0", "T='0' is not a whole number"),
         ("count:T=2.5", r"T='2.5' is not a whole number"),
+        ("count:T=1099511627776", "T='1099511627776' is not a whole number from 1 to 4096"),
+        ("duration:1us,T=4097", "T='4097' is not a whole number from 1 to 4096"),
         ("count:T=4,T=4", "'T' is given twice"),
         ("count:T=4,pad=zero", "'pad=zero' is no option of count"),
         ("count:T=4,value=rate", r"value='rate' is not known; expected value=count\|binary"),

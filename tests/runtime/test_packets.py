@@ -108,7 +108,7 @@ def test_the_decoder_writes_no_further_than_it_was_given_room() -> None:
     words = np.array([0x8000, 0x0000, 0x3000, *[0x4FFF] * 4], "<u2")
     state = packets.Evt3State(high=-1, row=-1, base=-1, raw_high=-1)
     out = np.full(13 * 48, 0xAA, np.uint8)
-    made = LIBRARY.plif_evt3(words.ctypes.data, len(words), ctypes.byref(state), out.ctypes.data, 5)
+    made = LIBRARY.plif_evt3(words.ctypes.data, words.nbytes, ctypes.byref(state), out.ctypes.data, 5 * 13 + 12)
     assert made == 5 and (out[5 * 13 :] == 0xAA).all()
 
 
@@ -148,3 +148,46 @@ def test_events_of_another_dtype_are_framed_as_ever() -> None:
     for a, b in zip(one.push(events) + one.close(), two.push(wide) + two.close(), strict=True):
         np.testing.assert_array_equal(a.x, b.x)
     assert one.account == two.account
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bytes": 13 * 4 - 1},
+        {"bytes": -13},
+        {"at": -1},
+        {"at": 5},
+        {"columns": 3},
+        {"rows": 3},
+        {"width": -1},
+        {"cells": -1},
+        {"used": -(1 << 63)},
+        {"most_used": -1},
+        {"invalid": (1 << 63) - 1},
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused_before_anything_is_read(wrong: dict[str, int]) -> None:
+    events = make_events(np.zeros(4), np.arange(4), np.arange(4), np.ones(4, bool))
+    table, of_p, counts = np.zeros(4, np.int64), np.zeros(2, np.int64), np.zeros(16, np.float32)
+    frame = packets.OpenFrame(width=4, height=4, cells=16, most_used=100, most_seen=100)
+    given = {"bytes": events.nbytes, "at": 0, "columns": 4, "rows": 4}
+    for name, value in wrong.items():
+        if name in given:
+            given[name] = value
+        else:
+            setattr(frame, name, value)
+    at = ctypes.c_int64(given["at"])
+    x, y, p, c = (a.ctypes.data for a in (table, table, of_p, counts))
+    tables = (x, given["columns"], y, given["rows"], p)
+    with pytest.raises(ValueError, match="plif_collect: sizes that do not fit each other"):
+        LIBRARY.plif_collect(events.ctypes.data, given["bytes"], ctypes.byref(at), ctypes.byref(frame), *tables, c)
+    assert not counts.any() and at.value == given["at"]
+
+
+def test_a_decoder_state_that_would_overflow_is_refused() -> None:
+    words, out = np.array([0x8001, 0x0000, 0x2001], "<u2"), np.zeros(13, np.uint8)
+    for name in ("high", "base", "offset", "unknown"):
+        state = packets.Evt3State(high=-1, row=-1, base=-1, raw_high=-1)
+        setattr(state, name, (1 << 63) - 1)
+        with pytest.raises(ValueError, match="plif_evt3: sizes that do not fit"):
+            LIBRARY.plif_evt3(words.ctypes.data, words.nbytes, ctypes.byref(state), out.ctypes.data, out.nbytes)

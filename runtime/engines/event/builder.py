@@ -1,10 +1,12 @@
 """The parts of a program of the event engine: the weights that it reads, places in the arena, and operations.
 
-Every shape is checked here and in the files that use this one, since the kernels check nothing.
+What the card and the weights say is checked here and in the files that use this one, so that what is wrong has the name of
+its layer. Whether the operations are safe to run is checked in C (plif_program_check), which believes none of this.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +22,8 @@ Record = Mapping[str, Any]  # a node of the card's graph
 # Share of spikes in a row of a map from which multiplying all of it is faster (measured: docs/event-engine.md). Adding up runs
 # nearly as fast as the processor can load, so this share is high: with AVX2 the two ways are equal only where nearly all fire.
 DENSE_FROM = {"scalar": 2.0, "avx2": 0.95, "avx512": 0.7, "neon": 0.95, "amx": 0.7}
+
+MOST_ARENA = 1 << 30  # bytes of working memory of one thread
 
 
 class Builder:
@@ -86,6 +90,11 @@ class Builder:
         """The offset of `size` new bytes in the arena."""
         at = self.out.arena
         self.out.arena += -(-(size + 64) // 64) * 64
+        if self.out.arena > MOST_ARENA:
+            raise PlifError(
+                f"{self.where}: a step of one stream needs over {MOST_ARENA >> 20} MiB of working memory, the most in "
+                "this engine; use --engine onnxruntime"
+            )
         return at
 
     def spikes_at(self, shape: Shape3) -> Value:
@@ -103,7 +112,7 @@ class Builder:
             self.emit("UNPACK" if source.kind == FROM_SPIKES else "LOAD", source, target)
             source = Value(FROM_FLOATS, source.map, target.at, source.flat, source.most, source.area)
         if source.flat:
-            target = self.floats_at((int(np.prod(source.map)), 1, 1), source.most, source.area)
+            target = self.floats_at((math.prod(source.map), 1, 1), source.most, source.area)
             self.emit("FLATTEN", source, target, items=1)
             source = target
         return source
@@ -122,6 +131,10 @@ class Builder:
                 self.out.keep.append(value)
                 value = value.ctypes.data
             setattr(op, key, value)
+            if (
+                isinstance(value, int) and getattr(op, key) != value
+            ):  # ctypes cuts a number down to the size of its field
+                raise self.damaged(f"an operation {kind} with {key} {value}, which is too large")
         # sharing out costs about a microsecond; what is done in less stays with one thread
         op.parallel = int(op.items > 1 and (kind == "CONV" or op.items * op.ow * lanes(op.oc) > 1 << 15))
         self.out.ops.append(op)

@@ -28,11 +28,12 @@ from runtime.engines.event.layout import (
     segments,
     spread,
     tiles,
+    whole,
 )
 from runtime.native import BLOCK, FROM_SPIKES, SEGMENT, WIDE_BLOCK
 
 SLACK = 64  # entries that may be written past the end of a row's list
-MOST_WEIGHTS = 1 << 31  # numbers in one packed weight; a grouped convolution is stored with its zeros
+MOST_WEIGHTS = 1 << 28  # numbers in one packed weight; a grouped convolution is stored with its zeros
 MOST_INT16, MOST_EXACT, MOST_INT32 = (1 << 15) - 1, (1 << 24) - 1, (1 << 31) - 1
 # Share of spikes from which a row of a map is multiplied as bytes (measured: docs/event-engine.md), where the output map is
 # wide enough to fill registers. The other paths always add spike by spike.
@@ -54,8 +55,6 @@ def convolution(b: Builder, node: Record, source: Value) -> tuple[Value, dict[st
     found = (outputs[0], (h + 2 * pad - kh) // stride + 1, (w + 2 * pad - kw) // stride + 1)
     if found != outputs:
         raise b.damaged(f"layer {node['name']} gives {list(found)}, its card says {node['shape']}")
-    if kh * kw * pixel_bytes(channels) * lanes(outputs[0]) > MOST_WEIGHTS or max(w, outputs[2]) > 65535:
-        raise b.refuse(node, f"too large for this engine (weight {list(weight.shape)}, map {[channels, h, w]})")
     bias = b.parameter(node, "bias", (outputs[0],)) if "bias" in node["params"] else np.zeros(1, np.float32)
     fields: dict[str, Any] = {"kh": kh, "kw": kw, "stride": stride, "pad": pad, "bias": b.in_lanes(bias, outputs[0])}
     block = WIDE_BLOCK if kh * kw * channels <= WIDE_FROM else BLOCK
@@ -96,18 +95,27 @@ def _weight(b: Builder, node: Record, source: Value, quantised: bool) -> tuple[n
             raise b.damaged(f"layer {node['name']}: {node['params']['weight']} is {found}; expected {wanted}")
         if not source.flat and (h, w) != (1, 1):
             raise b.refuse(node, f"a linear layer over the last axis of a map {list(source.map)}")
+        _check_size(b, node, (outputs, channels, h, w))
         return np.ascontiguousarray(weight).reshape(outputs, channels, h, w), 1, 0
     a = node["attrs"]
-    stride, pad, groups = int(a["stride"]), int(a["padding"]), int(a["groups"])
+    stride, pad, groups = whole(a["stride"]), whole(a["padding"]), whole(a["groups"])
     fits = weight.ndim == 4 and groups >= 1 and channels % groups == 0 and not source.flat
     if not fits or weight.shape[:2] != (outputs, channels // groups):
         raise b.damaged(
             f"layer {node['name']}: weight is {list(weight.shape)}; expected "
             f"[{outputs}, {channels // max(groups, 1)}, k, k] for {channels} channels in {groups} groups"
         )
-    if stride < 1 or pad < 0:
+    if stride < 1:
         raise b.damaged(f"layer {node['name']}: stride {stride}, padding {pad}")
+    _check_size(b, node, (outputs, channels, *weight.shape[2:]))
     return spread(weight, groups), stride, pad
+
+
+def _check_size(b: Builder, node: Record, shape: tuple[int, ...]) -> None:
+    """shape  [O, I, kh, kw] of a weight, before its zeros are stored."""
+    outputs, channels, kh, kw = shape
+    if kh * kw * pixel_bytes(channels) * lanes(outputs) > MOST_WEIGHTS:
+        raise b.refuse(node, f"a weight {list(shape)} is too large for this engine")
 
 
 def _int8(b: Builder, node: Record) -> np.ndarray:

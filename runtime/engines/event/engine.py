@@ -13,8 +13,9 @@ has the measurements.
 from __future__ import annotations
 
 import ctypes
+import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,7 +29,7 @@ from runtime.engines.buffers import Arrays, Rates
 from runtime.engines.event.layout import aligned, as_map, lanes
 from runtime.engines.event.program import Compiler
 from runtime.engines.tensors import call_shapes
-from runtime.model.card import Card
+from runtime.model.card import MOST_NUMBERS, Card
 from runtime.model.readers.onnx_weights import read_initializers
 
 PRECISIONS = ("fp32", "int8")
@@ -65,23 +66,45 @@ class EventEngine(Engine):
         try:
             weights = _weights(path, card)
             self._layout = Compiler(card, weights, str(path), options.rates, self.threads, self.path).compile()
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             what = " ".join(str(error).split())[:100]
             raise PlifError(f"{path}: the graph in its card cannot be read ({what}); export it again") from None
-        ops = self._layout.ops
-        self._ops = (native.Op * len(ops))(*ops)
-        self._program = native.Program(
-            ctypes.addressof(self._ops),
-            len(ops),
-            len(card["states"]),
-            native.PATHS.index(self.path),
-            int(options.flush_denormals),
-            self._layout.acc_floats,
-        )
+        self._x_floats, self._y_floats = math.prod(card["input"]["shape"]), len(card["classes"])
+        if self._x_floats + sum(_stride(state["shape"]) for state in card["states"]) > MOST_NUMBERS:
+            raise PlifError(
+                f"{path}: one stream has over {MOST_NUMBERS} inputs and membranes, the most in this engine; "
+                "use --engine onnxruntime"
+            )
+        self._program = self._make_program(options.flush_denormals)
+        if (why := native.refusal("plif_program_check", ctypes.byref(self._program))) is not None:
+            raise PlifError(
+                f"{path}: the graph in its card makes no program that is safe to run ({why}); export it again"
+            )
         self._pool = self._library.plif_pool_new(self.threads) if self.threads > 1 else None
         if self._pool:
             weakref.finalize(self, self._library.plif_pool_free, self._pool)
         self._free: list[_Scratch] = []  # scratch memory that is not in use
+
+    def _make_program(self, flush: bool) -> native.Program:
+        """The program as the kernels read it; it holds addresses, of arrays that this engine keeps."""
+        ops, keep = self._layout.ops, self._layout.keep
+        self._ops = (native.Op * len(ops))(*ops)
+        self._buffers = (native.Buffer * len(keep))(*(native.Buffer(array.ctypes.data, array.nbytes) for array in keep))
+        self._v_floats = _counts(_stride(state["shape"]) for state in self.card["states"])
+        return native.Program(
+            ops=ctypes.addressof(self._ops),
+            count=len(ops),
+            states=len(self.card["states"]),
+            path=native.PATHS.index(self.path),
+            flush=int(flush),
+            acc_floats=self._layout.acc_floats,
+            arena_bytes=self._layout.arena,
+            x_floats=self._x_floats,
+            y_floats=self._y_floats,
+            v_floats=ctypes.addressof(self._v_floats),
+            buffers=ctypes.addressof(self._buffers),
+            buffer_count=len(keep),
+        )
 
     def membranes(self, rows: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """As Engine says, in the layout of the kernels: float32 [rows, C, H, W] whose channels lie together in memory.
@@ -114,9 +137,9 @@ class EventEngine(Engine):
             for arrays in (v, v_next)
         )
         copies = [(twin, a, b) for twin, a, b in zip(twins, v, v_next, strict=True) if twin is not None]
-        x_size, y_size = int(np.prod(self.card["input"]["shape"])), y.shape[-1]
+        x_size, y_size = self._x_floats, self._y_floats
         pointers = [_pointers(arrays) for arrays in (v_before, v_after, counted)]
-        strides = (ctypes.c_int64 * len(v))(*(_stride(array.shape[1:]) for array in v))
+        strides = self._v_floats
         call = native.Call(
             x=x.ctypes.data,
             y=y.ctypes.data,
@@ -131,6 +154,12 @@ class EventEngine(Engine):
             rows=rows,
             steps=steps,
         )
+        sizes = [_counts(map(_floats_from, arrays)) for arrays in (v_before, v_after, counted)]
+        asked = native.CallSizes(x.size, y.size, *(ctypes.addressof(counts) for counts in sizes))
+        if why := native.refusal(
+            "plif_call_check", ctypes.byref(self._program), ctypes.byref(call), ctypes.byref(asked)
+        ):
+            raise PlifError(f"engine event: its arrays do not fit the network ({why})")
         keep = (self, x, y, v_before, v_after, counted, pointers, strides, call)  # the call holds addresses only
         run, program, pool = self._library.plif_run, ctypes.byref(self._program), self._pool
         free, address = self._free, ctypes.byref(call)
@@ -201,6 +230,19 @@ def _native_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
         return pixel, 4
     _, _, h, w = shape
     return h * w * pixel, 4, w * pixel, pixel
+
+
+def _counts(numbers: Iterable[int]) -> Any:
+    counts = list(numbers)
+    return (ctypes.c_int64 * max(1, len(counts)))(*counts)
+
+
+def _floats_from(array: np.ndarray) -> int:
+    """Floats of memory from the array's address on: a view of the channels alone ends before the lanes of its last pixel."""
+    base = array
+    while isinstance(base.base, np.ndarray):
+        base = base.base
+    return (base.ctypes.data + base.nbytes - array.ctypes.data) // 4
 
 
 def _pointers(arrays: Sequence[np.ndarray]) -> Any:

@@ -81,10 +81,17 @@ def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
     return raw[at : at + size].view(dtype).reshape(shape)
 
 
+def whole(number: object, least: int = 0) -> int:
+    """A number of the card. Raises ValueError for what is none, or not one of 32 bits, or smaller than `least`."""
+    if not isinstance(number, int) or isinstance(number, bool) or not least <= number < 1 << 31:
+        raise ValueError(f"{str(number)[:40]}, where a whole number from {least} on is expected")
+    return number
+
+
 def as_map(shape: Sequence[int]) -> Shape3:
-    """A card's shape as [C, H, W]; a vector of n is [n, 1, 1]."""
+    """A card's shape as [C, H, W]; a vector of n is [n, 1, 1]. Raises ValueError for what is no shape."""
     c, h, w = (*shape, 1, 1)[:3] if len(shape) == 1 else shape
-    return int(c), int(h), int(w)
+    return whole(c, 1), whole(h, 1), whole(w, 1)
 
 
 def tiles(shape: Shape3, threads: int, block: int = BLOCK) -> tuple[int, int]:

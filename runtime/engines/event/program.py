@@ -7,6 +7,7 @@ reads a convolution is fused with it; everything else is an operation of its own
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from runtime import native
 from runtime.base.errors import PlifError
 from runtime.engines.event.builder import Builder, Record
 from runtime.engines.event.conv import convolution
-from runtime.engines.event.layout import Layout, Value, aligned, as_map, lanes
+from runtime.engines.event.layout import Layout, Shape3, Value, aligned, as_map, lanes, whole
 from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X
 
 
@@ -73,16 +74,21 @@ class Compiler(Builder):
     def neuron(self, node: Record) -> Value:
         before = self.waiting.pop(node["inputs"][0], None)
         if before is not None:
-            return self.fire(node, "CONV", *convolution(self, before, self.value(before)))
-        return self.fire(node, "NEURON", self.floats(self.value(node)), {})
+            source, fields = convolution(self, before, self.value(before))
+            return self.fire(node, "CONV", source, as_map(before["shape"]), fields)
+        source = self.floats(self.value(node))
+        return self.fire(node, "NEURON", source, source.map, {})
 
-    def fire(self, node: Record, kind: str, source: Value, common: dict[str, Any]) -> Value:
+    def fire(self, node: Record, kind: str, source: Value, current: Shape3, common: dict[str, Any]) -> Value:
+        """Emits a neuron, alone or behind a convolution. source: what the operation reads; current: the map of its currents."""
         a, layer = node["attrs"], node["attrs"]["layer"]
         shape = as_map(node["shape"])
         if layer not in self.states or as_map(self.card["states"][self.states[layer]]["shape"]) != shape:
             raise self.damaged(f"layer {node['name']}: no state of shape {node['shape']}")
-        if kind == "NEURON" and source.map != shape:
-            raise self.damaged(f"layer {node['name']} reads {list(source.map)}, its card says {node['shape']}")
+        if current != shape:
+            raise self.damaged(f"layer {node['name']} reads {list(current)}, its card says {node['shape']}")
+        if layer in self.out.spikes:
+            raise self.damaged(f"layer {node['name']} and another have the one state of {layer}")
         if a["charge"] not in ("exact", "folded"):
             raise self.refuse(node, f"charge '{a['charge']}' is not in this engine")
         if "alpha" not in node["params"]:
@@ -112,7 +118,7 @@ class Compiler(Builder):
 
     def pool(self, node: Record) -> Value:
         source = self.value(node)
-        kernel, stride = int(node["attrs"]["kernel"]), int(node["attrs"]["stride"])
+        kernel, stride = whole(node["attrs"]["kernel"]), whole(node["attrs"]["stride"])
         c, h, w = source.map
         if not (0 < kernel <= min(h, w)) or stride < 1 or source.flat:
             raise self.damaged(f"layer {node['name']}: kernel {kernel}, stride {stride} on a map {[c, h, w]}")
@@ -148,7 +154,7 @@ class Compiler(Builder):
 
     def flatten(self, node: Record) -> Value:
         source = self.value(node)
-        size = int(np.prod(source.map))
+        size = math.prod(source.map)
         if list(node["shape"]) != [size]:
             raise self.damaged(f"layer {node['name']} gives [{size}], its card says {node['shape']}")
         flat = Value(source.kind, source.map, source.at, source.map[1:] != (1, 1), source.most, source.area)
@@ -160,7 +166,7 @@ class Compiler(Builder):
         source = self.value(node)
         if source.kind == FROM_X or source.flat:  # the kernel reads spikes, or floats in the order of their shape
             source = self.floats(source)
-        voters, classes = int(node["attrs"]["voters"]), int(node["shape"][0])
+        voters, classes = whole(node["attrs"]["voters"]), whole(node["shape"][0])
         if voters < 1 or source.map != (classes * voters, 1, 1):
             raise self.damaged(f"layer {node['name']}: {voters} voters for {classes} classes, from {list(source.map)}")
         target = Value(FROM_FLOATS, (classes, 1, 1), -1)  # the session's y
@@ -175,6 +181,8 @@ class Compiler(Builder):
     def finish(self, name: str) -> None:
         if self.waiting:
             raise self.damaged(f"layer {next(iter(self.waiting))} feeds a neuron that is not in the graph")
+        if idle := [layer for layer in self.states if layer not in self.out.spikes]:
+            raise self.damaged(f"no layer has the state of {idle[0]}")
         if name not in self.values:
             raise self.damaged(f"its output '{name}' is not one of its layers")
         value = self.values[name]

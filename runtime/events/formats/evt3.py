@@ -95,8 +95,8 @@ class NativeDecoder:
         """One chunk of words, uint16 [N] -> its events [M]."""
         words = np.require(words, "<u2", ["C", "A"])  # a chunk of a file has this form already and is not copied
         state, address = self._state, words.ctypes.data
-        out = np.empty(self._library.plif_evt3_most(address, len(words)), EVENT_DTYPE)
-        made = self._library.plif_evt3(address, len(words), ctypes.byref(state), out.ctypes.data, len(out))
+        out = np.empty(self._library.plif_evt3_most(address, words.nbytes), EVENT_DTYPE)
+        made = self._library.plif_evt3(address, words.nbytes, ctypes.byref(state), out.ctypes.data, out.nbytes)
         for name, reason in LOST.items():
             losses.add(getattr(state, name), reason)
             setattr(state, name, 0)

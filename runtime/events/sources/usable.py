@@ -31,7 +31,7 @@ def _all_usable(events: np.ndarray, width: int, height: int) -> bool:
     library = packets.library()
     if library is None or events.dtype != EVENT_DTYPE or not events.flags.c_contiguous:
         return False
-    return bool(library.plif_all_usable(events.ctypes.data, len(events), width, height, T_LIMIT_US))
+    return bool(library.plif_all_usable(events.ctypes.data, events.nbytes, width, height, T_LIMIT_US))
 
 
 def pieces(events: np.ndarray, max_events: int) -> Iterator[np.ndarray]:

@@ -1,0 +1,49 @@
+/* How a check says what is wrong: a code, and one line that begins with the operation. */
+#ifndef PLIF_CHECK_H
+#define PLIF_CHECK_H
+
+#include "event.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+typedef struct {
+    const Program *program;
+    int at;                             /* the operation that is checked, -1 for none */
+    int64_t written;                    /* the arena is written up to here */
+    char *text;
+    int64_t room;
+} Check;
+
+__attribute__((format(printf, 3, 4))) static inline int wrong(const Check *c, int code, const char *format, ...) {
+    static const char *const names[] = {"ACTIVE", "CONV", "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL", "AFFINE",
+                                        "ADD",    "UNPACK", "LOAD",  "FLATTEN",    "VOTE",     "OUTPUT",   "RATE"};
+    int n = 0;
+    if (c->room > 0) c->text[0] = 0;
+    if (c->at >= 0 && c->room > 0) {
+        const uint32_t kind = (uint32_t)c->program->ops[c->at].kind;
+        n = snprintf(c->text, (size_t)c->room, "operation %d (%s): ", c->at, kind <= OP_RATE ? names[kind] : "unknown");
+    }
+    if (n >= 0 && n < c->room) {
+        va_list values;
+        va_start(values, format);
+        vsnprintf(c->text + n, (size_t)(c->room - n), format, values);
+        va_end(values);
+    }
+    return code;
+}
+
+#define REQUIRE(holds, code, ...) \
+    do { \
+        if (!(holds)) return wrong(c, code, __VA_ARGS__); \
+    } while (0)
+#define TRY(check) \
+    do { \
+        const int failed = check; \
+        if (failed) return failed; \
+    } while (0)
+
+static inline int between(int64_t low, int64_t n, int64_t high) { return low <= n && n <= high; }
+static inline int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+#endif

@@ -1,0 +1,145 @@
+"""The native code under the address and the undefined-behaviour sanitizer, with programs and arguments that lie.
+
+    python -m tests.fuzz.native --minutes 10 [--seed 0] [--paths scalar,avx2,avx512]
+    python -m tests.fuzz.native --count 20
+
+Programs of random networks are run as they are, on every CPU path that this processor has, and must give the same bits on
+each. Then their fields, pointers and sizes are changed: what plif_program_check and plif_call_check let pass is run, with
+every buffer exactly as large as the program says, and must touch nothing beyond. packets.c gets random bytes, states and
+sizes in the same way. Needs gcc on x86-64: the libraries are built anew, and run in child processes, which a fault ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes as c
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from runtime import native
+from runtime.base.errors import PlifError
+from tests.fuzz.run_packets import collected, decoded
+from tests.fuzz.run_programs import programs
+
+SOURCES = Path(native.__file__).parent
+FLAGS = (
+    *("-std=gnu11", "-g1", "-O1", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-shared", "-fPIC"),
+    *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+)
+# gcc 12 and older put vectors of 64 bytes at addresses of 32 on the stack of that detector (gcc's bug 110027)
+OPTIONS = "detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1"
+
+
+def child(folder: Path, seed: int, end: int, until_s: float, names: list[str]) -> None:
+    """Cases from `seed` to `end`, or until that time; each writes its number into a file first, for the one that a fault ends."""
+    event, packet = c.CDLL(str(folder / "event.so")), c.CDLL(str(folder / "packets.so"))
+    p, n = c.c_void_p, c.c_int64
+    event.plif_program_check.argtypes, event.plif_call_check.argtypes = [p, p, n], [p, p, p, p, n]
+    event.plif_run.argtypes, event.plif_run.restype = [p] * 5, None
+    event.plif_pool_new.restype, event.plif_pool_new.argtypes = p, [c.c_int]
+    for function, types in (
+        (packet.plif_evt3_most, [p, n]),
+        (packet.plif_evt3, [p, n, p, p, n]),
+        (packet.plif_collect, [p, n, p, p, p, n, p, n, p, p]),
+    ):
+        function.restype, function.argtypes = n, types
+    packet.plif_all_usable.argtypes = [p, n, n, n, n]
+    here = event.plif_paths(0)
+    paths = [i for i, name in enumerate(native.PATHS) if here >> i & 1 and (not names or name in names)]
+    pool = event.plif_pool_new(2)
+    count = {"networks": 0, "refused": 0, "ran": 0}
+    packet_count = {"refused": 0, "ran": 0}
+    while seed < end and time.monotonic() < until_s:
+        (folder / "case").write_text(str(seed))
+        rng = random.Random(seed)
+        try:
+            programs(event, rng, paths, pool, count)
+        except PlifError as error:  # the compiler may refuse a network that was drawn, and says why
+            count["not compiled"] = count.get("not compiled", 0) + 1
+            assert str(error)
+        for _ in range(300):
+            decoded(packet, rng, packet_count)
+            collected(packet, rng, packet_count)
+        seed += 1
+    print(f"paths {', '.join(native.PATHS[i] for i in paths)}; programs {count}; packets {packet_count}", flush=True)
+
+
+def _fault(text: str) -> str:
+    """What a sanitizer says, with its frames in our code; else the end of the text."""
+    lines = [
+        line for line in text.splitlines() if "ERROR: " in line or "runtime error" in line or "/runtime/native/" in line
+    ]
+    return "\n".join(lines) if lines else text[-2000:]
+
+
+def build(folder: Path) -> None:
+    """event.so and packets.so in that folder; its source files are compiled side by side."""
+    files = sorted(SOURCES.glob("*.c"))
+    compilers = [
+        subprocess.Popen(["gcc", *FLAGS, "-c", str(file), "-o", str(folder / f"{file.stem}.o")]) for file in files
+    ]
+    codes = [compiler.wait() for compiler in compilers]
+    assert not any(codes)
+    event = [str(folder / f"{file.stem}.o") for file in files if file.stem != "packets"]
+    for name, objects in (("event.so", event), ("packets.so", [str(folder / "packets.o")])):
+        subprocess.run(["gcc", *FLAGS, *objects, "-o", str(folder / name), "-lm"], check=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=1e6)
+    parser.add_argument(
+        "--count", type=int, default=1 << 60, help="networks, each with 60 changed programs and 600 packets"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--paths", default="", help="names, with commas; all that this processor has")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    names = [name for name in asked.paths.split(",") if name]
+    if asked.child:
+        child(asked.child, asked.seed, asked.seed + asked.count, time.monotonic() + 60 * asked.minutes, names)
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        build(folder)
+        libasan = subprocess.run(
+            ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        environment = {
+            **os.environ,
+            "LD_PRELOAD": libasan,
+            "ASAN_OPTIONS": OPTIONS,
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+            "OMP_NUM_THREADS": "1",
+        }
+        end_s, seed, end, found = time.monotonic() + 60 * asked.minutes, asked.seed, asked.seed + asked.count, 0
+        while (left_s := end_s - time.monotonic()) > 0 and seed < end:
+            limits = [
+                "--seed",
+                str(seed),
+                "--count",
+                str(end - seed),
+                "--minutes",
+                str(left_s / 60),
+                "--paths",
+                asked.paths,
+            ]
+            command = [sys.executable, "-m", "tests.fuzz.native", "--child", name, *limits]
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            print(done.stdout, end="", flush=True)
+            if done.returncode == 0:
+                break
+            found += 1
+            seed = int((folder / "case").read_text())
+            print(f"seed {seed} ended with {done.returncode}:\n{_fault(done.stderr)}", flush=True)
+            seed += 1
+    return int(found > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

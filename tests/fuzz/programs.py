@@ -1,0 +1,137 @@
+"""Random networks as the event engine opens them: a card and its weights, without PyTorch and without a file."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+
+CHANNELS = (1, 2, 3, 8, 16, 17, 33, 64, 65, 80, 128, 129, 150)
+
+
+class Network:
+    """Draws a network of every operation that the engine has. card: what the compiler reads of one; weights: by name."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng, self.numbers = rng, np.random.default_rng(rng.getrandbits(32))
+        self.weights: dict[str, np.ndarray] = {}
+        self.nodes: list[dict[str, Any]] = []
+        self.states: list[dict[str, Any]] = []
+        shape = [rng.choice((1, 2, 3)), rng.randint(4, 12), rng.randint(4, 12)]
+        self.name, self.shape, self.spikes, self.area = "x", shape, False, 0  # area: of averages of spikes; 0: neither
+        for _ in range(rng.randint(1, 3)):
+            self.block()
+        self.add_node("Flatten", [int(np.prod(self.shape))])
+        classes = rng.choice((2, 3, 5))
+        voters = rng.choice((1, 4, 10))
+        if rng.random() < 0.5:
+            self.linear(rng.choice(CHANNELS))
+            self.neuron()
+        self.linear(classes * voters)
+        self.neuron()
+        if voters > 1:
+            self.add_node("Vote", [classes], {"voters": voters})
+        self.card = {
+            "input": {"shape": shape},
+            "classes": [str(i) for i in range(classes)],
+            "states": self.states,
+            "graph": {"input": "x", "output": self.name, "nodes": self.nodes},
+        }
+
+    def add_node(self, op: str, shape: list[int], attrs: dict[str, Any] | None = None, **weights: np.ndarray) -> None:
+        """A node behind the last one; `weights` under the names that an export gives them."""
+        name = f"{op.lower()}{len(self.nodes)}"
+        params = {key: f"{name}.{key}" for key in weights}
+        self.weights |= {params[key]: value for key, value in weights.items()}
+        node = {"op": op, "name": name, "inputs": [self.name], "attrs": attrs or {}, "params": params, "shape": shape}
+        self.nodes.append(node)
+        self.name, self.shape = name, shape
+
+    def block(self) -> None:
+        """A convolution, a neuron, and what may stand between and behind them."""
+        before = self.name, list(self.shape), self.spikes, self.area
+        self.conv(self.rng.choice(CHANNELS))
+        if self.rng.random() < 0.2:
+            self.affine()
+        if self.rng.random() < 0.2:
+            self.pool()
+        self.neuron()
+        if self.rng.random() < 0.3 and before[1][0] != 1 and before[0] != "x":  # a second branch of the same shape
+            first = self.name, self.shape
+            self.name = first[0]
+            self.conv(self.shape[0], same=True)
+            self.neuron()
+            second = self.name
+            self.add_node("Add", first[1])
+            self.nodes[-1]["inputs"] = [first[0], second]
+            self.spikes = False
+        if self.rng.random() < 0.5:
+            self.pool()
+
+    def tensor(self, *shape: int) -> np.ndarray:
+        return self.numbers.normal(0.1, 1, shape).astype(np.float32)
+
+    def quantised(self, *shape: int) -> dict[str, np.ndarray]:
+        """Weights and, where they are int8, their scale: only behind spikes and averages of spikes."""
+        bias = {"bias": self.tensor(shape[0])} if self.rng.random() < 0.7 else {}
+        if not (self.spikes or self.area) or self.rng.random() < 0.5:
+            return bias | {"weight": self.tensor(*shape)}
+        most = self.rng.choice((2, 128))
+        return bias | {
+            "weight": self.numbers.integers(-most, most, shape).astype(np.int8),
+            "scale": np.abs(self.tensor(shape[0])) / (10 * most),
+        }
+
+    def conv(self, outputs: int, same: bool = False) -> None:
+        c, h, w = self.shape
+        k = self.rng.choice((1, 3) if same else (1, 2, 3, 5))
+        stride, pad = (1, k // 2) if same else (self.rng.choice((1, 1, 2, 3)), self.rng.choice((0, 1, 2)))
+        k = min(k, h + 2 * pad, w + 2 * pad)
+        groups = self.rng.choice([g for g in (1, 1, 2, 4) if c % g == 0 and outputs % g == 0])
+        attrs = {"stride": stride, "padding": pad, "groups": groups}
+        weights = self.quantised(outputs, c // groups, k, k)
+        if "scale" in weights and self.area:
+            attrs["area"] = self.area
+        out = [(n + 2 * pad - k) // stride + 1 for n in (h, w)]
+        self.add_node("Conv", [outputs, *out], attrs, **weights)
+        self.spikes, self.area = False, 0
+
+    def linear(self, outputs: int) -> None:
+        weights = self.quantised(outputs, self.shape[0])
+        attrs = {"area": self.area} if "scale" in weights and self.area else {}
+        if "scale" in weights:
+            weights["weight"] = np.ascontiguousarray(weights["weight"].T)
+        self.add_node("Linear", [outputs], attrs, **weights)
+        self.spikes, self.area = False, 0
+
+    def affine(self) -> None:
+        c = self.shape[0]
+        self.add_node("Affine", self.shape, {}, scale=self.tensor(c), shift=self.tensor(c))
+
+    def pool(self) -> None:
+        c, h, w = self.shape
+        k, stride = self.rng.randint(1, min(3, h, w)), self.rng.choice((1, 2, 3))
+        op = self.rng.choice(("MaxPool", "AvgPool"))
+        if op == "AvgPool":
+            self.area = k * k if self.spikes else 0
+            self.spikes = False
+        shape = [c, (h - k) // stride + 1, (w - k) // stride + 1]
+        self.add_node(op, shape, {"kernel": k, "stride": stride})
+
+    def neuron(self) -> None:
+        rng, layer = self.rng, f"n{len(self.states)}"
+        attrs = {
+            "kind": rng.choice(("LIF", "IF")),
+            "layer": layer,
+            "charge": rng.choice(("exact", "folded")),
+            "decay_input": rng.random() < 0.5,
+            "v_threshold": rng.choice((1.0, 0.5)),
+            "v_reset": rng.choice((None, 0.0, -0.25)),
+        }
+        self.states.append({"layer": layer, "shape": self.shape})
+        size = rng.choice((1, self.shape[0]))
+        alpha = self.numbers.uniform(0.2, 0.8, size).astype(np.float32)
+        self.add_node("Neuron", self.shape, attrs, **({} if attrs["kind"] == "IF" else {"alpha": alpha}))
+        self.weights[f"{self.name}.one_minus_alpha"] = alpha
+        self.spikes, self.area = True, 0
