@@ -49,6 +49,26 @@ def single_step(module: nn.Module) -> nn.Module:
     return module
 
 
+class Calls:
+    """Which submodule runs, while a module is called: `paths` has those whose forward is running, the innermost last.
+
+    A part that several others share (a surrogate function that is a default argument) counts to the one that calls it.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.paths = [""]
+        every: dict[int, list[str]] = {}
+        for path, part in module.named_modules(remove_duplicate=False):
+            every.setdefault(id(part), []).append(path)
+        for part in module.modules():
+            part.register_forward_pre_hook(lambda m, a, own=every[id(part)]: self.enter(own))
+            part.register_forward_hook(lambda m, a, o: (self.paths.pop(), None)[1], always_call=True)
+
+    def enter(self, own: list[str]) -> None:
+        here = self.paths[-1]
+        self.paths.append(next((path for path in own if path.startswith(f"{here}.")), own[0]) if here else own[0])
+
+
 def failed(module: nn.Module, error: Exception, shape: tuple[int, ...]) -> Problem:
     """The problem of a forward that raised an error, at the innermost module among the frames of its traceback."""
     path = ""

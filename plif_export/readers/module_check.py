@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from plif_export.readers.body import Values
+from plif_export.readers.copies import Calls
 from plif_export.readers.elementwise import COMPARES
 from plif_export.readers.neuron_program import NeuronLayer
 from plif_export.readers.nodes import Node, op_name
@@ -45,14 +46,15 @@ class _Watched(TorchDispatchMode):
 
     def __init__(self, module: nn.Module, layers: dict[str, NeuronLayer], noise: dict[str, Tensor]) -> None:
         super().__init__()
-        self.module, self.layers, self.noise, self.ran, self.paths = module, layers, noise, _Ran(), [""]
-        for path, part in module.named_modules():
+        self.module, self.layers, self.noise, self.ran = module, layers, noise, _Ran()
+        self.paths = Calls(module).paths
+        for path in layers:
+            part = module.get_submodule(path)
             part.register_forward_pre_hook(lambda m, a, p=path: self._before(p, a))
             part.register_forward_hook(lambda m, a, o, p=path: self._after(p, o), always_call=True)
 
     def _before(self, path: str, args: Any) -> Any:
-        self.paths.append(path)
-        if path not in self.layers or not args or not isinstance(args[0], Tensor):
+        if not args or not isinstance(args[0], Tensor):
             return None
         t, x = len(self.ran.spikes[path]), args[0]
         if path in self.noise:
@@ -62,9 +64,8 @@ class _Watched(TorchDispatchMode):
         return (x, *args[1:])
 
     def _after(self, path: str, out: Any) -> None:
-        self.paths.pop()
         first = next((each for each in tree_leaves(out) if isinstance(each, Tensor)), None)
-        if path in self.layers and first is not None:
+        if first is not None:
             self.ran.spikes[path].append(first.clone())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from plif_export.readers.copies import Calls
 from plif_export.readers.layers import LAYERS, known_as
 from plif_export.readers.nodes import Registered, Steps, Table, aten, axes_of, is_leaf, leaves, op_name
 from plif_export.readers.rules import Unsupported
@@ -71,7 +72,7 @@ class Run(Writer, TorchDispatchMode):
     """
 
     def __init__(self, table: Table, module: nn.Module, length: int) -> None:
-        Writer.__init__(self, table, length)
+        Writer.__init__(self, table, length, Calls(module).paths)
         TorchDispatchMode.__init__(self)
         self.known, self.views = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
         self.module, self.made = module, None
@@ -80,8 +81,6 @@ class Run(Writer, TorchDispatchMode):
         for path, part in module.named_modules():
             if isinstance(part, torch.jit.ScriptModule):
                 raise Unsupported("it is compiled by torch.jit.script", "give the Python module")
-            part.register_forward_pre_hook(lambda m, a, p=path: self.paths.append(p))
-            part.register_forward_hook(lambda m, a, o: (self.paths.pop(), None)[1], always_call=True)
             if known_as(part, LAYERS) is not None and not hasattr(part, "recorded_forward"):
                 object.__setattr__(part, "recorded_forward", part.forward)
                 object.__setattr__(part, "forward", lambda x, m=part, p=path: self.leaf(Registered(p, m), x))

@@ -19,8 +19,8 @@ PERMUTES = {"permute", "transpose", "t"}
 class Writer:
     """The nodes of one run, in order. length: T; paths: of the submodules whose forward is running, the innermost last."""
 
-    def __init__(self, table: Table, length: int) -> None:
-        self.table, self.length, self.paths = table, length, [""]
+    def __init__(self, table: Table, length: int, paths: list[str]) -> None:
+        self.table, self.length, self.paths = table, length, paths
         self.order: dict[Node, None] = {}
 
     def put(
