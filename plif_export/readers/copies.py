@@ -61,7 +61,8 @@ class Calls:
         for path, part in module.named_modules(remove_duplicate=False):
             every.setdefault(id(part), []).append(path)
         for part in module.modules():
-            part.register_forward_pre_hook(lambda m, a, own=every[id(part)]: self.enter(own))
+            own = every[id(part)]
+            part.register_forward_pre_hook(lambda m, a, own=own: self.enter(own))
             part.register_forward_hook(lambda m, a, o: (self.paths.pop(), None)[1], always_call=True)
 
     def enter(self, own: list[str]) -> None:
