@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -72,12 +73,14 @@ class Calls:
 
 def failed(module: nn.Module, error: Exception, shape: tuple[int, ...]) -> Problem:
     """The problem of a forward that raised an error, at the innermost module among the frames of its traceback."""
-    path = ""
+    path, ours = "", False
     frame = error.__traceback__
     while frame is not None:
         owner = frame.tb_frame.f_locals.get("self")
         if isinstance(owner, nn.Module):
             path = vars(owner).get(_PATH, path)
+        code = frame.tb_frame.f_code
+        ours = Path(code.co_filename).parent == Path(__file__).parent and code.co_name != "__torch_dispatch__"
         frame = frame.tb_next
     if isinstance(error, Unsupported) and error.path is not None:
         path = error.path if error.path != "forward" else ""
@@ -85,5 +88,8 @@ def failed(module: nn.Module, error: Exception, shape: tuple[int, ...]) -> Probl
     if isinstance(error, Unsupported):
         return Problem(path or "forward", kind_name, error.rule, error.advice)
     what = " ".join(str(error).split())[:160]
+    if ours:
+        rule = f"it cannot be read ({type(error).__name__}: {what})"
+        return Problem("forward", type(module).__name__, rule, "try a simpler form of it")
     advice = f"check that it takes one step of shape [B, {', '.join(map(str, shape))}], or a sequence of them"
     return Problem(path or "forward", kind_name, f"it fails on one time-step ({what})", advice)

@@ -17,7 +17,7 @@ import runtime
 from plif_export import check, export, verify
 from plif_export.options import CallerFacts
 from plif_export.proof.reference import GraphReference
-from plif_export.readers import read
+from plif_export.readers import layers, neuron_modules, read
 from plif_export.readers.copies import fresh
 from plif_export.readers.module import Reading
 from runtime.base.errors import PlifError
@@ -277,3 +277,64 @@ def test_a_size_that_happens_to_be_T_hides_nothing() -> None:
 
     model = read(lively(Window()), torch.zeros(3, 1, 2, 5))
     assert [n.op for n in model.graph] == ["Conv", "Neuron", "Flatten", "Linear"]
+
+
+# --- what only running it shows -------------------------------------------------------------------------------------------
+
+
+class Later(nn.Module):
+    """One step a call; something else happens in the seventh, and no tensor shows it."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.fc, self.lif = nn.Linear(8, 5), neuron.LIFNode(tau=20.0)
+        self.calls = 0
+        with torch.no_grad():
+            self.fc.weight.fill_(weight)
+            self.fc.bias.zero_()
+
+
+class Doubles(Later):
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.lif(self.fc(x * (2 if self.calls > 6 else 1)))  # type: ignore[no-any-return]
+
+
+class Forgets(Later):
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls == 7:
+            functional.reset_net(self)
+        return self.lif(self.fc(x))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("make", "weight"), [(Doubles, 1.0), (Forgets, 1.0), (Forgets, 1e-4)], ids=("x", "v", "silent")
+)
+def test_what_a_module_does_later_is_found_by_running_it(make: type[Later], weight: float) -> None:
+    with pytest.raises(
+        PlifError, match=r"of the module.* is not what its layers make, one after the other \(first in lif\)"
+    ):
+        read(make(weight).eval(), torch.zeros(1, 8))
+
+
+def test_a_class_that_is_known_is_taken_for_its_kind_only_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Sequential(nn.Linear(8, 5), neuron.LIFNode(tau=3.0))
+    assert [n.attrs["kind"] for n in read(net, torch.zeros(1, 8)).graph.neurons] == ["LIF"]
+    known = neuron_modules.neuron_type(net[1])
+    assert known is not None
+
+    def other(module: Any) -> Any:  # tau differs in the last bit
+        kind, attrs, params = known.read(module)
+        return kind, {**attrs, "tau": float(np.nextafter(np.float32(3.0), np.float32(4.0)))}, params
+
+    name = layers.qualified(neuron.LIFNode)
+    monkeypatch.setitem(neuron_modules.NEURONS, name, neuron_modules.NeuronType(other))
+    assert [n.attrs["kind"] for n in read(net, torch.zeros(1, 8)).graph.neurons] == ["Traced"]
+
+
+def test_a_module_that_goes_on_in_its_second_call_is_told_from_one_that_starts_again() -> None:
+    goes_on = read(lively(loops.CSNN()), torch.zeros(1, 1, 8, 8)).notes
+    starts_again = read(lively(loops.BatchFirst()), torch.zeros(1, 3, 2, 6, 6)).notes
+    assert "CSNN: a call goes on from where the last one ended: reset it between samples" in goes_on
+    assert not any("goes on" in note for note in starts_again)
