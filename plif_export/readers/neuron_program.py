@@ -25,6 +25,7 @@ from plif_export.readers.regions import Region
 from plif_export.readers.rules import NeverSupported, Unsupported
 from runtime.model import graph
 from runtime.model.neurons import equation_of
+from runtime.model.program import is_binary
 
 IN_GRAPH = {
     "add",
@@ -123,6 +124,9 @@ def _spikes(region: Region, outside: list[Node], after: list[Node], firing: list
     numbers = [n for n in outside if n.dtype != torch.bool]
     plain = [n for n in numbers if n not in after]
     casts = [n for n in region.nodes if zero_or_one(n) and _ancestors(n, region) & set(firing)]
+    for n in numbers:  # read by a layer in the next step, so that it is a state, too
+        if n in after and not plain and n in casts:
+            return n
     for cast in reversed(casts):
         if all(derivable(n, {cast, *after}) for n in plain):
             return cast
@@ -281,17 +285,18 @@ def _traced(
     }
     if compared is None:
         attrs["spiking"] = False
-    elif not zero_or_one(layer.spikes):
+    elif not is_binary(attrs, s):
         attrs["graded"] = True
     return "Traced", attrs, writer.params
 
 
 def zero_or_one(node: Node) -> bool:
-    """Whether a node is a truth value as a number, perhaps times 1."""
-    if node.name == "_to_copy" and node.reads[0].dtype == torch.bool:
-        return True
-    if node.name == "mul" and len(node.reads) >= 1 and any(v in (1, 1.0) for v in node.args if not isinstance(v, Node)):
-        return zero_or_one(node.reads[0])
+    """Whether a node is a truth value as a number; a product of such, or one minus one."""
+    if node.name == "_to_copy":
+        return node.reads[0].dtype == torch.bool
+    numbers = [v for v in node.args[:2] if not isinstance(v, Node)]
+    if node.name == "mul" or node.name == "rsub":
+        return all(v == 1 for v in numbers) and all(zero_or_one(n) for n in node.reads)
     return False
 
 
