@@ -122,7 +122,7 @@ def test_a_number_that_json_reads_as_infinite_is_refused(tmp_path: Path) -> None
     proto, card = written(recurrent(), tmp_path / "m.onnx")
     text = json.dumps(card).replace('["leaked", "Mul", "v", 0.9]', '["leaked", "Mul", "v", 1e999]')
     give(proto, text, tmp_path / "m.onnx")
-    with pytest.raises(PlifError, match="its card has the number 1e999|line 1 of its program reads inf"):
+    with pytest.raises(PlifError, match=r"its card has the number 1e999|line 1 of its program reads inf"):
         load(tmp_path / "m.onnx")
 
 
