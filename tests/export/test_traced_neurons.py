@@ -273,6 +273,7 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "it rests a step less": ("second", changed(ADAPTIVE, 19, "Where", "fires", 1.0, "rest1")),
     "the current leaks faster": ("second", changed(ADAPTIVE, 0, "Mul", "i", 0.79)),
     "the threshold is compared otherwise": ("second", changed(ADAPTIVE, 6, "Sub", "v1", 1.0)),
+    "it fires a thousandth later": ("first", changed(GRADED, 1, "Div", "h", 0.5005)),
     "it rounds up": ("first", changed(GRADED, 2, "Ceil", "ratio")),
     "it fires negative spikes": ("first", changed(GRADED, 3, "Identity", "whole")),
     "a spike takes less away": ("first", changed(GRADED, 4, "Mul", "s", 0.499)),
