@@ -92,7 +92,7 @@ def compare(
 def on_edge(expected: LayerStep, v_threshold: float, bound: LayerBound) -> Array:
     """bool [1, ...]: where rounding can make the layer decide otherwise."""
     near = np.abs(expected.h - v_threshold) < bound.h
-    return near if expected.jumps is None else near | expected.jumps(2 * bound.h)
+    return near if expected.jumps is None else near | expected.jumps(bound.h)
 
 
 def other_spikes(found: Array, expected: LayerStep) -> Array:

@@ -30,8 +30,8 @@ class LayerStep:
     and every state variable after the step.
 
     values  what s holds: "spikes", "graded" or "membrane" (runtime.model.graph.Node.values)
-    jumps   hair [B, ...] -> bool [B, ...]: where so much more or less of input and membrane changes what the neuron decides;
-            None where h and v_threshold say that
+    jumps   hair [B, ...] -> bool [B, ...]: where input and membrane that move h so much, up or down, change what the neuron
+            decides; None where h and v_threshold say that
     """
 
     h: Array
@@ -126,9 +126,10 @@ def neuron(node: Node, x: Inputs, state: State, params: dict[str, Array], dtype:
 
     def jumps(hair: Array) -> Array:
         """A straight line has no second difference; a step, in the spikes or in any state, has one."""
-        below, here, above = (
-            {"": fired.s, **fired.after} for fired in (at(np.float64, by) for by in (-hair, None, hair))
-        )
+        moves = np.abs(at(np.float64, hair).h - at(np.float64, -hair).h) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            by = hair * np.where(moves > 0, np.clip(hair / moves, 0.1, 10), 1)  # so that h moves by a hair
+        below, here, above = ({"": step.s, **step.after} for step in (at(np.float64, one) for one in (-by, None, by)))
         found = np.zeros(shape, bool)
         with np.errstate(invalid="ignore"):
             for name, value in here.items():

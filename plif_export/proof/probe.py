@@ -70,6 +70,8 @@ def _drawn(
     chosen_steps = sorted({0, len(next(iter(fires.values()))) - 1})  # the first and the last step stand for all
     spikes = {layer: list(chosen.astype(np.float32)) for layer, chosen in fires.items()}
     before = {layer: [_random_state(node, rng) for _ in fires[layer]] for layer, node in bounds.neurons.items()}
+    if near:
+        before = {layer: [_partly_whole(state, rng) for state in states] for layer, states in before.items()}
     expected: dict[str, dict[int, LayerStep]] = {layer: {} for layer in before}
     case = Case(x, spikes, before, expected, y=np.empty((0, 1, 0), np.float32))
     known = {k: {layer: fired[k] for layer, fired in spikes.items()} for k in chosen_steps}
@@ -91,6 +93,12 @@ def _drawn(
             for layer, node in bounds.neurons.items():
                 expected[layer][k] = interpret.neuron(node, settled.current(node), before[layer][k], dict(node.params))
     return case
+
+
+def _partly_whole(state: State, rng: np.random.Generator) -> State:
+    """A state in which half of all but the membranes are whole: what is drawn at random is rarely a multiple of anything."""
+    whole = rng.random(state["v"].shape) < EXACTLY
+    return {name: v if name == "v" else np.where(whole, np.rint(v), v) for name, v in state.items()}
 
 
 def _random_state(node: Node, rng: np.random.Generator) -> State:
@@ -122,8 +130,6 @@ def _beside_threshold(node: Node, step: Step, state: State, rng: np.random.Gener
     """The state with v moved so that the current of this step puts h a few bounds above or below the threshold, or, where
     that is exact, on it."""
     top, x, shape = float(node.attrs["v_threshold"]), step.current(node), (1, *node.shape)
-    whole = rng.random(shape) < EXACTLY  # what is drawn at random is rarely a multiple of anything
-    state = {name: v if name == "v" else np.where(whole, np.rint(v), v) for name, v in state.items()}
     on = _with_h(node, x, state, np.full(shape, top))
     exactly = (step.neuron(node.layer, on).h == 0) & (rng.random(shape) < EXACTLY)
     exactly &= interpret.neuron(node, x, on, dict(node.params)).h == np.float32(top)

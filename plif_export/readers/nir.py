@@ -106,10 +106,6 @@ def _open(path: Path) -> Any:
     strangers = sorted({end for edge in graph.edges for end in edge} - set(graph.nodes))
     if strangers:
         raise PlifError(f"{path}: an edge leads to {strangers[0]}, which is none of its nodes; the file was damaged")
-    for name, node in graph.nodes.items():
-        for key, value in vars(node).items():
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise PlifError(f"{path}: {key} of {name} has numbers that are NaN or infinite")
     return graph
 
 
@@ -132,6 +128,10 @@ class _Reader:
             self.source, edges = opened(self.graph.nodes, self.graph.edges)
         except Unsupported as problem:
             return None, [Problem(str(self.path), "NIRGraph", problem.rule, problem.advice)]
+        for name, node in self.source.items():
+            for key, value in vars(node).items():
+                if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
+                    raise PlifError(f"{self.path}: {key} of {name} has numbers that are NaN or infinite")
         self.order = ordered(self.source, edges, inputs[0])
         if self.order.problems:
             return None, self.order.problems
@@ -167,7 +167,7 @@ class _Reader:
             x, shape = sources[0]
             if len(sources) > 1:
                 require(all(s == shape for _, s in sources), "inputs of different shapes", "give them one shape")
-                x = self._add(f"{name}_sum", "Add", tuple(s for s, _ in sources), shape)
+                x = self._add(f"{name.replace('.', '_')}_sum", "Add", tuple(s for s, _ in sources), shape)
             if _kind(node) in ("Input", "Output"):  # those of a nested graph, too
                 self.outputs[name] = (x, shape)
                 return

@@ -137,3 +137,11 @@ def test_check_and_export_agree_on_random_modules(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Using padding='same'", "ignore::DeprecationWarning")
 def test_check_and_export_agree_on_many_random_modules(tmp_path: Path) -> None:
     modules_agree(range(16, 400), tmp_path)
+
+
+def test_what_only_nir_itself_refuses_is_refused_by_check_too(tmp_path: Path) -> None:
+    """A convolution in groups: NIR takes the channels of a group for those of the input."""
+    pytest.importorskip("nir")
+    known = layers()
+    net = nn.Sequential(known[18](), known[0](), known[18](), nn.Flatten(), nn.Linear(144, 3), known[18]()).eval()
+    assert not agree(net, "nir", {}, tmp_path, torch.zeros(1, 4, 6, 6))
