@@ -7,7 +7,6 @@ to zero. ONNX Runtime does this only where the first session of the process asks
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_
 from runtime.model.card import Card
 from runtime.model.graph import spikes
 from runtime.model.readers.onnx_wire import refuse_external_data, with_rates
+from runtime.native import cores
 
 try:
     import onnxruntime as ort
@@ -89,7 +89,7 @@ class OnnxRuntimeEngine(OnnxRuntime):
 
     def open(self) -> ort.InferenceSession:
         settings = ort.SessionOptions()
-        settings.intra_op_num_threads = self._options.threads or os.cpu_count() or 1
+        settings.intra_op_num_threads = self._options.threads or cores()
         settings.inter_op_num_threads = 1
         if self._options.flush_denormals:
             settings.add_session_config_entry("session.set_denormal_as_zero", "1")

@@ -12,7 +12,6 @@ a guard against mistakes, not a signature.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +24,7 @@ from runtime.engines.buffers import Arrays, Buffers, Rates, Resident
 from runtime.engines.tensors import by_name, check_shapes, rate_outputs
 from runtime.model.card import Card
 from runtime.model.graph import spikes
+from runtime.native import cores
 
 try:
     import openvino as ov
@@ -109,7 +109,7 @@ class OpenVinoEngine(Engine):
             "INFERENCE_PRECISION_HINT": PRECISION,
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": self._options.threads or os.cpu_count() or 1,
+            "INFERENCE_NUM_THREADS": self._options.threads or cores(),
             "CPU_DENORMALS_OPTIMIZATION": self._options.flush_denormals,
         }
         try:
