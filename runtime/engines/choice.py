@@ -30,9 +30,8 @@ from runtime.model.card import Card
 NO_CALIBRATION = "PLIF_NO_CALIBRATION"
 CANDIDATES = {".onnx": ("event", "onnxruntime")}  # in order of preference
 MARGIN = 0.10
-BUSY = (
-    0.10  # seconds of waiting for a processor per second, from which a measurement is not kept; alone it is below 0.02
-)
+# Seconds that threads waited for a processor, per second, from which a measurement is not kept.
+BUSY = 0.10
 CACHE_LIMIT = 1 << 16
 ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 

@@ -17,7 +17,7 @@ import runtime
 from plif_export import export
 from runtime import native
 from runtime.engines.event import engine as event
-from runtime.engines.event.threads import LOOK, SLOWER, ThreadCount, counts
+from runtime.engines.event.threads import LOOK, ThreadCount, counts
 from tests.networks import firing, frames
 
 SELFTEST = Path(__file__).parent / "pool_selftest.c"
@@ -78,7 +78,7 @@ def test_steps_that_become_three_times_slower_are_looked_at_again_and_single_one
     for seconds in chain.from_iterable(repeat((1, 30, 1), 50)):  # other programs come and go
         assert chooser.next() == 2
         chooser.took(2, seconds)
-    slower = {1: 2.0, 2: 1.01 * SLOWER}
+    slower = {1: 2.0, 2: 3.03}
     assert after(chooser, slower, LOOK) == LOOK * [2]
     after(chooser, slower, 2 * LOOK)
     assert chooser.now == 1

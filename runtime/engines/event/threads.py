@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from statistics import median
 
-LOOK = 5
+LOOK = 8
 MARGIN = 0.10
 SLOWER = 3.0
 APART = 200  # steps for each step of a look with a count that is not taken
