@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,10 @@ from plif_export.readers.facts import ModelFacts
 from plif_train.network import Network
 from runtime.base.version import __version__
 from runtime.model.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode
+from runtime.model.digest import seal
 from runtime.model.graph import Graph, output_record, state_record
 from runtime.model.neurons import equation_of
+from runtime.model.readers.onnx_contents import INITIAL, contents_of
 
 
 def make_card(
@@ -39,6 +41,7 @@ def make_card(
         "input": {"kind": facts.kind, "shape": list(facts.shape)},
         "T": T,
         "classes": list(facts.classes),
+        "classes_named": facts.classes_named,
         "form": form,
         "precision": precision,
         "math": math,
@@ -74,10 +77,9 @@ def _one_or_each(graph: Graph, attribute: str) -> Any:
     return next(iter(values.values())) if len(set(values.values())) == 1 else values
 
 
-def set_card(proto: onnx.ModelProto, card: Mapping[str, Any]) -> None:
-    """Puts the card into the file, and beside it, for programs without a JSON reader, where each state starts."""
+def set_card(proto: onnx.ModelProto, card: Card) -> None:
+    """Puts the card into the file, with its digest, and beside it where each state starts, for programs that read no JSON."""
     del proto.metadata_props[:]
-    initial = " ".join(str(state["initial"]) for state in card["states"])
-    for key, value in ((CARD_KEY, encode(card)), ("plif.initial", initial)):
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
+    proto.metadata_props.add(key=INITIAL, value=" ".join(str(state["initial"]) for state in card["states"]))
+    seal(card, contents_of(proto.SerializeToString(), Path("artifact")))
+    proto.metadata_props.add(key=CARD_KEY, value=encode(card))

@@ -12,6 +12,7 @@ import typer
 
 from plif_export.options import CallerFacts, ExportOptions, with_fields
 from runtime.base.errors import CheckFailed, PlifError
+from runtime.base.text import say
 from runtime.cli.output import Json, print_json
 from runtime.model.artifacts import kind_of
 
@@ -29,7 +30,7 @@ def _options(*names: str, declared: type[CallerFacts] = ExportOptions) -> Callab
 
 
 @_options(
-    *("form", "T", "network", "classes", "framing", "kind", "shape", "neuron"),
+    *("form", "T", "network", "classes", "class_order", "framing", "kind", "shape", "neuron"),
     *("precision", "to", "options", "math", "batch"),
 )
 def export(
@@ -61,20 +62,20 @@ def export(
     if as_json:
         print_json(result.to_dict())
     for note in result.notes:
-        typer.echo(f"{result.path}: {note}", err=True)
+        say(f"{result.path}: {note}", err=True)
     if result.verify is None:
-        typer.echo(f"{result.path}: written without proof (--no-verify); prove it with: plif verify", err=True)
+        say(f"{result.path}: written without proof (--no-verify); prove it with: plif verify", err=True)
     elif result.verify.untested:
-        typer.echo(
+        say(
             f"{result.path}: layers without a spike, or with nothing but spikes, in the proof: "
             f"{', '.join(result.verify.untested)}; verify them on real data: plif verify --data NAME:DIR",
             err=True,
         )
     if as_json:
         return
-    typer.echo(f"{result.path}  {result.bytes / 1e6:.2f} MB in {result.seconds:.1f} s, SHA-256 {result.sha256[:16]}...")
+    say(f"{result.path}  {result.bytes / 1e6:.2f} MB in {result.seconds:.1f} s, SHA-256 {result.sha256[:16]}...")
     if result.verify is not None:
-        typer.echo(("ONNX form: " if result.not_run else "") + result.verify.sentence())
+        say(("ONNX form: " if result.not_run else "") + result.verify.sentence())
     _say_next(result.path, options["form"])
 
 
@@ -84,17 +85,17 @@ def _say_next(artifact: Path, form: str) -> None:
     except PlifError:  # a bare plan is for other programs
         return
     path = shlex.quote(str(artifact))
-    typer.echo("next:")
-    typer.echo(f"  plif info {path}")
+    say("next:")
+    say(f"  plif info {path}")
     if artifact_kind.engine is None:
-        typer.echo(f"  {artifact_kind.instead}")
+        say(f"  {artifact_kind.instead}")
         return
     if form == "step":
-        typer.echo(f"  plif stream {path} RECORDING")
-    typer.echo(f"  plif eval {path} --data NAME:DIR")
+        say(f"  plif stream {path} RECORDING")
+    say(f"  plif eval {path} --data NAME:DIR")
 
 
-@_options("network", "shape", "neuron", declared=CallerFacts)
+@_options(declared=CallerFacts)
 def verify(
     artifact: Annotated[Path, typer.Argument(help="An exported artifact.")],
     against: Annotated[Path, typer.Option(help="The model.pt, state_dict or NIR file it was made from.")],
@@ -120,24 +121,21 @@ def verify(
     if as_json:
         print_json(report.to_dict())
     else:
-        rounded = report.precision != "fp32"
+        rounded = report.rounding
         more = f"{'by rounding':>13}" if rounded else ""
-        typer.echo(f"{'layer':<12}{'rate':>8}{'differ':>9}{'excused':>9}{'max |dv|':>11}{'free-running':>14}{more}")
+        say(f"{'layer':<12}{'rate':>8}{'differ':>9}{'excused':>9}{'max |dv|':>11}{'free-running':>14}{more}")
         for layer in report.layers:
             more = f"{layer.rounding_mismatches:>13}" if rounded else ""
-            typer.echo(
+            say(
                 f"{layer.name:<12}{100 * layer.rate:>6.2f} %{layer.mismatches:>9}{layer.excused:>9}"
                 f"{layer.max_abs_dv:>11.1e}{layer.free_running_mismatches:>14}{more}"
             )
         if report.passed:
-            typer.echo(report.sentence())
-            typer.echo(
-                f"also: {report.probed} neurons on random spikes, {report.rows} streams side by side, and the card"
-            )
+            say(report.sentence())
+            say(f"also: {report.probed} neurons on random spikes, {report.rows} streams side by side, and the card")
             if report.engine:
-                typer.echo(
-                    f"engine {report.engine}: {report.engine_steps} steps, every membrane and output as in the model"
-                )
+                say(f"engine {report.engine}: {report.engine_steps} steps, every membrane and output as in the model")
+        say(report.digest_sentence())
     if not report.passed:
         raise CheckFailed(f"{artifact}: {report.sentence()}")
 
@@ -157,7 +155,7 @@ def check(
         print_json(report.to_dict())
     else:
         for line in report.lines():
-            typer.echo(line)
+            say(line)
     if not report.supported:
         raise CheckFailed(f"{file}: {report.problems[0]}")
 
@@ -169,6 +167,6 @@ def demo(
     """The main job on what ships with the project: export, prove, evaluate, stream; ends with pictures."""
     from plif_export.demo import run
 
-    result = run(out, say=lambda line: typer.echo(line, err=as_json))
+    result = run(out, say=lambda line: say(line, err=as_json))
     if as_json:
         print_json(result)

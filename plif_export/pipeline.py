@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,18 @@ from plif_export.proof.report import Report
 from plif_export.proof.session import OpenedModel
 from plif_export.prove import prove
 from plif_export.readers import read
+from plif_export.readers.class_order import UNNAMED
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target
 from plif_export.writers import FORMS
-from runtime.api import load
+from runtime.api import Model, load, open_as_it_is
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import measure, whole_or_nothing
+from runtime.engines import EngineOptions
 from runtime.model.artifacts import kind_of
 from runtime.model.card import ARTIFACT_FORMAT, Card, read_card
+from runtime.model.digest import changes, digest_of, part_layer, require_finite, sentence
+from runtime.model.readers.contents import not_finite
 
 
 @dataclass
@@ -85,9 +89,14 @@ def export(
     command = command_line(model, path, chosen, target.math)
     path = destination(model, path, chosen, T, math, target)
     graph = prepare(source.graph, math, source.facts.kind == "static" and chosen.form == "unrolled", chosen.precision)
+    for node in graph:
+        numbers = {key: np.asarray(value) for key, value in node.attrs.items() if isinstance(value, float)}
+        for key, values in {**node.params, **numbers}.items():
+            require_finite(not_finite(f"layer {node.name}: its {key}", values), path.name)
     kept: dict[str, Any] = {"form": chosen.form, "precision": chosen.precision, "math": math, "batch": chosen.batch}
     card = make_card(source.facts, graph, T=T, **kept, source_sha256=source.sha256)
     target.check(graph, card, chosen.options)
+    unnamed = [] if source.facts.classes_named else [UNNAMED]
     proto = FORMS[chosen.form](graph, T, chosen.batch, target.dialect)
     report = proved = None
     if chosen.verify:
@@ -96,7 +105,7 @@ def export(
         card["parity"] = report.summary()
         proved = hashlib.sha256(onnx_bytes(proto)).hexdigest()  # a target compares its input with this
     set_card(proto, card)
-    job = ExportJob(graph, proto, card, chosen.options, source.notes, command, proved, name=path.name)
+    job = ExportJob(graph, proto, card, chosen.options, [*unnamed, *source.notes], command, proved, name=path.name)
     with whole_or_nothing(path, report_path(path), folder=target.folder) as (artifact, beside):
         target.write(job, artifact)
         size, sha256 = measure(artifact)
@@ -110,6 +119,8 @@ def export(
                 prove(proto, card, source, seed=chosen.seed, where=path.name, opened=opened, report=report)
             _add_faults(target, artifact, card, report)
             _require(report, path)
+        if report is not None:
+            report.digest = {"sha256": digest_of(card), "changed": []}
         result = Exported(path, sha256, size, time.perf_counter() - began, report, job.notes, job.not_run)
         beside.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
     return result
@@ -129,6 +140,7 @@ class ParityFailed(CheckFailed):
         self.report = report
 
 
+@with_fields(CallerFacts)
 def verify(
     artifact: str | Path,
     model: str | Path | Module,
@@ -136,27 +148,28 @@ def verify(
     *,
     steps: int | None = None,
     seed: int = 0,
-    network: str | None = None,
-    shape: Sequence[int] | str | None = None,
-    neuron: Mapping[str, Any] | str | None = None,
     engine: str | None = None,
+    **options: Any,
 ) -> Report:
-    """The parity gate on a file that exists.
+    """The parity gate on a file that exists, and whether it is as it was exported: a part that the digest does not know
+    fails it, whatever the gate finds.
 
     engine  prove this engine too, step by step as the runtime runs it (the gate itself runs the file in ONNX Runtime)
     inputs  [T, B, C, H, W] from reset; None makes event-like ones (or images), from a non-zero start state
     steps   how many when inputs is None
-    network, shape, neuron  as in export, for models without a card
+    options what a model without a card does not say, as in export (CallerFacts, plif_export/options.py). It is compared
+            with the artifact's card; what is not said is not proved, and the report lists it
     """
     artifact = Path(artifact)
     card = read_card(artifact)
     if card["format"] != ARTIFACT_FORMAT:
         raise PlifError(f"{artifact}: is a model, not an exported artifact; export it first: plif export {artifact}")
     example = np.zeros((1, *card["input"]["shape"]), np.float32)
-    said: dict[str, Any] = {"network": network, "shape": shape or card["input"]["shape"], "neuron": neuron}
-    said |= {"classes": card["classes"], "framing": card["framing"], "kind": card["input"]["kind"], "T": card["T"]}
-    source = read(model, example, CallerFacts(**said))
-    proto, opened = _open(artifact, card, engine)
+    said = CallerFacts(**options)
+    source = read(model, example, said if said.shape else replace(said, shape=card["input"]["shape"]))
+    if source.has_card:
+        said.refuse_beside_card()
+    source = replace(source, facts=source.facts.as_claimed(card))
     x = None
     if inputs is not None:
         x = np.asarray(inputs, np.float32)
@@ -164,8 +177,23 @@ def verify(
             raise PlifError(
                 f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]"
             )
-    report = prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, opened=opened)
-    _add_faults(find_target(kind_of(artifact).name), artifact, card, report)
+    contents = kind_of(artifact).read_contents(artifact)
+    changed = changes(card, contents)
+    try:
+        as_it_is = bool(changed) or contents.not_finite is not None  # `load` would refuse it
+        proto, opened = _open(artifact, card, engine, _load_as_it_is if as_it_is else load)
+        report = prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, opened=opened)
+        _add_faults(find_target(kind_of(artifact).name), artifact, card, report)
+    except PlifError as error:
+        if changed in (None, [], ["card"]):  # a card that cannot be used is no artifact
+            raise
+        report = Report()
+        report.fail(part_layer(changed[0], card), 0, f"{sentence(changed)}, and now it cannot be run: {error}")
+    report.digest = None if changed is None else {"sha256": digest_of(card), "changed": changed}
+    if contents.not_finite is not None:
+        report.fail(part_layer(contents.not_finite.partition(" holds ")[0], card), 0, contents.not_finite)
+    if changed:
+        report.fail(part_layer(changed[0], card), 0, sentence(changed))
     return report
 
 
@@ -176,7 +204,13 @@ def _add_faults(target: Target, artifact: Path, card: Card, report: Report) -> N
             report.fail(layer, 0, what)
 
 
-def _open(artifact: Path, card: Card, engine: str | None) -> tuple[onnx.ModelProto | None, OpenedModel | None]:
+def _load_as_it_is(artifact: Path, engine: str) -> Model:
+    return open_as_it_is(artifact, read_card(artifact), engine, EngineOptions())
+
+
+def _open(
+    artifact: Path, card: Card, engine: str | None, load: Callable[[Path, str], Model]
+) -> tuple[onnx.ModelProto | None, OpenedModel | None]:
     """Opens an artifact for the gate: the ONNX file that can be taken apart, and the model that can only be run."""
     kind = kind_of(artifact)
     if kind.name == "onnx":

@@ -5,7 +5,6 @@ In Python: plif_train.build, runtime.data.open_dataset, plif_train.data.load_sam
 
 from __future__ import annotations
 
-import json as json_
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runtime.base.errors import Interrupted, PlifError
+from runtime.base.text import say
+from runtime.cli.output import print_json
 
 if TYPE_CHECKING:
     from plif_train.job import Job
@@ -122,10 +123,10 @@ def train(
     if world.rank:
         return
     if json:
-        print(json_.dumps({"path": str(out), "bytes": out.stat().st_size, **record}))
+        print_json({"path": str(out), "bytes": out.stat().st_size, **record}, compact=True)
     else:
-        print(f"{out}: test accuracy {record['test_accuracy']:.4f} at epoch {record['epoch']} of {record['epochs']}")
-        print(f"next: plif export {shlex.quote(str(out))}")
+        say(f"{out}: test accuracy {record['test_accuracy']:.4f} at epoch {record['epoch']} of {record['epochs']}")
+        say(f"next: plif export {shlex.quote(str(out))}")
 
 
 def _command(context: typer.Context, network: str, data: str, out: Path) -> str:

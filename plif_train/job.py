@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from plif_train.recipe import Recipe
 from plif_train.resume import ResumeFile, check_place, resume_path
 from plif_train.train import count_samples, train
 from runtime.base.errors import PlifError
+from runtime.base.text import say
 from runtime.data import Dataset, find, open_dataset
 
 
@@ -111,7 +111,7 @@ class Job:
         if self.resume:
             t_max = ResumeFile(resume_path(self.out), net, recipe, self.about, samples).read().t_max
             if recipe.t_max is None and t_max not in (None, recipe.epochs) and not world.rank:
-                print(f"note: the cosine keeps its half period of {t_max} epochs; --t-max changes it", file=sys.stderr)
+                say(f"note: the cosine keeps its half period of {t_max} epochs; --t-max changes it", err=True)
         if net.meta.kind == "events":
             frames = len(opened["train"].sample(indices["train"][0]))
             if frames != net.T:
@@ -126,13 +126,13 @@ class _Report:
         self.hinted = False
 
     def __call__(self, epoch: Epoch) -> None:
-        print(_line_of(epoch, self.epochs), file=sys.stderr, flush=True)
+        say(_line_of(epoch, self.epochs), err=True)
         silent = epoch.firing_rates.get(self.last, 1.0) == 0
         if silent and not self.hinted:
-            print(
+            say(
                 f"note: {self.last}, the last layer, did not fire, so every answer is the first class; if it stays so, "
                 "try a larger --lr, more events a frame, or BN before the neurons",
-                file=sys.stderr,
+                err=True,
             )
         self.hinted = silent
 

@@ -21,7 +21,8 @@ from runtime.engines.choice import EngineChoice, open_engine
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session
-from runtime.model.card import read_card
+from runtime.model.card import Card, read_card
+from runtime.model.digest import require_unchanged
 
 if TYPE_CHECKING:
     from runtime.events import Source
@@ -51,7 +52,8 @@ def load(
     device           cpu, cuda or cuda:N; None is what the engine runs on (TensorRT on cuda:0, all others on cpu)
     sha256           refuse the artifact when its SHA-256 is another (of a folder: what `plif export` said). A TensorRT
                      engine is opened only with it, or with the report of its export beside it
-    Raises PlifError with one line for anything that is not a usable artifact.
+    Raises PlifError with one line for anything that is not a usable artifact, and for one that was changed since its export
+    (runtime/model/digest.py). One without a digest is opened with a warning.
     """
     path = Path(path)
     if threads is not None and threads < 1:
@@ -59,15 +61,18 @@ def load(
     if sha256 is not None:
         _check_sha256(path, sha256)
     card = read_card(path)
-    opened, choice = open_engine(engine, path, card, EngineOptions(threads, flush_denormals, rates, device, sha256))
-    return Model(path, opened.card, opened, rates and opened.counts_rates, choice)
+    require_unchanged(path, card)
+    return open_as_it_is(path, card, engine, EngineOptions(threads, flush_denormals, rates, device, sha256))
+
+
+def open_as_it_is(path: Path, card: Card, engine: str, options: EngineOptions) -> Model:
+    """Opens an artifact whose digest was not compared: `plif verify` judges also what was changed since its export."""
+    opened, choice = open_engine(engine, path, card, options)
+    return Model(path, opened.card, opened, options.rates and opened.counts_rates, choice)
 
 
 def _check_sha256(path: Path, expected: str) -> None:
-    try:
-        _, found = measure(path)
-    except OSError as error:
-        raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+    _, found = measure(path)
     if found != expected.lower():
         raise PlifError(f"{path}: SHA-256 is {found}; expected {expected}. It is not the file that was verified")
 
@@ -92,7 +97,7 @@ class Model(OpenModel):
     engine_choice: EngineChoice | None = None
 
     def session(self, streams: int = 1) -> Session:
-        """A session of `streams` streams, from reset: their membranes, and step, run, reset, snapshot, restore."""
+        """A session of `streams` streams, from reset: their membranes, and step, run, reset, snapshot, restore, save."""
         return open_session(self, streams)
 
     def stream(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from runtime.model.digest import sentence
+
 # What the card of an artifact keeps of its report.
 SUMMARY = (
     "passed", "steps", "streams", "spikes", "spike_mismatches", "excused", "max_abs_dv", "free_running_mismatches",
-    "decisions", "decisions_changed", "untested",
+    "decisions", "decisions_changed", "untested", "not_proved",
 )  # fmt: skip
 
 
@@ -17,7 +19,7 @@ class LayerReport:
     """One layer in the gate: spikes that differ, how many of them are excused, the worst membrane error.
 
     rate                     spikes per neuron and step of the reference, 0..1
-    max_scaled_dv            the worst |dv| / max(1, |h|), which the gate judges: a membrane of 1000 has no digit at 1e-5
+    max_scaled_dv            the worst |dv| in bounds (bounds.py), which the gate judges: 10 are too many
     free_running_mismatches  against the model, the whole artifact on its own spikes
     rounding_mismatches      against the model, one step on the model's spikes and membranes; rounded weights only
     """
@@ -37,15 +39,18 @@ class LayerReport:
 class Report:
     """What the gate found; `to_dict` is the JSON of `plif verify --json`.
 
-    precision     of the weights, where the report says what their rounding changed (rounding.py); else fp32
+    precision     of the weights;  rounding: whether the report says what their rounding changed (rounding.py)
     probed        neuron-steps that were compared on random spikes;  rows: streams that ran side by side
     engine        the engine that was compared;  engine_steps: how many of its steps were compared to the end
+    digest        of a file that existed: {sha256, changed: names of parts}; None where its card has none
     failed_at     the first failure: layer, step, what;  first_divergence: layer and step, free-running
+    not_proved    what the card says and nobody but the artifact said: some of classes, framing, kind
     layers        the numbers of each layer, as the ONNX file tells them; an engine adds to the totals only
     """
 
     passed: bool = True
     precision: str = "fp32"
+    rounding: bool = False
     steps: int = 0
     streams: int = 0
     spikes: int = 0
@@ -59,6 +64,7 @@ class Report:
     rows: int = 0
     engine: str | None = None
     engine_steps: int = 0
+    digest: dict[str, Any] | None = None
     failed_at: dict[str, Any] | None = None
     free_running_mismatches: int = 0
     rounding_mismatches: int = 0
@@ -66,6 +72,7 @@ class Report:
     decisions: int = 0
     decisions_changed: int = 0
     untested: list[str] = field(default_factory=list)
+    not_proved: list[str] = field(default_factory=list)
     layers: list[LayerReport] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,17 +84,26 @@ class Report:
             at = self.failed_at
             return f"parity failed: layer {at['layer']}, step {at['step']}: {at['what']}"
         untested = f"; untested: {', '.join(self.untested)}" if self.untested else ""
+        untested += f"; not proved: {', '.join(self.not_proved)}" if self.not_proved else ""
         gate = (
             f"parity passed: {self.spikes} spikes over {self.steps} steps, {self.spike_mismatches} differ "
             f"({self.excused} excused), max |dv| {self.max_abs_dv:.1e}, "
         )
         decisions = f"{self.decisions_changed} of {self.decisions} decisions changed{untested}"
-        if self.precision == "fp32":
-            return gate + decisions
+        if not self.rounding:
+            return gate + (f"against the same {self.precision} weights, " * (self.precision != "fp32")) + decisions
         return (
             f"{gate}against the same {self.precision} weights; against the model: {self.free_running_mismatches} spikes differ "
             f"({self.rounding_mismatches} in one step from equal states), {decisions}"
         )
+
+    def digest_sentence(self) -> str:
+        """Whether the file is as it was exported, in one line."""
+        if self.digest is None:
+            return "no digest in the card: nobody can say whether the file was changed since its export"
+        if self.digest["changed"]:
+            return sentence(self.digest["changed"])
+        return f"digest {self.digest['sha256']}: card, weights and graph are as they were exported"
 
     def fail(self, layer: str, step: int, what: str) -> None:
         """Fails the gate at a layer and a step. Only the first failure is reported: later ones are often its consequence."""
@@ -109,7 +125,7 @@ class Report:
     def summary(self) -> dict[str, Any]:
         """What the card of an artifact keeps of the report."""
         found = {key: getattr(self, key) for key in SUMMARY}
-        if self.precision != "fp32":  # the gate was against the same rounded weights; this is against the model
+        if self.rounding:  # the gate was against the same rounded weights; this is against the model
             found["rounding_mismatches"] = self.rounding_mismatches
             found["flips"] = {layer.name: layer.free_running_mismatches for layer in self.layers}
         return found

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from runtime.base.errors import PlifError
+from runtime.engines.onnxruntime import ort, reason_of
 
 FORCED = "ref/"  # a boundary tensor may also be an output of the slice, so as an input it gets another name
 
@@ -121,4 +121,4 @@ def open_model(model: onnx.ModelProto, where: str) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a family of its own
-        raise PlifError(f"{where}: ONNX Runtime cannot open it ({' '.join(str(error).split())[:200]})") from None
+        raise PlifError(f"{where}: ONNX Runtime cannot open it ({reason_of(error)})") from None

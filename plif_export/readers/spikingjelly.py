@@ -10,7 +10,6 @@ Only tensors are read: a pickle of a whole module, as the authors published thei
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +21,14 @@ from torch import Tensor
 import plif_train
 from plif_export.options import CallerFacts
 from plif_export.readers.checkpoint import trained_model
-from plif_export.readers.facts import TrainedModel
+from plif_export.readers.class_order import named_by, numbers
+from plif_export.readers.facts import TrainedModel, unsaid_by
+from plif_train.checkpoint import load_torch
 from plif_train.network import Network
 from plif_train.presets import PRESETS
 from runtime.base.errors import PlifError
 from runtime.model.notation import FC, Conv, NamedLayer, Notation, name_layers, parse
+from runtime.model.readers.torch_zip import HoldsCode
 
 INSIDE = ("net", "state_dict", "model_state_dict", "model")  # keys of larger checkpoints that hold the state_dict
 EVENT_SIZES = (34, 128, 32, 64, 48, 96, 240)  # tried in this order for 2 channels: N-MNIST, DVS128, then what is usual
@@ -43,15 +45,10 @@ def has_card(path: Path) -> bool:
 
 def load_tensors(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+        return load_torch(path, "a state_dict or a model.pt")
+    except HoldsCode as found:
         raise PlifError(
-            f"{path}: holds Python objects (a whole module, say), which may run code and are never loaded; {SNIPPET}"
-        ) from None
-    except Exception as error:  # damaged zips and pickles fail in many ways
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise PlifError(
-            f"{path}: not a torch file, or damaged ({reason}); expected a state_dict or a model.pt"
+            f"{path}: holds Python objects ({found.name}), which may run code and are never loaded; {SNIPPET}"
         ) from None
 
 
@@ -67,8 +64,14 @@ def read_state_dict(path: Path, caller: CallerFacts, sha256: str | None) -> Trai
             "a preset or a notation string such as {c32k3s1-BN-IF-MPk2s2}*2-FC10-IF"
         )
     net, notes = _build(path, caller.network, caller, weights)
+    caller = named_by(caller, net.meta.shape, len(net.meta.classes))
+    net.meta = replace(net.meta, classes=caller.classes or numbers(len(net.meta.classes)))
     _load(net, weights, path)
-    return trained_model(net, sha256, notes=notes)
+    model = trained_model(net, sha256, notes=notes)
+    unsaid = unsaid_by(caller)
+    if str(caller.network).partition(":")[0] in PRESETS:  # the preset says the rest, but whose order of classes is it?
+        unsaid = tuple(name for name in unsaid if name in ("classes", "T"))
+    return replace(model, facts=replace(model.facts, unsaid=unsaid))
 
 
 def _weights(content: Any, path: Path) -> dict[str, Tensor]:
@@ -99,7 +102,7 @@ def _build(path: Path, network: str, caller: CallerFacts, weights: dict[str, Ten
     overrides: dict[str, Any] = {{"tau": "init_tau"}.get(key, key): value for key, value in caller.neuron.items()}
     overrides["bias"] = _bias(weights, path)
     overrides["tau"] = "channel" if any(v.dim() == 1 for k, v in weights.items() if _last(k) == "w") else "layer"
-    for name in ("kind", "classes", "framing", "T"):
+    for name in ("kind", "framing", "T"):
         value = getattr(caller, name)
         if value is not None:
             overrides[name] = value

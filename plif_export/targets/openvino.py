@@ -1,7 +1,7 @@
 """--to openvino: a folder NAME_openvino/ with OpenVINO's own form of the network and the card beside it.
 
 model.xml, model.bin    the network (IR), weights as they are: nothing is compressed
-card.json               the card, with the SHA-256 of both files
+card.json               the card; its digest has the SHA-256 of both files
 
 --set stateful=true     the membranes stay inside OpenVINO from step to step (ReadValue, Assign) instead of going in and
                         out. The runtime sets and reads them there, so reset, snapshot and rows work as ever. Measured
@@ -10,7 +10,6 @@ card.json               the card, with the SHA-256 of both files
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +20,9 @@ from plif_export.targets.target import ExportJob, Target, flag
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.artifacts import CARD_FILE
 from runtime.model.card import Card, encode
+from runtime.model.digest import seal
 from runtime.model.graph import Graph
+from runtime.model.readers.contents import read_openvino
 
 
 class OpenVinoTarget(Target):
@@ -56,9 +57,9 @@ class OpenVinoTarget(Target):
         _name_by_place(model)
         path.mkdir()
         ov.save_model(model, path / "model.xml", compress_to_fp16=False)
-        files = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in ("model.xml", "model.bin")}
-        job.card.update(target=self.name, stateful=stateful, files=files)
+        job.card.update(target=self.name, stateful=stateful)
         job.card["versions"]["openvino"] = ov.__version__.split("-")[0]
+        seal(job.card, read_openvino(path))
         (path / CARD_FILE).write_text(encode(job.card) + "\n", "utf-8")
 
 

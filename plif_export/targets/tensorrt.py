@@ -33,7 +33,9 @@ from runtime.engines.tensorrt.cuda import Gpu, open_gpu
 from runtime.engines.tensorrt.module import import_tensorrt
 from runtime.engines.tensorrt.plan import NOT_RUN, RTX, TENSORRT
 from runtime.model.card import Card, encode
+from runtime.model.digest import seal
 from runtime.model.graph import Graph, spikes, state_out
+from runtime.model.readers.contents import Contents
 from runtime.model.readers.engine_file import pack
 
 STREAMS = Streams(1, 1, 16)
@@ -105,6 +107,7 @@ class TensorRtTarget(Target):
         }
         if job.not_run is not None:
             card["parity"] = NOT_RUN
+        seal(card, Contents())  # the card has the SHA-256 of the plan
         path.write_bytes(built.plan if raw else pack(encode(card), built.plan))
         if raw:
             job.notes.append("a bare plan for trtexec (--loadEngine); its card is in the report only")

@@ -29,7 +29,9 @@ from plif_export.targets.triton_config import BACKENDS, INITIAL, ServingOptions,
 from runtime.base.errors import PlifError
 from runtime.model.artifacts import CARD_FILE
 from runtime.model.card import Card, encode
+from runtime.model.digest import seal
 from runtime.model.graph import Graph
+from runtime.model.readers.onnx_contents import read_repository
 
 MODEL_PY = Path(__file__).with_name("triton_model.py")
 
@@ -79,6 +81,7 @@ class TritonTarget(Target):
         if serving.backend == "python":
             (version / "model.py").write_text(MODEL_PY.read_text("utf-8"), "utf-8")
         card.update(target=self.name, triton={"model": name, "backend": serving.backend})
+        seal(card, read_repository(path))
         (path / CARD_FILE).write_text(encode(card) + "\n", "utf-8")
 
     def inner_onnx(self, path: Path, card: Card) -> onnx.ModelProto:

@@ -5,14 +5,14 @@ In Python: plif_train.figures.subject.open_subject, plif_train.figures.draw_figu
 
 from __future__ import annotations
 
-import json as json_
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.text import say
+from runtime.cli.output import print_json
 
 
 def figures(
@@ -46,10 +46,10 @@ def figures(
         model, data=data, samples=samples, channels=_numbers(channels), steps=steps, only_class=only_class
     )
     for note in subject.notes:
-        print(note, file=sys.stderr)
+        say(note, err=True)
     if set(names) & set(OF_SAMPLES):
         subject.check()  # before anything is drawn
-    say = (lambda line: None) if as_json else print  # JSON stands alone on stdout
+    tell = (lambda *lines: None) if as_json else say  # JSON stands alone on stdout
     result: dict[str, Any] = {"figures": {}, "skipped": {}}
     shown: list[tuple[Path, str]] = []
     for name in names:
@@ -61,23 +61,23 @@ def figures(
             if only is not None:
                 raise
             result["skipped"][name] = str(error)
-            print(f"{name}: left out: {error}", file=sys.stderr)
+            say(f"{name}: left out: {error}", err=True)
             continue
         paths = save(drawing, out, name)
         result["figures"][name] = [str(path) for path in paths]
         shown.append((paths[0], drawing.caption))
-        say(f"{paths[0]}: {drawing.caption}")
-    text = ""
+        tell(f"{paths[0]}: {drawing.caption}")
+    table: list[str] = []
     if "table-s2" in names:
         result["table_s2"] = table_s2(subject.runs)
-        text = "\n".join(lines_of(result["table_s2"]))
-        say(text)
+        table = lines_of(result["table_s2"])
+        tell(*table)
     if shown and only is None:
-        write_report(out / "report.html", f"plif figures {model.name}", shown, text)
+        write_report(out / "report.html", f"plif figures {model.name}", shown, "\n".join(table))
         result["report"] = str(out / "report.html")
-        say(f"{out / 'report.html'}: all of it on one page")
+        tell(f"{out / 'report.html'}: all of it on one page")
     if as_json:
-        print(json_.dumps(result))
+        print_json(result, compact=True)
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:

@@ -15,6 +15,7 @@ import numpy as np
 from plif_train.log import write_rows
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
+from runtime.base.text import cell
 from runtime.show.pictures import event_picture
 
 matplotlib.rcParams["svg.hashsalt"] = "plif"  # the names inside an SVG are random otherwise
@@ -45,7 +46,9 @@ def save(drawing: Drawing, out: Path, name: str) -> list[Path]:
         with whole_or_nothing(*paths) as (png, svg, table):
             drawing.figure.savefig(png, format="png", dpi=130)
             drawing.figure.savefig(svg, format="svg", metadata={"Date": None})  # the same data give the same file
-            write_rows(table, drawing.rows)
+            write_rows(
+                table, [{k: cell(v) if isinstance(v, str) else v for k, v in row.items()} for row in drawing.rows]
+            )
     finally:
         plt.close(drawing.figure)
     return paths

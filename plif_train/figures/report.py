@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.base.files import whole_or_nothing
+from runtime.base.text import printable
 
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1c2430}"
@@ -17,11 +18,12 @@ STYLE = (
 
 def write_report(path: Path, title: str, figures: Sequence[tuple[Path, str]], text: str) -> None:
     """`figures` are (PNG file, caption)."""
+    title = printable(title)
     parts = [f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"]
     parts.append(f"<h1>{html.escape(title)}</h1><pre>{html.escape(text)}</pre>")
     for picture, caption in figures:
         data = base64.b64encode(picture.read_bytes()).decode()
-        words = html.escape(caption)
+        words = html.escape(printable(caption))
         parts.append(
             f'<figure><img alt="{words}" src="data:image/png;base64,{data}"><figcaption>{words}</figcaption></figure>'
         )

@@ -5,15 +5,23 @@ The command line prints the one line and exits with `exit_code`; a user never se
 
 from __future__ import annotations
 
+from runtime.base.text import printable
+
 
 class PlifError(Exception):
-    """A file or an argument that cannot be used. The message is one line that needs no context."""
+    """A file or an argument that cannot be used. The message is one line that needs no context, and safe to print."""
 
     exit_code = 2
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class PlifWarning(UserWarning):
     """Something that the user should know and that stops nothing; the command line prints it as one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class CheckFailed(PlifError):

@@ -9,6 +9,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from runtime.base.text import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
@@ -42,11 +44,11 @@ class Progress:
             return
         if self._bar is None:
             self._bar = _bar_on_stderr()
-            self._bar.add_task(self.what, total=total, note=note)
+            self._bar.add_task(printable(self.what), total=total, note="")
             self._bar.start()
         now_s = time.monotonic()
         due = now_s - self._drawn_s >= INTERVAL_S or done >= total
-        self._bar.update(self._bar.task_ids[0], completed=done, total=total, note=note, refresh=due)
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total, note=printable(note), refresh=due)
         self._drawn_s = now_s if due else self._drawn_s
 
 
@@ -55,9 +57,15 @@ def _bar_on_stderr() -> Bar:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
+    class Calm(Console):
+        """Never hides the cursor, so that there is nothing to restore, whatever ends the program."""
+
+        def show_cursor(self, show: bool = True) -> bool:
+            return False
+
     what, note = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[note]"))
     # Without rich's own thread: it would redraw in the middle of what `plif bench` measures.
     return Bar(
         what, BarColumn(30), MofNCompleteColumn(), TimeRemainingColumn(), note,
-        console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False,
+        console=Calm(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False,
     )  # fmt: skip

@@ -1,8 +1,46 @@
-"""Text from a file, made safe to print."""
+"""Text of others, made safe to print: class and layer names, notations and file names come from whoever wrote the file.
+
+Every error (PlifError) is made printable when it is raised, and every line for a person goes through `say`, so that none
+of them can move the cursor, colour the screen, turn the direction of a line or begin another one. JSON needs none of this:
+it escapes by itself, and keeps the text exact.
+"""
 
 from __future__ import annotations
 
+import re
+import sys
+from typing import TextIO
 
-def printable(text: str) -> str:
-    """The text with "?" for each control character: a class name from a file must not move the cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+MOST = 2_000  # characters of an error, a name or a note
+MOST_OF_A_LINE = 20_000  # of a line that lists things, such as a thousand classes
+
+_FORMULA = re.compile(r"[=+\-@]")
+_NUMBER = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.IGNORECASE)
+
+
+def printable(text: str, most: int = MOST) -> str:
+    """One line: "?" for each control character, line break, mark of direction or lone half of a pair; what is longer than
+    `most` characters loses its middle."""
+    if len(text) > most:
+        tail = most // 4
+        left_out = len(text) - most
+        text = f"{text[: most - tail]} ... {left_out} characters left out ... {text[-tail:]}"
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def say(*lines: str, err: bool = False, file: TextIO | None = None) -> None:
+    """Prints lines for a person, on stdout, stderr or `file`, each at once. A character that the output cannot hold is "?"."""
+    out = file or (sys.stderr if err else sys.stdout)
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    for line in lines:
+        text = printable(line, MOST_OF_A_LINE)
+        print(text.encode(encoding, "replace").decode(encoding), file=out, flush=True)
+
+
+def cell(text: str) -> str:
+    """A text for a cell of a CSV file: printable, and with an apostrophe before it where a spreadsheet would run it.
+
+    Spreadsheets take a cell that begins with = + - or @ for a formula, also one from a file that somebody sent. Numbers stay.
+    """
+    text = printable(text)
+    return f"'{text}" if _FORMULA.match(text.lstrip()) and not _NUMBER.fullmatch(text.strip()) else text

@@ -5,7 +5,6 @@ In Python: runtime.measure.evaluate.evaluate and runtime.measure.bench.bench.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runtime.base.progress import Progress
-from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, say_engine, show
+from runtime.base.text import say
+from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, say_engine, say_unnamed, show
 
 if TYPE_CHECKING:
     from runtime.measure.bench import Measurement
@@ -45,6 +45,7 @@ def evaluate(
     from runtime.measure.evaluate import write_results
 
     model = load(artifact, engine, threads=threads, rates=True, device=device, sha256=sha256)
+    say_unnamed(model.card)
     with Progress("evaluating") as progress:
         result = run(model, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
     say_engine(model)
@@ -79,7 +80,7 @@ def bench(
         )
     for row in rows:
         if row.engine_reason:
-            print(f"plif: {row.artifact}: engine {row.engine}: {row.engine_reason}", file=sys.stderr)
+            say(f"plif: {row.artifact}: engine {row.engine}: {row.engine_reason}", err=True)
     show([row.to_dict() for row in rows], lambda _: _bench_lines(rows), as_json)
 
 

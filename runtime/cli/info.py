@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from runtime.base.text import printable
 from runtime.base.version import __version__
 from runtime.cli.output import Json, show
 from runtime.model.card import Card, read_card
+from runtime.model.digest import KEY, digest_of
 
 PACKAGES = (
     "numpy",
@@ -54,7 +54,7 @@ def card_lines(card: Card) -> list[str]:
         ("network", card["notation"]),
         ("input", f"{card['input']['kind']} {'x'.join(map(str, card['input']['shape']))}"),
         ("T", card["T"]),
-        ("classes", f"{len(card['classes'])}: {', '.join(card['classes'])}"),
+        ("classes", f"{len(card['classes'])}: {', '.join(card['classes'])}{_named(card)}"),
         ("framing", card["framing"] or "-"),
     ]
     if card["normalisation"]:
@@ -68,6 +68,7 @@ def card_lines(card: Card) -> list[str]:
             ("v_reset", "soft (subtract v_threshold)" if card["v_reset"] is None else card["v_reset"]),
             ("output", f"{card['output']['kind']}, {card['output'].get('voters', 1)} voters a class"),
             ("source", f"SHA-256 {card['source_sha256'] or '-'}"),
+            ("digest", _digest(card)),
             ("parity", _parity(card["parity"])),
         ]
         if isinstance(card.get("engine"), dict):
@@ -78,8 +79,11 @@ def card_lines(card: Card) -> list[str]:
         if card["training"]:
             rows.append(("training", ", ".join(f"{k} {_plain(v)}" for k, v in card["training"].items())))
     rows.append(("versions", ", ".join(f"{name} {version}" for name, version in card["versions"].items())))
-    # without control characters: a card may come from anywhere, and its names must not steer a terminal
-    return [printable(f"{name:<14}{value}") for name, value in rows]
+    return [f"{name:<14}{value}" for name, value in rows]
+
+
+def _named(card: Card) -> str:
+    return "" if card.get("classes_named", True) else " (numbers: nobody named them; export again with --classes)"
 
 
 def _tau(tau: Any) -> str:
@@ -92,6 +96,17 @@ def _tau(tau: Any) -> str:
 
 def _plain(value: Any) -> str:
     return "none" if value is None else str(value)
+
+
+def _digest(card: Card) -> str:
+    """What the digest binds; whether it holds, `runtime.load` and `plif verify` say."""
+    found = card.get(KEY)
+    parts = found.get("parts") if isinstance(found, dict) else None
+    if not isinstance(parts, dict):
+        return "-"
+    tensors = sum(part.startswith("tensor ") for part in parts)
+    rest = [part for part in parts if not part.startswith("tensor ")]
+    return f"{digest_of(card)}, of {', '.join(rest)}" + f" and {tensors} tensors" * bool(tensors)
 
 
 def _parity(parity: Any) -> str:

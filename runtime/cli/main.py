@@ -1,7 +1,8 @@
 """The command line: `plif`. Parse, call, print, exit code; every command has the Python call that does the same.
 
-Exit codes: 0 done, 1 the check that was asked for failed, 2 bad file or usage, 130 interrupted. Whatever goes wrong is one
-line on stderr. With --json stdout holds one JSON document (stream: one a line) and nothing else.
+Exit codes: 0 done, 1 the check that was asked for failed, 2 bad file or usage, 130 interrupted (by SIGTERM: 143, but for a
+stream, which then ends in order). Whatever goes wrong is one line on stderr. With --json stdout holds one JSON document
+(stream: one a line) and nothing else.
 
 A command's module is imported when the command runs, and by `plif --help`, which lists the first line of its docstring. So
 these modules import nothing heavy at their top: no NumPy, no torch, no engine.
@@ -20,8 +21,9 @@ import typer
 import typer.core
 
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
+from runtime.base.text import say
 from runtime.base.version import __version__
-from runtime.cli.signals import catch_signals
+from runtime.cli.signals import catch_signals, exit_code
 
 _TRAIN = (("torch",), "train")
 _EXPORT = (("torch", "onnx", "onnxruntime"), "cpu,export")
@@ -85,7 +87,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"plif {__version__}")
+        say(f"plif {__version__}")
         raise typer.Exit
 
 
@@ -96,9 +98,8 @@ def _main(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 def main() -> None:
     """The console script: runs a command and turns what goes wrong into one line and an exit code."""
-    if sys.argv[1:2] == ["stream"]:
-        catch_signals()
-    sys.exit(run(sys.argv[1:]))
+    catch_signals(gently=sys.argv[1:2] == ["stream"])
+    sys.exit(exit_code(run(sys.argv[1:])))
 
 
 def run(arguments: list[str]) -> int:
@@ -109,7 +110,7 @@ def run(arguments: list[str]) -> int:
         code = code if isinstance(code, int) else 0
     except PlifError as error:
         kind = "interrupted" if error.exit_code == 130 else "error"
-        print(f"plif: {kind}: {error}", file=sys.stderr)
+        say(f"plif: {kind}: {error}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130
@@ -121,12 +122,12 @@ def run(arguments: list[str]) -> int:
         if not hasattr(error, "format_message"):
             return _unexpected(error)
         if type(error).__name__ == "NoArgsIsHelpError":
-            print(error.format_message(), file=sys.stderr)
+            say(*error.format_message().splitlines(), err=True)
         else:
-            print(f"plif: error: {' '.join(error.format_message().split())} (see plif --help)", file=sys.stderr)
+            say(f"plif: error: {' '.join(error.format_message().split())} (see plif --help)", err=True)
         return 2
     if code == 130:
-        print("plif: interrupted", file=sys.stderr)
+        say("plif: interrupted", err=True)
     return code
 
 
@@ -137,13 +138,13 @@ def _unexpected(error: Exception) -> int:
     text = " ".join(str(error).split())[:300]
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"plif: error: {where}{error.strerror}", file=sys.stderr)
+        say(f"plif: error: {where}{error.strerror}", err=True)
     else:
         hint = "a bug in plif, or a file it should have refused; PLIF_TRACEBACK=1 shows where"
-        print(f"plif: error: {type(error).__name__}: {text} ({hint})", file=sys.stderr)
+        say(f"plif: error: {type(error).__name__}: {text} ({hint})", err=True)
     return 2
 
 
 def _one_line_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, PlifWarning):
-        print(f"plif: warning: {message}", file=sys.stderr)
+        say(f"plif: warning: {message}", err=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from runtime.base.text import say
+
 if TYPE_CHECKING:
     from runtime.api import Model
+    from runtime.model.card import Card
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 EngineName = Annotated[
@@ -25,13 +27,18 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all when 
 
 Document = TypeVar("Document")
 
+UNNAMED = (
+    "nobody named the classes of this model, so they are numbers in the order of its outputs; "
+    "export it with --classes NAME,NAME,..."
+)
+
 
 def show(document: Document, lines: Callable[[Document], Iterable[str]], as_json: bool) -> None:
     """Prints a result on stdout: the document as JSON, or `lines` of it for a person."""
     if as_json:
         print_json(document)
     else:
-        typer.echo("\n".join(lines(document)))
+        say(*lines(document))
 
 
 def print_json(document: Any, compact: bool = False) -> None:
@@ -40,8 +47,14 @@ def print_json(document: Any, compact: bool = False) -> None:
     print(text, flush=compact)
 
 
+def say_unnamed(card: Card) -> None:
+    """Says on stderr that the classes of a model are numbers, where nobody named them when it was exported."""
+    if not card.get("classes_named", True):
+        say(f"plif: {UNNAMED}", err=True)
+
+
 def say_engine(model: Model) -> None:
     """Says on stderr which engine `--engine auto` took, and why."""
     choice = model.engine_choice
     if choice is not None and choice.asked == "auto":
-        print(f"plif: {choice.sentence()}", file=sys.stderr)
+        say(f"plif: {choice.sentence()}", err=True)

@@ -5,16 +5,14 @@ In Python: Model.stream, with runtime.stream.options.StreamOptions, and runtime.
 
 from __future__ import annotations
 
-import json
-import sys
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from runtime.base.text import printable
-from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, print_json, say_engine, show
+from runtime.base.text import say
+from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, print_json, say_engine, say_unnamed, show
 from runtime.stream.options import StreamOptions, help_of
 
 
@@ -79,21 +77,22 @@ def stream(
         if engine == "auto":
             engine = recorded_engine(sources) or engine
         model = load(artifact, engine, threads=threads, device=device, rates=dashboard is not None, sha256=sha256)
+        say_unnamed(model.card)
         options = StreamOptions(
             framing, decide, reset, speed, parse_sensor(sensor), filters, overload=overload, on_return=on_return
         )
         running = model.stream(sources, options, observers=observers)
         if dashboard is not None:
             if page.warning:
-                print(f"plif: warning: {page.warning}", file=sys.stderr)
-            print(f"plif: dashboard at {page.address}", file=sys.stderr, flush=True)
+                say(f"plif: warning: {page.warning}", err=True)
+            say(f"plif: dashboard at {page.address}", err=True)
         say_engine(model)
         several = len(running.names) > 1
         ending.gently(running.controls.end)
         try:
             for decision in running:
                 if as_json:
-                    print(json.dumps(decision.to_dict(source=several), allow_nan=False), flush=True)
+                    print_json(decision.to_dict(source=several), compact=True)
         except OSError:
             if not ending.asked:  # SIGHUP: nothing can be printed any more
                 raise
@@ -128,20 +127,20 @@ def send(
 
 def _print_summary(summary: dict[str, Any]) -> None:
     for name, one in summary.get("sources", {}).items():
-        typer.echo(f"{name}: {printable(one['label'] or 'not sure')}, {_account(one)}, {one['frames']} frames")
+        say(f"{name}: {one['label'] or 'not sure'}, {_account(one)}, {one['frames']} frames")
     if "sources" not in summary:
-        typer.echo(f"answer    {printable(summary['label'] or 'not sure')}")
-    typer.echo(f"events    {_account(summary)}")
-    typer.echo(f"frames    {summary['frames']} ({summary['framing']})")
+        say(f"answer    {summary['label'] or 'not sure'}")
+    say(f"events    {_account(summary)}")
+    say(f"frames    {summary['frames']} ({summary['framing']})")
     if summary.get("frames_merged") or summary.get("frames_dropped"):
-        typer.echo(f"overload  {summary['frames_merged']} frames merged, {summary['frames_dropped']} dropped")
+        say(f"overload  {summary['frames_merged']} frames merged, {summary['frames_dropped']} dropped")
     latency, lag = summary["latency_ms"], summary["lag_ms"]
     if latency["p50"] is not None:
-        typer.echo(f"latency   p50 {latency['p50']:.3g} ms, p99 {latency['p99']:.3g} ms a step")
+        say(f"latency   p50 {latency['p50']:.3g} ms, p99 {latency['p99']:.3g} ms a step")
     if lag["p50"] is not None:
-        typer.echo(f"lag       p50 {lag['p50']:.3g} ms, p99 {lag['p99']:.3g} ms behind the feed")
+        say(f"lag       p50 {lag['p50']:.3g} ms, p99 {lag['p99']:.3g} ms behind the feed")
     for note in summary["notes"]:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
 
 
 def _account(summary: dict[str, Any]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -49,9 +48,11 @@ def unpack(path: str) -> Iterator[Path]:
                 raise PlifError(f"{path}: unpacks to {entry.file_size} bytes, more than {MEMBER_LIMIT}: no recording")
             with _open(archive).open(entry) as packed, open(copy, "wb") as out:
                 shutil.copyfileobj(packed, out, 1 << 20)
+        except PlifError:
+            raise
         except KeyError:
             raise PlifError(f"{path}: {archive.name} has no such file") from None
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except Exception as error:  # zipfile and what unpacks raise what they like for damaged bytes
             raise PlifError(f"{path}: cannot be unpacked ({error}): get the archive again") from None
         try:
             yield copy
@@ -63,7 +64,7 @@ def _open(archive: Path) -> zipfile.ZipFile:
     try:
         about = archive.stat()
         return _opened(archive, about.st_mtime_ns, about.st_size)
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:
         raise PlifError(f"{archive}: not a zip archive, or damaged ({error}): get it again") from None
 
 

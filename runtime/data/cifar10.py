@@ -110,7 +110,9 @@ def _read_image(path: Path) -> npt.NDArray[np.uint8]:
             if max(image.size) > 4096:
                 raise PlifError(f"{path}: {image.size[0]} x {image.size[1]} pixels, expected 32 x 32")
             pixels: npt.NDArray[np.uint8] = np.asarray(image.convert("RGB"), np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for a file that is no image
+    except PlifError:
+        raise
+    except Exception as error:  # Pillow raises what it likes for a file that is no image, or one that claims to be huge
         raise PlifError(f"{path}: cannot be read as an image ({error})") from None
     return pixels
 

@@ -18,6 +18,7 @@ from runtime.events.framing import Framing
 
 Shape = tuple[int, int, int]
 SPLITS = ("train", "test")
+MOST_EVENTS = 1 << 26  # of one recording, which is held in memory as a whole: 0.9 GB
 DIGITS = tuple(str(digit) for digit in range(10))
 
 
@@ -161,7 +162,14 @@ def read_recording(
     Notes become warnings; these and PlifError name the recording `name`.
     """
     source = open_source(f"file:{file}", sensor=sensor)
-    packets = list(source.packets(1 << 20))
+    packets, total = [], 0
+    for packet in source.packets(1 << 20):
+        packets.append(packet)
+        total += len(packet)
+        if total > MOST_EVENTS:
+            raise PlifError(
+                f"{name}: more than {MOST_EVENTS} events, too many for one sample: cut it into shorter ones"
+            )
     notes = [note.replace(str(file), name) for note in source.notes]
     if not packets:
         raise PlifError(f"{name}: no usable events ({'; '.join(notes) or 'an empty recording'})")

@@ -31,7 +31,8 @@ class Digits(EventSet):
     def __init__(self, request: DatasetSpec) -> None:
         count = DEFAULT_COUNT
         if request.place:
-            if not (request.place.isascii() and request.place.isdigit() and 0 < int(request.place) <= 10_000_000):
+            digits = request.place.isascii() and request.place.isdigit() and len(request.place) < 9
+            if not (digits and 0 < int(request.place) <= 10_000_000):
                 raise PlifError(f"{request.name}: '{request.place}' is no number of samples, expected e.g. digits:200")
             count = int(request.place)
         self._split = SPLITS.index(request.split)

@@ -70,7 +70,7 @@ def _list_zipped_digits(archive: Path, name: str) -> list[str]:
 
 def _number(path: str) -> int:
     stem = Path(path).stem
-    if not (stem.isascii() and stem.isdigit()):
+    if not (stem.isascii() and stem.isdigit() and len(stem) < 20):
         raise PlifError(f"{path}: expected a number as its name, as in 00001.bin")
     return int(stem)
 

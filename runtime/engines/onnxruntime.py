@@ -7,6 +7,7 @@ to zero. ONNX Runtime does this only where the first session of the process asks
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +21,12 @@ from runtime.engines.buffers import Arrays, Rates
 from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_by_name
 from runtime.model.card import Card
 from runtime.model.graph import spikes
-from runtime.model.readers.onnx_wire import refuse_external_data, with_rates
+from runtime.model.readers.onnx_alone import read_model
+from runtime.model.readers.onnx_wire import with_rates
 from runtime.native import cores
 
+# Since 1.29 it reports to its maker by default, and keeps a number of this machine in the home folder.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 try:
     import onnxruntime as ort
 except ImportError:
@@ -36,10 +40,9 @@ class OnnxRuntime(Engine):
     provider: ClassVar[str]
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
-        refuse_external_data(path)
         self.path, self.card = path, card
         self.rates = rate_outputs(card, options.rates)
-        self._bytes = path.read_bytes()
+        self._bytes = read_model(path)
         if self.rates:
             self._bytes = with_rates(self._bytes, {output: spikes(layer) for layer, output in self.rates.items()})
         self._session = self.open()
@@ -60,10 +63,17 @@ class OnnxRuntime(Engine):
         try:
             return ort.InferenceSession(self._bytes, settings, providers=[(self.provider, provider_options)])
         except Exception as error:  # onnxruntime raises a family of its own, without a common public base
-            reason = " ".join(str(error).split())[:200]
             raise PlifError(
-                f"{self.path}: ONNX Runtime cannot open it on {self.provider} ({reason}); {advice}"
+                f"{self.path}: ONNX Runtime cannot open it on {self.provider} ({reason_of(error)}); {advice}"
             ) from None
+
+
+def reason_of(error: Exception) -> str:
+    """What ONNX Runtime says of a model that it cannot open, in one line."""
+    said = " ".join(str(error).split())[:200]
+    if "NOT_IMPLEMENTED" in said and "ConvInteger" in said:
+        said += f"; int8 needs ONNX Runtime 1.24 or newer, and this is {ort.__version__}"
+    return said
 
 
 class OnnxRuntimeEngine(OnnxRuntime):

@@ -5,13 +5,12 @@ asks for float32 and checks that the plugin agrees. Every array is the caller's 
 once for each number of rows, since fixed shapes are measured up to 1.7 times faster than dynamic ones. A stateful folder
 keeps the membranes inside OpenVINO, and they are copied out or in only when somebody reads or changes them.
 
-The card holds the SHA-256 of model.xml and model.bin, so a folder that was put together from two exports is refused. That is
-a guard against mistakes, not a signature.
+The digest in the card has the SHA-256 of model.xml and model.bin, so `runtime.load` refuses a folder that was put together
+from two exports.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +23,7 @@ from runtime.engines.buffers import Arrays, Buffers, Rates, Resident
 from runtime.engines.tensors import by_name, check_shapes, rate_outputs
 from runtime.model.card import Card
 from runtime.model.graph import spikes
+from runtime.model.readers.contents import BIN, XML, read_file
 from runtime.native import cores
 
 try:
@@ -33,7 +33,6 @@ except ImportError:
     raise MissingExtra("the openvino engine", "openvino") from None
 
 PRECISION = "f32"  # of all operations for which the graph names no other
-FILES = ("model.xml", "model.bin")
 
 
 class OpenVinoEngine(Engine):
@@ -51,7 +50,8 @@ class OpenVinoEngine(Engine):
         self.variables = {s["input"] + s["output"]: s["shape"] for s in card["states"]} if self.stateful else {}
         self.rates = rate_outputs(card, options.rates)
         self._core = ov.Core()
-        self._xml, self._weights = _read(path, card)
+        self._xml = read_file(path / XML)
+        self._weights = ov.Tensor(np.frombuffer(read_file(path / BIN), np.uint8))
         model = self._model()
         ports = {name: port for port in [*model.inputs, *model.outputs] for name in port.get_names()}
         shapes = {name: _sizes(port.get_partial_shape()) for name, port in ports.items()}
@@ -147,22 +147,6 @@ class OpenVinoBuffers(Resident):
     def pull(self) -> None:
         for variable, v in zip(self._variables, self.v, strict=True):
             v[...] = variable.state.data
-
-
-def _read(path: Path, card: Card) -> tuple[bytes, Any]:
-    """model.xml, and model.bin as a tensor uint8 [bytes]; both must be the files that the card was written with."""
-    expected = card.get("files")
-    if not isinstance(expected, dict) or set(expected) != set(FILES):
-        raise PlifError(f"{path}: its card does not say which files it is of; export it again: --to openvino")
-    found = {}
-    for name in FILES:
-        try:
-            found[name] = (path / name).read_bytes()
-        except OSError as error:
-            raise PlifError(f"{path / name}: cannot be read ({error.strerror}); export it again") from None
-        if hashlib.sha256(found[name]).hexdigest() != expected[name]:
-            raise PlifError(f"{path / name}: is not the file that card.json was written with; export it again")
-    return found["model.xml"], ov.Tensor(np.frombuffer(found["model.bin"], np.uint8))
 
 
 def _add_rate(model: Any, tensor: str, output: str) -> None:

@@ -7,10 +7,13 @@ for packet in open_source("recording.raw").packets(): ...
 
 from __future__ import annotations
 
+import math
 import os
+from itertools import chain, islice
 
 import numpy as np
 
+from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE, events_sha256, make_events, no_events
 from runtime.events.filters import FILTERS
 from runtime.events.formats import FORMATS
@@ -40,6 +43,9 @@ __all__ = [
 ]
 
 
+FRAMES_BYTES = 2 << 30  # of the frames of one recording, which are held in memory as a whole
+
+
 def read_events(path: str | os.PathLike[str], sensor: tuple[int, int] | None = None) -> np.ndarray:
     """A whole recording -> usable events [N] in file order. PlifError when it is no recording.
 
@@ -56,8 +62,16 @@ def frames_of(
     source_size: tuple[int, int],
     upright: str = "identity",
 ) -> np.ndarray:
-    """A whole recording -> float32 [T, C, H, W], through the same Framer that a stream uses. T may be 0."""
+    """A whole recording -> float32 [T, C, H, W], through the same Framer that a stream uses. T may be 0.
+
+    PlifError for a framing that makes more frames of it than fit FRAMES_BYTES.
+    """
+    most = FRAMES_BYTES // (4 * math.prod(shape))
     usable = (events["x"] < source_size[0]) & (events["y"] < source_size[1])
     framer = Framer(framing, shape, source_size, total=int(usable.sum()), upright=upright)
-    frames = framer.push(events) + framer.close()
-    return np.stack([frame.x for frame in frames]) if frames else np.zeros((0, *shape), np.float32)
+    frames = [frame.x for frame in islice(chain(framer.frames(events), framer.closing()), most + 1)]
+    if len(frames) > most:
+        raise PlifError(
+            f"framing {str(framer.framing)!r} makes more than {most} frames of one recording; use longer frames"
+        )
+    return np.stack(frames) if frames else np.zeros((0, *shape), np.float32)

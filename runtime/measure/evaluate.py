@@ -6,6 +6,7 @@ prediction is the class with the most votes, the lowest class among equals. The 
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.latency import Latencies
+from runtime.base.text import cell
 from runtime.data import Dataset, open_dataset
 from runtime.data.dataset import first_names
 from runtime.engines.model import OpenModel
@@ -234,7 +236,11 @@ def write_results(result: Evaluation, folder: str | Path) -> list[Path]:
     numbers = content.pop("predictions")
     with whole_or_nothing(metrics, predictions) as (first, second):
         first.write_text(json.dumps(content, indent=2) + "\n")
-        second.write_text("sample,predicted\n" + "".join(f"{i},{result.classes[p]}\n" for i, p in enumerate(numbers)))
+        names = [cell(name) for name in result.classes]
+        with second.open("w", newline="", encoding="utf-8") as table:
+            csv.writer(table, lineterminator="\n").writerows(
+                [("sample", "predicted"), *((i, names[p]) for i, p in enumerate(numbers))]
+            )
     written = [metrics, predictions]
     try:
         from runtime.show.pictures import confusion_picture

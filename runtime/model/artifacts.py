@@ -7,7 +7,7 @@
     openvino   a folder with model.xml, model.bin and card.json
     triton     a folder, the model repository of a Triton server, with card.json beside the model's folder
 
-To add a kind, write a function for `is_it` and one for `card_text` and enter it in KINDS, before `onnx`. Any other file
+To add a kind, write functions for `is_it`, `card_text` and `contents` and enter it in KINDS, before `onnx`. Any other file
 is taken for ONNX, and the reader of ONNX refuses it where it is not.
 """
 
@@ -16,11 +16,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.errors import PlifError
+from runtime.base.files import open_regular
+from runtime.base.hdf5 import open_hdf5
 from runtime.model.readers import engine_file, onnx_wire, torch_zip
 from runtime.model.readers.engine_file import MOST_CARD
+
+if TYPE_CHECKING:
+    from runtime.model.readers.contents import Contents
 
 CARD_KEY = "plif.card"  # the card's key among ONNX metadata_props, and in the metadata of a NIR graph
 CARD_FILE = "card.json"  # the card of an artifact that is a folder
@@ -36,6 +43,8 @@ class Kind:
     is_it      (path, first HEAD bytes; none of a folder) -> whether it is of this kind
     card_text  path -> the card as JSON text
     engine     the engine for `auto`; None: no engine of ours runs it, and `instead` says what to do
+    contents   "module:function" of readers/, path -> what the digest binds to the card; imported when asked for, since it
+               needs NumPy. None: of a model nothing; an engine is only opened by the SHA-256 of its file (plan.py)
     """
 
     name: str
@@ -44,6 +53,13 @@ class Kind:
     card_text: Callable[[Path], str]
     engine: str | None
     instead: str = ""
+    contents: str | None = None
+
+    def read_contents(self, path: Path) -> Contents:
+        """What is beside the card of the artifact at `path`, which is read whole. Raises PlifError where it cannot be."""
+        module, _, function = (self.contents or "contents:nothing").partition(":")
+        found: Contents = getattr(import_module(f"runtime.model.readers.{module}"), function)(path)
+        return found
 
 
 def _onnx_card(path: Path) -> str:
@@ -57,31 +73,25 @@ def _onnx_card(path: Path) -> str:
 
 
 def _nir_card(path: Path) -> str:
-    try:
-        import h5py
-    except ImportError:
-        raise MissingExtra("reading a NIR file", "nir") from None
-    try:
-        with h5py.File(path, "r") as file:
+    with open_hdf5(path, "a NIR file") as file:
+        try:
             text = file["node/metadata"][CARD_KEY][()]
-    except KeyError:
-        raise PlifError(
-            f"{path}: a NIR file without a plif card, so its states and classes are unknown; export it: plif export {path}"
-        ) from None
-    except (OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise PlifError(f"{path}: not a NIR file, or damaged ({reason})") from None
+        except KeyError:
+            raise PlifError(
+                f"{path}: a NIR file without a plif card, so its states and classes are unknown; "
+                f"export it: plif export {path}"
+            ) from None
     return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
 
 
 def _folder_card(path: Path) -> str:
     file = path / CARD_FILE
+    with open_regular(file, "the card of an artifact; export the model again") as opened:
+        text = opened.read(MOST_CARD + 1)
+    if len(text) > MOST_CARD:
+        raise PlifError(f"{file}: more than {MOST_CARD} bytes; expected a card; export the model again")
     try:
-        if file.stat().st_size > MOST_CARD:
-            raise PlifError(f"{file}: {file.stat().st_size} bytes; expected a card of under {MOST_CARD}")
-        return file.read_text("utf-8")
-    except OSError as error:
-        raise PlifError(f"{file}: cannot be read ({error.strerror}); export the model again") from None
+        return text.decode()
     except UnicodeDecodeError:
         raise PlifError(f"{file}: is not text; the file was damaged or not written by plif") from None
 
@@ -93,7 +103,7 @@ def _holds(name: str) -> Callable[[Path, bytes], bool]:
 
 KINDS: list[Kind] = [
     Kind("model", ".pt", lambda path, head: head[:4] == b"PK\x03\x04", torch_zip.read_card_text, "torch"),
-    Kind("openvino", "_openvino", _holds("model.xml"), _folder_card, "openvino"),
+    Kind("openvino", "_openvino", _holds("model.xml"), _folder_card, "openvino", contents="contents:read_openvino"),
     Kind(
         "triton",
         "_triton",
@@ -101,6 +111,7 @@ KINDS: list[Kind] = [
         _folder_card,
         None,
         "it is served: tritonserver --model-repository=FOLDER, and stepped with runtime.triton.TritonSession",
+        "onnx_contents:read_repository",
     ),
     Kind(
         "nir",
@@ -109,6 +120,7 @@ KINDS: list[Kind] = [
         _nir_card,
         None,
         "NIR is for other tools; to run it here: plif export FILE.nir",
+        "contents:read_nir",
     ),
     Kind(
         "tensorrt-rtx",
@@ -118,7 +130,14 @@ KINDS: list[Kind] = [
         "tensorrt-rtx",
     ),
     Kind("tensorrt", ".engine", lambda path, head: engine_file.is_engine(head), engine_file.read_card_text, "tensorrt"),
-    Kind("onnx", ".onnx", lambda path, head: not path.is_dir(), _onnx_card, "onnxruntime"),
+    Kind(
+        "onnx",
+        ".onnx",
+        lambda path, head: not path.is_dir(),
+        _onnx_card,
+        "onnxruntime",
+        contents="onnx_contents:read_contents",
+    ),
 ]
 
 
@@ -145,12 +164,5 @@ def kind_of(path: Path) -> Kind:
 
 
 def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(HEAD)
-    except FileNotFoundError:
-        raise PlifError(
-            f"{path}: no such file; expected a model.pt or an exported artifact such as model.onnx"
-        ) from None
-    except OSError as error:
-        raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+    with open_regular(path, "a model.pt or an exported artifact such as model.onnx") as file:
+        return file.read(HEAD)

@@ -24,8 +24,10 @@ MODEL_FORMAT_VERSION = 1
 ARTIFACT_FORMAT = "plif-artifact"
 ARTIFACT_FORMAT_VERSION = 1
 
+MOST_NAME = 256  # characters of a class or a layer
 MOST_STEPS = 4096  # time-steps: T, also of a framing (docs/limits.md)
 MOST_NUMBERS = 1 << 28  # in an input or a state of one stream
+MOST = (2 - 2**-23) * 2.0**127  # the largest float32, in which engines compute
 
 Card = dict[str, Any]
 
@@ -82,7 +84,9 @@ def encode(card: Mapping[str, Any]) -> str:
 def parse_card(path: Path, text: str) -> Card:
     """The card that `text` holds, as JSON. Raises PlifError, which names `path`, when it is not a JSON object."""
     try:
-        card = json.loads(text, parse_constant=_no_number)
+        card = json.loads(text, parse_constant=_no_number, parse_float=_decimal, parse_int=_whole)
+    except _NotFinite as number:
+        raise PlifError(f"{path}: its card has the number {number}; expected what a float32 can hold") from None
     except (ValueError, RecursionError):
         raise PlifError(f"{path}: its card is not valid JSON; the file was damaged or not written by plif") from None
     if not isinstance(card, dict):
@@ -92,6 +96,22 @@ def parse_card(path: Path, text: str) -> Card:
 
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+class _NotFinite(Exception):
+    """A number of a card that is infinite for an engine: 1e999, and 1e39, which a float32 cannot hold."""
+
+
+def _decimal(text: str) -> float:
+    number = float(text)
+    if not abs(number) <= MOST:
+        raise _NotFinite(text[:40])
+    return number
+
+
+def _whole(text: str) -> int:
+    _decimal(text)
+    return int(text)
 
 
 def check_model_card(card: Mapping[str, Any], where: str = "model card") -> None:
@@ -118,6 +138,8 @@ def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -
         _check_shape(state["shape"], f"{where}: state {state['name']}")
         texts = all(isinstance(state[key], str) for key in ("name", "input", "output", "dtype", "layer"))
         texts &= isinstance(state.get("variable", ""), str)  # older cards have none
+        for key in ("name", "layer"):
+            _check_name(str(state[key]), where)
         if not texts or not _number(state["initial"]):
             raise PlifError(f"{where}: state {state['name']} has a name, tensor or initial value of the wrong kind")
     if len({state["name"] for state in card["states"]}) != len(card["states"]):
@@ -177,6 +199,8 @@ def _check_common(
         raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
     if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
         raise PlifError(f"{where}: classes must be a list of names, one for each output")
+    for name in card["classes"]:
+        _check_name(name, where)
     normalisation = card["normalisation"]
     if normalisation is not None:
         channels = card["input"]["shape"][0]
@@ -186,6 +210,13 @@ def _check_common(
                 raise PlifError(
                     f"{where}: normalisation.{key} is {_short(values)}; expected {channels} numbers, one for each channel"
                 )
+
+
+def _check_name(name: str, where: str) -> None:
+    if len(name) > MOST_NAME:
+        raise PlifError(f"{where}: the name '{name[:40]}...' has {len(name)} characters; expected at most {MOST_NAME}")
+    if any("\ud800" <= char <= "\udfff" for char in name):  # of a file name that is not UTF-8, or half of a pair
+        raise PlifError(f"{where}: the name '{name}' holds what is no character; expected text that UTF-8 can hold")
 
 
 def _check_shape(shape: object, where: str) -> None:
@@ -206,5 +237,4 @@ def _positive(n: object) -> bool:
 
 
 def _number(n: object) -> bool:
-    """Whether it is a number that float32 can hold."""
-    return isinstance(n, int | float) and not isinstance(n, bool) and -3.4e38 < n < 3.4e38
+    return isinstance(n, int | float) and not isinstance(n, bool)

@@ -24,6 +24,7 @@ from typing import Any
 from runtime.base.errors import PlifError
 
 Shape = tuple[int, ...]
+SHOWN = 200  # characters of a notation before and after the place of an error
 
 
 class NotationError(PlifError):
@@ -31,9 +32,10 @@ class NotationError(PlifError):
 
     def __init__(self, text: str, position: int, problem: str) -> None:
         self.position = position
-        super().__init__(
-            f"network notation, character {position + 1}: {problem}, in '{text[:position]}>>>{text[position:]}'"
-        )
+        before, after = text[max(0, position - SHOWN) : position], text[position : position + SHOWN]
+        before = f"...{before}" if position > SHOWN else before
+        after = f"{after}..." if position + SHOWN < len(text) else after
+        super().__init__(f"network notation, character {position + 1}: {problem}, in '{before}>>>{after}'")
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,9 @@ class Notation:
 
 # How each layer is written; the groups are the fields of its record, in order.
 _WRITTEN: dict[type[Any], str] = {
-    Conv: r"c(\d+)k(\d+)s(\d+)",
-    Pool: r"(MP|AP)k(\d+)s(\d+)",
-    FC: r"FC(\d+)",
+    Conv: r"c([0-9]+)k([0-9]+)s([0-9]+)",
+    Pool: r"(MP|AP)k([0-9]+)s([0-9]+)",
+    FC: r"FC([0-9]+)",
     BN: r"BN",
     Dropout: r"DP",
     Neuron: r"(PLIF|LIF|IF)",
@@ -158,15 +160,16 @@ def _item(text: str, at: int, depth: int) -> tuple[Layer | Repeat, int]:
         body, at = _network(text, at + 1, depth + 1)
         if at == len(text) or text[at] != "}":
             raise NotationError(text, at, "expected '-' and a layer, or '}'")
-        count = re.compile(r"\*(\d{1,5})").match(text, at + 1)
+        count = re.compile(r"\*([0-9]{1,5})").match(text, at + 1)
         if not count or int(count[1]) < 1:
             raise NotationError(text, at + 1, "expected '*' and how many times, e.g. '*2'")
         return Repeat(body, int(count[1])), count.end()
     for record, written in _WRITTEN.items():
         if match := re.compile(written).match(text, at):
+            sizes = [group for group in match.groups() if group.isdigit()]
+            if any(len(size) > 7 or not 1 <= int(size) <= 1_000_000 for size in sizes):
+                raise NotationError(text, at, f"'{match[0][:40]}' has a size outside 1..1000000")
             fields = [int(group) if group.isdigit() else group for group in match.groups()]
-            if any(isinstance(size, int) and not 1 <= size <= 1_000_000 for size in fields):
-                raise NotationError(text, at, f"'{match[0]}' has a size outside 1..1000000")
             return record(*fields), match.end()
     raise NotationError(
         text, at, "expected a layer: c128k3s1, MPk2s2, APk10s10, FC100, BN, DP, IF, LIF, PLIF or {...}*2"

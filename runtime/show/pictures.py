@@ -12,10 +12,14 @@ import numpy as np
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # after the choice of a backend without a screen
 
+from runtime.base.text import printable
+
 if TYPE_CHECKING:
     from runtime.stream.decide import Decision
 
 ON, OFF = "#1f6fb4", "#d1495b"
+LONGEST = 60  # characters of a name in a picture
+PLAIN: dict[str, Any] = {"parse_math": False}  # of names from a file: two $ in them are no formula
 
 
 def confusion_picture(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> Path:
@@ -29,11 +33,12 @@ def confusion_picture(counts: np.ndarray, classes: Sequence[str], title: str, pa
             axes.text(
                 j, i, str(n), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black", fontsize=8
             )
-    axes.set_xticks(range(len(counts)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(counts)), classes)
+    names = [printable(name, LONGEST) for name in classes]
+    axes.set_xticks(range(len(counts)), names, rotation=45, ha="right", **PLAIN)
+    axes.set_yticks(range(len(counts)), names, **PLAIN)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(printable(title), fontsize=10, **PLAIN)
     return _save(figure, path)
 
 
@@ -70,7 +75,13 @@ def stream_picture(
         chosen = i == best
         axes.plot(steps, votes[:, i], color=ON if chosen else "#b8bec6", lw=2.2 if chosen else 1, zorder=2 + chosen)
     axes.annotate(
-        classes[best], (steps[-1], votes[-1, best]), xytext=(6, 0), textcoords="offset points", color=ON, va="center"
+        printable(classes[best], LONGEST),
+        (steps[-1], votes[-1, best]),
+        xytext=(6, 0),
+        textcoords="offset points",
+        color=ON,
+        va="center",
+        **PLAIN,
     )
     axes.set_ylabel("votes since reset")
     axes.set_xlim(0, len(steps) - 0.5)
@@ -78,7 +89,7 @@ def stream_picture(
     axes.spines[["top", "right"]].set_visible(False)
     axes = bottom.subplots()
     image = axes.imshow(100 * np.array(list(rates.values())), aspect="auto", cmap="Greys", vmin=0)
-    axes.set_yticks(range(len(rates)), list(rates))
+    axes.set_yticks(range(len(rates)), [printable(layer, LONGEST) for layer in rates], **PLAIN)
     axes.set_xticks(steps)
     axes.set_xlabel("time-step")
     bottom.colorbar(image, ax=axes, label="neurons that fire, %")

@@ -17,7 +17,7 @@ import time
 import unicodedata
 from typing import TYPE_CHECKING, TextIO
 
-from runtime.base.text import printable
+from runtime.base.text import printable, say
 from runtime.show.event_rate import EventRate
 from runtime.stream.observe import Observer
 
@@ -67,7 +67,7 @@ class Terminal(Observer):
             self._shown[name] = answer_text(decision)
             self.line(
                 f"{decision.t_us / 1e6:9.3f} s  step {decision.step:<6} {column(answer_text(decision), self._label_width)}"
-                f"  {100 * decision.score:5.1f} %" + (f"  {printable(name)}" if len(self._rates) > 1 else "")
+                f"  {100 * decision.score:5.1f} %" + (f"  {name}" if len(self._rates) > 1 else "")
             )
         elif time.monotonic() - self._drawn_s >= DRAW_S:
             self._draw()
@@ -80,7 +80,7 @@ class Terminal(Observer):
     def line(self, text: str) -> None:
         """A line that stays."""
         self._clear()
-        print(text.rstrip(), file=self.out, flush=True)  # into a pipe, too: a log is read while the stream runs
+        say(text.rstrip(), file=self.out)
         if self.moving:
             self._draw()
 
@@ -153,7 +153,7 @@ class Notes(Observer):
 
 
 def _print_note(source: str, text: str, err: TextIO) -> None:
-    print(f"plif: note: {printable(source)}: {printable(text)}", file=err, flush=True)
+    say(f"plif: note: {source}: {text}", file=err)
 
 
 def answer_text(decision: Decision) -> str:

@@ -50,7 +50,7 @@ class GestureSource(SimulatedSource):
             return None
         if name in CLASSES:
             return CLASSES.index(name)
-        if not (name.isascii() and name.isdigit() and int(name) < len(CLASSES)):
+        if not (name.isascii() and name.isdigit() and len(name) < 4 and int(name) < len(CLASSES)):
             raise PlifError(
                 f"{self.name}: gesture='{name}', expected 0 to {len(CLASSES) - 1} or one of {', '.join(CLASSES)}"
             )

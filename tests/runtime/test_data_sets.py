@@ -17,8 +17,8 @@ from runtime.data.check import check_dataset
 from runtime.data.cifar10 import CLASSES
 from runtime.data.gesture import CLASSES as GESTURES
 from runtime.events import frames_of
+from tests.recordings import AEDAT31_HEADER, aedat2_bytes, aedat31_packet
 from tests.runtime.test_data import FRAMING, some_events, write_recordings
-from tests.runtime.test_events_formats import AEDAT31_HEADER, aedat2_bytes, aedat31_packet
 
 # --- CIFAR-10 -------------------------------------------------------------------------------------------------------
 

@@ -150,8 +150,8 @@ HOSTILE: list[tuple[str, Change]] = [
         lambda p, c: c["states"][0].update(shape=[8, 1 << 20, 1 << 20]),
     ),
     ("T is 1000000; expected a number of time-steps from 1 to 4096", lambda p, c: c.update(T=10**6)),
-    ("name, tensor or initial value", lambda p, c: c["states"][0].update(initial=10**400)),
-    ("tau of conv1 is a number of more than 64 bits", lambda p, c: c["taus"].update(conv1=10**400)),
+    ("its card has the number 1000", lambda p, c: c["states"][0].update(initial=10**400)),
+    ("its card has the number 1000", lambda p, c: c["taus"].update(conv1=10**400)),
 ]
 
 

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,6 +62,26 @@ def test_a_terminal_shows_what_is_done_and_is_clean_at_the_end(monkeypatch: pyte
     assert "4/4" in last and "3/4" not in last, "ten drawings a second, and the last one"
     assert "\x1b[2K" in interrupted and "\x1b[2K" in end
     assert not re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\s", "", end.rpartition("\x1b[2K")[2])
+
+
+def test_whatever_ends_the_program_the_cursor_is_there_and_notes_are_text() -> None:
+    code = """
+import os, signal
+from runtime.base.progress import Progress
+with Progress("reading [red]x[/]\\033[2J") as progress:
+    progress.update(1, 2, "note [bold]n[/]\\033[2J\\n")
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "160"}
+    repository = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, stderr=slave, env=environment, timeout=60)
+    text = drawn(master)
+    os.close(master)
+    os.close(slave)
+    assert done.returncode == -signal.SIGTERM and "1/2" in text
+    assert "\x1b[?25l" not in text, "the cursor was never hidden"
+    assert "\x1b[2J" not in text and "[red]x[/]?[2J" in text and "[bold]n[/]?[2J?" in text
 
 
 def test_in_a_pipe_nothing_is_printed_and_rich_is_not_loaded() -> None:

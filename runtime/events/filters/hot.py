@@ -70,10 +70,10 @@ class Hot(Filter):
         # at the border a neighbour that is not there is replaced by the one opposite
         around = np.pad(n, 1, mode="reflect" if min(n.shape) > 1 else "constant")
         beside = [(dy, dx) for dy in range(3) for dx in range(3) if (dy, dx) != (1, 1)]
-        neighbours = np.stack([around[dy : dy + height, dx : dx + width] for dy, dx in beside])
+        y, x = np.nonzero(n >= RATE_PER_S * self._learn_us / 1e6)  # [K] of the pixels that are often on
+        neighbours = np.stack([around[y + dy, x + dx] for dy, dx in beside])  # [8, K]
         median = np.partition(neighbours, 4, axis=0)[4]
-        hot = (n >= RATE_PER_S * self._learn_us / 1e6) & (n > TIMES * (median + 1))
-        self.mask = hot.reshape(-1)
+        self.mask[y * width + x] = n[y, x] > TIMES * (median + 1)
         self._learn_us = None
         del self._counts
         found = np.flatnonzero(self.mask)

@@ -11,6 +11,7 @@ from pathlib import Path
 from runtime.base.errors import PlifError
 from runtime.events.formats import aedat2, aedat4, aedat31, csv, dat, es, evt, evt2, evt3, nmnist, npz
 from runtime.events.formats.base import HEAD_BYTES, Format, Losses, Recording
+from runtime.events.size import LONGEST, is_size
 
 FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT
@@ -36,7 +37,7 @@ def open_recording(path: Path) -> Recording:
             raise PlifError(f"{path}: the file is empty (0 bytes)")
         for entry in FORMATS.values():
             if entry.matches(head, path):
-                return entry.open(path)
+                return _checked(entry.open(path), path)
     except OSError as error:
         raise PlifError(f"{path}: cannot be read: {error.strerror or error}") from None
     version = evt.find_version(head)
@@ -45,3 +46,14 @@ def open_recording(path: Path) -> Recording:
     raise PlifError(
         f"{path}: not a recording in a known format (first bytes {head[:8].hex(' ')}); known: {', '.join(FORMATS)}"
     )
+
+
+def _checked(recording: Recording, path: Path) -> Recording:
+    """The one limit on what a header may claim: memory grows with the sensor, whatever the format."""
+    if recording.sensor is not None and not is_size(recording.sensor):
+        width, height = recording.sensor
+        raise PlifError(
+            f"{path}: its header claims a sensor of {width} x {height} pixels; expected both from 1 to {LONGEST}: "
+            "the file is damaged, get it again"
+        )
+    return recording

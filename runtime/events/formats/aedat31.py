@@ -43,9 +43,7 @@ SENSOR_OF = {"DVS128": (128, 128), "DAVIS240": (240, 180), "DAVIS346": (346, 260
 
 def open_recording(path: Path) -> Recording:
     with open(path, "rb") as file:
-        text = b""
-        while END not in text and len(text) < HEADER_LIMIT and (more := file.read(CHUNK_BYTES)):
-            text += more
+        text = file.read(HEADER_LIMIT)
     end = text.find(END)
     if end < 0:
         raise PlifError(f"{path}: the AEDAT 3.1 header does not end with '#!END-HEADER': the file is cut or damaged")
@@ -87,14 +85,13 @@ def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
                 losses.note(f"{path}: the packet at byte {body - PACKET.size} is cut (it holds no change events)")
             continue
         losses.add(number - there, f"cut off at the end of the file (byte {size})")
-        for start in range(0, there, PIECE):
-            count = min(PIECE, there - start)
-            words = np.fromfile(path, "<u4", 2 * count, offset=body + start * EVENT_BYTES).reshape(-1, 2)
+        # of the whole packet, however it is read: all of its events or none of them
+        believed = valid == number and not any((words[:, 0] & 1).any() for words in _words(path, body, there))
+        unset += there if believed else 0
+        for words in _words(path, body, there):
             data = words[:, 0]
             good = (data & 1) == 1
-            if valid == number and not good.any():
-                unset += count
-            else:
+            if not believed:
                 losses.add(int(len(good) - good.sum()), "marked invalid by the camera")
                 words = words[good]
                 data = words[:, 0]
@@ -102,6 +99,12 @@ def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
             yield make_events(t, data >> 17, (data >> 2) & 0x7FFF, (data & 2) != 0)
     if unset:
         losses.note(f"{path}: {unset} events whose packets count them valid have no valid bit set: used all the same")
+
+
+def _words(path: Path, body: int, count: int) -> Iterator[np.ndarray]:
+    """The events of a packet, uint32 [N, 2] of data and time, a piece at a time."""
+    for start in range(0, count, PIECE):
+        yield np.fromfile(path, "<u4", 2 * min(PIECE, count - start), offset=body + start * EVENT_BYTES).reshape(-1, 2)
 
 
 def make_header(sensor: tuple[int, int], upright: str = "identity") -> bytes:

@@ -4,7 +4,7 @@ A damaged file can make the `aedat` extension abort the process that it runs in 
 cannot catch; here only this process ends. Records on standard output: tag, length (uint64 LE), bytes.
 
     H  JSON {stream: [width, height]} of the event streams
-    P  events of the first of them (t i8, x u2, y u2, p bool)
+    P  events of the first of them (t i8, x u2, y u2, p bool), at most PIECE
     E  one line: why decoding stopped
     Z  the end of the file was reached
 """
@@ -12,9 +12,12 @@ cannot catch; here only this process ends. Records on standard output: tag, leng
 from __future__ import annotations
 
 import json
+import resource
 import struct
 import sys
 
+PIECE = 1 << 16
+MEMORY = 4 << 30  # bytes of addresses: packed packets may claim any size
 EVENT = [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")]
 
 
@@ -27,6 +30,8 @@ def main(path: str) -> None:
     import aedat
     import numpy as np
 
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard), hard))
     try:
         decoder = aedat.Decoder(path)
         streams = decoder.id_to_stream().items()
@@ -34,12 +39,13 @@ def main(path: str) -> None:
         write_record(b"H", json.dumps(sensors).encode())
         for packet in decoder:
             if sensors and packet["stream_id"] == min(sensors) and "events" in packet:
-                decoded = packet["events"]
-                events = np.empty(len(decoded), EVENT)
-                events["t"] = decoded["t"].astype(np.int64)
-                events["x"], events["y"] = decoded["x"], decoded["y"]
-                events["p"] = decoded["on" if "on" in decoded.dtype.names else "p"]
-                write_record(b"P", events.tobytes())
+                for at in range(0, len(packet["events"]), PIECE):
+                    decoded = packet["events"][at : at + PIECE]
+                    events = np.empty(len(decoded), EVENT)
+                    events["t"] = decoded["t"].astype(np.int64)
+                    events["x"], events["y"] = decoded["x"], decoded["y"]
+                    events["p"] = decoded["on" if "on" in decoded.dtype.names else "p"]
+                    write_record(b"P", events.tobytes())
         write_record(b"Z")
     except BrokenPipeError:  # the reader needs no more
         sys.stderr = None

@@ -17,7 +17,7 @@ from runtime.events.array import SENSORS
 
 CHUNK_BYTES = 1 << 18  # a few times this, as temporary arrays, still fits the processor's cache
 HEAD_BYTES = 1 << 16  # a format is recognised by this much of the file's beginning
-HEADER_LIMIT = 1 << 24  # a text header longer than this is not one
+HEADER_LIMIT = 1 << 20  # bytes; a text header longer than this is not one (jAER's have some 100 kB)
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Losses:
 
     def close(self, name: str) -> None:
         """Turn the counts into notes; called once, when the recording ends."""
-        for reason, count in self._reasons.items():
+        for reason, count in sorted(self._reasons.items()):  # not as they came first, which depends on the pieces
             self.notes.append(f"{name}: {count} {'event' if count == 1 else 'events'} {reason}: not used")
         self._reasons.clear()
 
@@ -97,14 +97,14 @@ def read_header(path: Path, mark: bytes) -> tuple[list[str], int]:
     with open(path, "rb") as file:
         while True:
             offset = file.tell()
-            line = file.readline(HEADER_LIMIT)
+            line = file.readline(HEADER_LIMIT + 1 - offset)
             if not line.startswith(mark):
                 return lines, offset
+            if offset + len(line) > HEADER_LIMIT:
+                raise PlifError(f"{path}: the header does not end within {HEADER_LIMIT} bytes: not a recording")
             if not line.endswith(b"\n"):
                 raise PlifError(f"{path}: the file ends inside its header (at byte {offset + len(line)})")
             lines.append(line[len(mark) :].decode("latin-1").strip())
-            if offset > HEADER_LIMIT:
-                raise PlifError(f"{path}: the header does not end within {HEADER_LIMIT} bytes")
 
 
 def refuse_header_only(path: Path, offset: int) -> None:

@@ -1,8 +1,8 @@
 """Events as text, one a line: t,x,y,p in microseconds, or in the order that a header line names.
 
 p is 0/1, -1/1 or false/true. Empty lines and '#' comments are passed over. Any other line counts as one invalid event,
-and a note shows the first such line. A block of plain integers is parsed as a whole; a block with anything else in it is
-parsed line by line.
+and so does one longer than LINE_LIMIT; a note shows the first such line. A block of plain integers is parsed as a whole; a
+block with anything else in it is parsed line by line, with the same result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from runtime.events.array import FIELD_NAMES, T_LIMIT_US, find_fields, make_even
 from runtime.events.formats.base import Format, Losses, Recording, read_chunks
 
 PLAIN = b"0123456789,-\n"
-POLARITY = {b"0": False, b"1": True, b"-1": False, b"false": False, b"true": True, b"0.0": False, b"1.0": True}
+WORDS = {b"false": 0, b"true": 1}
 LINE_LIMIT = 4096  # a longer line is no event; no more than this is kept of a line that is not complete yet
 BOM = b"\xef\xbb\xbf"
 
@@ -71,14 +71,14 @@ class CsvParser:
         """Events [N] of all lines that are complete now."""
         cut = data.rfind(b"\n") + 1
         block, self.carry = (self.carry + data[:cut], data[cut:]) if cut else (b"", self.carry + data)
-        if self.skipping and block:  # drop the rest of the overlong line
-            block = block[block.index(b"\n") + 1 :]
-            self.skipping, self.line = False, self.line + 1
-        if len(self.carry) > LINE_LIMIT:
+        if self.skipping and block:  # of the overlong line an empty one is left
+            block, self.skipping = block[block.index(b"\n") :], False
+        events = self._lines(block) if block else no_events()
+        if len(self.carry) > LINE_LIMIT or self.skipping:
             if not self.skipping:
-                self._refuse(self.line + block.count(b"\n") + 1, self.carry[:40])
+                self._refuse(self.line + 1, self.carry)
             self.skipping, self.carry = True, b""
-        return self._lines(block) if block else no_events()
+        return events
 
     def finish(self) -> np.ndarray:
         """Events [N], N <= 1, of a last line without a newline; writes the note about lines that are no events."""
@@ -92,8 +92,6 @@ class CsvParser:
     def _lines(self, block: bytes) -> np.ndarray:
         if self.order is None:
             block = self._header(block)
-        if b"\r" in block:
-            block = block.replace(b"\r\n", b"\n")
         count = block.count(b"\n")
         events = self._plain(block, count)
         if events is None:
@@ -107,7 +105,9 @@ class CsvParser:
         while block:
             first, _, rest = block.partition(b"\n")
             line = first.strip()
-            if line and not line.startswith(b"#"):
+            if len(first) > LINE_LIMIT:
+                self._refuse(self.line + 1, first)
+            elif line and not line.startswith(b"#"):
                 fields = line.split(b",")
                 if not _is_header(fields):
                     self.order = _ORDER
@@ -131,7 +131,13 @@ class CsvParser:
         """Events of all lines at once; None when some line is not `columns` plain integers."""
         if not count:
             return no_events()
+        if len(block) > LINE_LIMIT and max(map(len, block.split(b"\n"))) > LINE_LIMIT:
+            return None
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n")
         if block.translate(None, PLAIN) or b",," in block or b",\n" in block or b"\n," in block or block[:1] == b",":
+            return None
+        if b"-," in block or b"-\n" in block:  # NumPy takes a minus alone for a zero
             return None
         raw = np.frombuffer(block, np.uint8)
         commas = np.cumsum(raw == ord(","))[raw == ord("\n")]
@@ -149,7 +155,9 @@ class CsvParser:
         assert self.order is not None
         t, x, y, p = (values[:, self.order[field]] for field in "txyp")
         # a line with an unusual value is left to the parser of single lines, which says what is wrong with it
-        odd = (np.abs(t) >= T_LIMIT_US) | (x < 0) | (x > 65535) | (y < 0) | (y > 65535) | (p < -1) | (p > 1)
+        odd = (
+            (t >= T_LIMIT_US) | (t <= -T_LIMIT_US) | (x < 0) | (x > 65535) | (y < 0) | (y > 65535) | (p < -1) | (p > 1)
+        )
         return None if odd.any() else make_events(t, x, y, p > 0)
 
     def _one_by_one(self, block: bytes) -> np.ndarray:
@@ -157,10 +165,11 @@ class CsvParser:
         rows = []
         outside = 0
         for number, line in enumerate(block.split(b"\n")[:-1], self.line + 1):
-            line = line.strip()
-            if not line or line.startswith(b"#"):
+            overlong = len(line) > LINE_LIMIT
+            line = line if overlong else line.strip()
+            if not line or (line.startswith(b"#") and not overlong):
                 continue
-            row = _event(line, self.order, self.columns)
+            row = None if overlong else _event(line, self.order, self.columns)
             if row is None:
                 self._refuse(number, line)
             elif not (0 <= row[1] <= 65535 and 0 <= row[2] <= 65535):
@@ -191,11 +200,12 @@ def _event(line: bytes, order: dict[str, int], columns: int) -> tuple[int, int, 
     fields = line.split(b",")
     if len(fields) != columns:
         return None
-    t, x, y = (_integer(fields[order[name]].strip()) for name in "txy")
-    p = POLARITY.get(fields[order["p"]].strip().lower())
-    if t is None or x is None or y is None or p is None or abs(t) >= T_LIMIT_US:
+    t, x, y, p = (_integer(fields[order[name]].strip()) for name in "txyp")
+    if p is None:
+        p = WORDS.get(fields[order["p"]].strip().lower())
+    if t is None or x is None or y is None or p not in (-1, 0, 1) or abs(t) >= T_LIMIT_US:
         return None
-    return t, x, y, p
+    return t, x, y, p > 0
 
 
 def _integer(text: bytes) -> int | None:
@@ -204,7 +214,10 @@ def _integer(text: bytes) -> int | None:
     if dot and fraction.strip(b"0"):
         return None
     digits = whole.removeprefix(b"-")
-    return int(whole) if digits.isdigit() and len(digits) < 20 else None
+    if not digits.isdigit() or len(digits.lstrip(b"0")) >= 20:
+        return None
+    value = int(digits[-20:])  # what is before are zeros, and int() refuses some thousand of them
+    return value if digits is whole else -value
 
 
 FORMAT = Format("csv", matches, open_recording)

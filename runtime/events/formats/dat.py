@@ -45,7 +45,7 @@ def open_recording(path: Path) -> Recording:
         )
     refuse_header_only(path, offset + 2)
     width, height = values.get("width", ""), values.get("height", "")
-    known = re.fullmatch(r"[1-9]\d{0,4}", width) and re.fullmatch(r"[1-9]\d{0,4}", height)
+    known = re.fullmatch(r"[1-9][0-9]{0,8}", width) and re.fullmatch(r"[1-9][0-9]{0,8}", height)
     sensor = (int(width), int(height)) if known else None
     return Recording("dat", lambda losses: _decode(path, offset + 2, losses), sensor=sensor)
 

@@ -51,15 +51,20 @@ def open_raw(path: Path, name: str, decode: Callable[[Path, int, Losses], Iterat
     return Recording(name, lambda losses: decode(path, offset, losses), sensor=sensor, sensors=SENSORS)
 
 
+def _pixels(digits: str) -> int:
+    return int(digits[:9])  # already too many, and int() refuses some thousand digits
+
+
 def read_sensor(path: Path) -> tuple[tuple[int, int] | None, int]:
     """(sensor or None, offset of the first word). No header: (None, 0)."""
     lines, offset = read_header(path, b"% ")
     text = "\n".join(lines).lower()
-    for pattern in (r"geometry +(\d+)x(\d+)", r"width=(\d+)[\s\S]*?height=(\d+)"):
-        if found := re.search(pattern, text):
-            return (int(found.group(1)), int(found.group(2))), offset
-    if found := re.search(r"height=(\d+)[\s\S]*?width=(\d+)", text):
-        return (int(found.group(2)), int(found.group(1))), offset
+    if found := re.search(r"geometry +([0-9]+)x([0-9]+)", text):
+        return (_pixels(found[1]), _pixels(found[2])), offset
+    # each on its own: one expression for both would read the rest of the header again for each "width="
+    width, height = re.search(r"width=([0-9]+)", text), re.search(r"height=([0-9]+)", text)
+    if width and height:
+        return (_pixels(width[1]), _pixels(height[1])), offset
     for word, sensor in CAMERAS:
         if word in text:
             return sensor, offset

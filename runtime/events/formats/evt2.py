@@ -32,6 +32,9 @@ def matches(head: bytes, path: Path) -> bool:
     high = (words[kind == TIME_HIGH] & 0xFFFFFFF).astype(np.int64)
     if len(words) < (2 if path.suffix.lower() == ".raw" else 16) or not len(high):
         return False
+    # what is continued has a beginning: 5-byte events of a long pause are mostly zeros and bytes F0, at every fifth place
+    if np.sum(kind == 0xF) > 8 * (1 + np.isin(kind, (0xA, 0xE)).sum()):
+        return False
     return bool(KNOWN[kind].mean() >= 0.99 and np.mean(np.diff(high, prepend=high[0]) >= 0) >= 0.9)
 
 

@@ -6,67 +6,114 @@ of TensorProto in onnx.proto3.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.model.readers import onnx_wire
-from runtime.model.readers.onnx_wire import fields, messages
+from runtime.model.readers.onnx_alone import (
+    TENSOR_DIMS,
+    TENSOR_DOUBLES,
+    TENSOR_EXTERNAL,
+    TENSOR_FLOATS,
+    TENSOR_LOCATION,
+    TENSOR_RAW,
+    TENSOR_TYPE,
+    read_model,
+)
+from runtime.model.readers.onnx_wire import NotProtobuf, Span, fields, messages, not_onnx
 
-TENSOR_DIMS, TENSOR_TYPE, TENSOR_FLOATS, TENSOR_RAW = 1, 2, 4, 9
-FLOAT32 = 1
+TENSOR_NOTES = (12, 16)  # doc_string, metadata_props
 DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"}  # TensorProto.DataType -> NumPy
 
 
 def read_initializers(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """{name: array [...]} of the named initializers of an ONNX file, each in its own shape and dtype (DTYPES); read-only.
 
-    A name that the file lacks is absent from the result. Raises PlifError for a file that is not ONNX, for a named tensor of
-    a data type that is not read, and for one with more or fewer bytes than its shape says.
+    A name that the file lacks is absent from the result. Raises PlifError for a file that `read_model` refuses, for a named
+    tensor of a data type that is not read, and for one with more or fewer bytes than its shape says.
     """
     wanted = set(names)
     found: dict[str, np.ndarray] = {}
-    with onnx_wire.onnx_file(path) as (file, size):
-        for start, end in messages(file, 0, size, onnx_wire.MODEL_GRAPH):
+    data = read_model(path)
+    file = io.BytesIO(data)
+    try:
+        for start, end in messages(file, 0, len(data), onnx_wire.MODEL_GRAPH):
             for a, b in messages(file, start, end, onnx_wire.GRAPH_INITIALIZER):
-                name = onnx_wire.text_field(file, a, b, onnx_wire.TENSOR_NAME) or ""
-                if name in wanted:
-                    found[name] = _tensor(file, a, b, f"{path}: tensor {name}")
+                header = read_header(file, a, b)
+                if header.name in wanted:
+                    found[header.name] = _tensor(file, header, f"{path}: tensor {header.name}")
+    except NotProtobuf:
+        raise not_onnx(Path(path), len(data)) from None
     return found
 
 
-def _tensor(file: BinaryIO, start: int, end: int, where: str) -> np.ndarray:
+class Header(NamedTuple):
+    """What a tensor says of itself, and where its bytes are.
+
+    kind    TensorProto.DataType;  dims: its shape
+    data    (start, end), in bytes, of what is stored as the numbers lie in memory, little-endian
+    others  fields that are none of these, and no note: numbers that are stored in other ways, or in another file
+    """
+
+    name: str
+    kind: int
+    dims: list[int]
+    data: list[tuple[int, int]]
+    others: list[Span]
+
+    @property
+    def is_external(self) -> bool:
+        return any(number in (TENSOR_EXTERNAL, TENSOR_LOCATION) for number, *_ in self.others)
+
+
+def read_header(file: BinaryIO, start: int, end: int) -> Header:
+    """The header of the TensorProto in bytes [start, end) of a file; its numbers are not read."""
+    name, kind = "", 0
     dims: list[int] = []
-    kind = 0
-    data: tuple[int, int] | None = None
-    for number, wire, a, b in list(fields(file, start, end)):
+    data, others = [], []
+    for number, wire, a, b in fields(file, start, end):
         if number == TENSOR_DIMS and wire == 0:
             dims.append(a)
         elif number == TENSOR_DIMS and wire == 2:
             file.seek(a)
-            dims += _varints(file.read(min(b - a, 1024)))
+            dims += varints(file.read(min(b - a, 1024)))
         elif number == TENSOR_TYPE and wire == 0:
             kind = a
-        elif number == TENSOR_RAW or (number == TENSOR_FLOATS and wire == 2 and kind in (0, FLOAT32)):
-            data = (a, b)
-        elif number == onnx_wire.TENSOR_EXTERNAL:
-            raise PlifError(f"{where}: keeps its data in another file; export it again")
-    if kind not in DTYPES:
-        raise PlifError(f"{where}: has data type {kind}; expected one of {sorted(DTYPES)} (float32 is 1)")
-    dtype = np.dtype(DTYPES[kind])
+        elif number == onnx_wire.TENSOR_NAME and wire == 2:
+            file.seek(a)
+            name = file.read(min(b - a, 4096)).decode("utf-8", "replace")
+        elif number in (TENSOR_RAW, TENSOR_FLOATS, TENSOR_DOUBLES) and wire != 0:
+            data.append((a, b))
+        elif number not in TENSOR_NOTES and (number, wire, a) != (TENSOR_LOCATION, 0, 0):
+            others.append((number, wire, a, b))
+    return Header(name, kind, dims, data, others)
+
+
+def _tensor(file: BinaryIO, header: Header, where: str) -> np.ndarray:
+    dims = header.dims
+    if header.is_external:
+        raise PlifError(f"{where}: keeps its data in another file; export it again")
+    if header.kind not in DTYPES:
+        raise PlifError(f"{where}: has data type {header.kind}; expected one of {sorted(DTYPES)} (float32 is 1)")
+    dtype = np.dtype(DTYPES[header.kind])
     expected = math.prod(dims) * dtype.itemsize
-    length = data[1] - data[0] if data else 0
-    if length != expected or len(dims) > 8:
-        raise PlifError(f"{where}: holds {length} bytes; expected {expected} for shape {dims}; the file was damaged")
-    file.seek(data[0] if data else start)
-    return np.frombuffer(file.read(length), dtype).reshape(dims)
+    start, end = header.data[0] if len(header.data) == 1 else (0, 0)
+    if end - start != expected or len(dims) > 8:
+        raise PlifError(
+            f"{where}: holds {end - start} bytes; expected {expected} for shape {dims}; the file was damaged"
+        )
+    file.seek(start)
+    return np.frombuffer(file.read(expected), dtype).reshape(dims)
 
 
-def _varints(buffer: bytes) -> list[int]:
+def varints(buffer: bytes) -> list[int]:
+    """The numbers of a packed list of them."""
     values, at = [], 0
     while at < len(buffer):
         value, at = onnx_wire.varint(buffer, at)

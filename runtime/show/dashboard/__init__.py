@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.text import printable
 from runtime.base.version import __version__
 from runtime.show.dashboard.access import Access, is_loopback, known_names, new_token, parse_address
 from runtime.show.dashboard.board import Board, picture_size
@@ -99,12 +100,14 @@ class Dashboard(Observer):
             self._boards[source].forget()
 
     def on_note(self, source: str, text: str) -> None:
-        self._boards[source].notes.append(text)
+        self._boards[source].note(text)
 
     def on_summary(self, summary: dict[str, Any]) -> None:
         self._ended = True
         for board in self._boards.values():
-            board.notes.extend(note for note in summary["notes"] if note not in board.notes)
+            for note in summary["notes"]:
+                if printable(note) not in board.notes:
+                    board.note(note)
 
     # --- what the server shows: in the thread of the server ---------------------------------------------------------
 
@@ -131,6 +134,11 @@ class Dashboard(Observer):
         if self._run is None:
             raise PlifError("no stream runs")
         getattr(self._run.controls, what)()
+
+    def trouble(self, text: str) -> None:
+        """What the server could not do, one line, for all who hear notes."""
+        if self._run is not None:
+            self._run.source.say(f"dashboard: {text}")
 
 
 def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, Any]]:
@@ -174,14 +182,14 @@ def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, Any]]:
         ("plif", __version__),
     ]
     facts = {
-        "model": model.path.name,
-        "source": stream.name,
-        "sources": run.names,
-        "classes": model.classes,
+        "model": printable(model.path.name),
+        "source": printable(stream.name),
+        "sources": [(name, printable(name)) for name in run.names],  # as the page asks for it, and as it shows it
+        "classes": [printable(name) for name in model.classes],
         "voters": model.voters,
-        "layers": layers,
+        "layers": [printable(name) for name in layers],
         "width": width,
         "height": height,
-        "lines": lines,
+        "lines": [(name, printable(text)) for name, text in lines],
     }
     return board, facts

@@ -20,6 +20,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
+from runtime.base.text import printable
 from runtime.engines.session import whole_votes
 from runtime.show.event_rate import EventRate
 
@@ -113,6 +114,10 @@ class Board:
             self._point_s, self._point_us = now_s, decision.t_us
             self._begin_point()
 
+    def note(self, text: str) -> None:
+        """A line that a person should read."""
+        self.notes.append(printable(text))
+
     def forget(self) -> None:
         """After a reset: earlier votes no longer count."""
         with self._lock:
@@ -144,6 +149,7 @@ class Board:
                 "in": account.events_in,
                 **{name: getattr(account, name) for name in FATES},
             }
+        shown = None if last is None or last.label is None else printable(last.label)
         edges, histogram = self.latency.histogram(BINS_PER_DECADE)
         document = {
             "source": source,
@@ -151,7 +157,7 @@ class Board:
             "state": self.state,
             "seen": seen,
             "points": points,
-            "answer": None if last is None else {**last.to_dict(), "votes": None, "why": last.why},
+            "answer": None if last is None else {**last.to_dict(), "votes": None, "label": shown, "why": last.why},
             "rate_per_s": rate,
             "steps_per_s": round(speed, 1),
             "latency": self.latency.to_dict(),

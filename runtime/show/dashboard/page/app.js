@@ -96,7 +96,7 @@ function begin() {
   bars.style.setProperty("--names", Math.min(11.5, 0.6 + 0.56 * Math.max(...facts.classes.map((name) => name.length))) + "em");
   $("facts").replaceChildren(...facts.lines.map(([name, value]) => row(name, value)));
   $("which").hidden = facts.sources.length < 2;
-  if ($("which").children.length !== facts.sources.length) $("which").replaceChildren(...facts.sources.map((name) => new Option(name, name)));
+  if ($("which").children.length !== facts.sources.length) $("which").replaceChildren(...facts.sources.map(([name, text]) => new Option(text, name)));
 }
 
 function row(name, value) {

@@ -1,0 +1,100 @@
+"""What an artifact holds beside its card: the SHA-256 of each part, and numbers that are not finite. Each file is read once.
+
+openvino  model.xml and model.bin, each as a whole; the constants that model.xml names are looked at
+nir       each data set of the HDF5 file, but for the metadata, where the card is
+onnx, triton  onnx_contents.py
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.base.files import read_regular
+from runtime.base.hdf5 import open_hdf5
+
+XML, BIN = "model.xml", "model.bin"
+FLOATS = {"f32": "<f4", "f16": "<f2", "f64": "<f8"}  # OpenVINO's element_type -> NumPy, of those that can hold nan
+
+
+@dataclass(frozen=True)
+class Contents:
+    """parts: the name of a part ("graph", "tensor conv1.weight", "model.bin") -> SHA-256 of what it says, in hexadecimal.
+
+    not_finite  the first numbers that are not finite, as a sentence: "tensor conv1.weight holds nan at [0, 1, 2, 2]"
+    """
+
+    parts: dict[str, str] = field(default_factory=dict)
+    not_finite: str | None = None
+
+
+def not_finite(name: str, values: np.ndarray) -> str | None:
+    """That `values`, of any shape, hold a number that is not finite, as a sentence; None where all are."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return None
+    at = np.argwhere(~finite)[0]
+    return f"{name} holds {values[tuple(at)]}" + f" at {at.tolist()}" * bool(at.size)
+
+
+def nothing(path: Path) -> Contents:
+    """Of an artifact that has only a card, or whose card is bound to what is beside it in a way of its own."""
+    return Contents()
+
+
+def read_openvino(path: Path) -> Contents:
+    """Raises PlifError where one of the two files cannot be read."""
+    files = {name: read_file(path / name) for name in (XML, BIN)}
+    parts = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    return Contents(parts, _constants_not_finite(files[XML], files[BIN]))
+
+
+def read_file(path: Path) -> bytes:
+    """A file of an artifact that is a folder. Raises PlifError where it cannot be read."""
+    return read_regular(path, "a file of the artifact; export it again")
+
+
+def _constants_not_finite(xml: bytes, weights: bytes) -> str | None:
+    try:
+        for layer in ElementTree.fromstring(xml).iter("layer"):
+            data = layer.find("data")
+            if layer.get("type") != "Const" or data is None or data.get("element_type") not in FLOATS:
+                continue
+            start, size = int(data.attrib["offset"]), int(data.attrib["size"])
+            values = np.frombuffer(weights[start : start + size], FLOATS[data.attrib["element_type"]])
+            shape = [int(n) for n in data.get("shape", "").split(",") if n.strip()]
+            found = not_finite(f"tensor {layer.get('name')}", values.reshape(shape))
+            if found is not None:
+                return found
+    except (ElementTree.ParseError, ValueError, KeyError):
+        pass  # nothing that OpenVINO reads: it says so itself
+    return None
+
+
+def read_nir(path: Path) -> Contents:
+    """Its card was read before, so that it is an HDF5 file is known."""
+    import h5py
+
+    parts: dict[str, str] = {}
+
+    def look_at(name: str, found: Any) -> None:
+        if isinstance(found, h5py.Dataset) and not name.startswith("node/metadata/"):
+            values = np.asarray(found[()])
+            # texts are objects, whose memory holds addresses
+            data = repr(values.tolist()).encode() if values.dtype.kind == "O" else values.tobytes()
+            what = f"{values.dtype.str} {list(values.shape)} ".encode()
+            parts[name.removeprefix("node/")] = hashlib.sha256(what + data).hexdigest()
+
+    try:
+        with open_hdf5(path, "a NIR file") as file:
+            file.visititems(look_at)
+    except (OSError, RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise PlifError(f"{path}: not a NIR file, or damaged ({reason})") from None
+    return Contents(parts)
