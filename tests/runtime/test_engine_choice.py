@@ -214,6 +214,18 @@ def test_waiting_for_a_processor_that_others_keep_busy_is_seen() -> None:
             other.wait()
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system ties no process to processors")
+def test_onnx_runtime_takes_a_thread_for_each_processor_that_the_process_may_use(files: Path) -> None:
+    here = os.sched_getaffinity(0)
+    for allowed in ({min(here)}, here):
+        os.sched_setaffinity(0, allowed)
+        try:
+            engine = runtime.load(files / "step.onnx", "onnxruntime").engine
+        finally:
+            os.sched_setaffinity(0, here)
+        assert engine._session.get_session_options().intra_op_num_threads == len(allowed)  # type: ignore[attr-defined]
+
+
 def test_measuring_can_be_switched_off(files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(choice.NO_CALIBRATION, "1")
     found = runtime.load(files / "step.onnx").engine_choice
