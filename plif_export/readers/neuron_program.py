@@ -124,6 +124,8 @@ def _spikes(region: Region, outside: list[Node], after: list[Node], firing: list
     numbers = [n for n in outside if n.dtype != torch.bool]
     plain = [n for n in numbers if n not in after]
     casts = [n for n in region.nodes if zero_or_one(n) and _ancestors(n, region) & set(firing)]
+    # one minus the spikes, which the reset makes and a layer outside may read, is not the spikes
+    casts = [n for i, n in enumerate(casts) if not any(derivable(n, {earlier}) for earlier in casts[:i])]
     for n in numbers:  # read by a layer in the next step, so that it is a state, too
         if n in after and not plain and n in casts:
             return n
