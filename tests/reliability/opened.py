@@ -12,6 +12,7 @@ import pytest
 
 import runtime
 from plif_export import export
+from plif_train.network import Network
 from runtime.api import Model
 from runtime.native import is_built
 from tests.networks import firing, frames
@@ -23,7 +24,7 @@ T, STREAMS = 40, 8
 @cache
 def spiking_frames() -> np.ndarray:
     """float32 [T, STREAMS, C, H, W], on which every layer fires."""
-    return frames(firing(), np.random.default_rng(8), T=T, streams=STREAMS)
+    return frames(network(), np.random.default_rng(8), T=T, streams=STREAMS)
 
 
 def needs(engine: str) -> None:
@@ -34,19 +35,31 @@ def needs(engine: str) -> None:
         pytest.skip("OpenVINO is not installed")
 
 
+def written(engine: str, net: Network, folder: Path, form: str = "step", math: str = "folded") -> Path:
+    """The artifact of this network that the engine opens."""
+    needs(engine)
+    to, suffix = ("openvino", "_openvino") if engine == "openvino" else ("onnx", ".onnx")
+    path = folder / f"{form}_{math}{suffix}"
+    return path if path.exists() else export(net, path, to=to, form=form, math=math, verify=False).path
+
+
+def opened(engine: str, net: Network, folder: Path, form: str = "step", math: str = "folded", **options: Any) -> Model:
+    return runtime.load(written(engine, net, folder, form, math), engine, **options)
+
+
+@cache
+def network() -> Network:
+    return firing()
+
+
 class Artifacts:
-    """The network in a folder of its own, written once for each engine and form that asks for it."""
+    """The network of tests.networks in a folder, written once for each engine and form that is asked for."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, engine: str, form: str = "step") -> Path:
-        target = "openvino" if engine == "openvino" else "onnx"
-        path = self.folder / f"{form}{'_openvino' if target == 'openvino' else '.onnx'}"
-        if not path.exists():
-            export(firing(), path, to=target, form=form, verify=False)
-        return path
+    def path(self, engine: str) -> Path:
+        return written(engine, network(), self.folder)
 
     def load(self, engine: str, form: str = "step", **options: Any) -> Model:
-        needs(engine)
-        return runtime.load(self.path(engine, form), engine, **options)
+        return opened(engine, network(), self.folder, form, **options)

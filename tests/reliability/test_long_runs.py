@@ -17,7 +17,8 @@ import pytest
 
 from runtime.events import make_events
 from tests.live import FedSource, balanced
-from tests.reliability.opened import ENGINES, Artifacts, spiking_frames
+from tests.networks import firing, frames
+from tests.reliability.opened import ENGINES, Artifacts, opened, spiking_frames
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
@@ -25,27 +26,38 @@ SILENT = 5_000  # steps
 LENGTHS = [pytest.param(20_000, id="20k"), pytest.param(1_000_000, id="1M", marks=pytest.mark.large)]  # steps
 WARM = 1_000  # steps after which everything that is made on demand has been made
 GROWTH = 5_000_000  # bytes
-TINIEST = np.finfo(np.float32).tiny
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_after_five_thousand_silent_steps_membranes_are_numbers_and_events_are_answered(
-    artifacts: Artifacts, engine: str
-) -> None:
-    x = spiking_frames()[:, :1]
-    model = artifacts.load(engine, threads=1)
-    session, fresh = model.session(), model.session()
+def test_five_thousand_silent_steps_are_forgotten_and_events_answered_as_ever(engine: str, tmp_path: Path) -> None:
+    """Without normalisation, whose shift is a current of its own, nothing fires in silence, and membranes fade to zero."""
+    net = firing("c8k3s1-PLIF-MPk2s2-DP-FC30-PLIF-APk10s10")
+    x = frames(net, np.random.default_rng(8), T=20, streams=1)
+    model = opened(engine, net, tmp_path, threads=1)
+    session = model.session()
     active = session.run(x)
     for _ in range(SILENT):
         y = session.step(0 * x[0])
-        fresh.step(0 * x[0])
-    assert session.steps[0] == len(x) + SILENT and np.isfinite(y).all()
-    for v, other in zip(session.snapshot(), fresh.snapshot(), strict=True):
-        assert np.isfinite(v).all()
-        # what was before the silence is forgotten: it may not be kept, nor grow
-        np.testing.assert_allclose(v, other, atol=1e-5)
-    np.testing.assert_array_equal(session.run(x), fresh.run(x))
-    assert active.any() and session.run(x).any()
+        assert not y.any()
+    assert session.steps[0] == len(x) + SILENT and active.any()
+    assert all(np.abs(v).max() < 1e-30 for v in session.snapshot())  # not NaN, either
+    np.testing.assert_array_equal(session.run(x), active)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_network_that_fires_in_silence_stays_within_numbers(artifacts: Artifacts, engine: str) -> None:
+    x = spiking_frames()[:, :1]
+    session = artifacts.load(engine, threads=1).session()
+    session.run(x)
+    fired, largest = 0.0, 0.0
+    for t in range(SILENT):
+        fired += float(session.step(0 * x[0]).sum())
+        if t == 100:
+            largest = max(float(np.abs(v).max()) for v in session.snapshot())
+    assert fired > 100, "it fires in silence, by the shift of its normalisation"
+    for v in session.snapshot():
+        assert np.isfinite(v).all() and np.abs(v).max() <= 2 * largest + 1
+    assert session.run(x).any()
 
 
 # --- a soak -----------------------------------------------------------------------------------------------------------
@@ -66,10 +78,11 @@ class Resources:
 
 
 class Watch:
-    """Compares resources with those after WARM steps, twenty times and at the end."""
+    """Called after each step; compares resources, twenty times, with those after WARM steps."""
 
     def __init__(self, steps: int) -> None:
-        self.every, self.seen, self.first = max(1, steps // 20), 0, None
+        self.every, self.seen, self.grown = steps // 20, 0, 0
+        self.first: Resources | None = None
 
     def __call__(self) -> None:
         self.seen += 1
@@ -77,7 +90,9 @@ class Watch:
             self.first = Resources()
         elif self.seen > WARM and self.seen % self.every == 0:
             now = Resources()
-            assert self.first is not None and now.counts == self.first.counts, f"after {self.seen} steps"
+            assert self.first is not None
+            more = {name: n for name, n in now.counts.items() if n > self.first.counts[name]}
+            assert not more, f"{more} after {self.seen} steps, {self.first.counts} after {WARM}"
             grown = now.memory - self.first.memory
             assert grown <= GROWTH, f"{grown / 1e6:.1f} MB more after {self.seen} steps"
             self.grown = grown
@@ -93,8 +108,10 @@ def test_a_session_holds_no_more_after_a_million_steps_than_after_a_thousand(
     artifacts: Artifacts, engine: str, steps: int, record_property: Callable[[str, Any], None]
 ) -> None:
     x = spiking_frames()
-    session, watch = artifacts.load(engine, threads=2).session(2), Watch(steps)
+    session, watch = artifacts.load(engine, threads=1).session(2), Watch(steps)
     for t in range(steps):
+        if t % (steps // 20) == 500:  # another model comes, with threads of its own, and goes
+            artifacts.load(engine, threads=2).session().step(x[0, :1])
         if t % 3:
             session.step(x[t % len(x), :2])
         else:
@@ -148,4 +165,4 @@ def test_a_stream_holds_no_more_after_a_million_frames_than_after_a_thousand(
         watch()
     summary = running.summary()
     record_property("bytes more", watch.grown)
-    assert summary["frames"] >= steps and balanced(summary) and summary["events_late"] > 0
+    assert summary["frames"] > 0.99 * steps and balanced(summary) and summary["events_late"] > 0

@@ -130,7 +130,7 @@ def after_a_reset(model: Model, x: np.ndarray) -> Answer:
 
 def rows_reset_beside_others(model: Model, x: np.ndarray) -> Answer:
     """Four streams are reset, and begin, while the other four are half through."""
-    early, late = list(range(0, STREAMS, 2)), list(range(1, STREAMS, 2))
+    late = list(range(1, STREAMS, 2))
     session, half = model.session(STREAMS), T // 2
     first, second = x[:half], x[half:]
     before, after = first.copy(), second.copy()

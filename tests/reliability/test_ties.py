@@ -9,27 +9,32 @@ normalisation. A spike of the first layer brings the second one exactly to its t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import plif_train
-import runtime
-from plif_export import export
 from plif_train.network import Network
 from runtime import native
-from runtime.api import Model
 from runtime.engines.session import Session
-from tests.reliability.opened import ENGINES, needs
+from tests.reliability.opened import ENGINES, opened
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 BELOW_2, BELOW_1_5 = np.nextafter(np.float32([2, 1.5]), np.float32(0))
 # neuron by neuron: x in two steps, and whether it fires in each. The last four arrive with a membrane that is not zero.
 COURSES = np.float32(
-    [(2, 0), (BELOW_2, 0), (0, 2), (0, BELOW_2), (1, 1.5), (1, BELOW_1_5), (-2, 3), (-2, np.nextafter(np.float32(3), 0))]
+    [
+        (2, 0),
+        (BELOW_2, 0),
+        (0, 2),
+        (0, BELOW_2),
+        (1, 1.5),
+        (1, BELOW_1_5),
+        (-2, 3),
+        (-2, np.nextafter(np.float32(3), 0)),
+    ]
 )
 FIRES = [(1, 0), (0, 0), (0, 1), (0, 0), (0, 1), (0, 0), (0, 1), (0, 0)]
 PATHS = native.paths() if native.is_built() else ()
@@ -60,17 +65,11 @@ def test_the_network_itself_fires_at_the_threshold() -> None:
 @pytest.mark.parametrize("form", ("step", "unrolled"))
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_fires_at_the_threshold(engine: str, form: str, math: str, tmp_path: Path) -> None:
-    model = written(engine, tmp_path, form=form, math=math)
+    model = opened(engine, network(), tmp_path, form, math)
     np.testing.assert_array_equal(fired(model.session()), FIRES)
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_every_cpu_path_fires_at_the_threshold(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(native.PATH_VARIABLE, path)
-    np.testing.assert_array_equal(fired(written("event", tmp_path).session()), FIRES)
-
-
-def written(engine: str, folder: Path, **options: Any) -> Model:
-    needs(engine)
-    to, name = ("openvino", "m_openvino") if engine == "openvino" else ("onnx", "m.onnx")
-    return runtime.load(export(network(), folder / name, to=to, verify=False, **options).path, engine)
+    np.testing.assert_array_equal(fired(opened("event", network(), tmp_path).session()), FIRES)
