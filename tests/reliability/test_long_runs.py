@@ -78,10 +78,10 @@ class Resources:
 
 
 class Watch:
-    """Called after each step; compares resources, twenty times, with those after WARM steps."""
+    """Called after each step; compares resources, five times, with those after WARM steps."""
 
     def __init__(self, steps: int) -> None:
-        self.every, self.seen, self.grown = steps // 20, 0, 0
+        self.every, self.seen, self.grown = steps // 5, 0, 0
         self.first: Resources | None = None
 
     def __call__(self) -> None:
@@ -110,7 +110,7 @@ def test_a_session_holds_no_more_after_a_million_steps_than_after_a_thousand(
     x = spiking_frames()
     session, watch = artifacts.load(engine, threads=1).session(2), Watch(steps)
     for t in range(steps):
-        if t % (steps // 20) == 500:  # another model comes, with threads of its own, and goes
+        if t % (steps // 5) == 500:  # another model comes, with threads of its own, and goes
             artifacts.load(engine, threads=2).session().step(x[0, :1])
         if t % 3:
             session.step(x[t % len(x), :2])
