@@ -25,6 +25,7 @@ from plif_export.targets.target import Target
 from plif_export.writers.emit import writable
 from plif_train.network import Network
 from runtime.base.errors import PlifError
+from runtime.base.files import open_regular
 from runtime.model.artifacts import HDF5, kind_of
 from runtime.model.card import ARTIFACT_FORMAT, read_card
 from runtime.model.graph import Graph, Node
@@ -164,7 +165,9 @@ def check_file(
             for node in card["graph"]["nodes"]:
                 report.add_node(node["name"], node["op"], node["attrs"].get("kind"))
         return report
-    if path.is_file() and path.read_bytes()[:8] == HDF5:
+    with open_regular(path, "a model.pt, a state_dict or a NIR file") as file:
+        head = file.read(8)
+    if head == HDF5:
         from plif_export.readers.nir import examine_nir
 
         graph, problems = examine_nir(path, **chosen.neuron)

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import onnx
 
-from runtime.model.readers.onnx_wire import not_onnx, refuse_external_data
+from runtime.model.readers.onnx_alone import read_model
+from runtime.model.readers.onnx_wire import not_onnx
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
     """An ONNX file with its weights inside. Raises PlifError for anything else."""
-    refuse_external_data(path)
+    data = read_model(path)
     try:
-        return onnx.load_model_from_string(path.read_bytes())
+        return onnx.load_model_from_string(data)
     except Exception:  # protobuf's own exception, whose class depends on its implementation
-        raise not_onnx(path, path.stat().st_size) from None
+        raise not_onnx(path, len(data)) from None
 
 
 def onnx_bytes(proto: onnx.ModelProto) -> bytes:

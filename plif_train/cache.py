@@ -88,8 +88,6 @@ def _about(dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
 
 
 def _make(dataset: Dataset, indices: Sequence[int], folder: Path, progress: Callable[[int, int], None]) -> None:
-    for left in folder.glob(".*.part"):  # of a process that was killed: the folder is ours alone
-        left.unlink()
     pieces = {
         folder / f"part-{number:05d}.npy": indices[at : at + PIECE]
         for number, at in enumerate(range(0, len(indices), PIECE))

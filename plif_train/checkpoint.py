@@ -2,10 +2,10 @@
 
     torch.save({"card": json text, "weights": {name: tensor}})
 
-Written beside its place and renamed, so that a file is whole or absent. Read with `weights_only=True`: a pickle that would
-call anything but the functions that rebuild tensors is refused before it runs. Nothing in a file is trusted: shapes are
-compared with those that follow from the card's notation before memory is allocated, and a NaN is refused here, before it
-reaches a decision.
+Written beside its place and renamed, so that a file is whole or absent. A pickle that would call anything but the functions
+that rebuild tensors is refused before it runs (runtime/model/readers/torch_zip.py, and then `weights_only=True`). Nothing in
+a file is trusted: shapes are compared with those that follow from the card's notation before memory is allocated, and a NaN
+is refused here, before it reaches a decision.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
-import re
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -24,10 +22,11 @@ from torch import Tensor
 
 from plif_train.network import Meta, Network, Options
 from runtime.base.errors import PlifError
-from runtime.base.files import whole_or_nothing
+from runtime.base.files import open_regular, whole_or_nothing
 from runtime.base.version import __version__
 from runtime.model import card as cards
 from runtime.model.notation import parse
+from runtime.model.readers.torch_zip import read_index
 
 
 def save(net: Network, path: str | Path, training: dict[str, Any] | None = None) -> None:
@@ -77,27 +76,25 @@ def versions() -> dict[str, str]:
 
 
 def read_tensors(path: str | Path) -> dict[str, Any]:
-    """What torch.save wrote, tensors and plain values only. Raises PlifError with one line for anything else."""
-    path = Path(path)
-    if path.is_dir():
-        raise PlifError(f"{path}: is a folder, expected a checkpoint such as model.pt")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise PlifError(f"{path}: no such file, expected a checkpoint such as model.pt") from None
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"code ({named[1]})" if named else "something other than tensors"
-        raise PlifError(
-            f"{path}: contains {what}, which is never run; expected tensors and a card (a whole-module pickle must be "
-            "saved again with plif_train.save)"
-        ) from None
-    except Exception as error:  # damaged zips and pickles fail in many ways; all mean that this is no checkpoint
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise PlifError(f"{path}: not a checkpoint, or damaged ({reason}); expected one of plif_train.save") from None
+    """The card and the tensors of a checkpoint, and what else it holds. Raises PlifError with one line for anything else."""
+    content = load_torch(path, "a checkpoint such as model.pt")
     if not isinstance(content, dict) or not isinstance(content.get("card"), str):
         raise PlifError(f"{path}: a torch file without a card, expected one written by plif_train.save")
     return content
+
+
+def load_torch(path: str | Path, expected: str) -> Any:
+    """What torch.save wrote, tensors and plain values only. Raises HoldsCode where it has more, PlifError for no such file.
+
+    PyTorch inflates what a zip claims, and reads what its index claims, so both are compared with the file before.
+    """
+    with open_regular(path, expected) as file:
+        read_index(file, path, expected)
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # many kinds; all mean that the file is damaged
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            raise PlifError(f"{path}: cannot be read by PyTorch ({reason}); expected {expected}") from None
 
 
 def network_of(content: dict[str, Any], path: str | Path) -> Network:

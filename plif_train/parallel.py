@@ -30,6 +30,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from runtime.base.errors import PlifError
+from runtime.cli.signals import exit_code
 
 MEETING_S = 120  # how long the ranks wait for each other at the start
 
@@ -161,7 +162,7 @@ def join_ranks(devices: Sequence[str]) -> Iterator[tuple[World, str]]:
                 raise PlifError(f"rank {rank} of {size} lost the others: {words.splitlines()[-1][:200]}") from None
         except KeyboardInterrupt:
             # A message may be half sent; the destructors of gloo's threads then abort the process at its very end.
-            atexit.register(_leave_at_once, 130)
+            atexit.register(_leave_at_once, exit_code(130))
             raise
         finally:
             for process in others:

@@ -72,10 +72,7 @@ def open_as_it_is(path: Path, card: Card, engine: str, options: EngineOptions) -
 
 
 def _check_sha256(path: Path, expected: str) -> None:
-    try:
-        _, found = measure(path)
-    except OSError as error:
-        raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+    _, found = measure(path)
     if found != expected.lower():
         raise PlifError(f"{path}: SHA-256 is {found}; expected {expected}. It is not the file that was verified")
 

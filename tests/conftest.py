@@ -47,7 +47,7 @@ def interruptible(command: list[str], deaf_to: tuple[int, ...] = (), **options: 
             signal.signal(number, signal.SIG_IGN if number in deaf_to else signal.SIG_DFL)
 
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, preexec_fn=listen, **pipes, **options)
+    return subprocess.Popen(command, preexec_fn=listen, **{**pipes, **options})
 
 
 @pytest.fixture(scope="session")

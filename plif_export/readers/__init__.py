@@ -24,6 +24,7 @@ from plif_export.readers.checkpoint import trained_model
 from plif_export.readers.facts import TrainedModel
 from plif_train.network import Network
 from runtime.base.errors import PlifError
+from runtime.base.files import open_regular
 from runtime.model.artifacts import HDF5
 
 
@@ -54,14 +55,10 @@ def _read_file(path: Path, caller: CallerFacts) -> TrainedModel:
     import plif_train
     from plif_export.readers.spikingjelly import has_card, read_state_dict
 
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        raise PlifError(f"{path}: no such file; expected a model.pt, a state_dict or a NIR file") from None
-    except OSError as error:
-        raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+    with open_regular(path, "a model.pt, a state_dict or a NIR file") as file:
+        data = file.read()
+    head, sha256 = data[:8], hashlib.sha256(data).hexdigest()
+    del data
     if path.suffix in (".onnx", ".engine"):
         raise PlifError(
             f"{path}: is an exported artifact, not a model; expected the model.pt, state_dict or NIR file it was made from"

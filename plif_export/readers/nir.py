@@ -26,6 +26,7 @@ from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.layers import conv_attrs, one_number, padding_sizes, plain
 from plif_export.readers.rules import Problem, Unsupported, require
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.hdf5 import open_hdf5
 from runtime.model.card import Card, read_card
 from runtime.model.graph import Graph, Node, Shape, spatial
 
@@ -76,7 +77,11 @@ def examine_nir(path: Path, **options: Any) -> tuple[Graph | None, list[Problem]
     fire = {"gt": ">", "ge": ">="}.get(str(fire), str(fire))
     if fire not in (">", ">=") or reset not in ("value", "subtract") or not _number(dt) > 0:
         raise PlifError("--neuron: expected dt=SECONDS, fire=gt or ge, reset=value or subtract")
-    return _Reader(_open(path), float(dt), fire, reset, path).read()
+    try:
+        return _Reader(_open(path), float(dt), fire, reset, path).read()
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        what = " ".join(str(error).split())[:100]
+        raise PlifError(f"{path}: its nodes cannot be read ({type(error).__name__}: {what}); damaged?") from None
 
 
 def _number(value: Any) -> float:
@@ -88,11 +93,16 @@ def _open(path: Path) -> Any:
         import nir
     except ImportError:
         raise MissingExtra("reading a NIR file", "nir") from None
-    try:
-        return nir.read(path, type_check=False)
-    except Exception as error:  # h5py and nir raise many kinds
-        reason = " ".join(str(error).split())[:160]
-        raise PlifError(f"{path}: not a NIR file, or damaged ({reason}); expected one of nir.write") from None
+    with open_hdf5(path, "a NIR file") as file:
+        graph = nir.read(file.id, type_check=False)  # the file that was looked at, opened once
+    strangers = sorted({end for edge in graph.edges for end in edge} - set(graph.nodes))
+    if strangers:
+        raise PlifError(f"{path}: an edge leads to {strangers[0]}, which is none of its nodes; the file was damaged")
+    for name, node in graph.nodes.items():
+        for key, value in vars(node).items():
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise PlifError(f"{path}: {key} of {name} has numbers that are NaN or infinite")
+    return graph
 
 
 class _Reader:

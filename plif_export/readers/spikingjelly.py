@@ -10,7 +10,6 @@ Only tensors are read: a pickle of a whole module, as the authors published thei
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +23,12 @@ from plif_export.options import CallerFacts
 from plif_export.readers.checkpoint import trained_model
 from plif_export.readers.class_order import named_by, numbers
 from plif_export.readers.facts import TrainedModel, unsaid_by
+from plif_train.checkpoint import load_torch
 from plif_train.network import Network
 from plif_train.presets import PRESETS
 from runtime.base.errors import PlifError
 from runtime.model.notation import FC, Conv, NamedLayer, Notation, name_layers, parse
+from runtime.model.readers.torch_zip import HoldsCode
 
 INSIDE = ("net", "state_dict", "model_state_dict", "model")  # keys of larger checkpoints that hold the state_dict
 EVENT_SIZES = (34, 128, 32, 64, 48, 96, 240)  # tried in this order for 2 channels: N-MNIST, DVS128, then what is usual
@@ -44,15 +45,10 @@ def has_card(path: Path) -> bool:
 
 def load_tensors(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+        return load_torch(path, "a state_dict or a model.pt")
+    except HoldsCode as found:
         raise PlifError(
-            f"{path}: holds Python objects (a whole module, say), which may run code and are never loaded; {SNIPPET}"
-        ) from None
-    except Exception as error:  # damaged zips and pickles fail in many ways
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise PlifError(
-            f"{path}: not a torch file, or damaged ({reason}); expected a state_dict or a model.pt"
+            f"{path}: holds Python objects ({found.name}), which may run code and are never loaded; {SNIPPET}"
         ) from None
 
 

@@ -1,7 +1,8 @@
 """What everything else may use, and what uses nothing of ours.
 
 errors      one line for the user, and an exit code
-files       whole or not at all; SHA-256 of files and folders
+files       whole or not at all; nothing but files opened; SHA-256 of files and folders
+hdf5        HDF5 files that keep to themselves (hdf5_look: the process that looks at them)
 text        foreign text, made printable
 progress    a bar on a terminal
 latency     percentiles of durations in constant memory

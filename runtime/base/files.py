@@ -1,15 +1,60 @@
-"""Files appear whole or not at all: written beside their place, then renamed."""
+"""Files appear whole or not at all: written beside their place, then renamed. And only files are opened to be read."""
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from runtime.base.errors import PlifError
+
+
+def open_regular(path: str | Path, expected: str = "a file") -> BinaryIO:
+    """The file at `path`, to be read. Raises PlifError, which ends with what was `expected`, where there is none.
+
+    A pipe would let the reader wait for ever and a device would never end, so anything but a file is refused unopened.
+    """
+    try:
+        kind = os.stat(path).st_mode  # first, because to open a device can do something already
+        if stat.S_ISREG(kind):
+            number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            kind = os.fstat(number).st_mode  # what was opened may be another than what was looked at
+            if stat.S_ISREG(kind):
+                return os.fdopen(number, "rb")
+            os.close(number)
+    except FileNotFoundError:
+        raise PlifError(f"{path}: no such file; expected {expected}") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        raise PlifError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    what = next((name for is_it, name in _KINDS if is_it(kind)), "something else")
+    raise PlifError(f"{path}: is {what}, not a file; expected {expected}")
+
+
+def read_regular(path: str | Path, expected: str = "a file") -> bytes:
+    """All bytes of a file; as `open_regular`."""
+    with open_regular(path, expected) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 @contextmanager
@@ -17,30 +62,65 @@ def whole_or_nothing(*paths: Path, folder: bool = False) -> Iterator[list[Path]]
     """Temporary paths beside `paths` to write to: renamed to `paths` at the end, or removed when an error comes.
 
     folder  the first path is a folder; it replaces a folder that is there
-    Raises PlifError where one cannot be written, or where a folder stands in the place of a file.
+    Raises PlifError where one cannot be written, or where a folder stands in the place of a file. What a process that
+    was killed has left beside `paths` is removed.
     """
-    temporary = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
+    token = secrets.token_hex(4)  # not the process's number: two containers may have the same
+    temporary = [path.with_name(f".{path.name}.{token}.part") for path in paths]
     try:
-        for i, path in enumerate(paths):
-            wants_folder = folder and i == 0
-            if os.path.lexists(path) and path.is_dir() != wants_folder:
-                is_a, expected = ("folder", "file") if path.is_dir() else ("file", "folder")
-                raise PlifError(f"{path}: is a {is_a}; expected a place for a {expected}")
-        yield temporary
-        for written, path in zip(temporary, paths, strict=True):
-            _take_place(written, path)
+        with ExitStack() as locks:
+            for place in dict.fromkeys(path.parent for path in paths):
+                locks.enter_context(_shared_lock(place, paths))
+            for i, path in enumerate(paths):
+                wants_folder = folder and i == 0
+                if os.path.lexists(path) and path.is_dir() != wants_folder:
+                    is_a, expected = ("folder", "file") if path.is_dir() else ("file", "folder")
+                    raise PlifError(f"{path}: is a {is_a}; expected a place for a {expected}")
+            try:
+                yield temporary
+                for written, path in zip(temporary, paths, strict=True):
+                    _take_place(written, path)
+            finally:
+                for path in temporary:
+                    _remove(path)
     except OSError as error:
         raise PlifError(f"{paths[0]}: cannot be written ({error.strerror or error})") from None
+
+
+@contextmanager
+def _shared_lock(place: Path, paths: Sequence[Path]) -> Iterator[None]:
+    """The lock of a folder, which all who write in it share. Who has it alone knows that what lies there unfinished was
+    left by a process that was killed, and removes that of `paths`. The kernel frees the lock when a process ends."""
+    try:
+        lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # a folder that may be written and not listed
+        yield
+        return
+    try:
+        with suppress(OSError):  # others are writing, or the file system has no locks: nothing is removed
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in paths:
+                if path.parent == place:
+                    _remove_left_over(path)
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
     finally:
-        for path in temporary:
-            _remove(path)
+        os.close(lock)
+
+
+def _remove_left_over(path: Path) -> None:
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        found = re.fullmatch(r"[0-9a-f]+\.(part|old)", left.name.removeprefix(f".{path.name}."))
+        if found and (found[1] == "part" or os.path.lexists(path)):  # an old folder may be all that there is
+            _remove(left)
 
 
 def _take_place(written: Path, path: Path) -> None:
     if not path.is_dir():
         os.replace(written, path)
         return
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")  # a folder that has files cannot be renamed over
+    old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")  # a folder that has files cannot be renamed over
     os.replace(path, old)
     try:
         os.replace(written, path)
@@ -73,11 +153,11 @@ def measure(artifact: Path) -> tuple[int, str]:
     The SHA-256 of a folder is taken over its files in the order of their names: name, zero byte, SHA-256 of the content.
     """
     if not artifact.is_dir():
-        data = artifact.read_bytes()
+        data = read_regular(artifact)
         return len(data), hashlib.sha256(data).hexdigest()
     size, digest = 0, hashlib.sha256()
     for file in sorted(path for path in artifact.rglob("*") if path.is_file()):
-        data = file.read_bytes()
+        data = read_regular(file)
         size += len(data)
         digest.update(file.relative_to(artifact).as_posix().encode() + b"\0" + hashlib.sha256(data).digest())
     return size, digest.hexdigest()

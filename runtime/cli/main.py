@@ -1,7 +1,8 @@
 """The command line: `plif`. Parse, call, print, exit code; every command has the Python call that does the same.
 
-Exit codes: 0 done, 1 the check that was asked for failed, 2 bad file or usage, 130 interrupted. Whatever goes wrong is one
-line on stderr. With --json stdout holds one JSON document (stream: one a line) and nothing else.
+Exit codes: 0 done, 1 the check that was asked for failed, 2 bad file or usage, 130 interrupted (by SIGTERM: 143, but for a
+stream, which then ends in order). Whatever goes wrong is one line on stderr. With --json stdout holds one JSON document
+(stream: one a line) and nothing else.
 
 A command's module is imported when the command runs, and by `plif --help`, which lists the first line of its docstring. So
 these modules import nothing heavy at their top: no NumPy, no torch, no engine.
@@ -22,7 +23,7 @@ import typer.core
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.base.text import say
 from runtime.base.version import __version__
-from runtime.cli.signals import catch_signals
+from runtime.cli.signals import catch_signals, exit_code
 
 _TRAIN = (("torch",), "train")
 _EXPORT = (("torch", "onnx", "onnxruntime"), "cpu,export")
@@ -97,9 +98,8 @@ def _main(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 def main() -> None:
     """The console script: runs a command and turns what goes wrong into one line and an exit code."""
-    if sys.argv[1:2] == ["stream"]:
-        catch_signals()
-    sys.exit(run(sys.argv[1:]))
+    catch_signals(gently=sys.argv[1:2] == ["stream"])
+    sys.exit(exit_code(run(sys.argv[1:])))
 
 
 def run(arguments: list[str]) -> int:

@@ -1,5 +1,8 @@
 """SIGINT (Ctrl-C), SIGTERM (service managers) and SIGHUP (a terminal that was closed) end a stream in order, with code 130.
 
+Every other command they interrupt, as Ctrl-C does: nothing is left half-written, one line says so, and the exit code is 130,
+143 or 129. The rest of this file is about streams.
+
     with Ending() as ending:        # until the stream runs, a signal interrupts at once: KeyboardInterrupt
         running = ...
         ending.gently(running.controls.end)     # from here on a signal ends the stream as the end of a recording does
@@ -28,15 +31,31 @@ PATIENCE_S = 5.0
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 _own = False  # whether the process is the command line, and not a program that calls it
+_ended_by = signal.SIGINT.value
 
 
-def catch_signals() -> None:
-    """From now on SIGTERM and SIGHUP do what Ctrl-C does. The console script calls it before it loads anything."""
+def catch_signals(gently: bool) -> None:
+    """From now on SIGTERM and SIGHUP do what Ctrl-C does. The console script calls it before it loads anything.
+
+    gently  a stream, which ends in order; any other command gives up, and `exit_code` then tells the signals apart
+    """
     global _own
-    _own = True
+    _own = gently
     for number in ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, signal.default_int_handler if gently else _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _ended_by
+    _ended_by = number
+    signal.signal(number, signal.SIG_IGN)  # a second one must not stop what cleans up
+    raise KeyboardInterrupt
+
+
+def exit_code(code: int) -> int:
+    """The exit code of the process, 130 being that of an interrupt: 143 where it was SIGTERM, 129 where SIGHUP."""
+    return 128 + _ended_by if code == 130 else code
 
 
 class Ending:

@@ -6,8 +6,9 @@
            (bit 31 clear) t uint32 us. Without times an event gets the time of its arrival             SpiNNaker, AEStream
     jaer   big-endian: sequence uint32, then address uint32 | t uint32 us; addresses of a DVS128       jAER's AEUnicast
 
-uint32 times start again after 71.6 minutes; they are unwrapped. A datagram whose length does not fit the format is refused
-as a whole: its sender uses another format, and a part of an event is no event.
+uint32 times start again after 71.6 minutes: of the times that they may mean, the one nearest to the expected time is taken. A
+datagram whose length does not fit the format is refused as a whole: its sender uses another format, and a part of an event
+is no event.
 """
 
 from __future__ import annotations
@@ -20,17 +21,40 @@ import numpy as np
 
 from runtime.events.array import T_LIMIT_US, make_events, no_events
 from runtime.events.formats.aedat2 import decode_dvs128
-from runtime.events.formats.base import Losses, Unwrapper
+from runtime.events.formats.base import Losses
 
 T64 = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "u1")])
 T32 = np.dtype([("t", "<u4"), ("x", "<u2"), ("yon", "<u2")])
 NO_TIME = 1 << 31
 
 
+class NearestTime:
+    """uint32 times [N] -> int64 [N], those nearest to the expected time: within 35 minutes of it they are right.
+
+    `expected_us` is for whoever knows what time to expect: then no datagram, however wrong or late, changes what the next one
+    means. Where it is None, it is the last time of the call before. (An unwrapper of files counts steps back instead.)
+    """
+
+    def __init__(self) -> None:
+        self.expected_us: int | None = None
+        self._last_us: int | None = None
+
+    def __call__(self, raw: np.ndarray) -> np.ndarray:
+        if not len(raw):
+            return np.zeros(0, np.int64)
+        near_us = self._last_us if self.expected_us is None else self.expected_us
+        if near_us is None:
+            near_us = int(raw[0])
+        t_us = near_us + ((raw.astype(np.int64) - near_us + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
+        self._last_us = int(t_us[-1])
+        return t_us
+
+
 class DatagramDecoder:
     """Datagrams of one sender -> events. Invalid events are counted in the losses.
 
-    `lost` counts the datagrams that are missing in the sequence, where the format has sequence numbers.
+    `ends` says where the events of each datagram end in what `feed` gave last. `lost` counts the datagrams that are missing
+    in the sequence, where the format has sequence numbers.
     """
 
     header = 0  # bytes before the events of each datagram
@@ -41,7 +65,8 @@ class DatagramDecoder:
     def __init__(self, losses: Losses) -> None:
         self.losses = losses
         self.lost = 0
-        self.unwrap = Unwrapper(32)
+        self.ends: np.ndarray = np.zeros(0, np.int64)
+        self.unwrap = NearestTime()
 
     def fits(self, size: int) -> bool:
         return size > self.header and (size - self.header) % self.unit == 0
@@ -53,6 +78,10 @@ class DatagramDecoder:
         """
         raise NotImplementedError
 
+    def _join(self, datagrams: list[np.ndarray]) -> np.ndarray:
+        self.ends = np.cumsum([len(events) for events in datagrams])
+        return np.concatenate([no_events(), *datagrams])
+
 
 class T64Decoder(DatagramDecoder):
     unit = T64.itemsize
@@ -61,7 +90,9 @@ class T64Decoder(DatagramDecoder):
         """uint8 [bytes] -> events [N]; see DatagramDecoder.feed."""
         raw = data.view(T64)
         good = raw["on"] <= 1
+        self.ends = np.asarray(ends) // self.unit
         if not good.all():
+            self.ends = np.cumsum(good)[self.ends - 1]
             self.losses.add(int(len(good) - good.sum()), "with a polarity that is neither 0 nor 1")
             raw = raw[good]
         # a time beyond the limit stays beyond it, and is counted where impossible times of all sources are
@@ -74,6 +105,7 @@ class T32Decoder(DatagramDecoder):
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
         """uint8 [bytes] -> events [N]; see DatagramDecoder.feed."""
         raw = data.view(T32)
+        self.ends = np.asarray(ends) // self.unit
         return make_events(self.unwrap(raw["t"]), raw["x"], raw["yon"] >> 1, (raw["yon"] & 1).astype(bool))
 
 
@@ -83,11 +115,10 @@ class SpifDecoder(DatagramDecoder):
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
         """uint8 [bytes] -> events [N]; see DatagramDecoder.feed."""
         datagrams = zip(_split(data.view("<u4"), ends), arrived_us, strict=True)
-        return np.concatenate([no_events(), *(self._datagram(words, now_us) for words, now_us in datagrams)])
+        return self._join([self._datagram(words, now_us) for words, now_us in datagrams])
 
     def _datagram(self, words: np.ndarray, now_us: int) -> np.ndarray:
         timeless = words >= NO_TIME
-        t: np.ndarray | list[int]
         if timeless.all():
             t = np.full(len(words), now_us, np.int64)
         elif len(words) % 2 == 0 and not timeless[0::2].any():
@@ -96,22 +127,24 @@ class SpifDecoder(DatagramDecoder):
             t, words = self._mixed(words, now_us)
         return make_events(t, (words >> 16) & 0x7FFF, words & 0x7FFF, ((words >> 15) & 1).astype(bool))
 
-    def _mixed(self, words: np.ndarray, now_us: int) -> tuple[list[int], np.ndarray]:
-        """Times and words of a datagram that holds events with a time and events without: read one word after the other."""
-        at, found, times = 0, [], []
+    def _mixed(self, words: np.ndarray, now_us: int) -> tuple[np.ndarray, np.ndarray]:
+        """Times and words of a datagram that holds events with a time and events without.
+
+        Where an event begins depends on all before it, so this loop is Python's; it does nothing else, since anybody may send
+        16,000 words.
+        """
+        timeless = (words >= NO_TIME).tolist()
+        begins, at = [], 0
         while at < len(words):
-            if words[at] >= NO_TIME:
-                found.append(words[at])
-                times.append(now_us)
-                at += 1
-            elif at + 1 < len(words):
-                found.append(words[at])
-                times.append(int(self.unwrap(words[at + 1 : at + 2])[0]))
-                at += 2
-            else:
-                self.losses.add(1, "whose time is missing at the end of the datagram")
-                break
-        return times, np.array(found, np.uint32)
+            begins.append(at)
+            at += 1 if timeless[at] else 2
+        if at > len(words):
+            self.losses.add(1, "whose time is missing at the end of the datagram")
+            begins.pop()
+        found = words[begins]
+        t_us, timed = np.full(len(found), now_us, np.int64), found < NO_TIME
+        t_us[timed] = self.unwrap(words[np.array(begins, np.int64)[timed] + 1])
+        return t_us, found
 
 
 class JaerDecoder(DatagramDecoder):
@@ -125,16 +158,16 @@ class JaerDecoder(DatagramDecoder):
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
         """uint8 [bytes] -> events [N]; see DatagramDecoder.feed."""
-        datagrams = _split(data.view(">u4"), ends)
-        for words in datagrams:
+        datagrams = []
+        for words in _split(data.view(">u4"), ends):
             sequence = int(words[0])
             if self._next is not None:
                 ahead = (sequence - self._next) & 0xFFFFFFFF
                 if ahead < 1 << 31:  # else a datagram came late, or its sender began again
                     self.lost += ahead
             self._next = (sequence + 1) & 0xFFFFFFFF
-        pairs = np.concatenate([np.zeros(0, ">u4"), *(words[1:] for words in datagrams)]).reshape(-1, 2)
-        return decode_dvs128(pairs[:, 0], self.unwrap(pairs[:, 1]), self.losses)
+            datagrams.append(decode_dvs128(words[1::2], self.unwrap(words[2::2]), self.losses))
+        return self._join(datagrams)
 
 
 def _split(words: np.ndarray, ends: list[int]) -> list[np.ndarray]:

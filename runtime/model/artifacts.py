@@ -20,7 +20,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.errors import PlifError
+from runtime.base.files import open_regular
+from runtime.base.hdf5 import open_hdf5
 from runtime.model.readers import engine_file, onnx_wire, torch_zip
 from runtime.model.readers.engine_file import MOST_CARD
 
@@ -71,31 +73,25 @@ def _onnx_card(path: Path) -> str:
 
 
 def _nir_card(path: Path) -> str:
-    try:
-        import h5py
-    except ImportError:
-        raise MissingExtra("reading a NIR file", "nir") from None
-    try:
-        with h5py.File(path, "r") as file:
+    with open_hdf5(path, "a NIR file") as file:
+        try:
             text = file["node/metadata"][CARD_KEY][()]
-    except KeyError:
-        raise PlifError(
-            f"{path}: a NIR file without a plif card, so its states and classes are unknown; export it: plif export {path}"
-        ) from None
-    except (OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise PlifError(f"{path}: not a NIR file, or damaged ({reason})") from None
+        except KeyError:
+            raise PlifError(
+                f"{path}: a NIR file without a plif card, so its states and classes are unknown; "
+                f"export it: plif export {path}"
+            ) from None
     return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
 
 
 def _folder_card(path: Path) -> str:
     file = path / CARD_FILE
+    with open_regular(file, "the card of an artifact; export the model again") as opened:
+        text = opened.read(MOST_CARD + 1)
+    if len(text) > MOST_CARD:
+        raise PlifError(f"{file}: more than {MOST_CARD} bytes; expected a card; export the model again")
     try:
-        if file.stat().st_size > MOST_CARD:
-            raise PlifError(f"{file}: {file.stat().st_size} bytes; expected a card of under {MOST_CARD}")
-        return file.read_text("utf-8")
-    except OSError as error:
-        raise PlifError(f"{file}: cannot be read ({error.strerror}); export the model again") from None
+        return text.decode()
     except UnicodeDecodeError:
         raise PlifError(f"{file}: is not text; the file was damaged or not written by plif") from None
 
@@ -168,12 +164,5 @@ def kind_of(path: Path) -> Kind:
 
 
 def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(HEAD)
-    except FileNotFoundError:
-        raise PlifError(
-            f"{path}: no such file; expected a model.pt or an exported artifact such as model.onnx"
-        ) from None
-    except OSError as error:
-        raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+    with open_regular(path, "a model.pt or an exported artifact such as model.onnx") as file:
+        return file.read(HEAD)

@@ -18,6 +18,8 @@ from runtime.stream.observe import Observers
 
 SLACK_S = 0.05  # a packet may be this late, and its frame is still open
 LEAST_TICK_S = 0.005  # a silent source is looked at no more often than this
+LATE_S = 0.5  # whether most events are late is looked at this often,
+LATE_AGAIN_S = 60.0  # and said this often
 
 
 class SourceFramer:
@@ -31,6 +33,7 @@ class SourceFramer:
     name       what observers call the source; they hear of packets (before any filter), returns and ticks, in the thread
                that iterates
 
+    A live source most of whose events are late says so: its clock stepped back, or somebody else sends, too.
     A live source that is silent for longer than a frame lasts and its packets reach back (SLACK_S at least) makes empty
     frames: its time goes on with ours (a tick). No event that it sends later is late because of them.
     Count framing reads a recording twice (first to count); a live source is refused with what to use instead.
@@ -64,6 +67,9 @@ class SourceFramer:
         if span_us and source.live and not source.waits:
             source.tick_s = max(self._span_s, LEAST_TICK_S)
         self._invalid = self._dropped = 0  # of the source, as far as they are in the account
+        self._looked = (0.0, 0, 0)  # when, events that had come, and of these late
+        self._late_said_s: float | None = None
+        self._late_notes: list[str] = []
 
     def _make_filters(self) -> Filters | None:
         return Filters(self._filter_text, self.source.sensor) if self._filter_text else None
@@ -82,7 +88,7 @@ class SourceFramer:
 
     @property
     def notes(self) -> list[str]:
-        return [*self.source.notes, *(self.filters.notes if self.filters else [])]
+        return [*self.source.notes, *(self.filters.notes if self.filters else []), *self._late_notes]
 
     def __iter__(self) -> Iterator[Frame]:
         return self.source.choose(chain.from_iterable(self._packets()), self.framer)
@@ -109,11 +115,31 @@ class SourceFramer:
             if observers.on_packet:
                 observers.on_packet(self.name, packet, now_s)
             yield self._framed(packet)
+            if source.live:
+                self._look_for_late(now_s)
             self._heard_s, self._clock_us = now_s, framer.clock_us or 0
             # a sender that gathers its events for 20 ms sends packets that reach 20 ms back
             self._reach_s = max(min((last_us - first_us) / 1e6, GAP_US / 1e6), 0.9 * self._reach_s)
         self._enter_losses()
         yield framer.closing()
+
+    def _look_for_late(self, now_s: float) -> None:
+        """Says it, once a minute, when more than half of the events since the last look were late."""
+        account, (looked_s, came, late) = self.account, self._looked
+        if now_s - looked_s < LATE_S:
+            return
+        self._looked = (now_s, account.events_in, account.late)
+        came, late = account.events_in - came, account.late - late
+        again = self._late_said_s is not None and now_s - self._late_said_s < LATE_AGAIN_S
+        if looked_s and 2 * late > came and not again:
+            self._late_said_s = now_s
+            text = (
+                f"{late} of {came} events of the last {now_s - looked_s:.1f} s were late, and not used: the sender's clock "
+                "stepped back, or another sender is ahead of it"
+            )
+            self.source.say(text)
+            if not self._late_notes:
+                self._late_notes.append(f"{self.source.name}: {text}")
 
     def _tick(self) -> Iterator[Frame]:
         """The frames that have ended while the source is silent."""

@@ -317,8 +317,8 @@ def test_what_is_no_folder_of_ours_is_refused_in_one_line(plain: Path, tmp_path:
             runtime.load(copy)
         assert "\n" not in str(error.value)
 
-    refused("card.json: cannot be read", Path.unlink, "card.json")
-    refused("model.bin: cannot be read", Path.unlink, "model.bin")
+    refused("card.json: no such file", Path.unlink, "card.json")
+    refused("model.bin: no such file", Path.unlink, "model.bin")
     refused("is a folder, and no artifact", Path.unlink, "model.xml")
     refused("its card is not valid JSON", lambda f: f.write_text("{"), "card.json")
     refused("is not text", lambda f: f.write_bytes(b"\xff\xfe"), "card.json")

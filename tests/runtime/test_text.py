@@ -99,6 +99,7 @@ def test_nothing_is_printed_past_the_one_place() -> None:
         "runtime/cli/output.py": "print_json",
         "runtime/engines/calibrate.py": "JSON of a process of our own",
         "runtime/events/formats/aedat4_decode.py": "records of a process of our own",
+        "runtime/base/hdf5_look.py": "the answer of a process of our own",
         "runtime/show/terminal.py": "the line that moves, made of printable parts",
     }
     found = []
@@ -121,7 +122,7 @@ def test_info_prints_the_names_of_a_card_and_no_more_lines(inside: Path, capsys:
     text = capsys.readouterr().out
     assert is_clean(text) and "[bold red]markup[/]" in text and "拍手" in text
     assert [line.split()[0] for line in text.splitlines()].count("classes") == 1
-    assert len(text.splitlines()) == 15 and "?[2J?[1;1Hplif: parity passed" in text
+    assert len(text.splitlines()) == 16 and "?[2J?[1;1Hplif: parity passed" in text
 
 
 def test_json_keeps_the_names_exactly(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -204,3 +205,13 @@ def test_the_runtime_imports_nothing_of_the_other_packages() -> None:
                 path,
                 line,
             )
+
+
+def test_onnx_runtime_reports_to_nobody_unless_the_user_wants_it_to() -> None:
+    program = "import os, runtime.engines.onnxruntime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    for set_by_user, expected in (({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")):
+        environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env={**environment, **set_by_user}, capture_output=True, text=True
+        )
+        assert done.stdout.split() == [expected], done

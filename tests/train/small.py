@@ -53,7 +53,7 @@ class Stop:
 
 def plif_process(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     """`plif` in a process of its own, where signals or several processes matter."""
-    code = "import sys; from runtime.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    code = "from runtime.cli.main import main; main()"
     environment = {"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     return interruptible([sys.executable, "-c", code, *arguments], cwd=cwd, env=environment)
 

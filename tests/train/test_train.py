@@ -348,17 +348,18 @@ def test_plif_train_writes_a_model_whose_card_names_no_folder(plif: TrainingRun,
     assert net.meta.training["command"].startswith("plif train nmnist --data nmnist --out model.pt --T 3")
 
 
-def test_ctrl_c_leaves_a_resumable_checkpoint_and_exit_code_130(
-    plif: TrainingRun, digits: Path, tmp_path: Path
+@pytest.mark.parametrize("how", (signal.SIGINT, signal.SIGTERM))
+def test_ctrl_c_and_sigterm_leave_a_resumable_checkpoint(
+    how: signal.Signals, plif: TrainingRun, digits: Path, tmp_path: Path
 ) -> None:
     command = [*SMALL, "--data", f"nmnist:{digits}", "--epochs"]
     process = plif_process(*command, "10000", cwd=tmp_path)
     wait_for(tmp_path / "model.resume.pt", process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "--resume" in err and "Traceback" not in err
-    assert not list(tmp_path.glob("*.part"))
+    assert process.returncode == 128 + how, err
+    assert err.splitlines()[-1].startswith("plif: interrupted: ") and "--resume" in err and "Traceback" not in err
+    assert not list(tmp_path.glob(".*.part"))
     last = epochs_in(tmp_path / "model.resume.pt") + 1
     code, _, err = plif(*command, str(last), "--resume")
     assert code == 0 and f"epoch {last}/{last}" in err, err

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.base.errors import PlifError
+from runtime.base.files import open_regular, read_regular
 from runtime.model.card import Card, check_artifact_card, parse_card
 from runtime.model.readers import engine_file
 
@@ -99,10 +100,7 @@ def open_plan(path: Path, kind: str, sha256: str | None = None) -> Plan:
     sha256  the expected SHA-256 of the file; taken from the report beside it when None
     Raises PlifError with one line for a file that is not the one that was exported.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
+    data = read_regular(path, f"an engine file made by: plif export model.pt --to {kind}")
     if not engine_file.is_engine(data[:8]):
         raise PlifError(f"{path}: is not an engine file; expected one made by: plif export model.pt --to {kind}")
     expected, whence = (sha256.lower(), "--sha256") if sha256 else (_sha256_of_report(path), f"{path.name}.report.json")
@@ -129,13 +127,11 @@ def _sha256_of_report(path: Path) -> str:
         f"an engine is code, so {path.name} is opened only by its SHA-256: give --sha256, or keep its report beside it"
     )
     try:
-        if report.stat().st_size > _MOST_REPORT:
-            raise ValueError
-        sha256 = json.loads(report.read_bytes())["sha256"]
+        with open_regular(report, f"the report of the export; {asked}") as file:
+            text = file.read(_MOST_REPORT + 1)
+        sha256 = json.loads(text if len(text) <= _MOST_REPORT else b"")["sha256"]
         if not isinstance(sha256, str):
             raise TypeError
-    except OSError as error:
-        raise PlifError(f"{report}: cannot be read ({error.strerror}); {asked}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise PlifError(f"{report}: is not a report of an export; {asked}") from None
     return sha256

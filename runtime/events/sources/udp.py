@@ -9,6 +9,8 @@ The receiver sleeps in poll() until a datagram is there, then takes all that are
 once. The only queue is the socket's own, which the kernel bounds: what does not fit there is dropped by the kernel, which
 tells us how many datagrams that were (SO_RXQ_OVFL). How many events they held is unknown, so they stand in the notes
 and in `datagrams`, not in the account of events.
+
+A datagram whose time jumps waits until a later one agrees (timeline.py); events that nobody confirms count as invalid.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from runtime.base.errors import PlifError
 from runtime.events.address import Address
 from runtime.events.datagrams import WIRES
 from runtime.events.sources.base import TICK, Source
+from runtime.events.sources.timeline import Timeline
 from runtime.events.sources.usable import pieces, usable
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64&sensor=346x260"
@@ -50,6 +53,8 @@ class UdpSource(Source):
         if self.format not in WIRES:
             raise PlifError(f"{name}: format={self.format} is not known; expected {', '.join(WIRES)}")
         self._decoder = WIRES[self.format].decoder(self.losses)
+        self._timeline = Timeline()
+        self._refused = self._stepped_back = 0  # of the timeline, as far as they are told
         self.upright = self._decoder.upright
         found = address.sensor(sensor) or self._decoder.sensor
         if found is None:
@@ -102,6 +107,8 @@ class UdpSource(Source):
         poll.register(self._wake[0], select.POLLIN)
         try:
             yield from self._receive(poll, max_events)
+            for events in self._tell(self._timeline.settle(_now_us(), end=True)):
+                yield from pieces(events, max_events)
         finally:
             self._shut()
             self._close_notes()
@@ -117,22 +124,52 @@ class UdpSource(Source):
                 return
             filled, ends, arrived_us = self._take(view, room) if ready else (0, [], [])
             if not ends:  # nothing, or nothing that is ours
+                for believed in self._tell(self._timeline.settle(_now_us())):
+                    yield from pieces(believed, max_events)
                 silent_s = time.monotonic() - heard_s
                 if self._end_s is not None and silent_s >= self._end_s:
                     return
                 if not self.lost and self._lost_s is not None and silent_s >= self._lost_s:
                     self.lost = True
                     self.say(f"no datagram for {silent_s:.1f} s" + (": lost" if ever else " so far"))
-                if self.tick_s is not None and ever:
+                if self.tick_s is not None and ever and self._timeline.due_us is None:  # what is held is no silence
                     yield TICK
                 continue
             if self.lost and ever:
                 self.say(f"back after {time.monotonic() - heard_s:.1f} s")
                 self.returns += 1
+                self._timeline.begin_anew()
             self.lost, heard_s, ever = False, time.monotonic(), True
-            events = self._decoder.feed(data[:filled], ends, arrived_us)
-            self.datagrams["missing"] = self._decoder.lost
-            yield from pieces(usable(events, self.sensor, self.losses), max_events)
+            for believed in self._believed(data[:filled], ends, arrived_us):
+                yield from pieces(believed, max_events)
+
+    def _believed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> Iterator[np.ndarray]:
+        """Events [N] of some datagrams and of those that were held before, as far as their time is believed by now."""
+        timeline, decoder, now_us = self._timeline, self._decoder, arrived_us[-1]
+        decoder.unwrap.expected_us = timeline.expected_us(now_us)
+        events = decoder.feed(data, ends, arrived_us)
+        self.datagrams["missing"] = decoder.lost
+        if timeline.goes_on(events["t"], now_us):  # nearly always
+            yield from self._tell([usable(events, self.sensor, self.losses)])
+            return
+        for datagram in np.split(events, decoder.ends[:-1]):
+            yield from self._tell(timeline.judge(usable(datagram, self.sensor, self.losses), now_us))
+
+    def _tell(self, believed: list[np.ndarray]) -> list[np.ndarray]:
+        """Enters what the timeline refused, and that it stepped back, before the events that come after it."""
+        timeline = self._timeline
+        if refused := timeline.refused - self._refused:
+            if not self._refused:
+                self.say(
+                    "datagrams tell a time that no other confirms: they are refused, and their events count as invalid"
+                )
+            self._refused = timeline.refused
+            self.losses.add(refused, "with a time that jumped, and that no other datagram confirmed")
+        if timeline.returns > self._stepped_back:
+            self.say("most events came from before the latest time: the clock steps back to them")
+            self.returns += timeline.returns - self._stepped_back
+            self._stepped_back = timeline.returns
+        return believed
 
     def _patience_ms(self, heard_s: float) -> float | None:
         """How long poll() may sleep: until the next moment at which silence has an effect; None: for ever."""
@@ -140,6 +177,8 @@ class UdpSource(Source):
         limits = [s - silent_s for s in (None if self.lost else self._lost_s, self._end_s) if s is not None]
         if self.tick_s is not None:
             limits.append(self.tick_s)
+        if (due_us := self._timeline.due_us) is not None:
+            limits.append((due_us - _now_us()) / 1e6)
         return max(0.0, 1e3 * min(limits)) + 1 if limits else None
 
     def _take(self, view: memoryview, room: int) -> tuple[int, list[int], list[int]]:
@@ -147,7 +186,7 @@ class UdpSource(Source):
         filled, ends, arrived_us = 0, [], []
         receive, seen, fits = self._socket.recvmsg_into, self.datagrams, self._decoder.fits
         stamp = self.format == "spif"
-        now_us = time.monotonic_ns() // 1000
+        now_us = _now_us()
         while filled < room:
             try:
                 size, extra, _, sender = receive([view[filled : filled + DATAGRAM_BYTES]], 64)
@@ -170,7 +209,7 @@ class UdpSource(Source):
                 continue
             filled += size
             ends.append(filled)
-            arrived_us.append(time.monotonic_ns() // 1000 if stamp else now_us)
+            arrived_us.append(_now_us() if stamp else now_us)
         return filled, ends, arrived_us
 
     def _kernel(self, extra: list[tuple[int, int, bytes]]) -> None:
@@ -190,6 +229,10 @@ class UdpSource(Source):
             self.notes.append(f"{self.name}: {seen['missing']} datagrams are missing in the sender's sequence")
         if seen["foreign"]:
             self.notes.append(f"{self.name}: {seen['foreign']} datagrams of other senders were left alone")
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000
 
 
 def _widen(made: socket.socket) -> int:

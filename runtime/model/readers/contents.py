@@ -16,6 +16,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.base.files import read_regular
+from runtime.base.hdf5 import open_hdf5
 
 XML, BIN = "model.xml", "model.bin"
 FLOATS = {"f32": "<f4", "f16": "<f2", "f64": "<f8"}  # OpenVINO's element_type -> NumPy, of those that can hold nan
@@ -55,10 +57,7 @@ def read_openvino(path: Path) -> Contents:
 
 def read_file(path: Path) -> bytes:
     """A file of an artifact that is a folder. Raises PlifError where it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PlifError(f"{path}: cannot be read ({error.strerror}); export it again") from None
+    return read_regular(path, "a file of the artifact; export it again")
 
 
 def _constants_not_finite(xml: bytes, weights: bytes) -> str | None:
@@ -93,7 +92,7 @@ def read_nir(path: Path) -> Contents:
             parts[name.removeprefix("node/")] = hashlib.sha256(what + data).hexdigest()
 
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path, "a NIR file") as file:
             file.visititems(look_at)
     except (OSError, RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
         reason = " ".join(str(error).split())[:120]

@@ -13,7 +13,9 @@ import os
 from pathlib import Path
 
 from runtime.base.errors import PlifError
+from runtime.base.files import open_regular
 
+EXPECTED = "an engine file made by: plif export model.pt --to tensorrt"
 _PREFIX = 4  # bytes of the length
 MOST_CARD = 64 << 20  # bytes; a card is a few kB, and a wrong length must not make us read more than this
 
@@ -30,7 +32,7 @@ def is_bare_plan(head: bytes) -> bool:
 
 def is_rtx(path: Path) -> bool:
     """Whether the plan of an engine file is one of TensorRT-RTX: it starts with "vtrt"."""
-    with path.open("rb") as file:
+    with open_regular(path, EXPECTED) as file:
         length = int.from_bytes(file.read(_PREFIX), "little")
         file.seek(_PREFIX + length)
         return file.read(4) == b"vtrt"
@@ -45,7 +47,7 @@ def pack(card: str, plan: bytes) -> bytes:
 def read_card_text(path: str | Path) -> str:
     """The card's text; the plan is not read. Raises PlifError when the length is wrong or the card is not UTF-8."""
     path = Path(path)
-    with path.open("rb") as file:
+    with open_regular(path, EXPECTED) as file:
         size = os.fstat(file.fileno()).st_size
         length = _length(path, file.read(_PREFIX), size)
         return _text(path, file.read(length), length)

@@ -6,6 +6,7 @@ of TensorProto in onnx.proto3.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,9 +16,18 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.model.readers import onnx_wire
-from runtime.model.readers.onnx_wire import Span, fields, messages
+from runtime.model.readers.onnx_alone import (
+    TENSOR_DIMS,
+    TENSOR_DOUBLES,
+    TENSOR_EXTERNAL,
+    TENSOR_FLOATS,
+    TENSOR_LOCATION,
+    TENSOR_RAW,
+    TENSOR_TYPE,
+    read_model,
+)
+from runtime.model.readers.onnx_wire import NotProtobuf, Span, fields, messages, not_onnx
 
-TENSOR_DIMS, TENSOR_TYPE, TENSOR_FLOATS, TENSOR_RAW, TENSOR_DOUBLES = 1, 2, 4, 9, 10
 TENSOR_NOTES = (12, 16)  # doc_string, metadata_props
 DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"}  # TensorProto.DataType -> NumPy
 
@@ -25,17 +35,21 @@ DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"} 
 def read_initializers(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """{name: array [...]} of the named initializers of an ONNX file, each in its own shape and dtype (DTYPES); read-only.
 
-    A name that the file lacks is absent from the result. Raises PlifError for a file that is not ONNX, for a named tensor of
-    a data type that is not read, and for one with more or fewer bytes than its shape says.
+    A name that the file lacks is absent from the result. Raises PlifError for a file that `read_model` refuses, for a named
+    tensor of a data type that is not read, and for one with more or fewer bytes than its shape says.
     """
     wanted = set(names)
     found: dict[str, np.ndarray] = {}
-    with onnx_wire.onnx_file(path) as (file, size):
-        for start, end in messages(file, 0, size, onnx_wire.MODEL_GRAPH):
+    data = read_model(path)
+    file = io.BytesIO(data)
+    try:
+        for start, end in messages(file, 0, len(data), onnx_wire.MODEL_GRAPH):
             for a, b in messages(file, start, end, onnx_wire.GRAPH_INITIALIZER):
                 header = read_header(file, a, b)
                 if header.name in wanted:
                     found[header.name] = _tensor(file, header, f"{path}: tensor {header.name}")
+    except NotProtobuf:
+        raise not_onnx(Path(path), len(data)) from None
     return found
 
 
@@ -55,7 +69,7 @@ class Header(NamedTuple):
 
     @property
     def is_external(self) -> bool:
-        return any(number in (onnx_wire.TENSOR_EXTERNAL, onnx_wire.TENSOR_LOCATION) for number, *_ in self.others)
+        return any(number in (TENSOR_EXTERNAL, TENSOR_LOCATION) for number, *_ in self.others)
 
 
 def read_header(file: BinaryIO, start: int, end: int) -> Header:
@@ -76,7 +90,7 @@ def read_header(file: BinaryIO, start: int, end: int) -> Header:
             name = file.read(min(b - a, 4096)).decode("utf-8", "replace")
         elif number in (TENSOR_RAW, TENSOR_FLOATS, TENSOR_DOUBLES) and wire != 0:
             data.append((a, b))
-        elif number not in TENSOR_NOTES and (number, wire, a) != (onnx_wire.TENSOR_LOCATION, 0, 0):
+        elif number not in TENSOR_NOTES and (number, wire, a) != (TENSOR_LOCATION, 0, 0):
             others.append((number, wire, a, b))
     return Header(name, kind, dims, data, others)
 

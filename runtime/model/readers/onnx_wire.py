@@ -6,22 +6,26 @@ varint, 1 is 8 bytes, 5 is 4 bytes, 2 is a length and that many bytes. Field num
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from runtime.base.errors import PlifError
+from runtime.base.files import open_regular
 
 MODEL_GRAPH, MODEL_METADATA = 7, 14
 MODEL_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
-GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT, GRAPH_SPARSE = 1, 5, 12, 15
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT = 1, 5, 12
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TYPE = 1, 3, 20
-ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
-TENSOR_NAME, TENSOR_EXTERNAL, TENSOR_LOCATION = 8, 13, 14
+TENSOR_NAME = 8
 
+MOST_BYTES = 2 << 30  # of a file: protobuf has no larger messages
 _MOST_METADATA = 64 << 20  # bytes; a card is a few kB, and a wrong length must not make us read more than this
+
+EXPECTED = "an artifact made by: plif export model.pt"
 
 Span = tuple[int, int, int, int]  # field number, wire type, start, end (the value itself for wire type 0)
 
@@ -34,8 +38,10 @@ class NotProtobuf(Exception):
 def onnx_file(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
     """An ONNX file to walk, and its size in bytes. Raises PlifError when a walk finds bytes that are no protobuf."""
     path = Path(path)
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path, EXPECTED) as file:
+        size = file.seek(0, io.SEEK_END)
+        if size > MOST_BYTES:
+            raise PlifError(f"{path}: {size} bytes; an ONNX file has at most {MOST_BYTES}; expected {EXPECTED}")
         try:
             yield file, size
         except (NotProtobuf, UnicodeDecodeError):
@@ -45,7 +51,7 @@ def onnx_file(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
 def not_onnx(path: Path, size: int) -> PlifError:
     """The error for a file of `size` bytes that is not ONNX."""
     what = "is empty" if size == 0 else "is not an ONNX file, or was cut short"
-    return PlifError(f"{path}: {what}; expected an artifact made by: plif export model.pt")
+    return PlifError(f"{path}: {what}; expected {EXPECTED}")
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -71,47 +77,6 @@ def metadata_of(file: BinaryIO, size: int) -> dict[str, str]:
     return metadata
 
 
-def refuse_external_data(path: str | Path) -> None:
-    """Raises PlifError when any tensor of the file points outside the file: an artifact is one file, whole."""
-    with onnx_file(path) as (file, size):
-        for start, end in messages(file, 0, size, MODEL_GRAPH):
-            name = _external_in_graph(file, start, end, depth=0)
-            if name is not None:
-                raise PlifError(f"{path}: tensor '{name}' keeps its data in another file; export it again")
-
-
-def _external_in_graph(file: BinaryIO, start: int, end: int, depth: int) -> str | None:
-    """The name of a tensor, of this graph or of one within it, whose data is in another file; None: there is none."""
-    if depth > 8:
-        raise NotProtobuf
-    for number, wire, a, b in fields(file, start, end):
-        if wire != 2:
-            continue
-        if number == GRAPH_INITIALIZER and _is_external(file, a, b):
-            return text_field(file, a, b, TENSOR_NAME) or "?"
-        if number == GRAPH_SPARSE:
-            return "sparse"
-        if number == GRAPH_NODE:
-            for a2, b2 in messages(file, a, b, NODE_ATTRIBUTE):
-                for n3, w3, a3, b3 in fields(file, a2, b2):
-                    if w3 != 2:
-                        continue
-                    if n3 in (ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS) and _is_external(file, a3, b3):
-                        return text_field(file, a3, b3, TENSOR_NAME) or "?"
-                    if n3 in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS):
-                        found = _external_in_graph(file, a3, b3, depth + 1)
-                        if found is not None:
-                            return found
-    return None
-
-
-def _is_external(file: BinaryIO, start: int, end: int) -> bool:
-    return any(
-        number == TENSOR_EXTERNAL or (number == TENSOR_LOCATION and wire == 0 and a != 0)
-        for number, wire, a, _ in fields(file, start, end)
-    )
-
-
 def text_field(file: BinaryIO, start: int, end: int, wanted: int) -> str | None:
     """The text in field `wanted` of the message in bytes [start, end); None where it has none of under 4096 bytes."""
     for a, b in messages(file, start, end, wanted):
@@ -134,7 +99,7 @@ def fields(file: BinaryIO, start: int, end: int) -> Iterator[Span]:
         buffer = file.read(min(20, end - at))
         key, used = varint(buffer, 0)
         number, wire = key >> 3, key & 7
-        if number == 0:
+        if number == 0 or key >= 1 << 32:  # other parsers would take the lower 32 bits
             raise NotProtobuf
         if wire == 0:
             value, used = varint(buffer, used)
@@ -169,7 +134,11 @@ def _entry(file: BinaryIO, start: int, end: int) -> tuple[str, str]:
 
 
 def varint(buffer: bytes, at: int) -> tuple[int, int]:
-    """The number that starts at byte `at`, and where the next field starts."""
+    """The number that starts at byte `at`, and where the next field starts.
+
+    Parsers differ in what they make of a number that is written with more bytes than it needs, or has more than 64 bits.
+    No writer writes one, so it is refused.
+    """
     value = shift = 0
     while True:
         if at >= len(buffer) or shift > 63:
@@ -178,6 +147,8 @@ def varint(buffer: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         at += 1
         if not byte & 0x80:
+            if value >> 64 or (byte == 0 and shift):
+                raise NotProtobuf
             return value, at
         shift += 7
 

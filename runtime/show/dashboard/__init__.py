@@ -135,6 +135,11 @@ class Dashboard(Observer):
             raise PlifError("no stream runs")
         getattr(self._run.controls, what)()
 
+    def trouble(self, text: str) -> None:
+        """What the server could not do, one line, for all who hear notes."""
+        if self._run is not None:
+            self._run.source.say(f"dashboard: {text}")
+
 
 def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, Any]]:
     """The board of one stream of a run, and the facts about the stream that do not change."""

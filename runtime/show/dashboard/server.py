@@ -8,6 +8,7 @@
 
 The page asks for each message when it has drawn the last one, and the server answers at most FPS times a second: for a slow
 page nothing queues up, here or in the sockets. The page is one file, served with a policy that lets it load nothing else.
+How many connections there may be, and for how long, is in door.py; each serves one request.
 """
 
 from __future__ import annotations
@@ -29,14 +30,18 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from runtime.base.errors import PlifError
 from runtime.show.dashboard.access import Access
+from runtime.show.dashboard.door import Door, Troubles
 
 FPS = 20
 VIEWERS = 16
 BODY_LIMIT = 4096
+HEAD_LIMIT = 8192  # a browser's head has some 600 bytes
 PATIENCE_S = 30.0  # a page that asks for nothing for that long still gets a message, so that a dead one is noticed
+READ_S = 10.0  # a page that does not read a message for that long is closed
 COMMANDS = ("start", "stop", "reset")
 
 Scope = MutableMapping[str, Any]
@@ -52,6 +57,8 @@ class Content(Protocol):
     def status(self) -> dict[str, Any]: ...
 
     def command(self, what: str) -> None: ...
+
+    def trouble(self, text: str) -> None: ...
 
 
 class Server:
@@ -77,6 +84,7 @@ class Server:
         config = uvicorn.Config(
             _Guard(app, access),
             http="h11",
+            h11_max_incomplete_event_size=HEAD_LIMIT,
             ws="websockets-sansio",
             ws_max_size=BODY_LIMIT,
             ws_per_message_deflate=False,  # on the way to the same machine it would only cost processor time
@@ -85,10 +93,16 @@ class Server:
             log_level=logging.CRITICAL,
             access_log=False,
             server_header=False,
-            limit_concurrency=4 * VIEWERS,
+            proxy_headers=False,  # who a connection is, is its address; what a proxy says of it is not needed
             timeout_graceful_shutdown=1,
         )
-        self._uvicorn = uvicorn.Server(config)
+        self._uvicorn = server = uvicorn.Server(config)
+        self._door = Door(
+            self._socket,
+            lambda: H11Protocol(config=config, server_state=server.server_state, app_state={}),
+            Troubles(content.trouble),
+        )
+        self._viewers = min(VIEWERS, self._door.most // 2)
         self._thread = threading.Thread(target=self._run, name="plif-dashboard", daemon=True)
 
     def start(self) -> None:
@@ -111,7 +125,12 @@ class Server:
     def _run(self) -> None:
         async def serve() -> None:
             self._loop = asyncio.get_running_loop()
-            await self._uvicorn.serve(sockets=[self._socket])
+            self._uvicorn.config.load()
+            self._door.open()
+            try:
+                await self._uvicorn.serve(sockets=[])  # it accepts nothing itself
+            finally:
+                self._door.close()
 
         asyncio.run(serve())
 
@@ -159,20 +178,23 @@ class Server:
             socket.headers.get("origin"), socket.headers.get("host"), socket.headers.get("sec-fetch-site")
         )
         token = offered[1] if len(offered) == 2 and offered[0] == "plif" else None
-        if not allowed or not self._access.token_ok(token) or len(self._clients) >= VIEWERS:
+        if not allowed or not self._access.token_ok(token) or len(self._clients) >= self._viewers:
             await socket.close()  # before it was accepted: the handshake answers 403
             return
-        await socket.accept(subprotocol="plif")
         client = _Client(socket)
         self._clients.add(client)
+        peer = tuple(socket.scope["client"] or ())
+        self._door.stay(peer)
         try:
+            await socket.accept(subprotocol="plif")
             while await client.asked():
-                await client.send(self._content.message(client.since, client.source))
+                await asyncio.wait_for(client.send(self._content.message(client.since, client.source)), READ_S)
                 await asyncio.sleep(1 / FPS)
-        except WebSocketDisconnect:
+        except (WebSocketDisconnect, asyncio.TimeoutError):
             pass
         finally:
             self._clients.discard(client)
+            self._door.leave(peer)
 
     async def _farewell(self) -> None:
         async def last(client: _Client) -> None:
@@ -197,7 +219,7 @@ class _Client:
             question = json.loads(await asyncio.wait_for(self.socket.receive_text(), PATIENCE_S))
             self.since = int(question["since"])
             source = question.get("source")
-        except TimeoutError:
+        except asyncio.TimeoutError:  # not the built-in TimeoutError before Python 3.11
             return True
         except (WebSocketDisconnect, KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
             return False
@@ -248,6 +270,7 @@ class _Guard:
         (b"cross-origin-opener-policy", b"same-origin"),
         (b"cross-origin-resource-policy", b"same-origin"),
         (b"cache-control", b"no-store"),
+        (b"connection", b"close"),
     )
 
     def __init__(self, app: Starlette, access: Access) -> None:

@@ -1,0 +1,62 @@
+"""HDF5 files that keep to themselves: `open_hdf5` lets another process look at a file before it opens it (hdf5_look.py)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.files import open_regular
+
+LOOK = Path(__file__).with_name("hdf5_look.py")
+MOST_BYTES = 4 << 30
+
+
+@contextmanager
+def open_hdf5(
+    path: str | Path, expected: str, extra: str = "nir", most_bytes: int = MOST_BYTES, read: bool = True
+) -> Iterator[Any]:
+    """An h5py.File to read from, of which every object lies in the file itself, whole.
+
+    expected    for messages: what the file should be, such as "a NIR file"
+    extra       which extra of plif brings h5py
+    most_bytes  of all data together, as they are in memory
+    read        all data are read once before; without, only what the file says of them is looked at
+    Raises PlifError, also where reading fails within the `with`.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise MissingExtra("reading an HDF5 file", extra) from None
+    with open_regular(path, expected) as raw:
+        about = os.fstat(raw.fileno())
+        same = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+        reason = _look(raw.fileno(), most_bytes, read, same)
+        if reason is not None:
+            raise PlifError(f"{path}: {reason if reason.startswith('/') else f'not {expected}, or damaged ({reason})'}")
+        try:
+            with h5py.File(raw, "r") as file:
+                yield file
+        except PlifError:
+            raise
+        except Exception as error:  # h5py raises many kinds, and so does what reads on from here
+            reason = " ".join(str(error).split())[:120]
+            raise PlifError(f"{path}: not {expected}, or damaged ({reason})") from None
+
+
+@lru_cache(maxsize=64)  # a model is opened several times: for its card, its layers, its weights
+def _look(file: int, most_bytes: int, read: bool, same: tuple[int, ...]) -> str | None:
+    """What is wrong with an open file, half a line; None: nothing. same: what tells it from its later versions."""
+    import subprocess  # here: who opens other files does not need it
+
+    os.lseek(file, 0, os.SEEK_SET)
+    command = [sys.executable, str(LOOK), str(most_bytes), "read" if read else "walk"]
+    done = subprocess.run(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if done.returncode < 0:
+        return "it makes the HDF5 library crash, or read without an end"
+    return None if done.returncode == 0 else done.stdout.decode(errors="replace").strip() or "it cannot be read"

@@ -1,0 +1,294 @@
+"""Which time a feed is believed to tell: one liar starves nobody, an honest jump loses nothing, and all is counted."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from runtime.events import make_events
+from runtime.events.datagrams import WIRES, NearestTime, encode_datagrams
+from runtime.events.formats.base import Losses
+from runtime.events.sources.timeline import Timeline
+from runtime.stream.source_framer import SourceFramer
+from tests.live import FedSource, step, until
+from tests.runtime.test_udp import ReaderThread, listen
+
+SHAPE = (2, 34, 34)
+HOUR_US = 3_600_000_000
+START_US = 50_000_000  # of our own clock
+
+
+def at(*t_us: int) -> np.ndarray:
+    return make_events(list(t_us), [3] * len(t_us), [4] * len(t_us), [True] * len(t_us))
+
+
+class Feed:
+    """A timeline, our clock, and what it was given."""
+
+    def __init__(self) -> None:
+        self.timeline, self.now_us = Timeline(), START_US
+        self.believed: list[int] = []
+        self.sent = 0
+
+    def send(self, *t_us: int, after_us: int = 0) -> None:
+        """One datagram that comes after_us later."""
+        self.now_us += after_us
+        self.sent += len(t_us)
+        self._take(self.timeline.judge(at(*t_us), self.now_us))
+
+    def wait(self, us: int) -> None:
+        self.now_us += us
+        self._take(self.timeline.settle(self.now_us))
+
+    def honest(self, begin_us: int, count: int, every_us: int = 1000) -> None:
+        for i in range(count):
+            self.send(begin_us + i * every_us, after_us=every_us)
+
+    def _take(self, packets: list[np.ndarray]) -> None:
+        for events in packets:
+            self.believed += events["t"].tolist()
+
+    def end(self) -> None:
+        self._take(self.timeline.settle(self.now_us, end=True))
+        assert len(self.believed) + self.timeline.refused == self.sent, "nothing is lost uncounted"
+
+
+# --- liars ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead_us", (5_000, 50_000, 900_000, 1_100_000, HOUR_US, -1_100_000, -HOUR_US))
+@pytest.mark.parametrize("pair", (1, 2, 5))
+def test_a_liar_is_refused_however_far_off_and_however_often_he_repeats_himself(ahead_us: int, pair: int) -> None:
+    feed = Feed()
+    for i in range(2000):
+        feed.send(10 * HOUR_US + 1000 * i, after_us=1000)
+        if i % 100 == 50:
+            for k in range(pair):
+                feed.send(10 * HOUR_US + 1000 * i + ahead_us + 50 * k, after_us=50)
+            feed.now_us -= 50 * pair
+    feed.end()
+    assert feed.believed == [10 * HOUR_US + 1000 * i for i in range(2000)]
+    assert feed.timeline.refused == 20 * pair and feed.timeline.returns == 0
+
+
+def test_a_liar_in_a_feed_that_is_as_slow_as_he_is_is_refused() -> None:
+    feed = Feed()
+    for i in range(300):
+        feed.send(100_000 * i, after_us=50_000)
+        feed.send(100_000 * i + 950_000, after_us=50_000)
+    feed.send(30_000_000, after_us=50_000)
+    feed.end()
+    assert feed.believed == [100_000 * i for i in range(301)] and feed.timeline.refused == 300
+
+
+def test_a_liar_in_a_feed_that_is_faster_than_real_time_is_refused() -> None:
+    feed = Feed()
+    for i in range(3000):
+        feed.send(20_000 * i, after_us=100)
+        if i % 100 == 50:
+            feed.send(20_000 * i + 900_000)
+    feed.end()
+    assert feed.believed == [20_000 * i for i in range(3000)] and feed.timeline.refused == 30
+
+
+def test_datagrams_that_are_late_on_their_way_or_come_in_a_burst_are_no_jump() -> None:
+    feed, random = Feed(), np.random.default_rng(0)
+    for i in range(2000):
+        due_us = START_US + 1000 * i + int(random.integers(0, 30_000))
+        if 1000 <= i < 1300:
+            due_us = max(due_us, START_US + 1_300_000)  # nothing came for 0.3 s, and then all at once
+        feed.now_us = max(feed.now_us, due_us)
+        feed.send(1000 * i)
+    feed.end()
+    assert feed.believed == [1000 * i for i in range(2000)] and feed.timeline.returns == 0
+
+
+def test_a_liar_who_was_believed_while_the_camera_was_silent_is_forgotten_within_a_second() -> None:
+    feed = Feed()
+    feed.honest(0, 100)
+    feed.wait(400_000)
+    feed.send(1_400_000)  # half a second is silent: nobody contradicts
+    feed.wait(600_000)
+    assert feed.believed[-1] == 1_400_000
+    honest = [1_101_000 + 1000 * i for i in range(2000)]
+    for i, t_us in enumerate(honest):
+        feed.send(t_us, after_us=1000)
+        if i % 100 == 50:
+            feed.send(t_us + 900_000 + 1)
+    feed.end()
+    lies = [t_us for t_us in feed.believed[101:] if t_us % 1000]
+    assert [t_us for t_us in feed.believed[101:] if t_us % 1000 == 0] == honest
+    assert feed.timeline.returns == 1 and 0 < len(lies) <= 6 and feed.timeline.refused == 20 - len(lies)
+
+
+def test_where_most_events_are_behind_the_clock_steps_back_to_them() -> None:
+    """A sender whose clock steps back by less than a second without a pause."""
+    feed = Feed()
+    feed.honest(1_000_000, 1000)
+    feed.honest(1_040_000, 1000)
+    assert feed.timeline.returns == 1
+    feed.honest(2_040_000, 1000)
+    feed.end()
+    assert feed.timeline.returns == 1 and feed.timeline.refused == 0
+
+
+# --- honest jumps -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to_us", (0, 3_000_000, HOUR_US, 20 * HOUR_US))
+def test_a_camera_that_begins_again_at_another_time_is_believed_when_a_second_datagram_agrees(to_us: int) -> None:
+    feed = Feed()
+    feed.honest(10 * HOUR_US, 100)
+    feed.send(to_us, after_us=1000)
+    assert feed.believed[-1] == 10 * HOUR_US + 99_000
+    feed.send(to_us + 1000, after_us=1000)
+    assert feed.believed[-1] in (to_us, to_us + 1000)
+    feed.honest(to_us + 2000, 100)
+    feed.end()
+    assert feed.believed[100:] == [to_us + 1000 * i for i in range(102)] and feed.timeline.refused == 0
+
+
+@pytest.mark.parametrize("pause_us", (2_000_000, HOUR_US, 30 * HOUR_US))
+@pytest.mark.parametrize("clock_goes_on", (True, False))
+def test_after_a_pause_the_first_datagram_is_believed_at_once(pause_us: int, clock_goes_on: bool) -> None:
+    feed = Feed()
+    feed.honest(0, 100)
+    feed.wait(pause_us)
+    t_us = 100_000 + pause_us * clock_goes_on
+    feed.send(t_us, after_us=1000)
+    assert feed.believed[-1] == t_us
+
+
+def test_one_datagram_that_jumps_and_then_silence_is_not_kept_back_for_ever() -> None:
+    feed = Feed()
+    feed.honest(0, 100)
+    feed.send(HOUR_US, after_us=1000)
+    due_us = feed.timeline.due_us
+    assert due_us is not None and due_us - feed.now_us <= 1_000_000 and len(feed.believed) == 100
+    feed.wait(due_us - feed.now_us)
+    assert feed.believed[-1] == HOUR_US and feed.timeline.due_us is None
+
+
+@pytest.mark.parametrize("every_us", (500, 20_000, 999_000, 5_000_000))
+@pytest.mark.parametrize("took_us", (10, 1000))
+def test_a_recording_that_is_sent_faster_than_real_time_loses_no_event(every_us: int, took_us: int) -> None:
+    feed = Feed()
+    for i in range(1000):
+        feed.send(every_us * i, after_us=took_us)
+    feed.end()
+    assert feed.believed == [every_us * i for i in range(1000)] and feed.timeline.refused == 0
+
+
+def test_what_is_held_is_bounded() -> None:
+    feed = Feed()
+    feed.honest(0, 10)
+    for i in range(300):
+        feed.timeline.judge(np.repeat(at(HOUR_US * (i % 7 + 1)), 5000), feed.now_us)
+        assert feed.timeline._held_events <= 1 << 19
+
+
+# --- 32 bits ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ("t32", "spif", "jaer"))
+def test_datagrams_that_change_places_where_32_bits_end_are_not_an_hour_apart(form: str) -> None:
+    t_us = 2**32 + np.array([-3000, -2000, -1000, 1000, 0, 2000, -500, 3000, 4000])
+    decoder = WIRES[form].decoder(Losses())
+    decoder.unwrap.expected_us = 2**32 - 4000
+    read: list[int] = []
+    for body in encode_datagrams(at(*t_us.tolist()), form, 1):
+        read += decoder.feed(np.frombuffer(body, np.uint8), [len(body)], [0])["t"].tolist()
+    assert read == t_us.tolist()
+
+
+@pytest.mark.parametrize("pause_us", (HOUR_US, 2 * HOUR_US, 30 * HOUR_US))
+def test_32_bits_mean_the_time_that_is_expected_after_any_pause(pause_us: int) -> None:
+    feed, nearest = Feed(), NearestTime()
+    feed.honest(2**32 - 50_000, 100)
+    feed.wait(pause_us)
+    nearest.expected_us = feed.timeline.expected_us(feed.now_us)
+    t_us = 2**32 + 50_000 + pause_us
+    assert nearest(np.array([t_us & 0xFFFFFFFF], np.uint32)).tolist() == [t_us]
+
+
+# --- over a socket ----------------------------------------------------------------------------------------------------
+
+
+def with_liars(honest: np.ndarray, every: int, each: int) -> Iterator[np.ndarray]:
+    """The events in pieces of `each`, and one that is 0.9 s ahead after each `every` of them."""
+    for number, begin in enumerate(range(0, len(honest), each), 1):
+        piece = honest[begin : begin + each]
+        yield piece
+        if number % every == 0:
+            yield at(int(piece["t"][-1]) + 900_000)
+
+
+@pytest.mark.parametrize("form", ("t64", "t32"))
+def test_ten_lies_a_second_make_no_honest_event_late(form: str) -> None:
+    """30 s at 1000 events a second, sent as fast as they go; t32 starts again in the middle."""
+    honest = at(*(2**32 - 15_000_000 + np.arange(30_000) * 1000).tolist())
+    source = listen(f"format={form}", sensor="&sensor=34x34")
+    said: list[str] = []
+    source.say = said.append
+    frames = SourceFramer(source, "duration:10ms", SHAPE)
+    source.tick_s = None  # however slow this machine is, the sender is not silent
+    reading = Frames(frames)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.connect(("127.0.0.1", source.port))
+        sent = 0
+        for piece in [*with_liars(honest[:-1], 10, 10), honest[-1:]]:
+            sent += len(piece)
+            sender.send(next(encode_datagrams(piece, form, len(piece))))
+            until(lambda: source.datagrams["received"] > sent // 10 - 1000)  # noqa: B023
+        until(lambda: frames.account.events_in + source.datagrams["dropped_by_kernel"] >= sent - 10)
+    source.close()
+    reading.end()
+    account = frames.account
+    account.close()
+    assert account.balanced and account.late == 0
+    assert account.used == 30_000 and account.invalid == account.events_in - 30_000 == 300
+    assert sum("refused" in line for line in said) == 1
+    assert any("300 events" in note and "no other datagram confirmed" in note for note in source.notes)
+
+
+class Frames(ReaderThread):
+    """Frames a source in a thread, as if each frame were stepped."""
+
+    def __init__(self, frames: SourceFramer) -> None:
+        self.frames = frames
+        super().__init__(frames.source)  # type: ignore[arg-type]
+
+    def _run(self) -> None:
+        step(self.frames, self.frames)
+
+    def end(self) -> None:
+        self.thread.join(timeout=60)
+        assert not self.thread.is_alive()
+
+
+def test_a_feed_most_of_whose_events_are_late_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr("runtime.stream.source_framer.time.perf_counter", lambda: now_s[0])
+
+    class Behind(FedSource):
+        def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+            for i in range(300):
+                now_s[0] += 0.01
+                yield at(900_000 + 10_000 * i)  # of somebody else
+                yield at(*range(10_000 * i, 10_000 * i + 5000, 1000))
+
+    source, said = Behind([]), []
+    source.say = said.append
+    frames = SourceFramer(source, "duration:10ms", SHAPE)
+    step(frames, frames)
+    frames.account.close()
+    assert frames.account.late > 1000 and frames.account.balanced
+    assert len(said) == 1 and "events of the last 0.5 s were late" in said[0] and said[0] in frames.notes[0]
+    honest, quiet = FedSource([at(*range(10_000 * i, 10_000 * i + 5000, 1000)) for i in range(300)]), []
+    honest.say = quiet.append
+    frames = SourceFramer(honest, "duration:10ms", SHAPE)
+    step(frames, frames)
+    assert quiet == [] and frames.notes == []
