@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,27 @@ from tests.conftest import REPOSITORY, interruptible
 from tests.networks import firing
 
 MOMENTS = 30
+
+
+def test_a_module_that_is_being_loaded_is_loaded_before_the_interrupt(tmp_path: Path) -> None:
+    """PyTorch's native code crashes where a KeyboardInterrupt comes while it sets itself up."""
+    (tmp_path / "slow.py").write_text("print('loading', flush=True); input(); print('loaded', flush=True)")
+    program = (
+        "import sys, time\n"
+        "from runtime.cli.signals import catch_signals\n"
+        "catch_signals(gently=False)\n"
+        "try:\n"
+        "    import slow\n"
+        "    time.sleep(100)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{tmp_path}"}
+    process = interruptible([sys.executable, "-c", program], env=environment, stdin=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate("\n", timeout=60)
+    assert (out, process.returncode) == ("loaded\ninterrupted\n", 0), err
 
 
 @pytest.mark.large
@@ -44,7 +66,7 @@ def test_ctrl_c_at_any_moment_leaves_the_old_artifact_or_the_new_one(tmp_path: P
         time.sleep(after_s)  # a moment like any other: what is asserted holds for each
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=120)
-        assert process.returncode in (0, 130, -signal.SIGINT), err
+        assert process.returncode in (0, 130, -signal.SIGINT), err  # the last: while Python itself begins or ends
         return process.returncode
 
     began_s = time.monotonic()
