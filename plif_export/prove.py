@@ -73,6 +73,8 @@ def prove(
         report = gate.check(
             subject, reference, inputs, start, graph=judge, expected=expected, model_in_fp32=in_fp32, seed=seed
         )
+        if source.if_silent and report.failed_at is not None and len(report.untested) == len(report.layers):
+            report.failed_at["what"] += f" ({source.if_silent})"
         report.not_proved = [name for name in source.facts.unsaid if name != "T"]
     if proto is not None and engine is not None and report.passed:
         gate.check_engine(engine, reference, inputs, start, report, graph=judge, seed=seed)

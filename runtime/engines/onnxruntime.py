@@ -18,7 +18,7 @@ import numpy as np
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Rates
-from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_by_name
+from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_by_name, spiking_layers
 from runtime.model.card import Card
 from runtime.model.graph import spikes
 from runtime.model.readers.onnx_alone import read_model
@@ -43,7 +43,8 @@ class OnnxRuntime(Engine):
         self.rates = rate_outputs(card, options.rates)
         self._bytes = read_model(path)
         if self.rates:
-            self._bytes = with_rates(self._bytes, {output: spikes(layer) for layer, output in self.rates.items()})
+            taps, graded = {output: spikes(layer) for layer, output in self.rates.items()}, spiking_layers(card)
+            self._bytes = with_rates(self._bytes, taps, {self.rates[layer] for layer in graded if graded[layer]})
         self._session = self.open()
         infos = [*self._session.get_inputs(), *self._session.get_outputs()]
         check_shapes(path, card, {info.name: info.shape for info in infos}, "the graph")
