@@ -66,7 +66,8 @@ def prove(
             subject = engine
         else:
             raise PlifError(f"{where}: nothing on this machine runs it, so nothing can be proved")
-        own = card["form"] == "step" or not source.has_card  # unrolled, an export may choose its T
+        # Unrolled, an export may choose its T; and nobody need say one.
+        own = "T" not in source.facts.unsaid and (card["form"] == "step" or not source.has_card)
         chosen = {key: card[key] for key in ("form", "precision", "math", "batch", "source_sha256")}
         expected = make_card(source.facts, graph, T=source.facts.T if own else card["T"], **chosen)
         in_fp32 = source.reference if rounded and subject.shows_spikes else None

@@ -23,6 +23,7 @@ from runtime.model.card import Card
 from runtime.model.graph import spikes
 from runtime.model.readers.onnx_alone import read_model
 from runtime.model.readers.onnx_wire import with_rates
+from runtime.native import cores
 
 # Since 1.29 it reports to its maker by default, and keeps a number of this machine in the home folder.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -99,7 +100,7 @@ class OnnxRuntimeEngine(OnnxRuntime):
 
     def open(self) -> ort.InferenceSession:
         settings = ort.SessionOptions()
-        settings.intra_op_num_threads = self._options.threads or os.cpu_count() or 1
+        settings.intra_op_num_threads = self._options.threads or cores()
         settings.inter_op_num_threads = 1
         if self._options.flush_denormals:
             settings.add_session_config_entry("session.set_denormal_as_zero", "1")

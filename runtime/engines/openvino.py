@@ -11,7 +11,6 @@ from two exports.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +24,7 @@ from runtime.engines.tensors import by_name, check_shapes, rate_outputs, spiking
 from runtime.model.card import Card
 from runtime.model.graph import spikes
 from runtime.model.readers.contents import BIN, XML, read_file
+from runtime.native import cores
 
 try:
     import openvino as ov
@@ -110,7 +110,7 @@ class OpenVinoEngine(Engine):
             "INFERENCE_PRECISION_HINT": PRECISION,
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": self._options.threads or os.cpu_count() or 1,
+            "INFERENCE_NUM_THREADS": self._options.threads or cores(),
             "CPU_DENORMALS_OPTIMIZATION": self._options.flush_denormals,
         }
         try:
