@@ -1,7 +1,7 @@
 """SIGINT (Ctrl-C), SIGTERM (service managers) and SIGHUP (a terminal that was closed) end a stream in order, with code 130.
 
 Every other command they interrupt, as Ctrl-C does: nothing is left half-written, one line says so, and the exit code is 130,
-143 or 129. The rest of this file is about streams.
+143 or 129; what is being imported is imported first. The rest of this file is about streams.
 
     with Ending() as ending:        # until the stream runs, a signal interrupts at once: KeyboardInterrupt
         running = ...
@@ -28,6 +28,7 @@ from types import FrameType
 from typing import Any
 
 PATIENCE_S = 5.0
+AGAIN_S = 0.02
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 _own = False  # whether the process is the command line, and not a program that calls it
@@ -42,15 +43,30 @@ def catch_signals(gently: bool) -> None:
     global _own
     _own = gently
     for number in ENDING:
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, signal.default_int_handler if gently else _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     global _ended_by
+    if _is_loading(
+        frame
+    ):  # PyTorch crashes where an exception comes while its native code sets itself up: in a moment again
+        threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, number)).start()
+        return
     _ended_by = number
-    signal.signal(number, signal.SIG_IGN)  # a second one must not stop what cleans up
+    if number != signal.SIGINT:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not stop what cleans up
     raise KeyboardInterrupt
+
+
+def _is_loading(frame: FrameType | None) -> bool:
+    """Whether the code that was interrupted runs because a module is imported."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def exit_code(code: int) -> int:

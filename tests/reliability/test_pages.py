@@ -1,0 +1,43 @@
+"""Every test that docs/reliability.md and SECURITY.md name is there, and every promise names one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PAGES = ("docs/reliability.md", "SECURITY.md")
+NAMED = re.compile(r"(tests/[\w/]+\.py)(?:::(test_\w+))?")
+
+
+@cache
+def names_in(path: str) -> set[str]:
+    tree = ast.parse((REPOSITORY / path).read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tests_that_a_page_names_are_there(page: str) -> None:
+    named = NAMED.findall((REPOSITORY / page).read_text())
+    assert len(named) > 15
+    for path, name in named:
+        assert (REPOSITORY / path).is_file(), path
+        assert names_in(path), path
+        assert not name or name in names_in(path), f"{path}::{name}"
+
+
+def test_every_one_of_the_sixteen_and_every_promise_names_a_test() -> None:
+    rows = re.findall(r"^\| (\d+) \| \*\*(.*)$", (REPOSITORY / PAGES[0]).read_text(), re.MULTILINE)
+    assert [number for number, _ in rows] == [str(n) for n in range(1, 17)]
+    for number, row in rows:
+        assert NAMED.search(row), number
+    promises = re.search(r"## What is promised\n(.*?)\n## ", (REPOSITORY / PAGES[1]).read_text(), re.DOTALL)
+    assert promises is not None
+    items = re.split(r"^- ", promises[1], flags=re.MULTILINE)[1:]
+    assert len(items) > 8
+    for item in items:
+        assert re.search(NAMED.pattern.replace(")?", ")"), item), item
