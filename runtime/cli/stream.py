@@ -15,6 +15,13 @@ from runtime.base.text import say
 from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, print_json, say_engine, say_unnamed, show
 from runtime.stream.options import StreamOptions, help_of
 
+SENSOR_FROM = {
+    "source": "as the source says",
+    "recording": "as the recording says",
+    "asked": "as you said",
+    "guess": "a guess",
+}
+
 
 def _option(name: str, *flags: str) -> Any:
     return typer.Option(*flags, help=help_of(name))
@@ -127,10 +134,13 @@ def send(
 
 def _print_summary(summary: dict[str, Any]) -> None:
     for name, one in summary.get("sources", {}).items():
-        say(f"{name}: {one['label'] or 'not sure'}, {_account(one)}, {one['frames']} frames")
+        size = f"{one['sensor'][0]}x{one['sensor'][1]} {SENSOR_FROM[one['sensor_from']]}"
+        say(f"{name}: {one['label'] or 'not sure'}, {_account(one)}, {one['frames']} frames, {size}")
     if "sources" not in summary:
         say(f"answer    {summary['label'] or 'not sure'}")
     say(f"events    {_account(summary)}")
+    if "sensor" in summary:
+        say(f"sensor    {summary['sensor'][0]}x{summary['sensor'][1]} ({SENSOR_FROM[summary['sensor_from']]})")
     say(f"frames    {summary['frames']} ({summary['framing']})")
     if summary.get("frames_merged") or summary.get("frames_dropped"):
         say(f"overload  {summary['frames_merged']} frames merged, {summary['frames_dropped']} dropped")

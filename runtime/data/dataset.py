@@ -60,7 +60,8 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class Description:
-    """What `plif data` prints of a set. `options` are those of a spec NAME:DIR?option=value, defaults first."""
+    """What `plif data` prints of a set. `options` are those of a spec NAME:DIR?option=value, defaults first; one word in
+    capitals stands for text that the set itself reads."""
 
     kind: str
     spec: str

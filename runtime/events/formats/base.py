@@ -50,8 +50,7 @@ class Recording:
 
     `upright` says how the stored view becomes the camera's upright one: "identity", "rotate180"
     (x -> width-1-x, y -> height-1-y) or "flip_y" (y -> height-1-y). `sensor` is (width, height), None when the file
-    does not say; then the smallest of `sensors` that holds all coordinates is taken (beyond the last: exactly their
-    extent, where `exact_beyond`).
+    does not say; then one of `sensors` is guessed (runtime/events/size.py).
     """
 
     format: str
@@ -59,7 +58,6 @@ class Recording:
     sensor: tuple[int, int] | None = None
     upright: str = "identity"
     sensors: tuple[tuple[int, int], ...] = SENSORS
-    exact_beyond: bool = True
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.events.array import smallest_sensor
 from runtime.events.formats import open_recording
 from runtime.events.formats.base import Losses
+from runtime.events.size import guess_sensor
 from runtime.events.sources.base import Source
 from runtime.events.sources.usable import pieces, usable
 
@@ -23,15 +23,20 @@ class FileSource(Source):
         self._recording = open_recording(Path(name))
         self.format = self._recording.format
         self.upright = self._recording.upright
-        self.sensor = sensor or self._recording.sensor or self._guess_sensor()
+        found = sensor or self._recording.sensor
+        self.sensor_from = "asked" if sensor else "recording" if found else "guess"
+        self.sensor = found or self._guess_sensor()
 
     def _guess_sensor(self) -> tuple[int, int]:
-        """One pass over the file: the smallest known sensor that holds all coordinates."""
-        width = height = 1
-        for events in self._decode(Losses()):
-            if len(events):
-                width, height = max(width, int(events["x"].max()) + 1), max(height, int(events["y"].max()) + 1)
-        return smallest_sensor(width, height, self._recording.sensors, exact_beyond=self._recording.exact_beyond)
+        """One pass over the file, and a note of what was taken."""
+        size, outside = guess_sensor(self.name, self._decode(Losses()), self._recording.sensors)
+        holds = "all but " + str(outside) if outside else "all"
+        what = "the smallest usual one that holds" if size in self._recording.sensors else "which is just what holds"
+        self.guesses.append(
+            f"{self.name}: does not say its sensor: {size[0]}x{size[1]} is a guess, {what} {holds} of its events; "
+            f"if it is another, say it: --sensor WIDTHxHEIGHT"
+        )
+        return size
 
     def _decode(self, losses: Losses) -> Iterator[np.ndarray]:
         try:

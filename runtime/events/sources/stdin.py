@@ -23,6 +23,7 @@ class StdinSource(Source):
     """See `Source`. A packet holds the lines that were there when standard input was read; it does not wait for more."""
 
     format = "csv"
+    sensor_from = "asked"
     waits = True  # whoever writes into a full pipe waits
 
     def __init__(self, name: str, sensor: tuple[int, int] | None = None, stream: BinaryIO | None = None) -> None:
