@@ -55,6 +55,7 @@ def stream(
         ),
     ] = None,
     sensor: Annotated[str | None, _option("sensor")] = None,
+    csv: Annotated[str | None, _option("csv")] = None,
     engine: EngineName = "auto",
     device: Device = None,
     sha256: Sha256 = None,
@@ -86,7 +87,15 @@ def stream(
         model = load(artifact, engine, threads=threads, device=device, rates=dashboard is not None, sha256=sha256)
         say_unnamed(model.card)
         options = StreamOptions(
-            framing, decide, reset, speed, parse_sensor(sensor), filters, overload=overload, on_return=on_return
+            framing,
+            decide,
+            reset,
+            speed,
+            parse_sensor(sensor),
+            filters,
+            overload=overload,
+            on_return=on_return,
+            csv=csv,
         )
         running = model.stream(sources, options, observers=observers)
         if dashboard is not None:
@@ -123,12 +132,13 @@ def send(
     speed: Annotated[str, typer.Option(help="real: paced by the events' own time; max; or events a second.")] = "real",
     each: Annotated[int, typer.Option(min=1, help="Events in one datagram.")] = 100,
     sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for recordings that do not say.")] = None,
+    csv: Annotated[str | None, _option("csv")] = None,
     as_json: Json = False,
 ) -> None:
     """Sends a recording as UDP datagrams: a camera for trying plif stream."""
     from runtime.events.send import send as run
 
-    sent = run(source, target, speed=speed, each=each, sensor=parse_sensor(sensor))
+    sent = run(source, target, speed=speed, each=each, sensor=parse_sensor(sensor), csv=csv)
     show({"events": sent}, lambda _: [f"sent {sent} events"], as_json)
 
 

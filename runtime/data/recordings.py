@@ -97,7 +97,7 @@ class Folder(FileEventSet):
         what="your own recordings: DIR/<class>/* or DIR/{train,test}/<class>/*, any format that plif reads",
         source="your camera",
         licence="yours",
-        options={"sensor": ("WIDTHXHEIGHT",)},
+        options={"sensor": ("WIDTHXHEIGHT",), "csv": ("COLUMNS",)},
     )
     NOT_RECORDINGS: ClassVar[frozenset[str]] = frozenset((".json", ".txt", ".md", ".png", ".jpg", ".pdf", ".part"))
 
@@ -136,7 +136,7 @@ class Folder(FileEventSet):
                 raise PlifError(f"{folders[name]}: no recordings of class '{name}'; found {listing(folders[name])}")
             found.extend((rank, label, str(path)) for rank, path in enumerate(paths))
         super().__init__(request, classes, found)
-        self.sensor = _said(request, top)
+        self.sensor, self.csv = _said(request, top), request.options.get("csv")
         if self.sensor is None:
             parts = [folder for half in halves.values() for folder in _folders(half).values()] or folders.values()
             self.sensor = self._agreed([path for part in parts for path in self._recordings_in(part)])
@@ -154,7 +154,7 @@ class Folder(FileEventSet):
         guesses = []
         for path in paths[:: -(-len(paths) // LOOKED_AT)]:
             try:
-                source = open_source(f"file:{path}")
+                source = open_source(f"file:{path}", csv=self.csv)
             except PlifError:
                 continue  # it is named when it is its turn
             sizes.setdefault(source.sensor, path)

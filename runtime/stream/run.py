@@ -70,7 +70,7 @@ class Run:
         opened: list[Source] = []
         try:
             for one in sources:
-                opened.append(open_source(one, sensor=options.sensor) if isinstance(one, str) else one)
+                opened.append(open_source(one, sensor=options.sensor, csv=options.csv) if isinstance(one, str) else one)
             self.options = options.complete(str(self.framing), [self._is_endless(found) for found in opened])
             self._make_streams(opened)
             self.session = Session(model, sum(len(stream.rows) for stream in self.streams))

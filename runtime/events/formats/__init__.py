@@ -11,6 +11,7 @@ from pathlib import Path
 from runtime.base.errors import PlifError
 from runtime.events.formats import aedat2, aedat4, aedat31, csv, dat, es, evt, evt2, evt3, nmnist, npz
 from runtime.events.formats.base import HEAD_BYTES, Format, Losses, Recording
+from runtime.events.formats.csv_layout import parse_layout
 from runtime.events.size import LONGEST, is_size
 
 FORMATS: dict[str, Format] = {
@@ -22,8 +23,12 @@ FORMATS: dict[str, Format] = {
 __all__ = ["FORMATS", "Format", "Losses", "Recording", "open_recording"]
 
 
-def open_recording(path: Path) -> Recording:
-    """Finds the format by the first bytes and reads the header. PlifError for a file that is no recording."""
+def open_recording(path: Path, layout: str | None = None) -> Recording:
+    """Finds the format by the first bytes and reads the header. PlifError for a file that is no recording.
+
+    layout  of CSV, such as "t=s,x,y,p" (csv_layout.py)
+    """
+    said = None if layout is None else parse_layout(layout)
     try:
         if path.is_dir():
             raise PlifError(f"{path}: a folder, not a recording: name one file in it")
@@ -35,6 +40,10 @@ def open_recording(path: Path) -> Recording:
             head = file.read(HEAD_BYTES)
         if not head:
             raise PlifError(f"{path}: the file is empty (0 bytes)")
+        if said is not None:
+            if b"\0" in head:
+                raise PlifError(f"{path}: --csv {layout} is for text, and this is none: leave it out")
+            return _checked(csv.open_recording(path, said), path)
         for entry in FORMATS.values():
             if entry.matches(head, path):
                 return _checked(entry.open(path), path)

@@ -50,7 +50,8 @@ class Recording:
 
     `upright` says how the stored view becomes the camera's upright one: "identity", "rotate180"
     (x -> width-1-x, y -> height-1-y) or "flip_y" (y -> height-1-y). `sensor` is (width, height), None when the file
-    does not say; then one of `sensors` is guessed (runtime/events/size.py).
+    does not say; then one of `sensors` is guessed (runtime/events/size.py). `guesses` has a line for
+    each other thing that the file does not say.
     """
 
     format: str
@@ -58,6 +59,7 @@ class Recording:
     sensor: tuple[int, int] | None = None
     upright: str = "identity"
     sensors: tuple[tuple[int, int], ...] = SENSORS
+    guesses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
