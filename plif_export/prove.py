@@ -75,7 +75,7 @@ def prove(
         )
         report.not_proved = [name for name in source.facts.unsaid if name != "T"]
     if proto is not None and engine is not None and report.passed:
-        gate.check_engine(engine, reference, inputs, start, report)
+        gate.check_engine(engine, reference, inputs, start, report, graph=judge, seed=seed)
     return report
 
 

@@ -1,7 +1,8 @@
 """The comparison that all questions of the gate share: one layer in one step, the reference against what was observed.
 
-A spike that differs is *excused* when the reference itself was on the edge, |h - v_threshold| < eps max(1, |h|): no two
-float32 programs agree there. h and the next membrane must agree within 10 eps max(1, |h|) wherever the spike does.
+A spike that differs is *excused* when the reference itself was on the edge, |h - v_threshold| < bound: what rounding of that
+very sum can do (bounds.py), and nothing where arithmetic is exact. h and the next states must agree within 10 bounds wherever
+the spike does.
 
 Where only membranes are seen, a membrane that is off although its neuron was not on the edge is wrong; on the edge, it is the
 consequence of a flip, and excused.
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plif_export.proof.bounds import LayerBound
 from plif_export.proof.interpret import Array, LayerStep, State
 from plif_export.proof.report import LayerReport, Report
 
-EPS = 1e-5  # float32: what rounding in another order of summation moves h by
-MEMBRANE = 10 * EPS  # sums of thousands of terms cancel; a wrong tau, state or weight is off by far more
+MEMBRANE = 10  # bounds; honest differences stay below one, a wrong tau, state or weight is off by far more
+ROWS = 1e-4  # how far a row beside others may be from the same row alone, relative to max(1, |value|), at least
 
 
 @dataclass(frozen=True)
@@ -41,41 +43,40 @@ def compare(
     v_threshold: float,
     expected: LayerStep,
     found: Observation,
+    bound: LayerBound,
     *,
-    eps: float = EPS,
     edge: bool | None = None,
     where: str = "",
 ) -> bool:
     """One layer in step t, as the reference has it and as it was found; all arrays [1, ...].
 
-    eps    how near to the threshold a spike is excused
+    bound  what rounding can do to h, which says how near to the threshold a spike is excused, and to the states
     edge   whether all neurons count as on the edge of the threshold, or none; None asks h
     where  what a failure begins with
     Adds to layer, fails the report, and says whether nothing at all differs, excused or not.
     """
     h, s = expected.h, expected.s > 0.5
-    pairs = [(v, expected.after[name]) for name, v in found.after.items()]
-    pairs += [(found.h, h)] if found.h is not None else []
-    for mine, wanted in pairs:
+    pairs = [(v, expected.after[name], bound.after[name]) for name, v in found.after.items()]
+    pairs += [(found.h, h, bound.h)] if found.h is not None else []
+    for mine, wanted, _ in pairs:
         if mine.shape != wanted.shape:
             what = f"{where}its membrane has shape {list(mine.shape)}, the model's {list(wanted.shape)}"
             report.fail(layer.name, t, what)
             layer.membranes_off += h.size
             return False
-    margin = eps * np.maximum(1, np.abs(h))
-    near = np.abs(h - v_threshold) < margin if edge is None else np.full(h.shape, edge)
-    dv = np.max([np.abs(mine - wanted) for mine, wanted in pairs], axis=0)
-    dv = np.where(np.isfinite(dv), dv, np.inf)  # a NaN is off, not equal
-    off = dv > MEMBRANE / EPS * margin
+    near = np.abs(h - v_threshold) < bound.h if edge is None else np.full(h.shape, edge)
+    dvs = [distance(mine, wanted) for mine, wanted, _ in pairs]
+    dv, scaled = np.max(dvs, axis=0), np.max([in_bounds(d, b) for d, (_, _, b) in zip(dvs, pairs, strict=True)], axis=0)
+    off = scaled > MEMBRANE
     differ = off & near if found.s is None else s != (found.s > 0.5)
-    dv, off = np.where(differ, 0, dv), off & ~differ
+    dv, scaled, off = np.where(differ, 0, dv), np.where(differ, 0, scaled), off & ~differ
     flips, excused, wrong = int(differ.sum()), int((differ & near).sum()), int(off.sum())
     layer.mismatches += flips
     layer.excused += excused
     layer.membranes_off += wrong
     largest = np.finfo(np.float32).max  # JSON has no infinity
     layer.max_abs_dv = max(layer.max_abs_dv, float(min(dv.max(initial=0), largest)))
-    layer.max_scaled_dv = max(layer.max_scaled_dv, float(min((dv / (margin / eps)).max(initial=0), largest)))
+    layer.max_scaled_dv = max(layer.max_scaled_dv, float(min(scaled.max(initial=0), largest)))
     not_binary = 0 if found.s is None else int(np.sum((found.s != 0) & (found.s != 1)))
     if flips > excused:
         report.fail(layer.name, t, f"{where}{flips - excused} of {s.size} spikes differ, away from the threshold")
@@ -86,7 +87,20 @@ def compare(
     return not (flips or wrong or not_binary)
 
 
-def count_off(found: Array, expected: Array, tolerance: float = MEMBRANE) -> int:
-    """How many values of two float32 arrays [...] of one shape differ by more than tolerance * max(1, |expected|); a
-    NaN differs."""
-    return int(np.sum(~(np.abs(found - expected) <= tolerance * np.maximum(1, np.abs(expected)))))
+def distance(found: Array, expected: Array) -> Array:
+    """|found - expected|, infinite where it is not a number: a NaN is off, not equal."""
+    dv = np.abs(found - expected)
+    return np.where(np.isfinite(dv), dv, np.inf)
+
+
+def in_bounds(dv: Array, bound: Array) -> Array:
+    """dv / bound, where nothing counts as 0, and more than nothing as infinite if the bound is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(dv == 0, 0, dv / bound)
+
+
+def count_off(found: Array, expected: Array, bound: Array | float = 0.0) -> int:
+    """How many values of two float32 arrays [...] of one shape differ by more than 10 bounds, or by more than ROWS
+    max(1, |expected|), whichever is larger; a NaN differs."""
+    tolerance = np.maximum(MEMBRANE * np.asarray(bound), ROWS * np.maximum(1, np.abs(expected)))
+    return int(np.sum(~(np.abs(found - expected) <= tolerance)))

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from plif_export.proof.compare import EPS, MEMBRANE, compare, count_off
+from plif_export.proof.bounds import Bounds, LayerBound
+from plif_export.proof.compare import MEMBRANE, compare, distance, in_bounds
 from plif_export.proof.report import LayerReport, Report
 from plif_export.proof.slices import CannotRun
 from plif_export.proof.subject import Case, Subject
@@ -16,6 +17,7 @@ def teacher_forced(
     subject: Subject,
     asked: Iterable[Case],
     thresholds: Mapping[str, float],
+    bounds: Bounds,
     report: Report,
     layers: list[LayerReport] | None = None,
     where: str = "",
@@ -23,6 +25,7 @@ def teacher_forced(
     """Asks all cases. Adds to `layers`, or, where there are none, to the totals of the report alone; fails the report.
 
     thresholds  {layer: v_threshold}, in forward order;  where: what a failure begins with
+    bounds      the graph whose rounding is excused
     Returns the number of steps that were compared to the end. A call of several steps in which a neuron on the edge of the
     threshold left the rest without meaning is not counted.
     """
@@ -32,7 +35,7 @@ def teacher_forced(
         where += f"after a call of {subject.chunk} steps, "
     shown = 0
     for case in asked:
-        conclusive = _agrees(subject, case, thresholds, report, totals, where)
+        conclusive = _agrees(subject, case, thresholds, bounds, report, totals, where)
         shown += subject.chunk if conclusive or subject.chunk == 1 else 0
     if layers is None:
         for layer in totals:
@@ -53,6 +56,7 @@ def _agrees(
     subject: Subject,
     case: Case,
     thresholds: Mapping[str, float],
+    bounds: Bounds,
     report: Report,
     layers: list[LayerReport],
     where: str,
@@ -64,21 +68,27 @@ def _agrees(
         report.fail(problem.layer, case.step, f"{where}{problem}")
         return False
     several = not subject.shows_spikes and subject.chunk > 1
+    asked = sorted({k for expected in case.expected.values() for k in expected})
+    steps = {k: bounds.step(case.x[k], {name: fired[k] for name, fired in case.spikes.items()}) for k in asked}
     on_edge = False
     for layer in layers:
         expected, threshold = case.expected[layer.name], thresholds[layer.name]
-        if several:  # an engine does not show its spikes, and any step of the call may have a flip
-            h = np.stack([step.h for step in expected.values()])
-            on_edge |= bool(np.any(np.abs(h - threshold) < subject.eps * np.maximum(1, np.abs(h))))
+        bound: dict[int, LayerBound] = {}
+        for k in expected:
+            bound[k] = steps[k].neuron(layer.name, case.before[layer.name][k])
+            if several:  # the states before a step are the engine's own, and have what its steps before have rounded;
+                # it does not show its spikes, and any step of the call may have a flip
+                bound[k] = bound[k] if k == 0 else bound[k] + bound[k - 1]
+                on_edge |= bool(np.any(np.abs(expected[k].h - threshold) < bound[k].h))
         for k, seen in answer.layers[layer.name].items():
             if k not in expected:
                 continue
             t, edge = (case.step, on_edge) if several else (case.step + k, None)
-            same = compare(layer, report, t, threshold, expected[k], seen, eps=subject.eps, edge=edge, where=where)
+            same = compare(layer, report, t, threshold, expected[k], seen, bound[k], edge=edge, where=where)
             if not same and not subject.shows_spikes:  # deeper layers got other spikes than the reference's
                 return False
     for k, (y, wanted) in enumerate(zip(answer.y, case.y, strict=True)):
-        off = count_off(y, wanted, MEMBRANE / EPS * subject.eps)
+        off = int(np.sum(in_bounds(distance(y, wanted), steps[k].output()) > MEMBRANE))
         report.outputs_off += off
         if off:
             report.fail("output", case.step + k, f"{where}{off} of {y.size} outputs differ")

@@ -24,7 +24,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from plif_export.proof.compare import EPS, count_off
+from plif_export.proof.bounds import Bounds
+from plif_export.proof.compare import count_off
 from plif_export.proof.forced import require_shown, teacher_forced
 from plif_export.proof.interpret import Array, State
 from plif_export.proof.probe import random_spikes
@@ -48,7 +49,7 @@ def check(
     x: Array,
     start: Sequence[State] | None = None,
     *,
-    graph: Graph | None = None,
+    graph: Graph,
     expected: Card | None = None,
     model_in_fp32: Reference | None = None,
     seed: int = 0,
@@ -56,7 +57,8 @@ def check(
     """The whole gate on x [T, B, C, H, W] float32: B streams, one at a time.
 
     start     the states of each stream, {key: [1, ...]} float32; from reset when None
-    graph     the model as read, before any pass (with rounded weights: after all), for the question of random spikes
+    graph     the model as read, before any pass (with rounded weights: after all): what rounding can do, and the question of
+              random spikes
     expected  the card that the model gives
     model_in_fp32  the model itself, where the reference has rounded weights and the subject shows spikes
     """
@@ -74,11 +76,11 @@ def check(
     if not _starts_like(subject, reference, report):
         return report
     fired = {layer: np.zeros(2, np.int64) for layer in reference.layers}  # spikes, and the most that there could be
-    shown = 0
+    shown, bounds = 0, Bounds(graph, subject.half)
     for b, state in enumerate(states):
         history = reference.run(x[:, b : b + 1], state)
         own = layers if subject.shows_spikes else None
-        shown += teacher_forced(subject, cases(history, subject.chunk), reference.thresholds, report, own)
+        shown += teacher_forced(subject, cases(history, subject.chunk), reference.thresholds, bounds, report, own)
         for layer in layers:
             seen = history.layers[layer.name]
             fired[layer.name] += seen.spikes, len(seen.steps) * seen.steps[0].s.size
@@ -94,10 +96,10 @@ def check(
     report.untested = [layer for layer, (spikes, most) in fired.items() if spikes in (0, most)]
     if len(report.untested) == len(layers):
         report.fail(layers[0].name, 0, "no layer fired (or all fired always), so nothing was shown")
-    if report.passed and graph is not None:
-        random_spikes(subject, graph, report, np.random.default_rng(seed))
     if report.passed:
-        _compare_rows(subject, x, states, report)
+        random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
+    if report.passed:
+        _compare_rows(subject, x, states, bounds, report)
     if report.passed and expected is not None:
         _compare_cards(subject.card, expected, report)
     for layer in layers:
@@ -107,18 +109,33 @@ def check(
     return report
 
 
-def check_engine(subject: Subject, reference: Reference, x: Array, start: Sequence[State], report: Report) -> None:
-    """The gate's first two questions, start and teacher-forced, to an engine that runs a file which has passed the gate.
+def check_engine(
+    subject: Subject,
+    reference: Reference,
+    x: Array,
+    start: Sequence[State],
+    report: Report,
+    *,
+    graph: Graph,
+    seed: int = 0,
+) -> None:
+    """The gate's questions to an engine that runs a file which has passed the gate: start, teacher-forced, random spikes and
+    rows. (The card is the file's, and what the engine does freely is the file's report.)
 
-    x [T, B, C, H, W] float32 and the states of each stream {key: [1, ...]}, as in `check`. Adds to the file's report, and
-    fails it.
+    x [T, B, C, H, W] float32, the states of each stream {key: [1, ...]} and the graph, as in `check`. Adds to the file's
+    report, and fails it.
     """
     if _starts_like(subject, reference, report):
         histories = (reference.run(x[:, b : b + 1], state) for b, state in enumerate(start))
         asked = (case for history in histories for case in cases(history, subject.chunk))
-        shown = teacher_forced(subject, asked, reference.thresholds, report)
+        bounds = Bounds(graph, subject.half)
+        shown = teacher_forced(subject, asked, reference.thresholds, bounds, report)
         report.engine_steps += shown
         require_shown(subject, shown, report)
+        if report.passed:
+            random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
+        if report.passed:
+            _compare_rows(subject, x, start, bounds, report)
 
 
 def _starts_like(subject: Subject, reference: Reference, report: Report) -> bool:
@@ -133,7 +150,7 @@ def _starts_like(subject: Subject, reference: Reference, report: Report) -> bool
             if wanted is None or v.shape[1:] != wanted.shape[1:]:
                 shape = "nothing" if wanted is None else list(wanted.shape[1:])
                 report.fail(layer, 0, f"{subject.signature}has a state {list(v.shape[1:])}, the model {shape}")
-            elif not np.allclose(v, wanted, rtol=0, atol=EPS):
+            elif not np.allclose(v, wanted, rtol=1e-6, atol=1e-6):
                 what = f"starts at {v.flat[0]:g}, the model at {wanted.flat[0]:g}"
                 report.fail(layer, 0, subject.signature + what)
     return report.passed
@@ -166,8 +183,9 @@ def _run_freely(subject: Subject, history: History, report: Report) -> None:
     report.decisions_changed += int(votes[0].argmax() != votes[1].argmax())
 
 
-def _compare_rows(subject: Subject, x: Array, start: Sequence[State], report: Report) -> None:
-    """The whole artifact on several different streams at once against each of them alone."""
+def _compare_rows(subject: Subject, x: Array, start: Sequence[State], bounds: Bounds, report: Report) -> None:
+    """The whole artifact on several different streams at once against each of them alone, each step within the largest
+    bound that the questions before have seen."""
     count, streams = subject.batch or max(2, min(3, x.shape[1])), x.shape[1]
     steps = subject.chunk if subject.unrolled else min(subject.rows_steps, len(x))
     # a batch of more rows than there are streams gets the last steps of a stream as well, mirrored
@@ -183,7 +201,7 @@ def _compare_rows(subject: Subject, x: Array, start: Sequence[State], report: Re
     names = [*((record["layer"], record["output"]) for record in subject.card["states"]), ("output", "y")]
     for i, (layer, name) in enumerate(names):  # in forward order, so that the first layer is named
         for b in range(count):
-            off = count_off(together[i][b : b + 1], alone[b][i])
+            off = count_off(together[i][b : b + 1], alone[b][i], steps * bounds.largest.get(layer, 0.0))
             if off:
                 what = f"a stream beside others gives other {name} than alone ({off} differ)"
                 report.fail(layer, 0, subject.signature + what)

@@ -61,20 +61,6 @@ def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tupl
     return values[graph.output], after, layers
 
 
-def current(graph: Graph, layer: str, x: Array, fired: dict[str, Array]) -> Array:
-    """The current that reaches the neurons of one layer, [B, ...] float32, from x [B, C, H, W] and the spikes of the layers
-    before it {layer: [B, ...]}."""
-    values = {graph.input: np.asarray(x, np.float32)}
-    for node in graph:
-        if node.op != "Neuron":
-            values[node.name] = _apply(node, values, np.float32)
-        elif node.layer == layer:
-            return values[node.inputs[0]]
-        else:
-            values[node.name] = fired[node.layer]
-    raise KeyError(layer)
-
-
 def _apply(node: Node, values: dict[str, Array], dtype: type) -> Array:
     """The output of a node that is no neuron, from the outputs of those before it."""
     return OPS[node.op](node, *(values[name] for name in node.inputs), _params(node, dtype))

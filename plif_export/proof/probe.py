@@ -2,12 +2,15 @@
 
 A stimulus leaves many inputs of a layer silent, and a weight on a silent input may be anything. So the neurons are drawn into
 three parts, and each layer runs once with the spikes of each part, so that every weight is used; and once from membranes that
-put h a few eps beside the threshold, so that a threshold that is off by more than rounding shows itself. The judge is the
-interpreter: on the graph as it was read, before any pass, or, with rounded weights, on the graph after all of them.
+put h a few bounds beside the threshold, so that a threshold that is off by more than rounding shows itself, and exactly on it
+where arithmetic is exact, so that >= is not >. Some membranes lie on the threshold themselves, since there are neurons that
+compare before they charge. The judge is the interpreter: on the graph as it was read, before any pass, or, with rounded weights,
+on the graph after all of them.
 
 A sliced file takes any spikes in any step, from random membranes. An engine takes none: its membranes are chosen so that the
 neurons of the part fire in the first step of a call, as far as a membrane can make them; and since its membranes then decide
-which spikes there are, those beside the threshold have a round of their own.
+which spikes there are, those beside the threshold have a round of their own. A neuron that fires forgets its current, so there
+each part of a layer also meets the next part of the layer before it: whatever fires, what reads it is once silent.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from plif_export.proof import interpret
+from plif_export.proof.bounds import Bounds, Step
 from plif_export.proof.forced import require_shown, teacher_forced
 from plif_export.proof.interpret import Array, LayerStep, State
 from plif_export.proof.reference import GraphReference
@@ -24,55 +28,62 @@ from runtime.model.graph import Graph, Node, state_key
 
 COUNTS = 0.3  # mean of the random input
 PARTS = 3  # the neurons of a layer are drawn into as many
-# (the part that fires, whether from membranes beside the threshold)
-ROUNDS_OF_A_FILE = ((0, False), (1, True), (2, False))
-ROUNDS_OF_AN_ENGINE = ((0, False), (1, False), (2, False), (PARTS, True))
-BESIDE = (3, 20)  # eps beside the threshold, both sides
+# (the part of the input that is not silent, how many parts further each layer fires, whether membranes are beside the threshold)
+ROUNDS_OF_A_FILE = ((0, 0, False), (1, 0, True), (2, 0, False))
+ROUNDS_OF_AN_ENGINE = (*((part, shift, False) for shift in (0, 1) for part in range(PARTS)), (PARTS, 0, True))
+BESIDE = (1.5, 4)  # bounds beside the threshold, both sides
+EXACTLY = 0.5  # of the neurons that can be exactly on the threshold are
+AT_THRESHOLD = 1 / 16  # of the membranes lie on the threshold before the step
 
 
-def random_spikes(subject: Subject, graph: Graph, report: Report, rng: np.random.Generator) -> None:
+def random_spikes(subject: Subject, graph: Graph, bounds: Bounds, report: Report, rng: np.random.Generator) -> None:
     """Every weight and threshold of every layer of graph, on inputs that use them all. Adds to report, and fails it."""
     drawn = subject.chunk if subject.shows_spikes else 1  # steps of a call whose spikes can be chosen
     part = {n.layer: rng.integers(0, PARTS, (drawn, 1, *n.shape)).astype(np.int8) for n in graph.neurons}
     part_of_x = rng.integers(0, PARTS, graph.input_shape)
     reference = GraphReference(graph)
-    for turn, near in ROUNDS_OF_A_FILE if subject.shows_spikes else ROUNDS_OF_AN_ENGINE:
+    for turn, shift, near in ROUNDS_OF_A_FILE if subject.shows_spikes else ROUNDS_OF_AN_ENGINE:
         counts = rng.poisson(COUNTS, (subject.chunk, 1, *graph.input_shape)) + (part_of_x == turn)
         x = (np.broadcast_to(counts[:1], counts.shape) if subject.static else counts).astype(np.float32)
-        case = _drawn(subject, graph, x, {layer: which == turn for layer, which in part.items()}, near, rng)
+        fires = {
+            layer: which == (turn if near else (turn + shift * depth) % PARTS)
+            for depth, (layer, which) in enumerate(part.items(), 1)
+        }
+        case = _drawn(subject, bounds, x, fires, near, rng)
         if not subject.shows_spikes:  # what happens from these membranes on, in all steps of the call
             start = {state_key(layer, k): v for layer, (state,) in case.before.items() for k, v in state.items()}
             (case,) = cases(reference.run(x, start), subject.chunk)
-        shown = teacher_forced(subject, [case], reference.thresholds, report, where="on random spikes, ")
+        shown = teacher_forced(subject, [case], reference.thresholds, bounds, report, where="on random spikes, ")
         require_shown(subject, shown, report)
         report.probed += sum(step.h.size for steps in case.expected.values() for step in steps.values())
 
 
 def _drawn(
-    subject: Subject, graph: Graph, x: Array, fires: dict[str, Array], near: bool, rng: np.random.Generator
+    subject: Subject, bounds: Bounds, x: Array, fires: dict[str, Array], near: bool, rng: np.random.Generator
 ) -> Case:
     """The first steps of a call on x [steps, 1, ...] in which the neurons `fires` {layer: [steps, 1, ...] bool} fire.
 
     near  all membranes are put beside the threshold, whatever then fires
     """
-    steps = sorted({0, len(next(iter(fires.values()))) - 1})  # the first and the last step stand for all
+    chosen_steps = sorted({0, len(next(iter(fires.values()))) - 1})  # the first and the last step stand for all
     spikes = {layer: list(chosen.astype(np.float32)) for layer, chosen in fires.items()}
     before: dict[str, list[State]] = {}
     expected: dict[str, dict[int, LayerStep]] = {}
-    for node in graph.neurons:
-        layer = node.layer
+    known = {k: {layer: fired[k] for layer, fired in spikes.items()} for k in chosen_steps}
+    steps = {k: bounds.step(x[k], known[k]) for k in chosen_steps}
+    for layer, node in bounds.neurons.items():
         before[layer] = [_random_state(node, rng) for _ in fires[layer]]
         expected[layer] = {}
-        for k in steps:
-            current = interpret.current(graph, layer, x[k], {name: fired[k] for name, fired in spikes.items()})
+        for k in chosen_steps:
+            current = steps[k].value(node.inputs[0])
             if not subject.shows_spikes:
                 before[layer][k] = _firing(node, current, before[layer][k], fires[layer][k], rng)
             if near:
-                before[layer][k] = _beside_threshold(node, current, before[layer][k], subject.eps, rng)
+                before[layer][k] = _beside_threshold(node, steps[k], before[layer][k], rng)
             step = interpret.neuron(node, current, before[layer][k], dict(node.params))
             expected[layer][k] = step
             if not subject.shows_spikes:
-                spikes[layer][k] = step.s
+                spikes[layer][k] = known[k][layer] = step.s
     return Case(x, spikes, before, expected, y=np.empty((0, 1, 0), np.float32))
 
 
@@ -98,15 +109,23 @@ def _firing(node: Node, x: Array, state: State, fires: Array, rng: np.random.Gen
     return _with_h(node, x, state, top + np.where(fires, above, below) * max(1.0, abs(top)))
 
 
-def _beside_threshold(node: Node, x: Array, state: State, eps: float, rng: np.random.Generator) -> State:
-    """The state with v moved so that the current x puts h a few eps above or below the threshold."""
-    top = float(node.attrs["v_threshold"])
-    distance = rng.uniform(*BESIDE, x.shape) * eps * max(1.0, abs(top)) * rng.choice((-1, 1), x.shape)
-    return _with_h(node, x, state, top + distance)
+def _beside_threshold(node: Node, step: Step, state: State, rng: np.random.Generator) -> State:
+    """The state with v moved so that the current of this step puts h a few bounds above or below the threshold, or, where
+    that is exact, on it."""
+    top, x = float(node.attrs["v_threshold"]), step.value(node.inputs[0])
+    whole = rng.random(x.shape) < EXACTLY  # what is drawn at random is rarely a multiple of anything
+    state = {name: v if name == "v" else np.where(whole, np.rint(v), v) for name, v in state.items()}
+    on = _with_h(node, x, state, np.full(x.shape, top))
+    exactly = (step.neuron(node.layer, on).h == 0) & (rng.random(x.shape) < EXACTLY)
+    exactly &= interpret.neuron(node, x, on, dict(node.params)).h == np.float32(top)
+    distance = step.neuron(node.layer, on, exact=False).h * rng.uniform(*BESIDE, x.shape) * rng.choice((-1, 1), x.shape)
+    beside = _with_h(node, x, state, top + distance)
+    v = np.where(exactly, on["v"], beside["v"])
+    return {**state, "v": np.where(rng.random(x.shape) < AT_THRESHOLD, np.float32(top), v)}
 
 
 def _with_h(node: Node, x: Array, state: State, wanted: Array) -> State:
-    """The state with v moved so that the current x makes h what is wanted, where h depends on v and v stays small."""
+    """The state with v moved so that the current x makes h what is wanted, where h depends on v."""
     wide = {name: value.astype(np.float64) for name, value in state.items()}
     params = {name: value.astype(np.float64) for name, value in node.params.items()}
 
@@ -114,8 +133,8 @@ def _with_h(node: Node, x: Array, state: State, wanted: Array) -> State:
         return interpret.neuron(node, x.astype(np.float64), {**wide, "v": v}, params, np.float64).h
 
     h = h_at(wide["v"])
-    slope = h_at(wide["v"] + 1) - h
+    slope = h - h_at(wide["v"] - 1)  # downwards, where no kind of neuron resets
     with np.errstate(divide="ignore", invalid="ignore"):
         v = wide["v"] + (wanted - h) / slope
-    usable = np.isfinite(v) & (np.abs(slope) > 1e-3) & (np.abs(v) < 8)  # a larger v rounds by more than it is moved
+    usable = np.isfinite(v) & (np.abs(slope) > 1e-3)
     return {**state, "v": np.where(usable, v, wide["v"]).astype(np.float32)}

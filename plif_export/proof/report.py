@@ -19,7 +19,7 @@ class LayerReport:
     """One layer in the gate: spikes that differ, how many of them are excused, the worst membrane error.
 
     rate                     spikes per neuron and step of the reference, 0..1
-    max_scaled_dv            the worst |dv| / max(1, |h|), which the gate judges: a membrane of 1000 has no digit at 1e-5
+    max_scaled_dv            the worst |dv| in bounds (bounds.py), which the gate judges: 10 are too many
     free_running_mismatches  against the model, the whole artifact on its own spikes
     rounding_mismatches      against the model, one step on the model's spikes and membranes; rounded weights only
     """

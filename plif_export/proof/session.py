@@ -4,24 +4,24 @@ The file itself runs in ONNX Runtime, slice by slice (sliced_file.py). What has 
 of its own (OpenVINO, NIR) shows only the output of a call and the states after it. Before every call its states are set to the
 reference's; after the call they must be the reference's again, within the same tolerance.
 
-A neuron whose h was within eps of the threshold may have decided otherwise. Then what deeper layers did in this call says
+A neuron whose h was within a bound of the threshold may have decided otherwise. Then what deeper layers did in this call says
 nothing: it is left out, and the neuron is counted as excused (compare.py). In an unrolled call a flip can hide in later steps of
 its own layer as well, so there any neuron on the edge, in this layer or before, excuses what follows in this call.
 
 Engines with float16 kernels also round the sum of a layer to float16, a relative 2^-11 that the file itself does not have when
-ONNX Runtime runs it on a CPU, so eps is wider for them (not for an engine whose `sums_in_float32` is true).
+ONNX Runtime runs it on a CPU, so bounds are wider for them (not for an engine whose `sums_in_float32` is true).
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
-from plif_export.proof.compare import EPS, Observation
+from plif_export.proof.compare import Observation
 from plif_export.proof.interpret import Array, State
 from plif_export.proof.subject import Answer, Case, States, Subject
 from runtime.model.card import Card
 
-EPS_HALF = 2.0**-10  # twice float16's rounding of a current
+HALF = 2.0**-10  # twice float16's rounding of a current
 
 
 class OpenedModel(Protocol):
@@ -43,7 +43,7 @@ class EngineSession(Subject):
         self.engine = model.engine.name
         self.signature = f"engine {self.engine}: "
         half = model.card["precision"] == "fp16" and not model.engine.sums_in_float32
-        self.eps = EPS_HALF if half else EPS
+        self.half = HALF if half else 0.0
         self._sessions: dict[int, Any] = {}
 
     def forced(self, case: Case) -> Answer:

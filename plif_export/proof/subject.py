@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from plif_export.proof.compare import EPS, Observation
+from plif_export.proof.compare import Observation
 from plif_export.proof.interpret import Array, LayerStep, State
 from plif_export.proof.reference import History
 from runtime.model.card import Card
@@ -82,13 +82,13 @@ class Subject(ABC):
 
     where       the artifact's name, for messages
     engine      the name of the engine that is asked; None for the file itself. A failure is signed with it
-    eps         how far h may be from the threshold for a spike to be excused, relative to max(1, |h|)
+    half        a relative rounding of a layer's sums beside that of float32
     shows_spikes  whether each layer shows its own spikes in each step, and can be given those of the others
     rows_steps  over how many steps the rows of the step form are compared
     """
 
     engine: str | None = None
-    eps: float = EPS
+    half: float = 0.0
     shows_spikes: bool = False
     rows_steps: int = 1
 

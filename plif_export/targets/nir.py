@@ -62,9 +62,16 @@ class NirTarget(Target):
             raise MissingExtra("--to nir", "nir")
         if card["batch"] is not None:
             raise PlifError("--batch: NIR has no word for a batch; leave it out")
-        problems = self.problems(graph, options)
-        if problems:
-            raise problems[0].error(len(problems) - 1)
+        writer = _Writer(graph, options)
+        nodes, edges = writer.write()
+        if writer.problems:
+            raise writer.problems[0].error(len(writer.problems) - 1)
+        import nir
+
+        try:
+            nir.NIRGraph(nodes, edges)  # its types are checked here, a convolution in groups among them
+        except Exception as error:
+            raise _refused(error) from None
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
         """Every layer that NIR cannot express, and why."""
@@ -86,7 +93,7 @@ class NirTarget(Target):
         except (OSError, PlifError):
             raise
         except Exception as error:  # NIR's own checks of types raise ValueError, and h5py many kinds
-            raise PlifError(f"NIR refuses the network ({' '.join(str(error).split())[:160]})") from None
+            raise _refused(error) from None
         job.notes.append(f"a step is dt={writer.dt:g} s; a tool that takes another dt leaks otherwise: --set dt=...")
 
     def open(self, path: Path, card: Card, sha256: str | None = None) -> OpenedModel:
@@ -98,6 +105,10 @@ class NirTarget(Target):
             raise PlifError(f"{path}: {problems[0]}")
         layers = {f"{n['name']}_neuron": n["attrs"]["layer"] for n in card["graph"]["nodes"] if n["op"] == "Neuron"}
         return InterpretedModel(card, graph, {n.layer: layers.get(n.name, n.layer) for n in graph.neurons}, "nir")
+
+
+def _refused(error: Exception) -> PlifError:
+    return PlifError(f"NIR refuses the network ({' '.join(str(error).split())[:160]})")
 
 
 def _reading(card: Card, path: Path) -> dict[str, Any]:

@@ -106,6 +106,29 @@ def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
     assert not found.passed and found.failed_at["layer"] == "card"
 
 
+def test_any_weight_of_an_engine_that_is_off_is_caught_though_a_neuron_that_fires_forgets_its_current() -> None:
+    """An engine shows no h, so an input must fire once while what reads it is silent. Every pair of two layers has that."""
+    from plif_export.cards import make_card
+    from plif_export.proof.gate import check
+    from plif_export.proof.session import EngineSession
+    from plif_export.targets.interpreted_model import InterpretedModel
+    from tests.export.exact_networks import exact_network
+
+    source = exact_network("PLIF")
+    facts: dict[str, Any] = {"form": "step", "T": 4, "precision": "fp32", "math": "exact", "batch": None}
+    card = make_card(source.facts, source.graph, **facts, source_sha256=None)
+    x = np.zeros((1, 1, 2, 6, 6), np.float32)
+    x[..., 2, 2] = 8  # a stimulus that leaves most neurons silent
+    rng, missed = np.random.default_rng(1), 0
+    for _ in range(40):
+        weight = source.graph["fc1"].params["weight"].copy()
+        weight[rng.integers(12), rng.integers(216)] += np.float32(0.125)
+        graph = source.graph.rewrite({"fc1": source.graph["fc1"].with_(params={"weight": weight})})
+        subject = EngineSession(InterpretedModel(card, graph, {}, "numpy"))
+        missed += check(subject, source.reference, x, graph=source.graph).passed
+    assert missed == 0
+
+
 def test_what_an_engine_does_on_its_own_spikes_is_counted_beside_the_gate(tmp_path: Path) -> None:
     """An engine that is right in every call from the reference's states, and drifts where it keeps its own."""
     from dataclasses import replace
@@ -130,7 +153,9 @@ def test_what_an_engine_does_on_its_own_spikes_is_counted_beside_the_gate(tmp_pa
             off = Observation({"v": answer.layers["conv2"][0].after["v"] + np.float32(1e-3)})
             return replace(answer, y=np.roll(answer.y, 1, axis=-1), layers={**answer.layers, "conv2": {0: off}})
 
-    right, drifts = (check(kind(load(path)), source.reference, x) for kind in (EngineSession, Drifting))
+    right, drifts = (
+        check(kind(load(path)), source.reference, x, graph=source.graph) for kind in (EngineSession, Drifting)
+    )
     assert right.passed and right.decisions == 3 and right.decisions_changed == 0
     assert right.free_running_mismatches == 0 and right.first_divergence is None
     assert drifts.passed and drifts.decisions == drifts.decisions_changed == 3

@@ -207,7 +207,8 @@ def test_a_layer_that_never_fires_is_named_untested() -> None:
 
 
 def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
-    """One neuron's current is nudged across the threshold by less, and by more, than eps."""
+    """One neuron's current is nudged across the threshold by less, and by more, than rounding can."""
+    from plif_export.proof.bounds import LayerBound
     from plif_export.proof.compare import Observation, compare
     from plif_export.proof.interpret import LayerStep
     from plif_export.proof.report import LayerReport, Report
@@ -220,7 +221,8 @@ def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
         found_h[0, 0] = 1.0
         report = Report(layers=[LayerReport("conv1")])
         found = Observation({"v": v}, found_h, (found_h >= 1.0).astype(np.float32))
-        compare(report.layers[0], report, 3, 1.0, LayerStep(h, s, {"v": v}), found)
+        bound = np.full(h.shape, 1e-5)
+        compare(report.layers[0], report, 3, 1.0, LayerStep(h, s, {"v": v}), found, LayerBound(bound, {"v": bound}))
         return report
 
     near, far = flip(5e-6), flip(5e-5)
@@ -235,6 +237,7 @@ def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
 @pytest.mark.parametrize("edge", (None, False, True))
 def test_a_membrane_of_an_engine_is_excused_only_on_the_edge_of_the_threshold(edge: bool | None) -> None:
     """An engine shows no spikes: a flip shows in the membrane that it leaves. `edge` stands for a call of several steps."""
+    from plif_export.proof.bounds import LayerBound
     from plif_export.proof.compare import Observation, compare
     from plif_export.proof.interpret import LayerStep
     from plif_export.proof.report import LayerReport, Report
@@ -244,10 +247,9 @@ def test_a_membrane_of_an_engine_is_excused_only_on_the_edge_of_the_threshold(ed
         h[0, 0] = 1.0 - distance
         v = h.copy()
         v[0, 0] = 0.0  # the engine fired, and has reset
-        report = Report(layers=[LayerReport("conv1")])
-        same = compare(
-            report.layers[0], report, 3, 1.0, LayerStep(h, h >= 1, {"v": h}), Observation({"v": v}), edge=edge
-        )
+        report, bound = Report(layers=[LayerReport("conv1")]), np.full(h.shape, 1e-5)
+        expected, found = LayerStep(h, h >= 1, {"v": h}), Observation({"v": v})
+        same = compare(report.layers[0], report, 3, 1.0, expected, found, LayerBound(bound, {"v": bound}), edge=edge)
         return same, report
 
     for distance, excused in ((5e-6, edge is not False), (5e-5, edge is True)):
@@ -410,10 +412,16 @@ def test_nothing_shown_is_not_passed() -> None:
     reference = NetworkReference(net)
     for shape in ((10, 0, 2, 16, 16), (0, 1, 2, 16, 16)):
         with pytest.raises(PlifError, match="no step of no stream"):
-            check(SlicedFile(proto, card, reference.layers), reference, np.zeros(shape, np.float32))
+            check(
+                SlicedFile(proto, card, reference.layers),
+                reference,
+                np.zeros(shape, np.float32),
+                graph=read_network(net),
+            )
     with torch.no_grad():
         for name in ("conv1_bn", "conv2_bn"):
             net.get_submodule(name).bias.fill_(-100.0)
     subject = SlicedFile(*written(net, "step", "folded"), reference.layers)
-    report = check(subject, NetworkReference(net), np.zeros((5, 1, 2, 16, 16), np.float32))
+    silent = np.zeros((5, 1, 2, 16, 16), np.float32)
+    report = check(subject, NetworkReference(net), silent, graph=read_network(net))
     assert not report.passed and report.failed_at is not None and "nothing was shown" in report.failed_at["what"]

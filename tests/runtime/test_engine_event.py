@@ -15,7 +15,8 @@ from plif_export import export
 from plif_export.cards import make_card, set_card
 from plif_export.passes import prepare
 from plif_export.proof import interpret
-from plif_export.proof.compare import EPS, MEMBRANE
+from plif_export.proof.bounds import Bounds
+from plif_export.proof.compare import MEMBRANE
 from plif_export.readers.checkpoint import read_network
 from plif_export.writers import FORMS
 from plif_train.network import Network
@@ -67,18 +68,20 @@ def gate(graph: Graph, path: Path, x: np.ndarray, threads: int = 1) -> tuple[int
     state = {
         n: v + rng.uniform(-0.5, 0.4, v.shape).astype(np.float32) for n, v in interpret.start(graph, x.shape[1]).items()
     }
-    spikes = excused = 0
+    spikes, excused, measured = 0, 0, Bounds(graph)
     for x_t in x:
         session.restore([state[s["layer"]] for s in session.model.card["states"]])
         y = session.step(x_t)
+        before = state
         expected, state, layers = interpret.step(graph, x_t, state)
+        bounds = measured.step(x_t, {layer: fired.s for layer, fired in layers.items()})
         flipped = False
         for node in graph.neurons:
             fired, found = layers[node.layer], session.state[f"v.{node.layer}"]
             spikes += int(fired.s.sum())
-            eps = EPS * np.maximum(1, np.abs(fired.h))
-            off = np.abs(found - fired.v) > MEMBRANE / EPS * eps
-            edge = off & (np.abs(fired.h - np.float32(node.attrs["v_threshold"])) < eps)
+            bound = bounds.neuron(node.layer, {"v": before[node.layer]})
+            off = np.abs(found - fired.v) > MEMBRANE * bound.after["v"]
+            edge = off & (np.abs(fired.h - np.float32(node.attrs["v_threshold"])) < bound.h)
             assert not np.any(off & ~edge), f"{node.layer}: {np.abs(found - fired.v).max()}"
             excused += int(edge.sum())
             if flipped := bool(edge.any()):
