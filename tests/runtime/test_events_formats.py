@@ -577,3 +577,40 @@ def test_a_damaged_npz_counts_what_is_lost(tmp_path: Path) -> None:
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(PlifError, match="not a complete"):
         open_source(str(path))
+
+
+# --- known by their structure, or by their names -----------------------------------------------------------------------
+
+
+def test_the_header_of_a_raw_file_ends_at_its_end_although_events_look_like_a_line(make: Make) -> None:
+    looks_like_a_line = b"% \n\x80" + evt2_bytes(some_events(20), header=b"")
+    source = open_source(str(make(b"% evt 2.0\n% geometry 640x480\n% end\n" + looks_like_a_line)))
+    assert len(np.concatenate(list(source.packets()))) >= 20
+
+
+def test_a_dat_file_is_one_whatever_its_first_sentence(make: Make) -> None:
+    body = dat_bytes(some_events(20))[len(DAT_HEADER) :]
+    for header in (
+        b"% Date 2024-01-01\n% Version 2\n% Height 240\n% Width 304\n",
+        b"% Width 304\n% Height 240\n% end\n",
+    ):
+        source = open_source(str(make(header + body)))
+        assert (source.format, source.sensor) == ("dat", (304, 240))
+        assert np.concatenate(list(source.packets())).tolist() == some_events(20).tolist()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\x89HDF\r\n\x1a\n" + bytes(80), "an HDF5 file"),
+        (b"#ROSBAG V2.0\n" + bytes(80), "rosbag of ROS 1"),
+        (b"SQLite format 3\0" + bytes(80), "rosbag2"),
+        (b"\x89MCAP0\r\n" + bytes(80), "rosbag2"),
+        (b"#!AER-DAT1.0\r\n" + bytes(80), "AEDAT 1.0"),
+        (b"\x1f\x8b" + bytes(80), "gunzip"),
+        (b"#!AER-DAT3.1\r\n#Format: SerializedTS\r\n#!END-HEADER\r\n" + bytes(80), "encoding 'SerializedTS'"),
+    ],
+)
+def test_a_format_that_is_not_read_is_named_with_what_to_do(data: bytes, said: str, make: Make) -> None:
+    with pytest.raises(PlifError, match=said):
+        open_source(str(make(data)))

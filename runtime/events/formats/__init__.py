@@ -20,6 +20,31 @@ FORMATS: dict[str, Format] = {
     for module in (aedat4, aedat31, aedat2, es, dat, npz, evt3, evt2, csv, nmnist)
 }
 
+TO_RAW = "convert it to text: one line t,x,y,p an event"
+# What is known and not read: its first bytes, its name, what to do.
+OTHERS = (
+    (
+        b"\x89HDF\r\n\x1a\n",
+        "an HDF5 file",
+        "Metavision's is packed with Prophesee's own codec (ECF): metavision_file_to_csv -i FILE -o OUT.csv converts it; "
+        "one of DSEC or TUM-VIE: with h5py, np.savez(OUT, t=events['t'], x=events['x'], y=events['y'], p=events['p'])",
+    ),
+    (b"#ROSBAG V", "a rosbag of ROS 1", "convert it with `pip install rosbags`, then " + TO_RAW),
+    (
+        b"SQLite format 3\0",
+        "an SQLite file, as rosbag2 of ROS 2 writes",
+        "convert it with `pip install rosbags`, then " + TO_RAW,
+    ),
+    (
+        b"\x89MCAP0\r\n",
+        "an MCAP file, as rosbag2 of ROS 2 writes",
+        "convert it with `pip install rosbags`, then " + TO_RAW,
+    ),
+    (b"#!AER-DAT1", "AEDAT 1.0", "open it in jAER and save it as AEDAT 2.0"),
+    (b"#!AER-DAT3", "an AEDAT 3 other than 3.1", "convert it with DV"),
+    (b"\x1f\x8b", "packed with gzip", "unpack it: gunzip FILE"),
+)
+
 __all__ = ["FORMATS", "Format", "Losses", "Recording", "open_recording"]
 
 
@@ -49,6 +74,9 @@ def open_recording(path: Path, layout: str | None = None) -> Recording:
                 return _checked(entry.open(path), path)
     except OSError as error:
         raise PlifError(f"{path}: cannot be read: {error.strerror or error}") from None
+    for magic, what, advice in OTHERS:
+        if head.startswith(magic):
+            raise PlifError(f"{path}: {what}, which plif does not read: {advice}")
     version = evt.find_version(head)
     if version is not None:
         raise PlifError(f"{path}: EVT {version} is not read, only EVT 2.0 and 3.0: convert it first")

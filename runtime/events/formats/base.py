@@ -91,8 +91,11 @@ def read_chunks(path: Path, offset: int, word: int, losses: Losses) -> Iterator[
             )
 
 
-def read_header(path: Path, mark: bytes) -> tuple[list[str], int]:
-    """The leading lines that start with `mark`, without it, and the offset of the first byte after them."""
+def read_header(path: Path, mark: bytes, end: str | None = None) -> tuple[list[str], int]:
+    """The leading lines that start with `mark`, without it, and the offset of the first byte after them.
+
+    The line `end` is the last one, whatever follows: events may look like a line.
+    """
     lines: list[str] = []
     with open(path, "rb") as file:
         while True:
@@ -105,6 +108,8 @@ def read_header(path: Path, mark: bytes) -> tuple[list[str], int]:
             if not line.endswith(b"\n"):
                 raise PlifError(f"{path}: the file ends inside its header (at byte {offset + len(line)})")
             lines.append(line[len(mark) :].decode("latin-1").strip())
+            if lines[-1] == end:
+                return lines, offset + len(line)
 
 
 def refuse_header_only(path: Path, offset: int) -> None:
