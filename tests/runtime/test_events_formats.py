@@ -117,7 +117,7 @@ def test_one_byte_too_few_is_noted_with_its_place(name: str, make: Make) -> None
     if name == "aedat31":  # its header says how many there were
         assert source.invalid == 1 and "cut off at the end" in source.notes[0]
     else:
-        left = {"nmnist": 4, "aedat2": 7, "evt2": 3, "evt3": 1, "dat": 7, "es": 4}[name]
+        left = {"nmnist": 4, "aedat2": 7, "evt2": 3, "evt21": 7, "evt3": 1, "dat": 7, "es": 4}[name]
         assert f"left over at byte {len(data) - left}" in source.notes[0]
 
 
@@ -165,7 +165,7 @@ def test_what_is_no_recording_is_refused_in_one_line(make: Make, tmp_path: Path)
         (make(np.random.default_rng(0).bytes(4000), "noise.bin"), "known format"),
         (make(b"\x89PNG\r\n\x1a\n" + bytes(300), "picture.png"), "known format"),
         (make(b"Dear reader,\nthis is a letter.\n", "letter.txt"), "known format"),
-        (make(b"% evt 2.1\n% end\n" + bytes(64), "new.raw"), "EVT 2.1 is not read"),
+        (make(b"% evt 4.0\n% end\n" + bytes(64), "new.raw"), "EVT 4.0 is not read"),
         (make(b"% format EVT4;height=720;width=1280\n% end\n" + bytes(64), "newer.raw"), "EVT 4.0 is not read"),
     ):
         with pytest.raises(PlifError, match=reason) as caught:
@@ -614,3 +614,22 @@ def test_a_dat_file_is_one_whatever_its_first_sentence(make: Make) -> None:
 def test_a_format_that_is_not_read_is_named_with_what_to_do(data: bytes, said: str, make: Make) -> None:
     with pytest.raises(PlifError, match=said):
         open_source(str(make(data)))
+
+
+def test_a_word_of_evt21_holds_a_row_of_up_to_32_pixels(make: Make) -> None:
+    def words(*words: int) -> bytes:
+        return b"% evt 2.1\n% geometry 64x64\n% end\n" + struct.pack(f"<{len(words)}Q", *words)
+
+    event = 5 << 54 | 32 << 43 | 9 << 32
+    data = words(
+        1 << 60 | event | 0b111, 0x8 << 60 | 2 << 32, 1 << 60 | event | 1 << 31 | 0b101, event, event | 2, 0x3 << 60
+    )
+    source = open_source(str(make(data)))
+    events = np.concatenate(list(source.packets())).tolist()
+    assert events == [(133, 32, 9, True), (133, 34, 9, True), (133, 63, 9, True), (133, 33, 9, False)]
+    assert source.invalid == 3 and "1 words of a type" in source.notes[0] + source.notes[-1]
+
+
+def test_evt21_with_swapped_halves_is_refused_and_not_misread(make: Make) -> None:
+    with pytest.raises(PlifError, match="endianness=legacy is not read"):
+        open_source(str(make(b"% evt 2.1\n% format EVT21;endianness=legacy\n% end\n" + bytes(64))))
