@@ -113,6 +113,12 @@ def npz_bytes(events: np.ndarray) -> bytes:
     return out.getvalue()
 
 
+def npy_bytes(events: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, events)
+    return out.getvalue()
+
+
 # format: (events [N] -> the bytes of a file, a usual name of such a file)
 WRITERS: dict[str, tuple[Callable[[np.ndarray], bytes], str]] = {
     "nmnist": (nmnist_bytes, "a.bin"),
@@ -124,4 +130,5 @@ WRITERS: dict[str, tuple[Callable[[np.ndarray], bytes], str]] = {
     "dat": (dat_bytes, "a.dat"),
     "es": (es_bytes, "a.es"),
     "csv": (csv_bytes, "a.csv"),
+    "npy": (npy_bytes, "a.npy"),
 }

@@ -32,6 +32,7 @@ HOLDS = {
     "dat": (16383, 16383, 1 << 40, 1000, 1 << 30),
     "es": (65535, 65535, 1 << 20, 0, 5000),
     "csv": (65535, 65535, T_LIMIT_US - 1, T_LIMIT_US, T_LIMIT_US),
+    "npy": (65535, 65535, T_LIMIT_US - 1, T_LIMIT_US, T_LIMIT_US),
     "npz": (65535, 65535, T_LIMIT_US - 1, T_LIMIT_US, T_LIMIT_US),
     "t64": (65535, 65535, T_LIMIT_US - 1, T_LIMIT_US, T_LIMIT_US),
     "t32": (65535, 32767, 1 << 40, 1000, 1 << 30),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.base.errors import PlifError
-from runtime.events.formats import aedat2, aedat4, aedat31, csv, dat, es, evt, evt2, evt3, evt21, nmnist, npz
+from runtime.events.formats import aedat2, aedat4, aedat31, csv, dat, es, evt, evt2, evt3, evt21, nmnist, npy, npz
 from runtime.events.formats.base import HEAD_BYTES, Format, Losses, Recording
 from runtime.events.formats.csv_layout import parse_layout
 from runtime.events.size import LONGEST, is_size
@@ -17,7 +17,7 @@ from runtime.events.size import LONGEST, is_size
 FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT
     # N-MNIST is the last: it has no magic number at all
-    for module in (aedat4, aedat31, aedat2, es, dat, npz, evt3, evt21, evt2, csv, nmnist)
+    for module in (aedat4, aedat31, aedat2, es, dat, npz, npy, evt3, evt21, evt2, csv, nmnist)
 }
 
 TO_RAW = "convert it to text: one line t,x,y,p an event"

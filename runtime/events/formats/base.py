@@ -73,7 +73,7 @@ class Format:
 
 def read_chunks(path: Path, offset: int, word: int, losses: Losses) -> Iterator[np.ndarray]:
     """uint8 [N] from `offset` to the end, N a multiple of `word` bytes. A cut word at the end becomes a note."""
-    size = CHUNK_BYTES // word * word
+    size = max(1, CHUNK_BYTES // word) * word
     with open(path, "rb") as file:
         file.seek(offset)
         carry = b""
