@@ -21,8 +21,8 @@ def open_recording(path: Path) -> Recording:
             shape, dtype, header = npz.parse_header(str(path), file)
         except PlifError:
             raise
-        except Exception as error:  # what NumPy raises for damaged bytes is not written down
-            raise PlifError(f"{path}: not a complete .npy file: {npz.reason(error)}") from None
+        except Exception:  # what NumPy raises for damaged bytes is not written down
+            raise PlifError(f"{path}: not a complete .npy file: its header is damaged") from None
     at = find_fields(dtype.names or ())
     if len(shape) != 1 or at is None or dtype.hasobject or not 0 < dtype.itemsize <= npz.EVENT_LIMIT:
         raise PlifError(
@@ -45,7 +45,8 @@ def _decode(
     for chunk in read_chunks(path, offset, dtype.itemsize, losses):
         rows = chunk.view(dtype)[: count - done]  # what follows the array is none of it
         done += len(rows)
-        yield npz.to_events(*(rows[name] for name in fields), losses)
+        t, x, y, p = (rows[name] for name in fields)
+        yield npz.to_events(t, x, y, p, losses)
     losses.add(count - done, "cut off at the end of the file")
 
 

@@ -60,10 +60,10 @@ def _open_archive(path: Path, stack: ExitStack) -> zipfile.ZipFile:
     try:
         return stack.enter_context(zipfile.ZipFile(file))
     except Exception as error:  # zipfile raises what it likes for damaged bytes
-        raise PlifError(f"{path}: not a complete .npz file: {reason(error)}") from None
+        raise PlifError(f"{path}: not a complete .npz file: {_reason(error)}") from None
 
 
-def reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
@@ -125,7 +125,7 @@ def _read_array_header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipIn
     except PlifError:
         raise
     except Exception as error:  # what zipfile and NumPy raise for damaged bytes is not written down
-        raise PlifError(f"{path}: not a complete .npz file: {reason(error)}") from None
+        raise PlifError(f"{path}: not a complete .npz file: {_reason(error)}") from None
     if dtype.hasobject:
         raise PlifError(f"{name} holds pickled Python objects, which are never read: save plain integers")
     if dtype.itemsize > EVENT_LIMIT:
@@ -171,7 +171,7 @@ def _decode(path: Path, layout: _Layout, losses: Losses) -> Iterator[np.ndarray]
         except PlifError:
             raise
         except Exception as error:
-            raise PlifError(f"{path}: not a complete .npz file: {reason(error)}") from None
+            raise PlifError(f"{path}: not a complete .npz file: {_reason(error)}") from None
         while done < layout.count:
             rows = min(most, layout.count - done)
             try:
@@ -182,7 +182,7 @@ def _decode(path: Path, layout: _Layout, losses: Losses) -> Iterator[np.ndarray]
                 if any(len(column) != rows for column in columns):
                     raise EOFError("a member ends early")
             except Exception as error:
-                losses.add(layout.count - done, f"in the damaged part of the file ({reason(error)})")
+                losses.add(layout.count - done, f"in the damaged part of the file ({_reason(error)})")
                 return
             done += rows
             t, x, y, p = [columns[0][name] for name in layout.fields] if layout.fields else columns
