@@ -51,7 +51,7 @@ class Subject:
         }
 
 
-def ours(path: Path, engine: str, name: str, threads: int) -> Subject | None:
+def ours(path: Path, engine: str, name: str, threads: int | None) -> Subject | None:
     """An artifact in one of our engines; None, and a line on stderr with the reason, where it does not open."""
     try:
         model = runtime.load(path, engine, threads=threads)

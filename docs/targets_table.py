@@ -133,6 +133,26 @@ def nir_file(folder: Path) -> Source:
     return folder / "net.nir", {}
 
 
+def nir_loop(folder: Path) -> Source:
+    """Spikes that come back, a delay, and a readout that gives its membrane."""
+    import nir
+
+    rng, full = np.random.default_rng(0), np.ones(6)
+    nodes = {
+        "input": nir.Input(input_type={"input": np.array([8])}),
+        "fc": nir.Affine(rng.normal(0.3, 0.5, (6, 8)), 0 * full),
+        "cuba": nir.CubaLIF(2e-4 * full, 4e-4 * full, 2 * full, 0 * full, full, 0 * full, 2 * full),
+        "late": nir.Delay(2e-4 * full),
+        "head": nir.Linear(rng.normal(0, 0.5, (3, 6))),
+        "readout": nir.LI(np.full(3, 5e-4), np.ones(3), np.zeros(3)),
+        "output": nir.Output(output_type={"output": np.array([3])}),
+    }
+    edges = [*pairwise(nodes), ("cuba", "back"), ("back", "cuba")]
+    nodes["back"] = nir.Linear(rng.normal(-0.2, 0.4, (6, 6)))
+    nir.write(folder / "net.nir", nir.NIRGraph(nodes, edges, type_check=False))
+    return folder / "net.nir", {}
+
+
 def sinabs_file(folder: Path) -> Source:
     return ROOT / "tests" / "data" / "sinabs.nir", {"neuron": {"dt": 1.0, "fire": ">=", "reset": "subtract"}}
 
@@ -148,6 +168,7 @@ SOURCES: dict[str, Callable[[Path], Source]] = {
     "Norse LIFBoxCell": norse_lif_box,
     "Norse LIFCell": norse_lif,
     "NIR file": nir_file,
+    "NIR file (recurrent, readout)": nir_loop,
     "NIR file of sinabs": sinabs_file,
 }
 

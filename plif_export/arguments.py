@@ -33,6 +33,6 @@ def check_arguments(
         )
     if source.has_card and options.T is not None and options.form != "unrolled":
         raise PlifError("--T belongs to --form unrolled; the step form runs for any number of steps")
-    if example_input is not None and tuple(example_input.shape[1:]) != tuple(facts.shape):
+    if example_input is not None and source.has_card and tuple(example_input.shape[1:]) != tuple(facts.shape):
         found, expected = list(example_input.shape), ", ".join(map(str, facts.shape))
         raise PlifError(f"example_input is {found}; expected one step [B, {expected}]")

@@ -51,10 +51,14 @@ def make_card(
             for n in graph.neurons
             for variable, value in n.initial.items()
         ],
-        "taus": {n.layer: _tau(equation_of(n.attrs["kind"]).alpha(n.params)) for n in graph.neurons},
+        "taus": {
+            n.layer: _tau(equation_of(n.attrs["kind"]).alpha(n.params))
+            for n in graph.neurons
+            if n.attrs["kind"] != "Traced"  # whose time constant is a number among others in its program
+        },
         "v_threshold": _one_or_each(graph, "v_threshold"),
         "v_reset": _one_or_each(graph, "v_reset"),
-        "output": output_record(last.op, last.attrs.get("voters", 1)),
+        "output": output_record(last.op, last.attrs.get("voters", 1), last.values),
         "framing": facts.framing,
         "normalisation": facts.normalisation,
         "graph": graph.record(),

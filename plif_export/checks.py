@@ -111,10 +111,15 @@ def _refused(problem: Problem) -> LayerCheck:
 
 
 def check(
-    module: nn.Module, example_input: Any = None, *, to: str = "onnx", options: Mapping[str, str] | None = None
+    module: nn.Module,
+    example_input: Any = None,
+    *,
+    to: str = "onnx",
+    output: int | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> CheckReport:
-    """What of a live module is supported. example_input [B, ...] gives the shape of one step; to, options as in export."""
-    options = options or {}
+    """What of a live module is supported. example_input and the options as in export."""
+    options, caller = options or {}, CallerFacts(output=output)
     target, report = find_target(to, options), CheckReport(to)
     if isinstance(module, Network):
         source = read(module)
@@ -125,20 +130,20 @@ def check(
 
     if example_input is None:
         raise PlifError("check(module, example_input): one step [B, ...] is needed for the shapes")
-    traced, problems = examine(module, example_input)
+    traced, problems = examine(module, example_input, caller)
     if traced is not None and not problems:
         problems, _ = compare(traced)
-    entries = traced.nodes if traced is not None else []
+    entries = traced.entries if traced is not None else []
     for entry in entries:
         if isinstance(entry, Node):
             report.add_node(entry.name, entry.op, entry.attrs.get("kind"))
         else:
             report.add(entry)
     for problem in problems:
-        if problem not in entries:
+        if str(problem) not in report.problems:
             report.add(problem)
     if traced is not None and traced.graph is not None:
-        report.add_refusals(traced.graph, ModelFacts.from_caller(CallerFacts(), traced.graph), target, options)
+        report.add_refusals(traced.graph, ModelFacts.from_caller(caller, traced.graph), target, options)
     return report
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import Field
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -95,7 +95,7 @@ def _say_next(artifact: Path, form: str) -> None:
     say(f"  plif eval {path} --data NAME:DIR")
 
 
-@_options(declared=CallerFacts)
+@_options(*(each.name for each in fields(CallerFacts) if each.name != "output"), declared=CallerFacts)
 def verify(
     artifact: Annotated[Path, typer.Argument(help="An exported artifact.")],
     against: Annotated[Path, typer.Option(help="The model.pt, state_dict or NIR file it was made from.")],

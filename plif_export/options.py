@@ -95,6 +95,10 @@ class CallerFacts:
         None, "Steps of the unrolled form; the card's T when not given. Without a card: its T.", flag="--T"
     )
 
+    output: int | None = _option(
+        None, "Of a live module whose forward returns several tensors: which one the file gives, from 0."
+    )
+
     def __post_init__(self) -> None:
         for each in fields(self):
             if each.metadata["parse"] is not None:

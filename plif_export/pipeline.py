@@ -75,7 +75,8 @@ def export(
     model          a model.pt, a SpikingJelly state_dict (with `network`), a NIR file, or a live nn.Module: a
                    plif_train.Network, or any other that is made of layers of torch.nn, SpikingJelly, snnTorch or Norse
     path           where to; beside the model under its usual name when None
-    example_input  one step [B, ...]; only its shape is used. A module that is not ours needs it
+    example_input  one step [B, ...], or the sequence or image that forward takes; only its shape is used. A module that is not
+                   ours needs it
     options        form="step", precision="fp32", to="onnx", ...: the fields of ExportOptions (plif_export/options.py)
     Raises CheckFailed when the gate does not pass (nothing is written then), PlifError for what cannot be exported.
     """

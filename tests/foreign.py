@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
 
+from plif_export.readers.copies import fresh
+from plif_export.readers.forms import call_steps
 from plif_export.readers.module import examine
-from plif_export.readers.trace import Stepper, reset_neurons
 from runtime.model.graph import Graph
 
 
@@ -18,31 +21,38 @@ def scale_to_threshold(
     puts the module into evaluation mode."""
     module.eval()
     x = torch.from_numpy(np.random.default_rng(seed).poisson(0.5, (steps, 2, *shape)).astype(np.float32))
-    traced, problems = examine(module, x[0])
-    assert traced is not None and traced.graph is not None and not problems, problems
+    reading, problems = examine(module, x[0])
+    assert reading is not None and reading.graph is not None and not problems, problems
     paths = {name.replace(".", "_"): name for name, _ in module.named_modules()}
-    layers = {layer: path for path, layer in traced.neurons.items()}
-    for node in traced.graph.neurons:
-        source = _layer_before(traced.graph, node.inputs[0])
-        if source is None or source not in paths:
+    layers = {layer: path for path, layer in reading.neurons.items()}
+    for node in reading.graph.neurons:
+        source = _layer_before(reading.graph, node.inputs[0])
+        if source is None or source not in paths or not layers[node.layer]:
             continue
-        reset_neurons(traced.module)
-        stepper = Stepper(traced.program)
-        currents = []
+        current = _currents(module, layers[node.layer], x)
+        assert current.std() > 0, f"{node.layer}: no spike reaches it in {steps} steps"
+        factor = gain * float(node.attrs["v_threshold"]) / float(current.std() + 1e-6)
+        shift = 0.3 * float(node.attrs["v_threshold"]) - factor * float(current.mean())
+        layer = module.get_submodule(paths[source])
         with torch.no_grad():
-            for x_t in x:
-                stepper.step(x_t)
-                currents.append(stepper.seen[layers[node.layer]][0])
-            current = torch.stack(currents)
-            assert current.std() > 0, f"{node.layer}: no spike reaches it in {steps} steps"
-            factor = gain * node.attrs["v_threshold"] / float(current.std() + 1e-6)
-            shift = 0.3 * node.attrs["v_threshold"] - factor * float(current.mean())
-            for owner in (module, traced.module):
-                layer = owner.get_submodule(paths[source])
-                layer.weight.mul_(factor)  # type: ignore[operator, union-attr]
-                if layer.bias is not None:
-                    layer.bias.mul_(factor).add_(shift)  # type: ignore[operator, union-attr]
+            layer.weight.mul_(factor)  # type: ignore[operator, union-attr]
+            if layer.bias is not None:
+                layer.bias.mul_(factor).add_(shift)  # type: ignore[operator, union-attr]
     return module
+
+
+def _currents(module: nn.Module, path: str, x: torch.Tensor) -> torch.Tensor:
+    """What reaches the neurons at a path over the steps of x."""
+    seen: list[torch.Tensor] = []
+    copied = fresh(module)
+
+    def hook(part: nn.Module, args: tuple[Any, ...]) -> None:
+        seen.append(args[0].clone())
+
+    copied.get_submodule(path).register_forward_pre_hook(hook)
+    with torch.no_grad():
+        call_steps(copied, list(x))
+    return torch.stack(seen)
 
 
 def _layer_before(graph: Graph, name: str) -> str | None:

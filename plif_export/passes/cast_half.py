@@ -23,8 +23,10 @@ def cast_half(graph: Graph) -> Graph:
     counts = spike_counts(graph)
     changed: dict[str, Node] = {}
     for node in graph:
-        area = counts[node.inputs[0]].area if node.inputs[0] in counts else 0
-        if node.op in ("Conv", "Linear") and area and area & (area - 1) == 0:  # no float16 is a third
+        if node.op not in ("Conv", "Linear") or node.inputs[0] not in counts:
+            continue
+        area = counts[node.inputs[0]].area
+        if area & (area - 1) == 0:  # no float16 is a third
             with np.errstate(over="ignore"):
                 weight = node.params["weight"].astype(np.float16)
             if not np.isfinite(weight).all():

@@ -35,10 +35,14 @@ def fold_batchnorm(graph: Graph) -> Graph:
 
 
 def product_before(graph: Graph, node: Node) -> Node | None:
-    """The Conv or Linear whose output nothing but `node` reads, so that its weights may be scaled; None elsewhere."""
+    """The Conv or Linear whose output nothing but `node` reads, so that its weights may be scaled; None elsewhere.
+
+    A Linear over tokens makes [tokens, features], and what reads it scales its first axis, the tokens: it is not one.
+    """
     before = next((n for n in graph if n.name == node.inputs[0]), None)
-    fits = before is not None and before.op in ("Conv", "Linear") and graph.feeds_only(before.name, node.name)
-    return before if fits else None
+    if before is None or not graph.feeds_only(before.name, node.name):
+        return None
+    return before if before.op == "Conv" or (before.op == "Linear" and len(before.shape) == 1) else None
 
 
 def scaled(node: Node, scale: np.ndarray, shift: np.ndarray) -> Node:

@@ -24,7 +24,7 @@ def fold_tau(graph: Graph) -> Graph:
     changed: dict[str, Node] = {}
     inserted: dict[str, Node] = {}  # neuron -> the Affine to put in front of it
     for node in graph.neurons:
-        if "alpha" not in node.params:
+        if "charge" not in node.attrs or "alpha" not in node.params:
             continue
         alpha = node.params["alpha"].astype(np.float64)
         scale = alpha if node.attrs["decay_input"] else np.ones_like(alpha)

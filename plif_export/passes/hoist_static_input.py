@@ -16,6 +16,6 @@ from runtime.model.graph import Graph
 def hoist_static_input(graph: Graph) -> Graph:
     still = {graph.input}
     for node in graph:
-        if node.op != "Neuron" and all(name in still for name in node.inputs):
+        if node.op not in ("Neuron", "State") and all(name in still for name in node.inputs):
             still.add(node.name)
     return replace(graph, hoisted=frozenset(still - {graph.input}))

@@ -35,17 +35,18 @@ def spike_counts(graph: Graph) -> dict[str, Counts]:
     found: dict[str, Counts] = {}
     for node in graph:
         inputs = [found.get(name) for name in node.inputs]
-        made = Counts() if node.op == "Neuron" else _after(graph, node, [c for c in inputs if c is not None])
-        if made is not None and made.most <= MOST and (node.op == "Neuron" or None not in inputs):
+        fires = node.op == "Neuron" and node.values == "spikes"
+        made = Counts() if fires else _after(graph, node, [c for c in inputs if c is not None])
+        if made is not None and made.most <= MOST and (fires or None not in inputs):
             found[node.name] = made
     return found
 
 
 def _after(graph: Graph, node: Node, inputs: list[Counts]) -> Counts | None:
-    if not inputs:
+    if not inputs or node.op == "Neuron":  # what a neuron gives that is no spike, no count tells
         return None
     first = inputs[0]
-    if node.op in ("MaxPool", "Flatten", "Dropout"):
+    if node.op in ("MaxPool", "Flatten", "Dropout", "Reshape", "Permute", "Slice"):
         return first
     if node.op == "Affine":  # 1 - s, with which SEW-ResNet joins by "and not"
         negated = np.all(node.params["scale"] == -1) and np.all(node.params["shift"] == 1)

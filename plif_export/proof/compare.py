@@ -55,7 +55,7 @@ def compare(
     where  what a failure begins with
     Adds to layer, fails the report, and says whether nothing at all differs, excused or not.
     """
-    h, s = expected.h, expected.s > 0.5
+    h, s = expected.h, expected.s
     pairs = [(v, expected.after[name], bound.after[name]) for name, v in found.after.items()]
     pairs += [(found.h, h, bound.h)] if found.h is not None else []
     for mine, wanted, _ in pairs:
@@ -64,11 +64,11 @@ def compare(
             report.fail(layer.name, t, what)
             layer.membranes_off += h.size
             return False
-    near = np.abs(h - v_threshold) < bound.h if edge is None else np.full(h.shape, edge)
+    near = on_edge(expected, v_threshold, bound) if edge is None else np.full(h.shape, edge)
     dvs = [distance(mine, wanted) for mine, wanted, _ in pairs]
     dv, scaled = np.max(dvs, axis=0), np.max([in_bounds(d, b) for d, (_, _, b) in zip(dvs, pairs, strict=True)], axis=0)
     off = scaled > MEMBRANE
-    differ = off & near if found.s is None else s != (found.s > 0.5)
+    differ = off & near if found.s is None else other_spikes(found.s, expected)
     dv, scaled, off = np.where(differ, 0, dv), np.where(differ, 0, scaled), off & ~differ
     flips, excused, wrong = int(differ.sum()), int((differ & near).sum()), int(off.sum())
     layer.mismatches += flips
@@ -77,7 +77,9 @@ def compare(
     largest = np.finfo(np.float32).max  # JSON has no infinity
     layer.max_abs_dv = max(layer.max_abs_dv, float(min(dv.max(initial=0), largest)))
     layer.max_scaled_dv = max(layer.max_scaled_dv, float(min(scaled.max(initial=0), largest)))
-    not_binary = 0 if found.s is None else int(np.sum((found.s != 0) & (found.s != 1)))
+    not_binary = 0
+    if found.s is not None and expected.values == "spikes":
+        not_binary = int(np.sum((found.s != 0) & (found.s != 1)))
     if flips > excused:
         report.fail(layer.name, t, f"{where}{flips - excused} of {s.size} spikes differ, away from the threshold")
     elif wrong:
@@ -85,6 +87,19 @@ def compare(
     elif not_binary:
         report.fail(layer.name, t, f"{where}{not_binary} of {s.size} spikes are neither 0 nor 1")
     return not (flips or wrong or not_binary)
+
+
+def on_edge(expected: LayerStep, v_threshold: float, bound: LayerBound) -> Array:
+    """bool [1, ...]: where rounding can make the layer decide otherwise."""
+    near = np.abs(expected.h - v_threshold) < bound.h
+    return near if expected.jumps is None else near | expected.jumps(bound.h)
+
+
+def other_spikes(found: Array, expected: LayerStep) -> Array:
+    """bool [...]: where a layer fires otherwise than expected; values that are not only 0 and 1 may be rounded."""
+    if expected.values == "spikes":
+        return (found > 0.5) != (expected.s > 0.5)
+    return ~(np.abs(found - expected.s) <= ROWS * np.maximum(1, np.abs(expected.s)))
 
 
 def distance(found: Array, expected: Array) -> Array:

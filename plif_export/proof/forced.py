@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import numpy as np
 
 from plif_export.proof.bounds import Bounds, LayerBound
-from plif_export.proof.compare import MEMBRANE, compare, distance, in_bounds
+from plif_export.proof.compare import MEMBRANE, compare, distance, in_bounds, on_edge
 from plif_export.proof.report import LayerReport, Report
 from plif_export.proof.slices import CannotRun
 from plif_export.proof.subject import Case, Subject
@@ -69,8 +70,11 @@ def _agrees(
         return False
     several = not subject.shows_spikes and subject.chunk > 1
     asked = sorted({k for expected in case.expected.values() for k in expected})
-    steps = {k: bounds.step(case.x[k], {name: fired[k] for name, fired in case.spikes.items()}) for k in asked}
-    on_edge = False
+    steps = {}
+    for k in asked:
+        fired = {name: spikes[k] for name, spikes in case.spikes.items()}
+        steps[k] = bounds.step(case.x[k], fired, partial(case.held, k))
+    edges = False
     for layer in layers:
         expected, threshold = case.expected[layer.name], thresholds[layer.name]
         bound: dict[int, LayerBound] = {}
@@ -79,11 +83,11 @@ def _agrees(
             if several:  # the states before a step are the engine's own, and have what its steps before have rounded;
                 # it does not show its spikes, and any step of the call may have a flip
                 bound[k] = bound[k] if k == 0 else bound[k] + bound[k - 1]
-                on_edge |= bool(np.any(np.abs(expected[k].h - threshold) < bound[k].h))
+                edges |= bool(np.any(on_edge(expected[k], threshold, bound[k])))
         for k, seen in answer.layers[layer.name].items():
             if k not in expected:
                 continue
-            t, edge = (case.step, on_edge) if several else (case.step + k, None)
+            t, edge = (case.step, edges) if several else (case.step + k, None)
             same = compare(layer, report, t, threshold, expected[k], seen, bound[k], edge=edge, where=where)
             if not same and not subject.shows_spikes:  # deeper layers got other spikes than the reference's
                 return False

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from plif_export.proof.bounds import Bounds
-from plif_export.proof.compare import count_off
+from plif_export.proof.compare import count_off, other_spikes
 from plif_export.proof.forced import require_shown, teacher_forced
 from plif_export.proof.interpret import Array, State
 from plif_export.proof.probe import random_spikes
@@ -83,7 +83,8 @@ def check(
         shown += teacher_forced(subject, cases(history, subject.chunk), reference.thresholds, bounds, report, own)
         for layer in layers:
             seen = history.layers[layer.name]
-            fired[layer.name] += seen.spikes, len(seen.steps) * seen.steps[0].s.size
+            fired[layer.name] += seen.spikes, seen.most
+            report.spikes += seen.spikes if seen.spiking else 0
             layer.rate += seen.rate / len(states)
         if model_in_fp32 is not None:
             history = model_in_fp32.run(x[:, b : b + 1], state)
@@ -92,7 +93,6 @@ def check(
     require_shown(subject, shown, report)
     if subject.engine is not None:
         report.engine_steps += shown
-    report.spikes = int(sum(spikes for spikes, _ in fired.values()))
     report.untested = [layer for layer, (spikes, most) in fired.items() if spikes in (0, most)]
     if len(report.untested) == len(layers):
         report.fail(layers[0].name, 0, "no layer fired (or all fired always), so nothing was shown")
@@ -172,8 +172,10 @@ def _run_freely(subject: Subject, history: History, report: Report) -> None:
                 t, wanted = case.step, case.expected[layer.name][k]
                 if seen.s is None:  # of an engine, membranes that are off after the call are counted
                     differ = sum(count_off(v, wanted.after[variable]) for variable, v in seen.after.items())
+                elif wanted.values == "membrane":
+                    differ = 0
                 else:
-                    t, differ = t + k, int(np.sum((seen.s > 0.5).ravel() != wanted.s.ravel()))
+                    t, differ = t + k, int(np.sum(other_spikes(seen.s.reshape(wanted.s.shape), wanted)))
                 layer.free_running_mismatches += differ
                 if differ and (report.first_divergence is None or t < report.first_divergence["step"]):
                     report.first_divergence = {"layer": layer.name, "step": t}

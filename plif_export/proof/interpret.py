@@ -7,27 +7,38 @@ reading, not for speed. The neurons' equations are those of runtime/model/neuron
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from plif_export.proof.elementwise import Numpy
+from plif_export.proof.maps import MAPS
+from plif_export.proof.tensors import TENSORS
 from runtime.model.graph import Graph, Node, spatial, state_key
 from runtime.model.neurons import Terms, equation_of
 
 Array = np.ndarray
 State = dict[str, Array]
+Inputs = Array | tuple[Array, ...]  # of a neuron: a tuple where it has several
 
 
 @dataclass(frozen=True)
 class LayerStep:
     """What one neuron layer does in one step, arrays [B, ...]: the membrane h before the reset, the spikes s, {0, 1} or bool,
-    and every state variable after the step."""
+    and every state variable after the step.
+
+    values  what s holds: "spikes", "graded" or "membrane" (runtime.model.graph.Node.values)
+    jumps   hair [B, ...] -> bool [B, ...]: where input and membrane that move h so much, up or down, change what the neuron
+            decides; None where h and v_threshold say that
+    """
 
     h: Array
     s: Array
     after: State
+    values: str = "spikes"
+    jumps: Callable[[Array], Array] | None = None
 
     @property
     def v(self) -> Array:
@@ -51,14 +62,26 @@ def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tupl
     values: dict[str, Array] = {graph.input: np.asarray(x, dtype)}
     after: State = {}
     for node in graph:
+        if node.op == "State":
+            held = state if node.attrs["when"] == "before" else after
+            values[node.name] = np.asarray(held[state_key(node.layer, node.attrs["variable"])], dtype)
+            continue
         if node.op != "Neuron":
             values[node.name] = _apply(node, values, dtype)
             continue
         before: State = {name: np.asarray(state[state_key(node.layer, name)], dtype) for name in node.initial}
-        fired = layers[node.layer] = neuron(node, values[node.inputs[0]], before, _params(node, dtype), dtype)
+        fired = layers[node.layer] = neuron(
+            node, inputs_of(node, values.__getitem__), before, _params(node, dtype), dtype
+        )
         values[node.name] = fired.s
         after.update({state_key(node.layer, name): value for name, value in fired.after.items()})
     return values[graph.output], after, layers
+
+
+def inputs_of(node: Node, value: Callable[[str], Array]) -> Inputs:
+    """What a neuron reads: one array, or a tuple of several."""
+    read = tuple(value(name) for name in node.inputs)
+    return read[0] if len(read) == 1 else read
 
 
 def _apply(node: Node, values: dict[str, Array], dtype: type) -> Array:
@@ -80,27 +103,41 @@ def run(graph: Graph, x: Array, state: State | None = None, dtype: type = np.flo
     return np.stack(outputs), state
 
 
-def neuron(node: Node, x: Array, state: State, params: dict[str, Array], dtype: type = np.float32) -> LayerStep:
+def neuron(node: Node, x: Inputs, state: State, params: dict[str, Array], dtype: type = np.float32) -> LayerStep:
     """One step of a neuron layer by the equation of its kind, in NumPy and `dtype`: current x [B, ...], state {"v": [B, ...],
     ...} and the parameters, each one number, one per channel, or one per neuron."""
-    values = {key: broadcast(value, x.shape) for key, value in params.items()}
-    terms = Terms(node.attrs, values, lambda name, number: dtype(number))
-    with np.errstate(over="ignore", invalid="ignore"):
-        h, s, after = equation_of(node.attrs["kind"]).step(_Numpy(dtype), terms, x, state)
-    return LayerStep(h, s, after)
+    equation, shape = equation_of(node.attrs["kind"]), (1, *node.shape)
+    inputs = x if isinstance(x, tuple) else (x,)
 
+    def at(dtype: type, by: Array | None = None) -> LayerStep:
+        """The step in `dtype`; by: how far all inputs and the membrane are moved."""
 
-class _Numpy:
-    """What an equation may use beside arithmetic (runtime/model/neurons.py), in NumPy."""
+        def moved(value: Array) -> Array:
+            return np.asarray(value, dtype) if by is None else np.asarray(value, dtype) + by
 
-    def __init__(self, dtype: type) -> None:
-        self.dtype = dtype
+        values = {key: broadcast(np.asarray(value, dtype), shape) for key, value in params.items()}
+        terms = Terms(node.attrs, values, lambda name, number: dtype(number))
+        known: State = {name: np.asarray(value, dtype) for name, value in state.items()}
+        known["v"] = moved(known["v"])
+        read = tuple(moved(one) for one in inputs)
+        with np.errstate(all="ignore"):
+            fired = equation.step(Numpy(dtype), terms, read[0] if len(read) == 1 else read, known)
+        return LayerStep(*fired, node.values)
 
-    def spikes(self, fires: Array) -> Array:
-        return fires.astype(self.dtype)
+    def jumps(hair: Array) -> Array:
+        """A straight line has no second difference; a step, in the spikes or in any state, has one."""
+        moves = np.abs(at(np.float64, hair).h - at(np.float64, -hair).h) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            by = hair * np.where(moves > 0, np.clip(hair / moves, 0.1, 10), 1)  # so that h moves by a hair
+        below, here, above = ({"": step.s, **step.after} for step in (at(np.float64, one) for one in (-by, None, by)))
+        found = np.zeros(shape, bool)
+        with np.errstate(invalid="ignore"):
+            for name, value in here.items():
+                found = found | (np.abs(above[name] - 2 * value + below[name]) > 10 * hair)
+        return found
 
-    def where(self, condition: Array, a: Array, b: Array) -> Array:
-        return np.where(condition, a, b)
+    done = at(dtype)
+    return done if equation.check is None or done.values == "membrane" else replace(done, jumps=jumps)
 
 
 def broadcast(values: Array, shape: tuple[int, ...]) -> Array:
@@ -195,8 +232,9 @@ OPS: dict[str, Callable[..., Array]] = {  # (node, *inputs, params) -> output
     "GlobalAvgPool": lambda node, x, p: x.mean(axis=tuple(range(2, x.ndim)), dtype=x.dtype, keepdims=True),
     "Add": lambda node, *values: reduce(np.add, values[:-1]),  # the last are the (empty) parameters
     "Mul": lambda node, *values: reduce(np.multiply, values[:-1]),
-    "Concat": lambda node, *values: np.concatenate(values[:-1], axis=node.attrs["axis"]),
     "Flatten": lambda node, x, p: x.reshape(x.shape[0], -1),
     "Dropout": lambda node, x, p: x,  # identity after training
     "Vote": lambda node, x, p: x.reshape(x.shape[0], -1, node.attrs["voters"]).mean(axis=2, dtype=x.dtype),
+    **TENSORS,
+    **MAPS,
 }

@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from plif_export.proof import interpret
-from plif_export.proof.interpret import Array
+from plif_export.proof.elementwise import FUNCTIONS, Array
 
 EPS = 2.0**-24  # float32 rounds by a relative half of 2^-23
 WHOLE = 2.0**100  # the unit of 0, which is a multiple of everything
@@ -147,9 +146,43 @@ class Measuring:
         unit = np.minimum(a.unit, b.unit)
         return Measure(size, terms, unit, lambda: np.where(condition.of(), a.of(), b.of()))
 
-    def __getattr__(self, name: str) -> Callable[..., Measure]:
-        function = getattr(interpret._Numpy(np.float64), name)
-        return lambda *inputs: sensitive(function, [_measure(value) for value in inputs])
+    def op(self, name: str, *operands: Any) -> Measure:
+        """An operation of a program (runtime.model.program.OPS)."""
+        values = [_measure(value) for value in operands]
+        if name in RULES:
+            return RULES[name](*values)
+        if name in _DECIDE:
+            one = np.ones((1,) * max(np.ndim(m.size) for m in values), np.float32)
+            return Measure(one, one, one, lambda: FUNCTIONS[name](*(m.of() for m in values)))
+        made = sensitive(FUNCTIONS[name], values)
+        if name in ("Round", "Floor", "Ceil"):  # a whole number, where what is rounded is exact
+            unit = np.where(values[0].bound() == 0, 1.0, 0.0)
+            made = Measure(made.size, made.terms, unit, made.of)
+        return made
+
+
+def _kept(name: str) -> Callable[..., Measure]:
+    """An operation whose result moves no further than the operand that moves most: the largest of them all."""
+
+    def measure(*values: Measure) -> Measure:
+        size, terms, unit = values[0].size, values[0].terms, values[0].unit
+        for m in values[1:]:
+            size, terms, unit = np.maximum(size, m.size), np.maximum(terms, m.terms), np.minimum(unit, m.unit)
+        return Measure(size, terms, unit, lambda: FUNCTIONS[name](*(m.of() for m in values)))
+
+    return measure
+
+
+_DECIDE = ("Greater", "GreaterOrEqual", "Less", "Equal", "Not", "And", "Or")
+RULES: dict[str, Callable[..., Measure]] = {
+    "Add": lambda a, b: a + b,
+    "Sub": lambda a, b: a - b,
+    "Mul": lambda a, b: a * b,
+    "Div": lambda a, b: a / b,
+    "Where": lambda c, a, b: Measuring().where(c, a, b),
+    "Cast": lambda a: a,
+    **{name: _kept(name) for name in ("Neg", "Abs", "Relu", "Min", "Max", "Clip", "Identity")},
+}
 
 
 def sensitive(function: Callable[..., Array], inputs: Sequence[Measure], rows: bool = False) -> Measure:

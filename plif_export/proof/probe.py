@@ -15,12 +15,14 @@ each part of a layer also meets the next part of the layer before it: whatever f
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from plif_export.proof import interpret
 from plif_export.proof.bounds import Bounds, Step
 from plif_export.proof.forced import require_shown, teacher_forced
-from plif_export.proof.interpret import Array, LayerStep, State
+from plif_export.proof.interpret import Array, Inputs, LayerStep, State
 from plif_export.proof.reference import GraphReference
 from plif_export.proof.report import Report
 from plif_export.proof.subject import Case, Subject, cases
@@ -67,15 +69,16 @@ def _drawn(
     """
     chosen_steps = sorted({0, len(next(iter(fires.values()))) - 1})  # the first and the last step stand for all
     spikes = {layer: list(chosen.astype(np.float32)) for layer, chosen in fires.items()}
-    before: dict[str, list[State]] = {}
-    expected: dict[str, dict[int, LayerStep]] = {}
+    before = {layer: [_random_state(node, rng) for _ in fires[layer]] for layer, node in bounds.neurons.items()}
+    if near:
+        before = {layer: [_partly_whole(state, rng) for state in states] for layer, states in before.items()}
+    expected: dict[str, dict[int, LayerStep]] = {layer: {} for layer in before}
+    case = Case(x, spikes, before, expected, y=np.empty((0, 1, 0), np.float32))
     known = {k: {layer: fired[k] for layer, fired in spikes.items()} for k in chosen_steps}
-    steps = {k: bounds.step(x[k], known[k]) for k in chosen_steps}
+    steps = {k: bounds.step(x[k], known[k], partial(case.held, k)) for k in chosen_steps}
     for layer, node in bounds.neurons.items():
-        before[layer] = [_random_state(node, rng) for _ in fires[layer]]
-        expected[layer] = {}
         for k in chosen_steps:
-            current = steps[k].value(node.inputs[0])
+            current = steps[k].current(node)
             if not subject.shows_spikes:
                 before[layer][k] = _firing(node, current, before[layer][k], fires[layer][k], rng)
             if near:
@@ -84,16 +87,30 @@ def _drawn(
             expected[layer][k] = step
             if not subject.shows_spikes:
                 spikes[layer][k] = known[k][layer] = step.s
-    return Case(x, spikes, before, expected, y=np.empty((0, 1, 0), np.float32))
+    if any(node.op == "State" for node in bounds.nodes.values()):  # a layer may read states that were moved after it
+        for k in chosen_steps:
+            settled = bounds.step(x[k], known[k], partial(case.held, k))
+            for layer, node in bounds.neurons.items():
+                expected[layer][k] = interpret.neuron(node, settled.current(node), before[layer][k], dict(node.params))
+    return case
+
+
+def _partly_whole(state: State, rng: np.random.Generator) -> State:
+    """A state in which half of all but the membranes are whole: what is drawn at random is rarely a multiple of anything."""
+    whole = rng.random(state["v"].shape) < EXACTLY
+    return {name: v if name == "v" else np.where(whole, np.rint(v), v) for name, v in state.items()}
 
 
 def _random_state(node: Node, rng: np.random.Generator) -> State:
-    """Each state variable of a layer anywhere from somewhat below its start to the threshold, [1, ...] float32."""
+    """Each state variable of a layer anywhere from somewhat below its start to the threshold, [1, ...] float32; to as far above
+    its start where the layer compares with something else than a number, or the threshold is below it."""
     top = float(node.attrs["v_threshold"])
-    return {
-        name: rng.uniform(start - 0.5 * abs(top - start), top, (1, *node.shape)).astype(np.float32)
-        for name, start in node.initial.items()
-    }
+    state = {}
+    for name, start in node.initial.items():
+        span = abs(top - start) or 1.0
+        high = top if start < top else start + span
+        state[name] = rng.uniform(start - 0.5 * span, high, (1, *node.shape)).astype(np.float32)
+    return state
 
 
 def random_start(graph: Graph, rng: np.random.Generator) -> State:
@@ -102,35 +119,33 @@ def random_start(graph: Graph, rng: np.random.Generator) -> State:
     return {state_key(layer, name): values for layer, state in states for name, values in state.items()}
 
 
-def _firing(node: Node, x: Array, state: State, fires: Array, rng: np.random.Generator) -> State:
+def _firing(node: Node, x: Inputs, state: State, fires: Array, rng: np.random.Generator) -> State:
     """The state with v moved so that the current x makes h cross the threshold in the neurons `fires`, and in no others."""
     top = float(node.attrs["v_threshold"])
-    above, below = rng.uniform(0.05, 0.5, x.shape), rng.uniform(-1.0, -0.05, x.shape)
+    above, below = rng.uniform(0.05, 0.5, fires.shape), rng.uniform(-1.0, -0.05, fires.shape)
     return _with_h(node, x, state, top + np.where(fires, above, below) * max(1.0, abs(top)))
 
 
 def _beside_threshold(node: Node, step: Step, state: State, rng: np.random.Generator) -> State:
     """The state with v moved so that the current of this step puts h a few bounds above or below the threshold, or, where
     that is exact, on it."""
-    top, x = float(node.attrs["v_threshold"]), step.value(node.inputs[0])
-    whole = rng.random(x.shape) < EXACTLY  # what is drawn at random is rarely a multiple of anything
-    state = {name: v if name == "v" else np.where(whole, np.rint(v), v) for name, v in state.items()}
-    on = _with_h(node, x, state, np.full(x.shape, top))
-    exactly = (step.neuron(node.layer, on).h == 0) & (rng.random(x.shape) < EXACTLY)
+    top, x, shape = float(node.attrs["v_threshold"]), step.current(node), (1, *node.shape)
+    on = _with_h(node, x, state, np.full(shape, top))
+    exactly = (step.neuron(node.layer, on).h == 0) & (rng.random(shape) < EXACTLY)
     exactly &= interpret.neuron(node, x, on, dict(node.params)).h == np.float32(top)
-    distance = step.neuron(node.layer, on, exact=False).h * rng.uniform(*BESIDE, x.shape) * rng.choice((-1, 1), x.shape)
+    distance = step.neuron(node.layer, on, exact=False).h * rng.uniform(*BESIDE, shape) * rng.choice((-1, 1), shape)
     beside = _with_h(node, x, state, top + distance)
     v = np.where(exactly, on["v"], beside["v"])
-    return {**state, "v": np.where(rng.random(x.shape) < AT_THRESHOLD, np.float32(top), v)}
+    return {**state, "v": np.where(rng.random(shape) < AT_THRESHOLD, np.float32(top), v)}
 
 
-def _with_h(node: Node, x: Array, state: State, wanted: Array) -> State:
+def _with_h(node: Node, x: Inputs, state: State, wanted: Array) -> State:
     """The state with v moved so that the current x makes h what is wanted, where h depends on v."""
     wide = {name: value.astype(np.float64) for name, value in state.items()}
     params = {name: value.astype(np.float64) for name, value in node.params.items()}
 
     def h_at(v: Array) -> Array:
-        return interpret.neuron(node, x.astype(np.float64), {**wide, "v": v}, params, np.float64).h
+        return interpret.neuron(node, x, {**wide, "v": v}, params, np.float64).h
 
     h = h_at(wide["v"])
     slope = h - h_at(wide["v"] - 1)  # downwards, where no kind of neuron resets

@@ -39,13 +39,24 @@ class LayerHistory:
 
     @property
     def spikes(self) -> int:
-        """How many spikes there were."""
-        return sum(int(step.s.sum()) for step in self.steps)
+        """How many spikes there were, of any size."""
+        return sum(int(np.count_nonzero(step.s)) for step in self.steps)
+
+    @property
+    def spiking(self) -> bool:
+        """Whether it spikes at all: a leaky integrator gives its membrane."""
+        return self.steps[0].values != "membrane"
+
+    @property
+    def most(self) -> int:
+        """How many spikes are too many to tell one from none; where s is not 0 or 1 alone, no number is."""
+        whole = len(self.steps) * self.steps[0].s.size
+        return whole if self.steps[0].values == "spikes" else whole + 1
 
     @property
     def rate(self) -> float:
         """Spikes per neuron and step, 0..1."""
-        return float(np.mean([step.s.mean() for step in self.steps]))
+        return float(np.mean([(step.s != 0).mean() for step in self.steps]))
 
 
 @dataclass
@@ -92,7 +103,7 @@ class GraphReference(Reference):
             y, state, done = interpret.step(self.graph, x_t, state)
             outputs.append(y)
             for layer, fired in done.items():
-                layers[layer].steps.append(replace(fired, s=fired.s > 0.5))
+                layers[layer].steps.append(replace(fired, s=fired.s > 0.5) if fired.values == "spikes" else fired)
         return History(x, np.stack(outputs), layers)
 
 

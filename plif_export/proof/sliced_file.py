@@ -34,19 +34,26 @@ class SlicedFile(Subject):
         self.variables = {layer: [name for own, name in self.states if own == layer] for layer in layers}
         steps = range(self.chunk)
         boundary = {self.input, *(spikes(layer) for layer in layers)}
-        boundary |= {self.state(layer, name, k) for layer, name in self.states for k in steps}
+        boundary |= {self.state(layer, name, k) for layer, name in self.states for k in range(self.chunk + 1)}
+        boundary |= {self.fired(layer, k) for layer in layers for k in steps}
         self.slices = {}
         for layer in layers:
             after = [self.state(layer, name, k + 1) for name in self.variables[layer] for k in steps]
             outputs = [spikes(layer), *(self.h(layer, k) for k in steps), *after]
             # its own spikes are not given: a soft reset subtracts what the file's comparison said, not the reference's
-            self.slices[layer] = cut(model, layer, outputs, boundary - {spikes(layer)}, f"{where}: layer {layer}")
+            own = {spikes(layer), *(self.fired(layer, k) for k in steps)}
+            own |= {self.state(layer, name, self.chunk) for name in self.variables[layer]}
+            self.slices[layer] = cut(model, layer, outputs, boundary - own, f"{where}: layer {layer}")
         self.output = cut(model, "output", ["y"], boundary, f"{where}: output")
         self.whole = with_outputs(model, [spikes(layer) for layer in layers], where)
 
     def h(self, layer: str, k: int) -> str:
         """The tensor of the membrane before the reset, in step k of a call."""
         return f"{layer}.h.t{k}" if self.unrolled else f"{layer}.h"
+
+    def fired(self, layer: str, k: int) -> str:
+        """The tensor of the spikes of step k of a call alone."""
+        return f"{layer}.s.t{k}" if self.unrolled else spikes(layer)
 
     def state(self, layer: str, variable: str, k: int) -> str:
         """The tensor of a state variable before step k of a call; after the last step it is the state that goes out."""
@@ -55,10 +62,14 @@ class SlicedFile(Subject):
 
     def forced(self, case: Case) -> Answer:
         known = {self.input: self.inputs(case.x)}
-        known |= {spikes(layer): np.concatenate(fired).astype(np.float32) for layer, fired in case.spikes.items()}
+        for layer, fired in case.spikes.items():
+            known |= {self.fired(layer, k): s.astype(np.float32) for k, s in enumerate(fired)}
+            known |= {spikes(layer): np.concatenate(fired).astype(np.float32)}
         for layer, states in case.before.items():
             for k, state in enumerate(states):
                 known |= {self.state(layer, name, k): value for name, value in state.items()}
+            last = case.expected[layer][self.chunk - 1].after
+            known |= {self.state(layer, name, self.chunk): value for name, value in last.items()}
         layers = {layer: self._layer(layer, known) for layer in self.layers}
         if not case.y.size:
             return Answer(case.y, layers)

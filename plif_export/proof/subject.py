@@ -41,6 +41,12 @@ class Case:
     y: Array
     step: int = 0
 
+    def held(self, k: int, layer: str, variable: str, when: str) -> Array:
+        """A state variable "before" or "after" step k, as the layers behind it get it."""
+        states = self.before[layer]
+        k += when == "after"
+        return states[k][variable] if k < len(states) else self.expected[layer][k - 1].after[variable]
+
     @property
     def start(self) -> States:
         """The states before the first step."""

@@ -2,9 +2,10 @@
 
     facts          what every reader gives: TrainedModel
     checkpoint     model.pt and our own live networks
-    module         any live nn.Module: trace.py records it, layers.py, functions.py and neuron_modules.py hold what is
-                   understood, held_states.py finds states that its own code keeps, module_check.py compares the trace with
-                   the module, module_reference.py is what the artifact is proved against
+    module         any live nn.Module, by running it: forms.py says how it is run, record.py and steps.py write it down, body.py
+                   finds one step and its states, readout.py what is made of the steps, regions.py and neuron_program.py the
+                   neurons, lower.py the graph; module_check.py compares it with the module, module_reference.py is what the
+                   artifact is proved against
     spikingjelly   a bare state_dict, with the notation of its network
     nir            a NIR file
 
@@ -31,7 +32,8 @@ from runtime.model.artifacts import HDF5
 def read(model: str | Path | nn.Module, example_input: Any = None, caller: CallerFacts | None = None) -> TrainedModel:
     """Reads a model.pt, a state_dict, a NIR file or a live module. Raises PlifError for what cannot be exported.
 
-    example_input  one step [B, ...], of which the shape is used; a module that is not ours needs it
+    example_input  one step [B, ...], or what forward takes (a sequence, an image); the shape is used. A module that is not ours
+                   needs it
     caller         what the model does not say itself; of a model with a card nothing of it is used
     """
     caller = caller or CallerFacts()

@@ -10,7 +10,7 @@ from torch import nn
 
 from plif_export.proof.reference import NetworkReference
 from plif_export.readers.facts import ModelFacts, TrainedModel
-from plif_export.readers.layers import LAYERS, qualified
+from plif_export.readers.layers import OWN, qualified
 from plif_export.readers.neuron_modules import own_neuron
 from plif_train.network import Dropout, Network, Vote, layer_of
 from runtime.model.graph import Graph, Node
@@ -45,7 +45,7 @@ def read_network(net: Network) -> Graph:
             kind, own, params = own_neuron(module)
             attrs = {"kind": kind, "layer": layer_of(named.name), **own}
         else:
-            _, attrs, params = LAYERS[qualified(CLASSES[named.op])](module, named.in_shape, named.out_shape)
+            _, attrs, params = OWN[qualified(CLASSES[named.op])](module, named.in_shape, named.out_shape)
         nodes.append(Node(named.name, named.op, (previous,), named.out_shape, attrs, params))
         previous = named.name
     return Graph(input_shape=net.meta.shape, nodes=tuple(nodes), output=previous)

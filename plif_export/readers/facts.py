@@ -93,6 +93,7 @@ class TrainedModel:
     sha256     of the file it was read from; None of a live module
     has_card   whether its facts come from a card of its own
     notes      lines for the user
+    if_silent  what to say where no layer fires
     """
 
     graph: Graph
@@ -101,3 +102,4 @@ class TrainedModel:
     sha256: str | None = None
     has_card: bool = False
     notes: list[str] = field(default_factory=list)
+    if_silent: str = ""

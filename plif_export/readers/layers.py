@@ -21,8 +21,8 @@ from runtime.model.graph import Shape
 Content = tuple[str, dict[str, Any], dict[str, np.ndarray]]
 LayerReader = Callable[[Any, Shape, Shape], Content]
 
-LAYERS: dict[str, LayerReader] = {}
-IDENTITY = "Identity"  # an op that leaves no node
+LAYERS: dict[str, LayerReader] = {}  # registered by users: one operation, whatever they do inside
+OWN: dict[str, LayerReader] = {}  # of our own networks (checkpoint.py)
 
 
 def register_layer(cls: type[nn.Module] | str, reader: LayerReader) -> None:
@@ -162,17 +162,14 @@ def avg_pool_attrs(
     return attrs
 
 
-def adaptive_avg_pool(m: Any, shape: Shape, out: Shape) -> Content:
-    """Pooling to a size `out`: windows of one size, or one window over everything."""
+def adaptive_pool(shape: Shape, out: Shape) -> tuple[str, dict[str, Any]]:
+    """(operation, attributes) of pooling to a size `out`: windows of one size, one over everything, or any."""
     if all(n == 1 for n in out[1:]):
-        return "GlobalAvgPool", {}, {}
-    require(
-        all(n % o == 0 for n, o in zip(shape[1:], out[1:], strict=True)),
-        f"it makes {list(out[1:])} of {list(shape[1:])}, with windows of different sizes",
-        "use an output size that divides the input size, or nn.AvgPool2d",
-    )
+        return "GlobalAvgPool", {}
+    if any(n % o for n, o in zip(shape[1:], out[1:], strict=True)):
+        return "AdaptiveAvgPool", {}
     kernel = plain([n // o for n, o in zip(shape[1:], out[1:], strict=True)], len(shape) - 1)
-    return "AvgPool", {"kernel": kernel, "stride": kernel}, {}
+    return "AvgPool", {"kernel": kernel, "stride": kernel}
 
 
 def _flatten(m: Any, shape: Shape, out: Shape) -> Content:
@@ -182,10 +179,6 @@ def _flatten(m: Any, shape: Shape, out: Shape) -> Content:
 
 def _dropout(m: Any, shape: Shape, out: Shape) -> Content:
     return "Dropout", {"p": float(m.p)}, {}
-
-
-def _identity(m: Any, shape: Shape, out: Shape) -> Content:
-    return IDENTITY, {}, {}
 
 
 def one_number(value: Any, name: str) -> float:
@@ -205,28 +198,10 @@ def _vote(m: Any, shape: Shape, out: Shape) -> Content:
     return "Vote", {"voters": voters}, {}
 
 
-_SPIKINGJELLY = "spikingjelly.activation_based.layer."
-for _name, _reader in (
-    ("Conv1d", _conv),
-    ("Conv2d", _conv),
-    ("Linear", _linear),
-    ("MaxPool1d", _max_pool),
-    ("MaxPool2d", _max_pool),
-    ("AvgPool1d", _avg_pool),
-    ("AvgPool2d", _avg_pool),
-    ("AdaptiveAvgPool1d", adaptive_avg_pool),
-    ("AdaptiveAvgPool2d", adaptive_avg_pool),
-    ("Flatten", _flatten),
-    ("BatchNorm1d", _batch_norm),
-    ("BatchNorm2d", _batch_norm),
-):
-    register_layer(qualified(getattr(nn, _name)), _reader)
-    register_layer(f"{_SPIKINGJELLY}{'bn' if 'Norm' in _name else 'stateless_wrapper'}.{_name}", _reader)
-for _cls in (nn.Dropout, nn.Dropout1d, nn.Dropout2d):
-    register_layer(_cls, _dropout)
-register_layer(nn.Identity, _identity)
-register_layer(f"{_SPIKINGJELLY}dropout.Dropout", _dropout)
-register_layer(f"{_SPIKINGJELLY}dropout.Dropout2d", _dropout)
-register_layer(f"{_SPIKINGJELLY}misc.VotingLayer", _vote)
-register_layer("plif_train.network.Vote", _vote)
-register_layer("plif_train.network.Dropout", _dropout)
+for _cls, _reader in (
+    (nn.Conv2d, _conv), (nn.Linear, _linear), (nn.BatchNorm2d, _batch_norm), (nn.MaxPool2d, _max_pool),
+    (nn.AvgPool2d, _avg_pool), (nn.Flatten, _flatten),
+):  # fmt: skip
+    OWN[qualified(_cls)] = _reader
+OWN["plif_train.network.Vote"] = _vote
+OWN["plif_train.network.Dropout"] = _dropout

@@ -12,46 +12,36 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from plif_export.readers.layers import array, known_as, one_number, qualified
-from plif_export.readers.rules import Unsupported, require
+from plif_export.readers.rules import NeverSupported, Unsupported, require
 from runtime.model import neurons
-from runtime.model.graph import Shape
 from runtime.model.neurons import Equation
 
 Content = tuple[str, dict[str, Any], dict[str, np.ndarray]]  # kind, attributes, parameters
-States = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class NeuronType:
-    """What the exporter knows of a class of neurons. All tensors are float32 [B, ...].
+    """What the exporter knows of a class of neurons.
 
     read   module -> (kind, attributes, parameters); raises Unsupported
-    step   (module, current x, {variable: tensor}) -> (spikes, {variable: tensor}): the library's own step from a state
-    after  (module, what its call returned) -> {variable: tensor}: the state that the call left
-    reset  forgets the module's state
-    pair   module -> whether a call returns (spikes, state) and not the spikes alone
     keep   what to write where a network does not carry the state from one call to the next
-    first  shape [...] -> the state that a caller passes in by hand before the first step
+    reset  forgets the module's state; None where the library's own reset does it
     """
 
     read: Callable[[Any], Content]
-    step: Callable[[Any, Tensor, States], tuple[Tensor, States]]
-    after: Callable[[Any, Any], States]
-    reset: Callable[[Any], None]
-    pair: Callable[[Any], bool] = lambda module: False
     keep: str = "it keeps its membrane itself: do not reset it inside forward"
-    first: Callable[[Shape], Any] = lambda shape: None
+    reset: Callable[[Any], None] | None = None
 
 
 NEURONS: dict[str, NeuronType] = {}
 
-# Classes whose instances keep a state. They are never traced through, so that no state is lost; one that is not in NEURONS
-# is refused.
+# Classes whose instances keep a state: one that no state was found in has lost it.
 STATEFUL = (
     "spikingjelly.activation_based.base.MemoryModule",
+    "spikingjelly.clock_driven.base.MemoryModule",
     "snntorch._neurons.neurons.SpikingNeuron",
     "plif_train.neuron.Neuron",
     "norse.torch.module.snn.SNNCell",
@@ -66,6 +56,18 @@ STATEFUL = (
 def neuron_type(module: nn.Module) -> NeuronType | None:
     found: NeuronType | None = known_as(module, NEURONS, ("forward", "single_step_functional_forward"))
     return found
+
+
+def reset_neurons(module: nn.Module) -> None:
+    """Resets every neuron of a module, by its library's own reset."""
+    for part in module.modules():
+        found = neuron_type(part)
+        if found is not None and found.reset is not None:
+            found.reset(part)
+        elif found is not None or is_stateful(part):
+            for name in ("reset", "reset_mem", "reset_states"):
+                if callable(getattr(part, name, None)):
+                    getattr(part, name)()
 
 
 def is_stateful(module: nn.Module) -> bool:
@@ -93,15 +95,6 @@ def register_neuron(
         values = {key: np.asarray(torch.as_tensor(value).detach(), np.float32) for key, value in params(module).items()}
         return equation.kind, dict(attrs(module)), values
 
-    def step(module: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
-        for name, attribute in states.items():
-            setattr(module, attribute, state[name])
-        s = module(x)
-        return s, after(module, s)
-
-    def after(module: Any, returned: Any) -> States:
-        return {name: getattr(module, attribute) for name, attribute in states.items()}
-
     def reset(module: Any) -> None:
         if callable(getattr(module, "reset", None)):
             module.reset()
@@ -110,7 +103,7 @@ def register_neuron(
                 setattr(module, attribute, None)
 
     keep = "keep it in the module, or pass it in and return it; do not reset it inside forward"
-    NEURONS[qualified(cls)] = NeuronType(read, step, after, reset, keep=keep)
+    NEURONS[qualified(cls)] = NeuronType(read, keep, reset)
 
 
 def _probe(function: Any, at_threshold: float, what: str) -> None:
@@ -118,11 +111,9 @@ def _probe(function: Any, at_threshold: float, what: str) -> None:
     tiny = torch.finfo(torch.float32).tiny
     with torch.no_grad():
         found = [float(value) for value in function(torch.tensor([-1.0, -tiny, 0.0, tiny, 1.0]))]
-    require(
-        found == [0.0, 0.0, at_threshold, 1.0, 1.0],
-        f"its {what} gives {found} below, at and above the threshold, not a step from 0 to 1",
-        "use a surrogate whose forward is the step function",
-    )
+    if found != [0.0, 0.0, at_threshold, 1.0, 1.0]:
+        rule = f"its {what} gives {found} below, at and above the threshold, not a step from 0 to 1"
+        raise NeverSupported(rule, "use a surrogate whose forward is the step function")
 
 
 # --- ours, inside other modules ---------------------------------------------------------------------------------------------
@@ -143,17 +134,7 @@ def _membrane_attrs(m: Any, decay_input: bool) -> dict[str, Any]:
     }
 
 
-def _step_holding_v(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
-    m.v = state["v"]
-    s = m(x)
-    return s, _held_v(m, s)
-
-
-def _held_v(m: Any, returned: Any) -> States:
-    return {"v": m.v}
-
-
-NEURONS["plif_train.neuron.Neuron"] = NeuronType(own_neuron, _step_holding_v, _held_v, lambda m: m.reset())
+NEURONS["plif_train.neuron.Neuron"] = NeuronType(own_neuron)
 
 
 # --- SpikingJelly -------------------------------------------------------------------------------------------------------
@@ -181,9 +162,9 @@ def known_name(m: nn.Module) -> str:
 
 
 for _file, _cls in (("integrate_and_fire", "IFNode"), ("lif", "LIFNode"), ("plif", "ParametricLIFNode")):
-    NEURONS[f"spikingjelly.activation_based.neuron.{_file}.{_cls}"] = NeuronType(
-        _spikingjelly, _step_holding_v, _held_v, lambda m: m.reset()
-    )
+    NEURONS[f"spikingjelly.activation_based.neuron.{_file}.{_cls}"] = NeuronType(_spikingjelly)
+    for _package in ("activation_based", "clock_driven"):  # 0.0.0.0.14 and 0.0.0.0.12
+        NEURONS[f"spikingjelly.{_package}.neuron.{_cls}"] = NeuronType(_spikingjelly)
 
 
 # --- snnTorch -------------------------------------------------------------------------------------------------------------
@@ -193,8 +174,6 @@ def _leaky(m: Any) -> Content:
     _probe(m.spike_grad, 0.0, "spike_grad")
     require(not m.inhibition, "inhibition=True, one spike per layer", "train without inhibition")
     require(not m.state_quant, "state_quant is set", "export the membrane in float32: state_quant=False")
-    graded = array(torch.as_tensor(m.graded_spikes_factor))
-    require(bool(np.all(graded == 1)), "graded_spikes_factor is not 1", "put the factor into the next layer's weights")
     threshold = np.unique(array(torch.as_tensor(m.threshold)))
     require(threshold.size == 1, f"{threshold.size} thresholds in one layer", "use one threshold for a layer")
     beta = array(torch.as_tensor(m.beta).clamp(0, 1))
@@ -209,27 +188,8 @@ def _leaky(m: Any) -> Content:
     return "Leaky", attrs, {"beta": beta.reshape(() if beta.size == 1 else -1 if per_channel else beta.shape)}
 
 
-def _step_snntorch(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
-    if m.init_hidden:
-        m.mem = state["v"]
-        out = m(x)
-    else:
-        out = m(x, state["v"])
-    return (out[0] if isinstance(out, tuple) else out), _held_mem(m, out)
-
-
-def _held_mem(m: Any, returned: Any) -> States:
-    return {"v": m.mem}
-
-
 NEURONS["snntorch._neurons.leaky.Leaky"] = NeuronType(
-    _leaky,
-    _step_snntorch,
-    _held_mem,
-    lambda m: m.reset_mem(),
-    lambda m: bool(m.output or not m.init_hidden),
-    "make the neuron with init_hidden=True, or pass mem in and return it: spk, mem = lif(x, mem)",
-    lambda shape: torch.zeros(1, *shape),
+    _leaky, "make the neuron with init_hidden=True, or pass mem in and return it: spk, mem = lif(x, mem)"
 )
 
 
@@ -256,23 +216,7 @@ def _norse(m: Any) -> Content:
     return "LIFCell" if two_states else "LIFBox", attrs, params
 
 
-def _step_norse(m: Any, x: Tensor, state: States) -> tuple[Tensor, States]:
-    start = m.state_fallback(x)
-    out = m(x, type(start)(**{name: state[name] for name in start._fields}))
-    return out[0], _returned_state(m, out)
-
-
-def _returned_state(m: Any, returned: Any) -> States:
-    state = returned[1]
-    return {name: getattr(state, name) for name in state._fields}
-
-
 for _file, _cls in (("lif_box", "LIFBoxCell"), ("lif", "LIFCell")):
     NEURONS[f"norse.torch.module.{_file}.{_cls}"] = NeuronType(
-        _norse,
-        _step_norse,
-        _returned_state,
-        lambda m: None,
-        lambda m: True,
-        "keep it, with self.state = None at first: s, self.state = lif(x, self.state)",
+        _norse, "keep it, with self.state = None at first: s, self.state = lif(x, self.state)"
     )

@@ -9,8 +9,8 @@ dt     1e-4, what snnTorch and SpikingJelly write with; Norse 1e-3; sinabs count
 fire   ">" as NIR says, or ">=" as SpikingJelly means it: they differ where a membrane lands on the threshold exactly
 reset  "value" (v_reset) as NIR says, or "subtract": NIR cannot express it, and a library that subtracts writes v_reset 0
 
-Edges into one node add up. Recurrent connections, delays, nodes without spikes (LI, I, CubaLI, Threshold) and nested
-graphs are refused. There is no module to compare with, so the artifact is proved against the NumPy interpreter.
+Edges into one node add up. Nested graphs are opened, and spikes that come back arrive one step later (nir_order.py); all kinds
+of neurons are in nir_neurons.py. There is no module to compare with, so the artifact is proved against the NumPy interpreter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ import numpy as np
 from plif_export.options import CallerFacts
 from plif_export.proof.reference import GraphReference
 from plif_export.readers.facts import ModelFacts, TrainedModel
-from plif_export.readers.layers import conv_attrs, one_number, padding_sizes, plain
+from plif_export.readers.layers import conv_attrs, padding_sizes, plain
+from plif_export.readers.nir_neurons import NEURONS, Settings, collapsed, neuron
+from plif_export.readers.nir_order import opened, ordered
 from plif_export.readers.rules import Problem, Unsupported, require
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.hdf5 import open_hdf5
@@ -31,7 +33,7 @@ from runtime.model.card import Card, read_card
 from runtime.model.graph import Graph, Node, Shape, spatial
 
 DT = 1e-4
-NODES = "Affine, Linear, Scale, Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, IF, LIF, CubaLIF"
+NODES = f"Affine, Linear, Scale, Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, {', '.join(NEURONS)}"
 
 
 def read_nir(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedModel:
@@ -53,7 +55,13 @@ def read_nir(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedMode
             kind=caller.kind or card["input"]["kind"],
             T=caller.T or card["T"],
         )
-    return TrainedModel(graph, GraphReference(graph), ModelFacts.from_caller(caller, graph), sha256, notes=[note])
+    silent = (
+        f"dt={_number(said.get('dt', DT)):g} s and reset {said.get('reset', 'value')} {whose.removeprefix('was ')} for this NIR "
+        "file: SpikingJelly and snnTorch write for dt=1e-4, Norse for 1e-3, sinabs for 1 and for reset=subtract; say which: "
+        "--neuron dt=...,reset=..."
+    )
+    facts = ModelFacts.from_caller(caller, graph)
+    return TrainedModel(graph, GraphReference(graph), facts, sha256, notes=[note], if_silent=silent)
 
 
 def own_card(path: Path) -> Card:
@@ -98,28 +106,39 @@ def _open(path: Path) -> Any:
     strangers = sorted({end for edge in graph.edges for end in edge} - set(graph.nodes))
     if strangers:
         raise PlifError(f"{path}: an edge leads to {strangers[0]}, which is none of its nodes; the file was damaged")
-    for name, node in graph.nodes.items():
-        for key, value in vars(node).items():
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise PlifError(f"{path}: {key} of {name} has numbers that are NaN or infinite")
     return graph
 
 
 class _Reader:
     def __init__(self, source: Any, dt: float, fire: str, reset: str, path: Path) -> None:
-        self.source, self.dt, self.fire, self.reset, self.path = source, dt, fire, reset, path
+        self.graph, self.path = source, path
+        self.settings = Settings(dt, fire, reset)
         self.problems: list[Problem] = []
         self.nodes: list[Node] = []
+        self.kept: dict[str, tuple[str, Shape]] = {}  # layer -> the State node of what it fired last
         self.outputs: dict[str, tuple[str, Shape]] = {}  # NIR name -> our node, shape without the batch
 
     def read(self) -> tuple[Graph | None, list[Problem]]:
-        inputs = [name for name, node in self.source.nodes.items() if _kind(node) == "Input"]
-        outputs = [name for name, node in self.source.nodes.items() if _kind(node) == "Output"]
+        inputs = [name for name, node in self.graph.nodes.items() if _kind(node) == "Input"]
+        outputs = [name for name, node in self.graph.nodes.items() if _kind(node) == "Output"]
         if len(inputs) != 1 or len(outputs) != 1:
             raise PlifError(f"{self.path}: {len(inputs)} inputs and {len(outputs)} outputs; expected one of each")
         shape = self._input_shape(inputs[0])
+        try:
+            self.source, edges = opened(self.graph.nodes, self.graph.edges)
+        except Unsupported as problem:
+            return None, [Problem(str(self.path), "NIRGraph", problem.rule, problem.advice)]
+        for name, node in self.source.items():
+            for key, value in vars(node).items():
+                if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
+                    raise PlifError(f"{self.path}: {key} of {name} has numbers that are NaN or infinite")
+        self.order = ordered(self.source, edges, inputs[0])
+        if self.order.problems:
+            return None, self.order.problems
         self.outputs[inputs[0]] = ("x", shape)
-        for name in self._order():
+        for a, _ in sorted(self.order.delayed):
+            self._one_step_before(a)
+        for name in self.order.names:
             if name not in self.outputs:
                 self._read(name)
         if self.problems:
@@ -131,41 +150,25 @@ class _Reader:
         return Graph(shape, tuple(self.nodes), output), []
 
     def _input_shape(self, name: str) -> Shape:
-        found = next(iter(self.source.nodes[name].input_type.values()))
+        found = next(iter(self.graph.nodes[name].input_type.values()))
         if found is None or not np.size(found):
             raise PlifError(f"{self.path}: its input has no shape; write it again with one")
         return tuple(int(n) for n in np.asarray(found).ravel())
 
-    def _order(self) -> list[str]:
-        """The names of the nodes, each after its inputs. Nodes in a loop, or behind one, are entered as problems."""
-        before: dict[str, list[str]] = {name: [] for name in self.source.nodes}
-        for a, b in self.source.edges:
-            before[b].append(a)
-        self.before = before
-        order: list[str] = []
-        todo = dict(before)
-        while todo:
-            ready = [name for name, needs in todo.items() if all(need in order for need in needs)]
-            if not ready:
-                for name in todo:
-                    rule = "it is part of a recurrent connection"
-                    self.problems.append(Problem(name, _kind(self.source.nodes[name]), rule, "use feed-forward layers"))
-                break
-            for name in ready:
-                order.append(name)
-                del todo[name]
-        return order
-
     def _read(self, name: str) -> None:
-        node = self.source.nodes[name]
+        node, before = self.source[name], self.order.before[name]
         try:
-            sources = [self.outputs[need] for need in self.before[name]]
+            delayed = [(need, name) in self.order.delayed for need in before]
+            sources = [
+                self._one_step_before(need) if late else self.outputs[need]
+                for need, late in zip(before, delayed, strict=True)
+            ]
             require(bool(sources), "nothing leads to it", "connect it, or leave it out")
             x, shape = sources[0]
             if len(sources) > 1:
                 require(all(s == shape for _, s in sources), "inputs of different shapes", "give them one shape")
-                x = self._add(f"{name}_sum", "Add", tuple(s for s, _ in sources), shape)
-            if _kind(node) == "Output":
+                x = self._add(f"{name.replace('.', '_')}_sum", "Add", tuple(s for s, _ in sources), shape)
+            if _kind(node) in ("Input", "Output"):  # those of a nested graph, too
                 self.outputs[name] = (x, shape)
                 return
             reader = getattr(self, f"_{_kind(node).lower()}", None)
@@ -174,7 +177,7 @@ class _Reader:
             self.outputs[name] = reader(name.replace(".", "_"), node, x, shape)
         except Unsupported as problem:
             self.problems.append(Problem(name, _kind(node), problem.rule, problem.advice))
-            self.outputs[name] = self.outputs[self.before[name][0]] if self.before[name] else ("x", ())
+            self.outputs[name] = self.outputs.get(before[0], ("x", ())) if before else ("x", ())
 
     def _add(
         self,
@@ -208,7 +211,7 @@ class _Reader:
     _linear = _affine
 
     def _scale(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
-        scale = _collapsed(node.scale, shape, "scale")
+        scale = collapsed(node.scale, shape, "scale")
         return self._add(name, "Affine", (x,), shape, {}, {"scale": scale, "shift": np.zeros_like(scale)}), shape
 
     def _conv2d(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
@@ -256,38 +259,20 @@ class _Reader:
 
     # --- neurons --------------------------------------------------------------------------------------------------------
 
-    def _neuron(
-        self, name: str, node: Any, x: str, shape: Shape, kind: str, params: dict[str, Any], **attrs: Any
-    ) -> tuple[str, Shape]:
-        arrays = {key: _collapsed(value, shape, key) for key, value in params.items() if value is not None}
-        v_reset = None if self.reset == "subtract" else one_number(node.v_reset, "v_reset")
-        threshold = one_number(node.v_threshold, "v_threshold")
-        common = {"kind": kind, "layer": name, "v_threshold": threshold, "v_reset": v_reset, "fire": self.fire}
-        return self._add(f"{name}_neuron", "Neuron", (x,), shape, {**common, **attrs}, arrays), shape
+    def _neuron(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
+        attrs, params = neuron(node, shape, self.settings, keeps=name in self.kept)
+        return self._add(f"{name}_neuron", "Neuron", (x,), shape, {**attrs, "layer": name}, params), shape
 
-    def _if(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
-        gain = _unless_one(np.asarray(node.r, np.float64) * self.dt)
-        return self._neuron(name, node, x, shape, "NIR-IF", {"gain": gain})
+    _i = _if = _li = _lif = _cubali = _cubalif = _threshold = _delay = _neuron
 
-    def _lif(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
-        params = {"k": self._k(node.tau, "tau"), "r": _unless_one(node.r)}
-        return self._neuron(name, node, x, shape, "NIR-LIF", params, v_leak=one_number(node.v_leak, "v_leak"))
-
-    def _cubalif(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
-        k_syn = self._k(node.tau_syn, "tau_syn")
-        params = {
-            "k": self._k(node.tau_mem, "tau_mem"),
-            "k_syn": k_syn,
-            "r": _unless_one(node.r),
-            "gain": _unless_one(k_syn * np.asarray(node.w_in, np.float64)),
-        }
-        return self._neuron(name, node, x, shape, "NIR-CubaLIF", params, v_leak=one_number(node.v_leak, "v_leak"))
-
-    def _k(self, tau: Any, name: str) -> np.ndarray:
-        k = self.dt / np.asarray(tau, np.float64)
-        fits = bool(np.all((k > 0) & (k <= 1 + 1e-6)))
-        require(fits, f"{name} is below the time-step dt={self.dt:g}", "say the dt of the network: --neuron dt=...")
-        return k
+    def _one_step_before(self, name: str) -> tuple[str, Shape]:
+        """What a neuron fired in the step before, as a node of its own; its shape is that of its thresholds."""
+        node, layer = self.source[name], name.replace(".", "_")
+        shape = np.shape(node.threshold if _kind(node) == "Threshold" else node.v_threshold)
+        attrs = {"layer": layer, "variable": "last", "when": "before"}
+        if layer not in self.kept:
+            self.kept[layer] = self._add(f"{layer}_last", "State", (), shape, attrs), shape
+        return self.kept[layer]
 
 
 def _kind(node: Any) -> str:
@@ -297,23 +282,3 @@ def _kind(node: Any) -> str:
 def _sizes(value: Any, dims: int) -> tuple[int, ...]:
     flat = [int(v) for v in np.asarray(value).ravel()]
     return spatial(flat[0] if len(flat) == 1 else flat, dims)
-
-
-def _unless_one(value: Any) -> np.ndarray | None:
-    """None for a factor of 1, up to the rounding of a quotient."""
-    values = np.asarray(value, np.float64)
-    return None if np.allclose(values, 1, rtol=1e-6, atol=0) else values
-
-
-def _collapsed(value: Any, shape: Shape, name: str) -> np.ndarray:
-    """float32: [] where all values are equal, [C] where they differ by channel only, else one per neuron."""
-    values = np.asarray(value, np.float64)
-    if values.size and np.all(values == values.flat[0]):
-        return np.array(values.flat[0], np.float32)
-    if values.shape == shape and len(shape) > 1:
-        flat = values.reshape(shape[0], -1)
-        if np.all(flat == flat[:, :1]):
-            return flat[:, 0].astype(np.float32)
-    fits = values.shape in (shape, shape[:1])
-    require(fits, f"its {name} has shape {list(values.shape)} for neurons {list(shape)}", "give one per neuron")
-    return values.astype(np.float32)

@@ -14,11 +14,15 @@ REGISTER = "register it: docs/other-libraries.md"
 
 
 class Unsupported(Exception):
-    """Raised by the rules of layers, functions and neurons; the reader adds where it was."""
+    """Raised by the rules of layers, functions and neurons; the reader adds where it was, unless `path` says it."""
 
-    def __init__(self, rule: str, advice: str) -> None:
+    def __init__(self, rule: str, advice: str, path: str | None = None) -> None:
         super().__init__(f"{rule}; {advice}")
-        self.rule, self.advice = rule, advice
+        self.rule, self.advice, self.path = rule, advice, path
+
+
+class NeverSupported(Unsupported):
+    """What reading it another way would not mend: the module is not what its author takes it for."""
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,8 @@ class _Writer:
             try:
                 require(len(set(sources)) == len(sources), "it adds a value to itself", "multiply the weights instead")
                 if node.op == "Add":
+                    alike = all(self.shapes[name] == node.shape for name in node.inputs)
+                    require(alike, "NIR adds values of one shape only", "repeat the smaller one, or use --to onnx")
                     ends[node.name] = sources
                     continue
                 name = {"input": "input_1", "output": "output_1"}.get(node.name, node.name)
@@ -182,6 +184,7 @@ class _Writer:
         return nir.Conv2d(shape[1:], weight, stride, padding, dilation, groups, bias)
 
     def _linear(self, nir: Any, node: Node, shape: Shape) -> Any:
+        require(len(shape) == 1, f"NIR's Affine reads a vector, not {list(shape)}", "flatten it, or use --to onnx")
         if "bias" in node.params:
             return nir.Affine(node.params["weight"], node.params["bias"])
         return nir.Linear(node.params["weight"])

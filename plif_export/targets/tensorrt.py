@@ -195,7 +195,7 @@ def _kernels(job: ExportJob, text: str | None) -> dict[str, Any]:
     kernels = read_layers(text)
     words = {word: precision for precision, word in TYPES.items()}
     runs = {
-        node.partition("/")[0].removesuffix(".y16"): words.get(kind, kind)
+        node.partition("/")[0].removesuffix(".y16").removesuffix(".products"): words.get(kind, kind)
         for node, kind in product_types(kernels).items()
     }
     layers = []

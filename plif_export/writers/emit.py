@@ -16,15 +16,17 @@ import onnx
 from onnx import TensorProto
 
 from plif_export.writers.emitter import Emitter, tensor_info
+from plif_export.writers.map_ops import MAP_OPS
 from plif_export.writers.precision import reduced
 from plif_export.writers.symbol import SymbolicMath, tensor, write
+from plif_export.writers.tensor_ops import TENSOR_OPS
 from runtime.model.graph import Graph, Node, Shape, initial_v, spatial, state_in, state_out
 from runtime.model.neurons import Terms, equation_of
 
 
 def writable(op: str) -> bool:
     """Whether a kind of node can be written; passes take the last two out before."""
-    return op in _STATELESS or op in ("Neuron", "BatchNorm", "Dropout")
+    return op in _STATELESS or op in ("Neuron", "State", "BatchNorm", "Dropout")
 
 
 def stateless(e: Emitter, node: Node, inputs: Sequence[str]) -> str:
@@ -57,9 +59,19 @@ def _parameters(e: Emitter, node: Node) -> list[str]:
 
 
 def _linear(e: Emitter, node: Node, x: str) -> str:
+    """Over tokens (the last of several axes) all tokens of all rows become rows of one product."""
+    if len(node.shape) == 1:
+        return _product(e, node, x, node.name)
+    flat = e.weight(f"{node.name}.flat", np.array([-1, node.params["weight"].shape[1]], np.int64))
+    y = _product(e, node, e.op("Reshape", [x, flat], f"{node.name}.tokens"), f"{node.name}.products")
+    shape = e.weight(f"{node.name}.shape", np.array([-1, *node.shape], np.int64))
+    return e.op("Reshape", [y, shape], node.name)
+
+
+def _product(e: Emitter, node: Node, x: str, out: str) -> str:
     if node.params["weight"].dtype != np.float32:
-        return reduced(e, node, x, {})
-    return e.op("Gemm", [x, *_parameters(e, node)], node.name, transB=1)
+        return reduced(e, node, x, {}, out)
+    return e.op("Gemm", [x, *_parameters(e, node)], out, transB=1)
 
 
 def _affine(e: Emitter, node: Node, x: str) -> str:
@@ -82,22 +94,6 @@ def _global_avg_pool(e: Emitter, node: Node, x: str) -> str:
     return e.op("GlobalAveragePool", [x], node.name)
 
 
-def _from_the_left(e: Emitter, node: Node, left: str, *others: str) -> str:
-    """Add or Mul of several inputs two by two, in the order in which PyTorch adds them."""
-    for i, right in enumerate(others, 1):
-        left = e.op(node.op, [left, right], node.name if i == len(others) else f"{node.name}.{i}")
-    return left
-
-
-def _concat(e: Emitter, node: Node, *inputs: str) -> str:
-    return e.op("Concat", inputs, node.name, axis=node.attrs["axis"])
-
-
-def _flatten(e: Emitter, node: Node, x: str) -> str:
-    shape = e.weight(f"{node.name}.shape", np.array([-1, node.shape[0]], np.int64))
-    return e.op("Reshape", [x, shape], node.name)
-
-
 def _vote(e: Emitter, node: Node, x: str) -> str:
     shape = e.weight(f"{node.name}.shape", np.array([-1, node.shape[0], node.attrs["voters"]], np.int64))
     axes = e.weight(f"{node.name}.axes", np.array([2], np.int64))
@@ -112,16 +108,16 @@ _STATELESS: dict[str, Callable[..., str]] = {
     "MaxPool": _pool,
     "AvgPool": _pool,
     "GlobalAvgPool": _global_avg_pool,
-    "Flatten": _flatten,
     "Vote": _vote,
-    "Add": _from_the_left,
-    "Mul": _from_the_left,
-    "Concat": _concat,
+    **TENSOR_OPS,
+    **MAP_OPS,
 }
 
 
-def neuron(e: Emitter, node: Node, x: str, states: Mapping[str, str], after: Mapping[str, str], tag: str = "") -> str:
-    """One time-step of a neuron layer: its current x and its state variables (all [B, ...]) -> spikes and next states.
+def neuron(
+    e: Emitter, node: Node, x: Sequence[str], states: Mapping[str, str], after: Mapping[str, str], tag: str = ""
+) -> str:
+    """One time-step of a neuron layer: what it reads and its state variables (all [B, ...]) -> spikes and next states.
 
     states  {variable: name of the tensor that holds it before the step}
     after   {variable: name of the tensor to write it to}
@@ -129,13 +125,14 @@ def neuron(e: Emitter, node: Node, x: str, states: Mapping[str, str], after: Map
     Returns the name of the spikes, [B, ...] float32.
     """
     if node.attrs["kind"] in ("IF", "LIF", "PLIF"):
-        return _plif(e, node, x, states["v"], after["v"], tag)
+        return _plif(e, node, x[0], states["v"], after["v"], tag)
     params = {
         key: tensor(e.weight(f"{node.name}.{key}", _broadcast(value, node.shape))) for key, value in node.params.items()
     }
     terms = Terms(node.attrs, params, lambda name, number: tensor(e.weight(f"{node.name}.{name}", np.float32(number))))
     state = {variable: tensor(name) for variable, name in states.items()}
-    h, s, following = equation_of(node.attrs["kind"]).step(SymbolicMath(), terms, tensor(x), state)
+    read = tensor(x[0]) if len(x) == 1 else tuple(tensor(name) for name in x)
+    h, s, following = equation_of(node.attrs["kind"]).step(SymbolicMath(), terms, read, state)
     named = {f"{node.layer}.h{tag}": h, f"{node.layer}.s{tag}": s}
     named.update({after[variable]: value for variable, value in following.items()})
     write(named, e.op, e.weight, node.layer, tag)

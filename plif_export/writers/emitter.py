@@ -6,7 +6,8 @@ Runtime on GPUs and TensorRT 10 and 11 all read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,21 @@ BATCH = "B"  # the name of the dynamic batch axis
 
 
 class Emitter:
-    """Collects the nodes and initializers of one ONNX graph, in one dialect ("integer", "qdq" or "tensorrt")."""
+    """Collects the nodes and initializers of one ONNX graph, in one dialect ("integer", "qdq" or "tensorrt").
 
-    def __init__(self, dialect: str = "integer") -> None:
-        self.dialect = dialect
+    shapes  {node: shape of its output, without the batch}, of the graph that is written
+    tag     is added to the name of every tensor that `op` makes: ".t3" where a part is written once for each step
+    """
+
+    def __init__(self, dialect: str = "integer", shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})) -> None:
+        self.dialect, self.shapes, self.tag = dialect, shapes, ""
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.made: set[str] = set()  # tensors that a node makes
 
     def op(self, op: str, inputs: Sequence[str], output: str, **attrs: Any) -> str:
         """Enters a node with one output, and returns that tensor's name."""
+        output += self.tag
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}/{op}", **attrs))
         self.made.add(output)
         return output

@@ -16,14 +16,17 @@ def write_step(graph: Graph, T: int, batch: int | None, dialect: str = "integer"
     batch  None leaves the batch axis dynamic
     """
     rows = batch or BATCH
-    e = Emitter(dialect)
+    e = Emitter(dialect, graph.shapes)
     value = {graph.input: graph.input}
     for node in graph:
         inputs = [value[name] for name in node.inputs]
         if node.op == "Neuron":
             before = {variable: state_in(node.layer, variable) for variable in node.initial}
             after = {variable: state_out(node.layer, variable) for variable in node.initial}
-            value[node.name] = neuron(e, node, inputs[0], before, after)
+            value[node.name] = neuron(e, node, inputs, before, after)
+        elif node.op == "State":
+            tensor = state_in if node.attrs["when"] == "before" else state_out
+            value[node.name] = tensor(node.layer, node.attrs["variable"])
         else:
             value[node.name] = stateless(e, node, inputs)
     e.op("Identity", [value[graph.output]], "y")

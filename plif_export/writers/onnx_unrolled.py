@@ -3,8 +3,9 @@
     x [T, B, C, H, W] and states -> y [T, B, classes] and states         recordings
     x [B, C, H, W]    and states -> y [T, B, classes] and states         static images, what precedes the neurons once
 
-Convolutions run over all T * B rows at once; only the recurrence of the neurons goes step by step. The state comes in and
-goes out, so chunks of T steps chain.
+Convolutions run over all T * B rows at once; only the recurrence of the neurons goes step by step. Where a layer reads what it
+did in the last step (a State node "before"), all that lies on that loop goes step by step with it. The state comes in and goes
+out, so chunks of T steps chain.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import onnx
 
 from plif_export.writers.emit import neuron, stateless, states
 from plif_export.writers.emitter import BATCH, Emitter, tensor_info
+from plif_export.writers.loops import parts
 from runtime.model.graph import Graph, Node, spikes, state_in, state_out
 
 
@@ -24,32 +26,18 @@ def write_unrolled(graph: Graph, T: int, batch: int | None, dialect: str = "inte
     Nodes in graph.hoisted are computed once.
     """
     rows = batch or BATCH
-    static = bool(graph.hoisted)
-    e = Emitter(dialect)
-    value = {graph.input: graph.input}
-    if not static:
-        flat = e.weight("x.flat.shape", np.array([-1, *graph.input_shape], np.int64))
-        value[graph.input] = e.op("Reshape", [graph.input, flat], "x.flat")
-    once = {graph.input, *graph.hoisted} if static else set()  # values of B rows, which hold at every step
-
-    def every_step(name: str) -> str:
-        if name not in once or T == 1:
-            return value[name]
-        repeated = f"{value[name]}.every_step"
-        return repeated if repeated in e.made else e.op("Concat", [value[name]] * T, repeated, axis=0)
-
-    for node in graph:
-        if node.op == "Neuron":
-            value[node.name] = _recurrence(e, node, value[node.inputs[0]], T, once=node.inputs[0] in once)
-        elif node.name in once:
-            value[node.name] = stateless(e, node, [value[name] for name in node.inputs])
+    writer = _Unrolled(graph, T, dialect)
+    e = writer.e
+    for part, loops in parts(graph):
+        if loops:
+            writer.step_by_step(part)
         else:
-            value[node.name] = stateless(e, node, [every_step(name) for name in node.inputs])
+            writer.at_once(part[0])
     shape = graph[graph.output].shape
     y_shape = e.weight("y.shape", np.array([T, -1, *shape], np.int64))
-    e.op("Reshape", [value[graph.output], y_shape], "y")
+    e.op("Reshape", [writer.whole(graph.output), y_shape], "y")
     state_inputs, state_outputs = states(graph, rows)
-    x_shape = [rows, *graph.input_shape] if static else [T, rows, *graph.input_shape]
+    x_shape = [rows, *graph.input_shape] if writer.static else [T, rows, *graph.input_shape]
     return e.model(
         [tensor_info(graph.input, x_shape), *state_inputs],
         [tensor_info("y", [T, rows, *shape]), *state_outputs],
@@ -57,18 +45,95 @@ def write_unrolled(graph: Graph, T: int, batch: int | None, dialect: str = "inte
     )
 
 
-def _recurrence(e: Emitter, node: Node, x: str, T: int, once: bool) -> str:
-    """The neuron's T steps. x holds T * B rows, or B rows that feed every step (`once`). Returns T * B rows of spikes."""
-    layer = node.layer
-    currents = [x] * T
-    if not once and T > 1:
-        currents = [f"{layer}.x.t{t}" for t in range(T)]
-        e.split(x, currents)
-    variables, fired = list(node.initial), []
-    before = {name: state_in(layer, name) for name in variables}
-    for t in range(T):
-        last = t == T - 1
-        after = {name: state_out(layer, name) if last else f"{layer}.{name}.t{t + 1}" for name in variables}
-        fired.append(neuron(e, node, currents[t], before, after, f".t{t}"))
-        before = after
-    return e.op("Concat", fired, spikes(layer), axis=0)
+class _Unrolled:
+    """value  {node: tensor of T * B rows, or of B rows where it is in `once`}; steps: {node: a tensor of B rows for each step}"""
+
+    def __init__(self, graph: Graph, T: int, dialect: str) -> None:
+        self.graph, self.T, self.e = graph, T, Emitter(dialect, graph.shapes)
+        self.static = bool(graph.hoisted)
+        self.once = (
+            {graph.input, *graph.hoisted} if self.static else set()
+        )  # values of B rows, which hold at every step
+        self.once |= {node.name for node in graph if node.op == "Constant"}  # and of one row, which holds for all
+        self.value = {graph.input: graph.input}
+        self.steps: dict[str, list[str]] = {}
+        if not self.static:
+            flat = self.e.weight("x.flat.shape", np.array([-1, *graph.input_shape], np.int64))
+            self.value[graph.input] = self.e.op("Reshape", [graph.input, flat], "x.flat")
+
+    def at_once(self, node: Node) -> None:
+        """A node over all steps; of a neuron, step after step."""
+        if node.op == "Neuron":
+            self._fire(node)
+        elif node.op == "State":
+            self.steps[node.name] = [self._state(node, t) for t in range(self.T)]
+        else:
+            read = (self.value if node.name in self.once else self).__getitem__
+            self.value[node.name] = stateless(self.e, node, [read(name) for name in node.inputs])
+
+    def _fire(self, node: Node) -> None:
+        currents = [self.in_steps(name, f"{node.layer}.x{i or ''}") for i, name in enumerate(node.inputs)]
+        fired = [self._neuron(node, [current[t] for current in currents], t) for t in range(self.T)]
+        self.value[node.name] = self.e.op("Concat", fired, spikes(node.layer), axis=0)
+
+    def step_by_step(self, loop: list[Node]) -> None:
+        """Nodes that wait for each other from one step to the next."""
+        for node in loop:
+            self.steps[node.name] = []
+        for t in range(self.T):
+            for node in loop:
+                if node.op == "State":
+                    made = self._state(node, t)
+                else:
+                    inputs = [self.in_steps(name, f"{name}.in")[t] for name in node.inputs]
+                    made = self._neuron(node, inputs, t) if node.op == "Neuron" else self._tagged(node, inputs, t)
+                self.steps[node.name].append(made)
+        for node in loop:
+            if node.op == "Neuron":
+                self.value[node.name] = self.e.op("Concat", self.steps[node.name], spikes(node.layer), axis=0)
+
+    def _tagged(self, node: Node, inputs: list[str], t: int) -> str:
+        self.e.tag = f".t{t}"
+        made = stateless(self.e, node, inputs)
+        self.e.tag = ""
+        return made
+
+    def _neuron(self, node: Node, inputs: list[str], t: int) -> str:
+        before = {name: self._held(node.layer, name, t) for name in node.initial}
+        after = {name: self._held(node.layer, name, t + 1) for name in node.initial}
+        return neuron(self.e, node, inputs, before, after, f".t{t}")
+
+    def _state(self, node: Node, t: int) -> str:
+        return self._held(node.layer, node.attrs["variable"], t + (node.attrs["when"] == "after"))
+
+    def _held(self, layer: str, variable: str, t: int) -> str:
+        """The tensor of a state variable before step t; before step T it is the one that goes out."""
+        if t == 0:
+            return state_in(layer, variable)
+        return state_out(layer, variable) if t == self.T else f"{layer}.{variable}.t{t}"
+
+    def in_steps(self, name: str, split: str) -> list[str]:
+        """The tensors of a value in each step; `split` is what those are called that have to be cut out."""
+        if name in self.once or (self.T == 1 and name in self.value):
+            return [self.value[name]] * self.T
+        if name not in self.steps:
+            self.steps[name] = [f"{split}.t{t}" for t in range(self.T)]
+            self.e.split(self.value[name], self.steps[name])
+        return self.steps[name]
+
+    def whole(self, name: str) -> str:
+        """The tensor of a value over all T * B rows."""
+        if name not in self.value:
+            steps = self.steps[name]
+            self.value[name] = steps[0] if self.T == 1 else self.e.op("Concat", steps, f"{name}.steps", axis=0)
+        if name not in self.once or self.T == 1 or self._constant(name):
+            return self.value[name]
+        repeated = f"{self.value[name]}.every_step"
+        return (
+            repeated if repeated in self.e.made else self.e.op("Concat", [self.value[name]] * self.T, repeated, axis=0)
+        )
+
+    __getitem__ = whole
+
+    def _constant(self, name: str) -> bool:
+        return name in self.graph.shapes and name != self.graph.input and self.graph[name].op == "Constant"

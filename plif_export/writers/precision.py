@@ -31,26 +31,30 @@ from runtime.model.graph import Node
 ZERO_POINT = 128  # of the unsigned weights
 
 
-def reduced(e: Emitter, node: Node, x: str, place: dict[str, Any]) -> str:
-    """Emits a Conv or Linear whose weight is not float32; `place` holds a convolution's strides and the like."""
+def reduced(e: Emitter, node: Node, x: str, place: dict[str, Any], out: str | None = None) -> str:
+    """Emits a Conv or Linear whose weight is not float32; `place` holds a convolution's strides and the like.
+
+    out  the name of the output, where it is not the node's
+    """
+    out = out or node.name
     if "scale" not in node.params:
-        return _half(e, node, x, place)
+        return _half(e, node, x, place, out)
     if e.dialect not in _DIALECTS:
         raise PlifError(f"dialect '{e.dialect}': expected one of {', '.join(_DIALECTS)}")
-    return _DIALECTS[e.dialect](e, node, x, place)
+    return _DIALECTS[e.dialect](e, node, x, place, out)
 
 
-def _half(e: Emitter, node: Node, x: str, place: dict[str, Any]) -> str:
+def _half(e: Emitter, node: Node, x: str, place: dict[str, Any], out: str) -> str:
     x = e.op("Cast", [x], f"{node.name}.x16", to=TensorProto.FLOAT16)
     if node.op == "Conv":
         y = e.op("Conv", [x, e.weight(f"{node.name}.weight", node.params["weight"])], f"{node.name}.y16", **place)
     else:
         weight = e.weight(f"{node.name}.weight", node.params["weight"])
         y = e.op("Gemm", [x, weight], f"{node.name}.y16", transB=1)
-    return _biased(e, node, "Cast", [y], to=TensorProto.FLOAT)
+    return _biased(e, node, out, "Cast", [y], to=TensorProto.FLOAT)
 
 
-def _integer(e: Emitter, node: Node, x: str, place: dict[str, Any]) -> str:
+def _integer(e: Emitter, node: Node, x: str, place: dict[str, Any], out: str) -> str:
     name, weight, area = node.name, node.params["weight"], node.attrs.get("area", 1)
     kind = TensorProto.INT8 if node.op == "Conv" else TensorProto.UINT8
     if area != 1:  # k / area is not always a float32, so k is rounded
@@ -64,7 +68,7 @@ def _integer(e: Emitter, node: Node, x: str, place: dict[str, Any]) -> str:
     else:
         total = e.op("MatMulInteger", [x, e.weight(f"{name}.weight", weight.T)], f"{name}.sum")
     total = e.op("Cast", [total], f"{name}.whole_current", to=TensorProto.FLOAT)
-    return _biased(e, node, "Mul", [total, _scale(e, node)])
+    return _biased(e, node, out, "Mul", [total, _scale(e, node)])
 
 
 def _scale(e: Emitter, node: Node) -> str:
@@ -83,18 +87,18 @@ def _channels(e: Emitter, node: Node) -> str:
     return e.weight(f"channels.{len(shape)}", np.array(shape, np.int64))
 
 
-def _biased(e: Emitter, node: Node, op: str, inputs: list[str], **attrs: Any) -> str:
+def _biased(e: Emitter, node: Node, out: str, op: str, inputs: list[str], **attrs: Any) -> str:
     """The last operation of a layer, and its bias after it where it has one."""
     if "bias" not in node.params:
-        return e.op(op, inputs, node.name, **attrs)
+        return e.op(op, inputs, out, **attrs)
     current = e.op(op, inputs, f"{node.name}.unbiased", **attrs)
     bias = e.weight(f"{node.name}.bias", node.params["bias"])
     if node.op == "Conv":
         bias = e.op("Reshape", [bias, _channels(e, node)], f"{node.name}.bias_shaped")
-    return e.op("Add", [current, bias], node.name)
+    return e.op("Add", [current, bias], out)
 
 
-def _qdq(e: Emitter, node: Node, x: str, place: dict[str, Any]) -> str:
+def _qdq(e: Emitter, node: Node, x: str, place: dict[str, Any], out: str) -> str:
     name = node.name
     unit = e.scalar(f"{name}.unit", np.float32(1 / node.attrs.get("area", 1)))
     zero = e.scalar("zero.int8", np.int8(0))
@@ -105,8 +109,8 @@ def _qdq(e: Emitter, node: Node, x: str, place: dict[str, Any]) -> str:
     w = e.op("DequantizeLinear", [weight, scale, zeros], f"{name}.w", axis=0)
     bias = [e.weight(f"{name}.bias", node.params["bias"])] if "bias" in node.params else []
     if node.op == "Conv":
-        return e.op("Conv", [x, w, *bias], name, **place)
-    return e.op("Gemm", [x, w, *bias], name, transB=1)
+        return e.op("Conv", [x, w, *bias], out, **place)
+    return e.op("Gemm", [x, w, *bias], out, transB=1)
 
 
 _DIALECTS = {"integer": _integer, "qdq": _qdq, "tensorrt": _qdq}

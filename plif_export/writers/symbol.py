@@ -65,6 +65,15 @@ class SymbolicMath:
     def where(self, condition: Symbol, a: Any, b: Any) -> Symbol:
         return Symbol("Where", (condition, a, b))
 
+    def op(self, name: str, *operands: Any) -> Symbol:
+        """An operation of a program (runtime.model.program.OPS)."""
+        if name == "Cast":
+            return self.spikes(*operands)
+        if name == "Clip":  # ONNX's own takes no arrays as bounds
+            x, low, high = operands
+            return Symbol("Min", (Symbol("Max", (x, low)), high))
+        return Symbol(name, operands)
+
 
 def tensor(name: str) -> Symbol:
     return Symbol(None, name=name)
@@ -77,7 +86,8 @@ def write(values: Mapping[str, Symbol], op: OnnxOp, weight: Weight, prefix: str,
     def emit(value: Symbol | float, name: str | None = None) -> str:
         nonlocal count
         if not isinstance(value, Symbol):
-            return weight(f"number.{float(value):g}", np.float32(value))
+            short = f"{float(value):g}"
+            return weight(f"number.{short if float(short) == value else repr(float(value))}", np.float32(value))
         if value.name is not None:
             return value.name if name is None else op("Identity", [value.name], name)
         inputs = [emit(part) for part in value.inputs]

@@ -63,9 +63,9 @@ def card_lines(card: Card) -> list[str]:
         rows += [
             ("form", f"{card['form']}, {card['precision']}, {card['math']} math, batch {card['batch'] or 'dynamic'}"),
             ("states", ", ".join(f"{s['name']} {'x'.join(map(str, s['shape']))}" for s in card["states"])),
-            ("tau", ", ".join(f"{layer} {_tau(tau)}" for layer, tau in card["taus"].items())),
+            ("tau", ", ".join(f"{layer} {_tau(tau)}" for layer, tau in card["taus"].items()) or "-"),
             ("v_threshold", card["v_threshold"]),
-            ("v_reset", "soft (subtract v_threshold)" if card["v_reset"] is None else card["v_reset"]),
+            ("v_reset", _reset(card)),
             ("output", f"{card['output']['kind']}, {card['output'].get('voters', 1)} voters a class"),
             ("source", f"SHA-256 {card['source_sha256'] or '-'}"),
             ("digest", _digest(card)),
@@ -84,6 +84,13 @@ def card_lines(card: Card) -> list[str]:
 
 def _named(card: Card) -> str:
     return "" if card.get("classes_named", True) else " (numbers: nobody named them; export again with --classes)"
+
+
+def _reset(card: Card) -> Any:
+    nodes = [node.get("attrs", {}) for node in card["graph"]["nodes"]]
+    if any(attrs.get("kind") == "Traced" for attrs in nodes):
+        return "as the program of each layer says"
+    return "soft (subtract v_threshold)" if card["v_reset"] is None else card["v_reset"]
 
 
 def _tau(tau: Any) -> str:

@@ -33,7 +33,7 @@ from runtime.model.card import Card
 class EngineOptions:
     """What an engine is opened with.
 
-    threads  CPU threads; None: as many as the machine has
+    threads  CPU threads; None: as the engine finds best, at most one for each processor
     rates    also count the spikes of each layer, which is slower; evaluation and the dashboard need it
     device   cpu, cuda or cuda:N; None leaves it to the engine
     sha256   the expected SHA-256 of the file, for engines that run code
@@ -53,7 +53,7 @@ class Engine:
     suffixes: ClassVar[tuple[str, ...]]  # of what it opens: of a name, or of a kind (runtime/model/artifacts.py)
     counts_rates: ClassVar[bool] = True  # whether it can count the spikes of each layer
     sums_in_float32: ClassVar[bool] = False  # also where the artifact's weights are float16
-    threads: int | None = None  # how many threads it runs, where it decides that itself
+    threads: int | None = None  # how many threads it runs at most, where it decides that itself
     card: Card  # of the opened file, as the engine sees it
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:

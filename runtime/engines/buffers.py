@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from runtime.engines.tensors import spiking_layers
 from runtime.model.card import Card
 
 Arrays = Sequence[np.ndarray]
@@ -34,7 +35,7 @@ class Buffers:
         x_steps = () if card["input"]["kind"] == "static" else steps
         self.x = np.zeros((*x_steps, rows, *card["input"]["shape"]), np.float32)
         self.y = np.zeros((*steps, rows, len(card["classes"])), np.float32)
-        layers = [state["layer"] for state in card["states"]] if rates else []
+        layers = spiking_layers(card) if rates else {}
         self.rates = {layer: np.zeros(self.y.size // self.y.shape[-1], np.float32) for layer in layers}
 
     def run(self) -> None:

@@ -6,7 +6,8 @@ in the cache must compute the same, so the program itself never opens the engine
 
 The stimulus is what a network on an event camera sees: sparse and event-like frames at the card's framing (a still image for
 networks that take one), then silence. The engines take turns round by round, and the best round of each counts, since other
-programs can only make a round slower.
+programs can only make a round slower. How busy they kept the processors is measured, too: what was found beside them holds
+for this minute only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +41,15 @@ TIMEOUT_S = 20.0  # of the whole process
 Times = dict[str, tuple[float, float]]  # engine -> ms a call in activity, in silence
 
 
-def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Times:
+@dataclass(frozen=True)
+class Measurement:
+    """waited  seconds for which this process' threads had to wait for a processor, per second of the measurement"""
+
+    times: Times
+    waited: float
+
+
+def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement:
     """Measures in a child process. Raises PlifError with the reason where that fails."""
     asked = {
         "sys_path": [str(Path(part).resolve()) for part in sys.path],  # the child imports what this process imports
@@ -60,7 +71,8 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Tim
             timeout=TIMEOUT_S,
         )
         found = json.loads(done.stdout) if done.returncode == 0 else {}
-        return {name: (float(found[name][0]), float(found[name][1])) for name in engines}
+        times = {name: (float(found["times"][name][0]), float(found["times"][name][1])) for name in engines}
+        return Measurement(times, float(found["waited"]))
     except subprocess.TimeoutExpired:
         raise PlifError(f"no result within {TIMEOUT_S:.0f} s") from None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
@@ -68,14 +80,14 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Tim
 
 
 def child(asked: dict) -> None:
-    """Runs in the child: prints {engine: [ms in activity, ms in silence]}."""
+    """Runs in the child: prints {"times": {engine: [ms in activity, ms in silence]}, "waited": ...}."""
     warnings.simplefilter("ignore")  # the parent opens the chosen engine again, and shows its warnings
     path = Path(asked["path"])
     options = EngineOptions(asked["threads"], asked["flush_denormals"])
-    print(json.dumps(measure(path, asked["engines"], options)))
+    print(json.dumps(asdict(measure(path, asked["engines"], options))))
 
 
-def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Times:
+def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement:
     """Measures in this process: the median call of each engine's best round, in activity and in silence."""
     card = read_card(path)
     sessions = {}
@@ -86,7 +98,7 @@ def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Times
     best: Times = dict.fromkeys(engines, (np.inf, np.inf))
     for session in sessions.values():
         call_times_ms(session, x_active[:1])  # first calls allocate
-    began = time.perf_counter()
+    began, before_s = time.perf_counter(), waited_s()
     for done in range(ROUNDS):
         totals = sorted(active + silent for active, silent in best.values())
         if done and (time.perf_counter() - began > BUDGET_S or totals[1] > CLEAR * totals[0]):
@@ -95,7 +107,16 @@ def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Times
             session.reset()
             active, silent = (float(np.median(call_times_ms(session, x))) for x in (x_active, x_silent))
             best[name] = min(best[name][0], active), min(best[name][1], silent)
-    return best
+    return Measurement(best, (waited_s() - before_s) / (time.perf_counter() - began))
+
+
+def waited_s() -> float:
+    """For how long the threads of this process have been ready to run without a processor, s. Only Linux says; elsewhere 0."""
+    total_ns = 0
+    for file in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError, ValueError, IndexError):  # a thread may end; a kernel may not count
+            total_ns += int(file.read_text().split()[1])
+    return 1e-9 * total_ns
 
 
 def call_times_ms(session: Session, x: np.ndarray) -> list[float]:

@@ -2,7 +2,8 @@
 
 Every candidate computes what the artifact says, in its precision; nothing is converted. The candidates have a fixed order,
 and a later one is chosen only where it is faster by more than MARGIN, so that noise does not decide. The result is kept in
-the user's cache folder under a key made of everything that it depends on; without such a folder it holds for the process.
+the user's cache folder under a key made of everything that it depends on; without such a folder, and where other programs
+kept the processors busy meanwhile, it holds for the process.
 docs/engines.md has the whole rule.
 """
 
@@ -29,6 +30,8 @@ from runtime.model.card import Card
 NO_CALIBRATION = "PLIF_NO_CALIBRATION"
 CANDIDATES = {".onnx": ("event", "onnxruntime")}  # in order of preference
 MARGIN = 0.10
+# Seconds that threads waited for a processor, per second, from which a measurement is not kept.
+BUSY = 0.10
 CACHE_LIMIT = 1 << 16
 ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 
@@ -109,9 +112,13 @@ def _choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ..
             measured = calibrate(path, names, options)
         except PlifError as error:
             return EngineChoice(names[0], "auto", f"first in order, not measured ({error})")
-        times = {name: {"active": round(a, 4), "silent": round(s, 4)} for name, (a, s) in measured.items()}
-        kept = where is not None and _write(where / f"{key}.json", {"measured_ms": times, "depends_on": depends})
-        note = "measured now" if kept else "measured now, for this process only: no cache folder to write to"
+        times = {name: {"active": round(a, 4), "silent": round(s, 4)} for name, (a, s) in measured.times.items()}
+        if measured.waited > BUSY:
+            note = "measured now, for this process only: other programs kept the processors busy"
+        elif where is not None and _write(where / f"{key}.json", {"measured_ms": times, "depends_on": depends}):
+            note = "measured now"
+        else:
+            note = "measured now, for this process only: no cache folder to write to"
     choice = decide(names, times, note)
     _chosen[key] = choice
     return choice

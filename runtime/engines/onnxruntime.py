@@ -18,11 +18,12 @@ import numpy as np
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Rates
-from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_by_name
+from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_by_name, spiking_layers
 from runtime.model.card import Card
 from runtime.model.graph import spikes
 from runtime.model.readers.onnx_alone import read_model
 from runtime.model.readers.onnx_wire import with_rates
+from runtime.native import cores
 
 # Since 1.29 it reports to its maker by default, and keeps a number of this machine in the home folder.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -43,7 +44,8 @@ class OnnxRuntime(Engine):
         self.rates = rate_outputs(card, options.rates)
         self._bytes = read_model(path)
         if self.rates:
-            self._bytes = with_rates(self._bytes, {output: spikes(layer) for layer, output in self.rates.items()})
+            taps, graded = {output: spikes(layer) for layer, output in self.rates.items()}, spiking_layers(card)
+            self._bytes = with_rates(self._bytes, taps, {self.rates[layer] for layer in graded if graded[layer]})
         self._session = self.open()
         infos = [*self._session.get_inputs(), *self._session.get_outputs()]
         check_shapes(path, card, {info.name: info.shape for info in infos}, "the graph")
@@ -98,7 +100,7 @@ class OnnxRuntimeEngine(OnnxRuntime):
 
     def open(self) -> ort.InferenceSession:
         settings = ort.SessionOptions()
-        settings.intra_op_num_threads = self._options.threads or os.cpu_count() or 1
+        settings.intra_op_num_threads = self._options.threads or cores()
         settings.inter_op_num_threads = 1
         if self._options.flush_denormals:
             settings.add_session_config_entry("session.set_denormal_as_zero", "1")

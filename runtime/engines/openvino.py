@@ -11,7 +11,6 @@ from two exports.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,10 +20,11 @@ import numpy as np
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Buffers, Rates, Resident
-from runtime.engines.tensors import by_name, check_shapes, rate_outputs
+from runtime.engines.tensors import by_name, check_shapes, rate_outputs, spiking_layers
 from runtime.model.card import Card
 from runtime.model.graph import spikes
 from runtime.model.readers.contents import BIN, XML, read_file
+from runtime.native import cores
 
 try:
     import openvino as ov
@@ -93,8 +93,9 @@ class OpenVinoEngine(Engine):
                 inputs = {_name(port): _with_rows(port.get_partial_shape(), rows) for port in model.inputs}
                 inside = {name: ov.PartialShape([rows, *shape]) for name, shape in self.variables.items()}
                 model.reshape(inputs, inside)
+            graded = spiking_layers(self.card)
             for layer, output in self.rates.items():
-                _add_rate(model, spikes(layer), output)
+                _add_rate(model, spikes(layer), output, graded[layer])
             self._compiled[rows] = self._compile(model)
         return self._compiled[rows]
 
@@ -109,7 +110,7 @@ class OpenVinoEngine(Engine):
             "INFERENCE_PRECISION_HINT": PRECISION,
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": self._options.threads or os.cpu_count() or 1,
+            "INFERENCE_NUM_THREADS": self._options.threads or cores(),
             "CPU_DENORMALS_OPTIMIZATION": self._options.flush_denormals,
         }
         try:
@@ -149,13 +150,15 @@ class OpenVinoBuffers(Resident):
             v[...] = variable.state.data
 
 
-def _add_rate(model: Any, tensor: str, output: str) -> None:
-    """Adds an output float32 [rows]: the share (0..1) of a layer's neurons that fired. `tensor` holds its spikes."""
+def _add_rate(model: Any, tensor: str, output: str, graded: bool) -> None:
+    """Adds an output float32 [rows]: the share (0..1) of a layer's neurons that fired. `tensor` holds its spikes, of any size
+    where they are graded."""
     source = next((port for op in model.get_ops() for port in op.outputs() if tensor in port.get_names()), None)
     if source is None:
         raise PlifError(f"the spikes {tensor} are not in model.xml, so they cannot be counted; export it again")
     axes = np.arange(1, len(source.get_partial_shape()), dtype=np.int64)
-    result = ops.result(ops.reduce_mean(source, axes, keep_dims=False))
+    fired = ops.abs(ops.sign(source)) if graded else source
+    result = ops.result(ops.reduce_mean(fired, axes, keep_dims=False))
     result.output(0).get_tensor().set_names({output})
     model.add_results([result])
 

@@ -31,7 +31,16 @@ def by_name(
 
 def rate_outputs(card: Card, rates: bool) -> dict[str, str]:
     """layer -> the name of the output that holds its firing rate; empty where rates are not asked for."""
-    return {state["layer"]: f"rate.{state['layer']}" for state in card["states"]} if rates else {}
+    return {layer: f"rate.{layer}" for layer in spiking_layers(card)} if rates else {}
+
+
+def spiking_layers(card: Card) -> dict[str, bool]:
+    """{layer: whether its spikes are more than 0 and 1}, in the order of the card's states; without those that do not spike."""
+    nodes = card.get("graph", {}).get("nodes", ())  # a model that runs as it is has no graph
+    attrs = {node["attrs"].get("layer"): node["attrs"] for node in nodes if node["op"] == "Neuron"}
+    layers = dict.fromkeys(state["layer"] for state in card["states"])
+    said = {layer: attrs.get(layer, {}) for layer in layers}
+    return {layer: a.get("graded", False) is True for layer, a in said.items() if a.get("spiking", True) is not False}
 
 
 def call_shapes(card: Card) -> tuple[list[Any], list[list[Any]], list[Any]]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from runtime.base.errors import PlifError
 from runtime.model.artifacts import CARD_KEY, kind_of
+from runtime.model.program import check as check_program
 
 __all__ = ["CARD_KEY", "Card", "check_artifact_card", "check_model_card", "encode", "parse_card", "read_card"]
 
@@ -60,6 +61,7 @@ _ARTIFACT_KEYS = _KEYS | {
     "parity": (dict, str, type(None)),
 }
 
+OUTPUTS = ("votes", "spikes", "currents", "membrane")
 _STATE_KEYS = ("name", "input", "output", "shape", "dtype", "initial", "layer")
 
 
@@ -150,10 +152,22 @@ def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -
                 f"{where}: tau of {layer} is {_short(tau)}; expected a number, one for each channel, or null"
             )
     output = card["output"]
-    if output.get("kind") not in ("votes", "spikes", "currents") or not _positive(output.get("voters", 1)):
-        raise PlifError(
-            f"{where}: output {output}; expected a kind of votes, spikes or currents and a number of voters"
-        )
+    if output.get("kind") not in OUTPUTS or not _positive(output.get("voters", 1)):
+        raise PlifError(f"{where}: output {output}; expected a kind of {', '.join(OUTPUTS)} and a number of voters")
+    _check_programs(graph["nodes"], where)
+
+
+def _check_programs(nodes: Any, where: str) -> None:
+    """Refuses a traced neuron whose program does not fit: what a card says is run by whoever interprets its graph."""
+    for node in nodes if isinstance(nodes, list) else [nodes]:
+        attrs = node.get("attrs") if isinstance(node, dict) else None
+        if not isinstance(attrs, dict):
+            raise PlifError(f"{where}: its graph has a node that is no layer; export the model again")
+        if attrs.get("kind") == "Traced":
+            params, inputs = node.get("params"), node.get("inputs")
+            if not isinstance(params, dict) or not isinstance(inputs, list):
+                raise PlifError(f"{where}: a traced neuron lacks its params or inputs; export the model again")
+            check_program(attrs, params, len(inputs), f"{where}: layer {node.get('name')}")
 
 
 def _check_format(card: Mapping[str, Any], where: str, name: str, version: int) -> None:

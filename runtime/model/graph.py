@@ -37,6 +37,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.model.neurons import equation_of
+from runtime.model.wiring import check_wiring
 
 Shape = tuple[int, ...]
 
@@ -45,20 +46,39 @@ Shape = tuple[int, ...]
 OPS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     # 1-d or 2-d by its weight; may have "dilation". With a scale its weight is int8 and it reads whole counts (see Precision)
     "Conv": (("stride", "padding", "groups"), ("weight",), ("bias", "scale")),
-    "Linear": ((), ("weight",), ("bias", "scale")),
+    "Linear": ((), ("weight",), ("bias", "scale")),  # over the last axis
+    "ConvTranspose": (("stride", "padding", "output_padding", "groups", "dilation"), ("weight",), ("bias",)),
     "BatchNorm": (("eps",), ("weight", "bias", "mean", "var"), ()),
     "Affine": ((), ("scale", "shift"), ()),
     "Neuron": (("kind", "layer", "v_threshold", "v_reset"), (), ()),  # and what its equation asks for
+    # a state variable of a neuron layer: "before" the step, without inputs (so a layer can read what it did in the last
+    # step), or "after" it, with the neuron as its input
+    "State": (("layer", "variable", "when"), (), ()),
+    "Constant": ((), ("value",), ()),  # of the node's shape, for every row; read by + - * /, MatMul and Concat
     "MaxPool": (("kernel", "stride"), (), ()),  # may have "padding"
     "AvgPool": (("kernel", "stride"), (), ()),  # may have "padding", whose zeros count
     "GlobalAvgPool": ((), (), ()),
-    "Add": ((), (), ()),  # two inputs or more, of one shape
+    "AdaptiveAvgPool": ((), (), ()),  # to the node's shape, in any ratio
+    "Resize": (("mode",), (), ()),  # nearest or linear, to the node's shape; may have "align_corners"
+    "Add": ((), (), ()),  # two inputs or more; axes of size 1 are repeated
     "Mul": ((), (), ()),  # likewise
-    "Concat": (("axis",), (), ()),  # the axis counts the batch
+    "Sub": ((), (), ()),  # two inputs, likewise
+    "Div": ((), (), ()),
+    "MatMul": ((), (), ()),  # [B, ..., M, K] x [B, ..., K, N]
+    # Axes count the batch from here on, which is axis 0 and stays there
+    "Concat": (("axis",), (), ()),
+    "Slice": (("axis", "start", "stop", "step"), (), ()),
+    "Permute": (("axes",), (), ()),
+    "Reshape": ((), (), ()),  # to the node's shape
+    "Reduce": (("how", "axes", "keepdims"), (), ()),  # mean, sum or max
+    "Softmax": (("axis",), (), ()),
+    "LayerNorm": (("eps", "axes"), ("weight",), ("bias",)),  # over the last `axes` axes
+    "Unary": (("function",), (), ()),  # one of UNARY
     "Flatten": ((), (), ()),
     "Dropout": (("p",), (), ()),
     "Vote": (("voters",), (), ()),
 }
+UNARY = ("Relu", "Sigmoid", "Tanh", "Exp", "Neg", "Abs", "Sqrt")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +105,9 @@ class Node:
         if self.op == "Neuron" and "kind" in self.attrs:
             own = equation_of(self.attrs["kind"])
             attrs, params, optional = attrs + own.attrs, params + own.params, optional + own.optional
+            if own.check is not None:
+                own.check(self.attrs, self.params, len(self.inputs), f"layer {self.name}")
+                optional += tuple(self.params)
         missing = [key for key in attrs if key not in self.attrs] + [key for key in params if key not in self.params]
         unknown = [key for key in self.params if key not in params + optional]
         if missing or unknown:
@@ -96,6 +119,14 @@ class Node:
     def layer(self) -> str:
         """Of a Neuron: the name that cards and reports give to it."""
         return str(self.attrs["layer"])
+
+    @property
+    def values(self) -> str:
+        """Of a Neuron: what its output holds: "spikes" (0 or 1), "graded" (spikes of several sizes) or "membrane" (it does
+        not spike: a leaky integrator)."""
+        if not self.attrs.get("spiking", True):
+            return "membrane"
+        return "graded" if self.attrs.get("graded", False) else "spikes"
 
     @property
     def initial(self) -> dict[str, float]:
@@ -132,6 +163,7 @@ class Graph:
                 problem = f"reads {strangers} before it is made" if strangers else "has a name that is taken"
                 raise PlifError(f"graph: layer {node.name} {problem}")
             known.add(node.name)
+        check_wiring(self)
         if self.output not in known or not self.nodes:
             raise PlifError(f"graph: its output '{self.output}' is not one of its layers")
         if not self.neurons:
@@ -147,6 +179,11 @@ class Graph:
     def neurons(self) -> list[Node]:
         """The nodes that have state, in order."""
         return [node for node in self.nodes if node.op == "Neuron"]
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """{node or input: its shape, without the batch}"""
+        return {self.input: self.input_shape, **{node.name: node.shape for node in self.nodes}}
 
     def consumers(self, name: str) -> list[Node]:
         """The nodes that read the value of that name."""
@@ -252,7 +289,7 @@ def state_record(layer: str, shape: Shape, initial: float | None, variable: str 
     }
 
 
-def output_record(op: str, voters: int) -> dict[str, Any]:
-    """The card's `output`: what y is, by the kind of the last node."""
-    kind = {"Vote": "votes", "Neuron": "spikes"}.get(op, "currents")
-    return {"kind": kind, "voters": voters if op == "Vote" else 1}
+def output_record(op: str, voters: int, values: str = "spikes") -> dict[str, Any]:
+    """The card's `output`: what y is, by the kind of the last node; values: of a Neuron, what it gives (Node.values)."""
+    kind = {"Vote": "votes", "Neuron": "membrane" if values == "membrane" else "spikes", "State": "membrane"}
+    return {"kind": kind.get(op, "currents"), "voters": voters if op == "Vote" else 1}

@@ -11,6 +11,7 @@ library has its own equations.
     LIFBox        Norse LIFBoxCell               h = v + k (x + v_leak - v)              s = h >  v_threshold
     LIFCell       Norse LIFCell                  i' = i + x, h = v + k (v_leak - v + i')  s = h >  v_threshold
     NIR-IF NIR-LIF NIR-CubaLIF                   forward Euler with a step dt of NIR's differential equations
+    Traced        any elementwise neuron         the program that its node carries (runtime/model/program.py)
 
 To add one: write `step(m, n, x, state) -> (h, s, next state)` and `register(Equation(...))`. `n` holds the layer's parameters
 and attributes by name, `state` its state variables; `m.spikes(condition)` makes 0.0 and 1.0 of a comparison, `m.where`
@@ -25,6 +26,7 @@ from functools import partial
 from typing import Any
 
 from runtime.base.errors import PlifError
+from runtime.model import program
 
 Value = Any  # a NumPy array [B, ...], or a tensor of an ONNX graph that is being written
 States = dict[str, Value]
@@ -43,6 +45,8 @@ class Equation:
     states    names of its state variables; the first is the membrane
     initial   attrs -> {state: its value after a reset}
     alpha     params -> 1/tau for the card's taus; None where the equation has no time constant
+    check     (attrs, names of params, number of inputs, where): refuses what does not fit. A kind that has it may have
+              parameters of any name, and several inputs: x is then a tuple
     """
 
     kind: str
@@ -53,6 +57,7 @@ class Equation:
     states: tuple[str, ...] = ("v",)
     initial: Callable[[Mapping[str, Any]], dict[str, float]] = lambda attrs: {"v": 0.0}
     alpha: Callable[[Mapping[str, Any]], Any] = lambda params: params.get("alpha")
+    check: Callable[[Mapping[str, Any], Any, int, str], None] | None = None
 
 
 EQUATIONS: dict[str, Equation] = {}
@@ -80,6 +85,11 @@ class Terms:
 
     def __init__(self, attrs: Mapping[str, Any], params: Mapping[str, Any], constant: Callable[[str, float], Value]):
         self._attrs, self._params, self._constant = attrs, params, constant
+
+    @property
+    def arrays(self) -> Mapping[str, Any]:
+        """The parameters by name."""
+        return self._params
 
     def __getattr__(self, name: str) -> Any:
         if name in self._params:
@@ -226,3 +236,15 @@ def _nir_cuba(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, St
 register(Equation("NIR-IF", _nir_if, ("fire",), optional=("gain",)))
 register(Equation("NIR-LIF", _nir_lif, ("fire", "v_leak"), ("k",), ("r",), initial=_start_at_leak, alpha=_k))
 register(_with_current("NIR-CubaLIF", _nir_cuba, ("fire", "v_leak"), ("k", "k_syn"), ("r", "gain")))
+
+
+# --- traced from any library's own code -----------------------------------------------------------------------------
+
+
+def _as_written(attrs: Mapping[str, Any]) -> dict[str, float]:
+    return {variable: float(initial) for variable, initial in attrs["states"].items()}
+
+
+register(
+    Equation("Traced", program.step, program.ATTRS, initial=_as_written, alpha=lambda params: None, check=program.check)
+)

@@ -2,7 +2,8 @@
  *
  * Threads. No two pieces of work write to the same place, and the order of the additions within a piece is fixed, so any
  * number of threads gives the same bits. While there are at least as many rows as threads, each thread takes whole rows; for
- * the rows that remain, all threads share the pieces of each operation. The pool serves one call at a time.
+ * the rows that remain, all threads share the pieces of each operation. The pool serves one call at a time; a call that comes
+ * meanwhile runs in its own thread alone.
  */
 #include "event.h"
 #include "pool.h"
@@ -94,15 +95,29 @@ static void restore_subnormals(uint64_t before) {
 #endif
 }
 
+/* What a thread needs before it runs a kernel, and what it puts back after. */
+static uint64_t begin(const Program *p) {
+#if defined(PLIF_HAS_AMX)
+    if (p->path == PATH_AMX) plif_amx_begin();
+#endif
+    return flush_subnormals(p->flush);
+}
+
+static void end(int path, uint64_t before) {
+#if defined(PLIF_HAS_AMX)
+    if (path == PATH_AMX) plif_amx_end();
+#endif
+    (void)path;
+    restore_subnormals(before);
+}
+
 typedef struct {
     const Program *program;
     const Call *call;
     char **arenas;                      /* one for each thread; the first is shared when threads share a row */
     float **accs;
     run_item *run;
-    atomic_int next;                    /* the next piece of work, or the next row */
-    Barrier barrier;
-    int threads;
+    int row, step, op;                  /* of this round; op -1: its pieces are the rows before `row`, all steps of each */
 } Job;
 
 static Context context_of(const Job *job, int row, int step, int arena, int thread) {
@@ -122,64 +137,59 @@ static Context context_of(const Job *job, int row, int step, int arena, int thre
     return ctx;
 }
 
-static void whole_rows(Job *job, int thread, int rows) {
-    const Program *p = job->program;
-    for (int row; (row = atomic_fetch_add(&job->next, 1)) < rows;)
-        for (int step = 0; step < job->call->steps; step++) {
-            const Context ctx = context_of(job, row, step, thread, thread);
-            for (int i = 0; i < p->count; i++)
-                for (int item = 0; item < p->ops[i].items; item++) job->run(&p->ops[i], &ctx, item);
-        }
+static void whole_op(const Job *job, const Op *op, const Context *ctx) {
+    for (int item = 0; item < op->items; item++) job->run(op, ctx, item);
 }
 
-static void shared_rows(Job *job, int thread, int first) {
-    const Program *p = job->program;
-    for (int row = first; row < job->call->rows; row++)
-        for (int step = 0; step < job->call->steps; step++) {
-            const Context ctx = context_of(job, row, step, 0, thread);
-            for (int i = 0; i < p->count; i++) {
-                const Op *op = &p->ops[i];
-                if (op->parallel)
-                    for (int item; (item = atomic_fetch_add(&job->next, 1)) < op->items;) job->run(op, &ctx, item);
-                else if (thread == 0)
-                    for (int item = 0; item < op->items; item++) job->run(op, &ctx, item);
-                /* the first thread runs small operations one after the other, and the others wait behind the last one */
-                if (op->parallel || i + 1 == p->count || p->ops[i + 1].parallel) barrier_wait(&job->barrier, &job->next);
-            }
-        }
+static void whole_row(const Job *job, int thread, int row) {
+    for (int step = 0; step < job->call->steps; step++) {
+        const Context ctx = context_of(job, row, step, thread, thread);
+        for (int i = 0; i < job->program->count; i++) whole_op(job, &job->program->ops[i], &ctx);
+    }
 }
 
-#if defined(PLIF_HAS_AMX)
-#define AMX(job) ((job)->program->path == PATH_AMX)
-#else
-#define AMX(job) 0
-#endif
+/* To the next operation that is worth sharing; those before it are done here. */
+static int next_round(void *work, int thread) {
+    Job *job = work;
+    for (;;) {
+        if (++job->op == job->program->count) {
+            job->op = 0;
+            if (++job->step == job->call->steps) job->step = 0, job->row++;
+        }
+        if (job->row == job->call->rows) return 0;
+        const Op *op = &job->program->ops[job->op];
+        if (op->parallel) return op->items;
+        const Context ctx = context_of(job, job->row, job->step, 0, thread);
+        whole_op(job, op, &ctx);
+    }
+}
 
-static void work(void *argument, int thread) {
-    Job *job = argument;
-    const uint64_t before = flush_subnormals(job->program->flush);
-    if (AMX(job)) plif_amx_begin();
-    const int whole = job->call->rows - job->call->rows % job->threads;
-    if (whole) whole_rows(job, thread, whole);
-    if (whole && whole < job->call->rows) barrier_wait(&job->barrier, &job->next);
-    shared_rows(job, thread, whole);
-    if (AMX(job)) plif_amx_end();
-    restore_subnormals(before);
+static void piece(Pool *pool, void *work, int thread, int item) {
+    const Job *job = work;
+    const int path = job->program->path;
+    const uint64_t before = begin(job->program);
+    if (job->op < 0) {
+        whole_row(job, thread, item);
+    } else {
+        const Context ctx = context_of(job, job->row, job->step, 0, thread);
+        job->run(&job->program->ops[job->op], &ctx, item);
+    }
+    pool_done(pool, thread);            /* the call may be over after this, and `job` gone */
+    end(path, before);
 }
 
 /* One call. pool NULL: in the calling thread. arenas and accs: one for each thread of the pool. */
 void plif_run(const Program *program, Pool *pool, const Call *call, char **arenas, float **accs) {
-    Job job = {program, call, arenas, accs, kernels(program->path), 0, {0}, 1};
-    if (pool) {
-        pool_enter(pool);
-        job.threads = pool_threads(pool);
+    Job job = {program, call, arenas, accs, kernels(program->path), 0, 0, -1};
+    const uint64_t before = begin(program);
+    if (pool && pool_enter(pool)) {
+        job.row = call->rows - call->rows % pool->threads;
+        pool_run(pool, piece, next_round, &job, job.row);
+        pool_leave(pool);
+    } else {
+        for (int row = 0; row < call->rows; row++) whole_row(&job, 0, row);
     }
-    barrier_init(&job.barrier, job.threads);
-    if (job.threads == 1)
-        work(&job, 0);
-    else
-        pool_run(pool, work, &job);
-    if (pool) pool_leave(pool);
+    end(program->path, before);
 }
 
 Pool *plif_pool_new(int threads) { return pool_new(threads); }

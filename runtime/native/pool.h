@@ -1,20 +1,50 @@
-/* A small pool of threads: workers spin for a few microseconds after a call, then sleep.
+/* A small pool of threads that share the work of one call, round by round.
  *
- * A step of a small network takes tens of microseconds, so waking threads by the kernel for each operation would cost more
- * than it saves; spinning for ever would burn a core between the frames of a camera. Not OpenMP: its runtime is another
- * library to ship, and two copies of it in one process (PyTorch brings its own) get in each other's way.
+ * A round is a number of pieces. A thread takes a piece by taking a ticket, and whoever finishes the last piece of a round opens
+ * the next one. So nobody waits for a thread that has no processor at the moment (other programs have theirs, too), except where
+ * it has a piece in hand. With barriers everybody would wait for everybody after each round: beside two busy processes on two
+ * processors, two threads then take three times as long as one.
+ *
+ * Who finds no piece looks for the next round for SPIN_NS, then sleeps. A step of a small network takes tens of microseconds,
+ * and waking a thread costs some; spinning for longer would burn a core between the frames of a camera, and take it from the
+ * very thread that the others wait for. Not OpenMP: its runtime is another library to ship, and two copies of it in one process
+ * (PyTorch brings its own) get in each other's way.
  */
 #ifndef PLIF_POOL_H
 #define PLIF_POOL_H
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { SPINS_BEFORE_YIELD = 2000, YIELDS_BEFORE_SLEEP = 20 };
+enum { SPIN_NS = 65000 };
+
+typedef struct Pool Pool;
+/* Does one piece, then calls pool_done. */
+typedef void pool_piece(Pool *pool, void *work, int thread, int item);
+/* Goes on to the next round; returns how many pieces it has, 0 when there is none. One thread at a time is in here. */
+typedef int pool_next(void *work, int thread);
+
+/* What threads write while others read has a cache line of its own. */
+struct Pool {
+    int threads;                        /* with the caller's */
+    pthread_t *workers;
+    pid_t process;
+    pthread_mutex_t busy, lock;
+    pthread_cond_t wake;
+    pool_piece *piece;                  /* of this call, as the next two */
+    pool_next *next;
+    void *work;
+    uint32_t round;                     /* never the same twice, so that who comes late finds nothing to take */
+    _Alignas(64) atomic_uint_fast64_t tickets;  /* the round, and in the lower half how many pieces nobody has taken */
+    _Alignas(64) atomic_int undone;     /* pieces of this round */
+    _Alignas(64) atomic_uint bell;      /* rises when a round opens, a call is over, or the pool ends */
+    atomic_int sleepers, over, stop;
+};
 
 static inline void pause_a_little(void) {
 #if defined(__x86_64__)
@@ -24,93 +54,95 @@ static inline void pause_a_little(void) {
 #endif
 }
 
-typedef struct {
-    atomic_int arrived;
-    atomic_uint round;
-    int threads;
-} Barrier;
-
-static inline void barrier_init(Barrier *b, int threads) {
-    atomic_store(&b->arrived, 0);
-    atomic_store(&b->round, 0);
-    b->threads = threads;
+static inline int64_t pool_now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-/* All wait for all; the last to come sets *next to 0 before it lets the others go. */
-static inline void barrier_wait(Barrier *b, atomic_int *next) {
-    if (b->threads == 1) {
-        atomic_store(next, 0);
-        return;
-    }
-    unsigned round = atomic_load(&b->round);
-    if (atomic_fetch_add(&b->arrived, 1) + 1 == b->threads) {
-        atomic_store(next, 0);
-        atomic_store(&b->arrived, 0);
-        atomic_store(&b->round, round + 1);
-        return;
-    }
-    for (int spins = 0; atomic_load(&b->round) == round; spins++)
-        if (spins < SPINS_BEFORE_YIELD)
-            pause_a_little();
-        else
-            sched_yield();
+/* A sleeper is counted before it looks at the bell for the last time, and the bell rises before sleepers are counted here: one
+ * of the two sees the other. */
+static void pool_ring(Pool *p) {
+    atomic_fetch_add(&p->bell, 1);
+    if (!atomic_load(&p->sleepers)) return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
 }
 
-typedef void pool_work(void *argument, int thread);
+/* Until the bell is another than was heard. */
+static void pool_wait(Pool *p, unsigned heard) {
+    const int64_t end = pool_now_ns() + SPIN_NS;
+    do {
+        if (atomic_load_explicit(&p->bell, memory_order_acquire) != heard) return;
+        pause_a_little();
+    } while (pool_now_ns() < end);
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->sleepers, 1);
+    while (atomic_load(&p->bell) == heard) pthread_cond_wait(&p->wake, &p->lock);
+    atomic_fetch_sub(&p->sleepers, 1);
+    pthread_mutex_unlock(&p->lock);
+}
 
-typedef struct Pool {
-    int threads;                        /* with the caller's */
-    pthread_t *workers;
-    pthread_mutex_t busy, lock;
-    pthread_cond_t wake;
-    atomic_uint round;                  /* rises with each call */
-    atomic_int done, stop;
-    pool_work *work;
-    void *argument;
-    pid_t process;
-} Pool;
+/* Opens a round, or ends the call where that has no pieces; then `work` may be gone. */
+static void pool_open(Pool *p, int pieces) {
+    if (pieces) {
+        atomic_store(&p->undone, pieces);
+        atomic_store(&p->tickets, (uint64_t)++p->round << 32 | (uint32_t)pieces);
+    } else {
+        atomic_store(&p->over, 1);
+    }
+    pool_ring(p);
+}
+
+/* After each piece. What the pieces of a round wrote, the next round sees. */
+static void pool_done(Pool *p, int thread) {
+    if (atomic_fetch_sub(&p->undone, 1) == 1) pool_open(p, p->next(p->work, thread));
+}
+
+/* Takes a piece and does it; false where none is left. */
+static int pool_take(Pool *p, int thread) {
+    uint64_t t = atomic_load(&p->tickets);
+    while ((uint32_t)t)
+        if (atomic_compare_exchange_weak(&p->tickets, &t, t - 1)) {
+            p->piece(p, p->work, thread, (int)((uint32_t)t - 1));
+            return 1;
+        }
+    return 0;
+}
+
+static void pool_join_in(Pool *p, int thread, atomic_int *until) {
+    while (!atomic_load(until)) {
+        const unsigned heard = atomic_load(&p->bell);
+        if (!pool_take(p, thread) && !atomic_load(until)) pool_wait(p, heard);
+    }
+}
 
 typedef struct {
     Pool *pool;
     int thread;
-    unsigned round;
 } Worker;
 
 static void *worker(void *argument) {
-    Worker me = *(Worker *)argument;
-    Pool *p = me.pool;
+    const Worker me = *(Worker *)argument;
     free(argument);
-    for (;;) {
-        for (int spins = 0; atomic_load(&p->round) == me.round && !atomic_load(&p->stop);) {
-            if (++spins < SPINS_BEFORE_YIELD) {
-                pause_a_little();
-            } else if (spins < SPINS_BEFORE_YIELD + YIELDS_BEFORE_SLEEP) {
-                sched_yield();
-            } else {
-                pthread_mutex_lock(&p->lock);
-                while (atomic_load(&p->round) == me.round && !atomic_load(&p->stop)) pthread_cond_wait(&p->wake, &p->lock);
-                pthread_mutex_unlock(&p->lock);
-            }
-        }
-        if (atomic_load(&p->stop)) return NULL;
-        me.round++;
-        p->work(p->argument, me.thread);
-        atomic_fetch_add(&p->done, 1);
-    }
+    pool_join_in(me.pool, me.thread, &me.pool->stop);
+    return NULL;
 }
 
 static void pool_start(Pool *p, int threads) {
     pthread_mutex_init(&p->busy, NULL);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
-    atomic_store(&p->round, 0);
+    atomic_store(&p->tickets, 0);
+    atomic_store(&p->sleepers, 0);
     atomic_store(&p->stop, 0);
     p->process = getpid();
     p->threads = 1;
     while (p->threads < threads) {
         Worker *me = malloc(sizeof *me);
         if (!me) break;
-        *me = (Worker){p, p->threads, 0};
+        *me = (Worker){p, p->threads};
         if (pthread_create(&p->workers[p->threads], NULL, worker, me)) {
             free(me);                   /* with fewer threads the answer is the same, and later */
             break;
@@ -120,8 +152,9 @@ static void pool_start(Pool *p, int threads) {
 }
 
 static Pool *pool_new(int threads) {
-    Pool *p = calloc(1, sizeof *p);
+    Pool *p = aligned_alloc(_Alignof(Pool), sizeof *p);
     if (!p) return NULL;
+    memset(p, 0, sizeof *p);
     p->workers = calloc((size_t)threads, sizeof *p->workers);
     if (!p->workers) {
         free(p);
@@ -131,37 +164,29 @@ static Pool *pool_new(int threads) {
     return p;
 }
 
-/* The child of a fork has no workers; it starts its own. */
-static void pool_enter(Pool *p) {
+/* False while another call has the pool. The child of a fork has no workers; it starts its own. */
+static int pool_enter(Pool *p) {
     if (p->process != getpid()) pool_start(p, p->threads);
-    pthread_mutex_lock(&p->busy);
+    return !pthread_mutex_trylock(&p->busy);
 }
 static void pool_leave(Pool *p) { pthread_mutex_unlock(&p->busy); }
-static int pool_threads(const Pool *p) { return p->threads; }
 
-static void pool_run(Pool *p, pool_work *work, void *argument) {
+/* All rounds of one call, by the workers and the calling thread, which is number 0. first: pieces of a round before those that
+ * `next` names, 0 for none. */
+static void pool_run(Pool *p, pool_piece *piece, pool_next *next, void *work, int first) {
+    p->piece = piece;
+    p->next = next;
     p->work = work;
-    p->argument = argument;
-    atomic_store(&p->done, 0);
-    pthread_mutex_lock(&p->lock);
-    atomic_fetch_add(&p->round, 1);
-    pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->lock);
-    work(argument, 0);
-    for (int spins = 0; atomic_load(&p->done) < p->threads - 1; spins++)
-        if (spins < SPINS_BEFORE_YIELD)
-            pause_a_little();
-        else
-            sched_yield();
+    atomic_store(&p->over, 0);
+    pool_open(p, first ? first : next(work, 0));
+    pool_join_in(p, 0, &p->over);
 }
 
 static void pool_free(Pool *p) {
     if (!p) return;
     if (p->process == getpid()) {
-        pthread_mutex_lock(&p->lock);
         atomic_store(&p->stop, 1);
-        pthread_cond_broadcast(&p->wake);
-        pthread_mutex_unlock(&p->lock);
+        pool_ring(p);
         for (int t = 1; t < p->threads; t++) pthread_join(p->workers[t], NULL);
     }
     free(p->workers);

@@ -94,6 +94,7 @@ def mixed_graph(rng: np.random.Generator, whole: bool) -> Graph:
         return np.asarray(rng.integers(-2, 3, shape) if whole else rng.normal(0, 1, shape), np.float32)
 
     place = {"stride": 1, "padding": 1}
+    transposed = {**place, "output_padding": 0, "groups": 2, "dilation": 1}
     scale = np.float32([1, 2, 4, 0.5]) if whole else drawn(4)
     normal = {"weight": drawn(4), "bias": drawn(4), "mean": drawn(4), "var": np.abs(drawn(4)) + np.float32(0.1)}
     neuron = {"kind": "PLIF", "v_threshold": 1.0, "v_reset": 0.0, "decay_input": True, "charge": "exact", "layer": "a"}
@@ -111,7 +112,17 @@ def mixed_graph(rng: np.random.Generator, whole: bool) -> Graph:
         Node("both", "Concat", ("product", "drop"), (8, 8, 8), {"axis": 1}),
         Node("global", "GlobalAvgPool", ("both",), (8, 1, 1)),
         Node("flat", "Flatten", ("global",), (8,)),
-        Node("fc", "Linear", ("flat",), (6,), {}, {"weight": drawn(6, 8), "bias": drawn(6)}),
+        Node("up", "ConvTranspose", ("mean",), (4, 8, 8), transposed, {"weight": drawn(4, 2, 3, 3), "bias": drawn(4)}),
+        Node("less", "Sub", ("up", "mean"), (4, 8, 8)),
+        Node("ups", "Reduce", ("less",), (4,), {"how": "mean", "axes": [2, 3], "keepdims": False}),
+        Node("tokens", "Reshape", ("mean",), (4, 64)),
+        Node("turned", "Permute", ("tokens",), (64, 4), {"axes": [0, 2, 1]}),
+        Node("pairs", "MatMul", ("turned", "tokens"), (64, 64)),
+        Node("some", "Slice", ("pairs",), (64, 4), {"axis": 2, "start": 0, "stop": 64, "step": 16}),
+        Node("rows", "Reduce", ("some",), (4,), {"how": "mean", "axes": [1], "keepdims": False}),
+        Node("eight", "Concat", ("ups", "rows"), (8,), {"axis": 1}),
+        Node("joined", "Add", ("flat", "eight"), (8,)),
+        Node("fc", "Linear", ("joined",), (6,), {}, {"weight": drawn(6, 8), "bias": drawn(6)}),
         Node("a", "Neuron", ("fc",), (6,), neuron, {"alpha": np.float32(0.5 if whole else 0.3)}),
         Node("vote", "Vote", ("a",), (3,), {"voters": 2}),
     ]

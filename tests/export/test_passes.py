@@ -85,8 +85,8 @@ def test_hoist_static_input_marks_what_precedes_the_first_neurons() -> None:
 def test_a_graph_refuses_unknown_layers_missing_inputs_and_networks_without_neurons() -> None:
     neuron = {"kind": "IF", "layer": "a", "v_threshold": 1.0, "v_reset": 0.0, "decay_input": True, "charge": "exact"}
     fires = Node("a_neuron", "Neuron", ("x",), (4,), neuron)
-    with pytest.raises(PlifError, match="operation 'Softmax' is not supported"):
-        Node("a", "Softmax", ("x",), (4,))
+    with pytest.raises(PlifError, match="operation 'Sort' is not supported"):
+        Node("a", "Sort", ("x",), (4,))
     with pytest.raises(PlifError, match="missing \\['weight'\\]"):
         Node("a", "Linear", ("x",), (4,))
     with pytest.raises(PlifError, match="before it is made"):

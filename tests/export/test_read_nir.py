@@ -134,27 +134,73 @@ def test_a_file_that_sinabs_wrote_gives_its_spikes(tmp_path: Path) -> None:
     check_spikes(path, recorded["spikes"], recorded["x"].astype(np.float32), dt=1.0, fire=">=", reset="subtract")
 
 
-def recurrent() -> Any:
-    graph = hand_made(nir.IF(full(1e4), full(1.0)), w_rec=nir.Linear(np.eye(5)))
-    graph.edges += [("neuron", "w_rec"), ("w_rec", "neuron")]
+def wired(neuron: Any, *edges: tuple[str, str], **more: Any) -> Any:
+    """The hand-made network with further nodes and edges."""
+    graph = hand_made(neuron, **more)
+    graph.edges += list(edges)
     return graph
+
+
+W_REC = np.random.default_rng(1).normal(0, 0.3, (5, 5))
+IF = lambda: nir.IF(full(1e4), full(1.0))  # noqa: E731
+LI = lambda: nir.LI(full(3e-4), full(1.0), full(0.0))  # noqa: E731
 
 
 @pytest.mark.parametrize(
     ("make", "options", "message"),
     [
-        (recurrent, {}, r"neuron \(IF\): it is part of a recurrent connection"),
         (
-            lambda: hand_made(nir.LI(full(1e-3), full(1.0), full(0.0))),
+            lambda: wired(LI(), ("neuron", "w_rec"), ("w_rec", "neuron"), w_rec=nir.Linear(W_REC)),
             {},
-            r"neuron \(LI\): this node is not exported; use",
+            r"w_rec \(Linear\): it is part of a recurrent connection that does not carry spikes alone",
+        ),
+        (
+            lambda: wired(IF(), ("neuron", "late"), ("late", "neuron"), late=nir.Delay(full(1e-4))),
+            {},
+            r"late \(Delay\): it is a Delay on a recurrent connection",
+        ),
+        (
+            lambda: wired(IF(), ("neuron", "w"), ("w", "neuron"), ("w", "output"), w=nir.Linear(W_REC)),
+            {},
+            r"w \(Linear\): it is part of a recurrent connection, and read elsewhere as well",
+        ),
+        (
+            lambda: wired(IF(), ("neuron", "w"), ("w", "neuron"), ("fc", "w"), w=nir.Linear(W_REC)),
+            {},
+            r"w \(Linear\): it is part of a recurrent connection that does not carry spikes alone",
+        ),
+        (
+            lambda: wired(IF(), ("a", "b"), ("b", "a"), a=nir.Linear(W_REC), b=nir.Linear(W_REC)),
+            {},
+            r"a \(Linear\): it is part of a loop that does not start at the input; connect it",
+        ),
+        (
+            lambda: hand_made(nir.Delay(full(5e-3))),
+            {},
+            r"neuron \(Delay\): its delay is 50 steps of dt=0.0001; 1 to 32",
+        ),
+        (lambda: hand_made(nir.Delay(full(1e-4) * [1, 1, 2, 1, 1])), {}, r"neuron \(Delay\): its delays differ"),
+        (
+            lambda: hand_made(
+                nir.NIRGraph(
+                    {"input": nir.Input(np.array([5])), "a": LI(), "b": LI()},
+                    [("input", "a"), ("input", "b")],
+                    type_check=False,
+                )
+            ),
+            {},
+            "the nested graph 'neuron' has 1 inputs and 2 outputs; give it one of each",
         ),
         (
             lambda: hand_made(nir.LIF(full(1e-5), full(1.0), full(0.0), full(1.0))),
             {},
             "tau is below the time-step dt=0.0001",
         ),
-        (lambda: hand_made(nir.IF(full(1e4), np.arange(1.0, 6.0))), {}, "v_threshold differs from neuron to neuron"),
+        (
+            lambda: hand_made(nir.LIF(full(1e-3), full(1.0), np.arange(5.0), full(9.0))),
+            {},
+            "v_leak differs from neuron to neuron",
+        ),
         (lambda: hand_made(nir.IF(full(1e4, 7), full(1.0, 7))), {}, "no file"),
         (
             lambda: hand_made(nir.IF(np.arange(1.0, 8.0), full(1.0, 7))),
@@ -164,7 +210,18 @@ def recurrent() -> Any:
         (lambda: hand_made(nir.IF(full(1e4), full(1.0))), {"tau": 2.0}, "--neuron tau: for a NIR file expected"),
         (lambda: hand_made(nir.IF(full(1e4), full(1.0))), {"fire": "maybe"}, "fire=gt or ge"),
     ],
-    ids=("recurrent", "LI", "tau", "threshold", "size-uniform", "size", "option", "fire"),
+    ids=(
+        *(
+            "loop of LI",
+            "delay in a loop",
+            "loop read elsewhere",
+            "loop without spikes",
+            "island",
+            "long delay",
+            "delays",
+        ),
+        *("nested", "tau", "leak", "size-uniform", "size", "option", "fire"),
+    ),
 )
 def test_what_nir_can_say_and_a_spiking_step_cannot_is_refused(
     tmp_path: Path, make: Any, options: dict[str, Any], message: str

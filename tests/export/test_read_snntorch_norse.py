@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import runtime
 from plif_export import check, export, verify
+from plif_export.readers import read
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from tests.foreign import events, scale_to_threshold
@@ -130,15 +131,34 @@ def test_a_norse_network_gives_the_spikes_of_its_own_forward(tmp_path: Path, cel
 
 
 @pytest.mark.parametrize(
+    ("make", "kinds"),
+    [
+        (lambda: snn.Synaptic(alpha=0.9, beta=0.8, init_hidden=True), ["Traced"]),
+        (lambda: snn.Leaky(beta=0.9, init_hidden=True, threshold=torch.tensor([0.2, 0.5, 0.7])), ["Traced"]),
+        (lambda: snn.Leaky(beta=0.9, init_hidden=True, graded_spikes_factor=2.0), ["Leaky"]),  # a layer behind it
+    ],
+    ids=("synaptic", "thresholds", "graded"),
+)
+def test_a_neuron_of_snntorch_that_no_equation_knows_is_exported_as_written(
+    tmp_path: Path, make: Any, kinds: list[str]
+) -> None:
+    net = nn.Sequential(nn.Linear(4, 3), make())
+    with torch.no_grad():
+        net[0].weight.abs_().add_(0.3)
+    result = export(net, tmp_path / "m.onnx", torch.zeros(1, 4))
+    assert result.passed
+    assert [n.attrs["kind"] for n in read(net, torch.zeros(1, 4)).graph.neurons] == kinds
+    x = events(STEPS, 1, (4,))
+    np.testing.assert_array_equal(runtime.load(result.path).session(1).run(x), own_forward(net, x))
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: snn.Synaptic(alpha=0.9, beta=0.8, init_hidden=True), r"1 \(Synaptic\): this neuron is not known"),
-        (lambda: snn.Leaky(beta=0.9, init_hidden=True, inhibition=True), r"1 \(Leaky\): inhibition=True"),
-        (lambda: snn.Leaky(beta=0.9, init_hidden=True, threshold=torch.rand(3)), "3 thresholds in one layer"),
-        (lambda: snn.Leaky(beta=0.9, init_hidden=True, graded_spikes_factor=2.0), "graded_spikes_factor is not 1"),
+        (lambda: snn.Leaky(beta=0.9, init_hidden=True, inhibition=True), r"1 \(Leaky\): argmax\(\) is not exported"),
         (lambda: snn.Leaky(beta=torch.rand(7), init_hidden=True), "1 "),
     ],
-    ids=("synaptic", "inhibition", "thresholds", "graded", "beta"),
+    ids=("inhibition", "beta"),
 )
 @pytest.mark.filterwarnings("ignore:Inhibition is an unstable")
 def test_what_snntorch_can_and_we_cannot_is_refused(tmp_path: Path, make: Any, message: str) -> None:
@@ -148,7 +168,13 @@ def test_what_snntorch_can_and_we_cannot_is_refused(tmp_path: Path, make: Any, m
     assert str(refused.value).startswith(check(net, torch.zeros(1, 4)).problems[0])
 
 
-def test_a_recurrent_norse_cell_is_refused(tmp_path: Path) -> None:
-    net = norse.SequentialState(nn.Linear(4, 3), norse.LIFRecurrentCell(3, 3))
-    with pytest.raises(PlifError, match=r"1 \(LIFRecurrentCell\): this neuron is not known"):
-        export(net, tmp_path / "m.onnx", torch.zeros(1, 4))
+def test_a_recurrent_norse_cell_reads_its_spikes_of_the_last_step(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    parameters = norse.LIFParameters(tau_mem_inv=torch.tensor(300.0), v_th=torch.tensor(0.3))
+    net = norse.SequentialState(nn.Linear(4, 12), norse.LIFRecurrentCell(12, 12, parameters))
+    with torch.no_grad():
+        net[0].weight.abs_()
+    result = export(net, tmp_path / "m.onnx", torch.zeros(1, 4))
+    assert result.passed
+    x = events(STEPS, 1, (4,))
+    np.testing.assert_array_equal(runtime.load(result.path).session(1).run(x), own_forward(net, x))

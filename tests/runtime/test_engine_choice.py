@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from runtime import native
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.engines import EngineOptions, choice
-from runtime.engines.calibrate import measure
+from runtime.engines.calibrate import Measurement, measure, waited_s
 from runtime.model.card import read_card
 from tests.networks import firing, frames
 
@@ -41,10 +42,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def calibrating(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Calibration as users have it, in a cache folder of its own; gives that folder."""
+    """Calibration as users have it, in a cache folder of its own, on a machine that may be busy; gives that folder."""
     monkeypatch.delenv(choice.NO_CALIBRATION, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(choice, "_chosen", {})
+    monkeypatch.setattr(choice, "BUSY", np.inf)
     return tmp_path / "cache" / "plif" / "engines"
 
 
@@ -53,9 +55,9 @@ def measured(calibrating: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Replaces the process that measures; gives the files that it was asked about. `event` is the faster engine."""
     asked: list[Path] = []
 
-    def calibrate(path: Path, names: tuple[str, ...], options: EngineOptions) -> dict[str, tuple[float, float]]:
+    def calibrate(path: Path, names: tuple[str, ...], options: EngineOptions) -> Measurement:
         asked.append(path)
-        return {name: (1.0 + place, 0.5 + place) for place, name in enumerate(names)}
+        return Measurement({name: (1.0 + place, 0.5 + place) for place, name in enumerate(names)}, waited=0.3)
 
     monkeypatch.setattr("runtime.engines.calibrate.calibrate", calibrate)
     return asked
@@ -147,7 +149,8 @@ def test_counting_spikes_does_not_change_the_engine(files: Path, calibrating: Pa
 @pytest.mark.parametrize("name", ["step", "unrolled", "static"])
 def test_every_form_can_be_measured(files: Path, name: str) -> None:
     found = measure(files / f"{name}.onnx", NAMES, EngineOptions(threads=1))
-    assert set(found) == set(NAMES) and all(0 < ms < 1e5 for pair in found.values() for ms in pair)
+    assert set(found.times) == set(NAMES) and all(0 < ms < 1e5 for pair in found.times.values() for ms in pair)
+    assert found.waited >= 0
 
 
 def test_measuring_leaves_the_process_as_it_was(files: Path, tmp_path: Path) -> None:
@@ -178,6 +181,49 @@ def test_a_measurement_that_fails_is_said_and_not_kept(
     found = runtime.load(files / "step.onnx").engine_choice
     assert found.engine == "event" and found.reason == "first in order, not measured (the measuring process failed)"
     assert not cached(calibrating)
+
+
+def test_what_was_measured_on_a_busy_machine_is_not_kept_and_this_is_said(
+    files: Path, calibrating: Path, measured: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "BUSY", 0.29)  # the measurement says 0.3
+    first = runtime.load(files / "step.onnx").engine_choice
+    assert first.engine == "event" and "other programs kept the processors busy" in first.reason
+    assert not cached(calibrating)
+    assert runtime.load(files / "step.onnx").engine_choice is first  # in one process a file has one engine
+    choice._chosen.clear()  # as a new process, when the others are gone
+    monkeypatch.setattr(choice, "BUSY", 0.31)
+    assert "measured now)" in runtime.load(files / "step.onnx").engine_choice.reason
+    assert len(cached(calibrating)) == 1 and len(measured) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="only Linux says how long a thread has waited")
+def test_waiting_for_a_processor_that_others_keep_busy_is_seen() -> None:
+    """Two processes and this thread want one processor, until this thread has waited 50 ms for it."""
+    here = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(here)})
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        began_s, before_s = time.monotonic(), waited_s()
+        while waited_s() - before_s < 0.05:
+            assert time.monotonic() - began_s < 60
+    finally:
+        os.sched_setaffinity(0, here)
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system ties no process to processors")
+def test_onnx_runtime_takes_a_thread_for_each_processor_that_the_process_may_use(files: Path) -> None:
+    here = os.sched_getaffinity(0)
+    for allowed in ({min(here)}, here):
+        os.sched_setaffinity(0, allowed)
+        try:
+            engine = runtime.load(files / "step.onnx", "onnxruntime").engine
+        finally:
+            os.sched_setaffinity(0, here)
+        assert engine._session.get_session_options().intra_op_num_threads == len(allowed)  # type: ignore[attr-defined]
 
 
 def test_measuring_can_be_switched_off(files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch) -> None:

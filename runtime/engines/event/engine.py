@@ -3,7 +3,8 @@
 Dense engines multiply every input, and nine of ten inputs are zero. This one keeps spikes as bits, lists them once per
 layer, and adds the weights of each spike: convolution, neuron and threshold in one pass over a tile that stays in the
 first-level cache. The kernels are native code (runtime/native) for float32 or int8 weights, and give the same bits for any
-number of threads and on every CPU path.
+number of threads and on every CPU path. How many threads a step takes is measured while it runs (threads.py), up to a number
+that follows from the network's size.
 
 It opens the same artifacts as the other engines and takes the network from the card's graph; of the ONNX file it reads the
 initializers only, not the nodes. fp16 is refused, since engines round its sums in different orders. docs/event-engine.md
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Rates
 from runtime.engines.event.layout import aligned, as_map, lanes
 from runtime.engines.event.program import Compiler
+from runtime.engines.event.threads import ThreadCount, counts
 from runtime.engines.tensors import call_shapes
 from runtime.model.card import MOST_NUMBERS, Card
 from runtime.model.readers.onnx_weights import read_initializers
@@ -45,7 +48,10 @@ class _Scratch:
 
 
 class EventEngine(Engine):
-    """Runs .onnx artifacts, fp32 or int8, with the native kernels, from the graph in their card."""
+    """Runs .onnx artifacts, fp32 or int8, with the native kernels, from the graph in their card.
+
+    threads  the most that a step takes; exactly that many where the options say so
+    """
 
     name: ClassVar[str] = "event"
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
@@ -80,9 +86,9 @@ class EventEngine(Engine):
             raise PlifError(
                 f"{path}: the graph in its card makes no program that is safe to run ({why}); export it again"
             )
-        self._pool = self._library.plif_pool_new(self.threads) if self.threads > 1 else None
-        if self._pool:
-            weakref.finalize(self, self._library.plif_pool_free, self._pool)
+        self._counts = (self.threads,) if options.threads else counts(self.threads)
+        self._thread_counts: dict[int, ThreadCount] = {}  # by the number of rows
+        self._pools = {n: self._pool(n) for n in self._counts}
         self._free: list[_Scratch] = []  # scratch memory that is not in use
 
     def _make_program(self, flush: bool) -> native.Program:
@@ -105,6 +111,13 @@ class EventEngine(Engine):
             buffers=ctypes.addressof(self._buffers),
             buffer_count=len(keep),
         )
+
+    def _pool(self, threads: int) -> Any:
+        """The address of a pool of so many threads; None for one thread, and where there is no memory."""
+        pool = self._library.plif_pool_new(threads) if threads > 1 else None
+        if pool:
+            weakref.finalize(self, self._library.plif_pool_free, pool)
+        return pool
 
     def membranes(self, rows: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """As Engine says, in the layout of the kernels: float32 [rows, C, H, W] whose channels lie together in memory.
@@ -161,8 +174,9 @@ class EventEngine(Engine):
         ):
             raise PlifError(f"engine event: its arrays do not fit the network ({why})")
         keep = (self, x, y, v_before, v_after, counted, pointers, strides, call)  # the call holds addresses only
-        run, program, pool = self._library.plif_run, ctypes.byref(self._program), self._pool
+        run, program, pools = self._library.plif_run, ctypes.byref(self._program), self._pools
         free, address = self._free, ctypes.byref(call)
+        threads = self.thread_count(rows)
 
         def step(_: object = keep) -> None:
             for twin, a, _b in copies:
@@ -171,12 +185,19 @@ class EventEngine(Engine):
                 scratch = free.pop()
             except IndexError:
                 scratch = self._scratch()
-            run(program, pool, address, scratch.arenas, scratch.accs)
+            n = threads.next()
+            began = time.perf_counter()
+            run(program, pools[n], address, scratch.arenas, scratch.accs)
+            threads.took(n, time.perf_counter() - began)
             free.append(scratch)
             for twin, _a, b in copies:
                 b[...] = twin
 
         return step
+
+    def thread_count(self, rows: int) -> ThreadCount:
+        """How many threads the steps of so many rows take; all sessions of so many rows share it."""
+        return self._thread_counts.setdefault(rows, ThreadCount(self._counts))
 
     def _scratch(self) -> _Scratch:
         """Memory for one call. Two calls at the same time (sessions in two threads) need two."""
@@ -191,8 +212,7 @@ NEURONS_A_THREAD = 60_000
 def _worthwhile_threads(card: Card) -> int:
     """As many threads as the machine has cores, but at most one more for each NEURONS_A_THREAD neurons.
 
-    Threads wait for each other after each operation. Where a step takes 50 us, one thread that gets no processor for a moment
-    (another program has it, or the thread that reads the next recording) costs a hundred steps: measured 7.2 ms a call, not 0.8.
+    A network with fewer takes some 50 us a step: waking a second thread would cost what it saves.
     """
     neurons = sum(int(np.prod(state["shape"])) for state in card["states"])
     return min(native.cores(), 1 + neurons // NEURONS_A_THREAD)

@@ -217,6 +217,8 @@ def not_here(node: Record) -> str | None:
     op, a = node["op"], node["attrs"]
     if op == "Neuron" and a.get("kind") not in ("IF", "LIF", "PLIF"):
         return f"neuron kind {a.get('kind')}"
+    if op == "Linear" and len(node["shape"]) != 1:
+        return "a Linear over tokens"
     for key in ("kernel", "stride", "padding", "dilation"):
         if isinstance(a.get(key), list):
             return f"{key} {a[key]}, one for each axis,"

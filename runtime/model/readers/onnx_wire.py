@@ -7,7 +7,7 @@ varint, 1 is 8 bytes, 5 is 4 bytes, 2 is a length and that many bytes. Field num
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -158,14 +158,19 @@ def varint(buffer: bytes, at: int) -> tuple[int, int]:
 # bytes of a model adds its nodes and outputs to the model's graph.
 
 
-def with_rates(model: bytes, taps: dict[str, str]) -> bytes:
+def with_rates(model: bytes, taps: dict[str, str], graded: Collection[str] = ()) -> bytes:
     """The model with one more output for each of `taps`, {output name: tensor name}: float32 [B], the mean of each row.
 
-    It counts spikes: the mean of a layer's spikes over its neurons is its firing rate in that step.
+    It counts spikes: the mean of a layer's spikes over its neurons is its firing rate in that step. Spikes of outputs in
+    `graded` may have any size, and count as one each.
     """
     graph = b""
     for output, tensor in taps.items():
         flat = f"{output}.flat"
+        if output in graded:
+            graph += _bytes(GRAPH_NODE, _node("Sign", [tensor], f"{output}.sign", {}))
+            graph += _bytes(GRAPH_NODE, _node("Abs", [f"{output}.sign"], f"{output}.one", {}))
+            tensor = f"{output}.one"
         flatten = _node("Flatten", [tensor], flat, {"axis": 1})
         mean = _node("ReduceMean", [flat, f"{output}.axes"], output, {"keepdims": 0})
         axes = _bytes(8, f"{output}.axes".encode()) + _int(1, 1) + _int(2, 7) + _bytes(9, (1).to_bytes(8, "little"))

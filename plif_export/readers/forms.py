@@ -1,0 +1,312 @@
+"""How a module is run for T time-steps: what its forward takes, which axis or number is time, and where its states are.
+
+    sequence   forward takes all steps at once, [T, B, ...] or [B, T, ...]
+    static     forward takes one image [B, ...] and loops over a number T of its own
+    step       forward takes one step [B, ...]; it is called T times, with states inside it or passed by hand
+
+Found by running it: with one more element along an axis, or with one more than a whole number of its own; where the number of
+operations grows, that is time. Every run is on a fresh copy, reset by its library's own reset.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from plif_export.readers.copies import fresh, single_step
+from plif_export.readers.rules import Unsupported
+
+WAY_OUT = (
+    "or write a forward of one step, forward(self, x) for x of one step, states in the neurons, and call it T times"
+)
+STEPS_NAMES = (
+    "T",
+    "time_step",
+    "time_steps",
+    "timesteps",
+    "num_steps",
+    "n_steps",
+    "time_window",
+    "seq_length",
+    "steps",
+)
+
+
+@dataclass(frozen=True)
+class Length:
+    """A whole number that says how many steps there are: an attribute of a part, a default of forward, or a global."""
+
+    path: str
+    name: str
+    where: str  # "attribute", "argument" or "global"
+
+    def set(self, module: nn.Module, T: int) -> dict[str, int]:
+        """Sets it in a copy; returns keywords for forward. A global is set by the caller (`during`)."""
+        if self.where == "attribute":
+            setattr(module.get_submodule(self.path), self.name, T)
+        return {self.name: T} if self.where == "argument" else {}
+
+    @contextmanager
+    def during(self, module: nn.Module, T: int) -> Iterator[None]:
+        if self.where != "global":
+            yield
+            return
+        names = inspect.unwrap(type(module.get_submodule(self.path)).forward).__globals__
+        before = names[self.name]
+        names[self.name] = T
+        try:
+            yield
+        finally:
+            names[self.name] = before
+
+    def value(self, module: nn.Module) -> int:
+        part = module.get_submodule(self.path)
+        if self.where == "attribute":
+            return int(getattr(part, self.name))
+        if self.where == "global":
+            return int(inspect.unwrap(type(part).forward).__globals__[self.name])
+        return int(inspect.signature(part.forward).parameters[self.name].default)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to run a module. shape: of one step, without the batch; T: as the example or the module has it."""
+
+    module: nn.Module
+    kind: str
+    shape: tuple[int, ...]
+    axis: int | None = None
+    length: Length | None = None
+    T: int | None = None
+    zeros: bool = False  # states passed by hand start as zeros, not as None
+
+    def copy(self) -> nn.Module:
+        return fresh(self.module)
+
+    def steps(self, T: int, batch: int, seed: int = 0, scale: float = 1.0) -> Tensor:
+        """Random input, float32: steps [T, B, ...], or an image [B, ...]."""
+        generator = torch.Generator().manual_seed(seed)
+        one = (batch, *self.shape)
+        if self.kind == "static":
+            return torch.rand(one, generator=generator) * scale
+        return torch.poisson(torch.full((T, *one), 0.7), generator=generator) * scale
+
+    def arranged(self, x: Tensor) -> Any:
+        """What `steps` made, as forward takes it: a list of steps, a sequence, or the image."""
+        if self.kind == "static":
+            return x.clone()
+        return [x_t.clone() for x_t in x] if self.kind == "step" else x.movedim(0, self.axis or 0).contiguous()
+
+    def forward(self, T: int) -> Callable[[nn.Module, Any], Any]:
+        """(copy, input) -> what forward returns over T steps; of the form "step" each tensor stacked along time."""
+
+        def call(module: nn.Module, x: Any) -> Any:
+            if self.kind == "step":
+                return stacked(call_steps(module, x, self.zeros))
+            words = self.length.set(module, T) if self.length is not None else {}
+            return module(x, **words)
+
+        return call
+
+    @contextmanager
+    def during(self, T: int) -> Iterator[None]:
+        if self.length is None:
+            yield
+        else:
+            with self.length.during(self.module, T):
+                yield
+
+
+# --- one step a call ------------------------------------------------------------------------------------------------------
+
+
+def state_arguments(module: nn.Module) -> list[str]:
+    """Arguments of forward behind the input that may be states: those without a default, or with None."""
+    found = []
+    for p in list(inspect.signature(module.forward).parameters.values())[1:]:
+        if p.kind is p.POSITIONAL_OR_KEYWORD and p.default in (inspect.Parameter.empty, None):
+            found.append(p.name)
+    return found
+
+
+def first_states(module: nn.Module, zeros: bool) -> list[Any]:
+    """What a caller passes for states before the first step: None, or zeros where forward asks for something."""
+    parameters = inspect.signature(module.forward).parameters
+    asked = [zeros and parameters[name].default is inspect.Parameter.empty for name in state_arguments(module)]
+    return [torch.zeros(1) if each else None for each in asked]
+
+
+def call_steps(module: nn.Module, x: list[Tensor], zeros: bool = False) -> list[Any]:
+    """Calls forward once for each step. What it returns behind its output it gets back as its states."""
+    takes = state_arguments(module)
+    passed = first_states(module, zeros)
+    outputs = []
+    for x_t in x:
+        out = module(x_t, *passed)
+        outputs.append(out)
+        if takes and isinstance(out, tuple | list) and len(out) > 1:
+            rest = list(out[1:])
+            if len(rest) == 1 < len(takes) and isinstance(rest[0], tuple | list):
+                rest = list(rest[0])
+            passed = [*rest[: len(takes)], *passed[len(rest) :]]
+    return outputs
+
+
+def stacked(outputs: list[Any]) -> Any:
+    """What T calls returned, each tensor stacked along a new first axis."""
+    columns = list(
+        zip(*([each for each in tree_leaves(out) if isinstance(each, Tensor)] for out in outputs), strict=False)
+    )
+    return tuple(
+        torch.stack(list(column)) if all(c.shape == column[0].shape for c in column) else column[-1]
+        for column in columns
+    )
+
+
+# --- which form ---------------------------------------------------------------------------------------------------------
+
+
+class _Counter(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def operations(module: nn.Module, x: Tensor, length: Length | None = None, T: int = 1, zeros: bool = False) -> int:
+    """How many operations forward is, on a fresh copy."""
+    module = fresh(module)
+    words = length.set(module, T) if length is not None else {}
+    with torch.no_grad(), _Counter() as counter:
+        if length is None:
+            module(x, *first_states(module, zeros))
+        else:
+            with length.during(module, T):
+                module(x, **words)
+    return counter.count
+
+
+def _try(*args: Any) -> int | None:
+    try:
+        return operations(*args)
+    except Unsupported:
+        raise
+    except Exception:  # whatever the module's own Python raises on an input that it is not made for
+        return None
+
+
+def _counts(module: nn.Module, x: Tensor, axis: int) -> list[int | None]:
+    """Operations for one element more along an axis, and for two more."""
+    first = x.narrow(axis, 0, 1)
+    return [_try(module, torch.cat((x, *[first] * n), axis)) for n in (1, 2)]
+
+
+def _grows(module: nn.Module, x: Tensor, axis: int) -> bool:
+    """Whether each element along an axis adds operations."""
+    one, two = _counts(module, x, axis)
+    return one is not None and two is not None and two > one
+
+
+def _same_for_any(module: nn.Module, x: Tensor, axis: int) -> bool:
+    one, two = _counts(module, x, axis)
+    return one is not None and one == two
+
+
+def find_form(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None = None) -> Form:
+    """The first form in which the module runs, for inputs like the example. shape: of one step, where the caller said it.
+
+    Raises Unsupported where there is none, and what forward raised where it runs in no form at all.
+    """
+    x = torch.rand(example.shape)
+    tries = [(module, x), (module, x.unsqueeze(0)), (module, x.unsqueeze(1))]
+    if any(
+        getattr(part, "step_mode", "s") == "m" or type(part).__name__.endswith("Container") for part in module.modules()
+    ):
+        tries.append((single_step(module), x))
+    one_length: Form | None = None
+    for tried, given in tries:
+        form = _form(tried, given, whole_example=given is x)
+        if form is None or (shape is not None and form.shape != shape):
+            continue
+        if form.kind == "step" and given is x and tried is module and len(tries) > 3:
+            one_length = one_length or form  # parts that want all steps at once may still be there
+            continue
+        return form
+    if one_length is not None:
+        return one_length
+    operations(module, x)
+    rule = "forward fails with another T, or another batch, than the example has"
+    raise Unsupported(rule, f"it must run with any number of steps and of streams; {WAY_OUT}", "")
+
+
+def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:
+    count = _try(module, x)
+    if count is None:
+        if whole_example and _try(module, x, None, 1, True) is not None:
+            return Form(module, "step", tuple(x.shape[1:]), zeros=True)
+        return None
+    for axis in (0, 1) if x.dim() > 2 else (0,):
+        if _grows(module, x, axis):
+            if x.dim() == 2 or not _same_for_any(module, x, 1 - axis):
+                return None  # there is no axis for the batch
+            T = x.shape[axis] if whole_example else None
+            return Form(module, "sequence", tuple(x.shape[2:]), axis=axis, T=T)
+    if not whole_example or _counts(module, x, 0)[0] is None:
+        return None
+    length = _length(module, x, count)
+    if length is not None:
+        return Form(module, "static", tuple(x.shape[1:]), length=length, T=length.value(module))
+    asked = any(
+        p.default is inspect.Parameter.empty for p in list(inspect.signature(module.forward).parameters.values())[1:]
+    )
+    zeros = asked and _try(module, x, None, 1, True) is not None
+    return Form(module, "step", tuple(x.shape[1:]), zeros=zeros)
+
+
+def _length(module: nn.Module, x: Tensor, count: int) -> Length | None:
+    found = []
+    for each in sorted(dict.fromkeys(_lengths(module)), key=lambda each: each.name not in STEPS_NAMES):
+        value = each.value(module)
+        one, two = (_try(module, x, each, value + n) for n in (1, 2))
+        if one is not None and two is not None and two > one > count:
+            found.append(each)
+            if each.name in STEPS_NAMES:
+                break
+    if len(found) > 1 and found[0].name not in STEPS_NAMES:
+        names = ", ".join(f"'{each.name}'" for each in found)
+        raise Unsupported(f"{names} may each be the number of steps", "call that number T")
+    return found[0] if found else None
+
+
+def _lengths(module: nn.Module) -> Iterator[Length]:
+    for path, part in module.named_modules():
+        if (path and not list(part.children())) or type(part).__module__.startswith("torch.nn"):
+            continue
+        read = {name for f in vars(type(part)).values() if callable(f) for name in _names_in(f)}
+        for name, value in vars(part).items():
+            if type(value) is int and name in read and 0 < value < 4096:
+                yield Length(path, name, "attribute")
+        forward = inspect.unwrap(type(part).forward)
+        for p in inspect.signature(forward).parameters.values() if not path else ():
+            if type(p.default) is int and p.default > 0:
+                yield Length(path, p.name, "argument")
+        code = getattr(forward, "__code__", None)
+        for name in code.co_names if code is not None else ():
+            if type(forward.__globals__.get(name)) is int and 0 < forward.__globals__[name] < 4096:
+                yield Length(path, name, "global")
+
+
+def _names_in(function: Any) -> tuple[str, ...]:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return () if code is None or function.__name__ == "__init__" else code.co_names

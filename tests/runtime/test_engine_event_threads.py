@@ -1,0 +1,169 @@
+"""Threads of the event engine: shared work is done once, nobody waits for a thread without a processor, and the number of
+threads follows what steps take."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from itertools import chain, repeat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import runtime
+from plif_export import export
+from runtime import native
+from runtime.engines.event import engine as event
+from runtime.engines.event.threads import LOOK, ThreadCount, counts
+from tests.networks import firing, frames
+
+SELFTEST = Path(__file__).parent / "pool_selftest.c"
+needs_library = pytest.mark.skipif(not native.is_built(), reason="the native library is not built here")
+
+
+def selftest(folder: Path, *flags: str) -> Path:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler on this machine")
+    command = [compiler, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread", *flags, str(SELFTEST)]
+    done = subprocess.run([*command, "-o", str(folder / "pool")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "pool"
+
+
+def test_the_pool_does_every_piece_once_and_ends_without_a_worker_that_has_no_processor(tmp_path: Path) -> None:
+    done = subprocess.run([selftest(tmp_path, "-O2")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout.count("ok") == 2, done.stdout
+
+
+def test_what_threads_of_the_pool_tell_each_other_is_synchronised(tmp_path: Path) -> None:
+    """Under gcc's thread sanitizer, which needs the memory where it has always been."""
+    if shutil.which("gcc") is None or shutil.which("setarch") is None:
+        pytest.skip("needs gcc with its thread sanitizer, and setarch")
+    if subprocess.run(["setarch", "-R", "true"], capture_output=True).returncode:
+        pytest.skip("setarch -R is not allowed here")
+    program = selftest(tmp_path, "-O1", "-g", "-fsanitize=thread")
+    done = subprocess.run(["setarch", "-R", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def after(chooser: ThreadCount, seconds: dict[int, float], steps: int) -> list[int]:
+    """How many threads each of so many steps takes, where a step on n threads takes seconds[n]."""
+    taken = []
+    for _ in range(steps):
+        taken.append(chooser.next())
+        chooser.took(taken[-1], seconds[taken[-1]])
+    return taken
+
+
+def test_every_count_is_tried_and_the_fastest_is_kept() -> None:
+    assert [counts(most) for most in (1, 2, 6)] == [(1,), (1, 2), (1, 3, 6)]
+    chooser = ThreadCount(counts(6))
+    assert sorted(after(chooser, {1: 3, 3: 1, 6: 2}, 3 * LOOK)) == sorted(LOOK * [1, 3, 6])
+    assert set(after(chooser, {1: 3, 3: 1, 6: 2}, 100)) == {3} and chooser.now == 3
+
+
+def test_where_more_threads_gain_nothing_fewer_are_taken() -> None:
+    chooser = ThreadCount(counts(4))
+    after(chooser, {1: 1.0, 2: 0.95, 4: 0.95}, 3 * LOOK)
+    assert chooser.now == 1
+
+
+def test_steps_that_become_three_times_slower_are_looked_at_again_and_single_ones_are_not() -> None:
+    chooser = ThreadCount(counts(2))
+    after(chooser, {1: 2, 2: 1}, 2 * LOOK)
+    for seconds in chain.from_iterable(repeat((1, 30, 1), 50)):  # other programs come and go
+        assert chooser.next() == 2
+        chooser.took(2, seconds)
+    slower = {1: 2.0, 2: 3.03}
+    assert after(chooser, slower, LOOK) == LOOK * [2]
+    after(chooser, slower, 2 * LOOK)
+    assert chooser.now == 1
+
+
+def test_looks_come_again_but_take_fewer_steps_than_one_in_a_hundred() -> None:
+    """A count that was slower while the machine was busy gets another chance when it no longer is."""
+    chooser = ThreadCount(counts(2))
+    after(chooser, {1: 1, 2: 2}, 2 * LOOK)
+    taken = after(chooser, {1: 1, 2: 2}, 10_000)
+    assert 0 < taken.count(2) < 100
+    after(chooser, {1: 1, 2: 0.5}, 2_000)
+    assert chooser.now == 2
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(firing(), tmp_path_factory.mktemp("threads") / "m.onnx", verify=False).path
+
+
+@pytest.fixture
+def many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small network takes one thread; here up to 4, as a large one on 4 processors."""
+    monkeypatch.setattr(native, "cores", lambda: 4)
+    monkeypatch.setattr(event, "NEURONS_A_THREAD", 1)
+
+
+@needs_library
+@pytest.mark.parametrize("rows", [1, 5])
+def test_changing_the_number_of_threads_between_steps_changes_no_bit(
+    artifact: Path, many_threads: None, rows: int
+) -> None:
+    x = frames(firing(), np.random.default_rng(1), T=4 * LOOK, streams=rows)
+    model = runtime.load(artifact, "event")
+    session = model.session(rows)
+    chooser = model.engine.thread_count(rows)
+    assert chooser.counts == (1, 2, 4) and model.engine.threads == 4
+    tried, found = [], []
+    for x_t in x:
+        tried.append(chooser.next())
+        found.append(session.step(x_t))
+    assert set(tried) == {1, 2, 4}  # of which one is kept
+    alone = runtime.load(artifact, "event", threads=1).session(rows)
+    np.testing.assert_array_equal(found, alone.run(x))
+    for ours, expected in zip(session.snapshot(), alone.snapshot(), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+@needs_library
+def test_a_number_of_threads_that_was_asked_for_is_kept(artifact: Path, many_threads: None) -> None:
+    for asked in (1, 3):
+        assert runtime.load(artifact, "event", threads=asked).engine.thread_count(1).counts == (asked,)
+
+
+@needs_library
+def test_sessions_in_several_threads_share_an_engine_that_chooses_its_threads(
+    artifact: Path, many_threads: None
+) -> None:
+    """The pool serves one call at a time; a call that comes meanwhile runs alone."""
+    x = frames(firing(), np.random.default_rng(2), T=60, streams=4)
+    model = runtime.load(artifact, "event")
+    expected = runtime.load(artifact, "event", threads=1).session(4).run(x)
+    found = np.zeros_like(expected)
+
+    def run(i: int) -> None:
+        found[:, i : i + 1] = model.session().run(x[:, i : i + 1])
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(found, expected)
+
+
+@needs_library
+def test_beside_busy_processes_the_answers_are_the_same(artifact: Path, many_threads: None) -> None:
+    x = frames(firing(), np.random.default_rng(3), T=60, streams=1)
+    expected = runtime.load(artifact, "event", threads=1).session().run(x)
+    others = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        for threads in (None, 2, 3):
+            found = runtime.load(artifact, "event", threads=threads).session().run(x)
+            np.testing.assert_array_equal(found, expected)
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
