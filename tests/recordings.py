@@ -54,6 +54,18 @@ def evt2_bytes(events: np.ndarray, header: bytes = b"% evt 2.0\n% geometry 640x4
     return out
 
 
+def evt21_bytes(
+    events: np.ndarray, header: bytes = b"% evt 2.1\n% format EVT21;height=480;width=640\n% end\n"
+) -> bytes:
+    out, high = header, -1
+    for t, x, y, p in events.tolist():
+        if t >> 6 != high:
+            high = t >> 6
+            out += struct.pack("<Q", 0x8 << 60 | (high & 0xFFFFFFF) << 32)
+        out += struct.pack("<Q", int(p) << 60 | (t & 0x3F) << 54 | (x & ~31) << 43 | y << 32 | 1 << (x & 31))
+    return out
+
+
 EVT3_HEADER = b"% evt 3.0\n% format EVT3;height=720;width=1280\n% end\n"
 
 
@@ -101,14 +113,22 @@ def npz_bytes(events: np.ndarray) -> bytes:
     return out.getvalue()
 
 
+def npy_bytes(events: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, events)
+    return out.getvalue()
+
+
 # format: (events [N] -> the bytes of a file, a usual name of such a file)
 WRITERS: dict[str, tuple[Callable[[np.ndarray], bytes], str]] = {
     "nmnist": (nmnist_bytes, "a.bin"),
     "aedat2": (aedat2_bytes, "a.aedat"),
     "aedat31": (lambda e: AEDAT31_HEADER + aedat31_packet(e[:50], capacity=80) + aedat31_packet(e[50:]), "a.aedat"),
     "evt2": (evt2_bytes, "a.raw"),
+    "evt21": (evt21_bytes, "a.raw"),
     "evt3": (evt3_bytes, "a.raw"),
     "dat": (dat_bytes, "a.dat"),
     "es": (es_bytes, "a.es"),
     "csv": (csv_bytes, "a.csv"),
+    "npy": (npy_bytes, "a.npy"),
 }

@@ -15,6 +15,13 @@ from runtime.base.text import say
 from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, print_json, say_engine, say_unnamed, show
 from runtime.stream.options import StreamOptions, help_of
 
+SENSOR_FROM = {
+    "source": "as the source says",
+    "recording": "as the recording says",
+    "asked": "as you said",
+    "guess": "a guess",
+}
+
 
 def _option(name: str, *flags: str) -> Any:
     return typer.Option(*flags, help=help_of(name))
@@ -48,6 +55,7 @@ def stream(
         ),
     ] = None,
     sensor: Annotated[str | None, _option("sensor")] = None,
+    csv: Annotated[str | None, _option("csv")] = None,
     engine: EngineName = "auto",
     device: Device = None,
     sha256: Sha256 = None,
@@ -79,7 +87,15 @@ def stream(
         model = load(artifact, engine, threads=threads, device=device, rates=dashboard is not None, sha256=sha256)
         say_unnamed(model.card)
         options = StreamOptions(
-            framing, decide, reset, speed, parse_sensor(sensor), filters, overload=overload, on_return=on_return
+            framing,
+            decide,
+            reset,
+            speed,
+            parse_sensor(sensor),
+            filters,
+            overload=overload,
+            on_return=on_return,
+            csv=csv,
         )
         running = model.stream(sources, options, observers=observers)
         if dashboard is not None:
@@ -116,21 +132,25 @@ def send(
     speed: Annotated[str, typer.Option(help="real: paced by the events' own time; max; or events a second.")] = "real",
     each: Annotated[int, typer.Option(min=1, help="Events in one datagram.")] = 100,
     sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for recordings that do not say.")] = None,
+    csv: Annotated[str | None, _option("csv")] = None,
     as_json: Json = False,
 ) -> None:
     """Sends a recording as UDP datagrams: a camera for trying plif stream."""
     from runtime.events.send import send as run
 
-    sent = run(source, target, speed=speed, each=each, sensor=parse_sensor(sensor))
+    sent = run(source, target, speed=speed, each=each, sensor=parse_sensor(sensor), csv=csv)
     show({"events": sent}, lambda _: [f"sent {sent} events"], as_json)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
     for name, one in summary.get("sources", {}).items():
-        say(f"{name}: {one['label'] or 'not sure'}, {_account(one)}, {one['frames']} frames")
+        size = f"{one['sensor'][0]}x{one['sensor'][1]} {SENSOR_FROM[one['sensor_from']]}"
+        say(f"{name}: {one['label'] or 'not sure'}, {_account(one)}, {one['frames']} frames, {size}")
     if "sources" not in summary:
         say(f"answer    {summary['label'] or 'not sure'}")
     say(f"events    {_account(summary)}")
+    if "sensor" in summary:
+        say(f"sensor    {summary['sensor'][0]}x{summary['sensor'][1]} ({SENSOR_FROM[summary['sensor_from']]})")
     say(f"frames    {summary['frames']} ({summary['framing']})")
     if summary.get("frames_merged") or summary.get("frames_dropped"):
         say(f"overload  {summary['frames_merged']} frames merged, {summary['frames_dropped']} dropped")

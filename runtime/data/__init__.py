@@ -98,7 +98,9 @@ def _parse_options(spec: str, place: str, about: Description) -> tuple[str, dict
     options = {}
     for part in query.split("&"):
         name, _, value = part.partition("=")
-        if value not in about.options.get(name, ()) or name in options:
+        choices = about.options.get(name, ())
+        free = len(choices) == 1 and choices[0].isupper() and bool(value)  # the set itself knows what may stand there
+        if not (free or value in choices) or name in options:
             known = ", ".join(f"{key}={'|'.join(values)}" for key, values in about.options.items())
             raise PlifError(f"data set '{spec}': option '{part}', expected {known}, each once")
         options[name] = value

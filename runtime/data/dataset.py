@@ -60,7 +60,8 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class Description:
-    """What `plif data` prints of a set. `options` are those of a spec NAME:DIR?option=value, defaults first."""
+    """What `plif data` prints of a set. `options` are those of a spec NAME:DIR?option=value, defaults first; one word in
+    capitals stands for text that the set itself reads."""
 
     kind: str
     spec: str
@@ -143,6 +144,7 @@ class FileEventSet(EventSet):
     """
 
     sensor: tuple[int, int] | None = None  # (width, height), where all recordings of the set have the same
+    csv: str | None = None  # what the columns of CSV are
 
     def __init__(self, request: DatasetSpec, classes: Sequence[str], found: list[tuple[int, int, str]]) -> None:
         found = sorted(found)
@@ -151,17 +153,17 @@ class FileEventSet(EventSet):
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
         """Events [N] of sample i, their sensor and orientation; see EventSet."""
         with unpack(self._paths[i]) as file:
-            return read_recording(file, self._paths[i], self.sensor)
+            return read_recording(file, self._paths[i], self.sensor, self.csv)
 
 
 def read_recording(
-    file: str | Path, name: str, sensor: tuple[int, int] | None
+    file: str | Path, name: str, sensor: tuple[int, int] | None, csv: str | None = None
 ) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
     """Events [N] (EVENT_DTYPE) of a file, (width, height) of their sensor, and how the view becomes upright.
 
     Notes become warnings; these and PlifError name the recording `name`.
     """
-    source = open_source(f"file:{file}", sensor=sensor)
+    source = open_source(f"file:{file}", sensor=sensor, csv=csv)
     packets, total = [], 0
     for packet in source.packets(1 << 20):
         packets.append(packet)

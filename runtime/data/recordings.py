@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from runtime.base.errors import PlifError
+from runtime.base.errors import PlifError, PlifWarning
 from runtime.data.archive import list_members
 from runtime.data.dataset import DIGITS, SPLITS, DatasetSpec, Description, FileEventSet
+from runtime.events import open_source
+from runtime.events.size import parse_size, unlike
+
+LOOKED_AT = 16  # files of a folder that tell its sensor where nobody says it
 
 
 class Nmnist(FileEventSet):
@@ -80,6 +85,9 @@ class Folder(FileEventSet):
 
     Classes are the folders' names, sorted as text, unless an order is given. The first recordings of all classes come
     first, then the second ones, and so on.
+
+    All recordings have one sensor: ?sensor=346x260, or the line 346x260 in DIR/sensor.txt, else what the recordings say
+    themselves, else one guess for all of them, with a warning.
     """
 
     about: ClassVar[Description] = Description(
@@ -89,12 +97,13 @@ class Folder(FileEventSet):
         what="your own recordings: DIR/<class>/* or DIR/{train,test}/<class>/*, any format that plif reads",
         source="your camera",
         licence="yours",
+        options={"sensor": ("WIDTHXHEIGHT",), "csv": ("COLUMNS",)},
     )
     NOT_RECORDINGS: ClassVar[frozenset[str]] = frozenset((".json", ".txt", ".md", ".png", ".jpg", ".pdf", ".part"))
 
     def __init__(self, request: DatasetSpec) -> None:
-        root = folder_of(request, "one folder a class in it")
-        folders = {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+        top = root = folder_of(request, "one folder a class in it")
+        folders = _folders(root)
         halves = {name.lower(): path for name, path in folders.items() if name.lower() in SPLITS}
         if halves:
             if request.split not in halves:
@@ -103,7 +112,7 @@ class Folder(FileEventSet):
                     " expected train/<class> and test/<class>"
                 )
             root = halves[request.split]
-            folders = {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+            folders = _folders(root)
         elif request.split != "test":
             raise PlifError(
                 f"{request.name}: no folders train and test, so all of it is the test split; for the"
@@ -122,11 +131,65 @@ class Folder(FileEventSet):
             classes = list(request.classes)
         found: list[tuple[int, int, str]] = []
         for label, name in enumerate(classes):
-            paths = [path for path in files_of(folders[name]) if path.suffix.lower() not in self.NOT_RECORDINGS]
+            paths = self._recordings_in(folders[name])
             if not paths:
                 raise PlifError(f"{folders[name]}: no recordings of class '{name}'; found {listing(folders[name])}")
             found.extend((rank, label, str(path)) for rank, path in enumerate(paths))
         super().__init__(request, classes, found)
+        self.sensor, self.csv = _said(request, top), request.options.get("csv")
+        if self.sensor is None:
+            parts = [folder for half in halves.values() for folder in _folders(half).values()] or folders.values()
+            self.sensor = self._agreed([path for part in parts for path in self._recordings_in(part)])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings, **({"sensor": list(self.sensor)} if self.sensor else {})}
+
+    def _recordings_in(self, folder: Path) -> list[Path]:
+        return [path for path in files_of(folder) if path.suffix.lower() not in self.NOT_RECORDINGS]
+
+    def _agreed(self, paths: list[Path]) -> tuple[int, int] | None:
+        """One guess for all recordings, of both splits, from LOOKED_AT of them; None where each says its own."""
+        sizes: dict[tuple[int, int], Path] = {}
+        guesses = []
+        for path in paths[:: -(-len(paths) // LOOKED_AT)]:
+            try:
+                source = open_source(f"file:{path}", csv=self.csv)
+            except PlifError:
+                continue  # it is named when it is its turn
+            sizes.setdefault(source.sensor, path)
+            guesses += [source.sensor] if source.sensor_from == "guess" else []
+        advice = f"say it: {self.name.partition('?')[0]}?sensor=WIDTHxHEIGHT, or the line WIDTHxHEIGHT in sensor.txt"
+        if len(sizes) > 1:
+            each = ", ".join(f"{w}x{h} ({path.name})" for (w, h), path in sorted(sizes.items())[:4])
+            warnings.warn(
+                f"{self.name}: the sensors of its recordings differ: {each}; {advice}", PlifWarning, stacklevel=4
+            )
+        if not guesses:
+            return None
+        width, height = size = max(guesses, key=lambda size: size[0] * size[1])
+        why = unlike(size, self.shape)
+        warnings.warn(
+            f"{self.name}: its recordings do not say their sensor: {width}x{height} is a guess for all of them"
+            f"{f', and {why}' if why else ''}; {advice}", PlifWarning, stacklevel=4,
+        )  # fmt: skip
+        return size
+
+
+def _said(request: DatasetSpec, root: Path) -> tuple[int, int] | None:
+    """The sensor that the spec names, else sensor.txt, else None."""
+    text, path = request.options.get("sensor"), root / "sensor.txt"
+    if text is not None:
+        return parse_size(f"{request.name}: sensor={text}", text)
+    if not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        line = file.read(100).decode("utf-8-sig", "replace").strip()
+    return parse_size(f"{path}: {line[:40]!r}", line)
+
+
+def _folders(root: Path) -> dict[str, Path]:
+    return {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
 
 
 def folder_of(request: DatasetSpec, content: str) -> Path:

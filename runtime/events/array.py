@@ -26,7 +26,7 @@ FIELD_NAMES = {
     "p": ("p", "pol", "polarity", "on"),
 }
 
-# Sensors by growing area: a recording that does not name its sensor gets the smallest that holds all its coordinates.
+# Sensors by growing area: a recording that does not name its sensor gets the smallest that holds its coordinates (size.py).
 SENSORS: tuple[tuple[int, int], ...] = (
     (34, 34),  # N-MNIST
     (128, 128),  # DVS128
@@ -61,16 +61,6 @@ def find_fields(names: Sequence[str]) -> dict[str, int] | None:
                     return None
                 found[field] = index
     return found if len(found) == 4 else None
-
-
-def smallest_sensor(
-    width: int, height: int, sensors: Sequence[tuple[int, int]] = SENSORS, *, exact_beyond: bool = True
-) -> tuple[int, int]:
-    """The first of `sensors` that holds width x height. Beyond the last: that size itself, or the last sensor."""
-    for w, h in sensors:
-        if width <= w and height <= h:
-            return w, h
-    return (width, height) if exact_beyond else sensors[-1]
 
 
 def events_sha256(events: np.ndarray) -> str:

@@ -28,6 +28,7 @@ def send(
     speed: str = "real",
     each: int = EVENTS_IN_ONE,
     sensor: tuple[int, int] | None = None,
+    csv: str | None = None,
     progress: Callable[[int], None] = lambda sent: None,
 ) -> int:
     """Sends the events of a source and returns how many they were.
@@ -45,7 +46,7 @@ def send(
         raise PlifError(f"--speed {speed}: expected real, max or a whole number of events a second")
     if not 1 <= each <= EVENTS_AT_MOST:
         raise PlifError(f"--each {each}: expected 1 to {EVENTS_AT_MOST} events in a datagram")
-    events = open_source(source, sensor=sensor)
+    events = open_source(source, sensor=sensor, csv=csv)
     largest = WIRES[form].largest
     if events.sensor[0] > largest[0] or events.sensor[1] > largest[1]:
         w, h = events.sensor

@@ -1,14 +1,25 @@
-"""Sensor sizes as text, WIDTHxHEIGHT, as in `--sensor 346x260` and `udp://...?sensor=346x260`: one grammar and one limit."""
+"""Sensor sizes: as text, WIDTHxHEIGHT, in one grammar with one limit; and the guess for a recording that does not say.
+
+Of N events, outside(S) lie outside a sensor S. The guess is the smallest usual sensor with
+
+    outside(S) <= N / FEW        they are damage, and count as invalid
+
+One with N / FEW < outside(S) <= N / DOUBT might be the sensor of a damaged recording, or too small: nothing is guessed.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.events.array import SENSORS
 
 LONGEST = 65536  # pixels a side: coordinates are uint16
+FEW, DOUBT = 1000, 50  # one event in so many
+FROM_ONE = 100  # events; in fewer of them, not even one that does not fit is passed over
 
 
 def parse_size(where: str, text: str) -> tuple[int, int]:
@@ -27,3 +38,42 @@ def is_size(size: object) -> bool:
         and len(size) == 2
         and all(type(side) is not bool and isinstance(side, int | np.integer) and 1 <= side <= LONGEST for side in size)
     )
+
+
+def guess_sensor(
+    where: str, parts: Iterable[np.ndarray], sensors: Sequence[tuple[int, int]] = SENSORS
+) -> tuple[tuple[int, int], int]:
+    """Events in parts of any size -> ((width, height), how many lie outside it). PlifError, with the sizes, in doubt.
+
+    `sensors` grow. Beyond the last, the guess is exactly the extent of the events.
+    """
+    outside = np.zeros(len(sensors), np.int64)
+    total, width, height = 0, 1, 1
+    for events in parts:
+        if not len(events):
+            continue
+        x, y = events["x"], events["y"]
+        widest, highest = int(x.max()) + 1, int(y.max()) + 1
+        width, height, total = max(width, widest), max(height, highest), total + len(events)
+        for i, (w, h) in enumerate(sensors):
+            if widest > w or highest > h:
+                outside[i] += np.count_nonzero((x >= w) | (y >= h))
+    for (w, h), out in zip(sensors, outside.tolist(), strict=True):
+        if out == 0 or (total >= FROM_ONE and out <= max(1, total // FEW)):
+            return (w, h), out
+        if total >= FROM_ONE and out <= total // DOUBT:
+            raise PlifError(
+                f"{where}: does not say its sensor, and {out} of {total} events lie outside {w}x{h}, which holds the others: "
+                f"too many for damage, too few for a larger sensor; say it: --sensor {w}x{h} (in a data set ?sensor=)"
+            )
+    return (width, height), 0
+
+
+def unlike(sensor: tuple[int, int], shape: Sequence[int]) -> str | None:
+    """Why a guessed sensor is unlikely for a network of input shape (C, H, W): half a line, or None."""
+    height, width = shape[-2:]
+    if sensor[0] < width or sensor[1] < height:
+        return f"smaller than the network's input of {width}x{height}"
+    if not 0.8 < sensor[0] * height / (sensor[1] * width) < 1.25:
+        return f"not as wide for its height as the network's input of {width}x{height}"
+    return None

@@ -46,11 +46,14 @@ class StreamOptions:
     on_return: str | None = _option(
         None, "hold (default) or reset: the state, when a live source was lost and is back."
     )
+    csv: str | None = _option(
+        None, "Columns of CSV where its first lines do not tell: t=s,x,y,p (t=s|ms|us|ns, - for other columns)."
+    )
 
     def over(self, recorded: StreamOptions) -> StreamOptions:
-        """These options; those that were not given are taken from the recording, except speed and sensor."""
+        """These options; those that were not given are taken from the recording, except speed, sensor and csv."""
         said = {name: value for name, value in self.to_dict().items() if value is not None}
-        return replace(recorded, **{**said, "speed": self.speed, "sensor": self.sensor})
+        return replace(recorded, **{**said, "speed": self.speed, "sensor": self.sensor, "csv": self.csv})
 
     def complete(self, framing: str, endless: Sequence[bool]) -> StreamOptions:
         """The options with all defaults filled in. endless: for each source, whether it has no end in sight."""

@@ -26,6 +26,7 @@ from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
 from runtime.events.framing import Framing
+from runtime.events.size import unlike
 from runtime.events.sources import open_source
 from runtime.events.sources.base import Source
 from runtime.stream.controls import Controls
@@ -69,7 +70,7 @@ class Run:
         opened: list[Source] = []
         try:
             for one in sources:
-                opened.append(open_source(one, sensor=options.sensor) if isinstance(one, str) else one)
+                opened.append(open_source(one, sensor=options.sensor, csv=options.csv) if isinstance(one, str) else one)
             self.options = options.complete(str(self.framing), [self._is_endless(found) for found in opened])
             self._make_streams(opened)
             self.session = Session(model, sum(len(stream.rows) for stream in self.streams))
@@ -184,8 +185,13 @@ class Run:
             self.close()
 
     def _advise(self) -> None:
-        """Notes options that are allowed but rarely meant: a sum over a feed without an end, a pace that a pipe cannot have."""
+        """Notes options that are allowed but rarely meant (a sum over a feed without an end, a pace that a pipe cannot have),
+        and a guess that is unlikely."""
         for stream in self.streams:
+            why = unlike(stream.source.sensor, self.model.input_shape) if stream.source.sensor_from == "guess" else None
+            if why is not None:
+                width, height = stream.source.sensor
+                stream.notes.append(f"{stream.name}: the guessed sensor of {width}x{height} is {why}: say it: --sensor")
             if self.options.speed == "real" and stream.source.waits:
                 self._observers.on_note(
                     stream.name, "--speed real paces recordings; a pipe is read as fast as it is written"

@@ -88,7 +88,12 @@ class SourceFramer:
 
     @property
     def notes(self) -> list[str]:
-        return [*self.source.notes, *(self.filters.notes if self.filters else []), *self._late_notes]
+        return [
+            *self.source.guesses,
+            *self.source.notes,
+            *(self.filters.notes if self.filters else []),
+            *self._late_notes,
+        ]
 
     def __iter__(self) -> Iterator[Frame]:
         return self.source.choose(chain.from_iterable(self._packets()), self.framer)

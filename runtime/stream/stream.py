@@ -167,6 +167,8 @@ class Stream:
             "decisions": self.steps,
             "label": self.last.label if self.last else None,
             "framing": str(self.frames.framer.framing),
+            "sensor": list(self.source.sensor),
+            "sensor_from": self.source.sensor_from,
             "latency_ms": self.latency.to_dict(),
             "lag_ms": self.lag.to_dict(),
             "notes": [*self.frames.notes, *self.notes],

@@ -49,6 +49,12 @@ def open_recording(path: Path) -> Recording:
         raise PlifError(f"{path}: the AEDAT 3.1 header does not end with '#!END-HEADER': the file is cut or damaged")
     offset = end + len(END)
     refuse_header_only(path, offset)
+    coding = re.search(rb"#Format: *([^\r\n]{1,60})", text[:end])
+    if coding and coding[1].strip().upper() != b"RAW":
+        raise PlifError(
+            f"{path}: AEDAT 3.1 in the encoding {coding[1].decode('latin-1').strip()!r}; only RAW is read: "
+            "save it again without compression (caer: RAW)"
+        )
     source = re.search(rb"#Source \d+: *([A-Za-z]+\d+)", text[:end])
     sensor = SENSOR_OF.get(source.group(1).decode().upper()) if source else None
     own = re.search(rb"#Sensor: *([1-9][0-9]{0,4})x([1-9][0-9]{0,4})\r\n", text[:end])  # our own line

@@ -50,8 +50,8 @@ class Recording:
 
     `upright` says how the stored view becomes the camera's upright one: "identity", "rotate180"
     (x -> width-1-x, y -> height-1-y) or "flip_y" (y -> height-1-y). `sensor` is (width, height), None when the file
-    does not say; then the smallest of `sensors` that holds all coordinates is taken (beyond the last: exactly their
-    extent, where `exact_beyond`).
+    does not say; then one of `sensors` is guessed (runtime/events/size.py). `guesses` has a line for
+    each other thing that the file does not say.
     """
 
     format: str
@@ -59,7 +59,7 @@ class Recording:
     sensor: tuple[int, int] | None = None
     upright: str = "identity"
     sensors: tuple[tuple[int, int], ...] = SENSORS
-    exact_beyond: bool = True
+    guesses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Format:
 
 def read_chunks(path: Path, offset: int, word: int, losses: Losses) -> Iterator[np.ndarray]:
     """uint8 [N] from `offset` to the end, N a multiple of `word` bytes. A cut word at the end becomes a note."""
-    size = CHUNK_BYTES // word * word
+    size = max(1, CHUNK_BYTES // word) * word
     with open(path, "rb") as file:
         file.seek(offset)
         carry = b""
@@ -91,8 +91,11 @@ def read_chunks(path: Path, offset: int, word: int, losses: Losses) -> Iterator[
             )
 
 
-def read_header(path: Path, mark: bytes) -> tuple[list[str], int]:
-    """The leading lines that start with `mark`, without it, and the offset of the first byte after them."""
+def read_header(path: Path, mark: bytes, end: str | None = None) -> tuple[list[str], int]:
+    """The leading lines that start with `mark`, without it, and the offset of the first byte after them.
+
+    The line `end` is the last one, whatever follows: events may look like a line.
+    """
     lines: list[str] = []
     with open(path, "rb") as file:
         while True:
@@ -105,6 +108,8 @@ def read_header(path: Path, mark: bytes) -> tuple[list[str], int]:
             if not line.endswith(b"\n"):
                 raise PlifError(f"{path}: the file ends inside its header (at byte {offset + len(line)})")
             lines.append(line[len(mark) :].decode("latin-1").strip())
+            if lines[-1] == end:
+                return lines, offset + len(line)
 
 
 def refuse_header_only(path: Path, offset: int) -> None:

@@ -24,14 +24,14 @@ from runtime.events.formats.base import (
     read_header,
     refuse_header_only,
 )
+from runtime.events.formats.evt import find_version
 
-MAGIC = b"% Data file containing"
 WORD = 8
 CHANGE_EVENTS = (0x00, 0x0C)  # "2d" of the first cameras, "CD" of today's
 
 
 def open_recording(path: Path) -> Recording:
-    lines, offset = read_header(path, b"% ")
+    lines, offset = read_header(path, b"% ", end="end")
     values = {parts[0].lower(): parts[1] for parts in (line.split(None, 1) for line in lines) if len(parts) == 2}
     if values.get("version", "2").strip() != "2":
         raise PlifError(f"{path}: DAT version {values['version']} is not read, only version 2: convert it first")
@@ -58,4 +58,18 @@ def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
         yield make_events(unwrap(words[:, 0]), data & 0x3FFF, (data >> 14) & 0x3FFF, (data >> 28) != 0)
 
 
-FORMAT = Format("dat", lambda head, path: head.startswith(MAGIC), open_recording)
+def matches(head: bytes, path: Path) -> bool:
+    """By structure: '%' lines, none of which names EVT, then the type of the events and the size of one."""
+    if head.startswith(b"% Data file containing"):  # then what is wrong with the rest is said by open_recording
+        return True
+    if not head.startswith(b"% ") or find_version(head) is not None:
+        return False
+    at = 0
+    while head.startswith(b"% ", at):
+        line, at = head[at : head.find(b"\n", at)], head.find(b"\n", at) + 1
+        if not at or line.strip() == b"% end":
+            break
+    return bool(at) and len(head) >= at + 2 and head[at] in CHANGE_EVENTS and head[at + 1] == WORD
+
+
+FORMAT = Format("dat", matches, open_recording)

@@ -57,7 +57,7 @@ def _pixels(digits: str) -> int:
 
 def read_sensor(path: Path) -> tuple[tuple[int, int] | None, int]:
     """(sensor or None, offset of the first word). No header: (None, 0)."""
-    lines, offset = read_header(path, b"% ")
+    lines, offset = read_header(path, b"% ", end="end")
     text = "\n".join(lines).lower()
     if found := re.search(r"geometry +([0-9]+)x([0-9]+)", text):
         return (_pixels(found[1]), _pixels(found[2])), offset

@@ -43,7 +43,7 @@ def matches(head: bytes, path: Path) -> bool:
 
 
 def open_recording(path: Path) -> Recording:
-    return Recording("nmnist", lambda losses: _decode(path, losses), sensors=SENSORS, exact_beyond=False)
+    return Recording("nmnist", lambda losses: _decode(path, losses), sensors=SENSORS)
 
 
 def _times(words: np.ndarray) -> np.ndarray:

@@ -95,9 +95,7 @@ def _find_arrays(path: Path, archive: zipfile.ZipFile) -> _Layout:
                 )
             fields = tuple(inner[at[field]] for field in "txyp")
         kinds = {name: dtype[name] for name in fields} if fields else {info.filename: dtype}
-        for name, kind in kinds.items():
-            if kind.kind not in "iub" or kind.shape:
-                raise PlifError(f"{path}: {name} has dtype {kind}; expected integers (t in whole microseconds)")
+        check_kinds(path, kinds)
         counts.append(shape[0])
         dtypes.append(dtype)
     if len(set(counts)) != 1:
@@ -105,6 +103,13 @@ def _find_arrays(path: Path, archive: zipfile.ZipFile) -> _Layout:
     if not counts[0]:
         raise PlifError(f"{path}: the arrays are empty: no events")
     return _Layout(members, tuple(dtypes), fields, counts[0])
+
+
+def check_kinds(path: Path, kinds: dict[str, np.dtype]) -> None:
+    """PlifError unless all are whole numbers."""
+    for name, kind in kinds.items():
+        if kind.kind not in "iub" or kind.shape:
+            raise PlifError(f"{path}: {name} has dtype {kind}; expected integers (t in whole microseconds)")
 
 
 def _read_array_header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
@@ -116,7 +121,7 @@ def _read_array_header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipIn
         )
     try:
         with archive.open(info) as file:
-            shape, dtype, header = _parse_header(name, file)
+            shape, dtype, header = parse_header(name, file)
     except PlifError:
         raise
     except Exception as error:  # what zipfile and NumPy raise for damaged bytes is not written down
@@ -136,7 +141,7 @@ def _read_array_header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipIn
     return shape, dtype
 
 
-def _parse_header(name: str, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
+def parse_header(name: str, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
     """(shape, dtype, bytes of the header), which is read only when its length is a sane one."""
     version = np.lib.format.read_magic(file)
     readers = {
@@ -162,7 +167,7 @@ def _decode(path: Path, layout: _Layout, losses: Losses) -> Iterator[np.ndarray]
         try:
             files = [stack.enter_context(archive.open(info)) for info in layout.members]
             for file in files:
-                _parse_header(str(path), file)  # to the first entry
+                parse_header(str(path), file)  # to the first entry
         except PlifError:
             raise
         except Exception as error:
@@ -181,13 +186,16 @@ def _decode(path: Path, layout: _Layout, losses: Losses) -> Iterator[np.ndarray]
                 return
             done += rows
             t, x, y, p = [columns[0][name] for name in layout.fields] if layout.fields else columns
-            inside = (x >= 0) & (x <= 65535) & (y >= 0) & (y <= 65535)
-            losses.add(int(rows - inside.sum()), "outside any sensor")
-            if (
-                t.dtype.kind == "u"
-            ):  # beyond int64 a time stays impossible, and is counted where those of all sources are
-                t = np.minimum(t, np.uint64(T_LIMIT_US))
-            yield make_events(t[inside].astype(np.int64), x[inside], y[inside], p[inside] > 0)
+            yield to_events(t, x, y, p, losses)
+
+
+def to_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, losses: Losses) -> np.ndarray:
+    """Whole numbers of any dtype, each [N] -> events [M]; the others are counted."""
+    inside = (x >= 0) & (x <= 65535) & (y >= 0) & (y <= 65535)
+    losses.add(int(len(inside) - inside.sum()), "outside any sensor")
+    if t.dtype.kind == "u":  # beyond int64 a time stays impossible, and is counted where those of all sources are
+        t = np.minimum(t, np.uint64(T_LIMIT_US))
+    return make_events(t[inside].astype(np.int64), x[inside], y[inside], p[inside] > 0)
 
 
 FORMAT = Format("npz", lambda head, path: head.startswith(MAGIC), open_recording)

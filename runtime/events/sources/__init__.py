@@ -25,10 +25,11 @@ SOURCES: dict[str, str] = {
 __all__ = ["SOURCES", "Source", "open_source"]
 
 
-def open_source(spec: str, *, sensor: tuple[int, int] | None = None) -> Source:
+def open_source(spec: str, *, sensor: tuple[int, int] | None = None, csv: str | None = None) -> Source:
     """A path, "-" for CSV on standard input, or udp://, tcp://, usb://, sim: -> Source.
 
     sensor  (width, height) in pixels, where the source cannot know it
+    csv     what the columns of CSV are, such as "t=s,x,y,p", where its first lines do not tell
     Raises PlifError, one line, for a file that is missing, empty or no recording, and for an unknown scheme.
     """
     spec = str(spec)
@@ -43,5 +44,8 @@ def open_source(spec: str, *, sensor: tuple[int, int] | None = None) -> Source:
     elif scheme == "file":
         spec = rest.removeprefix("//")
     module, maker = SOURCES[scheme].split(":")
-    source: Source = getattr(import_module(module), maker)(spec, sensor)
+    if csv is not None and scheme not in ("file", "-"):
+        raise PlifError(f"{spec}: --csv {csv} is for files and standard input: leave it out")
+    more = {} if csv is None else {"csv": csv}
+    source: Source = getattr(import_module(module), maker)(spec, sensor, **more)
     return source

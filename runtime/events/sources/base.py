@@ -26,12 +26,14 @@ class Source:
     name      what the user typed
     format    "nmnist", "evt3", "csv", ...
     sensor    (width, height) in pixels
+    sensor_from  who says so: "source" (a camera, an address, a simulation), "recording", "asked" (the user), or "guess"
     upright   how the stored view becomes upright: "identity", "rotate180" or "flip_y"
     live      it cannot be read twice
     endless   what it shows changes, and no end is in sight: its evidence should not add up for ever
     waits     the sender waits until we read (a pipe): nothing need be dropped when the network is slow
     invalid   events found so far that cannot be used (outside the sensor, invalid bit, ...)
     notes     one line for each thing lost; complete once packets() has ended
+    guesses   one line for each thing that the recording does not say and that was taken from its events
     can_return  whether it may be lost and come back; `returns` counts how often it came back, before the next packet is given
     lost      nothing is known of the scene now: no sender, no connection, no camera
     dropped   events that were lost before we could read them, where their number is known
@@ -44,6 +46,7 @@ class Source:
 
     format = ""
     sensor: tuple[int, int]
+    sensor_from = "source"
     upright = "identity"
     live = False
     waits = False
@@ -57,6 +60,7 @@ class Source:
     def __init__(self, name: str) -> None:
         self.name = name
         self.losses = Losses()
+        self.guesses: list[str] = []
         self.say: Callable[[str], None] = lambda text: None
         self.datagrams: dict[str, int] = {}
         self._begun = False

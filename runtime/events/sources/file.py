@@ -8,30 +8,40 @@ from pathlib import Path
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.events.array import smallest_sensor
 from runtime.events.formats import open_recording
 from runtime.events.formats.base import Losses
+from runtime.events.formats.csv_layout import EXAMPLE
+from runtime.events.size import guess_sensor
 from runtime.events.sources.base import Source
 from runtime.events.sources.usable import pieces, usable
 
+NEARLY = 99  # times as many events that cannot be used as ones that can: none, nearly
+
 
 class FileSource(Source):
-    """See `Source`. `sensor` (width, height) overrides what the file says or what its coordinates suggest."""
+    """See `Source`. `sensor` (width, height) overrides what the file says or what its coordinates suggest, `csv`
+    says what the columns of CSV are."""
 
-    def __init__(self, name: str, sensor: tuple[int, int] | None = None) -> None:
+    def __init__(self, name: str, sensor: tuple[int, int] | None = None, csv: str | None = None) -> None:
         super().__init__(name)
-        self._recording = open_recording(Path(name))
+        self._recording = open_recording(Path(name), csv)
+        self.guesses.extend(self._recording.guesses)
         self.format = self._recording.format
         self.upright = self._recording.upright
-        self.sensor = sensor or self._recording.sensor or self._guess_sensor()
+        found = sensor or self._recording.sensor
+        self.sensor_from = "asked" if sensor else "recording" if found else "guess"
+        self.sensor = found or self._guess_sensor()
 
     def _guess_sensor(self) -> tuple[int, int]:
-        """One pass over the file: the smallest known sensor that holds all coordinates."""
-        width = height = 1
-        for events in self._decode(Losses()):
-            if len(events):
-                width, height = max(width, int(events["x"].max()) + 1), max(height, int(events["y"].max()) + 1)
-        return smallest_sensor(width, height, self._recording.sensors, exact_beyond=self._recording.exact_beyond)
+        """One pass over the file, and a note of what was taken."""
+        size, outside = guess_sensor(self.name, self._decode(Losses()), self._recording.sensors)
+        holds = "all but " + str(outside) if outside else "all"
+        what = "the smallest usual one that holds" if size in self._recording.sensors else "which is just what holds"
+        self.guesses.append(
+            f"{self.name}: does not say its sensor: {size[0]}x{size[1]} is a guess, {what} {holds} of its events; "
+            f"if it is another, say it: --sensor WIDTHxHEIGHT"
+        )
+        return size
 
     def _decode(self, losses: Losses) -> Iterator[np.ndarray]:
         try:
@@ -49,10 +59,27 @@ class FileSource(Source):
             total += len(events)
             yield from pieces(events, max_events)
         losses.close(self.name)
+        self._refuse_useless(total, losses)
         self._count = total
 
     def count(self) -> int:
         if self._count is None:
             losses = Losses()
-            self._count = sum(len(usable(events, self.sensor, losses)) for events in self._decode(losses))
+            total = sum(len(usable(events, self.sensor, losses)) for events in self._decode(losses))
+            losses.close(self.name)
+            self._refuse_useless(total, losses)
+            self._count = total
         return self._count
+
+    def _refuse_useless(self, used: int, losses: Losses) -> None:
+        """PlifError for a file of which (nearly) nothing is an event: it is something else than it was read as."""
+        if losses.invalid > NEARLY * used:
+            width, height = self.sensor
+            outside = any("outside the" in note for note in losses.notes)
+            advice = f"is the sensor {width}x{height}?" if outside else "is the file what it was read as, and whole?"
+            if self.format == "csv" and not outside:
+                advice = f"are the columns and the unit of the times right? {EXAMPLE}"
+            raise PlifError(
+                f"{self.name}: {losses.invalid} of {used + losses.invalid} events cannot be used, read as {self.format} "
+                f"({'; '.join(losses.notes[:2])}): {advice}"
+            )

@@ -13,6 +13,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.formats.csv import CsvParser
+from runtime.events.formats.csv_layout import parse_layout
 from runtime.events.sources.base import Source
 from runtime.events.sources.usable import pieces, usable
 
@@ -23,15 +24,19 @@ class StdinSource(Source):
     """See `Source`. A packet holds the lines that were there when standard input was read; it does not wait for more."""
 
     format = "csv"
+    sensor_from = "asked"
     waits = True  # whoever writes into a full pipe waits
 
-    def __init__(self, name: str, sensor: tuple[int, int] | None = None, stream: BinaryIO | None = None) -> None:
+    def __init__(
+        self, name: str, sensor: tuple[int, int] | None = None, stream: BinaryIO | None = None, csv: str | None = None
+    ) -> None:
         super().__init__(name)
         if sensor is None:
             raise PlifError(
                 f"{name}: events on standard input do not say how large the sensor is; say it: --sensor 346x260"
             )
         self.sensor = sensor
+        self._layout = None if csv is None else parse_layout(csv)
         self._stream = stream
         self._wake = os.pipe()
 
@@ -45,12 +50,14 @@ class StdinSource(Source):
         # raw: a thread that waits in a buffered read holds the lock of the buffer, and Python cannot exit then
         stream = self._stream if self._stream is not None else getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
         read = getattr(stream, "read1", stream.read)  # read1 returns what is there instead of waiting for more
-        parser = CsvParser(self.name, self.losses)
+        parser = CsvParser(self.name, self.losses, self._layout)
         more = True
         while more:
             data = read(READ_BYTES) if self._wait(stream) else b""
             more = bool(data)
             events = usable(parser.feed(data) if more else parser.finish(), self.sensor, self.losses)
+            if parser.layout is not None and parser.layout.guess and not self.guesses:
+                self.guesses.append(parser.layout.guess)
             yield from pieces(events, max_events)
         self.losses.close(self.name)
 
