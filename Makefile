@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint large performance triton clean
+OLDEST_PYTHON ?= python3.10
+
+.PHONY: demo test lint large performance triton oldest licences clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/all
@@ -50,5 +52,16 @@ $(VENV)/dev: $(VENV)/all
 	    $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/bindings $$wheel; done
 	touch $@
 
+# The oldest versions that pyproject.toml allows, in an environment of their own: make oldest OLDEST_PYTHON=/path/to/python3.10
+oldest:
+	$(OLDEST_PYTHON) -m venv .oldest
+	$(OLDEST_PYTHON) tests/oldest.py > .oldest/constraints.txt
+	.oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .oldest/constraints.txt -e '.[cpu,export,dashboard,nir]' pytest
+	@# ONNX Runtime before 1.24 has no convolution of int8 counts, and a Python 3.10 gets 1.23 at most: the event engine runs those
+	OMP_NUM_THREADS=1 .oldest/bin/python -m pytest tests/runtime tests/export -k "not int8 and not precision and not rounded"
+
+licences: $(VENV)/all
+	$(BIN)/python tests/licences.py
+
 clean:
-	rm -rf $(VENV) .triton demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .triton .oldest demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -39,6 +39,7 @@ def make_card(
         "input": {"kind": facts.kind, "shape": list(facts.shape)},
         "T": T,
         "classes": list(facts.classes),
+        "classes_named": facts.classes_named,
         "form": form,
         "precision": precision,
         "math": math,

@@ -29,7 +29,7 @@ def _options(*names: str, declared: type[CallerFacts] = ExportOptions) -> Callab
 
 
 @_options(
-    *("form", "T", "network", "classes", "framing", "kind", "shape", "neuron"),
+    *("form", "T", "network", "classes", "class_order", "framing", "kind", "shape", "neuron"),
     *("precision", "to", "options", "math", "batch"),
 )
 def export(
@@ -94,7 +94,7 @@ def _say_next(artifact: Path, form: str) -> None:
     typer.echo(f"  plif eval {path} --data NAME:DIR")
 
 
-@_options("network", "shape", "neuron", declared=CallerFacts)
+@_options(declared=CallerFacts)
 def verify(
     artifact: Annotated[Path, typer.Argument(help="An exported artifact.")],
     against: Annotated[Path, typer.Option(help="The model.pt, state_dict or NIR file it was made from.")],

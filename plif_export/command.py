@@ -10,7 +10,21 @@ from typing import Any
 from plif_export.options import ExportOptions
 
 USUAL = ExportOptions()
-NAMES = ("to", "form", "T", "batch", "precision", "network", "shape", "math", "classes", "framing", "kind", "neuron")
+NAMES = (
+    "to",
+    "form",
+    "T",
+    "batch",
+    "precision",
+    "network",
+    "shape",
+    "math",
+    "classes",
+    "class_order",
+    "framing",
+    "kind",
+    "neuron",
+)
 
 
 def command_line(model: object, output: str | Path | None, options: ExportOptions, usual_math: str) -> str:
@@ -25,7 +39,7 @@ def command_line(model: object, output: str | Path | None, options: ExportOption
     for name in NAMES:
         value = getattr(options, name)
         if value not in (getattr(USUAL, name), usual_math if name == "math" else None):
-            words += [f"--{name}", _text(value)]
+            words += [f"--{name.replace('_', '-')}", _text(value)]
     if options.options:
         words += ["--set", _text(options.options)]
     return shlex.join(words)

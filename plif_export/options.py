@@ -86,6 +86,9 @@ class CallerFacts:
         None, "NAME=VALUE,...: v_threshold, v_reset, decay_input, tau; NIR: dt, fire, reset.", _neuron
     )
     classes: tuple[str, ...] | None = _option(None, "NAME,NAME,... in the order of the outputs.", _names)
+    class_order: str | None = _option(
+        None, "sj or natural: the order of a known data set's classes, where weights are not ours."
+    )
     framing: str | None = _option(None, "How events become frames, e.g. count:T=16.")
     kind: str | None = _option(None, "events or static (images), for a model without a card.")
     T: int | None = _option(
@@ -96,12 +99,23 @@ class CallerFacts:
         for each in fields(self):
             if each.metadata["parse"] is not None:
                 object.__setattr__(self, each.name, each.metadata["parse"](getattr(self, each.name)))
+        if self.class_order not in (None, "sj", "natural"):
+            raise PlifError(f"--class-order {self.class_order}: expected sj (folders sorted as text) or natural")
+        if self.kind not in (None, "events", "static"):
+            raise PlifError(f"--kind {self.kind}: expected events or static")
+        if self.T is not None and not 0 < self.T <= 4096:
+            raise PlifError(f"--T {self.T}: expected 1 to 4096 time-steps")
+        if self.framing is not None:
+            from runtime.events.framing import Framing  # loads NumPy, as all of runtime.events does
+
+            object.__setattr__(self, "framing", str(Framing.parse(self.framing)))
 
     def refuse_beside_card(self) -> None:
         """Raises PlifError for what the card of a model says already."""
-        for name in ("classes", "framing", "kind", "shape", "neuron"):
+        for name in ("classes", "class_order", "framing", "kind", "shape", "neuron"):
             if getattr(self, name):
-                raise PlifError(f"--{name}: the model has a card of its own that says it; leave --{name} out")
+                flag = f"--{name.replace('_', '-')}"
+                raise PlifError(f"{flag}: the model has a card of its own that says it; leave {flag} out")
 
 
 @dataclass(frozen=True)
@@ -119,16 +133,8 @@ class ExportOptions(CallerFacts):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.kind not in (None, "events", "static"):
-            raise PlifError(f"--kind {self.kind}: expected events or static")
-        if self.T is not None and not 0 < self.T <= 4096:
-            raise PlifError(f"--T {self.T}: expected 1 to 4096 time-steps")
         if self.batch is not None and not 0 < self.batch <= 65536:
             raise PlifError(f"--batch {self.batch}: expected a positive number of streams")
-        if self.framing is not None:
-            from runtime.events.framing import Framing  # loads NumPy, as all of runtime.events does
-
-            object.__setattr__(self, "framing", str(Framing.parse(self.framing)))
 
 
 def with_fields(

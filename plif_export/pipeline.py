@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from plif_export.proof.report import Report
 from plif_export.proof.session import OpenedModel
 from plif_export.prove import prove
 from plif_export.readers import read
+from plif_export.readers.class_order import UNNAMED
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target
 from plif_export.writers import FORMS
@@ -88,6 +88,7 @@ def export(
     kept: dict[str, Any] = {"form": chosen.form, "precision": chosen.precision, "math": math, "batch": chosen.batch}
     card = make_card(source.facts, graph, T=T, **kept, source_sha256=source.sha256)
     target.check(graph, card, chosen.options)
+    unnamed = [] if source.facts.classes_named else [UNNAMED]
     proto = FORMS[chosen.form](graph, T, chosen.batch, target.dialect)
     report = proved = None
     if chosen.verify:
@@ -96,7 +97,7 @@ def export(
         card["parity"] = report.summary()
         proved = hashlib.sha256(onnx_bytes(proto)).hexdigest()  # a target compares its input with this
     set_card(proto, card)
-    job = ExportJob(graph, proto, card, chosen.options, source.notes, command, proved, name=path.name)
+    job = ExportJob(graph, proto, card, chosen.options, [*unnamed, *source.notes], command, proved, name=path.name)
     with whole_or_nothing(path, report_path(path), folder=target.folder) as (artifact, beside):
         target.write(job, artifact)
         size, sha256 = measure(artifact)
@@ -129,6 +130,7 @@ class ParityFailed(CheckFailed):
         self.report = report
 
 
+@with_fields(CallerFacts)
 def verify(
     artifact: str | Path,
     model: str | Path | Module,
@@ -136,26 +138,27 @@ def verify(
     *,
     steps: int | None = None,
     seed: int = 0,
-    network: str | None = None,
-    shape: Sequence[int] | str | None = None,
-    neuron: Mapping[str, Any] | str | None = None,
     engine: str | None = None,
+    **options: Any,
 ) -> Report:
     """The parity gate on a file that exists.
 
     engine  prove this engine too, step by step as the runtime runs it (the gate itself runs the file in ONNX Runtime)
     inputs  [T, B, C, H, W] from reset; None makes event-like ones (or images), from a non-zero start state
     steps   how many when inputs is None
-    network, shape, neuron  as in export, for models without a card
+    options what a model without a card does not say, as in export (CallerFacts, plif_export/options.py). It is compared
+            with the artifact's card; what is not said is not proved, and the report lists it
     """
     artifact = Path(artifact)
     card = read_card(artifact)
     if card["format"] != ARTIFACT_FORMAT:
         raise PlifError(f"{artifact}: is a model, not an exported artifact; export it first: plif export {artifact}")
     example = np.zeros((1, *card["input"]["shape"]), np.float32)
-    said: dict[str, Any] = {"network": network, "shape": shape or card["input"]["shape"], "neuron": neuron}
-    said |= {"classes": card["classes"], "framing": card["framing"], "kind": card["input"]["kind"], "T": card["T"]}
-    source = read(model, example, CallerFacts(**said))
+    said = CallerFacts(**options)
+    source = read(model, example, said if said.shape else replace(said, shape=card["input"]["shape"]))
+    if source.has_card:
+        said.refuse_beside_card()
+    source = replace(source, facts=source.facts.as_claimed(card))
     proto, opened = _open(artifact, card, engine)
     x = None
     if inputs is not None:

@@ -66,13 +66,14 @@ def prove(
             subject = engine
         else:
             raise PlifError(f"{where}: nothing on this machine runs it, so nothing can be proved")
-        own = source.has_card and card["form"] == "step"  # elsewhere the artifact decides its T
+        own = card["form"] == "step" or not source.has_card  # unrolled, an export may choose its T
         chosen = {key: card[key] for key in ("form", "precision", "math", "batch", "source_sha256")}
         expected = make_card(source.facts, graph, T=source.facts.T if own else card["T"], **chosen)
         in_fp32 = source.reference if rounded and subject.shows_spikes else None
         report = gate.check(
             subject, reference, inputs, start, graph=judge, expected=expected, model_in_fp32=in_fp32, seed=seed
         )
+        report.not_proved = [name for name in source.facts.unsaid if name != "T"]
     if proto is not None and engine is not None and report.passed:
         gate.check_engine(engine, reference, inputs, start, report)
     return report

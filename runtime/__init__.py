@@ -3,6 +3,7 @@
 load(path) -> Model            an exported artifact, opened
 Model.session(streams)         the state of some streams: step, run, reset, snapshot, restore
 Model.stream(source)           decisions about a recording or a live feed
+PushSource(width, height)      a live feed of events that your own program has
 
 Importing this package imports nothing heavy, not even NumPy: what a name needs is imported when the name is first used.
 """
@@ -19,12 +20,18 @@ from runtime.base.version import __version__
 if TYPE_CHECKING:
     from runtime.api import Model, load
     from runtime.engines.session import Session
+    from runtime.events.sources.push import PushSource
 
-__all__ = ["CheckFailed", "Model", "PlifError", "Session", "__version__", "load"]
+__all__ = ["CheckFailed", "Model", "PlifError", "PushSource", "Session", "__version__", "load"]
 
 aliases.install()
 
-_HOME = {"Model": "runtime.api", "load": "runtime.api", "Session": "runtime.engines.session"}
+_HOME = {
+    "Model": "runtime.api",
+    "load": "runtime.api",
+    "PushSource": "runtime.events.sources.push",
+    "Session": "runtime.engines.session",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 # What the card of an artifact keeps of its report.
 SUMMARY = (
     "passed", "steps", "streams", "spikes", "spike_mismatches", "excused", "max_abs_dv", "free_running_mismatches",
-    "decisions", "decisions_changed", "untested",
+    "decisions", "decisions_changed", "untested", "not_proved",
 )  # fmt: skip
 
 
@@ -41,6 +41,7 @@ class Report:
     probed        neuron-steps that were compared on random spikes;  rows: streams that ran side by side
     engine        the engine that was compared;  engine_steps: how many of its steps were compared to the end
     failed_at     the first failure: layer, step, what;  first_divergence: layer and step, free-running
+    not_proved    what the card says and nobody but the artifact said: some of classes, framing, kind
     layers        the numbers of each layer, as the ONNX file tells them; an engine adds to the totals only
     """
 
@@ -66,6 +67,7 @@ class Report:
     decisions: int = 0
     decisions_changed: int = 0
     untested: list[str] = field(default_factory=list)
+    not_proved: list[str] = field(default_factory=list)
     layers: list[LayerReport] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,6 +79,7 @@ class Report:
             at = self.failed_at
             return f"parity failed: layer {at['layer']}, step {at['step']}: {at['what']}"
         untested = f"; untested: {', '.join(self.untested)}" if self.untested else ""
+        untested += f"; not proved: {', '.join(self.not_proved)}" if self.not_proved else ""
         gate = (
             f"parity passed: {self.spikes} spikes over {self.steps} steps, {self.spike_mismatches} differ "
             f"({self.excused} excused), max |dv| {self.max_abs_dv:.1e}, "

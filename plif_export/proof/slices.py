@@ -17,6 +17,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from runtime.base.errors import PlifError
+from runtime.engines.onnxruntime import reason_of
 
 FORCED = "ref/"  # a boundary tensor may also be an output of the slice, so as an input it gets another name
 
@@ -121,4 +122,4 @@ def open_model(model: onnx.ModelProto, where: str) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a family of its own
-        raise PlifError(f"{where}: ONNX Runtime cannot open it ({' '.join(str(error).split())[:200]})") from None
+        raise PlifError(f"{where}: ONNX Runtime cannot open it ({reason_of(error)})") from None

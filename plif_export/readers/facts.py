@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from plif_export.options import CallerFacts
 from plif_export.proof.reference import Reference
+from plif_export.readers.class_order import named_by, numbers
 from plif_train.network import Network
 from runtime.base.errors import PlifError
 from runtime.events.framing import Framing
+from runtime.model.card import Card
 from runtime.model.graph import Graph, Shape
+
+CLAIMS = ("classes", "framing", "kind", "T")  # what a card says of a model that its weights do not show
+
+
+def unsaid_by(caller: CallerFacts) -> tuple[str, ...]:
+    """Which of CLAIMS the caller leaves open; a framing for events says that the input is events, and may say T."""
+    framing = None if caller.framing is None else Framing.parse(caller.framing)
+    said = {"T": framing is not None and framing.T is not None, "kind": framing is not None}
+    return tuple(name for name in CLAIMS if getattr(caller, name) is None and not said.get(name, False))
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,7 @@ class ModelFacts:
     classes        one name for each output, in order
     framing        how events become frames, in canonical text
     normalisation  {"mean": [C numbers], "std": [C numbers]} of images
+    unsaid         which of CLAIMS neither the model nor its owner said: usual values stand in for them
     """
 
     notation: str | None
@@ -31,6 +43,22 @@ class ModelFacts:
     classes: tuple[str, ...]
     framing: str | None = None
     normalisation: dict[str, list[float]] | None = None
+    unsaid: tuple[str, ...] = ()
+
+    @property
+    def classes_named(self) -> bool:
+        """Whether somebody named the classes; else they are numbers."""
+        return "classes" not in self.unsaid
+
+    def as_claimed(self, card: Card) -> ModelFacts:
+        """These facts with what nobody said taken from the card of an artifact, which a proof then cannot judge."""
+        claimed = {
+            "classes": tuple(card["classes"]),
+            "framing": card["framing"],
+            "kind": card["input"]["kind"],
+            "T": card["T"],
+        }
+        return replace(self, **{name: claimed[name] for name in self.unsaid})
 
     @classmethod
     def of(cls, net: Network) -> ModelFacts:
@@ -44,9 +72,7 @@ class ModelFacts:
         Raises PlifError where what the caller said fits neither the graph nor itself.
         """
         outputs = graph[graph.output].shape[0]
-        classes = caller.classes or tuple(str(i) for i in range(outputs))
-        if len(classes) != outputs:
-            raise PlifError(f"--classes: {len(classes)} names for a network of {outputs} outputs; give {outputs}")
+        caller = named_by(caller, graph.input_shape, outputs)
         kind = caller.kind or "events"
         if kind == "static" and caller.framing is not None:
             raise PlifError(f"--framing {caller.framing}: is for events, but the input is static images; leave it out")
@@ -54,7 +80,8 @@ class ModelFacts:
         T = caller.T or framed_T or 1
         if framed_T not in (None, T):
             raise PlifError(f"framing '{caller.framing}' says T={framed_T}, but --T is {T}; expected equal numbers")
-        return cls(None, kind, tuple(graph.input_shape), T, classes, caller.framing)
+        classes = caller.classes or numbers(outputs)
+        return cls(None, kind, tuple(graph.input_shape), T, classes, caller.framing, unsaid=unsaid_by(caller))
 
 
 @dataclass(frozen=True)

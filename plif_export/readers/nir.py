@@ -47,7 +47,7 @@ def read_nir(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedMode
     note = f"NIR has no time-step: dt={_number(said.get('dt', DT)):g} s {whose}; --neuron dt=... says another"
     if card:  # plif wrote the file: what the caller does not say, its card does
         caller = CallerFacts(
-            classes=caller.classes or tuple(card["classes"]),
+            classes=caller.classes or (tuple(card["classes"]) if card.get("classes_named", True) else None),
             framing=caller.framing or card["framing"],
             kind=caller.kind or card["input"]["kind"],
             T=caller.T or card["T"],

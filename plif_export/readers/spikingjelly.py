@@ -22,7 +22,8 @@ from torch import Tensor
 import plif_train
 from plif_export.options import CallerFacts
 from plif_export.readers.checkpoint import trained_model
-from plif_export.readers.facts import TrainedModel
+from plif_export.readers.class_order import named_by, numbers
+from plif_export.readers.facts import TrainedModel, unsaid_by
 from plif_train.network import Network
 from plif_train.presets import PRESETS
 from runtime.base.errors import PlifError
@@ -67,8 +68,14 @@ def read_state_dict(path: Path, caller: CallerFacts, sha256: str | None) -> Trai
             "a preset or a notation string such as {c32k3s1-BN-IF-MPk2s2}*2-FC10-IF"
         )
     net, notes = _build(path, caller.network, caller, weights)
+    caller = named_by(caller, net.meta.shape, len(net.meta.classes))
+    net.meta = replace(net.meta, classes=caller.classes or numbers(len(net.meta.classes)))
     _load(net, weights, path)
-    return trained_model(net, sha256, notes=notes)
+    model = trained_model(net, sha256, notes=notes)
+    unsaid = unsaid_by(caller)
+    if str(caller.network).partition(":")[0] in PRESETS:  # the preset says the rest, but whose order of classes is it?
+        unsaid = tuple(name for name in unsaid if name in ("classes", "T"))
+    return replace(model, facts=replace(model.facts, unsaid=unsaid))
 
 
 def _weights(content: Any, path: Path) -> dict[str, Tensor]:
@@ -99,7 +106,7 @@ def _build(path: Path, network: str, caller: CallerFacts, weights: dict[str, Ten
     overrides: dict[str, Any] = {{"tau": "init_tau"}.get(key, key): value for key, value in caller.neuron.items()}
     overrides["bias"] = _bias(weights, path)
     overrides["tau"] = "channel" if any(v.dim() == 1 for k, v in weights.items() if _last(k) == "w") else "layer"
-    for name in ("kind", "classes", "framing", "T"):
+    for name in ("kind", "framing", "T"):
         value = getattr(caller, name)
         if value is not None:
             overrides[name] = value

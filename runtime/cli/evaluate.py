@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runtime.base.progress import Progress
-from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, say_engine, show
+from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, say_engine, say_unnamed, show
 
 if TYPE_CHECKING:
     from runtime.measure.bench import Measurement
@@ -45,6 +45,7 @@ def evaluate(
     from runtime.measure.evaluate import write_results
 
     model = load(artifact, engine, threads=threads, rates=True, device=device, sha256=sha256)
+    say_unnamed(model.card)
     with Progress("evaluating") as progress:
         result = run(model, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
     say_engine(model)

@@ -54,7 +54,7 @@ def card_lines(card: Card) -> list[str]:
         ("network", card["notation"]),
         ("input", f"{card['input']['kind']} {'x'.join(map(str, card['input']['shape']))}"),
         ("T", card["T"]),
-        ("classes", f"{len(card['classes'])}: {', '.join(card['classes'])}"),
+        ("classes", f"{len(card['classes'])}: {', '.join(card['classes'])}{_named(card)}"),
         ("framing", card["framing"] or "-"),
     ]
     if card["normalisation"]:
@@ -80,6 +80,10 @@ def card_lines(card: Card) -> list[str]:
     rows.append(("versions", ", ".join(f"{name} {version}" for name, version in card["versions"].items())))
     # without control characters: a card may come from anywhere, and its names must not steer a terminal
     return [printable(f"{name:<14}{value}") for name, value in rows]
+
+
+def _named(card: Card) -> str:
+    return "" if card.get("classes_named", True) else " (numbers: nobody named them; export again with --classes)"
 
 
 def _tau(tau: Any) -> str:

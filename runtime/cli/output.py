@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from runtime.api import Model
+    from runtime.model.card import Card
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 EngineName = Annotated[
@@ -25,6 +26,11 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all when 
 
 Document = TypeVar("Document")
 
+UNNAMED = (
+    "nobody named the classes of this model, so they are numbers in the order of its outputs; "
+    "export it with --classes NAME,NAME,..."
+)
+
 
 def show(document: Document, lines: Callable[[Document], Iterable[str]], as_json: bool) -> None:
     """Prints a result on stdout: the document as JSON, or `lines` of it for a person."""
@@ -38,6 +44,12 @@ def print_json(document: Any, compact: bool = False) -> None:
     """One JSON document on stdout; compact: on one line, flushed at once. Raises ValueError for NaN, which JSON lacks."""
     text = json.dumps(document, allow_nan=False, indent=None if compact else 2)
     print(text, flush=compact)
+
+
+def say_unnamed(card: Card) -> None:
+    """Says on stderr that the classes of a model are numbers, where nobody named them when it was exported."""
+    if not card.get("classes_named", True):
+        print(f"plif: {UNNAMED}", file=sys.stderr)
 
 
 def say_engine(model: Model) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from runtime.base.text import printable
-from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, print_json, say_engine, show
+from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, print_json, say_engine, say_unnamed, show
 from runtime.stream.options import StreamOptions, help_of
 
 
@@ -79,6 +79,7 @@ def stream(
         if engine == "auto":
             engine = recorded_engine(sources) or engine
         model = load(artifact, engine, threads=threads, device=device, rates=dashboard is not None, sha256=sha256)
+        say_unnamed(model.card)
         options = StreamOptions(
             framing, decide, reset, speed, parse_sensor(sensor), filters, overload=overload, on_return=on_return
         )

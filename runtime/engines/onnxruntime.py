@@ -57,10 +57,17 @@ class OnnxRuntime(Engine):
         try:
             return ort.InferenceSession(self._bytes, settings, providers=[(self.provider, provider_options)])
         except Exception as error:  # onnxruntime raises a family of its own, without a common public base
-            reason = " ".join(str(error).split())[:200]
             raise PlifError(
-                f"{self.path}: ONNX Runtime cannot open it on {self.provider} ({reason}); {advice}"
+                f"{self.path}: ONNX Runtime cannot open it on {self.provider} ({reason_of(error)}); {advice}"
             ) from None
+
+
+def reason_of(error: Exception) -> str:
+    """What ONNX Runtime says of a model that it cannot open, in one line."""
+    said = " ".join(str(error).split())[:200]
+    if "NOT_IMPLEMENTED" in said and "ConvInteger" in said:
+        said += f"; int8 needs ONNX Runtime 1.24 or newer, and this is {ort.__version__}"
+    return said
 
 
 class OnnxRuntimeEngine(OnnxRuntime):

@@ -1,0 +1,57 @@
+"""The licences of everything that an installation of plif brings: `python tests/licences.py [EXTRA...]` prints a table.
+
+It follows the requirements of the installed packages, from plif's own on, and reads what each says of itself.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Iterable, Iterator
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+USERS = ("cpu", "aedat4", "dashboard", "inivation", "usb", "train", "export", "openvino", "nir")  # plif[all]
+
+
+def licence_of(package: str) -> str:
+    """The SPDX expression, else the classifiers, else the licence field, else the title of the licence file it brings."""
+    about = importlib.metadata.metadata(package)
+    classified = [c.rpartition(" :: ")[2] for c in about.get_all("Classifier") or [] if c.startswith("License ::")]
+    text = (about.get("License") or "").strip().splitlines()
+    said = about.get("License-Expression") or ", ".join(classified) or (text[0][:60] if text else "")
+    if said:
+        return said
+    files = [file for file in importlib.metadata.files(package) or [] if file.name.upper().startswith("LICEN")]
+    return files[0].read_text().strip().splitlines()[0].strip() if files else "not stated"
+
+
+def brought_by(package: str, extras: Iterable[str] = ()) -> Iterator[str]:
+    """The names of the packages that this one requires here, at any depth."""
+    seen: set[tuple[str, str]] = set()
+    waiting = [(package, extra) for extra in ("", *extras)]
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        try:
+            required = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:  # for another platform, or an extra that is not installed
+            continue
+        if name != package:
+            yield name
+        for requirement in map(Requirement, required):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                waiting += [(canonicalize_name(requirement.name), one) for one in ("", *requirement.extras)]
+
+
+def table(extras: Iterable[str] = USERS) -> dict[str, str]:
+    """{package: licence}, sorted by name."""
+    return {name: licence_of(name) for name in sorted(set(brought_by("plif", extras)))}
+
+
+if __name__ == "__main__":
+    for name, licence in table(sys.argv[1:] or USERS).items():
+        print(f"{name:<32}{licence}")
