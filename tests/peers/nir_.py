@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def _file(
         "output": nir.Output({"output": np.array([n])}),
     }
     path = Path(tempfile.mkdtemp()) / "graph.nir"
-    nir.write(path, nir.NIRGraph(every, [*zip(chain, chain[1:], strict=False), *edges]))
+    nir.write(path, nir.NIRGraph(every, [*pairwise(chain), *edges]))
     return Peer(path, options={"neuron": {"dt": 1.0}, **options})
 
 
@@ -61,7 +62,7 @@ def _again(**node: Any) -> Maker:
             "last": nir.IF(r=_each(1.0), v_threshold=_each(1.0)), "output": nir.Output({"output": np.array([N])}),
         }  # fmt: skip
         path = Path(tempfile.mkdtemp()) / "graph.nir"
-        nir.write(path, nir.NIRGraph(every, [*zip(chain, chain[1:], strict=False), (name, "back"), ("back", name)]))
+        nir.write(path, nir.NIRGraph(every, [*pairwise(chain), (name, "back"), ("back", name)]))
         return Peer(path, options={"neuron": {"dt": 1.0}})
 
     return make

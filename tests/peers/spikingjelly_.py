@@ -138,8 +138,8 @@ NEURONS: dict[str, Maker] = {
         "CUBALIFNode": {}, "ComplementaryLIFNode": {}, "ILIFNode": {}, "RAFNode": {}, "SimpleIFNode": {},
         "SimpleLIFNode": {"tau": 2.0, "decay_input": True}, "ActivationAwareIFNode": {}, "HalfThresholdIFNode": {},
         "TernaryIFNode": {}, "TernaryLIFNode": {}, "STBIFNode": {"q_threshold": torch.tensor(1.0), "level": 8},
-        "MPBNLIFNode": {"out_features": 16}, "OTTTLIFNode": {}, "SLTTLIFNode": {}, "MaskedPSN": {"k": 2, "T": 8, "lambda_init": 1.0},
-        "SlidingPSN": {"k": 2},
+        "MPBNLIFNode": {"out_features": 16}, "OTTTLIFNode": {}, "SLTTLIFNode": {},
+        "MaskedPSN": {"k": 2, "T": 8, "lambda_init": 1.0}, "SlidingPSN": {"k": 2},
     }.items()
 } | {
     "DSRIFNode": _between(partial(neuron.DSRIFNode, T=8), "m"),
