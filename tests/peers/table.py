@@ -1,0 +1,129 @@
+"""The table of docs/other-libraries.md: every network of docs/networks.txt, exported and proved, or refused with the line.
+
+    python -m tests.peers.table                     # all of it, about half an hour; then the table is written into the page
+    python -m tests.peers.table norse/LIFCell ...   # some, printed
+
+Each network is made, exported and proved in a process of its own. The oracle is the network's own forward, in its own library:
+from reset and from a second call when it is read, then in the gate (docs/numerics.md) from random states that are not zero, with
+states set equal after every step ("differ") and free-running.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.peers import listed, make
+
+PAGE = Path(__file__).parents[2] / "docs" / "other-libraries.md"
+BEGIN, END = "<!-- table: python -m tests.peers.table -->", "<!-- end of the table -->"
+SECONDS = 900
+
+
+def exported(library: str, name: str) -> dict[str, Any]:
+    """What became of one network: a row."""
+    import numpy as np
+
+    import plif_export
+    from runtime.base.errors import PlifError
+
+    peer = make(library, name)
+    row: dict[str, Any] = {"lines": peer.lines, "refused": None, "engines": []}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.onnx"
+        try:
+            result = plif_export.export(peer.model, path, peer.example, **peer.options)
+        except PlifError as error:
+            return {**row, "refused": str(error).replace(folder, "").strip()}
+        report = result.verify
+        assert report is not None
+        card = json.loads((path.with_name(path.name + ".report.json")).read_text())["card"]
+        neurons = sum(int(np.prod(state["shape"])) for state in card["states"] if state["variable"] == "v")
+        row |= {
+            "neuron_steps": report.probed + report.steps * report.streams * neurons,
+            "differ": report.spike_mismatches - report.excused,
+            "excused": report.excused,
+            "free_running": report.free_running_mismatches,
+            "spikes": report.spikes,
+            "untested": report.untested,
+            "engines": [engine for engine in ("event", "onnxruntime") if _opens(path, engine)],
+        }
+    return row
+
+
+def _opens(path: Path, engine: str) -> bool:
+    import runtime
+
+    try:
+        runtime.load(path, engine).session(1)
+    except runtime.PlifError:
+        return False
+    return True
+
+
+def judged(library: str, name: str) -> dict[str, Any]:
+    """`exported` in a process of its own; what ends that process is the row's refusal."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.peers.table", "--child", f"{library}/{name}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return {"lines": 1, "refused": f"not done after {SECONDS} s", "engines": []}
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        return {"lines": 1, "refused": f"ERROR {last}", "engines": []}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def line(library: str, name: str, row: dict[str, Any]) -> str:
+    """One line of the table."""
+    if row["refused"] is not None:
+        return f"| {library} | {name} | refused: {row['refused'].replace('|', '/')} | | | | |"
+    engines = {"event": "event", "onnxruntime": "ORT"}
+    can = ", ".join(engines[engine] for engine in row["engines"])
+    quiet = f" (silent: {', '.join(row['untested'])})" if row["untested"] else ""
+    return (
+        f"| {library} | {name} | exported{quiet}, {can} | {row['lines']} | {row['neuron_steps']:,} | "
+        f"{row['differ']} ({row['excused']}) | {row['free_running']} |"
+    )
+
+
+def table(rows: dict[tuple[str, str], dict[str, Any]]) -> str:
+    """Markdown: the sums, then a line for each network."""
+    done = [row for row in rows.values() if row["refused"] is None]
+    head = (
+        f"{len(done)} of {len(rows)} are exported. Over {sum(row['neuron_steps'] for row in done):,} neuron-steps from random "
+        "states, "
+        f"{sum(row['differ'] for row in done)} spikes differ with states set equal at every step "
+        f"({sum(row['excused'] for row in done)} excused: within the rounding of their own sum), and "
+        f"{sum(row['free_running'] for row in done)} of {sum(row['spikes'] for row in done):,} free-running.\n\n"
+        "| library | network | result, and the engines that run it | lines | neuron-steps | differ (excused) | free-running |\n"
+        "|---|---|---|---|---|---|---|\n"
+    )
+    return head + "\n".join(line(*key, row) for key, row in rows.items())
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[:1] == ["--child"]:
+        print(json.dumps(exported(*arguments[1].split("/"))))
+        return
+    chosen = [(library, name) for library, _, name in listed() if not arguments or f"{library}/{name}" in arguments]
+    rows = {}
+    for i, key in enumerate(chosen):
+        rows[key] = judged(*key)
+        print(f"{i + 1}/{len(chosen)} {line(*key, rows[key])}", file=sys.stderr, flush=True)
+    if arguments:
+        print(table(rows))
+        return
+    text = PAGE.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{table(rows)}\n\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
