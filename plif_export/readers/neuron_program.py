@@ -27,20 +27,7 @@ from runtime.model import graph
 from runtime.model.neurons import equation_of
 from runtime.model.program import is_binary
 
-IN_GRAPH = {
-    "add",
-    "sub",
-    "rsub",
-    "mul",
-    "div",
-    "relu",
-    "sigmoid",
-    "tanh",
-    "exp",
-    "neg",
-    "abs",
-    "sqrt",
-}  # as layers, too
+IN_GRAPH = frozenset("add sub rsub mul div relu sigmoid tanh exp neg abs sqrt".split())  # as layers, too
 ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "minimum", "maximum")
 VARIABLES = ("v", "i", "a", "b", "c", "d")
 
@@ -125,7 +112,7 @@ def _spikes(region: Region, outside: list[Node], after: list[Node], firing: list
     plain = [n for n in numbers if n not in after]
     casts = [n for n in region.nodes if zero_or_one(n) and _ancestors(n, region) & set(firing)]
     # one minus the spikes, which the reset makes and a layer outside may read, is not the spikes
-    casts = [n for i, n in enumerate(casts) if not any(derivable(n, {earlier}) for earlier in casts[:i])]
+    casts = [n for i, n in enumerate(casts) if not any(derivable(n, {c}) for c in casts[:i])]
     for n in numbers:  # read by a layer in the next step, so that it is a state, too
         if n in after and not plain and n in casts:
             return n
