@@ -27,7 +27,9 @@ from runtime.model import graph
 from runtime.model.neurons import equation_of
 from runtime.model.program import is_binary
 
-IN_GRAPH = frozenset("add sub rsub mul div relu sigmoid tanh exp neg abs sqrt".split())  # as layers, too
+IN_GRAPH = frozenset(
+    ["add", "sub", "rsub", "mul", "div", "relu", "sigmoid", "tanh", "exp", "neg", "abs", "sqrt"]
+)  # as layers, too
 ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "minimum", "maximum")
 VARIABLES = ("v", "i", "a", "b", "c", "d")
 
