@@ -27,6 +27,7 @@ from runtime.model import graph
 from runtime.model.neurons import equation_of
 from runtime.model.program import is_binary
 
+# Operations that are layers, too.
 IN_GRAPH = frozenset(
     ["add", "sub", "rsub", "mul", "div", "relu", "sigmoid", "tanh", "exp", "neg", "abs", "sqrt"]
 )  # as layers, too
