@@ -67,7 +67,7 @@ def test_check_of_a_file_with_problems_lists_all_and_exits_with_1(folder: Path, 
     full = np.ones(3)
     nodes = {
         "input": nir.Input(input_type={"input": np.array([3])}),
-        "a": nir.LI(full, full, full),
+        "a": nir.LIF(full / 1e6, full, full, full),
         "b": nir.LIF(full / 1e6, full, full, full),
         "output": nir.Output(output_type={"output": np.array([3])}),
     }
@@ -76,7 +76,7 @@ def test_check_of_a_file_with_problems_lists_all_and_exits_with_1(folder: Path, 
     assert [layer["path"] for layer in found["layers"]] == ["a", "b"] and len(found["problems"]) == 2
     assert run(["check", "net.nir"]) == 1
     out, err = capsys.readouterr()
-    assert out.count("NO  ") == 2 and "onnx: 2 problems" in out and err.startswith("plif: error: net.nir: a (LI): ")
+    assert out.count("NO  ") == 2 and "onnx: 2 problems" in out and err.startswith("plif: error: net.nir: a (LIF): ")
 
 
 @pytest.mark.parametrize(
