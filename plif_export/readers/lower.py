@@ -143,7 +143,7 @@ class Lowering:
         return found
 
     def _layer(self, node: Node) -> GraphTensor:
-        for n in node.reads:
+        for n in node.args[0].reads if node.name == "part" else node.reads:  # a tuple, such as split's, is no tensor
             if n.moves:
                 self._tensor(n)  # in the order of forward
         try:
