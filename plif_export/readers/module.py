@@ -35,6 +35,7 @@ from plif_export.readers.readout import outputs_of, read_out
 from plif_export.readers.record import Run
 from plif_export.readers.rules import Problem, Unsupported
 
+MOST_DEEP = 50_000  # operations one after the other: what stands for each of them is asked of the one before
 BATCHES = (7, 11, 13, 17)  # of the example runs: one that is no size of anything else
 ADVICE = (
     "or write a forward of one step, forward(self, x) for x of one step, states in the neurons, and call it T times"
@@ -77,8 +78,9 @@ def examine(
         return None, [Problem("forward", name, "it is compiled by torch.jit.script", "give the Python module")]
     if neuron_type(module) is not None or is_stateful(module):
         module = nn.Sequential(module)
-    threads = torch.get_num_threads()
+    threads, depth = torch.get_num_threads(), sys.getrecursionlimit()
     torch.set_num_threads(1)
+    sys.setrecursionlimit(max(depth, MOST_DEEP))
     form: Form | None = None
     try:
         form = find_form(module, torch.zeros(tuple(example_input.shape)), caller.shape)
@@ -88,6 +90,7 @@ def examine(
         return None, [_with_way_out(problem, form)]
     finally:
         torch.set_num_threads(threads)
+        sys.setrecursionlimit(depth)
     return reading, [_with_way_out(problem, form) for problem in problems]
 
 
