@@ -14,6 +14,7 @@ is never changed.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
