@@ -1,7 +1,10 @@
 """The table of docs/other-libraries.md: every network of docs/networks.txt, exported and proved, or refused with the line.
 
-    python -m tests.peers.table                     # all of it, about half an hour; then the table is written into the page
-    python -m tests.peers.table norse/LIFCell ...   # some, printed
+    python -m tests.peers.table                     # all of it, an hour or two
+    python -m tests.peers.table norse/LIFCell ...   # some
+
+Results are kept in docs/networks.json, network by network, and the page is made of that file; what is not in it stands as
+"not run".
 
 Each network is made, exported and proved in a process of its own. The oracle is the network's own forward, in its own library:
 from reset and from a second call when it is read, then in the gate (docs/numerics.md) from random states that are not zero, with
@@ -20,6 +23,7 @@ from typing import Any
 from tests.peers import listed, make
 
 PAGE = Path(__file__).parents[2] / "docs" / "other-libraries.md"
+RECORD = PAGE.with_name("networks.json")
 BEGIN, END = "<!-- table: python -m tests.peers.table -->", "<!-- end of the table -->"
 SECONDS = 900
 
@@ -38,7 +42,8 @@ def exported(library: str, name: str) -> dict[str, Any]:
         try:
             result = plif_export.export(peer.model, path, peer.example, **peer.options)
         except PlifError as error:
-            return {**row, "refused": str(error).replace(folder, "").strip()}
+            made = str(Path(peer.model).parent) if isinstance(peer.model, str | Path) else folder
+            return {**row, "refused": str(error).replace(f"{made}/", "").strip()}
         report = result.verify
         assert report is not None
         card = json.loads((path.with_name(path.name + ".report.json")).read_text())["card"]
@@ -48,7 +53,6 @@ def exported(library: str, name: str) -> dict[str, Any]:
             "differ": report.spike_mismatches - report.excused,
             "excused": report.excused,
             "free_running": report.free_running_mismatches,
-            "spikes": report.spikes,
             "untested": report.untested,
             "engines": [engine for engine in ("event", "onnxruntime") if _opens(path, engine)],
         }
@@ -79,8 +83,10 @@ def judged(library: str, name: str) -> dict[str, Any]:
     return found
 
 
-def line(library: str, name: str, row: dict[str, Any]) -> str:
+def line(library: str, name: str, row: dict[str, Any] | None) -> str:
     """One line of the table."""
+    if row is None:
+        return f"| {library} | {name} | not run | | | | |"
     if row["refused"] is not None:
         return f"| {library} | {name} | refused: {row['refused'].replace('|', '/')} | | | | |"
     engines = {"event": "event", "onnxruntime": "ORT"}
@@ -88,39 +94,37 @@ def line(library: str, name: str, row: dict[str, Any]) -> str:
     quiet = f" (silent: {', '.join(row['untested'])})" if row["untested"] else ""
     return (
         f"| {library} | {name} | exported{quiet}, {can} | {row['lines']} | {row['neuron_steps']:,} | "
-        f"{row['differ']} ({row['excused']}) | {row['free_running']} |"
+        f"{row['differ']} ({row['excused']}) | {row['free_running']:,} |"
     )
 
 
-def table(rows: dict[tuple[str, str], dict[str, Any]]) -> str:
-    """Markdown: the sums, then a line for each network."""
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Markdown: the sums, then a line for each network of the list."""
     done = [row for row in rows.values() if row["refused"] is None]
+    steps, differ, excused, free = (
+        sum(row[key] for row in done) for key in ("neuron_steps", "differ", "excused", "free_running")
+    )
     head = (
-        f"{len(done)} of {len(rows)} are exported. Over {sum(row['neuron_steps'] for row in done):,} neuron-steps from random "
-        "states, "
-        f"{sum(row['differ'] for row in done)} spikes differ with states set equal at every step "
-        f"({sum(row['excused'] for row in done)} excused: within the rounding of their own sum), and "
-        f"{sum(row['free_running'] for row in done)} of {sum(row['spikes'] for row in done):,} free-running.\n\n"
+        f"{len(done)} of the {len(rows)} that were run are exported ({len(listed())} are listed). Over {steps:,} "
+        f"neuron-steps from random states {differ} spikes differ with states set equal at every step ({excused} excused: within the rounding of "
+        f"their own sum), and {free:,} free-running.\n\n"
         "| library | network | result, and the engines that run it | lines | neuron-steps | differ (excused) | free-running |\n"
         "|---|---|---|---|---|---|---|\n"
     )
-    return head + "\n".join(line(*key, row) for key, row in rows.items())
+    return head + "\n".join(line(library, name, rows.get(f"{library}/{name}")) for library, _, name in listed())
 
 
 def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--child"]:
         print(json.dumps(exported(*arguments[1].split("/"))))
         return
+    rows = json.loads(RECORD.read_text()) if RECORD.is_file() else {}
     chosen = [(library, name) for library, _, name in listed() if not arguments or f"{library}/{name}" in arguments]
-    rows = {}
-    for i, key in enumerate(chosen):
-        rows[key] = judged(*key)
-        print(f"{i + 1}/{len(chosen)} {line(*key, rows[key])}", file=sys.stderr, flush=True)
-    if arguments:
-        print(table(rows))
-        return
-    text = PAGE.read_text()
-    before, _, rest = text.partition(BEGIN)
+    for i, (library, name) in enumerate(chosen):
+        row = rows[f"{library}/{name}"] = judged(library, name)
+        print(f"{i + 1}/{len(chosen)} {line(library, name, row)}", file=sys.stderr, flush=True)
+        RECORD.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+    before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     PAGE.write_text(f"{before}{BEGIN}\n\n{table(rows)}\n\n{END}{after}")
 
