@@ -1,4 +1,4 @@
-"""Networks of docs/networks.txt: a sample is made, exported and proved in CI; behind `large`, all that the page says are exported."""
+"""Networks of docs/networks.txt: a sample is made, exported and proved in CI; behind `large`, all that were exported once."""
 
 from __future__ import annotations
 

@@ -105,9 +105,9 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
         sum(row[key] for row in done) for key in ("neuron_steps", "differ", "excused", "free_running")
     )
     head = (
-        f"{len(done)} of the {len(rows)} that were run are exported ({len(listed())} are listed). Over {steps:,} "
-        f"neuron-steps from random states {differ} spikes differ with states set equal at every step ({excused} excused: within the rounding of "
-        f"their own sum), and {free:,} free-running.\n\n"
+        f"{len(done)} of the {len(rows)} that were run are exported ({len(listed())} are listed). "
+        f"Over {steps:,} neuron-steps from random states {differ} spikes differ with states set equal at every step "
+        f"({excused} excused: within the rounding of their own sum), and {free:,} free-running.\n\n"
         "| library | network | result, and the engines that run it | lines | neuron-steps | differ (excused) | free-running |\n"
         "|---|---|---|---|---|---|---|\n"
     )
