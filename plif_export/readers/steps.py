@@ -10,6 +10,7 @@ operation mixes steps, and stays one operation on the joined tensor.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -189,7 +190,7 @@ def _moved(run: Writer, op: Any, a: list[Any], v: Steps, n: int) -> Steps | None
     return Steps([run.permuted(i, axes) for i in v.items], axes.index(v.axis))
 
 
-def _without_axis(run: Writer, op: Any, a: list[Any], stacked: list[Steps]) -> Steps | None:
+def _without_axis(run: Writer, op: Any, a: list[Any], stacked: list[Steps]) -> Steps | list[Steps] | None:
     """The operation on steps that have no axis of time, where that gives the same, tried on random numbers."""
     axis = stacked[0].axis
     if (
@@ -221,12 +222,28 @@ def _without_axis(run: Writer, op: Any, a: list[Any], stacked: list[Steps]) -> S
         return None
     finally:
         torch.random.set_rng_state(generator)
-    if not isinstance(want, Tensor) or want.dim() != got[0].dim() + 1 or not want.numel():
+    many = isinstance(want, tuple | list)
+    wants, gots = (list(want), list(zip(*got, strict=True))) if many else ([want], [tuple(got)])
+    axes = [_new_axis(w, g, axis) for w, g in zip(wants, gots, strict=True)]
+    if any(each is None for each in axes):
         return None
-    for where in dict.fromkeys((min(axis, got[0].dim()), *range(got[0].dim() + 1))):
-        if _place(want, [g.unsqueeze(where) for g in got], 1) == (where, 1):
-            made = [run.call(op, tuple(_step(args, bare, t)), got[t]) for t in range(n)]
-            return Steps([run.reshaped(m, run.with_one(m.shape, where)) for m in made], where)
+    made = [run.call(op, tuple(_step(args, bare, t)), got[t]) for t in range(n)]
+    columns = list(zip(*made, strict=True)) if many else [made]
+    parts = [
+        Steps([run.reshaped(m, run.with_one(m.shape, where)) for m in column], where)
+        for column, where in zip(columns, axes, strict=True)
+        if where is not None
+    ]
+    return parts if many else parts[0]
+
+
+def _new_axis(want: Any, items: Sequence[Tensor], usual: int) -> int | None:
+    """The axis along which items without an axis of time are stacked to the wanted tensor; None where they are not."""
+    if not isinstance(want, Tensor) or want.dim() != items[0].dim() + 1 or not want.numel():
+        return None
+    for where in dict.fromkeys((min(usual, items[0].dim()), *range(items[0].dim() + 1))):
+        if _place(want, [item.unsqueeze(where) for item in items], 1) == (where, 1):
+            return where
     return None
 
 
