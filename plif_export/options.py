@@ -107,8 +107,11 @@ class CallerFacts:
             raise PlifError(f"--class-order {self.class_order}: expected sj (folders sorted as text) or natural")
         if self.kind not in (None, "events", "static"):
             raise PlifError(f"--kind {self.kind}: expected events or static")
-        if self.T is not None and not 0 < self.T <= 4096:
-            raise PlifError(f"--T {self.T}: expected 1 to 4096 time-steps")
+        if self.T is not None:
+            from runtime.model.card import MOST_STEPS
+
+            if not 0 < self.T <= MOST_STEPS:
+                raise PlifError(f"--T {self.T}: expected 1 to {MOST_STEPS} time-steps")
         if self.framing is not None:
             from runtime.events.framing import Framing  # loads NumPy, as all of runtime.events does
 

@@ -18,12 +18,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.files import read_regular
 from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Buffers, Rates, Resident
 from runtime.engines.tensors import by_name, check_shapes, rate_outputs, spiking_layers
 from runtime.model.card import Card
 from runtime.model.graph import spikes
-from runtime.model.readers.contents import BIN, XML, read_file
+from runtime.model.readers.contents import BIN, PART, XML
 from runtime.native import cores
 
 try:
@@ -50,8 +51,8 @@ class OpenVinoEngine(Engine):
         self.variables = {s["input"] + s["output"]: s["shape"] for s in card["states"]} if self.stateful else {}
         self.rates = rate_outputs(card, options.rates)
         self._core = ov.Core()
-        self._xml = read_file(path / XML)
-        self._weights = ov.Tensor(np.frombuffer(read_file(path / BIN), np.uint8))
+        self._xml = read_regular(path / XML, PART)
+        self._weights = ov.Tensor(np.frombuffer(read_regular(path / BIN, PART), np.uint8))
         model = self._model()
         ports = {name: port for port in [*model.inputs, *model.outputs] for name in port.get_names()}
         shapes = {name: _sizes(port.get_partial_shape()) for name, port in ports.items()}

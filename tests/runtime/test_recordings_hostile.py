@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
-import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +20,7 @@ from runtime.events.formats import aedat31, base
 from runtime.events.formats.base import Losses
 from runtime.events.formats.csv import LINE_LIMIT, CsvParser
 from runtime.stream.source_framer import SourceFramer
+from tests.fuzz.recordings import in_memory
 from tests.recordings import (
     AEDAT31_HEADER,
     aedat31_packet,
@@ -36,20 +34,9 @@ from tests.recordings import (
 LITTLE = 24 << 20  # bytes: what reading any small file may take
 
 
-@contextmanager
-def in_little_memory(most: int = LITTLE) -> Iterator[None]:
-    tracemalloc.start()
-    try:
-        yield
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < most, f"{peak >> 20} MB"
-
-
 def refused(path: Path) -> str:
     """The line that refuses a recording, got in little memory."""
-    with in_little_memory(), pytest.raises(PlifError) as caught:
+    with in_memory(LITTLE), pytest.raises(PlifError) as caught:
         list(open_source(f"file:{path}").packets())
     line = str(caught.value)
     assert line.startswith(str(path)) and line.isprintable() and len(line) < 600
@@ -87,7 +74,7 @@ def test_a_header_that_claims_an_impossible_sensor_is_refused_by_one_rule(
 def test_the_largest_sensor_is_read_and_framed_in_little_memory(name: str, tmp_path: Path) -> None:
     header, body = CLAIMS[name]
     (tmp_path / name).write_bytes(header % (65_536, 65_536) + body)
-    with in_little_memory():
+    with in_memory(LITTLE):
         frames = SourceFramer(open_source(f"file:{tmp_path / name}"), "duration:50ms", (2, 16, 16))
         for frame in frames:
             frames.account.add(used=frame.events)
@@ -212,7 +199,7 @@ def test_a_packed_array_is_read_in_pieces_of_bounded_bytes(tmp_path: Path) -> No
         member.write(npy(described(RECORD.format(wide), f"({count},)"), b""))
         for _ in range(count // 2000):
             member.write(bytes(2000 * record.itemsize))
-    with in_little_memory():
+    with in_memory(LITTLE):
         source = open_source(str(tmp_path / "a.npz"), sensor=(34, 34))
         assert sum(map(len, source.packets())) == count
 
@@ -354,6 +341,6 @@ def test_a_picture_that_claims_to_be_huge_is_one_line(tmp_path: Path) -> None:
         head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
         png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)) + bytes(20)
         (tmp_path / "a.png").write_bytes(png)
-        with in_little_memory(), pytest.raises(PlifError, match=r"a.png: ") as caught:
+        with in_memory(LITTLE), pytest.raises(PlifError, match=r"a.png: ") as caught:
             _read_image(tmp_path / "a.png")
         assert str(caught.value).isprintable()

@@ -20,6 +20,7 @@ from runtime.base.files import read_regular
 from runtime.base.hdf5 import open_hdf5
 
 XML, BIN = "model.xml", "model.bin"
+PART = "a file of the artifact; export it again"  # what is expected where one cannot be read
 FLOATS = {"f32": "<f4", "f16": "<f2", "f64": "<f8"}  # OpenVINO's element_type -> NumPy, of those that can hold nan
 
 
@@ -50,14 +51,9 @@ def nothing(path: Path) -> Contents:
 
 def read_openvino(path: Path) -> Contents:
     """Raises PlifError where one of the two files cannot be read."""
-    files = {name: read_file(path / name) for name in (XML, BIN)}
+    files = {name: read_regular(path / name, PART) for name in (XML, BIN)}
     parts = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     return Contents(parts, _constants_not_finite(files[XML], files[BIN]))
-
-
-def read_file(path: Path) -> bytes:
-    """A file of an artifact that is a folder. Raises PlifError where it cannot be read."""
-    return read_regular(path, "a file of the artifact; export it again")
 
 
 def _constants_not_finite(xml: bytes, weights: bytes) -> str | None:

@@ -20,8 +20,9 @@ from typing import NamedTuple
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.base.files import read_regular
 from runtime.model.readers import onnx_wire
-from runtime.model.readers.contents import Contents, not_finite, read_file
+from runtime.model.readers.contents import PART, Contents, not_finite
 from runtime.model.readers.onnx_weights import read_header, varints
 from runtime.model.readers.onnx_wire import NotProtobuf, fields
 
@@ -54,7 +55,7 @@ Field = tuple[int, int, bytes]  # number, wire type, value
 
 def read_contents(path: Path) -> Contents:
     """Reads the whole file, once. Raises PlifError where it is not ONNX, or keeps a tensor in another file."""
-    return contents_of(read_file(path), path)
+    return contents_of(read_regular(path, PART), path)
 
 
 def read_repository(path: Path) -> Contents:
@@ -63,7 +64,7 @@ def read_repository(path: Path) -> Contents:
         if model.name == "model.onnx":
             return read_contents(model)
         if model.name == "model.plan":
-            return Contents({"plan": hashlib.sha256(read_file(model)).hexdigest()})
+            return Contents({"plan": hashlib.sha256(read_regular(model, PART)).hexdigest()})
     return Contents()
 
 
