@@ -1,0 +1,156 @@
+"""What a network said about each sample, and the files that hold it.
+
+    predictions.csv    sample,path,truth,predicted,score_CLASS...,margin,steps,events,error     one line a sample, in order
+    predictions.jsonl  the same as one JSON object a line, with `scores` as a list in the order of the classes
+    timing.csv         sample,milliseconds
+
+The first two depend on the artifact and the data alone: they are the same bytes for any batch, any number of workers, and
+after a run that was killed and resumed. What a clock said is therefore in a file of its own.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.base.files import make_folder, open_regular, whole_or_nothing
+from runtime.base.text import cell
+
+PREDICTIONS_CSV, PREDICTIONS_JSONL, TIMING_CSV = "predictions.csv", "predictions.jsonl", "timing.csv"
+FILES = (PREDICTIONS_CSV, PREDICTIONS_JSONL, TIMING_CSV)
+BEFORE = ("sample", "path", "truth", "predicted")  # columns before the scores, and behind them
+BEHIND = ("margin", "steps", "events", "error")
+SCORE = "score_"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One sample: what it is, and what the network said.
+
+    sample        its number in the split, from 0
+    path          where it is
+    truth         its class, an index into the classes; None where nobody knows
+    scores        of every class: spikes that voted for it, as a share (0..1) of all possible ones, voters x steps. Of a network
+                  that does not vote: the mean output. Empty where the sample could not be read
+    steps         time-steps that it took
+    events        events in the recording; None for still images
+    milliseconds  of the engine: the calls of its batch, divided by the rows in it
+    error         why it could not be read; None where it could
+    """
+
+    sample: int
+    path: str
+    truth: int | None
+    scores: tuple[float, ...] = ()
+    steps: int = 0
+    events: int | None = None
+    milliseconds: float | None = None
+    error: str | None = None
+
+    @property
+    def predicted(self) -> int | None:
+        """The class with the highest score, the lowest class among equals, as PyTorch's argmax."""
+        return int(np.argmax(self.scores)) if self.scores else None
+
+    @property
+    def margin(self) -> float | None:
+        """How far the highest score is above the second."""
+        if len(self.scores) < 2:
+            return None
+        second, first = sorted(self.scores)[-2:]
+        return first - second
+
+
+def columns(classes: Sequence[str]) -> list[str]:
+    """The first line of predictions.csv."""
+    return [*BEFORE, *(SCORE + cell(name) for name in classes), *BEHIND]
+
+
+def csv_row(one: Prediction, classes: Sequence[str]) -> list[object]:
+    """A line of predictions.csv. Numbers are written so that reading them gives the same float64."""
+    scores: Sequence[object] = one.scores or [""] * len(classes)
+    truth, predicted = (None if i is None else cell(classes[i]) for i in (one.truth, one.predicted))
+    error = None if one.error is None else cell(one.error)
+    return [one.sample, cell(one.path), truth, predicted, *scores, one.margin, one.steps, one.events, error]
+
+
+def json_row(one: Prediction, classes: Sequence[str]) -> dict[str, Any]:
+    """A line of predictions.jsonl, with the texts as they are."""
+    return {
+        "sample": one.sample,
+        "path": one.path,
+        "truth": None if one.truth is None else classes[one.truth],
+        "predicted": None if one.predicted is None else classes[one.predicted],
+        "scores": list(one.scores),
+        "margin": one.margin,
+        "steps": one.steps,
+        "events": one.events,
+        "error": one.error,
+    }
+
+
+def write_predictions(predictions: Iterable[Prediction], classes: Sequence[str], folder: Path) -> list[Path]:
+    """Writes the three files into `folder`, all or none of them, in one pass over any number of predictions."""
+    paths = [make_folder(folder) / name for name in FILES]
+    with whole_or_nothing(*paths) as parts, ExitStack() as stack:
+        table, lines, times = (
+            stack.enter_context(part.open("w", newline="", encoding="utf-8", errors="backslashreplace"))
+            for part in parts
+        )
+        rows, timing = (csv.writer(file, lineterminator="\n") for file in (table, times))
+        rows.writerow(columns(classes))
+        timing.writerow(("sample", "milliseconds"))
+        for one in predictions:
+            rows.writerow(csv_row(one, classes))
+            lines.write(json.dumps(json_row(one, classes)) + "\n")
+            timing.writerow((one.sample, one.milliseconds))
+    return paths
+
+
+def read_csv(path: str | Path) -> tuple[list[str], Iterator[Prediction]]:
+    """(classes, predictions) of a predictions.csv, read line by line. Texts are as they were printed, for a spreadsheet.
+
+    Raises PlifError with the file and the line where it is something else.
+    """
+    path = Path(path)
+    lines = _lines(path)
+    head = next(csv.reader([next(lines, "")]), [])
+    names = head[len(BEFORE) : -len(BEHIND)]
+    if head != [*BEFORE, *names, *BEHIND] or not names or not all(name.startswith(SCORE) for name in names):
+        raise PlifError(f"{path}: its first line is not that of predictions; expected {','.join(BEFORE)},{SCORE}...")
+    classes = [name.removeprefix(SCORE) for name in names]
+    index = {name: i for i, name in reversed(list(enumerate(classes)))}
+    return classes, _read_rows(path, lines, index, len(classes))
+
+
+def _read_rows(path: Path, lines: Iterator[str], index: dict[str, int], count: int) -> Iterator[Prediction]:
+    for number, row in enumerate(csv.reader(lines), 2):
+        try:
+            sample, where, truth, _, *scores, _, steps, events, error = row
+            if len(scores) != count:
+                raise ValueError
+            yield Prediction(
+                int(sample),
+                where,
+                index[truth] if truth else None,
+                () if error else tuple(map(float, scores)),
+                int(steps),
+                int(events) if events else None,
+                error=error or None,
+            )
+        except (ValueError, KeyError):
+            raise PlifError(f"{path}, line {number}: is no line of predictions; evaluate again") from None
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with open_regular(path, "predictions of plif eval --out") as file:
+        for line in file:
+            yield line.decode("utf-8", "replace")

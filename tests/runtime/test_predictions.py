@@ -1,0 +1,90 @@
+"""The files of an evaluation, and the numbers in metrics.json."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from runtime.base.errors import PlifError
+from runtime.measure.metrics import class_metrics, list_sha256, macro_f1, wilson
+from runtime.measure.predictions import FILES, Prediction, read_csv, write_predictions
+
+CLASSES = ["up", "=down", "left, right"]
+PREDICTIONS = [
+    Prediction(0, "a/0.bin", 0, (0.1 + 0.2, 0.25, 0.25), steps=8, events=1200, milliseconds=0.5),
+    Prediction(1, "a,b/1.bin", 2, (0.5, 0.5, 1 / 3), steps=8, events=0, milliseconds=0.25),
+    Prediction(2, "=c/2.bin", 1, error="c/2.bin: not a recording"),
+    Prediction(3, "d/3.bin", None, (0.0, 0.0, 1.0), steps=9),
+]
+
+
+def test_what_is_written_is_read_again_bit_for_bit(tmp_path: Path) -> None:
+    paths = write_predictions(iter(PREDICTIONS), CLASSES, tmp_path / "out")
+    assert [path.name for path in paths] == list(FILES)
+    classes, found = read_csv(paths[0])
+    assert classes == ["up", "'=down", "left, right"], "as a spreadsheet may show them"
+    for one, before in zip(found, PREDICTIONS, strict=True):
+        assert (one.sample, one.truth, one.scores) == (before.sample, before.truth, before.scores)
+        assert (one.steps, one.events, one.error) == (before.steps, before.events, before.error)
+    lines = [json.loads(line) for line in paths[1].read_text().splitlines()]
+    assert [line["predicted"] for line in lines] == ["up", "up", None, "left, right"], "the lowest class among equals"
+    assert lines[2]["error"] == "c/2.bin: not a recording" and lines[2]["path"] == "=c/2.bin"
+    assert lines[1]["margin"] == 0.0 and lines[0]["scores"] == [0.30000000000000004, 0.25, 0.25]
+
+
+def test_the_columns_of_the_contract_come_first_and_no_clock_is_among_them(tmp_path: Path) -> None:
+    table, _, times = write_predictions(PREDICTIONS, CLASSES, tmp_path)
+    rows = list(csv.reader(table.read_text().splitlines()))
+    assert rows[0][:4] == ["sample", "path", "truth", "predicted"] and not any("ms" in name for name in rows[0])
+    assert rows[3] == ["2", "'=c/2.bin", "'=down", "", "", "", "", "", "0", "", "c/2.bin: not a recording"]
+    assert rows[4][2] == "", "nobody knows its class"
+    assert times.read_text().splitlines()[:2] == ["sample,milliseconds", "0,0.5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("", "first line"),
+        ("sample,predicted\n0,1\n", "first line"),
+        ("sample,path,truth,predicted,score_a,margin,steps,events,error\n0,p,b,a,1,,8,,\n", "line 2"),
+        ("sample,path,truth,predicted,score_a,margin,steps,events,error\n0,p,a,a,x,,8,,\n", "line 2"),
+        ("sample,path,truth,predicted,score_a,margin,steps,events,error\n0,p\n", "line 2"),
+    ],
+)
+def test_another_table_is_refused_with_its_line(text: str, where: str, tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    path.write_text(text)
+    with pytest.raises(PlifError, match=where):
+        list(read_csv(path)[1])
+
+
+def test_the_interval_is_wilson_s() -> None:
+    # R. G. Newcombe, Statistics in Medicine 17 (1998), table I: method 3
+    for right, n, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        assert wilson(right, n) == pytest.approx((low, high), abs=5e-5)
+    assert wilson(0, 0) == (0.0, 1.0) and wilson(7, 7)[1] == 1.0
+
+
+def test_precision_recall_and_f1_are_those_of_a_count_by_hand() -> None:
+    rows = class_metrics([[3, 1, 0], [2, 4, 0], [0, 0, 0]], ["a", "b", "c"])
+    assert rows[0] == {"class": "a", "samples": 4, "precision": 0.6, "recall": 0.75, "f1": pytest.approx(2 / 3)}
+    assert rows[1] == {"class": "b", "samples": 6, "precision": 0.8, "recall": pytest.approx(2 / 3), "f1": 8 / 11}
+    assert rows[2] == {"class": "c", "samples": 0, "precision": None, "recall": None, "f1": None}
+    assert macro_f1(rows) == pytest.approx((2 / 3 + 8 / 11) / 2) and macro_f1(rows[2:]) is None
+    assert math.isclose(rows[0]["f1"], 2 * 0.6 * 0.75 / (0.6 + 0.75))
+
+
+def test_the_hash_of_a_list_knows_order_and_classes_but_not_the_folder() -> None:
+    one = list_sha256([("/data/x/0.bin", 0), ("/data/x/1.bin", 1)], "/data")
+    assert one == list_sha256([("/mnt/x/0.bin", 0), ("/mnt/x/1.bin", 1)], "/mnt/")
+    for other in ([("x/1.bin", 1), ("x/0.bin", 0)], [("x/0.bin", 0), ("x/1.bin", 0)], [("x/0.bin", 0)]):
+        assert one != list_sha256(other)
