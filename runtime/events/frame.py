@@ -9,7 +9,10 @@ import numpy as np
 
 @dataclass(eq=False)
 class Frame:
-    """One time-step. `x` float32 [C, H, W] (read-only when empty), its time span, how many events are in it."""
+    """One time-step. `x` float32 [C, H, W] (read-only when empty), its time span, how many events are in it.
+
+    Where frames overlap, span and events are those of its newest piece, which is kept for `join`.
+    """
 
     x: np.ndarray
     t_start_us: int
@@ -24,10 +27,14 @@ class Frame:
         0.0  # time.perf_counter() when its last event came (of an empty one: when its end was known), or was due
     )
     complete_s: float = 0.0  # time.perf_counter() when it could be stepped
+    newest: np.ndarray | None = None  # [C, H, W], the events that the frame before it does not show; None is x
 
     def join(self, older: Frame, binary: bool) -> None:
         """Becomes both: counts add up (binary: either), from the start of the older to the end of this one."""
-        self.x = np.maximum(older.x, self.x) if binary else older.x + self.x
+        added = self.x if self.newest is None else self.newest
+        self.x = np.maximum(older.x, added) if binary else older.x + added
+        if self.newest is not None and older.newest is not None:
+            self.newest = np.maximum(older.newest, added) if binary else older.newest + added
         self.t_start_us = older.t_start_us
         if not self.events:
             self.due_s = older.due_s

@@ -29,6 +29,7 @@ from runtime.events.array import EVENT_DTYPE
 from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, TakeEvents, collectors
 from runtime.events.frame import Frame
 from runtime.events.framing import Framing
+from runtime.events.overlap import Overlap
 from runtime.events.view import NOWHERE, View
 from runtime.native.packets import OpenFrame
 
@@ -115,6 +116,7 @@ class Framer:
         self._buffer = ctypes.c_float * (shape[0] * shape[1] * shape[2])
         self._counts: Any = None  # ctypes array, float32 [C*H*W] of the open frame
         self._emitted, self._most = 0, framing.T or NO_LIMIT  # frames so far, and the most that there may be
+        self._overlap = Overlap(framing.pieces, self._empty) if framing.pieces > 1 else None
         self._last = self._empty  # x of the last frame that closed
         self._gap_before = self._restarted = False
         self._closed = False
@@ -123,7 +125,7 @@ class Framer:
             height=view.height,
             cells=shape[0] * shape[1] * shape[2],
             gap_us=0 if framing.kind == "count" else GAP_US,
-            span_us=framing.duration_us or framing.max_us or 0,
+            span_us=framing.step_us or 0,
             most_used=framing.n or NO_LIMIT,
             most_seen=NO_LIMIT,
         )
@@ -269,11 +271,13 @@ class Framer:
                 np.minimum(x, np.float32(1), out=x)
             self._counts = None
         frame = Frame(x, int(start_us), int(end_us), self._open.used, self._gap_before, restart=self._restarted)
+        if self._overlap is not None:
+            self._overlap.extend(frame, self.framing.value == "binary")
         frame.due_s = self._due_s if frame.events else self.now_s
         frame.complete_s = time.perf_counter()
         self._open.used = self._open.seen = 0
         self._gap_before = self._restarted = False
-        self._last = x
+        self._last = frame.x
         self._emitted += 1
         return frame
 
@@ -331,15 +335,16 @@ class Framer:
     def _pad(self, T: int) -> Iterator[Frame]:
         """duration with T: as many frames as are missing."""
         frame = self._open
-        if self._emitted and self.framing.pad == "repeat":
+        repeat = self.framing.pad == "repeat"
+        if self._emitted and repeat:
             self.account.add(filtered=frame.used)  # the partial frame is not used
             self._counts, frame.used, frame.seen, self._gap_before = None, 0, 0, False
         elif self._emitted < T:
             yield self._emit(frame.open_us, frame.open_us + frame.span_us)
             frame.open_us += frame.span_us
-        repeated = self._last if self.framing.pad == "repeat" else self._empty
+        last = self._last
         while self._emitted < T:
             padded = self._emit(frame.open_us, frame.open_us + frame.span_us)
-            padded.x = repeated
+            padded.x = last if repeat else padded.x
             frame.open_us += frame.span_us
             yield padded

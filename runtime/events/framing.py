@@ -2,6 +2,7 @@
 
     count:T=20                                          T slices of equal event count (Fang et al. 2021, Eq. S1)
     duration:10ms[,T=16][,pad=repeat|zero]              a time grid from the first event
+    duration:40ms,every=10ms                            frames that overlap: every 10 ms one of the last 40 ms
     events:n=5000,max=20ms                              n events or the time, whichever comes first: the live policy
       ,value=count|binary       how many events, or whether there was one
       ,polarity=stored|swapped  channel 1 = ON as stored, or the other way round
@@ -30,15 +31,16 @@ CHOICES = {
     "resize": ("sum", "crop"),
 }
 VIEW = ("value", "polarity", "orientation", "resize")  # the options of every kind, in canonical order
-OWN = {"count": ("T",), "duration": ("T", "pad"), "events": ("n", "max")}
+OWN = {"count": ("T",), "duration": ("every", "T", "pad"), "events": ("n", "max")}
 EXAMPLES = {"count": "count:T=20", "duration": "duration:10ms", "events": "events:n=5000,max=20ms"}
+MOST_PIECES = 100  # of a frame that overlaps others
 NUMBER_LIMIT = 1 << 40
 DURATION_LIMIT_US = 1 << 50
 
 
 @dataclass(frozen=True)
 class Framing:
-    """One framing. `T` belongs to count and (optionally) duration, `n` and `max_us` to events."""
+    """One framing. `T` belongs to count and (optionally) duration, `every_us` to duration, `n` and `max_us` to events."""
 
     kind: str
     T: int | None = None
@@ -50,6 +52,17 @@ class Framing:
     polarity: str = "stored"
     orientation: str = "stored"
     resize: str = "sum"
+    every_us: int | None = None
+
+    @property
+    def step_us(self) -> int | None:
+        """The time from the end of a frame to the end of the next, at most; None where frames follow no clock."""
+        return self.every_us or self.duration_us or self.max_us
+
+    @property
+    def pieces(self) -> int:
+        """How many steps of the clock a frame holds: 1, or more where frames overlap."""
+        return self.duration_us // self.every_us if self.duration_us and self.every_us else 1
 
     @classmethod
     def parse(cls, text: str) -> Framing:
@@ -60,6 +73,8 @@ class Framing:
         parts = []
         if self.duration_us is not None:
             parts.append(_time_text(self.duration_us))
+        if self.every_us is not None:
+            parts.append(f"every={_time_text(self.every_us)}")
         if self.T is not None:
             parts.append(f"T={self.T}")
         if self.n is not None:
@@ -90,13 +105,13 @@ def _parse(text: str) -> Framing:
         allowed = (*OWN[kind], *VIEW)
         if not equals or name not in allowed:
             raise PlifError(f"{where}: {part!r} is no option of {kind}; expected {', '.join(allowed)} as name=value")
-        field = "max_us" if name == "max" else name
+        field = f"{name}_us" if name in ("max", "every") else name
         if field in values:
             raise PlifError(f"{where}: {name!r} is given twice")
         if name in ("T", "n"):
             values[field] = _number(where, name, value, MOST_STEPS if name == "T" else NUMBER_LIMIT)
-        elif name == "max":
-            values[field] = parse_time_us(where, "max", value)
+        elif name in ("max", "every"):
+            values[field] = parse_time_us(where, name, value)
         elif value not in CHOICES[name]:
             raise PlifError(f"{where}: {name}={value!r} is not known; expected {name}={'|'.join(CHOICES[name])}")
         else:
@@ -106,6 +121,12 @@ def _parse(text: str) -> Framing:
             raise PlifError(f"{where}: {name}= is missing; expected as in {EXAMPLES[kind]}")
     if "pad" in values and "T" not in values:
         raise PlifError(f"{where}: pad={values['pad']} needs T=: without T nothing is padded")
+    length, every = values.get("duration_us"), values.get("every_us")
+    if every is not None and (length % every or length == every or length // every > MOST_PIECES):  # type: ignore[operator]
+        raise PlifError(
+            f"{where}: every={_time_text(int(every))} must divide the length of a frame into 2 to {MOST_PIECES} parts; "
+            "expected as in duration:40ms,every=10ms"
+        )
     return Framing(kind, **values)  # type: ignore[arg-type]
 
 

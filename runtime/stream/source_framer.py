@@ -62,7 +62,7 @@ class SourceFramer:
         self.framer = Framer(framing, shape, size, total=total, upright=source.upright)
         self._heard_s, self._clock_us = 0.0, 0  # time.perf_counter() when events came last, and the framer's clock then
         self._reach_s = 0.0  # how far back packets reach: a sender that gathers events is not silent meanwhile
-        span_us = 0 if framing.kind == "count" else framing.duration_us or framing.max_us or 0
+        span_us = framing.step_us or 0
         self._span_s = span_us / 1e6
         if span_us and source.live and not source.waits:
             source.tick_s = max(self._span_s, LEAST_TICK_S)
