@@ -15,6 +15,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
 from runtime.base.errors import PlifError
+from runtime.base.pairs import number_or_word, parse_pairs
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -41,28 +42,12 @@ def _names(value: Sequence[str] | str | None) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else tuple(value)
 
 
-def _pairs(text: str, refusal: str) -> list[tuple[str, str]]:
-    """ "a=1, b=x" -> [("a", "1"), ("b", "x")]"""
-    pairs = [tuple(piece.strip() for piece in part.partition("=")) for part in text.split(",")]
-    if not all(name and equals and value for name, equals, value in pairs):
-        raise PlifError(refusal)
-    return [(name, value) for name, _, value in pairs]
-
-
 def _neuron(value: Mapping[str, Any] | str | None) -> dict[str, Any]:
     """ "v_threshold=1,v_reset=none,fire=ge" -> {"v_threshold": 1.0, "v_reset": None, "fire": "ge"}"""
     if not isinstance(value, str):
         return dict(value or {})
     refusal = f"--neuron {value}: expected NAME=VALUE,... such as v_threshold=1,v_reset=none,tau=2"
-    return {name: _number_or_word(text) for name, text in _pairs(value, refusal)}
-
-
-def _number_or_word(text: str) -> Any:
-    words = {"none": None, "null": None, "true": True, "false": False}
-    try:
-        return words[text.lower()] if text.lower() in words else float(text)
-    except ValueError:
-        return text
+    return {name: number_or_word(text) for name, text in parse_pairs(value, refusal)}
 
 
 def _settings(value: Mapping[str, str] | str | None) -> dict[str, str]:
@@ -70,7 +55,7 @@ def _settings(value: Mapping[str, str] | str | None) -> dict[str, str]:
     if not isinstance(value, str):
         return dict(value or {})
     refusal = f"--set {value}: expected NAME=VALUE,NAME=VALUE with each name once"
-    pairs = _pairs(value, refusal) if value else []
+    pairs = parse_pairs(value, refusal) if value else []
     if len(dict(pairs)) != len(pairs):
         raise PlifError(refusal)
     return dict(pairs)

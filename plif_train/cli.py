@@ -51,7 +51,9 @@ def train(
     size: Annotated[
         str | None, typer.Option(metavar="WIDTHxHEIGHT", help="of the input, for recordings of one's own; 128x128")
     ] = None,
-    neuron: Annotated[str, typer.Option(help="of a preset: PLIF, LIF or IF")] = "PLIF",
+    neuron: Annotated[
+        str, typer.Option(help="PLIF, LIF or IF (of a preset), and v_threshold=, v_reset=, decay_input=")
+    ] = "PLIF",
     init_tau: Annotated[float, typer.Option(help="tau at the start (PLIF), or for good (LIF)")] = 2.0,
     tau: Annotated[str, typer.Option(help="what shares one tau: layer or channel")] = "layer",
     channels: Annotated[int | None, typer.Option(help="of a preset: convolution channels")] = None,

@@ -3,8 +3,9 @@
 poisson     fires with probability p in each step: E[sum_t S_t] = p T
 latency     fires once, at t_p = floor((T_max - 1)(1 - p)): the brighter, the earlier
 learnable   a 1x1 weight w > 0 and an IF neuron without leak (reset 0): the first conv and PLIF of the networks at
-            their simplest. V grows by w p a step, so it fires every ceil(V_th / (w p)) steps: floor(T / that) spikes,
-            the first in step number that (counted from 1). Close to poisson where V_th = w = 1.
+            their simplest. V grows by w p a step, so it fires every k = ceil(V_th / (w p)) steps: floor(T / k) spikes,
+            the first in step number k (counted from 1). Close to poisson where V_th = w = 1. It is computed from k: a sum
+            of ten times 0.1 is below 1 in float64, and would fire a step late.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from plif_train.neuron import Neuron
 from runtime.base.errors import PlifError
 
 
@@ -35,7 +35,9 @@ def learnable(p: Tensor, T: int, w: float = 1.0, v_threshold: float = 1.0) -> Te
     _check(p, T)
     if not w > 0 or not v_threshold > 0:
         raise PlifError(f"encoder: w {w} and v_threshold {v_threshold}, expected numbers above 0")
-    return Neuron("IF", v_threshold=v_threshold, v_reset=0.0).eval().multi((w * p).expand(T, *p.shape))
+    k = (v_threshold / (w * p)).ceil()  # infinite where p = 0: it never fires
+    n = torch.arange(1, T + 1, dtype=p.dtype).reshape(-1, *[1] * p.dim())
+    return (n.remainder(k) == 0).to(p.dtype)
 
 
 def _check(p: Tensor, T: int) -> None:

@@ -66,6 +66,7 @@ class Job:
             "dataset": self.data.partition(":")[0],
             "dataset_options": find(self.data)[2],
             **simulation_note(self.data),
+            **origin_note(opened["train"]),
             **{f"limit_{split}": limit for split, limit in self.limits.items()},
             "augmentation": self.augmentation.__name__ if self.augmentation else None,
         }
@@ -163,6 +164,12 @@ def simulation_note(data: str) -> dict[str, str]:
         raise PlifError(
             f"{note}: not the note of a simulated set, expected JSON with 'what'; make the set again"
         ) from None
+
+
+def origin_note(dataset: Dataset) -> dict[str, str]:
+    """What a set of pictures is instead of the original one, for the card."""
+    suffix = Path(dataset.path(0)).suffix.lower()
+    return {"origin": "copies as JPEG"} if suffix in (".jpg", ".jpeg") else {}
 
 
 def _normaliser(normalisation: dict[str, list[float]] | None) -> Augment | None:

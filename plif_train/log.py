@@ -92,17 +92,24 @@ class Log:
             self._board.close()
 
     def _add_weights(self, net: Network, epoch: int) -> None:
-        for layer, w in effective_weights(net).items():
-            low, high = float(w.min()), float(w.max())
-            if not low < high:
-                low, high = low - 1e-6, high + 1e-6
-            counts = torch.histc(w, BINS, low, high).long().tolist()
-            step = (high - low) / BINS
-            self._weights += [
-                {"epoch": epoch, "layer": layer, "low": low + i * step, "high": low + (i + 1) * step, "count": count}
-                for i, count in enumerate(counts)
-            ]
+        self._weights += weight_rows(net, epoch)
         _write(self.weights_at, self._weights)
+
+
+def weight_rows(net: Network, epoch: int) -> list[Row]:
+    """The distribution of W/tau of each fully connected layer, as rows of model.weights.csv."""
+    rows: list[Row] = []
+    for layer, w in effective_weights(net).items():
+        low, high = float(w.min()), float(w.max())
+        if not low < high:
+            low, high = low - 1e-6, high + 1e-6
+        counts = torch.histc(w, BINS, low, high).long().tolist()
+        step = (high - low) / BINS
+        rows += [
+            {"epoch": epoch, "layer": layer, "low": low + i * step, "high": low + (i + 1) * step, "count": count}
+            for i, count in enumerate(counts)
+        ]
+    return rows
 
 
 def epochs_path(out: Path) -> Path:

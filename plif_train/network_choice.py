@@ -8,10 +8,12 @@ from typing import Any
 from plif_train.network import Network
 from plif_train.presets import PRESETS, build
 from runtime.base.errors import PlifError
+from runtime.base.pairs import number_or_word, parse_pairs
 from runtime.data import DATASETS
 from runtime.events.size import parse_size
 
 SIZES = ("channels", "hidden")
+NEURON_SETTINGS: dict[str, Any] = {"v_threshold": float, "v_reset": (float, type(None)), "decay_input": bool}
 
 
 def overrides_for(network: str, data: str, size: str | None, **options: Any) -> dict[str, Any]:
@@ -20,13 +22,12 @@ def overrides_for(network: str, data: str, size: str | None, **options: Any) -> 
     PlifError for a value that no network has, and for an option that is not for this network: what only presets have
     (channels, hidden, neuron, pool), a notation string says itself.
     """
-    if options["neuron"] not in ("PLIF", "LIF", "IF"):
-        raise PlifError(f"--neuron {options['neuron']}: expected PLIF, LIF or IF")
+    options["neuron"], settings = parse_neuron(options["neuron"])
     if options["pool"] not in (None, "MP", "AP"):
         raise PlifError(f"--pool {options['pool']}: expected MP or AP")
     if options["neuron"] == "PLIF":
         options["neuron"] = None
-    overrides = {name: value for name, value in options.items() if value is not None}
+    overrides = {name: value for name, value in options.items() if value is not None} | settings
     if _is_preset(network):
         for name in SIZES:
             if overrides.get(name, 1) < 1:
@@ -41,6 +42,23 @@ def overrides_for(network: str, data: str, size: str | None, **options: Any) -> 
         width, height = parse_size(f"--size {size}", size)
         overrides["shape"] = (2, height, width)  # two polarities
     return overrides
+
+
+def parse_neuron(text: str) -> tuple[str, dict[str, Any]]:
+    """ "PLIF,v_threshold=0.5,v_reset=none" -> ("PLIF", {"v_threshold": 0.5, "v_reset": None}); the kind may be left out."""
+    first, _, rest = text.partition(",")
+    if "=" in first:
+        first, rest = "PLIF", text
+    refusal = f"--neuron {text}: expected PLIF, LIF or IF, and NAME=VALUE behind it, such as PLIF,v_threshold=0.5,v_reset=none"
+    if first not in ("PLIF", "LIF", "IF"):
+        raise PlifError(refusal)
+    settings = {name: number_or_word(value) for name, value in parse_pairs(rest, refusal)} if rest else {}
+    for name, value in settings.items():
+        if name not in NEURON_SETTINGS:
+            raise PlifError(f"--neuron {text}: {name} is not known, expected some of {', '.join(NEURON_SETTINGS)}")
+        if not isinstance(value, NEURON_SETTINGS[name]):
+            raise PlifError(f"--neuron {text}: {name} cannot be {value}")
+    return first, settings
 
 
 def network_for(network: str, data: str, overrides: dict[str, Any]) -> Network:

@@ -1,9 +1,11 @@
 """The figures of the paper and its supplement, from one's own models: `plif figures`.
 
     draw        what all share: files, the picture of an input
-    published   numbers of the paper and of the authors' logs, to compare with
     activity    the spikes of the first layer on chosen samples, and the choice of channels
     one file a figure, entered in FIGURES
+
+Numbers of the paper and of its authors' logs come from plif_train/paper; they are drawn behind a run only where its
+conditions are theirs.
 
 To add one: write NAME.py with a function draw(subject) -> Drawing that raises MissingPart where the subject lacks what it
 needs, and enter it here.
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 FIGURES: dict[str, str] = {  # name -> module
     "course": "course",
+    "ablation": "ablation",
     "tau": "tau",
     "fig-s1": "weights",
     "fig-s2": "channel_rates",

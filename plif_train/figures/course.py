@@ -1,9 +1,8 @@
-"""Accuracy and loss over the epochs, beside the authors' log where there is one for the data set."""
+"""Accuracy and loss over the epochs, with the authors' behind it where they trained under the same conditions."""
 
 from __future__ import annotations
 
 from plif_train.figures.draw import AMBER, BLUE, GREEN, GREY, RED, Drawing, finish_lines, panels
-from plif_train.figures.published import CURVES, EPOCHS
 from plif_train.figures.subject import FigureModel, TrainingRun
 
 COLOURS = (BLUE, RED, GREEN, AMBER)
@@ -28,18 +27,39 @@ def draw(subject: FigureModel) -> Drawing:
             held = test.replace("test", "validation")
             accuracy.plot(*lines["val_accuracy"], color=colour, lw=1, ls="--", label=held)
         loss.plot(*lines["loss"], color=colour, lw=1.8, marker=dots, ms=4)
-        rows += [{"run": run.name, **{name: row[name] for name in ("epoch", "lr", *_NAMES)}} for row in run.epochs]
-    last = max(int(row["epoch"]) for row in rows)
-    for name in sorted({str(run.training.get("dataset")) for run in runs} & set(CURVES)):
-        known = [(e, a) for e, a in zip(EPOCHS, CURVES[name], strict=True) if e <= max(last, 1)]
-        if known:
-            label = "authors' log, test"
-            accuracy.plot(*zip(*known, strict=True), "D", color=GREY, ms=5, mfc="none", label=label)
+        theirs = authors_until(run)
+        for judged, label in ((theirs[0], "test"), (theirs[1], "validation"))[run.conditions.protocol == "B" :]:
+            if judged:
+                accuracy.plot(*zip(*judged.items(), strict=True), color=GREY, lw=1.2, marker="D", ms=3, mfc="none", zorder=0,
+                              label=f"the authors', {label}" + (f", like {run.name}" if len(runs) > 1 else ""))  # fmt: skip
+        rows += [
+            {
+                "run": run.name,
+                **{name: row[name] for name in ("epoch", "lr", *_NAMES)},
+                "authors_test": theirs[0].get(int(row["epoch"]), ""),
+                "authors_val": theirs[1].get(int(row["epoch"]), ""),
+            }
+            for row in run.epochs
+        ]
     accuracy.legend(fontsize=8, frameon=False)
     loss.set_ylim(bottom=0)
     finish_lines(accuracy, "epoch", "accuracy")
     finish_lines(loss, "epoch", "training loss")
-    return Drawing(figure, rows, "Accuracy and loss over the epochs")
+    alone = "; ".join(filter(None, (run.why_alone for run in runs)))
+    return Drawing(figure, rows, "Accuracy and loss over the epochs" + (f" ({alone})" if alone else ""))
+
+
+def authors_until(run: TrainingRun) -> tuple[dict[int, float], dict[int, float]]:
+    """The authors' test and validation accuracy by epoch, as far as this run has come; none where conditions differ."""
+    if run.authors is None:
+        return {}, {}
+    last = int(run.epochs[-1]["epoch"])
+    columns = (run.authors.test, run.authors.val)
+    test, val = (
+        {int(e): float(a) for e, a in zip(run.authors.epoch, column, strict=True) if e <= last and a == a}
+        for column in columns
+    )
+    return test, val
 
 
 def line_of(run: TrainingRun, name: str) -> tuple[list[int], list[float]]:

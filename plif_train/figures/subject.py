@@ -14,6 +14,8 @@ from plif_train.figures.activity import Activity, choose, record
 from plif_train.figures.draw import MissingPart
 from plif_train.log import WEIGHTS, epochs_path, read, weights_path
 from plif_train.network import Network
+from plif_train.paper.conditions import Conditions, conditions_of
+from plif_train.paper.logs import AuthorsRun, like, nearest
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from runtime.events import frames_of, open_source
@@ -42,6 +44,21 @@ class TrainingRun:
     @property
     def training(self) -> dict[str, Any]:
         return self.card["training"] or {}
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        return conditions_of(self.card)
+
+    @cached_property
+    def authors(self) -> AuthorsRun | None:
+        """The authors' run under the same conditions."""
+        return like(self.conditions)
+
+    @property
+    def why_alone(self) -> str:
+        """Why no line of the authors stands beside this run: "" where one does, or they had no such data set."""
+        found = None if self.authors else nearest(self.conditions)
+        return f"the authors' {found[0].name} is not drawn beside {self.name}: {'; '.join(found[1])}" if found else ""
 
 
 @dataclass

@@ -1,48 +1,79 @@
-"""Table S2: test accuracy without a validation set (protocol A) and with 15 % of each class held back (B)."""
+"""Table S2: test accuracy without a validation set (protocol A) and with 15 % of each class held back (B).
+
+A training stands beside the published number only where its conditions are those of the authors' run that gave it; every
+other training has a row of its own, which says what differs. Published numbers are the best of 1,024 epochs, so the authors'
+best in as many epochs as ours had stands between the two.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from plif_train.figures.published import TABLE_S2
 from plif_train.figures.subject import TrainingRun
-from plif_train.presets import PRESETS
-from runtime.model.notation import parse
+from plif_train.paper.logs import authors_runs
+from plif_train.paper.rows import rows as paper_rows
 
 
 def table_s2(runs: list[TrainingRun]) -> list[dict[str, Any]]:
-    """A row a data set: ours (None: not trained) and the paper's, A and B. Of several runs of one kind the best.
-
-    Runs of another network than the paper's have rows of their own. How many samples a run was trained on stands beside
-    its accuracy, and after which epoch it had it.
-    """
-    ours: dict[tuple[str, str], tuple[float, TrainingRun]] = {}
+    """A row for each published number, and one for each training that is like none of them. Of several alike the best."""
+    published = {str(row.log): row for row in paper_rows().values() if row.name.startswith("table-s2:")}
+    ours: dict[str, TrainingRun] = {}
+    others = []
     for run in runs:
-        key = (_row(run), str(run.training.get("protocol")))
-        accuracy = run.training.get("test_accuracy")
-        if accuracy is not None and (key not in ours or accuracy > ours[key][0]):
-            ours[key] = (accuracy, run)
-    names = [*TABLE_S2, *sorted({name for name, _ in ours if name not in TABLE_S2})]
-    rows = []
-    for name in names:
-        row: dict[str, Any] = {"dataset": name}
-        for i, protocol in enumerate("AB"):
-            found = ours.get((name, protocol))
-            row[protocol] = found[0] if found else None
-            row[f"{protocol}_epoch"] = found[1].training.get("epoch") if found else None
-            row[f"{protocol}_samples"] = found[1].training.get("train_samples") if found else None
-            row[f"{protocol}_paper"] = TABLE_S2[name][i] if name in TABLE_S2 else None
-        rows.append(row)
-    return rows
+        log = run.authors.name if run.authors else None
+        if run.training.get("test_accuracy") is None:
+            continue
+        if log not in published:
+            others.append(run)
+        elif log and (log not in ours or _accuracy(run) > _accuracy(ours[log])):
+            ours[log] = run
+    found = []
+    for log, row in published.items():
+        best = ours.get(log)
+        found.append({
+            "dataset": row.dataset, "protocol": row.conditions.protocol, "differs": [],
+            **_of_run(best), "authors": _authors_at(log, best), "published": row.published,
+        })  # fmt: skip
+    for run in others:
+        wanted = run.conditions
+        near = [wanted.differences(row.conditions) for row in published.values() if row.dataset == wanted.dataset]
+        differs = min(near, key=len) if near else ["a data set that is not in the paper"]
+        found.append({
+            "dataset": wanted.dataset, "protocol": wanted.protocol, "differs": differs,
+            **_of_run(run), "authors": None, "published": None,
+        })  # fmt: skip
+    return found
 
 
-def _row(run: TrainingRun) -> str:
-    name = str(run.training.get("dataset"))
-    preset = PRESETS.get(name)
-    if preset is None:
-        return name
-    theirs = [str(parse(preset.notation(paper))) for paper in (False, True)]
-    return name if run.card["notation"] in theirs else f"{name}, other network"
+def _accuracy(run: TrainingRun) -> float:
+    return float(run.training["test_accuracy"])
+
+
+def _of_run(run: TrainingRun | None) -> dict[str, Any]:
+    training = run.training if run else {}
+    return {
+        "run": run.name if run else None, "accuracy": training.get("test_accuracy"), "epoch": training.get("epoch"),
+        "epochs": _epochs(run), "train_samples": training.get("train_samples"),
+        "test_samples": training.get("test_samples"),
+    }  # fmt: skip
+
+
+def _epochs(run: TrainingRun | None) -> int | None:
+    """How many epochs it has done: by its log, else that of the epoch that was kept."""
+    if run is None:
+        return None
+    return int(run.epochs[-1]["epoch"]) if run.epochs else run.training.get("epoch")
+
+
+def _authors_at(log: str, run: TrainingRun | None) -> float | None:
+    """What the authors' protocol had given after as many epochs as `run` had: the test accuracy of their best one."""
+    epochs = _epochs(run)
+    if epochs is None:
+        return None
+    theirs = authors_runs()[log]
+    seen = theirs.epoch <= epochs
+    best = theirs.judged[seen]
+    return float(theirs.test[seen][len(best) - 1 - best[::-1].argmax()])  # of equal ones the last, as their code keeps
 
 
 def lines_of(rows: list[dict[str, Any]]) -> list[str]:
@@ -51,10 +82,12 @@ def lines_of(rows: list[dict[str, Any]]) -> list[str]:
     def percent(value: float | None) -> str:
         return "-" if value is None else f"{100 * value:.2f}"
 
-    lines = [f"{'test accuracy, %':<30} {'A':>7} {'paper':>7}   {'B':>7} {'paper':>7}   epoch   trained on"]
+    lines = [f"{'test accuracy, %':<24} {'here':>7} {'authors':>8} {'published':>10}   epoch     trained / tested on"]
     for row in rows:
-        epoch, samples = ("/".join(str(row[f"{p}_{what}"] or "-") for p in "AB") for what in ("epoch", "samples"))
-        cells = [percent(row[key]) for key in ("A", "A_paper", "B", "B_paper")]
-        accuracies = f"{cells[0]:>7} {cells[1]:>7}   {cells[2]:>7} {cells[3]:>7}"
-        lines.append(f"{row['dataset']:<30} {accuracies}   {epoch:<7} {samples}")
-    return lines
+        cells = f"{percent(row['accuracy']):>7} {percent(row['authors']):>8} {percent(row['published']):>10}"
+        epoch = f"{row['epoch']} of {row['epochs']}" if row["epoch"] else "-"
+        samples = f"{row['train_samples']} / {row['test_samples']}" if row["train_samples"] else ""
+        lines.append(f"{row['dataset'] + ', ' + row['protocol']:<24} {cells}   {epoch:<9} {samples}".rstrip())
+        if row["differs"]:
+            lines.append(f"    {row['run']}; unlike the authors' in {'; '.join(row['differs'])}")
+    return [*lines, "authors: in as many epochs, from their logs; published: the best of 1,024"]

@@ -1,6 +1,7 @@
 """tau of each layer over the epochs (main paper, Fig. 7): that of the first fully connected layer grows far above the rest.
 
-tau per channel is drawn as its median and the range from the 10th to the 90th percentile.
+tau per channel is drawn as its median and the range from the 10th to the 90th percentile. Dashed: the authors' at the same
+epochs, where they trained under the same conditions. A model without its log has its present tau alone.
 """
 
 from __future__ import annotations
@@ -12,19 +13,25 @@ from plif_train.figures.subject import FigureModel, TrainingRun
 
 
 def draw(subject: FigureModel) -> Drawing:
-    runs = [run for run in subject.logged("epochs") if taus_of(run)]
+    logged = [run for run in subject.runs if run.epochs]
+    runs = [run for run in logged if taus_of(run)]
     if not runs:
+        if not logged:
+            return _draw_present(subject.runs[0])
         raise MissingPart("no layer of these runs learns its tau (LIF and IF do not)")
     figure, (row,) = panels(1, len(runs), 5.6 * len(runs), 3.8)
     rows = []
     for run, axes in zip(runs, row, strict=True):
         ends = []
-        for layer, taus in taus_of(run).items():
+        theirs = _authors_taus(run)
+        for place, (layer, taus) in enumerate(taus_of(run).items()):
             epochs, colour = np.arange(len(taus)), BLUE if layer == "fc1" else GREY
             middle, by_channel = np.median(taus, 1), taus.shape[1] > 1
             axes.plot(epochs, middle, color=colour, lw=2 if layer == "fc1" else 1.2)
             if by_channel:
                 axes.fill_between(epochs, *np.percentile(taus, (10, 90), axis=1), color=colour, alpha=0.2, lw=0)
+            if theirs is not None:
+                axes.plot(np.arange(len(theirs)), theirs[:, place], color=colour, lw=1, ls="--", zorder=0)
             ends.append((epochs[-1], float(middle[-1]), f"{layer}  {middle[-1]:.2f}", colour))
             rows += [
                 {
@@ -33,6 +40,7 @@ def draw(subject: FigureModel) -> Drawing:
                     "epoch": e,
                     "channel": c if by_channel else "",
                     "tau": float(taus[e, c]),
+                    "authors": "" if theirs is None else float(theirs[e, place]),
                 }
                 for e, c in np.ndindex(taus.shape)
             ]
@@ -44,7 +52,39 @@ def draw(subject: FigureModel) -> Drawing:
             axes.set_title(run.name, fontsize=9)
         finish_lines(axes, "epoch", "tau, time-steps")
         label_ends(axes, ends, log=True)
-    return Drawing(figure, rows, "tau of each layer; epoch 0 is before training")
+    notes = ["dashed: the authors'"] if any(run.authors for run in runs) else []
+    notes += [run.why_alone for run in runs if run.why_alone]
+    return Drawing(figure, rows, "; ".join(["tau of each layer; epoch 0 is before training", *notes]))
+
+
+def _authors_taus(run: TrainingRun) -> np.ndarray | None:
+    """[1 + epochs, layers], of the authors' run like this one, NaN where they logged none; row 0 is the start."""
+    taus = taus_of(run)
+    if run.authors is None or any(values.shape[1] > 1 for values in taus.values()):
+        return None
+    by_epoch = dict(zip(run.authors.epoch.tolist(), run.authors.taus, strict=True))
+    nothing = np.full(len(taus), np.nan)
+    rows = [by_epoch.get(int(row["epoch"]), nothing) for row in run.epochs]
+    return np.stack([np.full(len(taus), run.conditions.init_tau), *rows])
+
+
+def _draw_present(run: TrainingRun) -> Drawing:
+    """A model alone: tau of each layer as it is."""
+    from plif_train.checkpoint import load
+
+    taus = {name: neuron.tau() for name, neuron in load(run.path).neurons().items() if neuron.kind == "PLIF"}
+    if not taus:
+        raise MissingPart("no layer of this model learns its tau (LIF and IF do not)")
+    figure, ((axes,),) = panels(1, 1, 5.6, 0.9 + 0.35 * len(taus))
+    rows = []
+    for place, (layer, tau) in enumerate(taus.items()):
+        values = np.atleast_1d(np.array(tau, float))
+        axes.plot(values, np.full(len(values), -place), "o", color=BLUE if layer == "fc1" else GREY, ms=6)
+        several = len(values) > 1
+        rows += [{"layer": layer, "channel": c if several else "", "tau": t} for c, t in enumerate(values.tolist())]
+    axes.set_yticks([-place for place in range(len(taus))], list(taus))
+    finish_lines(axes, "tau, time-steps", "", whole="")
+    return Drawing(figure, rows, f"tau of each layer as it is; the log of the training is not beside {run.name}")
 
 
 def taus_of(run: TrainingRun) -> dict[str, np.ndarray]:

@@ -1,19 +1,26 @@
-"""Fig. S1: the distribution of W_fc/tau, the weight that really charges a neuron, during training."""
+"""Fig. S1: the distribution of W_fc/tau, the weight that really charges a neuron, during training.
+
+A model without its log has its present distribution alone.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from plif_train.figures.draw import BLUE, Drawing, panels
-from plif_train.figures.subject import FigureModel
+from plif_train.figures.draw import BLUE, Drawing, MissingPart, panels
+from plif_train.figures.subject import FigureModel, TrainingRun
+from plif_train.log import Row, weight_rows
 
 RIDGES = 12
 
 
 def draw(subject: FigureModel) -> Drawing:
-    run = subject.logged("weights")[0]
+    run = next((run for run in subject.runs if run.weights), subject.runs[0])
+    weights: list[Row] = list(run.weights) or _present(run)
     whose = f", of {run.name}" if len(subject.runs) > 1 else ""
-    rows = [{"run": run.name, **row} for row in run.weights]
+    if not run.weights:
+        whose += " as it is; the log of the training is not beside it"
+    rows = [{"run": run.name, **row} for row in weights]
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     epochs = sorted({int(row["epoch"]) for row in rows})
     shown = [epochs[round(i)] for i in np.linspace(0, len(epochs) - 1, min(RIDGES, len(epochs)))]
@@ -22,7 +29,7 @@ def draw(subject: FigureModel) -> Drawing:
         reach = 0.0
         heights = []
         for epoch in shown:
-            part = [row for row in run.weights if row["layer"] == layer and int(row["epoch"]) == epoch]
+            part = [row for row in weights if row["layer"] == layer and int(row["epoch"]) == epoch]
             low, high = (np.array([float(row[end]) for row in part]) for end in ("low", "high"))
             density = np.array([float(row["count"]) for row in part])
             centre = (low + high) / 2
@@ -49,3 +56,12 @@ def draw(subject: FigureModel) -> Drawing:
         axes.set_title(layer, fontsize=9)
     places[0].set_ylabel("epoch", labelpad=24)
     return Drawing(figure, rows, f"The distribution of W/tau of the fully connected layers (Fig. S1){whose}")
+
+
+def _present(run: TrainingRun) -> list[Row]:
+    from plif_train.checkpoint import load
+
+    rows = weight_rows(load(run.path), int(run.training.get("epoch") or 0))
+    if not rows:
+        raise MissingPart("no fully connected layer with neurons")
+    return rows

@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "bench": ("runtime.cli.evaluate", "bench", (), ""),
     "train": ("plif_train.cli", "train", *_TRAIN),
     "figures": ("plif_train.figures.cli", "figures", *_TRAIN),
+    "reproduce": ("plif_train.paper.cli", "reproduce", *_TRAIN),
     "export": ("plif_export.cli", "export", *_EXPORT),
     "verify": ("plif_export.cli", "verify", *_EXPORT),
     "check": ("plif_export.cli", "check", *_EXPORT),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from plif_train.encoders import latency, learnable, poisson
+from plif_train.neuron import Neuron
 from runtime.base.errors import PlifError
 
 
@@ -43,6 +44,20 @@ def test_the_learnable_encoder_fires_every_so_many_steps(w: float, v_threshold: 
         assert s[:, i].nonzero().flatten().tolist() == list(range(n - 1, T, n))
     silent = learnable(torch.zeros(3, dtype=torch.float64), T, w, v_threshold)
     assert not silent.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_learnable_encoder_does_not_drift(dtype: torch.dtype) -> None:
+    """Ten times 0.1 is a spike in step 10, whatever the sum rounds to."""
+    s = learnable(torch.tensor([0.1], dtype=dtype), 20)
+    assert s[:, 0].nonzero().flatten().tolist() == [9, 19]
+
+
+def test_the_learnable_encoder_is_an_if_neuron() -> None:
+    """Where every sum is exact."""
+    p = torch.arange(0, 65, dtype=torch.float64) / 64
+    spikes = Neuron("IF", v_threshold=1.0, v_reset=0.0).eval().multi(p.expand(40, 65))
+    assert torch.equal(learnable(p, 40), spikes)
 
 
 def test_with_w_and_threshold_1_the_learnable_encoder_is_close_to_poisson() -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from plif_train import build
 from plif_train.batchnorm import BatchNorm
 from plif_train.losses import LOSSES
+from plif_train.network_choice import overrides_for, parse_neuron
 from plif_train.neuron import fire
 from plif_train.surrogate import SURROGATES
 from runtime.base.errors import PlifError
@@ -168,3 +169,21 @@ def test_a_network_in_training_is_the_authors_step_loop_with_bn_per_step() -> No
     assert not all(torch.allclose(a, b) for a, b in zip(buffers, found["joint"][2], strict=True))
     with pytest.raises(PlifError, match="expected per-step or joint or frozen"):
         net.bn = "both"
+
+
+def test_a_neuron_s_settings_are_said_behind_its_kind() -> None:
+    assert parse_neuron("LIF,v_threshold=0.5,v_reset=none") == ("LIF", {"v_threshold": 0.5, "v_reset": None})
+    assert parse_neuron("decay_input=false") == ("PLIF", {"decay_input": False})
+    for wrong, message in (
+        ("ALIF", "expected PLIF"), ("PLIF,tau=2", "tau is not known"), ("PLIF,v_threshold=none", "cannot be None"),
+        ("PLIF,v_reset", "NAME=VALUE"),
+    ):  # fmt: skip
+        with pytest.raises(PlifError, match=message):
+            parse_neuron(wrong)
+    options = dict.fromkeys(
+        ("T", "framing", "init_tau", "tau", "surrogate", "detach_reset", "dropout", "channels", "hidden", "pool")
+    )
+    net = build(
+        "mnist", **overrides_for("mnist", "mnist:x", None, neuron="PLIF,v_threshold=0.5,v_reset=none", **options)
+    )
+    assert (net.options.v_threshold, net.options.v_reset, net.options.decay_input) == (0.5, None, True)

@@ -1,0 +1,56 @@
+"""Test accuracy of trainings that differ in neuron, tau_0 or pooling (Tables 4 and 5, Fig. 6), beside the authors' own.
+
+Left one's own trainings, right the authors' at the same epochs, on one scale. Only runs that are equal in everything else
+stand in one figure.
+"""
+
+from __future__ import annotations
+
+from plif_train.figures.course import COLOURS, authors_until, line_of
+from plif_train.figures.draw import Drawing, MissingPart, finish_lines, label_ends, panels
+from plif_train.figures.subject import FigureModel, TrainingRun
+
+VARIED = ("neuron", "init_tau", "pool")
+
+
+def draw(subject: FigureModel) -> Drawing:
+    runs = subject.logged("epochs")
+    groups: dict[tuple[object, ...], list[TrainingRun]] = {}
+    for run in runs:
+        groups.setdefault(run.conditions.without(*VARIED), []).append(run)
+    alike = max(groups.values(), key=len)
+    if len(alike) < 2:
+        raise MissingPart("an ablation needs at least two trainings that differ in neuron, tau_0 or pooling alone")
+    figure, ((ours, theirs),) = panels(1, 2, 10, 3.8, sharey=True)
+    rows = []
+    ends: dict[int, list[tuple[float, float, str, str]]] = {0: [], 1: []}
+    for i, run in enumerate(alike):
+        colour, name = COLOURS[i % len(COLOURS)], variant(run)
+        column = "val_accuracy" if run.conditions.protocol == "B" else "test_accuracy"
+        authors = authors_until(run)[run.conditions.protocol == "B"]
+        lines = dict(zip(*line_of(run, column), strict=True)), authors
+        for place, (axes, line) in enumerate(zip((ours, theirs), lines, strict=True)):
+            if line:
+                axes.plot(list(line), list(line.values()), color=colour, marker="o", ms=3.5, lw=1.6)
+                end = max(line)
+                ends[place].append((end, line[end], f"{name}  {100 * line[end]:.2f}", colour))
+        rows += [
+            {"run": run.name, "variant": name, "epoch": epoch, "accuracy": accuracy, "authors": authors.get(epoch, "")}
+            for epoch, accuracy in lines[0].items()
+        ]
+    finish_lines(ours, "epoch", "accuracy")
+    finish_lines(theirs, "epoch", "")
+    ours.set_title("here", fontsize=9)
+    theirs.set_title("the authors", fontsize=9)
+    for place, axes in enumerate((ours, theirs)):
+        label_ends(axes, ends[place])
+    left_out = [run.name for run in runs if run not in alike]
+    note = f" (left out, as they differ in more: {', '.join(left_out)})" if left_out else ""
+    return Drawing(figure, rows, f"Accuracy by neuron, tau_0 and pooling, {alike[0].conditions.dataset}{note}")
+
+
+def variant(run: TrainingRun) -> str:
+    """ "PLIF, tau_0 = 16", with the pooling where it is not max."""
+    wanted = run.conditions
+    words = [wanted.neuron, *([] if wanted.init_tau is None else [f"tau_0 = {wanted.init_tau:g}"])]
+    return ", ".join(words + ([] if wanted.pool == "max" else [f"{wanted.pool} pooling"]))

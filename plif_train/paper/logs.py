@@ -1,0 +1,124 @@
+"""Accuracy and tau of every epoch of the authors' trainings.
+
+Facts from the TensorBoard files that the authors published (github.com/fangwei123456/Parametric-Leaky-Integrate-and-Fire-
+Spiking-Neuron, folder logs/, commit f644ff65): 49 runs, nearly all of 1,024 epochs. authors_logs.csv.gz has a row an epoch:
+
+    run     PROTOCOL-DATA-NEURON-tauTAU0-POOL-T..[-nDEPTH-SPLIT]
+    epoch   from 1
+    test, val, train   accuracies 0..1; val in protocol B; train is the mean over what was logged in the epoch
+    taus    1 + exp(-w) of each PLIF layer after the epoch, in time-steps, the first layer first, joined by ";"
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+import numpy.typing as npt
+
+from plif_train.paper.conditions import Conditions, parts_of, schedule
+from plif_train.presets import PRESETS
+from plif_train.recipe import RECIPES
+from runtime.model.notation import parse
+
+DATASETS = {
+    "MNIST": "mnist", "FashionMNIST": "fashion-mnist", "CIFAR10": "cifar10", "NMNIST": "nmnist",
+    "CIFAR10DVS": "cifar10-dvs", "DVS128Gesture": "dvs128-gesture",
+}  # fmt: skip
+# preset -> samples trained on in protocol A, in B (the rest is held back), tested on; as the logs have them
+SAMPLES = {
+    "mnist": (60000, 51005, 10000), "fashion-mnist": (60000, 51000, 10000), "cifar10": (50000, 42500, 10000),
+    "nmnist": (60000, 51005, 10000), "cifar10-dvs": (9000, 7650, 1000), "dvs128-gesture": (936, 803, 288),
+}  # fmt: skip
+SCHEDULE = schedule(1e-3, 16, 64, "per-step", 0.5, "atan", True)
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AuthorsRun:
+    """One of their trainings. epoch [N] from 1, accuracies [N], taus [N, layers]; NaN where nothing was logged."""
+
+    name: str
+    conditions: Conditions
+    epoch: npt.NDArray[np.int64]
+    test: Floats
+    val: Floats
+    train: Floats
+    taus: Floats
+
+    @property
+    def judged(self) -> Floats:
+        """The accuracy that chooses the epoch: on the test set (A), or on what is held back (B)."""
+        return self.val if self.conditions.protocol == "B" else self.test
+
+
+@cache
+def authors_runs() -> dict[str, AuthorsRun]:
+    """All runs by name."""
+    text = gzip.decompress(files("plif_train.paper").joinpath("authors_logs.csv.gz").read_bytes()).decode()
+    rows: dict[str, list[dict[str, str]]] = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        rows.setdefault(row["run"], []).append(row)
+    return {name: _run(name, epochs) for name, epochs in rows.items()}
+
+
+def like(conditions: Conditions) -> AuthorsRun | None:
+    """The authors' run under exactly these conditions."""
+    return next((run for run in authors_runs().values() if run.conditions == conditions), None)
+
+
+def nearest(conditions: Conditions) -> tuple[AuthorsRun, list[str]] | None:
+    """The authors' run on this data set that differs in least, and in what; None where they had no such data set."""
+    found = [run for run in authors_runs().values() if run.conditions.dataset == conditions.dataset]
+    if not found:
+        return None
+    best = min(found, key=lambda run: len(conditions.differences(run.conditions)))
+    return best, conditions.differences(best.conditions)
+
+
+def conditions_of_log(name: str) -> Conditions:
+    """The conditions that the name of a run says."""
+    found = re.fullmatch(r"(A|B)-(\w+)-(PLIF|LIF)-tau(\d+)-(max|avg)-T(\d+)(?:-n(\d)-(number|time))?", name)
+    assert found is not None, name
+    protocol, data, neuron, tau, pool, T, depth, split = found.groups()
+    dataset = DATASETS[data]
+    preset = PRESETS[dataset]
+    hidden = preset.hidden
+    if depth is not None and int(depth) != preset.depth:  # a quarter of what the last convolution gives
+        side = preset.meta.shape[1] >> int(depth)
+        preset, hidden = replace(preset, depth=int(depth)), preset.channels * side * side // 4
+    words = {"max": ("MP", "max"), "avg": ("AP", "average")}[pool]
+    network, _, _ = parts_of(str(parse(preset.notation(hidden=hidden, neuron=neuron, pool=words[0]))))
+    framing = preset.meta.framing
+    if framing is not None:
+        framing = re.sub(r"count:T=\d+", f"{'time' if split == 'time' else 'count'}:T={T}", framing)
+    samples = SAMPLES[dataset]
+    augmentation = RECIPES["authors"].augmentation.get(dataset)
+    return Conditions(
+        dataset, "real", samples[protocol == "B"], samples[2], protocol, network, neuron, float(tau), words[1], int(T),
+        framing, "rate-mse", augmentation.__name__ if augmentation else None, SCHEDULE,
+    )  # fmt: skip
+
+
+def _run(name: str, rows: list[dict[str, str]]) -> AuthorsRun:
+    def column(key: str) -> Floats:
+        return np.array([float(row[key] or "nan") for row in rows])
+
+    test, val, train = (column(key) for key in ("test", "val", "train"))
+    taus = [[float(tau or "nan") for tau in row["taus"].split(";")] if row["taus"] else [] for row in rows]
+    width = max(map(len, taus))
+    return AuthorsRun(
+        name,
+        conditions_of_log(name),
+        np.array([int(row["epoch"]) for row in rows]),
+        test,
+        val,
+        train,
+        np.array([row or [np.nan] * width for row in taus]),
+    )

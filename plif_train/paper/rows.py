@@ -1,0 +1,166 @@
+"""Every table and figure of the paper and its supplement, with the command that reproduces it.
+
+A row that is trained is one of the authors' runs: its command is made from that run's conditions, so that table, log and
+command cannot disagree. Other rows are drawn from models, or are what the code itself is.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from plif_train.paper.conditions import Conditions
+from plif_train.paper.logs import DATASETS, conditions_of_log
+from plif_train.paper.tables import TABLE_4, TABLE_5, TABLE_S2
+from plif_train.presets import PRESETS
+from runtime.base.errors import PlifError
+
+EPOCHS, T_MAX, SEED = 1024, 64, 2020
+LOG_NAMES = {dataset: name for name, dataset in DATASETS.items()}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table, or a figure.
+
+    log        the authors' run that it is trained like; None: it is not trained
+    published  the accuracy in the paper, 0..1
+    command    what to type where it is not trained
+    """
+
+    name: str
+    what: str
+    log: str | None = None
+    published: float | None = None
+    command: str | None = None
+
+    @property
+    def conditions(self) -> Conditions:
+        assert self.log is not None
+        return conditions_of_log(self.log)
+
+    @property
+    def dataset(self) -> str | None:
+        return self.conditions.dataset if self.log else None
+
+    @property
+    def file(self) -> str:
+        """The name of the model that a training of this row writes."""
+        return f"{self.log}.pt"
+
+    def arguments(self, data: str | None, out: str, epochs: int = EPOCHS, precision: str = "fp32") -> list[str]:
+        """The words behind `plif`, with every option that the accuracy depends on."""
+        if self.log is None:
+            return shlex.split(self.command or "")[1:]
+        wanted = self.conditions
+        data = data or f"{wanted.dataset}:DIR"
+        if wanted.dataset == "dvs128-gesture" and "train=" not in data:
+            data += f"{'&' if '?' in data else '?'}train=authors-936"
+        words = ["train", *_network(wanted), "--data", data, "--T", str(wanted.T)]
+        if wanted.framing is not None:
+            words += ["--framing", wanted.framing]
+        return [
+            *words, "--init-tau", f"{wanted.init_tau:g}", "--recipe", "authors", "--loss", wanted.loss, "--bn", "per-step",
+            "--protocol", wanted.protocol, "--batch-size", "16", "--lr", "1e-3", "--t-max", str(T_MAX), "--seed", str(SEED),
+            "--precision", precision, "--epochs", str(epochs), "--out", f"{out}/{self.file}",
+        ]  # fmt: skip
+
+
+def rows() -> dict[str, Row]:
+    """All rows by name, in the paper's order."""
+    return {row.name: row for row in (*_trained(), *_drawn(), *_of_logs())}
+
+
+def find_rows(name: str, dataset: str | None = None) -> list[Row]:
+    """The row of a name; a table's name, or one without its data set, stands for all that it fits. PlifError for none."""
+    known = rows()
+    if name in known:
+        found = [known[name]]
+    else:
+        wanted = name.split(":")
+        found = [row for row in known.values() if _fits(row.name.split(":"), wanted)]
+    chosen = [row for row in found if dataset is None or row.dataset in (None, dataset)]
+    if not found:
+        raise PlifError(f"row '{name}' is not known; plif reproduce --list names all, such as table-s2:fashion-mnist:A")
+    if not chosen:
+        raise PlifError(f"row '{name}' needs the data of {' or '.join(sorted({str(row.dataset) for row in found}))}")
+    return chosen
+
+
+def _fits(parts: list[str], wanted: list[str]) -> bool:
+    return parts[0] == wanted[0] and all(word in parts[1:] for word in wanted[1:])
+
+
+def _network(wanted: Conditions) -> list[str]:
+    preset = PRESETS[wanted.dataset]
+    if f"*{preset.depth}-" not in wanted.network and preset.depth:  # another depth than the preset's
+        pool = {"max": "MP", "average": "AP"}[wanted.pool]
+        return [wanted.network.replace("-N", f"-{wanted.neuron}").replace("-Pk", f"-{pool}k")]
+    words = [wanted.dataset]
+    if wanted.neuron != "PLIF":
+        words += ["--neuron", wanted.neuron]
+    return words if wanted.pool == "max" else [*words, "--pool", "AP"]
+
+
+def _log(protocol: str, dataset: str, neuron: str = "PLIF", tau: int = 2, pool: str = "max") -> str:
+    preset = PRESETS[dataset]
+    T = 20 if (dataset, protocol) == ("nmnist", "B") else preset.meta.T
+    split = f"-n{preset.depth}-number" if preset.meta.kind == "events" else ""
+    return f"{protocol}-{LOG_NAMES[dataset]}-{neuron}-tau{tau}-{pool}-T{T}{split}"
+
+
+def _trained() -> Iterator[Row]:
+    for dataset, accuracies in TABLE_S2.items():
+        for protocol, accuracy in accuracies.items():
+            note = " (also Table 2)" if protocol == "A" else ""
+            yield Row(
+                f"table-s2:{dataset}:{protocol}", f"Table S2{note}: {dataset}, protocol {protocol}",
+                _log(protocol, dataset), accuracy,
+            )  # fmt: skip
+    for dataset, accuracies in TABLE_4.items():
+        for variant, accuracy in accuracies.items():
+            neuron, tau = variant.upper().split("-")
+            yield Row(
+                f"table-4:{dataset}:{variant}", f"Table 4: {dataset}, {neuron}, tau_0 = {tau}",
+                _log("A", dataset, neuron, int(tau)), accuracy,
+            )  # fmt: skip
+    for dataset, accuracies in TABLE_5.items():
+        for pool, accuracy in accuracies.items():
+            yield Row(
+                f"table-5:{dataset}:{pool}", f"Table 5: {dataset}, {pool} pooling",
+                _log("A", dataset, pool="max" if pool == "max" else "avg"), accuracy,
+            )  # fmt: skip
+
+
+def _drawn() -> Iterator[Row]:
+    drawn = "plif figures"
+    fashion = "model.pt --data fashion-mnist:DIR"
+    yield Row("table-1", "Tables 1 and S1: the six networks; notation of a trained one", command="plif info model.pt")
+    yield Row("table-3", "Table 3: time-steps; T of a trained network", command="plif info model.pt")
+    yield Row("fig-6", "Fig. 6: accuracy of the trainings of Table 4", command=f"{drawn} runs --only ablation")
+    yield Row("fig-7", "Fig. 7: tau of each layer (CIFAR-10, CIFAR10-DVS)", command=f"{drawn} runs --only tau")
+    yield Row("fig-s1", "Fig. S1: the distribution of W/tau", command=f"{drawn} model.pt --only fig-s1")
+    channels = "--only fig-s2 --channels 45,75,76 --steps 8"
+    yield Row("fig-s2", "Fig. S2: three channels, Fashion-MNIST", command=f"{drawn} {fashion} {channels}")
+    yield Row("fig-s3", "Fig. S3: all channels, Fashion-MNIST", command=f"{drawn} {fashion} --only fig-s3")
+    horse = "model.pt --data cifar10-dvs:DIR --only fig-s4 --class horse --channels 40,103"
+    yield Row("fig-s4", "Fig. S4: a horse step by step, CIFAR10-DVS", command=f"{drawn} {horse}")
+    others = "--only fig-s5 --class other_gestures,right_arm_clockwise,air_drums --channels 59"
+    gesture = f"model.pt --data dvs128-gesture:DIR {others}"
+    yield Row("fig-s5", "Fig. S5: three gestures and channel 59, DVS128 Gesture", command=f"{drawn} {gesture}")
+    yield Row("section-s10", "Section 10 of the supplement: encoders", command=f"{drawn} model.pt --only encoders")
+
+
+def _of_logs() -> Iterator[Row]:
+    """Runs that the authors logged and put into no table."""
+    extra = {
+        "depth-3": [("CIFAR10DVS", "n3-number"), ("DVS128Gesture", "n3-number")],
+        "depth-4": [("DVS128Gesture", "n4-number")],
+        "depth-5": [("CIFAR10DVS", "n5-number")],
+        "by-time": [("CIFAR10DVS", "n4-time"), ("DVS128Gesture", "n4-time")],
+    }
+    for variant, logs in extra.items():
+        for name, tail in logs:
+            what = f"the authors' logs: {DATASETS[name]}, {variant.replace('-', ' ')}"
+            yield Row(f"logs:{DATASETS[name]}:{variant}", what, f"A-{name}-PLIF-tau2-max-T20-{tail}")

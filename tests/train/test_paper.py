@@ -1,0 +1,277 @@
+"""The paper beside one's own trainings: like stands beside like, and nothing else does."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("matplotlib", reason="figures need matplotlib")
+
+from plif_train import build, save
+from plif_train.checkpoint import card_of
+from plif_train.figures import draw_figure
+from plif_train.figures.subject import open_subject
+from plif_train.figures.table_s2 import lines_of, table_s2
+from plif_train.network_choice import network_for, overrides_for
+from plif_train.paper.conditions import conditions_of, parts_of
+from plif_train.paper.logs import authors_runs, conditions_of_log, like, nearest
+from plif_train.paper.rows import rows
+from plif_train.paper.standing import standing_of
+from plif_train.paper.tables import TABLE_4, TABLE_5, TABLE_S2
+from runtime.cli.main import COMMANDS, _command, run
+
+FASHION = "A-FashionMNIST-PLIF-tau2-max-T8"
+# What a card says of a training like the authors' on Fashion-MNIST, and how each condition can differ.
+TRAINING = {
+    "dataset": "fashion-mnist", "train_samples": 60000, "test_samples": 10000, "protocol": "A", "objective": "rate-mse",
+    "augmentation": None, "lr": 1e-3, "batch_size": 16, "t_max": 64, "bn": "per-step", "rate_penalty": 0.0,
+    "test_accuracy": 0.91, "epoch": 2, "epochs": 10,
+}  # fmt: skip
+NETWORK_OPTIONS = (
+    "T", "framing", "init_tau", "tau", "surrogate", "detach_reset", "dropout", "channels", "hidden", "pool", "neuron",
+)  # fmt: skip
+UNLIKE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("train samples", {}, {"train_samples": 1000}),
+    ("test samples", {}, {"test_samples": 100}),
+    ("origin", {}, {"simulated": "drawn digits"}),
+    ("protocol", {}, {"protocol": "B"}),
+    ("loss", {}, {"objective": "ce"}),
+    ("augmentation", {}, {"augmentation": "random_affine"}),
+    ("schedule", {}, {"t_max": 10}),
+    ("schedule", {"surrogate": "sigmoid"}, {}),
+    ("network", {"channels": 32}, {}),
+    ("neuron", {"neuron": "LIF"}, {}),
+    ("neuron", {"v_reset": None}, {}),
+    ("neuron", {"tau": "channel"}, {}),
+    ("init tau", {"init_tau": 3.0}, {}),
+    ("pool", {"pool": "AP"}, {}),
+    ("T", {"T": 6}, {}),
+]
+
+
+def make_run(
+    folder: Path, name: str, accuracies: list[float], taus: bool = True, net: Any = None, **training: Any
+) -> Path:
+    """A model.pt with its log: small tensors would be another network, so the network is the paper's."""
+    with torch.random.fork_rng():
+        net = net or build("fashion-mnist")
+    save(net, folder / f"{name}.pt", training={**TRAINING, "test_accuracy": max(accuracies), **training})
+    layers = list(net.neurons())
+    with open(folder / f"{name}.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        head = ["epoch", "lr", "loss", "train_accuracy", "val_accuracy", "test_accuracy"]
+        writer.writerow([*head, *(f"tau:{layer}" for layer in layers if taus)])
+        for epoch, accuracy in enumerate(accuracies, 1):
+            writer.writerow([epoch, 1e-3, 0.1, accuracy, "", accuracy, *([1.5] * len(layers) if taus else [])])
+    return folder / f"{name}.pt"
+
+
+def test_the_published_accuracies_are_those_of_the_logs() -> None:
+    assert len(authors_runs()) == 49
+    published = [row for row in rows().values() if row.published is not None]
+    assert len(published) == sum(len(one) for table in (TABLE_S2, TABLE_4, TABLE_5) for one in table.values())
+    for row in published:
+        log = authors_runs()[str(row.log)]
+        if row.name.endswith(":B"):  # the test accuracy of the epoch with the best validation
+            best = len(log.val) - 1 - int(log.val[::-1].argmax())
+            found = log.test[best]
+        else:
+            found = log.test.max()
+        assert found == pytest.approx(row.published, abs=1.5e-4), row.name
+
+
+def test_a_run_is_like_the_authors_only_where_every_condition_is() -> None:
+    def card(overrides: dict[str, Any], **training: Any) -> Any:
+        with torch.device("meta"):
+            return card_of(build("fashion-mnist", **overrides), {**TRAINING, **training})
+
+    same = like(conditions_of(card({})))
+    assert same is not None and same.name == FASHION
+    for what, overrides, training in UNLIKE:
+        conditions = conditions_of(card(overrides, **training))
+        found = nearest(conditions)
+        if like(conditions) is not None:  # the authors had a run like that one
+            assert like(conditions) is not same
+            continue
+        assert found is not None and any(line.startswith(f"{what}: ") for line in found[1]), (what, found)
+    assert nearest(conditions_of(card({}, dataset="folder"))) is None
+
+
+def test_every_row_s_command_trains_the_network_of_its_log() -> None:
+    for row in rows().values():
+        if row.log is None or row.name.endswith(":by-time"):
+            continue
+        params = _command("train").make_context("train", row.arguments(None, "runs")[1:]).params
+        names = (
+            "T",
+            "framing",
+            "init_tau",
+            "tau",
+            "surrogate",
+            "detach_reset",
+            "dropout",
+            "channels",
+            "hidden",
+            "pool",
+            "neuron",
+        )
+        overrides = overrides_for(params["network"], params["data"], None, **{name: params[name] for name in names})
+        with torch.device("meta"):
+            net = network_for(params["network"], params["data"], overrides)
+        samples = conditions_of_log(row.log)
+        training = {
+            "dataset": params["data"].partition(":")[0], "protocol": params["protocol"], "objective": params["loss"],
+            "train_samples": samples.train_samples, "test_samples": samples.test_samples, "lr": params["lr"],
+            "augmentation": samples.augmentation, "batch_size": params["batch_size"], "t_max": params["t_max"],
+            "bn": params["bn"], "rate_penalty": params["rate_penalty"],
+        }  # fmt: skip
+        assert conditions_of(card_of(net, training)).differences(samples) == [], row.name
+
+
+def test_figures_draw_the_authors_behind_like_runs_only(tmp_path: Path) -> None:
+    make_run(tmp_path, "like", [0.88, 0.90, 0.91])
+    like_it = open_subject(tmp_path)
+    course, tau = draw_figure("course", like_it), draw_figure("tau", like_it)
+    log = authors_runs()[FASHION]
+    assert [row["authors_test"] for row in course.rows] == log.test[:3].tolist()
+    assert [row["authors"] for row in tau.rows if row["layer"] == "fc1"] == [2.0, *log.taus[:3, 2].tolist()]
+    assert any("the authors'" in str(line.get_label()) for line in course.figure.axes[0].lines)
+    make_run(tmp_path, "like", [0.88, 0.90, 0.91], train_samples=1000)
+    unlike = open_subject(tmp_path)
+    course, tau = draw_figure("course", unlike), draw_figure("tau", unlike)
+    assert {row["authors_test"] for row in course.rows} == {""} and {row["authors"] for row in tau.rows} == {""}
+    assert "train samples: 1000, not 60000" in course.caption and "train samples: 1000, not 60000" in tau.caption
+    assert not any("the authors'" in str(line.get_label()) for line in course.figure.axes[0].lines)
+
+
+def test_table_s2_keeps_unlike_runs_out_of_the_published_rows(tmp_path: Path) -> None:
+    make_run(tmp_path, "like", [0.88, 0.90])
+    make_run(tmp_path, "better", [0.88, 0.91])
+    make_run(tmp_path, "few", [0.99], train_samples=1000, test_samples=100)
+    make_run(tmp_path, "lif", [0.95], net=build("fashion-mnist", neuron="LIF"))
+    own = build("c4k3s1-BN-PLIF-FC20-PLIF-APk10s10", shape=(1, 8, 8), classes=("a", "b"), kind="static")
+    make_run(tmp_path, "mine", [0.5], net=own, dataset="folder")
+    table = table_s2(open_subject(tmp_path).runs)
+    row = next(row for row in table if (row["dataset"], row["protocol"]) == ("fashion-mnist", "A"))
+    assert (row["run"], row["accuracy"], row["published"], row["epochs"]) == ("better", 0.91, 0.9438, 2)
+    assert row["authors"] == authors_runs()[FASHION].test[:2].max()
+    alone = {row["run"]: row for row in table if row["differs"]}
+    assert set(alone) == {"few", "lif", "mine"} and all(
+        row["published"] is row["authors"] is None for row in alone.values()
+    )
+    text = "\n".join(lines_of(table))
+    assert "few; unlike the authors' in train samples: 1000, not 60000; test samples: 100, not 10000" in text
+
+
+def test_an_ablation_takes_runs_that_differ_in_neuron_tau_or_pooling_alone(tmp_path: Path) -> None:
+    make_run(tmp_path, "plif", [0.88, 0.90])
+    make_run(tmp_path, "lif", [0.87, 0.89], taus=False, net=build("fashion-mnist", neuron="LIF", init_tau=16.0))
+    make_run(tmp_path, "few", [0.99], train_samples=1000)
+    drawing = draw_figure("ablation", open_subject(tmp_path))
+    found = {(row["variant"], row["epoch"]): (row["accuracy"], row["authors"]) for row in drawing.rows}
+    theirs = authors_runs()["A-FashionMNIST-LIF-tau16-max-T8"].test
+    assert found[("LIF, tau_0 = 16", 2)] == (0.89, theirs[1]) and len(found) == 4
+    assert "left out, as they differ in more: few" in drawing.caption
+
+
+def test_a_standing_says_whether_a_run_is_inside_the_authors_spread(tmp_path: Path) -> None:
+    log = authors_runs()[FASHION]
+    with torch.device("meta"):
+        card = card_of(build("fashion-mnist"), TRAINING)
+
+    def epochs(accuracy: float) -> list[dict[str, str]]:
+        return [
+            {"epoch": "5", "test_accuracy": str(accuracy), "val_accuracy": "", **{f"tau:{n}": "1.4" for n in range(4)}}
+        ]
+
+    inside, low = (standing_of(card, epochs(accuracy)) for accuracy in (log.test[4], 0.85))
+    assert inside is not None and low is not None
+    assert inside.inside is True and low.inside is False and inside.taus["2"] == (1.4, log.taus[4, 2])
+    few = standing_of({**card, "training": {**TRAINING, "train_samples": 10}}, epochs(0.917))
+    assert few is not None and few.inside is None and "unlike runs" in few.lines()[0]
+
+
+def test_reproduce_trains_a_row_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With 32 pictures instead of 60,000, which it says."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 32), ("t10k", 8)):
+        images = rng.integers(0, 256, (count, 28, 28), np.uint8)
+        head = struct.pack(">IIII", 0x803, count, 28, 28)
+        (tmp_path / f"{split}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + images.tobytes()))
+        labels = bytes(i % 10 for i in range(count))
+        (tmp_path / f"{split}-labels-idx1-ubyte.gz").write_bytes(
+            gzip.compress(struct.pack(">II", 0x801, count) + labels)
+        )
+    data, out = f"fashion-mnist:{tmp_path}", tmp_path / "runs"
+    command = ["reproduce", "table-4:lif-16", "--data", data, "--out", str(out), "--json"]
+    for epochs in (1, 2):
+        assert not run([*command, "--epochs", str(epochs)])
+        found = json.loads(capsys.readouterr().out)
+        assert found["row"] == "table-4:fashion-mnist:lif-16" and found["published"] == 0.9447
+        assert found["standing"]["epoch"] == epochs and found["standing"]["inside"] is None
+        assert found["standing"]["differences"] == ["train samples: 32, not 60000", "test samples: 8, not 10000"]
+    assert not run(["reproduce", "table-4:lif-16", "--out", str(out)])
+    text = capsys.readouterr().out
+    assert text.count("plif train") == 4 and "not compared: unlike runs" in text
+    assert not run(["reproduce", "--list", "--out", str(out)])
+    assert "epoch 2" in capsys.readouterr().out
+    for wrong, message in (
+        (["no-row"], "is not known"),
+        (["fig-s2", "--data", data], "is drawn, not trained"),
+        (["table-s2", "--data", data], "--data trains one"),
+        (["table-s2:mnist:A", "--data", data], "needs the data of mnist"),
+        (["--list", "table-s2"], "stands alone"),
+    ):
+        assert run(["reproduce", *wrong]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_the_list_holds_every_table_and_figure_and_names_commands_that_exist() -> None:
+    found = rows()
+    for begin in (
+        "table-1",
+        "table-3",
+        "table-4:",
+        "table-5:",
+        "table-s2:",
+        "fig-6",
+        "fig-7",
+        *(f"fig-s{i}" for i in range(1, 6)),
+    ):
+        assert any(name.startswith(begin) for name in found), begin
+    for row in found.values():
+        words = (row.command or "plif train").split()
+        assert words[0] == "plif" and words[1] in COMMANDS
+
+
+def test_with_the_authors_seed_the_first_weights_are_theirs() -> None:
+    """So that channel 45 here is channel 45 of their Fig. S2. PyTorch's own layers, in the order of the authors' code."""
+    torch.manual_seed(2020)
+    theirs = [
+        torch.nn.Conv2d(1, 128, 3, padding=1, bias=False),
+        torch.nn.Conv2d(128, 128, 3, padding=1, bias=False),
+        torch.nn.Linear(6272, 2048, bias=False),
+        torch.nn.Linear(2048, 100, bias=False),
+    ]
+    torch.manual_seed(2020)
+    ours = [tensor for tensor in build("fashion-mnist").state_dict().values() if tensor.dim() > 1]
+    assert len(ours) == 4
+    for mine, layer in zip(ours, theirs, strict=True):
+        assert torch.equal(mine, layer.weight.detach())
+
+
+def test_a_notation_is_split_into_network_neuron_and_pooling() -> None:
+    assert parts_of("{c8k3s1-BN-LIF-APk2s2}*2-FC20-LIF-APk10s10") == (
+        "{c8k3s1-BN-N-Pk2s2}*2-FC20-N-APk10s10", "LIF", "average",
+    )  # fmt: skip
+    assert parts_of("FC20-PLIF")[1:] == ("PLIF", "none")
+    assert replace(conditions_of_log(FASHION), T=9).differences(conditions_of_log(FASHION)) == ["T: 9, not 8"]
