@@ -51,7 +51,7 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
 
     say(f"2. evaluate on {samples} drawn digits, recorded by the simulated sensor")
     engine = runtime.load(step.path, rates=True)
-    result = evaluate(engine, f"digits:{samples}")
+    result = evaluate(engine, f"digits:{samples}", out=out)
     original = evaluate(runtime.load(model), f"digits:{samples}")
     same = sum(a == b for a, b in zip(result.predictions, original.predictions, strict=True))
     say(

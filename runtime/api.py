@@ -10,7 +10,7 @@ for decision in model.stream("recording.raw"):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ def load(
 def open_as_it_is(path: Path, card: Card, engine: str, options: EngineOptions) -> Model:
     """Opens an artifact whose digest was not compared: `plif verify` judges also what was changed since its export."""
     opened, choice = open_engine(engine, path, card, options)
-    return Model(path, opened.card, opened, options.rates and opened.counts_rates, choice)
+    return Model(path, opened.card, opened, options.rates and opened.counts_rates, choice, options)
 
 
 def _check_sha256(path: Path, expected: str) -> None:
@@ -92,9 +92,11 @@ class Model(OpenModel):
     engine         what runs it (runtime.engines)
     counts_rates   whether sessions count spikes: load(..., rates=True)
     engine_choice  which engine was taken, and why
+    options        what it was opened with
     """
 
     engine_choice: EngineChoice | None = None
+    options: EngineOptions = field(default_factory=EngineOptions)
 
     def session(self, streams: int = 1) -> Session:
         """A session of `streams` streams, from reset: their membranes, and step, run, reset, snapshot, restore, save."""

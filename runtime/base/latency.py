@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 _LOWEST_MS = 1e-3
@@ -21,6 +23,16 @@ class Latencies:
         place = int(np.log10(max(ms, _LOWEST_MS) / _LOWEST_MS) * _BINS_PER_DECADE)
         self._counts[min(place, len(self._counts) - 1)] += 1
         self.count += 1
+
+    def counts(self) -> dict[int, int]:
+        """{bin: durations in it} of the bins that are not empty: what `add_counts` of another one takes."""
+        return {int(place): int(self._counts[place]) for place in np.flatnonzero(self._counts)}
+
+    def add_counts(self, counts: Mapping[int, int]) -> None:
+        """Adds the durations that another histogram has counted. Raises IndexError for a bin that there is not."""
+        for place, count in counts.items():
+            self._counts[place] += count
+            self.count += count
 
     def percentile(self, percent: float) -> float | None:
         """The duration in milliseconds that `percent` (0..100) of all stay below; None when nothing was measured."""

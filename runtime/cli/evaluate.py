@@ -7,13 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.progress import Progress
 from runtime.base.text import say
-from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, say_engine, say_unnamed, show
+from runtime.cli.output import (
+    Device,
+    EngineName,
+    Json,
+    Sha256,
+    Threads,
+    Workers,
+    command_line,
+    say_engine,
+    say_unnamed,
+    show,
+)
 
 if TYPE_CHECKING:
     from runtime.measure.bench import Measurement
@@ -25,14 +37,21 @@ def evaluate(
     data: Annotated[str, typer.Option(help="NAME:DIR, e.g. nmnist:recordings, or digits.")],
     split: Annotated[str, typer.Option(help="train or test.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Samples in one batch; 16 when not given.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that read samples ahead.")] = 1,
+    batch: Annotated[int | None, typer.Option(min=1, help="Samples in one batch; measured when not given.")] = None,
+    workers: Workers = None,
     against: Annotated[
         Path | None, typer.Option(help="Another artifact or model.pt on the same samples: which decisions differ?")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A folder for metrics.json, predictions.csv and confusion.png.")
+        Path | None,
+        typer.Option(help="A folder for predictions.csv, predictions.jsonl, metrics.json and confusion.png."),
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what --out DIR holds.")] = False,
+    min_accuracy: Annotated[float | None, typer.Option(help="Exit 1 where accuracy (0..1) is lower.")] = None,
+    max_changed: Annotated[
+        float | None, typer.Option(help="Exit 1 where a larger share (0..1) of decisions differs from --against.")
+    ] = None,
+    max_p99_ms: Annotated[float | None, typer.Option(help="Exit 1 where the p99 of a call takes longer.")] = None,
     engine: EngineName = "auto",
     device: Device = None,
     sha256: Sha256 = None,
@@ -41,21 +60,37 @@ def evaluate(
 ) -> None:
     """Batch accuracy on a data set."""
     from runtime.api import load
+    from runtime.measure.evaluate import begun_engine, write_results
     from runtime.measure.evaluate import evaluate as run
-    from runtime.measure.evaluate import write_results
+    from runtime.measure.gates import Gates
 
+    gates = Gates(min_accuracy, max_changed, max_p99_ms)
+    gates.check(against)
+    options: dict[str, Any] = {"split": split, "limit": limit, "batch": batch, "workers": workers, "resume": resume}
+    if engine == "auto" and resume:
+        engine = begun_engine(out) or engine
     model = load(artifact, engine, threads=threads, rates=True, device=device, sha256=sha256)
     say_unnamed(model.card)
     with Progress("evaluating") as progress:
-        result = run(model, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
+        result = run(model, data, out=out, progress=progress.update, **options)
     say_engine(model)
     if against is not None:
-        other = load(against, threads=threads, device=device)
+        place = None if out is None else out / "against"
+        begun = begun_engine(place) if resume else None
+        other = load(against, begun or "auto", threads=threads, device=device)
+        options |= {"batch": None if other.card.get("batch") else batch, "resume": begun is not None}
         with Progress("evaluating the other") as progress:
-            found = run(other, data, split=split, limit=limit, batch=batch, workers=workers, progress=progress.update)
+            found = run(other, data, out=place, progress=progress.update, **options)
         result.compare(found, against)
-    written = write_results(result, out) if out else []
-    show(result.to_dict(), lambda _: _evaluation_lines(result, split, written), as_json)
+    written = write_results(result, out, command_line()) if out else []
+    show(result.to_dict(), lambda _: _evaluation_lines(result, written), as_json)
+    problems: list[PlifError] = [CheckFailed(line) for line in gates.missed(result)]
+    if result.unreadable["samples"]:
+        problems.append(PlifError(_unreadable(result)))
+    for problem in problems[:-1]:
+        say(f"plif: error: {problem}", err=True)
+    if problems:
+        raise problems[-1]
 
 
 def bench(
@@ -84,10 +119,14 @@ def bench(
     show([row.to_dict() for row in rows], lambda _: _bench_lines(rows), as_json)
 
 
-def _evaluation_lines(result: Evaluation, split: str, written: list[Path]) -> Iterator[str]:
-    yield f"accuracy {100 * result.accuracy:.2f} %  ({result.correct} of {result.samples}, {result.data}, {split})"
+def _evaluation_lines(result: Evaluation, written: list[Path]) -> Iterator[str]:
+    low, high = (100 * end for end in result.interval)
     yield (
-        f"engine {result.engine}, batch {result.batch}, T={result.T}: "
+        f"accuracy {100 * result.accuracy:.2f} %  ({result.correct} of {result.samples}, 95 % interval {low:.1f} - {high:.1f}; "
+        f"{result.data}, {result.split})"
+    )
+    yield (
+        f"engine {result.engine}, batch {result.batch}, {result.workers} worker{'s' * (result.workers > 1)}, T={result.T}: "
         f"{_ms(result.latency_ms['p50'])} ms a call (p99 {_ms(result.latency_ms['p99'])}), {result.throughput_per_s:g} samples/s"
     )
     rates = ", ".join(f"{layer} {100 * rate:.1f} %" for layer, rate in result.firing_rates.items())
@@ -98,6 +137,14 @@ def _evaluation_lines(result: Evaluation, split: str, written: list[Path]) -> It
             f"its accuracy {100 * result.against['accuracy']:.2f} %"
         )
     yield from (f"wrote {path}" for path in written)
+
+
+def _unreadable(result: Evaluation) -> str:
+    n, first = result.unreadable["samples"], result.unreadable["first"][0]
+    return (
+        f"{n} of {result.samples + n} recordings could not be read, so accuracy is of {result.samples}; "
+        f"the first is {first['path']}: {first['error'].removeprefix(first['path'] + ': ')}"
+    )
 
 
 def _bench_lines(rows: list[Measurement]) -> Iterator[str]:

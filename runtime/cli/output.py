@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -24,6 +26,12 @@ Sha256 = Annotated[
     str | None, typer.Option("--sha256", help="Refuse the artifact when its SHA-256 is another. An engine needs it.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all when not given.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Processes, each with its own engine and reader; one a core, where that pays, if not given."
+    ),
+]
 
 Document = TypeVar("Document")
 
@@ -45,6 +53,11 @@ def print_json(document: Any, compact: bool = False) -> None:
     """One JSON document on stdout; compact: on one line, flushed at once. Raises ValueError for NaN, which JSON lacks."""
     text = json.dumps(document, allow_nan=False, indent=None if compact else 2)
     print(text, flush=compact)
+
+
+def command_line() -> str:
+    """What the user typed, for a record of it."""
+    return shlex.join(["plif", *sys.argv[1:]])
 
 
 def say_unnamed(card: Card) -> None:

@@ -19,6 +19,7 @@ from runtime.events.framing import Framing
 Shape = tuple[int, int, int]
 SPLITS = ("train", "test")
 MOST_EVENTS = 1 << 26  # of one recording, which is held in memory as a whole: 0.9 GB
+UNKNOWN = -1  # the label of a sample whose class nobody knows
 DIGITS = tuple(str(digit) for digit in range(10))
 
 
@@ -32,7 +33,7 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def label(self, i: int) -> int:
-        """Index into classes."""
+        """Index into classes, or UNKNOWN."""
         ...
 
     def sample(self, i: int) -> npt.NDArray[np.float32]:
@@ -131,9 +132,12 @@ class EventSet:
 
     def sample(self, i: int) -> npt.NDArray[np.float32]:
         """float32 [T, C, H, W]."""
+        return self.frames(i)[0]
+
+    def frames(self, i: int) -> tuple[npt.NDArray[np.float32], int]:
+        """(float32 [T, C, H, W], events of the recording) of sample i."""
         events, size, upright = self.recording(i)
-        frames: npt.NDArray[np.float32] = frames_of(events, self.framing, self.shape, size, upright)
-        return frames
+        return frames_of(events, self.framing, self.shape, size, upright), len(events)
 
 
 class FileEventSet(EventSet):

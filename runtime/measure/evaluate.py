@@ -1,41 +1,51 @@
 """Batch evaluation: the accuracy of an artifact (or of a model.pt, through the torch engine) on a data set.
 
 Each sample is a row of the batch. A row starts from reset and sees its own frames; its whole votes are added up, and the
-prediction is the class with the most votes, the lowest class among equals. The other rows of the batch change nothing.
+prediction is the class with the most votes, the lowest class among equals. Batch, workers, and whether the run was killed and
+resumed change no answer.
+
+A recording that cannot be read does not end the run: it is named, its row in predictions.csv says why, and accuracy is of the
+others. The command then exits with 2, so that nobody takes the number for one of the whole set.
 """
 
 from __future__ import annotations
 
-import csv
 import json
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
-from runtime.base.latency import Latencies
-from runtime.base.text import cell
-from runtime.data import Dataset, open_dataset
-from runtime.data.dataset import first_names
-from runtime.engines.model import OpenModel
-from runtime.engines.session import Session, whole_votes
-from runtime.engines.unrolled import open_session
+from runtime.measure.metrics import artifact_identity, class_metrics, macro_f1, versions, wilson
+from runtime.measure.predictions import FILES, Prediction, write_predictions
+from runtime.measure.run import How, run, show_notes
+from runtime.measure.samples import SplitOf
+from runtime.measure.shards import FOLDER, Statistics, read_plan
 
-DEFAULT_BATCH = 16
+MOST_NAMED = 20  # recordings that could not be read, in metrics.json
+NONE = -1  # the prediction for a recording that could not be read
 
 
 @dataclass
 class Evaluation:
     """What `plif eval --json` prints.
 
-    Fractions are 0..1, confusion[true][predicted]. T is the most steps a sample took; latency is of one step of the batch.
-    against is another model on the same samples: {"path", "accuracy", "correct", "decisions_changed"}, or None.
+    Fractions are 0..1, confusion[true][predicted]. T is the most steps a sample took; latency is of one call of the engine for
+    a batch, throughput of this run, reading included.
+
+    samples      those that were read; accuracy, interval (95 %) and confusion are of them
+    unreadable   {"samples": how many could not be read, "first": [{"path", "error"}]}
+    data_list    {"samples", "sha256"} of the paths and classes (runtime.measure.metrics.list_sha256)
+    predictions  the class of each sample, NONE where it could not be read
+    against      another model on the same samples: {"path", "accuracy", "correct", "decisions_changed"}, or None
     """
 
     accuracy: float
@@ -50,6 +60,16 @@ class Evaluation:
     confusion: list[list[int]]
     classes: list[str]
     data: str
+    split: str = "test"
+    interval: tuple[float, float] = (0.0, 1.0)
+    per_class: list[dict[str, Any]] = field(default_factory=list)
+    macro_f1: float | None = None
+    workers: int = 1
+    seconds: float = 0.0
+    unreadable: dict[str, Any] = field(default_factory=lambda: {"samples": 0, "first": []})
+    artifact: dict[str, Any] = field(default_factory=dict)
+    data_list: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
     predictions: list[int] = field(repr=False, default_factory=list)
     against: dict[str, Any] | None = None
 
@@ -70,178 +90,131 @@ class Evaluation:
 
 
 def evaluate(
-    model: OpenModel,
+    model: Model,
     data: str,
     *,
     split: str = "test",
     limit: int | None = None,
-    batch: int | None = None,
-    workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    out: str | Path | None = None,
+    how: How | None = None,
+    **given: Any,
 ) -> Evaluation:
     """Accuracy on the data set `NAME:DIR`; firing rates, too, where the model was loaded with rates=True.
 
-    limit    how many samples, the first of the split; all when None
-    batch    samples at once, 16 when None
-    workers  threads that read samples ahead
+    limit  how many samples, the first of the split; all when None
+    out    a folder for predictions.csv, predictions.jsonl, timing.csv, and for the shards of a run that may be resumed
+    how    a How, or its fields by name: batch, workers, cluster, resume, progress
 
-    Raises PlifError when the data set does not fit the model (classes, input, number of time-steps).
+    Raises PlifError when the data set does not fit the model (classes, input, number of time-steps) or nothing of it can be read;
+    Interrupted, with what is known so far, at Ctrl-C.
     """
-    if (batch is not None and batch < 1) or workers < 1:
-        raise PlifError(f"--batch {batch} --workers {workers}: expected at least 1")
+    how = How(**given) if how is None else how
+    if (how.batch is not None and how.batch < 1) or (how.workers is not None and how.workers < 1):
+        raise PlifError(f"--batch {how.batch} --workers {how.workers}: expected at least 1")
     fixed = model.card.get("batch")
-    if fixed and batch not in (None, fixed):
-        raise PlifError(f"--batch {batch}: {model.path} was exported for exactly {fixed} streams; leave --batch out")
-    card = model.card
-    dataset = open_dataset(
-        data,
-        split,
-        framing=card["framing"],
-        shape=model.input_shape,
-        normalisation=card["normalisation"],
-        classes=model.classes,
-    )
-    _check_fits(model, dataset, data)
+    if fixed and how.batch not in (None, fixed):
+        raise PlifError(
+            f"--batch {how.batch}: {model.path} was exported for exactly {fixed} streams; leave --batch out"
+        )
+    if how.resume and out is None:
+        raise PlifError("--resume: goes on with what a folder holds; name it with --out DIR")
+    samples = SplitOf(data, split)
+    dataset = samples.open(model)
     count = len(dataset) if limit is None else min(limit, len(dataset))
-    if count == 0:
-        raise PlifError(f"{data}: split '{split}' has no samples")
-    batch = fixed or min(batch or DEFAULT_BATCH, count)
-    session = open_session(model, batch)
-    confusion = np.zeros((len(model.classes), len(model.classes)), np.int64)
-    predictions: list[int] = []
-    latency, rates, steps = Latencies(), _RateSum(), 0
     began = time.perf_counter()
-    for indices, samples in _batches(dataset, count, batch, workers):
-        session.reset()
-        votes = _run(session, samples, latency, rates)
-        steps = max(steps, *(model.T if model.static else len(sample) for sample in samples))
-        for i, row in zip(indices, votes, strict=True):
-            predictions.append(int(row.argmax()))
-            confusion[dataset.label(i), predictions[-1]] += 1
-        if progress:
-            progress(len(predictions), count)
-    seconds = time.perf_counter() - began
-    correct = int(np.trace(confusion))
+    with _folder(out) as folder:
+        shards, tally, workers = run(model, samples, dataset, count, folder / FOLDER, how, keeps=out is not None)
+        seconds = time.perf_counter() - began
+        table, statistics = _Table(len(model.classes)), Statistics()
+        found = table.watch(shards.predictions(statistics))
+        if out is not None:
+            write_predictions(found, model.classes, folder)
+        else:
+            for _ in found:
+                pass
+    show_notes(statistics)
+    correct, samples_read = int(np.trace(table.confusion)), int(table.confusion.sum())
+    per_class = class_metrics(table.confusion.tolist(), model.classes)
     return Evaluation(
-        accuracy=correct / count,
-        samples=count,
+        accuracy=correct / samples_read,
+        samples=samples_read,
         correct=correct,
-        T=steps,
+        T=table.steps,
         engine=model.engine.name,
-        batch=batch,
-        latency_ms=latency.to_dict(),
-        throughput_per_s=round(count / seconds, 3),
-        firing_rates=rates.mean(),
-        confusion=confusion.tolist(),
+        batch=shards.plan.batch,
+        latency_ms=statistics.calls.to_dict(),
+        throughput_per_s=round(tally.now / seconds, 3),
+        firing_rates=statistics.mean_rates(),
+        confusion=table.confusion.tolist(),
         classes=model.classes,
         data=dataset.name,
-        predictions=predictions,
+        split=split,
+        interval=wilson(correct, samples_read),
+        per_class=per_class,
+        macro_f1=macro_f1(per_class),
+        workers=workers,
+        seconds=round(seconds, 3),
+        unreadable={"samples": table.unreadable, "first": table.unreadable_first},
+        artifact=artifact_identity(model.path, model.card),
+        data_list={"samples": count, "sha256": shards.plan.list},
+        versions=versions(),
+        predictions=table.predictions,
     )
 
 
-def _check_fits(model: OpenModel, dataset: Dataset, data: str) -> None:
-    if dataset.kind != model.card["input"]["kind"]:
-        raise PlifError(
-            f"{data}: holds {dataset.kind} samples, and {model.path} takes {model.card['input']['kind']} ones"
-        )
-    if list(dataset.classes) != model.classes:
-        raise PlifError(
-            f"{data}: its classes are {first_names(dataset.classes)}, and {model.path} answers {first_names(model.classes)}; "
-            "the model was trained on other classes, or in another order"
-        )
+def begun_engine(out: str | Path | None) -> str | None:
+    """The engine with which the evaluation in the folder `out` was begun, to go on with; None where there is none."""
+    plan = None if out is None else read_plan(Path(out) / FOLDER)
+    return None if plan is None else plan.engine
 
 
-def _batches(dataset: Dataset, count: int, batch: int, workers: int) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-    """Samples in order, read a batch ahead by `workers` threads."""
-    groups = [list(range(i, min(i + batch, count))) for i in range(0, count, batch)]
-    with ThreadPoolExecutor(workers) as pool:
-        ahead = [pool.submit(dataset.sample, i) for i in groups[0]]
-        for group, following in zip(groups, [*groups[1:], []], strict=True):
-            current, ahead = ahead, [pool.submit(dataset.sample, i) for i in following]
-            yield group, [future.result() for future in current]
+@contextmanager
+def _folder(out: str | Path | None) -> Iterator[Path]:
+    """Where the shards lie: `out`, or a folder that is removed at the end."""
+    if out is not None:
+        yield make_folder(Path(out))
+        return
+    with tempfile.TemporaryDirectory(prefix="plif-eval-") as folder:
+        yield Path(folder)
 
 
-def _run(session: Session, samples: list[np.ndarray], latency: Latencies, rates: _RateSum) -> np.ndarray:
-    """Votes float64 [samples, classes] of one batch; recordings may have different numbers of frames.
+class _Table:
+    """What is counted in the one pass over all predictions. confusion  int64 [true][predicted]"""
 
-    samples  float32 [T, C, H, W] of each recording, or still images [C, H, W]
+    def __init__(self, classes: int) -> None:
+        self.confusion = np.zeros((classes, classes), np.int64)
+        self.predictions: list[int] = []
+        self.steps = self.unreadable = 0
+        self.unreadable_first: list[dict[str, str]] = []
+
+    def watch(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:
+        """The same predictions, counted."""
+        for one in predictions:
+            predicted = one.predicted
+            self.predictions.append(NONE if predicted is None else predicted)
+            self.steps = max(self.steps, one.steps)
+            if one.error is not None:
+                self.unreadable += 1
+                if len(self.unreadable_first) < MOST_NAMED:
+                    self.unreadable_first.append({"path": one.path, "error": one.error})
+            elif predicted is not None and one.truth is not None:
+                self.confusion[one.truth, predicted] += 1
+            yield one
+
+
+def write_results(result: Evaluation, folder: str | Path, command: str | None = None) -> list[Path]:
+    """metrics.json, and confusion.png where matplotlib is installed; returns what the folder holds of this evaluation.
+
+    folder   where `evaluate(..., out=folder)` wrote the predictions
+    command  what the user typed
     """
-    model = session.model
-    votes = np.zeros((len(samples), len(model.classes)))
-    fixed = model.card.get("batch")
-    axis = 1 if model.unrolled and not model.static else 0  # of x that holds the rows
-
-    def call(x: np.ndarray, rows: np.ndarray) -> None:
-        """One call of the engine: x holds a frame (or T) for each of `rows`; adds up their votes and their spikes."""
-        if fixed:  # a fixed batch always runs whole: rows without a sample get zeros, and their answers are not counted
-            whole = np.zeros((*x.shape[:axis], fixed, *x.shape[axis + 1 :]), np.float32)
-            whole[(slice(None),) * axis + (rows,)] = x
-            x = whole
-        everyone = fixed or len(rows) == session.streams
-        began = time.perf_counter()
-        y = (session.run if model.unrolled else session.step)(x, None if everyone else rows.tolist())
-        latency.add(1e3 * (time.perf_counter() - began))
-        y = y if model.unrolled else y[None]  # [T, rows, classes]
-        kept = rows if fixed else slice(None)
-        votes[rows] += whole_votes(y[:, kept], model.voters).sum(axis=0)
-        for layer, values in session.last_rates.items():
-            rates.add(layer, values.reshape(len(y), -1)[:, kept])
-
-    every = np.arange(len(samples))
-    if model.static:
-        x = np.stack(samples)
-        for _ in range(1 if model.unrolled else model.T):
-            call(x, every)
-    elif model.unrolled:
-        if len({len(sample) for sample in samples}) > 1:
-            raise PlifError(
-                f"{model.path}: recordings have different numbers of frames; evaluate the step form instead"
-            )
-        x = np.stack(samples, axis=1)
-        if len(x) % model.T:
-            raise PlifError(
-                f"{model.path}: unrolled over T={model.T}, and the recordings have {len(x)} frames; expected a multiple. "
-                "Evaluate the step form, or export again with --T"
-            )
-        for t in range(0, len(x), model.T):
-            call(x[t : t + model.T], every)
-    else:  # shorter recordings end first; their rows then keep their state
-        for t in range(max(len(sample) for sample in samples)):
-            rows = np.array([i for i, sample in enumerate(samples) if t < len(sample)])
-            call(np.stack([samples[i][t] for i in rows]), rows)
-    return votes
-
-
-class _RateSum:
-    """Mean firing rate per layer over all steps and samples."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, layer: str, values: np.ndarray) -> None:
-        """values  float32 [T, rows], the layer's firing rate (0..1) at each step"""
-        self._sums[layer] = self._sums.get(layer, 0.0) + float(values.sum(dtype=np.float64))
-        self._counts[layer] = self._counts.get(layer, 0) + values.size
-
-    def mean(self) -> dict[str, float]:
-        return {layer: self._sums[layer] / self._counts[layer] for layer in self._sums}
-
-
-def write_results(result: Evaluation, folder: str | Path) -> list[Path]:
-    """metrics.json and predictions.csv, and confusion.png where matplotlib is installed; returns what was written."""
     folder = make_folder(Path(folder))
-    metrics, predictions = folder / "metrics.json", folder / "predictions.csv"
+    metrics = folder / "metrics.json"
     content = result.to_dict()
-    numbers = content.pop("predictions")
-    with whole_or_nothing(metrics, predictions) as (first, second):
-        first.write_text(json.dumps(content, indent=2) + "\n")
-        names = [cell(name) for name in result.classes]
-        with second.open("w", newline="", encoding="utf-8") as table:
-            csv.writer(table, lineterminator="\n").writerows(
-                [("sample", "predicted"), *((i, names[p]) for i, p in enumerate(numbers))]
-            )
-    written = [metrics, predictions]
+    content.pop("predictions")
+    with whole_or_nothing(metrics) as (part,):
+        part.write_text(json.dumps({**content, "command": command}, indent=2) + "\n")
+    written = [metrics, *(folder / name for name in FILES if (folder / name).is_file())]
     try:
         from runtime.show.pictures import confusion_picture
     except ImportError:

@@ -167,21 +167,23 @@ def test_evaluation_writes_a_table_that_a_spreadsheet_does_not_run(
     inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from runtime.measure.evaluate import Evaluation, write_results
+    from runtime.measure.predictions import Prediction, write_predictions
 
     pytest.importorskip("matplotlib", reason="pictures need matplotlib")
     result = Evaluation(
         accuracy=1.0, samples=10, correct=10, T=5, engine="event", batch=1, latency_ms={}, throughput_per_s=1.0,
         firing_rates={}, confusion=np.eye(10, dtype=int).tolist(), classes=list(CLASSES), data="$x$\033[2J\n",
-        predictions=list(range(10)),
     )  # fmt: skip
+    scores = np.eye(10).tolist()
+    write_predictions((Prediction(i, "a", i, tuple(scores[i])) for i in range(10)), CLASSES, tmp_path / "out")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # glyphs that the font lacks
         write_results(result, tmp_path / "out")
     text = (tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8")
     rows = list(csv.reader(io.StringIO(text)))
-    assert is_clean(text) and len(text.splitlines()) == 11 and all(len(row) == 2 for row in rows)
-    assert [row[1] for row in rows[1:]] == [cell(name) for name in CLASSES]
-    assert rows[5] == ["4", "'=HYPERLINK(1)"] and rows[9] == ["8", 'a,"b"']
+    assert is_clean(text) and len(text.splitlines()) == 11 and all(len(row) == 18 for row in rows)
+    assert [row[3] for row in rows[1:]] == [cell(name) for name in CLASSES] == [row[2] for row in rows[1:]]
+    assert rows[5][3] == "'=HYPERLINK(1)" and rows[9][3] == 'a,"b"' and rows[0][12] == 'score_a,"b"'
     assert (tmp_path / "out" / "confusion.png").stat().st_size > 1000
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert tuple(metrics["classes"]) == CLASSES, "JSON stays exact"

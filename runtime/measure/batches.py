@@ -1,0 +1,104 @@
+"""One batch of samples through a session: the votes of every step, what the clock says, and how much each layer fires.
+
+Each sample is a row of the batch. A row starts from reset and sees its own frames; the other rows change nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.engines.model import OpenModel
+from runtime.engines.session import Session, whole_votes
+
+
+@dataclass
+class Batch:
+    """What one batch gave.
+
+    votes    float64 [T, samples, classes], whole spikes for each class in each step (y where the network does not vote);
+             zeros where a sample has no such step
+    steps    time-steps of each sample
+    call_ms  milliseconds of each call of the engine
+    rates    {layer: [sum of the firing rates (0..1) of every step and sample, how many these are]}
+    """
+
+    votes: np.ndarray
+    steps: list[int]
+    call_ms: list[float] = field(default_factory=list)
+    rates: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+    def scores(self, voters: int) -> np.ndarray:
+        """float64 [samples, classes]: the share (0..1) of all possible votes, voters x steps, that each class got.
+
+        The sum goes step by step, so that the form of the artifact changes no bit of it.
+        """
+        total: np.ndarray = np.cumsum(self.votes, axis=0)[-1]
+        return total / (voters * np.asarray(self.steps)[:, None])
+
+
+def run_batch(session: Session, samples: Sequence[np.ndarray]) -> Batch:
+    """Runs samples, at most as many as the session has streams, from reset.
+
+    samples  float32 [T, C, H, W] of each recording, T may differ; or still images [C, H, W]
+    Raises PlifError where an unrolled artifact does not fit the number of frames.
+    """
+    session.reset()
+    model = session.model
+    steps = [model.T if model.static else len(sample) for sample in samples]
+    batch = Batch(np.zeros((max(steps), len(samples), len(model.classes))), steps)
+    for first, x, rows in _calls(model, samples):
+        began = time.perf_counter()
+        y = _call(session, x, rows)  # [T, rows, classes]
+        batch.call_ms.append(1e3 * (time.perf_counter() - began))
+        batch.votes[first : first + len(y), rows] = whole_votes(y, model.voters)
+        kept = rows if model.card.get("batch") else slice(None)
+        for layer, values in session.last_rates.items():
+            part = values.reshape(len(y), -1)[:, kept]
+            total, count = batch.rates.get(layer, (0.0, 0))
+            batch.rates[layer] = (total + float(part.sum(dtype=np.float64)), count + part.size)
+    return batch
+
+
+def _calls(model: OpenModel, samples: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(first step, x, rows) of each call of the engine: x holds a frame, or T frames, for each of `rows`."""
+    every = np.arange(len(samples))
+    if model.static:
+        x = np.stack(samples)
+        for t in range(1 if model.unrolled else model.T):
+            yield t, x, every
+    elif model.unrolled:
+        if len({len(sample) for sample in samples}) > 1:
+            raise PlifError(
+                f"{model.path}: recordings have different numbers of frames; evaluate the step form instead"
+            )
+        x = np.stack(samples, axis=1)
+        if len(x) % model.T:
+            raise PlifError(
+                f"{model.path}: unrolled over T={model.T}, and the recordings have {len(x)} frames; expected a multiple. "
+                "Evaluate the step form, or export again with --T"
+            )
+        for t in range(0, len(x), model.T):
+            yield t, x[t : t + model.T], every
+    else:  # shorter recordings end first; their rows then keep their state
+        for t in range(max(len(sample) for sample in samples)):
+            rows = np.array([i for i, sample in enumerate(samples) if t < len(sample)])
+            yield t, np.stack([samples[i][t] for i in rows]), rows
+
+
+def _call(session: Session, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """y float32 [T, rows, classes] of one call. A fixed batch runs whole: rows without a sample get zeros, and do not count."""
+    model, fixed = session.model, session.model.card.get("batch")
+    if fixed:
+        axis = 1 if model.unrolled and not model.static else 0  # of x that holds the rows
+        whole = np.zeros((*x.shape[:axis], fixed, *x.shape[axis + 1 :]), np.float32)
+        whole[(slice(None),) * axis + (rows,)] = x
+        x = whole
+    everyone = fixed or len(rows) == session.streams
+    y = (session.run if model.unrolled else session.step)(x, None if everyone else rows.tolist())
+    y = y if model.unrolled else y[None]
+    return y[:, rows] if fixed else y

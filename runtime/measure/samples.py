@@ -1,0 +1,79 @@
+"""Where the samples of an evaluation come from. Small enough to be sent to a worker, which opens it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.data import Dataset, find, open_dataset
+from runtime.data.dataset import EventSet, first_names
+from runtime.engines.model import OpenModel
+
+
+class Samples(Protocol):
+    """What a worker opens. As text it is what the user typed."""
+
+    @property
+    def place(self) -> str:
+        """The folder that all paths begin with; empty where there is none."""
+        ...
+
+    def open(self, model: OpenModel) -> Dataset:
+        """The samples, as the model takes them. Raises PlifError where they do not fit it."""
+        ...
+
+
+@dataclass(frozen=True)
+class SplitOf:
+    """One split of the data set `NAME:DIR`."""
+
+    data: str
+    split: str = "test"
+
+    def __str__(self) -> str:
+        return f"{self.data}, {self.split}"
+
+    @property
+    def place(self) -> str:
+        """DIR of NAME:DIR."""
+        return find(self.data)[1]
+
+    def open(self, model: OpenModel) -> Dataset:
+        """The data set. Raises PlifError when it does not fit the model (classes, kind of input)."""
+        card = model.card
+        dataset = open_dataset(
+            self.data,
+            self.split,
+            framing=card["framing"],
+            shape=model.input_shape,
+            normalisation=card["normalisation"],
+            classes=model.classes,
+        )
+        if dataset.kind != card["input"]["kind"]:
+            raise PlifError(
+                f"{self.data}: holds {dataset.kind} samples, and {model.path} takes {card['input']['kind']} ones"
+            )
+        if list(dataset.classes) != model.classes:
+            raise PlifError(
+                f"{self.data}: its classes are {first_names(dataset.classes)}, and {model.path} answers "
+                f"{first_names(model.classes)}; the model was trained on other classes, or in another order"
+            )
+        if len(dataset) == 0:
+            raise PlifError(f"{self.data}: split '{self.split}' has no samples")
+        return dataset
+
+
+def read(dataset: Dataset, i: int) -> tuple[np.ndarray, int | None]:
+    """(x, events) of sample i: float32 [T, C, H, W] and the events in the recording, or [C, H, W] and None.
+
+    Raises PlifError where it cannot be read, or is too short for a frame.
+    """
+    if not isinstance(dataset, EventSet):
+        return dataset.sample(i), None
+    frames, events = dataset.frames(i)
+    if not len(frames):
+        raise PlifError(f"{dataset.path(i)}: {events} events, too few for one frame of {dataset.framing}")
+    return frames, events

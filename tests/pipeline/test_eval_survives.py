@@ -1,0 +1,224 @@
+"""What an evaluation promises: neither batch, form, workers nor a kill in the middle changes a byte of predictions.csv."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtime
+from plif_export import export
+from runtime.base.errors import Interrupted, PlifError
+from runtime.cli.main import run
+from runtime.events import write_nmnist
+from runtime.measure.evaluate import Evaluation, evaluate
+from runtime.simulate.digits import draw_digit
+from runtime.simulate.saccades import record_digit
+from tests.conftest import REPOSITORY
+from tests.networks import digits_network
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+SAMPLES = 200  # four shards
+
+# A program whose driver kills one of its workers, and later itself, at known places.
+KILLED = """
+import multiprocessing, os, sys
+import runtime
+from runtime.measure.evaluate import evaluate
+
+def progress(done, total, note, killed=[]):
+    if done >= 40 and not killed:
+        killed.append(multiprocessing.active_children()[0])
+        killed[0].kill()
+    if done >= 130 and sys.argv[4] == "die":
+        os.kill(os.getpid(), 9)
+
+if __name__ == "__main__":
+    evaluate(runtime.load(sys.argv[1]), sys.argv[2], out=sys.argv[3], workers=2, batch=8, progress=progress)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings in the layout of N-MNIST, ten in many places, and a random network that fires on them, in both forms."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    for i in range(SAMPLES):
+        path = folder / "nmnist" / "Test" / str(i % 10) / f"{i}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if i < 10:
+            rng = np.random.default_rng(i)
+            write_nmnist(path, record_digit(draw_digit(i, rng), rng))
+        else:
+            path.hardlink_to(path.with_name(f"{i % 10}.bin"))
+    (folder / "nmnist" / "Train").mkdir()
+    net = digits_network("count:T=8")
+    export(net, folder / "step.onnx")
+    export(net, folder / "unrolled.onnx", form="unrolled")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path) -> str:
+    return f"nmnist:{folder / 'nmnist'}"
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path, data: str) -> tuple[Evaluation, bytes]:
+    """An evaluation that nobody disturbed, one sample at a time."""
+    result = evaluate(runtime.load(folder / "step.onnx"), data, batch=1, out=folder / "whole")
+    table = (folder / "whole" / "predictions.csv").read_bytes()
+    scores = {line.split(b",", 3)[3] for line in table.splitlines()}
+    assert len(set(result.predictions)) > 1 and len(scores) == 11, "ten recordings that differ"
+    return result, table
+
+
+@pytest.mark.parametrize("engine", ("event", "onnxruntime"))
+@pytest.mark.parametrize(
+    ("form", "batch", "workers"),
+    [
+        ("step", 16, 2),
+        ("unrolled", 7, 1),
+        pytest.param("step", 5, 7, marks=pytest.mark.large),
+        pytest.param("unrolled", 64, 2, marks=pytest.mark.large),
+    ],
+)
+def test_batch_form_engine_and_workers_change_no_byte(
+    form: str, batch: int, workers: int, engine: str, folder: Path, data: str, tmp_path: Path, whole: tuple[Any, bytes]
+) -> None:
+    model = runtime.load(folder / f"{form}.onnx", engine)
+    result = evaluate(model, data, batch=batch, workers=workers, out=tmp_path)
+    assert (tmp_path / "predictions.csv").read_bytes() == whole[1]
+    assert result.predictions == whole[0].predictions and result.confusion == whole[0].confusion
+
+
+def killed(folder: Path, data: str, out: Path, end: str) -> int:
+    """The exit code of KILLED."""
+    program = folder / "killed.py"
+    program.write_text(KILLED)
+    command = [sys.executable, str(program), str(folder / "step.onnx"), data, str(out), end]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(command, env=environment, capture_output=True, timeout=300).returncode
+
+
+def test_a_worker_that_is_killed_costs_nothing_but_time(folder: Path, data: str, tmp_path: Path, whole: Any) -> None:
+    assert killed(folder, data, tmp_path, "live") == 0
+    assert (tmp_path / "predictions.csv").read_bytes() == whole[1]
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(
+    folder: Path, data: str, tmp_path: Path, whole: tuple[Any, bytes]
+) -> None:
+    assert killed(folder, data, tmp_path, "die") == -signal.SIGKILL
+    done = list((tmp_path / "shards").glob("*.jsonl"))
+    assert 0 < len(done) < 4 and not (tmp_path / "predictions.csv").exists()
+    before = {path: path.read_bytes() for path in done}
+    model = runtime.load(folder / "step.onnx")
+    with pytest.raises(PlifError, match="not finished; go on with --resume"):
+        evaluate(model, data, out=tmp_path)
+    with pytest.raises(PlifError, match="samples 200, not 50"):
+        evaluate(model, data, out=tmp_path, limit=50, resume=True)
+    with pytest.raises(PlifError, match="batch 8, not 3"):
+        evaluate(model, data, out=tmp_path, batch=3, resume=True)
+    with pytest.raises(PlifError, match="artifact_sha256"):
+        evaluate(runtime.load(folder / "unrolled.onnx"), data, out=tmp_path, resume=True)
+    result = evaluate(model, data, out=tmp_path, resume=True)
+    assert (tmp_path / "predictions.csv").read_bytes() == whole[1]
+    assert result.batch == 8 and result.predictions == whole[0].predictions
+    assert all(path.read_bytes() == content for path, content in before.items()), "what was done was not done again"
+
+
+def test_a_damaged_shard_is_done_again(folder: Path, data: str, tmp_path: Path, whole: tuple[Any, bytes]) -> None:
+    model = runtime.load(folder / "step.onnx")
+    evaluate(model, data, out=tmp_path)
+    shard = tmp_path / "shards" / "000002.jsonl"
+    shard.write_bytes(shard.read_bytes()[:-40])
+    result = evaluate(model, data, out=tmp_path, resume=True)
+    assert (tmp_path / "predictions.csv").read_bytes() == whole[1] and result.samples == SAMPLES
+
+
+def test_ctrl_c_says_what_is_known_and_keeps_it(folder: Path, data: str, tmp_path: Path, whole: Any) -> None:
+    def progress(done: int, total: int, note: str) -> None:
+        if done >= 100:
+            signal.raise_signal(signal.SIGINT)
+
+    model = runtime.load(folder / "step.onnx")
+    for place, kept in ((None, "nothing is kept"), (tmp_path, "go on with --resume")):
+        with pytest.raises(Interrupted, match=rf"^112 of 200 samples are done, accuracy .* %.*{kept}") as caught:
+            evaluate(model, data, out=place, batch=16, progress=progress)
+        assert caught.value.exit_code == 130
+    evaluate(model, data, out=tmp_path, resume=True)
+    assert (tmp_path / "predictions.csv").read_bytes() == whole[1]
+
+
+def test_what_is_wrong_in_a_worker_is_said_here(folder: Path, data: str) -> None:
+    model = runtime.load(folder / "step.onnx")
+    changed = folder / "changed.onnx"
+    changed.write_bytes((folder / "step.onnx").read_bytes())
+    opened = runtime.load(changed)
+    changed.write_bytes(b"no artifact any more")
+    with pytest.raises(PlifError, match=r"changed\.onnx"):
+        evaluate(opened, data, workers=2)
+    with pytest.raises(PlifError, match="expected at least 1"):
+        evaluate(model, data, workers=0)
+
+
+def test_one_recording_that_cannot_be_read_is_named_and_the_others_count(
+    folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    place = tmp_path / "nmnist" / "Test"
+    for i in range(20):
+        (place / str(i % 10)).mkdir(parents=True, exist_ok=True)
+        (place / str(i % 10) / f"{i}.bin").hardlink_to(folder / "nmnist" / "Test" / str(i % 10) / f"{i}.bin")
+    bad = place / "3" / "13.bin"
+    bad.unlink()
+    bad.write_bytes(b"")
+    out = tmp_path / "out"
+    command = ["eval", str(folder / "step.onnx"), "--data", f"nmnist:{tmp_path / 'nmnist'}", "--out", str(out)]
+    assert run([*command, "--json"]) == 2
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["samples"] == 19 and found["unreadable"]["samples"] == 1 and found["predictions"][13] == -1
+    assert found["unreadable"]["first"][0]["path"] == str(bad) and sum(map(sum, found["confusion"])) == 19
+    lines = printed.err.splitlines()
+    assert sum("error" in line for line in lines) == 1 and "1 of 20 recordings could not be read" in printed.err
+    row = (out / "predictions.csv").read_text().splitlines()[14]
+    assert row.startswith(f"13,{bad},3,,,") and "the file is empty" in row
+    for path in place.rglob("*.bin"):
+        path.unlink()
+        path.write_bytes(b"")
+    assert run([*command]) == 2
+    assert "none of 20 recordings can be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "lines"),
+    [
+        (["--min-accuracy", "0", "--max-p99-ms", "1e9"], 0, []),
+        (["--min-accuracy", "1"], 1, ["--min-accuracy 1"]),
+        (["--min-accuracy", "1", "--max-p99-ms", "1e-9"], 1, ["--min-accuracy 1", "--max-p99-ms 1e-09"]),
+        (["--max-changed", "0", "--against", "SAME"], 0, []),
+        (["--max-changed", "0.01", "--against", "OTHER"], 1, ["--max-changed 0.01"]),
+        (["--max-changed", "0.01"], 2, ["--against FILE"]),
+        (["--min-accuracy", "97"], 2, ["a share from 0 to 1"]),
+        (["--max-p99-ms", "nan"], 2, ["milliseconds above 0"]),
+    ],
+)
+def test_a_bar_that_is_missed_is_exit_code_1_and_a_line(
+    options: list[str], code: int, lines: list[str], folder: Path, data: str, tmp_path: Path, capsys: Any
+) -> None:
+    places = {"SAME": str(folder / "unrolled.onnx"), "OTHER": str(tmp_path / "other.onnx")}
+    if "OTHER" in options:
+        export(digits_network("count:T=8", seed=5), tmp_path / "other.onnx")
+    command = ["eval", str(folder / "step.onnx"), "--data", data, "--limit", "40", "--json"]
+    assert run([*command, *(places.get(option, option) for option in options)]) == code
+    printed = capsys.readouterr()
+    said = [line for line in printed.err.splitlines() if line.startswith("plif: error: ")]
+    assert len(said) == len(lines) and all(part in line for part, line in zip(lines, said, strict=True))
+    assert bool(printed.out) == (code != 2), "the numbers are printed also where a bar is missed"
