@@ -7,7 +7,7 @@ varint, 1 is 8 bytes, 5 is 4 bytes, 2 is a length and that many bytes. Field num
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -176,6 +176,15 @@ def with_rates(model: bytes, taps: dict[str, str], graded: Collection[str] = ())
         axes = _bytes(8, f"{output}.axes".encode()) + _int(1, 1) + _int(2, 7) + _bytes(9, (1).to_bytes(8, "little"))
         graph += _bytes(GRAPH_NODE, flatten) + _bytes(GRAPH_NODE, mean)
         graph += _bytes(GRAPH_INITIALIZER, axes) + _bytes(GRAPH_OUTPUT, _bytes(1, output.encode()))
+    return model + _bytes(MODEL_GRAPH, graph)
+
+
+def with_taps(model: bytes, taps: Mapping[str, str]) -> bytes:
+    """The model with one more output for each of `taps`, {output name: tensor name}: the value of that tensor."""
+    graph = b""
+    for output, tensor in taps.items():
+        graph += _bytes(GRAPH_NODE, _node("Identity", [tensor], output, {}))
+        graph += _bytes(GRAPH_OUTPUT, _bytes(1, output.encode()))
     return model + _bytes(MODEL_GRAPH, graph)
 
 

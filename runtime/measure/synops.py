@@ -1,0 +1,149 @@
+"""Synaptic operations of a network, and an estimate of the energy that they take.
+
+A synapse does something only when a value that is not zero arrives through a weight that is not zero. With N[i] the number of
+steps in which element i of a layer's input was not zero, and F[i] its fan-out, the weights that carry it to an output,
+
+    effective = sum_i N[i] F[i]         dense = steps sum_i F1[i]    with F1 the fan-out when no weight is zero
+
+which is the definition of NeuroBench (Yik et al., "NeuroBench: a framework for benchmarking neuromorphic computing",
+arXiv:2304.04640): biases are not counted, nor what a convolution pads. A layer adds (AC, accumulate) where its inputs are
+-1, 0 or 1, and multiplies and adds (MAC) elsewhere; NeuroBench asks this of each batch, here it is asked of the whole
+measurement. Neurons, pooling and products of two activities (MatMul) are not synapses, and are not counted.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.model.card import Card
+from runtime.model.graph import spatial
+from runtime.model.readers.onnx_weights import read_initializers
+
+SYNAPTIC = ("Conv", "Linear", "ConvTranspose")
+Record = Mapping[str, Any]  # a node of the card's graph
+
+# Picojoules of an operation in 45 nm at 0.9 V: M. Horowitz, "Computing's energy problem (and what we can do about it)",
+# ISSCC 2014, figure 1.1.9. {kind of weight: (MAC, AC)}: fp32 3.7 + 0.9 and 0.9; fp16 multiplies in 1.1 and adds in fp32,
+# as plif's fp16 does; int8 multiplies in 0.2 and adds int32 in 0.1.
+PICOJOULES = {"float32": (4.6, 0.9), "float16": (2.0, 0.9), "int8": (0.3, 0.1)}
+ENERGY_SOURCE = (
+    "M. Horowitz, Computing's energy problem (and what we can do about it), ISSCC 2014: 45 nm; fp32 4.6 pJ a MAC, 0.9 pJ an AC; "
+    "fp16 2.0 and 0.9; int8 0.3 and 0.1"
+)
+
+
+@dataclass(frozen=True)
+class LayerOps:
+    """One layer, per sample (its mean over all samples that were measured).
+
+    kind       "AC" or "MAC"
+    effective  operations that do something;  dense: all that there would be if nothing were zero
+    density    the share (0..1) of the layer's inputs that are not zero
+    picojoules the estimate for `effective`;  dense_picojoules: for `dense`, as multiplications
+    """
+
+    layer: str
+    kind: str
+    effective: float
+    dense: float
+    density: float
+    picojoules: float
+    dense_picojoules: float
+
+
+def synaptic_layers(card: Card) -> list[Record]:
+    """The nodes with synapses, in the order of the network."""
+    return [node for node in card["graph"]["nodes"] if node["op"] in SYNAPTIC]
+
+
+def not_counted(card: Card) -> list[str]:
+    """Names of nodes that multiply, and are no synapses by the definition."""
+    return [node["name"] for node in card["graph"]["nodes"] if node["op"] == "MatMul"]
+
+
+def input_shape(card: Card, node: Record) -> tuple[int, ...]:
+    """Of what a node reads first, without the batch."""
+    graph = card["graph"]
+    shapes = {graph["input"]: card["input"]["shape"], **{n["name"]: n["shape"] for n in graph["nodes"]}}
+    return tuple(shapes[node["inputs"][0]])
+
+
+def layer_ops(
+    card: Card, path: Path, arrived: Mapping[str, np.ndarray], binary: Mapping[str, bool], samples: int, steps: int
+) -> list[LayerOps]:
+    """The operations of each synaptic layer of an ONNX artifact, per sample.
+
+    arrived  {node: int64 [...] of its input's shape, in how many steps each element was not zero}, over all samples
+    binary   {node: whether all inputs were -1, 0 or 1}
+    steps    of all samples together
+    """
+    nodes = synaptic_layers(card)
+    names = [name for node in nodes for name in _tensors(node)]
+    weights = read_initializers(path, names)
+    found = []
+    for node in nodes:
+        weight = _weight(node, weights)
+        shape = input_shape(card, node)
+        fan, full = (fan_out(node, shape, mask) for mask in (weight != 0, np.ones(weight.shape, bool)))
+        n = arrived[node["name"]]
+        effective, dense = float((n * fan).sum()) / samples, float(full.sum()) * steps / samples
+        kind = "AC" if binary[node["name"]] else "MAC"
+        mac, ac = PICOJOULES[weight.dtype.name]
+        cost = ac if kind == "AC" else mac
+        density = float(n.sum()) / (n.size * steps)
+        found.append(LayerOps(node["name"], kind, effective, dense, density, cost * effective, mac * dense))
+    return found
+
+
+def fan_out(node: Record, shape: tuple[int, ...], mask: np.ndarray) -> np.ndarray:
+    """int64 of `shape`: how many products each element of a layer's input takes part in, without what falls on padding.
+
+    mask  bool, of the weight's shape: which weights count
+    """
+    if node["op"] == "Linear":  # weight [O, I], over the last axis
+        return np.broadcast_to(mask.sum(0, dtype=np.int64), shape)
+    transposed = node["op"] == "ConvTranspose"
+    a, dims = node["attrs"], mask.ndim - 2
+    groups = a["groups"]
+    # [channels of the input, k...]: the weights of a channel at each place of the kernel
+    if transposed:  # weight [I, O/groups, k...]
+        counts = mask.sum(1, dtype=np.int64)
+    else:  # weight [O, I/groups, k...]
+        parts = mask.reshape(groups, mask.shape[0] // groups, *mask.shape[1:]).sum(1, dtype=np.int64)
+        counts = parts.reshape(shape[0], *mask.shape[2:])
+    stride, padding, dilation = (
+        spatial(a.get(key, usual), dims) for key, usual in (("stride", 1), ("padding", 0), ("dilation", 1))
+    )
+    out = np.zeros(shape, np.int64)
+    sizes, outputs = shape[1:], node["shape"][1:]
+    for k in itertools.product(*(range(size) for size in mask.shape[2:])):
+        # a convolution reads i = o stride - padding + k dilation; a transposed one writes there
+        places = []
+        for axis in range(dims):
+            few = sizes[axis] if transposed else outputs[axis]
+            at = np.arange(few) * stride[axis] - padding[axis] + k[axis] * dilation[axis]
+            inside = (at >= 0) & (at < (outputs[axis] if transposed else sizes[axis]))
+            places.append(np.flatnonzero(inside) if transposed else at[inside])
+        out[(slice(None), *np.ix_(*places))] += counts[(slice(None), *k)].reshape(-1, *(1,) * dims)
+    return out
+
+
+def _tensors(node: Record) -> list[str]:
+    return [node["params"]["weight"], f"{node['name']}.zero_points"]
+
+
+def _weight(node: Record, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """float32 or float16, or int8 where the layer was quantised; [O, I, ...] as the graph has it."""
+    name, zero_points = _tensors(node)
+    weight = weights[name]
+    if weight.dtype == np.uint8:  # around 128, which ConvInteger runs faster
+        return (weight ^ 128).view(np.int8)
+    if weight.dtype == np.int8 and node["op"] == "Linear" and zero_points not in weights:
+        return weight.T  # as MatMulInteger reads it
+    return weight
