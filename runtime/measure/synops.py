@@ -122,15 +122,16 @@ def fan_out(node: Record, shape: tuple[int, ...], mask: np.ndarray) -> np.ndarra
     )
     out = np.zeros(shape, np.int64)
     sizes, outputs = shape[1:], node["shape"][1:]
-    for k in itertools.product(*(range(size) for size in mask.shape[2:])):
+    every = np.arange(shape[0])
+    for place, k in enumerate(itertools.product(*(range(size) for size in mask.shape[2:]))):
         # a convolution reads i = o stride - padding + k dilation; a transposed one writes there
-        places = []
+        places = [every]
         for axis in range(dims):
             few = sizes[axis] if transposed else outputs[axis]
             at = np.arange(few) * stride[axis] - padding[axis] + k[axis] * dilation[axis]
             inside = (at >= 0) & (at < (outputs[axis] if transposed else sizes[axis]))
             places.append(np.flatnonzero(inside) if transposed else at[inside])
-        out[(slice(None), *np.ix_(*places))] += counts[(slice(None), *k)].reshape(-1, *(1,) * dims)
+        out[np.ix_(*places)] += counts.reshape(shape[0], -1)[:, place].reshape(-1, *(1,) * dims)
     return out
 
 
