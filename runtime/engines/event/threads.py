@@ -1,21 +1,24 @@
 """How many threads a step takes: measured while it runs, since it depends on what else the machine does.
 
-    look    every count n takes LOOK steps, in turn;  t(n) = median seconds of these
-            n = the fewest; for each larger m:  n = m where t(m) < (1 - MARGIN) t(n)
+    look    every count takes LOOK steps in a row, the most threads first;  t(n) = mean seconds of these
+            n = the most; for each smaller m:  n = m where t(m) < (1 - MARGIN) t(n)
     then    n threads, until 1 step in 200 would be one of the next look's slower counts (p99 does not see looks),
-            or until most steps take more than SLOWER t(n)
+            or until most steps take more than SLOWER t(n), REST steps after the last look or later
+
+In a row, and the mean: beside other programs a count is only as fast as its threads are given processors, which the system
+evens out over some ten milliseconds. Counts that take turns get the processors of each other, and a median sees either the
+steps that were interrupted or those that were not. More threads get more of a busy machine, so fewer must be clearly faster.
 
 Any count gives the same bits, so it may change between two steps of a stream.
 """
 
 from __future__ import annotations
 
-from statistics import median
-
-LOOK = 8
+LOOK = 16
 MARGIN = 0.10
-SLOWER = 3.0
+SLOWER = 1.3
 APART = 200  # steps for each step of a look with a count that is not taken
+REST = 10 * LOOK
 
 
 def counts(most: int) -> tuple[int, ...]:
@@ -41,27 +44,28 @@ class ThreadCount:
     def next(self) -> int:
         """How many threads the next step takes."""
         times = self._times
-        return self.now if times is None else min(times, key=lambda n: len(times[n]))
+        return self.now if times is None else next((n for n in times if len(times[n]) < LOOK), self.now)
 
     def took(self, threads: int, seconds: float) -> None:
         """To be told of each step."""
         if (times := self._times) is not None:
             times[threads].append(seconds)
             if min(map(len, times.values())) >= LOOK:
-                self._decide({n: median(t) for n, t in times.items()})
+                self._decide({n: sum(t) / len(t) for n, t in times.items()})
             return
         self._steps += 1
         self._slow = max(0, self._slow + (1 if seconds > SLOWER * self._expected_s else -1))
-        if self._slow >= LOOK or self._steps >= APART * LOOK * (len(self.counts) - 1):
+        due = self._steps >= APART * LOOK * (len(self.counts) - 1)
+        if due or (self._slow >= LOOK and self._steps >= REST):
             self._look()
 
     def _look(self) -> None:
         if len(self.counts) > 1:
-            self._times = {n: [] for n in self.counts}
+            self._times = {n: [] for n in reversed(self.counts)}
 
     def _decide(self, t: dict[int, float]) -> None:
-        self.now = self.counts[0]
-        for n in self.counts[1:]:
+        self.now = self.counts[-1]
+        for n in reversed(self.counts[:-1]):
             if t[n] < (1 - MARGIN) * t[self.now]:
                 self.now = n
         self._expected_s, self._steps, self._slow, self._times = t[self.now], 0, 0, None
