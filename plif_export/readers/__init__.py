@@ -58,9 +58,12 @@ def _read_file(path: Path, caller: CallerFacts) -> TrainedModel:
     from plif_export.readers.spikingjelly import has_card, read_state_dict
 
     with open_regular(path, "a model.pt, a state_dict or a NIR file") as file:
-        data = file.read()
-    head, sha256 = data[:8], hashlib.sha256(data).hexdigest()
-    del data
+        head, digest = file.read(8), hashlib.sha256()
+        if head == HDF5 or head[:2] == b"PK":  # what is neither is refused below, and may be larger than memory
+            file.seek(0)
+            while block := file.read(1 << 24):
+                digest.update(block)
+    sha256 = digest.hexdigest()
     if path.suffix in (".onnx", ".engine"):
         raise PlifError(
             f"{path}: is an exported artifact, not a model; expected the model.pt, state_dict or NIR file it was made from"

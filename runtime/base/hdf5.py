@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from runtime.base.children import run_script
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import open_regular
 
@@ -55,7 +55,7 @@ def _look(file: int, most_bytes: int, read: bool, same: tuple[int, ...]) -> str 
     import subprocess  # here: who opens other files does not need it
 
     os.lseek(file, 0, os.SEEK_SET)
-    command = [sys.executable, str(LOOK), str(most_bytes), "read" if read else "walk"]
+    command = run_script(LOOK, str(most_bytes), "read" if read else "walk")
     done = subprocess.run(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     if done.returncode < 0:
         return "it makes the HDF5 library crash, or read without an end"

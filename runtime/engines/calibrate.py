@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime.base.children import run_code
 from runtime.base.errors import PlifError
 from runtime.engines import EngineOptions, find_engine
 from runtime.engines.model import OpenModel
@@ -58,13 +59,13 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Mea
         "threads": options.threads,
         "flush_denormals": options.flush_denormals,
     }
-    code = "import sys, json; asked = json.load(sys.stdin); sys.path[:] = asked['sys_path']; "
+    code = "import json; asked = json.load(sys.stdin); sys.path[:] = asked['sys_path']; "
     code += "from runtime.engines.calibrate import child; child(asked)"
     if not sys.executable:
         raise PlifError("no Python interpreter to start")
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", code],
+            run_code(code),
             input=json.dumps(asked),
             capture_output=True,
             text=True,

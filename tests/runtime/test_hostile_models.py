@@ -90,7 +90,7 @@ def test_bombs_take_neither_memory_nor_time(model: Path, tmp_path: Path) -> None
     members, paths = content(model), []
     for name in ("data.pkl", "version", ".format_version", "byteorder", "data/0"):
         paths.append(tmp_path / f"{len(paths)}.pt")
-        full = next(key for key in members if key.partition("/")[2] == name)
+        full = f"{next(iter(members)).partition('/')[0]}/{name}"  # older PyTorch writes no .format_version
         paths[-1].write_bytes(bomb({**members, full: ZEROS}, full, paths[-1]))
         assert paths[-1].stat().st_size < 3 << 20
     nested = b"".join(b"q%c" % i + b"h%c" % i + b"h%c" % i + b"\x86" for i in range(60))

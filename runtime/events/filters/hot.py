@@ -16,6 +16,7 @@ import re
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.base.files import open_regular
 from runtime.events.filters.base import Filter, FilterSpec, Selection, index_pixels, select
 from runtime.events.framing import parse_time_us
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from runtime.base.children import run_script
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats.base import Format, Losses, Recording
@@ -71,8 +71,7 @@ def _decode(path: Path, streams: list[int], losses: Losses) -> Iterator[np.ndarr
 @contextmanager
 def _records(path: Path) -> Iterator[Iterator[tuple[bytes, bytes]]]:
     """The records (tag, bytes) that the decoding process writes, up to its end, be it complete or aborted."""
-    # -P: do not take a file aedat.py in the user's folder for the package
-    command = [sys.executable, "-P", str(CHILD), str(path)]
+    command = run_script(CHILD, str(path))
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet) as child:
         assert child.stdout is not None
