@@ -113,7 +113,8 @@ class Model(OpenModel):
         """Decisions about a source of events, or about several side by side; iterate over the result once.
 
         source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., a Source, or a list of these
-        options    a StreamOptions, or its fields by name: framing, decide, reset, speed, sensor, filters, overload, on_return
+        options    a StreamOptions, or its fields by name: framing, decide, reset, speed, sensor, filters, overload,
+                   on_return, csv, state
         observers  who hears of packets, frames, decisions and the summary (runtime.stream.observe)
         """
         from runtime.stream.options import StreamOptions  # here: a program that only steps loads no sources

@@ -54,6 +54,7 @@ def stream(
             metavar="DIR", help="A new folder for events, decisions and metrics; naming it as SOURCE replays it."
         ),
     ] = None,
+    state: Annotated[Path | None, _option("state")] = None,
     sensor: Annotated[str | None, _option("sensor")] = None,
     csv: Annotated[str | None, _option("csv")] = None,
     engine: EngineName = "auto",
@@ -96,6 +97,7 @@ def stream(
             overload=overload,
             on_return=on_return,
             csv=csv,
+            state=None if state is None else str(state),
         )
         running = model.stream(sources, options, observers=observers)
         if dashboard is not None:

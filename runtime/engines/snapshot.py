@@ -16,14 +16,14 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.base.files import whole_or_nothing
+from runtime.base.files import open_regular, whole_or_nothing
 from runtime.base.version import __version__
 from runtime.model.card import Card
 from runtime.model.digest import digest_of
@@ -35,13 +35,7 @@ MOST_HEADER = 1 << 20  # bytes
 
 def write(path: Path, card: Card, steps: np.ndarray, states: Sequence[np.ndarray]) -> None:
     """Writes the steps int64 [streams] and the states float32 [streams, ...] of an artifact with this card."""
-    header = json.dumps({**_header(card, len(steps)), "plif": __version__}, sort_keys=True)
-    with whole_or_nothing(path) as (part,), zipfile.ZipFile(part, "w") as archive:
-        archive.writestr(zipfile.ZipInfo(HEADER), header)  # without a date: equal snapshots are equal bytes
-        for name, array in zip(_names(len(states)), (steps, *states), strict=True):
-            data = io.BytesIO()
-            np.lib.format.write_array(data, np.ascontiguousarray(array), (1, 0), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(name), data.getvalue())
+    write_arrays(path, header_of(card, len(steps)), _named(steps, states))
 
 
 def read(path: Path, card: Card, streams: int) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -49,54 +43,78 @@ def read(path: Path, card: Card, streams: int) -> tuple[np.ndarray, list[np.ndar
 
     Raises PlifError with one line for a file that is no snapshot, was damaged, or is of another artifact or session.
     """
+    states = [np.broadcast_to(np.float32(0), (streams, *state["shape"])) for state in card["states"]]
+    found = read_arrays(path, header_of(card, streams), WRONG, _named(np.zeros(streams, np.int64), states))
+    steps, *states = found.values()
+    if (steps < 0).any():
+        raise PlifError(f"{path}: steps {steps.tolist()}; expected none below 0")
+    return steps, states
+
+
+WRONG = {
+    "format": "no snapshot of plif",
+    "format_version": "of another version of plif",
+    "digest": "of another artifact: the digests differ",
+    "states": "of another artifact: the states differ",
+    "streams": "of a session of another number of streams",
+}
+
+
+def _named(steps: np.ndarray, states: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    return {"steps": steps, **{f"state.{i}": v for i, v in enumerate(states)}}
+
+
+def header_of(card: Card, streams: int, kind: str = FORMAT, version: int = FORMAT_VERSION) -> dict[str, Any]:
+    """What a file of states says of the artifact and the streams that they are of."""
+    states = [[state["name"], list(state["shape"])] for state in card["states"]]
+    found = {"format": kind, "format_version": version, "digest": digest_of(card)}
+    return {**found, "states": states, "streams": streams}
+
+
+def write_arrays(path: Path, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a header and named arrays: a zip, nothing compressed, without a date, so that equal states are equal bytes."""
+    with whole_or_nothing(path) as (part,), zipfile.ZipFile(part, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(HEADER), json.dumps({**header, "plif": __version__}, sort_keys=True))
+        for name, array in arrays.items():
+            data = io.BytesIO()
+            np.lib.format.write_array(data, np.ascontiguousarray(array), (1, 0), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), data.getvalue())
+
+
+def read_arrays(
+    path: Path, header: dict[str, Any], wrong: Mapping[str, str], like: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The arrays of a file that `write_arrays` wrote.
+
+    header  what the file must say, and `wrong` what it is where it does not
+    like    arrays of the names, types and shapes that it must have
+    Raises PlifError with one line where it is another file, was damaged, or holds numbers that are not finite.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            _check_header(path, _part(path, archive, HEADER, MOST_HEADER), _header(card, streams))
-            shapes = [(streams,), *((streams, *state["shape"]) for state in card["states"])]
-            types = ["<i8", *("<f4" for _ in card["states"])]
-            arrays = [
-                _array(path, archive, name, np.dtype(dtype), shape)
-                for name, dtype, shape in zip(_names(len(shapes) - 1), types, shapes, strict=True)
-            ]
+        with open_regular(path, "a snapshot") as file, zipfile.ZipFile(file) as archive:
+            _check_header(path, _part(path, archive, HEADER, MOST_HEADER), header, wrong)
+            found = {name: _array(path, archive, f"{name}.npy", one.dtype, one.shape) for name, one in like.items()}
     except OSError as error:
         raise PlifError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise PlifError(
             f"{path}: is no snapshot of plif, or was damaged ({' '.join(str(error).split())[:80]})"
         ) from None
-    if (arrays[0] < 0).any():
-        raise PlifError(f"{path}: steps {arrays[0].tolist()}; expected none below 0")
-    for state, values in zip(card["states"], arrays[1:], strict=True):
-        if not np.isfinite(values).all():
-            raise PlifError(f"{path}: {state['name']} holds numbers that are not finite")
-    return arrays[0], arrays[1:]
+    titles = {f"state.{i}": name for i, (name, _shape) in enumerate(header["states"])}
+    for name, array in found.items():
+        if not np.isfinite(array).all():
+            raise PlifError(f"{path}: {titles.get(name, name)} holds numbers that are not finite")
+    return found
 
 
-def _names(states: int) -> list[str]:
-    return ["steps.npy", *(f"state.{i}.npy" for i in range(states))]
-
-
-def _header(card: Card, streams: int) -> dict[str, Any]:
-    states = [[state["name"], list(state["shape"])] for state in card["states"]]
-    found = {"format": FORMAT, "format_version": FORMAT_VERSION, "digest": digest_of(card)}
-    return {**found, "states": states, "streams": streams}
-
-
-def _check_header(path: Path, text: bytes, expected: dict[str, Any]) -> None:
+def _check_header(path: Path, text: bytes, expected: dict[str, Any], wrong: Mapping[str, str]) -> None:
     try:
         found = json.loads(text)
     except RecursionError:
         found = None
     if not isinstance(found, dict):
         raise ValueError("its header is no object")
-    reasons = {
-        "format": "no snapshot of plif",
-        "format_version": "of another version of plif",
-        "digest": "of another artifact: the digests differ",
-        "states": "of another artifact: the states differ",
-        "streams": "of a session of another number of streams",
-    }
-    for key, what in reasons.items():
+    for key, what in wrong.items():
         if found.get(key) != expected[key]:
             shown = "" if key == "states" else f" ({str(found.get(key))[:64]}; expected {expected[key]})"
             raise PlifError(f"{path}: is {what}{shown}")

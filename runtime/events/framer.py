@@ -16,15 +16,14 @@ that steps the frame knows this and enters it in the account; until then the eve
 from __future__ import annotations
 
 import ctypes
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.events.account import Account
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, TakeEvents, collectors
 from runtime.events.frame import Frame
@@ -34,54 +33,8 @@ from runtime.events.view import NOWHERE, View
 from runtime.native.packets import OpenFrame
 
 GAP_US = 1_000_000
+OPEN = ("has_clock", "clock_us", "open_us", "used", "seen", "invalid")
 LIVE_FRAMINGS = "duration:10ms or events:n=5000,max=20ms"
-
-
-@dataclass
-class Account:
-    """Where every event went. It only ever adds, from any thread; nothing is taken back.
-
-    An event that came and whose fate is not known yet is waiting: in the open frame, or in a frame that is not stepped yet.
-    """
-
-    events_in: int = 0
-    used: int = 0  # their frame was stepped
-    filtered: int = 0  # cropped away, or beyond T frames
-    late: int = 0  # before the start of the open frame
-    invalid: int = 0  # outside the sensor, marked invalid, ...
-    dropped: int = 0  # by a live source that could not keep up, in an overload, or at the end
-    closed: bool = field(default=False, compare=False)  # nothing is entered any more
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
-
-    def add(
-        self, came: int = 0, *, used: int = 0, filtered: int = 0, late: int = 0, invalid: int = 0, dropped: int = 0
-    ) -> None:
-        """`came`: events seen for the first time. The others: events whose fate is known now, each once."""
-        with self._lock:
-            if self.closed:
-                return
-            self.events_in += came
-            self.used += used
-            self.filtered += filtered
-            self.late += late
-            self.invalid += invalid
-            self.dropped += dropped
-
-    def close(self) -> None:
-        """The end: what still waits is dropped, and nothing is entered any more."""
-        with self._lock:
-            if not self.closed:
-                self.dropped += self.waiting
-                self.closed = True
-
-    @property
-    def waiting(self) -> int:
-        """Events whose fate is not known yet; 0 at the end."""
-        return self.events_in - self.used - self.filtered - self.late - self.invalid - self.dropped
-
-    @property
-    def balanced(self) -> bool:
-        return self.waiting == 0
 
 
 class Framer:
@@ -116,7 +69,7 @@ class Framer:
         self._buffer = ctypes.c_float * (shape[0] * shape[1] * shape[2])
         self._counts: Any = None  # ctypes array, float32 [C*H*W] of the open frame
         self._emitted, self._most = 0, framing.T or NO_LIMIT  # frames so far, and the most that there may be
-        self._overlap = Overlap(framing.pieces, self._empty) if framing.pieces > 1 else None
+        self.overlap = Overlap(framing.pieces, self._empty) if framing.pieces > 1 else None
         self._last = self._empty  # x of the last frame that closed
         self._gap_before = self._restarted = False
         self._closed = False
@@ -238,6 +191,36 @@ class Framer:
 
     # --- the open frame ---------------------------------------------------------------------------------------------
 
+    KEEPS = ("discontinuities", "_emitted", "_gap_before", "_restarted", "_ticked_us", "open_fields", "open_counts")
+
+    @property
+    def open_fields(self) -> np.ndarray:
+        """int64 [6], what the open frame keeps from packet to packet."""
+        return np.array([getattr(self._open, name) for name in OPEN], np.int64)
+
+    @open_fields.setter
+    def open_fields(self, values: np.ndarray) -> None:
+        for name, value in zip(OPEN, values.tolist(), strict=True):
+            setattr(self._open, name, value)
+        self._due_s = time.perf_counter()
+        self.account.add(came=self._open.used)
+
+    @property
+    def open_counts(self) -> np.ndarray:
+        """float32 [C, H, W], the events in the open frame."""
+        return self._empty if self._counts is None else np.frombuffer(self._counts, np.float32).reshape(self.shape)
+
+    @open_counts.setter
+    def open_counts(self, values: np.ndarray) -> None:
+        self._counts = self._buffer(*values.ravel())
+
+    def is_sound(self) -> bool:
+        """Whether the open frame is one that events can have made; another could be followed by frames without number."""
+        frame = self._open
+        ahead_us = frame.clock_us - frame.open_us
+        counted = 0 <= frame.used <= min(frame.seen, frame.most_used) and frame.has_clock in (0, 1)
+        return counted and (not frame.has_clock or 0 <= ahead_us <= frame.span_us + GAP_US)
+
     @property
     def open_events(self) -> int:
         """Events in the open frame."""
@@ -271,8 +254,8 @@ class Framer:
                 np.minimum(x, np.float32(1), out=x)
             self._counts = None
         frame = Frame(x, int(start_us), int(end_us), self._open.used, self._gap_before, restart=self._restarted)
-        if self._overlap is not None:
-            self._overlap.extend(frame, self.framing.value == "binary")
+        if self.overlap is not None:
+            self.overlap.extend(frame, self.framing.value == "binary")
         frame.due_s = self._due_s if frame.events else self.now_s
         frame.complete_s = time.perf_counter()
         self._open.used = self._open.seen = 0

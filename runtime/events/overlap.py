@@ -22,6 +22,18 @@ class Overlap:
         self._before: deque[np.ndarray] = deque(maxlen=pieces - 1)
         self._empty = empty
 
+    KEEPS = ("pieces",)
+
+    @property
+    def pieces(self) -> np.ndarray:
+        """float32 [k - 1, C, H, W], the last pieces, the oldest first; a missing one is as good as one without events."""
+        missing = (self._before.maxlen or 0) - len(self._before)
+        return np.stack([*([self._empty] * missing), *self._before])
+
+    @pieces.setter
+    def pieces(self, values: np.ndarray) -> None:
+        self._before.extend(values)
+
     def extend(self, frame: Frame, binary: bool) -> None:
         """Adds the pieces before to a frame that holds one piece; `frame.newest` is then that piece."""
         if frame.discontinuity or frame.restart:

@@ -80,6 +80,8 @@ class Decision:
 class FadingSum:
     """sum (tau_us infinite) and leak. `share` is the answer's share of all possible spikes, 0..1."""
 
+    KEEPS = ("evidence", "weight", "share", "answer")
+
     def __init__(self, classes: int, voters: int, tau_us: float, margin: float, release: float | None) -> None:
         self.evidence = np.zeros(classes)  # E, float64 [classes]
         self.weight = 0.0  # W
@@ -122,8 +124,10 @@ class FadingSum:
 class KofN:
     """The class that won k of the last n steps; its members are those of FadingSum."""
 
-    def __init__(self, k: int, n: int, voters: int, margin: float, release: float | None) -> None:
-        self.k, self.voters, self.margin, self.release = k, voters, margin, release or 0
+    KEEPS = ("history", "share", "answer")
+
+    def __init__(self, classes: int, k: int, n: int, voters: int, margin: float, release: float | None) -> None:
+        self.classes, self.k, self.voters, self.margin, self.release = classes, k, voters, margin, release or 0
         self.recent: deque[tuple[int | None, np.ndarray]] = deque(maxlen=n)
         self.answer: int | None = None
         self.share = 0.0
@@ -143,6 +147,20 @@ class KofN:
         spikes = 0.0 if self.answer is None else sum(float(step[self.answer]) for _, step in self.recent)
         self.share = spikes / (self.voters * len(self.recent))
         return self.answer
+
+    @property
+    def history(self) -> np.ndarray:
+        """float64 [n, 1 + classes]: the winner (-1: none) and c of each of the last n steps; -2 where there was none."""
+        rows = np.full((self.recent.maxlen or 0, 1 + self.classes), -2.0)
+        for row, (winner, c) in zip(rows, self.recent, strict=False):
+            row[:] = -1 if winner is None else winner, *c
+        return rows
+
+    @history.setter
+    def history(self, rows: np.ndarray) -> None:
+        self.recent.clear()
+        for winner, *c in rows[rows[:, 0] > -2]:
+            self.recent.append((None if winner < 0 else int(winner), np.array(c)))
 
     def _wins(self, one: int) -> int:
         return sum(winner == one for winner, _ in self.recent)
@@ -216,7 +234,7 @@ class DecisionRule:
     def evidence(self, classes: int, voters: int) -> Evidence:
         """Empty evidence for a network of so many classes and voters a class."""
         if self.kind == "kofn":
-            return KofN(self.k, self.n, voters, self.margin, self.release)
+            return KofN(classes, self.k, self.n, voters, self.margin, self.release)
         return FadingSum(classes, voters, self.tau_us, self.margin, self.release)
 
 

@@ -50,6 +50,10 @@ class StreamOptions:
         None, "Columns of CSV where its first lines do not tell: t=s,x,y,p (t=s|ms|us|ns, - for other columns)."
     )
 
+    state: str | None = _option(
+        None, "A file that keeps the state: where it is, the stream goes on from it; at the end it is written."
+    )
+
     def over(self, recorded: StreamOptions) -> StreamOptions:
         """These options; those that were not given are taken from the recording, except speed, sensor and csv."""
         said = {name: value for name, value in self.to_dict().items() if value is not None}

@@ -87,6 +87,8 @@ class Recorder(Observer):
     # --- as an observer ---------------------------------------------------------------------------------------------
 
     def on_start(self, run: Run) -> None:
+        if run.options.state is not None:
+            raise PlifError("--record, --state: a recording is replayed from its own beginning; use one of them")
         self._run = run
         document = describe(run)
         for number, source in enumerate(document["sources"]):

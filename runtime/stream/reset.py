@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from runtime.base.errors import PlifError
 from runtime.events.framing import parse_time_us
@@ -34,6 +35,7 @@ class ResetPolicy:
     tau_us: int = 0
     _steps: int = 0
     _silent_us: int = 0
+    KEEPS: ClassVar = ("_steps", "_silent_us")
 
     @classmethod
     def parse(cls, text: str) -> ResetPolicy:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -37,7 +38,8 @@ from runtime.stream.queue import FrameQueue, parse_overload
 from runtime.stream.replay import replayed
 from runtime.stream.reset import ResetPolicy
 from runtime.stream.source_framer import SourceFramer
-from runtime.stream.stream import Stream
+from runtime.stream.state import go_on
+from runtime.stream.stream import Stream, add_up
 
 CLOSING_S = 3.0  # the most seconds in which all reader threads together have to end
 
@@ -75,11 +77,12 @@ class Run:
             self._make_streams(opened)
             self.session = Session(model, sum(len(stream.rows) for stream in self.streams))
             self._make_queues()
+            self._state = go_on(self.options, self.framing, self.streams, self.session)
         except BaseException:
             for found in opened:
                 found.close()
             raise
-        self._iterated = self._told = self._closed = False
+        self._iterated = self._finished = self._told = self._closed = False
 
     def _is_endless(self, source: Source) -> bool:
         """Whether the stream of this source has no end. Count framing divides a whole recording, so its stream has one."""
@@ -181,6 +184,7 @@ class Run:
         try:
             for batch in self._from_queues() if self.streams[0].queue else self._in_turn():
                 yield from self._step(batch)
+            self._finished = True
         finally:
             self.close()
 
@@ -218,6 +222,8 @@ class Run:
             if not self.controls.running:
                 self.controls.wait()
             if self.controls.ended:
+                for _stream, frames in reading if self._state is not None and self.source.waits else ():
+                    deque(frames, 0)  # a pipe that was closed: what is left is the packet that was read last
                 return  # close() counts the frames that are made and will not be stepped
             if batch:
                 yield batch
@@ -292,12 +298,23 @@ class Run:
                 if text not in stream.notes:
                     stream.notes.append(text)
                     self._observers.on_note(stream.name, text)
+        self._leave_state()
+        for stream in self.streams:
             stream.account.close()
         if self._iterated and not self._told:
             self._told = True
             if self._observers.on_summary:
                 self._observers.on_summary(self.summary())
         self._closed = True  # set last: an interrupted close can be repeated; the summary is sent once all the same
+
+    def _leave_state(self) -> None:
+        """Writes the file of --state, where every source was read to its end, or a live one was told to end."""
+        if self._state is None or not self._finished or self._told:
+            return
+        if all(stream.frames.ended for stream in self.streams):
+            self._state.write()
+        else:
+            self._observers.on_note(self.names[0], f"{self._state.path} stays as it was: not all was read")
 
     def __enter__(self) -> Run:
         return self
@@ -310,22 +327,7 @@ class Run:
 
         With several sources their sums, the worst percentiles, and each source's own under `sources`.
         """
-        each = [stream.summary() for stream in self.streams]
-        if len(each) == 1:
-            return each[0]
-        counts = dict.fromkeys(
-            key for one in each for key in one if isinstance(one[key], int) and key != "waiting_most"
-        )
-        total: dict[str, Any] = {key: sum(one.get(key, 0) for one in each) for key in counts}
-        total["label"], total["framing"] = None, each[0]["framing"]
-        for key in ("latency_ms", "lag_ms"):
-            percentiles = [one[key] for one in each]
-            total[key] = {
-                p: max((one[p] for one in percentiles if one[p] is not None), default=None) for p in percentiles[0]
-            }
-        total["notes"] = [note for one in each for note in one["notes"]]
-        total["sources"] = dict(zip(self.names, each, strict=True))
-        return total
+        return add_up({stream.name: stream.summary() for stream in self.streams})
 
 
 def _check_streamable(model: OpenModel, sources: Sequence[str | Source], speed: str) -> None:

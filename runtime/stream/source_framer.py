@@ -70,6 +70,15 @@ class SourceFramer:
         self._looked = (0.0, 0, 0)  # when, events that had come, and of these late
         self._late_said_s: float | None = None
         self._late_notes: list[str] = []
+        self.keep_open = False  # at the end the open frame is not closed: another run goes on with it
+        self.ended = False  # the source came to its end
+        self._goes_on = False
+
+    KEEPS = ("_reach_s",)
+
+    def go_on(self) -> None:
+        """Told when framer and filters have got the state of an earlier run."""
+        self._heard_s, self._clock_us, self._goes_on = time.perf_counter(), self.framer.clock_us or 0, True
 
     def _make_filters(self) -> Filters | None:
         return Filters(self._filter_text, self.source.sensor) if self._filter_text else None
@@ -110,6 +119,9 @@ class SourceFramer:
                 continue
             first_us, last_us = int(packet["t"][0]), int(packet["t"][-1])
             framer.resume(first_us)
+            if self._goes_on and source.live and framer.is_before(first_us):  # its clock began again meanwhile
+                yield framer.restart(afresh=False)
+            self._goes_on = False
             if returns != source.returns:
                 returns = source.returns
                 if observers.on_return:
@@ -126,7 +138,9 @@ class SourceFramer:
             # a sender that gathers its events for 20 ms sends packets that reach 20 ms back
             self._reach_s = max(min((last_us - first_us) / 1e6, GAP_US / 1e6), 0.9 * self._reach_s)
         self._enter_losses()
-        yield framer.closing()
+        self.ended = True
+        if not self.keep_open:
+            yield framer.closing()
 
     def _look_for_late(self, now_s: float) -> None:
         """Says it, once a minute, when more than half of the events since the last look were late."""

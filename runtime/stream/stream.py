@@ -25,6 +25,8 @@ from runtime.stream.source_framer import SourceFramer
 class Row:
     """One row of the batch, with evidence and a reset policy of its own: a stream has K rows with `--reset every:T/K`."""
 
+    KEEPS = ("votes", "steps", "answer")
+
     def __init__(self, row: int, rule: DecisionRule, policy: ResetPolicy, model: OpenModel) -> None:
         self.row, self.policy = row, policy
         self.evidence = rule.evidence(len(model.classes), model.voters)
@@ -47,8 +49,10 @@ class Stream:
     numbers    the rows of the batch that are its own
     queue      where frames wait, of a source that is read by a thread
     pending    the frame that is to be stepped next
-    steps      decisions so far; last and last_frame are the latest
+    steps      decisions so far, and of the run that it goes on from; last and last_frame are the latest
     """
+
+    KEEPS = ("steps", "_rate", "_idle", "_previous_us")
 
     def __init__(
         self,
@@ -68,7 +72,7 @@ class Stream:
         self.queue: FrameQueue | None = None
         self.pending: Frame | None = None
         self.latency, self.lag = Latencies(), Latencies()
-        self.steps = 0
+        self.steps = self._steps_before = 0
         self.notes: list[str] = []  # of the run about this stream; the source has notes of its own
         self.last: Decision | None = None
         self.last_frame: Frame | None = None
@@ -79,6 +83,11 @@ class Stream:
         self._idle = False
         self._dt_us = 0
         self._previous_us: int | None = None
+
+    def go_on(self) -> None:
+        """Told when this stream has got the state of an earlier run."""
+        self._steps_before = self.steps
+        self.frames.go_on()
 
     def before(self, frame: Frame, session: Session, asked: bool) -> None:
         """Resets and fades this stream as its policy says, before the frame is stepped. asked: the user asked for a reset."""
@@ -163,8 +172,8 @@ class Stream:
             "events_late": account.late,
             "events_invalid": account.invalid,
             "events_dropped": account.dropped,
-            "frames": self.steps,
-            "decisions": self.steps,
+            "frames": self.steps - self._steps_before,
+            "decisions": self.steps - self._steps_before,
             "label": self.last.label if self.last else None,
             "framing": str(self.frames.framer.framing),
             "sensor": list(self.source.sensor),
@@ -181,3 +190,20 @@ class Stream:
         if self.source.datagrams:
             found["datagrams"] = dict(self.source.datagrams)
         return found
+
+
+def add_up(summaries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The summaries of streams side by side, by their names, as one; that of a single one as it is."""
+    each = list(summaries.values())
+    if len(each) == 1:
+        return each[0]
+    counts = dict.fromkeys(key for one in each for key in one if isinstance(one[key], int) and key != "waiting_most")
+    total: dict[str, Any] = {key: sum(one.get(key, 0) for one in each) for key in counts}
+    total["label"], total["framing"] = None, each[0]["framing"]
+    for key in ("latency_ms", "lag_ms"):
+        percentiles = [one[key] for one in each]
+        total[key] = {
+            p: max((one[p] for one in percentiles if one[p] is not None), default=None) for p in percentiles[0]
+        }
+    total["notes"] = [note for one in each for note in one["notes"]]
+    return {**total, "sources": summaries}

@@ -46,22 +46,20 @@ class Filters:
     """A chain of filters for events of one sensor. `sensor` is the (width, height) of what comes out."""
 
     def __init__(self, text: str, sensor: tuple[int, int]) -> None:
-        self._filters: list[Filter] = []
+        self.each: list[Filter] = []
         for part in text.split(","):
             name, colon, argument = part.strip().partition(":")
             if name not in FILTERS:
                 raise PlifError(f"--filter {text}: '{name}' is no filter; expected {', '.join(FILTERS)}")
-            self._filters.append(
-                FILTERS[name](FilterSpec(f"--filter {part.strip()}", argument if colon else None, sensor))
-            )
-            sensor = self._filters[-1].sensor
+            self.each.append(FILTERS[name](FilterSpec(f"--filter {part.strip()}", argument if colon else None, sensor)))
+            sensor = self.each[-1].sensor
         self.sensor = sensor
 
     def __call__(self, events: np.ndarray) -> Selection:
         """Events [N] in file order, inside the source's sensor -> those [M] that pass, and which: bool [N], None for all."""
         which: np.ndarray | None = None  # positions of the events that are left; None: all
         total = len(events)
-        for each in self._filters:
+        for each in self.each:
             if not len(events):
                 break
             events, kept = each(events)
@@ -75,4 +73,4 @@ class Filters:
 
     @property
     def notes(self) -> list[str]:
-        return [note for each in self._filters for note in each.notes]
+        return [note for each in self.each for note in each.notes]

@@ -18,6 +18,8 @@ from runtime.events.filters.base import NEVER_US, Filter, FilterSpec, Selection,
 class Background(Filter):
     """background:TIME. Events [N] -> those with a neighbour's event within TIME."""
 
+    KEEPS = ("_latest",)
+
     def __init__(self, request: FilterSpec) -> None:
         super().__init__(request)
         self.us = request.parse_time_us("background:5ms")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -46,7 +47,9 @@ Selection = tuple[np.ndarray, np.ndarray | None]
 
 
 class Filter:
-    """One filter of a chain. Its state lasts from packet to packet. `sensor` is the (width, height) of what comes out."""
+    """One filter of a chain. Its state, KEEPS, lasts from packet to packet. `sensor` is the (width, height) of what comes out."""
+
+    KEEPS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, request: FilterSpec) -> None:
         self.sensor = request.sensor

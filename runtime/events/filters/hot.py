@@ -30,24 +30,27 @@ FILE_LIMIT = 1 << 24
 class Hot(Filter):
     """hot, hot:TIME or hot:FILE. Events [N] -> those that are not of a hot pixel."""
 
+    KEEPS = ("mask", "_learns", "_begin_us", "counts")
+
     def __init__(self, request: FilterSpec) -> None:
         super().__init__(request)
         self.mask = np.zeros(request.count_pixels(), bool)  # [H * W], True is hot
-        self._learn_us: int | None = None  # None once the mask is known
+        self._learns, self._learn_us = False, 0  # until the mask is known
         self._begin_us: int | None = None
+        self._counts = np.zeros(0, np.int64)  # events of each pixel while it learns
         argument = request.argument
         if argument == "":
             raise PlifError(f"{request.where}: expected hot, hot:2s or hot:FILE, a list of pixels")
         if argument is None or re.fullmatch(r"[\d.]+\s*(us|ms|s)", argument):
-            self._learn_us = (
-                LEARN_US if argument is None else parse_time_us(request.where, "the time to learn in", argument)
-            )
+            self._learns, self._learn_us = True, LEARN_US
+            if argument is not None:
+                self._learn_us = parse_time_us(request.where, "the time to learn in", argument)
             self._counts = np.zeros(len(self.mask), np.int64)
         else:
             self.mask[_read_list(request, argument)] = True
 
     def __call__(self, events: np.ndarray) -> Selection:
-        if self._learn_us is None:
+        if not self._learns:
             return select(events, self._cold(events))
         if self._begin_us is None:
             self._begin_us = int(events["t"][0])
@@ -64,8 +67,16 @@ class Hot(Filter):
     def _cold(self, events: np.ndarray) -> np.ndarray:
         return ~self.mask[index_pixels(events, self.sensor[0])]
 
+    @property
+    def counts(self) -> np.ndarray:
+        """int64 [H * W], events of each pixel while the filter learns; then zeros."""
+        return self._counts if self._learns else np.zeros(len(self.mask), np.int64)
+
+    @counts.setter
+    def counts(self, values: np.ndarray) -> None:
+        self._counts = values if self._learns else values[:0]
+
     def _learn(self) -> None:
-        assert self._learn_us is not None
         width, height = self.sensor
         n = self._counts.reshape(height, width)
         # at the border a neighbour that is not there is replaced by the one opposite
@@ -75,8 +86,7 @@ class Hot(Filter):
         neighbours = np.stack([around[y + dy, x + dx] for dy, dx in beside])  # [8, K]
         median = np.partition(neighbours, 4, axis=0)[4]
         self.mask[y * width + x] = n[y, x] > TIMES * (median + 1)
-        self._learn_us = None
-        del self._counts
+        self._learns, self._counts = False, self._counts[:0]
         found = np.flatnonzero(self.mask)
         if len(found):
             named = ", ".join(f"({i % width}, {i // width})" for i in found[:NAMED])
@@ -88,12 +98,14 @@ def _read_list(request: FilterSpec, path: str) -> np.ndarray:
     """The pixels of a file, as y * width + x, int64 [K]."""
     width, height = request.sensor
     try:
-        with open(path, "rb") as file:
+        with open_regular(path, "a list of pixels, one x,y a line") as file:
             content = file.read(FILE_LIMIT + 1)
         if len(content) > FILE_LIMIT:
-            raise PlifError(f"{request.where}: {path} is larger than {FILE_LIMIT} bytes; expected one x,y a line")
+            raise PlifError(f"{path}: is larger than {FILE_LIMIT} bytes; expected a list of pixels, one x,y a line")
         lines = content.decode("utf-8").splitlines()
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or no valid path
+    except PlifError as error:
+        raise PlifError(f"{request.where}: {error}") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8
         reason = getattr(error, "strerror", None) or error
         raise PlifError(f"{request.where}: {path}: cannot be read as a list of pixels ({reason})") from None
     found = []

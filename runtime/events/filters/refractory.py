@@ -16,6 +16,8 @@ FEW = 16  # with fewer pixels than this, a loop over single events is faster tha
 class Refractory(Filter):
     """refractory:TIME. Events [N] -> those that come TIME or more after the last one of their pixel that passed."""
 
+    KEEPS = ("_passed",)
+
     def __init__(self, request: FilterSpec) -> None:
         super().__init__(request)
         self.us = request.parse_time_us("refractory:1ms")
