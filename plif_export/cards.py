@@ -61,6 +61,7 @@ def make_card(
         "output": output_record(last.op, last.attrs.get("voters", 1), last.values),
         "framing": facts.framing,
         "normalisation": facts.normalisation,
+        **({"view": facts.view} if facts.view else {}),
         "graph": graph.record(),
         "source_sha256": source_sha256,
         "parity": "not run",

@@ -227,10 +227,11 @@ def _open(
 def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
     """The first samples of a data set as the inputs of a parity check: float32 [T, B, C, H, W], B samples."""
     from runtime.data import open_dataset
+    from runtime.events.framing import framing_of
 
     card = read_card(artifact)
     c, h, w = card["input"]["shape"]
-    dataset = open_dataset(data, "test", framing=card["framing"], shape=(c, h, w), normalisation=card["normalisation"])
+    dataset = open_dataset(data, "test", framing=framing_of(card), shape=(c, h, w), normalisation=card["normalisation"])
     chosen = [dataset.sample(i) for i in range(min(limit, len(dataset)))]
     if dataset.kind == "static":
         return np.broadcast_to(np.stack(chosen), (card["T"], len(chosen), c, h, w))

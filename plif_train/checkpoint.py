@@ -65,6 +65,7 @@ def card_of(net: Network, training: dict[str, Any] | None = None) -> cards.Card:
         "normalisation": meta.normalisation,
         "training": training if training is not None else meta.training,
         "versions": versions(),
+        **({"view": meta.view} if meta.view else {}),
     }
     cards.check_model_card(card)
     return card
@@ -133,6 +134,7 @@ def _empty(card: cards.Card) -> Network:
         framing=card["framing"],
         normalisation=card["normalisation"],
         training=card["training"],
+        view=card.get("view"),
     )
     with torch.device("meta"):
         return Network(parse(card["notation"]), options, meta)

@@ -23,11 +23,26 @@ _PRESETS = "mnist fashion-mnist cifar10 nmnist cifar10-dvs dvs128-gesture"
 
 def train(
     context: typer.Context,
-    network: Annotated[str, typer.Argument(help=f"a preset ({_PRESETS}), PRESET:paper, or a notation string")],
-    data: Annotated[str, typer.Option(help="NAME:DIR of a data set, e.g. nmnist:data/nmnist")],
+    data: Annotated[
+        list[str],
+        typer.Option(help="NAME:DIR of a data set, e.g. nmnist:data/nmnist; several: the first is the test, too"),
+    ],
+    network: Annotated[
+        str | None, typer.Argument(help=f"a preset ({_PRESETS}), PRESET:paper, or a notation string; none with --from")
+    ] = None,
     out: Annotated[Path, typer.Option(help="the best epoch; NAME.resume.pt beside it is the last one")] = Path(
         "model.pt"
     ),
+    start: Annotated[
+        Path | None, typer.Option("--from", help="go on from the weights of a model.pt; other classes: a new readout")
+    ] = None,
+    mix: Annotated[str | None, typer.Option(help="the shares of several --data in an epoch: 0.5,0.5")] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="vary recordings as events: mirror:0.5,stretch:0.7-1.5 (docs/training.md); once, or for each --data"
+        ),
+    ] = None,
     T: Annotated[int | None, typer.Option("--T", help="time-steps; default: the preset's")] = None,
     epochs: Annotated[int, typer.Option(help="passes over the training split")] = 64,
     batch_size: Annotated[int, typer.Option(help="samples per optimiser step")] = 16,
@@ -35,7 +50,9 @@ def train(
     t_max: Annotated[
         int | None, typer.Option(help="the cosine's half period; default: --epochs (paper: 64), resumed: what it was")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="A: keep the best test epoch; B: the best on 15 % held back")] = "A",
+    protocol: Annotated[
+        str, typer.Option(help="A: keep the best test epoch; B: the best on 15 % held back; C: the last")
+    ] = "A",
     seed: Annotated[int, typer.Option(help="of weights, shuffling, dropout, augmentation")] = 2020,
     resume: Annotated[bool, typer.Option("--resume", help="continue from NAME.resume.pt")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="begin again where NAME.pt is there already")] = False,
@@ -67,7 +84,11 @@ def train(
     bn: Annotated[str, typer.Option(help="batch statistics: per-step (authors), joint or frozen")] = "per-step",
     surrogate: Annotated[str, typer.Option(help="gradient of a spike: atan, sigmoid or piecewise")] = "atan",
     detach_reset: Annotated[bool, typer.Option(help="the gradient ignores the spike in the reset")] = True,
-    dropout: Annotated[float, typer.Option(help="probability of every DP layer")] = 0.5,
+    dropout: Annotated[float | None, typer.Option(help="probability of every DP layer; default 0.5")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="shorten gradients that are longer than this")] = None,
+    bias_limit: Annotated[
+        float | None, typer.Option(help="keep folded biases at or below it (0.95): no spikes in silence")
+    ] = None,
     rate_penalty: Annotated[float, typer.Option(help="added to the loss per mean firing rate: fewer spikes")] = 0.0,
     accumulate: Annotated[int, typer.Option(help="compute each batch in this many parts, in less memory")] = 1,
     patience: Annotated[int | None, typer.Option(help="stop after this many epochs without a better accuracy")] = None,
@@ -81,6 +102,7 @@ def train(
     """Train a network and keep its best epoch. Ctrl-C is safe: run the same command with --resume."""
     from plif_train.allocator import keep_freed_memory
     from plif_train.job import Job
+    from plif_train.mixture import parse_parts
     from plif_train.network_choice import overrides_for
     from plif_train.parallel import check_device, join_ranks, parse_devices
     from plif_train.recipe import RECIPES, Recipe
@@ -97,21 +119,29 @@ def train(
             check_device(one)
         how = Recipe(
             epochs, batch_size, lr, t_max, seed, protocol, precision, devices[0],
-            loss or RECIPES[recipe].loss, bn, rate_penalty, accumulate, patience, compile_,
+            loss or RECIPES[recipe].loss, bn, rate_penalty, accumulate, patience, compile_, clip_norm, bias_limit,
         )  # fmt: skip
         if not out.parent.is_dir():
             raise PlifError(f"{out.parent}: no such folder, expected one to write {out.name} to")
-        find(data)
-        overrides = overrides_for(
-            network, data, size, T=T, framing=framing, init_tau=init_tau, tau=tau, surrogate=surrogate,
-            detach_reset=detach_reset, dropout=dropout, channels=channels, hidden=hidden, pool=pool, neuron=neuron,
-        )  # fmt: skip
-        augmentation = RECIPES[recipe].augmentation.get(data.partition(":")[0]) if augment else None
+        for one in data:
+            find(one)
+        if (network is None) == (start is None):
+            raise PlifError("plif train: expected a network, or --from model.pt in place of one")
+        given = {
+            name: value for name, value in (("T", T), ("framing", framing), ("dropout", dropout)) if value is not None
+        }
+        if network is not None:
+            given = overrides_for(
+                network, data[0], size, **given, init_tau=init_tau, tau=tau, surrogate=surrogate,
+                detach_reset=detach_reset, channels=channels, hidden=hidden, pool=pool, neuron=neuron,
+            )  # fmt: skip
+        parts = parse_parts(data, mix, vary or [])
+        augmentation = RECIPES[recipe].augmentation.get(data[0].partition(":")[0]) if augment and not parts else None
         job = Job(
-            network, data, overrides, how, out, augmentation=augmentation, cache=cache,
-            about={"command": _command(context, network, data, out), "recipe": recipe},
+            network, data[0], given, how, out, augmentation=augmentation, cache=cache,
+            about={"command": _command(context, network, data, out, start), "recipe": recipe},
             limits={"train": limit_train, "test": limit_test},
-            resume=resume, overwrite=overwrite, tensorboard=tensorboard,
+            resume=resume, overwrite=overwrite, tensorboard=tensorboard, parts=parts, start=start,
         )  # fmt: skip
         job.check()
         with join_ranks(devices) as (world, own):
@@ -131,10 +161,11 @@ def train(
         say(f"next: plif export {shlex.quote(str(out))}")
 
 
-def _command(context: typer.Context, network: str, data: str, out: Path) -> str:
+def _command(context: typer.Context, network: str | None, data: list[str], out: Path, start: Path | None) -> str:
     """The command as it was typed, without the folders of this machine, which tell the reader of a card nothing."""
-    shown = {"network": network, "data": data.partition(":")[0], "out": out.name, "cache": "cache"}
-    words = ["plif", "train", network]
+    names = [one.partition(":")[0] for one in data]
+    shown = {"data": names, "out": out.name, "cache": "cache", "start": start.name if start else ""}
+    words = ["plif", "train", *([network] if network is not None else [])]
     for parameter in context.command.params:
         name, value = str(parameter.name), context.params.get(str(parameter.name))
         source = context.get_parameter_source(name)
@@ -143,5 +174,7 @@ def _command(context: typer.Context, network: str, data: str, out: Path) -> str:
         if isinstance(value, bool):
             words.append((parameter.opts if value else parameter.secondary_opts)[0])
         else:
-            words += [parameter.opts[0], str(shown.get(name, value))]
+            shown_value = shown.get(name, value)
+            for one in shown_value if isinstance(shown_value, (list, tuple)) else [shown_value]:
+                words += [parameter.opts[0], str(one)]
     return shlex.join(words)

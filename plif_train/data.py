@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -31,9 +32,29 @@ class Samples:
     def __len__(self) -> int:
         return len(self.y)
 
+    def order(self) -> Tensor:
+        """The numbers of the samples of one epoch, int64 [N]."""
+        return torch.randperm(len(self))
+
     def pick(self, indices: Tensor) -> Samples:
         """Copies of the samples with these numbers, [n], int64."""
         return Samples(self.x[indices], self.y[indices])
+
+
+class TrainSet(Protocol):
+    """What a training draws from: Samples, or windows of events that are cut and varied anew each time (event_samples)."""
+
+    y: Tensor  # int64 [N], the class of each sample
+
+    def __len__(self) -> int: ...
+
+    def order(self) -> Tensor:
+        """The numbers of the samples of one epoch, int64 [N]."""
+        ...
+
+    def pick(self, indices: Tensor) -> Samples:
+        """The samples with these numbers, [n], int64."""
+        ...
 
 
 def load_samples(

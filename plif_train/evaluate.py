@@ -63,7 +63,7 @@ def decide(net: Network, y: Tensor) -> Tensor:
 def batch_of(
     samples: Samples, recipe: Recipe, augment: Augment | None, prepare: Augment | None
 ) -> tuple[Tensor, Tensor]:
-    """x [T, B, C, H, W] (static: [B, C, H, W]), float32, and y [B], int64, on the recipe's device."""
+    """x [T, B, C, H, W] (static: [B, C, H, W]), float32, and y [B] (of steps: [T, B]), int64, on the recipe's device."""
     x = samples.x if samples.x.dim() == 5 else samples.x.float()  # recordings stay small while they are augmented
     if augment is not None:
         x = augment(x)
@@ -71,4 +71,5 @@ def batch_of(
     if prepare is not None:
         x = prepare(x)
     x = x.to(recipe.device)
-    return (x.transpose(0, 1) if x.dim() == 5 else x), samples.y.to(recipe.device)  # [B, T, ...] -> [T, B, ...]
+    y = samples.y.transpose(0, 1) if samples.y.dim() == 2 else samples.y
+    return (x.transpose(0, 1) if x.dim() == 5 else x), y.to(recipe.device)  # [B, T, ...] -> [T, B, ...]

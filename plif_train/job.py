@@ -11,14 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plif_train.data import load_samples, spread
+from plif_train.data import TrainSet, load_samples, spread
 from plif_train.evaluate import Augment
 from plif_train.log import Epoch
+from plif_train.mixture import Part, check_parts, fixed_length, labels_of, load_mixture
 from plif_train.network import Network
 from plif_train.network_choice import check_outputs, network_for
 from plif_train.parallel import World, open_device
 from plif_train.recipe import Recipe
 from plif_train.resume import ResumeFile, check_place, resume_path
+from plif_train.start_from import start_from
 from plif_train.train import count_samples, train
 from runtime.base.errors import PlifError
 from runtime.base.text import say
@@ -30,10 +32,12 @@ class Job:
     """The options of the command line.
 
     overrides  keywords of `build`; about: the training record so far; limits: samples of a split, None for all
+    parts      what is trained on: windows of events of several sets, each varied (plif_train.mixture); none: `data` as it is
+    start      a model.pt to go on from, in place of `network`
     started    files are being written
     """
 
-    network: str
+    network: str | None
     data: str
     overrides: dict[str, Any]
     recipe: Recipe
@@ -45,20 +49,35 @@ class Job:
     resume: bool
     overwrite: bool
     tensorboard: bool
+    parts: list[Part] = field(default_factory=list)
+    start: Path | None = None
     started: bool = field(default=False, init=False)
 
     def check(self) -> None:
         """PlifError for a network that cannot be, or a place that is taken. Reads no data and takes no memory."""
-        with torch.device("meta"):
-            network_for(self.network, self.data, self.overrides)
+        if self.start is None:
+            with torch.device("meta"):
+                self._network()
+        check_parts(self.parts, self.recipe)
         check_place(self.out, self.resume, self.overwrite)
+
+    def _network(self) -> Network:
+        if self.start is None:
+            assert self.network is not None
+            return network_for(self.network, self.data, self.overrides)
+        net, notes = start_from(self.start, self.data, self.overrides)
+        for note in notes:
+            say(f"note: {note}", err=True)
+        return net
 
     def run(self, world: World, device: str) -> dict[str, Any]:
         """Trains as one rank; returns the training record."""
         recipe = replace(self.recipe, device=device)
         open_device(device)
         torch.manual_seed(recipe.seed)
-        net = network_for(self.network, self.data, self.overrides)
+        net = self._network()
+        if (view := find(self.data)[0].about.view) is not None:
+            net.meta = replace(net.meta, view=view)
         # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.
         late = net.normalisation if self.augmentation else None
         opened = self._open_data(net, None if late else net.normalisation)
@@ -69,12 +88,17 @@ class Job:
             **origin_note(opened["train"]),
             **{f"limit_{split}": limit for split, limit in self.limits.items()},
             "augmentation": self.augmentation.__name__ if self.augmentation else None,
+            **({"mixture": [part.to_dict() for part in self.parts]} if self.parts else {}),
+            **({"from": self.start.name} if self.start else {}),
         }
         self._check_data(net, opened, recipe, world)  # whatever can be refused, before a reading that may take an hour
-        train_set, test_set = (
-            load_samples(opened[split], limit, f"reading {split}", self.cache, quiet=world.rank > 0)
-            for split, limit in self.limits.items()
-        )
+        quiet = world.rank > 0
+        train_set: TrainSet
+        if self.parts:
+            train_set = load_mixture(self.parts, net, self.limits["train"], quiet)
+        else:
+            train_set = load_samples(opened["train"], self.limits["train"], "reading train", self.cache, quiet)
+        test_set = load_samples(opened["test"], self.limits["test"], "reading test", self.cache, quiet)
         self.started = True
         return train(
             net, train_set, test_set, recipe, self.out,
@@ -90,24 +114,27 @@ class Job:
             dataset = open_dataset(
                 self.data,
                 split,
-                framing=net.framing,
+                framing=fixed_length(net) if self.parts else net.framing,
                 shape=net.meta.shape,
                 normalisation=normalisation,
-                classes=net.classes if split == "test" else None,
+                classes=net.classes if split == "test" or self.start else None,
             )
             name = self.data.partition(":")[0]
             if dataset.kind != net.meta.kind:
                 raise PlifError(
-                    f"data set {name} holds {dataset.kind} samples, but {self.network} takes {net.meta.kind}"
+                    f"data set {name} holds {dataset.kind} samples, but {self.network or self.start} takes {net.meta.kind}"
                 )
-            check_outputs(net, self.network, name, len(dataset.classes))
+            check_outputs(net, self.network or str(net.notation), name, len(dataset.classes))
             net.meta = replace(net.meta, classes=tuple(dataset.classes))
             opened[split] = dataset
         return opened
 
     def _check_data(self, net: Network, opened: dict[str, Dataset], recipe: Recipe, world: World) -> None:
         indices = {split: spread(opened[split], limit) for split, limit in self.limits.items()}
-        labels = torch.tensor([opened["train"].label(i) for i in indices["train"]])
+        if self.parts:
+            labels = torch.tensor(labels_of(self.parts, net, self.limits["train"]))
+        else:
+            labels = torch.tensor([opened["train"].label(i) for i in indices["train"]])
         samples = count_samples(recipe, labels, len(indices["test"]), world)
         if self.resume:
             t_max = ResumeFile(resume_path(self.out), net, recipe, self.about, samples).read().t_max

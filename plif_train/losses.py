@@ -1,4 +1,4 @@
-"""Losses of a network's output y [T, B, classes], which lies in 0..1, for labels [B].
+"""Losses of a network's output y [T, B, classes], which lies in 0..1, for labels [B], of step-mse also labels [T, B].
 
     rate-mse   mean over B, classes of (1/T sum_t y_t - one_hot)^2           the authors' code
     step-mse   mean over T, B, classes of (y_t - one_hot)^2                  the paper's text, section 3.7
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+UNASKED = -2
 TET_LAMBDA, TET_PHI = 0.05, 1.0
 
 
@@ -26,8 +27,22 @@ def rate_mse(y: Tensor, labels: Tensor) -> Tensor:
 
 
 def step_mse(y: Tensor, labels: Tensor) -> Tensor:
-    """y [T, B, classes], labels [B], int64 -> a number."""
-    return F.mse_loss(y, F.one_hot(labels, y.shape[2]).to(y).expand_as(y))
+    """y [T, B, classes], labels [B], or [T, B] where each step has its own (plif_train.event_windows: IDLE's target is no vote,
+    UNASKED steps do not count), int64 -> a number."""
+    if labels.dim() == 1:
+        return F.mse_loss(y, F.one_hot(labels, y.shape[2]).to(y).expand_as(y))
+    target = F.one_hot(labels.clamp(min=0), y.shape[2]).to(y) * (labels >= 0).unsqueeze(2)
+    asked = (labels != UNASKED).to(y).unsqueeze(2)
+    return ((y - target) ** 2 * asked).sum() / (asked.sum() * y.shape[2]).clamp(min=1)
+
+
+def count_right(y: Tensor, labels: Tensor) -> tuple[int, int]:
+    """(right answers, samples that have a class) of y [T, B, classes] for labels [B] or [T, B], over the steps with a class."""
+    if labels.dim() == 1:
+        return int((y.mean(0).argmax(1) == labels).sum()), len(labels)
+    label = labels.max(0).values
+    answer = (y * (labels >= 0).unsqueeze(2)).sum(0).argmax(1)
+    return int(((answer == label) & (label >= 0)).sum()), int((label >= 0).sum())
 
 
 def ce(y: Tensor, labels: Tensor) -> Tensor:

@@ -87,6 +87,7 @@ class Meta:
     framing: str | None = None
     normalisation: dict[str, list[float]] | None = None
     training: dict[str, Any] | None = field(default=None, compare=False)
+    view: str | None = None  # "upright": recordings that their format stores turned must be turned
 
     def __post_init__(self) -> None:
         if self.kind not in ("events", "static"):

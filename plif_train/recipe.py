@@ -49,13 +49,16 @@ class Recipe:
     """How to train.
 
     t_max         half period of the cosine, in epochs; None is the number of epochs
-    protocol      "A": keep the epoch with the best test accuracy; "B": the best on 15 % of each class held back
+    protocol      "A": keep the epoch with the best test accuracy; "B": the best on 15 % of each class held back;
+                  "C": keep the last epoch, whatever the test says
     precision     "fp32", or autocast to "bf16" or "fp16" (membranes stay float32)
     loss          a name of plif_train.losses
     bn            "per-step", "joint" or "frozen" (plif_train.batchnorm)
     rate_penalty  times the firing rate, averaged over layers, is added to the loss: fewer spikes for less accuracy
     accumulate    the number of parts in which each batch is computed, in less memory (BN sees parts, not batches)
     patience      stop after this many epochs without a better accuracy; None never stops early
+    clip_norm     a gradient that is longer is shortened to this length; None: never
+    bias_limit    folded biases are kept at or below it after each step (plif_train.projection); None: they are free
     compile       torch.compile fuses a neuron layer's T steps; where the native kernels run (CPU) there is nothing to gain
     """
 
@@ -73,6 +76,8 @@ class Recipe:
     accumulate: int = 1
     patience: int | None = None
     compile: bool = False
+    clip_norm: float | None = None
+    bias_limit: float | None = None
 
     def __post_init__(self) -> None:
         rules = [
@@ -81,12 +86,14 @@ class Recipe:
             ("lr", 0 < self.lr < math.inf, "a positive number"),
             ("t-max", self.t_max is None or self.t_max >= 1, "at least 1"),
             ("seed", 0 <= self.seed < 2**31, "0 to 2147483647"),
-            ("protocol", self.protocol in ("A", "B"), "A or B"),
+            ("protocol", self.protocol in ("A", "B", "C"), "A, B or C"),
             ("precision", self.precision in PRECISIONS, ", ".join(PRECISIONS)),
             ("loss", self.loss in LOSSES, ", ".join(LOSSES)),
             ("bn", self.bn in MODES, ", ".join(MODES)),
             ("rate penalty", 0 <= self.rate_penalty < math.inf, "0 or a positive number"),
             ("accumulate", 1 <= self.accumulate <= self.batch_size, "1 to the batch size"),
+            ("clip norm", self.clip_norm is None or 0 < self.clip_norm < math.inf, "a positive number"),
+            ("bias limit", self.bias_limit is None or 0 < self.bias_limit < math.inf, "a positive number"),
             ("patience", self.patience is None or self.patience >= 1, "at least 1"),
         ]
         for name, holds, expected in rules:

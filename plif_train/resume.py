@@ -99,7 +99,14 @@ class ResumeFile:
         progress = _progress_of(content, self.path)
         saved = checkpoint.network_of(content, self.path)
         # Older files do not say these options; these are the values from before each could be chosen.
-        then = {"loss": "rate-mse", "bn": "joint", "rate_penalty": 0.0, "accumulate": 1}
+        then = {
+            "loss": "rate-mse",
+            "bn": "joint",
+            "rate_penalty": 0.0,
+            "accumulate": 1,
+            "clip_norm": None,
+            "bias_limit": None,
+        }
         then |= {"recipe": "authors"} if "recipe" in self.about else {}
         then |= {**progress["settings"], **progress["about"], **_network_settings(saved)}
         now = {**settings_of(self.recipe), **self.samples, **json.loads(json.dumps(_identity(self.about)))}

@@ -4,8 +4,8 @@
     lr     lr0 (1 + cos(pi e / T_max)) / 2 in epoch e (from 0)
 
 Protocol A trains on the whole training split and keeps the epoch with the best test accuracy (the latest of equals), as
-the published numbers do; protocol B holds back 15 % of each class, keeps the epoch with the best accuracy on them, and
-reads the test set once, at the end, for the epoch that it kept.
+the published numbers do; protocol C keeps the last epoch; protocol B holds back 15 % of each class, keeps the epoch with the
+best accuracy on them, and reads the test set once, at the end, for the epoch that it kept.
 
 Files: `model.pt` is the best epoch so far, `model.resume.pt` the last one with all that its continuation needs
 (plif_train.resume), `model.csv` and `model.weights.csv` the course of it (plif_train.log).
@@ -25,12 +25,13 @@ import torch
 from torch import Tensor
 
 from plif_train import checkpoint
-from plif_train.data import Samples, split_per_class
+from plif_train.data import Samples, TrainSet, split_per_class
 from plif_train.evaluate import Augment, Score, batch_of, evaluate
 from plif_train.log import Epoch, Log
-from plif_train.losses import LOSSES
+from plif_train.losses import LOSSES, count_right
 from plif_train.network import Network
 from plif_train.parallel import World, open_device
+from plif_train.projection import limit_biases
 from plif_train.recipe import PRECISIONS, Recipe
 from plif_train.resume import ResumeFile, check_place, resume_path, settings_of
 from runtime.base.errors import PlifError
@@ -39,7 +40,7 @@ from runtime.base.progress import Progress
 
 def train(
     net: Network,
-    train_set: Samples,
+    train_set: TrainSet,
     test_set: Samples,
     recipe: Recipe,
     out: str | Path,
@@ -78,6 +79,8 @@ def train(
     # Protocol B must not see the test set before its choice is made.
     judging_set = test_set
     if recipe.protocol == "B":
+        if not isinstance(train_set, Samples):
+            raise PlifError("protocol B holds back samples, which windows of events are not; use A or C")
         learn, rest = split_per_class(train_set.y)
         train_set, judging_set = train_set.pick(learn), train_set.pick(rest)
 
@@ -119,14 +122,14 @@ def train(
             loss,
             train_accuracy,
             score.accuracy if recipe.protocol == "B" else None,
-            score.accuracy if recipe.protocol == "A" else None,
+            score.accuracy if recipe.protocol != "B" else None,
             score.firing_rates,
             {name: neuron.tau() for name, neuron in net.neurons().items() if neuron.kind != "IF"},
             time.perf_counter() - begun,
         )
         if log is not None:
             log.add(result, net)
-        if score.accuracy >= best["accuracy"]:
+        if score.accuracy >= best["accuracy"] or recipe.protocol == "C":
             risen = done if score.accuracy > best["accuracy"] else best.get("risen", best["epoch"])
             best = {"accuracy": score.accuracy, "epoch": done, "risen": risen}
             record = _record(recipe, about, result, samples, device)
@@ -188,19 +191,19 @@ class _Loop:
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=self.recipe.lr, fused=fused)
         self.scaler = torch.amp.GradScaler(device, enabled=self.recipe.precision == "fp16")
 
-    def run_epoch(self, samples: Samples, epoch: int) -> tuple[float, float]:
+    def run_epoch(self, samples: TrainSet, epoch: int) -> tuple[float, float]:
         """One pass over the shuffled samples -> (mean loss, accuracy while training), over all ranks."""
         net, recipe, world = self.net, self.recipe, self.world
         kind, dtype = torch.device(recipe.device).type, PRECISIONS[recipe.precision]
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.lr_at(epoch)
         size = min(recipe.batch_size, len(samples))
-        batches = torch.randperm(len(samples))[: len(samples) // size * size].split(size)  # the rest is dropped
+        batches = samples.order()[: len(samples) // size * size].split(size)  # the rest is dropped
         if world.rank:  # the same batches on every rank, but not the same dropout
             torch.manual_seed(torch.initial_seed() + world.rank)
         rates: list[Tensor] = []
         watch = (lambda _, spikes: rates.append(spikes.mean(dtype=torch.float32))) if recipe.rate_penalty else net.watch
-        total_loss, correct, seen = 0.0, 0, 0
+        total_loss, correct, seen, learnt = 0.0, 0, 0, 0
         what = f"epoch {epoch + 1}/{recipe.epochs}"
         with net.watched(watch, training=True), Progress(what, shown=not world.rank) as progress:
             for number, batch in enumerate(batches, 1):
@@ -219,16 +222,21 @@ class _Loop:
                         loss = loss + recipe.rate_penalty * torch.stack(rates).mean()
                     # Weighted by size, so that the sum over parts and ranks is the gradient of the whole batch.
                     self.scaler.scale(loss * (len(indices) / len(batch))).backward()
-                    total_loss += loss.item() * len(y)
-                    correct += int((out.detach().mean(0).argmax(1) == y).sum())
-                    seen += len(y)
+                    total_loss += loss.item() * len(indices)
+                    right, asked = count_right(out.detach(), y)
+                    correct, seen, learnt = correct + right, seen + asked, learnt + len(indices)
                 world.add_up(parameter.grad for parameter in net.parameters())
+                if recipe.clip_norm is not None:
+                    self.scaler.unscale_(self.optimizer)
+                    torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip_norm)
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
-                note = f"loss {total_loss / max(seen, 1):.4f}  acc {correct / max(seen, 1):.3f}"
+                if recipe.bias_limit is not None:
+                    limit_biases(net, recipe.bias_limit)
+                note = f"loss {total_loss / max(learnt, 1):.4f}  acc {correct / max(seen, 1):.3f}"
                 progress.update(number, len(batches), note)
-        total_loss, right, counted = world.total([total_loss, correct, seen])
-        return total_loss / counted, right / counted
+        total_loss, learnt_in_all, right_in_all, counted = world.total([total_loss, learnt, correct, seen])
+        return total_loss / learnt_in_all, right_in_all / max(counted, 1)
 
     def evaluate(self, samples: Samples) -> Score:
         return evaluate(self.net, samples, self.recipe, prepare=self.prepare, world=self.world)

@@ -33,6 +33,7 @@ class ModelFacts:
     classes        one name for each output, in order
     framing        how events become frames, in canonical text
     normalisation  {"mean": [C numbers], "std": [C numbers]} of images
+    view           "upright": recordings that their format stores turned must be turned; None: as stored
     unsaid         which of CLAIMS neither the model nor its owner said: usual values stand in for them
     """
 
@@ -44,6 +45,7 @@ class ModelFacts:
     framing: str | None = None
     normalisation: dict[str, list[float]] | None = None
     unsaid: tuple[str, ...] = ()
+    view: str | None = None
 
     @property
     def classes_named(self) -> bool:
@@ -63,7 +65,16 @@ class ModelFacts:
     @classmethod
     def of(cls, net: Network) -> ModelFacts:
         meta = net.meta
-        return cls(str(net.notation), meta.kind, meta.shape, meta.T, meta.classes, meta.framing, meta.normalisation)
+        return cls(
+            str(net.notation),
+            meta.kind,
+            meta.shape,
+            meta.T,
+            meta.classes,
+            meta.framing,
+            meta.normalisation,
+            view=meta.view,
+        )
 
     @classmethod
     def from_caller(cls, caller: CallerFacts, graph: Graph) -> ModelFacts:

@@ -40,6 +40,9 @@ def data(
     skip_test: Annotated[int, typer.Option(min=0, help=f"{SIMULATED}: leave out the first images.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="To make one: of everything random.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="To make one: processes.")] = 2,
+    part: Annotated[
+        str, typer.Option(help=f"{GESTURES}: windows, varied, faint, sessions, everyday or things.")
+    ] = "windows",
     as_json: Json = False,
 ) -> None:
     """Lists the data sets, says where one comes from, checks it, or makes a simulated one (continues where it stopped)."""
@@ -51,7 +54,7 @@ def data(
             raise PlifError(f"plif data {name}: expected {'' if name == GESTURES else '--from mnist:DIR '}--out DIR")
         usual = COUNTS[name]
         counts = (usual[0] if train is None else train, usual[1] if test is None else test)
-        made = _simulate(source, out, counts, seed, workers, skip_train, skip_test)
+        made = _simulate(source, out, counts, seed, workers, (skip_train, skip_test), part)
         what, use = ("simulated recordings", "nmnist") if source else ("performers, simulated", "dvs128-gesture")
         lines = [
             f"{out}: {counts[0]} + {counts[1]} {what}, {made['seconds']:.0f} s",
@@ -69,7 +72,7 @@ def data(
 
 
 def _simulate(
-    source: str | None, out: Path, counts: tuple[int, int], seed: int, workers: int, skip_train: int, skip_test: int
+    source: str | None, out: Path, counts: tuple[int, int], seed: int, workers: int, skips: tuple[int, int], part: str
 ) -> dict[str, Any]:
     """Writes a simulated N-MNIST of the images that `source` names, or without a source a simulated DVS128 Gesture."""
     kind, _, folder = (source or "").partition(":")
@@ -80,12 +83,12 @@ def _simulate(
         if source is None:
             from runtime.data.simulate_gesture import simulate_gesture
 
-            note = simulate_gesture(out, *counts, seed, workers, progress.update)
+            note = simulate_gesture(out, *counts, seed, workers, progress.update, part)
         else:
             from runtime.data.simulate_nmnist import simulate_nmnist
 
             note = simulate_nmnist(
-                folder, out, *counts, seed, workers, progress.update, skip_train=skip_train, skip_test=skip_test
+                folder, out, *counts, seed, workers, progress.update, skip_train=skips[0], skip_test=skips[1]
             )
     seconds = round(time.perf_counter() - began, 3)
     return {"path": str(out), "seconds": seconds, **{key: note[key] for key in ("train", "test", "seed")}}

@@ -71,6 +71,7 @@ class Description:
     source: str
     licence: str
     size: str = ""  # of the download
+    view: str | None = None  # of networks that are trained on it: "upright", or as stored
     checksums: Mapping[str, str] = field(default_factory=dict)  # of files as they are downloaded: "md5:..."
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -129,6 +130,12 @@ class EventSet:
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
         """Events [N] (EVENT_DTYPE) of sample i, (width, height) of their sensor, and how the view becomes upright."""
         raise NotImplementedError
+
+    def recording_with_lead(self, i: int, lead_us: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str, int]:
+        """`recording`, with up to lead_us of the time before it where the file has that and no other sample; and when the
+        sample itself begins, in us."""
+        events, size, upright = self.recording(i)
+        return events, size, upright, int(events["t"][0])
 
     def sample(self, i: int) -> npt.NDArray[np.float32]:
         """float32 [T, C, H, W]."""

@@ -43,6 +43,7 @@ class DvsGesture(EventSet):
         what="eleven gestures of 29 people before a DVS128, 1176 + 288 samples",
         source="research.ibm.com/interactive/dvsgesture (DvsGesture.tar.gz, unpacked in DIR)",
         licence="CC BY 4.0 (A. Amir et al. 2017)",
+        view="upright",
         checksums={
             ARCHIVE: "md5:8a5c71fb11e24e5ca5b11866ca6c00a1",
             "gesture_mapping.csv": "md5:109b2ae64a0e1f3ef535b18ad7367fd1",
@@ -78,6 +79,16 @@ class DvsGesture(EventSet):
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
         """Events [N] of sample i, their sensor and orientation; see EventSet."""
         path, start_us, end_us = self._spans[i]
+        return self._between(i, path, start_us, end_us), self.sensor, "identity"
+
+    def recording_with_lead(self, i: int, lead_us: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str, int]:
+        """See EventSet."""
+        path, start_us, end_us = self._spans[i]
+        before_us = max((last for name, _, last in self._spans if name == path and last <= start_us), default=0)
+        events = self._between(i, path, max(before_us, start_us - lead_us), end_us)
+        return events, self.sensor, "identity", start_us
+
+    def _between(self, i: int, path: str, start_us: int, end_us: int) -> npt.NDArray[np.void]:
         last = self._last  # a dozen samples share a recording; one assignment replaces it, so threads may share it
         if last is None or last[0] != path:
             last = (path, read_recording(path, path, self.sensor)[0])
@@ -86,7 +97,7 @@ class DvsGesture(EventSet):
         events = events[(events["t"] >= start_us) & (events["t"] < end_us)]
         if not len(events):
             raise PlifError(f"{self._paths[i]}: no events from {start_us} to {end_us} us, expected a gesture")
-        return events, self.sensor, "identity"
+        return events
 
 
 def _root(request: DatasetSpec) -> Path:

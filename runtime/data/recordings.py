@@ -122,15 +122,22 @@ class Folder(FileEventSet):
             raise PlifError(f"{request.name}: no folders in {root}, expected one a class; found {listing(root)}")
         classes = sorted(folders)
         if request.classes is not None:
-            if set(request.classes) != set(classes):
+            missing, unknown = set(request.classes) - set(classes), set(classes) - set(request.classes)
+            if unknown or missing == set(request.classes):
                 raise PlifError(
-                    f"{request.name}: folders {_names(classes)} in {root}; missing"
-                    f" {_names(set(request.classes) - set(classes))}, not among the classes"
-                    f" {_names(set(classes) - set(request.classes))}"
+                    f"{request.name}: folders {_names(classes)} in {root}; missing {_names(missing)}, not among the classes"
+                    f" {_names(unknown)}"
                 )
+            if missing:
+                warnings.warn(
+                    f"{request.name}: no recordings of {_names(missing)}, so nothing is said about them", PlifWarning,
+                    stacklevel=4,
+                )  # fmt: skip
             classes = list(request.classes)
         found: list[tuple[int, int, str]] = []
         for label, name in enumerate(classes):
+            if name not in folders:
+                continue
             paths = self._recordings_in(folders[name])
             if not paths:
                 raise PlifError(f"{folders[name]}: no recordings of class '{name}'; found {listing(folders[name])}")

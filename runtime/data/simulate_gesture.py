@@ -3,8 +3,16 @@
     OUT/user00001_simulated.aedat, user00001_simulated_labels.csv, ...      AEDAT 3.1
     OUT/trials_to_train.txt, trials_to_test.txt, simulated.json
 
-A user is a performer of the simulator; test users are held-out performers (runtime.simulate.performer). Each recording has 12
-windows of 0.8 s, so that `dvs128-gesture:OUT` with duration:25ms,T=32 uses the whole of each. A recording depends on (seed,
+A user is a performer of the simulator; test users are held-out performers (runtime.simulate.performer). What a recording holds:
+
+    windows   12 windows of 0.8 s, so that `dvs128-gesture:OUT` with duration:25ms,T=32 uses the whole of each
+    varied    the same under harder conditions (weak contrast, far away, flickering lamps), some slow or hesitant
+    faint     the same under weak contrast and far away, without the slow and the hesitant ones: for tests
+    sessions  12 s of short gestures out of standing still; a row begins when its gesture can be recognised
+    everyday  8 s of somebody who means no gesture, one row of other_gestures
+    things    six scenes of 2 s in which things move, rows of other_gestures
+
+A recording depends on (seed,
 split, number) alone: its file is the same for any count, any number of workers, and after a stop; files that are there are
 kept.
 """
@@ -12,23 +20,31 @@ kept.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.base.version import __version__
 from runtime.data.simulated_set import Progress, claim_folder, refuse_below, run_jobs
 from runtime.events.formats.aedat31 import make_header, write_packets
 from runtime.simulate.figure import SIZE_PX
-from runtime.simulate.performance import perform
-from runtime.simulate.performer import RANGES, draw_performer
-from runtime.simulate.schedule import WINDOW_US, draw_windows
+from runtime.simulate.performance import perform, record_scene
+from runtime.simulate.performer import RANGES, VARIED, draw_performer
+from runtime.simulate.schedule import OTHER, WINDOW_US, draw_everyday, draw_short_bouts, draw_windows
+from runtime.simulate.things import ThingPainter, draw_things
 
 WHAT = "simulated DVS128 Gesture"
 SPLITS = ("train", "test")  # the number of a split is part of its seeds
+SESSION_US, EVERYDAY_US, THING_US, THINGS = 12_000_000, 8_000_000, 2_000_000, 6
+GAP_US = 200_000  # between two scenes of a recording
+
+Rows = list[tuple[int, int, int]]  # (class, start_us, end_us)
+Recording = tuple[npt.NDArray[np.void], Rows]
 
 
 def simulate_gesture(
@@ -38,20 +54,26 @@ def simulate_gesture(
     seed: int = 0,
     workers: int = 2,
     progress: Progress | None = None,
+    part: str = "windows",
 ) -> dict[str, Any]:
-    """Writes the recordings of `train` + `test` performers; returns the note that is written beside them.
+    """Writes the recordings of `train` + `test` performers; returns the note that is written beside them. `part` is one of PARTS.
 
     `progress(done, total)` is called as files appear. PlifError when `out_dir` holds something else, or a set made with
     another seed or other ranges.
     """
     refuse_below(WHAT, 1, train=train, test=test, workers=workers)
     refuse_below(WHAT, 0, seed=seed)
+    if part not in PARTS:
+        raise PlifError(f"{WHAT}: part '{part}', expected {', '.join(PARTS)}")
     out = Path(out_dir)
+    parameters: dict[str, Any] = {"ranges": {name: list(ends) for name, ends in RANGES.items()}, "window_us": WINDOW_US}
+    if part != "windows":
+        parameters |= {"part": part, "varied": {name: list(ends) for name, ends in VARIED.items()}}
     note: dict[str, Any] = {
         "what": f"{WHAT}: a drawn person before a simulated event camera, not real recordings",
         "made_by": f"plif {__version__}, runtime.data.simulate_gesture",
         "seed": seed,
-        "parameters": {"ranges": {name: list(ends) for name, ends in RANGES.items()}, "window_us": WINDOW_US},
+        "parameters": parameters,
         "train": train,
         "test": test,
     }
@@ -60,7 +82,7 @@ def simulate_gesture(
     for split, count, first in (("train", train, 1), ("test", test, 90_001)):
         users = range(first, first + count)
         names[split] = [f"user{user:05d}_simulated" for user in users]
-        jobs += [(seed, split, number, str(out / name)) for number, name in enumerate(names[split])]
+        jobs += [(seed, split, number, str(out / name), part) for number, name in enumerate(names[split])]
     missing = [job for job in jobs if not (Path(f"{job[3]}.aedat").exists() and Path(f"{job[3]}_labels.csv").exists())]
     run_jobs(_make, missing, workers, len(jobs) - len(missing), len(jobs), progress)
     lists = [out / f"trials_to_{split}.txt" for split in SPLITS]
@@ -70,21 +92,66 @@ def simulate_gesture(
     return note
 
 
-def record(seed: int, split: str, number: int) -> tuple[npt.NDArray[np.void], list[tuple[int, int, int]]]:
+def record(seed: int, split: str, number: int, part: str = "windows") -> Recording:
     """One performer's recording: events [N] (EVENT_DTYPE), and (class, start_us, end_us) of its windows."""
-    held_out = split == "test"
     key = (seed, SPLITS.index(split), number)
-    performer = draw_performer(key, held_out)
+    return PARTS[part](key, split == "test")
+
+
+def _windows(key: tuple[int, ...], held_out: bool) -> Recording:
+    return _windows_by(key, held_out, None, False)
+
+
+def _varied(key: tuple[int, ...], held_out: bool) -> Recording:
+    return _windows_by(key, held_out, ("faint", "texture", "faint", "lamps")[key[-1] % 4], True)
+
+
+def _faint(key: tuple[int, ...], held_out: bool) -> Recording:
+    return _windows_by(key, held_out, "faint", False)
+
+
+def _windows_by(key: tuple[int, ...], held_out: bool, conditions: str | None, vary: bool) -> Recording:
+    performer = draw_performer(key, held_out, conditions)
     events, rows = [], []
-    for start_us, end_us, bout in draw_windows(key, held_out):
+    for start_us, end_us, bout in draw_windows(key, held_out, vary):
         events += list(perform(performer, [bout], start_us, end_us, (*key, start_us)))
         rows.append((bout.manner.gesture, start_us, end_us))
     return np.concatenate(events), rows
 
 
-def _make(job: tuple[int, str, int, str]) -> int:
-    seed, split, number, stem = job
-    events, rows = record(seed, split, number)
+def _sessions(key: tuple[int, ...], held_out: bool) -> Recording:
+    performer = draw_performer(key, held_out, (None, "texture", "faint", "texture")[key[-1] % 4])
+    bouts = list(draw_short_bouts(key, held_out, SESSION_US))
+    events = np.concatenate(list(perform(performer, bouts, 0, SESSION_US, key)))
+    return events, [(bout.manner.gesture, bout.t_ready_us, bout.t_off_us - bout.raise_us) for bout in bouts]
+
+
+def _everyday(key: tuple[int, ...], held_out: bool) -> Recording:
+    performer = draw_performer(key, held_out, (None, "texture", "texture", "faint")[key[-1] % 4])
+    bouts = list(draw_everyday(key, held_out, EVERYDAY_US))
+    return np.concatenate(list(perform(performer, bouts, 0, EVERYDAY_US, key))), [(OTHER, 0, EVERYDAY_US)]
+
+
+def _things(key: tuple[int, ...], held_out: bool) -> Recording:
+    events, rows = [], []
+    for scene in range(THINGS):
+        start_us = scene * (THING_US + GAP_US)
+        place = draw_performer((*key, scene), held_out, "texture")
+        painter = ThingPainter(place, draw_things((*key, scene), held_out))
+        events += list(record_scene(place, painter.paint, start_us, start_us + THING_US, (*key, start_us)))
+        rows.append((OTHER, start_us, start_us + THING_US))
+    return np.concatenate(events), rows
+
+
+PARTS: dict[str, Callable[[tuple[int, ...], bool], Recording]] = {
+    "windows": _windows, "varied": _varied, "faint": _faint, "sessions": _sessions, "everyday": _everyday,
+    "things": _things,
+}  # fmt: skip
+
+
+def _make(job: tuple[int, str, int, str, str]) -> int:
+    seed, split, number, stem, part = job
+    events, rows = record(seed, split, number, part)
     with whole_or_nothing(Path(f"{stem}.aedat"), Path(f"{stem}_labels.csv")) as (recording, labels):
         with open(recording, "wb") as file:
             file.write(make_header((SIZE_PX, SIZE_PX)))

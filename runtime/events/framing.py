@@ -16,8 +16,10 @@ Times are a number with us, ms or s. The first choice of each option is its defa
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any
 
 from runtime.base.errors import PlifError
 from runtime.model.card import MOST_STEPS
@@ -64,6 +66,18 @@ class Framing:
         """How many steps of the clock a frame holds: 1, or more where frames overlap."""
         return self.duration_us // self.every_us if self.duration_us and self.every_us else 1
 
+    def seen(self, view: str | None) -> Framing:
+        """The same with the view that a card asks for: "upright" turns what a format says is stored turned.
+
+        PlifError where the framing turns the picture in another way."""
+        if view is None or self.orientation == "upright":
+            return self
+        if self.orientation != "stored":
+            raise PlifError(
+                f"framing '{self}': orientation={self.orientation}, but the network needs an upright view; leave it out"
+            )
+        return replace(self, orientation="upright")
+
     @classmethod
     def parse(cls, text: str) -> Framing:
         """Text -> Framing. PlifError names the part that is wrong and what may stand there."""
@@ -86,6 +100,12 @@ class Framing:
             if value != CHOICES[name][0]:
                 parts.append(f"{name}={value}")
         return f"{self.kind}:{','.join(parts)}"
+
+
+def framing_of(card: Mapping[str, Any], given: str | None = None) -> Framing | None:
+    """The framing of a model's card, or the one that is given in its place, in the view that the card asks for."""
+    text = given or card["framing"]
+    return None if text is None else Framing.parse(text).seen(card.get("view"))
 
 
 def _parse(text: str) -> Framing:

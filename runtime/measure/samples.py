@@ -11,6 +11,7 @@ from runtime.base.errors import PlifError
 from runtime.data import Dataset, find, open_dataset
 from runtime.data.dataset import EventSet, first_names
 from runtime.engines.model import OpenModel
+from runtime.events.framing import framing_of
 
 
 class Samples(Protocol):
@@ -47,7 +48,7 @@ class SplitOf:
         dataset = open_dataset(
             self.data,
             self.split,
-            framing=card["framing"],
+            framing=framing_of(card),
             shape=model.input_shape,
             normalisation=card["normalisation"],
             classes=model.classes,

@@ -211,6 +211,8 @@ def _check_common(
     # Networks with a notation take images. Those of other libraries have no notation, and may take vectors or sequences.
     if dims != 3 and (card["notation"] is not None or dims > 3):
         raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
+    if card.get("view") not in (None, "upright"):
+        raise PlifError(f"{where}: view {_short(card['view'])}; expected upright, or no such key")
     if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
         raise PlifError(f"{where}: classes must be a list of names, one for each output")
     for name in card["classes"]:

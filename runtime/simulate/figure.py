@@ -118,8 +118,8 @@ class Painter:
         self._body: Floats | None = None
         self._at: Doubles = np.zeros(0)
 
-    def paint(self, pose: Pose, t: int, gain: float = 1.0) -> Floats:
-        """The picture float32 [128, 128] at moment t of the pose, under `gain` times the light."""
+    def paint(self, pose: Pose, t: int) -> Floats:
+        """The picture float32 [128, 128] at moment t of the pose."""
         at = np.concatenate([pose.body[t] * (1, 1, 40), pose.head[t], pose.legs[t] * 30])
         if self._body is None or np.abs(at - self._at).max() > self.MOVES_PX:
             self._body, self._at = self._still_parts(pose, t), at
@@ -130,10 +130,10 @@ class Painter:
         for arm in nearer:
             elbow, wrist, tip = pose.arms[t, arm]
             lower = look.skin if look.bare_arms else look.shirt
-            self._limb(image, pose, t, shoulders[arm], elbow, 6.0, 4.9, look.shirt, look.sleeve)
-            self._limb(image, pose, t, elbow, wrist, 4.8, 3.5, lower, look.sleeve)
-            self._limb(image, pose, t, wrist, tip, 4.0, 4.4, look.skin, look.hand, hand=True)
-        return image * np.float32(gain) if gain != 1.0 else image
+            self.paint_limb(image, pose, t, shoulders[arm], elbow, 6.0, 4.9, look.shirt, look.sleeve)
+            self.paint_limb(image, pose, t, elbow, wrist, 4.8, 3.5, lower, look.sleeve)
+            self.paint_limb(image, pose, t, wrist, tip, 4.0, 4.4, look.skin, look.hand, hand=True)
+        return image
 
     def _still_parts(self, pose: Pose, t: int) -> Floats:
         image = self.look.background.copy()
@@ -142,19 +142,19 @@ class Painter:
             hip = np.array([side * 8, 62.0, 0.0])
             knee = hip + np.array([6 * np.sin(swing), 38 * np.cos(swing), 36 * np.sin(swing)])
             foot = knee + np.array([2 * np.sin(swing), 38 * np.cos(0.6 * swing), 18 * np.sin(swing) - 6])
-            self._limb(image, pose, t, hip, knee, 9, 7, look.trousers, look.cloth)
-            self._limb(image, pose, t, knee, foot, 7, 5, look.trousers, look.cloth)
-        self._limb(image, pose, t, (-13, 4, 0), (-9, 60, 0), 8, 9, look.shirt, look.cloth)
-        self._limb(image, pose, t, (13, 4, 0), (9, 60, 0), 8, 9, look.shirt, look.cloth)
-        self._limb(image, pose, t, (0, 4, 0), (0, 62, 0), 12, 13, look.shirt, look.cloth)
-        self._limb(image, pose, t, (0.3 * hx, -12, 0), (0, 0, 0), 5.5, 6, look.skin, look.face)
-        self._limb(image, pose, t, (hx, -31 + hy, 0), (hx, -25 + hy, 0), 10.5, 10, look.hair, look.cloth)
-        self._limb(image, pose, t, (hx, -29 + hy, 0), (hx, -18 + hy, 0), 9, 7.5, look.skin, look.face)
+            self.paint_limb(image, pose, t, hip, knee, 9, 7, look.trousers, look.cloth)
+            self.paint_limb(image, pose, t, knee, foot, 7, 5, look.trousers, look.cloth)
+        self.paint_limb(image, pose, t, (-13, 4, 0), (-9, 60, 0), 8, 9, look.shirt, look.cloth)
+        self.paint_limb(image, pose, t, (13, 4, 0), (9, 60, 0), 8, 9, look.shirt, look.cloth)
+        self.paint_limb(image, pose, t, (0, 4, 0), (0, 62, 0), 12, 13, look.shirt, look.cloth)
+        self.paint_limb(image, pose, t, (0.3 * hx, -12, 0), (0, 0, 0), 5.5, 6, look.skin, look.face)
+        self.paint_limb(image, pose, t, (hx, -31 + hy, 0), (hx, -25 + hy, 0), 10.5, 10, look.hair, look.cloth)
+        self.paint_limb(image, pose, t, (hx, -29 + hy, 0), (hx, -18 + hy, 0), 9, 7.5, look.skin, look.face)
         if look.glasses:
-            self._limb(image, pose, t, (hx - 6, -26 + hy, 3), (hx + 6, -26 + hy, 3), 1.3, 1.3, 0.05, look.cloth)
+            self.paint_limb(image, pose, t, (hx - 6, -26 + hy, 3), (hx + 6, -26 + hy, 3), 1.3, 1.3, 0.05, look.cloth)
         return image
 
-    def _limb(
+    def paint_limb(
         self,
         image: Floats,
         pose: Pose,

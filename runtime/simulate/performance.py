@@ -10,12 +10,13 @@ the logarithm of intensity as a straight line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from runtime.simulate.everyday import EVERYDAY
 from runtime.simulate.figure import SIZE_PX, Pose, stand_still
 from runtime.simulate.gestures import CLASSES, LAWS, Moment
 from runtime.simulate.other_gestures import OTHERS
@@ -23,26 +24,38 @@ from runtime.simulate.performer import Performer
 from runtime.simulate.sensor import Camera
 from runtime.simulate.wander import ParameterDraws, wander
 
+Floats = npt.NDArray[np.float32]
 FRAME_US = 5_000
 BATCH = 4  # pictures for one piece of events: a live stream gets events every 20 ms
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How one bout is done: which gesture, and the seed of its parameters. The pose at a time does not depend on other times."""
+    """How one bout is done: which gesture, and the seed of its parameters. The pose at a time does not depend on other times.
+
+    other     for "other_gestures": which of OTHERS or EVERYDAY; drawn from OTHERS when None
+    hesitant  0 to below 1: by how much the pace rises and falls, about once in two periods
+    slow      times the pace
+    """
 
     gesture: int
     seed: tuple[int, ...]
     held_out: bool = False
-    other: str | None = None  # for "other_gestures": which of OTHERS; drawn when None
+    other: str | None = None
+    hesitant: float = 0.0
+    slow: float = 1.0
 
     def pose(self, t_s: npt.NDArray[np.float64]) -> Pose:
         """The poses at times [T], in seconds since the bout began."""
         draw = ParameterDraws(self.seed, self.held_out)
         pose = stand_still(len(t_s))
         name = CLASSES[self.gesture]
-        low, high, law = LAWS[name] if name in LAWS else OTHERS[self.other or draw.pick(tuple(OTHERS))]
-        pace = draw.within(low, high)
+        laws = OTHERS | EVERYDAY
+        low, high, law = LAWS[name] if name in LAWS else laws[self.other or draw.pick(tuple(OTHERS))]
+        pace = draw.within(low, high) * self.slow
+        if self.hesitant:
+            wave = np.pi * pace
+            t_s = t_s - self.hesitant * np.sin(wave * t_s) / wave
         phase = 2 * np.pi * (pace * t_s + 0.12 * wander(t_s, (*self.seed, 1), 0.6)) + draw.within(0, 2 * np.pi)
         slow = [wander(t_s, (*self.seed, 2 + k), 0.5) for k in range(4)]
         right, left = law(Moment(t_s, phase, draw, pose, slow))
@@ -80,15 +93,49 @@ def perform(
     The first picture gives no events. `seed` is that of the camera's noise. A piece may be empty.
     """
     painter = performer.make_painter()
+
+    def paint(t_us: npt.NDArray[np.int64]) -> Iterator[Floats]:
+        pose = pose_at(bouts, t_us, performer.seed)
+        return (painter.paint(pose, i) for i in range(len(t_us)))
+
+    return record_scene(performer, paint, start_us, end_us, seed)
+
+
+def record_scene(
+    performer: Performer,
+    paint: Callable[[npt.NDArray[np.int64]], Iterable[Floats]],
+    start_us: int,
+    end_us: int,
+    seed: tuple[int, ...],
+) -> Iterator[npt.NDArray[np.void]]:
+    """As `perform`, of any scene before the performer's camera: `paint` gives the pictures [128, 128] at times [T] in us."""
     camera = Camera(performer.sensor, np.random.default_rng([*seed, 77]), performer.noise)
     times = np.arange(start_us, end_us + 1, FRAME_US)
-    halo = np.random.default_rng([*seed, 78])
+    scatter = np.random.default_rng([*seed, 78])
     for at in range(0, len(times), BATCH):
         t_us = times[at : at + BATCH]
-        pose = pose_at(bouts, t_us, performer.seed)
         light = 1 + performer.light * wander(t_us / 1e6, (*performer.seed, 5), 0.7)
-        frames = ((float(t), painter.paint(pose, i, float(light[i]))) for i, t in enumerate(t_us))
-        yield _add_halo(camera.see(frames), performer.halo, halo)
+        light += performer.flicker * np.where(
+            t_us // FRAME_US % 2, 1, -1
+        )  # 100 Hz, as far as a picture every 5 ms shows it
+        frames = (
+            (float(t), image * np.float32(light[i])) for i, (t, image) in enumerate(zip(t_us, paint(t_us), strict=True))
+        )
+        events = camera.see(frames)
+        if performer.both:
+            events = _add_both(events, performer.both, scatter)
+        yield _add_halo(events, performer.halo, scatter)
+
+
+def _add_both(events: npt.NDArray[np.void], share: float, rng: np.random.Generator) -> npt.NDArray[np.void]:
+    """Repeats a random share of the events at the same pixel with the other polarity, up to 2 ms later but within the piece."""
+    again = events[rng.random(len(events)) < share]
+    if not len(again):
+        return events
+    again["p"] = ~again["p"]
+    again["t"] = np.minimum(again["t"] + rng.integers(50, 2_000, len(again)), events["t"][-1])
+    both = np.concatenate([events, again])
+    return both[np.argsort(both["t"], kind="stable")]
 
 
 def _add_halo(events: npt.NDArray[np.void], share: float, rng: np.random.Generator) -> npt.NDArray[np.void]:

@@ -8,7 +8,7 @@ the picture where nothing moves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,17 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+# Conditions that are harder than those of the set, drawn besides RANGES for a varied performer (draw_performer).
+VARIED: dict[str, tuple[float, float]] = {
+    "contrast": (0.12, 0.5),  # faint: the person's difference from the wall, times this
+    "far": (0.45, 0.85),  # faint: times the scale
+    "flicker": (0.02, 0.09),  # lamps: by how much their light alternates, 100 times a second
+    "aside": (-22, 22),  # pixels from where the person would stand
+    "halo": (0.2, 0.6),
+    "both": (0.05, 0.35),  # events whose pixel also gives one of the other polarity soon after, as a share of all
+}
+
+
 @dataclass(frozen=True)
 class Performer:
     """A person, a place and a camera. Held-out performers share no parameter value with the others."""
@@ -59,13 +70,39 @@ class Performer:
     noise: Floats  # float32 [128 * 128], mean 1: how much noisier each pixel is
     light: float
     halo: float
+    both: float = 0.0
+    flicker: float = 0.0
 
     def make_painter(self) -> Painter:
         return Painter(self.look, self.cx, self.cy, self.scale)
 
 
-def draw_performer(seed: tuple[int, ...], held_out: bool = False) -> Performer:
-    """The performer of a seed: always the same one for the same seed."""
+def draw_performer(seed: tuple[int, ...], held_out: bool = False, varied: str | None = None) -> Performer:
+    """The performer of a seed: always the same one for the same seed. `varied` asks for harder conditions: "faint" (weak
+    contrast, far away), "lamps" (flicker) or "texture" (more scattered events and pixels of both polarities); each also
+    stands elsewhere in the picture."""
+    performer = _draw_usual(seed, held_out)
+    if varied is None:
+        return performer
+    draw = ParameterDraws((*seed, 20_172), held_out)
+    value = {name: draw.within(*ends) for name, ends in VARIED.items()}
+    cx, cy = performer.cx + value["aside"], performer.cy + 0.5 * draw.within(*VARIED["aside"])
+    performer = replace(performer, cx=cx, cy=cy, both=value["both"])
+    if varied == "faint":
+        scale, both = performer.scale * value["far"], 0.5 * value["both"]
+        return replace(performer, scale=scale, both=both, look=_fade(performer.look, value["contrast"]))
+    return replace(performer, halo=value["halo"], flicker=value["flicker"] if varied == "lamps" else 0.0)
+
+
+def _fade(look: Appearance, contrast: float) -> Appearance:
+    """The same person, whose parts differ less from the wall and in themselves."""
+    wall = float(look.background.mean())
+    tones = {name: wall + contrast * (getattr(look, name) - wall) for name in ("skin", "shirt", "trousers", "hair")}
+    textures = {name: 1 + contrast * (getattr(look, name) - 1) for name in ("sleeve", "cloth", "hand", "face")}
+    return replace(look, **tones, **textures, background=wall + contrast * (look.background - wall))
+
+
+def _draw_usual(seed: tuple[int, ...], held_out: bool) -> Performer:
     draw = ParameterDraws((*seed, 20_171), held_out)
     value = {name: draw.within(*ends) for name, ends in RANGES.items()}
     rng = draw.rng
@@ -79,10 +116,10 @@ def draw_performer(seed: tuple[int, ...], held_out: bool = False) -> Performer:
         **{name: value[name] for name in ("skin", "shirt", "trousers", "hair", "girth")},
         bare_arms=draw.pick((True, False)),
         glasses=draw.pick((True, False, False)),
-        sleeve=_make_texture(rng, value["sleeve_texture"], 3),
-        cloth=_make_texture(rng, value["cloth_texture"], 3),
-        hand=_make_texture(rng, value["hand_texture"], 1),
-        face=_make_texture(rng, 0.12, 2),
+        sleeve=make_texture(rng, value["sleeve_texture"], 3),
+        cloth=make_texture(rng, value["cloth_texture"], 3),
+        hand=make_texture(rng, value["hand_texture"], 1),
+        face=make_texture(rng, 0.12, 2),
         background=_make_wall(rng, value["wall"], value["wall_texture"]),
     )
     sensor = Sensor(
@@ -98,7 +135,7 @@ def draw_performer(seed: tuple[int, ...], held_out: bool = False) -> Performer:
     )  # fmt: skip
 
 
-def _make_texture(rng: np.random.Generator, depth: float, grain: int) -> Floats:
+def make_texture(rng: np.random.Generator, depth: float, grain: int) -> Floats:
     """A factor near 1, float32 [32, 8], along and across a limb; `grain` neighbouring texels along the limb are equal."""
     rows = -(-TEXELS[0] // grain)
     coarse = np.repeat(rng.standard_normal((rows, TEXELS[1])), grain, axis=0)[: TEXELS[0]]

@@ -26,7 +26,7 @@ from runtime.base.latency import Latencies
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
-from runtime.events.framing import Framing
+from runtime.events.framing import Framing, framing_of
 from runtime.events.size import unlike
 from runtime.events.sources import open_source
 from runtime.events.sources.base import Source
@@ -64,7 +64,7 @@ class Run:
         sources, options = replayed(model, sources, options)
         _check_streamable(model, sources, options.speed)
         self.model = model
-        self.framing = Framing.parse(options.framing or model.card["framing"] or LIVE_FRAMING)
+        self.framing = framing_of(model.card, options.framing) or Framing.parse(LIVE_FRAMING)
         self.controls = Controls()
         self.streams: list[Stream] = []
         self._observers = Observers(observers)
@@ -196,6 +196,10 @@ class Run:
             if why is not None:
                 width, height = stream.source.sensor
                 stream.notes.append(f"{stream.name}: the guessed sensor of {width}x{height} is {why}: say it: --sensor")
+            if self.model.card.get("view") == "upright" and stream.source.upright != "identity":
+                text = f"stored turned ({stream.source.upright}): turned, since the network needs an upright view"
+                stream.notes.append(f"{stream.name}: {text}")
+                self._observers.on_note(stream.name, text)
             if self.options.speed == "real" and stream.source.waits:
                 self._observers.on_note(
                     stream.name, "--speed real paces recordings; a pipe is read as fast as it is written"

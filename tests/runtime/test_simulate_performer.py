@@ -240,7 +240,7 @@ def test_the_set_is_read_as_dvs128_gesture_with_as_many_frames_for_each_sample(f
 
 @pytest.mark.parametrize(("split", "user", "seeds"), [("train", 1, (4, 0, 0)), ("test", 90_001, (4, 1, 0))])
 def test_a_recording_of_the_set_holds_every_event(folder, recorded, split, user, seeds):
-    events, rows = recorded[4, split, 0]
+    events, rows = recorded[4, split, 0, "windows"]
     source = open_source(str(folder / f"user{user:05d}_simulated.aedat"))
     assert events_sha256(np.concatenate(list(source.packets()))) == events_sha256(events) and not source.notes
     assert [(gesture, start) for gesture, start, _ in rows] == [

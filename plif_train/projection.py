@@ -1,0 +1,23 @@
+"""Silence costs nothing: after each optimiser step the bias that a BN folds to is kept below the threshold.
+
+    b = beta - gamma mu / sigma <= limit < V_th        sigma = sqrt(var + eps)
+
+With decay of the input a neuron without events charges to b at most, so a channel with b < V_th never fires in silence. beta is
+lowered where b is above; `--bn frozen` keeps mu and sigma, so that what was projected stays.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from plif_train.batchnorm import BatchNorm
+from plif_train.network import Network
+
+
+@torch.no_grad()
+def limit_biases(net: Network, limit: float) -> None:
+    """Lowers beta of every BN, in place."""
+    for module in net.modules():
+        if isinstance(module, BatchNorm) and module.running_mean is not None and module.running_var is not None:
+            sigma = (module.running_var + module.eps).sqrt()
+            module.bias.copy_(torch.minimum(module.bias, limit + module.weight * module.running_mean / sigma))

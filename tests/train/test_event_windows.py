@@ -1,0 +1,210 @@
+"""Windows of events: what may happen to a gesture, which label each step gets, and negatives made of positives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from plif_train.event_augment import PAIRS, Clip, exchanged, vary
+from plif_train.event_samples import EventSamples, Mixture
+from plif_train.event_windows import IDLE, Row, Windows, parse_variation
+from plif_train.hard_negatives import HARD, allows
+from plif_train.losses import UNASKED, count_right, step_mse
+from runtime.base.errors import PlifError
+from runtime.events import frames_of, make_events
+from runtime.events.framing import Framing
+from runtime.simulate.gestures import CLASSES, MIRRORED
+
+SIZE, STEP_US, STEPS = (32, 32), 20_000.0, 10
+OTHER = CLASSES.index("other_gestures")
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def moving(n: int = 4000, length_us: float = 1e6) -> Clip:
+    """A dot that goes from left to right in one second, ON before OFF."""
+    t = np.sort(rng(1).uniform(0, length_us, n))
+    return Clip(t, 32 * t / length_us, 10 + rng(2).uniform(0, 3, n), np.arange(n) % 2 == 0)
+
+
+def row(label: int = 1, start_us: float = 0.0, floor: float = 0.0) -> Row:
+    clip = moving()
+    return Row(clip, label, start_us, float(clip.t[-1]), floor)
+
+
+def windows(text: str = "") -> Windows:
+    return Windows(parse_variation(text), STEPS, STEP_US, SIZE, CLASSES)
+
+
+def varied(text: str, clip: Clip, label: int = 1, seed: int = 0) -> tuple[Clip, int]:
+    swaps = {"mirror": exchanged(CLASSES, PAIRS), "reverse": exchanged(CLASSES, PAIRS[1:])}
+    return vary(clip, label, parse_variation(text), SIZE, swaps, rng(seed))
+
+
+# --- what may happen to a gesture -----------------------------------------------------------------------------------------
+
+
+def test_a_mirror_exchanges_the_classes_as_the_simulator_says() -> None:
+    assert tuple(exchanged(CLASSES, PAIRS)) == MIRRORED
+    mirrored, label = varied("mirror:1", moving())
+    assert label == CLASSES.index("left_hand_wave")
+    assert np.array_equal(mirrored.x, 31 - moving().x) and np.array_equal(mirrored.y, moving().y)
+
+
+def test_time_that_runs_backwards_turns_circles_round_and_exchanges_polarity() -> None:
+    clip, label = varied("reverse:1", moving(), CLASSES.index("right_arm_clockwise"))
+    assert CLASSES[label] == "right_arm_counter_clockwise"
+    assert (np.diff(clip.t) >= 0).all() and (np.diff(clip.x) <= 0).all()
+    assert np.array_equal(clip.p, ~moving().p[::-1])
+
+
+def test_classes_without_a_counterpart_are_refused() -> None:
+    with pytest.raises(PlifError, match="'left' would become 'right', which is not among the classes"):
+        exchanged(("left", "other"), PAIRS)
+
+
+def test_scale_shift_and_turn_keep_the_number_of_events() -> None:
+    larger, _ = varied("scale:2-2", moving())
+    assert np.allclose(larger.x - 15.5, 2 * (moving().x - 15.5))
+    shifted, _ = varied("shift:5", moving())
+    assert np.ptp(shifted.x - moving().x) < 1e-4 and 0 < abs(shifted.x[0] - moving().x[0]) <= 5
+    turned, _ = varied("quarter:1", moving())
+    assert any(np.allclose(a, b, atol=1e-3) for a in (turned.x, turned.y) for b in (moving().x, 31 - moving().x))
+
+
+def test_thin_both_and_halo_change_the_number_of_events_within_their_bounds() -> None:
+    counts = [len(varied("thin:1", moving(), seed=seed)[0]) for seed in range(30)]
+    assert 350 < min(counts) < 1000 and 3000 < max(counts) < 4000
+    both = [varied("both:0.4", moving(), seed=seed)[0] for seed in range(10)]
+    assert all(4000 <= len(clip) < 5700 and (np.diff(clip.t) >= 0).all() for clip in both)
+    assert max(len(clip) for clip in both) > 4400
+    assert np.ptp(varied("halo:0.5", moving(), seed=3)[0].y) > 15  # the dot itself is 3 pixels high
+
+
+# --- labels ---------------------------------------------------------------------------------------------------------------
+
+
+def test_idle_windows_hold_noise_and_ask_for_no_vote() -> None:
+    clip, labels = windows("idle:1").draw(row(), rng())
+    assert (labels == IDLE).all() and 0 < len(clip) < 2500
+
+
+def test_a_splice_begins_or_ends_with_noise() -> None:
+    seen = set()
+    for seed in range(40):
+        clip, labels = windows("splice:1").draw(row(), rng(seed))
+        gesture = np.flatnonzero(labels == 1)
+        inside = (clip.y >= 9) & (clip.y <= 13)
+        began = labels[0] == 1
+        seen.add(began)
+        if began:
+            assert labels[-1] == IDLE and (labels == UNASKED).sum() <= 4
+        elif len(gesture):
+            assert (labels[: gesture[0] - 2] == IDLE).all() and (labels[gesture[0] - 2 : gesture[0]] == UNASKED).all()
+            assert (inside & (clip.t < (gesture[0] - 2) * STEP_US)).sum() < 0.5 * inside.sum()
+    assert seen == {True, False}
+
+
+def test_an_onset_is_idle_then_unasked_then_the_class() -> None:
+    source = row(start_us=500_000.0)
+    for seed in range(20):
+        _, labels = windows("onset:1").draw(source, rng(seed))
+        order = [int(label) for i, label in enumerate(labels) if i == 0 or labels[i - 1] != label]
+        assert order in ([IDLE, UNASKED, 1], [UNASKED, 1])
+
+
+def test_steps_at_rest_are_not_other() -> None:
+    busy = moving()
+    quiet = busy.pick((busy.t < 100_000) | (busy.t > 900_000))
+    _, labels = Windows(parse_variation("active:1"), 50, STEP_US, SIZE, CLASSES).draw(
+        Row(quiet, OTHER, 0, 1e6, 1e-3), rng()
+    )
+    assert (labels[10:40] == IDLE).all() and (labels[46:] == OTHER).all()
+
+
+@pytest.mark.parametrize("kind", list(HARD))
+def test_hard_negatives_are_other_and_their_first_steps_are_unasked(kind: str) -> None:
+    _, labels = windows(f"{kind}:1").draw(row(), rng())
+    assert (labels[:6] == UNASKED).all() and (labels[6:] == OTHER).all()
+
+
+def test_a_shuffled_gesture_has_the_same_places_and_no_motion() -> None:
+    clip = HARD["shuffle"](moving(), rng())
+    assert sorted(clip.x) == sorted(moving().x) and abs(np.corrcoef(clip.t, clip.x)[0, 1]) < 0.1
+    frozen = HARD["freeze"](moving(), rng())
+    assert np.ptp(frozen.x) < 3 and np.ptp(frozen.t) > 900_000
+
+
+def test_axes_are_exchanged_only_where_that_is_another_motion() -> None:
+    assert allows("axes", "right_hand_wave") and not allows("axes", "right_arm_clockwise")
+    clip, labels = windows("axes:1").draw(row(CLASSES.index("arm_roll")), rng())
+    assert (labels == CLASSES.index("arm_roll")).all() and np.ptp(clip.y) < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("mirrors:1", "'mirrors:1' is unknown"),
+        ("mirror:1,mirror:1", "stands there twice"),
+        ("stretch:2", "expected stretch:0.7-1.5"),
+        ("stretch:2-1", "rising numbers above 0"),
+        ("thin:1.5", "expected 0 to 1"),
+        ("idle:0.6,splice:0.6", "add up to 1.2, expected 1 at most"),
+    ],
+)
+def test_a_wrong_variation_is_named(text: str, reason: str) -> None:
+    with pytest.raises(PlifError, match=reason):
+        parse_variation(text)
+
+
+def test_hard_negatives_need_a_class_for_other() -> None:
+    with pytest.raises(PlifError, match="hard negatives need a class other"):
+        Windows(parse_variation("shuffle:0.1"), STEPS, STEP_US, SIZE, ("a", "b"))
+
+
+# --- samples and loss -------------------------------------------------------------------------------------------------------
+
+
+def samples(text: str = "", label: int = 1, n: int = 3) -> EventSamples:
+    return EventSamples([row(label)] * n, windows(text), Framing.parse("duration:40ms,every=20ms"), (2, 32, 32))
+
+
+def test_a_window_is_framed_as_for_serving() -> None:
+    """Without any variation it is a stretch of the recording, in the frames that a stream makes."""
+    torch.manual_seed(3)
+    x = samples().pick(torch.tensor([0])).x[0].numpy()
+    clip = moving()
+    found = []
+    for begin in range(0, 800_000, 500):
+        part = clip.pick((clip.t >= begin) & (clip.t < begin + STEPS * STEP_US))
+        events = make_events((part.t - begin).astype(np.int64), np.rint(part.x).clip(0, 31), np.rint(part.y), part.p)
+        frames = frames_of(events, f"duration:40ms,every=20ms,T={STEPS},pad=zero", (2, 32, 32), SIZE)
+        found.append(np.abs(frames - x).sum() / x.sum())
+    assert min(found) < 0.1 < np.median(found)
+
+
+def test_a_mixture_has_its_shares_and_draws_the_same_again_from_the_same_seed() -> None:
+    mix = Mixture([samples(label=1, n=10), samples(label=2, n=30)], [0.75, 0.25])
+    torch.manual_seed(1)
+    order = mix.order()
+    assert len(order) == 40 and int((mix.y[order] == 1).sum()) == 30
+    torch.manual_seed(2)
+    one = mix.pick(order[:6])
+    torch.manual_seed(2)
+    two = mix.pick(order[:6])
+    assert torch.equal(one.x, two.x) and torch.equal(one.y, two.y)
+    assert one.y[:, 0].tolist() == mix.y[order[:6]].tolist()
+
+
+def test_the_loss_of_steps_wants_no_vote_in_idle_ones_and_leaves_the_unasked_out() -> None:
+    y = torch.rand(3, 1, 2)
+    labels = torch.tensor([[1], [IDLE], [UNASKED]])
+    expected = (y[0, 0, 0] ** 2 + (y[0, 0, 1] - 1) ** 2 + y[1, 0, 0] ** 2 + y[1, 0, 1] ** 2) / 4
+    assert torch.isclose(step_mse(y, labels), expected)
+    whole = torch.tensor([1])
+    assert torch.isclose(step_mse(y, whole), step_mse(y, whole.expand(3, 1)))
+    assert count_right(torch.tensor([[[0.9, 0.0]], [[0.0, 0.5]]]), torch.tensor([[IDLE], [1]])) == (1, 1)
+    assert count_right(torch.zeros(2, 1, 2), torch.full((2, 1), IDLE)) == (0, 0)

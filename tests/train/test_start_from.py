@@ -1,0 +1,167 @@
+"""`plif train --from model.pt`, several --data, --bias-limit: weights go on, and a silent scene stays silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from plif_train import checkpoint, load
+from plif_train.batchnorm import BatchNorm
+from plif_train.presets import build
+from plif_train.projection import limit_biases
+from plif_train.start_from import start_from
+from runtime.base.errors import PlifError
+from tests.train.small import TrainingRun
+
+CLASSES = ("left_wave", "other", "right_wave")
+NOTATION = "c4k5s4-BN-PLIF-MPk2s2-DP-FC16-PLIF-FC30-PLIF-APk10s10"
+
+
+def record(path: Path, towards: int, seed: int) -> None:
+    """A bar that moves to one side for 0.4 s."""
+    rng = np.random.default_rng(seed)
+    t = np.sort(rng.integers(0, 400_000, 3000))
+    x = np.clip(16 + towards * (t / 400_000 * 10) + rng.uniform(0, 2, len(t)), 0, 31)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path, t=t, x=x.astype(np.uint16), y=rng.integers(0, 32, len(t)).astype(np.uint16), p=rng.random(len(t)) < 0.5
+    )
+
+
+def folder(root: Path, names: tuple[str, ...]) -> Path:
+    for split in ("train", "test"):
+        for k, name in enumerate(names):
+            for n in range(2):
+                record(root / split / name / f"{n}.npz", k - 1, 10 * k + n)
+    (root / "sensor.txt").write_text("32x32")
+    return root
+
+
+def model(path: Path, framing: str = "duration:40ms,value=binary") -> Path:
+    torch.manual_seed(1)
+    net = build(NOTATION, shape=(2, 32, 32), T=5, classes=CLASSES, framing=framing)
+    checkpoint.save(net, path)
+    return path
+
+
+def test_the_same_classes_keep_every_weight_and_some_of_them_keep_the_classes(tmp_path: Path) -> None:
+    start = model(tmp_path / "a.pt")
+    net, notes = start_from(start, f"folder:{folder(tmp_path / 'd', CLASSES[:2])}", {"T": 6, "dropout": 0.1})
+    before = load(start).state_dict()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert net.classes == CLASSES and net.T == 6 and net.options.dropout == 0.1 and notes == []
+
+
+def test_other_classes_begin_with_a_new_readout(tmp_path: Path) -> None:
+    start = model(tmp_path / "a.pt")
+    names = ("down", "left_wave", "other", "up")
+    net, notes = start_from(start, f"folder:{folder(tmp_path / 'd', names)}", {})
+    before = load(start).state_dict()
+    assert net.classes == names and "FC40" in str(net.notation)
+    assert "fc2 begins anew; all other layers are kept" in notes[0]
+    kept = [name for name in before if not name.startswith("fc2.")]
+    assert all(torch.equal(net.state_dict()[name], before[name]) for name in kept)
+
+
+def test_shorter_steps_forget_as_much_in_the_same_time(tmp_path: Path) -> None:
+    start = model(tmp_path / "a.pt")
+    data = f"folder:{folder(tmp_path / 'd', CLASSES)}"
+    net, notes = start_from(start, data, {"framing": "duration:40ms,every=20ms,value=binary"})
+    for name, neuron in load(start).neurons().items():
+        slow, fast = neuron.alpha(), net.neurons()[name].alpha()
+        assert slow is not None and fast is not None
+        assert torch.allclose((1 - fast) ** 2, 1 - slow, atol=1e-6)
+    assert "steps are 0.5 times as long" in notes[0]
+
+
+def test_the_notation_of_the_file_is_not_asked_for_again(tmp_path: Path) -> None:
+    with pytest.raises(PlifError, match="init_tau is that of the file"):
+        start_from(model(tmp_path / "a.pt"), f"folder:{folder(tmp_path / 'd', CLASSES)}", {"init_tau": 2.0})
+
+
+def test_limited_biases_never_fire_in_silence(tmp_path: Path) -> None:
+    net = build("c4k3s1-BN-PLIF-MPk2s2-FC30-PLIF-APk10s10", shape=(2, 8, 8), T=4)
+    for module in net.modules():
+        if isinstance(module, BatchNorm):
+            with torch.no_grad():
+                module.bias.fill_(1.5)
+                module.running_mean.fill_(-0.5)
+                module.weight.fill_(-2.0)
+    rates: list[float] = []
+    silence = torch.zeros(20, 1, 2, 8, 8)
+    with torch.no_grad(), net.watched(lambda _, spikes: rates.append(float(spikes.mean()))):
+        net(silence)
+    assert rates[0] == 0  # it charges to 1.5 - 2 * 0.5 = 0.5 only
+    for module in net.modules():
+        if isinstance(module, BatchNorm):
+            module.running_mean.fill_(0.0)  # and now to 1.5
+    rates.clear()
+    with torch.no_grad(), net.watched(lambda _, spikes: rates.append(float(spikes.mean()))):
+        net(silence)
+    assert rates[0] > 0
+    limit_biases(net, 0.95)
+    rates.clear()
+    with torch.no_grad(), net.watched(lambda _, spikes: rates.append(float(spikes.mean()))):
+        net(silence)
+    assert rates == [0.0, 0.0]
+
+
+def test_a_training_on_a_mixture_goes_on_and_resumes_bit_for_bit(plif: TrainingRun, tmp_path: Path) -> None:
+    model(tmp_path / "a.pt")
+    one, two = folder(tmp_path / "one", CLASSES), folder(tmp_path / "two", ("other",))
+    command = [
+        "train", "--from", "a.pt", "--data", f"folder:{one}", "--data", f"folder:{two}", "--mix", "0.7,0.3",
+        "--vary", "mirror:0.5,stretch:0.8-1.2,thin:0.5,splice:0.2,shuffle:0.1", "--vary", "quarter:0.5,active:1",
+        "--recipe", "live", "--protocol", "C", "--bn", "frozen", "--bias-limit", "0.95", "--clip-norm", "1", "--batch-size", "4",
+        "--device", "cpu",
+    ]  # fmt: skip
+    code, _, err = plif(*command, "--epochs", "2", "--t-max", "2", "--out", "whole.pt")
+    assert code == 0, err
+    plif(*command, "--epochs", "1", "--t-max", "2", "--out", "parts.pt")
+    code, _, err = plif(*command, "--epochs", "2", "--out", "parts.pt", "--resume")
+    assert code == 0, err
+    whole, parts = load(tmp_path / "whole.pt"), load(tmp_path / "parts.pt")
+    assert all(torch.equal(tensor, parts.state_dict()[name]) for name, tensor in whole.state_dict().items())
+    record_of = whole.meta.training or {}
+    assert record_of["from"] == "a.pt" and record_of["mixture"][1] == {
+        "data": "folder",
+        "share": 0.3,
+        "vary": "quarter:0.5,active:1",
+    }
+    assert record_of["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--mix", "0.5"], "a positive number for each --data"),
+        (["--vary", "thin:0.5"] * 3, "3 of them for 2 --data"),
+        (["--vary", "thin:0.5", "--loss", "ce"], "which loss ce does not take"),
+        (["--vary", "thin:0.5", "--protocol", "B"], "use A or C"),
+        (["c4k5s4-PLIF"], "expected a network, or --from"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(
+    plif: TrainingRun, tmp_path: Path, options: list[str], reason: str
+) -> None:
+    model(tmp_path / "a.pt")
+    data = f"folder:{folder(tmp_path / 'd', CLASSES)}"
+    command = ["train", "--from", "a.pt", "--data", data, "--data", data, "--recipe", "live", *options]
+    code, _, err = plif(*command)
+    assert code == 2 and reason in err and not (tmp_path / "model.pt").exists()
+
+
+def test_a_set_of_some_classes_is_scored_and_the_missing_are_named(tmp_path: Path) -> None:
+    from runtime.data import open_dataset
+
+    root = folder(tmp_path / "d", CLASSES[:2])
+    with pytest.warns(UserWarning, match="no recordings of right_wave"):
+        found = open_dataset(f"folder:{root}", framing="duration:40ms,T=5", shape=(2, 32, 32), classes=CLASSES)
+    assert found.classes == CLASSES and {found.label(i) for i in range(len(found))} == {0, 1}
+    with pytest.raises(PlifError, match="not among the classes other"):
+        open_dataset(
+            f"folder:{root}", framing="duration:40ms,T=5", shape=(2, 32, 32), classes=("left_wave", "right_wave")
+        )
