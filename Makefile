@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 OLDEST_PYTHON ?= python3.10
 
-.PHONY: demo test lint large performance triton oldest licences clean
+.PHONY: demo test lint large fuzz performance triton oldest oldest-runtime licences clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/all
@@ -17,6 +17,13 @@ test: lint # two processes, whole files each: half the time
 
 large: $(VENV)/dev # the six networks of the paper at full size, minutes
 	$(BIN)/python -m pytest -m large
+
+MINUTES ?= 60
+fuzz: $(VENV)/dev # every fuzz target for MINUTES each; what it finds is kept and named
+	$(BIN)/plif export models/nmnist-digits.pt -o .fuzz.onnx --no-verify && $(BIN)/python -m tests.fuzz.cards .fuzz.onnx --minutes $(MINUTES)
+	$(BIN)/python -m tests.fuzz.native --minutes $(MINUTES)
+	$(BIN)/python -m tests.fuzz.recordings --minutes $(MINUTES)
+	for target in onnx torch engine nir; do $(BIN)/python -m tests.fuzz.models $$target --minutes $(MINUTES) || exit 1; done
 
 performance: $(VENV)/dev # docs/performance.md and its figures, measured on this machine: about ten minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
@@ -52,13 +59,27 @@ $(VENV)/dev: $(VENV)/all
 	    $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/bindings $$wheel; done
 	touch $@
 
+OTHERS := $(addprefix --ignore=tests/export/test_,$(addsuffix .py,check_equals_export docs_other_libraries module_state read_loops read_module \
+    read_spikingjelly))
+
 # The oldest versions that pyproject.toml allows, in an environment of their own: make oldest OLDEST_PYTHON=/path/to/python3.10
 oldest:
 	$(OLDEST_PYTHON) -m venv .oldest
 	$(OLDEST_PYTHON) tests/oldest.py > .oldest/constraints.txt
-	.oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .oldest/constraints.txt -e '.[cpu,export,dashboard,nir]' pytest
+	.oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .oldest/constraints.txt -e '.[cpu,export,dashboard,nir]' pytest hypothesis
+	@# hypothesis: the round trips; files that need libraries of others, which ask for newer versions, are left out.
 	@# ONNX Runtime before 1.24 has no convolution of int8 counts, and a Python 3.10 gets 1.23 at most: the event engine runs those
-	OMP_NUM_THREADS=1 .oldest/bin/python -m pytest tests/runtime tests/export -k "not int8 and not precision and not rounded"
+	OMP_NUM_THREADS=1 .oldest/bin/python -m pytest tests/runtime tests/export $(OTHERS) -k "not int8 and not precision and not rounded"
+
+# Its runtime alone, without PyTorch: half a minute, and CI runs it where there is such a Python.
+oldest-runtime: $(VENV)/all
+	$(OLDEST_PYTHON) -m venv .oldest/runtime
+	$(OLDEST_PYTHON) tests/oldest.py cpu > .oldest/runtime/constraints.txt
+	.oldest/runtime/bin/python -m pip install --quiet --disable-pip-version-check -c .oldest/runtime/constraints.txt '.[cpu]'
+	$(BIN)/plif export models/nmnist-digits.pt -o .oldest/runtime/digits.onnx
+	cd .oldest/runtime && for engine in auto event onnxruntime; do \
+	    XDG_CACHE_HOME=cache bin/plif eval digits.onnx --data digits:50 --engine $$engine --out $$engine || exit 1; done
+	grep -q 'measured_ms' .oldest/runtime/cache/plif/engines/*.json
 
 licences: $(VENV)/all
 	$(BIN)/python tests/licences.py

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import resource
 import shutil
 import signal
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime.base import hdf5, hdf5_look
 from runtime.base.errors import PlifError
 from runtime.model.card import encode, read_card
 from runtime.model.readers import engine_file
@@ -245,9 +247,28 @@ def nir_seeds() -> list[bytes]:
     return kept
 
 
+def look_in_a_fork(number: int, most_bytes: int, read: bool, same: tuple[int, ...]) -> str | None:
+    """What runtime.base.hdf5 asks a new Python for, of a fork of this one: the same code, at fifty times as many files."""
+    ours, theirs = os.pipe()
+    if (child := os.fork()) == 0:
+        os.lseek(number, 0, os.SEEK_SET)
+        try:
+            hdf5_look.look(os.fdopen(os.dup(number), "rb"), most_bytes, read)
+            os._exit(0)
+        except BaseException as error:
+            os.write(theirs, " ".join(str(error).split())[:120].encode() or b"?")
+        os._exit(3)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as pipe:
+        said = pipe.read().decode(errors="replace")
+    status = os.waitpid(child, 0)[1]
+    return "crashed" if os.WIFSIGNALED(status) else None if status == 0 else said
+
+
 def read_nir(path: Path) -> None:
     from plif_export.readers.nir import examine_nir
 
+    hdf5._look = look_in_a_fork  # type: ignore[assignment]
     try:
         read_card(path)
     except PlifError as error:

@@ -63,7 +63,10 @@ def test_a_port_that_is_flooded_with_garbage_stops_no_stream_and_all_is_counted(
     summary = there.end().running.summary()
     assert there.error is None and balanced(summary)
     assert summary["datagrams"]["dropped_by_kernel"] == 0 and summary["datagrams"]["malformed"] > datagrams / 4
-    assert summary["events_invalid"] > datagrams and summary["events_late"] <= datagrams
+    assert summary["events_invalid"] > datagrams
+    assert summary["events_late"] <= 5 * datagrams, (
+        "of garbage that means something; the more, the busier the machine is"
+    )
     assert summary["events_in"] - summary["events_invalid"] >= 10 * datagrams, "no honest event is refused"
 
 
