@@ -6,6 +6,7 @@
     sum     E = E + c                   W = W + 1                   what evaluation does
     leak    E = E exp(-dt/tau) + c      W = W exp(-dt/tau) + 1      old evidence fades (leak:500ms says tau)
     kofn    the class that won k of the last n steps                (kofn:3/5)
+    own     as leak, and an answer stands on its own evidence       (own:80ms; runtime.stream.hold)
 
 Integers, not float averages: 0.1 added ten times is not 1, and an answer must not depend on the order of a sum. Ties go to
 the lowest class. Without a single spike the answer is None ("not sure"); evaluation, which must answer, then says the lowest
@@ -16,7 +17,11 @@ What may follow, after commas:
     margin=M    the winner must lead the second by a share M of all possible spikes (voters W); with kofn this is asked of each
                 step: without this lead no class wins the step
     release=R   an answer stays until its lead falls below R (kofn: until it has fewer than R of the last n steps): hysteresis.
-                Without it sum and leak judge each step anew, and kofn keeps its answer until another class has k
+                Without it sum and leak judge each step anew, and kofn keeps its answer until another class has k. With own it
+                is the answer's own share of all possible spikes, below which it ends
+    other=TIME  own: "other" becomes the answer when it has led by the margin for so long
+    idle=auto   an answer is None while the scene is as quiet as the camera's noise, which is learnt, and no class but "other" has
+                evidence (runtime.stream.floor); nothing is emptied
     idle=RATE   below so many events a second (smoothed over 200 ms) nothing happens: the answer is None, evidence is emptied
 """
 
@@ -31,9 +36,13 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.framing import parse_time_us
+from runtime.stream.hold import HeldAnswer
 
 RATE_TAU_US = 200_000.0
-EXPECTED = "expected sum, leak[:500ms] or kofn[:3/5], then margin=, release= or idle= after commas"
+EXPECTED = (
+    "expected sum, leak[:500ms], kofn[:3/5] or own[:80ms], then margin=, release=, idle= or (own) other= after commas"
+)
+OWN = {"margin": 0.25, "release": 0.05, "other": 400_000.0}  # docs/live.md, deciding
 
 
 @dataclass(frozen=True)
@@ -174,7 +183,7 @@ class KofN:
         self.share = 0.0
 
 
-Evidence = FadingSum | KofN
+Evidence = FadingSum | KofN | HeldAnswer
 
 
 def smooth_rate(before: tuple[float, float], events: int, dt_us: int) -> tuple[float, float]:
@@ -188,7 +197,7 @@ def smooth_rate(before: tuple[float, float], events: int, dt_us: int) -> tuple[f
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """--decide, parsed. kind is sum, leak or kofn; idle_per_s is in events a second."""
+    """--decide, parsed. kind is sum, leak, kofn or own; idle_per_s is in events a second; idle_auto: the rate is learnt."""
 
     kind: str
     tau_us: float = np.inf
@@ -197,10 +206,12 @@ class DecisionRule:
     margin: float = 0.0
     release: float | None = None
     idle_per_s: float | None = None
+    idle_auto: bool = False
+    other_us: float = np.inf
 
     @classmethod
     def parse(cls, text: str) -> DecisionRule:
-        """`sum`, `leak[:TAU]` such as leak:500ms, `kofn[:K/N]` such as kofn:3/5, with their options.
+        """`sum`, `leak[:TAU]` such as leak:500ms, `kofn[:K/N]` such as kofn:3/5, `own[:TAU]`, with their options.
 
         Raises PlifError, which says what is wrong with it.
         """
@@ -210,10 +221,18 @@ class DecisionRule:
         values: dict[str, float] = {}
         for option in options:
             key, equals, number = option.strip().partition("=")
-            if key not in ("margin", "release", "idle") or not equals or key in values:
+            if key not in ("margin", "release", "idle", "other") or not equals or key in values:
                 raise PlifError(f"{where}: '{option.strip()}' is not understood; {EXPECTED}")
-            values[key] = _number(where, key, number)
+            if key == "other":
+                values[key] = parse_time_us(where, "other", number)
+            else:
+                values[key] = np.nan if (key, number) == ("idle", "auto") else _number(where, key, number)
+        if kind == "own":
+            values = OWN | values
+        elif "other" in values:
+            raise PlifError(f"{where}: other= belongs to own; {EXPECTED}")
         margin, release, idle = values.get("margin", 0.0), values.get("release"), values.get("idle")
+        auto = idle is not None and bool(np.isnan(idle))
         tau_us: float = np.inf
         k = n = 0
         if kind == "leak":
@@ -225,14 +244,22 @@ class DecisionRule:
             k, n = int(match[1]), int(match[2])
             if release is not None and (release != int(release) or release > k):
                 raise PlifError(f"{where}: release={release:g} of kofn is a number of steps, from 0 to {k}")
+        elif kind == "own":
+            tau_us = parse_time_us(where, "the time constant", argument or "80ms")
         elif kind != "sum" or argument:
             raise PlifError(f"{where}: {EXPECTED}")
-        if margin > 1 or (kind != "kofn" and release is not None and release > margin):
-            raise PlifError(f"{where}: expected margin= from 0 to 1, and release= not above it")
-        return cls(kind, tau_us, k, n, margin, release, idle)
+        bound = 1 if kind == "own" else margin
+        if margin > 1 or (kind != "kofn" and release is not None and release > bound):
+            raise PlifError(
+                f"{where}: expected margin= from 0 to 1, and release= not above {'1' if kind == 'own' else 'it'}"
+            )
+        return cls(kind, tau_us, k, n, margin, release, None if auto else idle, auto, values.get("other", np.inf))
 
-    def evidence(self, classes: int, voters: int) -> Evidence:
-        """Empty evidence for a network of so many classes and voters a class."""
+    def evidence(self, classes: int, voters: int, other: int | None = None) -> Evidence:
+        """Empty evidence for a network of so many classes and voters a class; `other` is the class that means none of them."""
+        if self.kind == "own":
+            assert self.release is not None
+            return HeldAnswer(classes, voters, self.tau_us, self.margin, self.release, self.other_us, other)
         if self.kind == "kofn":
             return KofN(classes, self.k, self.n, voters, self.margin, self.release)
         return FadingSum(classes, voters, self.tau_us, self.margin, self.release)

@@ -28,8 +28,8 @@ class StreamOptions:
     framing: str | None = _option(None, "How events become frames; the card's when not given.")
     decide: str | None = _option(
         None,
-        "sum (default of recordings), leak[:500ms] (default of feeds: leak:120ms,margin=0.2) or kofn[:3/5], "
-        "then ,margin= ,release= ,idle= (events a second).",
+        "sum (default of recordings), leak[:500ms] (default of feeds: leak:120ms,margin=0.2) kofn[:3/5] "
+        "or own[:80ms], then ,margin= ,release= ,idle= (events a second, or auto) ,other=.",
     )
     reset: str | None = _option(
         None,

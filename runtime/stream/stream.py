@@ -15,11 +15,15 @@ from runtime.engines.model import OpenModel
 from runtime.engines.session import Session, whole_votes
 from runtime.events.frame import Frame
 from runtime.events.framer import GAP_US
-from runtime.stream.decide import Decision, DecisionRule, smooth_rate
+from runtime.stream.decide import Decision, DecisionRule, KofN, smooth_rate
+from runtime.stream.floor import NoiseFloor
+from runtime.stream.hold import find_other
 from runtime.stream.observe import Observers
 from runtime.stream.queue import FrameQueue
 from runtime.stream.reset import AFRESH, KEEP, ResetPolicy
 from runtime.stream.source_framer import SourceFramer
+
+LEAST_SHARE = 0.05  # of a class's possible spikes: with less there is no evidence for it
 
 
 class Row:
@@ -29,7 +33,7 @@ class Row:
 
     def __init__(self, row: int, rule: DecisionRule, policy: ResetPolicy, model: OpenModel) -> None:
         self.row, self.policy = row, policy
-        self.evidence = rule.evidence(len(model.classes), model.voters)
+        self.evidence = rule.evidence(len(model.classes), model.voters, find_other(model.classes))
         self.votes = np.zeros(len(model.classes))  # float64 [classes], since the last reset
         self.steps = 0  # since the last reset
         self.answer: int | None = None
@@ -76,11 +80,12 @@ class Stream:
         self.notes: list[str] = []  # of the run about this stream; the source has notes of its own
         self.last: Decision | None = None
         self.last_frame: Frame | None = None
-        self._classes, self._voters = model.classes, model.voters
+        self._classes, self._voters, self._other = model.classes, model.voters, find_other(model.classes)
         self._observers = observers
         self._resets_itself = policy.kind not in ("never", "recording")
         self._rate = 0.0, 0.0
-        self._idle = False
+        self._floor = NoiseFloor() if rule.idle_auto else None
+        self._quiet = self._idle = False
         self._dt_us = 0
         self._previous_us: int | None = None
 
@@ -101,6 +106,10 @@ class Stream:
         if self.rule.idle_per_s is not None:
             events, us = self._rate = smooth_rate(self._rate, frame.events, frame.t_end_us - frame.t_start_us)
             self._idle = self._idle or 1e6 * events / us < self.rule.idle_per_s
+        if self._floor is not None:
+            lasts_us = frame.t_end_us - frame.t_start_us
+            events, us = self._rate = smooth_rate(self._rate, frame.events, lasts_us)
+            self._quiet = self._floor.is_quiet(1e6 * events / us, lasts_us)
         if self._resets_itself or asked or frame.restart:
             self._reset(frame, session, gap_us, asked)
         if self._idle and not was_idle:
@@ -137,7 +146,9 @@ class Stream:
             row.answer = None if self._idle else row.evidence.add(c, self._dt_us)
             if row.steps > oldest.steps:  # the first of equals
                 oldest = row
-        winner = oldest.answer
+        winner, idle = oldest.answer, self._idle
+        if self._quiet and not idle and not self._has_evidence(oldest):
+            winner, idle = None, True
         now_s = time.perf_counter()
         latency_ms = 1e3 * (now_s - frame.complete_s)
         self.latency.add(latency_ms)
@@ -152,7 +163,7 @@ class Stream:
             votes=(oldest.votes.astype(np.int64) if self._voters > 1 else oldest.votes).tolist(),
             latency_ms=latency_ms,
             source=self.name,
-            why=None if winner is not None else "idle" if self._idle else "not sure",
+            why=None if winner is not None else "idle" if idle else "not sure",
         )
         self.steps += 1
         self.last, self.last_frame = decision, frame
@@ -161,6 +172,14 @@ class Stream:
         if self._observers.on_decision:
             self._observers.on_decision(decision)
         return decision
+
+    def _has_evidence(self, row: Row) -> bool:
+        """Whether a class that is not "other" has a twentieth of its possible spikes."""
+        evidence = row.evidence
+        if isinstance(evidence, KofN):
+            return row.answer is not None and row.answer != self._other
+        share = evidence.evidence / max(self._voters * evidence.weight, 1e-9)
+        return bool((np.delete(share, self._other) if self._other is not None else share).max(initial=0) >= LEAST_SHARE)
 
     def summary(self) -> dict[str, Any]:
         """The account of every event of this source, and its times."""

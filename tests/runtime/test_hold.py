@@ -1,0 +1,145 @@
+"""`own` and `idle=auto`: an answer stands on its own evidence, and a camera's noise is learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import plif_export
+import runtime
+from plif_train import checkpoint
+from plif_train.presets import build
+from runtime.base.errors import PlifError
+from runtime.stream.decide import DecisionRule, FadingSum
+from runtime.stream.floor import NoiseFloor
+from runtime.stream.hold import HeldAnswer, find_other
+
+A, B, OTHER = 0, 1, 2
+DT = 20_000
+
+
+def held(text: str = "own:80ms") -> HeldAnswer:
+    found = DecisionRule.parse(text).evidence(3, 10, OTHER)
+    assert isinstance(found, HeldAnswer)
+    return found
+
+
+def said(rule: HeldAnswer | FadingSum, votes: list[tuple[int, int, int]]) -> list[int | None]:
+    return [rule.add(np.array(c, float), DT) for c in votes]
+
+
+def by_hand(votes: list[tuple[int, int, int]], tau: float, M: float, R: float, K: float) -> list[int | None]:
+    """The rule as it stands at the top of runtime/stream/hold.py, step by step."""
+    E, W, answer, led, out = [0.0] * 3, 0.0, None, 0.0, []
+    for c in votes:
+        fade = np.exp(-DT / tau)
+        E, W = [e * fade + one for e, one in zip(E, c, strict=True)], W * fade + 1
+        s = [e / (10 * W) for e in E]
+        w = s.index(max(s))
+        lead = s[w] - max(one for i, one in enumerate(s) if i != w)
+        leads = s[w] > 0 and lead >= M
+        led = led + DT if leads and w == OTHER else 0.0
+        if leads and w not in (answer, OTHER):
+            answer = w
+        elif led and led >= K:
+            answer = OTHER
+        elif answer is not None and s[answer] < R and not led:
+            answer = None
+        out.append(answer)
+    return out
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_rule_is_that_of_its_equations(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    state = rng.integers(0, 4, 60).repeat(5)
+    votes = [tuple(int(v) for v in np.minimum(rng.poisson([6 * (k == i) + 1 for i in range(3)]), 10)) for k in state]
+    assert said(held(), votes) == by_hand(votes, 80_000, 0.25, 0.05, 400_000)
+    text = "own:120ms,margin=0.4,release=0.1,other=100ms"
+    assert said(held(text), votes) == by_hand(votes, 120_000, 0.4, 0.1, 100_000)
+
+
+def test_a_moment_of_other_does_not_break_an_answer_as_it_does_with_leak() -> None:
+    votes = [(8, 0, 0)] * 10 + [(2, 0, 8)] * 8 + [(8, 0, 0)] * 5
+    assert set(said(held(), votes)[1:]) == {A}
+    leak = DecisionRule.parse("leak:80ms,margin=0.25").evidence(3, 10, OTHER)
+    assert len(set(said(leak, votes)[1:])) > 1  # type: ignore[arg-type]
+
+
+def test_another_gesture_replaces_it_at_once_and_other_after_its_time() -> None:
+    answers = said(held(), [(8, 0, 0)] * 10 + [(0, 9, 0)] * 10 + [(0, 0, 9)] * 40)
+    assert answers[12] == A and answers[19] == B
+    first = answers.index(OTHER)
+    assert 20 + 400_000 / DT <= first <= 20 + 400_000 / DT + 8
+
+
+def test_it_ends_when_its_own_evidence_is_gone() -> None:
+    answers = said(held(), [(8, 0, 0)] * 10 + [(0, 0, 0)] * 20)
+    assert answers[9] == A and answers[-1] is None and A in answers[10:16]
+
+
+def test_without_a_class_for_other_every_class_is_a_gesture() -> None:
+    assert find_other(["a", "other_gestures"]) == 1 and find_other(["0", "1"]) is None
+    rule = DecisionRule.parse("own").evidence(3, 10, None)
+    assert rule.add(np.array([0.0, 0.0, 9.0]), DT) == OTHER
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("leak,other=1s", "other= belongs to own"),
+        ("own:5", "the time constant, '5', is not a time"),
+        ("own,other=3", "other, '3', is not a time"),
+        ("own,margin=2", "margin= from 0 to 1"),
+        ("own,idle=automatic", "idle=automatic: expected a number"),
+    ],
+)
+def test_a_wrong_rule_is_named(text: str, reason: str) -> None:
+    with pytest.raises(PlifError, match=reason):
+        DecisionRule.parse(text)
+
+
+def test_defaults_of_own_may_be_left_out() -> None:
+    assert DecisionRule.parse("own") == DecisionRule.parse("own:80ms,margin=0.25,release=0.05,other=400ms")
+    assert DecisionRule.parse("own,idle=auto").idle_auto and DecisionRule.parse("own,idle=2k").idle_per_s == 2000
+
+
+# --- the camera's noise ---------------------------------------------------------------------------------------------------
+
+
+def test_the_floor_is_learnt_in_the_first_second_and_follows_slowly() -> None:
+    floor = NoiseFloor()
+    assert not any(floor.is_quiet(4_000, DT) for _ in range(40))  # not known yet
+    assert all([floor.is_quiet(4_000, DT) for _ in range(60)][15:])
+    assert not floor.is_quiet(40_000, DT)
+    assert floor.is_quiet(5_000, DT)
+    later = [floor.is_quiet(12_000, DT) for _ in range(50 * 60)]  # another light: after a minute it is the floor
+    assert not later[0] and later[-1]
+
+
+def test_a_camera_without_noise_is_quiet_at_once() -> None:
+    assert NoiseFloor().is_quiet(0.0, DT)
+
+
+def test_a_quiet_scene_is_idle_and_a_gesture_is_not(tmp_path: Path) -> None:
+    """Noise of 500 events a second, a burst of 30,000 for 0.6 s, noise: nothing is emptied, but the noise gets no answer."""
+    net = build("c1k4s4-PLIF-FC30-PLIF-APk10s10", shape=(2, 32, 32), T=4, framing="duration:20ms")
+    with torch.no_grad():
+        net.get_parameter("conv1.weight").fill_(0.3)
+        net.get_parameter("fc1.weight").fill_(0.0)[:10] = 0.2  # the first class, for events anywhere
+    checkpoint.save(net, tmp_path / "m.pt")
+    plif_export.export(tmp_path / "m.pt", tmp_path / "m.onnx")
+    rng = np.random.default_rng(0)
+    t = np.sort(np.concatenate([rng.integers(0, 6_000_000, 3_000), rng.integers(3_000_000, 3_600_000, 18_000)]))
+    x, y, p = rng.integers(0, 32, len(t)), rng.integers(0, 32, len(t)), rng.random(len(t)) < 0.5
+    np.savez(tmp_path / "burst.npz", t=t, x=x, y=y, p=p)
+    model = runtime.load(tmp_path / "m.onnx")
+    decisions = list(model.stream(str(tmp_path / "burst.npz"), sensor=(32, 32), decide="own,idle=auto"))
+    quiet = [d for d in decisions if 1_500_000 < d.t_us < 2_900_000 or d.t_us > 4_500_000]
+    assert len(quiet) > 100 and all(d.label is None and d.why == "idle" for d in quiet)
+    assert all(d.label == "0" for d in decisions if 3_200_000 < d.t_us < 3_500_000)
+    plain = list(model.stream(str(tmp_path / "burst.npz"), sensor=(32, 32), decide="own"))
+    assert {d.why for d in plain if 1_500_000 < d.t_us < 2_900_000} == {"not sure"}
