@@ -132,3 +132,18 @@ WRITERS: dict[str, tuple[Callable[[np.ndarray], bytes], str]] = {
     "csv": (csv_bytes, "a.csv"),
     "npy": (npy_bytes, "a.npy"),
 }
+
+
+def hdf5_bytes(events: np.ndarray, t_offset: int = 0, **options: object) -> bytes:
+    """As DSEC stores events. options: of h5py's create_dataset, such as the compression."""
+    import h5py
+
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        for name, kind in (("x", "u2"), ("y", "u2"), ("p", "u1")):
+            file.create_dataset(f"events/{name}", data=events[name].astype(kind), **options)
+        file.create_dataset("events/t", data=events["t"] - t_offset, **options)
+        last_ms = int(events["t"].max()) // 1000 + 1
+        file["ms_to_idx"] = np.searchsorted(events["t"] - t_offset, np.arange(last_ms) * 1000).astype("u8")
+        file["t_offset"] = np.int64(t_offset)
+    return out.getvalue()

@@ -1,11 +1,12 @@
 """A process that looks at an HDF5 file, its standard input, and says on standard output what is wrong with it, in half a line.
 
-    python hdf5_look.py MOST_BYTES read|walk
+    python hdf5_look.py MOST_BYTES read|walk|pieces
 
 HDF5 can take a data set from another file, anywhere on the disk: by an external or a soft link, as external storage, as a
 virtual data set. It can be compressed to a thousandth, or claim values that are stored nowhere. All this is refused, by what
 the file says of its objects. And its library, in C, may crash on a damaged file or turn in a circle: so it is tried here,
-under a limit of memory and of processor time, before open_hdf5 (hdf5.py) opens the file. `read` reads all data, too.
+under a limit of memory and of processor time, before open_hdf5 (hdf5.py) opens the file.
+`read` reads all data, too; `pieces` reads them a piece at a time, and lets them be packed by Blosc, as recordings are.
 
 It imports nothing of ours: it is run by its path, with whatever finds h5py.
 """
@@ -28,6 +29,11 @@ MOST_DEPTH = 32  # groups within groups
 FREE_BYTES, MOST_TIMES = 64 << 20, 100
 DEFLATE, DEFLATE_TIMES = 1, 1032  # the filter, and how many times its input its output can be
 FILTERS = {DEFLATE, 2, 3, 4, 32000}  # and shuffle, checksums, szip, lzf: what NIR's writer and its like use
+BLOSC, BLOSC_CHUNK = 32001, 64 << 20  # bytes of one chunk, where all is read in pieces
+CODECS = {  # what packs a recording and cannot be read, and what to do
+    36559: "Prophesee's own codec (ECF), which comes with their SDK only: metavision_file_to_csv -i FILE -o OUT.csv converts it",
+    BLOSC: "Blosc: pip install hdf5plugin",
+}
 FREE_SECONDS, BYTES_PER_SECOND = 3, 20e6  # of processor time
 
 
@@ -36,10 +42,11 @@ class Refused(Exception):
 
 
 class Walk:
-    """most_bytes: of all data together, as they are in memory; read: read all data, too."""
+    """most_bytes: of all data together, as they are in memory; mode: as at the top of this file."""
 
-    def __init__(self, most_bytes: int, read: bool) -> None:
-        self.most_bytes, self.read = most_bytes, read
+    def __init__(self, most_bytes: int, mode: str) -> None:
+        self.most_bytes, self.mode = most_bytes, mode
+        self.filters = FILTERS | ({BLOSC} if mode == "pieces" and _has_blosc() else set())
         self.objects = self.bytes = 0
 
     def group(self, group: Any, where: str, depth: int) -> None:
@@ -89,19 +96,32 @@ class Walk:
         self.within(at)
         if text and kind.is_variable_str() and not empty:
             self.texts(found, numbers, at)
-        elif self.read:
+        elif self.mode == "pieces" and made.get_layout() == h5d.CHUNKED:
+            for piece in h5py.Dataset(found).iter_chunks():
+                h5py.Dataset(found)[piece]
+        elif self.mode != "walk":
             h5py.Dataset(found)[()]
 
     def chunks(self, found: Any, made: Any, chunk: int, at: str) -> None:
         """Looks at how chunks are stored: HDF5 inflates one to its end, whatever its size should be."""
         filters = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
-        if len(set(filters)) < len(filters) or not FILTERS.issuperset(filters):
-            raise self.refuse(at, f"is packed by the filters {filters}, expected some of {sorted(FILTERS)}, each once")
+        if len(set(filters)) < len(filters) or not self.filters.issuperset(filters):
+            known = next((CODECS[one] for one in filters if one in CODECS), None) if self.mode == "pieces" else None
+            expected = f"the filters {filters}, expected some of {sorted(self.filters)}, each once"
+            raise self.refuse(at, f"is packed by {known or expected}")
+        if self.mode == "pieces" and chunk > BLOSC_CHUNK:
+            raise self.refuse(at, f"has chunks of {chunk} bytes, expected at most {BLOSC_CHUNK}")
         large: list[tuple[int, ...]] = []
 
         def look(stored: Any) -> None:
             if stored.size > chunk + chunk // 64 + 1024:
                 raise self.refuse(at, "has a chunk that is larger in the file than it should be in memory")
+            if BLOSC in filters:  # bytes 4 to 7 of a chunk are the size that it is unpacked to
+                claimed = int.from_bytes(found.read_direct_chunk(stored.chunk_offset)[1][4:8], "little")
+                if claimed > chunk:
+                    raise self.refuse(
+                        at, f"has a chunk that claims {claimed} bytes, more than the {chunk} that it should be"
+                    )
             if stored.size * DEFLATE_TIMES > FREE_BYTES:
                 large.append(stored.chunk_offset)
 
@@ -135,7 +155,15 @@ class Walk:
         return Refused(f"{at or '/'} {what}")
 
 
-def look(file: BinaryIO, most_bytes: int, read: bool) -> None:
+def _has_blosc() -> bool:
+    try:
+        import hdf5plugin  # noqa: F401  it makes Blosc known to HDF5
+    except ImportError:
+        return False
+    return True
+
+
+def look(file: BinaryIO, most_bytes: int, mode: str) -> None:
     """Raises Refused, and whatever h5py raises for a file that is damaged."""
     import h5py
 
@@ -149,13 +177,13 @@ def look(file: BinaryIO, most_bytes: int, read: bool) -> None:
         now = int(pages.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (now + 2 * most_bytes, now + 2 * most_bytes))
     with h5py.File(file, "r") as opened:
-        Walk(most_bytes, read).group(opened.id, "", 0)
+        Walk(most_bytes, mode).group(opened.id, "", 0)
 
 
 def main() -> int:
     sys.path[:] = [place for place in sys.path if place != os.path.dirname(os.path.abspath(__file__))]
     try:
-        look(sys.stdin.buffer, int(sys.argv[1]), sys.argv[2] == "read")
+        look(sys.stdin.buffer, int(sys.argv[1]), sys.argv[2])
     except Refused as found:
         print(found)
         return 3

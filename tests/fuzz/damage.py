@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import random
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from runtime.events import make_events
-from tests.recordings import EVT3_HEADER, WRITERS, aedat31_packet, npz_bytes
+from tests.recordings import EVT3_HEADER, WRITERS, aedat31_packet, hdf5_bytes, npz_bytes
+from tests.rosbags import write_bag
 
 LINE = 100  # characters of the longest line of CSV, so that longer ones are no work
 NUMBERS = (
@@ -203,7 +207,22 @@ STRUCTURED: dict[str, Callable[[random.Random], bytes]] = {
     "csv": csv_lines,
     "npz": npz_arrays,
 }
-FILES = {**WRITERS, "npz": (npz_bytes, "a.npz")}
+
+
+def rosbag_bytes(events: np.ndarray) -> bytes:
+    """A bag of ROS 1 with events of 32 bits of seconds, in two messages."""
+    events = events.copy()
+    events["t"] %= 1 << 51
+    with tempfile.TemporaryDirectory() as folder:
+        return write_bag(Path(folder) / "a.bag", list(np.array_split(events, 2))).read_bytes()
+
+
+FILES = {
+    **WRITERS,
+    "npz": (npz_bytes, "a.npz"),
+    **({"hdf5": (hdf5_bytes, "a.h5")} if find_spec("h5py") else {}),
+    **({"rosbag": (rosbag_bytes, "a.bag")} if find_spec("rosbags") else {}),
+}
 
 
 def make_file(name: str, rng: random.Random) -> bytes:

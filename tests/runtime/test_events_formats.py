@@ -603,10 +603,6 @@ def test_a_dat_file_is_one_whatever_its_first_sentence(make: Make) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"\x89HDF\r\n\x1a\n" + bytes(80), "an HDF5 file"),
-        (b"#ROSBAG V2.0\n" + bytes(80), "rosbag of ROS 1"),
-        (b"SQLite format 3\0" + bytes(80), "rosbag2"),
-        (b"\x89MCAP0\r\n" + bytes(80), "rosbag2"),
         (b"#!AER-DAT1.0\r\n" + bytes(80), "AEDAT 1.0"),
         (b"\x1f\x8b" + bytes(80), "gunzip"),
         (b"#!AER-DAT3.1\r\n#Format: SerializedTS\r\n#!END-HEADER\r\n" + bytes(80), "encoding 'SerializedTS'"),

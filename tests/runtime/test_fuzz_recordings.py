@@ -6,7 +6,7 @@ import pytest
 
 from tests.fuzz.recordings import FILES, WIRES, fuzz
 
-SHARE = {"es": 10, "csv": 15}  # cases, of those that take longer
+SHARE = {"es": 10, "csv": 15, "hdf5": 3, "rosbag": 1}  # cases, of those that take longer
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -9,7 +9,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.base.errors import PlifError
-from runtime.events.formats import aedat2, aedat4, aedat31, csv, dat, es, evt, evt2, evt3, evt21, nmnist, npy, npz
+from runtime.events.formats import (
+    aedat2,
+    aedat4,
+    aedat31,
+    csv,
+    dat,
+    es,
+    evt,
+    evt2,
+    evt3,
+    evt21,
+    hdf5,
+    nmnist,
+    npy,
+    npz,
+    rosbag,
+)
 from runtime.events.formats.base import HEAD_BYTES, Format, Losses, Recording
 from runtime.events.formats.csv_layout import parse_layout
 from runtime.events.size import LONGEST, is_size
@@ -17,29 +33,11 @@ from runtime.events.size import LONGEST, is_size
 FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT
     # N-MNIST is the last: it has no magic number at all
-    for module in (aedat4, aedat31, aedat2, es, dat, npz, npy, evt3, evt21, evt2, csv, nmnist)
+    for module in (aedat4, aedat31, aedat2, es, hdf5, rosbag, dat, npz, npy, evt3, evt21, evt2, csv, nmnist)
 }
 
-TO_RAW = "convert it to text: one line t,x,y,p an event"
 # What is known and not read: its first bytes, its name, what to do.
 OTHERS = (
-    (
-        b"\x89HDF\r\n\x1a\n",
-        "an HDF5 file",
-        "Metavision's is packed with Prophesee's own codec (ECF): metavision_file_to_csv -i FILE -o OUT.csv converts it; "
-        "one of DSEC or TUM-VIE: with h5py, np.savez(OUT, t=events['t'], x=events['x'], y=events['y'], p=events['p'])",
-    ),
-    (b"#ROSBAG V", "a rosbag of ROS 1", "convert it with `pip install rosbags`, then " + TO_RAW),
-    (
-        b"SQLite format 3\0",
-        "an SQLite file, as rosbag2 of ROS 2 writes",
-        "convert it with `pip install rosbags`, then " + TO_RAW,
-    ),
-    (
-        b"\x89MCAP0\r\n",
-        "an MCAP file, as rosbag2 of ROS 2 writes",
-        "convert it with `pip install rosbags`, then " + TO_RAW,
-    ),
     (b"#!AER-DAT1", "AEDAT 1.0", "open it in jAER and save it as AEDAT 2.0"),
     (b"#!AER-DAT3", "an AEDAT 3 other than 3.1", "convert it with DV"),
     (b"\x1f\x8b", "packed with gzip", "unpack it: gunzip FILE"),
@@ -56,7 +54,8 @@ def open_recording(path: Path, layout: str | None = None) -> Recording:
     said = None if layout is None else parse_layout(layout)
     try:
         if path.is_dir():
-            raise PlifError(f"{path}: a folder, not a recording: name one file in it")
+            bag = ", the .db3 or .mcap of a rosbag" if (path / "metadata.yaml").is_file() else ""
+            raise PlifError(f"{path}: a folder, not a recording: name one file in it{bag}")
         if not path.exists():
             raise PlifError(f"{path}: no such file")
         if not path.is_file():

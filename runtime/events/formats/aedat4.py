@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from runtime.base.children import run_script
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats.base import Format, Losses, Recording
+from runtime.events.formats.child import records_of
 
 MAGIC = b"#!AER-DAT4.0"
 CHILD = Path(__file__).with_name("aedat4_decode.py")
@@ -30,7 +28,7 @@ def open_recording(path: Path) -> Recording:
         raise MissingExtra(f"{path}: an AEDAT 4 file", "aedat4")
     streams: dict[str, list[int]] | None = None
     reason = "the file is cut or damaged"
-    with _records(path) as records:
+    with records_of(CHILD, path) as records:
         for tag, payload in records:
             if tag == b"H":
                 streams = json.loads(payload)
@@ -55,7 +53,7 @@ def _decode(path: Path, streams: list[int], losses: Losses) -> Iterator[np.ndarr
     if len(streams) > 1:
         losses.note(f"{path}: holds {len(streams)} event streams {streams}: stream {streams[0]} is read")
     done, complete, reason = 0, False, "the decoder could not go on"
-    with _records(path) as records:
+    with records_of(CHILD, path) as records:
         for tag, payload in records:
             if tag == b"P":
                 events = np.frombuffer(payload, EVENT_DTYPE)
@@ -66,28 +64,6 @@ def _decode(path: Path, streams: list[int], losses: Losses) -> Iterator[np.ndarr
             complete = tag == b"Z"
     if not complete:
         losses.note(f"{path}: reading stopped after {done} events, the rest is cut or damaged: {reason}")
-
-
-@contextmanager
-def _records(path: Path) -> Iterator[Iterator[tuple[bytes, bytes]]]:
-    """The records (tag, bytes) that the decoding process writes, up to its end, be it complete or aborted."""
-    command = run_script(CHILD, str(path))
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet) as child:
-        assert child.stdout is not None
-        pipe = child.stdout
-
-        def read() -> Iterator[tuple[bytes, bytes]]:
-            while len(head := pipe.read(9)) == 9:
-                size = int.from_bytes(head[1:], "little")
-                if len(payload := pipe.read(size)) < size:
-                    return
-                yield head[:1], payload
-
-        try:
-            yield read()
-        finally:
-            child.kill()
 
 
 FORMAT = Format("aedat4", lambda head, path: head.startswith(MAGIC), open_recording)
