@@ -21,6 +21,7 @@ from runtime.events.formats.nmnist import write_nmnist
 from runtime.events.frame import Frame
 from runtime.events.framer import Account, Framer
 from runtime.events.framing import Framing
+from runtime.events.slices import slices_of
 from runtime.events.sources import SOURCES, Source, open_source
 from runtime.events.sources.file import FileSource
 
@@ -68,7 +69,8 @@ def frames_of(
     """
     most = FRAMES_BYTES // (4 * math.prod(shape))
     usable = (events["x"] < source_size[0]) & (events["y"] < source_size[1])
-    framer = Framer(framing, shape, source_size, total=int(usable.sum()), upright=upright)
+    parsed = Framing.parse(framing) if isinstance(framing, str) else framing
+    framer = Framer(parsed, shape, source_size, total=slices_of(parsed, lambda: [events[usable]]), upright=upright)
     frames = [frame.x for frame in islice(chain(framer.frames(events), framer.closing()), most + 1)]
     if len(frames) > most:
         raise PlifError(

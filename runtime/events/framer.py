@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, TakeEvents, c
 from runtime.events.frame import Frame
 from runtime.events.framing import Framing
 from runtime.events.overlap import Overlap
+from runtime.events.slices import count_slices
 from runtime.events.view import NOWHERE, View
 from runtime.native.packets import OpenFrame
 
@@ -41,7 +42,7 @@ class Framer:
     """Push events in file order, get frames as they close; `close()` gives the last ones.
 
     shape is the network's (C, H, W), source_size the sensor's (width, height), `upright` what the source says.
-    Count framing needs `total`, the number of events that will be pushed. Use one Framer for one recording.
+    Framings of a whole need `total`, what slices_of says, or for count the number of events. Use one Framer for one recording.
     """
 
     def __init__(
@@ -49,13 +50,13 @@ class Framer:
         framing: Framing | str,
         shape: tuple[int, int, int],
         source_size: tuple[int, int],
-        total: int | None = None,
+        total: int | Sequence[int] | None = None,
         upright: str = "identity",
     ) -> None:
         self.framing = framing = Framing.parse(framing) if isinstance(framing, str) else framing
-        if framing.kind == "count" and total is None:
+        if framing.whole and (total is None or (framing.kind == "time" and isinstance(total, int))):
             raise PlifError(
-                f"framing {str(framing)!r} needs the number of events beforehand, which a live source cannot tell: "
+                f"framing {str(framing)!r} divides a whole recording, of which a live source knows nothing beforehand: "
                 f"use {LIVE_FRAMINGS}"
             )
         self.shape = shape
@@ -77,14 +78,14 @@ class Framer:
             width=view.width,
             height=view.height,
             cells=shape[0] * shape[1] * shape[2],
-            gap_us=0 if framing.kind == "count" else GAP_US,
+            gap_us=0 if framing.whole else GAP_US,
             span_us=framing.step_us or 0,
             most_used=framing.n or NO_LIMIT,
             most_seen=NO_LIMIT,
         )
-        # count framing
-        self._total = total or 0
-        self._last_us = 0
+        # count and time
+        self._slices = count_slices(framing.T or 1, total) if isinstance(total, int) else list(total or ())
+        self._last_us: int | None = None  # of the events so far; at first that of the first one
         # live
         self.now_s = self._due_s = 0.0  # when this packet came, and that of the last event in the open frame
         self._ticked_us: int | None = None  # where the open frame began when time went on without events
@@ -107,7 +108,9 @@ class Framer:
         """
         if self._closed:
             raise PlifError("this framer is closed: use a new one for each recording")
-        counted = self.framing.kind == "count"
+        counted = self.framing.whole
+        if len(events) and self._last_us is None:
+            self._last_us = int(events["t"][0])
         begin = self._begin if events.dtype == EVENT_DTYPE else self._plain.begin
         if t_us is None or passed is None:
             self._take = begin(events, self._open)
@@ -136,10 +139,11 @@ class Framer:
         if self._closed:
             return
         self._closed = True
-        if self.framing.kind == "count":
+        if self.framing.whole:
             assert self.framing.T is not None
             while self._emitted < self.framing.T:
-                yield self._emit(self._open.open_us if self._open.seen else self._last_us, self._last_us)
+                last_us = self._last_us or 0
+                yield self._emit(self._open.open_us if self._open.seen else last_us, last_us)
         elif self.framing.T is not None:
             yield from self._pad(self.framing.T)
         elif self._open.seen:
@@ -264,29 +268,25 @@ class Framer:
         self._emitted += 1
         return frame
 
-    # --- count ------------------------------------------------------------------------------------------------------
+    # --- count and time ------------------------------------------------------------------------------------------------------
 
     def _by_count(self) -> Iterator[Frame]:
         T, frame = self.framing.T, self._open
         assert T is not None
-        quota = self._total // T
         while True:
-            last = self._emitted == T - 1 or quota == 0
-            frame.most_seen = NO_LIMIT if last else quota  # the last slice takes the rest
+            while self._emitted < T - 1 and not self._slices[self._emitted] and self._last_us is not None:
+                yield self._emit(self._last_us, self._last_us)
+            last = self._emitted >= T - 1
+            frame.most_seen = NO_LIMIT if last else self._slices[self._emitted]  # the last slice takes the rest
             fresh = not frame.seen
             why = self._collect()
             if frame.taken:
                 if fresh:
                     frame.open_us = frame.first_us
                 self._last_us = frame.last_us
-                while quota == 0 and self._emitted < T - 1:  # fewer events than slices: the first ones hold none
-                    self._emitted += 1
-                    yield Frame(
-                        self._empty, frame.first_us, frame.first_us, 0, due_s=self.now_s, complete_s=time.perf_counter()
-                    )
             if why != FULL:
                 return
-            yield self._emit(frame.open_us, self._last_us)
+            yield self._emit(frame.open_us, frame.last_us)
 
     # --- duration and events: both follow the clock -----------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The grammar of framing: how events become frames, in one line of text that model cards and options share.
 
     count:T=20                                          T slices of equal event count (Fang et al. 2021, Eq. S1)
+    time:T=16                                           T slices of equal time, between the first event and the last
     duration:10ms[,T=16][,pad=repeat|zero]              a time grid from the first event
     duration:40ms,every=10ms                            frames that overlap: every 10 ms one of the last 40 ms
     events:n=5000,max=20ms                              n events or the time, whichever comes first: the live policy
@@ -33,8 +34,8 @@ CHOICES = {
     "resize": ("sum", "crop"),
 }
 VIEW = ("value", "polarity", "orientation", "resize")  # the options of every kind, in canonical order
-OWN = {"count": ("T",), "duration": ("every", "T", "pad"), "events": ("n", "max")}
-EXAMPLES = {"count": "count:T=20", "duration": "duration:10ms", "events": "events:n=5000,max=20ms"}
+OWN = {"count": ("T",), "time": ("T",), "duration": ("every", "T", "pad"), "events": ("n", "max")}
+EXAMPLES = {"count": "count:T=20", "time": "time:T=16", "duration": "duration:10ms", "events": "events:n=5000,max=20ms"}
 MOST_PIECES = 100  # of a frame that overlaps others
 NUMBER_LIMIT = 1 << 40
 DURATION_LIMIT_US = 1 << 50
@@ -42,7 +43,7 @@ DURATION_LIMIT_US = 1 << 50
 
 @dataclass(frozen=True)
 class Framing:
-    """One framing. `T` belongs to count and (optionally) duration, `every_us` to duration, `n` and `max_us` to events."""
+    """One framing. `T` belongs to count, time and (optionally) duration, `every_us` to duration, `n` and `max_us` to events."""
 
     kind: str
     T: int | None = None
@@ -55,6 +56,11 @@ class Framing:
     orientation: str = "stored"
     resize: str = "sum"
     every_us: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it divides a whole recording, which is then read twice: what is live has no whole."""
+        return self.kind in ("count", "time")
 
     @property
     def step_us(self) -> int | None:
@@ -136,7 +142,7 @@ def _parse(text: str) -> Framing:
             raise PlifError(f"{where}: {name}={value!r} is not known; expected {name}={'|'.join(CHOICES[name])}")
         else:
             values[field] = value
-    for name in {"count": ("T",), "duration": (), "events": ("n", "max")}[kind]:
+    for name in {"count": ("T",), "time": ("T",), "duration": (), "events": ("n", "max")}[kind]:
         if ("max_us" if name == "max" else name) not in values:
             raise PlifError(f"{where}: {name}= is missing; expected as in {EXAMPLES[kind]}")
     if "pad" in values and "T" not in values:

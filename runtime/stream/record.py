@@ -89,6 +89,11 @@ class Recorder(Observer):
     def on_start(self, run: Run) -> None:
         if run.options.state is not None:
             raise PlifError("--record, --state: a recording is replayed from its own beginning; use one of them")
+        if run.framing.kind == "time":  # a recording that was cut off could not be divided again
+            raise PlifError(
+                f"--record {self.folder}: framing '{run.framing}' divides a whole recording by its last event; "
+                "use duration or count, or stream without --record"
+            )
         self._run = run
         document = describe(run)
         for number, source in enumerate(document["sources"]):

@@ -85,19 +85,19 @@ class Run:
         self._iterated = self._finished = self._told = self._closed = False
 
     def _is_endless(self, source: Source) -> bool:
-        """Whether the stream of this source has no end. Count framing divides a whole recording, so its stream has one."""
-        return source.endless and self.framing.kind != "count"
+        """Whether the stream of this source has no end. Some framings divide a whole recording, so its stream has one."""
+        return source.endless and not self.framing.whole
 
     def _make_streams(self, opened: Sequence[Source]) -> None:
         options, text = self.options, str(self.framing)
         rule, policy = DecisionRule.parse(str(options.decide)), ResetPolicy.parse(str(options.reset))
-        if self.framing.kind == "count" and (policy.kind in ("silence", "decay") or rule.idle_per_s is not None):
+        if self.framing.whole and (policy.kind in ("silence", "decay") or rule.idle_per_s is not None):
             raise PlifError(
                 f"--reset {options.reset}, --decide {options.decide}: framing '{text}' has no silence, "
-                "its frames hold equal counts; use duration or events"
+                "it divides a whole recording; use duration or events"
             )
         for i, source in enumerate(opened):
-            if source.live and self.framing.kind == "count":
+            if source.live and self.framing.whole:
                 raise PlifError(
                     f"{source.name}: framing '{text}' divides a whole recording and cannot serve a live source; "
                     f"use --framing {LIVE_FRAMING} or --framing duration:20ms"

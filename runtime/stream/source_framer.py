@@ -13,6 +13,7 @@ from runtime.events.filters import Filters
 from runtime.events.frame import Frame
 from runtime.events.framer import GAP_US, Account, Framer
 from runtime.events.framing import Framing
+from runtime.events.slices import count_slices, slices_of
 from runtime.events.sources.base import Source
 from runtime.stream.observe import Observers
 
@@ -36,7 +37,7 @@ class SourceFramer:
     A live source most of whose events are late says so: its clock stepped back, or somebody else sends, too.
     A live source that is silent for longer than a frame lasts and its packets reach back (SLACK_S at least) makes empty
     frames: its time goes on with ours (a tick). No event that it sends later is late because of them.
-    Count framing reads a recording twice (first to count); a live source is refused with what to use instead.
+    Framings of a whole read a recording twice or thrice (slices.py); a live source is refused with what to use instead.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class SourceFramer:
         self._observers = observers or Observers()
         self._filter_text, self._on_return = filters, on_return
         self.filters = self._make_filters()
-        total = self._count() if framing.kind == "count" and not source.live else None
+        total = self._slices(framing) if framing.whole and not source.live else None
         size = self.filters.sensor if self.filters else source.sensor
         self.framer = Framer(framing, shape, size, total=total, upright=source.upright)
         self._heard_s, self._clock_us = 0.0, 0  # time.perf_counter() when events came last, and the framer's clock then
@@ -83,12 +84,18 @@ class SourceFramer:
     def _make_filters(self) -> Filters | None:
         return Filters(self._filter_text, self.source.sensor) if self._filter_text else None
 
-    def _count(self) -> int:
-        """Events that will reach the framer: another pass, with filters of its own."""
-        filters = self._make_filters()
-        if filters is None:
-            return self.source.count()
-        return sum(len(filters(_inside(packet, self.source.sensor))[0]) for packet in self.source.packets())
+    def _slices(self, framing: Framing) -> list[int] | None:
+        """What each slice will hold of the events that will reach the framer: another pass, with filters of its own."""
+        if framing.kind == "count" and not self._filter_text:
+            return count_slices(framing.T or 1, self.source.count())
+
+        def passes() -> Iterator[np.ndarray]:
+            filters = self._make_filters()
+            for packet in self.source.packets():
+                packet = _inside(packet, self.source.sensor)
+                yield filters(packet)[0] if filters else packet
+
+        return slices_of(framing, passes)
 
     @property
     def account(self) -> Account:

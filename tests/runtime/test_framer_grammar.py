@@ -59,7 +59,7 @@ def test_whatever_is_printed_is_read_back_the_same() -> None:
     ("text", "reason"),
     [
         ("", "'' is no kind of framing"),
-        ("frames:T=3", "'frames' is no kind of framing; expected count:T=20, duration:10ms"),
+        ("frames:T=3", "'frames' is no kind of framing; expected count:T=20, time:T=16, duration:10ms"),
         ("count", "T= is missing"),
         ("count:", "T= is missing"),
         ("count:20", "'20' is no option of count"),
