@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,12 +17,14 @@ class Latencies:
     def __init__(self) -> None:
         self._counts = np.zeros(_BINS_PER_DECADE * _DECADES + 1, np.int64)
         self.count = 0
+        self.total_ms = 0.0
 
     def add(self, ms: float) -> None:
         """Counts one duration, in milliseconds."""
         place = int(np.log10(max(ms, _LOWEST_MS) / _LOWEST_MS) * _BINS_PER_DECADE)
         self._counts[min(place, len(self._counts) - 1)] += 1
         self.count += 1
+        self.total_ms += ms
 
     def counts(self) -> dict[int, int]:
         """{bin: durations in it} of the bins that are not empty: what `add_counts` of another one takes."""
@@ -33,13 +35,20 @@ class Latencies:
         for place, count in counts.items():
             self._counts[place] += count
             self.count += count
+            self.total_ms += count * _middle_ms(place)
 
     def percentile(self, percent: float) -> float | None:
         """The duration in milliseconds that `percent` (0..100) of all stay below; None when nothing was measured."""
         if self.count == 0:
             return None
         place = int(np.searchsorted(np.cumsum(self._counts), self.count * percent / 100))
-        return float(_LOWEST_MS * 10 ** ((place + 0.5) / _BINS_PER_DECADE))
+        return _middle_ms(place)
+
+    def below(self, bounds_ms: Sequence[float]) -> list[int]:
+        """How many durations lie below each bound, within the 1 % of a bin."""
+        places = [round(np.log10(bound / _LOWEST_MS) * _BINS_PER_DECADE) for bound in bounds_ms]
+        sums = np.concatenate([[0], np.cumsum(self._counts)])
+        return [int(sums[min(max(place, 0), len(self._counts))]) for place in places]
 
     def histogram(self, bins_per_decade: int = 10) -> tuple[list[float], list[int]]:
         """(edges_ms, counts) of the bins from the first to the last that is not empty, for drawing.
@@ -58,6 +67,11 @@ class Latencies:
     def to_dict(self) -> dict[str, float | None]:
         """{"p50": ms, "p99": ms} with four digits, as commands print them."""
         return {f"p{percent}": _rounded(self.percentile(percent)) for percent in (50, 99)}
+
+
+def _middle_ms(place: int) -> float:
+    """The middle of a bin."""
+    return float(_LOWEST_MS * 10 ** ((place + 0.5) / _BINS_PER_DECADE))
 
 
 def _rounded(ms: float | None) -> float | None:

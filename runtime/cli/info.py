@@ -150,9 +150,10 @@ def _engine(record: dict[str, Any]) -> str:
 
 def environment() -> dict[str, Any]:
     """Versions, processor and engines of this machine."""
-    from runtime.engines import engine_names
+    from runtime.engines.available import engine_reasons
 
     versions: dict[str, str | None] = {}
+    reasons = engine_reasons()
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
@@ -163,12 +164,14 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processors": os.cpu_count(),
-        "engines": engine_names(),
+        "engines": [name for name, why in reasons.items() if why is None],
+        "engines_not_here": {name: why for name, why in reasons.items() if why is not None},
         "packages": versions,
     }
 
 
 def environment_lines(found: dict[str, Any]) -> list[str]:
     lines = [f"{name:<24}{found[name]}" for name in ("plif", "python", "system", "processors")]
-    lines.append(f"{'engines':<24}{', '.join(found['engines'])}")
+    lines.append(f"{'engines that can run':<24}{', '.join(found['engines']) or 'none'}")
+    lines += [f"  not {name:<20}{why}" for name, why in found["engines_not_here"].items()]
     return lines + [f"{name:<24}{version or 'not installed'}" for name, version in found["packages"].items()]

@@ -80,7 +80,6 @@ app = typer.Typer(
     cls=_Commands,
     help="Deploy spiking neural networks: train, export, prove, evaluate, stream.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -13,6 +13,7 @@ import typer
 
 from runtime.base.text import say
 from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, print_json, say_engine, say_unnamed, show
+from runtime.show.systemd import Systemd
 from runtime.stream.options import StreamOptions, help_of
 
 SENSOR_FROM = {
@@ -99,6 +100,8 @@ def stream(
             csv=csv,
             state=None if state is None else str(state),
         )
+        if (service := Systemd.find()) is not None:
+            observers.append(service)
         running = model.stream(sources, options, observers=observers)
         if dashboard is not None:
             if page.warning:

@@ -10,7 +10,6 @@ docs/engines.md has the whole rule.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import platform
@@ -24,6 +23,7 @@ from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.version import __version__
 from runtime.engines import Engine, EngineOptions, find_engine
+from runtime.engines.available import why_not
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card
 
@@ -65,7 +65,7 @@ def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tu
     if not names or options.device not in (None, "cpu"):
         engine = find_engine("auto", path, options.device)(path, card, options)
         return engine, EngineChoice(engine.name, "auto", f"it opens {kind_of(path).suffix} files")
-    reason = _missing("event")
+    reason = why_not("event")
     if reason is None:
         try:
             engine = find_engine("event", path)(path, card, options)
@@ -74,24 +74,12 @@ def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tu
             reason = f"the event engine cannot run it ({refusal})"
     if reason is not None:
         return find_engine("onnxruntime", path)(path, card, options), EngineChoice("onnxruntime", "auto", reason)
-    if (reason := _missing("onnxruntime")) is not None:
+    if (reason := why_not("onnxruntime")) is not None:
         return engine, EngineChoice("event", "auto", reason)
     choice = _choose(path, card, options, names)
     if choice.engine != engine.name:
         engine = find_engine(choice.engine, path)(path, card, options)
     return engine, choice
-
-
-def _missing(name: str) -> str | None:
-    """Why an engine cannot be used here; None where it can."""
-    if name == "event":
-        from runtime import native
-
-        if not native.is_built():
-            return "the event engine is not built here (no C compiler when plif was installed)"
-    elif importlib.util.find_spec("onnxruntime") is None:
-        return "ONNX Runtime is not installed"
-    return None
 
 
 def _choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> EngineChoice:

@@ -21,6 +21,8 @@ import numpy as np
 from runtime.events.frame import Frame
 from runtime.stream.decide import Decision
 
+BEAT_S = 0.5
+
 
 class Observer:
     """Base class: each method does nothing; override those that you need. `source` is a name in `run.names`."""
@@ -50,6 +52,9 @@ class Observer:
         why is "copy" where only one row of `--reset every:T/K` starts afresh; the other rows, and the answer, go on.
         """
 
+    def on_wait(self) -> None:
+        """The loop waits for the next frame of a live or paced source: about once in BEAT_S, in the loop's thread."""
+
     def on_decision(self, decision: Decision) -> None:
         """After on_frame, for the same step."""
 
@@ -71,6 +76,7 @@ class Observers:
         self.on_frame = _each("on_frame", observers)
         self.on_reset = _each("on_reset", observers)
         self.on_decision = _each("on_decision", observers)
+        self.on_wait = _each("on_wait", observers)
         self.on_summary = _each("on_summary", observers)
         self._notes = _each("on_note", observers)
 

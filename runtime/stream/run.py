@@ -32,7 +32,7 @@ from runtime.events.sources import open_source
 from runtime.events.sources.base import Source
 from runtime.stream.controls import Controls
 from runtime.stream.decide import Decision, DecisionRule
-from runtime.stream.observe import Observer, Observers
+from runtime.stream.observe import BEAT_S, Observer, Observers
 from runtime.stream.options import LIVE_FRAMING, LIVE_RULES, StreamOptions
 from runtime.stream.queue import FrameQueue, parse_overload
 from runtime.stream.replay import replayed
@@ -250,7 +250,9 @@ class Run:
                     failed = any(queue.error is not None for _, queue in pairs)
                     if batch or failed or all(queue.done and not queue.waiting for _, queue in pairs):
                         break
-                    self._wake.wait()
+                    self._wake.wait(BEAT_S if self._observers.on_wait else None)
+                    if self._observers.on_wait:
+                        self._observers.on_wait()
             for _, queue in pairs:
                 if queue.error is not None:
                     raise queue.error

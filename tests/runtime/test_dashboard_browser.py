@@ -130,6 +130,33 @@ def test_the_page_shows_the_stream_and_steers_it(streaming: Streaming, browser: 
     }
 
 
+def test_a_class_keeps_its_colour_and_decisions_can_be_saved(streaming: Streaming, browser: Browser) -> None:
+    browser.open(streaming.address)
+    browser.until(READY)
+    browser.until("document.querySelectorAll('#decisions tr').length === last.changes.length")
+    # the weights of this network are random and it is never sure: three answers in their place
+    shown = browser.run("""(() => {
+        last.changes.push(...[3, 7, 0].map((i) => (
+            { when: "2026-01-01T00:00:00Z", t_us: 5, step: 1, label: facts.classes[i], score: 1 })));
+        drawDecisions();
+        const rows = [...document.querySelectorAll('#decisions tr')];
+        return rows.length > 3 && rows.every((row) => {
+            const i = facts.classes.indexOf(row.children[2].textContent), dot = row.children[2].querySelector('i');
+            const probe = document.createElement('i');
+            if (i >= 0) probe.style.background = hue(i);
+            return i < 0 ? !dot : dot.style.background === probe.style.background; }); })()""")
+    assert shown and browser.run("new Set(facts.classes.map((name, i) => hue(i))).size") == len(CLASSES)
+    browser.run(
+        "(() => { window.saved = []; HTMLAnchorElement.prototype.click = function () { saved.push(this.download); }; })()"
+    )
+    for kind in ("csv", "json"):
+        browser.click(f"#save-{kind}")
+        browser.until(f"saved.includes('decisions.{kind}')")
+    assert browser.run("document.getElementById('names').hidden")
+    browser.resize(390, 900)
+    browser.until("!document.getElementById('names').hidden && document.querySelectorAll('#names li').length > 0")
+
+
 def test_class_names_are_text_and_never_code(streaming: Streaming, browser: Browser) -> None:
     browser.open(streaming.address)
     browser.until(READY)

@@ -66,6 +66,6 @@ def run_decoder(decode: Callable[[str], None]) -> None:
         decode(sys.argv[1])
         write_record(b"Z")
     except BrokenPipeError:  # the reader needs no more
-        sys.stderr = None  # type: ignore[assignment]
+        sys.stderr = None
     except BaseException as error:  # a Rust panic is no Exception
         write_record(b"E", (" ".join(str(error).split()) or type(error).__name__).encode())

@@ -90,7 +90,8 @@ def _decode(path: Path, losses: Losses) -> Iterator[np.ndarray]:
                 at = find_fields(names)
                 assert at is not None  # it was found when the file was opened
                 pieces = [pieces[0][names[at[field]]] for field in "txyp"]
-            events = to_events(*pieces, losses)
+            t, x, y, p = pieces
+            events = to_events(t, x, y, p, losses)
             possible = np.abs(events["t"]) < T_LIMIT_US
             events["t"][possible] += (
                 offset_us  # the others stay impossible, and are counted where those of all sources are

@@ -22,6 +22,7 @@ from runtime.base.text import printable
 from runtime.base.version import __version__
 from runtime.show.dashboard.access import Access, is_loopback, known_names, new_token, parse_address
 from runtime.show.dashboard.board import Board, picture_size
+from runtime.show.dashboard.metrics import metrics_text
 from runtime.stream.observe import Observer
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ class Dashboard(Observer):
             self._boards[stream.name], self._facts[stream.name] = _board(run, stream)
         self._server.start()
 
+    def on_packet(self, source: str, events: np.ndarray, arrived_s: float) -> None:
+        self._boards[source].heard(arrived_s)
+
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
         """x float32 [C, H, W] of the frame and y float32 [classes] go to the board of the source."""
         self._boards[source].step(frame, y, rates)
@@ -96,6 +100,7 @@ class Dashboard(Observer):
         self._boards[decision.source].decided(decision)
 
     def on_reset(self, source: str, step: int, why: str) -> None:
+        self._boards[source].resets[why] += 1
         if why != "copy":  # the others go on, and what they voted still counts
             self._boards[source].forget()
 
@@ -122,6 +127,33 @@ class Dashboard(Observer):
         board = self._boards[name]
         board.state = self.state
         return board.message(since, name, self._facts[name] if since <= 0 else None)
+
+    def health(self) -> dict[str, Any]:
+        """State, age of the last event and lag, of the worst source; nothing that tells what runs here."""
+        found = [board.status() for board in self._boards.values()]
+        worst = next((state for state in ("lost", "silent") if any(s["source_state"] == state for s in found)), None)
+        state = self.state
+        ages = [s["last_event_age_s"] for s in found if s["last_event_age_s"] is not None]
+        lags = [s["lag_ms"]["p99"] for s in found if s["lag_ms"]["p99"] is not None]
+        return {
+            "alive": state in ("running", "stopped"),
+            "state": worst if worst and state == "running" else state,
+            "last_event_age_s": max(ages, default=None),
+            "lag_ms": max(lags, default=None),
+        }
+
+    def metrics(self) -> str:
+        """The text of /metrics (metrics.py)."""
+        model = self._run.model if self._run is not None else None
+        info = {"version": __version__}
+        if model is not None:
+            info |= {"model": model.path.name, "engine": model.engine.name}
+        return metrics_text(info, self.state == "running", self._boards)
+
+    def saved(self, kind: str, source: str | None) -> str:
+        """The changes of the answer of one source, kind "csv" or "json"."""
+        answers = self._boards[source if source in self._boards else next(iter(self._boards))].answers
+        return answers.to_csv() if kind == "csv" else answers.to_json()
 
     def status(self) -> dict[str, Any]:
         return {
@@ -156,6 +188,7 @@ def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, Any]]:
         latency=stream.latency,
         lag=stream.lag,
         account=stream.account,
+        is_lost=(lambda: source.lost) if source.live else None,
     )
     width, height = picture_size(model.input_shape, run.framing.orientation)
     threads = model.engine.threads

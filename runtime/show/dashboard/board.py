@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
 from runtime.base.text import printable
 from runtime.engines.session import whole_votes
+from runtime.show.dashboard.answers import Answers
 from runtime.show.event_rate import EventRate
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ PICTURE_S = 0.045  # a new picture at most this often, however many pages look
 LOOKED_AT_S = 2.0  # frames are not added up when nobody asked for that long
 NOTES = 8
 BINS_PER_DECADE = 10
+SILENT_S = 1.0  # a live source that sent nothing for that long is called silent
+SHOWN = 50  # changes of the answer on the page; all that are kept can be saved
 FATES = ("used", "filtered", "late", "invalid", "dropped", "waiting")
 
 
@@ -53,10 +57,14 @@ class Board:
         latency: Latencies,
         lag: Latencies,
         account: Account,
+        is_lost: Callable[[], bool] | None = None,
     ) -> None:
+        """is_lost: of a live source, whether it is lost now; None for others, which are always "running"."""
         self.layers, self.shape, self.framing, self.upright = layers, shape, framing, upright
         self.latency, self.lag, self.account = latency, lag, account
         self.state = "running"
+        self.answers, self.resets = Answers(), Counter[str]()
+        self._is_lost, self._began_s, self._heard_s = is_lost, time.perf_counter(), -1.0
         self.notes: deque[str] = deque(maxlen=NOTES)
         self._lock = threading.Lock()
         self._voters = voters
@@ -91,6 +99,7 @@ class Board:
     def decided(self, decision: Decision) -> None:
         """The decision of the same step; adds a point to the curves where the last one is old enough."""
         now_s = time.perf_counter()
+        self.answers.add(decision)
         with self._lock:
             self._last = decision
             self._rate.update(decision.t_us, self.account.events_in)
@@ -114,6 +123,10 @@ class Board:
             self._point_s, self._point_us = now_s, decision.t_us
             self._begin_point()
 
+    def heard(self, arrived_s: float) -> None:
+        """Events came, at that time.perf_counter(); in the thread of the reader."""
+        self._heard_s = arrived_s
+
     def note(self, text: str) -> None:
         """A line that a person should read."""
         self.notes.append(printable(text))
@@ -130,6 +143,16 @@ class Board:
         self._rates = [0.0] * len(self.layers)
 
     # --- in the thread of the server --------------------------------------------------------------------------------
+
+    def source_state(self) -> tuple[str, float | None]:
+        """("running", "silent" or "lost"; seconds since the last event came, None before the first one)."""
+        now_s, heard_s = time.perf_counter(), self._heard_s
+        age_s = round(max(0.0, now_s - heard_s), 3) if heard_s >= 0 else None
+        if self._is_lost is None:
+            return "running", age_s
+        if self._is_lost():
+            return "lost", age_s
+        return "silent" if now_s - (heard_s if heard_s >= 0 else self._began_s) > SILENT_S else "running", age_s
 
     def message(self, since: int, source: str, facts: dict[str, Any] | None) -> bytes:
         """What came after point `since` (0: all): uint32 LE length, JSON, OFF and ON counts of the picture (uint8)."""
@@ -150,11 +173,17 @@ class Board:
                 **{name: getattr(account, name) for name in FATES},
             }
         shown = None if last is None or last.label is None else printable(last.label)
+        source_state, age_s = self.source_state()
         edges, histogram = self.latency.histogram(BINS_PER_DECADE)
         document = {
             "source": source,
             "facts": facts,
             "state": self.state,
+            "source_state": source_state,
+            "last_event_age_s": age_s,
+            "changes": [
+                {**one, "label": one["label"] and printable(one["label"])} for one in self.answers.changes(SHOWN)
+            ],
             "seen": seen,
             "points": points,
             "answer": None if last is None else {**last.to_dict(), "votes": None, "label": shown, "why": last.why},
@@ -172,7 +201,10 @@ class Board:
     def status(self) -> dict[str, Any]:
         """A few numbers for a program that looks after the stream."""
         last, account = self._last, self.account
+        source_state, age_s = self.source_state()
         return {
+            "source_state": source_state,
+            "last_event_age_s": age_s,
             "t_us": last.t_us if last else None,
             "steps": last.step + 1 if last else 0,
             "label": last.label if last else None,

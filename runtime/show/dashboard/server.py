@@ -1,8 +1,10 @@
 """The small server behind the page: Starlette on uvicorn, in a thread of its own.
 
     GET  /          the page, with ?token=; without it a page that asks for the token
-    GET  /healthz   whether the stream runs; no token, no facts (for a container's health check)
+    GET  /healthz   whether the stream runs, the age of the last event, the lag; no token, no facts
     GET  /status    the account and the times as JSON; Authorization: Bearer TOKEN
+    GET  /metrics   the same for Prometheus; Authorization: Bearer TOKEN
+    GET  /decisions.csv, /decisions.json    the changes of the answer, ?source=; Authorization: Bearer TOKEN
     POST /control   {"do": "start"|"stop"|"reset"}; Authorization: Bearer TOKEN
     WS   /feed      subprotocols "plif" and the token; the page asks with {"since": n}, the answer is one message
 
@@ -35,6 +37,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from runtime.base.errors import PlifError
 from runtime.show.dashboard.access import Access
 from runtime.show.dashboard.door import Door, Troubles
+from runtime.show.dashboard.metrics import CONTENT_TYPE
 
 FPS = 20
 VIEWERS = 16
@@ -42,6 +45,7 @@ BODY_LIMIT = 4096
 HEAD_LIMIT = 8192  # a browser's head has some 600 bytes
 PATIENCE_S = 30.0  # a page that asks for nothing for that long still gets a message, so that a dead one is noticed
 READ_S = 10.0  # a page that does not read a message for that long is closed
+KINDS = {"csv": "text/csv", "json": "application/json"}
 COMMANDS = ("start", "stop", "reset")
 
 Scope = MutableMapping[str, Any]
@@ -55,6 +59,12 @@ class Content(Protocol):
     def message(self, since: int, source: str | None) -> bytes: ...
 
     def status(self) -> dict[str, Any]: ...
+
+    def health(self) -> dict[str, Any]: ...
+
+    def metrics(self) -> str: ...
+
+    def saved(self, kind: str, source: str | None) -> str: ...
 
     def command(self, what: str) -> None: ...
 
@@ -77,6 +87,8 @@ class Server:
             Route("/", self._get_page),
             Route("/healthz", self._get_health),
             Route("/status", self._get_status),
+            Route("/metrics", self._get_metrics),
+            Route("/decisions.{kind}", self._get_decisions),
             Route("/control", self._post_control, methods=["POST"]),
             WebSocketRoute("/feed", self._feed),
         ]
@@ -142,13 +154,26 @@ class Server:
         return self._locked.response(401, request.headers["host"])
 
     async def _get_health(self, request: Request) -> Response:
-        alive = self._content.status()["state"] in ("running", "stopped")
-        return JSONResponse({"alive": alive}, 200 if alive else 503)
+        health = self._content.health()
+        return JSONResponse(health, 200 if health["alive"] else 503)
 
     async def _get_status(self, request: Request) -> Response:
         if not self._access.token_ok(_bearer(request)):
             return _refused(401, "the token is missing or wrong")
         return JSONResponse(self._content.status())
+
+    async def _get_metrics(self, request: Request) -> Response:
+        if not self._access.token_ok(_bearer(request)):
+            return _refused(401, "the token is missing or wrong")
+        return Response(self._content.metrics(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _get_decisions(self, request: Request) -> Response:
+        if not self._access.token_ok(_bearer(request)):
+            return _refused(401, "the token is missing or wrong")
+        kind = request.path_params["kind"]
+        if kind not in KINDS:
+            return _refused(404, "expected /decisions.csv or /decisions.json")
+        return Response(self._content.saved(kind, request.query_params.get("source")), media_type=KINDS[kind])
 
     async def _post_control(self, request: Request) -> Response:
         headers = request.headers

@@ -6,6 +6,11 @@ const $ = (id) => document.getElementById(id);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const KEY = "plif-token";
 const POINTS = 750;      // kept for the charts, as the server keeps
+// of class 0, 1, ...: on a light and on a dark ground (the ten of Tableau, darker and lighter, and three more)
+const HUES = [["#1f6fb4", "#58a9f0"], ["#c77d0a", "#f0b35a"], ["#2a8a57", "#4cc38a"], ["#c23b4b", "#ff7a7a"], ["#8450b0", "#b88be0"],
+  ["#8c564b", "#c49a8e"], ["#c2489c", "#f294cf"], ["#5b6670", "#aab4be"], ["#8a8a14", "#cccc4d"], ["#0f8f9c", "#4fcfdb"],
+  ["#3f51b5", "#8fa0ff"], ["#b5562b", "#ff9d6b"], ["#4d7c0f", "#a3d45a"]];
+const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 const AFTERGLOW = 0.62;  // what is left of a pixel in the next picture
 
 const address = new URL(location.href);
@@ -111,6 +116,8 @@ function pair(name, value) {
   return [dt, dd];
 }
 
+function age() { return last.last_event_age_s === null ? "" : " for " + last.last_event_age_s.toFixed(last.last_event_age_s < 10 ? 1 : 0) + " s"; }
+
 function state(kind, text) {
   $("state").className = "pill " + kind;
   $("state").textContent = text;
@@ -130,7 +137,9 @@ function draw() {
   if (!facts || !last) return;
   colours = Object.fromEntries(["ink", "soft", "faint", "line", "accent", "on", "off", "paper", "quiet", "heat", "card", "track",
     "second", "third", "fourth", "fifth", "good", "warn", "bad"].map((name) => [name, css(name)]));
-  state(last.state, last.state);
+  const quiet = last.state === "running" && last.source_state !== "running";
+  state(last.state, quiet ? (last.source_state === "lost" ? "camera lost" : "no events") + age() : last.state);
+  if (quiet) $("state").className = "pill " + last.source_state;
   if (ended) banner("The stream has ended. This is the last that it said.");
   drawAnswer();
   drawPicture();
@@ -138,6 +147,7 @@ function draw() {
   drawRates();
   drawLatency();
   drawAccount();
+  drawDecisions();
 }
 
 function drawAnswer() {
@@ -166,6 +176,7 @@ function drawAnswer() {
     row.children[1].firstChild.style.width = Math.max(0, Math.min(100, 100 * now[i] / most)) + "%";
     row.children[2].textContent = facts.voters > 1 ? (100 * now[i]).toFixed(0) + " %" : now[i].toFixed(2);
     row.classList.toggle("best", !!answer && answer.index === i);
+    row.children[1].firstChild.style.background = !!answer && answer.index === i ? hue(i) : "";
   });
 }
 
@@ -243,13 +254,12 @@ function drawVotes() {
     c.fillStyle = colours.faint; c.fillText(facts.voters > 1 ? Math.round(100 * v) + " %" : Number(v.toPrecision(3)), left - 7, y(v));
     c.strokeStyle = colours.line; c.beginPath(); c.moveTo(left, Math.round(y(v)) + .5); c.lineTo(right, Math.round(y(v)) + .5); c.stroke();
   }
-  // the answer in the accent colour; the strongest others of this window each in one of their own; the rest quiet
+  // each class has its colour, always; the answer is drawn thick, the strongest others of this window thin, the rest quiet
   const answer = last.answer ? last.answer.index : null;
   const order = best.map((v, i) => i).sort((a, b) => best[b] - best[a]);
   const named = new Map();
-  if (answer !== null) named.set(answer, colours.accent);
-  const spare = [colours.second, colours.third, colours.fourth, colours.fifth];
-  for (const i of order) if (!named.has(i) && spare.length && best[i] > 0.25 * high) named.set(i, spare.shift());
+  if (answer !== null) named.set(answer, hue(answer));
+  for (const i of order) if (!named.has(i) && named.size < 5 && best[i] > 0.25 * high) named.set(i, hue(i));
   for (const i of [...order.filter((i) => !named.has(i)), ...[...named.keys()].reverse()]) {
     c.strokeStyle = named.get(i) || colours.quiet;
     c.lineWidth = i === answer ? 2.6 : named.has(i) ? 1.6 : 1;
@@ -258,6 +268,7 @@ function drawVotes() {
     points.forEach((point, n) => n ? c.lineTo(x(point.t), y(point.votes[i])) : c.moveTo(x(point.t), y(point.votes[i])));
     c.stroke();
   }
+  legend([...named.keys()].sort((a, b) => a - b), !wide);
   if (!wide) return;
   const ends = [...named.keys()].map((i) => ({ i, at: y(points[points.length - 1].votes[i]) })).sort((a, b) => a.at - b.at);
   for (let n = 1; n < ends.length; n++) ends[n].at = Math.max(ends[n].at, ends[n - 1].at + 15);
@@ -268,6 +279,48 @@ function drawVotes() {
     c.fillText(fit(c, facts.classes[i], width - right - 12), right + 8, at);
   }
 }
+
+function hue(i) { return HUES[i % HUES.length][dark() ? 1 : 0]; }  // of class i
+
+function legend(classes, narrow) {  // the names below the chart, where there is no room beside it
+  const list = $("names");
+  list.hidden = !narrow;
+  if (!narrow) return;
+  list.replaceChildren(...classes.map((i) => {
+    const item = document.createElement("li"), dot = document.createElement("i");
+    dot.style.background = hue(i);
+    item.append(dot, facts.classes[i]);
+    return item;
+  }));
+}
+
+function drawDecisions() {
+  const rows = last.changes.slice().reverse();
+  const key = rows.length ? rows[0].step + rows[0].when + rows.length : "";
+  if ($("decisions").dataset.key === key) return;
+  $("decisions").dataset.key = key;
+  $("decisions").replaceChildren(...rows.map((one) => {
+    const line = document.createElement("tr");
+    const cells = [clock(one.t_us), new Date(one.when).toLocaleTimeString([], { hour12: false }), one.label === null ? "no answer" : one.label, (100 * one.score).toFixed(0) + " %"];
+    line.append(...cells.map((text) => { const cell = document.createElement("td"); cell.textContent = text; return cell; }));
+    const i = facts.classes.indexOf(one.label), dot = document.createElement("i");
+    if (i >= 0) { dot.style.background = hue(i); line.children[2].prepend(dot); }
+    return line;
+  }));
+}
+
+async function save(kind) {
+  const answer = await fetch("/decisions." + kind + "?source=" + encodeURIComponent(shown || ""), { headers: { "Authorization": "Bearer " + token } }).catch(() => null);
+  if (!answer || !answer.ok) return banner("The list could not be saved: the stream does not answer.");
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await answer.blob());
+  link.download = "decisions." + kind;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+$("save-csv").addEventListener("click", () => save("csv"));
+$("save-json").addEventListener("click", () => save("json"));
 
 function drawRates() {
   const { c, width, height } = sheet("rates");

@@ -1,0 +1,243 @@
+"""A stream as a service: its health, its numbers for Prometheus, its answers as a list, what it tells systemd."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runtime
+from runtime.api import Model
+from runtime.base.latency import Latencies
+from runtime.show.systemd import Systemd, sd_notify
+from tests.recordings import some_events
+from tests.runtime.test_dashboard import Live
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+pytest.importorskip("starlette", reason="the extra [dashboard] is not installed")
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "docs" / "plif.service"
+
+
+@pytest.fixture(scope="module")
+def model(digits_onnx: Path) -> Model:
+    return runtime.load(digits_onnx, rates=True, threads=1)
+
+
+class Pushed(Live):
+    """A stream of events that the test pushes, with a dashboard."""
+
+    def __init__(self, model: Model, lost_s: float | None = None) -> None:
+        from runtime.show.dashboard import Dashboard
+
+        self.source = runtime.PushSource(34, 34, lost_s=lost_s)
+        self.dashboard = Dashboard("127.0.0.1:0")
+        self.stream = model.stream(self.source, framing="duration:10ms", observers=[self.dashboard])
+        self.steps = 0
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        self.push()
+        wait_until(lambda: self.steps > 0)
+
+    def push(self) -> None:
+        self.source.push(some_events(2000))
+
+    def get(self, path: str) -> tuple[int, str]:
+        status, body, _ = self.ask("GET", path, Authorization=f"Bearer {self.token}")
+        return status, body.decode()
+
+    def health(self) -> dict[str, Any]:
+        status, body, _ = self.ask("GET", "/healthz")
+        assert status == 200
+        return json.loads(body)
+
+
+def wait_until(holds: Any, seconds: float = 60) -> None:
+    end_s = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end_s, "it never came true"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def pushed(model: Model) -> Iterator[Pushed]:
+    running = Pushed(model)
+    yield running
+    running.close()
+
+
+def test_health_says_the_state_the_age_of_the_last_event_and_no_names(pushed: Pushed) -> None:
+    health = pushed.health()
+    assert set(health) == {"alive", "state", "last_event_age_s", "lag_ms"} and health["alive"]
+    wait_until(lambda: pushed.health()["state"] == "silent")
+    assert pushed.health()["last_event_age_s"] > 1
+    status = json.loads(pushed.get("/status")[1])["sources"]
+    assert [one["source_state"] for one in status.values()] == ["silent"]
+
+
+def test_a_camera_that_is_lost_shows_in_health_status_feed_and_metrics(model: Model) -> None:
+    running = Pushed(model, lost_s=0.2)
+    try:
+        wait_until(lambda: running.health()["state"] == "lost")
+        assert '"source_state":"lost"' in running.get("/status")[1].replace(" ", "")
+        with running.feed() as feed:
+            feed.send('{"since": 0}')
+            data = feed.recv()
+            message = json.loads(data[4 : 4 + int.from_bytes(data[:4], "little")])
+        assert (message["state"], message["source_state"]) == ("running", "lost")
+        assert f'plif_source_state{{source="{running.source.name}",state="lost"}} 1' in running.get("/metrics")[1]
+        running.push()
+        wait_until(lambda: running.health()["state"] != "lost")
+    finally:
+        running.close()
+
+
+def test_metrics_are_read_by_prometheus_and_agree_with_the_account(pushed: Pushed) -> None:
+    parser = pytest.importorskip("prometheus_client.parser")
+    assert pushed.ask("GET", "/metrics")[0] == 401
+    wait_until(lambda: json.loads(pushed.get("/status")[1])["sources"]["push"]["events_waiting"] < 2000)
+    assert pushed.steer("reset") == 200
+    pushed.push()
+    wait_until(lambda: pushed.dashboard._boards["push"].resets)
+    wait_until(lambda: pushed.health()["state"] == "silent")
+    status, text = pushed.get("/metrics")
+    account = json.loads(pushed.get("/status")[1])["sources"]["push"]
+    assert status == 200
+    families = {family.name: family for family in parser.text_string_to_metric_families(text)}
+    values = {(s.name, *sorted(s.labels.items())): s.value for family in families.values() for s in family.samples}
+    by_fate = {
+        fate: values["plif_events_total", ("fate", fate), ("source", "push")] for fate in ("used", "late", "dropped")
+    }
+    assert by_fate == {fate: account[f"events_{fate}"] for fate in by_fate}
+    assert values["plif_events_in_total", ("source", "push")] == 4000 == account["events_in"]
+    assert values["plif_resets_total", ("source", "push"), ("why", "control")] == 1
+    steps = values["plif_steps_total", ("source", "push")]
+    assert sum(v for key, v in values.items() if key[0] == "plif_decisions_total") >= steps > 0
+    for name in ("plif_latency_seconds", "plif_lag_seconds"):
+        assert families[name].type == "histogram"
+        buckets = [s.value for s in families[name].samples if s.name.endswith("_bucket")]
+        assert buckets == sorted(buckets) and buckets[-1] == values[f"{name}_count", ("source", "push")]
+    assert values["plif_running",] == 1
+
+
+def test_a_histogram_counts_what_lies_below_each_bound() -> None:
+    times = Latencies()
+    for ms in (0.05, 0.3, 0.3, 7, 99, 50_000):
+        times.add(ms)
+    assert times.below((0.1, 0.25, 0.5, 10, 100, 10_000)) == [1, 1, 3, 4, 5, 5] and times.total_ms == pytest.approx(
+        50106.65
+    )
+
+
+def test_names_of_labels_are_escaped_in_metrics() -> None:
+    from runtime.show.dashboard.metrics import sample
+
+    assert sample("a", b='say "\\n"\n') == 'a{b="say \\"\\\\n\\"\\n"}'
+
+
+def test_the_changes_of_the_answer_can_be_saved_and_need_the_token(pushed: Pushed) -> None:
+    assert pushed.ask("GET", "/decisions.csv")[0] == 401 and pushed.get("/decisions.exe")[0] == 404
+    wait_until(lambda: len(json.loads(pushed.get("/decisions.json")[1])) > 0)
+    status, text = pushed.get("/decisions.csv?source=push")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    changes = json.loads(pushed.get("/decisions.json")[1])
+    assert status == 200 and list(rows[0]) == ["when", "t_us", "step", "label", "score"]
+    assert [row["label"] for row in rows] == [change["label"] or "" for change in changes][: len(rows)]
+    assert all(a["label"] != b["label"] for a, b in pairwise(changes))
+
+
+# --- systemd ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as taking:
+        taking.bind(str(tmp_path / "notify"))
+        taking.settimeout(60)
+        yield taking
+
+
+def test_systemd_is_told_that_it_began_lives_and_ended(model: Model, manager: socket.socket) -> None:
+    told = Systemd.find({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "300000"})
+    assert told is not None
+    source = runtime.PushSource(34, 34)
+    stream = model.stream(source, framing="duration:10ms", observers=[told])
+    thread = threading.Thread(target=lambda: list(stream))
+    thread.start()
+    try:
+        assert manager.recv(4096).decode() == "READY=1\nSTATUS=streaming push"
+        told_us = [manager.recv(4096) for _ in range(5)]  # nothing was pushed: the loop waits, and lives
+        assert told_us.count(b"WATCHDOG=1") >= 4
+    finally:
+        stream.controls.end()
+        thread.join(10)
+    while (text := manager.recv(4096)) != b"STOPPING=1":
+        assert text.startswith((b"WATCHDOG=1", b"STATUS="))
+
+
+def test_a_loop_that_hangs_sends_no_sign_of_life(model: Model, manager: socket.socket) -> None:
+    class Hangs(runtime.stream.observe.Observer):  # type: ignore[name-defined]
+        def on_decision(self, decision: Any) -> None:
+            release.wait(60)
+
+    release = threading.Event()
+    told = Systemd(manager.getsockname(), 300_000)
+    source = runtime.PushSource(34, 34)
+    stream = model.stream(source, framing="duration:10ms", observers=[Hangs(), told])
+    thread = threading.Thread(target=lambda: list(stream))
+    thread.start()
+    try:
+        source.push(some_events(2000))
+        manager.settimeout(2)  # six times what is promised
+        with pytest.raises(TimeoutError):
+            while True:
+                manager.recv(4096)
+    finally:
+        release.set()
+        stream.controls.end()
+        thread.join(10)
+
+
+def test_nobody_is_told_where_systemd_did_not_start_it() -> None:
+    assert Systemd.find({}) is None and not sd_notify("READY=1", "/nowhere/at/all")
+    other = Systemd.find({"NOTIFY_SOCKET": "@plif-test", "WATCHDOG_USEC": "9", "WATCHDOG_PID": str(os.getpid() + 1)})
+    assert other is not None and other._every_s is None
+
+
+def test_the_command_tells_systemd(digits_onnx: Path, manager: socket.socket) -> None:
+    command = [sys.executable, "-m", "runtime.cli", "stream", str(digits_onnx), "sim:digits?seed=3&seconds=0.3"]
+    environment = {**os.environ, "NOTIFY_SOCKET": manager.getsockname()}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert manager.recv(4096).startswith(b"READY=1") and manager.recv(4096)
+
+
+def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze (apt: systemd)")
+    unit = tmp_path / "plif.service"
+    unit.write_text(UNIT.read_text().replace("/opt/plif/bin/plif", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60)
+    own = [line for line in done.stderr.splitlines() if "plif.service" in line]
+    assert not own, own
+
+
+def test_the_unit_and_the_page_about_services_agree() -> None:
+    text = (ROOT / "docs" / "service.md").read_text()
+    assert "plif.service" in text
+    settings = dict(re.findall(r"^([A-Za-z]+)=(.*)$", UNIT.read_text(), re.MULTILINE))
+    assert settings["Type"] == "notify" and settings["CacheDirectory"] == "plif" and int(settings["WatchdogSec"]) > 3
