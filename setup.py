@@ -14,6 +14,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 NATIVE = "runtime/native"
+LIBRARY = ("event", "check", "check_call", "error", "sha256", "file", "model")  # libplif, which Makefile builds, too
 CPUS = ("scalar", "avx2", "avx512", "amx", "neon")
 
 
@@ -45,9 +46,7 @@ setup(
     ext_modules=[
         Extension(
             "runtime.native._event",
-            sources=[
-                f"{NATIVE}/{name}.c" for name in ("event", "check", "check_call", *(f"path_{cpu}" for cpu in CPUS))
-            ],
+            sources=[f"{NATIVE}/{name}.c" for name in (*LIBRARY, *(f"path_{cpu}" for cpu in CPUS))],
             depends=sorted(map(str, Path(NATIVE).glob("*.h"))),
             # no contraction: a fused multiply-add rounds once, and paths would differ in the last bit
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],

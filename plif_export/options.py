@@ -116,7 +116,7 @@ class ExportOptions(CallerFacts):
 
     form: str = _option("step", "step (streams) or unrolled (T steps a call).")
     precision: str = _option("fp32", "fp32, fp16 or int8.")
-    to: str = _option("onnx", "onnx, openvino, nir, triton, tensorrt or tensorrt-rtx.")
+    to: str = _option("onnx", "onnx, plif, openvino, nir, triton, tensorrt or tensorrt-rtx.")
     options: Mapping[str, str] = _option(None, "Options of the target: NAME=VALUE,...", _settings, "--set")
     math: str | None = _option(None, "folded or exact; the target's own when not given.")
     batch: int | None = _option(None, "A fixed number of streams; dynamic when not given.")

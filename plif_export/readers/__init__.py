@@ -64,7 +64,7 @@ def _read_file(path: Path, caller: CallerFacts) -> TrainedModel:
             while block := file.read(1 << 24):
                 digest.update(block)
     sha256 = digest.hexdigest()
-    if path.suffix in (".onnx", ".engine"):
+    if path.suffix in (".onnx", ".engine", ".plif"):
         raise PlifError(
             f"{path}: is an exported artifact, not a model; expected the model.pt, state_dict or NIR file it was made from"
         )

@@ -3,6 +3,7 @@
     model      model.pt, a zip of torch.save: tensors and the card's text
     tensorrt, tensorrt-rtx   one file: the card, then the plan that TensorRT opens
     onnx       one file; the card is in its metadata
+    plif       one flat file that C maps into memory: card, operations and weights of the event engine
     nir        one HDF5 file; the card is in the metadata of its graph
     openvino   a folder with model.xml, model.bin and card.json
     triton     a folder, the model repository of a Triton server, with card.json beside the model's folder
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
 from runtime.base.hdf5 import open_hdf5
-from runtime.model.readers import engine_file, onnx_wire, torch_zip
+from runtime.model.readers import engine_file, onnx_wire, plif_file, torch_zip
 from runtime.model.readers.engine_file import MOST_CARD
 
 if TYPE_CHECKING:
@@ -130,6 +131,14 @@ KINDS: list[Kind] = [
         "tensorrt-rtx",
     ),
     Kind("tensorrt", ".engine", lambda path, head: engine_file.is_engine(head), engine_file.read_card_text, "tensorrt"),
+    Kind(
+        "plif",
+        ".plif",
+        lambda path, head: plif_file.is_plif(head),
+        plif_file.read_card_text,
+        "event",
+        contents="plif_program:read_contents",
+    ),
     Kind(
         "onnx",
         ".onnx",

@@ -111,6 +111,10 @@ def _open() -> c.CDLL | None:
         "plif_run": (None, [c.c_void_p] * 5),
         "plif_pool_new": (c.c_void_p, [c.c_int]),
         "plif_pool_free": (None, [c.c_void_p]),
+        "plif_open_for": (c.c_void_p, [c.c_void_p, c.c_int64, c.c_uint, c.c_int]),
+        "plif_close": (None, [c.c_void_p]),
+        "plif_model_program": (c.c_void_p, [c.c_void_p]),
+        "plif_error_text": (c.c_char_p, []),
     }
     sizes = c.sizeof(Op) * 1_000_000 + c.sizeof(Program) * 1000 + c.sizeof(Call) + c.sizeof(CallSizes)
     return find_library("_event*.so", "plif_layout", sizes, signatures)

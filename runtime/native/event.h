@@ -91,9 +91,9 @@ typedef struct {
     const int64_t *v, *v_next, *rates;  /* [states]; rates NULL where the call has none */
 } CallSizes;
 
-enum { PLIF_OK, PLIF_WRONG_FIELD, PLIF_WRONG_MEMORY, PLIF_WRONG_SOURCE };
+enum { PLIF_FINE, PLIF_WRONG_FIELD, PLIF_WRONG_MEMORY, PLIF_WRONG_SOURCE };
 
-/* Whether a program may run: PLIF_OK, or why not, and one line about it in `text`, which has room for `room` bytes.
+/* Whether a program may run: PLIF_FINE, or why not, and one line about it in `text`, which has room for `room` bytes.
  *
  *   PLIF_WRONG_FIELD   a number is out of range, or does not follow from the others
  *   PLIF_WRONG_MEMORY  it needs more than its buffers, its arena, its state or y have, or writes where something was written

@@ -7,8 +7,8 @@ number of threads and on every CPU path. How many threads a step takes is measur
 that follows from the network's size.
 
 It opens the same artifacts as the other engines and takes the network from the card's graph; of the ONNX file it reads the
-initializers only, not the nodes. fp16 is refused, since engines round its sums in different orders. docs/event-engine.md
-has the measurements.
+initializers only, not the nodes. A .plif file holds the operations that this makes, ready to be run. fp16 is refused, since
+engines round its sums in different orders. docs/event-engine.md has the measurements.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from runtime import native
 from runtime.base.errors import PlifError
 from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Rates
-from runtime.engines.event.layout import aligned, as_map, lanes
+from runtime.engines.event.layout import Layout, aligned, as_map, lanes
+from runtime.engines.event.plif_opener import open_program
 from runtime.engines.event.program import Compiler
 from runtime.engines.event.threads import ThreadCount, counts
 from runtime.engines.tensors import call_shapes
+from runtime.model.artifacts import kind_of
 from runtime.model.card import MOST_NUMBERS, Card
 from runtime.model.readers.onnx_weights import read_initializers
 
@@ -48,13 +50,13 @@ class _Scratch:
 
 
 class EventEngine(Engine):
-    """Runs .onnx artifacts, fp32 or int8, with the native kernels, from the graph in their card.
+    """Runs .onnx artifacts, fp32 or int8, with the native kernels, from the graph in their card; and .plif files.
 
     threads  the most that a step takes; exactly that many where the options say so
     """
 
     name: ClassVar[str] = "event"
-    suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx", ".plif")
     threads: int
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
@@ -69,42 +71,53 @@ class EventEngine(Engine):
         self.threads = max(1, min(options.threads or _worthwhile_threads(card), 256))
         self._library = native.library()
         self.path = native.PATHS[native.choose_path(amx=card["precision"] == "int8")]
-        try:
-            weights = _weights(path, card)
-            self._layout = Compiler(card, weights, str(path), options.rates, self.threads, self.path).compile()
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-            what = " ".join(str(error).split())[:100]
-            raise PlifError(f"{path}: the graph in its card cannot be read ({what}); export it again") from None
         self._x_floats, self._y_floats = math.prod(card["input"]["shape"]), len(card["classes"])
-        if self._x_floats + sum(_stride(state["shape"]) for state in card["states"]) > MOST_NUMBERS:
-            raise PlifError(
-                f"{path}: one stream has over {MOST_NUMBERS} inputs and membranes, the most in this engine; "
-                "use --engine onnxruntime"
-            )
-        self._program = self._make_program(options.flush_denormals)
-        if (why := native.refusal("plif_program_check", ctypes.byref(self._program))) is not None:
-            raise PlifError(
-                f"{path}: the graph in its card makes no program that is safe to run ({why}); export it again"
-            )
+        self._v_floats = _counts(_stride(state["shape"]) for state in card["states"])
+        self._kept: Any  # what the program's addresses lead to
+        if kind_of(path).name == "plif":
+            self._program, self._kept = open_program(path, card, self.path, options.flush_denormals)
+        else:
+            self._program = self._compiled(path, options)
         self._counts = (self.threads,) if options.threads else counts(self.threads)
         self._thread_counts: dict[int, ThreadCount] = {}  # by the number of rows
         self._pools = {n: self._pool(n) for n in self._counts}
         self._free: list[_Scratch] = []  # scratch memory that is not in use
 
-    def _make_program(self, flush: bool) -> native.Program:
+    def _compiled(self, path: Path, options: EngineOptions) -> native.Program:
+        """The program of an ONNX file, compiled from its card and checked."""
+        card = self.card
+        try:
+            weights = _weights(path, card)
+            layout = Compiler(card, weights, str(path), options.rates, self.threads, self.path).compile()
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+            what = " ".join(str(error).split())[:100]
+            raise PlifError(f"{path}: the graph in its card cannot be read ({what}); export it again") from None
+        if math.prod(card["input"]["shape"]) + sum(_stride(state["shape"]) for state in card["states"]) > MOST_NUMBERS:
+            raise PlifError(
+                f"{path}: one stream has over {MOST_NUMBERS} inputs and membranes, the most in this engine; "
+                "use --engine onnxruntime"
+            )
+        program = self._make_program(layout, options.flush_denormals)
+        if (why := native.refusal("plif_program_check", ctypes.byref(program))) is not None:
+            raise PlifError(
+                f"{path}: the graph in its card makes no program that is safe to run ({why}); export it again"
+            )
+        return program
+
+    def _make_program(self, layout: Layout, flush: bool) -> native.Program:
         """The program as the kernels read it; it holds addresses, of arrays that this engine keeps."""
-        ops, keep = self._layout.ops, self._layout.keep
+        ops, keep = layout.ops, layout.keep
         self._ops = (native.Op * len(ops))(*ops)
+        self._kept = keep
         self._buffers = (native.Buffer * len(keep))(*(native.Buffer(array.ctypes.data, array.nbytes) for array in keep))
-        self._v_floats = _counts(_stride(state["shape"]) for state in self.card["states"])
         return native.Program(
             ops=ctypes.addressof(self._ops),
             count=len(ops),
             states=len(self.card["states"]),
             path=native.PATHS.index(self.path),
             flush=int(flush),
-            acc_floats=self._layout.acc_floats,
-            arena_bytes=self._layout.arena,
+            acc_floats=layout.acc_floats,
+            arena_bytes=layout.arena,
             x_floats=self._x_floats,
             y_floats=self._y_floats,
             v_floats=ctypes.addressof(self._v_floats),
@@ -201,8 +214,8 @@ class EventEngine(Engine):
 
     def _scratch(self) -> _Scratch:
         """Memory for one call. Two calls at the same time (sessions in two threads) need two."""
-        arenas = [aligned((self._layout.arena + 64,), np.uint8) for _ in range(self.threads)]
-        accs = [aligned((self._layout.acc_floats + 16,)) for _ in range(self.threads)]
+        arenas = [aligned((self._program.arena_bytes + 64,), np.uint8) for _ in range(self.threads)]
+        accs = [aligned((self._program.acc_floats + 16,)) for _ in range(self.threads)]
         return _Scratch([*arenas, *accs], _pointers(arenas), _pointers(accs))
 
 

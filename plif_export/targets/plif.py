@@ -1,0 +1,59 @@
+"""--to plif: one flat file with the program of the event engine, for libplif (docs/edge.md) and for the event engine itself.
+
+The operations are compiled here, by the code that the event engine uses for ONNX files, and written as they are, for each CPU
+path. What opens the file checks it and runs it, and decides nothing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import onnx.numpy_helper
+
+from plif_export.readers.rules import Problem
+from plif_export.targets.target import ExportJob, Target
+from runtime import native
+from runtime.base.errors import PlifError
+from runtime.engines.event.plif_writer import sections_of
+from runtime.engines.event.program import MAKERS, not_here
+from runtime.model.card import Card, encode
+from runtime.model.digest import seal
+from runtime.model.graph import Graph
+from runtime.model.readers.plif_file import pack
+from runtime.model.readers.plif_program import contents_of
+
+
+class PlifTarget(Target):
+    """Proved in the event engine, which opens the written file in C, as libplif does."""
+
+    name: ClassVar[str] = "plif"
+    suffix: ClassVar[str] = ".plif"
+    forms: ClassVar[tuple[str, ...]] = ("step",)
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
+    engine: ClassVar[str | None] = "event"
+
+    def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
+        problems = self.problems(graph, options)
+        if problems:
+            raise problems[0].error(len(problems) - 1)
+        if card["batch"] is not None:
+            raise PlifError("--batch: a .plif file steps one stream, and each session is a stream; leave it out")
+        native.library()  # without it nothing could be proved
+
+    def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
+        """Every layer that the event engine does not run, and why."""
+        advice = "use --to onnx"
+        return [
+            Problem(node["name"], node["op"], f"{foreign} is not in the event engine", advice)
+            for node in graph.record()["nodes"]
+            if (foreign := not_here(node) if node["op"] in MAKERS else f"operation {node['op']}") is not None
+        ]
+
+    def write(self, job: ExportJob, path: Path) -> None:
+        weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in job.proto.graph.initializer}
+        job.card.update(target=self.name)
+        sections, facts = sections_of(job.card, weights, job.name)
+        seal(job.card, contents_of(path, sections, facts))
+        path.write_bytes(pack(encode(job.card), sections, facts))

@@ -1,0 +1,106 @@
+"""What the compiler made of a network -> the sections of a .plif file (runtime/model/readers/plif_file.py has the layout).
+
+The operations are written as they are, one list for each CPU path: a program that opens the file decides nothing again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from runtime import native
+from runtime.base.errors import PlifError
+from runtime.engines.event.layout import Layout, as_map
+from runtime.engines.event.program import Compiler
+from runtime.model.card import Card
+from runtime.model.readers import plif_file
+from runtime.model.readers.plif_file import ALIGNMENT, DTYPES, OPERATION_FIELDS, POINTERS
+from runtime.model.readers.plif_program import Facts, State
+
+THREADS = 2  # how finely the work of small maps is divided; a step of more threads shares what there is
+MOST_TEXT = 4096  # bytes of a name or a framing
+
+
+def sections_of(card: Card, weights: Mapping[str, np.ndarray], where: str) -> tuple[dict[str, bytes], tuple[int, ...]]:
+    """(all sections but the card, the header's facts), for plif_file.pack. Raises PlifError for what the engine cannot run.
+
+    card      an artifact card of the step form
+    weights   the initializers of its ONNX form by name
+    """
+    facts = facts_of(card)
+    layouts = {path: Compiler(card, weights, where, True, THREADS, path).compile() for path in native.PATHS}
+    arrays = _Arrays()
+    programs, operations = bytearray(), bytearray()
+    for path, layout in layouts.items():
+        first = len(operations) // plif_file.OPERATION.size
+        number = native.PATHS.index(path)
+        programs += plif_file.PROGRAM.pack(number, len(layout.ops), first, layout.acc_floats, layout.arena)
+        operations += _operations(layout, arrays)
+    texts = [facts.framing, *facts.classes, *(state.name for state in facts.states)]
+    encoded = [text.encode() for text in texts]
+    if any(b"\0" in text or len(text) > MOST_TEXT for text in encoded):
+        raise PlifError(f"{where}: a class, a state or the framing has a zero byte in its name; rename it")
+    c, h, w = as_map(facts.shape)
+    numbers = (c, h, w, len(facts.classes), facts.voters, facts.T)
+    numbers += (int(facts.static), len(facts.states), len(facts.shape), int(facts.int8))
+    sections = {
+        "strings": b"".join(text + b"\0" for text in encoded),
+        "states": b"".join(plif_file.STATE.pack(*state.shape, state.initial) for state in facts.states),
+        "programs": bytes(programs),
+        "operations": bytes(operations),
+        "arrays": bytes(arrays.table),
+        "weights": bytes(arrays.data),
+    }
+    return sections, numbers
+
+
+def facts_of(card: Card) -> Facts:
+    """What a card says of its network, as a .plif file has to say it beside the card."""
+    return Facts(
+        shape=tuple(card["input"]["shape"]),
+        classes=tuple(card["classes"]),
+        voters=int(card["output"].get("voters", 1)),
+        T=int(card["T"]),
+        static=card["input"]["kind"] == "static",
+        int8=card["precision"] == "int8",
+        framing=card["framing"] or "",
+        states=tuple(
+            State(state["name"], as_map(state["shape"]), float(np.float32(state["initial"])))
+            for state in card["states"]
+        ),
+    )
+
+
+def _operations(layout: Layout, arrays: _Arrays) -> bytes:
+    kept = {array.ctypes.data: array for array in layout.keep}
+    out = bytearray()
+    for op in layout.ops:
+        numbers = [getattr(op, name) for name in OPERATION_FIELDS]
+        for i, name in enumerate(OPERATION_FIELDS):
+            if name in POINTERS:
+                numbers[i] = arrays.number(kept[numbers[i]]) if numbers[i] else 0
+        out += plif_file.OPERATION.pack(*numbers)
+    return bytes(out)
+
+
+class _Arrays:
+    """The table of arrays and their bytes; equal arrays are stored once, since all CPU paths share most of them."""
+
+    def __init__(self) -> None:
+        self.table, self.data = bytearray(), bytearray()
+        self._numbers: dict[tuple[str, bytes], int] = {}
+
+    def number(self, array: np.ndarray) -> int:
+        """The number of an array, from 1 on."""
+        dtype = array.dtype.newbyteorder("<")
+        raw = array.astype(dtype, copy=False).tobytes()
+        key = (dtype.str, hashlib.sha256(raw).digest())
+        if key not in self._numbers:
+            self.data += bytes(-len(self.data) % ALIGNMENT)
+            kind = [np.dtype(each) for each in DTYPES].index(dtype)
+            self.table += plif_file.ARRAY.pack(len(self.data), len(raw), kind, 0)
+            self.data += raw
+            self._numbers[key] = len(self._numbers) + 1
+        return self._numbers[key]

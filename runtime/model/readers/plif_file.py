@@ -1,0 +1,132 @@
+"""Files of `plif export --to plif`: the program of the event engine, flat, so that C maps it into memory and runs it.
+
+Everything is little-endian and lies at the places that the header names. runtime/native/file.h has the same for C.
+
+    header      256 bytes: HEADER below. The SHA-256 at its end is that of the whole file without these 32 bytes
+    card        the card, UTF-8 JSON
+    strings     UTF-8, each ended by a zero byte: the framing ("" for none), the classes, the states' names
+    states      16 bytes each: C, H, W (int32), the initial value (float32)
+    programs    32 bytes each: the CPU path (PATHS) that it is for, how many operations (int32), the first of these, floats of
+                the largest tile of sums, bytes of the arena (int64)
+    operations  208 bytes each: the fields of Op in runtime/native/event.h; its five pointers are numbers of arrays, from 1 on,
+                0 for none (int64)
+    arrays      24 bytes each: offset in `weights` and size, in bytes (int64), the type of its numbers (int32: DTYPES), 0
+    weights     the arrays, each at a multiple of 64 bytes
+
+There is one program for each CPU path: they share the weights and differ in when a row of spikes is multiplied instead of added
+up. A file is made for one version of the operations. A library that has others refuses it, and the model is exported again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from runtime.base.errors import PlifError
+from runtime.base.files import open_regular
+
+MAGIC = b"PLIF\r\n\x1a\n"  # a transfer as text changes it
+VERSION = 1
+EXPECTED = "a file made by: plif export model.pt --to plif"
+
+SECTIONS = ("card", "strings", "states", "programs", "operations", "arrays", "weights")
+FACTS = ("c", "h", "w", "classes", "voters", "T", "static", "states", "rank", "int8")
+# magic, version, bytes of the header, bytes of the file, (offset, bytes) of each section, facts, zeros, SHA-256
+HEADER = struct.Struct(f"<8sIIq{2 * len(SECTIONS)}q{len(FACTS)}i48x32s")
+SHA256_AT = HEADER.size - 32
+STATE = struct.Struct("<3if")
+PROGRAM = struct.Struct("<2i3q")
+OPERATION = struct.Struct("<20i4f2i13q")
+ARRAY = struct.Struct("<2q2i")
+DTYPES = ("<f4", "<i2", "i1")
+ALIGNMENT = 64
+MOST_CARD = 64 << 20
+
+OPERATION_FIELDS = (
+    *("kind", "from_", "ih", "iw", "ic", "oh", "ow", "oc", "kh", "kw", "stride", "pad"),
+    *("charge", "soft", "state", "items", "parallel", "tile_h", "tile_w", "voters"),
+    *("v_threshold", "v_reset", "dense_from", "area", "sums", "block"),
+    *("in_", "in2", "out", "index", "values", "dense", "row_capacity", "dense_row"),
+    *("weight", "weight_bytes", "bias", "scale", "alpha"),
+)
+POINTERS = OPERATION_FIELDS[-5:]
+
+
+def is_plif(head: bytes) -> bool:
+    """Whether the first 8 bytes of a file are those of a .plif file."""
+    return head == MAGIC
+
+
+def read_card_text(path: Path) -> str:
+    """The card's text; nothing else is read. Raises PlifError for a file that is cut short or contradicts itself."""
+    with open_regular(path, EXPECTED) as file:
+        head = file.read(HEADER.size)
+        size = file.seek(0, 2)
+        offset, length = sections_at(path, head, size)[0]["card"]
+        if length > MOST_CARD:
+            raise damaged(path, f"its card has {length} bytes")
+        file.seek(offset)
+        return text_of(path, file.read(length))
+
+
+def pack(card: str, sections: dict[str, bytes], facts: tuple[int, ...]) -> bytes:
+    """The bytes of a file. sections: all but the card; facts: the numbers of the header, in the order of FACTS."""
+    body, places = bytearray(), []
+    for section in ({"card": card.encode()} | sections).values():
+        body += bytes(-len(body) % ALIGNMENT)
+        places += [HEADER.size + len(body), len(section)]
+        body += section
+    header = HEADER.pack(MAGIC, VERSION, HEADER.size, HEADER.size + len(body), *places, *facts, bytes(32))
+    sha256 = hashlib.sha256(header[:SHA256_AT] + body).digest()
+    return header[:SHA256_AT] + sha256 + bytes(body)
+
+
+# --- taking apart ---------------------------------------------------------------------------------------------------------
+
+
+def sections_at(path: Path, head: bytes, size: int) -> tuple[dict[str, tuple[int, int]], tuple[int, ...]]:
+    """({section: (offset, bytes)}, the facts) of a header."""
+    if len(head) < HEADER.size:
+        raise damaged(path, f"it ends after {len(head)} bytes")
+    magic, version, header, total, *rest = HEADER.unpack(head)
+    if magic != MAGIC or header != HEADER.size:
+        raise damaged(path, "its header is not that of a .plif file")
+    if version != VERSION:
+        raise PlifError(f"{path}: version {version} of .plif files; this plif has version {VERSION}: export it again")
+    if total != size:
+        raise damaged(path, f"it has {size} bytes, and says {total}")
+    numbers, facts = rest[: 2 * len(SECTIONS)], tuple(rest[2 * len(SECTIONS) : -1])
+    places = dict(zip(SECTIONS, zip(numbers[::2], numbers[1::2], strict=True), strict=True))
+    for name, (at, length) in places.items():
+        if not (HEADER.size <= at <= size and 0 <= length <= size - at and at % ALIGNMENT == 0):
+            raise damaged(path, f"its {name} would lie at {at}, {length} bytes")
+    return places, facts
+
+
+def take_apart(path: Path, data: bytes) -> tuple[dict[str, bytes], tuple[int, ...]]:
+    """({section: its bytes}, the facts) of the bytes of a file."""
+    places, facts = sections_at(path, data[: HEADER.size], len(data))
+    return {name: data[at : at + length] for name, (at, length) in places.items()}, facts
+
+
+def records(path: Path, sections: dict[str, bytes], name: str, record: struct.Struct) -> Iterator[tuple[Any, ...]]:
+    """The records of one section, each as its numbers."""
+    if len(sections[name]) % record.size:
+        raise damaged(path, f"its {name} have {len(sections[name])} bytes, which is no multiple of {record.size}")
+    return record.iter_unpack(sections[name])
+
+
+def text_of(path: Path, data: bytes) -> str:
+    """Bytes of the file as text."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise damaged(path, "a text in it is not UTF-8") from None
+
+
+def damaged(path: Path, what: str) -> PlifError:
+    """The error of a file that contradicts itself; what: in half a sentence."""
+    return PlifError(f"{path}: a .plif file that was damaged or cut short ({what}); expected {EXPECTED}")

@@ -1,0 +1,137 @@
+"""What is in a .plif file, for programs that read it in Python: the facts, the operations for each CPU path, and the arrays.
+
+file = read_plif(Path("model.plif"))
+for operation in file.programs[0].operations:      # {"kind": 1, "oc": 128, ...}: runtime/native/event.h says what they mean
+    if operation["weight"]:
+        weight = file.arrays[operation["weight"] - 1]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.base.files import read_regular
+from runtime.model.readers.contents import Contents, not_finite
+from runtime.model.readers.plif_file import (
+    ARRAY,
+    DTYPES,
+    EXPECTED,
+    FACTS,
+    OPERATION,
+    OPERATION_FIELDS,
+    PROGRAM,
+    STATE,
+    damaged,
+    records,
+    take_apart,
+    text_of,
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """One membrane: its name, its map [C, H, W] and where it starts."""
+
+    name: str
+    shape: tuple[int, int, int]
+    initial: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a program without a JSON reader needs of the card."""
+
+    shape: tuple[int, ...]  # of x: [C, H, W], or [n]
+    classes: tuple[str, ...]
+    voters: int
+    T: int
+    static: bool
+    int8: bool
+    framing: str
+    states: tuple[State, ...]
+
+
+@dataclass(frozen=True)
+class FileProgram:
+    """The operations for one CPU path, {field of Op: number}; a pointer is the number of an array, from 1 on, 0 for none."""
+
+    path: int
+    acc_floats: int
+    arena_bytes: int
+    operations: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class PlifFile:
+    """A whole file: the card's text, the facts, a program for each CPU path, and the arrays [n] that the programs point to."""
+
+    card: str
+    facts: Facts
+    programs: list[FileProgram]
+    arrays: list[np.ndarray]
+
+
+def read_contents(path: Path) -> Contents:
+    """What the digest binds to the card: the operations, the weights, and what is said of the network beside the card."""
+    sections, facts = take_apart(path, read_regular(path, EXPECTED))
+    return contents_of(path, sections, facts)
+
+
+def contents_of(path: Path, sections: dict[str, bytes], facts: tuple[int, ...]) -> Contents:
+    """The same of sections that need not be in a file yet. facts: the numbers of the header, in the order of FACTS."""
+    parts = {
+        "facts": sections["strings"] + sections["states"] + struct.pack(f"<{len(FACTS)}i", *facts),
+        "operations": sections["programs"] + sections["operations"] + sections["arrays"],
+        "weights": sections["weights"],
+    }
+    floats = (array for array in _arrays(path, sections) if array.dtype == np.float32)
+    found = (not_finite(f"array {i}", array) for i, array in enumerate(floats))
+    return Contents(
+        {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()},
+        next((text for text in found if text is not None), None),
+    )
+
+
+def read_plif(path: Path) -> PlifFile:
+    """The whole file. Raises PlifError where it is damaged; whether its programs are safe to run, plif_program_check says."""
+    sections, facts = take_apart(path, read_regular(path, EXPECTED))
+    said = dict(zip(FACTS, facts, strict=True))
+    strings = sections["strings"].split(b"\0")
+    each_state = list(records(path, sections, "states", STATE))
+    if len(strings) != 2 + said["classes"] + said["states"] or strings[-1] or len(each_state) != said["states"]:
+        raise damaged(path, f"it names {said['classes']} classes and {said['states']} states and has others")
+    texts = [text_of(path, text) for text in strings[:-1]]
+    names, states = texts[1 : 1 + said["classes"]], texts[1 + said["classes"] :]
+    shape = (said["c"], said["h"], said["w"])
+    known = Facts(
+        shape if said["rank"] == 3 else (shape[0],),
+        tuple(names),
+        *(said["voters"], said["T"], bool(said["static"]), bool(said["int8"]), texts[0]),
+        tuple(State(name, (c, h, w), initial) for name, (c, h, w, initial) in zip(states, each_state, strict=True)),
+    )
+    operations = [
+        dict(zip(OPERATION_FIELDS, each, strict=True)) for each in records(path, sections, "operations", OPERATION)
+    ]
+    programs = []
+    for cpu, count, first, acc_floats, arena_bytes in records(path, sections, "programs", PROGRAM):
+        if not 0 <= first <= first + count <= len(operations):
+            raise damaged(path, f"a program of {count} operations begins at {first} of {len(operations)}")
+        programs.append(FileProgram(cpu, acc_floats, arena_bytes, operations[first : first + count]))
+    return PlifFile(text_of(path, sections["card"]), known, programs, list(_arrays(path, sections)))
+
+
+def _arrays(path: Path, sections: dict[str, bytes]) -> Iterator[np.ndarray]:
+    """The arrays [n], each of its type; read-only."""
+    weights = sections["weights"]
+    for at, size, kind, _ in records(path, sections, "arrays", ARRAY):
+        if not (0 <= at <= len(weights) and 0 <= size <= len(weights) - at and 0 <= kind < len(DTYPES)):
+            raise damaged(path, f"an array of {size} bytes and type {kind} at {at} of {len(weights)}")
+        dtype = np.dtype(DTYPES[kind])
+        yield np.frombuffer(weights[at : at + size // dtype.itemsize * dtype.itemsize], dtype)

@@ -1,0 +1,79 @@
+/* The layout of a .plif file, little-endian; runtime/model/readers/plif_file.py says what each part is, and writes it.
+ *
+ * A file is not believed: plif_file_open checks every offset and size against the size of the file, the facts against each
+ * other, and the program for this processor with plif_program_check. What passes may be wrong, and cannot do harm. */
+#ifndef PLIF_FILE_H
+#define PLIF_FILE_H
+
+#include "event.h"
+#include "plif.h"
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "a .plif file is little-endian, and is used where it lies"
+#endif
+
+enum { FILE_VERSION = 1, FILE_PATHS = 5 };
+enum section { CARD, STRINGS, STATES, PROGRAMS, OPERATIONS, ARRAYS, WEIGHTS, SECTIONS };
+
+typedef struct {
+    int64_t at, bytes;
+} Section;
+
+typedef struct {
+    char magic[8];
+    uint32_t version, header_bytes;
+    int64_t file_bytes;
+    Section sections[SECTIONS];
+    int32_t c, h, w, classes, voters, T, is_static, states, rank, int8;
+    uint8_t zeros[48], sha256[32];
+} FileHeader;
+
+typedef struct {
+    int32_t c, h, w;
+    float initial;
+} FileState;
+
+typedef struct {
+    int32_t path, operations;
+    int64_t first, acc_floats, arena_bytes;
+} FileProgram;
+
+/* The fields of Op, in their order; a pointer is the number of an array, from 1 on. */
+typedef struct {
+    int32_t numbers[20];
+    float reals[4];
+    int32_t sums, block;
+    int64_t places[8];
+    int64_t weight, weight_bytes, bias, scale, alpha;
+} FileOperation;
+
+typedef struct {
+    int64_t at, bytes;                  /* in the weights */
+    int32_t type, zero;
+} FileArray;
+
+_Static_assert(sizeof(FileHeader) == 256 && sizeof(FileState) == 16 && sizeof(FileProgram) == 32, "as in plif_file.py");
+_Static_assert(sizeof(FileOperation) == 208 && sizeof(FileArray) == 24, "as in plif_file.py");
+
+struct plif_model {
+    const char *base;                   /* the bytes of the file */
+    int64_t bytes;
+    void *copy, *map;                   /* what is to be given back; of a map, `bytes` */
+    const FileHeader *header;
+    const FileState *states;
+    const char *framing;
+    const char **names;                 /* the classes, then the states; into the file */
+    int64_t *v_floats;                  /* [states] */
+    Op *ops;
+    Buffer *buffers;                    /* the arrays */
+    Program program;                    /* for the CPU path that was chosen */
+};
+
+/* Checks bytes that lie at a multiple of 64, and fills the model in; path: PATH_*, or -1 for the fastest. */
+int plif_file_open(plif_model *model, const char *base, int64_t bytes, unsigned flags, int path);
+
+/* As plif_open_buffer, for the kernels of one path; and the program, for plif_run. */
+plif_model *plif_open_for(const void *data, int64_t bytes, unsigned flags, int path);
+const Program *plif_model_program(const plif_model *model);
+
+#endif

@@ -1,0 +1,182 @@
+/* libplif: spiking networks in C. Opens a .plif file (plif export model.pt --to plif) and turns events into decisions.
+ *
+ *     plif_model *model = plif_open("gesture.plif", 0);
+ *     plif_options options = PLIF_OPTIONS;
+ *     options.sensor_width = options.sensor_height = 128;
+ *     plif_session *session = model ? plif_session_new(model, &options) : NULL;
+ *     if (!session) { fprintf(stderr, "%s\n", plif_error_text()); return 1; }
+ *     for (;;) {
+ *         n = read_my_camera(t, x, y, p);                          // arrays of n events, t in microseconds
+ *         for (size_t used = 0, took; used < n; used += took) {    // one decision for each complete frame
+ *             plif_decision d;
+ *             int got = plif_feed(session, t + used, x + used, y + used, p + used, n - used, &took, &d);
+ *             if (got < 0) { fprintf(stderr, "%s\n", plif_error_text()); return 1; }
+ *             if (got == PLIF_DECIDED && d.index >= 0) printf("%s\n", plif_class_name(model, d.index));
+ *         }
+ *     }
+ *     plif_session_free(session);
+ *     plif_close(model);
+ *
+ * A *model* is a file that was opened: weights and operations, read-only. A *session* is the state of one stream of events:
+ * membranes, the open frame, evidence. Many sessions can share one model.
+ *
+ * Threads. A model may be used by any number of threads at once. A session is for one thread at a time. Close a model when its
+ * sessions are freed. The text of an error is kept for each thread.
+ *
+ * Errors. Functions that give a pointer give NULL, others a code below zero; plif_error_text then says what was wrong, in one
+ * line. A call that failed has changed nothing, unless it says otherwise. The library never exits, prints, or installs a
+ * handler. It needs nothing but the C library, its mathematics and threads.
+ *
+ * ABI. Structures that callers see only grow, and say their own size; PLIF_ABI rises when that cannot be kept, and with it the
+ * soname. Answers are the same bits on every processor of one architecture, with any number of threads, as those of `plif stream`.
+ */
+#ifndef PLIF_H
+#define PLIF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define PLIF_API __attribute__((visibility("default")))
+#else
+#define PLIF_API
+#endif
+
+#define PLIF_ABI 1
+
+typedef struct plif_model plif_model;
+typedef struct plif_session plif_session;
+
+enum plif_code {
+    PLIF_OK = 0,
+    PLIF_DECIDED = 1,           /* there is a decision, and there may be more: call again */
+    PLIF_NO_FILE = -1,          /* cannot be opened or read */
+    PLIF_BAD_FILE = -2,         /* no .plif file, or it was damaged */
+    PLIF_OTHER_VERSION = -3,    /* of another version of .plif files: export it again */
+    PLIF_NO_MEMORY = -4,
+    PLIF_BAD_ARGUMENT = -5,
+    PLIF_UNSUPPORTED = -6       /* understood, and not in this library: the text says what */
+};
+
+PLIF_API int plif_abi_version(void);            /* PLIF_ABI of the library; compare it with that of the header */
+PLIF_API const char *plif_error_text(void);     /* of the last call in this thread that failed; never NULL */
+PLIF_API int plif_error_code(void);             /* and its code; PLIF_OK where none has failed */
+
+/* --- models --- */
+
+enum plif_flag {
+    PLIF_SKIP_DIGEST = 1,       /* do not look whether the file is as it was written. Memory stays safe; answers may be wrong */
+    PLIF_KEEP_SUBNORMALS = 2    /* membranes below 1e-38 are kept; else they become zero, as in `plif stream` */
+};
+
+/* Maps a file into memory and checks it. The file must not be changed in place while it is open; replacing it is fine.
+ * The environment variable PLIF_CPU (scalar, avx2, avx512, amx, neon) chooses kernels; without it the fastest are taken. */
+PLIF_API plif_model *plif_open(const char *path, unsigned flags);
+
+/* The same of bytes in memory, which must stay as they are until plif_close. Where `data` is no multiple of 64, they are copied. */
+PLIF_API plif_model *plif_open_buffer(const void *data, size_t bytes, unsigned flags);
+PLIF_API void plif_close(plif_model *model);    /* NULL is fine */
+
+PLIF_API int plif_classes(const plif_model *model);                             /* how many */
+PLIF_API const char *plif_class_name(const plif_model *model, int index);       /* NULL past the last one */
+PLIF_API void plif_input_shape(const plif_model *model, int shape[3]);          /* channels, height, width of x */
+PLIF_API const char *plif_framing(const plif_model *model);                     /* how events become frames; "" for none */
+PLIF_API int plif_voters(const plif_model *model);      /* y is a multiple of 1 / voters; 1 where the network does not vote */
+PLIF_API int plif_T(const plif_model *model);           /* time-steps of a sample in training */
+PLIF_API const char *plif_card(const plif_model *model, size_t *bytes);         /* the whole card, JSON; not ended by a zero */
+PLIF_API const char *plif_cpu(const plif_model *model);                         /* the kernels that were chosen */
+
+/* --- sessions --- */
+
+typedef struct plif_options {
+    size_t size;                /* sizeof(plif_options) */
+    const char *framing;        /* as in `plif stream --framing`; NULL: the file's */
+    const char *decide;         /* as in `plif stream --decide`: sum, leak:120ms,margin=0.2, kofn:3/5, ...; NULL: sum */
+    const char *reset;          /* as in `plif stream --reset`: never, every:T, silence:MS, decay:TAU; NULL: never */
+    int sensor_width, sensor_height;    /* of the events; 0: as large as the network's input */
+    int upright;                /* for orientation=upright: 0 as stored, 1 turned by 180 degrees, 2 mirrored top to bottom */
+    int threads;                /* that share a step; 1 is right for small networks, and beside other work */
+    int64_t total_events;       /* of the recording, which only framing count: needs */
+} plif_options;
+
+#define PLIF_OPTIONS {sizeof(plif_options), NULL, NULL, NULL, 0, 0, 0, 1, -1}
+
+PLIF_API plif_session *plif_session_new(const plif_model *model, const plif_options *options);  /* options NULL: the defaults */
+PLIF_API void plif_session_free(plif_session *session);                                         /* NULL is fine */
+
+/* --- frames --- */
+
+/* One time-step of the network: x float [channels][height][width] -> y float [classes]. Frames and decisions stay as they are. */
+PLIF_API int plif_step(plif_session *session, const float *x, float *y);
+
+/* --- events, and what they lead to --- */
+
+enum { PLIF_NOT_SURE = -1, PLIF_IDLE = -2 };
+
+typedef struct plif_decision {
+    int64_t t_us;               /* end of the frame, in the events' time */
+    int64_t step;               /* from 0 */
+    int64_t events;             /* in the frame */
+    int32_t index;              /* the class, or PLIF_NOT_SURE, or PLIF_IDLE */
+    int32_t discontinuity;      /* a gap in time came before the frame */
+    double score;               /* the winner's share of all possible spikes, 0..1 */
+    const double *votes;        /* [classes] spikes since the reset; valid until the next call on this session */
+    int64_t reserved[4];
+} plif_decision;
+
+/* Takes events until a frame is complete and was stepped (PLIF_DECIDED), or all are taken (PLIF_OK). `took` says how many; call
+ * again with the others. Polarity p is ON where it is not 0. Events must come in the order in which they happened, as far as
+ * the source can: late ones are counted and not used. */
+PLIF_API int plif_feed(plif_session *session, const int64_t *t_us, const uint16_t *x, const uint16_t *y, const uint8_t *p,
+                       size_t count, size_t *took, plif_decision *decision);
+
+/* It is t_us now, and no event came since: gives the frames that have ended, as plif_feed does, one a call. */
+PLIF_API int plif_tick(plif_session *session, int64_t t_us, plif_decision *decision);
+
+/* The recording has ended: gives the frames that are still due, one a call. Then only plif_reset can follow. */
+PLIF_API int plif_finish(plif_session *session, plif_decision *decision);
+
+/* A frame of one's own, x float [channels][height][width] with the time that it covers, to a decision: PLIF_DECIDED. */
+PLIF_API int plif_frame(plif_session *session, const float *x, int64_t start_us, int64_t end_us, int64_t events,
+                        plif_decision *decision);
+
+/* Where the events went: used + filtered + late + invalid are all that came, but for those that wait in the open frame. */
+typedef struct plif_account {
+    int64_t events_in, used, filtered, late, invalid;
+} plif_account;
+PLIF_API void plif_account_of(const plif_session *session, plif_account *account);
+
+/* --- state --- */
+
+PLIF_API void plif_reset(plif_session *session);        /* to where it began: membranes, frames, evidence, the account */
+PLIF_API void plif_reset_network(plif_session *session);        /* membranes and evidence only */
+
+/* The whole state as bytes, for a session with the same options on the same file, in this process or another. */
+PLIF_API size_t plif_snapshot_size(const plif_session *session);
+PLIF_API int plif_snapshot(const plif_session *session, void *bytes, size_t size);
+PLIF_API int plif_restore(plif_session *session, const void *bytes, size_t size);
+
+/* The membranes of one layer, as they lie in memory: [height][width][lanes], the first `channels` of the lanes. */
+PLIF_API int plif_states(const plif_model *model);
+PLIF_API const char *plif_state_name(const plif_model *model, int state);
+PLIF_API const float *plif_membranes(const plif_session *session, int state, int shape[3], int *lanes);
+
+/* --- recordings --- */
+
+/* Prophesee EVT 3.0 (.raw), the format that cameras of that maker write. Others are three lines of a program's own. */
+typedef struct plif_recording plif_recording;
+PLIF_API plif_recording *plif_recording_open(const char *path);
+PLIF_API void plif_recording_close(plif_recording *recording);
+PLIF_API void plif_recording_size(const plif_recording *recording, int *width, int *height);
+/* The next events, at most `room`; 0 at the end. */
+PLIF_API int64_t plif_recording_read(plif_recording *recording, int64_t *t_us, uint16_t *x, uint16_t *y, uint8_t *p, size_t room);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
