@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say: native code, built with the package where there is a compiler.
 
-The kernels of the event engine (_event) and of training (_train), and the decoding and binning of events (_packets), which
-NumPy does without it.
+The event engine and all that C has of it (_event: libplif, with the decoding and binning of events, which NumPy does without
+it), and the kernels of training (_train).
 
 Plain C through setuptools' own build_ext: no build dependency beyond a compiler, and none at run time. The library is opened
 with ctypes, so it contains no Python and needs no Python headers. `optional`: without a compiler the package installs
@@ -14,7 +14,10 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 NATIVE = "runtime/native"
-LIBRARY = ("event", "check", "check_call", "error", "sha256", "file", "model")  # libplif, which Makefile builds, too
+LIBRARY = (  # libplif, which runtime/native/Makefile builds for programs without Python
+    *("event", "check", "check_call", "error", "sha256", "file", "model", "packets", "framing", "view", "framer"),
+    *("decide", "resetting", "session", "stream", "snapshot", "recording"),
+)
 CPUS = ("scalar", "avx2", "avx512", "amx", "neon")
 
 
@@ -51,12 +54,7 @@ setup(
             # no contraction: a fused multiply-add rounds once, and paths would differ in the last bit
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],
             extra_link_args=["-pthread"],
-            optional=True,
-        ),
-        Extension(
-            "runtime.native._packets",
-            sources=[f"{NATIVE}/packets.c"],
-            extra_compile_args=["-std=gnu11", "-O3", "-g0"],
+            libraries=["m"],
             optional=True,
         ),
         *TRAINING,

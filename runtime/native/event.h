@@ -109,6 +109,13 @@ int plif_call_check(const Program *program, const Call *call, const CallSizes *s
 enum { PATH_SCALAR, PATH_AVX2, PATH_AVX512, PATH_NEON, PATH_AMX };
 int plif_paths(int amx);                /* which of them this build and this processor have: bit PATH_* is set */
 
+/* One call, by the threads of a pool (NULL: in the calling thread). arenas, accs: for each thread the memory that Program names, at
+ * multiples of 64 bytes, zeros at first. */
+typedef struct Pool Pool;
+void plif_run(const Program *program, Pool *pool, const Call *call, char **arenas, float **accs);
+Pool *plif_pool_new(int threads);       /* NULL where there is no memory */
+void plif_pool_free(Pool *pool);
+
 /* What an operation works on: one row of the batch at one time-step. */
 typedef struct {
     const float *x;

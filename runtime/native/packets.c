@@ -7,10 +7,11 @@
  * and numbers that would overflow are refused: the result is then PLIF_WRONG and nothing has been read or written.
  */
 
-#include <stdint.h>
+#include "packets.h"
+
 #include <string.h>
 
-enum { EVENT = 13, WORD = 2, PLIF_WRONG = -1 };
+enum { WORD = 2 };
 
 /* Counts and times of a structure that a caller keeps: far from where int64 ends, however many events come on top. */
 static int sane(int64_t n) { return -((int64_t)1 << 60) < n && n < (int64_t)1 << 60; }
@@ -19,16 +20,6 @@ static int sane(int64_t n) { return -((int64_t)1 << 60) < n && n < (int64_t)1 <<
 
 enum { ADDR_Y = 0x0, ADDR_X = 0x2, VECT_BASE_X = 0x3, VECT_12 = 0x4, VECT_8 = 0x5, TIME_LOW = 0x6, TIME_HIGH = 0x8 };
 enum { X_LIMIT = 2048, PERIOD = 4096 };
-
-/* What the words so far have set (-1: not set yet), and how many events could not be used. */
-typedef struct {
-    int64_t high;               /* TIME_HIGH without wraps */
-    int64_t low, row;
-    int64_t base, base_on;      /* x of the first pixel of the next vector, and its polarity */
-    int64_t raw_high, offset;   /* of the unwrapping */
-    int64_t untimed, unrowed, unbased, past_end; /* events lost, by reason */
-    int64_t unknown;            /* words of a type that EVT 3.0 does not have */
-} Evt3;
 
 static inline void put(uint8_t *out, int64_t t, uint16_t x, uint16_t y, uint8_t p)
 {
@@ -133,16 +124,6 @@ full:
 
 /* --- events -> counts of the open frame ------------------------------------------------------------------------------- */
 
-/* runtime/events/collect.py has the meaning of each field. */
-typedef struct {
-    int64_t width, height, cells;
-    int64_t gap_us, span_us, most_used, most_seen;
-    int64_t has_clock, clock_us, open_us;
-    int64_t used, seen;
-    int64_t taken, filtered, late, invalid;
-    int64_t first_us, last_us, next_us;
-} Frame;
-
 static inline uint64_t apart(int64_t a, int64_t b) /* |a - b|, which an int64 need not hold */
 {
     return a > b ? (uint64_t)a - (uint64_t)b : (uint64_t)b - (uint64_t)a;
@@ -150,8 +131,6 @@ static inline uint64_t apart(int64_t a, int64_t b) /* |a - b|, which an int64 ne
 
 /* Where an event lands, as an unsigned number: below zero is then past every end. */
 static inline uint64_t cell_of(int64_t x, int64_t y, int64_t p) { return (uint64_t)x + (uint64_t)y + (uint64_t)p; }
-
-enum { ALL_TAKEN, BEYOND_FRAME, AT_GAP, FRAME_FULL };
 
 /* The fast loop: counts events that lie inside the sensor and the frame, on time and not cropped. Stops before the first other
  * event; returns how many it counted. */

@@ -63,7 +63,7 @@ def library() -> c.CDLL | None:
         "plif_all_usable": (c.c_int, [c.c_void_p, *[c.c_int64] * 4]),
     }
     sizes = c.sizeof(Evt3State) * 1000 + c.sizeof(OpenFrame)
-    found = find_library("_packets*.so", "plif_packets_layout", sizes, signatures)
+    found = find_library("_event*.so", "plif_packets_layout", sizes, signatures)
     if found is not None:
         found.plif_evt3.errcheck = found.plif_collect.errcheck = _not_wrong
     return found

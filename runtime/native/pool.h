@@ -23,7 +23,7 @@
 
 enum { SPIN_NS = 65000 };
 
-typedef struct Pool Pool;
+typedef struct Pool Pool;                /* as in event.h */
 /* Does one piece, then calls pool_done. */
 typedef void pool_piece(Pool *pool, void *work, int thread, int item);
 /* Goes on to the next round; returns how many pieces it has, 0 when there is none. One thread at a time is in here. */

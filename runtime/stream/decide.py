@@ -27,6 +27,7 @@ What may follow, after commas:
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ class FadingSum:
     def add(self, c: np.ndarray, dt_us: int) -> int | None:
         """The evidence c float64 [classes] of one step that lasted dt_us; returns the answer so far, or None."""
         if self.tau_us != np.inf:
-            self.fade(float(np.exp(-max(dt_us, 0) / self.tau_us)))
+            self.fade(math.exp(-max(dt_us, 0) / self.tau_us))
         self.evidence += c
         self.weight += 1
         possible = self.voters * self.weight
@@ -191,7 +192,7 @@ def smooth_rate(before: tuple[float, float], events: int, dt_us: int) -> tuple[f
 
     R = R exp(-dt/tau) + events, W = W exp(-dt/tau) + dt
     """
-    kept = float(np.exp(-max(dt_us, 0) / RATE_TAU_US))
+    kept = math.exp(-max(dt_us, 0) / RATE_TAU_US)
     return before[0] * kept + events, before[1] * kept + max(dt_us, 1)
 
 

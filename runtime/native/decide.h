@@ -1,0 +1,35 @@
+/* From the output of each step to a decision: the rules of runtime/stream/decide.py, word for word. */
+#ifndef PLIF_DECIDE_H
+#define PLIF_DECIDE_H
+
+#include <stdint.h>
+
+enum decide_kind { BY_SUM, BY_LEAK, BY_KOFN };
+
+typedef struct {
+    int kind;
+    int64_t tau_us;                     /* leak */
+    int k, n;                           /* kofn */
+    double margin, release;             /* release: of kofn a number of steps */
+    double idle_per_s;                  /* events a second; below zero: never idle */
+} DecisionRule;
+
+/* The evidence of one stream; all of it moves into a snapshot. */
+typedef struct {
+    double weight, share;               /* W; the answer's share of all possible spikes */
+    int64_t answer;                     /* -1: not sure */
+    int64_t recent, next;               /* kofn: steps that are kept, and where the next goes */
+} Evidence;
+
+/* Reads the text of --decide; 0, or a code below zero and its text. */
+int plif_decide_parse(const char *text, DecisionRule *rule);
+
+/* Doubles of memory that evidence for so many classes takes. */
+int64_t plif_evidence_doubles(const DecisionRule *rule, int classes);
+
+/* Adds c [classes], the whole votes of a step that lasted dt_us; e->answer is the class so far. */
+void plif_evidence_add(const DecisionRule *rule, Evidence *e, double *memory, int classes, int voters, const double *c, int64_t dt_us);
+void plif_evidence_fade(const DecisionRule *rule, Evidence *e, double *memory, int classes, double factor);
+void plif_evidence_reset(const DecisionRule *rule, Evidence *e, double *memory, int classes);
+
+#endif

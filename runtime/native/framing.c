@@ -1,0 +1,98 @@
+/* The grammar of framing; runtime/events/framing.py says what each word means. tests/runtime/test_libplif_text.py compares the two. */
+#include "framing.h"
+#include "error.h"
+#include "text.h"
+
+enum { MOST_T = 4096, MOST_PIECES = 100 };
+#define MOST_N ((int64_t)1 << 40)
+
+enum option { T, N, MAX, EVERY, PAD, VALUE, POLARITY, ORIENTATION, RESIZE, OPTIONS };
+static const char *const option_names[OPTIONS] = {"T", "n", "max", "every", "pad", "value", "polarity", "orientation", "resize"};
+static const char *const choices[OPTIONS][5] = {
+    [PAD] = {"repeat", "zero"},         [VALUE] = {"count", "binary"},
+    [POLARITY] = {"stored", "swapped"}, [ORIENTATION] = {"stored", "upright", "sj", "paper"},
+    [RESIZE] = {"sum", "crop"},
+};
+static const struct {
+    const char *name, *example, *options;
+    unsigned own;                       /* bits of the options that only some kinds have */
+} kinds[] = {
+    {"count", "count:T=20", "T", 1u << T},
+    {"duration", "duration:10ms", "every, T, pad", 1u << T | 1u << EVERY | 1u << PAD},
+    {"events", "events:n=5000,max=20ms", "n, max", 1u << N | 1u << MAX},
+};
+#define VIEW "value, polarity, orientation, resize"
+
+#define REFUSE(...) return plif_fail(PLIF_BAD_ARGUMENT, __VA_ARGS__)
+
+static int read_option(const char *text, Framing *f, unsigned *given, Text part) {
+    int equals, which = 0;
+    Text value = part;
+    const Text name = strip(cut(&value, '=', &equals));
+    value = strip(value);
+    while (which < OPTIONS && !is_word(name, option_names[which])) which++;
+    if (!equals || which == OPTIONS || (which <= PAD && !(kinds[f->kind].own >> which & 1)))
+        REFUSE("framing '%.80s': '%.*s' is no option of %s; expected %s, %s as name=value", text, part.n, part.at, kinds[f->kind].name,
+               kinds[f->kind].options, VIEW);
+    if (*given >> which & 1) REFUSE("framing '%.80s': '%s' is given twice", text, option_names[which]);
+    *given |= 1u << which;
+    if (which == T || which == N) {
+        const int64_t number = whole(value, 15), most = which == T ? MOST_T : MOST_N;
+        if (number < 1 || number > most)
+            REFUSE("framing '%.80s': %s='%.*s' is not a whole number from 1 to %lld", text, option_names[which], value.n, value.at, (long long)most);
+        *(which == T ? &f->T : &f->n) = number;
+        return 0;
+    }
+    if (which == MAX || which == EVERY) {
+        const int64_t us = time_us(value);
+        if (!us)
+            REFUSE("framing '%.80s': %s, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, option_names[which], value.n, value.at);
+        *(which == MAX ? &f->max_us : &f->every_us) = us;
+        return 0;
+    }
+    int choice = 0;
+    while (choices[which][choice] && !is_word(value, choices[which][choice])) choice++;
+    if (!choices[which][choice])
+        REFUSE("framing '%.80s': %s='%.*s' is not known; expected %s, %s, ...", text, option_names[which], value.n, value.at,
+               choices[which][0], choices[which][1]);
+    int *const fields[OPTIONS] = {[PAD] = &f->pad_zero, [VALUE] = &f->binary, [POLARITY] = &f->swapped,
+                                  [ORIENTATION] = &f->orientation, [RESIZE] = &f->crop};
+    *fields[which] = choice;
+    return 0;
+}
+
+int plif_framing_parse(const char *text, Framing *framing) {
+    Framing f = {0};
+    int colon, more = 0;
+    unsigned given = 0;
+    if (strnlen(text, MOST_TEXT) == MOST_TEXT) REFUSE("a framing of %d characters", MOST_TEXT);
+    Text rest = strip(text_of(text));
+    const Text kind = cut(&rest, ':', &colon);
+    while (f.kind < 3 && !is_word(kind, kinds[f.kind].name)) f.kind++;
+    if (f.kind == 3)
+        REFUSE("framing '%.80s': '%.*s' is no kind of framing; expected %s, %s, %s", text, kind.n > 80 ? 80 : kind.n, kind.at,
+               kinds[0].example, kinds[1].example, kinds[2].example);
+    int any = strip(rest).n > 0;
+    if (f.kind == BY_DURATION) {
+        const Text length = any ? strip(cut(&rest, ',', &more)) : (Text){"", 0};
+        if (!any || (length.n && memchr(length.at, '=', (size_t)length.n)))
+            REFUSE("framing '%.80s': the length of a frame must follow 'duration:', as in %s", text, kinds[1].example);
+        f.duration_us = time_us(length);
+        if (!f.duration_us)
+            REFUSE("framing '%.80s': the length of a frame, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, length.n, length.at);
+        any = more;
+    }
+    while (any) {
+        const Text part = strip(cut(&rest, ',', &any));
+        const int failed = read_option(text, &f, &given, part);
+        if (failed) return failed;
+    }
+    if (f.kind == BY_COUNT && !f.T) REFUSE("framing '%.80s': T= is missing; expected as in %s", text, kinds[0].example);
+    if (f.kind == BY_EVENTS && (!f.n || !f.max_us))
+        REFUSE("framing '%.80s': %s= is missing; expected as in %s", text, f.n ? "max" : "n", kinds[2].example);
+    if (given >> PAD & 1 && !f.T) REFUSE("framing '%.80s': pad= needs T=: without T nothing is padded", text);
+    if (f.every_us && (f.duration_us % f.every_us || f.duration_us == f.every_us || f.duration_us / f.every_us > MOST_PIECES))
+        REFUSE("framing '%.80s': every= must divide the length of a frame into 2 to %d parts; expected as in duration:40ms,every=10ms", text, MOST_PIECES);
+    *framing = f;
+    return 0;
+}

@@ -1,0 +1,19 @@
+/* How events become frames, in one line of text: the grammar of runtime/events/framing.py. */
+#ifndef PLIF_FRAMING_H
+#define PLIF_FRAMING_H
+
+#include <stdint.h>
+
+enum framing_kind { BY_COUNT, BY_DURATION, BY_EVENTS };
+enum orientation { STORED, UPRIGHT, SJ, PAPER };
+
+typedef struct {
+    int kind;
+    int64_t T, duration_us, every_us, n, max_us;        /* 0: not given */
+    int pad_zero, binary, swapped, orientation, crop;
+} Framing;
+
+/* Reads the text; 0, or a code below zero and its text. */
+int plif_framing_parse(const char *text, Framing *framing);
+
+#endif

@@ -1,0 +1,38 @@
+/* Decoding and binning of events, see packets.c. An event is EVENT bytes without padding: t int64 (us), x, y uint16, p uint8. */
+#ifndef PLIF_PACKETS_H
+#define PLIF_PACKETS_H
+
+#include <stdint.h>
+
+enum { EVENT = 13, PLIF_WRONG = -1 };
+
+/* What the words so far have set (-1: not set yet), and how many events could not be used. */
+typedef struct {
+    int64_t high;               /* TIME_HIGH without wraps */
+    int64_t low, row;
+    int64_t base, base_on;      /* x of the first pixel of the next vector, and its polarity */
+    int64_t raw_high, offset;   /* of the unwrapping */
+    int64_t untimed, unrowed, unbased, past_end; /* events lost, by reason */
+    int64_t unknown;            /* words of a type that EVT 3.0 does not have */
+} Evt3;
+
+/* runtime/events/collect.py has the meaning of each field. */
+typedef struct {
+    int64_t width, height, cells;
+    int64_t gap_us, span_us, most_used, most_seen;
+    int64_t has_clock, clock_us, open_us;
+    int64_t used, seen;
+    int64_t taken, filtered, late, invalid;
+    int64_t first_us, last_us, next_us;
+} Frame;
+
+enum { ALL_TAKEN, BEYOND_FRAME, AT_GAP, FRAME_FULL };
+
+int64_t plif_evt3_most(const uint16_t *words, int64_t bytes);
+int64_t plif_evt3(const uint16_t *words, int64_t bytes, Evt3 *state, uint8_t *out, int64_t out_bytes);
+int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x, int64_t columns,
+                     const int64_t *of_y, int64_t rows, const int64_t *of_p, float *counts);
+int plif_all_usable(const uint8_t *events, int64_t bytes, int64_t width, int64_t height, int64_t limit_us);
+int plif_packets_layout(void);
+
+#endif

@@ -1,0 +1,26 @@
+/* When membranes and evidence start afresh: the policies of runtime/stream/reset.py. */
+#ifndef PLIF_RESETTING_H
+#define PLIF_RESETTING_H
+
+#include <stdint.h>
+
+enum reset_kind { RESET_NEVER, RESET_EVERY, RESET_SILENCE, RESET_DECAY };
+
+typedef struct {
+    int kind;
+    int64_t every, silence_us, tau_us;
+} ResetPolicy;
+
+/* What a policy remembers of its stream. */
+typedef struct {
+    int64_t steps, silent_us;
+} ResetState;
+
+/* Reads the text of --reset; 0, or a code below zero and its text. */
+int plif_reset_parse(const char *text, ResetPolicy *policy);
+
+/* What to multiply the state by before a step: 1 keeps it, 0 starts afresh. dt_us: since the end of the last frame; gap_us: what of
+ * that this frame does not cover. */
+double plif_reset_before(const ResetPolicy *policy, ResetState *state, int64_t events, int64_t dt_us, int discontinuity, int64_t gap_us);
+
+#endif

@@ -1,0 +1,182 @@
+/* Making a session, its membranes, and one step of the network. */
+#include "session.h"
+#include "error.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_THREADS = 256 };
+
+static int64_t up(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/* Zeros that the system gives only when they are touched; *block is what to free. */
+static void *zeros(int64_t bytes, void **block) {
+    *block = calloc(1, (size_t)up(bytes) + 64);
+    return *block ? (void *)(((uintptr_t)*block + 63) / 64 * 64) : NULL;
+}
+
+static int read_rules(plif_session *s, const plif_options *o) {
+    const plif_model *m = s->model;
+    int failed = plif_decide_parse(o->decide ? o->decide : "sum", &s->rule);
+    if (!failed) failed = plif_reset_parse(o->reset ? o->reset : "never", &s->policy);
+    if (failed) return failed;
+    const char *framing = o->framing ? o->framing : m->framing;
+    int shape[3];
+    plif_input_shape(m, shape);
+    if (m->header->rank != 3 || m->header->is_static)
+        failed = plif_fail(PLIF_UNSUPPORTED, "the network takes no events; step it with plif_step");
+    else if (!*framing)
+        failed = plif_fail(PLIF_BAD_ARGUMENT, "the file says no framing: give one, such as duration:10ms");
+    else if (!(failed = plif_framing_parse(framing, &s->framing)))
+        failed = plif_framer_init(&s->framer, &s->framing, shape, o->sensor_width ? o->sensor_width : shape[2],
+                                  o->sensor_height ? o->sensor_height : shape[1], o->upright, o->total_events);
+    if (failed && o->framing) return failed;
+    if (failed) snprintf(s->why_not, sizeof s->why_not, "%s", plif_error_text());       /* said when events come */
+    if (!failed && s->framing.kind == BY_COUNT && (s->policy.kind == RESET_SILENCE || s->policy.kind == RESET_DECAY || s->rule.idle_per_s >= 0))
+        return plif_fail(PLIF_BAD_ARGUMENT, "framing count: has no silence, its frames hold equal counts: use duration or events");
+    s->takes_events = !failed;
+    s->moving.framer.open.width = o->sensor_width ? o->sensor_width : shape[2];
+    s->moving.framer.open.height = o->sensor_height ? o->sensor_height : shape[1];
+    return 0;
+}
+
+/* The memory of the state: membranes, frames, votes, evidence. */
+static int make_state(plif_session *s) {
+    const plif_model *m = s->model;
+    const int states = m->header->states, classes = m->header->classes;
+    const int64_t frames = s->takes_events ? plif_framer_floats(&s->framer) : 0, evidence = plif_evidence_doubles(&s->rule, classes);
+    for (int i = 0; i < states; i++) s->bytes += up(m->v_floats[i] * 4);
+    s->bytes += up(frames * 4) + up((classes + evidence) * 8);
+    s->memory = zeros(s->bytes, (void **)&s->block);
+    s->v = calloc((size_t)states, sizeof *s->v);
+    if (!s->memory || !s->v) return plif_fail(PLIF_NO_MEMORY, "no memory for a session of %lld bytes", (long long)s->bytes);
+    char *at = s->memory;
+    for (int i = 0; i < states; i++) {
+        s->v[i] = (float *)at;
+        at += up(m->v_floats[i] * 4);
+    }
+    s->frames = (float *)at;
+    s->votes = (double *)(at + up(frames * 4));
+    s->evidence = s->votes + classes;
+    return 0;
+}
+
+static int make_scratch(plif_session *s) {
+    const Program *p = &s->model->program;
+    const int n = s->threads;
+    s->scratch = calloc(2 * (size_t)n + 3, sizeof *s->scratch);
+    s->arenas = calloc((size_t)n, sizeof *s->arenas);
+    s->accs = calloc((size_t)n, sizeof *s->accs);
+    if (!s->scratch || !s->arenas || !s->accs) return plif_fail(PLIF_NO_MEMORY, "no memory for a session");
+    for (int t = 0; t < n; t++) {
+        s->arenas[t] = zeros(p->arena_bytes, &s->scratch[2 * t]);
+        s->accs[t] = zeros(p->acc_floats * 4, &s->scratch[2 * t + 1]);
+        if (!s->arenas[t] || !s->accs[t])
+            return plif_fail(PLIF_NO_MEMORY, "no memory for a step: %lld bytes", (long long)p->arena_bytes);
+    }
+    s->x = zeros(p->x_floats * 4, &s->scratch[2 * n]);
+    s->y = zeros(p->y_floats * 4, &s->scratch[2 * n + 1]);
+    s->c = zeros(p->y_floats * 8, &s->scratch[2 * n + 2]);
+    if (!s->x || !s->y || !s->c) return plif_fail(PLIF_NO_MEMORY, "no memory for a frame of %lld numbers", (long long)p->x_floats);
+    if (n > 1) s->pool = plif_pool_new(n);      /* without one a step takes one thread, and gives the same */
+    return 0;
+}
+
+static int bind(plif_session *s) {
+    const Program *p = &s->model->program;
+    s->call = (Call){
+        .x = s->x, .y = s->y, .v = (const float *const *)s->v, .v_next = s->v, .v_stride = p->v_floats, .x_row = p->x_floats,
+        .y_row = p->y_floats, .y_step = p->y_floats, .rows = 1, .steps = 1,
+    };
+    const CallSizes sizes = {p->x_floats, p->y_floats, p->v_floats, p->v_floats, NULL};
+    char why[300] = "";
+    if (plif_call_check(p, &s->call, &sizes, why, sizeof why)) return plif_fail(PLIF_BAD_FILE, "its arrays do not fit: %s", why);
+    return 0;
+}
+
+plif_session *plif_session_new(const plif_model *model, const plif_options *options) {
+    const plif_options defaults = PLIF_OPTIONS;
+    plif_options o = defaults;
+    if (!model || (options && (options->size < offsetof(plif_options, framing) || options->size > 4096))) {
+        plif_fail(PLIF_BAD_ARGUMENT, "plif_session_new: %s", model ? "options.size is not set: begin with PLIF_OPTIONS" : "no model");
+        return NULL;
+    }
+    if (options) memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+    if (o.threads < 1 || o.threads > MOST_THREADS) {
+        plif_fail(PLIF_BAD_ARGUMENT, "%d threads; expected 1 to %d", o.threads, MOST_THREADS);
+        return NULL;
+    }
+    plif_session *s = calloc(1, sizeof *s);
+    if (!s) {
+        plif_fail(PLIF_NO_MEMORY, "no memory for a session");
+        return NULL;
+    }
+    s->model = model;
+    s->threads = o.threads;
+    if (read_rules(s, &o) || make_state(s) || make_scratch(s) || bind(s)) {
+        plif_session_free(s);
+        return NULL;
+    }
+    plif_reset(s);
+    return s;
+}
+
+void plif_session_free(plif_session *s) {
+    if (!s) return;
+    plif_pool_free(s->pool);
+    plif_framer_free(&s->framer);
+    for (int i = 0; s->scratch && i < 2 * s->threads + 3; i++) free(s->scratch[i]);
+    free(s->scratch);
+    free(s->arenas);
+    free(s->accs);
+    free(s->block);
+    free(s->v);
+    free(s);
+}
+
+void plif_session_afresh(plif_session *s) {
+    const plif_model *m = s->model;
+    for (int i = 0; i < m->header->states; i++) {
+        const float initial = m->states[i].initial;
+        if (initial == 0)
+            memset(s->v[i], 0, (size_t)m->v_floats[i] * 4);
+        else
+            for (int64_t k = 0; k < m->v_floats[i]; k++) s->v[i][k] = initial;
+    }
+    memset(s->votes, 0, (size_t)m->header->classes * sizeof *s->votes);
+    plif_evidence_reset(&s->rule, &s->moving.evidence, s->evidence, m->header->classes);
+}
+
+void plif_reset_network(plif_session *s) { plif_session_afresh(s); }
+
+void plif_reset(plif_session *s) {
+    const FramerState before = s->moving.framer;
+    memset(&s->moving, 0, sizeof s->moving);
+    s->moving.framer.open = before.open;        /* the size of the sensor, which begin keeps */
+    if (s->takes_events) plif_framer_begin(&s->framer, &s->moving.framer, s->frames);
+    plif_session_afresh(s);
+}
+
+void plif_session_step(plif_session *s, const float *x) {
+    Call call = s->call;
+    call.x = x;
+    plif_run(&s->model->program, s->pool, &call, s->arenas, s->accs);
+}
+
+int plif_step(plif_session *s, const float *x, float *y) {
+    if (!s || !x || !y || (uintptr_t)x % 4) return plif_fail(PLIF_BAD_ARGUMENT, "plif_step: a session, x and y are needed");
+    plif_session_step(s, x);
+    memcpy(y, s->y, (size_t)s->model->header->classes * sizeof *y);
+    return PLIF_OK;
+}
+
+const float *plif_membranes(const plif_session *s, int state, int shape[3], int *lanes) {
+    if (state < 0 || state >= s->model->header->states) return NULL;
+    const FileState *f = &s->model->states[state];
+    shape[0] = f->c;
+    shape[1] = f->h;
+    shape[2] = f->w;
+    *lanes = lanes_of(f->c);
+    return s->v[state];
+}

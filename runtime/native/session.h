@@ -1,0 +1,57 @@
+/* A session: the state of one stream, and the memory that its steps need. */
+#ifndef PLIF_SESSION_H
+#define PLIF_SESSION_H
+
+#include "decide.h"
+#include "file.h"
+#include "framer.h"
+#include "resetting.h"
+
+enum { CHUNK = 1024 };                  /* events that are packed at a time */
+
+/* What changes, but for the arrays in `memory`; both make a snapshot. */
+typedef struct {
+    FramerState framer;
+    Evidence evidence;
+    ResetState reset;
+    int64_t previous_us, has_previous;  /* end of the last frame */
+    int64_t is_idle, step;
+    double rate, rate_weight;           /* of events, smoothed */
+} Moving;
+
+struct plif_session {
+    const plif_model *model;
+    Framing framing;
+    DecisionRule rule;
+    ResetPolicy policy;
+    Framer framer;
+    int takes_events;                   /* else `why_not` */
+    char why_not[300];
+
+    Moving moving;
+    char *block, *memory;               /* all that follows, as calloc gave it and at a multiple of 64 bytes */
+    int64_t bytes;                      /* of memory */
+    float **v;                          /* [states] membranes */
+    float *frames;                      /* of the framer */
+    double *votes, *evidence;           /* [classes]; see decide.h */
+
+    /* for a step; nothing in it is kept */
+    float *x, *y;
+    double *c;
+    void **scratch;                     /* [2 * threads] as calloc gave them */
+    char **arenas;
+    float **accs;
+    int threads;
+    Pool *pool;
+    Call call;
+    uint8_t packed[CHUNK * EVENT];
+};
+
+/* The network's step on x; y and the membranes change. */
+void plif_session_step(plif_session *s, const float *x);
+/* The initial membranes, and no evidence. */
+void plif_session_afresh(plif_session *s);
+/* A complete frame -> a decision: resets, the step, the evidence. */
+int plif_session_decide(plif_session *s, const Piece *frame, plif_decision *decision);
+
+#endif

@@ -1,0 +1,57 @@
+/* Where an event lands in a frame: the tables of runtime/events/view.py, for one sensor and one network. */
+#include "framer.h"
+#include "error.h"
+
+#include <stdlib.h>
+
+#define NOWHERE (-((int64_t)1 << 40))   /* so far below zero that no sum with others is a cell */
+
+/* Coordinate `at` of a sensor of `size`, in a frame of `target`. */
+static int64_t place(int64_t at, int64_t size, int64_t target, int crop) {
+    if (!crop) return at * target / size;
+    /* the centre; halves round down, as Python's do */
+    const int64_t more = size - target, moved = at - (more >= 0 ? more / 2 : -((1 - more) / 2));
+    return moved >= 0 && moved < target ? moved : NOWHERE;
+}
+
+static int64_t times(int64_t at, int64_t width) { return at < 0 ? NOWHERE : at * width; }
+
+int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int width, int height, int upright, int64_t total) {
+    const int channels = shape[0], h = shape[1], w = shape[2], o = framing->orientation;
+    *f = (Framer){.framing = *framing, .total = total < 0 ? 0 : total};
+    if (channels != 1 && channels != 2)
+        return plif_fail(PLIF_UNSUPPORTED, "a network input of %d channels takes no events; expected 2 (OFF, ON) or 1 (both)", channels);
+    if (width < 1 || height < 1 || width > 65536 || height > 65536)
+        return plif_fail(PLIF_BAD_ARGUMENT, "a sensor of %d x %d; expected 1 x 1 to 65536 x 65536", width, height);
+    if (upright < 0 || upright > 2) return plif_fail(PLIF_BAD_ARGUMENT, "upright %d; expected 0, 1 or 2", upright);
+    if (framing->kind == BY_COUNT && total < 0)
+        return plif_fail(PLIF_BAD_ARGUMENT, "framing count: needs the number of events beforehand (total_events), which a live source cannot "
+                                            "tell: use duration:10ms or events:n=5000,max=20ms");
+    f->cells = (int64_t)channels * h * w;
+    f->most = framing->T ? framing->T : INT64_MAX;
+    f->of_x = malloc((size_t)width * sizeof *f->of_x);
+    f->of_y = malloc((size_t)height * sizeof *f->of_y);
+    if (!f->of_x || !f->of_y) {
+        plif_framer_free(f);
+        return plif_fail(PLIF_NO_MEMORY, "no memory for a sensor of %d x %d", width, height);
+    }
+    const int turned_x = o == PAPER || o == SJ || (o == UPRIGHT && upright == 1), turned_y = o == SJ || (o == UPRIGHT && upright);
+    for (int64_t i = 0; i < width; i++) {
+        const int64_t x = turned_x ? width - 1 - i : i;
+        f->of_x[i] = o == SJ ? times(place(x, width, h, framing->crop), w) : place(x, width, w, framing->crop);
+    }
+    for (int64_t i = 0; i < height; i++) {
+        const int64_t y = turned_y ? height - 1 - i : i;
+        f->of_y[i] = o == SJ ? place(y, height, w, framing->crop) : times(place(y, height, h, framing->crop), w);
+    }
+    const int on = framing->swapped ? 0 : 1;
+    f->of_p[0] = channels == 2 ? (int64_t)(1 - on) * h * w : 0;
+    f->of_p[1] = channels == 2 ? (int64_t)on * h * w : 0;
+    return 0;
+}
+
+void plif_framer_free(Framer *f) {
+    free(f->of_x);
+    free(f->of_y);
+    f->of_x = f->of_y = NULL;
+}
