@@ -167,7 +167,8 @@ PLIF_API const float *plif_membranes(const plif_session *session, int state, int
 
 /* --- recordings --- */
 
-/* Prophesee EVT 3.0 (.raw), the format that cameras of that maker write. Others are three lines of a program's own. */
+/* Prophesee EVT 3.0 (.raw), and 5-byte events as N-MNIST (.bin) and DVS128 Gesture clips (.bs2) have them; a program may read any
+ * other format itself. The size of the sensor is 0 where the file does not say it. */
 typedef struct plif_recording plif_recording;
 PLIF_API plif_recording *plif_recording_open(const char *path);
 PLIF_API void plif_recording_close(plif_recording *recording);
