@@ -1,0 +1,159 @@
+"""libplif through ctypes, for tests: its public functions as the package's own library exports them."""
+
+from __future__ import annotations
+
+import ctypes as c
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime import native
+from runtime.base.errors import PlifError
+
+IDLE = -2
+
+
+class Options(c.Structure):
+    """plif_options."""
+
+    _fields_ = (
+        ("size", c.c_size_t),
+        *((name, c.c_char_p) for name in ("framing", "decide", "reset")),
+        *((name, c.c_int) for name in ("sensor_width", "sensor_height", "upright", "threads")),
+        ("total_events", c.c_int64),
+    )
+
+
+class CDecision(c.Structure):
+    """plif_decision."""
+
+    _fields_ = (
+        *((name, c.c_int64) for name in ("t_us", "step", "events")),
+        *((name, c.c_int32) for name in ("index", "discontinuity")),
+        ("score", c.c_double),
+        ("votes", c.POINTER(c.c_double)),
+        ("reserved", c.c_int64 * 4),
+    )
+
+
+class CAccount(c.Structure):
+    """plif_account."""
+
+    _fields_ = tuple((name, c.c_int64) for name in ("events_in", "used", "filtered", "late", "invalid"))
+
+
+@cache
+def library() -> c.CDLL:
+    """The library, with the types of the functions of plif.h."""
+    lib, p = native.library(), c.c_void_p
+    for name, result, *arguments in (
+        ("plif_open", p, c.c_char_p, c.c_uint),
+        ("plif_session_new", p, p, p),
+        ("plif_session_free", None, p),
+        ("plif_step", c.c_int, p, p, p),
+        ("plif_feed", c.c_int, p, p, p, p, p, c.c_size_t, p, p),
+        ("plif_tick", c.c_int, p, c.c_int64, p),
+        ("plif_finish", c.c_int, p, p),
+        ("plif_frame", c.c_int, p, p, c.c_int64, c.c_int64, c.c_int64, p),
+        ("plif_account_of", None, p, p),
+        ("plif_reset", None, p),
+        ("plif_snapshot_size", c.c_size_t, p),
+        ("plif_snapshot", c.c_int, p, p, c.c_size_t),
+        ("plif_restore", c.c_int, p, p, c.c_size_t),
+        ("plif_classes", c.c_int, p),
+        ("plif_class_name", c.c_char_p, p, c.c_int),
+        ("plif_cpu", c.c_char_p, p),
+        ("plif_error_code", c.c_int),
+        ("plif_membranes", p, p, c.c_int, p, p),
+    ):
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, list(arguments)
+    return lib
+
+
+def error() -> str:
+    return str(library().plif_error_text().decode())
+
+
+class Handle:
+    """A model that C opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.at = library().plif_open(str(path).encode(), 0)
+        if not self.at:
+            raise PlifError(error())
+        self.classes = [library().plif_class_name(self.at, i).decode() for i in range(library().plif_classes(self.at))]
+
+    def close(self) -> None:
+        library().plif_close(self.at)
+
+
+Said = tuple[int, int, str | None, float, list[float]]  # t_us, step, label, score, votes
+
+
+class CSession:
+    """One session; gives decisions as plain tuples."""
+
+    def __init__(self, model: Handle, **options: Any) -> None:
+        texts = {key: value.encode() if isinstance(value, str) else value for key, value in options.items()}
+        self.model, self.decision = model, CDecision()
+        self.options = Options(**{"size": c.sizeof(Options), "threads": 1, "total_events": -1, **texts})
+        self.at = library().plif_session_new(model.at, c.byref(self.options))
+        if not self.at:
+            raise PlifError(error())
+
+    def free(self) -> None:
+        library().plif_session_free(self.at)
+
+    def feed(self, events: np.ndarray) -> Iterator[Said]:
+        """events [N] of EVENT_DTYPE -> their decisions."""
+        arrays = [
+            np.ascontiguousarray(events[name], dtype)
+            for name, dtype in (("t", "i8"), ("x", "u2"), ("y", "u2"), ("p", "u1"))
+        ]
+        used, took = 0, c.c_size_t()
+        while used < len(events):
+            places = [array[used:].ctypes.data for array in arrays]
+            got = library().plif_feed(self.at, *places, len(events) - used, c.byref(took), c.byref(self.decision))
+            used += took.value
+            if self.check(got):
+                yield self.said()
+
+    def finish(self) -> Iterator[Said]:
+        while self.check(library().plif_finish(self.at, c.byref(self.decision))):
+            yield self.said()
+
+    def tick(self, t_us: int) -> Iterator[Said]:
+        while self.check(library().plif_tick(self.at, t_us, c.byref(self.decision))):
+            yield self.said()
+
+    def check(self, got: int) -> bool:
+        if got < 0:
+            raise PlifError(error())
+        return got > 0
+
+    def said(self) -> Said:
+        d = self.decision
+        label = self.model.classes[d.index] if d.index >= 0 else None
+        return d.t_us, d.step, label, d.score, d.votes[: len(self.model.classes)]
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        y = np.zeros(len(self.model.classes), np.float32)
+        self.check(library().plif_step(self.at, np.ascontiguousarray(x, np.float32).ctypes.data, y.ctypes.data))
+        return y
+
+    def account(self) -> dict[str, int]:
+        out = CAccount()
+        library().plif_account_of(self.at, c.byref(out))
+        return {name: getattr(out, name) for name, _ in CAccount._fields_}
+
+    def snapshot(self) -> bytes:
+        out = c.create_string_buffer(library().plif_snapshot_size(self.at))
+        self.check(library().plif_snapshot(self.at, out, len(out)))
+        return out.raw
+
+    def restore(self, snapshot: bytes) -> None:
+        self.check(library().plif_restore(self.at, snapshot, len(snapshot)))

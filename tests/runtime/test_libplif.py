@@ -1,0 +1,214 @@
+"""libplif decides what `plif stream` decides, bit for bit, on every CPU path; its state can be kept; what is wrong is said."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtime
+from plif_export import export
+from runtime import native
+from runtime.base.errors import PlifError
+from runtime.events import open_source
+from runtime.events.framer import Framer
+from tests.libplif import CSession, Handle, Said
+from tests.networks import digits_network
+
+pytestmark = pytest.mark.skipif(
+    not native.is_built(), reason="the native library is not built here: it needs a C compiler"
+)
+
+PATHS = native.paths() if native.is_built() else ()
+FRAMINGS = (
+    *(
+        "duration:20ms",
+        "duration:1ms,value=binary",
+        "duration:40ms,every=10ms",
+        "duration:40ms,every=10ms,value=binary",
+    ),
+    *("events:n=500,max=5ms", "events:n=300,max=3ms,orientation=upright", "count:T=7", "count:T=300"),
+    *("duration:30ms,T=9,pad=zero", "duration:30ms,T=50", "duration:30ms,T=50,pad=zero,polarity=swapped"),
+    *("duration:7ms,orientation=sj,resize=crop", "duration:7ms,orientation=paper", "duration:40ms,every=10ms,T=200"),
+)
+RULES = (
+    *(("sum", "recording"), ("leak:50ms,margin=0.02,release=0.01", "every:7"), ("kofn:3/5,margin=0.02", "never")),
+    *(("leak,idle=20k", "decay:20ms"), ("kofn:2/4,release=1", "silence:3")),
+)
+
+
+@pytest.fixture(scope="module")
+def digits_plif(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(digits_network(), tmp_path_factory.mktemp("plif") / "m.plif", to="plif").path
+
+
+@pytest.fixture(scope="module")
+def events() -> np.ndarray:
+    """1.1 s of a camera that sees digits, with a pause, and with events that come late, as cameras have them."""
+    source = open_source("sim:digits?seed=3&seconds=1.1")
+    found = np.concatenate([packet.copy() for packet in source.packets()])
+    found["t"][len(found) // 2 :] += 1_500_000
+    late = np.random.default_rng(0).integers(100, len(found), 300)
+    found["t"][late] -= 4_000
+    return found
+
+
+@pytest.fixture(scope="module")
+def recording(events: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a file."""
+    return saved(events, tmp_path_factory.mktemp("recording"))
+
+
+def saved(events: np.ndarray, folder: Path) -> Path:
+    np.savez(folder / "digits.npz", **{name: events[name] for name in ("t", "x", "y", "p")})
+    return folder / "digits.npz"
+
+
+def in_python(model: runtime.Model, recording: Path, **options: Any) -> list[Said]:
+    run = model.stream(str(recording), sensor=(34, 34), **options)
+    return [(d.t_us, d.step, d.label, d.score, [float(v) for v in d.votes]) for d in run]
+
+
+def in_c(handle: Handle, events: np.ndarray, packet: int = 700, **options: Any) -> list[Said]:
+    session = CSession(handle, total_events=len(events), **options)
+    found = [said for at in range(0, len(events), packet) for said in session.feed(events[at : at + packet])]
+    found += session.finish()
+    account = session.account()
+    assert account["events_in"] == len(events) == sum(account.values()) - account["events_in"]
+    session.free()
+    return found
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_decisions_are_those_of_plif_stream(
+    framing: str, digits_plif: Path, events: np.ndarray, tmp_path: Path
+) -> None:
+    events = (
+        events[:200] if framing == "count:T=300" else events[:2500] if "1ms" in framing else events
+    )  # fewer events than slices
+    recording = saved(events, tmp_path)
+    model, handle = runtime.load(digits_plif), Handle(digits_plif)
+    labels: list[str] = []
+    for i, (decide, reset) in enumerate(RULES):
+        if framing.startswith("count") and ("idle" in decide or reset[0] in "sd"):
+            with pytest.raises(PlifError, match="has no silence"):
+                CSession(handle, framing=framing, decide=decide, reset=reset, total_events=len(events))
+            continue
+        said = in_python(model, recording, framing=framing, decide=decide, reset=reset)
+        assert in_c(handle, events, 1 + 997 * i, framing=framing, decide=decide, reset=reset) == said
+        labels += [label for _, _, label, _, _ in said if label]
+        assert len(said) > 5
+    assert len(labels) > 5 or framing == "count:T=300"
+    handle.close()
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_thousand_steps_are_the_same_bits_on_every_path(
+    path: str, precision: str, tmp_path: Path, events: np.ndarray, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLIF_CPU", path)
+    flat = export(digits_network(), tmp_path / "m.plif", to="plif", precision=precision, verify=False).path
+    model, handle = runtime.load(flat), Handle(flat)
+    said = in_python(model, recording, framing="duration:1ms")
+    assert len(said) > 1_000 and in_c(handle, events, framing="duration:1ms", threads=2) == said
+
+    framer = Framer("duration:1ms", model.input_shape, (34, 34))
+    session, twin = model.session(), CSession(handle)
+    for frame in framer.push(events):
+        assert session.step(frame.x[None])[0].tobytes() == twin.step(frame.x).tobytes()
+    twin.free()
+    handle.close()
+
+
+def test_a_snapshot_goes_on_where_it_was_made(digits_plif: Path, events: np.ndarray) -> None:
+    handle = Handle(digits_plif)
+    for framing in ("duration:40ms,every=10ms", "events:n=500,max=5ms", "duration:30ms,T=100"):
+        options = {"framing": framing, "decide": "kofn:2/6,margin=0.02", "reset": "every:9"}
+        whole, middle = in_c(handle, events, **options), len(events) // 3
+        first, second = CSession(handle, **options), CSession(handle, **options)
+        before = list(first.feed(events[:middle]))
+        kept = first.snapshot()
+        list(second.feed(events[2 * middle :]))  # somewhere else entirely
+        second.restore(kept)
+        assert before + list(second.feed(events[middle:])) + list(second.finish()) == whole
+        with pytest.raises(PlifError, match="another file, or of a session with other options"):
+            CSession(handle, **{**options, "decide": "sum"} | {"framing": "duration:20ms"}).restore(
+                kept[: len(CSession(handle, framing="duration:20ms").snapshot())]
+            )
+        for at in range(0, 900, 8):  # the header, the framer's numbers, the evidence's
+            damaged = bytearray(kept)
+            damaged[at : at + 8] = b"\xff" * 7 + b"\x7f"
+            try:
+                second.restore(bytes(damaged))
+                list(second.feed(events[middle : middle + 500]))
+            except PlifError:
+                pass
+        for session in (first, second):
+            session.free()
+    handle.close()
+
+
+def test_sessions_of_several_threads_share_a_model(digits_plif: Path, events: np.ndarray) -> None:
+    handle = Handle(digits_plif)
+    alone = in_c(handle, events, framing="duration:5ms")
+    found: list[list[Said]] = []
+    workers = [
+        threading.Thread(target=lambda n=n: found.append(in_c(handle, events, framing="duration:5ms", threads=n)))
+        for n in (1, 2, 1)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert found == [alone] * 3
+    handle.close()
+
+
+def test_time_goes_on_without_events(digits_plif: Path, events: np.ndarray) -> None:
+    handle = Handle(digits_plif)
+    session = CSession(handle, framing="duration:20ms")
+    list(session.feed(events[:2000]))
+    framer = Framer("duration:20ms", (2, 34, 34), (34, 34))
+    framer.push(events[:2000])
+    now = int(events["t"][:2000].max()) + 105_000
+    assert [t for t, *_ in session.tick(now)] == [frame.t_end_us for frame in framer.tick(now)]
+    framer.resume(int(events["t"][2000]))
+    ends = [frame.t_end_us for frame in framer.push(events[2000:4000])]
+    assert [t for t, *_ in session.feed(events[2000:4000])] == ends and ends
+    session.free()
+    handle.close()
+
+
+def test_what_is_wrong_is_said(digits_plif: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path, why in (
+        (tmp_path / "none.plif", "No such file"),
+        (tmp_path, "not a .plif file"),
+        (Path(__file__), "not a .plif file"),
+    ):
+        with pytest.raises(PlifError, match=why) as refused:
+            Handle(path)
+        assert str(path)[:60] in str(refused.value)
+    handle = Handle(digits_plif)
+    for options, why in (
+        ({"framing": "duration:fast"}, "is not a time"),
+        ({"framing": "count:T=5", "total_events": -1}, "needs the number of events"),
+        ({"decide": "best"}, "expected sum, leak"),
+        ({"reset": "every:8/4"}, "rows are not in this library"),
+        ({"threads": 0}, "0 threads"),
+        ({"sensor_width": -5, "framing": "duration:20ms"}, "a sensor of -5"),
+        ({"size": 0}, "begin with PLIF_OPTIONS"),
+    ):
+        with pytest.raises(PlifError, match=why):
+            CSession(handle, **options)
+    session = CSession(handle)
+    list(session.finish())
+    with pytest.raises(PlifError, match="the recording was ended"):
+        list(session.feed(np.zeros(3, [("t", "i8"), ("x", "u2"), ("y", "u2"), ("p", "?")])))
+    handle.close()
+    monkeypatch.setenv("PLIF_CPU", "fast")
+    with pytest.raises(PlifError, match="PLIF_CPU=fast"):
+        Handle(digits_plif)
