@@ -43,8 +43,8 @@ def sections_of(card: Card, weights: Mapping[str, np.ndarray], where: str) -> tu
     if any(b"\0" in text or len(text) > MOST_TEXT for text in encoded):
         raise PlifError(f"{where}: a class, a state or the framing has a zero byte in its name; rename it")
     c, h, w = as_map(facts.shape)
-    numbers = (c, h, w, len(facts.classes), facts.voters, facts.T)
-    numbers += (int(facts.static), len(facts.states), len(facts.shape), int(facts.int8))
+    network = (c, h, w, len(facts.classes), facts.voters, facts.T)
+    numbers = (*network, int(facts.static), len(facts.states), len(facts.shape), int(facts.int8))
     sections = {
         "strings": b"".join(text + b"\0" for text in encoded),
         "states": b"".join(plif_file.STATE.pack(*state.shape, state.initial) for state in facts.states),
