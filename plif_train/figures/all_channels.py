@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from plif_train.figures.draw import Drawing, input_picture, panels, show, top_of
+from plif_train.figures.draw import Drawing, panels, show, top_of
 from plif_train.figures.subject import FigureModel
+from runtime.show.png import input_picture
 
 
 def draw(subject: FigureModel) -> Drawing:

@@ -16,7 +16,6 @@ from plif_train.log import write_rows
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.text import cell
-from runtime.show.pictures import event_picture
 
 matplotlib.rcParams["svg.hashsalt"] = "plif"  # the names inside an SVG are random otherwise
 
@@ -52,15 +51,6 @@ def save(drawing: Drawing, out: Path, name: str) -> list[Path]:
     finally:
         plt.close(drawing.figure)
     return paths
-
-
-def input_picture(x: np.ndarray) -> np.ndarray:
-    """An input [C, H, W] as [H, W, 3]: two channels are events (ON blue, OFF red), three are colours, one is grey."""
-    if len(x) == 2:
-        return event_picture(x)
-    low, high = float(x.min()), float(x.max())
-    image = (x - low) / (high - low) if high > low else np.zeros_like(x)
-    return np.repeat(image, 3, 0).transpose(1, 2, 0) if len(x) == 1 else image[:3].transpose(1, 2, 0)
 
 
 def top_of(rates: np.ndarray) -> float:

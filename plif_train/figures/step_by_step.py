@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from plif_train.figures.draw import Drawing, input_picture, panels, show
+from plif_train.figures.draw import Drawing, panels, show
 from plif_train.figures.subject import FigureModel
+from runtime.show.png import input_picture
 
 
 def draw(subject: FigureModel) -> Drawing:

@@ -44,7 +44,9 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="A folder for predictions.csv, predictions.jsonl, metrics.json and confusion.png."),
+        typer.Option(
+            help="A folder for report.html, metrics.json, predictions.csv, confusion.png and the figures' CSV."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what --out DIR holds.")] = False,
     min_accuracy: Annotated[float | None, typer.Option(help="Exit 1 where accuracy (0..1) is lower.")] = None,
@@ -52,17 +54,31 @@ def evaluate(
         float | None, typer.Option(help="Exit 1 where a larger share (0..1) of decisions differs from --against.")
     ] = None,
     max_p99_ms: Annotated[float | None, typer.Option(help="Exit 1 where the p99 of a call takes longer.")] = None,
+    exit_margin: Annotated[
+        str | None,
+        typer.Option(help="End a sample where its answer leads by this share of all votes; or off. The card's."),
+    ] = None,
+    stress: Annotated[
+        bool,
+        typer.Option(
+            "--stress", help="Also with lost events, noise, hot pixels, stretched, shifted, mirrored, swapped."
+        ),
+    ] = False,
     engine: EngineName = "auto",
     device: Device = None,
     sha256: Sha256 = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Batch accuracy on a data set."""
+    """Batch accuracy on a data set, and the report of it."""
     from runtime.api import load
+    from runtime.engines.early_exit import chosen_margin
     from runtime.measure.evaluate import begun_engine, write_results
     from runtime.measure.evaluate import evaluate as run
     from runtime.measure.gates import Gates
+    from runtime.measure.report import make_report
+    from runtime.measure.report_files import write_report
+    from runtime.measure.stress import measure_stress
 
     gates = Gates(min_accuracy, max_changed, max_p99_ms)
     gates.check(against)
@@ -71,8 +87,9 @@ def evaluate(
         engine = begun_engine(out) or engine
     model = load(artifact, engine, threads=threads, rates=True, device=device, sha256=sha256)
     say_unnamed(model.card)
+    margin = chosen_margin(exit_margin, model.card)
     with Progress("evaluating") as progress:
-        result = run(model, data, out=out, progress=progress.update, **options)
+        result = run(model, data, out=out, exit_margin=margin, progress=progress.update, **options)
     say_engine(model)
     if against is not None:
         place = None if out is None else out / "against"
@@ -80,10 +97,20 @@ def evaluate(
         other = load(against, begun or "auto", threads=threads, device=device)
         options |= {"batch": None if other.card.get("batch") else batch, "resume": begun is not None}
         with Progress("evaluating the other") as progress:
-            found = run(other, data, out=place, progress=progress.update, **options)
+            own = chosen_margin(exit_margin if exit_margin == "off" else None, other.card)
+            found = run(other, data, out=place, exit_margin=own, progress=progress.update, **options)
         result.compare(found, against)
+    stressed: list[dict[str, Any]] = []
+    if stress:
+        with Progress("under stress") as progress:
+            stressed = measure_stress(model, data, split=split, limit=limit, progress=progress.update)
     written = write_results(result, out, command_line()) if out else []
-    show(result.to_dict(), lambda _: _evaluation_lines(result, written), as_json)
+    if out is not None:
+        with Progress("drawing the report") as progress:
+            report = make_report(model, result, out, command=command_line(), stress=stressed, progress=progress.update)
+        written += write_report(report, out)[:3]
+    document = result.to_dict() | ({"stress": stressed} if stress else {})
+    show(document, lambda _: [*_evaluation_lines(result, written), *_stress_lines(stressed)], as_json)
     problems: list[PlifError] = [CheckFailed(line) for line in gates.missed(result)]
     if result.unreadable["samples"]:
         problems.append(PlifError(_unreadable(result)))
@@ -91,6 +118,35 @@ def evaluate(
         say(f"plif: error: {problem}", err=True)
     if problems:
         raise problems[-1]
+
+
+def calibrate_exit(
+    artifact: Annotated[Path, typer.Argument(help="An ONNX artifact in the step form.")],
+    data: Annotated[str, typer.Option(help="NAME:DIR to calibrate on; other recordings than those that judge it.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The new artifact.")],
+    lose: Annotated[str, typer.Option(help="How much accuracy may be lost: 0.5% or 0.005.")] = "0.5%",
+    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
+    engine: EngineName = "auto",
+    as_json: Json = False,
+) -> None:
+    """Find the margin of an early exit, and write it into the card of a new artifact."""
+    from runtime.api import load
+    from runtime.measure.calibrate_exit import calibrate_exit as run
+    from runtime.measure.calibrate_exit import parse_share, write_exit
+
+    share = parse_share(lose, "--lose")
+    model = load(artifact, engine)
+    with Progress("calibrating") as progress:
+        found = run(model, data, share, split=split, limit=limit, progress=progress.update)
+    path = write_exit(artifact, found, out)
+    lines = (
+        f"margin {found.margin:g}: {found.mean_steps:.2f} steps a sample on {found.samples} of {data}, {split}",
+        f"accuracy there {100 * found.accuracy:.2f} %, with all steps {100 * found.accuracy_all_steps:.2f} %; "
+        f"at most {100 * found.lost_at_most:.2f} % are lost (95 % interval)",
+        f"wrote {path}; eval and stream use it",
+    )
+    show({"path": str(path), **found.to_dict()}, lambda _: lines, as_json)
 
 
 def bench(
@@ -131,12 +187,21 @@ def _evaluation_lines(result: Evaluation, written: list[Path]) -> Iterator[str]:
     )
     rates = ", ".join(f"{layer} {100 * rate:.1f} %" for layer, rate in result.firing_rates.items())
     yield f"firing rates {rates or f'are not counted by engine {result.engine}'}"
+    if result.exit_margin is not None:
+        yield f"early exit at a margin of {result.exit_margin:g}: {result.mean_steps:.2f} steps a sample"
     if result.against is not None:
         yield (
             f"against {result.against['path']}: {result.against['decisions_changed']} of {result.samples} decisions differ; "
-            f"its accuracy {100 * result.against['accuracy']:.2f} %"
+            f"its accuracy {100 * result.against['accuracy']:.2f} % (McNemar's p {result.against['p']:.3g})"
         )
     yield from (f"wrote {path}" for path in written)
+
+
+def _stress_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each kind of stress: its levels and the accuracy at each."""
+    for name in dict.fromkeys(row["stress"] for row in rows):
+        points = "  ".join(f"{row['level']:g}: {100 * row['accuracy']:.1f} %" for row in rows if row["stress"] == name)
+        yield f"{name:<10} {points}"
 
 
 def _unreadable(result: Evaluation) -> str:

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "eval": ("runtime.cli.evaluate", "evaluate", (), ""),
     "stream": ("runtime.cli.stream", "stream", (), ""),
     "send": ("runtime.cli.stream", "send", (), ""),
+    "calibrate-exit": ("runtime.cli.evaluate", "calibrate_exit", (), ""),
     "bench": ("runtime.cli.evaluate", "bench", (), ""),
     "train": ("plif_train.cli", "train", *_TRAIN),
     "figures": ("plif_train.figures.cli", "figures", *_TRAIN),

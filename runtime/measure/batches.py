@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.engines.early_exit import enough
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session, whole_votes
 
@@ -41,21 +42,27 @@ class Batch:
         return total / (voters * np.asarray(self.steps)[:, None])
 
 
-def run_batch(session: Session, samples: Sequence[np.ndarray]) -> Batch:
+def run_batch(session: Session, samples: Sequence[np.ndarray], exit_margin: float | None = None) -> Batch:
     """Runs samples, at most as many as the session has streams, from reset.
 
-    samples  float32 [T, C, H, W] of each recording, T may differ; or still images [C, H, W]
+    samples      float32 [T, C, H, W] of each recording, T may differ; or still images [C, H, W]
+    exit_margin  a sample ends early where its answer leads by so much (runtime/engines/early_exit.py); never when None
     Raises PlifError where an unrolled artifact does not fit the number of frames.
     """
     session.reset()
     model = session.model
     steps = [model.T if model.static else len(sample) for sample in samples]
     batch = Batch(np.zeros((max(steps), len(samples), len(model.classes))), steps)
-    for first, x, rows in _calls(model, samples):
+    evidence = np.zeros(batch.votes.shape[1:])  # of an early exit
+    for first, x, rows in _calls(model, samples, steps):
         began = time.perf_counter()
         y = _call(session, x, rows)  # [T, rows, classes]
         batch.call_ms.append(1e3 * (time.perf_counter() - began))
-        batch.votes[first : first + len(y), rows] = whole_votes(y, model.voters)
+        batch.votes[first : first + len(y), rows] = votes = whole_votes(y, model.voters)
+        if exit_margin is not None:
+            evidence[rows] += votes[0]
+            for i in rows[enough(evidence[rows], exit_margin, model)]:
+                steps[i] = first + 1
         kept = rows if model.card.get("batch") else slice(None)
         for layer, values in session.last_rates.items():
             part = values.reshape(len(y), -1)[:, kept]
@@ -64,13 +71,16 @@ def run_batch(session: Session, samples: Sequence[np.ndarray]) -> Batch:
     return batch
 
 
-def _calls(model: OpenModel, samples: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(first step, x, rows) of each call of the engine: x holds a frame, or T frames, for each of `rows`."""
+def _calls(
+    model: OpenModel, samples: Sequence[np.ndarray], steps: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(first step, x, rows) of each call of the engine: x holds a frame, or T frames, for each of `rows`.
+
+    steps  of each sample; they may become fewer between two calls
+    """
     every = np.arange(len(samples))
-    if model.static:
-        x = np.stack(samples)
-        for t in range(1 if model.unrolled else model.T):
-            yield t, x, every
+    if model.static and model.unrolled:
+        yield 0, np.stack(samples), every
     elif model.unrolled:
         if len({len(sample) for sample in samples}) > 1:
             raise PlifError(
@@ -85,9 +95,11 @@ def _calls(model: OpenModel, samples: Sequence[np.ndarray]) -> Iterator[tuple[in
         for t in range(0, len(x), model.T):
             yield t, x[t : t + model.T], every
     else:  # shorter recordings end first; their rows then keep their state
-        for t in range(max(len(sample) for sample in samples)):
-            rows = np.array([i for i, sample in enumerate(samples) if t < len(sample)])
-            yield t, np.stack([samples[i][t] for i in rows]), rows
+        for t in range(max(steps)):
+            rows = np.flatnonzero(np.asarray(steps) > t)
+            if not len(rows):  # all ended early
+                return
+            yield t, np.stack([samples[i] if model.static else samples[i][t] for i in rows.tolist()]), rows
 
 
 def _call(session: Session, x: np.ndarray, rows: np.ndarray) -> np.ndarray:

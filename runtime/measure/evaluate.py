@@ -24,7 +24,9 @@ import numpy as np
 from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
+from runtime.engines.early_exit import check_exits
 from runtime.measure.metrics import artifact_identity, class_metrics, macro_f1, versions, wilson
+from runtime.measure.paired import compare
 from runtime.measure.predictions import FILES, Prediction, write_predictions
 from runtime.measure.run import How, run, show_notes
 from runtime.measure.samples import SplitOf
@@ -44,8 +46,10 @@ class Evaluation:
     samples      those that were read; accuracy, interval (95 %) and confusion are of them
     unreadable   {"samples": how many could not be read, "first": [{"path", "error"}]}
     data_list    {"samples", "sha256"} of the paths and classes (runtime.measure.metrics.list_sha256)
-    predictions  the class of each sample, NONE where it could not be read
-    against      another model on the same samples: {"path", "accuracy", "correct", "decisions_changed"}, or None
+    predictions  the class of each sample, NONE where it could not be read; truths: its own, None where it is not known
+    mean_steps   steps that a sample took; fewer than T where exit_margin ended some early
+    against      another model on the same samples: {"path", "accuracy", "correct", "decisions_changed", "only_here",
+                 "only_there", "p"} (runtime/measure/paired.py), or None
     """
 
     accuracy: float
@@ -61,6 +65,8 @@ class Evaluation:
     classes: list[str]
     data: str
     split: str = "test"
+    mean_steps: float = 0.0
+    exit_margin: float | None = None
     interval: tuple[float, float] = (0.0, 1.0)
     per_class: list[dict[str, Any]] = field(default_factory=list)
     macro_f1: float | None = None
@@ -71,22 +77,28 @@ class Evaluation:
     data_list: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     predictions: list[int] = field(repr=False, default_factory=list)
+    truths: list[int | None] = field(repr=False, default_factory=list)
     against: dict[str, Any] | None = None
 
     def compare(self, other: Evaluation, path: str | Path) -> None:
         """Sets `against`. Raises PlifError when the other has other classes, so that its decisions mean something else."""
         if other.classes != self.classes:
             raise PlifError(f"{path}: has other classes, so its decisions cannot be compared; expected the same ones")
-        changed = sum(a != b for a, b in zip(self.predictions, other.predictions, strict=True))
+        pairs = list(zip(self.truths, self.predictions, other.predictions, strict=True))
+        paired = compare(pairs)
         self.against = {
             "path": str(path),
             "accuracy": other.accuracy,
             "correct": other.correct,
-            "decisions_changed": changed,
+            "decisions_changed": sum(a != b for _, a, b in pairs),
+            "only_here": paired.only_first,
+            "only_there": paired.only_second,
+            "p": paired.p,
         }
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """All but `truths`, which the data set knows."""
+        return {key: value for key, value in asdict(self).items() if key != "truths"}
 
 
 def evaluate(
@@ -96,6 +108,7 @@ def evaluate(
     split: str = "test",
     limit: int | None = None,
     out: str | Path | None = None,
+    exit_margin: float | None = None,
     how: How | None = None,
     **given: Any,
 ) -> Evaluation:
@@ -103,6 +116,7 @@ def evaluate(
 
     limit  how many samples, the first of the split; all when None
     out    a folder for predictions.csv, predictions.jsonl, timing.csv, and for the shards of a run that may be resumed
+    exit_margin  a sample ends early where its answer leads by so much (runtime/engines/early_exit.py); None: it takes all steps
     how    a How, or its fields by name: batch, workers, cluster, resume, progress
 
     Raises PlifError when the data set does not fit the model (classes, input, number of time-steps) or nothing of it can be read;
@@ -118,12 +132,14 @@ def evaluate(
         )
     if how.resume and out is None:
         raise PlifError("--resume: goes on with what a folder holds; name it with --out DIR")
+    if exit_margin is not None:
+        check_exits(model)
     samples = SplitOf(data, split)
     dataset = samples.open(model)
     count = len(dataset) if limit is None else min(limit, len(dataset))
     began = time.perf_counter()
     with _folder(out) as folder:
-        shards, tally, workers = run(model, samples, dataset, count, folder / FOLDER, how, keeps=out is not None)
+        shards, tally, workers = run(model, samples, dataset, count, folder / FOLDER, how, out is not None, exit_margin)
         seconds = time.perf_counter() - began
         table, statistics = _Table(len(model.classes)), Statistics()
         found = table.watch(shards.predictions(statistics))
@@ -140,6 +156,8 @@ def evaluate(
         samples=samples_read,
         correct=correct,
         T=table.steps,
+        mean_steps=round(table.all_steps / max(samples_read, 1), 4),
+        exit_margin=exit_margin,
         engine=model.engine.name,
         batch=shards.plan.batch,
         latency_ms=statistics.calls.to_dict(),
@@ -159,6 +177,7 @@ def evaluate(
         data_list={"samples": count, "sha256": shards.plan.list},
         versions=versions(),
         predictions=table.predictions,
+        truths=table.truths,
     )
 
 
@@ -184,7 +203,8 @@ class _Table:
     def __init__(self, classes: int) -> None:
         self.confusion = np.zeros((classes, classes), np.int64)
         self.predictions: list[int] = []
-        self.steps = self.unreadable = 0
+        self.steps = self.all_steps = self.unreadable = 0
+        self.truths: list[int | None] = []
         self.unreadable_first: list[dict[str, str]] = []
 
     def watch(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:
@@ -192,7 +212,9 @@ class _Table:
         for one in predictions:
             predicted = one.predicted
             self.predictions.append(NONE if predicted is None else predicted)
+            self.truths.append(None if one.error is not None else one.truth)
             self.steps = max(self.steps, one.steps)
+            self.all_steps += one.steps
             if one.error is not None:
                 self.unreadable += 1
                 if len(self.unreadable_first) < MOST_NAMED:

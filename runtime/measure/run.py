@@ -67,14 +67,22 @@ class How:
 
 
 def run(
-    model: Model, samples: Samples, dataset: Dataset, count: int, folder: Path, how: How, keeps: bool
+    model: Model,
+    samples: Samples,
+    dataset: Dataset,
+    count: int,
+    folder: Path,
+    how: How,
+    keeps: bool,
+    exit_margin: float | None = None,
 ) -> tuple[Shards, Tally, int]:
     """Evaluates the first `count` of `dataset`, which is `samples` opened; (shards in `folder`, what was done, workers).
 
-    keeps  whether the folder outlives an interrupt
+    keeps        whether the folder outlives an interrupt
+    exit_margin  of an early exit; None: every sample takes all its steps
     Raises PlifError where the model does not fit, or nothing can be read; Interrupted with what is known so far.
     """
-    shards, workers = _cut(model, samples, dataset, count, folder, how)
+    shards, workers = _cut(model, samples, dataset, count, folder, how, exit_margin)
     missing = shards.begin(how.resume)
     several = workers > 1 or how.cluster is not None
     options = model.options
@@ -102,7 +110,9 @@ def run(
     return shards, tally, workers
 
 
-def _cut(model: Model, samples: Samples, dataset: Dataset, count: int, folder: Path, how: How) -> tuple[Shards, int]:
+def _cut(
+    model: Model, samples: Samples, dataset: Dataset, count: int, folder: Path, how: How, exit_margin: float | None
+) -> tuple[Shards, int]:
     """The plan in its folder, and how many workers. What a run that is resumed had measured is not measured again."""
     begun = read_plan(folder) if how.resume else None
     chosen = choose(model, dataset, count, how.batch or (begun.batch if begun else None), how.workers)
@@ -116,6 +126,7 @@ def _cut(model: Model, samples: Samples, dataset: Dataset, count: int, folder: P
         device=model.options.device,
         batch=chosen.batch,
         shard=shard_size(count, chosen.batch),
+        exit_margin=exit_margin,
     )
     return Shards(folder, plan), chosen.workers
 

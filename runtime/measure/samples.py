@@ -67,7 +67,7 @@ class SplitOf:
         return dataset
 
 
-def read(dataset: Dataset, i: int) -> tuple[np.ndarray, int | None]:
+def read(dataset: Dataset | EventSet, i: int) -> tuple[np.ndarray, int | None]:
     """(x, events) of sample i: float32 [T, C, H, W] and the events in the recording, or [C, H, W] and None.
 
     Raises PlifError where it cannot be read, or is too short for a frame.

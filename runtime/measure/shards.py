@@ -36,6 +36,7 @@ class Plan:
     list     SHA-256 of the samples' paths and classes
     batch    rows of the session
     shard    samples of a shard, a multiple of batch
+    exit_margin  of an early exit; None: every sample takes all its steps
     """
 
     artifact_sha256: str
@@ -46,6 +47,7 @@ class Plan:
     device: str | None
     batch: int
     shard: int
+    exit_margin: float | None = None
     plif: str = __version__
 
     @property

@@ -118,7 +118,9 @@ class Worker:
         found: dict[int, tuple[tuple[float, ...], int]] = {}
         ms = None
         if usable:
-            ran: Batch = run_batch(self.session, [one.x for one in usable if one.x is not None])
+            ran: Batch = run_batch(
+                self.session, [one.x for one in usable if one.x is not None], self.shards.plan.exit_margin
+            )
             scores = ran.scores(self.model.voters).tolist()
             found = {one.i: (tuple(row), steps) for one, row, steps in zip(usable, scores, ran.steps, strict=True)}
             ms = round(sum(ran.call_ms) / len(usable), 4)

@@ -13,11 +13,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # after the choice of a backend without a screen
 
 from runtime.base.text import printable
+from runtime.show.png import ON, event_picture
 
 if TYPE_CHECKING:
     from runtime.stream.decide import Decision
 
-ON, OFF = "#1f6fb4", "#d1495b"
 LONGEST = 60  # characters of a name in a picture
 PLAIN: dict[str, Any] = {"parse_math": False}  # of names from a file: two $ in them are no formula
 
@@ -40,15 +40,6 @@ def confusion_picture(counts: np.ndarray, classes: Sequence[str], title: str, pa
     axes.set_ylabel("true")
     axes.set_title(printable(title), fontsize=10, **PLAIN)
     return _save(figure, path)
-
-
-def event_picture(frame: np.ndarray) -> np.ndarray:
-    """Counts of events float32 [2, H, W] (OFF, ON) -> an image float64 [H, W, 3] in 0..1: ON blue, OFF red, on white."""
-    image = np.ones((*frame.shape[1:], 3))
-    for channel, colour in ((0, OFF), (1, ON)):
-        strength = np.clip(frame[channel] / max(float(np.percentile(frame, 99)), 1.0), 0, 1)[..., None]
-        image -= strength * (1 - np.array(matplotlib.colors.to_rgb(colour)))
-    return np.clip(image, 0, 1)
 
 
 def stream_picture(

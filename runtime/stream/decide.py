@@ -20,6 +20,8 @@ What may follow, after commas:
                 Without it sum and leak judge each step anew, and kofn keeps its answer until another class has k. With own it
                 is the answer's own share of all possible spikes, below which it ends
     other=TIME  own: "other" becomes the answer when it has led by the margin for so long
+    exit=M      of sum: the first answer that leads the second by a share M of all spikes that could vote in T steps (voters T) is
+                final until the next reset (runtime/engines/early_exit.py); a recording is read no further
     idle=auto   an answer is None while the scene is as quiet as the camera's noise, which is learnt, and no class but "other" has
                 evidence (runtime.stream.floor); nothing is emptied
     idle=RATE   below so many events a second (smoothed over 200 ms) nothing happens: the answer is None, evidence is emptied
@@ -36,12 +38,14 @@ from typing import Any
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.engines.early_exit import leads, needed
 from runtime.events.framing import parse_time_us
 from runtime.stream.hold import HeldAnswer
 
 RATE_TAU_US = 200_000.0
 EXPECTED = (
-    "expected sum, leak[:500ms], kofn[:3/5] or own[:80ms], then margin=, release=, idle= or (own) other= after commas"
+    "expected sum, leak[:500ms], kofn[:3/5] or own[:80ms], then margin=, release=, idle=, (sum) exit= or (own) other= "
+    "after commas"
 )
 OWN = {"margin": 0.25, "release": 0.05, "other": 400_000.0}  # docs/live.md, deciding
 
@@ -88,20 +92,34 @@ class Decision:
 
 
 class FadingSum:
-    """sum (tau_us infinite) and leak. `share` is the answer's share of all possible spikes, 0..1."""
+    """sum (tau_us infinite) and leak. `share` is the answer's share of all possible spikes, 0..1.
 
-    KEEPS = ("evidence", "weight", "share", "answer")
+    exit_lead  whole votes by which the first class must lead for the answer to be final; final: whether it is
+    """
 
-    def __init__(self, classes: int, voters: int, tau_us: float, margin: float, release: float | None) -> None:
+    KEEPS = ("evidence", "weight", "share", "answer", "final")
+
+    def __init__(
+        self,
+        classes: int,
+        voters: int,
+        tau_us: float,
+        margin: float,
+        release: float | None,
+        exit_lead: float | None = None,
+    ) -> None:
         self.evidence = np.zeros(classes)  # E, float64 [classes]
         self.weight = 0.0  # W
         self.voters, self.tau_us, self.margin = voters, tau_us, margin
         self.release = margin if release is None else release
         self.share = 0.0
         self.answer: int | None = None
+        self.exit_lead, self.final = exit_lead, False
 
     def add(self, c: np.ndarray, dt_us: int) -> int | None:
         """The evidence c float64 [classes] of one step that lasted dt_us; returns the answer so far, or None."""
+        if self.final:
+            return self.answer
         if self.tau_us != np.inf:
             self.fade(math.exp(-max(dt_us, 0) / self.tau_us))
         self.evidence += c
@@ -113,6 +131,7 @@ class FadingSum:
         elif self.answer is not None and (winner is None or self._lead(self.answer, possible) < self.release):
             self.answer = None
         self.share = 0.0 if self.answer is None else float(self.evidence[self.answer]) / possible
+        self.final = self.exit_lead is not None and bool(leads(self.evidence) >= self.exit_lead)
         return self.answer
 
     def _lead(self, one: int, possible: float) -> float:
@@ -129,10 +148,13 @@ class FadingSum:
         self.evidence[:] = 0
         self.weight = self.share = 0.0
         self.answer = None
+        self.final = False
 
 
 class KofN:
     """The class that won k of the last n steps; its members are those of FadingSum."""
+
+    final = False  # it always goes on
 
     KEEPS = ("history", "share", "answer")
 
@@ -209,6 +231,7 @@ class DecisionRule:
     idle_per_s: float | None = None
     idle_auto: bool = False
     other_us: float = np.inf
+    exit_margin: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> DecisionRule:
@@ -222,7 +245,7 @@ class DecisionRule:
         values: dict[str, float] = {}
         for option in options:
             key, equals, number = option.strip().partition("=")
-            if key not in ("margin", "release", "idle", "other") or not equals or key in values:
+            if key not in ("margin", "release", "idle", "other", "exit") or not equals or key in values:
                 raise PlifError(f"{where}: '{option.strip()}' is not understood; {EXPECTED}")
             if key == "other":
                 values[key] = parse_time_us(where, "other", number)
@@ -254,16 +277,24 @@ class DecisionRule:
             raise PlifError(
                 f"{where}: expected margin= from 0 to 1, and release= not above {'1' if kind == 'own' else 'it'}"
             )
-        return cls(kind, tau_us, k, n, margin, release, None if auto else idle, auto, values.get("other", np.inf))
+        exit_margin = values.get("exit")
+        if exit_margin is not None and (kind != "sum" or exit_margin <= 0):
+            raise PlifError(f"{where}: exit= is a share above 0, and belongs to sum")
+        rate = None if auto else idle
+        return cls(kind, tau_us, k, n, margin, release, rate, auto, values.get("other", np.inf), exit_margin)
 
-    def evidence(self, classes: int, voters: int, other: int | None = None) -> Evidence:
-        """Empty evidence for a network of so many classes and voters a class; `other` is the class that means none of them."""
+    def evidence(self, classes: int, voters: int, other: int | None = None, T: int = 1) -> Evidence:
+        """Empty evidence for a network of so many classes and voters a class, and samples of T steps.
+
+        other  the class that means none of them
+        """
         if self.kind == "own":
             assert self.release is not None
             return HeldAnswer(classes, voters, self.tau_us, self.margin, self.release, self.other_us, other)
         if self.kind == "kofn":
             return KofN(classes, self.k, self.n, voters, self.margin, self.release)
-        return FadingSum(classes, voters, self.tau_us, self.margin, self.release)
+        lead = None if self.exit_margin is None else needed(self.exit_margin, voters, T)
+        return FadingSum(classes, voters, self.tau_us, self.margin, self.release, lead)
 
 
 def _number(where: str, key: str, text: str) -> float:

@@ -29,7 +29,7 @@ class StreamOptions:
     decide: str | None = _option(
         None,
         "sum (default of recordings), leak[:500ms] (default of feeds: leak:120ms,margin=0.2) kofn[:3/5] "
-        "or own[:80ms], then ,margin= ,release= ,idle= (events a second, or auto) ,other=.",
+        "or own[:80ms], then ,margin= ,release= ,exit= ,idle= (events a second, or auto) ,other=.",
     )
     reset: str | None = _option(
         None,
@@ -59,8 +59,12 @@ class StreamOptions:
         said = {name: value for name, value in self.to_dict().items() if value is not None}
         return replace(recorded, **{**said, "speed": self.speed, "sensor": self.sensor, "csv": self.csv})
 
-    def complete(self, framing: str, endless: Sequence[bool]) -> StreamOptions:
-        """The options with all defaults filled in. endless: for each source, whether it has no end in sight."""
+    def complete(self, framing: str, endless: Sequence[bool], exit_margin: float | None = None) -> StreamOptions:
+        """The options with all defaults filled in.
+
+        endless      for each source, whether it has no end in sight
+        exit_margin  the card's, of an early exit: recordings use it
+        """
         decide, reset = self.decide, self.reset
         # all streams share one pair of rules: with the defaults of one kind the others would not decide as they do alone
         if len(set(endless)) > 1 and (decide is None or reset is None):
@@ -69,6 +73,8 @@ class StreamOptions:
                 f"(recordings alone: {' and '.join(RECORDING_RULES)}; feeds alone: {' and '.join(LIVE_RULES)})"
             )
         usual = LIVE_RULES if endless[0] else RECORDING_RULES
+        if exit_margin is not None and not endless[0]:
+            usual = (f"{usual[0]},exit={exit_margin:.9f}".rstrip("0"), usual[1])
         return replace(
             self,
             framing=framing,

@@ -23,6 +23,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
+from runtime.engines.early_exit import card_margin
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
@@ -73,7 +74,8 @@ class Run:
         try:
             for one in sources:
                 opened.append(open_source(one, sensor=options.sensor, csv=options.csv) if isinstance(one, str) else one)
-            self.options = options.complete(str(self.framing), [self._is_endless(found) for found in opened])
+            endless = [self._is_endless(found) for found in opened]
+            self.options = options.complete(str(self.framing), endless, card_margin(model.card))
             self._make_streams(opened)
             self.session = Session(model, sum(len(stream.rows) for stream in self.streams))
             self._make_queues()
@@ -218,7 +220,7 @@ class Run:
         while reading:
             batch, left = [], []
             for stream, frames in reading:
-                stream.pending = next(frames, None)
+                stream.pending = None if stream.is_final else next(frames, None)
                 if stream.pending is not None:
                     batch.append(stream)
                     left.append((stream, frames))

@@ -33,7 +33,7 @@ class Row:
 
     def __init__(self, row: int, rule: DecisionRule, policy: ResetPolicy, model: OpenModel) -> None:
         self.row, self.policy = row, policy
-        self.evidence = rule.evidence(len(model.classes), model.voters, find_other(model.classes))
+        self.evidence = rule.evidence(len(model.classes), model.voters, find_other(model.classes), model.T)
         self.votes = np.zeros(len(model.classes))  # float64 [classes], since the last reset
         self.steps = 0  # since the last reset
         self.answer: int | None = None
@@ -93,6 +93,11 @@ class Stream:
         """Told when this stream has got the state of an earlier run."""
         self._steps_before = self.steps
         self.frames.go_on()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether its answer cannot change any more: an early exit, in a recording that is reset at its beginning only."""
+        return self.policy.kind == "recording" and all(row.evidence.final for row in self.rows)
 
     def before(self, frame: Frame, session: Session, asked: bool) -> None:
         """Resets and fades this stream as its policy says, before the frame is stepped. asked: the user asked for a reset."""

@@ -188,6 +188,18 @@ def with_taps(model: bytes, taps: Mapping[str, str]) -> bytes:
     return model + _bytes(MODEL_GRAPH, graph)
 
 
+def with_metadata(model: bytes, key: str, value: str) -> bytes:
+    """The model with another value of one metadata_props key; everything else stays the bytes that it was."""
+    file = io.BytesIO(model)
+    kept, start = b"", 0
+    for number, wire, a, b in fields(file, 0, len(model)):
+        if number == MODEL_METADATA and wire == 2 and _entry(file, a, b)[0] == key:
+            head = len(_encode(MODEL_METADATA << 3 | 2)) + len(_encode(b - a))
+            kept, start = kept + model[start : a - head], b
+    entry = _bytes(1, key.encode()) + _bytes(2, value.encode())
+    return kept + model[start:] + _bytes(MODEL_METADATA, entry)
+
+
 def _node(op: str, inputs: list[str], output: str, attributes: dict[str, int]) -> bytes:
     node = b"".join(_bytes(NODE_INPUT, name.encode()) for name in inputs)
     node += _bytes(NODE_OUTPUT, output.encode()) + _bytes(NODE_NAME, output.encode()) + _bytes(NODE_OP, op.encode())

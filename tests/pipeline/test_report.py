@@ -1,0 +1,287 @@
+"""plif eval --out writes a report that stands alone; its curves, its early exit and its stress are what they say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtime
+from plif_export import export
+from runtime.base.errors import CheckFailed, PlifError
+from runtime.cli.main import run
+from runtime.data.dataset import EventSet
+from runtime.engines.early_exit import leads, needed
+from runtime.events import make_events
+from runtime.measure import curves
+from runtime.measure.calibrate_exit import calibrate_exit, parse_share, write_exit
+from runtime.measure.evaluate import evaluate
+from runtime.measure.paired import compare, mcnemar
+from runtime.measure.predictions import Prediction
+from runtime.measure.samples import SplitOf
+from runtime.measure.stress import STRESSES, StressedSet, measure_stress
+from runtime.measure.trace import Trace, trace
+from runtime.model.card import read_card
+from runtime.show.png import png
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+DIGITS = "digits:20"
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "digits.onnx"
+    return export(REPOSITORY / "models" / "nmnist-digits.pt", path, verify=False).path
+
+
+@pytest.fixture(scope="module")
+def report(shipped: Path) -> Path:
+    """A report with everything in it."""
+    out = shipped.parent / "results"
+    other = export(
+        REPOSITORY / "models" / "nmnist-digits.pt", out.parent / "q.onnx", precision="int8", verify=False
+    ).path
+    arguments = [
+        "eval",
+        str(shipped),
+        "--data",
+        DIGITS,
+        "--out",
+        str(out),
+        "--against",
+        str(other),
+        "--engine",
+        "onnxruntime",
+    ]
+    assert run([*arguments, "--exit-margin", "off"]) == 0
+    return out
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_page_stands_alone_and_has_no_empty_section(report: Path) -> None:
+    page = (report / "report.html").read_text()
+    assert "<script" not in page and "http-equiv" not in page
+    addresses = re.findall(r"(?:src|href)=\"([^\"]+)\"|url\(([^)]*)\)", page)
+    assert all(one.startswith("data:image/png;base64,") for pair in addresses for one in pair if one)
+    titles = re.findall(r"<h2>([^<]+)</h2>", page)
+    for title in ("Classes", "Early exit", "What a score is worth", "Neurons", "Synaptic operations", "Time"):
+        assert title in titles
+    assert "Under stress" not in titles
+    sections = page.split("<section>")[1:]
+    assert len(sections) == len(titles) and all("<svg" in s or "<table" in s or "<code" in s or "<img" in s
+                                                 or "McNemar" in s for s in sections)  # fmt: skip
+    assert len(page) < 1_000_000
+
+
+def test_every_figure_has_its_numbers_beside_it(report: Path) -> None:
+    names = {path.stem for path in (report / "figures").glob("*.csv")}
+    assert {"accuracy-by-steps", "accuracy-by-events", "early-exit", "calibration", "latency", "layers", "channels",
+            "synaptic-operations"} <= names  # fmt: skip
+    content = json.loads((report / "report.json").read_text())
+    assert set(content["figures"]) == names
+    metrics = json.loads((report / "metrics.json").read_text())
+    last = rows_of(report / "figures" / "accuracy-by-steps.csv")[-1]
+    assert (int(last["steps"]), float(last["accuracy"])) == (10, metrics["accuracy"])
+    assert float(rows_of(report / "figures" / "accuracy-by-events.csv")[-1]["accuracy"]) == metrics["accuracy"]
+    assert sum(int(row["samples"]) for row in rows_of(report / "figures" / "latency.csv")) == 20
+    assert {row["layer"] for row in rows_of(report / "figures" / "layers.csv")} == set(metrics["firing_rates"])
+    assert metrics["against"]["p"] <= 1 and (report / "confusion.png").is_file()
+
+
+def test_the_model_card_has_a_head_that_yaml_readers_read(report: Path) -> None:
+    text = (report / "README.md").read_text()
+    head = text.split("---\n")[1]
+    fields = {key: json.loads(value) for key, value in (line.split(": ", 1) for line in head.splitlines())}
+    metrics = json.loads((report / "metrics.json").read_text())
+    found = fields["model-index"][0]["results"][0]["metrics"][0]
+    assert found == {"type": "accuracy", "value": metrics["accuracy"]} and fields["library_name"] == "plif"
+    assert metrics["artifact"]["sha256"] in text
+
+
+def test_names_of_others_cannot_leave_the_page(shipped: Path, tmp_path: Path) -> None:
+    from runtime.measure.report import Report
+    from runtime.measure.report_page import page
+
+    model = runtime.load(shipped, "onnxruntime")
+    result = evaluate(model, DIGITS, limit=2)
+    evil = "<img src=x onerror=alert(1)>\n\"'&"
+    bad = replace(result, classes=[evil, *result.classes[1:]], data=evil, artifact={"path": evil, "bytes": 1})
+    bad.per_class[0]["class"] = evil
+    text = page(Report(bad, {**model.card, "notation": evil, "provenance": {evil: evil}}, command=evil))
+    assert "<img src=x" not in text and "&lt;img src=x" in text
+
+
+def test_an_early_exit_in_evaluation_is_the_one_of_the_curve_and_of_the_stream(shipped: Path, tmp_path: Path) -> None:
+    model = runtime.load(shipped, "onnxruntime")
+    dataset = SplitOf(DIGITS).open(model)
+    traces = trace(model, dataset, range(20))
+    margin = 0.2
+    at = [curves.first_at(leads(one.evidence), needed(margin, model.voters, model.T)) for one in traces]
+    found = evaluate(model, DIGITS, limit=20, exit_margin=margin, batch=7, out=tmp_path)
+    rows = rows_of(tmp_path / "predictions.csv")
+    assert [int(row["steps"]) for row in rows] == [t + 1 for t in at]
+    assert found.predictions == [int(one.answers[t]) for one, t in zip(traces, at, strict=True)]
+    assert found.mean_steps == np.mean([t + 1 for t in at]) < 10 and found.T <= 10
+    from runtime.events import write_nmnist
+
+    assert isinstance(dataset, EventSet)
+    for i in range(3):
+        write_nmnist(tmp_path / f"{i}.bin", dataset.recording(i)[0])
+        decisions = list(model.stream(str(tmp_path / f"{i}.bin"), decide=f"sum,exit={margin}"))
+        assert len(decisions) == at[i] + 1 and decisions[-1].index == found.predictions[i]
+
+
+def test_a_calibrated_exit_is_in_the_card_and_used_and_its_digest_holds(shipped: Path, tmp_path: Path) -> None:
+    new = tmp_path / "early.onnx"
+    arguments = ["calibrate-exit", str(shipped), "--data", "digits:60", "--lose", "8%", "-o", str(new), "--json"]
+    assert run(arguments) == 0
+    card = read_card(new)
+    assert card["exit"]["lost_at_most"] <= 0.08 and 0 < card["exit"]["margin"] <= 1
+    model = runtime.load(new, "onnxruntime")  # refuses where the digest does not fit
+    assert {k: v for k, v in card.items() if k not in ("exit", "digest")} == {
+        k: v for k, v in read_card(shipped).items() if k != "digest"
+    }
+    out = tmp_path / "out"
+    assert run(["eval", str(new), "--data", DIGITS, "--limit", "8", "--out", str(out)]) == 0
+    assert json.loads((out / "metrics.json").read_text())["exit_margin"] == card["exit"]["margin"]
+    assert run(["eval", str(new), "--data", DIGITS, "--limit", "8", "--exit-margin", "off", "--out", str(out)]) == 0
+    assert json.loads((out / "metrics.json").read_text())["mean_steps"] == 10
+    again = write_exit(new, calibrate_exit(model, "digits:60", 0.08), tmp_path / "again.onnx")
+    assert again.read_bytes() == new.read_bytes()
+
+
+def test_what_cannot_be_shown_on_so_few_samples_is_refused(shipped: Path, tmp_path: Path) -> None:
+    model = runtime.load(shipped, "onnxruntime")
+    with pytest.raises(CheckFailed, match=r"on 20 samples no loss below 16\.11 % can be shown.*needs \d+ samples"):
+        calibrate_exit(model, DIGITS, 0.005, limit=20)
+    assert run(["calibrate-exit", str(shipped), "--data", DIGITS, "--lose", "x", "-o", str(tmp_path / "n.onnx")]) == 2
+    assert run(["calibrate-exit", str(shipped), "--data", DIGITS, "--lose", "20%", "-o", str(shipped)]) == 2
+    assert run(["eval", str(shipped), "--data", DIGITS, "--exit-margin", "0"]) == 2
+    assert parse_share("0.5%", "--lose") == parse_share("0.005", "--lose") == 0.005
+
+
+@pytest.mark.large
+def test_on_real_recordings_an_exit_calibrated_on_simulated_ones_halves_the_steps(
+    shipped: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    found = calibrate_exit(runtime.load(shipped), "digits:1000", 0.005)
+    new = write_exit(shipped, found, tmp_path / "early.onnx")
+    model = runtime.load(new)
+    right = {None: 0, found.margin: 0}
+    steps = 0.0
+    for split, count in (("test", 100), ("train", 1000)):
+        for margin in right:
+            result = evaluate(model, f"nmnist:{shared_data / 'nmnist_small'}", split=split, exit_margin=margin)
+            right[margin] += result.correct
+            steps += result.mean_steps * count if margin else 0
+    assert steps / 1100 <= 5 and (right[None] - right[found.margin]) / 1100 <= 0.005, (steps, right)
+
+
+def a_trace(votes: list[list[int]], truth: int, events: list[float]) -> Trace:
+    return Trace(0, truth, np.array(votes, float), np.array(events))
+
+
+def test_curves_are_what_can_be_computed_by_hand() -> None:
+    traces = [
+        a_trace([[1, 0], [0, 2], [0, 3]], 1, [10, 10, 10]),  # wrong, right, right
+        a_trace([[2, 0], [2, 0]], 0, [5, 25]),  # right at once
+    ]
+    assert [row["correct"] for row in curves.by_steps(traces)] == [1, 2, 2]
+    events = {row["events"]: row["correct"] for row in curves.by_events(traces)}
+    assert events[4] == 0 and events[5] == 1 and events[19] == 1 and events[20] == 2 and events[30] == 2
+    rows = {row["margin"]: row for row in curves.exit_curve(traces, voters=4, T=3)}
+    assert list(rows) == [pytest.approx(n / 12, rel=1e-5) for n in (1, 2, 4)]
+    first, second, last = rows.values()
+    assert (first["steps"], first["lost"], first["correct"]) == (1, 1, 1)  # the first leads by 1 at once, and is wrong
+    assert (second["steps"], second["lost"], second["correct"]) == (2, 0, 2)
+    assert (last["steps"], last["correct"]) == (2.5, 2)
+
+
+def test_calibration_of_scores_by_hand() -> None:
+    one = [Prediction(i, "", truth, scores) for i, (truth, scores) in enumerate(
+        [(0, (0.9, 0.1)), (0, (0.9, 0.1)), (1, (0.9, 0.1)), (1, (0.1, 0.5))])]  # fmt: skip
+    rows, ece = curves.reliability(one)
+    assert [(row["samples"], row["accuracy"], row["score"]) for row in rows] == [
+        (1, 1.0, 0.5), (3, pytest.approx(2 / 3), pytest.approx(0.9)),
+    ]  # fmt: skip
+    assert ece == pytest.approx(0.25 * 0.5 + 0.75 * (0.9 - 2 / 3))
+    assert curves.reliability([Prediction(0, "", 0, (3.0, -1.0))]) == ([], None)
+
+
+def test_mcnemar_is_a_coin() -> None:
+    assert mcnemar(0, 0) == 1 and mcnemar(1, 0) == 1 and mcnemar(0, 5) == 2 / 32 and mcnemar(5, 5) == 1
+    assert mcnemar(10, 2) == pytest.approx(2 * (1 + 12 + 66) / 4096) and mcnemar(600, 600) == 1
+    assert 0 <= mcnemar(400, 900) < 1e-40
+    found = compare([(0, 0, 1), (0, 1, 0), (0, 1, 2), (None, 0, 1), (1, 1, 1)])
+    assert (found.samples, found.changed, found.only_first, found.only_second) == (4, 3, 1, 1)
+
+
+def events_of(n: int = 200) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return make_events(
+        np.sort(rng.integers(0, 50_000, n)), rng.integers(0, 34, n), rng.integers(0, 34, n), rng.random(n) < 0.5
+    )
+
+
+def test_stress_does_what_it_says_and_the_same_every_time() -> None:
+    events, size = events_of(), (34, 34)
+    for name, stress in STRESSES.items():
+
+        def changed(level: float, stress: Any = stress) -> np.ndarray:
+            return stress.change(events, size, level, np.random.default_rng(1))
+
+        np.testing.assert_array_equal(changed(stress.plain), events, err_msg=name)
+        np.testing.assert_array_equal(changed(stress.levels[-1]), changed(stress.levels[-1]))
+        assert not np.array_equal(changed(stress.levels[-1]), events), name
+        assert (np.diff(changed(stress.levels[-1])["t"]) >= 0).all()
+    rng = np.random.default_rng(1)
+    assert 80 <= len(STRESSES["dropped"].change(events, size, 0.5, rng)) <= 120
+    assert len(STRESSES["noise"].change(events, size, 0.5, rng)) == 300
+    span = int(events["t"].max() - events["t"].min())
+    hot = STRESSES["hot"].change(events, size, 2, rng)
+    assert len(hot) == 200 + 2 * (span // 1000 + 1)
+    assert (STRESSES["mirrored"].change(events, size, 1, rng)["x"] == 33 - events["x"]).all()
+    assert (STRESSES["swapped"].change(events, size, 1, rng)["p"] != events["p"]).all()
+    assert int(np.ptp(STRESSES["stretched"].change(events, size, 2, rng)["t"])) == 2 * span
+    assert STRESSES["shifted"].change(events, size, 0.25, rng)["x"].min() >= 8
+
+
+def test_stress_of_a_network_is_a_curve_for_each_kind(shipped: Path) -> None:
+    model = runtime.load(shipped, "onnxruntime")
+    rows = measure_stress(model, DIGITS, limit=6)
+    assert {row["stress"] for row in rows} == set(STRESSES)
+    plain = [row for row in rows if row["level"] == STRESSES[row["stress"]].plain]
+    direct = evaluate(model, DIGITS, limit=6)
+    assert all(row["correct"] == direct.correct and row["samples"] == 6 for row in plain)
+    worst = next(row for row in rows if row["stress"] == "shifted" and row["level"] == 0.25)
+    assert worst["correct"] < direct.correct
+    dataset = SplitOf(DIGITS).open(model)
+    assert isinstance(dataset, EventSet)
+    twice = [StressedSet(dataset, "noise", 1, seed=3).frames(2)[0] for _ in range(2)]
+    np.testing.assert_array_equal(*twice)
+
+
+def test_still_images_have_no_stress(tmp_path: Path) -> None:
+    with pytest.raises(PlifError, match="not known"):
+        measure_stress(runtime.load(REPOSITORY / "models" / "nmnist-digits.pt"), "pictures:DIR")
+
+
+def test_a_png_of_ours_is_a_png() -> None:
+    image = np.random.default_rng(0).random((5, 7, 3))
+    data = png(image)
+    at = data.index(b"IDAT")
+    lines = np.frombuffer(zlib.decompress(data[at + 4 : data.index(b"IEND") - 8]), np.uint8).reshape(5, 1 + 3 * 7)
+    assert (lines[:, 0] == 0).all() and np.abs(lines[:, 1:].reshape(5, 7, 3) / 255 - image).max() <= 0.5 / 255 + 1e-9
+    assert data[16:24] == (7).to_bytes(4, "big") + (5).to_bytes(4, "big")
