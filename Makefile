@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 OLDEST_PYTHON ?= python3.10
 
-.PHONY: demo test lint large fuzz performance triton oldest oldest-runtime licences clean
+.PHONY: demo test lint large fuzz performance release triton oldest oldest-runtime licences clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/all
@@ -28,6 +28,9 @@ fuzz: $(VENV)/dev # every fuzz target for MINUTES each; what it finds is kept an
 performance: $(VENV)/dev # docs/performance.md and its figures, measured on this machine: about ten minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python bench/report.py
+
+release: $(VENV)/all # libplif for C and C++ without Python: dist/libplif-VERSION-linux-PROCESSOR.tar.gz (docs/edge.md)
+	$(BIN)/python docs/release.py --out dist
 
 # A real Triton server for the tests that speak to one (they skip without): nvidia-pytriton brings the binary, and needs
 # NumPy 1, so it has an environment of its own.

@@ -33,6 +33,11 @@ static double number(Text t, int thousands) {
     return nearest(digits, behind) * (k ? 1000 : 1);
 }
 
+/* What `plif stream` has and this library does not. */
+static int not_here(const char *text, Text what) {
+    return plif_fail(PLIF_UNSUPPORTED, "--decide %.80s: '%.*s' is not in this library; %s", text, what.n, what.at, EXPECTED);
+}
+
 static int read_rule(const char *text, DecisionRule *r, Text first) {
     int colon, slash;
     const Text kind = cut(&first, ':', &colon);
@@ -51,6 +56,8 @@ static int read_rule(const char *text, DecisionRule *r, Text first) {
         if (k < 1 || n < k) REFUSE("--decide %.80s: %s", text, EXPECTED);
         r->k = (int)k;
         r->n = (int)n;
+    } else if (is_word(kind, "own")) {
+        return not_here(text, kind);
     } else {
         REFUSE("--decide %.80s: %s", text, EXPECTED);
     }
@@ -71,6 +78,7 @@ int plif_decide_parse(const char *text, DecisionRule *rule) {
         Text value = option;
         const Text key = cut(&value, '=', &equals);
         int which = 0;
+        if (is_word(key, "other") || (is_word(key, "idle") && is_word(value, "auto"))) return not_here(text, option);
         while (which < 3 && !is_word(key, keys[which])) which++;
         if (!equals || which == 3 || given >> which & 1) REFUSE("--decide %.80s: '%.*s' is not understood; %s", text, option.n, option.at, EXPECTED);
         given |= 1u << which;

@@ -24,8 +24,8 @@ typedef struct {
     uint32_t version, header_bytes;
     int64_t file_bytes;
     Section sections[SECTIONS];
-    int32_t c, h, w, classes, voters, T, is_static, states, rank, int8;
-    uint8_t zeros[48], sha256[32];
+    int32_t c, h, w, classes, voters, T, is_static, states, rank, int8, upright;
+    uint8_t zeros[44], sha256[32];
 } FileHeader;
 
 typedef struct {

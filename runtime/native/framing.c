@@ -68,6 +68,7 @@ int plif_framing_parse(const char *text, Framing *framing) {
     if (strnlen(text, MOST_TEXT) == MOST_TEXT) REFUSE("a framing of %d characters", MOST_TEXT);
     Text rest = strip(text_of(text));
     const Text kind = cut(&rest, ':', &colon);
+    if (is_word(kind, "time")) return plif_fail(PLIF_UNSUPPORTED, "framing '%.80s': time: is not in this library; use count:, duration: or events:", text);
     while (f.kind < 3 && !is_word(kind, kinds[f.kind].name)) f.kind++;
     if (f.kind == 3)
         REFUSE("framing '%.80s': '%.*s' is no kind of framing; expected %s, %s, %s", text, kind.n > 80 ? 80 : kind.n, kind.at,

@@ -16,6 +16,15 @@ static void *zeros(int64_t bytes, void **block) {
     return *block ? (void *)(((uintptr_t)*block + 63) / 64 * 64) : NULL;
 }
 
+/* A network may need a view that stands upright, whatever a format says of how its events are stored. */
+static int see_upright(const plif_model *m, Framing *f) {
+    if (!m->header->upright || f->orientation == UPRIGHT) return 0;
+    if (f->orientation != STORED)
+        return plif_fail(PLIF_BAD_ARGUMENT, "the framing turns the view, but the network needs an upright one; leave orientation= out");
+    f->orientation = UPRIGHT;
+    return 0;
+}
+
 static int read_rules(plif_session *s, const plif_options *o) {
     const plif_model *m = s->model;
     int failed = plif_decide_parse(o->decide ? o->decide : "sum", &s->rule);
@@ -28,7 +37,7 @@ static int read_rules(plif_session *s, const plif_options *o) {
         failed = plif_fail(PLIF_UNSUPPORTED, "the network takes no events; step it with plif_step");
     else if (!*framing)
         failed = plif_fail(PLIF_BAD_ARGUMENT, "the file says no framing: give one, such as duration:10ms");
-    else if (!(failed = plif_framing_parse(framing, &s->framing)))
+    else if (!(failed = plif_framing_parse(framing, &s->framing)) && !(failed = see_upright(m, &s->framing)))
         failed = plif_framer_init(&s->framer, &s->framing, shape, o->sensor_width ? o->sensor_width : shape[2],
                                   o->sensor_height ? o->sensor_height : shape[1], o->upright, o->total_events);
     if (failed && o->framing) return failed;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from runtime import native
 from runtime.base.errors import PlifError
 from runtime.events import open_source
 from runtime.events.framer import Framer
+from runtime.model.readers import plif_file
 from tests.libplif import CSession, Handle, Said
 from tests.networks import digits_network
 
@@ -212,3 +214,18 @@ def test_what_is_wrong_is_said(digits_plif: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PLIF_CPU", "fast")
     with pytest.raises(PlifError, match="PLIF_CPU=fast"):
         Handle(digits_plif)
+
+
+def test_a_network_that_needs_an_upright_view_gets_one(tmp_path: Path, digits_plif: Path, events: np.ndarray) -> None:
+    data = bytearray(digits_plif.read_bytes())
+    at = 136 + 4 * plif_file.FACTS.index("upright")  # the facts of the header
+    data[at] = 1
+    body = bytes(data[: plif_file.SHA256_AT]) + bytes(data[plif_file.HEADER.size :])
+    data[plif_file.SHA256_AT : plif_file.HEADER.size] = hashlib.sha256(body).digest()
+    (tmp_path / "upright.plif").write_bytes(data)
+    handle, stored = Handle(tmp_path / "upright.plif"), Handle(digits_plif)
+    expected = in_c(stored, events, framing="duration:20ms,orientation=upright", upright=1)
+    assert in_c(handle, events, framing="duration:20ms", upright=1) == expected == in_c(handle, events, upright=1)
+    assert expected != in_c(stored, events, framing="duration:20ms", upright=1)
+    with pytest.raises(PlifError, match="needs an upright one"):
+        CSession(handle, framing="duration:20ms,orientation=sj")

@@ -129,7 +129,7 @@ def test_a_c_program_decides_what_plif_stream_decides_on_every_path(
 ) -> None:
     for recording in recordings:
         said = streamed(digits_plif, recording)
-        assert len(said) > 1_000 and len({line.split()[4] for line in said}) > 2
+        assert len(said) > 1_000 and len({line.split()[4] for line in said}) > 1
         for path in native.paths():
             assert installed.run(digits_plif, recording, PLIF_CPU=path) == said, path
 

@@ -44,7 +44,7 @@ def sections_of(card: Card, weights: Mapping[str, np.ndarray], where: str) -> tu
         raise PlifError(f"{where}: a class, a state or the framing has a zero byte in its name; rename it")
     c, h, w = as_map(facts.shape)
     network = (c, h, w, len(facts.classes), facts.voters, facts.T)
-    numbers = (*network, int(facts.static), len(facts.states), len(facts.shape), int(facts.int8))
+    numbers = (*network, int(facts.static), len(facts.states), len(facts.shape), int(facts.int8), int(facts.upright))
     sections = {
         "strings": b"".join(text + b"\0" for text in encoded),
         "states": b"".join(plif_file.STATE.pack(*state.shape, state.initial) for state in facts.states),
@@ -66,6 +66,7 @@ def facts_of(card: Card) -> Facts:
         static=card["input"]["kind"] == "static",
         int8=card["precision"] == "int8",
         framing=card["framing"] or "",
+        upright=card.get("view") is not None,
         states=tuple(
             State(state["name"], as_map(state["shape"]), float(np.float32(state["initial"])))
             for state in card["states"]

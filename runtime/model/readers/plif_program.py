@@ -55,6 +55,7 @@ class Facts:
     static: bool
     int8: bool
     framing: str
+    upright: bool  # the network needs an upright view (`view` of the card)
     states: tuple[State, ...]
 
 
@@ -113,7 +114,7 @@ def read_plif(path: Path) -> PlifFile:
     known = Facts(
         shape if said["rank"] == 3 else (shape[0],),
         tuple(names),
-        *(said["voters"], said["T"], bool(said["static"]), bool(said["int8"]), texts[0]),
+        *(said["voters"], said["T"], bool(said["static"]), bool(said["int8"]), texts[0], bool(said["upright"])),
         tuple(State(name, (c, h, w), initial) for name, (c, h, w, initial) in zip(states, each_state, strict=True)),
     )
     operations = [

@@ -1,0 +1,74 @@
+"""The archive for those who write C or C++ and have no Python: `make release`, or python docs/release.py --out dist
+
+libplif-VERSION-linux-PROCESSOR.tar.gz:
+    include/ lib/     plif.h, libplif.so, libplif.a, pkg-config and CMake files, all of which may be moved
+    models/           the shipped networks as .plif files, each proved
+    recordings/       a simulated camera that sees digits, in the 5-byte format of N-MNIST
+    examples/ src/    programs in C and C++; the library's sources and Makefile, for other processors
+    README.md         docs/edge.md, which has the commands
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from plif_export import export  # noqa: E402
+from runtime.base.version import __version__  # noqa: E402
+from runtime.events import open_source  # noqa: E402
+from runtime.events.formats.nmnist import write_nmnist  # noqa: E402
+
+NATIVE = ROOT / "runtime" / "native"
+MODELS = ("nmnist-digits", "gesture-sim")
+SOURCES = ("*.c", "*.h", "*.in", "Makefile")
+RECORDING = "sim:digits?seed=3&seconds=1"
+
+
+def make_release(out: Path, models: Sequence[str] = MODELS, verify: bool = True, settings: Sequence[str] = ()) -> Path:
+    """Writes the archive into the folder `out`; returns its path. settings: more variables of runtime/native/Makefile."""
+    name = f"libplif-{__version__}-{platform.system().lower()}-{platform.machine()}"
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / name
+        where = (
+            f"DESTDIR={folder}",
+            "PREFIX=",
+            "PC_PREFIX=$${pcfiledir}/../..",
+            "PC_LIBDIR=$${prefix}/lib",
+            f"BUILD={temporary}/build",
+        )
+        subprocess.run(["make", "-s", "-C", str(NATIVE), "install", *where, *settings], check=True)
+        for part in ("models", "recordings", "src"):
+            (folder / part).mkdir()
+        for model in models:
+            export(ROOT / "models" / f"{model}.pt", folder / "models" / f"{model}.plif", to="plif", verify=verify)
+        events = np.concatenate([packet.copy() for packet in open_source(RECORDING).packets()])
+        write_nmnist(folder / "recordings" / "simulated-digits.bin", events)
+        for pattern in SOURCES:
+            for path in sorted(NATIVE.glob(pattern)):
+                shutil.copy(path, folder / "src")
+        shutil.copytree(NATIVE / "examples", folder / "examples")
+        shutil.copy(ROOT / "LICENSE", folder)
+        shutil.copy(ROOT / "docs" / "edge.md", folder / "README.md")
+        archive = out / f"{name}.tar.gz"
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.add(folder, name)
+    return archive
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("dist"))
+    print(make_release(parser.parse_args().out))

@@ -1,0 +1,52 @@
+"""`make release`: from the archive to a decision on a recording with a C compiler alone, by the commands of docs/edge.md."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import runtime
+from docs.release import make_release
+from runtime import native
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (shutil.which("cc") and shutil.which("make")), reason="no C compiler or make on this machine"
+    ),
+    pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler"),
+]
+
+
+def test_the_commands_of_the_docs_lead_from_the_archive_to_a_decision(tmp_path: Path) -> None:
+    archive = make_release(tmp_path / "dist", models=("nmnist-digits",), verify=False, settings=("CFLAGS=-O1", "-j2"))
+    commands = re.search(r"```sh\n(tar xzf.*?)```", (ROOT / "docs/edge.md").read_text(), re.DOTALL)
+    assert commands is not None and archive.name in commands[1]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.move(archive, elsewhere)
+    clean = {"PATH": "/usr/bin:/bin", "HOME": str(elsewhere)}
+    done = subprocess.run(
+        ["sh", "-e", "-c", commands[1]], cwd=elsewhere, env=clean, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    folder = elsewhere / archive.name.removesuffix(".tar.gz")
+    model, recording = folder / "models/nmnist-digits.plif", folder / "recordings/simulated-digits.bin"
+    said = [line.split()[4] for line in done.stdout.splitlines()]
+    assert said == [d.label or "-" for d in runtime.load(model).stream(str(recording))] and len(said) > 5
+    if shutil.which("pkg-config"):
+        flags = subprocess.run(
+            ["pkg-config", "--cflags", "--libs", "plif"],
+            env={**clean, "PKG_CONFIG_PATH": str(folder / "lib/pkgconfig")},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        subprocess.run(["cc", folder / "examples/step.c", "-o", folder / "step", *flags], check=True, env=clean)
+    assert (folder / "README.md").read_text() == (ROOT / "docs/edge.md").read_text()
+    assert {path.name for path in (folder / "src").iterdir()} >= {"plif.h", "session.c", "Makefile", "plif.pc.in"}
