@@ -12,6 +12,7 @@ from plif_export import export
 from plif_train.checkpoint import load
 from runtime.data.simulate_gesture import record
 from runtime.events import frames_of, open_source, read_events
+from runtime.events.framing import framing_of
 from runtime.simulate.gestures import CLASSES
 from tests.conftest import REPOSITORY
 
@@ -30,7 +31,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> runtime.Model:
 
 def answer(model: runtime.Model, events: np.ndarray, upright: str = "identity") -> np.ndarray:
     """Spikes of each class, [T, classes], from a fresh start."""
-    x = frames_of(events, model.card["framing"], SIZE, SIZE[1:], upright)
+    framing = framing_of(model.card)
+    assert framing is not None and framing.orientation == "upright"
+    x = frames_of(events, framing, SIZE, SIZE[1:], upright)
     votes: np.ndarray = np.rint(10 * model.session(1).run(x[:, None])[:, 0].astype(np.float64))
     return votes
 
@@ -63,6 +66,7 @@ def test_held_out_performers_are_understood(model: runtime.Model) -> None:
 
 
 def test_people_who_do_no_gesture_are_mostly_none_or_other(model: runtime.Model, shared_data: Path) -> None:
+    """Upright: AEDAT 2.0 is stored turned by 180 degrees."""
     quiet = []
     for recording in sorted((shared_data / "recordings").glob("*.aedat")):
         source = open_source(str(recording))
