@@ -16,7 +16,7 @@ import numpy as np
 
 from plif_export.proof import interpret
 from plif_export.proof.interpret import Array, Inputs, State
-from plif_export.proof.measure import Measure, Measuring, lowest_bit, sensitive
+from plif_export.proof.measure import Measure, Measuring, lowest_unit, sensitive
 from runtime.model.graph import Graph, Node, spatial
 from runtime.model.neurons import Terms, equation_of
 
@@ -42,7 +42,7 @@ class Bounds:
         self.neurons = {node.layer: node for node in graph.neurons}
         self.absolute = {node.name: _absolute(node) for node in graph if node.op in OPS}
         self.units = {
-            name: {key: float(lowest_bit(value).min()) for key, value in params.items()}
+            name: {key: lowest_unit(value) for key, value in params.items()}
             for name, (_, params) in self.absolute.items()
         }
         self.largest: dict[str, float] = {}  # {layer: of all bounds that were asked for}

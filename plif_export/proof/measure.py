@@ -25,6 +25,7 @@ from plif_export.proof.elementwise import FUNCTIONS, Array
 
 EPS = 2.0**-24  # float32 rounds by a relative half of 2^-23
 WHOLE = 2.0**100  # the unit of 0, which is a multiple of everything
+PIECE = 2**15  # values that are looked at together: they stay in a processor's cache
 FLUSHED = 1e-37  # engines make 0 of smaller numbers
 
 
@@ -36,6 +37,12 @@ def lowest_bit(values: Array) -> Array:
     whole = (digits * 2.0**24).astype(np.int64)
     bit = np.ldexp((whole & -whole).astype(np.float64), exponent - 24)
     return np.where(values == 0, WHOLE, np.where(np.isfinite(values) & (bit > FLUSHED), bit, 0))
+
+
+def lowest_unit(values: Array) -> float:
+    """The largest power of two that all values [...] are multiples of: piece by piece, since weights are many."""
+    flat = np.asarray(values, np.float32).reshape(-1)
+    return min((float(lowest_bit(flat[i : i + PIECE]).min()) for i in range(0, flat.size, PIECE)), default=WHOLE)
 
 
 def power_of_two(values: Array) -> Array:

@@ -207,19 +207,25 @@ def _without_derived(
     """
     carried, again = dict.fromkeys(read), []
 
-    def follows(node: Node, parts: list[Node], me: Node) -> bool:
-        if (node in carried and node is not me) or node not in pairs:
-            return node in carried or node in fixed
-        parts.append(node)
-        found = [follows(n, parts, me) for n in node.reads]  # of all of them, for their parts
-        return all(found)
+    def made_of_others(me: Node) -> list[Node] | None:
+        """The operations that make a state of other states and of what is fixed; None where it needs anything else."""
+        parts, stack = dict[Node, None](), [me]
+        while stack:
+            node = stack.pop()
+            if (node in carried and node is not me) or node not in pairs:
+                if node not in carried and node not in fixed:
+                    return None
+            elif node not in parts:
+                parts[node] = None
+                stack.extend(node.reads)
+        return list(parts)
 
-    shapes = {n for body in (pairs, pairs.values()) for n in body if n.name not in TABLE}
+    by_layers = {r for body in (pairs, pairs.values()) for n in body if n.name not in TABLE for r in n.reads}
     for q in read:
-        parts: list[Node] = []
-        if any(q in n.reads for n in shapes):
+        if q in by_layers:
             continue  # a layer reads it: as a state, it is there before the step
-        if follows(q, parts, q):
+        parts = made_of_others(q)
+        if parts is not None:
             del carried[q]
             again += parts
     first = set(again)

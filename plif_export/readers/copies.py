@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,20 @@ _PATH = "_plif_path"  # where a copy keeps the path of each part, for messages
 
 
 def copy_of(module: nn.Module) -> nn.Module:
-    """A deep copy. Tensors that belong to a computation graph are copied detached, because deepcopy refuses them."""
+    """A deep copy. Tensors that belong to a computation graph are copied detached, because deepcopy refuses them.
+
+    A class may have a deepcopy of its own that fails (sinabs's recurrent layers): then what it holds is copied, by pickle.
+    """
     memo: dict[int, Any] = {}
     for part in module.modules():
         for value in [*vars(part).values(), *part._buffers.values(), *vars(part).get("_memories", {}).values()]:
             if isinstance(value, Tensor) and value.grad_fn is not None:
                 memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(module, memo)
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception:  # whatever a class's own __deepcopy__ raises
+        copied: nn.Module = pickle.loads(pickle.dumps(module))
+        return copied
 
 
 def fresh(module: nn.Module) -> nn.Module:

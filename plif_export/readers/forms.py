@@ -262,7 +262,7 @@ def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:
                 return None  # there is no axis for the batch
             T = x.shape[axis] if whole_example else None
             return Form(module, "sequence", tuple(x.shape[2:]), axis=axis, T=T)
-    if not whole_example or _counts(module, x, 0)[0] is None:
+    if not whole_example or _counts(module, x, 0)[0] is None or _try(module, x.narrow(0, 0, 1)) is None:
         return None
     length = _length(module, x, count)
     if length is not None:

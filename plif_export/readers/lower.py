@@ -18,7 +18,7 @@ from plif_export.readers.body import State, StepProgram
 from plif_export.readers.elementwise import elementwise
 from plif_export.readers.layers import LAYERS, known_as
 from plif_export.readers.lower_calls import LOWER, Call, GraphTensor, Made
-from plif_export.readers.neuron_modules import is_stateful, neuron_type
+from plif_export.readers.neuron_modules import keeps_state
 from plif_export.readers.neuron_program import IN_GRAPH, NeuronLayer, neuron_layer
 from plif_export.readers.nodes import Node, Registered
 from plif_export.readers.readout import Readout
@@ -91,7 +91,7 @@ class Lowering:
     def stateful(self, path: str) -> bool:
         """Whether a path is that of a class of neurons, or of a layer with a memory."""
         module = self.modules.get(path)
-        return module is not None and (neuron_type(module) is not None or is_stateful(module))
+        return module is not None and keeps_state(module)
 
     def _regions(self) -> list[Region]:
         for s in self.program.states:

@@ -29,7 +29,7 @@ from plif_export.readers.forms import WAY_OUT, Form, find_form
 from plif_export.readers.lower import Lowering
 from plif_export.readers.module_check import compare
 from plif_export.readers.module_reference import ModuleReference
-from plif_export.readers.neuron_modules import is_stateful, neuron_type
+from plif_export.readers.neuron_modules import keeps_state, neuron_type
 from plif_export.readers.nodes import Node, Steps, Table
 from plif_export.readers.reading import Reading
 from plif_export.readers.readout import outputs_of, read_out
@@ -77,7 +77,7 @@ def examine(
         return None, [Problem("", name, "its weights are not float32", "convert it: module.float()")]
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         return None, [Problem("forward", name, "it is compiled by torch.jit.script", "give the Python module")]
-    if neuron_type(module) is not None or is_stateful(module):
+    if keeps_state(module):
         module = nn.Sequential(module)
     threads, depth = torch.get_num_threads(), sys.getrecursionlimit()
     torch.set_num_threads(1)
@@ -124,12 +124,14 @@ def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[Reading | N
         return None, lost
     index, result = _chosen_output(form, runs[at].made, runs[at + 1].made, program, caller)
     readout = read_out(result, program)
+    if not readout.value.moves:
+        raise Unsupported("its output does not depend on its input", "check what forward does with it", "")
     parts = dict(form.module.named_modules())
-    keep_needed(program, [readout.value], lambda path: any(_keeps(parts[p]) for p in _above(path) if p in parts))
+    keep_needed(program, [readout.value], lambda path: any(keeps_state(parts[p]) for p in _above(path) if p in parts))
     if not program.states:
         return None, [_without_state(form)]
     find_initial(program, read, at, runs[at].held, x)
-    reading = Reading(form, program, readout, index)
+    reading = Reading(form, program, readout, index, runs[at + 1].left)
     ends = [n for n in readout.tail if readout.folded]
     known = program.static(program.batch, x if program.image else None, ends, readout.reduced)
     lowering = Lowering(program, readout, form.module, form.shape, known)
@@ -164,11 +166,6 @@ def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, Run], Tens
     raise AssertionError("unreachable")
 
 
-def _keeps(part: nn.Module) -> bool:
-    """Whether a part is a neuron, or another that keeps a state."""
-    return neuron_type(part) is not None or is_stateful(part)
-
-
 def _above(path: str) -> list[str]:
     """A path and those of what it lies in."""
     names = path.split(".")
@@ -183,12 +180,12 @@ def _lost(form: Form, run: Run, program: StepProgram) -> list[Problem]:
     ]
     for path, part in form.module.named_modules():
         kind = neuron_type(part)
-        if not _keeps(part):
+        if not keeps_state(part):
             continue
         if any(p == path or p.startswith(f"{path}.") for p in kept):
             continue
         if any(n.moves and n.op != "x" and (n.path == path or n.path.startswith(f"{path}.")) for n in run.order):
-            rule = "the module does not carry its state from one call to the next"
+            rule = "the module does not carry its state from one call to the next, or makes all steps in one operation"
             if form.kind != "step":
                 rule = (
                     "its state does not go from one step to the next: it is reset, mixes all steps, or runs backwards"

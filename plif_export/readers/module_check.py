@@ -20,9 +20,11 @@ from torch.utils._pytree import tree_leaves
 from plif_export.readers.body import Values
 from plif_export.readers.copies import Calls
 from plif_export.readers.elementwise import COMPARES
+from plif_export.readers.neuron_modules import keeps_state
 from plif_export.readers.neuron_program import NeuronLayer
 from plif_export.readers.nodes import Node, op_name
 from plif_export.readers.reading import Reading
+from plif_export.readers.regions import below
 from plif_export.readers.rules import REGISTER, Problem
 
 STEPS = 8  # of a sequence, from reset
@@ -129,9 +131,17 @@ class _Check:
         return [], [*self.notes, *(path + note for path in silent.values())]
 
     def _states_of_second_call(self, state: Values) -> list[Values | None]:
-        """What the states may be when forward is called again: as they were left, or anew, or those of submodules as left."""
-        mine = {s.before for s in self.program.states if s.after.path}
-        return [state, None, {**self.start, **{n: v for n, v in state.items() if n in mine}}]
+        """What the states may be when forward is called again: as they were left, or anew, or some of each: those of
+        submodules, those that the module holds in its tensors, those of its neurons go on."""
+        neurons = [path for path, part in self.form.module.named_modules() if path and keeps_state(part)]
+        states = self.program.states
+        kinds = (
+            {s.before for s in states if s.after.path},
+            {s.before for s in states if s.after in self.reading.left},
+            {s.before for s in states if any(below(s.after.path, path) for path in neurons)},
+        )
+        mixed = [{**self.start, **{n: v for n, v in state.items() if n in kind}} for kind in kinds]
+        return [state, None, *mixed]
 
     def _note_going_on(self, anew: _Ran, found: _Ran) -> None:
         if not self._same(anew, found):
@@ -198,7 +208,7 @@ class _Check:
         """The path of the first layer whose spikes were others."""
         for name, layer in self.layers.items():
             path = layer.region.path
-            theirs = found.spikes.get(path, [])
+            theirs = found.spikes.get(path, []) if below(layer.spikes.path, path) else []  # of the submodule itself
             comparable = theirs and sum(s.numel() for s in theirs) == sum(s.numel() for s in ran.spikes[name])
             if comparable and not _equal(*([s != 0 for s in each] for each in (ran.spikes[name], theirs))):
                 return path

@@ -74,6 +74,11 @@ def is_stateful(module: nn.Module) -> bool:
     return any(qualified(cls) in STATEFUL for cls in type(module).__mro__)
 
 
+def keeps_state(module: nn.Module) -> bool:
+    """Whether a part is a neuron, or another layer with a memory."""
+    return neuron_type(module) is not None or is_stateful(module)
+
+
 def register_neuron(
     cls: type[nn.Module],
     equation: Equation,

@@ -67,7 +67,10 @@ def neuron_layer(
     outside = [n for n in dict.fromkeys(read_outside) if n in set(region.nodes)]
     shape = region.shape
     for n in (*region.nodes, *(s.before for s in region.states)):
-        if n.shape[1:] != shape or not n.shape or n.shape[0] != program.batch:
+        if not n.shape or n.shape[0] != program.batch:
+            rule, advice = "it mixes the batch with other axes", "keep the batch first, and every row by itself"
+            raise Unsupported(rule, advice, region.path)
+        if n.shape[1:] != shape:
             raise Unsupported(
                 f"it joins {list(shape)} and {list(n.shape[1:])}",
                 "give a neuron's states the shape of its current",

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
 
 aten = torch.ops.aten
 
@@ -75,7 +74,9 @@ def is_leaf(value: Any) -> bool:
 
 def leaves(value: Any) -> list[Any]:
     """What lists and tuples hold, at any depth."""
-    return tree_leaves(value, is_leaf=is_leaf)
+    if not isinstance(value, list | tuple):
+        return [value]
+    return [each for part in value for each in leaves(part)]
 
 
 def nodes_in(value: Any) -> list[Node]:
@@ -83,8 +84,13 @@ def nodes_in(value: Any) -> list[Node]:
 
 
 def swap(value: Any, kind: type | tuple[type, ...], change: Callable[[Any], Any]) -> Any:
-    """The value with everything of a class in it changed, at any depth."""
-    return tree_map(lambda each: change(each) if isinstance(each, kind) else each, value, is_leaf=is_leaf)
+    """The value with everything of a class in it changed, at any depth of lists and tuples."""
+    if isinstance(value, kind):
+        return change(value)
+    if isinstance(value, list | tuple):
+        parts = [swap(each, kind, change) for each in value]
+        return parts if isinstance(value, list) else tuple(parts)
+    return value
 
 
 def execute(op: Any, args: Any, batch: int) -> Any:
@@ -118,6 +124,7 @@ class Table:
         key = (str(op), repr(swap(args, Node, lambda n: n.index)))
         if key not in self.nodes:
             moves = op == "x" or any(n.moves for n in nodes_in(args))
+            data = None if data is None else data.clone()  # a run may write into it
             self.nodes[key] = Node(op, args, tuple(shape), dtype, path, moves, len(self.nodes), data, parts)
         return self.nodes[key]
 

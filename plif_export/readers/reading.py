@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from plif_export.readers.body import StepProgram
 from plif_export.readers.forms import Form
 from plif_export.readers.neuron_program import NeuronLayer
+from plif_export.readers.nodes import Node
 from plif_export.readers.readout import Readout
 from plif_export.readers.rules import Problem
 from runtime.model import graph as graphs
@@ -19,6 +20,7 @@ class Reading:
 
     entries   for each node of the graph, or problem, in order
     layers    {layer's name: its neurons}
+    left      nodes that the module's own tensors are after a call: states that the next call goes on from
     output    which of the tensors that forward returns is read
     """
 
@@ -26,6 +28,7 @@ class Reading:
     program: StepProgram
     readout: Readout
     output: int = 0
+    left: set[Node] = field(default_factory=set)
     graph: Graph | None = None
     entries: list[graphs.Node | Problem] = field(default_factory=list)
     layers: dict[str, NeuronLayer] = field(default_factory=dict)

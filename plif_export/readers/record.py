@@ -28,12 +28,12 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from plif_export.readers.copies import Calls
 from plif_export.readers.layers import LAYERS, known_as
-from plif_export.readers.nodes import Registered, Steps, Table, aten, axes_of, is_leaf, leaves, op_name
+from plif_export.readers.nodes import Node, Registered, Steps, Table, aten, axes_of, is_leaf, leaves, op_name, swap
 from plif_export.readers.rules import Unsupported
 from plif_export.readers.steps import rule
 from plif_export.readers.writer import PERMUTES, RESHAPES, SAME, Writer
 
-_REFERENCE = torch._C.DispatchKey.AutogradCPU
+_REFERENCES = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.CPU)
 RANDOM = "encode outside, and give it the encoded steps"
 # Operations that torch could write with smaller ones, and that the graph has whole.
 WHOLE = {
@@ -77,6 +77,7 @@ class Run(Writer, TorchDispatchMode):
         self.known, self.views = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
         self.module, self.made = module, None
         self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of
+        self.left: set[Node] = set()  # what the module's tensors are at the end: what the next call goes on from
         self.plain: dict[str, Tensor] = {}
         for path, part in module.named_modules():
             if isinstance(part, torch.jit.ScriptModule):
@@ -94,7 +95,7 @@ class Run(Writer, TorchDispatchMode):
             where = name.lstrip(".")
             if where not in learned:
                 self.plain[where] = plain
-            self.learn(plain, self.put("param", (where,), plain.shape, plain.dtype, plain.clone()))
+            self.learn(plain, self.put("param", (where,), plain.shape, plain.dtype, plain))
 
     def record(self, x: Any, axis: int | None, forward: Callable[[nn.Module, Any], Any]) -> Run:
         """x: a list of steps, or a tensor whose axis is time (None: static, read by every step)."""
@@ -112,6 +113,8 @@ class Run(Writer, TorchDispatchMode):
         self.made = tree_map_only(Tensor, self.of, out)
         now = {name.lstrip("."): tensor for name, _, _, tensor in stored_tensors(self.module)}
         self.held |= {name for name, tensor in self.plain.items() if now.get(name) is not tensor}
+        made = [self.known[tensor] for tensor in now.values() if tensor in self.known]
+        self.left = {node for node in made if isinstance(node, Node)}
         return self
 
     # --- tensors of the running forward ----------------------------------------------------------------------------------
@@ -128,7 +131,7 @@ class Run(Writer, TorchDispatchMode):
                 self.views[tensor], self.known[tensor] = (parent, take, back, now), take(now)
         if tensor not in self.known:
             key = (str(tensor.dtype), tuple(tensor.shape), str(tensor.tolist()))
-            self.learn(tensor, self.put("const", key, tensor.shape, tensor.dtype, tensor.clone()))
+            self.learn(tensor, self.put("const", key, tensor.shape, tensor.dtype, tensor))
         return self.known[tensor]
 
     def write(self, tensor: Tensor, made: Any) -> None:
@@ -155,15 +158,20 @@ class Run(Writer, TorchDispatchMode):
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
-        if func.namespace not in ("aten", "prims") and func.has_kernel_for_dispatch_key(_REFERENCE):
-            with self:  # an operation of a library's own: what it does in training, in PyTorch
-                return func._op_dk(_REFERENCE, *args, **kwargs)
+        if func.namespace not in ("aten", "prims"):
+            kernel = next((key for key in _REFERENCES if func.has_kernel_for_dispatch_key(key)), None)
+            if kernel is not None:
+                with self:  # an operation of a library's own: what it does in PyTorch, in training where it says that
+                    return func._op_dk(kernel, *args, **kwargs)
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise Unsupported(f"it draws random numbers ({name}) in forward", RANDOM)
         given = [*args, *(kwargs.get(a.name, a.default_value) for a in schema.arguments[len(args) :])]
-        a = tree_map_only(Tensor, self.of, given)
+        a = swap(given, Tensor, self.of)
         if name in LOOKS and any(isinstance(v, Steps) or v.moves for v in leaves(a) if is_leaf(v)):
             raise Unsupported("its Python looks at values of tensors (if, float(), item())", "use torch.where")
+        if name in ("max", "min") and len(args) == 2 and isinstance(args[1], Tensor):
+            with self:
+                return (aten.maximum if name == "max" else aten.minimum)(*args)
         written = [
             args[i] for i, s in enumerate(schema.arguments[: len(args)]) if s.alias_info and s.alias_info.is_write
         ]
@@ -193,8 +201,8 @@ class Run(Writer, TorchDispatchMode):
         return out
 
     def _enter(self, func: Any, name: str, args: Any, a: list[Any], out: Any) -> None:
-        made = self.rule(func, a, out)
-        view = func._schema.returns[0].alias_info is not None
+        made = self.rule(aten.split.Tensor if name == "unsafe_split" else func, a, out)
+        view = func._schema.returns[0].alias_info is not None  # unsafe_split's parts are tensors of their own
         for i, each in enumerate(out if isinstance(out, tuple | list) else [out]):
             if not isinstance(each, Tensor) or (args and each is args[0]):
                 continue

@@ -159,33 +159,41 @@ def _by_module(
             if not cyclic(merged.nodes, program):
                 found.append(merged)
                 continue
-            if stateful(path) and not any(cyclic(r.nodes, program) for r in same):
-                pass
         for r in same:
-            if cyclic(r.nodes, program):
-                rule = (
-                    "it is called twice in one step, and has one state"
-                    if stateful(path)
-                    else "its spikes feed it again in the same step"
-                )
-                raise Unsupported(
-                    rule, "give each place a neuron of its own, and feed spikes back in the next step", path
-                )
+            if between := _between(r.nodes, program):
+                raise _in_a_circle(between, path, stateful)
         found += same
     return found
 
 
+def _in_a_circle(between: list[Node], path: str, stateful: Callable[[str], bool]) -> Unsupported:
+    """The refusal of neurons that are fed, in the same step, by what they made: `between` lies on the way."""
+    inside = next((n for n in between if path and below(n.path, path)), None)
+    if inside is not None:
+        rule = f"its state goes through {inside.name}() on the way to the next step"
+        return Unsupported(rule, "give the layer in it the state of the step before", path)
+    advice = "give each place a neuron of its own, and feed spikes back in the next step"
+    if stateful(path):
+        return Unsupported("it is called twice in one step, and has one state", advice, path)
+    return Unsupported("its spikes feed it again in the same step", advice, path)
+
+
 def cyclic(nodes: list[Node], program: StepProgram) -> bool:
     """Whether something outside of the nodes reads one of them and is read by another."""
+    return bool(_between(nodes, program))
+
+
+def _between(nodes: list[Node], program: StepProgram) -> list[Node]:
+    """What reads one of the nodes and, itself or by others, is read by one of them; empty where nothing does."""
     inside = set(nodes)
-    behind: set[Node] = set()
+    behind: dict[Node, None] = {}
     for n in program.body:
         if n in inside:
             if any(r in behind for r in n.reads):
-                return True
+                return list(behind)
         elif any(r in inside or r in behind for r in n.reads):
-            behind.add(n)
-    return False
+            behind[n] = None
+    return []
 
 
 def _take_spikes(regions: list[Region], nodes: list[Node]) -> None:

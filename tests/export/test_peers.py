@@ -9,7 +9,10 @@ import pytest
 from tests.peers import listed
 from tests.peers.table import BEGIN, PAGE, RECORD, exported, judged, table
 
-SAMPLE = ("norse/LIFRefracCell", "snntorch/Synaptic", "spikingjelly/IzhikevichNode", "nir/CubaLIF-recurrent")
+SAMPLE = (
+    "norse/LIFRefracCell", "snntorch/Synaptic", "snntorch/SLSTM", "spikingjelly/IzhikevichNode", "spikingjelly/STBIFNode",
+    "spikingjelly/DSRIFNode", "nir/CubaLIF-recurrent",
+)  # fmt: skip
 ROWS = json.loads(RECORD.read_text())
 
 

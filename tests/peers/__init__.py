@@ -77,3 +77,18 @@ def settle(module: nn.Module, run: Callable[[], Any], weight: float = 2.0, bias:
         for _ in range(2):
             run()
     return module.eval()
+
+
+def liven(module: nn.Module, run: Callable[[], Any], size: float = 2.5) -> None:
+    """Scales the weights of every convolution and linear layer, in order, so that its output varies by about `size`."""
+
+    def scaled(layer: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        layer.weight.mul_(size / out.std().clamp(min=1e-6))
+        return layer.forward(*args)  # type: ignore[no-any-return]
+
+    layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(scaled) for layer in layers]
+    with torch.no_grad():
+        run()
+    for hook in hooks:
+        hook.remove()

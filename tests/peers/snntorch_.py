@@ -21,6 +21,17 @@ def _between(part: Callable[[], nn.Module]) -> Maker:
     return make
 
 
+class Spikes(nn.Module):
+    """DeltaLeaky, which returns its states beside its spikes, as a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = snn.DeltaLeaky(beta=0.9, init_hidden=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cell(x)[0]  # type: ignore[no-any-return]
+
+
 class Planes(nn.Module):
     """A convolutional LSTM of snnTorch, with its states kept here, and a readout."""
 
@@ -37,17 +48,18 @@ class Planes(nn.Module):
 
 
 class Hidden(nn.Module):
-    """SLSTM with its states kept here."""
+    """SLSTM with its states kept here. It forgets them in each step unless its input has the size of its hidden state."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.cell, self.fc = snn.SLSTM(10, 16, threshold=0.1), strong(nn.Linear(16, 5))
+        self.first = strong(nn.Linear(10, 16))
+        self.cell, self.fc = snn.SLSTM(16, 16, threshold=0.1), strong(nn.Linear(16, 5))
         self.last = snn.Leaky(0.9, init_hidden=True)
         self.syn: Tensor | None = None
         self.mem: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        s, self.syn, self.mem = self.cell(x, self.syn, self.mem)
+        s, self.syn, self.mem = self.cell(self.first(x), self.syn, self.mem)
         return self.last(self.fc(s))  # type: ignore[no-any-return]
 
 
@@ -73,7 +85,7 @@ MAKERS: dict[str, Maker] = {
     "Lapicque": _between(partial(snn.Lapicque, beta=0.9, init_hidden=True)),
     "RLeaky": _between(partial(snn.RLeaky, 0.9, linear_features=16, init_hidden=True)),
     "RSynaptic": _between(partial(snn.RSynaptic, 0.8, 0.9, linear_features=16, init_hidden=True)),
-    "DeltaLeaky": _between(partial(snn.DeltaLeaky, beta=0.9, init_hidden=True, output=False)),
+    "DeltaLeaky": _between(Spikes),
     "SLSTM": lambda: Peer(Hidden().eval(), counts(2, 10)),
     "SConv2dLSTM": lambda: Peer(Planes().eval(), counts(2, 2, 8, 8)),
     "LinearLeaky": _over_time(partial(snn.LinearLeaky, 0.9, 10, 16)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from spikingjelly.activation_based.model import (
     parametric_lif_net,
     qkformer,
     sew_resnet,
+    snas_net,
+    spike_dhs,
     spike_driven_transformer,
     spikformer,
     spiking_resnet,
@@ -27,13 +30,13 @@ from spikingjelly.activation_based.model import (
 )
 from torch import nn
 
-from tests.peers import Maker, Peer, counts, settle, strong
+from tests.peers import Maker, Peer, counts, liven, settle, strong
 
 LIF: dict[str, Any] = {"spiking_neuron": neuron.LIFNode, "surrogate_function": surrogate.ATan(), "detach_reset": True}
 
 
-def _settled(net: nn.Module, *shape: int, mode: str = "s", steps: int = 4) -> Peer:
-    """One step [B, *shape], or in mode "m" a sequence [steps, B, *shape]."""
+def _settled(net: nn.Module, *shape: int, mode: str = "s", steps: int = 4, alive: bool = False) -> Peer:
+    """One step [B, *shape], or in mode "m" a sequence [steps, B, *shape]. alive: scale weights, where no batch norm does."""
     x = counts(steps, 2, *shape)
 
     def run() -> None:
@@ -45,6 +48,8 @@ def _settled(net: nn.Module, *shape: int, mode: str = "s", steps: int = 4) -> Pe
                 net(x_t)
 
     functional.set_step_mode(net, mode)
+    if alive:
+        liven(net, run)
     settle(net, run)
     functional.reset_net(net)
     return Peer(net, x if mode == "m" else x[0], 0 if mode == "m" else None, lines=2 if mode == "m" else 1)
@@ -63,16 +68,49 @@ def _residual(module: Any, name: str, **options: Any) -> Maker:
     return lambda: _settled(getattr(module, name)(num_classes=10, **options, **LIF), 3, 32, 32)
 
 
+def _vgg(name: str) -> Maker:
+    return lambda: _settled(getattr(spiking_vgg, name)(num_classes=10, **LIF), 3, 32, 32, alive=True)
+
+
 def _ottt(name: str) -> Maker:
     def make() -> Peer:
         net = getattr(spiking_vggws_ottt, name)(num_classes=10, spiking_neuron=neuron.OTTTLIFNode)
-        return _settled(net, 3, 32, 32)
+        return _settled(net, 3, 32, 32, alive=True)
 
     return make
 
 
 def _many_steps(function: Callable[..., nn.Module], *shape: int, T: int = 4, **options: Any) -> Maker:
     return lambda: _settled(function(T=T, **options), *shape, mode="m", steps=T)
+
+
+def _image(net: nn.Module) -> Peer:
+    """A network that takes one image [B, 3, 32, 32], and loops over its T inside forward."""
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+    def run() -> None:
+        functional.reset_net(net)
+        net(x)
+
+    settle(net, run)
+    functional.reset_net(net)
+    return Peer(net, x)
+
+
+def _snas(celltype: str) -> Peer:
+    """The operations between the four nodes of a cell: 0 nothing, 1 itself, 2 and 3 convolutions, 4 pooling."""
+    between = torch.tensor([[0, 2, 3, 4], [2, 0, 1, 2], [0, 3, 0, 3], [1, 4, 2, 0]])
+    args = SimpleNamespace(
+        threshold=1.0, tau=4 / 3, timestep=4, second_avgpooling=4, dataset="cifar100", celltype=celltype
+    )
+    return _image(snas_net.SNASNet(args, between))
+
+
+def _dhs() -> Peer:
+    args = SimpleNamespace(fea_step=3, fea_num_layers=8, fea_block_multiplier=3, fea_filter_multiplier=48)
+    net = spike_dhs.SpikeDHS(args=args)
+    functional.set_step_mode(net, "m")
+    return _image(net)
 
 
 NETWORKS: dict[str, Maker] = {
@@ -90,7 +128,7 @@ NETWORKS: dict[str, Maker] = {
         "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
         "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2",
     )},
-    **{f"spiking_vgg{n}{bn}": _residual(spiking_vgg, f"spiking_vgg{n}{bn}") for n in (11, 13, 16, 19) for bn in ("", "_bn")},
+    **{f"spiking_vgg{n}{bn}": _vgg(f"spiking_vgg{n}{bn}") for n in (11, 13, 16, 19) for bn in ("", "_bn")},
     **{f"ottt_spiking_vgg{n}{ws}": _ottt(f"ottt_spiking_vgg{n}{ws}") for n in (11, 13, 16, 19) for ws in ("", "_ws")},
     "ms_resnet18": _many_steps(ms_resnet.ms_resnet18, 3, 32, 32, num_classes=10),
     "ms_resnet34": _many_steps(ms_resnet.ms_resnet34, 3, 32, 32, num_classes=10),
@@ -106,6 +144,8 @@ NETWORKS: dict[str, Maker] = {
     "qkformer_10_384": _many_steps(qkformer.qkformer_10_384, 3, 64, 64, num_classes=10),
     "maxformer_10_384": _many_steps(maxformer.maxformer_10_384, 3, 64, 64, num_classes=10),
     "maxformer_cifar": _many_steps(maxformer.maxformer_cifar, 3, 32, 32, num_classes=10),
+    "SNASNet": partial(_snas, "forward"),
+    "SpikeDHS": _dhs,
 }  # fmt: skip
 
 

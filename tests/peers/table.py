@@ -118,10 +118,11 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--child"]:
         print(json.dumps(exported(*arguments[1].split("/"))))
         return
-    rows = json.loads(RECORD.read_text()) if RECORD.is_file() else {}
+    rows = json.loads(RECORD.read_text())
     chosen = [(library, name) for library, _, name in listed() if not arguments or f"{library}/{name}" in arguments]
     for i, (library, name) in enumerate(chosen):
-        row = rows[f"{library}/{name}"] = judged(library, name)
+        row = judged(library, name)
+        rows = {**json.loads(RECORD.read_text()), f"{library}/{name}": row}  # another call may have added to it
         print(f"{i + 1}/{len(chosen)} {line(library, name, row)}", file=sys.stderr, flush=True)
         RECORD.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
     before, _, rest = PAGE.read_text().partition(BEGIN)

@@ -1,0 +1,123 @@
+"""Networks of many layers are read in time that grows with their size, and oddities of other libraries' classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import plif_export
+from plif_export.proof.measure import WHOLE, lowest_bit, lowest_unit
+from plif_train.neuron import Neuron
+from runtime.base.errors import PlifError
+
+
+def _neuron() -> nn.Module:
+    return Neuron("IF")
+
+
+class Residual(nn.Module):
+    """x + IF(W x), many times: the ways through it double with every layer."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(nn.Linear(6, 6) for _ in range(depth))
+        self.neurons = nn.ModuleList(_neuron() for _ in range(depth))
+        self.last, self.out = nn.Linear(6, 3), _neuron()
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer, neuron in zip(self.layers, self.neurons, strict=True):
+            x = 0.9 * x + neuron(layer(x))
+        return self.out(self.last(x))  # type: ignore[no-any-return]
+
+
+def test_reading_does_not_walk_every_way_through_a_residual_network() -> None:
+    assert plif_export.check(Residual(40), torch.zeros(1, 6)).supported  # 2^40 ways
+
+
+class OwnCopy(nn.Module):
+    """A layer whose deepcopy fails, as that of sinabs's recurrent layers does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 3)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OwnCopy:
+        raise AttributeError("no attribute 'fc.weight'")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x)  # type: ignore[no-any-return]
+
+
+def test_a_module_that_cannot_be_deep_copied_is_exported(tmp_path: Path) -> None:
+    report = plif_export.export(nn.Sequential(OwnCopy(), _neuron()), tmp_path / "m.onnx", torch.zeros(1, 6)).verify
+    assert report is not None and report.passed
+
+
+class Anew(nn.Module):
+    """Leaks over the steps of one call, and forgets its membrane in the next, as SpikingJelly's DSR neurons do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        v, fired = torch.zeros_like(x[0]), []
+        for x_t in x:
+            v = v * 0.5 + x_t
+            s = (v >= 1).float()
+            v = v - s
+            fired.append(s)
+        return torch.stack(fired)
+
+
+class GoesOn(nn.Module):
+    """As Anew, but a call goes on from where the last one ended."""
+
+    v: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        v, fired = torch.zeros_like(x[0]) if self.v is None else self.v, []
+        for x_t in x:
+            v = v * 0.5 + x_t
+            s = (v >= 1).float()
+            v = v - s
+            fired.append(s)
+        self.v = v
+        return torch.stack(fired)
+
+
+def test_some_neurons_may_forget_between_calls_and_others_not(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), Anew(), nn.Linear(8, 3), GoesOn())
+    with torch.no_grad():
+        for layer in (net[0], net[2]):
+            layer.weight.mul_(3)
+    report = plif_export.export(net, tmp_path / "m.onnx", torch.zeros(4, 1, 6)).verify
+    assert report is not None and report.passed
+
+
+class Deaf(nn.Module):
+    """Its spikes do not depend on its input."""
+
+    v: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.v = (torch.zeros_like(x) if self.v is None else self.v) * 0.5 + 0.8
+        s = (self.v >= 1).float()
+        self.v = self.v - s
+        return s
+
+
+def test_an_output_that_does_not_depend_on_the_input_is_said(tmp_path: Path) -> None:
+    with pytest.raises(PlifError, match="its output does not depend on its input; check"):
+        plif_export.export(Deaf(), tmp_path / "m.onnx", torch.zeros(1, 6))
+
+
+def test_the_unit_of_many_weights_is_that_of_all_of_them() -> None:
+    values = np.random.default_rng(0).integers(-64, 64, 100_001).astype(np.float32) * 8
+    assert lowest_unit(values) == lowest_bit(values).min() == 8
+    values[-1] = 0.375
+    assert lowest_unit(values) == 0.125
+    assert lowest_unit(np.zeros(3, np.float32)) == WHOLE
