@@ -14,7 +14,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,12 +134,15 @@ def evaluate(
         raise PlifError("--resume: goes on with what a folder holds; name it with --out DIR")
     if exit_margin is not None:
         check_exits(model)
+    if how.cluster not in (None, "local") and out is None:
+        raise PlifError(f"--cluster {how.cluster}: name a folder that all machines share with --out DIR")
     samples = SplitOf(data, split)
     dataset = samples.open(model)
     count = len(dataset) if limit is None else min(limit, len(dataset))
     began = time.perf_counter()
-    with _folder(out) as folder:
-        shards, tally, workers = run(model, samples, dataset, count, folder / FOLDER, how, out is not None, exit_margin)
+    kept = "nothing is kept; --out DIR would keep it" if out is None else "what is done is kept: go on with --resume"
+    with scratch() if out is None else nullcontext(make_folder(Path(out))) as folder:
+        shards, tally = run(model, samples, dataset, count, folder / FOLDER, how, kept, exit_margin)
         seconds = time.perf_counter() - began
         table, statistics = _Table(len(model.classes)), Statistics()
         found = table.watch(shards.predictions(statistics))
@@ -170,7 +173,7 @@ def evaluate(
         interval=wilson(correct, samples_read),
         per_class=per_class,
         macro_f1=macro_f1(per_class),
-        workers=workers,
+        workers=tally.workers,
         seconds=round(seconds, 3),
         unreadable={"samples": table.unreadable, "first": table.unreadable_first},
         artifact=artifact_identity(model.path, model.card),
@@ -188,11 +191,8 @@ def begun_engine(out: str | Path | None) -> str | None:
 
 
 @contextmanager
-def _folder(out: str | Path | None) -> Iterator[Path]:
-    """Where the shards lie: `out`, or a folder that is removed at the end."""
-    if out is not None:
-        yield make_folder(Path(out))
-        return
+def scratch() -> Iterator[Path]:
+    """A folder that is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="plif-eval-") as folder:
         yield Path(folder)
 

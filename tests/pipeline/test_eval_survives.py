@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,35 @@ SAMPLES = 200  # four shards
 
 # A program whose driver kills one of its workers, and later itself, at known places.
 KILLED = """
-import multiprocessing, os, sys
+import os, sys
+from pathlib import Path
 import runtime
 from runtime.measure.evaluate import evaluate
 
+model, data, out, end, workers, *cluster = sys.argv[1:]
+
+def below(parent):
+    children = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (place / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                children += [(int(place.name), (place / "cmdline").read_text()), *below(int(place.name))]
+        except OSError:
+            continue
+    return children
+
 def progress(done, total, note, killed=[]):
     if done >= 40 and not killed:
-        killed.append(multiprocessing.active_children()[0])
-        killed[0].kill()
-    if done >= 130 and sys.argv[4] == "die":
+        found = [pid for pid, command in below(os.getpid()) if "spawn_main" in command or "ray::_Actor" in command]
+        killed.append(found[0])
+        os.kill(found[0], 9)
+    if done >= 130 and end == "die":
         os.kill(os.getpid(), 9)
 
 if __name__ == "__main__":
-    evaluate(runtime.load(sys.argv[1]), sys.argv[2], out=sys.argv[3], workers=2, batch=8, progress=progress)
+    how = {"workers": int(workers), "cluster": cluster[0] if cluster else None, "batch": 8, "progress": progress}
+    evaluate(runtime.load(model), data, out=out, **how)
 """
 
 
@@ -98,13 +115,13 @@ def test_batch_form_engine_and_workers_change_no_byte(
     assert result.predictions == whole[0].predictions and result.confusion == whole[0].confusion
 
 
-def killed(folder: Path, data: str, out: Path, end: str) -> int:
+def killed(folder: Path, data: str, out: Path, end: str, workers: int = 2, cluster: Sequence[str] = ()) -> int:
     """The exit code of KILLED."""
     program = folder / "killed.py"
     program.write_text(KILLED)
-    command = [sys.executable, str(program), str(folder / "step.onnx"), data, str(out), end]
+    command = [sys.executable, str(program), str(folder / "step.onnx"), data, str(out), end, str(workers), *cluster]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(command, env=environment, capture_output=True, timeout=300).returncode
+    return subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, timeout=500).returncode
 
 
 def test_a_worker_that_is_killed_costs_nothing_but_time(folder: Path, data: str, tmp_path: Path, whole: Any) -> None:
@@ -132,6 +149,37 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(
     assert (tmp_path / "predictions.csv").read_bytes() == whole[1]
     assert result.batch == 8 and result.predictions == whole[0].predictions
     assert all(path.read_bytes() == content for path, content in before.items()), "what was done was not done again"
+
+
+@pytest.mark.parametrize(
+    ("workers", "end"),
+    [
+        (2, "live"),
+        pytest.param(1, "live", marks=pytest.mark.large),
+        pytest.param(7, "live", marks=pytest.mark.large),
+        pytest.param(2, "die", marks=pytest.mark.large),
+    ],
+)
+def test_a_cluster_that_loses_a_worker_or_its_driver_gives_the_same_bytes(
+    workers: int, end: str, folder: Path, data: str, tmp_path: Path, whole: tuple[Any, bytes]
+) -> None:
+    pytest.importorskip("ray", reason="clusters need Ray")
+    assert killed(folder, data, tmp_path, end, workers, ["local"]) == (0 if end == "live" else -signal.SIGKILL)
+    if end == "die":
+        done = len(list((tmp_path / "shards").glob("*.jsonl")))
+        assert 0 < done < 4 and not (tmp_path / "predictions.csv").exists()
+        evaluate(runtime.load(folder / "step.onnx"), data, out=tmp_path, resume=True)
+    assert (tmp_path / "predictions.csv").read_bytes() == whole[1]
+
+
+def test_an_address_without_a_cluster_is_one_line(folder: Path, data: str, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="clusters need Ray")
+    model = runtime.load(folder / "step.onnx")
+    for address in ("127.0.0.1:1", "nonsense", "ray://127.0.0.1:1"):
+        with pytest.raises(PlifError, match=f"--cluster {address}: no Ray cluster answers there"):
+            evaluate(model, data, cluster=address, out=tmp_path / address.replace("/", "-"))
+    with pytest.raises(PlifError, match="that all machines share"):
+        evaluate(model, data, cluster="127.0.0.1:1")
 
 
 def test_a_damaged_shard_is_done_again(folder: Path, data: str, tmp_path: Path, whole: tuple[Any, bytes]) -> None:
