@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -22,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from runtime.api import Model
-from runtime.base.errors import PlifError
+from runtime.base.errors import PlifError, PlifWarning
 from runtime.base.files import make_folder, whole_or_nothing
+from runtime.data.dataset import first_names
 from runtime.engines.early_exit import check_exits
 from runtime.measure.metrics import artifact_identity, class_metrics, macro_f1, versions, wilson
 from runtime.measure.paired import compare
@@ -154,6 +156,13 @@ def evaluate(
     show_notes(statistics)
     correct, samples_read = int(np.trace(table.confusion)), int(table.confusion.sum())
     per_class = class_metrics(table.confusion.tolist(), model.classes)
+    without = [row["class"] for row in per_class if not row["samples"]]
+    if without and limit is None:
+        warnings.warn(
+            f"{samples}: no samples of class {first_names(without)}, so accuracy says nothing about it; is the set complete?",
+            PlifWarning,
+            stacklevel=2,
+        )
     return Evaluation(
         accuracy=correct / samples_read,
         samples=samples_read,

@@ -16,7 +16,7 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.base.errors import Interrupted, PlifError
+from runtime.base.errors import Interrupted, PlifError, PlifWarning
 from runtime.cli.main import run
 from runtime.events import write_nmnist
 from runtime.measure.evaluate import Evaluation, evaluate
@@ -238,11 +238,15 @@ def test_one_recording_that_cannot_be_read_is_named_and_the_others_count(
     assert sum("error" in line for line in lines) == 1 and "1 of 20 recordings could not be read" in printed.err
     row = (out / "predictions.csv").read_text().splitlines()[14]
     assert row.startswith(f"13,{bad},3,,,") and "the file is empty" in row
+    (place / "7" / "7.bin").unlink()
+    (place / "7" / "17.bin").unlink()
+    with pytest.warns(PlifWarning, match="no samples of class 7"):
+        evaluate(runtime.load(folder / "step.onnx"), f"nmnist:{tmp_path / 'nmnist'}")
     for path in place.rglob("*.bin"):
         path.unlink()
         path.write_bytes(b"")
     assert run([*command]) == 2
-    assert "none of 20 recordings can be read" in capsys.readouterr().err
+    assert "none of 18 recordings can be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
