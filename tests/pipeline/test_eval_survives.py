@@ -191,6 +191,15 @@ def test_a_damaged_shard_is_done_again(folder: Path, data: str, tmp_path: Path, 
     assert (tmp_path / "predictions.csv").read_bytes() == whole[1] and result.samples == SAMPLES
 
 
+def test_the_hash_of_the_data_does_not_know_where_they_lie(
+    folder: Path, data: str, whole: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(folder)
+    model = runtime.load("step.onnx")
+    for place in ("nmnist:nmnist", "nmnist:./nmnist/"):
+        assert evaluate(model, place, batch=16).data_list == whole[0].data_list
+
+
 def test_ctrl_c_says_what_is_known_and_keeps_it(folder: Path, data: str, tmp_path: Path, whole: Any) -> None:
     def progress(done: int, total: int, note: str) -> None:
         if done >= 100:
