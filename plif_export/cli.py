@@ -24,6 +24,7 @@ def _options(*names: str, declared: type[CallerFacts] = ExportOptions) -> Callab
     def typer_option(each: Field[Any]) -> Any:
         flags = [each.metadata["flag"]] if each.metadata["flag"] else []
         kind = types[each.name] if each.metadata["parse"] is None else str | None
+        kind = list[str] | None if each.name == "metadata" else kind
         return Annotated[kind, typer.Option(*flags, help=each.metadata["help"])]
 
     return with_fields(declared, *names, annotation=typer_option)
@@ -31,7 +32,7 @@ def _options(*names: str, declared: type[CallerFacts] = ExportOptions) -> Callab
 
 @_options(
     *("form", "T", "network", "classes", "class_order", "framing", "kind", "shape", "neuron"),
-    *("precision", "to", "options", "math", "batch"),
+    *("precision", "to", "options", "math", "batch", "metadata"),
 )
 def export(
     model: Annotated[Path, typer.Argument(help="A model.pt, a SpikingJelly state_dict or a NIR file.")],

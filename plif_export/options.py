@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from runtime.base.errors import PlifError
 from runtime.base.pairs import number_or_word, parse_pairs
 
+MOST_METADATA = 2000
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -59,6 +60,21 @@ def _settings(value: Mapping[str, str] | str | None) -> dict[str, str]:
     if len(dict(pairs)) != len(pairs):
         raise PlifError(refusal)
     return dict(pairs)
+
+
+def _metadata(value: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
+    """["author=A. Author", "licence=MIT"] -> {"author": "A. Author", "licence": "MIT"}"""
+    if isinstance(value, Mapping):
+        return {str(key): str(text) for key, text in value.items()}
+    found: dict[str, str] = {}
+    for pair in value or ():
+        key, mark, text = pair.partition("=")
+        if not mark or not key.strip() or key in found or len(pair) > MOST_METADATA:
+            raise PlifError(
+                f"--metadata {pair}: expected KEY=VALUE of {MOST_METADATA} characters at most, each key once"
+            )
+        found[key.strip()] = text
+    return found
 
 
 @dataclass(frozen=True)
@@ -120,6 +136,11 @@ class ExportOptions(CallerFacts):
     options: Mapping[str, str] = _option(None, "Options of the target: NAME=VALUE,...", _settings, "--set")
     math: str | None = _option(None, "folded or exact; the target's own when not given.")
     batch: int | None = _option(None, "A fixed number of streams; dynamic when not given.")
+    metadata: Mapping[str, str] = _option(
+        None,
+        "KEY=VALUE for the card, may be given several times: author, licence, date, log=FILE (its hash), ...",
+        _metadata,
+    )
     verify: bool = _option(True, "Prove the artifact before it gets its name.")
     seed: int = _option(0, "Of the synthetic input that the proof uses.")
 

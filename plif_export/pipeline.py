@@ -24,6 +24,7 @@ from plif_export.passes import prepare
 from plif_export.proof.report import Report
 from plif_export.proof.session import OpenedModel
 from plif_export.prove import prove
+from plif_export.provenance import provenance
 from plif_export.readers import read
 from plif_export.readers.class_order import UNNAMED
 from plif_export.targets import find_target
@@ -96,6 +97,8 @@ def export(
             require_finite(not_finite(f"layer {node.name}: its {key}", values), path.name)
     kept: dict[str, Any] = {"form": chosen.form, "precision": chosen.precision, "math": math, "batch": chosen.batch}
     card = make_card(source.facts, graph, T=T, **kept, source_sha256=source.sha256)
+    if (known := provenance(model, chosen.metadata)) is not None:
+        card["provenance"] = known
     target.check(graph, card, chosen.options)
     unnamed = [] if source.facts.classes_named else [UNNAMED]
     proto = FORMS[chosen.form](graph, T, chosen.batch, target.dialect)

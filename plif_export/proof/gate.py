@@ -39,8 +39,8 @@ from runtime.engines.session import whole_votes
 from runtime.model.card import Card
 from runtime.model.graph import Graph, state_key, variable_of
 
-# What was proved, when and from which file may differ; whether classes have names does not change an answer.
-NOT_COMPARED = ("parity", "versions", "source_sha256", "classes_named")
+# What was proved, when, by whom and from which file may differ; whether classes have names does not change an answer.
+NOT_COMPARED = ("parity", "versions", "provenance", "source_sha256", "classes_named")
 
 
 def check(

@@ -48,6 +48,12 @@ def evaluate(
             help="A folder for report.html, metrics.json, predictions.csv, confusion.png and the figures' CSV."
         ),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS|local", help="Workers on a Ray cluster: HOST:PORT of its head, or one made here."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what --out DIR holds.")] = False,
     min_accuracy: Annotated[float | None, typer.Option(help="Exit 1 where accuracy (0..1) is lower.")] = None,
     max_changed: Annotated[
@@ -82,23 +88,24 @@ def evaluate(
 
     gates = Gates(min_accuracy, max_changed, max_p99_ms)
     gates.check(against)
-    options: dict[str, Any] = {"split": split, "limit": limit, "batch": batch, "workers": workers, "resume": resume}
+    options: dict[str, Any] = {"split": split, "limit": limit, "batch": batch, "workers": workers, "cluster": cluster}
     if engine == "auto" and resume:
         engine = begun_engine(out) or engine
     model = load(artifact, engine, threads=threads, rates=True, device=device, sha256=sha256)
     say_unnamed(model.card)
     margin = chosen_margin(exit_margin, model.card)
     with Progress("evaluating") as progress:
-        result = run(model, data, out=out, exit_margin=margin, progress=progress.update, **options)
+        result = run(model, data, out=out, exit_margin=margin, resume=resume, progress=progress.update, **options)
     say_engine(model)
     if against is not None:
         place = None if out is None else out / "against"
         begun = begun_engine(place) if resume else None
         other = load(against, begun or "auto", threads=threads, device=device)
-        options |= {"batch": None if other.card.get("batch") else batch, "resume": begun is not None}
+        options["batch"] = None if other.card.get("batch") else batch
         with Progress("evaluating the other") as progress:
             own = chosen_margin(exit_margin if exit_margin == "off" else None, other.card)
-            found = run(other, data, out=place, exit_margin=own, progress=progress.update, **options)
+            again = begun is not None
+            found = run(other, data, out=place, exit_margin=own, resume=again, progress=progress.update, **options)
         result.compare(found, against)
     stressed: list[dict[str, Any]] = []
     if stress:

@@ -71,6 +71,8 @@ def card_lines(card: Card) -> list[str]:
             ("digest", _digest(card)),
             ("parity", _parity(card["parity"])),
         ]
+        if isinstance(card.get("provenance"), dict):
+            rows.append(("provenance", _provenance(card["provenance"])))
         if isinstance(card.get("engine"), dict):
             rows.append(("engine", _engine(card["engine"])))
     else:
@@ -131,6 +133,21 @@ def _parity(parity: Any) -> str:
         f"{verdict}: {parity.get('spike_mismatches')} of {parity.get('spikes')} spikes differ "
         f"({parity.get('excused')} excused) over {parity.get('steps')} steps{rounded}{untested}"
     )
+
+
+def _provenance(record: dict[str, Any]) -> str:
+    """Where the network comes from: accuracy first, as a sentence, then what else is known."""
+    known = dict(record)
+    accuracy, interval = known.pop("accuracy", None), known.pop("interval", None)
+    parts = []
+    if isinstance(accuracy, float):
+        where = "".join(
+            f" {word} {known.pop(key)}" for word, key in (("of", "samples"), ("samples of", "data")) if key in known
+        )
+        parts.append(f"accuracy {100 * accuracy:.2f} %{where}")
+        if isinstance(interval, list) and len(interval) == 2 and all(isinstance(end, float) for end in interval):
+            parts[0] += f" (95 % interval {100 * interval[0]:.1f} - {100 * interval[1]:.1f})"
+    return ", ".join([*parts, *(f"{key} {_plain(value)}" for key, value in known.items())])
 
 
 def _engine(record: dict[str, Any]) -> str:

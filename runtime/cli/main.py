@@ -33,6 +33,7 @@ _EXPORT = (("torch", "onnx", "onnxruntime"), "cpu,export")
 COMMANDS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "info": ("runtime.cli.info", "info", (), ""),
     "eval": ("runtime.cli.evaluate", "evaluate", (), ""),
+    "predict": ("runtime.cli.predict", "predict", (), ""),
     "stream": ("runtime.cli.stream", "stream", (), ""),
     "send": ("runtime.cli.stream", "send", (), ""),
     "calibrate-exit": ("runtime.cli.evaluate", "calibrate_exit", (), ""),

@@ -27,8 +27,12 @@ class Dataset(Protocol):
     """One split of a data set, read sample by sample. Reading changes nothing, so threads may share it."""
 
     name: str  # as the user typed it
-    kind: str  # "events" or "static"
     classes: tuple[str, ...]  # in the order of a network's outputs
+
+    @property
+    def kind(self) -> str:
+        """events or static."""
+        ...
 
     def __len__(self) -> int: ...
 

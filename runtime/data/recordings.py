@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.data.archive import list_members
-from runtime.data.dataset import DIGITS, SPLITS, DatasetSpec, Description, FileEventSet
+from runtime.data.dataset import DIGITS, SPLITS, DatasetSpec, Description, FileEventSet, Shape
 from runtime.events import open_source
 from runtime.events.size import parse_size, unlike
 
+NOT_RECORDINGS = frozenset((".json", ".txt", ".md", ".png", ".jpg", ".pdf", ".part"))
 LOOKED_AT = 16  # files of a folder that tell its sensor where nobody says it
 
 
@@ -99,7 +101,6 @@ class Folder(FileEventSet):
         licence="yours",
         options={"sensor": ("WIDTHXHEIGHT",), "csv": ("COLUMNS",)},
     )
-    NOT_RECORDINGS: ClassVar[frozenset[str]] = frozenset((".json", ".txt", ".md", ".png", ".jpg", ".pdf", ".part"))
 
     def __init__(self, request: DatasetSpec) -> None:
         top = root = folder_of(request, "one folder a class in it")
@@ -146,41 +147,45 @@ class Folder(FileEventSet):
         self.sensor, self.csv = _said(request, top), request.options.get("csv")
         if self.sensor is None:
             parts = [folder for half in halves.values() for folder in _folders(half).values()] or folders.values()
-            self.sensor = self._agreed([path for part in parts for path in self._recordings_in(part)])
+            paths = [path for part in parts for path in self._recordings_in(part)]
+            place = self.name.partition("?")[0]
+            advice = f"say it: {place}?sensor=WIDTHxHEIGHT, or the line WIDTHxHEIGHT in sensor.txt"
+            self.sensor = agreed_sensor(self.name, paths, self.csv, self.shape, advice)
 
     @property
     def settings(self) -> dict[str, Any]:
         return {**super().settings, **({"sensor": list(self.sensor)} if self.sensor else {})}
 
     def _recordings_in(self, folder: Path) -> list[Path]:
-        return [path for path in files_of(folder) if path.suffix.lower() not in self.NOT_RECORDINGS]
+        return [path for path in files_of(folder) if path.suffix.lower() not in NOT_RECORDINGS]
 
-    def _agreed(self, paths: list[Path]) -> tuple[int, int] | None:
-        """One guess for all recordings, of both splits, from LOOKED_AT of them; None where each says its own."""
-        sizes: dict[tuple[int, int], Path] = {}
-        guesses = []
-        for path in paths[:: -(-len(paths) // LOOKED_AT)]:
-            try:
-                source = open_source(f"file:{path}", csv=self.csv)
-            except PlifError:
-                continue  # it is named when it is its turn
-            sizes.setdefault(source.sensor, path)
-            guesses += [source.sensor] if source.sensor_from == "guess" else []
-        advice = f"say it: {self.name.partition('?')[0]}?sensor=WIDTHxHEIGHT, or the line WIDTHxHEIGHT in sensor.txt"
-        if len(sizes) > 1:
-            each = ", ".join(f"{w}x{h} ({path.name})" for (w, h), path in sorted(sizes.items())[:4])
-            warnings.warn(
-                f"{self.name}: the sensors of its recordings differ: {each}; {advice}", PlifWarning, stacklevel=4
-            )
-        if not guesses:
-            return None
-        width, height = size = max(guesses, key=lambda size: size[0] * size[1])
-        why = unlike(size, self.shape)
-        warnings.warn(
-            f"{self.name}: its recordings do not say their sensor: {width}x{height} is a guess for all of them"
-            f"{f', and {why}' if why else ''}; {advice}", PlifWarning, stacklevel=4,
-        )  # fmt: skip
-        return size
+
+def agreed_sensor(
+    name: str, paths: Sequence[Path], csv: str | None, shape: Shape, advice: str
+) -> tuple[int, int] | None:
+    """One guess (width, height) for all recordings of a set, from LOOKED_AT of them, with a warning; None where each says
+    its own. `advice` is how to say it."""
+    sizes: dict[tuple[int, int], Path] = {}
+    guesses = []
+    for path in paths[:: -(-len(paths) // LOOKED_AT)]:
+        try:
+            source = open_source(f"file:{path}", csv=csv)
+        except PlifError:
+            continue  # it is named when it is its turn
+        sizes.setdefault(source.sensor, path)
+        guesses += [source.sensor] if source.sensor_from == "guess" else []
+    if len(sizes) > 1:
+        each = ", ".join(f"{w}x{h} ({path.name})" for (w, h), path in sorted(sizes.items())[:4])
+        warnings.warn(f"{name}: the sensors of its recordings differ: {each}; {advice}", PlifWarning, stacklevel=4)
+    if not guesses:
+        return None
+    width, height = size = max(guesses, key=lambda size: size[0] * size[1])
+    why = unlike(size, shape)
+    warnings.warn(
+        f"{name}: its recordings do not say their sensor: {width}x{height} is a guess for all of them"
+        f"{f', and {why}' if why else ''}; {advice}", PlifWarning, stacklevel=4,
+    )  # fmt: skip
+    return size
 
 
 def _said(request: DatasetSpec, root: Path) -> tuple[int, int] | None:
@@ -215,14 +220,17 @@ def files_of(folder: Path, missing_ok: bool = False) -> list[Path]:
     """The visible files of a folder, sorted by name; digits in a name compare as numbers."""
     if missing_ok and not folder.is_dir():
         return []
-    return sorted((p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")), key=_natural)
+    return sorted(
+        (p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")),
+        key=lambda path: natural_key(path.name),
+    )
 
 
-def _natural(path: Path) -> tuple[tuple[int, int, str], ...]:
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """A key that sorts "10.bin" after "9.bin": runs of digits compare as numbers."""
     parts: list[tuple[int, int, str]] = []
     run = ""
-    for character in path.name + "\0":
+    for character in name + "\0":
         if character.isascii() and character.isdigit():
             run += character
             continue

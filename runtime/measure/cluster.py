@@ -9,14 +9,16 @@ costs the shard that it was at; a driver that dies is resumed with what lies in 
 from __future__ import annotations
 
 import os
+import socket
 from collections import Counter, deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.measure.worker import Done, Job, Told, Worker
 
 LOCAL = "local"
+CONNECT_S = 5.0
 MOST_DEATHS = 3  # of actors at one shard
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray would report to its maker
@@ -26,17 +28,18 @@ ENVIRONMENT = {
 
 
 def run_on_cluster(
-    job: Job, shards: Sequence[int], address: str, workers: int | None, told: Told
+    job: Job, shards: Sequence[int], address: str, workers: int | None, told: Told, hired: Callable[[int], None]
 ) -> Generator[int, None, None]:
     """Does the shards on the cluster at `address` (HOST:PORT, ray://HOST:PORT, auto), or on a `local` one that ends with the run.
 
-    workers  actors; None: one for each core of the cluster
+    workers  actors; None: one for each core of the cluster. `hired` hears how many there are
     Raises PlifError where the cluster cannot be reached, where an actor does, and where one shard has ended MOST_DEATHS actors.
     """
     ray = _connect(address, workers)
     try:
-        n = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        yield from _run(ray, job, deque(shards), min(n, len(shards)), told)
+        n = min(workers or max(1, int(ray.cluster_resources().get("CPU", 1))), len(shards))
+        hired(n)
+        yield from _run(ray, job, deque(shards), n, told)
     finally:
         ray.shutdown()
 
@@ -48,6 +51,8 @@ def _connect(address: str, workers: int | None) -> Any:
         import ray
     except ImportError:
         raise MissingExtra("--cluster", "cluster") from None
+    if address not in (LOCAL, "auto"):
+        _require_listener(address)
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
     try:
         if address == LOCAL:  # more actors than cores are slower, not wrong
@@ -55,28 +60,53 @@ def _connect(address: str, workers: int | None) -> Any:
         else:
             ray.init(address=address, **options)
     except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and its own
-        why = " ".join(str(error).split())[:200]
-        raise PlifError(
-            f"--cluster {address}: no Ray cluster answers there ({why}); expected HOST:PORT of its head, or local"
-        ) from None
+        raise _nobody(address, " ".join(str(error).split())[:200]) from None
     return ray
 
 
-class _Actor:
-    """What runs on the cluster: a worker that stays. It answers (shard, what was done), or the error of the user's file."""
+def _require_listener(address: str) -> None:
+    """Refuses an address where nobody listens: Ray would try for more than a minute, and print a page."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _nobody(address, str(error)) from None
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+
+def _nobody(address: str, why: str) -> PlifError:
+    return PlifError(
+        f"--cluster {address}: no Ray cluster answers there ({why}); expected HOST:PORT of its head (ray start --head "
+        "prints it), auto, or local"
+    )
+
+
+class _Actor:
+    """What runs on the cluster: a worker that stays. It answers (shard, what was done), or the error of the user's file.
+
+    place  the driver's working folder, from which relative paths count
+    """
+
+    def __init__(self, job: Job, place: str) -> None:
+        self._job, self._place = job, place
         self._worker: Worker | None = None
 
     def run(self, k: int) -> tuple[int, Done] | PlifError:
         done: list[Done] = []
         try:
-            self._worker = self._worker or Worker(self._job)
+            self._worker = self._worker or self._begin()
             self._worker.run(k, done.append)
         except PlifError as error:
             return error
         return k, Done(*(sum(column) for column in zip(*(vars(one).values() for one in done), strict=True)))
+
+    def _begin(self) -> Worker:
+        try:
+            os.chdir(self._place)
+        except OSError:
+            raise PlifError(
+                f"{self._place}: is not on {socket.gethostname()}; all machines read the same paths"
+            ) from None
+        return Worker(self._job)
 
 
 def _run(ray: Any, job: Job, waiting: deque[int], count: int, told: Told) -> Generator[int, None, None]:
@@ -90,7 +120,7 @@ def _run(ray: Any, job: Job, waiting: deque[int], count: int, told: Told) -> Gen
             working[actor.run.remote(k)] = (actor, k)
 
     for _ in range(count):
-        give(remote.remote(job))
+        give(remote.remote(job, os.getcwd()))
     while working:
         (ready,), _ = ray.wait(list(working))
         actor, k = working.pop(ready)
@@ -105,7 +135,7 @@ def _run(ray: Any, job: Job, waiting: deque[int], count: int, told: Told) -> Gen
                     f"{job.artifact}: {MOST_DEATHS} workers died at samples {at.start} to {at.stop - 1} ({why})"
                 ) from None
             waiting.appendleft(k)
-            give(remote.remote(job))
+            give(remote.remote(job, os.getcwd()))
             continue
         if isinstance(answer, PlifError):
             raise answer

@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from runtime.api import Model
-from runtime.base.errors import PlifError
+from runtime.base.errors import PlifError, PlifWarning
 from runtime.base.files import make_folder, whole_or_nothing
+from runtime.data.dataset import first_names
 from runtime.engines.early_exit import check_exits
 from runtime.measure.metrics import artifact_identity, class_metrics, macro_f1, versions, wilson
 from runtime.measure.paired import compare
@@ -134,12 +136,15 @@ def evaluate(
         raise PlifError("--resume: goes on with what a folder holds; name it with --out DIR")
     if exit_margin is not None:
         check_exits(model)
+    if how.cluster not in (None, "local") and out is None:
+        raise PlifError(f"--cluster {how.cluster}: name a folder that all machines share with --out DIR")
     samples = SplitOf(data, split)
     dataset = samples.open(model)
     count = len(dataset) if limit is None else min(limit, len(dataset))
     began = time.perf_counter()
-    with _folder(out) as folder:
-        shards, tally, workers = run(model, samples, dataset, count, folder / FOLDER, how, out is not None, exit_margin)
+    kept = "nothing is kept; --out DIR would keep it" if out is None else "what is done is kept: go on with --resume"
+    with scratch() if out is None else nullcontext(make_folder(Path(out))) as folder:
+        shards, tally = run(model, samples, dataset, count, folder / FOLDER, how, kept, exit_margin)
         seconds = time.perf_counter() - began
         table, statistics = _Table(len(model.classes)), Statistics()
         found = table.watch(shards.predictions(statistics))
@@ -151,6 +156,13 @@ def evaluate(
     show_notes(statistics)
     correct, samples_read = int(np.trace(table.confusion)), int(table.confusion.sum())
     per_class = class_metrics(table.confusion.tolist(), model.classes)
+    without = [row["class"] for row in per_class if not row["samples"]]
+    if without and limit is None:
+        warnings.warn(
+            f"{samples}: no samples of class {first_names(without)}, so accuracy says nothing about it; is the set complete?",
+            PlifWarning,
+            stacklevel=2,
+        )
     return Evaluation(
         accuracy=correct / samples_read,
         samples=samples_read,
@@ -170,7 +182,7 @@ def evaluate(
         interval=wilson(correct, samples_read),
         per_class=per_class,
         macro_f1=macro_f1(per_class),
-        workers=workers,
+        workers=tally.workers,
         seconds=round(seconds, 3),
         unreadable={"samples": table.unreadable, "first": table.unreadable_first},
         artifact=artifact_identity(model.path, model.card),
@@ -188,11 +200,8 @@ def begun_engine(out: str | Path | None) -> str | None:
 
 
 @contextmanager
-def _folder(out: str | Path | None) -> Iterator[Path]:
-    """Where the shards lie: `out`, or a folder that is removed at the end."""
-    if out is not None:
-        yield make_folder(Path(out))
-        return
+def scratch() -> Iterator[Path]:
+    """A folder that is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="plif-eval-") as folder:
         yield Path(folder)
 

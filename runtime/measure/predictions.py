@@ -11,6 +11,7 @@ after a run that was killed and resumed. What a clock said is therefore in a fil
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -113,6 +114,33 @@ def write_predictions(predictions: Iterable[Prediction], classes: Sequence[str],
             lines.write(json.dumps(json_row(one, classes)) + "\n")
             timing.writerow((one.sample, one.milliseconds))
     return paths
+
+
+def check_table(path: Path) -> None:
+    """Refuses a name for a table that does not say what it shall be."""
+    if path.suffix not in (".csv", ".jsonl"):
+        raise PlifError(f"{path}: expected a name that ends in .csv or .jsonl")
+
+
+def write_table(predictions: Iterable[Prediction], classes: Sequence[str], path: Path) -> None:
+    """One table, .csv or .jsonl, whole or not at all."""
+    check_table(path)
+    with whole_or_nothing(path) as (part,), part.open("w", newline="", encoding="utf-8", errors="replace") as file:
+        if path.suffix == ".jsonl":
+            file.writelines(json.dumps(json_row(one, classes)) + "\n" for one in predictions)
+        else:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(columns(classes))
+            rows.writerows(csv_row(one, classes) for one in predictions)
+
+
+def csv_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
+    """A table as text, for the standard output."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(columns(classes))
+    rows.writerows(csv_row(one, classes) for one in predictions)
+    return text.getvalue()
 
 
 def read_csv(path: str | Path) -> tuple[list[str], Iterator[Prediction]]:

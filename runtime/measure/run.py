@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from runtime.api import Model
@@ -32,6 +33,7 @@ class Tally:
     right: int = 0
     unreadable: int = 0
     now: int = 0  # of those done, by this run
+    workers: int = 1
 
     def add(self, done: Done) -> None:
         """Counts a batch."""
@@ -73,12 +75,12 @@ def run(
     count: int,
     folder: Path,
     how: How,
-    keeps: bool,
+    kept: str,
     exit_margin: float | None = None,
-) -> tuple[Shards, Tally, int]:
-    """Evaluates the first `count` of `dataset`, which is `samples` opened; (shards in `folder`, what was done, workers).
+) -> tuple[Shards, Tally]:
+    """Evaluates the first `count` of `dataset`, which is `samples` opened; (shards in `folder`, what was done).
 
-    keeps        whether the folder outlives an interrupt
+    kept         what an interrupt leaves, in words
     exit_margin  of an early exit; None: every sample takes all its steps
     Raises PlifError where the model does not fit, or nothing can be read; Interrupted with what is known so far.
     """
@@ -89,6 +91,7 @@ def run(
     threads = options.threads or (1 if several else None)
     job = Job(model.path, samples, shards.plan, folder, threads, options.rates, options.flush_denormals, options.sha256)
     tally = _tally(shards, missing, dataset.label(0) != UNKNOWN)
+    tally.workers = workers
     before = tally.done
 
     def told(done: Done) -> None:
@@ -97,17 +100,16 @@ def run(
             how.progress(tally.done, count, tally.accuracy())
 
     try:
-        with closing(_shards_done(job, model, dataset, missing, workers, how.cluster, told)) as finished:
+        with closing(_shards_done(job, model, dataset, missing, how, tally, told)) as finished:
             for k in finished:
                 if tally.unreadable == tally.done:
                     why = shards.read(k)[1][0].error
                     raise PlifError(f"{samples}: none of {tally.done} recordings can be read, the first: {why}")
     except KeyboardInterrupt:
-        kept = "what is done is kept: go on with --resume" if keeps else "nothing is kept; --out DIR would keep it"
         known = ", ".join(filter(None, [f"{tally.done} of {count} samples are done", tally.accuracy()]))
         raise Interrupted(f"{known}; {kept}") from None
     tally.now = tally.done - before
-    return shards, tally, workers
+    return shards, tally
 
 
 def _cut(
@@ -145,19 +147,19 @@ def _shards_done(
     model: Model,
     dataset: Dataset,
     shards: list[int],
-    workers: int,
-    cluster: str | None,
+    how: How,
+    tally: Tally,
     told: Callable[[Done], None],
 ) -> Generator[int, None, None]:
     """Does the shards here, in processes, or on a cluster; yields each that is done."""
     if not shards:
         return
-    if cluster is not None:
+    if how.cluster is not None:
         from runtime.measure.cluster import run_on_cluster
 
-        yield from run_on_cluster(job, shards, cluster, workers, told)
-    elif workers > 1:
-        yield from run_in_processes(job, shards, workers, told)
+        yield from run_on_cluster(job, shards, how.cluster, how.workers, told, partial(setattr, tally, "workers"))
+    elif tally.workers > 1:
+        yield from run_in_processes(job, shards, tally.workers, told)
     else:
         with closing(Worker(job, model if job.threads == model.options.threads else None, dataset)) as worker:
             for k in shards:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -40,7 +41,8 @@ class SplitOf:
     @property
     def place(self) -> str:
         """DIR of NAME:DIR."""
-        return find(self.data)[1]
+        place = find(self.data)[1]
+        return str(Path(place)) if place else ""  # as it stands at the beginning of the paths
 
     def open(self, model: OpenModel) -> Dataset:
         """The data set. Raises PlifError when it does not fit the model (classes, kind of input)."""

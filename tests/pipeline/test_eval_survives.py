@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.base.errors import Interrupted, PlifError
+from runtime.base.errors import Interrupted, PlifError, PlifWarning
 from runtime.cli.main import run
 from runtime.events import write_nmnist
 from runtime.measure.evaluate import Evaluation, evaluate
@@ -29,19 +30,35 @@ SAMPLES = 200  # four shards
 
 # A program whose driver kills one of its workers, and later itself, at known places.
 KILLED = """
-import multiprocessing, os, sys
+import os, sys
+from pathlib import Path
 import runtime
 from runtime.measure.evaluate import evaluate
 
+model, data, out, end, workers, *cluster = sys.argv[1:]
+
+def below(parent):
+    children = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (place / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                children += [(int(place.name), (place / "cmdline").read_text()), *below(int(place.name))]
+        except OSError:
+            continue
+    return children
+
 def progress(done, total, note, killed=[]):
     if done >= 40 and not killed:
-        killed.append(multiprocessing.active_children()[0])
-        killed[0].kill()
-    if done >= 130 and sys.argv[4] == "die":
+        found = [pid for pid, command in below(os.getpid()) if "spawn_main" in command or "ray::_Actor" in command]
+        killed.append(found[0])
+        os.kill(found[0], 9)
+    if done >= 130 and end == "die":
         os.kill(os.getpid(), 9)
 
 if __name__ == "__main__":
-    evaluate(runtime.load(sys.argv[1]), sys.argv[2], out=sys.argv[3], workers=2, batch=8, progress=progress)
+    how = {"workers": int(workers), "cluster": cluster[0] if cluster else None, "batch": 8, "progress": progress}
+    evaluate(runtime.load(model), data, out=out, **how)
 """
 
 
@@ -98,13 +115,13 @@ def test_batch_form_engine_and_workers_change_no_byte(
     assert result.predictions == whole[0].predictions and result.confusion == whole[0].confusion
 
 
-def killed(folder: Path, data: str, out: Path, end: str) -> int:
+def killed(folder: Path, data: str, out: Path, end: str, workers: int = 2, cluster: Sequence[str] = ()) -> int:
     """The exit code of KILLED."""
     program = folder / "killed.py"
     program.write_text(KILLED)
-    command = [sys.executable, str(program), str(folder / "step.onnx"), data, str(out), end]
+    command = [sys.executable, str(program), str(folder / "step.onnx"), data, str(out), end, str(workers), *cluster]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(command, env=environment, capture_output=True, timeout=300).returncode
+    return subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, timeout=500).returncode
 
 
 def test_a_worker_that_is_killed_costs_nothing_but_time(folder: Path, data: str, tmp_path: Path, whole: Any) -> None:
@@ -134,6 +151,37 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(
     assert all(path.read_bytes() == content for path, content in before.items()), "what was done was not done again"
 
 
+@pytest.mark.parametrize(
+    ("workers", "end"),
+    [
+        (2, "live"),
+        pytest.param(1, "live", marks=pytest.mark.large),
+        pytest.param(7, "live", marks=pytest.mark.large),
+        pytest.param(2, "die", marks=pytest.mark.large),
+    ],
+)
+def test_a_cluster_that_loses_a_worker_or_its_driver_gives_the_same_bytes(
+    workers: int, end: str, folder: Path, data: str, tmp_path: Path, whole: tuple[Any, bytes]
+) -> None:
+    pytest.importorskip("ray", reason="clusters need Ray")
+    assert killed(folder, data, tmp_path, end, workers, ["local"]) == (0 if end == "live" else -signal.SIGKILL)
+    if end == "die":
+        done = len(list((tmp_path / "shards").glob("*.jsonl")))
+        assert 0 < done < 4 and not (tmp_path / "predictions.csv").exists()
+        evaluate(runtime.load(folder / "step.onnx"), data, out=tmp_path, resume=True)
+    assert (tmp_path / "predictions.csv").read_bytes() == whole[1]
+
+
+def test_an_address_without_a_cluster_is_one_line(folder: Path, data: str, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="clusters need Ray")
+    model = runtime.load(folder / "step.onnx")
+    for address in ("127.0.0.1:1", "nonsense", "ray://127.0.0.1:1"):
+        with pytest.raises(PlifError, match=f"--cluster {address}: no Ray cluster answers there"):
+            evaluate(model, data, cluster=address, out=tmp_path / address.replace("/", "-"))
+    with pytest.raises(PlifError, match="that all machines share"):
+        evaluate(model, data, cluster="127.0.0.1:1")
+
+
 def test_a_damaged_shard_is_done_again(folder: Path, data: str, tmp_path: Path, whole: tuple[Any, bytes]) -> None:
     model = runtime.load(folder / "step.onnx")
     evaluate(model, data, out=tmp_path)
@@ -141,6 +189,15 @@ def test_a_damaged_shard_is_done_again(folder: Path, data: str, tmp_path: Path, 
     shard.write_bytes(shard.read_bytes()[:-40])
     result = evaluate(model, data, out=tmp_path, resume=True)
     assert (tmp_path / "predictions.csv").read_bytes() == whole[1] and result.samples == SAMPLES
+
+
+def test_the_hash_of_the_data_does_not_know_where_they_lie(
+    folder: Path, data: str, whole: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(folder)
+    model = runtime.load("step.onnx")
+    for place in ("nmnist:nmnist", "nmnist:./nmnist/"):
+        assert evaluate(model, place, batch=16).data_list == whole[0].data_list
 
 
 def test_ctrl_c_says_what_is_known_and_keeps_it(folder: Path, data: str, tmp_path: Path, whole: Any) -> None:
@@ -190,11 +247,15 @@ def test_one_recording_that_cannot_be_read_is_named_and_the_others_count(
     assert sum("error" in line for line in lines) == 1 and "1 of 20 recordings could not be read" in printed.err
     row = (out / "predictions.csv").read_text().splitlines()[14]
     assert row.startswith(f"13,{bad},3,,,") and "the file is empty" in row
+    (place / "7" / "7.bin").unlink()
+    (place / "7" / "17.bin").unlink()
+    with pytest.warns(PlifWarning, match="no samples of class 7"):
+        evaluate(runtime.load(folder / "step.onnx"), f"nmnist:{tmp_path / 'nmnist'}")
     for path in place.rglob("*.bin"):
         path.unlink()
         path.write_bytes(b"")
     assert run([*command]) == 2
-    assert "none of 20 recordings can be read" in capsys.readouterr().err
+    assert "none of 18 recordings can be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""`plif predict`: labels for recordings without labels. In Python: runtime.measure.predict.predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runtime.base.errors import PlifError
+from runtime.base.progress import Progress
+from runtime.base.text import cell
+from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, Workers, say_engine, say_unnamed, show
+from runtime.cli.stream import parse_sensor
+from runtime.stream.options import help_of
+
+if TYPE_CHECKING:
+    from runtime.measure.predict import Predicted
+
+
+def predict(
+    artifact: Annotated[Path, typer.Argument(help="An exported artifact, or a model.pt (runs in PyTorch).")],
+    recordings: Annotated[list[Path], typer.Argument(help="Recordings, and folders of recordings.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A table to write, .csv or .jsonl; on stdout when not given.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Recordings in one batch; measured when not given.")] = None,
+    workers: Workers = None,
+    sensor: Annotated[str | None, typer.Option(help=help_of("sensor"))] = None,
+    csv: Annotated[str | None, typer.Option(help=help_of("csv"))] = None,
+    engine: EngineName = "auto",
+    device: Device = None,
+    sha256: Sha256 = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Labels for recordings without labels."""
+    from runtime.api import load
+    from runtime.measure.predict import predict as run
+
+    model = load(artifact, engine, threads=threads, device=device, sha256=sha256)
+    say_unnamed(model.card)
+    with Progress("predicting") as progress:
+        result = run(
+            model,
+            recordings,
+            out=out,
+            sensor=parse_sensor(sensor),
+            csv=csv,
+            batch=batch,
+            workers=workers,
+            progress=progress.update,
+        )
+    say_engine(model)
+    show(result.to_dict(), lambda _: _lines(result), as_json)
+    if result.unreadable:
+        raise PlifError(
+            f"{result.unreadable} of {result.recordings} recordings could not be read, as their rows say; "
+            f"the first: {result.first_unreadable}"
+        )
+
+
+def _lines(result: Predicted) -> Iterator[str]:
+    if result.out is None:
+        from runtime.measure.predictions import csv_text
+
+        yield from csv_text(result.predictions, result.classes).splitlines()
+        return
+    answers = ", ".join(f"{cell(name)} {n}" for name, n in result.answers.items() if n)
+    yield f"{result.recordings - result.unreadable} of {result.recordings} recordings: {answers}"
+    yield (
+        f"engine {result.engine}, batch {result.batch}, {result.workers} worker{'s' * (result.workers > 1)}: "
+        f"{result.throughput_per_s:g} recordings/s"
+    )
+    yield f"wrote {result.out}"

@@ -1,0 +1,128 @@
+"""What a network says about recordings whose classes nobody knows: files and folders in, labels out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.api import Model
+from runtime.base.errors import PlifError
+from runtime.data import Dataset
+from runtime.data.unlabelled import Unlabelled, find_recordings
+from runtime.engines.model import OpenModel
+from runtime.events.framing import Framing
+from runtime.measure.evaluate import scratch
+from runtime.measure.metrics import artifact_identity
+from runtime.measure.predictions import Prediction, check_table, write_table
+from runtime.measure.run import How, run, show_notes
+from runtime.measure.shards import FOLDER, Statistics
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Files of recordings, as a worker opens them."""
+
+    paths: tuple[str, ...]
+    sensor: tuple[int, int] | None = None
+    csv: str | None = None
+    place: str = ""
+
+    def __str__(self) -> str:
+        return f"{len(self.paths)} recordings"
+
+    def open(self, model: OpenModel) -> Dataset:
+        """The recordings as frames. Raises PlifError for a model that takes still images."""
+        framing = model.card["framing"]
+        if model.static or framing is None:
+            raise PlifError(f"{model.path}: takes still images; plif predict reads recordings of events")
+        return Unlabelled(self.paths, Framing.parse(framing), model.input_shape, model.classes, self.sensor, self.csv)
+
+
+@dataclass
+class Predicted:
+    """What `plif predict --json` prints.
+
+    recordings   how many there are, and how many of them could not be read
+    answers      {class: recordings that were taken for it}
+    predictions  in the order of the recordings; empty where they were written to `out`
+    """
+
+    recordings: int
+    unreadable: int
+    answers: dict[str, int]
+    classes: list[str]
+    engine: str
+    batch: int
+    workers: int
+    seconds: float
+    throughput_per_s: float
+    artifact: dict[str, Any]
+    out: str | None = None
+    predictions: list[Prediction] = field(default_factory=list)
+    first_unreadable: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def predict(
+    model: Model,
+    places: Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    sensor: tuple[int, int] | None = None,
+    csv: str | None = None,
+    how: How | None = None,
+    **given: Any,
+) -> Predicted:
+    """Predictions for recordings, in files and in folders.
+
+    out     a table to write, .csv or .jsonl, whole or not at all
+    sensor  (width, height) of all of them, csv  the columns of CSV files: for recordings that do not say
+    how     a How, or its fields by name: batch, workers, progress
+
+    Raises PlifError where there is nothing to read, and where nothing can be read. A recording that cannot be read has a row
+    that says why.
+    """
+    how = How(**given) if how is None else how
+    if out is not None:
+        check_table(Path(out))
+    samples = Recordings(tuple(find_recordings(places)), sensor, csv)
+    dataset = samples.open(model)
+    began = time.perf_counter()
+    with scratch() as folder:
+        shards, tally = run(model, samples, dataset, len(dataset), folder / FOLDER, how, "nothing is written")
+        result = Predicted(
+            recordings=len(dataset),
+            unreadable=0,
+            answers=dict.fromkeys(model.classes, 0),
+            classes=model.classes,
+            engine=model.engine.name,
+            batch=shards.plan.batch,
+            workers=tally.workers,
+            seconds=round(time.perf_counter() - began, 3),
+            throughput_per_s=round(len(dataset) / (time.perf_counter() - began), 3),
+            artifact=artifact_identity(model.path, model.card),
+            out=None if out is None else str(out),
+        )
+        statistics = Statistics()
+        found = _counted(shards.predictions(statistics), result)
+        if out is None:
+            result.predictions = list(found)
+        else:
+            write_table(found, model.classes, Path(out))
+    show_notes(statistics)
+    return result
+
+
+def _counted(predictions: Iterator[Prediction], result: Predicted) -> Iterator[Prediction]:
+    for one in predictions:
+        if one.predicted is None:
+            result.unreadable += 1
+            result.first_unreadable = result.first_unreadable or one.error
+        else:
+            result.answers[result.classes[one.predicted]] += 1
+        yield one

@@ -1,0 +1,120 @@
+"""`plif predict`: the answers of plif eval, for recordings whose classes nobody knows."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtime
+from plif_export import export
+from runtime.base.errors import PlifError
+from runtime.cli.main import run
+from runtime.events import write_nmnist
+from runtime.measure.evaluate import evaluate
+from runtime.measure.predict import predict
+from runtime.measure.predictions import read_csv
+from runtime.simulate.digits import draw_digit
+from runtime.simulate.saccades import record_digit
+from tests.networks import digits_network, firing
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:denormals"),
+    pytest.mark.filterwarnings("ignore:.*do not say their sensor"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve recordings, in the layout of N-MNIST, and a random network."""
+    folder = tmp_path_factory.mktemp("predict")
+    (folder / "Train").mkdir()
+    for i in range(12):
+        rng = np.random.default_rng(i)
+        path = folder / "Test" / str(i % 2) / f"{i}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_nmnist(path, record_digit(draw_digit(i % 10, rng), rng))
+    export(digits_network("count:T=8"), folder / "m.onnx")
+    return folder
+
+
+def test_predictions_are_those_of_an_evaluation(folder: Path, tmp_path: Path) -> None:
+    model = runtime.load(folder / "m.onnx")
+    evaluate(model, f"nmnist:{folder}", out=tmp_path)
+    known = {one.path: one for one in read_csv(tmp_path / "predictions.csv")[1]}
+    out = tmp_path / "p.csv"
+    result = predict(model, [folder / "Test"], out=out, sensor=(34, 34), workers=2)
+    classes, rows = read_csv(out)
+    found = list(rows)
+    expected = [str(folder / "Test" / str(d) / f"{i}.bin") for d in range(2) for i in range(d, 12, 2)]
+    assert [one.path for one in found] == expected, "folder by folder, numbers as numbers"
+    for one in found:
+        same = known[one.path]
+        assert one.truth is None and (one.scores, one.steps, one.events) == (same.scores, same.steps, same.events)
+    assert classes == model.classes and sum(result.answers.values()) == result.recordings == 12
+    lines = predict(model, [folder / "Test" / "1"], out=tmp_path / "p.jsonl", sensor=(34, 34), batch=1)
+    row = json.loads((tmp_path / "p.jsonl").read_text().splitlines()[0])
+    assert lines.recordings == 6 and row["truth"] is None and row["scores"] == list(known[row["path"]].scores)
+
+
+def test_what_cannot_be_read_has_a_row_that_says_so_and_the_rest_is_written(
+    folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    place = tmp_path / "in"
+    (place / "deeper").mkdir(parents=True)
+    for i in range(3):
+        (place / f"{i}.bin").hardlink_to(folder / "Test" / str(i % 2) / f"{i}.bin")
+    (place / "deeper" / "empty.bin").touch()
+    os.mkfifo(place / "deeper" / "pipe.bin")
+    (place / "notes.txt").write_text("no recording")
+    (place / ".hidden").write_text("no recording")
+    out = tmp_path / "out.csv"
+    assert run(["predict", str(folder / "m.onnx"), str(place), "--out", str(out), "--json"]) == 2
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["unreadable"] == 2
+    errors = [line for line in printed.err.splitlines() if "error" in line]
+    assert len(errors) == 1 and "2 of 5 recordings could not be read" in errors[0]
+    rows = list(read_csv(out)[1])
+    assert [one.error is None for one in rows] == [True, True, True, False, False]
+    assert "empty" in str(rows[3].error) and "not a regular file" in str(rows[4].error)
+    assert rows[3].predicted is None
+
+
+def test_without_out_the_table_is_printed(folder: Path, capsys: Any) -> None:
+    recording = str(folder / "Test" / "0" / "0.bin")
+    assert run(["predict", str(folder / "m.onnx"), recording, recording, "--sensor", "34x34"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and lines[0].startswith("sample,path,truth,predicted,") and lines[1][2:] == lines[2][2:]
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (["NOWHERE"], "no such file"),
+        (["EMPTY"], "no recordings in this folder"),
+        (["PIPE"], "is a pipe"),
+        (["ALL-BAD"], "none of 1 recordings can be read"),
+        (["GOOD", "--out", "table.txt"], "ends in .csv or .jsonl"),
+    ],
+)
+def test_what_cannot_be_predicted_is_one_line(
+    places: list[str], said: str, folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "EMPTY").mkdir()
+    (tmp_path / "ALL-BAD").write_bytes(b"")
+    os.mkfifo(tmp_path / "PIPE")
+    (tmp_path / "GOOD").hardlink_to(folder / "Test" / "0" / "0.bin")
+    assert run(["predict", str(folder / "m.onnx"), str(tmp_path / places[0]), *places[1:]]) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err and not printed.out and len(printed.err.splitlines()) <= 2
+
+
+def test_a_network_for_still_images_is_refused(folder: Path, tmp_path: Path) -> None:
+    net = firing(shape=(1, 16, 16), kind="static", framing=None)
+    export(net, tmp_path / "still.onnx")
+    with pytest.raises(PlifError, match="takes still images"):
+        predict(runtime.load(tmp_path / "still.onnx"), [folder / "Test"])
