@@ -159,27 +159,36 @@ def calibrate_exit(
 def bench(
     artifacts: Annotated[list[Path], typer.Argument(help="Artifacts in the step form, or a model.pt beside them.")],
     engine: Annotated[list[str] | None, typer.Option(help="An engine; may be given several times.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="NAME:DIR: also accuracy, changed decisions and synaptic operations.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of --data: train or test.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Of --data: only the first so many samples.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for bench.md, bench.csv and bench.json.")] = None,
     streams: Annotated[int, typer.Option(min=1, help="Rows of the batch.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, help="For each artifact and engine.")] = 5.0,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Latency and throughput, side by side in one run, with firing rates and proof beside them."""
+    """Latency, throughput and size side by side in one run, with rates, proof and accuracy beside them."""
     from runtime.measure.bench import bench as run
+    from runtime.measure.bench_table import add_data, write_table
 
+    engines = engine or ["auto"]
     with Progress("measuring") as progress:
         rows = run(
-            artifacts,
-            engines=engine or ["auto"],
-            streams=streams,
-            seconds=seconds,
-            threads=threads,
-            progress=progress.update,
+            artifacts, engines=engines, streams=streams, seconds=seconds, threads=threads, progress=progress.update
         )
     for row in rows:
         if row.engine_reason:
             say(f"plif: {row.artifact}: engine {row.engine}: {row.engine_reason}", err=True)
-    show([row.to_dict() for row in rows], lambda _: _bench_lines(rows), as_json)
+    if data is not None:
+        paths = [path for path in artifacts for _ in engines]
+        with Progress("evaluating") as progress:
+            add_data(rows, paths, data, split=split, limit=limit, progress=progress.update)
+    written = write_table(rows, out) if out else []
+    lines = [f"wrote {path}" for path in written]
+    show([row.to_dict() for row in rows], lambda _: [*_bench_lines(rows), *lines], as_json)
 
 
 def _evaluation_lines(result: Evaluation, written: list[Path]) -> Iterator[str]:
@@ -221,15 +230,16 @@ def _unreadable(result: Evaluation) -> str:
 
 def _bench_lines(rows: list[Measurement]) -> Iterator[str]:
     """A table: one line for each artifact and engine, under a line of headings."""
-    headings = f"{'artifact':<28}{'engine':<13}{'streams':>8}{'p50 ms':>9}{'p99 ms':>9}{'steps/s':>10}{'silence':>9}"
-    yield f"{headings}  differ  rates"
-    for row in rows:
-        rates = " ".join(f"{100 * rate:.0f}" for rate in row.firing_rates.values())
-        differ = "-" if row.spike_mismatches is None else str(row.spike_mismatches)
-        yield (
-            f"{row.artifact:<28.28}{row.engine:<13}{row.streams:>8}{row.p50_ms:>9.3f}{row.p99_ms:>9.3f}{row.steps_per_s:>10.1f}"
-            f"{row.after_silence_p50_ms:>9.3f}  {differ:<6}  {rates} %"
-        )
+    from runtime.measure.bench_table import table
+
+    names, lines = table(rows)
+    widths = [max(len(line[i]) for line in (names, *lines)) for i in range(len(names))]
+    for line in (names, *lines):
+        texts = [
+            text.ljust(width) if i < 3 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        yield "  ".join(texts).rstrip()
 
 
 def _ms(value: float | None) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 
 from runtime.api import Model, load
 from runtime.base.errors import PlifError
+from runtime.base.files import measure
 from runtime.engines.calibrate import call_times_ms
 
 SILENT_STEPS = 300
@@ -27,7 +28,12 @@ STEPS_A_TURN = 10
 
 @dataclass
 class Measurement:
-    """One artifact on one engine. Times are of one step of all streams; spike_mismatches is what its card's proof says."""
+    """One artifact on one engine. Times are of one step of all streams; spike_mismatches is what its card's proof says.
+
+    bytes     of the artifact
+    accuracy, samples, decisions_changed, mcnemar_p, synops   on a data set, where one was named (bench_table.py): changed
+              against the first row; synops: effective synaptic operations per sample
+    """
 
     artifact: str
     engine: str
@@ -41,6 +47,12 @@ class Measurement:
     spike_mismatches: int | None = None
     rss_mb: float = 0.0
     firing_rates: dict[str, float] = field(default_factory=dict)
+    bytes: int = 0
+    accuracy: float | None = None
+    samples: int | None = None
+    decisions_changed: int | None = None
+    mcnemar_p: float | None = None
+    synops: float | None = None
     engine_reason: str | None = None  # why `auto` took this engine; None where it was asked for
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,6 +76,7 @@ class _Candidate:
             streams,
             threads,
             spike_mismatches=parity.get("spike_mismatches") if isinstance(parity, dict) else None,
+            bytes=measure(Path(path))[0],
             engine_reason=choice.reason if choice is not None and choice.asked == "auto" else None,
         )
 

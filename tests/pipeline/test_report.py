@@ -285,3 +285,16 @@ def test_a_png_of_ours_is_a_png() -> None:
     lines = np.frombuffer(zlib.decompress(data[at + 4 : data.index(b"IEND") - 8]), np.uint8).reshape(5, 1 + 3 * 7)
     assert (lines[:, 0] == 0).all() and np.abs(lines[:, 1:].reshape(5, 7, 3) / 255 - image).max() <= 0.5 / 255 + 1e-9
     assert data[16:24] == (7).to_bytes(4, "big") + (5).to_bytes(4, "big")
+
+
+@pytest.mark.large
+def test_a_network_of_others_goes_from_its_own_file_to_a_report_in_two_commands(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    checkpoint = shared_data / "checkpoints" / "spikingjelly_if_nmnist_T16.pth"
+    network, net, out = "c16k3s2-IF-{c32k3s2-IF}*2-{c64k3s2-IF}*3-FC10-IF", tmp_path / "net.onnx", tmp_path / "results"
+    said = ["--network", network, "--classes", ",".join("0123456789"), "--framing", "count:T=16", "-o", str(net)]
+    assert run(["export", str(checkpoint), *said]) == 0
+    assert run(["eval", str(net), "--data", f"nmnist:{shared_data / 'nmnist_small'}", "--out", str(out)]) == 0
+    assert json.loads((out / "metrics.json").read_text())["correct"] >= 97
+    assert "Synaptic operations" in (out / "report.html").read_text()
