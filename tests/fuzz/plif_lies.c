@@ -99,6 +99,7 @@ int main(int argc, char **argv) {
         free(whole);
         free(data);
     }
+    free(good);
     printf("%ld of %s files were run\n", opened, argv[3]);
     return opened > 0 ? 0 : 1;
 }

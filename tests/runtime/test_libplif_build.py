@@ -256,6 +256,6 @@ def test_files_that_lie_find_nothing_under_sanitizers(
         )
         assert done.returncode == 0 and done.stdout.splitlines() == said, done.stderr[-2000:]
         done = subprocess.run(
-            [fuzz, digits_plif, "1", "1500"], env=environment, capture_output=True, text=True, timeout=500
+            [fuzz, digits_plif, "1", "400"], env=environment, capture_output=True, text=True, timeout=500
         )
         assert done.returncode == 0, done.stderr[-3000:]
