@@ -2,25 +2,34 @@
 
     python bench/decide.py digits.onnx 'sim:digits?seed=11&seconds=120' --framing duration:10ms
     python bench/decide.py gesture.onnx 'sim:dvs128-gesture?seed=900&seconds=600' --negatives walking.aedat standing.aedat
+    python bench/decide.py gesture.onnx 'sim:dvs128-gesture?seed={901..906}&seconds=40' \\
+           --negatives people/*.aedat --negatives 'sim:dvs128-gesture?scene=everyday&seed={1..30}&seconds=60'
     python bench/decide.py ... --plot docs/decide.png --json
 
 The network runs once over each source and its output at every step is stored. Then every rule is applied to the same outputs, by
 the same code that decides in a stream (runtime.stream.stream). The truth of a source is a list of (t_on_us, t_off_us, label).
 
     onset to label   from t_on, or from `recognisable_us` where the source has it, to the first decision with the right label
-                     within the span; 0 when the label came before that; p50 and p95 over the spans that got the right label;
-                     the other spans are counted in `missed`
+                     within the span; 0 when the label came before that; p50 and p90 over the spans that got the right label;
+                     the other spans are counted in `never`. Spans of "other" count for none of these
+    changes          of the label from the first right one to the end of its span, median and mean
     accuracy         share of spans in which the right label was shown longer than any other, with its 95 % interval (Wilson)
     false alarms     runs of one label, at least 50 ms long, per minute: in the time without truth (idle: from 300 ms after a
                      span, so that the last answer can fade; an answer that is still there then counts) and on negatives
-                     (recordings without any of the classes); and the share of that time in which there is a label
+                     (recordings without any of the classes); and the share of that time in which there is a label. The 95 %
+                     interval is Byar's for a Poisson count. Several --negatives are several groups
+    idle answers     share of the steps in the time without truth that got any answer, "other" included
+
+Sources may hold one {a..b}, which counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,8 +40,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runtime
 from runtime.api import Model
 from runtime.events import Frame, open_source
+from runtime.events.framing import framing_of
 from runtime.events.sources.base import Source
 from runtime.stream.decide import Decision, DecisionRule
+from runtime.stream.hold import OTHERS
 from runtime.stream.observe import Observers
 from runtime.stream.options import LIVE_FRAMING, LIVE_RULES
 from runtime.stream.reset import ResetPolicy
@@ -46,12 +57,12 @@ GRID = [
         for tau in (120, 200, 300)
         for m, r in ((0.2, 0.05), (0.3, 0.1), (0.5, 0.2))
     ),
+    *(f"own:{tau}ms,margin={m}" for tau in (80, 120, 160) for m in (0.25, 0.3, 0.4)),
     *(f"kofn:{k}/{n},release=1" for k, n in ((2, 3), (3, 5), (5, 8), (8, 12))),
     *(f"kofn:{k}/{n},margin=0.2,release=1" for k, n in ((2, 3), (3, 5), (5, 8), (8, 12))),
 ]
 FADE_US = 300_000
 ALARM_US = 50_000
-OTHER = ("other", "other gestures", "other_gestures")  # labels that mean none of the classes
 
 
 class Steps(NamedTuple):
@@ -67,8 +78,8 @@ class Steps(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("artifact")
-    parser.add_argument("source", help="one with truth")
-    parser.add_argument("--negatives", nargs="*", default=[])
+    parser.add_argument("sources", nargs="+", help="with truth")
+    parser.add_argument("--negatives", nargs="+", action="append", default=[])
     parser.add_argument("--framing")
     parser.add_argument("--filter", default=None)
     parser.add_argument("--reset", default="never")
@@ -79,34 +90,42 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     model = runtime.load(options.artifact, options.engine, threads=1)
-    framing = options.framing or model.card["framing"]
-    if framing is None or framing.startswith("count"):
-        framing = LIVE_FRAMING
+    found = framing_of(model.card, options.framing)
+    framing = LIVE_FRAMING if found is None or found.kind == "count" else str(found)
     policy = ResetPolicy.parse(options.reset)
-    positive = step_all(model, open_source(options.source), framing, options.filter, policy)
-    negatives = [step_all(model, open_source(one), framing, options.filter, policy) for one in options.negatives]
+
+    def run(specs: list[str]) -> list[Steps]:
+        named = [one for spec in specs for one in count_up(spec)]
+        return [step_all(model, open_source(one), framing, options.filter, policy) for one in named]
+
+    positive, negatives = run(options.sources), [run(group) for group in options.negatives]
     idle = "" if options.idle is None else f",idle={options.idle:g}"
     rows = [measure(model, rule + idle, policy, positive, negatives) for rule in options.rules]
     if options.plot:
-        plot(rows, Path(options.plot), options.source)
+        plot(rows, Path(options.plot), " ".join(options.sources))
     if options.json:
-        print(
-            json.dumps({"source": options.source, "framing": framing, "reset": options.reset, "rules": rows}, indent=2)
-        )
+        note = {"sources": options.sources, "framing": framing, "reset": options.reset}
+        print(json.dumps({**note, "rules": rows}, indent=2))
         return
-    print(
-        f"{options.source}, {framing}, reset {options.reset}, {len(positive.truth)} spans, {len(positive.frames)} steps"
-    )
-    print(f"{'rule':42}{'p50 ms':>8}{'p95 ms':>8}{'missed':>8}{'right':>8}{'idle/min':>10}{'neg/min':>9}")
+    spans, steps = sum(len(one.truth) for one in positive), sum(len(one.frames) for one in positive)
+    print(f"{' '.join(options.sources)}, {framing}, reset {options.reset}, {spans} spans, {steps} steps")
+    print(f"{'rule':50}   p50   p90  never     right   changes  idle answers  false labels a minute (share of time)")
     for row in rows:
-        low, high = row["accuracy_95"]
-        negative = (
-            "-" if row["false_alarms_negatives_per_min"] is None else f"{row['false_alarms_negatives_per_min']:.2f}"
+        false = "  ".join(
+            f"{one['per_min']:.2f} [{one['per_min_95'][0]:.2f} {one['per_min_95'][1]:.2f}] ({one['labelled']:.3f})"
+            for one in (row["idle"], *row["negatives"])
         )
-        print(
-            f"{row['rule']:42}{_ms(row['onset_p50_ms']):>8}{_ms(row['onset_p95_ms']):>8}{row['missed']:>8}"
-            f"{row['accuracy']:>8.3f}{row['false_alarms_idle_per_min']:>10.2f}{negative:>9}   ({low:.3f}-{high:.3f})"
-        )
+        right, changes = f"{row['right']}/{row['gestures']}", f"{row['changes_median']:.0f}/{row['changes_mean']:.1f}"
+        times = f"{_ms(row['onset_p50_ms']):>6}{_ms(row['onset_p90_ms']):>6}"
+        print(f"{row['rule']:50}{times}{row['never']:>7}{right:>10}{changes:>10}{row['idle_answers']:>14.3f}  {false}")
+
+
+def count_up(spec: str) -> list[str]:
+    """ "seed={3..5}" -> "seed=3", "seed=4", "seed=5"."""
+    match = re.search(r"\{(\d+)\.\.(\d+)\}", spec)
+    if not match:
+        return [spec]
+    return [spec.replace(match[0], str(n)) for n in range(int(match[1]), int(match[2]) + 1)]
 
 
 def step_all(model: Model, source: Source, framing: str, filters: str | None, policy: ResetPolicy) -> Steps:
@@ -145,42 +164,75 @@ def decide(model: Model, rule: str, policy: ResetPolicy, steps: Steps) -> list[D
     return decisions
 
 
-def measure(model: Model, rule: str, policy: ResetPolicy, positive: Steps, negatives: list[Steps]) -> dict[str, Any]:
-    decisions = decide(model, rule, policy, positive)
-    t_us = np.array([d.t_us for d in decisions])
-    lasts_us = np.diff(t_us, prepend=0)
-    onsets, missed, right = [], 0, 0
-    for (on_us, off_us, label), since_us in zip(positive.truth, positive.since_us, strict=True):
-        span = range(int(np.searchsorted(t_us, on_us, "right")), int(np.searchsorted(t_us, off_us, "right")))
-        first = next((decisions[i].t_us for i in span if decisions[i].label == label), None)
-        if first is None:
-            missed += 1
-        else:
-            onsets.append(max(first - since_us, 0) / 1e3)
-        shown: dict[str, int] = {}
-        for i in span:
-            if (said := decisions[i].label) is not None:
-                shown[said] = shown.get(said, 0) + int(lasts_us[i])
-        right += bool(shown) and max(shown, key=lambda said: shown[said]) == label
-    spans = len(positive.truth)
-    idle_s, idle_labelled_s, idle_alarms = alarms(decisions, positive.frames, outside(positive.truth))
-    found = [alarms(decide(model, rule, policy, steps), steps.frames, None) for steps in negatives]
-    negative_s, negative_labelled_s, negative_alarms = (sum(one[i] for one in found) for i in range(3))
+def measure(
+    model: Model, rule: str, policy: ResetPolicy, positive: list[Steps], negatives: list[list[Steps]]
+) -> dict[str, Any]:
+    onsets, changes, never, right, gestures, answered, waited = [], [], 0, 0, 0, 0, 0
+    idle = []
+    for steps in positive:
+        decisions = decide(model, rule, policy, steps)
+        gaps = outside(steps.truth)
+        idle.append(alarms(decisions, steps.frames, gaps))
+        without = [d for d in decisions if any(a <= d.t_us <= b for a, b in gaps)]
+        waited, answered = waited + len(without), answered + sum(d.label is not None for d in without)
+        t_us = np.array([d.t_us for d in decisions])
+        lasts_us = np.diff(t_us, prepend=0)
+        for (on_us, off_us, label), since_us in zip(steps.truth, steps.since_us, strict=True):
+            if label in OTHERS:
+                continue
+            gestures += 1
+            span = range(int(np.searchsorted(t_us, on_us, "right")), int(np.searchsorted(t_us, off_us, "right")))
+            said = [decisions[i].label for i in span]
+            first = next((n for n, one in enumerate(said) if one == label), None)
+            if first is None:
+                never += 1
+            else:
+                onsets.append(max(int(t_us[span[first]]) - since_us, 0) / 1e3)
+                changes.append(sum(a != b for a, b in pairwise(said[first:])))
+            shown: dict[str, int] = {}
+            for i, one in zip(span, said, strict=True):
+                if one is not None:
+                    shown[one] = shown.get(one, 0) + int(lasts_us[i])
+            right += bool(shown) and max(shown, key=lambda one: shown[one]) == label
     return {
         "rule": rule,
-        "spans": spans,
+        "gestures": gestures,
         "onset_p50_ms": _percentile(onsets, 50),
+        "onset_p90_ms": _percentile(onsets, 90),
         "onset_p95_ms": _percentile(onsets, 95),
-        "missed": missed,
-        "accuracy": round(right / spans, 4) if spans else None,
-        "accuracy_95": wilson(right, spans),
-        "idle_seconds": round(idle_s, 1),
-        "false_alarms_idle_per_min": round(60 * idle_alarms / idle_s, 3) if idle_s else 0.0,
-        "idle_labelled": round(idle_labelled_s / idle_s, 4) if idle_s else 0.0,
-        "negative_seconds": round(negative_s, 1),
-        "negative_labelled": round(negative_labelled_s / negative_s, 4) if negative_s else None,
-        "false_alarms_negatives_per_min": round(60 * negative_alarms / negative_s, 3) if negative_s else None,
+        "never": never,
+        "right": right,
+        "accuracy": round(right / gestures, 4) if gestures else 0.0,
+        "accuracy_95": wilson(right, gestures),
+        "changes_median": float(np.median(changes)) if changes else 0.0,
+        "changes_mean": round(float(np.mean(changes)), 2) if changes else 0.0,
+        "idle_answers": round(answered / waited, 4) if waited else 0.0,
+        "idle": _false(idle),
+        "negatives": [
+            _false([alarms(decide(model, rule, policy, one), one.frames, None) for one in g]) for g in negatives
+        ],
     }
+
+
+def _false(found: list[tuple[float, float, int]]) -> dict[str, Any]:
+    """False labels of one group, from (seconds, seconds with a label, false labels) of each of its recordings."""
+    seconds, labelled, count = (sum(one[i] for one in found) for i in range(3))
+    minutes = max(seconds / 60, 1e-9)
+    return {
+        "seconds": round(seconds, 1),
+        "count": int(count),
+        "per_min": round(count / minutes, 3),
+        "per_min_95": [round(one / minutes, 3) for one in poisson_interval(int(count))],
+        "labelled": round(labelled / max(seconds, 1e-9), 4),
+    }
+
+
+def poisson_interval(n: int) -> tuple[float, float]:
+    """The 95 % interval of the mean of a Poisson count n, by Byar's approximation."""
+    z = 1.96
+    low = n * (1 - 1 / (9 * n) - z / (3 * n**0.5)) ** 3 if n else 0.0
+    high = (n + 1) * (1 - 1 / (9 * (n + 1)) + z / (3 * (n + 1) ** 0.5)) ** 3
+    return max(low, 0.0), high
 
 
 def outside(truth: list[tuple[int, int, str]]) -> list[tuple[int, int]]:
@@ -205,7 +257,7 @@ def alarms(
             while at < len(where) and where[at][1] <= frame.t_start_us:
                 at += 1
             inside = at < len(where) and where[at][0] <= frame.t_start_us
-        said = decision.label if decision.label not in OTHER else None
+        said = decision.label if decision.label not in OTHERS else None
         if said != label:
             label, since_us, counted = said, frame.t_start_us, False
         if inside:
@@ -232,8 +284,9 @@ def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    negatives = any(row["false_alarms_negatives_per_min"] is not None for row in rows)
-    key = "false_alarms_negatives_per_min" if negatives else "false_alarms_idle_per_min"
+    negatives = bool(rows[0]["negatives"])
+    key = "false_labels"
+    rows = [{**row, key: (row["negatives"][0] if negatives else row["idle"])["per_min"]} for row in rows]
     rows = [row for row in rows if row["onset_p50_ms"] is not None]
     best = max(row["accuracy"] for row in rows)
     front: list[dict[str, Any]] = []
@@ -242,7 +295,7 @@ def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
             front.append(row)
     figure, axis = plt.subplots(figsize=(8, 4.6 + 0.2 * len(front)))
     low = min(row["accuracy"] for row in rows)
-    for kind, marker in (("leak", "o"), ("kofn", "s"), ("sum", "^")):
+    for kind, marker in (("leak", "o"), ("kofn", "s"), ("sum", "^"), ("own", "D")):
         mine = [row for row in rows if row["rule"].startswith(kind)]
         if mine:
             x, y = [row[key] for row in mine], [row["onset_p50_ms"] for row in mine]

@@ -17,6 +17,7 @@ from torch import nn
 from plif_export.cards import make_card
 from plif_export.options import CallerFacts, ExportOptions
 from plif_export.passes import prepare
+from plif_export.proof.silence import silent_layers
 from plif_export.readers import read
 from plif_export.readers.facts import ModelFacts
 from plif_export.readers.rules import Problem
@@ -45,11 +46,15 @@ class LayerCheck:
 
 @dataclass
 class CheckReport:
-    """The layers of a model, and every problem as one line; the model can be exported when there is none."""
+    """The layers of a model, and every problem as one line; the model can be exported when there is none.
+
+    notes  what costs without being wrong: layers of a network for events that fire without any (proof/silence.py)
+    """
 
     target: str
     layers: list[LayerCheck] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def supported(self) -> bool:
@@ -67,7 +72,7 @@ class CheckReport:
         result = (
             f"{self.target}: can be exported" if self.supported else f"{self.target}: {len(self.problems)} problems"
         )
-        return [*found, result]
+        return [*found, *(f"note: {note}" for note in self.notes), result]
 
     def add(self, problem: Problem) -> None:
         self.layers.append(_refused(problem))
@@ -104,6 +109,8 @@ class CheckReport:
                 target.check(graph, card, options)
             except PlifError as error:
                 self.problems.append(str(error))
+        if self.supported and facts.kind == "events":
+            self.notes = [layer.sentence() for layer in silent_layers(graph)]
 
 
 def _refused(problem: Problem) -> LayerCheck:

@@ -9,7 +9,7 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.data.simulate_gesture import PARTS, record, simulate_gesture
-from runtime.events import events_sha256
+from runtime.events import events_sha256, open_source
 from runtime.simulate.everyday import EVERYDAY
 from runtime.simulate.gestures import CLASSES
 from runtime.simulate.performance import Bout, Manner, perform, pose_at
@@ -131,3 +131,21 @@ def test_an_everyday_recording_never_stands_still_for_long() -> None:
 def test_an_unknown_part_is_refused(tmp_path) -> None:
     with pytest.raises(PlifError, match=f"part 'crowds', expected {', '.join(PARTS)}"):
         simulate_gesture(tmp_path / "out", 1, 1, part="crowds")
+
+
+@pytest.mark.parametrize("scene", ["everyday", "things"])
+def test_a_stream_of_everyday_life_has_no_truth_and_is_always_the_same(scene: str) -> None:
+    spec = f"sim:dvs128-gesture?scene={scene}&seed=4&seconds=0.4"
+    source = open_source(spec)
+    events = np.concatenate(list(source.packets()))
+    assert source.truth == [] and len(events) > 100 and (np.diff(events["t"]) >= 0).all()
+    assert events_sha256(events) == events_sha256(np.concatenate(list(open_source(spec).packets(99))))
+
+
+def test_a_look_changes_the_events_and_not_the_truth() -> None:
+    usual, faint = (open_source(f"sim:dvs128-gesture?seed=4&seconds=9{look}") for look in ("", "&look=faint"))
+    assert usual.truth == faint.truth
+    with pytest.raises(PlifError, match="look='dim', expected usual, faint, lamps, texture"):
+        open_source("sim:dvs128-gesture?look=dim")
+    with pytest.raises(PlifError, match="scene='crowd', expected gestures, everyday, things"):
+        open_source("sim:dvs128-gesture?scene=crowd")

@@ -1,0 +1,119 @@
+"""What a gesture network answers when the same recordings are changed: does the answer follow the motion?
+
+    python bench/metamorphic.py gesture.onnx --data dvs128-gesture:gestures --limit 168
+    python bench/metamorphic.py gesture.onnx --data folder:clips
+
+Each recording is streamed from reset, as in evaluation (votes summed up over all of it), once for each change. `expected` is the
+share of answers that are the label that the change leaves (mirrored: the mirrored class), `unchanged` of those that are still the
+recording's own label, `other` of those that say none of the gestures or nothing. For changes that leave no motion (shuffled,
+frozen) or another one (axes exchanged: waves, drums and guitar only) nothing but "other" is expected. Recordings of "other" are
+left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import runtime
+from plif_train.event_augment import PAIRS, Clip, exchanged
+from plif_train.hard_negatives import HARD, allows
+from runtime.api import Model
+from runtime.data import open_dataset
+from runtime.data.dataset import EventSet
+from runtime.engines.session import whole_votes
+from runtime.events import frames_of, make_events
+from runtime.events.framing import framing_of
+from runtime.stream.hold import OTHERS
+
+Change = Callable[[Clip, np.random.Generator], Clip]
+SIZE = 128
+
+
+def _about_the_middle(factor: float) -> Change:
+    middle = (SIZE - 1) / 2
+    return lambda clip, _: Clip(
+        clip.t, middle + factor * (clip.x - middle), middle + factor * (clip.y - middle), clip.p
+    )
+
+
+CHANGES: dict[str, Change] = {
+    "as it is": lambda clip, _: clip,
+    "mirrored": lambda clip, _: Clip(clip.t, SIZE - 1 - clip.x, clip.y, clip.p),
+    "16 pixels left": lambda clip, _: Clip(clip.t, clip.x - 16, clip.y, clip.p),
+    "16 pixels right": lambda clip, _: Clip(clip.t, clip.x + 16, clip.y, clip.p),
+    "0.7 times as large": _about_the_middle(0.7),
+    "1.3 times as large": _about_the_middle(1.3),
+    "1.5 times as slow": lambda clip, _: Clip(clip.t * 1.5, clip.x, clip.y, clip.p),
+    "1.5 times as fast": lambda clip, _: Clip(clip.t / 1.5, clip.x, clip.y, clip.p),
+    "30 % of the events": lambda clip, rng: clip.pick(rng.random(len(clip)) < 0.3),
+    "10 % of the events": lambda clip, rng: clip.pick(rng.random(len(clip)) < 0.1),
+    "ON and OFF exchanged": lambda clip, _: Clip(clip.t, clip.x, clip.y, ~clip.p),
+    "shuffled": HARD["shuffle"],
+    "frozen": HARD["freeze"],
+    "axes exchanged": HARD["axes"],
+}
+NO_GESTURE = {"shuffled": "shuffle", "frozen": "freeze", "axes exchanged": "axes"}
+
+
+def answer(model: Model, clip: Clip) -> int | None:
+    """The class that gets most votes over the whole clip, or None without a single one."""
+    x, y = np.rint(clip.x), np.rint(clip.y)
+    inside = (x >= 0) & (x < SIZE) & (y >= 0) & (y < SIZE)
+    events = make_events(clip.t[inside].astype(np.int64), x[inside], y[inside], clip.p[inside])
+    session, votes = model.session(), np.zeros(len(model.classes))
+    for frame in frames_of(events, framing_of(model.card) or "duration:40ms", model.input_shape, (SIZE, SIZE)):
+        votes += whole_votes(session.step(frame[None])[0], model.voters)
+    return int(votes.argmax()) if votes.any() else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("artifact")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    model = runtime.load(options.artifact, threads=1)
+    data = open_dataset(options.data, framing=framing_of(model.card), shape=model.input_shape, classes=model.classes)
+    if not isinstance(data, EventSet):
+        raise SystemExit(f"{options.data}: holds no events")
+    mirrored, rows = exchanged(model.classes, PAIRS), []
+    other = {i for i, name in enumerate(model.classes) if name in OTHERS} | {None}
+    chosen = [i for i in range(min(options.limit or len(data), len(data))) if data.label(i) not in other]
+    for name, change in CHANGES.items():
+        rng = np.random.default_rng(0)
+        seen = []
+        for i in chosen:
+            label = data.label(i)
+            if name in NO_GESTURE and not allows(NO_GESTURE[name], model.classes[label]):
+                continue
+            events, _, _ = data.recording(i)
+            t, x, y = ((events[name] - (events["t"][0] if name == "t" else 0)).astype(float) for name in "txy")
+            clip = Clip(t, x, y, events["p"])
+            wanted: set[int | None] = {mirrored[label] if name == "mirrored" else label}
+            wanted = other if name in NO_GESTURE else wanted
+            found = answer(model, change(clip, rng))
+            seen.append((found in wanted, found == label, found in other))
+        shares = [round(float(share), 3) for share in np.mean(seen, axis=0)]
+        named = dict(zip(("expected", "unchanged", "other"), shares, strict=True))
+        rows.append({"change": name, "recordings": len(seen), **named})
+    if options.json:
+        print(
+            json.dumps({"artifact": options.artifact, "data": options.data.partition(":")[0], "rows": rows}, indent=2)
+        )
+        return
+    print(f"{'change':24}{'recordings':>11}{'expected':>10}{'unchanged':>11}{'other':>8}")
+    for row in rows:
+        print(f"{row['change']:24}{row['recordings']:>11}{row['expected']:>10}{row['unchanged']:>11}{row['other']:>8}")
+
+
+if __name__ == "__main__":
+    main()
