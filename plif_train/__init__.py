@@ -5,7 +5,8 @@
     presets     the six networks of the paper; build
     checkpoint  model.pt: save, load
     recipe      how to train, as numbers; losses, surrogate, batchnorm, augment belong to it
-    train       the loop; data, gather, cache, evaluate, log, resume and parallel belong to it
+    api         train: `plif train` as a function
+    training    the loop; data, gather, cache, evaluate, log, resume and parallel belong to it
     encoders    the supplement's encoders of a pixel
     figures     the paper's figures of one's own models
     firing      random networks in which every layer fires, for tests and measurements
@@ -20,10 +21,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plif_train.api import train
     from plif_train.checkpoint import load, save
+    from plif_train.data import Samples, load_samples
     from plif_train.firing import scale_to_fire
     from plif_train.network import Network, Options
     from plif_train.presets import build
+    from plif_train.recipe import Recipe
 
 _HOME = {
     "build": "presets",
@@ -31,10 +35,14 @@ _HOME = {
     "save": "checkpoint",
     "Network": "network",
     "Options": "network",
+    "Recipe": "recipe",
+    "Samples": "data",
+    "load_samples": "data",
     "scale_to_fire": "firing",
+    "train": "api",
 }
 
-__all__ = ["Network", "Options", "build", "load", "save", "scale_to_fire"]
+__all__ = ["Network", "Options", "Recipe", "Samples", "build", "load", "load_samples", "save", "scale_to_fire", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """`plif train`: reads options, checks them, trains (plif_train.job), prints.
 
-In Python: plif_train.build, runtime.data.open_dataset, plif_train.data.load_samples, plif_train.train.train.
+In Python: plif_train.train.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+import torch.utils.data
 from torch import Tensor
 
 from plif_train.cache import load_cached
@@ -23,14 +24,22 @@ from runtime.data import Dataset
 
 
 @dataclass
-class Samples:
-    """x [N, T, C, H, W] (events: counts) or [N, C, H, W] (static), uint8, int16 or float32; y [N], int64 class indices."""
+class Samples(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """A data set for torch.utils.data.DataLoader: samples[i] is (x[i], y[i]), x as it is stored.
+
+    x [N, T, C, H, W] (events: counts) or [N, C, H, W] (static), uint8, int16 or float32; y [N], int64 class indices.
+    A network takes float32 [T, B, ...]: a batch of a loader becomes that by `x.float().transpose(0, 1)`.
+    """
 
     x: Tensor
     y: Tensor
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        """(x [T, C, H, W] or [C, H, W], y scalar) of one sample."""
+        return self.x[i], self.y[i]
 
     def order(self) -> Tensor:
         """The numbers of the samples of one epoch, int64 [N]."""

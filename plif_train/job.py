@@ -21,7 +21,7 @@ from plif_train.parallel import World, open_device
 from plif_train.recipe import Recipe
 from plif_train.resume import ResumeFile, check_place, resume_path
 from plif_train.start_from import start_from
-from plif_train.train import count_samples, train
+from plif_train.training import count_samples, train
 from runtime.base.errors import PlifError
 from runtime.base.text import say
 from runtime.data import Dataset, find, open_dataset
@@ -51,6 +51,7 @@ class Job:
     tensorboard: bool
     parts: list[Part] = field(default_factory=list)
     start: Path | None = None
+    on_epoch: Callable[[Epoch], None] | None = None  # instead of a line on stderr
     started: bool = field(default=False, init=False)
 
     def check(self) -> None:
@@ -103,7 +104,7 @@ class Job:
         return train(
             net, train_set, test_set, recipe, self.out,
             about=self.about, resume=self.resume, overwrite=self.overwrite, augment=self.augmentation,
-            prepare=_normaliser(late), on_epoch=None if world.rank else _Report(net, recipe.epochs),
+            prepare=_normaliser(late), on_epoch=None if world.rank else self.on_epoch or _Report(net, recipe.epochs),
             tensorboard=self.tensorboard, world=world,
         )  # fmt: skip
 

@@ -137,7 +137,7 @@ class Neuron(nn.Module):
         """T time-steps: current [T, B, ...] -> spikes [T, B, ...], of its type. Bit for bit what T calls of forward give."""
         v = self._start(x_seq[0])
         alpha = self._alpha_for(x_seq[0])
-        if self.history is None:
+        if self.history is None and not torch.compiler.is_compiling():
             factor = alpha if isinstance(alpha, Tensor) else v.new_tensor(alpha)
             fused: tuple[Tensor, Tensor] = Recurrence.apply(x_seq, v, factor, self._rule())
             self._leave(fused[1])

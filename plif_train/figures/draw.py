@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # after the choice of a backend without a screen
+import matplotlib.pyplot as plt
 import numpy as np
 
 from plif_train.log import write_rows

@@ -55,9 +55,11 @@ def library() -> c.CDLL | None:
 
 
 def runs(*tensors: Tensor) -> bool:
-    """Whether the kernels take these tensors [...]: on a CPU, float32 or bfloat16, and the library is there."""
+    """Whether the kernels take these tensors [...]: on a CPU, float32 or bfloat16, and the library is there. torch.compile
+    cannot look into them, so it gets PyTorch's own operations."""
     return (
-        all(t.device.type == "cpu" and t.dtype in (torch.float32, torch.bfloat16) for t in tensors)
+        not torch.compiler.is_compiling()
+        and all(t.device.type == "cpu" and t.dtype in (torch.float32, torch.bfloat16) for t in tensors)
         and os.environ.get(VARIABLE) != "0"
         and library() is not None
     )

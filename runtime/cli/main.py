@@ -107,6 +107,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """The command line as a function: arguments -> exit code."""
     warnings.showwarning = _one_line_warning
+    os.environ.setdefault("MPLBACKEND", "Agg")  # a command draws into files; in a program the backend is the user's
     try:
         code = typer.main.get_command(app)(arguments, prog_name="plif", standalone_mode=False)
         code = code if isinstance(code, int) else 0

@@ -16,7 +16,7 @@ import torch
 from plif_train import build, load
 from plif_train.parallel import World, parse_devices
 from plif_train.recipe import Recipe
-from plif_train.train import count_samples
+from plif_train.training import count_samples
 from runtime.base.errors import PlifError
 from tests.train.small import SMALL, TrainingRun, epochs_in, plif_process, wait_for
 

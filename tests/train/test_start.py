@@ -17,7 +17,7 @@ from plif_train.log import WEIGHTS, Epoch, read
 from plif_train.network import Network
 from plif_train.recipe import Recipe
 from plif_train.resume import resume_path
-from plif_train.train import train
+from plif_train.training import train
 from runtime.base.errors import PlifError
 from runtime.data import find
 from tests.train.small import NOTATION, SMALL, Stop, TrainingRun, bars, network

@@ -17,7 +17,7 @@ from plif_train.evaluate import decide, evaluate
 from plif_train.log import WEIGHTS, Epoch, read
 from plif_train.recipe import Recipe
 from plif_train.resume import resume_path
-from plif_train.train import train
+from plif_train.training import train
 from runtime.base.errors import PlifError
 from tests.train.small import SMALL, Stop, TrainingRun, bars, epochs_in, network, plif_process, wait_for
 

@@ -1,0 +1,75 @@
+"""`plif train` as a function: a network, a data set, a recipe -> model.pt and its record.
+
+A loop of one's own needs less: plif_train.build gives the network, plif_train.load_samples a data set (docs/python.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from plif_train.job import Job
+from plif_train.log import Epoch
+from plif_train.network_choice import overrides_for
+from plif_train.parallel import World, check_device, parse_devices
+from plif_train.recipe import RECIPES, Recipe
+from runtime.base.errors import PlifError
+from runtime.data import find
+
+
+def train(
+    network: str,
+    data: str,
+    out: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    method: str = "authors",
+    augment: bool | Callable[[Tensor], Tensor] = True,
+    size: str | None = None,
+    limit_train: int | None = None,
+    limit_test: int | None = None,
+    cache: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    **build: Any,
+) -> dict[str, Any]:
+    """Trains a network and writes its best epoch; returns the training record of the card (accuracy, rates, taus, ...).
+
+    network      a preset ("nmnist") or a notation string
+    data         NAME:DIR as `plif train --data` takes it; read with the framing that the model's card will name
+    out          model.pt; beside it appear .csv and .weights.csv (the course) and .resume.pt (for `resume`)
+    recipe       epochs, batch size, learning rate, seed, protocol, device, ... (plif_train.Recipe); None: its defaults, with
+                 the loss of the method
+    method       "authors", "paper" or "live": loss and augmentation
+    augment      the method's augmentation; or a function of recordings [B, T, C, H, W] or images [B, C, H, W] -> the same
+    size         "WIDTHxHEIGHT" of the input, for a notation string on recordings of one's own
+    limit_train, limit_test   only so many samples, spread over the split
+    cache        a folder that keeps the frames for the next run
+    on_epoch     called after each epoch, its files written; without it a line an epoch goes to stderr
+    build        keywords of plif_train.build: T, framing, init_tau, tau, dropout, neuron="LIF,v_threshold=0.5", channels, ...
+
+    Raises PlifError, before anything is read, for what cannot be; a KeyboardInterrupt leaves the last whole epoch for `resume`.
+    """
+    if method not in RECIPES:
+        raise PlifError(f"recipe '{method}' is not known, expected {' or '.join(RECIPES)}")
+    recipe = recipe or Recipe(loss=RECIPES[method].loss)
+    devices = parse_devices(recipe.device)
+    if len(devices) > 1:
+        raise PlifError(f"device {recipe.device}: several devices belong to `plif train`; expected one")
+    check_device(devices[0])
+    find(data)
+    overrides = overrides_for(network, data, size, **{"neuron": "PLIF", "pool": None, **build})
+    chosen = RECIPES[method].augmentation.get(data.partition(":")[0]) if augment is True else augment or None
+    job = Job(
+        network, data, overrides, recipe, Path(out), augmentation=chosen, cache=None if cache is None else Path(cache),
+        about={"command": f"plif_train.train({network!r}, {data.partition(':')[0]!r})", "recipe": method},
+        limits={"train": limit_train, "test": limit_test},
+        resume=resume, overwrite=overwrite, tensorboard=tensorboard, on_epoch=on_epoch,
+    )  # fmt: skip
+    job.check()
+    return job.run(World(), devices[0])
