@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 OLDEST_PYTHON ?= python3.10
 
-.PHONY: demo test lint large fuzz performance release triton oldest oldest-runtime licences clean
+.PHONY: demo test lint large fuzz performance release triton oldest oldest-runtime licences cortex-m web clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/all
@@ -83,6 +83,12 @@ oldest-runtime: $(VENV)/all
 	cd .oldest/runtime && for engine in auto event onnxruntime; do \
 	    bin/plif eval digits.onnx --data digits:50 --engine $$engine --out $$engine 2> $$engine.txt || { cat $$engine.txt; exit 1; }; done
 	! grep 'not measured' .oldest/runtime/auto.txt
+
+web: $(VENV)/all # build/web/index.html: the networks that ship, in a page that needs no server
+	$(BIN)/python examples/web/build.py --out build/web
+
+cortex-m: # a network of `plif export --to c` on an emulated Cortex-M4F: make cortex-m NETWORK=/path/digits.c FRAMES=/path/frames.f32
+	$(MAKE) -C examples/cortex-m OUT=$(CURDIR)/build/cortex-m NETWORK=$(NETWORK) FRAMES=$(FRAMES) run
 
 licences: $(VENV)/all
 	$(BIN)/python tests/licences.py

@@ -32,7 +32,7 @@ def _options(*names: str, declared: type[CallerFacts] = ExportOptions) -> Callab
 
 @_options(
     *("form", "T", "network", "classes", "class_order", "framing", "kind", "shape", "neuron"),
-    *("precision", "to", "options", "math", "batch", "metadata"),
+    *("precision", "to", "options", "flash", "ram", "math", "batch", "metadata"),
 )
 def export(
     model: Annotated[Path, typer.Argument(help="A model.pt, a SpikingJelly state_dict or a NIR file.")],
@@ -75,6 +75,8 @@ def export(
     if as_json:
         return
     say(f"{result.path}  {result.bytes / 1e6:.2f} MB in {result.seconds:.1f} s, SHA-256 {result.sha256[:16]}...")
+    if result.size is not None:
+        say(result.size.sentence())
     if result.verify is not None:
         say(("ONNX form: " if result.not_run else "") + result.verify.sentence())
     _say_next(result.path, options["form"])

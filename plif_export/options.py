@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from runtime.base.errors import PlifError
 from runtime.base.pairs import number_or_word, parse_pairs
 
+BUDGETS = ("flash", "ram")
 MOST_METADATA = 2000
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -132,8 +133,10 @@ class ExportOptions(CallerFacts):
 
     form: str = _option("step", "step (streams) or unrolled (T steps a call).")
     precision: str = _option("fp32", "fp32, fp16 or int8.")
-    to: str = _option("onnx", "onnx, plif, openvino, nir, triton, tensorrt or tensorrt-rtx.")
+    to: str = _option("onnx", "onnx, plif, c, openvino, nir, triton, tensorrt or tensorrt-rtx.")
     options: Mapping[str, str] = _option(None, "Options of the target: NAME=VALUE,...", _settings, "--set")
+    flash: str | None = _option(None, "Of a microcontroller, e.g. 512K: a network that needs more is refused. --to c")
+    ram: str | None = _option(None, "Likewise, e.g. 256K, without the stack. --to c")
     math: str | None = _option(None, "folded or exact; the target's own when not given.")
     batch: int | None = _option(None, "A fixed number of streams; dynamic when not given.")
     metadata: Mapping[str, str] = _option(
@@ -146,6 +149,8 @@ class ExportOptions(CallerFacts):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        budgets = {name: getattr(self, name) for name in BUDGETS if getattr(self, name) is not None}
+        object.__setattr__(self, "options", {**self.options, **budgets})  # a target has them, or has not
         if self.batch is not None and not 0 < self.batch <= 65536:
             raise PlifError(f"--batch {self.batch}: expected a positive number of streams")
 

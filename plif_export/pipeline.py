@@ -23,11 +23,13 @@ from plif_export.options import CallerFacts, ExportOptions, with_fields
 from plif_export.passes import prepare
 from plif_export.proof.report import Report
 from plif_export.proof.session import OpenedModel
+from plif_export.proof.subject import Subject
 from plif_export.prove import prove
 from plif_export.provenance import provenance
 from plif_export.readers import read
 from plif_export.readers.class_order import UNNAMED
 from plif_export.targets import find_target
+from plif_export.targets.c_size import Size
 from plif_export.targets.target import ExportJob, Target
 from plif_export.writers import FORMS
 from runtime.api import Model, load, open_as_it_is
@@ -52,6 +54,8 @@ class Exported:
     notes: list[str] = field(default_factory=list)
     not_run: str | None = None  # why this machine cannot run it; `verify` is then of the ONNX form it was made from
 
+    size: Size | None = None  # of flash and RAM, where the target counts them
+
     @property
     def passed(self) -> bool:
         return self.verify is not None and self.verify.passed
@@ -64,6 +68,8 @@ class Exported:
             "seconds": round(self.seconds, 3),
             "verify": None if self.verify is None else self.verify.to_dict(),
         }
+        if self.size is not None:
+            found["memory"] = self.size.to_dict()
         return found if self.not_run is None else {**found, "not_run": self.not_run}
 
 
@@ -110,7 +116,8 @@ def export(
         proved = hashlib.sha256(onnx_bytes(proto)).hexdigest()  # a target compares its input with this
     set_card(proto, card)
     job = ExportJob(graph, proto, card, chosen.options, [*unnamed, *source.notes], command, proved, name=path.name)
-    with whole_or_nothing(path, report_path(path), folder=target.folder) as (artifact, beside):
+    others = [path.with_suffix(suffix) for suffix in target.beside]
+    with whole_or_nothing(path, report_path(path), *others, folder=target.folder) as (artifact, beside, *_):
         target.write(job, artifact)
         size, sha256 = measure(artifact)
         if job.not_run is not None:
@@ -125,7 +132,7 @@ def export(
             _require(report, path)
         if report is not None:
             report.digest = {"sha256": digest_of(card), "changed": []}
-        result = Exported(path, sha256, size, time.perf_counter() - began, report, job.notes, job.not_run)
+        result = Exported(path, sha256, size, time.perf_counter() - began, report, job.notes, job.not_run, job.size)
         beside.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
     return result
 
@@ -214,7 +221,7 @@ def _load_as_it_is(artifact: Path, engine: str) -> Model:
 
 def _open(
     artifact: Path, card: Card, engine: str | None, load: Callable[[Path, str], Model]
-) -> tuple[onnx.ModelProto | None, OpenedModel | None]:
+) -> tuple[onnx.ModelProto | None, OpenedModel | Subject | None]:
     """Opens an artifact for the gate: the ONNX file that can be taken apart, and the model that can only be run."""
     kind = kind_of(artifact)
     if kind.name == "onnx":

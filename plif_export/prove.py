@@ -34,7 +34,7 @@ def prove(
     steps: int | None = None,
     seed: int = 0,
     where: str = "artifact",
-    opened: OpenedModel | None = None,
+    opened: OpenedModel | Subject | None = None,
     report: Report | None = None,
 ) -> Report:
     """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold.
@@ -56,7 +56,7 @@ def prove(
         start = [random_start(source.graph, rng) for _ in range(inputs.shape[1])]
     else:
         start = [reference.initial() for _ in range(inputs.shape[1])]
-    engine = None if opened is None else EngineSession(opened, where)
+    engine = opened if opened is None or isinstance(opened, Subject) else EngineSession(opened, where)
     if report is None:
         subject: Subject
         if proto is not None:

@@ -133,7 +133,11 @@ class Browser:
             "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
-            self._call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+            self.mouse(kind, box[0], box[1])
+
+    def mouse(self, kind: str, x: float, y: float) -> None:
+        """kind: mousePressed, mouseMoved or mouseReleased, with the left button, at a place of the window."""
+        self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
 
     def screenshot(self, path: Path, full: bool = True) -> Path:
         """A picture of the page."""

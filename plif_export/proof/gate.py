@@ -129,7 +129,10 @@ def check_engine(
         histories = (reference.run(x[:, b : b + 1], state) for b, state in enumerate(start))
         asked = (case for history in histories for case in cases(history, subject.chunk))
         bounds = Bounds(graph, subject.half)
-        shown = teacher_forced(subject, asked, reference.thresholds, bounds, report)
+        layers = [LayerReport(layer) for layer in reference.layers]
+        shown = teacher_forced(subject, asked, reference.thresholds, bounds, report, layers)
+        for layer in layers:
+            report.add(layer)
         report.engine_steps += shown
         require_shown(subject, shown, report)
         if report.passed:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 
+from plif_export.options import BUDGETS
 from plif_export.targets.target import Target
 from runtime.base.errors import PlifError
 
@@ -24,6 +25,7 @@ TARGETS: dict[str, str] = {
     "triton": "plif_export.targets.triton:TritonTarget",
     "tensorrt": "plif_export.targets.tensorrt:TensorRtTarget",
     "tensorrt-rtx": "plif_export.targets.tensorrt:TensorRtRtxTarget",
+    "c": "plif_export.targets.c:CTarget",
 }
 
 
@@ -36,5 +38,6 @@ def find_target(name: str, options: Mapping[str, str] | None = None) -> Target:
     for option in options or {}:
         if option not in target.options:
             known = f"it has {', '.join(target.options)}" if target.options else "it has none"
-            raise PlifError(f"--set {option}: --to {name} has no such option; {known}")
+            flag = f"--{option}" if option in BUDGETS else f"--set {option}"
+            raise PlifError(f"{flag}: --to {name} has no such option; {known}")
     return target

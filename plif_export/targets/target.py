@@ -16,7 +16,9 @@ from runtime.model.graph import Graph
 
 if TYPE_CHECKING:
     from plif_export.proof.session import OpenedModel
+    from plif_export.proof.subject import Subject
     from plif_export.readers.rules import Problem
+    from plif_export.targets.c_size import Size
 
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
 
@@ -34,6 +36,7 @@ class ExportJob:
     proved   SHA-256 of the ONNX form that passed the gate, without its card; None where no proof was asked for
     not_run  why this machine cannot run the artifact, set by the target; the gate then asks no engine
     name     of the artifact's file or folder
+    size     of flash and RAM, where the target counts them
     """
 
     graph: Graph
@@ -45,12 +48,14 @@ class ExportJob:
     proved: str | None = None
     not_run: str | None = None
     name: str = "model"
+    size: Size | None = None
 
 
 class Target:
     """One value of `--to`. The defaults below are those of a target that writes one file and can express everything.
 
     suffix      of the artifact's name: ".onnx", ".engine", "_openvino", ".nir"
+    beside      suffixes of further files of its name, which are written with it: ".h"
     folder      whether the artifact is a folder
     dialect     how the ONNX form expresses int8: "integer" (ConvInteger), "qdq" (QuantizeLinear) or "tensorrt"
     math        of an export that does not say one: "folded" or "exact"
@@ -60,6 +65,7 @@ class Target:
 
     name: ClassVar[str]
     suffix: ClassVar[str]
+    beside: ClassVar[tuple[str, ...]] = ()
     folder: ClassVar[bool] = False
     dialect: ClassVar[str] = "integer"
     math: ClassVar[str] = DEFAULT_MATH
@@ -79,7 +85,7 @@ class Target:
         """Writes the artifact to `path`, a temporary place beside its own; a folder target makes the folder."""
         raise NotImplementedError
 
-    def open(self, path: Path, card: Card, sha256: str | None = None) -> OpenedModel | None:
+    def open(self, path: Path, card: Card, sha256: str | None = None) -> OpenedModel | Subject | None:
         """A written artifact as the gate runs it; None where nothing on this machine does."""
         return None if self.engine is None else load(path, self.engine, sha256=sha256)
 

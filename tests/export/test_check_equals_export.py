@@ -26,6 +26,7 @@ TARGETS: list[tuple[str, dict[str, str]]] = [
     ("openvino", {}),
     ("openvino", {"stateful": "true"}),
     ("triton", {}),
+    ("c", {}),
 ]
 
 
@@ -60,7 +61,7 @@ def networks_agree(seeds: range, folder: Path) -> None:
     for seed in seeds:
         net = drawn_network(np.random.default_rng(seed))
         for number, (to, options) in enumerate(TARGETS):
-            if find_spec(to) is not None or to in ("onnx", "triton"):
+            if find_spec(to) is not None or to in ("onnx", "triton", "c"):
                 (place := folder / f"{seed}-{number}").mkdir()
                 exported[agree(net, to, options, place)] += 1
     assert exported[True] and exported[False]  # else nothing was shown

@@ -1,6 +1,7 @@
 """What an artifact holds beside its card: the SHA-256 of each part, and numbers that are not finite. Each file is read once.
 
 openvino  model.xml and model.bin, each as a whole; the constants that model.xml names are looked at
+c         the source without its card, and the header
 nir       each data set of the HDF5 file, but for the metadata, where the card is
 onnx, triton  onnx_contents.py
 """
@@ -18,6 +19,7 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.base.hdf5 import open_hdf5
+from runtime.model.readers.c_source import header_of, parts_of, read_text
 
 XML, BIN = "model.xml", "model.bin"
 PART = "a file of the artifact; export it again"  # what is expected where one cannot be read
@@ -54,6 +56,11 @@ def read_openvino(path: Path) -> Contents:
     files = {name: read_regular(path / name, PART) for name in (XML, BIN)}
     parts = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     return Contents(parts, _constants_not_finite(files[XML], files[BIN]))
+
+
+def read_c(path: Path) -> Contents:
+    """Raises PlifError where the source or its header cannot be read."""
+    return Contents(parts_of(read_text(path), read_text(header_of(path))))
 
 
 def _constants_not_finite(xml: bytes, weights: bytes) -> str | None:

@@ -1,0 +1,249 @@
+// The page: a network, what it sees, what it decides. `plif` is for scripts: plif.run(name, bytes, file) gives every decision.
+
+const NETWORKS = @NETWORKS@; // [{name, notation, shape, classes, voters, T, framing, layers, wasm, sample: {file, bytes}}]
+
+const $ = (id) => document.getElementById(id);
+const unpack = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const COLOURS = ["#1f6fb4", "#d1495b", "#2a8a57", "#c77d0a", "#8450b0", "#159a9c", "#b04a8f", "#6b7f1e", "#5d6975", "#a15c38", "#3f51b5"];
+const PLAY_MS = 40; // between two frames of a recording that is played
+
+const opened = {};
+function open(name) {
+  const about = NETWORKS.find((each) => each.name === name);
+  if (!opened[name]) opened[name] = new Network(about, new WebAssembly.Module(unpack(about.wasm)));
+  return opened[name];
+}
+
+function run(name, bytes, file) {
+  const network = open(name);
+  network.reset();
+  return makeFrames(readRecording(bytes, file), network.framing, network.shape).map((frame) => network.step(frame));
+}
+
+let network, playing = null, history = [];
+
+function choose(name) {
+  stop();
+  network = open(name);
+  const [channels, height, width] = network.shape;
+  $("notation").textContent = network.notation;
+  $("about").textContent = `${channels}x${height}x${width}, ${network.framing}, ${network.layers.length} layers of neurons, int8, WebAssembly`;
+  $("picture").width = width;
+  $("picture").height = height;
+  const digits = name === "digits";
+  $("how").textContent = digits ? "draw a digit; the camera then moves over it three times" : "move the pointer: a bright ball before the camera";
+  $("look").hidden = !digits;
+  clearPad();
+  begin();
+}
+
+function begin() {
+  network.reset();
+  history = [];
+  $("banner").hidden = true;
+  show(null);
+}
+
+function stop() {
+  clearInterval(playing);
+  playing = null;
+}
+
+function see(frame) {
+  const decision = network.step(frame);
+  history.push({ ...decision, rates: network.rates() });
+  drawFrame(frame);
+  show(decision);
+}
+
+function play(events) {
+  stop();
+  begin();
+  const frames = makeFrames(events, network.framing, network.shape);
+  if (!events.t.length) return complain("there is no event in it");
+  playing = setInterval(() => (frames.length ? see(frames.shift()) : stop()), PLAY_MS);
+}
+
+function complain(text) {
+  $("banner").textContent = text;
+  $("banner").hidden = false;
+}
+
+async function readFile(file) {
+  try {
+    if (!/\.(bin|bs2|raw)$/i.test(file.name)) throw new Error(`${file.name}: expected N-MNIST's .bin, .bs2, or EVT 3.0's .raw`);
+    const events = readRecording(new Uint8Array(await file.arrayBuffer()), file.name);
+    const [, height, width] = network.shape, most = events.x.reduce((a, b) => Math.max(a, b), 0);
+    play(events);
+    if (most >= width) complain(`${file.name}: its sensor is wider than ${width}; events beyond ${width}x${height} are left out`);
+  } catch (error) {
+    complain(error.message);
+  }
+}
+
+// --- pictures -------------------------------------------------------------------------------------------------------
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function drawFrame(frame) {
+  const [, height, width] = network.shape, context = $("picture").getContext("2d"), size = height * width;
+  context.clearRect(0, 0, width, height);
+  for (const [p, name] of [[0, "--off"], [1, "--on"]]) {
+    context.fillStyle = colour(name);
+    for (let i = 0; i < size; i++) {
+      if (!frame[p * size + i]) continue;
+      context.globalAlpha = Math.min(1, 0.35 + 0.25 * frame[p * size + i]);
+      context.fillRect(i % width, Math.floor(i / width), 1, 1);
+    }
+  }
+  context.globalAlpha = 1;
+}
+
+function show(decision) {
+  const best = decision && decision.label !== null;
+  $("label").textContent = best ? decision.label.replaceAll("_", " ") : "none yet";
+  $("label").className = best ? "label" : "label none";
+  $("step").textContent = decision ? `step ${decision.step}` : "";
+  const votes = decision ? decision.votes : network.classes.map(() => 0), most = Math.max(1, ...votes);
+  $("bars").replaceChildren(...network.classes.map((name, i) => {
+    const item = document.createElement("li"), bar = document.createElement("u"), fill = document.createElement("i");
+    fill.style.width = `${(100 * votes[i]) / most}%`;
+    bar.append(fill);
+    item.className = best && i === decision.index ? "best" : "";
+    item.append(text("span", name.replaceAll("_", " ")), bar, text("b", votes[i]));
+    return item;
+  }));
+  plot("votes", network.classes.map((_, i) => history.map((each) => each.votes[i])), network.classes);
+  plot("rates", network.layers.map((_, i) => history.map((each) => each.rates[i])), network.layers.map((l) => l.name));
+  const times = history.map((each) => each.latency_ms).sort((a, b) => a - b);
+  const at = (share) => (times.length ? `${times[Math.min(times.length - 1, Math.floor(share * times.length))].toFixed(2)} ms` : "–");
+  const tiles = [["median", at(0.5)], ["99 of 100 below", at(0.99)], ["steps", times.length], ["votes for it", best ? `${Math.round(100 * decision.score)} %` : "–"]];
+  $("times").replaceChildren(...tiles.map(([name, value]) => {
+    const tile = document.createElement("div");
+    tile.append(text("span", name), text("b", value));
+    return tile;
+  }));
+}
+
+function text(tag, content) {
+  const element = document.createElement(tag);
+  element.textContent = content;
+  return element;
+}
+
+function plot(id, series, names) {
+  const canvas = $(id), scale = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  const c = canvas.getContext("2d"), most = Math.max(1e-9, ...series.flat()), steps = Math.max(2, history.length);
+  c.scale(scale, scale);
+  c.font = "11px system-ui, sans-serif";
+  c.strokeStyle = colour("--line");
+  c.strokeRect(0.5, 0.5, width - 1, height - 1);
+  c.fillStyle = colour("--faint");
+  if (history.length) c.fillText(most < 1 ? `${(100 * most).toFixed(1)} %` : most, 5, 14);
+  series.forEach((values, k) => {
+    if (!values.length) return;
+    c.strokeStyle = COLOURS[k % COLOURS.length];
+    c.lineWidth = 1.6;
+    c.beginPath();
+    values.forEach((v, t) => c.lineTo((t / (steps - 1)) * (width - 70), height - 6 - (v / most) * (height - 26)));
+    c.stroke();
+    c.fillStyle = c.strokeStyle;
+    if (values[values.length - 1] > 0.12 * most) {
+      c.fillText(names[k].replaceAll("_", " ").slice(0, 11), width - 66, Math.max(12, height - 4 - (values[values.length - 1] / most) * (height - 26)));
+    }
+  });
+}
+
+// --- the pad: a digit that is drawn, or a ball before a live camera ---------------------------------------------------
+
+const pad = $("pad"), ink = pad.getContext("2d", { willReadFrequently: true });
+let drawing = false, ball = null, live = null;
+
+function clearPad() {
+  ink.fillStyle = "#000";
+  ink.fillRect(0, 0, pad.width, pad.height);
+}
+
+pad.addEventListener("pointerdown", (event) => {
+  drawing = true;
+  pad.setPointerCapture(event.pointerId);
+  if (network.name === "digits") stroke(event, true);
+  else watch();
+});
+pad.addEventListener("pointermove", (event) => {
+  if (network.name === "digits") drawing && stroke(event, false);
+  else ball = place(event);
+});
+pad.addEventListener("pointerup", () => (drawing = false));
+
+function place(event) {
+  const box = pad.getBoundingClientRect();
+  return [((event.clientX - box.left) / box.width) * pad.width, ((event.clientY - box.top) / box.height) * pad.height];
+}
+
+function stroke(event, first) {
+  const [x, y] = place(event);
+  Object.assign(ink, { strokeStyle: "#fff", lineWidth: 22, lineCap: "round", lineJoin: "round" });
+  if (first) ink.beginPath();
+  ink.lineTo(x, y);
+  ink.stroke();
+}
+
+// What was drawn, made as large as the digits of MNIST are (20 pixels) and put into the middle of 28x28.
+function drawnDigit() {
+  const { data } = ink.getImageData(0, 0, pad.width, pad.height), size = pad.width;
+  let [x0, y0, x1, y1] = [size, size, 0, 0];
+  for (let i = 0; i < size * size; i++) {
+    if (data[4 * i] < 100) continue;
+    x0 = Math.min(x0, i % size); x1 = Math.max(x1, i % size); y0 = Math.min(y0, Math.floor(i / size)); y1 = Math.max(y1, Math.floor(i / size));
+  }
+  if (x1 <= x0) return null;
+  const small = document.createElement("canvas"), c = small.getContext("2d"), scale = 20 / Math.max(x1 - x0, y1 - y0);
+  small.width = small.height = 28;
+  c.drawImage(pad, x0, y0, x1 - x0, y1 - y0, 14 - ((x1 - x0) * scale) / 2, 14 - ((y1 - y0) * scale) / 2, (x1 - x0) * scale, (y1 - y0) * scale);
+  const grey = c.getImageData(0, 0, 28, 28).data;
+  return Array.from({ length: 784 }, (_, i) => grey[4 * i] / 255);
+}
+
+function watch() {
+  if (live) return;
+  stop();
+  begin();
+  const [, height, width] = network.shape, camera = new Camera(width, height), frameUs = microseconds(network.framing.split(":")[1].split(",")[0]);
+  let t = 0;
+  live = playing = setInterval(() => {
+    clearPad();
+    if (ball) {
+      ink.fillStyle = "#fff";
+      ink.beginPath();
+      ink.arc(...ball, 34, 0, 7);
+      ink.fill();
+    }
+    const picture = Array.from({ length: width * height }, (_, i) => {
+      const x = ((i % width) + 0.5) * (pad.width / width), y = (Math.floor(i / width) + 0.5) * (pad.height / height);
+      return ball && Math.hypot(x - ball[0], y - ball[1]) < 34 ? 0.9 : 0.1;
+    });
+    const events = { t: [], x: [], y: [], p: [] };
+    camera.look(picture, t, events);
+    t += frameUs;
+    see(addUp(events, range(0, events.t.length), network.shape, network.framing.includes("binary")));
+    if (!drawing && history.length > 400) { stop(); live = null; }
+  }, frameUs / 1000);
+}
+
+$("look").onclick = () => {
+  const digit = drawnDigit();
+  digit ? play(watchDigit(digit)) : complain("draw a digit first");
+};
+$("clear").onclick = () => { stop(); live = null; clearPad(); begin(); };
+$("sample").onclick = () => { live = null; play(readRecording(unpack(network.sample.bytes), network.sample.file)); };
+$("file").onchange = (event) => event.target.files[0] && readFile(event.target.files[0]);
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) readFile(event.dataTransfer.files[0]); });
+$("which").append(...NETWORKS.map((each) => Object.assign(text("option", each.title), { value: each.name })));
+$("which").onchange = (event) => { live = null; choose(event.target.value); };
+choose(NETWORKS[0].name);
+$("hint").textContent = "or drop a recording: .bin, .bs2, EVT 3.0 .raw";
+window.plif = { networks: NETWORKS.map(({ name }) => name), run, choose, unpack, makeFrames, watchDigit, readRecording };

@@ -1,0 +1,142 @@
+"""--to c: NAME.c and NAME.h, for firmware, for programs without Python, and for web pages (docs/c.md).
+
+    NAME.c      weights, membranes, the code of every layer with its equation, and, in a comment at the end, the card
+    NAME.h      NAME_reset, NAME_step, sizes as macros, how to use it
+
+The network is generated from its graph (plif_export/writers/c), compiled here, and asked by the gate layer by layer, in a process
+of its own (plif_export/proof/compiled.py). Without a C compiler it is written and said not to be proved.
+
+--set input=float|uint8     what a frame is made of; uint8 by itself where the framing is binary (0 or 1)
+--flash 512K --ram 256K     a network that does not fit is refused, with the layer that is too large
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import prod, sqrt
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from plif_export.passes import quantize_weights
+from plif_export.proof.compiled import CompiledProgram, find_compiler
+from plif_export.proof.slices import CannotRun
+from plif_export.readers.rules import Problem
+from plif_export.targets.c_size import Size, bytes_of, kilo, measure, too_large
+from plif_export.targets.target import ExportJob, Target
+from plif_export.writers.c import examine, write_c
+from runtime.base.errors import PlifError
+from runtime.events import stimulus
+from runtime.events.framing import Framing
+from runtime.model.card import Card, encode
+from runtime.model.digest import digest_of, seal
+from runtime.model.graph import Graph
+from runtime.model.readers.c_source import card_comment, header_of, parts_of
+from runtime.model.readers.contents import Contents
+
+SHIPPED_STEPS = 12  # in which the program with and without the probe are compared
+
+
+class CTarget(Target):
+    """It names no engine: the gate runs the compiled program itself."""
+
+    name: ClassVar[str] = "c"
+    suffix: ClassVar[str] = ".c"
+    beside: ClassVar[tuple[str, ...]] = (".h",)
+    forms: ClassVar[tuple[str, ...]] = ("step",)
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
+    options: ClassVar[tuple[str, ...]] = ("input", "flash", "ram")
+
+    def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
+        if card["batch"] is not None:
+            raise PlifError("--batch: generated C steps one stream; leave it out")
+        problems = self.problems(graph, options)
+        if problems:
+            raise problems[0].error(len(problems) - 1)
+        budgets = _budgets(options)
+        if budgets:
+            program, _ = examine(graph, _input_type(options, card))
+            size = Size(
+                sum(each.flash for each in program.memory.values()),
+                sum(each.ram for each in program.memory.values()),
+                None, "", program.memory,
+            )  # fmt: skip
+            _require_fit(size, budgets, graph, card)
+
+    def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
+        return examine(graph)[1]
+
+    def write(self, job: ExportJob, path: Path) -> None:
+        stem = job.name.removesuffix(self.suffix)
+        files = write_c(job.graph, job.card, stem, _input_type(job.options, job.card))
+        size = measure(files.source, files.header, stem, files.memory)
+        _require_fit(size, _budgets(job.options), job.graph, job.card)
+        job.card.update(target=self.name, memory={"flash": size.flash, "ram": size.ram})
+        seal(job.card, Contents(parts_of(files.source, files.header)))
+        path.write_text(files.source + card_comment(encode(job.card), str(digest_of(job.card))), "utf-8")
+        header_of(path).write_text(files.header, "utf-8")
+        job.size = size
+        if find_compiler() is None:
+            job.not_run = "there is no C compiler here (gcc, clang or cc)"
+
+    def open(self, path: Path, card: Card, sha256: str | None = None) -> CompiledProgram | None:
+        compiler = find_compiler()
+        if compiler is None:
+            raise PlifError(f"{path}: no C compiler here (gcc, clang or cc), so nothing can be proved; install one")
+        return CompiledProgram(path, card, compiler)
+
+    def faults(self, path: Path, card: Card) -> Iterable[tuple[str, str]]:
+        """The program without the probe, as it is shipped, gives what the probed one gives."""
+        if find_compiler() is None:
+            return
+        program, shape, rng = self.open(path, card), tuple(card["input"]["shape"]), np.random.default_rng(0)
+        assert program is not None
+        if card["input"]["kind"] == "static":
+            x = np.broadcast_to(stimulus.images(1, shape, card["normalisation"], rng), (SHIPPED_STEPS, 1, *shape))
+        else:
+            x = stimulus.events_like(SHIPPED_STEPS, 1, shape, card["framing"], rng)
+        try:
+            step = program.release_differs(x[:, 0])
+        except CannotRun as problem:
+            yield problem.layer, f"{program.signature}{problem}"
+            return
+        if step is not None:
+            yield "output", f"step {step}: the program without -DPLIF_PROBE gives another y"
+
+
+def _input_type(options: Mapping[str, str], card: Card) -> str:
+    framing = card["framing"]
+    binary = framing is not None and Framing.parse(framing).value == "binary"
+    found = options.get("input", "uint8" if binary and card["normalisation"] is None else "float")
+    if found not in ("float", "uint8"):
+        raise PlifError(f"--set input={found}: expected float or uint8")
+    if found == "uint8" and card["input"]["kind"] != "events":
+        raise PlifError("--set input=uint8: images are no whole numbers; leave it out")
+    return "uint8_t" if found == "uint8" else "float"
+
+
+def _budgets(options: Mapping[str, str]) -> dict[str, int]:
+    return {key: bytes_of(options[key], f"--{key}") for key in ("flash", "ram") if key in options}
+
+
+def _require_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Card) -> None:
+    problem = too_large(size, budgets, "")
+    if problem is not None:
+        raise PlifError(f"--to c: {too_large(size, budgets, _what_would_fit(size, budgets, graph, card))}")
+
+
+def _what_would_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Card) -> str:
+    """Advice: int8 where that is enough, else how much smaller the input has to be (maps shrink with its area)."""
+    if card["precision"] == "fp32":
+        smaller = examine(quantize_weights(graph))[0].memory
+        flash, ram = (sum(getattr(each, key) for each in smaller.values()) for key in ("flash", "ram"))
+        flash += size.code or 0
+        if flash <= budgets.get("flash", flash) and ram <= budgets.get("ram", ram):
+            return f"--precision int8 takes {kilo(flash)} of flash and {kilo(ram)} of RAM"
+    share = min(budget / getattr(size, key) for key, budget in budgets.items())
+    shape = card["input"]["shape"]
+    if len(shape) < 3:
+        return f"{prod(shape)} inputs and their layers are too many; train a narrower network"
+    height, width = (int(n * sqrt(share)) for n in shape[1:])
+    return f"train it for an input of about {height}x{width}, or with fewer channels"

@@ -1,0 +1,280 @@
+"""The text of NAME.c and NAME.h: comments that say what the network is, sizes, and the functions of every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from textwrap import fill
+
+from plif_export.readers.rules import Problem
+from plif_export.writers.c.makers import examine
+from plif_export.writers.c.names import comment, identifier, number, string
+from plif_export.writers.c.program import (
+    Memory,
+    Program,
+    Value,
+    count_type,
+    element,
+    listing,
+    nest,
+    offset,
+    unpacking,
+)
+from runtime.model.card import Card
+from runtime.model.graph import Graph
+
+FIRST = "/* plif:"  # what a source file of ours begins with, by which its kind is told
+
+
+@dataclass
+class CFiles:
+    """source, header: the texts, without the card;  memory: bytes of each layer, by name;  problems: what was not written."""
+
+    source: str
+    header: str
+    memory: Mapping[str, Memory]
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def flash(self) -> int:
+        """Bytes of all constants."""
+        return sum(each.flash for each in self.memory.values())
+
+    @property
+    def ram(self) -> int:
+        """Bytes of all static buffers."""
+        return sum(each.ram for each in self.memory.values())
+
+
+def write_c(graph: Graph, card: Card, stem: str, input_type: str = "float") -> CFiles:
+    """stem: of both files' names. input_type: of a number of the frame, "float" or "uint8_t"."""
+    program, problems = examine(graph, input_type)
+    made = CFiles("", "", program.memory, problems)
+    if not problems:
+        made.header = _header(program, card, stem, made)
+        made.source = _source(program, card, stem)
+    return made
+
+
+def _facts(card: Card, program: Program) -> list[str]:
+    """What a reader of the code wants to know first, a line each."""
+    shape = "x".join(map(str, card["input"]["shape"]))
+    output = card["output"]
+    y = (
+        f"share of {output['voters']} voters that fired, by class"
+        if output["kind"] == "votes"
+        else f"{output['kind']}, by class"
+    )
+    rounded = ", int8 weights where a layer reads spikes, membranes float32" if card["precision"] == "int8" else ""
+    lines = [
+        f"network   {card['notation'] or 'read from a module'}",
+        f"input     {card['input']['kind']} {shape} ({program.input_type}), channel 1 = ON",
+        f"framing   {card['framing'] or 'not said'};  T {card['T']}",
+        f"classes   {len(card['classes'])}: {', '.join(map(str, card['classes']))}",
+        f"output    {y}",
+        f"precision {card['precision']}{rounded};  math {card['math']}",
+        f"tau       {', '.join(f'{layer} {_tau(tau)}' for layer, tau in card['taus'].items())}",
+    ]
+    if card["normalisation"]:
+        lines.append(f"before    (image - mean) / std with {card['normalisation']}")
+    lines.append(f"made from {card['source_sha256'] or 'a module in memory'} (SHA-256 of the model)")
+    return [fill(comment(line), 110, subsequent_indent=" " * 13) for line in lines]
+
+
+def _tau(tau: float | list[float] | None) -> str:
+    if tau is None:
+        return "none"
+    return f"{tau:.4g}" if isinstance(tau, int | float) else f"{min(tau):.4g} to {max(tau):.4g}"
+
+
+def _header(program: Program, card: Card, stem: str, made: CFiles) -> str:
+    name, shape = identifier(stem), card["input"]["shape"]
+    big = name.upper()
+    sizes = {f"{big}_INPUTS": (prod(shape), f"numbers of a frame, {shape} in row-major order")}
+    if len(shape) == 3:
+        sizes |= {f"{big}_{key}": (n, "") for key, n in zip(("CHANNELS", "HEIGHT", "WIDTH"), shape, strict=True)}
+    sizes |= {
+        f"{big}_CLASSES": (len(card["classes"]), "numbers of an output"),
+        f"{big}_VOTERS": (card["output"].get("voters", 1), "y * VOTERS are whole votes"),
+        f"{big}_T": (card["T"], "steps that it was trained on"),
+        f"{big}_CONSTANT_BYTES": (made.flash, "flash, without the code"),
+        f"{big}_BUFFER_BYTES": (made.ram, "RAM: static buffers, without x, y and the stack"),
+    }
+    defines = "".join(
+        f"#define {key} {value}{f' /* {about} */' if about else ''}\n" for key, (value, about) in sizes.items()
+    )
+    classes = ", ".join(string(str(c)) for c in card["classes"])
+    facts = "\n".join(f"   {line}" for line in _facts(card, program))
+    return f"""{FIRST} {comment(stem)}.h, a spiking network as C
+
+    float y[{big}_CLASSES];
+    {name}_reset();                     once, and before each recording
+    {name}_step(x, y);                  for each frame x
+    votes[i] += y[i] * {big}_VOTERS;    the class with the most votes is the answer; among equals, the lowest
+
+{facts}
+
+   No heap, no thread, no library; one stream, whose membranes are static. Not to be entered by two threads at once. */
+
+#ifndef {big}_H
+#define {big}_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+{defines}#define {big}_CLASS_NAMES {{{classes}}}
+#define {big}_LAYERS {len(program.seen)} /* layers of neurons */
+#define {big}_LAYER_NAMES {{{", ".join(string(seen.layer) for seen in program.seen)}}}
+#define {big}_LAYER_SIZES {{{", ".join(str(prod(seen.shape)) for seen in program.seen)}}}
+
+typedef {program.input_type} {name}_input; /* one number of a frame */
+
+/* Every membrane to where it starts. */
+void {name}_reset(void);
+
+/* One time-step: x [{big}_INPUTS], y [{big}_CLASSES]. */
+void {name}_step(const {name}_input x[], float y[]);
+
+/* How many neurons of a layer fired in the last step, for a monitor of firing rates. */
+int {name}_spikes(int layer);
+
+#ifdef __cplusplus
+}}
+#endif
+#endif
+"""
+
+
+def _source(program: Program, card: Card, stem: str) -> str:
+    name = identifier(stem)
+    output = program.value(program.graph.output)
+    program.layer = "output"
+    output = program.as_floats(output)
+    loops, at = nest(output.shape)
+    place = offset(at, [prod(output.shape[i + 1 :]) for i in range(len(at))], output.shape)
+    copy = f"{loops}{'    ' * len(at)}y[{place}] = {element(program, output, at)};"
+    resets = "".join(
+        f"    for (int i = 0; i < {size}; i++)\n        {buffer}[i] = {number(value)};\n"
+        for buffer, size, value in program.resets
+    )
+    calls = "".join(f"    {call}\n" for call in [*program.first, *program.calls, *copy.splitlines()])
+    facts = "\n".join(f"   {line}" for line in _facts(card, program))
+    counts = "".join(f"    case {i}:\n{_count(seen.s)}" for i, seen in enumerate(program.seen))
+    probe = _probe(program, name)  # may need helpers, so before they are listed
+    includes = "".join(f"#include <{each}>\n" for each in sorted(program.headers))
+    return f"""{FIRST} {comment(stem)}.c, a spiking network as C. How to use it: {comment(stem)}.h
+
+{facts}
+
+   Spikes are lists: NAME_n says how many channels fired at a place, NAME_c which. A layer adds up the weight rows of what
+   fired, and does nothing for the rest.
+   Letters: x current, v membrane, h membrane before the reset, s spike (Fang et al. 2021, eq. 2-6).
+   Each operation rounds to float32 once: compile without -ffast-math. */
+
+#include "{comment(stem)}.h"
+
+{includes}
+#ifdef __FAST_MATH__
+#error "-ffast-math changes spikes; compile without it"
+#endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off") /* h = v * k + x is two roundings, in every build */
+#endif
+
+/* --- weights --- */
+
+{"".join(program.constants)}
+/* --- membranes, and what layers hand to each other --- */
+
+{chr(10).join(program.buffers)}
+
+{probe}
+/* --- sums and lists --- */
+
+{chr(10).join(program.helpers.values())}
+/* --- layers --- */
+
+{chr(10).join(program.functions)}
+void {name}_reset(void)
+{{
+{resets}}}
+
+void {name}_step(const {name}_input frame[], float y[])
+{{
+{calls}}}
+
+int {name}_spikes(int layer)
+{{
+    int count = 0;
+    switch (layer) {{
+{counts}    }}
+    return count;
+}}
+"""
+
+
+def _count(s: Value) -> str:
+    """The case that counts the spikes of one layer."""
+    what = f"{s.name}_n[i]" if s.kind == "spikes" else f"{s.name}[i] < 0 || {s.name}[i] > 0"
+    size = s.places if s.kind == "spikes" else prod(s.shape)
+    return f"        for (int i = 0; i < {size}; i++)\n            count += {what};\n        break;\n"
+
+
+def _probe(program: Program, name: str) -> str:
+    """What a proof sees: compiled in with -DPLIF_PROBE alone."""
+    tables, show = [], []
+    for number_, seen in enumerate(program.seen):
+        size = prod(seen.shape)
+        if seen.s.kind == "spikes":
+            unpack = unpacking(program, seen.s, probe=True)
+            listed = listing(program, seen.s.channels)
+            program.probes.append(f"static float {seen.s.name}_seen[{size}];")
+            channels, places = seen.s.channels, seen.s.places
+            given = f"{seen.s.name}_seen"
+            show.append(
+                f"""    case {number_}:
+        {unpack}({given}, {seen.s.name}_c, {seen.s.name}_n, {places}, {channels});
+        plif_probe({number_}, {seen.h}, {given});
+        for (int p = 0; p < {places}; p++) {{
+            static uint8_t fired[{channels}];
+            for (int o = 0; o < {channels}; o++)
+                fired[o] = {given}[p * {channels} + o] > 0.5f;
+            {seen.s.name}_n[p] = ({count_type(channels)}){listed}({seen.s.name}_c + p * {channels}, fired, {channels});
+        }}
+        break;
+"""
+            )
+        else:
+            show.append(
+                f"    case {number_}:\n        plif_probe({number_}, {seen.h}, {seen.s.name});\n        break;\n"
+            )
+        states = [f"{{{number_}, {size}, {buffer}}}" for buffer in seen.states.values()]
+        tables += states
+    sizes = ", ".join(str(prod(seen.shape)) for seen in program.seen)
+    text = f"""#ifdef PLIF_PROBE /* for a proof: shows every layer, and gives it the spikes of a reference (plif_export/proof) */
+{chr(10).join(program.probes)}
+static const int plif_sizes[] = {{{sizes}}};
+static const struct {{ int layer, size; float *values; }} plif_states[] = {{{", ".join(tables)}}};
+static void plif_probe(int layer, float h[], float s[]); /* may change s and the states */
+static void plif_show(int layer);
+#define PLIF_SEE(place, value) ((place) = (value))
+#define PLIF_SHOW(layer) plif_show(layer);
+#else
+#define PLIF_SEE(place, value) ((void)0)
+#define PLIF_SHOW(layer)
+#endif
+"""
+    program.functions.append(
+        "#ifdef PLIF_PROBE\n"
+        + "".join(program.probe_helpers.values())
+        + "\nstatic void plif_show(int layer)\n{\n    switch (layer) {\n"
+        + "".join(show)
+        + "    }\n}\n#endif\n"
+    )
+    return text

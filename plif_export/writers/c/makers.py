@@ -1,0 +1,96 @@
+"""Which function writes which kind of node. To add one, write it in products.py, neurons.py or maps.py and enter it here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+from plif_export.readers.rules import Problem, Unsupported
+from plif_export.writers.c import maps
+from plif_export.writers.c.names import identifier
+from plif_export.writers.c.neurons import neuron
+from plif_export.writers.c.products import product, stored
+from plif_export.writers.c.program import Product, Program, Value
+from runtime.model.graph import Graph, Node
+
+
+def begin(program: Program) -> None:
+    """The state variables of all layers, and copies of those that are read before they change."""
+    for node in program.graph.neurons:
+        program.layer = node.layer
+        for variable, initial in node.initial.items():
+            size = prod(node.shape)
+            what = "membrane v" if variable == "v" else f"state {variable}"
+            name = program.floats(
+                f"{program.id(node)}_{identifier(variable)}", size, f"{node.layer}: {what}, [place][channel]"
+            )
+            program.states[node.layer, variable] = name
+            program.resets.append((name, size, initial))
+
+
+def _product(program: Program, node: Node) -> Value:
+    """Written with the neurons that alone read it, or on its own."""
+    made = product(program, node)
+    readers = program.graph.consumers(node.name)
+    alone = len(readers) == 1 and program.graph.feeds_only(node.name, readers[0].name)
+    if alone and readers[0].op == "Neuron" and len(readers[0].inputs) == 1 and "@OUT@" not in made.loops:
+        program.pending[node.name] = made
+        return Value("floats", program.id(node), node.shape, node.shape)
+    return stored(program, made)
+
+
+def _neuron(program: Program, node: Node) -> Value:
+    made: Product | None = program.pending.pop(node.inputs[0], None)
+    return neuron(program, node, made)
+
+
+def _state(program: Program, node: Node) -> Value:
+    held = program.states[node.layer, node.attrs["variable"]]
+    if node.attrs["when"] == "after":
+        return Value("floats", held, node.shape, node.shape)  # its layer has run, and nothing changes it in this step
+    size = prod(node.shape)
+    name = program.floats(f"{program.id(node)}_before", size, f"{node.name}: as it was before the step")
+    program.first.append(f"for (int o = 0; o < {size}; o++)\n        {name}[o] = {held}[o];")
+    return Value("floats", name, node.shape, node.shape)
+
+
+MAKERS: dict[str, Callable[[Program, Node], Value]] = {
+    "Conv": _product,
+    "Linear": _product,
+    "Neuron": _neuron,
+    "State": _state,
+    "Constant": maps.constant,
+    "MaxPool": maps.pool,
+    "AvgPool": maps.pool,
+    "GlobalAvgPool": maps.pool,
+    "Affine": maps.affine,
+    "Unary": maps.unary,
+    **dict.fromkeys(("Add", "Mul", "Sub", "Div"), maps.elementwise),
+    "Concat": maps.concat,
+    "Slice": maps.slice_,
+    "Permute": maps.permute,
+    "Reshape": maps.reshape,
+    "Flatten": maps.flatten,
+    "Dropout": lambda program, node: program.value(node.inputs[0]),
+    "Vote": maps.vote,
+}
+
+
+def examine(graph: Graph, input_type: str = "float") -> tuple[Program, list[Problem]]:
+    """The program of a graph (after all passes), and what C cannot express of it."""
+    program, problems = Program(graph, input_type), []
+    for word in ("frame", "y", "sum", "fired", "main"):
+        program.names.new(word)
+    program.values[graph.input] = Value("x", "x", graph.input_shape, graph.input_shape)
+    begin(program)
+    for node in graph:
+        program.layer = node.layer if node.op == "Neuron" else node.name
+        try:
+            maker = MAKERS.get(node.op)
+            if maker is None:
+                raise Unsupported("the C writer has no code for it", "choose another layer, or use --to onnx")
+            program.values[node.name] = maker(program, node)
+        except Unsupported as problem:
+            problems.append(Problem(node.name, node.op, problem.rule, problem.advice))
+            program.values[node.name] = Value("floats", program.id(node), node.shape, node.shape)
+    return program, problems

@@ -1,0 +1,241 @@
+"""Pools, votes and what works element by element. Spikes are unpacked to 0 and 1 where an operation needs numbers."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from plif_export.readers.rules import require
+from plif_export.writers.c.names import number
+from plif_export.writers.c.products import tap
+from plif_export.writers.c.program import (
+    Program,
+    Value,
+    count_type,
+    element,
+    indent,
+    last,
+    listing,
+    nest,
+    offset,
+    strides,
+)
+from runtime.model.graph import Node, spatial
+
+INFIX = {"Add": "+", "Mul": "*", "Sub": "-", "Div": "/"}
+UNARY = {
+    "Relu": "fmaxf({}, 0.0f)", "Neg": "-({})", "Abs": "fabsf({})", "Sqrt": "sqrtf({})", "Exp": "expf({})", "Tanh": "tanhf({})",
+    "Sigmoid": "1.0f / (1.0f + expf(-({})))",
+}  # fmt: skip
+
+
+def _each(program: Program, node: Node, expression: str, at: list[str], loops: str, about: str, reads_x: bool) -> Value:
+    """A buffer of the node's shape, filled element by element."""
+    name = program.floats(f"{program.id(node)}_y", prod(node.shape), f"{node.name}: its output")
+    pad = "    " * (len(at) + 1)
+    place = offset(at, strides(node.shape), node.shape)
+    program.function(program.id(node), about, f"{indent(loops)}{pad}{name}[{place}] = {expression};\n", reads_x)
+    return Value("floats", name, node.shape, node.shape)
+
+
+def elementwise(program: Program, node: Node) -> Value:
+    """Add, Mul, Sub, Div: axes of size 1 are repeated."""
+    sources = [program.as_floats(program.value(name)) for name in node.inputs]
+    loops, at = nest(node.shape)
+    text = f" {INFIX[node.op]} ".join(element(program, source, at) for source in sources)
+    return _each(program, node, text, at, loops, f"{node.name}: {node.op}", any(s.kind == "x" for s in sources))
+
+
+def unary(program: Program, node: Node) -> Value:
+    function = str(node.attrs["function"])
+    require(function in UNARY, f"the function {function} is not written", "use --to onnx")
+    if function != "Neg":
+        program.headers.add("math.h")
+    source = program.as_floats(program.value(node.inputs[0]))
+    loops, at = nest(node.shape)
+    text = UNARY[function].format(element(program, source, at))
+    return _each(program, node, text, at, loops, f"{node.name}: {function}", source.kind == "x")
+
+
+def affine(program: Program, node: Node) -> Value:
+    """x * scale + shift, one number each, or one for each channel or each neuron."""
+    source = program.as_floats(program.value(node.inputs[0]))
+    loops, at = nest(node.shape)
+    terms = []
+    for key in ("scale", "shift"):
+        values = np.asarray(node.params[key], np.float32)
+        wanted = f"{program.id(node)}_{key}"
+        if values.size == 1:
+            terms.append(number(float(values.ravel()[0])))
+        elif values.ndim == 1:
+            terms.append(f"{program.constant(wanted, values, f'{node.name}: {key}')}[{at[0]}]")
+        else:
+            moved = np.ascontiguousarray(last(np.broadcast_to(values, node.shape), node.shape))
+            name = program.constant(wanted, moved, f"{node.name}: {key}")
+            terms.append(f"{name}[{offset(at, strides(node.shape), node.shape)}]")
+    text = f"{element(program, source, at)} * {terms[0]} + {terms[1]}"
+    return _each(program, node, text, at, loops, f"{node.name}: x * scale + shift", source.kind == "x")
+
+
+def vote(program: Program, node: Node) -> Value:
+    """y[class] = spikes of its voters / voters."""
+    voters, classes = int(node.attrs["voters"]), node.shape[0]
+    source = program.value(node.inputs[0])
+    name = program.floats(f"{program.id(node)}_y", classes, f"{node.name}: share of the voters that fired, by class")
+    if source.kind == "spikes" and source.places == 1:
+        add = f"""    for (int k = 0; k < {source.name}_n[0]; k++)
+        {name}[{source.name}_c[k] / {voters}] += 1.0f;
+"""
+    else:
+        source = program.as_floats(source)
+        add = f"""    for (int o = 0; o < {classes * voters}; o++)
+        {name}[o / {voters}] += {element(program, source, ["o"])};
+"""
+    body = f"""    for (int o = 0; o < {classes}; o++)
+        {name}[o] = 0.0f;
+{add}    for (int o = 0; o < {classes}; o++)
+        {name}[o] /= {number(voters)};
+"""
+    program.function(program.id(node), f"{node.name}: {voters} voters for each class", body, source.kind == "x")
+    return Value("floats", name, node.shape, node.shape)
+
+
+def pool(program: Program, node: Node) -> Value:
+    dims = len(node.shape) - 1
+    require(dims in (1, 2), f"a pool over {dims} axes is not written", "use --to onnx")
+    source, flat = program.value(node.inputs[0]), (1,) * (2 - dims)
+    if node.op == "GlobalAvgPool":
+        size = source.shape[1:]
+        kernel = stride = flat + size
+        padding: tuple[int, ...] = (0, 0)
+    else:
+        kernel, stride = (flat + spatial(node.attrs[key], dims) for key in ("kernel", "stride"))
+        padding = (0,) * (2 - dims) + spatial(node.attrs.get("padding", 0), dims)
+    require(
+        node.attrs.get("dilation", 1) in (1, [1, 1], (1, 1)), "a pool with dilation is not written", "use --to onnx"
+    )
+    ih, iw = flat + source.shape[1:]
+    oh, ow = flat + node.shape[1:]
+    channels = node.shape[0]
+    of_spikes = node.op == "MaxPool" and source.kind == "spikes" and not source.flattened
+    if not of_spikes:
+        source = program.as_floats(source)
+    first, second = (("oy", stride[0], padding[0], "ky", 1), ("ox", stride[1], padding[1], "kx", 1))
+    window = f"""            for (int ky = 0; ky < {kernel[0]}; ky++)
+                for (int kx = 0; kx < {kernel[1]}; kx++) {{
+                    const int iy = {tap(*first)}, ix = {tap(*second)};
+                    if (iy < 0 || iy >= {ih} || ix < 0 || ix >= {iw})
+                        continue;
+                    const int q = iy * {iw} + ix;
+@INSIDE@
+                }}
+"""
+    loops = f"""    for (int oy = 0, p = 0; oy < {oh}; oy++)
+        for (int ox = 0; ox < {ow}; ox++, p++) {{
+@BODY@
+        }}
+"""
+    if of_spikes:
+        held = program.spikes(f"{program.id(node)}_s", node.shape)
+        inside = f"""                    for (int k = 0; k < {source.name}_n[q]; k++)
+                        fired[{source.name}_c[q * {channels} + k]] = 1;"""
+        where = "" if channels <= 1024 else "static "
+        head = f"    {where}uint8_t fired[{channels}]{'' if where else ' = {0}'};\n"
+        body = window.replace("@INSIDE@", inside)
+        listed = f"{listing(program, channels)}({held.name}_c + p * {channels}, fired, {channels})"
+        body += f"            {held.name}_n[p] = ({count_type(channels)}){listed};"
+        program.function(
+            program.id(node),
+            f"{node.name}: a place fires where any of its window fired",
+            head + loops.replace("@BODY@", body),
+        )
+        return held
+    name = program.floats(f"{program.id(node)}_y", prod(node.shape), f"{node.name}: its output")
+    reach = ["o", *(["iy"] if dims == 2 else []), "ix"]
+    read = element(program, source, reach)
+    largest = node.op == "MaxPool"
+    if largest:
+        program.headers.add("float.h")
+        pad = "    " * 5
+        inside = f"{pad}const float a = {read};\n{pad}if (a > total)\n{pad}    total = a;"
+    else:
+        inside = f"                    total += {read};"
+    start = "-FLT_MAX" if largest else "0.0f"
+    window = window.replace(f"                    const int q = iy * {iw} + ix;\n", "").replace("@INSIDE@", inside)
+    store = "total" if largest else f"total / {number(prod(kernel))}"
+    body = f"""            for (int o = 0; o < {channels}; o++) {{
+                float total = {start};
+{indent(window).rstrip()}
+                {name}[p * {channels} + o] = {store};
+            }}"""
+    what = "the largest of a window" if largest else "the mean of a window; padding counts"
+    program.function(program.id(node), f"{node.name}: {what}", loops.replace("@BODY@", body), source.kind == "x")
+    return Value("floats", name, node.shape, node.shape)
+
+
+def flatten(program: Program, node: Node) -> Value:
+    """Nothing is moved: who reads it knows how it lies."""
+    source = program.value(node.inputs[0])
+    if len(node.shape) != 1:
+        return reshape(program, node)
+    if source.kind == "x":
+        return Value("x", "x", node.shape, node.shape)
+    return Value(source.kind, source.name, node.shape, source.lies)
+
+
+def reshape(program: Program, node: Node) -> Value:
+    if len(node.shape) == 1:
+        return flatten(program, node)
+    source = program.as_floats(program.value(node.inputs[0]))
+    if source.kind == "x":
+        return Value("x", "x", node.shape, node.shape)
+    loops, at = nest(node.shape)
+    flat = " + ".join(f"{k} * {prod(node.shape[i + 1 :])}" for i, k in enumerate(at))
+    index = [f"({flat}) / {prod(source.shape[i + 1 :])} % {n}" for i, n in enumerate(source.shape)]
+    index = [f"({one})" for one in index]
+    return _each(program, node, element(program, source, index), at, loops, f"{node.name}: another shape", False)
+
+
+def permute(program: Program, node: Node) -> Value:
+    source = program.as_floats(program.value(node.inputs[0]))
+    loops, at = nest(node.shape)
+    index = [""] * len(at)
+    for i, axis in enumerate(node.attrs["axes"][1:]):  # axis 0 of the attribute is the batch
+        index[int(axis) - 1] = at[i]
+    return _each(
+        program, node, element(program, source, index), at, loops, f"{node.name}: axes moved", source.kind == "x"
+    )
+
+
+def slice_(program: Program, node: Node) -> Value:
+    a, source = node.attrs, program.as_floats(program.value(node.inputs[0]))
+    axis = int(a["axis"]) - 1
+    require(axis >= 0 and int(a["start"]) >= 0, "a slice of this kind is not written", "use --to onnx")
+    loops, at = nest(node.shape)
+    index = list(at)
+    index[axis] = f"({at[axis]} * {a['step']} + {a['start']})"
+    return _each(program, node, element(program, source, index), at, loops, f"{node.name}: a part", source.kind == "x")
+
+
+def concat(program: Program, node: Node) -> Value:
+    axis = int(node.attrs["axis"]) - 1
+    sources = [program.as_floats(program.value(name)) for name in node.inputs]
+    name = program.floats(f"{program.id(node)}_y", prod(node.shape), f"{node.name}: its output")
+    body, begin = "", 0
+    for source in sources:
+        loops, at = nest(source.shape)
+        to = [k if i != axis else f"({k} + {begin})" for i, k in enumerate(at)]
+        pad = "    " * (len(at) + 1)
+        body += f"{indent(loops)}{pad}{name}[{offset(to, strides(node.shape), node.shape)}] = {element(program, source, at)};\n"
+        begin += source.shape[axis]
+    program.function(program.id(node), f"{node.name}: side by side", body, any(s.kind == "x" for s in sources))
+    return Value("floats", name, node.shape, node.shape)
+
+
+def constant(program: Program, node: Node) -> Value:
+    values = np.ascontiguousarray(
+        last(np.broadcast_to(np.asarray(node.params["value"], np.float32), node.shape), node.shape)
+    )
+    name = program.constant(f"{program.id(node)}_value", values, f"{node.name}: constant")
+    return Value("floats", name, node.shape, node.shape)

@@ -1,0 +1,250 @@
+"""A neuron layer in C: charge, fire, reset, in the order of its equation (runtime/model/neurons.py).
+
+The equation is called with symbols, as for ONNX, and what comes back is printed as C expressions. So there is one equation for
+everything that runs, and the order of roundings is its own. Letters: x current, v membrane before and after the step, h membrane
+before the reset, s spike, alpha = 1 / tau (Fang et al. 2021, eq. 2 to 6).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from plif_export.readers.rules import require
+from plif_export.writers.c.names import identifier, number
+from plif_export.writers.c.program import Product, Program, Seen, Value, count_type, element, indent, last, listing
+from plif_export.writers.symbol import Symbol, SymbolicMath, tensor
+from runtime.model.graph import Node
+from runtime.model.neurons import Terms, equation_of
+
+MOST_ON_STACK = 1024  # flags of the channels of one place; more are a static array
+
+# operation of a symbol -> (precedence, text around its operands)
+INFIX = {
+    "Add": (4, "+"), "Sub": (4, "-"), "Mul": (5, "*"), "Div": (5, "/"), "GreaterOrEqual": (3, ">="), "Greater": (3, ">"),
+    "Less": (3, "<"), "Equal": (2, "=="), "And": (1, "&&"), "Or": (1, "||"),
+}  # fmt: skip
+CALLS = {
+    "Round": "rintf", "Floor": "floorf", "Ceil": "ceilf", "Exp": "expf", "Tanh": "tanhf", "Sqrt": "sqrtf", "Log": "logf",
+    "Abs": "fabsf", "Min": "fminf", "Max": "fmaxf",
+}  # fmt: skip
+TRUTHS = ("GreaterOrEqual", "Greater", "Less", "Equal", "And", "Or", "Not")
+
+# What our own kinds are called in the paper; others say it by their own code.
+EQUATIONS = {
+    (True, "exact"): "h = v + (x - (v - v_reset)) * alpha",
+    (False, "exact"): "h = v - (v - v_reset) * alpha + x",
+    (True, "divided"): "h = v + (x - (v - v_reset)) / tau",
+    (False, "divided"): "h = v - (v - v_reset) / tau + x",
+    (True, "folded"): "h = v * (1 - alpha) + x, where x has alpha and alpha * v_reset in its weights",
+    (False, "folded"): "h = v * (1 - alpha) + x, where x has alpha * v_reset in its bias",
+}
+
+
+def equation(node: Node) -> str:
+    """A layer's equation in one line, for the comment above its code."""
+    a = node.attrs
+    if a["kind"] not in ("IF", "LIF", "PLIF"):
+        return f"neurons of kind {a['kind']}"
+    charge = EQUATIONS[bool(a["decay_input"]), str(a["charge"])] if "alpha" in node.params else "h = v + x"
+    reset = "h - s * v_threshold" if a["v_reset"] is None else "v_reset where s, else h"
+    return f"{charge};  s = h >= v_threshold;  v = {reset}"
+
+
+class Expression:
+    """Prints symbols as C, with a name of its own for whatever is used more than once."""
+
+    def __init__(self, program: Program) -> None:
+        self.program, self.lines, self.names = program, list[str](), dict[int, str]()
+        self.uses: Counter[int] = Counter()
+        self.kept: list[Any] = []
+
+    def count(self, value: Any) -> None:
+        if isinstance(value, Symbol):
+            self.kept.append(value)  # so that no number of an object is given twice
+            self.uses[id(value)] += 1
+            if self.uses[id(value)] == 1:
+                for part in value.inputs:
+                    self.count(part)
+
+    def named(self, value: Symbol, name: str) -> str:
+        """Makes a variable of a value, unless it has a name."""
+        if value.name is not None or id(value) in self.names:
+            return self.text(value)[0]
+        text = self._compose(value)[0]
+        kind = "int" if value.op in TRUTHS else "float"
+        self.lines.append(f"const {kind} {name} = {text};")
+        self.names[id(value)] = name
+        return name
+
+    def text(self, value: Any) -> tuple[str, int]:
+        """(C text, how tightly it binds)"""
+        if not isinstance(value, Symbol):
+            return number(float(value)), 9
+        if value.name is not None:
+            return value.name, 9
+        if id(value) in self.names:
+            return self.names[id(value)], 9
+        if self.uses[id(value)] > 1:
+            return self.named(value, f"t{len(self.names) + 1}"), 9
+        return self._compose(value)
+
+    def _compose(self, value: Symbol) -> tuple[str, int]:
+        op, inputs = str(value.op), list(value.inputs)
+        if op == "Sub" and self.text(inputs[1])[0] in ("0.0f", "-0.0f"):
+            return self.text(inputs[0])  # v - 0 is v
+        if op in INFIX:
+            strength, sign = INFIX[op]
+            return f"{self._inside(inputs[0], strength)} {sign} {self._inside(inputs[1], strength + 1)}", strength
+        if op == "Where":
+            return f"{self._inside(inputs[0], 1)} ? {self._inside(inputs[1], 1)} : {self._inside(inputs[2], 0)}", 0
+        if op == "Cast":
+            return f"{self._inside(inputs[0], 1)} ? 1.0f : 0.0f", 0
+        if op == "Not":
+            return f"!{self._inside(inputs[0], 8)}", 8
+        if op == "Neg":
+            return f"-{self._inside(inputs[0], 8)}", 8
+        if op == "Identity":
+            return self.text(inputs[0])
+        self.program.headers.add("math.h")
+        if op == "Relu":
+            return f"fmaxf({self.text(inputs[0])[0]}, 0.0f)", 9
+        if op == "Sigmoid":
+            return f"1.0f / (1.0f + expf(-{self._inside(inputs[0], 8)}))", 5
+        require(op in CALLS, f"its neurons' operation {op} is not written", "use --to onnx")
+        return f"{CALLS[op]}({', '.join(self.text(part)[0] for part in inputs)})", 9
+
+    def _inside(self, value: Any, strength: int) -> str:
+        text, own = self.text(value)
+        return text if own >= strength and not (text.startswith("-") and strength > 4) else f"({text})"
+
+
+def neuron(program: Program, node: Node, made: Product | None) -> Value:
+    """A neuron layer; made: the product that feeds it alone, whose sums it then takes as they come."""
+    name, shape = program.id(node), node.shape
+    channels, places = shape[0], prod(shape[1:])
+    states = {variable: program.states[node.layer, variable] for variable in node.initial}
+    held = (
+        program.spikes(f"{name}_s", shape)
+        if node.values == "spikes"
+        else Value("floats", program.floats(f"{name}_y", prod(shape), f"{node.layer}: its output"), shape, shape)
+    )
+    h_name = program.names.new(f"{name}_h")
+    program.probes.append(f"static float {h_name}[{prod(shape)}];")
+    lines = _step(
+        program,
+        node,
+        ["x" if len(node.inputs) == 1 else f"x{i or ''}" for i in range(len(node.inputs))],
+        states,
+        h_name,
+        held,
+    )
+    reads = [made.current] if made is not None else []
+    if made is None:
+        sources = [program.as_floats(program.value(one)) for one in node.inputs]
+        reads = [_at_place(program, source, node) for source in sources]
+    letters = ["x" if i == 0 else f"x{i}" for i in range(len(reads))]
+    loop = (
+        [f"const int at = p * {channels} + o;"]
+        + [f"const float {k} = {r};" for k, r in zip(letters, reads, strict=True)]
+        + lines
+    )
+    fired = ""
+    finish = f"    for (int o = 0; o < {channels}; o++) {{\n{indent(chr(10).join(loop), 2)}    }}\n"
+    if held.kind == "spikes":
+        listed, kind = listing(program, channels), count_type(channels)
+        where = "" if channels <= MOST_ON_STACK else "static "
+        fired = f"    {where}uint8_t fired[{channels}]{'' if where else ' = {0}'};\n"
+        finish += f"    {held.name}_n[p] = ({kind}){listed}({held.name}_c + p * {channels}, fired, {channels});\n"
+    about = equation(node) if made is not None else f"{node.layer}: {equation(node)}"
+    reads_x = made.source.kind == "x" if made is not None else any(source.kind == "x" for source in sources)
+    if made is not None:
+        about = f"{made.about}\n   {about}"
+        about = about if made.about.startswith(f"{node.layer}: ") else f"{node.layer}: {about}"
+        body = fired + made.body(finish)
+    else:
+        body = f"{fired}    for (int p = 0; p < {places}; p++) {{\n{indent(finish)}    }}\n"
+    program.function(name, about, body, reads_x)
+    program.calls.append(f"PLIF_SHOW({len(program.seen)})")
+    program.seen.append(Seen(node.layer, h_name, held, states, shape))
+    return held
+
+
+def _at_place(program: Program, source: Value, node: Node) -> str:
+    """A neuron's input at place p and channel o."""
+    if source.kind == "floats" and source.shape == node.shape:
+        return f"{source.name}[at]"
+    require(len(source.shape) == len(node.shape), f"it reads {list(source.shape)}", "use --to onnx")
+    inner = list(node.shape[1:])
+    index = ["o"]
+    for i, n in enumerate(inner):
+        below = prod(inner[i + 1 :])
+        index.append(f"(p / {below} % {n})" if below > 1 else f"(p % {n})")
+    return element(program, source, [k if n > 1 else "0" for k, n in zip(index, source.shape, strict=True)])
+
+
+def _step(
+    program: Program, node: Node, letters: list[str], states: Mapping[str, str], h_name: str, held: Value
+) -> list[str]:
+    """The lines of one neuron, at index `at` of channel `o`."""
+    shape, name = node.shape, program.id(node)
+    params: dict[str, Symbol] = {}
+    for key, values in node.params.items():
+        values = np.asarray(values, np.float32)
+        wanted = f"{name}_{identifier(key)}"
+        if values.size == 1:
+            own = program.names.new(wanted)
+            tau = (
+                f" /* 1 / tau, tau = {1 / float(values.ravel()[0]):.6g} */"
+                if key == "alpha" and values.ravel()[0]
+                else ""
+            )
+            program.constants.append(f"#define {own} {number(float(values.ravel()[0]))}{tau}\n")
+            params[key] = tensor(own)
+        elif values.ndim == 1:
+            params[key] = tensor(f"{program.constant(wanted, values, f'{node.layer}: {key} of each channel')}[o]")
+        else:
+            moved = np.ascontiguousarray(last(np.broadcast_to(values, shape), shape))
+            params[key] = tensor(f"{program.constant(wanted, moved, f'{node.layer}: {key} of each neuron')}[at]")
+    terms = Terms(node.attrs, params, lambda key, value: tensor(number(value)))
+    local = {variable: "v" if variable == "v" else f"state_{identifier(variable)}" for variable in states}
+    before = {variable: tensor(local[variable]) for variable in states}
+    inputs = tuple(tensor(letter) for letter in letters)
+    h, s, after = equation_of(node.attrs["kind"]).step(
+        SymbolicMath(), terms, inputs[0] if len(inputs) == 1 else inputs, before
+    )
+    text = Expression(program)
+    cast = s.inputs[0] if isinstance(s, Symbol) and s.op == "Cast" else None
+    fires = cast if isinstance(cast, Symbol) else None
+    for value in (h, s, *after.values()):
+        text.count(value)
+    h_text = text.named(h, "h")
+    if fires is not None:
+        text.named(fires, "fires")
+    s_used = text.uses[id(s)] > 1
+    fired = text.named(s, "s") if s_used or held.kind != "spikes" or fires is None else ""
+    updates = [f"{states[variable]}[at] = {text.text(value)[0]};" for variable, value in after.items()]
+    lines = [f"const float {local[variable]} = {array}[at];" for variable, array in states.items()]
+    lines += [*text.lines, f"PLIF_SEE({h_name}[at], {h_text});", *updates]
+    if held.kind == "spikes":
+        test = text.text(fires)[0] if fires is not None else f"({fired} > 0.5f)"
+        lines.append(f"fired[o] = (uint8_t){test};")
+    else:
+        lines.append(f"{held.name}[at] = {fired};")
+    used = " ".join(lines[len(states) :])
+    return [line for line in lines if not _unused(line, used)]
+
+
+def _unused(line: str, used: str) -> bool:
+    """Whether a line reads a state that nothing uses."""
+    words = line.split()
+    return (
+        line.startswith("const float ")
+        and len(words) > 2
+        and "[at]" in line
+        and words[2] not in used.replace("(", " ").replace(")", " ").replace(";", " ").replace(",", " ").split()
+    )

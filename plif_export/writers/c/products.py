@@ -1,0 +1,273 @@
+"""Conv and Linear: sums of the weights of what fired.
+
+    x[o] = b[o] + sum W[o][c][ky][kx] over the spikes c at place (y * stride - padding + ky * dilation, ...)
+    int8    x[o] = float32(sum W8 k) * scale[o] + b[o]        whole numbers k, the sum is int32
+
+The weights lie as [ky][kx][c][o]: what one spike adds is one row. A linear layer is a convolution whose kernel is the map. The
+order of a sum is b, then ky, kx and c, that of the event engine without vectors: the same bits, wherever float32 is IEEE 754.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from plif_export.readers.rules import require
+from plif_export.writers.c.names import number
+from plif_export.writers.c.program import (
+    Product,
+    Program,
+    Value,
+    element,
+    indent,
+    index_type,
+    nest,
+    offset,
+    strides,
+)
+from runtime.model.graph import Node, Shape, spatial
+
+MOST_ON_STACK = 256  # sums of one place; more are a static array
+MOST_WHOLE = (1 << 31) - 1
+
+
+def product(program: Program, node: Node) -> Product:
+    source = program.value(node.inputs[0])
+    if node.op == "Linear":
+        return _linear(program, node, source)
+    dims = len(node.shape) - 1
+    require(dims in (1, 2), f"a convolution over {dims} axes is not written", "use --to onnx")
+    source = source if source.kind == "spikes" and not source.flattened else program.as_floats(source)
+    flat = (0,) * (2 - dims)
+    kernel = (1,) * (2 - dims) + node.params["weight"].shape[2:]
+    stride, padding, dilation = (
+        pad + spatial(node.attrs.get(key, default), dims)
+        for key, default, pad in (
+            ("stride", 1, (1,) * (2 - dims)),
+            ("padding", 0, flat),
+            ("dilation", 1, (1,) * (2 - dims)),
+        )
+    )
+    groups, outputs, inputs = int(node.attrs["groups"]), node.shape[0], source.shape[0]
+    ih, iw = (1,) * (2 - dims) + source.shape[1:]
+    oh, ow = (1,) * (2 - dims) + node.shape[1:]
+    weight = node.params["weight"]  # [O, I / groups, k...]
+    per = outputs // groups
+    rows = weight.reshape(groups, per, inputs // groups, *kernel).transpose(3, 4, 0, 2, 1)  # [ky][kx][g][i][o]
+    name = program.constant(
+        f"{program.id(node)}_w",
+        np.ascontiguousarray(rows),
+        f"{node.name}: weights [ky][kx][c][o], {list(weight.shape)} before",
+    )
+    add = _adding(
+        program, node, source, f"{name} + (ky * {kernel[1]} + kx) * {inputs * per}", "iy", "ix", (ih, iw), groups
+    )
+    step = [
+        tap(a, s, p, k, d) for a, s, p, k, d in zip(("oy", "ox"), stride, padding, ("ky", "kx"), dilation, strict=True)
+    ]
+    loops = f"""    for (int oy = 0, p = 0; oy < {oh}; oy++)
+        for (int ox = 0; ox < {ow}; ox++, p++) {{
+            for (int o = 0; o < {outputs}; o++)
+                sum[o] = @START@;
+            for (int ky = 0; ky < {kernel[0]}; ky++) {{
+                const int iy = {step[0]};
+                if (iy < 0 || iy >= {ih})
+                    continue;
+                for (int kx = 0; kx < {kernel[1]}; kx++) {{
+                    const int ix = {step[1]};
+                    if (ix < 0 || ix >= {iw})
+                        continue;
+                    {add}
+                }}
+            }}
+@FINISH@
+        }}
+"""
+    return _product(program, node, source, node.shape, loops)
+
+
+def tap(place: str, stride: int, padding: int, tap: str, dilation: int) -> str:
+    """The place that a tap of a kernel reads: place * stride - padding + tap * dilation."""
+    begin = place if stride == 1 else f"{place} * {stride}"
+    return begin + (f" - {padding}" if padding else "") + f" + {tap}" + (f" * {dilation}" if dilation != 1 else "")
+
+
+def _linear(program: Program, node: Node, source: Value) -> Product:
+    if len(node.shape) > 1:
+        return _tokens(program, node, source)
+    weight = node.params["weight"]  # [O, n], n as the graph counts: channels first
+    if source.kind == "x":
+        source = Value("x", "x", (prod(source.shape),), (prod(source.shape),))
+    channels, places = source.channels, source.places
+    rows = weight.reshape(len(weight), channels, places).transpose(2, 1, 0)  # [place][c][o]
+    name = program.constant(f"{program.id(node)}_w", np.ascontiguousarray(rows), f"{node.name}: weights [place][c][o]")
+    add = _adding(program, node, source, f"{name} + q * {channels * len(weight)}", "0", "q", (1, places), 1)
+    loops = f"""    const int p = 0;
+    for (int o = 0; o < {len(weight)}; o++)
+        sum[o] = @START@;
+    for (int q = 0; q < {places}; q++)
+        {add}
+@FINISH@
+"""
+    return _product(program, node, source, node.shape, loops)
+
+
+def _tokens(program: Program, node: Node, source: Value) -> Product:
+    """Over the last axis of several: p counts the others, in the order in which the output lies."""
+    require(
+        "scale" not in node.params or source.kind != "x", "int8 weights meet the frame itself", "use --precision fp32"
+    )
+    source = program.as_floats(source)
+    weight, lead = node.params["weight"], node.shape[:-1]
+    name = program.constant(f"{program.id(node)}_w", weight, f"{node.name}: weights [o][i]")
+    loops, at = nest(lead)
+    read = element(program, source, [*at, "i"])
+    pad = "    " * (len(lead) + 1)
+    body = f"""{pad}for (int o = 0; o < {node.shape[-1]}; o++) {{
+{pad}    {_type(node)} total = 0;
+{pad}    for (int i = 0; i < {source.shape[-1]}; i++)
+{pad}        total += {_whole(node, read)} * {name}[o * {source.shape[-1]} + i];
+{pad}    @STORE@
+{pad}}}
+"""
+    return _product(
+        program,
+        node,
+        source,
+        node.shape,
+        indent(loops) + body,
+        scattered=offset([*at, "o"], strides(node.shape), node.shape),
+    )
+
+
+def _type(node: Node) -> str:
+    return "int32_t" if "scale" in node.params else "float"
+
+
+def _whole(node: Node, read: str) -> str:
+    """What meets a weight: the value, or the whole number that it is."""
+    if "scale" not in node.params:
+        return read
+    area = int(node.attrs.get("area", 1))
+    return f"(int32_t)({read}{f' * {number(area)}' if area > 1 else ''} + 0.5f)"
+
+
+def _product(
+    program: Program, node: Node, source: Value, shape: Shape, loops: str, scattered: str | None = None
+) -> Product:
+    outputs, kind = (shape[0] if scattered is None else shape[-1]), _type(node)
+    total = "sum[o]" if scattered is None else "total"
+    current = total
+    if "scale" in node.params:
+        _require_int32(node)
+        area = int(node.attrs.get("area", 1))
+        scale = node.params["scale"] if area == 1 else node.params["scale"] * np.float32(1 / area)
+        name = program.constant(
+            f"{program.id(node)}_scale", scale.astype(np.float32), f"{node.name}: the real weight is W8 * scale[o]"
+        )
+        current = f"(float){total} * {name}[o]"
+    start = "0"
+    if "bias" in node.params:
+        name = program.constant(f"{program.id(node)}_b", node.params["bias"], f"{node.name}: bias [o]")
+        if "scale" in node.params or scattered is not None:
+            current += f" + {name}[o]"
+        else:  # as the event engine sums, so that its scalar path gives the same bits
+            start = f"{name}[o]"
+    loops = loops.replace("@START@", start)
+    head = ""
+    if scattered is None:
+        where = "" if outputs <= MOST_ON_STACK else "static "
+        head = f"    {where}{kind} sum[{outputs}];\n"
+        if where:
+            program._count(ram=4 * outputs)
+    else:
+        loops = loops.replace("@STORE@", f"@OUT@[{scattered}] = {current};")
+    equation = "float(sum W8 k) * scale + b" if "scale" in node.params else "b + sum W s"
+    return Product(node, source, shape, head, loops, current, f"{node.name}: x = {equation}")
+
+
+def _require_int32(node: Node) -> None:
+    rows = np.abs(node.params["weight"].astype(np.int64)).reshape(len(node.params["weight"]), -1).sum(1)
+    require(int(rows.max(initial=0)) * 64 <= MOST_WHOLE, "its int8 sums do not fit 32 bits", "use --precision fp32")
+
+
+def _adding(
+    program: Program, node: Node, source: Value, weights: str, row: str, column: str, size: tuple[int, int], groups: int
+) -> str:
+    """The statement that adds what one place of the input gives, with weights that begin at `weights`."""
+    int8, outputs, channels = "scale" in node.params, node.shape[0], source.channels
+    at = column if row == "0" else f"({row} * {size[1]} + {column})"
+    per, share = outputs // groups, channels // groups
+    suffix = ("_i8" if int8 else "_f32") + ("_groups" if groups > 1 else "")
+    grouped = f", {share}" if groups > 1 else ""
+    if source.kind == "spikes":
+        index = index_type(channels)
+        name = program.helper(
+            f"add_fired_{index[:-2]}{suffix}", _add_spikes(f"add_fired_{index[:-2]}{suffix}", index, int8, groups > 1)
+        )
+        return f"{name}(sum, {weights}, {source.name}_c + {at} * {channels}, {source.name}_n[{at}], {per}{grouped});"
+    kind = program.input_type if source.kind == "x" else "float"
+    area = int(node.attrs.get("area", 1)) if int8 else 1
+    name = f"add_{kind.removesuffix('_t')}{suffix}"
+    program.helper(name, _add_numbers(name, kind, int8, groups > 1))
+    apart = size[0] * size[1] if source.kind == "x" else 1
+    begin = f"frame + {at}" if source.kind == "x" else f"{source.name} + {at} * {channels}"
+    scaled = f", {area}" if int8 else ""
+    return f"{name}(sum, {weights}, {begin}, {channels}, {apart}, {per}{grouped}{scaled});"
+
+
+def _add_spikes(name: str, index: str, int8: bool, groups: bool) -> str:
+    total, weight = ("int32_t", "int8_t") if int8 else ("float", "float")
+    target = "sum" if not groups else "sum + c[k] / share * outputs"
+    about = "; each of its group" if groups else ""
+    more = ", int share" if groups else ""
+    return f"""/* sum[o] += W[c][o] for each of the n channels c that fired, for all outputs o{about} */
+static void {name}({total} sum[], const {weight} w[], const {index} c[], int n, int outputs{more})
+{{
+    for (int k = 0; k < n; k++) {{
+        const {weight} *row = w + c[k] * outputs;
+        {total} *out = {target};
+        for (int o = 0; o < outputs; o++)
+            out[o] += row[o];
+    }}
+}}
+"""
+
+
+def _add_numbers(name: str, kind: str, int8: bool, groups: bool) -> str:
+    total, weight = ("int32_t", "int8_t") if int8 else ("float", "float")
+    number_ = "in[c * apart]" if kind == "float" else "(float)in[c * apart]"
+    value = f"const float a = {number_};"
+    if int8:
+        value = f"const int32_t a = (int32_t)({number_} * (float)area + 0.5f); /* whole */"
+    target = "sum" if not groups else "sum + c / share * outputs"
+    more = (", int share" if groups else "") + (", int area" if int8 else "")
+    return f"""/* sum[o] += W[c][o] a[c] for each channel c that is not 0; channels lie `apart` numbers apart */
+static void {name}(
+    {total} sum[], const {weight} w[], const {kind} in[], int channels, int apart, int outputs{more})
+{{
+    for (int c = 0; c < channels; c++) {{
+        {value}
+        const {weight} *row = w + c * outputs;
+        {total} *out = {target};
+        if (a < 0 || a > 0)
+            for (int o = 0; o < outputs; o++)
+                out[o] += row[o] * a;
+    }}
+}}
+"""
+
+
+def stored(program: Program, made: Product) -> Value:
+    """A product on its own: its currents in a buffer."""
+    node = made.node
+    program.layer = node.name
+    name = program.floats(f"{program.id(node)}_x", prod(made.shape), f"{node.name}: currents [place][o]")
+    outputs = made.shape[0]
+    finish = f"""    for (int o = 0; o < {outputs}; o++)
+        {name}[p * {outputs} + o] = {made.current};
+"""
+    body = made.body(finish).replace("@OUT@", name)
+    program.function(program.id(node), made.about, body, made.source.kind == "x")
+    return Value("floats", name, made.shape, made.shape)

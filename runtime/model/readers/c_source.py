@@ -1,0 +1,61 @@
+"""Generated C: NAME.c, whose last comment is the card, and NAME.h beside it.
+
+/* plif.card
+digest SHA-256
+{"format": ...}
+*/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from runtime.base.errors import PlifError
+from runtime.base.files import open_regular
+
+FIRST = b"/* plif:"  # with which both files begin
+BEGIN, END = "/* plif.card\n", "\n*/\n"
+MOST_SOURCE = 1 << 29  # bytes
+
+
+def header_of(path: Path) -> Path:
+    """The header of a source file, also of one that is being written (runtime/base/files.py)."""
+    return path.with_name(re.sub(r"\.c(\.[0-9a-f]+\.part)?$", lambda end: f".h{end[1] or ''}", path.name))
+
+
+def read_text(path: Path) -> str:
+    """Raises PlifError where there is no such file, or no text."""
+    with open_regular(path, "generated C; export it again: plif export model.pt --to c") as file:
+        data = file.read(MOST_SOURCE + 1)
+    try:
+        if len(data) <= MOST_SOURCE:
+            return data.decode()
+    except UnicodeDecodeError:
+        pass
+    raise PlifError(f"{path}: is not C that plif wrote; export it again: plif export model.pt --to c")
+
+
+def card_comment(card: str, digest: str) -> str:
+    """The comment that holds a card; in JSON a / may have a backslash before it, so that no comment ends or begins in it."""
+    safe = card.replace("*/", "*\\/").replace("/*", "\\/*")
+    return f"\n{BEGIN}digest {digest}\n{safe}{END}"
+
+
+def read_card_text(path: Path) -> str:
+    """The card as JSON text."""
+    _, begin, rest = read_text(path).rpartition(BEGIN)
+    if not begin or not rest.endswith(END):
+        raise PlifError(f"{path}: has no card at its end; its header has none, name the .c file, or export it again")
+    return rest.removesuffix(END).partition("\n")[2]
+
+
+def parts_of(source: str, header: str) -> dict[str, str]:
+    """What the digest binds to the card: {"source" or "header": SHA-256}; source: with or without its card."""
+    code = source.rpartition(f"\n{BEGIN}")[0] if BEGIN in source else source
+    return {"source": _sha256(code), "header": _sha256(header)}
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

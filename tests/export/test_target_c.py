@@ -1,0 +1,287 @@
+"""--to c: the compiled program does what the model does, layer by layer; its sizes are told; what does not fit is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from plif_export import export, verify
+from plif_export.cards import make_card
+from plif_export.passes import prepare
+from plif_export.proof.compiled import CompiledProgram, find_compiler
+from plif_export.proof.report import Report
+from plif_export.prove import prove
+from plif_export.readers import read
+from plif_export.targets import find_target
+from plif_export.targets.target import ExportJob
+from runtime.base.errors import PlifError
+from runtime.model.card import read_card
+from runtime.native import is_built
+from tests.export.test_random_networks import ALL, Case
+from tests.networks import firing, frames
+from tests.random_networks import SEEDS, random_network
+
+needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler (gcc, clang or cc)")
+pytestmark = needs_compiler
+
+MODELS = Path(__file__).parents[2] / "models"
+STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
+SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def prove_case(case: Case, folder: Path, flags: tuple[str, ...] = (), steps: int | None = None) -> Report:
+    """The gate on the compiled program alone."""
+    source = read(random_network(case.seed, case.hard, case.tau, T=case.T))
+    graph = prepare(source.graph, case.math, False, case.precision)
+    card = make_card(
+        source.facts, graph, form="step", T=case.T, precision=case.precision, math=case.math, batch=None,
+        source_sha256=None,
+    )  # fmt: skip
+    target, path = find_target("c"), folder / "net.c"
+    target.check(graph, card, {})
+    target.write(ExportJob(graph, onnx.ModelProto(), card, name=path.name), path)
+    program = CompiledProgram(path, read_card(path), find_compiler() or "", flags)
+    return prove(None, card, source, steps=steps or case.T, opened=program)
+
+
+def check_case(case: Case, folder: Path, flags: tuple[str, ...] = ()) -> None:
+    report = prove_case(case, folder, flags)
+    assert report.passed, report.sentence()
+    assert report.engine == "c" and report.engine_steps >= case.T
+    assert report.spikes > 0 and report.spike_mismatches == report.excused
+
+
+def sample() -> list[Case]:
+    """Every network once, each option as often as its alternatives; a fourth of them always runs."""
+    return [
+        Case(seed, seed % 4 < 2, ("layer", "channel")[seed // 2 % 2], "step", 7, ("exact", "folded")[seed // 3 % 2],
+             ("fp32", "int8")[seed % 5 == 4])
+        for seed in range(SEEDS)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", sample()[1::4], ids=str)
+def test_random_networks_pass_the_gate_as_c(case: Case, tmp_path: Path) -> None:
+    check_case(case, tmp_path, STRICT)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("case", [case for case in ALL if case.form == "step" and case.T < 64], ids=str)
+@pytest.mark.parametrize("precision", ("fp32", "int8"))
+def test_all_random_networks_pass_the_gate_as_c(case: Case, precision: str, tmp_path: Path) -> None:
+    check_case(case._replace(precision=precision), tmp_path, (*STRICT, *SANITIZERS))
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits network that ships, in int8, as C."""
+    path = tmp_path_factory.mktemp("shipped") / "digits.c"
+    made = export(MODELS / "nmnist-digits.pt", path, to="c", precision="int8", flash="400K", ram="256K")
+    assert made.passed and made.verify is not None and made.verify.engine == "c" and made.size is not None
+    assert made.verify.spike_mismatches == made.verify.excused
+    return path
+
+
+def test_the_digits_network_fits_400_kB_of_flash_in_int8_and_says_what_each_layer_takes(shipped: Path) -> None:
+    memory = json.loads(shipped.with_name("digits.c.report.json").read_text())["memory"]
+    assert 250_000 < memory["flash"] <= 400_000 and memory["ram"] <= 256 * 1024
+    layers = {layer["name"]: layer for layer in memory["layers"]}
+    assert layers["fc1"]["flash"] > 260_000 and layers["conv1"]["ram"] > 180_000
+    text = shipped.with_suffix(".h").read_text()
+    assert f"DIGITS_BUFFER_BYTES {sum(layer['ram'] for layer in layers.values())}" in text
+    assert "classes   10: 0, 1, 2" in text and "framing   count:T=10" in text
+    assert "h = v * (1 - alpha) + x" in shipped.read_text() and "malloc" not in shipped.read_text()
+
+
+def test_the_written_file_is_proved_again_by_verify_and_its_card_is_read_without_torch(shipped: Path) -> None:
+    report = verify(shipped, MODELS / "nmnist-digits.pt", steps=4)
+    assert report.passed and report.engine == "c" and report.digest is not None and not report.digest["changed"]
+    assert [layer.name for layer in report.layers] == ["conv1", "conv2", "fc1", "fc2"]
+    assert all(layer.rate > 0 for layer in report.layers)  # spikes are seen layer by layer, not only membranes
+    card = read_card(shipped)
+    assert card["target"] == "c" and card["precision"] == "int8" and card["parity"]["passed"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network, in int8."""
+    return export(firing(), tmp_path_factory.mktemp("small") / "net.c", to="c", precision="int8").path
+
+
+def changed(path: Path, folder: Path, pattern: str, new: str, suffix: str = ".c") -> Path:
+    """A copy of both files, in which the first text that fits the pattern is another."""
+    for end in (".c", ".h"):
+        text = path.with_suffix(end).read_text()
+        if end == suffix:
+            text, found = re.subn(pattern, new, text, count=1)
+            assert found == 1
+        (folder / f"net{end}").write_text(text)
+    return folder / "net.c"
+
+
+@pytest.mark.parametrize(
+    ("layer", "pattern", "new"),
+    [
+        ("conv1", r"fires = h >= 1\.0f", "fires = h >= 1.001f"),
+        ("conv2", r"conv2_v\[at\] = fires \? 0\.0f : h;", "conv2_v[at] = h;"),
+        ("fc1", r"1\.0f - fc1_alpha", "1.0f - fc1_alpha * 1.01f"),
+        ("conv2", r"(?s)(void run_conv2\(.*?)ix >= (\d+)", r"\1ix + 1 >= \2"),
+        ("fc2", r"int8_t fc2_w\[\d+\] = \{\s", r"\g<0>1+"),
+        ("output", r"vote_y\[o\] /= 10", "vote_y[o] /= 9"),
+    ],
+)
+def test_a_wrong_line_of_c_fails_the_gate_at_its_layer(
+    small: Path, tmp_path: Path, layer: str, pattern: str, new: str
+) -> None:
+    report = verify(changed(small, tmp_path, pattern, new), firing(), steps=3)
+    assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == layer
+    assert report.digest is not None and report.digest["changed"] == ["source"]
+
+
+def test_a_program_that_is_another_without_the_probe_fails(small: Path, tmp_path: Path) -> None:
+    line = "y[a] = vote_y[a];"
+    path = changed(small, tmp_path, re.escape(line), f"{line}\n#ifndef PLIF_PROBE\n    y[0] = 0.5f;\n#endif")
+    report = verify(path, firing(), steps=2)
+    assert report.failed_at is not None and "without -DPLIF_PROBE" in report.failed_at["what"]
+
+
+def test_a_header_that_was_changed_and_a_source_without_a_card_are_said(small: Path, tmp_path: Path) -> None:
+    path = changed(small, tmp_path, "VOTERS 10", "VOTERS 9", ".h")
+    report = verify(path, firing(), steps=2)
+    assert report.digest is not None and report.digest["changed"] == ["header"] and not report.passed
+    (tmp_path / "bare.c").write_text(small.read_text().partition("/* plif.card")[0])
+    with pytest.raises(PlifError, match="has no card at its end"):
+        read_card(tmp_path / "bare.c")
+
+
+@pytest.mark.parametrize("compiler", ("gcc", "clang"))
+def test_the_code_is_clean_under_strict_warnings(small: Path, compiler: str, tmp_path: Path) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    for source in (small, export(firing(), tmp_path / "net.c", to="c", verify=False).path):
+        command = [compiler, "-std=c99", "-O3", *STRICT, "-pedantic", "-c", str(source), "-o", str(tmp_path / "net.o")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_no_operation_is_fused_whatever_the_compiler_is_told(small: Path, tmp_path: Path) -> None:
+    """gcc and clang would make one rounding of h = v * k + x where the processor can."""
+    if platform.machine() != "x86_64":
+        pytest.skip("looks for x86-64 instructions")
+    for compiler in filter(shutil.which, ("gcc", "clang")):
+        command = [compiler, "-O3", "-mfma", "-mavx2", "-S", str(small), "-o", str(tmp_path / "net.s")]
+        subprocess.run(command, check=True)
+        assert "vfmadd" not in (tmp_path / "net.s").read_text()
+
+
+@pytest.mark.parametrize("case", sample()[4:5], ids=str)
+def test_sanitizers_find_nothing(case: Case, tmp_path: Path) -> None:
+    check_case(case._replace(T=3), tmp_path, SANITIZERS)
+
+
+def test_a_binary_framing_takes_bytes_and_can_take_floats(tmp_path: Path) -> None:
+    net = firing(framing="duration:10ms,value=binary")
+    made = export(net, tmp_path / "bytes.c", to="c")
+    assert made.passed and "typedef uint8_t bytes_input" in (tmp_path / "bytes.h").read_text()
+    export(net, tmp_path / "floats.c", to="c", options={"input": "float"}, verify=False)
+    assert "typedef float floats_input" in (tmp_path / "floats.h").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"flash": "20K"}, "needs .* of flash, --flash has 20.0K: layer fc1 alone takes .*--precision int8 takes"),
+        ({"ram": "8K"}, "needs .* of RAM, --ram has 8.0K: layer conv1 alone takes .*train it for an input of about"),
+        ({"flash": "much"}, "--flash much: expected bytes such as"),
+        ({"precision": "fp16"}, "--precision fp16: --to c writes fp32, int8"),
+        ({"form": "unrolled"}, "--form unrolled: --to c writes step"),
+        ({"batch": 2}, "--batch: generated C steps one stream"),
+        ({"options": {"input": "int4"}}, "--set input=int4: expected float or uint8"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PlifError, match=message):
+        export(firing(), tmp_path / "net.c", **{"to": "c", **options})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_targets_have_no_budget(tmp_path: Path) -> None:
+    with pytest.raises(PlifError, match="--flash: --to onnx has no such option"):
+        export(firing(), tmp_path / "net.onnx", flash="512K")
+
+
+def test_without_a_compiler_it_is_written_and_said_not_to_be_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    made = export(firing(), tmp_path / "net.c", to="c")
+    assert made.not_run == "there is no C compiler here (gcc, clang or cc)" and made.size is not None
+    assert made.size.code is None and (tmp_path / "net.h").exists()
+    with pytest.raises(PlifError, match="no C compiler here"):
+        verify(made.path, firing())
+
+
+def test_attention_is_refused_by_name_by_check_as_by_export(tmp_path: Path) -> None:
+    import torch
+    from torch import nn
+
+    from plif_export import check
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            from spikingjelly.activation_based import neuron
+
+            self.a, self.fire = nn.Linear(6, 6), neuron.IFNode()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            q = self.a(x)
+            return self.fire((q @ q.transpose(-2, -1)).softmax(-1).flatten(1))
+
+    pytest.importorskip("spikingjelly")
+    net, example = Attention().eval(), torch.zeros(1, 4, 6)
+    report = check(net, example, to="c")
+    assert not report.supported and "the C writer has no code for it" in report.problems[0]
+    with pytest.raises(PlifError, match="the C writer has no code for it"):
+        export(net, tmp_path / "net.c", example, to="c")
+
+
+def test_float32_gives_the_bits_of_the_event_engine_without_vectors(tmp_path: Path) -> None:
+    """Every membrane and output, over 30 steps on their own spikes; in a process whose engine has the scalar kernels."""
+    if not is_built():
+        pytest.skip("the event engine is not built (no C compiler at installation)")
+    net = firing()
+    source = export(net, tmp_path / "net.c", to="c", verify=False).path
+    model = export(net, tmp_path / "net.onnx", verify=False).path
+    x = frames(net, np.random.default_rng(0), T=30, streams=1)
+    np.save(tmp_path / "x.npy", x)
+    script = (
+        "import numpy as np, runtime, sys\n"
+        "session = runtime.load(sys.argv[1], 'event').session()\n"
+        "steps = [(session.step(x), session.snapshot()) for x in np.load(sys.argv[2])]\n"
+        "np.savez(sys.argv[3], *[np.concatenate([y.ravel(), *(v.ravel() for v in states)]) for y, states in steps])\n"
+    )
+    words = [sys.executable, "-c", script, str(model), str(tmp_path / "x.npy"), str(tmp_path / "states.npz")]
+    subprocess.run(words, check=True, env={**os.environ, "PLIF_CPU": "scalar"})
+    program = CompiledProgram(source, read_card(source), find_compiler() or "")
+    states = program.initial()
+    for x_t, expected in zip(x, np.load(tmp_path / "states.npz").values(), strict=True):
+        answer = program.call(x_t[None], states)
+        states = answer.after
+        found = [answer.y.ravel(), *(states[layer][variable].ravel() for layer, variable in program.states)]
+        np.testing.assert_array_equal(np.concatenate(found), expected)
+    assert expected.any()
