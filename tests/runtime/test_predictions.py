@@ -33,7 +33,8 @@ def test_what_is_written_is_read_again_bit_for_bit(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in paths[1].read_text().splitlines()]
     assert [line["predicted"] for line in lines] == ["up", "up", None, "left, right"], "the lowest class among equals"
     assert lines[2]["error"] == "c/2.bin: not a recording" and lines[2]["path"] == "=c/2.bin"
-    assert lines[1]["margin"] == 0.0 and lines[0]["scores"] == [0.30000000000000004, 0.25, 0.25]
+    assert lines[0]["margin"] == 0.30000000000000004 - 0.25 and lines[1]["margin"] == 0.0
+    assert lines[3]["margin"] == 1.0 and lines[0]["scores"] == [0.30000000000000004, 0.25, 0.25]
 
 
 def test_the_columns_of_the_contract_come_first_and_no_clock_is_among_them(tmp_path: Path) -> None:
