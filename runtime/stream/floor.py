@@ -10,18 +10,19 @@ A scene that never rests has a floor that is too high, so a quiet scene alone is
 
 from __future__ import annotations
 
-import numpy as np
-
 FIRST_US = 1_000_000.0
 RISE_PER_S = 0.02
 FACTOR, BASE_PER_S = 2.0, 300.0
+UNKNOWN_PER_S = 1e18  # before anything was learnt; finite, as all that a state file holds
 
 
 class NoiseFloor:
     """`is_quiet` after each step, with the smoothed rate."""
 
+    KEEPS = ("per_s", "_seen_us")
+
     def __init__(self) -> None:
-        self.per_s = np.inf  # the floor, in events a second
+        self.per_s = UNKNOWN_PER_S  # the floor, in events a second
         self._seen_us = 0.0
 
     def is_quiet(self, per_s: float, dt_us: float) -> bool:
@@ -30,4 +31,4 @@ class NoiseFloor:
         self.per_s *= 1 + RISE_PER_S * dt_us * 1e-6
         if self._seen_us >= FIRST_US or per_s < BASE_PER_S:
             self.per_s = min(self.per_s, per_s)
-        return bool(np.isfinite(self.per_s)) and per_s < FACTOR * self.per_s + BASE_PER_S
+        return self.per_s < UNKNOWN_PER_S and per_s < FACTOR * self.per_s + BASE_PER_S

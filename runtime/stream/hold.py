@@ -24,6 +24,7 @@ class HeldAnswer:
     """Evidence of `own`; its members are those of FadingSum. `other` is the number of that class, or None; after `patience_us`
     of its lead it is the answer."""
 
+    KEEPS = ("evidence", "weight", "share", "answer", "_other_us")
     final = False  # it always goes on
 
     def __init__(

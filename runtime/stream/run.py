@@ -41,6 +41,7 @@ from runtime.stream.reset import ResetPolicy
 from runtime.stream.source_framer import SourceFramer
 from runtime.stream.state import go_on
 from runtime.stream.stream import Stream, add_up
+from runtime.stream.streamable import check_streamable
 
 CLOSING_S = 3.0  # the most seconds in which all reader threads together have to end
 
@@ -63,7 +64,7 @@ class Run:
     ) -> None:
         sources = [source] if isinstance(source, str) or not isinstance(source, Sequence) else list(source)
         sources, options = replayed(model, sources, options)
-        _check_streamable(model, sources, options.speed)
+        check_streamable(model, sources, options.speed)
         self.model = model
         self.framing = framing_of(model.card, options.framing) or Framing.parse(LIVE_FRAMING)
         self.controls = Controls()
@@ -336,21 +337,3 @@ class Run:
         With several sources their sums, the worst percentiles, and each source's own under `sources`.
         """
         return add_up({stream.name: stream.summary() for stream in self.streams})
-
-
-def _check_streamable(model: OpenModel, sources: Sequence[str | Source], speed: str) -> None:
-    if model.unrolled:
-        raise PlifError(
-            f"{model.path}: is unrolled over T={model.T} and cannot stream; use the step form: plif export --form step"
-        )
-    if model.static:
-        raise PlifError(f"{model.path}: its input is a still image, not events; evaluate it instead: plif eval")
-    if speed not in ("real", "max"):
-        raise PlifError(f"--speed {speed}: expected real or max")
-    if not sources:
-        raise PlifError("stream: no source; expected a recording, -, udp://, tcp://, usb:// or sim:")
-    for one in sources:
-        if not isinstance(one, str | Source):
-            raise PlifError(f"{one!r} is no source of events: derive its class from runtime.events.Source")
-    if [one.name if isinstance(one, Source) else one for one in sources].count("-") > 1:
-        raise PlifError("stream: standard input is given twice")

@@ -110,6 +110,8 @@ def _fields(streams: Sequence[Stream]) -> Iterator[tuple[str, Any, str]]:
         parts: dict[str, Any] = {"stream": stream, "source": stream.frames, "framer": stream.frames.framer}
         if stream.frames.framer.overlap is not None:
             parts["overlap"] = stream.frames.framer.overlap
+        if stream.floor is not None:
+            parts["floor"] = stream.floor
         for i, each in enumerate(stream.frames.filters.each if stream.frames.filters else ()):
             parts[f"filter{i}"] = each
         for i, row in enumerate(stream.rows):

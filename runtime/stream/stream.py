@@ -84,7 +84,7 @@ class Stream:
         self._observers = observers
         self._resets_itself = policy.kind not in ("never", "recording")
         self._rate = 0.0, 0.0
-        self._floor = NoiseFloor() if rule.idle_auto else None
+        self.floor = NoiseFloor() if rule.idle_auto else None
         self._quiet = self._idle = False
         self._dt_us = 0
         self._previous_us: int | None = None
@@ -111,10 +111,10 @@ class Stream:
         if self.rule.idle_per_s is not None:
             events, us = self._rate = smooth_rate(self._rate, frame.events, frame.t_end_us - frame.t_start_us)
             self._idle = self._idle or 1e6 * events / us < self.rule.idle_per_s
-        if self._floor is not None:
+        if self.floor is not None:
             lasts_us = frame.t_end_us - frame.t_start_us
             events, us = self._rate = smooth_rate(self._rate, frame.events, lasts_us)
-            self._quiet = self._floor.is_quiet(1e6 * events / us, lasts_us)
+            self._quiet = self.floor.is_quiet(1e6 * events / us, lasts_us)
         if self._resets_itself or asked or frame.restart:
             self._reset(frame, session, gap_us, asked)
         if self._idle and not was_idle:
