@@ -185,12 +185,16 @@ def _lost(form: Form, run: Run, program: StepProgram) -> list[Problem]:
         if any(p == path or p.startswith(f"{path}.") for p in kept):
             continue
         if any(n.moves and n.op != "x" and (n.path == path or n.path.startswith(f"{path}.")) for n in run.order):
-            rule = "the module does not carry its state from one call to the next, or makes all steps in one operation"
+            rule = "the module does not carry its state from one call to the next"
             if form.kind != "step":
                 rule = (
                     "its state does not go from one step to the next: it is reset, mixes all steps, or runs backwards"
                 )
-            keep = kind.keep if kind is not None else "keep it in the module; do not reset it inside forward"
+            keep = (
+                kind.keep
+                if kind is not None
+                else "keep it in the module; do not reset it inside forward, nor make all steps in one operation"
+            )
             found.append(Problem(path, type(part).__name__, rule, keep))
     return found
 
