@@ -72,9 +72,9 @@ class EventEngine(Engine):
         self._library = native.library()
         self.path = native.PATHS[native.choose_path(amx=card["precision"] == "int8")]
         self._x_floats, self._y_floats = math.prod(card["input"]["shape"]), len(card["classes"])
-        self._v_floats = _counts(_stride(state["shape"]) for state in card["states"])
         self._kept: Any  # what the program's addresses lead to
         if kind_of(path).name == "plif":
+            self._v_floats = _counts(_stride(state["shape"]) for state in card["states"])
             self._program, self._kept = open_program(path, card, self.path, options.flush_denormals)
         else:
             self._program = self._compiled(path, options)
@@ -89,6 +89,7 @@ class EventEngine(Engine):
         try:
             weights = _weights(path, card)
             layout = Compiler(card, weights, str(path), options.rates, self.threads, self.path).compile()
+            self._v_floats = _counts(_stride(state["shape"]) for state in card["states"])
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             what = " ".join(str(error).split())[:100]
             raise PlifError(f"{path}: the graph in its card cannot be read ({what}); export it again") from None
