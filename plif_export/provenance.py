@@ -45,7 +45,12 @@ def _recorded(model: object) -> dict[str, Any]:
     """What the training wrote into a model.pt."""
     if not isinstance(model, str | Path) or kind_of(Path(model)).name != "model":
         return {}
-    training = read_card(model).get("training")
+    try:
+        training = read_card(model).get("training")
+    except (
+        PlifError
+    ):  # weights of another library: no card, and the reader of the export says what is wrong with others
+        return {}
     if not isinstance(training, dict):
         return {}
     accuracy, samples = training.get("test_accuracy"), training.get("test_samples")

@@ -13,7 +13,6 @@ import typer
 
 from runtime.base.text import say
 from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, print_json, say_engine, say_unnamed, show
-from runtime.show.systemd import Systemd
 from runtime.stream.options import StreamOptions, help_of
 
 SENSOR_FROM = {
@@ -67,6 +66,7 @@ def stream(
     """Streams events step by step and prints decisions."""
     from runtime.api import load
     from runtime.cli.signals import Ending
+    from runtime.show.systemd import Systemd
     from runtime.show.terminal import Notes, Terminal
     from runtime.stream.observe import Observer
     from runtime.stream.replay import recorded_engine

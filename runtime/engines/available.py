@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 
@@ -44,9 +43,11 @@ def _gpu() -> str | None:
 def _onnxruntime_gpu() -> str | None:
     if (gpu := _gpu()) is not None:
         return gpu
+    from importlib.metadata import PackageNotFoundError, version  # not at the top: it costs a tenth of NumPy
+
     try:
-        importlib.metadata.version("onnxruntime-gpu")
-    except importlib.metadata.PackageNotFoundError:
+        version("onnxruntime-gpu")
+    except PackageNotFoundError:
         return "onnxruntime-gpu is not installed: the extra [gpu], instead of [cpu]"
     return None
 

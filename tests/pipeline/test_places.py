@@ -76,7 +76,7 @@ FILES = (
     "verify model.onnx --against PLACE",
     "verify model.onnx --against model.pt --data folder:PLACE",
     "eval PLACE --data digits:1",
-    "eval model.onnx --data digits:1 --against PLACE",
+    "eval model.onnx --data digits:10 --against PLACE",
     "eval model.onnx --data folder:PLACE",
     "eval model.onnx --data nmnist:PLACE",
     "stream PLACE seven.bin",

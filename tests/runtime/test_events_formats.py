@@ -199,7 +199,7 @@ def test_the_hash_is_over_whole_arrays_in_little_endian() -> None:
 
 
 def test_every_format_is_registered_under_its_own_name() -> None:
-    assert set(FORMATS) == {*WRITERS, "aedat4", "npz"}
+    assert set(FORMATS) == {*WRITERS, "aedat4", "hdf5", "npz", "rosbag"}
     assert all(name == entry.name for name, entry in FORMATS.items())
     assert list(FORMATS)[-1] == "nmnist"  # it has no magic number
 
