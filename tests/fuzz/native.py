@@ -37,7 +37,7 @@ OPTIONS = "detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_n
 
 def child(folder: Path, seed: int, end: int, until_s: float, names: list[str]) -> None:
     """Cases from `seed` to `end`, or until that time; each writes its number into a file first, for the one that a fault ends."""
-    event, packet = c.CDLL(str(folder / "event.so")), c.CDLL(str(folder / "packets.so"))
+    event = packet = c.CDLL(str(folder / "event.so"))
     p, n = c.c_void_p, c.c_int64
     event.plif_program_check.argtypes, event.plif_call_check.argtypes = [p, p, n], [p, p, p, p, n]
     event.plif_run.argtypes, event.plif_run.restype = [p] * 5, None
@@ -78,16 +78,15 @@ def _fault(text: str) -> str:
 
 
 def build(folder: Path) -> None:
-    """event.so and packets.so in that folder; its source files are compiled side by side."""
+    """event.so in that folder; its source files are compiled side by side."""
     files = sorted(SOURCES.glob("*.c"))
     compilers = [
         subprocess.Popen(["gcc", *FLAGS, "-c", str(file), "-o", str(folder / f"{file.stem}.o")]) for file in files
     ]
     codes = [compiler.wait() for compiler in compilers]
     assert not any(codes)
-    event = [str(folder / f"{file.stem}.o") for file in files if file.stem != "packets"]
-    for name, objects in (("event.so", event), ("packets.so", [str(folder / "packets.o")])):
-        subprocess.run(["gcc", *FLAGS, *objects, "-o", str(folder / name), "-lm"], check=True)
+    objects = [str(folder / f"{file.stem}.o") for file in files]
+    subprocess.run(["gcc", *FLAGS, *objects, "-o", str(folder / "event.so"), "-lm"], check=True)
 
 
 def main() -> int:
