@@ -94,7 +94,10 @@ FILES = (
 
 
 @pytest.mark.usefixtures("in_bounds")
-@pytest.mark.parametrize("what", ("pipe", "device", "folder", "huge", "loop", "missing"))
+@pytest.mark.parametrize(
+    "what",
+    ("pipe", "huge", "missing", *(pytest.param(one, marks=pytest.mark.large) for one in ("device", "folder", "loop"))),
+)
 @pytest.mark.parametrize("command", FILES)
 def test_what_is_no_file_in_the_place_of_one_is_one_line(
     folder: Path, command: str, what: str, monkeypatch: Any, capsys: Any

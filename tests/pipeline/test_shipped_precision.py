@@ -92,6 +92,7 @@ def test_on_all_real_recordings_fewer_than_one_decision_in_a_hundred_changes(
         assert all(counts[0][p] + counts[1][p] < 11 for p in REDUCED)
 
 
+@pytest.mark.large
 def test_the_real_gesture_network_answers_all_six_clips_in_lower_precision(shared_data: Path, tmp_path: Path) -> None:
     """As it does in fp32: tests/export/test_read_spikingjelly.py."""
     files = exported(

@@ -29,9 +29,15 @@ CANNOT = {  # a clock without signs; an hour in steps of 127 us; 214 wraps of wh
     ("es", "1 h forward"),
     ("evt3", "1 h forward"),
 }
+SLOW = ("nmnist", "1 h forward")  # half a minute: an hour of frames
 FRAMINGS = ("count:T=7", "duration:20ms", "duration:300ms,T=5", "duration:300ms,T=40,pad=zero", "events:n=9,max=20ms")
 CASES = [
-    *((name, course) for name in WORD for course in STEPS_US if (name, course) not in CANNOT),
+    *(
+        pytest.param(name, course, marks=pytest.mark.large if (name, course) == SLOW else ())
+        for name in WORD
+        for course in STEPS_US
+        if (name, course) not in CANNOT
+    ),
     *((name, f"wrap at {wrap}") for name, wrap in WRAPS.items()),
 ]
 

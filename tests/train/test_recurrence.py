@@ -53,6 +53,7 @@ def test_fused_steps_give_the_spikes_and_the_gradients_of_autograd(
         torch.testing.assert_close(gw_fused, gw, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.large
 @pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler on a CPU"
 )
