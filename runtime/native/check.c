@@ -39,7 +39,7 @@ static int check_items(const Check *c, const Op *op, int64_t expected) {
 /* `bytes` at `at` become written. */
 static int take(Check *c, const char *what, int64_t at, int64_t bytes) {
     const int64_t end = c->program->arena_bytes;
-    REQUIRE(at >= c->written && at % 64 == 0 && bytes <= end && at <= end - bytes, PLIF_WRONG_MEMORY,
+    REQUIRE(at >= c->written && at % 64 == 0 && at <= end - bytes, PLIF_WRONG_MEMORY,
             "writes %s, %lld bytes, at %lld; expected a multiple of 64 from %lld on, in an arena of %lld bytes", what,
             (long long)bytes, (long long)at, (long long)c->written, (long long)end);
     c->written = at + bytes;

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +18,6 @@ from plif_export import export
 from plif_export.cards import set_card
 from runtime import native
 from runtime.base.errors import PlifError
-from runtime.engines.event.engine import EventEngine
 from runtime.model.card import read_card
 from runtime.model.readers.onnx_weights import read_initializers
 from tests.networks import firing, frames
@@ -273,59 +270,6 @@ def test_two_python_threads_share_an_engine_without_touching_each_other(artifact
             worker.join()
         for one, other in zip(alone, found, strict=True):
             np.testing.assert_array_equal(one, other)
-
-
-def field(which: str, **values: Any) -> Callable[[dict[str, native.Op], native.Program], None]:
-    def change(ops: dict[str, native.Op], program: native.Program) -> None:
-        for name, value in values.items():
-            setattr(ops[which], name, value)
-
-    return change
-
-
-def the_same_place(ops: dict[str, native.Op], program: native.Program) -> None:
-    ops["CONV"].out = ops["ACTIVE"].out
-
-
-def fewer(name: str) -> Callable[[dict[str, native.Op], native.Program], None]:
-    return lambda ops, program: setattr(program, name, getattr(program, name) - 1)
-
-
-# what the compiler never writes: the first operation of each kind, changed behind its back
-UNSAFE: list[tuple[str, Callable[[dict[str, native.Op], native.Program], None]]] = [
-    ("operation 1 \\(CONV\\): kernel 3 x 3, stride 0, padding 1", field("CONV", stride=0)),
-    ("CONV.*make no 160 x 160 of 16 x 16", field("CONV", oh=160, ow=160)),
-    ("CONV.*reads lists of a map", field("CONV", ic=3)),
-    ("CONV.*reads active lists at .* that no operation before it wrote", field("CONV", index=64)),
-    ("CONV.*pieces of work; expected", field("CONV", items=1000)),
-    ("CONV.*a tile of .* sums, with room for", field("CONV", tile_h=200)),
-    ("CONV.*weight takes .* bytes, which are in none of its buffers", field("CONV", weight=64)),
-    ("CONV.*state 9 of 4", field("CONV", state=9)),
-    ("CONV.*writes spikes, .* expected a multiple of 64 from", the_same_place),
-    ("ACTIVE.*entries a row; expected", field("ACTIVE", row_capacity=1 << 40)),
-    ("ACTIVE.*reads \\[2, 16, 16\\] numbers of x, which has 511", fewer("x_floats")),
-    ("VOTE.*writes 3 numbers to y, which has 2", fewer("y_floats")),
-    ("writes .* in an arena of", lambda ops, program: setattr(program, "arena_bytes", 4096)),
-    ("SPIKE_POOL.*kernel 2 x 2, stride 65536", field("SPIKE_POOL", stride=1 << 16)),
-    ("SPIKE_POOL.*reads spikes at .* where no operation before it wrote any", field("SPIKE_POOL", in_=0)),
-    ("operation 0 \\(unknown\\): kind 99", field("ACTIVE", kind=99)),
-    ("path 17, which this processor does not have", lambda ops, program: setattr(program, "path", 17)),
-    ("0 operations", lambda ops, program: setattr(program, "count", 0)),
-    ("in none of its buffers", lambda ops, program: setattr(program, "buffer_count", 0)),
-]
-
-
-@needs_library
-@pytest.mark.parametrize(("message", "change"), UNSAFE, ids=[m for m, _ in UNSAFE])
-def test_a_program_that_could_touch_other_memory_is_refused_in_c(
-    message: str, change: Callable[[dict[str, native.Op], native.Program], None], artifact: Path
-) -> None:
-    engine = runtime.load(artifact, "event").engine
-    assert isinstance(engine, EventEngine)
-    assert native.refusal("plif_program_check", ctypes.byref(engine._program)) is None
-    change({native.KINDS[op.kind]: op for op in reversed(engine._ops)}, engine._program)
-    refused = native.refusal("plif_program_check", ctypes.byref(engine._program))
-    assert refused is not None and re.search(message, refused), refused
 
 
 @needs_library

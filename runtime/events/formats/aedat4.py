@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
-from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats.base import Format, Losses, Recording
-from runtime.events.formats.child import records_of
+from runtime.events.formats.child import events_of, records_of
 
 MAGIC = b"#!AER-DAT4.0"
 CHILD = Path(__file__).with_name("aedat4_decode.py")
@@ -52,18 +51,7 @@ def open_recording(path: Path) -> Recording:
 def _decode(path: Path, streams: list[int], losses: Losses) -> Iterator[np.ndarray]:
     if len(streams) > 1:
         losses.note(f"{path}: holds {len(streams)} event streams {streams}: stream {streams[0]} is read")
-    done, complete, reason = 0, False, "the decoder could not go on"
-    with records_of(CHILD, path) as records:
-        for tag, payload in records:
-            if tag == b"P":
-                events = np.frombuffer(payload, EVENT_DTYPE)
-                done += len(events)
-                yield events
-            elif tag == b"E":
-                reason = payload.decode()
-            complete = tag == b"Z"
-    if not complete:
-        losses.note(f"{path}: reading stopped after {done} events, the rest is cut or damaged: {reason}")
+    yield from events_of(CHILD, path, losses)
 
 
 FORMAT = Format("aedat4", lambda head, path: head.startswith(MAGIC), open_recording)

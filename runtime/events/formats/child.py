@@ -11,11 +11,15 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from runtime.base.children import run_code
+from runtime.events.array import EVENT_DTYPE
+from runtime.events.formats.base import Losses
 
 Records = Iterator[tuple[bytes, bytes]]
 PIECE = 1 << 16
@@ -47,6 +51,28 @@ def records_of(program: Path, path: Path) -> Iterator[Records]:
             yield read()
         finally:
             child.kill()
+
+
+def events_of(
+    program: Path, path: Path, losses: Losses, others: Mapping[bytes, Callable[[bytes], np.ndarray]] | None = None
+) -> Iterator[np.ndarray]:
+    """The events [N] that a decoding program finds in a file; a note where it did not come to the end of it.
+
+    others  for tags of the format's own that hold events: bytes -> events [N]
+    """
+    read = {b"P": lambda payload: np.frombuffer(payload, EVENT_DTYPE), **(others or {})}
+    done, complete, reason = 0, False, "the decoder could not go on"
+    with records_of(program, path) as records:
+        for tag, payload in records:
+            if tag in read:
+                events = read[tag](payload)
+                done += len(events)
+                yield events
+            elif tag == b"E":
+                reason = payload.decode()
+            complete = tag == b"Z"
+    if not complete:
+        losses.note(f"{path}: reading stopped after {done} events, the rest is cut or damaged: {reason}")
 
 
 # --- in the process that decodes --------------------------------------------------------------------------------

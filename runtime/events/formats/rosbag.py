@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
-from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats import evt3
 from runtime.events.formats.base import Format, Losses, Recording
-from runtime.events.formats.child import records_of
+from runtime.events.formats.child import events_of, records_of
 
 MAGICS = {b"#ROSBAG V": ".bag", b"SQLite format 3\0": ".db3", b"\x89MCAP0\r\n": ".mcap"}
 CHILD = Path(__file__).with_name("rosbag_decode.py")
@@ -52,22 +51,8 @@ def open_recording(path: Path) -> Recording:
 def _decode(path: Path, topics: list[str], losses: Losses) -> Iterator[np.ndarray]:
     if len(topics) > 1:
         losses.note(f"{path}: has events on {len(topics)} topics {topics}: {topics[0]} is read")
-    done, complete, reason = 0, False, "the decoder could not go on"
     words = evt3.make_decoder()
-    with records_of(CHILD, path) as records:
-        for tag, payload in records:
-            if tag in (b"P", b"V"):
-                vector = tag == b"V"
-                events = (
-                    words.feed(np.frombuffer(payload, "<u2"), losses) if vector else np.frombuffer(payload, EVENT_DTYPE)
-                )
-                done += len(events)
-                yield events
-            elif tag == b"E":
-                reason = payload.decode()
-            complete = tag == b"Z"
-    if not complete:
-        losses.note(f"{path}: reading stopped after {done} events, the rest is cut or damaged: {reason}")
+    yield from events_of(CHILD, path, losses, {b"V": lambda payload: words.feed(np.frombuffer(payload, "<u2"), losses)})
 
 
 FORMAT = Format("rosbag", lambda head, path: find_suffix(head) is not None, open_recording)

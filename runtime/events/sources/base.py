@@ -111,6 +111,17 @@ class Source:
             raise PlifError(f"{self.name}: a live source cannot be read twice: record it to a file first")
         self._begun = True
 
+    def went_away(self, text: str) -> None:
+        """Nothing is known of the scene from now on, and `text` says why."""
+        self.lost = True
+        self.say(text)
+
+    def came_back(self, heard_s: float) -> None:
+        """After a loss; `heard_s` is when something came last, as time.monotonic() tells it."""
+        self.say(f"back after {time.monotonic() - heard_s:.1f} s")
+        self.returns += 1
+        self.lost = False
+
     def ticking(self, stop: threading.Event, seconds: float) -> Iterator[np.ndarray]:
         """Waits so many seconds, or until `stop`; gives an empty packet [0] (TICK) every tick_s of them."""
         end_s = time.monotonic() + seconds

@@ -100,18 +100,16 @@ class InivationSource(Source):
 
     def _connect_again(self) -> Iterator[np.ndarray]:
         """Ticks until somebody answers, or the source is to end: then it is still lost."""
-        self._reader, self.lost = None, True
+        self._reader = None
         lost_s = time.monotonic()
-        self.say("the server went away: lost")
+        self.went_away("the server went away: lost")
         while True:
             yield from self.ticking(self._stop, TRY_AGAIN_S)
             if self._stop.is_set() or (self._end_s is not None and time.monotonic() - lost_s >= self._end_s):
                 return
             self._reader = self._connect()
             if self._reader is not None:
-                self.say(f"back after {time.monotonic() - lost_s:.1f} s")
-                self.returns += 1
-                self.lost = False
+                self.came_back(lost_s)
                 return
 
 

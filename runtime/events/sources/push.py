@@ -89,14 +89,12 @@ class PushSource(Source):
             now_s = time.monotonic()
             if not len(packet):
                 if not self.lost and self._lost_s is not None and now_s - heard_s >= self._lost_s:
-                    self.lost = True
-                    self.say(f"nothing was pushed for {now_s - heard_s:.1f} s")
+                    self.went_away(f"nothing was pushed for {now_s - heard_s:.1f} s")
                 if ever and self.tick_s is not None:
                     yield TICK
                 continue
             if self.lost and ever:
-                self.say(f"back after {now_s - heard_s:.1f} s")
-                self.returns += 1
+                self.came_back(heard_s)
             self.lost, heard_s, ever = False, now_s, True
             yield from pieces(usable(packet, self.sensor, self.losses), max_events)
         self.losses.close(self.name)

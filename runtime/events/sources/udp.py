@@ -130,14 +130,12 @@ class UdpSource(Source):
                 if self._end_s is not None and silent_s >= self._end_s:
                     return
                 if not self.lost and self._lost_s is not None and silent_s >= self._lost_s:
-                    self.lost = True
-                    self.say(f"no datagram for {silent_s:.1f} s" + (": lost" if ever else " so far"))
+                    self.went_away(f"no datagram for {silent_s:.1f} s" + (": lost" if ever else " so far"))
                 if self.tick_s is not None and ever and self._timeline.due_us is None:  # what is held is no silence
                     yield TICK
                 continue
             if self.lost and ever:
-                self.say(f"back after {time.monotonic() - heard_s:.1f} s")
-                self.returns += 1
+                self.came_back(heard_s)
                 self._timeline.begin_anew()
             self.lost, heard_s, ever = False, time.monotonic(), True
             for believed in self._believed(data[:filled], ends, arrived_us):

@@ -106,8 +106,8 @@ class UsbSource(Source):
 
     def _find_again(self, error: Exception) -> Iterator[np.ndarray]:
         """Ticks until the camera is back, or the stream ends."""
-        lost_s, self.lost = time.monotonic(), True
-        self.say(f"the camera went away ({' '.join(str(error).split())[:100]}): lost")
+        lost_s = time.monotonic()
+        self.went_away(f"the camera went away ({' '.join(str(error).split())[:100]}): lost")
         self._shut()
         while True:
             yield from self.ticking(self._stop, TRY_AGAIN_S)
@@ -117,9 +117,7 @@ class UsbSource(Source):
                 self._device = self._open()
             except PlifError:
                 continue
-            self.say(f"back after {time.monotonic() - lost_s:.1f} s")
-            self.returns += 1
-            self.lost = False
+            self.came_back(lost_s)
             return
 
     def _shut(self) -> None:

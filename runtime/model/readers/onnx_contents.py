@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.model.readers import onnx_wire
 from runtime.model.readers.contents import PART, Contents, not_finite
+from runtime.model.readers.onnx_alone import read_model
 from runtime.model.readers.onnx_weights import read_header, varints
 from runtime.model.readers.onnx_wire import NotProtobuf, fields
 
@@ -54,8 +54,8 @@ Field = tuple[int, int, bytes]  # number, wire type, value
 
 
 def read_contents(path: Path) -> Contents:
-    """Reads the whole file, once. Raises PlifError where it is not ONNX, or keeps a tensor in another file."""
-    return contents_of(read_regular(path, PART), path)
+    """Reads the whole file. Raises PlifError for one that `read_model` refuses."""
+    return contents_of(read_model(path), path)
 
 
 def read_repository(path: Path) -> Contents:
@@ -69,7 +69,7 @@ def read_repository(path: Path) -> Contents:
 
 
 def contents_of(data: bytes, path: Path) -> Contents:
-    """The contents of the bytes of an ONNX file; `path` is for messages only. Raises PlifError as read_contents does."""
+    """The contents of the bytes of an ONNX file that is alone; `path` is for messages only. Raises PlifError for other bytes."""
     reader = _Reader(data, path)
     try:
         return Contents(reader.parts(), reader.not_finite)
@@ -133,8 +133,6 @@ class _Reader:
     def tensor(self, name: str, start: int, end: int) -> bytes:
         """The SHA-256 of a tensor, whatever its name."""
         header = read_header(self.file, start, end)
-        if header.is_external:
-            raise PlifError(f"{self.path}: tensor '{header.name}' keeps its data in another file; export it again")
         sha = hashlib.sha256(f"{header.kind} {header.dims} ".encode())
         for a, b in header.data:
             sha.update(self.data[a:b])

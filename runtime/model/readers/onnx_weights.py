@@ -19,7 +19,6 @@ from runtime.model.readers import onnx_wire
 from runtime.model.readers.onnx_alone import (
     TENSOR_DIMS,
     TENSOR_DOUBLES,
-    TENSOR_EXTERNAL,
     TENSOR_FLOATS,
     TENSOR_LOCATION,
     TENSOR_RAW,
@@ -58,7 +57,7 @@ class Header(NamedTuple):
 
     kind    TensorProto.DataType;  dims: its shape
     data    (start, end), in bytes, of what is stored as the numbers lie in memory, little-endian
-    others  fields that are none of these, and no note: numbers that are stored in other ways, or in another file
+    others  fields that are none of these, and no note: numbers that are stored in other ways
     """
 
     name: str
@@ -66,10 +65,6 @@ class Header(NamedTuple):
     dims: list[int]
     data: list[tuple[int, int]]
     others: list[Span]
-
-    @property
-    def is_external(self) -> bool:
-        return any(number in (TENSOR_EXTERNAL, TENSOR_LOCATION) for number, *_ in self.others)
 
 
 def read_header(file: BinaryIO, start: int, end: int) -> Header:
@@ -97,8 +92,6 @@ def read_header(file: BinaryIO, start: int, end: int) -> Header:
 
 def _tensor(file: BinaryIO, header: Header, where: str) -> np.ndarray:
     dims = header.dims
-    if header.is_external:
-        raise PlifError(f"{where}: keeps its data in another file; export it again")
     if header.kind not in DTYPES:
         raise PlifError(f"{where}: has data type {header.kind}; expected one of {sorted(DTYPES)} (float32 is 1)")
     dtype = np.dtype(DTYPES[header.kind])
