@@ -12,6 +12,8 @@ import numpy as np
 
 from runtime import native
 from runtime.base.errors import PlifError
+from runtime.events import make_events
+from runtime.events.frame import Frame
 
 IDLE = -2
 
@@ -23,7 +25,7 @@ class Options(c.Structure):
         ("size", c.c_size_t),
         *((name, c.c_char_p) for name in ("framing", "decide", "reset")),
         *((name, c.c_int) for name in ("sensor_width", "sensor_height", "upright", "threads")),
-        ("total_events", c.c_int64),
+        *((name, c.c_int64) for name in ("total_events", "first_us", "last_us")),
     )
 
 
@@ -35,7 +37,8 @@ class CDecision(c.Structure):
         *((name, c.c_int32) for name in ("index", "discontinuity")),
         ("score", c.c_double),
         ("votes", c.POINTER(c.c_double)),
-        ("reserved", c.c_int64 * 4),
+        ("is_final", c.c_int64),
+        ("reserved", c.c_int64 * 3),
     )
 
 
@@ -60,6 +63,7 @@ def library() -> c.CDLL:
         ("plif_frame", c.c_int, p, p, c.c_int64, c.c_int64, c.c_int64, p),
         ("plif_account_of", None, p, p),
         ("plif_reset", None, p),
+        ("plif_reset_network", None, p),
         ("plif_snapshot_size", c.c_size_t, p),
         ("plif_snapshot", c.c_int, p, p, c.c_size_t),
         ("plif_restore", c.c_int, p, p, c.c_size_t),
@@ -68,6 +72,10 @@ def library() -> c.CDLL:
         ("plif_cpu", c.c_char_p, p),
         ("plif_error_code", c.c_int),
         ("plif_membranes", p, p, c.c_int, p, p),
+        ("plif_recording_open", p, c.c_char_p),
+        ("plif_recording_close", None, p),
+        ("plif_recording_describe", c.c_int, p, p),
+        ("plif_recording_read", c.c_int64, p, p, p, p, p, c.c_size_t),
     ):
         function = getattr(lib, name)
         function.restype, function.argtypes = result, list(arguments)
@@ -92,6 +100,36 @@ class Handle:
 
 
 Said = tuple[int, int, str | None, float, list[float]]  # t_us, step, label, score, votes
+
+
+class CRecording:
+    """A recording that C opened: what describes it, and its events."""
+
+    def __init__(self, path: Path) -> None:
+        self.at = library().plif_recording_open(str(path).encode())
+        if not self.at:
+            raise PlifError(error())
+
+    def close(self) -> None:
+        library().plif_recording_close(self.at)
+
+    def describe(self) -> Options:
+        options = Options(size=c.sizeof(Options))
+        if library().plif_recording_describe(self.at, c.byref(options)):
+            raise PlifError(error())
+        return options
+
+    def events(self, room: int = 5000) -> np.ndarray:
+        """All of them, [N] of EVENT_DTYPE, read `room` at a time."""
+        parts = []
+        while True:
+            arrays = [np.empty(room, dtype) for dtype in ("i8", "u2", "u2", "u1")]
+            got = library().plif_recording_read(self.at, *(array.ctypes.data for array in arrays), room)
+            if got < 0:
+                raise PlifError(error())
+            parts.append(make_events(*(array[:got] for array in arrays)))
+            if not got:
+                return np.concatenate(parts)
 
 
 class CSession:
@@ -144,6 +182,13 @@ class CSession:
         y = np.zeros(len(self.model.classes), np.float32)
         self.check(library().plif_step(self.at, np.ascontiguousarray(x, np.float32).ctypes.data, y.ctypes.data))
         return y
+
+    def frame(self, frame: Frame) -> Said:
+        """A complete frame to a decision."""
+        x = np.ascontiguousarray(frame.x, np.float32)
+        times = frame.t_start_us, frame.t_end_us, frame.events
+        self.check(library().plif_frame(self.at, x.ctypes.data, *times, c.byref(self.decision)))
+        return self.said()
 
     def account(self) -> dict[str, int]:
         out = CAccount()

@@ -1,9 +1,4 @@
-/*     sum     E = E + c                   W = W + 1
- *     leak    E = E exp(-dt/tau) + c      W = W exp(-dt/tau) + 1
- *     kofn    the class that won k of the last n steps
- *
- * c: whole votes of a step. Memory: of sum and leak E [classes]; of kofn, for each of n steps, its winner and c [classes].
- * Ties go to the lowest class. runtime/stream/decide.py has the meaning of margin, release and idle. */
+/* The grammar of --decide; runtime/stream/decide.py says what each word means. tests/runtime/test_libplif_text.py compares the two. */
 #include "decide.h"
 #include "error.h"
 #include "text.h"
@@ -11,7 +6,10 @@
 #include <math.h>
 
 #define REFUSE(...) return plif_fail(PLIF_BAD_ARGUMENT, __VA_ARGS__)
-#define EXPECTED "expected sum, leak[:500ms] or kofn[:3/5], then margin=, release= or idle= after commas"
+#define EXPECTED "expected sum, leak[:500ms], kofn[:3/5] or own[:80ms], then margin=, release=, idle=, (sum) exit= or (own) other= after commas"
+
+enum { MARGIN, RELEASE, IDLE, EXIT, OTHER, KEYS };
+static const char *const keys[KEYS] = {"margin", "release", "idle", "exit", "other"};
 
 /* digits / 10^behind as the nearest double, as every correct reader of decimals gives it. */
 static double nearest(int64_t digits, int behind) {
@@ -33,20 +31,15 @@ static double number(Text t, int thousands) {
     return nearest(digits, behind) * (k ? 1000 : 1);
 }
 
-/* What `plif stream` has and this library does not. */
-static int not_here(const char *text, Text what) {
-    return plif_fail(PLIF_UNSUPPORTED, "--decide %.80s: '%.*s' is not in this library; %s", text, what.n, what.at, EXPECTED);
-}
-
 static int read_rule(const char *text, DecisionRule *r, Text first) {
     int colon, slash;
     const Text kind = cut(&first, ':', &colon);
     if (is_word(kind, "sum")) {
         r->kind = BY_SUM;
         if (first.n) REFUSE("--decide %.80s: %s", text, EXPECTED);
-    } else if (is_word(kind, "leak")) {
-        r->kind = BY_LEAK;
-        r->tau_us = first.n ? time_us(first) : 500000;
+    } else if (is_word(kind, "leak") || is_word(kind, "own")) {
+        r->kind = is_word(kind, "own") ? BY_OWN : BY_LEAK;
+        r->tau_us = first.n ? time_us(first) : r->kind == BY_OWN ? 80000 : 500000;
         if (!r->tau_us)
             REFUSE("--decide %.80s: the time constant, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, first.n, first.at);
     } else if (is_word(kind, "kofn")) {
@@ -56,8 +49,6 @@ static int read_rule(const char *text, DecisionRule *r, Text first) {
         if (k < 1 || n < k) REFUSE("--decide %.80s: %s", text, EXPECTED);
         r->k = (int)k;
         r->n = (int)n;
-    } else if (is_word(kind, "own")) {
-        return not_here(text, kind);
     } else {
         REFUSE("--decide %.80s: %s", text, EXPECTED);
     }
@@ -65,9 +56,8 @@ static int read_rule(const char *text, DecisionRule *r, Text first) {
 }
 
 int plif_decide_parse(const char *text, DecisionRule *rule) {
-    static const char *const keys[] = {"margin", "release", "idle"};
-    DecisionRule r = {0};
-    double values[3] = {0, -1, -1};
+    DecisionRule r = {.other = -1};
+    double values[KEYS] = {0};
     unsigned given = 0;
     int more, equals;
     if (strnlen(text, MOST_TEXT) == MOST_TEXT) REFUSE("a rule of %d characters", MOST_TEXT);
@@ -78,102 +68,47 @@ int plif_decide_parse(const char *text, DecisionRule *rule) {
         Text value = option;
         const Text key = cut(&value, '=', &equals);
         int which = 0;
-        if (is_word(key, "other") || (is_word(key, "idle") && is_word(value, "auto"))) return not_here(text, option);
-        while (which < 3 && !is_word(key, keys[which])) which++;
-        if (!equals || which == 3 || given >> which & 1) REFUSE("--decide %.80s: '%.*s' is not understood; %s", text, option.n, option.at, EXPECTED);
+        while (which < KEYS && !is_word(key, keys[which])) which++;
+        if (!equals || which == KEYS || given >> which & 1)
+            REFUSE("--decide %.80s: '%.*s' is not understood; %s", text, option.n, option.at, EXPECTED);
         given |= 1u << which;
-        values[which] = number(value, which == 2);
-        if (values[which] < 0)
-            REFUSE("--decide %.80s: %s=%.*s: expected a number such as %s", text, keys[which], value.n, value.at, which == 2 ? "2000 or 2k" : "0.1");
+        if (which == OTHER) {
+            r.other_us = time_us(value);
+            if (!r.other_us)
+                REFUSE("--decide %.80s: other, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, value.n, value.at);
+        } else if (which == IDLE && is_word(value, "auto")) {
+            r.idle_auto = 1;
+        } else {
+            values[which] = number(value, which == IDLE);
+            if (values[which] < 0)
+                REFUSE("--decide %.80s: %s=%.*s: expected a number such as %s", text, keys[which], value.n, value.at, which == IDLE ? "2000 or 2k" : "0.1");
+        }
     }
     const int failed = read_rule(text, &r, first);
     if (failed) return failed;
-    const int released = given >> 1 & 1;
-    r.margin = values[0];
-    r.idle_per_s = values[2];
-    if (r.kind == BY_KOFN && released && (values[1] != floor(values[1]) || values[1] > r.k))
+    const int own = r.kind == BY_OWN, released = given >> RELEASE & 1;
+    const double bound = own ? 1 : values[MARGIN];
+    if (given >> OTHER & 1 && !own) REFUSE("--decide %.80s: other= belongs to own; %s", text, EXPECTED);
+    if (r.kind == BY_KOFN && released && (values[RELEASE] != floor(values[RELEASE]) || values[RELEASE] > r.k))
         REFUSE("--decide %.80s: release= of kofn is a number of steps, from 0 to %d", text, r.k);
-    if (r.margin > 1 || (r.kind != BY_KOFN && released && values[1] > r.margin))
-        REFUSE("--decide %.80s: expected margin= from 0 to 1, and release= not above it", text);
-    r.release = released ? values[1] : r.kind == BY_KOFN ? 0 : r.margin;
+    if (values[MARGIN] > 1 || (r.kind != BY_KOFN && released && values[RELEASE] > bound))
+        REFUSE("--decide %.80s: expected margin= from 0 to 1, and release= not above %s", text, own ? "1" : "it");
+    if (given >> EXIT & 1 && (r.kind != BY_SUM || values[EXIT] <= 0))
+        REFUSE("--decide %.80s: exit= is a share above 0, and belongs to sum", text);
+    r.margin = own && !(given >> MARGIN & 1) ? 0.25 : values[MARGIN];
+    r.release = released ? values[RELEASE] : own ? 0.05 : r.kind == BY_KOFN ? 0 : r.margin;
+    r.idle_per_s = given >> IDLE & 1 && !r.idle_auto ? values[IDLE] : -1;
+    r.exit_margin = values[EXIT];
+    if (own && !r.other_us) r.other_us = 400000;
     *rule = r;
     return 0;
 }
 
-int64_t plif_evidence_doubles(const DecisionRule *r, int classes) {
-    return r->kind == BY_KOFN ? (int64_t)r->n * (1 + classes) : classes;
-}
-
-/* The first of the largest; -1 where all are zero. */
-static int winner_of(const double *e, int classes) {
-    int best = 0, any = 0;
-    for (int i = 0; i < classes; i++) {
-        any |= e[i] != 0;
-        if (e[i] > e[best]) best = i;
-    }
-    return any ? best : -1;
-}
-
-/* By how much class `one` leads the best other class; below zero where another leads. */
-static double lead(const double *e, int classes, int one) {
-    double most = classes > 1 ? -INFINITY : 0;
-    for (int i = 0; i < classes; i++)
-        if (i != one && e[i] > most) most = e[i];
-    return e[one] - most;
-}
-
-static void add_fading(const DecisionRule *r, Evidence *e, double *sum, int classes, int voters, const double *c, int64_t dt_us) {
-    if (r->kind == BY_LEAK) plif_evidence_fade(r, e, sum, classes, exp(-(double)(dt_us > 0 ? dt_us : 0) / (double)r->tau_us));
-    for (int i = 0; i < classes; i++) sum[i] += c[i];
-    e->weight += 1;
-    const double possible = voters * e->weight;
-    const int winner = winner_of(sum, classes);
-    if (winner >= 0 && (r->margin == 0 || lead(sum, classes, winner) / possible >= r->margin))
-        e->answer = winner;
-    else if (e->answer >= 0 && (winner < 0 || lead(sum, classes, (int)e->answer) / possible < r->release))
-        e->answer = -1;
-    e->share = e->answer < 0 ? 0 : sum[e->answer] / possible;
-}
-
-static int wins(const Evidence *e, const double *memory, int64_t size, int64_t one) {
-    int n = 0;
-    for (int64_t i = 0; i < e->recent; i++) n += memory[i * size] == (double)one;
-    return n;
-}
-
-static void add_kofn(const DecisionRule *r, Evidence *e, double *memory, int classes, int voters, const double *c) {
-    const int64_t size = 1 + classes;
-    int winner = winner_of(c, classes);
-    if (winner >= 0 && r->margin != 0 && lead(c, classes, winner) / voters < r->margin) winner = -1;
-    double *step = memory + e->next * size;
-    step[0] = winner;
-    memcpy(step + 1, c, (size_t)classes * sizeof *c);
-    e->next = (e->next + 1) % r->n;
-    e->recent += e->recent < r->n;
-    if (winner >= 0 && wins(e, memory, size, winner) >= r->k)
-        e->answer = winner;
-    else if (e->answer >= 0 && wins(e, memory, size, e->answer) < r->release)
-        e->answer = -1;
-    double spikes = 0;
-    const int64_t oldest = e->recent < r->n ? 0 : e->next;
-    for (int64_t i = 0; i < e->recent && e->answer >= 0; i++) spikes += memory[(oldest + i) % r->n * size + 1 + e->answer];
-    e->share = spikes / (double)((int64_t)voters * e->recent);
-}
-
-void plif_evidence_add(const DecisionRule *r, Evidence *e, double *memory, int classes, int voters, const double *c, int64_t dt_us) {
-    if (r->kind == BY_KOFN)
-        add_kofn(r, e, memory, classes, voters, c);
-    else
-        add_fading(r, e, memory, classes, voters, c, dt_us);
-}
-
-void plif_evidence_fade(const DecisionRule *r, Evidence *e, double *memory, int classes, double factor) {
-    if (r->kind == BY_KOFN) return;     /* the last n steps are what they are */
-    for (int i = 0; i < classes; i++) memory[i] *= factor;
-    e->weight *= factor;
-}
-
-void plif_evidence_reset(const DecisionRule *r, Evidence *e, double *memory, int classes) {
-    *e = (Evidence){.answer = -1};
-    memset(memory, 0, (size_t)plif_evidence_doubles(r, classes) * sizeof *memory);
+void plif_decide_about(DecisionRule *rule, const char *const *names, int classes, int voters, int T) {
+    static const char *const others[] = {"other", "other gestures", "other_gestures"};
+    rule->other = -1;
+    for (int i = 0; i < classes && rule->other < 0; i++)
+        for (int k = 0; k < 3; k++)
+            if (!strcmp(names[i], others[k])) rule->other = i;
+    rule->exit_lead = rule->exit_margin * voters * T * (1 - 1e-6);      /* as runtime/engines/early_exit.py */
 }

@@ -23,7 +23,8 @@ void plif_framer_begin(Framer *f, FramerState *s, float *memory) {
     s->open.width = static_part.width;
     s->open.height = static_part.height;
     s->open.cells = f->cells;
-    s->open.gap_us = g->kind == BY_COUNT ? 0 : GAP_US;
+    s->open.gap_us = is_whole(g) ? 0 : GAP_US;
+    if (g->kind == BY_TIME) s->slice_us = s->last_us = f->extent.first_us;
     s->open.span_us = g->every_us ? g->every_us : g->kind == BY_DURATION ? g->duration_us : g->max_us;
     s->open.most_used = g->n ? g->n : INT64_MAX;
     s->open.most_seen = INT64_MAX;
@@ -95,7 +96,7 @@ static int owed(Framer *f, float *x, Piece *piece) {
 
 static int feed_by_count(Framer *f, const uint8_t *events, int64_t count, int64_t *at, float *x, Piece *piece) {
     FramerState *s = f->s;
-    const int64_t T = f->framing.T, quota = f->total / T;
+    const int64_t T = f->framing.T, quota = f->extent.total / T;
     if (s->owed) return owed(f, x, piece);
     const int fresh = !s->open.seen;
     s->open.most_seen = s->emitted == T - 1 || !quota ? INT64_MAX : quota;      /* the last slice takes the rest */
@@ -111,6 +112,32 @@ static int feed_by_count(Framer *f, const uint8_t *events, int64_t count, int64_
         }
     }
     return why == FRAME_FULL ? emit(f, s->open.open_us, s->last_us, x, piece) : 0;
+}
+
+/* Slice j holds the events of [first + d j, first + d (j + 1)) by the latest time so far, the last one the rest. */
+static int feed_by_time(Framer *f, const uint8_t *events, int64_t count, int64_t *at, float *x, Piece *piece) {
+    FramerState *s = f->s;
+    const int64_t T = f->framing.T, first = f->extent.first_us, span = (f->extent.last_us > first ? f->extent.last_us - first : 0) / T;
+    int64_t end = *at;                          /* of the events of the open slice */
+    for (; end < count; end++) {
+        const uint8_t *e = events + end * EVENT;
+        int64_t t;
+        uint16_t column, row;
+        memcpy(&t, e, 8);
+        memcpy(&column, e + 8, 2);
+        memcpy(&row, e + 10, 2);
+        if (column >= s->open.width || row >= s->open.height) continue;
+        if (t > s->slice_us) s->slice_us = t;
+        const int64_t place = span ? (s->slice_us - first) / span : T;
+        if (s->emitted < (place < T ? place : T - 1)) break;
+    }
+    const int fresh = !s->open.seen;
+    if (collect(f, events, end, at) == PLIF_WRONG) return PLIF_WRONG;
+    if (s->open.taken) {
+        if (fresh) s->open.open_us = s->open.first_us;
+        s->last_us = s->open.last_us;
+    }
+    return end < count ? emit(f, s->open.seen ? s->open.open_us : s->last_us, s->last_us, x, piece) : 0;
 }
 
 static int feed_by_clock(Framer *f, const uint8_t *events, int64_t count, int64_t *at, float *x, Piece *piece) {
@@ -143,6 +170,7 @@ static int feed_by_clock(Framer *f, const uint8_t *events, int64_t count, int64_
 
 int plif_framer_feed(Framer *f, const uint8_t *events, int64_t count, int64_t *at, float *x, Piece *piece) {
     if (f->framing.kind == BY_COUNT) return feed_by_count(f, events, count, at, x, piece);
+    if (f->framing.kind == BY_TIME) return feed_by_time(f, events, count, at, x, piece);
     return feed_by_clock(f, events, count, at, x, piece);
 }
 
@@ -210,7 +238,7 @@ int plif_framer_close(Framer *f, float *x, Piece *piece) {
     FramerState *s = f->s;
     const Frame *o = &s->open;
     if (s->owed) return owed(f, x, piece);
-    if (f->framing.kind == BY_COUNT)
+    if (is_whole(&f->framing))
         return s->emitted < f->framing.T ? emit(f, o->seen ? o->open_us : s->last_us, s->last_us, x, piece) : 0;
     if (f->framing.T) return pad(f, x, piece);
     return o->seen ? emit(f, o->open_us, end_of_partial(f), x, piece) : 0;
@@ -224,7 +252,7 @@ int plif_framer_possible(const Framer *f, const FramerState *s) {
     const int64_t most = pieces_of(&f->framing) - 1;
     return a->width == b->width && a->height == b->height && a->cells == b->cells && a->gap_us == b->gap_us && a->span_us == b->span_us &&
            a->most_used == b->most_used && a->most_seen >= 0 && near(a->clock_us) && near(a->open_us) && near(a->first_us) &&
-           near(a->last_us) && near(a->next_us) && count(a->used) && count(a->seen) && count(a->taken) && count(a->filtered) &&
+           near(a->last_us) && near(a->next_us) && near(s->slice_us) && count(a->used) && count(a->seen) && count(a->taken) && count(a->filtered) &&
            count(a->late) && count(a->invalid) && count(s->emitted) && near(s->last_us) && count(s->owed) &&
            (!f->framing.T || s->owed <= f->framing.T) && near(s->owed_us) && near(s->ticked_us) && count(s->discontinuities) &&
            count(s->used) && count(s->filtered) && count(s->late) && count(s->invalid) && count(s->came) && 0 <= s->pieces &&

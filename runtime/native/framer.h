@@ -18,12 +18,19 @@ typedef struct {
     int64_t ticked_us;                  /* where the open frame began when time went on without events */
     int64_t is_ticked, gap_before, is_closed, is_padding;
     int64_t pieces, next_piece;         /* of frames that overlap: kept, and where the next goes */
+    int64_t slice_us;                   /* time framing: the latest time so far */
     int64_t used, filtered, late, invalid, came; /* the account; used is entered by who steps the frames */
 } FramerState;
 
+/* What framings of a whole have to know of a recording: how many events (-1: nothing is known), and the times of the first and the last. */
+typedef struct {
+    int64_t total, first_us, last_us;
+} Extent;
+
 typedef struct {
     Framing framing;
-    int64_t total, cells, most;         /* most: frames of a recording */
+    Extent extent;
+    int64_t cells, most;                /* most: frames of a recording */
     int64_t *of_x, *of_y, of_p[2];      /* where an event lands: of_x[x] + of_y[y] + of_p[p] */
     float *counts, *last, *pieces;      /* the open frame; the last one, where it may be repeated; those before, of overlapping ones */
     FramerState *s;
@@ -36,8 +43,8 @@ typedef struct {
     int discontinuity;
 } Piece;
 
-/* The network's input [c, h, w], the sensor, and how many events a recording has (-1: not known). 0, or a code and its text. */
-int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int width, int height, int upright, int64_t total);
+/* The network's input [c, h, w], the sensor, and the extent of the recording. 0, or a code and its text. */
+int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int width, int height, int upright, Extent extent);
 void plif_framer_free(Framer *f);
 int64_t plif_framer_floats(const Framer *f);                    /* of memory, for plif_framer_begin */
 void plif_framer_begin(Framer *f, FramerState *s, float *memory);       /* at the start of a recording */

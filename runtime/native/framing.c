@@ -16,10 +16,11 @@ static const char *const choices[OPTIONS][5] = {
 static const struct {
     const char *name, *example, *options;
     unsigned own;                       /* bits of the options that only some kinds have */
-} kinds[] = {
+} kinds[FRAMINGS] = {
     {"count", "count:T=20", "T", 1u << T},
     {"duration", "duration:10ms", "every, T, pad", 1u << T | 1u << EVERY | 1u << PAD},
     {"events", "events:n=5000,max=20ms", "n, max", 1u << N | 1u << MAX},
+    {"time", "time:T=16", "T", 1u << T},
 };
 #define VIEW "value, polarity, orientation, resize"
 
@@ -68,11 +69,10 @@ int plif_framing_parse(const char *text, Framing *framing) {
     if (strnlen(text, MOST_TEXT) == MOST_TEXT) REFUSE("a framing of %d characters", MOST_TEXT);
     Text rest = strip(text_of(text));
     const Text kind = cut(&rest, ':', &colon);
-    if (is_word(kind, "time")) return plif_fail(PLIF_UNSUPPORTED, "framing '%.80s': time: is not in this library; use count:, duration: or events:", text);
-    while (f.kind < 3 && !is_word(kind, kinds[f.kind].name)) f.kind++;
-    if (f.kind == 3)
-        REFUSE("framing '%.80s': '%.*s' is no kind of framing; expected %s, %s, %s", text, kind.n > 80 ? 80 : kind.n, kind.at,
-               kinds[0].example, kinds[1].example, kinds[2].example);
+    while (f.kind < FRAMINGS && !is_word(kind, kinds[f.kind].name)) f.kind++;
+    if (f.kind == FRAMINGS)
+        REFUSE("framing '%.80s': '%.*s' is no kind of framing; expected %s, %s, %s, %s", text, kind.n > 80 ? 80 : kind.n, kind.at,
+               kinds[0].example, kinds[1].example, kinds[2].example, kinds[3].example);
     int any = strip(rest).n > 0;
     if (f.kind == BY_DURATION) {
         const Text length = any ? strip(cut(&rest, ',', &more)) : (Text){"", 0};
@@ -88,7 +88,7 @@ int plif_framing_parse(const char *text, Framing *framing) {
         const int failed = read_option(text, &f, &given, part);
         if (failed) return failed;
     }
-    if (f.kind == BY_COUNT && !f.T) REFUSE("framing '%.80s': T= is missing; expected as in %s", text, kinds[0].example);
+    if (is_whole(&f) && !f.T) REFUSE("framing '%.80s': T= is missing; expected as in %s", text, kinds[f.kind].example);
     if (f.kind == BY_EVENTS && (!f.n || !f.max_us))
         REFUSE("framing '%.80s': %s= is missing; expected as in %s", text, f.n ? "max" : "n", kinds[2].example);
     if (given >> PAD & 1 && !f.T) REFUSE("framing '%.80s': pad= needs T=: without T nothing is padded", text);

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum framing_kind { BY_COUNT, BY_DURATION, BY_EVENTS };
+enum framing_kind { BY_COUNT, BY_DURATION, BY_EVENTS, BY_TIME, FRAMINGS };
 enum orientation { STORED, UPRIGHT, SJ, PAPER };
 
 typedef struct {
@@ -12,6 +12,9 @@ typedef struct {
     int64_t T, duration_us, every_us, n, max_us;        /* 0: not given */
     int pad_zero, binary, swapped, orientation, crop;
 } Framing;
+
+/* Whether a framing divides a whole recording, of which it has to know the extent beforehand. */
+static inline int is_whole(const Framing *f) { return f->kind == BY_COUNT || f->kind == BY_TIME; }
 
 /* Reads the text; 0, or a code below zero and its text. */
 int plif_framing_parse(const char *text, Framing *framing);

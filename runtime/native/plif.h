@@ -95,22 +95,24 @@ PLIF_API const char *plif_cpu(const plif_model *model);                         
 typedef struct plif_options {
     size_t size;                /* sizeof(plif_options) */
     const char *framing;        /* as in `plif stream --framing`; NULL: the file's */
-    const char *decide;         /* as in `plif stream --decide`: sum, leak:120ms,margin=0.2, kofn:3/5, ...; NULL: sum */
-    const char *reset;          /* as in `plif stream --reset`: never, every:T, silence:MS, decay:TAU; NULL: never */
+    const char *decide;         /* as in `plif stream --decide`: sum, leak:120ms,margin=0.2, kofn:3/5, own, ...; NULL: sum */
+    const char *reset;          /* as in `plif stream --reset`: never, every:T[/K], silence:MS, decay:TAU; NULL: never */
     int sensor_width, sensor_height;    /* of the events; 0: as large as the network's input */
     int upright;                /* for orientation=upright: 0 as stored, 1 turned by 180 degrees, 2 mirrored top to bottom */
     int threads;                /* that share a step; 1 is right for small networks, and beside other work */
-    int64_t total_events;       /* of the recording, which only framing count: needs */
+    int64_t total_events;       /* of the recording, which only the framings count: and time: need */
+    int64_t first_us, last_us;  /* times of its first event and its last, which time: needs */
 } plif_options;
 
-#define PLIF_OPTIONS {sizeof(plif_options), NULL, NULL, NULL, 0, 0, 0, 1, -1}
+#define PLIF_OPTIONS {sizeof(plif_options), NULL, NULL, NULL, 0, 0, 0, 1, -1, 0, 0}
 
 PLIF_API plif_session *plif_session_new(const plif_model *model, const plif_options *options);  /* options NULL: the defaults */
 PLIF_API void plif_session_free(plif_session *session);                                         /* NULL is fine */
 
 /* --- frames --- */
 
-/* One time-step of the network: x float [channels][height][width] -> y float [classes]. Frames and decisions stay as they are. */
+/* One time-step of the network: x float [channels][height][width] -> y float [classes]. Frames and decisions stay as they are. With
+ * every:T/K it is the first of the K rows that makes it. */
 PLIF_API int plif_step(plif_session *session, const float *x, float *y);
 
 /* --- events, and what they lead to --- */
@@ -125,7 +127,8 @@ typedef struct plif_decision {
     int32_t discontinuity;      /* a gap in time came before the frame */
     double score;               /* the winner's share of all possible spikes, 0..1 */
     const double *votes;        /* [classes] spikes since the reset; valid until the next call on this session */
-    int64_t reserved[4];
+    int64_t is_final;           /* an early exit (exit=): the answer stays until the next reset */
+    int64_t reserved[3];
 } plif_decision;
 
 /* Takes events until a frame is complete and was stepped (PLIF_DECIDED), or all are taken (PLIF_OK). `took` says how many; call
@@ -160,19 +163,22 @@ PLIF_API size_t plif_snapshot_size(const plif_session *session);
 PLIF_API int plif_snapshot(const plif_session *session, void *bytes, size_t size);
 PLIF_API int plif_restore(plif_session *session, const void *bytes, size_t size);
 
-/* The membranes of one layer, as they lie in memory: [height][width][lanes], the first `channels` of the lanes. */
+/* The membranes of one layer (of the first row), as they lie in memory: [height][width][lanes], the first `channels` of the lanes. */
 PLIF_API int plif_states(const plif_model *model);
 PLIF_API const char *plif_state_name(const plif_model *model, int state);
 PLIF_API const float *plif_membranes(const plif_session *session, int state, int shape[3], int *lanes);
 
 /* --- recordings --- */
 
-/* Prophesee EVT 3.0 (.raw), and 5-byte events as N-MNIST (.bin) and DVS128 Gesture clips (.bs2) have them; a program may read any
- * other format itself. The size of the sensor is 0 where the file does not say it. */
+/* Prophesee EVT 2.0, 2.1 and 3.0 (.raw) and DAT, AEDAT 2.0 of a DVS128 and AEDAT 3.1, and 5-byte events as N-MNIST (.bin) and DVS128
+ * Gesture clips (.bs2) have them; a program may read any other format itself. The size of the sensor is 0 where the file does not say it. */
 typedef struct plif_recording plif_recording;
 PLIF_API plif_recording *plif_recording_open(const char *path);
 PLIF_API void plif_recording_close(plif_recording *recording);
 PLIF_API void plif_recording_size(const plif_recording *recording, int *width, int *height);
+/* Fills in what a session has to know of a recording before its first event: the sensor (the file's, else the smallest usual one that holds
+ * its events), how it stands, and what framings of a whole need. Reads the recording through, and goes back to its beginning. */
+PLIF_API int plif_recording_describe(plif_recording *recording, plif_options *options);
 /* The next events, at most `room`; 0 at the end. */
 PLIF_API int64_t plif_recording_read(plif_recording *recording, int64_t *t_us, uint16_t *x, uint16_t *y, uint8_t *p, size_t room);
 

@@ -1,4 +1,4 @@
-/* As runtime/stream/reset.py, for one row: `every:T/K` with K rows is refused by name. */
+/* As runtime/stream/reset.py. */
 #include "resetting.h"
 #include "error.h"
 #include "text.h"
@@ -6,14 +6,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MOST_ROWS = 64 };
 #define MOST_SILENCE ((int64_t)1 << 61)
 
 /* A number from 1 on without leading zeros, of at most `digits` digits; -1 where it is none. */
 static int64_t counting(Text t, int digits) { return t.n && t.at[0] == '0' ? -1 : whole(t, digits); }
 
 int plif_reset_parse(const char *text, ResetPolicy *policy) {
-    ResetPolicy p = {0};
+    ResetPolicy p = {.rows = 1};
     int colon, slash;
     Text rest = text_of(text);
     const Text name = cut(&rest, ':', &colon);
@@ -29,9 +28,9 @@ int plif_reset_parse(const char *text, ResetPolicy *policy) {
             if (K > most)
                 return plif_fail(PLIF_BAD_ARGUMENT, "--reset %.80s: %lld rows; expected 1 to %lld, no more than there are steps", text,
                                  (long long)K, (long long)most);
-            if (K > 1) return plif_fail(PLIF_UNSUPPORTED, "--reset %.80s: rows are not in this library; expected every:T", text);
             p.kind = RESET_EVERY;
             p.every = T;
+            p.rows = (int)K;
             *policy = p;
             return 0;
         }
@@ -53,7 +52,11 @@ int plif_reset_parse(const char *text, ResetPolicy *policy) {
             return 0;
         }
     }
-    return plif_fail(PLIF_BAD_ARGUMENT, "--reset %.80s: expected never, recording, every:T (steps), silence:MS (milliseconds) or decay:TAU", text);
+    return plif_fail(PLIF_BAD_ARGUMENT, "--reset %.80s: expected never, recording, every:T[/K] (steps), silence:MS (milliseconds) or decay:TAU", text);
+}
+
+ResetState plif_reset_of_row(const ResetPolicy *p, int row) {
+    return (ResetState){.steps = p->every - p->every * (row + 1) / p->rows};
 }
 
 double plif_reset_before(const ResetPolicy *p, ResetState *s, int64_t events, int64_t dt_us, int discontinuity, int64_t gap_us) {

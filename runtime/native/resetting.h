@@ -4,11 +4,13 @@
 
 #include <stdint.h>
 
+enum { MOST_ROWS = 64 };
 enum reset_kind { RESET_NEVER, RESET_EVERY, RESET_SILENCE, RESET_DECAY };
 
 typedef struct {
     int kind;
     int64_t every, silence_us, tau_us;
+    int rows;                           /* of the network, reset in turns: every:T/K has K */
 } ResetPolicy;
 
 /* What a policy remembers of its stream. */
@@ -18,6 +20,9 @@ typedef struct {
 
 /* Reads the text of --reset; 0, or a code below zero and its text. */
 int plif_reset_parse(const char *text, ResetPolicy *policy);
+
+/* What row `row` (from 0) remembers at the beginning: its first reset comes after (row + 1) T / K steps. */
+ResetState plif_reset_of_row(const ResetPolicy *policy, int row);
 
 /* What to multiply the state by before a step: 1 keeps it, 0 starts afresh. dt_us: since the end of the last frame; gap_us: what of
  * that this frame does not cover. */

@@ -30,6 +30,8 @@ static int read_rules(plif_session *s, const plif_options *o) {
     int failed = plif_decide_parse(o->decide ? o->decide : "sum", &s->rule);
     if (!failed) failed = plif_reset_parse(o->reset ? o->reset : "never", &s->policy);
     if (failed) return failed;
+    s->rows = s->policy.rows;
+    plif_decide_about(&s->rule, m->names, m->header->classes, m->header->voters, m->header->T);
     const char *framing = o->framing ? o->framing : m->framing;
     int shape[3];
     plif_input_shape(m, shape);
@@ -39,11 +41,12 @@ static int read_rules(plif_session *s, const plif_options *o) {
         failed = plif_fail(PLIF_BAD_ARGUMENT, "the file says no framing: give one, such as duration:10ms");
     else if (!(failed = plif_framing_parse(framing, &s->framing)) && !(failed = see_upright(m, &s->framing)))
         failed = plif_framer_init(&s->framer, &s->framing, shape, o->sensor_width ? o->sensor_width : shape[2],
-                                  o->sensor_height ? o->sensor_height : shape[1], o->upright, o->total_events);
+                                  o->sensor_height ? o->sensor_height : shape[1], o->upright,
+                                  (Extent){o->total_events, o->first_us, o->last_us});
     if (failed && o->framing) return failed;
     if (failed) snprintf(s->why_not, sizeof s->why_not, "%s", plif_error_text());       /* said when events come */
-    if (!failed && s->framing.kind == BY_COUNT && (s->policy.kind == RESET_SILENCE || s->policy.kind == RESET_DECAY || s->rule.idle_per_s >= 0))
-        return plif_fail(PLIF_BAD_ARGUMENT, "framing count: has no silence, its frames hold equal counts: use duration or events");
+    if (!failed && is_whole(&s->framing) && (s->policy.kind == RESET_SILENCE || s->policy.kind == RESET_DECAY || s->rule.idle_per_s >= 0))
+        return plif_fail(PLIF_BAD_ARGUMENT, "framings of a whole recording (count:, time:) have no silence: use duration or events");
     s->takes_events = !failed;
     s->moving.framer.open.width = o->sensor_width ? o->sensor_width : shape[2];
     s->moving.framer.open.height = o->sensor_height ? o->sensor_height : shape[1];
@@ -54,20 +57,21 @@ static int read_rules(plif_session *s, const plif_options *o) {
 static int make_state(plif_session *s) {
     const plif_model *m = s->model;
     const int states = m->header->states, classes = m->header->classes;
-    const int64_t frames = s->takes_events ? plif_framer_floats(&s->framer) : 0, evidence = plif_evidence_doubles(&s->rule, classes);
-    for (int i = 0; i < states; i++) s->bytes += up(m->v_floats[i] * 4);
-    s->bytes += up(frames * 4) + up((classes + evidence) * 8);
+    const int64_t frames = s->takes_events ? plif_framer_floats(&s->framer) : 0, rows = s->rows;
+    s->evidence_doubles = plif_evidence_doubles(&s->rule, classes);
+    for (int i = 0; i < states; i++) s->bytes += rows * up(m->v_floats[i] * 4);
+    s->bytes += up(frames * 4) + up(rows * (classes + s->evidence_doubles) * 8);
     s->memory = zeros(s->bytes, (void **)&s->block);
-    s->v = calloc((size_t)states, sizeof *s->v);
+    s->v = calloc((size_t)(rows * states), sizeof *s->v);
     if (!s->memory || !s->v) return plif_fail(PLIF_NO_MEMORY, "no memory for a session of %lld bytes", (long long)s->bytes);
     char *at = s->memory;
-    for (int i = 0; i < states; i++) {
+    for (int64_t i = 0; i < rows * states; i++) {
         s->v[i] = (float *)at;
-        at += up(m->v_floats[i] * 4);
+        at += up(m->v_floats[i % states] * 4);
     }
     s->frames = (float *)at;
     s->votes = (double *)(at + up(frames * 4));
-    s->evidence = s->votes + classes;
+    s->evidence = s->votes + rows * classes;
     return 0;
 }
 
@@ -144,38 +148,49 @@ void plif_session_free(plif_session *s) {
     free(s);
 }
 
-void plif_session_afresh(plif_session *s) {
+void plif_session_afresh(plif_session *s, int row) {
     const plif_model *m = s->model;
+    float **v = s->v + (int64_t)row * m->header->states;
     for (int i = 0; i < m->header->states; i++) {
         const float initial = m->states[i].initial;
         if (initial == 0)
-            memset(s->v[i], 0, (size_t)m->v_floats[i] * 4);
+            memset(v[i], 0, (size_t)m->v_floats[i] * 4);
         else
-            for (int64_t k = 0; k < m->v_floats[i]; k++) s->v[i][k] = initial;
+            for (int64_t k = 0; k < m->v_floats[i]; k++) v[i][k] = initial;
     }
-    memset(s->votes, 0, (size_t)m->header->classes * sizeof *s->votes);
-    plif_evidence_reset(&s->rule, &s->moving.evidence, s->evidence, m->header->classes);
+    memset(s->votes + (int64_t)row * m->header->classes, 0, (size_t)m->header->classes * sizeof *s->votes);
+    plif_evidence_reset(&s->rule, &s->moving.rows[row].evidence, s->evidence + row * s->evidence_doubles, m->header->classes);
+    s->moving.rows[row].steps = 0;
 }
 
-void plif_reset_network(plif_session *s) { plif_session_afresh(s); }
+void plif_reset_network(plif_session *s) {
+    for (int row = 0; row < s->rows; row++) plif_session_afresh(s, row);
+    s->moving.was_reset = 1;
+}
 
 void plif_reset(plif_session *s) {
     const FramerState before = s->moving.framer;
     memset(&s->moving, 0, sizeof s->moving);
     s->moving.framer.open = before.open;        /* the size of the sensor, which begin keeps */
     if (s->takes_events) plif_framer_begin(&s->framer, &s->moving.framer, s->frames);
-    plif_session_afresh(s);
+    plif_activity_reset(&s->moving.activity);
+    for (int row = 0; row < s->rows; row++) {
+        plif_session_afresh(s, row);
+        s->moving.rows[row].reset = plif_reset_of_row(&s->policy, row);
+    }
 }
 
-void plif_session_step(plif_session *s, const float *x) {
+void plif_session_step(plif_session *s, int row, const float *x) {
     Call call = s->call;
     call.x = x;
+    call.v_next = s->v + (int64_t)row * s->model->header->states;
+    call.v = (const float *const *)call.v_next;
     plif_run(&s->model->program, s->pool, &call, s->arenas, s->accs);
 }
 
 int plif_step(plif_session *s, const float *x, float *y) {
     if (!s || !x || !y || (uintptr_t)x % 4) return plif_fail(PLIF_BAD_ARGUMENT, "plif_step: a session, x and y are needed");
-    plif_session_step(s, x);
+    plif_session_step(s, 0, x);
     memcpy(y, s->y, (size_t)s->model->header->classes * sizeof *y);
     return PLIF_OK;
 }

@@ -5,18 +5,25 @@
 #include "decide.h"
 #include "file.h"
 #include "framer.h"
+#include "idle.h"
 #include "resetting.h"
 
 enum { CHUNK = 1024 };                  /* events that are packed at a time */
 
+/* What is known of one row of the network: `every:T/K` runs K of them, reset in turns, and the answer is that of the oldest. */
+typedef struct {
+    Evidence evidence;
+    ResetState reset;
+    int64_t steps;                      /* since its last reset */
+} Row;
+
 /* What changes, but for the arrays in `memory`; both make a snapshot. */
 typedef struct {
     FramerState framer;
-    Evidence evidence;
-    ResetState reset;
+    Row rows[MOST_ROWS];
     int64_t previous_us, has_previous;  /* end of the last frame */
-    int64_t is_idle, step;
-    double rate, rate_weight;           /* of events, smoothed */
+    int64_t is_idle, step, was_reset;   /* was_reset: by the caller, since the last frame */
+    Activity activity;
 } Moving;
 
 struct plif_session {
@@ -31,9 +38,11 @@ struct plif_session {
     Moving moving;
     char *block, *memory;               /* all that follows, as calloc gave it and at a multiple of 64 bytes */
     int64_t bytes;                      /* of memory */
-    float **v;                          /* [states] membranes */
+    int rows;
+    float **v;                          /* [rows][states] membranes */
     float *frames;                      /* of the framer */
-    double *votes, *evidence;           /* [classes]; see decide.h */
+    double *votes, *evidence;           /* [rows][classes]; [rows][evidence_doubles], see decide.h */
+    int64_t evidence_doubles;
 
     /* for a step; nothing in it is kept */
     float *x, *y;
@@ -47,10 +56,10 @@ struct plif_session {
     uint8_t packed[CHUNK * EVENT];
 };
 
-/* The network's step on x; y and the membranes change. */
-void plif_session_step(plif_session *s, const float *x);
-/* The initial membranes, and no evidence. */
-void plif_session_afresh(plif_session *s);
+/* The network's step on x, in one row; y and the membranes change. */
+void plif_session_step(plif_session *s, int row, const float *x);
+/* One row's initial membranes, and no evidence. */
+void plif_session_afresh(plif_session *s, int row);
 /* A complete frame -> a decision: resets, the step, the evidence. */
 int plif_session_decide(plif_session *s, const Piece *frame, plif_decision *decision);
 

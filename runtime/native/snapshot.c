@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { RULES = 22 };
+enum { RULES = 28 };
 
 typedef struct {
     char magic[8];
@@ -23,10 +23,10 @@ static Header header_of(const plif_session *s) {
     const Framing *f = &s->framing;
     const DecisionRule *d = &s->rule;
     const ResetPolicy *r = &s->policy;
-    Header h = {"PLIFSNAP", 1, (int64_t)plif_snapshot_size(s), {0},
+    Header h = {"PLIFSNAP", 2, (int64_t)plif_snapshot_size(s), {0},
                 {s->takes_events, f->kind, f->T, f->duration_us, f->every_us, f->n, f->max_us, f->pad_zero, f->binary, f->swapped,
-                 f->orientation, f->crop, s->framer.total, d->kind, d->tau_us, (int64_t)d->k << 32 | d->n, bits(d->margin),
-                 bits(d->release), bits(d->idle_per_s), r->kind, r->every, r->silence_us + r->tau_us}};
+                 f->orientation, f->crop, s->framer.extent.total, s->framer.extent.first_us, s->framer.extent.last_us, d->kind, d->tau_us, (int64_t)d->k << 32 | d->n, bits(d->margin),
+                 bits(d->release), bits(d->idle_per_s), d->idle_auto, d->other_us, bits(d->exit_margin), r->kind, r->every, r->rows, r->silence_us + r->tau_us}};
     memcpy(h.sha256, s->model->header->sha256, sizeof h.sha256);
     return h;
 }
@@ -46,9 +46,13 @@ static int possible(const plif_session *s, const Moving *m) {
     const int64_t most = T_LIMIT_US * 2;
     const int classes = s->model->header->classes;
     if (s->takes_events && !plif_framer_possible(&s->framer, &m->framer)) return 0;
-    if (m->evidence.answer < -1 || m->evidence.answer >= classes || m->evidence.recent < 0 || m->evidence.next < 0) return 0;
-    if (m->evidence.recent > s->rule.n || (s->rule.n ? m->evidence.next >= s->rule.n : m->evidence.next)) return 0;
-    if (m->reset.steps < 0 || m->reset.steps > most || m->reset.silent_us < 0 || m->reset.silent_us > most) return 0;
+    for (int i = 0; i < s->rows; i++) {
+        const Evidence *e = &m->rows[i].evidence;
+        const ResetState *r = &m->rows[i].reset;
+        if (e->answer < -1 || e->answer >= classes || e->recent < 0 || e->next < 0 || m->rows[i].steps < 0) return 0;
+        if (e->recent > s->rule.n || (s->rule.n ? e->next >= s->rule.n : e->next)) return 0;
+        if (r->steps < 0 || r->steps > most || r->silent_us < 0 || r->silent_us > most) return 0;
+    }
     return -most <= m->previous_us && m->previous_us <= most && m->step >= 0 && m->step <= most;
 }
 

@@ -6,60 +6,79 @@
 #include <string.h>
 
 #define GAP_US ((int64_t)1000000)
-#define RATE_TAU_US 200000.0
 
-/* v = initial + (v - initial) * factor */
-static void fade(plif_session *s, double factor) {
+/* v = initial + (v - initial) * factor, in one row */
+static void fade(plif_session *s, int row, double factor) {
     const plif_model *m = s->model;
     for (int i = 0; i < m->header->states; i++) {
         const float initial = m->states[i].initial, f = (float)factor;
-        for (int64_t k = 0; k < m->v_floats[i]; k++) s->v[i][k] = initial + (s->v[i][k] - initial) * f;
+        float *v = s->v[row * m->header->states + i];
+        for (int64_t k = 0; k < m->v_floats[i]; k++) v[k] = initial + (v[k] - initial) * f;
     }
-    plif_evidence_fade(&s->rule, &s->moving.evidence, s->evidence, m->header->classes, factor);
+    plif_evidence_fade(&s->rule, &s->moving.rows[row].evidence, s->evidence + row * s->evidence_doubles, m->header->classes, factor);
 }
 
-/* Whether so few events come that nothing happens: R = R exp(-dt/tau) + events, W = W exp(-dt/tau) + dt, and 1e6 R / W a second. */
-static int is_idle(plif_session *s, const Piece *frame) {
-    if (s->rule.idle_per_s < 0) return 0;
-    const int64_t dt_us = frame->end_us - frame->start_us;
-    const double kept = exp(-(double)(dt_us > 0 ? dt_us : 0) / RATE_TAU_US);
+/* Resets and fades each row as the policy says, before a frame is stepped. */
+static void before(plif_session *s, const Piece *frame, int64_t dt_us, int64_t gap_us, int discontinuity) {
     Moving *m = &s->moving;
-    m->rate = m->rate * kept + (double)frame->events;
-    m->rate_weight = m->rate_weight * kept + (double)(dt_us > 1 ? dt_us : 1);
-    return 1e6 * m->rate / m->rate_weight < s->rule.idle_per_s;
+    const int64_t events = m->is_idle ? 0 : frame->events;
+    for (int row = 0; row < s->rows; row++) {
+        ResetState *reset = &m->rows[row].reset;
+        if (m->was_reset) {             /* its counting starts again, with this frame */
+            *reset = plif_reset_of_row(&s->policy, row);
+            plif_reset_before(&s->policy, reset, events, 0, 0, 0);
+            continue;
+        }
+        const double factor = plif_reset_before(&s->policy, reset, events, dt_us, discontinuity, gap_us);
+        if (factor == 0)
+            plif_session_afresh(s, row);
+        else if (factor != 1)
+            fade(s, row, factor);
+    }
+    m->was_reset = 0;
+}
+
+/* Steps one row, and adds what it votes. */
+static void step(plif_session *s, int row, const Piece *frame, int64_t dt_us) {
+    const int classes = s->model->header->classes, voters = s->model->header->voters;
+    Row *r = &s->moving.rows[row];
+    double *votes = s->votes + (int64_t)row * classes;
+    plif_session_step(s, row, frame->x);
+    for (int i = 0; i < classes; i++) {
+        s->c[i] = voters > 1 ? rint((double)s->y[i] * voters) : (double)s->y[i];
+        votes[i] += s->c[i];
+    }
+    r->steps++;
+    if (!s->moving.is_idle) plif_evidence_add(&s->rule, &r->evidence, s->evidence + row * s->evidence_doubles, classes, voters, s->c, dt_us);
 }
 
 int plif_session_decide(plif_session *s, const Piece *frame, plif_decision *decision) {
     Moving *m = &s->moving;
-    const int classes = s->model->header->classes, voters = s->model->header->voters;
-    const int64_t since_us = m->has_previous ? m->previous_us : frame->start_us;
+    const int classes = s->model->header->classes, voters = s->model->header->voters, was_idle = m->is_idle != 0;
+    const int64_t since_us = m->has_previous ? m->previous_us : frame->start_us, lasts_us = frame->end_us - frame->start_us;
     const int64_t dt_us = frame->end_us - since_us, gap_us = frame->start_us - since_us;
-    const int discontinuity = frame->discontinuity || gap_us > GAP_US, was_idle = m->is_idle != 0;
+    const int discontinuity = frame->discontinuity || gap_us > GAP_US, asks_rate = s->rule.idle_per_s >= 0 || s->rule.idle_auto;
     m->previous_us = frame->end_us;
     m->has_previous = 1;
-    m->is_idle = is_idle(s, frame);
-    if (s->policy.kind != RESET_NEVER) {
-        const double factor =
-            plif_reset_before(&s->policy, &m->reset, m->is_idle ? 0 : frame->events, dt_us, discontinuity, gap_us);
-        if (factor == 0)
-            plif_session_afresh(s);
-        else if (factor != 1)
-            fade(s, factor);
+    const double per_s = asks_rate ? plif_activity_add(&m->activity, frame->events, lasts_us) : 0;
+    const int quiet = s->rule.idle_auto && plif_activity_quiet(&m->activity, per_s, lasts_us);
+    m->is_idle = s->rule.idle_per_s >= 0 && per_s < s->rule.idle_per_s;
+    before(s, frame, dt_us, gap_us, discontinuity);
+    int oldest = 0;
+    for (int row = 0; row < s->rows; row++) {
+        if (m->is_idle && !was_idle)    /* evidence from before a pause says nothing about what comes after it */
+            plif_evidence_reset(&s->rule, &m->rows[row].evidence, s->evidence + row * s->evidence_doubles, classes);
+        step(s, row, frame, dt_us);
+        if (m->rows[row].steps > m->rows[oldest].steps) oldest = row;   /* the first of equals */
     }
-    if (m->is_idle && !was_idle) plif_evidence_reset(&s->rule, &m->evidence, s->evidence, classes);
-
-    plif_session_step(s, frame->x);
-    for (int i = 0; i < classes; i++) {
-        s->c[i] = voters > 1 ? rint((double)s->y[i] * voters) : (double)s->y[i];
-        s->votes[i] += s->c[i];
-    }
-    if (!m->is_idle) plif_evidence_add(&s->rule, &m->evidence, s->evidence, classes, voters, s->c, dt_us);
-    const int64_t winner = m->is_idle ? -1 : m->evidence.answer;
+    const Evidence *e = &m->rows[oldest].evidence;
+    const int idle = m->is_idle || (quiet && !plif_evidence_any(&s->rule, e, s->evidence + oldest * s->evidence_doubles, classes, voters));
+    const int64_t winner = idle ? -1 : e->answer;
     m->framer.used += frame->events;
     *decision = (plif_decision){
-        .t_us = frame->end_us, .step = m->step, .events = frame->events, .discontinuity = discontinuity, .votes = s->votes,
-        .index = m->is_idle ? PLIF_IDLE : winner < 0 ? PLIF_NOT_SURE : (int32_t)winner,
-        .score = winner < 0 ? 0 : m->evidence.share,
+        .t_us = frame->end_us, .step = m->step, .events = frame->events, .discontinuity = discontinuity,
+        .votes = s->votes + (int64_t)oldest * classes, .index = idle ? PLIF_IDLE : winner < 0 ? PLIF_NOT_SURE : (int32_t)winner,
+        .score = winner < 0 ? 0 : e->share, .is_final = e->is_final,
     };
     m->step++;
     return PLIF_DECIDED;

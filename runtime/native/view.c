@@ -16,17 +16,20 @@ static int64_t place(int64_t at, int64_t size, int64_t target, int crop) {
 
 static int64_t times(int64_t at, int64_t width) { return at < 0 ? NOWHERE : at * width; }
 
-int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int width, int height, int upright, int64_t total) {
+int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int width, int height, int upright, Extent extent) {
     const int channels = shape[0], h = shape[1], w = shape[2], o = framing->orientation;
-    *f = (Framer){.framing = *framing, .total = total < 0 ? 0 : total};
+    *f = (Framer){.framing = *framing, .extent = extent};
     if (channels != 1 && channels != 2)
         return plif_fail(PLIF_UNSUPPORTED, "a network input of %d channels takes no events; expected 2 (OFF, ON) or 1 (both)", channels);
     if (width < 1 || height < 1 || width > 65536 || height > 65536)
         return plif_fail(PLIF_BAD_ARGUMENT, "a sensor of %d x %d; expected 1 x 1 to 65536 x 65536", width, height);
     if (upright < 0 || upright > 2) return plif_fail(PLIF_BAD_ARGUMENT, "upright %d; expected 0, 1 or 2", upright);
-    if (framing->kind == BY_COUNT && total < 0)
-        return plif_fail(PLIF_BAD_ARGUMENT, "framing count: needs the number of events beforehand (total_events), which a live source cannot "
-                                            "tell: use duration:10ms or events:n=5000,max=20ms");
+    if (is_whole(framing) && extent.total < 0)
+        return plif_fail(PLIF_BAD_ARGUMENT, "framings count: and time: need the number of events and their times beforehand (total_events, "
+                                            "first_us, last_us), which a live source cannot tell: use duration:10ms or events:n=5000,max=20ms");
+    if (extent.first_us <= -T_LIMIT_US || extent.first_us >= T_LIMIT_US || extent.last_us <= -T_LIMIT_US || extent.last_us >= T_LIMIT_US)
+        return plif_fail(PLIF_BAD_ARGUMENT, "first_us and last_us: %lld and %lld us are no times", (long long)extent.first_us,
+                         (long long)extent.last_us);
     f->cells = (int64_t)channels * h * w;
     f->most = framing->T ? framing->T : INT64_MAX;
     f->of_x = malloc((size_t)width * sizeof *f->of_x);

@@ -10,6 +10,8 @@ other    when "other" has led by margin for `other` on end, it becomes the answe
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 OTHERS = ("other", "other gestures", "other_gestures")  # names of classes that mean none of the others
@@ -47,7 +49,7 @@ class HeldAnswer:
 
     def add(self, c: np.ndarray, dt_us: int) -> int | None:
         """The evidence c float64 [classes] of one step that lasted dt_us; returns the answer so far, or None."""
-        self.fade(float(np.exp(-max(dt_us, 0) / self.tau_us)))
+        self.fade(math.exp(-max(dt_us, 0) / self.tau_us))  # as C has it; np.exp may differ in the last bit
         self.evidence += c
         self.weight += 1
         share = self.evidence / (self.voters * self.weight)

@@ -17,7 +17,7 @@ from runtime.base.errors import PlifError
 from runtime.events import open_source
 from runtime.events.framer import Framer
 from runtime.model.readers import plif_file
-from tests.libplif import CSession, Handle, Said
+from tests.libplif import CRecording, CSession, Handle, Said
 from tests.networks import digits_network
 
 pytestmark = pytest.mark.skipif(
@@ -33,18 +33,26 @@ FRAMINGS = (
         "duration:40ms,every=10ms,value=binary",
     ),
     *("events:n=500,max=5ms", "events:n=300,max=3ms,orientation=upright", "count:T=7", "count:T=300"),
+    *("time:T=16", "time:T=7,polarity=swapped", "time:T=200,value=binary"),
     *("duration:30ms,T=9,pad=zero", "duration:30ms,T=50", "duration:30ms,T=50,pad=zero,polarity=swapped"),
     *("duration:7ms,orientation=sj,resize=crop", "duration:7ms,orientation=paper", "duration:40ms,every=10ms,T=200"),
 )
 RULES = (
     *(("sum", "recording"), ("leak:50ms,margin=0.02,release=0.01", "every:7"), ("kofn:3/5,margin=0.02", "never")),
     *(("leak,idle=20k", "decay:20ms"), ("kofn:2/4,release=1", "silence:3")),
+    *(("own:40ms,margin=0.02,release=0.01,other=60ms", "every:20/3"), ("own:50ms,margin=0.01,idle=auto", "silence:30")),
+    *(("kofn:3/5,idle=auto", "decay:20ms"), ("sum,exit=0.05", "every:30")),
 )
+REAL = (
+    *(*RULES[:5], ("own", "silence:200"), ("own:120ms,margin=0.1,idle=auto,other=100ms", "every:20/3")),
+    *(("own:500ms,margin=0.05,other=1s", "every:5/2"), ("sum,exit=0.1", "every:9")),
+)
+OTHER = ("0", "1", "2", "3", "other", "5", "6", "7", "8", "9")
 
 
 @pytest.fixture(scope="module")
 def digits_plif(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(digits_network(), tmp_path_factory.mktemp("plif") / "m.plif", to="plif").path
+    return export(digits_network(classes=OTHER), tmp_path_factory.mktemp("plif") / "m.plif", to="plif").path
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +83,8 @@ def in_python(model: runtime.Model, recording: Path, **options: Any) -> list[Sai
 
 
 def in_c(handle: Handle, events: np.ndarray, packet: int = 700, **options: Any) -> list[Said]:
-    session = CSession(handle, total_events=len(events), **options)
+    extent = {"total_events": len(events), "first_us": int(events["t"][0]), "last_us": int(events["t"][-1])}
+    session = CSession(handle, **extent, **options)
     found = [said for at in range(0, len(events), packet) for said in session.feed(events[at : at + packet])]
     found += session.finish()
     account = session.account()
@@ -95,8 +104,8 @@ def test_decisions_are_those_of_plif_stream(
     model, handle = runtime.load(digits_plif), Handle(digits_plif)
     labels: list[str] = []
     for i, (decide, reset) in enumerate(RULES):
-        if framing.startswith("count") and ("idle" in decide or reset[0] in "sd"):
-            with pytest.raises(PlifError, match="has no silence"):
+        if framing[:4] in ("coun", "time") and ("idle=2" in decide or reset[0] in "sd"):
+            with pytest.raises(PlifError, match="have no silence"):
                 CSession(handle, framing=framing, decide=decide, reset=reset, total_events=len(events))
             continue
         said = in_python(model, recording, framing=framing, decide=decide, reset=reset)
@@ -105,6 +114,36 @@ def test_decisions_are_those_of_plif_stream(
         assert len(said) > 5
     assert len(labels) > 5 or framing == "count:T=300"
     handle.close()
+
+
+def test_real_recordings_are_decided_by_every_rule_as_by_plif_stream(shared_data: Path, tmp_path: Path) -> None:
+    models = Path(__file__).parents[2] / "models"
+    gesture = export(models / "gesture-sim.pt", tmp_path / "g.plif", to="plif", verify=False).path
+    digits = export(models / "nmnist-digits.pt", tmp_path / "d.plif", to="plif", verify=False).path
+    clips, person = shared_data / "dvs128_gesture_clips", shared_data / "recordings/alex_walking_again.aedat"
+    seven = next(iter(sorted((shared_data / "nmnist_small/Test/7").glob("*.bin"))))
+    found: set[int | str | None] = set()
+    for artifact, recording, framing, rules in (
+        (gesture, clips / "0_hand_clapping.bs2", "duration:20ms,value=binary", (0, 5, 6)),
+        (gesture, clips / "7_arm_roll.bs2", "time:T=16,value=binary", (7, 8)),
+        (gesture, person, "duration:40ms,every=20ms,value=binary", (5, 6)),
+        (digits, seven, "time:T=10", (0, 7, 8)),
+    ):
+        model, handle, read = runtime.load(artifact), Handle(artifact), CRecording(recording)
+        events, extent = read.events(), read.describe()
+        facts = {name: getattr(extent, name) for name, _ in extent._fields_ if getattr(extent, name) and name != "size"}
+        for decide, reset in (REAL[rule] for rule in rules):
+            options = {"framing": framing, "decide": decide, "reset": reset}
+            session = CSession(handle, **facts, **options)
+            said = [*session.feed(events), *session.finish()]
+            run = model.stream(str(recording), **options)
+            expected = [(d.t_us, d.step, d.label, d.score, [float(v) for v in d.votes]) for d in run]
+            assert said == expected and len(said) > 8, (recording, options)
+            found |= {label for _, _, label, _, _ in said}
+            session.free()
+        handle.close()
+        read.close()
+    assert len(found) > 3 and None in found
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -128,17 +167,23 @@ def test_a_thousand_steps_are_the_same_bits_on_every_path(
 
 def test_a_snapshot_goes_on_where_it_was_made(digits_plif: Path, events: np.ndarray) -> None:
     handle = Handle(digits_plif)
-    for framing in ("duration:40ms,every=10ms", "events:n=500,max=5ms", "duration:30ms,T=100"):
-        options = {"framing": framing, "decide": "kofn:2/6,margin=0.02", "reset": "every:9"}
+    for framing, decide, reset in (
+        ("duration:40ms,every=10ms", "kofn:2/6,margin=0.02", "every:9"),
+        ("events:n=500,max=5ms", "own:50ms,margin=0.01,idle=auto", "every:20/3"),
+        ("duration:30ms,T=100", "leak:50ms", "never"),
+        ("time:T=30", "sum,exit=0.05", "every:9"),
+    ):
+        options = {"framing": framing, "decide": decide, "reset": reset}
         whole, middle = in_c(handle, events, **options), len(events) // 3
-        first, second = CSession(handle, **options), CSession(handle, **options)
+        extent = {"total_events": len(events), "first_us": int(events["t"][0]), "last_us": int(events["t"][-1])}
+        first, second = CSession(handle, **extent, **options), CSession(handle, **extent, **options)
         before = list(first.feed(events[:middle]))
         kept = first.snapshot()
         list(second.feed(events[2 * middle :]))  # somewhere else entirely
         second.restore(kept)
         assert before + list(second.feed(events[middle:])) + list(second.finish()) == whole
         with pytest.raises(PlifError, match="another file, or of a session with other options"):
-            CSession(handle, **{**options, "decide": "sum"} | {"framing": "duration:20ms"}).restore(
+            CSession(handle, framing="duration:20ms", reset="every:9").restore(
                 kept[: len(CSession(handle, framing="duration:20ms").snapshot())]
             )
         for at in range(0, 900, 8):  # the header, the framer's numbers, the evidence's
@@ -151,6 +196,23 @@ def test_a_snapshot_goes_on_where_it_was_made(digits_plif: Path, events: np.ndar
                 pass
         for session in (first, second):
             session.free()
+    handle.close()
+
+
+def test_a_reset_that_is_asked_for_begins_membranes_evidence_and_counting_anew(
+    digits_plif: Path, events: np.ndarray
+) -> None:
+    handle = Handle(digits_plif)
+    frames = Framer("duration:20ms", (2, 34, 34), (34, 34)).push(events)[:40]
+    for reset in ("every:10/3", "every:7", "never"):
+        used, fresh = (CSession(handle, decide="own:50ms,margin=0.01", reset=reset) for _ in range(2))
+        before = [used.frame(frame) for frame in frames[:12]]
+        native.library().plif_reset_network(used.at)
+        after, expected = ([one.frame(frame) for frame in frames[12:]] for one in (used, fresh))
+        assert [said[2:] for said in after] == [said[2:] for said in expected] and any(said[2] for said in after)
+        assert [said[1] for said in before + after] == list(range(40))
+        used.free()
+        fresh.free()
     handle.close()
 
 
@@ -197,9 +259,10 @@ def test_what_is_wrong_is_said(digits_plif: Path, tmp_path: Path, monkeypatch: p
     handle = Handle(digits_plif)
     for options, why in (
         ({"framing": "duration:fast"}, "is not a time"),
-        ({"framing": "count:T=5", "total_events": -1}, "needs the number of events"),
+        ({"framing": "count:T=5", "total_events": -1}, "need the number of events"),
+        ({"framing": "time:T=5", "total_events": 9, "last_us": 1 << 62}, "are no times"),
         ({"decide": "best"}, "expected sum, leak"),
-        ({"reset": "every:8/4"}, "rows are not in this library"),
+        ({"reset": "every:8/9"}, "9 rows; expected 1 to 8"),
         ({"threads": 0}, "0 threads"),
         ({"sensor_width": -5, "framing": "duration:20ms"}, "a sensor of -5"),
         ({"size": 0}, "begin with PLIF_OPTIONS"),

@@ -22,18 +22,13 @@ int main(int argc, char **argv) {
     static uint8_t p[ROOM];
     plif_options options = PLIF_OPTIONS;
     plif_decision d;
-    int64_t n, total = 0;
+    int64_t n;
     int got = 0;
     if (argc < 3) return fprintf(stderr, "usage: decide MODEL.plif RECORDING [DECIDE [FRAMING [RESET]]]\n"), 2;
     plif_model *model = plif_open(argv[1], 0);
     if (!model) return failed(argv[1]);
-    plif_recording *recording = plif_recording_open(argv[2]); /* once to count: framing count: needs it */
-    while (recording && (n = plif_recording_read(recording, t, x, y, p, ROOM)) > 0) total += n;
-    plif_recording_close(recording);
-    recording = plif_recording_open(argv[2]);
-    if (!recording) return failed(argv[2]);
-    plif_recording_size(recording, &options.sensor_width, &options.sensor_height);
-    options.total_events = total;
+    plif_recording *recording = plif_recording_open(argv[2]);
+    if (!recording || plif_recording_describe(recording, &options) < 0) return failed(argv[2]);
     options.decide = argc > 3 ? argv[3] : NULL;
     options.framing = argc > 4 ? argv[4] : NULL;
     options.reset = argc > 5 ? argv[5] : NULL;
