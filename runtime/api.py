@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from runtime.base.errors import PlifError
 from runtime.base.files import measure
 from runtime.engines import EngineOptions
-from runtime.engines.choice import EngineChoice, open_engine
+from runtime.engines.choice import open_engine
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session
@@ -95,7 +95,6 @@ class Model(OpenModel):
     options        what it was opened with
     """
 
-    engine_choice: EngineChoice | None = None
     options: EngineOptions = field(default_factory=EngineOptions)
 
     def session(self, streams: int = 1) -> Session:

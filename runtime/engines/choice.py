@@ -3,7 +3,7 @@
 Every candidate computes what the artifact says, in its precision; nothing is converted. The candidates have a fixed order,
 and a later one is chosen only where it is faster by more than MARGIN, so that noise does not decide. The result is kept in
 the user's cache folder under a key made of everything that it depends on; without such a folder, and where other programs
-kept the processors busy meanwhile, it holds for the process.
+kept the processors busy meanwhile, it holds for the process. chosen.py keeps it, and forgets it where steps become slower.
 docs/engines.md has the whole rule.
 """
 
@@ -13,17 +13,16 @@ import hashlib
 import json
 import os
 import platform
-import sys
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from runtime.base.errors import PlifError
-from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.version import __version__
 from runtime.engines import Engine, EngineOptions, find_engine
 from runtime.engines.available import why_not
+from runtime.engines.chosen import EngineChoice, cache_folder, chosen, read, write
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card
 
@@ -32,29 +31,7 @@ CANDIDATES = {".onnx": ("event", "onnxruntime")}  # in order of preference
 MARGIN = 0.10
 # Seconds that threads waited for a processor, per second, from which a measurement is not kept.
 BUSY = 0.10
-CACHE_LIMIT = 1 << 16
 ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
-
-
-@dataclass(frozen=True)
-class EngineChoice:
-    """Which engine runs an artifact, and why.
-
-    asked        what the caller asked for: auto, or a name
-    reason       half a sentence
-    measured_ms  engine -> {"active": ms a call, "silent": ms a call}; empty where nothing was measured
-    """
-
-    engine: str
-    asked: str
-    reason: str
-    measured_ms: dict[str, dict[str, float]] = field(default_factory=dict)
-
-    def sentence(self) -> str:
-        return f"engine {self.engine}: {self.reason}"
-
-
-_chosen: dict[str, EngineChoice] = {}  # by key, in this process
 
 
 def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tuple[Engine, EngineChoice]:
@@ -88,10 +65,10 @@ def _choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ..
         return EngineChoice(names[0], "auto", f"first in order, not measured ({NO_CALIBRATION} is set)")
     depends = _depends_on(path, card, options, names)
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
-    if key in _chosen:
-        return _chosen[key]
-    where = _cache_folder()
-    times = _read(where / f"{key}.json", names) if where else None
+    if key in chosen:
+        return chosen[key]
+    where = cache_folder()
+    times = read(where / f"{key}.json", names) if where else None
     note = "measured before"
     if times is None:
         from runtime.engines.calibrate import calibrate
@@ -103,13 +80,12 @@ def _choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ..
         times = {name: {"active": round(a, 4), "silent": round(s, 4)} for name, (a, s) in measured.times.items()}
         if measured.waited > BUSY:
             note = "measured now, for this process only: other programs kept the processors busy"
-        elif where is not None and _write(where / f"{key}.json", {"measured_ms": times, "depends_on": depends}):
+        elif where is not None and write(where / f"{key}.json", {"measured_ms": times, "depends_on": depends}):
             note = "measured now"
         else:
             note = "measured now, for this process only: no cache folder to write to"
-    choice = decide(names, times, note)
-    _chosen[key] = choice
-    return choice
+    chosen[key] = replace(decide(names, times, note), key=key)
+    return chosen[key]
 
 
 def decide(names: tuple[str, ...], times: dict[str, dict[str, float]], note: str) -> EngineChoice:
@@ -127,10 +103,11 @@ def decide(names: tuple[str, ...], times: dict[str, dict[str, float]], note: str
     others = ", ".join(
         f"{times[name]['active']:.3g} and {times[name]['silent']:.3g} with {name}" for name in names if name != best
     )
-    return EngineChoice(best, "auto", f"{shown} ms a call, active and silent, against {others} ({note})", times)
+    reason = f"{shown} ms a call, active and silent, against {others} ({note})"
+    return EngineChoice(best, "auto", reason, times)
 
 
-# --- what the choice depends on, and where it is kept -------------------------------------------------------------
+# --- what the choice depends on -----------------------------------------------------------------------------------
 
 
 def _depends_on(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> dict[str, Any]:
@@ -168,42 +145,3 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _cache_folder() -> Path | None:
-    """The user's cache folder for engine choices, which need not exist; None where there is no home folder."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        if os.path.isabs(given):  # the XDG rule: a relative path is ignored
-            base = Path(given)
-        elif sys.platform == "darwin":
-            base = Path.home() / "Library" / "Caches"
-        elif sys.platform == "win32":
-            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-        else:
-            base = Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return base / "plif" / "engines"
-
-
-def _read(file: Path, names: tuple[str, ...]) -> dict[str, dict[str, float]] | None:
-    """The measured times, or None where there are none or the file is not one of ours; then they are measured again."""
-    try:
-        with open(file, "rb") as opened:
-            found = json.loads(opened.read(CACHE_LIMIT))["measured_ms"]
-        times = {name: {key: float(found[name][key]) for key in ("active", "silent")} for name in names}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return times if all(0 < ms < 1e9 for pair in times.values() for ms in pair.values()) else None
-
-
-def _write(file: Path, content: dict[str, Any]) -> bool:
-    """Whether it could be written; where it could not, the next process measures again."""
-    try:
-        make_folder(file.parent)
-        with whole_or_nothing(file) as (part,):
-            part.write_text(json.dumps(content, indent=2) + "\n")
-    except PlifError:
-        return False
-    return True

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runtime.base.errors import PlifError
 from runtime.engines import Engine
+from runtime.engines.chosen import EngineChoice
 from runtime.model.card import Card
 
 
@@ -17,13 +18,15 @@ class OpenModel:
 
     `runtime.load` gives a runtime.api.Model, which adds sessions and streams; code in folders below api.py needs this much only.
 
-    counts_rates  whether its sessions count the spikes of each layer
+    counts_rates   whether its sessions count the spikes of each layer
+    engine_choice  which engine was taken, and why
     """
 
     path: Path
     card: Card
     engine: Engine
     counts_rates: bool = False
+    engine_choice: EngineChoice | None = None
 
     # Computed once, since some of them are needed in every step of every stream.
 

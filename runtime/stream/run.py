@@ -23,6 +23,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
+from runtime.engines.chosen import Watch
 from runtime.engines.early_exit import card_margin
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
@@ -79,6 +80,7 @@ class Run:
             self.options = options.complete(str(self.framing), endless, card_margin(model.card))
             self._make_streams(opened)
             self.session = Session(model, sum(len(stream.rows) for stream in self.streams))
+            self._watch = Watch(model.engine_choice, self.session.streams)
             self._make_queues()
             self._state = go_on(self.options, self.framing, self.streams, self.session)
         except BaseException:
@@ -275,7 +277,10 @@ class Run:
             rows.extend(stream.numbers)
             xs.extend([frame.x] * len(stream.numbers))  # every row of a stream sees the same frame
         x = xs[0][None] if len(xs) == 1 else np.stack(xs)
+        began_s = time.perf_counter()
         y = self.session.step(x, None if len(rows) == self.session.streams else rows)
+        if self._watch.on and (text := self._watch.took(1e3 * (time.perf_counter() - began_s))) is not None:
+            self._observers.on_note(self.names[0], text)
         rates = self.session.last_rates if self.model.counts_rates and self._observers.on_frame else {}
         decisions, at = [], 0
         for stream in batch:

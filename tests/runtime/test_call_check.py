@@ -71,10 +71,10 @@ def entry(name: str, at: int, make: Callable[[int], int]) -> Change:
 
 
 CALLS: list[tuple[str, Change]] = [
-    ("0 rows", call(rows=0)),
-    ("1048577 rows", call(rows=(1 << 20) + 1)),
+    ("^0 rows and", call(rows=0)),
+    ("^1048577 rows and", call(rows=(1 << 20) + 1)),
     ("0 steps", call(steps=0)),
-    ("1048577 steps", call(steps=(1 << 20) + 1)),
+    ("and 1048577 steps", call(steps=(1 << 20) + 1)),
     ("steps of x -1 apart", call(x_step=-1)),
     ("steps of x .* apart", call(x_step=(1 << 40) + 1)),
     ("x has 2592 numbers; expected 3 rows", call(rows=3)),

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from plif_export.cards import set_card
 from runtime import native
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
-from runtime.engines import EngineOptions, choice
+from runtime.engines import EngineOptions, choice, chosen
 from runtime.engines.calibrate import Measurement, measure, waited_s
 from runtime.model.card import read_card
+from runtime.stream.observe import Observer
 from tests.networks import firing, frames
 
 pytestmark = [
@@ -41,13 +43,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def calibrating(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def calibrating(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """Calibration as users have it, in a cache folder of its own, on a machine that may be busy; gives that folder."""
     monkeypatch.delenv(choice.NO_CALIBRATION, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(choice, "_chosen", {})
     monkeypatch.setattr(choice, "BUSY", np.inf)
-    return tmp_path / "cache" / "plif" / "engines"
+    chosen.chosen.clear()
+    yield tmp_path / "cache" / "plif" / "engines"
+    chosen.chosen.clear()
 
 
 @pytest.fixture
@@ -86,7 +89,7 @@ def test_auto_measures_once_and_then_reads_what_it_measured(files: Path, calibra
     assert first.engine in NAMES and first.asked == "auto" and "measured now" in first.reason
     assert all(ms > 0 for pair in first.measured_ms.values() for ms in pair.values())
     (file,) = cached(calibrating)
-    choice._chosen.clear()  # as a new process
+    chosen.chosen.clear()  # as a new process
     again = runtime.load(files / "step.onnx").engine_choice
     assert again.measured_ms == first.measured_ms and "measured before" in again.reason
     assert cached(calibrating) == [file] and not list(calibrating.glob(".*"))
@@ -100,7 +103,7 @@ def test_the_cache_decides_not_the_noise_of_another_measurement(
     content = json.loads(file.read_text())
     for kept, expected in ((times(1, 3), "event"), (times(3, 1), "onnxruntime")):
         file.write_text(json.dumps({**content, "measured_ms": kept}))
-        choice._chosen.clear()
+        chosen.chosen.clear()
         model = runtime.load(files / "step.onnx")
         assert model.engine.name == model.engine_choice.engine == expected
 
@@ -114,7 +117,7 @@ def test_a_cache_file_that_is_not_ours_is_measured_again(
     runtime.load(files / "static.onnx")
     (file,) = cached(calibrating)
     file.write_text(content)
-    choice._chosen.clear()
+    chosen.chosen.clear()
     assert "measured now" in runtime.load(files / "static.onnx").engine_choice.reason
     assert json.loads(file.read_text())["measured_ms"]["event"]["active"] > 0
     assert measured == 2 * [files / "static.onnx"]
@@ -191,13 +194,58 @@ def test_what_was_measured_on_a_busy_machine_is_not_kept_and_this_is_said(
     assert first.engine == "event" and "other programs kept the processors busy" in first.reason
     assert not cached(calibrating)
     assert runtime.load(files / "step.onnx").engine_choice is first  # in one process a file has one engine
-    choice._chosen.clear()  # as a new process, when the others are gone
+    chosen.chosen.clear()  # as a new process, when the others are gone
     monkeypatch.setattr(choice, "BUSY", 0.31)
     assert "measured now)" in runtime.load(files / "step.onnx").engine_choice.reason
     assert len(cached(calibrating)) == 1 and len(measured) == 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="only Linux says how long a thread has waited")
+def test_a_choice_is_forgotten_where_most_steps_take_three_times_as_long(
+    files: Path, calibrating: Path, measured: list[Path]
+) -> None:
+    model = runtime.load(files / "step.onnx")
+    (file,) = cached(calibrating)
+    assert model.engine_choice is not None and model.engine_choice.measured_ms["event"]["active"] == 1.0
+    for ms, slow in ((2.9, chosen.CALLS), (3.1, chosen.CALLS // 2)):  # not three times as long, or not most of them
+        watch = chosen.Watch(model.engine_choice, 1)
+        said = [watch.took(ms if i < slow else 1.0) for i in range(chosen.CALLS)]
+        assert set(said) == {None} and watch.on and cached(calibrating) == [file]
+    watch = chosen.Watch(model.engine_choice, 2)
+    assert {watch.took(5.9) for _ in range(chosen.CALLS)} == {None}, "two rows may take twice as long"
+    said = [watch.took(6.1) for _ in range(chosen.CALLS)]
+    assert said[:-1] == [None] * (chosen.CALLS - 1) and "the next start measures again" in str(said[-1])
+    assert not watch.on and cached(calibrating) == []
+    assert measured == [files / "step.onnx"]
+    runtime.load(files / "step.onnx")
+    assert measured == [files / "step.onnx"] * 2 and cached(calibrating) == [file]
+
+
+def test_a_stream_tells_of_a_choice_that_no_longer_holds_and_keeps_its_engine(
+    files: Path, calibrating: Path, measured: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chosen, "CALLS", 20)
+    runtime.load(files / "step.onnx")
+    (file,) = cached(calibrating)
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "measured_ms": times(1e-6, 3e-6)}))  # faster than any step can be
+    chosen.chosen.clear()
+    model, notes = runtime.load(files / "step.onnx"), Notes()
+    list(model.stream("sim:digits?seed=1&seconds=2", framing="duration:20ms", observers=[notes]))
+    assert len(notes.said) == 1 and "engine event was chosen" in notes.said[0] and cached(calibrating) == []
+    named = runtime.load(files / "step.onnx", "event")
+    list(named.stream("sim:digits?seed=1&seconds=1", framing="duration:20ms", observers=[notes]))
+    assert len(notes.said) == 1, "an engine that was asked for is not compared"
+
+
+class Notes(Observer):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def on_note(self, source: str, text: str) -> None:
+        self.said.append(text)
+
+
 def test_waiting_for_a_processor_that_others_keep_busy_is_seen() -> None:
     """Two processes and this thread want one processor, until this thread has waited 50 ms for it."""
     here = os.sched_getaffinity(0)
