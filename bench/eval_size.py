@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.eval import MODEL, recorded
+from bench.eval import MODEL, recorded, repeated
 from bench.machine import machine
 from plif_export import export
 
@@ -122,15 +122,6 @@ def copied(data: Path, place: Path) -> Path:
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, to)
     return place
-
-
-def repeated(originals: list[Path], size: int, place: Path) -> None:
-    """So many recordings in the layout of N-MNIST: links to the originals, under new numbers."""
-    for n in range(size):
-        original = originals[n % len(originals)]
-        to = place / "Test" / original.parent.name / f"{n:07d}.bin"
-        to.parent.mkdir(parents=True, exist_ok=True)
-        os.link(original, to)
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:

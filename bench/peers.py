@@ -37,7 +37,24 @@ def pytorch(net: Network, threads: int, path: Path) -> Subject:
 
 def spikingjelly(net: Network, threads: int, path: Path) -> Subject:
     """The same network from SpikingJelly's neurons, single-step."""
-    from spikingjelly.activation_based import functional, neuron, surrogate
+    from spikingjelly.activation_based import functional, neuron
+
+    peer = nn.Sequential(*spikingjelly_modules(net)).eval()
+    neurons = [m for m in peer if isinstance(m, neuron.BaseNode)]
+
+    def run(x: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return peer(torch.from_numpy(x)).numpy()
+
+    def membranes() -> list[np.ndarray]:
+        return [n.v[0].numpy() for n in neurons]
+
+    return Subject("SpikingJelly", "spikingjelly", "fp32", lambda: functional.reset_net(peer), run, membranes)
+
+
+def spikingjelly_modules(net: Network) -> list[nn.Module]:
+    """The layers of the network in order, its neurons as SpikingJelly's, each a copy of its own."""
+    from spikingjelly.activation_based import neuron, surrogate
 
     def node(module: Neuron) -> nn.Module:
         shared = {
@@ -55,17 +72,7 @@ def spikingjelly(net: Network, threads: int, path: Path) -> Subject:
         made.load_state_dict({"w": module.w.detach().clone()})
         return made
 
-    peer = nn.Sequential(*_modules(net, node)).eval()
-    neurons = [m for m in peer if isinstance(m, neuron.BaseNode)]
-
-    def run(x: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return peer(torch.from_numpy(x)).numpy()
-
-    def membranes() -> list[np.ndarray]:
-        return [n.v[0].numpy() for n in neurons]
-
-    return Subject("SpikingJelly", "spikingjelly", "fp32", lambda: functional.reset_net(peer), run, membranes)
+    return _modules(net, node)
 
 
 def compiled(net: Network, threads: int, path: Path) -> Subject:

@@ -1,6 +1,6 @@
-"""`plif eval` and `plif bench`: how often an artifact is right, and how fast it is.
+"""`plif eval` and `plif calibrate-exit`: how often an artifact is right, and when it may stop.
 
-In Python: runtime.measure.evaluate.evaluate and runtime.measure.bench.bench.
+In Python: runtime.measure.evaluate.evaluate and runtime.measure.calibrate_exit.calibrate_exit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from runtime.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from runtime.measure.bench import Measurement
     from runtime.measure.evaluate import Evaluation
 
 
@@ -156,41 +155,6 @@ def calibrate_exit(
     show({"path": str(path), **found.to_dict()}, lambda _: lines, as_json)
 
 
-def bench(
-    artifacts: Annotated[list[Path], typer.Argument(help="Artifacts in the step form, or a model.pt beside them.")],
-    engine: Annotated[list[str] | None, typer.Option(help="An engine; may be given several times.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="NAME:DIR: also accuracy, changed decisions and synaptic operations.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Of --data: train or test.")] = "test",
-    limit: Annotated[int | None, typer.Option(min=1, help="Of --data: only the first so many samples.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A folder for bench.md, bench.csv and bench.json.")] = None,
-    streams: Annotated[int, typer.Option(min=1, help="Rows of the batch.")] = 1,
-    seconds: Annotated[float, typer.Option(min=0.1, help="For each artifact and engine.")] = 5.0,
-    threads: Threads = None,
-    as_json: Json = False,
-) -> None:
-    """Latency, throughput and size side by side in one run, with rates, proof and accuracy beside them."""
-    from runtime.measure.bench import bench as run
-    from runtime.measure.bench_table import add_data, write_table
-
-    engines = engine or ["auto"]
-    with Progress("measuring") as progress:
-        rows = run(
-            artifacts, engines=engines, streams=streams, seconds=seconds, threads=threads, progress=progress.update
-        )
-    for row in rows:
-        if row.engine_reason:
-            say(f"plif: {row.artifact}: engine {row.engine}: {row.engine_reason}", err=True)
-    if data is not None:
-        paths = [path for path in artifacts for _ in engines]
-        with Progress("evaluating") as progress:
-            add_data(rows, paths, data, split=split, limit=limit, progress=progress.update)
-    written = write_table(rows, out) if out else []
-    lines = [f"wrote {path}" for path in written]
-    show([row.to_dict() for row in rows], lambda _: [*_bench_lines(rows), *lines], as_json)
-
-
 def _evaluation_lines(result: Evaluation, written: list[Path]) -> Iterator[str]:
     low, high = (100 * end for end in result.interval)
     yield (
@@ -226,20 +190,6 @@ def _unreadable(result: Evaluation) -> str:
         f"{n} of {result.samples + n} recordings could not be read, so accuracy is of {result.samples}; "
         f"the first is {first['path']}: {first['error'].removeprefix(first['path'] + ': ')}"
     )
-
-
-def _bench_lines(rows: list[Measurement]) -> Iterator[str]:
-    """A table: one line for each artifact and engine, under a line of headings."""
-    from runtime.measure.bench_table import table
-
-    names, lines = table(rows)
-    widths = [max(len(line[i]) for line in (names, *lines)) for i in range(len(names))]
-    for line in (names, *lines):
-        texts = [
-            text.ljust(width) if i < 3 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        yield "  ".join(texts).rstrip()
 
 
 def _ms(value: float | None) -> str:

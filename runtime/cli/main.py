@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "stream": ("runtime.cli.stream", "stream", (), ""),
     "send": ("runtime.cli.stream", "send", (), ""),
     "calibrate-exit": ("runtime.cli.evaluate", "calibrate_exit", (), ""),
-    "bench": ("runtime.cli.evaluate", "bench", (), ""),
+    "bench": ("runtime.cli.bench", "bench", (), ""),
     "train": ("plif_train.cli", "train", *_TRAIN),
     "figures": ("plif_train.figures.cli", "figures", *_TRAIN),
     "reproduce": ("plif_train.paper.cli", "reproduce", *_TRAIN),

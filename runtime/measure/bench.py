@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.api import Model, load
+from runtime.api import load
 from runtime.base.errors import PlifError
 from runtime.base.files import measure
 from runtime.engines.calibrate import call_times_ms
@@ -67,7 +67,11 @@ class _Candidate:
         if model.unrolled:
             raise PlifError(f"{path}: is unrolled over T={model.T}; bench times single steps, plif eval times batches")
         parity, choice = model.card.get("parity"), model.engine_choice
-        self.path, self.session, self.x = path, model.session(streams), _stimulus(model, streams)
+        self.path, self.session, self.x = (
+            path,
+            model.session(streams),
+            stimulus(model.input_shape, model.static, streams),
+        )
         self.times_ms: list[float] = []
         self.result = Measurement(
             Path(path).name,
@@ -121,11 +125,11 @@ def bench(
     return [subject.result for subject in subjects]
 
 
-def _stimulus(model: Model, streams: int) -> np.ndarray:
+def stimulus(shape: Sequence[int], static: bool, streams: int) -> np.ndarray:
     """float32 [STEPS_A_TURN, streams, C, H, W]: a blob of events that moves, with noise; or a still image."""
     rng = np.random.default_rng(0)
-    c, h, w = model.input_shape
-    if model.static:
+    c, h, w = shape
+    if static:
         image = rng.normal(size=(streams, c, h, w)).astype(np.float32)
         return np.broadcast_to(image, (STEPS_A_TURN, *image.shape))
     y, x = np.mgrid[0:h, 0:w]

@@ -1,0 +1,79 @@
+"""The loop that people write to evaluate a network in PyTorch or SpikingJelly, in its quickest forms.
+
+Batches come from a DataLoader, which reads and frames with plif's own code in `workers` processes of its own (0: in between).
+`step by step` calls the network T times for a batch; `all steps` hands it a whole sequence [T, B, C, H, W], so that layers
+without state see T x B samples at once (SpikingJelly's multi-step mode).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from bench.peers import spikingjelly_modules
+from plif_train.network import Network
+from runtime.data import Dataset
+
+Run = Callable[[Tensor], Tensor]  # x float32 [T, B, C, H, W] -> the sum of y over the steps, float32 [B, classes]
+
+
+@dataclass
+class Recordings(torch.utils.data.Dataset[Tensor]):
+    """A data set of plif for a DataLoader: frames of sample i, float32 [T, C, H, W]."""
+
+    dataset: Dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, i: int) -> Tensor:
+        return torch.from_numpy(self.dataset.sample(i))
+
+
+def loops(net: Network) -> dict[str, Run]:
+    """{name: loop body} of PyTorch's and, where it is installed, SpikingJelly's."""
+
+    def steps(x: Tensor) -> Tensor:
+        net.reset()
+        return torch.stack([net.step(x_t) for x_t in x]).sum(0)
+
+    def whole(x: Tensor) -> Tensor:
+        net.reset()
+        return net(x).sum(0)
+
+    found = {"PyTorch, step by step": steps, "PyTorch, all steps": whole}
+    try:
+        from spikingjelly.activation_based import functional, layer
+    except ImportError:
+        return found
+    single = torch.nn.Sequential(*spikingjelly_modules(net)).eval()
+    multi = torch.nn.Sequential(
+        *(m if hasattr(m, "step_mode") else layer.SeqToANNContainer(m) for m in spikingjelly_modules(net))
+    ).eval()
+    functional.set_step_mode(multi, "m")
+
+    def peer_steps(x: Tensor) -> Tensor:
+        functional.reset_net(single)
+        return torch.stack([single(x_t) for x_t in x]).sum(0)
+
+    def peer_whole(x: Tensor) -> Tensor:
+        functional.reset_net(multi)
+        return multi(x).sum(0)
+
+    return found | {"SpikingJelly, step by step": peer_steps, "SpikingJelly, all steps": peer_whole}
+
+
+def evaluate_with(run: Run, dataset: Dataset, batch: int, workers: int) -> tuple[list[int], float]:
+    """(predictions in the order of the data set, seconds)."""
+    began = time.perf_counter()
+    answers: list[np.ndarray] = []
+    with torch.inference_mode():
+        for x in DataLoader(Recordings(dataset), batch, num_workers=workers):
+            answers.append(run(x.transpose(0, 1)).numpy().argmax(1))
+    return np.concatenate(answers).tolist(), time.perf_counter() - began
