@@ -160,6 +160,7 @@ def test_a_calibrated_exit_is_in_the_card_and_used_and_its_digest_holds(shipped:
     assert json.loads((out / "metrics.json").read_text())["mean_steps"] == 10
     again = write_exit(new, calibrate_exit(model, "digits:60", 0.08), tmp_path / "again.onnx")
     assert again.read_bytes() == new.read_bytes()
+    assert run(["verify", str(new), "--against", str(REPOSITORY / "models" / "nmnist-digits.pt")]) == 0
 
 
 def test_what_cannot_be_shown_on_so_few_samples_is_refused(shipped: Path, tmp_path: Path) -> None:

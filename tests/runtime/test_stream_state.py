@@ -29,6 +29,7 @@ RULES: list[dict[str, Any]] = [
     {"framing": "events:n=130,max=5ms", "decide": "leak:40ms,margin=0.1,release=0.05,idle=2k", "reset": "silence:20"},
     {"framing": "duration:5ms,value=binary", "decide": "kofn:2/7", "reset": "every:12/3"},
     {"framing": "duration:20ms,every=5ms", "decide": "leak:40ms"},
+    {"framing": "duration:5ms", "decide": "sum,exit=0.2", "reset": "every:12"},
     {"framing": "duration:5ms", "decide": "own:40ms,margin=0.1,release=0.05,other=30ms,idle=auto"},
     {
         "framing": "events:n=200,max=9ms",
