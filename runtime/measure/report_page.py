@@ -293,7 +293,7 @@ def _about(report: Report) -> str:
     ]
     provenance = card.get("provenance")
     if isinstance(provenance, dict):
-        rows += [[key, str(value)] for key, value in provenance.items()]
+        rows += [[f"provenance: {key}", str(value)] for key, value in provenance.items()]
     rows += [["not measured", text] for text in report.left_out]
     lines = "".join(f"<p><b>{safe(str(key))}</b> <code>{safe(str(value))}</code></p>" for key, value in rows if value)
     return section("Where these numbers come from", "", lines)

@@ -31,8 +31,9 @@ th:first-child, td:first-child { text-align: left } th { color: var(--soft); fon
 .mistakes { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 14px }
 figure { margin: 0 } figure img { width: 100%; image-rendering: pixelated; border: 1px solid var(--rule); background: #fff }
 figcaption { font-size: .85rem; overflow-wrap: anywhere } code { overflow-wrap: anywhere; font-size: .9em }
-@media print { body { max-width: none; padding: 0; font-size: 11pt } h2, figure, .tile, svg { break-inside: avoid }
-  h2 { break-after: avoid } }
+@media print { body { max-width: none; padding: 0; font-size: 11pt }
+  h2, figure, .tile, svg, tr, .two > div { break-inside: avoid }
+  h2, section > p { break-after: avoid } .two { grid-template-columns: 1fr 1fr } .two svg.chart text { font-size: 18px } }
 """
 )
 

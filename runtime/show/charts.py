@@ -192,7 +192,7 @@ def _frame(x_axis: _Axis, y_axis: _Axis, x: str, y: str, percent: bool) -> list[
         parts.append(
             f'<text x="{x_axis(value):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_short(value)}</text>'
         )
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{_text(x)}</text>')
+    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{_text(x, 60)}</text>')
     parts.append(f'<text x="4" y="14">{_text(y)}</text>' if y else "")
     return parts
 
