@@ -76,11 +76,13 @@ class StepProgram:
         return found
 
     def advance(
-        self, known: Values, now: Values, x: Tensor | None, batch: int, noise: Mapping[Node, tuple[Node, Tensor]] | None = None
+        self, known: Values, now: Values, x: Tensor | None, batch: int, noise: Mapping[Node, tuple[Node, Tensor]] | None = None,
+        seen: Callable[[Node, Tensor], Tensor] | None = None,
     ) -> Values:  # fmt: skip
         """All values of one step. known: static values; now: the states before it.
 
         noise  {node of the body: (what it reads, what is added to that)}, for the node alone
+        seen   node of the body, its value -> the value that it counts as from there on
         """
         values = {**known, **now}
         if self.x is not None and x is not None:
@@ -90,7 +92,8 @@ class StepProgram:
             if noise and node in noise:
                 source, more = noise[node]
                 read = {**{n: values[n] for n in node.reads}, source: values[source] + more}
-            values[node] = execute(node.op, swap(node.args, Node, read.__getitem__), batch)
+            value = execute(node.op, swap(node.args, Node, read.__getitem__), batch)
+            values[node] = value if seen is None else seen(node, value)
         return values
 
     def next(self, values: Values) -> Values:
@@ -201,10 +204,8 @@ def find_body(runs: dict[int, Run], table: Table, at: int, static: bool) -> tupl
 def _without_derived(
     read: dict[Node, Node], pairs: dict[Node, Node], fixed: set[Node]
 ) -> tuple[list[Node], list[Node]]:
-    """Drops states that are made of other states and weights only (snnTorch's reset, of the membrane): they are made again.
-
-    The body with what makes them, and the states that are left.
-    """
+    """The body and the states that are left, without those that are made of other states and weights only (snnTorch's reset, of
+    the membrane): these are made again in every step."""
     carried, again = dict.fromkeys(read), []
 
     def made_of_others(me: Node) -> list[Node] | None:

@@ -115,6 +115,42 @@ def test_an_output_that_does_not_depend_on_the_input_is_said(tmp_path: Path) -> 
         plif_export.export(Deaf(), tmp_path / "m.onnx", torch.zeros(1, 6))
 
 
+class Fine(nn.Module):
+    """Fires where its membrane, in millionths, is odd: the last bit of a sum decides."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        v, fired = torch.zeros_like(x[0]), []
+        for x_t in x:
+            v = v * 0.5 + x_t
+            millionths = torch.floor(v * 1e6)
+            s = ((millionths - 2 * torch.floor(millionths * 0.5)) >= 1).float()
+            v = v - s
+            fired.append(s)
+        return torch.stack(fired)
+
+
+class Wide(nn.Module):
+    """A layer over all steps at once adds in another order than over one; `wrong` adds a thousandth in the first step of many."""
+
+    def __init__(self, wrong: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.wrong, self.fc, self.fine, self.out = wrong, nn.Linear(1000, 64), Fine(), nn.Linear(64, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = self.fc(x)
+        if self.wrong and len(x) > 7:  # more steps than it is read with
+            current = current + 1e-3
+        return self.out(self.fine(current)).mean(0)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_spikes_that_rounding_alone_changes_are_no_difference_and_others_are(wrong: bool) -> None:
+    found = plif_export.check(Wide(wrong), torch.zeros(4, 1, 1000))
+    assert found.supported is not wrong
+    assert not wrong or "a step of the module is not what its layers make" in str(found)
+
+
 def test_the_unit_of_many_weights_is_that_of_all_of_them() -> None:
     values = np.random.default_rng(0).integers(-64, 64, 100_001).astype(np.float32) * 8
     assert lowest_unit(values) == lowest_bit(values).min() == 8
