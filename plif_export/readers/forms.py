@@ -246,8 +246,17 @@ def find_form(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None 
     if one_length is not None:
         return one_length
     operations(module, x)
-    rule = "forward fails with another T, or another batch, than the example has"
+    rule = f"forward fails with another T, or another batch, than the example has{_why(module, x)}"
     raise Unsupported(rule, f"it must run with any number of steps and of streams; {WAY_OUT}", "")
+
+
+def _why(module: nn.Module, x: Tensor) -> str:
+    """What forward raises for one element more along the first axis, in brackets; nothing where it runs."""
+    try:
+        operations(module, torch.cat((x, x.narrow(0, 0, 1))))
+    except Exception as error:  # whatever the module's own Python raises
+        return f" ({' '.join(str(error).split())[:120]})"
+    return ""
 
 
 def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:

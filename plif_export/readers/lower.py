@@ -22,11 +22,13 @@ from plif_export.readers.neuron_modules import keeps_state
 from plif_export.readers.neuron_program import IN_GRAPH, NeuronLayer, neuron_layer
 from plif_export.readers.nodes import Node, Registered
 from plif_export.readers.readout import Readout
-from plif_export.readers.regions import Region, below, cyclic, regions_of
+from plif_export.readers.regions import Region, below, cyclic, neuron_path, regions_of
 from plif_export.readers.rules import REGISTER, Problem, Unsupported
 from runtime.base.errors import PlifError
 from runtime.model import graph as graphs
 from runtime.model.graph import Graph, Shape
+
+COUNTS = "it reads a state that does not depend on the input"
 
 
 class Lowering:
@@ -120,7 +122,7 @@ class Lowering:
             if joined is not None and not cyclic([*joined.nodes, n], self.program):
                 joined.nodes.append(n)
             else:
-                found.append(Region(n.path, [n], []))
+                found.append(Region(neuron_path(n.path, self.stateful), [n], []))
         return found
 
     # --- tensors -----------------------------------------------------------------------------------------------------------
@@ -169,6 +171,8 @@ class Lowering:
         return x if op == "Identity" else Made(op, (x,), attrs, params)
 
     def _value(self, node: Node) -> np.ndarray:
+        if node not in self.known:
+            raise Unsupported(COUNTS, "a number that depends on t cannot be exported")
         return self.known[node].detach().numpy().astype(np.float32)
 
     def _before(self, node: Node) -> GraphTensor:

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from plif_export.options import CallerFacts
-from plif_export.readers.body import StepProgram, find_body, find_initial, keep_needed
+from plif_export.readers.body import StepProgram, ancestors, find_body, find_initial, keep_needed
 from plif_export.readers.copies import failed
 from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.forms import WAY_OUT, Form, find_form
-from plif_export.readers.lower import Lowering
+from plif_export.readers.lower import COUNTS, Lowering
 from plif_export.readers.module_check import compare
 from plif_export.readers.module_reference import ModuleReference
 from plif_export.readers.neuron_modules import keeps_state, neuron_type
@@ -34,6 +34,8 @@ from plif_export.readers.nodes import Node, Steps, Table
 from plif_export.readers.reading import Reading
 from plif_export.readers.readout import outputs_of, read_out
 from plif_export.readers.record import Run
+from plif_export.readers.regions import below
+from plif_export.readers.rewritten import refusals
 from plif_export.readers.rules import Problem, Unsupported
 
 MOST_DEEP = 50_000  # operations one after the other: what stands for each of them is asked of the one before
@@ -77,6 +79,8 @@ def examine(
         return None, [Problem("", name, "its weights are not float32", "convert it: module.float()")]
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         return None, [Problem("forward", name, "it is compiled by torch.jit.script", "give the Python module")]
+    if found := refusals(module):
+        return None, found
     if keeps_state(module):
         module = nn.Sequential(module)
     threads, depth = torch.get_num_threads(), sys.getrecursionlimit()
@@ -103,15 +107,19 @@ def _with_way_out(problem: Problem, form: Form | None) -> Problem:
 
 def _read(form: Form, caller: CallerFacts) -> tuple[Reading | None, list[Problem]]:
     try:
-        return _read_from(form, caller, 2)
-    except Unsupported:
+        found: Any = _read_from(form, caller, 2)
+        if not any(problem.rule == COUNTS for problem in found[1]):
+            return found
+    except Unsupported as first:
         if form.kind == "step":
             raise
-        try:  # a size that happens to be T hides what repeats
-            return _read_from(form, caller, 7)
-        except Unsupported:
-            pass
-        raise
+        found = first
+    try:  # a size that happens to be T hides what repeats; a window over five inputs has only zeros in it at first
+        return _read_from(form, caller, 7)
+    except Unsupported:
+        if isinstance(found, Unsupported):
+            raise found from None
+        return found
 
 
 def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[Reading | None, list[Problem]]:
@@ -182,21 +190,34 @@ def _lost(form: Form, run: Run, program: StepProgram) -> list[Problem]:
         kind = neuron_type(part)
         if not keeps_state(part):
             continue
-        if any(p == path or p.startswith(f"{path}.") for p in kept):
+        if any(below(p, path) for p in kept):
             continue
-        if any(n.moves and n.op != "x" and (n.path == path or n.path.startswith(f"{path}.")) for n in run.order):
+        if any(n.moves and n.op != "x" and below(n.path, path) for n in run.order):
             rule = "the module does not carry its state from one call to the next"
             if form.kind != "step":
-                rule = (
-                    "its state does not go from one step to the next: it is reset, mixes all steps, or runs backwards"
-                )
+                mixes = _takes_all_steps(run, path)
+                if mixes is not None:
+                    found.append(mixes)
+                    continue
+                rule = "its state does not go from one step to the next: it is reset, or runs backwards"
             keep = (
                 kind.keep
                 if kind is not None
                 else "keep it in the module; do not reset it inside forward, nor make all steps in one operation"
             )
             found.append(Problem(path, type(part).__name__, rule, keep))
-    return found
+    return list(dict.fromkeys(found))
+
+
+def _takes_all_steps(run: Run, path: str) -> Problem | None:
+    """The problem of the first operation before a neuron that takes all steps at once; None where there is none."""
+    before = ancestors(n for n in run.order if n.moves and below(n.path, path))
+    node = next((n for n in run.order if n in before and n.moves and not run.joined.isdisjoint(n.reads)), None)
+    if node is None:
+        return None
+    part = run.module.get_submodule(node.path)
+    rule = f"{node.name}() takes all steps at once, so that a step needs later ones"
+    return Problem(node.path or "forward", type(part).__name__, rule, "give each step what comes before it only")
 
 
 def _without_state(form: Form) -> Problem:

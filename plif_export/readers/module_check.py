@@ -66,8 +66,10 @@ class _Watched(TorchDispatchMode):
             return None
         t, x = len(self.ran.spikes[path]), args[0]
         if path in self.noise:
-            noise = self.noise[path]
-            x = x + (noise[t] if x.shape == noise[0].shape else noise.reshape(x.shape))
+            noise = self.noise[
+                path
+            ]  # [STEPS, 1, ...]; a submodule may join the batch with other axes, or get all steps
+            x = x + (noise[t] if x.numel() == noise[0].numel() else noise).reshape(x.shape)
         self.ran.currents[path].append(args[0].clone())
         return (x, *args[1:])
 
@@ -98,7 +100,8 @@ def compare(reading: Reading) -> tuple[list[Problem], list[str]]:
 class _Check:
     def __init__(self, reading: Reading) -> None:
         self.reading, self.program, self.form = reading, reading.program, reading.form
-        self.layers = {name: layer for name, layer in reading.layers.items() if layer.h is not None}
+        layers = {name: layer for name, layer in reading.layers.items() if layer.h is not None}
+        self.layers = dict(sorted(layers.items(), key=lambda item: item[1].spikes.index))  # in the order of forward
         self.by_path = {layer.region.path: layer for layer in self.layers.values() if layer.region.path}
         self.notes: list[str] = []
         self.start: Values = {}

@@ -44,7 +44,7 @@ def regions_of(program: StepProgram, ends: Iterable[Node], stateful: Callable[[s
     parts = _cycles(nodes, program.states)
     regions: list[Region] = []
     for members, own in parts:
-        path = _neuron_path(_common([n.path for n in members] or [s.path for s in own]), stateful)
+        path = neuron_path(_common([n.path for n in members] or [s.path for s in own]), stateful)
         regions.append(Region(path, members, own))
     regions = _by_module(regions, nodes, program, stateful)
     _take_spikes(regions, nodes)
@@ -70,7 +70,7 @@ def _common(paths: list[str]) -> str:
     return ".".join(shared)
 
 
-def _neuron_path(path: str, stateful: Callable[[str], bool]) -> str:
+def neuron_path(path: str, stateful: Callable[[str], bool]) -> str:
     """The path of the neuron that a path lies in; the path itself where it lies in none that is known."""
     above = path.split(".")
     for n in range(len(above), 0, -1):

@@ -126,7 +126,9 @@ def whole(run: Writer, v: Any) -> Any:
         return v
     if v.outer != 1:
         raise Unsupported("it joins steps and batch in a way that is not understood", "keep time in an axis of its own")
-    return run.put(aten.cat.default, (list(v.items), v.axis), shape_of(v), v.items[0].dtype)
+    node = run.put(aten.cat.default, (list(v.items), v.axis), shape_of(v), v.items[0].dtype)
+    run.joined.add(node)
+    return node
 
 
 def _step(value: Any, items: dict[int, Any], t: int) -> Any:

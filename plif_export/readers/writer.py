@@ -17,11 +17,15 @@ PERMUTES = {"permute", "transpose", "t"}
 
 
 class Writer:
-    """The nodes of one run, in order. length: T; paths: of the submodules whose forward is running, the innermost last."""
+    """The nodes of one run, in order. length: T; paths: of the submodules whose forward is running, the innermost last.
+
+    joined  the nodes that are all steps as one tensor, for operations that cannot be taken apart
+    """
 
     def __init__(self, table: Table, length: int, paths: list[str]) -> None:
         self.table, self.length, self.paths = table, length, paths
         self.order: dict[Node, None] = {}
+        self.joined: set[Node] = set()
 
     def put(
         self, op: Any, args: tuple[Any, ...], shape: Any, dtype: torch.dtype, data: Any = None, parts: Any = None

@@ -219,7 +219,7 @@ class NormPerStep(Loop):
 LOOPS_REFUSED: dict[str, tuple[type[Loop], str]] = {
     "random": (Random, r"draws random numbers .* encode outside"),
     "looks": (Looks, r"its Python looks at values of tensors"),
-    "one-T": (OneT, r"forward fails with another T, or another batch"),
+    "one-T": (OneT, r"forward fails with another T, or another batch, .* \(shape .* is invalid for input of size 32\)"),
     "weights": (WeightsPerStep, r"one step reads each\.2\.weight and the next each\.3\.weight; weights for each step"),
     "decays": (Decays, r"mul uses 0\.81\d* in one step and 0\.7\d* in the next; a number that depends on t"),
     "two-back": (TwoStepsBack, r"made two steps before; keep it in a state of its own"),
@@ -231,7 +231,7 @@ LOOPS_REFUSED: dict[str, tuple[type[Loop], str]] = {
     "last-two": (LastTwo, r"the output is made of some steps only"),
     "list": (AList, r"it returns a list of T outputs; return torch\.stack\(list\)"),
     "resets": (Resets, r"lif \(LIFNode\): its state does not go from one step to the next: it is reset"),
-    "norm": (NormPerStep, r"lif \(LIFNode\): its state does not go from one step to the next: .* mixes all steps"),
+    "norm": (NormPerStep, r"forward \(NormPerStep\): \w+\(\) takes all steps at once, so that a step needs later ones"),
 }
 
 

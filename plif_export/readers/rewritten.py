@@ -1,0 +1,65 @@
+"""Classes of other libraries whose own code is no step: written again in one that is, or refused with the reason.
+
+What is written again is only how it is recorded: what was read is then compared with the class's own forward, as everything is
+(module_check.py). To add a class, enter it in REWRITTEN, or in REFUSED with what was found and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from plif_export.readers.layers import known_as
+from plif_export.readers.rules import Problem
+
+Forward = Callable[[Tensor], Tensor]
+
+
+def _sliding_psn(m: Any) -> Forward:
+    """S[t] = step(sum_i w_i X[t - k + 1 + i] + b), over the last k inputs: zeros before the first.
+
+    SpikingJelly joins the batch and the neurons for it, and makes shorter sums in the first steps.
+    """
+
+    def forward(x: Tensor) -> Tensor:  # [B, ...], or [T, B, ...], which starts anew and keeps nothing
+        many = m.step_mode == "m"
+        past, fired = [] if many else list(m.queue), []
+        for x_t in x.unbind(0) if many else [x]:
+            # zeros that are made in different ways, so that they count as different states
+            window = [*(past or [torch.zeros_like(x_t) * float(i) for i in range(m.k - 1)]), x_t]
+            h = window[0] * m.weight[0]
+            for i in range(1, m.k):
+                h = h + window[i] * m.weight[i]
+            fired.append(m.surrogate_function(h + m.bias))
+            past = [
+                v * 1.0 for v in window[1:]
+            ]  # what is kept is made anew: a value of the step before, of no older one
+        if many:
+            return torch.stack(fired)
+        m.queue = past
+        return fired[0]
+
+    return forward
+
+
+REWRITTEN: dict[str, Callable[[Any], Forward]] = {"spikingjelly.activation_based.neuron.psn.SlidingPSN": _sliding_psn}
+
+_SLIDING = "train SlidingPSN, whose weights are the same in every step"
+# class -> (what was found, what to do)
+REFUSED: dict[str, tuple[str, str]] = {
+    "spikingjelly.activation_based.neuron.psn.PSN": ("a step of it reads the inputs of later steps", _SLIDING),
+    "spikingjelly.activation_based.neuron.psn.MaskedPSN": ("each of its T steps has weights of its own", _SLIDING),
+    "spikingjelly.activation_based.neuron.lif_variants.GatedLIFNode": (
+        "each of its T steps has a weight of its own (conduct)",
+        "train LIFNode or ParametricLIFNode, whose weights are the same in every step",
+    ),
+}
+
+
+def refusals(module: nn.Module) -> list[Problem]:
+    """The parts of a module that are never a step that repeats."""
+    found = ((path, part, known_as(part, REFUSED)) for path, part in module.named_modules())
+    return [Problem(path or "forward", type(part).__name__, *why) for path, part, why in found if why is not None]
