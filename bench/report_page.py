@@ -367,15 +367,18 @@ def _train(results: Results) -> str:
     sides = list(dict.fromkeys(side for row, _ in rows for side in row["median_s"]))
     body = [
         [row["preset"], row["batch"], row["precision"], report["threads"],
-         *[f"{row['median_s'].get(s, 0):.3f}" for s in sides], times(row["faster"])]
+         *[f"{row['median_s'][s]:.3f}" if s in row["median_s"] else "" for s in sides], times(row["faster"]),
+         times(row["of_floor"]) if "of_floor" in row else ""]
         for row, report in rows
     ]  # fmt: skip
     return "\n\n".join(
         [
             f"## {title}",
             "Seconds of one training step (median): forward, backward, Adam, reset; `plif` and SpikingJelly with statistics "
-            "of batch normalisation over T x N, `plif per-step` with the authors'.",
-            table(["network", "batch", "precision", "threads", *sides, "plif is x faster"], body),
+            "of batch normalisation over T x N, `plif per-step` with the authors'; `floor` is convolutions and products alone.",
+            table(
+                ["network", "batch", "precision", "threads", *sides, "plif is x faster", "plif is x the floor"], body
+            ),
             about(results, *names),
         ]
     )

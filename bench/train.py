@@ -9,6 +9,9 @@ machine slows both. `plif per-step` is the authors' batch normalisation, another
 their initialisation, which does not change the cost of dense layers. SpikingJelly's widths (512 hidden neurons for CIFAR10-DVS,
 two dropouts for CIFAR-10, biases in fully connected layers) are used for both. Static images: plif computes the first
 convolution once for all T, as the authors' code did; SpikingJelly's multi-step networks can only repeat it.
+
+`floor` is what no step can do without: the convolutions and products alone, PyTorch's own, forward and backward, on tensors of
+the sizes that plif hands to its layers, without neurons, normalisation, pooling and Adam.
 """
 
 from __future__ import annotations
@@ -65,6 +68,46 @@ def spikingjelly_step(name: str, x: Tensor, y: Tensor, dtype: torch.dtype | None
     return _stepper(net, lambda: functional.reset_net(net), sequence, y, dtype)
 
 
+def floor_step(name: str, x: Tensor, dtype: torch.dtype | None) -> tuple[Step, int]:
+    net = build(f"{name}:paper", bias="fc")
+    batch = len(x) if net.meta.kind == "static" else x.shape[1]
+    images, before = batch * (1 if net.meta.kind == "static" else net.T), net.meta.shape
+    bare: list[tuple[nn.Module, Tensor]] = []
+    for named in net.named_layers:
+        module = net.get_submodule(named.name)
+        if named.op in ("Conv", "Linear"):
+            first = not bare  # nothing learns before it, so its input needs no gradient
+            spikes = torch.bernoulli(torch.full((images, *before), 0.1)).to(x.device).requires_grad_(not first)
+            bare.append((_bare(module).to(x.device), spikes))
+        elif named.op == "Neuron":
+            images = batch * net.T
+        before = named.out_shape
+
+    def step() -> float:
+        begun = time.perf_counter()
+        for module, spikes in bare:
+            spikes.grad = None
+            module.zero_grad(set_to_none=True)
+            with torch.autocast(x.device.type, dtype=dtype, enabled=dtype is not None):
+                out = module(spikes)
+            out.backward(torch.ones_like(out))
+        if x.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begun
+
+    return step, sum(p.numel() for module, _ in bare for p in module.parameters())
+
+
+def _bare(module: nn.Module) -> nn.Module:
+    """PyTorch's own layer of the same sizes."""
+    bias = module.bias is not None
+    if isinstance(module, nn.Conv2d):
+        sizes = (module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding)
+        return nn.Conv2d(*sizes, bias=bias)  # type: ignore[arg-type]
+    assert isinstance(module, nn.Linear)
+    return nn.Linear(module.in_features, module.out_features, bias=bias)
+
+
 def _stepper(
     net: nn.Module, reset: Callable[[], None], x: Tensor, y: Tensor, dtype: torch.dtype | None
 ) -> tuple[Step, int]:
@@ -102,6 +145,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "plif": plif_step(name, x, y, "joint", dtype),
         "plif per-step": plif_step(name, x, y, "per-step", dtype),
         "spikingjelly": spikingjelly_step(name, x, y, dtype),
+        "floor": floor_step(name, x, dtype),
     }
     assert sides["plif"][1] == sides["spikingjelly"][1], "the two networks differ in size"
     for step, _ in sides.values():  # the second step still allocates memory that the first one did not need
@@ -120,6 +164,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "parameters": sides["plif"][1],
         "median_s": medians,
         "faster": statistics.median(ratios),
+        "of_floor": statistics.median([a / b for a, b in zip(seconds["plif"], seconds["floor"], strict=True)]),
         "rounds": seconds,
     }
 
@@ -147,13 +192,15 @@ def main() -> None:
     rows = []
     if not options.json:
         print(f"{where}, PyTorch {torch.__version__}, {options.precision}, memory kept: {kept}")
-        print(f"{'preset':<16}{'batch':>6}{'plif':>9}{'per-step BN':>13}{'SpikingJelly':>14}{'faster':>8}")
+        heads = f"{'preset':<16}{'batch':>6}{'plif':>9}{'per-step BN':>13}{'SpikingJelly':>14}{'faster':>8}"
+        print(f"{heads}{'floor':>9}{'plif/floor':>12}")
     for name in names:
         row = measure(name, options)
         rows.append(row)
         if not options.json:
-            a, b, c = (row["median_s"][side] for side in ("plif", "plif per-step", "spikingjelly"))
-            print(f"{name:<16}{row['batch']:>6}{a:>7.3f} s{b:>11.3f} s{c:>12.3f} s{row['faster']:>7.2f}x", flush=True)
+            a, b, c, d = (row["median_s"][side] for side in ("plif", "plif per-step", "spikingjelly", "floor"))
+            line = f"{name:<16}{row['batch']:>6}{a:>7.3f} s{b:>11.3f} s{c:>12.3f} s{row['faster']:>7.2f}x"
+            print(f"{line}{d:>7.3f} s{row['of_floor']:>11.2f}x", flush=True)
     if options.json:
         threads = None if cuda else torch.get_num_threads()
         json.dump(
