@@ -13,6 +13,8 @@ A resumed training continues them; rows of epochs that are trained again are dro
 from __future__ import annotations
 
 import csv
+import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 
 from plif_train.network import Network, layer_of
 from runtime.base.errors import MissingExtra, PlifError
-from runtime.base.files import whole_or_nothing
+from runtime.base.files import open_regular, whole_or_nothing
 
 BINS = 60
 EPOCHS = ("epoch", "lr", "loss", "train_accuracy", "val_accuracy", "test_accuracy")
@@ -165,13 +167,13 @@ def check_header(path: Path, columns: Sequence[str]) -> None:
 
 def _read(path: Path, columns: Sequence[str], header_only: bool = False) -> list[Row]:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        if not os.path.lexists(path):
+            return []
+        with io.TextIOWrapper(open_regular(path, "the log of a training"), newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             found = list(reader.fieldnames or [])
             if found[:2] == list(columns[:2]) and set(columns) <= set(found):
                 return [] if header_only else list(reader)
-    except FileNotFoundError:
-        return []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PlifError(f"{path}: cannot be read ({error})") from None
     what = f"it begins with {','.join(found)[:40]!r}" if found else "it is empty"

@@ -35,8 +35,7 @@ def open_regular(path: str | Path, expected: str = "a file") -> BinaryIO:
         raise PlifError(f"{path}: no such file; expected {expected}") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise PlifError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    what = next((name for is_it, name in _KINDS if is_it(kind)), "something else")
-    raise PlifError(f"{path}: is {what}, not a file; expected {expected}")
+    raise PlifError(f"{path}: is {_kind_of(kind)}, not a file; expected {expected}")
 
 
 def read_regular(path: str | Path, expected: str = "a file") -> bytes:
@@ -72,6 +71,7 @@ def whole_or_nothing(*paths: Path, folder: bool = False) -> Iterator[list[Path]]
             for place in dict.fromkeys(path.parent for path in paths):
                 locks.enter_context(_shared_lock(place, paths))
             for i, path in enumerate(paths):
+                _refuse_a_place_that_is_no_file(path)
                 wants_folder = folder and i == 0
                 if os.path.lexists(path) and path.is_dir() != wants_folder:
                     is_a, expected = ("folder", "file") if path.is_dir() else ("file", "folder")
@@ -114,6 +114,18 @@ def _remove_left_over(path: Path) -> None:
         found = re.fullmatch(r"[0-9a-f]+\.(part|old)", left.name.removeprefix(f".{path.name}."))
         if found and (found[1] == "part" or os.path.lexists(path)):  # an old folder may be all that there is
             _remove(left)
+
+
+def _refuse_a_place_that_is_no_file(path: Path) -> None:
+    """Who writes to /dev/stdout or to a pipe does not want them replaced by a file."""
+    with suppress(OSError):
+        kind = os.stat(path).st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            raise PlifError(f"{path}: is {_kind_of(kind)}, not a file; expected a place for a file")
+
+
+def _kind_of(mode: int) -> str:
+    return next((name for is_it, name in _KINDS if is_it(mode)), "something else")
 
 
 def _take_place(written: Path, path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.files import read_regular
 from runtime.data.dataset import DatasetSpec, Description, ImageSet
 from runtime.data.recordings import files_of, folder_of, listing
 
@@ -84,12 +85,7 @@ def _read_batches(folder: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.
     parts = []
     for name in BATCHES[split]:
         path = folder / name
-        try:
-            data = np.fromfile(path, np.uint8)
-        except OSError as error:
-            raise PlifError(
-                f"{path}: cannot be read ({error.strerror}), expected all of {', '.join(BATCHES[split])}"
-            ) from None
+        data = np.frombuffer(read_regular(path, f"all of {', '.join(BATCHES[split])}"), np.uint8)
         if not len(data) or len(data) % RECORD:
             raise PlifError(
                 f"{path}: {len(data)} bytes, expected a multiple of {RECORD} (1 label + 3072 pixels): get it again"

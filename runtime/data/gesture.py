@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import PlifError
+from runtime.base.files import read_regular
 from runtime.data.dataset import DatasetSpec, Description, EventSet, read_recording
 from runtime.data.recordings import folder_of, listing
 from runtime.simulate.gestures import CLASSES  # one list for the real set and the simulated one
@@ -144,7 +145,6 @@ def _labels(path: Path) -> list[tuple[int, int, int]]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise PlifError(f"{path}: cannot be read ({reason}), expected it beside the recordings") from None
+        return read_regular(path, "it beside the recordings").decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise PlifError(f"{path}: is not text; expected it beside the recordings") from None

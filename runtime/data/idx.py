@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import PlifError
+from runtime.base.files import open_regular
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -31,7 +32,7 @@ def read_idx(path: str | os.PathLike[str], dimensions: int) -> Bytes:
     """The array of an IDX file, uint8 [N, ...] with that many dimensions. PlifError when header and file do not agree."""
     where = Path(path)
     try:
-        with open(where, "rb") as raw:
+        with open_regular(where, "an IDX file") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.base.errors import PlifError
+from runtime.base.files import open_regular
 from runtime.events.array import T_LIMIT_US
 from runtime.events.framing import NUMBER_LIMIT
 from runtime.events.size import is_size
@@ -47,9 +48,11 @@ class RecordedRun:
         self.folder = Path(folder)
         path = self.folder / HEADER
         try:
-            if path.stat().st_size > HEADER_LIMIT:
+            with open_regular(path, "a recording of plif stream --record") as file:
+                text = file.read(HEADER_LIMIT + 1)
+            if len(text) > HEADER_LIMIT:
                 raise PlifError(f"{path}: larger than {HEADER_LIMIT} bytes; not written by plif")
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(text.decode())
         except (ValueError, RecursionError):
             raise PlifError(f"{path}: is not valid JSON; the file was damaged or not written by plif") from None
         except OSError as error:
@@ -113,7 +116,7 @@ class RecordedRun:
         """(place, line) of decisions.jsonl, to the last whole one."""
         path = self.folder / DECISIONS
         try:
-            with open(path, "rb") as file:
+            with open_regular(path, "the decisions of plif stream --record") as file:
                 for at, line in enumerate(iter(lambda: file.readline(LINE_LIMIT), b""), 1):
                     if not line.endswith(b"\n"):
                         return  # cut off while it was written

@@ -40,8 +40,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_nmnist(folder / "seven.bin", record_digit(draw_digit(7, rng), rng))
     wrong = folder / "wrong"
     wrong.mkdir()
-    os.mkfifo(wrong / "pipe")
-    (wrong / "device").symlink_to("/dev/zero")
+    for suffix in ("", ".onnx", ".csv", ".pt"):
+        os.mkfifo(wrong / f"pipe{suffix}")
+        (wrong / f"device{suffix}").symlink_to("/dev/zero")
     (wrong / "folder").mkdir()
     with open(wrong / "huge", "wb") as file:
         file.truncate(HUGE)
@@ -85,9 +86,15 @@ FILES = (
     "stream model.onnx seven.bin --filter hot:PLACE",
     "send PLACE udp://127.0.0.1:7777",
     "bench PLACE",
+    "bench model.onnx model.pt --data folder:PLACE",
+    "calibrate-exit PLACE --data digits:1 --lose 1% -o never.onnx",
+    "predict PLACE seven.bin",
+    "predict model.onnx PLACE",
+    "reproduce table-s2:mnist:A --data folder:PLACE --out never",
     "figures PLACE --out figures",
     "train mnist --data mnist:PLACE --out never.pt",
     "train mnist --data folder:PLACE --out never.pt",
+    "train --from PLACE --data digits:1 --out never.pt",
     "data nmnist --root PLACE",
     "data nmnist-sim --from mnist:PLACE --out never",
 )
@@ -106,7 +113,7 @@ def test_what_is_no_file_in_the_place_of_one_is_one_line(
     before = sorted(folder.rglob("*"))
     assert run(command.replace("PLACE", f"wrong/{what}").split()) == 2
     out, err = capsys.readouterr()
-    err = "".join(line for line in err.splitlines(True) if not line.startswith("plif: engine "))  # which one it takes
+    err = "".join(line for line in err.splitlines(True) if ": engine " not in line)  # which one it takes
     assert (
         err.startswith("plif: error: ")
         and err.count("\n") == 1
@@ -115,3 +122,62 @@ def test_what_is_no_file_in_the_place_of_one_is_one_line(
         and out == ""
     ), out + err
     assert sorted(folder.rglob("*")) == before
+
+
+RESULTS = (
+    "export model.pt -o PLACE.onnx",
+    "eval model.onnx --data digits:2 --out PLACE",
+    "predict model.onnx seven.bin --out PLACE.csv",
+    "bench model.onnx --seconds 0.1 --out PLACE",
+    "calibrate-exit model.onnx --data digits:10 --lose 90% -o PLACE.onnx",
+    "stream model.onnx seven.bin --record PLACE",
+    "stream model.onnx seven.bin --state PLACE",
+    "train FC10-PLIF --data digits:2 --epochs 1 --out PLACE.pt",
+)
+
+
+@pytest.mark.usefixtures("in_bounds")
+@pytest.mark.parametrize("what", ("pipe", "device"))
+@pytest.mark.parametrize("command", RESULTS)
+def test_what_is_no_file_in_the_place_of_a_result_stays_and_is_one_line(
+    folder: Path, command: str, what: str, monkeypatch: Any, capsys: Any
+) -> None:
+    """Whoever writes to /dev/stdout does not want it to become a file."""
+    monkeypatch.chdir(folder)
+    before = {path: os.lstat(path).st_ino for path in folder.rglob("*")}
+    assert run(command.replace("PLACE", f"wrong/{what}").split()) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("plif: error: ") and what in last and "a bug in plif" not in last
+    assert {path: os.lstat(path).st_ino for path in folder.rglob("*")} == before
+
+
+@pytest.mark.usefixtures("in_bounds")
+@pytest.mark.parametrize(
+    ("command", "pipe"),
+    [
+        ("stream model.onnx made", "recording.json"),
+        ("stream model.onnx made", "decisions.jsonl"),
+        ("stream model.onnx made", "events.aedat"),
+        ("data mnist --root made", "t10k-images-idx3-ubyte"),
+        ("data cifar10 --root made", "test_batch.bin"),
+        ("data dvs128-gesture --root made", "trials_to_test.txt"),
+        ("data nmnist --root made", "Test.zip"),
+        ("eval model.onnx --data folder:made", "a/1.bin"),
+        ("predict model.onnx made", "1.bin"),
+    ],
+)
+def test_a_pipe_within_a_folder_of_somebody_else_lets_nobody_wait(
+    folder: Path, command: str, pipe: str, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.onnx", "seven.bin"):
+        (tmp_path / name).symlink_to(folder / name)
+    if command.startswith("stream"):
+        assert run(["stream", "model.onnx", "seven.bin", "--record", "made"]) == 0
+        (tmp_path / "made" / pipe).unlink()
+    (tmp_path / "made" / pipe).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(tmp_path / "made" / pipe)
+    capsys.readouterr()
+    assert run(command.split()) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("plif: error: ") and "made" in last and "a bug in plif" not in last, last

@@ -29,6 +29,7 @@ from runtime.show.dashboard.board import POINTS, SMOOTH_US, Board, as_seen
 from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
 from runtime.stream.run import Run
+from tests.live import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 websockets = pytest.importorskip("websockets.sync.client", reason="the extra [dashboard] is not installed")
@@ -259,8 +260,7 @@ def test_stop_start_and_reset_do_what_they_say(live: Live) -> None:
     assert live.stream.summary()["events_dropped"] == 0, "a recording waits"
     votes = sum(live.stream.last.votes) if live.stream.last else 0
     assert live.steer("reset") == 200
-    time.sleep(0.2)
-    assert live.stream.last is not None and votes > 0 and sum(live.stream.last.votes) < votes
+    until(lambda: live.stream.last is not None and sum(live.stream.last.votes) < votes)
 
 
 @pytest.mark.parametrize(
