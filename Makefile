@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 OLDEST_PYTHON ?= python3.10
 
-.PHONY: demo test lint large fuzz performance release triton oldest oldest-runtime licences cortex-m web clean
+.PHONY: demo test lint large fuzz performance release wheels site triton oldest oldest-runtime licences cortex-m web clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/all
@@ -31,6 +31,14 @@ performance: $(VENV)/dev # docs/performance.md and its figures, measured on this
 
 release: $(VENV)/all # libplif for C and C++ without Python: dist/libplif-VERSION-linux-PROCESSOR.tar.gz (docs/edge.md)
 	$(BIN)/python docs/release.py --out dist
+
+wheels: $(VENV)/all # dist/: the sdist, and the wheel for this machine; for others see docs/install.md
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
+	$(BIN)/python -m build --outdir dist .
+
+site: $(VENV)/all # build/site: docs/ as a web site; a broken link or a page that no list names is an error
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/mkdocs build --quiet --strict
 
 # A real Triton server for the tests that speak to one (they skip without): nvidia-pytriton brings the binary, and needs
 # NumPy 1, so it has an environment of its own.

@@ -11,6 +11,7 @@ without it and says so in one line.
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 NATIVE = "runtime/native"
@@ -31,6 +32,13 @@ class BuildNative(build_ext):
                 "and NumPy, and trains with PyTorch's operations"
             )
             raise  # setuptools turns it into a warning, the extension being optional
+
+
+class AnyPython(bdist_wheel):
+    """One wheel for every Python: the native libraries hold no Python, so only the processor and libc tell wheels apart."""
+
+    def get_tag(self):
+        return "py3", "none", super().get_tag()[2]
 
 
 # A box that only runs networks is built from the runtime's sources alone.
@@ -59,5 +67,5 @@ setup(
         ),
         *TRAINING,
     ],
-    cmdclass={"build_ext": BuildNative},
+    cmdclass={"build_ext": BuildNative, "bdist_wheel": AnyPython},
 )

@@ -245,7 +245,7 @@ def _cell(here: list[Trial], notes: dict[str, int]) -> str:
         text += " +T" if unrolled == set(step) else f" +T ({' '.join(sorted(unrolled))})"
     refused = dict.fromkeys(_plain(one.said) for one in here if not one.passed)
     numbers = sorted(notes.setdefault(reason, len(notes) + 1) for reason in refused)
-    return " ".join([text, *(f"[{number}]" for number in numbers)]).strip() or "-"
+    return " ".join([text, ", ".join(f"[{number}]" for number in numbers)]).strip() or "-"
 
 
 def _plain(reason: str) -> str:

@@ -1,7 +1,7 @@
 """A model of Triton's Python backend: membranes for each sequence, in one session of plif's runtime.
 
 Triton's Python backend does not keep `state` tensors, so the session here does: each sequence is a row of it. Requests of
-different sequences that come together are one batch; no row touches another. Needs `pip install plif[cpu]` where Triton runs.
+different sequences that come together are one batch; no row touches another. Needs `pip install '.[cpu]'` where Triton runs.
 Parameters in config.pbtxt: engine (auto), threads.
 """
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from plif_export.demo import run
+from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
@@ -23,4 +25,8 @@ def test_the_demo_proves_evaluates_streams_and_leaves_pictures(tmp_path: Path) -
     assert numbers["stream"]["decisions"][-1]["label"] == "7"
     for picture in ("stream.png", "confusion.png"):
         assert (tmp_path / "demo" / picture).read_bytes().startswith(b"\x89PNG")
+    named = set(
+        re.findall(r"demo/([\w-]+\.\w+)", (REPOSITORY / "README.md").read_text())
+    )  # what its next command needs
+    assert named == {"nmnist-digits.onnx", "digit7.bin"} and all((tmp_path / "demo" / name).is_file() for name in named)
     assert any(line.strip().startswith("plif train") for line in said)

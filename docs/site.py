@@ -1,0 +1,59 @@
+"""Pages of the web site that are made when it is built: the reference, from --help and docstrings. mkdocs.yml calls `on_...`."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any
+
+import typer
+from mkdocs.structure.files import File, Files
+
+from runtime.cli.main import COMMANDS, app
+
+PACKAGES = ("runtime", "plif_export", "plif_train")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    files.append(File.generated(config, "commands.md", content=commands()))
+    files.append(File.generated(config, "api.md", content=api()))
+    return files
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Lists of parameters in docstrings, `name   what it is`, keep their lines."""
+    columns = r"<p>(?=(?:(?!</p>).)*\S {3,}\S)"
+    return (
+        re.sub(columns, '<p style="white-space: pre-wrap">', html, flags=re.DOTALL)
+        if page.file.src_uri == "api.md"
+        else html
+    )
+
+
+def commands() -> str:
+    """Each command of plif with what `--help` prints."""
+    group: Any = typer.main.get_command(app)
+    page = [
+        "# Commands",
+        "Exit codes: 0 done, 1 the check that was asked for failed, 2 bad file or usage, 130 interrupted.",
+    ]
+    for name in COMMANDS:
+        command = group.get_command(None, name)
+        context = command.context_class(command, info_name=f"plif {name}", terminal_width=100)
+        page.append(f"## plif {name}\n\n```\n{command.get_help(context)}\n```")
+    return "\n\n".join(page)
+
+
+def api() -> str:
+    """The public names of each package, in the words of their docstrings (mkdocstrings fills them in)."""
+    page = [
+        "# Python: reference",
+        "What others may rely on. [Training, data and networks in Python](python.md) has examples.",
+    ]
+    for package in PACKAGES:
+        module: Any = importlib.import_module(package)
+        page.append(f"## {package}")
+        for name in module.__all__:
+            if not name.startswith("__"):
+                page.append(f"::: {package}.{name}")
+    return "\n\n".join(page)

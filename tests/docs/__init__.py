@@ -1,0 +1,1 @@
+"""What the README and docs/ say: commands, installs, links, the site."""

@@ -1,0 +1,190 @@
+"""Every command in the README and docs/ is one that the real programs take, and each runs here or says why it does not.
+
+A `plif` line of a page's shell blocks is run, in the page's order, in a folder with small files of the names that the page
+uses (tests/docs/workshop.py); numbers that only cost time are made smaller. What is not run stands in NOT_RUN, with the
+reason. A line that is neither is an error.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from runtime.cli.main import run
+from tests.conftest import REPOSITORY
+from tests.docs.commands import PAGES, Line, inline_lines, refusal, shell_lines
+from tests.docs.workshop import fill
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+
+TIME, OWN, GPU = "takes minutes or hours", "the reader's own system", "needs an NVIDIA GPU"
+NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
+    r"make (demo|test|large|performance|web|oldest|licences|site|wheels)$": f"{TIME}, or a network; .ci/run makes test",
+    r"make triton": "needs a network; tests/export/test_triton.py uses what it makes",
+    r"make (cortex-m|-C src)": "needs a cross compiler; tests/pipeline/test_cortex_m.py, tests/runtime/test_libplif_build.py",
+    r"python bench/": f"{TIME}: measures",
+    r"\.venv/bin/(python -m pytest|ruff)": "the tests themselves",
+    r"(\S*sudo|journalctl|apt-get|ray|docker|tritonserver|ssh-keygen|curl|jq|echo|\. |cp|taskset)": OWN,
+    r"python3? -m venv|pip install": "an environment of its own: tests/docs/test_installs.py",
+    r"python -c import tensorrt": GPU,
+    r"pipx run cibuildwheel": "needs Docker",
+    r"plif: dashboard at": "what a command prints",
+    r"(tar|cd|cc|\./decide) ?.*": "tests/pipeline/test_release.py runs it",
+    r"(g\+\+|\./step) ": "tests/export/test_cpp_example.py runs it",
+    r"other-program": "needs another program; tests/runtime/test_events_stdin.py",
+    r"plif (train (fashion-mnist|mnist|nmnist --data nmnist:mixed|\{c32k3s1-BN-PLIF\}\*3)|reproduce table-4)": TIME,
+    r"plif data nmnist-sim": "needs MNIST; tests/runtime/test_data.py simulates",
+    r"plif train \{c32k3s1-BN-PLIF-MPk2s2\}\*2-DP-FC128.*nmnist-sim": TIME,
+    r"plif train c16k5s4": TIME,
+    r"plif train --from model.pt --data folder:mine --data": "needs DVS128 Gesture; tests/train/test_start_from.py",
+    r"plif export net\.(pth|nir)": "tests/export/test_read_spikingjelly.py, tests/export/test_read_nir.py",
+    r"plif eval net\.onnx": "the network of the line before",
+    r"plif \S+ .*(--to tensorrt|model\.engine|--device cuda|onnxruntime-tensorrt)": GPU,
+    r"plif eval .*--cluster": "tests/pipeline/test_eval_survives.py",
+    r"plif export model.pt --json && jq": "needs jq; tests/pipeline/test_command_line.py reads that JSON",
+    r"plif stream model.onnx recording.bin --sha256 HEX": "tests/export/test_digest.py",
+}
+LARGE = r"gesture-sim --|held-out|calibrate-exit|early\.onnx|--stress|bench|predict digits|--to (openvino|triton|c) ?|_openvino"
+SMALLER = (  # the same command, with less to do
+    (r"digits:\d+", "digits:10"),
+    (r"seconds=\d+", "seconds=0.5"),
+    (r"--epochs \d+", "--epochs 1"),
+    (r"--train \d+ --test \d+", "--train 1 --test 1"),
+    (r"\{c32k3s1-BN-PLIF-MPk2s2\}\*4-DP-FC256", "c2k8s8-BN-PLIF-DP-FC16"),
+    (r"train nmnist ", "train nmnist --channels 2 --hidden 20 --T 3 --batch-size 5 --epochs 1 "),
+    (r"--dashboard 8080", "--dashboard 0"),
+    (r"folder:DIR|--root DIR", lambda found: found[0].replace("DIR", "three")),
+    (r" SOURCE", " recording.raw"),
+)
+FAILS = r"--min-accuracy|check "  # may say no: a random network is not accurate
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(REPOSITORY).as_posix()
+
+
+def reasons(line: Line) -> list[str]:
+    return [why for pattern, why in NOT_RUN.items() if re.match(pattern, line.text)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_command_line_takes_every_command_that_a_page_shows(page: Path) -> None:
+    for whole, lines in ((True, shell_lines(page)), (False, inline_lines(page))):
+        for line in lines:
+            for words in line.programs:
+                if words != ["plif", "per-step"]:  # a name in the table of trainings
+                    assert refusal(words, whole) is None, (line.text, refusal(words, whole))
+
+
+def test_every_line_runs_here_or_says_why_not() -> None:
+    lines = [line for page in PAGES for line in shell_lines(page)]
+    unlisted = [line.text for line in lines if line.programs[0][0] != "plif" and not reasons(line)]
+    assert not unlisted, unlisted
+    unused = [pattern for pattern in NOT_RUN if not any(re.match(pattern, line.text) for line in lines)]
+    assert not unused, unused
+    named = {path for why in NOT_RUN.values() for path in re.findall(r"tests/\S+\.py", why)}
+    assert not [path for path in named if not (REPOSITORY / path).is_file()]
+    run_here = [line for line in lines if not reasons(line)]
+    assert len(run_here) >= 80, len(run_here)  # of some 200
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("workshop")
+    fill(folder)
+    return folder
+
+
+@contextmanager
+def camera(port: int) -> Iterator[None]:
+    """Sends events in the format t64 to a port of this machine for a while."""
+    over = threading.Event()
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            for number in range(1000):
+                events = ((1000 * number + i, i % 34, number % 34, i % 2) for i in range(30))
+                out.sendto(b"".join(struct.pack("<QHHB", *event) for event in events), ("127.0.0.1", port))
+                if over.wait(0.01):
+                    return
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+DONE: set[str] = set()  # lines that several pages show are run once
+
+
+@pytest.mark.parametrize(
+    ("page", "large"),
+    [pytest.param(page, large, id=f"{name_of(page)}{'-large' * large}", marks=[pytest.mark.large] * large)
+     for page in PAGES for large in (False, True) if any(not reasons(line) for line in shell_lines(page))],
+)  # fmt: skip
+def test_the_commands_of_a_page_run(
+    page: Path,
+    large: bool,
+    workshop: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "here"
+    shutil.copytree(workshop, folder)
+    monkeypatch.chdir(folder)
+    for line in shell_lines(page):
+        if reasons(line) or (line.text in DONE) or (re.search(LARGE, line.text) and not large):
+            continue
+        DONE.add(line.text) if not large else None
+        for words in line.programs:
+            if words[0] == "plif":
+                code = run_smaller(words[1:])
+                said = capfd.readouterr()
+                assert code == 0 or (code == 1 and re.search(FAILS, line.text)), (line.text, code, said.err)
+
+
+def test_each_of_the_three_readers_succeeds_after_make_demo(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [line for line in inline_lines(REPOSITORY / "README.md") if "demo/" in line.text]
+    assert len(rows) == 3
+    monkeypatch.chdir(shutil.copytree(workshop, tmp_path / "here"))
+    for line in rows:
+        assert run_smaller(line.programs[0][1:]) == 0, line.text
+
+
+def run_smaller(words: list[str]) -> int:
+    """A documented command with less to do; a live one ends when its camera does."""
+    text = "\n".join(words)
+    for pattern, smaller in SMALLER:
+        text = re.sub(pattern.replace(" ", "\n"), smaller if callable(smaller) else smaller.replace(" ", "\n"), text)
+    words = text.split("\n")
+    if words[0] == "train" and "--out" in words:
+        Path(words[words.index("--out") + 1]).unlink(missing_ok=True)
+    live = [i for i, word in enumerate(words) if word.startswith("udp://")]
+    if not live or words[0] == "send":
+        return run(words)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for i in live:
+        words[i] = f"udp://127.0.0.1:{port + i}?{words[i].partition('?')[2]}&end=0.3s"
+    code: list[int] = []
+    stream = threading.Thread(target=lambda: code.append(run(words)))
+    with camera(port + live[0]):
+        stream.start()
+        stream.join(1.0)
+    stream.join(30)
+    return code[0] if code else -1
