@@ -1,14 +1,16 @@
 """The ways to run a network beside a camera, side by side in one run: sizes, first answers, steps a second (docs/edge.md).
 
-    python bench/edge.py
-    python bench/edge.py --network models/nmnist-digits.pt --processes 20 --json
+    python bench/edge.py --write                      docs/edge.md and docs/performance/edge.json; a quiet machine, minutes
+    python bench/edge.py --network models/nmnist-digits.pt --precision int8 --processes 20 --json
 
-Each row is a program that reads frames from a file and prints y of each step. All get the same frames, take turns, and run one
-thread. A row whose compiler or library is not on this machine is left out, and the line says what is missing.
+Each row is a program that reads frames and gives y of each step. All get the same frames, take turns, and run one thread. A row
+whose compiler or library is not on this machine is left out, and the line says what is missing.
 
-first    median ms from the start of a process to its end, with one frame: open, one step, print
+files    what has to be on the machine beside the C and C++ libraries; of Python the .plif file, of Chromium the module
+first    median ms from the start of a process to its end, with one frame: open, one step, print. In Chromium, which runs already:
+         from the start of the page's navigation to the first y
 steps/s  (N - 1) / (median time with N frames - median time with one)
-same     steps whose y is the same text as that of the Python event engine
+same     steps whose y is the very same numbers as that of the Python event engine
 
 To add a row, write a function (Place) -> Program and enter it in ROWS.
 """
@@ -18,13 +20,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +36,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.edge_page import visit, web_builder, write_page
 from bench.machine import machine
 from bench.workload import workload
 from plif_export import export
+from tests.browser import Browser, find_chromium
 
 ROOT = Path(__file__).resolve().parent.parent
+NETWORKS = (("gesture", "fp32"), ("models/nmnist-digits.pt", "int8"))  # what --write measures
+TITLES = {"gesture": "The paper's Gesture network", "models/nmnist-digits.pt": "The digits network that ships"}
+BEGIN, END = "<!-- python bench/edge.py --write -->\n", "<!-- end -->"
+SYSTEM = ("linux-vdso", "ld-linux", "libc", "libm", "libdl", "librt", "libpthread", "libgcc_s", "libstdc++")
 PYTHON = """
 import sys, numpy as np, runtime
 model = runtime.load(sys.argv[1], "event", threads=1)
@@ -48,11 +58,14 @@ for x in np.fromfile(sys.argv[2], np.float32).reshape(-1, *shape):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row works: a folder of its own, the network (a model.pt or a live module), and its precision."""
+    """Where a row works: a folder of its own, the network (a model.pt or a live module), its precision, and its classes; `stack`
+    closes at the end."""
 
     folder: Path
     net: Any
     precision: str
+    classes: int
+    stack: ExitStack = field(default_factory=ExitStack)
 
     def artifact(self, to: str, suffix: str) -> Path:
         path = self.folder / f"m{suffix}"
@@ -61,128 +74,185 @@ class Place:
         return path
 
 
+Run = Callable[
+    [Path], tuple[float, np.ndarray]
+]  # a file of frames, float32 [T, ...] -> (seconds, y float32 [T, classes])
+
+
 @dataclass(frozen=True)
 class Program:
-    """command: what runs, without the file of frames; files: what has to be on the machine for it, beside libc."""
+    """run: steps a file of frames;  files: what has to be on the machine for it."""
 
-    command: list[str]
+    run: Run
     files: list[Path]
+
+
+def process(*command: str | Path) -> Run:
+    """A program that is started with the file of frames as its last argument and prints y, a line a step."""
+
+    def run(frames: Path) -> tuple[float, np.ndarray]:
+        began = time.perf_counter()
+        done = subprocess.run([*command, frames], check=True, capture_output=True, text=True, env=one_thread())
+        seconds = time.perf_counter() - began
+        return seconds, np.array([line.split() for line in done.stdout.splitlines()], np.float32)
+
+    return run
 
 
 class NotHere(Exception):
     """What is missing on this machine."""
 
 
-def compiled(place: Place, compiler: str, source: Path, *flags: str) -> Path:
+def compiled(place: Place, compiler: str, source: Path, *flags: str | Path) -> Path:
     if shutil.which(compiler) is None:
         raise NotHere(f"no {compiler}")
     to = place.folder / source.name.replace(".", "_")
-    done = subprocess.run([compiler, "-O2", str(source), "-o", str(to), *flags], capture_output=True, text=True)
+    done = subprocess.run([compiler, "-O2", source, "-o", to, *flags], capture_output=True, text=True)
     if done.returncode:
         raise NotHere(done.stderr.strip().splitlines()[0])
+    subprocess.run(["strip", to], check=True)
     return to
 
 
 def python_event(place: Place) -> Program:
     """The event engine from Python, on the same file as libplif."""
-    return Program(
-        [sys.executable, "-c", PYTHON, str(place.artifact("plif", ".plif"))], [place.artifact("plif", ".plif")]
-    )
+    plif = place.artifact("plif", ".plif")
+    return Program(process(sys.executable, "-c", PYTHON, plif), [plif])
 
 
 def libplif(place: Place) -> Program:
     prefix = place.folder / "usr"
     if shutil.which("make") is None:
         raise NotHere("no make")
-    make = [
-        "make",
-        "-s",
-        "-C",
-        str(ROOT / "runtime/native"),
-        "install",
-        f"PREFIX={prefix}",
-        f"BUILD={place.folder / 'build'}",
-    ]
-    subprocess.run(make, check=True, capture_output=True)
+    where = (f"PREFIX={prefix}", f"BUILD={place.folder / 'build'}")
+    subprocess.run(["make", "-s", "-C", ROOT / "runtime/native", "install", *where], check=True, capture_output=True)
     library = (prefix / "lib/libplif.so").resolve()
-    subprocess.run(["strip", str(library)], check=True)
+    subprocess.run(["strip", library], check=True)
     flags = (f"-I{prefix}/include", f"-L{prefix}/lib", "-lplif", f"-Wl,-rpath,{prefix}/lib")
     program = compiled(place, "cc", ROOT / "runtime/native/examples/step.c", *flags)
     plif = place.artifact("plif", ".plif")
-    return Program([str(program), str(plif)], [library, plif])
+    return Program(process(program, plif), [library, plif])
+
+
+def generated_c(place: Place) -> Program:
+    source = place.artifact("c", ".c")
+    names = (f'-DPLIF_SOURCE="{source}"', "-DPLIF_NAME=m", "-DPLIF_BIG=M")
+    program = compiled(place, "gcc", ROOT / "bench/edge_step.c", "-O3", *names, "-lm")
+    return Program(process(program), [program])
 
 
 def onnxruntime_cpp(place: Place) -> Program:
-    include = next(
-        (path for path in (Path("/usr/include/onnxruntime"), Path("/usr/local/include/onnxruntime")) if path.is_dir()),
-        None,
-    )
+    places = (Path("/usr/include/onnxruntime"), Path("/usr/local/include/onnxruntime"))
+    include = next((path for path in places if path.is_dir()), None)
     if include is None:
         raise NotHere("no headers of ONNX Runtime (libonnxruntime-dev)")
     program = compiled(place, "g++", ROOT / "docs/step.cpp", "-std=c++17", f"-I{include}", "-lonnxruntime")
-    linked = subprocess.run(["ldd", str(program)], capture_output=True, text=True).stdout
-    libraries = [
-        Path(line.split()[2]).resolve() for line in linked.splitlines() if "onnxruntime" in line and "=>" in line
-    ]
-    return Program([str(program), str(place.artifact("onnx", ".onnx"))], [*libraries, place.artifact("onnx", ".onnx")])
+    linked = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
+    found = re.findall(r"=> (/\S+)", linked)
+    libraries = [Path(path).resolve() for path in found if Path(path).name.partition(".so")[0] not in SYSTEM]
+    model = place.artifact("onnx", ".onnx")
+    return Program(process(program, model), [*libraries, model])
+
+
+def wasm_chromium(place: Place) -> Program:
+    chromium, builder = find_chromium(), web_builder()
+    if chromium is None or not shutil.which("clang") or not shutil.which("wasm-ld"):
+        raise NotHere("no Chromium, clang or lld")
+    module = place.folder / "m.wasm"
+    module.write_bytes(builder.compile_wasm(place.artifact("c", ".c"), "m"))
+    browser = place.stack.enter_context(Browser(chromium))
+    shape = place.net.meta.shape
+
+    def run(frames: Path) -> tuple[float, np.ndarray]:
+        page = frames.with_suffix(".html")
+        if not page.exists():
+            x = np.fromfile(frames, "<f4").reshape(-1, *shape)
+            write_page(page, module.read_bytes(), x, place.classes)
+        return visit(browser, page)
+
+    return Program(run, [module])
 
 
 ROWS: dict[str, Callable[[Place], Program]] = {
     "Python, event engine": python_event,
     "libplif": libplif,
+    "generated C, gcc -O3": generated_c,
     "ONNX Runtime, C++": onnxruntime_cpp,
+    "WebAssembly in Chromium": wasm_chromium,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--network", default="gesture", help="gesture (the paper's), or a model.pt")
+    parser.add_argument("--network", help="gesture (the paper's), or a model.pt; without it both of the page")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--processes", type=int, default=10, help="of each row, with one frame and with N")
     parser.add_argument("--steps", type=int, default=200, help="N")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true", help="into docs/edge.md and docs/performance/edge.json")
     options = parser.parse_args()
-    rows = measure(options.network, options.precision, options.processes, options.steps)
-    if options.json:
-        print(json.dumps({"bench": "edge", "network": options.network, "machine": machine(), "rows": rows}))
-        return
-    print("| | files, MB | first answer, ms | steps a second | the same y |\n|---|---|---|---|---|")
-    for row in rows:
-        if "missing" in row:
-            print(f"| {row['name']} | not measured: {row['missing']} | | | |")
-        else:
+    networks = NETWORKS if options.network is None else ((options.network, options.precision),)
+    about, tables = machine(), []
+    for network, precision in networks:
+        rows = measure(network, precision, options.processes, options.steps)
+        tables.append({"network": network, "precision": precision, "steps": options.steps, "rows": rows})
+    found = {"bench": "edge", "machine": about, "processes": options.processes, "tables": tables}
+    text = json.dumps(found, indent=1) if options.json else markdown(found)
+    print(text)
+    if options.write:
+        (ROOT / "docs/performance/edge.json").write_text(json.dumps(found, indent=1) + "\n")
+        page = ROOT / "docs/edge.md"
+        before, _, rest = page.read_text().partition(BEGIN)
+        page.write_text(f"{before}{BEGIN}{markdown(found)}{END}{rest.partition(END)[2]}")
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The tables, as they stand in docs/edge.md."""
+    lines = []
+    for table in found["tables"]:
+        lines += [f"{TITLES.get(table['network'], table['network'])}, {table['precision']}:", ""]
+        lines += ["| | files, MB | first answer, ms | steps a second | the same y |", "|---|---|---|---|---|"]
+        for row in table["rows"]:
+            if "missing" in row:
+                lines.append(f"| {row['name']} | not measured: {row['missing']} | | | |")
+                continue
             numbers = f"{row['mb']:.2f} | {row['first_ms']:.1f} | {row['steps_per_s']:.0f}"
-            print(f"| {row['name']} | {numbers} | {row['same']} of {options.steps} |")
+            lines.append(f"| {row['name']} | {numbers} | {row['same']} of {table['steps']} |")
+        lines.append("")
+    about, processes = found["machine"], found["processes"]
+    lines += [
+        f"{about['processor']}, {about['cores']} cores; medians of {processes} processes each, which took turns.",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def measure(network: str, precision: str, processes: int, steps: int) -> list[dict[str, Any]]:
     work = workload(network, steps)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
-        place = Place(folder, work.net, precision)
+        place = Place(folder, work.net, precision, len(work.net.meta.classes), stack)
         frames = {count: folder / f"{count}.f32" for count in (1, steps)}
         for count, path in frames.items():
             work.x[:count].astype("<f4").tofile(path)
         programs: dict[str, Program] = {}
-        rows: dict[str, dict[str, Any]] = {}
+        said: dict[str, np.ndarray] = {}
+        rows: dict[str, dict[str, Any]] = {name: {"name": name} for name in ROWS}
         for name, make in ROWS.items():
-            rows[name] = {"name": name, "precision": precision}
             try:
-                programs[name] = make(place)
+                program = make(place)
+                program.run(frames[1])  # and the file cache is full
+                said[name] = program.run(frames[steps])[1]
+                programs[name] = program
             except NotHere as missing:
                 rows[name]["missing"] = str(missing)
-        times: dict[tuple[str, int], list[float]] = {}
-        said: dict[str, list[str]] = {}
-        for i in range(processes + 1):
+            except subprocess.CalledProcessError as failed:
+                rows[name]["missing"] = (failed.stderr or "it failed").strip().splitlines()[-1].strip()[:110]
+        times: dict[tuple[str, int], list[float]] = {(name, count): [] for name in programs for count in frames}
+        for _ in range(processes):
             for name, program in programs.items():
                 for count, path in frames.items():
-                    began = time.perf_counter()
-                    done = subprocess.run(
-                        [*program.command, str(path)], check=True, capture_output=True, text=True, env=one_thread()
-                    )
-                    if i:  # the first round fills the file cache
-                        times.setdefault((name, count), []).append(time.perf_counter() - began)
-                    said[name] = done.stdout.splitlines()
+                    times[name, count].append(program.run(path)[0])
         reference = next(iter(said.values()))
         for name, program in programs.items():
             first, whole = (float(np.median(times[name, count])) for count in (1, steps))
@@ -190,7 +260,7 @@ def measure(network: str, precision: str, processes: int, steps: int) -> list[di
                 "mb": sum(path.stat().st_size for path in program.files) / 1e6,
                 "first_ms": 1e3 * first,
                 "steps_per_s": (steps - 1) / max(whole - first, 1e-9),
-                "same": sum(a.split() == b.split() for a, b in zip(said[name], reference, strict=True)),
+                "same": int((said[name] == reference).all(axis=1).sum()),
             }
     return list(rows.values())
 
