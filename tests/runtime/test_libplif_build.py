@@ -79,7 +79,7 @@ def compiled(prefix: Path, source: Path, to: Path, *flags: str) -> Path:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     folder = tmp_path_factory.mktemp("libplif")
-    make(folder, f"PREFIX={folder / 'usr'}", "CFLAGS=-O1", "-j2")
+    make(folder, f"PREFIX={folder / 'usr'}", "CFLAGS=-O0", "-j2")
     return Installed(folder / "usr", compiled(folder / "usr", EXAMPLES / "decide.c", folder / "decide", "-std=c11"))
 
 

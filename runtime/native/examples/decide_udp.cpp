@@ -3,7 +3,7 @@
 //     c++ -std=c++17 decide_udp.cpp -o decide_udp $(pkg-config --cflags --libs plif)
 //     ./decide_udp digits.plif 3333 34 34
 //
-// An event is 13 bytes, little-endian: t (us) 8, x 2, y 2, polarity 1. Ends when nothing came for two seconds.
+// An event is 13 bytes, little-endian: t (us) 8, x 2, y 2, polarity 1. Ends when, after the first events, nothing came for two seconds.
 #include <arpa/inet.h>
 #include <plif.h>
 #include <sys/socket.h>
@@ -41,7 +41,6 @@ int main(int argc, char **argv) {
     address.sin_family = AF_INET;
     address.sin_port = htons(static_cast<uint16_t>(std::atoi(argv[2])));
     const timeval patience{2, 0};
-    setsockopt(port, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     if (bind(port, reinterpret_cast<sockaddr *>(&address), sizeof address)) return std::perror("bind"), 1;
     std::cerr << "listening" << std::endl;
 
@@ -50,6 +49,7 @@ int main(int argc, char **argv) {
     std::vector<uint16_t> x, y;
     std::vector<uint8_t> p;
     for (ssize_t bytes; (bytes = recv(port, datagram.data(), datagram.size(), 0)) > 0;) {
+        setsockopt(port, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
         const size_t count = static_cast<size_t>(bytes) / 13;
         t.resize(count), x.resize(count), y.resize(count), p.resize(count);
         for (size_t i = 0; i < count; i++) {
