@@ -36,20 +36,24 @@ def garbage(random: np.random.Generator, body: bytes, largest: int) -> bytes:
 @pytest.mark.parametrize("form", WIRES)
 @pytest.mark.parametrize("datagrams", (300, pytest.param(3000, marks=pytest.mark.large)))
 def test_a_port_that_is_flooded_with_garbage_stops_no_stream_and_all_is_counted(
-    model: Model, form: str, datagrams: int
+    model: Model, form: str, datagrams: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    random = np.random.default_rng(7)
+    """A millisecond a datagram, by a clock of the test: of a sender that a busy machine stops for 0.25 s, any jump is believed
+    for a moment (timeline.py), and then honest events are late, too."""
+    random, now_us = np.random.default_rng(7), 1_000_000
+    monkeypatch.setattr("runtime.events.sources.udp._now_us", lambda: now_us)
     spec = f"udp://127.0.0.1:{free_port()}?format={form}"
     seen = SlowObserver()
     running = model.stream(spec if form == "jaer" else spec + "&sensor=34x34", overload="drop:100000", observers=[seen])
     source = running.streams[0].source
+    source.tick_s = None  # for the same reason: it is not silent
     there = StreamThread(running)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect(("127.0.0.1", int(spec.split(":")[2].split("?")[0])))
-        sent, now_us = 0, time.monotonic_ns() // 1000
+        sent = 0
         for number in range(datagrams):
-            before_us, now_us = now_us, time.monotonic_ns() // 1000
-            t_us = np.linspace(before_us + 1, now_us, 10).astype(np.int64)
+            now_us += 1000
+            t_us = np.linspace(now_us - 999, now_us, 10).astype(np.int64)
             honest = make_events(t_us, random.integers(0, 34, 10), random.integers(0, 34, 10), np.ones(10))
             (body,) = encode_datagrams(honest, form, 10, number)
             bodies = [body, *(garbage(random, body, 60_000) for _ in range(3))]
@@ -64,9 +68,7 @@ def test_a_port_that_is_flooded_with_garbage_stops_no_stream_and_all_is_counted(
     assert there.error is None and balanced(summary)
     assert summary["datagrams"]["dropped_by_kernel"] == 0 and summary["datagrams"]["malformed"] > datagrams / 4
     assert summary["events_invalid"] > datagrams
-    assert summary["events_late"] <= 5 * datagrams, (
-        "of garbage that means something; the more, the busier the machine is"
-    )
+    assert summary["events_late"] <= datagrams // 10, "of garbage whose time is one of the last second"
     assert summary["events_in"] - summary["events_invalid"] >= 10 * datagrams, "no honest event is refused"
 
 
