@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def status_of(port: int, token: str) -> int:
 
 @pytest.mark.parametrize("seconds", (3, pytest.param(60, marks=pytest.mark.large)))
 def test_a_flooded_dashboard_changes_neither_decisions_nor_recording(
-    model: Model, tmp_path: Path, seconds: int
+    model: Model, tmp_path: Path, seconds: int, record_property: Callable[[str, Any], None]
 ) -> None:
     # a busy machine may make frames wait; they are neither merged nor dropped
     options = ["--overload", "drop:100000", "--speed", "real", "--json", "--dashboard", "0"]
@@ -118,8 +118,27 @@ def test_a_flooded_dashboard_changes_neither_decisions_nor_recording(
     with quiet:
         assert decided(lines) == decided([json.dumps(d.to_dict()) for d in itertools.islice(quiet, len(lines))])
     events = first_events(str(folder / "events.aedat"))
+    record_property("lag_ms in a flood", summary["lag_ms"])
+    if seconds > 10:  # and the lag: to less than a frame of 20 ms, which is what a person or a robot would see of it
+        alone_ms = lag_alone(model, seconds)
+        record_property("lag_ms alone", alone_ms)
+        assert summary["lag_ms"]["p50"] < alone_ms["p50"] + 20
     assert len(events) >= summary["events_in"] > 0  # the last packet is recorded whole, and framed as far as it went
     assert events_sha256(events) == events_sha256(first_events(SOURCE, len(events)))
+
+
+def lag_alone(model: Model, seconds: int) -> dict[str, float]:
+    """The lag of the same stream without a dashboard, in a process of its own, too, for so many seconds."""
+    program = (
+        "import json, sys, threading, runtime\n"
+        "run = runtime.load(sys.argv[1], rates=True, threads=1).stream(sys.argv[2], speed='real', overload='drop:100000')\n"
+        "threading.Timer(float(sys.argv[3]), run.controls.end).start()\n"
+        "list(run)\n"
+        "print(json.dumps(run.summary()['lag_ms']))"
+    )
+    command = [sys.executable, "-c", program, str(model.path), SOURCE, str(seconds)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
 
 
 def test_half_requests_keep_nobody_out(live: Live) -> None:
