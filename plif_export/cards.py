@@ -62,6 +62,7 @@ def make_card(
         "framing": facts.framing,
         "normalisation": facts.normalisation,
         **({"view": facts.view} if facts.view else {}),
+        **({"sensor": list(facts.sensor)} if facts.sensor else {}),
         "graph": graph.record(),
         "source_sha256": source_sha256,
         "parity": "not run",

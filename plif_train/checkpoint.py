@@ -24,6 +24,7 @@ from plif_train.network import Meta, Network, Options
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular, whole_or_nothing
 from runtime.base.version import __version__
+from runtime.data import DATASETS, sensor_of
 from runtime.model import card as cards
 from runtime.model.notation import parse
 from runtime.model.readers.torch_zip import read_index
@@ -66,6 +67,7 @@ def card_of(net: Network, training: dict[str, Any] | None = None) -> cards.Card:
         "training": training if training is not None else meta.training,
         "versions": versions(),
         **({"view": meta.view} if meta.view else {}),
+        **({"sensor": list(meta.sensor)} if meta.sensor else {}),
     }
     cards.check_model_card(card)
     return card
@@ -135,9 +137,19 @@ def _empty(card: cards.Card) -> Network:
         normalisation=card["normalisation"],
         training=card["training"],
         view=card.get("view"),
+        sensor=_sensor(card),
     )
     with torch.device("meta"):
         return Network(parse(card["notation"]), options, meta)
+
+
+def _sensor(card: cards.Card) -> tuple[int, int] | None:
+    """(width, height); older cards name the data set alone."""
+    if "sensor" in card:
+        width, height = card["sensor"]
+        return width, height
+    trained = str((card["training"] or {}).get("dataset")).partition(" ")[0]  # "nmnist (nmnist-sim)"
+    return sensor_of(trained) if trained in DATASETS else None
 
 
 def _check_weights(net: Network, weights: dict[str, Tensor], path: str | Path) -> None:

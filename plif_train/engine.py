@@ -50,6 +50,7 @@ class TorchEngine(Engine):
             "batch": None,
             "states": [state_record(name, shape, n.v_reset) for (name, n), shape in zip(neurons, shapes, strict=True)],
             "output": output_record(last.op, last.in_shape[0] // last.out_shape[0]),
+            **({"sensor": list(self.net.meta.sensor)} if self.net.meta.sensor else {}),
         }
         if options.rates:
             self.net.watch = self._count

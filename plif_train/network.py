@@ -88,6 +88,9 @@ class Meta:
     normalisation: dict[str, list[float]] | None = None
     training: dict[str, Any] | None = field(default=None, compare=False)
     view: str | None = None  # "upright": recordings that their format stores turned must be turned
+    sensor: tuple[int, int] | None = (
+        None  # (width, height) of the recordings that it was trained on, if all had the same
+    )
 
     def __post_init__(self) -> None:
         if self.kind not in ("events", "static"):

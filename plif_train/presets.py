@@ -106,7 +106,7 @@ PRESETS: dict[str, Preset] = {
 }  # fmt: skip
 
 _SIZES = ("channels", "hidden", "neuron", "pool")
-_META = ("kind", "shape", "T", "classes", "framing", "normalisation", "view")
+_META = ("kind", "shape", "T", "classes", "framing", "normalisation", "view", "sensor")
 _OPTIONS = tuple(field.name for field in fields(Options))
 
 
@@ -115,8 +115,8 @@ def build(network: str, **overrides: Any) -> Network:
 
     network    a preset (mnist, fashion-mnist, cifar10, nmnist, cifar10-dvs, dvs128-gesture), `PRESET:paper`, or a
                notation string, which needs shape=(C, H, W)
-    overrides  any field of Options; shape, kind ("events" | "static"), T, classes, framing, normalisation, view; for presets
-               also channels, hidden, neuron ("PLIF" | "LIF" | "IF") and pool ("MP" | "AP", Table 5)
+    overrides  any field of Options; shape, kind ("events" | "static"), T, classes, framing, normalisation, view, sensor; for
+               presets also channels, hidden, neuron ("PLIF" | "LIF" | "IF") and pool ("MP" | "AP", Table 5)
 
     Raises PlifError for unknown names and for layers that do not fit.
     """

@@ -34,6 +34,7 @@ class ModelFacts:
     framing        how events become frames, in canonical text
     normalisation  {"mean": [C numbers], "std": [C numbers]} of images
     view           "upright": recordings that their format stores turned must be turned; None: as stored
+    sensor         (width, height) of the recordings that it was trained on; None where it is not known
     unsaid         which of CLAIMS neither the model nor its owner said: usual values stand in for them
     """
 
@@ -46,6 +47,7 @@ class ModelFacts:
     normalisation: dict[str, list[float]] | None = None
     unsaid: tuple[str, ...] = ()
     view: str | None = None
+    sensor: tuple[int, int] | None = None
 
     @property
     def classes_named(self) -> bool:
@@ -74,6 +76,7 @@ class ModelFacts:
             meta.framing,
             meta.normalisation,
             view=meta.view,
+            sensor=meta.sensor,
         )
 
     @classmethod

@@ -26,6 +26,7 @@ from runtime.cli.output import (
     say_unnamed,
     show,
 )
+from runtime.stream.options import help_of
 
 if TYPE_CHECKING:
     from runtime.measure.evaluate import Evaluation
@@ -69,6 +70,8 @@ def evaluate(
             "--stress", help="Also with lost events, noise, hot pixels, stretched, shifted, mirrored, swapped."
         ),
     ] = False,
+    sensor: Annotated[str | None, typer.Option(help="folder:DIR: " + help_of("sensor"))] = None,
+    csv: Annotated[str | None, typer.Option(help="folder:DIR: " + help_of("csv"))] = None,
     engine: EngineName = "auto",
     device: Device = None,
     sha256: Sha256 = None,
@@ -77,6 +80,7 @@ def evaluate(
 ) -> None:
     """Batch accuracy on a data set, and the report of it."""
     from runtime.api import load
+    from runtime.data import with_options
     from runtime.engines.early_exit import chosen_margin
     from runtime.measure.evaluate import begun_engine, write_results
     from runtime.measure.evaluate import evaluate as run
@@ -85,6 +89,7 @@ def evaluate(
     from runtime.measure.report_files import write_report
     from runtime.measure.stress import measure_stress
 
+    data = with_options(data, sensor=sensor, csv=csv)
     gates = Gates(min_accuracy, max_changed, max_p99_ms)
     gates.check(against)
     options: dict[str, Any] = {"split": split, "limit": limit, "batch": batch, "workers": workers, "cluster": cluster}

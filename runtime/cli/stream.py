@@ -19,6 +19,7 @@ SENSOR_FROM = {
     "source": "as the source says",
     "recording": "as the recording says",
     "asked": "as you said",
+    "model": "as in the network's training",
     "guess": "a guess",
 }
 

@@ -21,7 +21,7 @@ from runtime.data.images import FashionMnist, Mnist
 from runtime.data.recordings import Folder, Nmnist
 from runtime.events.framing import Framing
 
-__all__ = ["DATASETS", "Dataset", "Description", "find", "open_dataset"]
+__all__ = ["DATASETS", "Dataset", "Description", "find", "open_dataset", "sensor_of", "with_options"]
 
 # To add a set: write a class with an `about` (Description) and a constructor that takes a DatasetSpec, most easily a subclass of
 # EventSet, FileEventSet or ImageSet (dataset.py), and enter it here under the name that users type.
@@ -45,6 +45,7 @@ def open_dataset(
     shape: Sequence[int] | None = None,
     normalisation: dict[str, Any] | None = None,
     classes: Sequence[str] | None = None,
+    trained: Sequence[int] | None = None,
 ) -> Dataset:
     """Opens "NAME:DIR" or "NAME:DIR?option=value&..." (DATASETS has the names), split "train" or "test".
 
@@ -52,6 +53,7 @@ def open_dataset(
     shape         (C, H, W) of the network's input; the set's own size when None
     normalisation {"mean": [C numbers], "std": [C numbers]} for images: (x / 255 - mean) / std
     classes       the model's classes in output order; the set must have the same, and `folder` takes their order
+    trained       the sensor (width, height) of the model's training, for a `folder` whose recordings do not say theirs
 
     PlifError, one line, when the set is unknown, missing or damaged, or does not fit the arguments.
     """
@@ -73,9 +75,29 @@ def open_dataset(
         normalisation=normalisation,
         classes=None if classes is None else tuple(classes),
         options=options,
+        trained=None if trained is None else (trained[0], trained[1]),
     )
     opened: Dataset = entry(request)
     return opened
+
+
+def sensor_of(name: str) -> tuple[int, int] | None:
+    """The sensor (width, height) of a set whose recordings all have the same, by its name; None for images and folders."""
+    return getattr(DATASETS[name], "sensor", None)
+
+
+def with_options(spec: str, **given: str | None) -> str:
+    """NAME:DIR and options -> NAME:DIR?option=value. PlifError for a set that does not have one, or says it already."""
+    _, _, said = find(spec)
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name not in find(spec)[0].about.options:
+            raise PlifError(f"data set '{spec}': --{name} {value} is for folder:DIR; leave it out")
+        if name in said:
+            raise PlifError(f"data set '{spec}': --{name} {value} and ?{name}={said[name]}; say it once")
+        spec += f"{'&' if '?' in spec else '?'}{name}={value}"
+    return spec
 
 
 def find(spec: str) -> tuple[Any, str, dict[str, str]]:

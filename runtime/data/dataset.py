@@ -61,6 +61,7 @@ class DatasetSpec:
     normalisation: dict[str, Any] | None = None
     classes: tuple[str, ...] | None = None
     options: Mapping[str, str] = field(default_factory=dict)  # what follows "?", checked against Description.options
+    trained: tuple[int, int] | None = None  # sensor of the network's training, for recordings that do not say theirs
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ class Digits(EventSet):
         licence="as plif",
     )
 
+    sensor = (SENSOR_PX, SENSOR_PX)
+
     def __init__(self, request: DatasetSpec) -> None:
         count = DEFAULT_COUNT
         if request.place:
@@ -43,4 +45,4 @@ class Digits(EventSet):
         """Events [N] of sample i, their sensor and orientation; see EventSet."""
         i = range(len(self))[i]
         rng = np.random.default_rng([SEED, self._split, i])
-        return record_digit(draw_digit(self.label(i), rng), rng), (SENSOR_PX, SENSOR_PX), "identity"
+        return record_digit(draw_digit(self.label(i), rng), rng), self.sensor, "identity"

@@ -150,7 +150,7 @@ class Folder(FileEventSet):
             paths = [path for part in parts for path in self._recordings_in(part)]
             place = self.name.partition("?")[0]
             advice = f"say it: {place}?sensor=WIDTHxHEIGHT, or the line WIDTHxHEIGHT in sensor.txt"
-            self.sensor = agreed_sensor(self.name, paths, self.csv, self.shape, advice)
+            self.sensor = agreed_sensor(self.name, paths, self.csv, self.shape, advice, request.trained)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -161,30 +161,37 @@ class Folder(FileEventSet):
 
 
 def agreed_sensor(
-    name: str, paths: Sequence[Path], csv: str | None, shape: Shape, advice: str
+    name: str,
+    paths: Sequence[Path],
+    csv: str | None,
+    shape: Shape,
+    advice: str,
+    trained: tuple[int, int] | None = None,
 ) -> tuple[int, int] | None:
     """One guess (width, height) for all recordings of a set, from LOOKED_AT of them, with a warning; None where each says
-    its own. `advice` is how to say it."""
+    its own. `advice` is how to say it; `trained`, the sensor of a network's training, is taken where it holds their events."""
     sizes: dict[tuple[int, int], Path] = {}
     guesses = []
     for path in paths[:: -(-len(paths) // LOOKED_AT)]:
         try:
-            source = open_source(f"file:{path}", csv=csv)
+            source = open_source(f"file:{path}", csv=csv, trained=trained)
         except PlifError:
             continue  # it is named when it is its turn
         sizes.setdefault(source.sensor, path)
-        guesses += [source.sensor] if source.sensor_from == "guess" else []
+        guesses += [source.sensor] if source.sensor_from in ("guess", "model") else []
     if len(sizes) > 1:
         each = ", ".join(f"{w}x{h} ({path.name})" for (w, h), path in sorted(sizes.items())[:4])
         warnings.warn(f"{name}: the sensors of its recordings differ: {each}; {advice}", PlifWarning, stacklevel=4)
     if not guesses:
         return None
     width, height = size = max(guesses, key=lambda size: size[0] * size[1])
-    why = unlike(size, shape)
-    warnings.warn(
-        f"{name}: its recordings do not say their sensor: {width}x{height} is a guess for all of them"
-        f"{f', and {why}' if why else ''}; {advice}", PlifWarning, stacklevel=4,
-    )  # fmt: skip
+    if size == trained:
+        taken = "is taken for all of them, as in the network's training"
+    else:
+        why = unlike(size, shape, trained)
+        taken = f"is a guess for all of them{f', and {why}' if why else ''}"
+    text = f"{name}: its recordings do not say their sensor: {width}x{height} {taken}; {advice}"
+    warnings.warn(text, PlifWarning, stacklevel=4)
     return size
 
 

@@ -16,8 +16,9 @@ from runtime.events.framing import Framing
 class Unlabelled(FileEventSet):
     """Recordings in the order of `paths`, each with the label UNKNOWN.
 
-    sensor  (width, height); where nobody says it and the recordings do not, one guess for all of them, with a warning
-    csv     what the columns of CSV files are
+    sensor   (width, height); where nobody says it and the recordings do not, one for all of them, with a warning: that of the
+             network's training, `trained`, where it holds their events, else a guess
+    csv      what the columns of CSV files are
     """
 
     def __init__(
@@ -28,11 +29,13 @@ class Unlabelled(FileEventSet):
         classes: Sequence[str],
         sensor: tuple[int, int] | None,
         csv: str | None,
+        trained: tuple[int, int] | None = None,
     ) -> None:
         request = DatasetSpec(f"{len(paths)} recordings", "", "test", shape, framing)
         super().__init__(request, classes, [(i, UNKNOWN, path) for i, path in enumerate(paths)])
         self.csv = csv
-        self.sensor = sensor or agreed_sensor(self.name, [Path(p) for p in paths], csv, shape, "say it: --sensor WxH")
+        files = [Path(path) for path in paths]
+        self.sensor = sensor or agreed_sensor(self.name, files, csv, shape, "say it: --sensor WxH", trained)
 
 
 def find_recordings(places: Sequence[str | Path]) -> list[str]:

@@ -38,7 +38,9 @@ class Recordings:
         framing = model.card["framing"]
         if model.static or framing is None:
             raise PlifError(f"{model.path}: takes still images; plif predict reads recordings of events")
-        return Unlabelled(self.paths, Framing.parse(framing), model.input_shape, model.classes, self.sensor, self.csv)
+        trained = tuple(model.card["sensor"]) if "sensor" in model.card else None
+        shape, classes = model.input_shape, model.classes
+        return Unlabelled(self.paths, Framing.parse(framing), shape, classes, self.sensor, self.csv, trained)
 
 
 @dataclass

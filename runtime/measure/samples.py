@@ -54,6 +54,7 @@ class SplitOf:
             shape=model.input_shape,
             normalisation=card["normalisation"],
             classes=model.classes,
+            trained=card.get("sensor"),
         )
         if dataset.kind != card["input"]["kind"]:
             raise PlifError(

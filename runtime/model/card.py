@@ -213,6 +213,9 @@ def _check_common(
         raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
     if card.get("view") not in (None, "upright"):
         raise PlifError(f"{where}: view {_short(card['view'])}; expected upright, or no such key")
+    sensor = card.get("sensor")  # (width, height) of the recordings that it was trained on, where all had the same
+    if sensor is not None and not (isinstance(sensor, list) and len(sensor) == 2 and all(map(_positive, sensor))):
+        raise PlifError(f"{where}: sensor {_short(sensor)}; expected [width, height], or no such key")
     if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
         raise PlifError(f"{where}: classes must be a list of names, one for each output")
     for name in card["classes"]:

@@ -75,7 +75,7 @@ class Run:
         opened: list[Source] = []
         try:
             for one in sources:
-                opened.append(open_source(one, sensor=options.sensor, csv=options.csv) if isinstance(one, str) else one)
+                opened.append(one if isinstance(one, Source) else self._open(one, options))
             endless = [self._is_endless(found) for found in opened]
             self.options = options.complete(str(self.framing), endless, card_margin(model.card))
             self._make_streams(opened)
@@ -88,6 +88,10 @@ class Run:
                 found.close()
             raise
         self._iterated = self._finished = self._told = self._closed = False
+
+    def _open(self, spec: str, options: StreamOptions) -> Source:
+        trained = self.model.card.get("sensor")
+        return open_source(spec, sensor=options.sensor, csv=options.csv, trained=trained and (trained[0], trained[1]))
 
     def _is_endless(self, source: Source) -> bool:
         """Whether the stream of this source has no end. Some framings divide a whole recording, so its stream has one."""
@@ -197,8 +201,8 @@ class Run:
         """Notes options that are allowed but rarely meant (a sum over a feed without an end, a pace that a pipe cannot have),
         and a guess that is unlikely."""
         for stream in self.streams:
-            why = unlike(stream.source.sensor, self.model.input_shape) if stream.source.sensor_from == "guess" else None
-            if why is not None:
+            why = unlike(stream.source.sensor, self.model.input_shape, self.model.card.get("sensor"))
+            if why is not None and stream.source.sensor_from == "guess":
                 width, height = stream.source.sensor
                 stream.notes.append(f"{stream.name}: the guessed sensor of {width}x{height} is {why}: say it: --sensor")
             if self.model.card.get("view") == "upright" and stream.source.upright != "identity":

@@ -30,18 +30,18 @@ def test_a_network_comes_back_with_everything_that_belongs_to_it(tmp_path: Path)
     x = torch.poisson(torch.full((4, 2, 2, 34, 34), 0.4))
     scale_to_fire(net, x)
     net.eval()
-    save(net, tmp_path / "model.pt", training={"dataset": "nmnist", "epochs": 3})
+    save(net, tmp_path / "model.pt", training={"dataset": "folder", "epochs": 3})
     back = load(tmp_path / "model.pt")
     assert not back.training
     assert (back.notation, back.options, back.meta) == (net.notation, net.options, net.meta)
-    assert back.meta.training == {"dataset": "nmnist", "epochs": 3}
+    assert back.meta.training == {"dataset": "folder", "epochs": 3}
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), back.state_dict().values(), strict=True))
     with torch.no_grad():
         y = net(x)
         assert y.sum() > 0 and torch.equal(y, back(x))
     assert all(parameter.requires_grad for parameter in back.parameters())
     save(back, tmp_path / "again.pt")
-    assert load(tmp_path / "again.pt").meta.training == {"dataset": "nmnist", "epochs": 3}
+    assert load(tmp_path / "again.pt").meta.training == {"dataset": "folder", "epochs": 3}
 
 
 def test_the_card_can_be_read_without_torch_and_names_no_folder(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ it into SOURCES under the scheme that selects it ("udp" for `udp://...`).
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from runtime.base.errors import PlifError
 from runtime.events.size import LONGEST, is_size
@@ -25,11 +26,18 @@ SOURCES: dict[str, str] = {
 __all__ = ["SOURCES", "Source", "open_source"]
 
 
-def open_source(spec: str, *, sensor: tuple[int, int] | None = None, csv: str | None = None) -> Source:
+def open_source(
+    spec: str,
+    *,
+    sensor: tuple[int, int] | None = None,
+    csv: str | None = None,
+    trained: tuple[int, int] | None = None,
+) -> Source:
     """A path, "-" for CSV on standard input, or udp://, tcp://, usb://, sim: -> Source.
 
-    sensor  (width, height) in pixels, where the source cannot know it
-    csv     what the columns of CSV are, such as "t=s,x,y,p", where its first lines do not tell
+    sensor   (width, height) in pixels, where the source cannot know it
+    csv      what the columns of CSV are, such as "t=s,x,y,p", where its first lines do not tell
+    trained  the sensor (width, height) of a network's training: for a file that does not say its own, if it holds the events
     Raises PlifError, one line, for a file that is missing, empty or no recording, and for an unknown scheme.
     """
     spec = str(spec)
@@ -46,6 +54,8 @@ def open_source(spec: str, *, sensor: tuple[int, int] | None = None, csv: str | 
     module, maker = SOURCES[scheme].split(":")
     if csv is not None and scheme not in ("file", "-"):
         raise PlifError(f"{spec}: --csv {csv} is for files and standard input: leave it out")
-    more = {} if csv is None else {"csv": csv}
+    more: dict[str, Any] = {} if csv is None else {"csv": csv}
+    if scheme == "file":
+        more["trained"] = trained
     source: Source = getattr(import_module(module), maker)(spec, sensor, **more)
     return source

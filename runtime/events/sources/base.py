@@ -26,7 +26,8 @@ class Source:
     name      what the user typed
     format    "nmnist", "evt3", "csv", ...
     sensor    (width, height) in pixels
-    sensor_from  who says so: "source" (a camera, an address, a simulation), "recording", "asked" (the user), or "guess"
+    sensor_from  who says so: "source" (a camera, an address, a simulation), "recording", "asked" (the user),
+                 "model" (the network's training), or "guess"
     upright   how the stored view becomes upright: "identity", "rotate180" or "flip_y"
     live      it cannot be read twice
     endless   what it shows changes, and no end is in sight: its evidence should not add up for ever

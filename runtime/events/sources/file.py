@@ -19,10 +19,16 @@ NEARLY = 99  # times as many events that cannot be used as ones that can: none, 
 
 
 class FileSource(Source):
-    """See `Source`. `sensor` (width, height) overrides what the file says or what its coordinates suggest, `csv`
-    says what the columns of CSV are."""
+    """See `Source`. `sensor` (width, height) overrides what the file says or what its coordinates suggest, `trained` is tried
+    first where the file says nothing, `csv` says what the columns of CSV are."""
 
-    def __init__(self, name: str, sensor: tuple[int, int] | None = None, csv: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        sensor: tuple[int, int] | None = None,
+        csv: str | None = None,
+        trained: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__(name)
         self._recording = open_recording(Path(name), csv)
         self.guesses.extend(self._recording.guesses)
@@ -30,13 +36,23 @@ class FileSource(Source):
         self.upright = self._recording.upright
         found = sensor or self._recording.sensor
         self.sensor_from = "asked" if sensor else "recording" if found else "guess"
-        self.sensor = found or self._guess_sensor()
+        self.sensor = found or self._guess_sensor(trained)
 
-    def _guess_sensor(self) -> tuple[int, int]:
+    def _guess_sensor(self, trained: tuple[int, int] | None) -> tuple[int, int]:
         """One pass over the file, and a note of what was taken."""
-        size, outside = guess_sensor(self.name, self._decode(Losses()), self._recording.sensors)
+        usual = self._recording.sensors
+        if trained is not None:
+            usual = (trained, *(size for size in usual if size[0] > trained[0] or size[1] > trained[1]))
+        size, outside = guess_sensor(self.name, self._decode(Losses()), usual)
         holds = "all but " + str(outside) if outside else "all"
-        what = "the smallest usual one that holds" if size in self._recording.sensors else "which is just what holds"
+        if size == trained:
+            self.sensor_from = "model"
+            self.guesses.append(
+                f"{self.name}: does not say its sensor: {size[0]}x{size[1]}, as of the network's training, which holds {holds} "
+                "of its events; if it is another, say it: --sensor WIDTHxHEIGHT"
+            )
+            return size
+        what = "the smallest usual one that holds" if size in usual else "which is just what holds"
         self.guesses.append(
             f"{self.name}: does not say its sensor: {size[0]}x{size[1]} is a guess, {what} {holds} of its events; "
             f"if it is another, say it: --sensor WIDTHxHEIGHT"

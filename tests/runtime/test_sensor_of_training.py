@@ -1,0 +1,143 @@
+"""A recording that does not say its sensor is read as one of the network's training, where that holds its events, with a note."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import plif_train
+from plif_export import export
+from plif_train.checkpoint import content_of, network_of
+from runtime.api import Model, load
+from runtime.base.errors import PlifError, PlifWarning
+from runtime.cli.main import run
+from runtime.data import open_dataset, with_options
+from runtime.events import write_nmnist
+from runtime.model.card import read_card
+from tests.networks import firing
+from tests.recordings import evt3_bytes, some_events
+
+SENSOR = (128, 128)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    net = firing("c4k4s4-BN-PLIF-FC30-PLIF-APk10s10", (2, 32, 32), framing="duration:100ms", sensor=SENSOR)
+    return load(export(net, tmp_path_factory.mktemp("trained") / "m.onnx").path)
+
+
+def summary(model: Model, path: Path, **options: Any) -> dict[str, Any]:
+    running = model.stream(str(path), **options)
+    list(running)
+    return running.summary()
+
+
+def write(path: Path, width: int, height: int, stray: int = 0) -> Path:
+    events = some_events(2000, width=width, height=height)
+    events["x"][:stray] |= 128
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_nmnist(path, events)
+    return path
+
+
+def test_the_card_has_the_sensor_and_it_is_taken_for_smaller_recordings_and_damaged_ones(
+    model: Model, tmp_path: Path
+) -> None:
+    assert model.card["sensor"] == list(SENSOR)
+    small = summary(model, write(tmp_path / "small.bin", 34, 34))  # which would be guessed as 34x34
+    assert (small["sensor"], small["sensor_from"], small["events_invalid"]) == ([128, 128], "model", 0)
+    assert len([note for note in small["notes"] if "as of the network's training" in note]) == 1
+    damaged = summary(model, write(tmp_path / "damaged.bin", 128, 128, stray=1))
+    assert (damaged["sensor"], damaged["sensor_from"], damaged["events_invalid"]) == ([128, 128], "model", 1)
+
+
+def test_a_recording_of_a_larger_sensor_is_a_guess_and_unlikely_for_the_model(model: Model, tmp_path: Path) -> None:
+    found = summary(model, write(tmp_path / "large.bin", 240, 180))
+    assert (found["sensor"], found["sensor_from"]) == ([240, 180], "guess")
+    assert any("not the 128x128 of the network's training" in note for note in found["notes"])
+    with pytest.raises(PlifError, match=r"20 of 2000 events lie outside 128x128.*say it: --sensor"):
+        summary(model, write(tmp_path / "doubt.bin", 128, 128, stray=20))
+
+
+def test_what_the_user_and_the_recording_say_comes_first(model: Model, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.bin", 34, 34)
+    assert summary(model, path, sensor=(34, 34))["sensor_from"] == "asked"
+    (tmp_path / "a.raw").write_bytes(evt3_bytes(some_events(100)))
+    assert summary(model, tmp_path / "a.raw")["sensor_from"] == "recording"
+
+
+def test_a_stream_prints_who_said_it(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["stream", str(model.path), str(write(tmp_path / "a.bin", 34, 34))]) == 0
+    assert "sensor    128x128 (as in the network's training)" in capsys.readouterr().out
+
+
+def test_a_folder_and_recordings_without_labels_take_it_too(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "abc":
+        write(tmp_path / "set" / name / "1.bin", 34, 34)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        options = {"framing": "count:T=2", "shape": (2, 32, 32)}
+        with_it = open_dataset(f"folder:{tmp_path}/set", trained=SENSOR, **options)
+        without = open_dataset(f"folder:{tmp_path}/set", **options)
+    assert (with_it.recording(0)[1], without.recording(0)[1]) == ((128, 128), (34, 34))  # type: ignore[attr-defined]
+    assert [one.category for one in said] == [PlifWarning] * 2
+    assert "128x128 is taken for all of them, as in the network's training" in str(said[0].message)
+    capsys.readouterr()
+    assert (
+        run(["predict", str(model.path), str(tmp_path / "set"), "--out", str(tmp_path / "p.csv"), "--workers", "1"])
+        == 0
+    )
+    assert "128x128 is taken for all of them" in capsys.readouterr().err
+
+
+def test_eval_takes_the_sensor_and_the_columns_as_stream_does(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = some_events(300)
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        milliseconds = "\n".join(f"{t / 1000:.3f},{x},{y},{int(p)}" for t, x, y, p in events.tolist())
+        (tmp_path / name / "1.csv").write_text(milliseconds + "\n")
+    net = firing("c4k4s4-BN-PLIF-FC30-PLIF-APk10s10", (2, 32, 32), framing="count:T=2", T=2)
+    artifact = export(net, tmp_path / "m.onnx").path
+    command = ["eval", str(artifact), "--data", f"folder:{tmp_path}", "--json", "--workers", "1", "--batch", "1"]
+    asked = [*command, "--csv", "t=ms,x,y,p", "--sensor", "34x34"]
+    assert run(command) == 2, "times with three digits behind the point: seconds or milliseconds?"
+    capsys.readouterr()
+    assert run(asked) == 0
+    assert json.loads(capsys.readouterr().out)["samples"] == 3
+    assert with_options("folder:a?sensor=3x3", csv="t=s,x,y,p") == "folder:a?sensor=3x3&csv=t=s,x,y,p"
+    for spec, name in (("nmnist:a", "leave it out"), ("folder:a?csv=t=s,x,y,p", "say it once")):
+        with pytest.raises(PlifError, match=name):
+            with_options(spec, csv="t=ms,x,y,p")
+
+
+def test_training_writes_the_sensor_and_older_models_name_their_set(tmp_path: Path) -> None:
+    recipe = plif_train.Recipe(epochs=1, batch_size=10)
+    plif_train.train("FC100-PLIF-APk10s10", "digits:10", tmp_path / "m.pt", recipe, T=2, limit_test=10)
+    assert read_card(tmp_path / "m.pt")["sensor"] == [34, 34]
+    content = content_of(plif_train.load(tmp_path / "m.pt"))
+    card = json.loads(content["card"])
+    del card["sensor"]
+    for trained, sensor in (
+        ("dvs128-gesture (gesture-sim)", (128, 128)),
+        ("nmnist", (34, 34)),
+        ("folder", None),
+        ("new", None),
+    ):
+        card["training"] = {"dataset": trained}
+        assert network_of({**content, "card": json.dumps(card)}, "m.pt").meta.sensor == sensor
+
+
+def test_a_card_whose_sensor_is_no_size_is_refused(model: Model) -> None:
+    from runtime.model.card import check_artifact_card
+
+    for wrong in ([128], "128x128", [0, 5], [1.5, 2], [True, True]):
+        with pytest.raises(PlifError, match=r"sensor .* expected \[width, height\]"):
+            check_artifact_card({**model.card, "sensor": wrong})
