@@ -133,7 +133,11 @@ def test_the_network_trains_inside_a_lightning_module(tmp_path: Path) -> None:
     data = open_dataset("digits:16", "train", framing="count:T=4", shape=(2, 34, 34))
     loader = torch.utils.data.DataLoader(plif_train.load_samples(data), batch_size=8)
     trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False)
-    trainer.fit(names["Classifier"](), loader)  # type: ignore[operator]
+    classifier = names["Classifier"]()  # type: ignore[operator]
+    before = {name: weight.clone() for name, weight in classifier.named_parameters()}
+    trainer.fit(classifier, loader)
+    assert [name for name, weight in classifier.named_parameters() if torch.equal(weight, before[name])] == []
+    plif_train.save(classifier.net, tmp_path / "model.pt")
 
 
 def test_every_cell_of_the_notebook_runs_and_leaves_the_backend_alone(tmp_path: Path) -> None:
