@@ -115,9 +115,9 @@ def build(out: Path, verify: bool = True) -> Path:
             source = export(
                 ROOT / "models" / model, folder / f"{network}.c", to="c", precision="int8", verify=verify
             ).path
-            found.append(
-                about(network, title, read_card(source), compile_wasm(source, network), sample(network, folder))
-            )
+            module = compile_wasm(source, network)
+            say(f"{network}: {len(module)} bytes of WebAssembly, weights included")
+            found.append(about(network, title, read_card(source), module, sample(network, folder)))
     path = {"x": [round(v, 3) for v in PATH_X_PX], "y": [round(v, 3) for v in PATH_Y_PX]}
     script = '"use strict";\n' + "\n".join((HERE / each).read_text("utf-8") for each in SCRIPTS)
     script = script.replace("@PATH@", json.dumps(path)).replace("@NETWORKS@", json.dumps(found).replace("<", "\\u003c"))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
+import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +12,7 @@ from types import ModuleType
 import pytest
 
 import runtime
+from bench.edge_page import web_builder
 from plif_export import export
 from tests.browser import Browser, find_chromium
 
@@ -25,12 +25,7 @@ MODELS = {"digits": "nmnist-digits.pt", "gesture": "gesture-sim.pt"}
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_web", ROOT / "examples" / "web" / "build.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["build_web"] = module
-    spec.loader.exec_module(module)
-    return module
+    return web_builder()
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +42,9 @@ def browser(page: Path) -> Iterator[Browser]:
 
 
 def test_the_page_is_one_file_of_5_MB_at_most_and_asks_for_nothing_else(page: Path, browser: Browser) -> None:
+    modules = [base64.b64decode(text) for text in re.findall(r'"wasm": "([^"]+)"', page.read_text("utf-8"))]
+    assert len(modules) == len(MODELS) and all(module[:4] == b"\0asm" for module in modules)
+    assert 200_000 < max(map(len, modules)) <= 500_000
     assert page.stat().st_size <= 5_000_000 and [file.name for file in page.parent.iterdir()] == ["index.html"]
     browser.click("#sample")
     browser.until("document.getElementById('step').textContent === 'step 9'")

@@ -22,7 +22,7 @@ from runtime.base.version import __version__
 from runtime.events import open_source
 from runtime.events.formats.nmnist import write_nmnist
 from tests.networks import digits_network
-from tests.recordings import evt3_bytes
+from tests.recordings import WRITERS, evt3_bytes, some_events
 
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "runtime" / "native"
@@ -201,6 +201,11 @@ def test_cmake_finds_what_was_installed_and_moved(installed: Installed, tmp_path
     assert done.returncode == 1 and "none.bin: no such file" in done.stderr
 
 
+def test_the_whole_library_has_500_kB_at_most() -> None:
+    """Optimised, for every processor of its architecture: as the package builds it, from the same sources."""
+    assert 100_000 < Path(native.library()._name).stat().st_size <= 500_000
+
+
 def test_it_needs_and_exports_nothing_else(installed: Installed) -> None:
     library = installed.prefix / "lib/libplif.so"
     assert library.is_symlink() and (installed.prefix / "lib/libplif.so.1").is_symlink()
@@ -259,3 +264,26 @@ def test_files_that_lie_find_nothing_under_sanitizers(
             [fuzz, digits_plif, "1", "400"], env=environment, capture_output=True, text=True, timeout=500
         )
         assert done.returncode == 0, done.stderr[-3000:]
+
+    def checked(recording: Path, *rules: str) -> int:
+        environment = {**os.environ, "ASAN_OPTIONS": "exitcode=99", "UBSAN_OPTIONS": "exitcode=99"}
+        command = [decide, digits_plif, recording, *rules]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+        assert done.returncode in (0, 1) and not re.search("Sanitizer|runtime error", done.stderr), done.stderr
+        return len(done.stdout.splitlines())
+
+    for decision in ("own:50ms,margin=0.01,idle=auto", "kofn:3/5,idle=2k", "leak:50ms", "sum,exit=0.05"):
+        for framing in ("time:T=9", "count:T=9", "duration:40ms,every=10ms", "events:n=300,max=3ms"):
+            for reset in ("every:20/3", "never"):
+                has_rate = "=2k" in decision and framing[:4] in ("time", "coun")
+                assert (checked(recordings[0], decision, framing, reset) > 8) is not has_rate
+    rng = np.random.default_rng(0)
+    for name in ("nmnist", "evt2", "evt21", "evt3", "dat", "aedat2", "aedat31"):
+        write, suffix = WRITERS[name]
+        whole = write(some_events(3000, 1))
+        for _ in range(40):
+            damaged = bytearray(whole)
+            for at in rng.integers(len(whole) * (_ % 2) // 2, len(whole), 9):
+                damaged[at] = rng.integers(256)
+            (tmp_path / f"damaged{suffix}").write_bytes(damaged[: rng.integers(1, len(damaged))])
+            checked(tmp_path / f"damaged{suffix}", "sum", "time:T=9")
