@@ -2,6 +2,7 @@
 
     python docs/targets_table.py            writes docs/targets.md
     python docs/targets_table.py --json     prints it, every combination with its result
+    python docs/targets_table.py --check c  tries one target, and exits with 1 where its column of the page says something else
 
 Targets and precisions come from the registries, so a new one appears by itself. A combination that is refused shows why; a
 library that is not installed is named and left out.
@@ -15,7 +16,7 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -185,8 +186,8 @@ def tried(source: str, target: str, form: str, precision: str, folder: Path, giv
     return Trial(source, target, form, precision, made.passed, made.not_run or (f"run by {ran}" if ran else ""))
 
 
-def everything(say: Callable[[str], None]) -> tuple[list[Trial], list[str]]:
-    """Every combination, and which sources could not be tried."""
+def everything(say: Callable[[str], None], targets: Sequence[str] = tuple(TARGETS)) -> tuple[list[Trial], list[str]]:
+    """Every combination of the targets, and which sources could not be tried."""
     found, missing = [], []
     for source, make in SOURCES.items():
         say(source)
@@ -197,7 +198,7 @@ def everything(say: Callable[[str], None]) -> tuple[list[Trial], list[str]]:
             except ImportError as error:
                 missing.append(f"{source}: {error.name} is not installed")
                 continue
-            for target in TARGETS:
+            for target in targets:
                 for form in FORMS:
                     for precision in PRECISIONS:
                         found.append(tried(source, target, form, precision, Path(name), given))
@@ -253,11 +254,36 @@ def _plain(reason: str) -> str:
     return re.sub(r" \(\d+ more: [^)]*\)", "", reason)
 
 
+def column(text: str, target: str) -> dict[str, tuple[str, list[str]]]:
+    """{source: (what passed, why the rest was refused)} of one target in a page."""
+    lines = text.splitlines()
+    notes = dict(line.split(". ", 1) for line in lines if re.match(r"\d+\. ", line))
+    header, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|"))
+    at = header.index(f"`--to {target}`")
+    return {
+        row[0]: (re.sub(r"[\s,]*\[\d+\]", "", row[at]), [notes[n] for n in re.findall(r"\[(\d+)\]", row[at])])
+        for row in rows
+    }
+
+
+def check(target: str) -> bool:
+    """Whether the page says of a target what its exports do; prints what differs."""
+    found = column(page(*everything(lambda source: print(source, file=sys.stderr), (target,))), target)
+    said = column((ROOT / "docs" / "targets.md").read_text("utf-8"), target)
+    for source in found:
+        if found[source] != said.get(source):
+            print(f"{source}: the page says {said.get(source)}; found {found[source]}")
+    return found == {source: said.get(source) for source in found}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--check", metavar="TARGET", choices=tuple(TARGETS))
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    if options.check:
+        sys.exit(0 if check(options.check) else 1)
     found, missing = everything(lambda source: print(source, file=sys.stderr))
     if options.json:
         print(json.dumps({"tried": [asdict(one) for one in found], "missing": missing}))

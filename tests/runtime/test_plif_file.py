@@ -119,6 +119,20 @@ def test_facts_that_differ_from_the_card_are_refused(digits_plif: Path, tmp_path
         runtime.load(forged)
 
 
+def test_names_that_do_not_end_or_are_not_as_many_as_the_facts_say_are_refused(digits_plif: Path) -> None:
+    data = digits_plif.read_bytes()
+    head = plif_file.HEADER.unpack(data[: plif_file.HEADER.size])
+    start, size = head[6:8]  # of the strings, the second section
+    end = start + size - 1
+    for at, byte, why in (
+        (end, b"x", "its names do not end"),
+        (start + 3, b"\0", "more names than classes and states"),
+        (data.index(b"\0", start), b"x", "names; expected"),
+    ):
+        said = opened(data[:at] + byte + data[at + 1 :])
+        assert said is not None and why in said
+
+
 LIES = (0, 1, -1, 2, 7, 63, 64, 255, 65535, 1 << 20, (1 << 31) - 1, -(1 << 31), (1 << 40), (1 << 63) - 1, -(1 << 63))
 
 
