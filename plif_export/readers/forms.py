@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from plif_export.readers.copies import fresh, single_step
+from plif_export.readers.copies import copy_of, fresh, single_step
 from plif_export.readers.rules import Unsupported
+from plif_export.readers.whole_numbers import Number, has_streams, mark_streams, numbers
 
 WAY_OUT = (
     "or write a forward of one step, forward(self, x) for x of one step, states in the neurons, and call it T times"
@@ -41,42 +42,6 @@ STEPS_NAMES = (
 
 
 @dataclass(frozen=True)
-class Length:
-    """A whole number that says how many steps there are: an attribute of a part, a default of forward, or a global."""
-
-    path: str
-    name: str
-    where: str  # "attribute", "argument" or "global"
-
-    def set(self, module: nn.Module, T: int) -> dict[str, int]:
-        """Sets it in a copy; returns keywords for forward. A global is set by the caller (`during`)."""
-        if self.where == "attribute":
-            setattr(module.get_submodule(self.path), self.name, T)
-        return {self.name: T} if self.where == "argument" else {}
-
-    @contextmanager
-    def during(self, module: nn.Module, T: int) -> Iterator[None]:
-        if self.where != "global":
-            yield
-            return
-        names = inspect.unwrap(type(module.get_submodule(self.path)).forward).__globals__
-        before = names[self.name]
-        names[self.name] = T
-        try:
-            yield
-        finally:
-            names[self.name] = before
-
-    def value(self, module: nn.Module) -> int:
-        part = module.get_submodule(self.path)
-        if self.where == "attribute":
-            return int(getattr(part, self.name))
-        if self.where == "global":
-            return int(inspect.unwrap(type(part).forward).__globals__[self.name])
-        return int(inspect.signature(part.forward).parameters[self.name].default)
-
-
-@dataclass(frozen=True)
 class Form:
     """A way to run a module. shape: of one step, without the batch; T: as the example or the module has it."""
 
@@ -84,7 +49,7 @@ class Form:
     kind: str
     shape: tuple[int, ...]
     axis: int | None = None
-    length: Length | None = None
+    length: Number | None = None
     T: int | None = None
     zeros: bool = False  # states passed by hand start as zeros, not as None
 
@@ -184,7 +149,7 @@ class _Counter(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def operations(module: nn.Module, x: Tensor, length: Length | None = None, T: int = 1, zeros: bool = False) -> int:
+def operations(module: nn.Module, x: Tensor, length: Number | None = None, T: int = 1, zeros: bool = False) -> int:
     """How many operations forward is, on a fresh copy."""
     module = fresh(module)
     words = length.set(module, T) if length is not None else {}
@@ -245,9 +210,22 @@ def find_form(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None 
         return form
     if one_length is not None:
         return one_length
+    follows = None if has_streams(module) else _with_streams(module, x)
+    if follows is not None:
+        return find_form(follows, example, shape)
     operations(module, x)
     rule = f"forward fails with another T, or another batch, than the example has{_why(module, x)}"
     raise Unsupported(rule, f"it must run with any number of steps and of streams; {WAY_OUT}", "")
+
+
+def _with_streams(module: nn.Module, x: Tensor) -> nn.Module | None:
+    """A copy in which a number follows the size of the batch, where forward runs for any batch only so."""
+    for number in sorted(dict.fromkeys(numbers(module)), key=lambda each: "batch" not in each.name):
+        for axis in (0, 1) if x.dim() > 2 else (0,):
+            marked = mark_streams(copy_of(module), number, axis)
+            if _try(marked, x) is not None and None not in _counts(marked, x, axis):
+                return marked
+    return None
 
 
 def _why(module: nn.Module, x: Tensor) -> str:
@@ -283,9 +261,9 @@ def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:
     return Form(module, "step", tuple(x.shape[1:]), zeros=zeros)
 
 
-def _length(module: nn.Module, x: Tensor, count: int) -> Length | None:
+def _length(module: nn.Module, x: Tensor, count: int) -> Number | None:
     found = []
-    for each in sorted(dict.fromkeys(_lengths(module)), key=lambda each: each.name not in STEPS_NAMES):
+    for each in sorted(dict.fromkeys(numbers(module)), key=lambda each: each.name not in STEPS_NAMES):
         value = each.value(module)
         one, two = (_try(module, x, each, value + n) for n in (1, 2))
         if one is not None and two is not None and two > one > count:
@@ -296,26 +274,3 @@ def _length(module: nn.Module, x: Tensor, count: int) -> Length | None:
         names = ", ".join(f"'{each.name}'" for each in found)
         raise Unsupported(f"{names} may each be the number of steps", "call that number T")
     return found[0] if found else None
-
-
-def _lengths(module: nn.Module) -> Iterator[Length]:
-    for path, part in module.named_modules():
-        if (path and not list(part.children())) or type(part).__module__.startswith("torch.nn"):
-            continue
-        read = {name for f in vars(type(part)).values() if callable(f) for name in _names_in(f)}
-        for name, value in vars(part).items():
-            if type(value) is int and name in read and 0 < value < 4096:
-                yield Length(path, name, "attribute")
-        forward = inspect.unwrap(type(part).forward)
-        for p in inspect.signature(forward).parameters.values() if not path else ():
-            if type(p.default) is int and p.default > 0:
-                yield Length(path, p.name, "argument")
-        code = getattr(forward, "__code__", None)
-        for name in code.co_names if code is not None else ():
-            if type(forward.__globals__.get(name)) is int and 0 < forward.__globals__[name] < 4096:
-                yield Length(path, name, "global")
-
-
-def _names_in(function: Any) -> tuple[str, ...]:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return () if code is None or function.__name__ == "__init__" else code.co_names

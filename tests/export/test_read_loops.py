@@ -279,6 +279,40 @@ def test_a_size_that_happens_to_be_T_hides_nothing() -> None:
     assert [n.op for n in model.graph] == ["Conv", "Neuron", "Flatten", "Linear"]
 
 
+def steps_from_outside(num_steps: int) -> nn.Module:
+    """The number of steps is a variable of the function that the class stands in."""
+
+    class Outside(Loop):
+        def forward(self, x: Tensor) -> Any:  # [B, 8], an image
+            return torch.stack([self.lif(self.fc(x)) for _ in range(num_steps)]).sum(0)
+
+    return Outside()
+
+
+def test_the_number_of_steps_may_stand_around_the_class() -> None:
+    reading = read(lively(steps_from_outside(5)), torch.zeros(1, 8)).reference.reading  # type: ignore[attr-defined]
+    assert (reading.form.kind, reading.form.T, reading.readout.how) == ("static", 5, "sum")
+
+
+class SaysItsBatch(nn.Module):
+    """As snnTorch's tutorial 6: a view with the size of the batch in it, which is a global there."""
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__()
+        self.batch_size, self.fc, self.lif = batch_size, nn.Linear(8, 5), neuron.LIFNode()
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, 2, 4]
+        return self.lif(self.fc(x.view(self.batch_size, -1)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("example", [1, 4])
+def test_a_size_of_the_batch_that_the_module_says_follows_its_input(tmp_path: Path, example: int) -> None:
+    net = lively(SaysItsBatch(4))
+    report = export(net, tmp_path / "m.onnx", torch.zeros(example, 2, 4)).verify
+    assert report is not None and report.passed
+    assert net.batch_size == 4
+
+
 # --- what only running it shows -------------------------------------------------------------------------------------------
 
 
