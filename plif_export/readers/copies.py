@@ -97,7 +97,7 @@ def failed(module: nn.Module, error: Exception, shape: tuple[int, ...]) -> Probl
     kind_name = type(module.get_submodule(path)).__name__ if path else type(module).__name__
     if isinstance(error, Unsupported):
         return Problem(path or "forward", kind_name, error.rule, error.advice)
-    what = " ".join(str(error).split())[:160]
+    what = " ".join(str(error).split())[:160] or type(error).__name__
     if ours:
         rule = f"it cannot be read ({type(error).__name__}: {what})"
         return Problem("forward", type(module).__name__, rule, "try a simpler form of it")

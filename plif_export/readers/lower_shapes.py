@@ -66,10 +66,11 @@ def _parted(c: Call) -> Made | GraphTensor:
     inner = Call(whole, c.made, c.value, c.enter)
     if whole.name in ("max", "max_pool2d_with_indices") and i == 0:
         return LOWER[whole.name](inner)
+    known = whole.name in ("unbind", "split", "split_with_sizes")
+    require(known, f"{whole.name}() is not exported", "use layers of the list")
     axis = (inner.get(2, 0) if whole.name != "unbind" else inner.get(1, 0)) % len(source.shape)
     if whole.name == "unbind":
         return _part(c, source, axis, i, i + 1)
-    require(whole.name in ("split", "split_with_sizes"), f"{whole.name}() is not exported", "use layers of the list")
     sizes = inner.get(1)
     sizes = [sizes] * (i + 1) if isinstance(sizes, int) else sizes
     return _part(c, source, axis, sum(sizes[:i]), min(sum(sizes[: i + 1]), source.shape[axis]))
@@ -86,6 +87,11 @@ def _resize(c: Call) -> Made:
     attrs: dict[str, Any] = {"mode": "linear" if linear else "nearest"}
     if linear:
         attrs["align_corners"] = bool(c.get(2))
+    factors = c.get(3 if linear else 2) if c.node.op._overloadname == "vec" else None
+    whole = factors is None or all(
+        n * f == m for n, f, m in zip(c.tensor(0).shape[1:], factors, c.out[1:], strict=True)
+    )
+    require(whole, f"scale_factor {factors} makes no whole size of {list(c.tensor(0).shape)}", "give it the size")
     return Made("Resize", (c.tensor(0),), attrs)
 
 

@@ -40,6 +40,7 @@ RANDOM = "encode outside, and give it the encoded steps"
 WHOLE = {
     "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "batch_norm", "layer_norm", "matmul",
     "max_pool1d", "max_pool2d", "avg_pool1d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "softmax", "einsum",
+    "upsample_nearest1d", "upsample_nearest2d", "upsample_linear1d", "upsample_bilinear2d",
 }  # fmt: skip
 LOOKS = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "item"}
 

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from plif_export.readers.nodes import Node, Registered, Steps, aten, axes_of, execute, leaves, numel, op_name, swap
-from plif_export.readers.rules import Unsupported
 from plif_export.readers.writer import FILLED, PERMUTES, RESHAPES, SAME, Writer
 
 
@@ -124,10 +123,16 @@ def whole(run: Writer, v: Any) -> Any:
     """Steps as one node, joined."""
     if not isinstance(v, Steps):
         return v
-    if v.outer != 1:
-        raise Unsupported("it joins steps and batch in a way that is not understood", "keep time in an axis of its own")
-    node = run.put(aten.cat.default, (list(v.items), v.axis), shape_of(v), v.items[0].dtype)
-    run.joined.add(node)
+    first, dtype = v.items[0].shape, v.items[0].dtype
+    lead, size, rest = first[: v.axis], first[v.axis] // v.outer, first[v.axis + 1 :]
+    if v.outer == 1:
+        node = run.put(aten.cat.default, (list(v.items), v.axis), shape_of(v), dtype)
+    else:
+        items = [run.reshaped(i, (*lead, v.outer, 1, size, *rest)) for i in v.items]
+        apart = run.put(aten.cat.default, (items, v.axis + 1), (*lead, v.outer, len(items), size, *rest), dtype)
+        node = run.reshaped(apart, shape_of(v))
+    if len(v.items) == run.length:
+        run.joined.add(node)
     return node
 
 

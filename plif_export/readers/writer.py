@@ -56,6 +56,14 @@ class Writer:
             return self.reshaped(self.permuted(bare, [sorted(moved).index(i) for i in moved]), shape)
         return self.put(aten.permute.default, (node, tuple(axes)), shape, node.dtype)
 
+    def picked(self, node: Node, dim: int, i: int) -> Node:
+        """What select takes of a permuted tensor: the same of what was permuted, so that the batch may come first again
+        (qkv.reshape(B, N, 3, ...).permute(2, 0, ...)[i])."""
+        base, axes = node.args
+        at = axes[dim]
+        part = self.put(aten.select.int, (base, at, i), (*base.shape[:at], *base.shape[at + 1 :]), base.dtype)
+        return self.permuted(part, [a - (a > at) for a in axes if a != at])
+
     def call(self, op: Any, args: tuple[Any, ...], out: Any) -> Any:
         """A node of an operation on nodes; out: tensors, of which the shapes are used. A list of nodes for a tuple."""
         if isinstance(op, Registered):
@@ -69,6 +77,11 @@ class Writer:
             return self.reshaped(args[0], out.shape)
         if name == "unbind" and args[0].shape[args[1] if len(args) > 1 else 0] == 1:
             return [self.reshaped(args[0], out[0].shape)]
+        if name in ("select", "unbind") and args[0].op is aten.permute.default:
+            dim = (args[1] if len(args) > 1 else 0) % len(args[0].shape)
+            if name == "select":
+                return self.picked(args[0], dim, args[2] % args[0].shape[dim])
+            return [self.picked(args[0], dim, i) for i in range(args[0].shape[dim])]
         if name == "_to_copy":
             return self.put(op, (args[0], out.dtype), out.shape, out.dtype)
         if name in ("expand", "repeat"):
