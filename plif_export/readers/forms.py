@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from plif_export.readers.copies import copy_of, fresh, single_step
+from plif_export.readers.rewritten import rewrite
 from plif_export.readers.rules import Unsupported
 from plif_export.readers.whole_numbers import Number, has_streams, mark_streams, numbers
 
@@ -152,6 +153,7 @@ class _Counter(TorchDispatchMode):
 def operations(module: nn.Module, x: Tensor, length: Number | None = None, T: int = 1, zeros: bool = False) -> int:
     """How many operations forward is, on a fresh copy."""
     module = fresh(module)
+    rewrite(module)
     words = length.set(module, T) if length is not None else {}
     with torch.no_grad(), _Counter() as counter:
         if length is None:

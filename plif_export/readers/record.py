@@ -29,7 +29,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from plif_export.readers.copies import Calls
 from plif_export.readers.layers import LAYERS, known_as
 from plif_export.readers.nodes import Node, Registered, Steps, Table, aten, axes_of, is_leaf, leaves, op_name, swap
-from plif_export.readers.rewritten import REWRITTEN
+from plif_export.readers.rewritten import rewrite
 from plif_export.readers.rules import Unsupported
 from plif_export.readers.steps import rule
 from plif_export.readers.writer import PERMUTES, RESHAPES, SAME, Writer
@@ -87,8 +87,7 @@ class Run(Writer, TorchDispatchMode):
             if known_as(part, LAYERS) is not None and not hasattr(part, "recorded_forward"):
                 object.__setattr__(part, "recorded_forward", part.forward)
                 object.__setattr__(part, "forward", lambda x, m=part, p=path: self.leaf(Registered(p, m), x))
-            elif (written := known_as(part, REWRITTEN)) is not None:
-                object.__setattr__(part, "forward", written(part))
+        rewrite(module)
         learned = {key for name, _ in (*module.named_parameters(), *module.named_buffers()) for key in (name,)}
         for name, store, key, tensor in stored_tensors(module):
             plain = tensor.detach()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from plif_export.readers.layers import known_as
-from plif_export.readers.rules import Problem
+from plif_export.readers.rules import Problem, Unsupported, require
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -45,7 +45,63 @@ def _sliding_psn(m: Any) -> Forward:
     return forward
 
 
-REWRITTEN: dict[str, Callable[[Any], Forward]] = {"spikingjelly.activation_based.neuron.psn.SlidingPSN": _sliding_psn}
+def _state_leaky(m: Any) -> Callable[[Tensor], Any]:
+    """U[t] = exp(-1 / tau) U[t - 1] + X[t], S = U > threshold, without reset: X is the input, or a linear layer of it.
+
+    snnTorch makes all steps in one convolution with exp(-t / tau).
+    """
+    whole = m.kernel_truncation_steps is None
+    require(whole, "it forgets after kernel_truncation_steps", "leave it None: what decays is forgotten by itself")
+    require(not m.state_quant, "state_quant is set", "export the membrane in float32: state_quant=False")
+
+    def forward(x: Tensor) -> Any:  # [T, B, C]
+        u, membranes, decay = torch.zeros(()), [], torch.exp(-1 / m.tau)
+        for x_t in x.unbind(0):
+            current = m.linear(x_t) if hasattr(m, "linear") else x_t
+            u = (u if membranes else torch.zeros_like(current)) * decay + current
+            membranes.append(u)
+        mem = torch.stack(membranes)
+        return (m.fire(mem) * m.graded_spikes_factor, mem) if m.output else mem
+
+    return forward
+
+
+def _leaky_parallel(m: Any) -> Forward:
+    """U[t] = relu(W X[t] + b + beta U[t - 1] + c), S = U > threshold, without reset. snnTorch runs an nn.RNN."""
+    w, beta = m.rnn.weight_hh_l0, m.rnn.weight_hh_l0.diagonal()
+    apart = torch.equal(w, torch.diag(beta))
+    require(apart, "its membranes go through a layer on the way to the next step", "use weight_hh_enable=False")
+    b, c = (m.rnn.bias_ih_l0, m.rnn.bias_hh_l0) if m.rnn.bias else (None, 0.0)
+
+    def forward(x: Tensor) -> Tensor:  # [T, B, C]
+        u, membranes = torch.zeros(()), []
+        for x_t in x.unbind(0):
+            current = nn.functional.linear(x_t, m.rnn.weight_ih_l0, b)
+            u = torch.relu(current + ((u if membranes else torch.zeros_like(current)) * beta + c))
+            membranes.append(u)
+        return m.spike_grad(torch.stack(membranes) - m.threshold) * m.graded_spikes_factor  # type: ignore[no-any-return]
+
+    return forward
+
+
+REWRITTEN: dict[str, Callable[[Any], Callable[[Tensor], Any]]] = {
+    "spikingjelly.activation_based.neuron.psn.SlidingPSN": _sliding_psn,
+    "snntorch._neurons.stateleaky.StateLeaky": _state_leaky,
+    "snntorch._neurons.linearleaky.LinearLeaky": _state_leaky,
+    "snntorch._neurons.leakyparallel.LeakyParallel": _leaky_parallel,
+}
+
+
+def rewrite(module: nn.Module) -> None:
+    """Gives the parts of a copy the forward that is written again."""
+    for path, part in module.named_modules():
+        written = known_as(part, REWRITTEN)
+        if written is not None:
+            try:
+                object.__setattr__(part, "forward", written(part))
+            except Unsupported as problem:
+                raise Unsupported(problem.rule, problem.advice, path) from None
+
 
 _SLIDING = "train SlidingPSN, whose weights are the same in every step"
 # class -> (what was found, what to do)

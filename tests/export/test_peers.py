@@ -11,7 +11,7 @@ from tests.peers.table import BEGIN, PAGE, RECORD, exported, judged, table
 
 SAMPLE = (
     "norse/LIFRefracCell", "snntorch/Synaptic", "snntorch/SLSTM", "spikingjelly/IzhikevichNode", "spikingjelly/STBIFNode",
-    "spikingjelly/DSRIFNode", "nir/CubaLIF-recurrent",
+    "spikingjelly/DSRIFNode", "nir/CubaLIF-recurrent", "snntorch/LinearLeaky", "snntorch/LeakyParallel",
 )  # fmt: skip
 ROWS = json.loads(RECORD.read_text())
 

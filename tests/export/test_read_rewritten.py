@@ -1,7 +1,8 @@
-"""Neurons of SpikingJelly whose own code is no step: written again and compared with it, or refused with the reason."""
+"""Neurons whose own code is no step: written again and compared with it, or refused with the reason."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from torch import nn
 
 from plif_export import check, export
 from plif_export.readers import rewritten
+
+snn = pytest.importorskip("snntorch")
 
 
 def net_of(part: nn.Module, mode: str = "s") -> nn.Module:
@@ -56,6 +59,19 @@ def test_what_is_written_again_is_compared_with_the_class_itself(monkeypatch: py
 def test_steps_that_differ_are_refused_with_the_reason(part: nn.Module, reason: str) -> None:
     net = nn.Sequential(nn.Linear(4, 4), part)
     assert check(net, torch.zeros(4, 1, 4)).problems[0].startswith(f"1 ({type(part).__name__}): {reason}")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: snn.StateLeaky(0.9, 4, kernel_truncation_steps=3), "it forgets after kernel_truncation_steps"),
+        (lambda: snn.LeakyParallel(4, 4, weight_hh_enable=True), "its membranes go through a layer"),
+    ],
+)
+def test_what_no_neuron_of_snntorch_can_do_in_a_step_is_said(make: Callable[[], nn.Module], reason: str) -> None:
+    part = make()
+    problems = check(nn.Sequential(nn.Linear(4, 4), part), torch.zeros(5, 1, 4)).problems
+    assert problems[0].startswith(f"1 ({type(part).__name__}): {reason}")
 
 
 @pytest.mark.parametrize("recurrent", [

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import snntorch as snn
+import torch
 from torch import Tensor, nn
 
 from tests.peers import Maker, Peer, counts, strong
@@ -78,6 +79,13 @@ def _over_time(part: Callable[[], nn.Module]) -> Maker:
     return lambda: Peer(Readout().eval(), counts(8, 2, 10), 0)
 
 
+def _parallel() -> nn.Module:
+    cell = snn.LeakyParallel(10, 16)
+    with torch.no_grad():
+        cell.rnn.weight_ih_l0.mul_(6)
+    return cell
+
+
 MAKERS: dict[str, Maker] = {
     "Leaky": _between(partial(snn.Leaky, 0.9, init_hidden=True)),
     "Synaptic": _between(partial(snn.Synaptic, 0.8, 0.9, init_hidden=True)),
@@ -89,7 +97,7 @@ MAKERS: dict[str, Maker] = {
     "SLSTM": lambda: Peer(Hidden().eval(), counts(2, 10)),
     "SConv2dLSTM": lambda: Peer(Planes().eval(), counts(2, 2, 8, 8)),
     "LinearLeaky": _over_time(partial(snn.LinearLeaky, 0.9, 10, 16)),
-    "LeakyParallel": _over_time(partial(snn.LeakyParallel, 10, 16)),
+    "LeakyParallel": _over_time(_parallel),
     "StateLeaky": _over_time(lambda: nn.Sequential(strong(nn.Linear(10, 16)), snn.StateLeaky(0.9, 16))),
     "AssociativeLeaky": _over_time(lambda: snn.AssociativeLeaky(10, 4, 4, 16)),
 }
