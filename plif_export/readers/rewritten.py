@@ -55,7 +55,8 @@ def _state_leaky(m: Any) -> Callable[[Tensor], Any]:
     require(not m.state_quant, "state_quant is set", "export the membrane in float32: state_quant=False")
 
     def forward(x: Tensor) -> Any:  # [T, B, C]
-        u, membranes, decay = torch.zeros(()), [], torch.exp(-1 / m.tau)
+        u, decay = torch.zeros(()), torch.exp(-1 / m.tau)
+        membranes: list[Tensor] = []
         for x_t in x.unbind(0):
             current = m.linear(x_t) if hasattr(m, "linear") else x_t
             u = (u if membranes else torch.zeros_like(current)) * decay + current
@@ -74,12 +75,14 @@ def _leaky_parallel(m: Any) -> Forward:
     b, c = (m.rnn.bias_ih_l0, m.rnn.bias_hh_l0) if m.rnn.bias else (None, 0.0)
 
     def forward(x: Tensor) -> Tensor:  # [T, B, C]
-        u, membranes = torch.zeros(()), []
+        u = torch.zeros(())
+        membranes: list[Tensor] = []
         for x_t in x.unbind(0):
             current = nn.functional.linear(x_t, m.rnn.weight_ih_l0, b)
             u = torch.relu(current + ((u if membranes else torch.zeros_like(current)) * beta + c))
             membranes.append(u)
-        return m.spike_grad(torch.stack(membranes) - m.threshold) * m.graded_spikes_factor  # type: ignore[no-any-return]
+        s: Tensor = m.spike_grad(torch.stack(membranes) - m.threshold) * m.graded_spikes_factor
+        return s
 
     return forward
 
