@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_is_for_every_python_on_this_kind_of_machine(wheel: Path) -> None:
     assert wheel.name.startswith(f"plif-{__version__}-py3-none-linux_")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {f"{package}/py.typed" for package in ("runtime", "plif_export", "plif_train")} <= set(names)
+    assert not [name for name in names if name.startswith(("tests/", "docs/", "bench/"))]
 
 
 def test_the_wheel_streams_without_a_clone_a_compiler_or_pytorch(
