@@ -39,7 +39,7 @@ def commands() -> str:
     ]
     for name in COMMANDS:
         command = group.get_command(None, name)
-        context = command.context_class(command, info_name=f"plif {name}", terminal_width=100)
+        context = command.context_class(command, info_name=f"plif {name}", terminal_width=80)
         page.append(f"## plif {name}\n\n```\n{command.get_help(context)}\n```")
     return "\n\n".join(page)
 
