@@ -1,7 +1,5 @@
 #include "formats.h"
 
-#include <string.h>
-
 enum { PACKET = 28, POLARITY = 1, OVERFLOW_ROW = 240, OVERFLOW_US = 1 << 13 };
 enum { CHANGE_OFF = 0x0, CHANGE_ON = 0x1, HIGH = 0x8 };
 
@@ -15,11 +13,7 @@ static int64_t unwrap(Unwrapping *u, int64_t raw, int bits) {
 }
 
 static uint8_t *put(uint8_t *to, int64_t t, uint32_t x, uint32_t y, int on) {
-    const uint16_t x16 = (uint16_t)x, y16 = (uint16_t)y;
-    memcpy(to, &t, 8);
-    memcpy(to + 8, &x16, 2);
-    memcpy(to + 10, &y16, 2);
-    to[12] = (uint8_t)on;
+    event_put(to, t, (uint16_t)x, (uint16_t)y, (uint8_t)on);
     return to + EVENT;
 }
 

@@ -120,12 +120,9 @@ static int feed_by_time(Framer *f, const uint8_t *events, int64_t count, int64_t
     const int64_t T = f->framing.T, first = f->extent.first_us, span = (f->extent.last_us > first ? f->extent.last_us - first : 0) / T;
     int64_t end = *at;                          /* of the events of the open slice */
     for (; end < count; end++) {
-        const uint8_t *e = events + end * EVENT;
         int64_t t;
         uint16_t column, row;
-        memcpy(&t, e, 8);
-        memcpy(&column, e + 8, 2);
-        memcpy(&row, e + 10, 2);
+        event_get(events + end * EVENT, &t, &column, &row);
         if (column >= s->open.width || row >= s->open.height) continue;
         if (t > s->slice_us) s->slice_us = t;
         const int64_t place = span ? (s->slice_us - first) / span : T;

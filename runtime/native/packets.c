@@ -21,14 +21,6 @@ static int sane(int64_t n) { return -((int64_t)1 << 60) < n && n < (int64_t)1 <<
 enum { ADDR_Y = 0x0, ADDR_X = 0x2, VECT_BASE_X = 0x3, VECT_12 = 0x4, VECT_8 = 0x5, TIME_LOW = 0x6, TIME_HIGH = 0x8 };
 enum { X_LIMIT = 2048, PERIOD = 4096 };
 
-static inline void put(uint8_t *out, int64_t t, uint16_t x, uint16_t y, uint8_t p)
-{
-    memcpy(out, &t, 8);
-    memcpy(out + 8, &x, 2);
-    memcpy(out + 10, &y, 2);
-    out[12] = p;
-}
-
 /* An upper bound for the number of events in these words. */
 int64_t plif_evt3_most(const uint16_t *words, int64_t bytes)
 {
@@ -111,7 +103,7 @@ int64_t plif_evt3(const uint16_t *words, int64_t bytes, Evt3 *state, uint8_t *ou
                 }
                 if (made >= room)
                     goto full;
-                put(out + made++ * EVENT, t, (uint16_t)column, (uint16_t)s.row, on == 1);
+                event_put(out + made++ * EVENT, t, (uint16_t)column, (uint16_t)s.row, on == 1);
             }
         }
         if (width && s.base >= 0)
@@ -145,9 +137,7 @@ static int64_t plain(const uint8_t *e, int64_t most, Frame *f, const int64_t *of
     for (; done < most; done++, e += EVENT) {
         int64_t now;
         uint16_t x, y;
-        memcpy(&now, e, 8);
-        memcpy(&x, e + 8, 2);
-        memcpy(&y, e + 10, 2);
+        event_get(e, &now, &x, &y);
         if (x >= width || y >= height || (uint64_t)now - open >= span)
             break;
         const uint64_t cell = cell_of(of_x[x], of_y[y], of_p[e[12] != 0]);
@@ -217,9 +207,7 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
         const uint8_t *e = events + i * EVENT;
         int64_t t;
         uint16_t x, y;
-        memcpy(&t, e, 8);
-        memcpy(&x, e + 8, 2);
-        memcpy(&y, e + 10, 2);
+        event_get(e, &t, &x, &y);
         if (x >= f.width || y >= f.height) {
             f.invalid++;
             continue;

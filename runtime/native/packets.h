@@ -3,8 +3,22 @@
 #define PLIF_PACKETS_H
 
 #include <stdint.h>
+#include <string.h>
 
 enum { EVENT = 13, PLIF_WRONG = -1 };
+
+static inline void event_put(uint8_t *to, int64_t t, uint16_t x, uint16_t y, uint8_t p) {
+    memcpy(to, &t, 8);
+    memcpy(to + 8, &x, 2);
+    memcpy(to + 10, &y, 2);
+    to[12] = p;
+}
+
+static inline void event_get(const uint8_t *from, int64_t *t, uint16_t *x, uint16_t *y) {
+    memcpy(t, from, 8);
+    memcpy(x, from + 8, 2);
+    memcpy(y, from + 10, 2);
+}
 
 /* What the words so far have set (-1: not set yet), and how many events could not be used. */
 typedef struct {

@@ -85,9 +85,7 @@ int64_t plif_recording_read(plif_recording *r, int64_t *t_us, uint16_t *x, uint1
         }
         for (; n < room && r->from < r->count; n++, r->from++) {
             const uint8_t *e = r->events + r->from * EVENT;
-            memcpy(t_us + n, e, 8);
-            memcpy(x + n, e + 8, 2);
-            memcpy(y + n, e + 10, 2);
+            event_get(e, t_us + n, x + n, y + n);
             p[n] = e[12];
         }
     }
@@ -126,9 +124,7 @@ static int walk(plif_recording *r, void (*each)(plif_recording *, void *, int64_
             const uint8_t *e = r->events + r->from * EVENT;
             int64_t t;
             uint16_t x, y;
-            memcpy(&t, e, 8);
-            memcpy(&x, e + 8, 2);
-            memcpy(&y, e + 10, 2);
+            event_get(e, &t, &x, &y);
             each(r, with, t, x, y);
         }
     begin(r);

@@ -95,12 +95,7 @@ static int possible(int64_t t_us) { return -T_LIMIT_US < t_us && t_us < T_LIMIT_
 /* Packs events until one has no possible time; how many there are. */
 static int64_t pack(uint8_t *to, const int64_t *t, const uint16_t *x, const uint16_t *y, const uint8_t *p, size_t most) {
     size_t i = 0;
-    for (; i < most && possible(t[i]); i++, to += EVENT) {
-        memcpy(to, t + i, 8);
-        memcpy(to + 8, x + i, 2);
-        memcpy(to + 10, y + i, 2);
-        to[12] = p[i] != 0;
-    }
+    for (; i < most && possible(t[i]); i++, to += EVENT) event_put(to, t[i], x[i], y[i], p[i] != 0);
     return (int64_t)i;
 }
 
