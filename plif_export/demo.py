@@ -30,6 +30,7 @@ from runtime.stream.run import Run
 MODEL = Path(__file__).resolve().parent.parent / "models" / "nmnist-digits.pt"
 SAMPLES = 200
 DIGIT = 7
+CAMERA, FRAMING, DECIDE = "sim:digits?seed=7&seconds=5", "events:n=550,max=40ms", "leak:120ms,margin=0.2"
 
 
 def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
     for line in (
         f"plif info {shlex.quote(str(step.path))}",
         f"plif stream {shlex.quote(str(step.path))} {shlex.quote(str(recording))} --speed real",
-        f"plif stream {shlex.quote(str(step.path))} 'sim:digits?seed=7&seconds=5' --decide leak",
+        f"plif stream {shlex.quote(str(step.path))} '{CAMERA}' --framing {FRAMING} --decide {DECIDE}",
         "plif train '{c32k3s1-BN-PLIF-MPk2s2}*2-DP-FC128-PLIF-DP-FC100-PLIF-APk10s10' --data nmnist:DIR --out model.pt",
         "plif export model.pt",
     ):

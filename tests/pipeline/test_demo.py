@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from plif_export.demo import run
+import runtime
+from plif_export.demo import CAMERA, DECIDE, FRAMING, run
+from runtime.events import open_source
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -29,4 +31,12 @@ def test_the_demo_proves_evaluates_streams_and_leaves_pictures(tmp_path: Path) -
         re.findall(r"demo/([\w-]+\.\w+)", (REPOSITORY / "README.md").read_text())
     )  # what its next command needs
     assert named == {"nmnist-digits.onnx", "digit7.bin"} and all((tmp_path / "demo" / name).is_file() for name in named)
+    assert any(FRAMING in line and DECIDE in line for line in said)
+    source = open_source(CAMERA)
+    answers = list(
+        runtime.load(tmp_path / "demo" / "nmnist-digits.onnx").stream(CAMERA, framing=FRAMING, decide=DECIDE)
+    )
+    for begin_us, end_us, digit in source.truth[:-1]:  # type: ignore[attr-defined]  # the last one is cut
+        shown = {one.label for one in answers if begin_us + 60_000 < one.t_us <= end_us} - {None}
+        assert shown == {digit}, (begin_us, digit, shown)
     assert any(line.strip().startswith("plif train") for line in said)
