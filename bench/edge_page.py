@@ -63,8 +63,8 @@ def write_page(path: Path, wasm: bytes, x: np.ndarray, classes: int) -> None:
 
 def visit(browser: Browser, page: Path) -> tuple[float, np.ndarray]:
     """Opens a page -> (seconds from the start of the navigation to its last answer, y float32 [T, classes])."""
-    browser.open("about:blank#")
-    browser._call("Page.navigate", url=page.resolve().as_uri())
+    browser.open("about:blank#")  # else the answer of the page before might be taken for this one's
+    browser.open(page.resolve().as_uri())
     found = browser.until("window.found", seconds=300)
     assert not browser.messages, browser.messages
     return found["ms"] / 1e3, np.array(found["y"], np.float32)

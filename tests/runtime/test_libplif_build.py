@@ -144,6 +144,8 @@ def test_real_recordings_are_decided_as_by_plif_stream(installed: Installed, sha
         sensor = () if recording.suffix != ".raw" else ("--sensor", "1280x720")
         said = streamed(model, recording, *sensor)
         assert installed.run(model, recording) == said and said, recording
+    early = streamed(digits, cases[0][1], "--decide", "sum,exit=0.3")
+    assert installed.run(digits, cases[0][1], "sum,exit=0.3") == early and 0 < len(early) < 10
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
