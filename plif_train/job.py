@@ -82,7 +82,7 @@ class Job:
         # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.
         late = net.normalisation if self.augmentation else None
         opened = self._open_data(net, None if late else net.normalisation)
-        net.meta = replace(net.meta, sensor=getattr(opened["train"], "sensor", None))
+        net.meta = replace(net.meta, sensor=getattr(opened["train"], "common_sensor", None))
         self.about |= {
             "dataset": self.data.partition(":")[0],
             "dataset_options": find(self.data)[2],

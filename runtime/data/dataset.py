@@ -104,6 +104,7 @@ class EventSet:
     """Recordings as frames. A subclass gives `recording(i)`, the events of sample i."""
 
     kind: ClassVar[str] = "events"
+    sensor: tuple[int, int] | None = None  # (width, height), where all recordings of the set have the same
 
     def __init__(
         self, request: DatasetSpec, classes: Sequence[str], labels: Sequence[int], paths: Sequence[str]
@@ -126,6 +127,11 @@ class EventSet:
 
     def path(self, i: int) -> str:
         return self._paths[i]
+
+    @property
+    def common_sensor(self) -> tuple[int, int] | None:
+        """(width, height) for the card of a network that is trained on the set; None where recordings differ."""
+        return self.sensor
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -159,7 +165,6 @@ class FileEventSet(EventSet):
     whose ranks count within a class are a fair sample of the set.
     """
 
-    sensor: tuple[int, int] | None = None  # (width, height), where all recordings of the set have the same
     csv: str | None = None  # what the columns of CSV are
 
     def __init__(self, request: DatasetSpec, classes: Sequence[str], found: list[tuple[int, int, str]]) -> None:

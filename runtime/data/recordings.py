@@ -145,12 +145,18 @@ class Folder(FileEventSet):
             found.extend((rank, label, str(path)) for rank, path in enumerate(paths))
         super().__init__(request, classes, found)
         self.sensor, self.csv = _said(request, top), request.options.get("csv")
+        self._common: tuple[int, int] | None = None
         if self.sensor is None:
             parts = [folder for half in halves.values() for folder in _folders(half).values()] or folders.values()
             paths = [path for part in parts for path in self._recordings_in(part)]
             place = self.name.partition("?")[0]
             advice = f"say it: {place}?sensor=WIDTHxHEIGHT, or the line WIDTHxHEIGHT in sensor.txt"
-            self.sensor = agreed_sensor(self.name, paths, self.csv, self.shape, advice, request.trained)
+            self.sensor, self._common = agreed_sensor(self.name, paths, self.csv, self.shape, advice, request.trained)
+
+    @property
+    def common_sensor(self) -> tuple[int, int] | None:
+        """What somebody said, or the guess; else what all recordings that were looked at say of themselves."""
+        return self.sensor or self._common
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -167,9 +173,11 @@ def agreed_sensor(
     shape: Shape,
     advice: str,
     trained: tuple[int, int] | None = None,
-) -> tuple[int, int] | None:
-    """One guess (width, height) for all recordings of a set, from LOOKED_AT of them, with a warning; None where each says
-    its own. `advice` is how to say it; `trained`, the sensor of a network's training, is taken where it holds their events."""
+) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """From LOOKED_AT of the recordings of a set: one guess (width, height) for all of them, with a warning, None where each says
+    its own; and the size that all of them have, None where they differ.
+
+    `advice` is how to say it; `trained`, the sensor of a network's training, is taken where it holds their events."""
     sizes: dict[tuple[int, int], Path] = {}
     guesses = []
     for path in paths[:: -(-len(paths) // LOOKED_AT)]:
@@ -182,8 +190,9 @@ def agreed_sensor(
     if len(sizes) > 1:
         each = ", ".join(f"{w}x{h} ({path.name})" for (w, h), path in sorted(sizes.items())[:4])
         warnings.warn(f"{name}: the sensors of its recordings differ: {each}; {advice}", PlifWarning, stacklevel=4)
+    common = next(iter(sizes)) if len(sizes) == 1 else None
     if not guesses:
-        return None
+        return None, common
     width, height = size = max(guesses, key=lambda size: size[0] * size[1])
     if size == trained:
         taken = "is taken for all of them, as in the network's training"
@@ -192,7 +201,7 @@ def agreed_sensor(
         taken = f"is a guess for all of them{f', and {why}' if why else ''}"
     text = f"{name}: its recordings do not say their sensor: {width}x{height} {taken}; {advice}"
     warnings.warn(text, PlifWarning, stacklevel=4)
-    return size
+    return size, common
 
 
 def _said(request: DatasetSpec, root: Path) -> tuple[int, int] | None:

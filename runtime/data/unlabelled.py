@@ -35,7 +35,7 @@ class Unlabelled(FileEventSet):
         super().__init__(request, classes, [(i, UNKNOWN, path) for i, path in enumerate(paths)])
         self.csv = csv
         files = [Path(path) for path in paths]
-        self.sensor = sensor or agreed_sensor(self.name, files, csv, shape, "say it: --sensor WxH", trained)
+        self.sensor = sensor or agreed_sensor(self.name, files, csv, shape, "say it: --sensor WxH", trained)[0]
 
 
 def find_recordings(places: Sequence[str | Path]) -> list[str]:

@@ -135,6 +135,21 @@ def test_training_writes_the_sensor_and_older_models_name_their_set(tmp_path: Pa
         assert network_of({**content, "card": json.dumps(card)}, "m.pt").meta.sensor == sensor
 
 
+def test_recordings_that_say_their_sensor_say_it_to_the_network_too(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        for split in ("train", "test"):
+            (tmp_path / split / label).mkdir(parents=True)
+            (tmp_path / split / label / "1.raw").write_bytes(evt3_bytes(some_events(100)))  # 1280x720, says its header
+    found = open_dataset(f"folder:{tmp_path}", framing="count:T=2", shape=(2, 16, 16))
+    assert (found.sensor, found.common_sensor) == (None, found.recording(0)[1])  # type: ignore[attr-defined]
+    recipe = plif_train.Recipe(epochs=1, batch_size=2)
+    plif_train.train("FC20-PLIF-APk10s10", f"folder:{tmp_path}", tmp_path / "m.pt", recipe, T=2, size="16x16")
+    assert read_card(tmp_path / "m.pt")["sensor"] == list(found.recording(0)[1])  # type: ignore[attr-defined]
+    write(tmp_path / "train" / "b" / "2.bin", 34, 34)
+    with pytest.warns(PlifWarning, match="differ"):
+        assert open_dataset(f"folder:{tmp_path}", framing="count:T=2").sensor is not None  # type: ignore[attr-defined]
+
+
 def test_a_card_whose_sensor_is_no_size_is_refused(model: Model) -> None:
     from runtime.model.card import check_artifact_card
 
