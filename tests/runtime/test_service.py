@@ -143,6 +143,18 @@ def test_a_histogram_counts_what_lies_below_each_bound() -> None:
     )
 
 
+def test_a_histogram_of_prometheus_is_in_seconds() -> None:
+    from runtime.show.dashboard.metrics import BOUNDS_MS, histogram
+
+    times = Latencies()
+    times.add(1.5)
+    samples = dict(histogram("h", "s", times))
+    assert samples.pop('h_sum{source="s"}') == pytest.approx(0.0015) and samples.pop('h_count{source="s"}') == 1
+    bounds = [float(name.partition('le="')[2].rstrip('"}')) for name in samples]
+    assert bounds == [*(bound / 1000 for bound in BOUNDS_MS), float("inf")]
+    assert list(samples.values()) == [int(bound >= 0.0015) for bound in bounds]
+
+
 def test_names_of_labels_are_escaped_in_metrics() -> None:
     from runtime.show.dashboard.metrics import sample
 
