@@ -355,6 +355,17 @@ def test_damaged_networks_with_a_card_that_fits_them_are_refused_too(plain: Path
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ("Loop", "TensorIterator", "If"))
+def test_a_network_with_a_loop_which_might_have_no_end_is_refused(plain: Path, tmp_path: Path, kind: str) -> None:
+    path = Path(shutil.copytree(plain, tmp_path / "m_openvino"))
+    text = (path / "model.xml").read_text()
+    (path / "model.xml").write_text(
+        text.replace("<layers>", f'<layers><layer id="999" name="turn" type="{kind}" />', 1)
+    )
+    with pytest.raises(PlifError, match=f"m_openvino: layer turn is a {kind}, which plif does not write"):
+        runtime.load(path)
+
+
 def test_options_are_checked_before_any_work(tmp_path: Path) -> None:
     for options, precision, message in (
         ({"stateful": "maybe"}, "fp32", "--set stateful=maybe: expected true or false"),

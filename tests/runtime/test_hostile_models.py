@@ -270,15 +270,25 @@ def field(tag: bytes, data: bytes) -> bytes:
     return tag + number(len(data)) + data
 
 
-def hostile_onnx(name: str, proto: onnx.ModelProto) -> bytes:
-    """The model with something in it that leads to another file, or may."""
-    tensor = elsewhere().SerializeToString()
+def hostile_onnx(name: str, proto: onnx.ModelProto, hidden: onnx.TensorProto | None = None) -> bytes:
+    """The model with something in it that leads to another file, or may; `hidden` instead of a tensor in another file."""
+    tensor = (hidden or elsewhere()).SerializeToString()
     constant = helper.make_node("Constant", [], ["c"], value=elsewhere())
     if name == "constant":
         proto.graph.node.append(constant)
     elif name == "constant of a body":
         body = helper.make_graph([constant], "body", [], [])
         proto.graph.node.append(helper.make_node("If", ["x"], ["z"], then_branch=body, else_branch=body))
+    elif name == "a loop without an end":
+        ins = [("i", onnx.TensorProto.INT64), ("on", onnx.TensorProto.BOOL)]
+        body = helper.make_graph(
+            [helper.make_node("Identity", ["on"], ["on.next"])],
+            "body",
+            [helper.make_tensor_value_info(n, kind, []) for n, kind in ins],
+            [helper.make_tensor_value_info("on.next", onnx.TensorProto.BOOL, [])],
+        )
+        proto.graph.initializer.append(numpy_helper.from_array(np.array(True), "go"))
+        proto.graph.node.append(helper.make_node("Loop", ["", "go"], [], body=body))
     elif name == "constant of a function":
         proto.functions.append(helper.make_function("own", "F", [], ["c"], [constant], proto.opset_import))
     elif name == "a sparse constant":
@@ -308,7 +318,14 @@ def hostile_onnx(name: str, proto: onnx.ModelProto) -> bytes:
 @pytest.mark.parametrize(
     "name",
     (
-        *("constant", "constant of a body", "constant of a function", "a sparse constant", "training"),
+        *(
+            "a loop without an end",
+            "constant",
+            "constant of a body",
+            "constant of a function",
+            "a sparse constant",
+            "training",
+        ),
         *("an operation of others", "a tag of too many bytes", "a tag of 33 bits", "a tag of 64 bits", "a group"),
         *("a graph of too many bytes", "a length of too many bytes"),
     ),
@@ -325,6 +342,15 @@ def test_no_tensor_hides_from_the_guard(name: str, artifact: Path, tmp_path: Pat
         load_onnx,
     ):
         refused(read, path, "keeps its data in another file|does not write|not an ONNX file|another domain")
+
+
+@pytest.mark.parametrize("name", ("a tag of too many bytes", "a graph of too many bytes", "a length of too many bytes"))
+def test_numbers_that_no_writer_writes_are_refused_where_they_hide_nothing_too(
+    name: str, artifact: Path, tmp_path: Path
+) -> None:
+    harmless = numpy_helper.from_array(np.zeros(4, np.float32), "w")
+    (tmp_path / "m.onnx").write_bytes(hostile_onnx(name, onnx.load(artifact), harmless))
+    refused(read_model, tmp_path / "m.onnx", "not an ONNX file")
 
 
 def test_what_we_write_is_let_through_byte_for_byte(artifact: Path) -> None:

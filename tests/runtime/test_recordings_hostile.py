@@ -240,6 +240,18 @@ def test_text_that_comes_byte_by_byte_is_the_text_of_the_whole(name: str) -> Non
     assert all(one == found[0] for one in found[1:]), found
 
 
+def test_a_line_without_an_end_is_not_kept() -> None:
+    losses = Losses()
+    parser = CsvParser("-", losses)
+    parser.feed(b"1,2,3,1\n2,2,3,1\n")
+    with in_memory(LITTLE):
+        for _ in range(1000):
+            parser.feed(b"7" * 50_000)
+    assert len(parser.carry) <= LINE_LIMIT + 1
+    events = np.concatenate([parser.feed(b"\n3,2,3,1\n"), parser.finish()])
+    assert events["t"][-1] == 3 and losses.invalid == 1
+
+
 @pytest.mark.parametrize(
     "first", [b"0" * 60_000 + b"1,2,3,1\n", b"9" * 60_000 + b",2,3,1\n", b"t" * 60_000 + b",x,y,p\n"]
 )

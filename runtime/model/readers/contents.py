@@ -23,6 +23,7 @@ from runtime.model.readers.c_source import header_of, parts_of, read_text
 
 XML, BIN = "model.xml", "model.bin"
 PART = "a file of the artifact; export it again"  # what is expected where one cannot be read
+WITH_BODIES = ("Loop", "TensorIterator", "If")  # layers of OpenVINO that hold networks; a loop may turn for ever
 FLOATS = {"f32": "<f4", "f16": "<f2", "f64": "<f8"}  # OpenVINO's element_type -> NumPy, of those that can hold nan
 
 
@@ -52,10 +53,18 @@ def nothing(path: Path) -> Contents:
 
 
 def read_openvino(path: Path) -> Contents:
-    """Raises PlifError where one of the two files cannot be read."""
+    """Raises PlifError where one of the two files cannot be read, or where the network has a loop, which might have no end."""
     files = {name: read_regular(path / name, PART) for name in (XML, BIN)}
     parts = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    return Contents(parts, _constants_not_finite(files[XML], files[BIN]))
+    try:
+        layers = list(ElementTree.fromstring(files[XML]).iter("layer"))
+    except ElementTree.ParseError:
+        return Contents(parts)  # nothing that OpenVINO reads: it says so itself
+    for layer in layers:
+        if layer.get("type") in WITH_BODIES:
+            what = f"layer {layer.get('name')} is a {layer.get('type')}"
+            raise PlifError(f"{path}: {what}, which plif does not write; export it again")
+    return Contents(parts, _constants_not_finite(layers, files[BIN]))
 
 
 def read_c(path: Path) -> Contents:
@@ -63,9 +72,9 @@ def read_c(path: Path) -> Contents:
     return Contents(parts_of(read_text(path), read_text(header_of(path))))
 
 
-def _constants_not_finite(xml: bytes, weights: bytes) -> str | None:
+def _constants_not_finite(layers: list[ElementTree.Element], weights: bytes) -> str | None:
     try:
-        for layer in ElementTree.fromstring(xml).iter("layer"):
+        for layer in layers:
             data = layer.find("data")
             if layer.get("type") != "Const" or data is None or data.get("element_type") not in FLOATS:
                 continue
@@ -75,8 +84,8 @@ def _constants_not_finite(xml: bytes, weights: bytes) -> str | None:
             found = not_finite(f"tensor {layer.get('name')}", values.reshape(shape))
             if found is not None:
                 return found
-    except (ElementTree.ParseError, ValueError, KeyError):
-        pass  # nothing that OpenVINO reads: it says so itself
+    except (ValueError, KeyError):
+        pass  # the same
     return None
 
 

@@ -1,7 +1,8 @@
-"""A model in ONNX as the bytes of its file, after it was found to be alone: nothing in it leads to another file.
+"""A model in ONNX as the bytes of its file, after it was found to be alone: nothing in it leads to another file or has no end.
 
 What opens a model follows names in it: a tensor may have its data in another file, anywhere on the disk. So every message
 that may hold a tensor is looked at, and a field that plif writes nowhere is refused, in place of guessing what it may hold.
+Graphs within nodes are among these: they are the bodies of loops, which may turn for ever.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ from runtime.base.errors import PlifError
 from runtime.model.readers.onnx_wire import TENSOR_NAME, NotProtobuf, fields, onnx_file, text_field
 
 MOST_FIELDS = 4_000_000  # a network of 8 layers in 64 steps has 60,000
-MOST_DEPTH = 8  # graphs within nodes within graphs
 
 # The fields of each message that plif writes, by their numbers in onnx.proto3, and the message that a field holds. Not
-# here are, for example, training (20) and functions (25) of a model, and sparse tensors (15 of a graph, 22 of an attribute).
+# here are, for example, training (20) and functions (25) of a model, sparse tensors (15 of a graph, 22 of an attribute), and
+# graphs within nodes (6 and 11 of an attribute).
 MESSAGES: dict[str, dict[int, str | None]] = {
     "model": dict.fromkeys((1, 2, 3, 4, 5, 6, 8, 14)) | {7: "graph"},
     "graph": dict.fromkeys((2, 10, 11, 12, 13, 16)) | {1: "node", 5: "tensor"},
     "node": dict.fromkeys((1, 2, 3, 4, 6, 7, 9)) | {5: "attribute"},
-    "attribute": dict.fromkeys((1, 2, 3, 4, 7, 8, 9, 13, 14, 20))
-    | {5: "tensor", 10: "tensor", 6: "graph", 11: "graph"},
+    "attribute": dict.fromkeys((1, 2, 3, 4, 7, 8, 9, 13, 14, 20)) | {5: "tensor", 10: "tensor"},
     "tensor": dict.fromkeys((1, 2, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 16)),
 }
 NODE_DOMAIN = 7
@@ -37,7 +37,7 @@ def read_model(path: str | Path) -> bytes:
     with onnx_file(path) as (file, size):
         file.seek(0)
         data = file.read(size)
-        _Walk(path, data).message("model", 0, len(data), 0)
+        _Walk(path, data).message("model", 0, len(data))
     return data
 
 
@@ -47,11 +47,9 @@ class _Walk:
         self.file: BinaryIO = io.BytesIO(data)
         self.fields = 0
 
-    def message(self, kind: str, start: int, end: int, depth: int) -> None:
-        """Looks at the message in bytes [start, end), and at those in it. depth: how many graphs it is in."""
+    def message(self, kind: str, start: int, end: int) -> None:
+        """Looks at the message in bytes [start, end), and at those in it."""
         known = MESSAGES[kind]
-        if depth > MOST_DEPTH:
-            raise NotProtobuf
         for number, wire, a, b in fields(self.file, start, end):
             self.fields += 1
             if self.fields > MOST_FIELDS:
@@ -63,7 +61,7 @@ class _Walk:
             if (inside := known[number]) is not None:
                 if wire != 2:
                     raise NotProtobuf
-                self.message(inside, a, b, depth + (inside == "graph"))
+                self.message(inside, a, b)
             elif kind == "tensor":
                 if number == TENSOR_EXTERNAL or (number == TENSOR_LOCATION and (wire != 0 or a)):
                     name = text_field(self.file, start, end, TENSOR_NAME) or "?"
