@@ -18,6 +18,8 @@ import threading
 import time
 from collections.abc import Callable
 
+TEXT = b'{"since": 0}'
+QUESTION = bytes([0x81, 0x80 | len(TEXT)]) + bytes(4) + TEXT  # of an open page, masked by zeros
 HALF = b"GET /?token=x HTTP/1.1\r\nHost: "
 
 
@@ -87,9 +89,7 @@ class Flood:
     def feeds_that_never_read(self) -> None:
         """Pages with the token, each with a hundred questions."""
         if self.token:
-            text = b'{"since": 0}'
-            question = bytes([0x81, 0x80 | len(text)]) + bytes(4) + text
-            self.many(20, self.handshake(self.token) + 100 * question)
+            self.many(20, self.handshake(self.token) + 100 * QUESTION)
 
     def handshake(self, token: str) -> bytes:
         key = base64.b64encode(os.urandom(16)).decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import itertools
@@ -27,7 +26,7 @@ from runtime.api import Model
 from runtime.events import events_sha256, open_source
 from runtime.show.dashboard.door import ACCEPTS, TICK_S, Troubles, budget
 from tests.conftest import REPOSITORY, interruptible
-from tests.flood import HALF, alive
+from tests.flood import HALF, QUESTION, Flood, alive
 from tests.live import balanced, until
 from tests.runtime.test_dashboard import SOURCE, Live, message
 
@@ -236,20 +235,22 @@ def drained(one: socket.socket) -> socket.socket:
 def test_a_page_that_never_reads_is_closed_and_gives_its_place_back(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.show.dashboard.server.READ_S", 0.3)
-    server = live.dashboard._server
-    with live.feed(max_queue=1) as feed:
+    for name in ("server.READ_S", "door.REQUEST_S"):
+        monkeypatch.setattr(f"runtime.show.dashboard.{name}", 0.3)
+    monkeypatch.setattr("runtime.show.dashboard.server.FPS", 1000)  # its sockets are full in a moment
+    server, flood = live.dashboard._server, Flood(live.dashboard.port, 60, live.token)
+    with socket.socket() as page:
+        page.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        page.connect(("127.0.0.1", live.dashboard.port))
+        page.sendall(flood.handshake(live.token))
         until(lambda: len(server._clients) == 1)
-        (client,) = server._clients
-        monkeypatch.setattr(client, "send", lambda message: server_waits())  # its sockets are full
-        feed.send('{"since": 0}')
-        until(lambda: not server._clients)
+        page.setblocking(False)
+        with contextlib.suppress(OSError):
+            for _ in range(10_000):
+                page.sendall(QUESTION)
+        until(lambda: not server._clients and not server._door._guests)
     with live.feed() as feed:
         assert message(feed)[0]["state"] == "running"
-
-
-async def server_waits() -> None:
-    await asyncio.sleep(60)
 
 
 def test_troubles_are_said_once_a_minute_with_their_number() -> None:
