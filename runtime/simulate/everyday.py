@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from runtime.simulate.figure import SHOULDER
-from runtime.simulate.gestures import Arms, Doubles, Law, Moment, bend_arm, hang_arm, hang_other, place
+from runtime.simulate.gestures import Arms, Doubles, Law, Moment, bend_arm, hang_arm, hang_other, place, walk
 from runtime.simulate.wander import wander
 
 
@@ -20,18 +20,9 @@ def _ease(m: Moment, lasts_s: float) -> Doubles:
 
 
 def _stride(m: Moment) -> Arms:
-    """Legs and arms of somebody who walks."""
-    stride = m.draw.within(0.15, 0.55)
-    m.pose.legs[:] = np.stack([stride * np.sin(m.phase), -stride * np.sin(m.phase)], 1)
+    """Somebody who walks, up and down a little with each step."""
     m.pose.body[:, 1] += np.abs(2 * np.sin(m.phase))
-    arms = []
-    for arm, side in enumerate((-1.0, 1.0)):
-        swing = -side * m.draw.within(3, 12) * np.sin(m.phase)
-        hanging = hang_arm(m, arm)
-        hanging[:, 0, 2] += 0.5 * swing
-        hanging[:, 1:, 2] += swing[:, None]
-        arms.append(hanging)
-    return arms[0], arms[1]
+    return walk(m, steps=(0.15, 0.55), swings=(3, 12))
 
 
 def _walk_in(m: Moment) -> Arms:

@@ -70,6 +70,21 @@ def hang_other(moment: Moment, arm: int, moving: Doubles) -> Arms:
     return (moving, resting) if arm == 0 else (resting, moving)
 
 
+def walk(m: Moment, steps: tuple[float, float], swings: tuple[float, float], lift: float = 0.0) -> Arms:
+    """Legs and arms of somebody who walks; `steps` and `swings` are drawn from, `lift` is by how much a swinging arm rises."""
+    stride = m.draw.within(*steps)
+    m.pose.legs[:] = np.stack([stride * np.sin(m.phase), -stride * np.sin(m.phase)], 1)
+    arms = []
+    for arm, side in enumerate((-1.0, 1.0)):
+        swing = -side * m.draw.within(*swings) * np.sin(m.phase)
+        hanging = hang_arm(m, arm)
+        hanging[:, 0, 2] += 0.5 * swing
+        hanging[:, 1:, 2] += swing[:, None]
+        hanging[:, 1:, 1] -= lift * np.abs(swing)[:, None]
+        arms.append(hanging)
+    return arms[0], arms[1]
+
+
 def _clapping(m: Moment) -> Arms:
     x, y, z = m.draw.within(-8, 8), m.draw.within(2, 30), m.draw.within(18, 34)
     wide, tilt = m.draw.within(5, 22), m.draw.within(-1.4, 1.4)  # palms meet sideways, or one comes from above

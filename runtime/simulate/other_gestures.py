@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from runtime.simulate.figure import SHOULDER
-from runtime.simulate.gestures import Arms, Law, Moment, bend_arm, hang_arm, hang_other, place
+from runtime.simulate.gestures import Arms, Law, Moment, bend_arm, hang_arm, hang_other, place, walk
 from runtime.simulate.wander import wander
 
 
@@ -87,17 +87,7 @@ def _walking(m: Moment) -> Arms:
     m.pose.body[:, 2] = np.clip(small + closer * m.t_s, 0.15, 1.2)
     m.pose.body[:, 0] += m.draw.within(-45, 45) + m.draw.within(-30, 30) * m.t_s
     m.pose.body[:, 1] += m.draw.within(-45, 5) + np.abs(2.5 * small * np.sin(m.phase))
-    stride = m.draw.within(0.2, 0.6)
-    m.pose.legs[:] = np.stack([stride * np.sin(m.phase), -stride * np.sin(m.phase)], 1)
-    arms = []
-    for arm, side in enumerate((-1.0, 1.0)):
-        swing = -side * m.draw.within(4, 14) * np.sin(m.phase)
-        hanging = hang_arm(m, arm)
-        hanging[:, 0, 2] += 0.5 * swing
-        hanging[:, 1:, 2] += swing[:, None]
-        hanging[:, 1:, 1] -= 0.2 * np.abs(swing)[:, None]
-        arms.append(hanging)
-    return arms[0], arms[1]
+    return walk(m, steps=(0.2, 0.6), swings=(4, 14), lift=0.2)
 
 
 def _standing_up(m: Moment) -> Arms:
