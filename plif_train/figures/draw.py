@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ matplotlib.rcParams["svg.hashsalt"] = "plif"  # the names inside an SVG are rand
 # Blue for what matters, grey for the rest; further hues in the order of need. They differ in lightness, too.
 BLUE, RED, GREEN, AMBER, GREY = "#1f6fb4", "#d1495b", "#2a9d6f", "#e0a030", "#9aa3ad"
 RATES = "magma"  # of firing rates and spikes: black is silence
+STEPS_SHOWN = 20  # columns that can be read on a page
 
 
 class MissingPart(PlifError):
@@ -59,6 +61,11 @@ def top_of(rates: np.ndarray) -> float:
 def panels(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[plt.Figure, np.ndarray]:
     """A figure of `width` by `height` inches and its axes, [rows, columns]."""
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
+
+
+def some_steps(T: int) -> list[int]:
+    """At most STEPS_SHOWN of T time-steps, evenly apart, for a figure with a column a step; the first is 0."""
+    return list(range(0, T, math.ceil(T / STEPS_SHOWN)))
 
 
 def show(axes: Any, image: np.ndarray, title: str = "", left: str = "", top: float = 1.0) -> Any:
