@@ -24,9 +24,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def crossed(*axes: Sequence[Any]) -> list[Any]:
-    """Parameters of a test: every combination of one value of each axis (three axes or more).
+    """Parameters of a test: every combination of one value of each axis.
 
-    In the half that always runs, every value of an axis meets every value of every other. The rest is for `-m large`.
+    In the half that always runs, every value of an axis meets every value of every other where there are three axes or more;
+    of two axes every value occurs. The rest is for `-m large`.
     """
     combined = []
     for places in itertools.product(*(range(len(axis)) for axis in axes)):

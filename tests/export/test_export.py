@@ -38,7 +38,15 @@ def test_every_kind_of_neuron_exports_in_both_forms_and_both_maths(
     assert result.verify is not None and result.verify.untested == [] and result.verify.spikes > 2_000
 
 
-@pytest.mark.parametrize("preset", ("mnist", "fashion-mnist", "cifar10", "nmnist", "cifar10-dvs", "dvs128-gesture"))
+@pytest.mark.parametrize(
+    "preset",
+    [
+        "fashion-mnist",
+        "nmnist",
+        "dvs128-gesture",
+        *(pytest.param(preset, marks=pytest.mark.large) for preset in ("mnist", "cifar10", "cifar10-dvs")),
+    ],
+)
 def test_every_preset_exports_with_few_channels(tmp_path: Path, preset: str) -> None:
     net = scaled(plif_train.build(preset, channels=4, hidden=40))
     for form in ("step", "unrolled"):

@@ -23,6 +23,7 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
+from tests.conftest import crossed
 from tests.foreign import Residual, scale_to_threshold
 from tests.networks import firing, frames
 
@@ -36,22 +37,21 @@ THIRTY = {"classes": tuple(map(str, range(30)))}
 STEPS = 50
 
 
-@pytest.mark.parametrize(
-    ("math", "options"),
-    [
-        ("exact", {}),
-        ("folded", {}),
-        ("exact", {"tau": "channel", "v_reset": -0.25}),
-        ("exact", {"decay_input": False}),
-        ("folded", {"decay_input": False, "tau": "channel"}),
-        ("exact", {"v_threshold": 0.5, "v_reset": 0.125}),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("dt", ("1e-4", "1"))
+NEURONS: list[tuple[str, dict[str, Any]]] = [
+    ("exact", {}),
+    ("folded", {}),
+    ("exact", {"tau": "channel", "v_reset": -0.25}),
+    ("exact", {"decay_input": False}),
+    ("folded", {"decay_input": False, "tau": "channel"}),
+    ("exact", {"v_threshold": 0.5, "v_reset": 0.125}),
+]
+
+
+@pytest.mark.parametrize(("neuron", "dt"), crossed(NEURONS, ("1e-4", "1")))
 def test_what_is_read_back_does_what_the_model_does(
-    tmp_path: Path, math: str, options: dict[str, Any], dt: str
+    tmp_path: Path, neuron: tuple[str, dict[str, Any]], dt: str
 ) -> None:
+    math, options = neuron
     net = firing(VOTING, **options)
     result = export(net, tmp_path / "m.nir", to="nir", math=math, options={"votes": "fold", "dt": dt})
     assert result.passed and result.verify is not None and result.verify.engine == "nir"

@@ -21,6 +21,7 @@ from plif_export.writers import FORMS
 from plif_train.network import Network
 from runtime.model.card import Card
 from runtime.model.graph import Graph
+from tests.conftest import crossed
 from tests.export.test_parity_can_fail import change_attribute, failure, replace_initializer
 from tests.networks import firing
 
@@ -108,9 +109,9 @@ def test_one_wrong_scale_is_caught(precision: str, dialect: str, layer: str) -> 
     assert failure(proto, card, net)["layer"] == layer
 
 
-@pytest.mark.parametrize("layer", ("conv2", "fc1", "fc2"))
-@pytest.mark.parametrize(("precision", "dialect"), WAYS)
-def test_one_weight_off_by_one_step_of_its_rounding_is_caught(precision: str, dialect: str, layer: str) -> None:
+@pytest.mark.parametrize(("way", "layer"), crossed(WAYS, ("conv2", "fc1", "fc2")))
+def test_one_weight_off_by_one_step_of_its_rounding_is_caught(way: tuple[str, str], layer: str) -> None:
+    precision, dialect = way
     net = firing()
     rng = np.random.default_rng(0)
     untouched, card = written(net, precision, dialect)

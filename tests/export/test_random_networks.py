@@ -54,16 +54,22 @@ ALL = [
 
 
 def sample() -> list[Case]:
-    """Every network once, each option as often as its alternatives, and two of the slow ones (unrolled, T = 64)."""
+    """Every network once, each option as often as its alternatives, and one of the slow ones (unrolled, T = 64)."""
     chosen = []
     for seed in range(SEEDS):
         form, T = ("step", "unrolled")[seed % 2], STEPS[seed % 3]
-        if (form, T) == ("unrolled", 64) and seed > 11:
+        if (form, T) == ("unrolled", 64) and seed > 5:
             T = 7
         chosen.append(
             Case(seed, seed % 4 < 2, ("layer", "channel")[seed // 2 % 2], form, T, ("exact", "folded")[seed // 3 % 2])
         )
     return chosen
+
+
+def on_two_engines(cases: list[Case]) -> list[tuple[Case, str]]:
+    """The gate's own and one of the others in turn: in the sample every engine meets every option."""
+    found = [(case, "onnxruntime") for case in cases]
+    return found + [(c, "openvino" if c.form == "unrolled" or c.seed % 8 > 3 else "event") for c in cases]
 
 
 def on_engines(cases: list[Case]) -> list[tuple[Case, str]]:
@@ -103,7 +109,7 @@ def check_case(case: Case, engine: str, folder: Path) -> None:
     assert report.untested == [] or case.T == 1 or (case.T == 7 and report.untested == [last])
 
 
-@pytest.mark.parametrize(("case", "engine"), on_engines(sample()), ids=str)
+@pytest.mark.parametrize(("case", "engine"), on_two_engines(sample()), ids=str)
 def test_random_networks_pass_the_gate(case: Case, engine: str, tmp_path: Path) -> None:
     check_case(case, engine, tmp_path)
 
@@ -117,10 +123,10 @@ def test_random_networks_pass_the_gate_with_rounded_weights(
     check_case(case._replace(precision=precision, T=min(case.T, 7)), engine, tmp_path)
 
 
-def test_the_sample_holds_every_option_and_two_of_the_slow_ones() -> None:
+def test_the_sample_holds_every_option_and_one_of_the_slow_ones() -> None:
     for option in ("seed", "hard", "tau", "form", "T", "math"):
         assert {getattr(case, option) for case in sample()} == {getattr(case, option) for case in ALL}
-    assert sum((case.form, case.T) == ("unrolled", 64) for case in sample()) == 2
+    assert sum((case.form, case.T) == ("unrolled", 64) for case in sample()) == 1
     assert len(ALL) == 20 * 2 * 2 * 2 * 3 * 2
 
 

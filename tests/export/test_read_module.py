@@ -28,6 +28,7 @@ from runtime.model import neurons
 from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
 from runtime.model.neurons import Equation
+from tests.conftest import crossed
 from tests.foreign import events, scale_to_threshold
 
 
@@ -64,8 +65,7 @@ JOINS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int]] = {
 }
 
 
-@pytest.mark.parametrize("form", ("step", "unrolled"))
-@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize(("join", "form"), crossed(list(JOINS), ("step", "unrolled")))
 def test_residual_joins_come_through(tmp_path: Path, join: str, form: str) -> None:
     net = scale_to_threshold(Residual(*JOINS[join]), (2, 16, 8))
     result = export(net, tmp_path / "m.onnx", torch.zeros(1, 2, 16, 8), form=form, T=4)
@@ -89,7 +89,10 @@ def narrow(net: nn.Module, by: int = 4) -> nn.Module:
     return net
 
 
-@pytest.mark.parametrize(("cnf", "kind"), [("ADD", "static"), ("AND", "events"), ("IAND", "events")])
+@pytest.mark.parametrize(
+    ("cnf", "kind"),
+    [("ADD", "static"), *(pytest.param(cnf, "events", marks=pytest.mark.large) for cnf in ("AND", "IAND"))],
+)
 def test_a_sew_resnet18_comes_through_with_plain_python_around_it(tmp_path: Path, cnf: str, kind: str) -> None:
     class Around(nn.Module):
         def __init__(self) -> None:

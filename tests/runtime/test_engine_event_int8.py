@@ -19,6 +19,7 @@ from runtime.base.errors import PlifError
 from runtime.engines.event import conv as event_conv
 from runtime.engines.event.engine import EventEngine
 from runtime.model.card import read_card
+from tests.conftest import crossed
 from tests.export.test_passes import VARIANTS
 from tests.networks import firing, frames
 from tests.random_networks import random_network
@@ -40,8 +41,7 @@ def sums(model: Model) -> list[int]:
     return [op.sums for op in model.engine._ops if op.kind == native.KINDS.index("CONV")]
 
 
-@pytest.mark.parametrize("math", ("exact", "folded"))
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize(("variant", "math"), crossed(VARIANTS, ("exact", "folded")))
 def test_every_kind_of_neuron_passes_the_gate(variant: dict[str, Any], math: str, tmp_path: Path) -> None:
     net = firing(**variant)
     path = export(net, tmp_path / "a.onnx", precision="int8", math=math, verify=False).path
