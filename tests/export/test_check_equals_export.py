@@ -68,12 +68,12 @@ def networks_agree(seeds: range, folder: Path) -> None:
 
 
 def test_check_and_export_agree_on_random_networks(tmp_path: Path) -> None:
-    networks_agree(range(6), tmp_path)
+    networks_agree(range(4), tmp_path)
 
 
 @pytest.mark.large
 def test_check_and_export_agree_on_many_random_networks(tmp_path: Path) -> None:
-    networks_agree(range(6, 150), tmp_path)
+    networks_agree(range(4, 150), tmp_path)
 
 
 def layers() -> list[Callable[[], nn.Module]]:
@@ -131,13 +131,13 @@ def modules_agree(seeds: range, folder: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'", "ignore::DeprecationWarning")
 def test_check_and_export_agree_on_random_modules(tmp_path: Path) -> None:
-    modules_agree(range(16), tmp_path)
+    modules_agree(range(8), tmp_path)
 
 
 @pytest.mark.large
 @pytest.mark.filterwarnings("ignore:Using padding='same'", "ignore::DeprecationWarning")
 def test_check_and_export_agree_on_many_random_modules(tmp_path: Path) -> None:
-    modules_agree(range(16, 400), tmp_path)
+    modules_agree(range(8, 400), tmp_path)
 
 
 def test_what_only_nir_itself_refuses_is_refused_by_check_too(tmp_path: Path) -> None:

@@ -35,12 +35,12 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_a_card_that_lies_gives_one_line_or_a_run_that_ends(seeds: list[str]) -> None:
-    fuzz("cards", *seeds, "--count", "80")
+    fuzz("cards", *seeds, "--count", "40")
 
 
 @needs_sanitizer
 def test_native_code_touches_nothing_but_its_buffers_whatever_it_is_given() -> None:
-    fuzz("native", "--count", "20")
+    fuzz("native", "--count", "8")
 
 
 @pytest.mark.large

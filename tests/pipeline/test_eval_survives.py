@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +200,17 @@ def test_the_hash_of_the_data_does_not_know_where_they_lie(
         assert evaluate(model, place, batch=16).data_list == whole[0].data_list
 
 
-def test_ctrl_c_says_what_is_known_and_keeps_it(folder: Path, data: str, tmp_path: Path, whole: Any) -> None:
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard, also where the tests are a background job, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_says_what_is_known_and_keeps_it(
+    folder: Path, data: str, tmp_path: Path, whole: Any, heard: None
+) -> None:
     def progress(done: int, total: int, note: str) -> None:
         if done >= 100:
             signal.raise_signal(signal.SIGINT)

@@ -54,15 +54,15 @@ def test_five_of_the_six_real_clips_are_right(model: runtime.Model, shared_data:
 
 
 def test_held_out_performers_are_understood(model: runtime.Model) -> None:
-    """Three performers of another seed than any that was used in making it: 36 windows of 0.8 s."""
+    """Two performers of another seed than any that was used in making it: 24 windows of 0.8 s."""
     right = total = 0
-    for number in range(3):
+    for number in range(2):
         events, rows = record(987, "test", number)
         for gesture, start_us, end_us in rows:
             part = events[(events["t"] >= start_us) & (events["t"] < end_us)]
             right += int(answer(model, part).sum(axis=0).argmax()) == gesture
             total += 1
-    assert total == 36 and right >= 0.7 * total, right
+    assert total == 24 and right >= 0.7 * total, right
 
 
 def test_people_who_do_no_gesture_are_mostly_none_or_other(model: runtime.Model, shared_data: Path) -> None:

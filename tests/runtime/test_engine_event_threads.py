@@ -35,7 +35,7 @@ def selftest(folder: Path, *flags: str) -> Path:
 
 
 def test_the_pool_does_every_piece_once_and_ends_without_a_worker_that_has_no_processor(tmp_path: Path) -> None:
-    done = subprocess.run([selftest(tmp_path, "-O2")], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([selftest(tmp_path, "-O2")], capture_output=True, text=True, timeout=500)
     assert done.returncode == 0 and done.stdout.count("ok") == 2, done.stdout
 
 
@@ -46,7 +46,7 @@ def test_what_threads_of_the_pool_tell_each_other_is_synchronised(tmp_path: Path
     if subprocess.run(["setarch", "-R", "true"], capture_output=True).returncode:
         pytest.skip("setarch -R is not allowed here")
     program = selftest(tmp_path, "-O1", "-g", "-fsanitize=thread")
-    done = subprocess.run(["setarch", "-R", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["setarch", "-R", program], capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

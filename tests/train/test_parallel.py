@@ -46,6 +46,7 @@ def test_two_processes_are_one_where_bn_is_frozen_and_dropout_0(plif: TrainingRu
     assert one["firing_rates"]["fc2"] > 0
 
 
+@pytest.mark.large
 def test_ctrl_c_on_two_processes_ends_both_and_the_training_can_be_resumed(tmp_path: Path) -> None:
     command = [*SMALL, "--data", "digits:24", "--lr", "1e-2", "--devices", "cpu:2", "--epochs"]
     process = plif_process(*command, "10000", cwd=tmp_path)
