@@ -21,7 +21,6 @@ import hashlib
 import json
 import logging
 import socket
-import sys
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from importlib.resources import files
@@ -46,9 +45,6 @@ BODY_LIMIT = 4096
 HEAD_LIMIT = 8192  # a browser's head has some 600 bytes
 PATIENCE_S = 30.0  # a page that asks for nothing for that long still gets a message, so that a dead one is noticed
 READ_S = 10.0  # a page that does not read a message for that long is closed
-# How long this thread keeps the interpreter while the stream wants it. Python's own 5 ms, several times a step, made the
-# lag of a flooded stream a frame longer.
-SWITCH_S = 0.0002
 KINDS = {"csv": "text/csv", "json": "application/json"}
 COMMANDS = ("start", "stop", "reset")
 
@@ -84,7 +80,6 @@ class Server:
         self.port: int = self._socket.getsockname()[1]
         self._clients: set[_Client] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._switch_s = sys.getswitchinterval()
         style, script = _page_file("style.css"), _page_file("app.js")
         self._page = _Page(_page_file("index.html"), style, script)
         self._locked = _Page(_page_file("locked.html"), style)
@@ -123,7 +118,6 @@ class Server:
         self._thread = threading.Thread(target=self._run, name="plif-dashboard", daemon=True)
 
     def start(self) -> None:
-        sys.setswitchinterval(SWITCH_S)
         self._thread.start()
 
     def stop(self) -> None:
@@ -139,7 +133,6 @@ class Server:
         if self._thread.is_alive():
             self._thread.join(3.0)
         self._socket.close()
-        sys.setswitchinterval(self._switch_s)
 
     def _run(self) -> None:
         async def serve() -> None:
