@@ -193,6 +193,14 @@ def test_members_in_one_place_twice_or_of_other_folders_are_refused(model: Path,
     refused(read_card_text, path, "lie in one place")
 
 
+def test_a_directory_or_an_index_of_too_many_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    zipped([("m/data.pkl", b"."), *((f"m/{i:04}{'x' * 4000}", b"") for i in range(1_100))], path)
+    refused(read_card_text, path, "its directory claims 4[0-9]* bytes")
+    zipped([("m/data.pkl", bytes(5 << 20))], path)
+    refused(read_card_text, path, "its index claims 5[0-9]* bytes")
+
+
 def test_a_file_of_torch_save_opens_as_it_is_and_with_its_members_written_again(model: Path, tmp_path: Path) -> None:
     zipped(list(content(model).items()), tmp_path / "again.pt")
     assert read_card(tmp_path / "again.pt") == read_card(model)
