@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from math import prod
 from pathlib import Path
 
@@ -81,12 +82,18 @@ class CompiledProgram(Subject):
         copy = Path(folder) / f"{included[1]}.c"
         copy.write_text(source, "utf-8")
         (copy.parent / f"{included[1]}.h").write_text(header, "utf-8")
-        self.probe, self.release = copy.parent / "probe", copy.parent / "release"
+        self.probe, self._source, self._compiler, self._flags = copy.parent / "probe", copy, compiler, flags
         compile_here(compiler, copy, self.probe, ("-DPLIF_PROBE", *flags))
-        compile_here(compiler, copy, self.release, flags)
         shapes = {n["attrs"]["layer"]: tuple(n["shape"]) for n in card["graph"]["nodes"] if n["op"] == "Neuron"}
         self.shapes: dict[str, tuple[int, ...]] = shapes
         self.variables = {layer: [variable for own, variable in self.states if own == layer] for layer in shapes}
+
+    @cached_property
+    def release(self) -> Path:
+        """The program as it is shipped, without the probe; compiled when it is asked, which is after the gate has passed."""
+        program = self._source.parent / "release"
+        compile_here(self._compiler, self._source, program, self._flags)
+        return program
 
     def forced(self, case: Case) -> Answer:
         given = []

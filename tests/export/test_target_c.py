@@ -53,6 +53,7 @@ def prove_case(case: Case, folder: Path, flags: tuple[str, ...] = (), steps: int
     target.check(graph, card, {})
     target.write(ExportJob(graph, onnx.ModelProto(), card, name=path.name), path)
     program = CompiledProgram(path, read_card(path), find_compiler() or "", flags)
+    assert program.release.exists()  # as it is shipped, it compiles with these flags, too
     return prove(None, card, source, steps=steps or case.T, opened=program)
 
 
