@@ -27,7 +27,6 @@ from plif_export.readers.body import Values
 from plif_export.readers.copies import Calls
 from plif_export.readers.elementwise import COMPARES
 from plif_export.readers.neuron_modules import keeps_state
-from plif_export.readers.neuron_program import NeuronLayer
 from plif_export.readers.nodes import Node, op_name
 from plif_export.readers.reading import Reading
 from plif_export.readers.regions import below
@@ -52,11 +51,11 @@ class _Ran:
 class _Watched(TorchDispatchMode):
     """Runs a module, and notes what its layers of neurons do. noise: {path: what is added to its current [STEPS, 1, ...]}."""
 
-    def __init__(self, module: nn.Module, layers: dict[str, NeuronLayer], noise: dict[str, Tensor]) -> None:
+    def __init__(self, module: nn.Module, neurons: list[str], noise: dict[str, Tensor]) -> None:
         super().__init__()
-        self.module, self.layers, self.noise, self.ran = module, layers, noise, _Ran()
+        self.module, self.noise, self.ran = module, noise, _Ran()
         self.paths = Calls(module).paths
-        for path in layers:
+        for path in neurons:
             part = module.get_submodule(path)
             part.register_forward_pre_hook(lambda m, a, p=path: self._before(p, a))
             part.register_forward_hook(lambda m, a, o, p=path: self._after(p, o), always_call=True)
@@ -103,6 +102,8 @@ class _Check:
         layers = {name: layer for name, layer in reading.layers.items() if layer.h is not None}
         self.layers = dict(sorted(layers.items(), key=lambda item: item[1].spikes.index))  # in the order of forward
         self.by_path = {layer.region.path: layer for layer in self.layers.values() if layer.region.path}
+        others = [path for path, part in self.form.module.named_modules() if keeps_state(part)]
+        self.neurons = list(dict.fromkeys((*self.by_path, *others)))
         self.notes: list[str] = []
         self.start: Values = {}
 
@@ -111,7 +112,7 @@ class _Check:
         noisy: dict[str, Tensor] = {}
         for drive in DRIVES:
             noise = {path: drive * each for path, each in noisy.items()}
-            watched = _Watched(self.form.copy(), self.by_path, noise)
+            watched = _Watched(self.form.copy(), self.neurons, noise)
             state: Values | None = None
             for call in (1, 2):
                 x = self.form.steps(STEPS, 1, seed=int(drive) + call, scale=max(drive, 1.0))
@@ -160,7 +161,8 @@ class _Check:
             self.notes.append(f"{name}: a call goes on from where the last one ended: reset it between samples")
 
     def _noise(self, ran: _Ran, found: _Ran) -> dict[str, Tensor]:
-        """Random currents, about a threshold, for each submodule whose current is the one input of its layer."""
+        """Random currents, about a threshold, for each submodule whose current is the one input of its layer; the same for two
+        that are alike and read the same, which are one layer."""
         noise = {}
         for place, (name, layer) in enumerate(self.layers.items()):
             path = layer.region.path
@@ -169,6 +171,10 @@ class _Check:
                 like = torch.stack(ran.currents[name])
                 scale = abs(float(layer.content[1].get("v_threshold", 1.0))) or 1.0
                 noise[path] = scale * (torch.randn(like.shape, generator=generator) + 0.25)
+                for other in self.neurons:
+                    alike = other not in self.by_path and _equal(found.currents[path], found.currents.get(other, []))
+                    if alike and _equal(found.spikes[path], found.spikes.get(other, [])):
+                        noise[other] = noise[path]
         return noise
 
     def _own_forward(self, watched: _Watched, x: Tensor) -> _Ran:
@@ -190,8 +196,10 @@ class _Check:
         values, outputs = known, []
         for t in range(STEPS):
             added: dict[Node, tuple[Node, Tensor]] = {}
-            for path, each in noise.items():
-                layer = self.by_path[path]
+            for path, layer in self.by_path.items():
+                each = noise.get(path)
+                if each is None:
+                    continue
                 added |= {n: (layer.inputs[0], each[t]) for n in layer.region.nodes if layer.inputs[0] in n.reads}
             given = {node: current[t] for node, current in theirs.items()}
             seen = (lambda n, v, given=given: given[n] if n in given and _near(v, given[n]) else v) if given else None

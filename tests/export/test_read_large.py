@@ -151,6 +151,25 @@ def test_spikes_that_rounding_alone_changes_are_no_difference_and_others_are(wro
     assert not wrong or "a step of the module is not what its layers make" in str(found)
 
 
+class Alike(nn.Module):
+    """Two neurons that are alike and read the same: one layer of the file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc, self.a, self.b = nn.Linear(6, 8), _neuron(), _neuron()
+        self.left, self.right, self.out = nn.Linear(8, 3), nn.Linear(8, 3), _neuron()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc(x)
+        return self.out(self.left(self.a(x)) + self.right(self.b(x)))  # type: ignore[no-any-return]
+
+
+def test_two_neurons_that_are_one_are_tried_with_one_current(tmp_path: Path) -> None:
+    report = plif_export.export(Alike(), tmp_path / "m.onnx", torch.zeros(1, 6)).verify
+    assert report is not None and report.passed and len(report.layers) == 2
+
+
 def test_the_unit_of_many_weights_is_that_of_all_of_them() -> None:
     values = np.random.default_rng(0).integers(-64, 64, 100_001).astype(np.float32) * 8
     assert lowest_unit(values) == lowest_bit(values).min() == 8
