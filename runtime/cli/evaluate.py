@@ -26,6 +26,7 @@ from runtime.cli.output import (
     say_unnamed,
     show,
 )
+from runtime.cli.stream import SENSOR_FROM
 from runtime.stream.options import help_of
 
 if TYPE_CHECKING:
@@ -170,6 +171,8 @@ def _evaluation_lines(result: Evaluation, written: list[Path]) -> Iterator[str]:
         f"engine {result.engine}, batch {result.batch}, {result.workers} worker{'s' * (result.workers > 1)}, T={result.T}: "
         f"{_ms(result.latency_ms['p50'])} ms a call (p99 {_ms(result.latency_ms['p99'])}), {result.throughput_per_s:g} samples/s"
     )
+    if result.sensor is not None and result.sensor_from not in ("source", "recording"):
+        yield f"sensor {result.sensor[0]}x{result.sensor[1]} ({SENSOR_FROM[str(result.sensor_from)]})"
     rates = ", ".join(f"{layer} {100 * rate:.1f} %" for layer, rate in result.firing_rates.items())
     yield f"firing rates {rates or f'are not counted by engine {result.engine}'}"
     if result.exit_margin is not None:

@@ -105,6 +105,9 @@ class EventSet:
 
     kind: ClassVar[str] = "events"
     sensor: tuple[int, int] | None = None  # (width, height), where all recordings of the set have the same
+    sensor_from: str = (
+        "source"  # who says so, as in Source: the set, or for a folder "asked", "recording", "model", "guess"
+    )
 
     def __init__(
         self, request: DatasetSpec, classes: Sequence[str], labels: Sequence[int], paths: Sequence[str]

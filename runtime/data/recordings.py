@@ -146,12 +146,16 @@ class Folder(FileEventSet):
         super().__init__(request, classes, found)
         self.sensor, self.csv = _said(request, top), request.options.get("csv")
         self._common: tuple[int, int] | None = None
+        self.sensor_from = "asked"
         if self.sensor is None:
             parts = [folder for half in halves.values() for folder in _folders(half).values()] or folders.values()
             paths = [path for part in parts for path in self._recordings_in(part)]
             place = self.name.partition("?")[0]
             advice = f"say it: {place}?sensor=WIDTHxHEIGHT, or the line WIDTHxHEIGHT in sensor.txt"
             self.sensor, self._common = agreed_sensor(self.name, paths, self.csv, self.shape, advice, request.trained)
+            self.sensor_from = (
+                "recording" if self.sensor is None else "model" if self.sensor == request.trained else "guess"
+            )
 
     @property
     def common_sensor(self) -> tuple[int, int] | None:

@@ -47,6 +47,7 @@ class Evaluation:
 
     samples      those that were read; accuracy, interval (95 %) and confusion are of them
     unreadable   {"samples": how many could not be read, "first": [{"path", "error"}]}
+    sensor       [width, height] of the recordings, None where they differ and for images; sensor_from: who says so, as in Source
     data_list    {"samples", "sha256"} of the paths and classes (runtime.measure.metrics.list_sha256)
     predictions  the class of each sample, NONE where it could not be read; truths: its own, None where it is not known
     mean_steps   steps that a sample took; fewer than T where exit_margin ended some early
@@ -77,6 +78,8 @@ class Evaluation:
     unreadable: dict[str, Any] = field(default_factory=lambda: {"samples": 0, "first": []})
     artifact: dict[str, Any] = field(default_factory=dict)
     data_list: dict[str, Any] = field(default_factory=dict)
+    sensor: list[int] | None = None
+    sensor_from: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     predictions: list[int] = field(repr=False, default_factory=list)
     truths: list[int | None] = field(repr=False, default_factory=list)
@@ -187,6 +190,8 @@ def evaluate(
         unreadable={"samples": table.unreadable, "first": table.unreadable_first},
         artifact=artifact_identity(model.path, model.card),
         data_list={"samples": count, "sha256": shards.plan.list},
+        sensor=list(size) if (size := getattr(dataset, "common_sensor", None)) else None,
+        sensor_from=getattr(dataset, "sensor_from", None),
         versions=versions(),
         predictions=table.predictions,
         truths=table.truths,

@@ -87,6 +87,7 @@ def test_a_folder_and_recordings_without_labels_take_it_too(
         without = open_dataset(f"folder:{tmp_path}/set", **options)
     assert (with_it.recording(0)[1], without.recording(0)[1]) == ((128, 128), (34, 34))  # type: ignore[attr-defined]
     assert [one.category for one in said] == [PlifWarning] * 2
+    assert (with_it.sensor_from, without.sensor_from) == ("model", "guess")  # type: ignore[attr-defined]
     assert "128x128 is taken for all of them, as in the network's training" in str(said[0].message)
     capsys.readouterr()
     assert (
@@ -111,7 +112,8 @@ def test_eval_takes_the_sensor_and_the_columns_as_stream_does(
     assert run(command) == 2, "times with three digits behind the point: seconds or milliseconds?"
     capsys.readouterr()
     assert run(asked) == 0
-    assert json.loads(capsys.readouterr().out)["samples"] == 3
+    found = json.loads(capsys.readouterr().out)
+    assert (found["samples"], found["sensor"], found["sensor_from"]) == (3, [34, 34], "asked")
     assert with_options("folder:a?sensor=3x3", csv="t=s,x,y,p") == "folder:a?sensor=3x3&csv=t=s,x,y,p"
     for spec, name in (("nmnist:a", "leave it out"), ("folder:a?csv=t=s,x,y,p", "say it once")):
         with pytest.raises(PlifError, match=name):
