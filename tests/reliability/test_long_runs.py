@@ -165,4 +165,4 @@ def test_a_stream_holds_no_more_after_a_million_frames_than_after_a_thousand(
         watch()
     summary = running.summary()
     record_property("bytes more", watch.grown)
-    assert summary["frames"] > 0.99 * steps and balanced(summary) and summary["events_late"] > 0
+    assert summary["frames"] > steps - 200 and balanced(summary) and summary["events_late"] > 0
