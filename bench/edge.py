@@ -252,7 +252,9 @@ def measure(network: str, precision: str, processes: int, steps: int) -> list[di
             except NotHere as missing:
                 rows[name]["missing"] = str(missing)
             except subprocess.CalledProcessError as failed:
-                rows[name]["missing"] = (failed.stderr or "it failed").strip().splitlines()[-1].strip()[:110]
+                rows[name]["missing"] = (
+                    (failed.stderr or "it failed").strip().splitlines()[-1].replace("what():", "").strip()[:110]
+                )
         times: dict[tuple[str, int], list[float]] = {(name, count): [] for name in programs for count in frames}
         for _ in range(processes):
             for name, program in programs.items():
