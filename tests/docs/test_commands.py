@@ -175,6 +175,8 @@ def run_smaller(words: list[str]) -> int:
     words = text.split("\n")
     if words[0] == "train" and "--out" in words:
         Path(words[words.index("--out") + 1]).unlink(missing_ok=True)
+    elif words[:2] == ["data", "gesture-sim"]:
+        shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
     live = [i for i, word in enumerate(words) if word.startswith("udp://")]
     if not live or words[0] == "send":
         return run(words)
