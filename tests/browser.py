@@ -127,11 +127,15 @@ class Browser:
         return self.run(f"document.querySelector({json.dumps(selector)}).textContent")
 
     def click(self, selector: str) -> None:
-        """A real click: mouse down and up in the middle of the element."""
-        box = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView(); "
-            "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
-        )
+        """A real click: mouse down and up in the middle of the element, when it has come to rest there."""
+        box = before = None
+        while box is None or box != before:
+            before = box
+            time.sleep(0.1)
+            box = self.run(
+                f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView(); "
+                "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+            )
         for kind in ("mousePressed", "mouseReleased"):
             self.mouse(kind, box[0], box[1])
 

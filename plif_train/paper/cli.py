@@ -60,6 +60,7 @@ def _train(row: Row, data: str, out: Path, epochs: int, precision: str) -> None:
     from runtime.base.files import make_folder
     from runtime.cli.main import run
 
+    new = not out.exists()
     make_folder(out)
     words = row.arguments(data, str(out), epochs, precision)
     if resume_path(out / row.file).exists():
@@ -67,6 +68,9 @@ def _train(row: Row, data: str, out: Path, epochs: int, precision: str) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         code = run(words)
     if code:
+        if new:
+            with contextlib.suppress(OSError):  # it holds what a training left
+                out.rmdir()
         raise typer.Exit(code)
 
 

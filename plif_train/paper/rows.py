@@ -84,7 +84,8 @@ def find_rows(name: str, dataset: str | None = None) -> list[Row]:
     if not found:
         raise PlifError(f"row '{name}' is not known; plif reproduce --list names all, such as table-s2:fashion-mnist:A")
     if not chosen:
-        raise PlifError(f"row '{name}' needs the data of {' or '.join(sorted({str(row.dataset) for row in found}))}")
+        needed = " or ".join(sorted(f"{row.dataset}:DIR" for row in found if row.dataset))
+        raise PlifError(f"row '{name}' needs other data: found {dataset}, expected {needed}")
     return chosen
 
 

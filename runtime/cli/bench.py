@@ -49,9 +49,11 @@ def bench(
             raise PlifError("--triton: takes one model_triton folder, with --streams, --p99, --every and --seconds")
         return _served(artifacts[0], triton, streams, p99, every, seconds, as_json)
     from runtime.measure.bench import bench as run
-    from runtime.measure.bench_table import add_data, write_table
+    from runtime.measure.bench_table import add_data, check_data, write_table
 
     engines = engine or ["auto"]
+    if data is not None:  # before anything is measured
+        check_data(artifacts, data, split)
     with Progress("measuring") as progress:
         rows = run(
             artifacts, engines=engines, streams=streams, seconds=seconds, threads=threads, progress=progress.update

@@ -90,7 +90,7 @@ FILES = (
     "calibrate-exit PLACE --data digits:1 --lose 1% -o never.onnx",
     "predict PLACE seven.bin",
     "predict model.onnx PLACE",
-    "reproduce table-s2:mnist:A --data folder:PLACE --out never",
+    "reproduce table-s2:mnist:A --data mnist:PLACE --out never",
     "figures PLACE --out figures",
     "train mnist --data mnist:PLACE --out never.pt",
     "train mnist --data folder:PLACE --out never.pt",

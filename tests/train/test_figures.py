@@ -18,7 +18,7 @@ from plif_train import build, scale_to_fire
 from plif_train.figures import FIGURES, draw_figure
 from plif_train.figures.activity import Activity, choose, record
 from plif_train.figures.all_channels import mosaic
-from plif_train.figures.draw import MissingPart, save
+from plif_train.figures.draw import MissingPart
 from plif_train.figures.subject import FigureModel, open_subject, samples_of
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
@@ -143,15 +143,17 @@ def test_static_images_are_shown_for_all_steps_and_silent_layers_are_said() -> N
         record(build("FC20-PLIF", shape=(1, 4, 4)), np.ones((1, 2, 1, 4, 4), np.float32), ["a"])
 
 
-@pytest.mark.parametrize(("T", "shown"), [(1, 1), (20, 20), (21, 11), (37, 19)])
-def test_long_sequences_show_every_kth_step_and_the_table_has_all(tmp_path: Path, T: int, shown: int) -> None:
+@pytest.mark.parametrize(("T", "shown"), [(1, 1), (21, 11), (37, 19)])
+def test_long_sequences_show_every_kth_step_and_the_table_has_all(T: int, shown: int) -> None:
+    import matplotlib.pyplot as plt
+
     rng = np.random.default_rng(0)
     x, spikes = (rng.integers(0, 2, (T, 2, c, 8, 8)).astype(np.float32) for c in (2, 3))
     subject = SimpleNamespace(activity=Activity(x, spikes, ["a", "b"], "conv1"), chosen=[2, 0, 1], whose="")
     for name, down, rows_a_step in (("fig-s4", 6, 2), ("fig-s5", 4, 2)):
         drawing = draw_figure(name, subject)  # type: ignore[arg-type]
         assert len(drawing.figure.axes) == down * shown and len(drawing.rows) == rows_a_step * T
-        save(drawing, tmp_path, name)
+        plt.close(drawing.figure)
 
 
 def test_a_mosaic_shows_every_map_once() -> None:

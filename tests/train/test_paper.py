@@ -229,7 +229,7 @@ def test_reproduce_trains_a_row_and_goes_on(tmp_path: Path, capsys: pytest.Captu
         (["no-row"], "is not known"),
         (["fig-s2", "--data", data], "is drawn, not trained"),
         (["table-s2", "--data", data], "--data trains one"),
-        (["table-s2:mnist:A", "--data", data], "needs the data of mnist"),
+        (["table-s2:mnist:A", "--data", data], "expected mnist:DIR"),
         (["--list", "table-s2"], "stands alone"),
     ):
         assert run(["reproduce", *wrong]) == 2
