@@ -208,8 +208,7 @@ def test_a_page_on_another_port_of_this_machine_reaches_nothing(streaming: Strea
             assert browser.run(attempt) == "out"
         other.shutdown()
     browser.open(streaming.address)
-    browser.until(READY)
-    assert browser.text("#state") == "running"
+    browser.until("document.querySelector('#state').textContent === 'running'")
 
 
 def test_every_width_light_or_dark_holds_the_page_without_scrolling_sideways(
