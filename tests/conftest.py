@@ -23,16 +23,16 @@ os.environ.setdefault("PLIF_NO_CALIBRATION", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
-def crossed(*axes: Sequence[Any]) -> list[Any]:
+def crossed(*axes: Sequence[Any], one_in: int = 2) -> list[Any]:
     """Parameters of a test: every combination of one value of each axis.
 
-    In the half that always runs, every value of an axis meets every value of every other where there are three axes or more;
-    of two axes every value occurs. The rest is for `-m large`.
+    One in two always runs, the rest is for `-m large`: every value of an axis meets every value of every other where there are
+    three axes or more. Of two axes, and where one in more runs, every value still occurs.
     """
     combined = []
     for places in itertools.product(*(range(len(axis)) for axis in axes)):
         values = [axis[place] for axis, place in zip(axes, places, strict=True)]
-        marks = [pytest.mark.large] if sum(places) % 2 else []
+        marks = [pytest.mark.large] if sum(places) % one_in else []
         combined.append(pytest.param(*values, marks=marks, id="-".join(map(str, values))))
     return combined
 

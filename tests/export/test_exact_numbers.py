@@ -26,7 +26,7 @@ def test_there_is_a_network_of_whole_numbers_for_every_kind_of_neuron() -> None:
 
 
 @pytest.mark.parametrize(
-    ("neuron", "form_and_math", "layer"), crossed(list(NEURONS), FORMS_AND_MATHS, ("conv1", "fc1"))
+    ("neuron", "form_and_math", "layer"), crossed(list(NEURONS), FORMS_AND_MATHS, ("conv1", "fc1"), one_in=4)
 )
 def test_a_comparison_that_treats_equal_numbers_the_other_way_is_caught(
     neuron: str, form_and_math: tuple[str, str], layer: str
@@ -42,7 +42,7 @@ def test_a_comparison_that_treats_equal_numbers_the_other_way_is_caught(
 
 
 @pytest.mark.parametrize(
-    ("neuron", "form_and_math", "v_threshold"), crossed(list(NEURONS), FORMS_AND_MATHS, (1.0, 2.0**14))
+    ("neuron", "form_and_math", "v_threshold"), crossed(list(NEURONS), FORMS_AND_MATHS, (1.0, 2.0**14), one_in=4)
 )
 def test_whole_weights_up_to_2_to_15_pass(neuron: str, form_and_math: tuple[str, str], v_threshold: float) -> None:
     source, (form, math) = exact_network(neuron, largest=2**15, v_threshold=v_threshold), form_and_math

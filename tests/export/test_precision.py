@@ -56,7 +56,9 @@ def rounded(graph: Graph) -> set[str]:
     return {n.name for n in graph if n.op in ("Conv", "Linear") and n.params["weight"].dtype != np.float32}
 
 
-@pytest.mark.parametrize(("variant", "form", "way", "math"), crossed(VARIANTS, FORM_NAMES, WAYS, ("exact", "folded")))
+@pytest.mark.parametrize(
+    ("variant", "form", "way", "math"), crossed(VARIANTS, FORM_NAMES, WAYS, ("exact", "folded"), one_in=4)
+)
 def test_every_kind_of_neuron_passes_in_both_forms(
     variant: dict[str, Any], form: str, way: tuple[str, str], math: str
 ) -> None:
@@ -65,7 +67,7 @@ def test_every_kind_of_neuron_passes_in_both_forms(
     assert report.untested == [] and report.spikes > 2_000
 
 
-@pytest.mark.parametrize(("join", "form", "way"), crossed(("add", "and", "iand", "concat"), FORM_NAMES, WAYS))
+@pytest.mark.parametrize(("join", "form", "way"), crossed(("add", "and", "iand", "concat"), FORM_NAMES, WAYS, one_in=4))
 def test_joins_groups_strides_and_pools_pass(join: str, form: str, way: tuple[str, str]) -> None:
     pytest.importorskip("spikingjelly")
     from tests.export.test_read_module import JOINS, Residual

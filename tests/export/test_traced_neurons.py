@@ -242,8 +242,7 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize(("wrong", "form"), crossed(list(WRONG), list(FORMS)))
 def test_a_file_with_another_program_does_not_pass(tmp_path: Path, wrong: str, form: str) -> None:
     layer, program = WRONG[wrong]
     graph = recurrent()

@@ -153,7 +153,9 @@ def test_frames_and_account_follow_the_rules_event_by_event(text: str, seed: int
 
 
 @pytest.mark.parametrize("text", [*TIMED, "count:T=7", "count:T=390", "count:T=1000"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", (0, 1, pytest.param(2, marks=pytest.mark.large), pytest.param(3, marks=pytest.mark.large))
+)
 def test_how_a_recording_is_split_changes_no_frame(text: str, seed: int) -> None:
     random = np.random.default_rng(seed)
     events = stream(seed)

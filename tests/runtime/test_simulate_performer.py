@@ -116,8 +116,8 @@ def test_the_camera_of_a_stream_sees_what_the_camera_of_a_recording_sees():
 
 @pytest.fixture(scope="module")
 def performed():
-    """Class -> the events of three performers, 0.3 s of each."""
-    return {c: [events_of(c, seed, 0.3) for seed in range(200, 203)] for c in range(len(CLASSES))}
+    """Class -> the events of five performers, 0.3 s of each."""
+    return {c: [events_of(c, seed, 0.3) for seed in range(200, 205)] for c in range(len(CLASSES))}
 
 
 def test_rates_are_those_of_the_real_set(performed):

@@ -192,7 +192,12 @@ def test_after_an_overload_the_decisions_are_up_to_date_at_once(model: Model) ->
     stepped = threading.Semaphore(0)
 
     class Paced(FedSource):
-        sent_us = 0
+        sent_us = last_us
+        decided_us = 0
+
+        def all_decided(self) -> bool:
+            """Every frame of 20 ms that is closed; one is always open."""
+            return not running.streams[0].queue.waiting and self.decided_us > self.sent_us - 20_000
 
         def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
             self.begin(max_events)
@@ -200,8 +205,8 @@ def test_after_an_overload_the_decisions_are_up_to_date_at_once(model: Model) ->
             while stepped.acquire(blocking=False):
                 pass
             for i in range(1, 61):
-                for _ in range(2):  # two steps for a frame, or nothing waits any more
-                    while not stepped.acquire(timeout=0.005) and running.streams[0].queue.waiting:
+                for _ in range(2):  # two steps for a frame, or no frame is left
+                    while not stepped.acquire(timeout=0.005) and not self.all_decided():
                         pass
                 self.sent_us = last_us + 10_000 * i
                 yield make_events([self.sent_us], rng.integers(0, 34, 1), rng.integers(0, 34, 1), [True])
@@ -211,6 +216,7 @@ def test_after_an_overload_the_decisions_are_up_to_date_at_once(model: Model) ->
 
     class Lag(Observer):
         def on_decision(self, decision: Any) -> None:
+            source.decided_us = decision.t_us
             if decision.t_us > last_us:
                 behind.append(source.sent_us - decision.t_us)
             time.sleep(0.001)

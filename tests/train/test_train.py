@@ -348,7 +348,7 @@ def test_plif_train_writes_a_model_whose_card_names_no_folder(plif: TrainingRun,
     assert net.meta.training["command"].startswith("plif train nmnist --data nmnist --out model.pt --T 3")
 
 
-@pytest.mark.parametrize("how", (signal.SIGINT, signal.SIGTERM))
+@pytest.mark.parametrize("how", (signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.large)))
 def test_ctrl_c_and_sigterm_leave_a_resumable_checkpoint(
     how: signal.Signals, plif: TrainingRun, digits: Path, tmp_path: Path
 ) -> None:
