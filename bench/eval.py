@@ -1,7 +1,7 @@
 """Evaluation of whole data sets: `plif eval` beside the loops that people write in PyTorch and SpikingJelly. Samples a second.
 
     python bench/eval.py                                 # the shipped digits network, 2,000 recordings
-    python bench/eval.py --network gesture --samples 48  # the paper's Gesture network, random weights, simulated recordings
+    python bench/eval.py --network gesture               # the paper's Gesture network, random weights, simulated recordings
     python bench/eval.py --json
 
 Everything is timed, from recordings on disk to predictions: reading, framing, steps, votes, and the start of worker processes.
@@ -45,9 +45,9 @@ from runtime.simulate.saccades import record_digit
 
 MODEL = Path(__file__).resolve().parent.parent / "models" / "nmnist-digits.pt"
 DRAWN = 200  # different recordings of digits, then links to them
-SAMPLES = {"digits": 2000, "gesture": 48}
+SAMPLES = {"digits": 2000, "gesture": 12}
 BATCHES = {"digits": (16, 64, 256), "gesture": (4, 16)}
-PART = 4  # batches of the trial that chooses a loop's form
+PART = 2  # batches of the trial that chooses a loop's form
 
 
 def main() -> None:

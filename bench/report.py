@@ -44,6 +44,7 @@ def parts() -> dict[str, list[str]]:
     found["streams"] = ["streams.py", work]
     found["events"] = ["events.py", *([f"--file={REAL_EVT3}"] if REAL_EVT3.exists() else [])]
     found["eval"] = ["eval.py"]
+    found["eval-gesture"] = ["eval.py", "--network=gesture"]
     found["startup"] = ["startup.py", work]
     for precision, threads, presets in (("bf16", 1, "all"), ("bf16", 2, "all"), ("fp32", 2, "fashion-mnist,nmnist")):
         found[f"train-{precision}-{threads}"] = [
