@@ -44,6 +44,7 @@ def test_every_path_of_this_processor_equals_the_plain_loop_bit_for_bit(tmp_path
     assert "scalar: ok" in out
 
 
+@pytest.mark.large  # the sanitizers always run over the engine in tests/fuzz
 def test_the_kernels_touch_no_memory_that_is_not_theirs(tmp_path: Path) -> None:
     compiler = shutil.which("gcc")
     if compiler is None or platform.machine() != "x86_64":
