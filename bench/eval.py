@@ -116,25 +116,12 @@ def _best_form(loop: str, body: Any, dataset: Dataset, batches: tuple[int, ...])
     """(batch, workers of the loader) with which the loop is quickest over the first batches of the set."""
     speeds = {}
     for batch, workers in itertools.product(batches, (0, 1)):
-        part = _First(dataset, min(PART * batch, len(dataset)))
-        speeds[batch, workers] = len(part) / evaluate_with(body, part, batch, workers)[1]
+        part = min(PART * batch, len(dataset))
+        speeds[batch, workers] = part / evaluate_with(body, dataset, batch, workers, part)[1]
     best = max(speeds, key=lambda form: speeds[form])
     tried = ", ".join(f"batch {b} loader {w}: {speed:.1f}/s" for (b, w), speed in speeds.items())
     print(f"{loop}: {tried}", file=sys.stderr)
     return best
-
-
-class _First:
-    """The first samples of a data set."""
-
-    def __init__(self, dataset: Dataset, samples: int) -> None:
-        self._dataset, self._samples = dataset, samples
-
-    def __len__(self) -> int:
-        return self._samples
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._dataset, name)
 
 
 def opened(net: Network, place: Path) -> dict[str, runtime.Model]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from bench.peers import spikingjelly_modules
 from plif_train.network import Network
@@ -69,11 +69,14 @@ def loops(net: Network) -> dict[str, Run]:
     return found | {"SpikingJelly, step by step": peer_steps, "SpikingJelly, all steps": peer_whole}
 
 
-def evaluate_with(run: Run, dataset: Dataset, batch: int, workers: int) -> tuple[list[int], float]:
-    """(predictions in the order of the data set, seconds)."""
+def evaluate_with(
+    run: Run, dataset: Dataset, batch: int, workers: int, samples: int | None = None
+) -> tuple[list[int], float]:
+    """(predictions in the order of the data set, seconds), of the first `samples`, or all."""
+    recordings = Subset(Recordings(dataset), range(len(dataset) if samples is None else samples))
     began = time.perf_counter()
     answers: list[np.ndarray] = []
     with torch.inference_mode():
-        for x in DataLoader(Recordings(dataset), batch, num_workers=workers):
+        for x in DataLoader(recordings, batch, num_workers=workers):
             answers.append(run(x.transpose(0, 1)).numpy().argmax(1))
     return np.concatenate(answers).tolist(), time.perf_counter() - began

@@ -53,7 +53,7 @@ def bench(
 
     engines = engine or ["auto"]
     if data is not None:  # before anything is measured
-        check_data(artifacts, data, split)
+        check_data(artifacts, data, split, engines[0])
     with Progress("measuring") as progress:
         rows = run(
             artifacts, engines=engines, streams=streams, seconds=seconds, threads=threads, progress=progress.update

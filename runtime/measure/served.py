@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -154,11 +155,12 @@ class _Client:
     def run(self, ready: threading.Barrier, phase_s: float, every_s: float, seconds: float) -> None:
         """Waits until all streams have their sequence, then sends for so many seconds, the first frame after `phase_s`."""
         try:
-            with TritonSession(self._server, self._model) as session:
+            with ExitStack() as stack:
                 try:
+                    session = stack.enter_context(TritonSession(self._server, self._model))
                     session.step(self._x[:1])  # the sequence begins; connecting is not what is measured
                 finally:
-                    ready.wait()
+                    ready.wait()  # also of a stream that did not begin, for which the others would wait for ever
                 self._send(session, time.perf_counter() + SPACE_S + phase_s, every_s, max(1, round(seconds / every_s)))
         except PlifError as error:
             self.failed += 1

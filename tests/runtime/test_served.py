@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from plif_export import export
 from runtime.cli.main import run
-from runtime.measure.served import search
+from runtime.measure.served import load, search
 from tests.networks import firing
 from tests.triton_server import environment, serving
 
@@ -43,6 +44,11 @@ def test_the_search_finds_the_largest_number_that_is_held(most: int) -> None:
 
         assert search(held, most) == min(largest, most)
         assert len(set(tried)) == len(tried) and all(1 <= number <= most for number in tried)
+
+
+def test_a_server_that_goes_away_between_two_tries_ends_the_try() -> None:
+    found = load("127.0.0.1:9", "m", np.zeros((10, 2, 4, 4), np.float32), 3, 0.01, 20.0, 0.1)
+    assert not found.held and found.failed == 3 and found.frames == 0 and "no answer" in str(found.problem)
 
 
 @served_for_real
