@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from plif_train.figures.draw import MissingPart
 from plif_train.network import Network
+from runtime.engines.tensors import spiking_layers
+from runtime.measure.activity import watch_layer
+from runtime.model.card import read_card
 
 
 @dataclass
@@ -41,7 +45,16 @@ def record(net: Network, x: np.ndarray, names: list[str], steps: int | None = No
     batch = torch.from_numpy(x).float()
     with net.watched(lambda layer, spikes: seen.append(spikes) if layer == first else None):
         net(batch.transpose(0, 1) if batch.dim() == 5 else batch)
-    spikes = seen[0].numpy()
+    return _activity(seen[0].numpy(), first, x, names, steps)
+
+
+def record_artifact(path: Path, x: np.ndarray, names: list[str], steps: int | None = None) -> Activity:
+    """The same of an exported network: an ONNX artifact in the step form."""
+    first = next(iter(spiking_layers(read_card(path))))
+    return _activity(watch_layer(path, first, x).astype(np.float32), first, x, names, steps)
+
+
+def _activity(spikes: np.ndarray, first: str, x: np.ndarray, names: list[str], steps: int | None) -> Activity:
     if spikes.ndim != 5:
         raise MissingPart(f"layer {first} is fully connected and has no maps to draw")
     if not spikes.any():

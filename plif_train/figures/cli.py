@@ -16,7 +16,7 @@ from runtime.cli.output import print_json
 
 
 def figures(
-    model: Annotated[Path, typer.Argument(help="model.pt, or a folder of training runs")],
+    model: Annotated[Path, typer.Argument(help="model.pt, a folder of training runs, or an exported model.onnx")],
     data: Annotated[str | None, typer.Option(help="samples: NAME:DIR, or one recording")] = None,
     out: Annotated[Path, typer.Option(help="folder for NAME.png, NAME.svg, NAME.csv and report.html")] = Path(
         "figures"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from plif_train.figures.activity import Activity, choose, record
+from plif_train.figures.activity import Activity, choose, record, record_artifact
 from plif_train.figures.draw import MissingPart
 from plif_train.log import WEIGHTS, epochs_path, read, weights_path
 from plif_train.network import Network
@@ -19,12 +19,13 @@ from plif_train.paper.logs import AuthorsRun, like, nearest
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from runtime.events import frames_of, open_source
+from runtime.model.artifacts import kind_of
 from runtime.model.card import Card, read_card
 
 
 @dataclass
 class TrainingRun:
-    """One training: model.pt, its card, and its logs where they lie beside it."""
+    """One training: model.pt, its card, and its logs where they lie beside it; or an exported network and its card."""
 
     path: Path
     card: Card
@@ -40,6 +41,19 @@ class TrainingRun:
     @cached_property
     def weights(self) -> list[dict[str, str]]:
         return read(weights_path(self.path), WEIGHTS)
+
+    @property
+    def exported(self) -> bool:
+        """Whether this is an exported network: figures of samples show its own spikes."""
+        return kind_of(self.path).name != "model"
+
+    def network(self) -> Network:
+        """The model. MissingPart for an exported network."""
+        from plif_train.checkpoint import load
+
+        if self.exported:
+            raise MissingPart(f"{self.path}: exported, with tau folded into its weights; draw this of its model.pt")
+        return load(self.path)
 
     @property
     def training(self) -> dict[str, Any]:
@@ -87,11 +101,11 @@ class FigureModel:
         """Samples and the spikes of the first layer, computed once."""
         if self.data is None:
             raise MissingPart("no samples: give --data NAME:DIR or a recording")
-        from plif_train.checkpoint import load
-
-        net = load(self.runs[0].path)
-        x, names = samples_of(net, self.data, self.samples, self.only_class)
-        return record(net, x, names, self.steps)
+        run = self.runs[0]
+        x, names = samples_of(run.card, self.data, self.samples, self.only_class)
+        if run.exported:
+            return record_artifact(run.path, x, names, self.steps)
+        return record(run.network(), x, names, self.steps)
 
     @property
     def whose(self) -> str:
@@ -116,8 +130,10 @@ class FigureModel:
 
 
 def open_subject(path: Path, **options: Any) -> FigureModel:
-    """A model.pt, or a folder of them; other .pt files in a folder are left out, with a note. PlifError when there is
-    none."""
+    """A model.pt, an exported ONNX artifact, or a folder of models.
+
+    Other .pt files of a folder are left out, with a note. PlifError when there is no model.
+    """
     if not path.is_dir():
         return FigureModel([TrainingRun(path, read_card(path))], **options)
     runs, notes = [], []
@@ -131,18 +147,18 @@ def open_subject(path: Path, **options: Any) -> FigureModel:
     return FigureModel(runs, notes=tuple(notes), **options)
 
 
-def samples_of(net: Network, data: str, count: int, only: str | None) -> tuple[np.ndarray, list[str]]:
+def samples_of(card: Card, data: str, count: int, only: str | None) -> tuple[np.ndarray, list[str]]:
     """x [N, T, C, H, W] (static: [N, C, H, W]) and the name of each: of each class in turn, or of one recording."""
+    framing, shape = card["framing"], tuple(card["input"]["shape"])
     if Path(data).is_file() or data.startswith("sim:"):
         source = open_source(data)
         packets = list(source.packets(1 << 20))
-        if net.framing is None or not packets:
+        if framing is None or not packets:
             raise PlifError(f"{data}: no events, or the network takes images")
-        events = np.concatenate(packets)
-        frames = frames_of(events, net.framing, net.meta.shape, source.sensor, source.upright)
+        frames = frames_of(np.concatenate(packets), framing, shape, source.sensor, source.upright)
         return frames[None], [Path(data).stem]
     dataset = open_dataset(
-        data, "test", framing=net.framing, shape=net.meta.shape, normalisation=net.normalisation, classes=net.classes
+        data, "test", framing=framing, shape=shape, normalisation=card["normalisation"], classes=card["classes"]
     )
     wanted = _classes(only, dataset.classes, data)
     by_class: dict[int, list[int]] = {label: [] for label in wanted}

@@ -70,9 +70,7 @@ def _authors_taus(run: TrainingRun) -> np.ndarray | None:
 
 def _draw_present(run: TrainingRun) -> Drawing:
     """A model alone: tau of each layer as it is."""
-    from plif_train.checkpoint import load
-
-    taus = {name: neuron.tau() for name, neuron in load(run.path).neurons().items() if neuron.kind == "PLIF"}
+    taus = {name: neuron.tau() for name, neuron in run.network().neurons().items() if neuron.kind == "PLIF"}
     if not taus:
         raise MissingPart("no layer of this model learns its tau (LIF and IF do not)")
     figure, ((axes,),) = panels(1, 1, 5.6, 0.9 + 0.35 * len(taus))

@@ -59,9 +59,7 @@ def draw(subject: FigureModel) -> Drawing:
 
 
 def _present(run: TrainingRun) -> list[Row]:
-    from plif_train.checkpoint import load
-
-    rows = weight_rows(load(run.path), int(run.training.get("epoch") or 0))
+    rows = weight_rows(run.network(), int(run.training.get("epoch") or 0))
     if not rows:
         raise MissingPart("no fully connected layer with neurons")
     return rows

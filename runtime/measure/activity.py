@@ -133,6 +133,24 @@ def measure_activity(
     return Activity(count, steps, layers, operations, not_counted(card))
 
 
+def watch_layer(path: str | Path, layer: str, samples: np.ndarray) -> np.ndarray:
+    """The spikes bool [T, N, ...] of one layer of an ONNX artifact in the step form.
+
+    samples  float32 [N, T, C, H, W], each from reset, or still images [N, C, H, W]
+    Raises PlifError for another artifact.
+    """
+    path = Path(path)
+    card = read_card(path)
+    if (why := why_not(path, card)) is not None:
+        raise PlifError(f"{path}: {why}")
+    network, T = _Tapped(path, card, None), int(card["T"])
+    seen: list[np.ndarray] = []  # of all samples, one step after the other
+    for sample in samples:
+        frames = [sample] * T if card["input"]["kind"] == "static" else sample
+        network.run(frames, lambda name, fired: seen.append(fired) if name == layer else None)
+    return np.stack(seen).reshape(len(samples), -1, *seen[0].shape).swapaxes(0, 1)
+
+
 def why_not(path: Path, card: Card) -> str | None:
     """Why the activity of an artifact cannot be measured; None where it can."""
     if kind_of(path).name != "onnx":
@@ -193,8 +211,13 @@ class _Tapped:
             reason = " ".join(str(error).split())[:200]
             raise PlifError(f"{path}: ONNX Runtime cannot watch its neurons ({reason})") from None
 
-    def run(self, frames: Iterable[np.ndarray]) -> None:
-        """Steps through frames float32 [C, H, W] from reset. In a fixed batch all rows get the same frame."""
+    def run(
+        self, frames: Iterable[np.ndarray], each: Callable[[str, np.ndarray], object] = lambda layer, fired: None
+    ) -> None:
+        """Steps through frames float32 [C, H, W] from reset. In a fixed batch all rows get the same frame.
+
+        `each` is called with every layer and its spikes, bool [...] of its shape, in every step.
+        """
         states = {
             state["input"]: np.full((self.rows, *state["shape"]), state["initial"], np.float32)
             for state in self.card["states"]
@@ -203,8 +226,10 @@ class _Tapped:
             x = np.repeat(np.asarray(frame, np.float32)[None], self.rows, 0)
             values = self._session.run(self._outputs, {self.card["graph"]["input"]: x, **states})
             found = iter(values)
-            for fired in self.fired.values():
-                fired += next(found)[0] != 0
+            for layer, count in self.fired.items():
+                fired = next(found)[0] != 0
+                count += fired
+                each(layer, fired)
             for name, arrived in self.arrived.items():
                 value = next(found)[0]
                 arrived += value != 0

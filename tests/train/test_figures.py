@@ -97,21 +97,17 @@ def test_a_recording_alone_can_be_looked_at(trained: Path, tmp_path: Path) -> No
 
     data = open_dataset("digits:3", "test", framing="count:T=4")
     write_nmnist(tmp_path / "mine.bin", data.recording(2)[0])  # type: ignore[attr-defined]
-    from plif_train import load
-
-    net = load(trained / "model.pt")
-    x, names = samples_of(net, str(tmp_path / "mine.bin"), 10, None)
+    card = read_card(trained / "model.pt")
+    x, names = samples_of(card, str(tmp_path / "mine.bin"), 10, None)
     assert names == ["mine"] and np.array_equal(x[0], data.sample(2))
 
 
 def test_samples_are_of_each_class_in_turn_or_of_one_class(trained: Path) -> None:
-    from plif_train import load
-
-    net = load(trained / "model.pt")
-    assert samples_of(net, "digits:40", 12, None)[1] == [*"0123456789", "0", "1"]
-    assert samples_of(net, "digits:40", 3, "7")[1] == ["7"] * 3
+    card = read_card(trained / "model.pt")
+    assert samples_of(card, "digits:40", 12, None)[1] == [*"0123456789", "0", "1"]
+    assert samples_of(card, "digits:40", 3, "7")[1] == ["7"] * 3
     with pytest.raises(PlifError, match="class 'horse'"):
-        samples_of(net, "digits:40", 3, "horse")
+        samples_of(card, "digits:40", 3, "horse")
 
 
 def test_edge_like_and_selective_channels_are_found() -> None:
@@ -184,12 +180,10 @@ def test_what_cannot_be_drawn_is_left_out_or_said_when_asked_for(
 
 
 def test_several_classes_are_shown_in_the_order_asked_for(trained: Path) -> None:
-    from plif_train import load
-
-    net = load(trained / "model.pt")
-    assert samples_of(net, "digits:40", 5, "7, 2,9")[1] == ["7", "2", "9", "7", "2"]
+    card = read_card(trained / "model.pt")
+    assert samples_of(card, "digits:40", 5, "7, 2,9")[1] == ["7", "2", "9", "7", "2"]
     with pytest.raises(PlifError, match="class 'horse'"):
-        samples_of(net, "digits:40", 3, "7,horse")
+        samples_of(card, "digits:40", 3, "7,horse")
 
 
 def test_wrong_samples_are_said_before_anything_is_drawn(trained: Path, tmp_path: Path, capsys: Any) -> None:
@@ -240,3 +234,16 @@ def test_a_place_that_cannot_be_written_is_said(trained: Path, tmp_path: Path, c
     before = (tmp_path / "course.png").stat().st_mtime_ns
     assert run(["figures", str(trained / "model.pt"), "--out", str(tmp_path), "--only", "course"]) == 2
     assert (tmp_path / "course.png").stat().st_mtime_ns == before
+
+
+def test_an_exported_network_shows_the_same_spikes_as_its_model(trained: Path, tmp_path: Path, capsys: Any) -> None:
+    assert not run(["export", str(trained / "model.pt"), "-o", str(tmp_path / "model.onnx"), "--no-verify"])
+    common = ["--data", "digits:10", "--samples", "4", "--channels", "2,0", "--only", "fig-s2,fig-s4"]
+    for name in (trained / "model.pt", tmp_path / "model.onnx"):
+        assert not run(["figures", str(name), *common, "--out", str(tmp_path / name.suffix[1:])])
+    for figure in ("fig-s2", "fig-s4"):
+        mine = (tmp_path / "pt" / f"{figure}.csv").read_text()
+        assert mine.count("\n") > 4 and mine == (tmp_path / "onnx" / f"{figure}.csv").read_text()
+    capsys.readouterr()
+    assert run(["figures", str(tmp_path / "model.onnx"), "--only", "tau", "--out", str(tmp_path)]) == 2
+    assert "exported, with tau folded into its weights; draw this of its model.pt" in capsys.readouterr().err
