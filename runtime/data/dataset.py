@@ -15,6 +15,7 @@ from runtime.base.errors import PlifError, PlifWarning
 from runtime.data.archive import unpack
 from runtime.events import frames_of, open_source
 from runtime.events.framing import Framing
+from runtime.events.sample import frames_in
 
 Shape = tuple[int, int, int]
 SPLITS = ("train", "test")
@@ -157,8 +158,15 @@ class EventSet:
 
     def frames(self, i: int) -> tuple[npt.NDArray[np.float32], int]:
         """(float32 [T, C, H, W], events of the recording) of sample i."""
+        found = self.frames_in_one_call(i)
+        if found is not None:
+            return found
         events, size, upright = self.recording(i)
         return frames_of(events, self.framing, self.shape, size, upright), len(events)
+
+    def frames_in_one_call(self, i: int) -> tuple[npt.NDArray[np.float32], int] | None:
+        """`frames` by native code, which needs no lock of Python (runtime/events/sample.py); None where it cannot."""
+        return None
 
 
 class FileEventSet(EventSet):
@@ -178,6 +186,10 @@ class FileEventSet(EventSet):
         """Events [N] of sample i, their sensor and orientation; see EventSet."""
         with unpack(self._paths[i]) as file:
             return read_recording(file, self._paths[i], self.sensor, self.csv)
+
+    def frames_in_one_call(self, i: int) -> tuple[npt.NDArray[np.float32], int] | None:
+        """See EventSet."""
+        return frames_in(self._paths[i], self.framing, self.shape, self.sensor)
 
 
 def read_recording(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from threading import Event
 
 import numpy as np
 
@@ -42,12 +43,19 @@ class Batch:
         return total / (voters * np.asarray(self.steps)[:, None])
 
 
-def run_batch(session: Session, samples: Sequence[np.ndarray], exit_margin: float | None = None) -> Batch:
+class Stopped(Exception):
+    """The batch was given up."""
+
+
+def run_batch(
+    session: Session, samples: Sequence[np.ndarray], exit_margin: float | None = None, stopped: Event | None = None
+) -> Batch:
     """Runs samples, at most as many as the session has streams, from reset.
 
     samples      float32 [T, C, H, W] of each recording, T may differ; or still images [C, H, W]
     exit_margin  a sample ends early where its answer leads by so much (runtime/engines/early_exit.py); never when None
-    Raises PlifError where an unrolled artifact does not fit the number of frames.
+    stopped      is looked at in every step
+    Raises PlifError where an unrolled artifact does not fit the number of frames, and Stopped.
     """
     session.reset()
     model = session.model
@@ -55,6 +63,8 @@ def run_batch(session: Session, samples: Sequence[np.ndarray], exit_margin: floa
     batch = Batch(np.zeros((max(steps), len(samples), len(model.classes))), steps)
     evidence = np.zeros(batch.votes.shape[1:])  # of an early exit
     for first, x, rows in _calls(model, samples, steps):
+        if stopped is not None and stopped.is_set():
+            raise Stopped
         began = time.perf_counter()
         y = _call(session, x, rows)  # [T, rows, classes]
         batch.call_ms.append(1e3 * (time.perf_counter() - began))

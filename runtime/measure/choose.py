@@ -1,4 +1,4 @@
-"""Batch and workers, chosen by measuring on the first samples of the set itself. Neither changes an answer."""
+"""Batch, workers and lanes, chosen by measuring on the first samples of the set itself. None changes an answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runtime.data import Dataset
 from runtime.engines.choice import NO_CALIBRATION
 from runtime.engines.unrolled import open_session
 from runtime.measure.batches import run_batch
-from runtime.measure.samples import read
+from runtime.measure.samples import read, reads_without_lock
 from runtime.native import cores
 
 USUAL = 16  # samples in a batch where nothing is measured
@@ -30,17 +30,23 @@ USUAL_START_S = 1.0  # ... and with the others
 
 @dataclass(frozen=True)
 class Choice:
-    """batch  samples at once;  workers  processes, 1 is this one;  seconds  of a sample in one worker, None if not measured"""
+    """batch    samples at once
+    workers  processes, 1 is this one
+    lanes    batches at once in this process, where it is the only worker (worker.py)
+    seconds  of a sample in one lane, None if not measured
+    """
 
     batch: int
     workers: int
+    lanes: int = 1
     seconds: float | None = None
 
 
 def choose(model: Model, dataset: Dataset, count: int, batch: int | None = None, workers: int | None = None) -> Choice:
     """What is not given. Raises PlifError where the model does not fit the frames of the set."""
     fixed = model.card.get("batch") or batch
-    usual = Choice(int(fixed or min(USUAL, count)), workers or 1)
+    lanes = _lanes(model)
+    usual = Choice(int(fixed or min(USUAL, -(-count // lanes))), workers or 1, lanes)
     if (fixed and workers) or os.environ.get(NO_CALIBRATION, "0") not in ("", "0"):
         return usual
     began = time.perf_counter()
@@ -63,16 +69,22 @@ def choose(model: Model, dataset: Dataset, count: int, batch: int | None = None,
             seconds = _seconds(model, tried, samples)
             if seconds < BETTER * run_s:
                 chosen, run_s = tried, seconds
-    seconds = read_s + run_s
-    return Choice(chosen, workers or _workers(model, count, seconds), seconds)
+    locked_s = 0.0 if lanes > 1 and reads_without_lock(dataset) else read_s
+    return Choice(chosen, workers or _workers(model, count, lanes, read_s + run_s, locked_s), lanes, read_s + run_s)
 
 
-def _workers(model: Model, count: int, seconds: float) -> int:
-    """One for each core, where starting them pays."""
+def _lanes(model: Model) -> int:
+    """As many as cores with native code, which runs without Python's lock."""
+    return model.options.threads or cores() if model.engine.name == "event" else 1
+
+
+def _workers(model: Model, count: int, lanes: int, seconds: float, locked_s: float) -> int:
+    """One for each core, where starting them pays. Of a sample's time lanes cannot share what is read with Python's lock."""
     if model.options.device not in (None, "cpu") or model.engine.name in ("tensorrt", "tensorrt-rtx"):
         return 1  # there is one GPU
     n, start_s = cores(), START_S.get(model.engine.name, USUAL_START_S)
-    return n if start_s + count * seconds / n < 0.8 * count * seconds else 1
+    alone = count * max(seconds / lanes, locked_s)
+    return n if start_s + count * seconds / n < 0.8 * alone else 1
 
 
 def _first(dataset: Dataset, count: int, until: float = np.inf) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ from runtime.base.errors import Interrupted, PlifError, PlifWarning
 from runtime.base.files import measure
 from runtime.data import Dataset
 from runtime.data.dataset import UNKNOWN
-from runtime.measure.choose import choose
+from runtime.measure.choose import Choice, choose
 from runtime.measure.metrics import list_sha256, wilson
 from runtime.measure.processes import run_in_processes
 from runtime.measure.samples import Samples
@@ -34,6 +34,7 @@ class Tally:
     unreadable: int = 0
     now: int = 0  # of those done, by this run
     workers: int = 1
+    lanes: int = 1  # of this process, where it is the only worker
 
     def add(self, done: Done) -> None:
         """Counts a batch."""
@@ -84,14 +85,18 @@ def run(
     exit_margin  of an early exit; None: every sample takes all its steps
     Raises PlifError where the model does not fit, or nothing can be read; Interrupted with what is known so far.
     """
-    shards, workers = _cut(model, samples, dataset, count, folder, how, exit_margin)
+    shards, chosen = _cut(model, samples, dataset, count, folder, how, exit_margin)
     missing = shards.begin(how.resume)
-    several = workers > 1 or how.cluster is not None
+    several = chosen.workers > 1 or how.cluster is not None
+    lanes = 1 if several else chosen.lanes
     options = model.options
-    threads = options.threads or (1 if several else None)
-    job = Job(model.path, samples, shards.plan, folder, threads, options.rates, options.flush_denormals, options.sha256)
+    threads = 1 if lanes > 1 else options.threads or (1 if several else None)
+    job = Job(
+        *(model.path, samples, shards.plan, folder, threads, options.rates, options.flush_denormals, options.sha256),
+        lanes=lanes,
+    )
     tally = _tally(shards, missing, dataset.label(0) != UNKNOWN)
-    tally.workers = workers
+    tally.workers, tally.lanes = chosen.workers, lanes
     before = tally.done
 
     def told(done: Done) -> None:
@@ -114,8 +119,8 @@ def run(
 
 def _cut(
     model: Model, samples: Samples, dataset: Dataset, count: int, folder: Path, how: How, exit_margin: float | None
-) -> tuple[Shards, int]:
-    """The plan in its folder, and how many workers. What a run that is resumed had measured is not measured again."""
+) -> tuple[Shards, Choice]:
+    """The plan in its folder, and what was chosen. What a run that is resumed had measured is not measured again."""
     begun = read_plan(folder) if how.resume else None
     chosen = choose(model, dataset, count, how.batch or (begun.batch if begun else None), how.workers)
     entries = ((dataset.path(i), dataset.label(i)) for i in range(count))
@@ -130,7 +135,7 @@ def _cut(
         shard=shard_size(count, chosen.batch),
         exit_margin=exit_margin,
     )
-    return Shards(folder, plan), chosen.workers
+    return Shards(folder, plan), chosen
 
 
 def _tally(shards: Shards, missing: list[int], labelled: bool) -> Tally:
@@ -161,9 +166,10 @@ def _shards_done(
     elif tally.workers > 1:
         yield from run_in_processes(job, shards, tally.workers, told)
     else:
-        with closing(Worker(job, model if job.threads == model.options.threads else None, dataset)) as worker:
-            for k in shards:
-                worker.run(k, told)
+        same = job.threads in (model.options.threads, getattr(model.engine, "threads", None))
+        with closing(Worker(job, model if same else job.load(), dataset)) as worker:
+            for k, following in zip(shards, [*shards[1:], None], strict=True):
+                worker.run(k, told, following)
                 yield k
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
 
-from runtime.base.errors import PlifError
+from runtime.base.errors import PlifError, PlifWarning
 from runtime.data import Dataset, find, open_dataset
 from runtime.data.dataset import EventSet, first_names
 from runtime.engines.model import OpenModel
@@ -81,3 +83,39 @@ def read(dataset: Dataset | EventSet, i: int) -> tuple[np.ndarray, int | None]:
     if not len(frames):
         raise PlifError(f"{dataset.path(i)}: {events} events, too few for one frame of {dataset.framing}")
     return frames, events
+
+
+def reads_without_lock(dataset: Dataset | EventSet) -> bool:
+    """Whether the first sample is read by native code alone."""
+    return isinstance(dataset, EventSet) and dataset.frames_in_one_call(0) is not None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sample i as it was read: frames float32 [T, C, H, W] or an image [C, H, W], or the reason why there is none.
+
+    events  in the recording;  notes  what its reader remarked
+    """
+
+    i: int
+    x: np.ndarray | None = None
+    events: int | None = None
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+_ALONE = Lock()  # who catches warnings catches those of all threads
+
+
+def read_sample(dataset: Dataset | EventSet, i: int) -> Sample:
+    """Reads sample i. Any number of threads may do so at the same time."""
+    if isinstance(dataset, EventSet) and (found := dataset.frames_in_one_call(i)) is not None:
+        return Sample(i, *found)
+    with _ALONE, warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        try:
+            x, events, error = *read(dataset, i), None
+        except PlifError as refused:
+            x, events, error = None, None, str(refused)
+    notes = tuple(str(remark.message) for remark in remarks if issubclass(remark.category, PlifWarning))
+    return Sample(i, x, events, error, notes)

@@ -85,7 +85,12 @@ class Statistics:
         """Adds those of a further shard."""
         self.add_rates(other.rates)
         self.calls.add_counts(other.calls.counts())
-        self.notes = list(dict.fromkeys([*self.notes, *other.notes]))[:MOST_NOTES]
+        self.add_notes(other.notes)
+
+    def add_notes(self, notes: Sequence[str]) -> None:
+        """Adds remarks, each once, and MOST_NOTES of them at most."""
+        if notes:
+            self.notes = list(dict.fromkeys([*self.notes, *notes]))[:MOST_NOTES]
 
     def mean_rates(self) -> dict[str, float]:
         """{layer: firing rate (0..1), the mean over steps and samples}."""

@@ -1,27 +1,34 @@
-"""A worker: one engine that stays open, and a thread that reads the next batch while the engine runs.
+"""A worker: one engine that stays open, and threads that read the next batches while the engine runs.
 
 The same worker does the shards in the program itself, in processes beside it (processes.py) and on other machines (cluster.py).
+In the program itself it may have several lanes: threads that each read a batch and run it, in a session of their own. Native code
+does both without the interpreter's lock, so lanes use several cores, and cost no start of a process.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
+from queue import SimpleQueue
+from threading import Event
+from typing import TypeVar
 
 from runtime.api import Model, load
-from runtime.base.errors import PlifError, PlifWarning
+from runtime.base.errors import PlifError
 from runtime.data import Dataset
 from runtime.data.dataset import UNKNOWN
+from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session
 from runtime.measure.batches import Batch, run_batch
 from runtime.measure.predictions import Prediction
-from runtime.measure.samples import Samples, read
-from runtime.measure.shards import MOST_NOTES, Plan, Shards, Statistics
+from runtime.measure.samples import Sample, Samples, read_sample
+from runtime.measure.shards import Plan, Shards, Statistics
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Job:
 
     folder   where the shards are written
     threads  of the engine in each worker; None as it finds best
+    lanes    batches that a worker runs at once
     """
 
     artifact: Path
@@ -52,6 +60,7 @@ class Job:
     rates: bool = False
     flush_denormals: bool = True
     sha256: str | None = None
+    lanes: int = 1
 
     def load(self) -> Model:
         """Opens the artifact as the plan says."""
@@ -76,80 +85,97 @@ class Worker:
             if model is None:
                 warnings.simplefilter("ignore")  # who made the job has opened the samples, and was told
             self.dataset = dataset or job.samples.open(self.model)
-        self.session = open_session(self.model, job.plan.batch)
         self.shards = Shards(job.folder, job.plan)
-        self._reader = ThreadPoolExecutor(1, "plif-reader")
+        self.lanes = job.lanes
+        self._sessions: SimpleQueue[Session] = SimpleQueue()  # those that no lane has
+        for _ in range(job.lanes):
+            self._sessions.put(open_session(self.model, job.plan.batch))
+        self._threads = ThreadPoolExecutor(job.lanes, "plif-lane")
+        self._stopped = Event()
+        self._begun: dict[int, Iterator[_Answers]] = {}
 
     def close(self) -> None:
-        """Ends the thread that reads."""
-        self._reader.shutdown(cancel_futures=True)
+        """Ends the threads."""
+        self._stopped.set()
+        self._threads.shutdown(cancel_futures=True)
 
-    def run(self, k: int, told: Told = lambda done: None) -> None:
-        """Evaluates shard k and writes its file. `told` hears of every batch."""
+    def run(self, k: int, told: Told = lambda done: None, following: int | None = None) -> None:
+        """Evaluates shard k and writes its file. `told` hears of every batch.
+
+        following  the shard that will be next, so that lanes do not wait for the end of this one
+        """
         predictions: list[Prediction] = []
         statistics = Statistics()
-        with warnings.catch_warnings(record=True) as remarks:
-            warnings.simplefilter("always")
-            for batch in self._batches(self.shards.plan.range_of(k)):
-                found = self._evaluate(batch, statistics)
-                predictions += found
-                right = sum(one.predicted == one.truth for one in found if one.error is None)
-                told(Done(len(found), right, sum(one.error is not None for one in found)))
-        said = [str(remark.message) for remark in remarks if issubclass(remark.category, PlifWarning)]
-        statistics.notes = list(dict.fromkeys(said))[:MOST_NOTES]
+        answers = self._begun.pop(k, None) or self._begin(k)
+        for found in answers:
+            if following is not None and following not in self._begun:
+                self._begun[following] = self._begin(following)
+            predictions += found.predictions
+            statistics.add_rates(found.rates)
+            for call_ms in found.call_ms:
+                statistics.calls.add(call_ms)
+            statistics.add_notes(found.notes)
+            right = sum(one.predicted == one.truth for one in found.predictions if one.error is None)
+            unreadable = sum(one.error is not None for one in found.predictions)
+            told(Done(len(found.predictions), right, unreadable))
         self.shards.write(k, predictions, statistics)
 
-    def _batches(self, samples: range) -> Iterator[list[_Read]]:
-        """The samples of each batch, read one batch ahead."""
-        size = self.session.streams
+    def _begin(self, k: int) -> Iterator[_Answers]:
+        """The answers of each batch of shard k, in order; the work on the first ones begins now."""
+        samples, size = self.shards.plan.range_of(k), self.shards.plan.batch
         groups = [samples[at : at + size] for at in range(0, len(samples), size)]
-        ahead = self._reader.submit(self._read, groups[0])
-        for following in [*groups[1:], None]:
-            batch = ahead.result()
-            if following is not None:
-                ahead = self._reader.submit(self._read, following)
-            yield batch
+        if self.lanes == 1:  # the engine runs in the thread that asks
+            return (self._evaluate(batch) for batch in self._ahead(self._read, groups, 1))
+        return self._ahead(lambda group: self._evaluate(self._read(group)), groups, 2 * self.lanes)
 
-    def _read(self, samples: range) -> list[_Read]:
-        return [_Read.of(self.dataset, i) for i in samples]
+    def _ahead(self, work: Callable[[range], Answer], groups: list[range], most: int) -> Iterator[Answer]:
+        """work(group) for each, in order; up to `most` further ones are at work meanwhile in the worker's threads."""
+        waiting: deque[Future[Answer]] = deque(self._threads.submit(work, group) for group in groups[:most])
 
-    def _evaluate(self, batch: list[_Read], statistics: Statistics) -> list[Prediction]:
+        def each() -> Iterator[Answer]:
+            for group in groups[most:]:
+                found = waiting.popleft().result()
+                waiting.append(self._threads.submit(work, group))
+                yield found
+            while waiting:
+                yield waiting.popleft().result()
+
+        return each()
+
+    def _read(self, samples: range) -> list[Sample]:
+        return [read_sample(self.dataset, i) for i in samples]
+
+    def _evaluate(self, batch: list[Sample]) -> _Answers:
         usable = [one for one in batch if one.x is not None]
         found: dict[int, tuple[tuple[float, ...], int]] = {}
+        answers = _Answers(notes=[note for one in batch for note in one.notes])
         ms = None
         if usable:
-            ran: Batch = run_batch(
-                self.session, [one.x for one in usable if one.x is not None], self.shards.plan.exit_margin
-            )
+            session = self._sessions.get()
+            frames = [one.x for one in usable if one.x is not None]
+            try:
+                ran: Batch = run_batch(session, frames, self.shards.plan.exit_margin, self._stopped)
+            finally:
+                self._sessions.put(session)
             scores = ran.scores(self.model.voters).tolist()
             found = {one.i: (tuple(row), steps) for one, row, steps in zip(usable, scores, ran.steps, strict=True)}
             ms = round(sum(ran.call_ms) / len(usable), 4)
-            statistics.add_rates(ran.rates)
-            for call_ms in ran.call_ms:
-                statistics.calls.add(call_ms)
-        predictions = []
+            answers.rates, answers.call_ms = ran.rates, ran.call_ms
         for one in batch:
             path, label = self.dataset.path(one.i), self.dataset.label(one.i)
             truth = None if label == UNKNOWN else label
             if one.error is not None:
-                predictions.append(Prediction(one.i, path, truth, error=one.error))
+                answers.predictions.append(Prediction(one.i, path, truth, error=one.error))
             else:
-                predictions.append(Prediction(one.i, path, truth, *found[one.i], one.events, ms))
-        return predictions
+                answers.predictions.append(Prediction(one.i, path, truth, *found[one.i], one.events, ms))
+        return answers
 
 
-@dataclass(frozen=True)
-class _Read:
-    """One sample as it was read: frames float32 [T, C, H, W] or an image [C, H, W], or the reason why there is none."""
+@dataclass
+class _Answers:
+    """What one batch gave. `notes` are remarks of the readers, the rest as in Batch."""
 
-    i: int
-    x: np.ndarray | None = None
-    events: int | None = None
-    error: str | None = None
-
-    @classmethod
-    def of(cls, dataset: Dataset, i: int) -> _Read:
-        try:
-            return cls(i, *read(dataset, i))
-        except PlifError as error:
-            return cls(i, error=str(error))
+    predictions: list[Prediction] = field(default_factory=list)
+    rates: dict[str, tuple[float, int]] = field(default_factory=dict)
+    call_ms: list[float] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)

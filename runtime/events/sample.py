@@ -1,0 +1,40 @@
+"""All frames of a small recording in a file, read, decoded and framed by one call of the native library.
+
+The interpreter's lock is free meanwhile, so threads of one program read at the same time. runtime/native/sample.c says which files
+it takes; for all others, and without the library, the answer is None, and `frames_of` makes the same frames of their events.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from runtime.events.framing import Framing
+from runtime.native import packets
+
+SUFFIXES = (".bin", ".bs2")
+MOST_BYTES = 1 << 28  # of the frames
+
+
+def frames_in(
+    path: str, framing: Framing, shape: Sequence[int], sensor: tuple[int, int] | None
+) -> tuple[np.ndarray, int] | None:
+    """(frames float32 [T, C, H, W], events in the file), or None.
+
+    shape  (C, H, W) of a frame;  sensor  (width, height), None where the file shall say it
+    """
+    library = packets.library()
+    T = framing.T
+    if library is None or sensor is None or T is None or not path.endswith(SUFFIXES):
+        return None
+    if 4 * T * math.prod(shape) > MOST_BYTES:
+        return None
+    frames = np.empty((T, *shape), np.float32)
+    events = library.plif_sample(
+        os.fsencode(path), str(framing).encode(), (ctypes.c_int32 * 3)(*shape), *sensor, frames.ctypes.data, T
+    )
+    return None if events < 0 else (frames, events)

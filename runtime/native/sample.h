@@ -1,0 +1,13 @@
+/* A recording in a file -> all frames of a sample, see sample.c. */
+#ifndef PLIF_SAMPLE_H
+#define PLIF_SAMPLE_H
+
+#include <stdint.h>
+
+enum { SAMPLE_OTHER = -1 };
+
+/* Reads `path`, a whole recording of 5-byte events of a sensor of width x height, and writes `room` frames of [c][h][w] floats, as many as the
+ * framing's T says. Gives the number of events, or SAMPLE_OTHER: nothing is known, read it in another way. */
+int64_t plif_sample(const char *path, const char *framing, const int32_t shape[3], int32_t width, int32_t height, float *out, int64_t room);
+
+#endif
