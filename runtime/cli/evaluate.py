@@ -168,7 +168,8 @@ def _evaluation_lines(result: Evaluation, written: list[Path]) -> Iterator[str]:
         f"{result.data}, {result.split})"
     )
     yield (
-        f"engine {result.engine}, batch {result.batch}, {result.workers} worker{'s' * (result.workers > 1)}, T={result.T}: "
+        f"engine {result.engine}, batch {result.batch}, {result.workers} worker{'s' * (result.workers > 1)}"
+        f"{f' of {result.threads} threads' * (result.threads > 1)}, T={result.T}: "
         f"{_ms(result.latency_ms['p50'])} ms a call (p99 {_ms(result.latency_ms['p99'])}), {result.throughput_per_s:g} samples/s"
     )
     if result.sensor is not None and result.sensor_from not in ("source", "recording"):

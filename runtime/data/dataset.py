@@ -164,8 +164,12 @@ class EventSet:
         events, size, upright = self.recording(i)
         return frames_of(events, self.framing, self.shape, size, upright), len(events)
 
-    def frames_in_one_call(self, i: int) -> tuple[npt.NDArray[np.float32], int] | None:
-        """`frames` by native code, which needs no lock of Python (runtime/events/sample.py); None where it cannot."""
+    def frames_in_one_call(
+        self, i: int, out: npt.NDArray[np.float32] | None = None
+    ) -> tuple[npt.NDArray[np.float32], int] | None:
+        """`frames` by native code, which needs no lock of Python (runtime/events/sample.py); None where it cannot.
+
+        out  [T, C, H, W] where they go, each contiguous"""
         return None
 
 
@@ -187,9 +191,11 @@ class FileEventSet(EventSet):
         with unpack(self._paths[i]) as file:
             return read_recording(file, self._paths[i], self.sensor, self.csv)
 
-    def frames_in_one_call(self, i: int) -> tuple[npt.NDArray[np.float32], int] | None:
+    def frames_in_one_call(
+        self, i: int, out: npt.NDArray[np.float32] | None = None
+    ) -> tuple[npt.NDArray[np.float32], int] | None:
         """See EventSet."""
-        return frames_in(self._paths[i], self.framing, self.shape, self.sensor)
+        return frames_in(self._paths[i], self.framing, self.shape, self.sensor, out)
 
 
 def read_recording(

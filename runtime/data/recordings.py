@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,13 +62,17 @@ class Nmnist(FileEventSet):
         if not paths:
             there = listing(folder) if folder.is_dir() else "none in the archive"
             raise PlifError(f"{request.name}: no {folder}/<digit>/<number>.bin; found {there}")
-        super().__init__(request, DIGITS, [(_number(path), int(Path(path).parent.name), path) for path in paths])
+        super().__init__(request, DIGITS, [(_number(path), int(path.rsplit("/", 2)[-2]), path) for path in paths])
 
 
 def _list_digits(folder: Path) -> list[str]:
-    """The paths of every <digit>/<number>.bin in a folder."""
-    paths = (path for digit in DIGITS for path in files_of(folder / digit, missing_ok=True))
-    return [str(path) for path in paths if path.suffix == ".bin"]
+    """The paths of every <digit>/<number>.bin in a folder, in any order. There may be very many, so no Path is made of each."""
+    found = []
+    for place in (folder / digit for digit in DIGITS if (folder / digit).is_dir()):
+        with os.scandir(place) as entries:
+            names = [entry.name for entry in entries if entry.name.endswith(".bin") and entry.is_file()]
+        found += [f"{place}/{name}" for name in names if not name.startswith(".")]
+    return found
 
 
 def _list_zipped_digits(archive: Path, name: str) -> list[str]:
@@ -76,7 +81,7 @@ def _list_zipped_digits(archive: Path, name: str) -> list[str]:
 
 
 def _number(path: str) -> int:
-    stem = Path(path).stem
+    stem = path.rpartition("/")[2].rpartition(".")[0]
     if not (stem.isascii() and stem.isdigit() and len(stem) < 20):
         raise PlifError(f"{path}: expected a number as its name, as in 00001.bin")
     return int(stem)

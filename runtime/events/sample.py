@@ -1,7 +1,8 @@
 """All frames of a small recording in a file, read, decoded and framed by one call of the native library.
 
-The interpreter's lock is free meanwhile, so threads of one program read at the same time. runtime/native/sample.c says which files
-it takes; for all others, and without the library, the answer is None, and `frames_of` makes the same frames of their events.
+The interpreter's lock is free meanwhile, so threads of one program read at the same time. runtime/native/sample.c says which
+files it takes; for all others, and without the library, the answer is None, and `frames_of` makes the same frames of their
+events.
 """
 
 from __future__ import annotations
@@ -21,11 +22,17 @@ MOST_BYTES = 1 << 28  # of the frames
 
 
 def frames_in(
-    path: str, framing: Framing, shape: Sequence[int], sensor: tuple[int, int] | None
+    path: str,
+    framing: Framing,
+    shape: Sequence[int],
+    sensor: tuple[int, int] | None,
+    out: np.ndarray | None = None,
 ) -> tuple[np.ndarray, int] | None:
     """(frames float32 [T, C, H, W], events in the file), or None.
 
-    shape  (C, H, W) of a frame;  sensor  (width, height), None where the file shall say it
+    shape   (C, H, W) of a frame
+    sensor  (width, height); None where the file shall say it
+    out     where the frames go, of that shape, each frame contiguous; a new array when None
     """
     library = packets.library()
     T = framing.T
@@ -33,8 +40,9 @@ def frames_in(
         return None
     if 4 * T * math.prod(shape) > MOST_BYTES:
         return None
-    frames = np.empty((T, *shape), np.float32)
+    frames = np.empty((T, *shape), np.float32) if out is None else out
+    where = (frames.ctypes.data, frames.strides[0] // 4, T)
     events = library.plif_sample(
-        os.fsencode(path), str(framing).encode(), (ctypes.c_int32 * 3)(*shape), *sensor, frames.ctypes.data, T
+        os.fsencode(path), str(framing).encode(), (ctypes.c_int32 * 3)(*shape), *sensor, *where
     )
     return None if events < 0 else (frames, events)

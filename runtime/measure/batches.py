@@ -48,55 +48,64 @@ class Stopped(Exception):
 
 
 def run_batch(
-    session: Session, samples: Sequence[np.ndarray], exit_margin: float | None = None, stopped: Event | None = None
+    session: Session,
+    samples: Sequence[np.ndarray] | np.ndarray,
+    exit_margin: float | None = None,
+    stopped: Event | None = None,
 ) -> Batch:
     """Runs samples, at most as many as the session has streams, from reset.
 
-    samples      float32 [T, C, H, W] of each recording, T may differ; or still images [C, H, W]
+    samples      float32 [T, C, H, W] of each recording, T may differ; or still images [C, H, W]. One array [T, samples, C, H, W]
+                 of recordings that are equally long saves putting them together
     exit_margin  a sample ends early where its answer leads by so much (runtime/engines/early_exit.py); never when None
     stopped      is looked at in every step
     Raises PlifError where an unrolled artifact does not fit the number of frames, and Stopped.
     """
     session.reset()
     model = session.model
-    steps = [model.T if model.static else len(sample) for sample in samples]
-    batch = Batch(np.zeros((max(steps), len(samples), len(model.classes))), steps)
+    count = samples.shape[1] if isinstance(samples, np.ndarray) else len(samples)
+    steps = [len(samples)] * count if isinstance(samples, np.ndarray) else [len(sample) for sample in samples]
+    steps = [model.T] * count if model.static else steps
+    batch = Batch(np.zeros((max(steps), count, len(model.classes))), steps)
     evidence = np.zeros(batch.votes.shape[1:])  # of an early exit
+    rates: dict[str, list[np.ndarray]] = {}
     for first, x, rows in _calls(model, samples, steps):
         if stopped is not None and stopped.is_set():
             raise Stopped
         began = time.perf_counter()
         y = _call(session, x, rows)  # [T, rows, classes]
         batch.call_ms.append(1e3 * (time.perf_counter() - began))
-        batch.votes[first : first + len(y), rows] = votes = whole_votes(y, model.voters)
+        batch.votes[first : first + len(y), slice(None) if len(rows) == count else rows] = y
         if exit_margin is not None:
-            evidence[rows] += votes[0]
+            evidence[rows] += whole_votes(y[0], model.voters)
             for i in rows[enough(evidence[rows], exit_margin, model)]:
                 steps[i] = first + 1
-        kept = rows if model.card.get("batch") else slice(None)
         for layer, values in session.last_rates.items():
-            part = values.reshape(len(y), -1)[:, kept]
-            total, count = batch.rates.get(layer, (0.0, 0))
-            batch.rates[layer] = (total + float(part.sum(dtype=np.float64)), count + part.size)
+            rates.setdefault(layer, []).append(
+                values.reshape(len(y), -1)[:, rows] if model.card.get("batch") else values
+            )
+    batch.votes = whole_votes(batch.votes, model.voters)
+    for layer, found in rates.items():
+        batch.rates[layer] = float(sum(part.sum(dtype=np.float64) for part in found)), sum(part.size for part in found)
     return batch
 
 
 def _calls(
-    model: OpenModel, samples: Sequence[np.ndarray], steps: Sequence[int]
+    model: OpenModel, samples: Sequence[np.ndarray] | np.ndarray, steps: Sequence[int]
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(first step, x, rows) of each call of the engine: x holds a frame, or T frames, for each of `rows`.
 
     steps  of each sample; they may become fewer between two calls
     """
-    every = np.arange(len(samples))
+    every = np.arange(len(steps))
     if model.static and model.unrolled:
-        yield 0, np.stack(samples), every
+        yield 0, np.stack(list(samples)), every
     elif model.unrolled:
-        if len({len(sample) for sample in samples}) > 1:
+        if not isinstance(samples, np.ndarray) and len({len(sample) for sample in samples}) > 1:
             raise PlifError(
                 f"{model.path}: recordings have different numbers of frames; evaluate the step form instead"
             )
-        x = np.stack(samples, axis=1)
+        x = samples if isinstance(samples, np.ndarray) else np.stack(samples, axis=1)
         if len(x) % model.T:
             raise PlifError(
                 f"{model.path}: unrolled over T={model.T}, and the recordings have {len(x)} frames; expected a multiple. "
@@ -109,7 +118,10 @@ def _calls(
             rows = np.flatnonzero(np.asarray(steps) > t)
             if not len(rows):  # all ended early
                 return
-            yield t, np.stack([samples[i] if model.static else samples[i][t] for i in rows.tolist()]), rows
+            if isinstance(samples, np.ndarray):
+                yield t, samples[t] if len(rows) == len(every) else samples[t, rows], rows
+            else:
+                yield t, np.stack([samples[i] if model.static else samples[i][t] for i in rows.tolist()]), rows
 
 
 def _call(session: Session, x: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -45,6 +45,7 @@ class Evaluation:
     Fractions are 0..1, confusion[true][predicted]. T is the most steps a sample took; latency is of one call of the engine for
     a batch, throughput of this run, reading included.
 
+    threads      of each worker that read and run batches side by side (runtime/measure/worker.py)
     samples      those that were read; accuracy, interval (95 %) and confusion are of them
     unreadable   {"samples": how many could not be read, "first": [{"path", "error"}]}
     sensor       [width, height] of the recordings, None where they differ and for images; sensor_from: who says so, as in Source
@@ -74,6 +75,7 @@ class Evaluation:
     per_class: list[dict[str, Any]] = field(default_factory=list)
     macro_f1: float | None = None
     workers: int = 1
+    threads: int = 1
     seconds: float = 0.0
     unreadable: dict[str, Any] = field(default_factory=lambda: {"samples": 0, "first": []})
     artifact: dict[str, Any] = field(default_factory=dict)
@@ -186,6 +188,7 @@ def evaluate(
         per_class=per_class,
         macro_f1=macro_f1(per_class),
         workers=tally.workers,
+        threads=tally.lanes,
         seconds=round(seconds, 3),
         unreadable={"samples": table.unreadable, "first": table.unreadable_first},
         artifact=artifact_identity(model.path, model.card),

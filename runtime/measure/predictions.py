@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -59,7 +60,12 @@ class Prediction:
     @property
     def predicted(self) -> int | None:
         """The class with the highest score, the lowest class among equals, as PyTorch's argmax."""
-        return int(np.argmax(self.scores)) if self.scores else None
+        scores = self.scores
+        if not scores:
+            return None
+        if math.isnan(sum(scores)):
+            return int(np.argmax(scores))
+        return scores.index(max(scores))
 
     @property
     def margin(self) -> float | None:

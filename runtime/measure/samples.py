@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +105,30 @@ class Sample:
     notes: tuple[str, ...] = ()
 
 
+MOST_BYTES = 1 << 28  # of frames in one array
 _ALONE = Lock()  # who catches warnings catches those of all threads
 
 
-def read_sample(dataset: Dataset | EventSet, i: int) -> Sample:
-    """Reads sample i. Any number of threads may do so at the same time."""
-    if isinstance(dataset, EventSet) and (found := dataset.frames_in_one_call(i)) is not None:
+@dataclass(frozen=True)
+class Reading:
+    """Some samples as they were read. x: the frames of all, float32 [T, samples, C, H, W], where they lie in one array."""
+
+    samples: list[Sample]
+    x: np.ndarray | None = None
+
+
+def read_samples(dataset: Dataset | EventSet, which: range) -> Reading:
+    """Reads some samples. Any number of threads may do so at the same time."""
+    x = None
+    if isinstance(dataset, EventSet) and dataset.framing.T is not None:
+        shape = (dataset.framing.T, len(which), *dataset.shape)
+        x = np.empty(shape, np.float32) if 4 * math.prod(shape) <= MOST_BYTES else None
+    found = [_read_sample(dataset, i, None if x is None else x[:, n]) for n, i in enumerate(which)]
+    return Reading(found, x if all(one.x is not None and one.x.base is x for one in found) else None)
+
+
+def _read_sample(dataset: Dataset | EventSet, i: int, out: np.ndarray | None) -> Sample:
+    if isinstance(dataset, EventSet) and (found := dataset.frames_in_one_call(i, out)) is not None:
         return Sample(i, *found)
     with _ALONE, warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter("always")

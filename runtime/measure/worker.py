@@ -18,14 +18,13 @@ from threading import Event
 from typing import TypeVar
 
 from runtime.api import Model, load
-from runtime.base.errors import PlifError
 from runtime.data import Dataset
 from runtime.data.dataset import UNKNOWN
 from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session
 from runtime.measure.batches import Batch, run_batch
 from runtime.measure.predictions import Prediction
-from runtime.measure.samples import Sample, Samples, read_sample
+from runtime.measure.samples import Reading, Samples, read_samples
 from runtime.measure.shards import Plan, Shards, Statistics
 
 Answer = TypeVar("Answer")
@@ -142,17 +141,17 @@ class Worker:
 
         return each()
 
-    def _read(self, samples: range) -> list[Sample]:
-        return [read_sample(self.dataset, i) for i in samples]
+    def _read(self, samples: range) -> Reading:
+        return read_samples(self.dataset, samples)
 
-    def _evaluate(self, batch: list[Sample]) -> _Answers:
-        usable = [one for one in batch if one.x is not None]
+    def _evaluate(self, batch: Reading) -> _Answers:
+        usable = [one for one in batch.samples if one.x is not None]
         found: dict[int, tuple[tuple[float, ...], int]] = {}
-        answers = _Answers(notes=[note for one in batch for note in one.notes])
+        answers = _Answers(notes=[note for one in batch.samples for note in one.notes])
         ms = None
         if usable:
             session = self._sessions.get()
-            frames = [one.x for one in usable if one.x is not None]
+            frames = [one.x for one in usable if one.x is not None] if batch.x is None else batch.x
             try:
                 ran: Batch = run_batch(session, frames, self.shards.plan.exit_margin, self._stopped)
             finally:
@@ -161,7 +160,7 @@ class Worker:
             found = {one.i: (tuple(row), steps) for one, row, steps in zip(usable, scores, ran.steps, strict=True)}
             ms = round(sum(ran.call_ms) / len(usable), 4)
             answers.rates, answers.call_ms = ran.rates, ran.call_ms
-        for one in batch:
+        for one in batch.samples:
             path, label = self.dataset.path(one.i), self.dataset.label(one.i)
             truth = None if label == UNKNOWN else label
             if one.error is not None:

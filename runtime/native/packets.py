@@ -61,7 +61,10 @@ def library() -> c.CDLL | None:
             [c.c_void_p, c.c_int64, *[c.c_void_p] * 3, c.c_int64, c.c_void_p, c.c_int64, *[c.c_void_p] * 2],
         ),
         "plif_all_usable": (c.c_int, [c.c_void_p, *[c.c_int64] * 4]),
-        "plif_sample": (c.c_int64, [c.c_char_p, c.c_char_p, c.c_void_p, c.c_int32, c.c_int32, c.c_void_p, c.c_int64]),
+        "plif_sample": (
+            c.c_int64,
+            [c.c_char_p, c.c_char_p, c.c_void_p, c.c_int32, c.c_int32, c.c_void_p, c.c_int64, c.c_int64],
+        ),
     }
     sizes = c.sizeof(Evt3State) * 1000 + c.sizeof(OpenFrame)
     found = find_library("_event*.so", "plif_packets_layout", sizes, signatures)
