@@ -60,8 +60,10 @@ def choose(model: Model, dataset: Dataset, count: int, batch: int | None = None,
     ends = time.perf_counter() + min(SHARE * count * (read_s + run_s), 10 * WORTH_S)
     chosen = int(fixed or 1)
     if not fixed:
-        samples = _first(dataset, min(count, BATCHES[-1]), began + (ends - began) / 2)
-        read_s = (time.perf_counter() - began) / (len(samples) + 1)
+        began = time.perf_counter()
+        more = _first(dataset, min(count, BATCHES[-1]), began + (ends - began) / 2)
+        if more:
+            samples, read_s = more, (time.perf_counter() - began) / len(more)
         most = min(len(samples), MOST_BYTES // max(sample.nbytes for sample in samples))
         for tried in BATCHES[1:]:
             if tried > most or time.perf_counter() + 2 * tried * run_s > ends:
