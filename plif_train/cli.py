@@ -28,7 +28,10 @@ def train(
         typer.Option(help="NAME:DIR of a data set, e.g. nmnist:data/nmnist; several: the first is the test, too"),
     ],
     network: Annotated[
-        str | None, typer.Argument(help=f"a preset ({_PRESETS}), PRESET:paper, or a notation string; none with --from")
+        str | None,
+        typer.Argument(
+            help=f"a preset ({_PRESETS}), PRESET:paper, or a notation string; with --from none, or a wider one"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="the best epoch; NAME.resume.pt beside it is the last one")] = Path(
         "model.pt"
@@ -125,12 +128,14 @@ def train(
             raise PlifError(f"{out.parent}: no such folder, expected one to write {out.name} to")
         for one in data:
             find(one)
-        if (network is None) == (start is None):
+        if network is None and start is None:
             raise PlifError("plif train: expected a network, or --from model.pt in place of one")
         given = {
             name: value for name, value in (("T", T), ("framing", framing), ("dropout", dropout)) if value is not None
         }
-        if network is not None:
+        if start is not None:
+            given |= {"network": network} if network is not None else {}
+        elif network is not None:
             given = overrides_for(
                 network, data[0], size, **given, init_tau=init_tau, tau=tau, surrogate=surrogate,
                 detach_reset=detach_reset, channels=channels, hidden=hidden, pool=pool, neuron=neuron,

@@ -4,6 +4,8 @@ Same classes: every weight is kept. Other classes: all layers but the last fully
 and begins anew. Another length of a step: the neurons forget as much in the same time,
 
     1 - alpha' = (1 - alpha)^(step' / step)
+
+A network that is named beside it has more channels, and begins as that of the file (plif_train.widen).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import torch
 from plif_train import checkpoint
 from plif_train.network import Network
 from plif_train.presets import build
+from plif_train.widen import widen
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from runtime.events.framing import Framing
@@ -24,11 +27,14 @@ from runtime.model import notation as nt
 
 
 def start_from(path: str | Path, data: str, overrides: dict[str, Any]) -> tuple[Network, list[str]]:
-    """The network of a model.pt for a data set, with `overrides` (T, framing, dropout), and notes on what was not kept as it was.
+    """The network of a model.pt for a data set, and notes on what was not kept as it was.
 
-    A set whose classes are among the network's, or some of them, leaves these as they are."""
+    overrides  T, framing, dropout, and "network", the notation of a wider one
+
+    A set whose classes are among the network's, or some of them, leaves these as they are. PlifError for what does not fit.
+    """
     before = checkpoint.load(path)
-    refused = sorted(set(overrides) - {"T", "framing", "dropout"})
+    refused = sorted(set(overrides) - {"T", "framing", "dropout", "network"})
     if refused:
         raise PlifError(f"--from {path}: {refused[0]} is that of the file; expected T, framing or dropout")
     meta = before.meta
@@ -52,6 +58,10 @@ def start_from(path: str | Path, data: str, overrides: dict[str, Any]) -> tuple[
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{last}.")}
         notes.append(f"--from {path}: other classes, so {last} begins anew; all other layers are kept")
     net.load_state_dict(weights, strict=False)
+    if (wider := overrides.get("network")) is not None:
+        narrow, net = net, Network(nt.parse(wider), net.options, net.meta)
+        widen(narrow, net)
+        notes.append(f"--from {path}: wider, and begins as the network of the file")
     ratio = _ratio(meta.framing, framing)
     if ratio != 1:
         _convert_alpha(net, ratio)

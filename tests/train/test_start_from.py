@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from plif_train import checkpoint, load
+from plif_train import checkpoint, load, scale_to_fire
 from plif_train.batchnorm import BatchNorm
 from plif_train.presets import build
 from plif_train.projection import limit_biases
 from plif_train.start_from import start_from
+from plif_train.widen import widen
 from runtime.base.errors import PlifError
 from tests.train.small import TrainingRun
 
@@ -82,6 +84,40 @@ def test_the_notation_of_the_file_is_not_asked_for_again(tmp_path: Path) -> None
         start_from(model(tmp_path / "a.pt"), f"folder:{folder(tmp_path / 'd', CLASSES)}", {"init_tau": 2.0})
 
 
+WIDER = "c12k5s4-BN-PLIF-MPk2s2-DP-FC40-PLIF-FC30-PLIF-APk10s10"
+
+
+def test_a_wider_network_begins_as_the_one_of_the_file(tmp_path: Path) -> None:
+    start, data = model(tmp_path / "a.pt"), f"folder:{folder(tmp_path / 'd', CLASSES)}"
+    torch.manual_seed(2)
+    x = (torch.rand(5, 4, 2, 32, 32) < 0.2).float()
+    narrow = load(start)
+    scale_to_fire(narrow, x)
+    wide = build(WIDER, shape=(2, 32, 32), T=5, classes=CLASSES, framing=narrow.framing)
+    widen(narrow, wide, noise=0)
+    seen: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        for net in (narrow.eval(), wide.eval()):
+            net.reset()
+            with net.watched(lambda layer, spikes, net=net: seen.update({f"{layer} {net is wide}": spikes})):
+                net(x)
+    for layer, n in (("conv1", 4), ("fc1", 16), ("fc2", 30)):
+        before, now = seen[f"{layer} False"], seen[f"{layer} True"]
+        assert before.any() and torch.equal(now, before[:, :, torch.arange(now.shape[2]) % n])
+    net, notes = start_from(start, data, {"network": WIDER})
+    assert "wider, and begins as the network of the file" in notes[0]
+    same, copy = net.state_dict()["conv1.weight"][:4], net.state_dict()["conv1.weight"][4:8]
+    assert torch.equal(
+        same, load(start).state_dict()["conv1.weight"]
+    )  # the channels that were there, and a copy that can part
+    assert not torch.equal(copy, same) and torch.allclose(copy, same, atol=0.1)
+    for wrong, why in ((WIDER.replace("c12", "c3"), "conv1 is (3, 8, 8), and (4, 8, 8) in the file"),
+                       (WIDER.replace("-FC40-PLIF", ""), "other layers"),
+                       (WIDER.replace("k5s4", "k4s4"), "another kernel")):  # fmt: skip
+        with pytest.raises(PlifError, match=re.escape(why)):
+            start_from(start, data, {"network": wrong})
+
+
 def test_limited_biases_never_fire_in_silence(tmp_path: Path) -> None:
     net = build("c4k3s1-BN-PLIF-MPk2s2-FC30-PLIF-APk10s10", shape=(2, 8, 8), T=4)
     for module in net.modules():
@@ -141,7 +177,7 @@ def test_a_training_on_a_mixture_goes_on_and_resumes_bit_for_bit(plif: TrainingR
         (["--vary", "thin:0.5"] * 3, "3 of them for 2 --data"),
         (["--vary", "thin:0.5", "--loss", "ce"], "which loss ce does not take"),
         (["--vary", "thin:0.5", "--protocol", "B"], "use A or C"),
-        (["c4k5s4-PLIF"], "expected a network, or --from"),
+        (["c4k5s4-BN-PLIF-FC30-PLIF-APk10s10"], "with more channels or neurons: it has other layers"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(
