@@ -16,7 +16,8 @@ from setuptools.command.build_ext import build_ext
 
 NATIVE = "runtime/native"
 LIBRARY = (  # libplif, which runtime/native/Makefile builds for programs without Python
-    *("event", "check", "check_call", "error", "sha256", "file", "model", "packets", "framing", "view", "framer"),
+    *("event", "check", "check_call", "error", "sha256", "file", "model", "packets", "evt3_frames"),
+    *("framing", "view", "framer"),
     *("decide", "evidence", "idle", "resetting", "session", "stream", "snapshot", "formats", "header", "recording"),
 )
 CPUS = ("scalar", "avx2", "avx512", "amx", "neon")

@@ -6,7 +6,8 @@
 counts is a ctypes array of float32 [C*H*W], or None when no frame is open any more: then every event inside the sensor is
 filtered. The framer has the rules of when frames begin and what they are; this file goes through the events. Where the
 native library is built it does so in one pass, from the packet as it came to the counts, and nothing is copied on the way:
-`take` is then the library's own function with its first arguments bound. OpenFrame (runtime/native/packets.py) says what the
+`take` is then the library's own function with its first arguments bound. It can take the words of an EVT 3.0 file in the same
+way, and no events are written at all. OpenFrame (runtime/native/packets.py) says what the
 fields mean.
 """
 
@@ -21,7 +22,7 @@ import numpy as np
 
 from runtime.events.view import View
 from runtime.native import packets
-from runtime.native.packets import OpenFrame
+from runtime.native.packets import Evt3Reader, OpenFrame
 
 ALL_TAKEN, BEYOND, GAP, FULL = range(4)
 NO_LIMIT = (1 << 63) - 1
@@ -29,27 +30,36 @@ LARGEST_COUNT = np.float32(1 << 24)  # adding one to it in float32 changes nothi
 FIRST_WINDOW = 256
 
 TakeEvents = Callable[[Any], int]
-BeginPacket = Callable[[np.ndarray, OpenFrame], TakeEvents]
 
 
-def collectors(view: View) -> tuple[BeginPacket, NumpyCollector]:
-    """(`begin` for packets of EVENT_DTYPE, the collector for packets of any other dtype)."""
+def collectors(view: View) -> tuple[NativeCollector | NumpyCollector, NumpyCollector]:
+    """(The collector for packets of EVENT_DTYPE, the one for packets of any other dtype)."""
     plain = NumpyCollector(view)
     library = packets.library()
-    return (plain.begin if library is None else _native(view, library)), plain
+    return (plain if library is None else NativeCollector(view, library)), plain
 
 
-def _native(view: View, library: ctypes.CDLL) -> BeginPacket:
-    tables = [np.ascontiguousarray(table, np.int64) for table in (view.of_x, view.of_y, view.of_p)]
-    x, y, p = (table.ctypes.data_as(ctypes.c_void_p) for table in tables)  # each keeps its table alive
-    views = (x, len(tables[0]), y, len(tables[1]), p)
+class NativeCollector:
+    """`begin` in C, for packets of EVENT_DTYPE and for words."""
 
-    def begin(events: np.ndarray, frame: OpenFrame) -> TakeEvents:
+    def __init__(self, view: View, library: ctypes.CDLL) -> None:
+        tables = [np.ascontiguousarray(table, np.int64) for table in (view.of_x, view.of_y, view.of_p)]
+        x, y, p = (table.ctypes.data_as(ctypes.c_void_p) for table in tables)  # each keeps its table alive
+        self._library, self._views = library, (x, len(tables[0]), y, len(tables[1]), p)
+
+    def begin(self, events: np.ndarray, frame: OpenFrame) -> TakeEvents:
+        """As at the top of this file."""
         whole = np.ascontiguousarray(events)  # a packet is contiguous already, so nothing is copied
         first, at = whole.ctypes.data_as(ctypes.c_void_p), ctypes.byref(ctypes.c_int64())
-        return partial(library.plif_collect, first, whole.nbytes, at, ctypes.byref(frame), *views)
+        return partial(self._library.plif_collect, first, whole.nbytes, at, ctypes.byref(frame), *self._views)
 
-    return begin
+    def begin_words(self, words: np.ndarray, reader: Evt3Reader, frame: OpenFrame) -> TakeEvents:
+        """The same for words of EVT 3.0, uint16 [N]; the reader goes with all words of a file."""
+        whole = np.require(words, "<u2", ["C", "A"])  # a chunk of a file has this form already and is not copied
+        first, at = whole.ctypes.data_as(ctypes.c_void_p), ctypes.byref(ctypes.c_int64())
+        of_frame = ctypes.byref(frame)
+        take = self._library.plif_evt3_collect
+        return partial(take, first, whole.nbytes, at, ctypes.byref(reader), of_frame, *self._views)
 
 
 class NumpyCollector:

@@ -25,13 +25,13 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.events.account import Account
 from runtime.events.array import EVENT_DTYPE
-from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, TakeEvents, collectors
+from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, NativeCollector, TakeEvents, collectors
 from runtime.events.frame import Frame
 from runtime.events.framing import Framing
 from runtime.events.overlap import Overlap
 from runtime.events.slices import count_slices
 from runtime.events.view import NOWHERE, View
-from runtime.native.packets import OpenFrame
+from runtime.native.packets import Evt3Reader, OpenFrame
 
 GAP_US = 1_000_000
 OPEN = ("has_clock", "clock_us", "open_us", "used", "seen", "invalid")
@@ -63,7 +63,7 @@ class Framer:
         self.account = Account()
         self.discontinuities = 0
         self._view = view = View(framing, shape, source_size, upright)
-        self._begin, self._plain = collectors(view)
+        self._collector, self._plain = collectors(view)
         self._take: TakeEvents = lambda counts: ALL_TAKEN  # the rest of the packet that came last
         self._empty = np.zeros(shape, np.float32)
         self._empty.flags.writeable = False  # every empty frame shows this one array
@@ -111,7 +111,7 @@ class Framer:
         counted = self.framing.whole
         if len(events) and self._last_us is None:
             self._last_us = int(events["t"][0])
-        begin = self._begin if events.dtype == EVENT_DTYPE else self._plain.begin
+        begin = (self._collector if events.dtype == EVENT_DTYPE else self._plain).begin
         if t_us is None or passed is None:
             self._take = begin(events, self._open)
         elif counted:  # N is that of the events that pass
@@ -120,6 +120,19 @@ class Framer:
         else:
             self._take = self._begin_filtered(events, t_us, passed)
         return self._by_count() if counted else self._by_clock()
+
+    @property
+    def takes_words(self) -> bool:
+        """Whether `frames_of_words` can be called: in C, and where frames follow the clock."""
+        return isinstance(self._collector, NativeCollector) and not self.framing.whole
+
+    def frames_of_words(self, words: np.ndarray, reader: Evt3Reader) -> Iterator[Frame]:
+        """As `frames`, of words of EVT 3.0, uint16 [N], that are not decoded; `reader` counts what they hold."""
+        if self._closed:
+            raise PlifError("this framer is closed: use a new one for each recording")
+        assert isinstance(self._collector, NativeCollector)
+        self._take = self._collector.begin_words(words, reader, self._open)
+        return self._by_clock()
 
     def _begin_filtered(self, events: np.ndarray, t_us: np.ndarray, passed: np.ndarray) -> TakeEvents:
         """Events that a filter took away keep their time and land in no cell."""

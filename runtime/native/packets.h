@@ -7,6 +7,9 @@
 
 enum { EVENT = 13, PLIF_WRONG = -1 };
 
+/* Counts and times of a structure that a caller keeps: far from where int64 ends, however many events come on top. */
+static inline int sane(int64_t n) { return -((int64_t)1 << 60) < n && n < (int64_t)1 << 60; }
+
 static inline void event_put(uint8_t *to, int64_t t, uint16_t x, uint16_t y, uint8_t p) {
     memcpy(to, &t, 8);
     memcpy(to + 8, &x, 2);
@@ -20,6 +23,12 @@ static inline void event_get(const uint8_t *from, int64_t *t, uint16_t *x, uint1
     memcpy(y, from + 10, 2);
 }
 
+static inline int64_t event_time(const uint8_t *from) {
+    int64_t t;
+    memcpy(&t, from, 8);
+    return t;
+}
+
 /* What the words so far have set (-1: not set yet), and how many events could not be used. */
 typedef struct {
     int64_t high;               /* TIME_HIGH without wraps */
@@ -29,6 +38,16 @@ typedef struct {
     int64_t untimed, unrowed, unbased, past_end; /* events lost, by reason */
     int64_t unknown;            /* words of a type that EVT 3.0 does not have */
 } Evt3;
+
+enum { PIXELS = 12 };       /* the most events that one word has */
+
+/* Words that go straight into frames, see evt3_frames.c. */
+typedef struct {
+    Evt3 decoder;
+    int64_t events, outside;    /* looked at, and inside the sensor; outside it */
+    int64_t held, next;         /* events of one word that wait for a frame, and the first of them that was not taken */
+    uint8_t hold[PIXELS * EVENT];
+} Evt3Reader;
 
 /* runtime/events/collect.py has the meaning of each field. */
 typedef struct {
@@ -46,6 +65,9 @@ int64_t plif_evt3_most(const uint16_t *words, int64_t bytes);
 int64_t plif_evt3(const uint16_t *words, int64_t bytes, Evt3 *state, uint8_t *out, int64_t out_bytes);
 int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x, int64_t columns,
                      const int64_t *of_y, int64_t rows, const int64_t *of_p, float *counts);
+int64_t plif_evt3_collect(const uint16_t *words, int64_t bytes, int64_t *at, Evt3Reader *reader, Frame *frame, const int64_t *of_x,
+                          int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p, float *counts);
+int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows);
 int plif_all_usable(const uint8_t *events, int64_t bytes, int64_t width, int64_t height, int64_t limit_us);
 int plif_packets_layout(void);
 

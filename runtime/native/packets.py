@@ -25,6 +25,19 @@ class Evt3State(c.Structure):
     )
 
 
+class Evt3Reader(c.Structure):
+    """Words of an EVT 3.0 file that go straight into frames. Field by field the structure in packets.h.
+
+    events, outside  of the words so far: inside the sensor, and outside it
+    """
+
+    _fields_ = (
+        ("decoder", Evt3State),
+        *((name, c.c_int64) for name in ("events", "outside", "held", "next")),
+        ("hold", c.c_uint8 * (12 * 13)),
+    )
+
+
 class OpenFrame(c.Structure):
     """The frame to which events are added. Field by field the structure in packets.c.
 
@@ -60,16 +73,21 @@ def library() -> c.CDLL | None:
             c.c_int64,
             [c.c_void_p, c.c_int64, *[c.c_void_p] * 3, c.c_int64, c.c_void_p, c.c_int64, *[c.c_void_p] * 2],
         ),
+        "plif_evt3_collect": (
+            c.c_int64,
+            [c.c_void_p, c.c_int64, *[c.c_void_p] * 4, c.c_int64, c.c_void_p, c.c_int64, *[c.c_void_p] * 2],
+        ),
         "plif_all_usable": (c.c_int, [c.c_void_p, *[c.c_int64] * 4]),
         "plif_sample": (
             c.c_int64,
             [c.c_char_p, c.c_char_p, c.c_void_p, c.c_int32, c.c_int32, c.c_void_p, c.c_int64, c.c_int64],
         ),
     }
-    sizes = c.sizeof(Evt3State) * 1000 + c.sizeof(OpenFrame)
+    sizes = c.sizeof(Evt3Reader) * 1000 + c.sizeof(OpenFrame)
     found = find_library("_event*.so", "plif_packets_layout", sizes, signatures)
     if found is not None:
-        found.plif_evt3.errcheck = found.plif_collect.errcheck = _not_wrong
+        for name in ("plif_evt3", "plif_collect", "plif_evt3_collect"):
+            getattr(found, name).errcheck = _not_wrong
     return found
 
 

@@ -69,6 +69,9 @@ class RecordedSource(FileSource):
             mark = next(marks, None)
         self._count = count if count is not None else self._count
 
+    def words(self) -> None:
+        """None: packets() knows what happened between the events."""
+
     def choose(self, frames: Iterator[Frame], framer: Framer) -> Iterator[Frame]:
         """The frames that the network saw: those of the events, merged and left out as the recording says."""
         if not self.stepped:

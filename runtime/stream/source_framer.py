@@ -15,6 +15,7 @@ from runtime.events.framer import GAP_US, Account, Framer
 from runtime.events.framing import Framing
 from runtime.events.slices import count_slices, slices_of
 from runtime.events.sources.base import Source
+from runtime.native.packets import Evt3Reader
 from runtime.stream.observe import Observers
 
 SLACK_S = 0.05  # a packet may be this late, and its frame is still open
@@ -112,10 +113,26 @@ class SourceFramer:
         ]
 
     def __iter__(self) -> Iterator[Frame]:
-        return self.source.choose(chain.from_iterable(self._packets()), self.framer)
+        return self.source.choose(chain.from_iterable(self._parts()), self.framer)
+
+    def _parts(self) -> Iterator[Iterator[Frame]]:
+        """The frames of each part of the source. They are made while they are iterated, before the next part is asked for."""
+        seen = self.filters is not None or self._observers.on_packet is not None
+        words = self.source.words() if self.framer.takes_words and not seen else None
+        yield from self._packets() if words is None else self._undecoded(words)
+        self._enter_losses()
+        self.ended = True
+        if not self.keep_open:
+            yield self.framer.closing()
+
+    def _undecoded(self, words: Iterator[tuple[np.ndarray, Evt3Reader]]) -> Iterator[Iterator[Frame]]:
+        """A recording whose events nobody looks at goes from its words straight into frames."""
+        for part, reader in words:
+            self.framer.now_s = time.perf_counter()
+            self._enter_losses()
+            yield self.framer.frames_of_words(part, reader)
 
     def _packets(self) -> Iterator[Iterator[Frame]]:
-        """The frames of each packet. They are made while they are iterated, before the next packet is asked for."""
         source, framer, observers = self.source, self.framer, self._observers
         returns = 0
         for packet in source.packets():
@@ -144,10 +161,6 @@ class SourceFramer:
             self._heard_s, self._clock_us = now_s, framer.clock_us or 0
             # a sender that gathers its events for 20 ms sends packets that reach 20 ms back
             self._reach_s = max(min((last_us - first_us) / 1e6, GAP_US / 1e6), 0.9 * self._reach_s)
-        self._enter_losses()
-        self.ended = True
-        if not self.keep_open:
-            yield framer.closing()
 
     def _look_for_late(self, now_s: float) -> None:
         """Says it, once a minute, when more than half of the events since the last look were late."""

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from runtime import native
 from runtime.base.errors import PlifError
-from tests.fuzz.run_packets import collected, decoded
+from tests.fuzz.run_packets import collected, decoded, straight
 from tests.fuzz.run_programs import programs
 
 SOURCES = Path(native.__file__).parent
@@ -46,6 +46,7 @@ def child(folder: Path, seed: int, end: int, until_s: float, names: list[str]) -
         (packet.plif_evt3_most, [p, n]),
         (packet.plif_evt3, [p, n, p, p, n]),
         (packet.plif_collect, [p, n, p, p, p, n, p, n, p, p]),
+        (packet.plif_evt3_collect, [p, n, p, p, p, p, n, p, n, p, p]),
     ):
         function.restype, function.argtypes = n, types
     packet.plif_all_usable.argtypes = [p, n, n, n, n]
@@ -65,6 +66,7 @@ def child(folder: Path, seed: int, end: int, until_s: float, names: list[str]) -
         for _ in range(300):
             decoded(packet, rng, packet_count)
             collected(packet, rng, packet_count)
+            straight(packet, rng, packet_count)
         seed += 1
     print(f"paths {', '.join(native.PATHS[i] for i in paths)}; programs {count}; packets {packet_count}", flush=True)
 
@@ -93,7 +95,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument(
-        "--count", type=int, default=1 << 60, help="networks, each with 60 changed programs and 600 packets"
+        "--count", type=int, default=1 << 60, help="networks, each with 60 changed programs and 900 packets"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--paths", default="", help="names, with commas; all that this processor has")

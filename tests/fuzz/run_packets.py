@@ -18,8 +18,7 @@ def number(rng: random.Random) -> int:
 def decoded(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None:
     """plif_evt3 with random words, state and room."""
     words = rng.randbytes(2 * rng.randrange(200) + rng.randrange(2))
-    fields = [name for name, _ in packets.Evt3State._fields_]
-    state = packets.Evt3State(*(number(rng) if rng.random() < 0.1 else rng.choice((-1, 0, 5)) for _ in fields))
+    state = _state(rng)
     with Room() as room:
         at, size = (
             room.take(len(words), words),
@@ -30,16 +29,41 @@ def decoded(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None:
         count["refused" if made < 0 else "ran"] += 1
 
 
-def collected(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None:
-    """plif_collect and plif_all_usable with random events, tables and open frame."""
-    n, columns, rows, cells = rng.randrange(60), rng.randrange(12), rng.randrange(12), rng.randrange(1, 60)
-    t, raw = rng.choice((0, 1 << 40, -(1 << 63))), bytearray()
-    for _ in range(n):
-        t = max(-(1 << 63), min((1 << 63) - 1, t + rng.choice((0, 1, 500, -3, number(rng)))))
-        raw += t.to_bytes(8, "little", signed=True) + bytes(
-            (rng.randrange(14), rng.random() < 0.05, rng.randrange(14), 0, rng.randrange(256))
+def _state(rng: random.Random) -> packets.Evt3State:
+    fields = packets.Evt3State._fields_
+    return packets.Evt3State(*(number(rng) if rng.random() < 0.1 else rng.choice((-1, 0, 5)) for _ in fields))
+
+
+def straight(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None:
+    """plif_evt3_collect with random words, reader, tables and open frame."""
+    kinds = [rng.choice((0, 2, 2, 3, 4, 5, 6, 8, rng.randrange(16))) for _ in range(rng.randrange(80))]
+    small = rng.random() < 0.7  # values near the sensor's
+    words = b"".join(
+        (kind << 12 | (rng.randrange(24) if small else rng.getrandbits(12))).to_bytes(2, "little") for kind in kinds
+    )
+    words += rng.randbytes(rng.choice((0, 0, 1)))
+    columns, rows, cells = rng.randrange(24), rng.randrange(24), rng.randrange(1, 60)
+    reader = packets.Evt3Reader(decoder=_state(rng) if rng.random() < 0.5 else packets.Evt3State(row=-1, base=-1))
+    for name in ("events", "outside", "held", "next"):
+        setattr(reader, name, number(rng) if rng.random() < 0.03 else 0)
+    reader.hold[:] = rng.randbytes(len(reader.hold))
+    frame = _frame(rng, columns, rows, cells)
+    at = c.c_int64(rng.choice((0, 0, 0, 1, number(rng))))
+    with Room() as room:
+        first = room.take(len(words), words)
+        tables = [[rng.choice((0, i, i * 3, -(1 << 40), number(rng))) for i in range(m)] for m in (columns, rows, 2)]
+        of_x, of_y, of_p = map(room.numbers, tables)
+        counts = rng.choice((None, room.take(4 * max(cells, 0))))
+        why = library.plif_evt3_collect(
+            *(first, len(words), c.byref(at), c.byref(reader), c.byref(frame)),
+            *(of_x, columns, of_y, rows, of_p, counts),
         )
-    raw += rng.randbytes(rng.choice((0, 0, 0, 5)))
+        assert -1 <= why <= 3 and (why < 0 or 0 <= at.value <= len(words) // 2)
+        count["refused" if why < 0 else "ran"] += 1
+
+
+def _frame(rng: random.Random, columns: int, rows: int, cells: int) -> packets.OpenFrame:
+    """An open frame of that size, which may lie."""
     frame = packets.OpenFrame(
         columns,
         rows,
@@ -52,6 +76,20 @@ def collected(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> Non
     for name, _ in packets.OpenFrame._fields_:
         if rng.random() < 0.04:
             setattr(frame, name, cells if name == "cells" else number(rng))
+    return frame
+
+
+def collected(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None:
+    """plif_collect and plif_all_usable with random events, tables and open frame."""
+    n, columns, rows, cells = rng.randrange(60), rng.randrange(12), rng.randrange(12), rng.randrange(1, 60)
+    t, raw = rng.choice((0, 1 << 40, -(1 << 63))), bytearray()
+    for _ in range(n):
+        t = max(-(1 << 63), min((1 << 63) - 1, t + rng.choice((0, 1, 500, -3, number(rng)))))
+        raw += t.to_bytes(8, "little", signed=True) + bytes(
+            (rng.randrange(14), rng.random() < 0.05, rng.randrange(14), 0, rng.randrange(256))
+        )
+    raw += rng.randbytes(rng.choice((0, 0, 0, 5)))
+    frame = _frame(rng, columns, rows, cells)
     at = c.c_int64(rng.choice((0, 0, 0, 1, n, number(rng))))
     with Room() as room:
         events = room.take(len(raw), bytes(raw))

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, make_events, open_source
 from runtime.events.collect import NumpyCollector, collectors
+from runtime.events.formats import base
 from runtime.events.formats.base import Losses
 from runtime.events.formats.evt3 import NativeDecoder, NumpyDecoder
 from runtime.events.framer import Framer
 from runtime.events.framing import Framing
 from runtime.events.view import View
 from runtime.native import packets
+from runtime.stream.observe import Observer, Observers
 from runtime.stream.source_framer import SourceFramer
 from tests.live import step
 
@@ -37,8 +40,8 @@ FRAMINGS = (
 def framed(events: np.ndarray, framing: str, size: tuple[int, int], split: int, native: bool) -> tuple[list, object]:
     framer = Framer(framing, (2, 16, 20), size, total=int(np.sum((events["x"] < size[0]) & (events["y"] < size[1]))))
     if not native:
-        framer._begin = framer._plain.begin
-    assert (framer._begin == framer._plain.begin) is not native
+        framer._collector = framer._plain
+    assert (framer._collector is framer._plain) is not native
     frames = [f for i in range(0, len(events), split) for f in framer.push(events[i : i + split])] + framer.close()
     step(framer, frames)
     rows = [(f.x.tobytes(), f.t_start_us, f.t_end_us, f.events, f.discontinuity) for f in frames]
@@ -69,10 +72,10 @@ def test_frames_and_account_are_the_same_for_noise(framing: str, seed: int) -> N
 def test_a_count_stays_where_float32_can_count_no_further() -> None:
     view = View(Framing.parse("count:T=1"), (1, 1, 1), (1, 1))
     events = make_events(np.zeros(40), np.zeros(40, int), np.zeros(40, int), np.ones(40, bool))
-    for begin in (collectors(view)[0], NumpyCollector(view).begin):
+    for collector in (collectors(view)[0], NumpyCollector(view)):
         counts = (ctypes.c_float * 1)((1 << 24) - 7)
         frame = packets.OpenFrame(width=1, height=1, cells=1, most_used=1 << 40, most_seen=1 << 40)
-        begin(events, frame)(counts)
+        collector.begin(events, frame)(counts)
         assert list(counts) == [1 << 24] and frame.used == 40
 
 
@@ -131,11 +134,71 @@ def test_real_recordings_give_the_same_frames(shared_data: Path, framing: str, m
         assert found[0] == found[1], file
 
 
+class Watching(Observer):
+    """Wants to see events, so that they are decoded."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def on_packet(self, source: str, events: np.ndarray, arrived_s: float) -> None:
+        self.seen += len(events)
+
+
+@pytest.mark.parametrize("framing", [f for f in FRAMINGS if not f.startswith("count")])
+@pytest.mark.parametrize("sensor", [(2048, 2048), (900, 300)])
+def test_words_give_the_frames_that_their_events_give(
+    tmp_path: Path, framing: str, sensor: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Straight into frames, or by way of events: the same frames, account, losses and notes, also where a word is cut in two by
+    a frame that is full, lies beyond the sensor or its column 2047, or comes before its time, row or base."""
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        kind = random.choice([0, 2, 3, 4, 5, 6, 8, 1], 4000, p=[0.1, 0.25, 0.1, 0.2, 0.15, 0.15, 0.04, 0.01])
+        words = kind << 12 | random.integers(0, 1 << 12, 4000)
+        slow = 0x8000 | np.arange(4000) // (40 if seed % 2 else 4) & 0xFFF  # time, with gaps where it runs fast
+        words = np.where(kind == 8, slow, words)
+        path = tmp_path / f"{seed}.raw"
+        path.write_bytes(b"% evt 3.0\n% end\n" + words.astype("<u2").tobytes() + b"\1" * (seed % 3 == 0))
+        monkeypatch.setattr(base, "CHUNK_BYTES", 1 << 18 if seed % 2 else 34)
+        found = []
+        for watching in (None, Watching()):
+            source = open_source(str(path), sensor=sensor)
+            stream = SourceFramer(source, framing, (2, 16, 20), observers=watching and Observers([watching]))
+            assert stream.framer.takes_words
+            frames = [(f.x.tobytes(), f.t_start_us, f.t_end_us, f.events, f.discontinuity) for f in stream]
+            found.append((frames, stream.account, source.notes, source.count(), stream.framer.discontinuities))
+        assert found[0] == found[1] and watching.seen == source.count() > 0
+        assert stream.account.invalid > 0
+
+
+def test_a_file_of_words_that_cannot_be_used_is_refused_without_being_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "small.raw"
+    path.write_bytes(b"% evt 3.0\n% end\n" + np.array([0x8000, 0x6000, 0x0001, *[0x27FF] * 200], "<u2").tobytes())
+    stream = SourceFramer(open_source(str(path), sensor=(100, 100)), "duration:10ms", (2, 16, 20))
+    with pytest.raises(PlifError, match=r"200 of 200 events cannot be used, read as evt3 .*is the sensor 100x100"):
+        list(stream)
+
+
+@pytest.mark.parametrize("wrong", ["at", "held", "next", "width", "outside"])
+def test_words_with_sizes_that_do_not_fit_are_refused(wrong: str) -> None:
+    words, tables = np.array([0x8000, 0x0000, 0x2001], "<u2"), np.zeros(4, np.int64)
+    frame = packets.OpenFrame(width=5 if wrong == "width" else 4, height=4, cells=16, most_used=9, most_seen=9)
+    reader = packets.Evt3Reader(decoder=packets.Evt3State(high=-1, row=-1, base=-1, raw_high=-1))
+    at, counts = ctypes.c_int64(4 if wrong == "at" else 0), np.zeros(16, np.float32)
+    for name, value in (("held", 13), ("next", 1), ("outside", 1 << 62)):
+        setattr(reader, name, value if wrong == name else 0)
+    given = [ctypes.byref(value) for value in (at, reader, frame)]
+    t = tables.ctypes.data
+    with pytest.raises(ValueError, match="plif_evt3_collect: sizes that do not fit each other"):
+        LIBRARY.plif_evt3_collect(words.ctypes.data, words.nbytes, *given, t, 4, t, 4, t, counts.ctypes.data)
+    assert not counts.any()
+
+
 def test_packets_are_read_where_they_lie() -> None:
     """No copy between a packet and its frame: the native library gets the packet itself."""
     events = noise(1)
-    begin, _ = collectors(View(Framing.parse("count:T=1"), (2, 16, 20), (64, 48)))
-    take = begin(events[100:200], packets.OpenFrame())
+    collector, _ = collectors(View(Framing.parse("count:T=1"), (2, 16, 20), (64, 48)))
+    take = collector.begin(events[100:200], packets.OpenFrame())
     assert take.args[0].value == events[100:200].ctypes.data
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import SENSORS
+from runtime.native.packets import Evt3Reader
 
 CHUNK_BYTES = 1 << 18  # a few times this, as temporary arrays, still fits the processor's cache
 HEAD_BYTES = 1 << 16  # a format is recognised by this much of the file's beginning
@@ -51,7 +52,8 @@ class Recording:
     `upright` says how the stored view becomes the camera's upright one: "identity", "rotate180"
     (x -> width-1-x, y -> height-1-y) or "flip_y" (y -> height-1-y). `sensor` is (width, height), None when the file
     does not say; then one of `sensors` is guessed (runtime/events/size.py). `guesses` has a line for
-    each other thing that the file does not say.
+    each other thing that the file does not say. `words(losses)`, where it is not None, yields the same file as words that a
+    framer takes as they are, uint16 [N], each with the reader of the file, which counts the events.
     """
 
     format: str
@@ -60,6 +62,7 @@ class Recording:
     upright: str = "identity"
     sensors: tuple[tuple[int, int], ...] = SENSORS
     guesses: tuple[str, ...] = ()
+    words: Callable[[Losses], Iterator[tuple[np.ndarray, Evt3Reader]]] | None = None
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,31 @@ def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
     decoder = make_decoder()
     for chunk in read_chunks(path, offset, WORD, losses):
         yield decoder.feed(chunk.view("<u2"), losses)
-    if decoder.unknown:
-        losses.note(f"{path}: {decoder.unknown} words of a type that EVT 3.0 does not have: passed over")
+    _note_unknown(decoder.unknown, path, losses)
+
+
+def _words(path: Path, offset: int, losses: Losses) -> Iterator[tuple[np.ndarray, packets.Evt3Reader]]:
+    """The words as they are; see Recording."""
+    reader = packets.Evt3Reader(decoder=_new_state())
+    for chunk in read_chunks(path, offset, WORD, losses):
+        yield chunk.view("<u2"), reader
+        _add_lost(reader.decoder, losses)
+    _note_unknown(reader.decoder.unknown, path, losses)
+
+
+def _note_unknown(count: int, path: Path, losses: Losses) -> None:
+    if count:
+        losses.note(f"{path}: {count} words of a type that EVT 3.0 does not have: passed over")
+
+
+def _new_state() -> packets.Evt3State:
+    return packets.Evt3State(high=-1, row=-1, base=-1, raw_high=-1)
+
+
+def _add_lost(state: packets.Evt3State, losses: Losses) -> None:
+    for name, reason in LOST.items():
+        losses.add(getattr(state, name), reason)
+        setattr(state, name, 0)
 
 
 def make_decoder() -> Evt3Decoder:
@@ -85,7 +108,7 @@ class NativeDecoder:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
-        self._state = packets.Evt3State(high=-1, row=-1, base=-1, raw_high=-1)
+        self._state = _new_state()
 
     @property
     def unknown(self) -> int:
@@ -97,9 +120,7 @@ class NativeDecoder:
         state, address = self._state, words.ctypes.data
         out = np.empty(self._library.plif_evt3_most(address, words.nbytes), EVENT_DTYPE)
         made = self._library.plif_evt3(address, words.nbytes, ctypes.byref(state), out.ctypes.data, out.nbytes)
-        for name, reason in LOST.items():
-            losses.add(getattr(state, name), reason)
-            setattr(state, name, 0)
+        _add_lost(state, losses)
         return out[:made]
 
 
@@ -174,4 +195,4 @@ class NumpyDecoder:
         return make_events(high[word] << 12 | low[word], x[good], row[word], on[index[good]] == 1)
 
 
-FORMAT = Format("evt3", matches, lambda path: evt.open_raw(path, "evt3", _decode))
+FORMAT = Format("evt3", matches, lambda path: evt.open_raw(path, "evt3", _decode, _words))

@@ -16,6 +16,7 @@ from runtime.events.formats.base import Losses
 if TYPE_CHECKING:
     from runtime.events.frame import Frame
     from runtime.events.framer import Framer
+    from runtime.native.packets import Evt3Reader
 
 TICK = np.empty(0, EVENT_DTYPE)
 
@@ -86,6 +87,11 @@ class Source:
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         """Events [N] of EVENT_DTYPE in file order, N at most `max_events`. A recording starts afresh at each call."""
         raise NotImplementedError
+
+    def words(self) -> Iterator[tuple[np.ndarray, Evt3Reader]] | None:
+        """In the place of packets(), where nobody looks at them: words that a framer takes as they are
+        (Framer.frames_of_words). None where there are only events."""
+        return None
 
     def count(self) -> int:
         """How many events packets() yields over a whole recording. PlifError for a live source."""

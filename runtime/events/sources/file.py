@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from runtime.events.formats.base import Losses
 from runtime.events.formats.csv_layout import EXAMPLE
 from runtime.events.size import guess_sensor
 from runtime.events.sources.base import Source
-from runtime.events.sources.usable import pieces, usable
+from runtime.events.sources.usable import outside_of, pieces, usable
+from runtime.native.packets import Evt3Reader
 
 NEARLY = 99  # times as many events that cannot be used as ones that can: none, nearly
 
@@ -63,7 +64,10 @@ class FileSource(Source):
         try:
             yield from self._recording.decode(losses)
         except OSError as error:
-            raise PlifError(f"{self.name}: cannot be read: {error.strerror or error}") from None
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: OSError) -> PlifError:
+        return PlifError(f"{self.name}: cannot be read: {error.strerror or error}")
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         """Events [N] of EVENT_DTYPE from the beginning; see Source."""
@@ -74,18 +78,39 @@ class FileSource(Source):
             events = usable(events, self.sensor, losses)
             total += len(events)
             yield from pieces(events, max_events)
-        losses.close(self.name)
-        self._refuse_useless(total, losses)
-        self._count = total
+        self._end(total, losses)
+
+    def words(self) -> Iterator[tuple[np.ndarray, Evt3Reader]] | None:
+        """See Source."""
+        return None if self._recording.words is None else self._words(self._recording.words)
+
+    def _words(
+        self, words_of: Callable[[Losses], Iterator[tuple[np.ndarray, Evt3Reader]]]
+    ) -> Iterator[tuple[np.ndarray, Evt3Reader]]:
+        self.losses = losses = Losses()
+        total = 0
+        try:
+            for words, reader in words_of(losses):
+                yield words, reader
+                losses.add(reader.outside, outside_of(self.sensor))
+                total += reader.events
+                reader.outside = reader.events = 0
+        except OSError as error:
+            raise self._unreadable(error) from None
+        self._end(total, losses)
 
     def count(self) -> int:
         if self._count is None:
             losses = Losses()
-            total = sum(len(usable(events, self.sensor, losses)) for events in self._decode(losses))
-            losses.close(self.name)
-            self._refuse_useless(total, losses)
-            self._count = total
+            return self._end(sum(len(usable(events, self.sensor, losses)) for events in self._decode(losses)), losses)
         return self._count
+
+    def _end(self, total: int, losses: Losses) -> int:
+        """The whole file was read, and `total` of its events can be used."""
+        losses.close(self.name)
+        self._refuse_useless(total, losses)
+        self._count = total
+        return total
 
     def _refuse_useless(self, used: int, losses: Losses) -> None:
         """PlifError for a file of which (nearly) nothing is an event: it is something else than it was read as."""

@@ -21,9 +21,14 @@ def usable(events: np.ndarray, sensor: tuple[int, int], losses: Losses) -> np.nd
     good = inside & possible
     if good.all():
         return events
-    losses.add(int((~inside).sum()), f"outside the {width}x{height} sensor")
+    losses.add(int((~inside).sum()), outside_of(sensor))
     losses.add(int((inside & ~possible).sum()), "with an impossible time")
     return events[good]
+
+
+def outside_of(sensor: tuple[int, int]) -> str:
+    """The reason why an event that is not on the sensor cannot be used."""
+    return f"outside the {sensor[0]}x{sensor[1]} sensor"
 
 
 def _all_usable(events: np.ndarray, width: int, height: int) -> bool:
