@@ -1,13 +1,14 @@
 """Evaluation of whole data sets: `plif eval` beside the loops that people write in PyTorch and SpikingJelly. Samples a second.
 
     python bench/eval.py                                 # the shipped digits network, 2,000 recordings
+    python bench/eval.py --samples 10000 --rounds 1
     python bench/eval.py --network gesture               # the paper's Gesture network, random weights, simulated recordings
     python bench/eval.py --json
 
 Everything is timed, from recordings on disk to predictions: reading, framing, steps, votes, and the start of worker processes.
-The engines are those of `plif eval` with its own choice of batch and workers. The loops read with the same code, and get both
-cores, several batches, a loader in a process of its own or none, step by step and all steps at once: the quickest counts. All
-take turns; medians over the rounds. Before the rounds each loop runs once over a part of the set in each of its forms.
+The engines are those of `plif eval`, which counts firing rates, too, with its own choice of batch, workers and threads. The loops
+get both cores, several batches, a loader in a process of its own or none, step by step and all steps at once: the quickest
+counts. All take turns; medians over the rounds. Before the rounds each loop runs over a part of the set in each of its forms.
 """
 
 from __future__ import annotations
@@ -46,28 +47,31 @@ from runtime.simulate.saccades import record_digit
 MODEL = Path(__file__).resolve().parent.parent / "models" / "nmnist-digits.pt"
 DRAWN = 200  # different recordings of digits, then links to them
 SAMPLES = {"digits": 2000, "gesture": 12}
-BATCHES = {"digits": (16, 64, 256), "gesture": (4, 16)}
-PART = 2  # batches of the trial that chooses a loop's form
+BATCHES = {"digits": (16, 64, 128), "gesture": (4, 12)}
+PART = {"digits": 2, "gesture": 1}  # batches of the trial that chooses a loop's form
+ROUNDS = {"digits": 3, "gesture": 2}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--network", choices=sorted(SAMPLES), default="digits")
     parser.add_argument("--samples", type=int)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     samples = options.samples or SAMPLES[options.network]
-    rows = measure(options.network, samples, options.rounds)
+    rows = measure(options.network, samples, options.rounds or ROUNDS[options.network])
     if options.json:
         document = {"bench": "eval", "network": options.network, "machine": machine(), "samples": samples, "rows": rows}
         print(json.dumps(document))
         return
-    print(f"{'name':28} {'batch':>6} {'workers':>8} {'samples/s':>10} {'times':>6} {'accuracy':>9}  other answers")
+    print(
+        f"{'name':28} {'batch':>6} {'workers':>8} {'threads':>8} {'samples/s':>10} {'times':>6} {'accuracy':>9}  other answers"
+    )
     for r in rows:
         print(
-            f"{r['name']:28} {r['batch']:6} {r['workers']:8} {r['samples_per_s']:10.1f} {r['times_quickest_loop']:6.2f} "
-            f"{100 * r['accuracy']:8.2f}%  {r['answers_changed']}"
+            f"{r['name']:28} {r['batch']:6} {r['workers']:8} {r['threads']:8} {r['samples_per_s']:10.1f} "
+            f"{r['times_quickest_loop']:6.2f} {100 * r['accuracy']:8.2f}%  {r['answers_changed']}"
         )
 
 
@@ -79,7 +83,7 @@ def measure(name: str, samples: int, rounds: int) -> list[dict[str, Any]]:
         dataset = open_dataset(data, "test", framing=net.meta.framing, shape=net.meta.shape)
         engines = opened(net, place)
         bodies = loops(net)
-        forms = {loop: _best_form(loop, body, dataset, BATCHES[name]) for loop, body in bodies.items()}
+        forms = {loop: _best_form(loop, body, dataset, BATCHES[name], PART[name]) for loop, body in bodies.items()}
         results: dict[str, list[Evaluation]] = {}
         answers: dict[str, list[int]] = {}
         seconds: dict[str, list[float]] = {}
@@ -92,16 +96,18 @@ def measure(name: str, samples: int, rounds: int) -> list[dict[str, Any]]:
                 answers[loop], took = evaluate_with(body, dataset, *forms[loop])
                 seconds.setdefault(loop, []).append(took)
     truth = [dataset.label(i) for i in range(len(dataset))]
+    shown = {loop: (*form, torch.get_num_threads()) for loop, form in forms.items()}
     answers |= {engine: list(found[0].predictions) for engine, found in results.items()}
-    forms |= {engine: (found[0].batch, found[0].workers) for engine, found in results.items()}
+    shown |= {engine: (found[0].batch, found[0].workers, found[0].threads) for engine, found in results.items()}
     reference = answers["PyTorch, step by step"]
     speed = {key: len(dataset) / statistics.median(taken) for key, taken in seconds.items()}
     quickest = max(speed[loop] for loop in bodies)
     return [
         {
             "name": key,
-            "batch": forms[key][0],
-            "workers": forms[key][1],
+            "batch": shown[key][0],
+            "workers": shown[key][1],
+            "threads": shown[key][2],
             "samples_per_s": round(speed[key], 1),
             "spread_s": [round(min(taken), 3), round(max(taken), 3)],
             "times_quickest_loop": round(speed[key] / quickest, 2),
@@ -112,11 +118,11 @@ def measure(name: str, samples: int, rounds: int) -> list[dict[str, Any]]:
     ]
 
 
-def _best_form(loop: str, body: Any, dataset: Dataset, batches: tuple[int, ...]) -> tuple[int, int]:
+def _best_form(loop: str, body: Any, dataset: Dataset, batches: tuple[int, ...], most: int) -> tuple[int, int]:
     """(batch, workers of the loader) with which the loop is quickest over the first batches of the set."""
     speeds = {}
     for batch, workers in itertools.product(batches, (0, 1)):
-        part = min(PART * batch, len(dataset))
+        part = min(most * batch, len(dataset))
         speeds[batch, workers] = part / evaluate_with(body, dataset, batch, workers, part)[1]
     best = max(speeds, key=lambda form: speeds[form])
     tried = ", ".join(f"batch {b} loader {w}: {speed:.1f}/s" for (b, w), speed in speeds.items())
@@ -130,7 +136,7 @@ def opened(net: Network, place: Path) -> dict[str, runtime.Model]:
         try:
             path = export(net, place / f"{precision}.onnx", precision=precision).path
             for engine in ("event", "onnxruntime"):
-                found[f"plif eval, {engine} {precision}"] = runtime.load(path, engine, threads=1)
+                found[f"plif eval, {engine} {precision}"] = runtime.load(path, engine, rates=True)
         except PlifError as error:
             print(f"{precision} is left out: {error}", file=sys.stderr)
     return found

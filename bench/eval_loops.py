@@ -1,6 +1,7 @@
 """The loop that people write to evaluate a network in PyTorch or SpikingJelly, in its quickest forms.
 
-Batches come from a DataLoader, which reads and frames with plif's own code in `workers` processes of its own (0: in between).
+Batches come from a DataLoader, which reads and frames in `workers` processes of its own (0: in between): N-MNIST with a few lines
+of NumPy, as people write them, other recordings with plif's code.
 `step by step` calls the network T times for a batch; `all steps` hands it a whole sequence [T, B, C, H, W], so that layers
 without state see T x B samples at once (SpikingJelly's multi-step mode).
 """
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, Subset
 from bench.peers import spikingjelly_modules
 from plif_train.network import Network
 from runtime.data import Dataset
+from runtime.data.recordings import Nmnist
 
 Run = Callable[[Tensor], Tensor]  # x float32 [T, B, C, H, W] -> the sum of y over the steps, float32 [B, classes]
 
@@ -33,7 +35,19 @@ class Recordings(torch.utils.data.Dataset[Tensor]):
         return len(self.dataset)
 
     def __getitem__(self, i: int) -> Tensor:
+        if isinstance(self.dataset, Nmnist):
+            return torch.from_numpy(digit_frames(self.dataset.path(i), self.dataset.framing.T or 1, self.dataset.shape))
         return torch.from_numpy(self.dataset.sample(i))
+
+
+def digit_frames(path: str, T: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """A recording of N-MNIST -> float32 [T, C, H, W], T slices of equal event count."""
+    c, h, w = shape
+    words = np.fromfile(path, np.uint8).reshape(-1, 5)
+    x, y, p = words[:, 0].astype(np.int64), words[:, 1], words[:, 2] >> 7
+    t = np.minimum(np.arange(len(words)) // (len(words) // T), T - 1)
+    counts = np.bincount(((t * c + p) * h + y) * w + x, minlength=T * c * h * w)
+    return counts.astype(np.float32).reshape(T, c, h, w)
 
 
 def loops(net: Network) -> dict[str, Run]:

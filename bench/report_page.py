@@ -343,18 +343,27 @@ def _eval(results: Results) -> str:
     parts = [
         f"## {title}",
         "Whole data sets, from recordings on disk to predictions: reading, framing, steps, and the start of worker processes. "
-        "`plif eval` chooses batch and workers itself; the loops of PyTorch and SpikingJelly read with the same code and "
-        "run in their quickest form on both cores.",
+        "`plif eval` chooses batch, workers and threads itself; the loops of PyTorch and SpikingJelly read with NumPy and run in "
+        "their quickest form on both cores.",
     ]
     for report in reports:
         body = [
-            [row["name"], row["batch"], row["workers"], f"{row['samples_per_s']:.3g}", times(row["times_quickest_loop"]),
-             f"{100 * row['accuracy']:.2f} %", row["answers_changed"]]
+            [row["name"], row["batch"], row["workers"], row["threads"], f"{row['samples_per_s']:.3g}",
+             times(row["times_quickest_loop"]), f"{100 * row['accuracy']:.2f} %", row["answers_changed"]]
             for row in sorted(report["rows"], key=lambda row: -row["samples_per_s"])
         ]  # fmt: skip
         what = {"digits": "The shipped digits network", "gesture": "The paper's Gesture network, random weights"}
-        parts.append(f"{what[report['network']]}, {report['samples']} simulated recordings:")
-        head = ["", "batch", "workers", "samples/s", "x the quickest loop", "accuracy", "answers that differ"]
+        parts.append(f"{what[report['network']]}, {report['samples']:,} simulated recordings:")
+        head = [
+            "",
+            "batch",
+            "workers",
+            "threads",
+            "samples/s",
+            "x the quickest loop",
+            "accuracy",
+            "answers that differ",
+        ]
         parts.append(table(head, body))
     return "\n\n".join([*parts, about(results, "eval", "eval-gesture")])
 
