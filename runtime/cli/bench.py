@@ -49,14 +49,19 @@ def bench(
             raise PlifError("--triton: takes one model_triton folder, with --streams, --p99, --every and --seconds")
         return _served(artifacts[0], triton, streams, p99, every, seconds, as_json)
     from runtime.measure.bench import bench as run
-    from runtime.measure.bench_table import add_data, check_data, write_table
+    from runtime.measure.bench_table import add_data, write_table
+    from runtime.measure.samples import SplitOf
 
     engines = engine or ["auto"]
-    if data is not None:  # before anything is measured
-        check_data(artifacts, data, split, engines[0])
     with Progress("measuring") as progress:
         rows = run(
-            artifacts, engines=engines, streams=streams, seconds=seconds, threads=threads, progress=progress.update
+            artifacts,
+            engines=engines,
+            streams=streams,
+            seconds=seconds,
+            threads=threads,
+            progress=progress.update,
+            check=None if data is None else SplitOf(data, split).open,
         )
     for row in rows:
         if row.engine_reason:

@@ -15,6 +15,7 @@ from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.progress import Progress
 from runtime.base.text import say
 from runtime.cli.output import (
+    Cluster,
     Device,
     EngineName,
     Json,
@@ -49,12 +50,7 @@ def evaluate(
             help="A folder for report.html, metrics.json, predictions.csv, confusion.png and the figures' CSV."
         ),
     ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS|local", help="Workers on a Ray cluster: HOST:PORT of its head, or one made here."
-        ),
-    ] = None,
+    cluster: Cluster = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what --out DIR holds.")] = False,
     min_accuracy: Annotated[float | None, typer.Option(help="Exit 1 where accuracy (0..1) is lower.")] = None,
     max_changed: Annotated[

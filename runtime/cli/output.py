@@ -32,6 +32,10 @@ Workers = Annotated[
         min=1, help="Processes, each with its own engine and reader; one a core, where that pays, if not given."
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS|local", help="Workers on a Ray cluster: HOST:PORT of its head, or one made here."),
+]
 
 Document = TypeVar("Document")
 

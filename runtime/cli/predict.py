@@ -11,7 +11,18 @@ import typer
 from runtime.base.errors import PlifError
 from runtime.base.progress import Progress
 from runtime.base.text import cell
-from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, Workers, say_engine, say_unnamed, show
+from runtime.cli.output import (
+    Cluster,
+    Device,
+    EngineName,
+    Json,
+    Sha256,
+    Threads,
+    Workers,
+    say_engine,
+    say_unnamed,
+    show,
+)
 from runtime.cli.stream import parse_sensor
 from runtime.stream.options import help_of
 
@@ -27,6 +38,8 @@ def predict(
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Recordings in one batch; measured when not given.")] = None,
     workers: Workers = None,
+    cluster: Cluster = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what --out TABLE has begun.")] = False,
     sensor: Annotated[str | None, typer.Option(help=help_of("sensor"))] = None,
     csv: Annotated[str | None, typer.Option(help=help_of("csv"))] = None,
     engine: EngineName = "auto",
@@ -37,8 +50,11 @@ def predict(
 ) -> None:
     """Labels for recordings without labels."""
     from runtime.api import load
+    from runtime.measure.predict import begun_engine
     from runtime.measure.predict import predict as run
 
+    if engine == "auto" and resume:
+        engine = begun_engine(out) or engine
     model = load(artifact, engine, threads=threads, device=device, sha256=sha256)
     say_unnamed(model.card)
     with Progress("predicting") as progress:
@@ -50,6 +66,8 @@ def predict(
             csv=csv,
             batch=batch,
             workers=workers,
+            cluster=cluster,
+            resume=resume,
             progress=progress.update,
         )
     say_engine(model)

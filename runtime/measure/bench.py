@@ -21,6 +21,7 @@ from runtime.api import load
 from runtime.base.errors import PlifError
 from runtime.base.files import measure
 from runtime.engines.calibrate import call_times_ms
+from runtime.engines.model import OpenModel
 
 SILENT_STEPS = 300
 STEPS_A_TURN = 10
@@ -103,12 +104,17 @@ def bench(
     seconds: float = 5.0,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    check: Callable[[OpenModel], object] | None = None,
 ) -> list[Measurement]:
     """Times every artifact on every engine for about `seconds` each.
 
+    check  is given each of them, opened, before anything is measured; it may raise
     Raises PlifError for unrolled artifacts (a call of theirs is T steps; evaluate them instead).
     """
     subjects = [_Candidate(path, engine, streams, threads) for path in artifacts for engine in engines]
+    if check is not None:
+        for subject in subjects:
+            check(subject.session.model)
     for subject in subjects:
         call_times_ms(subject.session, subject.x)  # warm up
     began = time.perf_counter()

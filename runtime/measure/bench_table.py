@@ -43,12 +43,6 @@ COLUMNS: dict[str, Callable[[Measurement], str]] = {
 OF_DATA = ("accuracy", "changed", "p", "SynOps")
 
 
-def check_data(artifacts: Sequence[str | Path], data: str, split: str = "test", engine: str = "auto") -> None:
-    """Raises PlifError where the data set is not there, or does not fit one of the artifacts."""
-    for path in artifacts:
-        SplitOf(data, split).open(load(path, engine))
-
-
 def add_data(
     rows: Sequence[Measurement],
     artifacts: Sequence[str | Path],

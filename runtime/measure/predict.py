@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from runtime.measure.evaluate import scratch
 from runtime.measure.metrics import artifact_identity
 from runtime.measure.predictions import Prediction, check_table, write_table
 from runtime.measure.run import How, run, show_notes
-from runtime.measure.shards import FOLDER, Statistics
+from runtime.measure.shards import FOLDER, Statistics, read_plan
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def predict(
 
     out     a table to write, .csv or .jsonl, whole or not at all
     sensor  (width, height) of all of them, csv  the columns of CSV files: for recordings that do not say
-    how     a How, or its fields by name: batch, workers, progress
+    how     a How, or its fields by name: batch, workers, cluster, resume, progress
 
     Raises PlifError where there is nothing to read, and where nothing can be read. A recording that cannot be read has a row
     that says why.
@@ -92,11 +94,14 @@ def predict(
     how = How(**given) if how is None else how
     if out is not None:
         check_table(Path(out))
+    elif how.resume:
+        raise PlifError("--resume goes on with what --out TABLE has begun; name that table")
     samples = Recordings(tuple(find_recordings(places)), sensor, csv)
     dataset = samples.open(model)
     began = time.perf_counter()
-    with scratch() as folder:
-        shards, tally = run(model, samples, dataset, len(dataset), folder / FOLDER, how, "nothing is written")
+    kept = "nothing is kept; --out TABLE would keep it" if out is None else "what is done is kept: go on with --resume"
+    with _work_folder(out) as folder:
+        shards, tally = run(model, samples, dataset, len(dataset), folder, how, kept)
         result = Predicted(
             recordings=len(dataset),
             unreadable=0,
@@ -118,6 +123,28 @@ def predict(
             write_table(found, model.classes, Path(out))
     show_notes(statistics)
     return result
+
+
+@contextmanager
+def _work_folder(out: str | Path | None) -> Iterator[Path]:
+    """Where the shards lie until the table is written; a run that is killed leaves them beside it."""
+    if out is None:
+        with scratch() as folder:
+            yield folder / FOLDER
+        return
+    folder = _beside(out)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _beside(out: str | Path) -> Path:
+    return Path(out).with_name(f"{Path(out).name}.{FOLDER}")
+
+
+def begun_engine(out: str | Path | None) -> str | None:
+    """The engine with which the table `out` was begun, to go on with; None where it was not."""
+    plan = None if out is None else read_plan(_beside(out))
+    return None if plan is None else plan.engine
 
 
 def _counted(predictions: Iterator[Prediction], result: Predicted) -> Iterator[Prediction]:

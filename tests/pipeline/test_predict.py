@@ -12,7 +12,7 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.base.errors import PlifError
+from runtime.base.errors import Interrupted, PlifError
 from runtime.cli.main import run
 from runtime.events import write_nmnist
 from runtime.measure.evaluate import evaluate
@@ -82,6 +82,30 @@ def test_what_cannot_be_read_has_a_row_that_says_so_and_the_rest_is_written(
     assert [one.error is None for one in rows] == [True, True, True, False, False]
     assert "empty" in str(rows[3].error) and "not a regular file" in str(rows[4].error)
     assert rows[3].predicted is None
+
+
+def test_a_prediction_that_was_stopped_goes_on_and_ends_in_the_same_bytes(
+    folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    model, places = runtime.load(folder / "m.onnx"), [folder / "Test"] * 8  # 96 recordings, two shards
+    predict(model, places, out=tmp_path / "whole.csv", sensor=(34, 34), batch=8)
+    out = tmp_path / "p.csv"
+
+    def stop(done: int, total: int, note: str) -> None:
+        if done >= 72:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="what is done is kept: go on with --resume"):
+        predict(model, places, out=out, sensor=(34, 34), batch=8, progress=stop)
+    assert not out.exists() and (tmp_path / "p.csv.shards" / "000000.jsonl").is_file()
+    command = ["predict", str(folder / "m.onnx"), *map(str, places), "--out", str(out), "--sensor", "34x34"]
+    assert run(command) == 2 and "go on with --resume" in capsys.readouterr().err
+    done: list[int] = []
+    predict(model, places, out=out, sensor=(34, 34), resume=True, progress=lambda n, *_: done.append(n))
+    assert done == [72, 80, 88, 96], "the first shard is not done again"
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"p.csv", "whole.csv"}
+    assert run([*command[:-4], "--resume"]) == 2 and "name that table" in capsys.readouterr().err
 
 
 def test_without_out_the_table_is_printed(folder: Path, capsys: Any) -> None:
