@@ -46,7 +46,7 @@ from runtime.simulate.saccades import record_digit
 
 MODEL = Path(__file__).resolve().parent.parent / "models" / "nmnist-digits.pt"
 DRAWN = 200  # different recordings of digits, then links to them
-SAMPLES = {"digits": 2000, "gesture": 12}
+SAMPLES = {"digits": 2000, "gesture": 24}
 BATCHES = {"digits": (16, 64, 128), "gesture": (1, 4)}
 PART = 2  # batches of the trial that chooses a loop's form
 ROUNDS = {"digits": 3, "gesture": 2}

@@ -77,6 +77,10 @@ class Engine:
         """New arrays for `rows` rows, bound to this engine; rates: with the firing rate of each layer."""
         return PingPong(self.card, rows, rates, self.membranes(rows), self.bind)
 
+    def one_thread(self) -> Engine:
+        """This engine for calls from several threads at once: where it decides how many threads a call takes, it takes one."""
+        return self
+
 
 # name -> "module:class"; a module is imported when its engine is asked for, so that nothing heavy is loaded before
 ENGINES: dict[str, str] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,8 @@ USUAL = 16  # samples in a batch where nothing is measured
 BATCHES = (1, 4, 16, 64)
 BETTER = 0.95  # a larger batch must take less than this share of the time of a sample
 MOST_BYTES = 1 << 26  # of the frames of one batch
+LONG_S = 0.02  # a run for which allocating does not count
+BATCH_S = 0.05  # of a batch where its calls cost nothing: progress comes often, and threads end together
 WORTH_S = 2.0  # an evaluation that takes less is not worth measuring for
 SHARE = 0.05  # of the whole evaluation, that measuring may take
 START_S = {"torch": 5.0}  # what it costs to start a worker with this engine ...
@@ -55,6 +57,9 @@ def choose(model: Model, dataset: Dataset, count: int, batch: int | None = None,
         return usual
     read_s = time.perf_counter() - began
     run_s = _seconds(model, int(fixed or 1), samples)
+    if model.engine.name == "event" and not fixed:  # its rows are independent: a larger batch only saves calls
+        fixed = max(1, min(usual.batch, int(BATCH_S / run_s)))
+        usual = replace(usual, batch=fixed)
     if count * (read_s + run_s) < WORTH_S:
         return usual
     ends = time.perf_counter() + min(SHARE * count * (read_s + run_s), 10 * WORTH_S)
@@ -104,7 +109,7 @@ def _first(dataset: Dataset, count: int, until: float = np.inf) -> list[np.ndarr
 
 
 def _seconds(model: Model, batch: int, samples: Sequence[np.ndarray]) -> float:
-    """Seconds a sample in batches of this size: the better of two runs, since the first one allocates."""
+    """Seconds a sample in batches of this size: the better of two runs, since the first one allocates, or one that is long."""
     session = open_session(model, batch)
     part = samples[: max(batch, len(samples) // batch * batch)]
     times = []
@@ -113,4 +118,6 @@ def _seconds(model: Model, batch: int, samples: Sequence[np.ndarray]) -> float:
         for at in range(0, len(part), batch):
             run_batch(session, part[at : at + batch])
         times.append((time.perf_counter() - began) / len(part))
+        if times[-1] * len(part) > LONG_S:
+            break
     return min(times)

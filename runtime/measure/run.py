@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -85,12 +85,13 @@ def run(
     exit_margin  of an early exit; None: every sample takes all its steps
     Raises PlifError where the model does not fit, or nothing can be read; Interrupted with what is known so far.
     """
+    model = replace(model, engine=model.engine.one_thread())  # cores are better used by lanes and workers
     shards, chosen = _cut(model, samples, dataset, count, folder, how, exit_margin)
     missing = shards.begin(how.resume)
     several = chosen.workers > 1 or how.cluster is not None
     lanes = 1 if several else chosen.lanes
     options = model.options
-    threads = 1 if lanes > 1 else options.threads or (1 if several else None)
+    threads = options.threads or (1 if several else None)
     job = Job(
         *(model.path, samples, shards.plan, folder, threads, options.rates, options.flush_denormals, options.sha256),
         lanes=lanes,
@@ -166,8 +167,7 @@ def _shards_done(
     elif tally.workers > 1:
         yield from run_in_processes(job, shards, tally.workers, told)
     else:
-        same = job.threads in (model.options.threads, getattr(model.engine, "threads", None))
-        with closing(Worker(job, model if same else job.load(), dataset)) as worker:
+        with closing(Worker(job, model, dataset)) as worker:
             for k, following in zip(shards, [*shards[1:], None], strict=True):
                 worker.run(k, told, following)
                 yield k

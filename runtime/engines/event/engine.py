@@ -18,6 +18,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -208,6 +209,13 @@ class EventEngine(Engine):
                 b[...] = twin
 
         return step
+
+    def one_thread(self) -> EventEngine:
+        """As Engine says: another engine on the same program."""
+        alone = copy(self)
+        alone.threads, alone._counts, alone._pools = 1, (1,), {1: None}
+        alone._thread_counts, alone._free = {}, []
+        return alone
 
     def thread_count(self, rows: int) -> ThreadCount:
         """How many threads the steps of so many rows take; all sessions of so many rows share it."""
