@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from runtime.base.errors import PlifError
 from runtime.base.files import measure
 from runtime.engines import EngineOptions
-from runtime.engines.choice import open_engine
+from runtime.engines.choice import load_code, open_engine
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session
@@ -61,7 +61,7 @@ def load(
     if sha256 is not None:
         _check_sha256(path, sha256)
     card = read_card(path)
-    require_unchanged(path, card)
+    require_unchanged(path, card, meanwhile=lambda: load_code(engine, path))
     return open_as_it_is(path, card, engine, EngineOptions(threads, flush_denormals, rates, device, sha256))
 
 

@@ -7,8 +7,6 @@ import glob
 import hashlib
 import os
 import re
-import secrets
-import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -64,7 +62,7 @@ def whole_or_nothing(*paths: Path, folder: bool = False) -> Iterator[list[Path]]
     Raises PlifError where one cannot be written, or where a folder stands in the place of a file. What a process that
     was killed has left beside `paths` is removed.
     """
-    token = secrets.token_hex(4)  # not the process's number: two containers may have the same
+    token = os.urandom(4).hex()  # not the process's number: two containers may have the same
     temporary = [path.with_name(f".{path.name}.{token}.part") for path in paths]
     try:
         with ExitStack() as locks:
@@ -132,7 +130,7 @@ def _take_place(written: Path, path: Path) -> None:
     if not path.is_dir():
         os.replace(written, path)
         return
-    old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")  # a folder that has files cannot be renamed over
+    old = path.with_name(f".{path.name}.{os.urandom(4).hex()}.old")  # a folder that has files cannot be renamed over
     os.replace(path, old)
     try:
         os.replace(written, path)
@@ -145,6 +143,8 @@ def _take_place(written: Path, path: Path) -> None:
 def _remove(path: Path) -> None:
     with suppress(OSError):
         if path.is_dir():
+            import shutil  # with all compressors: not for programs that only read
+
             shutil.rmtree(path)
         else:
             path.unlink()

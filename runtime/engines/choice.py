@@ -59,6 +59,12 @@ def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tu
     return engine, choice
 
 
+def load_code(name: str, path: Path) -> None:
+    """Imports what `open_engine` will most likely need. It raises nothing: open_engine says what is missing."""
+    with suppress(Exception):
+        find_engine("event" if name == "auto" and kind_of(path).suffix in CANDIDATES else name, path)
+
+
 def _choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> EngineChoice:
     """Chooses among engines that all open the file: from memory, from the cache folder, or by measuring now."""
     if os.environ.get(NO_CALIBRATION, "0") not in ("", "0"):

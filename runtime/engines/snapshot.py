@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +26,9 @@ from runtime.base.files import open_regular, whole_or_nothing
 from runtime.base.version import __version__
 from runtime.model.card import Card
 from runtime.model.digest import digest_of
+
+if TYPE_CHECKING:
+    import zipfile  # where it is used: a session that keeps nothing needs no compressors
 
 FORMAT, FORMAT_VERSION = "plif-snapshot", 1
 HEADER = "header.json"
@@ -73,6 +75,8 @@ def header_of(card: Card, streams: int, kind: str = FORMAT, version: int = FORMA
 
 def write_arrays(path: Path, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a header and named arrays: a zip, nothing compressed, without a date, so that equal states are equal bytes."""
+    import zipfile
+
     with whole_or_nothing(path) as (part,), zipfile.ZipFile(part, "w") as archive:
         archive.writestr(zipfile.ZipInfo(HEADER), json.dumps({**header, "plif": __version__}, sort_keys=True))
         for name, array in arrays.items():
@@ -90,6 +94,8 @@ def read_arrays(
     like    arrays of the names, types and shapes that it must have
     Raises PlifError with one line where it is another file, was damaged, or holds numbers that are not finite.
     """
+    import zipfile
+
     try:
         with open_regular(path, "a snapshot") as file, zipfile.ZipFile(file) as archive:
             _check_header(path, _part(path, archive, HEADER, MOST_HEADER), header, wrong)
@@ -122,6 +128,8 @@ def _check_header(path: Path, text: bytes, expected: dict[str, Any], wrong: Mapp
 
 def _part(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     """A file of the archive, of at most `most` bytes."""
+    import zipfile
+
     try:
         info = archive.getinfo(name)
     except KeyError:

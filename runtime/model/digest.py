@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.base.beside import beside
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card, encode
@@ -56,15 +57,16 @@ def changes(card: Card, contents: Contents) -> list[str] | None:
     return [name for name in {**parts, **now} if parts.get(name) != now.get(name)]
 
 
-def require_unchanged(path: Path, card: Card) -> None:
+def require_unchanged(path: Path, card: Card, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Refuses an artifact with a part that is not as it was exported, or with numbers that are not finite.
 
-    One without a digest, of an older version or of another exporter, is opened with a warning.
+    One without a digest, of an older version or of another exporter, is opened with a warning. `meanwhile` is called while the
+    file is read and hashed, in a thread of its own: with a second processor, what it does costs nothing.
     """
     kind = kind_of(path)
     if kind.contents is None:
         return
-    contents = kind.read_contents(path)
+    contents = beside(lambda: kind.read_contents(path), meanwhile)
     changed = changes(card, contents)
     if changed:
         raise PlifError(f"{path}: {sentence(changed)}; export it again, or see what it does now: plif verify")

@@ -30,7 +30,6 @@ from runtime.base.errors import PlifError
 from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Rates
 from runtime.engines.event.layout import Layout, aligned, as_map, lanes
-from runtime.engines.event.plif_opener import open_program
 from runtime.engines.event.program import Compiler
 from runtime.engines.event.threads import ThreadCount, counts
 from runtime.engines.tensors import call_shapes
@@ -76,6 +75,8 @@ class EventEngine(Engine):
         self._kept: Any  # what the program's addresses lead to
         if kind_of(path).name == "plif":
             self._v_floats = _counts(_stride(state["shape"]) for state in card["states"])
+            from runtime.engines.event.plif_opener import open_program  # what it needs is not loaded for others
+
             self._program, self._kept = open_program(path, card, self.path, options.flush_denormals)
         else:
             self._program = self._compiled(path, options)

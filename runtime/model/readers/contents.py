@@ -11,8 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +19,9 @@ from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.base.hdf5 import open_hdf5
 from runtime.model.readers.c_source import header_of, parts_of, read_text
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 XML, BIN = "model.xml", "model.bin"
 PART = "a file of the artifact; export it again"  # what is expected where one cannot be read
@@ -54,6 +56,8 @@ def nothing(path: Path) -> Contents:
 
 def read_openvino(path: Path) -> Contents:
     """Raises PlifError where one of the two files cannot be read, or where the network has a loop, which might have no end."""
+    from xml.etree import ElementTree
+
     files = {name: read_regular(path / name, PART) for name in (XML, BIN)}
     parts = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     try:
@@ -72,7 +76,7 @@ def read_c(path: Path) -> Contents:
     return Contents(parts_of(read_text(path), read_text(header_of(path))))
 
 
-def _constants_not_finite(layers: list[ElementTree.Element], weights: bytes) -> str | None:
+def _constants_not_finite(layers: list[Element], weights: bytes) -> str | None:
     try:
         for layer in layers:
             data = layer.find("data")
