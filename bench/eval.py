@@ -61,10 +61,11 @@ def main() -> None:
     parser.add_argument("--network", choices=sorted(SAMPLES), default="digits")
     parser.add_argument("--samples", type=int)
     parser.add_argument("--rounds", type=int)
+    parser.add_argument("--only", default="", help="Words of names, with commas between: rows that have one of them.")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     samples = options.samples or SAMPLES[options.network]
-    rows = measure(options.network, samples, options.rounds or ROUNDS[options.network])
+    rows = measure(options.network, samples, options.rounds or ROUNDS[options.network], options.only.split(","))
     if options.json:
         document = {"bench": "eval", "network": options.network, "machine": machine(), "samples": samples, "rows": rows}
         print(json.dumps(document))
@@ -79,14 +80,16 @@ def main() -> None:
         )
 
 
-def measure(name: str, samples: int, rounds: int) -> list[dict[str, Any]]:
+def measure(name: str, samples: int, rounds: int, only: list[str]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         net = plif_train.load(MODEL).eval() if name == "digits" else network()
         data = recordings(name, samples, place / "data")
         dataset = open_dataset(data, "test", framing=net.meta.framing, shape=net.meta.shape)
-        engines = opened(net, place)
-        bodies = loops(net)
+        engines = {key: model for key, model in opened(net, place).items() if any(word in key for word in only)}
+        bodies = {key: body for key, body in loops(net).items() if any(word in key for word in only)}
+        if not bodies:
+            sys.exit(f"bench: --only {','.join(only)}: names no loop to compare with")
         forms = {loop: _best_form(loop, body, dataset, BATCHES[name], LOADERS[name]) for loop, body in bodies.items()}
         results: dict[str, list[Evaluation]] = {}
         answers: dict[str, list[int]] = {}
@@ -103,7 +106,7 @@ def measure(name: str, samples: int, rounds: int) -> list[dict[str, Any]]:
     shown = {loop: (*form, torch.get_num_threads()) for loop, form in forms.items()}
     answers |= {engine: list(found[0].predictions) for engine, found in results.items()}
     shown |= {engine: (found[0].batch, found[0].workers, found[0].threads) for engine, found in results.items()}
-    reference = answers["PyTorch, step by step"]
+    reference = answers[next(iter(bodies))]
     speed = {key: len(dataset) / statistics.median(taken) for key, taken in seconds.items()}
     quickest = max(speed[loop] for loop in bodies)
     return [
