@@ -69,7 +69,7 @@ def whole_or_nothing(*paths: Path, folder: bool = False) -> Iterator[list[Path]]
             for place in dict.fromkeys(path.parent for path in paths):
                 locks.enter_context(_shared_lock(place, paths))
             for i, path in enumerate(paths):
-                _refuse_a_place_that_is_no_file(path)
+                refuse_place_that_is_no_file(path)
                 wants_folder = folder and i == 0
                 if os.path.lexists(path) and path.is_dir() != wants_folder:
                     is_a, expected = ("folder", "file") if path.is_dir() else ("file", "folder")
@@ -114,7 +114,7 @@ def _remove_left_over(path: Path) -> None:
             _remove(left)
 
 
-def _refuse_a_place_that_is_no_file(path: Path) -> None:
+def refuse_place_that_is_no_file(path: Path) -> None:
     """Who writes to /dev/stdout or to a pipe does not want them replaced by a file."""
     with suppress(OSError):
         kind = os.stat(path).st_mode
