@@ -21,7 +21,7 @@ from runtime.base.errors import PlifError
 PATHS = ("scalar", "avx2", "avx512", "neon", "amx")
 PATH_VARIABLE = "PLIF_CPU"
 
-BLOCK, SEGMENT, WIDE_BLOCK = 64, 128, 128
+BLOCK, SEGMENT, WIDE_BLOCK, OWED_FLOATS = 64, 128, 128, 64
 
 KINDS = (
     *("ACTIVE", "CONV", "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL", "AFFINE", "ADD", "UNPACK", "LOAD"),
@@ -71,7 +71,7 @@ class Call(c.Structure):
     """One call: the addresses and strides of its arrays."""
 
     _fields_ = (
-        *((name, c.c_void_p) for name in ("x", "y", "v", "v_next", "rates", "v_stride")),
+        *((name, c.c_void_p) for name in ("x", "y", "v", "v_next", "rates", "owed", "v_stride")),
         *((name, c.c_int64) for name in ("x_row", "x_step", "y_row", "y_step")),
         *((name, c.c_int32) for name in ("rows", "steps")),
     )
@@ -109,6 +109,7 @@ def _open() -> c.CDLL | None:
         "plif_program_check": (c.c_int, [c.c_void_p, c.c_char_p, c.c_int64]),
         "plif_call_check": (c.c_int, [c.c_void_p, c.c_void_p, c.c_void_p, c.c_char_p, c.c_int64]),
         "plif_run": (None, [c.c_void_p] * 5),
+        "plif_settle": (None, [c.c_void_p] * 2),
         "plif_pool_new": (c.c_void_p, [c.c_int]),
         "plif_pool_free": (None, [c.c_void_p]),
         "plif_open_for": (c.c_void_p, [c.c_void_p, c.c_int64, c.c_uint, c.c_int]),

@@ -127,6 +127,17 @@ INLINE void active_spikes(const Op *op, const Context *ctx, int y, int s) {
             dense[row.pixels[k] * (uint32_t)size + row.lists[i] / UNIT] = 1;
 }
 
+/* For each 16 pixels of a row whether any has an input; returns whether one of the row has. `in`: [size][`channel` apart][iw]. */
+INLINE int list_some(uint8_t *some, const float *in, int iw, int size, int64_t channel) {
+    int any = 0;
+    for (int c = 0; c < size && !any; c++) any = any_nonzero(in + c * channel, iw);
+    for (int x = 0; any && x < iw; x += 16) {
+        some[x / 16] = 0;
+        for (int c = 0; c < size; c++) some[x / 16] |= (uint8_t)any_nonzero(in + x + c * channel, iw - x < 16 ? iw - x : 16);
+    }
+    return any;
+}
+
 /* The list of a row of real-valued inputs: the caller's x [C][H][W], or floats [H][W][lanes]. */
 INLINE void active_values(const Op *op, const Context *ctx, int y, int s) {
     ActiveRow row = active_row(op, ctx->arena, op->out, y, s);
@@ -134,19 +145,18 @@ INLINE void active_values(const Op *op, const Context *ctx, int y, int s) {
     const int64_t channel = from_x ? (int64_t)op->ih * op->iw : 1, pixel = from_x ? 1 : lanes_of(op->ic);
     const float *in = from_x ? ctx->x : (const float *)(ctx->arena + op->in);
     in += (int64_t)y * op->iw * pixel + (int64_t)s * SEGMENT * channel;
+    uint8_t some[MOST_SIDE / 16 + 1];   /* of the caller's x: whether any of 16 pixels has an input; most have none */
+    *row.is_dense = 0;
+    if (from_x && !list_some(some, in, op->iw, size, channel)) {
+        memset(row.first, 0, (size_t)(op->iw + 1) * sizeof *row.first);
+        row.starts[0] = 0;
+        return;
+    }
     uint32_t n = 0, listed = 0, q = 0;
     for (int phase = 0; phase < op->stride; phase++)
         for (int x = phase; x < op->iw; x += op->stride, q++) {
-            if (from_x && op->stride == 1 && x % 16 == 0 && x + 16 <= op->iw) {     /* 16 empty pixels at once: most are */
-                int any = 0;
-                for (int c = 0; c < size; c++) any |= any_nonzero(in + x + c * channel);
-                if (!any) {
-                    for (int k = 0; k < 16; k++) row.first[q + k] = listed;
-                    x += 15, q += 15;
-                    continue;
-                }
-            }
             row.first[q] = listed;
+            if (from_x && !some[x / 16]) continue;
             row.starts[listed] = n;
             row.pixels[listed] = q;
             for (int c = 0; c < size; c++) {
@@ -160,7 +170,6 @@ INLINE void active_values(const Op *op, const Context *ctx, int y, int s) {
         }
     row.first[q] = listed;
     row.starts[listed] = n;
-    *row.is_dense = 0;
 }
 
 #endif

@@ -25,6 +25,9 @@ int plif_call_check(const Program *program, const Call *call, const CallSizes *s
         TRY(check_array(c, "v_next", call->v_next[s], call->rows, stride, row, sizes->v_next[s]));
         REQUIRE((uintptr_t)call->v[s] % 64 == 0 && (uintptr_t)call->v_next[s] % 64 == 0 && stride % 16 == 0, PLIF_WRONG_MEMORY,
                 "membranes of state %d at addresses that are no multiples of 64", s);
+        if (call->owed)
+            REQUIRE(call->owed[s] && call->v[s] == call->v_next[s] && stride == row, PLIF_WRONG_MEMORY,
+                    "steps of state %d cannot wait: its membranes are not updated in place, or not together", s);
         if (call->rates) TRY(check_array(c, "rates", call->rates[s], (int64_t)call->rows * call->steps, 1, 1, sizes->rates[s]));
     }
     return 0;

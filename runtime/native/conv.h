@@ -11,13 +11,24 @@
 #define PLIF_CONV_H
 
 #include "dense8.h"
-#include "neuron.h"
+#include "lazy.h"
 #include "rows.h"
 #include "active.h"
 
 static const float nothing[WIDE_BLOCK] __attribute__((aligned(64)));
 
 INLINE int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+
+/* Whether the rows of inputs that a tile reads are empty. */
+INLINE int is_silent(const Op *op, const Context *ctx, const Tile *t) {
+    const int from = t->y0 * op->stride - op->pad, to = (t->y0 + t->height - 1) * op->stride - op->pad + op->kh;
+    for (int y = from > 0 ? from : 0; y < (to < op->ih ? to : op->ih); y++)
+        for (int s = 0; s < segments_of(op->ic); s++) {
+            const ActiveRow row = active_row(op, ctx->arena, op->in, y, s);
+            if (*row.is_dense || row.first[op->iw]) return 0;
+        }
+    return 1;
+}
 
 /* Adds the weights of all nonzero inputs to the L outputs from `lane` on. Pixels without such an input stay untouched. */
 INLINE void add_taps(const Op *op, const Context *ctx, const Tile *t, uint64_t *touched, int lane, int L, int sums) {
@@ -53,10 +64,14 @@ INLINE void add_taps(const Op *op, const Context *ctx, const Tile *t, uint64_t *
 INLINE void finish_tile(const Op *op, const Context *ctx, const Tile *t, const uint64_t *touched, int lane, int L, int sums) {
     const int lanes = lanes_of(op->oc), bytes = sums == SUM_INT16 ? 2 : 4, outputs = lanes - lane < L ? lanes - lane : L;
     const char *start = (const char *)(sums == SUM_FLOAT ? op->bias + lane : nothing);
+    const int lazy = ctx->owed && op->state >= 0 && sums == SUM_FLOAT && op->ow % UNIT_PIXELS == 0 && t->x0 % UNIT_PIXELS == 0 &&
+                     t->width % UNIT_PIXELS == 0 && can_wait(op, lane, outputs);
     for (int r = 0; r < t->height; r++) {
         const Sums x = {(const char *)ctx->acc + (int64_t)r * t->across * L * bytes, start, L * bytes, touched[r]};
         const int64_t pixel = (int64_t)(t->y0 + r) * op->ow + t->x0;
-        if (op->state >= 0)
+        if (lazy)
+            fire_or_wait(op, ctx, pixel, t->width, lane, x, outputs);
+        else if (op->state >= 0)
             fire_pixels(op, ctx, pixel, t->width, lane, x, outputs, sums);
         else
             for (int i = 0; i < t->width; i++)
@@ -73,7 +88,7 @@ INLINE void conv_tile(const Op *op, const Context *ctx, const Tile *t, int lane,
     const int dense = HAS_BYTES && op->dense_row && dense8_rows(op, ctx, t), sums = dense ? SUM_INT32 : op->sums;
     for (int r = 0; r < t->height; r++) touched[r] = dense ? ~0ull : 0;
     if (dense) dense8(op, ctx, t, lane, L);
-    add_taps(op, ctx, t, touched, lane, L, sums);
+    if (!is_silent(op, ctx, t)) add_taps(op, ctx, t, touched, lane, L, sums);
     finish_tile(op, ctx, t, touched, lane, L, sums);
 }
 

@@ -128,6 +128,7 @@ static Context context_of(const Job *job, int row, int step, int arena, int thre
         step ? (const float *const *)c->v_next : c->v,
         c->v_next,
         c->rates,
+        c->owed,
         c->v_stride,
         row,
         step * c->rows + row,
@@ -188,6 +189,22 @@ void plif_run(const Program *program, Pool *pool, const Call *call, char **arena
         pool_leave(pool);
     } else {
         for (int row = 0; row < call->rows; row++) whole_row(&job, 0, row);
+    }
+    end(program->path, before);
+}
+
+/* As event.h says. */
+void plif_settle(const Program *program, const Call *call) {
+    run_item *run = kernels(program->path);
+    const uint64_t before = begin(program);
+    for (int row = 0; row < call->rows; row++) {
+        const Context ctx = {.v_next = call->v_next, .owed = call->owed, .v_stride = call->v_stride, .row = row};
+        for (int i = 0; i < program->count; i++) {
+            Op op = program->ops[i];
+            if (op.kind != OP_CONV || op.state < 0) continue;
+            op.kind = OP_SETTLE;
+            for (int y = 0; y < op.oh; y++) run(&op, &ctx, y);
+        }
     }
     end(program->path, before);
 }

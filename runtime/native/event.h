@@ -21,11 +21,12 @@
 
 #include <stdint.h>
 
-enum { BLOCK = 64, SEGMENT = 128, WIDE_BLOCK = 128 };
+enum { BLOCK = 64, SEGMENT = 128, WIDE_BLOCK = 128, OWED_FLOATS = 64, MOST_SIDE = 65535 };
 
 enum op_kind {
     OP_ACTIVE, OP_CONV, OP_NEURON, OP_SPIKE_POOL, OP_MAX_POOL, OP_AVG_POOL, OP_AFFINE, OP_ADD, OP_UNPACK, OP_LOAD,
-    OP_FLATTEN, OP_VOTE, OP_OUTPUT, OP_RATE
+    OP_FLATTEN, OP_VOTE, OP_OUTPUT, OP_RATE,
+    OP_SETTLE                           /* of plif_settle alone: no program has it */
 };
 enum value_kind { FROM_X, FROM_FLOATS, FROM_SPIKES };
 /* How a convolution sums. EXACT: whole numbers in floats, below 2^24. INT16, INT32: int8 weights, kept as int16; which of the
@@ -80,6 +81,7 @@ typedef struct {
     const float *const *v;              /* [states] */
     float *const *v_next;
     float *const *rates;                /* [states] or NULL */
+    uint8_t *const *owed;               /* [states] or NULL: see plif_settle */
     const int64_t *v_stride;            /* of a row, per state */
     int64_t x_row, x_step, y_row, y_step;
     int32_t rows, steps;
@@ -113,6 +115,12 @@ int plif_paths(int amx);                /* which of them this build and this pro
  * multiples of 64 bytes, zeros at first. */
 typedef struct Pool Pool;
 void plif_run(const Program *program, Pool *pool, const Call *call, char **arenas, float **accs);
+
+/* A call with `owed` leaves out steps of neurons that get no input and cannot fire, and keeps there what it left out: for each
+ * OWED_FLOATS membranes a byte (owed_bytes of all rows of a state together), zero at first. Its membranes are updated in place and
+ * their rows follow each other. Between two such calls plif_settle takes the steps that were left out; before it, nobody may read or
+ * change the membranes. Who overwrites all membranes of all rows may instead set the bytes to zero. */
+void plif_settle(const Program *program, const Call *call);
 Pool *plif_pool_new(int threads);       /* NULL where there is no memory */
 void plif_pool_free(Pool *pool);
 
@@ -123,6 +131,7 @@ typedef struct {
     const float *const *v;
     float *const *v_next;
     float *const *rates;
+    uint8_t *const *owed;
     const int64_t *v_stride;
     int32_t row, rate_index;
     char *arena;
@@ -136,6 +145,7 @@ static inline int lanes_of(int channels) {
     int rest = channels % BLOCK;
     return channels - rest + (rest == 0 ? 0 : rest <= 16 ? 16 : rest <= 32 ? 32 : 64);
 }
+static inline int64_t owed_bytes(int64_t floats) { return (floats + OWED_FLOATS - 1) / OWED_FLOATS; }
 static inline int blocks_of(int channels) { return (channels + BLOCK - 1) / BLOCK; }
 static inline int block_lanes(int channels, int block) {
     return block < channels / BLOCK ? BLOCK : lanes_of(channels) - block * BLOCK;

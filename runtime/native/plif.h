@@ -163,7 +163,8 @@ PLIF_API size_t plif_snapshot_size(const plif_session *session);
 PLIF_API int plif_snapshot(const plif_session *session, void *bytes, size_t size);
 PLIF_API int plif_restore(plif_session *session, const void *bytes, size_t size);
 
-/* The membranes of one layer (of the first row), as they lie in memory: [height][width][lanes], the first `channels` of the lanes. */
+/* The membranes of one layer (of the first row), as they lie in memory: [height][width][lanes], the first `channels` of the lanes.
+ * Ask again after each step: until then some of what a step does to them may wait. */
 PLIF_API int plif_states(const plif_model *model);
 PLIF_API const char *plif_state_name(const plif_model *model, int state);
 PLIF_API const float *plif_membranes(const plif_session *session, int state, int shape[3], int *lanes);

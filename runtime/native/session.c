@@ -59,15 +59,23 @@ static int make_state(plif_session *s) {
     const int states = m->header->states, classes = m->header->classes;
     const int64_t frames = s->takes_events ? plif_framer_floats(&s->framer) : 0, rows = s->rows;
     s->evidence_doubles = plif_evidence_doubles(&s->rule, classes);
-    for (int i = 0; i < states; i++) s->bytes += rows * up(m->v_floats[i] * 4);
+    int64_t owed = 0;
+    for (int i = 0; i < states; i++) {
+        s->bytes += rows * up(m->v_floats[i] * 4);
+        owed += rows * owed_bytes(m->v_floats[i]);
+    }
     s->bytes += up(frames * 4) + up(rows * (classes + s->evidence_doubles) * 8);
     s->memory = zeros(s->bytes, (void **)&s->block);
     s->v = calloc((size_t)(rows * states), sizeof *s->v);
-    if (!s->memory || !s->v) return plif_fail(PLIF_NO_MEMORY, "no memory for a session of %lld bytes", (long long)s->bytes);
+    s->owed = calloc(1, (size_t)(rows * states) * sizeof *s->owed + (size_t)owed);
+    if (!s->memory || !s->v || !s->owed) return plif_fail(PLIF_NO_MEMORY, "no memory for a session of %lld bytes", (long long)s->bytes);
     char *at = s->memory;
+    uint8_t *owed_at = (uint8_t *)(s->owed + rows * states);
     for (int64_t i = 0; i < rows * states; i++) {
         s->v[i] = (float *)at;
         at += up(m->v_floats[i % states] * 4);
+        s->owed[i] = owed_at;
+        owed_at += owed_bytes(m->v_floats[i % states]);
     }
     s->frames = (float *)at;
     s->votes = (double *)(at + up(frames * 4));
@@ -99,7 +107,7 @@ static int make_scratch(plif_session *s) {
 static int bind(plif_session *s) {
     const Program *p = &s->model->program;
     s->call = (Call){
-        .x = s->x, .y = s->y, .v = (const float *const *)s->v, .v_next = s->v, .v_stride = p->v_floats, .x_row = p->x_floats,
+        .x = s->x, .y = s->y, .v = (const float *const *)s->v, .v_next = s->v, .owed = s->owed, .v_stride = p->v_floats, .x_row = p->x_floats,
         .y_row = p->y_floats, .y_step = p->y_floats, .rows = 1, .steps = 1,
     };
     const CallSizes sizes = {p->x_floats, p->y_floats, p->v_floats, p->v_floats, NULL};
@@ -143,6 +151,7 @@ void plif_session_free(plif_session *s) {
     free(s->scratch);
     free(s->arenas);
     free(s->accs);
+    free(s->owed);
     free(s->block);
     free(s->v);
     free(s);
@@ -153,6 +162,7 @@ void plif_session_afresh(plif_session *s, int row) {
     float **v = s->v + (int64_t)row * m->header->states;
     for (int i = 0; i < m->header->states; i++) {
         const float initial = m->states[i].initial;
+        memset(s->owed[row * m->header->states + i], 0, (size_t)owed_bytes(m->v_floats[i]));
         if (initial == 0)
             memset(v[i], 0, (size_t)m->v_floats[i] * 4);
         else
@@ -180,11 +190,24 @@ void plif_reset(plif_session *s) {
     }
 }
 
-void plif_session_step(plif_session *s, int row, const float *x) {
+static Call call_of(const plif_session *s, int row) {
     Call call = s->call;
-    call.x = x;
     call.v_next = s->v + (int64_t)row * s->model->header->states;
     call.v = (const float *const *)call.v_next;
+    call.owed = s->owed + (int64_t)row * s->model->header->states;
+    return call;
+}
+
+void plif_session_settle(const plif_session *s) {
+    for (int row = 0; row < s->rows; row++) {
+        const Call call = call_of(s, row);
+        plif_settle(&s->model->program, &call);
+    }
+}
+
+void plif_session_step(plif_session *s, int row, const float *x) {
+    Call call = call_of(s, row);
+    call.x = x;
     plif_run(&s->model->program, s->pool, &call, s->arenas, s->accs);
 }
 
@@ -198,6 +221,7 @@ int plif_step(plif_session *s, const float *x, float *y) {
 const float *plif_membranes(const plif_session *s, int state, int shape[3], int *lanes) {
     if (state < 0 || state >= s->model->header->states) return NULL;
     const FileState *f = &s->model->states[state];
+    plif_session_settle(s);
     shape[0] = f->c;
     shape[1] = f->h;
     shape[2] = f->w;

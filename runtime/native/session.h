@@ -40,6 +40,7 @@ struct plif_session {
     int64_t bytes;                      /* of memory */
     int rows;
     float **v;                          /* [rows][states] membranes */
+    uint8_t **owed;                     /* [rows][states] see plif_settle; not in `memory`, since nothing is owed in a snapshot */
     float *frames;                      /* of the framer */
     double *votes, *evidence;           /* [rows][classes]; [rows][evidence_doubles], see decide.h */
     int64_t evidence_doubles;
@@ -58,6 +59,8 @@ struct plif_session {
 
 /* The network's step on x, in one row; y and the membranes change. */
 void plif_session_step(plif_session *s, int row, const float *x);
+/* Before membranes are read or changed: takes the steps that were left out. */
+void plif_session_settle(const plif_session *session);
 /* One row's initial membranes, and no evidence. */
 void plif_session_afresh(plif_session *s, int row);
 /* A complete frame -> a decision: resets, the step, the evidence. */

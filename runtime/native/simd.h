@@ -92,11 +92,13 @@ INLINE fr where_fired(uint32_t mask, fr threshold, fr fired, fr h) {
 #endif
 }
 
-/* Whether any of p[0..15] is not zero. */
-INLINE int any_nonzero(const float *p) {
-    uint32_t bits[16], any = 0;
-    memcpy(bits, p, sizeof bits);
-    for (int j = 0; j < 16; j++) any |= bits[j] << 1;       /* without the sign: -0 is zero */
+/* Whether any of p[0..n-1] is not zero. */
+INLINE int any_nonzero(const float *p, int n) {
+    uint32_t bits, any = 0;
+    for (int j = 0; j < n; j++) {
+        memcpy(&bits, p + j, sizeof bits);
+        any |= bits << 1;               /* without the sign: -0 is zero */
+    }
     return any != 0;
 }
 

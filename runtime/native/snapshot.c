@@ -36,6 +36,7 @@ size_t plif_snapshot_size(const plif_session *s) { return sizeof(Header) + sizeo
 int plif_snapshot(const plif_session *s, void *bytes, size_t size) {
     if (!s || !bytes || size < plif_snapshot_size(s)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_snapshot: too little room");
     const Header h = header_of(s);
+    plif_session_settle(s);
     memcpy(bytes, &h, sizeof h);
     memcpy((char *)bytes + sizeof h, &s->moving, sizeof s->moving);
     memcpy((char *)bytes + sizeof h + sizeof s->moving, s->memory, (size_t)s->bytes);
@@ -68,6 +69,7 @@ int plif_restore(plif_session *s, const void *bytes, size_t size) {
     memcpy(&m, (const char *)bytes + sizeof h, sizeof m);
     if (!possible(s, &m)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
     s->moving = m;
+    plif_session_settle(s);             /* nothing is owed to the membranes that come now */
     memcpy(s->memory, (const char *)bytes + sizeof h + sizeof m, (size_t)s->bytes);
     return PLIF_OK;
 }

@@ -10,6 +10,7 @@
 /* v = initial + (v - initial) * factor, in one row */
 static void fade(plif_session *s, int row, double factor) {
     const plif_model *m = s->model;
+    plif_session_settle(s);
     for (int i = 0; i < m->header->states; i++) {
         const float initial = m->states[i].initial, f = (float)factor;
         float *v = s->v[row * m->header->states + i];

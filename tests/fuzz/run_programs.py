@@ -157,8 +157,10 @@ def run_program(
         v = [room.take(4 * rows * max(n, 0)) for n in sizes["v_floats"]]
         rates = [room.take(4 * rows * steps) for _ in v]
         counts = room.numbers([rows * n for n in sizes["v_floats"]])
+        owed = [room.take(-(-rows * max(n, 0) // native.OWED_FLOATS)) for n in sizes["v_floats"]]
         call = native.Call(
-            x=xs, y=ys, v=room.numbers(v), v_next=room.numbers(v), rates=room.numbers(rates), v_stride=program.v_floats,
+            x=xs, y=ys, v=room.numbers(v), v_next=room.numbers(v), rates=room.numbers(rates), owed=room.numbers(owed),
+            v_stride=program.v_floats,
             x_row=sizes["x_floats"], x_step=rows * sizes["x_floats"], y_row=sizes["y_floats"], y_step=0, rows=rows, steps=steps,
         )  # fmt: skip
         given = native.CallSizes(
@@ -178,6 +180,7 @@ def run_program(
         arenas = room.numbers(places)
         accs = room.numbers([room.take(4 * sizes["acc_floats"]) for _ in range(threads)])
         library.plif_run(c.byref(program), pool, c.byref(call), arenas, accs)
+        library.plif_settle(c.byref(program), c.byref(call))
         return c.string_at(ys, 4 * steps * rows * sizes["y_floats"])
 
 

@@ -158,7 +158,7 @@ static int run_case(const Case *t, int path, int sums, float dense_from, Pool *p
     const float *vs[1] = {v};
     float *nexts[1] = {v_next};
     int64_t stride[1] = {(int64_t)lanes * oh * ow};
-    const Call call = {x, x, vs, nexts, NULL, stride, 0, 0, 0, 0, 1, 1};
+    const Call call = {.x = x, .y = x, .v = vs, .v_next = nexts, .v_stride = stride, .rows = 1, .steps = 1};
     char *arenas[4] = {arena, arena, arena, arena};
     float *accs[4];
     for (int i = 0; i < threads; i++) accs[i] = room(4u * 2 * 16 * WIDE_BLOCK);

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from runtime import native
@@ -31,6 +32,8 @@ class MadeCall(Made):
             (ctypes.c_void_p * len(counts))(*(array.ctypes.data for array in arrays)) for arrays in (self.v, self.rates)
         )
         self.next_at = type(self.at)(*self.at)
+        self.owed = [np.zeros(-(-rows * n // native.OWED_FLOATS), np.uint8) for n in counts]
+        self.owed_at = type(self.at)(*(array.ctypes.data for array in self.owed))
         self.stride = (ctypes.c_int64 * len(counts))(*counts)
         self.v_sizes, self.next_sizes, self.rate_sizes = (
             (ctypes.c_int64 * len(counts))(*sizes)
@@ -39,7 +42,8 @@ class MadeCall(Made):
         where = ctypes.addressof
         self.call = native.Call(
             x=self.x.ctypes.data, y=self.y.ctypes.data, v=where(self.at), v_next=where(self.next_at),
-            rates=where(self.rates_at), v_stride=where(self.stride), x_row=432, x_step=2 * 432, y_row=3, y_step=6,
+            rates=where(self.rates_at), owed=where(self.owed_at),
+            v_stride=where(self.stride), x_row=432, x_step=2 * 432, y_row=3, y_step=6,
             rows=rows, steps=steps,
         )  # fmt: skip
         self.sizes = native.CallSizes(
@@ -95,6 +99,9 @@ CALLS: list[tuple[str, Change]] = [
     ("membranes of state 0 at addresses", both(call(rows=1), entry("stride", 0, lambda n: n + 4))),
     ("rates has 5 numbers; expected 6 rows of 1", entry("rate_sizes", 1, less)),
     ("rates has", entry("rates_at", 1, lambda at: 0)),
+    ("steps of state 1 cannot wait", entry("owed_at", 1, lambda at: 0)),
+    ("steps of state 0 cannot wait", both(call(rows=1), entry("stride", 0, lambda n: n + 16))),
+    ("steps of state 0 cannot wait", entry("next_at", 0, lambda at: at + 64)),
 ]
 
 

@@ -28,8 +28,9 @@ import numpy as np
 from runtime import native
 from runtime.base.errors import PlifError
 from runtime.engines import Engine, EngineOptions
-from runtime.engines.buffers import Arrays, Rates
+from runtime.engines.buffers import Arrays, Buffers, Rates
 from runtime.engines.event.layout import Layout, aligned, as_map, lanes
+from runtime.engines.event.lazy import LazyMembranes
 from runtime.engines.event.program import Compiler
 from runtime.engines.event.threads import ThreadCount, counts
 from runtime.engines.tensors import call_shapes
@@ -143,11 +144,22 @@ class EventEngine(Engine):
         v = [_native_state(rows, state["shape"]) for state in self.card["states"]]
         return v, v
 
+    def buffers(self, rows: int, rates: bool = False) -> Buffers:
+        """As Engine says; steps of neurons without input wait until somebody asks for the membranes."""
+        v, _ = self.membranes(rows)
+        return LazyMembranes(self.card, rows, rates, v, list(self._v_floats[: len(v)]), self.bind_lazily)
+
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
         """As Engine says; all arrays float32 [rows, ...].
 
         Arrays from `membranes` are used where they are; others are copied in and out in each call.
         """
+        return self.bind_lazily(x, v, y, v_next, rates)[0]
+
+    def bind_lazily(
+        self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None, owed: Arrays = ()
+    ) -> tuple[Callable[[], None], Callable[[], None]]:
+        """As `bind`; and a function that takes the steps which calls left out, as LazyMembranes says. owed (): none."""
         x_shape, v_shapes, y_shape = call_shapes(self.card)
         at = x_shape.index("B")  # the axis of x that holds the rows
         rows = x.shape[at] if x.ndim > at else 0
@@ -167,7 +179,7 @@ class EventEngine(Engine):
         )
         copies = [(twin, a, b) for twin, a, b in zip(twins, v, v_next, strict=True) if twin is not None]
         x_size, y_size = self._x_floats, self._y_floats
-        pointers = [_pointers(arrays) for arrays in (v_before, v_after, counted)]
+        pointers = [_pointers(arrays) for arrays in (v_before, v_after, counted, owed)]
         strides = self._v_floats
         call = native.Call(
             x=x.ctypes.data,
@@ -175,6 +187,7 @@ class EventEngine(Engine):
             v=ctypes.addressof(pointers[0]),
             v_next=ctypes.addressof(pointers[1]),
             rates=ctypes.addressof(pointers[2]) if counted else None,
+            owed=ctypes.addressof(pointers[3]) if owed else None,
             v_stride=ctypes.addressof(strides),
             x_row=x_size,
             x_step=x_size * rows if at else 0,
@@ -189,8 +202,9 @@ class EventEngine(Engine):
             "plif_call_check", ctypes.byref(self._program), ctypes.byref(call), ctypes.byref(asked)
         ):
             raise PlifError(f"engine event: its arrays do not fit the network ({why})")
-        keep = (self, x, y, v_before, v_after, counted, pointers, strides, call)  # the call holds addresses only
-        run, program, pools = self._library.plif_run, ctypes.byref(self._program), self._pools
+        keep = (self, x, y, v_before, v_after, counted, owed, pointers, strides, call)  # the call holds addresses only
+        run, settle = self._library.plif_run, self._library.plif_settle
+        program, pools = ctypes.byref(self._program), self._pools
         free, address = self._free, ctypes.byref(call)
         threads = self.thread_count(rows)
 
@@ -209,7 +223,7 @@ class EventEngine(Engine):
             for twin, _a, b in copies:
                 b[...] = twin
 
-        return step
+        return step, lambda _=keep: settle(program, address)
 
     def one_thread(self) -> EventEngine:
         """As Engine says: another engine on the same program."""
