@@ -69,11 +69,7 @@ def whole_or_nothing(*paths: Path, folder: bool = False) -> Iterator[list[Path]]
             for place in dict.fromkeys(path.parent for path in paths):
                 locks.enter_context(_shared_lock(place, paths))
             for i, path in enumerate(paths):
-                refuse_place_that_is_no_file(path)
-                wants_folder = folder and i == 0
-                if os.path.lexists(path) and path.is_dir() != wants_folder:
-                    is_a, expected = ("folder", "file") if path.is_dir() else ("file", "folder")
-                    raise PlifError(f"{path}: is a {is_a}; expected a place for a {expected}")
+                check_replaceable(path, folder=folder and i == 0)
             try:
                 yield temporary
                 for written, path in zip(temporary, paths, strict=True):
@@ -114,12 +110,16 @@ def _remove_left_over(path: Path) -> None:
             _remove(left)
 
 
-def refuse_place_that_is_no_file(path: Path) -> None:
-    """Who writes to /dev/stdout or to a pipe does not want them replaced by a file."""
+def check_replaceable(path: Path, folder: bool = False) -> None:
+    """PlifError where what is there may not be replaced by a file (by a folder): a folder (a file), and what is neither,
+    since who writes to /dev/stdout or to a pipe does not want them replaced."""
     with suppress(OSError):
         kind = os.stat(path).st_mode
         if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
             raise PlifError(f"{path}: is {_kind_of(kind)}, not a file; expected a place for a file")
+    if os.path.lexists(path) and path.is_dir() != folder:
+        is_a, expected = ("folder", "file") if path.is_dir() else ("file", "folder")
+        raise PlifError(f"{path}: is a {is_a}; expected a place for a {expected}")
 
 
 def _kind_of(mode: int) -> str:

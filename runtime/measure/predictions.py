@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.base.files import make_folder, open_regular, refuse_place_that_is_no_file, whole_or_nothing
+from runtime.base.files import check_replaceable, make_folder, open_regular, whole_or_nothing
 from runtime.base.text import cell
 
 PREDICTIONS_CSV, PREDICTIONS_JSONL, TIMING_CSV = "predictions.csv", "predictions.jsonl", "timing.csv"
@@ -126,9 +126,7 @@ def check_table(path: Path) -> None:
     """Refuses a name for a table that does not say what it shall be, and a place where no file can be."""
     if path.suffix not in (".csv", ".jsonl"):
         raise PlifError(f"{path}: expected a name that ends in .csv or .jsonl")
-    refuse_place_that_is_no_file(path)
-    if path.is_dir():
-        raise PlifError(f"{path}: is a folder; expected a place for a file")
+    check_replaceable(path)
 
 
 def write_table(predictions: Iterable[Prediction], classes: Sequence[str], path: Path) -> None:
