@@ -85,7 +85,10 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-READY = "typeof last !== 'undefined' && last !== null && points.length > 10"
+# A message is taken first and drawn in the next animation frame: ready is what has been drawn.
+RUNNING = "document.getElementById('state').textContent === 'running'"
+DRAWN = "document.getElementById('state').textContent !== 'connecting'"
+READY = f"typeof last !== 'undefined' && last !== null && points.length > 10 && {DRAWN}"
 COLOURS = """(() => {
 const c = document.getElementById('ID'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data, found = new Set();
 for (let i = 0; i < d.length; i += 4) if (d[i + 3]) found.add(d[i] + ',' + d[i + 1] + ',' + d[i + 2]);
@@ -102,7 +105,8 @@ def test_the_page_shows_the_stream_and_steers_it(streaming: Streaming, browser: 
     browser.open(streaming.address)
     browser.until(READY)
     assert browser.run("location.href") == f"http://127.0.0.1:{streaming.port}/", "the token leaves the address at once"
-    assert browser.text("#state") == "running" and browser.text("#model") == "m.onnx"
+    browser.until(RUNNING)
+    assert browser.text("#model") == "m.onnx"
     for canvas in ("picture", "votes", "rates", "latency"):
         browser.until(COLOURS.replace("ID", canvas))
     step = browser.run("last.answer.step")
@@ -117,7 +121,7 @@ def test_the_page_shows_the_stream_and_steers_it(streaming: Streaming, browser: 
     stopped = browser.run("last.answer.step")
     assert browser.run("new Promise(done => setTimeout(() => done(last.answer.step), 500))") <= stopped + 1
     browser.click("#startstop")
-    browser.until(f"document.getElementById('state').textContent === 'running' && last.answer.step > {stopped + 5}")
+    browser.until(f"{RUNNING} && last.answer.step > {stopped + 5}")
     assert not browser.run(RESTARTED)
     browser.click("#reset")
     browser.until(RESTARTED)
@@ -208,7 +212,7 @@ def test_a_page_on_another_port_of_this_machine_reaches_nothing(streaming: Strea
             assert browser.run(attempt) == "out"
         other.shutdown()
     browser.open(streaming.address)
-    browser.until("document.querySelector('#state').textContent === 'running'")
+    browser.until(RUNNING)
 
 
 def test_every_width_light_or_dark_holds_the_page_without_scrolling_sideways(
