@@ -58,7 +58,9 @@ setup(
     ext_modules=[
         Extension(
             "runtime.native._event",
-            sources=[f"{NATIVE}/{name}.c" for name in (*LIBRARY, "sample", *(f"path_{cpu}" for cpu in CPUS))],
+            sources=[
+                f"{NATIVE}/{name}.c" for name in (*LIBRARY, "measure", "sample", *(f"path_{cpu}" for cpu in CPUS))
+            ],
             depends=sorted(map(str, Path(NATIVE).glob("*.h"))),
             # no contraction: a fused multiply-add rounds once, and paths would differ in the last bit
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],

@@ -42,7 +42,7 @@ class Op(c.Structure):
         ),
         *((name, c.c_int32) for name in ("charge", "soft", "state", "items", "parallel", "tile_h", "tile_w", "voters")),
         *((name, c.c_float) for name in ("v_threshold", "v_reset", "dense_from", "area")),
-        *((name, c.c_int32) for name in ("sums", "block")),
+        *((name, c.c_int32) for name in ("sums", "block", "pairs", "zero")),
         *((name, c.c_int64) for name in ("in_", "in2", "out", "index", "values", "dense", "row_capacity", "dense_row")),
         *((name, c.c_void_p) for name in ("weight", "weight_bytes", "bias", "scale", "alpha")),
     )
@@ -109,6 +109,7 @@ def _open() -> c.CDLL | None:
         "plif_program_check": (c.c_int, [c.c_void_p, c.c_char_p, c.c_int64]),
         "plif_call_check": (c.c_int, [c.c_void_p, c.c_void_p, c.c_void_p, c.c_char_p, c.c_int64]),
         "plif_run": (None, [c.c_void_p] * 5),
+        "plif_measure_forms": (c.c_int, [c.c_int] + [c.c_void_p] * 2),
         "plif_settle": (None, [c.c_void_p] * 2),
         "plif_pool_new": (c.c_void_p, [c.c_int]),
         "plif_pool_free": (None, [c.c_void_p]),

@@ -199,7 +199,10 @@ static int check_conv(Check *c, const Op *op) {
 
     const int64_t inputs = (int64_t)op->kh * op->kw * op->ic;
     REQUIRE(inputs <= INT32_MAX, PLIF_WRONG_FIELD, "an output with %lld inputs", (long long)inputs);
-    TRY(check_pointer(c, "weight", op->weight, ints ? inputs * up(lanes, 32) * 2 : inputs * lanes * 4));
+    REQUIRE(!op->pairs || (ints && lanes % BLOCK == 0), PLIF_WRONG_FIELD, "pairs of bytes, with %d lanes and sums of kind %d", lanes,
+            op->sums);
+    const int64_t weights = op->pairs ? inputs * lanes : ints ? inputs * up(lanes, 32) * 2 : inputs * lanes * 4;
+    TRY(check_pointer(c, "weight", op->weight, weights));
     const int64_t as_bytes = (int64_t)op->kh * op->kw * up(op->ic, 64) * up(lanes, 32);
     if (op->dense_row) TRY(check_pointer(c, "weight_bytes", op->weight_bytes, as_bytes));
     TRY(check_pointer(c, "bias", op->bias, lanes * 4));
@@ -232,6 +235,8 @@ static int check_vector(const Check *c, const Op *op, int64_t expected) {
 static int check_operation(Check *c, const Op *op) {
     REQUIRE(between(OP_ACTIVE, op->kind, OP_RATE) && between(FROM_X, op->from, FROM_SPIKES), PLIF_WRONG_FIELD,
             "kind %d, reads a value of kind %d", op->kind, op->from);
+    REQUIRE(op->zero == 0 && (op->pairs == 0 || (op->pairs == 1 && op->kind == OP_CONV)), PLIF_WRONG_FIELD, "pairs %d, %d", op->pairs,
+            op->zero);
     TRY(check_map(c, "in", op->ic, op->ih, op->iw));
     if (op->kind == OP_RATE) {
         TRY(check_from(c, op, FROM_SPIKES));

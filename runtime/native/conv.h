@@ -33,11 +33,10 @@ INLINE int is_silent(const Op *op, const Context *ctx, const Tile *t) {
 /* Adds the weights of all nonzero inputs to the L outputs from `lane` on. Pixels without such an input stay untouched. */
 INLINE void add_taps(const Op *op, const Context *ctx, const Tile *t, uint64_t *touched, int lane, int L, int sums) {
     const int ints = sums >= SUM_INT16, segments = segments_of(op->ic);
-    const int bytes = sums == SUM_INT16 ? 2 : 4, row_bytes = L * (ints ? 2 : 4);
-    const char *weight = (const char *)op->weight + (int64_t)op->kh * op->kw * op->ic * lane * (ints ? 2 : 4);
+    const int bytes = sums == SUM_INT16 ? 2 : 4, weight_bytes = op->pairs ? 1 : ints ? 2 : 4, row_bytes = L * weight_bytes;
+    const char *weight = (const char *)op->weight + (int64_t)op->kh * op->kw * op->ic * lane * weight_bytes;
     const float *start = sums == SUM_FLOAT ? op->bias + lane : nothing;
-    adder *const add = adder_of(L, sums == SUM_INT16 ? ADD_INT16 : ints ? ADD_INT32 : op->values >= 0 ? ADD_VALUES : ADD_SPIKES);
-    adder *const multiply = adder_of(L, MULTIPLY);
+    adder *const add = adder_of(L, add_kind_of(op, sums)), *const multiply = adder_of(L, MULTIPLY);
     for (int ky = 0; ky < op->kh; ky++)
         for (int kx = 0; kx < op->kw; kx++) {
             /* which listed pixels this tap reads for the tile: q0 to q1 of those with the same x % stride */

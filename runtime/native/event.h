@@ -12,6 +12,7 @@
  *   membrane like floats, but in the caller's memory, which NumPy sees as [C, H, W] with strides
  *   weights  float: [block of 64 outputs][ky][kx][input][16, 32 or 64 outputs]
  *            int16: [block of 128 outputs][ky][kx][input][32, 64 or 128 outputs]; a last block of 80 or 96 lanes as two
+ *            pairs: int8 [block of 128 outputs][ky][kx][input][each 64 outputs][32]{output k + 128, output 32 + k} (rows.h)
  *            bytes: [16 outputs][ky][kx][64 inputs][4 inputs at a time: 16][16 outputs][4 inputs], for dense8.h
  *   active   the active lists that a convolution reads: for each row of the input map and each segment of 128 channels, the
  *            nonzero inputs in the order of pixels (see active.h)
@@ -46,6 +47,7 @@ typedef struct {
     float dense_from;                   /* of active lists: from this share of spikes on a row is dense (see active.h) */
     float area;                         /* of active lists of averages of spikes: value * area is a whole count; 0: no averages */
     int32_t sums, block;                /* sum_kind; outputs of one piece of a convolution, BLOCK or WIDE_BLOCK */
+    int32_t pairs, zero;                /* whether int8 weights are kept as pairs of bytes and not as int16 */
     int64_t in, in2, out;               /* byte offsets into the arena */
     int64_t index, values, dense;       /* the other parts of active lists (the entries are at `in` or `out`) */
     int64_t row_capacity;               /* entries that the list of one row and segment can hold */

@@ -133,6 +133,7 @@ static int read_operation(const plif_model *m, const FileOperation *from, int64_
     *op = (Op){n[0],  n[1],  n[2],  n[3],  n[4],  n[5],  n[6],  n[7],  n[8],  n[9],
                n[10], n[11], n[12], n[13], n[14], n[15], n[16], n[17], n[18], n[19],
                from->reals[0], from->reals[1], from->reals[2], from->reals[3], from->sums, from->block,
+               from->pairs, from->zero,
                p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], at[0], at[1], at[2], at[3], at[4]};
     return 0;
 }

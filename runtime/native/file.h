@@ -12,7 +12,7 @@
 #error "a .plif file is little-endian, and is used where it lies"
 #endif
 
-enum { FILE_VERSION = 1, FILE_PATHS = 5 };
+enum { FILE_VERSION = 2, FILE_PATHS = 5 };
 enum section { CARD, STRINGS, STATES, PROGRAMS, OPERATIONS, ARRAYS, WEIGHTS, SECTIONS };
 
 typedef struct {
@@ -42,7 +42,7 @@ typedef struct {
 typedef struct {
     int32_t numbers[20];
     float reals[4];
-    int32_t sums, block;
+    int32_t sums, block, pairs, zero;
     int64_t places[8];
     int64_t weight, weight_bytes, bias, scale, alpha;
 } FileOperation;
@@ -53,7 +53,7 @@ typedef struct {
 } FileArray;
 
 _Static_assert(sizeof(FileHeader) == 256 && sizeof(FileState) == 16 && sizeof(FileProgram) == 32, "as in plif_file.py");
-_Static_assert(sizeof(FileOperation) == 208 && sizeof(FileArray) == 24, "as in plif_file.py");
+_Static_assert(sizeof(FileOperation) == 216 && sizeof(FileArray) == 24, "as in plif_file.py");
 
 struct plif_model {
     const char *base;                   /* the bytes of the file */

@@ -18,14 +18,18 @@ typedef struct {
 INLINE const char *sums_of(const Sums x, int pixel) { return x.touched >> pixel & 1 ? x.at + pixel * x.stride : x.start; }
 
 /* Register j of the currents: the sums themselves, or whole numbers times the scale of each output. */
-INLINE fr current(const char *sums, const float *scale, const float *bias, int j, int kind) {
+INLINE fr current_of(const char *sums, fr scale, fr bias, int j, int kind) {
     if (kind == SUM_FLOAT) return ((const fr *)sums)[j];
     fr whole;
     if (kind == SUM_EXACT)
         whole = ((const fr *)sums)[j];
     else
         whole = __builtin_convertvector(kind == SUM_INT16 ? widen((const int16_t *)sums + j * REGISTER) : ((const ir *)sums)[j], fr);
-    return whole * ((const fr *)scale)[j] + ((const fr *)bias)[j];
+    return whole * scale + bias;
+}
+INLINE fr current(const char *sums, const float *scale, const float *bias, int j, int kind) {
+    if (kind == SUM_FLOAT) return ((const fr *)sums)[j]; /* which has no scale */
+    return current_of(sums, ((const fr *)scale)[j], ((const fr *)bias)[j], j, kind);
 }
 
 /* L outputs of one block and pixel; returns the spikes. */
@@ -93,7 +97,61 @@ FIRE(fire_exact, SUM_EXACT)
 FIRE(fire_int16, SUM_INT16)
 FIRE(fire_int32, SUM_INT32)
 
+/* As fire_run for L = 64 or 128 channels with folded charge and hard reset: what is the same for all pixels stays in registers. */
+INLINE void fire_same(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L, int kind) {
+    const int lanes = lanes_of(op->oc), words = blocks_of(op->oc), n = BLOCK / REGISTER, bytes = kind == SUM_INT16 ? 2 : 4;
+    const int64_t at = ctx->row * ctx->v_stride[op->state] + pixel * lanes + lane;
+    const float *v = ctx->v[op->state] + at;
+    float *v_next = ctx->v_next[op->state] + at;
+    uint64_t *out = (uint64_t *)(ctx->arena + op->out) + pixel * words + lane / BLOCK;
+    const fr threshold = all(op->v_threshold), reset = all(op->v_reset);
+    fr alpha[WIDE_BLOCK / REGISTER], bias[WIDE_BLOCK / REGISTER], scale[WIDE_BLOCK / REGISTER];
+    UNROLL for (int j = 0; j < L / REGISTER; j++) {
+        alpha[j] = ((const fr *)(op->alpha + lane))[j];
+        bias[j] = kind == SUM_FLOAT ? (fr){0} : ((const fr *)(op->bias + lane))[j]; /* float sums contain it */
+        scale[j] = kind == SUM_FLOAT ? (fr){0} : ((const fr *)(op->scale + lane))[j];
+    }
+    for (int i = 0; i < width; i++, v += lanes, v_next += lanes, out += words) {
+        const char *sums = sums_of(x, i);
+        UNROLL for (int b = 0; b < L / BLOCK; b++) {
+            uint64_t fired = 0;
+            UNROLL for (int k = 0; k < n; k++) {
+                const int j = b * n + k;
+                const fr in = current_of(sums + b * BLOCK * bytes, scale[j], bias[j], k, kind);
+                const fr h = ((const fr *)v)[j] * alpha[j] + in;
+                const uint32_t mask = at_least(h, threshold);
+                ((fr *)v_next)[j] = where_fired(mask, threshold, reset, h);
+                fired |= (uint64_t)mask << (REGISTER * k);
+            }
+            out[b] = fired;
+        }
+    }
+}
+
+#define FIRE_SAME(name, L, kind)                                                                                           \
+    static __attribute__((noinline)) void name(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, Sums x) { \
+        fire_same(op, ctx, pixel, width, lane, x, L, kind);                                                                \
+    }
+FIRE_SAME(fire_64_float, BLOCK, SUM_FLOAT)
+FIRE_SAME(fire_128_float, WIDE_BLOCK, SUM_FLOAT)
+FIRE_SAME(fire_128_int16, WIDE_BLOCK, SUM_INT16)
+FIRE_SAME(fire_128_int32, WIDE_BLOCK, SUM_INT32)
+
+/* One of these, where registers are enough for the constants of all its outputs and there are pixels that share them; else 0. */
+typedef void fire_all(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, Sums x);
+INLINE fire_all *fire_all_of(const Op *op, int width, int lane, int L, int kind) {
+    if (REGISTER < 16 || op->charge != CHARGE_FOLDED || op->soft || width < 4 || op->oc - lane < L) return 0;
+    if (L == BLOCK) return kind == SUM_FLOAT ? fire_64_float : 0;
+    if (L != WIDE_BLOCK || kind == SUM_EXACT) return 0;
+    return kind == SUM_FLOAT ? fire_128_float : kind == SUM_INT16 ? fire_128_int16 : fire_128_int32;
+}
+
 INLINE void fire_pixels(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L, int kind) {
+    fire_all *const fire = fire_all_of(op, width, lane, L, kind);
+    if (fire) {
+        fire(op, ctx, pixel, width, lane, x);
+        return;
+    }
     switch (kind) {
     case SUM_FLOAT: fire_float(op, ctx, pixel, width, lane, x, L); break;
     case SUM_EXACT: fire_exact(op, ctx, pixel, width, lane, x, L); break;

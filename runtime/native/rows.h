@@ -40,6 +40,17 @@ INLINE uint64_t add_row(float *acc, const char *weight, const float *start, uint
     return now;
 }
 
+/* Adds a register of int16 sums to those of the outputs from `output` on. */
+INLINE void add_sums(char *a, const char *from, int output, sr sum, int wide) {
+    if (wide)
+        for (int j = 0; j < 2; j++) {
+            const int at = output / REGISTER + j;
+            ((ir *)a)[at] = plus32(((const ir *)from)[at], widen((const int16_t *)&sum + j * REGISTER));
+        }
+    else
+        *(sr *)(a + 2 * output) = plus16(*(const sr *)(from + 2 * output), sum);
+}
+
 /* The same with int8 weights, kept as int16. A segment has at most 128 inputs, so int16 holds the sum of one tap and segment
  * (128 * 128 < 2^15) whatever the weights; `wide` adds it to sums of int32. */
 INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, uint64_t seen, const ActiveRow *row, int q0, int q1,
@@ -67,6 +78,43 @@ INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, ui
                     ((ir *)a)[j] = plus32(((const ir *)from)[j], widen((const int16_t *)sum + j * REGISTER));
             else
                 for (int j = 0; j < n; j++) ((sr *)a)[j] = sum[j];
+        }
+    return now;
+}
+
+/* The same with int8 weights, kept as pairs of bytes: half the loads. A pair is an int16, x = low + 256 * high, where low is the
+ * weight of output k plus 128 (0 to 255) and high that of output 32 + k of each 64 outputs. S is the sum of x modulo 2^16, H that
+ * of x >> 8, which is high. The sum of low is then S - 256 H modulo 2^16, and exact: 128 inputs of at most 255 are below 2^16. */
+INLINE uint64_t add_row_pairs(char *acc, const char *weight, const char *start, uint64_t seen, const ActiveRow *row, int q0, int q1,
+                              int L, int wide) {
+    enum { SHORTS = 2 * REGISTER };
+    const int part = L < 2 * AT_ONCE ? L : 2 * AT_ONCE, n = part / (2 * SHORTS), bytes = wide ? 4 : 2;
+    const uint32_t *starts = row->starts, *pixels = row->pixels, from_k = row->first[q0], to_k = row->first[q1];
+    const uint16_t *lists = row->lists;
+    uint64_t now = seen;
+    for (int at = 0; at < L; at += part, acc += part * bytes, start += part * bytes, weight += part)
+        for (uint32_t k = from_k; k < to_k; k++) {
+            const uint32_t to = starts[k + 1], p = pixels[k] - (uint32_t)q0;
+            uint32_t i = starts[k];
+            const usr added = (usr){0} + (uint16_t)(128 * (to - i));
+            char *a = acc + (int64_t)p * L * bytes;
+            const char *from = seen >> p & 1 ? a : start;
+            usr s[2 * AT_ONCE / (2 * SHORTS)] = {{0}}, h[2 * AT_ONCE / (2 * SHORTS)] = {{0}};
+            now |= 1ull << p;
+            for (; i < to; i++) {
+                const sr *w = (const sr *)(weight + (uint32_t)lists[i] * (uint32_t)(L / UNIT));
+                for (int j = 0; j < n; j++) {
+                    sr x = w[j];
+                    IN_REGISTER(x);     /* loaded once, not for each use */
+                    s[j] += (usr)x;
+                    h[j] += (usr)(x >> 8);
+                }
+            }
+            for (int j = 0; j < n; j++) {
+                const int output = j * SHORTS / 32 * 64 + j * SHORTS % 32;
+                add_sums(a, from, output, (sr)(s[j] - (h[j] << 8) - added), wide);
+                add_sums(a, from, output + 32, (sr)h[j], wide);
+            }
         }
     return now;
 }
@@ -119,6 +167,9 @@ typedef uint64_t adder(float *acc, const char *weight, const float *start, uint6
 #define ADDERS_INT(L)                                                                                                      \
     ADDER(add_int16_##L, add_row_int((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 0))                   \
     ADDER(add_int32_##L, add_row_int((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 1))
+#define ADDERS_PAIRS(L)                                                                                                    \
+    ADDER(add_pairs16_##L, add_row_pairs((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 0))               \
+    ADDER(add_pairs32_##L, add_row_pairs((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 1))
 ADDERS(16)
 ADDERS(32)
 ADDERS(64)
@@ -126,15 +177,23 @@ ADDERS(128)
 ADDERS_INT(32)
 ADDERS_INT(64)
 ADDERS_INT(128)
+ADDERS_PAIRS(64)
+ADDERS_PAIRS(128)
 
-enum add_kind { ADD_SPIKES, ADD_VALUES, MULTIPLY, ADD_INT16, ADD_INT32 };
+enum add_kind { ADD_SPIKES, ADD_VALUES, MULTIPLY, ADD_INT16, ADD_INT32, ADD_PAIRS16, ADD_PAIRS32 };
 
-/* L is 16, 32, 64 or 128; 16 int16 would not fill a register. */
+INLINE int add_kind_of(const Op *op, int sums) {
+    if (sums < SUM_INT16) return op->values >= 0 ? ADD_VALUES : ADD_SPIKES;
+    return (op->pairs ? ADD_PAIRS16 : ADD_INT16) + (sums == SUM_INT32);
+}
+
+/* L is 16, 32, 64 or 128; 16 int16 would not fill a register, nor 32 pairs. */
 INLINE adder *adder_of(int L, int kind) {
     static adder *const all[][4] = {
         {add_spikes_16, add_spikes_32, add_spikes_64, add_spikes_128}, {add_values_16, add_values_32, add_values_64, add_values_128},
         {multiply_16, multiply_32, multiply_64, multiply_128},         {0, add_int16_32, add_int16_64, add_int16_128},
-        {0, add_int32_32, add_int32_64, add_int32_128},
+        {0, add_int32_32, add_int32_64, add_int32_128},                {0, 0, add_pairs16_64, add_pairs16_128},
+        {0, 0, add_pairs32_64, add_pairs32_128},
     };
     return all[kind][L >= 128 ? 3 : L >= 64 ? 2 : L >= 32];
 }

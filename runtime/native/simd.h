@@ -43,6 +43,15 @@ typedef uint16_t usr __attribute__((vector_size(4 * REGISTER), may_alias));
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* Keeps the compiler from loading a value a second time instead of keeping it. */
+#if defined(__x86_64__)
+#define IN_REGISTER(x) __asm__("" : "+v"(x))
+#elif defined(PLIF_NEON)
+#define IN_REGISTER(x) __asm__("" : "+w"(x))
+#else
+#define IN_REGISTER(x) (void)(x)
+#endif
+
 INLINE fr all(float value) { return value - (fr){0}; }     /* x - 0 is x, -0 and all: one broadcast */
 
 /* Sums of whole numbers that wrap around, as the hardware's do: where a program's weights are other than it says, its sums are

@@ -11,6 +11,7 @@ import numpy as np
 
 from runtime import native
 from runtime.engines.event.engine import _stride
+from runtime.engines.event.forms import NEVER, Forms
 from runtime.engines.event.layout import Layout
 from runtime.engines.event.program import Compiler
 from tests.fuzz.programs import Network
@@ -189,7 +190,10 @@ def programs(library: c.CDLL, rng: random.Random, paths: list[int], pool: int, c
     network = Network(rng)
     path = rng.choice(paths)
     threads = rng.choice((1, 2))
-    compiler = PlacingCompiler(network.card, network.weights, "fuzz", True, threads, native.PATHS[path])
+    forms = Forms(
+        rng.random() < 0.5, rng.choice((0.05, 0.5, NEVER)) if native.PATHS[path] in ("avx512", "amx") else NEVER
+    )
+    compiler = PlacingCompiler(network.card, network.weights, "fuzz", True, threads, native.PATHS[path], forms)
     layout = compiler.compile()
     sizes = sizes_of(layout, network, rng)
     size = sizes["rows"] * sizes["steps"] * sizes["x_floats"]

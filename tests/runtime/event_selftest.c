@@ -89,7 +89,7 @@ static Expected plain_loop(const Case *t, int sums, const float *x, const float 
     return found;
 }
 
-static int run_case(const Case *t, int path, int sums, float dense_from, Pool *pool, int threads) {
+static int run_case(const Case *t, int path, int sums, float dense_from, int pairs, Pool *pool, int threads) {
     seed = 1 + 977 * (uint32_t)(t - cases) + (uint32_t)sums;
     const int ints = sums >= SUM_INT16, block = ints || t->c == 16 ? WIDE_BLOCK : BLOCK;
     const int as_bytes = ints && path >= 2 && path != 3;
@@ -130,7 +130,11 @@ static int run_case(const Case *t, int path, int sums, float dense_from, Pool *p
                 if (sums) w = floorf((2 * uniform() - 0.9f) * most / 1.1f);
                 plain[(o * t->c + c) * taps + tap] = w;
                 const int64_t i = (int64_t)taps * t->c * first + ((int64_t)tap * t->c + c) * L + o - first;
-                if (ints)
+                const int lane = o - first;     /* in pairs of bytes: 64 outputs, 32 pairs of output k plus 128 and output 32 + k */
+                if (pairs)
+                    ((int8_t *)weight)[i - lane + lane / 64 * 64 + lane % 32 * 2 + lane % 64 / 32] =
+                        (int8_t)((int)w ^ (lane % 64 < 32 ? -128 : 0));
+                else if (ints)
                     ((int16_t *)weight)[i] = (int16_t)w;
                 else
                     weight[i] = w;
@@ -153,6 +157,7 @@ static int run_case(const Case *t, int path, int sums, float dense_from, Pool *p
     ops[1].charge = t->charge, ops[1].soft = t->soft, ops[1].v_threshold = 0.75f, ops[1].v_reset = t->soft ? 0 : 0.125f;
     ops[1].tile_h = 2, ops[1].tile_w = 4, ops[1].weight = weight, ops[1].bias = bias, ops[1].alpha = alpha;
     ops[1].sums = sums, ops[1].scale = scale, ops[1].weight_bytes = bytes, ops[1].block = block;
+    ops[1].pairs = pairs;
     ops[1].items = (oh + 1) / 2 * ((ow + 3) / 4) * ((t->o + block - 1) / block);
     const Program program = {.ops = ops, .count = 2, .states = 1, .path = path, .acc_floats = 2 * 16 * WIDE_BLOCK};
     const float *vs[1] = {v};
@@ -176,8 +181,8 @@ static int run_case(const Case *t, int path, int sums, float dense_from, Pool *p
             spikes += expected->fired[i];
         }
     if (wrong || spikes == 0 || spikes == oh * ow * t->o)
-        printf("%s: case %d, sums %d, dense from %.1f: %d of %d differ, %d spikes\n", names[path], (int)(t - cases), sums,
-               dense_from, wrong, oh * ow * t->o, spikes);
+        printf("%s: case %d, sums %d, dense from %.1f, pairs %d: %d of %d differ, %d spikes\n", names[path], (int)(t - cases), sums,
+               dense_from, pairs, wrong, oh * ow * t->o, spikes);
     for (int i = 0; i < threads; i++) free(accs[i]);
     free(scale), free(bytes);
     free(x), free(plain), free(weight), free(bias), free(alpha), free(v), free(v_next), free(arena);
@@ -194,8 +199,9 @@ int main(void) {
             for (int sums = SUM_FLOAT; sums <= (cases[i].valued ? SUM_EXACT : SUM_INT32); sums++)
                 for (int dense = 0; dense < 3; dense++)
                     for (int threads = 1; threads <= 3; threads += 2)
-                        bad += run_case(&cases[i], path, sums, dense == 2 ? cases[i].density : dense ? 0.0f : 2.0f,
-                                        threads > 1 ? pool : NULL, threads);
+                        for (int pairs = 0; pairs <= (sums >= SUM_INT16 && lanes_of(cases[i].o) % BLOCK == 0); pairs++)
+                            bad += run_case(&cases[i], path, sums, dense == 2 ? cases[i].density : dense ? 0.0f : 2.0f, pairs,
+                                            threads > 1 ? pool : NULL, threads);
         printf("%s: %s\n", names[path], bad ? "FAILED" : "ok");
         failed |= bad;
     }

@@ -16,7 +16,7 @@ from plif_export.cards import set_card
 from runtime import native
 from runtime.api import Model
 from runtime.base.errors import PlifError
-from runtime.engines.event import conv as event_conv
+from runtime.engines.event import forms as event_forms
 from runtime.engines.event.engine import EventEngine
 from runtime.model.card import read_card
 from tests.conftest import crossed
@@ -39,6 +39,12 @@ def sums(model: Model) -> list[int]:
     """In what each convolution and linear layer is summed."""
     assert isinstance(model.engine, EventEngine)
     return [op.sums for op in model.engine._ops if op.kind == native.KINDS.index("CONV")]
+
+
+def forms(path: str, *bytes_from: float) -> list[event_forms.Forms]:
+    """All that a program of a path can be: weights as int16 or in pairs, rows multiplied as bytes from these shares on."""
+    shares = bytes_from if path in ("avx512", "amx") else (event_forms.NEVER,)
+    return [event_forms.Forms(pairs, share) for pairs in (False, True) for share in shares]
 
 
 @pytest.mark.parametrize(("variant", "math"), crossed(VARIANTS, ("exact", "folded")))
@@ -101,12 +107,26 @@ def test_every_cpu_path_dense_or_sparse_gives_the_same_bits(
 ) -> None:
     fastest = outcome(runtime.load(wide / "a.onnx", "event", threads=1), x)
     monkeypatch.setenv(native.PATH_VARIABLE, path)
-    for dense_from in (2.0, 0.0, 0.15):  # never, always, some rows
-        if path in event_conv.BYTES_FROM:
-            monkeypatch.setitem(event_conv.BYTES_FROM, path, dense_from)
+    for form in forms(path, event_forms.NEVER, 0.0, 0.15):  # never, always, some rows
+        monkeypatch.setattr(event_forms, "fastest", lambda _, form=form: form)
         model = runtime.load(wide / "a.onnx", "event", threads=1)
         assert isinstance(model.engine, EventEngine) and model.engine.path == path
         same(outcome(model, x), fastest)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_is_the_fastest_is_measured_on_this_processor(path: str) -> None:
+    found = event_forms.fastest(path)
+    assert (found.bytes_from < event_forms.NEVER) == (path in ("avx512", "amx"))
+
+
+def test_bytes_begin_where_adding_up_takes_as_long() -> None:
+    choice = event_forms.choice
+    assert choice("avx512", (20.0, 40.0), (10.0, 30.0), 50.0) == event_forms.Forms(True, pytest.approx(0.5))
+    assert choice("avx512", (10.0, 30.0), (20.0, 40.0), 60.0) == event_forms.Forms(False, pytest.approx(0.6))
+    assert choice("amx", (10.0, 30.0), (20.0, 40.0), 1.0).bytes_from == event_forms.LEAST
+    assert choice("avx2", (20.0, 40.0), (10.0, 30.0), 0.0) == event_forms.Forms(True)
+    assert choice("avx512", (20.0, 20.0), (30.0, 30.0), 50.0).bytes_from == event_forms.ELSEWHERE["avx512"].bytes_from
 
 
 def test_any_number_of_threads_and_streams_and_both_forms_give_the_same_bits(wide: Path, x: np.ndarray) -> None:
@@ -157,9 +177,8 @@ def test_the_largest_sum_there_can_be_is_right(
     weight[1] = 0
     weight[69] //= 2
     artifact = saturated(one, tmp_path, weight)
-    for dense_from in (2.0, 0.0):
-        if path in event_conv.BYTES_FROM:
-            monkeypatch.setitem(event_conv.BYTES_FROM, path, dense_from)
+    for form in forms(path, event_forms.NEVER, 0.0):
+        monkeypatch.setattr(event_forms, "fastest", lambda _, form=form: form)
         model = runtime.load(artifact, "event")
         assert sums(model)[1] == kind
         session = model.session()

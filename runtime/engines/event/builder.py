@@ -14,6 +14,7 @@ import numpy as np
 
 from runtime import native
 from runtime.base.errors import PlifError
+from runtime.engines.event.forms import ELSEWHERE, Forms
 from runtime.engines.event.layout import Layout, Shape3, Value, aligned, blocks, lanes
 from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X, Op
 
@@ -33,10 +34,14 @@ class Builder:
     where    begins every error
     threads  how many will share an operation's pieces of work
     path     the CPU path whose kernels will run it
+    forms    how they sum int8 weights; None: as on other processors
     """
 
-    def __init__(self, weights: Mapping[str, np.ndarray], where: str, threads: int, path: str) -> None:
+    def __init__(
+        self, weights: Mapping[str, np.ndarray], where: str, threads: int, path: str, forms: Forms | None = None
+    ) -> None:
         self.weights, self.where, self.threads, self.path = weights, where, threads, path
+        self.forms = forms or ELSEWHERE[path]
         # zero times infinity is no zero: a file with such a weight is only ever added up
         finite = all(np.isfinite(w).all() for w in weights.values() if w.dtype == np.float32)
         self.dense_from = DENSE_FROM[path] if finite else 2.0

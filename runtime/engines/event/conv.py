@@ -18,12 +18,14 @@ import numpy as np
 
 from runtime import native
 from runtime.engines.event.builder import Builder, Record
+from runtime.engines.event.forms import NEVER
 from runtime.engines.event.layout import (
     Value,
     as_map,
     lanes,
     pack,
     pack_bytes,
+    pack_pairs,
     pixel_bytes,
     segments,
     spread,
@@ -35,10 +37,7 @@ from runtime.native import BLOCK, FROM_SPIKES, SEGMENT, WIDE_BLOCK
 SLACK = 64  # entries that may be written past the end of a row's list
 MOST_WEIGHTS = 1 << 28  # numbers in one packed weight; a grouped convolution is stored with its zeros
 MOST_INT16, MOST_EXACT, MOST_INT32 = (1 << 15) - 1, (1 << 24) - 1, (1 << 31) - 1
-# Share of spikes from which a row of a map is multiplied as bytes (measured: docs/event-engine.md), where the output map is
-# wide enough to fill registers. The other paths always add spike by spike.
-BYTES_FROM = {"avx512": 0.33, "amx": 0.02}
-BYTES_FROM_WIDTH = 8
+BYTES_FROM_WIDTH = 8  # output pixels of a row, so that rows that are multiplied as bytes fill registers
 WIDE_FROM = 64  # inputs of one output up to which float32 weights, too, are taken 128 outputs at a time
 
 
@@ -65,17 +64,20 @@ def convolution(b: Builder, node: Record, source: Value) -> tuple[Value, dict[st
             weight = weight.astype(np.float32)
         else:
             block = WIDE_BLOCK
-            as_bytes = b.path in BYTES_FROM and outputs[2] >= BYTES_FROM_WIDTH
+            as_bytes = b.forms.bytes_from < NEVER and outputs[2] >= BYTES_FROM_WIDTH
+            fields["pairs"] = int(b.forms.pairs and lanes(outputs[0]) % BLOCK == 0)
             if as_bytes:
                 fields["weight_bytes"] = pack_bytes(weight)
-            weight = weight.astype(np.int16)
+            if not fields["pairs"]:
+                weight = weight.astype(np.int16)
     active = _active(b, source, stride, (pad, kw, quantised) if as_bytes else (0, 0, quantised))
     # one piece of work is a tile of output pixels and a block of outputs; rows of bytes are multiplied 16 pixels at a time
     tile_h, tile_w = tiles(outputs, b.threads, block)
     across = -(-tile_w // 16) * 16 if as_bytes else tile_w
     b.out.acc_floats = max(b.out.acc_floats, tile_h * across * block)
     items = -(-outputs[1] // tile_h) * -(-outputs[2] // tile_w) * -(-outputs[0] // block)
-    fields |= {"weight": pack(weight, block), "block": block, "tile_h": tile_h, "tile_w": tile_w, "items": items}
+    packed = pack_pairs(weight) if fields.get("pairs") else pack(weight, block)
+    fields |= {"weight": packed, "block": block, "tile_h": tile_h, "tile_w": tile_w, "items": items}
     return Value(source.kind, source.map, active["in_"]), fields | active
 
 
@@ -178,7 +180,7 @@ def _active(b: Builder, source: Value, stride: int, form: tuple[int, int, bool])
             "row_capacity": capacity,
         }
         target = Value(source.kind, source.map, b.place(rows * capacity * 2))
-        limit = BYTES_FROM[b.path] if kw else b.dense_from
+        limit = b.forms.bytes_from if kw else b.dense_from
         area = source.area if quantised and source.area > 1 else 0
         b.emit("ACTIVE", source, target, stride=stride, pad=pad, items=rows, dense_from=limit, area=area, **parts)
         b.active[key] = {**parts, "in_": target.at}

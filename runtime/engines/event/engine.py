@@ -29,6 +29,7 @@ from runtime import native
 from runtime.base.errors import PlifError
 from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Buffers, Rates
+from runtime.engines.event import forms
 from runtime.engines.event.layout import Layout, aligned, as_map, lanes
 from runtime.engines.event.lazy import LazyMembranes
 from runtime.engines.event.program import Compiler
@@ -91,7 +92,8 @@ class EventEngine(Engine):
         card = self.card
         try:
             weights = _weights(path, card)
-            layout = Compiler(card, weights, str(path), options.rates, self.threads, self.path).compile()
+            ways = forms.fastest(self.path) if card["precision"] == "int8" else None
+            layout = Compiler(card, weights, str(path), options.rates, self.threads, self.path, ways).compile()
             self._v_floats = _counts(_stride(state["shape"]) for state in card["states"])
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             what = " ".join(str(error).split())[:100]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.native import BLOCK, SEGMENT, Op
+from runtime.native import BLOCK, SEGMENT, WIDE_BLOCK, Op
 
 Shape3 = tuple[int, int, int]
 
@@ -133,6 +133,23 @@ def pack(weight: np.ndarray, block: int = BLOCK) -> np.ndarray:
         part = out[at : at + kh * kw * i * width].reshape(kh, kw, i, width)
         part[..., :here] = weight[first : first + here].transpose(2, 3, 1, 0)
         at, first = at + part.size, first + width
+    return out
+
+
+def pack_pairs(weight: np.ndarray) -> np.ndarray:
+    """int8 [O, I, kh, kw], lanes(O) in whole 64s -> blocks of 128 outputs (the last one of 64, perhaps), each [kh][kw][I][each 64
+    outputs][32]{output k + 128, output 32 + k}: two bytes that are added as one int16 (runtime/native/rows.h)."""
+    o, i, kh, kw = weight.shape
+    full = np.zeros((lanes(o), i, kh, kw), np.int8)
+    full[:o] = weight
+    out = aligned((full.size,), np.int8)
+    at = 0
+    for first in range(0, len(full), WIDE_BLOCK):
+        part = full[first : first + WIDE_BLOCK].reshape(-1, 2, 32, i, kh, kw).transpose(4, 5, 3, 0, 2, 1)
+        pairs = out[at : at + part.size].reshape(part.shape)
+        pairs[...] = part
+        pairs[..., 0] ^= np.int8(-128)
+        at += part.size
     return out
 
 

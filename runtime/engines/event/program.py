@@ -22,12 +22,10 @@ from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X
 
 
 class Compiler(Builder):
-    """Compiles one graph. rates: with an operation behind each neuron that counts its spikes."""
+    """Compiles one graph. rates: with an operation behind each neuron that counts its spikes; others: as Builder says."""
 
-    def __init__(
-        self, card: Record, weights: Mapping[str, np.ndarray], where: str, rates: bool, threads: int, path: str
-    ) -> None:
-        super().__init__(weights, where, threads, path)
+    def __init__(self, card: Record, weights: Mapping[str, np.ndarray], where: str, rates: bool, *others: Any) -> None:
+        super().__init__(weights, where, *others)
         self.card, self.rates = card, rates
         self.values: dict[str, Value] = {}
         self.waiting: dict[str, Record] = {}  # convolutions whose neuron is still to come

@@ -1,0 +1,88 @@
+/* Which way of summing int8 weights is the fastest on this processor: one layer, computed in each way, timed.
+ *
+ * All ways give the same bits (rows.h, dense8.h), and none is the fastest everywhere: rows as int16 take twice the loads of pairs of
+ * bytes and half the additions, and how many of each a processor does in a cycle does not follow from its name.
+ */
+#include "event.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { HEIGHT = 2, WIDTH = 64, CHANNELS = 128, KERNEL = 3, PAD = 1, ROUNDS = 5 };
+enum { WORDS = CHANNELS / 64, CAPACITY = WIDTH * CHANNELS + 64, INDEX = (3 * (WIDTH + 1) + 1) * 4 };
+enum { ROW_BYTES = (WIDTH + 2 * PAD + KERNEL + 16) * CHANNELS, WEIGHTS = KERNEL * KERNEL * CHANNELS * CHANNELS * 2 };
+
+/* Places in the arena, one after the other. */
+enum {
+    SPIKES = 0,
+    LISTS = SPIKES + HEIGHT * WIDTH * WORDS * 8,
+    INDICES = LISTS + HEIGHT * CAPACITY * 2,
+    BYTES = (INDICES + HEIGHT * INDEX + 63) / 64 * 64,
+    CURRENTS = BYTES + HEIGHT * ROW_BYTES,
+    ARENA = CURRENTS + HEIGHT * WIDTH * CHANNELS * 4
+};
+
+static double now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
+}
+
+/* Spikes with a share of `density`, the same ones each time. */
+static void scatter(uint64_t *words, double density) {
+    uint32_t state = 1;
+    for (int i = 0; i < HEIGHT * WIDTH * WORDS; i++) {
+        words[i] = 0;
+        for (int b = 0; b < 64; b++) {
+            state = state * 1664525u + 1013904223u;
+            words[i] |= (uint64_t)((state >> 8) < density * (1 << 24)) << b;
+        }
+    }
+}
+
+/* The list of the spikes and the convolution that reads it; bytes: rows are multiplied as bytes, whatever their spikes. */
+static void write_ops(Op *ops, const char *weights, const float *ones, int pairs, int bytes) {
+    memset(ops, 0, 2 * sizeof *ops);
+    for (int i = 0; i < 2; i++)
+        ops[i] = (Op){.kind = i ? OP_CONV : OP_ACTIVE, .from = FROM_SPIKES, .ih = HEIGHT, .iw = WIDTH, .ic = CHANNELS, .oh = HEIGHT,
+                      .ow = WIDTH, .oc = CHANNELS, .stride = 1, .pad = PAD, .state = -1, .items = i ? 1 : HEIGHT, .parallel = 1,
+                      .in = i ? LISTS : SPIKES, .out = i ? CURRENTS : LISTS, .index = INDICES, .values = -1, .dense = bytes ? BYTES : -1,
+                      .dense_row = bytes ? ROW_BYTES : 0, .row_capacity = CAPACITY};
+    Op *conv = ops + 1;
+    conv->kh = conv->kw = KERNEL;
+    conv->tile_h = HEIGHT, conv->tile_w = WIDTH, conv->block = WIDE_BLOCK;
+    conv->sums = SUM_INT16, conv->pairs = pairs;
+    conv->weight = weights, conv->weight_bytes = (const int8_t *)weights, conv->bias = conv->scale = ones;
+}
+
+/* Nanoseconds of one step of the layer on one path, the least of some: ns[way][density], way: int16 rows, pairs of bytes, rows as
+ * bytes; 0 where the path has no such way. Returns 0 where there is no memory. */
+int plif_measure_forms(int path, const double densities[2], double ns[3][2]) {
+    const int ways = path == PATH_AVX512 || path == PATH_AMX ? 3 : 2;
+    char *arena = aligned_alloc(64, (ARENA + 63) / 64 * 64), *weights = aligned_alloc(64, WEIGHTS);
+    float *sums = aligned_alloc(64, HEIGHT * WIDTH * WIDE_BLOCK * 4), *ones = aligned_alloc(64, CHANNELS * 4);
+    const int fine = arena && weights && sums && ones;
+    if (fine) {
+        memset(arena, 0, ARENA);
+        memset(weights, 1, WEIGHTS);
+        for (int i = 0; i < CHANNELS; i++) ones[i] = 1;
+        memset(ns, 0, 6 * sizeof(double));
+        for (int round = 0; round < ROUNDS; round++)
+            for (int d = 0; d < 2; d++) {
+                scatter((uint64_t *)(arena + SPIKES), densities[d]);
+                for (int way = 0; way < ways; way++) {
+                    Op ops[2];
+                    write_ops(ops, weights, ones, way == 1, way == 2);
+                    const Program program = {.ops = ops, .count = 2, .path = path, .acc_floats = HEIGHT * WIDTH * WIDE_BLOCK, .arena_bytes = ARENA};
+                    const Call call = {.rows = 1, .steps = 1};
+                    const double began = now_ns();
+                    plif_run(&program, NULL, &call, &arena, &sums);
+                    const double took = now_ns() - began;
+                    if (!round || took < ns[way][d]) ns[way][d] = took;
+                }
+            }
+    }
+    free(arena), free(weights), free(sums), free(ones);
+    return fine;
+}
