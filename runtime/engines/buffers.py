@@ -42,6 +42,18 @@ class Buffers:
         """One call of the engine."""
         raise NotImplementedError
 
+    def run_steps(self, x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Many steps of a step artifact: x [T, rows, C, H, W] -> y float32 [T, rows, classes], and the rates float32 [T * rows]."""
+        y = np.empty((len(x), *self.y.shape), np.float32)
+        rates = {layer: np.empty((len(x), values.size), np.float32) for layer, values in self.rates.items()}
+        for t, x_t in enumerate(x):
+            self.x[...] = x_t
+            self.run()
+            y[t] = self.y
+            for layer, values in self.rates.items():
+                rates[layer][t] = values
+        return y, {layer: values.reshape(-1) for layer, values in rates.items()}
+
     def membranes(self) -> list[np.ndarray]:
         """The membranes, float32 [rows, ...] in the order of the card's states. Read or change them before the next run."""
         raise NotImplementedError

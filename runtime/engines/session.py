@@ -9,7 +9,7 @@ answer of a row does not depend on the other rows, and a call may advance some o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,8 @@ class Session:
         self.steps = np.zeros(streams, np.int64)
         self._steps_a_call = model.T if model.unrolled else 1
         self._all = model.engine.buffers(streams, model.counts_rates)
-        self._last: Buffers | None = None  # what ran last
+        self._last: Mapping[str, np.ndarray] | None = None  # the rates of the last call
+        self._last_rows = streams
         self._some: dict[int, Buffers] = {}  # for calls of some rows only, by the number of these rows
         self.reset()
 
@@ -70,17 +71,14 @@ class Session:
                 return np.zeros((0, len(self.model.classes)), np.float32)
             buffers = self._take(which, len(rows))
         if x.shape != buffers.x.shape:
-            count = buffers.y.shape[-2]
-            raise PlifError(
-                f"x is {list(x.shape)}; expected {list(buffers.x.shape)}: {count} streams of the card's input"
-            )
+            raise _other_shape(x, buffers.x.shape, buffers)
         buffers.x[...] = x
         buffers.run()
         if rows is not None:
-            for v, part in zip(self._all.membranes(), buffers.membranes(), strict=True):
-                v[which] = part
+            self._give_back(which, buffers)
         self.steps[which] += self._steps_a_call
-        self._last = buffers
+        self._last = buffers.rates
+        self._last_rows = buffers.y.shape[-2]
         return buffers.y.copy()
 
     def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
@@ -91,20 +89,43 @@ class Session:
         if len(x) == 0:
             raise PlifError(NO_STEP)
         if self.model.static and x.ndim == 1 + len(self.model.card["input"]["shape"]):
-            return np.stack([self.step(x, rows) for _ in range(self.model.T)])
-        return np.stack([self.step(x_t, rows) for x_t in x])
+            x = np.broadcast_to(x, (self.model.T, *x.shape))
+        which: np.ndarray | slice = slice(None)
+        buffers = self._all
+        if rows is not None:
+            which = self._rows(rows)
+            if len(rows) == 0:
+                return np.zeros((len(x), 0, len(self.model.classes)), np.float32)
+            buffers = self._take(which, len(rows))
+        if x.shape[1:] != buffers.x.shape:
+            raise _other_shape(x, (len(x), *buffers.x.shape), buffers)
+        y, self._last = buffers.run_steps(x)
+        self._last_rows = y.shape[1]
+        if rows is not None:
+            self._give_back(which, buffers)
+        self.steps[which] += len(x)
+        return y
 
     @property
     def rates(self) -> dict[str, float]:
-        """{layer: firing rate (0..1) in the last call}, over neurons and rows; needs load(..., rates=True)."""
+        """{layer: firing rate (0..1) in the last step}, over neurons and rows; needs load(..., rates=True).
+
+        Of an unrolled artifact in all steps of the last call."""
         return {layer: float(values.mean()) for layer, values in self.last_rates.items()}
 
     @property
     def last_rates(self) -> dict[str, np.ndarray]:
-        """The same for each row of the last call: float32 [rows], of an unrolled artifact [T * rows]."""
+        """The same for each row of the last step: float32 [rows], of an unrolled artifact [T * rows]."""
+        if self.model.unrolled:
+            return self.call_rates
+        return {layer: values[-self._last_rows :] for layer, values in self.call_rates.items()}
+
+    @property
+    def call_rates(self) -> dict[str, np.ndarray]:
+        """The same for each row of each step of the last call, of `run` or `step`: float32 [T * rows]."""
         if self._last is None:
             raise PlifError("no firing rates before the first step")
-        return {layer: values.copy() for layer, values in self._last.rates.items()}
+        return {layer: values.copy() for layer, values in self._last.items()}
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
         """Sets the membranes to their initial values, for all streams or for some."""
@@ -177,3 +198,13 @@ class Session:
         for part, v in zip(self._some[rows].membranes(), self._all.membranes(), strict=True):
             part[...] = v[which]
         return self._some[rows]
+
+    def _give_back(self, which: np.ndarray | slice, buffers: Buffers) -> None:
+        """Ends a call of some rows only."""
+        for v, part in zip(self._all.membranes(), buffers.membranes(), strict=True):
+            v[which] = part
+
+
+def _other_shape(x: np.ndarray, expected: tuple[int, ...], buffers: Buffers) -> PlifError:
+    count = buffers.y.shape[-2]
+    return PlifError(f"x is {list(x.shape)}; expected {list(expected)}: {count} streams of the card's input")

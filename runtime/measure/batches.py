@@ -25,7 +25,7 @@ class Batch:
     votes    float64 [T, samples, classes], whole spikes for each class in each step (y where the network does not vote);
              zeros where a sample has no such step
     steps    time-steps of each sample
-    call_ms  milliseconds of each call of the engine
+    call_ms  milliseconds of each call of the engine: several samples that are equally long take all their steps in one call
     rates    {layer: [sum of the firing rates (0..1) of every step and sample, how many these are]}
     """
 
@@ -69,7 +69,7 @@ def run_batch(
     batch = Batch(np.zeros((max(steps), count, len(model.classes))), steps)
     evidence = np.zeros(batch.votes.shape[1:])  # of an early exit
     rates: dict[str, list[np.ndarray]] = {}
-    for first, x, rows in _calls(model, samples, steps):
+    for first, x, rows in _calls(model, samples, steps, at_once=count > 1 and exit_margin is None):
         if stopped is not None and stopped.is_set():
             raise Stopped
         began = time.perf_counter()
@@ -80,7 +80,7 @@ def run_batch(
             evidence[rows] += whole_votes(y[0], model.voters)
             for i in rows[enough(evidence[rows], exit_margin, model)]:
                 steps[i] = first + 1
-        for layer, values in session.last_rates.items():
+        for layer, values in session.call_rates.items():
             rates.setdefault(layer, []).append(
                 values.reshape(len(y), -1)[:, rows] if model.card.get("batch") else values
             )
@@ -91,11 +91,12 @@ def run_batch(
 
 
 def _calls(
-    model: OpenModel, samples: Sequence[np.ndarray] | np.ndarray, steps: Sequence[int]
+    model: OpenModel, samples: Sequence[np.ndarray] | np.ndarray, steps: Sequence[int], at_once: bool
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(first step, x, rows) of each call of the engine: x holds a frame, or T frames, for each of `rows`.
+    """(first step, x, rows) of each call: x holds frames [T, rows, ...] of `rows`, or their images.
 
-    steps  of each sample; they may become fewer between two calls
+    steps    of each sample; they may become fewer between two calls
+    at_once  samples that are equally long take all their steps in one call
     """
     every = np.arange(len(steps))
     if model.static and model.unrolled:
@@ -113,26 +114,31 @@ def _calls(
             )
         for t in range(0, len(x), model.T):
             yield t, x[t : t + model.T], every
+    elif at_once and model.static:
+        image = np.stack(list(samples))
+        yield 0, np.broadcast_to(image, (model.T, *image.shape)), every
+    elif at_once and isinstance(samples, np.ndarray):
+        yield 0, samples, every
     else:  # shorter recordings end first; their rows then keep their state
         for t in range(max(steps)):
             rows = np.flatnonzero(np.asarray(steps) > t)
             if not len(rows):  # all ended early
                 return
             if isinstance(samples, np.ndarray):
-                yield t, samples[t] if len(rows) == len(every) else samples[t, rows], rows
+                x = samples[t] if len(rows) == len(every) else samples[t, rows]
             else:
-                yield t, np.stack([samples[i] if model.static else samples[i][t] for i in rows.tolist()]), rows
+                x = np.stack([samples[i] if model.static else samples[i][t] for i in rows.tolist()])
+            yield t, x[None], rows
 
 
 def _call(session: Session, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """y float32 [T, rows, classes] of one call. A fixed batch runs whole: rows without a sample get zeros, and do not count."""
     model, fixed = session.model, session.model.card.get("batch")
     if fixed:
-        axis = 1 if model.unrolled and not model.static else 0  # of x that holds the rows
+        axis = 0 if model.unrolled and model.static else 1  # of x that holds the rows
         whole = np.zeros((*x.shape[:axis], fixed, *x.shape[axis + 1 :]), np.float32)
         whole[(slice(None),) * axis + (rows,)] = x
         x = whole
     everyone = fixed or len(rows) == session.streams
-    y = (session.run if model.unrolled else session.step)(x, None if everyone else rows.tolist())
-    y = y if model.unrolled else y[None]
+    y = session.run(x, None if everyone else rows.tolist())
     return y[:, rows] if fixed else y

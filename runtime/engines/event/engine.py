@@ -83,7 +83,7 @@ class EventEngine(Engine):
         else:
             self._program = self._compiled(path, options)
         self._counts = (self.threads,) if options.threads else counts(self.threads)
-        self._thread_counts: dict[int, ThreadCount] = {}  # by the number of rows
+        self._thread_counts: dict[tuple[int, int], ThreadCount] = {}  # by the numbers of rows and steps
         self._pools = {n: self._pool(n) for n in self._counts}
         self._free: list[_Scratch] = []  # scratch memory that is not in use
 
@@ -159,13 +159,26 @@ class EventEngine(Engine):
         return self.bind_lazily(x, v, y, v_next, rates)[0]
 
     def bind_lazily(
-        self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None, owed: Arrays = ()
+        self,
+        x: np.ndarray,
+        v: Arrays,
+        y: np.ndarray,
+        v_next: Arrays,
+        rates: Rates = None,
+        owed: Arrays = (),
+        steps: int | None = None,
     ) -> tuple[Callable[[], None], Callable[[], None]]:
-        """As `bind`; and a function that takes the steps which calls left out, as LazyMembranes says. owed (): none."""
+        """As `bind`; and a function that takes the steps which calls left out, as LazyMembranes says. owed (): none.
+
+        steps  of a step artifact in one call: x and y then begin with an axis of so many
+        """
         x_shape, v_shapes, y_shape = call_shapes(self.card)
+        if steps is not None:
+            x_shape, y_shape = [steps, *x_shape], [steps, *y_shape]
+        else:
+            steps = int(self.card["T"]) if self.card["form"] == "unrolled" else 1
         at = x_shape.index("B")  # the axis of x that holds the rows
         rows = x.shape[at] if x.ndim > at else 0
-        steps = int(self.card["T"]) if self.card["form"] == "unrolled" else 1
         names = ["x", *(state["name"] for state in self.card["states"]), "y"]
         for arrays in ((x, *v, y), (x, *v_next, y)):
             for name, shape, array in zip(names, (x_shape, *v_shapes, y_shape), arrays, strict=True):
@@ -208,7 +221,7 @@ class EventEngine(Engine):
         run, settle = self._library.plif_run, self._library.plif_settle
         program, pools = ctypes.byref(self._program), self._pools
         free, address = self._free, ctypes.byref(call)
-        threads = self.thread_count(rows)
+        threads = self.thread_count(rows, steps)
 
         def step(_: object = keep) -> None:
             for twin, a, _b in copies:
@@ -234,9 +247,9 @@ class EventEngine(Engine):
         alone._thread_counts, alone._free = {}, []
         return alone
 
-    def thread_count(self, rows: int) -> ThreadCount:
-        """How many threads the steps of so many rows take; all sessions of so many rows share it."""
-        return self._thread_counts.setdefault(rows, ThreadCount(self._counts))
+    def thread_count(self, rows: int, steps: int = 1) -> ThreadCount:
+        """How many threads a call of so many rows and steps takes; all sessions that make such calls share it."""
+        return self._thread_counts.setdefault((rows, steps), ThreadCount(self._counts))
 
     def _scratch(self) -> _Scratch:
         """Memory for one call. Two calls at the same time (sessions in two threads) need two."""
