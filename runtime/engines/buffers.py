@@ -43,7 +43,7 @@ class Buffers:
         raise NotImplementedError
 
     def run_steps(self, x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Many steps of a step artifact: x [T, rows, C, H, W] -> y float32 [T, rows, classes], and the rates float32 [T * rows]."""
+        """Many steps of a step artifact: x [T, rows, C, H, W] -> y [T, rows, classes], and the rates [T * rows], float32."""
         y = np.empty((len(x), *self.y.shape), np.float32)
         rates = {layer: np.empty((len(x), values.size), np.float32) for layer, values in self.rates.items()}
         for t, x_t in enumerate(x):

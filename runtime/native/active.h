@@ -97,24 +97,48 @@ INLINE int write_bytes(const Op *op, const ActiveRow row, const uint64_t *in, in
 #endif
 }
 
+/* Lists the pixels of a row that have a bit in `some`, in the order of the convolution; `starts` says where each is in the map. */
+INLINE uint32_t list_pixels(const Op *op, const ActiveRow row, const uint16_t *some) {
+    uint32_t listed = 0, q = 0, any = 0;
+    for (int x = 0; x < op->iw; x += 16) any |= some[x / 16];
+    if (!any) {
+        memset(row.first, 0, (size_t)(op->iw + 1) * sizeof *row.first);
+        return 0;
+    }
+    for (int phase = 0; phase < op->stride; phase++)
+        for (int x = phase; x < op->iw; x += op->stride, q++) {
+            row.first[q] = listed;
+            row.starts[listed] = (uint32_t)x;
+            row.pixels[listed] = q;
+            listed += some[x / 16] >> x % 16 & 1;
+        }
+    row.first[q] = listed;
+    return listed;
+}
+
 /* The list of a row of spikes. */
 INLINE void active_spikes(const Op *op, const Context *ctx, int y, int s) {
     ActiveRow row = active_row(op, ctx->arena, op->out, y, s);
     int words = blocks_of(op->ic), mine = blocks_of(segment_size(op->ic, s));
     const uint64_t *in = (const uint64_t *)(ctx->arena + op->in) + (int64_t)y * op->iw * words + s * (SEGMENT / BLOCK);
     if (HAS_BYTES && op->dense_row && (*row.is_dense = write_bytes(op, row, in, segment_size(op->ic, s)))) return;
-    uint32_t n = 0, listed = 0, q = 0;
-    for (int phase = 0; phase < op->stride; phase++)
-        for (int x = phase; x < op->iw; x += op->stride, q++) {
-            const uint64_t *w = in + (int64_t)x * words, low = w[0], high = mine > 1 ? w[1] : 0;
-            row.first[q] = listed;
-            row.starts[listed] = n;
-            row.pixels[listed] = q;
-            listed += (low | high) != 0;
-            if (low) n += (uint32_t)list_bits(row.lists + n, low, 0);
-            if (high) n += (uint32_t)list_bits(row.lists + n, high, BLOCK);
+    uint16_t some[MOST_SIDE / 16 + 1];
+    for (int x = 0; x < op->iw; x += 16) {
+        uint32_t bits = 0;
+        for (int j = 0; j < 16 && x + j < op->iw; j++) {
+            const uint64_t *w = in + (int64_t)(x + j) * words;
+            bits |= (uint32_t)((w[0] | (mine > 1 ? w[1] : 0)) != 0) << j;
         }
-    row.first[q] = listed;
+        some[x / 16] = (uint16_t)bits;
+    }
+    const uint32_t listed = list_pixels(op, row, some);
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < listed; k++) {
+        const uint64_t *w = in + (int64_t)row.starts[k] * words;
+        row.starts[k] = n;
+        n += (uint32_t)list_bits(row.lists + n, w[0], 0);
+        if (mine > 1) n += (uint32_t)list_bits(row.lists + n, w[1], BLOCK);
+    }
     row.starts[listed] = n;
 
     const int size = segment_size(op->ic, s);
@@ -127,17 +151,6 @@ INLINE void active_spikes(const Op *op, const Context *ctx, int y, int s) {
             dense[row.pixels[k] * (uint32_t)size + row.lists[i] / UNIT] = 1;
 }
 
-/* For each 16 pixels of a row whether any has an input; returns whether one of the row has. `in`: [size][`channel` apart][iw]. */
-INLINE int list_some(uint8_t *some, const float *in, int iw, int size, int64_t channel) {
-    int any = 0;
-    for (int c = 0; c < size && !any; c++) any = any_nonzero(in + c * channel, iw);
-    for (int x = 0; any && x < iw; x += 16) {
-        some[x / 16] = 0;
-        for (int c = 0; c < size; c++) some[x / 16] |= (uint8_t)any_nonzero(in + x + c * channel, iw - x < 16 ? iw - x : 16);
-    }
-    return any;
-}
-
 /* The list of a row of real-valued inputs: the caller's x [C][H][W], or floats [H][W][lanes]. */
 INLINE void active_values(const Op *op, const Context *ctx, int y, int s) {
     ActiveRow row = active_row(op, ctx->arena, op->out, y, s);
@@ -145,30 +158,30 @@ INLINE void active_values(const Op *op, const Context *ctx, int y, int s) {
     const int64_t channel = from_x ? (int64_t)op->ih * op->iw : 1, pixel = from_x ? 1 : lanes_of(op->ic);
     const float *in = from_x ? ctx->x : (const float *)(ctx->arena + op->in);
     in += (int64_t)y * op->iw * pixel + (int64_t)s * SEGMENT * channel;
-    uint8_t some[MOST_SIDE / 16 + 1];   /* of the caller's x: whether any of 16 pixels has an input; most have none */
-    *row.is_dense = 0;
-    if (from_x && !list_some(some, in, op->iw, size, channel)) {
-        memset(row.first, 0, (size_t)(op->iw + 1) * sizeof *row.first);
-        row.starts[0] = 0;
-        return;
+    uint16_t some[MOST_SIDE / 16 + 1];
+    for (int x = 0; x < op->iw; x += 16) {
+        const int width = op->iw - x < 16 ? op->iw - x : 16;
+        uint32_t bits = 0;
+        for (int c = 0; c < size && from_x; c++) bits |= nonzero(in + x + c * channel, width);
+        for (int i = 0; i < width && !from_x; i++)
+            for (int c = 0; c < size; c += 16)
+                bits |= (uint32_t)!!nonzero(in + (x + i) * pixel + c, size - c < 16 ? size - c : 16) << i;
+        some[x / 16] = (uint16_t)bits;
     }
-    uint32_t n = 0, listed = 0, q = 0;
-    for (int phase = 0; phase < op->stride; phase++)
-        for (int x = phase; x < op->iw; x += op->stride, q++) {
-            row.first[q] = listed;
-            if (from_x && !some[x / 16]) continue;
-            row.starts[listed] = n;
-            row.pixels[listed] = q;
-            for (int c = 0; c < size; c++) {
-                const float given = in[x * pixel + c * channel];
-                const float value = op->area > 0 ? (float)(int32_t)(given * op->area + 0.5f) : given;
-                row.lists[n] = (uint16_t)(c * UNIT);
-                row.values[n] = value;
-                n += value != 0;
-            }
-            listed += n != row.starts[listed];
+    *row.is_dense = 0;
+    const uint32_t listed = list_pixels(op, row, some);
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < listed; k++) {
+        const float *here = in + row.starts[k] * pixel;
+        row.starts[k] = n;
+        for (int c = 0; c < size; c++) {
+            const float given = here[c * channel];
+            const float value = op->area > 0 ? (float)(int32_t)(given * op->area + 0.5f) : given;
+            row.lists[n] = (uint16_t)(c * UNIT);
+            row.values[n] = value;
+            n += value != 0;
         }
-    row.first[q] = listed;
+    }
     row.starts[listed] = n;
 }
 

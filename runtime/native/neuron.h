@@ -97,9 +97,10 @@ FIRE(fire_exact, SUM_EXACT)
 FIRE(fire_int16, SUM_INT16)
 FIRE(fire_int32, SUM_INT32)
 
-/* As fire_run for L = 64 or 128 channels with folded charge and hard reset: what is the same for all pixels stays in registers. */
+/* As fire_run for exactly L channels with folded charge and hard reset: what is the same for all pixels stays in registers. */
 INLINE void fire_same(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L, int kind) {
-    const int lanes = lanes_of(op->oc), words = blocks_of(op->oc), n = BLOCK / REGISTER, bytes = kind == SUM_INT16 ? 2 : 4;
+    const int lanes = lanes_of(op->oc), words = blocks_of(op->oc), bytes = kind == SUM_INT16 ? 2 : 4;
+    const int n = (L < BLOCK ? L : BLOCK) / REGISTER; /* registers of one word of spikes */
     const int64_t at = ctx->row * ctx->v_stride[op->state] + pixel * lanes + lane;
     const float *v = ctx->v[op->state] + at;
     float *v_next = ctx->v_next[op->state] + at;
@@ -113,7 +114,7 @@ INLINE void fire_same(const Op *op, const Context *ctx, int64_t pixel, int width
     }
     for (int i = 0; i < width; i++, v += lanes, v_next += lanes, out += words) {
         const char *sums = sums_of(x, i);
-        UNROLL for (int b = 0; b < L / BLOCK; b++) {
+        UNROLL for (int b = 0; b < (L + BLOCK - 1) / BLOCK; b++) {
             uint64_t fired = 0;
             UNROLL for (int k = 0; k < n; k++) {
                 const int j = b * n + k;
@@ -132,18 +133,24 @@ INLINE void fire_same(const Op *op, const Context *ctx, int64_t pixel, int width
     static __attribute__((noinline)) void name(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, Sums x) { \
         fire_same(op, ctx, pixel, width, lane, x, L, kind);                                                                \
     }
-FIRE_SAME(fire_64_float, BLOCK, SUM_FLOAT)
-FIRE_SAME(fire_128_float, WIDE_BLOCK, SUM_FLOAT)
-FIRE_SAME(fire_128_int16, WIDE_BLOCK, SUM_INT16)
-FIRE_SAME(fire_128_int32, WIDE_BLOCK, SUM_INT32)
+#define FIRE_ALL(L)                                                                                                        \
+    FIRE_SAME(fire_##L##_float, L, SUM_FLOAT)                                                                              \
+    FIRE_SAME(fire_##L##_int16, L, SUM_INT16)                                                                              \
+    FIRE_SAME(fire_##L##_int32, L, SUM_INT32)
+FIRE_ALL(16)
+FIRE_ALL(32)
+FIRE_ALL(64)
+FIRE_ALL(128)
 
 /* One of these, where registers are enough for the constants of all its outputs and there are pixels that share them; else 0. */
 typedef void fire_all(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, Sums x);
 INLINE fire_all *fire_all_of(const Op *op, int width, int lane, int L, int kind) {
-    if (REGISTER < 16 || op->charge != CHARGE_FOLDED || op->soft || width < 4 || op->oc - lane < L) return 0;
-    if (L == BLOCK) return kind == SUM_FLOAT ? fire_64_float : 0;
-    if (L != WIDE_BLOCK || kind == SUM_EXACT) return 0;
-    return kind == SUM_FLOAT ? fire_128_float : kind == SUM_INT16 ? fire_128_int16 : fire_128_int32;
+    static fire_all *const all[][3] = {{fire_16_float, fire_16_int16, fire_16_int32}, {fire_32_float, fire_32_int16, fire_32_int32},
+                                       {fire_64_float, fire_64_int16, fire_64_int32}, {fire_128_float, fire_128_int16, fire_128_int32}};
+    const int size = L == 16 ? 0 : L == 32 ? 1 : L == 64 ? 2 : L == 128 ? 3 : -1;
+    if (REGISTER < 16 || op->charge != CHARGE_FOLDED || op->soft || width < 4 || op->oc - lane < L || size < 0 || kind == SUM_EXACT)
+        return 0;
+    return all[size][kind == SUM_FLOAT ? 0 : kind == SUM_INT16 ? 1 : 2];
 }
 
 INLINE void fire_pixels(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L, int kind) {

@@ -101,14 +101,21 @@ INLINE fr where_fired(uint32_t mask, fr threshold, fr fired, fr h) {
 #endif
 }
 
-/* Whether any of p[0..n-1] is not zero. */
-INLINE int any_nonzero(const float *p, int n) {
-    uint32_t bits, any = 0;
-    for (int j = 0; j < n; j++) {
-        memcpy(&bits, p + j, sizeof bits);
-        any |= bits << 1;               /* without the sign: -0 is zero */
-    }
-    return any != 0;
+/* Bit j is set where p[j] is not zero, for j below n, at most 16. */
+INLINE uint32_t nonzero(const float *p, int n) {
+    float part[16] = {0};
+    if (n < 16) p = memcpy(part, p, (size_t)n * sizeof *p);
+#if defined(PLIF_AVX512)
+    return _mm512_cmp_ps_mask(_mm512_loadu_ps(p), _mm512_setzero_ps(), _CMP_NEQ_UQ);
+#elif defined(PLIF_AVX2)
+    const __m256 zero = _mm256_setzero_ps(), low = _mm256_loadu_ps(p), high = _mm256_loadu_ps(p + 8);
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(low, zero, _CMP_NEQ_UQ)) |
+           (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(high, zero, _CMP_NEQ_UQ)) << 8;
+#else
+    uint32_t bits = 0;
+    for (int j = 0; j < 16; j++) bits |= (uint32_t)(p[j] != 0) << j;
+    return bits;
+#endif
 }
 
 #endif
