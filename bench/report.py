@@ -52,6 +52,7 @@ def parts() -> dict[str, list[str]]:
         ]  # fmt: skip
     for threads in (1, 2):
         found[f"roofline-{threads}"] = ["roofline.py", f"--threads={threads}"]
+    found["additions"] = ["additions.py", work]
     return {name: command for name, command in found.items() if "trained" not in name or workload.is_there("trained")}
 
 

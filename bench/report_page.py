@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import report_plots as plots
+from bench import report_roofline
+from bench.report_pieces import Report, Results, about, measured_on, missing, ms, only, table, times
 from runtime.base.files import whole_or_nothing
-
-Report = dict[str, Any]
-Results = dict[str, dict[str, Any]]
 
 WORKLOADS = {"gesture": "The paper's Gesture network", "trained": "A trained network on real recordings"}
 
@@ -25,7 +24,8 @@ def write_page(path: Path, figures: Path, results: Results) -> None:
         _density(results, figures),
         _silence(results),
         _streams(results, figures),
-        _roofline(results, figures),
+        report_roofline.dense(results, figures),
+        report_roofline.additions(results),
         _events(results),
         _startup(results),
         _eval(results),
@@ -33,55 +33,6 @@ def write_page(path: Path, figures: Path, results: Results) -> None:
     ]
     with whole_or_nothing(path) as (part,):
         part.write_text("\n\n".join(section for section in sections if section).rstrip() + "\n")
-
-
-# --- pieces ---------------------------------------------------------------------------------------------------------
-
-
-def table(head: list[str], rows: list[list[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *[["" if cell is None else str(cell) for cell in row] for row in rows]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def ms(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
-
-
-def times(value: float) -> str:
-    return f"{value:.2f}" if value < 2 else f"{value:.1f}"
-
-
-def only(results: Results, name: str) -> Report | None:
-    return results[name]["reports"][0] if name in results else None
-
-
-def missing(title: str, command: str) -> str:
-    return f"## {title}\n\nNot measured here yet: `{command}`."
-
-
-def about(results: Results, *names: str) -> str:
-    """How to repeat the measurements of a section, and their date."""
-    found = [results[name] for name in names if name in results]
-    commands = ", ".join(dict.fromkeys(f"`{part['command']}`" for part in found))
-    dates = ", ".join(dict.fromkeys(part["date"] for part in found))
-    loads = [part["load"] for part in found if part.get("load") is not None]
-    busy = f"; load average at the end {', '.join(f'{load:.1f}' for load in loads)}" if loads else ""
-    line = f"{commands}; {dates}{busy}."
-    first = _machine(results)
-    for part in found:
-        here = part["reports"][0].get("machine")
-        if here and first and (here["processor"], here["event_path"]) != (first["processor"], first["event_path"]):
-            return (
-                f"{line} Another machine: {here['processor']}, {here['cores']} cores, event path {here['event_path']}."
-            )
-    return line
-
-
-def _machine(results: Results) -> dict[str, Any] | None:
-    return next((p["reports"][0]["machine"] for p in results.values() if "machine" in p["reports"][0]), None)
-
-
-# --- sections -------------------------------------------------------------------------------------------------------
 
 
 def _head(results: Results) -> str:
@@ -94,7 +45,7 @@ def _head(results: Results) -> str:
         "low firing rates, so the rates are given with every table. docs/engines.md says which engine is taken by default, "
         "docs/event-engine.md how the event engine works.",
     ]
-    machine = _machine(results)
+    machine = measured_on(results)
     if machine:
         keys = ("processor", "cores", "features", "event_path", "system", "python")
         packages = [k for k in machine if k not in keys]
@@ -247,42 +198,6 @@ def _streams(results: Results, figures: Path) -> str:
             + "Numbers of the event engine that differ from the same stream alone (answers and membranes): "
             + f"{differ}.",
             about(results, "streams"),
-        ]
-    )
-
-
-def _roofline(results: Results, figures: Path) -> str:
-    title = "What the processor allows"
-    roofs = {n: r for n in (1, 2) if (r := only(results, f"roofline-{n}"))}
-    if not roofs:
-        return missing(title, "python bench/roofline.py")
-    names = list(dict.fromkeys(row["name"] for r in roofs.values() for row in r["rows"]))
-    by = {(n, row["name"]): row for n, r in roofs.items() for row in r["rows"]}
-    body = [[name, *[f"{by[n, name]['rate']:.0f} {by[n, name]['unit']}" for n in roofs]] for name in names]
-    one = next(iter(roofs.values()))
-    floors = []
-    for precision in ("fp32", "bf16", "int8"):
-        floors.append([f"dense arithmetic, {precision}", *[ms(plots.floor_ms(r, precision)) for r in roofs.values()]])
-    floors.append(["membranes read and written, caches", *[ms(plots.membrane_ms(r, "11")) for r in roofs.values()]])
-    floors.append(["membranes read and written, DRAM", *[ms(plots.membrane_ms(r, "400")) for r in roofs.values()]])
-    steps = {n: r for n in (1, 2) if (r := only(results, f"step-gesture-{n}"))}
-    drawn = 1 in roofs and 1 in steps
-    if drawn:
-        plots.roofline(figures / "roofline.svg", roofs[1], steps[1])
-    threads = [f"{n} thread{'s' * (n > 1)}" for n in roofs]
-    return "\n\n".join(
-        [
-            f"## {title}",
-            f"A dense step of the Gesture network is {one['operations'] / 1e9:.2f} thousand million operations, over "
-            f"{one['neurons'] / 1e6:.2f} million membranes and {one['weights'] / 1e6:.1f} million weights. Rates measured "
-            "here, and the shortest time that a dense step can take at these rates:",
-            table(["measured", *threads], body),
-            table(["floor, ms", *threads], floors),
-            "![roofline](performance/roofline.svg)\n\nEach engine is drawn at the rate at which a dense engine would have to "
-            "work to be as fast. An engine above the roof of its precision does less than the dense work: it skips zeros."
-            if drawn
-            else "",
-            about(results, *(f"roofline-{n}" for n in roofs)),
         ]
     )
 

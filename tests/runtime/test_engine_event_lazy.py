@@ -108,13 +108,14 @@ def compare(lazy: Session, eager: Session, x: np.ndarray, look: Callable[[int, S
     return most
 
 
+@pytest.mark.parametrize("steps", [1500, pytest.param(10_000, marks=pytest.mark.large)])
 @pytest.mark.parametrize("path", PATHS)
 def test_thousands_of_steps_with_all_that_looks_in_between_are_the_same_bits(
-    path: str, files: Path, monkeypatch: pytest.MonkeyPatch
+    path: str, steps: int, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLIF_CPU", path)
     lazy, eager = (session_of(files / "a.onnx", waits, 3, threads=2) for waits in (True, False))
-    x, saved, seen = bursts(1500, 3), {}, {}
+    x, saved, seen = bursts(steps, 3), {}, {}
 
     def look(t: int, session: Session) -> None:
         what = np.random.default_rng(t).integers(0, 700)
@@ -134,16 +135,22 @@ def test_thousands_of_steps_with_all_that_looks_in_between_are_the_same_bits(
             assert seen[t] == digest(session)
         elif what < 70:
             session.step(x[t, :2], rows=[2, 0])
+        elif what < 80:
+            session.run(x[t : t + 3])
 
     assert compare(lazy, eager, x, look) > 40
     assert saved and seen
 
 
-def test_a_real_recording_is_answered_with_the_same_bits(net: Network, files: Path, shared_data: Path) -> None:
-    clip = sorted((shared_data / "dvs128_gesture_clips").glob("*.bs2"))[0]
-    x = frames_of(read_events(clip), "duration:1ms", SHAPE, (128, 128))[:, None].astype(np.float32)
+@pytest.mark.parametrize("clips", [1, pytest.param(6, marks=pytest.mark.large)])
+def test_real_recordings_are_answered_with_the_same_bits(
+    clips: int, net: Network, files: Path, shared_data: Path
+) -> None:
+    paths = sorted((shared_data / "dvs128_gesture_clips").glob("*.bs2"))[:clips]
+    frames = [frames_of(read_events(path), "duration:1ms", SHAPE, (128, 128))[:, None] for path in paths]
+    x = np.concatenate(frames).astype(np.float32)
     lazy, eager = (session_of(files / "a.onnx", waits) for waits in (True, False))
-    assert len(x) > 1000 and compare(lazy, eager, x, lambda t, s: None) > 40
+    assert len(x) > 1000 * clips and compare(lazy, eager, x, lambda t, s: None) > 40
 
 
 def test_the_membranes_of_an_unrolled_call_are_the_same_bits(net: Network, tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""What the sections of docs/performance.md have in common: tables, numbers, and what was measured when, where and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Report = dict[str, Any]
+Results = dict[str, dict[str, Any]]
+
+
+def table(head: list[str], rows: list[list[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *[["" if cell is None else str(cell) for cell in row] for row in rows]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def times(value: float) -> str:
+    return f"{value:.2f}" if value < 2 else f"{value:.1f}"
+
+
+def only(results: Results, name: str) -> Report | None:
+    return results[name]["reports"][0] if name in results else None
+
+
+def missing(title: str, command: str) -> str:
+    return f"## {title}\n\nNot measured here yet: `{command}`."
+
+
+def about(results: Results, *names: str) -> str:
+    """How to repeat the measurements of a section, and their date."""
+    found = [results[name] for name in names if name in results]
+    commands = ", ".join(dict.fromkeys(f"`{part['command']}`" for part in found))
+    dates = ", ".join(dict.fromkeys(part["date"] for part in found))
+    loads = [part["load"] for part in found if part.get("load") is not None]
+    busy = f"; load average at the end {', '.join(f'{load:.1f}' for load in loads)}" if loads else ""
+    line = f"{commands}; {dates}{busy}."
+    first = measured_on(results)
+    for part in found:
+        here = part["reports"][0].get("machine")
+        if here and first and (here["processor"], here["event_path"]) != (first["processor"], first["event_path"]):
+            return (
+                f"{line} Another machine: {here['processor']}, {here['cores']} cores, event path {here['event_path']}."
+            )
+    return line
+
+
+def measured_on(results: Results) -> dict[str, Any] | None:
+    return next((p["reports"][0]["machine"] for p in results.values() if "machine" in p["reports"][0]), None)
+
+
+# --- sections -------------------------------------------------------------------------------------------------------
