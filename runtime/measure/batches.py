@@ -25,7 +25,8 @@ class Batch:
     votes    float64 [T, samples, classes], whole spikes for each class in each step (y where the network does not vote);
              zeros where a sample has no such step
     steps    time-steps of each sample
-    call_ms  milliseconds of each call of the engine: several samples that are equally long take all their steps in one call
+    call_ms  milliseconds of each step of all samples; of an unrolled artifact of each call. Several samples that are equally long
+             take their steps in one call, and then each of its steps has its share of the time
     rates    {layer: [sum of the firing rates (0..1) of every step and sample, how many these are]}
     """
 
@@ -74,7 +75,8 @@ def run_batch(
             raise Stopped
         began = time.perf_counter()
         y = _call(session, x, rows)  # [T, rows, classes]
-        batch.call_ms.append(1e3 * (time.perf_counter() - began))
+        steps_timed = 1 if model.unrolled else len(y)
+        batch.call_ms += [1e3 * (time.perf_counter() - began) / steps_timed] * steps_timed
         batch.votes[first : first + len(y), slice(None) if len(rows) == count else rows] = y
         if exit_margin is not None:
             evidence[rows] += whole_votes(y[0], model.voters)
