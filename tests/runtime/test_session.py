@@ -104,6 +104,29 @@ def test_any_split_into_calls_gives_the_same_outputs_and_state(model: Model, x: 
         np.testing.assert_array_equal(np.concatenate(parts), y)
 
 
+@pytest.mark.parametrize("engine", [e for e in ("onnxruntime", "event") if e != "event" or native.is_built()])
+@pytest.mark.parametrize("rows", [None, [1], [4, 0, 2]])
+def test_many_steps_in_a_call_are_the_steps_one_by_one(
+    engine: str, rows: list[int] | None, files: Path, x: np.ndarray
+) -> None:
+    """Outputs, membranes, the count of steps, and the firing rates of every step and of the last one."""
+    many, single = (runtime.load(files / "step.onnx", engine, rates=True).session(streams=8) for _ in range(2))
+    which = slice(None) if rows is None else rows
+    for part in (x[:7], x[7:8], x[8:20]):
+        y = many.run(part[:, which], rows)
+        call, last = many.call_rates, many.last_rates
+        for t, x_t in enumerate(part):
+            np.testing.assert_array_equal(single.step(x_t[which], rows), y[t])
+            for layer, values in single.last_rates.items():
+                np.testing.assert_array_equal(call[layer].reshape(len(part), -1)[t], values)
+        assert {layer: values.tolist() for layer, values in single.last_rates.items()} == {
+            layer: values.tolist() for layer, values in last.items()
+        }
+        for a, b in zip(many.snapshot(), single.snapshot(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(many.steps, single.steps)
+
+
 def test_the_number_of_threads_does_not_change_a_bit(files: Path, x: np.ndarray) -> None:
     one, two = (runtime.load(files / "step.onnx", threads=n).session(streams=8).run(x) for n in (1, 2))
     np.testing.assert_array_equal(one, two)
