@@ -17,6 +17,8 @@ from runtime.engines.early_exit import enough
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session, whole_votes
 
+MOST_AT_ONCE = 1 << 25  # bytes of frames in one call, of which a session keeps a copy
+
 
 @dataclass
 class Batch:
@@ -98,7 +100,7 @@ def _calls(
     """(first step, x, rows) of each call: x holds frames [T, rows, ...] of `rows`, or their images.
 
     steps    of each sample; they may become fewer between two calls
-    at_once  samples that are equally long take all their steps in one call
+    at_once  samples that are equally long take all their steps in one call, where their frames are no more than MOST_AT_ONCE
     """
     every = np.arange(len(steps))
     if model.static and model.unrolled:
@@ -116,10 +118,10 @@ def _calls(
             )
         for t in range(0, len(x), model.T):
             yield t, x[t : t + model.T], every
-    elif at_once and model.static:
+    elif at_once and model.static and model.T * len(samples) * samples[0].nbytes <= MOST_AT_ONCE:
         image = np.stack(list(samples))
         yield 0, np.broadcast_to(image, (model.T, *image.shape)), every
-    elif at_once and isinstance(samples, np.ndarray):
+    elif at_once and isinstance(samples, np.ndarray) and samples.nbytes <= MOST_AT_ONCE:
         yield 0, samples, every
     else:  # shorter recordings end first; their rows then keep their state
         for t in range(max(steps)):

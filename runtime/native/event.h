@@ -30,7 +30,7 @@ enum op_kind {
     OP_SETTLE                           /* of plif_settle alone: no program has it */
 };
 enum value_kind { FROM_X, FROM_FLOATS, FROM_SPIKES };
-/* How a convolution sums. EXACT: whole numbers in floats, below 2^24. INT16, INT32: int8 weights, kept as int16; which of the
+/* How a convolution sums. EXACT: whole numbers in floats, below 2^24. INT16, INT32: int8 weights, kept as `pairs` says; which of the
  * two can hold every possible sum is proven when the artifact is opened. All but FLOAT: current = sum * scale + bias. */
 enum sum_kind { SUM_FLOAT, SUM_EXACT, SUM_INT16, SUM_INT32 };
 enum charge_kind { CHARGE_IF, CHARGE_FOLDED, CHARGE_EXACT, CHARGE_NO_DECAY_INPUT };
