@@ -62,15 +62,16 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 enum { FEW = 128 };
 
-/* The fast loop: counts events that lie inside the sensor and the frame, on time and not cropped. Stops before the first other
+/* The fast loop, for framings that follow the clock and for those that do not: counts events that lie inside the sensor and the frame, on time and not cropped. Stops before the first other
  * event; returns how many it counted. A few events go through two short loops, cells first and then counts, since in one loop the
  * processor waits before each count for the one that may have gone to the same cell. */
-static int64_t plain(const uint8_t *e, int64_t most, Frame *f, const int64_t *of_x, const int64_t *of_y, const int64_t *of_p,
-                     float *counts)
+static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int64_t most, Frame *f, const int64_t *of_x,
+                                                           const int64_t *of_y, const int64_t *of_p, float *counts, int by_clock)
 {
     /* Where frames are shorter than gaps, an event inside the frame is also less than a gap away from the clock. */
-    const uint64_t span = !f->gap_us ? UINT64_MAX : f->span_us <= f->gap_us ? (uint64_t)f->span_us : 0;
-    const uint64_t open = f->gap_us ? (uint64_t)f->open_us : 0, cells = (uint64_t)f->cells;
+    const uint64_t span = f->span_us <= f->gap_us ? (uint64_t)f->span_us : 0;
+    const int64_t off = of_p[0], on = of_p[1];
+    const uint64_t open = (uint64_t)f->open_us, cells = (uint64_t)f->cells;
     const uint64_t width = (uint64_t)f->width, height = (uint64_t)f->height;
     uint64_t latest = 0; /* after open */
     int64_t done = 0, n;
@@ -82,11 +83,15 @@ static int64_t plain(const uint8_t *e, int64_t most, Frame *f, const int64_t *of
             int64_t t;
             uint16_t x, y;
             event_get(at, &t, &x, &y);
-            const uint64_t after = (uint64_t)t - open;
-            if (x >= width || y >= height || after >= span)
+            if (x >= width || y >= height)
                 break;
-            cell[n] = cell_of(of_x[x], of_y[y], of_p[at[12] != 0]);
+            cell[n] = cell_of(of_x[x], of_y[y], at[12] ? on : off);
             if (cell[n] >= cells) /* also those below zero */
+                break;
+            if (!by_clock)
+                continue;
+            const uint64_t after = (uint64_t)t - open;
+            if (after >= span)
                 break;
             latest = after > latest ? after : latest;
         }
@@ -97,7 +102,7 @@ static int64_t plain(const uint8_t *e, int64_t most, Frame *f, const int64_t *of
         if (!f->taken)
             f->first_us = event_time(e);
         f->last_us = event_time(e + (done - 1) * EVENT);
-        if (f->gap_us && (int64_t)(open + latest) > f->clock_us)
+        if (by_clock && (int64_t)(open + latest) > f->clock_us)
             f->clock_us = (int64_t)(open + latest);
         f->taken += done;
         f->seen += done;
@@ -144,7 +149,9 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
     for (; i < count; i++) {
         if (counts && (f.has_clock || !f.gap_us)) {
             const int64_t room = least(f.most_used - f.used, f.most_seen - f.seen);
-            i += plain(events + i * EVENT, least(count - i, room), &f, of_x, of_y, of_p, counts);
+            const uint8_t *from = events + i * EVENT;
+            const int64_t most = least(count - i, room);
+            i += f.gap_us ? plain(from, most, &f, of_x, of_y, of_p, counts, 1) : plain(from, most, &f, of_x, of_y, of_p, counts, 0);
             if (f.used >= f.most_used || f.seen >= f.most_seen) {
                 why = FRAME_FULL;
                 break;
