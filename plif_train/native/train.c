@@ -8,7 +8,7 @@
 
 #include "train.h"
 
-enum { LIMIT = 1 << 15, BLOCK = 2048 }; /* floats of h in a block over all steps; the most neurons in a block */
+enum { LIMIT = 1 << 15, BLOCK = 2048, LANES = 16 }; /* floats of h in a block over all steps; the most neurons in it */
 enum charge { CHARGE_IF, CHARGE_DECAY_INPUT, CHARGE_PLAIN_INPUT };
 enum surrogate { ATAN, PIECEWISE };
 enum { ONE = 0x3f80 }; /* a spike as bfloat16 */
@@ -77,28 +77,32 @@ INLINE void pool(const uint16_t *s, void *out, int64_t at, int64_t n, int64_t wi
     }
 }
 
-/* The gradients of windows, each in the left or right half of a word of two neighbours: in the upper row or in the lower. */
-#define UNPOOL(WORD, NUMBER) \
+/* The gradient of a window in the left or right half of a word of two neighbours, in its upper row or in its lower. Of four
+   zeros, too, the first is the maximum. */
+#define UNPOOL(WORD, NUMBER, ROW, IS_THERE) \
     do { \
-        WORD *restrict up = (WORD *)g + row * width / 2, *restrict down = up + width / 2; \
+        WORD *restrict to = (WORD *)g + (ROW) * width / 2; \
         const NUMBER *restrict from = (const NUMBER *)gs + at; \
-        for (int64_t i = 0; i < width / 2; i++) { \
-            const uint32_t above = upper[i], below = lower[i]; \
-            const int is_up = above != 0 || below == 0; /* of four zeros, too, the first is the maximum */ \
-            const uint32_t row_of = is_up ? above : below; \
-            const WORD bits = from[i], word = (row_of & 0xffff) || !row_of ? bits : bits << 8 * sizeof(NUMBER); \
-            up[i] = is_up ? word : 0; \
-            down[i] = is_up ? 0 : word; \
+        for (int64_t i = 0; i < count; i++) { \
+            const uint32_t above = upper[i], below = lower[i], of_row = above ? above : below; \
+            const WORD bits = from[i], word = (of_row & 0xffff) || !of_row ? bits : bits << 8 * sizeof(NUMBER); \
+            to[i] = IS_THERE ? word : 0; \
         } \
     } while (0)
 
 INLINE void unpool(const uint16_t *s, const void *gs, void *g, int64_t at, int64_t n, int64_t width, int half) {
+    const int64_t end = at + n / 4, whole = (width / 2 + LANES - 1) / LANES * LANES;
     for (int64_t row = 0; row < n / width; row += 2) {
         const two_halves *restrict upper = (const two_halves *)(s + row * width), *restrict lower = upper + width / 2;
-        if (half)
-            UNPOOL(two_halves, uint16_t);
-        else
-            UNPOOL(two_floats, one_float);
+        /* Rows are short: whole vectors, beyond their end; the next row writes there what belongs there. */
+        const int64_t count = at + whole <= end ? whole : width / 2;
+        if (half) {
+            UNPOOL(two_halves, uint16_t, row, above || !below);
+            UNPOOL(two_halves, uint16_t, row + 1, !above && below);
+        } else {
+            UNPOOL(two_floats, one_float, row, above || !below);
+            UNPOOL(two_floats, one_float, row + 1, !above && below);
+        }
         at += width / 2;
     }
 }
@@ -125,8 +129,8 @@ INLINE void forward(const struct layer *l, int64_t at, int64_t n, int charge, in
 INLINE void backward(const struct layer *l, int64_t at, int64_t n, int charge, int soft, int surrogate, int half) {
     const float th = l->v_threshold, r = l->v_reset;
     _Alignas(64) float h[LIMIT], alpha[BLOCK], v[BLOCK], g[BLOCK], gv[BLOCK], ga[BLOCK], sum[BLOCK];
-    _Alignas(64) uint16_t s[BLOCK];
-    _Alignas(64) char unpooled[BLOCK * sizeof(float)];
+    _Alignas(64) uint16_t s[BLOCK + 4 * LANES];
+    _Alignas(64) char unpooled[(BLOCK + 4 * LANES) * sizeof(float)];
     const void *restrict x = l->x;
     alphas(l, alpha, at, n);
     memcpy(v, l->v0 + at, (size_t)n * sizeof *v);
