@@ -121,8 +121,7 @@ class NativeRecurrence(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, layer: native.Layer) -> tuple[Tensor, Tensor]:
         """x [T or 1, ...], v [...] -> (spikes [T, ...], the last v [...])"""
         x, v, each = x.contiguous(), v.contiguous(), _flat(alpha, v).float().contiguous()
-        shape = (*v.shape[:-2], v.shape[-2] // 2, v.shape[-1] // 2) if layer.width else v.shape
-        s, end = x.new_empty((layer.T, *shape)), torch.empty_like(v)
+        s, end = x.new_empty(_spikes_of(layer, v)), torch.empty_like(v)
         layer.each = each.dim()
         layer.x, layer.v0, layer.alpha, layer.s, layer.v_end = map(native.address, (x, v, each, s, end))
         native.run("plif_train_forward", layer, layer.N, layer.T * layer.N, layer.block)
@@ -137,10 +136,8 @@ class NativeRecurrence(torch.autograd.Function):
         layer: native.Layer = ctx.layer
         x, v, alpha = ctx.saved_tensors
         each = _flat(alpha, v).float().contiguous()
-        if gs is None:
-            shape = (*v.shape[:-2], v.shape[-2] // 2, v.shape[-1] // 2) if layer.width else v.shape
-            gs = x.new_zeros((layer.T, *shape))
-        gs, gv = gs.contiguous(), None if gv is None else gv.contiguous()
+        gs = x.new_zeros(_spikes_of(layer, v)) if gs is None else gs.contiguous()
+        gv = None if gv is None else gv.contiguous()
         gx, gv0 = torch.empty_like(x), torch.empty_like(v) if ctx.needs_input_grad[1] else None
         galpha = torch.empty(layer.N if layer.each else -(-layer.N // layer.block))
         layer.x, layer.v0, layer.alpha, layer.gs, layer.gv_end = map(native.address, (x, v, each, gs, gv))
@@ -148,6 +145,13 @@ class NativeRecurrence(torch.autograd.Function):
         native.run("plif_train_backward", layer, layer.N, layer.T * layer.N, layer.block)
         summed = galpha.view(v.shape).sum_to_size(alpha.shape) if layer.each else galpha.sum()
         return gx, gv0, summed if ctx.needs_input_grad[2] else None, None
+
+
+def _spikes_of(layer: native.Layer, v: Tensor) -> tuple[int, ...]:
+    """The shape of the spikes [T, ...] of a layer with the potentials v [...]."""
+    if not layer.width:
+        return (layer.T, *v.shape)
+    return (layer.T, *v.shape[:-2], v.shape[-2] // 2, v.shape[-1] // 2)
 
 
 def _forward(x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, h: Tensor, s: Tensor) -> Tensor:

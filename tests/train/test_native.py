@@ -56,7 +56,10 @@ def test_the_recurrence_is_pytorchs_bit_for_bit(
         torch.testing.assert_close(fast[3], slow[3], rtol=1e-4, atol=1e-4)
 
 
-def test_any_number_of_threads_gives_the_same_bits(monkeypatch) -> None:
+@pytest.mark.parametrize("pytorchs", [True, False], ids=["in PyTorch's threads", "in ours"])
+def test_any_number_of_threads_gives_the_same_bits(monkeypatch, pytorchs: bool) -> None:
+    if not pytorchs:
+        monkeypatch.setattr(native, "_in_threads", lambda: None)
     torch.manual_seed(2)
     x, weight = 2 * torch.randn(7, 5, 8, 33, 31), torch.randn(7, 5, 8, 33, 31)
     neuron = {"kind": "PLIF", "v_reset": 0.0, "decay_input": True, "channels": None, "surrogate": "atan"}
