@@ -46,7 +46,8 @@ class AnyPython(bdist_wheel):
 TRAINING = [
     Extension(
         "plif_train.native._train",
-        sources=["plif_train/native/train.c"],
+        sources=[f"plif_train/native/{name}.c" for name in ("train", "pool", "share")],
+        depends=["plif_train/native/train.h"],
         extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-g0"],
         libraries=["m"],
         optional=True,

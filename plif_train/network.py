@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -170,6 +171,14 @@ class Network(nn.Module):
             )
         for named in self.named_layers:
             self.add_module(named.name, _module(named, options))
+        # neurons whose spikes a pooling takes that halves them
+        self._pooled = {
+            one.name
+            for one, two in pairwise(self.named_layers)
+            if one.op == "Neuron"
+            and isinstance(two.layer, nt.Pool)
+            and (two.op, two.layer.kernel, two.layer.stride) == ("MaxPool", 2, 2)
+        }
 
     @property
     def bn(self) -> str:
@@ -214,15 +223,16 @@ class Network(nn.Module):
             steps = self.T if T is None else T
             if steps < 1:
                 raise PlifError(f"T is {steps}, expected at least one time-step")
-            x = x.expand(steps, *x.shape)
+            x = x.unsqueeze(0)
             todo = todo[first:]
         else:
             self._check(x, "T, B, C, H, W")
-            if T is not None and len(x) != T:
-                raise PlifError(f"input of {len(x)} time-steps, but T is {T}; expected equal numbers, or no T")
+            steps = len(x)
+            if T is not None and steps != T:
+                raise PlifError(f"input of {steps} time-steps, but T is {T}; expected equal numbers, or no T")
         for named in todo:
-            x = self._run(named, x, sequence=True)
-        return x
+            x = self._run(named, x, steps)
+        return x.expand(steps, *x.shape[1:])
 
     def step(self, x: Tensor) -> Tensor:
         """One time-step: x [B, C, H, W] -> y [B, classes]; float32."""
@@ -231,12 +241,18 @@ class Network(nn.Module):
             x = self._run(named, x)
         return x
 
-    def _run(self, named: nt.NamedLayer, x: Tensor, sequence: bool = False) -> Tensor:
-        """One layer on x [B, ...], or on a sequence [T, B, ...], which layers without state see as [T * B, ...]."""
+    def _run(self, named: nt.NamedLayer, x: Tensor, T: int | None = None) -> Tensor:
+        """One layer on x [B, ...], or on a sequence [T, B, ...], which layers without state see as [T * B, ...]. A sequence
+        [1, B, ...] is the same in all T steps. A neuron layer also pools its spikes where it can; the pooling that follows
+        finds them so."""
         module = self.get_submodule(named.name)
-        if not sequence:
+        if T is None:
             y: Tensor = module(x)
-        elif isinstance(module, (Neuron, Dropout, BatchNorm)):
+        elif isinstance(module, Neuron):
+            y = module.multi(x, T, pools=named.name in self._pooled and self.watch is None)
+        elif isinstance(module, MaxPool) and x.shape[2:] == named.out_shape:
+            return x
+        elif isinstance(module, (Dropout, BatchNorm)):
             y = module.multi(x)
         else:
             y = module(x.flatten(0, 1)).unflatten(0, x.shape[:2])

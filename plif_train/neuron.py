@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plif_train.recurrence import Recurrence, Rule
+from plif_train.recurrence import NativeRecurrence, Recurrence, Rule
 from plif_train.surrogate import SURROGATES, slope_
 from runtime.base.errors import PlifError
 
@@ -133,17 +133,28 @@ class Neuron(nn.Module):
         self._leave(v)
         return s
 
-    def multi(self, x_seq: Tensor) -> Tensor:
-        """T time-steps: current [T, B, ...] -> spikes [T, B, ...], of its type. Bit for bit what T calls of forward give."""
+    def multi(self, x_seq: Tensor, T: int | None = None, pools: bool = False) -> Tensor:
+        """T time-steps: current [T, B, ...] -> spikes [T, B, ...], of its type. Bit for bit what T calls of forward give.
+
+        T      with a current [1, B, ...] that is the same in all T steps
+        pools  where the kernels can, the spikes come already max-pooled (kernel 2, stride 2), [T, B, C, H / 2, W / 2]
+        """
+        T = len(x_seq) if T is None else T
         v = self._start(x_seq[0])
         alpha = self._alpha_for(x_seq[0])
         if self.history is None and not torch.compiler.is_compiling():
             factor = alpha if isinstance(alpha, Tensor) else v.new_tensor(alpha)
-            fused: tuple[Tensor, Tensor] = Recurrence.apply(x_seq, v, factor, self._rule())
+            rule = self._rule()
+            layer = (pools and rule.native(x_seq, v, T, True)) or rule.native(x_seq, v, T, False)
+            fused: tuple[Tensor, Tensor] = (
+                NativeRecurrence.apply(x_seq, v, factor, layer)
+                if layer
+                else Recurrence.apply(x_seq, v, factor, rule, T)
+            )
             self._leave(fused[1])
             return fused[0]
         spikes = []
-        for x in x_seq:
+        for x in x_seq.expand(T, *x_seq.shape[1:]):
             s, v = self._advance(x, v, alpha)
             spikes.append(s)
         self._leave(v)

@@ -24,8 +24,9 @@ class _HalvingPool(torch.autograd.Function):
         *planes, H, W = x.shape
         out = x.new_empty(*planes, H // 2, W // 2)
         which = torch.empty(out.shape, dtype=torch.uint8)
-        half = int(x.dtype == torch.bfloat16)
-        native.run("plif_pool_forward", planes[0] * planes[1], x.numel(), x, out, which, H, W, half)
+        of = {"in_": x.data_ptr(), "out": out.data_ptr(), "which": which.data_ptr()}
+        job = native.Pool(H=H, W=W, half=x.dtype == torch.bfloat16, **of)
+        native.run("plif_pool_forward", job, planes[0] * planes[1], x.numel())
         ctx.save_for_backward(which)
         ctx.shape = x.shape
         return out
@@ -36,8 +37,9 @@ class _HalvingPool(torch.autograd.Function):
         grad = grad.contiguous()
         gin = grad.new_empty(ctx.shape)
         N, C, H, W = ctx.shape
-        half = int(grad.dtype == torch.bfloat16)
-        native.run("plif_pool_backward", N * C, gin.numel(), grad, which, gin, H, W, half)
+        of = {"g": grad.data_ptr(), "gin": gin.data_ptr(), "which": which.data_ptr()}
+        job = native.Pool(H=H, W=W, half=grad.dtype == torch.bfloat16, **of)
+        native.run("plif_pool_backward", job, N * C, gin.numel())
         return gin
 
 

@@ -46,73 +46,112 @@ class Rule:
     surrogate: str
     compiled: bool = False
 
-    def native(self, x: Tensor, v: Tensor) -> native.RuleStruct | None:
-        """The constants as the kernels of train.c take them; None where those do not serve x [T, ...] and v [...]."""
+    def native(self, x: Tensor, v: Tensor, T: int, pools: bool) -> native.Layer | None:
+        """The layer as the kernels of train.c take it, without its tensors; None where those do not serve x [T or 1, ...] and
+        v [...]."""
         known = not self.compiled and self.detach_reset and self.surrogate in native.SURROGATES
         if not known or v.dtype != torch.float32 or not native.runs(x, v):
             return None
+        width = v.shape[-1] if pools else 0
+        unit = 2 * width or 16
+        block = min(native.BLOCK, native.LIMIT // T) // unit * unit
+        if not block or (pools and (v.dim() != 4 or v.shape[-2] % 2 or width % 2)):
+            return None
         charge = 0 if not self.leaks else 1 if self.decay_input else 2
-        return native.RuleStruct(
-            charge, self.v_reset is None, native.SURROGATES.index(self.surrogate), x.dtype == torch.bfloat16,
-            self.v_threshold, self.v_reset or 0.0,
+        return native.Layer(
+            T=T, N=v.numel(), block=block, width=width, once=len(x) < T,
+            charge=charge, soft=self.v_reset is None, surrogate=native.SURROGATES.index(self.surrogate),
+            half=x.dtype == torch.bfloat16, v_threshold=self.v_threshold, v_reset=self.v_reset or 0.0,
         )  # fmt: skip
 
 
 class Recurrence(torch.autograd.Function):
-    """(current x [T, ...], v [...], alpha broadcastable to v, rule) -> (spikes [T, ...] of x's type, v after the last
-    step). v is float32 (or float64), x may be bfloat16."""
+    """(current x [T, ...], v [...], alpha broadcastable to v, rule, T) -> (spikes [T, ...] of x's type, v after the last
+    step). v is float32 (or float64), x may be bfloat16. A current that is the same in all steps may be x [1, ...]."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
-        """x [T, ...], v [...] -> (spikes [T, ...], the last v [...])"""
-        flat_x, flat_v, flat_alpha = x.flatten(1), v.flatten(), _flat(alpha, v)
+    def forward(ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, T: int) -> tuple[Tensor, Tensor]:
+        """x [T or 1, ...], v [...] -> (spikes [T, ...], the last v [...])"""
+        flat_x, flat_v, flat_alpha = x.flatten(1).expand(T, -1), v.flatten(), _flat(alpha, v)
         h = torch.empty(flat_x.shape, dtype=v.dtype, device=v.device)
         s = torch.empty_like(h, dtype=x.dtype)  # 0 and 1 are exact in every type, and the next layer wants this one
         end = torch.empty_like(flat_v)
-        native_rule = rule.native(x, v)
-        if native_rule is not None:
-            native.forward(_rows(flat_x), flat_v, flat_alpha.float().contiguous(), native_rule, h, s, end)
-        else:
-            run = _compiled(_forward) if rule.compiled else _forward
-            for part in _blocks(flat_v, rule):
-                end[part] = run(
-                    flat_x[:, part], flat_v[part], flat_alpha if alpha.dim() == 0 else flat_alpha[part], rule,
-                    h[:, part], s[:, part],
-                )  # fmt: skip
-        ctx.rule, ctx.native = rule, native_rule
+        run = _compiled(_forward) if rule.compiled else _forward
+        for part in _blocks(flat_v, rule):
+            end[part] = run(
+                flat_x[:, part], flat_v[part], flat_alpha if alpha.dim() == 0 else flat_alpha[part], rule,
+                h[:, part], s[:, part],
+            )  # fmt: skip
+        ctx.rule = rule
         ctx.save_for_backward(x, h, s, v, alpha)
-        return s.view(x.shape), end.view(v.shape)
+        return s.view(T, *v.shape), end.view(v.shape)
 
     @staticmethod
-    def backward(ctx: Any, gs: Tensor, gv: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
-        """Gradients of the spikes [T, ...] and of the last v [...] -> those of x [T, ...], the first v and alpha"""
+    def backward(ctx: Any, gs: Tensor, gv: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
+        """Gradients of the spikes [T, ...] and of the last v [...] -> those of x [T or 1, ...], the first v and alpha"""
         rule: Rule = ctx.rule
         x, h, s, v0, alpha = ctx.saved_tensors
-        flat_x, flat_v, flat_alpha, flat_gs = x.flatten(1), v0.flatten(), _flat(alpha, v0), gs.flatten(1)
+        T = len(h)
+        flat_x, flat_v, flat_alpha, flat_gs = x.flatten(1).expand(T, -1), v0.flatten(), _flat(alpha, v0), gs.flatten(1)
         learns = rule.leaks and ctx.needs_input_grad[2]
         gx = torch.empty_like(h, dtype=x.dtype)
         end = gv.flatten().clone()  # of the last v; below, block by block, it becomes that of the first
         one = alpha.dim() == 0
         galpha = torch.zeros((), dtype=v0.dtype, device=v0.device) if one else torch.empty_like(end)
-        if ctx.native is not None:
-            start, flat_alpha = torch.empty_like(end), flat_alpha.float().contiguous()
-            galpha = native.backward(
-                _rows(flat_x), flat_v, flat_alpha, ctx.native, h, flat_gs.contiguous(), end, gx, start
-            )
-            end = start
-        else:
-            run = _compiled(_backward) if rule.compiled else _backward
-            for part in _blocks(flat_v, rule):
-                end[part], found = run(
-                    flat_x[:, part], h[:, part], s[:, part], flat_v[part], flat_alpha if one else flat_alpha[part],
-                    flat_gs[:, part], end[part], rule, gx[:, part], learns,
-                )  # fmt: skip
-                if found is not None and one:
-                    galpha = galpha + found.sum()
-                elif found is not None:
-                    galpha[part] = found
+        run = _compiled(_backward) if rule.compiled else _backward
+        for part in _blocks(flat_v, rule):
+            end[part], found = run(
+                flat_x[:, part], h[:, part], s[:, part], flat_v[part], flat_alpha if one else flat_alpha[part],
+                flat_gs[:, part], end[part], rule, gx[:, part], learns,
+            )  # fmt: skip
+            if found is not None and one:
+                galpha = galpha + found.sum()
+            elif found is not None:
+                galpha[part] = found
         summed = (galpha if one else galpha.view(v0.shape).sum_to_size(alpha.shape)) if learns else None
-        return gx.view(x.shape), end.view(v0.shape), summed, None
+        gx = gx if len(x) == T else gx.sum(0)
+        return gx.view(x.shape), end.view(v0.shape), summed, None, None
+
+
+class NativeRecurrence(torch.autograd.Function):
+    """Recurrence by the kernels of train.c, for the `layer` that Rule.native gives; and, where that pools, max-pooled:
+    x [T or 1, B, C, H, W] -> spikes [T, B, C, H / 2, W / 2]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, layer: native.Layer) -> tuple[Tensor, Tensor]:
+        """x [T or 1, ...], v [...] -> (spikes [T, ...], the last v [...])"""
+        x, v, each = x.contiguous(), v.contiguous(), _flat(alpha, v).float().contiguous()
+        s, end = x.new_empty(_spikes_of(layer, v)), torch.empty_like(v)
+        layer.each = each.dim()
+        layer.x, layer.v0, layer.alpha, layer.s, layer.v_end = map(native.address, (x, v, each, s, end))
+        native.run("plif_train_forward", layer, layer.N, layer.T * layer.N, layer.block)
+        ctx.layer = layer
+        ctx.save_for_backward(x, v, alpha)
+        ctx.set_materialize_grads(False)
+        return s, end
+
+    @staticmethod
+    def backward(ctx: Any, gs: Tensor | None, gv: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Gradients of the spikes [T, ...] and of the last v [...] -> those of x [T or 1, ...], the first v and alpha"""
+        layer: native.Layer = ctx.layer
+        x, v, alpha = ctx.saved_tensors
+        each = _flat(alpha, v).float().contiguous()
+        gs = x.new_zeros(_spikes_of(layer, v)) if gs is None else gs.contiguous()
+        gv = None if gv is None else gv.contiguous()
+        gx, gv0 = torch.empty_like(x), torch.empty_like(v) if ctx.needs_input_grad[1] else None
+        galpha = torch.empty(layer.N if layer.each else -(-layer.N // layer.block))
+        layer.x, layer.v0, layer.alpha, layer.gs, layer.gv_end = map(native.address, (x, v, each, gs, gv))
+        layer.gx, layer.gv0, layer.galpha = map(native.address, (gx, gv0, galpha))
+        native.run("plif_train_backward", layer, layer.N, layer.T * layer.N, layer.block)
+        summed = galpha.view(v.shape).sum_to_size(alpha.shape) if layer.each else galpha.sum()
+        return gx, gv0, summed if ctx.needs_input_grad[2] else None, None
+
+
+def _spikes_of(layer: native.Layer, v: Tensor) -> tuple[int, ...]:
+    """The shape of the spikes [T, ...] of a layer with the potentials v [...]."""
+    if not layer.width:
+        return (layer.T, *v.shape)
+    return (layer.T, *v.shape[:-2], v.shape[-2] // 2, v.shape[-1] // 2)
 
 
 def _forward(x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, h: Tensor, s: Tensor) -> Tensor:
@@ -131,7 +170,8 @@ def _forward(x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, h: Tensor, s: Tens
             torch.sub(v, drive, out=h_t).add_(x_t)
         fires = h_t >= rule.v_threshold
         s_t.copy_(fires)
-        v = h_t - s_t * rule.v_threshold if rule.v_reset is None else torch.where(fires, at_rest, h_t)
+        # in v's type: bfloat16 would round the threshold
+        v = h_t - fires.to(v.dtype) * rule.v_threshold if rule.v_reset is None else torch.where(fires, at_rest, h_t)
     return v
 
 
@@ -167,7 +207,7 @@ def _backward(
             if t == 0:
                 before = v0
             else:
-                before = h[t - 1] * stays if hard else h[t - 1] - s[t - 1] * rule.v_threshold
+                before = h[t - 1] * stays if hard else h[t - 1] - s[t - 1].to(h.dtype) * rule.v_threshold
                 if r:
                     before.add_(s[t - 1], alpha=r)
             above = before - r if r else before
@@ -185,11 +225,6 @@ def _backward(
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The T steps as one kernel each way; for any number of neurons, so that another layer is not compiled again."""
     return torch.compile(function, dynamic=True)
-
-
-def _rows(x: Tensor) -> Tensor:
-    """[T, N] whose steps each lie together in memory; the steps may be one and the same (a static image)."""
-    return x if x.stride(1) == 1 else x.contiguous()
 
 
 def _blocks(v: Tensor, rule: Rule) -> list[slice]:

@@ -1,14 +1,14 @@
 """The kernels of a training step on a CPU (train.c): finds the library that was built with the package, and calls it.
 
 Without it (no C compiler, another processor than the one it was built for, or PLIF_TRAIN_NATIVE=0) PyTorch's operations do
-the same, slower. Work is split into parts over threads, as many as PyTorch's own; the result does not depend on how many.
+the same, slower. Work is split into parts over PyTorch's own threads (share.c), or, where its OpenMP is not GNU's, over as many
+of ours; the result does not depend on how many.
 """
 
 from __future__ import annotations
 
 import ctypes as c
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
@@ -18,18 +18,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BLOCK = 2048  # as in train.c: the neurons whose gradient of alpha is one sum
+LIMIT, BLOCK = 1 << 15, 2048  # as in train.c: floats of h in a block over all steps, and the most neurons in it
 SURROGATES = ("atan", "piecewise")
 VARIABLE = "PLIF_TRAIN_NATIVE"
 WORTHWHILE = 1 << 16  # elements a thread: below, a thread costs more than it brings
+PARTS = 4  # a thread: one that is late leaves the rest to the others
 
 
-class RuleStruct(c.Structure):
-    """The constants of a neuron as train.c has them, struct rule. charge: 0 IF, 1 decay_input, 2 the input as it is."""
+class Layer(c.Structure):
+    """struct layer of train.c. charge: 0 IF, 1 decay_input, 2 the input as it is."""
 
     _fields_ = (
-        *((name, c.c_int32) for name in ("charge", "soft", "surrogate", "half")),
+        *((name, c.c_void_p) for name in ("x", "gs", "v0", "alpha", "gv_end", "s", "gx", "v_end", "gv0", "galpha")),
+        *((name, c.c_int64) for name in ("T", "N", "block", "width", "once", "each")),
+        *((name, c.c_int64) for name in ("charge", "soft", "surrogate", "half")),
         *((name, c.c_float) for name in ("v_threshold", "v_reset")),
+    )
+
+
+class Pool(c.Structure):
+    """struct pool of pool.c."""
+
+    _fields_ = (
+        *((name, c.c_void_p) for name in ("in_", "g", "out", "gin", "which")),
+        *((name, c.c_int64) for name in ("H", "W", "half")),
     )
 
 
@@ -39,19 +51,29 @@ def library() -> c.CDLL | None:
     for path in sorted(Path(__file__).parent.glob("_train*.so")):
         try:
             found = c.CDLL(str(path))
-            p: Any = c.c_void_p
-            n: Any = c.c_int64
-            for function, types in (
-                (found.plif_train_forward, [p, n, p, p, n, p, p, p, n, n, n, n, p]),
-                (found.plif_train_backward, [p, n, p, p, n, p, p, p, p, p, p, n, n, n, n, p]),
-                (found.plif_pool_forward, [p, p, p, n, n, n, n, c.c_int32]),
-                (found.plif_pool_backward, [p, p, p, n, n, n, n, c.c_int32]),
+            for kernel in (
+                found.plif_train_forward,
+                found.plif_train_backward,
+                found.plif_pool_forward,
+                found.plif_pool_backward,
             ):
-                function.restype, function.argtypes = None, types
+                kernel.restype, kernel.argtypes = None, [c.c_void_p, c.c_int64, c.c_int64]
+            p: Any = c.c_void_p
+            found.plif_share.restype, found.plif_share.argtypes = None, [p, p, p, c.c_int64, c.c_int64, c.c_int32]
         except (OSError, AttributeError):
             continue  # built for another machine, or another version
         return found
     return None
+
+
+@cache
+def _in_threads() -> Any:
+    """GOMP_parallel of the OpenMP library that PyTorch itself has loaded, for plif_share; None where it has another."""
+    torch_library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        return c.CDLL(str(torch_library)).GOMP_parallel
+    except (OSError, AttributeError):
+        return None
 
 
 def runs(*tensors: Tensor) -> bool:
@@ -70,55 +92,31 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="plif-train")
 
 
-def share(work: Callable[[int, int], None], count: int, size: int, unit: int = 1) -> None:
-    """Calls work(from, to) for parts of 0..count in threads. Parts end at multiples of `unit`; there are more than one where
-    the `size` elements in all are worth a thread."""
-    threads = max(1, min(torch.get_num_threads(), size // WORTHWHILE, -(-count // unit)))
+def run(kernel: str, job: c.Structure, count: int, size: int, unit: int = 1) -> None:
+    """A kernel of the library on the parts of 0..count, which end at multiples of `unit`. There are several, in as many threads
+    as PyTorch has, where the `size` elements in all are worth a thread."""
+    found = library()
+    assert found is not None
+    work, threads = getattr(found, kernel), max(1, min(torch.get_num_threads(), size // WORTHWHILE, -(-count // unit)))
     if threads == 1:
-        work(0, count)
+        work(c.byref(job), 0, count)
         return
-    units = -(-count // unit)
+    units, in_threads = -(-count // unit), _in_threads()
+    if in_threads is not None:
+        part = -(-units // (PARTS * threads)) * unit
+        found.plif_share(in_threads, work, c.byref(job), count, part, threads)
+        return
     borders = [min(count, units * i // threads * unit) for i in range(threads + 1)]
     parts = [
-        _pool(threads, os.getpid()).submit(work, start, stop)  # a forked child has none of its parent's threads
+        _pool(threads, os.getpid()).submit(work, c.byref(job), start, stop)  # a forked child has none of its parent's
         for start, stop in pairwise(borders[1:])
     ]
-    work(borders[0], borders[1])
-    for part in parts:
-        part.result()
+    work(c.byref(job), borders[0], borders[1])
+    for part_done in parts:
+        part_done.result()
 
 
-def run(kernel: str, count: int, size: int, *arguments: Any, unit: int = 1) -> None:
-    """A kernel of train.c over 0..count, shared as `share` says: its arguments, but for the part (from, to), which stands
-    before the last of them. Tensors must be contiguous where the kernel takes no stride."""
-    function = getattr(library(), kernel)
-    *front, last = (a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)
-    share(lambda start, stop: function(*front, start, stop, last), count, size, unit)
-
-
-def forward(x: Tensor, v: Tensor, alpha: Tensor, rule: RuleStruct, h: Tensor, s: Tensor, end: Tensor) -> None:
-    """x [T, N] (a step may be of stride 0), v [N], alpha [] or [N] -> fills h, s [T, N] and end [N]; float32, x and s
-    also bfloat16."""
-    T, N = x.shape
-    assert x.stride(1) == 1 and all(t.is_contiguous() for t in (v, alpha, h, s, end))
-    assert h.shape == s.shape == x.shape and v.shape == end.shape == (N,) and alpha.shape in ((), (N,))
-    each = int(alpha.dim() > 0)
-    run("plif_train_forward", N, T * N, x, x.stride(0), v, alpha, each, h, s, end, T, N, c.byref(rule), unit=BLOCK)
-
-
-def backward(
-    x: Tensor, v: Tensor, alpha: Tensor, rule: RuleStruct, h: Tensor, gs: Tensor, gv_end: Tensor, gx: Tensor, gv: Tensor
-) -> Tensor:
-    """The gradients gs [T, N] of the spikes and gv_end [N] of the last v -> fills gx [T, N] and gv [N], of the first v;
-    returns the gradient of alpha, as alpha is: [] or [N]."""
-    T, N = h.shape
-    assert x.stride(1) == 1 and all(t.is_contiguous() for t in (v, alpha, h, gs, gv_end, gx, gv))
-    assert x.shape == gs.shape == gx.shape == h.shape and alpha.shape in ((), (N,))
-    assert v.shape == gv_end.shape == gv.shape == (N,)
-    each = int(alpha.dim() > 0)
-    galpha = torch.empty(N if each else -(-N // BLOCK))
-    run(
-        "plif_train_backward", N, T * N,
-        x, x.stride(0), v, alpha, each, h, gs, gv_end, gx, gv, galpha, T, N, c.byref(rule), unit=BLOCK,
-    )  # fmt: skip
-    return galpha if each else galpha.sum()
+def address(tensor: Tensor | None) -> int | None:
+    """Where a tensor [...] lies in memory, which must be contiguous; None stays None, a null pointer."""
+    assert tensor is None or tensor.is_contiguous()
+    return None if tensor is None else tensor.data_ptr()

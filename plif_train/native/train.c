@@ -1,311 +1,226 @@
-/* Kernels of a training step on a CPU: the neuron's recurrence over T, forward and backward, and max-pooling.
+/* The neuron's recurrence over T on a CPU, forward and backward, and with the max-pooling that follows it.
 
    A training step on a processor with fast matrix units is bound by memory, not by arithmetic. PyTorch's operations go
-   through a layer's tensors some fifteen times; these go once. The equations are those of plif_train/recurrence.py, in
-   their order of operations (compiled without contraction), so that spikes are the same bit for bit.
+   through a layer's tensors some fifteen times; these go once. Forward keeps no potential: backward computes h again from x,
+   a block of neurons at a time, so that all its steps stay in the second-level cache. The equations are those of
+   plif_train/recurrence.py, in their order of operations (compiled without contraction), so that spikes are the same bit for
+   bit. */
 
-   Tensors are [T, N] with N neurons next to each other; `step` counts the elements from one time-step to the next (0 where
-   one image is shown T times). A half is bfloat16 as raw 16 bits. Every function works on neurons or planes from..to, so
-   that threads share a call. Nothing is allocated. */
+#include "train.h"
 
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-
-#if defined(__x86_64__) && defined(__gnu_linux__) && (defined(__GNUC__) && !defined(__clang__))
-#define EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define EACH_CPU
-#endif
-#define INLINE static inline __attribute__((always_inline))
-
-enum { BLOCK = 2048 }; /* neurons at a time: their membranes and gradients stay in the first-level cache */
-
+enum { LIMIT = 1 << 15, BLOCK = 2048, LANES = 16 }; /* floats of h in a block over all steps; the most neurons in it */
 enum charge { CHARGE_IF, CHARGE_DECAY_INPUT, CHARGE_PLAIN_INPUT };
 enum surrogate { ATAN, PIECEWISE };
+enum { ONE = 0x3f80 }; /* a spike as bfloat16 */
+typedef uint32_t __attribute__((may_alias)) two_halves, one_float; /* as their bits */
+typedef uint64_t __attribute__((may_alias)) two_floats;
 
-struct rule {
-    int32_t charge, soft, surrogate, half; /* half: x, s, gs and gx are bfloat16 */
+/* A layer of N neurons: x, gx [T, N], or [N] for an image shown T times (once); s, gs [T, N]; v0, v_end, gv_end, gv0 [N].
+   alpha, galpha: [N] with `each`, else one number, whose gradient comes as one sum for each block, so that it does not depend
+   on the number of threads. gv_end and gv0 may be null: zero, and not wanted.
+   width: 0, or that of maps with an even number of rows of even width, two rows at a time in a block. Then s and gs are
+   pooled, [T, N / 4]: a window of four spikes spikes, too, and its gradient goes to the first of them. */
+struct layer {
+    const void *x, *gs;
+    const float *v0, *alpha, *gv_end;
+    void *s, *gx;
+    float *v_end, *gv0, *galpha;
+    int64_t T, N, block, width, once, each;
+    int64_t charge, soft, surrogate, half; /* half: x, s, gs and gx are bfloat16 */
     float v_threshold, v_reset;
 };
 
-INLINE float from_half(uint16_t b) {
-    uint32_t bits = (uint32_t)b << 16;
-    float f;
-    memcpy(&f, &bits, 4);
-    return f;
+/* alpha of the n neurons of a block. */
+INLINE void alphas(const struct layer *l, float *alpha, int64_t at, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        alpha[i] = l->alpha[l->each ? at + i : 0];
 }
 
-INLINE uint16_t to_half(float f) { /* to nearest, ties to even; NaN stays NaN */
-    uint32_t bits;
-    memcpy(&bits, &f, 4);
-    uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    return (bits & 0x7fffffff) > 0x7f800000 ? (uint16_t)(bits >> 16 | 0x40) : (uint16_t)rounded;
-}
-
-INLINE float load(const void *p, int64_t i, int half) {
-    return half ? from_half(((const uint16_t *)p)[i]) : ((const float *)p)[i];
-}
-
-INLINE void store(void *p, int64_t i, float f, int half) {
-    if (half)
-        ((uint16_t *)p)[i] = to_half(f);
-    else
-        ((float *)p)[i] = f;
-}
-
-/* x [T, N], v0 [N] -> h [T, N], s [T, N], v_end [N]. alpha has one value, or one for each neuron (each = 1). */
-INLINE void forward(const void *restrict x, int64_t x_step, const float *restrict v0, const float *restrict alpha, int64_t each, float *restrict h, void *restrict s,
-                    float *v_end, int64_t T, int64_t N, int64_t from, int64_t to, const struct rule *rule, int charge,
-                    int soft, int half) {
-    const float th = rule->v_threshold, r = rule->v_reset;
-    for (int64_t at = from; at < to; at += BLOCK) {
-        const int64_t n = to - at < BLOCK ? to - at : BLOCK;
-        float v[BLOCK];
-        memcpy(v, v0 + at, (size_t)n * sizeof *v);
-        for (int64_t t = 0; t < T; t++) {
-            const int64_t in = t * x_step + at, out = t * N + at;
-            for (int64_t i = 0; i < n; i++) {
-                const float xi = load(x, in + i, half), above = v[i] - r;
-                float hi;
-                if (charge == CHARGE_IF)
-                    hi = v[i] + xi;
-                else if (charge == CHARGE_DECAY_INPUT)
-                    hi = v[i] + (xi - above) * alpha[each * (at + i)];
-                else
-                    hi = v[i] - above * alpha[each * (at + i)] + xi;
-                const int fires = hi >= th;
-                h[out + i] = hi;
-                store(s, out + i, fires ? 1.0f : 0.0f, half);
-                v[i] = soft ? hi - (fires ? th : 0.0f) : (fires ? r : hi);
-            }
-        }
-        memcpy(v_end + at, v, (size_t)n * sizeof *v);
+/* One step of n neurons: v -> h, and the v after it. */
+INLINE void advance(const struct layer *l, const float *restrict alpha, float *restrict v, float *restrict h, int64_t t,
+                    int64_t at, int64_t n, int charge, int soft, int half) {
+    const float th = l->v_threshold, r = l->v_reset;
+    const void *restrict x = l->x;
+    const int64_t in = (l->once ? 0 : t * l->N) + at;
+    for (int64_t i = 0; i < n; i++) {
+        const float xi = load(x, in + i, half), above = v[i] - r;
+        float hi;
+        if (charge == CHARGE_IF)
+            hi = v[i] + xi;
+        else if (charge == CHARGE_DECAY_INPUT)
+            hi = v[i] + (xi - above) * alpha[i];
+        else
+            hi = v[i] - above * alpha[i] + xi;
+        const int fires = hi >= th;
+        h[i] = hi;
+        v[i] = soft ? hi - (fires ? th : 0.0f) : (fires ? r : hi);
     }
 }
 
-/* The way back, from T to 1. gs [T, N] and gv [N] (of v_end) -> gx [T, N], gv0 [N], and galpha: one value for each neuron,
-   or, where alpha is one value, one sum for each BLOCK, so that it does not depend on the number of threads. */
-INLINE void backward(const void *restrict x, int64_t x_step, const float *restrict v0, const float *restrict alpha, int64_t each, const float *h,
-                     const void *gs, const float *gv_end, void *gx, float *gv0, float *galpha, int64_t T, int64_t N,
-                     int64_t from, int64_t to, const struct rule *rule, int charge, int soft, int surrogate, int half) {
-    const float th = rule->v_threshold, r = rule->v_reset;
-    for (int64_t at = from; at < to; at += BLOCK) {
-        const int64_t n = to - at < BLOCK ? to - at : BLOCK;
-        float gv[BLOCK], ga[BLOCK];
-        memcpy(gv, gv_end + at, (size_t)n * sizeof *gv);
-        memset(ga, 0, sizeof ga);
-        for (int64_t t = T - 1; t >= 0; t--) {
-            const int64_t in = t * x_step + at, out = t * N + at;
-            const float *ht = h + out, *hb = t ? ht - N : v0 + at;
-            const int first = t == 0;
-            for (int64_t i = 0; i < n; i++) {
-                const float u = ht[i] - th;
-                float slope;
-                if (surrogate == ATAN) {
-                    const float w = u * 3.14159265358979323846f;
-                    slope = 1.0f / (w * w + 1.0f);
-                } else {
-                    slope = 1.0f - fabsf(u);
-                    slope = slope > 0.0f ? slope : 0.0f;
-                }
-                float gh = load(gs, out + i, half) * slope;
-                gh = gh + (soft || !(ht[i] >= th) ? gv[i] : 0.0f);
-                if (charge == CHARGE_IF) {
-                    gv[i] = gh;
-                    store(gx, out + i, gh, half);
-                    continue;
-                }
-                const int fired = !first && hb[i] >= th; /* hb of the first step is v0, whose spike is past */
-                const float before = soft ? hb[i] - (fired ? th : 0.0f) : (fired ? r : hb[i]), above = before - r;
-                if (charge == CHARGE_DECAY_INPUT)
-                    ga[i] += gh * (load(x, in + i, half) - above);
-                else
-                    ga[i] -= gh * above;
-                const float leaked = gh * alpha[each * (at + i)];
-                gv[i] = gh - leaked;
-                store(gx, out + i, charge == CHARGE_DECAY_INPUT ? leaked : gh, half);
-            }
+/* The spikes of n neurons, two of a row in a word, and the two rows of each window: words upper and lower. */
+INLINE void spikes(const float *restrict h, uint16_t *restrict s, int64_t n, float th) {
+    for (int64_t i = 0; i < n; i++)
+        s[i] = h[i] >= th ? ONE : 0;
+}
+
+INLINE void pool(const uint16_t *s, void *out, int64_t at, int64_t n, int64_t width, int half) {
+    for (int64_t row = 0; row < n / width; row += 2) {
+        const two_halves *upper = (const two_halves *)(s + row * width), *lower = upper + width / 2;
+        for (int64_t i = 0; i < width / 2; i++) {
+            const uint32_t any = upper[i] | lower[i], bits = (any | any >> 16) & 0xffff;
+            if (half)
+                ((uint16_t *)out)[at + i] = (uint16_t)bits;
+            else
+                ((uint32_t *)out)[at + i] = bits << 16;
         }
-        memcpy(gv0 + at, gv, (size_t)n * sizeof *gv);
-        if (each)
-            memcpy(galpha + at, ga, (size_t)n * sizeof *ga);
-        else {
-            double sum = 0;
+        at += width / 2;
+    }
+}
+
+/* The gradient of a window in the left or right half of a word of two neighbours, in its upper row or in its lower. Of four
+   zeros, too, the first is the maximum. */
+#define UNPOOL(WORD, NUMBER, ROW, IS_THERE) \
+    do { \
+        WORD *restrict to = (WORD *)g + (ROW) * width / 2; \
+        const NUMBER *restrict from = (const NUMBER *)gs + at; \
+        for (int64_t i = 0; i < count; i++) { \
+            const uint32_t above = upper[i], below = lower[i], of_row = above ? above : below; \
+            const WORD bits = from[i], word = (of_row & 0xffff) || !of_row ? bits : bits << 8 * sizeof(NUMBER); \
+            to[i] = IS_THERE ? word : 0; \
+        } \
+    } while (0)
+
+INLINE void unpool(const uint16_t *s, const void *gs, void *g, int64_t at, int64_t n, int64_t width, int half) {
+    const int64_t end = at + n / 4, whole = (width / 2 + LANES - 1) / LANES * LANES;
+    for (int64_t row = 0; row < n / width; row += 2) {
+        const two_halves *restrict upper = (const two_halves *)(s + row * width), *restrict lower = upper + width / 2;
+        /* Rows are short: whole vectors, beyond their end; the next row writes there what belongs there. */
+        const int64_t count = at + whole <= end ? whole : width / 2;
+        if (half) {
+            UNPOOL(two_halves, uint16_t, row, above || !below);
+            UNPOOL(two_halves, uint16_t, row + 1, !above && below);
+        } else {
+            UNPOOL(two_floats, one_float, row, above || !below);
+            UNPOOL(two_floats, one_float, row + 1, !above && below);
+        }
+        at += width / 2;
+    }
+}
+
+INLINE void forward(const struct layer *l, int64_t at, int64_t n, int charge, int soft, int half) {
+    const float th = l->v_threshold;
+    _Alignas(64) float alpha[BLOCK], v[BLOCK], h[BLOCK];
+    _Alignas(64) uint16_t s[BLOCK];
+    alphas(l, alpha, at, n);
+    memcpy(v, l->v0 + at, (size_t)n * sizeof *v);
+    for (int64_t t = 0; t < l->T; t++) {
+        advance(l, alpha, v, h, t, at, n, charge, soft, half);
+        if (l->width) {
+            spikes(h, s, n, th);
+            pool(s, l->s, (t * l->N + at) / 4, n, l->width, half);
+        } else
             for (int64_t i = 0; i < n; i++)
-                sum += ga[i];
-            galpha[at / BLOCK] = (float)sum;
+                store(l->s, t * l->N + at + i, h[i] >= th ? 1.0f : 0.0f, half);
+    }
+    memcpy(l->v_end + at, v, (size_t)n * sizeof *v);
+}
+
+/* The way back, from T to 1. */
+INLINE void backward(const struct layer *l, int64_t at, int64_t n, int charge, int soft, int surrogate, int half) {
+    const float th = l->v_threshold, r = l->v_reset;
+    _Alignas(64) float h[LIMIT], alpha[BLOCK], v[BLOCK], g[BLOCK], gv[BLOCK], ga[BLOCK], sum[BLOCK];
+    _Alignas(64) uint16_t s[BLOCK + 4 * LANES];
+    _Alignas(64) char unpooled[(BLOCK + 4 * LANES) * sizeof(float)];
+    const void *restrict x = l->x;
+    alphas(l, alpha, at, n);
+    memcpy(v, l->v0 + at, (size_t)n * sizeof *v);
+    for (int64_t t = 0; t < l->T; t++)
+        advance(l, alpha, v, h + t * l->block, t, at, n, charge, soft, half);
+    if (l->gv_end)
+        memcpy(gv, l->gv_end + at, (size_t)n * sizeof *gv);
+    else
+        memset(gv, 0, sizeof gv);
+    memset(ga, 0, sizeof ga);
+    memset(sum, 0, sizeof sum);
+    for (int64_t t = l->T - 1; t >= 0; t--) {
+        const int64_t in = (l->once ? 0 : t * l->N) + at, out = t * l->N + at;
+        const float *ht = h + t * l->block, *hb = t ? ht - l->block : l->v0 + at;
+        const float th_before = t ? th : INFINITY; /* before the first step comes v0, whose spike is past */
+        if (l->width) {
+            spikes(ht, s, n, th);
+            unpool(s, l->gs, unpooled, out / 4, n, l->width, half);
         }
+        const void *restrict gs = l->width ? unpooled : (const char *)l->gs + out * (half ? 2 : 4);
+        for (int64_t i = 0; i < n; i++) {
+            const float hi = ht[i], hbi = hb[i], gvi = gv[i], u = hi - th;
+            float slope;
+            if (surrogate == ATAN) {
+                const float w = u * 3.14159265358979323846f;
+                slope = 1.0f / (w * w + 1.0f);
+            } else {
+                slope = 1.0f - fabsf(u);
+                slope = slope > 0.0f ? slope : 0.0f;
+            }
+            const float gh = load(gs, i, half) * slope + (soft || !(hi >= th) ? gvi : 0.0f);
+            g[i] = gv[i] = gh;
+            if (charge == CHARGE_IF)
+                continue;
+            const int fired = hbi >= th_before;
+            const float before = soft ? hbi - (fired ? th : 0.0f) : (fired ? r : hbi), above = before - r;
+            if (charge == CHARGE_DECAY_INPUT)
+                ga[i] += gh * (load(x, in + i, half) - above);
+            else
+                ga[i] -= gh * above;
+            const float leaked = gh * alpha[i];
+            gv[i] = gh - leaked;
+            g[i] = charge == CHARGE_DECAY_INPUT ? leaked : gh;
+        }
+        if (l->once)
+            for (int64_t i = 0; i < n; i++)
+                sum[i] += g[i];
+        else
+            for (int64_t i = 0; i < n; i++)
+                store(l->gx, out + i, g[i], half);
+    }
+    if (l->once)
+        for (int64_t i = 0; i < n; i++)
+            store(l->gx, at + i, sum[i], half);
+    if (l->gv0)
+        memcpy(l->gv0 + at, gv, (size_t)n * sizeof *gv);
+    if (l->each)
+        memcpy(l->galpha + at, ga, (size_t)n * sizeof *ga);
+    else {
+        double total = 0;
+        for (int64_t i = 0; i < n; i++)
+            total += ga[i];
+        l->galpha[at / l->block] = (float)total;
     }
 }
 
 /* One compiled loop for each rule: the branches above are on constants. */
 
-#define FORWARD(CHARGE, SOFT, HALF) \
-    forward(x, x_step, v0, alpha, each, h, s, v_end, T, N, from, to, rule, CHARGE, SOFT, HALF)
-#define FORWARD_OF(CHARGE) \
+#define BLOCKS(WHAT, ...) \
+    for (int64_t at = from; at < to; at += l->block) \
+    WHAT(l, at, at_most(l->block, to - at), __VA_ARGS__)
+#define OF_HALF(WHAT, ...) \
     do { \
-        if (rule->soft) { \
-            if (rule->half) FORWARD(CHARGE, 1, 1); else FORWARD(CHARGE, 1, 0); \
-        } else { \
-            if (rule->half) FORWARD(CHARGE, 0, 1); else FORWARD(CHARGE, 0, 0); \
-        } \
+        if (l->half) BLOCKS(WHAT, __VA_ARGS__, 1); else BLOCKS(WHAT, __VA_ARGS__, 0); \
+    } while (0)
+#define OF_SURROGATE(WHAT, ...) \
+    do { \
+        if (l->surrogate == ATAN) OF_HALF(WHAT, __VA_ARGS__, ATAN); else OF_HALF(WHAT, __VA_ARGS__, PIECEWISE); \
+    } while (0)
+#define OF_RESET(NEXT, WHAT, CHARGE) \
+    do { \
+        if (l->soft) NEXT(WHAT, CHARGE, 1); else NEXT(WHAT, CHARGE, 0); \
+    } while (0)
+#define OF_CHARGE(NEXT, WHAT) \
+    do { \
+        if (l->charge == CHARGE_IF) OF_RESET(NEXT, WHAT, CHARGE_IF); \
+        else if (l->charge == CHARGE_DECAY_INPUT) OF_RESET(NEXT, WHAT, CHARGE_DECAY_INPUT); \
+        else OF_RESET(NEXT, WHAT, CHARGE_PLAIN_INPUT); \
     } while (0)
 
-EACH_CPU void plif_train_forward(const void *restrict x, int64_t x_step, const float *restrict v0, const float *restrict alpha, int64_t each,
-                                 float *h, void *s, float *v_end, int64_t T, int64_t N, int64_t from, int64_t to,
-                                 const struct rule *rule) {
-    if (rule->charge == CHARGE_IF)
-        FORWARD_OF(CHARGE_IF);
-    else if (rule->charge == CHARGE_DECAY_INPUT)
-        FORWARD_OF(CHARGE_DECAY_INPUT);
-    else
-        FORWARD_OF(CHARGE_PLAIN_INPUT);
-}
+EACH_CPU void plif_train_forward(const struct layer *l, int64_t from, int64_t to) { OF_CHARGE(OF_HALF, forward); }
 
-#define BACKWARD(CHARGE, SOFT, SURROGATE, HALF) \
-    backward(x, x_step, v0, alpha, each, h, gs, gv_end, gx, gv0, galpha, T, N, from, to, rule, CHARGE, SOFT, SURROGATE, HALF)
-#define BACKWARD_OF(CHARGE, SURROGATE) \
-    do { \
-        if (rule->soft) { \
-            if (rule->half) BACKWARD(CHARGE, 1, SURROGATE, 1); else BACKWARD(CHARGE, 1, SURROGATE, 0); \
-        } else { \
-            if (rule->half) BACKWARD(CHARGE, 0, SURROGATE, 1); else BACKWARD(CHARGE, 0, SURROGATE, 0); \
-        } \
-    } while (0)
-#define BACKWARD_WITH(SURROGATE) \
-    do { \
-        if (rule->charge == CHARGE_IF) \
-            BACKWARD_OF(CHARGE_IF, SURROGATE); \
-        else if (rule->charge == CHARGE_DECAY_INPUT) \
-            BACKWARD_OF(CHARGE_DECAY_INPUT, SURROGATE); \
-        else \
-            BACKWARD_OF(CHARGE_PLAIN_INPUT, SURROGATE); \
-    } while (0)
-
-EACH_CPU void plif_train_backward(const void *restrict x, int64_t x_step, const float *restrict v0, const float *restrict alpha, int64_t each,
-                                  const float *h, const void *gs, const float *gv_end, void *gx, float *gv0,
-                                  float *galpha, int64_t T, int64_t N, int64_t from, int64_t to,
-                                  const struct rule *rule) {
-    if (rule->surrogate == ATAN)
-        BACKWARD_WITH(ATAN);
-    else
-        BACKWARD_WITH(PIECEWISE);
-}
-
-/* Max-pooling of planes [H, W] with kernel 2 and stride 2, a rest of one row or column left out. `which` keeps the place of
-   the maximum, the first of equals and NaN before everything, as PyTorch does, in one byte instead of eight.
-
-   Rows are short (28 or 34 elements), which leaves vectors half empty, but outputs lie together across rows. So the upper and
-   lower rows of many windows are put side by side first, PAIRS windows at a time, and one long loop goes over them. */
-enum { PAIRS = 1024 };
-
-INLINE void split(const void *row, int64_t i, int half, float *left, float *right) {
-    if (half) { /* two neighbours are one word */
-        const uint32_t word = ((const uint32_t *)row)[i], high = word & 0xffff0000u, low = word << 16;
-        memcpy(left, &low, 4);
-        memcpy(right, &high, 4);
-    } else {
-        *left = ((const float *)row)[2 * i];
-        *right = ((const float *)row)[2 * i + 1];
-    }
-}
-
-INLINE void pool_pairs(const void *restrict upper, const void *restrict lower, void *restrict out,
-                       uint8_t *restrict which, int64_t n, int half) {
-    for (int64_t i = 0; i < n; i++) {
-        float v0, v1, v2, v3;
-        split(upper, i, half, &v0, &v1);
-        split(lower, i, half, &v2, &v3);
-        float m = v0;
-        uint32_t k = 0;
-        k = v1 > m || v1 != v1 ? 1 : k;
-        m = v1 > m || v1 != v1 ? v1 : m;
-        k = v2 > m || v2 != v2 ? 2 : k;
-        m = v2 > m || v2 != v2 ? v2 : m;
-        k = v3 > m || v3 != v3 ? 3 : k;
-        m = v3 > m || v3 != v3 ? v3 : m;
-        if (half) {
-            uint32_t bits; /* exact: it was a bfloat16 */
-            memcpy(&bits, &m, 4);
-            ((uint16_t *)out)[i] = (uint16_t)(bits >> 16);
-        } else
-            ((float *)out)[i] = m;
-        which[i] = (uint8_t)k;
-    }
-}
-
-INLINE void unpool_pairs(const void *restrict g, const uint8_t *restrict which, void *restrict upper,
-                         void *restrict lower, int64_t n, int half) {
-    for (int64_t i = 0; i < n; i++) {
-        const uint32_t k = which[i];
-        if (half) {
-            const uint32_t word = ((const uint16_t *)g)[i];
-            ((uint32_t *)upper)[i] = k == 0 ? word : k == 1 ? word << 16 : 0;
-            ((uint32_t *)lower)[i] = k == 2 ? word : k == 3 ? word << 16 : 0;
-        } else {
-            const float f = ((const float *)g)[i];
-            ((float *)upper)[2 * i] = k == 0 ? f : 0.0f;
-            ((float *)upper)[2 * i + 1] = k == 1 ? f : 0.0f;
-            ((float *)lower)[2 * i] = k == 2 ? f : 0.0f;
-            ((float *)lower)[2 * i + 1] = k == 3 ? f : 0.0f;
-        }
-    }
-}
-
-/* How many rows of windows fit; a row wider than all of it goes in pieces. */
-INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
-
-INLINE void pool_planes(const char *in, char *out, uint8_t *which, int64_t H, int64_t W, int64_t from, int64_t to,
-                        int half) {
-    const int64_t oh = H / 2, ow = W / 2, size = half ? 2 : 4, wide = at_most(ow, PAIRS), group = PAIRS / wide;
-    char upper[PAIRS * 8], lower[PAIRS * 8];
-    for (int64_t row = from * oh; row < to * oh; row += group) {
-        const int64_t rows = at_most(group, to * oh - row);
-        for (int64_t x = 0; x < ow; x += wide) { /* one round, unless a row is wider than PAIRS: then rows is 1 */
-            const int64_t n = at_most(wide, ow - x);
-            for (int64_t j = 0; j < rows; j++) {
-                const char *a = in + (((row + j) / oh * H + (row + j) % oh * 2) * W + 2 * x) * size;
-                memcpy(upper + j * n * 2 * size, a, (size_t)(n * 2 * size));
-                memcpy(lower + j * n * 2 * size, a + W * size, (size_t)(n * 2 * size));
-            }
-            pool_pairs(upper, lower, out + (row * ow + x) * size, which + row * ow + x, rows * n, half);
-        }
-    }
-}
-
-INLINE void unpool_planes(const char *g, const uint8_t *which, char *in, int64_t H, int64_t W, int64_t from, int64_t to,
-                          int half) {
-    const int64_t oh = H / 2, ow = W / 2, size = half ? 2 : 4, wide = at_most(ow, PAIRS), group = PAIRS / wide;
-    char upper[PAIRS * 8], lower[PAIRS * 8];
-    if (H % 2 || W % 2)
-        memset(in + from * H * W * size, 0, (size_t)((to - from) * H * W * size));
-    for (int64_t row = from * oh; row < to * oh; row += group) {
-        const int64_t rows = at_most(group, to * oh - row);
-        for (int64_t x = 0; x < ow; x += wide) {
-            const int64_t n = at_most(wide, ow - x);
-            unpool_pairs(g + (row * ow + x) * size, which + row * ow + x, upper, lower, rows * n, half);
-            for (int64_t j = 0; j < rows; j++) {
-                char *a = in + (((row + j) / oh * H + (row + j) % oh * 2) * W + 2 * x) * size;
-                memcpy(a, upper + j * n * 2 * size, (size_t)(n * 2 * size));
-                memcpy(a + W * size, lower + j * n * 2 * size, (size_t)(n * 2 * size));
-            }
-        }
-    }
-}
-
-EACH_CPU void plif_pool_forward(const void *in, void *out, uint8_t *which, int64_t H, int64_t W, int64_t from, int64_t to,
-                                int32_t half) {
-    if (half)
-        pool_planes(in, out, which, H, W, from, to, 1);
-    else
-        pool_planes(in, out, which, H, W, from, to, 0);
-}
-
-EACH_CPU void plif_pool_backward(const void *g, const uint8_t *which, void *in, int64_t H, int64_t W, int64_t from,
-                                 int64_t to, int32_t half) {
-    if (half)
-        unpool_planes(g, which, in, H, W, from, to, 1);
-    else
-        unpool_planes(g, which, in, H, W, from, to, 0);
-}
+EACH_CPU void plif_train_backward(const struct layer *l, int64_t from, int64_t to) { OF_CHARGE(OF_SURROGATE, backward); }

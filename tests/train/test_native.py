@@ -56,7 +56,10 @@ def test_the_recurrence_is_pytorchs_bit_for_bit(
         torch.testing.assert_close(fast[3], slow[3], rtol=1e-4, atol=1e-4)
 
 
-def test_any_number_of_threads_gives_the_same_bits(monkeypatch) -> None:
+@pytest.mark.parametrize("pytorchs", [True, False], ids=["in PyTorch's threads", "in ours"])
+def test_any_number_of_threads_gives_the_same_bits(monkeypatch, pytorchs: bool) -> None:
+    if not pytorchs:
+        monkeypatch.setattr(native, "_in_threads", lambda: None)
     torch.manual_seed(2)
     x, weight = 2 * torch.randn(7, 5, 8, 33, 31), torch.randn(7, 5, 8, 33, 31)
     neuron = {"kind": "PLIF", "v_reset": 0.0, "decay_input": True, "channels": None, "surrogate": "atan"}
@@ -101,6 +104,35 @@ def test_pooling_chooses_and_gives_back_as_pytorch_does(monkeypatch, H: int, W: 
         found.append((y.detach(), mine.grad))
     for a, b in zip(*found, strict=True) if found else []:
         assert torch.equal(a.nan_to_num(-9), b.nan_to_num(-9))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, HALF])
+@pytest.mark.parametrize(("H", "W", "once"), [(28, 28, True), (6, 34, False), (2, 2, True), (16, 16, False)])
+@pytest.mark.parametrize(("kind", "v_reset", "surrogate"), [("PLIF", 0.0, "atan"), ("IF", None, "piecewise")])
+def test_spikes_that_come_pooled_are_pytorchs_bit_for_bit(
+    monkeypatch, H: int, W: int, once: bool, kind: str, v_reset: float | None, surrogate: str, dtype
+) -> None:
+    torch.manual_seed(6)
+    x, weight = torch.randn(1 if once else 7, 3, 4, H, W).to(dtype), torch.randn(7, 3, 4, H // 2, W // 2).to(dtype)
+    found = []
+    for on in (False, True):
+        monkeypatch.setenv(native.VARIABLE, str(int(on)))
+        n = Neuron(kind, v_threshold=0.7, v_reset=v_reset, surrogate=surrogate, name="n").train()
+        mine = x.clone().requires_grad_(True)
+        s = n.multi(mine, 7, pools=True)
+        assert (s.shape == weight.shape) is on  # the kernels have pooled, or PyTorch does
+        s = s if on else MaxPool(2, 2)(s.flatten(0, 1)).unflatten(0, (7, 3))
+        (s * weight).sum().backward()
+        found.append((s.detach(), n.v.detach(), mine.grad, n.w.grad if n.w is not None else torch.zeros(())))
+    (*slow, slow_w), (*fast, fast_w) = found
+    assert 0.1 < float(slow[0].float().mean()) < 0.99
+    for a, b in zip(slow[:2] if once else slow, fast[:2] if once else fast, strict=True):
+        assert torch.equal(a, b)
+    if once:  # a sum over the steps, in bfloat16 of PyTorch's
+        torch.testing.assert_close(
+            fast[2], slow[2], rtol=0.02 if dtype == HALF else 1e-5, atol=0.02 if dtype == HALF else 1e-6
+        )
+    torch.testing.assert_close(fast_w, slow_w, rtol=1e-4, atol=1e-4)
 
 
 def test_what_the_kernels_do_not_know_goes_to_pytorch() -> None:
