@@ -2,12 +2,14 @@
 
 Batches come from a DataLoader, which reads and frames in `workers` processes of its own (0: in between): N-MNIST with a few lines
 of NumPy, as people write them, other recordings with plif's code.
-`step by step` calls the network T times for a batch; `all steps` hands it a whole sequence [T, B, C, H, W], so that layers
-without state see T x B samples at once (SpikingJelly's multi-step mode).
+PyTorch's loops run PyTorch's own operations; OURS is the same loop with the kernels that plif trains with, which are no loop that
+people write. `step by step` calls the network T times for a batch; `all steps` hands it a whole sequence [T, B, C, H, W], so that
+layers without state see T x B samples at once (SpikingJelly's multi-step mode).
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +20,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from bench.peers import spikingjelly_modules
+from plif_train import native
 from plif_train.network import Network
 from runtime.data import Dataset
 from runtime.data.recordings import Nmnist
 
+OURS = "PyTorch with plif's kernels, all steps"
 Run = Callable[[Tensor], Tensor]  # x float32 [T, B, C, H, W] -> the sum of y over the steps, float32 [B, classes]
 
 
@@ -61,7 +65,7 @@ def loops(net: Network) -> dict[str, Run]:
         net.reset()
         return net(x).sum(0)
 
-    found = {"PyTorch, step by step": steps, "PyTorch, all steps": whole}
+    found = {"PyTorch, step by step": _plain(steps), "PyTorch, all steps": _plain(whole), OURS: whole}
     try:
         from spikingjelly.activation_based import functional, layer
     except ImportError:
@@ -81,6 +85,22 @@ def loops(net: Network) -> dict[str, Run]:
         return multi(x).sum(0)
 
     return found | {"SpikingJelly, step by step": peer_steps, "SpikingJelly, all steps": peer_whole}
+
+
+def _plain(body: Run) -> Run:
+    """The same without the kernels of plif_train."""
+
+    def run(x: Tensor) -> Tensor:
+        before = os.environ.get(native.VARIABLE)
+        os.environ[native.VARIABLE] = "0"
+        try:
+            return body(x)
+        finally:
+            del os.environ[native.VARIABLE]
+            if before is not None:
+                os.environ[native.VARIABLE] = before
+
+    return run
 
 
 def evaluate_with(

@@ -259,7 +259,9 @@ def _eval(results: Results) -> str:
         f"## {title}",
         "Whole data sets, from recordings on disk to predictions: reading, framing, steps, and the start of worker processes. "
         "`plif eval` chooses batch, workers and threads itself; the loops of PyTorch and SpikingJelly read with NumPy and run in "
-        "their quickest form on both cores.",
+        "their quickest form on both cores. The quickest loop is one of PyTorch's or SpikingJelly's own operations; the one with "
+        "the kernels that plif trains with is shown beside them. The Gesture network's weights are random, and its votes can be "
+        "exactly equal: there two programs whose sums round differently may answer differently.",
     ]
     for report in reports:
         body = [

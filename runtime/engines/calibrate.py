@@ -37,6 +37,7 @@ ROUNDS = 5
 STEPS = 4  # of activity in a round, then as many of silence
 BUDGET_S = 0.3  # no further round begins after so much time of stepping
 CLEAR = 2.0  # engines that differ by more than this factor need no second round
+PAUSE_S = 0.05  # before an engine's turn: threads of the one before wait by spinning, and would slow it
 TIMEOUT_S = 20.0  # of the whole process
 
 Times = dict[str, tuple[float, float]]  # engine -> ms a call in activity, in silence
@@ -105,6 +106,7 @@ def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Measu
         if done and (time.perf_counter() - began > BUDGET_S or totals[1] > CLEAR * totals[0]):
             break
         for name, session in sessions.items():
+            time.sleep(PAUSE_S)
             session.reset()
             active, silent = (float(np.median(call_times_ms(session, x))) for x in (x_active, x_silent))
             best[name] = min(best[name][0], active), min(best[name][1], silent)
