@@ -12,8 +12,8 @@ OLDEST_PYTHON ?= python3.10
 demo: $(VENV)/all
 	$(BIN)/plif demo --out demo
 
-test: lint # three processes, whole files each: some tests wait
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
+test: lint # four processes, whole files each: some tests wait
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile
 
 large: $(VENV)/dev # the six networks of the paper at full size, minutes
 	$(BIN)/python -m pytest -m large

@@ -69,7 +69,9 @@ class Resources:
     def __init__(self) -> None:
         gc.collect()
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        self.memory = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        # its own pages: those of libraries, which it shares, the system takes and brings back as it likes
+        resident, shared = (int(pages) for pages in Path("/proc/self/statm").read_text().split()[1:3])
+        self.memory = (resident - shared) * os.sysconf("SC_PAGE_SIZE")
         self.counts = {
             "threads": int(status["Threads"]),
             "Python threads": threading.active_count(),
