@@ -15,7 +15,6 @@ import ctypes
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from copy import copy
@@ -31,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import plif_train
 import runtime
 from bench import workload
-from bench.artifacts import artifact, prepared
+from bench.artifacts import artifact, prepared, work_folder
 from bench.machine import machine
 from plif_export import export
 from runtime import native
@@ -62,9 +61,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     workload.with_malloc_settings()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.work or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with work_folder(options.work) as folder:
         work = prepared(options.workload, STEPS, folder)
         parts = {p: measure(work, options.workload, p, options.rounds, folder) for p in PRECISIONS}
     if options.json:

@@ -7,6 +7,9 @@ With a folder (`--work DIR`) artifacts are made once and used again.
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import plif_train
@@ -21,6 +24,15 @@ WANTED = {
     ("openvino", "fp32"): ("openvino",),
     ("openvino", "int8"): ("openvino",),
 }
+
+
+@contextmanager
+def work_folder(kept: Path | None) -> Iterator[Path]:
+    """The folder of `--work`, made where it is not there yet; a temporary one where it was not given."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = kept or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
 
 
 def prepared(name: str, steps: int, folder: Path) -> Workload:

@@ -16,7 +16,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.artifacts import artifact, prepared
+from bench.artifacts import artifact, prepared, work_folder
 from bench.machine import machine
 from bench.subjects import Subject, ours, take_turns, timed
 from runtime.native import cores
@@ -47,9 +46,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="a folder where artifacts are kept from run to run")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.work or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with work_folder(options.work) as folder:
         work = prepared(options.workload, options.steps + WARM_UP, folder)
         stem, only = Path(options.workload).stem, tuple(options.only.split(","))
         paths = {to: artifact(work.net, stem, to, options.precision, folder) for to in dict.fromkeys(ENGINES.values())}

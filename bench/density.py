@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import workload
-from bench.artifacts import artifact
+from bench.artifacts import artifact, work_folder
 from bench.machine import machine
 from bench.peers import peer, pytorch
 from bench.subjects import compare, ours, take_turns
@@ -46,9 +45,7 @@ def main() -> None:
     workload.with_malloc_settings()
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.work or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with work_folder(options.work) as folder:
         rates = [float(rate) for rate in options.rates.split(",")]
         if options.prepare:
             for rate in rates:

@@ -13,7 +13,6 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
 from bench import workload
-from bench.artifacts import artifact, prepared
+from bench.artifacts import artifact, prepared, work_folder
 from bench.machine import machine
 from bench.silence import without_shifts
 from bench.subjects import timed
@@ -43,9 +42,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="a folder where artifacts are kept from run to run")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.work or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with work_folder(options.work) as folder:
         rows = [
             {"network": network, "input": name} | compare(path, x, options.rounds)
             for network, path in networks(folder).items()

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import workload
-from bench.artifacts import artifact, prepared
+from bench.artifacts import artifact, prepared, work_folder
 from bench.machine import machine
 from bench.peers import peer
 from bench.subjects import ours, timed
@@ -48,9 +47,7 @@ def main() -> None:
     workload.with_malloc_settings()
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.work or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with work_folder(options.work) as folder:
         rows = measure(options.workload, options.threads, options.rounds, folder)
     if options.json:
         print(json.dumps({"bench": "silence", "machine": machine(), "workload": options.workload, "rows": rows}))

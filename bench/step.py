@@ -18,7 +18,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import workload
-from bench.artifacts import WANTED, artifact, prepared
+from bench.artifacts import WANTED, artifact, prepared, work_folder
 from bench.machine import machine
 from bench.peers import PEERS, peer, pytorch
 from bench.subjects import Subject, compare, ours, take_turns
@@ -48,9 +47,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     workload.with_malloc_settings()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.work or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with work_folder(options.work) as folder:
         if options.prepare:
             prepare(options.workload, folder)
             return

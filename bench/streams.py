@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
 from bench import workload
-from bench.artifacts import artifact, prepared
+from bench.artifacts import artifact, prepared, work_folder
 from bench.machine import machine
 from bench.subjects import timed
 from runtime.base.errors import PlifError
@@ -44,9 +43,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="a folder where artifacts are kept from run to run")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.work or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with work_folder(options.work) as folder:
         counts = [int(n) for n in options.streams.split(",")]
         rows = measure(options.workload, counts, options.threads or [1, 2], options.rounds, folder)
     if options.json:

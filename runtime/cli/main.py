@@ -64,9 +64,8 @@ class _Commands(typer.core.TyperGroup):
 def _command(name: str) -> Any:
     """The command as Typer runs it; one whose extra is not installed says what to install, whatever its options."""
     module, function, needs, extra = COMMANDS[name]
-    if (
-        not needs
-    ):  # no command of the runtime multiplies large matrices with NumPy, and BLAS threads are a fifth of its start
+    if not needs:
+        # these commands multiply no large matrices with NumPy, and starting its BLAS threads is a fifth of their start
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     if all(importlib.util.find_spec(package) for package in needs):

@@ -62,9 +62,10 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 enum { FEW = 128 };
 
-/* The fast loop, for framings that follow the clock and for those that do not: counts events that lie inside the sensor and the frame, on time and not cropped. Stops before the first other
+/* The fast loop: counts events that lie inside the sensor and the frame, on time and not cropped. Stops before the first other
  * event; returns how many it counted. A few events go through two short loops, cells first and then counts, since in one loop the
- * processor waits before each count for the one that may have gone to the same cell. */
+ * processor waits before each count for the one that may have gone to the same cell. by_clock: whether frames follow the clock; for
+ * those that do not, no times are read. */
 static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int64_t most, Frame *f, const int64_t *of_x,
                                                            const int64_t *of_y, const int64_t *of_p, float *counts, int by_clock)
 {

@@ -74,8 +74,7 @@ INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, ui
                 for (int j = 0; j < n; j++) sum[j] = plus16(sum[j], w[j]);
             }
             if (wide)
-                for (int j = 0; j < 2 * n; j++)
-                    ((ir *)a)[j] = plus32(((const ir *)from)[j], widen((const int16_t *)sum + j * REGISTER));
+                for (int j = 0; j < n; j++) add_sums(a, from, j * 2 * REGISTER, sum[j], 1);
             else
                 for (int j = 0; j < n; j++) ((sr *)a)[j] = sum[j];
         }
