@@ -46,9 +46,9 @@ class AnyPython(bdist_wheel):
 TRAINING = [
     Extension(
         "plif_train.native._train",
-        sources=[f"plif_train/native/{name}.c" for name in ("train", "pool", "share")],
+        sources=[f"plif_train/native/{name}.c" for name in ("train", "pool", "sparse", "share")],
         depends=["plif_train/native/train.h"],
-        extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-g0"],
+        extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-g0"],
         libraries=["m"],
         optional=True,
     ),

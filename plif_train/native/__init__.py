@@ -1,4 +1,4 @@
-"""The kernels of a training step on a CPU (train.c): finds the library that was built with the package, and calls it.
+"""The kernels of a training step on a CPU (train.c, pool.c, sparse.c): finds the library that was built with the package, and calls it.
 
 Without it (no C compiler, another processor than the one it was built for, or PLIF_TRAIN_NATIVE=0) PyTorch's operations do
 the same, slower. Work is split into parts over PyTorch's own threads (share.c), or, where its OpenMP is not GNU's, over as many
@@ -45,18 +45,30 @@ class Pool(c.Structure):
     )
 
 
+class Sparse(c.Structure):
+    """struct sparse of sparse.c."""
+
+    _fields_ = (
+        *((name, c.c_void_p) for name in ("x", "g", "w", "y", "rows", "gw", "counts", "at", "first", "places")),
+        *((name, c.c_void_p) for name in ("of_pixel", "channels")),
+        *((name, c.c_int64) for name in ("N", "C", "H", "W", "O", "OH", "OW", "KH", "KW", "stride_y", "stride_x")),
+        *((name, c.c_int64) for name in ("pad_y", "pad_x", "width", "half", "ones")),
+    )
+
+
+KERNELS = (
+    *("train_forward", "train_backward", "pool_forward", "pool_backward"),
+    *(f"sparse_{name}" for name in ("count", "list", "forward", "rows", "weights")),
+)
+
+
 @cache
 def library() -> c.CDLL | None:
     """The library, or None where it was not built."""
     for path in sorted(Path(__file__).parent.glob("_train*.so")):
         try:
             found = c.CDLL(str(path))
-            for kernel in (
-                found.plif_train_forward,
-                found.plif_train_backward,
-                found.plif_pool_forward,
-                found.plif_pool_backward,
-            ):
+            for kernel in (getattr(found, f"plif_{name}") for name in KERNELS):
                 kernel.restype, kernel.argtypes = None, [c.c_void_p, c.c_int64, c.c_int64]
             p: Any = c.c_void_p
             found.plif_share.restype, found.plif_share.argtypes = None, [p, p, p, c.c_int64, c.c_int64, c.c_int32]

@@ -1,0 +1,232 @@
+/* A convolution of spikes, and the gradient of its weights, from the inputs that are not zero.
+
+       y[o, q]    = sum over (c, k) of W[o, c, k] x[c, p(q, k)]          p(q, k) = stride q - padding + k
+       dW[o, c, k] = sum over images and q of dy[o, q] x[c, p(q, k)]
+
+   A layer of spikes is silent at 85 to 98 % of its places, and a product of matrices multiplies them all. Here each place that is
+   not silent adds one row, of all output channels: W[., c, k] to y[., q], or dy[., q] to dW[., c, k]. Rows are float32, padded
+   with zeros to `width`, whole vectors; sums are float32 in one order, whatever the number of threads. */
+
+#include "train.h"
+
+enum { LANES = 16, WIDE = 8, SOME = 512 }; /* floats of a vector; vectors of a row in registers; inputs of a channel at once */
+typedef float vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+
+struct sparse {
+    const void *x, *g;  /* x [N, C, H, W]; g, y [N, O, OH, OW] */
+    const float *w;     /* [KH KW, C, width] */
+    void *y;
+    float *rows;        /* of an image: [N, OH OW, width]; of y a row of pixels, of g all */
+    float *gw;          /* [C, KH KW, width], added to */
+    int32_t *counts;    /* [N, 2]: inputs that are not zero, inputs that are one */
+    const int64_t *at;  /* [N]: where the lists of an image begin */
+    int32_t *first;     /* [N, C + 1] and */
+    int32_t *places;    /* [all]: of each channel, y << 16 | x of its inputs that are not zero */
+    int32_t *of_pixel;  /* [N, H W + 1] and */
+    uint16_t *channels; /* [all]: of each pixel, its channels */
+    int64_t N, C, H, W, O, OH, OW, KH, KW, stride_y, stride_x, pad_y, pad_x, width, half, ones;
+};
+
+/* Calls DO for each element i of n that is not zero; words of 64 bits are looked at first. */
+#define EACH_INPUT(X, N, HALF, DO) \
+    do { \
+        const int64_t count = (N), in_word = (HALF) ? 4 : 2; \
+        for (int64_t word_at = 0; word_at < count; word_at += in_word) { \
+            const int64_t there = at_most(in_word, count - word_at); \
+            uint64_t word = 0; \
+            memcpy(&word, (const char *)(X) + word_at * ((HALF) ? 2 : 4), (size_t)there * ((HALF) ? 2 : 4)); \
+            for (word &= (HALF) ? 0x7fff7fff7fff7fff : 0x7fffffff7fffffff; word;) { /* without the signs: -0 is zero */ \
+                const int64_t lane = __builtin_ctzll(word) / ((HALF) ? 16 : 32), i = word_at + lane; \
+                word &= ~(((HALF) ? 0xffffull : 0xffffffffull) << lane * ((HALF) ? 16 : 32)); \
+                DO; \
+            } \
+        } \
+    } while (0)
+
+INLINE void count(const struct sparse *s, int64_t n, int half) {
+    const int64_t size = s->C * s->H * s->W;
+    int32_t some = 0, ones = 0;
+    if (half) {
+        const uint16_t *x = (const uint16_t *)s->x + n * size;
+        for (int64_t i = 0; i < size; i++) {
+            some += (x[i] & 0x7fff) != 0;
+            ones += x[i] == 0x3f80;
+        }
+    } else {
+        const float *x = (const float *)s->x + n * size;
+        for (int64_t i = 0; i < size; i++) {
+            some += x[i] != 0.0f;
+            ones += x[i] == 1.0f;
+        }
+    }
+    s->counts[2 * n] = some;
+    s->counts[2 * n + 1] = ones;
+}
+
+/* The lists of an image: of each channel, and from these of each pixel. */
+INLINE void list(const struct sparse *s, int64_t n, int half) {
+    const int64_t C = s->C, H = s->H, W = s->W, pixels = H * W;
+    const char *x = (const char *)s->x + n * C * pixels * (half ? 2 : 4);
+    int32_t *first = s->first + n * (C + 1), *of_pixel = s->of_pixel + n * (pixels + 1), *places = s->places + s->at[n];
+    uint16_t *channels = s->channels + s->at[n];
+    int32_t all = 0;
+    memset(of_pixel, 0, (size_t)(pixels + 1) * sizeof *of_pixel);
+    for (int64_t c = 0; c < C; c++) {
+        first[c] = all;
+        for (int64_t y = 0; y < H; y++)
+            EACH_INPUT(x + (c * H + y) * W * (half ? 2 : 4), W, half, {
+                places[all++] = (int32_t)(y << 16 | i);
+                of_pixel[y * W + i + 1]++;
+            });
+    }
+    first[C] = all;
+    for (int64_t p = 0; p < pixels; p++)
+        of_pixel[p + 1] += of_pixel[p];
+    for (int64_t c = 0; c < C; c++)
+        for (int32_t j = first[c]; j < first[c + 1]; j++)
+            channels[of_pixel[(places[j] >> 16) * W + (places[j] & 0xffff)]++] = (uint16_t)c;
+    memmove(of_pixel + 1, of_pixel, (size_t)pixels * sizeof *of_pixel); /* each begin had moved to its end */
+    of_pixel[0] = 0;
+}
+
+/* One output pixel: the vectors from..from+V of its row. */
+INLINE void sum_pixel(const struct sparse *s, int64_t n, int64_t oy, int64_t ox, int64_t from, float *row, int V, int half,
+                      int ones) {
+    const int64_t C = s->C, H = s->H, W = s->W;
+    const int32_t *of_pixel = s->of_pixel + n * (H * W + 1);
+    const uint16_t *channels = s->channels + s->at[n];
+    const int64_t y0 = oy * s->stride_y - s->pad_y, x0 = ox * s->stride_x - s->pad_x;
+    vector sum[WIDE];
+    for (int k = 0; k < V; k++)
+        sum[k] = (vector){0};
+    for (int64_t ky = y0 < 0 ? -y0 : 0; ky < s->KH && y0 + ky < H; ky++)
+        for (int64_t kx = x0 < 0 ? -x0 : 0; kx < s->KW && x0 + kx < W; kx++) {
+            const int64_t pixel = (y0 + ky) * W + x0 + kx;
+            const float *w = s->w + (ky * s->KW + kx) * C * s->width + from * LANES;
+            for (int32_t j = of_pixel[pixel]; j < of_pixel[pixel + 1]; j++) {
+                const vector *of = (const vector *)(w + channels[j] * s->width);
+                if (ones)
+                    for (int k = 0; k < V; k++)
+                        sum[k] += of[k];
+                else {
+                    const float value = load(s->x, (n * C + channels[j]) * H * W + pixel, half);
+                    for (int k = 0; k < V; k++)
+                        sum[k] += of[k] * value;
+                }
+            }
+        }
+    for (int k = 0; k < V; k++)
+        ((vector *)row)[from + k] = sum[k];
+}
+
+/* [m, width] of the pixels q..q+m <-> [O, OH OW]. */
+INLINE void from_rows(const float *rows, void *y, int64_t q, int64_t m, int64_t O, int64_t Q, int64_t width, int half) {
+    for (int64_t o = 0; o < O; o++)
+        for (int64_t i = 0; i < m; i++)
+            store(y, o * Q + q + i, rows[i * width + o], half);
+}
+
+INLINE void to_rows(const void *g, float *rows, int64_t O, int64_t Q, int64_t width, int half) {
+    for (int64_t o = 0; o < width; o += LANES) /* a line of memory of each row, from so many channels */
+        for (int64_t q = 0; q < Q; q++)
+            for (int64_t i = o; i < o + LANES; i++)
+                rows[q * width + i] = i < O ? load(g, i * Q + q, half) : 0.0f;
+}
+
+/* WHAT(V) for the vectors of a row, V = 8, 4, 2 or 1 from `from`. */
+#define VECTORS(ALL, WHAT) \
+    for (int64_t from = 0, end = (ALL), V; from < end; from += V) { \
+        V = end - from >= 8 ? 8 : end - from >= 4 ? 4 : end - from >= 2 ? 2 : 1; \
+        if (V == 8) WHAT(8); else if (V == 4) WHAT(4); else if (V == 2) WHAT(2); else WHAT(1); \
+    }
+#define SUM_PIXEL(V) sum_pixel(s, n, oy, ox, from, rows + ox * s->width, V, half, ones)
+
+INLINE void forward(const struct sparse *s, int64_t n, int half, int ones) {
+    const int64_t Q = s->OH * s->OW;
+    float *rows = s->rows + n * s->OW * s->width;
+    char *y = (char *)s->y + n * s->O * Q * (half ? 2 : 4);
+    for (int64_t oy = 0; oy < s->OH; oy++) {
+        for (int64_t ox = 0; ox < s->OW; ox++)
+            VECTORS(s->width / LANES, SUM_PIXEL)
+        from_rows(rows, y, oy * s->OW, s->OW, s->O, Q, s->width, half);
+    }
+}
+
+/* The rows of pixels of dy that inputs of channel c reach through the place (ky, kx) of the kernel; returns how many. */
+INLINE int64_t reached(const struct sparse *s, int64_t n, int64_t c, const int32_t *places, int64_t m, int32_t ky, int32_t kx,
+                       int32_t *pixels, float *values, int half, int ones) {
+    const int32_t stride_y = (int32_t)s->stride_y, stride_x = (int32_t)s->stride_x;
+    int64_t found = 0;
+    for (int64_t j = 0; j < m; j++) {
+        const int32_t y = places[j] >> 16, x = places[j] & 0xffff;
+        int32_t qy = y + (int32_t)s->pad_y - ky, qx = x + (int32_t)s->pad_x - kx, there = qy >= 0 && qx >= 0;
+        if (stride_y != 1 || stride_x != 1) {
+            there = there && qy % stride_y == 0 && qx % stride_x == 0;
+            qy /= stride_y, qx /= stride_x;
+        }
+        pixels[found] = qy * (int32_t)s->OW + qx;
+        if (!ones)
+            values[found] = load(s->x, ((n * s->C + c) * s->H + y) * s->W + x, half);
+        found += there && qy < s->OH && qx < s->OW;
+    }
+    return found;
+}
+
+INLINE void sum_rows(const float *rows, const int32_t *pixels, const float *values, int64_t m, int64_t width, float *gw,
+                     int64_t from, int V, int ones) {
+    vector sum[WIDE];
+    for (int k = 0; k < V; k++)
+        sum[k] = ((const vector *)gw)[from + k];
+    for (int64_t j = 0; j < m; j++) {
+        const vector *of = (const vector *)(rows + pixels[j] * width) + from;
+        for (int k = 0; k < V; k++)
+            sum[k] += of[k] * (ones ? 1.0f : values[j]);
+    }
+    for (int k = 0; k < V; k++)
+        ((vector *)gw)[from + k] = sum[k];
+}
+#define SUM_ROWS(V) sum_rows(rows, pixels, values, m, s->width, gw, from, V, ones)
+
+/* dW of channel c. */
+INLINE void weights(const struct sparse *s, int64_t c, int half, int ones) {
+    int32_t pixels[SOME + 1];
+    float values[SOME + 1];
+    for (int64_t n = 0; n < s->N; n++) {
+        const int32_t *first = s->first + n * (s->C + 1) + c, *places = s->places + s->at[n];
+        const float *rows = s->rows + n * s->OH * s->OW * s->width;
+        for (int32_t j = first[0]; j < first[1]; j += SOME)
+            for (int32_t k = 0; k < s->KH * s->KW; k++) {
+                const int32_t ky = k / (int32_t)s->KW, kx = k % (int32_t)s->KW;
+                float *gw = s->gw + (c * s->KH * s->KW + k) * s->width;
+                const int64_t m = reached(s, n, c, places + j, at_most(SOME, first[1] - j), ky, kx, pixels, values, half, ones);
+                VECTORS(s->width / LANES, SUM_ROWS)
+            }
+    }
+}
+
+#define PARTS(WHAT, ...) \
+    for (int64_t n = from; n < to; n++) \
+        WHAT(s, n, __VA_ARGS__)
+#define OF_HALF(WHAT, ...) \
+    do { \
+        if (s->half) PARTS(WHAT, 1 __VA_OPT__(,) __VA_ARGS__); else PARTS(WHAT, 0 __VA_OPT__(,) __VA_ARGS__); \
+    } while (0)
+#define OF_ONES(WHAT) \
+    do { \
+        if (s->ones) OF_HALF(WHAT, 1); else OF_HALF(WHAT, 0); \
+    } while (0)
+
+EACH_CPU void plif_sparse_count(const struct sparse *s, int64_t from, int64_t to) { OF_HALF(count); }
+
+EACH_CPU void plif_sparse_list(const struct sparse *s, int64_t from, int64_t to) { OF_HALF(list); }
+
+EACH_CPU void plif_sparse_forward(const struct sparse *s, int64_t from, int64_t to) { OF_ONES(forward); }
+
+INLINE void gradient_rows(const struct sparse *s, int64_t n, int half) {
+    const int64_t Q = s->OH * s->OW;
+    to_rows((const char *)s->g + n * s->O * Q * (half ? 2 : 4), s->rows + n * Q * s->width, s->O, Q, s->width, half);
+}
+
+EACH_CPU void plif_sparse_rows(const struct sparse *s, int64_t from, int64_t to) { OF_HALF(gradient_rows); }
+
+EACH_CPU void plif_sparse_weights(const struct sparse *s, int64_t from, int64_t to) { OF_ONES(weights); }

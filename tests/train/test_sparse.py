@@ -1,0 +1,128 @@
+"""A convolution of spikes that skips the silent ones gives what PyTorch's convolution gives, forward and backward."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import plif_train
+from plif_train import native, sparse
+from plif_train.convolution import Conv
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels are not built here (no C compiler)")
+HALF = torch.bfloat16
+
+
+@pytest.fixture(autouse=True)
+def whatever_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparse, "_AMX", False)
+
+
+def _spikes(*shape: int, share: float = 0.1, dtype: torch.dtype = torch.float32) -> Tensor:
+    return (torch.rand(shape) < share).to(dtype)
+
+
+def _is_sparse(y: Tensor) -> bool:
+    return "_SparseBackward" in str(y.grad_fn) or any("_SparseBackward" in str(f) for f, _ in y.grad_fn.next_functions)
+
+
+def _step(conv: nn.Conv2d, x: Tensor, weights: Tensor) -> list[Tensor]:
+    """y and the gradients of x, W and the bias."""
+    x = x.clone().requires_grad_(True)
+    with torch.autocast("cpu", HALF, enabled=x.dtype == HALF):
+        y = conv(x)
+    assert _is_sparse(y) == isinstance(conv, Conv)
+    (y.float() * weights).sum().backward()
+    assert x.grad is not None
+    return [y.detach(), x.grad, *(p.grad for p in conv.parameters() if p.grad is not None)]
+
+
+CASES = [  # channels in and out, kernel, stride, padding, height and width
+    (16, 16, 3, 1, 1, (14, 14)),
+    (24, 40, 3, 2, 0, (13, 11)),
+    (17, 139, (2, 3), (1, 2), (0, 1), (9, 12)),
+    (16, 250, 5, 4, 2, (17, 34)),
+    (32, 16, 1, 1, 0, (3, 3)),
+    (16, 16, 5, 1, 2, (1, 1)),
+    (16, 16, 3, 3, 5, (90, 80)),  # more spikes of a channel than a list holds at once
+]
+
+
+@pytest.mark.parametrize("values", ["ones", "any"])
+@pytest.mark.parametrize("dtype", [torch.float32, HALF])
+@pytest.mark.parametrize(("channels", "out", "kernel", "stride", "padding", "size"), CASES)
+def test_value_and_gradients_are_those_of_pytorch(channels, out, kernel, stride, padding, size, dtype, values) -> None:
+    torch.manual_seed(0)
+    mine = Conv(channels, out, kernel, stride, padding).train()
+    theirs = nn.Conv2d(channels, out, kernel, stride, padding)
+    theirs.load_state_dict(mine.state_dict())
+    x = _spikes(5, channels, *size, share=0.08, dtype=dtype)
+    if values == "any":
+        x = x * torch.randn(x.shape).to(dtype)
+    weights = torch.randn(theirs(x.float()).shape)
+    exact = 2**-7 if dtype == HALF else 1e-5
+    for a, b in zip(_step(mine, x, weights), _step(theirs, x, weights), strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        torch.testing.assert_close(a.float(), b.float(), rtol=exact, atol=exact * float(b.abs().max()))
+
+
+def test_silence_and_a_single_spike(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = Conv(16, 16, 3, padding=1, bias=False).train()
+    x = torch.zeros(3, 16, 6, 7)
+    assert not _step(conv, x, torch.ones(3, 16, 6, 7))[0].any()
+    assert not conv.weight.grad.any()
+    x[1, 5, 0, 6] = 1.0
+    y, _, gradient = _step(conv, x, torch.ones(3, 16, 6, 7))
+    assert torch.equal(y[1, :, 1, 5], conv.weight[:, 5, 0, 2]) and not y[0].any() and not y[2].any()
+    assert gradient[:, 5].sum() == 4 * 16 and gradient.sum() == 4 * 16, "a corner is reached through four places"
+
+
+@pytest.mark.parametrize("rows", [1, 1 << 12, 1 << 23])
+def test_any_number_of_threads_and_parts_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    torch.manual_seed(1)
+    conv = Conv(40, 48, 3, padding=1).train()
+    x, weights = _spikes(9, 40, 12, 12), torch.randn(9, 48, 12, 12)
+    found = []
+    before = torch.get_num_threads()
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(sparse, "ROWS", rows)
+        torch.set_num_threads(threads)
+        try:
+            found.append(_step(copy.deepcopy(conv), x, weights))
+        finally:
+            torch.set_num_threads(before)
+    for others in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
+
+
+@pytest.mark.parametrize(
+    "case", ["evaluation", "no_grad", "many spikes", "few channels", "dilation", "matrix units", "off"]
+)
+def test_elsewhere_it_is_pytorchs(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    torch.manual_seed(2)
+    channels, dtype = 8 if case == "few channels" else 16, HALF if case == "matrix units" else torch.float32
+    conv = Conv(channels, 16, 3, dilation=2 if case == "dilation" else 1).train(case != "evaluation")
+    x = _spikes(4, channels, 9, 9, share=0.3 if case == "many spikes" else 0.1, dtype=dtype).requires_grad_(True)
+    monkeypatch.setattr(sparse, "_AMX", case == "matrix units")
+    if case == "off":
+        monkeypatch.setenv(native.VARIABLE, "0")
+    with torch.set_grad_enabled(case != "no_grad"), torch.autocast("cpu", HALF, enabled=dtype == HALF):
+        y = conv(x)
+    assert not y.requires_grad or not _is_sparse(y)
+
+
+def test_a_networks_second_convolution_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    convolve = sparse.convolve
+    monkeypatch.setattr(sparse, "convolve", lambda *of: seen.append(y := convolve(*of)) or y)
+    torch.manual_seed(3)
+    net = plif_train.build(
+        "{c16k3s1-BN-PLIF-MPk2s2}*2-DP-FC10-PLIF-APk5s5", shape=(2, 12, 12), T=3, classes=("a", "b"), v_threshold=2.0
+    )
+    net.train()(torch.poisson(torch.full((3, 2, 2, 12, 12), 0.5))).sum().backward()
+    (y,) = seen
+    assert y is not None and y.shape == (6, 16, 6, 6)
+    assert all(p.grad is not None for p in net.parameters())
