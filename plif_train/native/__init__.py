@@ -1,4 +1,4 @@
-"""The kernels of a training step on a CPU (train.c, pool.c, sparse.c): finds the library that was built with the package, and calls it.
+"""The kernels of a training step on a CPU (native/*.c): finds the library that was built with the package, and calls it.
 
 Without it (no C compiler, another processor than the one it was built for, or PLIF_TRAIN_NATIVE=0) PyTorch's operations do
 the same, slower. Work is split into parts over PyTorch's own threads (share.c), or, where its OpenMP is not GNU's, over as many
