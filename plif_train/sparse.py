@@ -52,6 +52,13 @@ def _job(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int,
     )  # fmt: skip
 
 
+def _reach(size: int, out: int, kernel: int, stride: int, padding: int) -> Tensor:
+    """[kernel, size], int32: the output that an input reaches through a place of the kernel, negative for none."""
+    from_pad = torch.arange(size) + padding - torch.arange(kernel)[:, None]
+    reached = from_pad.div(stride, rounding_mode="floor")
+    return torch.where((from_pad % stride == 0) & (reached >= 0) & (reached < out), reached, -1).int()
+
+
 class _Sparse(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, job: native.Sparse, counts: Tensor) -> Tensor:
@@ -59,9 +66,9 @@ class _Sparse(torch.autograd.Function):
         out, _, KH, KW = weight.shape
         at, places = counts.cumsum(0) - counts, torch.empty(int(counts.sum()), dtype=torch.int32)
         first, of_pixel = torch.empty(N, C + 1, dtype=torch.int32), torch.empty(N, H * W + 1, dtype=torch.int32)
-        channels = torch.empty(len(places), dtype=torch.int16)
+        inputs, values = torch.empty_like(places), None if job.ones else torch.empty(len(places))
         job.at, job.first, job.places = map(native.address, (at, first, places))
-        job.of_pixel, job.channels = map(native.address, (of_pixel, channels))
+        job.of_pixel, job.inputs, job.values = map(native.address, (of_pixel, inputs, values))
         native.run("plif_sparse_list", job, N, x.numel())
 
         rows = torch.zeros(KH * KW, C, job.width)
@@ -91,7 +98,10 @@ class _Sparse(torch.autograd.Function):
             size = job.OH * job.OW * job.width
             some = max(1, min(N, ROWS // size))
             lines, sums = torch.empty(some * size), torch.zeros(C, taps, job.width)
+            reach_y = job.OW * _reach(job.H, job.OH, job.KH, job.stride_y, job.pad_y)
+            reach_x = _reach(job.W, job.OW, job.KW, job.stride_x, job.pad_x)
             job.rows, job.gw, job.places = map(native.address, (lines, sums, places))
+            job.reach_y, job.reach_x = map(native.address, (reach_y, reach_x))
             for i in range(0, N, some):
                 part = slice(i, i + some)
                 job.x, job.g, job.at, job.first = map(native.address, (x[part], grad[part], at[part], first[part]))

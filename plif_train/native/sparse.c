@@ -14,7 +14,7 @@ typedef float vector __attribute__((vector_size(LANES * sizeof(float)), aligned(
 
 struct sparse {
     const void *x, *g;  /* x [N, C, H, W]; g, y [N, O, OH, OW] */
-    const float *w;     /* [KH KW, C, width] */
+    const float *w;     /* [KH, KW, C, width] */
     void *y;
     float *rows;        /* of an image: [N, OH OW, width]; of y a row of pixels, of g all */
     float *gw;          /* [C, KH KW, width], added to */
@@ -23,7 +23,9 @@ struct sparse {
     int32_t *first;     /* [N, C + 1] and */
     int32_t *places;    /* [all]: of each channel, y << 16 | x of its inputs that are not zero */
     int32_t *of_pixel;  /* [N, H W + 1] and */
-    uint16_t *channels; /* [all]: of each pixel, its channels */
+    int32_t *inputs;    /* [all]: of each pixel, x C + c of its inputs that are not zero, and */
+    float *values;      /* [all]: these, unless all are one */
+    const int32_t *reach_y, *reach_x; /* [KH, H], [KW, W]: q of the place of an input in the kernel, as OW qy and qx, or -1 */
     int64_t N, C, H, W, O, OH, OW, KH, KW, stride_y, stride_x, pad_y, pad_x, width, half, ones;
 };
 
@@ -64,12 +66,11 @@ INLINE void count(const struct sparse *s, int64_t n, int half) {
 }
 
 /* The lists of an image: of each channel, and from these of each pixel. */
-INLINE void list(const struct sparse *s, int64_t n, int half) {
+INLINE void list(const struct sparse *s, int64_t n, int half, int ones) {
     const int64_t C = s->C, H = s->H, W = s->W, pixels = H * W;
     const char *x = (const char *)s->x + n * C * pixels * (half ? 2 : 4);
     int32_t *first = s->first + n * (C + 1), *of_pixel = s->of_pixel + n * (pixels + 1), *places = s->places + s->at[n];
-    uint16_t *channels = s->channels + s->at[n];
-    int32_t all = 0;
+    int32_t *inputs = s->inputs + s->at[n], all = 0;
     memset(of_pixel, 0, (size_t)(pixels + 1) * sizeof *of_pixel);
     for (int64_t c = 0; c < C; c++) {
         first[c] = all;
@@ -83,38 +84,35 @@ INLINE void list(const struct sparse *s, int64_t n, int half) {
     for (int64_t p = 0; p < pixels; p++)
         of_pixel[p + 1] += of_pixel[p];
     for (int64_t c = 0; c < C; c++)
-        for (int32_t j = first[c]; j < first[c + 1]; j++)
-            channels[of_pixel[(places[j] >> 16) * W + (places[j] & 0xffff)]++] = (uint16_t)c;
+        for (int32_t j = first[c]; j < first[c + 1]; j++) {
+            const int64_t column = places[j] & 0xffff, pixel = (places[j] >> 16) * W + column, to = of_pixel[pixel]++;
+            inputs[to] = (int32_t)(column * C + c);
+            if (!ones)
+                s->values[s->at[n] + to] = load(x, c * pixels + pixel, half);
+        }
     memmove(of_pixel + 1, of_pixel, (size_t)pixels * sizeof *of_pixel); /* each begin had moved to its end */
     of_pixel[0] = 0;
 }
 
-/* One output pixel: the vectors from..from+V of its row. */
-INLINE void sum_pixel(const struct sparse *s, int64_t n, int64_t oy, int64_t ox, int64_t from, float *row, int V, int half,
-                      int ones) {
-    const int64_t C = s->C, H = s->H, W = s->W;
-    const int32_t *of_pixel = s->of_pixel + n * (H * W + 1);
-    const uint16_t *channels = s->channels + s->at[n];
+/* One output pixel: the vectors from..from+V of its row. The inputs that a row of the kernel sees lie together, and so do its
+   rows of W, [KW, C]. */
+INLINE void sum_pixel(const struct sparse *s, int64_t n, int64_t oy, int64_t ox, int64_t from, float *row, int V, int ones) {
+    const int64_t C = s->C, H = s->H, W = s->W, width = s->width;
+    const int32_t *of_pixel = s->of_pixel + n * (H * W + 1), *inputs = s->inputs + s->at[n];
+    const float *values = s->values + (ones ? 0 : s->at[n]);
     const int64_t y0 = oy * s->stride_y - s->pad_y, x0 = ox * s->stride_x - s->pad_x;
+    const int64_t left = x0 < 0 ? 0 : x0, right = at_most(W, x0 + s->KW);
     vector sum[WIDE];
     for (int k = 0; k < V; k++)
         sum[k] = (vector){0};
-    for (int64_t ky = y0 < 0 ? -y0 : 0; ky < s->KH && y0 + ky < H; ky++)
-        for (int64_t kx = x0 < 0 ? -x0 : 0; kx < s->KW && x0 + kx < W; kx++) {
-            const int64_t pixel = (y0 + ky) * W + x0 + kx;
-            const float *w = s->w + (ky * s->KW + kx) * C * s->width + from * LANES;
-            for (int32_t j = of_pixel[pixel]; j < of_pixel[pixel + 1]; j++) {
-                const vector *of = (const vector *)(w + channels[j] * s->width);
-                if (ones)
-                    for (int k = 0; k < V; k++)
-                        sum[k] += of[k];
-                else {
-                    const float value = load(s->x, (n * C + channels[j]) * H * W + pixel, half);
-                    for (int k = 0; k < V; k++)
-                        sum[k] += of[k] * value;
-                }
-            }
+    for (int64_t y = y0 < 0 ? 0 : y0; y < y0 + s->KH && y < H && left < right; y++) {
+        const float *w = s->w + (((y - y0) * s->KW - x0) * C) * width + from * LANES;
+        for (int32_t j = of_pixel[y * W + left]; j < of_pixel[y * W + right]; j++) {
+            const vector *of = (const vector *)(w + inputs[j] * width);
+            for (int k = 0; k < V; k++)
+                sum[k] += of[k] * (ones ? 1.0f : values[j]);
         }
+    }
     for (int k = 0; k < V; k++)
         ((vector *)row)[from + k] = sum[k];
 }
@@ -139,7 +137,7 @@ INLINE void to_rows(const void *g, float *rows, int64_t O, int64_t Q, int64_t wi
         V = end - from >= 8 ? 8 : end - from >= 4 ? 4 : end - from >= 2 ? 2 : 1; \
         if (V == 8) WHAT(8); else if (V == 4) WHAT(4); else if (V == 2) WHAT(2); else WHAT(1); \
     }
-#define SUM_PIXEL(V) sum_pixel(s, n, oy, ox, from, rows + ox * s->width, V, half, ones)
+#define SUM_PIXEL(V) sum_pixel(s, n, oy, ox, from, rows + ox * s->width, V, ones)
 
 INLINE void forward(const struct sparse *s, int64_t n, int half, int ones) {
     const int64_t Q = s->OH * s->OW;
@@ -152,22 +150,17 @@ INLINE void forward(const struct sparse *s, int64_t n, int half, int ones) {
     }
 }
 
-/* The rows of pixels of dy that inputs of channel c reach through the place (ky, kx) of the kernel; returns how many. */
-INLINE int64_t reached(const struct sparse *s, int64_t n, int64_t c, const int32_t *places, int64_t m, int32_t ky, int32_t kx,
+/* The pixels of dy that inputs of channel c reach through the place (ky, kx) of the kernel; returns how many. */
+INLINE int64_t reached(const struct sparse *s, int64_t n, int64_t c, const int32_t *places, int64_t m, int64_t ky, int64_t kx,
                        int32_t *pixels, float *values, int half, int ones) {
-    const int32_t stride_y = (int32_t)s->stride_y, stride_x = (int32_t)s->stride_x;
+    const int32_t *reach_y = s->reach_y + ky * s->H, *reach_x = s->reach_x + kx * s->W;
     int64_t found = 0;
     for (int64_t j = 0; j < m; j++) {
-        const int32_t y = places[j] >> 16, x = places[j] & 0xffff;
-        int32_t qy = y + (int32_t)s->pad_y - ky, qx = x + (int32_t)s->pad_x - kx, there = qy >= 0 && qx >= 0;
-        if (stride_y != 1 || stride_x != 1) {
-            there = there && qy % stride_y == 0 && qx % stride_x == 0;
-            qy /= stride_y, qx /= stride_x;
-        }
-        pixels[found] = qy * (int32_t)s->OW + qx;
+        const int32_t y = places[j] >> 16, x = places[j] & 0xffff, in_y = reach_y[y], in_x = reach_x[x];
+        pixels[found] = in_y + in_x;
         if (!ones)
             values[found] = load(s->x, ((n * s->C + c) * s->H + y) * s->W + x, half);
-        found += there && qy < s->OH && qx < s->OW;
+        found += (in_y | in_x) >= 0;
     }
     return found;
 }
@@ -195,10 +188,10 @@ INLINE void weights(const struct sparse *s, int64_t c, int half, int ones) {
         const int32_t *first = s->first + n * (s->C + 1) + c, *places = s->places + s->at[n];
         const float *rows = s->rows + n * s->OH * s->OW * s->width;
         for (int32_t j = first[0]; j < first[1]; j += SOME)
-            for (int32_t k = 0; k < s->KH * s->KW; k++) {
-                const int32_t ky = k / (int32_t)s->KW, kx = k % (int32_t)s->KW;
+            for (int64_t k = 0; k < s->KH * s->KW; k++) {
+                const int64_t some = at_most(SOME, first[1] - j);
+                const int64_t m = reached(s, n, c, places + j, some, k / s->KW, k % s->KW, pixels, values, half, ones);
                 float *gw = s->gw + (c * s->KH * s->KW + k) * s->width;
-                const int64_t m = reached(s, n, c, places + j, at_most(SOME, first[1] - j), ky, kx, pixels, values, half, ones);
                 VECTORS(s->width / LANES, SUM_ROWS)
             }
     }
@@ -218,7 +211,7 @@ INLINE void weights(const struct sparse *s, int64_t c, int half, int ones) {
 
 EACH_CPU void plif_sparse_count(const struct sparse *s, int64_t from, int64_t to) { OF_HALF(count); }
 
-EACH_CPU void plif_sparse_list(const struct sparse *s, int64_t from, int64_t to) { OF_HALF(list); }
+EACH_CPU void plif_sparse_list(const struct sparse *s, int64_t from, int64_t to) { OF_ONES(list); }
 
 EACH_CPU void plif_sparse_forward(const struct sparse *s, int64_t from, int64_t to) { OF_ONES(forward); }
 
