@@ -6,12 +6,14 @@
 A step is forward, firing-rate MSE, backward, Adam, reset. Both sides run in one process with one allocator
 (plif_train.allocator, which makes both faster), with statistics of batch normalisation over T x N, and in turn, so that a busy
 machine slows both. `plif per-step` is the authors' batch normalisation, another algorithm, for comparison. The networks are at
-their initialisation, which does not change the cost of dense layers. SpikingJelly's widths (512 hidden neurons for CIFAR10-DVS,
+their initialisation, where some spike far more often than when they are trained; `spikes` is the share of the inputs of plif's
+later convolutions that are not zero, on which its cost depends (plif_train/sparse.py), and `--threshold 2` makes it smaller, on
+both sides. SpikingJelly's widths (512 hidden neurons for CIFAR10-DVS,
 two dropouts for CIFAR-10, biases in fully connected layers) are used for both. Static images: plif computes the first
 convolution once for all T, as the authors' code did; SpikingJelly's multi-step networks can only repeat it.
 
-`floor` is what no step can do without: the convolutions and products alone, PyTorch's own, forward and backward, on tensors of
-the sizes that plif hands to its layers, without neurons, normalisation, pooling and Adam.
+`floor` is the dense convolutions and products alone, PyTorch's own, forward and backward, on tensors of the sizes that plif hands
+to its layers, without neurons, normalisation, pooling and Adam.
 """
 
 from __future__ import annotations
@@ -49,19 +51,32 @@ BATCH = {
 Step = Callable[[], float]
 
 
-def plif_step(name: str, x: Tensor, y: Tensor, bn: str, dtype: torch.dtype | None) -> tuple[Step, int]:
-    net = build(f"{name}:paper", bias="fc").to(x.device).train()
+def plif_step(
+    name: str, x: Tensor, y: Tensor, bn: str, dtype: torch.dtype | None, threshold: float
+) -> tuple[Step, int]:
+    net = build(f"{name}:paper", bias="fc", v_threshold=threshold).to(x.device).train()
     net.bn = bn
     return _stepper(net, net.reset, x, y, dtype)
 
 
-def spikingjelly_step(name: str, x: Tensor, y: Tensor, dtype: torch.dtype | None) -> tuple[Step, int]:
+def spikes(name: str, x: Tensor, threshold: float) -> float:
+    """The share of the inputs of all convolutions but the first that are not zero."""
+    net = build(f"{name}:paper", bias="fc", v_threshold=threshold).to(x.device).train()
+    seen: list[Tensor] = []
+    for module in [m for m in net.children() if isinstance(m, nn.Conv2d)][1:]:
+        module.register_forward_pre_hook(lambda _, of: seen.append(of[0] != 0))
+    net(x)
+    return sum(int(some.sum()) for some in seen) / sum(some.numel() for some in seen)
+
+
+def spikingjelly_step(name: str, x: Tensor, y: Tensor, dtype: torch.dtype | None, threshold: float) -> tuple[Step, int]:
     from spikingjelly.activation_based import functional, neuron, surrogate
     from spikingjelly.activation_based.model import parametric_lif_net
 
     net = getattr(parametric_lif_net, PEERS[name])(
-        spiking_neuron=neuron.ParametricLIFNode, surrogate_function=surrogate.ATan(), detach_reset=True
-    )
+        spiking_neuron=neuron.ParametricLIFNode, surrogate_function=surrogate.ATan(), detach_reset=True,
+        v_threshold=threshold,
+    )  # fmt: skip
     net = net.to(x.device).train()
     functional.set_step_mode(net, "m")
     sequence = x if x.dim() == 5 else x.expand(PRESETS[name].meta.T, *x.shape)
@@ -142,9 +157,9 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     y = F.one_hot(torch.arange(batch) % len(meta.classes), len(meta.classes)).float().to(options.device)
     dtype = PRECISIONS[options.precision]
     sides = {
-        "plif": plif_step(name, x, y, "joint", dtype),
-        "plif per-step": plif_step(name, x, y, "per-step", dtype),
-        "spikingjelly": spikingjelly_step(name, x, y, dtype),
+        "plif": plif_step(name, x, y, "joint", dtype, options.threshold),
+        "plif per-step": plif_step(name, x, y, "per-step", dtype, options.threshold),
+        "spikingjelly": spikingjelly_step(name, x, y, dtype, options.threshold),
         "floor": floor_step(name, x, dtype),
     }
     assert sides["plif"][1] == sides["spikingjelly"][1], "the two networks differ in size"
@@ -161,6 +176,8 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "preset": name,
         "batch": batch,
         "precision": options.precision,
+        "threshold": options.threshold,
+        "spikes": spikes(name, x, options.threshold),
         "parameters": sides["plif"][1],
         "median_s": medians,
         "faster": statistics.median(ratios),
@@ -176,6 +193,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", choices=list(PRECISIONS), default="fp32")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threshold", type=float, default=1.0, help="of all neurons; a higher one, fewer spikes")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; default: PyTorch's choice")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -193,14 +211,14 @@ def main() -> None:
     if not options.json:
         print(f"{where}, PyTorch {torch.__version__}, {options.precision}, memory kept: {kept}")
         heads = f"{'preset':<16}{'batch':>6}{'plif':>9}{'per-step BN':>13}{'SpikingJelly':>14}{'faster':>8}"
-        print(f"{heads}{'floor':>9}{'plif/floor':>12}")
+        print(f"{heads}{'floor':>9}{'plif/floor':>12}{'spikes':>8}")
     for name in names:
         row = measure(name, options)
         rows.append(row)
         if not options.json:
             a, b, c, d = (row["median_s"][side] for side in ("plif", "plif per-step", "spikingjelly", "floor"))
             line = f"{name:<16}{row['batch']:>6}{a:>7.3f} s{b:>11.3f} s{c:>12.3f} s{row['faster']:>7.2f}x"
-            print(f"{line}{d:>7.3f} s{row['of_floor']:>11.2f}x", flush=True)
+            print(f"{line}{d:>7.3f} s{row['of_floor']:>11.2f}x{row['spikes']:>8.1%}", flush=True)
     if options.json:
         threads = None if cuda else torch.get_num_threads()
         json.dump(
