@@ -70,19 +70,22 @@ INLINE void list(const struct sparse *s, int64_t n, int half, int ones) {
     const int64_t C = s->C, H = s->H, W = s->W, pixels = H * W;
     const char *x = (const char *)s->x + n * C * pixels * (half ? 2 : 4);
     int32_t *first = s->first + n * (C + 1), *of_pixel = s->of_pixel + n * (pixels + 1), *places = s->places + s->at[n];
-    int32_t *inputs = s->inputs + s->at[n], all = 0;
+    int32_t *inputs = s->inputs + s->at[n], all = 0, before = 0;
     memset(of_pixel, 0, (size_t)(pixels + 1) * sizeof *of_pixel);
     for (int64_t c = 0; c < C; c++) {
         first[c] = all;
         for (int64_t y = 0; y < H; y++)
             EACH_INPUT(x + (c * H + y) * W * (half ? 2 : 4), W, half, {
                 places[all++] = (int32_t)(y << 16 | i);
-                of_pixel[y * W + i + 1]++;
+                of_pixel[y * W + i]++;
             });
     }
     first[C] = all;
-    for (int64_t p = 0; p < pixels; p++)
-        of_pixel[p + 1] += of_pixel[p];
+    for (int64_t p = 0; p < pixels; p++) {
+        const int32_t own = of_pixel[p];
+        of_pixel[p] = before;
+        before += own;
+    }
     for (int64_t c = 0; c < C; c++)
         for (int32_t j = first[c]; j < first[c + 1]; j++) {
             const int64_t column = places[j] & 0xffff, pixel = (places[j] >> 16) * W + column, to = of_pixel[pixel]++;
