@@ -19,6 +19,7 @@ HALF = torch.bfloat16
 @pytest.fixture(autouse=True)
 def whatever_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sparse, "_AMX", False)
+    monkeypatch.setattr(sparse, "WORTH", {torch.float32: 0.2, HALF: 0.2})
 
 
 def _spikes(*shape: int, share: float = 0.1, dtype: torch.dtype = torch.float32) -> Tensor:
