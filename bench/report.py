@@ -50,6 +50,8 @@ def parts() -> dict[str, list[str]]:
         found[f"train-{precision}-{threads}"] = [
             "train.py", "--presets=fashion-mnist,nmnist", f"--precision={precision}", f"--threads={threads}"
         ]  # fmt: skip
+    for precision in ("bf16", "fp32"):
+        found[f"train-{precision}-2-rare"] = [*found[f"train-{precision}-2"], "--threshold=2"]
     for threads in (1, 2):
         found[f"roofline-{threads}"] = ["roofline.py", f"--threads={threads}"]
     found["additions"] = ["additions.py", work]

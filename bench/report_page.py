@@ -295,7 +295,7 @@ def _train(results: Results) -> str:
     rows.sort(key=lambda pair: order.index(pair[0]["preset"]))
     sides = list(dict.fromkeys(side for row, _ in rows for side in row["median_s"]))
     body = [
-        [row["preset"], row["batch"], row["precision"], report["threads"],
+        [row["preset"], row["batch"], row["precision"], report["threads"], f"{row['spikes']:.1%}",
          *[f"{row['median_s'][s]:.3f}" if s in row["median_s"] else "" for s in sides], times(row["faster"]),
          times(row["of_floor"]) if "of_floor" in row else ""]
         for row, report in rows
@@ -304,9 +304,21 @@ def _train(results: Results) -> str:
         [
             f"## {title}",
             "Seconds of one training step (median): forward, backward, Adam, reset; `plif` and SpikingJelly with statistics "
-            "of batch normalisation over T x N, `plif per-step` with the authors'; `floor` is convolutions and products alone.",
+            "of batch normalisation over T x N, `plif per-step` with the authors'; `floor` is dense convolutions and products "
+            "alone; `spikes` is the share of the inputs of plif's later convolutions that are not zero: networks at their start, where "
+            "some fire far more often than when they are trained, and with a threshold that makes them fire less.",
             table(
-                ["network", "batch", "precision", "threads", *sides, "plif is x faster", "plif is x the floor"], body
+                [
+                    "network",
+                    "batch",
+                    "precision",
+                    "threads",
+                    "spikes",
+                    *sides,
+                    "plif is x faster",
+                    "plif is x the floor",
+                ],
+                body,
             ),
             about(results, *names),
         ]
