@@ -16,8 +16,8 @@ from torch import Tensor
 
 from plif_train import native
 
-# The largest share of inputs other than zero at which this was faster (Zen 4, one thread; bench/sparse.py).
-WORTH = {torch.float32: 0.2, torch.bfloat16: 0.08}
+# Up to which share of inputs other than zero this was faster on one thread of a Zen 4, for float32 also as AVX2 (bench/sparse.py).
+WORTH = {torch.float32: 0.15, torch.bfloat16: 0.08}
 LANES = 16  # as in sparse.c
 ROWS = 1 << 23  # floats of dy laid out at a time, 32 MB
 _AMX = bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
