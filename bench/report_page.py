@@ -305,8 +305,8 @@ def _train(results: Results) -> str:
             f"## {title}",
             "Seconds of one training step (median): forward, backward, Adam, reset; `plif` and SpikingJelly with statistics "
             "of batch normalisation over T x N, `plif per-step` with the authors'; `floor` is dense convolutions and products "
-            "alone; `spikes` is the share of the inputs of plif's later convolutions that are not zero: networks at their start, where "
-            "some fire far more often than when they are trained, and with a threshold that makes them fire less.",
+            "alone; `spikes` is the share of the inputs of plif's later convolutions that are not zero: networks at their start, "
+            "where some fire far more often than when they are trained, and with a threshold that makes them fire less.",
             table(
                 [
                     "network",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from plif_train import native
 
-# Up to which share of inputs other than zero this was faster on one thread of a Zen 4, for float32 also as AVX2 (bench/sparse.py).
+# Up to which share of inputs other than zero this was faster (Zen 4, one thread; float32 also with AVX2: bench/sparse.py).
 WORTH = {torch.float32: 0.15, torch.bfloat16: 0.08}
 LANES = 16  # as in sparse.c
 ROWS = 1 << 23  # floats of dy laid out at a time, 32 MB
