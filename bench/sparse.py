@@ -25,17 +25,23 @@ SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 
 
 def seconds(conv: nn.Conv2d, x: Tensor, dtype: torch.dtype) -> float:
+    x.grad = conv.weight.grad = None
     begun = time.perf_counter()
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         y = conv(x)
     y.backward(torch.ones_like(y))
-    return time.perf_counter() - begun
+    elapsed = time.perf_counter() - begun
+    if isinstance(conv, Conv) and "Sparse" not in str(y.grad_fn):
+        raise SystemExit("bench/sparse.py: a layer of these sizes is never sparse; expected 16 channels or more")
+    return elapsed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--channels", type=int, default=128)
     parser.add_argument("--size", type=int, default=14, help="height and width of the maps")
+    parser.add_argument("--kernel", type=int, default=3)
+    parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--images", type=int, default=128, help="batch times T")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)

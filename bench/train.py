@@ -5,14 +5,16 @@
 
 A step is forward, firing-rate MSE, backward, Adam, reset. Both sides run in one process with one allocator
 (plif_train.allocator, which makes both faster), with statistics of batch normalisation over T x N, and in turn, so that a busy
-machine slows both. `plif per-step` is the authors' batch normalisation, another algorithm, for comparison. The networks are at
-their initialisation, where some spike far more often than when they are trained; `spikes` is the share of the inputs of plif's
-later convolutions that are not zero, on which its cost depends (plif_train/sparse.py), and `--threshold 2` makes it smaller, on
-both sides. SpikingJelly's widths (512 hidden neurons for CIFAR10-DVS,
+machine slows both. `plif per-step` is the authors' batch normalisation, another algorithm, for comparison. The networks have seen
+a few steps only, and some spike far more often than when they are trained: `spikes` is the share of the inputs of plif's later
+convolutions that are not zero, on which its cost depends (plif_train/sparse.py), and `--threshold 2` makes it smaller, on both
+sides.
+
+SpikingJelly's widths (512 hidden neurons for CIFAR10-DVS,
 two dropouts for CIFAR-10, biases in fully connected layers) are used for both. Static images: plif computes the first
 convolution once for all T, as the authors' code did; SpikingJelly's multi-step networks can only repeat it.
 
-`floor` is the dense convolutions and products alone, PyTorch's own, forward and backward, on tensors of the sizes that plif hands
+`floor` is dense convolutions and products alone, PyTorch's own, forward and backward, on tensors of the sizes that plif hands
 to its layers, without neurons, normalisation, pooling and Adam.
 """
 
@@ -51,22 +53,27 @@ BATCH = {
 Step = Callable[[], float]
 
 
-def plif_step(
-    name: str, x: Tensor, y: Tensor, bn: str, dtype: torch.dtype | None, threshold: float
-) -> tuple[Step, int]:
+def plif_network(name: str, x: Tensor, bn: str, threshold: float) -> Network:
     net = build(f"{name}:paper", bias="fc", v_threshold=threshold).to(x.device).train()
     net.bn = bn
-    return _stepper(net, net.reset, x, y, dtype)
+    return net
 
 
-def spikes(name: str, x: Tensor, threshold: float) -> float:
-    """The share of the inputs of all convolutions but the first that are not zero."""
-    net = build(f"{name}:paper", bias="fc", v_threshold=threshold).to(x.device).train()
-    seen: list[Tensor] = []
-    for module in [m for m in net.children() if isinstance(m, nn.Conv2d)][1:]:
-        module.register_forward_pre_hook(lambda _, of: seen.append(of[0] != 0))
-    net(x)
-    return sum(int(some.sum()) for some in seen) / sum(some.numel() for some in seen)
+def spikes_in(net: Network, step: Step) -> float:
+    """The share of the inputs of all convolutions but the first that are not zero, in one step."""
+    seen, all_of_them = 0, 0
+
+    def look(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        nonlocal seen, all_of_them
+        seen += int(inputs[0].count_nonzero())
+        all_of_them += inputs[0].numel()
+
+    later = [module for module in net.children() if isinstance(module, nn.Conv2d)][1:]
+    hooks = [module.register_forward_pre_hook(look) for module in later]
+    step()
+    for hook in hooks:
+        hook.remove()
+    return seen / all_of_them
 
 
 def spikingjelly_step(name: str, x: Tensor, y: Tensor, dtype: torch.dtype | None, threshold: float) -> tuple[Step, int]:
@@ -156,9 +163,10 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     x = x.to(options.device)
     y = F.one_hot(torch.arange(batch) % len(meta.classes), len(meta.classes)).float().to(options.device)
     dtype = PRECISIONS[options.precision]
+    joint, per_step = (plif_network(name, x, bn, options.threshold) for bn in ("joint", "per-step"))
     sides = {
-        "plif": plif_step(name, x, y, "joint", dtype, options.threshold),
-        "plif per-step": plif_step(name, x, y, "per-step", dtype, options.threshold),
+        "plif": _stepper(joint, joint.reset, x, y, dtype),
+        "plif per-step": _stepper(per_step, per_step.reset, x, y, dtype),
         "spikingjelly": spikingjelly_step(name, x, y, dtype, options.threshold),
         "floor": floor_step(name, x, dtype),
     }
@@ -166,6 +174,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     for step, _ in sides.values():  # the second step still allocates memory that the first one did not need
         for _ in range(3):
             step()
+    share = spikes_in(joint, sides["plif"][0])
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(options.rounds):
         for side, (step, _) in sides.items():
@@ -177,7 +186,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "batch": batch,
         "precision": options.precision,
         "threshold": options.threshold,
-        "spikes": spikes(name, x, options.threshold),
+        "spikes": share,
         "parameters": sides["plif"][1],
         "median_s": medians,
         "faster": statistics.median(ratios),

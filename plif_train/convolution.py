@@ -26,16 +26,18 @@ class Conv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C', H', W'], float32, or what autocast makes of it."""
         plain = self.groups == 1 and self.padding_mode == "zeros"
-        wanted = self.training and torch.is_grad_enabled() and x.device.type == "cpu" and x.numel() > 0
+        wanted = self.training and torch.is_grad_enabled() and x.device.type == "cpu" and x.dim() == 4 and x.numel() > 0
         if isinstance(self.padding, str) or not (plain and wanted):
             return super().forward(x)
-        products = not x.requires_grad and self.weight[0].numel() <= FEW
-        if torch.is_autocast_enabled("cpu"):
+        products, autocast = not x.requires_grad and self.weight[0].numel() <= FEW, torch.is_autocast_enabled("cpu")
+        if x.dtype != self.weight.dtype and not autocast:
+            return super().forward(x)  # which refuses it
+        if autocast and x.dtype != torch.float64:
             x = x.to(torch.get_autocast_dtype("cpu"))  # before the patches, not after
         if products:
             return self._products(x, self.padding)
         sums = None
-        if self.dilation == (1, 1) and x.dim() == 4 and native.runs(x, self.weight):
+        if self.dilation == (1, 1) and native.runs(x, self.weight):
             sums = sparse.convolve(x, self.weight, self.stride, self.padding)
         if sums is None:
             return super().forward(x)

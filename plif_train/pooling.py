@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from plif_train import native
 
@@ -32,6 +33,7 @@ class _HalvingPool(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (which,) = ctx.saved_tensors
         grad = grad.contiguous()

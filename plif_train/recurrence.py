@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from plif_train import native
 from plif_train.surrogate import slope_
@@ -131,9 +132,10 @@ class NativeRecurrence(torch.autograd.Function):
         return s, end
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gs: Tensor | None, gv: Tensor | None) -> tuple[Tensor | None, ...]:
         """Gradients of the spikes [T, ...] and of the last v [...] -> those of x [T or 1, ...], the first v and alpha"""
-        layer: native.Layer = ctx.layer
+        layer = native.Layer.from_buffer_copy(ctx.layer)  # another thread may go back through the same layer
         x, v, alpha = ctx.saved_tensors
         each = _flat(alpha, v).float().contiguous()
         gs = x.new_zeros(_spikes_of(layer, v)) if gs is None else gs.contiguous()

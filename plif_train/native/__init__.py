@@ -49,8 +49,8 @@ class Sparse(c.Structure):
     """struct sparse of sparse.c."""
 
     _fields_ = (
-        *((name, c.c_void_p) for name in ("x", "g", "w", "y", "rows", "gw", "counts", "at", "first", "places")),
-        *((name, c.c_void_p) for name in ("of_pixel", "inputs", "values", "reach_y", "reach_x")),
+        *((name, c.c_void_p) for name in ("x", "g", "w", "y", "rows", "gw", "counts", "at", "places", "first")),
+        *((name, c.c_void_p) for name in ("inputs", "of_pixel", "values", "reach_y", "reach_x")),
         *((name, c.c_int64) for name in ("N", "C", "H", "W", "O", "OH", "OW", "KH", "KW", "stride_y", "stride_x")),
         *((name, c.c_int64) for name in ("pad_y", "pad_x", "width", "half", "ones")),
     )

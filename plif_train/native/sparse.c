@@ -10,41 +10,27 @@
 #include "train.h"
 
 enum { LANES = 16, WIDE = 8, SOME = 512 }; /* floats of a vector; vectors of a row in registers; inputs of a channel at once */
+typedef uint32_t __attribute__((may_alias)) one_float; /* as its bits */
 typedef float vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
 
 struct sparse {
     const void *x, *g;  /* x [N, C, H, W]; g, y [N, O, OH, OW] */
     const float *w;     /* [KH, KW, C, width] */
     void *y;
-    float *rows;        /* of an image: [N, OH OW, width]; of y a row of pixels, of g all */
+    float *rows;        /* forward, one row of pixels of y of each image: [N, OW, width]; backward, all of g: [N, OH OW, width] */
     float *gw;          /* [C, KH KW, width], added to */
-    int32_t *counts;    /* [N, 2]: inputs that are not zero, inputs that are one */
-    const int64_t *at;  /* [N]: where the lists of an image begin */
-    int32_t *first;     /* [N, C + 1] and */
-    int32_t *places;    /* [all]: of each channel, y << 16 | x of its inputs that are not zero */
-    int32_t *of_pixel;  /* [N, H W + 1] and */
-    int32_t *inputs;    /* [all]: of each pixel, x C + c of its inputs that are not zero, and */
-    float *values;      /* [all]: these, unless all are one */
-    const int32_t *reach_y, *reach_x; /* [KH, H], [KW, W]: q of the place of an input in the kernel, as OW qy and qx, or -1 */
+    int32_t *counts;    /* [N, 2]: how many inputs are not zero, and how many are one */
+    const int64_t *at;  /* [N]: where an image begins in the lists of all images, which follow */
+    int32_t *places;    /* the inputs that are not zero, channel by channel: y << 16 | x */
+    int32_t *first;     /* [N, C + 1]: where each channel begins in them */
+    int32_t *inputs;    /* the same inputs, pixel by pixel: x C + c */
+    int32_t *of_pixel;  /* [N, H W + 1]: where each pixel begins in them */
+    float *values;      /* the values of `inputs`; not there if all are one */
+    const int32_t *reach_y, *reach_x; /* [KH, H], [KW, W]: OW qy and qx of the output that an input reaches through the kernel, or -1 */
     int64_t N, C, H, W, O, OH, OW, KH, KW, stride_y, stride_x, pad_y, pad_x, width, half, ones;
 };
 
-/* Calls DO for each element i of n that is not zero; words of 64 bits are looked at first. */
-#define EACH_INPUT(X, N, HALF, DO) \
-    do { \
-        const int64_t count = (N), in_word = (HALF) ? 4 : 2; \
-        for (int64_t word_at = 0; word_at < count; word_at += in_word) { \
-            const int64_t there = at_most(in_word, count - word_at); \
-            uint64_t word = 0; \
-            memcpy(&word, (const char *)(X) + word_at * ((HALF) ? 2 : 4), (size_t)there * ((HALF) ? 2 : 4)); \
-            for (word &= (HALF) ? 0x7fff7fff7fff7fff : 0x7fffffff7fffffff; word;) { /* without the signs: -0 is zero */ \
-                const int64_t lane = __builtin_ctzll(word) / ((HALF) ? 16 : 32), i = word_at + lane; \
-                word &= ~(((HALF) ? 0xffffull : 0xffffffffull) << lane * ((HALF) ? 16 : 32)); \
-                DO; \
-            } \
-        } \
-    } while (0)
-
+/* By their bits, as the lists are made: a sign is not looked at, so -0 is zero, and no mode of the processor changes it. */
 INLINE void count(const struct sparse *s, int64_t n, int half) {
     const int64_t size = s->C * s->H * s->W;
     int32_t some = 0, ones = 0;
@@ -55,10 +41,10 @@ INLINE void count(const struct sparse *s, int64_t n, int half) {
             ones += x[i] == 0x3f80;
         }
     } else {
-        const float *x = (const float *)s->x + n * size;
+        const one_float *x = (const one_float *)s->x + n * size;
         for (int64_t i = 0; i < size; i++) {
-            some += x[i] != 0.0f;
-            ones += x[i] == 1.0f;
+            some += (x[i] & 0x7fffffff) != 0;
+            ones += x[i] == 0x3f800000;
         }
     }
     s->counts[2 * n] = some;
@@ -67,18 +53,28 @@ INLINE void count(const struct sparse *s, int64_t n, int half) {
 
 /* The lists of an image: of each channel, and from these of each pixel. */
 INLINE void list(const struct sparse *s, int64_t n, int half, int ones) {
-    const int64_t C = s->C, H = s->H, W = s->W, pixels = H * W;
-    const char *x = (const char *)s->x + n * C * pixels * (half ? 2 : 4);
+    const int64_t C = s->C, H = s->H, W = s->W, pixels = H * W, size = half ? 2 : 4, in_word = 8 / size;
+    const uint64_t but_signs = half ? 0x7fff7fff7fff7fff : 0x7fffffff7fffffff;
+    const char *x = (const char *)s->x + n * C * pixels * size;
     int32_t *first = s->first + n * (C + 1), *of_pixel = s->of_pixel + n * (pixels + 1), *places = s->places + s->at[n];
     int32_t *inputs = s->inputs + s->at[n], all = 0, before = 0;
     memset(of_pixel, 0, (size_t)(pixels + 1) * sizeof *of_pixel);
     for (int64_t c = 0; c < C; c++) {
         first[c] = all;
         for (int64_t y = 0; y < H; y++)
-            EACH_INPUT(x + (c * H + y) * W * (half ? 2 : 4), W, half, {
-                places[all++] = (int32_t)(y << 16 | i);
-                of_pixel[y * W + i]++;
-            });
+            for (int64_t i = 0; i < W; i += in_word) { /* words of 64 bits first: most are empty */
+                const int64_t there = at_most(in_word, W - i);
+                uint64_t word = 0;
+                memcpy(&word, x + ((c * H + y) * W + i) * size, (size_t)(there * size));
+                if (!(word & but_signs))
+                    continue;
+                for (int64_t j = i; j < i + there; j++)
+                    if (half ? ((const uint16_t *)x)[(c * H + y) * W + j] & 0x7fff
+                             : ((const one_float *)x)[(c * H + y) * W + j] & 0x7fffffff) {
+                        places[all++] = (int32_t)(y << 16 | j);
+                        of_pixel[y * W + j]++;
+                    }
+            }
     }
     first[C] = all;
     for (int64_t p = 0; p < pixels; p++) {
@@ -134,7 +130,7 @@ INLINE void to_rows(const void *g, float *rows, int64_t O, int64_t Q, int64_t wi
                 rows[q * width + i] = i < O ? load(g, i * Q + q, half) : 0.0f;
 }
 
-/* WHAT(V) for the vectors of a row, V = 8, 4, 2 or 1 from `from`. */
+/* WHAT(V) for the vectors of a row, V = 8, 4, 2 or 1 of them at once, from the number `from` on, a name that WHAT uses. */
 #define VECTORS(ALL, WHAT) \
     for (int64_t from = 0, end = (ALL), V; from < end; from += V) { \
         V = end - from >= 8 ? 8 : end - from >= 4 ? 4 : end - from >= 2 ? 2 : 1; \
@@ -172,21 +168,21 @@ INLINE void sum_rows(const float *rows, const int32_t *pixels, const float *valu
                      int64_t from, int V, int ones) {
     vector sum[WIDE];
     for (int k = 0; k < V; k++)
-        sum[k] = ((const vector *)gw)[from + k];
+        sum[k] = (vector){0};
     for (int64_t j = 0; j < m; j++) {
         const vector *of = (const vector *)(rows + pixels[j] * width) + from;
         for (int k = 0; k < V; k++)
             sum[k] += of[k] * (ones ? 1.0f : values[j]);
     }
     for (int k = 0; k < V; k++)
-        ((vector *)gw)[from + k] = sum[k];
+        ((vector *)gw)[from + k] += sum[k];
 }
 #define SUM_ROWS(V) sum_rows(rows, pixels, values, m, s->width, gw, from, V, ones)
 
 /* dW of channel c. */
 INLINE void weights(const struct sparse *s, int64_t c, int half, int ones) {
-    int32_t pixels[SOME + 1];
-    float values[SOME + 1];
+    int32_t pixels[SOME];
+    float values[SOME];
     for (int64_t n = 0; n < s->N; n++) {
         const int32_t *first = s->first + n * (s->C + 1) + c, *places = s->places + s->at[n];
         const float *rows = s->rows + n * s->OH * s->OW * s->width;

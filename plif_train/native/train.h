@@ -1,6 +1,6 @@
 /* What the kernels of a training step share: numbers of 32 and 16 bits, and threads.
 
-   A half is bfloat16 as raw 16 bits. Every kernel works on a part from..to of its neurons or planes, so that threads share a
+   A half is bfloat16 as raw 16 bits. Every kernel works on a part from..to of its neurons, planes, images or channels, so that threads share a
    call (share.c). Nothing is allocated. */
 
 #include <math.h>

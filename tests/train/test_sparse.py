@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -70,7 +73,7 @@ def test_value_and_gradients_are_those_of_pytorch(channels, out, kernel, stride,
         torch.testing.assert_close(a.float(), b.float(), rtol=exact, atol=exact * float(b.abs().max()))
 
 
-def test_silence_and_a_single_spike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_and_a_single_spike() -> None:
     conv = Conv(16, 16, 3, padding=1, bias=False).train()
     x = torch.zeros(3, 16, 6, 7)
     assert not _step(conv, x, torch.ones(3, 16, 6, 7))[0].any()
@@ -81,14 +84,16 @@ def test_silence_and_a_single_spike(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gradient[:, 5].sum() == 4 * 16 and gradient.sum() == 4 * 16, "a corner is reached through four places"
 
 
-@pytest.mark.parametrize("rows", [1, 1 << 12, 1 << 23])
-def test_any_number_of_threads_and_parts_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+def test_any_number_of_threads_and_parts_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)
     conv = Conv(40, 48, 3, padding=1).train()
     x, weights = _spikes(9, 40, 12, 12), torch.randn(9, 48, 12, 12)
+    monkeypatch.setattr(native, "WORTHWHILE", 1)  # a thread, however few elements it gets
     found = []
     before = torch.get_num_threads()
-    for threads in (1, 2, 5):
+    for threads, rows in itertools.product(
+        (1, 2, 5), (1, 1 << 15, 1 << 23)
+    ):  # an image, four, and all of them at a time
         monkeypatch.setattr(sparse, "ROWS", rows)
         torch.set_num_threads(threads)
         try:
@@ -99,26 +104,104 @@ def test_any_number_of_threads_and_parts_gives_the_same_bits(monkeypatch: pytest
         assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
 
 
+def test_a_graph_goes_back_twice_in_two_threads_at_once() -> None:
+    torch.manual_seed(4)
+    conv = Conv(16, 16, 3, padding=1, bias=False).train()
+    y = conv(_spikes(64, 16, 20, 20))
+    gradients = [torch.randn(y.shape) for _ in range(2)]
+
+    def back(gradient: Tensor) -> Tensor:
+        return torch.autograd.grad(y, conv.weight, gradient, retain_graph=True)[0]
+
+    expected = [back(gradient) for gradient in gradients]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(20):
+            assert all(map(torch.equal, pool.map(back, gradients), expected))
+
+
+def test_gradients_only_where_they_are_wanted() -> None:
+    torch.manual_seed(5)
+    conv, x = Conv(16, 16, 3, padding=1, bias=False).train(), _spikes(4, 16, 8, 8).requires_grad_(True)
+    conv(x).sum().backward()
+    both = x.grad, conv.weight.grad
+    x.grad = None
+    conv.weight.requires_grad_(False)
+    conv(x).sum().backward()
+    assert torch.equal(x.grad, both[0])
+    conv.weight.requires_grad_(True)
+    conv.weight.grad = None
+    conv(x.detach()).sum().backward()
+    torch.testing.assert_close(conv.weight.grad, both[1])
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        torch.autograd.grad(conv(x).square().sum(), x, create_graph=True)[0].square().sum().backward()
+
+
+def test_the_default_type_does_not_matter() -> None:
+    torch.manual_seed(6)
+    conv, x, weights = Conv(16, 16, 3, padding=1).train(), _spikes(4, 16, 8, 8), torch.randn(4, 16, 8, 8)
+    expected = _step(copy.deepcopy(conv), x, weights)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = _step(conv, x, weights)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(map(torch.equal, found, expected))
+
+
+def test_denormals_count_as_they_are_listed() -> None:
+    conv = Conv(16, 16, 3, padding=1, bias=False).train()
+    x = torch.zeros(1, 16, 32, 32)
+    x[0, :, 0] = 1e-40
+    torch.set_flush_denormal(True)
+    try:
+        conv(x.requires_grad_(True)).sum().backward()
+    finally:
+        torch.set_flush_denormal(False)
+    assert x.grad is not None and bool(conv.weight.grad.isfinite().all())
+
+
 @pytest.mark.parametrize(
-    "case", ["evaluation", "no_grad", "many spikes", "few channels", "dilation", "matrix units", "off"]
+    "case",
+    ["evaluation", "no_grad", "many spikes", "few channels", "few outputs", "dilation", "matrix units", "off"],
 )
 def test_elsewhere_it_is_pytorchs(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     torch.manual_seed(2)
-    channels, dtype = 8 if case == "few channels" else 16, HALF if case == "matrix units" else torch.float32
-    conv = Conv(channels, 16, 3, dilation=2 if case == "dilation" else 1).train(case != "evaluation")
+    channels, out = 8 if case == "few channels" else 16, 8 if case == "few outputs" else 16
+    dtype = HALF if case == "matrix units" else torch.float32
+    conv = Conv(channels, out, 3, dilation=2 if case == "dilation" else 1).train(case != "evaluation")
     x = _spikes(4, channels, 9, 9, share=0.3 if case == "many spikes" else 0.1, dtype=dtype).requires_grad_(True)
     monkeypatch.setattr(sparse, "_AMX", case == "matrix units")
+    monkeypatch.setattr(sparse, "_Sparse", None)  # whoever wants it is told so
     if case == "off":
         monkeypatch.setenv(native.VARIABLE, "0")
     with torch.set_grad_enabled(case != "no_grad"), torch.autocast("cpu", HALF, enabled=dtype == HALF):
         y = conv(x)
-    assert not y.requires_grad or not _is_sparse(y)
+    assert torch.equal(y.float(), nn.Conv2d.forward(conv.to(y.dtype), x.to(y.dtype)).float())
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (torch.zeros(2, 16, 2, 2), "Kernel size"),
+        (torch.zeros(2, 17, 9, 9), "channels"),
+        (torch.zeros(2, 16, 9, 9, dtype=HALF), "type"),
+    ],
+    ids=["too small", "other channels", "another type"],
+)
+def test_what_pytorch_refuses_it_refuses(x: Tensor, said: str) -> None:
+    with pytest.raises(RuntimeError, match=said):
+        Conv(16, 16, 3).train()(x.requires_grad_(True))
 
 
 def test_a_networks_second_convolution_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     convolve = sparse.convolve
-    monkeypatch.setattr(sparse, "convolve", lambda *of: seen.append(y := convolve(*of)) or y)
+
+    def recorded(*of: Any) -> Tensor | None:
+        seen.append(convolve(*of))
+        return seen[-1]
+
+    monkeypatch.setattr(sparse, "convolve", recorded)
     torch.manual_seed(3)
     net = plif_train.build(
         "{c16k3s1-BN-PLIF-MPk2s2}*2-DP-FC10-PLIF-APk5s5", shape=(2, 12, 12), T=3, classes=("a", "b"), v_threshold=2.0
