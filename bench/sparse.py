@@ -51,11 +51,10 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    mine = Conv(options.channels, options.channels, 3, padding=1, bias=False).train()
-    theirs = nn.Conv2d(options.channels, options.channels, 3, padding=1, bias=False)
-    print(
-        f"{options.channels} channels, {options.size} x {options.size}, {options.images} images, {options.threads} threads"
-    )
+    sizes = (options.channels, options.channels, options.kernel, options.stride, options.kernel // 2)
+    mine, theirs = Conv(*sizes, bias=False).train(), nn.Conv2d(*sizes, bias=False)
+    layer = f"{options.channels} channels, {options.size} x {options.size}, kernel {options.kernel}, stride {options.stride}"
+    print(f"{layer}; {options.images} images, {options.threads} threads")
     print(f"{'type':<10}{'spikes':>8}{'sparse':>11}{'PyTorch':>11}{'ratio':>8}{'spread':>16}{'used':>6}")
     for dtype in (torch.float32, torch.bfloat16):
         for share in SHARES:

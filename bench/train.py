@@ -33,7 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from plif_train import build
+from plif_train import Network, build
 from plif_train.allocator import keep_freed_memory
 from plif_train.presets import PRESETS
 from plif_train.recipe import PRECISIONS
