@@ -28,11 +28,12 @@ Pair = tuple[int, ...]  # of height and width
 
 def convolve(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor | None:
     """x [N, C, H, W], W [C', C, KH, KW] -> y [N, C', H', W'] of x's type. None where a dense one is as fast (bfloat16 with matrix
-    units, AMX; few channels; too many nonzero inputs), and where sizes do not fit, which PyTorch's refuses."""
+    units, AMX; few channels; 1 x 1; too many nonzero inputs), and where sizes do not fit, which PyTorch's refuses."""
     N, C, H, W = x.shape
     job = _job(x, weight, stride, padding)
-    fits = weight.shape[1] == C and job.OH > 0 and job.OW > 0
-    if not fits or (_AMX and x.dtype == torch.bfloat16) or min(C, len(weight)) < LANES or max(C, H, W) >= 1 << 15:
+    fits = weight.shape[1] == C and job.OH > 0 and job.OW > 0 and max(C, H, W) < 1 << 15
+    large = min(C, len(weight)) >= LANES and job.KH * job.KW > 1  # else the lists cost more than the zeros
+    if not fits or not large or (_AMX and x.dtype == torch.bfloat16):
         return None
     x = x.contiguous()
     counts = x.new_empty(N, 2, dtype=torch.int32)

@@ -49,7 +49,7 @@ CASES = [  # channels in and out, kernel, stride, padding, height and width
     (24, 40, 3, 2, 0, (13, 11)),
     (17, 139, (2, 3), (1, 2), (0, 1), (9, 12)),
     (16, 250, 5, 4, 2, (17, 34)),
-    (32, 16, 1, 1, 0, (3, 3)),
+    (32, 16, (1, 2), 1, 0, (3, 3)),
     (16, 16, 5, 1, 2, (1, 1)),
     (16, 16, 3, 3, 5, (90, 80)),  # more spikes of a channel than a list holds at once
 ]
@@ -162,13 +162,15 @@ def test_denormals_count_as_they_are_listed() -> None:
 
 @pytest.mark.parametrize(
     "case",
-    ["evaluation", "no_grad", "many spikes", "few channels", "few outputs", "dilation", "matrix units", "off"],
+    ["evaluation", "no_grad", "many spikes", "few channels", "few outputs", "1 x 1", "dilation", "matrix units", "off"],
 )
 def test_elsewhere_it_is_pytorchs(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     torch.manual_seed(2)
     channels, out = 8 if case == "few channels" else 16, 8 if case == "few outputs" else 16
     dtype = HALF if case == "matrix units" else torch.float32
-    conv = Conv(channels, out, 3, dilation=2 if case == "dilation" else 1).train(case != "evaluation")
+    conv = Conv(channels, out, 1 if case == "1 x 1" else 3, dilation=2 if case == "dilation" else 1).train(
+        case != "evaluation"
+    )
     x = _spikes(4, channels, 9, 9, share=0.3 if case == "many spikes" else 0.1, dtype=dtype).requires_grad_(True)
     monkeypatch.setattr(sparse, "_AMX", case == "matrix units")
     monkeypatch.setattr(sparse, "_Sparse", None)  # whoever wants it is told so
