@@ -1,0 +1,17 @@
+#!/bin/bash
+# "Without a class's clip" in docs/gesture.md: models/gesture-leave-one-out.sh START.pt CLIPS WORK, as models/gesture-trial.sh
+# takes them. Seven trainings of two epochs, with all clips and without those of each class; then what each network answers to
+# all of them, WORK/answers-CLASS/predictions.csv.
+set -e
+here=$(dirname "$(realpath "$0")"); start=$(realpath "$1"); clips=$(realpath "$2")
+mkdir -p "$3"; cd "$3"
+for left in nothing $(ls "$clips/train"); do
+  if [ ! -d "without-$left" ]; then
+    cp -r "$clips" "copy-$left"
+    rm -rf "copy-$left"/*/"$left"
+    mv "copy-$left" "without-$left"
+  fi
+  "$here/gesture-trial.sh" "$start" "without-$left" . 1 2 "without-$left"
+  plif export "without-$left.pt" -o "without-$left.onnx"
+  plif eval "without-$left.onnx" --data "folder:$clips" --engine event --out "answers-$left"
+done
