@@ -30,7 +30,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"make (demo|test|large|performance|web|oldest|licences|site|wheels)$": f"{TIME}, or a network; .ci/run makes test",
     r"make triton": "needs a network; tests/export/test_triton.py uses what it makes",
     r"make (cortex-m|-C src)": "needs a cross compiler; tests/pipeline/test_cortex_m.py, tests/runtime/test_libplif_build.py",
-    r"python bench/": f"{TIME}: measures",
+    r"(python bench|models)/": f"{TIME}: measures, or trains",
     r"\.venv/bin/(python -m pytest|ruff)": "the tests themselves",
     r"(\S*sudo|journalctl|apt-get|ray|docker|tritonserver|ssh-keygen|curl|jq|echo|\. |cp|taskset)": OWN,
     r"python3? -m venv|pip install": "an environment of its own: tests/docs/test_installs.py",
