@@ -40,7 +40,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"(tar|cd|cc|\./decide) ?.*": "tests/pipeline/test_release.py runs it",
     r"(g\+\+|\./step) ": "tests/export/test_cpp_example.py runs it",
     r"other-program": "needs another program; tests/runtime/test_events_stdin.py",
-    r"plif (train (fashion-mnist|mnist|nmnist --data nmnist:mixed|\{c32k3s1-BN-PLIF\}\*3)|reproduce table-4)": TIME,
+    r"plif (train (fashion-mnist|mnist|nmnist --data nmnist:mixed|\{c32k3s1-BN-PLIF\}\*3)|reproduce table-[45])": TIME,
     r"plif data nmnist-sim": "needs MNIST; tests/runtime/test_data.py simulates",
     r"plif train \{c32k3s1-BN-PLIF-MPk2s2\}\*2-DP-FC128.*nmnist-sim": TIME,
     r"plif train c16k5s4": TIME,
