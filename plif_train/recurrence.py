@@ -141,7 +141,7 @@ class NativeRecurrence(torch.autograd.Function):
         gs = x.new_zeros(_spikes_of(layer, v)) if gs is None else gs.contiguous()
         gv = None if gv is None else gv.contiguous()
         gx, gv0 = torch.empty_like(x), torch.empty_like(v) if ctx.needs_input_grad[1] else None
-        galpha = torch.empty(layer.N if layer.each else -(-layer.N // layer.block))
+        galpha = v.new_empty(layer.N if layer.each else -(-layer.N // layer.block))
         layer.x, layer.v0, layer.alpha, layer.gs, layer.gv_end = map(native.address, (x, v, each, gs, gv))
         layer.gx, layer.gv0, layer.galpha = map(native.address, (gx, gv0, galpha))
         native.run("plif_train_backward", layer, layer.N, layer.T * layer.N, layer.block)

@@ -140,3 +140,19 @@ def test_what_the_kernels_do_not_know_goes_to_pytorch() -> None:
     assert not native.runs(double)
     pool, x = MaxPool(3, 2), torch.rand(1, 1, 7, 7, requires_grad=True)
     assert torch.equal(pool(x), torch.nn.functional.max_pool2d(x, 3, 2))
+
+
+def test_the_default_type_does_not_matter(monkeypatch) -> None:
+    torch.manual_seed(3)
+    x, weight = torch.randn(7, 2, 3, 8, 8), torch.randn(7, 2, 3, 8, 8)
+    before = _spikes(monkeypatch, True, x, weight, kind="PLIF")
+    torch.set_default_dtype(torch.float64)
+    try:
+        neuron = Neuron("PLIF", v_threshold=1.0, detach_reset=True, init_tau=2.7, name="n").train().float()
+        inputs = x.clone().requires_grad_(True)
+        s = torch.cat([neuron.multi(inputs[:4]), neuron.multi(inputs[4:])])
+        (s * weight).sum().backward()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(s, before[0]) and torch.equal(inputs.grad, before[2])
+    torch.testing.assert_close(neuron.w.grad, before[3])
