@@ -20,7 +20,7 @@ from plif_train import native
 # The largest share of nonzero inputs at which this was faster than PyTorch: bench/sparse.py on one thread of a Zen 4, float32
 # with AVX2, too.
 WORTH = {torch.float32: 0.15, torch.bfloat16: 0.08}
-LANES = 16  # as in sparse.c
+LANES = 16  # as in train.h
 ROWS = 1 << 23  # floats of dy laid out at a time, 32 MB
 _AMX = bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
 Pair = tuple[int, ...]  # of height and width
@@ -58,10 +58,10 @@ def _job(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, ones: bool = Fa
     )  # fmt: skip
 
 
-def _reach(size: int, out: int, kernel: int, stride: int, padding: int, like: Tensor) -> Tensor:
+def _reach(size: int, out: int, kernel: int, stride: int, padding: int) -> Tensor:
     """[kernel, size], int32: the output that an input reaches through a place of the kernel, -1 for none."""
-    places = torch.arange(kernel, device=like.device)[:, None]
-    from_pad = torch.arange(size, device=like.device) + padding - places
+    places = torch.arange(kernel, device="cpu")[:, None]
+    from_pad = torch.arange(size, device="cpu") + padding - places
     reached = from_pad.div(stride, rounding_mode="floor")
     return torch.where((from_pad % stride == 0) & (reached >= 0) & (reached < out), reached, -1).int()
 
@@ -106,8 +106,8 @@ class _Sparse(torch.autograd.Function):
             some = max(1, min(N, ROWS // size))  # images at a time
             lines = x.new_empty(some * size, dtype=torch.float32)
             sums = x.new_zeros(C, job.KH * job.KW, job.width, dtype=torch.float32)
-            reach_y = job.OW * _reach(job.H, job.OH, job.KH, job.stride_y, job.pad_y, x)
-            reach_x = _reach(job.W, job.OW, job.KW, job.stride_x, job.pad_x, x)
+            reach_y = job.OW * _reach(job.H, job.OH, job.KH, job.stride_y, job.pad_y)
+            reach_x = _reach(job.W, job.OW, job.KW, job.stride_x, job.pad_x)
             job.rows, job.gw, job.places = map(native.address, (lines, sums, places))
             job.reach_y, job.reach_x = map(native.address, (reach_y, reach_x))
             for i in range(0, N, some):

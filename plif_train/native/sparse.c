@@ -9,8 +9,7 @@
 
 #include "train.h"
 
-enum { LANES = 16, WIDE = 8, SOME = 512 }; /* floats of a vector; vectors of a row in registers; inputs of a channel at once */
-typedef uint32_t __attribute__((may_alias)) one_float; /* as its bits */
+enum { WIDE = 8, SOME = 512 }; /* vectors of a row in registers; inputs of a channel at once */
 typedef float vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
 
 struct sparse {
@@ -30,22 +29,20 @@ struct sparse {
     int64_t N, C, H, W, O, OH, OW, KH, KW, stride_y, stride_x, pad_y, pad_x, width, half, ones;
 };
 
-/* By their bits, as the lists are made: a sign is not looked at, so -0 is zero, and no mode of the processor changes it. */
+/* The bits of input i as a float32's. Inputs are told from zero and one by them: no mode of the processor changes the answer. */
+INLINE uint32_t bits_of(const void *x, int64_t i, int half) {
+    return half ? (uint32_t)((const uint16_t *)x)[i] << 16 : ((const one_float *)x)[i];
+}
+
+INLINE int is_zero(uint32_t bits) { return !(bits & 0x7fffffff); } /* -0, too */
+
 INLINE void count(const struct sparse *s, int64_t n, int half) {
     const int64_t size = s->C * s->H * s->W;
     int32_t some = 0, ones = 0;
-    if (half) {
-        const uint16_t *x = (const uint16_t *)s->x + n * size;
-        for (int64_t i = 0; i < size; i++) {
-            some += (x[i] & 0x7fff) != 0;
-            ones += x[i] == 0x3f80;
-        }
-    } else {
-        const one_float *x = (const one_float *)s->x + n * size;
-        for (int64_t i = 0; i < size; i++) {
-            some += (x[i] & 0x7fffffff) != 0;
-            ones += x[i] == 0x3f800000;
-        }
+    for (int64_t i = n * size; i < (n + 1) * size; i++) {
+        const uint32_t bits = bits_of(s->x, i, half);
+        some += !is_zero(bits);
+        ones += bits == 0x3f800000;
     }
     s->counts[2 * n] = some;
     s->counts[2 * n + 1] = ones;
@@ -69,8 +66,7 @@ INLINE void list(const struct sparse *s, int64_t n, int half, int ones) {
                 if (!(word & but_signs))
                     continue;
                 for (int64_t j = i; j < i + there; j++)
-                    if (half ? ((const uint16_t *)x)[(c * H + y) * W + j] & 0x7fff
-                             : ((const one_float *)x)[(c * H + y) * W + j] & 0x7fffffff) {
+                    if (!is_zero(bits_of(x, (c * H + y) * W + j, half))) {
                         places[all++] = (int32_t)(y << 16 | j);
                         of_pixel[y * W + j]++;
                     }

@@ -8,11 +8,11 @@
 
 #include "train.h"
 
-enum { LIMIT = 1 << 15, BLOCK = 2048, LANES = 16 }; /* floats of h in a block over all steps; the most neurons in it */
+enum { LIMIT = 1 << 15, BLOCK = 2048 }; /* floats of h in a block over all steps; the most neurons in it */
 enum charge { CHARGE_IF, CHARGE_DECAY_INPUT, CHARGE_PLAIN_INPUT };
 enum surrogate { ATAN, PIECEWISE };
 enum { ONE = 0x3f80 }; /* a spike as bfloat16 */
-typedef uint32_t __attribute__((may_alias)) two_halves, one_float; /* as their bits */
+typedef uint32_t __attribute__((may_alias)) two_halves; /* as their bits */
 typedef uint64_t __attribute__((may_alias)) two_floats;
 
 /* A layer of N neurons: x, gx [T, N], or [N] for an image shown T times (once); s, gs [T, N]; v0, v_end, gv_end, gv0 [N].

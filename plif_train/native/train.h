@@ -14,6 +14,9 @@
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
+enum { LANES = 16 }; /* floats of a vector */
+typedef uint32_t __attribute__((may_alias)) one_float; /* as its bits */
+
 INLINE float from_half(uint16_t b) {
     uint32_t bits = (uint32_t)b << 16;
     float f;

@@ -46,13 +46,11 @@ def test_train_does_what_the_command_does(tmp_path: Path) -> None:
         "3",
     ]
     command += ["--channels", "2", "--hidden", "20", "--out", str(tmp_path / "b.pt")]
-    done = subprocess.run(
-        [sys.executable, "-m", "runtime.cli", *command],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # as tests/train/conftest.py has here
+    program, one_thread = (
+        [sys.executable, "-m", "runtime.cli"],
+        {**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # as conftest.py has here
+    done = subprocess.run([*program, *command], capture_output=True, text=True, timeout=300, env=one_thread)
     assert done.returncode == 0, done.stderr
     ours, theirs = plif_train.load(tmp_path / "a.pt"), plif_train.load(tmp_path / "b.pt")
     assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))

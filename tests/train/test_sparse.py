@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -91,9 +92,8 @@ def test_any_number_of_threads_and_parts_gives_the_same_bits(monkeypatch: pytest
     monkeypatch.setattr(native, "WORTHWHILE", 1)  # a thread, however few elements it gets
     found = []
     before = torch.get_num_threads()
-    for threads, rows in itertools.product(
-        (1, 2, 5), (1, 1 << 15, 1 << 23)
-    ):  # an image, four, and all of them at a time
+    an_image, four, all_of_them = 1, 1 << 15, 1 << 23  # at a time
+    for threads, rows in itertools.product((1, 2, 5), (an_image, four, all_of_them)):
         monkeypatch.setattr(sparse, "ROWS", rows)
         torch.set_num_threads(threads)
         try:
@@ -148,7 +148,16 @@ def test_the_default_type_does_not_matter() -> None:
     assert all(map(torch.equal, found, expected))
 
 
-def test_denormals_count_as_they_are_listed() -> None:
+def test_denormals_count_as_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    run = native.run
+
+    def looked_at(kernel: str, job: native.Sparse, *of: int) -> None:
+        run(kernel, job, *of)
+        if kernel == "plif_sparse_count":
+            counted.append(ctypes.cast(job.counts, ctypes.POINTER(ctypes.c_int32))[0])
+
+    monkeypatch.setattr(native, "run", looked_at)
     conv = Conv(16, 16, 3, padding=1, bias=False).train()
     x = torch.zeros(1, 16, 32, 32)
     x[0, :, 0] = 1e-40
@@ -157,6 +166,7 @@ def test_denormals_count_as_they_are_listed() -> None:
         conv(x.requires_grad_(True)).sum().backward()
     finally:
         torch.set_flush_denormal(False)
+    assert counted == [16 * 32], "what the lists will hold"
     assert x.grad is not None and bool(conv.weight.grad.isfinite().all())
 
 
@@ -168,9 +178,8 @@ def test_elsewhere_it_is_pytorchs(monkeypatch: pytest.MonkeyPatch, case: str) ->
     torch.manual_seed(2)
     channels, out = 8 if case == "few channels" else 16, 8 if case == "few outputs" else 16
     dtype = HALF if case == "matrix units" else torch.float32
-    conv = Conv(channels, out, 1 if case == "1 x 1" else 3, dilation=2 if case == "dilation" else 1).train(
-        case != "evaluation"
-    )
+    kernel, dilation = 1 if case == "1 x 1" else 3, 2 if case == "dilation" else 1
+    conv = Conv(channels, out, kernel, dilation=dilation).train(case != "evaluation")
     x = _spikes(4, channels, 9, 9, share=0.3 if case == "many spikes" else 0.1, dtype=dtype).requires_grad_(True)
     monkeypatch.setattr(sparse, "_AMX", case == "matrix units")
     monkeypatch.setattr(sparse, "_Sparse", None)  # whoever wants it is told so
