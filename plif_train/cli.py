@@ -18,6 +18,8 @@ from runtime.cli.output import print_json
 if TYPE_CHECKING:
     from plif_train.job import Job
 
+# what --from takes from its model.pt
+_OF_THE_FILE = ("neuron", "init_tau", "tau", "channels", "hidden", "pool", "surrogate", "detach_reset", "size")
 _PRESETS = "mnist fashion-mnist cifar10 nmnist cifar10-dvs dvs128-gesture"
 
 
@@ -135,6 +137,7 @@ def train(
         }
         if start is not None:
             given |= {"network": network} if network is not None else {}
+            given |= {name: context.params[name] for name in _OF_THE_FILE if _was_typed(context, name)}
         elif network is not None:
             given = overrides_for(
                 network, data[0], size, **given, init_tau=init_tau, tau=tau, surrogate=surrogate,
@@ -173,8 +176,7 @@ def _command(context: typer.Context, network: str | None, data: list[str], out: 
     words = ["plif", "train", *([network] if network is not None else [])]
     for parameter in context.command.params:
         name, value = str(parameter.name), context.params.get(str(parameter.name))
-        source = context.get_parameter_source(name)
-        if name in ("network", "resume", "overwrite", "json") or source is None or source.name != "COMMANDLINE":
+        if name in ("network", "resume", "overwrite", "json") or not _was_typed(context, name):
             continue
         if isinstance(value, bool):
             words.append((parameter.opts if value else parameter.secondary_opts)[0])
@@ -183,3 +185,8 @@ def _command(context: typer.Context, network: str | None, data: list[str], out: 
             for one in shown_value if isinstance(shown_value, (list, tuple)) else [shown_value]:
                 words += [parameter.opts[0], str(one)]
     return shlex.join(words)
+
+
+def _was_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -33,7 +33,8 @@ from runtime.base.errors import PlifError
 Floats = npt.NDArray[np.floating[Any]]
 HALO_PX = (14.0, 8.0)  # standard deviation along rows and along columns
 LEAST_KEPT = 0.1
-PAIRS = (("left", "right"), ("counter_clockwise", "clockwise"))
+SIDES = (("left", "right"), ("l", "r"))  # words in the names of classes, as _words has them
+TURNS = (("counterclockwise", "clockwise"),)
 
 
 @dataclass
@@ -66,17 +67,23 @@ def exchanged(classes: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[
     """For each class the one whose name has the words of `pairs` exchanged; itself where it has none of them.
 
     PlifError when a class has no counterpart."""
-    words = {one: other for a, b in pairs for one, other in ((a, b), (b, a))}
-    pattern = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+    exchange = {one: other for a, b in pairs for one, other in ((a, b), (b, a))}
+    keys = [_words(name) for name in classes]
     found = []
-    for name in classes:
-        other = re.sub(pattern, lambda match: words[match[0]], name)
-        if other not in classes:
+    for name, key in zip(classes, keys, strict=True):
+        other = " ".join(exchange.get(word, word) for word in key.split(" "))
+        if other not in keys:
             raise PlifError(
                 f"class '{name}' would become '{other}', which is not among the classes; leave mirror or reverse out"
             )
-        found.append(list(classes).index(other))
+        found.append(list(classes).index(name) if other == key else keys.index(other))
     return found
+
+
+def _words(name: str) -> str:
+    """ "Left_Arm_counter-clockwise" -> "left arm counterclockwise"."""
+    words = re.sub(r"[\W_]+", " ", name.lower())
+    return re.sub(r"\b(counter|anti) ?clockwise\b", "counterclockwise", words)
 
 
 def vary(

@@ -16,6 +16,7 @@ from torch import Tensor
 from plif_train.data import Samples, spread
 from plif_train.event_augment import Clip
 from plif_train.event_windows import Row, Windows
+from plif_train.losses import UNASKED
 from runtime.base.errors import PlifError
 from runtime.base.progress import Progress
 from runtime.data import Dataset
@@ -24,7 +25,10 @@ from runtime.events import frames_of, make_events
 from runtime.events.framing import Framing
 
 LEAD_US = 600_000  # of a recording before a row, for onsets
-FLOOR_US = 40_000  # a recording's floor is the tenth percentile of the events in stretches of this length
+FLOOR_US, FLOOR_PIXELS = (
+    40_000,
+    16,
+)  # stretches of time and squares of the picture in which a recording's floor is looked for
 
 
 class EventSamples:
@@ -36,18 +40,13 @@ class EventSamples:
         windows: Windows,
         framing: Framing,
         shape: tuple[int, int, int],
-        upright: str = "identity",
     ) -> None:
-        self.rows, self.windows, self.shape, self.upright = list(rows), windows, shape, upright
+        self.rows, self.windows, self.shape = list(rows), windows, shape
         self.framing = replace(framing, T=windows.steps, pad="zero")
         self.y = torch.tensor([row.label for row in rows])
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def order(self) -> Tensor:
-        """The numbers of the samples of one epoch, int64 [N]."""
-        return torch.randperm(len(self))
 
     def pick(self, indices: Tensor) -> Samples:
         """New windows of these samples: x uint8 [n, T, C, H, W], y int64 [n, T], the label of each step."""
@@ -64,8 +63,8 @@ class EventSamples:
         events = make_events(clip.t[inside].astype(np.int64), x[inside], y[inside], clip.p[inside])
         if len(events):  # the grid begins at the first event: so do the labels
             late = round(float(events["t"][0]) / self.windows.step_us)
-            labels = np.concatenate([labels[late:], np.full(late, labels[-1])])
-        frames = frames_of(events, self.framing, self.shape, self.windows.size, self.upright)
+            labels = np.concatenate([labels[late:], np.full(late, UNASKED)])  # frames after the window are empty
+        frames = frames_of(events, self.framing, self.shape, self.windows.size, row.upright)
         return np.minimum(frames, 255).astype(np.uint8), labels
 
 
@@ -85,7 +84,7 @@ class Mixture:
         """As many numbers as there are samples in all, in random order, int64 [N]."""
         parts = []
         for one, share, begin in zip(self.sets, self.shares, self._begins, strict=False):
-            wanted, found = round(share * len(self)), [torch.zeros(0, dtype=torch.int64)]
+            wanted, found = max(1, round(share * len(self))), [torch.zeros(0, dtype=torch.int64)]
             while sum(map(len, found)) < wanted:
                 found.append(torch.randperm(len(one)))
             parts.append(begin + torch.cat(found)[:wanted])
@@ -115,7 +114,7 @@ def load_events(
     if framing.step_us is None or framing.kind != "duration":
         raise PlifError(f"--vary needs a framing with steps of one length, e.g. duration:40ms; found {framing}")
     rows: list[Row] = []
-    size, upright = (0, 0), "identity"
+    size = (0, 0)
     indices = spread(dataset, limit)
     with Progress(what, not quiet) as progress:
         for done, i in enumerate(indices, 1):
@@ -125,16 +124,28 @@ def load_events(
                     f"{dataset.path(i)}: a sensor of {found[0]}x{found[1]}, others of {size[0]}x{size[1]}; expected one"
                 )
             size = found
-            rows.append(_row_of(events, dataset.label(i), start_us))
+            rows.append(_row_of(events, dataset.label(i), start_us, found, upright))
             progress.update(done, len(indices))
     windows = Windows(how, steps, framing.step_us, size, dataset.classes)
-    return EventSamples(rows, windows, framing, dataset.shape, upright)
+    return EventSamples(rows, windows, framing, dataset.shape)
 
 
-def _row_of(events: np.ndarray, label: int, start_us: int) -> Row:
+def _row_of(events: np.ndarray, label: int, start_us: int, size: tuple[int, int], upright: str) -> Row:
     first_us = int(events["t"][0])
     t = np.maximum.accumulate(events["t"]) - first_us
     x, y = events["x"].astype(np.float32), events["y"].astype(np.float32)
     clip = Clip(t.astype(np.float32), x, y, events["p"].astype(bool))
-    counts = np.bincount((t // FLOOR_US).astype(np.int64))
-    return Row(clip, label, float(start_us - first_us), float(t[-1]), float(np.percentile(counts, 10)) / FLOOR_US)
+    floor = floor_of(t, events["x"], events["y"], size)
+    return Row(clip, label, float(start_us - first_us), float(t[-1]), floor, upright)
+
+
+def floor_of(t: np.ndarray, x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> float:
+    """Events a microsecond of a recording at rest; t [N] in us from 0 on, rising.
+
+    The tenth percentile over time, or what the median square of the picture has, if that is less: a scene in which something
+    moves all the time shows its floor where nothing moves."""
+    over_time = np.percentile(np.bincount((t // FLOOR_US).astype(np.int64)), 10) / FLOOR_US
+    wide, high = (-(-side // FLOOR_PIXELS) for side in size)
+    square = (y // FLOOR_PIXELS).astype(np.int64) * wide + x // FLOOR_PIXELS
+    over_picture = np.median(np.bincount(square, minlength=wide * high)) * wide * high / max(float(t[-1]), 1.0)
+    return float(min(over_time, over_picture))

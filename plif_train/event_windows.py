@@ -5,9 +5,9 @@
     plain      a stretch of the recording, its class at every step
     idle:P     noise alone: IDLE. An idle scene is not "other": evidence for it would first have to fade
     splice:P   noise, then the gesture from the middle, IDLE then the class; every fourth the other way round
-    onset:P    from up to 0.6 of the window before the row's beginning: IDLE, then the class; 0.2 s before it are UNASKED,
+    onset:P    from up to 0.6 of the window before the row's beginning: IDLE, then the class; 0.4 s before it are UNASKED,
                since arms that rise may be many things
-    active:1   the class only in steps with more than twice the recording's own floor of events, else IDLE: everyday recordings
+    active:1   the class only in steps with more events than the recording has at rest, else IDLE: everyday recordings
                contain rests, and rests that are labelled "other" teach that idle is other
     shuffle:P  freeze:P  axes:P    hard negatives (plif_train.hard_negatives), labelled "other"; their first 0.12 s are UNASKED
 
@@ -23,18 +23,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from plif_train.event_augment import PAIRS, Clip, Floats, Noise, exchanged, join, vary
+from plif_train.event_augment import SIDES, TURNS, Clip, Floats, Noise, exchanged, join, vary
 from plif_train.hard_negatives import HARD, allows
 from plif_train.losses import UNASKED
 from runtime.base.errors import PlifError
+from runtime.stream.hold import OTHERS, find_other
 
 IDLE = -1
-OTHERS = ("other", "other_gestures", "other gestures")
 ONE = ("mirror", "reverse", "shift", "turn", "quarter", "thin", "both", "halo", "noise", "hot")
 TWO = ("stretch", "scale")
 WHOLE = ("idle", "splice", "onset", "active", *HARD)
 SHARES = ("mirror", "reverse", "quarter", "thin", "both", "halo", "noise", *WHOLE)  # at most 1
-RISE_US, HARD_US, ENTER_US, LEAVE_US = 200_000, 120_000, 40_000, 80_000
+RISE_US, HARD_US, ENTER_US, LEAVE_US = 400_000, 120_000, 40_000, 80_000
 NOISE_PER_S = (200.0, 8_000.0)  # of idle windows, log-uniform, on the whole sensor
 
 
@@ -67,13 +67,15 @@ def parse_variation(text: str) -> dict[str, tuple[float, ...]]:
 class Row:
     """One labelled stretch of a recording: its events from `from_us` on, the class from start_us on.
 
-    floor  events a microsecond below which the recording is at rest"""
+    floor    events a microsecond when the recording is at rest
+    upright  how its view becomes upright"""
 
     clip: Clip
     label: int
     start_us: float
     end_us: float
     floor: float
+    upright: str = "identity"
 
 
 class Windows:
@@ -88,16 +90,18 @@ class Windows:
         classes: Sequence[str],
     ) -> None:
         self.how, self.steps, self.step_us, self.size, self.classes = how, steps, step_us, size, classes
-        self.other = next((i for i, name in enumerate(classes) if name in OTHERS), -1)
-        if self.other < 0 and any(kind in how for kind in HARD):
+        other = find_other(list(classes))
+        self.other = IDLE if other is None else other
+        if other is None and any(kind in how for kind in HARD):
             raise PlifError(f"--vary: hard negatives need a class {' or '.join(OTHERS)} among {', '.join(classes)}")
         if "axes" in how and size[0] != size[1]:
             raise PlifError(f"--vary axes: needs a square sensor, found {size[0]}x{size[1]}")
         self._swaps = {
             name: exchanged(classes, pairs)
-            for name, pairs in (("mirror", PAIRS), ("reverse", PAIRS[1:])) if name in how
+            for name, pairs in (("mirror", (*SIDES, *TURNS)), ("reverse", TURNS)) if name in how
         }  # fmt: skip
         self._noise = Noise(size, np.random.default_rng(0))
+        self._active = how.get("active", (0.0,))[0] > 0
 
     def draw(self, row: Row, rng: np.random.Generator) -> tuple[Clip, npt.NDArray[np.int64]]:
         """A window and the labels of its steps [steps]; the window begins at time 0."""
@@ -106,21 +110,23 @@ class Windows:
         labels = np.full(self.steps, IDLE)
         parts = [self._background(length_us, kind, rng)]
         if kind != "idle":
-            clip, label, starts_us, lasts_us = self._cut(row, kind, length_us, rng)
+            slow = self._draw_stretch(rng)
+            clip, label, starts_us, lasts_us = self._cut(row, kind, length_us, slow, rng)
             if kind in HARD:
                 clip, label = HARD[kind](clip, rng), self.other
             t = np.arange(self.steps) * self.step_us
             labels[:] = label
             if kind == "onset":
                 labels[t < starts_us] = UNASKED
-                labels[t + self.step_us <= starts_us - RISE_US] = IDLE
+                labels[t + self.step_us <= starts_us - RISE_US * slow] = IDLE
             elif kind == "splice":
                 clip = self._splice(clip, labels, t, length_us, rng)
-            elif "active" in self.how:
+            elif self._active:
                 at = np.minimum(clip.t // self.step_us, self.steps - 1).astype(int)
-                quiet = 2 * row.floor * self.step_us + 40 * self.step_us / 40_000
+                rest = row.floor / slow * self.step_us
+                quiet = rest + 4 * np.sqrt(rest) + self.step_us / 1_000
                 labels[np.bincount(at, minlength=self.steps)[: self.steps] <= quiet] = IDLE
-            if kind in HARD or "active" in self.how:
+            if kind in HARD or self._active:
                 labels[t < HARD_US] = UNASKED
             labels[t >= lasts_us] = UNASKED
             parts.append(clip)
@@ -146,10 +152,14 @@ class Windows:
         clip = self._noise.make(per_us, length_us, rng)
         return join([clip, self._noise.hot(int(self.how["hot"][0]), length_us, rng)]) if "hot" in self.how else clip
 
-    def _cut(self, row: Row, kind: str, length_us: float, rng: np.random.Generator) -> tuple[Clip, int, float, float]:
-        """A varied stretch, its class, when the class begins in it, and when the recording ends in it."""
+    def _draw_stretch(self, rng: np.random.Generator) -> float:
         low, high = self.how.get("stretch", (1.0, 1.0))
-        slow = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+    def _cut(
+        self, row: Row, kind: str, length_us: float, slow: float, rng: np.random.Generator
+    ) -> tuple[Clip, int, float, float]:
+        """A varied stretch, its class, when the class begins in it, and when the recording ends in it."""
         needed_us = length_us / slow
         if kind == "onset":
             begin_us = row.start_us - rng.uniform(0.2, 0.6) * needed_us

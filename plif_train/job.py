@@ -18,6 +18,7 @@ from plif_train.mixture import Part, check_parts, fixed_length, labels_of, load_
 from plif_train.network import Network
 from plif_train.network_choice import check_outputs, network_for
 from plif_train.parallel import World, open_device
+from plif_train.projection import check_limit
 from plif_train.recipe import Recipe
 from plif_train.resume import ResumeFile, check_place, resume_path
 from plif_train.start_from import start_from
@@ -77,6 +78,8 @@ class Job:
         open_device(device)
         torch.manual_seed(recipe.seed)
         net = self._network()
+        if recipe.bias_limit is not None:
+            check_limit(net, recipe.bias_limit)
         if (view := find(self.data)[0].about.view) is not None:
             net.meta = replace(net.meta, view=view)
         # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.

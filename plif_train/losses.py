@@ -28,12 +28,12 @@ def rate_mse(y: Tensor, labels: Tensor) -> Tensor:
 
 def step_mse(y: Tensor, labels: Tensor) -> Tensor:
     """y [T, B, classes], labels [B], or [T, B] where each step has its own (plif_train.event_windows: IDLE's target is no vote,
-    UNASKED steps do not count), int64 -> a number."""
+    UNASKED steps add nothing), int64 -> a number. Divided by T B classes, so that parts of a batch add up to the whole."""
     if labels.dim() == 1:
         return F.mse_loss(y, F.one_hot(labels, y.shape[2]).to(y).expand_as(y))
     target = F.one_hot(labels.clamp(min=0), y.shape[2]).to(y) * (labels >= 0).unsqueeze(2)
     asked = (labels != UNASKED).to(y).unsqueeze(2)
-    return ((y - target) ** 2 * asked).sum() / (asked.sum() * y.shape[2]).clamp(min=1)
+    return ((y - target) ** 2 * asked).mean()
 
 
 def count_right(y: Tensor, labels: Tensor) -> tuple[int, int]:

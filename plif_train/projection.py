@@ -2,7 +2,7 @@
 
     b = beta - gamma mu / sigma <= limit < V_th        sigma = sqrt(var + eps)
 
-With decay of the input a neuron without events charges to b at most, so a channel with b < V_th never fires in silence. beta is
+With decay of the input a neuron without events charges to V_reset + b at most, so below V_th it never fires in silence. beta is
 lowered where b is above; `--bn frozen` keeps mu and sigma, so that what was projected stays.
 """
 
@@ -12,6 +12,19 @@ import torch
 
 from plif_train.batchnorm import BatchNorm
 from plif_train.network import Network
+from runtime.base.errors import PlifError
+
+
+def check_limit(net: Network, limit: float) -> None:
+    """PlifError for a network that fires in silence all the same."""
+    options = net.options
+    if not options.decay_input:
+        raise PlifError(
+            "bias limit: without decay of the input a bias adds up to the threshold; expected decay_input=true"
+        )
+    below = options.v_threshold - (options.v_reset or 0.0)
+    if limit >= below:
+        raise PlifError(f"bias limit {limit}: expected less than {below:g}, the way from reset to threshold")
 
 
 @torch.no_grad()

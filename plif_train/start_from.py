@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from plif_train import checkpoint
 from plif_train.network import Network
@@ -41,6 +42,11 @@ def start_from(path: str | Path, data: str, overrides: dict[str, Any]) -> tuple[
     framing = overrides.get("framing", meta.framing)
     found = open_dataset(data, "train", framing=framing, shape=meta.shape, normalisation=meta.normalisation).classes
     classes = meta.classes if set(found) <= set(meta.classes) else tuple(found)
+    ratio = _ratio(meta.framing, framing)
+    fixed_tau = 1 / _converted(torch.tensor(1 / before.options.init_tau, dtype=torch.float64), ratio)  # of LIF
+    options = replace(
+        before.options, dropout=overrides.get("dropout", before.options.dropout), init_tau=float(fixed_tau)
+    )
     notation = str(before.notation)
     anew = classes != meta.classes
     if len(classes) != len(meta.classes):
@@ -48,7 +54,7 @@ def start_from(path: str | Path, data: str, overrides: dict[str, Any]) -> tuple[
     net = build(
         notation, shape=meta.shape, kind=meta.kind, T=overrides.get("T", meta.T), framing=framing,
         normalisation=meta.normalisation,
-        **asdict(replace(before.options, dropout=overrides.get("dropout", before.options.dropout))),
+        **asdict(options),
     )  # fmt: skip
     net.meta = replace(net.meta, classes=tuple(classes))
     notes = []
@@ -62,7 +68,6 @@ def start_from(path: str | Path, data: str, overrides: dict[str, Any]) -> tuple[
         narrow, net = net, Network(nt.parse(wider), net.options, net.meta)
         widen(narrow, net)
         notes.append(f"--from {path}: wider, and begins as the network of the file")
-    ratio = _ratio(meta.framing, framing)
     if ratio != 1:
         _convert_alpha(net, ratio)
         notes.append(f"--from {path}: steps are {ratio:g} times as long, so each neuron's 1/tau is converted")
@@ -78,8 +83,11 @@ def _ratio(before: str | None, now: str | None) -> float:
 def _convert_alpha(net: Network, ratio: float) -> None:
     for neuron in net.neurons().values():
         if neuron.w is not None:
-            alpha = 1 - (1 - neuron.w.double().sigmoid()) ** ratio
-            neuron.w.copy_(torch.logit(alpha))
+            neuron.w.copy_(torch.logit(_converted(neuron.w.double().sigmoid(), ratio)))
+
+
+def _converted(alpha: Tensor, ratio: float) -> Tensor:
+    return 1 - (1 - alpha) ** ratio
 
 
 def _with_outputs(notation: str, before: int, now: int, path: str) -> str:

@@ -32,7 +32,10 @@ def widen(narrow: Network, wide: Network, noise: float = NOISE) -> None:
         raise PlifError(f"{refusal}: it has other layers")
     ours, theirs = wide.state_dict(), narrow.state_dict()
     source = torch.arange(narrow.meta.shape[0])  # which channel of the narrow network each channel is
+    last = [now.name for _, now in pairs if now.op == "Linear"][-1:]
     for before, now in pairs:
+        if now.name in last and before.out_shape != now.out_shape:
+            raise PlifError(f"{refusal}: {now.name} is the readout, whose neurons vote for one class after the other")
         if now.op == "Flatten":
             places = before.in_shape[1] * before.in_shape[2]
             source = (source[:, None] * places + torch.arange(places)).flatten()
@@ -51,6 +54,8 @@ def widen(narrow: Network, wide: Network, noise: float = NOISE) -> None:
             ours[f"{now.name}.weight"].copy_(weight)
             _repeat(ours, theirs, f"{now.name}.bias", source)
         else:
+            if now.op.endswith("Pool") and before.layer != now.layer:
+                raise PlifError(f"{refusal}: {now.name} is {now.layer}, and {before.layer} in the file")
             for name in ours:
                 if name.startswith(f"{now.name}."):
                     _repeat(ours, theirs, name, source)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from plif_train.event_augment import PAIRS, Clip, exchanged, vary
-from plif_train.event_samples import EventSamples, Mixture
+from plif_train.event_augment import SIDES, TURNS, Clip, exchanged, join, vary
+from plif_train.event_samples import EventSamples, Mixture, floor_of, load_events
 from plif_train.event_windows import IDLE, Row, Windows, parse_variation
 from plif_train.hard_negatives import HARD, allows
 from plif_train.losses import UNASKED, count_right, step_mse
 from runtime.base.errors import PlifError
+from runtime.data import open_dataset
 from runtime.events import frames_of, make_events
+from runtime.events.formats.nmnist import write_nmnist
 from runtime.events.framing import Framing
 from runtime.simulate.gestures import CLASSES, MIRRORED
+from tests.recordings import aedat2_bytes
 
 SIZE, STEP_US, STEPS = (32, 32), 20_000.0, 10
 OTHER = CLASSES.index("other_gestures")
@@ -40,7 +45,7 @@ def windows(text: str = "") -> Windows:
 
 
 def varied(text: str, clip: Clip, label: int = 1, seed: int = 0) -> tuple[Clip, int]:
-    swaps = {"mirror": exchanged(CLASSES, PAIRS), "reverse": exchanged(CLASSES, PAIRS[1:])}
+    swaps = {"mirror": exchanged(CLASSES, (*SIDES, *TURNS)), "reverse": exchanged(CLASSES, TURNS)}
     return vary(clip, label, parse_variation(text), SIZE, swaps, rng(seed))
 
 
@@ -48,7 +53,7 @@ def varied(text: str, clip: Clip, label: int = 1, seed: int = 0) -> tuple[Clip, 
 
 
 def test_a_mirror_exchanges_the_classes_as_the_simulator_says() -> None:
-    assert tuple(exchanged(CLASSES, PAIRS)) == MIRRORED
+    assert tuple(exchanged(CLASSES, (*SIDES, *TURNS))) == MIRRORED
     mirrored, label = varied("mirror:1", moving())
     assert label == CLASSES.index("left_hand_wave")
     assert np.array_equal(mirrored.x, 31 - moving().x) and np.array_equal(mirrored.y, moving().y)
@@ -63,7 +68,14 @@ def test_time_that_runs_backwards_turns_circles_round_and_exchanges_polarity() -
 
 def test_classes_without_a_counterpart_are_refused() -> None:
     with pytest.raises(PlifError, match="'left' would become 'right', which is not among the classes"):
-        exchanged(("left", "other"), PAIRS)
+        exchanged(("left", "other"), SIDES)
+
+
+def test_sides_and_turns_are_words_however_they_are_written() -> None:
+    assert exchanged(("Left wave", "bright", "Right wave"), SIDES) == [2, 1, 0]
+    assert exchanged(("wave_L", "lamp", "wave-R"), SIDES) == [2, 1, 0]
+    for counter in ("counterclockwise", "Counter-Clockwise", "anti_clockwise"):
+        assert exchanged((f"arm {counter}", "arm_clockwise", "rest"), TURNS) == [1, 0, 2]
 
 
 def test_scale_shift_and_turn_keep_the_number_of_events() -> None:
@@ -123,6 +135,37 @@ def test_steps_at_rest_are_not_other() -> None:
         Row(quiet, OTHER, 0, 1e6, 1e-3), rng()
     )
     assert (labels[10:40] == IDLE).all() and (labels[46:] == OTHER).all()
+
+
+def test_the_floor_of_a_scene_that_never_rests_is_what_its_still_parts_have() -> None:
+    n, length_us = 20_000, 2e6
+    noise = Clip(
+        np.sort(rng(3).uniform(0, length_us, n)),
+        rng(4).uniform(0, 128, n),
+        rng(5).uniform(0, 128, n),
+        rng(6).random(n) < 0.5,
+    )
+    t = np.sort(rng(7).uniform(0, length_us, 4 * n))
+    both = join([noise, Clip(t, 40 + rng(8).uniform(0, 16, 4 * n), np.full(4 * n, 70.0), t > 0)])
+    floor = floor_of(both.t.astype(np.int64), both.x.astype(int), both.y.astype(int), (128, 128))
+    assert floor == pytest.approx(n / length_us, rel=0.1)
+    found = Windows(parse_variation("active:1"), 20, STEP_US, (128, 128), CLASSES)
+    _, labels = found.draw(Row(both, OTHER, 0, length_us, floor), rng())
+    assert (labels[6:] == OTHER).all()
+    _, labels = found.draw(Row(noise, OTHER, 0, length_us, floor), rng())
+    assert (labels[6:] == IDLE).all()
+    _, labels = windows("active:0").draw(Row(noise, OTHER, 0, length_us, floor), rng())
+    assert (labels == OTHER).all()
+
+
+def test_noise_that_is_stretched_in_time_is_still_at_rest_and_motion_still_motion() -> None:
+    n = 20_000
+    t = np.sort(rng(1).uniform(0, 1e6, n))
+    clip = Clip(t, rng(2).uniform(0, 32, n), rng(3).uniform(0, 32, n), t > 0)
+    for stretch in (0.5, 2):
+        window = windows(f"active:1,stretch:{stretch}-{stretch}")
+        assert (window.draw(Row(clip, OTHER, 0, 1e6, n / 1e6), rng())[1][6:] == IDLE).all()
+        assert (window.draw(Row(clip, OTHER, 0, 1e6, 0.5 * n / 1e6), rng())[1][6:] == OTHER).all()
 
 
 @pytest.mark.parametrize("kind", list(HARD))
@@ -202,9 +245,45 @@ def test_a_mixture_has_its_shares_and_draws_the_same_again_from_the_same_seed() 
 def test_the_loss_of_steps_wants_no_vote_in_idle_ones_and_leaves_the_unasked_out() -> None:
     y = torch.rand(3, 1, 2)
     labels = torch.tensor([[1], [IDLE], [UNASKED]])
-    expected = (y[0, 0, 0] ** 2 + (y[0, 0, 1] - 1) ** 2 + y[1, 0, 0] ** 2 + y[1, 0, 1] ** 2) / 4
+    expected = (y[0, 0, 0] ** 2 + (y[0, 0, 1] - 1) ** 2 + y[1, 0, 0] ** 2 + y[1, 0, 1] ** 2) / 6
     assert torch.isclose(step_mse(y, labels), expected)
+    y, labels = torch.rand(4, 6, 2), torch.tensor([[1, 0, 1, IDLE, 1, 0]] + 3 * [[UNASKED, 0, 1, 1, 1, UNASKED]])
+    parts = [step_mse(y[:, k : k + 2], labels[:, k : k + 2]) / 3 for k in (0, 2, 4)]
+    assert torch.isclose(sum(parts, torch.zeros(())), step_mse(y, labels))
+    y, labels = torch.rand(3, 1, 2), torch.tensor([[1], [IDLE], [UNASKED]])
     whole = torch.tensor([1])
     assert torch.isclose(step_mse(y, whole), step_mse(y, whole.expand(3, 1)))
     assert count_right(torch.tensor([[[0.9, 0.0]], [[0.0, 0.5]]]), torch.tensor([[IDLE], [1]])) == (1, 1)
     assert count_right(torch.zeros(2, 1, 2), torch.full((2, 1), IDLE)) == (0, 0)
+
+
+def test_steps_after_the_end_of_a_window_are_unasked() -> None:
+    """The frames begin at the first event, so a window that begins with nothing has empty ones at its end."""
+    late = moving().pick(moving().t > 100_000)
+    one = EventSamples([Row(late, 1, 0.0, 1e6, 0.0)], windows(), Framing.parse("duration:20ms"), (2, 32, 32))
+    seen = False
+    for seed in range(20):
+        torch.manual_seed(seed)
+        drawn = one.pick(torch.tensor([0]))
+        empty = drawn.x[0].sum((1, 2, 3)) == 0
+        assert (drawn.y[0][empty] == UNASKED).all() and (drawn.y[0][~empty][:-1] == 1).all()
+        seen |= bool(empty.any())
+    assert seen
+
+
+def test_recordings_of_a_folder_are_turned_each_as_its_own_format_is_stored(tmp_path: Path) -> None:
+    """AEDAT 2.0 is stored turned by 180 degrees, .bs2 is not: the same scene in both is the same frame."""
+    t, corner = np.arange(500) * 100, np.full(500, 10)
+    events = make_events(t, corner, corner + 20, t % 200 == 0)
+    turned = make_events(t, 127 - corner, 107 - corner, t % 200 == 0)
+    for split in ("train", "test"):
+        folder = tmp_path / split / "wave"
+        folder.mkdir(parents=True)
+        write_nmnist(folder / "0.bs2", events)
+        (folder / "1.aedat").write_bytes(aedat2_bytes(turned))
+    (tmp_path / "sensor.txt").write_text("128x128")
+    framing = "duration:10ms,orientation=upright"
+    dataset = open_dataset(f"folder:{tmp_path}", "train", framing=framing, shape=(2, 128, 128))
+    found = load_events(dataset, {}, 3, None, "reading", quiet=True)
+    drawn = found.pick(torch.tensor([0, 1])).x.sum((1, 2))
+    assert drawn[0, 30, 10] > 0 and drawn[1, 30, 10] > 0

@@ -12,7 +12,7 @@ import torch
 from plif_train import checkpoint, load, scale_to_fire
 from plif_train.batchnorm import BatchNorm
 from plif_train.presets import build
-from plif_train.projection import limit_biases
+from plif_train.projection import check_limit, limit_biases
 from plif_train.start_from import start_from
 from plif_train.widen import widen
 from runtime.base.errors import PlifError
@@ -79,6 +79,18 @@ def test_shorter_steps_forget_as_much_in_the_same_time(tmp_path: Path) -> None:
     assert "steps are 0.5 times as long" in notes[0]
 
 
+def test_a_lif_s_fixed_tau_is_converted_too(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    lif = build(
+        NOTATION.replace("PLIF", "LIF"), shape=(2, 32, 32), T=5, classes=CLASSES, framing="duration:40ms", init_tau=3.0
+    )
+    checkpoint.save(lif, tmp_path / "a.pt")
+    net, _ = start_from(tmp_path / "a.pt", f"folder:{folder(tmp_path / 'd', CLASSES)}", {"framing": "duration:20ms"})
+    for neuron in net.neurons().values():
+        alpha = neuron.alpha()
+        assert alpha is not None and (1 - float(alpha)) ** 2 == pytest.approx(2 / 3, abs=1e-6)
+
+
 def test_the_notation_of_the_file_is_not_asked_for_again(tmp_path: Path) -> None:
     with pytest.raises(PlifError, match="init_tau is that of the file"):
         start_from(model(tmp_path / "a.pt"), f"folder:{folder(tmp_path / 'd', CLASSES)}", {"init_tau": 2.0})
@@ -113,7 +125,9 @@ def test_a_wider_network_begins_as_the_one_of_the_file(tmp_path: Path) -> None:
     assert not torch.equal(copy, same) and torch.allclose(copy, same, atol=0.1)
     for wrong, why in ((WIDER.replace("c12", "c3"), "conv1 is (3, 8, 8), and (4, 8, 8) in the file"),
                        (WIDER.replace("-FC40-PLIF", ""), "other layers"),
-                       (WIDER.replace("k5s4", "k4s4"), "another kernel")):  # fmt: skip
+                       (WIDER.replace("k5s4", "k4s4"), "another kernel"),
+                       (WIDER.replace("FC30-PLIF-APk10s10", "FC60-PLIF-APk20s20"), "fc2 is the readout"),
+                       (WIDER.replace("MPk2s2", "APk2s2"), "conv1_pool is APk2s2, and MPk2s2 in the file")):  # fmt: skip
         with pytest.raises(PlifError, match=re.escape(why)):
             start_from(start, data, {"network": wrong})
 
@@ -139,6 +153,8 @@ def test_limited_biases_never_fire_in_silence(tmp_path: Path) -> None:
         net(silence)
     assert rates[0] > 0
     limit_biases(net, 0.95)
+    with pytest.raises(PlifError, match="without decay of the input"):
+        check_limit(build("FC10-PLIF", shape=(2, 8, 8), T=4, decay_input=False), 0.95)
     rates.clear()
     with torch.no_grad(), net.watched(lambda _, spikes: rates.append(float(spikes.mean()))):
         net(silence)
@@ -177,6 +193,10 @@ def test_a_training_on_a_mixture_goes_on_and_resumes_bit_for_bit(plif: TrainingR
         (["--vary", "thin:0.5"] * 3, "3 of them for 2 --data"),
         (["--vary", "thin:0.5", "--loss", "ce"], "which loss ce does not take"),
         (["--vary", "thin:0.5", "--protocol", "B"], "use A or C"),
+        (["--tau", "channel"], "tau is that of the file; expected T, framing or dropout"),
+        (["--no-detach-reset"], "detach_reset is that of the file"),
+        (["--neuron", "PLIF,v_threshold=0.5"], "neuron is that of the file"),
+        (["--bias-limit", "1"], "bias limit 1.0: expected less than 1, the way from reset to threshold"),
         (["c4k5s4-BN-PLIF-FC30-PLIF-APk10s10"], "with more channels or neurons: it has other layers"),
     ],
 )
