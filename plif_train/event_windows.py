@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +79,21 @@ class Row:
     upright: str = "identity"
 
 
+class Cut(NamedTuple):
+    """A varied stretch of a row, from time 0 on.
+
+    slow    how many times longer it was made
+    starts_us, lasts_us   when the class begins in it, and when the recording ends in it
+    floor   the row's, as the stretch was varied"""
+
+    clip: Clip
+    label: int
+    slow: float
+    starts_us: float
+    lasts_us: float
+    floor: float
+
+
 class Windows:
     """Draws windows of `steps` steps of step_us from rows of one sensor, of (width, height)."""
 
@@ -110,25 +126,25 @@ class Windows:
         labels = np.full(self.steps, IDLE)
         parts = [self._background(length_us, kind, rng)]
         if kind != "idle":
-            slow = self._draw_stretch(rng)
-            clip, label, starts_us, lasts_us = self._cut(row, kind, length_us, slow, rng)
+            cut = self._cut(row, kind, length_us, rng)
+            clip, label = cut.clip, cut.label
             if kind in HARD:
                 clip, label = HARD[kind](clip, rng), self.other
             t = np.arange(self.steps) * self.step_us
             labels[:] = label
             if kind == "onset":
-                labels[t < starts_us] = UNASKED
-                labels[t + self.step_us <= starts_us - RISE_US * slow] = IDLE
+                labels[t < cut.starts_us] = UNASKED
+                labels[t + self.step_us <= cut.starts_us - RISE_US * cut.slow] = IDLE
             elif kind == "splice":
                 clip = self._splice(clip, labels, t, length_us, rng)
             elif self._active:
                 at = np.minimum(clip.t // self.step_us, self.steps - 1).astype(int)
-                rest = row.floor / slow * self.step_us
+                rest = cut.floor * self.step_us
                 quiet = rest + 4 * np.sqrt(rest) + self.step_us / 1_000
                 labels[np.bincount(at, minlength=self.steps)[: self.steps] <= quiet] = IDLE
             if kind in HARD or self._active:
                 labels[t < HARD_US] = UNASKED
-            labels[t >= lasts_us] = UNASKED
+            labels[t >= cut.lasts_us] = UNASKED
             parts.append(clip)
         clip = join(parts)
         keep = (clip.t >= 0) & (clip.t < length_us)
@@ -152,14 +168,9 @@ class Windows:
         clip = self._noise.make(per_us, length_us, rng)
         return join([clip, self._noise.hot(int(self.how["hot"][0]), length_us, rng)]) if "hot" in self.how else clip
 
-    def _draw_stretch(self, rng: np.random.Generator) -> float:
+    def _cut(self, row: Row, kind: str, length_us: float, rng: np.random.Generator) -> Cut:
         low, high = self.how.get("stretch", (1.0, 1.0))
-        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-    def _cut(
-        self, row: Row, kind: str, length_us: float, slow: float, rng: np.random.Generator
-    ) -> tuple[Clip, int, float, float]:
-        """A varied stretch, its class, when the class begins in it, and when the recording ends in it."""
+        slow = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         needed_us = length_us / slow
         if kind == "onset":
             begin_us = row.start_us - rng.uniform(0.2, 0.6) * needed_us
@@ -169,8 +180,10 @@ class Windows:
         clip = row.clip.pick(slice(first, last))
         clip = Clip((clip.t - begin_us) * slow, clip.x, clip.y, clip.p)
         how = self.how if kind != "onset" else {name: value for name, value in self.how.items() if name != "reverse"}
-        clip, label = vary(clip, row.label, how, self.size, self._swaps, rng)
-        return clip, label, (row.start_us - begin_us) * slow, (row.end_us - begin_us) * slow
+        varied, label = vary(clip, row.label, how, self.size, self._swaps, rng)
+        floor = row.floor / slow * len(varied) / max(len(clip), 1)
+        starts_us, lasts_us = ((at - begin_us) * slow for at in (row.start_us, row.end_us))
+        return Cut(varied, label, slow, starts_us, lasts_us, floor)
 
     def _splice(
         self,
