@@ -5,7 +5,7 @@ A loop of one's own needs less: plif_train.build gives the network, plif_train.l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from plif_train.job import Job
 from plif_train.log import Epoch
-from plif_train.network_choice import overrides_for
+from plif_train.mixture import parse_parts
+from plif_train.network_choice import overrides_from
 from plif_train.parallel import World, check_device, parse_devices
 from plif_train.recipe import RECIPES, Recipe
 from runtime.base.errors import PlifError
@@ -21,11 +22,14 @@ from runtime.data import find
 
 
 def train(
-    network: str,
-    data: str,
+    network: str | None,
+    data: str | Sequence[str],
     out: str | Path,
     recipe: Recipe | None = None,
     *,
+    start: str | Path | None = None,
+    mix: Sequence[float] | None = None,
+    vary: Sequence[str] = (),
     method: str = "authors",
     augment: bool | Callable[[Tensor], Tensor] = True,
     size: str | None = None,
@@ -40,11 +44,13 @@ def train(
 ) -> dict[str, Any]:
     """Trains a network and writes its best epoch; returns the training record of the card (accuracy, rates, taus, ...).
 
-    network      a preset ("nmnist") or a notation string
-    data         NAME:DIR as `plif train --data` takes it; read with the framing that the model's card will name
+    network      a preset ("nmnist") or a notation string; with `start` None, or a wider one
+    data         NAME:DIR as `plif train --data` takes it, or several; read with the framing that the model's card will name
     out          model.pt; beside it appear .csv and .weights.csv (the course) and .resume.pt (for `resume`)
     recipe       epochs, batch size, learning rate, seed, protocol, device, ... (plif_train.Recipe); None: its defaults, with
                  the loss of the method
+    start        a model.pt to go on from (`--from`)
+    mix, vary    the shares of several sets in an epoch, and how recordings are varied: one text for all, or one for each
     method       "authors", "paper" or "live": loss and augmentation
     augment      the method's augmentation; or a function of recordings [B, T, C, H, W] or images [B, C, H, W] -> the same
     size         "WIDTHxHEIGHT" of the input, for a notation string on recordings of one's own
@@ -62,14 +68,20 @@ def train(
     if len(devices) > 1:
         raise PlifError(f"device {recipe.device}: several devices belong to `plif train`; expected one")
     check_device(devices[0])
-    find(data)
-    overrides = overrides_for(network, data, size, **{"neuron": "PLIF", "pool": None, **build})
-    chosen = RECIPES[method].augmentation.get(data.partition(":")[0]) if augment is True else augment or None
+    sets = [data] if isinstance(data, str) else list(data)
+    for one in sets:
+        find(one)
+    overrides = overrides_from(network, sets[0], size, start, **build)
+    parts = parse_parts(sets, None if mix is None else ",".join(map(str, mix)), list(vary))
+    own = None if parts else RECIPES[method].augmentation.get(sets[0].partition(":")[0])
+    names = [one.partition(":")[0] for one in sets]
     job = Job(
-        network, data, overrides, recipe, Path(out), augmentation=chosen, cache=None if cache is None else Path(cache),
-        about={"command": f"plif_train.train({network!r}, {data.partition(':')[0]!r})", "recipe": method},
+        network, sets[0], overrides, recipe, Path(out),
+        augmentation=own if augment is True else augment or None, cache=None if cache is None else Path(cache),
+        about={"command": f"plif_train.train({network!r}, {names[0] if len(names) == 1 else names!r})", "recipe": method},
         limits={"train": limit_train, "test": limit_test},
         resume=resume, overwrite=overwrite, tensorboard=tensorboard, on_epoch=on_epoch,
+        parts=parts, start=None if start is None else Path(start),
     )  # fmt: skip
     job.check()
     return job.run(World(), devices[0])

@@ -18,8 +18,20 @@ from runtime.cli.output import print_json
 if TYPE_CHECKING:
     from plif_train.job import Job
 
-# what --from takes from its model.pt
-_OF_THE_FILE = ("neuron", "init_tau", "tau", "channels", "hidden", "pool", "surrogate", "detach_reset", "size")
+# the options that say what the network is
+_BUILD = [
+    "T",
+    "framing",
+    "dropout",
+    "neuron",
+    "init_tau",
+    "tau",
+    "channels",
+    "hidden",
+    "pool",
+    "surrogate",
+    "detach_reset",
+]
 _PRESETS = "mnist fashion-mnist cifar10 nmnist cifar10-dvs dvs128-gesture"
 
 
@@ -108,7 +120,7 @@ def train(
     from plif_train.allocator import keep_freed_memory
     from plif_train.job import Job
     from plif_train.mixture import parse_parts
-    from plif_train.network_choice import overrides_for
+    from plif_train.network_choice import overrides_from
     from plif_train.parallel import check_device, join_ranks, parse_devices
     from plif_train.recipe import RECIPES, Recipe
     from plif_train.resume import resume_path
@@ -130,19 +142,8 @@ def train(
             raise PlifError(f"{out.parent}: no such folder, expected one to write {out.name} to")
         for one in data:
             find(one)
-        if network is None and start is None:
-            raise PlifError("plif train: expected a network, or --from model.pt in place of one")
-        given = {
-            name: value for name, value in (("T", T), ("framing", framing), ("dropout", dropout)) if value is not None
-        }
-        if start is not None:
-            given |= {"network": network} if network is not None else {}
-            given |= {name: context.params[name] for name in _OF_THE_FILE if _was_typed(context, name)}
-        elif network is not None:
-            given = overrides_for(
-                network, data[0], size, **given, init_tau=init_tau, tau=tau, surrogate=surrogate,
-                detach_reset=detach_reset, channels=channels, hidden=hidden, pool=pool, neuron=neuron,
-            )  # fmt: skip
+        build = {name: context.params[name] for name in _BUILD if _was_typed(context, name)}
+        given = overrides_from(network, data[0], size, start, **build)
         parts = parse_parts(data, mix, vary or [])
         augmentation = RECIPES[recipe].augmentation.get(data[0].partition(":")[0]) if augment and not parts else None
         job = Job(

@@ -16,14 +16,25 @@ SIZES = ("channels", "hidden")
 NEURON_SETTINGS: dict[str, Any] = {"v_threshold": float, "v_reset": (float, type(None)), "decay_input": bool}
 
 
+def overrides_from(network: str | None, data: str, size: str | None, start: object, **options: Any) -> dict[str, Any]:
+    """The keywords of `build`, or of start_from where there is a `start`, for options that were given; None is none."""
+    if start is not None:
+        return {
+            name: value for name, value in (options | {"network": network, "size": size}).items() if value is not None
+        }
+    if network is None:
+        raise PlifError("plif train: expected a network, or --from model.pt in place of one")
+    return overrides_for(network, data, size, **options)
+
+
 def overrides_for(network: str, data: str, size: str | None, **options: Any) -> dict[str, Any]:
     """The keywords of `build` for options of the command line; None is one that was not given.
 
     PlifError for a value that no network has, and for an option that is not for this network: what only presets have
     (channels, hidden, neuron, pool), a notation string says itself.
     """
-    options["neuron"], settings = parse_neuron(options["neuron"])
-    if options["pool"] not in (None, "MP", "AP"):
+    options["neuron"], settings = parse_neuron(options.get("neuron") or "PLIF")
+    if options.get("pool") not in (None, "MP", "AP"):
         raise PlifError(f"--pool {options['pool']}: expected MP or AP")
     if options["neuron"] == "PLIF":
         options["neuron"] = None

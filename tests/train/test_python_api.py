@@ -19,10 +19,60 @@ from plif_train.log import Epoch
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from tests.conftest import REPOSITORY
-from tests.train.small import NOTATION, bars, network
+from tests.train.small import NOTATION, TrainingRun, bars, network
 
 PAGE = REPOSITORY / "docs" / "python.md"
 NOTEBOOK = REPOSITORY / "docs" / "quickstart.ipynb"
+
+
+def test_train_goes_on_from_a_model_with_several_sets_as_the_command_does(
+    plif: TrainingRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plif_train.save(
+        plif_train.build("c4k5s4-BN-PLIF-FC30-PLIF-APk3s3", shape=(2, 34, 34), T=3, framing="duration:30ms"), "a.pt"
+    )
+    recipe = plif_train.Recipe(epochs=1, batch_size=4, seed=5, loss="step-mse", protocol="C")
+    sets, vary = ["digits:12", "digits:8"], ["thin:0.5", "shift:3"]
+    ours = plif_train.train(None, sets, "b.pt", recipe, start="a.pt", mix=[0.7, 0.3], vary=vary, dropout=0.1)
+    command = [
+        "train",
+        "--from",
+        "a.pt",
+        "--data",
+        sets[0],
+        "--data",
+        sets[1],
+        "--mix",
+        "0.7,0.3",
+        "--vary",
+        vary[0],
+        "--vary",
+        vary[1],
+    ]
+    command += [
+        "--dropout",
+        "0.1",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "4",
+        "--seed",
+        "5",
+        "--loss",
+        "step-mse",
+        "--protocol",
+        "C",
+    ]
+    code, _, err = plif(*command, "--device", "cpu", "--out", "c.pt")
+    assert code == 0, err
+    one, two = (plif_train.load(name).state_dict() for name in ("b.pt", "c.pt"))
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+    assert ours["from"] == "a.pt" and [part["share"] for part in ours["mixture"]] == [0.7, 0.3]
+    with pytest.raises(PlifError, match="init_tau is that of the file"):
+        plif_train.train(None, "digits:12", "d.pt", recipe, start="a.pt", init_tau=3.0)
+    with pytest.raises(PlifError, match="expected a network, or --from"):
+        plif_train.train(None, "digits:12", "d.pt", recipe)
 
 
 def test_train_does_what_the_command_does(tmp_path: Path) -> None:
