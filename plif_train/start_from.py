@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from plif_train import checkpoint
 from plif_train.network import Network
@@ -43,10 +42,9 @@ def start_from(path: str | Path, data: str, overrides: dict[str, Any]) -> tuple[
     found = open_dataset(data, "train", framing=framing, shape=meta.shape, normalisation=meta.normalisation).classes
     classes = meta.classes if set(found) <= set(meta.classes) else tuple(found)
     ratio = _ratio(meta.framing, framing)
-    fixed_tau = 1 / _converted(torch.tensor(1 / before.options.init_tau, dtype=torch.float64), ratio)  # of LIF
-    options = replace(
-        before.options, dropout=overrides.get("dropout", before.options.dropout), init_tau=float(fixed_tau)
-    )
+    options = replace(before.options, dropout=overrides.get("dropout", before.options.dropout))
+    if any(neuron.kind == "LIF" for neuron in before.neurons().values()):  # whose tau is this one for good
+        options = replace(options, init_tau=1 / _converted(1 / options.init_tau, ratio))
     notation = str(before.notation)
     anew = classes != meta.classes
     if len(classes) != len(meta.classes):
@@ -86,7 +84,7 @@ def _convert_alpha(net: Network, ratio: float) -> None:
             neuron.w.copy_(torch.logit(_converted(neuron.w.double().sigmoid(), ratio)))
 
 
-def _converted(alpha: Tensor, ratio: float) -> Tensor:
+def _converted(alpha: Any, ratio: float) -> Any:
     return 1 - (1 - alpha) ** ratio
 
 

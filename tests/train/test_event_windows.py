@@ -14,12 +14,13 @@ from plif_train.event_windows import IDLE, Row, Windows, parse_variation
 from plif_train.hard_negatives import HARD, allows
 from plif_train.losses import UNASKED, count_right, step_mse
 from runtime.base.errors import PlifError
-from runtime.data import open_dataset
+from runtime.data import Dataset, open_dataset
+from runtime.data.dataset import EventSet
 from runtime.events import frames_of, make_events
 from runtime.events.formats.nmnist import write_nmnist
 from runtime.events.framing import Framing
 from runtime.simulate.gestures import CLASSES, MIRRORED
-from tests.recordings import aedat2_bytes
+from tests.recordings import AEDAT31_HEADER, aedat2_bytes, aedat31_packet, evt2_bytes
 
 SIZE, STEP_US, STEPS = (32, 32), 20_000.0, 10
 OTHER = CLASSES.index("other_gestures")
@@ -287,3 +288,38 @@ def test_recordings_of_a_folder_are_turned_each_as_its_own_format_is_stored(tmp_
     found = load_events(dataset, {}, 3, None, "reading", quiet=True)
     drawn = found.pick(torch.tensor([0, 1])).x.sum((1, 2))
     assert drawn[0, 30, 10] > 0 and drawn[1, 30, 10] > 0
+
+
+def test_sets_without_events_a_clock_or_one_sensor_are_refused(tmp_path: Path) -> None:
+    def reading(name: str, framing: str) -> Dataset:
+        return open_dataset(name, "train", framing=framing, shape=(2, 34, 34))
+
+    with pytest.raises(PlifError, match=r"needs a framing with steps of one length, e.g. duration:40ms"):
+        load_events(reading("digits:10", "count:T=3"), {}, 3, None, "reading", quiet=True)
+    t = np.arange(500) * 100
+    for split in ("train", "test"):
+        for number, geometry in enumerate((b"640x480", b"320x240")):
+            place = tmp_path / split / "wave" / f"{number}.raw"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            events = make_events(t, t % 300, t % 7, t % 2 == 0)
+            place.write_bytes(evt2_bytes(events, b"% evt 2.0\n% geometry " + geometry + b"\n% end\n"))
+    with pytest.warns(UserWarning, match="the sensors of its recordings differ"):
+        mixed = reading(f"folder:{tmp_path}", "duration:10ms")
+    with pytest.raises(PlifError, match=r"1.raw: a sensor of 320x240, others of 640x480; expected one"):
+        load_events(mixed, {}, 3, None, "reading", quiet=True)
+
+
+def test_the_time_before_a_row_reaches_back_to_the_row_before_it_and_no_further(tmp_path: Path) -> None:
+    t = np.arange(0, 4_000_000, 1000)
+    (tmp_path / "a.aedat").write_bytes(
+        AEDAT31_HEADER + aedat31_packet(make_events(t, t // 1000 % 128, t // 1000 % 7, t % 2000 == 0))
+    )
+    (tmp_path / "trials_to_train.txt").write_text("a.aedat\n")
+    (tmp_path / "a_labels.csv").write_text("class,startTime_usec,endTime_usec\n1,1000000,2000000\n2,2200000,3000000\n")
+    data = open_dataset(f"dvs128-gesture:{tmp_path}", "train", framing="duration:40ms", shape=(2, 128, 128))
+    assert isinstance(data, EventSet)
+    for i, lead_us in ((0, 600_000), (1, 200_000)):
+        events, _, _, start_us = data.recording_with_lead(i, 600_000)
+        assert start_us - int(events["t"][0]) == lead_us
+    rows = load_events(data, {}, 3, None, "reading", quiet=True).rows
+    assert [(row.start_us, row.end_us) for row in rows] == [(600_000, 1_599_000), (200_000, 999_000)]
