@@ -6,8 +6,8 @@
            --negatives people/*.aedat --negatives 'sim:dvs128-gesture?scene=everyday&seed={1..30}&seconds=60'
     python bench/decide.py ... --plot docs/decide.png --json
 
-The network runs once over each source and its output at every step is stored (with `--reset silence:` once for each idle=RATE).
-Then every rule is applied to the same outputs, by the same code that decides in a stream (runtime.stream.stream). The truth of a
+The network runs once over each source and its outputs are stored (with `--reset silence:` once for each idle=RATE).
+Then every rule is applied to them by the same code that decides in a stream (runtime.stream.stream). The truth of a
 source is a list of (t_on_us, t_off_us, label).
 
     onset to label   from t_on, or from `recognisable_us` where the source has it, to the first decision with the right label

@@ -74,7 +74,7 @@ def as_seen(events: np.ndarray, size: Size, upright: str, framing: Framing) -> C
 
 
 def answer(model: Model, clip: Clip, size: Size, framing: Framing) -> int | None:
-    """The class that gets most votes over the whole clip, or None without a single one. framing: of a clip as it is seen."""
+    """The class that gets most votes over the whole clip, which is seen as it is; None without a single one."""
     x, y = np.rint(clip.x), np.rint(clip.y)
     inside = (x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1])
     events = make_events(clip.t[inside].astype(np.int64), x[inside], y[inside], clip.p[inside])

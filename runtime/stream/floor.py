@@ -1,8 +1,8 @@
 """`idle=auto`: the scene's rate of events against the camera's own noise, which is learnt while the stream runs.
 
     R      events a second, smoothed over 200 ms                          (decide.smooth_rate)
-    floor  R after the first second of frames with events; then it follows R: down by 20 % a second at most, up so slowly
-           that the bound below rises by 2 % a second, and not at all while R < 1
+    floor  R after the first second of frames with events; then it follows R: down by 20 % a second at most, up so
+           slowly that the bound below rises by 2 % a second, and not at all while R < 1
     quiet  R < 2 floor + 300; before the floor is known R < 300
 
 A feed that pauses looks like a camera without noise. R < 1 within about 2 s, and until then the floor falls by about a

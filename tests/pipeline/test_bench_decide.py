@@ -75,15 +75,15 @@ def test_a_network_with_count_framing_is_stepped_as_live_in_the_view_of_its_card
     checkpoint.save(net, tmp_path / "m.pt")
     plif_export.export(tmp_path / "m.pt", tmp_path / "m.onnx", verify=False)
     command = [
-        sys.executable, str(REPOSITORY / "bench" / "decide.py"), str(tmp_path / "m.onnx"), "sim:digits?seed=1&seconds=0.2",
-        "--rules", "sum", "--json",
+        sys.executable, str(REPOSITORY / "bench" / "decide.py"), str(tmp_path / "m.onnx"),
+        "sim:digits?seed=1&seconds=0.2", "--rules", "sum", "--json",
     ]  # fmt: skip
     found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
     assert found["framing"] == "events:n=5000,max=20ms,orientation=upright"
 
 
 def test_what_is_measured_is_what_was_said(decide: ModuleType, digits_onnx: Path) -> None:
-    """Four seconds, of which each frame's label is known: three digits, of which one is right, one too short, one never."""
+    """Four seconds with known labels: three digits, of which one is right, one said too briefly, one never."""
     said: list[int | None] = [None] * 200  # 20 ms each
     for first, end, label in (
         *((15, 20, 1), (20, 22, 4), (22, 30, 1)),  # the digit 1, from 200 to 600 ms
