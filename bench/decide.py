@@ -6,8 +6,9 @@
            --negatives people/*.aedat --negatives 'sim:dvs128-gesture?scene=everyday&seed={1..30}&seconds=60'
     python bench/decide.py ... --plot docs/decide.png --json
 
-The network runs once over each source and its output at every step is stored. Then every rule is applied to the same outputs, by
-the same code that decides in a stream (runtime.stream.stream). The truth of a source is a list of (t_on_us, t_off_us, label).
+The network runs once over each source and its outputs are stored (with `--reset silence:` once for each idle=RATE).
+Then every rule is applied to them by the same code that decides in a stream (runtime.stream.stream). The truth of a
+source is a list of (t_on_us, t_off_us, label).
 
     onset to label   from t_on, or from `recognisable_us` where the source has it, to the first decision with the right label
                      within the span; 0 when the label came before that; p50 and p90 over the spans that got the right label;
@@ -29,6 +30,7 @@ import argparse
 import json
 import re
 import sys
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,23 +86,26 @@ def main() -> None:
     parser.add_argument("--filter", default=None)
     parser.add_argument("--reset", default="never")
     parser.add_argument("--idle", type=float, default=None, help="events a second, added to every rule")
-    parser.add_argument("--rules", nargs="*", default=GRID)
+    parser.add_argument("--rules", nargs="+", default=GRID)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--plot", help="a PNG of the trade-off")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     model = runtime.load(options.artifact, options.engine, threads=1)
-    found = framing_of(model.card, options.framing)
-    framing = LIVE_FRAMING if found is None or found.kind == "count" else str(found)
+    found, live = (framing_of(model.card, one) for one in (options.framing, LIVE_FRAMING))
+    framing = str(live if found is None or found.kind == "count" else found)
     policy = ResetPolicy.parse(options.reset)
+    groups = [[one for spec in specs for one in count_up(spec)] for specs in (options.sources, *options.negatives)]
 
-    def run(specs: list[str]) -> list[Steps]:
-        named = [one for spec in specs for one in count_up(spec)]
-        return [step_all(model, open_source(one), framing, options.filter, policy) for one in named]
+    @cache
+    def run(stepped_by: str) -> list[list[Steps]]:
+        how = (framing, options.filter, policy, stepped_by)
+        return [[step_all(model, open_source(one), *how) for one in group] for group in groups]
 
-    positive, negatives = run(options.sources), [run(group) for group in options.negatives]
-    idle = "" if options.idle is None else f",idle={options.idle:g}"
-    rows = [measure(model, rule + idle, policy, positive, negatives) for rule in options.rules]
+    idle, rows = "" if options.idle is None else f",idle={options.idle:g}", []
+    for rule in options.rules:
+        positive, *negatives = run(stepping(rule + idle, policy))
+        rows.append(measure(model, rule + idle, policy, positive, negatives))
     if options.plot:
         plot(rows, Path(options.plot), " ".join(options.sources))
     if options.json:
@@ -128,11 +133,17 @@ def count_up(spec: str) -> list[str]:
     return [spec.replace(match[0], str(n)) for n in range(int(match[1]), int(match[2]) + 1)]
 
 
-def step_all(model: Model, source: Source, framing: str, filters: str | None, policy: ResetPolicy) -> Steps:
-    """Runs the network once over a whole source, with its resets."""
+def stepping(rule: str, policy: ResetPolicy) -> str:
+    """The rule under which the network is stepped for `rule`: idle frames count as silence for the resets."""
+    idle = re.search(r"idle=[\d.]+k?", rule) if policy.kind == "silence" else None
+    return f"sum,{idle[0]}" if idle else "sum"
+
+
+def step_all(model: Model, source: Source, framing: str, filters: str | None, policy: ResetPolicy, rule: str) -> Steps:
+    """Runs the network once over a whole source, with the resets that it has under `rule`."""
     frames_of = SourceFramer(source, framing, model.input_shape, filters=filters)
     session = model.session(streams=policy.rows)
-    stream = make_stream(frames_of, "sum", policy, model)
+    stream = make_stream(frames_of, rule, policy, model)
     frames, outputs = [], []
     for frame in frames_of:
         stream.before(frame, session, False)

@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,46 +31,55 @@ from runtime.data import open_dataset
 from runtime.data.dataset import EventSet
 from runtime.engines.session import whole_votes
 from runtime.events import frames_of, make_events
-from runtime.events.framing import framing_of
+from runtime.events.framing import Framing, framing_of
+from runtime.events.view import View
 from runtime.stream.hold import OTHERS
 
-Change = Callable[[Clip, np.random.Generator], Clip]
-SIZE = 128
+Size = tuple[int, int]  # (width, height) of the sensor
+Change = Callable[[Clip, np.random.Generator, Size], Clip]
 
 
 def _about_the_middle(factor: float) -> Change:
-    middle = (SIZE - 1) / 2
-    return lambda clip, _: Clip(
-        clip.t, middle + factor * (clip.x - middle), middle + factor * (clip.y - middle), clip.p
-    )
+    def change(clip: Clip, _: np.random.Generator, size: Size) -> Clip:
+        cx, cy = (size[0] - 1) / 2, (size[1] - 1) / 2
+        return Clip(clip.t, cx + factor * (clip.x - cx), cy + factor * (clip.y - cy), clip.p)
+
+    return change
 
 
 CHANGES: dict[str, Change] = {
-    "as it is": lambda clip, _: clip,
-    "mirrored": lambda clip, _: Clip(clip.t, SIZE - 1 - clip.x, clip.y, clip.p),
-    "16 pixels left": lambda clip, _: Clip(clip.t, clip.x - 16, clip.y, clip.p),
-    "16 pixels right": lambda clip, _: Clip(clip.t, clip.x + 16, clip.y, clip.p),
+    "as it is": lambda clip, *_: clip,
+    "mirrored": lambda clip, _, size: Clip(clip.t, size[0] - 1 - clip.x, clip.y, clip.p),
+    "16 pixels left": lambda clip, *_: Clip(clip.t, clip.x - 16, clip.y, clip.p),
+    "16 pixels right": lambda clip, *_: Clip(clip.t, clip.x + 16, clip.y, clip.p),
     "0.7 times as large": _about_the_middle(0.7),
     "1.3 times as large": _about_the_middle(1.3),
-    "1.5 times as slow": lambda clip, _: Clip(clip.t * 1.5, clip.x, clip.y, clip.p),
-    "1.5 times as fast": lambda clip, _: Clip(clip.t / 1.5, clip.x, clip.y, clip.p),
-    "30 % of the events": lambda clip, rng: clip.pick(rng.random(len(clip)) < 0.3),
-    "10 % of the events": lambda clip, rng: clip.pick(rng.random(len(clip)) < 0.1),
-    "ON and OFF exchanged": lambda clip, _: Clip(clip.t, clip.x, clip.y, ~clip.p),
-    "shuffled": HARD["shuffle"],
-    "frozen": HARD["freeze"],
-    "axes exchanged": HARD["axes"],
+    "1.5 times as slow": lambda clip, *_: Clip(clip.t * 1.5, clip.x, clip.y, clip.p),
+    "1.5 times as fast": lambda clip, *_: Clip(clip.t / 1.5, clip.x, clip.y, clip.p),
+    "30 % of the events": lambda clip, rng, _: clip.pick(rng.random(len(clip)) < 0.3),
+    "10 % of the events": lambda clip, rng, _: clip.pick(rng.random(len(clip)) < 0.1),
+    "ON and OFF exchanged": lambda clip, *_: Clip(clip.t, clip.x, clip.y, ~clip.p),
+    "shuffled": lambda clip, rng, _: HARD["shuffle"](clip, rng),
+    "frozen": lambda clip, rng, _: HARD["freeze"](clip, rng),
+    "axes exchanged": lambda clip, rng, _: HARD["axes"](clip, rng),
 }
 NO_GESTURE = {"shuffled": "shuffle", "frozen": "freeze", "axes exchanged": "axes"}
 
 
-def answer(model: Model, clip: Clip) -> int | None:
-    """The class that gets most votes over the whole clip, or None without a single one."""
+def as_seen(events: np.ndarray, size: Size, upright: str, framing: Framing) -> Clip:
+    """A recording in the view of the framing: left is left, however the format stores it."""
+    view = View(framing, (1, size[1], size[0]), size, upright)
+    y, x = np.divmod(view.of_x[events["x"]] + view.of_y[events["y"]], size[0])
+    return Clip((events["t"] - events["t"][0]).astype(float), x.astype(float), y.astype(float), events["p"])
+
+
+def answer(model: Model, clip: Clip, size: Size, framing: Framing) -> int | None:
+    """The class that gets most votes over the whole clip, which is seen as it is; None without a single one."""
     x, y = np.rint(clip.x), np.rint(clip.y)
-    inside = (x >= 0) & (x < SIZE) & (y >= 0) & (y < SIZE)
+    inside = (x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1])
     events = make_events(clip.t[inside].astype(np.int64), x[inside], y[inside], clip.p[inside])
     session, votes = model.session(), np.zeros(len(model.classes))
-    for frame in frames_of(events, framing_of(model.card) or "duration:40ms", model.input_shape, (SIZE, SIZE)):
+    for frame in frames_of(events, replace(framing, orientation="stored"), model.input_shape, size):
         votes += whole_votes(session.step(frame[None])[0], model.voters)
     return int(votes.argmax()) if votes.any() else None
 
@@ -82,7 +92,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     model = runtime.load(options.artifact, threads=1)
-    data = open_dataset(options.data, framing=framing_of(model.card), shape=model.input_shape, classes=model.classes)
+    framing = framing_of(model.card) or Framing.parse("duration:40ms")
+    data = open_dataset(options.data, framing=framing, shape=model.input_shape, classes=model.classes)
     if not isinstance(data, EventSet):
         raise SystemExit(f"{options.data}: holds no events")
     mirrored, rows = exchanged(model.classes, PAIRS), []
@@ -95,12 +106,11 @@ def main() -> None:
             label = data.label(i)
             if name in NO_GESTURE and not allows(NO_GESTURE[name], model.classes[label]):
                 continue
-            events, _, _ = data.recording(i)
-            t, x, y = ((events[name] - (events["t"][0] if name == "t" else 0)).astype(float) for name in "txy")
-            clip = Clip(t, x, y, events["p"])
+            events, size, upright = data.recording(i)
+            clip = as_seen(events, size, upright, framing)
             wanted: set[int | None] = {mirrored[label] if name == "mirrored" else label}
             wanted = other if name in NO_GESTURE else wanted
-            found = answer(model, change(clip, rng))
+            found = answer(model, change(clip, rng, size), size, framing)
             seen.append((found in wanted, found == label, found in other))
         shares = [round(float(share), 3) for share in np.mean(seen, axis=0)]
         named = dict(zip(("expected", "unchanged", "other"), shares, strict=True))

@@ -13,7 +13,7 @@ typedef struct {
 void plif_activity_reset(Activity *a);
 /* Adds a frame; returns the rate after it, in events a second. */
 double plif_activity_add(Activity *a, int64_t events, int64_t lasts_us);
-/* Learns the rate of that frame; returns whether the scene is as quiet as the camera's noise. */
-int plif_activity_quiet(Activity *a, double per_s, int64_t lasts_us);
+/* Learns the rate after that frame; returns whether the scene is as quiet as the camera's noise. */
+int plif_activity_quiet(Activity *a, double per_s, int64_t events, int64_t lasts_us);
 
 #endif

@@ -62,7 +62,7 @@ int plif_session_decide(plif_session *s, const Piece *frame, plif_decision *deci
     m->previous_us = frame->end_us;
     m->has_previous = 1;
     const double per_s = asks_rate ? plif_activity_add(&m->activity, frame->events, lasts_us) : 0;
-    const int quiet = s->rule.idle_auto && plif_activity_quiet(&m->activity, per_s, lasts_us);
+    const int quiet = s->rule.idle_auto && plif_activity_quiet(&m->activity, per_s, frame->events, lasts_us);
     m->is_idle = s->rule.idle_per_s >= 0 && per_s < s->rule.idle_per_s;
     before(s, frame, dt_us, gap_us, discontinuity);
     int oldest = 0;

@@ -114,7 +114,7 @@ class Stream:
         if self.floor is not None:
             lasts_us = frame.t_end_us - frame.t_start_us
             events, us = self._rate = smooth_rate(self._rate, frame.events, lasts_us)
-            self._quiet = self.floor.is_quiet(1e6 * events / us, lasts_us)
+            self._quiet = self.floor.is_quiet(1e6 * events / us, frame.events, lasts_us)
         if self._resets_itself or asked or frame.restart:
             self._reset(frame, session, gap_us, asked)
         if self._idle and not was_idle:

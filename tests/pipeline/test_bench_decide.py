@@ -6,13 +6,22 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
+import plif_export
+import runtime
+from plif_train import checkpoint
+from plif_train.presets import build
+from runtime.events import open_source
 from runtime.events.frame import Frame
 from runtime.stream.decide import Decision
+from runtime.stream.reset import ResetPolicy
+from runtime.stream.source_framer import SourceFramer
 from tests.conftest import REPOSITORY
 
 
@@ -47,6 +56,60 @@ def test_false_labels_are_runs_of_50_ms_and_other_is_none(decide: ModuleType) ->
     seconds, labelled, count = decide.alarms(decisions, frames, None)
     assert count == 3  # b lasted 20 ms only
     assert seconds == pytest.approx(0.36) and labelled == pytest.approx(0.22)
+
+
+@pytest.mark.parametrize("reset", ["silence:40", "every:8/2", "never"])
+@pytest.mark.parametrize("rule", ["leak:80ms", "own,idle=auto", "leak:80ms,idle=12k", "own, idle=12000,margin=0.1"])
+def test_decisions_are_those_of_a_stream(decide: ModuleType, digits_onnx: Path, rule: str, reset: str) -> None:
+    model, framing, source = runtime.load(digits_onnx), "duration:5ms", "sim:digits?seed=3&seconds=2"
+    policy = ResetPolicy.parse(reset)
+    steps = decide.step_all(model, open_source(source), framing, None, policy, decide.stepping(rule, policy))
+    said = list(model.stream(source, framing=framing, decide=rule, reset=reset))
+    found = [replace(d, latency_ms=0.0, source="") for d in decide.decide(model, rule, policy, steps)]
+    assert found == [replace(d, latency_ms=0.0, source="") for d in said] and len(said) > 300
+    assert any(d.why == "idle" for d in said) or "idle=12" not in rule
+
+
+def test_a_network_with_count_framing_is_stepped_as_live_in_the_view_of_its_card(tmp_path: Path) -> None:
+    net = build("c1k4s4-PLIF-FC30-PLIF-APk10s10", shape=(2, 34, 34), T=4, framing="count:T=4", view="upright")
+    checkpoint.save(net, tmp_path / "m.pt")
+    plif_export.export(tmp_path / "m.pt", tmp_path / "m.onnx", verify=False)
+    command = [
+        sys.executable, str(REPOSITORY / "bench" / "decide.py"), str(tmp_path / "m.onnx"),
+        "sim:digits?seed=1&seconds=0.2", "--rules", "sum", "--json",
+    ]  # fmt: skip
+    found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert found["framing"] == "events:n=5000,max=20ms,orientation=upright"
+
+
+def test_what_is_measured_is_what_was_said(decide: ModuleType, digits_onnx: Path) -> None:
+    """Four seconds with known labels: three digits, of which one is right, one said too briefly, one never."""
+    said: list[int | None] = [None] * 200  # 20 ms each
+    for first, end, label in (
+        *((15, 20, 1), (20, 22, 4), (22, 30, 1)),  # the digit 1, from 200 to 600 ms
+        *((58, 64, 2), (64, 80, 5)),  # the digit 2, from 1200 ms; said before that, and not for long
+        (110, 130, 6),  # the digit 3, from 2200 ms
+        *((146, 149, 7), (152, 154, 8)),  # nothing: an alarm of 60 ms, and 40 ms that are none
+    ):
+        said[first:end] = [label] * (end - first)
+    frames = [Frame(None, 20_000 * i, 20_000 * (i + 1), 1) for i in range(len(said))]  # type: ignore[arg-type]
+    y = np.array([[[float(label == k) for k in range(10)]] for label in said], np.float32)
+    truth = [(1000 * a, 1000 * b, name) for a, b, name in ((200, 600, "1"), (1200, 1600, "2"), (2200, 2600, "3"))]
+    truth.append((3_200_000, 3_400_000, "other"))
+    model, policy = runtime.load(digits_onnx), ResetPolicy.parse("never")
+    source = SourceFramer(open_source("sim:digits?seed=1&seconds=0.1"), "duration:20ms", model.input_shape)
+    steps = decide.Steps(source, frames, y, truth, [240_000, 1_240_000, 2_200_000, 3_200_000])
+    found = decide.measure(model, "kofn:1/1,release=1", policy, [steps], [[steps, steps]])
+    assert (found["gestures"], found["right"], found["never"], found["accuracy"]) == (3, 1, 1, 0.3333)
+    assert found["accuracy_95"] == pytest.approx([0.0615, 0.7923], abs=1e-4)
+    assert (found["onset_p50_ms"], found["onset_p90_ms"]) == (40, 72)  # of 80 and 0
+    assert (found["changes_median"], found["changes_mean"]) == (1.5, 1.5)  # of 2 and 1
+    assert found["idle_answers"] == pytest.approx(7 / 74, abs=1e-4)
+    assert (found["idle"]["count"], found["idle"]["seconds"]) == (1, 1.4)
+    assert found["idle"]["labelled"] == pytest.approx(7 / 70, abs=1e-4)
+    (people,) = found["negatives"]
+    assert (people["count"], people["seconds"], people["per_min"], people["labelled"]) == (12, 8.0, 90.0, 0.31)
+    assert people["per_min_95"] == pytest.approx([7.5 * 6.20, 7.5 * 20.96], rel=0.005)  # Poisson, 12 in 8 s
 
 
 def test_a_whole_run_says_all_numbers_together(digits_onnx: Path) -> None:

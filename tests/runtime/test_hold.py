@@ -13,7 +13,7 @@ import runtime
 from plif_train import checkpoint
 from plif_train.presets import build
 from runtime.base.errors import PlifError
-from runtime.stream.decide import DecisionRule, FadingSum
+from runtime.stream.decide import DecisionRule, FadingSum, smooth_rate
 from runtime.stream.floor import NoiseFloor
 from runtime.stream.hold import HeldAnswer, find_other
 
@@ -110,18 +110,63 @@ def test_defaults_of_own_may_be_left_out() -> None:
 # --- the camera's noise ---------------------------------------------------------------------------------------------------
 
 
+class Scene:
+    """A camera that gives so many events a second, in frames of DT, as a stream sees it."""
+
+    def __init__(self) -> None:
+        self.floor, self.rate = NoiseFloor(), (0.0, 0.0)
+
+    def goes_on(self, per_s: float, seconds: float) -> list[bool]:
+        """For each frame whether it is quiet."""
+        seen, events = [], per_s * DT / 1e6
+        for i in range(round(seconds * 1e6 / DT)):
+            n = int(events * (i + 1)) - int(events * i)
+            self.rate = smooth_rate(self.rate, n, DT)
+            seen.append(self.floor.is_quiet(1e6 * self.rate[0] / self.rate[1], n, DT))
+        return seen
+
+
 def test_the_floor_is_learnt_in_the_first_second_and_follows_slowly() -> None:
-    floor = NoiseFloor()
-    assert not any(floor.is_quiet(4_000, DT) for _ in range(40))  # not known yet
-    assert all([floor.is_quiet(4_000, DT) for _ in range(60)][15:])
-    assert not floor.is_quiet(40_000, DT)
-    assert floor.is_quiet(5_000, DT)
-    later = [floor.is_quiet(12_000, DT) for _ in range(50 * 60)]  # another light: after a minute it is the floor
-    assert not later[0] and later[-1]
+    scene = Scene()
+    first = scene.goes_on(4_000, 2)
+    assert not any(first[:40]) and all(first[50:])  # not known yet; known
+    assert not any(scene.goes_on(40_000, 1)[5:])
+    assert all(scene.goes_on(5_000, 2)[40:])
+    later = scene.goes_on(12_000, 60)  # another light: after a minute it is the floor
+    assert not later[20] and later[-1]
+    assert all(scene.goes_on(1_000, 30)) and not any(scene.goes_on(8_000, 2)[20:])  # and darkness, after half a minute
 
 
-def test_a_camera_without_noise_is_quiet_at_once() -> None:
-    assert NoiseFloor().is_quiet(0.0, DT)
+@pytest.mark.parametrize("seconds", [0.1, 1, 3, 30, 3_600])
+@pytest.mark.parametrize("noise", [500, 3_000, 100_000])
+def test_a_pause_of_the_feed_is_quiet_and_changes_nothing(noise: int, seconds: float) -> None:
+    scene = Scene()
+    scene.goes_on(noise, 10)
+    assert all(scene.goes_on(0, seconds)) and all(scene.goes_on(noise, 60))
+    assert not any(scene.goes_on(5 * noise, 1)[20:])
+
+
+def test_a_feed_that_begins_with_a_pause_is_learnt_in_the_first_second_with_events() -> None:
+    scene = Scene()
+    scene.goes_on(1_000, DT / 1e6)
+    scene.goes_on(0, 3)
+    assert all(scene.goes_on(3_000, 60)[51:])
+
+
+@pytest.mark.parametrize("noise", [3_000, 12_000])
+def test_a_floor_that_is_far_too_low_is_back_within_three_minutes(noise: int) -> None:
+    scene = Scene()
+    scene.goes_on(60, 60)
+    assert all(scene.goes_on(noise, 185)[-50:])
+
+
+def test_a_camera_without_noise_is_quiet_at_once_and_what_moves_is_not_for_long_its_floor() -> None:
+    scene = Scene()
+    assert all(scene.goes_on(0, 1))
+    for _ in range(10):
+        scene.goes_on(20_000, 2)
+        assert all(scene.goes_on(0, 3)[50:])
+    assert not any(scene.goes_on(3_000, 2)[20:])
 
 
 def test_a_quiet_scene_is_idle_and_a_gesture_is_not(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ import runtime
 from plif_export import export
 from runtime import native
 from runtime.base.errors import PlifError
-from runtime.events import open_source
+from runtime.events import make_events, open_source
 from runtime.events.framer import Framer
 from runtime.model.readers import plif_file
-from tests.libplif import CRecording, CSession, Handle, Said
+from tests.libplif import IDLE, CRecording, CSession, Handle, Said
 from tests.networks import digits_network
 
 pytestmark = pytest.mark.skipif(
@@ -144,6 +145,31 @@ def test_real_recordings_are_decided_by_every_rule_as_by_plif_stream(shared_data
         handle.close()
         read.close()
     assert len(found) > 3 and None in found
+
+
+@pytest.mark.parametrize("framing", ["duration:20ms", "duration:5ms", "events:n=500,max=5ms"])
+def test_a_pause_is_decided_as_by_plif_stream_and_the_noise_after_it_is_idle(
+    framing: str, digits_plif: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    t = rng.integers(0, 4_000_000, 12_000)
+    t[t >= 2_000_000] += 3_000_000
+    t = np.sort(np.append(t, [2_900_000, 3_800_000, 4_600_000]))  # a pause of more than a second has no frames
+    noise = make_events(t, *rng.integers(0, 34, (2, len(t))), rng.random(len(t)) < 0.5)
+    model, handle, recording = runtime.load(digits_plif), Handle(digits_plif), saved(noise, tmp_path)
+    for decide, reset in (("own:50ms,margin=0.01,idle=auto", "silence:30"), ("kofn:3/5,margin=0.9,idle=auto", "never")):
+        options = {"framing": framing, "decide": decide, "reset": reset}
+        session = CSession(handle, **options)
+        said, idle = [], []
+        for one in chain(session.feed(noise), session.finish()):
+            said.append(one)
+            idle.append(session.decision.index == IDLE)
+        decisions = list(model.stream(str(recording), sensor=(34, 34), **options))
+        assert said == [(d.t_us, d.step, d.label, d.score, [float(v) for v in d.votes]) for d in decisions]
+        assert idle == [d.why == "idle" for d in decisions] and len(said) > 300
+        session.free()
+    assert all(d.why == "idle" for d in decisions if d.t_us > 1_200_000)  # of kofn, for which nothing is evidence here
+    handle.close()
 
 
 @pytest.mark.parametrize("path", PATHS)

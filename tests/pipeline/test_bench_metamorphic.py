@@ -1,0 +1,50 @@
+"""bench/metamorphic.py: a clip gets the same answers however its format stores it, and whatever its sensor's size."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from plif_export import export
+from runtime.events import make_events, read_events
+from runtime.events.formats.aedat31 import make_header
+from tests.conftest import REPOSITORY
+from tests.recordings import aedat2_bytes, aedat31_packet
+
+COARSE = ("0.7 times", "1.3 times", "16 pixels")  # pixels of another sensor are of another size
+
+
+def test_the_same_clip_gets_the_same_answers_in_every_format(shared_data: Path, tmp_path: Path) -> None:
+    artifact = export(REPOSITORY / "models" / "gesture-sim.pt", tmp_path / "m.onnx", verify=False).path
+    clip = shared_data / "dvs128_gesture_clips" / "1_right_hand_wave.bs2"
+    events = read_events(clip, (128, 128))
+    t, x, y, p = (events[name] for name in "txyp")
+
+    def measured(format_: str) -> list[dict[str, Any]]:
+        folder = tmp_path / format_ / "test" / "right_hand_wave"
+        folder.mkdir(parents=True)
+        if format_ == "bs2":
+            shutil.copyfile(clip, folder / "clip.bs2")
+        elif format_ == "aedat2":  # stored turned
+            (folder / "clip.aedat").write_bytes(aedat2_bytes(make_events(t, 127 - x, 127 - y, p)))
+        else:  # of a sensor with four times as many pixels, upside down
+            large = make_events(t, 2 * x, 255 - 2 * y, p)
+            (folder / "clip.aedat").write_bytes(make_header((256, 256), "flip_y") + aedat31_packet(large))
+        command = [
+            sys.executable, str(REPOSITORY / "bench" / "metamorphic.py"), str(artifact),
+            "--data", f"folder:{tmp_path / format_}", "--json",
+        ]  # fmt: skip
+        rows: list[dict[str, Any]] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["rows"]
+        return rows
+
+    expected = measured("bs2")
+    assert expected[0]["unchanged"] == 1 and {row["unchanged"] for row in expected} == {0, 1}
+    assert measured("aedat2") == expected
+    large = measured("aedat31")
+    assert [one for one in large if not one["change"].startswith(COARSE)] == [
+        one for one in expected if not one["change"].startswith(COARSE)
+    ]
