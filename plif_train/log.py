@@ -166,7 +166,7 @@ def read(path: Path, columns: Sequence[str] = EPOCHS) -> list[Row]:
 
 
 def _expected_in(name: str | None, text: Any) -> str | None:
-    """What a cell of the column `name` should hold; None where it does. A row's cells beyond the header have no name."""
+    """What a cell of the column `name` should hold; None where it does. Cells beyond the header have no name."""
     kind = (name or "more cells").partition(":")[0]
     if kind in ("layer", "epoch"):
         holds = bool(text) and (kind == "layer" or text.isdecimal())

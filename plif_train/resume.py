@@ -122,7 +122,8 @@ class ResumeFile:
                     f"{self.path}: trained with {key} {then.get(key)}, asked for {now.get(key)}; resume with the same"
                 )
         return ResumePoint(
-            int(progress["epoch"]), dict(progress["best"]), progress.get("t_max"), progress["processes"], content, saved,
+            int(progress["epoch"]), dict(progress["best"]), progress.get("t_max"), progress["processes"],
+            content, saved,
         )  # fmt: skip
 
     def restore(self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> ResumePoint:

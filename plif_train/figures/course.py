@@ -21,21 +21,21 @@ def draw(subject: FigureModel) -> Drawing:
     figure, places = panels(len(groups), 2, 9, 3.6 * len(groups))
     rows, notes = [], []
     for (words, runs), (accuracy, loss) in zip(groups.items(), places, strict=True):
-        rows += _draw_group(runs, accuracy, loss)
+        rows += _draw_group(runs, accuracy, loss, len(subject.logged) > 1)
         notes += notes_of(runs)
         if len(groups) > 1:
-            accuracy.set_title(", ".join(words), fontsize=9)
+            accuracy.set_title(", ".join(word for word in words if word != "real"), fontsize=9)
     alone = f" ({'; '.join(notes)})" if notes else ""
     return Drawing(figure, rows, f"Accuracy and loss over the epochs{alone}")
 
 
-def _draw_group(runs: list[TrainingRun], accuracy: Any, loss: Any) -> list[dict[str, Any]]:
+def _draw_group(runs: list[TrainingRun], accuracy: Any, loss: Any, named: bool) -> list[dict[str, Any]]:
     rows = []
     for i, run in enumerate(runs):
         colour = COLOURS[i % len(COLOURS)]
         lines = {name: line_of(run, name) for name in _NAMES}
         dots = "o" if len(run.epochs) < 10 else None
-        test = f"{run.name}, test" if len(runs) > 1 else "test"
+        test = f"{run.name}, test" if named else "test"
         if lines["test_accuracy"][0]:
             accuracy.plot(*lines["test_accuracy"], color=colour, lw=1.8, marker=dots, ms=4, label=test)
         elif run.training.get("test_accuracy") is not None:  # protocol B: once, by the epoch that was kept
@@ -50,7 +50,7 @@ def _draw_group(runs: list[TrainingRun], accuracy: Any, loss: Any) -> list[dict[
         for judged, label in ((theirs[0], "test"), (theirs[1], "validation"))[run.conditions.protocol == "B" :]:
             if judged:
                 accuracy.plot(*zip(*judged.items(), strict=True), color=GREY, lw=1.2, marker="D", ms=3, mfc="none", zorder=0,
-                              label=f"the authors', {label}" + (f", like {run.name}" if len(runs) > 1 else ""))  # fmt: skip
+                              label=f"the authors', {label}" + (f", like {run.name}" if named else ""))  # fmt: skip
         rows += [
             {
                 "run": run.name,
@@ -77,7 +77,7 @@ def notes_of(runs: list[TrainingRun]) -> list[str]:
 
 
 def authors_until(run: TrainingRun) -> tuple[dict[int, float], dict[int, float]]:
-    """The authors' test and validation accuracy by epoch, as far as this run has come; none where they cannot be compared."""
+    """The authors' test and validation accuracy by epoch, as far as this run has come; none of what is unlike."""
     if run.authors is None:
         return {}, {}
     last = int(run.epochs[-1]["epoch"])

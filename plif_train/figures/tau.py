@@ -61,7 +61,7 @@ def draw(subject: FigureModel) -> Drawing:
 
 
 def _authors_taus(run: TrainingRun, layer: str) -> np.ndarray | None:
-    """tau of the layer of this name in the authors' run like this one, at `epochs_of(run)`; NaN where they logged none."""
+    """tau of this layer in the authors' run like this one, at `epochs_of(run)`; NaN where they logged none."""
     if run.authors is None or layer not in run.authors.taus:
         return None
     by_epoch = dict(zip(run.authors.epoch.tolist(), run.authors.taus[layer], strict=True)) | {

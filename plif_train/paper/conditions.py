@@ -35,7 +35,8 @@ _RECORD: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("a whole number", lambda value: type(value) is int,
      "train_samples test_samples batch_size t_max epoch epochs accumulate processes"),
     ("a number", lambda value: type(value) in (int, float), "lr rate_penalty clip_norm bias_limit"),
-    ("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1, "test_accuracy val_accuracy"),
+    ("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1,
+     "test_accuracy val_accuracy"),
 )  # fmt: skip
 
 
@@ -84,7 +85,7 @@ class Conditions:
 
 
 def conditions_of(card: Card, epochs: Sequence[Mapping[str, str]] = (), where: object = "the card") -> Conditions:
-    """The conditions that the card of a model.pt records; `epochs`, the rows of its log, tell whether lr was changed."""
+    """The conditions that the card of a model.pt records; `epochs`, the rows of its log, tell whether lr changed."""
     record = record_of(card, where)
     options = options_of(card, where)
     network, neuron, pool = parts_of(card["notation"])

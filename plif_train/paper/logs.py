@@ -108,8 +108,8 @@ def conditions_of_log(name: str) -> Conditions:
     augmentation = RECIPES["authors"].augmentation.get(dataset)
     return Conditions(
         dataset, "real", samples[protocol == "B"], samples[2], protocol, None,
-        input_of(preset.meta.kind, preset.meta.shape, preset.meta.normalisation), network, neuron, float(tau), pool, int(T),
-        framing, "rate-mse", augmentation.__name__ if augmentation else None, SCHEDULE,
+        input_of(preset.meta.kind, preset.meta.shape, preset.meta.normalisation), network, neuron, float(tau), pool,
+        int(T), framing, "rate-mse", augmentation.__name__ if augmentation else None, SCHEDULE,
     )  # fmt: skip
 
 

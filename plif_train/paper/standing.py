@@ -1,8 +1,8 @@
 """Where a training stands beside the authors' at the same epoch.
 
-One run a side, so the spread is theirs from epoch to epoch, and what the number of samples allows: at epoch e, from the lowest to
-the highest of the authors' accuracies of the epochs e-2 .. e+2, each widened by 1.96 sqrt(p (1 - p) / n); n is how many
-samples they judged on: the test set, in protocol B those held back. Of unlike runs only the differences are told.
+One run a side, so the spread is theirs from epoch to epoch, and what the number of samples allows: at epoch e, from the
+lowest to the highest of the authors' accuracies of the epochs e-2 .. e+2, each widened by 1.96 sqrt(p (1 - p) / n). n
+samples were judged: the test set, in protocol B those held back. Of unlike runs only the differences are told.
 """
 
 from __future__ import annotations
@@ -59,9 +59,8 @@ class Standing:
             return [f"{ours}: not compared: unlike runs", "differs in " + "; ".join(self.differences)]
         trained = "" if self.precision == "fp32" else f" in {self.precision}"
         theirs = f"the authors {100 * self.authors:.2f} %{' in fp32' if trained else ''}"
-        found = [
-            f"{ours}{trained}, {theirs} (spread {100 * self.low:.2f} - {100 * self.high:.2f}): {self.verdict} the spread"
-        ]
+        spread = f"{100 * self.low:.2f} - {100 * self.high:.2f}"
+        found = [f"{ours}{trained}, {theirs} (spread {spread}): {self.verdict} the spread"]
         if self.taus:
             taus = (f"{name} {mine:.2f} ({other:.2f})" for name, (mine, other) in self.taus.items())
             found.append("tau " + ", ".join(taus))

@@ -1,4 +1,4 @@
-"""Figures of several trainings, of odd files and of exported networks: like beside like, all files or none, one clear line."""
+"""Figures of several trainings, odd files and exported networks: like beside like, all or none, one clear line."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_unlike_runs_have_panels_of_their_own_and_names_of_their_own(tmp_path: P
     assert [run.name for run in subject.runs] == ["a/model", "b/model", "c/model", "d/model", "alone"]
     figure = draw_figure("course", subject).figure
     titles = {axes.get_title(): [str(line.get_label()) for line in axes.lines] for axes in figure.axes[::2]}
-    assert titles["fashion-mnist, real, protocol A, rate-mse"][::2] == ["a/model, test", "alone, test"]
-    assert len(titles) == 4 and titles["mnist, real, protocol A, rate-mse"] == ["test", "train"]
+    assert titles["fashion-mnist, protocol A, rate-mse"][::2] == ["a/model, test", "alone, test"]
+    assert len(titles) == 4 and titles["mnist, protocol A, rate-mse"] == ["b/model, test", "b/model, train"]
     with pytest.raises(MissingPart, match="at least two trainings that differ in neuron"):
         draw_figure("ablation", subject)  # a/model and alone are the same variant
 

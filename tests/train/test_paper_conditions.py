@@ -32,18 +32,19 @@ OTHER: dict[type, dict[str, Any]] = {  # every field of these, with another valu
         "compile": True, "clip_norm": 1.0, "bias_limit": 0.95,
     },
     Options: {
-        "bias": True, "v_threshold": 0.5, "v_reset": None, "decay_input": False, "detach_reset": False, "tau": "channel",
-        "init_tau": 3.0, "surrogate": "sigmoid", "dropout": 0.1,
+        "bias": True, "v_threshold": 0.5, "v_reset": None, "decay_input": False, "detach_reset": False,
+        "tau": "channel", "init_tau": 3.0, "surrogate": "sigmoid", "dropout": 0.1,
     },
     Meta: {
         "kind": "events", "shape": (1, 56, 56), "T": 6, "classes": tuple("abcdefghij"), "framing": "count:T=8",
-        "normalisation": {"mean": [0.0], "std": [1.0]}, "training": {"command": "x"}, "view": "upright", "sensor": (28, 28),
+        "normalisation": {"mean": [0.0], "std": [1.0]}, "training": {"command": "x"}, "view": "upright",
+        "sensor": (28, 28),
     },
 }  # fmt: skip
 
 
 def card(of: type = Recipe, **changed: Any) -> Any:
-    """The card of a training like the authors' but for one field, as training._record and checkpoint.card_of write it."""
+    """The card of a training like the authors' but for one field, as training._record writes it."""
     recipe = replace(Recipe(t_max=64), **(changed if of is Recipe else {}))
     record = {
         **TRAINING,
