@@ -123,10 +123,7 @@ def network_of(content: dict[str, Any], path: str | Path) -> Network:
 
 def _empty(card: cards.Card) -> Network:
     """The card's network on the meta device: without memory for its weights, however large a hostile card makes them."""
-    known = {field.name for field in fields(Options)}
-    if strangers := sorted(set(card["options"]) - known):
-        raise PlifError(f"options {strangers} are not known to this version, expected some of {sorted(known)}")
-    options = Options(**card["options"])
+    options = options_of(card)
     shape = card["input"]["shape"]
     meta = Meta(
         kind=card["input"]["kind"],
@@ -141,6 +138,17 @@ def _empty(card: cards.Card) -> Network:
     )
     with torch.device("meta"):
         return Network(parse(card["notation"]), options, meta)
+
+
+def options_of(card: cards.Card, where: object = "") -> Options:
+    """The options of a model's card. PlifError, after `where`, for one that this version does not know or take."""
+    known = {field.name for field in fields(Options)}
+    try:
+        if strangers := sorted(set(card["options"]) - known):
+            raise PlifError(f"options {strangers} are not known to this version, expected some of {sorted(known)}")
+        return Options(**card["options"])
+    except PlifError as error:
+        raise PlifError(f"{where}: {error}" if where else str(error)) from None
 
 
 def _sensor(card: cards.Card) -> tuple[int, int] | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -146,18 +147,41 @@ def effective_weights(net: Network) -> dict[str, Tensor]:
 def read(path: Path, columns: Sequence[str] = EPOCHS) -> list[Row]:
     """The rows of one of these files (`columns`: EPOCHS or WEIGHTS); none where there is no file.
 
-    PlifError for another file, and for a row that is not whole.
+    PlifError for another file, for one without rows, and for a cell that no training writes.
     """
     rows = _read(path, columns)
+    last = 0
     for n, row in enumerate(rows, 1):
-        try:
-            int(row["epoch"])
-            for name, text in row.items():
-                if name != "layer" and text != "":
-                    float(text)
-        except (TypeError, ValueError):
-            raise PlifError(f"{path}: row {n} is damaged; delete the file, or the row") from None
+        for name, text in row.items():
+            if expected := _expected_in(name, text):
+                raise PlifError(
+                    f"{path}: row {n} has {name} {text!r:.60}; expected {expected}; delete the row, or the file"
+                )
+        if columns == EPOCHS and int(row["epoch"]) <= last:
+            raise PlifError(
+                f"{path}: row {n} is epoch {row['epoch']} after {last}; expected a later one; delete the row"
+            )
+        last = int(row["epoch"])
     return rows
+
+
+def _expected_in(name: str | None, text: Any) -> str | None:
+    """What a cell of the column `name` should hold; None where it does. Cells beyond the header have no name."""
+    kind = (name or "more cells").partition(":")[0]
+    if kind in ("layer", "epoch"):
+        holds = bool(text) and (kind == "layer" or text.isdecimal())
+        return None if holds else "a whole number" if kind == "epoch" else "a name"
+    if text == "" and kind not in ("lr", "tau", "low", "high", "count"):
+        return None
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return "a number" if name else "as many cells as the first line has"
+    if kind.endswith("_accuracy"):
+        return None if 0 <= value <= 1 else "0 to 1"
+    if kind == "tau":
+        return None if 1 <= value < math.inf else "a number of at least 1"
+    return None if math.isfinite(value) or kind not in ("lr", "low", "high", "count") else "a finite number"
 
 
 def check_header(path: Path, columns: Sequence[str]) -> None:
@@ -172,8 +196,15 @@ def _read(path: Path, columns: Sequence[str], header_only: bool = False) -> list
         with io.TextIOWrapper(open_regular(path, "the log of a training"), newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             found = list(reader.fieldnames or [])
-            if found[:2] == list(columns[:2]) and set(columns) <= set(found):
-                return [] if header_only else list(reader)
+            if found[:2] == list(columns[:2]):
+                if lacking := [name for name in columns if name not in found]:
+                    raise PlifError(
+                        f"{path}: lacks the columns {', '.join(lacking)} of the log of a training; move it away"
+                    )
+                rows = [] if header_only else list(reader)
+                if not rows and not header_only:
+                    raise PlifError(f"{path}: has no rows, expected one for each epoch; delete the file")
+                return rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PlifError(f"{path}: cannot be read ({error})") from None
     what = f"it begins with {','.join(found)[:40]!r}" if found else "it is empty"

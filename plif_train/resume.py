@@ -65,7 +65,8 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
 class ResumeFile:
     """The resume file of the training of `net` by `recipe`, at `path`.
 
-    about    what the training record says of the data; samples: how many of each kind (train_samples, ...)
+    about      what the training record says of the data; samples: how many of each kind (train_samples, ...)
+    processes  the most that have trained it together
     """
 
     path: Path
@@ -73,6 +74,7 @@ class ResumeFile:
     recipe: Recipe
     about: dict[str, Any]
     samples: dict[str, int]
+    processes: int = 1
 
     def write(
         self, epoch: int, best: dict[str, Any], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
@@ -82,6 +84,7 @@ class ResumeFile:
             "epoch": epoch,
             "best": best,
             "t_max": self.recipe.t_max or self.recipe.epochs,
+            "processes": self.processes,
             "settings": {**settings_of(self.recipe), **self.samples},
             "about": _identity(self.about),
         }
@@ -118,7 +121,10 @@ class ResumeFile:
                 raise PlifError(
                     f"{self.path}: trained with {key} {then.get(key)}, asked for {now.get(key)}; resume with the same"
                 )
-        return ResumePoint(int(progress["epoch"]), dict(progress["best"]), progress.get("t_max"), content, saved)
+        return ResumePoint(
+            int(progress["epoch"]), dict(progress["best"]), progress.get("t_max"), progress["processes"],
+            content, saved,
+        )  # fmt: skip
 
     def restore(self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> ResumePoint:
         """Reads the file, and makes network and optimiser what they were."""
@@ -141,6 +147,7 @@ class ResumePoint:
     epoch: int
     best: dict[str, Any]
     t_max: int | None
+    processes: int
     content: dict[str, Any]
     net: Network
 
@@ -148,10 +155,11 @@ class ResumePoint:
 def _progress_of(content: dict[str, Any], path: Path) -> dict[str, Any]:
     try:
         progress = json.loads(content["progress"])
-        kinds = (("epoch", int), ("best", dict), ("settings", dict), ("about", dict))
+        progress.setdefault("processes", 1)  # older files do not say it
+        kinds = (("epoch", int), ("best", dict), ("settings", dict), ("about", dict), ("processes", int))
         if all(isinstance(progress[key], kind) for key, kind in kinds):
             return dict(progress)
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         pass
     raise PlifError(f"{path}: not a resume file, expected one written by plif train")
 

@@ -91,11 +91,11 @@ def train(
     world.follow_first(net)
     loop = _Loop(net, recipe, augment, prepare, world)
     state = loop.optimizer, loop.scaler
-    file = ResumeFile(resume_path(out), net, recipe, about, samples)
+    file = ResumeFile(resume_path(out), net, recipe, about, samples, world.size)
     done, best = 0, {"accuracy": -1.0, "epoch": 0}
     if resume:
         point = file.restore(*state)
-        done = point.epoch
+        done, file.processes = point.epoch, max(world.size, point.processes)
         best = point.best if out.exists() else best
         loop.recipe = file.recipe = recipe = replace(recipe, t_max=recipe.t_max or point.t_max)
     elif first:
@@ -132,7 +132,7 @@ def train(
         if score.accuracy >= best["accuracy"] or recipe.protocol == "C":
             risen = done if score.accuracy > best["accuracy"] else best.get("risen", best["epoch"])
             best = {"accuracy": score.accuracy, "epoch": done, "risen": risen}
-            record = _record(recipe, about, result, samples, device)
+            record = _record(recipe, about, result, {**samples, "processes": file.processes}, device)
             if first:
                 checkpoint.save(net, out, record)
         if first:
@@ -271,7 +271,7 @@ def _record(
     recipe: Recipe,
     about: dict[str, Any],
     result: Epoch,
-    samples: dict[str, int],
+    counts: dict[str, int],
     device: torch.device,
 ) -> dict[str, Any]:
     return {
@@ -285,7 +285,7 @@ def _record(
         "loss": result.loss,
         "test_accuracy": result.test_accuracy,
         "val_accuracy": result.val_accuracy,
-        **samples,
+        **counts,
         "firing_rates": result.firing_rates,
         "taus": result.taus,
         "versions": checkpoint.versions(),

@@ -6,7 +6,7 @@ stand in one figure.
 
 from __future__ import annotations
 
-from plif_train.figures.course import COLOURS, authors_until, line_of
+from plif_train.figures.course import COLOURS, authors_until, line_of, notes_of
 from plif_train.figures.draw import Drawing, MissingPart, finish_lines, label_ends, panels
 from plif_train.figures.subject import FigureModel, TrainingRun
 
@@ -14,18 +14,21 @@ VARIED = ("neuron", "init_tau", "pool")
 
 
 def draw(subject: FigureModel) -> Drawing:
-    runs = subject.logged("epochs")
+    runs = subject.logged
     groups: dict[tuple[object, ...], list[TrainingRun]] = {}
     for run in runs:
         groups.setdefault(run.conditions.without(*VARIED), []).append(run)
-    alike = max(groups.values(), key=len)
-    if len(alike) < 2:
+    alike = max(groups.values(), key=lambda group: (len(set(map(variant, group))), len(group)))
+    variants = [variant(run) for run in alike]
+    if len(set(variants)) < 2:
         raise MissingPart("an ablation needs at least two trainings that differ in neuron, tau_0 or pooling alone")
     figure, ((ours, theirs),) = panels(1, 2, 10, 3.8, sharey=True)
     rows = []
     ends: dict[int, list[tuple[float, float, str, str]]] = {0: [], 1: []}
     for i, run in enumerate(alike):
-        colour, name = COLOURS[i % len(COLOURS)], variant(run)
+        colour, name = COLOURS[i % len(COLOURS)], variants[i]
+        if variants.count(name) > 1:
+            name += f" ({run.name})"
         column = "val_accuracy" if run.conditions.protocol == "B" else "test_accuracy"
         authors = authors_until(run)[run.conditions.protocol == "B"]
         lines = dict(zip(*line_of(run, column), strict=True)), authors
@@ -44,9 +47,11 @@ def draw(subject: FigureModel) -> Drawing:
     theirs.set_title("the authors", fontsize=9)
     for place, axes in enumerate((ours, theirs)):
         label_ends(axes, ends[place])
-    left_out = [run.name for run in runs if run not in alike]
-    note = f" (left out, as they differ in more: {', '.join(left_out)})" if left_out else ""
-    return Drawing(figure, rows, f"Accuracy by neuron, tau_0 and pooling, {alike[0].conditions.dataset}{note}")
+    notes = notes_of(alike)
+    if left_out := [run.name for run in runs if run not in alike]:
+        notes.append(f"left out, as they differ in more: {', '.join(left_out)}")
+    caption = f"Accuracy by neuron, tau_0 and pooling, {alike[0].conditions.dataset}"
+    return Drawing(figure, rows, caption + (f" ({'; '.join(notes)})" if notes else ""))
 
 
 def variant(run: TrainingRun) -> str:

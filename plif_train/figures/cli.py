@@ -6,13 +6,16 @@ In Python: plif_train.figures.subject.open_subject, plif_train.figures.draw_figu
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.text import say
 from runtime.cli.output import print_json
+
+if TYPE_CHECKING:
+    from plif_train.figures.draw import Drawing
 
 
 def figures(
@@ -51,27 +54,27 @@ def figures(
         subject.check()  # before anything is drawn
     tell = (lambda *lines: None) if as_json else say  # JSON stands alone on stdout
     result: dict[str, Any] = {"figures": {}, "skipped": {}}
-    shown: list[tuple[Path, str]] = []
-    for name in names:
-        if name in TABLES:
-            continue
+    drawn: dict[str, Drawing] = {}
+    table: list[str] = []
+    for name in names:  # all of them before the first file is written
         try:
-            drawing = draw_figure(name, subject)
+            if name in TABLES:
+                result["table_s2"] = table_s2(subject.trained)
+                table = lines_of(result["table_s2"])
+            else:
+                drawn[name] = draw_figure(name, subject)
         except MissingPart as error:
             if only is not None:
                 raise
             result["skipped"][name] = str(error)
             say(f"{name}: left out: {error}", err=True)
-            continue
+    shown: list[tuple[Path, str]] = []
+    for name, drawing in drawn.items():
         paths = save(drawing, out, name)
         result["figures"][name] = [str(path) for path in paths]
         shown.append((paths[0], drawing.caption))
         tell(f"{paths[0]}: {drawing.caption}")
-    table: list[str] = []
-    if "table-s2" in names:
-        result["table_s2"] = table_s2(subject.runs)
-        table = lines_of(result["table_s2"])
-        tell(*table)
+    tell(*table)
     if shown and only is None:
         write_report(out / "report.html", f"plif figures {model.name}", shown, "\n".join(table))
         result["report"] = str(out / "report.html")
@@ -83,6 +86,6 @@ def figures(
 def _numbers(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
-    if not all(part.strip().isdigit() for part in text.split(",")):
+    if not all(part.strip().isdecimal() for part in text.split(",")):
         raise PlifError(f"--channels {text}: expected numbers, as in 45,75,76")
     return tuple(int(part) for part in text.split(","))

@@ -1,6 +1,11 @@
-"""Accuracy and loss over the epochs, with the authors' behind it where they trained under the same conditions."""
+"""Accuracy and loss over the epochs, with the authors' behind it where they trained under the same conditions.
+
+A row of panels for all runs of the same data, protocol and loss: others are not to be read on one scale.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 from plif_train.figures.draw import AMBER, BLUE, GREEN, GREY, RED, Drawing, finish_lines, panels
 from plif_train.figures.subject import FigureModel, TrainingRun
@@ -9,14 +14,28 @@ COLOURS = (BLUE, RED, GREEN, AMBER)
 
 
 def draw(subject: FigureModel) -> Drawing:
-    runs = subject.logged("epochs")
-    figure, ((accuracy, loss),) = panels(1, 2, 9, 3.6)
+    groups: dict[tuple[str, ...], list[TrainingRun]] = {}
+    for run in subject.logged:
+        wanted = run.conditions
+        groups.setdefault((wanted.dataset, wanted.origin, f"protocol {wanted.protocol}", wanted.loss), []).append(run)
+    figure, places = panels(len(groups), 2, 9, 3.6 * len(groups))
+    rows, notes = [], []
+    for (words, runs), (accuracy, loss) in zip(groups.items(), places, strict=True):
+        rows += _draw_group(runs, accuracy, loss, len(subject.logged) > 1)
+        notes += notes_of(runs)
+        if len(groups) > 1:
+            accuracy.set_title(", ".join(word for word in words if word != "real"), fontsize=9)
+    alone = f" ({'; '.join(notes)})" if notes else ""
+    return Drawing(figure, rows, f"Accuracy and loss over the epochs{alone}")
+
+
+def _draw_group(runs: list[TrainingRun], accuracy: Any, loss: Any, named: bool) -> list[dict[str, Any]]:
     rows = []
     for i, run in enumerate(runs):
         colour = COLOURS[i % len(COLOURS)]
         lines = {name: line_of(run, name) for name in _NAMES}
         dots = "o" if len(run.epochs) < 10 else None
-        test = f"{run.name}, test" if len(runs) > 1 else "test"
+        test = f"{run.name}, test" if named else "test"
         if lines["test_accuracy"][0]:
             accuracy.plot(*lines["test_accuracy"], color=colour, lw=1.8, marker=dots, ms=4, label=test)
         elif run.training.get("test_accuracy") is not None:  # protocol B: once, by the epoch that was kept
@@ -31,7 +50,7 @@ def draw(subject: FigureModel) -> Drawing:
         for judged, label in ((theirs[0], "test"), (theirs[1], "validation"))[run.conditions.protocol == "B" :]:
             if judged:
                 accuracy.plot(*zip(*judged.items(), strict=True), color=GREY, lw=1.2, marker="D", ms=3, mfc="none", zorder=0,
-                              label=f"the authors', {label}" + (f", like {run.name}" if len(runs) > 1 else ""))  # fmt: skip
+                              label=f"the authors', {label}" + (f", like {run.name}" if named else ""))  # fmt: skip
         rows += [
             {
                 "run": run.name,
@@ -45,21 +64,28 @@ def draw(subject: FigureModel) -> Drawing:
     loss.set_ylim(bottom=0)
     finish_lines(accuracy, "epoch", "accuracy")
     finish_lines(loss, "epoch", "training loss")
-    alone = "; ".join(filter(None, (run.why_alone for run in runs)))
-    return Drawing(figure, rows, "Accuracy and loss over the epochs" + (f" ({alone})" if alone else ""))
+    return rows
+
+
+def notes_of(runs: list[TrainingRun]) -> list[str]:
+    """What of the authors does not stand beside runs, and why."""
+    found = [run.why_alone for run in runs]
+    for run in runs:
+        if run.authors and (why := "; ".join(run.authors.judged_otherwise)):
+            found.append(f"the authors' validation accuracy is not drawn beside {run.name}: {why}")
+    return [note for note in found if note]
 
 
 def authors_until(run: TrainingRun) -> tuple[dict[int, float], dict[int, float]]:
-    """The authors' test and validation accuracy by epoch, as far as this run has come; none where conditions differ."""
+    """The authors' test and validation accuracy by epoch, as far as this run has come; none of what is unlike."""
     if run.authors is None:
         return {}, {}
     last = int(run.epochs[-1]["epoch"])
-    columns = (run.authors.test, run.authors.val)
     test, val = (
         {int(e): float(a) for e, a in zip(run.authors.epoch, column, strict=True) if e <= last and a == a}
-        for column in columns
+        for column in (run.authors.test, run.authors.val)
     )
-    return test, val
+    return test, {} if run.authors.judged_otherwise else val
 
 
 def line_of(run: TrainingRun, name: str) -> tuple[list[int], list[float]]:

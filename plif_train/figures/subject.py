@@ -14,7 +14,7 @@ from plif_train.figures.activity import Activity, choose, record, record_artifac
 from plif_train.figures.draw import MissingPart
 from plif_train.log import WEIGHTS, epochs_path, read, weights_path
 from plif_train.network import Network
-from plif_train.paper.conditions import Conditions, conditions_of
+from plif_train.paper.conditions import Conditions, conditions_of, record_of
 from plif_train.paper.logs import AuthorsRun, like, nearest
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
@@ -29,10 +29,10 @@ class TrainingRun:
 
     path: Path
     card: Card
+    name: str = ""  # the file's, and its folder's where others of the same name are drawn with it
 
-    @property
-    def name(self) -> str:
-        return self.path.stem
+    def __post_init__(self) -> None:
+        self.name = self.name or self.path.stem
 
     @cached_property
     def epochs(self) -> list[dict[str, str]]:
@@ -57,11 +57,11 @@ class TrainingRun:
 
     @property
     def training(self) -> dict[str, Any]:
-        return self.card["training"] or {}
+        return record_of(self.card, self.path)
 
     @cached_property
     def conditions(self) -> Conditions:
-        return conditions_of(self.card)
+        return conditions_of(self.card, self.epochs, self.path)
 
     @cached_property
     def authors(self) -> AuthorsRun | None:
@@ -88,11 +88,22 @@ class FigureModel:
     only_class: str | None = None
     notes: tuple[str, ...] = ()
 
-    def logged(self, what: str) -> list[TrainingRun]:
-        """The runs with a log. MissingPart when there is none."""
-        found = [run for run in self.runs if getattr(run, what)]
+    @property
+    def trained(self) -> list[TrainingRun]:
+        """The runs that are no exported networks. MissingPart when there is none."""
+        found = [run for run in self.runs if not run.exported]
         if not found:
-            at = (epochs_path if what == "epochs" else weights_path)(self.runs[0].path)
+            raise MissingPart(
+                f"{self.runs[0].path}: exported, without the record of its training; draw it of its model.pt"
+            )
+        return found
+
+    @property
+    def logged(self) -> list[TrainingRun]:
+        """The trainings with a log. MissingPart when there is none."""
+        found = [run for run in self.trained if run.epochs]
+        if not found:
+            at = epochs_path(self.trained[0].path)
             raise MissingPart(f"{at}: not there; it is written while training and belongs beside the model")
         return found
 
@@ -139,9 +150,15 @@ def open_subject(path: Path, **options: Any) -> FigureModel:
     runs, notes = [], []
     for file in sorted(file for file in path.rglob("*.pt") if not file.name.endswith(".resume.pt")):
         try:
-            runs.append(TrainingRun(file, read_card(file)))
-        except PlifError:
-            notes.append(f"{file}: left out: not a model of plif train, or damaged")
+            run = TrainingRun(file, read_card(file))
+            _ = run.exported or (run.conditions, run.weights)  # whatever of it is damaged
+            runs.append(run)
+        except PlifError as error:
+            notes.append(f"left out: {error}")
+    stems = [run.path.stem for run in runs]
+    for run in runs:
+        if stems.count(run.path.stem) > 1:
+            run.name = run.path.relative_to(path).with_suffix("").as_posix()
     if not runs:
         raise PlifError(f"{path}: no model in it, expected model.pt files of plif train")
     return FigureModel(runs, notes=tuple(notes), **options)

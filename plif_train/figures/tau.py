@@ -13,34 +13,37 @@ from plif_train.figures.subject import FigureModel, TrainingRun
 
 
 def draw(subject: FigureModel) -> Drawing:
-    logged = [run for run in subject.runs if run.epochs]
+    logged = [run for run in subject.trained if run.epochs]
     runs = [run for run in logged if taus_of(run)]
     if not runs:
         if not logged:
-            return _draw_present(subject.runs[0])
-        raise MissingPart("no layer of these runs learns its tau (LIF and IF do not)")
+            return _draw_present(subject.trained[0])
+        raise MissingPart(
+            "no layer of these runs learns its tau (LIF and IF do not), or their logs have no columns tau:..."
+        )
     figure, (row,) = panels(1, len(runs), 5.6 * len(runs), 3.8)
     rows = []
     for run, axes in zip(runs, row, strict=True):
         ends = []
-        theirs = _authors_taus(run)
-        for place, (layer, taus) in enumerate(taus_of(run).items()):
-            epochs, colour = np.arange(len(taus)), BLUE if layer == "fc1" else GREY
+        epochs = epochs_of(run)
+        for layer, taus in taus_of(run).items():
+            theirs = _authors_taus(run, layer) if taus.shape[1] == 1 else None
+            colour = BLUE if layer == "fc1" else GREY
             middle, by_channel = np.median(taus, 1), taus.shape[1] > 1
             axes.plot(epochs, middle, color=colour, lw=2 if layer == "fc1" else 1.2)
             if by_channel:
                 axes.fill_between(epochs, *np.percentile(taus, (10, 90), axis=1), color=colour, alpha=0.2, lw=0)
             if theirs is not None:
-                axes.plot(np.arange(len(theirs)), theirs[:, place], color=colour, lw=1, ls="--", zorder=0)
-            ends.append((epochs[-1], float(middle[-1]), f"{layer}  {middle[-1]:.2f}", colour))
+                axes.plot(epochs, theirs, color=colour, lw=1, ls="--", zorder=0)
+            ends.append((float(epochs[-1]), float(middle[-1]), f"{layer}  {middle[-1]:.2f}", colour))
             rows += [
                 {
                     "run": run.name,
                     "layer": layer,
-                    "epoch": e,
+                    "epoch": epochs[e],
                     "channel": c if by_channel else "",
                     "tau": float(taus[e, c]),
-                    "authors": "" if theirs is None else float(theirs[e, place]),
+                    "authors": "" if theirs is None else float(theirs[e]),
                 }
                 for e, c in np.ndindex(taus.shape)
             ]
@@ -57,15 +60,20 @@ def draw(subject: FigureModel) -> Drawing:
     return Drawing(figure, rows, "; ".join(["tau of each layer; epoch 0 is before training", *notes]))
 
 
-def _authors_taus(run: TrainingRun) -> np.ndarray | None:
-    """[1 + epochs, layers], of the authors' run like this one, NaN where they logged none; row 0 is the start."""
-    taus = taus_of(run)
-    if run.authors is None or any(values.shape[1] > 1 for values in taus.values()):
+def _authors_taus(run: TrainingRun, layer: str) -> np.ndarray | None:
+    """tau of this layer in the authors' run like this one, at `epochs_of(run)`; NaN where they logged none."""
+    if run.authors is None or layer not in run.authors.taus:
         return None
-    by_epoch = dict(zip(run.authors.epoch.tolist(), run.authors.taus, strict=True))
-    nothing = np.full(len(taus), np.nan)
-    rows = [by_epoch.get(int(row["epoch"]), nothing) for row in run.epochs]
-    return np.stack([np.full(len(taus), run.conditions.init_tau), *rows])
+    by_epoch = dict(zip(run.authors.epoch.tolist(), run.authors.taus[layer], strict=True)) | {
+        0: run.conditions.init_tau
+    }
+    return np.array([by_epoch.get(epoch, np.nan) for epoch in epochs_of(run)])
+
+
+def epochs_of(run: TrainingRun) -> list[int]:
+    """The epochs of the log; before them 0, the start, where that is known: not of weights that went on."""
+    start = [0] if run.conditions.start is None else []
+    return start + [int(row["epoch"]) for row in run.epochs]
 
 
 def _draw_present(run: TrainingRun) -> Drawing:
@@ -86,16 +94,16 @@ def _draw_present(run: TrainingRun) -> Drawing:
 
 
 def taus_of(run: TrainingRun) -> dict[str, np.ndarray]:
-    """layer -> tau [1 + epochs, channels or 1]; row 0 is the value at the start."""
+    """layer -> tau [epochs, channels or 1], at `epochs_of(run)`."""
     columns: dict[str, list[str]] = {}
     for name in run.epochs[0]:
         kind, _, rest = name.partition(":")
         if kind == "tau":
             columns.setdefault(rest.partition(":")[0], []).append(name)
-    start = float(run.card["options"]["init_tau"])
     found = {}
     for layer, names in columns.items():
-        values = np.array([[float(row[name]) for name in names] for row in run.epochs])
-        found[layer] = np.concatenate([np.full((1, len(names)), start), values])
+        values = [[float(row[name]) for name in names] for row in run.epochs]
+        begin = [[run.conditions.init_tau] * len(names)] if run.conditions.start is None else []
+        found[layer] = np.array(begin + values, dtype=float)
     learned = "PLIF" in run.card["notation"]
     return found if learned else {}

@@ -9,7 +9,8 @@ import numpy as np
 
 from plif_train.figures.draw import BLUE, Drawing, MissingPart, panels
 from plif_train.figures.subject import FigureModel, TrainingRun
-from plif_train.log import Row, weight_rows
+from plif_train.log import Row, weight_rows, weights_path
+from runtime.base.errors import PlifError
 
 RIDGES = 12
 
@@ -30,6 +31,10 @@ def draw(subject: FigureModel) -> Drawing:
         heights = []
         for epoch in shown:
             part = [row for row in weights if row["layer"] == layer and int(row["epoch"]) == epoch]
+            if not part:
+                raise PlifError(
+                    f"{weights_path(run.path)}: lacks {layer} in epoch {epoch}; expected a row for each of its bins"
+                )
             low, high = (np.array([float(row[end]) for row in part]) for end in ("low", "high"))
             density = np.array([float(row["count"]) for row in part])
             centre = (low + high) / 2
@@ -37,7 +42,7 @@ def draw(subject: FigureModel) -> Drawing:
             heights.append((epoch, centre, density))
             share = np.cumsum(density * (high - low))
             reach = max(reach, *np.abs(centre[(share > 0.002) & (share < 0.998)]), 1e-9)
-        top = max(density.max() for _, _, density in heights)
+        top = max(1e-30, *(density.max() for _, _, density in heights))
         for place, (epoch, centre, density) in enumerate(heights):  # the first epochs behind, as they came
             base = len(heights) - 1 - place
             line = base + 2.2 * density / top

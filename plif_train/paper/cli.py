@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runtime.base.errors import PlifError
+from runtime.base.errors import Interrupted, PlifError
 from runtime.base.text import say
 from runtime.cli.output import print_json
 
 if TYPE_CHECKING:
     from plif_train.paper.rows import Row
+    from plif_train.paper.standing import Standing
 
 
 def reproduce(
@@ -30,14 +31,20 @@ def reproduce(
     epochs: Annotated[int, typer.Option(min=1, help="for a beginning; the authors trained 1024")] = 1024,
     out: Annotated[Path, typer.Option(help="folder of the trainings")] = Path("runs"),
     precision: Annotated[str, typer.Option(help="fp32 (the authors'), bf16 or fp16")] = "fp32",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="with --data: begin again")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document on stdout")] = False,
 ) -> None:
     """Reproduce a table or figure of the paper: its command, and where a training stands."""
     from plif_train.paper.rows import find_rows, rows
+    from plif_train.recipe import PRECISIONS
 
-    if list_ or row is None:
-        if row is not None or data is not None:
-            raise PlifError("--list: stands alone, without a row and --data")
+    if precision not in PRECISIONS:
+        raise PlifError(f"--precision {precision}: expected {', '.join(PRECISIONS)}")
+    if list_ and (row is not None or data is not None):
+        raise PlifError("--list: stands alone, without a row and --data")
+    if row is None:
+        if data is not None:
+            raise PlifError(f"--data {data}: expected a row to train before it, such as table-s2:fashion-mnist:A")
         _list([*rows().values()], out, as_json)
         return
     found = find_rows(row, data.partition(":")[0] if data else None)
@@ -46,7 +53,7 @@ def reproduce(
             raise PlifError(f"row '{row}': fits {', '.join(one.name for one in found)}; --data trains one")
         if found[0].log is None:
             raise PlifError(f"row '{row}': is drawn, not trained; type: {found[0].command}")
-        _train(found[0], data, out, epochs, precision)
+        _train(found[0], data, out, epochs, precision, overwrite)
     records = [_record(one, data, out, epochs, precision) for one in found]
     if as_json:
         print_json(records if len(records) > 1 else records[0])
@@ -55,55 +62,72 @@ def reproduce(
         _tell(record)
 
 
-def _train(row: Row, data: str, out: Path, epochs: int, precision: str) -> None:
+def _train(row: Row, data: str, out: Path, epochs: int, precision: str, overwrite: bool) -> None:
     from plif_train.resume import resume_path
     from runtime.base.files import make_folder
-    from runtime.cli.main import run
+    from runtime.cli.main import app
 
     new = not out.exists()
     make_folder(out)
     words = row.arguments(data, str(out), epochs, precision)
-    if resume_path(out / row.file).exists():
-        words.append("--resume")
-    with contextlib.redirect_stdout(sys.stderr):
-        code = run(words)
-    if code:
+    kept = resume_path(out / row.file)
+    if overwrite or kept.exists():
+        words.append("--overwrite" if overwrite else "--resume")
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            code = typer.main.get_command(app)(words, prog_name="plif", standalone_mode=False)
+        if code:
+            raise typer.Exit(code)
+    except Interrupted:
+        goes_on = f"{kept} holds the last whole epoch; the same command goes on{' without --overwrite' * overwrite}"
+        raise Interrupted(goes_on if kept.exists() else "nothing was written") from None
+    finally:
         if new:
             with contextlib.suppress(OSError):  # it holds what a training left
                 out.rmdir()
-        raise typer.Exit(code)
 
 
 def _record(row: Row, data: str | None, out: Path, epochs: int, precision: str) -> dict[str, Any]:
     """What is known of a row: command, published accuracy, the authors at these epochs, our training where there is one."""
-    words = row.arguments(data, str(out), epochs, precision)
+    command = shlex.join(["plif", *row.arguments(data, str(out), epochs, precision)])
     record: dict[str, Any] = {
-        "row": row.name, "what": row.what, "dataset": row.dataset, "command": shlex.join(["plif", *words]),
+        "row": row.name, "what": row.what, "dataset": row.dataset, "command": command,
         "published": row.published, "log": row.log, "standing": None,
     }  # fmt: skip
     if row.log is not None:
+        import numpy as np
+
         from plif_train.paper.logs import authors_runs
 
+        if not out.exists():
+            record["command"] = f"mkdir -p {shlex.quote(str(out))} && {command}"
         run = authors_runs()[row.log]
-        seen = run.judged[run.epoch <= epochs]
         record["judged"] = "validation" if row.conditions.protocol == "B" else "test"
-        record["authors_best"] = float(seen.max()) if len(seen) else None
-        standing = _standing(row, out)
+        record["authors_best"] = float(np.nanmax(run.judged[run.epoch <= epochs]))
+        standing, note = _standing(row, out)
         record["standing"] = standing.as_json() if standing else None
-        record["lines"] = standing.lines() if standing else []
+        record["lines"] = standing.lines() if standing else [note or "not trained here yet: --data NAME:DIR trains it"]
     return record
 
 
-def _standing(row: Row, out: Path) -> Any:
+def _standing(row: Row, out: Path) -> tuple[Standing | None, str]:
+    """Where the training of a row stands, and why nowhere: "" where it was not trained."""
     from plif_train.log import epochs_path, read
     from plif_train.paper.logs import authors_runs
     from plif_train.paper.standing import standing_of
     from runtime.model.card import read_card
 
     path = out / row.file
-    if not path.exists():
-        return None
-    return standing_of(read_card(path), read(epochs_path(path)), authors_runs()[str(row.log)])
+    if row.log is None or not path.exists():
+        return None, ""
+    try:
+        epochs = read(epochs_path(path))
+        found = standing_of(read_card(path), epochs, authors_runs()[row.log], path)
+    except PlifError as error:
+        return None, f"not compared: {error}"
+    if not epochs:
+        return None, f"not compared: {path} is trained, but its log {epochs_path(path).name} is not beside it"
+    return found, "" if found else f"not compared: {epochs_path(path)} has no epoch that the authors' log has"
 
 
 def _tell(record: dict[str, Any]) -> None:
@@ -115,17 +139,17 @@ def _tell(record: dict[str, Any]) -> None:
     say(
         f"  {accuracy}; the authors' best {record['judged']} accuracy in these epochs {100 * record['authors_best']:.2f} %"
     )
-    for line in record["lines"] or ["not trained here yet: --data NAME:DIR trains it"]:
+    for line in record["lines"]:
         say(f"  {line}")
 
 
 def _list(rows: list[Row], out: Path, as_json: bool) -> None:
     found: list[dict[str, Any]] = []
     for row in rows:
-        standing = _standing(row, out) if row.log else None
+        standing, note = _standing(row, out)
         found.append({
             "row": row.name, "what": row.what, "dataset": row.dataset, "published": row.published,
-            "standing": standing.as_json() if standing else None,
+            "standing": standing.as_json() if standing else None, **({"note": note} if note else {}),
         })  # fmt: skip
     if as_json:
         print_json(found)
@@ -133,5 +157,7 @@ def _list(rows: list[Row], out: Path, as_json: bool) -> None:
     for one in found:
         published = "" if one["published"] is None else f"{100 * one['published']:.2f} %"
         here = one["standing"]
-        state = f"epoch {here['epoch']}: {100 * here['accuracy']:.2f} %" if here else ""
-        say(f"{one['row']:<34} {published:>8}  {one['what']:<60}{state}".rstrip())
+        state = (
+            f"epoch {here['epoch']}: {100 * here['accuracy']:.2f} % {here['verdict']}" if here else one.get("note", "")
+        )
+        say(f"{one['row']:<50} {published:>8}  {one['what']:<70} {state}".rstrip())

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from plif_train.checkpoint import options_of
+from plif_train.network import Options
+from plif_train.recipe import Recipe
+from runtime.base.errors import PlifError
 from runtime.model.card import Card
 
 _POOLS = {"MP": "max", "AP": "average"}
+# The fields of Recipe, Options and Meta that do not matter here, and why. All others are compared.
+NOT_COMPARED = {
+    "epochs": "runs are compared at the same epoch",
+    "patience": "ends a training and changes nothing before",
+    "seed": "one run a side: what is compared is not one draw of the weights",
+    "precision": "said beside the accuracy; bf16 is accepted beside the authors' fp32",
+    "device": "the same sums in another order; several at once are compared (processes)",
+    "compile": "the same sums in another order",
+    "classes": "their number is the network's",
+    "training": "the record that all of this is read from",
+    "view": "follows from the data set",
+    "sensor": "follows from the data set",
+}
+# What a training record may hold, null apart.
+_RECORD: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("text", lambda value: isinstance(value, str),
+     "dataset simulated origin from augmentation protocol objective bn precision"),
+    ("a whole number", lambda value: type(value) is int,
+     "train_samples test_samples batch_size t_max epoch epochs accumulate processes"),
+    ("a number", lambda value: type(value) in (int, float), "lr rate_penalty clip_norm bias_limit"),
+    ("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1,
+     "test_accuracy val_accuracy"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -17,6 +46,8 @@ class Conditions:
 
     origin         "real", or what the recordings or pictures are instead
     train_samples  without those held back; None where a card does not say
+    start          the model.pt whose weights it began with; None: new ones
+    input          kind, shape and normalisation
     network        the notation with N for its neurons and P for its pooling between layers
     init_tau       tau of a PLIF at the start, of a LIF for good; None: IF
     schedule       optimiser, batch, learning rate, statistics of BN, gradients
@@ -27,6 +58,8 @@ class Conditions:
     train_samples: int | None
     test_samples: int | None
     protocol: str
+    start: str | None
+    input: str
     network: str
     neuron: str
     init_tau: float | None
@@ -51,48 +84,85 @@ class Conditions:
         return tuple(value for name, value in asdict(self).items() if name not in names)
 
 
-def conditions_of(card: Card) -> Conditions:
-    """The conditions that the card of a model.pt records."""
-    training, options, notation = card["training"] or {}, card["options"], card["notation"]
-    network, neuron, pool = parts_of(notation)
-    special = [
-        f"{name}={_word(options.get(name))}"
-        for name, usual in (("tau", "layer"), ("v_threshold", 1.0), ("v_reset", 0.0), ("decay_input", True))
-        if options.get(name, usual) != usual
-    ]
+def conditions_of(card: Card, epochs: Sequence[Mapping[str, str]] = (), where: object = "the card") -> Conditions:
+    """The conditions that the card of a model.pt records; `epochs`, the rows of its log, tell whether lr changed."""
+    record = record_of(card, where)
+    options = options_of(card, where)
+    network, neuron, pool = parts_of(card["notation"])
+    bias = f", bias={_word(options.bias)}" if options.bias else ""
+    said = ("bias", "init_tau", "dropout", "surrogate", "detach_reset")
     return Conditions(
-        dataset=str(training.get("dataset")).partition(" ")[0],
-        origin=str(training.get("simulated") or training.get("origin") or "real"),
-        train_samples=training.get("train_samples"),
-        test_samples=training.get("test_samples"),
-        protocol=str(training.get("protocol")),
-        network=network,
-        neuron=", ".join([neuron, *special]),
-        init_tau=None if neuron == "IF" else float(options["init_tau"]),
+        dataset=str(record.get("dataset")).partition(" ")[0],
+        origin=record.get("simulated") or record.get("origin") or "real",
+        train_samples=record.get("train_samples"),
+        test_samples=record.get("test_samples"),
+        protocol=str(record.get("protocol")),
+        start=record.get("from"),
+        input=input_of(card["input"]["kind"], card["input"]["shape"], card["normalisation"]),
+        network=network + bias,
+        neuron=", ".join([neuron, *_unusual(asdict(options), Options(), said)]),
+        init_tau=None if neuron == "IF" else float(options.init_tau),
         pool=pool,
         T=card["T"],
         framing=card["framing"],
-        loss=str(training.get("objective")),
-        augmentation=training.get("augmentation"),
-        schedule=schedule(
-            training.get("lr"), training.get("batch_size"), training.get("t_max"), training.get("bn"),
-            options.get("dropout"), options.get("surrogate"), options.get("detach_reset"), training.get("rate_penalty"),
-        ),
-    )  # fmt: skip
+        loss=str(record.get("objective")),
+        augmentation=record.get("augmentation") or ("recordings varied" if record.get("mixture") else None),
+        schedule=schedule(record, options) + _lr_changed(record, epochs),
+    )
 
 
-def schedule(
-    lr: Any, batch: Any, t_max: Any, bn: Any, dropout: Any, surrogate: Any, detached: Any, penalty: Any = 0.0
-) -> str:
-    """One line for what the optimiser does."""
-    words = [f"lr {lr:g}" if lr else "lr ?", f"batches of {batch}", f"cosine of {t_max} epochs", f"BN {bn}"]
-    words += [f"dropout {dropout}", f"surrogate {surrogate}", "reset detached" if detached else "reset not detached"]
-    return ", ".join(words + ([f"rate penalty {penalty:g}"] if penalty else []))
+def record_of(card: Card, where: object) -> dict[str, Any]:
+    """The training record of a model's card. PlifError for an exported network, and for a value of another kind."""
+    if "options" not in card:
+        raise PlifError(f"{where}: an exported network; expected a model.pt of plif train")
+    record: dict[str, Any] = card["training"] or {}
+    for expected, holds, names in _RECORD:
+        for name in names.split():
+            if (found := record.get(name)) is not None and not holds(found):
+                raise PlifError(f"{where}: {name} in the training record is {str(found)[:40]!r}; expected {expected}")
+    return record
+
+
+def input_of(kind: str, shape: Sequence[int], normalisation: Mapping[str, Sequence[float]] | None) -> str:
+    """ "static 1x28x28, mean 0.286, std 0.353" """
+    values = [f", {key} {' '.join(map(_word, normalisation[key]))}" for key in ("mean", "std")] if normalisation else []
+    return f"{kind} {'x'.join(map(str, shape))}{''.join(values)}"
+
+
+def schedule(record: Mapping[str, Any], options: Options) -> str:
+    """One line for what the optimiser does. `record`: the fields of a Recipe, and the number of processes."""
+    lr = record.get("lr")
+    words = [f"lr {_word(lr)}", f"batches of {record.get('batch_size')}", f"cosine of {record.get('t_max')} epochs"]
+    words += [f"BN {record.get('bn')}", f"dropout {options.dropout}", f"surrogate {options.surrogate}"]
+    words += ["reset detached" if options.detach_reset else "reset not detached"]
+    words += _unusual(record, Recipe(), ("lr", "batch_size", "t_max", "bn", "protocol", "loss"))
+    processes = record.get("processes") or 1
+    return ", ".join(words + ([f"{processes} processes"] if processes > 1 else []))
+
+
+def _unusual(found: Mapping[str, Any], usual: Recipe | Options, said: tuple[str, ...]) -> list[str]:
+    """name=value of the fields that are not as usual, but for those that are said elsewhere or do not matter."""
+    return [
+        f"{name}={_word(found[name])}"
+        for name, value in asdict(usual).items()
+        if name not in said and name not in NOT_COMPARED and found.get(name, value) != value
+    ]
+
+
+def _lr_changed(record: Mapping[str, Any], epochs: Sequence[Mapping[str, str]]) -> str:
+    """Whether lr left the card's cosine: --t-max may be changed on --resume, and the card has the last one."""
+    lr, t_max = record.get("lr"), record.get("t_max")
+    if lr and t_max:
+        for row in epochs:
+            found, expected = float(row["lr"]), Recipe(lr=lr, t_max=t_max).lr_at(int(row["epoch"]) - 1)
+            if not math.isclose(found, expected, rel_tol=1e-5, abs_tol=1e-9 * lr):
+                return f", but lr {found:g} in epoch {row['epoch']} ({expected:g})"
+    return ""
 
 
 def parts_of(notation: str) -> tuple[str, str, str]:
     """A network's notation -> (the same with N and P, its kind of neuron, its pooling between layers)."""
-    body, vote = re.fullmatch(r"(.*?)(-APk(\d+)s\3)?", notation).group(1, 2)  # type: ignore[union-attr]
+    body, vote = re.fullmatch(r"(.*?)(-APk(\d+)s\3)?", notation, re.DOTALL).group(1, 2)  # type: ignore[union-attr]
     neurons = re.findall(r"\b(PLIF|LIF|IF)\b", body)
     pools = re.findall(r"\b(MP|AP)(?=k)", body)
     network = re.sub(r"\b(MP|AP)(?=k)", "P", re.sub(r"\b(PLIF|LIF|IF)\b", "N", body)) + (vote or "")

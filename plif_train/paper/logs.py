@@ -1,7 +1,7 @@
 """Accuracy and tau of every epoch of the authors' trainings.
 
 Facts from the TensorBoard files that the authors published (github.com/fangwei123456/Parametric-Leaky-Integrate-and-Fire-
-Spiking-Neuron, folder logs/, commit f644ff65): 49 runs, nearly all of 1,024 epochs. authors_logs.csv.gz has a row an epoch:
+Spiking-Neuron, folder logs/, commit f644ff65): 49 runs, 36 of 1,024 epochs. authors_logs.csv.gz has a row an epoch:
 
     run     PROTOCOL-DATA-NEURON-tauTAU0-POOL-T..[-nDEPTH-SPLIT]
     epoch   from 1
@@ -15,17 +15,18 @@ import csv
 import gzip
 import io
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
 import numpy.typing as npt
 
-from plif_train.paper.conditions import Conditions, parts_of, schedule
-from plif_train.presets import PRESETS
-from plif_train.recipe import RECIPES
-from runtime.model.notation import parse
+from plif_train.network import Options, layer_of
+from plif_train.paper.conditions import Conditions, input_of, parts_of, schedule
+from plif_train.presets import PRESETS, Preset
+from plif_train.recipe import RECIPES, Recipe
+from runtime.model.notation import Notation, name_layers, parse
 
 DATASETS = {
     "MNIST": "mnist", "FashionMNIST": "fashion-mnist", "CIFAR10": "cifar10", "NMNIST": "nmnist",
@@ -36,13 +37,13 @@ SAMPLES = {
     "mnist": (60000, 51005, 10000), "fashion-mnist": (60000, 51000, 10000), "cifar10": (50000, 42500, 10000),
     "nmnist": (60000, 51005, 10000), "cifar10-dvs": (9000, 7650, 1000), "dvs128-gesture": (936, 803, 288),
 }  # fmt: skip
-SCHEDULE = schedule(1e-3, 16, 64, "per-step", 0.5, "atan", True)
+SCHEDULE = schedule(asdict(Recipe(t_max=64)), Options())
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class AuthorsRun:
-    """One of their trainings. epoch [N] from 1, accuracies [N], taus [N, layers]; NaN where nothing was logged."""
+    """One of their trainings. epoch [N] from 1, accuracies [N], taus layer -> [N]; NaN where nothing was logged."""
 
     name: str
     conditions: Conditions
@@ -50,12 +51,24 @@ class AuthorsRun:
     test: Floats
     val: Floats
     train: Floats
-    taus: Floats
+    taus: dict[str, Floats]
 
     @property
     def judged(self) -> Floats:
         """The accuracy that chooses the epoch: on the test set (A), or on what is held back (B)."""
         return self.val if self.conditions.protocol == "B" else self.test
+
+    @property
+    def judged_samples(self) -> int:
+        """How many samples `judged` is measured on."""
+        all_, learnt, test = SAMPLES[self.conditions.dataset]
+        return all_ - learnt if self.conditions.protocol == "B" else test
+
+    @property
+    def judged_otherwise(self) -> list[str]:
+        """Why `judged` is no measure of ours: in protocol B the authors' code augments what is held back, too."""
+        augmentation = self.conditions.augmentation if self.conditions.protocol == "B" else None
+        return [f"pictures held back: as they are, not {augmentation}"] if augmentation else []
 
 
 @cache
@@ -84,26 +97,36 @@ def nearest(conditions: Conditions) -> tuple[AuthorsRun, list[str]] | None:
 
 def conditions_of_log(name: str) -> Conditions:
     """The conditions that the name of a run says."""
+    protocol, data, _, tau, _, T, _, split = _words_of(name)
+    dataset = DATASETS[data]
+    preset, notation = _network_of(name)
+    framing = preset.meta.framing
+    if framing is not None:
+        framing = re.sub(r"count:T=\d+", f"{'time' if split == 'time' else 'count'}:T={T}", framing)
+    network, neuron, pool = parts_of(str(notation))
+    samples = SAMPLES[dataset]
+    augmentation = RECIPES["authors"].augmentation.get(dataset)
+    return Conditions(
+        dataset, "real", samples[protocol == "B"], samples[2], protocol, None,
+        input_of(preset.meta.kind, preset.meta.shape, preset.meta.normalisation), network, neuron, float(tau), pool,
+        int(T), framing, "rate-mse", augmentation.__name__ if augmentation else None, SCHEDULE,
+    )  # fmt: skip
+
+
+def _words_of(name: str) -> tuple[str, ...]:
     found = re.fullmatch(r"(A|B)-(\w+)-(PLIF|LIF)-tau(\d+)-(max|avg)-T(\d+)(?:-n(\d)-(number|time))?", name)
     assert found is not None, name
-    protocol, data, neuron, tau, pool, T, depth, split = found.groups()
-    dataset = DATASETS[data]
-    preset = PRESETS[dataset]
+    return found.groups()
+
+
+def _network_of(name: str) -> tuple[Preset, Notation]:
+    _, data, neuron, _, pool, _, depth, _ = _words_of(name)
+    preset = PRESETS[DATASETS[data]]
     hidden = preset.hidden
     if depth is not None and int(depth) != preset.depth:  # a quarter of what the last convolution gives
         side = preset.meta.shape[1] >> int(depth)
         preset, hidden = replace(preset, depth=int(depth)), preset.channels * side * side // 4
-    words = {"max": ("MP", "max"), "avg": ("AP", "average")}[pool]
-    network, _, _ = parts_of(str(parse(preset.notation(hidden=hidden, neuron=neuron, pool=words[0]))))
-    framing = preset.meta.framing
-    if framing is not None:
-        framing = re.sub(r"count:T=\d+", f"{'time' if split == 'time' else 'count'}:T={T}", framing)
-    samples = SAMPLES[dataset]
-    augmentation = RECIPES["authors"].augmentation.get(dataset)
-    return Conditions(
-        dataset, "real", samples[protocol == "B"], samples[2], protocol, network, neuron, float(tau), words[1], int(T),
-        framing, "rate-mse", augmentation.__name__ if augmentation else None, SCHEDULE,
-    )  # fmt: skip
+    return preset, parse(preset.notation(hidden=hidden, neuron=neuron, pool={"max": "MP", "avg": "AP"}[pool]))
 
 
 def _run(name: str, rows: list[dict[str, str]]) -> AuthorsRun:
@@ -111,8 +134,11 @@ def _run(name: str, rows: list[dict[str, str]]) -> AuthorsRun:
         return np.array([float(row[key] or "nan") for row in rows])
 
     test, val, train = (column(key) for key in ("test", "val", "train"))
-    taus = [[float(tau or "nan") for tau in row["taus"].split(";")] if row["taus"] else [] for row in rows]
-    width = max(map(len, taus))
+    preset, notation = _network_of(name)
+    layers = [layer_of(one.name) for one in name_layers(notation, preset.meta.shape) if one.op == "Neuron"]
+    nothing = ["nan"] * len(layers)
+    taus = [row["taus"].split(";") if row["taus"] else nothing for row in rows]
+    learned = any(row["taus"] for row in rows)
     return AuthorsRun(
         name,
         conditions_of_log(name),
@@ -120,5 +146,5 @@ def _run(name: str, rows: list[dict[str, str]]) -> AuthorsRun:
         test,
         val,
         train,
-        np.array([row or [np.nan] * width for row in taus]),
+        dict(zip(layers, np.array(taus, dtype=float).T, strict=True)) if learned else {},
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from plif_train.paper.conditions import Conditions
-from plif_train.paper.logs import DATASETS, conditions_of_log
+from plif_train.paper.logs import DATASETS, authors_runs, conditions_of_log
 from plif_train.paper.tables import TABLE_4, TABLE_5, TABLE_S2
 from plif_train.presets import PRESETS
 from runtime.base.errors import PlifError
@@ -69,7 +69,8 @@ class Row:
 
 def rows() -> dict[str, Row]:
     """All rows by name, in the paper's order."""
-    return {row.name: row for row in (*_trained(), *_drawn(), *_of_logs())}
+    found = [*_trained(), *_drawn()]
+    return {row.name: row for row in (*found, *_of_logs({row.log for row in found}))}
 
 
 def find_rows(name: str, dataset: str | None = None) -> list[Row]:
@@ -153,15 +154,9 @@ def _drawn() -> Iterator[Row]:
     yield Row("section-s10", "Section 10 of the supplement: encoders", command=f"{drawn} model.pt --only encoders")
 
 
-def _of_logs() -> Iterator[Row]:
-    """Runs that the authors logged and put into no table."""
-    extra = {
-        "depth-3": [("CIFAR10DVS", "n3-number"), ("DVS128Gesture", "n3-number")],
-        "depth-4": [("DVS128Gesture", "n4-number")],
-        "depth-5": [("CIFAR10DVS", "n5-number")],
-        "by-time": [("CIFAR10DVS", "n4-time"), ("DVS128Gesture", "n4-time")],
-    }
-    for variant, logs in extra.items():
-        for name, tail in logs:
-            what = f"the authors' logs: {DATASETS[name]}, {variant.replace('-', ' ')}"
-            yield Row(f"logs:{DATASETS[name]}:{variant}", what, f"A-{name}-PLIF-tau2-max-T20-{tail}")
+def _of_logs(used: set[str | None]) -> Iterator[Row]:
+    """Runs that the authors logged and put into no table, such as logs:cifar10-dvs:plif-tau2-max-t20-n3-number."""
+    for log in authors_runs():
+        if log not in used:
+            _, name, rest = log.split("-", 2)
+            yield Row(f"logs:{DATASETS[name]}:{rest.lower()}", f"the authors' logs, in no table: {log}", log)

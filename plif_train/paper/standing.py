@@ -1,18 +1,20 @@
 """Where a training stands beside the authors' at the same epoch.
 
-One run a side, so the spread is theirs from epoch to epoch, and what the size of the test set allows: at epoch e, from the
-lowest to the highest of the authors' accuracies of the epochs e-2 .. e+2, each widened by 1.96 sqrt(p (1 - p) / n).
+One run a side, so the spread is theirs from epoch to epoch, and what the number of samples allows: at epoch e, from the
+lowest to the highest of the authors' accuracies of the epochs e-2 .. e+2, each widened by 1.96 sqrt(p (1 - p) / n). n
+samples were judged: the test set, in protocol B those held back. Of unlike runs only the differences are told.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from plif_train.paper.conditions import Conditions, conditions_of
+from plif_train.paper.conditions import conditions_of, record_of
 from plif_train.paper.logs import AuthorsRun, nearest
 from runtime.model.card import Card
 
@@ -23,46 +25,56 @@ NEIGHBOURS = 2
 class Standing:
     """A training at its last epoch that the authors' log has, too. Accuracies 0..1, tau in time-steps.
 
-    inside       whether `accuracy` lies from `low` to `high`; None where the runs differ in `differences`
+    differences  between the runs; where there are any, there is nothing of the authors' below
     taus         layer -> (ours, theirs)
     """
 
     log: str
     epoch: int
     accuracy: float
-    authors: float
-    low: float
-    high: float
-    taus: dict[str, tuple[float, float]]
+    precision: str
     differences: list[str]
+    authors: float | None = None
+    low: float | None = None
+    high: float | None = None
+    taus: Mapping[str, tuple[float, float]] | None = None
+
+    @property
+    def verdict(self) -> str:
+        """inside or outside the authors' spread, or unlike: the runs are not compared."""
+        if self.low is None or self.high is None:
+            return "unlike"
+        return "inside" if self.low <= self.accuracy <= self.high else "outside"
 
     @property
     def inside(self) -> bool | None:
-        return None if self.differences else bool(self.low <= self.accuracy <= self.high)
+        return {"inside": True, "outside": False}.get(self.verdict)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"inside": self.inside}
+        return asdict(self) | {"inside": self.inside, "verdict": self.verdict}
 
     def lines(self) -> list[str]:
-        verdict = {True: "inside the spread", False: "outside the spread", None: "not compared: unlike runs"}[
-            self.inside
-        ]
-        found = [
-            f"epoch {self.epoch}: {100 * self.accuracy:.2f} %, the authors {100 * self.authors:.2f} % "
-            f"(spread {100 * self.low:.2f} - {100 * self.high:.2f}): {verdict}"
-        ]
-        if self.differences:
-            found.append("differs in " + "; ".join(self.differences))
+        ours = f"epoch {self.epoch}: {100 * self.accuracy:.2f} %"
+        if self.authors is None or self.low is None or self.high is None:
+            return [f"{ours}: not compared: unlike runs", "differs in " + "; ".join(self.differences)]
+        trained = "" if self.precision == "fp32" else f" in {self.precision}"
+        theirs = f"the authors {100 * self.authors:.2f} %{' in fp32' if trained else ''}"
+        spread = f"{100 * self.low:.2f} - {100 * self.high:.2f}"
+        found = [f"{ours}{trained}, {theirs} (spread {spread}): {self.verdict} the spread"]
         if self.taus:
-            found.append(
-                "tau " + ", ".join(f"{name} {ours:.2f} ({theirs:.2f})" for name, (ours, theirs) in self.taus.items())
-            )
+            taus = (f"{name} {mine:.2f} ({other:.2f})" for name, (mine, other) in self.taus.items())
+            found.append("tau " + ", ".join(taus))
         return found
 
 
-def standing_of(card: Card, epochs: list[dict[str, str]], run: AuthorsRun | None = None) -> Standing | None:
-    """From the card of a model.pt and the rows of its log. None where there is no epoch, or nothing to compare with."""
-    conditions = conditions_of(card)
+def standing_of(
+    card: Card, epochs: Sequence[Mapping[str, str]], run: AuthorsRun | None = None, where: object = "the card"
+) -> Standing | None:
+    """From the card of a model.pt and the rows of its log. None where there is no epoch, or nothing to compare with.
+
+    PlifError, which begins with `where`, for a card with values of another kind.
+    """
+    conditions = conditions_of(card, epochs, where)
     if run is None:
         found = nearest(conditions)
         if found is None:
@@ -70,33 +82,28 @@ def standing_of(card: Card, epochs: list[dict[str, str]], run: AuthorsRun | None
         run = found[0]
     column = "val_accuracy" if conditions.protocol == "B" else "test_accuracy"
     ours = {int(row["epoch"]): row for row in epochs if row[column]}
-    shared = sorted(set(ours) & set(run.epoch.tolist()))
+    theirs = {int(epoch): at for at, epoch in enumerate(run.epoch) if not math.isnan(run.judged[at])}
+    shared = sorted(set(ours) & set(theirs))
     if not shared:
         return None
     epoch = shared[-1]
-    at = int(np.searchsorted(run.epoch, epoch))
-    low, high = spread(run, conditions, at)
-    return Standing(
-        run.name, epoch, float(ours[epoch][column]), float(run.judged[at]), low, high,
-        _taus(ours[epoch], run.taus[at]), conditions.differences(run.conditions),
-    )  # fmt: skip
+    accuracy, precision = float(ours[epoch][column]), record_of(card, where).get("precision") or "fp32"
+    differences = conditions.differences(run.conditions) + run.judged_otherwise
+    if differences:
+        return Standing(run.name, epoch, accuracy, precision, differences)
+    at = theirs[epoch]
+    low, high = spread(run, at)
+    taus = {
+        layer: (float(ours[epoch][f"tau:{layer}"]), float(tau[at]))
+        for layer, tau in run.taus.items()
+        if ours[epoch].get(f"tau:{layer}") and not math.isnan(tau[at])
+    }
+    return Standing(run.name, epoch, accuracy, precision, [], float(run.judged[at]), low, high, taus)
 
 
-def spread(run: AuthorsRun, conditions: Conditions, at: int) -> tuple[float, float]:
+def spread(run: AuthorsRun, at: int) -> tuple[float, float]:
     """The lowest and highest accuracy that pass for the authors' at their row `at`."""
     near = run.judged[max(0, at - NEIGHBOURS) : at + NEIGHBOURS + 1]
-    n = conditions.test_samples or 1
-    wide = [1.96 * math.sqrt(max(p * (1 - p), 0.0) / n) for p in near]
-    return float((near - wide).min()), float((near + wide).max())
-
-
-def _taus(row: dict[str, str], theirs: Any) -> dict[str, tuple[float, float]]:
-    """Layers with one tau each, in the order of the network; none where the two do not have as many."""
-    ours = {
-        name[4:]: float(text) for name, text in row.items() if name.startswith("tau:") and ":" not in name[4:] and text
-    }
-    if len(ours) != len(theirs):
-        return {}
-    return {
-        name: (tau, float(other)) for (name, tau), other in zip(ours.items(), theirs, strict=True) if other == other
-    }
+    near = near[~np.isnan(near)]
+    wide = 1.96 * np.sqrt(near * (1 - near) / run.judged_samples)
+    return max(0.0, float((near - wide).min())), min(1.0, float((near + wide).max()))

@@ -207,7 +207,7 @@ def test_a_folder_of_runs_may_hold_other_files_and_captions_name_the_run(
     only = ["--only", "table-s2,fig-s1,fig-s2,fig-s3,fig-s4,fig-s5", "--samples", "3"]
     assert not run(["figures", str(tmp_path), "--data", "digits:10", "--out", str(tmp_path / "out"), *only])
     out, err = capsys.readouterr()
-    assert "notes.pt: left out: not a model" in err and "ONNX" not in err
+    assert "left out: " in err and "notes.pt: a PyTorch file without a plif card" in err and "ONNX" not in err
     assert out.count(", of one\n") == 4 and out.count(", of two\n") == 1  # fig-s1 is of the run that has a log
     (tmp_path / "notes.pt").rename(tmp_path / "out" / "alone.pt")
     with pytest.raises(PlifError, match="no model in it"):
@@ -246,4 +246,4 @@ def test_an_exported_network_shows_the_same_spikes_as_its_model(trained: Path, t
         assert mine.count("\n") > 4 and mine == (tmp_path / "onnx" / f"{figure}.csv").read_text()
     capsys.readouterr()
     assert run(["figures", str(tmp_path / "model.onnx"), "--only", "tau", "--out", str(tmp_path)]) == 2
-    assert "exported, with tau folded into its weights; draw this of its model.pt" in capsys.readouterr().err
+    assert "exported, without the record of its training; draw it of its model.pt" in capsys.readouterr().err

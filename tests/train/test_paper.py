@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
-import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
-from plif_train import build, save
+from plif_train import build
 from plif_train.checkpoint import card_of
 from plif_train.figures import draw_figure
 from plif_train.figures.subject import open_subject
@@ -27,15 +23,11 @@ from plif_train.paper.logs import authors_runs, conditions_of_log, like, nearest
 from plif_train.paper.rows import rows
 from plif_train.paper.standing import standing_of
 from plif_train.paper.tables import TABLE_4, TABLE_5, TABLE_S2
+from plif_train.recipe import Recipe
 from runtime.cli.main import COMMANDS, _command, run
+from tests.train.paper_runs import FASHION, TRAINING, few_pictures, make_run
 
-FASHION = "A-FashionMNIST-PLIF-tau2-max-T8"
-# What a card says of a training like the authors' on Fashion-MNIST, and how each condition can differ.
-TRAINING = {
-    "dataset": "fashion-mnist", "train_samples": 60000, "test_samples": 10000, "protocol": "A", "objective": "rate-mse",
-    "augmentation": None, "lr": 1e-3, "batch_size": 16, "t_max": 64, "bn": "per-step", "rate_penalty": 0.0,
-    "test_accuracy": 0.91, "epoch": 2, "epochs": 10,
-}  # fmt: skip
+# How each condition of a training like the authors' on Fashion-MNIST can differ.
 NETWORK_OPTIONS = (
     "T", "framing", "init_tau", "tau", "surrogate", "detach_reset", "dropout", "channels", "hidden", "pool", "neuron",
 )  # fmt: skip
@@ -47,6 +39,9 @@ UNLIKE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("loss", {}, {"objective": "ce"}),
     ("augmentation", {}, {"augmentation": "random_affine"}),
     ("schedule", {}, {"t_max": 10}),
+    ("schedule", {}, {"processes": 2}),
+    ("start", {}, {"from": "gesture.pt"}),
+    ("augmentation", {}, {"mixture": [{"data": "fashion-mnist"}]}),
     ("schedule", {"surrogate": "sigmoid"}, {}),
     ("network", {"channels": 32}, {}),
     ("neuron", {"neuron": "LIF"}, {}),
@@ -56,23 +51,6 @@ UNLIKE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("pool", {"pool": "AP"}, {}),
     ("T", {"T": 6}, {}),
 ]
-
-
-def make_run(
-    folder: Path, name: str, accuracies: list[float], taus: bool = True, net: Any = None, **training: Any
-) -> Path:
-    """A model.pt with its log: small tensors would be another network, so the network is the paper's."""
-    with torch.random.fork_rng():
-        net = net or build("fashion-mnist")
-    save(net, folder / f"{name}.pt", training={**TRAINING, "test_accuracy": max(accuracies), **training})
-    layers = list(net.neurons())
-    with open(folder / f"{name}.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        head = ["epoch", "lr", "loss", "train_accuracy", "val_accuracy", "test_accuracy"]
-        writer.writerow([*head, *(f"tau:{layer}" for layer in layers if taus)])
-        for epoch, accuracy in enumerate(accuracies, 1):
-            writer.writerow([epoch, 1e-3, 0.1, accuracy, "", accuracy, *([1.5] * len(layers) if taus else [])])
-    return folder / f"{name}.pt"
 
 
 def test_the_published_accuracies_are_those_of_the_logs() -> None:
@@ -144,7 +122,7 @@ def test_figures_draw_the_authors_behind_like_runs_only(tmp_path: Path) -> None:
     course, tau = draw_figure("course", like_it), draw_figure("tau", like_it)
     log = authors_runs()[FASHION]
     assert [row["authors_test"] for row in course.rows] == log.test[:3].tolist()
-    assert [row["authors"] for row in tau.rows if row["layer"] == "fc1"] == [2.0, *log.taus[:3, 2].tolist()]
+    assert [row["authors"] for row in tau.rows if row["layer"] == "fc1"] == [2.0, *log.taus["fc1"][:3].tolist()]
     assert any("the authors'" in str(line.get_label()) for line in course.figure.axes[0].lines)
     make_run(tmp_path, "like", [0.88, 0.90, 0.91], train_samples=1000)
     unlike = open_subject(tmp_path)
@@ -189,30 +167,29 @@ def test_a_standing_says_whether_a_run_is_inside_the_authors_spread(tmp_path: Pa
     with torch.device("meta"):
         card = card_of(build("fashion-mnist"), TRAINING)
 
+    taus = {f"tau:{layer}": "1.4" for layer in log.taus}
+
     def epochs(accuracy: float) -> list[dict[str, str]]:
         return [
-            {"epoch": "5", "test_accuracy": str(accuracy), "val_accuracy": "", **{f"tau:{n}": "1.4" for n in range(4)}}
+            {
+                "epoch": "5",
+                "lr": str(Recipe(t_max=64).lr_at(4)),
+                "test_accuracy": str(accuracy),
+                "val_accuracy": "",
+                **taus,
+            }
         ]
 
     inside, low = (standing_of(card, epochs(accuracy)) for accuracy in (log.test[4], 0.85))
-    assert inside is not None and low is not None
-    assert inside.inside is True and low.inside is False and inside.taus["2"] == (1.4, log.taus[4, 2])
+    assert inside is not None and low is not None and inside.taus
+    assert inside.inside is True and low.inside is False and inside.taus["fc1"] == (1.4, log.taus["fc1"][4])
     few = standing_of({**card, "training": {**TRAINING, "train_samples": 10}}, epochs(0.917))
     assert few is not None and few.inside is None and "unlike runs" in few.lines()[0]
 
 
 def test_reproduce_trains_a_row_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With 32 pictures instead of 60,000, which it says."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 32), ("t10k", 8)):
-        images = rng.integers(0, 256, (count, 28, 28), np.uint8)
-        head = struct.pack(">IIII", 0x803, count, 28, 28)
-        (tmp_path / f"{split}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + images.tobytes()))
-        labels = bytes(i % 10 for i in range(count))
-        (tmp_path / f"{split}-labels-idx1-ubyte.gz").write_bytes(
-            gzip.compress(struct.pack(">II", 0x801, count) + labels)
-        )
-    data, out = f"fashion-mnist:{tmp_path}", tmp_path / "runs"
+    data, out = few_pictures(tmp_path), tmp_path / "runs"
     command = ["reproduce", "table-4:lif-16", "--data", data, "--out", str(out), "--json"]
     for epochs in (1, 2):
         assert not run([*command, "--epochs", str(epochs)])

@@ -44,6 +44,9 @@ def test_two_processes_are_one_where_bn_is_frozen_and_dropout_0(plif: TrainingRu
         torch.testing.assert_close(shared[name], tensor, rtol=1e-4, atol=1e-6)
         assert not torch.equal(tensor, before[name]) or "running" in name or "num_batches" in name, name
     assert one["firing_rates"]["fc2"] > 0
+    assert (one["processes"], two["processes"]) == (1, 2)
+    code, out, err = plif(*command, "--devices", "cpu", "--out", "two.pt", "--epochs", "6", "--resume")
+    assert code == 0 and json.loads(out)["processes"] == 2, err  # the most that trained it
 
 
 @pytest.mark.large

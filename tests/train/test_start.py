@@ -78,16 +78,32 @@ def test_a_recording_beside_the_model_is_not_written_over(name: str, plif: Train
 def test_a_log_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "model.csv"
     header = "epoch,lr,loss,train_accuracy,val_accuracy,test_accuracy"
+    whole = "1,1e-3,.1,.8,,.9"
     for text, message in (
-        ("", "it is empty"), ("epoch,lr\n1,1\n", "not the log"), (f"{header}\n1,1,1,1,,1\n2,1\n", "row 2 is damaged"),
-        (f"{header}\n1,1,one,1,,1\n", "row 1 is damaged"),
-    ):  # fmt: skip
+        ("", "it is empty"),
+        ("t,x\n1,1\n", "not the log"),
+        ("epoch,lr\n1,1\n", "lacks the columns loss, train_accuracy, val_accuracy, test_accuracy"),
+        (f"{header}\n", "has no rows, expected one for each epoch"),
+        (f"{header}\n{whole}\n2,1\n", "row 2 has loss None; expected a number"),
+        (f"{header}\n{whole},5\n", "row 1 .*expected as many cells"),
+        (f"{header}\n1,1,one,1,,1\n", "row 1 has loss 'one'; expected a number"),
+        (f"{header}\n{whole}\n{whole}\n", "row 2 is epoch 1 after 1; expected a later one"),
+        (f"{header}\n-3,1e-3,.1,.8,,.9\n", "row 1 has epoch '-3'; expected a whole number"),
+        (f"{header}\n1,,.1,.8,,.9\n", "row 1 has lr ''; expected a number"),
+        (f"{header}\n1,1e-3,.1,.8,,nan\n", "row 1 has test_accuracy 'nan'; expected 0 to 1"),
+        (f"{header}\n1,1e-3,.1,.8,,88.8\n", "row 1 has test_accuracy '88.8'; expected 0 to 1"),
+        (f"{header},tau:fc1\n{whole},\n", "row 1 has tau:fc1 ''; expected a number"),
+        (f"{header},tau:fc1\n{whole},inf\n", "row 1 has tau:fc1 'inf'; expected a number of at least 1"),
+    ):
         path.write_text(text)
         with pytest.raises(PlifError, match=message):
             read(path)
     path.write_text(f"{header}\n1,1,1,1,,1\n")
     assert read(path)[0]["val_accuracy"] == ""
     with pytest.raises(PlifError, match="begins with epoch,layer"):
+        read(path, WEIGHTS)
+    path.write_text("epoch,layer,low,high,count\n0,fc1,nan,1,5\n")
+    with pytest.raises(PlifError, match="row 1 has low 'nan'; expected a finite number"):
         read(path, WEIGHTS)
 
 

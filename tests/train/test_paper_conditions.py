@@ -1,0 +1,163 @@
+"""What makes two trainings comparable: every setting counts, but for those that are listed as not mattering."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from plif_train import build
+from plif_train.checkpoint import card_of
+from plif_train.log import epochs_path, read
+from plif_train.network import Meta, Options
+from plif_train.paper.conditions import NOT_COMPARED, conditions_of
+from plif_train.paper.logs import authors_runs, conditions_of_log
+from plif_train.paper.standing import Standing, spread, standing_of
+from plif_train.recipe import Recipe
+from plif_train.resume import settings_of
+from plif_train.training import train
+from runtime.base.errors import PlifError
+from runtime.model.card import read_card
+from tests.train.paper_runs import FASHION, TRAINING
+from tests.train.small import bars, network
+
+OTHER: dict[type, dict[str, Any]] = {  # every field of these, with another value than the authors'
+    Recipe: {
+        "epochs": 3, "batch_size": 8, "lr": 2e-3, "t_max": 10, "seed": 1, "protocol": "C", "precision": "bf16",
+        "device": "cuda:1", "loss": "ce", "bn": "joint", "rate_penalty": 0.1, "accumulate": 2, "patience": 3,
+        "compile": True, "clip_norm": 1.0, "bias_limit": 0.95,
+    },
+    Options: {
+        "bias": True, "v_threshold": 0.5, "v_reset": None, "decay_input": False, "detach_reset": False,
+        "tau": "channel", "init_tau": 3.0, "surrogate": "sigmoid", "dropout": 0.1,
+    },
+    Meta: {
+        "kind": "events", "shape": (1, 56, 56), "T": 6, "classes": tuple("abcdefghij"), "framing": "count:T=8",
+        "normalisation": {"mean": [0.0], "std": [1.0]}, "training": {"command": "x"}, "view": "upright",
+        "sensor": (28, 28),
+    },
+}  # fmt: skip
+
+
+def card(of: type = Recipe, **changed: Any) -> Any:
+    """The card of a training like the authors' but for one field, as training._record writes it."""
+    recipe = replace(Recipe(t_max=64), **(changed if of is Recipe else {}))
+    record = {
+        **TRAINING,
+        **settings_of(recipe),
+        "epochs": recipe.epochs,
+        "t_max": recipe.t_max,
+        "objective": recipe.loss,
+    }
+    with torch.device("meta"):
+        net = build("fashion-mnist", **(changed if of is Options else {}))
+    if of is Meta:
+        record |= changed.pop("training", {})
+        net.meta = replace(net.meta, **changed)
+    return card_of(net, {**record, "loss": 0.1})
+
+
+def test_every_field_is_compared_or_listed_as_not_mattering() -> None:
+    authors = conditions_of_log(FASHION)
+    assert conditions_of(card()) == authors
+    for of, values in OTHER.items():
+        assert set(values) == {field.name for field in fields(of)}, "a new field: give it another value here"
+        for name, value in values.items():
+            differs = conditions_of(card(of, **{name: value})).differences(authors)
+            assert bool(differs) == (name not in NOT_COMPARED), (name, differs)
+    assert set(NOT_COMPARED) < {name for values in OTHER.values() for name in values}
+
+
+def test_a_cosine_that_was_changed_on_the_way_is_seen_in_the_log(tmp_path: Path) -> None:
+    out = tmp_path / "model.pt"
+
+    def schedule_of_it() -> str:
+        return conditions_of(read_card(out), read(epochs_path(out)), out).schedule
+
+    recipe = Recipe(epochs=2, t_max=4, batch_size=8, protocol="C")
+    record = train(network(), bars(16), bars(8), recipe, out)
+    assert record["processes"] == 1 and "but lr" not in schedule_of_it()
+    train(network(), bars(16), bars(8), replace(recipe, epochs=3, t_max=64), out, resume=True)
+    assert schedule_of_it().endswith("reset detached, but lr 0.000853553 in epoch 2 (0.000999398)")
+
+
+def standing(run: str, accuracy: float, **record: Any) -> Standing:
+    """Of a training like this one of the authors', after epoch 5."""
+    wanted = conditions_of_log(run)
+    with torch.device("meta"):
+        net = build(wanted.dataset)
+    of_it = {"train_samples": wanted.train_samples, "dataset": wanted.dataset, "protocol": wanted.protocol}
+    column = "val_accuracy" if wanted.protocol == "B" else "test_accuracy"
+    row = {
+        "epoch": "5",
+        "lr": str(Recipe(t_max=64).lr_at(4)),
+        "val_accuracy": "",
+        "test_accuracy": "",
+        "tau:fc1": "1.4",
+    }
+    found = standing_of(
+        card_of(net, {**TRAINING, **of_it, "augmentation": wanted.augmentation, **record}),
+        [row | {column: str(accuracy)}], authors_runs()[run],
+    )  # fmt: skip
+    assert found is not None
+    return found
+
+
+def test_the_spread_is_as_wide_as_the_samples_that_were_judged_allow() -> None:
+    run = authors_runs()["B-FashionMNIST-PLIF-tau2-max-T8"]
+    assert run.judged_samples == 9000 and authors_runs()[FASHION].judged_samples == 10000
+    assert authors_runs()["B-DVS128Gesture-PLIF-tau2-max-T20-n5-number"].judged_samples == 133
+    low, _ = spread(run, 0)
+    worst = run.val[:3].min()
+    assert low == pytest.approx(worst - 1.96 * (worst * (1 - worst) / 9000) ** 0.5)
+    ends = np.array([spread(one, at) for one in authors_runs().values() for at in (0, len(one.epoch) - 1)])
+    assert (ends >= 0).all() and (ends <= 1).all()
+
+
+def test_there_is_no_verdict_where_the_authors_judged_other_pictures() -> None:
+    run = authors_runs()["B-MNIST-PLIF-tau2-max-T8"]
+    augmented = standing(run.name, float(run.val[4]))
+    assert augmented.inside is None and augmented.differences == ["pictures held back: as they are, not random_affine"]
+    plain = authors_runs()["B-FashionMNIST-PLIF-tau2-max-T8"]
+    assert standing(plain.name, float(plain.val[4])).inside is True
+
+
+def test_of_unlike_runs_only_the_differences_are_told_and_of_bf16_that_it_is() -> None:
+    unlike = standing(FASHION, 0.9167, **{"from": "x.pt"})
+    assert unlike.lines() == ["epoch 5: 91.67 %: not compared: unlike runs", "differs in start: x.pt, not none"]
+    assert unlike.verdict == "unlike" and (unlike.authors, unlike.low, unlike.high, unlike.taus) == (None,) * 4
+    assert (
+        "epoch 5: 91.67 % in bf16, the authors 91.67 % in fp32"
+        in standing(FASHION, 0.9167, precision="bf16").lines()[0]
+    )
+    assert "fp32" not in standing(FASHION, 0.9167).lines()[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lr": "fast"}, "m.pt: lr in the training record is 'fast'; expected a number"),
+        ({"dataset": ["x"]}, "expected text"),
+        ({"train_samples": 1.5}, "expected a whole number"),
+        ({"test_accuracy": 91.0}, "test_accuracy in the training record is '91.0'; expected a number from 0 to 1"),
+    ],
+)
+def test_a_record_with_values_of_another_kind_is_refused(changed: dict[str, Any], message: str) -> None:
+    found = card()
+    found["training"] |= changed
+    with pytest.raises(PlifError, match=message):
+        conditions_of(found, (), "m.pt")
+
+
+def test_options_that_are_none_and_exported_networks_are_refused() -> None:
+    found = card()
+    for options, message in (({"strange": 1}, "strange"), ({"init_tau": "two"}, "expected a number above 1")):
+        with pytest.raises(PlifError, match=f"m.pt: option.*{message}"):
+            conditions_of({**found, "options": options}, (), "m.pt")
+    artifact = {key: value for key, value in found.items() if key not in ("options", "training")}
+    with pytest.raises(PlifError, match=r"m\.onnx: an exported network"):
+        conditions_of(artifact, (), "m.onnx")

@@ -1,0 +1,106 @@
+"""`plif reproduce`: what it prints can be typed, and what it says of the files that it finds is so."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+from pathlib import Path
+
+import pytest
+
+from plif_train import build
+from plif_train.paper.logs import authors_runs
+from plif_train.paper.rows import rows
+from tests.train.paper_runs import FASHION, few_pictures, make_run
+from tests.train.small import TrainingRun, plif_process, wait_for
+
+LIF = "A-FashionMNIST-LIF-tau16-max-T8"
+
+
+def test_every_log_of_the_authors_has_a_row() -> None:
+    assert {row.log for row in rows().values() if row.log} == set(authors_runs())
+    assert rows()["logs:mnist:lif-tau16-max-t8"].log == "A-MNIST-LIF-tau16-max-T8"
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
+    data = few_pictures(tmp_path)
+    command = ["reproduce", "table-4:lif-16", "--data", data]
+    process = plif_process(*command, cwd=tmp_path)
+    wait_for(tmp_path / "runs" / f"{LIF}.csv", process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert (
+        err.endswith(f"runs/{LIF}.resume.pt holds the last whole epoch; the same command goes on\n")
+        and "--resume" not in err
+    )
+
+
+def test_a_model_without_what_its_training_goes_on_from_is_begun_again_when_asked(
+    plif: TrainingRun, tmp_path: Path
+) -> None:
+    command = ["reproduce", "table-4:lif-16", "--data", few_pictures(tmp_path), "--epochs", "1"]
+    make_run(tmp_path, LIF, [0.8], net=build("fashion-mnist", neuron="LIF", init_tau=16.0))
+    (tmp_path / "runs").mkdir()
+    (tmp_path / f"{LIF}.pt").rename(tmp_path / "runs" / f"{LIF}.pt")
+    code, _, err = plif(*command)
+    assert code == 2 and "is there already: add --overwrite to replace it" in err
+    code, out, err = plif(*command, "--overwrite")
+    assert code == 0 and "train samples: 32, not 60000" in out, err
+
+
+def test_the_command_that_is_printed_runs_where_there_is_no_folder_yet(plif: TrainingRun, tmp_path: Path) -> None:
+    place = tmp_path / "not yet" / "runs"
+    _, out, _ = plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(place), "--json")
+    assert json.loads(out)["command"].startswith(f"mkdir -p {shlex.quote(str(place))} && plif train fashion-mnist ")
+    place.mkdir(parents=True)
+    _, out, _ = plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(place), "--json")
+    assert json.loads(out)["command"].startswith("plif train fashion-mnist ")
+
+
+def test_a_lost_log_is_not_taken_for_a_training_that_never_was(plif: TrainingRun, tmp_path: Path) -> None:
+    command = ["reproduce", "table-s2:fashion-mnist:A", "--out", str(tmp_path)]
+    assert "not trained here yet" in plif(*command)[1]
+    make_run(tmp_path, FASHION, [0.88]).with_suffix(".csv").unlink()
+    out = plif(*command)[1]
+    assert f"{FASHION}.pt is trained, but its log {FASHION}.csv is not beside it" in out and "not trained" not in out
+
+
+def test_the_list_marks_where_runs_stand_and_a_damaged_one_hides_no_other(plif: TrainingRun, tmp_path: Path) -> None:
+    run = authors_runs()[FASHION]
+    make_run(tmp_path, FASHION, run.test[:2].tolist())
+    make_run(tmp_path, LIF, [0.5], net=build("fashion-mnist", neuron="LIF", init_tau=16.0))
+    average = "A-FashionMNIST-PLIF-tau2-avg-T8"
+    make_run(tmp_path, average, [0.9], net=build("fashion-mnist", pool="AP"), **{"from": "x.pt"})
+    damaged = tmp_path / "A-FashionMNIST-PLIF-tau16-max-T8.pt"
+    damaged.write_bytes(b"PK\x03\x04 no zip")
+    code, out, err = plif("reproduce", "--list", "--out", str(tmp_path))
+    assert code == 0, err
+    found = {line.split()[0]: line for line in out.splitlines()}
+    for row, end in (
+        ("table-s2:fashion-mnist:A", f"epoch 2: {100 * run.test[1]:.2f} % inside"),
+        ("table-4:fashion-mnist:lif-16", "epoch 1: 50.00 % outside"),
+        ("table-5:fashion-mnist:average", "epoch 1: 90.00 % unlike"),
+    ):
+        assert found[row].endswith(end), found[row]
+    assert f"not compared: {damaged}: " in found["table-4:fashion-mnist:plif-16"]
+    listed = json.loads(plif("reproduce", "--list", "--out", str(tmp_path), "--json")[1])
+    assert [one["row"] for one in listed if "note" in one] == ["table-4:fashion-mnist:plif-16"]
+
+
+def test_wrong_words_are_said_before_anything_is_read(plif: TrainingRun, tmp_path: Path) -> None:
+    code, _, err = plif("reproduce", "table-4:lif-16", "--precision", "fp8")
+    assert code == 2 and "--precision fp8: expected fp32, bf16, fp16" in err
+    code, _, err = plif("reproduce", "--data", "mnist:DIR")
+    assert code == 2 and "expected a row to train before it" in err and "--list" not in err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("cells", ["1,1e-3,.1,.8,,88.8", "1,1e-3,.1,.8,,nan", "2,1"])
+def test_a_damaged_log_is_named_with_its_row(cells: str, plif: TrainingRun, tmp_path: Path) -> None:
+    log = make_run(tmp_path, FASHION, [0.88], taus=False).with_suffix(".csv")
+    log.write_text(f"{log.read_text().splitlines()[0]}\n{cells}\n")
+    out = plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(tmp_path))[1]
+    assert f"not compared: {log}: row 1 has " in out and "expected" in out
