@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,6 @@ def test_every_command_of_a_script_is_one_that_the_command_line_takes(script: Pa
     assert {words[1] for words in commands} >= {"data", "train"}
     for words in commands:
         assert refusal(words, whole=True) is None, words
-        for option, value in zip(words, words[1:], strict=False):
+        for option, value in pairwise(words):
             if option == "--vary":
                 assert parse_variation(value)
