@@ -24,7 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
-from plif_train.event_augment import PAIRS, Clip, exchanged
+from plif_train.event_augment import SIDES, TURNS, Clip, exchanged
 from plif_train.hard_negatives import HARD, allows
 from runtime.api import Model
 from runtime.data import open_dataset
@@ -96,7 +96,7 @@ def main() -> None:
     data = open_dataset(options.data, framing=framing, shape=model.input_shape, classes=model.classes)
     if not isinstance(data, EventSet):
         raise SystemExit(f"{options.data}: holds no events")
-    mirrored, rows = exchanged(model.classes, PAIRS), []
+    mirrored, rows = exchanged(model.classes, (*SIDES, *TURNS)), []
     other = {i for i, name in enumerate(model.classes) if name in OTHERS} | {None}
     chosen = [i for i in range(min(options.limit or len(data), len(data))) if data.label(i) not in other]
     for name, change in CHANGES.items():

@@ -89,7 +89,7 @@ class Job:
         self.about |= {
             "dataset": self.data.partition(":")[0],
             "dataset_options": find(self.data)[2],
-            **simulation_note(self.data),
+            **simulation_note(self.data, *(part.data for part in self.parts)),
             **origin_note(opened["train"]),
             **{f"limit_{split}": limit for split, limit in self.limits.items()},
             "augmentation": self.augmentation.__name__ if self.augmentation else None,
@@ -184,8 +184,10 @@ def _line_of(epoch: Epoch, epochs: int) -> str:
     )
 
 
-def simulation_note(data: str) -> dict[str, str]:
-    """What a set that plif made says of itself, for the card: its recordings are not real ones."""
+def simulation_note(data: str, *others: str) -> dict[str, str]:
+    """What a set that plif made says of itself, for the card: its recordings are not real ones. Nothing if some others' are."""
+    if not all(simulation_note(other) for other in others):
+        return {}
     place = data.partition(":")[2].partition("?")[0]
     note = Path(place) / "simulated.json"
     if not place or not note.is_file():

@@ -17,14 +17,16 @@ DIGITS = tuple("0123456789")
 
 def fill(folder: Path) -> None:
     """Writes the files: networks with random weights that fire, and recordings of noise."""
-    model, gestures = folder / "model.pt", folder / "models" / "gesture-sim.pt"
-    gestures.parent.mkdir()
+    model = folder / "model.pt"
+    (folder / "models").mkdir()
     network = "c4k3s2-BN-PLIF-DP-FC100-PLIF-APk10s10"
     plif_train.save(firing(network, (2, 34, 34), T=4, classes=DIGITS, framing="count:T=4"), model)
-    binary = "duration:40ms,value=binary"
-    plif_train.save(
-        firing("c4k8s8-BN-PLIF-FC110-PLIF-APk10s10", (2, 128, 128), classes=CLASSES, framing=binary), gestures
-    )
+    for name, binary in (
+        ("gesture-sim", "duration:40ms,value=binary"),
+        ("gesture", "duration:40ms,every=20ms,value=binary"),
+    ):
+        net = firing("c4k8s8-BN-PLIF-FC110-PLIF-APk10s10", (2, 128, 128), classes=CLASSES, framing=binary)
+        plif_train.save(net, folder / "models" / f"{name}.pt")
     shutil.copy(model, folder / "models" / "nmnist-digits.pt")
     plif_export.export(model, folder / "model.onnx")
     plif_export.export(model, folder / "model_int8.onnx", precision="int8")

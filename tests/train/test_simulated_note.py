@@ -14,6 +14,10 @@ def test_the_note_of_a_simulated_set_goes_into_the_training_record(tmp_path: Pat
     (tmp_path / "simulated.json").write_text('{"what": "drawn, not real"}')
     assert simulation_note(f"dvs128-gesture:{tmp_path}") == {"simulated": "drawn, not real"}
     assert simulation_note(f"dvs128-gesture:{tmp_path}?order=own") == {"simulated": "drawn, not real"}
+    assert simulation_note(f"dvs128-gesture:{tmp_path}", f"dvs128-gesture:{tmp_path}") == {
+        "simulated": "drawn, not real"
+    }
+    assert simulation_note(f"dvs128-gesture:{tmp_path}", "folder:real") == {}
 
 
 def test_real_sets_and_sets_without_a_folder_have_no_such_entry(tmp_path: Path) -> None:
