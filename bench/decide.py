@@ -148,7 +148,7 @@ def step_all(model: Model, source: Source, framing: str, filters: str | None, po
     for frame in frames_of:
         stream.before(frame, session, False)
         outputs.append(session.step(np.stack([frame.x] * policy.rows)))
-        frame.x = np.zeros(0, np.float32)  # not needed again; the frames of an hour would take too much memory
+        frame.x, frame.newest = np.zeros(0, np.float32), None  # the frames of an hour would take too much memory
         frames.append(frame)
     truth = list(getattr(source, "truth", []))
     since_us = getattr(source, "recognisable_us", [on for on, _, _ in truth])
