@@ -8,7 +8,7 @@
 
 The network runs once over each source and its outputs are stored (with `--reset silence:` once for each idle=RATE).
 Then every rule is applied to them by the same code that decides in a stream (runtime.stream.stream). The truth of a
-source is a list of (t_on_us, t_off_us, label).
+source is a list of (t_on_us, t_off_us, label). Sources may hold one {a..b}, which counts.
 
     onset to label   from t_on, or from `recognisable_us` where the source has it, to the first decision with the right label
                      within the span; 0 when the label came before that; p50 and p90 over the spans that got the right label;
@@ -20,8 +20,6 @@ source is a list of (t_on_us, t_off_us, label).
                      (recordings without any of the classes); and the share of that time in which there is a label. The 95 %
                      interval is Byar's for a Poisson count. Several --negatives are several groups
     idle answers     share of the steps in the time without truth that got any answer, "other" included
-
-Sources may hold one {a..b}, which counts.
 """
 
 from __future__ import annotations
@@ -98,8 +96,8 @@ def main() -> None:
     groups = [[one for spec in specs for one in count_up(spec)] for specs in (options.sources, *options.negatives)]
 
     @cache
-    def run(stepped_by: str) -> list[list[Steps]]:
-        how = (framing, options.filter, policy, stepped_by)
+    def run(stepped_by: DecisionRule) -> list[list[Steps]]:
+        how = framing, options.filter, policy, stepped_by
         return [[step_all(model, open_source(one), *how) for one in group] for group in groups]
 
     idle, rows = "" if options.idle is None else f",idle={options.idle:g}", []
@@ -133,13 +131,14 @@ def count_up(spec: str) -> list[str]:
     return [spec.replace(match[0], str(n)) for n in range(int(match[1]), int(match[2]) + 1)]
 
 
-def stepping(rule: str, policy: ResetPolicy) -> str:
+def stepping(rule: str, policy: ResetPolicy) -> DecisionRule:
     """The rule under which the network is stepped for `rule`: idle frames count as silence for the resets."""
-    idle = re.search(r"idle=[\d.]+k?", rule) if policy.kind == "silence" else None
-    return f"sum,{idle[0]}" if idle else "sum"
+    return DecisionRule("sum", idle_per_s=DecisionRule.parse(rule).idle_per_s if policy.kind == "silence" else None)
 
 
-def step_all(model: Model, source: Source, framing: str, filters: str | None, policy: ResetPolicy, rule: str) -> Steps:
+def step_all(
+    model: Model, source: Source, framing: str, filters: str | None, policy: ResetPolicy, rule: DecisionRule
+) -> Steps:
     """Runs the network once over a whole source, with the resets that it has under `rule`."""
     frames_of = SourceFramer(source, framing, model.input_shape, filters=filters)
     session = model.session(streams=policy.rows)
@@ -155,8 +154,8 @@ def step_all(model: Model, source: Source, framing: str, filters: str | None, po
     return Steps(frames_of, frames, np.array(outputs), truth, since_us)
 
 
-def make_stream(source: SourceFramer, rule: str, policy: ResetPolicy, model: Model) -> Stream:
-    return Stream("steps", source, range(policy.rows), DecisionRule.parse(rule), policy, model, Observers())
+def make_stream(source: SourceFramer, rule: DecisionRule, policy: ResetPolicy, model: Model) -> Stream:
+    return Stream("steps", source, range(policy.rows), rule, policy, model, Observers())
 
 
 def decide(model: Model, rule: str, policy: ResetPolicy, steps: Steps) -> list[Decision]:
@@ -167,7 +166,7 @@ def decide(model: Model, rule: str, policy: ResetPolicy, steps: Steps) -> list[D
 
         def fade(self, factor: float, rows: Any = None) -> None: ...
 
-    stream = make_stream(steps.source, rule, policy, model)
+    stream = make_stream(steps.source, DecisionRule.parse(rule), policy, model)
     decisions = []
     for frame, y in zip(steps.frames, steps.y, strict=True):
         stream.before(frame, Nothing(), False)  # type: ignore[arg-type]

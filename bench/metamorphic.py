@@ -24,7 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
-from plif_train.event_augment import SIDES, TURNS, Clip, exchanged
+from plif_train.event_augment import SWAPS, Clip, exchanged
 from plif_train.hard_negatives import HARD, allows
 from runtime.api import Model
 from runtime.data import open_dataset
@@ -47,6 +47,11 @@ def _about_the_middle(factor: float) -> Change:
     return change
 
 
+def _hard(kind: str) -> Change:
+    return lambda clip, rng, _: HARD[kind](clip, rng)
+
+
+NO_GESTURE = {"shuffled": "shuffle", "frozen": "freeze", "axes exchanged": "axes"}
 CHANGES: dict[str, Change] = {
     "as it is": lambda clip, *_: clip,
     "mirrored": lambda clip, _, size: Clip(clip.t, size[0] - 1 - clip.x, clip.y, clip.p),
@@ -59,11 +64,8 @@ CHANGES: dict[str, Change] = {
     "30 % of the events": lambda clip, rng, _: clip.pick(rng.random(len(clip)) < 0.3),
     "10 % of the events": lambda clip, rng, _: clip.pick(rng.random(len(clip)) < 0.1),
     "ON and OFF exchanged": lambda clip, *_: Clip(clip.t, clip.x, clip.y, ~clip.p),
-    "shuffled": lambda clip, rng, _: HARD["shuffle"](clip, rng),
-    "frozen": lambda clip, rng, _: HARD["freeze"](clip, rng),
-    "axes exchanged": lambda clip, rng, _: HARD["axes"](clip, rng),
+    **{name: _hard(kind) for name, kind in NO_GESTURE.items()},
 }
-NO_GESTURE = {"shuffled": "shuffle", "frozen": "freeze", "axes exchanged": "axes"}
 
 
 def as_seen(events: np.ndarray, size: Size, upright: str, framing: Framing) -> Clip:
@@ -96,7 +98,7 @@ def main() -> None:
     data = open_dataset(options.data, framing=framing, shape=model.input_shape, classes=model.classes)
     if not isinstance(data, EventSet):
         raise SystemExit(f"{options.data}: holds no events")
-    mirrored, rows = exchanged(model.classes, (*SIDES, *TURNS)), []
+    mirrored, rows = exchanged(model.classes, SWAPS["mirror"]), []
     other = {i for i, name in enumerate(model.classes) if name in OTHERS} | {None}
     chosen = [i for i in range(min(options.limit or len(data), len(data))) if data.label(i) not in other]
     for name, change in CHANGES.items():

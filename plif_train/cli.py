@@ -19,19 +19,9 @@ if TYPE_CHECKING:
     from plif_train.job import Job
 
 # the options that say what the network is
-_BUILD = [
-    "T",
-    "framing",
-    "dropout",
-    "neuron",
-    "init_tau",
-    "tau",
-    "channels",
-    "hidden",
-    "pool",
-    "surrogate",
-    "detach_reset",
-]
+_BUILD = (
+    "T", "framing", "dropout", "neuron", "init_tau", "tau", "channels", "hidden", "pool", "surrogate", "detach_reset",
+)  # fmt: skip
 _PRESETS = "mnist fashion-mnist cifar10 nmnist cifar10-dvs dvs128-gesture"
 
 

@@ -35,6 +35,7 @@ HALO_PX = (14.0, 8.0)  # standard deviation along rows and along columns
 LEAST_KEPT = 0.1
 SIDES = (("left", "right"), ("l", "r"))  # words in the names of classes, as _words has them
 TURNS = (("counterclockwise", "clockwise"),)
+SWAPS = {"mirror": (*SIDES, *TURNS), "reverse": TURNS}
 
 
 @dataclass

@@ -25,10 +25,8 @@ from runtime.events import frames_of, make_events
 from runtime.events.framing import Framing
 
 LEAD_US = 600_000  # of a recording before a row, for onsets
-FLOOR_US, FLOOR_PIXELS = (
-    40_000,
-    16,
-)  # stretches of time and squares of the picture in which a recording's floor is looked for
+FLOOR_US = 40_000  # a recording's floor is looked for in stretches of this length
+FLOOR_PIXELS = 16  # and in squares of the picture of this side
 
 
 class EventSamples:

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from plif_train.event_augment import SIDES, TURNS, Clip, Floats, Noise, exchanged, join, vary
+from plif_train.event_augment import SWAPS, Clip, Floats, Noise, exchanged, join, vary
 from plif_train.hard_negatives import HARD, allows
 from plif_train.losses import UNASKED
 from runtime.base.errors import PlifError
@@ -112,10 +112,7 @@ class Windows:
             raise PlifError(f"--vary: hard negatives need a class {' or '.join(OTHERS)} among {', '.join(classes)}")
         if "axes" in how and size[0] != size[1]:
             raise PlifError(f"--vary axes: needs a square sensor, found {size[0]}x{size[1]}")
-        self._swaps = {
-            name: exchanged(classes, pairs)
-            for name, pairs in (("mirror", (*SIDES, *TURNS)), ("reverse", TURNS)) if name in how
-        }  # fmt: skip
+        self._swaps = {name: exchanged(classes, pairs) for name, pairs in SWAPS.items() if name in how}
         self._noise = Noise(size, np.random.default_rng(0))
         self._active = how.get("active", (0.0,))[0] > 0
 

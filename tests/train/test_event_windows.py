@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from plif_train.event_augment import SIDES, TURNS, Clip, exchanged, join, vary
+from plif_train.event_augment import SIDES, SWAPS, TURNS, Clip, exchanged, join, vary
 from plif_train.event_samples import EventSamples, Mixture, floor_of, load_events
 from plif_train.event_windows import IDLE, Row, Windows, parse_variation
 from plif_train.hard_negatives import HARD, allows
@@ -46,7 +46,7 @@ def windows(text: str = "") -> Windows:
 
 
 def varied(text: str, clip: Clip, label: int = 1, seed: int = 0) -> tuple[Clip, int]:
-    swaps = {"mirror": exchanged(CLASSES, (*SIDES, *TURNS)), "reverse": exchanged(CLASSES, TURNS)}
+    swaps = {name: exchanged(CLASSES, pairs) for name, pairs in SWAPS.items()}
     return vary(clip, label, parse_variation(text), SIZE, swaps, rng(seed))
 
 
@@ -54,7 +54,7 @@ def varied(text: str, clip: Clip, label: int = 1, seed: int = 0) -> tuple[Clip, 
 
 
 def test_a_mirror_exchanges_the_classes_as_the_simulator_says() -> None:
-    assert tuple(exchanged(CLASSES, (*SIDES, *TURNS))) == MIRRORED
+    assert tuple(exchanged(CLASSES, SWAPS["mirror"])) == MIRRORED
     mirrored, label = varied("mirror:1", moving())
     assert label == CLASSES.index("left_hand_wave")
     assert np.array_equal(mirrored.x, 31 - moving().x) and np.array_equal(mirrored.y, moving().y)
