@@ -24,7 +24,7 @@ from runtime.data.dataset import EventSet
 from runtime.events import frames_of, make_events
 from runtime.events.framing import Framing
 
-LEAD_US = 600_000  # of a recording before a row, for onsets
+LEAD_US = 1_200_000  # of a recording before a row, for onsets and rests
 FLOOR_US = 40_000  # a recording's floor is looked for in stretches of this length
 FLOOR_PIXELS = 16  # and in squares of the picture of this side
 

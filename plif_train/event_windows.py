@@ -7,6 +7,7 @@
     splice:P   noise, then the gesture from the middle, IDLE then the class; every fourth the other way round
     onset:P    from up to 0.6 of the window before the row's beginning: IDLE, then the class; 0.4 s before it are UNASKED,
                since arms that rise may be many things
+    rest:P     begins sooner, so that at least half of it is the time before those 0.4 s: IDLE, somebody who stands there
     active:1   the class only in steps with more events than the recording has at rest, else IDLE: everyday recordings
                contain rests, and rests that are labelled "other" teach that idle is other
     shuffle:P  freeze:P  axes:P    hard negatives (plif_train.hard_negatives), labelled "other"; their first 0.12 s are UNASKED
@@ -33,9 +34,11 @@ from runtime.stream.hold import OTHERS, find_other
 IDLE = -1
 ONE = ("mirror", "reverse", "shift", "turn", "quarter", "thin", "both", "halo", "noise", "hot")
 TWO = ("stretch", "scale")
-WHOLE = ("idle", "splice", "onset", "active", *HARD)
+BEFORE = ("onset", "rest")  # windows that begin before their row
+KINDS = ("idle", "splice", *BEFORE, *HARD)
+WHOLE = (*KINDS, "active")
 SHARES = ("mirror", "reverse", "quarter", "thin", "both", "halo", "noise", *WHOLE)  # at most 1
-RISE_US, HARD_US, ENTER_US, LEAVE_US = 400_000, 120_000, 40_000, 80_000
+RISE_US, FALL_US, HARD_US, ENTER_US, LEAVE_US = 400_000, 300_000, 120_000, 40_000, 80_000
 NOISE_PER_S = (200.0, 8_000.0)  # of idle windows, log-uniform, on the whole sensor
 
 
@@ -56,10 +59,10 @@ def parse_variation(text: str) -> dict[str, tuple[float, ...]]:
             raise PlifError(
                 f"--vary {text}: '{part.strip()}', expected {'rising numbers above 0' if name in TWO else '0 to 1'}"
             )
-    whole = [found.get(name, (0.0,))[0] for name in ("idle", "splice", "onset", *HARD)]
+    whole = [found.get(name, (0.0,))[0] for name in KINDS]
     if sum(whole) > 1:
         raise PlifError(
-            f"--vary {text}: idle, splice, onset, {', '.join(HARD)} add up to {sum(whole):g}, expected 1 at most"
+            f"--vary {text}: {', '.join(KINDS)} add up to {sum(whole):g}, expected 1 at most"
         )
     return found
 
@@ -129,7 +132,7 @@ class Windows:
                 clip, label = HARD[kind](clip, rng), self.other
             t = np.arange(self.steps) * self.step_us
             labels[:] = label
-            if kind == "onset":
+            if kind in BEFORE:
                 labels[t < cut.starts_us] = UNASKED
                 labels[t + self.step_us <= cut.starts_us - RISE_US * cut.slow] = IDLE
             elif kind == "splice":
@@ -149,11 +152,11 @@ class Windows:
 
     def _kind(self, row: Row, rng: np.random.Generator) -> str:
         drawn = rng.random()
-        for name in ("idle", "splice", "onset", *HARD):
+        for name in KINDS:
             drawn -= self.how.get(name, (0.0,))[0]
             if drawn < 0:
                 gesture = row.label not in (self.other, IDLE)
-                return name if name == "idle" or (gesture and allows(name, self.classes[row.label])) else "plain"
+                return name if name in ("idle", "rest") or (gesture and allows(name, self.classes[row.label])) else "plain"
         return "plain"
 
     def _background(self, length_us: float, kind: str, rng: np.random.Generator) -> Clip:
@@ -171,12 +174,14 @@ class Windows:
         needed_us = length_us / slow
         if kind == "onset":
             begin_us = row.start_us - rng.uniform(0.2, 0.6) * needed_us
+        elif kind == "rest":
+            begin_us = max(row.start_us - RISE_US - rng.uniform(0.5, 1.0) * needed_us, min(FALL_US, row.start_us))
         else:
             begin_us = rng.uniform(row.start_us, max(row.end_us - needed_us, row.start_us))
         first, last = np.searchsorted(row.clip.t, (begin_us, begin_us + needed_us))
         clip = row.clip.pick(slice(first, last))
         clip = Clip((clip.t - begin_us) * slow, clip.x, clip.y, clip.p)
-        how = self.how if kind != "onset" else {name: value for name, value in self.how.items() if name != "reverse"}
+        how = self.how if kind not in BEFORE else {name: value for name, value in self.how.items() if name != "reverse"}
         varied, label = vary(clip, row.label, how, self.size, self._swaps, rng)
         floor = row.floor / slow * len(varied) / max(len(clip), 1)
         starts_us, lasts_us = ((at - begin_us) * slow for at in (row.start_us, row.end_us))

@@ -62,7 +62,7 @@ def start_from(path: str | Path, data: str, overrides: dict[str, Any]) -> tuple[
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{last}.")}
         notes.append(f"--from {path}: other classes, so {last} begins anew; all other layers are kept")
     net.load_state_dict(weights, strict=False)
-    if (wider := overrides.get("network")) is not None:
+    if (wider := overrides.get("network")) is not None and nt.parse(wider) != net.notation:
         narrow, net = net, Network(nt.parse(wider), net.options, net.meta)
         widen(narrow, net)
         notes.append(f"--from {path}: wider, and begins as the network of the file")

@@ -129,6 +129,19 @@ def test_an_onset_is_idle_then_unasked_then_the_class() -> None:
         assert order in ([IDLE, UNASKED, 1], [UNASKED, 1])
 
 
+@pytest.mark.parametrize("label", [1, OTHER])
+def test_somebody_who_stands_there_before_a_gesture_is_idle(label: int) -> None:
+    for seed in range(20):
+        clip, labels = windows("rest:1").draw(row(label, start_us=900_000.0), rng(seed))
+        idle = (labels == IDLE).sum()
+        assert idle >= STEPS // 2 and (labels[:idle] == IDLE).all() and (labels[idle:] == UNASKED).all()
+        assert len(clip) > 500, "the recording's own events"
+        first = clip.x[0] / 32 * 1e6  # where the dot was
+        assert 300_000 <= first and first + idle * STEP_US <= 500_000 + STEP_US, "not the arms that fall, nor those that rise"
+        _, labels = windows("rest:1").draw(row(label), rng(seed))
+        assert (labels == label).all(), "nothing came before: the row itself"
+
+
 def test_steps_at_rest_are_not_other() -> None:
     busy = moving()
     quiet = busy.pick((busy.t < 100_000) | (busy.t > 900_000))
@@ -315,11 +328,11 @@ def test_the_time_before_a_row_reaches_back_to_the_row_before_it_and_no_further(
         AEDAT31_HEADER + aedat31_packet(make_events(t, t // 1000 % 128, t // 1000 % 7, t % 2000 == 0))
     )
     (tmp_path / "trials_to_train.txt").write_text("a.aedat\n")
-    (tmp_path / "a_labels.csv").write_text("class,startTime_usec,endTime_usec\n1,1000000,2000000\n2,2200000,3000000\n")
+    (tmp_path / "a_labels.csv").write_text("class,startTime_usec,endTime_usec\n1,1500000,2000000\n2,2200000,3000000\n")
     data = open_dataset(f"dvs128-gesture:{tmp_path}", "train", framing="duration:40ms", shape=(2, 128, 128))
     assert isinstance(data, EventSet)
     for i, lead_us in ((0, 600_000), (1, 200_000)):
         events, _, _, start_us = data.recording_with_lead(i, 600_000)
         assert start_us - int(events["t"][0]) == lead_us
     rows = load_events(data, {}, 3, None, "reading", quiet=True).rows
-    assert [(row.start_us, row.end_us) for row in rows] == [(600_000, 1_599_000), (200_000, 999_000)]
+    assert [(row.start_us, row.end_us) for row in rows] == [(1_200_000, 1_699_000), (200_000, 999_000)]

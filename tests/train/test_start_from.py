@@ -118,6 +118,7 @@ def test_a_wider_network_begins_as_the_one_of_the_file(tmp_path: Path) -> None:
         assert before.any() and torch.equal(now, before[:, :, torch.arange(now.shape[2]) % n])
     net, notes = start_from(start, data, {"network": WIDER})
     assert "wider, and begins as the network of the file" in notes[0]
+    assert start_from(start, data, {"network": str(narrow.notation)})[1] == [], "the network of the file itself"
     same, copy = net.state_dict()["conv1.weight"][:4], net.state_dict()["conv1.weight"][4:8]
     assert torch.equal(
         same, load(start).state_dict()["conv1.weight"]
