@@ -28,6 +28,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -38,6 +39,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
+from bench.decide_plot import plot
 from runtime.api import Model
 from runtime.events import Frame, open_source
 from runtime.events.framing import framing_of
@@ -45,7 +47,7 @@ from runtime.events.sources.base import Source
 from runtime.stream.decide import Decision, DecisionRule
 from runtime.stream.hold import OTHERS
 from runtime.stream.observe import Observers
-from runtime.stream.options import LIVE_FRAMING, LIVE_RULES
+from runtime.stream.options import LIVE_FRAMING
 from runtime.stream.reset import ResetPolicy
 from runtime.stream.source_framer import SourceFramer
 from runtime.stream.stream import Stream
@@ -104,18 +106,24 @@ def main() -> None:
     for rule in options.rules:
         positive, *negatives = run(stepping(rule + idle, policy))
         rows.append(measure(model, rule + idle, policy, positive, negatives))
+    note = {"sources": options.sources, "framing": framing, "reset": options.reset}
+    if options.json:
+        print(json.dumps({**note, "rules": rows}, indent=2))
+    else:
+        show(rows, positive, note)
     if options.plot:
         plot(rows, Path(options.plot), " ".join(options.sources))
-    if options.json:
-        note = {"sources": options.sources, "framing": framing, "reset": options.reset}
-        print(json.dumps({**note, "rules": rows}, indent=2))
-        return
+
+
+def show(rows: list[dict[str, Any]], positive: list[Steps], note: Mapping[str, Any]) -> None:
     spans, steps = sum(len(one.truth) for one in positive), sum(len(one.frames) for one in positive)
-    print(f"{' '.join(options.sources)}, {framing}, reset {options.reset}, {spans} spans, {steps} steps")
+    print(f"{' '.join(note['sources'])}, {note['framing']}, reset {note['reset']}, {spans} spans, {steps} steps")
     print(f"{'rule':50}   p50   p90  never     right   changes  idle answers  false labels a minute (share of time)")
     for row in rows:
         false = "  ".join(
-            f"{one['per_min']:.2f} [{one['per_min_95'][0]:.2f} {one['per_min_95'][1]:.2f}] ({one['labelled']:.3f})"
+            "-"
+            if one["per_min"] is None
+            else f"{one['per_min']:.2f} [{one['per_min_95'][0]:.2f} {one['per_min_95'][1]:.2f}] ({one['labelled']:.3f})"
             for one in (row["idle"], *row["negatives"])
         )
         right, changes = f"{row['right']}/{row['gestures']}", f"{row['changes_median']:.0f}/{row['changes_mean']:.1f}"
@@ -225,15 +233,16 @@ def measure(
 
 
 def _false(found: list[tuple[float, float, int]]) -> dict[str, Any]:
-    """False labels of one group, from (seconds, seconds with a label, false labels) of each of its recordings."""
+    """False labels of one group, from (seconds, seconds with a label, false labels) of each of its recordings; of no time
+    at all there is no rate."""
     seconds, labelled, count = (sum(one[i] for one in found) for i in range(3))
-    minutes = max(seconds / 60, 1e-9)
+    minutes = seconds / 60
     return {
         "seconds": round(seconds, 1),
         "count": int(count),
-        "per_min": round(count / minutes, 3),
-        "per_min_95": [round(one / minutes, 3) for one in poisson_interval(int(count))],
-        "labelled": round(labelled / max(seconds, 1e-9), 4),
+        "per_min": round(count / minutes, 3) if minutes else None,
+        "per_min_95": [round(one / minutes, 3) for one in poisson_interval(int(count))] if minutes else None,
+        "labelled": round(labelled / seconds, 4) if seconds else None,
     }
 
 
@@ -285,56 +294,6 @@ def wilson(right: int, n: int) -> list[float]:
     z, p = 1.96, right / n
     middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return [round(float((middle + sign * half) / (1 + z * z / n)), 4) for sign in (-1, 1)]
-
-
-def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
-    """Plots false alarms against onset to label. The numbered rules are those that no other rule beats in both."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    negatives = bool(rows[0]["negatives"])
-    key = "false_labels"
-    rows = [{**row, key: (row["negatives"][0] if negatives else row["idle"])["per_min"]} for row in rows]
-    rows = [row for row in rows if row["onset_p50_ms"] is not None]
-    best = max(row["accuracy"] for row in rows)
-    front: list[dict[str, Any]] = []
-    for row in sorted(rows, key=lambda row: (row["onset_p50_ms"], row[key], -row["accuracy"])):
-        if row["accuracy"] >= best - 0.05 and (not front or row[key] < front[-1][key]):
-            front.append(row)
-    figure, axis = plt.subplots(figsize=(8, 4.6 + 0.2 * len(front)))
-    low = min(row["accuracy"] for row in rows)
-    for kind, marker in (("leak", "o"), ("kofn", "s"), ("sum", "^"), ("own", "D")):
-        mine = [row for row in rows if row["rule"].startswith(kind)]
-        if mine:
-            x, y = [row[key] for row in mine], [row["onset_p50_ms"] for row in mine]
-            p95 = [row["onset_p95_ms"] - row["onset_p50_ms"] for row in mine]
-            axis.errorbar(x, y, [[0] * len(p95), p95], fmt="none", ecolor="0.85", zorder=0)
-            colour = [row["accuracy"] for row in mine]
-            dots = axis.scatter(x, y, c=colour, vmin=low, vmax=1, marker=marker, cmap="viridis", label=kind, s=36)
-    for row in rows:
-        if row["rule"] == LIVE_RULES[0]:
-            label = f"{row['rule']}, a feed's default"
-            axis.scatter(
-                [row[key]], [row["onset_p50_ms"]], marker="o", s=130, facecolor="none", edgecolor="#c2410c", label=label
-            )
-    for number, row in enumerate(front, 1):
-        where = (row[key], row["onset_p50_ms"])
-        axis.annotate(str(number), where, fontsize=9, xytext=(-4, 7), textcoords="offset points", weight="bold")
-    lines = [
-        f"{number:2}  {row['rule']:34}{row['onset_p50_ms']:5.0f} ms {row[key]:6.1f} a minute {100 * row['accuracy']:6.1f} % right"
-        for number, row in enumerate(front, 1)
-    ]
-    axis.set_xlabel(f"false alarms a minute, on {'recordings of none of it' if negatives else 'idle stretches'}")
-    axis.set_ylabel("onset to label (ms):\nmedian, line to the 95th percentile")
-    axis.grid(alpha=0.3)
-    axis.legend(loc="upper right")
-    figure.colorbar(dots, ax=axis, label="spans with the right label most of the time")
-    axis.set_title(title, fontsize=9)
-    figure.supxlabel("\n".join(lines), fontsize=8, family="monospace", x=0.04, ha="left")
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
 
 
 def _percentile(values: list[float], percent: float) -> float | None:

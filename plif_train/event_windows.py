@@ -61,9 +61,7 @@ def parse_variation(text: str) -> dict[str, tuple[float, ...]]:
             )
     whole = [found.get(name, (0.0,))[0] for name in KINDS]
     if sum(whole) > 1:
-        raise PlifError(
-            f"--vary {text}: {', '.join(KINDS)} add up to {sum(whole):g}, expected 1 at most"
-        )
+        raise PlifError(f"--vary {text}: {', '.join(KINDS)} add up to {sum(whole):g}, expected 1 at most")
     return found
 
 
@@ -156,7 +154,9 @@ class Windows:
             drawn -= self.how.get(name, (0.0,))[0]
             if drawn < 0:
                 gesture = row.label not in (self.other, IDLE)
-                return name if name in ("idle", "rest") or (gesture and allows(name, self.classes[row.label])) else "plain"
+                return (
+                    name if name in ("idle", "rest") or (gesture and allows(name, self.classes[row.label])) else "plain"
+                )
         return "plain"
 
     def _background(self, length_us: float, kind: str, rng: np.random.Generator) -> Clip:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 import plif_export
 import runtime
+from bench import decide
 from plif_train import checkpoint
 from plif_train.presets import build
 from runtime.events import open_source
@@ -25,30 +24,20 @@ from runtime.stream.source_framer import SourceFramer
 from tests.conftest import REPOSITORY
 
 
-@pytest.fixture(scope="module")
-def decide() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_decide", REPOSITORY / "bench" / "decide.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bench_decide"] = module  # its NamedTuple looks its module up
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(
     ("n", "low", "high"), [(0, 0.0, 3.69), (1, 0.025, 5.57), (10, 4.80, 18.39), (100, 81.36, 121.63)]
 )
-def test_the_interval_of_a_count_is_nearly_the_exact_one(decide: ModuleType, n: int, low: float, high: float) -> None:
+def test_the_interval_of_a_count_is_nearly_the_exact_one(n: int, low: float, high: float) -> None:
     found = decide.poisson_interval(n)
     assert found[0] == pytest.approx(low, abs=0.1) and found[1] == pytest.approx(high, abs=0.15)
 
 
-def test_a_source_may_count(decide: ModuleType) -> None:
+def test_a_source_may_count() -> None:
     assert decide.count_up("sim:x?seed={3..5}&seconds=1") == [f"sim:x?seed={n}&seconds=1" for n in (3, 4, 5)]
     assert decide.count_up("a.aedat") == ["a.aedat"]
 
 
-def test_false_labels_are_runs_of_50_ms_and_other_is_none(decide: ModuleType) -> None:
+def test_false_labels_are_runs_of_50_ms_and_other_is_none() -> None:
     labels = ["a"] * 3 + [None] * 2 + ["b"] + ["other_gestures"] * 5 + ["a"] * 4 + ["c"] * 3
     frames = [Frame(None, 20_000 * i, 20_000 * (i + 1), 1) for i in range(len(labels))]  # type: ignore[arg-type]
     said = zip(frames, labels, strict=True)
@@ -60,7 +49,7 @@ def test_false_labels_are_runs_of_50_ms_and_other_is_none(decide: ModuleType) ->
 
 @pytest.mark.parametrize("reset", ["silence:40", "every:8/2", "never"])
 @pytest.mark.parametrize("rule", ["leak:80ms", "own,idle=auto", "leak:80ms,idle=12k", "own, idle=12000,margin=0.1"])
-def test_decisions_are_those_of_a_stream(decide: ModuleType, digits_onnx: Path, rule: str, reset: str) -> None:
+def test_decisions_are_those_of_a_stream(digits_onnx: Path, rule: str, reset: str) -> None:
     model, framing, source = runtime.load(digits_onnx), "duration:5ms", "sim:digits?seed=3&seconds=2"
     policy = ResetPolicy.parse(reset)
     steps = decide.step_all(model, open_source(source), framing, None, policy, decide.stepping(rule, policy))
@@ -82,7 +71,7 @@ def test_a_network_with_count_framing_is_stepped_as_live_in_the_view_of_its_card
     assert found["framing"] == "events:n=5000,max=20ms,orientation=upright"
 
 
-def test_what_is_measured_is_what_was_said(decide: ModuleType, digits_onnx: Path) -> None:
+def test_what_is_measured_is_what_was_said(digits_onnx: Path) -> None:
     """Four seconds with known labels: three digits, of which one is right, one said too briefly, one never."""
     said: list[int | None] = [None] * 200  # 20 ms each
     for first, end, label in (
@@ -110,6 +99,12 @@ def test_what_is_measured_is_what_was_said(decide: ModuleType, digits_onnx: Path
     (people,) = found["negatives"]
     assert (people["count"], people["seconds"], people["per_min"], people["labelled"]) == (12, 8.0, 90.0, 0.31)
     assert people["per_min_95"] == pytest.approx([7.5 * 6.20, 7.5 * 20.96], rel=0.005)  # Poisson, 12 in 8 s
+
+
+def test_no_time_at_all_has_no_rate() -> None:
+    assert decide._false([(0.0, 0.0, 0)]) == {
+        "seconds": 0.0, "count": 0, "per_min": None, "per_min_95": None, "labelled": None,
+    }  # fmt: skip
 
 
 def test_a_whole_run_says_all_numbers_together(digits_onnx: Path) -> None:

@@ -137,7 +137,9 @@ def test_somebody_who_stands_there_before_a_gesture_is_idle(label: int) -> None:
         assert idle >= STEPS // 2 and (labels[:idle] == IDLE).all() and (labels[idle:] == UNASKED).all()
         assert len(clip) > 500, "the recording's own events"
         first = clip.x[0] / 32 * 1e6  # where the dot was
-        assert 300_000 <= first and first + idle * STEP_US <= 500_000 + STEP_US, "not the arms that fall, nor those that rise"
+        assert first >= 300_000 and first + idle * STEP_US <= 500_000 + STEP_US, (
+            "not the arms that fall, nor those that rise"
+        )
         _, labels = windows("rest:1").draw(row(label), rng(seed))
         assert (labels == label).all(), "nothing came before: the row itself"
 
