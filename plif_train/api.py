@@ -13,10 +13,10 @@ from torch import Tensor
 
 from plif_train.job import Job
 from plif_train.log import Epoch
-from plif_train.mixture import parse_parts
+from plif_train.mixture import parts_of
 from plif_train.network_choice import overrides_from
 from plif_train.parallel import World, check_device, parse_devices
-from plif_train.recipe import RECIPES, Recipe
+from plif_train.recipe import Recipe, method_named
 from runtime.base.errors import PlifError
 from runtime.data import find
 
@@ -61,9 +61,8 @@ def train(
 
     Raises PlifError, before anything is read, for what cannot be; a KeyboardInterrupt leaves the last whole epoch for `resume`.
     """
-    if method not in RECIPES:
-        raise PlifError(f"recipe '{method}' is not known, expected {' or '.join(RECIPES)}")
-    recipe = recipe or Recipe(loss=RECIPES[method].loss)
+    named = method_named(method)
+    recipe = recipe or Recipe(loss=named.loss)
     devices = parse_devices(recipe.device)
     if len(devices) > 1:
         raise PlifError(f"device {recipe.device}: several devices belong to `plif train`; expected one")
@@ -72,8 +71,8 @@ def train(
     for one in sets:
         find(one)
     overrides = overrides_from(network, sets[0], size, start, **build)
-    parts = parse_parts(sets, None if mix is None else ",".join(map(str, mix)), list(vary))
-    own = None if parts else RECIPES[method].augmentation.get(sets[0].partition(":")[0])
+    parts = parts_of(sets, mix, vary)
+    own = named.augments(sets, varied=bool(parts))
     names = [one.partition(":")[0] for one in sets]
     job = Job(
         network, sets[0], overrides, recipe, Path(out),

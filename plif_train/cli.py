@@ -109,24 +109,23 @@ def train(
     """Train a network and keep its best epoch. Ctrl-C is safe: run the same command with --resume."""
     from plif_train.allocator import keep_freed_memory
     from plif_train.job import Job
-    from plif_train.mixture import parse_parts
+    from plif_train.mixture import parse_mix, parts_of
     from plif_train.network_choice import overrides_from
     from plif_train.parallel import check_device, join_ranks, parse_devices
-    from plif_train.recipe import RECIPES, Recipe
+    from plif_train.recipe import Recipe, method_named
     from plif_train.resume import resume_path
     from runtime.data import find
 
     keep_freed_memory()
     job: Job | None = None
     try:
-        if recipe not in RECIPES:
-            raise PlifError(f"recipe '{recipe}' is not known, expected {' or '.join(RECIPES)}")
+        method = method_named(recipe)
         devices = parse_devices(device)
         for one in devices:
             check_device(one)
         how = Recipe(
             epochs, batch_size, lr, t_max, seed, protocol, precision, devices[0],
-            loss or RECIPES[recipe].loss, bn, rate_penalty, accumulate, patience, compile_, clip_norm, bias_limit,
+            loss or method.loss, bn, rate_penalty, accumulate, patience, compile_, clip_norm, bias_limit,
         )  # fmt: skip
         if not out.parent.is_dir():
             raise PlifError(f"{out.parent}: no such folder, expected one to write {out.name} to")
@@ -134,8 +133,8 @@ def train(
             find(one)
         build = {name: context.params[name] for name in _BUILD if _was_typed(context, name)}
         given = overrides_from(network, data[0], size, start, **build)
-        parts = parse_parts(data, mix, vary or [])
-        augmentation = RECIPES[recipe].augmentation.get(data[0].partition(":")[0]) if augment and not parts else None
+        parts = parts_of(data, parse_mix(mix), vary or [])
+        augmentation = method.augments(data, varied=bool(parts)) if augment else None
         job = Job(
             network, data[0], given, how, out, augmentation=augmentation, cache=cache,
             about={"command": _command(context, network, data, out, start), "recipe": recipe},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,19 +29,25 @@ class Part:
         return {"data": self.data.partition(":")[0], "share": self.share, "vary": self.vary}
 
 
-def parse_parts(data: list[str], mix: str | None, vary: list[str]) -> list[Part]:
+def parse_mix(text: str | None) -> list[float] | None:
+    """`0.7,0.3` -> [0.7, 0.3]."""
+    try:
+        return None if text is None else [float(one) for one in text.split(",")]
+    except ValueError:
+        raise PlifError(f"--mix {text}: expected a positive number for each --data, as in --mix 0.5,0.5") from None
+
+
+def parts_of(data: Sequence[str], mix: Sequence[float] | None, vary: Sequence[str]) -> list[Part]:
     """The parts that options ask for; none where there is one set, not varied. PlifError for numbers that do not fit."""
     if len(data) == 1 and mix is None and not vary:
         return []
-    try:
-        shares = [1.0] * len(data) if mix is None else [float(one) for one in mix.split(",")]
-    except ValueError:
-        shares = []
+    shares = [1.0] * len(data) if mix is None else list(mix)
     if len(shares) != len(data) or any(not 0 < share < 1e6 for share in shares):
-        raise PlifError(f"--mix {mix}: expected a positive number for each --data, as in --mix 0.5,0.5")
+        found = ",".join(f"{share:g}" for share in shares)
+        raise PlifError(f"--mix {found}: expected a positive number for each --data, as in --mix 0.5,0.5")
     if len(vary) not in (0, 1, len(data)):
         raise PlifError(f"--vary: {len(vary)} of them for {len(data)} --data; expected one for all, or one each")
-    each = vary * len(data) if len(vary) == 1 else vary or [""] * len(data)
+    each = list(vary) * (len(data) if len(vary) == 1 else 1) or [""] * len(data)
     for text in each:
         parse_variation(text)
     return [Part(*one) for one in zip(data, shares, each, strict=True)]

@@ -15,7 +15,7 @@ of epochs), statistics of BN per time-step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,12 +36,23 @@ class Method:
     loss: str
     augmentation: Mapping[str, Callable[[Tensor], Tensor]]
 
+    def augments(self, data: Sequence[str], varied: bool) -> Callable[[Tensor], Tensor] | None:
+        """The augmentation of NAME:DIR, where there is one; sets that are `varied` as events (--vary) have none."""
+        return None if varied else self.augmentation.get(data[0].partition(":")[0])
+
 
 RECIPES: dict[str, Method] = {
     "authors": Method("rate-mse", {"mnist": random_affine, "cifar10": random_crop_flip}),
     "paper": Method("step-mse", {"mnist": random_crop_flip, "cifar10": random_crop_flip}),
     "live": Method("step-mse", dict.fromkeys(("dvs128-gesture", "cifar10-dvs", "folder"), random_shift_drop)),
 }
+
+
+def method_named(name: str) -> Method:
+    """PlifError names the others."""
+    if name not in RECIPES:
+        raise PlifError(f"recipe '{name}' is not known, expected {' or '.join(RECIPES)}")
+    return RECIPES[name]
 
 
 @dataclass(frozen=True)
