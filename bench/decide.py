@@ -47,12 +47,13 @@ from runtime.events.sources.base import Source
 from runtime.stream.decide import Decision, DecisionRule
 from runtime.stream.hold import OTHERS
 from runtime.stream.observe import Observers
-from runtime.stream.options import LIVE_FRAMING
+from runtime.stream.options import LIVE_FRAMING, LIVE_RULES
 from runtime.stream.reset import ResetPolicy
 from runtime.stream.source_framer import SourceFramer
 from runtime.stream.stream import Stream
 
 GRID = [
+    LIVE_RULES[0],
     *(f"leak:{tau}ms,margin={m}" for tau in (50, 80, 120, 200, 400) for m in (0, 0.1, 0.2, 0.3, 0.4, 0.5)),
     *(
         f"leak:{tau}ms,margin={m},release={r}"

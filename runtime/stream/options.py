@@ -13,7 +13,7 @@ from runtime.base.errors import PlifError
 
 # Defaults. Recordings are decided as in evaluation; the defaults for feeds without an end were measured (docs/live.md).
 RECORDING_RULES = ("sum", "recording")  # decide, reset
-LIVE_RULES = ("leak:120ms,margin=0.2", "silence:1000")
+LIVE_RULES = ("leak:120ms,margin=0.2,idle=auto", "silence:1000")
 LIVE_FRAMING = "events:n=5000,max=20ms"
 
 
@@ -28,7 +28,7 @@ class StreamOptions:
     framing: str | None = _option(None, "How events become frames; the card's when not given.")
     decide: str | None = _option(
         None,
-        "sum (default of recordings), leak[:500ms] (default of feeds: leak:120ms,margin=0.2) kofn[:3/5] "
+        f"sum (default of recordings), leak[:500ms] (default of feeds: {LIVE_RULES[0]}), kofn[:3/5] "
         "or own[:80ms], then ,margin= ,release= ,exit= ,idle= (events a second, or auto) ,other=.",
     )
     reset: str | None = _option(
