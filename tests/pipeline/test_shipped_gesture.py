@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,12 @@ def answer(model: runtime.Model, events: np.ndarray, upright: str = "identity") 
     x = frames_of(events, framing, SIZE, SIZE[1:], upright)
     votes: np.ndarray = np.rint(10 * model.session(1).run(x[:, None])[:, 0].astype(np.float64))
     return votes
+
+
+@cache
+def held_out(number: int) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
+    """Simulated once for all networks."""
+    return record(987, "test", number)
 
 
 def test_the_card_says_whether_it_learned_from_simulated_events_only(model: runtime.Model) -> None:
@@ -79,7 +86,7 @@ def test_held_out_performers_are_understood(model: runtime.Model) -> None:
     """Two performers of another seed than any that was used in making it: 24 windows of 0.8 s."""
     right = total = 0
     for number in range(2):
-        events, rows = record(987, "test", number)
+        events, rows = held_out(number)
         for gesture, start_us, end_us in rows:
             part = events[(events["t"] >= start_us) & (events["t"] < end_us)]
             right += int(answer(model, part).sum(axis=0).argmax()) == gesture
