@@ -72,7 +72,7 @@ def train(
         find(one)
     overrides = overrides_from(network, sets[0], size, start, **build)
     parts = parts_of(sets, mix, vary)
-    own = named.augments(sets, varied=bool(parts))
+    own = named.augments(sets[0], varied=bool(parts))
     names = [one.partition(":")[0] for one in sets]
     job = Job(
         network, sets[0], overrides, recipe, Path(out),

@@ -134,7 +134,7 @@ def train(
         build = {name: context.params[name] for name in _BUILD if _was_typed(context, name)}
         given = overrides_from(network, data[0], size, start, **build)
         parts = parts_of(data, parse_mix(mix), vary or [])
-        augmentation = method.augments(data, varied=bool(parts)) if augment else None
+        augmentation = method.augments(data[0], varied=bool(parts)) if augment else None
         job = Job(
             network, data[0], given, how, out, augmentation=augmentation, cache=cache,
             about={"command": _command(context, network, data, out, start), "recipe": recipe},

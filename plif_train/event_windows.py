@@ -154,9 +154,8 @@ class Windows:
             drawn -= self.how.get(name, (0.0,))[0]
             if drawn < 0:
                 gesture = row.label not in (self.other, IDLE)
-                return (
-                    name if name in ("idle", "rest") or (gesture and allows(name, self.classes[row.label])) else "plain"
-                )
+                fits = name in ("idle", "rest") or (gesture and allows(name, self.classes[row.label]))
+                return name if fits else "plain"
         return "plain"
 
     def _background(self, length_us: float, kind: str, rng: np.random.Generator) -> Clip:

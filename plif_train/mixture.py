@@ -34,7 +34,7 @@ def parse_mix(text: str | None) -> list[float] | None:
     try:
         return None if text is None else [float(one) for one in text.split(",")]
     except ValueError:
-        raise PlifError(f"--mix {text}: expected a positive number for each --data, as in --mix 0.5,0.5") from None
+        raise _no_shares(text) from None
 
 
 def parts_of(data: Sequence[str], mix: Sequence[float] | None, vary: Sequence[str]) -> list[Part]:
@@ -43,14 +43,18 @@ def parts_of(data: Sequence[str], mix: Sequence[float] | None, vary: Sequence[st
         return []
     shares = [1.0] * len(data) if mix is None else list(mix)
     if len(shares) != len(data) or any(not 0 < share < 1e6 for share in shares):
-        found = ",".join(f"{share:g}" for share in shares)
-        raise PlifError(f"--mix {found}: expected a positive number for each --data, as in --mix 0.5,0.5")
+        raise _no_shares(",".join(f"{share:g}" for share in shares))
     if len(vary) not in (0, 1, len(data)):
         raise PlifError(f"--vary: {len(vary)} of them for {len(data)} --data; expected one for all, or one each")
-    each = list(vary) * (len(data) if len(vary) == 1 else 1) or [""] * len(data)
+    texts = list(vary) or [""]
+    each = texts * len(data) if len(texts) == 1 else texts
     for text in each:
         parse_variation(text)
     return [Part(*one) for one in zip(data, shares, each, strict=True)]
+
+
+def _no_shares(found: str | None) -> PlifError:
+    return PlifError(f"--mix {found}: expected a positive number for each --data, as in --mix 0.5,0.5")
 
 
 def check_parts(parts: list[Part], recipe: Recipe) -> None:

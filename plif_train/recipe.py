@@ -15,7 +15,7 @@ of epochs), statistics of BN per time-step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -36,9 +36,9 @@ class Method:
     loss: str
     augmentation: Mapping[str, Callable[[Tensor], Tensor]]
 
-    def augments(self, data: Sequence[str], varied: bool) -> Callable[[Tensor], Tensor] | None:
+    def augments(self, data: str, varied: bool) -> Callable[[Tensor], Tensor] | None:
         """The augmentation of NAME:DIR, where there is one; sets that are `varied` as events (--vary) have none."""
-        return None if varied else self.augmentation.get(data[0].partition(":")[0])
+        return None if varied else self.augmentation.get(data.partition(":")[0])
 
 
 RECIPES: dict[str, Method] = {

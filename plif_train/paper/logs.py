@@ -25,7 +25,7 @@ import numpy.typing as npt
 from plif_train.network import Options, layer_of
 from plif_train.paper.conditions import Conditions, input_of, parts_of, schedule
 from plif_train.presets import PRESETS, Preset
-from plif_train.recipe import RECIPES, Recipe
+from plif_train.recipe import Recipe, method_named
 from runtime.model.notation import Notation, name_layers, parse
 
 DATASETS = {
@@ -105,7 +105,7 @@ def conditions_of_log(name: str) -> Conditions:
         framing = re.sub(r"count:T=\d+", f"{'time' if split == 'time' else 'count'}:T={T}", framing)
     network, neuron, pool = parts_of(str(notation))
     samples = SAMPLES[dataset]
-    augmentation = RECIPES["authors"].augmentation.get(dataset)
+    augmentation = method_named("authors").augments(dataset, varied=False)
     return Conditions(
         dataset, "real", samples[protocol == "B"], samples[2], protocol, None,
         input_of(preset.meta.kind, preset.meta.shape, preset.meta.normalisation), network, neuron, float(tau), pool,
