@@ -3,7 +3,7 @@
 #   START.pt  the network to go on from: models/gesture-sim.pt
 #   CLIPS     a folder with the six clips of DVS128 Gesture, as {train,test}/<class>/*.bs2, and 128x128 in sensor.txt
 #   WORK      a folder for the simulated sets and the network, WORK/NAME.pt (gesture-SEED.pt)
-#   EPOCHS    52, of 244 steps
+#   EPOCHS    56, of 244 steps
 # Ctrl-C, then the same command: what is complete is kept, and the training goes on where it stopped.
 set -e
 start=$(realpath "$1"); clips=$(realpath "$2"); seed=${4:-1}; out=${6:-gesture-$seed}.pt
@@ -23,6 +23,6 @@ real=mirror:0.5,reverse:0.4,stretch:0.65-1.5,$move,idle:0.06,splice:0.25,shuffle
 OMP_NUM_THREADS=1 plif train 'c32k5s4-BN-PLIF-MPk2s2-{c96k3s1-BN-PLIF-MPk2s2}*2-DP-FC512-PLIF-DP-FC110-PLIF-APk10s10' --from "$start" \
   --data dvs128-gesture:windows --vary $sim --data dvs128-gesture:varied --vary $sim --data dvs128-gesture:sessions --vary $onsets \
   --data dvs128-gesture:everyday --vary $negatives --data dvs128-gesture:things --vary $negatives --data "folder:$clips" --vary $real \
-  --mix 0.33,0.16,0.14,0.13,0.1,0.14 --framing duration:40ms,every=20ms,value=binary --T 24 --epochs "${5:-52}" --lr 1e-3 --recipe live \
+  --mix 0.33,0.16,0.14,0.13,0.1,0.14 --framing duration:40ms,every=20ms,value=binary --T 24 --epochs "${5:-56}" --lr 1e-3 --recipe live \
   --protocol C --bn frozen --bias-limit 0.95 --dropout 0.1 --precision bf16 --clip-norm 1 --limit-test 48 --seed "$seed" --device cpu \
   --out "$out" $resume
