@@ -98,25 +98,28 @@ def main() -> None:
     data = open_dataset(options.data, framing=framing, shape=model.input_shape, classes=model.classes)
     if not isinstance(data, EventSet):
         raise SystemExit(f"{options.data}: holds no events")
-    mirrored, rows = exchanged(model.classes, SWAPS["mirror"]), []
+    mirrored = exchanged(model.classes, SWAPS["mirror"])
     other = {i for i, name in enumerate(model.classes) if name in OTHERS} | {None}
-    chosen = [i for i in range(min(options.limit or len(data), len(data))) if data.label(i) not in other]
-    for name, change in CHANGES.items():
-        rng = np.random.default_rng(0)
-        seen = []
-        for i in chosen:
-            label = data.label(i)
+    seen: dict[str, list[tuple[bool, bool, bool]]] = {name: [] for name in CHANGES}
+    draws = {name: np.random.default_rng(0) for name in CHANGES}
+    for i in range(min(options.limit or len(data), len(data))):
+        label = data.label(i)
+        if label in other:
+            continue
+        events, size, upright = data.recording(i)
+        clip = as_seen(events, size, upright, framing)
+        for name, change in CHANGES.items():
             if name in NO_GESTURE and not allows(NO_GESTURE[name], model.classes[label]):
                 continue
-            events, size, upright = data.recording(i)
-            clip = as_seen(events, size, upright, framing)
             wanted: set[int | None] = {mirrored[label] if name == "mirrored" else label}
             wanted = other if name in NO_GESTURE else wanted
-            found = answer(model, change(clip, rng, size), size, framing)
-            seen.append((found in wanted, found == label, found in other))
-        shares = [round(float(share), 3) for share in np.mean(seen, axis=0)]
+            found = answer(model, change(clip, draws[name], size), size, framing)
+            seen[name].append((found in wanted, found == label, found in other))
+    rows = []
+    for name, answers in ((name, answers) for name, answers in seen.items() if answers):
+        shares = [round(float(share), 3) for share in np.mean(answers, axis=0)]
         named = dict(zip(("expected", "unchanged", "other"), shares, strict=True))
-        rows.append({"change": name, "recordings": len(seen), **named})
+        rows.append({"change": name, "recordings": len(answers), **named})
     if options.json:
         print(
             json.dumps({"artifact": options.artifact, "data": options.data.partition(":")[0], "rows": rows}, indent=2)

@@ -44,7 +44,7 @@ _RECORD: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 class Conditions:
     """The conditions of one training.
 
-    origin         "real", or what the recordings or pictures are instead
+    origin         "real", or what the recordings or pictures are instead; "a mixture" of sets not all of which are drawn
     train_samples  without those held back; None where a card does not say
     start          the model.pt whose weights it began with; None: new ones
     input          kind, shape and normalisation
@@ -93,7 +93,7 @@ def conditions_of(card: Card, epochs: Sequence[Mapping[str, str]] = (), where: o
     said = ("bias", "init_tau", "dropout", "surrogate", "detach_reset")
     return Conditions(
         dataset=str(record.get("dataset")).partition(" ")[0],
-        origin=record.get("simulated") or record.get("origin") or "real",
+        origin=record.get("simulated") or record.get("origin") or ("a mixture" if record.get("mixture") else "real"),
         train_samples=record.get("train_samples"),
         test_samples=record.get("test_samples"),
         protocol=str(record.get("protocol")),

@@ -42,6 +42,7 @@ UNLIKE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("schedule", {}, {"processes": 2}),
     ("start", {}, {"from": "gesture.pt"}),
     ("augmentation", {}, {"mixture": [{"data": "fashion-mnist"}]}),
+    ("origin", {}, {"mixture": [{"data": "fashion-mnist"}]}),
     ("schedule", {"surrogate": "sigmoid"}, {}),
     ("network", {"channels": 32}, {}),
     ("neuron", {"neuron": "LIF"}, {}),
