@@ -86,7 +86,9 @@ def main() -> None:
     parser.add_argument("--framing")
     parser.add_argument("--filter", default=None)
     parser.add_argument("--reset", default="never")
-    parser.add_argument("--idle", type=float, default=None, help="events a second, added to every rule")
+    parser.add_argument(
+        "--idle", type=float, default=None, help="events a second, for rules without an idle of their own"
+    )
     parser.add_argument("--rules", nargs="+", default=GRID)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--plot", help="a PNG of the trade-off")
@@ -104,9 +106,9 @@ def main() -> None:
         return [[step_all(model, open_source(one), *how) for one in group] for group in groups]
 
     idle, rows = "" if options.idle is None else f",idle={options.idle:g}", []
-    for rule in options.rules:
-        positive, *negatives = run(stepping(rule + idle, policy))
-        rows.append(measure(model, rule + idle, policy, positive, negatives))
+    for rule in (rule if ",idle=" in rule else rule + idle for rule in options.rules):
+        positive, *negatives = run(stepping(rule, policy))
+        rows.append(measure(model, rule, policy, positive, negatives))
     note = {"sources": options.sources, "framing": framing, "reset": options.reset}
     if options.json:
         print(json.dumps({**note, "rules": rows}, indent=2))

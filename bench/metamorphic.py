@@ -27,6 +27,7 @@ import runtime
 from plif_train.event_augment import SWAPS, Clip, exchanged
 from plif_train.hard_negatives import HARD, allows
 from runtime.api import Model
+from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from runtime.data.dataset import EventSet
 from runtime.engines.session import whole_votes
@@ -86,6 +87,15 @@ def answer(model: Model, clip: Clip, size: Size, framing: Framing) -> int | None
     return int(votes.argmax()) if votes.any() else None
 
 
+def mirror_of(classes: list[str]) -> list[int] | None:
+    """The class that a mirror makes of each; None, with a note, where one has no counterpart."""
+    try:
+        return exchanged(classes, SWAPS["mirror"])
+    except PlifError as error:
+        print(f"note: not mirrored: {error}", file=sys.stderr)
+        return None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("artifact")
@@ -98,7 +108,7 @@ def main() -> None:
     data = open_dataset(options.data, framing=framing, shape=model.input_shape, classes=model.classes)
     if not isinstance(data, EventSet):
         raise SystemExit(f"{options.data}: holds no events")
-    mirrored = exchanged(model.classes, SWAPS["mirror"])
+    mirrored = mirror_of(model.classes)
     other = {i for i, name in enumerate(model.classes) if name in OTHERS} | {None}
     seen: dict[str, list[tuple[bool, bool, bool]]] = {name: [] for name in CHANGES}
     draws = {name: np.random.default_rng(0) for name in CHANGES}
@@ -111,7 +121,9 @@ def main() -> None:
         for name, change in CHANGES.items():
             if name in NO_GESTURE and not allows(NO_GESTURE[name], model.classes[label]):
                 continue
-            wanted: set[int | None] = {mirrored[label] if name == "mirrored" else label}
+            if name == "mirrored" and mirrored is None:
+                continue
+            wanted: set[int | None] = {mirrored[label] if mirrored and name == "mirrored" else label}
             wanted = other if name in NO_GESTURE else wanted
             found = answer(model, change(clip, draws[name], size), size, framing)
             seen[name].append((found in wanted, found == label, found in other))

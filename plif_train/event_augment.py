@@ -82,9 +82,11 @@ def exchanged(classes: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[
 
 
 def _words(name: str) -> str:
-    """ "Left_Arm_counter-clockwise" -> "left arm counterclockwise"."""
-    words = re.sub(r"[\W_]+", " ", name.lower())
-    return re.sub(r"\b(counter|anti) ?clockwise\b", "counterclockwise", words)
+    """ "Left_Arm_counter-clockwise", "leftArmCCW" -> "left arm counterclockwise"."""
+    words = re.sub(r"[\W_]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    words = re.sub(r"\b(left|right)(?=\w)", r"\1 ", words)  # "leftwave"; a name that only begins so is refused
+    words = re.sub(r"\bcw\b", "clockwise", words)
+    return re.sub(r"\b((counter|anti) ?clockwise|ccw|acw)\b", "counterclockwise", words)
 
 
 def vary(

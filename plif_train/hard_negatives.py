@@ -32,7 +32,10 @@ def freeze(clip: Clip, rng: np.random.Generator) -> Clip:
         return clip
     rounds = int(clip.t[-1] // MOMENT_US) + 1
     begin = rng.uniform(clip.t[0], max(clip.t[-1] - MOMENT_US, clip.t[0] + 1))
-    moment = clip.pick((clip.t >= begin) & (clip.t < begin + MOMENT_US))
+    if not np.any(within := (clip.t >= begin) & (clip.t < begin + MOMENT_US)):  # a pause shows nothing
+        begin = clip.t[rng.integers(len(clip))]
+        within = (clip.t >= begin) & (clip.t < begin + MOMENT_US)
+    moment = clip.pick(within)
     t = (moment.t - begin + MOMENT_US * np.arange(rounds)[:, None]).ravel()
     return Clip(t, np.tile(moment.x, rounds), np.tile(moment.y, rounds), np.tile(moment.p, rounds))
 
@@ -49,4 +52,4 @@ HARD: dict[str, Callable[[Clip, np.random.Generator], Clip]] = {
 
 def allows(kind: str, name: str) -> bool:
     """Whether this kind of negative may be made of a class of this name."""
-    return kind != "axes" or any(word in name for word in AXES_MATTER)
+    return kind != "axes" or any(word in name.lower() for word in AXES_MATTER)

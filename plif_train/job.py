@@ -14,7 +14,7 @@ from torch import Tensor
 from plif_train.data import TrainSet, load_samples, spread
 from plif_train.evaluate import Augment
 from plif_train.log import Epoch
-from plif_train.mixture import Part, check_parts, fixed_length, labels_of, load_mixture
+from plif_train.mixture import Part, check_parts, fixed_length, labels_of, load_mixture, seen_framing
 from plif_train.network import Network
 from plif_train.network_choice import check_outputs, network_for
 from plif_train.parallel import World, open_device
@@ -119,7 +119,7 @@ class Job:
             dataset = open_dataset(
                 self.data,
                 split,
-                framing=fixed_length(net) if self.parts else net.framing,
+                framing=fixed_length(net) if self.parts else seen_framing(net),
                 shape=net.meta.shape,
                 normalisation=normalisation,
                 classes=net.classes if split == "test" or self.start else None,

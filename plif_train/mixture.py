@@ -13,7 +13,7 @@ from plif_train.network import Network
 from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
 from runtime.data import Dataset, open_dataset
-from runtime.events.framing import Framing
+from runtime.events.framing import Framing, framing_of
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,20 @@ def check_parts(parts: list[Part], recipe: Recipe) -> None:
         raise PlifError("--mix and --vary: protocol B holds back samples, which windows of events are not; use A or C")
 
 
-def fixed_length(net: Network) -> str:
+def fixed_length(net: Network) -> Framing:
     """The network's framing with exactly T frames, for the test."""
-    framing = Framing.parse(net.framing or "count:T=1")
-    return str(replace(framing, T=net.T) if framing.kind == "duration" else framing)
+    framing = seen_framing(net) or Framing.parse("count:T=1")
+    return replace(framing, T=net.T) if framing.kind == "duration" else framing
+
+
+def seen_framing(net: Network) -> Framing | None:
+    """The network's framing in the view that it learns, which its card will ask for."""
+    return framing_of({"framing": net.framing, "view": net.meta.view})
 
 
 def open_part(part: Part, net: Network) -> Dataset:
     """The training split of a part, of the network's classes."""
-    return open_dataset(part.data, "train", framing=net.framing, shape=net.meta.shape, classes=net.classes)
+    return open_dataset(part.data, "train", framing=seen_framing(net), shape=net.meta.shape, classes=net.classes)
 
 
 def labels_of(parts: list[Part], net: Network, limit: int | None) -> list[int]:

@@ -54,7 +54,7 @@ def start_from(path: str | Path, data: str, overrides: dict[str, Any]) -> tuple[
         normalisation=meta.normalisation,
         **asdict(options),
     )  # fmt: skip
-    net.meta = replace(net.meta, classes=tuple(classes))
+    net.meta = replace(net.meta, classes=tuple(classes), view=meta.view)
     notes = []
     weights = before.state_dict()
     if anew:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from plif_train.figures.draw import AMBER, BLUE, GREEN, GREY, RED, Drawing, finish_lines, panels
+from plif_train.figures.draw import AMBER, BLUE, GREEN, GREY, RED, VIOLET, Drawing, finish_lines, panels
 from plif_train.figures.subject import FigureModel, TrainingRun
 
-COLOURS = (BLUE, RED, GREEN, AMBER)
+COLOURS = (BLUE, RED, GREEN, AMBER, VIOLET)
 
 
 def draw(subject: FigureModel) -> Drawing:

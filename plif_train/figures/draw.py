@@ -19,7 +19,7 @@ from runtime.base.text import cell
 matplotlib.rcParams["svg.hashsalt"] = "plif"  # the names inside an SVG are random otherwise
 
 # Blue for what matters, grey for the rest; further hues in the order of need. They differ in lightness, too.
-BLUE, RED, GREEN, AMBER, GREY = "#1f6fb4", "#d1495b", "#2a9d6f", "#e0a030", "#9aa3ad"
+BLUE, RED, GREEN, AMBER, VIOLET, GREY = "#1f6fb4", "#d1495b", "#2a9d6f", "#e0a030", "#7b5ea7", "#9aa3ad"
 RATES = "magma"  # of firing rates and spikes: black is silence
 STEPS_SHOWN = 20  # columns that can be read on a page
 

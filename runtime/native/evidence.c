@@ -74,7 +74,7 @@ static void add_held(const DecisionRule *r, Evidence *e, double *sum, int classe
         if (i != winner && sum[i] / possible > second) second = sum[i] / possible;
     const double share = sum[winner] / possible;
     const int leads = share > 0 && share - second >= r->margin;
-    e->other_us = leads && winner == r->other ? e->other_us + (double)dt_us : 0;
+    e->other_us = leads && winner == r->other ? e->other_us + fmin((double)dt_us, (double)r->other_us / 2) : 0;
     if (leads && winner != e->answer && winner != r->other)
         e->answer = winner;
     else if (e->other_us != 0 && e->other_us >= (double)r->other_us)

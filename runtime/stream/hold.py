@@ -5,7 +5,8 @@ w the class with the most evidence, lead = s_w - the second's
 
 enter    w is no "other" and leads by margin: it becomes the answer at once, also in place of another
 stay     whatever leads, until the answer's own share s is below release, and "other" is not about to take over
-other    when "other" has led by margin for `other` on end, it becomes the answer
+other    when "other" has led by margin for `other` on end, it becomes the answer; a step counts for half of that at most, since
+         the gap before it is no lead
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class HeldAnswer:
         order = np.argsort(-share, kind="stable")  # the first of equals
         winner = int(order[0])
         leads = bool(share[winner] > 0 and share[winner] - (share[order[1]] if len(order) > 1 else 0.0) >= self.margin)
-        self._other_us = self._other_us + dt_us if leads and winner == self.other else 0.0
+        counts_us = min(dt_us, self.patience_us / 2)
+        self._other_us = self._other_us + counts_us if leads and winner == self.other else 0.0
         if leads and winner not in (self.answer, self.other):
             self.answer = winner
         elif self._other_us and self._other_us >= self.patience_us:

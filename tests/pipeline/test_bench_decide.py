@@ -110,10 +110,11 @@ def test_no_time_at_all_has_no_rate() -> None:
 def test_a_whole_run_says_all_numbers_together(digits_onnx: Path) -> None:
     command = [
         sys.executable, str(REPOSITORY / "bench" / "decide.py"), str(digits_onnx), "sim:digits?seed={1..2}&seconds=1",
-        "--negatives", "sim:digits?seed=9&seconds=0.5", "--framing", "duration:10ms", "--rules", "leak:80ms", "own", "--json",
+        "--negatives", "sim:digits?seed=9&seconds=0.5", "--framing", "duration:10ms", "--rules", "leak:80ms", "own,idle=auto",
+        "--idle", "2000", "--json",
     ]  # fmt: skip
     found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-    assert [row["rule"] for row in found["rules"]] == ["leak:80ms", "own"]
+    assert [row["rule"] for row in found["rules"]] == ["leak:80ms,idle=2000", "own,idle=auto"]
     for row in found["rules"]:
         assert row["gestures"] >= 4 and 0 <= row["right"] <= row["gestures"] and len(row["negatives"]) == 1
         assert row["negatives"][0]["seconds"] == pytest.approx(0.5, abs=0.05)

@@ -9,9 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from plif_export import export
+from plif_train import checkpoint
+from plif_train.presets import build
 from runtime.events import make_events, read_events
 from runtime.events.formats.aedat31 import make_header
+from runtime.events.formats.nmnist import write_nmnist
 from tests.conftest import REPOSITORY
 from tests.recordings import aedat2_bytes, aedat31_packet
 
@@ -48,3 +53,22 @@ def test_the_same_clip_gets_the_same_answers_in_every_format(shared_data: Path, 
     assert [one for one in large if not one["change"].startswith(COARSE)] == [
         one for one in expected if not one["change"].startswith(COARSE)
     ]
+
+
+def test_changes_that_no_class_allows_are_left_out(tmp_path: Path) -> None:
+    classes, framing = ("clap", "left_wave"), "duration:10ms"
+    net = build("c1k4s4-PLIF-FC20-PLIF-APk10s10", shape=(2, 34, 34), T=4, classes=classes, framing=framing)
+    checkpoint.save(net, tmp_path / "m.pt")
+    export(tmp_path / "m.pt", tmp_path / "m.onnx", verify=False)
+    (tmp_path / "test" / "clap").mkdir(parents=True)
+    (tmp_path / "sensor.txt").write_text("34x34")
+    at = np.arange(100)
+    write_nmnist(tmp_path / "test" / "clap" / "0.bs2", make_events(400 * at, at % 34, at % 30, at % 2 == 0))
+    command = [
+        sys.executable, str(REPOSITORY / "bench" / "metamorphic.py"), str(tmp_path / "m.onnx"),
+        "--data", f"folder:{tmp_path}", "--json",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    changes = {row["change"] for row in json.loads(done.stdout)["rows"]}
+    assert "frozen" in changes and not changes & {"mirrored", "axes exchanged"}
+    assert "not mirrored: class 'left_wave' would become 'right wave'" in done.stderr

@@ -76,6 +76,14 @@ def test_another_gesture_replaces_it_at_once_and_other_after_its_time() -> None:
     assert 20 + 400_000 / DT <= first <= 20 + 400_000 / DT + 8
 
 
+def test_a_pause_is_no_lead_of_other() -> None:
+    rule = held()
+    assert said(rule, [(8, 0, 0)] * 10)[-1] == A
+    assert rule.add(np.array([0.0, 0.0, 9.0]), 10_000_000) is not OTHER
+    after = [rule.add(np.array([0.0, 0.0, 9.0]), DT) for _ in range(12)]
+    assert after.index(OTHER) == 200_000 / DT - 1  # the rest of the 400 ms, of which the pause is half
+
+
 def test_it_ends_when_its_own_evidence_is_gone() -> None:
     answers = said(held(), [(8, 0, 0)] * 10 + [(0, 0, 0)] * 20)
     assert answers[9] == A and answers[-1] is None and A in answers[10:16]

@@ -75,6 +75,8 @@ def test_classes_without_a_counterpart_are_refused() -> None:
 def test_sides_and_turns_are_words_however_they_are_written() -> None:
     assert exchanged(("Left wave", "bright", "Right wave"), SIDES) == [2, 1, 0]
     assert exchanged(("wave_L", "lamp", "wave-R"), SIDES) == [2, 1, 0]
+    assert exchanged(("leftHandWave", "rightHandWave", "rightclap", "leftclap"), SIDES) == [1, 0, 3, 2]
+    assert exchanged(("cw", "ccw", "arm CW", "arm_anti-clockwise"), TURNS) == [1, 0, 3, 2]
     for counter in ("counterclockwise", "Counter-Clockwise", "anti_clockwise"):
         assert exchanged((f"arm {counter}", "arm_clockwise", "rest"), TURNS) == [1, 0, 2]
 
@@ -197,8 +199,14 @@ def test_a_shuffled_gesture_has_the_same_places_and_no_motion() -> None:
     assert np.ptp(frozen.x) < 3 and np.ptp(frozen.t) > 900_000
 
 
+def test_a_frozen_moment_is_never_a_pause() -> None:
+    two = Clip(np.array([0.0, 900_000.0]), np.zeros(2), np.zeros(2), np.ones(2, bool))
+    assert all(len(HARD["freeze"](two, np.random.default_rng(seed))) > 10 for seed in range(10))
+
+
 def test_axes_are_exchanged_only_where_that_is_another_motion() -> None:
     assert allows("axes", "right_hand_wave") and not allows("axes", "right_arm_clockwise")
+    assert allows("axes", "Right_Wave")
     clip, labels = windows("axes:1").draw(row(CLASSES.index("arm_roll")), rng())
     assert (labels == CLASSES.index("arm_roll")).all() and np.ptp(clip.y) < 5
 

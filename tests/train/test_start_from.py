@@ -16,6 +16,9 @@ from plif_train.projection import check_limit, limit_biases
 from plif_train.start_from import start_from
 from plif_train.widen import widen
 from runtime.base.errors import PlifError
+from runtime.events import make_events
+from runtime.events.formats.nmnist import write_nmnist
+from tests.recordings import aedat2_bytes
 from tests.train.small import TrainingRun
 
 CLASSES = ("left_wave", "other", "right_wave")
@@ -185,6 +188,43 @@ def test_a_training_on_a_mixture_goes_on_and_resumes_bit_for_bit(plif: TrainingR
         "vary": "quarter:0.5,active:1",
     }
     assert record_of["epoch"] == 2
+
+
+@pytest.mark.parametrize("options", [[], ["--vary", "thin:0.5"]], ids=["frames", "windows"])
+def test_what_goes_on_from_an_upright_network_learns_upright(
+    plif: TrainingRun, tmp_path: Path, options: list[str]
+) -> None:
+    """The same scene as AEDAT 2.0, which is stored turned, and as .bs2, which is not, gives the same weights."""
+    torch.manual_seed(1)
+    net = build(NOTATION, shape=(2, 32, 32), T=5, classes=CLASSES, framing="duration:40ms,value=binary", view="upright")
+    checkpoint.save(net, tmp_path / "a.pt")
+    rng = np.random.default_rng(3)
+    for k, name in enumerate(CLASSES):
+        t, x, y = np.arange(0, 200_000, 100), rng.integers(0, 60, 2000), rng.integers(30 * k, 30 * k + 20, 2000)
+        for split in ("train", "test"):
+            for form in ("bs2", "aedat"):
+                (tmp_path / form / split / name).mkdir(parents=True)
+                (tmp_path / form / "sensor.txt").write_text("128x128")
+            write_nmnist(tmp_path / "bs2" / split / name / "0.bs2", make_events(t, x, y, t % 200 == 0))
+            turned = aedat2_bytes(make_events(t, 127 - x, 127 - y, t % 200 == 0))
+            (tmp_path / "aedat" / split / name / "0.aedat").write_bytes(turned)
+    for form in ("bs2", "aedat"):
+        command = [
+            "train",
+            "--from",
+            "a.pt",
+            "--data",
+            f"folder:{tmp_path / form}",
+            "--recipe",
+            "live",
+            "--device",
+            "cpu",
+        ]
+        code, _, err = plif(*command, *options, "--epochs", "1", "--batch-size", "2", "--out", f"{form}.pt")
+        assert code == 0, err
+    one, other = load(tmp_path / "bs2.pt"), load(tmp_path / "aedat.pt")
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+    assert one.meta.view == other.meta.view == "upright"
 
 
 @pytest.mark.parametrize(
