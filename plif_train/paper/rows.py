@@ -27,6 +27,7 @@ class Row:
     log        the authors' run that it is trained like; None: it is not trained
     published  the accuracy in the paper, 0..1
     command    what to type where it is not trained
+    shows      the data set that a drawing shows; None: any
     """
 
     name: str
@@ -34,6 +35,7 @@ class Row:
     log: str | None = None
     published: float | None = None
     command: str | None = None
+    shows: str | None = None
 
     @property
     def conditions(self) -> Conditions:
@@ -42,7 +44,7 @@ class Row:
 
     @property
     def dataset(self) -> str | None:
-        return self.conditions.dataset if self.log else None
+        return self.conditions.dataset if self.log else self.shows
 
     @property
     def file(self) -> str:
@@ -137,20 +139,20 @@ def _trained() -> Iterator[Row]:
 
 def _drawn() -> Iterator[Row]:
     drawn = "plif figures"
-    fashion = "model.pt --data fashion-mnist:DIR"
+    fashion, dvs, gestures = "fashion-mnist", "cifar10-dvs", "dvs128-gesture"
+    of = {name: f"{drawn} model.pt --data {name}:DIR" for name in (fashion, dvs, gestures)}
     yield Row("table-1", "Tables 1 and S1: the six networks; notation of a trained one", command="plif info model.pt")
     yield Row("table-3", "Table 3: time-steps; T of a trained network", command="plif info model.pt")
     yield Row("fig-6", "Fig. 6: accuracy of the trainings of Table 4", command=f"{drawn} runs --only ablation")
     yield Row("fig-7", "Fig. 7: tau of each layer (CIFAR-10, CIFAR10-DVS)", command=f"{drawn} runs --only tau")
     yield Row("fig-s1", "Fig. S1: the distribution of W/tau", command=f"{drawn} model.pt --only fig-s1")
     channels = "--only fig-s2 --channels 45,75,76 --steps 8"
-    yield Row("fig-s2", "Fig. S2: three channels, Fashion-MNIST", command=f"{drawn} {fashion} {channels}")
-    yield Row("fig-s3", "Fig. S3: all channels, Fashion-MNIST", command=f"{drawn} {fashion} --only fig-s3")
-    horse = "model.pt --data cifar10-dvs:DIR --only fig-s4 --class horse --channels 40,103"
-    yield Row("fig-s4", "Fig. S4: a horse step by step, CIFAR10-DVS", command=f"{drawn} {horse}")
-    others = "--only fig-s5 --class other_gestures,right_arm_clockwise,air_drums --channels 59"
-    gesture = f"model.pt --data dvs128-gesture:DIR {others}"
-    yield Row("fig-s5", "Fig. S5: three gestures and channel 59, DVS128 Gesture", command=f"{drawn} {gesture}")
+    yield Row("fig-s2", "Fig. S2: three channels, Fashion-MNIST", command=f"{of[fashion]} {channels}", shows=fashion)
+    yield Row("fig-s3", "Fig. S3: all channels, Fashion-MNIST", command=f"{of[fashion]} --only fig-s3", shows=fashion)
+    horse = f"{of[dvs]} --only fig-s4 --class horse --channels 40,103"
+    yield Row("fig-s4", "Fig. S4: a horse step by step, CIFAR10-DVS", command=horse, shows=dvs)
+    three = f"{of[gestures]} --only fig-s5 --class other_gestures,right_arm_clockwise,air_drums --channels 59"
+    yield Row("fig-s5", "Fig. S5: three gestures and channel 59, DVS128 Gesture", command=three, shows=gestures)
     yield Row("section-s10", "Section 10 of the supplement: encoders", command=f"{drawn} model.pt --only encoders")
 
 
