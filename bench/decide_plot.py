@@ -14,6 +14,7 @@ def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     negatives = bool(rows[0]["negatives"])
     key = "false_labels"
@@ -51,8 +52,19 @@ def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     ]
     axis.set_xlabel(f"false alarms a minute, on {'recordings of none of it' if negatives else 'idle stretches'}")
     axis.set_ylabel("onset to label (ms):\nmedian, line to the 95th percentile")
+    axis.set_xscale("symlog", linthresh=2)
+    axis.set_yscale("symlog", linthresh=50)
+    for along, ticks in (
+        (axis.xaxis, (0, 1, 2, 5, 10, 20, 50, 100)),
+        (axis.yaxis, (0, 25, 50, 100, 200, 500, 1000, 2000)),
+    ):
+        along.set_major_locator(FixedLocator(ticks))
+        along.set_major_formatter("{x:g}")
+        along.set_minor_locator(NullLocator())
+    axis.set_xlim(left=-0.2)
+    axis.set_ylim(bottom=-5)
     axis.grid(alpha=0.3)
-    axis.legend(loc="upper right")
+    axis.legend(loc="lower left")
     figure.colorbar(dots, ax=axis, label="spans with the right label most of the time")
     axis.set_title(title, fontsize=9)
     figure.supxlabel("\n".join(lines), fontsize=8, family="monospace", x=0.04, ha="left")
