@@ -103,8 +103,13 @@ def _main(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 def main() -> None:
     """The console script: runs a command and turns what goes wrong into one line and an exit code."""
-    catch_signals(gently=sys.argv[1:2] == ["stream"])
-    sys.exit(exit_code(run(sys.argv[1:])))
+    try:
+        catch_signals(gently=sys.argv[1:2] == ["stream"])
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before the command began, or after its end
+        code = 130
+        say("plif: interrupted", err=True)
+    sys.exit(exit_code(code))
 
 
 def run(arguments: list[str]) -> int:

@@ -41,7 +41,10 @@ FRAMINGS = (
 RULES = (
     *(("sum", "recording"), ("leak:50ms,margin=0.02,release=0.01", "every:7"), ("kofn:3/5,margin=0.02", "never")),
     *(("leak,idle=20k", "decay:20ms"), ("kofn:2/4,release=1", "silence:3")),
-    *(("own:40ms,margin=0.02,release=0.01,other=60ms", "every:20/3"), ("own:50ms,margin=0.01,other=8ms,idle=auto", "silence:30")),
+    *(
+        ("own:40ms,margin=0.02,release=0.01,other=60ms", "every:20/3"),
+        ("own:50ms,margin=0.01,other=8ms,idle=auto", "silence:30"),
+    ),
     *(("kofn:3/5,idle=auto", "decay:20ms"), ("sum,exit=0.05", "every:30")),
 )
 REAL = (

@@ -167,6 +167,18 @@ def test_signals_however_many_end_a_stream_in_order(artifact: Path, tmp_path: Pa
     assert balanced(summary) and summary["events_used"] == sum(line["events"] for line in lines)
 
 
+@pytest.mark.parametrize(("command", "code"), [("stream", 130), ("info", 143)])
+def test_a_signal_before_the_command_begins_is_an_interrupt(command: str, code: int) -> None:
+    """SIGTERM in the moment after it is caught for the first time."""
+    at_once = (
+        "import os, signal; from runtime.cli import main as cli; catch = cli.catch_signals;"
+        "cli.catch_signals = lambda gently: (catch(gently), os.kill(os.getpid(), signal.SIGTERM)); cli.main()"
+    )
+    process = interruptible([sys.executable, "-c", at_once, command, "nothing.onnx"])
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (code, "plif: interrupted\n")
+
+
 def test_a_signal_while_the_model_is_loaded_is_an_interrupt_too(artifact: Path, tmp_path: Path) -> None:
     process = started(artifact, "--record", str(tmp_path / "r"))
     status = Path(f"/proc/{process.pid}/status")
