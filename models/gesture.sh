@@ -1,6 +1,6 @@
 #!/bin/bash
 # How models/gesture.pt was made: models/gesture.sh START.pt CLIPS WORK [SEED [EPOCHS [NAME]]]
-#   START.pt  the network to go on from: models/gesture-sim.pt
+#   START.pt  the network to go on from: models/gesture-sim.pt, and then, with seed 101 for 30 epochs, what came out
 #   CLIPS     a folder with the six clips of DVS128 Gesture, as {train,test}/<class>/*.bs2, and 128x128 in sensor.txt
 #   WORK      a folder for the simulated sets and the network, WORK/NAME.pt (gesture-SEED.pt)
 #   EPOCHS    56, of 244 steps

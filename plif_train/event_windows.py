@@ -7,7 +7,8 @@
     splice:P   noise, then the gesture from the middle, IDLE then the class; every fourth the other way round
     onset:P    from up to 0.6 of the window before the row's beginning: IDLE, then the class; 0.4 s before it are UNASKED,
                since arms that rise may be many things
-    rest:P     begins sooner, so that at least half of it is the time before those 0.4 s: IDLE, somebody who stands there
+    rest:P     begins sooner, so that at least half of it is the time before those 0.4 s: IDLE, somebody who stands there;
+               plain where a recording holds nothing before its row
     active:1   the class only in steps with more events than the recording has at rest, else IDLE: everyday recordings
                contain rests, and rests that are labelled "other" teach that idle is other
     shuffle:P  freeze:P  axes:P    hard negatives (plif_train.hard_negatives), labelled "other"; their first 0.12 s are UNASKED
