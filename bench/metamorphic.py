@@ -119,16 +119,21 @@ def main() -> None:
         events, size, upright = data.recording(i)
         clip = as_seen(events, size, upright, framing)
         for name, change in CHANGES.items():
-            if name in NO_GESTURE and not allows(NO_GESTURE[name], model.classes[label]):
-                continue
-            if name == "mirrored" and mirrored is None:
-                continue
-            wanted: set[int | None] = {mirrored[label] if mirrored and name == "mirrored" else label}
-            wanted = other if name in NO_GESTURE else wanted
+            wanted: set[int | None] = {label}
+            if name in NO_GESTURE:
+                if not allows(NO_GESTURE[name], model.classes[label]):
+                    continue
+                wanted = other
+            elif name == "mirrored":
+                if mirrored is None:
+                    continue
+                wanted = {mirrored[label]}
             found = answer(model, change(clip, draws[name], size), size, framing)
             seen[name].append((found in wanted, found == label, found in other))
     rows = []
-    for name, answers in ((name, answers) for name, answers in seen.items() if answers):
+    for name, answers in seen.items():
+        if not answers:
+            continue
         shares = [round(float(share), 3) for share in np.mean(answers, axis=0)]
         named = dict(zip(("expected", "unchanged", "other"), shares, strict=True))
         rows.append({"change": name, "recordings": len(answers), **named})
