@@ -19,6 +19,7 @@ from plif_train.paper.logs import AuthorsRun, like, nearest
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from runtime.events import frames_of, open_source
+from runtime.events.framing import framing_of
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card, read_card
 
@@ -166,7 +167,7 @@ def open_subject(path: Path, **options: Any) -> FigureModel:
 
 def samples_of(card: Card, data: str, count: int, only: str | None) -> tuple[np.ndarray, list[str]]:
     """x [N, T, C, H, W] (static: [N, C, H, W]) and the name of each: of each class in turn, or of one recording."""
-    framing, shape = card["framing"], tuple(card["input"]["shape"])
+    framing, shape = framing_of(card), tuple(card["input"]["shape"])
     if Path(data).is_file() or data.startswith("sim:"):
         source = open_source(data)
         packets = list(source.packets(1 << 20))

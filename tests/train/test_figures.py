@@ -23,7 +23,9 @@ from plif_train.figures.subject import FigureModel, open_subject, samples_of
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.data import open_dataset
+from runtime.events import make_events
 from runtime.model.card import read_card
+from tests.recordings import aedat2_bytes
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,16 @@ def test_a_recording_alone_can_be_looked_at(trained: Path, tmp_path: Path) -> No
     card = read_card(trained / "model.pt")
     x, names = samples_of(card, str(tmp_path / "mine.bin"), 10, None)
     assert names == ["mine"] and np.array_equal(x[0], data.sample(2))
+
+
+def test_an_upright_network_is_drawn_with_an_upright_view(trained: Path, tmp_path: Path) -> None:
+    """AEDAT 2.0 is stored turned by 180 degrees."""
+    at = np.arange(500)
+    (tmp_path / "a.aedat").write_bytes(aedat2_bytes(make_events(100 * at, at % 60, at % 20, at % 2 == 0)))
+    card = {**read_card(trained / "model.pt"), "input": {"kind": "events", "shape": [2, 128, 128]}}
+    stored, _ = samples_of(card, str(tmp_path / "a.aedat"), 1, None)
+    upright, _ = samples_of({**card, "view": "upright"}, str(tmp_path / "a.aedat"), 1, None)
+    assert stored.any() and np.array_equal(upright, stored[..., ::-1, ::-1])
 
 
 def test_samples_are_of_each_class_in_turn_or_of_one_class(trained: Path) -> None:

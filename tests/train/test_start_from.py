@@ -210,16 +210,8 @@ def test_what_goes_on_from_an_upright_network_learns_upright(
             (tmp_path / "aedat" / split / name / "0.aedat").write_bytes(turned)
     for form in ("bs2", "aedat"):
         command = [
-            "train",
-            "--from",
-            "a.pt",
-            "--data",
-            f"folder:{tmp_path / form}",
-            "--recipe",
-            "live",
-            "--device",
-            "cpu",
-        ]
+            "train", "--from", "a.pt", "--data", f"folder:{tmp_path / form}", "--recipe", "live", "--device", "cpu",
+        ]  # fmt: skip
         code, _, err = plif(*command, *options, "--epochs", "1", "--batch-size", "2", "--out", f"{form}.pt")
         assert code == 0, err
     one, other = load(tmp_path / "bs2.pt"), load(tmp_path / "aedat.pt")
