@@ -53,8 +53,8 @@ BATCH = {
 Step = Callable[[], float]
 
 
-def plif_network(name: str, x: Tensor, bn: str, threshold: float) -> Network:
-    net = build(f"{name}:paper", bias="fc", v_threshold=threshold).to(x.device).train()
+def plif_network(name: str, x: Tensor, bn: str, threshold: float, pool: str) -> Network:
+    net = build(f"{name}:paper", bias="fc", v_threshold=threshold, pool=pool).to(x.device).train()
     net.bn = bn
     return net
 
@@ -76,14 +76,19 @@ def spikes_in(net: Network, step: Step) -> float:
     return seen / all_of_them
 
 
-def spikingjelly_step(name: str, x: Tensor, y: Tensor, dtype: torch.dtype | None, threshold: float) -> tuple[Step, int]:
-    from spikingjelly.activation_based import functional, neuron, surrogate
+def spikingjelly_step(
+    name: str, x: Tensor, y: Tensor, dtype: torch.dtype | None, threshold: float, pool: str
+) -> tuple[Step, int]:
+    from spikingjelly.activation_based import functional, layer, neuron, surrogate
     from spikingjelly.activation_based.model import parametric_lif_net
 
     net = getattr(parametric_lif_net, PEERS[name])(
         spiking_neuron=neuron.ParametricLIFNode, surrogate_function=surrogate.ATan(), detach_reset=True,
         v_threshold=threshold,
     )  # fmt: skip
+    for place, module in enumerate(net.conv_fc):
+        if pool == "AP" and isinstance(module, nn.MaxPool2d):
+            net.conv_fc[place] = layer.AvgPool2d(module.kernel_size, module.stride)
     net = net.to(x.device).train()
     functional.set_step_mode(net, "m")
     sequence = x if x.dim() == 5 else x.expand(PRESETS[name].meta.T, *x.shape)
@@ -163,11 +168,12 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     x = x.to(options.device)
     y = F.one_hot(torch.arange(batch) % len(meta.classes), len(meta.classes)).float().to(options.device)
     dtype = PRECISIONS[options.precision]
-    joint, per_step = (plif_network(name, x, bn, options.threshold) for bn in ("joint", "per-step"))
+    threshold, pool = options.threshold, options.pool
+    joint, per_step = (plif_network(name, x, bn, threshold, pool) for bn in ("joint", "per-step"))
     sides = {
         "plif": _stepper(joint, joint.reset, x, y, dtype),
         "plif per-step": _stepper(per_step, per_step.reset, x, y, dtype),
-        "spikingjelly": spikingjelly_step(name, x, y, dtype, options.threshold),
+        "spikingjelly": spikingjelly_step(name, x, y, dtype, threshold, pool),
         "floor": floor_step(name, x, dtype),
     }
     assert sides["plif"][1] == sides["spikingjelly"][1], "the two networks differ in size"
@@ -185,7 +191,8 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "preset": name,
         "batch": batch,
         "precision": options.precision,
-        "threshold": options.threshold,
+        "threshold": threshold,
+        "pool": pool,
         "spikes": share,
         "parameters": sides["plif"][1],
         "median_s": medians,
@@ -203,6 +210,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=list(PRECISIONS), default="fp32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threshold", type=float, default=1.0, help="of all neurons; a higher one, fewer spikes")
+    parser.add_argument("--pool", choices=("MP", "AP"), default="MP", help="max- or average pooling")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; default: PyTorch's choice")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

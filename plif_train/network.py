@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from plif_train.batchnorm import MODES, BatchNorm
 from plif_train.convolution import Conv
 from plif_train.neuron import Neuron
-from plif_train.pooling import MaxPool
+from plif_train.pooling import AveragePool, MaxPool
 from plif_train.surrogate import SURROGATES
 from runtime.base.errors import PlifError
 from runtime.model import notation as nt
@@ -344,5 +344,5 @@ def _module(named: nt.NamedLayer, options: Options) -> nn.Module:
     if isinstance(layer, nt.Pool):
         if op == "Vote":
             return Vote(layer.kernel)
-        return MaxPool(layer.kernel, layer.stride) if op == "MaxPool" else nn.AvgPool2d(layer.kernel, layer.stride)
+        return (MaxPool if op == "MaxPool" else AveragePool)(layer.kernel, layer.stride)
     return nn.Flatten()

@@ -1,5 +1,6 @@
-/* Max-pooling of planes [H, W] with kernel 2 and stride 2, a rest of one row or column left out. `which` keeps the place of
-   the maximum, the first of equals and NaN before everything, as PyTorch does, in one byte instead of eight.
+/* Pooling of planes [H, W] with kernel 2 and stride 2, a rest of one row or column left out. Of a maximum `which` keeps the
+   place, the first of equals and NaN before everything, as PyTorch does, in one byte instead of eight; a mean, added up in
+   the order of the window, keeps nothing.
 
    Rows are short (28 or 34 elements), which leaves vectors half empty, but outputs lie together across rows. So the upper and
    lower rows of many windows are put side by side first, PAIRS windows at a time, and one long loop goes over them. */
@@ -16,6 +17,25 @@ INLINE void split(const void *row, int64_t i, int half, float *left, float *righ
     } else {
         *left = ((const float *)row)[2 * i];
         *right = ((const float *)row)[2 * i + 1];
+    }
+}
+
+INLINE void average_pairs(const void *restrict upper, const void *restrict lower, void *restrict out, int64_t n, int half) {
+    for (int64_t i = 0; i < n; i++) {
+        float v0, v1, v2, v3;
+        split(upper, i, half, &v0, &v1);
+        split(lower, i, half, &v2, &v3);
+        store(out, i, (v0 + v1 + v2 + v3) / 4.0f, half);
+    }
+}
+
+INLINE void spread_pairs(const void *restrict g, void *restrict upper, void *restrict lower, int64_t n, int half) {
+    for (int64_t i = 0; i < n; i++) {
+        const float f = load(g, i, half) / 4.0f;
+        for (int64_t k = 2 * i; k < 2 * i + 2; k++) {
+            store(upper, k, f, half);
+            store(lower, k, f, half);
+        }
     }
 }
 
@@ -75,7 +95,10 @@ INLINE void pool_planes(const char *in, char *out, uint8_t *which, int64_t H, in
                 memcpy(upper + j * n * 2 * size, a, (size_t)(n * 2 * size));
                 memcpy(lower + j * n * 2 * size, a + W * size, (size_t)(n * 2 * size));
             }
-            pool_pairs(upper, lower, out + (row * ow + x) * size, which + row * ow + x, rows * n, half);
+            if (which)
+                pool_pairs(upper, lower, out + (row * ow + x) * size, which + row * ow + x, rows * n, half);
+            else
+                average_pairs(upper, lower, out + (row * ow + x) * size, rows * n, half);
         }
     }
 }
@@ -90,7 +113,10 @@ INLINE void unpool_planes(const char *g, const uint8_t *which, char *in, int64_t
         const int64_t rows = at_most(group, to * oh - row);
         for (int64_t x = 0; x < ow; x += wide) {
             const int64_t n = at_most(wide, ow - x);
-            unpool_pairs(g + (row * ow + x) * size, which + row * ow + x, upper, lower, rows * n, half);
+            if (which)
+                unpool_pairs(g + (row * ow + x) * size, which + row * ow + x, upper, lower, rows * n, half);
+            else
+                spread_pairs(g + (row * ow + x) * size, upper, lower, rows * n, half);
             for (int64_t j = 0; j < rows; j++) {
                 char *a = in + (((row + j) / oh * H + (row + j) % oh * 2) * W + 2 * x) * size;
                 memcpy(a, upper + j * n * 2 * size, (size_t)(n * 2 * size));
@@ -100,7 +126,7 @@ INLINE void unpool_planes(const char *g, const uint8_t *which, char *in, int64_t
     }
 }
 
-struct pool { /* in, gin [planes, H, W]; out, g, which [planes, H / 2, W / 2] */
+struct pool { /* in, gin [planes, H, W]; out, g, which [planes, H / 2, W / 2]; which is null for the mean */
     const void *in, *g;
     void *out, *gin;
     uint8_t *which;

@@ -9,7 +9,7 @@ import torch
 
 from plif_train import native
 from plif_train.neuron import Neuron
-from plif_train.pooling import MaxPool
+from plif_train.pooling import AveragePool, MaxPool
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels are not built here (no C compiler)")
 
@@ -86,9 +86,10 @@ def test_an_image_shown_t_times_needs_no_copies(monkeypatch) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, HALF])
 @pytest.mark.parametrize(("H", "W"), [(28, 28), (17, 15), (2, 3), (5, 2200), (1, 4)])
-def test_pooling_chooses_and_gives_back_as_pytorch_does(monkeypatch, H: int, W: int, dtype) -> None:
+@pytest.mark.parametrize("pool", [MaxPool, AveragePool])
+def test_pooling_takes_and_gives_back_as_pytorch_does(monkeypatch, pool, H: int, W: int, dtype) -> None:
     torch.manual_seed(4)
-    x = torch.randint(0, 3, (3, 4, H, W)).to(dtype)
+    x = (torch.randint(0, 3, (3, 4, H, W)) if pool is MaxPool else torch.randn(3, 4, H, W)).to(dtype)
     x[0, 0, 0, 0] = torch.nan
     found = []
     for on in (False, True):
@@ -96,9 +97,9 @@ def test_pooling_chooses_and_gives_back_as_pytorch_does(monkeypatch, H: int, W: 
         mine = x.clone().requires_grad_(True)
         if H < 2:
             with pytest.raises(RuntimeError):
-                MaxPool(2, 2)(mine)
+                pool(2, 2)(mine)
             continue
-        y = MaxPool(2, 2)(mine)
+        y = pool(2, 2)(mine)
         torch.manual_seed(5)
         y.backward(torch.randn(y.shape).to(dtype))
         found.append((y.detach(), mine.grad))
