@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from plif_train.resume import ResumeFile, check_place, resume_path
 from plif_train.start_from import start_from
 from plif_train.training import count_samples, train
 from runtime.base.errors import PlifError
+from runtime.base.files import read_regular
 from runtime.base.text import say
 from runtime.data import Dataset, find, open_dataset
 
@@ -90,11 +92,11 @@ class Job:
             "dataset": self.data.partition(":")[0],
             "dataset_options": find(self.data)[2],
             **simulation_note(self.data, *(part.data for part in self.parts)),
-            **origin_note(opened["train"]),
+            **origin_note(*opened.values()),
             **{f"limit_{split}": limit for split, limit in self.limits.items()},
             "augmentation": self.augmentation.__name__ if self.augmentation else None,
             **({"mixture": [part.to_dict() for part in self.parts]} if self.parts else {}),
-            **({"from": self.start.name} if self.start else {}),
+            **(start_note(self.start) if self.start else {}),
         }
         self._check_data(net, opened, recipe, world)  # whatever can be refused, before a reading that may take an hour
         quiet = world.rank > 0
@@ -200,10 +202,15 @@ def simulation_note(data: str, *others: str) -> dict[str, str]:
         ) from None
 
 
-def origin_note(dataset: Dataset) -> dict[str, str]:
-    """What a set of pictures is instead of the original one, for the card."""
-    suffix = Path(dataset.path(0)).suffix.lower()
-    return {"origin": "copies as JPEG"} if suffix in (".jpg", ".jpeg") else {}
+def start_note(start: Path) -> dict[str, str]:
+    """Which weights a training began with, for the card: the file's name, and its contents, as names repeat."""
+    return {"from": start.name, "from_sha256": hashlib.sha256(read_regular(start)).hexdigest()}
+
+
+def origin_note(*datasets: Dataset) -> dict[str, str]:
+    """What pictures are instead of the original ones, for the card: JPEG, if any of either split is."""
+    paths = (str(one.path(i)).lower() for one in datasets for i in range(len(one)))
+    return {"origin": "copies as JPEG"} if any(path.endswith((".jpg", ".jpeg")) for path in paths) else {}
 
 
 def _normaliser(normalisation: dict[str, list[float]] | None) -> Augment | None:

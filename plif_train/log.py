@@ -1,6 +1,6 @@
 """The course of a training, in files beside the model that any program reads, and for TensorBoard.
 
-    model.csv           a row an epoch: epoch, lr, loss, train_accuracy, val_accuracy, test_accuracy, seconds,
+    model.csv           a row an epoch: epoch, lr, loss, train_accuracy, val_accuracy, test_accuracy, seconds, processes,
                         rate:<layer> ..., tau:<layer> ... (tau per channel: tau:<layer>:<channel>); test_accuracy is
                         empty in protocol B, which reads the test set at the end
     model.weights.csv   the distribution of W/tau of every fully connected layer: epoch, layer, low, high, count
@@ -16,7 +16,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,12 @@ class Epoch:
     firing_rates: dict[str, float]
     taus: dict[str, float | list[float]]
     seconds: float
+    processes: int = 1
 
     def row(self) -> Row:
         """The row of model.csv: column -> number, "" where there is none."""
-        row: Row = {name: getattr(self, name) for name in EPOCHS} | {"seconds": round(self.seconds, 3)}
+        row: Row = {name: getattr(self, name) for name in EPOCHS}
+        row |= {"seconds": round(self.seconds, 3), "processes": self.processes}
         row |= {f"rate:{layer}": rate for layer, rate in self.firing_rates.items()}
         for layer, tau in self.taus.items():
             columns = {f":{c}": t for c, t in enumerate(tau)} if isinstance(tau, list) else {"": tau}
@@ -73,15 +75,16 @@ class Log:
         self._board = _open_board(out.with_suffix(".tensorboard"), done) if tensorboard else None
 
     def start(self, net: Network) -> None:
-        """Writes the weights before the first epoch."""
-        self._add_weights(net, 0)
+        """Notes the weights before the first epoch. They are written with it: till then the files of an earlier run stay."""
+        self._weights += weight_rows(net, 0)
 
     def add(self, epoch: Epoch, net: Network) -> None:
         """Writes what an epoch gave."""
         row = epoch.row()
         self._epochs.append(row)
+        self._weights += weight_rows(net, epoch.epoch)
         _write(self.epochs_at, self._epochs)
-        self._add_weights(net, epoch.epoch)
+        _write(self.weights_at, self._weights)
         if self._board is not None:
             for name, value in row.items():
                 if name != "epoch" and value != "":
@@ -93,10 +96,6 @@ class Log:
     def close(self) -> None:
         if self._board is not None:
             self._board.close()
-
-    def _add_weights(self, net: Network, epoch: int) -> None:
-        self._weights += weight_rows(net, epoch)
-        _write(self.weights_at, self._weights)
 
 
 def weight_rows(net: Network, epoch: int) -> list[Row]:
@@ -165,12 +164,24 @@ def read(path: Path, columns: Sequence[str] = EPOCHS) -> list[Row]:
     return rows
 
 
+def check_belongs(rows: list[Row], record: Mapping[str, Any], path: Path) -> None:
+    """PlifError when rows of `path` are not those of the training that left this record: its epoch was kept from one of them."""
+    kept = [name for name in ("epoch", "val_accuracy", "test_accuracy") if record.get(name) is not None]
+    if record.get("protocol") == "B":
+        kept = [name for name in kept if name != "test_accuracy"]  # read at the end, and in no row
+    if rows and "epoch" in kept and not any(all(row[k] and float(row[k]) == record[k] for k in kept) for row in rows):
+        found = ", ".join(f"{name} {record[name]}" for name in kept)
+        raise PlifError(
+            f"{path}: no row of the model beside it ({found}); the log of another training, or cut: move it away"
+        )
+
+
 def _expected_in(name: str | None, text: Any) -> str | None:
     """What a cell of the column `name` should hold; None where it does. Cells beyond the header have no name."""
     kind = (name or "more cells").partition(":")[0]
-    if kind in ("layer", "epoch"):
+    if kind in ("layer", "epoch", "processes"):
         holds = bool(text) and (kind == "layer" or text.isdecimal())
-        return None if holds else "a whole number" if kind == "epoch" else "a name"
+        return None if holds else "a name" if kind == "layer" else "a whole number"
     if text == "" and kind not in ("lr", "tau", "low", "high", "count"):
         return None
     try:

@@ -20,7 +20,7 @@ from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
 
 # Not compared with a file that does not have them: files of earlier versions.
-LATER = ("dataset_options", "train_samples", "val_samples", "test_samples")
+LATER = ("from_sha256", "dataset_options", "train_samples", "val_samples", "test_samples")
 
 
 def resume_path(out: str | Path) -> Path:
@@ -35,6 +35,8 @@ def check_place(out: Path, resume: bool, overwrite: bool) -> None:
     for path in (out, kept, epochs_path(out), weights_path(out)):
         if path.is_dir():
             raise PlifError(f"{path}: is a folder; expected a place for a file, give another --out")
+    if out.suffix != ".pt":  # the names of its other files are made from it, and v1.0 and v1.1 would share them
+        raise PlifError(f"{out}: expected a name that ends in .pt, as in --out model.pt")
     check_header(epochs_path(out), EPOCHS)
     check_header(weights_path(out), WEIGHTS)
     if resume and not kept.exists():

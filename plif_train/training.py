@@ -126,6 +126,7 @@ def train(
             score.firing_rates,
             {name: neuron.tau() for name, neuron in net.neurons().items() if neuron.kind != "IF"},
             time.perf_counter() - begun,
+            world.size,
         )
         if log is not None:
             log.add(result, net)

@@ -1,12 +1,14 @@
 """Test accuracy of trainings that differ in neuron, tau_0 or pooling (Tables 4 and 5, Fig. 6), beside the authors' own.
 
-Left one's own trainings, right the authors' at the same epochs, on one scale. Only runs that are equal in everything else
-stand in one figure.
+Left one's own trainings, right the authors' at the same epochs, on one scale. A row of panels for the runs that are equal in
+everything else.
 """
 
 from __future__ import annotations
 
-from plif_train.figures.course import COLOURS, authors_until, line_of, notes_of
+from typing import Any
+
+from plif_train.figures.course import COLOURS, authors_until, line_of, notes_of, scale_of, titles_of
 from plif_train.figures.draw import Drawing, MissingPart, finish_lines, label_ends, panels
 from plif_train.figures.subject import FigureModel, TrainingRun
 
@@ -18,12 +20,27 @@ def draw(subject: FigureModel) -> Drawing:
     groups: dict[tuple[object, ...], list[TrainingRun]] = {}
     for run in runs:
         groups.setdefault(run.conditions.without(*VARIED), []).append(run)
-    alike = max(groups.values(), key=lambda group: (len(set(map(variant, group))), len(group)))
-    variants = [variant(run) for run in alike]
-    if len(set(variants)) < 2:
+    alike = [group for group in groups.values() if len(set(map(variant, group))) > 1]
+    if not alike:
         raise MissingPart("an ablation needs at least two trainings that differ in neuron, tau_0 or pooling alone")
-    figure, ((ours, theirs),) = panels(1, 2, 10, 3.8, sharey=True)
-    rows = []
+    figure, places = panels(len(alike), 2, 10, 3.8 * len(alike), sharey="row")
+    rows, notes = [], []
+    titles = titles_of([scale_of(group[0]) for group in alike])
+    for title, group, (ours, theirs) in zip(titles, alike, places, strict=True):
+        rows += _draw_group(group, ours, theirs, f"{title}: " if len(alike) > 1 else "")
+        notes += notes_of(group)
+    shown = [run for group in alike for run in group]
+    if left_out := [run.name for run in runs if run not in shown]:
+        notes.append(f"left out, as they differ in more: {', '.join(left_out)}")
+    sets = ", ".join(dict.fromkeys(run.conditions.dataset for run in shown))
+    return Drawing(
+        figure, rows, f"Accuracy by neuron, tau_0 and pooling, {sets}" + (f" ({'; '.join(notes)})" if notes else "")
+    )
+
+
+def _draw_group(alike: list[TrainingRun], ours: Any, theirs: Any, title: str) -> list[dict[str, Any]]:
+    variants = [variant(run) for run in alike]
+    rows: list[dict[str, Any]] = []
     ends: dict[int, list[tuple[float, float, str, str]]] = {0: [], 1: []}
     for i, run in enumerate(alike):
         colour, name = COLOURS[i % len(COLOURS)], variants[i]
@@ -38,20 +55,23 @@ def draw(subject: FigureModel) -> Drawing:
                 end = max(line)
                 ends[place].append((end, line[end], f"{name}  {100 * line[end]:.2f}", colour))
         rows += [
-            {"run": run.name, "variant": name, "epoch": epoch, "accuracy": accuracy, "authors": authors.get(epoch, "")}
+            {
+                "run": run.name,
+                "dataset": run.conditions.dataset,
+                "variant": name,
+                "epoch": epoch,
+                "accuracy": accuracy,
+                "authors": authors.get(epoch, ""),
+            }
             for epoch, accuracy in lines[0].items()
         ]
     finish_lines(ours, "epoch", "accuracy")
     finish_lines(theirs, "epoch", "")
-    ours.set_title("here", fontsize=9)
+    ours.set_title(f"{title}here", fontsize=9)
     theirs.set_title("the authors", fontsize=9)
     for place, axes in enumerate((ours, theirs)):
         label_ends(axes, ends[place])
-    notes = notes_of(alike)
-    if left_out := [run.name for run in runs if run not in alike]:
-        notes.append(f"left out, as they differ in more: {', '.join(left_out)}")
-    caption = f"Accuracy by neuron, tau_0 and pooling, {alike[0].conditions.dataset}"
-    return Drawing(figure, rows, caption + (f" ({'; '.join(notes)})" if notes else ""))
+    return rows
 
 
 def variant(run: TrainingRun) -> str:

@@ -1,10 +1,12 @@
 """Accuracy and loss over the epochs, with the authors' behind it where they trained under the same conditions.
 
-A row of panels for all runs of the same data, protocol and loss: others are not to be read on one scale.
+A row of panels for all runs of the same data, tested on as many samples, by the same protocol and loss: others are not to be
+read on one scale.
 """
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from plif_train.figures.draw import AMBER, BLUE, GREEN, GREY, RED, VIOLET, Drawing, finish_lines, panels
@@ -16,17 +18,30 @@ COLOURS = (BLUE, RED, GREEN, AMBER, VIOLET)
 def draw(subject: FigureModel) -> Drawing:
     groups: dict[tuple[str, ...], list[TrainingRun]] = {}
     for run in subject.logged:
-        wanted = run.conditions
-        groups.setdefault((wanted.dataset, wanted.origin, f"protocol {wanted.protocol}", wanted.loss), []).append(run)
+        groups.setdefault(scale_of(run), []).append(run)
+    titles = titles_of(list(groups))
     figure, places = panels(len(groups), 2, 9, 3.6 * len(groups))
     rows, notes = [], []
-    for (words, runs), (accuracy, loss) in zip(groups.items(), places, strict=True):
+    for title, runs, (accuracy, loss) in zip(titles, groups.values(), places, strict=True):
         rows += _draw_group(runs, accuracy, loss, len(subject.logged) > 1)
         notes += notes_of(runs)
         if len(groups) > 1:
-            accuracy.set_title(", ".join(word for word in words if word != "real"), fontsize=9)
+            accuracy.set_title(title, fontsize=9)
     alone = f" ({'; '.join(notes)})" if notes else ""
     return Drawing(figure, rows, f"Accuracy and loss over the epochs{alone}")
+
+
+def scale_of(run: TrainingRun) -> tuple[str, ...]:
+    """What runs must share to be read on one scale, in words."""
+    wanted = run.conditions
+    words = (f"protocol {wanted.protocol}", wanted.loss, wanted.selection or "", f"tested on {wanted.test_samples}")
+    return wanted.dataset, wanted.origin, *words
+
+
+def titles_of(scales: list[tuple[str, ...]]) -> list[str]:
+    """Of each scale the data set, and what not all of them share."""
+    shared = set.intersection(*map(set, scales)) | {"real", ""}
+    return [textwrap.fill(", ".join([data, *(w for w in words if w not in shared)]), 70) for data, *words in scales]
 
 
 def _draw_group(runs: list[TrainingRun], accuracy: Any, loss: Any, named: bool) -> list[dict[str, Any]]:
@@ -81,10 +96,7 @@ def authors_until(run: TrainingRun) -> tuple[dict[int, float], dict[int, float]]
     if run.authors is None:
         return {}, {}
     last = int(run.epochs[-1]["epoch"])
-    test, val = (
-        {int(e): float(a) for e, a in zip(run.authors.epoch, column, strict=True) if e <= last and a == a}
-        for column in (run.authors.test, run.authors.val)
-    )
+    test, val = (run.authors.by_epoch(accuracies, last) for accuracies in (run.authors.test, run.authors.val))
     return test, {} if run.authors.judged_otherwise else val
 
 

@@ -32,7 +32,8 @@ def table_s2(runs: list[TrainingRun]) -> list[dict[str, Any]]:
         best = ours.get(log)
         found.append({
             "dataset": row.dataset, "protocol": row.conditions.protocol, "differs": [],
-            **_of_run(best), "authors": _authors_at(log, best), "published": row.published,
+            **_of_run(best), "authors": authors_runs()[log].test_of_best(_epochs(best) or 0) if best else None,
+            "published": row.published,
         })  # fmt: skip
     for run in others:
         wanted = run.conditions
@@ -63,17 +64,6 @@ def _epochs(run: TrainingRun | None) -> int | None:
     if run is None:
         return None
     return int(run.epochs[-1]["epoch"]) if run.epochs else run.training.get("epoch")
-
-
-def _authors_at(log: str, run: TrainingRun | None) -> float | None:
-    """What the authors' protocol had given after as many epochs as `run` had: the test accuracy of their best one."""
-    epochs = _epochs(run)
-    if epochs is None:
-        return None
-    theirs = authors_runs()[log]
-    seen = theirs.epoch <= epochs
-    best = theirs.judged[seen]
-    return float(theirs.test[seen][len(best) - 1 - best[::-1].argmax()])  # of equal ones the last, as their code keeps
 
 
 def lines_of(rows: list[dict[str, Any]]) -> list[str]:

@@ -64,9 +64,7 @@ def _authors_taus(run: TrainingRun, layer: str) -> np.ndarray | None:
     """tau of this layer in the authors' run like this one, at `epochs_of(run)`; NaN where they logged none."""
     if run.authors is None or layer not in run.authors.taus:
         return None
-    by_epoch = dict(zip(run.authors.epoch.tolist(), run.authors.taus[layer], strict=True)) | {
-        0: run.conditions.init_tau
-    }
+    by_epoch = run.authors.by_epoch(run.authors.taus[layer]) | {0: run.conditions.init_tau}
     return np.array([by_epoch.get(epoch, np.nan) for epoch in epochs_of(run)])
 
 

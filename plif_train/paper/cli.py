@@ -42,6 +42,8 @@ def reproduce(
         raise PlifError(f"--precision {precision}: expected {', '.join(PRECISIONS)}")
     if list_ and (row is not None or data is not None):
         raise PlifError("--list: stands alone, without a row and --data")
+    if overwrite and data is None:
+        raise PlifError("--overwrite: begins a training again; expected --data NAME:DIR beside it")
     if row is None:
         if data is not None:
             raise PlifError(f"--data {data}: expected a row to train before it, such as table-s2:fashion-mnist:A")
@@ -79,7 +81,7 @@ def _train(row: Row, data: str, out: Path, epochs: int, precision: str, overwrit
         if code:
             raise typer.Exit(code)
     except Interrupted:
-        goes_on = f"{kept} holds the last whole epoch; the same command goes on{' without --overwrite' * overwrite}"
+        goes_on = f"{kept} holds all whole epochs; the same command goes on{' without --overwrite' * overwrite}"
         raise Interrupted(goes_on if kept.exists() else "nothing was written") from None
     finally:
         if new:
@@ -112,7 +114,8 @@ def _record(row: Row, data: str | None, out: Path, epochs: int, precision: str) 
 
 def _standing(row: Row, out: Path) -> tuple[Standing | None, str]:
     """Where the training of a row stands, and why nowhere: "" where it was not trained."""
-    from plif_train.log import epochs_path, read
+    from plif_train.log import check_belongs, epochs_path, read
+    from plif_train.paper.conditions import record_of
     from plif_train.paper.logs import authors_runs
     from plif_train.paper.standing import standing_of
     from runtime.model.card import read_card
@@ -121,8 +124,9 @@ def _standing(row: Row, out: Path) -> tuple[Standing | None, str]:
     if row.log is None or not path.exists():
         return None, ""
     try:
-        epochs = read(epochs_path(path))
-        found = standing_of(read_card(path), epochs, authors_runs()[row.log], path)
+        epochs, card = read(epochs_path(path)), read_card(path)
+        check_belongs(epochs, record_of(card, path), epochs_path(path))
+        found = standing_of(card, epochs, authors_runs()[row.log], path)
     except PlifError as error:
         return None, f"not compared: {error}"
     if not epochs:
@@ -144,20 +148,17 @@ def _tell(record: dict[str, Any]) -> None:
 
 
 def _list(rows: list[Row], out: Path, as_json: bool) -> None:
-    found: list[dict[str, Any]] = []
-    for row in rows:
-        standing, note = _standing(row, out)
-        found.append({
-            "row": row.name, "what": row.what, "dataset": row.dataset, "published": row.published,
-            "standing": standing.as_json() if standing else None, **({"note": note} if note else {}),
-        })  # fmt: skip
+    found = [(row, *_standing(row, out)) for row in rows]
     if as_json:
-        print_json(found)
+        print_json([
+            {
+                "row": row.name, "what": row.what, "dataset": row.dataset, "published": row.published,
+                "standing": standing.as_json() if standing else None, **({"note": note} if note else {}),
+            }
+            for row, standing, note in found
+        ])  # fmt: skip
         return
-    for one in found:
-        published = "" if one["published"] is None else f"{100 * one['published']:.2f} %"
-        here = one["standing"]
-        state = (
-            f"epoch {here['epoch']}: {100 * here['accuracy']:.2f} % {here['verdict']}" if here else one.get("note", "")
-        )
-        say(f"{one['row']:<50} {published:>8}  {one['what']:<70} {state}".rstrip())
+    for row, standing, note in found:
+        published = "" if row.published is None else f"{100 * row.published:.2f} %"
+        state = f"{standing.ours}, {standing.verdict}" if standing else note
+        say(f"{row.name:<50} {published:>8}  {row.what:<70} {state}".rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -31,9 +32,10 @@ NOT_COMPARED = {
 # What a training record may hold, null apart.
 _RECORD: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("text", lambda value: isinstance(value, str),
-     "dataset simulated origin from augmentation protocol objective bn precision"),
+     "dataset simulated origin from from_sha256 augmentation protocol objective bn precision"),
     ("a whole number", lambda value: type(value) is int,
-     "train_samples test_samples batch_size t_max epoch epochs accumulate processes"),
+     "train_samples val_samples test_samples limit_train batch_size t_max epoch epochs accumulate processes"),
+    ("a map", lambda value: isinstance(value, dict), "dataset_options"),
     ("a number", lambda value: type(value) in (int, float), "lr rate_penalty clip_norm bias_limit"),
     ("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1,
      "test_accuracy val_accuracy"),
@@ -46,6 +48,7 @@ class Conditions:
 
     origin         "real", or what the recordings or pictures are instead; "a mixture" of sets not all of which are drawn
     train_samples  without those held back; None where a card does not say
+    selection      which samples these are: options of the set, a limit; of one's own folders the classes. None: the set's own
     start          the model.pt whose weights it began with; None: new ones
     input          kind, shape and normalisation
     network        the notation with N for its neurons and P for its pooling between layers
@@ -57,6 +60,7 @@ class Conditions:
     origin: str
     train_samples: int | None
     test_samples: int | None
+    selection: str | None
     protocol: str
     start: str | None
     input: str
@@ -96,8 +100,9 @@ def conditions_of(card: Card, epochs: Sequence[Mapping[str, str]] = (), where: o
         origin=record.get("simulated") or record.get("origin") or ("a mixture" if record.get("mixture") else "real"),
         train_samples=record.get("train_samples"),
         test_samples=record.get("test_samples"),
+        selection=_selection(card, record),
         protocol=str(record.get("protocol")),
-        start=record.get("from"),
+        start=" ".join(filter(None, (record.get("from"), (record.get("from_sha256") or "")[:12]))) or None,
         input=input_of(card["input"]["kind"], card["input"]["shape"], card["normalisation"]),
         network=network + bias,
         neuron=", ".join([neuron, *_unusual(asdict(options), Options(), said)]),
@@ -106,8 +111,8 @@ def conditions_of(card: Card, epochs: Sequence[Mapping[str, str]] = (), where: o
         T=card["T"],
         framing=card["framing"],
         loss=str(record.get("objective")),
-        augmentation=record.get("augmentation") or ("recordings varied" if record.get("mixture") else None),
-        schedule=schedule(record, options) + _lr_changed(record, epochs),
+        augmentation=record.get("augmentation") or _mixture(record.get("mixture")),
+        schedule=schedule(record, options) + _lr_changed(record, epochs) + _processes_changed(record, epochs),
     )
 
 
@@ -121,6 +126,21 @@ def record_of(card: Card, where: object) -> dict[str, Any]:
             if (found := record.get(name)) is not None and not holds(found):
                 raise PlifError(f"{where}: {name} in the training record is {str(found)[:40]!r}; expected {expected}")
     return record
+
+
+def _selection(card: Card, record: Mapping[str, Any]) -> str | None:
+    options, limit = record.get("dataset_options") or {}, record.get("limit_train")
+    words = [f"{name}={value}" for name, value in sorted(options.items()) if name != "order"]  # of classes, not samples
+    if limit is not None and limit <= (record.get("train_samples") or 0) + (record.get("val_samples") or 0):
+        words.append(f"{limit} spread over the training split")
+    if record.get("dataset") == "folder":
+        words.append(f"classes {', '.join(card['classes'])}")
+    return ", ".join(words) or None
+
+
+def _mixture(parts: Any) -> str | None:
+    """The sets of a mixture, with their shares of an epoch, and how they are varied."""
+    return f"recordings varied: {json.dumps(parts, sort_keys=True)}" if parts else None
 
 
 def input_of(kind: str, shape: Sequence[int], normalisation: Mapping[str, Sequence[float]] | None) -> str:
@@ -158,6 +178,12 @@ def _lr_changed(record: Mapping[str, Any], epochs: Sequence[Mapping[str, str]]) 
             if not math.isclose(found, expected, rel_tol=1e-5, abs_tol=1e-9 * lr):
                 return f", but lr {found:g} in epoch {row['epoch']} ({expected:g})"
     return ""
+
+
+def _processes_changed(record: Mapping[str, Any], epochs: Sequence[Mapping[str, str]]) -> str:
+    """Whether more processes shared a batch in some epoch than the card says: --devices may be changed on --resume."""
+    most = max((int(row.get("processes") or 1) for row in epochs), default=1)
+    return f", but {most} processes in an epoch" if most > (record.get("processes") or 1) else ""
 
 
 def parts_of(notation: str) -> tuple[str, str, str]:

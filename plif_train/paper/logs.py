@@ -37,7 +37,9 @@ SAMPLES = {
     "mnist": (60000, 51005, 10000), "fashion-mnist": (60000, 51000, 10000), "cifar10": (50000, 42500, 10000),
     "nmnist": (60000, 51005, 10000), "cifar10-dvs": (9000, 7650, 1000), "dvs128-gesture": (936, 803, 288),
 }  # fmt: skip
-SCHEDULE = schedule(asdict(Recipe(t_max=64)), Options())
+SELECTION = {"dvs128-gesture": "train=authors-936"}
+BATCH = 16
+SCHEDULE = schedule(asdict(Recipe(t_max=64, batch_size=BATCH)), Options())
 Floats = npt.NDArray[np.float64]
 
 
@@ -60,15 +62,26 @@ class AuthorsRun:
 
     @property
     def judged_samples(self) -> int:
-        """How many samples `judged` is measured on."""
+        """How many samples `judged` is measured on: of those held back the whole batches, their code drops the rest."""
         all_, learnt, test = SAMPLES[self.conditions.dataset]
-        return all_ - learnt if self.conditions.protocol == "B" else test
+        return (all_ - learnt) // BATCH * BATCH if self.conditions.protocol == "B" else test
 
     @property
     def judged_otherwise(self) -> list[str]:
         """Why `judged` is no measure of ours: in protocol B the authors' code augments what is held back, too."""
         augmentation = self.conditions.augmentation if self.conditions.protocol == "B" else None
         return [f"pictures held back: as they are, not {augmentation}"] if augmentation else []
+
+    def by_epoch(self, values: Floats, last: int | None = None) -> dict[int, float]:
+        """epoch -> one of these `values` [N], up to epoch `last`, where something was logged."""
+        pairs = zip(self.epoch.tolist(), values.tolist(), strict=True)
+        return {epoch: value for epoch, value in pairs if value == value and (last is None or epoch <= last)}
+
+    def test_of_best(self, epochs: int) -> float:
+        """What their protocol had given after so many epochs: the test accuracy of the best, of equal ones the last."""
+        seen = self.epoch <= epochs
+        best = self.judged[seen]
+        return float(self.test[seen][len(best) - 1 - best[::-1].argmax()])
 
 
 @cache
@@ -107,7 +120,7 @@ def conditions_of_log(name: str) -> Conditions:
     samples = SAMPLES[dataset]
     augmentation = method_named("authors").augments(dataset, varied=False)
     return Conditions(
-        dataset, "real", samples[protocol == "B"], samples[2], protocol, None,
+        dataset, "real", samples[protocol == "B"], samples[2], SELECTION.get(dataset), protocol, None,
         input_of(preset.meta.kind, preset.meta.shape, preset.meta.normalisation), network, neuron, float(tau), pool,
         int(T), framing, "rate-mse", augmentation.__name__ if augmentation else None, SCHEDULE,
     )  # fmt: skip

@@ -17,6 +17,7 @@ from plif_train.presets import PRESETS
 from runtime.base.errors import PlifError
 
 EPOCHS, T_MAX, SEED = 1024, 64, 2020
+SAME = {"table-2": ("table-s2", "A"), "table-s1": ("table-1",)}  # tables that others repeat
 LOG_NAMES = {dataset: name for name, dataset in DATASETS.items()}
 
 
@@ -57,8 +58,9 @@ class Row:
             return shlex.split(self.command or "")[1:]
         wanted = self.conditions
         data = data or f"{wanted.dataset}:DIR"
-        if wanted.dataset == "dvs128-gesture" and "train=" not in data:
-            data += f"{'&' if '?' in data else '?'}train=authors-936"
+        options = data.partition("?")[2]
+        if wanted.selection and f"&{wanted.selection.partition('=')[0]}=" not in f"&{options}":
+            data += f"{'&' if options else '?'}{wanted.selection}"
         words = ["train", *_network(wanted), "--data", data, "--T", str(wanted.T)]
         if wanted.framing is not None:
             words += ["--framing", wanted.framing]
@@ -81,7 +83,8 @@ def find_rows(name: str, dataset: str | None = None) -> list[Row]:
     if name in known:
         found = [known[name]]
     else:
-        wanted = name.split(":")
+        table, *rest = name.split(":")
+        wanted = [*SAME.get(table, (table,)), *rest]
         found = [row for row in known.values() if _fits(row.name.split(":"), wanted)]
     chosen = [row for row in found if dataset is None or row.dataset in (None, dataset)]
     if not found:
@@ -143,7 +146,9 @@ def _drawn() -> Iterator[Row]:
     of = {name: f"{drawn} model.pt --data {name}:DIR" for name in (fashion, dvs, gestures)}
     yield Row("table-1", "Tables 1 and S1: the six networks; notation of a trained one", command="plif info model.pt")
     yield Row("table-3", "Table 3: time-steps; T of a trained network", command="plif info model.pt")
-    yield Row("fig-6", "Fig. 6: accuracy of the trainings of Table 4", command=f"{drawn} runs --only ablation")
+    yield Row(
+        "fig-6", "Fig. 6: accuracy of the trainings of Table 4, four sets", command=f"{drawn} runs --only ablation"
+    )
     yield Row("fig-7", "Fig. 7: tau of each layer (CIFAR-10, CIFAR10-DVS)", command=f"{drawn} runs --only tau")
     yield Row("fig-s1", "Fig. S1: the distribution of W/tau", command=f"{drawn} model.pt --only fig-s1")
     channels = "--only fig-s2 --channels 45,75,76 --steps 8"

@@ -2,20 +2,20 @@
 
 One run a side, so the spread is theirs from epoch to epoch, and what the number of samples allows: at epoch e, from the
 lowest to the highest of the authors' accuracies of the epochs e-2 .. e+2, each widened by 1.96 sqrt(p (1 - p) / n). n
-samples were judged: the test set, in protocol B those held back. Of unlike runs only the differences are told.
+samples were judged: the test set, in protocol B those held back (the authors' code leaves out the last, smaller batch). Of
+unlike runs only the differences are told.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from plif_train.paper.conditions import conditions_of, record_of
-from plif_train.paper.logs import AuthorsRun, nearest
+from plif_train.paper.logs import AuthorsRun
 from runtime.model.card import Card
 
 NEIGHBOURS = 2
@@ -25,11 +25,15 @@ NEIGHBOURS = 2
 class Standing:
     """A training at its last epoch that the authors' log has, too. Accuracies 0..1, tau in time-steps.
 
+    judged       what `accuracy` is measured on: "test", or "validation" in protocol B
     differences  between the runs; where there are any, there is nothing of the authors' below
     taus         layer -> (ours, theirs)
+    test         of a whole training by protocol B: the test accuracy of the epoch that was kept, and the authors' after as
+                 many epochs
     """
 
     log: str
+    judged: str
     epoch: int
     accuracy: float
     precision: str
@@ -38,6 +42,7 @@ class Standing:
     low: float | None = None
     high: float | None = None
     taus: Mapping[str, tuple[float, float]] | None = None
+    test: tuple[float, float] | None = None
 
     @property
     def verdict(self) -> str:
@@ -53,14 +58,23 @@ class Standing:
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"inside": self.inside, "verdict": self.verdict}
 
-    def lines(self) -> list[str]:
-        ours = f"epoch {self.epoch}: {100 * self.accuracy:.2f} %"
-        if self.authors is None or self.low is None or self.high is None:
-            return [f"{ours}: not compared: unlike runs", "differs in " + "; ".join(self.differences)]
+    @property
+    def ours(self) -> str:
+        """ "epoch 5: validation 91.75 % in bf16" """
+        what = "validation " if self.judged == "validation" else ""
         trained = "" if self.precision == "fp32" else f" in {self.precision}"
-        theirs = f"the authors {100 * self.authors:.2f} %{' in fp32' if trained else ''}"
+        return f"epoch {self.epoch}: {what}{100 * self.accuracy:.2f} %{trained}"
+
+    def lines(self) -> list[str]:
+        by_test = []
+        if self.test:
+            mine, other = (f"{100 * accuracy:.2f} %" for accuracy in self.test)
+            by_test.append(f"test, of the epoch that was kept: {mine}, the authors after as many epochs {other}")
+        if self.authors is None or self.low is None or self.high is None:
+            return [f"{self.ours}: not compared: unlike runs", "differs in " + "; ".join(self.differences), *by_test]
+        theirs = f"the authors {100 * self.authors:.2f} %{'' if self.precision == 'fp32' else ' in fp32'}"
         spread = f"{100 * self.low:.2f} - {100 * self.high:.2f}"
-        found = [f"{ours}{trained}, {theirs} (spread {spread}): {self.verdict} the spread"]
+        found = [f"{self.ours}, {theirs} (spread {spread}): {self.verdict} the spread", *by_test]
         if self.taus:
             taus = (f"{name} {mine:.2f} ({other:.2f})" for name, (mine, other) in self.taus.items())
             found.append("tau " + ", ".join(taus))
@@ -68,37 +82,36 @@ class Standing:
 
 
 def standing_of(
-    card: Card, epochs: Sequence[Mapping[str, str]], run: AuthorsRun | None = None, where: object = "the card"
+    card: Card, epochs: Sequence[Mapping[str, str]], run: AuthorsRun, where: object = "the card"
 ) -> Standing | None:
-    """From the card of a model.pt and the rows of its log. None where there is no epoch, or nothing to compare with.
+    """From the card of a model.pt and the rows of its log, beside this run. None where they share no epoch.
 
     PlifError, which begins with `where`, for a card with values of another kind.
     """
     conditions = conditions_of(card, epochs, where)
-    if run is None:
-        found = nearest(conditions)
-        if found is None:
-            return None
-        run = found[0]
-    column = "val_accuracy" if conditions.protocol == "B" else "test_accuracy"
+    column, judged = ("val_accuracy", "validation") if conditions.protocol == "B" else ("test_accuracy", "test")
     ours = {int(row["epoch"]): row for row in epochs if row[column]}
-    theirs = {int(epoch): at for at, epoch in enumerate(run.epoch) if not math.isnan(run.judged[at])}
+    theirs = run.by_epoch(run.judged)
     shared = sorted(set(ours) & set(theirs))
     if not shared:
         return None
     epoch = shared[-1]
-    accuracy, precision = float(ours[epoch][column]), record_of(card, where).get("precision") or "fp32"
-    differences = conditions.differences(run.conditions) + run.judged_otherwise
-    if differences:
-        return Standing(run.name, epoch, accuracy, precision, differences)
-    at = theirs[epoch]
-    low, high = spread(run, at)
+    record = record_of(card, where)
+    accuracy, precision = float(ours[epoch][column]), record.get("precision") or "fp32"
+    differences, tested = conditions.differences(run.conditions), record.get("test_accuracy")
+    test = None
+    if judged == "validation" and tested is not None and not differences:
+        test = tested, run.test_of_best(max(ours))
+    found = Standing(run.name, judged, epoch, accuracy, precision, differences + run.judged_otherwise, test=test)
+    if found.differences:
+        return found
+    low, high = spread(run, int(np.flatnonzero(run.epoch == epoch)[0]))
     taus = {
-        layer: (float(ours[epoch][f"tau:{layer}"]), float(tau[at]))
-        for layer, tau in run.taus.items()
-        if ours[epoch].get(f"tau:{layer}") and not math.isnan(tau[at])
+        layer: (float(ours[epoch][f"tau:{layer}"]), theirs_at[epoch])
+        for layer, theirs_at in ((layer, run.by_epoch(tau)) for layer, tau in run.taus.items())
+        if ours[epoch].get(f"tau:{layer}") and epoch in theirs_at
     }
-    return Standing(run.name, epoch, accuracy, precision, [], float(run.judged[at]), low, high, taus)
+    return replace(found, authors=theirs[epoch], low=low, high=high, taus=taus)
 
 
 def spread(run: AuthorsRun, at: int) -> tuple[float, float]:

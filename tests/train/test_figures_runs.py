@@ -45,15 +45,17 @@ def test_unlike_runs_have_panels_of_their_own_and_names_of_their_own(tmp_path: P
         ("c", {"objective": "ce"}),
         ("d", {"protocol": "B"}),
         ("e", {}),
+        ("f", {"test_samples": 100}),
     ):
         (tmp_path / folder).mkdir()
         make_run(tmp_path / folder, "model" if folder != "e" else "alone", [0.5, 0.6], net=small(), **more)
     subject = open_subject(tmp_path)
-    assert [run.name for run in subject.runs] == ["a/model", "b/model", "c/model", "d/model", "alone"]
+    assert [run.name for run in subject.runs] == ["a/model", "b/model", "c/model", "d/model", "alone", "f/model"]
     figure = draw_figure("course", subject).figure
     titles = {axes.get_title(): [str(line.get_label()) for line in axes.lines] for axes in figure.axes[::2]}
-    assert titles["fashion-mnist, protocol A, rate-mse"][::2] == ["a/model, test", "alone, test"]
-    assert len(titles) == 4 and titles["mnist, protocol A, rate-mse"] == ["b/model, test", "b/model, train"]
+    of_10000 = "protocol A, rate-mse, tested on 10000"
+    assert titles[f"fashion-mnist, {of_10000}"][::2] == ["a/model, test", "alone, test"]
+    assert len(titles) == 5 and titles[f"mnist, {of_10000}"] == ["b/model, test", "b/model, train"]
     with pytest.raises(MissingPart, match="at least two trainings that differ in neuron"):
         draw_figure("ablation", subject)  # a/model and alone are the same variant
 

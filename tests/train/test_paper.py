@@ -20,11 +20,12 @@ from plif_train.figures.table_s2 import lines_of, table_s2
 from plif_train.network_choice import network_for, overrides_for
 from plif_train.paper.conditions import conditions_of, parts_of
 from plif_train.paper.logs import authors_runs, conditions_of_log, like, nearest
-from plif_train.paper.rows import rows
+from plif_train.paper.rows import find_rows, rows
 from plif_train.paper.standing import standing_of
 from plif_train.paper.tables import TABLE_4, TABLE_5, TABLE_S2
 from plif_train.recipe import Recipe
 from runtime.cli.main import COMMANDS, _command, run
+from runtime.data import find
 from tests.train.paper_runs import FASHION, TRAINING, few_pictures, make_run
 
 # How each condition of a training like the authors' on Fashion-MNIST can differ.
@@ -41,6 +42,8 @@ UNLIKE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("schedule", {}, {"t_max": 10}),
     ("schedule", {}, {"processes": 2}),
     ("start", {}, {"from": "gesture.pt"}),
+    ("selection", {}, {"limit_train": 60000}),
+    ("selection", {}, {"dataset_options": {"train": "some"}}),
     ("augmentation", {}, {"mixture": [{"data": "fashion-mnist"}]}),
     ("origin", {}, {"mixture": [{"data": "fashion-mnist"}]}),
     ("schedule", {"surrogate": "sigmoid"}, {}),
@@ -112,7 +115,7 @@ def test_every_row_s_command_trains_the_network_of_its_log() -> None:
             "dataset": params["data"].partition(":")[0], "protocol": params["protocol"], "objective": params["loss"],
             "train_samples": samples.train_samples, "test_samples": samples.test_samples, "lr": params["lr"],
             "augmentation": samples.augmentation, "batch_size": params["batch_size"], "t_max": params["t_max"],
-            "bn": params["bn"], "rate_penalty": params["rate_penalty"],
+            "bn": params["bn"], "rate_penalty": params["rate_penalty"], "dataset_options": find(params["data"])[2],
         }  # fmt: skip
         assert conditions_of(card_of(net, training)).differences(samples) == [], row.name
 
@@ -156,11 +159,25 @@ def test_an_ablation_takes_runs_that_differ_in_neuron_tau_or_pooling_alone(tmp_p
     make_run(tmp_path, "plif", [0.88, 0.90])
     make_run(tmp_path, "lif", [0.87, 0.89], taus=False, net=build("fashion-mnist", neuron="LIF", init_tau=16.0))
     make_run(tmp_path, "few", [0.99], train_samples=1000)
+    for neuron in ("PLIF", "LIF"):  # two sets of one's own stand in a row of their own, and not with one another
+        net = build(
+            "c2k3s1-BN-PLIF-FC20-PLIF-APk10s10".replace("PLIF", neuron),
+            shape=(1, 8, 8),
+            classes=("a", "b"),
+            kind="static",
+        )
+        make_run(tmp_path, f"mine-{neuron}", [0.5], net=net, dataset="folder", taus=neuron == "PLIF")
+    net.meta = replace(net.meta, classes=("a", "c"))
+    make_run(tmp_path, "others", [0.6], net=net, dataset="folder", taus=False)
     drawing = draw_figure("ablation", open_subject(tmp_path))
+    titles = [axes.get_title() for axes in drawing.figure.axes]
+    assert titles[::2] == ["fashion-mnist: here", "folder, classes a, b: here"]
+    assert {row["run"] for row in drawing.rows if row["dataset"] == "folder"} == {"mine-PLIF", "mine-LIF"}
+    drawing.rows = [row for row in drawing.rows if row["dataset"] == "fashion-mnist"]
     found = {(row["variant"], row["epoch"]): (row["accuracy"], row["authors"]) for row in drawing.rows}
     theirs = authors_runs()["A-FashionMNIST-LIF-tau16-max-T8"].test
     assert found[("LIF, tau_0 = 16", 2)] == (0.89, theirs[1]) and len(found) == 4
-    assert "left out, as they differ in more: few" in drawing.caption
+    assert "left out, as they differ in more: few, others" in drawing.caption
 
 
 def test_a_standing_says_whether_a_run_is_inside_the_authors_spread(tmp_path: Path) -> None:
@@ -181,10 +198,10 @@ def test_a_standing_says_whether_a_run_is_inside_the_authors_spread(tmp_path: Pa
             }
         ]
 
-    inside, low = (standing_of(card, epochs(accuracy)) for accuracy in (log.test[4], 0.85))
+    inside, low = (standing_of(card, epochs(accuracy), log) for accuracy in (log.test[4], 0.85))
     assert inside is not None and low is not None and inside.taus
     assert inside.inside is True and low.inside is False and inside.taus["fc1"] == (1.4, log.taus["fc1"][4])
-    few = standing_of({**card, "training": {**TRAINING, "train_samples": 10}}, epochs(0.917))
+    few = standing_of({**card, "training": {**TRAINING, "train_samples": 10}}, epochs(0.917), log)
     assert few is not None and few.inside is None and "unlike runs" in few.lines()[0]
 
 
@@ -209,6 +226,7 @@ def test_reproduce_trains_a_row_and_goes_on(tmp_path: Path, capsys: pytest.Captu
         (["table-s2", "--data", data], "--data trains one"),
         (["table-s2:mnist:A", "--data", data], "expected mnist:DIR"),
         (["--list", "table-s2"], "stands alone"),
+        (["table-s2:mnist:A", "--overwrite"], "expected --data NAME:DIR beside it"),
     ):
         assert run(["reproduce", *wrong]) == 2
         assert message in capsys.readouterr().err
@@ -227,6 +245,8 @@ def test_the_list_holds_every_table_and_figure_and_names_commands_that_exist() -
         *(f"fig-s{i}" for i in range(1, 6)),
     ):
         assert any(name.startswith(begin) for name in found), begin
+    assert [row.name for row in find_rows("table-2")] == [f"table-s2:{name}:A" for name in TABLE_S2]
+    assert [row.name for row in find_rows("table-2:mnist") + find_rows("table-s1")] == ["table-s2:mnist:A", "table-1"]
     for row in found.values():
         words = (row.command or "plif train").split()
         assert words[0] == "plif" and words[1] in COMMANDS

@@ -109,11 +109,11 @@ def standing(run: str, accuracy: float, **record: Any) -> Standing:
 
 def test_the_spread_is_as_wide_as_the_samples_that_were_judged_allow() -> None:
     run = authors_runs()["B-FashionMNIST-PLIF-tau2-max-T8"]
-    assert run.judged_samples == 9000 and authors_runs()[FASHION].judged_samples == 10000
-    assert authors_runs()["B-DVS128Gesture-PLIF-tau2-max-T20-n5-number"].judged_samples == 133
+    assert run.judged_samples == 8992 and authors_runs()[FASHION].judged_samples == 10000  # 562 batches of 16
+    assert authors_runs()["B-DVS128Gesture-PLIF-tau2-max-T20-n5-number"].judged_samples == 128
     low, _ = spread(run, 0)
     worst = run.val[:3].min()
-    assert low == pytest.approx(worst - 1.96 * (worst * (1 - worst) / 9000) ** 0.5)
+    assert low == pytest.approx(worst - 1.96 * (worst * (1 - worst) / 8992) ** 0.5)
     ends = np.array([spread(one, at) for one in authors_runs().values() for at in (0, len(one.epoch) - 1)])
     assert (ends >= 0).all() and (ends <= 1).all()
 
@@ -124,6 +124,53 @@ def test_there_is_no_verdict_where_the_authors_judged_other_pictures() -> None:
     assert augmented.inside is None and augmented.differences == ["pictures held back: as they are, not random_affine"]
     plain = authors_runs()["B-FashionMNIST-PLIF-tau2-max-T8"]
     assert standing(plain.name, float(plain.val[4])).inside is True
+
+
+def test_what_is_held_back_is_called_validation_and_the_test_stands_beside_the_authors() -> None:
+    run = authors_runs()["B-FashionMNIST-PLIF-tau2-max-T8"]
+    whole, begun = (standing(run.name, float(run.val[4]), test_accuracy=tested) for tested in (0.9, None))
+    best = max(range(5), key=lambda e: (run.val[e], e))
+    assert whole.test == (0.9, run.test[best]) and begun.test is None
+    first, second, _ = whole.lines()
+    assert first.startswith(
+        f"epoch 5: validation {100 * run.val[4]:.2f} %, the authors {100 * run.val[4]:.2f} % (spread "
+    )
+    assert (
+        second
+        == f"test, of the epoch that was kept: 90.00 %, the authors after as many epochs {100 * run.test[best]:.2f} %"
+    )
+    augmented = standing("B-MNIST-PLIF-tau2-max-T8", 0.9, test_accuracy=0.95)
+    assert augmented.verdict == "unlike" and "test, of the epoch" in augmented.lines()[-1]
+    assert "validation" not in standing(FASHION, 0.9).lines()[0] and standing(FASHION, 0.9).test is None
+
+
+def test_other_samples_weights_and_variations_are_other_conditions() -> None:
+    """Of 1,176 recordings of gestures 936 spread over them are not those of 78 of the 98 files."""
+    authors = "A-DVS128Gesture-PLIF-tau2-max-T20-n5-number"
+    their_samples = {"dataset_options": {"train": "authors-936"}, "test_samples": 288}
+    assert standing(authors, 0.9, **their_samples).differences == []
+    spread_over = standing(authors, 0.9, limit_train=936, test_samples=288)
+    assert spread_over.differences == ["selection: 936 spread over the training split, not train=authors-936"]
+    everything = {**their_samples, "limit_train": 1000, "dataset_options": {"train": "authors-936", "order": "sj"}}
+    assert (
+        standing(authors, 0.9, **everything).differences == []
+    )  # 1,000 cut nothing, and an order takes no other samples
+    for one, other in (
+        ({"from": "m.pt", "from_sha256": "a" * 64}, {"from": "m.pt", "from_sha256": "b" * 64}),
+        ({"mixture": [{"vary": "mirror:0.5"}]}, {"mixture": [{"vary": "noise:0.5"}]}),
+    ):
+        pair = [{**card(), "training": {**card()["training"], **more}} for more in (one, other)]
+        assert len(conditions_of(pair[0]).differences(conditions_of(pair[1]))) == 1
+
+
+def test_processes_that_joined_on_the_way_are_seen_in_the_log() -> None:
+    rows = [
+        {"epoch": "1", "lr": "1e-3", "processes": "1"},
+        {"epoch": "2", "lr": str(Recipe(t_max=64).lr_at(1)), "processes": ""},
+    ]
+    assert conditions_of(card(), rows) == conditions_of(card())
+    rows[1]["processes"] = "2"
+    assert conditions_of(card(), rows).schedule.endswith(", but 2 processes in an epoch")
 
 
 def test_of_unlike_runs_only_the_differences_are_told_and_of_bf16_that_it_is() -> None:

@@ -33,7 +33,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert (
-        err.endswith(f"runs/{LIF}.resume.pt holds the last whole epoch; the same command goes on\n")
+        err.endswith(f"runs/{LIF}.resume.pt holds all whole epochs; the same command goes on\n")
         and "--resume" not in err
     )
 
@@ -70,7 +70,7 @@ def test_a_lost_log_is_not_taken_for_a_training_that_never_was(plif: TrainingRun
 
 def test_the_list_marks_where_runs_stand_and_a_damaged_one_hides_no_other(plif: TrainingRun, tmp_path: Path) -> None:
     run = authors_runs()[FASHION]
-    make_run(tmp_path, FASHION, run.test[:2].tolist())
+    make_run(tmp_path, FASHION, run.test[:2].tolist(), precision="bf16")
     make_run(tmp_path, LIF, [0.5], net=build("fashion-mnist", neuron="LIF", init_tau=16.0))
     average = "A-FashionMNIST-PLIF-tau2-avg-T8"
     make_run(tmp_path, average, [0.9], net=build("fashion-mnist", pool="AP"), **{"from": "x.pt"})
@@ -80,9 +80,9 @@ def test_the_list_marks_where_runs_stand_and_a_damaged_one_hides_no_other(plif: 
     assert code == 0, err
     found = {line.split()[0]: line for line in out.splitlines()}
     for row, end in (
-        ("table-s2:fashion-mnist:A", f"epoch 2: {100 * run.test[1]:.2f} % inside"),
-        ("table-4:fashion-mnist:lif-16", "epoch 1: 50.00 % outside"),
-        ("table-5:fashion-mnist:average", "epoch 1: 90.00 % unlike"),
+        ("table-s2:fashion-mnist:A", f"epoch 2: {100 * run.test[1]:.2f} % in bf16, inside"),
+        ("table-4:fashion-mnist:lif-16", "epoch 1: 50.00 %, outside"),
+        ("table-5:fashion-mnist:average", "epoch 1: 90.00 %, unlike"),
     ):
         assert found[row].endswith(end), found[row]
     assert f"not compared: {damaged}: " in found["table-4:fashion-mnist:plif-16"]
@@ -104,3 +104,17 @@ def test_a_damaged_log_is_named_with_its_row(cells: str, plif: TrainingRun, tmp_
     log.write_text(f"{log.read_text().splitlines()[0]}\n{cells}\n")
     out = plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(tmp_path))[1]
     assert f"not compared: {log}: row 1 has " in out and "expected" in out
+
+
+def test_the_log_of_another_training_or_a_part_of_it_is_not_believed(plif: TrainingRun, tmp_path: Path) -> None:
+    log = make_run(tmp_path, FASHION, [0.88, 0.9, 0.91]).with_suffix(".csv")
+    other = make_run(tmp_path, "other", [0.7, 0.8, 0.75]).with_suffix(".csv")
+    whole = log.read_text()
+    for text in (other.read_text(), "".join(whole.splitlines(keepends=True)[:3])):
+        log.write_text(text)
+        out = plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(tmp_path))[1]
+        assert f"not compared: {log}: no row of the model beside it (epoch 3, test_accuracy 0.91)" in out
+        _, _, err = plif("figures", ".", "--only", "course", "--out", "figures")
+        assert f"left out: {log}: no row of the model" in err.replace(f"{log.name}", str(log)), err
+    log.write_text(whole)
+    assert "inside" in plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(tmp_path))[1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from plif_train.job import simulation_note
+from plif_train.job import origin_note, simulation_note
 from runtime.base.errors import PlifError
 
 
@@ -28,3 +28,19 @@ def test_a_broken_note_is_refused(tmp_path: Path) -> None:
     (tmp_path / "simulated.json").write_text("[1]")
     with pytest.raises(PlifError, match=r"simulated\.json: not the note"):
         simulation_note(f"nmnist:{tmp_path}")
+
+
+def test_one_jpeg_among_pictures_is_enough_to_say_so() -> None:
+    class Pictures:
+        def __init__(self, *names: str) -> None:
+            self.names = names
+
+        def __len__(self) -> int:
+            return len(self.names)
+
+        def path(self, i: int) -> str:
+            return self.names[i]
+
+    png, jpeg = Pictures("a/1.png", "a/2.png"), Pictures("b/1.png", "b/2.JPG")
+    assert origin_note(png, png) == {}  # type: ignore[arg-type]
+    assert origin_note(png, jpeg) == {"origin": "copies as JPEG"}  # type: ignore[arg-type]

@@ -229,6 +229,7 @@ def test_what_can_be_refused_is_refused_before_the_reading(
     (tmp_path / "folder").mkdir()
     for extra, message in (
         (["--out", "folder"], "is a folder"),
+        (["--out", "v1.0"], "v1.0: expected a name that ends in .pt"),
         (["--resume"], "nothing to resume"),
         (["--device", "cuda:99"], "device 'cuda:99' cannot be used"),
         (["--device", "gpu"], "device 'gpu' cannot be used"),
