@@ -198,6 +198,9 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "median_s": medians,
         "faster": statistics.median(ratios),
         "of_floor": statistics.median([a / b for a, b in zip(seconds["plif"], seconds["floor"], strict=True)]),
+        "per_step_of_floor": statistics.median(
+            [a / b for a, b in zip(seconds["plif per-step"], seconds["floor"], strict=True)]
+        ),
         "rounds": seconds,
     }
 
@@ -228,14 +231,15 @@ def main() -> None:
     if not options.json:
         print(f"{where}, PyTorch {torch.__version__}, {options.precision}, memory kept: {kept}")
         heads = f"{'preset':<16}{'batch':>6}{'plif':>9}{'per-step BN':>13}{'SpikingJelly':>14}{'faster':>8}"
-        print(f"{heads}{'floor':>9}{'plif/floor':>12}{'spikes':>8}")
+        print(f"{heads}{'floor':>9}{'plif/floor':>12}{'per-step/floor':>16}{'spikes':>8}")
     for name in names:
         row = measure(name, options)
         rows.append(row)
         if not options.json:
             a, b, c, d = (row["median_s"][side] for side in ("plif", "plif per-step", "spikingjelly", "floor"))
             line = f"{name:<16}{row['batch']:>6}{a:>7.3f} s{b:>11.3f} s{c:>12.3f} s{row['faster']:>7.2f}x"
-            print(f"{line}{d:>7.3f} s{row['of_floor']:>11.2f}x{row['spikes']:>8.1%}", flush=True)
+            ratios = f"{row['of_floor']:>11.2f}x{row['per_step_of_floor']:>15.2f}x"
+            print(f"{line}{d:>7.3f} s{ratios}{row['spikes']:>8.1%}", flush=True)
     if options.json:
         threads = None if cuda else torch.get_num_threads()
         json.dump(

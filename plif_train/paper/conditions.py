@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -139,8 +140,10 @@ def _selection(card: Card, record: Mapping[str, Any]) -> str | None:
 
 
 def _mixture(parts: Any) -> str | None:
-    """The sets of a mixture, with their shares of an epoch, and how they are varied."""
-    return f"recordings varied: {json.dumps(parts, sort_keys=True)}" if parts else None
+    """Sets, their shares of an epoch and how they are varied, as the beginning of a hash: written out they fill a page."""
+    if not parts:
+        return None
+    return f"recordings varied, mixture {hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]}"
 
 
 def input_of(kind: str, shape: Sequence[int], normalisation: Mapping[str, Sequence[float]] | None) -> str:
