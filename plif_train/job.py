@@ -64,6 +64,8 @@ class Job:
                 self._network()
         check_parts(self.parts, self.recipe)
         check_place(self.out, self.resume, self.overwrite)
+        if self.start is not None and self.out.exists() and self.out.samefile(self.start):
+            raise PlifError(f"--out {self.out}: is the file that --from begins with; give another place")
 
     def _network(self) -> Network:
         if self.start is None:
@@ -93,7 +95,10 @@ class Job:
             "dataset_options": find(self.data)[2],
             **simulation_note(self.data, *(part.data for part in self.parts)),
             **origin_note(*opened.values()),
-            **{f"limit_{split}": limit for split, limit in self.limits.items()},
+            **{
+                f"limit_{split}": limit if limit and limit < len(opened[split]) else None
+                for split, limit in self.limits.items()
+            },
             "augmentation": self.augmentation.__name__ if self.augmentation else None,
             **({"mixture": [part.to_dict() for part in self.parts]} if self.parts else {}),
             **(start_note(self.start) if self.start else {}),

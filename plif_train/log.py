@@ -179,9 +179,11 @@ def check_belongs(rows: list[Row], record: Mapping[str, Any], path: Path) -> Non
 def _expected_in(name: str | None, text: Any) -> str | None:
     """What a cell of the column `name` should hold; None where it does. Cells beyond the header have no name."""
     kind = (name or "more cells").partition(":")[0]
-    if kind in ("layer", "epoch", "processes"):
-        holds = bool(text) and (kind == "layer" or text.isdecimal())
-        return None if holds else "a name" if kind == "layer" else "a whole number"
+    if kind == "layer":
+        return None if text else "a name"
+    if kind in ("epoch", "processes"):
+        number = bool(text) and text.isdecimal() and len(text) < 10
+        return None if number or (kind == "processes" and text == "") else "a whole number"
     if text == "" and kind not in ("lr", "tau", "low", "high", "count"):
         return None
     try:
@@ -226,9 +228,10 @@ def _read(path: Path, columns: Sequence[str], header_only: bool = False) -> list
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
-    """A table as CSV; its columns are those of the first row."""
+    """A table as CSV; its columns are those of all rows, empty where a row has none."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["epoch"], lineterminator="\n", extrasaction="ignore")
+        names = [*dict.fromkeys(name for row in rows for name in row)] or ["epoch"]
+        writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -20,23 +20,23 @@ from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
 
 # Not compared with a file that does not have them: files of earlier versions.
-LATER = ("from_sha256", "dataset_options", "train_samples", "val_samples", "test_samples")
+LATER = ("from_sha256", "origin", "dataset_options", "train_samples", "val_samples", "test_samples")
 
 
 def resume_path(out: str | Path) -> Path:
     """model.pt -> model.resume.pt"""
     out = Path(out)
-    return out.with_name(f"{out.stem}.resume{out.suffix or '.pt'}")
+    return out.with_name(f"{out.stem}.resume.pt")
 
 
 def check_place(out: Path, resume: bool, overwrite: bool) -> None:
     """PlifError when a training cannot write to `out`, or would replace something else there."""
+    if out.suffix != ".pt":  # all names come from its stem, and v1.0 and v1.1 would share theirs
+        raise PlifError(f"{out}: expected a file whose name ends in .pt, as in --out model.pt")
     kept = resume_path(out)
     for path in (out, kept, epochs_path(out), weights_path(out)):
         if path.is_dir():
             raise PlifError(f"{path}: is a folder; expected a place for a file, give another --out")
-    if out.suffix != ".pt":  # the names of its other files are made from it, and v1.0 and v1.1 would share them
-        raise PlifError(f"{out}: expected a name that ends in .pt, as in --out model.pt")
     check_header(epochs_path(out), EPOCHS)
     check_header(weights_path(out), WEIGHTS)
     if resume and not kept.exists():

@@ -6,28 +6,32 @@ everything else.
 
 from __future__ import annotations
 
+import textwrap
+from dataclasses import fields
 from typing import Any
 
-from plif_train.figures.course import COLOURS, authors_until, line_of, notes_of, scale_of, titles_of
+from plif_train.figures.course import COLOURS, authors_until, line_of, notes_of
 from plif_train.figures.draw import Drawing, MissingPart, finish_lines, label_ends, panels
 from plif_train.figures.subject import FigureModel, TrainingRun
+from plif_train.paper.conditions import Conditions, titles_of
 
 VARIED = ("neuron", "init_tau", "pool")
+ALIKE = [field.name for field in fields(Conditions) if field.name not in VARIED]
 
 
 def draw(subject: FigureModel) -> Drawing:
     runs = subject.logged
     groups: dict[tuple[object, ...], list[TrainingRun]] = {}
     for run in runs:
-        groups.setdefault(run.conditions.without(*VARIED), []).append(run)
+        groups.setdefault(run.conditions.of(ALIKE), []).append(run)
     alike = [group for group in groups.values() if len(set(map(variant, group))) > 1]
     if not alike:
         raise MissingPart("an ablation needs at least two trainings that differ in neuron, tau_0 or pooling alone")
     figure, places = panels(len(alike), 2, 10, 3.8 * len(alike), sharey="row")
     rows, notes = [], []
-    titles = titles_of([scale_of(group[0]) for group in alike])
+    titles = titles_of([group[0].conditions for group in alike], ALIKE)
     for title, group, (ours, theirs) in zip(titles, alike, places, strict=True):
-        rows += _draw_group(group, ours, theirs, f"{title}: " if len(alike) > 1 else "")
+        rows += _draw_group(group, ours, theirs, f"{title}: here" if len(alike) > 1 else "here")
         notes += notes_of(group)
     shown = [run for group in alike for run in group]
     if left_out := [run.name for run in runs if run not in shown]:
@@ -67,7 +71,7 @@ def _draw_group(alike: list[TrainingRun], ours: Any, theirs: Any, title: str) ->
         ]
     finish_lines(ours, "epoch", "accuracy")
     finish_lines(theirs, "epoch", "")
-    ours.set_title(f"{title}here", fontsize=9)
+    ours.set_title(textwrap.fill(title, 70), fontsize=9)
     theirs.set_title("the authors", fontsize=9)
     for place, axes in enumerate((ours, theirs)):
         label_ends(axes, ends[place])

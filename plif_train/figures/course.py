@@ -11,37 +11,26 @@ from typing import Any
 
 from plif_train.figures.draw import AMBER, BLUE, GREEN, GREY, RED, VIOLET, Drawing, finish_lines, panels
 from plif_train.figures.subject import FigureModel, TrainingRun
+from plif_train.paper.conditions import titles_of
 
 COLOURS = (BLUE, RED, GREEN, AMBER, VIOLET)
+SCALE = ("dataset", "origin", "classes", "protocol", "loss", "test_samples")
 
 
 def draw(subject: FigureModel) -> Drawing:
-    groups: dict[tuple[str, ...], list[TrainingRun]] = {}
+    groups: dict[tuple[object, ...], list[TrainingRun]] = {}
     for run in subject.logged:
-        groups.setdefault(scale_of(run), []).append(run)
-    titles = titles_of(list(groups))
+        groups.setdefault(run.conditions.of(SCALE), []).append(run)
+    titles = titles_of([runs[0].conditions for runs in groups.values()], SCALE)
     figure, places = panels(len(groups), 2, 9, 3.6 * len(groups))
     rows, notes = [], []
     for title, runs, (accuracy, loss) in zip(titles, groups.values(), places, strict=True):
         rows += _draw_group(runs, accuracy, loss, len(subject.logged) > 1)
         notes += notes_of(runs)
         if len(groups) > 1:
-            accuracy.set_title(title, fontsize=9)
+            accuracy.set_title(textwrap.fill(title, 70), fontsize=9)
     alone = f" ({'; '.join(notes)})" if notes else ""
     return Drawing(figure, rows, f"Accuracy and loss over the epochs{alone}")
-
-
-def scale_of(run: TrainingRun) -> tuple[str, ...]:
-    """What runs must share to be read on one scale, in words."""
-    wanted = run.conditions
-    words = (f"protocol {wanted.protocol}", wanted.loss, wanted.selection or "", f"tested on {wanted.test_samples}")
-    return wanted.dataset, wanted.origin, *words
-
-
-def titles_of(scales: list[tuple[str, ...]]) -> list[str]:
-    """Of each scale the data set, and what not all of them share."""
-    shared = set.intersection(*map(set, scales)) | {"real", ""}
-    return [textwrap.fill(", ".join([data, *(w for w in words if w not in shared)]), 70) for data, *words in scales]
 
 
 def _draw_group(runs: list[TrainingRun], accuracy: Any, loss: Any, named: bool) -> list[dict[str, Any]]:

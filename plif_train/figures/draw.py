@@ -17,6 +17,7 @@ from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.text import cell
 
 matplotlib.rcParams["svg.hashsalt"] = "plif"  # the names inside an SVG are random otherwise
+matplotlib.rcParams["text.parse_math"] = False  # two $ in the name of a run or class are no formula
 
 # Blue for what matters, grey for the rest; further hues in the order of need. They differ in lightness, too.
 BLUE, RED, GREEN, AMBER, VIOLET, GREY = "#1f6fb4", "#d1495b", "#2a9d6f", "#e0a030", "#7b5ea7", "#9aa3ad"

@@ -44,6 +44,7 @@ class TrainingRun:
 
     @cached_property
     def weights(self) -> list[dict[str, str]]:
+        _ = self.epochs  # which lie beside them, and belong to this model
         return read(weights_path(self.path), WEIGHTS)
 
     @property

@@ -32,8 +32,7 @@ def table_s2(runs: list[TrainingRun]) -> list[dict[str, Any]]:
         best = ours.get(log)
         found.append({
             "dataset": row.dataset, "protocol": row.conditions.protocol, "differs": [],
-            **_of_run(best), "authors": authors_runs()[log].test_of_best(_epochs(best) or 0) if best else None,
-            "published": row.published,
+            **_of_run(best), "authors": authors_runs()[log].test_of_best(_epochs(best)), "published": row.published,
         })  # fmt: skip
     for run in others:
         wanted = run.conditions

@@ -81,7 +81,7 @@ def _train(row: Row, data: str, out: Path, epochs: int, precision: str, overwrit
         if code:
             raise typer.Exit(code)
     except Interrupted:
-        goes_on = f"{kept} holds all whole epochs; the same command goes on{' without --overwrite' * overwrite}"
+        goes_on = f"{kept} holds how far it came; the same command goes on{' without --overwrite' * overwrite}"
         raise Interrupted(goes_on if kept.exists() else "nothing was written") from None
     finally:
         if new:
@@ -124,7 +124,8 @@ def _standing(row: Row, out: Path) -> tuple[Standing | None, str]:
     if row.log is None or not path.exists():
         return None, ""
     try:
-        epochs, card = read(epochs_path(path)), read_card(path)
+        card = read_card(path)  # first: a training that runs writes the log before it
+        epochs = read(epochs_path(path))
         check_belongs(epochs, record_of(card, path), epochs_path(path))
         found = standing_of(card, epochs, authors_runs()[row.log], path)
     except PlifError as error:

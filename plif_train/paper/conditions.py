@@ -25,7 +25,7 @@ NOT_COMPARED = {
     "precision": "said beside the accuracy; bf16 is accepted beside the authors' fp32",
     "device": "the same sums in another order; several at once are compared (processes)",
     "compile": "the same sums in another order",
-    "classes": "their number is the network's",
+    "classes": "their number is the network's; of one's own folders they are compared",
     "training": "the record that all of this is read from",
     "view": "follows from the data set",
     "sensor": "follows from the data set",
@@ -49,8 +49,9 @@ class Conditions:
 
     origin         "real", or what the recordings or pictures are instead; "a mixture" of sets not all of which are drawn
     train_samples  without those held back; None where a card does not say
-    selection      which samples these are: options of the set, a limit; of one's own folders the classes. None: the set's own
-    start          the model.pt whose weights it began with; None: new ones
+    selection      which samples are trained on: options of the set, a limit that cut it. None: those of the set
+    classes        of one's own folders; None: those of the set
+    start          the weights it began with, by the hash of their file, or its name; None: new ones
     input          kind, shape and normalisation
     network        the notation with N for its neurons and P for its pooling between layers
     init_tau       tau of a PLIF at the start, of a LIF for good; None: IF
@@ -62,6 +63,7 @@ class Conditions:
     train_samples: int | None
     test_samples: int | None
     selection: str | None
+    classes: str | None
     protocol: str
     start: str | None
     input: str
@@ -84,9 +86,9 @@ class Conditions:
             if mine[name] != theirs[name]
         ]
 
-    def without(self, *names: str) -> tuple[Any, ...]:
-        """All but these, to group runs that differ in nothing else."""
-        return tuple(value for name, value in asdict(self).items() if name not in names)
+    def of(self, names: Sequence[str]) -> tuple[Any, ...]:
+        """The values of these fields, to group runs by."""
+        return tuple(getattr(self, name) for name in names)
 
 
 def conditions_of(card: Card, epochs: Sequence[Mapping[str, str]] = (), where: object = "the card") -> Conditions:
@@ -101,9 +103,10 @@ def conditions_of(card: Card, epochs: Sequence[Mapping[str, str]] = (), where: o
         origin=record.get("simulated") or record.get("origin") or ("a mixture" if record.get("mixture") else "real"),
         train_samples=record.get("train_samples"),
         test_samples=record.get("test_samples"),
-        selection=_selection(card, record),
+        selection=_selection(record),
+        classes=", ".join(card["classes"]) if record.get("dataset") == "folder" else None,
         protocol=str(record.get("protocol")),
-        start=" ".join(filter(None, (record.get("from"), (record.get("from_sha256") or "")[:12]))) or None,
+        start=(record.get("from_sha256") or "")[:12] or record.get("from"),
         input=input_of(card["input"]["kind"], card["input"]["shape"], card["normalisation"]),
         network=network + bias,
         neuron=", ".join([neuron, *_unusual(asdict(options), Options(), said)]),
@@ -129,13 +132,12 @@ def record_of(card: Card, where: object) -> dict[str, Any]:
     return record
 
 
-def _selection(card: Card, record: Mapping[str, Any]) -> str | None:
+def _selection(record: Mapping[str, Any]) -> str | None:
     options, limit = record.get("dataset_options") or {}, record.get("limit_train")
-    words = [f"{name}={value}" for name, value in sorted(options.items()) if name != "order"]  # of classes, not samples
+    usual = (("order", "own"), ("order", "sj"), ("train", "all"))  # an order is one of classes, not of samples
+    words = [f"{name}={value}" for name, value in sorted(options.items()) if (name, value) not in usual]
     if limit is not None and limit <= (record.get("train_samples") or 0) + (record.get("val_samples") or 0):
         words.append(f"{limit} spread over the training split")
-    if record.get("dataset") == "folder":
-        words.append(f"classes {', '.join(card['classes'])}")
     return ", ".join(words) or None
 
 
@@ -144,6 +146,18 @@ def _mixture(parts: Any) -> str | None:
     if not parts:
         return None
     return f"recordings varied, mixture {hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]}"
+
+
+def titles_of(several: Sequence[Conditions], names: Sequence[str]) -> list[str]:
+    """Of each the data set, and of the fields in `names` those that are not the same in all of that set."""
+    titles = []
+    for one in several:
+        same_set = [other for other in several if other.dataset == one.dataset]
+        told = [name for name in names if len({getattr(other, name) for other in same_set}) > 1]
+        titles.append(
+            ", ".join([one.dataset, *(f"{name.replace('_', ' ')} {_word(getattr(one, name))}" for name in told)])
+        )
+    return titles
 
 
 def input_of(kind: str, shape: Sequence[int], normalisation: Mapping[str, Sequence[float]] | None) -> str:

@@ -77,11 +77,11 @@ class AuthorsRun:
         pairs = zip(self.epoch.tolist(), values.tolist(), strict=True)
         return {epoch: value for epoch, value in pairs if value == value and (last is None or epoch <= last)}
 
-    def test_of_best(self, epochs: int) -> float:
+    def test_of_best(self, epochs: int | None) -> float | None:
         """What their protocol had given after so many epochs: the test accuracy of the best, of equal ones the last."""
-        seen = self.epoch <= epochs
+        seen = self.epoch <= (epochs or 0)
         best = self.judged[seen]
-        return float(self.test[seen][len(best) - 1 - best[::-1].argmax()])
+        return float(self.test[seen][len(best) - 1 - best[::-1].argmax()]) if len(best) else None
 
 
 @cache
@@ -120,7 +120,7 @@ def conditions_of_log(name: str) -> Conditions:
     samples = SAMPLES[dataset]
     augmentation = method_named("authors").augments(dataset, varied=False)
     return Conditions(
-        dataset, "real", samples[protocol == "B"], samples[2], SELECTION.get(dataset), protocol, None,
+        dataset, "real", samples[protocol == "B"], samples[2], SELECTION.get(dataset), None, protocol, None,
         input_of(preset.meta.kind, preset.meta.shape, preset.meta.normalisation), network, neuron, float(tau), pool,
         int(T), framing, "rate-mse", augmentation.__name__ if augmentation else None, SCHEDULE,
     )  # fmt: skip

@@ -60,7 +60,7 @@ class Row:
         data = data or f"{wanted.dataset}:DIR"
         options = data.partition("?")[2]
         if wanted.selection and f"&{wanted.selection.partition('=')[0]}=" not in f"&{options}":
-            data += f"{'&' if options else '?'}{wanted.selection}"
+            data = f"{data.removesuffix('?')}{'&' if options else '?'}{wanted.selection}"
         words = ["train", *_network(wanted), "--data", data, "--T", str(wanted.T)]
         if wanted.framing is not None:
             words += ["--framing", wanted.framing]

@@ -101,7 +101,8 @@ def standing_of(
     differences, tested = conditions.differences(run.conditions), record.get("test_accuracy")
     test = None
     if judged == "validation" and tested is not None and not differences:
-        test = tested, run.test_of_best(max(ours))
+        theirs_tested = run.test_of_best(max(ours))
+        test = None if theirs_tested is None else (tested, theirs_tested)
     found = Standing(run.name, judged, epoch, accuracy, precision, differences + run.judged_otherwise, test=test)
     if found.differences:
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
 from plif_train import build
 from plif_train.figures import draw_figure
-from plif_train.figures.draw import MissingPart
-from plif_train.figures.subject import open_subject
+from plif_train.figures.draw import MissingPart, save
+from plif_train.figures.subject import FigureModel, open_subject
+from plif_train.figures.subject import TrainingRun as TrainedRun
+from plif_train.figures.table_s2 import table_s2
 from plif_train.paper.logs import authors_runs
+from runtime.base.errors import PlifError
+from runtime.model.card import read_card
 from tests.train.paper_runs import FASHION, make_run
 from tests.train.small import TrainingRun
 
@@ -53,9 +58,9 @@ def test_unlike_runs_have_panels_of_their_own_and_names_of_their_own(tmp_path: P
     assert [run.name for run in subject.runs] == ["a/model", "b/model", "c/model", "d/model", "alone", "f/model"]
     figure = draw_figure("course", subject).figure
     titles = {axes.get_title(): [str(line.get_label()) for line in axes.lines] for axes in figure.axes[::2]}
-    of_10000 = "protocol A, rate-mse, tested on 10000"
+    of_10000 = "protocol A, loss rate-mse, test samples 10000"
     assert titles[f"fashion-mnist, {of_10000}"][::2] == ["a/model, test", "alone, test"]
-    assert len(titles) == 5 and titles[f"mnist, {of_10000}"] == ["b/model, test", "b/model, train"]
+    assert len(titles) == 5 and titles["mnist"] == ["b/model, test", "b/model, train"]
     with pytest.raises(MissingPart, match="at least two trainings that differ in neuron"):
         draw_figure("ablation", subject)  # a/model and alone are the same variant
 
@@ -65,6 +70,35 @@ def test_variants_that_were_trained_twice_are_told_apart_in_an_ablation(tmp_path
         make_run(tmp_path, name, [0.5], net=small(**options))
     found = {row["variant"] for row in draw_figure("ablation", open_subject(tmp_path)).rows}
     assert found == {"LIF, tau_0 = 2", "PLIF, tau_0 = 2 (one)", "PLIF, tau_0 = 2 (two)"}
+
+
+def test_ablations_of_one_data_set_say_what_else_differs_and_names_are_no_formulas(tmp_path: Path) -> None:
+    for T in (4, 8):
+        for neuron in ("PLIF", "LIF"):
+            net = small(neuron=neuron, T=T)
+            net.meta = replace(net.meta, classes=("$\\x$", *net.classes[1:]))
+            make_run(tmp_path, f"{neuron}{T}$\\y$", [0.5], net=net, dataset="folder", taus=neuron == "PLIF")
+    drawing = draw_figure("ablation", open_subject(tmp_path))
+    assert [axes.get_title() for axes in drawing.figure.axes] == [
+        "folder, T 4: here", "the authors", "folder, T 8: here", "the authors",
+    ]  # fmt: skip
+    save(drawing, tmp_path / "figures", "ablation")
+    make_run(tmp_path, "other", [0.5], net=small())
+    save(draw_figure("course", open_subject(tmp_path)), tmp_path / "figures", "course")
+
+
+def test_a_log_that_is_not_the_model_s_is_not_drawn_and_a_card_may_lack_its_epoch(tmp_path: Path) -> None:
+    path = make_run(tmp_path, "m", [0.5], net=small())
+    path.with_suffix(".weights.csv").write_text(f"{W}0,fc1,0,1,5\n")
+    path.with_suffix(".csv").write_text(path.with_suffix(".csv").read_text().replace("0.5", "0.6"))
+    for name in ("course", "tau", "fig-s1"):
+        with pytest.raises(PlifError, match="no row of the model beside it"):
+            draw_figure(name, FigureModel([TrainedRun(path, read_card(path))]))
+    (tmp_path / "bare").mkdir()
+    bare = make_run(tmp_path / "bare", "bare", [0.9], epoch=None)
+    bare.with_suffix(".csv").unlink()
+    row = next(row for row in table_s2([TrainedRun(bare, read_card(bare))]) if row["run"] == "bare")
+    assert row["accuracy"] == 0.9 and row["authors"] is None
 
 
 def test_the_authors_validation_is_not_drawn_where_they_augmented_it(tmp_path: Path) -> None:

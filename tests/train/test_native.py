@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from plif_train import native
+from plif_train import build, native
 from plif_train.neuron import Neuron
 from plif_train.pooling import AveragePool, MaxPool
 
@@ -105,6 +105,11 @@ def test_pooling_takes_and_gives_back_as_pytorch_does(monkeypatch, pool, H: int,
         found.append((y.detach(), mine.grad))
     for a, b in zip(*found, strict=True) if found else []:
         assert torch.equal(a.nan_to_num(-9), b.nan_to_num(-9))
+
+
+def test_a_network_pools_by_them() -> None:
+    for pool, kind in (("MP", MaxPool), ("AP", AveragePool)):
+        assert isinstance(build("mnist", channels=2, hidden=20, pool=pool).get_submodule("conv1_pool"), kind)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, HALF])

@@ -171,7 +171,7 @@ def test_an_ablation_takes_runs_that_differ_in_neuron_tau_or_pooling_alone(tmp_p
     make_run(tmp_path, "others", [0.6], net=net, dataset="folder", taus=False)
     drawing = draw_figure("ablation", open_subject(tmp_path))
     titles = [axes.get_title() for axes in drawing.figure.axes]
-    assert titles[::2] == ["fashion-mnist: here", "folder, classes a, b: here"]
+    assert titles[::2] == ["fashion-mnist: here", "folder: here"]
     assert {row["run"] for row in drawing.rows if row["dataset"] == "folder"} == {"mine-PLIF", "mine-LIF"}
     drawing.rows = [row for row in drawing.rows if row["dataset"] == "fashion-mnist"]
     found = {(row["variant"], row["epoch"]): (row["accuracy"], row["authors"]) for row in drawing.rows}

@@ -12,7 +12,7 @@ import torch
 
 from plif_train import build
 from plif_train.checkpoint import card_of
-from plif_train.log import epochs_path, read
+from plif_train.log import check_belongs, epochs_path, read
 from plif_train.network import Meta, Options
 from plif_train.paper.conditions import NOT_COMPARED, conditions_of
 from plif_train.paper.logs import authors_runs, conditions_of_log
@@ -81,7 +81,15 @@ def test_a_cosine_that_was_changed_on_the_way_is_seen_in_the_log(tmp_path: Path)
     recipe = Recipe(epochs=2, t_max=4, batch_size=8, protocol="C")
     record = train(network(), bars(16), bars(8), recipe, out)
     assert record["processes"] == 1 and "but lr" not in schedule_of_it()
+    log = epochs_path(out).read_text().splitlines()
+    first, at = log[0].split(","), log[0].split(",").index("processes")
+    assert first[at - 1] == "seconds" and [line.split(",")[at] for line in log[1:]] == ["1", "1"]
+    older = [line.split(",")[:at] + line.split(",")[at + 1 :] for line in log]  # of a version that did not count them
+    epochs_path(out).write_text("".join(",".join(cells) + "\n" for cells in older))
     train(network(), bars(16), bars(8), replace(recipe, epochs=3, t_max=64), out, resume=True)
+    rows = read(epochs_path(out))
+    assert [row["processes"] for row in rows] == ["", "", "1"]
+    check_belongs(rows, read_card(out)["training"], epochs_path(out))
     assert schedule_of_it().endswith("reset detached, but lr 0.000853553 in epoch 2 (0.000999398)")
 
 

@@ -33,7 +33,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert (
-        err.endswith(f"runs/{LIF}.resume.pt holds all whole epochs; the same command goes on\n")
+        err.endswith(f"runs/{LIF}.resume.pt holds how far it came; the same command goes on\n")
         and "--resume" not in err
     )
 
@@ -115,6 +115,6 @@ def test_the_log_of_another_training_or_a_part_of_it_is_not_believed(plif: Train
         out = plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(tmp_path))[1]
         assert f"not compared: {log}: no row of the model beside it (epoch 3, test_accuracy 0.91)" in out
         _, _, err = plif("figures", ".", "--only", "course", "--out", "figures")
-        assert f"left out: {log}: no row of the model" in err.replace(f"{log.name}", str(log)), err
+        assert f"left out: {log.name}: no row of the model" in err, err
     log.write_text(whole)
     assert "inside" in plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(tmp_path))[1]

@@ -227,9 +227,11 @@ def test_what_can_be_refused_is_refused_before_the_reading(
     unreadable: list[str], plif: TrainingRun, tmp_path: Path
 ) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.pt").mkdir()
     for extra, message in (
-        (["--out", "folder"], "is a folder"),
-        (["--out", "v1.0"], "v1.0: expected a name that ends in .pt"),
+        (["--out", "folder"], "folder: expected a file whose name ends in .pt"),
+        (["--out", "folder.pt"], "is a folder"),
+        (["--out", "v1.0"], "v1.0: expected a file whose name ends in .pt"),
         (["--resume"], "nothing to resume"),
         (["--device", "cuda:99"], "device 'cuda:99' cannot be used"),
         (["--device", "gpu"], "device 'gpu' cannot be used"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -188,6 +189,9 @@ def test_a_training_on_a_mixture_goes_on_and_resumes_bit_for_bit(plif: TrainingR
         "vary": "quarter:0.5,active:1",
     }
     assert record_of["epoch"] == 2
+    assert record_of["from_sha256"] == hashlib.sha256((tmp_path / "a.pt").read_bytes()).hexdigest()
+    code, _, err = plif(*command, "--epochs", "1", "--out", "a.pt", "--overwrite")
+    assert code == 2 and "--out a.pt: is the file that --from begins with" in err
 
 
 @pytest.mark.parametrize("options", [[], ["--vary", "thin:0.5"]], ids=["frames", "windows"])
