@@ -50,9 +50,8 @@ def _draw_group(alike: list[TrainingRun], ours: Any, theirs: Any, title: str) ->
         colour, name = COLOURS[i % len(COLOURS)], variants[i]
         if variants.count(name) > 1:
             name += f" ({run.name})"
-        column = "val_accuracy" if run.conditions.protocol == "B" else "test_accuracy"
-        authors = authors_until(run)[run.conditions.protocol == "B"]
-        lines = dict(zip(*line_of(run, column), strict=True)), authors
+        authors = authors_until(run)[run.conditions.judged == "validation"]
+        lines = dict(zip(*line_of(run, run.conditions.judged_column), strict=True)), authors
         for place, (axes, line) in enumerate(zip((ours, theirs), lines, strict=True)):
             if line:
                 axes.plot(list(line), list(line.values()), color=colour, marker="o", ms=3.5, lw=1.6)

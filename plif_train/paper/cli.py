@@ -104,7 +104,7 @@ def _record(row: Row, data: str | None, out: Path, epochs: int, precision: str) 
         if not out.exists():
             record["command"] = f"mkdir -p {shlex.quote(str(out))} && {command}"
         run = authors_runs()[row.log]
-        record["judged"] = "validation" if row.conditions.protocol == "B" else "test"
+        record["judged"] = row.conditions.judged
         record["authors_best"] = float(np.nanmax(run.judged[run.epoch <= epochs]))
         standing, note = _standing(row, out)
         record["standing"] = standing.as_json() if standing else None

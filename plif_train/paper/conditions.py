@@ -77,6 +77,16 @@ class Conditions:
     augmentation: str | None
     schedule: str
 
+    @property
+    def judged(self) -> str:
+        """What the accuracy that chooses the epoch is measured on: "test", or in protocol B "validation"."""
+        return "validation" if self.protocol == "B" else "test"
+
+    @property
+    def judged_column(self) -> str:
+        """The column of the log that has that accuracy."""
+        return "val_accuracy" if self.judged == "validation" else "test_accuracy"
+
     def differences(self, other: Conditions) -> list[str]:
         """What differs, a line each: "T: 10, not 8". None: the two may be compared."""
         mine, theirs = asdict(self), asdict(other)

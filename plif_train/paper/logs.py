@@ -58,7 +58,7 @@ class AuthorsRun:
     @property
     def judged(self) -> Floats:
         """The accuracy that chooses the epoch: on the test set (A), or on what is held back (B)."""
-        return self.val if self.conditions.protocol == "B" else self.test
+        return self.val if self.conditions.judged == "validation" else self.test
 
     @property
     def judged_samples(self) -> int:

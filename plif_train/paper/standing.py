@@ -89,7 +89,7 @@ def standing_of(
     PlifError, which begins with `where`, for a card with values of another kind.
     """
     conditions = conditions_of(card, epochs, where)
-    column, judged = ("val_accuracy", "validation") if conditions.protocol == "B" else ("test_accuracy", "test")
+    column, judged = conditions.judged_column, conditions.judged
     ours = {int(row["epoch"]): row for row in epochs if row[column]}
     theirs = run.by_epoch(run.judged)
     shared = sorted(set(ours) & set(theirs))
