@@ -186,7 +186,10 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         for side, (step, _) in sides.items():
             seconds[side].append(step())
     medians = {side: statistics.median(times) for side, times in seconds.items()}
-    ratios = [b / a for a, b in zip(seconds["plif"], seconds["spikingjelly"], strict=True)]
+
+    def ratio(one: str, other: str) -> float:  # of each round, which a busy machine slows as a whole
+        return statistics.median([a / b for a, b in zip(seconds[one], seconds[other], strict=True)])
+
     return {
         "preset": name,
         "batch": batch,
@@ -196,11 +199,9 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "spikes": share,
         "parameters": sides["plif"][1],
         "median_s": medians,
-        "faster": statistics.median(ratios),
-        "of_floor": statistics.median([a / b for a, b in zip(seconds["plif"], seconds["floor"], strict=True)]),
-        "per_step_of_floor": statistics.median(
-            [a / b for a, b in zip(seconds["plif per-step"], seconds["floor"], strict=True)]
-        ),
+        "faster": ratio("spikingjelly", "plif"),
+        "of_floor": ratio("plif", "floor"),
+        "per_step_of_floor": ratio("plif per-step", "floor"),
         "rounds": seconds,
     }
 

@@ -164,8 +164,13 @@ def read(path: Path, columns: Sequence[str] = EPOCHS) -> list[Row]:
     return rows
 
 
-def check_belongs(rows: list[Row], record: Mapping[str, Any], path: Path) -> None:
-    """PlifError when rows of `path` are not those of the training that left this record: its epoch was kept from one of them."""
+def read_of(model: Path, record: Mapping[str, Any]) -> list[Row]:
+    """The rows of the log beside a model.pt, of which `record` is the training record; none where there is no log.
+
+    PlifError as read() has it, and where the record's epoch was kept from none of them: the log is another training's.
+    """
+    path = epochs_path(model)
+    rows = read(path)
     kept = [name for name in ("epoch", "val_accuracy", "test_accuracy") if record.get(name) is not None]
     if record.get("protocol") == "B":
         kept = [name for name in kept if name != "test_accuracy"]  # read at the end, and in no row
@@ -174,6 +179,7 @@ def check_belongs(rows: list[Row], record: Mapping[str, Any], path: Path) -> Non
         raise PlifError(
             f"{path}: no row of the model beside it ({found}); the log of another training, or cut: move it away"
         )
+    return rows
 
 
 def _expected_in(name: str | None, text: Any) -> str | None:

@@ -10,7 +10,7 @@ import textwrap
 from dataclasses import fields
 from typing import Any
 
-from plif_train.figures.course import COLOURS, authors_until, line_of, notes_of
+from plif_train.figures.course import COLOURS, authors_until, grouped, line_of, notes_of
 from plif_train.figures.draw import Drawing, MissingPart, finish_lines, label_ends, panels
 from plif_train.figures.subject import FigureModel, TrainingRun
 from plif_train.paper.conditions import Conditions, titles_of
@@ -21,10 +21,7 @@ ALIKE = [field.name for field in fields(Conditions) if field.name not in VARIED]
 
 def draw(subject: FigureModel) -> Drawing:
     runs = subject.logged
-    groups: dict[tuple[object, ...], list[TrainingRun]] = {}
-    for run in runs:
-        groups.setdefault(run.conditions.of(ALIKE), []).append(run)
-    alike = [group for group in groups.values() if len(set(map(variant, group))) > 1]
+    alike = [group for group in grouped(runs, ALIKE) if len(set(map(variant, group))) > 1]
     if not alike:
         raise MissingPart("an ablation needs at least two trainings that differ in neuron, tau_0 or pooling alone")
     figure, places = panels(len(alike), 2, 10, 3.8 * len(alike), sharey="row")

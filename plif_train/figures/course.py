@@ -7,6 +7,7 @@ read on one scale.
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from plif_train.figures.draw import AMBER, BLUE, GREEN, GREY, RED, VIOLET, Drawing, finish_lines, panels
@@ -18,19 +19,25 @@ SCALE = ("dataset", "origin", "classes", "protocol", "loss", "test_samples")
 
 
 def draw(subject: FigureModel) -> Drawing:
-    groups: dict[tuple[object, ...], list[TrainingRun]] = {}
-    for run in subject.logged:
-        groups.setdefault(run.conditions.of(SCALE), []).append(run)
-    titles = titles_of([runs[0].conditions for runs in groups.values()], SCALE)
+    groups = grouped(subject.logged, SCALE)
+    titles = titles_of([runs[0].conditions for runs in groups], SCALE)
     figure, places = panels(len(groups), 2, 9, 3.6 * len(groups))
     rows, notes = [], []
-    for title, runs, (accuracy, loss) in zip(titles, groups.values(), places, strict=True):
+    for title, runs, (accuracy, loss) in zip(titles, groups, places, strict=True):
         rows += _draw_group(runs, accuracy, loss, len(subject.logged) > 1)
         notes += notes_of(runs)
         if len(groups) > 1:
             accuracy.set_title(textwrap.fill(title, 70), fontsize=9)
     alone = f" ({'; '.join(notes)})" if notes else ""
     return Drawing(figure, rows, f"Accuracy and loss over the epochs{alone}")
+
+
+def grouped(runs: list[TrainingRun], names: Sequence[str]) -> list[list[TrainingRun]]:
+    """The runs, those together whose conditions are equal in these fields."""
+    groups: dict[tuple[object, ...], list[TrainingRun]] = {}
+    for run in runs:
+        groups.setdefault(run.conditions.of(names), []).append(run)
+    return [*groups.values()]
 
 
 def _draw_group(runs: list[TrainingRun], accuracy: Any, loss: Any, named: bool) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from plif_train.figures.activity import Activity, choose, record, record_artifact
 from plif_train.figures.draw import MissingPart
-from plif_train.log import WEIGHTS, check_belongs, epochs_path, read, weights_path
+from plif_train.log import WEIGHTS, epochs_path, read, read_of, weights_path
 from plif_train.network import Network
 from plif_train.paper.conditions import Conditions, conditions_of, record_of
 from plif_train.paper.logs import AuthorsRun, like, nearest
@@ -37,10 +37,7 @@ class TrainingRun:
 
     @cached_property
     def epochs(self) -> list[dict[str, str]]:
-        rows = read(epochs_path(self.path))
-        if rows and not self.exported:
-            check_belongs(rows, self.training, epochs_path(self.path))
-        return rows
+        return read(epochs_path(self.path)) if self.exported else read_of(self.path, self.training)
 
     @cached_property
     def weights(self) -> list[dict[str, str]]:

@@ -114,7 +114,7 @@ def _record(row: Row, data: str | None, out: Path, epochs: int, precision: str) 
 
 def _standing(row: Row, out: Path) -> tuple[Standing | None, str]:
     """Where the training of a row stands, and why nowhere: "" where it was not trained."""
-    from plif_train.log import check_belongs, epochs_path, read
+    from plif_train.log import epochs_path, read_of
     from plif_train.paper.conditions import record_of
     from plif_train.paper.logs import authors_runs
     from plif_train.paper.standing import standing_of
@@ -125,8 +125,7 @@ def _standing(row: Row, out: Path) -> tuple[Standing | None, str]:
         return None, ""
     try:
         card = read_card(path)  # first: a training that runs writes the log before it
-        epochs = read(epochs_path(path))
-        check_belongs(epochs, record_of(card, path), epochs_path(path))
+        epochs = read_of(path, record_of(card, path))
         found = standing_of(card, epochs, authors_runs()[row.log], path)
     except PlifError as error:
         return None, f"not compared: {error}"

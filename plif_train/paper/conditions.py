@@ -144,8 +144,11 @@ def record_of(card: Card, where: object) -> dict[str, Any]:
 
 def _selection(record: Mapping[str, Any]) -> str | None:
     options, limit = record.get("dataset_options") or {}, record.get("limit_train")
-    usual = (("order", "own"), ("order", "sj"), ("train", "all"))  # an order is one of classes, not of samples
-    words = [f"{name}={value}" for name, value in sorted(options.items()) if (name, value) not in usual]
+    words = [
+        f"{name}={value}"
+        for name, value in sorted(options.items())
+        if name != "order" and (name, value) != ("train", "all")  # an order is one of classes, not of samples
+    ]
     if limit is not None and limit <= (record.get("train_samples") or 0) + (record.get("val_samples") or 0):
         words.append(f"{limit} spread over the training split")
     return ", ".join(words) or None

@@ -12,7 +12,7 @@ import torch
 
 from plif_train import build
 from plif_train.checkpoint import card_of
-from plif_train.log import check_belongs, epochs_path, read
+from plif_train.log import epochs_path, read, read_of
 from plif_train.network import Meta, Options
 from plif_train.paper.conditions import NOT_COMPARED, conditions_of
 from plif_train.paper.logs import authors_runs, conditions_of_log
@@ -87,9 +87,8 @@ def test_a_cosine_that_was_changed_on_the_way_is_seen_in_the_log(tmp_path: Path)
     older = [line.split(",")[:at] + line.split(",")[at + 1 :] for line in log]  # of a version that did not count them
     epochs_path(out).write_text("".join(",".join(cells) + "\n" for cells in older))
     train(network(), bars(16), bars(8), replace(recipe, epochs=3, t_max=64), out, resume=True)
-    rows = read(epochs_path(out))
+    rows = read_of(out, read_card(out)["training"])
     assert [row["processes"] for row in rows] == ["", "", "1"]
-    check_belongs(rows, read_card(out)["training"], epochs_path(out))
     assert schedule_of_it().endswith("reset detached, but lr 0.000853553 in epoch 2 (0.000999398)")
 
 
