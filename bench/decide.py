@@ -8,7 +8,8 @@
 
 The network runs once over each source and its outputs are stored (with `--reset silence:` once for each idle=RATE).
 Then every rule is applied to them by the same code that decides in a stream (runtime.stream.stream). The truth of a
-source is a list of (t_on_us, t_off_us, label). Sources may hold one {a..b}, which counts.
+source is a list of (t_on_us, t_off_us, label). Sources may hold one {a..b}, which counts, and behind " | " filters of their
+own, before those of --filter: 'lying.aedat | rotate:90' stands upright.
 
     onset to label   from t_on, or from `recognisable_us` where the source has it, to the first decision with the right label
                      within the span; 0 when the label came before that; p50 and p90 over the spans that got the right label;
@@ -102,8 +103,11 @@ def main() -> None:
 
     @cache
     def run(stepped_by: DecisionRule) -> list[list[Steps]]:
-        how = framing, options.filter, policy, stepped_by
-        return [[step_all(model, open_source(one), *how) for one in group] for group in groups]
+        return [[step_all(model, framing, *with_filters(one), policy, stepped_by) for one in group] for group in groups]
+
+    def with_filters(spec: str) -> tuple[Source, str | None]:
+        name, _, own = spec.partition(" | ")
+        return open_source(name), ",".join(one for one in (own, options.filter) if one) or None
 
     idle, rows = "" if options.idle is None else f",idle={options.idle:g}", []
     for rule in (rule if ",idle=" in rule else rule + idle for rule in options.rules):
@@ -148,7 +152,7 @@ def stepping(rule: str, policy: ResetPolicy) -> DecisionRule:
 
 
 def step_all(
-    model: Model, source: Source, framing: str, filters: str | None, policy: ResetPolicy, rule: DecisionRule
+    model: Model, framing: str, source: Source, filters: str | None, policy: ResetPolicy, rule: DecisionRule
 ) -> Steps:
     """Runs the network once over a whole source, with the resets that it has under `rule`."""
     frames_of = SourceFramer(source, framing, model.input_shape, filters=filters)

@@ -1,13 +1,15 @@
 """What a gesture network answers when the same recordings are changed: does the answer follow the motion?
 
     python bench/metamorphic.py gesture.onnx --data dvs128-gesture:gestures --limit 168
-    python bench/metamorphic.py gesture.onnx --data folder:clips
+    python bench/metamorphic.py gesture.onnx --data folder:clips --each
 
 Each recording is streamed from reset, as in evaluation (votes summed up over all of it), once for each change. `expected` is the
 share of answers that are the label that the change leaves (mirrored: the mirrored class), `unchanged` of those that are still the
-recording's own label, `other` of those that say none of the gestures or nothing. For changes that leave no motion (shuffled,
-frozen) or another one (axes exchanged: waves, drums and guitar only) nothing but "other" is expected. Recordings of "other" are
-left out.
+recording's own label, `other` of those that say none of the gestures or nothing, `rate` the mean firing rate of the label's own
+voters; `--each` gives every recording's answer and rate, too. "body cut away" keeps what is above 20 pixels (of a picture of 128)
+below the median row of a recording's events: hands and head, as somebody is seen behind a desk. For changes that leave no motion
+(shuffled, frozen) or another one (axes exchanged: waves, drums and guitar only) nothing but "other" is expected. Recordings of
+"other" are left out.
 """
 
 from __future__ import annotations
@@ -48,6 +50,10 @@ def _about_the_middle(factor: float) -> Change:
     return change
 
 
+def _above_the_body(clip: Clip, _: np.random.Generator, size: Size) -> Clip:
+    return clip.pick(clip.y <= np.median(clip.y) + 20 * size[1] / 128)
+
+
 def _hard(kind: str) -> Change:
     return lambda clip, rng, _: HARD[kind](clip, rng)
 
@@ -65,6 +71,7 @@ CHANGES: dict[str, Change] = {
     "30 % of the events": lambda clip, rng, _: clip.pick(rng.random(len(clip)) < 0.3),
     "10 % of the events": lambda clip, rng, _: clip.pick(rng.random(len(clip)) < 0.1),
     "ON and OFF exchanged": lambda clip, *_: Clip(clip.t, clip.x, clip.y, ~clip.p),
+    "body cut away": _above_the_body,
     **{name: _hard(kind) for name, kind in NO_GESTURE.items()},
 }
 
@@ -76,15 +83,17 @@ def as_seen(events: np.ndarray, size: Size, upright: str, framing: Framing) -> C
     return Clip((events["t"] - events["t"][0]).astype(float), x.astype(float), y.astype(float), events["p"])
 
 
-def answer(model: Model, clip: Clip, size: Size, framing: Framing) -> int | None:
-    """The class that gets most votes over the whole clip, which is seen as it is; None without a single one."""
+def firing(model: Model, clip: Clip, size: Size, framing: Framing) -> np.ndarray:
+    """The firing rate of each class's voters over the whole clip, which is seen as it is. float64 [classes]"""
     x, y = np.rint(clip.x), np.rint(clip.y)
     inside = (x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1])
     events = make_events(clip.t[inside].astype(np.int64), x[inside], y[inside], clip.p[inside])
-    session, votes = model.session(), np.zeros(len(model.classes))
+    session, steps = model.session(), 0
+    votes = np.zeros(len(model.classes))
     for frame in frames_of(events, replace(framing, orientation="stored"), model.input_shape, size):
         votes += whole_votes(session.step(frame[None])[0], model.voters)
-    return int(votes.argmax()) if votes.any() else None
+        steps += 1
+    return votes / max(steps * model.voters, 1)
 
 
 def mirror_of(classes: list[str]) -> list[int] | None:
@@ -101,6 +110,7 @@ def main() -> None:
     parser.add_argument("artifact")
     parser.add_argument("--data", required=True)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--each", action="store_true", help="every recording's answer, too")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     model = runtime.load(options.artifact, threads=1)
@@ -110,7 +120,8 @@ def main() -> None:
         raise SystemExit(f"{options.data}: holds no events")
     mirrored = mirror_of(model.classes)
     other = {i for i, name in enumerate(model.classes) if name in OTHERS} | {None}
-    seen: dict[str, list[tuple[bool, bool, bool]]] = {name: [] for name in CHANGES}
+    seen: dict[str, list[tuple[bool, bool, bool, float]]] = {name: [] for name in CHANGES}
+    each = []
     draws = {name: np.random.default_rng(0) for name in CHANGES}
     for i in range(min(options.limit or len(data), len(data))):
         label = data.label(i)
@@ -128,23 +139,29 @@ def main() -> None:
                 if mirrored is None:
                     continue
                 wanted = {mirrored[label]}
-            found = answer(model, change(clip, draws[name], size), size, framing)
-            seen[name].append((found in wanted, found == label, found in other))
+            rates = firing(model, change(clip, draws[name], size), size, framing)
+            found = int(rates.argmax()) if rates.any() else None
+            rate = round(float(rates[label]), 3)
+            seen[name].append((found in wanted, found == label, found in other, rate))
+            said = None if found is None else model.classes[found]
+            each.append({"recording": i, "label": model.classes[label], "change": name, "answer": said, "rate": rate})
     rows = []
     for name, answers in seen.items():
         if not answers:
             continue
         shares = [round(float(share), 3) for share in np.mean(answers, axis=0)]
-        named = dict(zip(("expected", "unchanged", "other"), shares, strict=True))
+        named = dict(zip(("expected", "unchanged", "other", "rate"), shares, strict=True))
         rows.append({"change": name, "recordings": len(answers), **named})
     if options.json:
-        print(
-            json.dumps({"artifact": options.artifact, "data": options.data.partition(":")[0], "rows": rows}, indent=2)
-        )
+        told = {"artifact": options.artifact, "data": options.data.partition(":")[0], "rows": rows}
+        print(json.dumps({**told, "each": each} if options.each else told, indent=2))
         return
-    print(f"{'change':24}{'recordings':>11}{'expected':>10}{'unchanged':>11}{'other':>8}")
+    print(f"{'change':24}{'recordings':>11}{'expected':>10}{'unchanged':>11}{'other':>8}{'rate':>7}")
     for row in rows:
-        print(f"{row['change']:24}{row['recordings']:>11}{row['expected']:>10}{row['unchanged']:>11}{row['other']:>8}")
+        shown = f"{row['expected']:>10}{row['unchanged']:>11}{row['other']:>8}{row['rate']:>7}"
+        print(f"{row['change']:24}{row['recordings']:>11}{shown}")
+    for one in each if options.each else ():
+        print(f"{one['change']:24}{one['label']:>24}: {one['answer'] or '-'}, rate {one['rate']}")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def test_false_labels_are_runs_of_50_ms_and_other_is_none() -> None:
 def test_decisions_are_those_of_a_stream(digits_onnx: Path, rule: str, reset: str) -> None:
     model, framing, source = runtime.load(digits_onnx), "duration:5ms", "sim:digits?seed=3&seconds=2"
     policy = ResetPolicy.parse(reset)
-    steps = decide.step_all(model, open_source(source), framing, None, policy, decide.stepping(rule, policy))
+    steps = decide.step_all(model, framing, open_source(source), None, policy, decide.stepping(rule, policy))
     said = list(model.stream(source, framing=framing, decide=rule, reset=reset))
     found = [replace(d, latency_ms=0.0, source="") for d in decide.decide(model, rule, policy, steps)]
     assert found == [replace(d, latency_ms=0.0, source="") for d in said] and len(said) > 300
@@ -120,3 +120,15 @@ def test_a_whole_run_says_all_numbers_together(digits_onnx: Path) -> None:
         assert row["negatives"][0]["seconds"] == pytest.approx(0.5, abs=0.05)
         low, high = row["negatives"][0]["per_min_95"]
         assert low <= row["negatives"][0]["per_min"] <= high
+
+
+def test_a_source_may_have_filters_of_its_own(digits_onnx: Path) -> None:
+    source = "sim:digits?seed=9&seconds=0.5"
+    command = [
+        sys.executable, str(REPOSITORY / "bench" / "decide.py"), str(digits_onnx), "sim:digits?seed=1&seconds=0.5",
+        "--negatives", source, "--negatives", f"{source} | refractory:1000ms", "--framing", "duration:10ms",
+        "--rules", "leak:20ms,margin=0.2", "--json",
+    ]  # fmt: skip
+    (rule,) = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)["rules"]
+    seen, hidden = rule["negatives"]
+    assert hidden["labelled"] < seen["labelled"]
