@@ -126,8 +126,8 @@ def test_a_source_may_have_filters_of_its_own(digits_onnx: Path) -> None:
     source = "sim:digits?seed=9&seconds=0.5"
     command = [
         sys.executable, str(REPOSITORY / "bench" / "decide.py"), str(digits_onnx), "sim:digits?seed=1&seconds=0.5",
-        "--negatives", source, "--negatives", f"{source} | refractory:1000ms", "--framing", "duration:10ms",
-        "--rules", "leak:20ms,margin=0.2", "--json",
+        "--negatives", source, "--negatives", f"{source} | roi:0:0:1:1", "--framing", "duration:10ms",
+        "--rules", "leak:20ms", "--json",
     ]  # fmt: skip
     (rule,) = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)["rules"]
     seen, hidden = rule["negatives"]
