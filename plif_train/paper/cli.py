@@ -54,7 +54,8 @@ def reproduce(
         if len(found) > 1:
             raise PlifError(f"row '{row}': fits {', '.join(one.name for one in found)}; --data trains one")
         if found[0].log is None:
-            raise PlifError(f"row '{row}': is drawn, not trained; type: {found[0].command}")
+            command = shlex.join(["plif", *found[0].arguments(data, str(out))])
+            raise PlifError(f"row '{row}': is drawn, not trained; type: {command}")
         _train(found[0], data, out, epochs, precision, overwrite)
     records = [_record(one, data, out, epochs, precision) for one in found]
     if as_json:

@@ -53,9 +53,10 @@ class Row:
         return f"{self.log}.pt"
 
     def arguments(self, data: str | None, out: str, epochs: int = EPOCHS, precision: str = "fp32") -> list[str]:
-        """The words behind `plif`, with every option that the accuracy depends on."""
+        """The words behind `plif`, with every option that the accuracy, or the drawing, depends on."""
         if self.log is None:
-            return shlex.split(self.command or "")[1:]
+            words = shlex.split(self.command or "")[1:]
+            return [data if data and word == f"{self.shows}:DIR" else word for word in words]
         wanted = self.conditions
         data = data or f"{wanted.dataset}:DIR"
         options = data.partition("?")[2]
@@ -150,13 +151,18 @@ def _drawn() -> Iterator[Row]:
         "fig-6", "Fig. 6: accuracy of the trainings of Table 4, four sets", command=f"{drawn} runs --only ablation"
     )
     yield Row("fig-7", "Fig. 7: tau of each layer (CIFAR-10, CIFAR10-DVS)", command=f"{drawn} runs --only tau")
-    yield Row("fig-s1", "Fig. S1: the distribution of W/tau", command=f"{drawn} model.pt --only fig-s1")
-    channels = "--only fig-s2 --channels 45,75,76 --steps 8"
-    yield Row("fig-s2", "Fig. S2: three channels, Fashion-MNIST", command=f"{of[fashion]} {channels}", shows=fashion)
-    yield Row("fig-s3", "Fig. S3: all channels, Fashion-MNIST", command=f"{of[fashion]} --only fig-s3", shows=fashion)
-    horse = f"{of[dvs]} --only fig-s4 --class horse --channels 40,103"
-    yield Row("fig-s4", "Fig. S4: a horse step by step, CIFAR10-DVS", command=horse, shows=dvs)
-    three = f"{of[gestures]} --only fig-s5 --class other_gestures,right_arm_clockwise,air_drums --channels 59"
+    # As the supplement's captions name them. T_s = 19 leaves out the last of 20 steps; --samples is as many as are shown.
+    weights = "Fig. S1: the distribution of W/tau, CIFAR10-DVS"
+    yield Row("fig-s1", weights, command=f"{drawn} model.pt --only fig-s1", shows=dvs)
+    three = f"{of[fashion]} --only fig-s2 --channels 45,75,76 --steps 8"
+    yield Row("fig-s2", "Fig. S2: three channels after 8 steps, Fashion-MNIST", command=three, shows=fashion)
+    horse = f"{of[dvs]} --only fig-s3 --class horse --steps 19 --samples 1"
+    yield Row("fig-s3", "Fig. S3: a horse, all channels at t = 0 and T_s = 19, CIFAR10-DVS", command=horse, shows=dvs)
+    horse = f"{of[dvs]} --only fig-s4 --class horse --channels 40,103 --steps 20 --samples 1"
+    yield Row("fig-s4", "Fig. S4: a horse, two channels in 20 steps, CIFAR10-DVS", command=horse, shows=dvs)
+    three = (
+        f"{of[gestures]} --only fig-s5 --class other_gestures,right_arm_clockwise,air_drums --channels 59 --samples 3"
+    )
     yield Row("fig-s5", "Fig. S5: three gestures and channel 59, DVS128 Gesture", command=three, shows=gestures)
     yield Row("section-s10", "Section 10 of the supplement: encoders", command=f"{drawn} model.pt --only encoders")
 

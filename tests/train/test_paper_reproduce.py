@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shlex
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from plif_train import build
+from plif_train import build, save, scale_to_fire
 from plif_train.paper.logs import authors_runs
 from plif_train.paper.rows import rows
+from plif_train.presets import PRESETS
+from runtime.data import open_dataset
+from tests.runtime.test_data_sets import write_cifar10_dvs
 from tests.train.paper_runs import FASHION, few_pictures, make_run
 from tests.train.small import TrainingRun, plif_process, wait_for
 
 LIF = "A-FashionMNIST-LIF-tau16-max-T8"
+GESTURES = "other_gestures,right_arm_clockwise,air_drums"
+CAPTIONS = {  # of the supplement: data set, --class, --channels, --steps; None: all
+    "fig-s1": ("cifar10-dvs", None, None, None),
+    "fig-s2": ("fashion-mnist", None, "45,75,76", "8"),
+    "fig-s3": ("cifar10-dvs", "horse", None, "19"),
+    "fig-s4": ("cifar10-dvs", "horse", "40,103", "20"),
+    "fig-s5": ("dvs128-gesture", GESTURES, "59", None),
+}
 
 
 def test_every_log_of_the_authors_has_a_row() -> None:
@@ -118,3 +132,58 @@ def test_the_log_of_another_training_or_a_part_of_it_is_not_believed(plif: Train
         assert f"left out: {log.name}: no row of the model" in err, err
     log.write_text(whole)
     assert "inside" in plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(tmp_path))[1]
+
+
+def test_the_supplement_s_figures_are_listed_as_its_captions_say() -> None:
+    assert [name for name in rows() if name.startswith("fig-s")] == list(CAPTIONS)
+    for name, (data, *wanted) in CAPTIONS.items():
+        row = rows()[name]
+        words = shlex.split(row.command or "")
+        options = dict(zip(words[3::2], words[4::2], strict=True))
+        assert options["--only"] == name and [options.get(f"--{o}") for o in ("class", "channels", "steps")] == wanted
+        assert row.dataset == data and data in row.what.lower().replace(" ", "-")
+        assert options.get("--data", f"{data}:DIR") == f"{data}:DIR"
+
+
+def test_the_command_of_a_drawing_names_the_data_that_was_given(plif: TrainingRun) -> None:
+    code, _, err = plif("reproduce", "fig-s3", "--data", "cifar10-dvs:/my horses")
+    assert code == 2 and err.endswith(
+        "is drawn, not trained; type: plif figures model.pt --data 'cifar10-dvs:/my horses'"
+        " --only fig-s3 --class horse --steps 19 --samples 1\n"
+    )
+    code, _, err = plif("reproduce", "fig-s3", "--data", "fashion-mnist:DIR")
+    assert code == 2 and "found fashion-mnist, expected cifar10-dvs:DIR" in err
+
+
+def test_the_figures_of_cifar10_dvs_are_drawn_by_the_commands_of_their_rows(plif: TrainingRun, tmp_path: Path) -> None:
+    """Word for word: model.pt and the folder DIR lie where they are typed."""
+    pytest.importorskip("matplotlib", reason="figures need matplotlib")
+    write_cifar10_dvs(tmp_path / "DIR")
+    meta = PRESETS["cifar10-dvs"].meta  # its first layer, and less behind it
+    same = {name: getattr(meta, name) for name in ("kind", "shape", "T", "classes", "framing")}
+    net = build("c128k3s1-BN-PLIF-MPk16s16-FC20-PLIF-FC100-PLIF-APk10s10", **same).eval()
+    horse = open_dataset("cifar10-dvs:DIR", "test", framing=meta.framing).sample(7)
+    x = torch.from_numpy(horse).float()[:, None]  # [T, 1, 2, 128, 128]
+    scale_to_fire(net, x)
+    save(net, tmp_path / "model.pt")
+    seen: list[torch.Tensor] = []
+    with torch.no_grad(), net.watched(lambda layer, spikes: seen.append(spikes) if layer == "conv1" else None):
+        net(x)
+    spikes = seen[0][:, 0].numpy()  # [T, 128, 128, 128]
+    assert len(spikes) == 20 and spikes[19].any()
+    for name, (data, *_) in CAPTIONS.items():
+        if data == "cifar10-dvs":
+            code, _, err = plif(*shlex.split(rows()[name].command or "")[1:])
+            assert code == 0 and (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG"), err
+    table = {name: _table(tmp_path / "figures" / f"{name}.csv") for name in ("fig-s1", "fig-s3", "fig-s4")}
+    assert {row["layer"] for row in table["fig-s1"]} == {"fc1", "fc2"}
+    for figure, row in ((spikes[0], "fire_at_t0"), (spikes[:19].mean(0), "mean_rate")):
+        assert np.allclose([float(channel[row]) for channel in table["fig-s3"]], figure.mean((1, 2)), atol=1e-6)
+    at = [(t, c) for t in range(20) for c in (40, 103)]
+    assert [(int(row["t"]), int(row["channel"])) for row in table["fig-s4"]] == at
+    assert [int(row["spikes"]) for row in table["fig-s4"]] == [int(spikes[t, c].sum()) for t, c in at]
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
