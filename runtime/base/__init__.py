@@ -3,6 +3,7 @@
 errors      one line for the user, and an exit code
 files       whole or not at all; nothing but files opened; SHA-256 of files and folders
 hdf5        HDF5 files that keep to themselves (hdf5_look: the process that looks at them)
+children    processes of their own for what reads the files of others, with limits
 text        foreign text, made printable
 progress    a bar on a terminal
 latency     percentiles of durations in constant memory

@@ -1,15 +1,38 @@
 """Python in a process of its own, which imports nothing from the folder that the user happens to be in.
 
 What `python -P` does, since Python 3.11: a file json.py or aedat.py there is not taken for the module of that name.
+
+A `Child` reads a file of somebody else, and keeps to the measure of that file, since a library that it uses may turn in a circle:
+
+    processor time  FREE_SECONDS, and a second more for each BYTES_PER_SECOND of the file
+    waiting         WAITS times as long; it counts while we wait for the child, and not while the child waits for us
+    memory          as much as its script says
+    files           none but temporary ones, twice as large as the file
 """
 
 from __future__ import annotations
 
+import math
+import os
+import resource
+import select
+import signal
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 SAFE_PATH = "import sys; sys.path[:] = [place for place in sys.path if place]; "
-RUN = SAFE_PATH + "del sys.argv[0]; import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+ROOT = Path(__file__).parents[2]  # where `runtime` lies, also where it is no installed package
+RUN = (
+    f"{SAFE_PATH}sys.path.append({str(ROOT)!r}); del sys.argv[0]; "
+    "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+# Small messages that are packed well take longest: a second for 1.7 MB here. A slow board takes ten times as long.
+FREE_SECONDS, BYTES_PER_SECOND = 10, 100_000
+WAITS = 10  # a disk may be slow, and other programs may have the processors
+SLICE_S = 1.0
+FREE_FILE = 64 << 20  # bytes; SQLite sorts what is larger than its cache in a temporary file
 
 
 def run_script(script: Path, *arguments: str) -> list[str]:
@@ -20,3 +43,91 @@ def run_script(script: Path, *arguments: str) -> list[str]:
 def run_code(code: str) -> list[str]:
     """The command that runs this code."""
     return [sys.executable, "-c", SAFE_PATH + code]
+
+
+class Child:
+    """Runs a script that reads a file of `size` bytes; what it writes to its standard output is read here.
+
+    The script gets the seconds of processor time as its first argument, before `arguments`, and calls `keep_within` with them.
+    """
+
+    def __init__(self, script: Path, *arguments: str, size: int, stdin: int | None = None) -> None:
+        import subprocess  # here: who opens other files does not need it
+
+        self.seconds = FREE_SECONDS + math.ceil(size / BYTES_PER_SECOND)
+        self._left_s = float(WAITS * self.seconds)
+        self._process = subprocess.Popen(
+            run_script(script, str(self.seconds), *arguments),
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._process.stdout is not None
+        self._pipe = self._process.stdout.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._pipe, select.POLLIN)
+        self._kept = bytearray()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.__exit__(None, None, None)
+
+    def read(self, count: int) -> bytes:
+        """So many bytes; fewer where the script has ended, or was ended."""
+        while len(self._kept) < count and self._more():
+            if not (piece := os.read(self._pipe, 1 << 16)):
+                break
+            self._kept += piece
+        taken = bytes(self._kept[:count])
+        del self._kept[:count]
+        return taken
+
+    def _more(self) -> bool:
+        """Waits until there is something to read, be it the end; False where that took too long."""
+        while self._left_s > 0:
+            began_s = time.monotonic()
+            ready = self._poll.poll(1000 * min(SLICE_S, self._left_s))
+            # Never more than the slice: after Ctrl-Z, which stops the child, too, the clock has gone on.
+            self._left_s -= min(time.monotonic() - began_s, SLICE_S)
+            if ready:
+                return True
+        return False
+
+    def end(self) -> tuple[int, str | None]:
+        """Waits for its end: its exit code, negative for a signal; and half a line where a limit ended it."""
+        while self.read(1 << 16):
+            pass
+        if self._left_s <= 0:
+            self._process.kill()
+        code = self._process.wait()
+        if self._left_s <= 0:
+            return code, f"reading it has not come to an end after {WAITS * self.seconds} s"
+        if code == -signal.SIGXCPU:
+            return code, f"reading it takes more than {self.seconds} s of processor time"
+        return code, None
+
+
+# --- in the process that reads ----------------------------------------------------------------------------------
+
+
+def keep_within(seconds: int, memory: int, size: int) -> None:
+    """Limits this process, which is about to read a file of `size` bytes, beyond what it has taken so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds += math.ceil(used.ru_utime + used.ru_stime)
+    _limit(resource.RLIMIT_CPU, seconds, seconds + 1)  # at the first SIGXCPU, by which end() knows it
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, FREE_FILE + 2 * size)
+    with suppress(OSError, ValueError), open("/proc/self/statm") as pages:  # where the system has it
+        now = int(pages.read().split()[0]) * resource.getpagesize()
+        _limit(resource.RLIMIT_AS, now + memory)
+
+
+def _limit(what: int, soft: int, hard: int | None = None) -> None:
+    """Nobody may raise a limit that is lower already."""
+    hard, most = soft if hard is None else hard, resource.getrlimit(what)[1]
+    if most != resource.RLIM_INFINITY:
+        soft, hard = min(soft, most), min(hard, most)
+    resource.setrlimit(what, (soft, hard))

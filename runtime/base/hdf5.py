@@ -9,13 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from runtime.base.children import run_script
+from runtime.base.children import Child
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import open_regular
 
 LOOK = Path(__file__).with_name("hdf5_look.py")
 MOST_BYTES = 4 << 30
 ANY_BYTES = 1 << 50  # what is read in pieces: only the size of the file bounds it
+MOST_SAID = 10_000  # bytes
 CACHE_BYTES = 16 << 20  # h5py keeps chunks of so many bytes: one is unpacked once, however many pieces are read of it
 
 
@@ -60,11 +61,10 @@ def open_hdf5(
 @lru_cache(maxsize=64)  # a model is opened several times: for its card, its layers, its weights
 def _look(file: int, most_bytes: int, mode: str, same: tuple[int, ...]) -> str | None:
     """What is wrong with an open file, half a line; None: nothing. same: what tells it from its later versions."""
-    import subprocess  # here: who opens other files does not need it
-
     os.lseek(file, 0, os.SEEK_SET)
-    command = run_script(LOOK, str(most_bytes), mode)
-    done = subprocess.run(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    if done.returncode < 0:
-        return "it makes the HDF5 library crash, or read without an end"
-    return None if done.returncode == 0 else done.stdout.decode(errors="replace").strip() or "it cannot be read"
+    with Child(LOOK, str(most_bytes), mode, size=os.fstat(file).st_size, stdin=file) as child:
+        said = child.read(MOST_SAID).decode(errors="replace").strip()
+        code, reason = child.end()
+    if code < 0:
+        return reason or "it makes the HDF5 library crash"
+    return None if code == 0 else said or "it cannot be read"

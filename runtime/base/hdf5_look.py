@@ -1,27 +1,24 @@
 """A process that looks at an HDF5 file, its standard input, and says on standard output what is wrong with it, in half a line.
 
-    python hdf5_look.py MOST_BYTES read|walk|pieces
+    python hdf5_look.py SECONDS MOST_BYTES read|walk|pieces
 
 HDF5 can take a data set from another file, anywhere on the disk: by an external or a soft link, as external storage, as a
 virtual data set. It can be compressed to a thousandth, or claim values that are stored nowhere. All this is refused, by what
 the file says of its objects. And its library, in C, may crash on a damaged file or turn in a circle: so it is tried here,
-under a limit of memory and of processor time, before open_hdf5 (hdf5.py) opens the file.
+under limits of memory and time (children.py), before open_hdf5 (hdf5.py) opens the file.
 `read` reads all data, too; `pieces` reads them a piece at a time, and lets them be packed by Blosc, as recordings are.
-
-It imports nothing of ours: it is run by its path, with whatever finds h5py.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import os
-import resource
 import sys
 import zlib
-from contextlib import suppress
 from itertools import product
 from typing import Any, BinaryIO
+
+from runtime.base.children import keep_within
 
 MOST_OBJECTS = 20_000  # groups, data sets and texts
 MOST_DEPTH = 32  # groups within groups
@@ -34,7 +31,6 @@ CODECS = {  # what packs a recording and cannot be read, and what to do
     36559: "Prophesee's own codec (ECF), which comes with their SDK only: metavision_file_to_csv -i FILE -o OUT.csv converts it",
     BLOSC: "Blosc: pip install hdf5plugin",
 }
-FREE_SECONDS, BYTES_PER_SECOND = 3, 20e6  # of processor time
 
 
 class Refused(Exception):
@@ -163,27 +159,20 @@ def _has_blosc() -> bool:
     return True
 
 
-def look(file: BinaryIO, most_bytes: int, mode: str) -> None:
+def look(file: BinaryIO, seconds: int, most_bytes: int, mode: str) -> None:
     """Raises Refused, and whatever h5py raises for a file that is damaged."""
     import h5py
 
     size = file.seek(0, io.SEEK_END)
     most_bytes = min(most_bytes, FREE_BYTES + MOST_TIMES * size)
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = math.ceil(used.ru_utime + used.ru_stime + FREE_SECONDS + size / BYTES_PER_SECOND)
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError, ValueError), open("/proc/self/statm") as pages:  # where the system has it
-        now = int(pages.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + 2 * most_bytes, now + 2 * most_bytes))
+    keep_within(seconds, 2 * most_bytes, size)
     with h5py.File(file, "r") as opened:
         Walk(most_bytes, mode).group(opened.id, "", 0)
 
 
 def main() -> int:
-    sys.path[:] = [place for place in sys.path if place != os.path.dirname(os.path.abspath(__file__))]
     try:
-        look(sys.stdin.buffer, int(sys.argv[1]), sys.argv[2])
+        look(sys.stdin.buffer, int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
     except Refused as found:
         print(found)
         return 3

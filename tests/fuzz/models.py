@@ -253,7 +253,7 @@ def look_in_a_fork(number: int, most_bytes: int, read: bool, same: tuple[int, ..
     if (child := os.fork()) == 0:
         os.lseek(number, 0, os.SEEK_SET)
         try:
-            hdf5_look.look(os.fdopen(os.dup(number), "rb"), most_bytes, read)
+            hdf5_look.look(os.fdopen(os.dup(number), "rb"), SECONDS, most_bytes, read)
             os._exit(0)
         except BaseException as error:
             os.write(theirs, " ".join(str(error).split())[:120].encode() or b"?")

@@ -8,8 +8,7 @@ A decoding program, `NAME_decode.py`, writes records to its standard output: a t
 
 from __future__ import annotations
 
-import resource
-import subprocess
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,40 +16,37 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.children import run_code
+from runtime.base.children import Child, keep_within
+from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats.base import Losses
 
 Records = Iterator[tuple[bytes, bytes]]
 PIECE = 1 << 16
-MEMORY = 4 << 30  # bytes of addresses: what is packed may claim any size
-ROOT = Path(__file__).parents[3]  # where `runtime` lies, also where it is no installed package
-START = (
-    f"import runpy, sys; sys.path.append({str(ROOT)!r}); sys.argv = sys.argv[1:]; "
-    "runpy.run_path(sys.argv[0], run_name='__main__')"
-)
+# Bytes of memory: what is packed may claim any size. A chunk is unpacked as a whole, and an index of a bag of ROS 1 takes 14
+# times as much as in the file.
+FREE_MEMORY, MOST_TIMES, MOST_MEMORY = 256 << 20, 16, 4 << 30
+MOST_TEXT = 500  # characters of what is said of a file
 
 
 @contextmanager
 def records_of(program: Path, path: Path) -> Iterator[Records]:
-    """The records (tag, bytes) that a decoding program writes for a file, up to its end, be it complete or aborted."""
-    command = [*run_code(START), str(program), str(path)]
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet) as child:
-        assert child.stdout is not None
-        pipe = child.stdout
+    """The records (tag, bytes) that a decoding program writes for a file, up to its end, be it complete or aborted.
+
+    Where a limit ended the program, an E says which (runtime/base/children.py).
+    """
+    with Child(program, str(path), size=path.stat().st_size) as child:
 
         def read() -> Records:
-            while len(head := pipe.read(9)) == 9:
+            while len(head := child.read(9)) == 9:
                 size = int.from_bytes(head[1:], "little")
-                if len(payload := pipe.read(size)) < size:
-                    return
+                if len(payload := child.read(size)) < size:
+                    break
                 yield head[:1], payload
+            if (reason := child.end()[1]) is not None:
+                yield b"E", f"{reason}, too much for a file of its size".encode()
 
-        try:
-            yield read()
-        finally:
-            child.kill()
+        yield read()
 
 
 def events_of(
@@ -58,6 +54,7 @@ def events_of(
 ) -> Iterator[np.ndarray]:
     """The events [N] that a decoding program finds in a file; a note where it did not come to the end of it.
 
+    PlifError where it came to none.
     others  for tags of the format's own that hold events: bytes -> events [N]
     """
     read = {b"P": lambda payload: np.frombuffer(payload, EVENT_DTYPE), **(others or {})}
@@ -71,6 +68,8 @@ def events_of(
             elif tag == b"E":
                 reason = payload.decode()
             complete = tag == b"Z"
+    if not complete and not done:
+        raise PlifError(f"{path}: no event of it can be read: {reason}")
     if not complete:
         losses.note(f"{path}: reading stopped after {done} events, the rest is cut or damaged: {reason}")
 
@@ -85,13 +84,20 @@ def write_record(tag: bytes, payload: bytes = b"") -> None:
 
 
 def run_decoder(decode: Callable[[str], None]) -> None:
-    """The main of a decoding program: decodes the file that is named, in MEMORY, and says how it ended."""
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard), hard))
+    """The main of a decoding program: decodes the file that is named, within limits, and says how it ended."""
     try:
-        decode(sys.argv[1])
+        size = os.stat(sys.argv[2]).st_size
+        memory = min(MOST_MEMORY, FREE_MEMORY + MOST_TIMES * size)
+        keep_within(int(sys.argv[1]), memory, size)
+        decode(sys.argv[2])
         write_record(b"Z")
     except BrokenPipeError:  # the reader needs no more
         sys.stderr = None
+    except MemoryError:
+        _write_error(f"reading it takes more than {memory >> 20} MiB of memory, too much for a file of its size")
     except BaseException as error:  # a Rust panic is no Exception
-        write_record(b"E", (" ".join(str(error).split()) or type(error).__name__).encode())
+        _write_error(" ".join(str(error).split()) or type(error).__name__)
+
+
+def _write_error(reason: str) -> None:
+    write_record(b"E", reason[:MOST_TEXT].encode(errors="replace"))
