@@ -11,6 +11,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,12 +46,13 @@ def open_recording(path: Path) -> Recording:
         else:
             raise PlifError(f"{path}: this rosbag cannot be read: {reason}")
     width, height = about["size"]
-    return Recording("rosbag", lambda losses: _decode(path, about["topics"], losses), sensor=(width, height))
+    return Recording("rosbag", lambda losses: _decode(path, about, losses), sensor=(width, height))
 
 
-def _decode(path: Path, topics: list[str], losses: Losses) -> Iterator[np.ndarray]:
-    if len(topics) > 1:
-        losses.note(f"{path}: has events on {len(topics)} topics {topics}: {topics[0]} is read")
+def _decode(path: Path, about: dict[str, Any], losses: Losses) -> Iterator[np.ndarray]:
+    if about["topics"] > 1:
+        first = about["first"]
+        losses.note(f"{path}: has events on {about['topics']} topics, such as {first}: {first[0]} is read")
     words = evt3.make_decoder()
     yield from events_of(CHILD, path, losses, {b"V": lambda payload: words.feed(np.frombuffer(payload, "<u2"), losses)})
 
