@@ -13,6 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import runtime  # noqa: F401  # first: it switches off what libraries would report (runtime/base/telemetry.py)
+
 if TYPE_CHECKING:
     from plif_export.checks import CheckReport, check, check_file
     from plif_export.pipeline import Exported, ParityFailed, export, verify

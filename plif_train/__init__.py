@@ -20,6 +20,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import runtime  # noqa: F401  # first: it switches off what libraries would report (runtime/base/telemetry.py)
+
 if TYPE_CHECKING:
     from plif_train.api import train
     from plif_train.checkpoint import load, save

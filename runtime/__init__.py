@@ -6,6 +6,7 @@ Model.stream(source)           decisions about a recording or a live feed
 PushSource(width, height)      a live feed of events that your own program has
 
 Importing this package imports nothing heavy, not even NumPy: what a name needs is imported when the name is first used.
+It switches off what the libraries below it would report to their makers (base/telemetry.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from runtime.base import aliases
+from runtime.base import aliases, telemetry
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.version import __version__
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["CheckFailed", "Model", "PlifError", "PushSource", "Session", "__version__", "load"]
 
 aliases.install()
+telemetry.switch_off()
 
 _HOME = {
     "Model": "runtime.api",

@@ -12,15 +12,14 @@ from typing import Any
 
 import pytest
 
+import runtime  # noqa: F401  # before the libraries whose reports it switches off (runtime/base/telemetry.py)
+
 pytest_plugins = ("tests.standin.fixtures",)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # `auto` is the same engine in every run; the calibration has tests of its own.
 os.environ.setdefault("PLIF_NO_CALIBRATION", "1")
-# ONNX Runtime 1.29 and later would report to its maker, keep a number of this machine in the home folder, and say so on
-# standard error where it cannot.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def crossed(*axes: Sequence[Any], one_in: int = 2) -> list[Any]:

@@ -7,7 +7,6 @@ to zero. ONNX Runtime does this only where the first session of the process asks
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +24,6 @@ from runtime.model.readers.onnx_alone import read_model
 from runtime.model.readers.onnx_wire import with_rates
 from runtime.native import cores
 
-# Since 1.29 it reports to its maker by default, and keeps a number of this machine in the home folder.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 try:
     import onnxruntime as ort
 except ImportError:

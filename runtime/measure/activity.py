@@ -11,7 +11,6 @@ runs it step by step; nothing is modelled twice. So this takes an ONNX artifact 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -186,7 +185,6 @@ class _Tapped:
 
     def __init__(self, path: Path, card: Card, threads: int | None) -> None:
         try:
-            os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
             import onnxruntime as ort
         except ImportError:
             raise MissingExtra("what neurons and synapses do", "cpu") from None

@@ -12,16 +12,17 @@ import os
 import socket
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.telemetry import ray_node
 from runtime.measure.worker import Done, Job, Told, Worker
 
 LOCAL = "local"
 CONNECT_S = 5.0
 MOST_DEATHS = 3  # of actors at one shard
 ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # Ray would report to its maker
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the announced default; without it Ray prints a page about it
     "RAY_DEDUP_LOGS": "0",
 }
@@ -47,20 +48,22 @@ def run_on_cluster(
 def _connect(address: str, workers: int | None) -> Any:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    try:
-        import ray
-    except ImportError:
-        raise MissingExtra("--cluster", "cluster") from None
-    if address not in (LOCAL, "auto"):
-        _require_listener(address)
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
-    try:
-        if address == LOCAL:  # more actors than cores are slower, not wrong
-            ray.init(num_cpus=workers, include_dashboard=False, **options)
-        else:
-            ray.init(address=address, **options)
-    except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and its own
-        raise _nobody(address, " ".join(str(error).split())[:200]) from None
+    if address == LOCAL:  # more actors than cores are slower, not wrong
+        options |= {"num_cpus": workers, "include_dashboard": False}
+    else:
+        options["address"] = address
+    with ray_node() if address == LOCAL else nullcontext():
+        try:
+            import ray
+        except ImportError:
+            raise MissingExtra("--cluster", "cluster") from None
+        if address not in (LOCAL, "auto"):
+            _require_listener(address)
+        try:
+            ray.init(**options)
+        except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and its own
+            raise _nobody(address, " ".join(str(error).split())[:200]) from None
     return ray
 
 
