@@ -144,6 +144,8 @@ def join_ranks(devices: Sequence[str]) -> Iterator[tuple[World, str]]:
     with tempfile.TemporaryFile() as words_file:
         try:
             if not launched:
+                # gloo listens where this machine's name leads, and looks it up in the network; MASTER_ADDR is here alone
+                os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
                 store = dist.TCPStore("127.0.0.1", 0, size, True, timeout, wait_for_workers=False)  # at any free port
                 others = [_start_rank(i, size, store.port, words_file.fileno()) for i in range(1, size)]
             if device.startswith("cuda"):
