@@ -241,7 +241,14 @@ def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
 
     card = read_card(artifact)
     c, h, w = card["input"]["shape"]
-    dataset = open_dataset(data, "test", framing=framing_of(card), shape=(c, h, w), normalisation=card["normalisation"])
+    dataset = open_dataset(
+        data,
+        "test",
+        framing=framing_of(card),
+        shape=(c, h, w),
+        normalisation=card["normalisation"],
+        trained=card.get("sensor"),
+    )
     chosen = [dataset.sample(i) for i in range(min(limit, len(dataset)))]
     if dataset.kind == "static":
         return np.broadcast_to(np.stack(chosen), (card["T"], len(chosen), c, h, w))

@@ -28,6 +28,7 @@ from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.base.text import say
 from runtime.data import Dataset, find, open_dataset
+from runtime.data.dataset import EventSet
 
 
 @dataclass
@@ -89,7 +90,8 @@ class Job:
         # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.
         late = net.normalisation if self.augmentation else None
         opened = self._open_data(net, None if late else net.normalisation)
-        net.meta = replace(net.meta, sensor=getattr(opened["train"], "common_sensor", None))
+        sensors = {split: one.settle_sensor() for split, one in opened.items() if isinstance(one, EventSet)}
+        net.meta = replace(net.meta, sensor=sensors.get("train"))
         self.about |= {
             "dataset": self.data.partition(":")[0],
             "dataset_options": find(self.data)[2],

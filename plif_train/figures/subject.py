@@ -168,16 +168,22 @@ def open_subject(path: Path, **options: Any) -> FigureModel:
 
 def samples_of(card: Card, data: str, count: int, only: str | None) -> tuple[np.ndarray, list[str]]:
     """x [N, T, C, H, W] (static: [N, C, H, W]) and the name of each: of each class in turn, or of one recording."""
-    framing, shape = framing_of(card), tuple(card["input"]["shape"])
+    framing, shape, trained = framing_of(card), tuple(card["input"]["shape"]), card.get("sensor")
     if Path(data).is_file() or data.startswith("sim:"):
-        source = open_source(data)
+        source = open_source(data, trained=trained and (trained[0], trained[1]))
         packets = list(source.packets(1 << 20))
         if framing is None or not packets:
             raise PlifError(f"{data}: no events, or the network takes images")
         frames = frames_of(np.concatenate(packets), framing, shape, source.sensor, source.upright)
         return frames[None], [Path(data).stem]
     dataset = open_dataset(
-        data, "test", framing=framing, shape=shape, normalisation=card["normalisation"], classes=card["classes"]
+        data,
+        "test",
+        framing=framing,
+        shape=shape,
+        normalisation=card["normalisation"],
+        classes=card["classes"],
+        trained=trained,
     )
     wanted = _classes(only, dataset.classes, data)
     by_class: dict[int, list[int]] = {label: [] for label in wanted}

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runtime.base.errors import CheckFailed, PlifError
+from runtime.base.errors import CheckFailed
 from runtime.base.progress import Progress
-from runtime.base.text import say
 from runtime.cli.output import (
     Cluster,
     Device,
@@ -23,6 +22,7 @@ from runtime.cli.output import (
     Threads,
     Workers,
     command_line,
+    raise_problems,
     say_engine,
     say_unnamed,
     show,
@@ -79,6 +79,7 @@ def evaluate(
     from runtime.api import load
     from runtime.data import with_options
     from runtime.engines.early_exit import chosen_margin
+    from runtime.measure.census import problems
     from runtime.measure.evaluate import begun_engine, write_results
     from runtime.measure.evaluate import evaluate as run
     from runtime.measure.gates import Gates
@@ -119,13 +120,12 @@ def evaluate(
         written += write_report(report, out)[:3]
     document = result.to_dict() | ({"stress": stressed} if stress else {})
     show(document, lambda _: [*_evaluation_lines(result, written), *_stress_lines(stressed)], as_json)
-    problems: list[PlifError] = [CheckFailed(line) for line in gates.missed(result)]
-    if result.unreadable["samples"]:
-        problems.append(PlifError(_unreadable(result)))
-    for problem in problems[:-1]:
-        say(f"plif: error: {problem}", err=True)
-    if problems:
-        raise problems[-1]
+    unreadable, told = result.unreadable["samples"], f"so accuracy is of {result.samples}"
+    first = "".join(
+        f"{one['path']}: {one['error'].removeprefix(one['path'] + ': ')}" for one in result.unreadable["first"][:1]
+    )
+    found_wrong = problems(result.samples + unreadable, unreadable, first, result.lost, told)
+    raise_problems([*(CheckFailed(line) for line in gates.missed(result)), *found_wrong])
 
 
 def calibrate_exit(
@@ -168,6 +168,8 @@ def _evaluation_lines(result: Evaluation, written: list[Path]) -> Iterator[str]:
         f"{f' of {result.threads} threads' * (result.threads > 1)}, T={result.T}: "
         f"{_ms(result.latency_ms['p50'])} ms a call (p99 {_ms(result.latency_ms['p99'])}), {result.throughput_per_s:g} samples/s"
     )
+    if result.unanswered:
+        yield f"{result.unanswered} samples have no answer (no votes) and count as wrong"
     if result.sensor is not None and result.sensor_from not in ("source", "recording"):
         yield f"sensor {result.sensor[0]}x{result.sensor[1]} ({SENSOR_FROM[str(result.sensor_from)]})"
     rates = ", ".join(f"{layer} {100 * rate:.1f} %" for layer, rate in result.firing_rates.items())
@@ -187,14 +189,6 @@ def _stress_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     for name in dict.fromkeys(row["stress"] for row in rows):
         points = "  ".join(f"{row['level']:g}: {100 * row['accuracy']:.1f} %" for row in rows if row["stress"] == name)
         yield f"{name:<10} {points}"
-
-
-def _unreadable(result: Evaluation) -> str:
-    n, first = result.unreadable["samples"], result.unreadable["first"][0]
-    return (
-        f"{n} of {result.samples + n} recordings could not be read, so accuracy is of {result.samples}; "
-        f"the first is {first['path']}: {first['error'].removeprefix(first['path'] + ': ')}"
-    )
 
 
 def _ms(value: float | None) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from runtime.base.errors import PlifError
 from runtime.base.text import say
 
 if TYPE_CHECKING:
@@ -62,6 +63,15 @@ def print_json(document: Any, compact: bool = False) -> None:
 def command_line() -> str:
     """What the user typed, for a record of it."""
     return shlex.join(["plif", *sys.argv[1:]])
+
+
+def raise_problems(problems: Iterable[PlifError]) -> None:
+    """Raises the last of what went wrong although all was done; the others are lines before it."""
+    found = [*problems]
+    for problem in found[:-1]:
+        say(f"plif: error: {problem}", err=True)
+    if found:
+        raise found[-1]
 
 
 def say_unnamed(card: Card) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.base.errors import PlifError
 from runtime.base.progress import Progress
 from runtime.base.text import cell
 from runtime.cli.output import (
@@ -19,6 +18,7 @@ from runtime.cli.output import (
     Sha256,
     Threads,
     Workers,
+    raise_problems,
     say_engine,
     say_unnamed,
     show,
@@ -42,6 +42,10 @@ def predict(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what --out TABLE has begun.")] = False,
     sensor: Annotated[str | None, typer.Option(help=help_of("sensor"))] = None,
     csv: Annotated[str | None, typer.Option(help=help_of("csv"))] = None,
+    min_margin: Annotated[
+        float,
+        typer.Option(help="No label where it leads the second by less than this share (0..1) of all possible votes."),
+    ] = 0.0,
     engine: EngineName = "auto",
     device: Device = None,
     sha256: Sha256 = None,
@@ -50,6 +54,7 @@ def predict(
 ) -> None:
     """Labels for recordings without labels."""
     from runtime.api import load
+    from runtime.measure.census import problems
     from runtime.measure.predict import begun_engine
     from runtime.measure.predict import predict as run
 
@@ -64,6 +69,7 @@ def predict(
             out=out,
             sensor=parse_sensor(sensor),
             csv=csv,
+            min_margin=min_margin,
             batch=batch,
             workers=workers,
             cluster=cluster,
@@ -72,11 +78,7 @@ def predict(
         )
     say_engine(model)
     show(result.to_dict(), lambda _: _lines(result), as_json)
-    if result.unreadable:
-        raise PlifError(
-            f"{result.unreadable} of {result.recordings} recordings could not be read, as their rows say; "
-            f"the first: {result.first_unreadable}"
-        )
+    raise_problems(problems(result.recordings, result.unreadable, result.first_unreadable, result.lost))
 
 
 def _lines(result: Predicted) -> Iterator[str]:
@@ -85,7 +87,9 @@ def _lines(result: Predicted) -> Iterator[str]:
 
         yield from csv_text(result.predictions, result.classes).splitlines()
         return
-    answers = ", ".join(f"{cell(name)} {n}" for name, n in result.answers.items() if n)
+    answers = ", ".join(f"{cell(name)} {n}" for name, n in result.answers.items() if n) or "no label"
+    if result.unanswered:
+        answers += f", not sure {result.unanswered}"
     yield f"{result.recordings - result.unreadable} of {result.recordings} recordings: {answers}"
     yield (
         f"engine {result.engine}, batch {result.batch}, {result.workers} worker{'s' * (result.workers > 1)}: "

@@ -6,16 +6,18 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.data.archive import unpack
-from runtime.events import frames_of, open_source
+from runtime.events import framed, open_source
+from runtime.events.formats import nmnist
 from runtime.events.framing import Framing
 from runtime.events.sample import frames_in
+from runtime.events.size import sizes_to_try
 
 Shape = tuple[int, int, int]
 SPLITS = ("train", "test")
@@ -101,14 +103,39 @@ def first_names(names: Sequence[str]) -> str:
     return ", ".join(list(names)[:12]) + (", ..." if len(names) > 12 else "")
 
 
+class Recorded(NamedTuple):
+    """A recording: its usable events [N] (EVENT_DTYPE), (width, height) of their sensor, how the view becomes upright, who says
+    the sensor, as in Source, and how many further events cannot be used."""
+
+    events: npt.NDArray[np.void]
+    sensor: tuple[int, int]
+    upright: str
+    sensor_from: str = "source"
+    invalid: int = 0
+
+
+@dataclass(frozen=True)
+class Fate:
+    """Where the events of a sample went. What a filter or the framing leaves out is neither used nor lost.
+
+    events       in the recording
+    events_used  of these in its frames;  events_lost: outside the sensor, invalid or late
+    sensor, sensor_from   (width, height), and who says so, as in Source
+    """
+
+    events: int
+    events_used: int
+    events_lost: int
+    sensor: tuple[int, int]
+    sensor_from: str
+
+
 class EventSet:
-    """Recordings as frames. A subclass gives `recording(i)`, the events of sample i."""
+    """Recordings as frames. A subclass gives `recording(i)`, the events of sample i, or `recorded(i)`."""
 
     kind: ClassVar[str] = "events"
-    sensor: tuple[int, int] | None = None  # (width, height), where all recordings of the set have the same
-    sensor_from: str = (
-        "source"  # who says so, as in Source: the set, or for a folder "asked", "recording", "model", "guess"
-    )
+    sensor: tuple[int, int] | None = None  # (width, height) that the set or the user says
+    sensor_from: str = "source"  # who says so, as in Source: the set, or for a folder "asked"
 
     def __init__(
         self, request: DatasetSpec, classes: Sequence[str], labels: Sequence[int], paths: Sequence[str]
@@ -137,6 +164,11 @@ class EventSet:
         """(width, height) for the card of a network that is trained on the set; None where recordings differ."""
         return self.sensor
 
+    def settle_sensor(self) -> tuple[int, int] | None:
+        """Training calls it: `common_sensor`, with which recordings that say none are read from now on, as they are by
+        everybody who reads them for the network that is trained."""
+        return self.common_sensor
+
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the samples besides their files."""
@@ -145,6 +177,10 @@ class EventSet:
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
         """Events [N] (EVENT_DTYPE) of sample i, (width, height) of their sensor, and how the view becomes upright."""
         raise NotImplementedError
+
+    def recorded(self, i: int) -> Recorded:
+        """`recording`, and what its reader knows besides."""
+        return Recorded(*self.recording(i), self.sensor_from)
 
     def recording_with_lead(self, i: int, lead_us: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str, int]:
         """`recording`, with up to lead_us of the time before it where the file has that and no other sample; and when the
@@ -156,17 +192,19 @@ class EventSet:
         """float32 [T, C, H, W]."""
         return self.frames(i)[0]
 
-    def frames(self, i: int) -> tuple[npt.NDArray[np.float32], int]:
-        """(float32 [T, C, H, W], events of the recording) of sample i."""
+    def frames(self, i: int) -> tuple[npt.NDArray[np.float32], Fate]:
+        """(float32 [T, C, H, W], where the events went) of sample i."""
         found = self.frames_in_one_call(i)
         if found is not None:
             return found
-        events, size, upright = self.recording(i)
-        return frames_of(events, self.framing, self.shape, size, upright), len(events)
+        one = self.recorded(i)
+        frames, went = framed(one.events, self.framing, self.shape, one.sensor, one.upright)
+        lost = one.invalid + went.late + went.invalid
+        return frames, Fate(len(one.events) + one.invalid, went.used, lost, one.sensor, one.sensor_from)
 
     def frames_in_one_call(
         self, i: int, out: npt.NDArray[np.float32] | None = None
-    ) -> tuple[npt.NDArray[np.float32], int] | None:
+    ) -> tuple[npt.NDArray[np.float32], Fate] | None:
         """`frames` by native code, which needs no lock of Python (runtime/events/sample.py); None where it cannot.
 
         out  [T, C, H, W] where they go, each contiguous"""
@@ -181,6 +219,7 @@ class FileEventSet(EventSet):
     """
 
     csv: str | None = None  # what the columns of CSV are
+    trained: tuple[int, int] | None = None  # the sensor of the network's training, for recordings that say none
 
     def __init__(self, request: DatasetSpec, classes: Sequence[str], found: list[tuple[int, int, str]]) -> None:
         found = sorted(found)
@@ -188,24 +227,40 @@ class FileEventSet(EventSet):
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
         """Events [N] of sample i, their sensor and orientation; see EventSet."""
+        return self.recorded(i)[:3]
+
+    def recorded(self, i: int) -> Recorded:
+        """See EventSet."""
         with unpack(self._paths[i]) as file:
-            return read_recording(file, self._paths[i], self.sensor, self.csv)
+            return read_recording(file, self._paths[i], self.sensor, self.sensor_from, self.csv, self.trained)
 
     def frames_in_one_call(
         self, i: int, out: npt.NDArray[np.float32] | None = None
-    ) -> tuple[npt.NDArray[np.float32], int] | None:
-        """See EventSet."""
-        return frames_in(self._paths[i], self.framing, self.shape, self.sensor, out)
+    ) -> tuple[npt.NDArray[np.float32], Fate] | None:
+        """See EventSet. The files that native code takes say no sensor, and it takes them only where all events are within the
+        one that is given: the first that a guess tries is then the guess."""
+        sensor = self.sensor or sizes_to_try(self.trained, nmnist.SENSORS)[0]
+        found = frames_in(self._paths[i], self.framing, self.shape, sensor, out)
+        if found is None:
+            return None
+        frames, events, used = found
+        said = self.sensor_from if self.sensor else "model" if self.trained else "guess"
+        return frames, Fate(events, used, 0, sensor, said)
 
 
 def read_recording(
-    file: str | Path, name: str, sensor: tuple[int, int] | None, csv: str | None = None
-) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
-    """Events [N] (EVENT_DTYPE) of a file, (width, height) of their sensor, and how the view becomes upright.
+    file: str | Path,
+    name: str,
+    sensor: tuple[int, int] | None,
+    sensor_from: str = "asked",
+    csv: str | None = None,
+    trained: tuple[int, int] | None = None,
+) -> Recorded:
+    """The recording in a file. `sensor`, which `sensor_from` says, and `trained` are for one that says none.
 
-    Notes become warnings; these and PlifError name the recording `name`.
+    Notes of what is lost become warnings; these and PlifError name the recording `name`.
     """
-    source = open_source(f"file:{file}", sensor=sensor, csv=csv)
+    source = open_source(f"file:{file}", sensor=sensor, csv=csv, trained=trained)
     packets, total = [], 0
     for packet in source.packets(1 << 20):
         packets.append(packet)
@@ -219,7 +274,8 @@ def read_recording(
         raise PlifError(f"{name}: no usable events ({'; '.join(notes) or 'an empty recording'})")
     for note in notes:
         warnings.warn(note, PlifWarning, stacklevel=3)
-    return np.concatenate(packets), source.sensor, source.upright
+    said = sensor_from if source.sensor_from == "asked" else source.sensor_from
+    return Recorded(np.concatenate(packets), source.sensor, source.upright, said, source.invalid)
 
 
 class ImageSet:

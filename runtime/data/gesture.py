@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
-from runtime.data.dataset import DatasetSpec, Description, EventSet, read_recording
+from runtime.data.dataset import DatasetSpec, Description, EventSet, Recorded, read_recording
 from runtime.data.recordings import folder_of, listing
 from runtime.simulate.gestures import CLASSES  # one list for the real set and the simulated one
 
@@ -74,27 +74,36 @@ class DvsGesture(EventSet):
                 labels.append(classes.index(CLASSES[number - 1]))
                 paths.append(f"{root / name}#{start_us}-{end_us}us")
                 self._spans.append((str(root / name), start_us, end_us))
-        self._last: tuple[str, npt.NDArray[np.void]] | None = None
+        self._last: tuple[str, Recorded] | None = None
         super().__init__(request, classes, labels, paths)
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
         """Events [N] of sample i, their sensor and orientation; see EventSet."""
+        return self.recorded(i)[:3]
+
+    def recorded(self, i: int) -> Recorded:
+        """See EventSet. When the events that cannot be used came is not known: each sample has its share of them."""
         path, start_us, end_us = self._spans[i]
-        return self._between(i, path, start_us, end_us), self.sensor, "identity"
+        events, whole = self._between(i, path, start_us, end_us), self._whole(path)
+        return whole._replace(events=events, invalid=round(whole.invalid * len(events) / len(whole.events)))
 
     def recording_with_lead(self, i: int, lead_us: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str, int]:
         """See EventSet."""
         path, start_us, end_us = self._spans[i]
         before_us = max((last for name, _, last in self._spans if name == path and last <= start_us), default=0)
         events = self._between(i, path, max(before_us, start_us - lead_us), end_us)
-        return events, self.sensor, "identity", start_us
+        whole = self._whole(path)
+        return events, whole.sensor, whole.upright, start_us
 
-    def _between(self, i: int, path: str, start_us: int, end_us: int) -> npt.NDArray[np.void]:
+    def _whole(self, path: str) -> Recorded:
         last = self._last  # a dozen samples share a recording; one assignment replaces it, so threads may share it
         if last is None or last[0] != path:
-            last = (path, read_recording(path, path, self.sensor)[0])
+            last = (path, read_recording(path, path, self.sensor, self.sensor_from))
             self._last = last
-        events = last[1]
+        return last[1]
+
+    def _between(self, i: int, path: str, start_us: int, end_us: int) -> npt.NDArray[np.void]:
+        events = self._whole(path).events
         events = events[(events["t"] >= start_us) & (events["t"] < end_us)]
         if not len(events):
             raise PlifError(f"{self._paths[i]}: no events from {start_us} to {end_us} us, expected a gesture")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.data.archive import list_members
-from runtime.data.dataset import DIGITS, SPLITS, DatasetSpec, Description, FileEventSet, Shape
+from runtime.data.dataset import DIGITS, SPLITS, DatasetSpec, Description, FileEventSet
 from runtime.events import open_source
 from runtime.events.size import parse_size, unlike
 
 NOT_RECORDINGS = frozenset((".json", ".txt", ".md", ".png", ".jpg", ".pdf", ".part"))
-LOOKED_AT = 16  # files of a folder that tell its sensor where nobody says it
+LOOKED_AT = 16  # files of a folder that tell the sensor of all where nobody says it
 
 
 class Nmnist(FileEventSet):
@@ -93,8 +92,8 @@ class Folder(FileEventSet):
     Classes are the folders' names, sorted as text, unless an order is given. The first recordings of all classes come
     first, then the second ones, and so on.
 
-    All recordings have one sensor: ?sensor=346x260, or the line 346x260 in DIR/sensor.txt, else what the recordings say
-    themselves, else one guess for all of them, with a warning.
+    ?sensor=346x260, or the line 346x260 in DIR/sensor.txt, is the sensor of those that do not say it themselves
+    (runtime/events/size.py).
     """
 
     about: ClassVar[Description] = Description(
@@ -149,68 +148,54 @@ class Folder(FileEventSet):
                 raise PlifError(f"{folders[name]}: no recordings of class '{name}'; found {listing(folders[name])}")
             found.extend((rank, label, str(path)) for rank, path in enumerate(paths))
         super().__init__(request, classes, found)
-        self.sensor, self.csv = _said(request, top), request.options.get("csv")
-        self._common: tuple[int, int] | None = None
-        self.sensor_from = "asked"
-        if self.sensor is None:
-            parts = [folder for half in halves.values() for folder in _folders(half).values()] or folders.values()
-            paths = [path for part in parts for path in self._recordings_in(part)]
-            place = self.name.partition("?")[0]
-            advice = f"say it: {place}?sensor=WIDTHxHEIGHT, or the line WIDTHxHEIGHT in sensor.txt"
-            self.sensor, self._common = agreed_sensor(self.name, paths, self.csv, self.shape, advice, request.trained)
-            self.sensor_from = (
-                "recording" if self.sensor is None else "model" if self.sensor == request.trained else "guess"
-            )
+        self.sensor, self.sensor_from = _said(request, top), "asked"
+        self.csv, self.trained = request.options.get("csv"), request.trained
+        self._parts = [part for half in halves.values() for part in _folders(half).values()] or [*folders.values()]
 
     @property
     def common_sensor(self) -> tuple[int, int] | None:
-        """What somebody said, or the guess; else what all recordings that were looked at say of themselves."""
-        return self.sensor or self._common
+        """That of all recordings, as LOOKED_AT of both splits tell; None where they say others. Those that say none are taken
+        to be of one camera, whose sensor is the largest guess, with a warning."""
+        paths = [path for part in self._parts for path in self._recordings_in(part)]
+        said: dict[tuple[int, int], Path] = {}
+        guessed: dict[tuple[int, int], Path] = {}
+        for path in paths[:: -(-len(paths) // LOOKED_AT)]:
+            try:
+                source = open_source(f"file:{path}", sensor=self.sensor, csv=self.csv, trained=self.trained)
+            except PlifError:
+                continue  # it is named when it is its turn
+            (guessed if source.sensor_from in ("guess", "model") else said).setdefault(source.sensor, path)
+        sizes = {**guessed, **said}
+        place = self.name.partition("?")[0]
+        advice = f"say it: {place}?sensor=WIDTHxHEIGHT, or the line WIDTHxHEIGHT in sensor.txt"
+        if len(sizes) > 1:
+            each = ", ".join(f"{w}x{h} ({path.name})" for (w, h), path in sorted(sizes.items())[:4])
+            _warn(f"{self.name}: the sensors of its recordings differ: {each}" + (f"; {advice}" if guessed else ""))
+        if said or not guessed:
+            return next(iter(sizes)) if len(sizes) == 1 else None
+        width, height = size = max(guessed, key=lambda size: size[0] * size[1])
+        if size != self.trained:
+            why = unlike(size, self.shape, self.trained)
+            taken = f"is a guess for all of them{f', and {why}' if why else ''}"
+            _warn(f"{self.name}: its recordings do not say their sensor: {width}x{height} {taken}; {advice}")
+        return size
+
+    def settle_sensor(self) -> tuple[int, int] | None:
+        """See EventSet."""
+        self.trained = self.common_sensor
+        return self.trained
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {**super().settings, **({"sensor": list(self.sensor)} if self.sensor else {})}
+        said = {"sensor": self.sensor, "trained": self.trained}
+        return {**super().settings, **{name: list(size) for name, size in said.items() if size}}
 
     def _recordings_in(self, folder: Path) -> list[Path]:
         return [path for path in files_of(folder) if path.suffix.lower() not in NOT_RECORDINGS]
 
 
-def agreed_sensor(
-    name: str,
-    paths: Sequence[Path],
-    csv: str | None,
-    shape: Shape,
-    advice: str,
-    trained: tuple[int, int] | None = None,
-) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """From LOOKED_AT of the recordings of a set: one guess (width, height) for all of them, with a warning, None where each says
-    its own; and the size that all of them have, None where they differ.
-
-    `advice` is how to say it; `trained`, the sensor of a network's training, is taken where it holds their events."""
-    sizes: dict[tuple[int, int], Path] = {}
-    guesses = []
-    for path in paths[:: -(-len(paths) // LOOKED_AT)]:
-        try:
-            source = open_source(f"file:{path}", csv=csv, trained=trained)
-        except PlifError:
-            continue  # it is named when it is its turn
-        sizes.setdefault(source.sensor, path)
-        guesses += [source.sensor] if source.sensor_from in ("guess", "model") else []
-    if len(sizes) > 1:
-        each = ", ".join(f"{w}x{h} ({path.name})" for (w, h), path in sorted(sizes.items())[:4])
-        warnings.warn(f"{name}: the sensors of its recordings differ: {each}; {advice}", PlifWarning, stacklevel=4)
-    common = next(iter(sizes)) if len(sizes) == 1 else None
-    if not guesses:
-        return None, common
-    width, height = size = max(guesses, key=lambda size: size[0] * size[1])
-    if size == trained:
-        taken = "is taken for all of them, as in the network's training"
-    else:
-        why = unlike(size, shape, trained)
-        taken = f"is a guess for all of them{f', and {why}' if why else ''}"
-    text = f"{name}: its recordings do not say their sensor: {width}x{height} {taken}; {advice}"
-    warnings.warn(text, PlifWarning, stacklevel=4)
-    return size, common
+def _warn(text: str) -> None:
+    warnings.warn(text, PlifWarning, stacklevel=5)
 
 
 def _said(request: DatasetSpec, root: Path) -> tuple[int, int] | None:

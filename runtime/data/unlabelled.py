@@ -9,15 +9,14 @@ from pathlib import Path
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
 from runtime.data.dataset import UNKNOWN, DatasetSpec, FileEventSet, Shape
-from runtime.data.recordings import NOT_RECORDINGS, agreed_sensor, natural_key
+from runtime.data.recordings import NOT_RECORDINGS, natural_key
 from runtime.events.framing import Framing
 
 
 class Unlabelled(FileEventSet):
     """Recordings in the order of `paths`, each with the label UNKNOWN.
 
-    sensor   (width, height); where nobody says it and the recordings do not, one for all of them, with a warning: that of the
-             network's training, `trained`, where it holds their events, else a guess
+    sensor   (width, height) and trained, the sensor of the network's training: for those that say none (runtime/events/size.py)
     csv      what the columns of CSV files are
     """
 
@@ -33,9 +32,8 @@ class Unlabelled(FileEventSet):
     ) -> None:
         request = DatasetSpec(f"{len(paths)} recordings", "", "test", shape, framing)
         super().__init__(request, classes, [(i, UNKNOWN, path) for i, path in enumerate(paths)])
-        self.csv = csv
-        files = [Path(path) for path in paths]
-        self.sensor = sensor or agreed_sensor(self.name, files, csv, shape, "say it: --sensor WxH", trained)[0]
+        self.sensor, self.sensor_from = sensor, "asked"
+        self.csv, self.trained = csv, trained
 
 
 def find_recordings(places: Sequence[str | Path]) -> list[str]:

@@ -36,6 +36,7 @@ __all__ = [
     "Framing",
     "Source",
     "events_sha256",
+    "framed",
     "frames_of",
     "make_events",
     "open_source",
@@ -67,13 +68,27 @@ def frames_of(
 
     PlifError for a framing that makes more frames of it than fit FRAMES_BYTES.
     """
+    return framed(events, framing, shape, source_size, upright)[0]
+
+
+def framed(
+    events: np.ndarray,
+    framing: Framing | str,
+    shape: tuple[int, int, int],
+    source_size: tuple[int, int],
+    upright: str = "identity",
+) -> tuple[np.ndarray, Account]:
+    """`frames_of`, and where each event went: it is used when it is in one of the frames."""
     most = FRAMES_BYTES // (4 * math.prod(shape))
     usable = (events["x"] < source_size[0]) & (events["y"] < source_size[1])
     parsed = Framing.parse(framing) if isinstance(framing, str) else framing
     framer = Framer(parsed, shape, source_size, total=slices_of(parsed, lambda: [events[usable]]), upright=upright)
-    frames = [frame.x for frame in islice(chain(framer.frames(events), framer.closing()), most + 1)]
+    frames = []
+    for frame in islice(chain(framer.frames(events), framer.closing()), most + 1):
+        frames.append(frame.x)
+        framer.account.add(used=frame.events)
     if len(frames) > most:
         raise PlifError(
             f"framing {str(framer.framing)!r} makes more than {most} frames of one recording; use longer frames"
         )
-    return np.stack(frames) if frames else np.zeros((0, *shape), np.float32)
+    return np.stack(frames) if frames else np.zeros((0, *shape), np.float32), framer.account

@@ -27,11 +27,11 @@ def frames_in(
     shape: Sequence[int],
     sensor: tuple[int, int] | None,
     out: np.ndarray | None = None,
-) -> tuple[np.ndarray, int] | None:
-    """(frames float32 [T, C, H, W], events in the file), or None.
+) -> tuple[np.ndarray, int, int] | None:
+    """(frames float32 [T, C, H, W], events in the file, and of these in the frames), or None. No event of such a file is lost.
 
     shape   (C, H, W) of a frame
-    sensor  (width, height); None where the file shall say it
+    sensor  (width, height); None where nobody knows it
     out     where the frames go, of that shape, each frame contiguous; a new array when None
     """
     library = packets.library()
@@ -42,7 +42,8 @@ def frames_in(
         return None
     frames = np.empty((T, *shape), np.float32) if out is None else out
     where = (frames.ctypes.data, frames.strides[0] // 4, T)
+    used = ctypes.c_int64()
     events = library.plif_sample(
-        os.fsencode(path), str(framing).encode(), (ctypes.c_int32 * 3)(*shape), *sensor, *where
+        os.fsencode(path), str(framing).encode(), (ctypes.c_int32 * 3)(*shape), *sensor, *where, ctypes.byref(used)
     )
-    return None if events < 0 else (frames, events)
+    return None if events < 0 else (frames, events, used.value)

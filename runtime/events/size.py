@@ -1,5 +1,10 @@
 """Sensor sizes: as text, WIDTHxHEIGHT, in one grammar with one limit; and the guess for a recording that does not say.
 
+The sensor of a recording is, each recording for itself, whoever reads it (sources/file.py):
+
+    what it says itself     else what the user says     else that of the network's training, if it holds the events
+    else a guess
+
 Of N events, outside(S) lie outside a sensor S. The guess is the smallest usual sensor with
 
     outside(S) <= N / FEW        they are damage, and count as invalid
@@ -38,6 +43,13 @@ def is_size(size: object) -> bool:
         and len(size) == 2
         and all(type(side) is not bool and isinstance(side, int | np.integer) and 1 <= side <= LONGEST for side in size)
     )
+
+
+def sizes_to_try(trained: tuple[int, int] | None, usual: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+    """The sizes of a guess in turn: that of the network's training, then the usual ones that are not within it."""
+    if trained is None:
+        return usual
+    return (trained, *(size for size in usual if size[0] > trained[0] or size[1] > trained[1]))
 
 
 def guess_sensor(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Event
 
 import numpy as np
@@ -16,6 +17,7 @@ from runtime.base.errors import PlifError
 from runtime.engines.early_exit import enough
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session, whole_votes
+from runtime.stream.decide import answer_of
 
 MOST_AT_ONCE = 1 << 25  # bytes of frames in one call, of which a session keeps a copy
 
@@ -37,13 +39,19 @@ class Batch:
     call_ms: list[float] = field(default_factory=list)
     rates: dict[str, tuple[float, int]] = field(default_factory=dict)
 
-    def scores(self, voters: int) -> np.ndarray:
-        """float64 [samples, classes]: the share (0..1) of all possible votes, voters x steps, that each class got.
-
-        The sum goes step by step, so that the form of the artifact changes no bit of it.
-        """
+    @cached_property
+    def evidence(self) -> np.ndarray:
+        """float64 [samples, classes]: all votes, added step by step, so that the form of the artifact changes no bit of them."""
         total: np.ndarray = np.cumsum(self.votes, axis=0)[-1]
-        return total / (voters * np.asarray(self.steps)[:, None])
+        return total
+
+    def scores(self, voters: int) -> np.ndarray:
+        """float64 [samples, classes]: the share (0..1) of all possible votes, voters x steps, that each class got."""
+        return self.evidence / (voters * np.asarray(self.steps)[:, None])
+
+    def sure(self, voters: int, margin: float) -> list[bool]:
+        """Whether each sample has an answer, as a stream of it would have: `--decide sum,margin=MARGIN --reset recording`."""
+        return [answer_of(e, voters * n, margin) is not None for e, n in zip(self.evidence, self.steps, strict=True)]
 
 
 class Stopped(Exception):

@@ -1,11 +1,12 @@
 """Batch evaluation: the accuracy of an artifact (or of a model.pt, through the torch engine) on a data set.
 
 Each sample is a row of the batch. A row starts from reset and sees its own frames; its whole votes are added up, and the
-prediction is the class with the most votes, the lowest class among equals. Batch, workers, and whether the run was killed and
-resumed change no answer.
+prediction is the class with the most votes, the lowest class among equals, and none without a vote, which counts as wrong: what
+`plif stream` says of the recording. Batch, workers, and whether the run was killed and resumed change no answer.
 
 A recording that cannot be read does not end the run: it is named, its row in predictions.csv says why, and accuracy is of the
-others. The command then exits with 2, so that nobody takes the number for one of the whole set.
+others. The command then exits with 2, so that nobody takes the number for one of the whole set; so it does where one lost more
+than one in a hundred of its events.
 """
 
 from __future__ import annotations
@@ -27,15 +28,13 @@ from runtime.base.errors import PlifError, PlifWarning
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.data.dataset import first_names
 from runtime.engines.early_exit import check_exits
+from runtime.measure.census import Census, nothing_lost
 from runtime.measure.metrics import artifact_identity, class_metrics, macro_f1, versions, wilson
 from runtime.measure.paired import compare
-from runtime.measure.predictions import FILES, Prediction, write_predictions
+from runtime.measure.predictions import FILES, NONE, Prediction, write_predictions
 from runtime.measure.run import How, run, show_notes
 from runtime.measure.samples import SplitOf
 from runtime.measure.shards import FOLDER, Statistics, read_plan
-
-MOST_NAMED = 20  # recordings that could not be read, in metrics.json
-NONE = -1  # the prediction for a recording that could not be read
 
 
 @dataclass
@@ -48,9 +47,12 @@ class Evaluation:
     threads      of each worker that read and run batches side by side (runtime/measure/worker.py)
     samples      those that were read; accuracy, interval (95 %) and confusion are of them
     unreadable   {"samples": how many could not be read, "first": [{"path", "error"}]}
+    unanswered   samples without an answer: wrong, and in no column of confusion
+    lost         {"samples": how many lost more than 1 % of their events, "events": all that were lost,
+                 "first": [{"path", "events", "events_lost"}] of these samples}
     sensor       [width, height] of the recordings, None where they differ and for images; sensor_from: who says so, as in Source
     data_list    {"samples", "sha256"} of the paths and classes (runtime.measure.metrics.list_sha256)
-    predictions  the class of each sample, NONE where it could not be read; truths: its own, None where it is not known
+    predictions  the class of each sample, NONE (-1) where it has no answer; truths: its own, None where it is not known
     mean_steps   steps that a sample took; fewer than T where exit_margin ended some early
     against      another model on the same samples: {"path", "accuracy", "correct", "decisions_changed", "only_here",
                  "only_there", "p"} (runtime/measure/paired.py), or None
@@ -78,6 +80,8 @@ class Evaluation:
     threads: int = 1
     seconds: float = 0.0
     unreadable: dict[str, Any] = field(default_factory=lambda: {"samples": 0, "first": []})
+    unanswered: int = 0
+    lost: dict[str, Any] = field(default_factory=nothing_lost)
     artifact: dict[str, Any] = field(default_factory=dict)
     data_list: dict[str, Any] = field(default_factory=dict)
     sensor: list[int] | None = None
@@ -152,15 +156,18 @@ def evaluate(
         shards, tally = run(model, samples, dataset, count, folder / FOLDER, how, kept, exit_margin)
         seconds = time.perf_counter() - began
         table, statistics = _Table(len(model.classes)), Statistics()
-        found = table.watch(shards.predictions(statistics))
+        found = table.census.watch(table.watch(shards.predictions(statistics)))
         if out is not None:
             write_predictions(found, model.classes, folder)
         else:
             for _ in found:
                 pass
     show_notes(statistics)
-    correct, samples_read = int(np.trace(table.confusion)), int(table.confusion.sum())
-    per_class = class_metrics(table.confusion.tolist(), model.classes)
+    census = table.census
+    advice = f"say it: {data.partition('?')[0]}?sensor=WIDTHxHEIGHT"
+    census.remark(data, advice, getattr(dataset, "sensor", None), model.input_shape, model.card.get("sensor"))
+    correct, samples_read = int(np.trace(table.confusion)), int(table.confusion.sum() + table.unanswered.sum())
+    per_class = class_metrics(table.confusion.tolist(), model.classes, table.unanswered.tolist())
     without = [row["class"] for row in per_class if not row["samples"]]
     if without and limit is None:
         warnings.warn(
@@ -190,11 +197,13 @@ def evaluate(
         workers=tally.workers,
         threads=tally.lanes,
         seconds=round(seconds, 3),
-        unreadable={"samples": table.unreadable, "first": table.unreadable_first},
+        unreadable=census.unreadable,
+        unanswered=int(table.unanswered.sum()),
+        lost=census.lost,
         artifact=artifact_identity(model.path, model.card),
         data_list={"samples": count, "sha256": shards.plan.list},
-        sensor=list(size) if (size := getattr(dataset, "common_sensor", None)) else None,
-        sensor_from=getattr(dataset, "sensor_from", None),
+        sensor=list(census.sensor) if census.sensor else None,
+        sensor_from=census.sensor_from,
         versions=versions(),
         predictions=table.predictions,
         truths=table.truths,
@@ -215,14 +224,14 @@ def scratch() -> Iterator[Path]:
 
 
 class _Table:
-    """What is counted in the one pass over all predictions. confusion  int64 [true][predicted]"""
+    """What is counted in the one pass over all predictions. confusion  int64 [true][predicted];  unanswered  int64 [true]"""
 
     def __init__(self, classes: int) -> None:
-        self.confusion = np.zeros((classes, classes), np.int64)
+        self.confusion, self.unanswered = np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64)
         self.predictions: list[int] = []
-        self.steps = self.all_steps = self.unreadable = 0
+        self.steps = self.all_steps = 0
         self.truths: list[int | None] = []
-        self.unreadable_first: list[dict[str, str]] = []
+        self.census = Census()
 
     def watch(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:
         """The same predictions, counted."""
@@ -232,12 +241,8 @@ class _Table:
             self.truths.append(None if one.error is not None else one.truth)
             self.steps = max(self.steps, one.steps)
             self.all_steps += one.steps
-            if one.error is not None:
-                self.unreadable += 1
-                if len(self.unreadable_first) < MOST_NAMED:
-                    self.unreadable_first.append({"path": one.path, "error": one.error})
-            elif predicted is not None and one.truth is not None:
-                self.confusion[one.truth, predicted] += 1
+            if one.error is None and one.truth is not None:
+                (self.unanswered if predicted is None else self.confusion[:, predicted])[one.truth] += 1
             yield one
 
 

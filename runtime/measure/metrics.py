@@ -1,9 +1,9 @@
 """Numbers about a whole data set: how sure an accuracy is, what each class does, and of what exactly they were taken.
 
-With n[i][j] the samples of class i that were answered with class j (the confusion matrix):
+With n[i][j] the samples of class i that were answered with class j (the confusion matrix), u[i] those that were not answered:
 
-    recall_i    = n[i][i] / sum_j n[i][j]        how many of a class are found
-    precision_j = n[j][j] / sum_i n[i][j]        how many of its answers are right
+    recall_i    = n[i][i] / (u[i] + sum_j n[i][j])     how many of a class are found
+    precision_j = n[j][j] / sum_i n[i][j]              how many of its answers are right
     F1          = 2 precision recall / (precision + recall)
 """
 
@@ -44,15 +44,18 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     return low, high
 
 
-def class_metrics(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> list[dict[str, Any]]:
+def class_metrics(
+    confusion: Sequence[Sequence[int]], classes: Sequence[str], unanswered: Sequence[int] | None = None
+) -> list[dict[str, Any]]:
     """[{"class", "samples", "precision", "recall", "f1"}] in the order of the classes; None where nothing is divided by nothing.
 
-    confusion  [true][predicted], whole numbers
+    confusion  [true][predicted],  unanswered  [true], whole numbers
     """
     n = np.asarray(confusion, np.int64)
     rows = []
     for i, name in enumerate(classes):
         right, samples, answers = int(n[i, i]), int(n[i].sum()), int(n[:, i].sum())
+        samples += 0 if unanswered is None else unanswered[i]
         rows.append(
             {
                 "class": name,

@@ -28,6 +28,7 @@ def model_card(report: Report) -> str:
     low, high = (100 * end for end in r.interval)
     rows: list[tuple[str, Any]] = [
         ("accuracy", f"{100 * r.accuracy:.2f} % ({r.correct} of {r.samples}; 95 % interval {low:.1f} to {high:.1f})"),
+        ("without an answer", f"{r.unanswered}, counted as wrong" if r.unanswered else None),
         ("macro F1", None if r.macro_f1 is None else f"{100 * r.macro_f1:.2f} %"),
         ("data", f"{r.data}, {r.split} split"),
         (

@@ -16,6 +16,7 @@ from runtime.data import Dataset
 from runtime.data.unlabelled import Unlabelled, find_recordings
 from runtime.engines.model import OpenModel
 from runtime.events.framing import Framing
+from runtime.measure.census import Census, nothing_lost
 from runtime.measure.evaluate import scratch
 from runtime.measure.metrics import artifact_identity
 from runtime.measure.predictions import Prediction, check_table, write_table
@@ -49,8 +50,9 @@ class Recordings:
 class Predicted:
     """What `plif predict --json` prints.
 
-    recordings   how many there are, and how many of them could not be read
-    answers      {class: recordings that were taken for it}
+    recordings   how many there are;  unreadable: how many of them could not be read
+    answers      {class: recordings that were taken for it};  unanswered: those that have no label, as their `why` says
+    lost         as in Census (runtime/measure/census.py)
     predictions  in the order of the recordings; empty where they were written to `out`
     """
 
@@ -67,6 +69,8 @@ class Predicted:
     out: str | None = None
     predictions: list[Prediction] = field(default_factory=list)
     first_unreadable: str | None = None
+    unanswered: int = 0
+    lost: dict[str, Any] = field(default_factory=nothing_lost)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -79,19 +83,23 @@ def predict(
     out: str | Path | None = None,
     sensor: tuple[int, int] | None = None,
     csv: str | None = None,
+    min_margin: float = 0.0,
     how: How | None = None,
     **given: Any,
 ) -> Predicted:
     """Predictions for recordings, in files and in folders.
 
     out     a table to write, .csv or .jsonl, whole or not at all
-    sensor  (width, height) of all of them, csv  the columns of CSV files: for recordings that do not say
+    sensor  (width, height), csv  the columns of CSV files: for recordings that do not say
+    min_margin  how far a label must lead, a share of all possible votes; a recording with a smaller margin has none
     how     a How, or its fields by name: batch, workers, cluster, resume, progress
 
     Raises PlifError where there is nothing to read, and where nothing can be read. A recording that cannot be read has a row
     that says why.
     """
     how = How(**given) if how is None else how
+    if not 0 <= min_margin <= 1:
+        raise PlifError(f"--min-margin {min_margin:g}: expected a share of all possible votes from 0 to 1, e.g. 0.2")
     if out is not None:
         check_table(Path(out))
     elif how.resume:
@@ -101,7 +109,7 @@ def predict(
     began = time.perf_counter()
     kept = "nothing is kept; --out TABLE would keep it" if out is None else "what is done is kept: go on with --resume"
     with _work_folder(out) as folder:
-        shards, tally = run(model, samples, dataset, len(dataset), folder, how, kept)
+        shards, tally = run(model, samples, dataset, len(dataset), folder, how, kept, min_margin=min_margin)
         result = Predicted(
             recordings=len(dataset),
             unreadable=0,
@@ -115,13 +123,15 @@ def predict(
             artifact=artifact_identity(model.path, model.card),
             out=None if out is None else str(out),
         )
-        statistics = Statistics()
-        found = _counted(shards.predictions(statistics), result)
+        statistics, census = Statistics(), Census(lost=result.lost)
+        found = _counted(census.watch(shards.predictions(statistics)), result)
         if out is None:
             result.predictions = list(found)
         else:
             write_table(found, model.classes, Path(out))
+    result.unreadable, result.unanswered = census.unreadable["samples"], census.unanswered
     show_notes(statistics)
+    census.remark("plif predict", "say it: --sensor WxH", sensor, model.input_shape, model.card.get("sensor"))
     return result
 
 
@@ -149,9 +159,7 @@ def begun_engine(out: str | Path | None) -> str | None:
 
 def _counted(predictions: Iterator[Prediction], result: Predicted) -> Iterator[Prediction]:
     for one in predictions:
-        if one.predicted is None:
-            result.unreadable += 1
-            result.first_unreadable = result.first_unreadable or one.error
-        else:
+        result.first_unreadable = result.first_unreadable or one.error
+        if one.predicted is not None:
             result.answers[result.classes[one.predicted]] += 1
         yield one

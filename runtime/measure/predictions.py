@@ -1,6 +1,7 @@
 """What a network said about each sample, and the files that hold it.
 
-    predictions.csv    sample,path,truth,predicted,score_CLASS...,margin,steps,events,error     one line a sample, in order
+    predictions.csv    sample,path,truth,predicted,score_CLASS...,margin,steps,events,error,why,sensor,sensor_from,events_used,
+                       events_lost                                                  one line a sample, in order
     predictions.jsonl  the same as one JSON object a line, with `scores` as a list in the order of the classes
     timing.csv         sample,milliseconds
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,12 +25,16 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.files import check_replaceable, make_folder, open_regular, whole_or_nothing
 from runtime.base.text import cell
+from runtime.events.size import parse_size
+from runtime.stream.decide import NOT_SURE, answer_of
 
 PREDICTIONS_CSV, PREDICTIONS_JSONL, TIMING_CSV = "predictions.csv", "predictions.jsonl", "timing.csv"
 FILES = (PREDICTIONS_CSV, PREDICTIONS_JSONL, TIMING_CSV)
 BEFORE = ("sample", "path", "truth", "predicted")  # columns before the scores, and behind them
-BEHIND = ("margin", "steps", "events", "error")
+BEHIND = ("margin", "steps", "events", "error", "why", "sensor", "sensor_from", "events_used", "events_lost")
 SCORE = "score_"
+NONE = -1  # the answer as a number, where there is none
+MUCH = 0.01  # a recording that lost a larger share of its events is no longer what the camera saw
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,10 @@ class Prediction:
     scores        of every class: spikes that voted for it, as a share (0..1) of all possible ones, voters x steps. Of a network
                   that does not vote: the mean output. Empty where the sample could not be read
     steps         time-steps that it took
-    events        events in the recording; None for still images
     milliseconds  of the engine: the calls of its batch, divided by the rows in it
     error         why it could not be read; None where it could
+    why           why it has no label although it could be read
+    events, events_used, events_lost, sensor, sensor_from   as in Fate (runtime/data/dataset.py); None for still images
     """
 
     sample: int
@@ -56,16 +61,27 @@ class Prediction:
     events: int | None = None
     milliseconds: float | None = None
     error: str | None = None
+    why: str | None = None
+    sensor: tuple[int, int] | None = None
+    sensor_from: str | None = None
+    events_used: int | None = None
+    events_lost: int | None = None
 
     @property
     def predicted(self) -> int | None:
-        """The class with the highest score, the lowest class among equals, as PyTorch's argmax."""
-        scores = self.scores
-        if not scores:
-            return None
-        if math.isnan(sum(scores)):
-            return int(np.argmax(scores))
-        return scores.index(max(scores))
+        """The class with the highest score, the lowest among equals; None where there is a `why` not, or no score but 0."""
+        return answer_of(np.array(self.scores), 1.0) if self.scores and self.why is None else None
+
+    @property
+    def lost_much(self) -> bool:
+        """Whether it lost more than one event in a hundred."""
+        return bool(self.events_lost and self.events and self.events_lost > MUCH * self.events)
+
+    @property
+    def remark(self) -> str | None:
+        """What a table says of it under `why`."""
+        lost = f"{self.events_lost} of {self.events} events were lost" if self.lost_much else None
+        return "; ".join(filter(None, (self.why, lost))) or None
 
     @property
     def margin(self) -> float | None:
@@ -86,7 +102,19 @@ def csv_row(one: Prediction, classes: Sequence[str]) -> list[object]:
     scores: Sequence[object] = one.scores or [""] * len(classes)
     truth, predicted = (None if i is None else cell(classes[i]) for i in (one.truth, one.predicted))
     error = None if one.error is None else cell(one.error)
-    return [one.sample, cell(one.path), truth, predicted, *scores, one.margin, one.steps, one.events, error]
+    size = None if one.sensor is None else "{}x{}".format(*one.sensor)
+    behind = [
+        one.margin,
+        one.steps,
+        one.events,
+        error,
+        one.remark,
+        size,
+        one.sensor_from,
+        one.events_used,
+        one.events_lost,
+    ]
+    return [one.sample, cell(one.path), truth, predicted, *scores, *behind]
 
 
 def json_row(one: Prediction, classes: Sequence[str]) -> dict[str, Any]:
@@ -101,6 +129,11 @@ def json_row(one: Prediction, classes: Sequence[str]) -> dict[str, Any]:
         "steps": one.steps,
         "events": one.events,
         "error": one.error,
+        "why": one.remark,
+        "sensor": one.sensor,
+        "sensor_from": one.sensor_from,
+        "events_used": one.events_used,
+        "events_lost": one.events_lost,
     }
 
 
@@ -169,7 +202,7 @@ def read_csv(path: str | Path) -> tuple[list[str], Iterator[Prediction]]:
 def _read_rows(path: Path, lines: Iterator[str], index: dict[str, int], count: int) -> Iterator[Prediction]:
     for number, row in enumerate(csv.reader(lines), 2):
         try:
-            sample, where, truth, _, *scores, _, steps, events, error = row
+            sample, where, truth, predicted, *scores, _, steps, events, error, _, sensor, said, used, lost = row
             if len(scores) != count:
                 raise ValueError
             yield Prediction(
@@ -180,6 +213,11 @@ def _read_rows(path: Path, lines: Iterator[str], index: dict[str, int], count: i
                 int(steps),
                 int(events) if events else None,
                 error=error or None,
+                why=None if predicted or error else NOT_SURE,
+                sensor=parse_size(str(path), sensor) if sensor else None,
+                sensor_from=said or None,
+                events_used=int(used) if used else None,
+                events_lost=int(lost) if lost else None,
             )
         except (ValueError, KeyError):
             raise PlifError(f"{path}, line {number}: is no line of predictions; evaluate again") from None

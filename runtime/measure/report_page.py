@@ -70,6 +70,10 @@ def _head(report: Report, name: str) -> str:
     missing = (
         f"<p><b>{unreadable} recordings could not be read</b> and are in no number here.</p>" if unreadable else ""
     )
+    if r.unanswered:
+        missing += f"<p><b>{r.unanswered} samples have no answer</b> (no votes): they count as wrong.</p>"
+    if r.lost["samples"]:
+        missing += f"<p><b>{r.lost['samples']} recordings lost more than 1 % of their events.</b></p>"
     where = f"{safe(r.data)}, {safe(r.split)} split, engine {safe(r.engine)}"
     return f'<h1>{safe(name)}</h1>\n<p class="soft">{where}</p>{missing}\n<div class="tiles">{boxes}</div>'
 
@@ -83,6 +87,7 @@ def _classes(report: Report) -> str:
     table = make_table(["class", "samples", "precision", "recall", "F1"], rows)
     matrix = charts.matrix("Confusion matrix", r.confusion, r.classes) if len(r.classes) <= 60 else ""
     text = "A row is a true class, a column an answer; blue is right, red is wrong." if matrix else ""
+    text += " Samples without an answer are in no column." if r.unanswered and matrix else ""
     return section("Classes", text, f'<div class="two"><div>{matrix}</div><div>{table}</div></div>')
 
 
@@ -166,7 +171,7 @@ def _latency(report: Report) -> str:
 def _worst(report: Report) -> str:
     if not report.mistakes:
         return ""
-    wrong = report.result.samples - report.result.correct
+    wrong = report.result.samples - report.result.correct - report.result.unanswered
     text = f"{len(report.mistakes)} of {wrong} wrong answers, the surest first: blue ON and red OFF events, all frames together."
     return section(
         "Worst mistakes",

@@ -78,15 +78,16 @@ def run(
     how: How,
     kept: str,
     exit_margin: float | None = None,
+    min_margin: float = 0.0,
 ) -> tuple[Shards, Tally]:
     """Evaluates the first `count` of `dataset`, which is `samples` opened; (shards in `folder`, what was done).
 
     kept         what an interrupt leaves, in words
-    exit_margin  of an early exit; None: every sample takes all its steps
+    exit_margin, min_margin  as in Plan
     Raises PlifError where the model does not fit, or nothing can be read; Interrupted with what is known so far.
     """
     model = replace(model, engine=model.engine.one_thread())  # cores are better used by lanes and workers
-    shards, chosen = _cut(model, samples, dataset, count, folder, how, exit_margin)
+    shards, chosen = _cut(model, samples, dataset, count, folder, how, (exit_margin, min_margin))
     missing = shards.begin(how.resume)
     several = chosen.workers > 1 or how.cluster is not None
     lanes = 1 if several else chosen.lanes
@@ -119,7 +120,13 @@ def run(
 
 
 def _cut(
-    model: Model, samples: Samples, dataset: Dataset, count: int, folder: Path, how: How, exit_margin: float | None
+    model: Model,
+    samples: Samples,
+    dataset: Dataset,
+    count: int,
+    folder: Path,
+    how: How,
+    margins: tuple[float | None, float],
 ) -> tuple[Shards, Choice]:
     """The plan in its folder, and what was chosen. What a run that is resumed had measured is not measured again."""
     begun = read_plan(folder) if how.resume else None
@@ -134,7 +141,8 @@ def _cut(
         device=model.options.device,
         batch=chosen.batch,
         shard=shard_size(count, chosen.batch),
-        exit_margin=exit_margin,
+        exit_margin=margins[0],
+        min_margin=margins[1],
     )
     return Shards(folder, plan), chosen
 

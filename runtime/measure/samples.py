@@ -13,7 +13,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.data import Dataset, find, open_dataset
-from runtime.data.dataset import EventSet, first_names
+from runtime.data.dataset import EventSet, Fate, first_names
 from runtime.engines.model import OpenModel
 from runtime.events.framing import framing_of
 
@@ -73,17 +73,17 @@ class SplitOf:
         return dataset
 
 
-def read(dataset: Dataset | EventSet, i: int) -> tuple[np.ndarray, int | None]:
-    """(x, events) of sample i: float32 [T, C, H, W] and the events in the recording, or [C, H, W] and None.
+def read(dataset: Dataset | EventSet, i: int) -> tuple[np.ndarray, Fate | None]:
+    """(x, fate) of sample i: float32 [T, C, H, W] and where its events went, or [C, H, W] and None.
 
     Raises PlifError where it cannot be read, or is too short for a frame.
     """
     if not isinstance(dataset, EventSet):
         return dataset.sample(i), None
-    frames, events = dataset.frames(i)
+    frames, fate = dataset.frames(i)
     if not len(frames):
-        raise PlifError(f"{dataset.path(i)}: {events} events, too few for one frame of {dataset.framing}")
-    return frames, events
+        raise PlifError(f"{dataset.path(i)}: {fate.events} events, too few for one frame of {dataset.framing}")
+    return frames, fate
 
 
 def reads_without_lock(dataset: Dataset | EventSet) -> bool:
@@ -95,12 +95,12 @@ def reads_without_lock(dataset: Dataset | EventSet) -> bool:
 class Sample:
     """Sample i as it was read: frames float32 [T, C, H, W] or an image [C, H, W], or the reason why there is none.
 
-    events  in the recording;  notes  what its reader remarked
+    fate  of its events, None for an image;  notes  what its reader remarked
     """
 
     i: int
     x: np.ndarray | None = None
-    events: int | None = None
+    fate: Fate | None = None
     error: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -133,8 +133,8 @@ def _read_sample(dataset: Dataset | EventSet, i: int, out: np.ndarray | None) ->
     with _ALONE, warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter("always")
         try:
-            x, events, error = *read(dataset, i), None
+            x, fate, error = *read(dataset, i), None
         except PlifError as refused:
-            x, events, error = None, None, str(refused)
+            x, fate, error = None, None, str(refused)
     notes = tuple(str(remark.message) for remark in remarks if issubclass(remark.category, PlifWarning))
-    return Sample(i, x, events, error, notes)
+    return Sample(i, x, fate, error, notes)

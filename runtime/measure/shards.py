@@ -37,6 +37,7 @@ class Plan:
     batch    rows of the session
     shard    samples of a shard, a multiple of batch
     exit_margin  of an early exit; None: every sample takes all its steps
+    min_margin   with which a label must lead, a share of all possible votes
     """
 
     artifact_sha256: str
@@ -48,6 +49,7 @@ class Plan:
     batch: int
     shard: int
     exit_margin: float | None = None
+    min_margin: float = 0.0
     plif: str = __version__
 
     @property
@@ -152,7 +154,7 @@ class Shards:
         """Shard k. Raises PlifError where its file is damaged."""
         try:
             head, *rows = [json.loads(line) for line in read_regular(self.path(k), "a shard").splitlines()]
-            found = [Prediction(n, path, truth, tuple(scores), *rest) for n, path, truth, scores, *rest in rows]
+            found = [_prediction(row) for row in rows]
             if [one.sample for one in found] != list(self.plan.range_of(k)):
                 raise ValueError
             statistics = Statistics(notes=[str(note) for note in head["notes"]])
@@ -176,6 +178,12 @@ class Shards:
         except PlifError:
             return False
         return True
+
+
+def _prediction(row: list[Any]) -> Prediction:
+    found = dict(zip(Prediction.__dataclass_fields__, row, strict=True))
+    size = found["sensor"]
+    return Prediction(**{**found, "scores": tuple(found["scores"]), "sensor": None if size is None else tuple(size)})
 
 
 def read_plan(folder: Path) -> Plan | None:

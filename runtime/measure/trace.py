@@ -14,7 +14,9 @@ from runtime.data.dataset import EventSet
 from runtime.engines.model import OpenModel
 from runtime.engines.unrolled import open_session
 from runtime.measure.batches import run_batch
+from runtime.measure.predictions import NONE
 from runtime.measure.samples import read
+from runtime.stream.decide import answer_of
 
 BATCH = 16
 
@@ -40,9 +42,9 @@ class Trace:
 
     @property
     def answers(self) -> np.ndarray:
-        """int64 [T]: the answer after each step, the lowest class among equals."""
-        answers: np.ndarray = self.evidence.argmax(axis=-1)
-        return answers
+        """int64 [T]: the answer after each step; NONE without a vote."""
+        found = (answer_of(evidence, 1.0) for evidence in self.evidence)
+        return np.array([NONE if answer is None else answer for answer in found])
 
 
 def trace(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from runtime.api import Model, load
 from runtime.data import Dataset
@@ -26,6 +26,7 @@ from runtime.measure.batches import Batch, run_batch
 from runtime.measure.predictions import Prediction
 from runtime.measure.samples import Reading, Samples, read_samples
 from runtime.measure.shards import Plan, Shards, Statistics
+from runtime.stream.decide import NOT_SURE
 
 Answer = TypeVar("Answer")
 
@@ -146,7 +147,7 @@ class Worker:
 
     def _evaluate(self, batch: Reading) -> _Answers:
         usable = [one for one in batch.samples if one.x is not None]
-        found: dict[int, tuple[tuple[float, ...], int]] = {}
+        found: dict[int, dict[str, Any]] = {}
         answers = _Answers(notes=[note for one in batch.samples for note in one.notes])
         ms = None
         if usable:
@@ -156,8 +157,13 @@ class Worker:
                 ran: Batch = run_batch(session, frames, self.shards.plan.exit_margin, self._stopped)
             finally:
                 self._sessions.put(session)
-            scores = ran.scores(self.model.voters).tolist()
-            found = {one.i: (tuple(row), steps) for one, row, steps in zip(usable, scores, ran.steps, strict=True)}
+            voters = self.model.voters
+            sure = ran.sure(voters, self.shards.plan.min_margin)
+            scores = ran.scores(voters).tolist()
+            found = {
+                one.i: {"scores": tuple(row), "steps": steps, "why": None if answered else NOT_SURE}
+                for one, row, steps, answered in zip(usable, scores, ran.steps, sure, strict=True)
+            }
             ms = round(sum(ran.call_ms) / len(usable), 4)
             answers.rates, answers.call_ms = ran.rates, ran.call_ms
         for one in batch.samples:
@@ -165,8 +171,9 @@ class Worker:
             truth = None if label == UNKNOWN else label
             if one.error is not None:
                 answers.predictions.append(Prediction(one.i, path, truth, error=one.error))
-            else:
-                answers.predictions.append(Prediction(one.i, path, truth, *found[one.i], one.events, ms))
+                continue
+            went = {} if one.fate is None else vars(one.fate)
+            answers.predictions.append(Prediction(one.i, path, truth, milliseconds=ms, **found[one.i], **went))
         return answers
 
 

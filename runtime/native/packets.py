@@ -80,7 +80,7 @@ def library() -> c.CDLL | None:
         "plif_all_usable": (c.c_int, [c.c_void_p, *[c.c_int64] * 4]),
         "plif_sample": (
             c.c_int64,
-            [c.c_char_p, c.c_char_p, c.c_void_p, c.c_int32, c.c_int32, c.c_void_p, c.c_int64, c.c_int64],
+            [c.c_char_p, c.c_char_p, c.c_void_p, c.c_int32, c.c_int32, c.c_void_p, c.c_int64, c.c_int64, c.c_void_p],
         ),
     }
     sizes = c.sizeof(Evt3Reader) * 1000 + c.sizeof(OpenFrame)

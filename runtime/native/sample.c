@@ -55,17 +55,18 @@ static int decode(const uint8_t *word, int64_t count, int32_t width, int32_t hei
     return late > extent->first_us;     /* one time for all is no clock */
 }
 
-/* All frames of the events; 0 where there are fewer or more than `room`. */
-static int frame_all(Framer *f, const uint8_t *events, int64_t count, float *out, int64_t stride, int64_t room) {
+/* All frames of the events, and how many of these are in them; 0 where there are fewer or more frames than `room`. */
+static int frame_all(Framer *f, const uint8_t *events, int64_t count, float *out, int64_t stride, int64_t room, int64_t *used) {
     Piece piece;
     int64_t at = 0, made = 0;
-    while (made < room && plif_framer_feed(f, events, count, &at, out + made * stride, &piece) == 1) made++;
-    while (made < room && plif_framer_close(f, out + made * stride, &piece) == 1) made++;
+    *used = 0;
+    for (; made < room && plif_framer_feed(f, events, count, &at, out + made * stride, &piece) == 1; made++) *used += piece.events;
+    for (; made < room && plif_framer_close(f, out + made * stride, &piece) == 1; made++) *used += piece.events;
     return made == room;
 }
 
 int64_t plif_sample(const char *path, const char *framing, const int32_t shape[3], int32_t width, int32_t height, float *out, int64_t stride,
-                    int64_t room) {
+                    int64_t room, int64_t *used) {
     Framing parsed;
     Extent extent = {0};
     FramerState state = {0};
@@ -81,7 +82,7 @@ int64_t plif_sample(const char *path, const char *framing, const int32_t shape[3
         state.open.height = height;
         if (memory && stride >= framer.cells) {
             plif_framer_begin(&framer, &state, memory);
-            if (frame_all(&framer, events, extent.total, out, stride, room)) given = extent.total;
+            if (frame_all(&framer, events, extent.total, out, stride, room, used)) given = extent.total;
         }
         free(memory);
         plif_framer_free(&framer);

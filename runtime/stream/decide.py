@@ -9,8 +9,7 @@
     own     as leak, and an answer stands on its own evidence       (own:80ms; runtime.stream.hold)
 
 Integers, not float averages: 0.1 added ten times is not 1, and an answer must not depend on the order of a sum. Ties go to
-the lowest class. Without a single spike the answer is None ("not sure"); evaluation, which must answer, then says the lowest
-class, as PyTorch's argmax does.
+the lowest class. Without a single spike the answer is None ("not sure"), here and in evaluation (`answer_of`).
 
 What may follow, after commas:
 
@@ -47,6 +46,7 @@ EXPECTED = (
     "expected sum, leak[:500ms], kofn[:3/5] or own[:80ms], then margin=, release=, idle=, (sum) exit= or (own) other= "
     "after commas"
 )
+NOT_SURE = "not sure"  # why there is no label where the evidence is not enough
 OWN = {"margin": 0.25, "release": 0.05, "other": 400_000.0}  # docs/live.md, deciding
 
 
@@ -62,7 +62,7 @@ class Decision:
     votes       spikes of each class since the reset (sums of y where the network does not vote)
     latency_ms  from the complete frame to this decision
     source      the name of its source
-    why         "idle" or "not sure" where label is None, else None
+    why         "idle" or NOT_SURE where label is None, else None
     """
 
     t_us: int
@@ -89,6 +89,19 @@ class Decision:
         if self.why is not None:
             line["why"] = self.why
         return {"source": self.source, **line} if source else line
+
+
+def answer_of(evidence: np.ndarray, possible: float, margin: float = 0.0) -> int | None:
+    """The class with the most evidence, the first of equals; None where there is none for any class, or where it does not lead
+    the second by the share `margin` of what is possible. evidence  float64 [classes]"""
+    winner = int(evidence.argmax()) if evidence.any() else None  # argmax gives the first of equals
+    return None if winner is None or (margin and lead_of(evidence, winner, possible) < margin) else winner
+
+
+def lead_of(evidence: np.ndarray, one: int, possible: float) -> float:
+    """The lead of class `one` over the best other class, as a share of what is possible; negative where another leads."""
+    others = np.delete(evidence, one)
+    return float(evidence[one] - (others.max() if len(others) else 0.0)) / possible
 
 
 class FadingSum:
@@ -125,19 +138,16 @@ class FadingSum:
         self.evidence += c
         self.weight += 1
         possible = self.voters * self.weight
-        winner = int(self.evidence.argmax()) if self.evidence.any() else None  # argmax gives the first of equals
-        if winner is not None and (self.margin == 0 or self._lead(winner, possible) >= self.margin):
+        winner = answer_of(self.evidence, possible, self.margin)
+        if winner is not None:
             self.answer = winner
-        elif self.answer is not None and (winner is None or self._lead(self.answer, possible) < self.release):
+        elif self.answer is not None and (
+            not self.evidence.any() or lead_of(self.evidence, self.answer, possible) < self.release
+        ):
             self.answer = None
         self.share = 0.0 if self.answer is None else float(self.evidence[self.answer]) / possible
         self.final = self.exit_lead is not None and bool(leads(self.evidence) >= self.exit_lead)
         return self.answer
-
-    def _lead(self, one: int, possible: float) -> float:
-        """The lead of class `one` over the best other class, as a share of all possible spikes; negative where another leads."""
-        others = np.delete(self.evidence, one)
-        return float(self.evidence[one] - (others.max() if len(others) else 0.0)) / possible
 
     def fade(self, factor: float) -> None:
         """Multiplies the evidence by `factor`, after a gap in time."""
@@ -166,11 +176,7 @@ class KofN:
 
     def add(self, c: np.ndarray, dt_us: int) -> int | None:
         """c float64 [classes]; dt_us is not used."""
-        winner = int(c.argmax()) if c.any() else None
-        if winner is not None and self.margin:
-            others = np.delete(c, winner)
-            if (c[winner] - (others.max() if len(others) else 0.0)) / self.voters < self.margin:
-                winner = None
+        winner = answer_of(c, self.voters, self.margin)
         self.recent.append((winner, c.copy()))
         if winner is not None and self._wins(winner) >= self.k:
             self.answer = winner

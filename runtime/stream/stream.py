@@ -15,7 +15,7 @@ from runtime.engines.model import OpenModel
 from runtime.engines.session import Session, whole_votes
 from runtime.events.frame import Frame
 from runtime.events.framer import GAP_US
-from runtime.stream.decide import Decision, DecisionRule, KofN, smooth_rate
+from runtime.stream.decide import NOT_SURE, Decision, DecisionRule, KofN, smooth_rate
 from runtime.stream.floor import NoiseFloor
 from runtime.stream.hold import find_other
 from runtime.stream.observe import Observers
@@ -168,7 +168,7 @@ class Stream:
             votes=(oldest.votes.astype(np.int64) if self._voters > 1 else oldest.votes).tolist(),
             latency_ms=latency_ms,
             source=self.name,
-            why=None if winner is not None else "idle" if idle else "not sure",
+            why=None if winner is not None else "idle" if idle else NOT_SURE,
         )
         self.steps += 1
         self.last, self.last_frame = decision, frame

@@ -14,6 +14,7 @@ from runtime.api import Model
 from runtime.data import open_dataset
 from runtime.events import write_nmnist
 from runtime.measure.evaluate import evaluate
+from runtime.measure.predictions import NONE
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
 from tests.networks import digits_network
@@ -62,7 +63,7 @@ def test_stream_and_eval_agree_on_every_recording(folder: Path, framing: str) ->
         for name, v in session.state.items():
             np.testing.assert_array_equal(v, running.session.state[name], err_msg=name)
         if decisions[-1].index is None:
-            assert sum(decisions[-1].votes) == 0 and predicted == 0
+            assert sum(decisions[-1].votes) == 0 and predicted == NONE
         else:
             spoke += 1
             assert decisions[-1].index == predicted

@@ -77,38 +77,40 @@ def test_the_summary_of_a_stream_says_the_size_who_said_it_and_that_a_guess_is_u
 # --- folders ----------------------------------------------------------------------------------------------------------
 
 
-def caught(spec: str) -> tuple[tuple[int, int], list[str]]:
+def caught(spec: str) -> tuple[set[tuple[int, int]], tuple[int, int] | None, list[str]]:
+    """The sensors of a folder's recordings; that of a network trained on them; and the warnings."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         data = open_dataset(spec, framing=FRAMING, shape=(2, 34, 34))
         sizes = {data.recording(i)[1] for i in range(len(data))}  # type: ignore[attr-defined]
-    assert len(sizes) == 1, "one sensor for all"
+        common = data.common_sensor  # type: ignore[attr-defined]
     assert all(one.category is PlifWarning for one in found)
-    return sizes.pop(), [str(one.message) for one in found]
+    return sizes, common, [str(one.message) for one in found]
 
 
-def test_a_folder_has_one_guess_for_all_its_recordings_and_says_where_they_disagree(tmp_path: Path) -> None:
+def test_recordings_of_a_folder_are_guessed_one_by_one_and_together_for_a_training(tmp_path: Path) -> None:
     write(tmp_path / "a" / "1.bin", 34, 34)
     write(tmp_path / "b" / "1.bin", 34, 34)
-    size, said = caught(f"folder:{tmp_path}")
-    assert size == (34, 34) and len(said) == 1 and "34x34 is a guess for all of them" in said[0]
+    sizes, common, said = caught(f"folder:{tmp_path}")
+    assert sizes == {(34, 34)} and common == (34, 34) and len(said) == 1 and "34x34 is a guess for all" in said[0]
     write(tmp_path / "b" / "2.bin", 100, 100)
-    size, said = caught(f"folder:{tmp_path}")
-    assert size == (128, 128) and "34x34 (1.bin), 128x128 (2.bin)" in said[0] and "guess for all" in said[1]
+    sizes, common, said = caught(f"folder:{tmp_path}")
+    assert sizes == {(34, 34), (128, 128)} and common == (128, 128)
+    assert "34x34 (1.bin), 128x128 (2.bin)" in said[0] and "128x128 is a guess for all" in said[1]
 
 
-def test_both_splits_of_a_folder_get_the_same_guess(tmp_path: Path) -> None:
+def test_both_splits_of_a_folder_have_the_same_sensor_in_a_training(tmp_path: Path) -> None:
     write(tmp_path / "train" / "a" / "1.bin", 100, 100)
     write(tmp_path / "test" / "a" / "1.bin", 34, 34)
-    assert caught(f"folder:{tmp_path}")[0] == (128, 128)
+    assert caught(f"folder:{tmp_path}")[:2] == ({(34, 34)}, (128, 128))
 
 
 def test_the_sensor_of_a_folder_can_be_said_in_the_spec_and_in_the_folder(tmp_path: Path) -> None:
     write(tmp_path / "a" / "1.bin", 34, 34)
-    assert caught(f"folder:{tmp_path}?sensor=346x260") == ((346, 260), [])
+    assert caught(f"folder:{tmp_path}?sensor=346x260") == ({(346, 260)}, (346, 260), [])
     (tmp_path / "sensor.txt").write_text("304x240\n")
-    assert caught(f"folder:{tmp_path}") == ((304, 240), [])
-    assert caught(f"folder:{tmp_path}?sensor=346x260") == ((346, 260), [])
+    assert caught(f"folder:{tmp_path}") == ({(304, 240)}, (304, 240), [])
+    assert caught(f"folder:{tmp_path}?sensor=346x260") == ({(346, 260)}, (346, 260), [])
     (tmp_path / "sensor.txt").write_text("big\n")
     with pytest.raises(PlifError, match=r"sensor.txt: 'big': expected WIDTHxHEIGHT"):
         open_dataset(f"folder:{tmp_path}", framing=FRAMING)

@@ -10,7 +10,7 @@ import pytest
 
 from runtime.data import open_dataset
 from runtime.data.dataset import read_recording
-from runtime.events import frames_of, write_nmnist
+from runtime.events import framed, write_nmnist
 from runtime.events.framing import Framing
 from runtime.events.sample import frames_in
 from runtime.native import packets
@@ -35,9 +35,11 @@ def digit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def in_python(path: Path, framing: Framing, shape: tuple[int, int, int]) -> tuple[np.ndarray, int]:
-    events, size, upright = read_recording(path, str(path), SENSOR)
-    return frames_of(events, framing, shape, size, upright), len(events)
+def in_python(path: Path, framing: Framing, shape: tuple[int, int, int]) -> tuple[np.ndarray, int, int]:
+    one = read_recording(path, str(path), SENSOR)
+    frames, account = framed(one.events, framing, shape, one.sensor, one.upright)
+    assert account.balanced and one.invalid == account.invalid == account.late == 0
+    return frames, len(one.events), account.used
 
 
 @pytest.mark.parametrize("shape", (SHAPE, (1, 34, 34), (2, 16, 20)))
@@ -48,8 +50,8 @@ def test_the_frames_are_those_of_python(text: str, shape: tuple[int, int, int], 
     if framing.T is None:
         assert found is None, "nobody knows how many frames there will be"
         return
-    frames, events = in_python(digit, framing, shape)
-    assert found is not None and found[1] == events
+    frames, *counts = in_python(digit, framing, shape)
+    assert found is not None and [*found[1:]] == counts
     np.testing.assert_array_equal(found[0], frames)
 
 

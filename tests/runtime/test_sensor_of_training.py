@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -80,21 +79,17 @@ def test_a_folder_and_recordings_without_labels_take_it_too(
 ) -> None:
     for name in "abc":
         write(tmp_path / "set" / name / "1.bin", 34, 34)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        options = {"framing": "count:T=2", "shape": (2, 32, 32)}
-        with_it = open_dataset(f"folder:{tmp_path}/set", trained=SENSOR, **options)
-        without = open_dataset(f"folder:{tmp_path}/set", **options)
-    assert (with_it.recording(0)[1], without.recording(0)[1]) == ((128, 128), (34, 34))  # type: ignore[attr-defined]
-    assert [one.category for one in said] == [PlifWarning] * 2
-    assert (with_it.sensor_from, without.sensor_from) == ("model", "guess")  # type: ignore[attr-defined]
-    assert "128x128 is taken for all of them, as in the network's training" in str(said[0].message)
+    options = {"framing": "count:T=2", "shape": (2, 32, 32)}
+    with_it = open_dataset(f"folder:{tmp_path}/set", trained=SENSOR, **options)
+    without = open_dataset(f"folder:{tmp_path}/set", **options)
+    found = [one.recorded(0) for one in (with_it, without)]  # type: ignore[attr-defined]
+    assert [(one.sensor, one.sensor_from) for one in found] == [((128, 128), "model"), ((34, 34), "guess")]
     capsys.readouterr()
     assert (
         run(["predict", str(model.path), str(tmp_path / "set"), "--out", str(tmp_path / "p.csv"), "--workers", "1"])
         == 0
     )
-    assert "128x128 is taken for all of them" in capsys.readouterr().err
+    assert "128x128 for 3 (as in the network's training)" in capsys.readouterr().err
 
 
 def test_eval_takes_the_sensor_and_the_columns_as_stream_does(
@@ -148,8 +143,11 @@ def test_recordings_that_say_their_sensor_say_it_to_the_network_too(tmp_path: Pa
     plif_train.train("FC20-PLIF-APk10s10", f"folder:{tmp_path}", tmp_path / "m.pt", recipe, T=2, size="16x16")
     assert read_card(tmp_path / "m.pt")["sensor"] == list(found.recording(0)[1])  # type: ignore[attr-defined]
     write(tmp_path / "train" / "b" / "2.bin", 34, 34)
+    mixed = open_dataset(f"folder:{tmp_path}", "train", framing="count:T=2")
     with pytest.warns(PlifWarning, match="differ"):
-        assert open_dataset(f"folder:{tmp_path}", framing="count:T=2").sensor is not None  # type: ignore[attr-defined]
+        assert mixed.settle_sensor() is None  # type: ignore[attr-defined]
+    sizes = [mixed.recording(i)[1] for i in range(len(mixed))]  # type: ignore[attr-defined]
+    assert sizes == [found.recording(0)[1]] * 2 + [(34, 34)]  # type: ignore[attr-defined]
 
 
 def test_a_card_whose_sensor_is_no_size_is_refused(model: Model) -> None:

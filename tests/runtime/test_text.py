@@ -181,7 +181,7 @@ def test_evaluation_writes_a_table_that_a_spreadsheet_does_not_run(
         write_results(result, tmp_path / "out")
     text = (tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8")
     rows = list(csv.reader(io.StringIO(text)))
-    assert is_clean(text) and len(text.splitlines()) == 11 and all(len(row) == 18 for row in rows)
+    assert is_clean(text) and len(text.splitlines()) == 11 and all(len(row) == 23 for row in rows)
     assert [row[3] for row in rows[1:]] == [cell(name) for name in CLASSES] == [row[2] for row in rows[1:]]
     assert rows[5][3] == "'=HYPERLINK(1)" and rows[9][3] == 'a,"b"' and rows[0][12] == 'score_a,"b"'
     assert (tmp_path / "out" / "confusion.png").stat().st_size > 1000

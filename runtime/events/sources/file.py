@@ -11,7 +11,7 @@ from runtime.base.errors import PlifError
 from runtime.events.formats import open_recording
 from runtime.events.formats.base import Losses
 from runtime.events.formats.csv_layout import EXAMPLE
-from runtime.events.size import guess_sensor
+from runtime.events.size import guess_sensor, sizes_to_try
 from runtime.events.sources.base import Source
 from runtime.events.sources.usable import outside_of, pieces, usable
 from runtime.native.packets import Evt3Reader
@@ -20,8 +20,8 @@ NEARLY = 99  # times as many events that cannot be used as ones that can: none, 
 
 
 class FileSource(Source):
-    """See `Source`. `sensor` (width, height) overrides what the file says or what its coordinates suggest, `trained` is tried
-    first where the file says nothing, `csv` says what the columns of CSV are."""
+    """See `Source`. `sensor` (width, height) and `trained` are for a file that does not say its own, in the order of
+    runtime/events/size.py; `csv` says what the columns of CSV are."""
 
     def __init__(
         self,
@@ -35,15 +35,18 @@ class FileSource(Source):
         self.guesses.extend(self._recording.guesses)
         self.format = self._recording.format
         self.upright = self._recording.upright
-        found = sensor or self._recording.sensor
-        self.sensor_from = "asked" if sensor else "recording" if found else "guess"
-        self.sensor = found or self._guess_sensor(trained)
+        own = self._recording.sensor
+        self.sensor_from = "recording" if own else "asked" if sensor else "guess"
+        self.sensor = own or sensor or self._guess_sensor(trained)
+        if sensor is not None and sensor != self.sensor:
+            self.guesses.append(
+                f"{name}: says itself that its sensor is {self.sensor[0]}x{self.sensor[1]}, which is taken; "
+                f"{sensor[0]}x{sensor[1]} is for recordings that do not say"
+            )
 
     def _guess_sensor(self, trained: tuple[int, int] | None) -> tuple[int, int]:
         """One pass over the file, and a note of what was taken."""
-        usual = self._recording.sensors
-        if trained is not None:
-            usual = (trained, *(size for size in usual if size[0] > trained[0] or size[1] > trained[1]))
+        usual = sizes_to_try(trained, self._recording.sensors)
         size, outside = guess_sensor(self.name, self._decode(Losses()), usual)
         holds = "all but " + str(outside) if outside else "all"
         if size == trained:
