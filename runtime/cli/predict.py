@@ -82,14 +82,14 @@ def predict(
 
 
 def _lines(result: Predicted) -> Iterator[str]:
-    if result.out is None:
-        from runtime.measure.predictions import csv_text
+    from runtime.measure.predictions import csv_text
+    from runtime.stream.decide import NOT_SURE
 
+    if result.out is None:
         yield from csv_text(result.predictions, result.classes).splitlines()
         return
-    answers = ", ".join(f"{cell(name)} {n}" for name, n in result.answers.items() if n) or "no label"
-    if result.unanswered:
-        answers += f", not sure {result.unanswered}"
+    counts = {**{cell(name): n for name, n in result.answers.items()}, NOT_SURE: result.unanswered}
+    answers = ", ".join(f"{name} {n}" for name, n in counts.items() if n)
     yield f"{result.recordings - result.unreadable} of {result.recordings} recordings: {answers}"
     yield (
         f"engine {result.engine}, batch {result.batch}, {result.workers} worker{'s' * (result.workers > 1)}: "

@@ -260,7 +260,7 @@ def read_recording(
 
     Notes of what is lost become warnings; these and PlifError name the recording `name`.
     """
-    source = open_source(f"file:{file}", sensor=sensor, csv=csv, trained=trained)
+    source = open_source(f"file:{file}", asked=sensor, csv=csv, trained=trained)
     packets, total = [], 0
     for packet in source.packets(1 << 20):
         packets.append(packet)

@@ -161,7 +161,7 @@ class Folder(FileEventSet):
         guessed: dict[tuple[int, int], Path] = {}
         for path in paths[:: -(-len(paths) // LOOKED_AT)]:
             try:
-                source = open_source(f"file:{path}", sensor=self.sensor, csv=self.csv, trained=self.trained)
+                source = open_source(f"file:{path}", asked=self.sensor, csv=self.csv, trained=self.trained)
             except PlifError:
                 continue  # it is named when it is its turn
             (guessed if source.sensor_from in ("guess", "model") else said).setdefault(source.sensor, path)

@@ -46,7 +46,7 @@ def send(
         raise PlifError(f"--speed {speed}: expected real, max or a whole number of events a second")
     if not 1 <= each <= EVENTS_AT_MOST:
         raise PlifError(f"--each {each}: expected 1 to {EVENTS_AT_MOST} events in a datagram")
-    events = open_source(source, sensor=sensor, csv=csv)
+    events = open_source(source, asked=sensor, csv=csv)
     largest = WIRES[form].largest
     if events.sensor[0] > largest[0] or events.sensor[1] > largest[1]:
         w, h = events.sensor

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from runtime.events.framing import Framing
 from runtime.measure.census import Census, nothing_lost
 from runtime.measure.evaluate import scratch
 from runtime.measure.metrics import artifact_identity
-from runtime.measure.predictions import Prediction, check_table, write_table
+from runtime.measure.predictions import Prediction, check_table, json_row, write_table
 from runtime.measure.run import How, run, show_notes
 from runtime.measure.shards import FOLDER, Statistics, read_plan
 
@@ -73,7 +73,8 @@ class Predicted:
     lost: dict[str, Any] = field(default_factory=nothing_lost)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        rows = [asdict(one) | json_row(one, self.classes) for one in self.predictions]
+        return asdict(replace(self, predictions=[])) | {"predictions": rows}
 
 
 def predict(

@@ -91,7 +91,7 @@ class Run:
 
     def _open(self, spec: str, options: StreamOptions) -> Source:
         trained = self.model.card.get("sensor")
-        return open_source(spec, sensor=options.sensor, csv=options.csv, trained=trained and (trained[0], trained[1]))
+        return open_source(spec, asked=options.sensor, csv=options.csv, trained=trained and (trained[0], trained[1]))
 
     def _is_endless(self, source: Source) -> bool:
         """Whether the stream of this source has no end. Some framings divide a whole recording, so its stream has one."""

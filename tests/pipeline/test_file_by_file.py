@@ -227,8 +227,13 @@ def test_a_silent_network_answers_nothing_and_that_is_wrong(folder: Path, tmp_pa
     found = json.loads(capsys.readouterr().out)
     assert (found["unanswered"], found["unreadable"], found["answers"]) == (3, 0, {"a": 0, "b": 0, "c": 0})
     assert {(row["predicted"], row["why"]) for row in rows_of(tmp_path / "p.csv").values()} == {("", "not sure")}
+    assert run(["predict", artifact, str(data), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["predictions"]
+    assert [(row["predicted"], row["why"], row["sensor"], row["events_used"]) for row in rows] == [
+        (None, "not sure", [34, 34], 50)
+    ] * 3
     assert run(["predict", artifact, str(data), "--out", str(tmp_path / "p.csv")]) == 0
-    assert "3 of 3 recordings: no label, not sure 3" in capsys.readouterr().out
+    assert "3 of 3 recordings: not sure 3" in capsys.readouterr().out
     out = tmp_path / "eval"
     assert run(["eval", artifact, "--data", f"folder:{data}", "--out", str(out)]) == 0
     printed = capsys.readouterr().out

@@ -32,17 +32,20 @@ def open_source(
     sensor: tuple[int, int] | None = None,
     csv: str | None = None,
     trained: tuple[int, int] | None = None,
+    asked: tuple[int, int] | None = None,
 ) -> Source:
     """A path, "-" for CSV on standard input, or udp://, tcp://, usb://, sim: -> Source.
 
-    sensor   (width, height) in pixels, where the source cannot know it
+    sensor   (width, height) in pixels, whatever the source says
+    asked    the same, where the source does not say it: what a user says of one recording or of many
     csv      what the columns of CSV are, such as "t=s,x,y,p", where its first lines do not tell
     trained  the sensor (width, height) of a network's training: for a file that does not say its own, if it holds the events
     Raises PlifError, one line, for a file that is missing, empty or no recording, and for an unknown scheme.
     """
     spec = str(spec)
-    if sensor is not None and not is_size(sensor):
-        raise PlifError(f"{spec}: the sensor {sensor} is not (width, height) with both from 1 to {LONGEST}")
+    said = sensor or asked
+    if said is not None and not is_size(said):
+        raise PlifError(f"{spec}: the sensor {said} is not (width, height) with both from 1 to {LONGEST}")
     scheme, colon, rest = spec.partition(":")
     if spec != "-" and not (colon and (rest.startswith("//") or scheme in SOURCES)):
         scheme = "file"  # a path, which may hold a colon
@@ -56,6 +59,8 @@ def open_source(
         raise PlifError(f"{spec}: --csv {csv} is for files and standard input: leave it out")
     more: dict[str, Any] = {} if csv is None else {"csv": csv}
     if scheme == "file":
-        more["trained"] = trained
+        more |= {"trained": trained, "asked": asked}
+    else:
+        sensor = said
     source: Source = getattr(import_module(module), maker)(spec, sensor, **more)
     return source

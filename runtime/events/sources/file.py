@@ -20,8 +20,8 @@ NEARLY = 99  # times as many events that cannot be used as ones that can: none, 
 
 
 class FileSource(Source):
-    """See `Source`. `sensor` (width, height) and `trained` are for a file that does not say its own, in the order of
-    runtime/events/size.py; `csv` says what the columns of CSV are."""
+    """See `Source`. `asked` (width, height) and `trained` are for a file that does not say its sensor, in the order of
+    runtime/events/size.py; `sensor` overrides what it says. `csv` says what the columns of CSV are."""
 
     def __init__(
         self,
@@ -29,6 +29,7 @@ class FileSource(Source):
         sensor: tuple[int, int] | None = None,
         csv: str | None = None,
         trained: tuple[int, int] | None = None,
+        asked: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(name)
         self._recording = open_recording(Path(name), csv)
@@ -36,12 +37,13 @@ class FileSource(Source):
         self.format = self._recording.format
         self.upright = self._recording.upright
         own = self._recording.sensor
-        self.sensor_from = "recording" if own else "asked" if sensor else "guess"
-        self.sensor = own or sensor or self._guess_sensor(trained)
-        if sensor is not None and sensor != self.sensor:
+        self.sensor_from = "asked" if sensor or (asked and not own) else "recording" if own else "guess"
+        self.sensor = sensor or own or asked or self._guess_sensor(trained)
+        if self.sensor_from == "recording" and asked not in (None, own):
             self.guesses.append(
-                f"{name}: says itself that its sensor is {self.sensor[0]}x{self.sensor[1]}, which is taken; "
-                f"{sensor[0]}x{sensor[1]} is for recordings that do not say"
+                "{}: says itself that its sensor is {}x{}, which is taken; {}x{} is for recordings that do not say".format(
+                    name, *self.sensor, *(asked or ())
+                )
             )
 
     def _guess_sensor(self, trained: tuple[int, int] | None) -> tuple[int, int]:
