@@ -111,6 +111,7 @@ def load_events(
     framing = dataset.framing
     if framing.step_us is None or framing.kind != "duration":
         raise PlifError(f"--vary needs a framing with steps of one length, e.g. duration:40ms; found {framing}")
+    dataset.settle_sensor()
     rows: list[Row] = []
     size = (0, 0)
     indices = spread(dataset, limit)

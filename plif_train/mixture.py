@@ -13,7 +13,6 @@ from plif_train.network import Network
 from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
 from runtime.data import Dataset, open_dataset
-from runtime.data.dataset import EventSet
 from runtime.events.framing import Framing, framing_of
 
 
@@ -95,7 +94,5 @@ def load_mixture(parts: list[Part], net: Network, limit: int | None, quiet: bool
     sets: list[EventSamples] = []
     for part in parts:
         dataset = open_part(part, net)
-        if isinstance(dataset, EventSet):
-            dataset.settle_sensor()
         sets.append(load_events(dataset, parse_variation(part.vary), net.T, limit, f"reading {part.data}", quiet))
     return Mixture(sets, [part.share for part in parts])

@@ -326,9 +326,11 @@ def test_sets_without_events_a_clock_or_one_sensor_are_refused(tmp_path: Path) -
             place.parent.mkdir(parents=True, exist_ok=True)
             events = make_events(t, t % 300, t % 7, t % 2 == 0)
             place.write_bytes(evt2_bytes(events, b"% evt 2.0\n% geometry " + geometry + b"\n% end\n"))
-    with pytest.warns(UserWarning, match="the sensors of its recordings differ"):
-        mixed = reading(f"folder:{tmp_path}", "duration:10ms")
-    with pytest.raises(PlifError, match=r"1.raw: a sensor of 320x240, others of 640x480; expected one"):
+    mixed = reading(f"folder:{tmp_path}", "duration:10ms")
+    with (
+        pytest.warns(UserWarning, match="the sensors of its recordings differ"),
+        pytest.raises(PlifError, match=r"1.raw: a sensor of 320x240, others of 640x480; expected one"),
+    ):
         load_events(mixed, {}, 3, None, "reading", quiet=True)
 
 
