@@ -16,6 +16,7 @@ that steps the frame knows this and enters it in the account; until then the eve
 from __future__ import annotations
 
 import ctypes
+import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -59,6 +60,7 @@ class Framer:
                 f"framing {str(framing)!r} divides a whole recording, of which a live source knows nothing beforehand: "
                 f"use {LIVE_FRAMINGS}"
             )
+        framing.check_room(math.prod(shape))
         self.shape = shape
         self.account = Account()
         self.discontinuities = 0

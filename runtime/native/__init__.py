@@ -108,6 +108,7 @@ def _open() -> c.CDLL | None:
         "plif_paths": (c.c_int, [c.c_int]),
         "plif_program_check": (c.c_int, [c.c_void_p, c.c_char_p, c.c_int64]),
         "plif_call_check": (c.c_int, [c.c_void_p, c.c_void_p, c.c_void_p, c.c_char_p, c.c_int64]),
+        "plif_room_check": (c.c_int, [c.c_void_p, c.c_int64, c.c_int64, c.c_char_p, c.c_int64]),
         "plif_run": (None, [c.c_void_p] * 5),
         "plif_measure_forms": (c.c_int, [c.c_int] + [c.c_void_p] * 2),
         "plif_settle": (None, [c.c_void_p] * 2),

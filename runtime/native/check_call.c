@@ -1,7 +1,8 @@
-/* Whether the arrays of a call are as large as its program and its strides need them. event.h has the contract. */
+/* Whether the arrays of a call are as large as its program and its strides need them, and not too large to be made. event.h has the contract. */
 #include "check.h"
 
 enum { MOST_ROWS = 1 << 20 };
+#define MOST_ROOM ((int64_t)4 << 30)
 #define MOST_STRIDE ((int64_t)1 << 40)
 
 /* `count` rows of `row` numbers, `stride` apart, in an array of `size`. */
@@ -9,6 +10,17 @@ static int check_array(const Check *c, const char *name, const void *at, int64_t
     REQUIRE(at && (uintptr_t)at % 4 == 0 && between(0, stride, MOST_STRIDE) && (count - 1) * stride + row <= size,
             PLIF_WRONG_MEMORY, "%s has %lld numbers; expected %lld rows of %lld, %lld apart", name, (long long)size, (long long)count, (long long)row,
             (long long)stride);
+    return 0;
+}
+
+int plif_room_check(const Program *program, int64_t rows, int64_t more, char *text, int64_t room) {
+    const Check check = {program, -1, 0, text, room}, *c = &check;
+    REQUIRE(between(1, rows, MOST_ROWS), PLIF_WRONG_FIELD, "%lld rows; expected 1 to %d", (long long)rows, MOST_ROWS);
+    int64_t row = program->x_floats + program->y_floats;
+    for (int s = 0; s < program->states; s++) row += program->v_floats[s];
+    const int64_t bytes = 4 * (rows * row + program->acc_floats) + program->arena_bytes + more;
+    REQUIRE(bytes <= MOST_ROOM, PLIF_WRONG_MEMORY, "a session of %lld row%s would take %lld MiB; expected at most %lld MiB", (long long)rows,
+            rows > 1 ? "s" : "", (long long)(bytes >> 20), (long long)(MOST_ROOM >> 20));
     return 0;
 }
 

@@ -113,8 +113,12 @@ int plif_call_check(const Program *program, const Call *call, const CallSizes *s
 enum { PATH_SCALAR, PATH_AVX2, PATH_AVX512, PATH_NEON, PATH_AMX };
 int plif_paths(int amx);                /* which of them this build and this processor have: bit PATH_* is set */
 
+/* Before the arrays of `rows` rows are allocated: whether they may take as much as they need, membranes, x and y of each row, an arena
+ * and its sums, and `more` bytes. The limit is a promise of docs/limits.md. */
+int plif_room_check(const Program *program, int64_t rows, int64_t more, char *text, int64_t room);
+
 /* One call, by the threads of a pool (NULL: in the calling thread). arenas, accs: for each thread the memory that Program names, at
- * multiples of 64 bytes, zeros at first. */
+ * multiples of 64 bytes, zeros at first; a call of one row takes the first arena only. */
 typedef struct Pool Pool;
 void plif_run(const Program *program, Pool *pool, const Call *call, char **arenas, float **accs);
 

@@ -1,12 +1,13 @@
 /* From the bytes of a .plif file to a program that may run. file.h has the contract. */
 #include "file.h"
 #include "error.h"
+#include "framing.h"
 #include "sha256.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_RECORDS = 1 << 20, MOST_NUMBERS = 1 << 28, MOST_STEPS = 1 << 20, SHA256_AT = 224 };
+enum { MOST_RECORDS = 1 << 20, MOST_NUMBERS = 1 << 28, MOST_STEPS = 1 << 20, MOST_ARENA = 1 << 30, SHA256_AT = 224 };
 
 #define REQUIRE_FILE(holds, ...) \
     do { \
@@ -102,7 +103,8 @@ static int read_strings(plif_model *m) {
             m->names[n - 1] = at;
     }
     REQUIRE_FILE(n == expected, "%lld names; expected %lld", (long long)n, (long long)expected);
-    return 0;
+    Framing framing;                    /* one that is not understood is said when events come */
+    return plif_framing_parse(m->framing, &framing) ? 0 : plif_framing_room(&framing, (int64_t)m->header->c * m->header->h * m->header->w);
 }
 
 static int read_arrays(plif_model *m, int64_t *count) {
@@ -168,7 +170,7 @@ static int read_program(plif_model *m, int path, unsigned flags) {
         .acc_floats = p->acc_floats, .arena_bytes = p->arena_bytes, .x_floats = (int64_t)h->c * h->h * h->w,
         .y_floats = h->classes, .v_floats = m->v_floats, .buffers = m->buffers, .buffer_count = arrays,
     };
-    REQUIRE_FILE(between(0, p->acc_floats, MOST_NUMBERS) && between(0, p->arena_bytes, (int64_t)1 << 31),
+    REQUIRE_FILE(between(0, p->acc_floats, MOST_NUMBERS) && between(0, p->arena_bytes, MOST_ARENA),
                  "a program that needs %lld sums and %lld bytes", (long long)p->acc_floats, (long long)p->arena_bytes);
     char why[300] = "";
     REQUIRE_FILE(plif_program_check(&m->program, why, sizeof why) == 0, "its program is not safe to run: %s", why);

@@ -6,7 +6,6 @@
 
 #define GAP_US ((int64_t)1000000)
 
-static int64_t pieces_of(const Framing *g) { return g->every_us ? g->duration_us / g->every_us : 1; }
 static int repeats(const Framing *g) { return g->kind == BY_DURATION && g->T && !g->pad_zero; }
 
 int64_t plif_framer_floats(const Framer *f) { return f->cells * (1 + repeats(&f->framing) + pieces_of(&f->framing) - 1); }
@@ -253,5 +252,5 @@ int plif_framer_possible(const Framer *f, const FramerState *s) {
            count(a->late) && count(a->invalid) && count(s->emitted) && near(s->last_us) && count(s->owed) &&
            (!f->framing.T || s->owed <= f->framing.T) && near(s->owed_us) && near(s->ticked_us) && count(s->discontinuities) &&
            count(s->used) && count(s->filtered) && count(s->late) && count(s->invalid) && count(s->came) && 0 <= s->pieces &&
-           s->pieces <= most && 0 <= s->next_piece && s->next_piece <= (most > 0 ? most - 1 : 0);
+           s->pieces <= most && (!s->is_ticked || a->gap_us) && 0 <= s->next_piece && s->next_piece <= (most > 0 ? most - 1 : 0);
 }

@@ -5,6 +5,7 @@
 
 enum { MOST_T = 4096, MOST_PIECES = 100 };
 #define MOST_N ((int64_t)1 << 40)
+#define MOST_KEPT ((int64_t)1 << 28)
 
 enum option { T, N, MAX, EVERY, PAD, VALUE, POLARITY, ORIENTATION, RESIZE, OPTIONS };
 static const char *const option_names[OPTIONS] = {"T", "n", "max", "every", "pad", "value", "polarity", "orientation", "resize"};
@@ -60,6 +61,13 @@ static int read_option(const char *text, Framing *f, unsigned *given, Text part)
                                   [ORIENTATION] = &f->orientation, [RESIZE] = &f->crop};
     *fields[which] = choice;
     return 0;
+}
+
+int plif_framing_room(const Framing *f, int64_t cells) {
+    const int64_t pieces = pieces_of(f);
+    if (pieces * cells <= MOST_KEPT) return 0;
+    return plif_fail(PLIF_NO_MEMORY, "frames that overlap would keep %lld times %lld numbers; expected at most %lld: take fewer parts (every=)",
+                     (long long)pieces, (long long)cells, (long long)MOST_KEPT);
 }
 
 int plif_framing_parse(const char *text, Framing *framing) {

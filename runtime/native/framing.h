@@ -16,6 +16,12 @@ typedef struct {
 /* Whether a framing divides a whole recording, of which it has to know the extent beforehand. */
 static inline int is_whole(const Framing *f) { return f->kind == BY_COUNT || f->kind == BY_TIME; }
 
+/* How many steps of the clock a frame holds: 1, or more where frames overlap. */
+static inline int64_t pieces_of(const Framing *f) { return f->every_us ? f->duration_us / f->every_us : 1; }
+
+/* Whether frames of `cells` numbers are not too many to be kept; 0, or a code below zero and its text. */
+int plif_framing_room(const Framing *framing, int64_t cells);
+
 /* Reads the text; 0, or a code below zero and its text. */
 int plif_framing_parse(const char *text, Framing *framing);
 

@@ -57,7 +57,7 @@ enum plif_code {
     PLIF_NO_FILE = -1,          /* cannot be opened or read */
     PLIF_BAD_FILE = -2,         /* no .plif file, or it was damaged */
     PLIF_OTHER_VERSION = -3,    /* of another version of .plif files: export it again */
-    PLIF_NO_MEMORY = -4,
+    PLIF_NO_MEMORY = -4,        /* there is none, or more would be needed than a session may take: see plif_session_new */
     PLIF_BAD_ARGUMENT = -5,
     PLIF_UNSUPPORTED = -6       /* understood, and not in this library: the text says what */
 };
@@ -106,6 +106,7 @@ typedef struct plif_options {
 
 #define PLIF_OPTIONS {sizeof(plif_options), NULL, NULL, NULL, 0, 0, 0, 1, -1, 0, 0}
 
+/* A session that would need over 4 GiB (its rows, frames that overlap, a step) is refused before any of it is allocated. */
 PLIF_API plif_session *plif_session_new(const plif_model *model, const plif_options *options);  /* options NULL: the defaults */
 PLIF_API void plif_session_free(plif_session *session);                                         /* NULL is fine */
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_THREADS = 256 };
+enum { MOST_THREADS = 256, MORE_SCRATCH = 4 };      /* of scratch, beside the sums of each thread */
 
 static int64_t up(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -43,7 +43,7 @@ static int read_rules(plif_session *s, const plif_options *o) {
         failed = plif_framer_init(&s->framer, &s->framing, shape, o->sensor_width ? o->sensor_width : shape[2],
                                   o->sensor_height ? o->sensor_height : shape[1], o->upright,
                                   (Extent){o->total_events, o->first_us, o->last_us});
-    if (failed && o->framing) return failed;
+    if (failed && (o->framing || failed == PLIF_NO_MEMORY)) return failed;
     if (failed) snprintf(s->why_not, sizeof s->why_not, "%s", plif_error_text());       /* said when events come */
     if (!failed && is_whole(&s->framing) && (s->policy.kind == RESET_SILENCE || s->policy.kind == RESET_DECAY || s->rule.idle_per_s >= 0))
         return plif_fail(PLIF_BAD_ARGUMENT, "framings of a whole recording (count:, time:) have no silence: use duration or events");
@@ -55,6 +55,7 @@ static int read_rules(plif_session *s, const plif_options *o) {
 
 /* The memory of the state: membranes, frames, votes, evidence. */
 static int make_state(plif_session *s) {
+    char why[300];
     const plif_model *m = s->model;
     const int states = m->header->states, classes = m->header->classes;
     const int64_t frames = s->takes_events ? plif_framer_floats(&s->framer) : 0, rows = s->rows;
@@ -64,7 +65,9 @@ static int make_state(plif_session *s) {
         s->bytes += rows * up(m->v_floats[i] * 4);
         owed += rows * owed_bytes(m->v_floats[i]);
     }
-    s->bytes += up(frames * 4) + up(rows * (classes + s->evidence_doubles) * 8);
+    const int64_t more = up(frames * 4) + up(rows * (classes + s->evidence_doubles) * 8);
+    if (plif_room_check(&m->program, rows, more + (s->threads - 1) * m->program.acc_floats * 4, why, sizeof why)) return plif_fail(PLIF_NO_MEMORY, "%s", why);
+    s->bytes += more;
     s->memory = zeros(s->bytes, (void **)&s->block);
     s->v = calloc((size_t)(rows * states), sizeof *s->v);
     s->owed = calloc(1, (size_t)(rows * states) * sizeof *s->owed + (size_t)owed);
@@ -86,19 +89,16 @@ static int make_state(plif_session *s) {
 static int make_scratch(plif_session *s) {
     const Program *p = &s->model->program;
     const int n = s->threads;
-    s->scratch = calloc(2 * (size_t)n + 3, sizeof *s->scratch);
-    s->arenas = calloc((size_t)n, sizeof *s->arenas);
+    s->scratch = calloc((size_t)n + MORE_SCRATCH, sizeof *s->scratch);
     s->accs = calloc((size_t)n, sizeof *s->accs);
-    if (!s->scratch || !s->arenas || !s->accs) return plif_fail(PLIF_NO_MEMORY, "no memory for a session");
-    for (int t = 0; t < n; t++) {
-        s->arenas[t] = zeros(p->arena_bytes, &s->scratch[2 * t]);
-        s->accs[t] = zeros(p->acc_floats * 4, &s->scratch[2 * t + 1]);
-        if (!s->arenas[t] || !s->accs[t])
-            return plif_fail(PLIF_NO_MEMORY, "no memory for a step: %lld bytes", (long long)p->arena_bytes);
-    }
-    s->x = zeros(p->x_floats * 4, &s->scratch[2 * n]);
-    s->y = zeros(p->y_floats * 4, &s->scratch[2 * n + 1]);
-    s->c = zeros(p->y_floats * 8, &s->scratch[2 * n + 2]);
+    if (!s->scratch || !s->accs) return plif_fail(PLIF_NO_MEMORY, "no memory for a session");
+    s->arena = zeros(p->arena_bytes, &s->scratch[n]);
+    int fine = s->arena != NULL;
+    for (int t = 0; t < n; t++) fine &= (s->accs[t] = zeros(p->acc_floats * 4, &s->scratch[t])) != NULL;
+    if (!fine) return plif_fail(PLIF_NO_MEMORY, "no memory for a step: %lld bytes", (long long)p->arena_bytes);
+    s->x = zeros(p->x_floats * 4, &s->scratch[n + 1]);
+    s->y = zeros(p->y_floats * 4, &s->scratch[n + 2]);
+    s->c = zeros(p->y_floats * 8, &s->scratch[n + 3]);
     if (!s->x || !s->y || !s->c) return plif_fail(PLIF_NO_MEMORY, "no memory for a frame of %lld numbers", (long long)p->x_floats);
     if (n > 1) s->pool = plif_pool_new(n);      /* without one a step takes one thread, and gives the same */
     return 0;
@@ -147,9 +147,8 @@ void plif_session_free(plif_session *s) {
     if (!s) return;
     plif_pool_free(s->pool);
     plif_framer_free(&s->framer);
-    for (int i = 0; s->scratch && i < 2 * s->threads + 3; i++) free(s->scratch[i]);
+    for (int i = 0; s->scratch && i < s->threads + MORE_SCRATCH; i++) free(s->scratch[i]);
     free(s->scratch);
-    free(s->arenas);
     free(s->accs);
     free(s->owed);
     free(s->block);
@@ -208,7 +207,7 @@ void plif_session_settle(const plif_session *s) {
 void plif_session_step(plif_session *s, int row, const float *x) {
     Call call = call_of(s, row);
     call.x = x;
-    plif_run(&s->model->program, s->pool, &call, s->arenas, s->accs);
+    plif_run(&s->model->program, s->pool, &call, &s->arena, s->accs);
 }
 
 int plif_step(plif_session *s, const float *x, float *y) {

@@ -48,9 +48,9 @@ struct plif_session {
     /* for a step; nothing in it is kept */
     float *x, *y;
     double *c;
-    void **scratch;                     /* [2 * threads] as calloc gave them */
-    char **arenas;
-    float **accs;
+    void **scratch;                     /* as calloc gave them: accs, and what a session has one of */
+    char *arena;                        /* one: all threads share the row that a step is of */
+    float **accs;                       /* [threads] */
     int threads;
     Pool *pool;
     Call call;

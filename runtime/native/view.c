@@ -31,6 +31,8 @@ int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int 
         return plif_fail(PLIF_BAD_ARGUMENT, "first_us and last_us: %lld and %lld us are no times", (long long)extent.first_us,
                          (long long)extent.last_us);
     f->cells = (int64_t)channels * h * w;
+    const int failed = plif_framing_room(framing, f->cells);
+    if (failed) return failed;
     f->most = framing->T ? framing->T : INT64_MAX;
     f->of_x = malloc((size_t)width * sizeof *f->of_x);
     f->of_y = malloc((size_t)height * sizeof *f->of_y);

@@ -147,7 +147,14 @@ class EventEngine(Engine):
         return v, v
 
     def buffers(self, rows: int, rates: bool = False) -> Buffers:
-        """As Engine says; steps of neurons without input wait until somebody asks for the membranes."""
+        """As Engine says; steps of neurons without input wait until somebody asks for the membranes.
+
+        Raises PlifError, before any is allocated, where the rows would take more memory than a session may (docs/limits.md).
+        """
+        moves = self._y_floats + (0 if self.card["input"]["kind"] == "static" else self._x_floats)
+        more = 4 * rows * (int(self.card["T"]) - 1) * moves if self.card["form"] == "unrolled" else 0
+        if why := native.refusal("plif_room_check", ctypes.byref(self._program), rows, more):
+            raise PlifError(f"engine event: {why}; take fewer rows (streams, --batch, every:T/K)")
         v, _ = self.membranes(rows)
         return LazyMembranes(self.card, rows, rates, v, list(self._v_floats[: len(v)]), self.bind_lazily)
 
