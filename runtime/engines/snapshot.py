@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 FORMAT, FORMAT_VERSION = "plif-snapshot", 1
 HEADER = "header.json"
 MOST_HEADER = 1 << 20  # bytes
+MOST_COUNT = 1 << 62  # of steps, events, us: no run comes so far, and what is counted on top stays in int64
 
 
 def write(path: Path, card: Card, steps: np.ndarray, states: Sequence[np.ndarray]) -> None:
@@ -48,8 +49,6 @@ def read(path: Path, card: Card, streams: int) -> tuple[np.ndarray, list[np.ndar
     states = [np.broadcast_to(np.float32(0), (streams, *state["shape"])) for state in card["states"]]
     found = read_arrays(path, header_of(card, streams), WRONG, _named(np.zeros(streams, np.int64), states))
     steps, *states = found.values()
-    if (steps < 0).any():
-        raise PlifError(f"{path}: steps {steps.tolist()}; expected none below 0")
     return steps, states
 
 
@@ -92,7 +91,7 @@ def read_arrays(
 
     header  what the file must say, and `wrong` what it is where it does not
     like    arrays of the names, types and shapes that it must have
-    Raises PlifError with one line where it is another file, was damaged, or holds numbers that are not finite.
+    Raises PlifError with one line where it is another file, was damaged, or holds numbers that no run comes to.
     """
     import zipfile
 
@@ -110,6 +109,10 @@ def read_arrays(
     for name, array in found.items():
         if not np.isfinite(array).all():
             raise PlifError(f"{path}: {titles.get(name, name)} holds numbers that are not finite")
+        if array.dtype == np.int64 and not -MOST_COUNT <= array.min(initial=0) <= array.max(initial=0) <= MOST_COUNT:
+            raise PlifError(f"{path}: {name} holds {array.ravel()[:8].tolist()}; expected at most {MOST_COUNT}")
+        if name.endswith("steps") and (array < 0).any():
+            raise PlifError(f"{path}: {name} {array.tolist()}; expected none below 0")
     return found
 
 

@@ -50,7 +50,8 @@ static int possible(const plif_session *s, const Moving *m) {
     for (int i = 0; i < s->rows; i++) {
         const Evidence *e = &m->rows[i].evidence;
         const ResetState *r = &m->rows[i].reset;
-        if (e->answer < -1 || e->answer >= classes || e->recent < 0 || e->next < 0 || m->rows[i].steps < 0) return 0;
+        if (e->answer < -1 || e->answer >= classes || e->recent < 0 || e->next < 0) return 0;
+        if (m->rows[i].steps < 0 || m->rows[i].steps > m->step) return 0;
         if (e->recent > s->rule.n || (s->rule.n ? e->next >= s->rule.n : e->next)) return 0;
         if (r->steps < 0 || r->steps > most || r->silent_us < 0 || r->silent_us > most) return 0;
     }

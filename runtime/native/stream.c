@@ -148,6 +148,7 @@ int plif_frame(plif_session *s, const float *x, int64_t start_us, int64_t end_us
     if (!s || !x || !decision) return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: a session, x and a place for the decision are needed");
     if (!possible(start_us) || !possible(end_us) || events < 0 || events >= T_LIMIT_US)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: times or a number of events that are none");
+    if (!sane(s->moving.framer.came + events)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: more events than can be counted");
     memcpy(s->x, x, (size_t)s->model->program.x_floats * sizeof *x);
     const Piece frame = {s->x, start_us, end_us, events, 0};
     s->moving.framer.came += events;

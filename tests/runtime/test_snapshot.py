@@ -163,6 +163,10 @@ HOSTILE: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "a shape that lies": ("state.1.npy", state(lambda data: data.replace(b"(2, 8, 17, 17)", b"(2, 8, 17, 99)"))),
     "a huge shape": ("state.1.npy", state(lambda data: data.replace(b"(2, 8, 17, 17)", b"(2, 9999999999)"))),
     "nan": ("v.conv2 holds numbers", state(lambda data: data[:-4] + np.float32(np.nan).tobytes())),
+    "steps that would overflow": (
+        "expected at most 4611686018427387904",
+        rewritten(lambda f: f.update({"steps.npy": npy(np.array([0, np.iinfo(np.int64).max]))})),
+    ),
     "steps below 0": ("expected none below 0", rewritten(lambda f: f.update({"steps.npy": npy(np.array([-1, 0]))}))),
 }
 

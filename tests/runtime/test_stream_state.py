@@ -189,6 +189,10 @@ def changed(state: Path, to: Path, name: str, value: Any) -> Path:
         ("0.row0.answer.npy", [1, 99]),
         ("0.evidence0.answer.npy", [1, -1]),
         ("0.stream.steps.npy", [0, 0]),
+        ("0.stream.steps.npy", [1, np.iinfo(np.int64).max]),
+        ("0.policy0.silent_us.npy", [1, np.iinfo(np.int64).min]),
+        ("session.steps.npy", [np.iinfo(np.int64).max]),
+        ("session.steps.npy", [-1]),
         ("0.evidence0.weight.npy", [float("nan")]),
     ],
 )
