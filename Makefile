@@ -22,6 +22,7 @@ MINUTES ?= 60
 fuzz: $(VENV)/dev # every fuzz target for MINUTES each; what it finds is kept and named
 	$(BIN)/plif export models/nmnist-digits.pt -o .fuzz.onnx --no-verify && $(BIN)/python -m tests.fuzz.cards .fuzz.onnx --minutes $(MINUTES)
 	$(BIN)/python -m tests.fuzz.native --minutes $(MINUTES)
+	$(BIN)/python -m tests.fuzz.libfuzzer --minutes $(MINUTES)
 	$(BIN)/python -m tests.fuzz.recordings --minutes $(MINUTES)
 	for target in onnx torch engine nir; do $(BIN)/python -m tests.fuzz.models $$target --minutes $(MINUTES) || exit 1; done
 

@@ -37,6 +37,12 @@ typedef struct {
 INLINE int segments_of(int channels) { return (channels + SEGMENT - 1) / SEGMENT; }
 INLINE int segment_size(int channels, int s) { return channels - s * SEGMENT < SEGMENT ? channels - s * SEGMENT : SEGMENT; }
 
+/* A whole number near a value that came from outside; from 2^23 on a float has no fraction, and no int may hold it. */
+INLINE float whole_count(float count) {
+    const float more = count + 0.5f;
+    return more > -8388608.0f && more < 8388608.0f ? (float)(int32_t)more : more;
+}
+
 INLINE int pixel_bytes(int channels) { return (channels + 63) / 64 * 64; }     /* of a row written out as bytes */
 
 INLINE ActiveRow active_row(const Op *op, char *arena, int64_t lists, int y, int segment) {
@@ -176,7 +182,7 @@ INLINE void active_values(const Op *op, const Context *ctx, int y, int s) {
         row.starts[k] = n;
         for (int c = 0; c < size; c++) {
             const float given = here[c * channel];
-            const float value = op->area > 0 ? (float)(int32_t)(given * op->area + 0.5f) : given;
+            const float value = op->area > 0 ? whole_count(given * op->area) : given;
             row.lists[n] = (uint16_t)(c * UNIT);
             row.values[n] = value;
             n += value != 0;

@@ -63,6 +63,7 @@ INLINE void add_taps(const Op *op, const Context *ctx, const Tile *t, uint64_t *
 INLINE void finish_tile(const Op *op, const Context *ctx, const Tile *t, const uint64_t *touched, int lane, int L, int sums) {
     const int lanes = lanes_of(op->oc), bytes = sums == SUM_INT16 ? 2 : 4, outputs = lanes - lane < L ? lanes - lane : L;
     const char *start = (const char *)(sums == SUM_FLOAT ? op->bias + lane : nothing);
+    const float *scale = (sums == SUM_FLOAT ? op->bias : op->scale) + lane;     /* float sums have none */
     const int lazy = ctx->owed && op->state >= 0 && sums == SUM_FLOAT && op->ow % UNIT_PIXELS == 0 && t->x0 % UNIT_PIXELS == 0 &&
                      t->width % UNIT_PIXELS == 0 && can_wait(op, lane, outputs);
     for (int r = 0; r < t->height; r++) {
@@ -76,7 +77,7 @@ INLINE void finish_tile(const Op *op, const Context *ctx, const Tile *t, const u
             for (int i = 0; i < t->width; i++)
                 for (int j = 0; j < outputs / REGISTER; j++)
                     ((fr *)((float *)(ctx->arena + op->out) + (pixel + i) * lanes + lane))[j] =
-                        current(sums_of(x, i), op->scale + lane, op->bias + lane, j, sums);
+                        current(sums_of(x, i), scale, op->bias + lane, j, sums);
     }
 }
 

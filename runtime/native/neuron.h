@@ -65,8 +65,8 @@ INLINE void fire_run(const Op *op, const Context *ctx, int64_t pixel, int width,
                      int soft) {
     const int lanes = lanes_of(op->oc), words = blocks_of(op->oc), here = op->oc - lane, bytes = kind == SUM_INT16 ? 2 : 4;
     const int64_t at = ctx->row * ctx->v_stride[op->state] + pixel * lanes + lane;
-    const float *v = ctx->v[op->state] + at, *alpha = op->alpha + lane, *bias = op->bias + lane;
-    const float *scale = kind == SUM_FLOAT ? bias : op->scale + lane;
+    const float *v = ctx->v[op->state] + at, *alpha = op->alpha + lane;
+    const float *bias = kind == SUM_FLOAT ? alpha : op->bias + lane, *scale = kind == SUM_FLOAT ? alpha : op->scale + lane; /* not read */
     float *v_next = ctx->v_next[op->state] + at;
     uint64_t *out = (uint64_t *)(ctx->arena + op->out) + pixel * words + lane / BLOCK;
     for (int i = 0; i < width; i++, v += lanes, v_next += lanes, out += words) {

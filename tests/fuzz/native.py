@@ -6,7 +6,8 @@
 Programs of random networks are run as they are, on every CPU path that this processor has, and must give the same bits on
 each. Then their fields, pointers and sizes are changed: what plif_program_check and plif_call_check let pass is run, with
 every buffer exactly as large as the program says, and must touch nothing beyond. packets.c gets random bytes, states and
-sizes in the same way. Needs gcc on x86-64: the libraries are built anew, and run in child processes, which a fault ends.
+sizes in the same way. Needs clang or gcc with sanitizers, on x86-64 (tests/sanitizers.py): the library is built anew, and runs in
+child processes, which a fault ends.
 """
 
 from __future__ import annotations
@@ -25,14 +26,10 @@ from runtime import native
 from runtime.base.errors import PlifError
 from tests.fuzz.run_packets import collected, decoded, straight
 from tests.fuzz.run_programs import programs
+from tests.sanitizers import OPTIONS, find_sanitizers
 
 SOURCES = Path(native.__file__).parent
-FLAGS = (
-    *("-std=gnu11", "-g1", "-O1", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-shared", "-fPIC"),
-    *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-)
-# gcc 12 and older put vectors of 64 bytes at addresses of 32 on the stack of that detector (gcc's bug 110027)
-OPTIONS = "detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1"
+FLAGS = ("-std=gnu11", "-O1", "-ffp-contract=off", "-Wno-psabi", "-Wno-unknown-pragmas", "-pthread", "-fPIC")
 
 
 def child(folder: Path, seed: int, end: int, until_s: float, names: list[str]) -> None:
@@ -79,16 +76,16 @@ def _fault(text: str) -> str:
     return "\n".join(lines) if lines else text[-2000:]
 
 
-def build(folder: Path) -> None:
-    """event.so in that folder; its source files are compiled side by side."""
-    files = sorted(SOURCES.glob("*.c"))
-    compilers = [
-        subprocess.Popen(["gcc", *FLAGS, "-c", str(file), "-o", str(folder / f"{file.stem}.o")]) for file in files
-    ]
+def build(folder: Path, *more: str) -> None:
+    """event.so in that folder, with more flags; its source files are compiled side by side."""
+    found = find_sanitizers()
+    assert found is not None, "no sanitizers here"
+    files, command = sorted(SOURCES.glob("*.c")), [found.compiler, *FLAGS, *found.flags, *more]
+    compilers = [subprocess.Popen([*command, "-c", str(file), "-o", str(folder / f"{file.stem}.o")]) for file in files]
     codes = [compiler.wait() for compiler in compilers]
     assert not any(codes)
     objects = [str(folder / f"{file.stem}.o") for file in files]
-    subprocess.run(["gcc", *FLAGS, *objects, "-o", str(folder / "event.so"), "-lm"], check=True)
+    subprocess.run([*command, "-shared", *objects, "-o", str(folder / "event.so"), "-lm"], check=True)
 
 
 def main() -> int:
@@ -99,25 +96,21 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--paths", default="", help="names, with commas; all that this processor has")
+    parser.add_argument("--folder", type=Path, help="where event.so is already; it is built anew without")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     names = [name for name in asked.paths.split(",") if name]
     if asked.child:
         child(asked.child, asked.seed, asked.seed + asked.count, time.monotonic() + 60 * asked.minutes, names)
         return 0
+    found_here = find_sanitizers()
+    if found_here is None:
+        parser.error("no sanitizers here: apt-get install clang libclang-rt-dev, or gcc, on x86-64")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        build(folder)
-        libasan = subprocess.run(
-            ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        environment = {
-            **os.environ,
-            "LD_PRELOAD": libasan,
-            "ASAN_OPTIONS": OPTIONS,
-            "UBSAN_OPTIONS": "print_stacktrace=1",
-            "OMP_NUM_THREADS": "1",
-        }
+        folder = asked.folder or Path(name)
+        if asked.folder is None:
+            build(folder)
+        environment = {**os.environ, **OPTIONS, "LD_PRELOAD": found_here.runtime, "OMP_NUM_THREADS": "1"}
         end_s, seed, end, found = time.monotonic() + 60 * asked.minutes, asked.seed, asked.seed + asked.count, 0
         while (left_s := end_s - time.monotonic()) > 0 and seed < end:
             limits = [
@@ -130,7 +123,7 @@ def main() -> int:
                 "--paths",
                 asked.paths,
             ]
-            command = [sys.executable, "-m", "tests.fuzz.native", "--child", name, *limits]
+            command = [sys.executable, "-m", "tests.fuzz.native", "--child", str(folder), *limits]
             done = subprocess.run(command, capture_output=True, text=True, env=environment)
             print(done.stdout, end="", flush=True)
             if done.returncode == 0:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import platform
-import shutil
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from plif_export import export
+from runtime import native
+from runtime.model.readers import plif_file
+from tests.fuzz.native import SOURCES, build
 from tests.networks import firing
+from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
+
+HERE = Path(__file__).parent
 
 AVERAGED = "c8k3s1-BN-PLIF-APk2s2-c24k3s2-BN-PLIF-FC40-PLIF-FC30-PLIF-APk10s10"
-
-needs_sanitizer = pytest.mark.skipif(
-    platform.machine() != "x86_64" or shutil.which("gcc") is None, reason="needs gcc with its address sanitizer"
-)
 
 
 def fuzz(target: str, *options: str) -> None:
@@ -38,9 +40,84 @@ def test_a_card_that_lies_gives_one_line_or_a_run_that_ends(seeds: list[str]) ->
     fuzz("cards", *seeds, "--count", "40")
 
 
-@needs_sanitizer
-def test_native_code_touches_nothing_but_its_buffers_whatever_it_is_given() -> None:
-    fuzz("native", "--count", "8")
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with libplif, built with sanitizers."""
+    build(folder := tmp_path_factory.mktemp("sanitized"))
+    return folder
+
+
+@needs_sanitizers
+def test_native_code_touches_nothing_but_its_buffers_whatever_it_is_given(library: Path) -> None:
+    fuzz("native", "--count", "8", "--folder", str(library))
+
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("averaged")
+    net = firing("c4k3s1-BN-PLIF-APk2s2-c6k3s2-BN-PLIF-FC30-PLIF-APk10s10", (2, 8, 8))
+    return export(net, folder / "m.plif", to="plif", precision="int8", verify=False).path
+
+
+def program(library: Path, source: str, *flags: str) -> Path:
+    """A C program of this folder with that library."""
+    found = find_sanitizers()
+    assert found is not None
+    command = [
+        found.compiler,
+        *found.flags,
+        "-O1",
+        f"-I{SOURCES}",
+        *flags,
+        str(HERE / source),
+        str(library / "event.so"),
+    ]
+    target = library / "-".join([source, *flags])
+    done = subprocess.run([*command, f"-Wl,-rpath,{library}", "-o", target], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def quietly(*command: str | Path, **environment: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **OPTIONS, **environment})
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def forged(averaged: Path, target: Path) -> Path:
+    """The file with averages whose counts no integer holds: `area` says how many pixels each is the mean of."""
+    sections, facts = plif_file.take_apart(averaged, averaged.read_bytes())
+    records = plif_file.records(averaged, sections, "operations", plif_file.OPERATION)
+    area = plif_file.OPERATION_FIELDS.index("area")
+    changed = [[*one[:area], 3e38 if one[area] > 0 else 0.0, *one[area + 1 :]] for one in records]
+    assert any(one[area] for one in changed)
+    sections["operations"] = b"".join(plif_file.OPERATION.pack(*one) for one in changed)
+    card = sections.pop("card").decode()
+    target.write_bytes(plif_file.pack(card, sections, facts))
+    return target
+
+
+@needs_sanitizers
+@pytest.mark.parametrize("path", native.paths() if native.is_built() else ())
+def test_counts_that_no_integer_holds_stay_what_they_are(
+    library: Path, averaged: Path, tmp_path: Path, path: str
+) -> None:
+    run = program(library, "plif_fuzz.c", "-DFUZZ_PLIF", "-DFUZZ_FILES")
+    assert quietly(run, averaged, forged(averaged, tmp_path / "forged.plif"), PLIF_CPU=path) == "2 cases\n"
+
+
+@needs_sanitizers
+def test_files_that_lie_end_quietly(library: Path, averaged: Path) -> None:
+    assert "of 300 files were run" in quietly(program(library, "plif_lies.c"), averaged, "1", "300")
+
+
+@needs_sanitizers
+@pytest.mark.parametrize("kind", sorted(path.name for path in (HERE / "cases").iterdir()))
+def test_what_was_once_a_fault_ends_quietly(library: Path, averaged: Path, kind: str) -> None:
+    """The inputs that python -m tests.fuzz.libfuzzer has found, and some that others have."""
+    cases = sorted((HERE / "cases" / kind).iterdir())
+    run = program(library, "plif_fuzz.c", f"-DFUZZ_{kind}", "-DFUZZ_FILES")
+    assert quietly(run, *cases, FUZZ_MODEL=str(averaged)) == f"{len(cases)} cases\n"
 
 
 @pytest.mark.large
@@ -49,6 +126,6 @@ def test_a_card_that_lies_does_no_harm_for_ten_minutes(seeds: list[str]) -> None
 
 
 @pytest.mark.large
-@needs_sanitizer
+@needs_sanitizers
 def test_native_code_touches_nothing_else_for_ten_minutes() -> None:
     fuzz("native", "--minutes", "10", "--seed", "1000000")

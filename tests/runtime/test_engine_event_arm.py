@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from runtime import native
+from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
 
 HERE = Path(__file__).parent
 NATIVE = HERE.parent.parent / "runtime" / "native"
@@ -44,15 +45,13 @@ def test_every_path_of_this_processor_equals_the_plain_loop_bit_for_bit(tmp_path
     assert "scalar: ok" in out
 
 
+@needs_sanitizers
 @pytest.mark.large  # the sanitizers always run over the engine in tests/fuzz
 def test_the_kernels_touch_no_memory_that_is_not_theirs(tmp_path: Path) -> None:
-    compiler = shutil.which("gcc")
-    if compiler is None or platform.machine() != "x86_64":
-        pytest.skip("needs gcc with its address sanitizer")
-    flags = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Og")
-    selftest = build(compiler, tmp_path / "selftest", SOURCES, *flags)
-    # gcc 12 and older put vectors of 64 bytes at addresses of 32 on the stack of that detector (gcc's bug 110027)
-    run(str(selftest), ASAN_OPTIONS="detect_stack_use_after_return=0")
+    found = find_sanitizers()
+    assert found is not None
+    selftest = build(found.compiler, tmp_path / "selftest", SOURCES, *found.flags, "-O1", "-Wno-unknown-pragmas")
+    run(str(selftest), **OPTIONS)
 
 
 def test_the_neon_path_equals_the_plain_loop_bit_for_bit(tmp_path: Path) -> None:

@@ -19,13 +19,14 @@ from runtime import native
 from runtime.engines.event import engine as event
 from runtime.engines.event.threads import LOOK, REST, SLOWER, ThreadCount, counts
 from tests.networks import firing, frames
+from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
 
 SELFTEST = Path(__file__).parent / "pool_selftest.c"
 needs_library = pytest.mark.skipif(not native.is_built(), reason="the native library is not built here")
 
 
-def selftest(folder: Path, *flags: str) -> Path:
-    compiler = shutil.which("gcc") or shutil.which("cc")
+def selftest(folder: Path, *flags: str, compiler: str | None = None) -> Path:
+    compiler = compiler or shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler on this machine")
     command = [compiler, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread", *flags, str(SELFTEST)]
@@ -37,6 +38,15 @@ def selftest(folder: Path, *flags: str) -> Path:
 def test_the_pool_does_every_piece_once_and_ends_without_a_worker_that_has_no_processor(tmp_path: Path) -> None:
     done = subprocess.run([selftest(tmp_path, "-O2")], capture_output=True, text=True, timeout=500)
     assert done.returncode == 0 and done.stdout.count("ok") == 2, done.stdout
+
+
+@needs_sanitizers
+def test_the_pool_touches_no_memory_that_is_not_its_own(tmp_path: Path) -> None:
+    found = find_sanitizers()
+    assert found is not None
+    program = selftest(tmp_path, "-O1", *found.flags, compiler=found.compiler)
+    done = subprocess.run([program], capture_output=True, text=True, timeout=500, env={**os.environ, **OPTIONS})
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_what_threads_of_the_pool_tell_each_other_is_synchronised(tmp_path: Path) -> None:

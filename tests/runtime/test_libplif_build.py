@@ -23,6 +23,7 @@ from runtime.events import open_source
 from runtime.events.formats.nmnist import write_nmnist
 from tests.networks import digits_network
 from tests.recordings import WRITERS, evt3_bytes, some_events
+from tests.sanitizers import find_sanitizers, needs_sanitizers
 
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "runtime" / "native"
@@ -58,7 +59,7 @@ def make(folder: Path, *settings: str, compiler: str | None = COMPILER) -> None:
     assert done.returncode == 0 and "warning" not in done.stderr, done.stderr[-3000:]
 
 
-def compiled(prefix: Path, source: Path, to: Path, *flags: str) -> Path:
+def compiled(prefix: Path, source: Path, to: Path, *flags: str, compiler: str | None = COMPILER) -> Path:
     """A program against what is installed, with the flags of its pkg-config file."""
     text = (prefix / "lib/pkgconfig/plif.pc").read_text()
     assert f"Version: {__version__}\n" in text
@@ -69,7 +70,7 @@ def compiled(prefix: Path, source: Path, to: Path, *flags: str) -> Path:
             ["pkg-config", "--cflags", "--libs", "plif"], env=environment, capture_output=True, text=True, check=True
         )
         assert said.stdout.split() == found
-    command = [str(COMPILER), "-Wall", "-Wextra", "-Wpedantic", "-Werror", *flags, str(source), "-o", str(to), *found]
+    command = [str(compiler), "-Wall", "-Wextra", "-Wpedantic", "-Werror", *flags, str(source), "-o", str(to), *found]
     command += [f"-Wl,-rpath,{prefix}/lib"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -247,15 +248,23 @@ def test_each_compiler_builds_it_below_500_kb(
         assert program.run(digits_plif, recordings[0], PLIF_CPU=path) == said
 
 
+@needs_sanitizers
 @pytest.mark.large
 def test_files_that_lie_find_nothing_under_sanitizers(
     tmp_path: Path, digits_plif: Path, recordings: list[Path]
 ) -> None:
-    flags = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
-    make(tmp_path, f"PREFIX={tmp_path / 'usr'}", f"CFLAGS={flags}", "LDFLAGS=")
-    fuzz = compiled(tmp_path / "usr", ROOT / "tests/fuzz/plif_lies.c", tmp_path / "lies", *flags.split())
-    decide = compiled(tmp_path / "usr", EXAMPLES / "decide.c", tmp_path / "decide", *flags.split())
+    found = find_sanitizers()
+    assert found is not None
+    flags = ("-O1", *found.flags)
+    make(tmp_path, f"PREFIX={tmp_path / 'usr'}", f"CFLAGS={' '.join(flags)}", "LDFLAGS=", compiler=found.compiler)
+    fuzz, decide, step = (
+        compiled(tmp_path / "usr", source, tmp_path / source.stem, *flags, compiler=found.compiler)
+        for source in (ROOT / "tests/fuzz/plif_lies.c", EXAMPLES / "decide.c", EXAMPLES / "step.c")
+    )
     said = streamed(digits_plif, recordings[0])
+    np.random.default_rng(0).random((9, 2, 34, 34), np.float32).tofile(tmp_path / "frames.f32")
+    stepped = subprocess.run([step, digits_plif, tmp_path / "frames.f32"], capture_output=True, text=True)
+    assert stepped.returncode == 0 and len(stepped.stdout.splitlines()) == 9, stepped.stderr[-2000:]
     for path in native.paths():
         environment = {**os.environ, "PLIF_CPU": path}
         done = subprocess.run(
