@@ -15,6 +15,7 @@ MOST = 2_000  # characters of an error, a name or a note
 MOST_OF_A_LINE = 20_000  # of a line that lists things, such as a thousand classes
 
 _FORMULA = re.compile(r"[=+\-@]")
+_MARKUP = re.compile(r"[!#$&*:<>@\[\\\]^`{|}~]|(?<![^\W_])_|_(?![^\W_])|(?<=www)\.", re.IGNORECASE)  # within a line
 _NUMBER = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
@@ -44,3 +45,12 @@ def cell(text: str) -> str:
     """
     text = printable(text)
     return f"'{text}" if _FORMULA.match(text.lstrip()) and not _NUMBER.fullmatch(text.strip()) else text
+
+
+def markdown(text: str, most: int = MOST) -> str:
+    """A text for a heading or a cell of a table in Markdown, which is rendered as it is: no markup, no link, no HTML, one cell.
+
+    What could be markup is a character reference, which no renderer takes for more than the character: a backslash before it
+    means something else in each of them.
+    """
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", printable(text, most))

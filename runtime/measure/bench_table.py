@@ -13,7 +13,7 @@ from typing import Any
 
 from runtime.api import load
 from runtime.base.files import make_folder, whole_or_nothing
-from runtime.base.text import cell, printable
+from runtime.base.text import cell, markdown
 from runtime.measure.activity import measure_activity, why_not
 from runtime.measure.bench import Measurement
 from runtime.measure.evaluate import Evaluation, evaluate
@@ -85,10 +85,10 @@ def write_table(rows: Sequence[Measurement], folder: Path) -> list[Path]:
     """bench.md, bench.csv and bench.json in `folder`: all three, or none."""
     names, lines = table(rows)
     paths = [make_folder(folder) / name for name in FILES]
-    marked = [[printable(text).replace("|", "\\|") for text in line] for line in (names, ["---"] * len(names), *lines)]
+    marked = [[markdown(text) for text in line] for line in (names, ["---"] * len(names), *lines)]
     content: list[dict[str, Any]] = [row.to_dict() for row in rows]
-    with whole_or_nothing(*paths) as (markdown, numbers, document):
-        markdown.write_text("".join(f"| {' | '.join(line)} |\n" for line in marked), encoding="utf-8", errors="replace")
+    with whole_or_nothing(*paths) as (page, numbers, document):
+        page.write_text("".join(f"| {' | '.join(line)} |\n" for line in marked), encoding="utf-8", errors="replace")
         with numbers.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             out = csv.writer(file, lineterminator="\n")
             out.writerow(key for key in content[0] if key != "firing_rates")

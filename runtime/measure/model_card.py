@@ -6,10 +6,13 @@ https://huggingface.co/docs/hub/model-cards says what the head may hold. Numbers
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
-from runtime.base.text import printable
+from runtime.base.text import markdown, printable
 from runtime.measure.report import Report
+
+MOST = 400  # characters of a text of others
 
 
 def model_card(report: Report) -> str:
@@ -18,6 +21,7 @@ def model_card(report: Report) -> str:
     found = card.get("provenance")
     provenance: dict[str, Any] = found if isinstance(found, dict) else {}
     name = str(r.artifact.get("path", "network")).rsplit("/", 1)[-1]
+    file = printable(shlex.quote(name))
     head = {
         "license": provenance.get("licence"),
         "library_name": "plif",
@@ -30,29 +34,31 @@ def model_card(report: Report) -> str:
         ("accuracy", f"{100 * r.accuracy:.2f} % ({r.correct} of {r.samples}; 95 % interval {low:.1f} to {high:.1f})"),
         ("without an answer", f"{r.unanswered}, counted as wrong" if r.unanswered else None),
         ("macro F1", None if r.macro_f1 is None else f"{100 * r.macro_f1:.2f} %"),
-        ("data", f"{r.data}, {r.split} split"),
+        ("data", markdown(f"{r.data}, {r.split} split", MOST)),
         (
             "steps a sample",
             f"{r.mean_steps:.3g}" + ("" if r.exit_margin is None else f" (early exit {r.exit_margin:g})"),
         ),
-        ("engine", f"{r.engine}, {card.get('precision', '')}"),
-        ("network", f"`{card['notation']}`" if card.get("notation") else None),
+        ("engine", markdown(f"{r.engine}, {card.get('precision', '')}", MOST)),
+        ("network", _code(card.get("notation"))),
         ("input", " x ".join(map(str, card["input"]["shape"]))),
-        ("framing", f"`{card['framing']}`" if card.get("framing") else None),
-        ("classes", ", ".join(r.classes[:40])),
-        ("SHA-256", f"`{r.artifact['sha256']}`" if r.artifact else None),
+        ("framing", _code(card.get("framing"))),
+        ("classes", markdown(", ".join(r.classes[:40]), MOST)),
+        ("SHA-256", _code(r.artifact.get("sha256"))),
     ]
     if report.activity is not None:
         energy = report.activity.to_dict()["energy_estimate"]
         rows.append(("synaptic operations a sample", f"{report.activity.synops:,.0f}"))
         rows.append(("energy a sample, estimate", f"{energy['nanojoules'] / 1e3:.3g} µJ ({energy['source']})"))
-    rows += list(provenance.items())
-    table = "\n".join(f"| {_cell(key)} | {_cell(value)} |" for key, value in rows if value is not None)
+    rows += [
+        (markdown(key, MOST), markdown(str(value), MOST)) for key, value in provenance.items() if value is not None
+    ]
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows if value is not None)
     return (
-        f"---\n{_yaml(head)}---\n\n# {_cell(name)}\n\nA spiking neural network, exported and evaluated with plif.\n\n"
+        f"---\n{_yaml(head)}---\n\n# {markdown(name, MOST)}\n\nA spiking neural network, exported and evaluated with plif.\n\n"
         f"| | |\n|---|---|\n{table}\n\nThe whole evaluation is in [report.html](report.html), its numbers in "
         "[metrics.json](metrics.json).\n\n"
-        f"```sh\nplif info {_cell(name)}\n{_cell(report.command or 'plif eval ' + name + ' --data ' + r.data)}\n```\n"
+        f"```sh\nplif info {file}\n{printable(report.command or f'plif eval {file} --data {r.data}')}\n```\n"
     )
 
 
@@ -71,5 +77,5 @@ def _yaml(head: dict[str, Any]) -> str:
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in head.items() if value is not None)
 
 
-def _cell(value: Any) -> str:
-    return printable(str(value), 400).replace("|", "\\|").replace("`" * 3, "'" * 3)
+def _code(text: Any) -> str | None:
+    return f"<code>{markdown(str(text), MOST)}</code>" if text else None
