@@ -24,7 +24,7 @@ from plif_export.passes import prepare
 from plif_export.proof.report import Report
 from plif_export.proof.session import OpenedModel
 from plif_export.proof.subject import Subject
-from plif_export.prove import prove
+from plif_export.prove import expected_of, prove
 from plif_export.provenance import provenance
 from plif_export.readers import read
 from plif_export.readers.class_order import UNNAMED
@@ -125,10 +125,10 @@ def export(
             job.notes.append(f"parity: not run, since {job.not_run}{what}")
         elif report is not None:
             # The ONNX form passed; now what the target made of it has to pass, in the engine that will run it.
-            opened = target.open(artifact, card, sha256)
+            opened = target.open(artifact, card, sha256, job)
             if opened is not None:
                 prove(proto, card, source, seed=chosen.seed, where=path.name, opened=opened, report=report)
-            _add_faults(target, artifact, card, report)
+            _add_faults(target, artifact, card, report, opened)
             _require(report, path)
         if report is not None:
             report.digest = {"sha256": digest_of(card), "changed": []}
@@ -188,13 +188,21 @@ def verify(
             raise PlifError(
                 f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]"
             )
-    contents = kind_of(artifact).read_contents(artifact)
+    kind, report = kind_of(artifact), Report()
+    contents, target = kind.read_contents(artifact), find_target(kind.name)
     changed = changes(card, contents)
     try:
-        as_it_is = bool(changed) or contents.not_finite is not None  # `load` would refuse it
-        proto, opened = _open(artifact, card, engine, _load_as_it_is if as_it_is else load)
-        report = prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, opened=opened)
-        _add_faults(find_target(kind_of(artifact).name), artifact, card, report)
+        if target.opens_changed or not changed:
+            as_it_is = bool(changed) or contents.not_finite is not None  # `load` would refuse it
+            opener = _load_as_it_is if as_it_is else load
+            graph, expected = expected_of(source, card)
+            job = ExportJob(graph, onnx.ModelProto(), expected)
+            proto, opened = _open(artifact, target, card, job, engine, opener)
+            report = prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, opened=opened)
+            _add_faults(target, artifact, card, report, opened)
+    except CheckFailed as error:
+        report = Report()
+        report.fail("source", 0, str(error))
     except PlifError as error:
         if changed in (None, [], ["card"]):  # a card that cannot be used is no artifact
             raise
@@ -208,10 +216,12 @@ def verify(
     return report
 
 
-def _add_faults(target: Target, artifact: Path, card: Card, report: Report) -> None:
+def _add_faults(
+    target: Target, artifact: Path, card: Card, report: Report, opened: OpenedModel | Subject | None
+) -> None:
     """Fails the report where something around a proved ONNX file (a config, labels) does not fit the card."""
     if report.passed:
-        for layer, what in target.faults(artifact, card):
+        for layer, what in target.faults(artifact, card, opened):
             report.fail(layer, 0, what)
 
 
@@ -220,18 +230,21 @@ def _load_as_it_is(artifact: Path, engine: str) -> Model:
 
 
 def _open(
-    artifact: Path, card: Card, engine: str | None, load: Callable[[Path, str], Model]
+    artifact: Path,
+    target: Target,
+    card: Card,
+    job: ExportJob,
+    engine: str | None,
+    load: Callable[[Path, str], Model],
 ) -> tuple[onnx.ModelProto | None, OpenedModel | Subject | None]:
     """Opens an artifact for the gate: the ONNX file that can be taken apart, and the model that can only be run."""
-    kind = kind_of(artifact)
-    if kind.name == "onnx":
+    if target.name == "onnx":
         return load_onnx(artifact), None if engine is None else load(artifact, engine)
-    target = find_target(kind.name)
     if target.engine is not None:
         return None, load(artifact, engine or "auto")
     if engine is not None:
         raise PlifError(f"--engine {engine}: no engine of this machine opens {artifact}; leave it out")
-    return target.inner_onnx(artifact, card), target.open(artifact, card)
+    return target.inner_onnx(artifact, card), target.open(artifact, card, job=job)
 
 
 def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:

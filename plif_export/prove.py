@@ -20,6 +20,7 @@ from plif_train.network import Network
 from runtime.base.errors import PlifError
 from runtime.events import stimulus
 from runtime.model.card import Card
+from runtime.model.graph import Graph
 
 PARITY_STEPS = 20
 PARITY_STREAMS = 2
@@ -46,8 +47,8 @@ def prove(
     """
     source = read(model) if isinstance(model, Network) else model
     unrolled, rounded = card["form"] == "unrolled", card["precision"] != "fp32"
-    rng, static = np.random.default_rng(seed), source.facts.kind == "static"
-    graph = prepare(source.graph, card["math"], static and unrolled, card["precision"])
+    rng = np.random.default_rng(seed)
+    graph, expected = expected_of(source, card)
     judge, reference = source.graph, source.reference
     if rounded:  # rounded weights make other spikes; what they must make, the interpreter says
         judge, reference = graph, GraphReference(graph)
@@ -66,10 +67,6 @@ def prove(
             subject = engine
         else:
             raise PlifError(f"{where}: nothing on this machine runs it, so nothing can be proved")
-        # Unrolled, an export may choose its T; and nobody need say one.
-        own = "T" not in source.facts.unsaid and (card["form"] == "step" or not source.has_card)
-        chosen = {key: card[key] for key in ("form", "precision", "math", "batch", "source_sha256")}
-        expected = make_card(source.facts, graph, T=source.facts.T if own else card["T"], **chosen)
         in_fp32 = source.reference if rounded and subject.shows_spikes else None
         report = gate.check(
             subject, reference, inputs, start, graph=judge, expected=expected, model_in_fp32=in_fp32, seed=seed
@@ -80,6 +77,16 @@ def prove(
     if proto is not None and engine is not None and report.passed:
         gate.check_engine(engine, reference, inputs, start, report, graph=judge, seed=seed)
     return report
+
+
+def expected_of(source: TrainedModel, card: Card) -> tuple[Graph, Card]:
+    """What an export of the model gives with the choices that a card says (form, precision, math): its graph and its card."""
+    static = source.facts.kind == "static" and card["form"] == "unrolled"
+    graph = prepare(source.graph, card["math"], static, card["precision"])
+    # Unrolled, an export may choose its T; and nobody need say one.
+    own = "T" not in source.facts.unsaid and (card["form"] == "step" or not source.has_card)
+    chosen = {key: card[key] for key in ("form", "precision", "math", "batch", "source_sha256")}
+    return graph, make_card(source.facts, graph, T=source.facts.T if own else card["T"], **chosen)
 
 
 def _stimulus(facts: ModelFacts, card: Card, steps: int, rng: np.random.Generator) -> np.ndarray:

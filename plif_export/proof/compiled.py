@@ -1,6 +1,8 @@
 """Generated C as a subject of the gate: compiled here, and run in a process of its own for every question.
 
-The file is compiled with -DPLIF_PROBE, which shows h, spikes and states of every layer, and lets the spikes and states of the
+What is compiled here runs here: only texts that the target wrote itself (targets/c.py), never a file of somebody else.
+
+They are compiled with -DPLIF_PROBE, which shows h, spikes and states of every layer, and lets the spikes and states of the
 reference stand in for a layer's own. So each layer is asked alone, as those of an ONNX file are, in one call of the step. That
 the program without the probe gives the same is asked in the end (`release_differs`).
 """
@@ -15,7 +17,7 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from plif_export.proof.slices import CannotRun
 from plif_export.proof.subject import Answer, Case, States, Subject
 from runtime.base.errors import PlifError
 from runtime.model.card import Card
-from runtime.model.readers.c_source import header_of, read_text
+from runtime.model.readers.c_source import Texts
 
 PROBE = Path(__file__).with_name("probe.c")
 FLAGS = ("-std=c99", "-O2")
@@ -45,13 +47,11 @@ def find_compiler() -> str | None:
     )
 
 
-def compile_here(compiler: str, source: Path, program: Path, flags: Sequence[str]) -> None:
-    """Compiles the probe around a source file. Raises PlifError with the compiler's first error."""
-    found = re.search(r"void (\w+)_reset\(void\);", header_of(source).read_text("utf-8"))
-    if found is None:
-        raise PlifError(f"{source}: its header has no NAME_reset; export it again")
-    defines = (f'-DPLIF_SOURCE="{source}"', f"-DPLIF_NAME={found[1]}", f"-DPLIF_BIG={found[1].upper()}")
-    command = [compiler, *FLAGS, *flags, *defines, "-I", str(source.parent), str(PROBE), "-o", str(program), "-lm"]
+def compile_here(compiler: str, source: Path, name: str, program: Path, flags: Sequence[str]) -> None:
+    """Compiles the probe around a source file whose functions begin with `name`. Raises PlifError with the compiler's first
+    error."""
+    defines = (f'-DPLIF_SOURCE="{source}"', f"-DPLIF_NAME={name}", f"-DPLIF_BIG={name.upper()}")
+    command = [compiler, *FLAGS, *flags, *defines, str(PROBE), "-o", str(program), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
@@ -63,27 +63,28 @@ def run_here(program: Path, request: bytes) -> subprocess.CompletedProcess[bytes
 
 
 class CompiledProgram(Subject):
-    """path: the .c file, its header beside it;  compiler, flags: what makes a program of it;  run: (program, request) -> the
-    ended process with its answer, of another machine. Raises PlifError where it cannot be compiled."""
+    """texts: of both files, of one's own making;  compiler, flags: what makes a program of them;  run: (program, request) -> the
+    ended process with its answer, of another machine. Raises PlifError where they cannot be compiled."""
 
     shows_spikes = True
     rows_steps = 4
     engine = "c"
 
-    def __init__(self, path: Path, card: Card, compiler: str, flags: Sequence[str] = (), run: Run = run_here) -> None:
-        super().__init__(card, path.name)
+    def __init__(self, texts: Texts, card: Card, compiler: str, flags: Sequence[str] = (), run: Run = run_here) -> None:
+        super().__init__(card, f"{texts.name}.c")
         self.signature, self.run = "compiled C: ", run
         folder = tempfile.mkdtemp(prefix="plif-c-")
         self._finish = weakref.finalize(self, shutil.rmtree, folder, True)
-        source, header = read_text(path), read_text(header_of(path))
-        included = re.search(r'#include "([^"/\\]+)\.h"', source)
-        if included is None:
-            raise PlifError(f"{path}: includes no header of its own; export it again")
-        copy = Path(folder) / f"{included[1]}.c"
-        copy.write_text(source, "utf-8")
-        (copy.parent / f"{included[1]}.h").write_text(header, "utf-8")
-        self.probe, self._source, self._compiler, self._flags = copy.parent / "probe", copy, compiler, flags
-        compile_here(compiler, copy, self.probe, ("-DPLIF_PROBE", *flags))
+        source = Path(folder) / f"{texts.name}.c"
+        source.write_text(texts.source, "utf-8")
+        source.with_name(f"{texts.name}.h").write_text(texts.header, "utf-8")
+        found = re.search(r"void (\w+)_reset\(void\);", texts.header)
+        if found is None:
+            raise PlifError(f"{self.where}: its header has no NAME_reset; export it again")
+        self.probe, self._release = source.with_name("probe"), source.with_name("release")
+        self._compile = partial(compile_here, compiler, source, found[1])
+        self._flags = flags
+        self._compile(self.probe, ("-DPLIF_PROBE", *flags))
         shapes = {n["attrs"]["layer"]: tuple(n["shape"]) for n in card["graph"]["nodes"] if n["op"] == "Neuron"}
         self.shapes: dict[str, tuple[int, ...]] = shapes
         self.variables = {layer: [variable for own, variable in self.states if own == layer] for layer in shapes}
@@ -91,9 +92,8 @@ class CompiledProgram(Subject):
     @cached_property
     def release(self) -> Path:
         """The program as it is shipped, without the probe; compiled when it is asked, which is after the gate has passed."""
-        program = self._source.parent / "release"
-        compile_here(self._compiler, self._source, program, self._flags)
-        return program
+        self._compile(self._release, self._flags)
+        return self._release
 
     def forced(self, case: Case) -> Answer:
         given = []

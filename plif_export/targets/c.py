@@ -6,6 +6,9 @@
 The network is generated from its graph (plif_export/writers/c), compiled here, and asked by the gate layer by layer, in a process
 of its own (plif_export/proof/compiled.py). Without a C compiler it is written and said not to be proved.
 
+C is code, and what a proof compiles it runs. So a file is never compiled: a proof writes both texts once more, from the model and
+the card, refuses a file that is not equal to them byte for byte, and compiles its own.
+
 --set input=float|uint8     what a frame is made of; uint8 by itself where the framing is binary (0 or 1)
 --flash 512K --ram 256K     a network that does not fit is refused, with the layer that is too large
 """
@@ -15,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import prod, sqrt
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -25,15 +28,20 @@ from plif_export.proof.slices import CannotRun
 from plif_export.readers.rules import Problem
 from plif_export.targets.c_size import Size, bytes_of, kilo, measure, too_large
 from plif_export.targets.target import ExportJob, Target
-from plif_export.writers.c import examine, write_c
-from runtime.base.errors import PlifError
+from plif_export.writers.c import CFiles, examine, write_c
+from runtime.base.errors import CheckFailed, PlifError
+from runtime.base.version import __version__
 from runtime.events import stimulus
 from runtime.events.framing import Framing
 from runtime.model.card import Card, encode
 from runtime.model.digest import digest_of, seal
 from runtime.model.graph import Graph
-from runtime.model.readers.c_source import card_comment, header_of, parts_of
+from runtime.model.readers.c_source import Texts, card_comment, header_of, parts_of, read_texts
 from runtime.model.readers.contents import Contents
+
+if TYPE_CHECKING:
+    from plif_export.proof.session import OpenedModel
+    from plif_export.proof.subject import Subject
 
 SHIPPED_STEPS = 12  # in which the program with and without the probe are compared
 
@@ -47,6 +55,7 @@ class CTarget(Target):
     forms: ClassVar[tuple[str, ...]] = ("step",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
     options: ClassVar[tuple[str, ...]] = ("input", "flash", "ram")
+    opens_changed: ClassVar[bool] = False
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         if card["batch"] is not None:
@@ -74,24 +83,29 @@ class CTarget(Target):
         _require_fit(size, _budgets(job.options), job.graph, job.card)
         job.card.update(target=self.name, memory={"flash": size.flash, "ram": size.ram})
         seal(job.card, Contents(parts_of(files.source, files.header)))
-        path.write_text(files.source + card_comment(encode(job.card), str(digest_of(job.card))), "utf-8")
-        header_of(path).write_text(files.header, "utf-8")
+        texts = _with_card(files, job.card, stem)
+        path.write_text(texts.source, "utf-8")
+        header_of(path).write_text(texts.header, "utf-8")
         job.size = size
         if find_compiler() is None:
             job.not_run = "there is no C compiler here (gcc, clang or cc)"
 
-    def open(self, path: Path, card: Card, sha256: str | None = None) -> CompiledProgram | None:
+    def open(self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None) -> CompiledProgram:
+        """Compiles what `write` makes of the job, after the file was found to be that."""
+        assert job is not None
+        found = read_texts(path)
+        input_type = "uint8_t" if "typedef uint8_t " in found.header else "float"
+        texts = _with_card(write_c(job.graph, job.card, found.name, input_type), card, found.name)
+        _require_equal(found, texts, card)
         compiler = find_compiler()
         if compiler is None:
             raise PlifError(f"{path}: no C compiler here (gcc, clang or cc), so nothing can be proved; install one")
-        return CompiledProgram(path, card, compiler)
+        return CompiledProgram(texts, card, compiler)
 
-    def faults(self, path: Path, card: Card) -> Iterable[tuple[str, str]]:
+    def faults(self, path: Path, card: Card, opened: OpenedModel | Subject | None) -> Iterable[tuple[str, str]]:
         """The program without the probe, as it is shipped, gives what the probed one gives."""
-        if find_compiler() is None:
-            return
-        program, shape, rng = self.open(path, card), tuple(card["input"]["shape"]), np.random.default_rng(0)
-        assert program is not None
+        assert isinstance(opened, CompiledProgram)
+        program, shape, rng = opened, tuple(card["input"]["shape"]), np.random.default_rng(0)
         if card["input"]["kind"] == "static":
             x = np.broadcast_to(stimulus.images(1, shape, card["normalisation"], rng), (SHIPPED_STEPS, 1, *shape))
         else:
@@ -103,6 +117,25 @@ class CTarget(Target):
             return
         if step is not None:
             yield "output", f"step {step}: the program without -DPLIF_PROBE gives another y"
+
+
+def _with_card(files: CFiles, card: Card, name: str) -> Texts:
+    return Texts(name, files.source + card_comment(encode(card), str(digest_of(card))), files.header)
+
+
+def _require_equal(found: Texts, expected: Texts, card: Card) -> None:
+    """Refuses files that are not what this version writes: with exit code 1, or 2 where another version wrote them."""
+    for suffix, theirs, ours in (("c", found.source, expected.source), ("h", found.header, expected.header)):
+        if theirs == ours:
+            continue
+        where, version = f"{found.name}.{suffix}", card["versions"].get("plif")
+        if version != __version__:
+            what = f"was written by plif {version}, and plif {__version__} proves only what it would write itself"
+            raise PlifError(f"{where}: {what}; export it again: plif export MODEL --to c")
+        lines = zip(theirs.split("\n"), ours.split("\n"), strict=False)
+        same = next((i for i, (one, other) in enumerate(lines) if one != other), ours.count("\n"))
+        what = "is not what plif writes of this model under this name, so none of it was compiled"
+        raise CheckFailed(f"{where}, line {same + 1}: {what}; export it again")
 
 
 def _input_type(options: Mapping[str, str], card: Card) -> str:

@@ -96,7 +96,7 @@ class NirTarget(Target):
             raise _refused(error) from None
         job.notes.append(f"a step is dt={writer.dt:g} s; a tool that takes another dt leaks otherwise: --set dt=...")
 
-    def open(self, path: Path, card: Card, sha256: str | None = None) -> OpenedModel:
+    def open(self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None) -> OpenedModel:
         """The file, read back as any NIR file is, in the interpreter."""
         from plif_export.readers.nir import examine_nir
 

@@ -61,6 +61,7 @@ class Target:
     math        of an export that does not say one: "folded" or "exact"
     options     the names that --set takes
     engine      the runtime's engine that opens the artifact and is asked to pass the gate; None where there is none
+    opens_changed  whether a proof opens what its digest says was changed, to name the layer that differs
     """
 
     name: ClassVar[str]
@@ -73,6 +74,7 @@ class Target:
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     options: ClassVar[tuple[str, ...]] = ()
     engine: ClassVar[str | None] = None
+    opens_changed: ClassVar[bool] = True
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         """Raises PlifError, before any work, for what this target cannot express or what is not installed."""
@@ -85,16 +87,21 @@ class Target:
         """Writes the artifact to `path`, a temporary place beside its own; a folder target makes the folder."""
         raise NotImplementedError
 
-    def open(self, path: Path, card: Card, sha256: str | None = None) -> OpenedModel | Subject | None:
-        """A written artifact as the gate runs it; None where nothing on this machine does."""
+    def open(
+        self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None
+    ) -> OpenedModel | Subject | None:
+        """A written artifact as the gate runs it; None where nothing on this machine does.
+
+        job: what it has to be made from, for a target that opens only what it writes itself. Raises CheckFailed for another.
+        """
         return None if self.engine is None else load(path, self.engine, sha256=sha256)
 
     def inner_onnx(self, path: Path, card: Card) -> onnx.ModelProto | None:
         """The proved ONNX file inside an artifact; None where there is none."""
         return None
 
-    def faults(self, path: Path, card: Card) -> Iterable[tuple[str, str]]:
-        """What does not fit the card in the files around the inner ONNX file: (layer or "config", what)."""
+    def faults(self, path: Path, card: Card, opened: OpenedModel | Subject | None) -> Iterable[tuple[str, str]]:
+        """What does not fit the card around the inner ONNX file, or in what `open` gave: (layer or "config", what)."""
         return ()
 
 

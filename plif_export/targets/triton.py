@@ -90,7 +90,7 @@ class TritonTarget(Target):
             raise PlifError(f"{path}: holds a plan, which only its GPU can run; verify the ONNX form it was made from")
         return load_onnx(file)
 
-    def faults(self, path: Path, card: Card) -> Iterator[tuple[str, str]]:
+    def faults(self, path: Path, card: Card, opened: object) -> Iterator[tuple[str, str]]:
         folder, backend = self._model(path, card), card["triton"]["backend"]
         yield from faults(folder, card, backend)
         try:

@@ -17,6 +17,7 @@ from plif_export.prove import prove
 from plif_export.readers import read
 from plif_export.targets.c_size import CORTEX_M4
 from runtime.model.card import read_card
+from runtime.model.readers.c_source import read_texts
 from tests.networks import firing, frames
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def run_on_board(program: Path, request: bytes) -> subprocess.CompletedProcess[b
 
 def on_board(path: Path) -> CompiledProgram:
     flags = (*CORTEX_M4, "-DPLIF_FILES", str(BOARD / "start.c"), "--specs=rdimon.specs", "-T", str(BOARD / "big.ld"))
-    return CompiledProgram(path, read_card(path), "arm-none-eabi-gcc", flags, run_on_board)
+    return CompiledProgram(read_texts(path), read_card(path), "arm-none-eabi-gcc", flags, run_on_board)
 
 
 @pytest.fixture(scope="module")

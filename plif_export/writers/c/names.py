@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 WIDTH = 110  # characters of a line of numbers
+INDENTED = "\n   "
 
 
 def identifier(text: str) -> str:
@@ -63,9 +64,10 @@ def string(text: str) -> str:
 
 def comment(text: str) -> str:
     """Text that cannot end the comment that it stands in, nor begin one."""
-    return (
-        "".join(c if c.isprintable() else " " for c in text)
-        .replace("*/", "* /")
-        .replace("/*", "/ *")
-        .replace("??", "? ?")
-    )
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return re.sub(r"\?(?=\?)", "? ", shown.replace("*/", "* /").replace("/*", "/ *"))
+
+
+def remark(text: str) -> str:
+    """A whole comment; lines of it that begin with three blanks stay lines. Names of layers come from whoever made the model."""
+    return f"/* {INDENTED.join(map(comment, text.split(INDENTED)))} */"

@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 
 from plif_export.readers.rules import require
-from plif_export.writers.c.names import Names, array, identifier
+from plif_export.writers.c.names import Names, array, identifier, remark
 from runtime.model.graph import Graph, Node, Shape
 
 FLOAT_BYTES = 4
@@ -150,7 +150,7 @@ class Program:
         types = {"float32": "float", "int8": "int8_t", "int32": "int32_t"}
         name = self.names.new(wanted)
         self.constants.append(
-            f"/* {about} */\nstatic const {types[values.dtype.name]} {name}[{values.size}] = {{\n{array(values)}}};\n"
+            f"{remark(about)}\nstatic const {types[values.dtype.name]} {name}[{values.size}] = {{\n{array(values)}}};\n"
         )
         self._count(flash=values.nbytes)
         return name
@@ -158,7 +158,7 @@ class Program:
     def floats(self, wanted: str, size: int, about: str) -> str:
         """A buffer of floats. Returns its name."""
         name = self.names.new(wanted)
-        self.buffers.append(f"static float {name}[{size}]; /* {about} */")
+        self.buffers.append(f"static float {name}[{size}]; {remark(about)}")
         self._count(ram=size * FLOAT_BYTES)
         return name
 
@@ -183,7 +183,7 @@ class Program:
         """A function of one layer, and its call in a step."""
         name = self.names.new(f"run_{name}")
         argument = f"const {self.input_type} frame[]" if reads_x else "void"
-        self.functions.append(f"/* {about} */\nstatic void {name}({argument})\n{{\n{body}}}\n")
+        self.functions.append(f"{remark(about)}\nstatic void {name}({argument})\n{{\n{body}}}\n")
         self.calls.append(f"{name}({'frame' if reads_x else ''});")
 
     def value(self, name: str) -> Value:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.base.errors import PlifError
@@ -18,6 +19,22 @@ from runtime.base.files import open_regular
 FIRST = b"/* plif:"  # with which both files begin
 BEGIN, END = "/* plif.card\n", "\n*/\n"
 MOST_SOURCE = 1 << 29  # bytes
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Both files as text;  name: NAME, by which the source includes its header."""
+
+    name: str
+    source: str
+    header: str
+
+
+def read_texts(path: Path) -> Texts:
+    """A source file and the header that it has to include, each read once; also where they are being written
+    (runtime/base/files.py). Raises PlifError where there is no such file, or no text."""
+    name = re.sub(r"^\.(.*)\.[0-9a-f]+\.part$", r"\1", path.name).removesuffix(".c")
+    return Texts(name, read_text(path), read_text(header_of(path)))
 
 
 def header_of(path: Path) -> Path:
