@@ -46,6 +46,12 @@ def make_events(t: Any, x: Any, y: Any, p: Any) -> np.ndarray:
     return events
 
 
+def as_times(t: np.ndarray) -> np.ndarray:
+    """Whole numbers [N] of any dtype -> int64 [N]. What int64 cannot hold stays impossible, and counts as invalid where such
+    times of all sources do (sources/usable.py)."""
+    return (np.minimum(t, np.uint64(T_LIMIT_US)) if t.dtype.kind == "u" else t).astype(np.int64)
+
+
 def no_events() -> np.ndarray:
     """Events [0]."""
     return np.empty(0, dtype=EVENT_DTYPE)

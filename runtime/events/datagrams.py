@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.events.array import T_LIMIT_US, make_events, no_events
+from runtime.events.array import as_times, make_events, no_events
 from runtime.events.formats.aedat2 import decode_dvs128
 from runtime.events.formats.base import Losses
 
@@ -95,8 +95,7 @@ class T64Decoder(DatagramDecoder):
             self.ends = np.cumsum(good)[self.ends - 1]
             self.losses.add(int(len(good) - good.sum()), "with a polarity that is neither 0 nor 1")
             raw = raw[good]
-        # a time beyond the limit stays beyond it, and is counted where impossible times of all sources are
-        return make_events(np.minimum(raw["t"], np.uint64(T_LIMIT_US)), raw["x"], raw["y"], raw["on"])
+        return make_events(as_times(raw["t"]), raw["x"], raw["y"], raw["on"])
 
 
 class T32Decoder(DatagramDecoder):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +66,28 @@ def test_events_are_taken_as_drivers_have_them(shape: str) -> None:
         (np.zeros(3), "expected a structured array"),
         (([1], [2], [3]), "expected a structured array"),
         (([1, 2], [2], [3], [1]), "four arrays of one length"),
-        (([0.5], [2], [3], [1]), "whole numbers, t in microseconds"),
-        (np.zeros(2, [("a", int), ("b", int)]), "expected t, x, y and p"),
+        (([0.5], [2], [3], [1]), "t has dtype float64; expected integers"),
+        (([1], [2], [float("nan")], [1]), "y has dtype float64"),
+        (([1], [2], [3], ["on"]), "p has dtype <U2"),
+        (([2**70], [2], [3], [1]), "t has dtype object"),
+        ((np.zeros(1, "m8[ms]"), [2], [3], [1]), "t has dtype timedelta64"),
+        (([[1], [2, 3]], [2], [3], [1]), "found tuple; expected a structured array"),
+        ([(1, 2, 3, 1)] * 4, "found list; expected a structured array"),
+        (np.array([(1, 2, 3, 1)] * 4), "an array of int64 .4, 4.; expected a structured array"),
+        (np.zeros(2, EVENT_DTYPE)[0], "shapes"),
+        (np.zeros(2, [("a", int), ("b", int)]), "expected a structured array .* with t, x, y and p"),
+        (None, "found NoneType; expected a structured array"),
+        (3, "found int"),
+        (object(), "found object"),
+        ("text", "shapes"),
     ],
 )
 def test_what_is_no_event_is_refused_and_adds_nothing(given: Any, message: str) -> None:
     source = PushSource(34, 34)
-    with pytest.raises(PlifError, match=message):
+    with pytest.raises(PlifError, match=message) as caught:
         source.push(given)
     source.end()
-    assert list(source.packets()) == []
+    assert list(source.packets()) == [] and "\n" not in str(caught.value)
 
 
 def test_events_outside_the_sensor_are_counted_and_never_wrapped_into_it() -> None:
@@ -82,6 +96,50 @@ def test_events_outside_the_sensor_are_counted_and_never_wrapped_into_it() -> No
     source.end()
     events = np.concatenate(list(source.packets()))
     assert events["x"].tolist() == [5] and source.invalid == 2
+
+
+@pytest.mark.parametrize("t", [2**64 - 1, 2**63, 2**61, -(2**63)])
+def test_a_time_that_cannot_be_is_counted_and_never_another(t: int) -> None:
+    source = PushSource(34, 34)
+    assert source.push((np.array([t]), [1], [1], [1])) == 1 and source.push(([7], [1], [1], [1])) == 1
+    source.end()
+    assert np.concatenate(list(source.packets()))["t"].tolist() == [7] and source.invalid == 1
+    assert source.notes == ["push: 1 event with an impossible time: not used"]
+
+
+@pytest.mark.parametrize("sizes", [(1,), (100,), (1, 70_000), (40_000,), (200_000,), (1 << 21,)])
+def test_what_waits_takes_13_bytes_an_event_however_it_was_pushed(
+    sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "MOST_EVENTS", 150_000)
+    source, packets = PushSource(34, 34), [np.zeros(n, EVENT_DTYPE) for n in sizes]
+    tracemalloc.start()
+    try:
+        pushed = list(itertools.islice(itertools.cycle(packets), 20_000 if sizes == (1,) else 2_000))
+        taken = sum(map(source.push, pushed))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken == min(150_000, sum(map(len, pushed))) and source.dropped == sum(map(len, pushed)) - taken
+    assert held < EVENT_DTYPE.itemsize * (taken + push.BLOCK) + 100_000
+    source.end()
+    assert sum(map(len, source.packets())) == taken
+
+
+@pytest.mark.parametrize("each", [1, 999, push.BLOCK, push.BLOCK + 1])
+def test_events_come_out_as_they_went_in_whatever_the_sizes_of_pushes_and_packets(each: int) -> None:
+    events = np.zeros(2 * push.BLOCK + 5 if each > 1 else 500, EVENT_DTYPE)
+    events["t"] = np.arange(len(events))
+    source = PushSource(34, 34)
+    reading = source.packets(max_events=700)
+    got = []
+    for start in range(0, len(events), each):
+        source.push(events[start : start + each])
+        if start // each % 3 == 1:
+            got.append(next(reading).copy())
+    source.end()
+    assert np.array_equal(np.concatenate([*got, *reading]), events)
+    assert source.push(events) == 0
 
 
 def test_what_there_is_no_room_for_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch, digits_onnx: Path) -> None:

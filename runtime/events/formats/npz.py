@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.events.array import FIELD_NAMES, T_LIMIT_US, find_fields, make_events
+from runtime.events.array import FIELD_NAMES, as_times, find_fields, make_events
 from runtime.events.formats.base import Format, Losses, Recording
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the second is a zip of nothing
@@ -105,11 +105,11 @@ def _find_arrays(path: Path, archive: zipfile.ZipFile) -> _Layout:
     return _Layout(members, tuple(dtypes), fields, counts[0])
 
 
-def check_kinds(path: Path, kinds: dict[str, np.dtype]) -> None:
+def check_kinds(where: Path | str, kinds: dict[str, np.dtype]) -> None:
     """PlifError unless all are whole numbers."""
     for name, kind in kinds.items():
         if kind.kind not in "iub" or kind.shape:
-            raise PlifError(f"{path}: {name} has dtype {kind}; expected integers (t in whole microseconds)")
+            raise PlifError(f"{where}: {name} has dtype {kind}; expected integers (t in whole microseconds)")
 
 
 def _read_array_header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
@@ -193,9 +193,7 @@ def to_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, losses
     """Whole numbers of any dtype, each [N] -> events [M]; the others are counted."""
     inside = (x >= 0) & (x <= 65535) & (y >= 0) & (y <= 65535)
     losses.add(int(len(inside) - inside.sum()), "outside any sensor")
-    if t.dtype.kind == "u":  # beyond int64 a time stays impossible, and is counted where those of all sources are
-        t = np.minimum(t, np.uint64(T_LIMIT_US))
-    return make_events(t[inside].astype(np.int64), x[inside], y[inside], p[inside] > 0)
+    return make_events(as_times(t[inside]), x[inside], y[inside], p[inside] > 0)
 
 
 FORMAT = Format("npz", lambda head, path: head.startswith(MAGIC), open_recording)

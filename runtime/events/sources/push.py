@@ -5,27 +5,33 @@
     for decision in model.stream(source):
         ...
 
-The events that are pushed wait in one queue, which is bounded. The stream's reader thread empties it, not the network, so that
-overload is handled where it is for every live source, by `overload=` (docs/live.md).
+The events that are pushed wait in one queue, which is bounded. They fill blocks, so that a million pushes of one event take the
+room of one push of a million. The stream's reader thread empties the queue, not the network, so that overload is handled where
+it is for every live source, by `overload=` (docs/live.md).
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.events.array import EVENT_DTYPE, find_fields, make_events
+from runtime.events.array import EVENT_DTYPE, as_times, find_fields, make_events
+from runtime.events.formats.npz import check_kinds
 from runtime.events.size import LONGEST, is_size
 from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.usable import pieces, usable
 
-MOST_EVENTS = 1 << 22  # that may wait: 64 MB
+MOST_EVENTS = 1 << 22  # that may wait: 55 MB
+BLOCK = 1 << 16  # events
+RAW = np.dtype((np.void, EVENT_DTYPE.itemsize))  # NumPy copies it as bytes, and an event of fields 30 times slower
+EXPECTED = "expected a structured array [N] with t, x, y and p, or the four arrays (t, x, y, p), each [N]"
 
 
 class PushSource(Source):
@@ -44,29 +50,41 @@ class PushSource(Source):
             raise PlifError(f"PushSource({width}, {height}): expected a width and a height from 1 to {LONGEST}")
         self.sensor = (width, height)
         self._lost_s = lost_s
-        self._queue: deque[np.ndarray] = deque()
-        self._waiting = 0  # events in the queue
+        self._full: deque[np.ndarray] = deque()  # blocks RAW [BLOCK], the oldest first
+        self._open, self._filled = np.empty(BLOCK, RAW), 0  # the block after them, and its events
+        self._waiting = 0  # events in all blocks
         self._ended = False
         self._changed = threading.Condition()
 
-    def push(self, events: np.ndarray | Sequence[Any]) -> int:
+    def push(self, events: np.ndarray | Iterable[Any]) -> int:
         """Adds events, and returns how many of them there was room for; the others are dropped and counted.
 
         events  a structured array [N] with the fields t (us), x, y and p, whatever they are called in the formats that we
-                read (timestamp, polarity, ...), or the four as (t, x, y, p), each [N]. It is copied
+                read (timestamp, polarity, ...), or the four as (t, x, y, p), each [N] of whole numbers. It is copied
+        What lies outside the sensor or has an impossible time (docs/limits.md) takes room, and counts as invalid when it is read.
         Raises PlifError for anything else. It may be called from any thread and never waits for the network.
         """
-        packet = _events(events)
+        packet = _events(events).view(RAW)
         with self._changed:
             if self._ended:
                 return 0
             room = min(len(packet), MOST_EVENTS - self._waiting)
-            if room:
-                self._queue.append(packet[:room])
-                self._waiting += room
+            self._fill(packet[:room])
             self.dropped += len(packet) - room
             self._changed.notify()
         return room
+
+    def _fill(self, packet: np.ndarray) -> None:
+        """Copies RAW [N] behind what waits."""
+        self._waiting += len(packet)
+        while len(packet):
+            part = packet[: BLOCK - self._filled]
+            self._open[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            packet = packet[len(part) :]
+            if self._filled == BLOCK:
+                self._full.append(self._open)
+                self._open, self._filled = np.empty(BLOCK, RAW), 0
 
     def end(self) -> None:
         """No more events come: the stream ends when it has seen those that were pushed. From any thread."""
@@ -77,8 +95,8 @@ class PushSource(Source):
     def close(self) -> None:
         with self._changed:
             self.dropped += self._waiting
-            self._queue.clear()
-            self._waiting = 0
+            self._full.clear()
+            self._filled = self._waiting = 0
         self.end()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
@@ -100,38 +118,48 @@ class PushSource(Source):
         self.losses.close(self.name)
 
     def _next(self) -> np.ndarray | None:
-        """The oldest packet; an empty one where nothing came in the time that matters; None at the end."""
+        """The oldest events; none where nothing came in the time that matters; None at the end."""
         with self._changed:
-            if not self._queue and not self._ended:
+            if not self._waiting and not self._ended:
                 limits = [s for s in (self.tick_s, None if self.lost else self._lost_s) if s is not None]
                 self._changed.wait(min(limits) if limits else None)
-            if self._queue:
-                packet = self._queue.popleft()
-                self._waiting -= len(packet)
-                return packet
-            return None if self._ended else TICK
+            if not self._waiting:
+                return None if self._ended else TICK
+            if self._full:
+                packet = self._full.popleft()
+            else:  # a copy, so that a block serves many pushes
+                packet, self._filled = self._open[: self._filled].copy(), 0
+            self._waiting -= len(packet)
+            return packet.view(EVENT_DTYPE)
 
 
-def _events(given: np.ndarray | Sequence[Any]) -> np.ndarray:
-    """A copy as events [N] of EVENT_DTYPE. Coordinates that do not fit 16 bits become 65535, outside of every sensor."""
-    if isinstance(given, np.ndarray) and given.dtype == EVENT_DTYPE and given.ndim == 1:
-        return given.copy()
-    columns: list[np.ndarray]
-    if isinstance(given, np.ndarray) and given.dtype.names is not None:
-        found = find_fields(given.dtype.names)
+def _events(given: np.ndarray | Iterable[Any]) -> np.ndarray:
+    """As events [N] of EVENT_DTYPE. Coordinates that do not fit 16 bits become 65535, outside of every sensor."""
+    if isinstance(given, np.ndarray):
+        if given.dtype == EVENT_DTYPE and given.ndim == 1:
+            return np.asarray(given)
+        names = given.dtype.names or ()
+        found = find_fields(names)
         if found is None:
-            raise PlifError(f"push: an array with the fields {', '.join(given.dtype.names)}; expected t, x, y and p")
-        columns = [given[given.dtype.names[found[field]]] for field in "txyp"]
-    elif len(given) == 4:
-        columns = [np.asarray(column) for column in given]
+            raise PlifError(f"push: an array of {given.dtype} {list(given.shape)}; {EXPECTED}")
+        columns = [given[names[found[field]]] for field in "txyp"]
     else:
-        raise PlifError("push: expected a structured array with t, x, y and p, or the four arrays (t, x, y, p)")
+        columns = _columns(given)
     if len({column.shape for column in columns}) != 1 or columns[0].ndim != 1:
         shapes = ", ".join(str(list(column.shape)) for column in columns)
         raise PlifError(f"push: t, x, y, p of shapes {shapes}; expected four arrays of one length")
     t, x, y, p = columns
-    if not all(np.issubdtype(column.dtype, np.integer) or column.dtype == bool for column in columns):
-        kinds = ", ".join(str(column.dtype) for column in columns)
-        raise PlifError(f"push: t, x, y, p are {kinds}; expected whole numbers, t in microseconds")
+    if len(t):  # [] is of float64
+        check_kinds("push", {name: column.dtype for name, column in zip("txyp", columns, strict=True)})
     x, y = (np.where((column < 0) | (column > 65535), 65535, column) for column in (x, y))
-    return make_events(t.astype(np.int64), x, y, p > 0)
+    return make_events(as_times(t), x, y, p > 0)
+
+
+def _columns(given: Iterable[Any]) -> list[np.ndarray]:
+    try:
+        columns = [np.asarray(column) for column in itertools.islice(given, 5) if not isinstance(column, tuple)]
+    except Exception:  # objects of other libraries raise what they like
+        columns = []
+    if len(columns) != 4:
+        raise PlifError(f"push: found {type(given).__name__}; {EXPECTED}")
+    return columns
