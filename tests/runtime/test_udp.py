@@ -17,6 +17,7 @@ from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
 from runtime.events.datagrams import WIRES, encode_datagrams
 from runtime.events.formats.base import Losses
 from runtime.events.send import send
+from runtime.events.sources import udp
 from runtime.events.sources.udp import UdpSource
 from runtime.stream.source_framer import SourceFramer
 from tests.live import free_port, until
@@ -189,8 +190,12 @@ def test_a_sender_that_falls_silent_is_lost_and_comes_back_and_both_are_said() -
     assert "lost" in said[0] and "back after" in said[1]
 
 
-def test_what_the_kernel_drops_is_counted_and_said() -> None:
-    """Nobody reads while more comes than the socket holds; one more datagram tells how many were dropped before it."""
+@pytest.mark.parametrize(("wanted", "granted"), [(1 << 16, True), (1 << 29, False)])
+def test_what_the_kernel_drops_is_counted_and_said(wanted: int, granted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads while more comes than the socket holds; one more datagram tells how many were dropped before it. A larger
+    buffer is advised where the socket got less than was asked for: without privileges, more than the system's maximum."""
+    monkeypatch.setattr(udp, "WANTED_BUFFER", wanted)
+    monkeypatch.setattr(udp, "RCVBUFFORCE", socket.SO_RCVBUF)
     source = listen("format=t64")
     body = bytes(13 * 4000)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -207,7 +212,8 @@ def test_what_the_kernel_drops_is_counted_and_said() -> None:
     lost = source.datagrams["dropped_by_kernel"]
     assert lost > 0 and source.datagrams["received"] + lost == count + 1
     assert len(events) == 4000 * source.datagrams["received"]
-    assert any("the kernel dropped" in note and "net.core.rmem_max" in note for note in source.notes)
+    (said,) = [note for note in source.notes if "the kernel dropped" in note]
+    assert ("as large as we ask for" if granted else f"sysctl -w net.core.rmem_max={wanted}") in said
 
 
 def test_the_frames_of_a_feed_are_those_of_the_recording() -> None:

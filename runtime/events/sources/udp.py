@@ -221,7 +221,7 @@ class UdpSource(Source):
         if seen["dropped_by_kernel"]:
             self.notes.append(
                 f"{self.name}: the kernel dropped {seen['dropped_by_kernel']} datagrams before we could read them "
-                f"(socket buffer {self.buffer_bytes} bytes; raise it: sysctl -w net.core.rmem_max={WANTED_BUFFER})"
+                f"(socket buffer {self.buffer_bytes} bytes; {_remedy(self.buffer_bytes)})"
             )
         if seen["missing"]:
             self.notes.append(f"{self.name}: {seen['missing']} datagrams are missing in the sender's sequence")
@@ -231,6 +231,12 @@ class UdpSource(Source):
 
 def _now_us() -> int:
     return time.monotonic_ns() // 1000
+
+
+def _remedy(buffer_bytes: int) -> str:
+    if sys.platform != "linux" or buffer_bytes >= 2 * WANTED_BUFFER:  # Linux says twice what it was asked for
+        return "as large as we ask for; send less, or leave this program more of the processor"
+    return f"raise it: sysctl -w net.core.rmem_max={WANTED_BUFFER}"
 
 
 def _widen(made: socket.socket) -> int:
