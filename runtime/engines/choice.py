@@ -127,7 +127,7 @@ def _depends_on(path: Path, card: Card, options: EngineOptions, names: tuple[str
         "engines": list(names),
         "plif": __version__,
         "native": [hashlib.sha256(library.read_bytes()).hexdigest() for library in libraries],
-        "path": os.environ.get(native.PATH_VARIABLE),
+        "path": os.environ.get(native.PATH_VARIABLE) or None,
         "onnxruntime": _onnxruntime_version(),
         "processor": processor(),
         "cores": native.cores(),

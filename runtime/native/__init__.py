@@ -159,9 +159,9 @@ def paths(amx: bool = True) -> tuple[str, ...]:
 
 
 def choose_path(amx: bool = True) -> int:
-    """The number of a path: of the one that PLIF_CPU names, else of the fastest that this processor has."""
+    """The number of a path: of the one that PLIF_CPU names, else of the fastest that this processor has. Empty names none."""
     name = os.environ.get(PATH_VARIABLE)
     found = paths(amx or name == "amx")
-    if name is not None and name not in found:
+    if name and name not in found:
         raise PlifError(f"{PATH_VARIABLE}={name}: this processor and build have {', '.join(found)}")
     return PATHS.index(name or found[-1])

@@ -74,7 +74,8 @@ enum plif_flag {
 };
 
 /* Maps a file into memory and checks it. The file must not be changed in place while it is open; replacing it is fine.
- * The environment variable PLIF_CPU (scalar, avx2, avx512, amx, neon) chooses kernels; without it the fastest are taken. */
+ * The environment variable PLIF_CPU (scalar, avx2, avx512, amx, neon) chooses kernels; without it, or where it is
+ * empty, the fastest are taken. */
 PLIF_API plif_model *plif_open(const char *path, unsigned flags);
 
 /* The same of bytes in memory, which must stay as they are until plif_close. Where `data` is no multiple of 64, they are copied. */

@@ -308,6 +308,13 @@ def test_what_is_wrong_is_said(digits_plif: Path, tmp_path: Path, monkeypatch: p
         Handle(digits_plif)
 
 
+def test_an_empty_plif_cpu_is_none_in_c_and_in_python(digits_plif: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fastest = native.choose_path()
+    monkeypatch.setenv("PLIF_CPU", "")
+    assert native.choose_path() == fastest
+    Handle(digits_plif).close()
+
+
 def test_a_network_that_needs_an_upright_view_gets_one(tmp_path: Path, digits_plif: Path, events: np.ndarray) -> None:
     data = bytearray(digits_plif.read_bytes())
     at = 136 + 4 * plif_file.FACTS.index("upright")  # the facts of the header
