@@ -8,11 +8,15 @@ costs the shard that it was at; a driver that dies is resumed with what lies in 
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import secrets
 import socket
+import tempfile
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from runtime.base.errors import MissingExtra, PlifError
@@ -26,6 +30,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the announced default; without it Ray prints a page about it
     "RAY_DEDUP_LOGS": "0",
 }
+TOKEN = secrets.token_hex(32)  # of local clusters; one for all, since Ray reads it once
 
 
 def run_on_cluster(
@@ -36,35 +41,71 @@ def run_on_cluster(
     workers  actors; None: one for each core of the cluster. `hired` hears how many there are
     Raises PlifError where the cluster cannot be reached, where an actor does, and where one shard has ended MOST_DEATHS actors.
     """
-    ray = _connect(address, workers)
-    try:
+    with _connected(address, workers) as ray:
         n = min(workers or max(1, int(ray.cluster_resources().get("CPU", 1))), len(shards))
         hired(n)
         yield from _run(ray, job, deque(shards), n, told)
-    finally:
-        ray.shutdown()
 
 
-def _connect(address: str, workers: int | None) -> Any:
+@contextmanager
+def _connected(address: str, workers: int | None) -> Iterator[Any]:
+    """The module `ray`, with a cluster behind it."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
-    if address == LOCAL:  # more actors than cores are slower, not wrong
-        options |= {"num_cpus": workers, "include_dashboard": False}
-    else:
-        options["address"] = address
-    with ray_node() if address == LOCAL else nullcontext():
+    if address == LOCAL or _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # a cluster that wants none takes one, too
+    options: dict[str, Any] = {"address": address, "logging_level": "error", "log_to_driver": False}
+    with ExitStack() as stack:
+        starting = stack.enter_context(ExitStack())
+        if address == LOCAL:
+            starting.enter_context(ray_node())
         try:
             import ray
         except ImportError:
             raise MissingExtra("--cluster", "cluster") from None
-        if address not in (LOCAL, "auto"):
+        if address == LOCAL:  # more actors than cores are slower, not wrong
+            options |= {"num_cpus": workers, "include_dashboard": False, "_temp_dir": stack.enter_context(_alone(ray))}
+        elif address != "auto":
             _require_listener(address)
+        if address != LOCAL and "//" not in address:
+            _require_token(ray, address)
         try:
             ray.init(**options)
         except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and its own
             raise _nobody(address, " ".join(str(error).split())[:200]) from None
-    return ray
+        stack.callback(ray.shutdown)
+        starting.close()
+        if address == LOCAL and not ipaddress.ip_address(ray.nodes()[0]["NodeManagerAddress"]).is_loopback:
+            raise PlifError(
+                f"--cluster local: Ray {ray.__version__} would listen to the network; install another version"
+            )
+        yield ray
+
+
+def _has_token() -> bool:
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or Path(path).expanduser().is_file()
+
+
+@contextmanager
+def _alone(ray: Any) -> Iterator[str]:
+    """A folder for a local cluster, which then is this account's alone: Ray listens at 127.0.0.1 instead of at all addresses,
+    and gets a token and a folder that nobody else can read. (It would write a token for all to read, and let all write.)"""
+    constants = ray._private.ray_constants
+    network, token = constants.ENABLE_RAY_CLUSTER, os.environ.get("RAY_AUTH_TOKEN")
+    with tempfile.TemporaryDirectory(
+        prefix="plif-ray-", dir=os.environ.get("RAY_TMPDIR"), ignore_cleanup_errors=True
+    ) as folder:
+        try:
+            constants.ENABLE_RAY_CLUSTER = False
+            os.environ["RAY_AUTH_TOKEN"] = token or TOKEN
+            yield os.path.join(folder, "ray")
+        finally:
+            constants.ENABLE_RAY_CLUSTER = network
+            if token is None:
+                del os.environ["RAY_AUTH_TOKEN"]
+            with suppress(Exception):  # no public interface: the next cluster, if it is another, has its own token
+                ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _require_listener(address: str) -> None:
@@ -76,7 +117,27 @@ def _require_listener(address: str) -> None:
         raise _nobody(address, str(error)) from None
 
 
+def _require_token(ray: Any, address: str) -> None:
+    """Refuses a cluster that will refuse us: Ray would print pages for 20 seconds, and its error does not say why."""
+    why = "RAY_AUTH_MODE=token, and there is none"
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token" or _has_token():  # Ray aborts where it lacks one
+        try:
+            at = ray._private.services.canonicalize_bootstrap_address(address)
+            ray._raylet.GcsClient(at, cluster_id="0" * 56).check_alive([], timeout=CONNECT_S)
+            return
+        except Exception as error:
+            why = "InvalidAuthToken"
+            if why not in str(error):  # that our number is not the cluster's, say; the rest is for ray.init to find
+                return
+    raise PlifError(
+        f"--cluster {address}: no token that the Ray cluster there takes ({why}); copy ~/.ray/auth_token of its head to this "
+        "machine, readable by you alone, and set RAY_AUTH_MODE=token"
+    )
+
+
 def _nobody(address: str, why: str) -> PlifError:
+    if address == LOCAL:
+        return PlifError(f"--cluster local: Ray does not start here ({why})")
     return PlifError(
         f"--cluster {address}: no Ray cluster answers there ({why}); expected HOST:PORT of its head (ray start --head "
         "prints it), auto, or local"

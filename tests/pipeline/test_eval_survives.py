@@ -64,8 +64,11 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fill(tmp_path_factory.mktemp("evaluation"))
+
+
+def fill(folder: Path) -> Path:
     """Recordings in the layout of N-MNIST, ten in many places, and a random network that fires on them, in both forms."""
-    folder = tmp_path_factory.mktemp("evaluation")
     for i in range(SAMPLES):
         path = folder / "nmnist" / "Test" / str(i % 10) / f"{i}.bin"
         path.parent.mkdir(parents=True, exist_ok=True)
