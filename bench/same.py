@@ -6,7 +6,9 @@
 
 For changes that must not alter what a user sees. Times, versions and commands are not compared; keys that only the newer side
 has are listed and not counted. `--clips` and `--foreign` name folders of recordings and of SpikingJelly state_dicts to include;
-`--replay` names an artifact and the folder that `plif stream --record` wrote with it, which both sides replay.
+`--replay` names an artifact and the folder that `plif stream --record` wrote with it, which both sides replay. With `--clips`
+every framing, filter and reset is streamed, a stream is recorded and replayed, cut in two by --state, pushed from Python,
+predicted as a folder, and framed into the cache of a training. `--only WORD` runs the calls whose names hold that word.
 """
 
 from __future__ import annotations
@@ -25,6 +27,72 @@ MODELS = Path(__file__).parent.parent / "models"
 GESTURE_SJ = "{c32k3s1-BN-IF-c32k2s2-BN-IF}*5-DP-FC128-IF-DP-FC110-IF-APk10s10"
 
 
+FRAMINGS = (
+    *("count:T=8", "time:T=8", "count:T=8,value=binary", "duration:10ms,T=30,pad=zero", "duration:10ms,T=200"),
+    *(
+        "duration:40ms,every=10ms",
+        "duration:20ms,every=10ms,value=binary",
+        "events:n=2000,max=15ms",
+        "events:n=300,max=1s",
+    ),
+    *("duration:7ms,polarity=swapped,resize=crop", "duration:9ms,orientation=paper", "duration:9ms,orientation=sj"),
+)
+FILTERS = (
+    "hot",
+    "refractory:1ms",
+    "background:5ms",
+    "roi:square",
+    "roi:9:9:70:60",
+    "down:2",
+    "flip:x",
+    "rotate:90",
+    "swap",
+)
+RESETS = ("never", "every:8", "every:9/3", "silence:30", "decay:20ms", "recording")
+RULES = ("sum,margin=0.3,release=0.1", "kofn:2/4,release=1", "own,idle=auto", "leak:60ms,idle=40k", "sum,exit=0.05")
+PUSH = """
+import json, sys, numpy, runtime
+from runtime.events import PushSource, read_events
+model, source = runtime.load(sys.argv[1]), PushSource(128, 128)
+events = read_events(sys.argv[2], (128, 128))
+for part in numpy.array_split(events, 37):
+    source.push(part)
+source.close()
+print("\\n".join(json.dumps(d.to_dict() | {"latency_ms": 0}) for d in model.stream(source, framing="duration:10ms")))
+"""
+
+
+def rules_of_streams(folder: Path, clip: Path) -> list[tuple[str, list[str]]]:
+    """Every framing, filter, reset and rule on one recording; a state, a recording of the stream, events from Python."""
+    live = ["stream", f"{folder}/gesture-step.onnx", str(clip)]
+    made = [(f"framing-{one}", [*live, "--framing", one]) for one in FRAMINGS]
+    made += [(f"filter-{one}", [*live, "--filter", one, "--framing", "duration:10ms"]) for one in FILTERS]
+    made += [(f"reset-{one}", [*live, "--reset", one, "--framing", "duration:10ms"]) for one in RESETS]
+    made += [(f"decide-{one}", [*live, "--decide", one, "--framing", "duration:10ms"]) for one in RULES]
+    seconds = "sim:dvs128-gesture?seed={}&seconds=1"
+    kept = ["--state", f"{folder}/kept.npz", "--decide", "own,idle=auto", "--filter", "hot", "--reset", "silence:50"]
+    made += [(f"state-{seed}", ["stream", live[1], seconds.format(seed), *kept]) for seed in (1, 2)]
+    made.append(("record", [*live, "--record", f"{folder}/recorded", "--framing", "duration:10ms"]))
+    made.append(("replayed", ["stream", live[1], f"{folder}/recorded"]))
+    made.append(("push", ["python", "-c", PUSH, live[1], str(clip)]))
+    made.append(("predict", ["predict", live[1], str(clip.parent), "--out", f"{folder}/predictions.csv"]))
+    training = [
+        "--framing",
+        "duration:40ms,value=binary",
+        "--T",
+        "8",
+        "--epochs",
+        "1",
+        "--seed",
+        "1",
+        "--sensor",
+        "128x128",
+    ]
+    data = ["--data", f"folder:{folder}/set", "--cache", f"{folder}/cache", "--out", f"{folder}/trained.pt"]
+    made.append(("train", ["train", "c2k5s8-BN-PLIF-FC60-PLIF-APk10s10", *data, *training]))
+    return made
+
+
 def cases(
     folder: Path, clips: Path | None, foreign: Path | None, replay: list[str] | None
 ) -> list[tuple[str, list[str]]]:
@@ -41,7 +109,7 @@ def cases(
             "batch": ["--batch", "3"],
         }.items():
             made.append((f"export-{stem}-{name}", ["export", model, "-o", f"{folder}/{stem}-{name}.onnx", *options]))
-        for to, suffix in (("openvino", "_openvino"), ("triton", "_triton")):
+        for to, suffix in (("openvino", "_openvino"), ("triton", "_triton"), ("plif", ".plif"), ("c", ".c")):
             made.append((f"export-{stem}-{to}", ["export", model, "-o", f"{folder}/{stem}{suffix}", "--to", to]))
         made.append((f"check-{stem}", ["check", model]))
         made.append((f"info-{stem}", ["info", model]))
@@ -67,6 +135,7 @@ def cases(
             made.append((f"stream-{clip.stem}-{engine}", call))
     if clips:
         pair = [str(clip) for clip in sorted(clips.glob("*"))[:2]]
+        made += rules_of_streams(folder, sorted(clips.glob("*"))[1])
         made.append(("stream-two", ["stream", f"{folder}/gesture-step.onnx", *pair, "--engine", "event"]))
     for stem in ("step", "unrolled", "int8"):
         data = ["--data", "digits:60", "--out", f"{folder}/eval-{stem}"]
@@ -98,9 +167,20 @@ def cases(
 def run(plif: str, folder: Path, options: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
+    for clip in sorted(options.clips.glob("*")) if options.clips else ():
+        for split in ("train", "test"):
+            place = folder / "set" / split / clip.stem
+            place.mkdir(parents=True, exist_ok=True)
+            (place / clip.name).symlink_to(clip.resolve())
     for name, arguments in cases(folder, options.clips, options.foreign, options.replay):
-        done = subprocess.run([plif, *arguments, "--json"], capture_output=True, text=True, timeout=600)
-        lines = [json.loads(line) for line in done.stdout.splitlines()] if arguments[0] == "stream" else None
+        if options.only and options.only not in name and not name.endswith("gesture-step"):
+            continue
+        python = arguments[0] == "python"
+        command = [str(Path(plif).with_name("python")), *arguments[1:]] if python else [plif, *arguments, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        lines = None
+        if python or arguments[0] == "stream":
+            lines = [json.loads(line) for line in done.stdout.splitlines()]
         if lines is None:
             lines = [json.loads(done.stdout)] if done.stdout else []
         found[name] = {"exit": done.returncode, "stdout": lines, "stderr": done.stderr.splitlines()}
@@ -128,7 +208,7 @@ def _files(folder: Path) -> dict[str, object]:
             }
         elif path.suffix == ".json":
             found[name] = json.loads(path.read_text())
-        elif path.suffix in (".bin", ".pbtxt", ".py", ".npz"):
+        elif path.suffix in (".bin", ".pbtxt", ".py", ".csv", ".xml", ".aedat", ".npy", ".frames"):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         elif path.suffix == ".nir":
             found[name] = _hdf5(path)
@@ -194,6 +274,7 @@ def main() -> int:
     runs.add_argument("plif")
     runs.add_argument("folder", type=Path)
     runs.add_argument("--clips", type=Path)
+    runs.add_argument("--only")
     runs.add_argument("--foreign", type=Path)
     runs.add_argument("--replay", nargs=2, metavar=("ARTIFACT", "FOLDER"))
     compares = verbs.add_parser("compare")
