@@ -59,7 +59,7 @@ static void add_fading(const DecisionRule *r, Evidence *e, double *sum, int clas
     else if (e->answer >= 0 && (winner < 0 || lead(sum, classes, (int)e->answer) / possible < r->release))
         e->answer = -1;
     e->share = e->answer < 0 ? 0 : sum[e->answer] / possible;
-    e->is_final = r->exit_lead > 0 && first_lead(sum, classes) >= r->exit_lead;
+    e->is_final = r->exit_lead > 0 && e->answer >= 0 && first_lead(sum, classes) >= r->exit_lead;
 }
 
 /* `own`: runtime/stream/hold.py, with s = E / (voters W). */
@@ -74,12 +74,13 @@ static void add_held(const DecisionRule *r, Evidence *e, double *sum, int classe
         if (i != winner && sum[i] / possible > second) second = sum[i] / possible;
     const double share = sum[winner] / possible;
     const int leads = share > 0 && share - second >= r->margin;
-    e->other_us = leads && winner == r->other ? e->other_us + fmin((double)dt_us, (double)r->other_us / 2) : 0;
+    const int other_leads = leads && winner == r->other;
+    e->other_us = other_leads ? e->other_us + fmin(dt_us > 0 ? (double)dt_us : 0, (double)r->other_us / 2) : 0;
     if (leads && winner != e->answer && winner != r->other)
         e->answer = winner;
-    else if (e->other_us != 0 && e->other_us >= (double)r->other_us)
+    else if (other_leads && e->other_us >= (double)r->other_us)
         e->answer = r->other;
-    else if (e->answer >= 0 && sum[e->answer] / possible < r->release && e->other_us == 0)
+    else if (e->answer >= 0 && sum[e->answer] / possible < r->release && !other_leads)
         e->answer = -1;
     e->share = e->answer < 0 ? 0 : sum[e->answer] / possible;
 }

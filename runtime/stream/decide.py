@@ -146,7 +146,8 @@ class FadingSum:
         ):
             self.answer = None
         self.share = 0.0 if self.answer is None else float(self.evidence[self.answer]) / possible
-        self.final = self.exit_lead is not None and bool(leads(self.evidence) >= self.exit_lead)
+        enough = self.exit_lead is not None and bool(leads(self.evidence) >= self.exit_lead)
+        self.final = enough and self.answer is not None  # a margin may be wider than the lead of an exit
         return self.answer
 
     def fade(self, factor: float) -> None:

@@ -57,13 +57,13 @@ class HeldAnswer:
         order = np.argsort(-share, kind="stable")  # the first of equals
         winner = int(order[0])
         leads = bool(share[winner] > 0 and share[winner] - (share[order[1]] if len(order) > 1 else 0.0) >= self.margin)
-        counts_us = min(dt_us, self.patience_us / 2)
-        self._other_us = self._other_us + counts_us if leads and winner == self.other else 0.0
+        other_leads = leads and winner == self.other
+        self._other_us = self._other_us + min(max(dt_us, 0), self.patience_us / 2) if other_leads else 0.0
         if leads and winner not in (self.answer, self.other):
             self.answer = winner
-        elif self._other_us and self._other_us >= self.patience_us:
+        elif other_leads and self._other_us >= self.patience_us:
             self.answer = self.other
-        elif self.answer is not None and share[self.answer] < self.release and not self._other_us:
+        elif self.answer is not None and share[self.answer] < self.release and not other_leads:
             self.answer = None
         self.share = 0.0 if self.answer is None else float(share[self.answer])
         return self.answer
