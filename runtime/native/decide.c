@@ -1,4 +1,4 @@
-/* The grammar of --decide; runtime/stream/decide.py says what each word means. tests/runtime/test_libplif_text.py compares the two. */
+/* The grammar of --decide; tests/specification/decide.py says what each word means, and a test compares. */
 #include "decide.h"
 #include "error.h"
 #include "text.h"

@@ -1,4 +1,4 @@
-/* The grammar of framing; runtime/events/framing.py says what each word means. tests/runtime/test_libplif_text.py compares the two. */
+/* The grammar of framing; tests/specification/framing.py says what each word means, and a test compares. */
 #include "framing.h"
 #include "error.h"
 #include "text.h"

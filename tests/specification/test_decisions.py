@@ -1,0 +1,137 @@
+"""Decisions are those of the specification, for random scenes and every rule and reset policy."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from tests.specification.stream import Decision, decisions_of, frames_of
+from tests.specification.subject import CLASSES, VOTERS, VOTING, Subject, T, network
+from tests.specification.view import Event
+
+SENSOR = (VOTING[2], VOTING[1])
+
+
+@cache
+def scene(seed: int, parts: str = "") -> list[Event]:
+    """Stretches with most events for one class, noise, pauses and jumps in time: those that are asked for, or random ones."""
+    rng, t, events = np.random.default_rng(seed), 7_000_000, list[Event]()
+    for what in parts.split() or rng.permutation([*CLASSES, "other", "noise", "noise", "pause", "pause", "back", "on"]):
+        lasts_us = int(rng.integers(40_000, 250_000)) * (2 if what == "other" else 3 if parts else 1)
+        if what in ("pause", "back", "on"):
+            t += {"pause": lasts_us, "back": -1_300_000, "on": 1_400_000}[what]
+            continue
+        most = None if what == "noise" else CLASSES.index(what)
+        for at in np.sort(rng.integers(0, lasts_us, lasts_us // (12_000 if most is None else 700))).tolist():
+            row = int(rng.integers(len(CLASSES))) if most is None or rng.random() < 0.4 else most
+            events.append(Event(t + at - 2000 * int(rng.random() < 0.05), int(rng.integers(VOTERS)), row, True))
+        t += lasts_us
+    return events
+
+
+@cache
+def expected(decide: str, reset: str, framing: str, seed: int, parts: str) -> list[Decision]:
+    frames, _ = frames_of(framing, scene(seed, parts), VOTING, SENSOR)
+    return decisions_of(frames, decide, reset, network, CLASSES, VOTERS, T)
+
+
+def compare(
+    subject: Subject, decide: str, reset: str = "never", framing: str = "duration:10ms", seeds: int = 2, parts: str = ""
+) -> list[Decision]:
+    """Compares what is said in a few scenes; gives all of it."""
+    found = []
+    for seed in range(seeds):
+        said = subject.decisions(framing, [scene(seed, parts)], decide, reset)
+        specified = expected(decide, reset, framing, seed, parts)
+        assert len(said) == len(specified) > 20
+        for n, (one, other) in enumerate(zip(said, specified, strict=True)):
+            told = other._replace(is_final=one.is_final) if one.is_final is None else other
+            assert one == told._replace(score=pytest.approx(other.score, abs=1e-9)), (decide, reset, framing, seed, n)
+        found += specified
+    return found
+
+
+def labels(said: list[Decision]) -> set[str]:
+    """What was said: classes, idle, not sure."""
+    return {str(d.why) if d.index is None else CLASSES[d.index] for d in said}
+
+
+FRAMINGS = ("duration:10ms", "duration:40ms,every=10ms,value=binary", "events:n=25,max=20ms")
+
+
+@pytest.mark.parametrize("framing", [*FRAMINGS, "count:T=60", "time:T=50", "duration:20ms,T=60"])
+@pytest.mark.parametrize("rule", ["sum", "leak:120ms,margin=0.2", "kofn:3/5", "own"])
+def test_each_rule_with_each_framing(subject: Subject, framing: str, rule: str) -> None:
+    assert len(labels(compare(subject, rule, framing=framing))) > 1
+
+
+@pytest.mark.parametrize("options", ["", ",margin=0.01", ",margin=0.1,release=0.02", ",margin=0.05,release=0"])
+@pytest.mark.parametrize("rule", ["sum", "leak:30ms", "leak", "leak:3s"])
+def test_sum_and_leak_with_margin_and_release(subject: Subject, rule: str, options: str) -> None:
+    assert len(labels(compare(subject, rule + options))) > 1
+
+
+@pytest.mark.parametrize(
+    "rule", ["kofn", "kofn:1/1", "kofn:2/9,margin=0.3", "kofn:4/6,release=2", "kofn:3/4,margin=0.5,release=3"]
+)
+def test_kofn_with_margin_and_release(subject: Subject, rule: str) -> None:
+    assert len(labels(compare(subject, rule))) > 2
+
+
+@pytest.mark.parametrize(
+    "margins", ["", ",margin=0.05,release=0.02", ",margin=0.1,release=0.4", ",margin=0.02,release=0"]
+)
+@pytest.mark.parametrize(("tau", "other"), [("", ""), (":30ms", ",other=50ms"), (":200ms", ",other=1us")])
+def test_own_and_the_class_other(subject: Subject, margins: str, tau: str, other: str) -> None:
+    rule = f"own{tau}{margins}{other}"
+    said = compare(subject, rule) + compare(subject, rule, seeds=1, parts="a other back other b other on other pause")
+    assert "not sure" in labels(said) and len(labels(said)) > 3
+
+
+def test_own_where_many_steps_end_at_the_same_time(subject: Subject) -> None:
+    compare(subject, "own:50ms,margin=0.01,release=0.3,other=1us", framing="count:T=900")
+
+
+@pytest.mark.parametrize("rule", ["sum", "leak:100ms,margin=0.1", "kofn:2/5", "own:50ms"])
+@pytest.mark.parametrize("reset", ["never", "silence:30"])
+def test_idle_below_a_rate_of_events(subject: Subject, rule: str, reset: str) -> None:
+    said = labels(compare(subject, f"{rule},idle=0.7k", reset))
+    assert "idle" in said and len(said) > 2
+
+
+@pytest.mark.parametrize("rule", ["leak:120ms,margin=0.2", "leak:50ms", "kofn:3/5", "own:50ms"])
+def test_idle_as_quiet_as_the_noise_that_is_learnt(subject: Subject, rule: str) -> None:
+    parts = "noise noise noise a noise b noise on e d noise noise back noise noise pause noise"
+    said = labels(compare(subject, f"{rule},idle=auto", framing="duration:20ms", parts=parts))
+    assert "idle" in said and len(said) > 2
+
+
+def test_an_early_exit_is_final_until_the_next_reset(subject: Subject) -> None:
+    for rule, reset in (
+        ("sum,exit=0.3", "never"),
+        ("sum,exit=1,margin=0.1", "every:40"),
+        ("sum,exit=0.2,margin=0.3", "silence:50"),
+    ):
+        compare(subject, rule, reset)
+
+
+@pytest.mark.parametrize("rule", ["sum", "leak:80ms,margin=0.1,idle=700", "kofn:2/4", "own:80ms"])
+@pytest.mark.parametrize(
+    "reset",
+    [
+        "never",
+        "recording",
+        "every:1",
+        "every:7",
+        "every:20/3",
+        "every:8/8",
+        "silence:15",
+        "silence:200",
+        "decay:2s",
+        "decay:20ms",
+    ],
+)
+def test_each_rule_with_each_reset(subject: Subject, rule: str, reset: str) -> None:
+    compare(subject, rule, reset, FRAMINGS[len(rule + reset) % 3], seeds=1)

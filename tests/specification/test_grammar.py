@@ -1,0 +1,43 @@
+"""The specification reads the lines of framing, decisions and resets as the product does, thousands of right and wrong ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.specification import decide, framing, reset
+from tests.specification.lines import Words
+from tests.specification.subject import Subject
+from tests.specification.text import Refused
+
+GRAMMARS: dict[str, Callable[[str], Any]] = {"framing": framing.parse, "decide": decide.parse, "reset": reset.parse}
+
+
+@cache
+def lines(grammar: str, seed: int) -> list[tuple[str, dict[str, Any] | None]]:
+    """6000 random lines, and what the specification reads in them."""
+    words, found = Words(np.random.default_rng(seed)), list[tuple[str, dict[str, Any] | None]]()
+    extra = ["duration:9223372037.000000000us", "own:120ms,margin=0.4,release=0.1,other=100ms", "sum,exit=0.2", "", ":"]
+    for line in [getattr(words, grammar)() for _ in range(6000)] + extra:
+        try:
+            found.append((line, asdict(GRAMMARS[grammar](line))))
+        except Refused:
+            found.append((line, None))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("grammar", "seed"), [("framing", 0), ("framing", 1), ("decide", 0), ("decide", 1), ("reset", 3)]
+)
+def test_a_line_says_what_the_specification_reads_in_it(subject: Subject, grammar: str, seed: int) -> None:
+    right: Counter[str] = Counter()
+    for line, expected in lines(grammar, seed):
+        assert subject.read(grammar, line) == expected, line  # to the last bit
+        right[expected["kind"] if expected else "refused"] += 1
+    assert len(right) == 5 and 200 < right.total() - right["refused"] < right.total() - 200
