@@ -22,13 +22,16 @@ from runtime import native
 from runtime.base.errors import PlifError
 from runtime.events import Source, make_events
 from runtime.events.filters import Filters
+from runtime.events.formats.base import Losses
 from runtime.events.framing import Framing
+from runtime.events.sources.base import TICK
+from runtime.events.sources.usable import usable
 from runtime.stream.decide import DecisionRule
 from runtime.stream.observe import Observer
 from runtime.stream.reset import ResetPolicy
 from tests.libplif import IDLE, CSession, Handle, library
 from tests.specification.stream import Decision
-from tests.specification.view import Cell, Event
+from tests.specification.view import Cell, Event, is_valid
 
 CLASSES, VOTERS, T, THRESHOLD = ["a", "b", "other", "d", "e"], 4, 6, 2
 VOTING = (1, len(CLASSES), VOTERS)  # an event in row i and column j is a current into voter j of class i
@@ -129,9 +132,10 @@ class Fed(Source):
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         self.begin(max_events)
+        self.losses = Losses()  # each reading counts anew
         for packet in self.feed:
             self.until_us = packet if isinstance(packet, int) else None
-            yield make_events([], [], [], []) if isinstance(packet, int) else packed(packet)
+            yield TICK if isinstance(packet, int) else usable(packed(packet), self.sensor, self.losses)
 
 
 class Seen(Observer):
@@ -281,10 +285,14 @@ class Libplif:
         yield from session.finish()
 
     def session(self, path: Path, feed: Feed, sensor: tuple[int, int], **options: Any) -> CSession:
-        events = events_in(feed)
-        extent = {"first_us": events[0].t, "last_us": events[-1].t} if events else {}
+        events = [event for event in events_in(feed) if is_valid(event, sensor)]
+        extent = (
+            {"total_events": len(events), "first_us": events[0].t, "last_us": events[-1].t}
+            if events
+            else {"total_events": 0}
+        )
         size = {"sensor_width": sensor[0], "sensor_height": sensor[1]}
-        return CSession(opened(path), total_events=len(events), **extent, **size, **options)
+        return CSession(opened(path), **extent, **size, **options)
 
     def frames(
         self, framing: str, feed: Feed, shape: tuple[int, int, int], sensor: tuple[int, int], upright: str = "identity"

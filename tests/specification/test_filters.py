@@ -95,7 +95,6 @@ def test_a_line_of_filters_says_what_the_specification_reads_in_it(filtering: Fi
 def test_time_goes_on_with_what_a_filter_removes(filtering: Filtering, framing: str) -> None:
     for filters in ("background:0.3ms,roi:2:0:8:7", "refractory:3ms,down:2,rotate:90"):
         events = [event._replace(x=event.x + event.t % 2) for event in some_events(2, 600)]
-        events = events if ":T" not in framing else [event for event in events if event.x < SENSOR[0]]
         frames, account = frames_of(framing, events, (2, 6, 8), SENSOR, filtered_by=filters)
         seen, told = filtering.frames(framing, [events], (2, 6, 8), SENSOR, filters=filters)
         assert [(end, used, x) for end, used, _, x in seen] == [

@@ -15,20 +15,21 @@ from tests.specification.subject import UPRIGHT, Feed, SeenFrame, Subject, event
 from tests.specification.view import Event, cell_of
 
 SHAPE, SENSOR = (2, 6, 8), (15, 11)
-JUMPS = "0 30 500 3000 -200 -2500 60000 1500000 -1300000", (0.2, 0.3, 0.2, 0.15, 0.06, 0.05, 0.03, 0.005, 0.005)
-CALM = "0 30 500 3000 -200 -2500 60000", (0.2, 0.3, 0.2, 0.15, 0.06, 0.06, 0.03)
+STEPS_US = [0, 30, 500, 3000, -200, -2500, 60_000]
+CALM = [0.2, 0.3, 0.2, 0.15, 0.06, 0.06, 0.03]
+NO_TIMES_US = (2**61, -(2**61), 2**63 - 1)
 
 
-def some_events(
-    seed: int, count: int = 300, steps: tuple[str, tuple[float, ...]] = JUMPS, outside: int = 1
-) -> list[Event]:
-    """Jitter, duplicates, steps back, pauses, gaps in both directions, and some coordinates off the sensor."""
+def some_events(seed: int, count: int = 300, jumps: bool = True) -> list[Event]:
+    """Jitter, duplicates, steps back, pauses; with jumps also gaps both ways, and events off the sensor or at no time."""
     rng = np.random.default_rng(seed)
-    t = 5_000_000 + np.cumsum(rng.choice([int(step) for step in steps[0].split()], count, p=steps[1]))
-    x, y = rng.integers(0, SENSOR[0] + outside, count), rng.integers(0, SENSOR[1] + outside, count)
-    return [
-        Event(*one) for one in zip(t.tolist(), x.tolist(), y.tolist(), (rng.random(count) < 0.5).tolist(), strict=True)
-    ]
+    t = 5_000_000 + np.cumsum(rng.choice(STEPS_US, count, p=CALM))
+    if jumps:
+        t += np.cumsum(rng.choice([0, 1_500_000, -1_300_000], count, p=[0.99, 0.005, 0.005]))
+        t[rng.integers(1, count, 3)] = NO_TIMES_US
+    x, y = rng.integers(0, SENSOR[0] + jumps, count), rng.integers(0, SENSOR[1] + jumps, count)
+    columns = (t.tolist(), x.tolist(), y.tolist(), (rng.random(count) < 0.5).tolist())
+    return [Event(*one) for one in zip(*columns, strict=True)]
 
 
 def cut(events: list[Event], seed: int) -> Feed:
@@ -64,7 +65,7 @@ def compare(
 @pytest.mark.parametrize("T", [1, 7, 299, 1000])
 def test_slices_of_a_whole_recording(subject: Subject, kind: str, T: int) -> None:
     for seed, view in enumerate(("", ",resize=crop", ",value=binary,polarity=swapped")):
-        account = compare(subject, f"{kind}:T={T}{view}", cut(some_events(seed, outside=0), seed))
+        account = compare(subject, f"{kind}:T={T}{view}", cut(some_events(seed), seed))
         assert account["late"] == 0
     compare(subject, f"{kind}:T={T}", cut([Event(7, 1, 1, True)] * 5, 0))
     compare(subject, f"{kind}:T={T}", [])
@@ -87,7 +88,7 @@ def test_exactly_T_frames_of_a_grid(subject: Subject, pad: str) -> None:
     ):
         compare(subject, f"duration:{length}{pad}", cut(some_events(seed), seed))
         compare(
-            subject, f"duration:{length}{pad}", [some_events(seed, 1 + 2 * seed, CALM)]
+            subject, f"duration:{length}{pad}", [some_events(seed, 1 + 2 * seed, jumps=False)]
         )  # shorter than a frame, perhaps
     for last in (29_999, 30_000, 39_999, 40_000):
         compare(subject, f"duration:10ms,T=4{pad}", [[Event(t, 1, 1, True) for t in (0, 15_000, last)]])
@@ -130,7 +131,7 @@ def test_where_an_event_lands(subject: Subject, orientation: str) -> None:
 def test_a_silence_is_as_an_event_that_lands_nowhere(subject: Subject, line: str) -> None:
     """Frames that have ended are given. Where events come in the open frame or later, it is as if one had come at that time."""
     for seed in range(4):
-        before, after = some_events(seed, 40, CALM, outside=0), some_events(seed + 9, 40, CALM, outside=0)
+        before, after = some_events(seed, 40, jumps=False), some_events(seed + 9, 40, jumps=False)
         until_us = max(event.t for event in before) + 90_000
         shift_us = until_us + 12_345 - after[0].t
         after = [event._replace(t=event.t + shift_us) for event in after]
