@@ -31,37 +31,6 @@ def said(rule: HeldAnswer | FadingSum, votes: list[tuple[int, int, int]]) -> lis
     return [rule.add(np.array(c, float), DT) for c in votes]
 
 
-def by_hand(votes: list[tuple[int, int, int]], tau: float, M: float, R: float, K: float) -> list[int | None]:
-    """The rule as it stands at the top of runtime/stream/hold.py, step by step."""
-    E, W, answer, led, out = [0.0] * 3, 0.0, None, 0.0, []
-    for c in votes:
-        fade = np.exp(-DT / tau)
-        E, W = [e * fade + one for e, one in zip(E, c, strict=True)], W * fade + 1
-        s = [e / (10 * W) for e in E]
-        w = s.index(max(s))
-        lead = s[w] - max(one for i, one in enumerate(s) if i != w)
-        leads = s[w] > 0 and lead >= M
-        led = led + DT if leads and w == OTHER else 0.0
-        if leads and w not in (answer, OTHER):
-            answer = w
-        elif led and led >= K:
-            answer = OTHER
-        elif answer is not None and s[answer] < R and not led:
-            answer = None
-        out.append(answer)
-    return out
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_the_rule_is_that_of_its_equations(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    state = rng.integers(0, 4, 60).repeat(5)
-    votes = [tuple(int(v) for v in np.minimum(rng.poisson([6 * (k == i) + 1 for i in range(3)]), 10)) for k in state]
-    assert said(held(), votes) == by_hand(votes, 80_000, 0.25, 0.05, 400_000)
-    text = "own:120ms,margin=0.4,release=0.1,other=100ms"
-    assert said(held(text), votes) == by_hand(votes, 120_000, 0.4, 0.1, 100_000)
-
-
 def test_a_moment_of_other_does_not_break_an_answer_as_it_does_with_leak() -> None:
     votes = [(8, 0, 0)] * 10 + [(2, 0, 8)] * 8 + [(8, 0, 0)] * 5
     assert set(said(held(), votes)[1:]) == {A}
