@@ -11,6 +11,17 @@ from tests.specification.framing import OWN, PAD, VIEW
 CHOICES = {"pad": PAD, **VIEW}
 NUMBERS = "0 1 3 5 16 4096 4097 007 -1 1e3 0.5 0.1 1.0 99999 12345678901234567"
 RULES = "sum leak kofn own last sum: leak: kofn: own: sum:3 leak:500ms kofn:3/5 kofn:5/3 kofn:0/3 own:80ms"
+EDGES = """
+    count:T=4096 count:T=4097 time:T=1 time:T=0 duration:1s,every=10ms duration:1010ms,every=10ms
+    duration:10ms,every=10ms duration:20ms,every=10ms duration:1125899906842624us duration:1125899906842625us
+    duration:9223372037.000000000us events:n=1099511627776,max=1s events:n=1099511627777,max=1s
+    events:n=000000000000001,max=1s events:n=0000000000000001,max=1s leak:0.5us leak:1.000000001s kofn:9999/9999
+    kofn:10000/10000 kofn:1/1,release=1 kofn:1/1,release=2 kofn:3/5,release=1.5 kofn:3/5,release=3 kofn:3/5,release=4
+    sum,margin=1 sum,margin=1.000000001 sum,margin=0.5,release=0.5 sum,release=0 own,release=1 own,release=2
+    own:120ms,margin=0.4,release=0.1,other=100ms sum,exit=0.2 sum,exit=0 sum,exit=999999999 leak,exit=1 kofn,other=1s
+    sum,idle=2k every:64/64 every:65/65 every:63/64 every:999999999 every:1000000000 silence:999999999ms
+    silence:1000000000 decay:1us : never duration:1us own,margin=0,release=0.9
+"""  # what is just right, and just not
 FILTERS = """
     hot hot:2s refractory:1ms background:5ms roi:square down:2 flip:x flip:y rotate:90 rotate:180 rotate:270 swap
     hot: flip flip:z rotate:45 swap:x swap: refractory background"""

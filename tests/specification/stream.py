@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tests.specification import decide, filters, framer, framing, reset
+from tests.specification.text import require
 from tests.specification.view import Cell, Event, cell_of, is_valid
 
 # (membranes, what each cell of the frame holds) -> (membranes, votes of each class). Membranes begin empty, which is 0.
@@ -73,6 +74,13 @@ def since_last(frames: list[framer.Frame], n: int) -> tuple[int, int, bool]:
     return frame.end_us - before_us, gap_us, frame.discontinuity or gap_us > framer.GAP_US
 
 
+def require_silence(framing_text: str, rule_text: str, reset_text: str) -> None:
+    """A framing that divides a whole recording has no silence: it goes with no idle=RATE, silence:MS or decay:TAU."""
+    is_whole = framing.parse(framing_text).kind in ("count", "time")
+    needs_it = isinstance(decide.parse(rule_text).idle, float) or reset.parse(reset_text).kind in ("silence", "decay")
+    require(not (is_whole and needs_it), "no silence")
+
+
 def decisions_of(
     frames: list[framer.Frame],
     rule_text: str,
@@ -89,7 +97,6 @@ def decisions_of(
     """
     rule, policy = decide.parse(rule_text), reset.parse(reset_text)
     other = next((i for i, name in enumerate(classes) if name in decide.OTHERS), None)
-
     kind = decide.KofN if rule.kind == "kofn" else decide.Sum
 
     def afresh() -> Row:

@@ -52,7 +52,9 @@ class Subject(Protocol):
         """The frames that a stream steps, and its account."""
 
     def decisions(self, framing: str, feed: Feed, decide: str, reset: str) -> list[Decision]:
-        """What a stream of the voting network says: its cells add up what comes, fire at THRESHOLD, and begin at 0 again."""
+        """What a stream of the voting network says: its cells add up what comes, fire at THRESHOLD, and begin at 0 again.
+
+        PlifError where the lines do not go together."""
 
 
 def network(v: dict[Cell, float], x: Counter[Cell]) -> tuple[dict[Cell, float], list[float]]:

@@ -7,8 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tests.specification.stream import Decision, decisions_of, frames_of
+from runtime.base.errors import PlifError
+from tests.specification.stream import Decision, decisions_of, frames_of, require_silence
 from tests.specification.subject import CLASSES, VOTERS, VOTING, Subject, T, network
+from tests.specification.text import Refused
 from tests.specification.view import Event
 
 SENSOR = (VOTING[2], VOTING[1])
@@ -22,6 +24,10 @@ def scene(seed: int, parts: str = "") -> list[Event]:
         lasts_us = int(rng.integers(40_000, 250_000)) * (2 if what == "other" else 3 if parts else 1)
         if what in ("pause", "back", "on"):
             t += {"pause": lasts_us, "back": -1_300_000, "on": 1_400_000}[what]
+            continue
+        if what == "rest":
+            events.append(Event(t, 0, 0, True))
+            t += 900_000
             continue
         most = None if what == "noise" else CLASSES.index(what)
         for at in np.sort(rng.integers(0, lasts_us, lasts_us // (12_000 if most is None else 700))).tolist():
@@ -56,6 +62,19 @@ def compare(
 def labels(said: list[Decision]) -> set[str]:
     """What was said: classes, idle, not sure."""
     return {str(d.why) if d.index is None else CLASSES[d.index] for d in said}
+
+
+@pytest.mark.parametrize("framing", ["count:T=5", "time:T=5", "duration:5ms,T=5", "events:n=9,max=1s"])
+def test_a_framing_of_a_whole_recording_has_no_silence(subject: Subject, framing: str) -> None:
+    for rule in ("sum", "leak,idle=auto", "kofn,idle=0", "own,idle=2k"):
+        for reset in ("never", "recording", "every:5", "silence:9", "decay:9ms"):
+            try:
+                require_silence(framing, rule, reset)
+            except Refused:
+                with pytest.raises(PlifError, match="silence"):
+                    subject.decisions(framing, [scene(0)[:50]], rule, reset)
+            else:
+                assert subject.decisions(framing, [scene(0)[:50]], rule, reset)
 
 
 FRAMINGS = ("duration:10ms", "duration:40ms,every=10ms,value=binary", "events:n=25,max=20ms")
@@ -101,11 +120,13 @@ def test_idle_below_a_rate_of_events(subject: Subject, rule: str, reset: str) ->
     assert "idle" in said and len(said) > 2
 
 
-@pytest.mark.parametrize("rule", ["leak:120ms,margin=0.2", "leak:50ms", "kofn:3/5", "own:50ms"])
+@pytest.mark.parametrize("rule", ["leak:120ms,margin=0.2", "leak:50ms", "kofn:3/5", "kofn:3/5,margin=1", "own:50ms"])
 def test_idle_as_quiet_as_the_noise_that_is_learnt(subject: Subject, rule: str) -> None:
-    parts = "noise noise noise a noise b noise on e d noise noise back noise noise pause noise"
-    said = labels(compare(subject, f"{rule},idle=auto", framing="duration:20ms", parts=parts))
-    assert "idle" in said and len(said) > 2
+    later = "noise b noise on e d noise noise back noise noise pause noise"
+    said = set[str]()
+    for parts in (f"noise noise noise a {later}", f"a b a b {8 * 'rest '} b noise d pause e rest a"):
+        said |= labels(compare(subject, f"{rule},idle=auto", framing="duration:20ms", seeds=1, parts=parts))
+    assert "idle" in said and len(said) > (1 if "margin=1" in rule else 2)
 
 
 def test_an_early_exit_is_final_until_the_next_reset(subject: Subject) -> None:

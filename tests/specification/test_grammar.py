@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.specification import decide, framing, reset
-from tests.specification.lines import Words
+from tests.specification.lines import EDGES, Words
 from tests.specification.subject import Subject
 from tests.specification.text import Refused
 
@@ -21,10 +21,9 @@ GRAMMARS: dict[str, Callable[[str], Any]] = {"framing": framing.parse, "decide":
 
 @cache
 def lines(grammar: str, seed: int) -> list[tuple[str, dict[str, Any] | None]]:
-    """6000 random lines, and what the specification reads in them."""
+    """Random lines, and what the specification reads in them."""
     words, found = Words(np.random.default_rng(seed)), list[tuple[str, dict[str, Any] | None]]()
-    extra = ["duration:9223372037.000000000us", "own:120ms,margin=0.4,release=0.1,other=100ms", "sum,exit=0.2", "", ":"]
-    for line in [getattr(words, grammar)() for _ in range(6000)] + extra:
+    for line in [getattr(words, grammar)() for _ in range(6000)] + ["", *EDGES.split()]:
         try:
             found.append((line, asdict(GRAMMARS[grammar](line))))
         except Refused:
