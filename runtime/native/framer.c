@@ -243,6 +243,13 @@ int plif_framer_close(Framer *f, float *x, Piece *piece) {
 static int near(int64_t t) { return -2 * T_LIMIT_US < t && t < 2 * T_LIMIT_US; }
 static int count(int64_t n) { return 0 <= n && n < T_LIMIT_US; }
 
+/* Frames that never end, or without number, would follow another limit or another clock than an open frame can have. */
+static int ends(const Framer *f, const FramerState *s) {
+    const Frame *o = &s->open;
+    return (f->framing.kind == BY_COUNT || o->most_seen == f->s->open.most_seen) && (!s->is_ticked || o->gap_us) &&
+           (!o->gap_us || !o->has_clock || o->clock_us - o->open_us <= o->span_us + GAP_US);
+}
+
 int plif_framer_possible(const Framer *f, const FramerState *s) {
     const Frame *a = &s->open, *b = &f->s->open;
     const int64_t most = pieces_of(&f->framing) - 1;
@@ -252,5 +259,5 @@ int plif_framer_possible(const Framer *f, const FramerState *s) {
            count(a->late) && count(a->invalid) && count(s->emitted) && near(s->last_us) && count(s->owed) &&
            (!f->framing.T || s->owed <= f->framing.T) && near(s->owed_us) && near(s->ticked_us) && count(s->discontinuities) &&
            count(s->used) && count(s->filtered) && count(s->late) && count(s->invalid) && count(s->came) && 0 <= s->pieces &&
-           s->pieces <= most && (!s->is_ticked || a->gap_us) && 0 <= s->next_piece && s->next_piece <= (most > 0 ? most - 1 : 0);
+           s->pieces <= most && 0 <= s->next_piece && s->next_piece <= (most > 0 ? most - 1 : 0) && ends(f, s);
 }

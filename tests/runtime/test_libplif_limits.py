@@ -29,7 +29,8 @@ pytestmark = [
 NO_MEMORY = -4
 # A snapshot: its header, then the framer's numbers, then what is known of the first row (snapshot.c, session.h).
 HEADER, FRAMER = 280, 37 * 8
-OPEN_US, TICKED_US, IS_TICKED, STEPS = HEADER + 9 * 8, HEADER + 24 * 8, HEADER + 25 * 8, HEADER + FRAMER + 9 * 8
+MOST_SEEN, OPEN_US, TICKED_US, IS_TICKED = (HEADER + 8 * field for field in (6, 9, 24, 25))
+STEPS = HEADER + FRAMER + 9 * 8
 FRAMES = (
     "frames that overlap would keep 100 times 33554432 numbers; expected at most 268435456: take fewer parts (every=)"
 )
@@ -135,11 +136,10 @@ def test_a_snapshot_that_no_run_can_have_written_is_refused(digits_plif: Path) -
     for framing, steps, lies in (
         ("duration:20ms", 12, {"STEPS": (1 << 63) - 1}),
         ("duration:20ms", 12, {"STEPS": 13}),  # more than the stream has had
-        (
-            "count:T=7",
-            4,
-            {"IS_TICKED": 1, "TICKED_US": 0, "OPEN_US": 1 << 50},
-        ),  # frames without a clock to step back on
+        ("duration:20ms", 12, {"OPEN_US": -(1 << 60)}),  # frames without number
+        ("time:T=7", 4, {"MOST_SEEN": 0}),  # a frame that is full before its first event, and never ends
+        # no clock to step back on
+        ("count:T=7", 4, {"IS_TICKED": 1, "TICKED_US": 0, "OPEN_US": 1 << 50}),
     ):
         session = CSession(handle, framing=framing, **extent)
         list(session.feed(events[:250]))
