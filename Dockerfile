@@ -6,12 +6,12 @@
 # docs/service.md has the whole command with camera, model, dashboard and restart policy.
 
 FROM python:3.11-slim AS build
-# a compiler for the event engine's kernels; it stays in this stage
+# a compiler for libplif, smaller than the one that pip would bring; it stays in this stage
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY pyproject.toml setup.py README.md LICENSE ./
+COPY pyproject.toml setup.py build_backend.py README.md LICENSE ./
 COPY runtime runtime
 RUN python -m venv /opt/plif \
     && /opt/plif/bin/python -m pip install --no-cache-dir --disable-pip-version-check '.[cpu,aedat4,dashboard]' \

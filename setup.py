@@ -1,18 +1,25 @@
-"""What pyproject.toml cannot say: native code, built with the package where there is a compiler.
+"""What pyproject.toml cannot say: native code, built with the package.
 
 The event engine and all that C has of it (_event: libplif, with the decoding and binning of events, which NumPy does without
 it), and the kernels of training (_train).
 
-Plain C through setuptools' own build_ext: no build dependency beyond a compiler, and none at run time. The library is opened
-with ctypes, so it contains no Python and needs no Python headers. `optional`: without a compiler the package installs
-without it and says so in one line.
+Plain C through setuptools' own build_ext: no build dependency beyond a compiler, which build_backend.py brings where there is
+none, and none at run time. The library is opened with ctypes, so it contains no Python and needs no Python headers. Without
+libplif nothing is installed; `optional`: without the kernels of training the package installs and says so in one line.
 """
 
+import importlib.util
+import os
+import shlex
+import sys
+import tempfile
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+
+from build_backend import ZIGLANG, find_compiler
 
 NATIVE = "runtime/native"
 LIBRARY = (  # libplif, which runtime/native/Makefile builds for programs without Python
@@ -23,15 +30,28 @@ LIBRARY = (  # libplif, which runtime/native/Makefile builds for programs withou
 CPUS = ("scalar", "avx2", "avx512", "amx", "neon")
 
 
+ZIG = f"{shlex.quote(sys.executable)} -m ziglang cc -mcpu=baseline"  # else for the very processor that it runs on
+ADVICE = f"install gcc or clang with its headers (Debian: gcc libc6-dev), or '{ZIGLANG}' with pip, and then plif again"
+
+
 class BuildNative(build_ext):
+    def run(self) -> None:
+        compiler = find_compiler() or (ZIG if importlib.util.find_spec("ziglang") else None)
+        if compiler is None:
+            raise SystemExit(f"plif: no C compiler here, and plif needs its native library, libplif: {ADVICE}")
+        with tempfile.TemporaryDirectory() as cache:  # zig keeps a C library that it has built
+            os.environ.update(CC=compiler, ZIG_GLOBAL_CACHE_DIR=cache)
+            super().run()
+
     def build_extension(self, ext: Extension) -> None:
         try:
             super().build_extension(ext)
-        except Exception:
-            print(
-                f"plif: {ext.name} was not built (it needs gcc or clang); plif installs without it, runs on ONNX Runtime "
-                "and NumPy, and trains with PyTorch's operations"
-            )
+        except Exception as error:
+            if not ext.optional:
+                raise SystemExit(
+                    f"plif: {ext.name} was not built with CC={os.environ['CC']} ({error}): {ADVICE}"
+                ) from None
+            print(f"plif: {ext.name} was not built; plif installs without it, and trains with PyTorch's operations")
             raise  # setuptools turns it into a warning, the extension being optional
 
 
@@ -67,7 +87,6 @@ setup(
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],
             extra_link_args=["-pthread"],
             libraries=["m"],
-            optional=True,
         ),
         *TRAINING,
     ],

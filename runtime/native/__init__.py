@@ -1,9 +1,8 @@
-"""The native kernels of the event engine: finds the library that was built with the package, and mirrors its C structures.
+"""libplif: finds the library that was built with the package, or that PLIF_LIBRARY names, and mirrors its C structures.
 
 The library is opened with ctypes, since its interface is a few functions and structures: it needs no Python headers, and the
 interpreter's lock is released during a call. The structures are those of event.h, field by field; `plif_layout` gives their
-sizes. Where the package was installed without a C compiler there is no library: `library()` raises one line that says so,
-and the rest of plif works.
+sizes. Where none fits, `library()` raises one line that says what to do.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from runtime.base.errors import PlifError
 # In the order of the enum in event.c; the last one that a processor has is the fastest. amx: avx512, and tiles for int8.
 PATHS = ("scalar", "avx2", "avx512", "neon", "amx")
 PATH_VARIABLE = "PLIF_CPU"
+LIBRARY_VARIABLE = "PLIF_LIBRARY"  # the path of another build of libplif, as of `make debug`
 
 BLOCK, SEGMENT, WIDE_BLOCK, OWED_FLOATS = 64, 128, 128, 64
 
@@ -87,17 +87,24 @@ Signatures = Mapping[str, tuple[Any, list[Any]]]  # function -> (type of its res
 
 
 def find_library(pattern: str, layout_function: str, layout: int, signatures: Signatures) -> c.CDLL | None:
-    """The library beside this file whose structures have the sizes that Python expects; None where none has been built."""
-    for path in sorted(Path(__file__).parent.glob(pattern)):
+    """The library beside this file whose structures have the sizes that Python expects; None where none has been built. Raises
+    PlifError where PLIF_LIBRARY names another that does not fit."""
+    named = os.environ.get(LIBRARY_VARIABLE)
+    for path in [Path(named).absolute()] if named else sorted(Path(__file__).parent.glob(pattern)):
         try:
             library = c.CDLL(str(path))
             if library[layout_function]() != layout:
-                continue
-        except (OSError, AttributeError):
-            continue  # built for another machine, or not ours
-        for name, (restype, argtypes) in signatures.items():
-            function = getattr(library, name)
-            function.restype, function.argtypes = restype, argtypes
+                raise OSError("built from other sources than this plif")
+            for name, (restype, argtypes) in signatures.items():
+                function = getattr(library, name)
+                function.restype, function.argtypes = restype, argtypes
+        except (OSError, AttributeError) as error:  # built for another machine, or not ours
+            if named:
+                why = " ".join(str(error).split())
+                raise PlifError(
+                    f"{LIBRARY_VARIABLE}={named}: no library for this plif ({why}); unset it, or: make debug"
+                ) from None
+            continue
         return library
     return None
 
@@ -133,12 +140,12 @@ def is_built() -> bool:
 
 
 def library() -> c.CDLL:
-    """The native library. Raises PlifError where the package was installed without a C compiler."""
+    """The native library. Raises PlifError where none is here that fits."""
     found = _open()
     if found is None:
         raise PlifError(
-            "engine event: its native library is not built here (no C compiler when plif was installed); "
-            "use --engine onnxruntime, or install gcc or clang and then plif again"
+            f"{Path(__file__).parent}: plif needs its native library, and none here fits (installed without a C compiler or for "
+            "another machine); install gcc or clang, or give pip a network, and install plif again"
         )
     return found
 

@@ -13,13 +13,16 @@ static const char *const keys[KEYS] = {"margin", "release", "idle", "exit", "oth
 
 /* digits / 10^behind as the nearest double, as every correct reader of decimals gives it. */
 static double nearest(int64_t digits, int behind) {
-    unsigned __int128 scale = 1, n = (unsigned __int128)digits;
+    uint64_t scale = 1;
     int shift = 0;
     for (int i = 0; i < behind; i++) scale *= 10;
     if (!digits) return 0;
-    for (; !(n >> 126); shift++) n <<= 1;
-    const unsigned __int128 q = n / scale;
-    return ldexp((double)(q | (n % scale != 0)), -shift);       /* q has 96 bits or more, and the last says that it is not exact */
+    uint64_t q = (uint64_t)digits / scale, rest = (uint64_t)digits % scale;
+    for (; !(q >> 60); shift++) {
+        q = q << 1 | (rest * 2 >= scale);
+        rest = rest * 2 % scale;
+    }
+    return ldexp((double)(q | (rest != 0)), -shift);            /* q has 61 bits or more, and the last says that it is not exact */
 }
 
 /* "0.1", and of idle "2k", to a double; below zero where it is none. */

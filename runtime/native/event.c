@@ -12,11 +12,11 @@
 #include <string.h>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <xmmintrin.h>
 #endif
 #if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
 #define PLIF_HAS_AMX 1
-#include <cpuid.h>
 #include <sys/syscall.h>
 #endif
 
@@ -32,18 +32,31 @@ static int amx_allowed(void) {
 }
 #endif
 
+#if defined(__x86_64__)
+static int all(unsigned found, unsigned bits) { return (found & bits) == bits; }
+
+/* Paths whose instructions the processor has, and whose registers the system saves. CPUID is read here: what compilers offer
+ * for it, __builtin_cpu_supports, says "none" where their run-time library does not come with it, as with zig cc. */
+static int x86_paths(void) {
+    enum { FMA = 1 << 12, POPCNT = 1 << 23, OSXSAVE = 1 << 27, LZCNT = 1 << 5 };                                /* leaf 1, ecx; 0x80000001, ecx */
+    enum { BMI = 1 << 3, AVX2 = 1 << 5, BMI2 = 1 << 8, AVX512F = 1 << 16, DQ = 1 << 17, BW = 1 << 30 };     /* leaf 7, ebx */
+    enum { VBMI2 = 1 << 6, VNNI = 1 << 11, YMM = 0x06, ZMM = 0xE6 };                                            /* leaf 7, ecx; XCR0 */
+    const unsigned VL = 1u << 31;
+    unsigned a, b, c, d, saved;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !all(c, FMA | POPCNT | OSXSAVE)) return 0;
+    __asm__ volatile("xgetbv" : "=a"(saved), "=d"(d) : "c"(0));
+    if (!all(saved, YMM) || !__get_cpuid(0x80000001, &a, &b, &c, &d) || !all(c, LZCNT)) return 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !all(b, BMI | AVX2 | BMI2)) return 0;
+    return 1 << PATH_AVX2 | (all(saved, ZMM) && all(b, AVX512F | DQ | BW | VL) && all(c, VBMI2 | VNNI)) << PATH_AVX512;
+}
+#endif
+
 /* As event.h says. amx: look for that one, too, which asks the system. */
 int plif_paths(int amx) {
     (void)amx;
     int found = 1 << PATH_SCALAR;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
-        found |= 1 << PATH_AVX2;
-    if (found >> PATH_AVX2 & 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi2") &&
-        __builtin_cpu_supports("avx512vnni"))
-        found |= 1 << PATH_AVX512;
+    found |= x86_paths();
 #if defined(PLIF_HAS_AMX)
     if (found >> PATH_AVX512 & 1 && amx && amx_allowed()) found |= 1 << PATH_AMX;
 #endif

@@ -4,8 +4,8 @@
  * bytes and half the additions, and how many of each a processor does in a cycle does not follow from its name.
  */
 #include "event.h"
+#include "portable.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -83,6 +83,6 @@ int plif_measure_forms(int path, const double densities[2], double ns[3][2]) {
                 }
             }
     }
-    free(arena), free(weights), free(sums), free(ones);
+    aligned_free(arena), aligned_free(weights), aligned_free(sums), aligned_free(ones);
     return fine;
 }

@@ -1,14 +1,10 @@
 /* Models: a .plif file in memory, mapped or given, and what it says of its network. */
 #include "file.h"
 #include "error.h"
+#include "portable.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const char *const paths[FILE_PATHS] = {"scalar", "avx2", "avx512", "neon", "amx"};
 
@@ -30,11 +26,11 @@ static plif_model *opened(plif_model *m, const char *base, int64_t bytes, unsign
     return NULL;
 }
 
-/* The whole file in memory; NULL where that is not possible. Readable until it is unmapped, also when its name is removed. */
+/* The whole file in memory; NULL where that is not possible. */
 static void *map_file(const char *path, int64_t *bytes) {
-    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would let us wait for ever */
+    const int file = open(path, READ_ONLY);
     struct stat facts;
-    void *map = MAP_FAILED;
+    void *map = NULL;
     if (file < 0) {
         plif_fail(PLIF_NO_FILE, "%.200s: %s", path, strerror(errno));
         return NULL;
@@ -43,11 +39,11 @@ static void *map_file(const char *path, int64_t *bytes) {
         plif_fail(S_ISREG(facts.st_mode) ? PLIF_BAD_FILE : PLIF_NO_FILE, "%.200s: not a .plif file", path);
     } else {
         *bytes = (int64_t)facts.st_size;
-        map = mmap(NULL, (size_t)facts.st_size, PROT_READ, MAP_PRIVATE, file, 0);
-        if (map == MAP_FAILED) plif_fail(PLIF_NO_FILE, "%.200s: cannot be mapped (%s)", path, strerror(errno));
+        map = file_map(file, (size_t)facts.st_size);
+        if (!map) plif_fail(PLIF_NO_FILE, "%.200s: cannot be mapped (%s)", path, strerror(errno));
     }
     close(file);
-    return map == MAP_FAILED ? NULL : map;
+    return map;
 }
 
 plif_model *plif_open(const char *path, unsigned flags) {
@@ -69,7 +65,6 @@ plif_model *plif_open(const char *path, unsigned flags) {
         plif_close(m);
         return NULL;
     }
-    madvise(m->map, (size_t)bytes, MADV_WILLNEED);
     m = opened(m, m->map, bytes, flags, cpu);
     if (!m) plif_fail_in(path);
     return m;
@@ -105,8 +100,8 @@ void plif_close(plif_model *m) {
     free(m->v_floats);
     free(m->ops);
     free(m->buffers);
-    free(m->copy);
-    if (m->map) munmap(m->map, (size_t)m->bytes);
+    aligned_free(m->copy);
+    if (m->map) file_unmap(m->map, (size_t)m->bytes);
     free(m);
 }
 

@@ -13,13 +13,13 @@
 #ifndef PLIF_POOL_H
 #define PLIF_POOL_H
 
+#include "portable.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { SPIN_NS = 65000 };
 
@@ -157,7 +157,7 @@ static Pool *pool_new(int threads) {
     memset(p, 0, sizeof *p);
     p->workers = calloc((size_t)threads, sizeof *p->workers);
     if (!p->workers) {
-        free(p);
+        aligned_free(p);
         return NULL;
     }
     pool_start(p, threads);
@@ -190,7 +190,7 @@ static void pool_free(Pool *p) {
         for (int t = 1; t < p->threads; t++) pthread_join(p->workers[t], NULL);
     }
     free(p->workers);
-    free(p);
+    aligned_free(p);
 }
 
 #endif

@@ -6,11 +6,7 @@
  */
 #include "sample.h"
 #include "framer.h"
-
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "portable.h"
 
 enum { FIVE = 5, OVERFLOW_ROW = 240, LOOKED_AT = 2000, JUMP_US = 1000000 };
 #define MOST_BYTES ((int64_t)1 << 26)
@@ -19,7 +15,7 @@ enum { FIVE = 5, OVERFLOW_ROW = 240, LOOKED_AT = 2000, JUMP_US = 1000000 };
 static uint8_t *read_whole(const char *path, int64_t more, int64_t *bytes) {
     struct stat facts;
     uint8_t *data = NULL;
-    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);     /* a pipe does not hold us up */
+    const int file = open(path, READ_ONLY);
     if (file < 0) return NULL;
     if (!fstat(file, &facts) && S_ISREG(facts.st_mode) && facts.st_size > 0 && facts.st_size <= MOST_BYTES && facts.st_size % FIVE == 0)
         data = malloc((size_t)(facts.st_size + facts.st_size / FIVE * more));

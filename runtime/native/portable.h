@@ -1,0 +1,52 @@
+/* Memory and files where systems differ; Windows has neither C11's aligned_alloc nor mmap. */
+#ifndef PLIF_PORTABLE_H
+#define PLIF_PORTABLE_H
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#if defined(_WIN32)
+#include <malloc.h>
+#define aligned_alloc(alignment, bytes) _aligned_malloc(bytes, alignment)
+#define aligned_free _aligned_free
+enum { READ_ONLY = O_RDONLY | O_BINARY | O_NOINHERIT };
+#else
+#include <sys/mman.h>
+#define aligned_free free
+enum { READ_ONLY = O_RDONLY | O_CLOEXEC | O_NONBLOCK };        /* a pipe would let us wait for ever */
+#endif
+
+/* A file's bytes at a multiple of 64; NULL, and errno, where that is not possible. Readable until file_unmap, also when its name is removed. */
+static inline void *file_map(int file, size_t bytes) {
+#if defined(_WIN32)
+    char *map = aligned_alloc(64, bytes);
+    for (size_t done = 0; map && done < bytes;) {
+        const size_t left = bytes - done;
+        const int got = read(file, map + done, left < 1 << 30 ? (unsigned)left : 1 << 30);
+        if (got <= 0) {
+            aligned_free(map);
+            return NULL;
+        }
+        done += (size_t)got;
+    }
+    return map;
+#else
+    void *map = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, file, 0);
+    if (map == MAP_FAILED) return NULL;
+    madvise(map, bytes, MADV_WILLNEED);
+    return map;
+#endif
+}
+
+static inline void file_unmap(void *map, size_t bytes) {
+#if defined(_WIN32)
+    (void)bytes;
+    aligned_free(map);
+#else
+    munmap(map, bytes);
+#endif
+}
+
+#endif
