@@ -34,7 +34,9 @@ class Recordings:
     place: str = ""
 
     def __str__(self) -> str:
-        return f"{len(self.paths)} recordings"
+        size = None if self.sensor is None else "{}x{}".format(*self.sensor)
+        given = [f", {option} {said}" for option, said in (("--sensor", size), ("--csv", self.csv)) if said]
+        return "".join([f"{len(self.paths)} recordings", *given])
 
     def open(self, model: OpenModel) -> Dataset:
         """The recordings as frames. Raises PlifError for a model that takes still images."""

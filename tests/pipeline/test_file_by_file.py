@@ -157,6 +157,10 @@ def test_the_counts_survive_workers_and_a_resume(folder: Path, tmp_path: Path) -
         predict(model, places, out=out, batch=8, progress=stop)
     with pytest.raises(PlifError, match=r"min_margin 0.0, not 0.2"):
         predict(model, places, out=out, batch=8, resume=True, min_margin=0.2)
+    with pytest.raises(PlifError, match=r"data 132 recordings, not 132 recordings, --sensor 34x34"):
+        predict(model, places, out=out, batch=8, resume=True, sensor=(34, 34))
+    with pytest.raises(PlifError, match=r"data 132 recordings, not 132 recordings, --csv t=ms,x,y,p"):
+        predict(model, places, out=out, batch=8, resume=True, csv="t=ms,x,y,p")
     again = predict(model, places, out=out, batch=8, resume=True)
     both = predict(model, places, out=tmp_path / "two.csv", batch=8, workers=2)
     assert whole.lost == again.lost == both.lost and whole.lost["samples"] == 22 and whole.lost["events"] == 22 * 21

@@ -35,7 +35,6 @@ LITTLE_MB = 450  # what reading a bomb may take, with Python and its libraries
 READ = """
 import json, resource, sys
 from runtime.base import children
-from runtime.base import children
 from runtime.base.children import Child
 from runtime.base.errors import PlifError
 from runtime.events import read_events
