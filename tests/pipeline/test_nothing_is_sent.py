@@ -95,7 +95,6 @@ NO_GPU = [name for name in ("tensorrt", "tensorrt-rtx") if why_not(name)]
 CLUSTER = "--cluster local"
 MEETS = f"{CLUSTER}|--devices"
 OWN = r"(name (localhost|127\.0\.0\.1)|address (::ffff:)?127\.0\.0\.1:\d+)$"
-RAY_CACHES = (".ray/auth_token",)  # and /tmp/ray: docs/cluster.md
 
 
 class Seen(NamedTuple):
@@ -142,27 +141,23 @@ class Watch:
         """The lines of what was neither asked for nor named in the documents."""
         exactly = [f"address {address}" for address in re.findall(r"udp://([\d.]+:\d+)", command)]
         exactly += [f"write {self.temporary}"]
-        exactly += [f"write {self.home / cache}" for path in caches(command) for cache in Path(path).parents]
+        exactly += [f"write {self.home / cache}" for path in CACHES for cache in Path(path).parents]
         # what was asked for, and what lies beside it meanwhile
         written = [f"{self.folder}/{dot}{name}" for name in made.split() for dot in ("", ".")]
-        written += ["/dev/null", f"{self.temporary}/", *(f"{self.home}/{cache}" for cache in caches(command))]
+        written += ["/dev/null", f"{self.temporary}/", *(f"{self.home}/{cache}" for cache in CACHES)]
         if CLUSTER in command:
             written += ["/proc/"]  # which process to end first where memory is short
         allowed = [f"{re.escape(line)}$" for line in exactly] + [f"write {re.escape(start)}" for start in written]
         allowed += [OWN] if re.search(MEETS, command) else []
         return [line for line in log if not re.match("|".join(allowed), line)]
 
-    def left(self, made: str = "", command: str = "") -> set[Path]:
+    def left(self, made: str = "") -> set[Path]:
         """What lies here at the end and was neither asked for nor named in the documents, or was asked for and is missing."""
         asked = {self.folder / name for name in made.split()}
-        kept = [self.home / cache for cache in caches(command)] + [self.temporary / "ray"] * (CLUSTER in command)
+        kept = [self.home / cache for cache in CACHES]
         found = [path for base in (self.home, self.temporary) for path in base.rglob("*") if not path.is_dir()]
         unnamed = {path for path in found if not any(path.is_relative_to(one) for one in kept)}
         return unnamed | ((set(self.folder.iterdir()) - self.before) ^ asked)
-
-
-def caches(command: str) -> tuple[str, ...]:
-    return (*CACHES, *(RAY_CACHES if CLUSTER in command else ()))
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +217,7 @@ def test_a_long_command_asks_nobody_and_writes_what_was_asked_for(watch: Watch, 
     code, err, log = watch.run([command])[command]
     assert code == 0, err
     assert not watch.unasked(log, LARGE[command], command)
-    assert not watch.left(LARGE[command], command)
+    assert not watch.left(LARGE[command])
 
 
 def test_every_command_and_every_target_is_watched() -> None:
