@@ -58,19 +58,20 @@ def stream_picture(
     votes = np.array([decision.votes for decision in decisions])
     steps = np.arange(len(votes))
     axes = middle.subplots()
-    best = int(votes[-1].argmax())
+    best = decisions[-1].index  # None: no answer, and no line stands out
     for i in range(votes.shape[1]):
         chosen = i == best
         axes.plot(steps, votes[:, i], color=ON if chosen else "#b8bec6", lw=2.2 if chosen else 1, zorder=2 + chosen)
-    axes.annotate(
-        printable(classes[best], LONGEST),
-        (steps[-1], votes[-1, best]),
-        xytext=(6, 0),
-        textcoords="offset points",
-        color=ON,
-        va="center",
-        **PLAIN,
-    )
+    if best is not None:
+        axes.annotate(
+            printable(classes[best], LONGEST),
+            (steps[-1], votes[-1, best]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=ON,
+            va="center",
+            **PLAIN,
+        )
     axes.set_ylabel("votes since reset")
     axes.set_xlim(0, len(steps) - 0.5)
     axes.set_xticks(steps)
