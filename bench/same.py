@@ -59,8 +59,10 @@ model, source = runtime.load(sys.argv[1]), PushSource(128, 128)
 events = read_events(sys.argv[2], (128, 128))
 for part in numpy.array_split(events, 37):
     source.push(part)
-source.close()
-print("\\n".join(json.dumps(d.to_dict() | {"latency_ms": 0}) for d in model.stream(source, framing="duration:10ms")))
+source.end()
+run = model.stream(source, framing="duration:10ms")
+list(run)  # how many decisions depends on how quick the machine is; what becomes of the events does not
+print(json.dumps({name: n for name, n in run.summary().items() if name.startswith("events_")}))
 """
 
 
@@ -79,7 +81,7 @@ def rules_of_streams(folder: Path, clip: Path) -> list[tuple[str, list[str]]]:
     made.append(("replayed", ["stream", live[1], f"{folder}/recorded"]))
     made.append(("push", ["python", "-c", PUSH, live[1], str(clip)]))
     made.append(("predict", ["predict", live[1], str(clip.parent), "--out", f"{folder}/predictions.csv"]))
-    training = "--framing duration:40ms,value=binary --T 8 --epochs 1 --seed 1".split()
+    training = ["--framing", "duration:40ms,T=8,value=binary", "--T", "8", "--epochs", "1", "--seed", "1"]
     data = ["--data", f"folder:{folder}/set", "--cache", f"{folder}/cache", "--out", f"{folder}/trained.pt"]
     made.append(("train", ["train", "c2k5s8-BN-PLIF-FC60-PLIF-APk10s10", *data, *training]))
     return made
