@@ -204,7 +204,7 @@ def _files(folder: Path) -> dict[str, object]:
             }
         elif path.suffix == ".json":
             found[name] = json.loads(path.read_text())
-        elif path.suffix in (".bin", ".pbtxt", ".py", ".csv", ".xml", ".aedat", ".npy", ".frames"):
+        elif path.name == "predictions.csv" or path.suffix in (".bin", ".pbtxt", ".py", ".xml", ".aedat", ".npy"):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         elif path.suffix == ".nir":
             found[name] = _hdf5(path)
