@@ -25,7 +25,19 @@ NATIVE = "runtime/native"
 LIBRARY = (  # libplif, which runtime/native/Makefile builds for programs without Python
     *("event", "check", "check_call", "error", "sha256", "file", "model", "packets", "evt3_frames"),
     *("framing", "view", "framer"),
-    *("decide", "evidence", "idle", "resetting", "session", "stream", "snapshot", "formats", "header", "recording"),
+    *(
+        "decide",
+        "evidence",
+        "idle",
+        "resetting",
+        "decider",
+        "session",
+        "stream",
+        "snapshot",
+        "formats",
+        "header",
+        "recording",
+    ),
 )
 CPUS = ("scalar", "avx2", "avx512", "amx", "neon")
 

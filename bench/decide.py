@@ -45,11 +45,10 @@ from runtime.api import Model
 from runtime.events import Frame, open_source
 from runtime.events.framing import framing_of
 from runtime.events.sources.base import Source
-from runtime.stream.decide import Decision, DecisionRule
-from runtime.stream.hold import OTHERS
+from runtime.native.rules import Rules, find_other
+from runtime.stream.decide import Decision
 from runtime.stream.observe import Observers
 from runtime.stream.options import LIVE_FRAMING, LIVE_RULES
-from runtime.stream.reset import ResetPolicy
 from runtime.stream.source_framer import SourceFramer
 from runtime.stream.stream import Stream
 
@@ -98,12 +97,14 @@ def main() -> None:
     model = runtime.load(options.artifact, options.engine, threads=1)
     found, live = (framing_of(model.card, one) for one in (options.framing, LIVE_FRAMING))
     framing = str(live if found is None or found.kind == "count" else found)
-    policy = ResetPolicy.parse(options.reset)
     groups = [[one for spec in specs for one in count_up(spec)] for specs in (options.sources, *options.negatives)]
 
     @cache
-    def run(stepped_by: DecisionRule) -> list[list[Steps]]:
-        return [[step_all(model, framing, *with_filters(one), policy, stepped_by) for one in group] for group in groups]
+    def run(stepped_by: str) -> list[list[Steps]]:
+        return [
+            [step_all(model, framing, *with_filters(one), options.reset, stepped_by) for one in group]
+            for group in groups
+        ]
 
     def with_filters(spec: str) -> tuple[Source, str | None]:
         name, _, own = spec.partition(" | ")
@@ -111,8 +112,8 @@ def main() -> None:
 
     idle, rows = "" if options.idle is None else f",idle={options.idle:g}", []
     for rule in (rule if ",idle=" in rule else rule + idle for rule in options.rules):
-        positive, *negatives = run(stepping(rule, policy))
-        rows.append(measure(model, rule, policy, positive, negatives))
+        positive, *negatives = run(stepping(rule, options.reset))
+        rows.append(measure(model, rule, options.reset, positive, negatives))
     note = {"sources": options.sources, "framing": framing, "reset": options.reset}
     if options.json:
         print(json.dumps({**note, "rules": rows}, indent=2))
@@ -146,22 +147,22 @@ def count_up(spec: str) -> list[str]:
     return [spec.replace(match[0], str(n)) for n in range(int(match[1]), int(match[2]) + 1)]
 
 
-def stepping(rule: str, policy: ResetPolicy) -> DecisionRule:
+def stepping(rule: str, reset: str) -> str:
     """The rule under which the network is stepped for `rule`: idle frames count as silence for the resets."""
-    return DecisionRule("sum", idle_per_s=DecisionRule.parse(rule).idle_per_s if policy.kind == "silence" else None)
+    idle = re.search(r",\s*idle=(?!auto)([^,]+)", rule)
+    return f"sum,idle={idle[1]}" if idle and reset.startswith("silence") else "sum"
 
 
-def step_all(
-    model: Model, framing: str, source: Source, filters: str | None, policy: ResetPolicy, rule: DecisionRule
-) -> Steps:
+def step_all(model: Model, framing: str, source: Source, filters: str | None, reset: str, rule: str) -> Steps:
     """Runs the network once over a whole source, with the resets that it has under `rule`."""
     frames_of = SourceFramer(source, framing, model.input_shape, filters=filters)
-    session = model.session(streams=policy.rows)
-    stream = make_stream(frames_of, rule, policy, model)
+    stream = make_stream(frames_of, rule, reset, model)
+    rows = stream.rules.rows
+    session = model.session(streams=rows)
     frames, outputs = [], []
     for frame in frames_of:
         stream.before(frame, session, False)
-        outputs.append(session.step(np.stack([frame.x] * policy.rows)))
+        outputs.append(session.step(np.stack([frame.x] * rows)))
         frame.x, frame.newest = np.zeros(0, np.float32), None  # the frames of an hour would take too much memory
         frames.append(frame)
     truth = list(getattr(source, "truth", []))
@@ -169,11 +170,11 @@ def step_all(
     return Steps(frames_of, frames, np.array(outputs), truth, since_us)
 
 
-def make_stream(source: SourceFramer, rule: DecisionRule, policy: ResetPolicy, model: Model) -> Stream:
-    return Stream("steps", source, range(policy.rows), rule, policy, model, Observers())
+def make_stream(source: SourceFramer, rule: str, reset: str, model: Model) -> Stream:
+    return Stream("steps", source, 0, Rules(model.classes, model.voters, model.T, rule, reset), model, Observers())
 
 
-def decide(model: Model, rule: str, policy: ResetPolicy, steps: Steps) -> list[Decision]:
+def decide(model: Model, rule: str, reset: str, steps: Steps) -> list[Decision]:
     """Applies a rule to stored outputs."""
 
     class Nothing:
@@ -181,7 +182,7 @@ def decide(model: Model, rule: str, policy: ResetPolicy, steps: Steps) -> list[D
 
         def fade(self, factor: float, rows: Any = None) -> None: ...
 
-    stream = make_stream(steps.source, DecisionRule.parse(rule), policy, model)
+    stream = make_stream(steps.source, rule, reset, model)
     decisions = []
     for frame, y in zip(steps.frames, steps.y, strict=True):
         stream.before(frame, Nothing(), False)  # type: ignore[arg-type]
@@ -189,13 +190,11 @@ def decide(model: Model, rule: str, policy: ResetPolicy, steps: Steps) -> list[D
     return decisions
 
 
-def measure(
-    model: Model, rule: str, policy: ResetPolicy, positive: list[Steps], negatives: list[list[Steps]]
-) -> dict[str, Any]:
+def measure(model: Model, rule: str, reset: str, positive: list[Steps], negatives: list[list[Steps]]) -> dict[str, Any]:
     onsets, changes, never, right, gestures, answered, waited = [], [], 0, 0, 0, 0, 0
     idle = []
     for steps in positive:
-        decisions = decide(model, rule, policy, steps)
+        decisions = decide(model, rule, reset, steps)
         gaps = outside(steps.truth)
         idle.append(alarms(decisions, steps.frames, gaps))
         without = [d for d in decisions if any(a <= d.t_us <= b for a, b in gaps)]
@@ -203,7 +202,7 @@ def measure(
         t_us = np.array([d.t_us for d in decisions])
         lasts_us = np.diff(t_us, prepend=0)
         for (on_us, off_us, label), since_us in zip(steps.truth, steps.since_us, strict=True):
-            if label in OTHERS:
+            if is_other(label):
                 continue
             gestures += 1
             span = range(int(np.searchsorted(t_us, on_us, "right")), int(np.searchsorted(t_us, off_us, "right")))
@@ -234,9 +233,14 @@ def measure(
         "idle_answers": round(answered / waited, 4) if waited else 0.0,
         "idle": _false(idle),
         "negatives": [
-            _false([alarms(decide(model, rule, policy, one), one.frames, None) for one in g]) for g in negatives
+            _false([alarms(decide(model, rule, reset, one), one.frames, None) for one in g]) for g in negatives
         ],
     }
+
+
+def is_other(label: str | None) -> bool:
+    """Whether that is a class that means none of the others."""
+    return label is not None and find_other([label]) is not None
 
 
 def _false(found: list[tuple[float, float, int]]) -> dict[str, Any]:
@@ -283,7 +287,7 @@ def alarms(
             while at < len(where) and where[at][1] <= frame.t_start_us:
                 at += 1
             inside = at < len(where) and where[at][0] <= frame.t_start_us
-        said = decision.label if decision.label not in OTHERS else None
+        said = None if is_other(decision.label) else decision.label
         if said != label:
             label, since_us, counted = said, frame.t_start_us, False
         if inside:

@@ -36,7 +36,7 @@ from runtime.engines.session import whole_votes
 from runtime.events import frames_of, make_events
 from runtime.events.framing import Framing, framing_of
 from runtime.events.view import View
-from runtime.stream.hold import OTHERS
+from runtime.native.rules import find_other
 
 Size = tuple[int, int]  # (width, height) of the sensor
 Change = Callable[[Clip, np.random.Generator, Size], Clip]
@@ -119,7 +119,7 @@ def main() -> None:
     if not isinstance(data, EventSet):
         raise SystemExit(f"{options.data}: holds no events")
     mirrored = mirror_of(model.classes)
-    other = {i for i, name in enumerate(model.classes) if name in OTHERS} | {None}
+    other = {find_other(model.classes), None}
     seen: dict[str, list[tuple[bool, bool, bool, float]]] = {name: [] for name in CHANGES}
     each = []
     draws = {name: np.random.default_rng(0) for name in CHANGES}

@@ -30,7 +30,7 @@ from plif_train.event_augment import SWAPS, Clip, Floats, Noise, exchanged, join
 from plif_train.hard_negatives import HARD, allows
 from plif_train.losses import UNASKED
 from runtime.base.errors import PlifError
-from runtime.stream.hold import OTHERS, find_other
+from runtime.native.rules import find_other
 
 IDLE = -1
 ONE = ("mirror", "reverse", "shift", "turn", "quarter", "thin", "both", "halo", "noise", "hot")
@@ -111,7 +111,9 @@ class Windows:
         other = find_other(list(classes))
         self.other = IDLE if other is None else other
         if other is None and any(kind in how for kind in HARD):
-            raise PlifError(f"--vary: hard negatives need a class {' or '.join(OTHERS)} among {', '.join(classes)}")
+            raise PlifError(
+                f"--vary: hard negatives need a class that means none of the others, as 'other', among {', '.join(classes)}"
+            )
         if "axes" in how and size[0] != size[1]:
             raise PlifError(f"--vary axes: needs a square sensor, found {size[0]}x{size[1]}")
         self._swaps = {name: exchanged(classes, pairs) for name, pairs in SWAPS.items() if name in how}

@@ -14,32 +14,7 @@ from runtime import native
 from runtime.base.errors import PlifError
 from runtime.events import make_events
 from runtime.events.frame import Frame
-
-IDLE = -2
-
-
-class Options(c.Structure):
-    """plif_options."""
-
-    _fields_ = (
-        ("size", c.c_size_t),
-        *((name, c.c_char_p) for name in ("framing", "decide", "reset")),
-        *((name, c.c_int) for name in ("sensor_width", "sensor_height", "upright", "threads")),
-        *((name, c.c_int64) for name in ("total_events", "first_us", "last_us")),
-    )
-
-
-class CDecision(c.Structure):
-    """plif_decision."""
-
-    _fields_ = (
-        *((name, c.c_int64) for name in ("t_us", "step", "events")),
-        *((name, c.c_int32) for name in ("index", "discontinuity")),
-        ("score", c.c_double),
-        ("votes", c.POINTER(c.c_double)),
-        ("is_final", c.c_int64),
-        ("reserved", c.c_int64 * 3),
-    )
+from runtime.native.rules import PlifDecision, PlifOptions
 
 
 class CAccount(c.Structure):
@@ -113,8 +88,8 @@ class CRecording:
     def close(self) -> None:
         library().plif_recording_close(self.at)
 
-    def describe(self) -> Options:
-        options = Options(size=c.sizeof(Options))
+    def describe(self) -> PlifOptions:
+        options = PlifOptions(size=c.sizeof(PlifOptions))
         if library().plif_recording_describe(self.at, c.byref(options)):
             raise PlifError(error())
         return options
@@ -137,8 +112,8 @@ class CSession:
 
     def __init__(self, model: Handle, **options: Any) -> None:
         texts = {key: value.encode() if isinstance(value, str) else value for key, value in options.items()}
-        self.model, self.decision = model, CDecision()
-        self.options = Options(**{"size": c.sizeof(Options), "threads": 1, "total_events": -1, **texts})
+        self.model, self.decision = model, PlifDecision()
+        self.options = PlifOptions(**{"size": c.sizeof(PlifOptions), "threads": 1, "total_events": -1, **texts})
         self.at = library().plif_session_new(model.at, c.byref(self.options))
         if not self.at:
             raise PlifError(error())

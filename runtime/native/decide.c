@@ -44,7 +44,7 @@ static int read_rule(const char *text, DecisionRule *r, Text first) {
         r->kind = is_word(kind, "own") ? BY_OWN : BY_LEAK;
         r->tau_us = first.n ? time_us(first) : r->kind == BY_OWN ? 80000 : 500000;
         if (!r->tau_us)
-            REFUSE("--decide %.80s: the time constant, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, first.n, first.at);
+            REFUSE("--decide %.80s: the time constant, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, SHORT(first));
     } else if (is_word(kind, "kofn")) {
         const int given = first.n > 0;
         r->kind = BY_KOFN;
@@ -73,18 +73,18 @@ int plif_decide_parse(const char *text, DecisionRule *rule) {
         int which = 0;
         while (which < KEYS && !is_word(key, keys[which])) which++;
         if (!equals || which == KEYS || given >> which & 1)
-            REFUSE("--decide %.80s: '%.*s' is not understood; %s", text, option.n, option.at, EXPECTED);
+            REFUSE("--decide %.80s: '%.*s' is not understood; %s", text, SHORT(option), EXPECTED);
         given |= 1u << which;
         if (which == OTHER) {
             r.other_us = time_us(value);
             if (!r.other_us)
-                REFUSE("--decide %.80s: other, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, value.n, value.at);
+                REFUSE("--decide %.80s: other, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, SHORT(value));
         } else if (which == IDLE && is_word(value, "auto")) {
             r.idle_auto = 1;
         } else {
             values[which] = number(value, which == IDLE);
             if (values[which] < 0)
-                REFUSE("--decide %.80s: %s=%.*s: expected a number such as %s", text, keys[which], value.n, value.at, which == IDLE ? "2000 or 2k" : "0.1");
+                REFUSE("--decide %.80s: %s=%.*s: expected a number such as %s", text, keys[which], SHORT(value), which == IDLE ? "2000 or 2k" : "0.1");
         }
     }
     const int failed = read_rule(text, &r, first);
@@ -107,11 +107,15 @@ int plif_decide_parse(const char *text, DecisionRule *rule) {
     return 0;
 }
 
-void plif_decide_about(DecisionRule *rule, const char *const *names, int classes, int voters, int T) {
+int plif_other_class(const char *const *names, int classes) {
     static const char *const others[] = {"other", "other gestures", "other_gestures"};
-    rule->other = -1;
-    for (int i = 0; i < classes && rule->other < 0; i++)
+    for (int i = 0; i < classes; i++)
         for (int k = 0; k < 3; k++)
-            if (!strcmp(names[i], others[k])) rule->other = i;
+            if (!strcmp(names[i], others[k])) return i;
+    return -1;
+}
+
+void plif_decide_about(DecisionRule *rule, const char *const *names, int classes, int voters, int T) {
+    rule->other = plif_other_class(names, classes);
     rule->exit_lead = rule->exit_margin * voters * T * (1 - 1e-6);      /* as runtime/engines/early_exit.py */
 }

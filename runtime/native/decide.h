@@ -1,4 +1,4 @@
-/* From the output of each step to a decision: the rules of runtime/stream/decide.py, word for word. */
+/* How votes add up to an answer. For users: docs/live.md; in plain Python: tests/specification/decide.py, with which tests compare this. */
 #ifndef PLIF_DECIDE_H
 #define PLIF_DECIDE_H
 

@@ -4,7 +4,7 @@
  *     own     as leak, and an answer stands on its own evidence
  *
  * c: whole votes of a step. Memory: of sum, leak and own E [classes]; of kofn, for each of n steps, its winner and c [classes].
- * Ties go to the lowest class. runtime/stream/decide.py has the meaning of margin, release, exit and idle. */
+ * Ties go to the lowest class. docs/live.md has the meaning of margin, release, exit and idle. */
 #include "decide.h"
 
 #include <math.h>
@@ -62,7 +62,11 @@ static void add_fading(const DecisionRule *r, Evidence *e, double *sum, int clas
     e->is_final = r->exit_lead > 0 && e->answer >= 0 && first_lead(sum, classes) >= r->exit_lead;
 }
 
-/* `own`: runtime/stream/hold.py, with s = E / (voters W). */
+/* `own`, with s = E / (voters W), w the class with the most evidence, lead = s_w - the second's:
+ *     enter   w is no "other" and leads by margin: it becomes the answer at once, also in place of another
+ *     stay    whatever leads, until the answer's own s is below release, and "other" is not about to take over
+ *     other   when it has led by margin for `other` on end, it becomes the answer; a step counts for half of that at most, since the gap before
+ *             it is no lead */
 static void add_held(const DecisionRule *r, Evidence *e, double *sum, int classes, int voters, const double *c, int64_t dt_us) {
     add_votes(r, e, sum, classes, c, dt_us);
     const double possible = voters * e->weight;

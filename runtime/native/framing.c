@@ -34,28 +34,28 @@ static int read_option(const char *text, Framing *f, unsigned *given, Text part)
     value = strip(value);
     while (which < OPTIONS && !is_word(name, option_names[which])) which++;
     if (!equals || which == OPTIONS || (which <= PAD && !(kinds[f->kind].own >> which & 1)))
-        REFUSE("framing '%.80s': '%.*s' is no option of %s; expected %s, %s as name=value", text, part.n, part.at, kinds[f->kind].name,
+        REFUSE("framing '%.80s': '%.*s' is no option of %s; expected %s, %s as name=value", text, SHORT(part), kinds[f->kind].name,
                kinds[f->kind].options, VIEW);
     if (*given >> which & 1) REFUSE("framing '%.80s': '%s' is given twice", text, option_names[which]);
     *given |= 1u << which;
     if (which == T || which == N) {
         const int64_t number = whole(value, 15), most = which == T ? MOST_T : MOST_N;
         if (number < 1 || number > most)
-            REFUSE("framing '%.80s': %s='%.*s' is not a whole number from 1 to %lld", text, option_names[which], value.n, value.at, (long long)most);
+            REFUSE("framing '%.80s': %s='%.*s' is not a whole number from 1 to %lld", text, option_names[which], SHORT(value), (long long)most);
         *(which == T ? &f->T : &f->n) = number;
         return 0;
     }
     if (which == MAX || which == EVERY) {
         const int64_t us = time_us(value);
         if (!us)
-            REFUSE("framing '%.80s': %s, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, option_names[which], value.n, value.at);
+            REFUSE("framing '%.80s': %s, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, option_names[which], SHORT(value));
         *(which == MAX ? &f->max_us : &f->every_us) = us;
         return 0;
     }
     int choice = 0;
     while (choices[which][choice] && !is_word(value, choices[which][choice])) choice++;
     if (!choices[which][choice])
-        REFUSE("framing '%.80s': %s='%.*s' is not known; expected %s, %s, ...", text, option_names[which], value.n, value.at,
+        REFUSE("framing '%.80s': %s='%.*s' is not known; expected %s, %s, ...", text, option_names[which], SHORT(value),
                choices[which][0], choices[which][1]);
     int *const fields[OPTIONS] = {[PAD] = &f->pad_zero, [VALUE] = &f->binary, [POLARITY] = &f->swapped,
                                   [ORIENTATION] = &f->orientation, [RESIZE] = &f->crop};
@@ -79,7 +79,7 @@ int plif_framing_parse(const char *text, Framing *framing) {
     const Text kind = cut(&rest, ':', &colon);
     while (f.kind < FRAMINGS && !is_word(kind, kinds[f.kind].name)) f.kind++;
     if (f.kind == FRAMINGS)
-        REFUSE("framing '%.80s': '%.*s' is no kind of framing; expected %s, %s, %s, %s", text, kind.n > 80 ? 80 : kind.n, kind.at,
+        REFUSE("framing '%.80s': '%.*s' is no kind of framing; expected %s, %s, %s, %s", text, SHORT(kind),
                kinds[0].example, kinds[1].example, kinds[2].example, kinds[3].example);
     int any = strip(rest).n > 0;
     if (f.kind == BY_DURATION) {
@@ -88,7 +88,7 @@ int plif_framing_parse(const char *text, Framing *framing) {
             REFUSE("framing '%.80s': the length of a frame must follow 'duration:', as in %s", text, kinds[1].example);
         f.duration_us = time_us(length);
         if (!f.duration_us)
-            REFUSE("framing '%.80s': the length of a frame, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, length.n, length.at);
+            REFUSE("framing '%.80s': the length of a frame, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, SHORT(length));
         any = more;
     }
     while (any) {

@@ -1,5 +1,13 @@
 /* Whether anything happens: the rate of events, smoothed, against a given one or the camera's own noise, which is learnt.
- * runtime/stream/decide.py (smooth_rate) and floor.py have the equations. */
+ *
+ *     R       events a second, smoothed over 200 ms: 1e6 R / W with R = R exp(-dt/tau) + events, W = W exp(-dt/tau) + dt
+ *     floor   R after the first second of frames with events; then it follows R: down by 20 % a second at most, up so slowly that the bound
+ *             below rises by 2 % a second, and not at all while R < 1
+ *     quiet   R < 2 floor + 300; before the floor is known R < 300
+ *
+ * A feed that pauses looks like a camera without noise. R < 1 within about 2 s, and until then the floor falls by about a third: after a pause
+ * of any length the noise is quiet at once. From a floor of nothing, noise of N events a second is quiet after 50 ln(N / 300) s. A scene that
+ * never rests has a floor that is too high, so a quiet scene alone is not idle: the decider also asks that no class but "other" has evidence. */
 #ifndef PLIF_IDLE_H
 #define PLIF_IDLE_H
 

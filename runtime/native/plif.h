@@ -130,7 +130,8 @@ typedef struct plif_decision {
     double score;               /* the winner's share of all possible spikes, 0..1 */
     const double *votes;        /* [classes] spikes since the reset; valid until the next call on this session */
     int64_t is_final;           /* an early exit (exit=): the answer stays until the next reset */
-    int64_t reserved[3];
+    int64_t row;                /* whose answer it is: with every:T/K that of the row that has seen most */
+    int64_t reserved[2];
 } plif_decision;
 
 /* Takes events until a frame is complete and was stepped (PLIF_DECIDED), or all are taken (PLIF_OK). `took` says how many; call
@@ -170,6 +171,32 @@ PLIF_API int plif_restore(plif_session *session, const void *bytes, size_t size)
 PLIF_API int plif_states(const plif_model *model);
 PLIF_API const char *plif_state_name(const plif_model *model, int state);
 PLIF_API const float *plif_membranes(const plif_session *session, int state, int shape[3], int *lanes);
+
+/* --- a network that runs elsewhere --- */
+
+/* The rules without a network: whatever makes the steps (ONNX Runtime, TensorRT, a GPU) gets the same decisions from the same y. A session of
+ * this kind keeps time, resets, votes and evidence; it takes no events, and has no membranes. */
+typedef struct plif_network {
+    size_t size;                /* sizeof(plif_network) */
+    int classes, voters, T;     /* voters of a class: y is a multiple of 1 / voters; 1 where it does not vote. T: steps of a sample */
+    const char *const *class_names;     /* [classes]; they must stay while the session is used */
+} plif_network;
+
+PLIF_API plif_session *plif_session_for(const plif_network *network, const plif_options *options);      /* decide, reset and threads 1 */
+PLIF_API int plif_rows(const plif_session *session);    /* of the network: K of every:T/K, else 1 */
+PLIF_API int plif_other_class(const char *const *class_names, int classes);     /* the first that means none of the others; -1 where none does */
+
+enum {
+    PLIF_GAP = 1,               /* time or events are missing before the frame; a gap of more than a second is one in any case */
+    PLIF_AFRESH = 2,            /* membranes and evidence start afresh with the frame, whatever the policy says */
+    PLIF_LOST = 4               /* nothing is known of the scene: no answer */
+};
+
+/* A frame is to be stepped. keep [rows]: what the membranes of each row are to be multiplied by before, around their initial values: 1 leaves
+ * them as they are, 0 begins afresh. Gives PLIF_GAP where there is one, else PLIF_OK. */
+PLIF_API int plif_before(plif_session *session, int64_t start_us, int64_t end_us, int64_t events, int flags, double *keep);
+/* It was stepped: y [rows][classes] to a decision: PLIF_DECIDED. */
+PLIF_API int plif_after(plif_session *session, const float *y, plif_decision *decision);
 
 /* --- recordings --- */
 

@@ -1,4 +1,3 @@
-/* As runtime/stream/reset.py. */
 #include "resetting.h"
 #include "error.h"
 #include "text.h"
@@ -47,10 +46,11 @@ int plif_reset_parse(const char *text, ResetPolicy *policy) {
     if (is_word(name, "decay")) {
         p.kind = RESET_DECAY;
         p.tau_us = time_us(rest);
-        if (p.tau_us) {
-            *policy = p;
-            return 0;
-        }
+        if (!p.tau_us)
+            return plif_fail(PLIF_BAD_ARGUMENT, "--reset %.80s: the time constant, '%.*s', is not a time; expected a number with us, ms or s, as 10ms",
+                             text, SHORT(rest));
+        *policy = p;
+        return 0;
     }
     return plif_fail(PLIF_BAD_ARGUMENT, "--reset %.80s: expected never, recording, every:T[/K] (steps), silence:MS (milliseconds) or decay:TAU", text);
 }

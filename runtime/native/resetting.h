@@ -1,4 +1,12 @@
-/* When membranes and evidence start afresh: the policies of runtime/stream/reset.py. */
+/* When membranes and evidence start afresh. Nothing is reset unless the policy or the caller says so.
+ *
+ *     never, recording   at the start only
+ *     every:T[/K]        after every T steps. With K, the network runs in K rows, each reset T/K steps after the one before, and the answer is
+ *                        that of the row which has seen most, so it never comes just after a reset
+ *     silence:MS         when no event came for that many milliseconds (or a gap in time as long), as soon as one comes again
+ *     decay:TAU          over a gap in time, which no frame covers, membranes and evidence fade by exp(-gap / TAU)
+ *
+ * A frame without events is a step like any other: the network forgets in it at its own pace. */
 #ifndef PLIF_RESETTING_H
 #define PLIF_RESETTING_H
 

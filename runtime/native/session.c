@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_THREADS = 256, MORE_SCRATCH = 4 };      /* of scratch, beside the sums of each thread */
+enum { MOST_THREADS = 256, MORE_SCRATCH = 3 };      /* of scratch, beside the sums of each thread */
 
 static int64_t up(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -25,13 +25,18 @@ static int see_upright(const plif_model *m, Framing *f) {
     return 0;
 }
 
+/* Framings of a whole recording know no silence. */
+static int fits(const plif_session *s) {
+    const DecisionRule *d = &s->decider.rule;
+    const ResetPolicy *r = &s->decider.policy;
+    if (!is_whole(&s->framing) || !(r->kind == RESET_SILENCE || r->kind == RESET_DECAY || d->idle_per_s >= 0)) return 0;
+    return plif_fail(PLIF_BAD_ARGUMENT, "reset silence: and decay:, decide idle=: a framing of a whole recording (count:, time:) has no silence; use duration or events");
+}
+
 static int read_rules(plif_session *s, const plif_options *o) {
     const plif_model *m = s->model;
-    int failed = plif_decide_parse(o->decide ? o->decide : "sum", &s->rule);
-    if (!failed) failed = plif_reset_parse(o->reset ? o->reset : "never", &s->policy);
+    int failed = plif_decider_init(&s->decider, o->decide, o->reset, m->names, m->header->classes, m->header->voters, m->header->T);
     if (failed) return failed;
-    s->rows = s->policy.rows;
-    plif_decide_about(&s->rule, m->names, m->header->classes, m->header->voters, m->header->T);
     const char *framing = o->framing ? o->framing : m->framing;
     int shape[3];
     plif_input_shape(m, shape);
@@ -45,8 +50,7 @@ static int read_rules(plif_session *s, const plif_options *o) {
                                   (Extent){o->total_events, o->first_us, o->last_us});
     if (failed && (o->framing || failed == PLIF_NO_MEMORY)) return failed;
     if (failed) snprintf(s->why_not, sizeof s->why_not, "%s", plif_error_text());       /* said when events come */
-    if (!failed && is_whole(&s->framing) && (s->policy.kind == RESET_SILENCE || s->policy.kind == RESET_DECAY || s->rule.idle_per_s >= 0))
-        return plif_fail(PLIF_BAD_ARGUMENT, "framings of a whole recording (count:, time:) have no silence: use duration or events");
+    if (!failed && (failed = fits(s))) return failed;
     s->takes_events = !failed;
     s->moving.framer.open.width = o->sensor_width ? o->sensor_width : shape[2];
     s->moving.framer.open.height = o->sensor_height ? o->sensor_height : shape[1];
@@ -57,16 +61,15 @@ static int read_rules(plif_session *s, const plif_options *o) {
 static int make_state(plif_session *s) {
     char why[300];
     const plif_model *m = s->model;
-    const int states = m->header->states, classes = m->header->classes;
-    const int64_t frames = s->takes_events ? plif_framer_floats(&s->framer) : 0, rows = s->rows;
-    s->evidence_doubles = plif_evidence_doubles(&s->rule, classes);
+    const int states = m ? m->header->states : 0;
+    const int64_t frames = s->takes_events ? plif_framer_floats(&s->framer) : 0, rows = s->rows = s->decider.policy.rows;
     int64_t owed = 0;
     for (int i = 0; i < states; i++) {
         s->bytes += rows * up(m->v_floats[i] * 4);
         owed += rows * owed_bytes(m->v_floats[i]);
     }
-    const int64_t more = up(frames * 4) + up(rows * (classes + s->evidence_doubles) * 8);
-    if (plif_room_check(&m->program, rows, more + (s->threads - 1) * m->program.acc_floats * 4, why, sizeof why)) return plif_fail(PLIF_NO_MEMORY, "%s", why);
+    const int64_t more = up(frames * 4) + up(plif_decider_doubles(&s->decider) * 8);
+    if (m && plif_room_check(&m->program, rows, more + (s->threads - 1) * m->program.acc_floats * 4, why, sizeof why)) return plif_fail(PLIF_NO_MEMORY, "%s", why);
     s->bytes += more;
     s->memory = zeros(s->bytes, (void **)&s->block);
     s->v = calloc((size_t)(rows * states), sizeof *s->v);
@@ -81,8 +84,10 @@ static int make_state(plif_session *s) {
         owed_at += owed_bytes(m->v_floats[i % states]);
     }
     s->frames = (float *)at;
-    s->votes = (double *)(at + up(frames * 4));
-    s->evidence = s->votes + rows * classes;
+    s->decided = (double *)(at + up(frames * 4));
+    s->c = calloc((size_t)s->decider.classes + (size_t)rows, sizeof *s->c);
+    if (!s->c) return plif_fail(PLIF_NO_MEMORY, "no memory for a session");
+    s->keep = s->c + s->decider.classes;
     return 0;
 }
 
@@ -97,9 +102,8 @@ static int make_scratch(plif_session *s) {
     for (int t = 0; t < n; t++) fine &= (s->accs[t] = zeros(p->acc_floats * 4, &s->scratch[t])) != NULL;
     if (!fine) return plif_fail(PLIF_NO_MEMORY, "no memory for a step: %lld bytes", (long long)p->arena_bytes);
     s->x = zeros(p->x_floats * 4, &s->scratch[n + 1]);
-    s->y = zeros(p->y_floats * 4, &s->scratch[n + 2]);
-    s->c = zeros(p->y_floats * 8, &s->scratch[n + 3]);
-    if (!s->x || !s->y || !s->c) return plif_fail(PLIF_NO_MEMORY, "no memory for a frame of %lld numbers", (long long)p->x_floats);
+    s->y = zeros(s->rows * p->y_floats * 4, &s->scratch[n + 2]);
+    if (!s->x || !s->y) return plif_fail(PLIF_NO_MEMORY, "no memory for a frame of %lld numbers", (long long)p->x_floats);
     if (n > 1) s->pool = plif_pool_new(n);      /* without one a step takes one thread, and gives the same */
     return 0;
 }
@@ -116,32 +120,63 @@ static int bind(plif_session *s) {
     return 0;
 }
 
-plif_session *plif_session_new(const plif_model *model, const plif_options *options) {
+/* An empty session, and the options with the defaults of those that an older caller does not know. */
+static plif_session *begin(const plif_options *options, plif_options *o) {
     const plif_options defaults = PLIF_OPTIONS;
-    plif_options o = defaults;
-    if (!model || (options && (options->size < offsetof(plif_options, framing) || options->size > 4096))) {
-        plif_fail(PLIF_BAD_ARGUMENT, "plif_session_new: %s", model ? "options.size is not set: begin with PLIF_OPTIONS" : "no model");
+    *o = defaults;
+    if (options && (options->size < offsetof(plif_options, framing) || options->size > 4096)) {
+        plif_fail(PLIF_BAD_ARGUMENT, "plif_session_new: options.size is not set: begin with PLIF_OPTIONS");
         return NULL;
     }
-    if (options) memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
-    if (o.threads < 1 || o.threads > MOST_THREADS) {
-        plif_fail(PLIF_BAD_ARGUMENT, "%d threads; expected 1 to %d", o.threads, MOST_THREADS);
+    if (options) memcpy(o, options, options->size < sizeof *o ? options->size : sizeof *o);
+    if (o->threads < 1 || o->threads > MOST_THREADS) {
+        plif_fail(PLIF_BAD_ARGUMENT, "%d threads; expected 1 to %d", o->threads, MOST_THREADS);
         return NULL;
     }
     plif_session *s = calloc(1, sizeof *s);
-    if (!s) {
-        plif_fail(PLIF_NO_MEMORY, "no memory for a session");
-        return NULL;
-    }
-    s->model = model;
-    s->threads = o.threads;
-    if (read_rules(s, &o) || make_state(s) || make_scratch(s) || bind(s)) {
+    if (!s) plif_fail(PLIF_NO_MEMORY, "no memory for a session");
+    return s;
+}
+
+static plif_session *begun(plif_session *s, int failed) {
+    if (failed) {
         plif_session_free(s);
         return NULL;
     }
     plif_reset(s);
     return s;
 }
+
+plif_session *plif_session_new(const plif_model *model, const plif_options *options) {
+    plif_options o;
+    if (!model) {
+        plif_fail(PLIF_BAD_ARGUMENT, "plif_session_new: no model");
+        return NULL;
+    }
+    plif_session *s = begin(options, &o);
+    if (!s) return NULL;
+    s->model = model;
+    s->threads = o.threads;
+    return begun(s, read_rules(s, &o) || make_state(s) || make_scratch(s) || bind(s));
+}
+
+plif_session *plif_session_for(const plif_network *network, const plif_options *options) {
+    plif_options o;
+    const plif_network *n = network;
+    if (!n || n->size < sizeof *n || n->classes < 1 || n->classes > MOST_CLASSES || n->voters < 1 || n->T < 1 || !n->class_names) {
+        plif_fail(PLIF_BAD_ARGUMENT, "plif_session_for: a network with its size, 1 to %d classes and their names, voters and T is needed",
+                  MOST_CLASSES);
+        return NULL;
+    }
+    plif_session *s = begin(options, &o);
+    if (!s) return NULL;
+    snprintf(s->why_not, sizeof s->why_not, "this session has no network");
+    int failed = plif_decider_init(&s->decider, o.decide, o.reset, n->class_names, n->classes, n->voters, n->T);
+    if (!failed && o.framing && !(failed = plif_framing_parse(o.framing, &s->framing))) failed = fits(s);
+    return begun(s, failed || make_state(s));
+}
+
+int plif_rows(const plif_session *s) { return s->rows; }
 
 void plif_session_free(plif_session *s) {
     if (!s) return;
@@ -151,6 +186,7 @@ void plif_session_free(plif_session *s) {
     free(s->scratch);
     free(s->accs);
     free(s->owed);
+    free(s->c);
     free(s->block);
     free(s->v);
     free(s);
@@ -158,22 +194,23 @@ void plif_session_free(plif_session *s) {
 
 void plif_session_afresh(plif_session *s, int row) {
     const plif_model *m = s->model;
-    float **v = s->v + (int64_t)row * m->header->states;
-    for (int i = 0; i < m->header->states; i++) {
+    const int states = m ? m->header->states : 0;
+    float **v = s->v + (int64_t)row * states;
+    for (int i = 0; i < states; i++) {
         const float initial = m->states[i].initial;
-        memset(s->owed[row * m->header->states + i], 0, (size_t)owed_bytes(m->v_floats[i]));
+        memset(s->owed[row * states + i], 0, (size_t)owed_bytes(m->v_floats[i]));
         if (initial == 0)
             memset(v[i], 0, (size_t)m->v_floats[i] * 4);
         else
             for (int64_t k = 0; k < m->v_floats[i]; k++) v[i][k] = initial;
     }
-    memset(s->votes + (int64_t)row * m->header->classes, 0, (size_t)m->header->classes * sizeof *s->votes);
-    plif_evidence_reset(&s->rule, &s->moving.rows[row].evidence, s->evidence + row * s->evidence_doubles, m->header->classes);
-    s->moving.rows[row].steps = 0;
 }
 
 void plif_reset_network(plif_session *s) {
-    for (int row = 0; row < s->rows; row++) plif_session_afresh(s, row);
+    for (int row = 0; row < s->rows; row++) {
+        plif_session_afresh(s, row);
+        plif_decider_afresh(&s->decider, row);
+    }
     s->moving.was_reset = 1;
 }
 
@@ -182,11 +219,8 @@ void plif_reset(plif_session *s) {
     memset(&s->moving, 0, sizeof s->moving);
     s->moving.framer.open = before.open;        /* the size of the sensor, which begin keeps */
     if (s->takes_events) plif_framer_begin(&s->framer, &s->moving.framer, s->frames);
-    plif_activity_reset(&s->moving.activity);
-    for (int row = 0; row < s->rows; row++) {
-        plif_session_afresh(s, row);
-        s->moving.rows[row].reset = plif_reset_of_row(&s->policy, row);
-    }
+    plif_decider_begin(&s->decider, &s->moving.deciding, s->decided, s->c);
+    for (int row = 0; row < s->rows; row++) plif_session_afresh(s, row);
 }
 
 static Call call_of(const plif_session *s, int row) {
@@ -198,27 +232,29 @@ static Call call_of(const plif_session *s, int row) {
 }
 
 void plif_session_settle(const plif_session *s) {
-    for (int row = 0; row < s->rows; row++) {
+    for (int row = 0; s->model && row < s->rows; row++) {
         const Call call = call_of(s, row);
         plif_settle(&s->model->program, &call);
     }
 }
 
-void plif_session_step(plif_session *s, int row, const float *x) {
+void plif_session_step(plif_session *s, int row, const float *x, float *y) {
     Call call = call_of(s, row);
     call.x = x;
+    call.y = y;
     plif_run(&s->model->program, s->pool, &call, &s->arena, s->accs);
 }
 
 int plif_step(plif_session *s, const float *x, float *y) {
-    if (!s || !x || !y || (uintptr_t)x % 4) return plif_fail(PLIF_BAD_ARGUMENT, "plif_step: a session, x and y are needed");
-    plif_session_step(s, 0, x);
+    if (!s || !s->model || !x || !y || (uintptr_t)x % 4)
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_step: a session with a network, x and y are needed");
+    plif_session_step(s, 0, x, s->y);
     memcpy(y, s->y, (size_t)s->model->header->classes * sizeof *y);
     return PLIF_OK;
 }
 
 const float *plif_membranes(const plif_session *s, int state, int shape[3], int *lanes) {
-    if (state < 0 || state >= s->model->header->states) return NULL;
+    if (!s->model || state < 0 || state >= s->model->header->states) return NULL;
     const FileState *f = &s->model->states[state];
     plif_session_settle(s);
     shape[0] = f->c;

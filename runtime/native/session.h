@@ -2,36 +2,24 @@
 #ifndef PLIF_SESSION_H
 #define PLIF_SESSION_H
 
-#include "decide.h"
+#include "decider.h"
 #include "file.h"
 #include "framer.h"
-#include "idle.h"
-#include "resetting.h"
 
-enum { CHUNK = 1024 };                  /* events that are packed at a time */
-
-/* What is known of one row of the network: `every:T/K` runs K of them, reset in turns, and the answer is that of the oldest. */
-typedef struct {
-    Evidence evidence;
-    ResetState reset;
-    int64_t steps;                      /* since its last reset */
-} Row;
+enum { MOST_CLASSES = 65536, CHUNK = 1024 };                  /* events that are packed at a time */
 
 /* What changes, but for the arrays in `memory`; both make a snapshot. */
 typedef struct {
     FramerState framer;
-    Row rows[MOST_ROWS];
-    int64_t previous_us, has_previous;  /* end of the last frame */
-    int64_t is_idle, step, was_reset;   /* was_reset: by the caller, since the last frame */
-    Activity activity;
+    Deciding deciding;
+    int64_t was_reset;                  /* by the caller, since the last frame */
 } Moving;
 
 struct plif_session {
-    const plif_model *model;
+    const plif_model *model;            /* NULL: the network runs elsewhere */
     Framing framing;
-    DecisionRule rule;
-    ResetPolicy policy;
     Framer framer;
+    Decider decider;
     int takes_events;                   /* else `why_not` */
     char why_not[300];
 
@@ -42,12 +30,11 @@ struct plif_session {
     float **v;                          /* [rows][states] membranes */
     uint8_t **owed;                     /* [rows][states] see plif_settle; not in `memory`, since nothing is owed in a snapshot */
     float *frames;                      /* of the framer */
-    double *votes, *evidence;           /* [rows][classes]; [rows][evidence_doubles], see decide.h */
-    int64_t evidence_doubles;
+    double *decided;                    /* of the decider */
 
     /* for a step; nothing in it is kept */
-    float *x, *y;
-    double *c;
+    float *x, *y;                       /* y [rows][classes] */
+    double *c, *keep;                   /* of the decider; [rows] what it says of the membranes */
     void **scratch;                     /* as calloc gave them: accs, and what a session has one of */
     char *arena;                        /* one: all threads share the row that a step is of */
     float **accs;                       /* [threads] */
@@ -57,8 +44,8 @@ struct plif_session {
     uint8_t packed[CHUNK * EVENT];
 };
 
-/* The network's step on x, in one row; y and the membranes change. */
-void plif_session_step(plif_session *s, int row, const float *x);
+/* The network's step on x, in one row, to y [classes]; the membranes change. */
+void plif_session_step(plif_session *s, int row, const float *x, float *y);
 /* Before membranes are read or changed: takes the steps that were left out. */
 void plif_session_settle(const plif_session *session);
 /* One row's initial membranes, and no evidence. */

@@ -21,13 +21,13 @@ static int64_t bits(double value) {
 
 static Header header_of(const plif_session *s) {
     const Framing *f = &s->framing;
-    const DecisionRule *d = &s->rule;
-    const ResetPolicy *r = &s->policy;
-    Header h = {"PLIFSNAP", 2, (int64_t)plif_snapshot_size(s), {0},
+    const DecisionRule *d = &s->decider.rule;
+    const ResetPolicy *r = &s->decider.policy;
+    Header h = {"PLIFSNAP", 3, (int64_t)plif_snapshot_size(s), {0},
                 {s->takes_events, f->kind, f->T, f->duration_us, f->every_us, f->n, f->max_us, f->pad_zero, f->binary, f->swapped,
                  f->orientation, f->crop, s->framer.extent.total, s->framer.extent.first_us, s->framer.extent.last_us, d->kind, d->tau_us, (int64_t)d->k << 32 | d->n, bits(d->margin),
                  bits(d->release), bits(d->idle_per_s), d->idle_auto, d->other_us, bits(d->exit_margin), r->kind, r->every, r->rows, r->silence_us + r->tau_us}};
-    memcpy(h.sha256, s->model->header->sha256, sizeof h.sha256);
+    if (s->model) memcpy(h.sha256, s->model->header->sha256, sizeof h.sha256);
     return h;
 }
 
@@ -43,19 +43,8 @@ int plif_snapshot(const plif_session *s, void *bytes, size_t size) {
     return PLIF_OK;
 }
 
-static int possible(const plif_session *s, const Moving *m) {
-    const int64_t most = T_LIMIT_US * 2;
-    const int classes = s->model->header->classes;
-    if (s->takes_events && !plif_framer_possible(&s->framer, &m->framer)) return 0;
-    for (int i = 0; i < s->rows; i++) {
-        const Evidence *e = &m->rows[i].evidence;
-        const ResetState *r = &m->rows[i].reset;
-        if (e->answer < -1 || e->answer >= classes || e->recent < 0 || e->next < 0) return 0;
-        if (m->rows[i].steps < 0 || m->rows[i].steps > m->step) return 0;
-        if (e->recent > s->rule.n || (s->rule.n ? e->next >= s->rule.n : e->next)) return 0;
-        if (r->steps < 0 || r->steps > most || r->silent_us < 0 || r->silent_us > most) return 0;
-    }
-    return -most <= m->previous_us && m->previous_us <= most && m->step >= 0 && m->step <= most;
+static int possible(const plif_session *s, const Moving *m, const char *memory) {
+    return plif_decider_possible(&s->decider, &m->deciding, memory + ((char *)s->decided - s->memory)) && (!s->takes_events || plif_framer_possible(&s->framer, &m->framer));
 }
 
 int plif_restore(plif_session *s, const void *bytes, size_t size) {
@@ -68,7 +57,7 @@ int plif_restore(plif_session *s, const void *bytes, size_t size) {
     if (memcmp(&h, &expected, sizeof h))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: of another file, or of a session with other options");
     memcpy(&m, (const char *)bytes + sizeof h, sizeof m);
-    if (!possible(s, &m)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
+    if (!possible(s, &m, (const char *)bytes + sizeof h + sizeof m)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
     s->moving = m;
     plif_session_settle(s);             /* nothing is owed to the membranes that come now */
     memcpy(s->memory, (const char *)bytes + sizeof h + sizeof m, (size_t)s->bytes);

@@ -2,86 +2,34 @@
 #include "error.h"
 #include "session.h"
 
-#include <math.h>
 #include <string.h>
 
-#define GAP_US ((int64_t)1000000)
-
-/* v = initial + (v - initial) * factor, in one row */
+/* What is to be done with the membranes of one row: v = initial + (v - initial) * factor */
 static void fade(plif_session *s, int row, double factor) {
     const plif_model *m = s->model;
+    if (factor == 1) return;
+    if (factor == 0) {
+        plif_session_afresh(s, row);
+        return;
+    }
     plif_session_settle(s);
     for (int i = 0; i < m->header->states; i++) {
         const float initial = m->states[i].initial, f = (float)factor;
         float *v = s->v[row * m->header->states + i];
         for (int64_t k = 0; k < m->v_floats[i]; k++) v[k] = initial + (v[k] - initial) * f;
     }
-    plif_evidence_fade(&s->rule, &s->moving.rows[row].evidence, s->evidence + row * s->evidence_doubles, m->header->classes, factor);
-}
-
-/* Resets and fades each row as the policy says, before a frame is stepped. */
-static void before(plif_session *s, const Piece *frame, int64_t dt_us, int64_t gap_us, int discontinuity) {
-    Moving *m = &s->moving;
-    const int64_t events = m->is_idle ? 0 : frame->events;
-    for (int row = 0; row < s->rows; row++) {
-        ResetState *reset = &m->rows[row].reset;
-        if (m->was_reset) {             /* its counting starts again, with this frame */
-            *reset = plif_reset_of_row(&s->policy, row);
-            plif_reset_before(&s->policy, reset, events, 0, 0, 0);
-            continue;
-        }
-        const double factor = plif_reset_before(&s->policy, reset, events, dt_us, discontinuity, gap_us);
-        if (factor == 0)
-            plif_session_afresh(s, row);
-        else if (factor != 1)
-            fade(s, row, factor);
-    }
-    m->was_reset = 0;
-}
-
-/* Steps one row, and adds what it votes. */
-static void step(plif_session *s, int row, const Piece *frame, int64_t dt_us) {
-    const int classes = s->model->header->classes, voters = s->model->header->voters;
-    Row *r = &s->moving.rows[row];
-    double *votes = s->votes + (int64_t)row * classes;
-    plif_session_step(s, row, frame->x);
-    for (int i = 0; i < classes; i++) {
-        s->c[i] = voters > 1 ? rint((double)s->y[i] * voters) : (double)s->y[i];
-        votes[i] += s->c[i];
-    }
-    r->steps++;
-    if (!s->moving.is_idle) plif_evidence_add(&s->rule, &r->evidence, s->evidence + row * s->evidence_doubles, classes, voters, s->c, dt_us);
 }
 
 int plif_session_decide(plif_session *s, const Piece *frame, plif_decision *decision) {
     Moving *m = &s->moving;
-    const int classes = s->model->header->classes, voters = s->model->header->voters, was_idle = m->is_idle != 0;
-    const int64_t since_us = m->has_previous ? m->previous_us : frame->start_us, lasts_us = frame->end_us - frame->start_us;
-    const int64_t dt_us = frame->end_us - since_us, gap_us = frame->start_us - since_us;
-    const int discontinuity = frame->discontinuity || gap_us > GAP_US, asks_rate = s->rule.idle_per_s >= 0 || s->rule.idle_auto;
-    m->previous_us = frame->end_us;
-    m->has_previous = 1;
-    const double per_s = asks_rate ? plif_activity_add(&m->activity, frame->events, lasts_us) : 0;
-    const int quiet = s->rule.idle_auto && plif_activity_quiet(&m->activity, per_s, frame->events, lasts_us);
-    m->is_idle = s->rule.idle_per_s >= 0 && per_s < s->rule.idle_per_s;
-    before(s, frame, dt_us, gap_us, discontinuity);
-    int oldest = 0;
+    plif_decider_before(&s->decider, frame, m->was_reset != 0, 0, s->keep);
     for (int row = 0; row < s->rows; row++) {
-        if (m->is_idle && !was_idle)    /* evidence from before a pause says nothing about what comes after it */
-            plif_evidence_reset(&s->rule, &m->rows[row].evidence, s->evidence + row * s->evidence_doubles, classes);
-        step(s, row, frame, dt_us);
-        if (m->rows[row].steps > m->rows[oldest].steps) oldest = row;   /* the first of equals */
+        if (!m->was_reset) fade(s, row, s->keep[row]);  /* else they are afresh already */
+        plif_session_step(s, row, frame->x, s->y + (int64_t)row * s->decider.classes);
     }
-    const Evidence *e = &m->rows[oldest].evidence;
-    const int idle = m->is_idle || (quiet && !plif_evidence_any(&s->rule, e, s->evidence + oldest * s->evidence_doubles, classes, voters));
-    const int64_t winner = idle ? -1 : e->answer;
+    m->was_reset = 0;
     m->framer.used += frame->events;
-    *decision = (plif_decision){
-        .t_us = frame->end_us, .step = m->step, .events = frame->events, .discontinuity = discontinuity,
-        .votes = s->votes + (int64_t)oldest * classes, .index = idle ? PLIF_IDLE : winner < 0 ? PLIF_NOT_SURE : (int32_t)winner,
-        .score = winner < 0 ? 0 : e->share, .is_final = e->is_final,
-    };
-    m->step++;
+    plif_decider_after(&s->decider, s->y, decision);
     return PLIF_DECIDED;
 }
 
@@ -145,7 +93,8 @@ int plif_finish(plif_session *s, plif_decision *decision) {
 }
 
 int plif_frame(plif_session *s, const float *x, int64_t start_us, int64_t end_us, int64_t events, plif_decision *decision) {
-    if (!s || !x || !decision) return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: a session, x and a place for the decision are needed");
+    if (!s || !s->model || !x || !decision)
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: a session with a network, x and a place for the decision are needed");
     if (!possible(start_us) || !possible(end_us) || events < 0 || events >= T_LIMIT_US)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: times or a number of events that are none");
     if (!sane(s->moving.framer.came + events)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: more events than can be counted");
@@ -153,6 +102,23 @@ int plif_frame(plif_session *s, const float *x, int64_t start_us, int64_t end_us
     const Piece frame = {s->x, start_us, end_us, events, 0};
     s->moving.framer.came += events;
     return plif_session_decide(s, &frame, decision);
+}
+
+int plif_before(plif_session *s, int64_t start_us, int64_t end_us, int64_t events, int flags, double *keep) {
+    if (!s || s->model || !keep) return plif_fail(PLIF_BAD_ARGUMENT, "plif_before: a session of plif_session_for, and room for what it says");
+    if (!possible(start_us) || !possible(end_us) || events < 0 || events >= T_LIMIT_US)
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_before: times or a number of events that are none");
+    const Piece frame = {NULL, start_us, end_us, events, flags & PLIF_GAP};
+    plif_decider_before(&s->decider, &frame, s->moving.was_reset || flags & PLIF_AFRESH, flags & PLIF_LOST, keep);
+    s->moving.was_reset = 0;
+    return s->moving.deciding.discontinuity ? PLIF_GAP : PLIF_OK;
+}
+
+int plif_after(plif_session *s, const float *y, plif_decision *decision) {
+    if (!s || s->model || !y || !decision)
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_after: a session of plif_session_for, y and a place for the decision are needed");
+    plif_decider_after(&s->decider, y, decision);
+    return PLIF_DECIDED;
 }
 
 void plif_account_of(const plif_session *s, plif_account *a) {

@@ -12,6 +12,7 @@ typedef struct {
 } Text;
 
 enum { MOST_TEXT = 4096 };
+#define SHORT(text) (text).n > 80 ? 80 : (text).n, (text).at      /* for %.*s: as much of it as a message shows */
 #define MOST_TIME_US ((int64_t)1 << 50)
 
 static inline int is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1c && c <= 0x1f); }

@@ -32,13 +32,13 @@ from runtime.events.framing import Framing, framing_of
 from runtime.events.size import unlike
 from runtime.events.sources import open_source
 from runtime.events.sources.base import Source
+from runtime.native.rules import Rules
 from runtime.stream.controls import Controls
-from runtime.stream.decide import Decision, DecisionRule
+from runtime.stream.decide import Decision
 from runtime.stream.observe import BEAT_S, Observer, Observers
 from runtime.stream.options import LIVE_FRAMING, LIVE_RULES, StreamOptions
 from runtime.stream.queue import FrameQueue, parse_overload
 from runtime.stream.replay import replayed
-from runtime.stream.reset import ResetPolicy
 from runtime.stream.source_framer import SourceFramer
 from runtime.stream.state import go_on
 from runtime.stream.stream import Stream, add_up
@@ -79,7 +79,7 @@ class Run:
             endless = [self._is_endless(found) for found in opened]
             self.options = options.complete(str(self.framing), endless, card_margin(model.card))
             self._make_streams(opened)
-            self.session = Session(model, sum(len(stream.rows) for stream in self.streams))
+            self.session = Session(model, sum(stream.rules.rows for stream in self.streams))
             self._watch = Watch(model.engine_choice, self.session.streams)
             self._make_queues()
             self._state = go_on(self.options, self.framing, self.streams, self.session)
@@ -99,13 +99,8 @@ class Run:
 
     def _make_streams(self, opened: Sequence[Source]) -> None:
         options, text = self.options, str(self.framing)
-        rule, policy = DecisionRule.parse(str(options.decide)), ResetPolicy.parse(str(options.reset))
-        if self.framing.whole and (policy.kind in ("silence", "decay") or rule.idle_per_s is not None):
-            raise PlifError(
-                f"--reset {options.reset}, --decide {options.decide}: framing '{text}' has no silence, "
-                "it divides a whole recording; use duration or events"
-            )
-        for i, source in enumerate(opened):
+        texts, ends_early, first_row = (str(options.decide), str(options.reset)), options.reset == "recording", 0
+        for source in opened:
             if source.live and self.framing.whole:
                 raise PlifError(
                     f"{source.name}: framing '{text}' divides a whole recording and cannot serve a live source; "
@@ -121,8 +116,9 @@ class Run:
                 observers=self._observers,
                 name=name,
             )
-            numbers = range(i * policy.rows, (i + 1) * policy.rows)
-            self.streams.append(Stream(name, frames, numbers, rule, policy, self.model, self._observers))
+            rules = Rules(self.model.classes, self.model.voters, self.model.T, *texts, framing=text)
+            self.streams.append(Stream(name, frames, first_row, rules, self.model, self._observers, ends_early))
+            first_row += rules.rows
 
     def _free_name(self, name: str) -> str:
         return next(n for n in (name, *(f"{name} #{k}" for k in range(2, len(self.names) + 3))) if n not in self.names)
@@ -200,6 +196,8 @@ class Run:
     def _advise(self) -> None:
         """Notes options that are allowed but rarely meant (a sum over a feed without an end, a pace that a pipe cannot have),
         and a guess that is unlikely."""
+        decide, reset = str(self.options.decide), str(self.options.reset)
+        adds_up = decide.split(",")[0] == "sum" and reset.split(":")[0] in ("recording", "never", "silence")
         for stream in self.streams:
             why = unlike(stream.source.sensor, self.model.input_shape, self.model.card.get("sensor"))
             if why is not None and stream.source.sensor_from == "guess":
@@ -213,7 +211,6 @@ class Run:
                 self._observers.on_note(
                     stream.name, "--speed real paces recordings; a pipe is read as fast as it is written"
                 )
-            adds_up = stream.rule.kind == "sum" and stream.policy.kind in ("recording", "never", "silence")
             if adds_up and self._is_endless(stream.source):
                 self._observers.on_note(
                     stream.name,

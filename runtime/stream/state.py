@@ -2,10 +2,10 @@
 
 FILE is an .npz (a zip, nothing compressed, no pickle) with
 
-    header.json       {"format": "plif-stream", "format_version": 1, "digest": of the artifact or null, "states": [[name, shape of
+    header.json       {"format": "plif-stream", "format_version": 2, "digest": of the artifact or null, "states": [[name, shape of
                       one row], ...], "framing", "decide", "reset", "filters": as texts, "sensors": [[width, height], ...]}
     session.steps     int64 [rows], session.I: float32 [rows, ...], state I of the header
-    S.PART.NAME       of source S, what its framer, filters, policy and evidence keep (KEEPS of their classes)
+    S.PART.NAME       of source S, what its framer and filters keep (KEEPS of their classes), and libplif's snapshot of its rules
 
 A number that may be absent is int64 [2]: whether it is there, and what it is. Streams with these options on this artifact have
 arrays of these names, types and shapes, and no other file is read: it takes no more memory than the stream has, and a stream
@@ -28,7 +28,7 @@ from runtime.events.framing import Framing
 from runtime.stream.options import StreamOptions
 from runtime.stream.stream import Stream
 
-FORMAT, FORMAT_VERSION = "plif-stream", 1
+FORMAT, FORMAT_VERSION = "plif-stream", 2
 
 
 def go_on(options: StreamOptions, framing: Framing, streams: Sequence[Stream], session: Session) -> StateFile | None:
@@ -66,10 +66,15 @@ class StateFile:
         if not os.path.lexists(self.path):
             return
         found = snapshot.read_arrays(self.path, self._header, WRONG, self._arrays())
-        for name, owner, field in _fields(self.streams):
-            _unpack(owner, field, found[name])
+        try:
+            for name, owner, field in _fields(self.streams):
+                _unpack(owner, field, found[name])
+        except PlifError as error:
+            raise PlifError(
+                f"{self.path}: holds a state that no stream has; it was damaged or edited ({error})"
+            ) from None
         for stream in self.streams:
-            self._check(stream, len(self.session.model.classes))
+            self._check(stream)
             stream.go_on()
         self.session.steps[:] = found["session.steps"]
         self.session.restore([found[f"session.{i}"] for i in range(len(self.session.state))])
@@ -84,10 +89,9 @@ class StateFile:
         membranes = {f"session.{i}": v for i, v in enumerate(self.session.state.values())}
         return {**kept, "session.steps": self.session.steps, **membranes}
 
-    def _check(self, stream: Stream, classes: int) -> None:
+    def _check(self, stream: Stream) -> None:
         """What no stream could have written, and would end in an error later or in frames without number."""
-        answers = [one for row in stream.rows for one in (row.answer, row.evidence.answer)]
-        if not stream.frames.framer.is_sound() or any(one is not None and one not in range(classes) for one in answers):
+        if not stream.frames.framer.is_sound():
             raise PlifError(f"{self.path}: holds a state that no stream has; it was damaged or edited")
 
 
@@ -110,12 +114,8 @@ def _fields(streams: Sequence[Stream]) -> Iterator[tuple[str, Any, str]]:
         parts: dict[str, Any] = {"stream": stream, "source": stream.frames, "framer": stream.frames.framer}
         if stream.frames.framer.overlap is not None:
             parts["overlap"] = stream.frames.framer.overlap
-        if stream.floor is not None:
-            parts["floor"] = stream.floor
         for i, each in enumerate(stream.frames.filters.each if stream.frames.filters else ()):
             parts[f"filter{i}"] = each
-        for i, row in enumerate(stream.rows):
-            parts |= {f"row{i}": row, f"policy{i}": row.policy, f"evidence{i}": row.evidence}
         for part, owner in parts.items():
             for field in owner.KEEPS:
                 yield f"{number}.{part}.{field.strip('_')}", owner, field

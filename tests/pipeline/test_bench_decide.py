@@ -19,7 +19,6 @@ from plif_train.presets import build
 from runtime.events import open_source
 from runtime.events.frame import Frame
 from runtime.stream.decide import Decision
-from runtime.stream.reset import ResetPolicy
 from runtime.stream.source_framer import SourceFramer
 from tests.conftest import REPOSITORY
 
@@ -51,10 +50,9 @@ def test_false_labels_are_runs_of_50_ms_and_other_is_none() -> None:
 @pytest.mark.parametrize("rule", ["leak:80ms", "own,idle=auto", "leak:80ms,idle=12k", "own, idle=12000,margin=0.1"])
 def test_decisions_are_those_of_a_stream(digits_onnx: Path, rule: str, reset: str) -> None:
     model, framing, source = runtime.load(digits_onnx), "duration:5ms", "sim:digits?seed=3&seconds=2"
-    policy = ResetPolicy.parse(reset)
-    steps = decide.step_all(model, framing, open_source(source), None, policy, decide.stepping(rule, policy))
+    steps = decide.step_all(model, framing, open_source(source), None, reset, decide.stepping(rule, reset))
     said = list(model.stream(source, framing=framing, decide=rule, reset=reset))
-    found = [replace(d, latency_ms=0.0, source="") for d in decide.decide(model, rule, policy, steps)]
+    found = [replace(d, latency_ms=0.0, source="") for d in decide.decide(model, rule, reset, steps)]
     assert found == [replace(d, latency_ms=0.0, source="") for d in said] and len(said) > 300
     assert any(d.why == "idle" for d in said) or "idle=12" not in rule
 
@@ -85,10 +83,10 @@ def test_what_is_measured_is_what_was_said(digits_onnx: Path) -> None:
     y = np.array([[[float(label == k) for k in range(10)]] for label in said], np.float32)
     truth = [(1000 * a, 1000 * b, name) for a, b, name in ((200, 600, "1"), (1200, 1600, "2"), (2200, 2600, "3"))]
     truth.append((3_200_000, 3_400_000, "other"))
-    model, policy = runtime.load(digits_onnx), ResetPolicy.parse("never")
+    model = runtime.load(digits_onnx)
     source = SourceFramer(open_source("sim:digits?seed=1&seconds=0.1"), "duration:20ms", model.input_shape)
     steps = decide.Steps(source, frames, y, truth, [240_000, 1_240_000, 2_200_000, 3_200_000])
-    found = decide.measure(model, "kofn:1/1,release=1", policy, [steps], [[steps, steps]])
+    found = decide.measure(model, "kofn:1/1,release=1", "never", [steps], [[steps, steps]])
     assert (found["gestures"], found["right"], found["never"], found["accuracy"]) == (3, 1, 1, 0.3333)
     assert found["accuracy_95"] == pytest.approx([0.0615, 0.7923], abs=1e-4)
     assert (found["onset_p50_ms"], found["onset_p90_ms"]) == (40, 72)  # of 80 and 0

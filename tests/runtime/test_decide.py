@@ -7,57 +7,45 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
-from runtime.stream.decide import DecisionRule, Evidence, smooth_rate
-from runtime.stream.reset import AFRESH, ResetPolicy
-
-
-def make_evidence(text: str, classes: int, voters: int = 1) -> Evidence:
-    return DecisionRule.parse(text).evidence(classes, voters)
-
-
-def due(policy: ResetPolicy, events: int, dt_us: int, discontinuity: bool) -> bool:
-    return policy.before(events, dt_us, discontinuity, dt_us) == AFRESH
+from runtime.native.rules import Rules
+from tests.rules import Asked
 
 
 def test_sum_adds_up_and_breaks_ties_low_and_says_nothing_without_evidence() -> None:
-    rule = make_evidence("sum", 3)
-    assert rule.add(np.array([0.0, 0, 0]), 1000) is None
-    assert rule.add(np.array([0.0, 2, 2]), 1000) == 1
-    assert rule.add(np.array([0.0, 0, 1]), 1000) == 2
-    rule.reset()
-    assert rule.add(np.array([1.0, 0, 0]), 1000) == 0
+    rule = Asked("sum")
+    assert [rule.add(c) for c in ((0, 0, 0), (0, 2, 2), (0, 0, 1))] == [None, 1, 2]
+    assert Asked("sum").add((1, 0, 0)) == 0
 
 
 def test_leak_forgets_with_its_time_constant() -> None:
-    rule = make_evidence("leak:100ms", 2)
-    rule.add(np.array([10.0, 0]), 0)
-    assert rule.add(np.array([0.0, 3.6]), 100_000) == 0  # 10 / e = 3.68
-    assert rule.add(np.array([0.0, 0.2]), 0) == 1
+    rule = Asked("leak:100ms", 2)
+    rule.add((10, 0), 0)
+    assert rule.add((0, 3.6), 100_000) == 0  # 10 / e = 3.68
+    assert rule.add((0, 0.2), 0) == 1
 
 
 def test_kofn_holds_its_answer_until_another_class_has_k_of_n() -> None:
-    rule = make_evidence("kofn:2/3", 2)
-    winners = [rule.add(np.array(c, float), 1000) for c in ([1, 0], [1, 0], [0, 1], [0, 0], [0, 1], [0, 1])]
+    rule = Asked("kofn:2/3", 2)
+    winners = [rule.add(c) for c in ((1, 0), (1, 0), (0, 1), (0, 0), (0, 1), (0, 1))]
     assert winners == [None, 0, 0, 0, 1, 1]
 
 
 def test_every_T_resets_after_T_steps() -> None:
-    policy = ResetPolicy.parse("every:3")
-    assert [due(policy, 5, 1000, False) for _ in range(7)] == [False, False, False, True, False, False, True]
+    asked = Asked(reset="every:3")
+    assert [asked.due(5, 1000) for _ in range(7)] == [[due] for due in (0, 0, 0, 1, 0, 0, 1)]
 
 
 def test_silence_resets_when_events_come_again_after_it() -> None:
-    policy = ResetPolicy.parse("silence:20")
-    events = [5, 0, 0, 5, 0, 5, 5]
-    assert [due(policy, n, 10_000, False) for n in events] == [False, False, False, True, False, False, False]
-    assert due(policy, 5, 30_000_000, True) is True  # a gap in time is silence too
-    assert due(policy, 5, -30_000_000, True) is True  # and so is a clock that was set back
+    asked = Asked(reset="silence:20")
+    assert [asked.due(n, 10_000) for n in (5, 0, 0, 5, 0, 5, 5)] == [[due] for due in (0, 0, 0, 1, 0, 0, 0)]
+    assert asked.due(5, 30_000_000) == [True]  # a gap in time is silence too
+    assert asked.due(5, -30_000_000, gap=True) == [True]  # and so is a clock that was set back
 
 
 def test_never_and_recording_do_nothing_on_their_own() -> None:
     for text in ("never", "recording"):
-        policy = ResetPolicy.parse(text)
-        assert not any(due(policy, n, 10_000_000, n == 0) for n in (0, 5, 0, 0, 5))
+        asked = Asked(reset=text)
+        assert not any(asked.due(n, 10_000_000, n == 0)[0] for n in (0, 5, 0, 0, 5))
 
 
 @pytest.mark.parametrize(
@@ -77,21 +65,13 @@ def test_never_and_recording_do_nothing_on_their_own() -> None:
 )
 def test_rules_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(PlifError, match="expected"):
-        make_evidence(text, 3)
-
-
-def test_a_time_constant_is_a_time_as_everywhere_else() -> None:
-    for text, us in (("500ms", 500_000), ("1.5s", 1_500_000), ("20us", 20), ("0.25ms", 250)):
-        assert DecisionRule.parse(f"leak:{text}").tau_us == ResetPolicy.parse(f"decay:{text}").tau_us == us
-    for text in ("9" * 400 + "s", "0s", "soon", "²s", ""):
-        with pytest.raises(PlifError, match=r"--reset decay:.*the time constant.*expected"):
-            ResetPolicy.parse(f"decay:{text}")
+        Rules(["a"], 1, 1, text)
 
 
 @pytest.mark.parametrize("text", ("sometimes", "every", "every:0", "every:-1", "silence:", "silence:x", "never:1"))
 def test_policies_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(PlifError, match="expected never, recording"):
-        ResetPolicy.parse(text)
+        Rules(["a"], 1, 1, "sum", text)
 
 
 def test_percentiles_are_right_within_a_percent_or_so() -> None:
@@ -105,47 +85,44 @@ def test_percentiles_are_right_within_a_percent_or_so() -> None:
     assert Latencies().to_dict() == {"p50": None, "p99": None}
 
 
-def add(rule: Evidence, *steps: list[float], dt_us: int = 1000) -> list[int | None]:
-    return [rule.add(np.array(step, float), dt_us) for step in steps]
+def add(rule: Asked, *steps: tuple[float, ...], dt_us: int = 1000) -> list[int | None]:
+    return [rule.add(step, dt_us) for step in steps]
 
 
 def test_a_margin_keeps_silent_until_the_lead_is_large_enough() -> None:
-    rule = make_evidence("sum,margin=0.3", 3, voters=10)
-    assert add(rule, [3, 1, 0]) == [None]  # leads by 2 of 10
-    assert add(rule, [6, 0, 0]) == [0]  # 9 - 1 of 20: 0.4
-    assert add(rule, [0, 5, 0]) == [None]  # 9 - 6 of 30
+    rule = Asked("sum,margin=0.3", 3, voters=10)
+    assert add(rule, (3, 1, 0)) == [None]  # leads by 2 of 10
+    assert add(rule, (6, 0, 0)) == [0]  # 9 - 1 of 20: 0.4
+    assert add(rule, (0, 5, 0)) == [None]  # 9 - 6 of 30
 
 
 def test_with_release_an_answer_stays_while_it_leads_a_little() -> None:
-    rule = make_evidence("leak:1s,margin=0.3,release=0.05", 2, voters=10)
-    assert add(rule, [5, 0], [0, 3], dt_us=0) == [0, 0]  # 5 - 3 of 20: 0.1
-    assert add(rule, [0, 2], dt_us=0) == [None]
-    kofn = make_evidence("kofn:2/3,release=1", 2)
-    assert add(kofn, [1, 0], [1, 0], [0, 0], [0, 0], [0, 0]) == [None, 0, 0, 0, None]
+    rule = Asked("leak:1s,margin=0.3,release=0.05", 2, voters=10)
+    assert add(rule, (5, 0), (0, 3), dt_us=0) == [0, 0]  # 5 - 3 of 20: 0.1
+    assert add(rule, (0, 2), dt_us=0) == [None]
+    kofn = Asked("kofn:2/3,release=1", 2)
+    assert add(kofn, (1, 0), (1, 0), (0, 0), (0, 0), (0, 0)) == [None, 0, 0, 0, None]
 
 
 def test_a_margin_of_kofn_is_that_of_each_step() -> None:
-    rule = make_evidence("kofn:2/3,margin=0.2", 2, voters=10)
-    assert add(rule, [5, 4], [5, 4], [5, 4]) == [None] * 3
-    assert add(rule, [5, 3], [5, 3]) == [None, 0]
+    rule = Asked("kofn:2/3,margin=0.2", 2, voters=10)
+    assert add(rule, (5, 4), (5, 4), (5, 4)) == [None] * 3
+    assert add(rule, (5, 3), (5, 3)) == [None, 0]
 
 
 def test_the_score_is_the_share_of_what_could_have_been() -> None:
     for text, expected in (("sum", 8 / 30), ("leak:1000s", 8 / 30), ("kofn:1/2", 3 / 20)):
-        rule = make_evidence(text, 2, voters=10)
-        add(rule, [5, 0], [3, 0], [0, 0], dt_us=0)
+        rule = Asked(text, 2, voters=10)
+        add(rule, (5, 0), (3, 0), (0, 0), dt_us=0)
         assert rule.share == pytest.approx(expected), text
 
 
 def test_idle_is_a_rate_below_the_threshold_smoothed_over_a_fifth_of_a_second() -> None:
-    per_s = DecisionRule.parse("sum,idle=2k").idle_per_s
-    assert per_s == 2000
-    state = 0.0, 0.0
+    rule = Asked("sum,idle=2k")
 
     def idle(events: int, dt_us: int) -> bool:
-        nonlocal state
-        state = smooth_rate(state, events, dt_us)
-        return 1e6 * state[0] / state[1] < per_s
+        rule.add((1, 0, 0), dt_us, events)
+        return rule.idle
 
     assert not any(idle(50, 10_000) for _ in range(20))  # 5000 a second
     seen = [idle(5, 10_000) for _ in range(60)]  # 500 a second
@@ -154,15 +131,10 @@ def test_idle_is_a_rate_below_the_threshold_smoothed_over_a_fifth_of_a_second() 
 
 
 def test_copies_of_a_policy_are_reset_one_after_the_other() -> None:
-    policy = ResetPolicy.parse("every:8/4")
-    assert policy.rows == 4
-    for i in range(4):
-        copy = policy.of_row(i)
-        resets = [step for step in range(30) if due(copy, 5, 1000, False)]
-        assert resets == [
-            2 * (i + 1),
-            2 * (i + 1) + 8,
-            2 * (i + 1) + 16,
-            *([26] if i == 0 else []),
-            *([28] if i == 1 else []),
-        ]
+    asked = Asked(reset="every:8/4")
+    assert asked.rules.rows == 4
+    resets = [
+        [step for step, due in enumerate(row) if due]
+        for row in zip(*(asked.due(5, 1000) for _ in range(30)), strict=True)
+    ]
+    assert resets == [[2, 10, 18, 26], [4, 12, 20, 28], [6, 14, 22], [8, 16, 24]]

@@ -13,29 +13,26 @@ import runtime
 from plif_train import checkpoint
 from plif_train.presets import build
 from runtime.base.errors import PlifError
-from runtime.stream.decide import DecisionRule, FadingSum, smooth_rate
-from runtime.stream.floor import NoiseFloor
-from runtime.stream.hold import HeldAnswer, find_other
+from runtime.native.rules import Rules, find_other
+from tests.rules import Asked
 
 A, B, OTHER = 0, 1, 2
 DT = 20_000
 
 
-def held(text: str = "own:80ms") -> HeldAnswer:
-    found = DecisionRule.parse(text).evidence(3, 10, OTHER)
-    assert isinstance(found, HeldAnswer)
-    return found
+def held(text: str = "own:80ms") -> Asked:
+    return Asked(text, 3, 10, other=True)
 
 
-def said(rule: HeldAnswer | FadingSum, votes: list[tuple[int, int, int]]) -> list[int | None]:
-    return [rule.add(np.array(c, float), DT) for c in votes]
+def said(rule: Asked, votes: list[tuple[int, int, int]]) -> list[int | None]:
+    return [rule.add(c, DT) for c in votes]
 
 
 def test_a_moment_of_other_does_not_break_an_answer_as_it_does_with_leak() -> None:
     votes = [(8, 0, 0)] * 10 + [(2, 0, 8)] * 8 + [(8, 0, 0)] * 5
     assert set(said(held(), votes)[1:]) == {A}
-    leak = DecisionRule.parse("leak:80ms,margin=0.25").evidence(3, 10, OTHER)
-    assert len(set(said(leak, votes)[1:])) > 1  # type: ignore[arg-type]
+    leak = held("leak:80ms,margin=0.25")
+    assert len(set(said(leak, votes)[1:])) > 1
 
 
 def test_another_gesture_replaces_it_at_once_and_other_after_its_time() -> None:
@@ -48,8 +45,8 @@ def test_another_gesture_replaces_it_at_once_and_other_after_its_time() -> None:
 def test_a_pause_is_no_lead_of_other() -> None:
     rule = held()
     assert said(rule, [(8, 0, 0)] * 10)[-1] == A
-    assert rule.add(np.array([0.0, 0.0, 9.0]), 10_000_000) is not OTHER
-    after = [rule.add(np.array([0.0, 0.0, 9.0]), DT) for _ in range(12)]
+    assert rule.add((0, 0, 9), 10_000_000) is not OTHER
+    after = said(rule, [(0, 0, 9)] * 12)
     assert after.index(OTHER) == 200_000 / DT - 1  # the rest of the 400 ms, of which the pause is half
 
 
@@ -60,8 +57,7 @@ def test_it_ends_when_its_own_evidence_is_gone() -> None:
 
 def test_without_a_class_for_other_every_class_is_a_gesture() -> None:
     assert find_other(["a", "other_gestures"]) == 1 and find_other(["0", "1"]) is None
-    rule = DecisionRule.parse("own").evidence(3, 10, None)
-    assert rule.add(np.array([0.0, 0.0, 9.0]), DT) == OTHER
+    assert Asked("own", 3, 10).add((0, 0, 9), DT) == OTHER
 
 
 @pytest.mark.parametrize(
@@ -76,12 +72,13 @@ def test_without_a_class_for_other_every_class_is_a_gesture() -> None:
 )
 def test_a_wrong_rule_is_named(text: str, reason: str) -> None:
     with pytest.raises(PlifError, match=reason):
-        DecisionRule.parse(text)
+        Rules(["a"], 1, 1, text)
 
 
 def test_defaults_of_own_may_be_left_out() -> None:
-    assert DecisionRule.parse("own") == DecisionRule.parse("own:80ms,margin=0.25,release=0.05,other=400ms")
-    assert DecisionRule.parse("own,idle=auto").idle_auto and DecisionRule.parse("own,idle=2k").idle_per_s == 2000
+    votes = [tuple(int(v) for v in c) for c in np.random.default_rng(1).integers(0, 9, (300, 3))]
+    short, long = (said(held(text), votes) for text in ("own", "own:80ms,margin=0.25,release=0.05,other=400ms"))
+    assert short == long and len(set(short)) > 2
 
 
 # --- the camera's noise ---------------------------------------------------------------------------------------------------
@@ -91,15 +88,15 @@ class Scene:
     """A camera that gives so many events a second, in frames of DT, as a stream sees it."""
 
     def __init__(self) -> None:
-        self.floor, self.rate = NoiseFloor(), (0.0, 0.0)
+        self.asked = Asked("own,idle=auto")  # without a vote, whatever is quiet is idle
 
     def goes_on(self, per_s: float, seconds: float) -> list[bool]:
         """For each frame whether it is quiet."""
         seen, events = [], per_s * DT / 1e6
         for i in range(round(seconds * 1e6 / DT)):
             n = int(events * (i + 1)) - int(events * i)
-            self.rate = smooth_rate(self.rate, n, DT)
-            seen.append(self.floor.is_quiet(1e6 * self.rate[0] / self.rate[1], n, DT))
+            self.asked.add((0, 0, 0), DT, n)
+            seen.append(self.asked.idle)
         return seen
 
 

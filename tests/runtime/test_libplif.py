@@ -109,7 +109,7 @@ def test_decisions_are_those_of_plif_stream(
     labels: list[str] = []
     for i, (decide, reset) in enumerate(RULES):
         if framing[:4] in ("coun", "time") and ("idle=2" in decide or reset[0] in "sd"):
-            with pytest.raises(PlifError, match="have no silence"):
+            with pytest.raises(PlifError, match="has no silence"):
                 CSession(handle, framing=framing, decide=decide, reset=reset, total_events=len(events))
             continue
         said = in_python(model, recording, framing=framing, decide=decide, reset=reset)

@@ -173,7 +173,7 @@ def changed(state: Path, to: Path, name: str, value: Any) -> Path:
         for info in old.infolist():
             data = old.read(info)
             if info.filename == name:
-                array = np.frombuffer(data[128:], np.int64 if data[10:128].find(b"i8") > 0 else np.float64).copy()
+                array = np.frombuffer(data[128:], np.uint8 if data[10:128].find(b"u1") > 0 else np.int64).copy()
                 array[: len(value)] = value
                 data = data[:128] + array.tobytes()
             new.writestr(zipfile.ZipInfo(info.filename), data)
@@ -186,14 +186,11 @@ def changed(state: Path, to: Path, name: str, value: Any) -> Path:
         ("0.framer.open_fields.npy", [1, 1 << 60, -(1 << 60), 0, 0, 0]),
         ("0.framer.open_fields.npy", [7, 0, 0, 0, 0, 0]),
         ("0.framer.open_fields.npy", [1, 0, 0, 1 << 40, 0, 0]),
-        ("0.row0.answer.npy", [1, 99]),
-        ("0.evidence0.answer.npy", [1, -1]),
         ("0.stream.steps.npy", [0, 0]),
         ("0.stream.steps.npy", [1, np.iinfo(np.int64).max]),
-        ("0.policy0.silent_us.npy", [1, np.iinfo(np.int64).min]),
         ("session.steps.npy", [np.iinfo(np.int64).max]),
         ("session.steps.npy", [-1]),
-        ("0.evidence0.weight.npy", [float("nan")]),
+        ("0.stream.kept_rules.npy", [0] * 8),  # what it is is C's to judge: tests/runtime/test_libplif.py
     ],
 )
 def test_an_edited_state_is_one_line(

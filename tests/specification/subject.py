@@ -26,9 +26,7 @@ from runtime.events.formats.base import Losses
 from runtime.events.framing import Framing
 from runtime.events.sources.base import TICK
 from runtime.events.sources.usable import usable
-from runtime.stream.decide import DecisionRule
 from runtime.stream.observe import Observer
-from runtime.stream.reset import ResetPolicy
 from tests.libplif import IDLE, CSession, Handle, library
 from tests.specification.stream import Decision
 from tests.specification.view import Cell, Event, is_valid
@@ -152,22 +150,12 @@ class PythonProduct:
     """`plif stream` and what it is made of."""
 
     def read(self, grammar: str, text: str) -> dict[str, Any] | None:
-        parse = {"framing": Framing.parse, "decide": DecisionRule.parse, "reset": ResetPolicy.parse}[grammar]
+        if grammar != "framing":  # C reads these for both
+            return Libplif().read(grammar, text)
         try:
-            said = {name: value or 0 for name, value in asdict(parse(text)).items() if name[0] != "_"}
+            return {name: value or 0 for name, value in asdict(Framing.parse(text)).items() if name[0] != "_"}
         except PlifError:
             return None
-        if grammar == "framing":
-            return said
-        if grammar == "reset":
-            return {"kind": "never" if said["kind"] == "recording" else said["kind"], **reset_numbers(said)}
-        rule = DecisionRule.parse(text)
-        kofn = rule.kind == "kofn"
-        release = (0.0 if kofn else rule.margin) if rule.release is None else rule.release
-        idle = "auto" if rule.idle_auto else rule.idle_per_s
-        tau_us, other_us = (None if us == math.inf else us for us in (rule.tau_us, rule.other_us))
-        numbers = {"tau_us": tau_us, "other_us": other_us, "k": rule.k, "n": rule.n, "margin": rule.margin}
-        return {"kind": rule.kind, **numbers, "release": release, "idle": idle, "exit": rule.exit_margin}
 
     def run(self, path: Path, source: Fed, **options: Any) -> tuple[Seen, list[Any], dict[str, Any]]:
         seen = Seen()

@@ -228,7 +228,7 @@ def test_a_wrong_variation_is_named(text: str, reason: str) -> None:
 
 
 def test_hard_negatives_need_a_class_for_other() -> None:
-    with pytest.raises(PlifError, match="hard negatives need a class other"):
+    with pytest.raises(PlifError, match="hard negatives need a class that means none of the others"):
         Windows(parse_variation("shuffle:0.1"), STEPS, STEP_US, SIZE, ("a", "b"))
 
 

@@ -1,0 +1,92 @@
+"""What a stream costs beside the engine: a recording streamed at maximum speed, and Session.step alone on the same frames.
+
+    python bench/stream_step.py digits.onnx                        # a minute of drawn digits, frames of 10 ms
+    python bench/stream_step.py digits.onnx --recording file.raw --framing duration:10ms --json
+
+Both run in turns in one process, the fastest of each counts: `beside_ms` is what a step of the stream takes more, from reading
+and framing to the decision; nothing is printed. `framing_ms` is a part of it: the frames alone, without a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import runtime
+from runtime.events import open_source
+from runtime.stream.source_framer import SourceFramer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("artifact")
+    parser.add_argument("--recording")
+    parser.add_argument("--framing", default="duration:10ms")
+    parser.add_argument("--decide", default="leak:120ms,margin=0.2,idle=auto")
+    parser.add_argument("--engine", default="event")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    model = runtime.load(options.artifact, options.engine, threads=1)
+    with tempfile.TemporaryDirectory() as folder:
+        recording, sensor = options.recording, None
+        if recording is None:
+            source = open_source(f"sim:digits?seed=1&seconds={options.seconds:g}")
+            recording, sensor = str(Path(folder) / "digits.npz"), source.sensor
+            events = np.concatenate(list(source.packets()))
+            np.savez(recording, **{name: events[name] for name in "txyp"})
+        row = measure(model, recording, sensor, options)
+        print(json.dumps(row) if options.json else show(row))
+
+
+def measure(
+    model: runtime.Model, recording: str, sensor: tuple[int, int] | None, options: argparse.Namespace
+) -> dict[str, float]:
+    def framed() -> list[np.ndarray]:
+        source = open_source(recording, sensor=sensor)
+        return [frame.x for frame in SourceFramer(source, options.framing, model.input_shape)]
+
+    def stepped() -> None:
+        session = model.session()
+        for x in frames:
+            session.step(x[None])
+
+    def streamed() -> None:
+        for _ in model.stream(
+            recording, framing=options.framing, decide=options.decide, reset="silence:1000", sensor=sensor
+        ):
+            pass
+
+    frames = framed()
+    best: dict[Callable[[], object], float] = {}
+    for _ in range(options.repeats):
+        for work in (streamed, stepped, framed):
+            began_s = time.perf_counter()
+            work()
+            took_ms = 1e3 * (time.perf_counter() - began_s) / len(frames)
+            best[work] = min(took_ms, best.get(work, took_ms))
+    return {
+        "frames": len(frames),
+        "streamed_ms": round(best[streamed], 5),
+        "stepped_ms": round(best[stepped], 5),
+        "beside_ms": round(best[streamed] - best[stepped], 5),
+        "framing_ms": round(best[framed], 5),
+    }
+
+
+def show(row: dict[str, float]) -> str:
+    return "\n".join(f"{name:14}{value:>12}" for name, value in row.items())
+
+
+if __name__ == "__main__":
+    main()
