@@ -44,7 +44,7 @@ static int read_rule(const char *text, DecisionRule *r, Text first) {
         r->kind = is_word(kind, "own") ? BY_OWN : BY_LEAK;
         r->tau_us = first.n ? time_us(first) : r->kind == BY_OWN ? 80000 : 500000;
         if (!r->tau_us)
-            REFUSE("--decide %.80s: the time constant, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, SHORT(first));
+            REFUSE("--decide %.80s: the time constant, '%.*s', " NO_TIME, text, SHORT(first));
     } else if (is_word(kind, "kofn")) {
         const int given = first.n > 0;
         r->kind = BY_KOFN;
@@ -78,7 +78,7 @@ int plif_decide_parse(const char *text, DecisionRule *rule) {
         if (which == OTHER) {
             r.other_us = time_us(value);
             if (!r.other_us)
-                REFUSE("--decide %.80s: other, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, SHORT(value));
+                REFUSE("--decide %.80s: other, '%.*s', " NO_TIME, text, SHORT(value));
         } else if (which == IDLE && is_word(value, "auto")) {
             r.idle_auto = 1;
         } else {

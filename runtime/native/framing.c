@@ -48,20 +48,22 @@ static int read_option(const char *text, Framing *f, unsigned *given, Text part)
     if (which == MAX || which == EVERY) {
         const int64_t us = time_us(value);
         if (!us)
-            REFUSE("framing '%.80s': %s, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, option_names[which], SHORT(value));
+            REFUSE("framing '%.80s': %s, '%.*s', " NO_TIME, text, option_names[which], SHORT(value));
         *(which == MAX ? &f->max_us : &f->every_us) = us;
         return 0;
     }
     int choice = 0;
     while (choices[which][choice] && !is_word(value, choices[which][choice])) choice++;
     if (!choices[which][choice])
-        REFUSE("framing '%.80s': %s='%.*s' is not known; expected %s, %s, ...", text, option_names[which], SHORT(value),
-               choices[which][0], choices[which][1]);
+        REFUSE("framing '%.80s': %s='%.*s' is not known; expected %s=%s%s%s%s", text, option_names[which], SHORT(value), option_names[which],
+               choices[which][0], "|", choices[which][1], which == ORIENTATION ? "|sj|paper" : "");
     int *const fields[OPTIONS] = {[PAD] = &f->pad_zero, [VALUE] = &f->binary, [POLARITY] = &f->swapped,
                                   [ORIENTATION] = &f->orientation, [RESIZE] = &f->crop};
     *fields[which] = choice;
     return 0;
 }
+
+int64_t plif_time_us(const char *text) { return time_us(text_of(text)); }
 
 int plif_framing_room(const Framing *f, int64_t cells) {
     const int64_t pieces = pieces_of(f);
@@ -88,7 +90,7 @@ int plif_framing_parse(const char *text, Framing *framing) {
             REFUSE("framing '%.80s': the length of a frame must follow 'duration:', as in %s", text, kinds[1].example);
         f.duration_us = time_us(length);
         if (!f.duration_us)
-            REFUSE("framing '%.80s': the length of a frame, '%.*s', is not a time; expected a number with us, ms or s, as 10ms", text, SHORT(length));
+            REFUSE("framing '%.80s': the length of a frame, '%.*s', " NO_TIME, text, SHORT(length));
         any = more;
     }
     while (any) {
@@ -99,7 +101,7 @@ int plif_framing_parse(const char *text, Framing *framing) {
     if (is_whole(&f) && !f.T) REFUSE("framing '%.80s': T= is missing; expected as in %s", text, kinds[f.kind].example);
     if (f.kind == BY_EVENTS && (!f.n || !f.max_us))
         REFUSE("framing '%.80s': %s= is missing; expected as in %s", text, f.n ? "max" : "n", kinds[2].example);
-    if (given >> PAD & 1 && !f.T) REFUSE("framing '%.80s': pad= needs T=: without T nothing is padded", text);
+    if (given >> PAD & 1 && !f.T) REFUSE("framing '%.80s': pad=%s needs T=: without T nothing is padded", text, choices[PAD][f.pad_zero]);
     if (f.every_us && (f.duration_us % f.every_us || f.duration_us == f.every_us || f.duration_us / f.every_us > MOST_PIECES))
         REFUSE("framing '%.80s': every= must divide the length of a frame into 2 to %d parts; expected as in duration:40ms,every=10ms", text, MOST_PIECES);
     *framing = f;

@@ -1,4 +1,4 @@
-/* How events become frames, in one line of text: the grammar of runtime/events/framing.py. */
+/* How events become frames, in one line of text; docs/events.md has the grammar. */
 #ifndef PLIF_FRAMING_H
 #define PLIF_FRAMING_H
 
@@ -24,5 +24,8 @@ int plif_framing_room(const Framing *framing, int64_t cells);
 
 /* Reads the text; 0, or a code below zero and its text. */
 int plif_framing_parse(const char *text, Framing *framing);
+
+/* "10ms" -> 10000; 0 where it is no whole number of microseconds from 1 on. */
+int64_t plif_time_us(const char *text);
 
 #endif

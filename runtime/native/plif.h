@@ -179,7 +179,7 @@ PLIF_API const float *plif_membranes(const plif_session *session, int state, int
 typedef struct plif_network {
     size_t size;                /* sizeof(plif_network) */
     int classes, voters, T;     /* voters of a class: y is a multiple of 1 / voters; 1 where it does not vote. T: steps of a sample */
-    const char *const *class_names;     /* [classes]; they must stay while the session is used */
+    const char *const *class_names;     /* [classes]; read during the call */
 } plif_network;
 
 PLIF_API plif_session *plif_session_for(const plif_network *network, const plif_options *options);      /* decide, reset and threads 1 */

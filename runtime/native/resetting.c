@@ -47,7 +47,7 @@ int plif_reset_parse(const char *text, ResetPolicy *policy) {
         p.kind = RESET_DECAY;
         p.tau_us = time_us(rest);
         if (!p.tau_us)
-            return plif_fail(PLIF_BAD_ARGUMENT, "--reset %.80s: the time constant, '%.*s', is not a time; expected a number with us, ms or s, as 10ms",
+            return plif_fail(PLIF_BAD_ARGUMENT, "--reset %.80s: the time constant, '%.*s', " NO_TIME,
                              text, SHORT(rest));
         *policy = p;
         return 0;

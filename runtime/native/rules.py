@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes as c
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +54,26 @@ class PlifDecision(c.Structure):
     )
 
 
+class PlifFraming(c.Structure):
+    """Framing of framing.h; 0 where a number is not given."""
+
+    _fields_ = (
+        ("kind", c.c_int),
+        *((name, c.c_int64) for name in ("T", "duration_us", "every_us", "n", "max_us")),
+        *((name, c.c_int) for name in ("pad", "value", "polarity", "orientation", "resize")),
+    )
+
+
+FRAMING_KINDS = ("count", "duration", "events", "time")
+FRAMING_CHOICES = {
+    "pad": ("repeat", "zero"),
+    "value": ("count", "binary"),
+    "polarity": ("stored", "swapped"),
+    "orientation": ("stored", "upright", "sj", "paper"),
+    "resize": ("sum", "crop"),
+}  # in the order of C's numbers
+
+
 @cache
 def library() -> c.CDLL:
     """The native library, with the types of the functions that are used here."""
@@ -67,10 +88,37 @@ def library() -> c.CDLL:
         ("plif_snapshot", c.c_int, p, p, c.c_size_t),
         ("plif_restore", c.c_int, p, p, c.c_size_t),
         ("plif_other_class", c.c_int, p, c.c_int),
+        ("plif_framing_parse", c.c_int, c.c_char_p, p),
+        ("plif_time_us", i64, c.c_char_p),
     ):
         function = getattr(lib, name)
         function.restype, function.argtypes = result, list(arguments)
     return lib
+
+
+def error() -> PlifError:
+    """What was wrong with the last call in this thread that failed."""
+    return PlifError(library().plif_error_text().decode("utf-8", "replace"))
+
+
+def _line(text: str) -> bytes:
+    """For C, to which a text ends at a zero."""
+    return str(text).replace("\0", "\ufffd").encode("utf-8", "replace")
+
+
+def read_framing(text: str) -> dict[str, Any]:
+    """A framing -> the fields of runtime.events.framing.Framing; None where a number is not given. Raises PlifError."""
+    found = PlifFraming()
+    if library().plif_framing_parse(_line(text), c.byref(found)):
+        raise error()
+    numbers = {name: getattr(found, name) or None for name in ("T", "duration_us", "every_us", "n", "max_us")}
+    choices = {name: texts[getattr(found, name)] for name, texts in FRAMING_CHOICES.items()}
+    return {"kind": FRAMING_KINDS[found.kind], **numbers, **choices}
+
+
+def time_us(text: str) -> int | None:
+    """'10ms' -> 10000; None where it is no whole number of microseconds from 1 on."""
+    return int(library().plif_time_us(_line(text))) or None
 
 
 def find_other(classes: Sequence[str]) -> int | None:
@@ -104,14 +152,13 @@ class Rules:
         framing: str | None = None,
     ) -> None:
         self._library = library()
-        self._names = _names(classes)  # the session reads them as long as it lives
         self._classes = len(classes)
-        network = PlifNetwork(c.sizeof(PlifNetwork), len(classes), voters, T, self._names)
-        texts = (None if text is None else text.encode("utf-8", "replace") for text in (framing, decide, reset))
+        network = PlifNetwork(c.sizeof(PlifNetwork), len(classes), voters, T, _names(classes))
+        texts = (None if text is None else _line(text) for text in (framing, decide, reset))
         options = PlifOptions(c.sizeof(PlifOptions), *texts, threads=1, total_events=-1)
         self._at = self._library.plif_session_for(c.byref(network), c.byref(options))
         if not self._at:
-            raise PlifError(self._error())
+            raise error()
         self.rows = int(self._library.plif_rows(self._at))
         self._keep = (c.c_double * self.rows)()
         self.keep = np.ctypeslib.as_array(self._keep)
@@ -125,7 +172,7 @@ class Rules:
         """
         found = self._library.plif_before(self._at, start_us, end_us, events, flags, self._keep)
         if found < 0:
-            raise PlifError(self._error())
+            raise error()
         return bool(found)
 
     def after(self, y: np.ndarray) -> PlifDecision:
@@ -134,7 +181,7 @@ class Rules:
             raise PlifError(f"y of shape {list(y.shape)}; expected [{self.rows}, {self._classes}]")
         whole = np.ascontiguousarray(y, np.float32)
         if self._library.plif_after(self._at, whole.ctypes.data, self._of_decision) < 0:
-            raise PlifError(self._error())
+            raise error()
         return self._decision
 
     @property
@@ -147,11 +194,8 @@ class Rules:
     @kept.setter
     def kept(self, values: np.ndarray) -> None:
         if self._library.plif_restore(self._at, np.ascontiguousarray(values, np.uint8).ctypes.data, len(values)):
-            raise PlifError(self._error())
+            raise error()
 
     def __del__(self) -> None:
         if getattr(self, "_at", None):
             self._library.plif_session_free(self._at)
-
-    def _error(self) -> str:
-        return str(self._library.plif_error_text().decode("utf-8", "replace"))

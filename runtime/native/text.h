@@ -1,4 +1,4 @@
-/* Small pieces of text, for the grammars of framing, decisions and resets. They read what their Python twins read, in ASCII. */
+/* Small pieces of text, for the grammars of framing, decisions and resets. In ASCII. */
 #ifndef PLIF_TEXT_H
 #define PLIF_TEXT_H
 
@@ -12,6 +12,7 @@ typedef struct {
 } Text;
 
 enum { MOST_TEXT = 4096 };
+#define NO_TIME "is not a time; expected a whole number of microseconds from 1 on, with us, ms or s, as 10ms"
 #define SHORT(text) (text).n > 80 ? 80 : (text).n, (text).at      /* for %.*s: as much of it as a message shows */
 #define MOST_TIME_US ((int64_t)1 << 50)
 

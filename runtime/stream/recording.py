@@ -20,7 +20,6 @@ from typing import Any
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
 from runtime.events.array import T_LIMIT_US
-from runtime.events.framing import NUMBER_LIMIT
 from runtime.events.size import is_size
 from runtime.stream.options import StreamOptions
 
@@ -31,6 +30,7 @@ DEFAULTS = {"overload": "merge", "on_return": "hold"}  # of options that always 
 MARKS = {"returned_after", "silent_after"}  # in lines that are no decisions
 HEADER_LIMIT = 64 << 20
 LINE_LIMIT = 1 << 20
+MOST_EVENTS = 1 << 40
 
 
 def is_recording(spec: str) -> bool:
@@ -141,7 +141,7 @@ def _parse_source(entry: dict[str, Any]) -> dict[str, Any]:
     if entry["upright"] not in ("identity", "rotate180", "flip_y") or not is_size(sensor):
         raise ValueError("sensor or upright")
     count = entry.get("count")
-    if count is not None and not (type(count) is int and 0 <= count <= NUMBER_LIMIT):
+    if count is not None and not (type(count) is int and 0 <= count <= MOST_EVENTS):
         raise ValueError("count")
     return {"events": name, "sensor": tuple(sensor), "upright": entry["upright"], "count": count}
 

@@ -97,7 +97,7 @@ class StateFile:
 
 WRONG = {
     "format": "no state of a stream of plif",
-    "format_version": "of another version of plif",
+    "format_version": "of another version of plif; remove it to begin anew, or go on with that version",
     "digest": "of another artifact: the digests differ",
     "states": "of another artifact, or of other rows: the states differ",
     "framing": "of a stream with another --framing",

@@ -138,3 +138,32 @@ def test_copies_of_a_policy_are_reset_one_after_the_other() -> None:
         for row in zip(*(asked.due(5, 1000) for _ in range(30)), strict=True)
     ]
     assert resets == [[2, 10, 18, 26], [4, 12, 20, 28], [6, 14, 22], [8, 16, 24]]
+
+
+@pytest.mark.parametrize(
+    ("decide", "reset"),
+    [("own,idle=auto", "every:6/3"), ("kofn:2/3,idle=2k", "silence:20"), ("sum,exit=0.2", "decay:5ms")],
+)
+def test_what_rules_kept_is_taken_or_refused_whatever_it_holds(decide: str, reset: str) -> None:
+    """A state may be anybody's file: numbers in it that no stream has are refused, and others harm nothing."""
+    rng, asked = np.random.default_rng(0), Asked(decide, 3, 10, reset, other=True)
+    for _ in range(9):
+        asked.add((5, 2, 0))
+    kept, refused = asked.rules.kept, 0
+    edges = (
+        np.array([0, 1, -1, 1 << 62, -(1 << 63), 3], np.int64).tobytes()
+        + np.array([np.nan, np.inf, -1.0, 0.1]).tobytes()
+    )
+    for _ in range(3000):
+        edited, at, what = kept.copy(), 8 * int(rng.integers(len(kept) // 8)), 8 * int(rng.integers(10))
+        edited[at : at + 8] = np.frombuffer(edges[what : what + 8], np.uint8)
+        try:
+            asked.rules.kept = edited
+        except PlifError as error:
+            refused += 1
+            assert str(error).startswith("plif_restore: ")
+            continue
+        assert asked.add((1, 0, 0)) in (None, 0, 1, 2) and np.isfinite(asked.share)
+    assert refused > 100  # most of the bytes belong to rows that this session does not have
+    asked.rules.kept = kept
+    assert (asked.rules.kept == kept).all()

@@ -18,7 +18,8 @@ from runtime.base.errors import PlifError
 from runtime.events import make_events, open_source
 from runtime.events.framer import Framer
 from runtime.model.readers import plif_file
-from tests.libplif import IDLE, CRecording, CSession, Handle, Said
+from runtime.native.rules import IDLE
+from tests.libplif import CRecording, CSession, Handle, Said
 from tests.networks import digits_network
 
 pytestmark = pytest.mark.skipif(

@@ -6,7 +6,6 @@ import ctypes as c
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -23,11 +22,11 @@ from runtime.base.errors import PlifError
 from runtime.events import Source, make_events
 from runtime.events.filters import Filters
 from runtime.events.formats.base import Losses
-from runtime.events.framing import Framing
 from runtime.events.sources.base import TICK
 from runtime.events.sources.usable import usable
+from runtime.native.rules import FRAMING_CHOICES, FRAMING_KINDS, IDLE, PlifFraming
 from runtime.stream.observe import Observer
-from tests.libplif import IDLE, CSession, Handle, library
+from tests.libplif import CSession, Handle, library
 from tests.specification.stream import Decision
 from tests.specification.view import Cell, Event, is_valid
 
@@ -150,12 +149,7 @@ class PythonProduct:
     """`plif stream` and what it is made of."""
 
     def read(self, grammar: str, text: str) -> dict[str, Any] | None:
-        if grammar != "framing":  # C reads these for both
-            return Libplif().read(grammar, text)
-        try:
-            return {name: value or 0 for name, value in asdict(Framing.parse(text)).items() if name[0] != "_"}
-        except PlifError:
-            return None
+        return Libplif().read(grammar, text)  # C reads them for both
 
     def run(self, path: Path, source: Fed, **options: Any) -> tuple[Seen, list[Any], dict[str, Any]]:
         seen = Seen()
@@ -196,16 +190,6 @@ class PythonProduct:
         return [next(left) if one else None for one in kept], filters.sensor
 
 
-class CFraming(c.Structure):
-    """Framing of framing.h."""
-
-    _fields_ = (
-        ("kind", c.c_int),
-        *((name, c.c_int64) for name in ("T", "duration_us", "every_us", "n", "max_us")),
-        *((name, c.c_int) for name in ("pad", "value", "polarity", "orientation", "resize")),
-    )
-
-
 class CRule(c.Structure):
     """DecisionRule of decide.h."""
 
@@ -227,15 +211,6 @@ class CPolicy(c.Structure):
     )
 
 
-CHOICES = {
-    "pad": ("repeat", "zero"),
-    "value": ("count", "binary"),
-    "polarity": ("stored", "swapped"),
-    "orientation": ("stored", "upright", "sj", "paper"),
-    "resize": ("sum", "crop"),
-}
-
-
 def reset_numbers(said: dict[str, Any]) -> dict[str, Any]:
     return {"T": said["every"], "K": said["rows"], "silence_us": said["silence_us"], "tau_us": said["tau_us"]}
 
@@ -246,15 +221,15 @@ class Libplif:
     def read(self, grammar: str, text: str) -> dict[str, Any] | None:
         parse = native.library()[f"plif_{grammar}_parse"]
         parse.argtypes = [c.c_char_p, c.c_void_p]
-        out: Any = {"framing": CFraming, "decide": CRule, "reset": CPolicy}[grammar]()
+        out: Any = {"framing": PlifFraming, "decide": CRule, "reset": CPolicy}[grammar]()
         code = parse(text.encode(), c.byref(out))
         assert code in (0, -5)
         said = {name: getattr(out, name) for name, _ in out._fields_}
         if code:
             return None
         if grammar == "framing":
-            said["kind"] = ("count", "duration", "events", "time")[out.kind]
-            return {**said, **{name: choices[said[name]] for name, choices in CHOICES.items()}}
+            said["kind"] = FRAMING_KINDS[out.kind]
+            return {**said, **{name: choices[said[name]] for name, choices in FRAMING_CHOICES.items()}}
         if grammar == "reset":
             return {"kind": ("never", "every", "silence", "decay")[out.kind], **reset_numbers(said)}
         idle = "auto" if out.idle_auto else None if out.idle_per_s < 0 else out.idle_per_s
