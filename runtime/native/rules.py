@@ -90,6 +90,8 @@ def library() -> c.CDLL:
         ("plif_other_class", c.c_int, p, c.c_int),
         ("plif_framing_parse", c.c_int, c.c_char_p, p),
         ("plif_time_us", i64, c.c_char_p),
+        ("plif_view_check", c.c_int, p, c.c_int, c.c_int, c.c_int),
+        ("plif_view", None, p, p, c.c_int, c.c_int, c.c_int, p, p, p),
     ):
         function = getattr(lib, name)
         function.restype, function.argtypes = result, list(arguments)
@@ -114,6 +116,19 @@ def read_framing(text: str) -> dict[str, Any]:
     numbers = {name: getattr(found, name) or None for name in ("T", "duration_us", "every_us", "n", "max_us")}
     choices = {name: texts[getattr(found, name)] for name, texts in FRAMING_CHOICES.items()}
     return {"kind": FRAMING_KINDS[found.kind], **numbers, **choices}
+
+
+def view_of(
+    framing: str, shape: Sequence[int], sensor: tuple[int, int], upright: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where events land in a frame of `shape` (C, h, w): (of_x [W], of_y [H], of_p [2]) of framer.h, int64. sensor is (W, H)."""
+    parsed, sizes = PlifFraming(), (c.c_int * 3)(*shape)
+    library().plif_framing_parse(_line(framing), c.byref(parsed))
+    if library().plif_view_check(sizes, *sensor, upright):
+        raise error()
+    tables = [np.empty(size, np.int64) for size in (*sensor, 2)]
+    library().plif_view(c.byref(parsed), sizes, *sensor, upright, *(table.ctypes.data for table in tables))
+    return tables[0], tables[1], tables[2]
 
 
 def time_us(text: str) -> int | None:
