@@ -21,7 +21,7 @@ import subprocess
 from pathlib import Path
 
 TIMES = {
-    "latency_ms", "lag_ms", "seconds", "throughput_per_s", "versions", "command", "started", "plif", "waiting_most",
+    "latency_ms", "lag_ms", "latency", "seconds", "throughput_per_s", "versions", "command", "started", "plif", "waiting_most",
     "p50_ms", "p99_ms", "steps_per_s", "after_silence_p50_ms", "rss_mb", "engine_reason", "sha256", "bytes",
 }  # fmt: skip
 MODELS = Path(__file__).parent.parent / "models"
