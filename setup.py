@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say: native code, built with the package.
 
-The event engine and all that C has of it (_event: libplif, with the decoding and binning of events, which NumPy does without
-it), and the kernels of training (_train).
+libplif (_event: the event engine, and the rules that make events frames and frames decisions), and the kernels of training
+(_train).
 
 Plain C through setuptools' own build_ext: no build dependency beyond a compiler, which build_backend.py brings where there is
 none, and none at run time. The library is opened with ctypes, so it contains no Python and needs no Python headers. Without

@@ -1,6 +1,6 @@
 """The native library that decodes and bins events (packets.c, sample.c): opens it, and mirrors its C structures.
 
-It is optional, as the event engine's kernels are: where it was not built, NumPy does the same work with the same results.
+Events that a filter has looked at, and those of other types than EVENT_DTYPE, still go through NumPy, with the same results.
 """
 
 from __future__ import annotations
