@@ -1,12 +1,11 @@
-"""From a camera's bytes to frames: EVT 3.0 decoding and binning, the native library against the NumPy fallback.
+"""From a camera's bytes to frames: EVT 3.0 decoding and binning.
 
     python bench/events.py                       generated recordings
     python bench/events.py --file recording.raw  a real EVT 3.0 recording as well
     python bench/events.py --json
 
 There are three jobs: decoding (words in memory -> events), binning (events -> frames of 128x128), and all that a stream does up
-to the frames (file -> packets -> frames). Both implementations take turns; medians; one thread. Their results are compared
-before anything is timed.
+to the frames (file -> packets -> frames). Medians; one thread.
 """
 
 from __future__ import annotations
@@ -16,11 +15,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -30,9 +27,8 @@ from bench.machine import machine
 from runtime.events import EVENT_DTYPE, make_events, open_source
 from runtime.events.formats.base import Losses
 from runtime.events.formats.evt import read_sensor
-from runtime.events.formats.evt3 import make_decoder
+from runtime.events.formats.evt3 import Decoder
 from runtime.events.framer import Framer
-from runtime.native import packets
 from runtime.stream.source_framer import SourceFramer
 
 SHAPE = (2, 128, 128)
@@ -47,15 +43,13 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help="an EVT 3.0 recording")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    if packets.library() is None:
-        sys.exit("bench/events.py: the native library is not built here: python setup.py build_ext --inplace")
     rows = measure(options.events, options.rounds, options.file)
     if options.json:
         print(json.dumps({"machine": machine(), "rows": rows}))
         return
-    print(f"{'job':44} {'engine':8} {'M events/s':>11} {'p50 ms':>9} {'p99 ms':>9}")
+    print(f"{'job':44} {'M events/s':>11} {'p50 ms':>9} {'p99 ms':>9}")
     for r in rows:
-        print(f"{r['name']:44} {r['engine']:8} {r['million_events_per_s']:11.1f} {r['p50_ms']:9.3f} {r['p99_ms']:9.3f}")
+        print(f"{r['name']:44} {r['million_events_per_s']:11.1f} {r['p50_ms']:9.3f} {r['p99_ms']:9.3f}")
 
 
 def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
@@ -65,59 +59,40 @@ def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
         made.write_bytes(HEADER + camera_words(count).tobytes())
         for label, path in (("generated", made), *((("real", file),) if file else ())):
             words = np.frombuffer(path.read_bytes()[read_sensor(path)[1] :], "<u2")
-            total = len(make_decoder().feed(words, Losses()))
-            rows += compare(f"EVT3 decode, {label}", total, rounds, lambda w=words: make_decoder().feed(w, Losses()))
-            rows += compare(
-                f"EVT3 file to frames, duration:10ms, {label}",
-                total,
-                rounds,
-                lambda p=path: [f.x for f in SourceFramer(open_source(str(p)), "duration:10ms", SHAPE)],
-            )
+            total = len(Decoder().feed(words, Losses()))
+            rows.append(measured(f"EVT3 decode, {label}", total, rounds, lambda w=words: Decoder().feed(w, Losses())))
+            name = f"EVT3 file to frames, duration:10ms, {label}"
+            rows.append(measured(name, total, rounds, lambda p=path: list(streamed(p))))
         for size in (count, count // 15):
             events = moving(size)
             for framing in FRAMINGS:
-                rows += compare(
-                    f"bin {size // 1000} k events, {framing}", size, rounds, lambda e=events, f=framing: frames(e, f)
-                )
+                name = f"bin {size // 1000} k events, {framing}"
+                rows.append(measured(name, size, rounds, lambda e=events, f=framing: frames(e, f)))
     return rows
 
 
-def compare(name: str, events: int, rounds: int, job: Callable[[], Sequence[np.ndarray]]) -> list[dict[str, Any]]:
-    """Times the same job with and without the native library, in turn."""
-    with numpy_only():
-        expected = job()
-    np.testing.assert_array_equal(job(), expected)
-    times: dict[str, list[float]] = {"native": [], "numpy": []}
-    for _ in range(rounds):
-        times["native"].append(timed(job))
-        with numpy_only():
-            times["numpy"].append(timed(job))
-    return [
-        {
-            "name": name,
-            "engine": engine,
-            "precision": "exact",
-            "threads": 1,
-            "p50_ms": round(float(np.median(ms)), 4),
-            "p99_ms": round(float(np.percentile(ms, 99)), 4),
-            "spike_mismatches": None,
-            "million_events_per_s": round(events / float(np.median(ms)) / 1e3, 1),
-        }
-        for engine, ms in times.items()
-    ]
-
-
-@contextmanager
-def numpy_only() -> Iterator[None]:
-    """Hides the native library, as if it were not built."""
-    with mock.patch.object(packets, "library", lambda: None):
-        yield
+def measured(name: str, events: int, rounds: int, job: Callable[[], object]) -> dict[str, Any]:
+    ms = [timed(job) for _ in range(rounds)]
+    return {
+        "name": name,
+        "engine": "native",
+        "precision": "exact",
+        "threads": 1,
+        "p50_ms": round(float(np.median(ms)), 4),
+        "p99_ms": round(float(np.percentile(ms, 99)), 4),
+        "spike_mismatches": None,
+        "million_events_per_s": round(events / float(np.median(ms)) / 1e3, 1),
+    }
 
 
 def timed(job: Callable[[], object]) -> float:
     began = time.perf_counter()
     job()
     return 1e3 * (time.perf_counter() - began)
+
+
+def streamed(path: Path) -> Iterator[np.ndarray]:
+    return (frame.x for frame in SourceFramer(open_source(str(path)), "duration:10ms", SHAPE))
 
 
 def frames(events: np.ndarray, framing: str) -> list[np.ndarray]:

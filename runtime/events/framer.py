@@ -25,13 +25,13 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.account import Account
-from runtime.events.array import EVENT_DTYPE
-from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, NativeCollector, TakeEvents, collectors
+from runtime.events.array import EVENT_DTYPE, make_events
+from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, Collector, TakeEvents
 from runtime.events.frame import Frame
 from runtime.events.framing import Framing
 from runtime.events.overlap import Overlap
 from runtime.events.slices import count_slices
-from runtime.events.view import NOWHERE, View
+from runtime.events.view import View
 from runtime.native.packets import Evt3Reader, OpenFrame
 
 GAP_US = 1_000_000
@@ -65,7 +65,7 @@ class Framer:
         self.account = Account()
         self.discontinuities = 0
         self._view = view = View(framing, shape, source_size, upright)
-        self._collector, self._plain = collectors(view)
+        self._collector = Collector(view)
         self._take: TakeEvents = lambda counts: ALL_TAKEN  # the rest of the packet that came last
         self._empty = np.zeros(shape, np.float32)
         self._empty.flags.writeable = False  # every empty frame shows this one array
@@ -113,41 +113,31 @@ class Framer:
         counted = self.framing.whole
         if len(events) and self._last_us is None:
             self._last_us = int(events["t"][0])
-        begin = (self._collector if events.dtype == EVENT_DTYPE else self._plain).begin
+        if events.dtype != EVENT_DTYPE:
+            events = make_events(*(events[name] for name in "txyp"))
         if t_us is None or passed is None:
-            self._take = begin(events, self._open)
+            self._take = self._collector.begin(events, self._open)
         elif counted:  # N is that of the events that pass
             self.account.add(len(t_us) - len(events), filtered=len(t_us) - len(events))
-            self._take = begin(events, self._open)
+            self._take = self._collector.begin(events, self._open)
         else:
-            self._take = self._begin_filtered(events, t_us, passed)
+            every = np.zeros(len(t_us), EVENT_DTYPE)
+            every["t"] = t_us
+            every[passed] = events
+            self._take = self._collector.begin(every, self._open, passed)
         return self._by_count() if counted else self._by_clock()
 
     @property
     def takes_words(self) -> bool:
-        """Whether `frames_of_words` can be called: in C, and where frames follow the clock."""
-        return isinstance(self._collector, NativeCollector) and not self.framing.whole
+        """Whether `frames_of_words` can be called: where frames follow the clock."""
+        return not self.framing.whole
 
     def frames_of_words(self, words: np.ndarray, reader: Evt3Reader) -> Iterator[Frame]:
         """As `frames`, of words of EVT 3.0, uint16 [N], that are not decoded; `reader` counts what they hold."""
         if self._closed:
             raise PlifError("this framer is closed: use a new one for each recording")
-        assert isinstance(self._collector, NativeCollector)
         self._take = self._collector.begin_words(words, reader, self._open)
         return self._by_clock()
-
-    def _begin_filtered(self, events: np.ndarray, t_us: np.ndarray, passed: np.ndarray) -> TakeEvents:
-        """Events that a filter took away keep their time and land in no cell."""
-        inside = self._view.inside(events)
-        if not inside.all():
-            outside = int(len(inside) - inside.sum())
-            self.account.add(outside, invalid=outside)
-            left = ~passed
-            left[np.flatnonzero(passed)[inside]] = True
-            events, t_us, passed = events[inside], t_us[left], passed[left]
-        cells = np.full(len(t_us), NOWHERE)
-        cells[passed] = self._view.cells(events)
-        return self._plain.begin_at(t_us.astype(np.int64), cells, self._open)
 
     def closing(self) -> Iterator[Frame]:
         """As `close`, one frame at a time."""

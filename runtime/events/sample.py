@@ -34,16 +34,15 @@ def frames_in(
     sensor  (width, height); None where nobody knows it
     out     where the frames go, of that shape, each frame contiguous; a new array when None
     """
-    library = packets.library()
     T = framing.T
-    if library is None or sensor is None or T is None or not path.endswith(SUFFIXES):
+    if sensor is None or T is None or not path.endswith(SUFFIXES):
         return None
     if 4 * T * math.prod(shape) > MOST_BYTES:
         return None
     frames = np.empty((T, *shape), np.float32) if out is None else out
     where = (frames.ctypes.data, frames.strides[0] // 4, T)
     used = ctypes.c_int64()
-    events = library.plif_sample(
+    events = packets.library().plif_sample(
         os.fsencode(path), str(framing).encode(), (ctypes.c_int32 * 3)(*shape), *sensor, *where, ctypes.byref(used)
     )
     return None if events < 0 else (frames, events, used.value)

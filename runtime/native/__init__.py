@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from runtime.base.errors import PlifError
 
@@ -141,13 +141,14 @@ def is_built() -> bool:
 
 def library() -> c.CDLL:
     """The native library. Raises PlifError where none is here that fits."""
-    found = _open()
-    if found is None:
-        raise PlifError(
-            f"{Path(__file__).parent}: plif needs its native library, and none here fits (installed without a C compiler or for "
-            "another machine); install gcc or clang, or give pip a network, and install plif again"
-        )
-    return found
+    return _open() or missing()
+
+
+def missing() -> NoReturn:
+    raise PlifError(
+        f"{Path(__file__).parent}: plif needs its native library, and none here fits (installed without a C compiler or for "
+        "another machine); install gcc or clang, or give pip a network, and install plif again"
+    )
 
 
 def refusal(check: str, *arguments: Any) -> str | None:

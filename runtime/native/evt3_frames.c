@@ -87,7 +87,7 @@ int64_t plif_evt3_collect(const uint16_t *words, int64_t bytes, int64_t *at, Evt
         return PLIF_WRONG;
     for (;;) {
         const int64_t before = r->next;
-        const int64_t why = plif_collect(r->hold, r->held * EVENT, &r->next, frame, of_x, columns, of_y, rows, of_p, counts);
+        const int64_t why = plif_collect(r->hold, r->held * EVENT, &r->next, frame, of_x, columns, of_y, rows, of_p, NULL, counts);
         r->events += r->next - before;
         if (why != ALL_TAKEN || *at == count)
             return why;

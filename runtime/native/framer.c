@@ -75,7 +75,7 @@ static int64_t collect(Framer *f, const uint8_t *events, int64_t count, int64_t 
     FramerState *s = f->s;
     const int64_t from = *at;
     s->open.taken = s->open.filtered = s->open.late = s->open.invalid = 0;
-    const int64_t why = plif_collect(events, count * EVENT, at, &s->open, f->of_x, s->open.width, f->of_y, s->open.height, f->of_p,
+    const int64_t why = plif_collect(events, count * EVENT, at, &s->open, f->of_x, s->open.width, f->of_y, s->open.height, f->of_p, NULL,
                                      s->emitted >= f->most ? NULL : f->counts);
     if (why == PLIF_WRONG) return why;
     s->came += *at - from;

@@ -1,7 +1,6 @@
 /* From a camera's bytes to counts per pixel: EVT 3.0 decoding, and binning. Each is one pass over memory.
  *
- * Both give the same result, event for event, as the NumPy code in runtime/events/formats/evt3.py and
- * runtime/events/collect.py, so that either may run; tests compare the two. An event is 13 bytes without padding, little-endian:
+ * tests/specification says what both give, event for event. An event is 13 bytes without padding, little-endian:
  * int64 t (us), uint16 x, uint16 y, uint8 p. Nothing here trusts its input: every array comes with its size (in bytes, for
  * words and events, so that an array of another type cannot be read past its end), every index is checked before it is used,
  * and numbers that would overflow are refused: the result is then PLIF_WRONG and nothing has been read or written.
@@ -138,9 +137,10 @@ int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows)
 
 /* Adds the events from `at` on to `counts`, of as many floats as the frame has cells, until the frame ends. Returns why it
  * stopped; `at` is then the first event that was not taken. counts NULL: there is no open frame any more, so every event inside
- * the sensor is filtered. of_x and of_y have `columns` and `rows` elements, of_p two. */
+ * the sensor is filtered. of_x and of_y have `columns` and `rows` elements, of_p two. passed [events]: which of them a filter let through; time
+ * goes on with the others, which land nowhere and whose coordinates are not looked at. NULL: all. */
 int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x, int64_t columns,
-                     const int64_t *of_y, int64_t rows, const int64_t *of_p, float *counts)
+                     const int64_t *of_y, int64_t rows, const int64_t *of_p, const uint8_t *passed, float *counts)
 {
     Frame f = *frame;
     const int64_t count = bytes / EVENT;
@@ -148,7 +148,7 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
     if (bytes < 0 || bytes % EVENT || i < 0 || i > count || !plif_frame_fits(&f, columns, rows))
         return PLIF_WRONG;
     for (; i < count; i++) {
-        if (counts && (f.has_clock || !f.gap_us)) {
+        if (counts && !passed && (f.has_clock || !f.gap_us)) {
             const int64_t room = least(f.most_used - f.used, f.most_seen - f.seen);
             const uint8_t *from = events + i * EVENT;
             const int64_t most = least(count - i, room);
@@ -164,7 +164,8 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
         int64_t t;
         uint16_t x, y;
         event_get(e, &t, &x, &y);
-        if (x >= f.width || y >= f.height) {
+        const int is_here = !passed || passed[i];
+        if (is_here && (x >= f.width || y >= f.height)) {
             f.invalid++;
             continue;
         }
@@ -199,7 +200,7 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
             continue;
         }
         f.seen++;
-        const uint64_t cell = cell_of(of_x[x], of_y[y], of_p[e[12] != 0]);
+        const uint64_t cell = is_here ? cell_of(of_x[x], of_y[y], of_p[e[12] != 0]) : UINT64_MAX;
         if (cell >= (uint64_t)f.cells) /* also those below zero */
             f.filtered++;
         else {

@@ -64,7 +64,7 @@ enum { ALL_TAKEN, BEYOND_FRAME, AT_GAP, FRAME_FULL };
 int64_t plif_evt3_most(const uint16_t *words, int64_t bytes);
 int64_t plif_evt3(const uint16_t *words, int64_t bytes, Evt3 *state, uint8_t *out, int64_t out_bytes);
 int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x, int64_t columns,
-                     const int64_t *of_y, int64_t rows, const int64_t *of_p, float *counts);
+                     const int64_t *of_y, int64_t rows, const int64_t *of_p, const uint8_t *passed, float *counts);
 int64_t plif_evt3_collect(const uint16_t *words, int64_t bytes, int64_t *at, Evt3Reader *reader, Frame *frame, const int64_t *of_x,
                           int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p, float *counts);
 int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows);

@@ -1,7 +1,4 @@
-"""The native library that decodes and bins events (packets.c, sample.c): opens it, and mirrors its C structures.
-
-Events that a filter has looked at, and those of other types than EVENT_DTYPE, still go through NumPy, with the same results.
-"""
+"""The native library that decodes and bins events (packets.c, sample.c): opens it, and mirrors its C structures."""
 
 from __future__ import annotations
 
@@ -10,7 +7,8 @@ import sys
 from functools import cache
 from typing import Any
 
-from runtime.native import Signatures, find_library
+from runtime.base.errors import PlifError
+from runtime.native import Signatures, find_library, missing
 
 
 class Evt3State(c.Structure):
@@ -62,16 +60,16 @@ class OpenFrame(c.Structure):
 
 
 @cache
-def library() -> c.CDLL | None:
-    """The library, or None where it was not built (or the machine is big-endian, which it is not written for)."""
+def library() -> c.CDLL:
+    """The library. Raises PlifError where it is missing, and on a big-endian machine, which it is not written for."""
     if sys.byteorder != "little":
-        return None
+        raise PlifError("plif reads events on little-endian machines only")
     signatures: Signatures = {
         "plif_evt3_most": (c.c_int64, [c.c_void_p, c.c_int64]),
         "plif_evt3": (c.c_int64, [c.c_void_p, c.c_int64, c.c_void_p, c.c_void_p, c.c_int64]),
         "plif_collect": (
             c.c_int64,
-            [c.c_void_p, c.c_int64, *[c.c_void_p] * 3, c.c_int64, c.c_void_p, c.c_int64, *[c.c_void_p] * 2],
+            [c.c_void_p, c.c_int64, *[c.c_void_p] * 3, c.c_int64, c.c_void_p, c.c_int64, *[c.c_void_p] * 3],
         ),
         "plif_evt3_collect": (
             c.c_int64,
@@ -85,9 +83,10 @@ def library() -> c.CDLL | None:
     }
     sizes = c.sizeof(Evt3Reader) * 1000 + c.sizeof(OpenFrame)
     found = find_library("_event*.so", "plif_packets_layout", sizes, signatures)
-    if found is not None:
-        for name in ("plif_evt3", "plif_collect", "plif_evt3_collect"):
-            getattr(found, name).errcheck = _not_wrong
+    if found is None:
+        return missing()
+    for name in ("plif_evt3", "plif_collect", "plif_evt3_collect"):
+        getattr(found, name).errcheck = _not_wrong
     return found
 
 

@@ -96,8 +96,9 @@ def collected(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> Non
         tables = [[rng.choice((0, i, i * 3, -(1 << 40), number(rng))) for i in range(m)] for m in (columns, rows, 2)]
         of_x, of_y, of_p = map(room.numbers, tables)
         counts = rng.choice((None, room.take(4 * max(cells, 0))))
+        passed = rng.choice((None, room.take(n, bytes(rng.randrange(2) for _ in range(n)))))
         why = library.plif_collect(
-            events, len(raw), c.byref(at), c.byref(frame), of_x, columns, of_y, rows, of_p, counts
+            events, len(raw), c.byref(at), c.byref(frame), of_x, columns, of_y, rows, of_p, passed, counts
         )
         assert -1 <= why <= 3 and (why < 0 or 0 <= at.value <= n)
         library.plif_all_usable(events, len(raw), number(rng), number(rng), number(rng))

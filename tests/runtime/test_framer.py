@@ -11,20 +11,10 @@ from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, frames_of, make_events
 from runtime.events.frame import Frame
 from runtime.events.framer import Account, Framer
-from runtime.native import packets
 from tests.live import step
 
 SHAPE = (2, 8, 8)
 SENSOR = (16, 12)
-
-
-@pytest.fixture(autouse=True, params=["native", "numpy"])
-def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All rules hold with the native library and without it."""
-    if request.param == "numpy":
-        monkeypatch.setattr(packets, "library", lambda: None)
-    elif packets.library() is None:
-        pytest.skip("the native library is not built here: it needs a C compiler")
 
 
 Row = tuple[list[float], int, int, int, bool]

@@ -13,11 +13,9 @@ from runtime.data.dataset import read_recording
 from runtime.events import framed, write_nmnist
 from runtime.events.framing import Framing
 from runtime.events.sample import frames_in
-from runtime.native import packets
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
 
-pytestmark = pytest.mark.skipif(packets.library() is None, reason="needs the native library")
 SHAPE, SENSOR = (2, 34, 34), (34, 34)
 COUNT = Framing.parse("count:T=10")
 FRAMINGS = (

@@ -18,20 +18,17 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from runtime.events.array import EVENT_DTYPE, make_events
+from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats import evt
-from runtime.events.formats.base import Format, Losses, Unwrapper, forward_fill, read_chunks
+from runtime.events.formats.base import Format, Losses, read_chunks
 from runtime.native import packets
 
 WORD = 2
-ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, TIME_HIGH = 0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8
+TIME_LOW, TIME_HIGH = 0x6, 0x8
 KNOWN = np.isin(np.arange(16), [0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0x8, 0xA, 0xE, 0xF])
-NONE = -(1 << 40)  # "no base yet": stays negative whatever a vector adds to it
-X_LIMIT = 2048
 LOST = {
     "untimed": "before the first TIME_HIGH",
     "unrowed": "before the first row address",
@@ -54,7 +51,7 @@ def matches(head: bytes, path: Path) -> bool:
 
 
 def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
-    decoder = make_decoder()
+    decoder = Decoder()
     for chunk in read_chunks(path, offset, WORD, losses):
         yield decoder.feed(chunk.view("<u2"), losses)
     _note_unknown(decoder.unknown, path, losses)
@@ -84,34 +81,16 @@ def _add_lost(state: packets.Evt3State, losses: Losses) -> None:
         setattr(state, name, 0)
 
 
-def make_decoder() -> Evt3Decoder:
-    """The native decoder where it is built, else the one in NumPy. Both give the same events."""
-    library = packets.library()
-    return NumpyDecoder() if library is None else NativeDecoder(library)
+class Decoder:
+    """Decodes chunk after chunk, in C; what a word sets (time, row, vector base) is kept for the chunks that follow."""
 
-
-class Evt3Decoder(Protocol):
-    """Decodes chunk after chunk; what a word sets (time, row, vector base) is kept for the chunks that follow."""
-
-    @property
-    def unknown(self) -> int:
-        """Words so far of a type that EVT 3.0 does not have."""
-        ...
-
-    def feed(self, words: np.ndarray, losses: Losses) -> np.ndarray:
-        """One chunk of words, uint16 [N] -> its events [M]."""
-        ...
-
-
-class NativeDecoder:
-    """The decoder in C."""
-
-    def __init__(self, library: ctypes.CDLL) -> None:
-        self._library = library
+    def __init__(self) -> None:
+        self._library = packets.library()
         self._state = _new_state()
 
     @property
     def unknown(self) -> int:
+        """Words so far of a type that EVT 3.0 does not have."""
         return int(self._state.unknown)
 
     def feed(self, words: np.ndarray, losses: Losses) -> np.ndarray:
@@ -122,77 +101,6 @@ class NativeDecoder:
         made = self._library.plif_evt3(address, words.nbytes, ctypes.byref(state), out.ctypes.data, out.nbytes)
         _add_lost(state, losses)
         return out[:made]
-
-
-class NumpyDecoder:
-    """The decoder in whole-array operations."""
-
-    def __init__(self) -> None:
-        self.unknown = 0
-        self.unwrap = Unwrapper(12)
-        self.high = -1  # TIME_HIGH without wraps, -1 before the first
-        self.low = 0
-        self.row = -1
-        self.base = NONE  # x of the next vector's first pixel
-        self.base_on = 0
-
-    def feed(self, words: np.ndarray, losses: Losses) -> np.ndarray:
-        """One chunk of words, uint16 [N] -> its events [M]."""
-        kind = words >> 12
-        self.unknown += int(len(words) - KNOWN[kind].sum())
-        value = (words & 0xFFF).astype(np.int64)
-
-        # time at each word: the latest TIME_HIGH; the latest TIME_LOW, which a changed TIME_HIGH sets to 0
-        is_high = kind == TIME_HIGH
-        highs = self.unwrap(value[is_high])
-        high = forward_fill(is_high, highs, self.high)
-        sets_low = kind == TIME_LOW
-        lows = value.copy()
-        changed = np.zeros(len(words), bool)
-        changed[is_high] = np.diff(highs, prepend=self.high) != 0
-        sets_low |= changed
-        lows[changed] = 0
-        low = forward_fill(sets_low, lows[sets_low], self.low)
-
-        is_row = kind == ADDR_Y
-        row = forward_fill(is_row, value[is_row] & 0x7FF, self.row)
-
-        # vector base at each word: where it was last set, plus the widths of the vectors since then
-        width = np.where(kind == VECT_12, 12, 0) + np.where(kind == VECT_8, 8, 0)
-        before = np.cumsum(width) - width
-        is_base = kind == VECT_BASE_X
-        base = forward_fill(is_base, (value[is_base] & 0x7FF) - before[is_base], self.base) + before
-        base_on = forward_fill(is_base, value[is_base] >> 11, self.base_on)
-
-        single = kind == ADDR_X
-        emits = np.flatnonzero(single | (width > 0))
-        single = single[emits]
-        # a single event is taken as a vector of one pixel, so that both kinds are decoded together, in their order
-        bits = np.where(single, 1, value[emits] & np.where(kind[emits] == VECT_8, 0xFF, 0xFFF))
-        first_x = np.where(single, value[emits] & 0x7FF, base[emits])
-        on = np.where(single, value[emits] >> 11, base_on[emits])
-        flat = np.flatnonzero(np.unpackbits(bits.astype("<u2").view(np.uint8), bitorder="little").view(bool))
-        index, bit = flat >> 4, flat & 15  # 16 bits a word
-        word = emits[index]
-        x = first_x[index] + bit
-
-        if len(words):
-            self.high, self.low, self.row = int(high[-1]), int(low[-1]), int(row[-1])
-            self.base, self.base_on = int(base[-1] + width[-1]), int(base_on[-1])
-            if self.base < 0:
-                self.base = NONE
-
-        timed = high[word] >= 0
-        rowed = row[word] >= 0
-        based = (x >= 0) & (x < X_LIMIT)
-        good = timed & rowed & based
-        if not good.all():
-            losses.add(int((~timed).sum()), LOST["untimed"])
-            losses.add(int((timed & ~rowed).sum()), LOST["unrowed"])
-            losses.add(int((timed & rowed & (x < 0)).sum()), LOST["unbased"])
-            losses.add(int((timed & rowed & (x >= X_LIMIT)).sum()), LOST["past_end"])
-        word = word[good]
-        return make_events(high[word] << 12 | low[word], x[good], row[word], on[index[good]] == 1)
 
 
 FORMAT = Format("evt3", matches, lambda path: evt.open_raw(path, "evt3", _decode, _words))

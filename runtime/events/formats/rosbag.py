@@ -53,7 +53,7 @@ def _decode(path: Path, about: dict[str, Any], losses: Losses) -> Iterator[np.nd
     if about["topics"] > 1:
         first = about["first"]
         losses.note(f"{path}: has events on {about['topics']} topics, such as {first}: {first[0]} is read")
-    words = evt3.make_decoder()
+    words = evt3.Decoder()
     yield from events_of(CHILD, path, losses, {b"V": lambda payload: words.feed(np.frombuffer(payload, "<u2"), losses)})
 
 

@@ -33,10 +33,9 @@ def outside_of(sensor: tuple[int, int]) -> str:
 
 def _all_usable(events: np.ndarray, width: int, height: int) -> bool:
     """One pass in the native library, which replaces five in NumPy for a packet without faults. False means "not known"."""
-    library = packets.library()
-    if library is None or events.dtype != EVENT_DTYPE or not events.flags.c_contiguous:
+    if events.dtype != EVENT_DTYPE or not events.flags.c_contiguous:
         return False
-    return bool(library.plif_all_usable(events.ctypes.data, events.nbytes, width, height, T_LIMIT_US))
+    return bool(packets.library().plif_all_usable(events.ctypes.data, events.nbytes, width, height, T_LIMIT_US))
 
 
 def pieces(events: np.ndarray, max_events: int) -> Iterator[np.ndarray]:
