@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 TIME, OWN, GPU = "takes minutes or hours", "the reader's own system", "needs an NVIDIA GPU"
 NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
-    r"make (demo|test|large|performance|web|oldest|licences|site|wheels)$": f"{TIME}, or a network; .ci/run makes test",
+    r"make (demo|test|large|performance|web|oldest|licences|site|wheels|debug)$": f"{TIME}, or a network; .ci/run makes test",
     r"make triton": "needs a network; tests/export/test_triton.py uses what it makes",
     r"make (cortex-m|-C src)": "needs a cross compiler; tests/pipeline/test_cortex_m.py, tests/runtime/test_libplif_build.py",
     r"(python bench|models)/": f"{TIME}: measures, or trains",
@@ -36,6 +36,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"python3? -m venv|pip install": "an environment of its own: tests/docs/test_installs.py",
     r"python -c import tensorrt": GPU,
     r"pipx run cibuildwheel": "needs Docker",
+    r"(for cpu in|rm -rf build|CC=python -m ziglang|done$)": "needs a network; tests/test_build_backend.py builds with ziglang",
     r"plif: dashboard at": "what a command prints",
     r"(tar|cd|cc|\./decide) ?.*": "tests/pipeline/test_release.py runs it",
     r"(g\+\+|\./step) ": "tests/export/test_cpp_example.py runs it",
