@@ -24,6 +24,7 @@ TIMES = {
     "latency_ms", "lag_ms", "latency", "seconds", "throughput_per_s", "versions", "command", "started", "plif", "waiting_most",
     "p50_ms", "p99_ms", "steps_per_s", "after_silence_p50_ms", "rss_mb", "engine_reason", "sha256", "bytes",
 }  # fmt: skip
+TIMED = ("latency", "timing", "trained")  # tables that hold times
 MODELS = Path(__file__).parent.parent / "models"
 GESTURE_SJ = "{c32k3s1-BN-IF-c32k2s2-BN-IF}*5-DP-FC128-IF-DP-FC110-IF-APk10s10"
 
@@ -204,7 +205,7 @@ def _files(folder: Path) -> dict[str, object]:
             }
         elif path.suffix == ".json":
             found[name] = json.loads(path.read_text())
-        elif path.name == "predictions.csv" or path.suffix in (".bin", ".pbtxt", ".py", ".xml", ".aedat", ".npy"):
+        elif path.suffix in (".bin", ".pbtxt", ".py", ".xml", ".aedat", ".npy", ".csv") and path.stem not in TIMED:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         elif path.suffix == ".nir":
             found[name] = _hdf5(path)
