@@ -42,7 +42,7 @@ def child(folder: Path, seed: int, end: int, until_s: float, names: list[str]) -
     for function, types in (
         (packet.plif_evt3_most, [p, n]),
         (packet.plif_evt3, [p, n, p, p, n]),
-        (packet.plif_collect, [p, n, p, p, p, n, p, n, p, p]),
+        (packet.plif_collect, [p, n, p, p, p, n, p, n, p, p, p]),
         (packet.plif_evt3_collect, [p, n, p, p, p, p, n, p, n, p, p]),
     ):
         function.restype, function.argtypes = n, types
