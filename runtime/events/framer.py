@@ -33,6 +33,7 @@ from runtime.events.overlap import Overlap
 from runtime.events.slices import count_slices
 from runtime.events.view import View
 from runtime.native.packets import Evt3Reader, OpenFrame
+from runtime.native.rules import check_room
 
 GAP_US = 1_000_000
 OPEN = ("has_clock", "clock_us", "open_us", "used", "seen", "invalid")
@@ -60,7 +61,7 @@ class Framer:
                 f"framing {str(framing)!r} divides a whole recording, of which a live source knows nothing beforehand: "
                 f"use {LIVE_FRAMINGS}"
             )
-        framing.check_room(math.prod(shape))
+        check_room(str(framing), math.prod(shape))
         self.shape = shape
         self.account = Account()
         self.discontinuities = 0

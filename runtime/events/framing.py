@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from runtime.base.errors import PlifError
-from runtime.model.card import MOST_NUMBERS
 from runtime.native.rules import FRAMING_CHOICES, read_framing, time_us
 
 VIEW = ("value", "polarity", "orientation", "resize")  # the options of every kind, in canonical order
@@ -57,14 +56,6 @@ class Framing:
     def pieces(self) -> int:
         """How many steps of the clock a frame holds: 1, or more where frames overlap."""
         return self.duration_us // self.every_us if self.duration_us and self.every_us else 1
-
-    def check_room(self, cells: int) -> None:
-        """Raises PlifError where frames of so many numbers overlap too often for all of them to be kept (docs/limits.md)."""
-        if self.pieces * cells > MOST_NUMBERS:
-            raise PlifError(
-                f"frames that overlap would keep {self.pieces} times {cells} numbers; expected at most {MOST_NUMBERS}: "
-                "take fewer parts (every=)"
-            )
 
     def seen(self, view: str | None) -> Framing:
         """The same with the view that a card asks for: "upright" turns what a format says is stored turned.

@@ -89,6 +89,7 @@ def library() -> c.CDLL:
         ("plif_restore", c.c_int, p, p, c.c_size_t),
         ("plif_other_class", c.c_int, p, c.c_int),
         ("plif_framing_parse", c.c_int, c.c_char_p, p),
+        ("plif_framing_room", c.c_int, p, i64),
         ("plif_time_us", i64, c.c_char_p),
         ("plif_view_check", c.c_int, p, c.c_int, c.c_int, c.c_int),
         ("plif_view", None, p, p, c.c_int, c.c_int, c.c_int, p, p, p),
@@ -108,22 +109,32 @@ def _line(text: str) -> bytes:
     return str(text).replace("\0", "\ufffd").encode("utf-8", "replace")
 
 
-def read_framing(text: str) -> dict[str, Any]:
-    """A framing -> the fields of runtime.events.framing.Framing; None where a number is not given. Raises PlifError."""
+def _parsed(text: str) -> PlifFraming:
     found = PlifFraming()
     if library().plif_framing_parse(_line(text), c.byref(found)):
         raise error()
+    return found
+
+
+def read_framing(text: str) -> dict[str, Any]:
+    """A framing -> the fields of runtime.events.framing.Framing; None where a number is not given. Raises PlifError."""
+    found = _parsed(text)
     numbers = {name: getattr(found, name) or None for name in ("T", "duration_us", "every_us", "n", "max_us")}
     choices = {name: texts[getattr(found, name)] for name, texts in FRAMING_CHOICES.items()}
     return {"kind": FRAMING_KINDS[found.kind], **numbers, **choices}
+
+
+def check_room(framing: str, cells: int) -> None:
+    """Raises PlifError where frames of so many numbers overlap too often for all of them to be kept (docs/limits.md)."""
+    if library().plif_framing_room(c.byref(_parsed(framing)), cells):
+        raise error()
 
 
 def view_of(
     framing: str, shape: Sequence[int], sensor: tuple[int, int], upright: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where events land in a frame of `shape` (C, h, w): (of_x [W], of_y [H], of_p [2]) of framer.h, int64. sensor is (W, H)."""
-    parsed, sizes = PlifFraming(), (c.c_int * 3)(*shape)
-    library().plif_framing_parse(_line(framing), c.byref(parsed))
+    parsed, sizes = _parsed(framing), (c.c_int * 3)(*shape)
     if library().plif_view_check(sizes, *sensor, upright):
         raise error()
     tables = [np.empty(size, np.int64) for size in (*sensor, 2)]
