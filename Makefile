@@ -9,6 +9,8 @@ OLDEST_PYTHON ?= python3.10
 .PHONY: demo test lint large fuzz performance release wheels debug site triton oldest oldest-runtime licences cortex-m web clean
 .DELETE_ON_ERROR:
 
+LIBPLIF := runtime/native/* runtime/native/engine/* runtime/native/engine/kernels/* runtime/native/rules/* runtime/native/formats/* runtime/native/session/*
+
 demo: $(VENV)/all
 	$(BIN)/plif demo --out demo
 
@@ -41,7 +43,7 @@ wheels: $(VENV)/all # dist/: the sdist, and the wheel for this machine; for othe
 debug: # build/debug/libplif.so, and how plif is told to use it
 	mkdir -p build/debug
 	$(CC) -std=gnu11 -O0 -g -ffp-contract=off -Wno-psabi -pthread -fPIC -shared -fsanitize=undefined -fno-sanitize-recover=all -w \
-	    runtime/native/*.c -o build/debug/libplif.so -lm
+	    $(wildcard $(LIBPLIF:=.c)) -o build/debug/libplif.so -lm
 	@echo export PLIF_LIBRARY='$(CURDIR)/build/debug/libplif.so'
 
 site: $(VENV)/all # build/site: docs/ as a web site; a broken link or a page that no list names is an error
@@ -67,7 +69,7 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "plif needs Python 3.10 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/all: $(BIN)/python pyproject.toml setup.py build_backend.py $(wildcard runtime/native/*.[ch])
+$(VENV)/all: $(BIN)/python pyproject.toml setup.py build_backend.py $(wildcard $(LIBPLIF:=.[ch]))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
 	touch $@
 

@@ -21,25 +21,8 @@ from setuptools.command.build_ext import build_ext
 
 from build_backend import ZIGLANG, find_compiler
 
-NATIVE = "runtime/native"
-LIBRARY = (  # libplif, which runtime/native/Makefile builds for programs without Python
-    *("event", "check", "check_call", "error", "sha256", "file", "model", "packets", "evt3_frames"),
-    *("framing", "view", "framer"),
-    *(
-        "decide",
-        "evidence",
-        "idle",
-        "resetting",
-        "decider",
-        "session",
-        "stream",
-        "snapshot",
-        "formats",
-        "header",
-        "recording",
-    ),
-)
-CPUS = ("scalar", "avx2", "avx512", "amx", "neon")
+NATIVE = Path("runtime/native")  # libplif, which its Makefile builds for programs without Python
+FOLDERS = (".", "engine", "engine/kernels", "rules", "formats", "session")
 
 
 ZIG = f"{shlex.quote(sys.executable)} -m ziglang cc -mcpu=baseline"  # else for the very processor that it runs on
@@ -91,10 +74,8 @@ setup(
     ext_modules=[
         Extension(
             "runtime.native._event",
-            sources=[
-                f"{NATIVE}/{name}.c" for name in (*LIBRARY, "measure", "sample", *(f"path_{cpu}" for cpu in CPUS))
-            ],
-            depends=sorted(map(str, Path(NATIVE).glob("*.h"))),
+            sources=sorted(str(path) for folder in FOLDERS for path in (NATIVE / folder).glob("*.c")),
+            depends=sorted(map(str, NATIVE.rglob("*.h"))),
             # no contraction: a fused multiply-add rounds once, and paths would differ in the last bit
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],
             extra_link_args=["-pthread"],

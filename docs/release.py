@@ -50,15 +50,18 @@ def make_release(out: Path, models: Sequence[str] = MODELS, verify: bool = True,
             f"BUILD={temporary}/build",
         )
         subprocess.run(["make", "-s", "-C", str(NATIVE), "install", *where, *settings], check=True)
-        for part in ("models", "recordings", "src"):
+        for part in ("models", "recordings"):
             (folder / part).mkdir()
         for model in models:
             export(ROOT / "models" / f"{model}.pt", folder / "models" / f"{model}.plif", to="plif", verify=verify)
         events = np.concatenate([packet.copy() for packet in open_source(RECORDING).packets()])
         write_nmnist(folder / "recordings" / "simulated-digits.bin", events)
         for pattern in SOURCES:
-            for path in sorted(NATIVE.glob(pattern)):
-                shutil.copy(path, folder / "src")
+            for path in sorted(NATIVE.rglob(pattern)):
+                target = folder / "src" / path.relative_to(NATIVE)
+                if target.parts[-2] != "examples":
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(path, target)
         shutil.copytree(NATIVE / "examples", folder / "examples")
         shutil.copy(ROOT / "LICENSE", folder)
         shutil.copy(ROOT / "docs" / "edge.md", folder / "README.md")

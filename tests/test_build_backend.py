@@ -177,7 +177,7 @@ def test_a_machine_without_a_compiler_builds_the_same_library(no_compiler: Path,
     subprocess.run([venv / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps", clean], check=True)
     (library,) = venv.glob("lib/python*/site-packages/runtime/native/_event*.so")
     assert loaded(library).stdout.split() == list(native.paths(amx=False))
-    objects = [path for path in clean.glob("build/temp*/**/native/*.o") if path.stem not in CHOSEN]
+    objects = [path for path in clean.glob("build/temp*/**/native/**/*.o") if path.stem not in CHOSEN]
     assert {"path_scalar", "event", "framer", "train"} <= {path.stem for path in objects}
     objdump = shutil.which("objdump", path=tools["PATH"])
     for path in objects if objdump else ():

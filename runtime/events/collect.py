@@ -1,4 +1,4 @@
-"""Events into the open frame: one primitive, libplif's (packets.c), from a packet as it lies to counts per pixel.
+"""Events into the open frame: one primitive, libplif's (rules/collect.c), from a packet as it lies to counts per pixel.
 
     take = collector.begin(events, frame)     # events [N] of EVENT_DTYPE, frame an OpenFrame
     why = take(counts)                        # adds events to counts until the frame ends: ALL_TAKEN, BEYOND, GAP or FULL

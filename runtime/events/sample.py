@@ -1,6 +1,6 @@
 """All frames of a small recording in a file, read, decoded and framed by one call of the native library.
 
-The interpreter's lock is free meanwhile, so threads of one program read at the same time. runtime/native/sample.c says which
+The interpreter's lock is free meanwhile, so threads of one program read at the same time. sample.c of libplif says which
 files it takes; for all others, and without the library, the answer is None, and `frames_of` makes the same frames of their
 events.
 """

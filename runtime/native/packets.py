@@ -1,4 +1,4 @@
-"""The native library that decodes and bins events (packets.c, sample.c): opens it, and mirrors its C structures."""
+"""The native library that decodes and bins events: opens it, and mirrors its C structures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runtime.native import Signatures, find_library, missing
 
 
 class Evt3State(c.Structure):
-    """What the words of an EVT 3.0 file have set so far; -1: not set yet. Field by field the structure in packets.c."""
+    """What the words of an EVT 3.0 file have set so far; -1: not set yet. Field by field the structure in formats/evt3.h."""
 
     _fields_ = tuple(
         (name, c.c_int64)
@@ -24,7 +24,7 @@ class Evt3State(c.Structure):
 
 
 class Evt3Reader(c.Structure):
-    """Words of an EVT 3.0 file that go straight into frames. Field by field the structure in packets.h.
+    """Words of an EVT 3.0 file that go straight into frames. Field by field the structure in formats/evt3.h.
 
     events, outside  of the words so far: inside the sensor, and outside it
     """
@@ -37,7 +37,7 @@ class Evt3Reader(c.Structure):
 
 
 class OpenFrame(c.Structure):
-    """The frame to which events are added. Field by field the structure in packets.c.
+    """The frame to which events are added. Field by field the structure in rules/collect.h.
 
     width, height          of the sensor in pixels; cells: numbers in the frame
     gap_us, span_us        the shortest gap; the duration of a frame; gap_us 0: the framing follows no clock

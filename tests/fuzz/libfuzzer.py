@@ -19,8 +19,9 @@ import numpy as np
 
 from plif_export import export
 from runtime.events import make_events
-from tests.fuzz.native import SOURCES, build
+from tests.fuzz.native import build
 from tests.libplif import CSession, Handle
+from tests.libplif_sources import NATIVE
 from tests.networks import firing
 from tests.recordings import WRITERS, some_events
 from tests.sanitizers import CHECKS, OPTIONS, find_sanitizers
@@ -90,7 +91,7 @@ def main() -> int:
         build(folder, "-fsanitize=fuzzer-no-link")
         for kind in asked.kinds or KINDS:
             flags = [f"-fsanitize=fuzzer,{CHECKS['clang']}", "-fno-sanitize-recover=all", "-g1", "-O1", "-std=gnu11"]
-            source = [f"-I{SOURCES}", f"-DFUZZ_{kind}", str(HERE / "plif_fuzz.c")]
+            source = [f"-I{NATIVE}", f"-DFUZZ_{kind}", str(HERE / "plif_fuzz.c")]
             objects = sorted(map(str, folder.glob("*.o")))
             subprocess.run(
                 ["clang", *flags, *source, *objects, "-o", str(folder / "fuzz"), "-lm", "-pthread"], check=True

@@ -5,9 +5,9 @@
 
 Programs of random networks are run as they are, on every CPU path that this processor has, and must give the same bits on
 each. Then their fields, pointers and sizes are changed: what plif_program_check and plif_call_check let pass is run, with
-every buffer exactly as large as the program says, and must touch nothing beyond. packets.c gets random bytes, states and
-sizes in the same way. Needs clang or gcc with sanitizers, on x86-64 (tests/sanitizers.py): the library is built anew, and runs in
-child processes, which a fault ends.
+every buffer exactly as large as the program says, and must touch nothing beyond. What decodes and bins gets random bytes,
+states and sizes in the same way. Needs clang or gcc with sanitizers, on x86-64 (tests/sanitizers.py): the library is built
+anew, and runs in child processes, which a fault ends.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from runtime import native
 from runtime.base.errors import PlifError
 from tests.fuzz.run_packets import collected, decoded, straight
 from tests.fuzz.run_programs import programs
+from tests.libplif_sources import SOURCES
 from tests.sanitizers import OPTIONS, find_sanitizers
 
-SOURCES = Path(native.__file__).parent
 FLAGS = ("-std=gnu11", "-O1", "-ffp-contract=off", "-Wno-psabi", "-Wno-unknown-pragmas", "-pthread", "-fPIC")
 
 
@@ -80,7 +80,7 @@ def build(folder: Path, *more: str) -> None:
     """event.so in that folder, with more flags; its source files are compiled side by side."""
     found = find_sanitizers()
     assert found is not None, "no sanitizers here"
-    files, command = sorted(SOURCES.glob("*.c")), [found.compiler, *FLAGS, *found.flags, *more]
+    files, command = SOURCES, [found.compiler, *FLAGS, *found.flags, *more]
     compilers = [subprocess.Popen([*command, "-c", str(file), "-o", str(folder / f"{file.stem}.o")]) for file in files]
     codes = [compiler.wait() for compiler in compilers]
     assert not any(codes)

@@ -2,7 +2,7 @@
  *
  * FUZZ_PLIF: a .plif file. FUZZ_SNAPSHOT: which session, then what moves in its snapshot. FUZZ_RECORDING: which suffix, then a recording.
  * FUZZ_MODEL in the environment names a good file for the snapshots. Every case must end quietly, and soon. */
-#include "file.h"
+#include "session/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -12,7 +12,8 @@ import pytest
 from plif_export import export
 from runtime import native
 from runtime.model.readers import plif_file
-from tests.fuzz.native import SOURCES, build
+from tests.fuzz.native import build
+from tests.libplif_sources import NATIVE
 from tests.networks import firing
 from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
 
@@ -67,7 +68,7 @@ def program(library: Path, source: str, *flags: str) -> Path:
         found.compiler,
         *found.flags,
         "-O1",
-        f"-I{SOURCES}",
+        f"-I{NATIVE}",
         *flags,
         str(HERE / source),
         str(library / "event.so"),

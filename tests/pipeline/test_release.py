@@ -56,4 +56,6 @@ def test_the_commands_of_the_docs_lead_from_the_archive_to_a_decision(tmp_path: 
         ).stdout.split()
         subprocess.run(["cc", folder / "examples/step.c", "-o", folder / "step", *flags], check=True, env=clean)
     assert (folder / "README.md").read_text() == (ROOT / "docs/edge.md").read_text()
-    assert {path.name for path in (folder / "src").iterdir()} >= {"plif.h", "session.c", "Makefile", "plif.pc.in"}
+    assert {"plif.h", "session/session.c", "Makefile", "plif.pc.in"} <= {
+        str(path.relative_to(folder / "src")) for path in (folder / "src").rglob("*")
+    }

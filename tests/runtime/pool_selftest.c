@@ -1,5 +1,5 @@
 /* The pool of threads: every piece once and in its round, and a call that ends although a worker gets no processor. */
-#include "../../runtime/native/pool.h"
+#include "../../runtime/native/engine/pool.h"
 
 #include <semaphore.h>
 #include <signal.h>

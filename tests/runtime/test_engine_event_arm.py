@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from runtime import native
+from tests.libplif_sources import NATIVE
+from tests.libplif_sources import SOURCES as LIBPLIF
 from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
 
 HERE = Path(__file__).parent
-NATIVE = HERE.parent.parent / "runtime" / "native"
 SELFTEST = HERE / "event_selftest.c"
-SOURCES = (SELFTEST, *sorted(NATIVE.glob("*.c")))
+SOURCES = (SELFTEST, *LIBPLIF)
 FLAGS = ("-std=gnu11", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-pthread")
 NEEDED = "apt-get install gcc-aarch64-linux-gnu qemu-user"
 

@@ -1,4 +1,4 @@
-"""The layout of maps and weights in the memory of the event engine (runtime/native/event.h describes it for C)."""
+"""The layout of maps and weights in the memory of the event engine (runtime/native/engine/event.h describes it for C)."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def pack(weight: np.ndarray, block: int = BLOCK) -> np.ndarray:
 
 def pack_pairs(weight: np.ndarray) -> np.ndarray:
     """int8 [O, I, kh, kw], lanes(O) in whole 64s -> blocks of 128 outputs (the last one of 64, perhaps), each [kh][kw][I][each 64
-    outputs][32]{output k + 128, output 32 + k}: two bytes that are added as one int16 (runtime/native/rows.h)."""
+    outputs][32]{output k + 128, output 32 + k}: two bytes that are added as one int16 (runtime/native/engine/kernels/rows.h)."""
     o, i, kh, kw = weight.shape
     full = np.zeros((lanes(o), i, kh, kw), np.int8)
     full[:o] = weight

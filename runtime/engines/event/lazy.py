@@ -20,7 +20,7 @@ class LazyMembranes(Buffers):
 
     v     float32 [rows, C, H, W] of each state, in the layout of the kernels
     bind  (x, v, y, v_next, rates, owed, steps) -> a function for a call, and one that takes the steps that calls left out.
-          owed: uint8, for OWED_FLOATS membranes in memory one, for each state (plif_settle in runtime/native/event.h)
+          owed: uint8, for OWED_FLOATS membranes in memory one, for each state (plif_settle in runtime/native/engine/event.h)
           steps: that a call of a step artifact takes, see run_steps; None for one
     """
 

@@ -1,4 +1,4 @@
-"""The card's graph -> the list of operations that the native kernels run (runtime/native/event.h).
+"""The card's graph -> the list of operations that the native kernels run (runtime/native/engine/event.h).
 
 Values between layers are either spikes, packed as bits, or floats; both keep the channels of a pixel together. A
 convolution or linear layer reads *active lists* (its nonzero inputs), made once for all its readers. The neuron that alone

@@ -1,6 +1,6 @@
 """Files of `plif export --to plif`: the program of the event engine, flat, so that C maps it into memory and runs it.
 
-Everything is little-endian and lies at the places that the header names. runtime/native/file.h has the same for C.
+Everything is little-endian and lies at the places that the header names. runtime/native/session/file.h has the same for C.
 
     header      256 bytes: HEADER below. The SHA-256 at its end is that of the whole file without these 32 bytes
     card        the card, UTF-8 JSON
@@ -8,7 +8,7 @@ Everything is little-endian and lies at the places that the header names. runtim
     states      16 bytes each: C, H, W (int32), the initial value (float32)
     programs    32 bytes each: the CPU path (PATHS) that it is for, how many operations (int32), the first of these, floats of
                 the largest tile of sums, bytes of the arena (int64)
-    operations  216 bytes each: the fields of Op in runtime/native/event.h; its five pointers are numbers of arrays, from 1 on,
+    operations  216 bytes each: the fields of Op in native/engine/event.h; its five pointers are numbers of arrays, from 1 on,
                 0 for none (int64)
     arrays      24 bytes each: offset in `weights` and size, in bytes (int64), the type of its numbers (int32: DTYPES), 0
     weights     the arrays, each at a multiple of 64 bytes

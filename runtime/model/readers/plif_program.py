@@ -1,7 +1,7 @@
 """What is in a .plif file, for programs that read it in Python: the facts, the operations for each CPU path, and the arrays.
 
 file = read_plif(Path("model.plif"))
-for operation in file.programs[0].operations:      # {"kind": 1, "oc": 128, ...}: runtime/native/event.h says what they mean
+for operation in file.programs[0].operations:      # {"kind": 1, "oc": 128, ...}: native/engine/event.h says what they mean
     if operation["weight"]:
         weight = file.arrays[operation["weight"] - 1]
 """

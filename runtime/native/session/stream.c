@@ -1,5 +1,5 @@
 /* Events and frames to decisions: what runtime/stream/stream.py does before and after each step. */
-#include "error.h"
+#include "../error.h"
 #include "session.h"
 
 #include <string.h>

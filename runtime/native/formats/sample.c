@@ -5,8 +5,8 @@
  * other format, loses no event and has no remark. All else, errors too, is SAMPLE_OTHER, and Python's readers say what it is.
  */
 #include "sample.h"
-#include "framer.h"
-#include "portable.h"
+#include "../rules/framer.h"
+#include "../portable.h"
 
 enum { FIVE = 5, OVERFLOW_ROW = 240, LOOKED_AT = 2000, JUMP_US = 1000000 };
 #define MOST_BYTES ((int64_t)1 << 26)
@@ -34,7 +34,7 @@ static uint8_t *read_whole(const char *path, int64_t more, int64_t *bytes) {
     return data;
 }
 
-/* Words -> packed events (packets.h); 0 where they leave a question. */
+/* Words -> packed events (rules/collect.h); 0 where they leave a question. */
 static int decode(const uint8_t *word, int64_t count, int32_t width, int32_t height, uint8_t *to, Extent *extent) {
     int64_t last = 0, late = 0;
     const int64_t looked_at = count < LOOKED_AT ? count : LOOKED_AT;

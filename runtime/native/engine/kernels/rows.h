@@ -6,7 +6,7 @@
 #ifndef PLIF_ROWS_H
 #define PLIF_ROWS_H
 
-#include "event.h"
+#include "../event.h"
 #include "simd.h"
 #include "active.h"
 

@@ -1,53 +1,11 @@
-/* From a camera's bytes to counts per pixel: EVT 3.0 decoding, and binning. Each is one pass over memory.
+/* Binning: events to counts per pixel of the open frame, in one pass over memory.
  *
- * tests/specification says what both give, event for event. An event is 13 bytes without padding, little-endian:
+ * tests/specification says what it gives, event for event. An event is 13 bytes without padding, little-endian:
  * int64 t (us), uint16 x, uint16 y, uint8 p. Nothing here trusts its input: every array comes with its size (in bytes, for
- * words and events, so that an array of another type cannot be read past its end), every index is checked before it is used,
+ * events, so that an array of another type cannot be read past its end), every index is checked before it is used,
  * and numbers that would overflow are refused: the result is then PLIF_WRONG and nothing has been read or written.
  */
-
-#include "evt3.h"
-#include "packets.h"
-
-#include <string.h>
-
-/* --- EVT 3.0 --------------------------------------------------------------------------------------------------------- */
-
-/* An upper bound for the number of events in these words. */
-int64_t plif_evt3_most(const uint16_t *words, int64_t bytes)
-{
-    const int64_t count = bytes / WORD;
-    int64_t most = 0;
-    for (int64_t i = 0; i < count; i++) {
-        const uint32_t kind = words[i] >> 12;
-        const uint32_t bits = kind == VECT_12 ? words[i] & 0xFFFu : kind == VECT_8 ? words[i] & 0xFFu : kind == ADDR_X;
-        most += bits_of_12(bits);
-    }
-    return most;
-}
-
-/* Decodes words into events in `out`; returns how many there are. Stops early only where its room is used up. */
-int64_t plif_evt3(const uint16_t *words, int64_t bytes, Evt3 *state, uint8_t *out, int64_t out_bytes)
-{
-    const int64_t count = bytes / WORD, room = out_bytes / EVENT;
-    Evt3 s = *state;
-    int64_t made = 0;
-    if (bytes < 0 || out_bytes < 0 || !evt3_sane(&s))
-        return PLIF_WRONG;
-    for (int64_t i = 0; i < count; i++) {
-        Pixels pixels = evt3_word(&s, words[i]);
-        for (; pixels.bits; pixels.bits &= pixels.bits - 1) {
-            if (made >= room)
-                goto full;
-            event_put(out + made++ * EVENT, evt3_time(&s), (uint16_t)(pixels.x + __builtin_ctz(pixels.bits)), (uint16_t)s.row, pixels.on);
-        }
-    }
-full:
-    *state = s;
-    return made;
-}
-
-/* --- events -> counts of the open frame ------------------------------------------------------------------------------- */
+#include "collect.h"
 
 static inline uint64_t apart(int64_t a, int64_t b) /* |a - b|, which an int64 need not hold */
 {
@@ -217,6 +175,3 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
     *at = i;
     return why;
 }
-
-/* Sizes of the structures, so that Python can refuse a library whose layout is another than its own. */
-int plif_packets_layout(void) { return (int)(sizeof(Evt3Reader) * 1000 + sizeof(Frame)); }

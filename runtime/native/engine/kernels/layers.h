@@ -3,7 +3,7 @@
 #ifndef PLIF_LAYERS_H
 #define PLIF_LAYERS_H
 
-#include "event.h"
+#include "../event.h"
 #include "simd.h"
 
 INLINE const float *floats(const Context *ctx, int64_t at) { return (const float *)(ctx->arena + at); }

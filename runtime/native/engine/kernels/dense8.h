@@ -7,7 +7,7 @@
 #ifndef PLIF_DENSE8_H
 #define PLIF_DENSE8_H
 
-#include "event.h"
+#include "../event.h"
 #include "simd.h"
 #include "active.h"
 

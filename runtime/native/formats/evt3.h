@@ -2,7 +2,27 @@
 #ifndef PLIF_EVT3_H
 #define PLIF_EVT3_H
 
-#include "packets.h"
+#include "../rules/collect.h"
+
+/* What the words so far have set (-1: not set yet), and how many events could not be used. */
+typedef struct {
+    int64_t high;               /* TIME_HIGH without wraps */
+    int64_t low, row;
+    int64_t base, base_on;      /* x of the first pixel of the next vector, and its polarity */
+    int64_t raw_high, offset;   /* of the unwrapping */
+    int64_t untimed, unrowed, unbased, past_end; /* events lost, by reason */
+    int64_t unknown;            /* words of a type that EVT 3.0 does not have */
+} Evt3;
+
+enum { PIXELS = 12 };       /* the most events that one word has */
+
+/* Words that go straight into frames, see evt3_frames.c. */
+typedef struct {
+    Evt3 decoder;
+    int64_t events, outside;    /* looked at, and inside the sensor; outside it */
+    int64_t held, next;         /* events of one word that wait for a frame, and the first of them that was not taken */
+    uint8_t hold[PIXELS * EVENT];
+} Evt3Reader;
 
 enum { ADDR_Y = 0x0, ADDR_X = 0x2, VECT_BASE_X = 0x3, VECT_12 = 0x4, VECT_8 = 0x5, TIME_LOW = 0x6, TIME_HIGH = 0x8 };
 enum { WORD = 2, X_LIMIT = 2048, PERIOD = 4096 };
@@ -91,5 +111,11 @@ static inline Pixels evt3_word(Evt3 *s, uint16_t word)
     }
     return none;
 }
+
+int64_t plif_evt3_most(const uint16_t *words, int64_t bytes);
+int64_t plif_evt3(const uint16_t *words, int64_t bytes, Evt3 *state, uint8_t *out, int64_t out_bytes);
+int64_t plif_evt3_collect(const uint16_t *words, int64_t bytes, int64_t *at, Evt3Reader *reader, Frame *frame, const int64_t *of_x,
+                          int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p, float *counts);
+int plif_packets_layout(void);
 
 #endif

@@ -5,7 +5,7 @@
 #ifndef PLIF_NEURON_H
 #define PLIF_NEURON_H
 
-#include "event.h"
+#include "../event.h"
 #include "simd.h"
 
 /* The sums of consecutive pixels, `stride` bytes from one to the next. A pixel that is not `touched` has the sums at `start`. */

@@ -1,5 +1,5 @@
 /* Recordings: what a session has to know of one, and its events. */
-#include "error.h"
+#include "../error.h"
 #include "header.h"
 
 #include <errno.h>

@@ -5,8 +5,8 @@
 #ifndef PLIF_FILE_H
 #define PLIF_FILE_H
 
-#include "event.h"
-#include "plif.h"
+#include "../engine/event.h"
+#include "../plif.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "a .plif file is little-endian, and is used where it lies"

@@ -1,7 +1,7 @@
 /* The grammar of --decide; tests/specification/decide.py says what each word means, and a test compares. */
 #include "decide.h"
-#include "error.h"
-#include "text.h"
+#include "../error.h"
+#include "../text.h"
 
 #include <math.h>
 

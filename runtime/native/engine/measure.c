@@ -4,7 +4,7 @@
  * bytes and half the additions, and how many of each a processor does in a cycle does not follow from its name.
  */
 #include "event.h"
-#include "portable.h"
+#include "../portable.h"
 
 #include <string.h>
 #include <time.h>

@@ -1,6 +1,6 @@
 /* Making a session, its membranes, and one step of the network. */
 #include "session.h"
-#include "error.h"
+#include "../error.h"
 
 #include <stdio.h>
 #include <stdlib.h>

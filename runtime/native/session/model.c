@@ -1,7 +1,7 @@
 /* Models: a .plif file in memory, mapped or given, and what it says of its network. */
 #include "file.h"
-#include "error.h"
-#include "portable.h"
+#include "../error.h"
+#include "../portable.h"
 
 #include <errno.h>
 #include <string.h>

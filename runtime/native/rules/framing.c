@@ -1,7 +1,7 @@
 /* The grammar of framing; tests/specification/framing.py says what each word means, and a test compares. */
 #include "framing.h"
-#include "error.h"
-#include "text.h"
+#include "../error.h"
+#include "../text.h"
 
 enum { MOST_T = 4096, MOST_PIECES = 100 };
 #define MOST_N ((int64_t)1 << 40)

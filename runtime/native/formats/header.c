@@ -1,5 +1,5 @@
 #include "header.h"
-#include "error.h"
+#include "../error.h"
 
 #include <ctype.h>
 #include <stdlib.h>

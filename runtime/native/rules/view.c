@@ -10,7 +10,7 @@
  *
  * (W, H) is the sensor, (w, h) the network's input. Row and column each depend on one coordinate only, so two small tables hold it all. */
 #include "framer.h"
-#include "error.h"
+#include "../error.h"
 
 #include <stdlib.h>
 

@@ -13,7 +13,7 @@
 #ifndef PLIF_POOL_H
 #define PLIF_POOL_H
 
-#include "portable.h"
+#include "../portable.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

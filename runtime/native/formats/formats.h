@@ -2,7 +2,7 @@
 #ifndef PLIF_FORMATS_H
 #define PLIF_FORMATS_H
 
-#include "packets.h"
+#include "evt3.h"
 
 #include <stdio.h>
 
@@ -24,7 +24,7 @@ typedef struct {
 } Decoding;
 
 void plif_format_begin(Decoding *d);
-/* The events of the next piece of a file, packed (see packets.h), into `out`, which has room for MOST_MADE; *ended at the end of the file.
+/* The events of the next piece of a file, packed (see rules/collect.h), into `out`, which has room for MOST_MADE; *ended at the end of the file.
  * Gives how many, or PLIF_WRONG. */
 int64_t plif_format_read(enum file_format format, Decoding *d, FILE *file, uint8_t *out, int *ended);
 

@@ -20,7 +20,7 @@
 #ifndef PLIF_ACTIVE_H
 #define PLIF_ACTIVE_H
 
-#include "event.h"
+#include "../event.h"
 #include "simd.h"
 
 enum { UNIT = 64 };                     /* a list entry is a row of weights in units of 64 bytes */

@@ -3,7 +3,7 @@
 #define PLIF_FRAMER_H
 
 #include "framing.h"
-#include "packets.h"
+#include "collect.h"
 
 #include <stddef.h>
 
@@ -54,7 +54,7 @@ void plif_framer_free(Framer *f);
 int64_t plif_framer_floats(const Framer *f);                    /* of memory, for plif_framer_begin */
 void plif_framer_begin(Framer *f, FramerState *s, float *memory);       /* at the start of a recording */
 
-/* Takes events (packed, see packets.h) from *at on; 1: `piece` is complete. 0: all are taken. x: memory of a frame. */
+/* Takes events (packed, see rules/collect.h) from *at on; 1: `piece` is complete. 0: all are taken. x: memory of a frame. */
 int plif_framer_feed(Framer *f, const uint8_t *events, int64_t count, int64_t *at, float *x, Piece *piece);
 void plif_framer_resume(Framer *f, int64_t t_us);               /* before the first events after ticks */
 int plif_framer_tick(Framer *f, int64_t t_us, float *x, Piece *piece);

@@ -1,6 +1,6 @@
 #include "resetting.h"
-#include "error.h"
-#include "text.h"
+#include "../error.h"
+#include "../text.h"
 
 #include <math.h>
 #include <stdlib.h>

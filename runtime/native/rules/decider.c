@@ -1,5 +1,5 @@
 #include "decider.h"
-#include "error.h"
+#include "../error.h"
 
 #include <math.h>
 #include <string.h>

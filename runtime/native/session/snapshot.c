@@ -1,5 +1,5 @@
 /* The whole state of a session as bytes: a header that says whose it is, what moves, and the arrays. */
-#include "error.h"
+#include "../error.h"
 #include "session.h"
 
 #include <string.h>

@@ -2,9 +2,9 @@
 #ifndef PLIF_SESSION_H
 #define PLIF_SESSION_H
 
-#include "decider.h"
+#include "../rules/decider.h"
 #include "file.h"
-#include "framer.h"
+#include "../rules/framer.h"
 
 enum { MOST_CLASSES = 65536, CHUNK = 1024 };                  /* events that are packed at a time */
 

@@ -1,6 +1,6 @@
-/* Decoding and binning of events, see packets.c. An event is EVENT bytes without padding: t int64 (us), x, y uint16, p uint8. */
-#ifndef PLIF_PACKETS_H
-#define PLIF_PACKETS_H
+/* Binning of events, see collect.c. An event is EVENT bytes without padding: t int64 (us), x, y uint16, p uint8. */
+#ifndef PLIF_COLLECT_H
+#define PLIF_COLLECT_H
 
 #include <stdint.h>
 #include <string.h>
@@ -29,26 +29,6 @@ static inline int64_t event_time(const uint8_t *from) {
     return t;
 }
 
-/* What the words so far have set (-1: not set yet), and how many events could not be used. */
-typedef struct {
-    int64_t high;               /* TIME_HIGH without wraps */
-    int64_t low, row;
-    int64_t base, base_on;      /* x of the first pixel of the next vector, and its polarity */
-    int64_t raw_high, offset;   /* of the unwrapping */
-    int64_t untimed, unrowed, unbased, past_end; /* events lost, by reason */
-    int64_t unknown;            /* words of a type that EVT 3.0 does not have */
-} Evt3;
-
-enum { PIXELS = 12 };       /* the most events that one word has */
-
-/* Words that go straight into frames, see evt3_frames.c. */
-typedef struct {
-    Evt3 decoder;
-    int64_t events, outside;    /* looked at, and inside the sensor; outside it */
-    int64_t held, next;         /* events of one word that wait for a frame, and the first of them that was not taken */
-    uint8_t hold[PIXELS * EVENT];
-} Evt3Reader;
-
 /* runtime/events/collect.py has the meaning of each field. */
 typedef struct {
     int64_t width, height, cells;
@@ -61,14 +41,9 @@ typedef struct {
 
 enum { ALL_TAKEN, BEYOND_FRAME, AT_GAP, FRAME_FULL };
 
-int64_t plif_evt3_most(const uint16_t *words, int64_t bytes);
-int64_t plif_evt3(const uint16_t *words, int64_t bytes, Evt3 *state, uint8_t *out, int64_t out_bytes);
 int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x, int64_t columns,
                      const int64_t *of_y, int64_t rows, const int64_t *of_p, const uint8_t *passed, float *counts);
-int64_t plif_evt3_collect(const uint16_t *words, int64_t bytes, int64_t *at, Evt3Reader *reader, Frame *frame, const int64_t *of_x,
-                          int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p, float *counts);
 int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows);
 int plif_all_usable(const uint8_t *events, int64_t bytes, int64_t width, int64_t height, int64_t limit_us);
-int plif_packets_layout(void);
 
 #endif

@@ -7,7 +7,7 @@
 #include "framer.h"
 #include "idle.h"
 #include "resetting.h"
-#include "plif.h"
+#include "../plif.h"
 
 /* What is known of one row of the network: `every:T/K` runs K of them, reset in turns, and the answer is that of the oldest. */
 typedef struct {
