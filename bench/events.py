@@ -28,7 +28,7 @@ from runtime.events import EVENT_DTYPE, make_events, open_source
 from runtime.events.formats.base import Losses
 from runtime.events.formats.evt import read_sensor
 from runtime.events.formats.evt3 import Decoder
-from runtime.events.framer import Framer
+from runtime.events.framer import Extent, Framer
 from runtime.stream.source_framer import SourceFramer
 
 SHAPE = (2, 128, 128)
@@ -96,7 +96,7 @@ def streamed(path: Path) -> Iterator[np.ndarray]:
 
 
 def frames(events: np.ndarray, framing: str) -> list[np.ndarray]:
-    framer = Framer(framing, SHAPE, (128, 128), total=len(events))
+    framer = Framer(framing, SHAPE, (128, 128), Extent(len(events)))
     found = [f.x for i in range(0, len(events), 65536) for f in framer.push(events[i : i + 65536])]
     return found + [f.x for f in framer.close()]
 

@@ -34,9 +34,9 @@ from runtime.data import open_dataset
 from runtime.data.dataset import EventSet
 from runtime.engines.session import whole_votes
 from runtime.events import frames_of, make_events
+from runtime.events.framer import UPRIGHT
 from runtime.events.framing import Framing, framing_of
-from runtime.events.view import View
-from runtime.native.rules import find_other
+from runtime.native.rules import find_other, view_of
 
 Size = tuple[int, int]  # (width, height) of the sensor
 Change = Callable[[Clip, np.random.Generator, Size], Clip]
@@ -78,8 +78,8 @@ CHANGES: dict[str, Change] = {
 
 def as_seen(events: np.ndarray, size: Size, upright: str, framing: Framing) -> Clip:
     """A recording in the view of the framing: left is left, however the format stores it."""
-    view = View(framing, (1, size[1], size[0]), size, upright)
-    y, x = np.divmod(view.of_x[events["x"]] + view.of_y[events["y"]], size[0])
+    of_x, of_y, _ = view_of(str(framing), (1, size[1], size[0]), size, UPRIGHT.index(upright))
+    y, x = np.divmod(of_x[events["x"]] + of_y[events["y"]], size[0])
     return Clip((events["t"] - events["t"][0]).astype(float), x.astype(float), y.astype(float), events["p"])
 
 

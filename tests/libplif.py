@@ -14,7 +14,7 @@ from runtime import native
 from runtime.base.errors import PlifError
 from runtime.events import make_events
 from runtime.events.frame import Frame
-from runtime.native.rules import PlifDecision, PlifOptions
+from runtime.native.interface import PlifDecision, PlifOptions
 
 
 class CAccount(c.Structure):

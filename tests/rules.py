@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runtime.native.rules import IDLE, Rules
+from runtime.native.interface import IDLE
+from runtime.native.rules import Rules
 
 
 class Asked:

@@ -14,14 +14,14 @@ from itertools import chain, islice
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.events.account import Account
 from runtime.events.array import EVENT_DTYPE, events_sha256, make_events, no_events
 from runtime.events.filters import FILTERS
 from runtime.events.formats import FORMATS
 from runtime.events.formats.nmnist import write_nmnist
 from runtime.events.frame import Frame
-from runtime.events.framer import Account, Framer
+from runtime.events.framer import Framer, extent_of
 from runtime.events.framing import Framing
-from runtime.events.slices import slices_of
 from runtime.events.sources import SOURCES, Source, open_source
 from runtime.events.sources.file import FileSource
 
@@ -82,7 +82,7 @@ def framed(
     most = FRAMES_BYTES // (4 * math.prod(shape))
     usable = (events["x"] < source_size[0]) & (events["y"] < source_size[1])
     parsed = Framing.parse(framing) if isinstance(framing, str) else framing
-    framer = Framer(parsed, shape, source_size, total=slices_of(parsed, lambda: [events[usable]]), upright=upright)
+    framer = Framer(parsed, shape, source_size, extent_of(parsed, [events[usable]]), upright)
     frames = []
     for frame in islice(chain(framer.frames(events), framer.closing()), most + 1):
         frames.append(frame.x)

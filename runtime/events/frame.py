@@ -28,17 +28,3 @@ class Frame:
     )
     complete_s: float = 0.0  # time.perf_counter() when it could be stepped
     newest: np.ndarray | None = None  # [C, H, W], the events that the frame before it does not show; None is x
-
-    def join(self, older: Frame, binary: bool) -> None:
-        """Becomes both: counts add up (binary: either), from the start of the older to the end of this one."""
-        added = self.x if self.newest is None else self.newest
-        self.x = np.maximum(older.x, added) if binary else older.x + added
-        if self.newest is not None and older.newest is not None:
-            self.newest = np.maximum(older.newest, added) if binary else older.newest + added
-        self.t_start_us = older.t_start_us
-        if not self.events:
-            self.due_s = older.due_s
-        self.events += older.events
-        self.discontinuity, self.restart = older.discontinuity, older.restart
-        self.merged += older.merged
-        self.skipped += older.skipped

@@ -1,50 +1,68 @@
-"""Events -> frames [C, H, W], the same code for a whole recording and for a stream that arrives in pieces.
+"""Events -> frames [C, H, W], the same for a whole recording and for a stream that arrives in pieces.
 
-Count framing is Eq. S1 of Fang et al. 2021: slice j of N events holds [floor(N/T) j, floor(N/T) (j+1)), the last one
-the rest; events count in file order and none is late. The timed framings follow a clock, the running maximum of t:
-
-- an event before the start of the open frame is late: counted, not used. Backward steps inside the frame are used;
-- a step of more than a second, forward beyond the clock or backward below it, is a discontinuity: the open frame is
-  closed, the grid starts again at the new event, and the next frame says so. Never a flood of empty frames;
-- a recording of T duration frames that is too short is padded (repeat: the last full frame, the partial one is not
-  used; zero: the partial frame, then empty ones); events beyond T frames are filtered.
-
-How the events are split into pushes never changes a frame. An event is used when its frame was stepped. Only the caller
-that steps the frame knows this and enters it in the account; until then the event waits (Account).
+libplif makes the frames (framer.c, docs/events.md); here they become arrays. How the events are split into pushes never changes
+a frame. An event is used when its frame was stepped. Only the caller that steps the frame knows this and enters it in the
+account; until then the event waits (Account).
 """
 
 from __future__ import annotations
 
-import ctypes
+import ctypes as c
 import math
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.account import Account
 from runtime.events.array import EVENT_DTYPE, make_events
-from runtime.events.collect import ALL_TAKEN, FULL, GAP, NO_LIMIT, Collector, TakeEvents
 from runtime.events.frame import Frame
 from runtime.events.framing import Framing
-from runtime.events.overlap import Overlap
-from runtime.events.slices import count_slices
-from runtime.events.view import View
-from runtime.native.packets import Evt3Reader, OpenFrame
-from runtime.native.rules import check_room
+from runtime.native.interface import (
+    AFRESH,
+    GAP,
+    NativeSession,
+    PlifInput,
+    PlifNetwork,
+    PlifPacket,
+    PlifTime,
+    error,
+)
+from runtime.native.packets import Evt3Reader
 
 GAP_US = 1_000_000
-OPEN = ("has_clock", "clock_us", "open_us", "used", "seen", "invalid")
 LIVE_FRAMINGS = "duration:10ms or events:n=5000,max=20ms"
+UPRIGHT = ("identity", "rotate180", "flip_y")  # in the order of plif_options.upright
 
 
-class Framer:
+class Extent(NamedTuple):
+    """What framings of a whole have to know of a recording: its events, and the times in us of the first and the last."""
+
+    events: int
+    first_us: int = 0
+    last_us: int = 0
+
+
+def extent_of(framing: Framing, packets: Iterable[np.ndarray]) -> Extent | None:
+    """The extent of the recording that consists of these packets [N] of events; None for a framing that follows a clock."""
+    if not framing.whole:
+        return None
+    events = first_us = last_us = 0
+    for packet in packets:
+        if len(packet):
+            first_us, last_us = first_us if events else int(packet["t"][0]), int(packet["t"][-1])
+            events += len(packet)
+    return Extent(events, first_us, last_us)
+
+
+class Framer(NativeSession):
     """Push events in file order, get frames as they close; `close()` gives the last ones.
 
     shape is the network's (C, H, W), source_size the sensor's (width, height), `upright` what the source says.
-    Framings of a whole need `total`, what slices_of says, or for count the number of events. Use one Framer for one recording.
+    Framings of a whole need the extent of the recording. Use one Framer for one recording.
     """
 
     def __init__(
@@ -52,46 +70,41 @@ class Framer:
         framing: Framing | str,
         shape: tuple[int, int, int],
         source_size: tuple[int, int],
-        total: int | Sequence[int] | None = None,
+        extent: Extent | None = None,
         upright: str = "identity",
     ) -> None:
         self.framing = framing = Framing.parse(framing) if isinstance(framing, str) else framing
-        if framing.whole and (total is None or (framing.kind == "time" and isinstance(total, int))):
+        if framing.whole and extent is None:
             raise PlifError(
                 f"framing {str(framing)!r} divides a whole recording, of which a live source knows nothing beforehand: "
                 f"use {LIVE_FRAMINGS}"
             )
-        check_room(str(framing), math.prod(shape))
+        if upright not in UPRIGHT:
+            raise PlifError(f"upright={upright!r} is not known; expected {', '.join(UPRIGHT)}")
+        events, first_us, last_us = extent or Extent(-1)
+        super().__init__(
+            PlifNetwork(c.sizeof(PlifNetwork), 0, 1, 1, None, *shape),
+            framing=str(framing),
+            sensor_width=source_size[0],
+            sensor_height=source_size[1],
+            upright=UPRIGHT.index(upright),
+            total_events=events,
+            first_us=first_us,
+            last_us=last_us,
+        )
         self.shape = shape
         self.account = Account()
-        self.discontinuities = 0
-        self._view = view = View(framing, shape, source_size, upright)
-        self._collector = Collector(view)
-        self._take: TakeEvents = lambda counts: ALL_TAKEN  # the rest of the packet that came last
+        self.now_s = 0.0  # when this packet came
+        self._overlaps = framing.pieces > 1
+        self._repeats = framing.kind == "duration" and framing.T is not None and framing.pad == "repeat"
+        self._closed = False
         self._empty = np.zeros(shape, np.float32)
         self._empty.flags.writeable = False  # every empty frame shows this one array
-        self._buffer = ctypes.c_float * (shape[0] * shape[1] * shape[2])
-        self._counts: Any = None  # ctypes array, float32 [C*H*W] of the open frame
-        self._emitted, self._most = 0, framing.T or NO_LIMIT  # frames so far, and the most that there may be
-        self.overlap = Overlap(framing.pieces, self._empty) if framing.pieces > 1 else None
-        self._last = self._empty  # x of the last frame that closed
-        self._gap_before = self._restarted = False
-        self._closed = False
-        self._open = OpenFrame(
-            width=view.width,
-            height=view.height,
-            cells=shape[0] * shape[1] * shape[2],
-            gap_us=0 if framing.whole else GAP_US,
-            span_us=framing.step_us or 0,
-            most_used=framing.n or NO_LIMIT,
-            most_seen=NO_LIMIT,
-        )
-        # count and time
-        self._slices = count_slices(framing.T or 1, total) if isinstance(total, int) else list(total or ())
-        self._last_us: int | None = None  # of the events so far; at first that of the first one
-        # live
-        self.now_s = self._due_s = 0.0  # when this packet came, and that of the last event in the open frame
-        self._ticked_us: int | None = None  # where the open frame began when time went on without events
+        self._floats: Any = c.c_float * math.prod(shape)
+        self._x: Any = self._floats()  # where the next frame goes, and what only it shows
+        self._newest: Any = None
+        self._found = PlifInput(c.sizeof(PlifInput))
+        self._of_found = c.byref(self._found)
 
     def push(self, events: np.ndarray) -> list[Frame]:
         """Events [N] of EVENT_DTYPE -> the frames that they close, in order."""
@@ -109,24 +122,20 @@ class Framer:
         Where a filter took some away: `t_us` [N] are the times of all and `passed` [N] says which of them `events` are. The
         others count as filtered, and time goes on with them: a frame ends although nothing in it passed.
         """
-        if self._closed:
-            raise PlifError("this framer is closed: use a new one for each recording")
-        counted = self.framing.whole
-        if len(events) and self._last_us is None:
-            self._last_us = int(events["t"][0])
+        self._check_open()
         if events.dtype != EVENT_DTYPE:
             events = make_events(*(events[name] for name in "txyp"))
-        if t_us is None or passed is None:
-            self._take = self._collector.begin(events, self._open)
-        elif counted:  # N is that of the events that pass
-            self.account.add(len(t_us) - len(events), filtered=len(t_us) - len(events))
-            self._take = self._collector.begin(events, self._open)
-        else:
+        which = None
+        if t_us is not None and passed is not None:
             every = np.zeros(len(t_us), EVENT_DTYPE)
             every["t"] = t_us
             every[passed] = events
-            self._take = self._collector.begin(every, self._open, passed)
-        return self._by_count() if counted else self._by_clock()
+            events, which = every, np.ascontiguousarray(passed, bool)
+        whole = np.ascontiguousarray(events)  # a packet is contiguous already, so nothing is copied
+        address = None if which is None else which.ctypes.data
+        packet = PlifPacket(c.sizeof(PlifPacket), whole.ctypes.data, len(whole), 0, address, self.now_s)
+        take = partial(self._library.plif_frame_events, self._at, c.byref(packet), self._of_found)
+        return self._given(take, whole, which)
 
     @property
     def takes_words(self) -> bool:
@@ -135,205 +144,113 @@ class Framer:
 
     def frames_of_words(self, words: np.ndarray, reader: Evt3Reader) -> Iterator[Frame]:
         """As `frames`, of words of EVT 3.0, uint16 [N], that are not decoded; `reader` counts what they hold."""
-        if self._closed:
-            raise PlifError("this framer is closed: use a new one for each recording")
-        self._take = self._collector.begin_words(words, reader, self._open)
-        return self._by_clock()
+        self._check_open()
+        whole = np.require(words, "<u2", ["C", "A"])  # a chunk of a file has this form already and is not copied
+        at = (c.byref(c.c_int64()), c.byref(reader), self.now_s)
+        take = partial(self._library.plif_frame_words, self._at, whole.ctypes.data, len(whole), *at, self._of_found)
+        return self._given(take, whole)
 
     def closing(self) -> Iterator[Frame]:
         """As `close`, one frame at a time."""
         if self._closed:
-            return
+            return iter(())
         self._closed = True
-        if self.framing.whole:
-            assert self.framing.T is not None
-            while self._emitted < self.framing.T:
-                last_us = self._last_us or 0
-                yield self._emit(self._open.open_us if self._open.seen else last_us, last_us)
-        elif self.framing.T is not None:
-            yield from self._pad(self.framing.T)
-        elif self._open.seen:
-            yield self._emit(self._open.open_us, self._end_of_partial())
+        return self._given(partial(self._library.plif_frame_finish, self._at, self._of_found))
 
     def restart(self, afresh: bool = True) -> Iterator[Frame]:
         """The source begins again: closes the open frame. The next frame starts a new grid and is marked as a discontinuity;
         with `afresh` it also asks for a reset of membranes and evidence."""
-        if self._open.seen:
-            yield self._emit(self._open.open_us, self._end_of_partial())
-        self._gap_before, self._restarted = True, self._restarted or afresh
-        self._open.has_clock = 0
+        return self._given(
+            partial(self._library.plif_frame_restart, self._at, GAP | afresh * AFRESH, self._of_found), once=True
+        )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PlifError("this framer is closed: use a new one for each recording")
+
+    def _given(self, take: Callable[[], int], *_alive: object, once: bool = False) -> Iterator[Frame]:
+        """The frames that a function of libplif gives until it has no more; `_alive` holds what it reads."""
+        found, account = self._found, self.account
+        while True:
+            found.x = c.addressof(self._x)
+            if self._overlaps:
+                self._newest = self._floats()
+                found.newest = c.addressof(self._newest)
+            got = take()
+            if not account.closed:
+                self._library.plif_account_of(self._at, c.byref(account.of_framer))
+            if got <= 0:
+                if got < 0:
+                    raise error()
+                return
+            x: np.ndarray = self._empty
+            if found.events or self._overlaps or self._repeats:
+                x = np.frombuffer(self._x, np.float32).reshape(self.shape)
+                self._x = self._floats()
+            flags = found.flags
+            frame = Frame(
+                x, found.start_us, found.end_us, found.events, bool(flags & GAP), restart=bool(flags & AFRESH)
+            )
+            if self._overlaps:
+                frame.newest = np.frombuffer(self._newest, np.float32).reshape(self.shape)
+            frame.complete_s = time.perf_counter()
+            frame.due_s = (found.came_s or frame.complete_s) if found.events else self.now_s
+            yield frame
+            if once:
+                return
 
     # --- silence ----------------------------------------------------------------------------------------------------
 
     @property
+    def time(self) -> PlifTime:
+        """Where the open frame begins, the latest time, events that wait in it, gaps so far."""
+        found = PlifTime()
+        self._library.plif_time_of(self._at, c.byref(found))
+        return found
+
+    @property
     def clock_us(self) -> int | None:
         """The latest time seen; None before there is one, where frames follow no clock, and when no frame is due any more."""
-        frame = self._open
-        return int(frame.clock_us) if frame.gap_us and frame.has_clock and self._emitted < self._most else None
+        found = self.time
+        return int(found.clock_us) if found.is_known else None
 
     def is_over(self, t_us: int) -> bool:
         """Whether the open frame has ended by then, if no more events come."""
-        return self.clock_us is not None and t_us - self._open.open_us >= self._open.span_us
+        found = self.time
+        return bool(found.is_known) and t_us - found.open_us >= (self.framing.step_us or 0)
 
     def tick(self, t_us: int) -> Iterator[Frame]:
         """No event came until t_us, which is now: gives the frames that have ended."""
-        frame = self._open
-        if self.is_over(t_us) and self._ticked_us is None:
-            self._ticked_us = frame.open_us
-        while self.is_over(t_us):
-            yield self._emit(frame.open_us, frame.open_us + frame.span_us)
-            frame.open_us += frame.span_us
-        if self._ticked_us is not None:
-            frame.clock_us = max(frame.clock_us, t_us)
+        return self._given(partial(self._library.plif_frame_tick, self._at, t_us, self._of_found))
 
-    def resume(self, t_us: int) -> None:
+    def resume(self, t_us: int) -> bool:
         """Events come again, the first at t_us. An event that was delayed on its way is not late because of ticks: the grid
-        steps back to it, as far as it went on without events."""
-        frame, began_us = self._open, self._ticked_us
-        if began_us is not None and began_us <= t_us < frame.open_us:
-            frame.open_us -= -((t_us - frame.open_us) // frame.span_us) * frame.span_us
-            frame.clock_us = t_us
-        self._ticked_us = None
+        steps back to it, as far as it went on without events. Whether it lies before the open frame all the same."""
+        return bool(self._library.plif_resume(self._at, t_us) > 0)
 
-    def is_before(self, t_us: int) -> bool:
-        """Whether an event of that time lies before the open frame: late, if nothing else is known of it."""
-        return bool(self._open.has_clock) and t_us < self._open.open_us
+    def go_on(self, kept: np.ndarray) -> None:
+        """Begins with what `kept` of another one was, in the middle of its frame. Raises PlifError where no framer has it."""
+        self.kept = kept
+        self._library.plif_account_of(self._at, c.byref(self.account.of_framer))
+        self.account.begin_after(self.time.waiting)
 
-    # --- the open frame ---------------------------------------------------------------------------------------------
+    # --- frames that wait -------------------------------------------------------------------------------------------
 
-    KEEPS = ("discontinuities", "_emitted", "_gap_before", "_restarted", "_ticked_us", "open_fields", "open_counts")
-
-    @property
-    def open_fields(self) -> np.ndarray:
-        """int64 [6], what the open frame keeps from packet to packet."""
-        return np.array([getattr(self._open, name) for name in OPEN], np.int64)
-
-    @open_fields.setter
-    def open_fields(self, values: np.ndarray) -> None:
-        for name, value in zip(OPEN, values.tolist(), strict=True):
-            setattr(self._open, name, value)
-        self._due_s = time.perf_counter()
-        self.account.add(came=self._open.used)
-
-    @property
-    def open_counts(self) -> np.ndarray:
-        """float32 [C, H, W], the events in the open frame."""
-        return self._empty if self._counts is None else np.frombuffer(self._counts, np.float32).reshape(self.shape)
-
-    @open_counts.setter
-    def open_counts(self, values: np.ndarray) -> None:
-        self._counts = self._buffer(*values.ravel())
-
-    def is_sound(self) -> bool:
-        """Whether the open frame is one that events can have made; another could be followed by frames without number."""
-        frame = self._open
-        ahead_us = frame.clock_us - frame.open_us
-        counted = 0 <= frame.used <= min(frame.seen, frame.most_used) and frame.has_clock in (0, 1)
-        return counted and (not frame.has_clock or 0 <= ahead_us <= frame.span_us + GAP_US)
-
-    @property
-    def open_events(self) -> int:
-        """Events in the open frame."""
-        return int(self._open.used)
-
-    def _collect(self) -> int:
-        """Events of the packet into the open frame, as far as it goes; returns why it stopped."""
-        frame = self._open
-        frame.taken = frame.filtered = frame.late = 0
-        used_before = frame.used
-        if self._emitted >= self._most:
-            why = self._take(None)
-        else:
-            if self._counts is None:
-                self._counts = self._buffer()
-            why = self._take(self._counts)
-        more, filtered, late, invalid = frame.used - used_before, frame.filtered, frame.late, frame.invalid
-        if more:
-            self._due_s = self.now_s
-        self.account.add(more + filtered + late + invalid, filtered=filtered, late=late, invalid=invalid)
-        frame.invalid = 0
-        return why
-
-    def _emit(self, start_us: int, end_us: int) -> Frame:
-        """Close the open frame."""
-        if self._counts is None or not self._open.used:
-            x: np.ndarray = self._empty  # and the counts, all zero, serve the next frame
-        else:
-            x = np.frombuffer(self._counts, np.float32).reshape(self.shape)
-            if self.framing.value == "binary":
-                np.minimum(x, np.float32(1), out=x)
-            self._counts = None
-        frame = Frame(x, int(start_us), int(end_us), self._open.used, self._gap_before, restart=self._restarted)
-        if self.overlap is not None:
-            self.overlap.extend(frame, self.framing.value == "binary")
-        frame.due_s = self._due_s if frame.events else self.now_s
-        frame.complete_s = time.perf_counter()
-        self._open.used = self._open.seen = 0
-        self._gap_before = self._restarted = False
-        self._last = frame.x
-        self._emitted += 1
-        return frame
-
-    # --- count and time ------------------------------------------------------------------------------------------------------
-
-    def _by_count(self) -> Iterator[Frame]:
-        T, frame = self.framing.T, self._open
-        assert T is not None
-        while True:
-            while self._emitted < T - 1 and not self._slices[self._emitted] and self._last_us is not None:
-                yield self._emit(self._last_us, self._last_us)
-            last = self._emitted >= T - 1
-            frame.most_seen = NO_LIMIT if last else self._slices[self._emitted]  # the last slice takes the rest
-            fresh = not frame.seen
-            why = self._collect()
-            if frame.taken:
-                if fresh:
-                    frame.open_us = frame.first_us
-                self._last_us = frame.last_us
-            if why != FULL:
-                return
-            yield self._emit(frame.open_us, frame.last_us)
-
-    # --- duration and events: both follow the clock -----------------------------------------------------------------
-
-    def _by_clock(self) -> Iterator[Frame]:
-        frame = self._open
-        while (why := self._collect()) != ALL_TAKEN:
-            if why == GAP:
-                if frame.seen:
-                    yield self._emit(frame.open_us, self._end_of_partial())
-                self.discontinuities += 1
-                self._gap_before = True
-                frame.has_clock = 0
-            elif why == FULL:
-                end_us = frame.last_us  # the last event taken is the n-th one
-                yield self._emit(frame.open_us, end_us)
-                frame.open_us = end_us
-            else:
-                for _ in range((frame.next_us - frame.open_us) // frame.span_us):
-                    yield self._emit(frame.open_us, frame.open_us + frame.span_us)
-                    frame.open_us += frame.span_us
-                    if self.framing.T is not None and self._emitted >= self.framing.T:
-                        break
-
-    def _end_of_partial(self) -> int:
-        """A frame that is closed early ends where its grid says; by number, at the latest time seen."""
-        frame = self._open
-        return frame.open_us + frame.span_us if self.framing.kind == "duration" else max(frame.open_us, frame.clock_us)
-
-    def _pad(self, T: int) -> Iterator[Frame]:
-        """duration with T: as many frames as are missing."""
-        frame = self._open
-        repeat = self.framing.pad == "repeat"
-        if self._emitted and repeat:
-            self.account.add(filtered=frame.used)  # the partial frame is not used
-            self._counts, frame.used, frame.seen, self._gap_before = None, 0, 0, False
-        elif self._emitted < T:
-            yield self._emit(frame.open_us, frame.open_us + frame.span_us)
-            frame.open_us += frame.span_us
-        last = self._last
-        while self._emitted < T:
-            padded = self._emit(frame.open_us, frame.open_us + frame.span_us)
-            padded.x = last if repeat else padded.x
-            frame.open_us += frame.span_us
-            yield padded
+    def join(self, newer: Frame, older: Frame) -> None:
+        """`newer` becomes both: counts add up (binary: either), from the start of the older one to its own end."""
+        each = [
+            PlifInput(c.sizeof(PlifInput), flags=f.discontinuity * GAP | f.restart * AFRESH) for f in (newer, older)
+        ]
+        newer.x = np.array(newer.x)
+        newer.newest = None if newer.newest is None else np.array(newer.newest)
+        for one, frame in zip(each, (newer, older), strict=True):
+            one.x, one.newest = frame.x.ctypes.data, None if frame.newest is None else frame.newest.ctypes.data
+            one.start_us, one.end_us, one.events = frame.t_start_us, frame.t_end_us, frame.events
+            one.came_s = frame.due_s
+        if self._library.plif_join(self._at, *map(c.byref, each)):
+            raise error()
+        both = each[0]
+        newer.t_start_us, newer.events, newer.due_s = both.start_us, both.events, both.came_s
+        newer.discontinuity, newer.restart = bool(both.flags & GAP), bool(both.flags & AFRESH)
+        newer.merged += older.merged
+        newer.skipped += older.skipped

@@ -36,29 +36,6 @@ class Evt3Reader(c.Structure):
     )
 
 
-class OpenFrame(c.Structure):
-    """The frame to which events are added. Field by field the structure in rules/collect.h.
-
-    width, height          of the sensor in pixels; cells: numbers in the frame
-    gap_us, span_us        the shortest gap; the duration of a frame; gap_us 0: the framing follows no clock
-    most_used, most_seen   the frame is full with so many events counted in it, or with so many that belong to it
-    has_clock, clock_us    the running maximum of t since the last gap; open_us: where the frame begins
-    used, seen             events counted in the frame; events that belong to it, also those that are cropped away
-    taken                  in one call: events that belong to the frame or are late; first_us, last_us: their times
-    filtered, late, invalid  in one call
-    next_us                time of the first event after the frame
-    """
-
-    _fields_ = tuple(
-        (name, c.c_int64)
-        for name in (
-            *("width", "height", "cells", "gap_us", "span_us", "most_used", "most_seen"),
-            *("has_clock", "clock_us", "open_us", "used", "seen"),
-            *("taken", "filtered", "late", "invalid", "first_us", "last_us", "next_us"),
-        )
-    )
-
-
 @cache
 def library() -> c.CDLL:
     """The library. Raises PlifError where it is missing, and on a big-endian machine, which it is not written for."""
@@ -67,26 +44,17 @@ def library() -> c.CDLL:
     signatures: Signatures = {
         "plif_evt3_most": (c.c_int64, [c.c_void_p, c.c_int64]),
         "plif_evt3": (c.c_int64, [c.c_void_p, c.c_int64, c.c_void_p, c.c_void_p, c.c_int64]),
-        "plif_collect": (
-            c.c_int64,
-            [c.c_void_p, c.c_int64, *[c.c_void_p] * 3, c.c_int64, c.c_void_p, c.c_int64, *[c.c_void_p] * 3],
-        ),
-        "plif_evt3_collect": (
-            c.c_int64,
-            [c.c_void_p, c.c_int64, *[c.c_void_p] * 4, c.c_int64, c.c_void_p, c.c_int64, *[c.c_void_p] * 2],
-        ),
         "plif_all_usable": (c.c_int, [c.c_void_p, *[c.c_int64] * 4]),
         "plif_sample": (
             c.c_int64,
             [c.c_char_p, c.c_char_p, c.c_void_p, c.c_int32, c.c_int32, c.c_void_p, c.c_int64, c.c_int64, c.c_void_p],
         ),
     }
-    sizes = c.sizeof(Evt3Reader) * 1000 + c.sizeof(OpenFrame)
+    sizes = c.sizeof(Evt3Reader)
     found = find_library("_event*.so", "plif_packets_layout", sizes, signatures)
     if found is None:
         return missing()
-    for name in ("plif_evt3", "plif_collect", "plif_evt3_collect"):
-        getattr(found, name).errcheck = _not_wrong
+    found.plif_evt3.errcheck = _not_wrong
     return found
 
 

@@ -54,6 +54,7 @@ typedef struct plif_session plif_session;
 enum plif_code {
     PLIF_OK = 0,
     PLIF_DECIDED = 1,           /* there is a decision, and there may be more: call again */
+    PLIF_FRAMED = 2,            /* there is a frame, and there may be more: call again */
     PLIF_NO_FILE = -1,          /* cannot be opened or read */
     PLIF_BAD_FILE = -2,         /* no .plif file, or it was damaged */
     PLIF_OTHER_VERSION = -3,    /* of another version of .plif files: export it again */
@@ -174,17 +175,60 @@ PLIF_API const float *plif_membranes(const plif_session *session, int state, int
 
 /* --- a network that runs elsewhere --- */
 
-/* The rules without a network: whatever makes the steps (ONNX Runtime, TensorRT, a GPU) gets the same decisions from the same y. A session of
- * this kind keeps time, resets, votes and evidence; it takes no events, and has no membranes. */
+/* The rules without a network: whatever makes the steps (ONNX Runtime, TensorRT, a GPU) gets the same frames from the same events, and the
+ * same decisions from the same y. A session of this kind has no membranes. */
 typedef struct plif_network {
     size_t size;                /* sizeof(plif_network) */
     int classes, voters, T;     /* voters of a class: y is a multiple of 1 / voters; 1 where it does not vote. T: steps of a sample */
-    const char *const *class_names;     /* [classes]; read during the call */
+    const char *const *class_names;     /* [classes]; read during the call. classes 0: the session decides nothing */
+    int channels, height, width;        /* of x; 0: the session makes no frames */
 } plif_network;
 
-PLIF_API plif_session *plif_session_for(const plif_network *network, const plif_options *options);      /* decide, reset and threads 1 */
+PLIF_API plif_session *plif_session_for(const plif_network *network, const plif_options *options);      /* threads 1 */
 PLIF_API int plif_rows(const plif_session *session);    /* of the network: K of every:T/K, else 1 */
 PLIF_API int plif_other_class(const char *const *class_names, int classes);     /* the first that means none of the others; -1 where none does */
+
+/* Events as they lie, 13 bytes each: int64 t in microseconds, uint16 x, uint16 y, uint8 p, nothing between them. */
+typedef struct plif_packet {
+    size_t size;                /* sizeof(plif_packet) */
+    const void *events;
+    size_t count, taken;        /* taken: 0 at first; of how many it is known where they belong */
+    const uint8_t *passed;      /* [count] 0 for those that a filter of one's own took away: time goes on with them. NULL: all pass */
+    double came_s;              /* when they came, by any clock */
+} plif_packet;
+
+typedef struct plif_input {
+    size_t size;                /* sizeof(plif_input) */
+    float *x;                   /* [channels][height][width]; whoever wants a frame says where it goes */
+    float *newest;              /* as large; where frames overlap: what the one before does not show. NULL: not wanted */
+    int64_t start_us, end_us, events;
+    int flags;                  /* PLIF_GAP, PLIF_AFRESH */
+    double came_s;              /* when the last of its events came */
+} plif_input;
+
+#define PLIF_PACKET {sizeof(plif_packet), NULL, 0, 0, NULL, 0}
+#define PLIF_INPUT {sizeof(plif_input), NULL, NULL, 0, 0, 0, 0, 0}
+
+/* As plif_feed, plif_tick and plif_finish: PLIF_FRAMED and a frame, or PLIF_OK. Its events are then used, in this session's account. */
+PLIF_API int plif_frame_events(plif_session *session, plif_packet *packet, plif_input *frame);
+PLIF_API int plif_frame_tick(plif_session *session, int64_t t_us, plif_input *frame);
+PLIF_API int plif_frame_finish(plif_session *session, plif_input *frame);
+/* The camera was lost and came back: gives the open frame, where there is one. The next one begins where the next event is, and says
+ * flags (PLIF_GAP, and PLIF_AFRESH where membranes are to begin anew). */
+PLIF_API int plif_frame_restart(plif_session *session, int flags, plif_input *frame);
+
+typedef struct plif_time {
+    int64_t clock_us, open_us;  /* the latest time so far; where the open frame begins */
+    int64_t waiting;            /* events in the open frame */
+    int64_t gaps;               /* so far */
+    int follows_clock, is_known;        /* frames end as time goes on; there is a time */
+} plif_time;
+PLIF_API void plif_time_of(const plif_session *session, plif_time *time);
+/* Events come again after ticks, the first at t_us: what was delayed on its way is not late because of ticks. Whether t_us lies before
+ * the open frame all the same. */
+PLIF_API int plif_resume(plif_session *session, int64_t t_us);
+/* Two frames one after the other become one, of more time: counts add up. For a network that does not keep up. */
+PLIF_API int plif_join(const plif_session *session, plif_input *newer, const plif_input *older);
 
 enum {
     PLIF_GAP = 1,               /* time or events are missing before the frame; a gap of more than a second is one in any case */

@@ -63,7 +63,6 @@ class FrameQueue:
         self.done = False
         self.merged = self.dropped = self.longest = 0
         self._wake, self._controls, self._say = wake, controls, say
-        self._binary = frames.framer.framing.value == "binary"
         self._queue: deque[Frame] = deque()
         self._stop = threading.Event()
         self._catching_up = False
@@ -176,7 +175,7 @@ class FrameQueue:
         first, second = self._queue.popleft(), self._queue.popleft()
         if self.policy == "merge" and not gap:
             self.merged += 1
-            second.join(first, self._binary)
+            self.frames.framer.join(second, first)
         else:
             self._drop(first)
             second.skipped += first.skipped + first.merged

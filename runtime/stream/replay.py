@@ -101,7 +101,7 @@ class RecordedSource(FileSource):
                 framer.account.add(dropped=frame.events)
                 continue
             if seen is not None:
-                frame.join(seen, framer.framing.value == "binary")
+                framer.join(frame, seen)
             seen = frame
             if number == skipped + merged:
                 seen.discontinuity, seen.restart, seen.skipped = gap, restart, skipped

@@ -9,11 +9,11 @@ from itertools import chain
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.events.account import Account
 from runtime.events.filters import Filters
 from runtime.events.frame import Frame
-from runtime.events.framer import GAP_US, Account, Framer
+from runtime.events.framer import GAP_US, Extent, Framer, extent_of
 from runtime.events.framing import Framing
-from runtime.events.slices import count_slices, slices_of
 from runtime.events.sources.base import Source
 from runtime.native.packets import Evt3Reader
 from runtime.stream.observe import Observers
@@ -38,7 +38,7 @@ class SourceFramer:
     A live source most of whose events are late says so: its clock stepped back, or somebody else sends, too.
     A live source that is silent for longer than a frame lasts and its packets reach back (SLACK_S at least) makes empty
     frames: its time goes on with ours (a tick). No event that it sends later is late because of them.
-    Framings of a whole read a recording twice or thrice (slices.py); a live source is refused with what to use instead.
+    Framings of a whole read a recording twice; a live source is refused with what to use instead.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class SourceFramer:
         self._observers = observers or Observers()
         self._filter_text, self._on_return = filters, on_return
         self.filters = self._make_filters()
-        total = self._slices(framing) if framing.whole and not source.live else None
+        extent = self._extent(framing) if framing.whole and not source.live else None
         size = self.filters.sensor if self.filters else source.sensor
-        self.framer = Framer(framing, shape, size, total=total, upright=source.upright)
+        self.framer = Framer(framing, shape, size, extent, source.upright)
         self._heard_s, self._clock_us = 0.0, 0  # time.perf_counter() when events came last, and the framer's clock then
         self._reach_s = 0.0  # how far back packets reach: a sender that gathers events is not silent meanwhile
         span_us = framing.step_us or 0
@@ -76,27 +76,29 @@ class SourceFramer:
         self.ended = False  # the source came to its end
         self._goes_on = False
 
-    KEEPS = ("_reach_s",)
+    def kept(self) -> dict[str, np.ndarray]:
+        """What this source's frames depend on: arrays of types and shapes that follow from its options."""
+        found = {"frames": self.framer.kept, "reach_s": np.array([self._reach_s])}
+        return {**found, "filters": self.filters.kept} if self.filters else found
 
-    def go_on(self) -> None:
-        """Told when framer and filters have got the state of an earlier run."""
+    def go_on(self, kept: dict[str, np.ndarray]) -> None:
+        """Begins with what `kept` of an earlier run gave. Raises PlifError where no source leaves such numbers."""
+        if self.filters:
+            self.filters.kept = kept["filters"]
+        self.framer.go_on(kept["frames"])
+        self._reach_s = float(kept["reach_s"][0])
         self._heard_s, self._clock_us, self._goes_on = time.perf_counter(), self.framer.clock_us or 0, True
 
     def _make_filters(self) -> Filters | None:
         return Filters(self._filter_text, self.source.sensor) if self._filter_text else None
 
-    def _slices(self, framing: Framing) -> list[int] | None:
-        """What each slice will hold of the events that will reach the framer: another pass, with filters of its own."""
+    def _extent(self, framing: Framing) -> Extent | None:
+        """Of the events that will reach the framer: another pass, with filters of its own."""
         if framing.kind == "count" and not self._filter_text:
-            return count_slices(framing.T or 1, self.source.count())
-
-        def passes() -> Iterator[np.ndarray]:
-            filters = self._make_filters()
-            for packet in self.source.packets():
-                packet = _inside(packet, self.source.sensor)
-                yield filters(packet)[0] if filters else packet
-
-        return slices_of(framing, passes)
+            return Extent(self.source.count())
+        filters = self._make_filters()
+        packets = (_inside(packet, self.source.sensor) for packet in self.source.packets())
+        return extent_of(framing, (filters(packet)[0] if filters else packet for packet in packets))
 
     @property
     def account(self) -> Account:
@@ -142,15 +144,16 @@ class SourceFramer:
                 yield self._tick()
                 continue
             first_us, last_us = int(packet["t"][0]), int(packet["t"][-1])
-            framer.resume(first_us)
-            if self._goes_on and source.live and framer.is_before(first_us):  # its clock began again meanwhile
+            late = framer.resume(first_us)
+            if late and self._goes_on and source.live:  # its clock began again meanwhile
                 yield framer.restart(afresh=False)
+                late = False
             self._goes_on = False
             if returns != source.returns:
                 returns = source.returns
                 if observers.on_return:
                     observers.on_return(self.name)
-                if self._on_return == "reset" or framer.is_before(first_us):  # its clock began again
+                if late or self._on_return == "reset":  # its clock began again
                     yield framer.restart(self._on_return == "reset")
             self._enter_losses()
             if observers.on_packet:

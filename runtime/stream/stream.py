@@ -14,7 +14,8 @@ from runtime.base.latency import Latencies
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
-from runtime.native.rules import AFRESH, GAP, IDLE, LOST, Rules
+from runtime.native.interface import AFRESH, GAP, IDLE, LOST
+from runtime.native.rules import Rules
 from runtime.stream.decide import NOT_SURE, Decision
 from runtime.stream.observe import Observers
 from runtime.stream.queue import FrameQueue
@@ -32,8 +33,6 @@ class Stream:
     pending    the frame that is to be stepped next
     steps      decisions so far, and of the run that it goes on from; last and last_frame are the latest
     """
-
-    KEEPS = ("steps", "kept_rules")
 
     def __init__(
         self,
@@ -60,19 +59,15 @@ class Stream:
         self._classes, self._voters, self._ends_early = model.classes, model.voters, ends_early
         self._observers = observers
 
-    @property
-    def kept_rules(self) -> np.ndarray:
-        """uint8 [bytes], what the rules remember of the frames so far."""
-        return self.rules.kept
+    def kept(self) -> dict[str, np.ndarray]:
+        """What this stream remembers: arrays of types and shapes that follow from its options."""
+        return {"steps": np.array([self.steps]), "rules": self.rules.kept, **self.frames.kept()}
 
-    @kept_rules.setter
-    def kept_rules(self, values: np.ndarray) -> None:
-        self.rules.kept = values
-
-    def go_on(self) -> None:
-        """Told when this stream has got the state of an earlier run."""
-        self._steps_before = self.steps
-        self.frames.go_on()
+    def go_on(self, kept: dict[str, np.ndarray]) -> None:
+        """Begins with what `kept` of an earlier run gave. Raises PlifError where no stream remembers such numbers."""
+        self.rules.kept = kept["rules"]
+        self.frames.go_on(kept)
+        self.steps = self._steps_before = int(kept["steps"][0])
 
     def before(self, frame: Frame, session: Session, asked: bool) -> None:
         """Resets and fades this stream as its rules say, before the frame is stepped. asked: the user asked for a reset."""

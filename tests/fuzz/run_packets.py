@@ -7,6 +7,7 @@ import random
 
 from runtime.native import packets
 from tests.fuzz.room import NUMBERS, Room
+from tests.open_frame import OpenFrame
 
 
 def number(rng: random.Random) -> int:
@@ -62,9 +63,9 @@ def straight(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None
         count["refused" if why < 0 else "ran"] += 1
 
 
-def _frame(rng: random.Random, columns: int, rows: int, cells: int) -> packets.OpenFrame:
+def _frame(rng: random.Random, columns: int, rows: int, cells: int) -> OpenFrame:
     """An open frame of that size, which may lie."""
-    frame = packets.OpenFrame(
+    frame = OpenFrame(
         columns,
         rows,
         cells,
@@ -73,7 +74,7 @@ def _frame(rng: random.Random, columns: int, rows: int, cells: int) -> packets.O
         rng.choice((1, 9, (1 << 63) - 1)),
         rng.choice((1, 9, (1 << 63) - 1)),
     )
-    for name, _ in packets.OpenFrame._fields_:
+    for name, _ in OpenFrame._fields_:
         if rng.random() < 0.04:
             setattr(frame, name, cells if name == "cells" else number(rng))
     return frame

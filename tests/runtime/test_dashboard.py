@@ -22,7 +22,8 @@ from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
 from runtime.events import Account, Frame, Framing
-from runtime.events.view import View
+from runtime.events.framer import UPRIGHT
+from runtime.native.rules import view_of
 from runtime.show.dashboard import Dashboard
 from runtime.show.dashboard.access import Access, parse_address
 from runtime.show.dashboard.board import POINTS, SMOOTH_US, Board, as_seen
@@ -434,11 +435,10 @@ def test_a_service_may_bring_its_own_token_and_a_weak_one_is_refused(monkeypatch
 def test_the_picture_shows_the_world_as_the_camera_saw_it(orientation: str, upright: str) -> None:
     """Whatever orientation a network was trained on: one event comes out where the upright view has it."""
     side = 8
-    event = np.zeros(1, [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
-    event["x"], event["y"], event["p"] = 1, 2, True
     framing = Framing.parse(f"duration:10ms,orientation={orientation}")
     frame = np.zeros((2, side, side), np.float32)
-    frame.reshape(-1)[View(framing, frame.shape, (side, side), upright).cells(event)] = 1
+    of_x, of_y, of_p = view_of(str(framing), frame.shape, (side, side), UPRIGHT.index(upright))
+    frame.reshape(-1)[of_x[1] + of_y[2] + of_p[1]] = 1
     x, y = (6, 5) if upright == "rotate180" else (1, 5) if upright == "flip_y" else (1, 2)
     channel, row, column = np.argwhere(as_seen(frame, orientation, upright))[0]
     assert (channel, row, column) == (1, y, x)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, frames_of, make_events
+from runtime.events.account import Account
 from runtime.events.frame import Frame
-from runtime.events.framer import Account, Framer
+from runtime.events.framer import Extent, Framer
 from tests.live import step
 
 SHAPE = (2, 8, 8)
@@ -57,18 +56,18 @@ def test_how_a_recording_is_split_changes_no_frame(text: str, seed: int) -> None
     random = np.random.default_rng(seed)
     events = stream(seed)
     total = int(((events["x"] < SENSOR[0]) & (events["y"] < SENSOR[1])).sum())
-    whole = Framer(text, SHAPE, SENSOR, total=total)
+    whole = Framer(text, SHAPE, SENSOR, Extent(total))
     whole_frames = whole.push(events) + whole.close()
     step(whole, whole_frames)
     expected = rows(whole_frames)
     splits = [np.arange(1, len(events))]  # event by event
     splits += [np.sort(random.integers(0, len(events), random.integers(0, 30))) for _ in range(8)]
     for split in splits:
-        framer = Framer(text, SHAPE, SENSOR, total=total)
+        framer = Framer(text, SHAPE, SENSOR, Extent(total))
         frames: list[Frame] = []
         for piece in np.split(events, split):
             frames += framer.push(piece)
-            assert framer.account.waiting == sum(frame.events for frame in frames) + framer.open_events
+            assert framer.account.waiting == sum(frame.events for frame in frames) + framer.time.waiting
         frames += framer.close()
         assert rows(frames) == expected
         step(framer, frames)
@@ -107,7 +106,7 @@ def test_fewer_events_than_slices_all_stand_in_the_last_one() -> None:
 
 def test_count_takes_file_order_and_no_event_is_late() -> None:
     events = make_events([100, 5, 90_000_000, 1], [0] * 4, [0] * 4, [1, 0, 1, 0])
-    framer = Framer("count:T=2", (2, 1, 1), (1, 1), total=4)
+    framer = Framer("count:T=2", (2, 1, 1), (1, 1), Extent(4))
     frames = framer.push(events) + framer.close()
     assert [(f.x.ravel().tolist(), f.events, f.discontinuity) for f in frames] == [([1, 1], 2, False)] * 2
     step(framer, frames)
@@ -189,7 +188,7 @@ def test_ten_thousand_discontinuities_stay_fast() -> None:
     t = np.arange(60_000) % 2 * 5_000_000
     framer = Framer("duration:10ms", (1, 1, 1), (1, 1))
     assert len(framer.push(at(*t.tolist())) + framer.close()) == 60_000
-    assert framer.discontinuities == 59_999
+    assert framer.time.gaps == 59_999
 
 
 def test_a_closed_framer_takes_no_more_events() -> None:
@@ -253,20 +252,20 @@ def test_binary_frames_say_whether_there_was_an_event() -> None:
 
 def test_the_account_balances_only_when_every_event_stands_somewhere() -> None:
     account = Account()
-    account.add(6, late=2, dropped=1)
+    account.add(6, filtered=2, dropped=1)
     assert not account.balanced and account.waiting == 3
     account.add(used=3)
     assert account.balanced and account.events_in == 6
-    assert not dataclasses.replace(account, used=2).balanced
+    assert not Account(events_in=6, used=2, filtered=2, dropped=1).balanced
 
 
 def test_at_the_end_what_waits_is_dropped_and_nothing_is_entered_any_more() -> None:
     account = Account()
-    account.add(6, late=2)
+    account.add(6, filtered=2)
     account.close()
     account.close()
     account.add(5, used=3)
-    assert account == Account(events_in=6, late=2, dropped=4)
+    assert account == Account(events_in=6, filtered=2, dropped=4)
 
 
 def test_events_have_the_documented_fields() -> None:

@@ -18,7 +18,7 @@ from runtime.base.errors import PlifError
 from runtime.events import make_events, open_source
 from runtime.events.framer import Framer
 from runtime.model.readers import plif_file
-from runtime.native.rules import IDLE
+from runtime.native.interface import IDLE
 from tests.libplif import CRecording, CSession, Handle, Said
 from tests.networks import digits_network
 

@@ -61,8 +61,8 @@ def test_merged_frames_show_each_event_once(value: str) -> None:
     frames = framer.push(events) + framer.close()
     pieces = frames_of(events, "duration:10ms", SHAPE, SENSOR)
     last = frames[7]
-    last.join(frames[6], value == "binary")
-    last.join(frames[5], value == "binary")
+    framer.join(last, frames[6])
+    framer.join(last, frames[5])
     expected = pieces[3:8].sum(0)  # three frames of three pieces, one piece after the other
     assert np.array_equal(last.x, np.minimum(expected, 1) if value == "binary" else expected)
     assert last.events == sum(len(frame_events) for frame_events in _by_piece(events)[5:8])

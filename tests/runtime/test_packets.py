@@ -11,18 +11,16 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, make_events, open_source
-from runtime.events.collect import Collector
 from runtime.events.formats import base
 from runtime.events.formats.base import Losses
 from runtime.events.formats.evt3 import Decoder
 from runtime.events.framer import Framer
-from runtime.events.framing import Framing
-from runtime.events.view import View
 from runtime.native import packets
 from runtime.stream.observe import Observer, Observers
 from runtime.stream.source_framer import SourceFramer
+from tests.open_frame import OpenFrame, collect, library
 
-LIBRARY = packets.library()
+LIBRARY = library()
 
 FRAMINGS = (
     "count:T=7",
@@ -48,11 +46,10 @@ def noise(seed: int, count: int = 3000) -> np.ndarray:
 
 
 def test_a_count_stays_where_float32_can_count_no_further() -> None:
-    view = View(Framing.parse("count:T=1"), (1, 1, 1), (1, 1))
     events = make_events(np.zeros(40), np.zeros(40, int), np.zeros(40, int), np.ones(40, bool))
     counts = (ctypes.c_float * 1)((1 << 24) - 7)
-    frame = packets.OpenFrame(width=1, height=1, cells=1, most_used=1 << 40, most_seen=1 << 40)
-    Collector(view).begin(events, frame)(counts)
+    frame = OpenFrame(width=1, height=1, cells=1, most_used=1 << 40, most_seen=1 << 40)
+    collect(events, frame, counts, "count:T=1", (1, 1, 1), (1, 1))
     assert list(counts) == [1 << 24] and frame.used == 40
 
 
@@ -106,7 +103,7 @@ def test_words_give_the_frames_that_their_events_give(
             stream = SourceFramer(source, framing, (2, 16, 20), observers=watching and Observers([watching]))
             assert stream.framer.takes_words
             frames = [(f.x.tobytes(), f.t_start_us, f.t_end_us, f.events, f.discontinuity) for f in stream]
-            found.append((frames, stream.account, source.notes, source.count(), stream.framer.discontinuities))
+            found.append((frames, stream.account, source.notes, source.count(), stream.framer.time.gaps))
         assert found[0] == found[1] and watching.seen == source.count() > 0
         assert stream.account.invalid > 0
 
@@ -122,7 +119,7 @@ def test_a_file_of_words_that_cannot_be_used_is_refused_without_being_decoded(tm
 @pytest.mark.parametrize("wrong", ["at", "held", "next", "width", "outside"])
 def test_words_with_sizes_that_do_not_fit_are_refused(wrong: str) -> None:
     words, tables = np.array([0x8000, 0x0000, 0x2001], "<u2"), np.zeros(4, np.int64)
-    frame = packets.OpenFrame(width=5 if wrong == "width" else 4, height=4, cells=16, most_used=9, most_seen=9)
+    frame = OpenFrame(width=5 if wrong == "width" else 4, height=4, cells=16, most_used=9, most_seen=9)
     reader = packets.Evt3Reader(decoder=packets.Evt3State(high=-1, row=-1, base=-1, raw_high=-1))
     at, counts = ctypes.c_int64(4 if wrong == "at" else 0), np.zeros(16, np.float32)
     for name, value in (("held", 13), ("next", 1), ("outside", 1 << 62)):
@@ -132,14 +129,6 @@ def test_words_with_sizes_that_do_not_fit_are_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="plif_evt3_collect: sizes that do not fit each other"):
         LIBRARY.plif_evt3_collect(words.ctypes.data, words.nbytes, *given, t, 4, t, 4, t, counts.ctypes.data)
     assert not counts.any()
-
-
-def test_packets_are_read_where_they_lie() -> None:
-    """No copy between a packet and its frame: the native library gets the packet itself."""
-    events = noise(1)
-    collector = Collector(View(Framing.parse("count:T=1"), (2, 16, 20), (64, 48)))
-    take = collector.begin(events[100:200], packets.OpenFrame())
-    assert take.args[0].value == events[100:200].ctypes.data
 
 
 def test_events_of_another_dtype_are_framed_as_ever() -> None:
@@ -172,7 +161,7 @@ def test_events_of_another_dtype_are_framed_as_ever() -> None:
 def test_sizes_that_do_not_fit_are_refused_before_anything_is_read(wrong: dict[str, int]) -> None:
     events = make_events(np.zeros(4), np.arange(4), np.arange(4), np.ones(4, bool))
     table, of_p, counts = np.zeros(4, np.int64), np.zeros(2, np.int64), np.zeros(16, np.float32)
-    frame = packets.OpenFrame(width=4, height=4, cells=16, most_used=100, most_seen=100)
+    frame = OpenFrame(width=4, height=4, cells=16, most_used=100, most_seen=100)
     given = {"bytes": events.nbytes, "at": 0, "columns": 4, "rows": 4}
     for name, value in wrong.items():
         if name in given:

@@ -26,7 +26,8 @@ from runtime.events.formats.base import Losses
 from runtime.events.framing import Framing
 from runtime.events.sources.base import TICK
 from runtime.events.sources.usable import usable
-from runtime.native.rules import FRAMING_CHOICES, FRAMING_KINDS, IDLE, PlifFraming
+from runtime.native.interface import IDLE, PlifFraming
+from runtime.native.rules import FRAMING_CHOICES, FRAMING_KINDS
 from runtime.stream.observe import Observer
 from tests.libplif import CSession, Handle, library
 from tests.specification.stream import Decision

@@ -29,9 +29,10 @@ are more than 10 ms behind the clock, the clock is wrong, not they: it steps bac
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
-from runtime.events.collect import NO_LIMIT
 from runtime.events.framer import GAP_US
 
 AHEAD_US = 1_000
@@ -108,7 +109,7 @@ class Timeline:
     def settle(self, now_us: int, end: bool = False) -> list[np.ndarray]:
         """Nothing comes: the packets that were held and are believed by now. With `end` nothing will come any more."""
         if self._held and (end or min(now_us - self._heard_us, now_us - self._held[0][0]) >= self._hold_us):
-            return self._give_all(now_us, _confirmed(self._held, SLOWER_US, NO_LIMIT))
+            return self._give_all(now_us, _confirmed(self._held, SLOWER_US, sys.maxsize))
         return []
 
     def _hear(self, t_us: np.ndarray, now_us: int) -> bool:

@@ -35,5 +35,5 @@ full:
     return made;
 }
 
-/* Sizes of the structures, so that Python can refuse a library whose layout is another than its own. */
-int plif_packets_layout(void) { return (int)(sizeof(Evt3Reader) * 1000 + sizeof(Frame)); }
+/* The size of the structure, so that Python can refuse a library whose layout is another than its own. */
+int plif_packets_layout(void) { return (int)sizeof(Evt3Reader); }

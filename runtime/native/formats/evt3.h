@@ -17,7 +17,7 @@ typedef struct {
 enum { PIXELS = 12 };       /* the most events that one word has */
 
 /* Words that go straight into frames, see evt3_frames.c. */
-typedef struct {
+typedef struct Evt3Reader {
     Evt3 decoder;
     int64_t events, outside;    /* looked at, and inside the sensor; outside it */
     int64_t held, next;         /* events of one word that wait for a frame, and the first of them that was not taken */

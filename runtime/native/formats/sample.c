@@ -53,11 +53,12 @@ static int decode(const uint8_t *word, int64_t count, int32_t width, int32_t hei
 
 /* All frames of the events, and how many of these are in them; 0 where there are fewer or more frames than `room`. */
 static int frame_all(Framer *f, const uint8_t *events, int64_t count, float *out, int64_t stride, int64_t room, int64_t *used) {
-    Piece piece;
-    int64_t at = 0, made = 0;
+    Batch batch = {.from = events, .count = count};
+    plif_input frame = {.x = out};
+    int64_t made = 0;
     *used = 0;
-    for (; made < room && plif_framer_feed(f, events, count, &at, out + made * stride, &piece) == 1; made++) *used += piece.events;
-    for (; made < room && plif_framer_close(f, out + made * stride, &piece) == 1; made++) *used += piece.events;
+    for (; made < room && plif_framer_feed(f, &batch, &frame) == 1; made++, frame.x += stride) *used += frame.events;
+    for (; made < room && plif_framer_close(f, &frame) == 1; made++, frame.x += stride) *used += frame.events;
     return made == room;
 }
 

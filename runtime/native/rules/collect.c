@@ -95,8 +95,8 @@ int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows)
 
 /* Adds the events from `at` on to `counts`, of as many floats as the frame has cells, until the frame ends. Returns why it
  * stopped; `at` is then the first event that was not taken. counts NULL: there is no open frame any more, so every event inside
- * the sensor is filtered. of_x and of_y have `columns` and `rows` elements, of_p two. passed [events]: which of them a filter let through; time
- * goes on with the others, which land nowhere and whose coordinates are not looked at. NULL: all. */
+ * the sensor is filtered. of_x and of_y have `columns` and `rows` elements, of_p two. passed [events]: what a filter said of each;
+ * time goes on with those it took away, which land nowhere and whose coordinates are not looked at. NULL: all pass. */
 int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x, int64_t columns,
                      const int64_t *of_y, int64_t rows, const int64_t *of_p, const uint8_t *passed, float *counts)
 {
@@ -122,12 +122,16 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
         int64_t t;
         uint16_t x, y;
         event_get(e, &t, &x, &y);
-        const int is_here = !passed || passed[i];
-        if (is_here && (x >= f.width || y >= f.height)) {
+        const int is_here = !passed || passed[i] == PASSED;
+        if (passed && passed[i] == OUTSIDE) {
             f.invalid++;
             continue;
         }
-        if (!counts) {
+        if (is_here && (x >= f.width || y >= f.height || (f.gap_us && !possible(t)))) {
+            f.invalid++;
+            continue;
+        }
+        if (!counts || (!is_here && !f.gap_us)) {       /* where no clock counts, only those that pass belong to a frame */
             f.filtered++;
             continue;
         }

@@ -6,6 +6,12 @@
 #include <string.h>
 
 enum { EVENT = 13, PLIF_WRONG = -1 };
+enum { FILTERED, PASSED, OUTSIDE };       /* what a filter says of an event; the last lies outside the sensor */
+
+/* Times beyond (73 thousand years) are corrupt; the difference of two below fits int64. */
+#define T_LIMIT_US ((int64_t)1 << 61)
+
+static inline int possible(int64_t t_us) { return -T_LIMIT_US < t_us && t_us < T_LIMIT_US; }
 
 /* Counts and times of a structure that a caller keeps: far from where int64 ends, however many events come on top. */
 static inline int sane(int64_t n) { return -((int64_t)1 << 60) < n && n < (int64_t)1 << 60; }
@@ -29,7 +35,16 @@ static inline int64_t event_time(const uint8_t *from) {
     return t;
 }
 
-/* runtime/events/collect.py has the meaning of each field. */
+/* The frame to which events are added.
+ *
+ * width, height          of the sensor in pixels; cells: numbers in the frame
+ * gap_us, span_us        the shortest gap; the duration of a frame; gap_us 0: the framing follows no clock
+ * most_used, most_seen   the frame is full with so many events counted in it, or with so many that belong to it
+ * has_clock, clock_us    the running maximum of t since the last gap; open_us: where the frame begins
+ * used, seen             events counted in the frame; events that belong to it, also those that are cropped away
+ * taken                  in one call: events that belong to the frame or are late; first_us, last_us: their times
+ * filtered, late, invalid  in one call
+ * next_us                time of the first event after the frame */
 typedef struct {
     int64_t width, height, cells;
     int64_t gap_us, span_us, most_used, most_seen;

@@ -42,7 +42,7 @@ void plif_decider_afresh(Decider *d, int row) {
 }
 
 /* What the policy says of each row. */
-static void reset(Decider *d, const Piece *frame, int64_t gap_us, int afresh, double *keep) {
+static void reset(Decider *d, const plif_input *frame, int64_t gap_us, int afresh, double *keep) {
     Deciding *s = d->s;
     const int64_t events = s->is_idle ? 0 : frame->events;
     for (int row = 0; row < d->policy.rows; row++) {
@@ -61,13 +61,13 @@ static void reset(Decider *d, const Piece *frame, int64_t gap_us, int afresh, do
     }
 }
 
-void plif_decider_before(Decider *d, const Piece *frame, int afresh, int is_lost, double *keep) {
+void plif_decider_before(Decider *d, const plif_input *frame, int afresh, int is_lost, double *keep) {
     Deciding *s = d->s;
     const DecisionRule *r = &d->rule;
     const int64_t since_us = s->has_previous ? s->previous_us : frame->start_us, lasts_us = frame->end_us - frame->start_us;
     const int64_t gap_us = frame->start_us - since_us, was_idle = s->is_idle;
     s->dt_us = frame->end_us - since_us;
-    s->discontinuity = frame->discontinuity || gap_us > GAP_US; /* a gap is also where a stop or an overload left frames out */
+    s->discontinuity = (frame->flags & PLIF_GAP) || gap_us > GAP_US; /* a gap is also where a stop or an overload left frames out */
     s->previous_us = frame->end_us;
     s->events = frame->events;
     s->has_previous = 1;
@@ -109,7 +109,7 @@ void plif_decider_after(Decider *d, const float *y, plif_decision *decision) {
 }
 
 int plif_decider_possible(const Decider *d, const Deciding *s, const char *memory) {
-    const int64_t most = T_LIMIT_US * 2;
+    const int64_t most = T_LIMIT_US;
     const Activity *a = &s->activity;
     for (int64_t i = 0; i < plif_decider_doubles(d); i++) {
         double value;

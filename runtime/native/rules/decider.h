@@ -48,7 +48,7 @@ void plif_decider_afresh(Decider *d, int row);
 
 /* A frame is to be stepped. keep [rows]: what the membranes of each row are to be multiplied by first, around their initial values: 1 leaves
  * them as they are, 0 begins afresh. afresh: by the caller's wish, all of them; is_lost: nothing is known of the scene, so there is no answer. */
-void plif_decider_before(Decider *d, const Piece *frame, int afresh, int is_lost, double *keep);
+void plif_decider_before(Decider *d, const plif_input *frame, int afresh, int is_lost, double *keep);
 
 /* That frame was stepped: y [rows][classes]. */
 void plif_decider_after(Decider *d, const float *y, plif_decision *decision);

@@ -30,6 +30,8 @@ int plif_view_check(const int shape[3], int width, int height, int upright) {
     const int channels = shape[0];
     if (channels != 1 && channels != 2)
         return plif_fail(PLIF_UNSUPPORTED, "a network input of %d channels takes no events; expected 2 (OFF, ON) or 1 (both)", channels);
+    if (shape[1] < 1 || shape[2] < 1)
+        return plif_fail(PLIF_UNSUPPORTED, "a network input of %d x %d x %d has no cells", channels, shape[1], shape[2]);
     if (width < 1 || height < 1 || width > 65536 || height > 65536)
         return plif_fail(PLIF_BAD_ARGUMENT, "a sensor of %d x %d; expected 1 x 1 to 65536 x 65536", width, height);
     if (upright < 0 || upright > 2) return plif_fail(PLIF_BAD_ARGUMENT, "upright %d; expected 0, 1 or 2", upright);

@@ -17,8 +17,8 @@ static void *zeros(int64_t bytes, void **block) {
 }
 
 /* A network may need a view that stands upright, whatever a format says of how its events are stored. */
-static int see_upright(const plif_model *m, Framing *f) {
-    if (!m->header->upright || f->orientation == UPRIGHT) return 0;
+static int see_upright(Framing *f) {
+    if (f->orientation == UPRIGHT) return 0;
     if (f->orientation != STORED)
         return plif_fail(PLIF_BAD_ARGUMENT, "the framing turns the view, but the network needs an upright one; leave orientation= out");
     f->orientation = UPRIGHT;
@@ -33,6 +33,18 @@ static int fits(const plif_session *s) {
     return plif_fail(PLIF_BAD_ARGUMENT, "reset silence: and decay:, decide idle=: a framing of a whole recording (count:, time:) has no silence; use duration or events");
 }
 
+/* Frames of this shape from events. */
+static int make_framer(plif_session *s, const char *framing, const int shape[3], int upright, const plif_options *o) {
+    const int width = o->sensor_width ? o->sensor_width : shape[2], height = o->sensor_height ? o->sensor_height : shape[1];
+    int failed = plif_framing_parse(framing, &s->framing);
+    if (!failed && upright) failed = see_upright(&s->framing);
+    if (!failed) failed = plif_framer_init(&s->framer, &s->framing, shape, width, height, o->upright, (Extent){o->total_events, o->first_us, o->last_us});
+    s->takes_events = !failed;
+    s->moving.framer.open.width = width;
+    s->moving.framer.open.height = height;
+    return failed;
+}
+
 static int read_rules(plif_session *s, const plif_options *o) {
     const plif_model *m = s->model;
     int failed = plif_decider_init(&s->decider, o->decide, o->reset, m->names, m->header->classes, m->header->voters, m->header->T);
@@ -44,17 +56,11 @@ static int read_rules(plif_session *s, const plif_options *o) {
         failed = plif_fail(PLIF_UNSUPPORTED, "the network takes no events; step it with plif_step");
     else if (!*framing)
         failed = plif_fail(PLIF_BAD_ARGUMENT, "the file says no framing: give one, such as duration:10ms");
-    else if (!(failed = plif_framing_parse(framing, &s->framing)) && !(failed = see_upright(m, &s->framing)))
-        failed = plif_framer_init(&s->framer, &s->framing, shape, o->sensor_width ? o->sensor_width : shape[2],
-                                  o->sensor_height ? o->sensor_height : shape[1], o->upright,
-                                  (Extent){o->total_events, o->first_us, o->last_us});
+    else
+        failed = make_framer(s, framing, shape, m->header->upright, o);
     if (failed && (o->framing || failed == PLIF_NO_MEMORY)) return failed;
     if (failed) snprintf(s->why_not, sizeof s->why_not, "%s", plif_error_text());       /* said when events come */
-    if (!failed && (failed = fits(s))) return failed;
-    s->takes_events = !failed;
-    s->moving.framer.open.width = o->sensor_width ? o->sensor_width : shape[2];
-    s->moving.framer.open.height = o->sensor_height ? o->sensor_height : shape[1];
-    return 0;
+    return failed ? 0 : fits(s);
 }
 
 /* The memory of the state: membranes, frames, votes, evidence. */
@@ -163,17 +169,20 @@ plif_session *plif_session_new(const plif_model *model, const plif_options *opti
 plif_session *plif_session_for(const plif_network *network, const plif_options *options) {
     plif_options o;
     const plif_network *n = network;
-    if (!n || n->size < sizeof *n || n->classes < 1 || n->classes > MOST_CLASSES || n->voters < 1 || n->T < 1 || !n->class_names) {
-        plif_fail(PLIF_BAD_ARGUMENT, "plif_session_for: a network with its size, 1 to %d classes and their names, voters and T is needed",
+    if (!n || n->size < sizeof *n || n->classes < 0 || n->classes > MOST_CLASSES || n->voters < 1 || n->T < 1 || (n->classes && !n->class_names)) {
+        plif_fail(PLIF_BAD_ARGUMENT, "plif_session_for: a network with its size, at most %d classes and their names, voters and T is needed",
                   MOST_CLASSES);
         return NULL;
     }
     plif_session *s = begin(options, &o);
     if (!s) return NULL;
-    snprintf(s->why_not, sizeof s->why_not, "this session has no network");
+    const int shape[3] = {n->channels, n->height, n->width}, frames = shape[0] || shape[1] || shape[2];
     int failed = plif_decider_init(&s->decider, o.decide, o.reset, n->class_names, n->classes, n->voters, n->T);
-    if (!failed && o.framing && !(failed = plif_framing_parse(o.framing, &s->framing))) failed = fits(s);
-    return begun(s, failed || make_state(s));
+    if (!failed && frames && !o.framing) failed = plif_fail(PLIF_BAD_ARGUMENT, "plif_session_for: frames need a framing, such as duration:10ms");
+    if (!failed && frames) failed = make_framer(s, o.framing, shape, 0, &o);
+    else if (!failed && o.framing) failed = plif_framing_parse(o.framing, &s->framing);
+    if (!frames) snprintf(s->why_not, sizeof s->why_not, "this session makes no frames: its network says no channels, height and width");
+    return begun(s, failed || (o.framing && fits(s)) || make_state(s));
 }
 
 int plif_rows(const plif_session *s) { return s->rows; }

@@ -51,6 +51,8 @@ void plif_session_settle(const plif_session *session);
 /* One row's initial membranes, and no evidence. */
 void plif_session_afresh(plif_session *s, int row);
 /* A complete frame -> a decision: resets, the step, the evidence. */
-int plif_session_decide(plif_session *s, const Piece *frame, plif_decision *decision);
+int plif_session_decide(plif_session *s, const plif_input *frame, plif_decision *decision);
+/* Whether it makes frames of events: 0, or a code and its text. */
+int plif_session_takes(const plif_session *s, const void *place, const char *what);
 
 #endif

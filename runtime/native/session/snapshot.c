@@ -23,7 +23,7 @@ static Header header_of(const plif_session *s) {
     const Framing *f = &s->framing;
     const DecisionRule *d = &s->decider.rule;
     const ResetPolicy *r = &s->decider.policy;
-    Header h = {"PLIFSNAP", 3, (int64_t)plif_snapshot_size(s), {0},
+    Header h = {"PLIFSNAP", 4, (int64_t)plif_snapshot_size(s), {0},
                 {s->takes_events, f->kind, f->T, f->duration_us, f->every_us, f->n, f->max_us, f->pad_zero, f->binary, f->swapped,
                  f->orientation, f->crop, s->framer.extent.total, s->framer.extent.first_us, s->framer.extent.last_us, d->kind, d->tau_us, (int64_t)d->k << 32 | d->n, bits(d->margin),
                  bits(d->release), bits(d->idle_per_s), d->idle_auto, d->other_us, bits(d->exit_margin), r->kind, r->every, r->rows, r->silence_us + r->tau_us}};
@@ -43,8 +43,8 @@ int plif_snapshot(const plif_session *s, void *bytes, size_t size) {
     return PLIF_OK;
 }
 
-static int possible(const plif_session *s, const Moving *m, const char *memory) {
-    return plif_decider_possible(&s->decider, &m->deciding, memory + ((char *)s->decided - s->memory)) && (!s->takes_events || plif_framer_possible(&s->framer, &m->framer));
+static int sound(const plif_session *s, const Moving *m, const char *memory) {
+    return plif_decider_possible(&s->decider, &m->deciding, memory + ((char *)s->decided - s->memory)) && (!s->takes_events || plif_framer_possible(&s->framer, &m->framer, memory + ((char *)s->frames - s->memory)));
 }
 
 int plif_restore(plif_session *s, const void *bytes, size_t size) {
@@ -57,8 +57,9 @@ int plif_restore(plif_session *s, const void *bytes, size_t size) {
     if (memcmp(&h, &expected, sizeof h))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: of another file, or of a session with other options");
     memcpy(&m, (const char *)bytes + sizeof h, sizeof m);
-    if (!possible(s, &m, (const char *)bytes + sizeof h + sizeof m)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
+    if (!sound(s, &m, (const char *)bytes + sizeof h + sizeof m)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
     s->moving = m;
+    s->moving.framer.came_s = 0;        /* by another clock */
     plif_session_settle(s);             /* nothing is owed to the membranes that come now */
     memcpy(s->memory, (const char *)bytes + sizeof h + sizeof m, (size_t)s->bytes);
     return PLIF_OK;

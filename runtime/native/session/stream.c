@@ -1,4 +1,4 @@
-/* Events and frames to decisions: what runtime/stream/stream.py does before and after each step. */
+/* Events and frames to decisions. */
 #include "../error.h"
 #include "session.h"
 
@@ -20,7 +20,7 @@ static void fade(plif_session *s, int row, double factor) {
     }
 }
 
-int plif_session_decide(plif_session *s, const Piece *frame, plif_decision *decision) {
+int plif_session_decide(plif_session *s, const plif_input *frame, plif_decision *decision) {
     Moving *m = &s->moving;
     plif_decider_before(&s->decider, frame, m->was_reset != 0, 0, s->keep);
     for (int row = 0; row < s->rows; row++) {
@@ -33,13 +33,16 @@ int plif_session_decide(plif_session *s, const Piece *frame, plif_decision *deci
     return PLIF_DECIDED;
 }
 
-static int may_take(const plif_session *s, const void *decision, const char *what) {
-    if (!s || !decision) return plif_fail(PLIF_BAD_ARGUMENT, "%s: a session and a place for the decision are needed", what);
+int plif_session_takes(const plif_session *s, const void *place, const char *what) {
+    if (!s || !place) return plif_fail(PLIF_BAD_ARGUMENT, "%s: a session, and places for what it takes and gives, are needed", what);
     if (!s->takes_events) return plif_fail(PLIF_UNSUPPORTED, "%s: %s", what, s->why_not);
     return 0;
 }
 
-static int possible(int64_t t_us) { return -T_LIMIT_US < t_us && t_us < T_LIMIT_US; }
+static int may_decide(const plif_session *s, const void *decision, const char *what) {
+    const int no = plif_session_takes(s, decision, what);
+    return no || s->model ? no : plif_fail(PLIF_UNSUPPORTED, "%s: this session has no network", what);
+}
 
 /* Packs events until one has no possible time; how many there are. */
 static int64_t pack(uint8_t *to, const int64_t *t, const uint16_t *x, const uint16_t *y, const uint8_t *p, size_t most) {
@@ -50,7 +53,7 @@ static int64_t pack(uint8_t *to, const int64_t *t, const uint16_t *x, const uint
 
 int plif_feed(plif_session *s, const int64_t *t_us, const uint16_t *x, const uint16_t *y, const uint8_t *p, size_t count, size_t *took,
               plif_decision *decision) {
-    const int no = may_take(s, decision, "plif_feed");
+    const int no = may_decide(s, decision, "plif_feed");
     if (no) return no;
     if (!took || (count && (!t_us || !x || !y || !p))) return plif_fail(PLIF_BAD_ARGUMENT, "plif_feed: an array is missing");
     *took = 0;
@@ -65,58 +68,61 @@ int plif_feed(plif_session *s, const int64_t *t_us, const uint16_t *x, const uin
             ++*took;
             continue;
         }
-        int64_t at = 0;
-        Piece frame;
-        const int got = plif_framer_feed(&s->framer, s->packed, n, &at, s->x, &frame);
+        Batch packed = {.from = s->packed, .count = n};
+        plif_input frame = {.x = s->x};
+        const int got = plif_framer_feed(&s->framer, &packed, &frame);
         if (got < 0) return plif_fail(PLIF_BAD_ARGUMENT, "plif_feed: more events than can be counted");
-        *took += (size_t)at;
+        *took += (size_t)packed.at;
         if (got) return plif_session_decide(s, &frame, decision);
         if (*took == count) return PLIF_OK;
     }
 }
 
 int plif_tick(plif_session *s, int64_t t_us, plif_decision *decision) {
-    Piece frame;
-    const int no = may_take(s, decision, "plif_tick");
+    plif_input frame = {0};
+    const int no = may_decide(s, decision, "plif_tick");
     if (no) return no;
     if (!possible(t_us)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_tick: %lld us is no time", (long long)t_us);
-    if (s->moving.framer.is_closed || !plif_framer_tick(&s->framer, t_us, s->x, &frame)) return PLIF_OK;
+    frame.x = s->x;
+    if (s->moving.framer.is_closed || !plif_framer_tick(&s->framer, t_us, &frame)) return PLIF_OK;
     return plif_session_decide(s, &frame, decision);
 }
 
 int plif_finish(plif_session *s, plif_decision *decision) {
-    Piece frame;
-    const int no = may_take(s, decision, "plif_finish");
+    plif_input frame = {0};
+    const int no = may_decide(s, decision, "plif_finish");
     if (no) return no;
+    frame.x = s->x;
     s->moving.framer.is_closed = 1;
-    return plif_framer_close(&s->framer, s->x, &frame) ? plif_session_decide(s, &frame, decision) : PLIF_OK;
+    return plif_framer_close(&s->framer, &frame) ? plif_session_decide(s, &frame, decision) : PLIF_OK;
 }
 
 int plif_frame(plif_session *s, const float *x, int64_t start_us, int64_t end_us, int64_t events, plif_decision *decision) {
     if (!s || !s->model || !x || !decision)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: a session with a network, x and a place for the decision are needed");
-    if (!possible(start_us) || !possible(end_us) || events < 0 || events >= T_LIMIT_US)
+    if (!possible(start_us) || !possible(end_us) || events < 0 || !sane(events))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: times or a number of events that are none");
     if (!sane(s->moving.framer.came + events)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: more events than can be counted");
     memcpy(s->x, x, (size_t)s->model->program.x_floats * sizeof *x);
-    const Piece frame = {s->x, start_us, end_us, events, 0};
+    const plif_input frame = {.x = s->x, .start_us = start_us, .end_us = end_us, .events = events};
     s->moving.framer.came += events;
     return plif_session_decide(s, &frame, decision);
 }
 
 int plif_before(plif_session *s, int64_t start_us, int64_t end_us, int64_t events, int flags, double *keep) {
-    if (!s || s->model || !keep) return plif_fail(PLIF_BAD_ARGUMENT, "plif_before: a session of plif_session_for, and room for what it says");
-    if (!possible(start_us) || !possible(end_us) || events < 0 || events >= T_LIMIT_US)
+    if (!s || s->model || !s->decider.classes || !keep)
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_before: a session of plif_session_for with classes, and room for what it says");
+    if (!possible(start_us) || !possible(end_us) || events < 0 || !sane(events))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_before: times or a number of events that are none");
-    const Piece frame = {NULL, start_us, end_us, events, flags & PLIF_GAP};
+    const plif_input frame = {.start_us = start_us, .end_us = end_us, .events = events, .flags = flags};
     plif_decider_before(&s->decider, &frame, s->moving.was_reset || flags & PLIF_AFRESH, flags & PLIF_LOST, keep);
     s->moving.was_reset = 0;
     return s->moving.deciding.discontinuity ? PLIF_GAP : PLIF_OK;
 }
 
 int plif_after(plif_session *s, const float *y, plif_decision *decision) {
-    if (!s || s->model || !y || !decision)
-        return plif_fail(PLIF_BAD_ARGUMENT, "plif_after: a session of plif_session_for, y and a place for the decision are needed");
+    if (!s || s->model || !s->decider.classes || !y || !decision)
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_after: a session of plif_session_for with classes, y and a place for the decision are needed");
     plif_decider_after(&s->decider, y, decision);
     return PLIF_DECIDED;
 }

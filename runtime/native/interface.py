@@ -1,0 +1,174 @@
+"""plif.h for Python: its structures and functions, some that lie beneath it, and a session of it as an object."""
+
+from __future__ import annotations
+
+import ctypes as c
+from functools import cache
+
+import numpy as np
+
+from runtime import native
+from runtime.base.errors import PlifError
+
+GAP, AFRESH, LOST = 1, 2, 4
+IDLE = -2
+
+
+class PlifNetwork(c.Structure):
+    """plif_network."""
+
+    _fields_ = (
+        ("size", c.c_size_t),
+        *((name, c.c_int) for name in ("classes", "voters", "T")),
+        ("class_names", c.POINTER(c.c_char_p)),
+        *((name, c.c_int) for name in ("channels", "height", "width")),
+    )
+
+
+class PlifOptions(c.Structure):
+    """plif_options."""
+
+    _fields_ = (
+        ("size", c.c_size_t),
+        *((name, c.c_char_p) for name in ("framing", "decide", "reset")),
+        *((name, c.c_int) for name in ("sensor_width", "sensor_height", "upright", "threads")),
+        *((name, c.c_int64) for name in ("total_events", "first_us", "last_us")),
+    )
+
+
+class PlifDecision(c.Structure):
+    """plif_decision."""
+
+    _fields_ = (
+        *((name, c.c_int64) for name in ("t_us", "step", "events")),
+        *((name, c.c_int32) for name in ("index", "discontinuity")),
+        ("score", c.c_double),
+        ("votes", c.POINTER(c.c_double)),
+        *((name, c.c_int64) for name in ("is_final", "row")),
+        ("reserved", c.c_int64 * 2),
+    )
+
+
+class PlifFraming(c.Structure):
+    """Framing of framing.h; 0 where a number is not given."""
+
+    _fields_ = (
+        ("kind", c.c_int),
+        *((name, c.c_int64) for name in ("T", "duration_us", "every_us", "n", "max_us")),
+        *((name, c.c_int) for name in ("pad", "value", "polarity", "orientation", "resize")),
+    )
+
+
+class PlifPacket(c.Structure):
+    """plif_packet."""
+
+    _fields_ = (
+        ("size", c.c_size_t),
+        ("events", c.c_void_p),
+        *((name, c.c_size_t) for name in ("count", "taken")),
+        ("passed", c.c_void_p),
+        ("came_s", c.c_double),
+    )
+
+
+class PlifInput(c.Structure):
+    """plif_input."""
+
+    _fields_ = (
+        ("size", c.c_size_t),
+        *((name, c.c_void_p) for name in ("x", "newest")),
+        *((name, c.c_int64) for name in ("start_us", "end_us", "events")),
+        ("flags", c.c_int),
+        ("came_s", c.c_double),
+    )
+
+
+class PlifTime(c.Structure):
+    """plif_time."""
+
+    _fields_ = (
+        *((name, c.c_int64) for name in ("clock_us", "open_us", "waiting", "gaps")),
+        *((name, c.c_int) for name in ("follows_clock", "is_known")),
+    )
+
+
+class PlifAccount(c.Structure):
+    """plif_account."""
+
+    _fields_ = tuple((name, c.c_int64) for name in ("events_in", "used", "filtered", "late", "invalid"))
+
+
+@cache
+def library() -> c.CDLL:
+    """The native library, with the types of the functions that are used here."""
+    lib, p, i64 = native.library(), c.c_void_p, c.c_int64
+    for name, result, *arguments in (
+        ("plif_session_for", p, p, p),
+        ("plif_session_free", None, p),
+        ("plif_rows", c.c_int, p),
+        ("plif_before", c.c_int, p, i64, i64, i64, c.c_int, p),
+        ("plif_after", c.c_int, p, p, p),
+        ("plif_snapshot_size", c.c_size_t, p),
+        ("plif_snapshot", c.c_int, p, p, c.c_size_t),
+        ("plif_restore", c.c_int, p, p, c.c_size_t),
+        ("plif_frame_events", c.c_int, p, p, p),
+        ("plif_frame_words", c.c_int, p, p, i64, p, p, c.c_double, p),
+        ("plif_frame_tick", c.c_int, p, i64, p),
+        ("plif_frame_finish", c.c_int, p, p),
+        ("plif_frame_restart", c.c_int, p, c.c_int, p),
+        ("plif_resume", c.c_int, p, i64),
+        ("plif_join", c.c_int, p, p, p),
+        ("plif_time_of", None, p, p),
+        ("plif_account_of", None, p, p),
+        ("plif_other_class", c.c_int, p, c.c_int),
+        ("plif_framing_parse", c.c_int, c.c_char_p, p),
+        ("plif_framing_room", c.c_int, p, i64),
+        ("plif_time_us", i64, c.c_char_p),
+        ("plif_view_check", c.c_int, p, c.c_int, c.c_int, c.c_int),
+        ("plif_view", None, p, p, c.c_int, c.c_int, c.c_int, p, p, p),
+    ):
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, list(arguments)
+    return lib
+
+
+def error() -> PlifError:
+    """What was wrong with the last call in this thread that failed."""
+    return PlifError(library().plif_error_text().decode("utf-8", "replace"))
+
+
+def line(text: str) -> bytes:
+    """For C, to which a text ends at a zero."""
+    return str(text).replace("\0", "\ufffd").encode("utf-8", "replace")
+
+
+class NativeSession:
+    """A session of plif_session_for, which ends with this object.
+
+    Raises PlifError for options that are not understood, and where the native library is missing.
+    """
+
+    def __init__(self, network: PlifNetwork, **options: object) -> None:
+        """options: the fields of plif_options; texts as str."""
+        self._library = library()
+        given = {name: line(value) if isinstance(value, str) else value for name, value in options.items()}
+        asked = PlifOptions(c.sizeof(PlifOptions), threads=1, **{"total_events": -1, **given})
+        self._at = self._library.plif_session_for(c.byref(network), c.byref(asked))
+        if not self._at:
+            raise error()
+
+    @property
+    def kept(self) -> np.ndarray:
+        """uint8 [bytes], all that the session remembers: libplif's snapshot. Raises PlifError where it is set to another's."""
+        found = np.empty(self._library.plif_snapshot_size(self._at), np.uint8)
+        self._library.plif_snapshot(self._at, found.ctypes.data, len(found))
+        return found
+
+    @kept.setter
+    def kept(self, values: np.ndarray) -> None:
+        if self._library.plif_restore(self._at, np.ascontiguousarray(values, np.uint8).ctypes.data, len(values)):
+            raise error()
+
+    def __del__(self) -> None:
+        if getattr(self, "_at", None):
+            self._library.plif_session_free(self._at)

@@ -1,0 +1,87 @@
+/* Events to frames, for a network that runs elsewhere. */
+#include "../error.h"
+#include "../formats/evt3.h"
+#include "session.h"
+
+/* Whether a call may give frames, to a place of this layout. */
+static int may_frame(const plif_session *s, const plif_input *frame, const char *what) {
+    const int no = plif_session_takes(s, frame, what);
+    if (no) return no;
+    if (frame->size < sizeof *frame || !frame->x || (uintptr_t)frame->x % sizeof *frame->x)
+        return plif_fail(PLIF_BAD_ARGUMENT, "%s: the frame says no size or no x: begin with PLIF_INPUT", what);
+    return s->model ? plif_fail(PLIF_UNSUPPORTED, "%s: this session has a network of its own", what) : 0;
+}
+
+/* What a call of the framer gave. */
+static int given(plif_session *s, int got, const plif_input *frame) {
+    if (!got) return PLIF_OK;
+    s->moving.framer.used += frame->events;
+    return PLIF_FRAMED;
+}
+
+static int feed(plif_session *s, Batch *batch, plif_input *frame, const char *what) {
+    if (s->moving.framer.is_closed) return plif_fail(PLIF_BAD_ARGUMENT, "%s: the recording was ended; plif_reset begins another", what);
+    const int got = plif_framer_feed(&s->framer, batch, frame);
+    return got < 0 ? plif_fail(PLIF_BAD_ARGUMENT, "%s: more events than can be counted", what) : given(s, got, frame);
+}
+
+int plif_frame_events(plif_session *s, plif_packet *packet, plif_input *frame) {
+    const int no = may_frame(s, frame, "plif_frame_events");
+    if (no) return no;
+    if (!packet || packet->size < sizeof *packet || (!packet->events && packet->count) || packet->taken > packet->count || !sane((int64_t)packet->count))
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame_events: the packet says no size or no events: begin with PLIF_PACKET");
+    Batch batch = {packet->events, (int64_t)packet->count, (int64_t)packet->taken, packet->passed, NULL, packet->came_s};
+    const int got = feed(s, &batch, frame, "plif_frame_events");
+    packet->taken = (size_t)batch.at;
+    return got;
+}
+
+int plif_frame_words(plif_session *s, const uint16_t *words, int64_t count, int64_t *at, Evt3Reader *reader, double came_s, plif_input *frame) {
+    const int no = may_frame(s, frame, "plif_frame_words");
+    if (no) return no;
+    if (is_whole(&s->framing)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame_words: of a framing that follows the clock");
+    Batch batch = {words, count, *at, NULL, reader, came_s};
+    const int got = feed(s, &batch, frame, "plif_frame_words");
+    *at = batch.at;
+    return got;
+}
+
+int plif_frame_tick(plif_session *s, int64_t t_us, plif_input *frame) {
+    const int no = may_frame(s, frame, "plif_frame_tick");
+    if (no) return no;
+    if (!possible(t_us)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame_tick: %lld us is no time", (long long)t_us);
+    return s->moving.framer.is_closed ? PLIF_OK : given(s, plif_framer_tick(&s->framer, t_us, frame), frame);
+}
+
+int plif_frame_finish(plif_session *s, plif_input *frame) {
+    const int no = may_frame(s, frame, "plif_frame_finish");
+    if (no) return no;
+    s->moving.framer.is_closed = 1;
+    return given(s, plif_framer_close(&s->framer, frame), frame);
+}
+
+int plif_frame_restart(plif_session *s, int flags, plif_input *frame) {
+    const int no = may_frame(s, frame, "plif_frame_restart");
+    return no ? no : given(s, plif_framer_restart(&s->framer, flags & (PLIF_GAP | PLIF_AFRESH), frame), frame);
+}
+
+int plif_resume(plif_session *s, int64_t t_us) {
+    const int no = plif_session_takes(s, s, "plif_resume");
+    if (no) return no;
+    return possible(t_us) ? plif_framer_resume(&s->framer, t_us) : 0;
+}
+
+int plif_join(const plif_session *s, plif_input *newer, const plif_input *older) {
+    const int no = plif_session_takes(s, older, "plif_join");
+    if (no) return no;
+    if (!newer || !newer->x || !older->x) return plif_fail(PLIF_BAD_ARGUMENT, "plif_join: two frames with their x are needed");
+    plif_framer_join(&s->framer, newer, older);
+    return PLIF_OK;
+}
+
+void plif_time_of(const plif_session *s, plif_time *t) {
+    const FramerState *f = &s->moving.framer;
+    const Frame *o = &f->open;
+    *t = (plif_time){o->clock_us, o->open_us, o->used, f->discontinuities, s->takes_events && !is_whole(&s->framing),
+                     s->takes_events && plif_framer_follows(&s->framer)};
+}

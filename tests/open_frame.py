@@ -1,0 +1,59 @@
+"""plif_collect and plif_evt3_collect, which lie beneath libplif's frames, for tests that call them with all kinds of sizes."""
+
+from __future__ import annotations
+
+import ctypes as c
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from runtime.native import packets
+from runtime.native.rules import view_of
+
+
+class OpenFrame(c.Structure):
+    """Field by field the structure in rules/collect.h, which says what each means."""
+
+    _fields_ = tuple(
+        (name, c.c_int64)
+        for name in (
+            *("width", "height", "cells", "gap_us", "span_us", "most_used", "most_seen"),
+            *("has_clock", "clock_us", "open_us", "used", "seen"),
+            *("taken", "filtered", "late", "invalid", "first_us", "last_us", "next_us"),
+        )
+    )
+
+
+NO_LIMIT = (1 << 63) - 1
+
+
+@cache
+def library() -> c.CDLL:
+    """The native library; what it refuses raises ValueError."""
+    found = packets.library()
+    p, i64 = c.c_void_p, c.c_int64
+    for name, *arguments in (
+        ("plif_collect", p, i64, p, p, p, i64, p, i64, p, p, p),
+        ("plif_evt3_collect", p, i64, p, p, p, p, i64, p, i64, p, p),
+    ):
+        function = found[name]
+        function.restype, function.argtypes, function.errcheck = i64, arguments, _not_wrong
+        setattr(found, name, function)
+    return found
+
+
+def _not_wrong(result: Any, function: Any, arguments: Any) -> Any:
+    if result < 0:
+        raise ValueError(f"{function.__name__}: sizes that do not fit each other")
+    return result
+
+
+def collect(
+    events: np.ndarray, frame: OpenFrame, counts: Any, framing: str, shape: Any, sensor: tuple[int, int]
+) -> int:
+    """Events [N] into the open frame, where that framing has them land; why it stopped."""
+    of_x, of_y, of_p = view_of(framing, shape, sensor, 0)
+    tables = (of_x.ctypes.data, len(of_x), of_y.ctypes.data, len(of_y), of_p.ctypes.data)
+    at = c.byref(c.c_int64())
+    return int(library().plif_collect(events.ctypes.data, events.nbytes, at, c.byref(frame), *tables, None, counts))
