@@ -114,28 +114,20 @@ class Framer(NativeSession):
         """The recording has ended: the frames still due."""
         return list(self.closing())
 
-    def frames(
-        self, events: np.ndarray, t_us: np.ndarray | None = None, passed: np.ndarray | None = None
-    ) -> Iterator[Frame]:
+    def frames(self, events: np.ndarray, fate: np.ndarray | None = None) -> Iterator[Frame]:
         """As `push`, one frame at a time: memory stays bounded when few events make many frames. Consume it whole.
 
-        Where a filter took some away: `t_us` [N] are the times of all and `passed` [N] says which of them `events` are. The
-        others count as filtered, and time goes on with them: a frame ends although nothing in it passed.
+        fate  uint8 [N], what filters said of each event (Filters). Those that are filtered count as such, and time goes on with
+              them: a frame ends although nothing in it passed.
         """
         self._check_open()
         if events.dtype != EVENT_DTYPE:
             events = make_events(*(events[name] for name in "txyp"))
-        which = None
-        if t_us is not None and passed is not None:
-            every = np.zeros(len(t_us), EVENT_DTYPE)
-            every["t"] = t_us
-            every[passed] = events
-            events, which = every, np.ascontiguousarray(passed, bool)
         whole = np.ascontiguousarray(events)  # a packet is contiguous already, so nothing is copied
-        address = None if which is None else which.ctypes.data
+        address = None if fate is None else fate.ctypes.data
         packet = PlifPacket(c.sizeof(PlifPacket), whole.ctypes.data, len(whole), 0, address, self.now_s)
         take = partial(self._library.plif_frame_events, self._at, c.byref(packet), self._of_found)
-        return self._given(take, whole, which)
+        return self._given(take, whole, fate)
 
     @property
     def takes_words(self) -> bool:

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Thread_local char text[400];
+static _Thread_local char text[600];
 static _Thread_local int last;
 
 int plif_fail(int code, const char *format, ...) {

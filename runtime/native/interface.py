@@ -33,6 +33,7 @@ class PlifOptions(c.Structure):
         *((name, c.c_char_p) for name in ("framing", "decide", "reset")),
         *((name, c.c_int) for name in ("sensor_width", "sensor_height", "upright", "threads")),
         *((name, c.c_int64) for name in ("total_events", "first_us", "last_us")),
+        ("filter", c.c_char_p),
     )
 
 

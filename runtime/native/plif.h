@@ -104,9 +104,11 @@ typedef struct plif_options {
     int threads;                /* that share a step; 1 is right for small networks, and beside other work */
     int64_t total_events;       /* of the recording, which only the framings count: and time: need */
     int64_t first_us, last_us;  /* times of its first event and its last, which time: needs */
+    const char *filter;         /* as in `plif stream --filter`: hot,refractory:1ms,roi:square, ...; NULL: none. The recording's events and times
+                                   are then those of the events that pass */
 } plif_options;
 
-#define PLIF_OPTIONS {sizeof(plif_options), NULL, NULL, NULL, 0, 0, 0, 1, -1, 0, 0}
+#define PLIF_OPTIONS {sizeof(plif_options), NULL, NULL, NULL, 0, 0, 0, 1, -1, 0, 0, NULL}
 
 /* A session that would need over 4 GiB (its rows, frames that overlap, a step) is refused before any of it is allocated. */
 PLIF_API plif_session *plif_session_new(const plif_model *model, const plif_options *options);  /* options NULL: the defaults */
@@ -227,6 +229,8 @@ PLIF_API void plif_time_of(const plif_session *session, plif_time *time);
 /* Events come again after ticks, the first at t_us: what was delayed on its way is not late because of ticks. Whether t_us lies before
  * the open frame all the same. */
 PLIF_API int plif_resume(plif_session *session, int64_t t_us);
+/* 1: `text`, of so many bytes, is note `number`, from 0 on, of what the filters have found (hot pixels). 0: there is none of that number. */
+PLIF_API int plif_filter_note(const plif_session *session, int number, char *text, size_t bytes);
 /* Two frames one after the other become one, of more time: counts add up. For a network that does not keep up. */
 PLIF_API int plif_join(const plif_session *session, plif_input *newer, const plif_input *older);
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.account import Account
-from runtime.events.filters import Filters
+from runtime.events.filters import PASSED, Filters
 from runtime.events.frame import Frame
 from runtime.events.framer import GAP_US, Extent, Framer, extent_of
 from runtime.events.framing import Framing
@@ -93,12 +93,20 @@ class SourceFramer:
         return Filters(self._filter_text, self.source.sensor) if self._filter_text else None
 
     def _extent(self, framing: Framing) -> Extent | None:
-        """Of the events that will reach the framer: another pass, with filters of its own."""
+        """Of the events that will reach the framer."""
         if framing.kind == "count" and not self._filter_text:
             return Extent(self.source.count())
-        filters = self._make_filters()
-        packets = (_inside(packet, self.source.sensor) for packet in self.source.packets())
-        return extent_of(framing, (filters(packet)[0] if filters else packet for packet in packets))
+        return extent_of(framing, self._reaching())
+
+    def _reaching(self) -> Iterator[np.ndarray]:
+        """The events that will reach the framer: another pass, with filters of its own."""
+        filters, (width, height) = self._make_filters(), self.source.sensor
+        for packet in self.source.packets():
+            if filters:
+                events, fate = filters(packet)
+                yield events[fate == PASSED]
+            else:
+                yield packet[(packet["x"] < width) & (packet["y"] < height)]
 
     @property
     def account(self) -> Account:
@@ -204,12 +212,7 @@ class SourceFramer:
         return min(t_us, clock_us + GAP_US)  # bounded: no flood of empty frames after this thread did not run for long
 
     def _framed(self, packet: np.ndarray) -> Iterator[Frame]:
-        if self.filters is None:
-            return self.framer.frames(packet)
-        inside = _inside(packet, self.source.sensor)
-        self.account.add(len(packet) - len(inside), invalid=len(packet) - len(inside))
-        events, passed = self.filters(inside)
-        return self.framer.frames(events, None if passed is None else inside["t"], passed)
+        return self.framer.frames(*self.filters(packet)) if self.filters else self.framer.frames(packet)
 
     def _enter_losses(self) -> None:
         """What the source could not use, or lost, since the last call."""
@@ -218,9 +221,3 @@ class SourceFramer:
             self.account.add(invalid + dropped, invalid=invalid, dropped=dropped)
             self._invalid += invalid
             self._dropped += dropped
-
-
-def _inside(events: np.ndarray, sensor: tuple[int, int]) -> np.ndarray:
-    """Events [N] -> those inside the sensor. Our own sources give no others; a source of the user may."""
-    good = (events["x"] < sensor[0]) & (events["y"] < sensor[1])
-    return events if good.all() else events[good]

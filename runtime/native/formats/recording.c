@@ -150,7 +150,7 @@ static void extend(plif_recording *r, void *with, int64_t t, uint16_t x, uint16_
 int plif_recording_describe(plif_recording *r, plif_options *options) {
     plif_options o = PLIF_OPTIONS;
     Spread spread = {.width = 1, .height = 1};
-    if (!r || !options || options->size < sizeof o) return plif_fail(PLIF_BAD_ARGUMENT, "plif_recording_describe: options.size is not set: begin with PLIF_OPTIONS");
+    if (!r || !options || options->size < offsetof(plif_options, filter)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_recording_describe: options.size is not set: begin with PLIF_OPTIONS");
     int failed = r->header.width ? 0 : walk(r, spread_out, &spread);
     if (!failed && !r->header.width) failed = guess(r, &spread);
     o.total_events = 0;

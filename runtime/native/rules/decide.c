@@ -30,25 +30,25 @@ static double number(Text t, int thousands) {
     int64_t digits;
     int behind, k = t.n && t.at[t.n - 1] == 'k';
     t.n -= k;
-    if ((k && !thousands) || decimal(t, 9, &digits, &behind) != 1) return -1;
+    if ((k && !thousands) || plif_decimal(t, 9, &digits, &behind) != 1) return -1;
     return nearest(digits, behind) * (k ? 1000 : 1);
 }
 
 static int read_rule(const char *text, DecisionRule *r, Text first) {
     int colon, slash;
-    const Text kind = cut(&first, ':', &colon);
-    if (is_word(kind, "sum")) {
+    const Text kind = plif_cut(&first, ':', &colon);
+    if (plif_is_word(kind, "sum")) {
         r->kind = BY_SUM;
         if (first.n) REFUSE("--decide %.80s: %s", text, EXPECTED);
-    } else if (is_word(kind, "leak") || is_word(kind, "own")) {
-        r->kind = is_word(kind, "own") ? BY_OWN : BY_LEAK;
-        r->tau_us = first.n ? time_us(first) : r->kind == BY_OWN ? 80000 : 500000;
+    } else if (plif_is_word(kind, "leak") || plif_is_word(kind, "own")) {
+        r->kind = plif_is_word(kind, "own") ? BY_OWN : BY_LEAK;
+        r->tau_us = first.n ? plif_text_us(first) : r->kind == BY_OWN ? 80000 : 500000;
         if (!r->tau_us)
             REFUSE("--decide %.80s: the time constant, '%.*s', " NO_TIME, text, SHORT(first));
-    } else if (is_word(kind, "kofn")) {
+    } else if (plif_is_word(kind, "kofn")) {
         const int given = first.n > 0;
         r->kind = BY_KOFN;
-        const int64_t k = given ? whole(cut(&first, '/', &slash), 4) : 3, n = given ? whole(first, 4) : 5;
+        const int64_t k = given ? plif_whole(plif_cut(&first, '/', &slash), 4) : 3, n = given ? plif_whole(first, 4) : 5;
         if (k < 1 || n < k) REFUSE("--decide %.80s: %s", text, EXPECTED);
         r->k = (int)k;
         r->n = (int)n;
@@ -65,21 +65,21 @@ int plif_decide_parse(const char *text, DecisionRule *rule) {
     int more, equals;
     if (strnlen(text, MOST_TEXT) == MOST_TEXT) REFUSE("a rule of %d characters", MOST_TEXT);
     Text rest = text_of(text);
-    const Text first = cut(&rest, ',', &more);
+    const Text first = plif_cut(&rest, ',', &more);
     while (more) {
-        const Text option = strip(cut(&rest, ',', &more));
+        const Text option = plif_strip(plif_cut(&rest, ',', &more));
         Text value = option;
-        const Text key = cut(&value, '=', &equals);
+        const Text key = plif_cut(&value, '=', &equals);
         int which = 0;
-        while (which < KEYS && !is_word(key, keys[which])) which++;
+        while (which < KEYS && !plif_is_word(key, keys[which])) which++;
         if (!equals || which == KEYS || given >> which & 1)
             REFUSE("--decide %.80s: '%.*s' is not understood; %s", text, SHORT(option), EXPECTED);
         given |= 1u << which;
         if (which == OTHER) {
-            r.other_us = time_us(value);
+            r.other_us = plif_text_us(value);
             if (!r.other_us)
                 REFUSE("--decide %.80s: other, '%.*s', " NO_TIME, text, SHORT(value));
-        } else if (which == IDLE && is_word(value, "auto")) {
+        } else if (which == IDLE && plif_is_word(value, "auto")) {
             r.idle_auto = 1;
         } else {
             values[which] = number(value, which == IDLE);

@@ -30,30 +30,30 @@ static const struct {
 static int read_option(const char *text, Framing *f, unsigned *given, Text part) {
     int equals, which = 0;
     Text value = part;
-    const Text name = strip(cut(&value, '=', &equals));
-    value = strip(value);
-    while (which < OPTIONS && !is_word(name, option_names[which])) which++;
+    const Text name = plif_strip(plif_cut(&value, '=', &equals));
+    value = plif_strip(value);
+    while (which < OPTIONS && !plif_is_word(name, option_names[which])) which++;
     if (!equals || which == OPTIONS || (which <= PAD && !(kinds[f->kind].own >> which & 1)))
         REFUSE("framing '%.80s': '%.*s' is no option of %s; expected %s, %s as name=value", text, SHORT(part), kinds[f->kind].name,
                kinds[f->kind].options, VIEW);
     if (*given >> which & 1) REFUSE("framing '%.80s': '%s' is given twice", text, option_names[which]);
     *given |= 1u << which;
     if (which == T || which == N) {
-        const int64_t number = whole(value, 15), most = which == T ? MOST_T : MOST_N;
+        const int64_t number = plif_whole(value, 15), most = which == T ? MOST_T : MOST_N;
         if (number < 1 || number > most)
             REFUSE("framing '%.80s': %s='%.*s' is not a whole number from 1 to %lld", text, option_names[which], SHORT(value), (long long)most);
         *(which == T ? &f->T : &f->n) = number;
         return 0;
     }
     if (which == MAX || which == EVERY) {
-        const int64_t us = time_us(value);
+        const int64_t us = plif_text_us(value);
         if (!us)
             REFUSE("framing '%.80s': %s, '%.*s', " NO_TIME, text, option_names[which], SHORT(value));
         *(which == MAX ? &f->max_us : &f->every_us) = us;
         return 0;
     }
     int choice = 0;
-    while (choices[which][choice] && !is_word(value, choices[which][choice])) choice++;
+    while (choices[which][choice] && !plif_is_word(value, choices[which][choice])) choice++;
     if (!choices[which][choice])
         REFUSE("framing '%.80s': %s='%.*s' is not known; expected %s=%s%s%s%s", text, option_names[which], SHORT(value), option_names[which],
                choices[which][0], "|", choices[which][1], which == ORIENTATION ? "|sj|paper" : "");
@@ -63,7 +63,7 @@ static int read_option(const char *text, Framing *f, unsigned *given, Text part)
     return 0;
 }
 
-int64_t plif_time_us(const char *text) { return time_us(text_of(text)); }
+int64_t plif_time_us(const char *text) { return plif_text_us(text_of(text)); }
 
 int plif_framing_room(const Framing *f, int64_t cells) {
     const int64_t pieces = pieces_of(f);
@@ -77,24 +77,24 @@ int plif_framing_parse(const char *text, Framing *framing) {
     int colon, more = 0;
     unsigned given = 0;
     if (strnlen(text, MOST_TEXT) == MOST_TEXT) REFUSE("a framing of %d characters", MOST_TEXT);
-    Text rest = strip(text_of(text));
-    const Text kind = cut(&rest, ':', &colon);
-    while (f.kind < FRAMINGS && !is_word(kind, kinds[f.kind].name)) f.kind++;
+    Text rest = plif_strip(text_of(text));
+    const Text kind = plif_cut(&rest, ':', &colon);
+    while (f.kind < FRAMINGS && !plif_is_word(kind, kinds[f.kind].name)) f.kind++;
     if (f.kind == FRAMINGS)
         REFUSE("framing '%.80s': '%.*s' is no kind of framing; expected %s, %s, %s, %s", text, SHORT(kind),
                kinds[0].example, kinds[1].example, kinds[2].example, kinds[3].example);
-    int any = strip(rest).n > 0;
+    int any = plif_strip(rest).n > 0;
     if (f.kind == BY_DURATION) {
-        const Text length = any ? strip(cut(&rest, ',', &more)) : (Text){"", 0};
+        const Text length = any ? plif_strip(plif_cut(&rest, ',', &more)) : (Text){"", 0};
         if (!any || (length.n && memchr(length.at, '=', (size_t)length.n)))
             REFUSE("framing '%.80s': the length of a frame must follow 'duration:', as in %s", text, kinds[1].example);
-        f.duration_us = time_us(length);
+        f.duration_us = plif_text_us(length);
         if (!f.duration_us)
             REFUSE("framing '%.80s': the length of a frame, '%.*s', " NO_TIME, text, SHORT(length));
         any = more;
     }
     while (any) {
-        const Text part = strip(cut(&rest, ',', &any));
+        const Text part = plif_strip(plif_cut(&rest, ',', &any));
         const int failed = read_option(text, &f, &given, part);
         if (failed) return failed;
     }

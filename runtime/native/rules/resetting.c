@@ -8,20 +8,20 @@
 #define MOST_SILENCE ((int64_t)1 << 61)
 
 /* A number from 1 on without leading zeros, of at most `digits` digits; -1 where it is none. */
-static int64_t counting(Text t, int digits) { return t.n && t.at[0] == '0' ? -1 : whole(t, digits); }
+static int64_t counting(Text t, int digits) { return t.n && t.at[0] == '0' ? -1 : plif_whole(t, digits); }
 
 int plif_reset_parse(const char *text, ResetPolicy *policy) {
     ResetPolicy p = {.rows = 1};
     int colon, slash;
     Text rest = text_of(text);
-    const Text name = cut(&rest, ':', &colon);
-    if (is_word(text_of(text), "never") || is_word(text_of(text), "recording")) {
+    const Text name = plif_cut(&rest, ':', &colon);
+    if (plif_is_word(text_of(text), "never") || plif_is_word(text_of(text), "recording")) {
         p.kind = RESET_NEVER;
         *policy = p;
         return 0;
     }
-    if (is_word(name, "every")) {
-        const int64_t T = counting(cut(&rest, '/', &slash), 9), K = slash ? counting(rest, 2) : 1;
+    if (plif_is_word(name, "every")) {
+        const int64_t T = counting(plif_cut(&rest, '/', &slash), 9), K = slash ? counting(rest, 2) : 1;
         if (T > 0 && K > 0) {
             const int64_t most = T < MOST_ROWS ? T : MOST_ROWS;
             if (K > most)
@@ -34,7 +34,7 @@ int plif_reset_parse(const char *text, ResetPolicy *policy) {
             return 0;
         }
     }
-    if (is_word(name, "silence")) {
+    if (plif_is_word(name, "silence")) {
         if (rest.n > 2 && !memcmp(rest.at + rest.n - 2, "ms", 2)) rest.n -= 2;
         p.kind = RESET_SILENCE;
         p.silence_us = 1000 * counting(rest, 9);
@@ -43,9 +43,9 @@ int plif_reset_parse(const char *text, ResetPolicy *policy) {
             return 0;
         }
     }
-    if (is_word(name, "decay")) {
+    if (plif_is_word(name, "decay")) {
         p.kind = RESET_DECAY;
-        p.tau_us = time_us(rest);
+        p.tau_us = plif_text_us(rest);
         if (!p.tau_us)
             return plif_fail(PLIF_BAD_ARGUMENT, "--reset %.80s: the time constant, '%.*s', " NO_TIME,
                              text, SHORT(rest));

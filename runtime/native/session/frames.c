@@ -21,7 +21,7 @@ static int given(plif_session *s, int got, const plif_input *frame) {
 
 static int feed(plif_session *s, Batch *batch, plif_input *frame, const char *what) {
     if (s->moving.framer.is_closed) return plif_fail(PLIF_BAD_ARGUMENT, "%s: the recording was ended; plif_reset begins another", what);
-    const int got = plif_framer_feed(&s->framer, batch, frame);
+    const int got = plif_session_feed(s, batch, frame);
     return got < 0 ? plif_fail(PLIF_BAD_ARGUMENT, "%s: more events than can be counted", what) : given(s, got, frame);
 }
 
@@ -39,7 +39,7 @@ int plif_frame_events(plif_session *s, plif_packet *packet, plif_input *frame) {
 int plif_frame_words(plif_session *s, const uint16_t *words, int64_t count, int64_t *at, Evt3Reader *reader, double came_s, plif_input *frame) {
     const int no = may_frame(s, frame, "plif_frame_words");
     if (no) return no;
-    if (is_whole(&s->framing)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame_words: of a framing that follows the clock");
+    if (is_whole(&s->framing) || s->filters) return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame_words: without filters, and of a framing that follows the clock");
     Batch batch = {words, count, *at, NULL, reader, came_s};
     const int got = feed(s, &batch, frame, "plif_frame_words");
     *at = batch.at;
@@ -77,6 +77,10 @@ int plif_join(const plif_session *s, plif_input *newer, const plif_input *older)
     if (!newer || !newer->x || !older->x) return plif_fail(PLIF_BAD_ARGUMENT, "plif_join: two frames with their x are needed");
     plif_framer_join(&s->framer, newer, older);
     return PLIF_OK;
+}
+
+int plif_filter_note(const plif_session *s, int number, char *text, size_t bytes) {
+    return s && s->filters && text && bytes && number >= 0 ? plif_filters_note(s->filters, number, text, bytes) : 0;
 }
 
 void plif_time_of(const plif_session *s, plif_time *t) {

@@ -35,8 +35,11 @@ static int fits(const plif_session *s) {
 
 /* Frames of this shape from events. */
 static int make_framer(plif_session *s, const char *framing, const int shape[3], int upright, const plif_options *o) {
-    const int width = o->sensor_width ? o->sensor_width : shape[2], height = o->sensor_height ? o->sensor_height : shape[1];
+    int width = s->width = o->sensor_width ? o->sensor_width : shape[2], height = s->height = o->sensor_height ? o->sensor_height : shape[1];
     int failed = plif_framing_parse(framing, &s->framing);
+    if (!failed && o->filter) failed = plif_filters_make(o->filter, width, height, &s->filters);
+    for (const char *at = o->filter; at && *at; at++) s->filter = (int64_t)(((uint64_t)s->filter ^ (uint8_t)*at) * 0x100000001B3u);
+    if (!failed && s->filters) plif_filters_sensor(s->filters, &width, &height);
     if (!failed && upright) failed = see_upright(&s->framing);
     if (!failed) failed = plif_framer_init(&s->framer, &s->framing, shape, width, height, o->upright, (Extent){o->total_events, o->first_us, o->last_us});
     s->takes_events = !failed;
@@ -58,7 +61,7 @@ static int read_rules(plif_session *s, const plif_options *o) {
         failed = plif_fail(PLIF_BAD_ARGUMENT, "the file says no framing: give one, such as duration:10ms");
     else
         failed = make_framer(s, framing, shape, m->header->upright, o);
-    if (failed && (o->framing || failed == PLIF_NO_MEMORY)) return failed;
+    if (failed && (o->framing || o->filter || failed == PLIF_NO_MEMORY)) return failed;
     if (failed) snprintf(s->why_not, sizeof s->why_not, "%s", plif_error_text());       /* said when events come */
     return failed ? 0 : fits(s);
 }
@@ -74,7 +77,7 @@ static int make_state(plif_session *s) {
         s->bytes += rows * up(m->v_floats[i] * 4);
         owed += rows * owed_bytes(m->v_floats[i]);
     }
-    const int64_t more = up(frames * 4) + up(plif_decider_doubles(&s->decider) * 8);
+    const int64_t filtered = s->filters ? sizeof(Held) : 0, more = up(frames * 4) + up(plif_decider_doubles(&s->decider) * 8) + up(filtered);
     if (m && plif_room_check(&m->program, rows, more + (s->threads - 1) * m->program.acc_floats * 4, why, sizeof why)) return plif_fail(PLIF_NO_MEMORY, "%s", why);
     s->bytes += more;
     s->memory = zeros(s->bytes, (void **)&s->block);
@@ -91,6 +94,7 @@ static int make_state(plif_session *s) {
     }
     s->frames = (float *)at;
     s->decided = (double *)(at + up(frames * 4));
+    s->holding = (Held *)((char *)s->decided + up(plif_decider_doubles(&s->decider) * 8));
     s->c = calloc((size_t)s->decider.classes + (size_t)rows, sizeof *s->c);
     if (!s->c) return plif_fail(PLIF_NO_MEMORY, "no memory for a session");
     s->keep = s->c + s->decider.classes;
@@ -190,6 +194,7 @@ int plif_rows(const plif_session *s) { return s->rows; }
 void plif_session_free(plif_session *s) {
     if (!s) return;
     plif_pool_free(s->pool);
+    plif_filters_free(s->filters);
     plif_framer_free(&s->framer);
     for (int i = 0; s->scratch && i < s->threads + MORE_SCRATCH; i++) free(s->scratch[i]);
     free(s->scratch);
@@ -228,6 +233,7 @@ void plif_reset(plif_session *s) {
     memset(&s->moving, 0, sizeof s->moving);
     s->moving.framer.open = before.open;        /* the size of the sensor, which begin keeps */
     if (s->takes_events) plif_framer_begin(&s->framer, &s->moving.framer, s->frames);
+    if (s->filters) plif_filters_begin(s->filters);
     plif_decider_begin(&s->decider, &s->moving.deciding, s->decided, s->c);
     for (int row = 0; row < s->rows; row++) plif_session_afresh(s, row);
 }

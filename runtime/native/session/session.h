@@ -4,6 +4,7 @@
 
 #include "../rules/decider.h"
 #include "file.h"
+#include "../rules/filter.h"
 #include "../rules/framer.h"
 
 enum { MOST_CLASSES = 65536, CHUNK = 1024 };                  /* events that are packed at a time */
@@ -13,11 +14,20 @@ typedef struct {
     FramerState framer;
     Deciding deciding;
     int64_t was_reset;                  /* by the caller, since the last frame */
+    int64_t held, taken;                /* events that were filtered, and of these taken by the framer: see Held */
 } Moving;
+
+/* Filters see each event once, though a frame that ends among them has the caller come again with those after it. */
+typedef struct {
+    uint8_t events[CHUNK * EVENT], passed[CHUNK];
+} Held;
 
 struct plif_session {
     const plif_model *model;            /* NULL: the network runs elsewhere */
     Framing framing;
+    Filters *filters;                   /* NULL: none */
+    int64_t filter;                     /* a sum of their text, which a snapshot keeps */
+    int width, height;                  /* of the sensor */
     Framer framer;
     Decider decider;
     int takes_events;                   /* else `why_not` */
@@ -31,6 +41,7 @@ struct plif_session {
     uint8_t **owed;                     /* [rows][states] see plif_settle; not in `memory`, since nothing is owed in a snapshot */
     float *frames;                      /* of the framer */
     double *decided;                    /* of the decider */
+    Held *holding;                      /* of the filters */
 
     /* for a step; nothing in it is kept */
     float *x, *y;                       /* y [rows][classes] */
@@ -52,6 +63,8 @@ void plif_session_settle(const plif_session *session);
 void plif_session_afresh(plif_session *s, int row);
 /* A complete frame -> a decision: resets, the step, the evidence. */
 int plif_session_decide(plif_session *s, const plif_input *frame, plif_decision *decision);
+/* Events through the filters into frames, as plif_framer_feed. */
+int plif_session_feed(plif_session *s, Batch *batch, plif_input *frame);
 /* Whether it makes frames of events: 0, or a code and its text. */
 int plif_session_takes(const plif_session *s, const void *place, const char *what);
 

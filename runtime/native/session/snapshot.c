@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { RULES = 28 };
+enum { RULES = 29 };
 
 typedef struct {
     char magic[8];
@@ -26,12 +26,14 @@ static Header header_of(const plif_session *s) {
     Header h = {"PLIFSNAP", 4, (int64_t)plif_snapshot_size(s), {0},
                 {s->takes_events, f->kind, f->T, f->duration_us, f->every_us, f->n, f->max_us, f->pad_zero, f->binary, f->swapped,
                  f->orientation, f->crop, s->framer.extent.total, s->framer.extent.first_us, s->framer.extent.last_us, d->kind, d->tau_us, (int64_t)d->k << 32 | d->n, bits(d->margin),
-                 bits(d->release), bits(d->idle_per_s), d->idle_auto, d->other_us, bits(d->exit_margin), r->kind, r->every, r->rows, r->silence_us + r->tau_us}};
+                 bits(d->release), bits(d->idle_per_s), d->idle_auto, d->other_us, bits(d->exit_margin), r->kind, r->every, r->rows, r->silence_us + r->tau_us, s->filter}};
     if (s->model) memcpy(h.sha256, s->model->header->sha256, sizeof h.sha256);
     return h;
 }
 
-size_t plif_snapshot_size(const plif_session *s) { return sizeof(Header) + sizeof(Moving) + (size_t)s->bytes; }
+static size_t filtering(const plif_session *s) { return s->filters ? (size_t)plif_filters_bytes(s->filters) : 0; }
+
+size_t plif_snapshot_size(const plif_session *s) { return sizeof(Header) + sizeof(Moving) + (size_t)s->bytes + filtering(s); }
 
 int plif_snapshot(const plif_session *s, void *bytes, size_t size) {
     if (!s || !bytes || size < plif_snapshot_size(s)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_snapshot: too little room");
@@ -40,11 +42,14 @@ int plif_snapshot(const plif_session *s, void *bytes, size_t size) {
     memcpy(bytes, &h, sizeof h);
     memcpy((char *)bytes + sizeof h, &s->moving, sizeof s->moving);
     memcpy((char *)bytes + sizeof h + sizeof s->moving, s->memory, (size_t)s->bytes);
+    if (s->filters) plif_filters_keep(s->filters, (char *)bytes + sizeof h + sizeof s->moving + s->bytes);
     return PLIF_OK;
 }
 
 static int sound(const plif_session *s, const Moving *m, const char *memory) {
-    return plif_decider_possible(&s->decider, &m->deciding, memory + ((char *)s->decided - s->memory)) && (!s->takes_events || plif_framer_possible(&s->framer, &m->framer, memory + ((char *)s->frames - s->memory)));
+    return 0 <= m->taken && m->taken <= m->held && m->held <= (s->filters ? CHUNK : 0) &&
+           plif_decider_possible(&s->decider, &m->deciding, memory + ((char *)s->decided - s->memory)) &&
+           (!s->takes_events || plif_framer_possible(&s->framer, &m->framer, memory + ((char *)s->frames - s->memory)));
 }
 
 int plif_restore(plif_session *s, const void *bytes, size_t size) {
@@ -58,6 +63,8 @@ int plif_restore(plif_session *s, const void *bytes, size_t size) {
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: of another file, or of a session with other options");
     memcpy(&m, (const char *)bytes + sizeof h, sizeof m);
     if (!sound(s, &m, (const char *)bytes + sizeof h + sizeof m)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
+    const int failed = s->filters ? plif_filters_restore(s->filters, (const char *)bytes + sizeof h + sizeof m + s->bytes) : 0;
+    if (failed) return failed;
     s->moving = m;
     s->moving.framer.came_s = 0;        /* by another clock */
     plif_session_settle(s);             /* nothing is owed to the membranes that come now */

@@ -33,6 +33,35 @@ int plif_session_decide(plif_session *s, const plif_input *frame, plif_decision 
     return PLIF_DECIDED;
 }
 
+static void filter(plif_session *s, Batch *b) {
+    Held *h = s->holding;
+    const int64_t left = b->count - b->at, n = left < CHUNK ? left : CHUNK;
+    memcpy(h->events, (const uint8_t *)b->from + b->at * EVENT, (size_t)n * EVENT);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t t;
+        uint16_t x, y;
+        event_get(h->events + i * EVENT, &t, &x, &y);
+        h->passed[i] = b->passed && b->passed[b->at + i] != PASSED ? FILTERED : x < s->width && y < s->height && possible(t) ? PASSED : OUTSIDE;
+    }
+    plif_filters_apply(s->filters, h->events, n, h->passed);
+    s->moving.held = n;
+    s->moving.taken = 0;
+}
+
+int plif_session_feed(plif_session *s, Batch *b, plif_input *frame) {
+    Moving *m = &s->moving;
+    if (!s->filters) return plif_framer_feed(&s->framer, b, frame);
+    for (;;) {
+        if (m->taken == m->held && b->at < b->count) filter(s, b);
+        const int64_t given = m->held - m->taken < b->count - b->at ? m->held : m->taken + b->count - b->at;
+        Batch held = {.from = s->holding->events, .count = given, .at = m->taken, .passed = s->holding->passed, .came_s = b->came_s};
+        const int got = plif_framer_feed(&s->framer, &held, frame);
+        b->at += held.at - m->taken;
+        m->taken = held.at;
+        if (got || b->at == b->count) return got;
+    }
+}
+
 int plif_session_takes(const plif_session *s, const void *place, const char *what) {
     if (!s || !place) return plif_fail(PLIF_BAD_ARGUMENT, "%s: a session, and places for what it takes and gives, are needed", what);
     if (!s->takes_events) return plif_fail(PLIF_UNSUPPORTED, "%s: %s", what, s->why_not);
@@ -70,7 +99,7 @@ int plif_feed(plif_session *s, const int64_t *t_us, const uint16_t *x, const uin
         }
         Batch packed = {.from = s->packed, .count = n};
         plif_input frame = {.x = s->x};
-        const int got = plif_framer_feed(&s->framer, &packed, &frame);
+        const int got = plif_session_feed(s, &packed, &frame);
         if (got < 0) return plif_fail(PLIF_BAD_ARGUMENT, "plif_feed: more events than can be counted");
         *took += (size_t)packed.at;
         if (got) return plif_session_decide(s, &frame, decision);
