@@ -187,11 +187,14 @@ def test_a_cpp_program_decides_about_events_that_come_by_udp(
     assert found_lines and {(int(line[0]), line[2]) for line in found_lines} <= set(expected)
 
 
-@pytest.mark.skipif(shutil.which("cmake") is None, reason="no CMake on this machine")
+needs_cmake = pytest.mark.skipif(shutil.which("cmake") is None, reason="no CMake on this machine")
+
+
+@needs_cmake
 def test_cmake_finds_what_was_installed_and_moved(installed: Installed, tmp_path: Path, digits_plif: Path) -> None:
     shutil.copytree(installed.prefix, tmp_path / "moved", symlinks=True)
     (tmp_path / "CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.10)\nproject(example C)\nfind_package(plif REQUIRED)\n"
+        f"cmake_minimum_required(VERSION 3.10)\nproject(example C)\nfind_package(plif {__version__} REQUIRED)\n"
         f"add_executable(decide {EXAMPLES / 'decide.c'})\ntarget_link_libraries(decide plif::plif)\n"
     )
     for command in (
@@ -202,6 +205,26 @@ def test_cmake_finds_what_was_installed_and_moved(installed: Installed, tmp_path
         assert done.returncode == 0, done.stdout + done.stderr
     done = subprocess.run([tmp_path / "b/decide", digits_plif, "none.bin"], capture_output=True, text=True)
     assert done.returncode == 1 and "none.bin: no such file" in done.stderr
+
+
+@needs_cmake
+def test_cmake_takes_the_version_that_keeps_the_promises_of_the_one_that_was_asked_for(
+    installed: Installed, tmp_path: Path
+) -> None:
+    major, minor, patch = (int(number) for number in __version__.split("."))
+    later = f"{major}.{minor}.{patch + 1}"
+    taken = ("", f"{major}.{minor}", __version__, f"{__version__} EXACT")
+    refused = ("0.0.9", later, f"{later} EXACT", f"{major}.{minor + 1}", f"{major + 1}", f"{major + 1}.0")
+    lines = "".join(
+        f'find_package(plif {asked} QUIET)\nmessage(STATUS "asked {asked}: ${{plif_FOUND}}")\nunset(plif_DIR CACHE)\n'
+        for asked in taken + refused
+    )
+    (tmp_path / "CMakeLists.txt").write_text(f"cmake_minimum_required(VERSION 3.10)\nproject(example NONE)\n{lines}")
+    where = f"-DCMAKE_PREFIX_PATH={installed.prefix}"
+    done = subprocess.run(["cmake", "-S", ".", "-B", "b", where], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = dict(re.findall(r"^-- asked (.*): (.*)$", done.stdout, re.MULTILINE))
+    assert said == {**dict.fromkeys(taken, "1"), **dict.fromkeys(refused, "0")}
 
 
 def test_the_whole_library_has_500_kB_at_most() -> None:
