@@ -29,6 +29,7 @@ def library() -> c.CDLL:
     lib, p = native.library(), c.c_void_p
     for name, result, *arguments in (
         ("plif_open", p, c.c_char_p, c.c_uint),
+        ("plif_open_buffer", p, p, c.c_size_t, c.c_uint),
         ("plif_session_new", p, p, p),
         ("plif_session_free", None, p),
         ("plif_step", c.c_int, p, p, p),

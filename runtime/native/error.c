@@ -3,25 +3,22 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
-static _Thread_local char text[600];
-static _Thread_local int last;
+_Thread_local Failure plif_failure;
 
 int plif_fail(int code, const char *format, ...) {
     va_list values;
     va_start(values, format);
-    vsnprintf(text, sizeof text, format, values);
+    vsnprintf(plif_failure.text, sizeof plif_failure.text, format, values);
     va_end(values);
-    return last = code;
+    return plif_failure.code = code;
 }
 
 int plif_fail_in(const char *where) {
-    char why[sizeof text];
-    memcpy(why, text, sizeof text);
-    return plif_fail(last, "%.120s: %.270s", where, why);
+    const Failure why = plif_failure;
+    return plif_fail(why.code, "%.120s: %.270s", where, why.text);
 }
 
-int plif_error_code(void) { return last; }
+int plif_error_code(void) { return plif_failure.code; }
 
-const char *plif_error_text(void) { return text; }
+const char *plif_error_text(void) { return plif_failure.text; }

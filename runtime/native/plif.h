@@ -65,7 +65,7 @@ enum plif_code {
 
 PLIF_API int plif_abi_version(void);            /* PLIF_ABI of the library; compare it with that of the header */
 PLIF_API const char *plif_error_text(void);     /* of the last call in this thread that failed; never NULL */
-PLIF_API int plif_error_code(void);             /* and its code; PLIF_OK where none has failed */
+PLIF_API int plif_error_code(void);             /* of the last call in this thread that could fail: PLIF_OK where it did not */
 
 /* --- models --- */
 
@@ -172,7 +172,7 @@ PLIF_API int plif_restore(plif_session *session, const void *bytes, size_t size)
 /* The membranes of one layer (of the first row), as they lie in memory: [height][width][lanes], the first `channels` of the lanes.
  * Ask again after each step: until then some of what a step does to them may wait. */
 PLIF_API int plif_states(const plif_model *model);
-PLIF_API const char *plif_state_name(const plif_model *model, int state);
+PLIF_API const char *plif_state_name(const plif_model *model, int state);        /* NULL past the last one */
 PLIF_API const float *plif_membranes(const plif_session *session, int state, int shape[3], int *lanes);
 
 /* --- a network that runs elsewhere --- */

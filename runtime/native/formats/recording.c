@@ -34,6 +34,7 @@ static void begin(plif_recording *r) {
 
 plif_recording *plif_recording_open(const char *path) {
     struct stat facts;
+    plif_call_begins();
     if (!path || stat(path, &facts) || !S_ISREG(facts.st_mode)) {
         plif_fail(PLIF_NO_FILE, "%.200s: no such file", path ? path : "(no path)");
         return NULL;
@@ -77,6 +78,7 @@ static int fill(plif_recording *r) {
 
 int64_t plif_recording_read(plif_recording *r, int64_t *t_us, uint16_t *x, uint16_t *y, uint8_t *p, size_t room) {
     size_t n = 0;
+    plif_call_begins();
     while (n < room) {
         if (r->from == r->count) {
             const int failed = fill(r);
@@ -148,6 +150,7 @@ static void extend(plif_recording *r, void *with, int64_t t, uint16_t x, uint16_
 }
 
 int plif_recording_describe(plif_recording *r, plif_options *options) {
+    plif_call_begins();
     plif_options o = PLIF_OPTIONS;
     Spread spread = {.width = 1, .height = 1};
     if (!r || !options || options->size < offsetof(plif_options, filter)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_recording_describe: options.size is not set: begin with PLIF_OPTIONS");

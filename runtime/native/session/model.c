@@ -10,8 +10,9 @@ static const char *const paths[FILE_PATHS] = {"scalar", "avx2", "avx512", "neon"
 
 int plif_abi_version(void) { return PLIF_ABI; }
 
-/* The path that PLIF_CPU names, -1 for none; -2 for a name that is none of them. */
+/* The path that PLIF_CPU names, -1 for none; -2 for a name that is none of them. What opens a model begins with it. */
 static int wanted_path(void) {
+    plif_call_begins();
     const char *name = getenv("PLIF_CPU");
     if (!name || !*name) return -1;
     for (int i = 0; i < FILE_PATHS; i++)

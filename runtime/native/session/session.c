@@ -50,6 +50,7 @@ static int make_framer(plif_session *s, const char *framing, const int shape[3],
 
 static int read_rules(plif_session *s, const plif_options *o) {
     const plif_model *m = s->model;
+    const Failure before = plif_failure;
     int failed = plif_decider_init(&s->decider, o->decide, o->reset, m->names, m->header->classes, m->header->voters, m->header->T);
     if (failed) return failed;
     const char *framing = o->framing ? o->framing : m->framing;
@@ -62,7 +63,10 @@ static int read_rules(plif_session *s, const plif_options *o) {
     else
         failed = make_framer(s, framing, shape, m->header->upright, o);
     if (failed && (o->framing || o->filter || failed == PLIF_NO_MEMORY)) return failed;
-    if (failed) snprintf(s->why_not, sizeof s->why_not, "%s", plif_error_text());       /* said when events come */
+    if (failed) {                       /* said when events come */
+        snprintf(s->why_not, sizeof s->why_not, "%s", plif_error_text());
+        plif_failure = before;
+    }
     return failed ? 0 : fits(s);
 }
 
@@ -133,6 +137,7 @@ static int bind(plif_session *s) {
 /* An empty session, and the options with the defaults of those that an older caller does not know. */
 static plif_session *begin(const plif_options *options, plif_options *o) {
     const plif_options defaults = PLIF_OPTIONS;
+    plif_call_begins();
     *o = defaults;
     if (options && (options->size < offsetof(plif_options, framing) || options->size > 4096)) {
         plif_fail(PLIF_BAD_ARGUMENT, "plif_session_new: options.size is not set: begin with PLIF_OPTIONS");
@@ -261,6 +266,7 @@ void plif_session_step(plif_session *s, int row, const float *x, float *y) {
 }
 
 int plif_step(plif_session *s, const float *x, float *y) {
+    plif_call_begins();
     if (!s || !s->model || !x || !y || (uintptr_t)x % 4)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_step: a session with a network, x and y are needed");
     plif_session_step(s, 0, x, s->y);
@@ -269,7 +275,11 @@ int plif_step(plif_session *s, const float *x, float *y) {
 }
 
 const float *plif_membranes(const plif_session *s, int state, int shape[3], int *lanes) {
-    if (!s->model || state < 0 || state >= s->model->header->states) return NULL;
+    plif_call_begins();
+    if (!s->model || state < 0 || state >= s->model->header->states) {
+        plif_fail(PLIF_BAD_ARGUMENT, "plif_membranes: state %d of %d", state, s->model ? s->model->header->states : 0);
+        return NULL;
+    }
     const FileState *f = &s->model->states[state];
     plif_session_settle(s);
     shape[0] = f->c;

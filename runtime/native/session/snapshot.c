@@ -36,6 +36,7 @@ static size_t filtering(const plif_session *s) { return s->filters ? (size_t)pli
 size_t plif_snapshot_size(const plif_session *s) { return sizeof(Header) + sizeof(Moving) + (size_t)s->bytes + filtering(s); }
 
 int plif_snapshot(const plif_session *s, void *bytes, size_t size) {
+    plif_call_begins();
     if (!s || !bytes || size < plif_snapshot_size(s)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_snapshot: too little room");
     const Header h = header_of(s);
     plif_session_settle(s);
@@ -53,6 +54,7 @@ static int sound(const plif_session *s, const Moving *m, const char *memory) {
 }
 
 int plif_restore(plif_session *s, const void *bytes, size_t size) {
+    plif_call_begins();
     if (!s || !bytes) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: no bytes");
     const Header expected = header_of(s);
     Header h;

@@ -63,6 +63,7 @@ int plif_session_feed(plif_session *s, Batch *b, plif_input *frame) {
 }
 
 int plif_session_takes(const plif_session *s, const void *place, const char *what) {
+    plif_call_begins();
     if (!s || !place) return plif_fail(PLIF_BAD_ARGUMENT, "%s: a session, and places for what it takes and gives, are needed", what);
     if (!s->takes_events) return plif_fail(PLIF_UNSUPPORTED, "%s: %s", what, s->why_not);
     return 0;
@@ -127,6 +128,7 @@ int plif_finish(plif_session *s, plif_decision *decision) {
 }
 
 int plif_frame(plif_session *s, const float *x, int64_t start_us, int64_t end_us, int64_t events, plif_decision *decision) {
+    plif_call_begins();
     if (!s || !s->model || !x || !decision)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: a session with a network, x and a place for the decision are needed");
     if (!possible(start_us) || !possible(end_us) || events < 0 || !sane(events))
@@ -139,6 +141,7 @@ int plif_frame(plif_session *s, const float *x, int64_t start_us, int64_t end_us
 }
 
 int plif_before(plif_session *s, int64_t start_us, int64_t end_us, int64_t events, int flags, double *keep) {
+    plif_call_begins();
     if (!s || s->model || !s->decider.classes || !keep)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_before: a session of plif_session_for with classes, and room for what it says");
     if (!possible(start_us) || !possible(end_us) || events < 0 || !sane(events))
@@ -150,6 +153,7 @@ int plif_before(plif_session *s, int64_t start_us, int64_t end_us, int64_t event
 }
 
 int plif_after(plif_session *s, const float *y, plif_decision *decision) {
+    plif_call_begins();
     if (!s || s->model || !s->decider.classes || !y || !decision)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_after: a session of plif_session_for with classes, y and a place for the decision are needed");
     plif_decider_after(&s->decider, y, decision);
