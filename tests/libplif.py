@@ -20,7 +20,13 @@ from runtime.native.interface import PlifDecision, PlifOptions
 class CAccount(c.Structure):
     """plif_account."""
 
-    _fields_ = tuple((name, c.c_int64) for name in ("events_in", "used", "filtered", "late", "invalid"))
+    _fields_ = (
+        ("size", c.c_size_t),
+        *((name, c.c_int64) for name in ("events_in", "used", "filtered", "late", "invalid")),
+    )
+
+    def __init__(self) -> None:
+        super().__init__(c.sizeof(CAccount))
 
 
 @cache
@@ -37,7 +43,7 @@ def library() -> c.CDLL:
         ("plif_tick", c.c_int, p, c.c_int64, p),
         ("plif_finish", c.c_int, p, p),
         ("plif_frame", c.c_int, p, p, c.c_int64, c.c_int64, c.c_int64, p),
-        ("plif_account_of", None, p, p),
+        ("plif_account_of", c.c_int, p, p),
         ("plif_reset", None, p),
         ("plif_reset_network", None, p),
         ("plif_snapshot_size", c.c_size_t, p),
@@ -168,8 +174,8 @@ class CSession:
 
     def account(self) -> dict[str, int]:
         out = CAccount()
-        library().plif_account_of(self.at, c.byref(out))
-        return {name: getattr(out, name) for name, _ in CAccount._fields_}
+        self.check(library().plif_account_of(self.at, c.byref(out)))
+        return {name: getattr(out, name) for name, _ in CAccount._fields_[1:]}
 
     def snapshot(self) -> bytes:
         out = c.create_string_buffer(library().plif_snapshot_size(self.at))

@@ -16,7 +16,7 @@ int plif_fail(int code, const char *format, ...) {
 
 int plif_fail_in(const char *where) {
     const Failure why = plif_failure;
-    return plif_fail(why.code, "%.120s: %.270s", where, why.text);
+    return plif_fail(why.code, "%.120s: %.470s", where, why.text);
 }
 
 int plif_error_code(void) { return plif_failure.code; }

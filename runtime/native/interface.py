@@ -38,16 +38,19 @@ class PlifOptions(c.Structure):
 
 
 class PlifDecision(c.Structure):
-    """plif_decision."""
+    """plif_decision, with its size as of PLIF_DECISION."""
 
     _fields_ = (
+        ("size", c.c_size_t),
         *((name, c.c_int64) for name in ("t_us", "step", "events")),
         *((name, c.c_int32) for name in ("index", "discontinuity")),
         ("score", c.c_double),
         ("votes", c.POINTER(c.c_double)),
         *((name, c.c_int64) for name in ("is_final", "row")),
-        ("reserved", c.c_int64 * 2),
     )
+
+    def __init__(self) -> None:
+        super().__init__(c.sizeof(PlifDecision))
 
 
 class PlifFraming(c.Structure):
@@ -94,9 +97,15 @@ class PlifTime(c.Structure):
 
 
 class PlifAccount(c.Structure):
-    """plif_account."""
+    """plif_account, with its size as of PLIF_ACCOUNT."""
 
-    _fields_ = tuple((name, c.c_int64) for name in ("events_in", "used", "filtered", "late", "invalid"))
+    _fields_ = (
+        ("size", c.c_size_t),
+        *((name, c.c_int64) for name in ("events_in", "used", "filtered", "late", "invalid")),
+    )
+
+    def __init__(self) -> None:
+        super().__init__(c.sizeof(PlifAccount))
 
 
 @cache
@@ -120,7 +129,7 @@ def library() -> c.CDLL:
         ("plif_resume", c.c_int, p, i64),
         ("plif_join", c.c_int, p, p, p),
         ("plif_time_of", None, p, p),
-        ("plif_account_of", None, p, p),
+        ("plif_account_of", c.c_int, p, p),
         ("plif_other_class", c.c_int, p, c.c_int),
         ("plif_framing_parse", c.c_int, c.c_char_p, p),
         ("plif_framing_room", c.c_int, p, i64),

@@ -8,7 +8,7 @@
  *     for (;;) {
  *         n = read_my_camera(t, x, y, p);                          // arrays of n events, t in microseconds
  *         for (size_t used = 0, took; used < n; used += took) {    // one decision for each complete frame
- *             plif_decision d;
+ *             plif_decision d = PLIF_DECISION;
  *             int got = plif_feed(session, t + used, x + used, y + used, p + used, n - used, &took, &d);
  *             if (got < 0) { fprintf(stderr, "%s\n", plif_error_text()); return 1; }
  *             if (got == PLIF_DECIDED && d.index >= 0) printf("%s\n", plif_class_name(model, d.index));
@@ -27,8 +27,9 @@
  * line. A call that failed has changed nothing, unless it says otherwise. The library never exits, prints, or installs a
  * handler. It needs nothing but the C library, its mathematics and threads.
  *
- * ABI. Structures that callers see only grow, and say their own size; PLIF_ABI rises when that cannot be kept, and with it the
- * soname. Answers are the same bits on every processor of one architecture, with any number of threads, as those of `plif stream`.
+ * ABI. Structures that callers see only grow, and say their own size (begin with PLIF_OPTIONS, PLIF_DECISION, PLIF_ACCOUNT): no more than
+ * that is read and written. PLIF_ABI rises when that cannot be kept, and with it the soname. Answers are the same bits on every processor of
+ * one architecture, with any number of threads, as those of `plif stream`.
  */
 #ifndef PLIF_H
 #define PLIF_H
@@ -125,6 +126,7 @@ PLIF_API int plif_step(plif_session *session, const float *x, float *y);
 enum { PLIF_NOT_SURE = -1, PLIF_IDLE = -2 };
 
 typedef struct plif_decision {
+    size_t size;                /* sizeof(plif_decision) */
     int64_t t_us;               /* end of the frame, in the events' time */
     int64_t step;               /* from 0 */
     int64_t events;             /* in the frame */
@@ -134,8 +136,9 @@ typedef struct plif_decision {
     const double *votes;        /* [classes] spikes since the reset; valid until the next call on this session */
     int64_t is_final;           /* an early exit (exit=): the answer stays until the next reset */
     int64_t row;                /* whose answer it is: with every:T/K that of the row that has seen most */
-    int64_t reserved[2];
 } plif_decision;
+
+#define PLIF_DECISION {sizeof(plif_decision), 0, 0, 0, 0, 0, 0, NULL, 0, 0}
 
 /* Takes events until a frame is complete and was stepped (PLIF_DECIDED), or all are taken (PLIF_OK). `took` says how many; call
  * again with the others. Polarity p is ON where it is not 0. Events must come in the order in which they happened, as far as
@@ -155,9 +158,13 @@ PLIF_API int plif_frame(plif_session *session, const float *x, int64_t start_us,
 
 /* Where the events went: used + filtered + late + invalid are all that came, but for those that wait in the open frame. */
 typedef struct plif_account {
+    size_t size;                /* sizeof(plif_account) */
     int64_t events_in, used, filtered, late, invalid;
 } plif_account;
-PLIF_API void plif_account_of(const plif_session *session, plif_account *account);
+
+#define PLIF_ACCOUNT {sizeof(plif_account), 0, 0, 0, 0, 0}
+
+PLIF_API int plif_account_of(const plif_session *session, plif_account *account);
 
 /* --- state --- */
 

@@ -17,7 +17,7 @@ static void feed(plif_session *session, int64_t first_us) {
     int64_t t[EVENTS];
     uint16_t x[EVENTS], y[EVENTS];
     uint8_t p[EVENTS];
-    plif_decision d;
+    plif_decision d = PLIF_DECISION;
     int got = 1;
     for (int i = 0; i < EVENTS; i++) t[i] = first_us + i * APART_US, x[i] = (uint16_t)(i % 40), y[i] = (uint16_t)(i % 37), p[i] = i & 1;
     for (size_t used = 0, took = 0, calls = 0; got >= 0 && used < EVENTS && calls < 30; used += took, calls++)
@@ -78,8 +78,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     plif_snapshot(*s, kept, bytes);
     memcpy(kept + HEADER, data + 1, most);
     if (!plif_restore(*s, kept, bytes)) {
-        plif_decision d;
-        plif_account account;
+        plif_decision d = PLIF_DECISION;
+        plif_account account = PLIF_ACCOUNT;
         float *x = calloc((size_t)plif_model_program(model)->x_floats, sizeof *x);
         feed(*s, 150000);
         plif_frame(*s, x, 500000, 510000, 3, &d);

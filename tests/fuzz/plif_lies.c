@@ -64,7 +64,7 @@ static void run(const unsigned char *data, size_t bytes, long *opened) {
             uint16_t ex[300], ey[300];
             uint8_t p[300];
             for (int i = 0; i < 300; i++) t[i] = i * 997, ex[i] = (uint16_t)(i % 40), ey[i] = (uint16_t)(i % 37), p[i] = i & 1;
-            plif_decision d;
+            plif_decision d = PLIF_DECISION;
             int got = 1;
             for (size_t used = 0, took = 0, calls = 0; got >= 0 && used < 300 && calls < 1000; used += took, calls++)
                 got = plif_feed(session, t + used, ex + used, ey + used, p + used, 300 - used, &took, &d);

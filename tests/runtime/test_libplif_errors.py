@@ -14,7 +14,7 @@ from plif_export import export
 from runtime import native
 from runtime.native.rules import PlifDecision, PlifNetwork, PlifOptions
 from runtime.native.rules import library as rules
-from tests.libplif import error, library
+from tests.libplif import CAccount, error, library
 from tests.networks import digits_network
 
 pytestmark = pytest.mark.skipif(
@@ -79,6 +79,7 @@ def calls(path: Path, folder: Path) -> dict[str, Callable[[], int]]:
         "recording_describe": lambda: lib.plif_recording_describe(of["recording"], c.byref(options)),
         "recording_read": lambda: lib.plif_recording_read(of["recording"], *[room] * 4, 1) - 1,
         "hearing": lambda: made("hearing", lib.plif_session_new(of["model"], c.byref(options))),
+        "account_of": lambda: lib.plif_account_of(of["deaf"], c.byref(CAccount())),
         "feed": lambda: lib.plif_feed(of["hearing"], *[t.ctypes.data] * 4, 9, c.byref(took), c.byref(d)),
         "tick": lambda: lib.plif_tick(of["hearing"], 500, c.byref(d)),
         "finish": lambda: lib.plif_finish(of["hearing"], c.byref(d)),

@@ -23,7 +23,7 @@ int main(int argc, char **argv) {
     static uint16_t x[ROOM], y[ROOM];
     static uint8_t p[ROOM];
     plif_options options = PLIF_OPTIONS;
-    plif_decision d;
+    plif_decision d = PLIF_DECISION;
     int64_t n;
     int got = 0, last = 0;
     if (argc < 3) return fprintf(stderr, "usage: decide MODEL.plif RECORDING [DECIDE [FRAMING [RESET]]]\n"), 2;

@@ -60,7 +60,7 @@ int main(int argc, char **argv) {
             p[i] = event[12];
         }
         for (size_t used = 0, took = 0; used < count; used += took) {
-            plif_decision d;
+            plif_decision d = PLIF_DECISION;
             const int got = plif_feed(session.get(), &t[used], &x[used], &y[used], &p[used], count - used, &took, &d);
             if (got < 0) return failed("events");
             if (got == PLIF_DECIDED && d.index >= 0)

@@ -1,5 +1,5 @@
 #include "decider.h"
-#include "../error.h"
+#include "../sized.h"
 
 #include <math.h>
 #include <string.h>
@@ -101,11 +101,12 @@ void plif_decider_after(Decider *d, const float *y, plif_decision *decision) {
     const Evidence *e = &s->rows[oldest].evidence;
     const int idle = s->is_idle || (s->is_quiet && !plif_evidence_any(&d->rule, e, evidence_of(d, oldest), d->classes, d->voters));
     const int64_t winner = idle ? -1 : e->answer;
-    *decision = (plif_decision){
-        .t_us = s->previous_us, .step = s->step++, .events = s->events, .discontinuity = (int32_t)s->discontinuity,
+    const plif_decision said = {
+        .size = decision->size, .t_us = s->previous_us, .step = s->step++, .events = s->events, .discontinuity = (int32_t)s->discontinuity,
         .index = idle ? PLIF_IDLE : winner < 0 ? PLIF_NOT_SURE : (int32_t)winner, .score = winner < 0 ? 0 : e->share,
         .votes = votes_of(d, oldest), .is_final = e->is_final, .row = oldest,
     };
+    size_copy(decision, &said, decision->size, sizeof said);
 }
 
 int plif_decider_possible(const Decider *d, const Deciding *s, const char *memory) {

@@ -1,6 +1,6 @@
 /* Making a session, its membranes, and one step of the network. */
 #include "session.h"
-#include "../error.h"
+#include "../sized.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,11 +139,8 @@ static plif_session *begin(const plif_options *options, plif_options *o) {
     const plif_options defaults = PLIF_OPTIONS;
     plif_call_begins();
     *o = defaults;
-    if (options && (options->size < offsetof(plif_options, framing) || options->size > 4096)) {
-        plif_fail(PLIF_BAD_ARGUMENT, "plif_session_new: options.size is not set: begin with PLIF_OPTIONS");
-        return NULL;
-    }
-    if (options) memcpy(o, options, options->size < sizeof *o ? options->size : sizeof *o);
+    if (options && size_check(options->size, "plif_options", "PLIF_OPTIONS")) return NULL;
+    if (options) size_copy(o, options, options->size, sizeof *o);
     if (o->threads < 1 || o->threads > MOST_THREADS) {
         plif_fail(PLIF_BAD_ARGUMENT, "%d threads; expected 1 to %d", o->threads, MOST_THREADS);
         return NULL;

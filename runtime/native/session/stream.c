@@ -1,5 +1,5 @@
 /* Events and frames to decisions. */
-#include "../error.h"
+#include "../sized.h"
 #include "session.h"
 
 #include <string.h>
@@ -65,13 +65,15 @@ int plif_session_feed(plif_session *s, Batch *b, plif_input *frame) {
 int plif_session_takes(const plif_session *s, const void *place, const char *what) {
     plif_call_begins();
     if (!s || !place) return plif_fail(PLIF_BAD_ARGUMENT, "%s: a session, and places for what it takes and gives, are needed", what);
-    if (!s->takes_events) return plif_fail(PLIF_UNSUPPORTED, "%s: %s", what, s->why_not);
-    return 0;
+    return s->takes_events ? 0 : plif_fail(PLIF_UNSUPPORTED, "%s: %s", what, s->why_not);
 }
 
-static int may_decide(const plif_session *s, const void *decision, const char *what) {
+static int no_room(const plif_decision *decision) { return size_check(decision->size, "plif_decision", "PLIF_DECISION"); }
+
+static int may_decide(const plif_session *s, const plif_decision *decision, const char *what) {
     const int no = plif_session_takes(s, decision, what);
-    return no || s->model ? no : plif_fail(PLIF_UNSUPPORTED, "%s: this session has no network", what);
+    if (no) return no;
+    return s->model ? no_room(decision) : plif_fail(PLIF_UNSUPPORTED, "%s: this session has no network", what);
 }
 
 /* Packs events until one has no possible time; how many there are. */
@@ -133,6 +135,7 @@ int plif_frame(plif_session *s, const float *x, int64_t start_us, int64_t end_us
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: a session with a network, x and a place for the decision are needed");
     if (!possible(start_us) || !possible(end_us) || events < 0 || !sane(events))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: times or a number of events that are none");
+    if (no_room(decision)) return PLIF_BAD_ARGUMENT;
     if (!sane(s->moving.framer.came + events)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: more events than can be counted");
     memcpy(s->x, x, (size_t)s->model->program.x_floats * sizeof *x);
     const plif_input frame = {.x = s->x, .start_us = start_us, .end_us = end_us, .events = events};
@@ -156,11 +159,17 @@ int plif_after(plif_session *s, const float *y, plif_decision *decision) {
     plif_call_begins();
     if (!s || s->model || !s->decider.classes || !y || !decision)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_after: a session of plif_session_for with classes, y and a place for the decision are needed");
+    if (no_room(decision)) return PLIF_BAD_ARGUMENT;
     plif_decider_after(&s->decider, y, decision);
     return PLIF_DECIDED;
 }
 
-void plif_account_of(const plif_session *s, plif_account *a) {
+int plif_account_of(const plif_session *s, plif_account *a) {
+    plif_call_begins();
+    if (!s || !a) return plif_fail(PLIF_BAD_ARGUMENT, "plif_account_of: a session and a place for the account are needed");
+    if (size_check(a->size, "plif_account", "PLIF_ACCOUNT")) return PLIF_BAD_ARGUMENT;
     const FramerState *f = &s->moving.framer;
-    *a = (plif_account){f->came, f->used, f->filtered, f->late, f->invalid};
+    const plif_account said = {a->size, f->came, f->used, f->filtered, f->late, f->invalid};
+    size_copy(a, &said, a->size, sizeof said);
+    return PLIF_OK;
 }
