@@ -88,12 +88,16 @@ class PlifInput(c.Structure):
 
 
 class PlifTime(c.Structure):
-    """plif_time."""
+    """plif_time, with its size as of PLIF_TIME."""
 
     _fields_ = (
+        ("size", c.c_size_t),
         *((name, c.c_int64) for name in ("clock_us", "open_us", "waiting", "gaps")),
         *((name, c.c_int) for name in ("follows_clock", "is_known")),
     )
+
+    def __init__(self) -> None:
+        super().__init__(c.sizeof(PlifTime))
 
 
 class PlifAccount(c.Structure):
@@ -128,7 +132,7 @@ def library() -> c.CDLL:
         ("plif_frame_restart", c.c_int, p, c.c_int, p),
         ("plif_resume", c.c_int, p, i64),
         ("plif_join", c.c_int, p, p, p),
-        ("plif_time_of", None, p, p),
+        ("plif_time_of", c.c_int, p, p),
         ("plif_account_of", c.c_int, p, p),
         ("plif_other_class", c.c_int, p, c.c_int),
         ("plif_framing_parse", c.c_int, c.c_char_p, p),

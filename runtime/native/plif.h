@@ -227,12 +227,16 @@ PLIF_API int plif_frame_finish(plif_session *session, plif_input *frame);
 PLIF_API int plif_frame_restart(plif_session *session, int flags, plif_input *frame);
 
 typedef struct plif_time {
+    size_t size;                /* sizeof(plif_time) */
     int64_t clock_us, open_us;  /* the latest time so far; where the open frame begins */
     int64_t waiting;            /* events in the open frame */
     int64_t gaps;               /* so far */
     int follows_clock, is_known;        /* frames end as time goes on; there is a time */
 } plif_time;
-PLIF_API void plif_time_of(const plif_session *session, plif_time *time);
+
+#define PLIF_TIME {sizeof(plif_time), 0, 0, 0, 0, 0, 0}
+
+PLIF_API int plif_time_of(const plif_session *session, plif_time *time);
 /* Events come again after ticks, the first at t_us: what was delayed on its way is not late because of ticks. Whether t_us lies before
  * the open frame all the same. */
 PLIF_API int plif_resume(plif_session *session, int64_t t_us);

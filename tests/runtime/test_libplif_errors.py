@@ -12,7 +12,8 @@ import pytest
 
 from plif_export import export
 from runtime import native
-from runtime.native.rules import PlifDecision, PlifNetwork, PlifOptions
+from runtime.events import make_events
+from runtime.native.interface import PlifDecision, PlifInput, PlifNetwork, PlifOptions, PlifPacket, PlifTime
 from runtime.native.rules import library as rules
 from tests.libplif import CAccount, error, library
 from tests.networks import digits_network
@@ -20,7 +21,7 @@ from tests.networks import digits_network
 pytestmark = pytest.mark.skipif(
     not native.is_built(), reason="the native library is not built here: it needs a C compiler"
 )
-OK, DECIDED, NO_FILE, UNSUPPORTED = 0, 1, -1, -6
+OK, DECIDED, FRAMED, NO_FILE, UNSUPPORTED = 0, 1, 2, -1, -6
 # What gives no code and no pointer that can be NULL for a reason; a number of a model or a session is no code.
 CANNOT_FAIL = {
     *(
@@ -36,7 +37,7 @@ CANNOT_FAIL = {
         "cpu",
         "rows",
     ),
-    *("states", "state_name", "other_class", "snapshot_size"),
+    *("states", "state_name", "other_class", "snapshot_size", "filter_note"),
 }
 
 
@@ -57,6 +58,11 @@ def calls(path: Path, folder: Path) -> dict[str, Callable[[], int]]:
     names = (c.c_char_p * 2)(b"a", b"b")
     network = PlifNetwork(c.sizeof(PlifNetwork), 2, 1, 5, names)
     options = PlifOptions(c.sizeof(PlifOptions), b"duration:1ms", threads=1, total_events=-1)
+    shaped = PlifNetwork(c.sizeof(PlifNetwork), 0, 1, 1, None, 2, 34, 34)
+    events = make_events(t, t, t, t > 4)
+    packet = PlifPacket(c.sizeof(PlifPacket), events.ctypes.data, len(events))
+    xs = np.zeros((2, 2, 34, 34), np.float32)
+    first, second = (PlifInput(c.sizeof(PlifInput), x.ctypes.data) for x in xs)
     data = np.fromfile(path, np.uint8)
 
     def made(name: str, at: int | None) -> int:
@@ -81,6 +87,14 @@ def calls(path: Path, folder: Path) -> dict[str, Callable[[], int]]:
         "hearing": lambda: made("hearing", lib.plif_session_new(of["model"], c.byref(options))),
         "account_of": lambda: lib.plif_account_of(of["deaf"], c.byref(CAccount())),
         "feed": lambda: lib.plif_feed(of["hearing"], *[t.ctypes.data] * 4, 9, c.byref(took), c.byref(d)),
+        "framing": lambda: made("framing", rules().plif_session_for(c.byref(shaped), c.byref(options))),
+        "frame_events": lambda: rules().plif_frame_events(of["framing"], c.byref(packet), c.byref(first)),
+        "resume": lambda: rules().plif_resume(of["framing"], 9),
+        "time_of": lambda: rules().plif_time_of(of["framing"], c.byref(PlifTime())),
+        "frame_tick": lambda: rules().plif_frame_tick(of["framing"], 10, c.byref(first)),
+        "frame_restart": lambda: rules().plif_frame_restart(of["framing"], 1, c.byref(first)) - FRAMED,
+        "join": lambda: rules().plif_join(of["framing"], c.byref(first), c.byref(second)),
+        "frame_finish": lambda: rules().plif_frame_finish(of["framing"], c.byref(first)),
         "tick": lambda: lib.plif_tick(of["hearing"], 500, c.byref(d)),
         "finish": lambda: lib.plif_finish(of["hearing"], c.byref(d)),
     }
@@ -92,7 +106,7 @@ def test_the_code_is_that_of_the_last_call_and_the_text_that_of_the_last_one_tha
     of_calls, code = calls(digits_plif, tmp_path), library().plif_error_code
     header = (Path(native.__file__).parent / "plif.h").read_text()
     declared = set(re.findall(r"^PLIF_API (?!void |size_t)[^(]*?\bplif_(\w+)\(", header, re.MULTILINE))
-    assert declared - CANNOT_FAIL == set(of_calls) - {"hearing"}
+    assert declared - CANNOT_FAIL == set(of_calls) - {"hearing", "framing"}
     for name, call in of_calls.items():
         assert not library().plif_open(b"none.plif", 0) and code() == NO_FILE
         assert call() in (OK, DECIDED) and code() == OK, name

@@ -11,7 +11,7 @@ import pytest
 
 from plif_export import export
 from runtime import native
-from runtime.native.rules import PlifDecision, PlifOptions
+from runtime.native.interface import PlifDecision, PlifOptions
 from tests.libplif import CAccount, CSession, Handle, error, library
 from tests.networks import digits_network
 
@@ -43,7 +43,10 @@ def frame(session: CSession, decision: object) -> int:
 def test_every_structure_of_the_header_says_its_size_first() -> None:
     header = (Path(native.__file__).parent / "plif.h").read_text()
     found = re.findall(r"^typedef struct (plif_\w+) \{\n *(.*?;)", header, re.MULTILINE)
-    assert {name for name, _ in found} == {"plif_options", "plif_decision", "plif_account", "plif_network"}
+    assert {name for name, _ in found} == {
+        *("plif_options", "plif_decision", "plif_account", "plif_network"),
+        *("plif_packet", "plif_input", "plif_time"),
+    }
     assert {first for _, first in found} == {"size_t size;"}
 
 

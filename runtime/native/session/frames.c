@@ -1,14 +1,15 @@
 /* Events to frames, for a network that runs elsewhere. */
-#include "../error.h"
 #include "../formats/evt3.h"
+#include "../sized.h"
 #include "session.h"
 
 /* Whether a call may give frames, to a place of this layout. */
 static int may_frame(const plif_session *s, const plif_input *frame, const char *what) {
     const int no = plif_session_takes(s, frame, what);
     if (no) return no;
+    if (size_check(frame->size, "plif_input", "PLIF_INPUT")) return PLIF_BAD_ARGUMENT;
     if (frame->size < sizeof *frame || !frame->x || (uintptr_t)frame->x % sizeof *frame->x)
-        return plif_fail(PLIF_BAD_ARGUMENT, "%s: the frame says no size or no x: begin with PLIF_INPUT", what);
+        return plif_fail(PLIF_BAD_ARGUMENT, "%s: plif_input.x: expected room for a frame", what);
     return s->model ? plif_fail(PLIF_UNSUPPORTED, "%s: this session has a network of its own", what) : 0;
 }
 
@@ -28,8 +29,9 @@ static int feed(plif_session *s, Batch *batch, plif_input *frame, const char *wh
 int plif_frame_events(plif_session *s, plif_packet *packet, plif_input *frame) {
     const int no = may_frame(s, frame, "plif_frame_events");
     if (no) return no;
+    if (packet && size_check(packet->size, "plif_packet", "PLIF_PACKET")) return PLIF_BAD_ARGUMENT;
     if (!packet || packet->size < sizeof *packet || (!packet->events && packet->count) || packet->taken > packet->count || !sane((int64_t)packet->count))
-        return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame_events: the packet says no size or no events: begin with PLIF_PACKET");
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame_events: a packet with its events is needed");
     Batch batch = {packet->events, (int64_t)packet->count, (int64_t)packet->taken, packet->passed, NULL, packet->came_s};
     const int got = feed(s, &batch, frame, "plif_frame_events");
     packet->taken = (size_t)batch.at;
@@ -83,9 +85,13 @@ int plif_filter_note(const plif_session *s, int number, char *text, size_t bytes
     return s && s->filters && text && bytes && number >= 0 ? plif_filters_note(s->filters, number, text, bytes) : 0;
 }
 
-void plif_time_of(const plif_session *s, plif_time *t) {
+int plif_time_of(const plif_session *s, plif_time *t) {
+    const int no = plif_session_takes(s, t, "plif_time_of");
+    if (no) return no;
+    if (size_check(t->size, "plif_time", "PLIF_TIME")) return PLIF_BAD_ARGUMENT;
     const FramerState *f = &s->moving.framer;
     const Frame *o = &f->open;
-    *t = (plif_time){o->clock_us, o->open_us, o->used, f->discontinuities, s->takes_events && !is_whole(&s->framing),
-                     s->takes_events && plif_framer_follows(&s->framer)};
+    const plif_time said = {t->size, o->clock_us, o->open_us, o->used, f->discontinuities, !is_whole(&s->framing), plif_framer_follows(&s->framer)};
+    size_copy(t, &said, t->size, sizeof said);
+    return PLIF_OK;
 }
