@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from runtime.base.errors import PlifError
 from runtime.engines.model import OpenModel
 from runtime.model.card import Card
@@ -55,21 +53,3 @@ def check_exits(model: OpenModel) -> None:
     if model.unrolled or model.card.get("batch"):
         form = f"unrolled over T={model.T}" if model.unrolled else f"exported for exactly {model.card['batch']} streams"
         raise PlifError(f"{model.path}: is {form}, so no sample can end before the others; exit early in the step form")
-
-
-def enough(evidence: np.ndarray, margin: float, model: OpenModel) -> np.ndarray:
-    """bool [...]: whether the first class leads the second by the margin. evidence  float64 [..., classes], E_t"""
-    return leads(evidence) >= needed(margin, model.voters, model.T)
-
-
-def needed(margin: float, voters: int, T: int) -> float:
-    """By how many votes an answer must lead. A millionth less, since a margin is written in decimals: 0.1666667 of 60 is 10."""
-    return margin * voters * T * (1 - 1e-6)
-
-
-def leads(evidence: np.ndarray) -> np.ndarray:
-    """float64 [...]: how far the first class is before the second; before 0 where there is one class only."""
-    ordered = np.sort(evidence, axis=-1)
-    second: np.ndarray | float = ordered[..., -2] if ordered.shape[-1] > 1 else 0.0
-    lead: np.ndarray = ordered[..., -1] - second
-    return lead

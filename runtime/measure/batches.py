@@ -14,10 +14,9 @@ from threading import Event
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.engines.early_exit import enough
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session, whole_votes
-from runtime.stream.decide import answer_of
+from runtime.native.rules import answers_of, exit_lead, leads_of
 
 MOST_AT_ONCE = 1 << 25  # bytes of frames in one call, of which a session keeps a copy
 
@@ -51,7 +50,7 @@ class Batch:
 
     def sure(self, voters: int, margin: float) -> list[bool]:
         """Whether each sample has an answer, as a stream of it would have: `--decide sum,margin=MARGIN --reset recording`."""
-        return [answer_of(e, voters * n, margin) is not None for e, n in zip(self.evidence, self.steps, strict=True)]
+        return (answers_of(self.evidence, voters * np.asarray(self.steps), margin) >= 0).tolist()
 
 
 class Stopped(Exception):
@@ -90,7 +89,7 @@ def run_batch(
         batch.votes[first : first + len(y), slice(None) if len(rows) == count else rows] = y
         if exit_margin is not None:
             evidence[rows] += whole_votes(y[0], model.voters)
-            for i in rows[enough(evidence[rows], exit_margin, model)]:
+            for i in rows[leads_of(evidence[rows]) >= exit_lead(exit_margin, model.voters, model.T)]:
                 steps[i] = first + 1
         for layer, values in session.call_rates.items():
             rates.setdefault(layer, []).append(

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from runtime.engines.early_exit import leads, needed
 from runtime.measure.metrics import wilson
 from runtime.measure.predictions import Prediction
 from runtime.measure.trace import Trace
+from runtime.native.rules import exit_lead, leads_of
 
 Row = dict[str, Any]
 EVENT_POINTS = 24
@@ -53,11 +53,11 @@ def exit_curve(traces: Sequence[Trace], voters: int, T: int) -> list[Row]:
 
     lost, won  samples whose answer becomes wrong, or right, because they end early;  steps  mean number of steps
     """
-    lead = [leads(one.evidence) for one in traces]
+    lead = [leads_of(one.evidence) for one in traces]
     full = np.array([one.answers[-1] == one.truth for one in traces])
     rows = []
     for margin in candidate_margins(lead, voters, T):
-        at = [first_at(values, needed(margin, voters, T)) for values in lead]
+        at = [first_at(values, exit_lead(margin, voters, T)) for values in lead]
         right = np.array([one.answers[t] == one.truth for one, t in zip(traces, at, strict=True)])
         steps = float(np.mean([t + 1 for t in at]))
         share = float(np.mean([(t + 1) / len(one.votes) for one, t in zip(traces, at, strict=True)]))

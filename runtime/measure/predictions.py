@@ -26,7 +26,8 @@ from runtime.base.errors import PlifError
 from runtime.base.files import check_replaceable, make_folder, open_regular, whole_or_nothing
 from runtime.base.text import cell
 from runtime.events.size import parse_size
-from runtime.stream.decide import NOT_SURE, answer_of
+from runtime.native.rules import answers_of
+from runtime.stream.decide import NOT_SURE
 
 PREDICTIONS_CSV, PREDICTIONS_JSONL, TIMING_CSV = "predictions.csv", "predictions.jsonl", "timing.csv"
 FILES = (PREDICTIONS_CSV, PREDICTIONS_JSONL, TIMING_CSV)
@@ -70,7 +71,8 @@ class Prediction:
     @property
     def predicted(self) -> int | None:
         """The class with the highest score, the lowest among equals; None where there is a `why` not, or no score but 0."""
-        return answer_of(np.array(self.scores), 1.0) if self.scores and self.why is None else None
+        found = int(answers_of(np.array(self.scores))) if self.scores and self.why is None else -1
+        return None if found < 0 else found
 
     @property
     def lost_much(self) -> bool:

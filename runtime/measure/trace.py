@@ -14,9 +14,8 @@ from runtime.data.dataset import EventSet
 from runtime.engines.model import OpenModel
 from runtime.engines.unrolled import open_session
 from runtime.measure.batches import run_batch
-from runtime.measure.predictions import NONE
 from runtime.measure.samples import read
-from runtime.stream.decide import answer_of
+from runtime.native.rules import answers_of
 
 BATCH = 16
 
@@ -43,8 +42,7 @@ class Trace:
     @property
     def answers(self) -> np.ndarray:
         """int64 [T]: the answer after each step; NONE without a vote."""
-        found = (answer_of(evidence, 1.0) for evidence in self.evidence)
-        return np.array([NONE if answer is None else answer for answer in found])
+        return answers_of(self.evidence)
 
 
 def trace(

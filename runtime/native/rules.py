@@ -75,6 +75,29 @@ def _names(classes: Sequence[str]) -> c.Array[c.c_char_p]:
     return (c.c_char_p * len(classes))(*(name.encode("utf-8", "surrogatepass") for name in classes))
 
 
+def leads_of(evidence: np.ndarray) -> np.ndarray:
+    """Votes float64 [..., classes] -> float64 [...]: how far the first class is before the second, or 0 where it is alone."""
+    whole = np.ascontiguousarray(evidence, np.float64)
+    found = np.empty(whole.shape[:-1])
+    library().plif_leads(whole.ctypes.data, found.size, whole.shape[-1], found.ctypes.data)
+    return found
+
+
+def answers_of(evidence: np.ndarray, possible: Any = 1.0, margin: float = 0.0) -> np.ndarray:
+    """Votes float64 [..., classes] -> int64 [...]: the class with the most, the first of equals; -1 where none has any, or
+    where it does not lead the second by the share `margin` of what is possible, [...]."""
+    whole = np.ascontiguousarray(evidence, np.float64)
+    most = np.ascontiguousarray(np.broadcast_to(possible, whole.shape[:-1]), np.float64)
+    found = np.empty(whole.shape[:-1], np.int64)
+    library().plif_answers(whole.ctypes.data, found.size, whole.shape[-1], most.ctypes.data, margin, found.ctypes.data)
+    return found
+
+
+def exit_lead(margin: float, voters: int, T: int) -> float:
+    """By how many votes an answer must lead to end a sample of T steps early."""
+    return float(library().plif_exit_lead(margin, voters, T))
+
+
 class Rules(NativeSession):
     """The rules of one stream: `before` each step of the network, and `after` it.
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 NOT_SURE = "not sure"  # why there is no label where the evidence is not enough
 
 
@@ -51,16 +49,3 @@ class Decision:
         if self.why is not None:
             line["why"] = self.why
         return {"source": self.source, **line} if source else line
-
-
-def answer_of(evidence: np.ndarray, possible: float, margin: float = 0.0) -> int | None:
-    """The class with the most evidence, the first of equals; None where there is none for any class, or where it does not lead
-    the second by the share `margin` of what is possible. evidence  float64 [classes]"""
-    winner = int(evidence.argmax()) if evidence.any() else None  # argmax gives the first of equals
-    return None if winner is None or (margin and lead_of(evidence, winner, possible) < margin) else winner
-
-
-def lead_of(evidence: np.ndarray, one: int, possible: float) -> float:
-    """The lead of class `one` over the best other class, as a share of what is possible; negative where another leads."""
-    others = np.delete(evidence, one)
-    return float(evidence[one] - (others.max() if len(others) else 0.0)) / possible

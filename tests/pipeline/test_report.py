@@ -18,7 +18,6 @@ from plif_export import export
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.cli.main import run
 from runtime.data.dataset import EventSet
-from runtime.engines.early_exit import leads, needed
 from runtime.events import make_events
 from runtime.measure import curves
 from runtime.measure.calibrate_exit import calibrate_exit, parse_share, write_exit
@@ -29,6 +28,8 @@ from runtime.measure.samples import SplitOf
 from runtime.measure.stress import STRESSES, StressedSet, measure_stress
 from runtime.measure.trace import Trace, trace
 from runtime.model.card import read_card
+from runtime.native.rules import exit_lead as needed
+from runtime.native.rules import leads_of as leads
 from runtime.show.png import png
 from tests.conftest import REPOSITORY
 

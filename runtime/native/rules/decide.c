@@ -115,7 +115,9 @@ int plif_other_class(const char *const *names, int classes) {
     return -1;
 }
 
+double plif_exit_lead(double margin, int voters, int T) { return margin * voters * T * (1 - 1e-6); }
+
 void plif_decide_about(DecisionRule *rule, const char *const *names, int classes, int voters, int T) {
     rule->other = plif_other_class(names, classes);
-    rule->exit_lead = rule->exit_margin * voters * T * (1 - 1e-6);      /* as runtime/engines/early_exit.py */
+    rule->exit_lead = plif_exit_lead(rule->exit_margin, voters, T);
 }

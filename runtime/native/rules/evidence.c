@@ -42,6 +42,17 @@ static double first_lead(const double *e, int classes) {
     return lead(e, classes, first);
 }
 
+void plif_leads(const double *sums, int64_t rows, int classes, double *leads) {
+    for (int64_t i = 0; i < rows; i++) leads[i] = first_lead(sums + i * classes, classes);
+}
+
+void plif_answers(const double *sums, int64_t rows, int classes, const double *possible, double margin, int64_t *answers) {
+    for (int64_t i = 0; i < rows; i++, sums += classes) {
+        const int winner = winner_of(sums, classes);
+        answers[i] = winner >= 0 && (margin == 0 || lead(sums, classes, winner) / possible[i] >= margin) ? winner : -1;
+    }
+}
+
 /* E and W after a step. */
 static void add_votes(const DecisionRule *r, Evidence *e, double *sum, int classes, const double *c, int64_t dt_us) {
     if (r->tau_us) plif_evidence_fade(r, e, sum, classes, exp(-(double)(dt_us > 0 ? dt_us : 0) / (double)r->tau_us));
