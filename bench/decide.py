@@ -45,8 +45,8 @@ from runtime.api import Model
 from runtime.events import Frame, open_source
 from runtime.events.framing import framing_of
 from runtime.events.sources.base import Source
-from runtime.native.rules import Rules, find_other
-from runtime.stream.decide import Decision
+from runtime.native.rules import find_other
+from runtime.stream.decide import Decision, Rules
 from runtime.stream.observe import Observers
 from runtime.stream.options import LIVE_FRAMING, LIVE_RULES
 from runtime.stream.source_framer import SourceFramer

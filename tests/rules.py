@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from runtime.native.interface import IDLE
-from runtime.native.rules import Rules
+from runtime.stream.decide import Rules
 
 
 class Asked:

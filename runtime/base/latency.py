@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,26 +18,46 @@ class Latencies:
 
     def __init__(self) -> None:
         self._counts = np.zeros(_BINS_PER_DECADE * _DECADES + 1, np.int64)
-        self.count = 0
-        self.total_ms = 0.0
+        self._count, self._total_ms = 0, 0.0
+        self._waiting: deque[float] = deque()
+        self._lock = threading.Lock()
+        self.add = (
+            self._waiting.append
+        )  # counts one duration, in milliseconds; whoever adds for ever calls `enter` at times
 
-    def add(self, ms: float) -> None:
-        """Counts one duration, in milliseconds."""
-        place = int(np.log10(max(ms, _LOWEST_MS) / _LOWEST_MS) * _BINS_PER_DECADE)
-        self._counts[min(place, len(self._counts) - 1)] += 1
-        self.count += 1
-        self.total_ms += ms
+    def enter(self) -> None:
+        """Puts the durations that wait into their bins. May be called from any thread."""
+        with self._lock:
+            ms = np.array([self._waiting.popleft() for _ in range(len(self._waiting))])
+            if len(ms):
+                places = (np.log10(np.maximum(ms, _LOWEST_MS) / _LOWEST_MS) * _BINS_PER_DECADE).astype(np.int64)
+                self._counts += np.bincount(np.minimum(places, len(self._counts) - 1), minlength=len(self._counts))
+                self._count += len(ms)
+                self._total_ms += float(ms.sum())
+
+    @property
+    def count(self) -> int:
+        """How many durations."""
+        self.enter()
+        return self._count
+
+    @property
+    def total_ms(self) -> float:
+        """Their sum."""
+        self.enter()
+        return self._total_ms
 
     def counts(self) -> dict[int, int]:
         """{bin: durations in it} of the bins that are not empty: what `add_counts` of another one takes."""
+        self.enter()
         return {int(place): int(self._counts[place]) for place in np.flatnonzero(self._counts)}
 
     def add_counts(self, counts: Mapping[int, int]) -> None:
         """Adds the durations that another histogram has counted. Raises IndexError for a bin that there is not."""
         for place, count in counts.items():
             self._counts[place] += count
-            self.count += count
-            self.total_ms += count * _middle_ms(place)
+            self._count += count
+            self._total_ms += count * _middle_ms(place)
 
     def percentile(self, percent: float) -> float | None:
         """The duration in milliseconds that `percent` (0..100) of all stay below; None when nothing was measured."""
@@ -46,6 +68,7 @@ class Latencies:
 
     def below(self, bounds_ms: Sequence[float]) -> list[int]:
         """How many durations lie below each bound, within the 1 % of a bin."""
+        self.enter()
         places = [round(np.log10(bound / _LOWEST_MS) * _BINS_PER_DECADE) for bound in bounds_ms]
         sums = np.concatenate([[0], np.cumsum(self._counts)])
         return [int(sums[min(max(place, 0), len(self._counts))]) for place in places]
@@ -55,6 +78,7 @@ class Latencies:
 
         There is one more edge than counts. Both are empty when nothing was measured.
         """
+        self.enter()
         place = np.arange(len(self._counts)) * bins_per_decade // _BINS_PER_DECADE
         counts = np.bincount(place, weights=self._counts).astype(np.int64)
         held = np.flatnonzero(counts)

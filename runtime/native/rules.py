@@ -1,8 +1,4 @@
-"""libplif's rules, asked one by one: framings, views, times, and what happens before and after each step of a network.
-
-When state begins anew, how evidence adds up and when there is an answer is C (resetting.h, evidence.c, idle.h); the same in plain
-Python, to be read, is tests/specification.
-"""
+"""libplif's rules, asked one by one: framings, views, times, answers."""
 
 from __future__ import annotations
 
@@ -12,12 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.base.errors import PlifError
 from runtime.native.interface import (
-    NativeSession,
-    PlifDecision,
     PlifFraming,
-    PlifNetwork,
     error,
     library,
     line,
@@ -67,11 +59,11 @@ def time_us(text: str) -> int | None:
 
 def find_other(classes: Sequence[str]) -> int | None:
     """The number of the class that means none of the others ("other", ..), where there is one."""
-    found = int(library().plif_other_class(_names(classes), len(classes)))
+    found = int(library().plif_other_class(names_of(classes), len(classes)))
     return None if found < 0 else found
 
 
-def _names(classes: Sequence[str]) -> c.Array[c.c_char_p]:
+def names_of(classes: Sequence[str]) -> c.Array[c.c_char_p]:
     return (c.c_char_p * len(classes))(*(name.encode("utf-8", "surrogatepass") for name in classes))
 
 
@@ -96,52 +88,3 @@ def answers_of(evidence: np.ndarray, possible: Any = 1.0, margin: float = 0.0) -
 def exit_lead(margin: float, voters: int, T: int) -> float:
     """By how many votes an answer must lead to end a sample of T steps early."""
     return float(library().plif_exit_lead(margin, voters, T))
-
-
-class Rules(NativeSession):
-    """The rules of one stream: `before` each step of the network, and `after` it.
-
-    classes   their names, of a network with so many voters a class and steps T of a sample
-    decide, reset, framing  texts of --decide, --reset and --framing; of the framing only whether it can show silence counts
-    rows      of the network that the stream has: K of every:T/K, else 1
-    keep      float64 [rows], after `before`: by what the membranes of each row are multiplied first, around their initial values:
-              1 leaves them as they are, 0 begins afresh
-    Raises PlifError for texts that are no rules, and where the native library is missing.
-    """
-
-    def __init__(
-        self,
-        classes: Sequence[str],
-        voters: int,
-        T: int,
-        decide: str = "sum",
-        reset: str = "never",
-        framing: str | None = None,
-    ) -> None:
-        self._classes = len(classes)
-        network = PlifNetwork(c.sizeof(PlifNetwork), len(classes), voters, T, _names(classes))
-        super().__init__(network, framing=framing, decide=decide, reset=reset)
-        self.rows = int(self._library.plif_rows(self._at))
-        self._keep = (c.c_double * self.rows)()
-        self.keep = np.ctypeslib.as_array(self._keep)
-        self._decision = PlifDecision()
-        self._of_decision = c.byref(self._decision)
-
-    def before(self, start_us: int, end_us: int, events: int, flags: int = 0) -> bool:
-        """A frame of so many events is to be stepped; fills in `keep`. Whether time is missing before it.
-
-        flags  GAP: time or events are missing before it; AFRESH: all rows begin afresh; LOST: nothing is known of the scene
-        """
-        found = self._library.plif_before(self._at, start_us, end_us, events, flags, self._keep)
-        if found < 0:
-            raise error()
-        return bool(found)
-
-    def after(self, y: np.ndarray) -> PlifDecision:
-        """y float32 [rows, classes] of that step -> the decision, whose numbers stay until the next call."""
-        if y.shape != (self.rows, self._classes):
-            raise PlifError(f"y of shape {list(y.shape)}; expected [{self.rows}, {self._classes}]")
-        whole = np.ascontiguousarray(y, np.float32)
-        if self._library.plif_after(self._at, whole.ctypes.data, self._of_decision) < 0:
-            raise error()
-        return self._decision

@@ -1,11 +1,20 @@
-"""What is decided after a step. The rules of `--decide` are libplif's (evidence.c, idle.c); docs/live.md says them for users,
-tests/specification in plain Python.
+"""What is decided after a step, and by which rules: when state begins anew, how evidence adds up, when there is an answer.
+
+The rules are libplif's (resetting.h, evidence.c, idle.h); docs/live.md says them for users, tests/specification in plain Python.
 """
 
 from __future__ import annotations
 
+import ctypes as c
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.native.interface import NativeSession, PlifDecision, PlifNetwork, error
+from runtime.native.rules import names_of
 
 NOT_SURE = "not sure"  # why there is no label where the evidence is not enough
 
@@ -49,3 +58,52 @@ class Decision:
         if self.why is not None:
             line["why"] = self.why
         return {"source": self.source, **line} if source else line
+
+
+class Rules(NativeSession):
+    """The rules of one stream: `before` each step of the network, and `after` it.
+
+    classes   their names, of a network with so many voters a class and steps T of a sample
+    decide, reset, framing  texts of --decide, --reset and --framing; of the framing only whether it can show silence counts
+    rows      of the network that the stream has: K of every:T/K, else 1
+    keep      float64 [rows], after `before`: by what the membranes of each row are multiplied first, around their initial values:
+              1 leaves them as they are, 0 begins afresh
+    Raises PlifError for texts that are no rules, and where the native library is missing.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        voters: int,
+        T: int,
+        decide: str = "sum",
+        reset: str = "never",
+        framing: str | None = None,
+    ) -> None:
+        self._classes = len(classes)
+        network = PlifNetwork(c.sizeof(PlifNetwork), len(classes), voters, T, names_of(classes))
+        super().__init__(network, framing=framing, decide=decide, reset=reset)
+        self.rows = int(self._library.plif_rows(self._at))
+        self._keep = (c.c_double * self.rows)()
+        self.keep = np.ctypeslib.as_array(self._keep)
+        self._decision = PlifDecision()
+        self._of_decision = c.byref(self._decision)
+
+    def before(self, start_us: int, end_us: int, events: int, flags: int = 0) -> bool:
+        """A frame of so many events is to be stepped; fills in `keep`. Whether time is missing before it.
+
+        flags  GAP: time or events are missing before it; AFRESH: all rows begin afresh; LOST: nothing is known of the scene
+        """
+        found = self._library.plif_before(self._at, start_us, end_us, events, flags, self._keep)
+        if found < 0:
+            raise error()
+        return bool(found)
+
+    def after(self, y: np.ndarray) -> PlifDecision:
+        """y float32 [rows, classes] of that step -> the decision, whose numbers stay until the next call."""
+        if y.shape != (self.rows, self._classes):
+            raise PlifError(f"y of shape {list(y.shape)}; expected [{self.rows}, {self._classes}]")
+        whole = np.ascontiguousarray(y, np.float32)
+        if self._library.plif_after(self._at, whole.ctypes.data, self._of_decision) < 0:
+            raise error()
+        return self._decision

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -32,17 +33,18 @@ from runtime.events.framing import Framing, framing_of
 from runtime.events.size import unlike
 from runtime.events.sources import open_source
 from runtime.events.sources.base import Source
-from runtime.native.rules import Rules
 from runtime.stream.controls import Controls
-from runtime.stream.decide import Decision
+from runtime.stream.decide import Decision, Rules
 from runtime.stream.observe import BEAT_S, Observer, Observers
 from runtime.stream.options import LIVE_FRAMING, LIVE_RULES, StreamOptions
 from runtime.stream.queue import FrameQueue, parse_overload
 from runtime.stream.replay import replayed
 from runtime.stream.source_framer import SourceFramer
-from runtime.stream.state import go_on
+from runtime.stream.state import StateFile, go_on
 from runtime.stream.stream import Stream, add_up
 from runtime.stream.streamable import check_streamable
+
+Stage = Enum("Stage", "MADE RUNS READ TOLD CLOSED")  # of a run: told is its summary, and it ran or was read before
 
 CLOSING_S = 3.0  # the most seconds in which all reader threads together have to end
 
@@ -87,7 +89,7 @@ class Run:
             for found in opened:
                 found.close()
             raise
-        self._iterated = self._finished = self._told = self._closed = False
+        self._stage = Stage.MADE
 
     def _open(self, spec: str, options: StreamOptions) -> Source:
         trained = self.model.card.get("sensor")
@@ -180,16 +182,16 @@ class Run:
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Decision]:
-        if self._iterated:
+        if self._stage is not Stage.MADE:
             raise PlifError(f"{self.source.name}: a stream runs once; make another one with model.stream")
-        self._iterated = True
+        self._stage = Stage.RUNS
         if self._observers.on_start:
             self._observers.on_start(self)
         self._advise()
         try:
             for batch in self._from_queues() if self.streams[0].queue else self._in_turn():
                 yield from self._step(batch)
-            self._finished = True
+            self._stage = Stage.READ
         finally:
             self.close()
 
@@ -301,7 +303,7 @@ class Run:
 
         Iterating to the end closes the run, too.
         """
-        if self._closed:
+        if self._stage is Stage.CLOSED:
             return
         self.controls.end()
         for stream in self.streams:
@@ -313,23 +315,22 @@ class Run:
                 if text not in stream.notes:
                     stream.notes.append(text)
                     self._observers.on_note(stream.name, text)
-        self._leave_state()
+        if self._stage is Stage.READ and self._state is not None:
+            self._leave_state(self._state)
         for stream in self.streams:
             stream.account.close()
-        if self._iterated and not self._told:
-            self._told = True
+        if self._stage in (Stage.RUNS, Stage.READ):
+            self._stage = Stage.TOLD
             if self._observers.on_summary:
                 self._observers.on_summary(self.summary())
-        self._closed = True  # set last: an interrupted close can be repeated; the summary is sent once all the same
+        self._stage = Stage.CLOSED  # last: an interrupted close can be repeated; the summary is sent once all the same
 
-    def _leave_state(self) -> None:
+    def _leave_state(self, state: StateFile) -> None:
         """Writes the file of --state, where every source was read to its end, or a live one was told to end."""
-        if self._state is None or not self._finished or self._told:
-            return
         if all(stream.frames.ended for stream in self.streams):
-            self._state.write()
+            state.write()
         else:
-            self._observers.on_note(self.names[0], f"{self._state.path} stays as it was: not all was read")
+            self._observers.on_note(self.names[0], f"{state.path} stays as it was: not all was read")
 
     def __enter__(self) -> Run:
         return self

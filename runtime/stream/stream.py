@@ -15,11 +15,12 @@ from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
 from runtime.native.interface import AFRESH, GAP, IDLE, LOST
-from runtime.native.rules import Rules
-from runtime.stream.decide import NOT_SURE, Decision
+from runtime.stream.decide import NOT_SURE, Decision, Rules
 from runtime.stream.observe import Observers
 from runtime.stream.queue import FrameQueue
 from runtime.stream.source_framer import SourceFramer
+
+ENTERED = 1024  # latencies are entered so many at a time
 
 
 class Stream:
@@ -87,7 +88,8 @@ class Stream:
 
     def after(self, frame: Frame, y: np.ndarray, rates: dict[str, float]) -> Decision:
         """y float32 [rows of this stream, classes], what the network gave for this frame."""
-        self.account.add(used=frame.events)
+        if not self.account.closed:
+            self.account.used += frame.events  # this thread alone enters what was used
         found = self.rules.after(y)
         winner = found.index if found.index >= 0 else None
         votes = found.votes[: len(self._classes)]
@@ -103,12 +105,15 @@ class Stream:
             label=None if winner is None else self._classes[winner],
             index=winner,
             score=found.score,
-            votes=[int(n) for n in votes] if self._voters > 1 else votes,
+            votes=list(map(int, votes)) if self._voters > 1 else votes,
             latency_ms=latency_ms,
             source=self.name,
             why=None if winner is not None else "idle" if found.index == IDLE else NOT_SURE,
         )
         self.steps += 1
+        if self.steps % ENTERED == 0:
+            self.latency.enter()
+            self.lag.enter()
         self.last, self.last_frame = decision, frame
         if self._observers.on_frame:
             self._observers.on_frame(self.name, frame, y[found.row], rates, latency_ms)

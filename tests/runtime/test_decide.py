@@ -7,7 +7,7 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
-from runtime.native.rules import Rules
+from runtime.stream.decide import Rules
 from tests.rules import Asked
 
 

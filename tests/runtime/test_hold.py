@@ -13,7 +13,8 @@ import runtime
 from plif_train import checkpoint
 from plif_train.presets import build
 from runtime.base.errors import PlifError
-from runtime.native.rules import Rules, find_other
+from runtime.native.rules import find_other
+from runtime.stream.decide import Rules
 from tests.rules import Asked
 
 A, B, OTHER = 0, 1, 2

@@ -28,13 +28,9 @@ class LazyMembranes(Buffers):
         super().__init__(card, rows, rates)
         self._v, self._bind = v, bind
         self.owed = [np.zeros(-(-rows * n // native.OWED_FLOATS), np.uint8) for n in floats]
-        self._call, self._settle = bind(self.x, v, self.y, v, self.rates, self.owed, None)
-        self._settled = True
+        run, self._settle = bind(self.x, v, self.y, v, self.rates, self.owed, None)
+        self.run = run  # type: ignore[method-assign]  # what is bound is the call itself
         self._many: _Many | None = None  # arrays for calls of so many steps
-
-    def run(self) -> None:
-        self._settled = False
-        self._call()
 
     def run_steps(self, x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """As Buffers says, in one call: a row takes all its steps while its membranes are in the cache."""
@@ -42,15 +38,12 @@ class LazyMembranes(Buffers):
             self._many = _Many(self, len(x))
         many = self._many
         many.x[...] = x
-        self._settled = False
         many.call()
         return many.y.copy(), many.rates
 
     def membranes(self) -> list[np.ndarray]:
         """As Buffers says: float32 [rows, ...] of each state."""
-        if not self._settled:
-            self._settle()
-            self._settled = True
+        self._settle()
         return self._v
 
 
