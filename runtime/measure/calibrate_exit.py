@@ -19,6 +19,7 @@ from runtime.api import Model
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.engines.early_exit import KEY, check_exits
+from runtime.engines.event.plif_writer import with_exit
 from runtime.measure.curves import exit_curve
 from runtime.measure.metrics import wilson
 from runtime.measure.samples import SplitOf
@@ -97,21 +98,25 @@ def calibrate_exit(
 def write_exit(artifact: str | Path, found: ExitCalibration, path: str | Path) -> Path:
     """Writes `artifact` with the key `exit` in its card, and the digest that fits, to `path`.
 
-    Raises PlifError for an artifact that is no ONNX file, and where `path` is the artifact itself.
+    Raises PlifError for an artifact that is neither an ONNX nor a .plif file, and where `path` is the artifact itself.
     """
     artifact, path = Path(artifact), Path(path)
     kind = kind_of(artifact)
-    if kind.name != "onnx":
+    if kind.name not in ("onnx", "plif"):
         raise PlifError(
-            f"{artifact}: is {kind.name}; an early exit is written into an ONNX artifact: export it to .onnx first"
+            f"{artifact}: is {kind.name}; an early exit is written into an ONNX artifact or a .plif file: export it to one"
         )
     if path.exists() and path.samefile(artifact):
         raise PlifError(f"{path}: is the artifact itself; name a new file with -o")
     card = read_card(artifact)
     card[KEY] = found.to_dict()
-    seal(card, kind.read_contents(artifact))
+    if kind.name == "plif":
+        whole = with_exit(artifact, card)
+    else:
+        seal(card, kind.read_contents(artifact))
+        whole = with_metadata(read_model(artifact), CARD_KEY, encode(card))
     with whole_or_nothing(path) as (part,):
-        part.write_bytes(with_metadata(read_model(artifact), CARD_KEY, encode(card)))
+        part.write_bytes(whole)
     return path
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import zlib
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from plif_export import export
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.cli.main import run
 from runtime.data.dataset import EventSet
-from runtime.events import make_events
+from runtime.events import make_events, write_nmnist
 from runtime.measure import curves
 from runtime.measure.calibrate_exit import calibrate_exit, parse_share, write_exit
 from runtime.measure.evaluate import evaluate
@@ -32,6 +33,7 @@ from runtime.native.rules import exit_lead as needed
 from runtime.native.rules import leads_of as leads
 from runtime.show.png import png
 from tests.conftest import REPOSITORY
+from tests.libplif import CRecording, CSession, Handle
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 DIGITS = "digits:20"
@@ -162,6 +164,32 @@ def test_a_calibrated_exit_is_in_the_card_and_used_and_its_digest_holds(shipped:
     again = write_exit(new, calibrate_exit(model, "digits:60", 0.08), tmp_path / "again.onnx")
     assert again.read_bytes() == new.read_bytes()
     assert run(["verify", str(new), "--against", str(REPOSITORY / "models" / "nmnist-digits.pt")]) == 0
+
+
+def test_libplif_ends_a_recording_where_the_file_says_so_as_a_stream_does(shipped: Path, tmp_path: Path) -> None:
+    plain, early = tmp_path / "plain.plif", tmp_path / "early.plif"
+    export(REPOSITORY / "models" / "nmnist-digits.pt", plain, to="plif", verify=False)
+    write_exit(plain, calibrate_exit(runtime.load(shipped), "digits:60", 0.08), early)
+    without = [{k: v for k, v in read_card(path).items() if k not in ("exit", "digest")} for path in (plain, early)]
+    assert without[0] == without[1]
+    assert run(["verify", str(early), "--against", str(REPOSITORY / "models" / "nmnist-digits.pt")]) == 0
+    dataset = SplitOf(DIGITS, "test").open(runtime.load(plain))
+    assert isinstance(dataset, EventSet)
+    write_nmnist(tmp_path / "a.bin", dataset.recording(0)[0])
+    read, handle = CRecording(tmp_path / "a.bin"), Handle(early)
+    events, extent = read.events(), read.describe()
+    facts = {
+        name: getattr(extent, name) for name in ("sensor_width", "sensor_height", "total_events", "first_us", "last_us")
+    }
+    recorded, live = (
+        CSession(handle, **facts),
+        CSession(handle, framing="duration:20ms", **{**facts, "total_events": -1}),
+    )
+    finals = [bool(recorded.decision.is_final) for _ in chain(recorded.feed(events), recorded.finish())]
+    assert 0 < finals.index(True) < len(finals) - 1
+    assert len(list(runtime.load(early).stream(str(tmp_path / "a.bin")))) == finals.index(True) + 1
+    assert len(list(runtime.load(plain).stream(str(tmp_path / "a.bin")))) == len(finals)
+    assert not any(live.decision.is_final for _ in live.feed(events)), "a feed has no end that could come early"
 
 
 def test_what_cannot_be_shown_on_so_few_samples_is_refused(shipped: Path, tmp_path: Path) -> None:

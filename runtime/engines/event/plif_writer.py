@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from runtime import native
 from runtime.base.errors import PlifError
+from runtime.base.files import read_regular
+from runtime.engines.early_exit import card_margin
 from runtime.engines.event.layout import Layout, as_map
 from runtime.engines.event.program import Compiler
-from runtime.model.card import Card
+from runtime.model.card import Card, encode
+from runtime.model.digest import seal
 from runtime.model.readers import plif_file
 from runtime.model.readers.plif_file import ALIGNMENT, DTYPES, OPERATION_FIELDS, POINTERS
-from runtime.model.readers.plif_program import Facts, State
+from runtime.model.readers.plif_program import Facts, State, contents_of
 
 THREADS = 2  # how finely the work of small maps is divided; a step of more threads shares what there is
 MOST_TEXT = 4096  # bytes of a name or a framing
@@ -44,7 +48,15 @@ def sections_of(card: Card, weights: Mapping[str, np.ndarray], where: str) -> tu
         raise PlifError(f"{where}: a class, a state or the framing has a zero byte in its name; rename it")
     c, h, w = as_map(facts.shape)
     network = (c, h, w, len(facts.classes), facts.voters, facts.T)
-    numbers = (*network, int(facts.static), len(facts.states), len(facts.shape), int(facts.int8), int(facts.upright))
+    numbers = (
+        *network,
+        int(facts.static),
+        len(facts.states),
+        len(facts.shape),
+        int(facts.int8),
+        int(facts.upright),
+        facts.exit,
+    )
     sections = {
         "strings": b"".join(text + b"\0" for text in encoded),
         "states": b"".join(plif_file.STATE.pack(*state.shape, state.initial) for state in facts.states),
@@ -67,11 +79,28 @@ def facts_of(card: Card) -> Facts:
         int8=card["precision"] == "int8",
         framing=card["framing"] or "",
         upright=card.get("view") is not None,
+        exit=exit_fact(card),
         states=tuple(
             State(state["name"], as_map(state["shape"]), float(np.float32(state["initial"])))
             for state in card["states"]
         ),
     )
+
+
+def exit_fact(card: Card) -> int:
+    """The margin of an early exit in billionths, as the rule `sum,exit=` writes it; 0 for none."""
+    margin = card_margin(card)
+    return 0 if margin is None else max(1, min(round(1e9 * margin), (1 << 31) - 1))
+
+
+def with_exit(artifact: Path, card: Card) -> bytes:
+    """The .plif file `artifact` with this card, which differs from its own in `exit`, and the digest that fits."""
+    sections, numbers = plif_file.take_apart(artifact, read_regular(artifact, plif_file.EXPECTED))
+    del sections["card"]
+    facts = dict(zip(plif_file.FACTS, numbers, strict=True))
+    numbers = tuple({**facts, "exit": exit_fact(card)}.values())
+    seal(card, contents_of(artifact, sections, numbers))
+    return plif_file.pack(encode(card), sections, numbers)
 
 
 def _operations(layout: Layout, arrays: _Arrays) -> bytes:

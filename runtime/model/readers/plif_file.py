@@ -33,9 +33,9 @@ VERSION = 2
 EXPECTED = "a file made by: plif export model.pt --to plif"
 
 SECTIONS = ("card", "strings", "states", "programs", "operations", "arrays", "weights")
-FACTS = ("c", "h", "w", "classes", "voters", "T", "static", "states", "rank", "int8", "upright")
+FACTS = ("c", "h", "w", "classes", "voters", "T", "static", "states", "rank", "int8", "upright", "exit")
 # magic, version, bytes of the header, bytes of the file, (offset, bytes) of each section, facts, zeros, SHA-256
-HEADER = struct.Struct(f"<8sIIq{2 * len(SECTIONS)}q{len(FACTS)}i44x32s")
+HEADER = struct.Struct(f"<8sIIq{2 * len(SECTIONS)}q{len(FACTS)}i40x32s")
 SHA256_AT = HEADER.size - 32
 STATE = struct.Struct("<3if")
 PROGRAM = struct.Struct("<2i3q")

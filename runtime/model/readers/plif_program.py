@@ -56,6 +56,7 @@ class Facts:
     int8: bool
     framing: str
     upright: bool  # the network needs an upright view (`view` of the card)
+    exit: int  # the margin of an early exit in billionths (`exit` of the card); 0 for none
     states: tuple[State, ...]
 
 
@@ -114,7 +115,15 @@ def read_plif(path: Path) -> PlifFile:
     known = Facts(
         shape if said["rank"] == 3 else (shape[0],),
         tuple(names),
-        *(said["voters"], said["T"], bool(said["static"]), bool(said["int8"]), texts[0], bool(said["upright"])),
+        *(
+            said["voters"],
+            said["T"],
+            bool(said["static"]),
+            bool(said["int8"]),
+            texts[0],
+            bool(said["upright"]),
+            said["exit"],
+        ),
         tuple(State(name, (c, h, w), initial) for name, (c, h, w, initial) in zip(states, each_state, strict=True)),
     )
     operations = [

@@ -68,6 +68,7 @@ static int check_facts(plif_model *m) {
                  "an input of %d x %d x %d", h->c, h->h, h->w);
     REQUIRE_FILE(between(1, h->classes, MOST_RECORDS) && between(1, h->voters, MOST_NUMBERS) && between(1, h->T, MOST_STEPS),
                  "%d classes, %d voters, %d steps", h->classes, h->voters, h->T);
+    REQUIRE_FILE(h->exit >= 0, "an early exit at %d billionths", h->exit);
     REQUIRE_FILE(between(1, h->states, MOST_RECORDS) && records(m, STATES, sizeof(FileState)) == h->states,
                  "%d states, and no room for them", h->states);
     int64_t total = (int64_t)h->c * h->h * h->w;

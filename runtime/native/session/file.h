@@ -25,7 +25,8 @@ typedef struct {
     int64_t file_bytes;
     Section sections[SECTIONS];
     int32_t c, h, w, classes, voters, T, is_static, states, rank, int8, upright;
-    uint8_t zeros[44], sha256[32];
+    int32_t exit;                       /* the margin of an early exit in billionths; 0: none */
+    uint8_t zeros[40], sha256[32];
 } FileHeader;
 
 typedef struct {

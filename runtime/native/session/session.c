@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_THREADS = 256, MORE_SCRATCH = 3 };      /* of scratch, beside the sums of each thread */
+enum { BILLION = 1000000000, MOST_THREADS = 256, MORE_SCRATCH = 3 };      /* of scratch, beside the sums of each thread */
 
 static int64_t up(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -51,7 +51,10 @@ static int make_framer(plif_session *s, const char *framing, const int shape[3],
 static int read_rules(plif_session *s, const plif_options *o) {
     const plif_model *m = s->model;
     const Failure before = plif_failure;
-    int failed = plif_decider_init(&s->decider, o->decide, o->reset, m->names, m->header->classes, m->header->voters, m->header->T);
+    char early[40];                     /* what a recording is decided by where nobody says it, as in `plif stream` */
+    snprintf(early, sizeof early, "sum,exit=%d.%09d", m->header->exit / BILLION, m->header->exit % BILLION);
+    const char *decide = o->decide || !m->header->exit || o->total_events < 0 ? o->decide : early;
+    int failed = plif_decider_init(&s->decider, decide, o->reset, m->names, m->header->classes, m->header->voters, m->header->T);
     if (failed) return failed;
     const char *framing = o->framing ? o->framing : m->framing;
     int shape[3];
