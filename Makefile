@@ -6,10 +6,12 @@ BIN := $(VENV)/bin
 
 OLDEST_PYTHON ?= python3.10
 
-.PHONY: demo test lint large fuzz performance release wheels debug site triton oldest oldest-runtime licences cortex-m web clean
+.PHONY: demo test lint format large fuzz performance release wheels debug site triton oldest oldest-runtime licences cortex-m web clean
 .DELETE_ON_ERROR:
 
 LIBPLIF := runtime/native/* runtime/native/engine/* runtime/native/engine/kernels/* runtime/native/rules/* runtime/native/formats/* runtime/native/session/*
+C_SOURCES := $(wildcard $(LIBPLIF:=.c) plif_train/native/*.c)
+C_FILES := $(C_SOURCES) $(wildcard $(LIBPLIF:=.h) plif_train/native/*.h runtime/native/examples/*)
 
 demo: $(VENV)/all
 	$(BIN)/plif demo --out demo
@@ -64,6 +66,12 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
+	printf '%s\n' $(C_SOURCES) | xargs -P 2 -I {} $(BIN)/clang-tidy --quiet {} -- -std=gnu11 -Wno-psabi
+
+format: $(VENV)/dev # Python and C
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_FILES)
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "plif needs Python 3.10 or newer: make PYTHON=python3.12")'

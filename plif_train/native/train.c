@@ -81,12 +81,12 @@ INLINE void pool(const uint16_t *s, void *out, int64_t at, int64_t n, int64_t wi
    zeros, too, the first is the maximum. */
 #define UNPOOL(WORD, NUMBER, ROW, IS_THERE) \
     do { \
-        WORD *restrict to = (WORD *)g + (ROW) * width / 2; \
+        WORD *restrict to = (WORD *)g + (ROW) * width / 2; /* NOLINT(bugprone-macro-parentheses): WORD is a type */ \
         const NUMBER *restrict from = (const NUMBER *)gs + at; \
         for (int64_t i = 0; i < count; i++) { \
             const uint32_t above = upper[i], below = lower[i], of_row = above ? above : below; \
             const WORD bits = from[i], word = (of_row & 0xffff) || !of_row ? bits : bits << 8 * sizeof(NUMBER); \
-            to[i] = IS_THERE ? word : 0; \
+            to[i] = (IS_THERE) ? word : 0; \
         } \
     } while (0)
 

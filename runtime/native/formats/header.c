@@ -183,7 +183,7 @@ int plif_header_read(Header *h, FILE *file, const char *path, int64_t size) {
     const int aedat = is_aedat ? 10 * (head[9] - '0') + head[11] - '0' : 0;
     *h = (Header){.format = is_raw && !is_evt3(head, bytes) && is_evt2(head, bytes) ? EVT2 : is_raw ? EVT3 : FIVE_BYTES};
     free(head);
-    rewind(file);
+    fseek(file, 0, SEEK_SET);
     int failed = 0;
     if (is_text)
         failed = read_percent(h, file, path);

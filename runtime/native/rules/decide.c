@@ -89,7 +89,7 @@ int plif_decide_parse(const char *text, DecisionRule *rule) {
     }
     const int failed = read_rule(text, &r, first);
     if (failed) return failed;
-    const int own = r.kind == BY_OWN, released = given >> RELEASE & 1;
+    const int own = r.kind == BY_OWN, released = (given & 1u << RELEASE) != 0;
     const double bound = own ? 1 : values[MARGIN];
     if (given >> OTHER & 1 && !own) REFUSE("--decide %.80s: other= belongs to own; %s", text, EXPECTED);
     if (r.kind == BY_KOFN && released && (values[RELEASE] != floor(values[RELEASE]) || values[RELEASE] > r.k))

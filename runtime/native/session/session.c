@@ -88,8 +88,8 @@ static int make_state(plif_session *s) {
     if (m && plif_room_check(&m->program, rows, more + (s->threads - 1) * m->program.acc_floats * 4, why, sizeof why)) return plif_fail(PLIF_NO_MEMORY, "%s", why);
     s->bytes += more;
     s->memory = zeros(s->bytes, (void **)&s->block);
-    s->v = calloc((size_t)(rows * states), sizeof *s->v);
-    s->owed = calloc(1, (size_t)(rows * states) * sizeof *s->owed + (size_t)owed);
+    s->v = calloc((size_t)(rows * states) + 1, sizeof *s->v);   /* one more: of nothing, some systems give NULL */
+    s->owed = calloc(1, (size_t)(rows * states + 1) * sizeof *s->owed + (size_t)owed);
     if (!s->memory || !s->v || !s->owed) return plif_fail(PLIF_NO_MEMORY, "no memory for a session of %lld bytes", (long long)s->bytes);
     char *at = s->memory;
     uint8_t *owed_at = (uint8_t *)(s->owed + rows * states);

@@ -61,7 +61,7 @@ int plif_restore(plif_session *s, const void *bytes, size_t size) {
     Moving m;
     if (size != plif_snapshot_size(s)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: %zu bytes; expected %zu", size, plif_snapshot_size(s));
     memcpy(&h, bytes, sizeof h);
-    if (memcmp(&h, &expected, sizeof h))
+    if (memcmp(&h, &expected, sizeof h) != 0)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: of another file, or of a session with other options");
     memcpy(&m, (const char *)bytes + sizeof h, sizeof m);
     if (!sound(s, &m, (const char *)bytes + sizeof h + sizeof m)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
