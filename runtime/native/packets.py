@@ -48,7 +48,7 @@ def library() -> c.CDLL:
         "plif_filters_make": (c.c_int, [c.c_char_p, c.c_int, c.c_int, c.c_void_p]),
         "plif_filters_free": (None, [c.c_void_p]),
         "plif_filters_sensor": (None, [c.c_void_p] * 3),
-        "plif_filters_apply": (None, [c.c_void_p, c.c_void_p, c.c_int64, c.c_void_p]),
+        "plif_filters_apply": (c.c_int64, [c.c_void_p, c.c_void_p, c.c_int64, c.c_void_p]),
         "plif_filters_note": (c.c_int, [c.c_void_p, c.c_int, c.c_void_p, c.c_size_t]),
         "plif_filters_bytes": (c.c_int64, [c.c_void_p]),
         "plif_filters_keep": (None, [c.c_void_p] * 2),

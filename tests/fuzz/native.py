@@ -5,9 +5,9 @@
 
 Programs of random networks are run as they are, on every CPU path that this processor has, and must give the same bits on
 each. Then their fields, pointers and sizes are changed: what plif_program_check and plif_call_check let pass is run, with
-every buffer exactly as large as the program says, and must touch nothing beyond. What decodes and bins gets random bytes,
-states and sizes in the same way. Needs clang or gcc with sanitizers, on x86-64 (tests/sanitizers.py): the library is built
-anew, and runs in child processes, which a fault ends.
+every buffer exactly as large as the program says, and must touch nothing beyond. What decodes, filters and bins gets random
+bytes, lines, states and sizes in the same way. Needs clang or gcc with sanitizers, on x86-64 (tests/sanitizers.py): the
+library is built anew, and runs in child processes, which a fault ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from runtime import native
 from runtime.base.errors import PlifError
-from tests.fuzz.run_packets import collected, decoded, straight
+from tests.fuzz.run_packets import collected, decoded, filtered, straight
 from tests.fuzz.run_programs import programs
 from tests.libplif_sources import SOURCES
 from tests.sanitizers import OPTIONS, find_sanitizers
@@ -47,11 +47,15 @@ def child(folder: Path, seed: int, end: int, until_s: float, names: list[str]) -
     ):
         function.restype, function.argtypes = n, types
     packet.plif_all_usable.argtypes = [p, n, n, n, n]
+    packet.plif_filters_make.argtypes, packet.plif_filters_restore.argtypes = [c.c_char_p, c.c_int, c.c_int, p], [p, p]
+    packet.plif_filters_keep.argtypes, packet.plif_filters_note.argtypes = [p, p], [p, c.c_int, p, c.c_size_t]
+    packet.plif_filters_bytes.restype, packet.plif_error_text.restype = n, c.c_char_p
+    packet.plif_filters_apply.restype, packet.plif_filters_apply.argtypes = n, [p, p, n, p]
     here = event.plif_paths(0)
     paths = [i for i, name in enumerate(native.PATHS) if here >> i & 1 and (not names or name in names)]
     pool = event.plif_pool_new(2)
     count = {"networks": 0, "refused": 0, "ran": 0}
-    packet_count = {"refused": 0, "ran": 0}
+    packet_count, filter_count = {"refused": 0, "ran": 0}, {"refused": 0, "ran": 0}
     while seed < end and time.monotonic() < until_s:
         (folder / "case").write_text(str(seed))
         rng = random.Random(seed)
@@ -64,8 +68,13 @@ def child(folder: Path, seed: int, end: int, until_s: float, names: list[str]) -
             decoded(packet, rng, packet_count)
             collected(packet, rng, packet_count)
             straight(packet, rng, packet_count)
+        for _ in range(100):
+            filtered(packet, rng, filter_count)
         seed += 1
-    print(f"paths {', '.join(native.PATHS[i] for i in paths)}; programs {count}; packets {packet_count}", flush=True)
+    print(
+        f"paths {', '.join(native.PATHS[i] for i in paths)}; programs {count}; packets {packet_count}; filters {filter_count}",
+        flush=True,
+    )
 
 
 def _fault(text: str) -> str:
@@ -92,7 +101,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument(
-        "--count", type=int, default=1 << 60, help="networks, each with 60 changed programs and 900 packets"
+        "--count",
+        type=int,
+        default=1 << 60,
+        help="networks, each with 60 changed programs, 900 packets and 100 chains of filters",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--paths", default="", help="names, with commas; all that this processor has")

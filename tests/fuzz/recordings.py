@@ -32,7 +32,6 @@ from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, no_events, open_source
 from runtime.events.array import T_LIMIT_US
 from runtime.events.datagrams import WIRES
-from runtime.events.filters.base import PIXELS_AT_MOST
 from runtime.events.formats import FORMATS, aedat31, base, csv, es, npz
 from runtime.events.formats.base import Losses
 from runtime.events.formats.csv import CsvParser
@@ -40,7 +39,6 @@ from runtime.stream.source_framer import SourceFramer
 from tests.fuzz.damage import FILES, LINE, damaged, make_file, some_events
 
 SECONDS, MEMORY = 10, 96 << 20  # of CPU time; bytes that Python and NumPy hold at most, for files of under 100 kB
-A_PIXEL = 40  # bytes more, where a filter remembers something of each
 FRAMINGS = ("count:T=7", "duration:20ms", "duration:50ms,T=9", "duration:50ms,T=9,pad=zero", "events:n=13,max=20ms")
 FILTERS = (None, None, "background:5ms", "refractory:1ms", "roi:1:1:9:9", "hot:1ms", "flip:x,down:2")
 
@@ -103,7 +101,7 @@ def check_file(path: Path, rng: random.Random) -> None:
     assert ((events["x"] < width) & (events["y"] < height)).all(), "an event outside the sensor"
     assert (np.abs(events["t"]) < T_LIMIT_US).all(), "an impossible time"
     framing, filters = rng.choice(FRAMINGS), rng.choice(FILTERS)
-    with in_memory(MEMORY + (A_PIXEL * min(width * height, PIXELS_AT_MOST) if filters else 0)):
+    with in_memory(MEMORY):
         check_frames(path, framing, filters, len(events), invalid)
 
 

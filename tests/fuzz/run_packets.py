@@ -1,13 +1,22 @@
-"""The decoder and the collector of events, with random bytes, states, tables and sizes."""
+"""The decoder, the collector and the filters of events, with random bytes, states, tables, lines and sizes."""
 
 from __future__ import annotations
 
 import ctypes as c
 import random
 
+import numpy as np
+
+from runtime.events.array import EVENT_DTYPE
 from runtime.native import packets
 from tests.fuzz.room import NUMBERS, Room
 from tests.open_frame import OpenFrame
+from tests.specification.filters import apply
+from tests.specification.lines import Words
+from tests.specification.text import Refused
+from tests.specification.view import Event
+
+LETTERS = "hotrefackywipdsq:,0123 msu.\t\x1f"
 
 
 def number(rng: random.Random) -> int:
@@ -104,3 +113,62 @@ def collected(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> Non
         assert -1 <= why <= 3 and (why < 0 or 0 <= at.value <= n)
         library.plif_all_usable(events, len(raw), number(rng), number(rng), number(rng))
         count["refused" if why < 0 else "ran"] += 1
+
+
+def random_events(rng: random.Random, width: int, height: int) -> np.ndarray:
+    """[N] of EVENT_DTYPE, some outside the sensor, with times up to the ends of int64."""
+    t, made = rng.choice((0, 0, 1 << 60, -(1 << 63) + 1)), []
+    for _ in range(rng.randrange(80)):
+        t = max(
+            -(1 << 63) + 1, min((1 << 63) - 1, t + rng.choice((0, 1, 500, 3000, -3, 20_000, -(1 << 63), number(rng))))
+        )
+        at = [rng.choice((0, size - 1, rng.randrange(size))) for size in (width, height)]
+        made.append(
+            (t, *(rng.choice((65535, width, height)) if rng.random() < 0.03 else n for n in at), rng.random() < 0.5)
+        )
+    return np.array(made, EVENT_DTYPE)
+
+
+def filtered(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None:
+    """A chain of a random line gives what the specification says; then what it remembers is changed, and must do no harm."""
+    width, height = rng.choice((1, 2, 9, 40)), rng.choice((1, 2, 7, 30))
+    line = Words(np.random.default_rng(rng.getrandbits(32))).filter()
+    if rng.random() < 0.2:
+        line = "".join(rng.choices(LETTERS, k=rng.randrange(30)))
+    events, made = random_events(rng, width, height), c.c_void_p()
+    marks = np.array([rng.choice((0, 1, 1, 1, 1, 2)) for _ in events], np.uint8)
+    inside = (events["x"] < width) & (events["y"] < height)
+    comes = np.flatnonzero((marks == 1) & inside)
+    try:
+        passed, sensor = apply(line, (width, height), [Event(*events[i].tolist()) for i in comes])
+    except Refused:
+        assert library.plif_filters_make(line.encode(), width, height, c.byref(made)) < 0, line
+        assert not made and library.plif_error_text().decode().startswith("--filter ")
+        count["refused"] += 1
+        return
+    assert library.plif_filters_make(line.encode(), width, height, c.byref(made)) == 0, line
+    expected = np.where((marks == 1) & ~inside, 2, marks)
+    expected[comes] = [one is not None for one in passed]
+    with Room() as room:
+        at, of = room.take(events.nbytes, events.tobytes()), room.take(len(marks), marks.tobytes())
+        assert library.plif_filters_apply(made, at, len(events), of) == sum(one is not None for one in passed)
+        found = np.frombuffer(c.string_at(at, events.nbytes), EVENT_DTYPE)
+        assert c.string_at(of, len(marks)) == expected.tobytes(), line
+        assert [Event(*one) for one in found[expected == 1].tolist()] == [one for one in passed if one], line
+        assert (found[expected == 2] == events[expected == 2]).all()
+        sizes = c.c_int(), c.c_int()
+        library.plif_filters_sensor(made, *map(c.byref, sizes))
+        assert (sizes[0].value, sizes[1].value) == sensor
+        kept = room.take(size := library.plif_filters_bytes(made))
+        library.plif_filters_keep(made, kept)
+        for _ in range(rng.randrange(4) if size else 0):
+            c.memset(kept + rng.randrange(size), rng.choice((0, 1, 2, 127, 128, 255)), 1)
+        library.plif_filters_restore(made, kept)
+        library.plif_filters_apply(made, at, len(events), of)
+        if rng.random() < 0.5:
+            library.plif_filters_begin(made)
+        library.plif_filters_apply(made, at, len(events), of)
+        library.plif_filters_note(made, rng.randrange(2), text := room.take(40), 40)
+        assert len(c.string_at(text)) < 40
+        library.plif_filters_free(made)
+    count["ran"] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,14 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
-from runtime.events.filters import FILTERS, Filters
+from runtime.events import filters as of_events
+from runtime.events.filters import FILTERS
+from runtime.native.packets import library
 from runtime.simulate.source import DigitSource
 from runtime.stream.source_framer import SourceFramer
+from tests.passing import Filters
 from tests.live import step
+from tests.specification.filters import FILTERS as SPECIFIED
 
 W, H = 20, 14
 EVERY = ("hot:40ms", "refractory:3ms", "background:2ms", "roi:3:2:17:12", "down:2", "flip:x", "rotate:90", "swap")
@@ -91,6 +96,38 @@ def test_hot_pixels_can_be_given_as_a_list(tmp_path: Path) -> None:
         Filters("hot:nowhere.txt", (W, H))
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"1,1\n# \xff", r": cannot be read as a list of pixels .not UTF-8.$"),
+        (b"# \xc0\x80", "not UTF-8"),
+        (b"# \xe0\x80\x80", "not UTF-8"),
+        (b"# \xed\xa0\x80", "not UTF-8"),
+        (b"# \xf0\x80\x80\x80", "not UTF-8"),
+        (b"# \xf4\x90\x80\x80", "not UTF-8"),
+        (b"# \xe2\x82", "not UTF-8"),
+        (b"1,1\r\n2,2\n3,3\r4,4\x0b20,1", r"line 5: '20,1' is no pixel x,y of the 20x14 sensor$"),
+        (b"1,14", "line 1: '1,14' is no pixel"),
+        (b"1", "line 1: '1' is no pixel"),
+        (b"000001,1", "line 1: '000001,1' is no pixel"),
+        (b"1,1,1", "line 1: '1,1,1' is no pixel"),
+        (b"-1,1", "line 1: '-1,1' is no pixel"),
+        (b"y" * 99, f"line 1: '{'y' * 40}' is no pixel"),
+    ],
+)
+def test_a_list_that_cannot_be_is_refused_with_the_line(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "hot.txt").write_bytes(content)
+    with pytest.raises(PlifError, match=says):
+        Filters(f"hot:{tmp_path / 'hot.txt'}", (W, H))
+
+
+def test_a_list_may_have_any_characters_in_its_comments_and_name_and_any_ends_of_lines(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode("h\u00f6t-\u20ac".encode() + b"\xff")
+    path.write_bytes("# \u00e9 \u20ac \U0001f600 \U0010ffff\r\n 1 ,\t1 #\r\x1f2,1\x1c\x1e3,1\x0c".encode())
+    row = make_events(range(5), range(5), [1] * 5, [True] * 5)
+    assert passing(f"hot:{path}", row)["x"].tolist() == [0, 4]
+
+
 def test_geometry_is_as_it_says() -> None:
     one = make_events([7], [4], [3], [True])
     expected = {
@@ -132,7 +169,9 @@ def test_geometry_is_as_it_says() -> None:
         ("swap:x", "takes nothing"),
         ("hot:", "expected hot, hot:2s or hot:FILE"),
         ("hot:.", "is a folder, not a file; expected a list of pixels"),
-        ("hot:\0", "cannot be read .embedded null byte"),
+        ("hot:\0", "no such file"),
+        ("hot:\udcff\ud800", "no such file"),
+        ("swap," * 900, "a text of 4096 characters"),
     ],
 )
 def test_filters_that_cannot_be_are_refused_in_one_line(text: str, says: str) -> None:
@@ -151,14 +190,16 @@ def test_what_remembers_every_pixel_is_refused_on_a_sensor_that_memory_does_not_
 def test_a_list_of_hot_pixels_is_read_no_further_than_a_list_can_be_long(tmp_path: Path) -> None:
     with open(tmp_path / "long", "wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(PlifError, match="is larger than"):
+    with pytest.raises(PlifError, match="is larger than 16777216 bytes; expected a list of pixels, one x,y a line"):
         Filters(f"hot:{tmp_path / 'long'}", (W, H))
+    (tmp_path / "just").write_bytes(b"1,1".ljust(1 << 24))
+    assert len(passing(f"hot:{tmp_path / 'just'}", make_events([0], [1], [1], [True]))) == 0
 
 
-def test_every_filter_is_in_the_documentation() -> None:
-    from runtime.events import filters
-
-    assert all(f"    {name}" in (filters.__doc__ or "") for name in FILTERS)
+def test_every_filter_is_in_the_documentation_and_in_the_line_that_refuses_another() -> None:
+    assert all(f"    {name}" in (of_events.__doc__ or "") for name in SPECIFIED)
+    with pytest.raises(PlifError, match=f"expected {', '.join(SPECIFIED)}$"):
+        Filters("warm", (W, H))
 
 
 @pytest.mark.parametrize("framing", ("duration:10ms", "events:n=300,max=10ms", "count:T=7"))
@@ -191,3 +232,156 @@ def test_no_events_are_no_problem() -> None:
     filters = Filters(",".join(EVERY), (W, H))
     passed, mask = filters(np.empty(0, EVENT_DTYPE))
     assert len(passed) == 0 and mask is None
+
+
+@pytest.mark.parametrize("text", EVERY)
+def test_what_filters_keep_goes_on_in_another_chain_and_is_refused_where_it_was_damaged(text: str) -> None:
+    events = noise()
+    for at in (0, 300, 2500):  # before an event came, while hot pixels are learnt, and after it
+        first, second = Filters(text, (W, H)), Filters(text, (W, H))
+        first(events[:at])
+        second.kept = first.kept
+        assert events_sha256(second(events[at:])[0]) == events_sha256(first(events[at:])[0])
+        assert (second.kept == first.kept).all() and second.notes == (first.notes if at < 2500 else [])
+
+
+Change = tuple[str, int, bytes]
+ROW = 8 * (W + 2)  # of what background keeps
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("refractory:3ms", 8, (1 << 62).to_bytes(8, "little")),
+        ("background:2ms", 0, b"\1"),
+        ("background:2ms", ROW - 8, b"\1"),
+        ("background:2ms", ROW * (H + 1), b"\1"),
+        ("background:2ms", ROW + 8, (1 << 62).to_bytes(8, "little")),
+        ("hot:40ms", 0, b"\2"),
+        ("hot:40ms", 0, b"\0"),
+        ("hot:40ms", 8, (1).to_bytes(8, "little")),
+        ("hot:40ms", 16, b"\xff" * 8),
+        ("hot:40ms", 16 + 8 * W * H, b"\2"),
+        ("hot:LIST", 0, b"\1"),
+    ],
+)
+def test_what_no_filter_can_have_kept_is_refused_and_changes_nothing(change: Change, tmp_path: Path) -> None:
+    text, at, content = change
+    (tmp_path / "LIST").write_text("5,6\n")
+    filters = Filters(f"refractory:1us,{text.replace('LIST', str(tmp_path / 'LIST'))}", (W, H))
+    filters(noise(200))
+    before, first = filters.kept, 8 * W * H
+    damaged = before.copy()
+    damaged[:first] = Filters("refractory:1us", (W, H)).kept  # that would be fine
+    damaged[first + at : first + at + len(content)] = np.frombuffer(content, np.uint8)
+    with pytest.raises(PlifError, match="damaged"):
+        filters.kept = damaged
+    assert (filters.kept == before).all()
+
+
+def test_marks_say_what_passes_and_what_is_not_to_be_looked_at_stays_as_it_is() -> None:
+    events = make_events(range(6), [4, 4, 70, 4, W, 19], [3, 3, 3, 3, 3, H], [True] * 6)
+    marks = np.array([1, 0, 2, 1, 1, 1], np.uint8)
+    filters, moved = Filters("refractory:3us,flip:x", (W, H)), events.copy()
+    assert library().plif_filters_apply(filters._at, moved.ctypes.data, len(moved), marks.ctypes.data) == 2
+    assert marks.tolist() == [1, 0, 2, 1, 2, 2] and moved["x"][[0, 3]].tolist() == [15, 15]
+    left = [1, 2, 4, 5]
+    assert (moved[left] == events[left]).all()
+    passed, which = filters(make_events([100, 101], [4, W], [3, 3], [True] * 2))
+    assert len(passed) == 1 and which is not None and which.tolist() == [True, False]
+
+
+def test_filters_begin_anew_with_another_recording(tmp_path: Path) -> None:
+    (tmp_path / "hot").write_text("1,1")
+    events, text = noise(), f"hot:40ms,refractory:3ms,hot:{tmp_path / 'hot'},background:2ms,swap"
+    filters = Filters(text, (W, H))
+    first = filters(events)[0]
+    assert filters.notes and len(filters(events)[0]) != len(first)
+    library()["plif_filters_begin"](filters._at)
+    assert not filters.notes and (filters.kept == Filters(text, (W, H)).kept).all()
+    assert events_sha256(filters(events)[0]) == events_sha256(first) and filters.notes
+
+
+def test_the_notes_name_eight_hot_pixels_of_each_filter_that_found_some() -> None:
+    x, y = np.meshgrid(np.arange(0, W, 2), np.arange(0, H, 3))
+    x, y = np.tile(x.ravel()[:11], 30), np.tile(y.ravel()[:11], 30)
+    events = make_events(np.arange(len(x)) * 10, x, y, np.ones(len(x), bool))
+    filters = Filters("hot:2ms,hot:1us,flip:x,hot:2ms", (W, H))
+    filters(events)
+    named = ", ".join(f"({2 * i}, 0)" for i in range(8))
+    flipped = ", ".join(f"({2 * i + 1}, 0)" for i in range(8))
+    assert filters.notes == [f"hot pixels masked: {pixels} and 3 more" for pixels in (named, flipped)]
+
+
+def test_a_pixel_has_neighbours_up_to_the_ends_of_the_largest_sensors() -> None:
+    for size in ((65536, 256), (256, 65536)):
+        last = [size[0] - 1, size[1] - 1]
+        x, y = [0, last[0], last[0], last[0] - 1, 0], [1, 0, last[1], last[1], 0]
+        passed = Filters("background:5us", size)(make_events(range(5), x, y, [True] * 5))[0]
+        assert list(zip(passed["x"].tolist(), passed["y"].tolist(), strict=True)) == [(x[3], y[3]), (0, 0)]
+
+
+class Every:
+    """every:N, a filter of one's own: each Nth event passes, and x begins at 0 one pixel further to the right."""
+
+    def __init__(self, argument: str | None, sensor: tuple[int, int]) -> None:
+        self.n, self.seen, self.notes = int(argument or 2), 0, [f"every {argument}"]
+        self.sensor = sensor[0] - 1, sensor[1]
+
+    def __call__(self, events: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        assert len(events)
+        kept = (np.arange(self.seen, self.seen + len(events)) % self.n == 0) & (events["x"] > 0)
+        self.seen += len(events)
+        moved = events[kept]
+        moved["x"] -= 1
+        return moved, kept
+
+
+class All:
+    """Lets all pass."""
+
+    def __init__(self, _: str | None, sensor: tuple[int, int]) -> None:
+        self.sensor, self.notes = sensor, list[str]()
+
+    def __call__(self, events: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        return events, None
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FILTERS, "every", Every)
+    monkeypatch.setitem(FILTERS, "all", All)
+
+
+@pytest.mark.usefixtures("own")
+def test_a_filter_of_ones_own_comes_before_those_of_plif() -> None:
+    events = noise()
+    filters = Filters("every:3, every ,hot:20ms,roi:2:0:17:14", (W, H))
+    passed, which = filters(events)
+    left = np.flatnonzero((np.arange(len(events)) % 3 == 0) & (events["x"] > 0))
+    left = left[(np.arange(len(left)) % 2 == 0) & (events["x"][left] > 1)]
+    moved = make_events(events["t"][left], events["x"][left] - 2, events["y"][left], events["p"][left])
+    alone = Filters("hot:20ms,roi:2:0:17:14", (W - 2, H))
+    expected, kept = alone(moved)
+    assert events_sha256(passed) == events_sha256(expected) and which is not None and kept is not None
+    assert np.flatnonzero(which).tolist() == left[kept].tolist()
+    assert filters.sensor == (15, 14) and filters.notes == ["every 3", "every None", *alone.notes] and alone.notes
+    assert (filters.kept == alone.kept).all()
+
+
+@pytest.mark.usefixtures("own")
+def test_a_filter_of_ones_own_may_stand_alone_and_let_all_pass() -> None:
+    events = noise(100)
+    filters = Filters("every", (W, H))
+    assert filters(events)[1] is not None and filters.sensor == (W - 1, H) and len(filters.kept) == 0
+    passed, which = Filters("all,swap", (W, H))(events)
+    assert which is None and (passed["p"] == ~events["p"]).all()
+    assert Filters("every:1000000,all", (W, H))(events[:0])[1] is None
+
+
+@pytest.mark.usefixtures("own")
+def test_a_filter_of_ones_own_after_one_of_plif_is_refused() -> None:
+    with pytest.raises(
+        PlifError, match=r"^--filter swap, every:2: 'every' is a filter of your own; expected before those of plif$"
+    ):
+        Filters("swap, every:2", (W, H))

@@ -18,6 +18,7 @@ from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.events import make_events
+from runtime.events.filters import FILTERS
 from runtime.events.sources.push import PushSource
 from tests.live import FedSource, balanced
 
@@ -198,6 +199,37 @@ def test_an_edited_state_is_one_line(
     with pytest.raises(PlifError) as error:
         model.stream(str(kept[0]), framing="duration:7ms", sensor=(34, 34), state=str(state))
     assert str(error.value).isprintable()
+
+
+def test_what_filters_remember_is_one_line_where_it_was_edited(
+    model: Model, events: np.ndarray, tmp_path: Path
+) -> None:
+    recording = csv(tmp_path / "a.csv", events[:1000])
+    options: dict[str, Any] = {"framing": "duration:7ms", "sensor": (34, 34), "filters": "refractory:1ms,hot"}
+    list(model.stream(str(recording), state=str(tmp_path / "a.npz"), **options))
+    state = changed(tmp_path / "a.npz", tmp_path / "b.npz", "0.filters.kept.npy", [255] * 8)
+    with pytest.raises(
+        PlifError, match="holds a state that no stream has"
+    ) as error:  # which: tests/runtime/test_filters.py
+        model.stream(str(recording), state=str(state), **options)
+    assert str(error.value).isprintable()
+
+
+def test_what_a_filter_of_ones_own_remembers_is_in_no_state(
+    model: Model, events: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own:
+        sensor, notes = (34, 34), list[str]()
+
+        def __call__(self, events: np.ndarray) -> tuple[np.ndarray, None]:
+            return events, None
+
+    monkeypatch.setitem(FILTERS, "own", lambda argument, sensor: Own())
+    recording = csv(tmp_path / "a.csv", events[:1000])
+    options: dict[str, Any] = {"framing": "duration:7ms", "sensor": (34, 34), "filters": "own,hot:5ms"}
+    assert len(list(model.stream(str(recording), **options))) > 3
+    with pytest.raises(PlifError, match=r"s.npz: what a filter of your own remembers is not in such a file"):
+        model.stream(str(recording), state=str(tmp_path / "s.npz"), **options)
 
 
 def test_the_command_line_goes_on_and_refuses_in_one_line(

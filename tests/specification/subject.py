@@ -21,7 +21,6 @@ from plif_export import export
 from runtime import native
 from runtime.base.errors import PlifError
 from runtime.events import Source, make_events
-from runtime.events.filters import Filters
 from runtime.events.formats.base import Losses
 from runtime.events.framing import Framing
 from runtime.events.sources.base import TICK
@@ -29,6 +28,7 @@ from runtime.events.sources.usable import usable
 from runtime.native.interface import IDLE, PlifFraming
 from runtime.native.rules import FRAMING_CHOICES, FRAMING_KINDS
 from runtime.stream.observe import Observer
+from tests.passing import Filters
 from tests.libplif import CSession, Handle, library
 from tests.specification.stream import Decision
 from tests.specification.view import Cell, Event, is_valid

@@ -72,6 +72,16 @@ def test_a_pixel_is_hot_from_20_events_a_second_on(filtering: Filtering) -> None
         assert (passed[-1] is None) == (often >= 20) and filtering.filtered("hot:1s", SENSOR, events) == (passed, size)
 
 
+@pytest.mark.parametrize("line", ["hot:20ms", "refractory:3ms", "background:2ms"])
+def test_times_at_the_ends_of_int64_are_as_far_apart_as_they_are(filtering: Filtering, line: str) -> None:
+    rng, end = np.random.default_rng(6), 2**63 - 1
+    for begin in (-end, end - 40_000):
+        steps = rng.choice([0, 1, 1999, 2000, 2001, 2999, 3000, 3001, 20_000], 60).tolist()
+        times = [max(-end, min(end, t)) for step in steps for t in (begin + step, -begin - step)]
+        events = [Event(t, int(rng.integers(4, 6)), 3, True) for t in times]
+        assert filtering.filtered(line, SENSOR, events) == specified(line, events)
+
+
 def test_a_list_of_hot_pixels(filtering: Filtering, tmp_path: Path) -> None:
     (tmp_path / "hot.txt").write_text("# of this camera\n5, 6\n\n0,0  # corner\n")
     line, events = f"hot:{tmp_path / 'hot.txt'}", some_events(0)

@@ -183,7 +183,7 @@ int plif_filters_make(const char *text, int width, int height, Filters **made) {
     *made = NULL;
     if (width < 1 || height < 1 || width > 65536 || height > 65536)
         return plif_fail(PLIF_BAD_ARGUMENT, "a sensor of %d x %d; expected 1 x 1 to 65536 x 65536", width, height);
-    if (strnlen(text, MOST_TEXT) == MOST_TEXT) return plif_fail(PLIF_BAD_ARGUMENT, "--filter: a text of %d characters", MOST_TEXT);
+    if (strnlen(text, MOST_TEXT) == MOST_TEXT) return plif_fail(PLIF_BAD_ARGUMENT, "--filter %.80s: a text of %d characters or more", text, MOST_TEXT);
     Text rest = text_of(text);
     size_t most = 1;
     for (int i = 0; i < rest.n; i++) most += text[i] == ',';
@@ -220,7 +220,8 @@ void plif_filters_begin(Filters *f) {
     }
 }
 
-void plif_filters_apply(Filters *f, uint8_t *events, int64_t count, uint8_t *passed) {
+int64_t plif_filters_apply(Filters *f, uint8_t *events, int64_t count, uint8_t *passed) {
+    int64_t pass = 0;
     for (; count > 0; count -= BLOCK, events += BLOCK * EVENT, passed += BLOCK) {
         const int block = count < BLOCK ? (int)count : BLOCK;
         uint16_t left[BLOCK];           /* numbers of the events that have passed so far */
@@ -237,7 +238,9 @@ void plif_filters_apply(Filters *f, uint8_t *events, int64_t count, uint8_t *pas
         for (Filter *each = f->each; each < f->each + f->count; each++)
             n = kinds[each->kind].pass ? kinds[each->kind].pass(each, events, left, n) : filter_move(each, events, left, n);
         for (int i = 0; i < n; i++) passed[left[i]] = 1;
+        pass += n;
     }
+    return pass;
 }
 
 /* The pixels that a filter has found hot, at most NAMED of them by name. */

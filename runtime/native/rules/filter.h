@@ -18,8 +18,8 @@ void plif_filters_begin(Filters *f);    /* another recording: nothing is remembe
 
 /* events [count]: packed (see collect.h), in the sensor's coordinates; those that pass are moved in place. passed [count]: 1 where an event
  * comes in, and stays 1 where it passes. 0: filtered, its time goes on and its coordinates mean nothing. 2: outside the sensor, as it came.
- * Events that come with 0 or 2 are left alone. */
-void plif_filters_apply(Filters *f, uint8_t *events, int64_t count, uint8_t *passed);
+ * Events that come with 0 or 2 are left alone. Gives how many pass. */
+int64_t plif_filters_apply(Filters *f, uint8_t *events, int64_t count, uint8_t *passed);
 
 /* 1: `text`, of so many bytes, is note `number`, from 0 on: the pixels that have been found hot since the chain was made or begun.
  * 0: there is none of that number. */

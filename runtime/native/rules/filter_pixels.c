@@ -8,6 +8,15 @@
 #define RATE_US ((int64_t)50000)        /* 20 events a second: one in so many us */
 enum { TIMES = 10, EDGE = 1 };
 
+/* A large sensor's numbers lie in memory that is slow: they are asked for so many events before they are needed. */
+enum { AHEAD = 12 };
+static inline int64_t place_of(const uint8_t *events, const uint16_t *left, int i, int n, int64_t row) {
+    int64_t t;
+    uint16_t x, y;
+    event_get(events + left[i + AHEAD < n ? i + AHEAD : i] * EVENT, &t, &x, &y);
+    return y * row + x;
+}
+
 static inline void event_of(const uint8_t *events, int which, uint64_t *t, uint16_t *x, uint16_t *y) {
     int64_t t_us;
     event_get(events + which * EVENT, &t_us, x, y);
@@ -64,6 +73,7 @@ int plif_filter_hot(Filter *f, const uint8_t *events, uint16_t *left, int n) {
     uint16_t x, y;
     for (; i < n && hot->learns; i++) { /* every event passes meanwhile */
         event_of(events, left[i], &t, &x, &y);
+        __builtin_prefetch(counts + place_of(events, left, i, n, f->width), 1);
         if (!hot->begin) hot->begin = t;
         if (!is_within(hot->begin, t, (uint64_t)f->us - 1)) {
             learn(f);
@@ -88,6 +98,7 @@ int plif_filter_refractory(Filter *f, const uint8_t *events, uint16_t *left, int
         uint64_t t;
         uint16_t x, y;
         event_of(events, left[i], &t, &x, &y);
+        __builtin_prefetch(f->memory + place_of(events, left, i, n, f->width), 1);
         uint64_t *passed = f->memory + (int64_t)y * f->width + x;
         const int passes = !is_within(*passed, t, (uint64_t)f->us - 1);
         *passed = passes ? t : *passed;
@@ -107,6 +118,10 @@ int plif_filter_background(Filter *f, const uint8_t *events, uint16_t *left, int
         uint64_t t;
         uint16_t x, y;
         event_of(events, left[i], &t, &x, &y);
+        const uint64_t *next = f->memory + place_of(events, left, i, n, row);
+        __builtin_prefetch(next);
+        __builtin_prefetch(next + row, 1);
+        __builtin_prefetch(next + 2 * row);
         uint64_t *at = f->memory + (y + EDGE) * row + x + EDGE;
         const uint64_t *above = at - row, *below = at + row;
         const int passes = is_within(above[-1], t, us) | is_within(above[0], t, us) | is_within(above[1], t, us) | is_within(at[-1], t, us) |
