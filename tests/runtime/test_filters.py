@@ -306,7 +306,7 @@ def test_the_notes_name_eight_hot_pixels_of_each_filter_that_found_some() -> Non
     x, y = np.meshgrid(np.arange(0, W, 2), np.arange(0, H, 3))
     x, y = np.tile(x.ravel()[:11], 30), np.tile(y.ravel()[:11], 30)
     events = make_events(np.arange(len(x)) * 10, x, y, np.ones(len(x), bool))
-    filters = Filters("hot:2ms,hot:1us,flip:x,hot:2ms", (W, H))
+    filters = Filters("hot:2ms,hot:1us,flip:x,hot:1900us", (W, H))
     filters(events)
     named = ", ".join(f"({2 * i}, 0)" for i in range(8))
     flipped = ", ".join(f"({2 * i + 1}, 0)" for i in range(8))
