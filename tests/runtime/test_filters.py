@@ -15,8 +15,8 @@ from runtime.events.filters import FILTERS
 from runtime.native.packets import library
 from runtime.simulate.source import DigitSource
 from runtime.stream.source_framer import SourceFramer
-from tests.passing import Filters
 from tests.live import step
+from tests.passing import Filters
 from tests.specification.filters import FILTERS as SPECIFIED
 
 W, H = 20, 14

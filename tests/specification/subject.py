@@ -28,8 +28,8 @@ from runtime.events.sources.usable import usable
 from runtime.native.interface import IDLE, PlifFraming
 from runtime.native.rules import FRAMING_CHOICES, FRAMING_KINDS
 from runtime.stream.observe import Observer
-from tests.passing import Filters
 from tests.libplif import CSession, Handle, library
+from tests.passing import Filters
 from tests.specification.stream import Decision
 from tests.specification.view import Cell, Event, is_valid
 
