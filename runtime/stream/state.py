@@ -55,6 +55,8 @@ class StateFile:
         if any(stream.source.stepped for stream in streams):
             raise PlifError(f"--state {self.path}: a replay of --record begins and ends as the recording did")
         for stream in streams:
+            if stream.frames.filters and stream.frames.filters.own:
+                raise PlifError(f"--state {self.path}: what a filter of your own remembers is not in such a file")
             stream.frames.keep_open = True
         self._header = snapshot.header_of(session.model.card, session.streams, FORMAT, FORMAT_VERSION)
         del self._header["streams"]  # the rows of the session follow from sources and --reset

@@ -207,7 +207,7 @@ def test_what_filters_remember_is_one_line_where_it_was_edited(
     recording = csv(tmp_path / "a.csv", events[:1000])
     options: dict[str, Any] = {"framing": "duration:7ms", "sensor": (34, 34), "filters": "refractory:1ms,hot"}
     list(model.stream(str(recording), state=str(tmp_path / "a.npz"), **options))
-    state = changed(tmp_path / "a.npz", tmp_path / "b.npz", "0.filters.kept.npy", [255] * 8)
+    state = changed(tmp_path / "a.npz", tmp_path / "b.npz", "0.filters.npy", [255] * 8)
     with pytest.raises(
         PlifError, match="holds a state that no stream has"
     ) as error:  # which: tests/runtime/test_filters.py
