@@ -27,7 +27,7 @@ from bench.machine import machine
 from runtime.events import EVENT_DTYPE, make_events, open_source
 from runtime.events.formats.base import Losses
 from runtime.events.formats.evt import read_sensor
-from runtime.events.formats.evt3 import Decoder
+from runtime.events.formats.words import Decoder
 from runtime.events.framer import Extent, Framer
 from runtime.stream.source_framer import SourceFramer
 
@@ -59,8 +59,10 @@ def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
         made.write_bytes(HEADER + camera_words(count).tobytes())
         for label, path in (("generated", made), *((("real", file),) if file else ())):
             words = np.frombuffer(path.read_bytes()[read_sensor(path)[1] :], "<u2")
-            total = len(Decoder().feed(words, Losses()))
-            rows.append(measured(f"EVT3 decode, {label}", total, rounds, lambda w=words: Decoder().feed(w, Losses())))
+            total = len(Decoder("evt3").feed(words, Losses()))
+            rows.append(
+                measured(f"EVT3 decode, {label}", total, rounds, lambda w=words: Decoder("evt3").feed(w, Losses()))
+            )
             name = f"EVT3 file to frames, duration:10ms, {label}"
             rows.append(measured(name, total, rounds, lambda p=path: list(streamed(p))))
         for size in (count, count // 15):

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from runtime.events.array import as_times, make_events, no_events
-from runtime.events.formats.aedat2 import decode_dvs128
 from runtime.events.formats.base import Losses
+from runtime.events.formats.words import Decoder
 
 T64 = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "u1")])
 T32 = np.dtype([("t", "<u4"), ("x", "<u2"), ("yon", "<u2")])
@@ -154,6 +154,7 @@ class JaerDecoder(DatagramDecoder):
     def __init__(self, losses: Losses) -> None:
         super().__init__(losses)
         self._next: int | None = None
+        self._words = Decoder("aedat2")
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
         """uint8 [bytes] -> events [N]; see DatagramDecoder.feed."""
@@ -165,8 +166,16 @@ class JaerDecoder(DatagramDecoder):
                 if ahead < 1 << 31:  # else a datagram came late, or its sender began again
                     self.lost += ahead
             self._next = (sequence + 1) & 0xFFFFFFFF
-            datagrams.append(decode_dvs128(words[1::2], self.unwrap(words[2::2]), self.losses))
+            datagrams.append(self._datagram(words[1:].reshape(-1, 2)))
         return self._join(datagrams)
+
+    def _datagram(self, words: np.ndarray) -> np.ndarray:
+        """Words of AEDAT 2.0, but for what its times mean: each gets its place for a time, and then the time that it has."""
+        t_us, placed = self.unwrap(words[:, 1]), words.copy()
+        placed[:, 1] = np.arange(len(words))
+        events = self._words.feed(placed, self.losses)
+        events["t"] = t_us[events["t"]]
+        return events
 
 
 def _split(words: np.ndarray, ends: list[int]) -> list[np.ndarray]:

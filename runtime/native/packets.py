@@ -11,16 +11,28 @@ from runtime.base.errors import PlifError
 from runtime.native import Signatures, find_library, missing
 
 
-class Evt3State(c.Structure):
-    """What the words of an EVT 3.0 file have set so far; -1: not set yet. Field by field the structure in formats/evt3.h."""
+class Decoding(c.Structure):
+    """What the words of a file have set so far, and what of them could not be used. Field by field the structure in
+    formats/decoding.h."""
 
     _fields_ = tuple(
         (name, c.c_int64)
         for name in (
-            *("high", "low", "row", "base", "base_on", "raw_high", "offset"),
-            *("untimed", "unrowed", "unbased", "past_end", "unknown"),
+            *("last", "offset", "high", "low", "row", "base", "base_on", "overflow", "believed"),
+            *("untimed", "unrowed", "unbased", "past_end", "no_pixel", "marked", "unknown"),
         )
     )
+
+    @classmethod
+    def new(cls) -> Decoding:
+        """Nothing is set yet."""
+        return cls(last=-1, high=-1, row=-1, base=-1)
+
+
+class Packet(c.Structure):
+    """What the header of a packet of AEDAT 3.1 says. Field by field the structure in formats/formats.h."""
+
+    _fields_ = tuple((name, c.c_int64) for name in ("kind", "event_bytes", "overflow", "capacity", "number", "valid"))
 
 
 class Evt3Reader(c.Structure):
@@ -30,7 +42,7 @@ class Evt3Reader(c.Structure):
     """
 
     _fields_ = (
-        ("decoder", Evt3State),
+        ("decoder", Decoding),
         *((name, c.c_int64) for name in ("events", "outside", "held", "next")),
         ("hold", c.c_uint8 * (12 * 13)),
     )
@@ -42,8 +54,15 @@ def library() -> c.CDLL:
     if sys.byteorder != "little":
         raise PlifError("plif reads events on little-endian machines only")
     signatures: Signatures = {
-        "plif_evt3_most": (c.c_int64, [c.c_void_p, c.c_int64]),
-        "plif_evt3": (c.c_int64, [c.c_void_p, c.c_int64, c.c_void_p, c.c_void_p, c.c_int64]),
+        "plif_looks_like": (c.c_int, [c.c_int, c.c_char_p, c.c_int64]),
+        "plif_word_bytes": (c.c_int64, [c.c_int]),
+        "plif_decode_most": (c.c_int64, [c.c_int, c.c_void_p, c.c_int64]),
+        "plif_decode": (
+            c.c_int64,
+            [c.c_int, c.c_void_p, c.c_void_p, c.c_int64, c.c_void_p, c.c_int64, c.c_void_p],
+        ),
+        "plif_aedat31_packet": (c.c_int, [c.c_char_p, c.c_void_p]),
+        "plif_any_valid": (c.c_int, [c.c_void_p, c.c_int64]),
         "plif_all_usable": (c.c_int, [c.c_void_p, *[c.c_int64] * 4]),
         "plif_filters_make": (c.c_int, [c.c_char_p, c.c_int, c.c_int, c.c_void_p]),
         "plif_filters_free": (None, [c.c_void_p]),
@@ -58,11 +77,12 @@ def library() -> c.CDLL:
             [c.c_char_p, c.c_char_p, c.c_void_p, c.c_int32, c.c_int32, c.c_void_p, c.c_int64, c.c_int64, c.c_void_p],
         ),
     }
-    sizes = c.sizeof(Evt3Reader)
+    sizes = c.sizeof(Evt3Reader) * 1000 + c.sizeof(Packet)
     found = find_library("_event*.so", "plif_packets_layout", sizes, signatures)
     if found is None:
         return missing()
-    found.plif_evt3.errcheck = _not_wrong
+    for name in ("plif_decode_most", "plif_decode"):
+        getattr(found, name).errcheck = _not_wrong
     return found
 
 

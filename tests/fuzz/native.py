@@ -40,13 +40,15 @@ def child(folder: Path, seed: int, end: int, until_s: float, names: list[str]) -
     event.plif_run.argtypes, event.plif_run.restype = [p] * 5, None
     event.plif_pool_new.restype, event.plif_pool_new.argtypes = p, [c.c_int]
     for function, types in (
-        (packet.plif_evt3_most, [p, n]),
-        (packet.plif_evt3, [p, n, p, p, n]),
+        (packet.plif_word_bytes, [c.c_int]),
+        (packet.plif_decode_most, [c.c_int, p, n]),
+        (packet.plif_decode, [c.c_int, p, p, n, p, n, p]),
         (packet.plif_collect, [p, n, p, p, p, n, p, n, p, p, p]),
         (packet.plif_evt3_collect, [p, n, p, p, p, p, n, p, n, p, p]),
     ):
         function.restype, function.argtypes = n, types
-    packet.plif_all_usable.argtypes = [p, n, n, n, n]
+    packet.plif_all_usable.argtypes, packet.plif_any_valid.argtypes = [p, n, n, n, n], [p, n]
+    packet.plif_looks_like.argtypes, packet.plif_aedat31_packet.argtypes = [c.c_int, p, n], [p, p]
     packet.plif_filters_make.argtypes, packet.plif_filters_restore.argtypes = [c.c_char_p, c.c_int, c.c_int, p], [p, p]
     packet.plif_filters_keep.argtypes, packet.plif_filters_note.argtypes = [p, p], [p, c.c_int, p, c.c_size_t]
     packet.plif_filters_bytes.restype, packet.plif_error_text.restype = n, c.c_char_p

@@ -26,22 +26,27 @@ def number(rng: random.Random) -> int:
 
 
 def decoded(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None:
-    """plif_evt3 with random words, state and room."""
-    words = rng.randbytes(2 * rng.randrange(200) + rng.randrange(2))
-    state = _state(rng)
+    """plif_decode with random words of any format, state and room; what it asks of words, headers and beginnings of files."""
+    name, words = rng.randrange(-1, 8), rng.randbytes(rng.randrange(200))
+    state, used, packet = _state(rng), c.c_int64(), packets.Packet()
     with Room() as room:
-        at, size = (
-            room.take(len(words), words),
-            rng.choice((0, 12, 13, 5 * 13 + 7, 13 * library.plif_evt3_most(words, len(words)))),
-        )
-        made = library.plif_evt3(at, len(words), c.byref(state), room.take(size), size)
-        assert -1 <= made <= size // 13
+        at = room.take(len(words), words)
+        most = library.plif_decode_most(name, at, len(words))
+        fits = rng.choice((0, 1, 31, 32, 40, max(most, 0)))
+        made = library.plif_decode(name, c.byref(state), at, len(words), room.take(13 * fits), fits, c.byref(used))
+        assert -1 <= made <= min(fits, most) or made == most == -1
+        assert made < 0 or 0 <= used.value <= len(words)
+        assert made < 0 or fits < most or len(words) - used.value < library.plif_word_bytes(name), "room, and not used"
+        library.plif_any_valid(at, len(words))
+        library.plif_looks_like(name, at, len(words))
+        if len(words) >= 28:
+            library.plif_aedat31_packet(at, c.byref(packet))
         count["refused" if made < 0 else "ran"] += 1
 
 
-def _state(rng: random.Random) -> packets.Evt3State:
-    fields = packets.Evt3State._fields_
-    return packets.Evt3State(*(number(rng) if rng.random() < 0.1 else rng.choice((-1, 0, 5)) for _ in fields))
+def _state(rng: random.Random) -> packets.Decoding:
+    fields = packets.Decoding._fields_
+    return packets.Decoding(*(number(rng) if rng.random() < 0.1 else rng.choice((-1, 0, 5)) for _ in fields))
 
 
 def straight(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None:
@@ -53,7 +58,7 @@ def straight(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None
     )
     words += rng.randbytes(rng.choice((0, 0, 1)))
     columns, rows, cells = rng.randrange(24), rng.randrange(24), rng.randrange(1, 60)
-    reader = packets.Evt3Reader(decoder=_state(rng) if rng.random() < 0.5 else packets.Evt3State(row=-1, base=-1))
+    reader = packets.Evt3Reader(decoder=_state(rng) if rng.random() < 0.5 else packets.Decoding(row=-1, base=-1))
     for name in ("events", "outside", "held", "next"):
         setattr(reader, name, number(rng) if rng.random() < 0.03 else 0)
     reader.hold[:] = rng.randbytes(len(reader.hold))

@@ -11,9 +11,10 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, make_events, open_source
+from runtime.events.array import T_LIMIT_US
 from runtime.events.formats import base
 from runtime.events.formats.base import Losses
-from runtime.events.formats.evt3 import Decoder
+from runtime.events.formats.words import NUMBERS, Decoder
 from runtime.events.framer import Framer
 from runtime.native import packets
 from runtime.stream.observe import Observer, Observers
@@ -59,16 +60,39 @@ def test_words_between_two_bytes_are_decoded_too() -> None:
     raw = random.integers(0, 256, 2001, np.uint8)
     odd, strided = raw[1:].view("<u2"), raw[:2000].view("<u2")[::2]
     for words in (odd, strided):
-        expected = Decoder().feed(words.copy(), Losses())
-        np.testing.assert_array_equal(Decoder().feed(words, Losses()), expected)
+        expected = Decoder("evt3").feed(words.copy(), Losses())
+        np.testing.assert_array_equal(Decoder("evt3").feed(words, Losses()), expected)
 
 
-def test_the_decoder_writes_no_further_than_it_was_given_room() -> None:
-    words = np.array([0x8000, 0x0000, 0x3000, *[0x4FFF] * 4], "<u2")
-    state = packets.Evt3State(high=-1, row=-1, base=-1, raw_high=-1)
-    out = np.full(13 * 48, 0xAA, np.uint8)
-    made = LIBRARY.plif_evt3(words.ctypes.data, words.nbytes, ctypes.byref(state), out.ctypes.data, 5 * 13 + 12)
-    assert made == 5 and (out[5 * 13 :] == 0xAA).all()
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_decoder_takes_whole_words_and_writes_no_further_than_it_was_given_room(name: str) -> None:
+    """However little room it gets, the events are those of one call with room for all."""
+    data = np.random.default_rng(9).integers(0, 256, 3001, np.uint8)
+    data[24::8] = data[25::8] = data[26::8] = 0  # addresses that a DVS128 has
+    data[:24].view("<u4")[:] = 4 * [0x80000001] + 2 * [0x80008000]  # a time and a row
+    whole = Decoder(name)
+    expected, size = whole.feed(data, Losses()), whole.word_bytes
+    found, at, decoder, used = [], 0, Decoder(name), ctypes.c_int64()
+    while at < len(data) - len(data) % size:
+        room = 40 if at % 7 else 33
+        out = np.full(13 * room + 12, 0xAA, np.uint8)
+        given = data[at:].ctypes.data, len(data) - at, out.ctypes.data, room, ctypes.byref(used)
+        made = LIBRARY.plif_decode(NUMBERS[name], ctypes.byref(decoder.state), *given)
+        assert 0 <= made <= room and used.value > 0 and used.value % size == 0 and (out[13 * made :] == 0xAA).all()
+        found.append(out[: 13 * made].view(EVENT_DTYPE))
+        at += used.value
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+    assert len(expected) > 20
+    out[:] = 0xAA
+    assert LIBRARY.plif_decode(NUMBERS[name], ctypes.byref(decoder.state), *given[:3], 0, ctypes.byref(used)) == 0
+    assert (out == 0xAA).all()
+
+
+def test_a_clock_that_starts_again_without_end_goes_on_with_times_that_are_none() -> None:
+    words, decoder, losses = np.tile(np.array([0xFFFFFFFF, 0, 0, 0], "<u4"), 9), Decoder("dat"), Losses()
+    decoder.state.offset = T_LIMIT_US - (2 << 32)
+    t = [*decoder.feed(words, losses)["t"][1::2].tolist(), *decoder.feed(words, losses)["t"][1::2].tolist()]
+    assert t == [T_LIMIT_US - (1 << 32), *[T_LIMIT_US] * 17]
 
 
 class Watching(Observer):
@@ -120,7 +144,7 @@ def test_a_file_of_words_that_cannot_be_used_is_refused_without_being_decoded(tm
 def test_words_with_sizes_that_do_not_fit_are_refused(wrong: str) -> None:
     words, tables = np.array([0x8000, 0x0000, 0x2001], "<u2"), np.zeros(4, np.int64)
     frame = OpenFrame(width=5 if wrong == "width" else 4, height=4, cells=16, most_used=9, most_seen=9)
-    reader = packets.Evt3Reader(decoder=packets.Evt3State(high=-1, row=-1, base=-1, raw_high=-1))
+    reader = packets.Evt3Reader(decoder=packets.Decoding.new())
     at, counts = ctypes.c_int64(4 if wrong == "at" else 0), np.zeros(16, np.float32)
     for name, value in (("held", 13), ("next", 1), ("outside", 1 << 62)):
         setattr(reader, name, value if wrong == name else 0)
@@ -178,10 +202,21 @@ def test_sizes_that_do_not_fit_are_refused_before_anything_is_read(wrong: dict[s
     assert not counts.any() and at.value == given["at"]
 
 
-def test_a_decoder_state_that_would_overflow_is_refused() -> None:
-    words, out = np.array([0x8001, 0x0000, 0x2001], "<u2"), np.zeros(13, np.uint8)
-    for name in ("high", "base", "offset", "unknown"):
-        state = packets.Evt3State(high=-1, row=-1, base=-1, raw_high=-1)
-        setattr(state, name, (1 << 63) - 1)
-        with pytest.raises(ValueError, match="plif_evt3: sizes that do not fit"):
-            LIBRARY.plif_evt3(words.ctypes.data, words.nbytes, ctypes.byref(state), out.ctypes.data, out.nbytes)
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_decoder_state_that_would_overflow_is_refused(name: str) -> None:
+    words = np.zeros(80, np.uint8)
+    for field, _ in packets.Decoding._fields_:
+        for value in ((1 << 63) - 1, -(1 << 63)):
+            decoder = Decoder(name)
+            setattr(decoder.state, field, value)
+            with pytest.raises(ValueError, match="plif_decode: sizes that do not fit"):
+                decoder.feed(words, Losses())
+
+
+@pytest.mark.parametrize(("name", "count", "room"), [(7, 8, 8), (-1, 8, 8), (1, -1, 8), (1, 8, -1), (1, 8, 1 << 62)])
+def test_a_decoder_refuses_what_is_no_format_and_no_size(name: int, count: int, room: int) -> None:
+    words, out, used = np.zeros(8, np.uint8), np.full(104, 0xAA, np.uint8), ctypes.c_int64(5)
+    state = ctypes.byref(packets.Decoding.new())
+    with pytest.raises(ValueError, match="plif_decode: sizes that do not fit"):
+        LIBRARY.plif_decode(name, state, words.ctypes.data, count, out.ctypes.data, room, ctypes.byref(used))
+    assert (out == 0xAA).all() and used.value == 5

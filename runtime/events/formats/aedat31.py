@@ -18,6 +18,7 @@ them: #Sensor: WIDTHxHEIGHT and #Upright: identity|rotate180|flip_y.
 
 from __future__ import annotations
 
+import ctypes
 import re
 import struct
 from collections.abc import Iterator
@@ -27,8 +28,10 @@ from typing import BinaryIO
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.events.array import SENSORS, T_LIMIT_US, make_events
+from runtime.events.array import SENSORS, T_LIMIT_US
 from runtime.events.formats.base import CHUNK_BYTES, HEADER_LIMIT, Format, Losses, Recording, refuse_header_only
+from runtime.events.formats.words import Decoder
+from runtime.native import packets
 
 MAGIC = b"#!AER-DAT3.1"
 END = b"#!END-HEADER\r\n"
@@ -67,50 +70,48 @@ def open_recording(path: Path) -> Recording:
 
 def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
     size = path.stat().st_size
-    unset = 0
-    while offset < size:
-        with open(path, "rb") as file:
+    library, decoder, packet, unset = packets.library(), Decoder("aedat31"), packets.Packet(), 0
+    with open(path, "rb") as file:
+        while offset < size:
             file.seek(offset)
             header = file.read(PACKET.size)
-        if len(header) < PACKET.size:
-            losses.note(f"{path}: {len(header)} bytes are left over at byte {offset}: the last packet header is cut")
-            break
-        kind, _, event_bytes, _, overflow, capacity, number, valid = PACKET.unpack(header)
-        wrong_size = kind == POLARITY and event_bytes != EVENT_BYTES
-        if kind < 0 or event_bytes <= 0 or not 0 <= number <= capacity or overflow < 0 or wrong_size:
-            losses.note(
-                f"{path}: the packet header at byte {offset} is damaged (type {kind}, event size {event_bytes}, "
-                f"capacity {capacity}, number {number}): the {size - offset} bytes from there are not read"
+            if len(header) < PACKET.size:
+                losses.note(
+                    f"{path}: {len(header)} bytes are left over at byte {offset}: the last packet header is cut"
+                )
+                break
+            if not library.plif_aedat31_packet(header, ctypes.byref(packet)):
+                losses.note(
+                    f"{path}: the packet header at byte {offset} is damaged (type {packet.kind}, event size "
+                    f"{packet.event_bytes}, capacity {packet.capacity}, number {packet.number}): "
+                    f"the {size - offset} bytes from there are not read"
+                )
+                break
+            begin, body, number = offset, offset + PACKET.size, packet.number
+            offset = body + packet.capacity * packet.event_bytes
+            there = min(number, max(0, size - body) // packet.event_bytes)  # fewer than `number` where the file is cut
+            if packet.kind != POLARITY:
+                if there < number:
+                    losses.note(f"{path}: the packet at byte {begin} is cut (it holds no change events)")
+                continue
+            losses.add(number - there, f"cut off at the end of the file (byte {size})")
+            # of the whole packet, however it is read: all of its events or none of them
+            believed = packet.valid == number and not any(
+                library.plif_any_valid(words.ctypes.data, words.nbytes) for words in _words(file, body, there)
             )
-            break
-        body = offset + PACKET.size
-        offset = body + capacity * event_bytes
-        there = min(number, max(0, size - body) // event_bytes)  # fewer than `number` where the file is cut
-        if kind != POLARITY:
-            if there < number:
-                losses.note(f"{path}: the packet at byte {body - PACKET.size} is cut (it holds no change events)")
-            continue
-        losses.add(number - there, f"cut off at the end of the file (byte {size})")
-        # of the whole packet, however it is read: all of its events or none of them
-        believed = valid == number and not any((words[:, 0] & 1).any() for words in _words(path, body, there))
-        unset += there if believed else 0
-        for words in _words(path, body, there):
-            data = words[:, 0]
-            good = (data & 1) == 1
-            if not believed:
-                losses.add(int(len(good) - good.sum()), "marked invalid by the camera")
-                words = words[good]
-                data = words[:, 0]
-            t = words[:, 1].astype(np.int64) + (overflow << 31)
-            yield make_events(t, data >> 17, (data >> 2) & 0x7FFF, (data & 2) != 0)
+            unset += there if believed else 0
+            decoder.state.overflow, decoder.state.believed = packet.overflow, believed
+            for words in _words(file, body, there):
+                yield decoder.feed(words, losses)
     if unset:
         losses.note(f"{path}: {unset} events whose packets count them valid have no valid bit set: used all the same")
 
 
-def _words(path: Path, body: int, count: int) -> Iterator[np.ndarray]:
-    """The events of a packet, uint32 [N, 2] of data and time, a piece at a time."""
+def _words(file: BinaryIO, body: int, count: int) -> Iterator[np.ndarray]:
+    """The events of a packet, uint8 [N], a piece at a time."""
+    file.seek(body)
     for start in range(0, count, PIECE):
-        yield np.fromfile(path, "<u4", 2 * min(PIECE, count - start), offset=body + start * EVENT_BYTES).reshape(-1, 2)
+        yield np.frombuffer(file.read(EVENT_BYTES * min(PIECE, count - start)), np.uint8)
 
 
 def make_header(sensor: tuple[int, int], upright: str = "identity") -> bytes:

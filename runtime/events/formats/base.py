@@ -119,36 +119,3 @@ def refuse_header_only(path: Path, offset: int) -> None:
     """PlifError for a file that ends with its header: it holds no recording, which is not the same as zero events."""
     if path.stat().st_size <= offset:
         raise PlifError(f"{path}: holds a header ({offset} bytes) and no events: record it again or check the copy")
-
-
-def forward_fill(mask: np.ndarray, values: np.ndarray, initial: int) -> np.ndarray:
-    """int64 [N]: at each position of `mask`, bool [N], the latest value set at or before it; `initial` before the first.
-
-    `values` [K] has one entry for each of the K positions where `mask` is True.
-    """
-    table = np.concatenate([np.array([initial], dtype=np.int64), values.astype(np.int64)])
-    return table[np.cumsum(mask, dtype=np.int32)]  # how many were set so far: 0 is `initial`
-
-
-class Unwrapper:
-    """A counter of `bits` bits that starts again at zero: integers [N] -> int64 [N] without these jumps, chunk after chunk.
-
-    Only a step back by more than half the range is a wrap. A smaller step back is jitter of the clock and is kept:
-    a reader that counts every step back as a wrap turns 8.8 ms into 53.9 ms on a real gen4.1 file.
-    """
-
-    def __init__(self, bits: int) -> None:
-        self.period = 1 << bits
-        self.last: int | None = None
-        self.offset = 0
-
-    def __call__(self, raw: np.ndarray) -> np.ndarray:
-        if len(raw) == 0:
-            return np.zeros(0, np.int64)
-        raw = raw.astype(np.int64)
-        first = raw[0] if self.last is None else self.last
-        wraps = np.cumsum(np.diff(raw, prepend=first) < -(self.period // 2))
-        out = raw + self.offset + wraps * self.period
-        self.offset += int(wraps[-1]) * self.period
-        self.last = int(raw[-1])
-        return out

@@ -8,23 +8,12 @@ Times wrap at 2^32 us (71.6 minutes).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from runtime.base.errors import PlifError
-from runtime.events.array import make_events
-from runtime.events.formats.base import (
-    Format,
-    Losses,
-    Recording,
-    Unwrapper,
-    read_chunks,
-    read_header,
-    refuse_header_only,
-)
+from runtime.events.formats.base import Format, Recording, read_header, refuse_header_only
 from runtime.events.formats.evt import find_version
+from runtime.events.formats.words import decode_words
 
 WORD = 8
 CHANGE_EVENTS = (0x00, 0x0C)  # "2d" of the first cameras, "CD" of today's
@@ -47,15 +36,7 @@ def open_recording(path: Path) -> Recording:
     width, height = values.get("width", ""), values.get("height", "")
     known = re.fullmatch(r"[1-9][0-9]{0,8}", width) and re.fullmatch(r"[1-9][0-9]{0,8}", height)
     sensor = (int(width), int(height)) if known else None
-    return Recording("dat", lambda losses: _decode(path, offset + 2, losses), sensor=sensor)
-
-
-def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
-    unwrap = Unwrapper(32)
-    for chunk in read_chunks(path, offset, WORD, losses):
-        words = chunk.view("<u4").reshape(-1, 2)
-        data = words[:, 1]
-        yield make_events(unwrap(words[:, 0]), data & 0x3FFF, (data >> 14) & 0x3FFF, (data >> 28) != 0)
+    return Recording("dat", lambda losses: decode_words("dat", path, offset + 2, losses), sensor=sensor)
 
 
 def matches(head: bytes, path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What Prophesee's raw formats EVT2 and EVT3 share: the '%' text header, which names the version and the sensor."""
+"""What Prophesee's raw formats share: the '%' text header, which names the version and the sensor."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.events.formats.base import Losses, Recording, read_header, refuse_header_only
+from runtime.events.formats.words import decode_words
 from runtime.native.packets import Evt3Reader
 
 # Older headers name the camera and not its size: a word in the header, and the sensor that it stands for.
@@ -48,17 +49,15 @@ def is_version(head: bytes, version: str) -> bool | None:
 def open_raw(
     path: Path,
     name: str,
-    decode: Callable[[Path, int, Losses], Iterator[np.ndarray]],
     words: Callable[[Path, int, Losses], Iterator[tuple[np.ndarray, Evt3Reader]]] | None = None,
 ) -> Recording:
-    """The recording of format `name`: `decode(path, offset of the first word, losses)` yields its events [N].
-
-    `words(...)` is that of Recording.
-    """
+    """The recording of format `name`. `words(path, offset of the first word, losses)` is that of Recording."""
     sensor, offset = read_sensor(path)
     refuse_header_only(path, offset)
     taken = None if words is None else lambda losses: words(path, offset, losses)
-    return Recording(name, lambda losses: decode(path, offset, losses), sensor=sensor, sensors=SENSORS, words=taken)
+    return Recording(
+        name, lambda losses: decode_words(name, path, offset, losses), sensor, sensors=SENSORS, words=taken
+    )
 
 
 def _pixels(digits: str) -> int:

@@ -9,15 +9,14 @@ Source: Orchard et al. 2015, "Converting static image datasets to spiking neurom
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
-from runtime.events.array import make_events
-from runtime.events.formats.base import Format, Losses, Recording, read_chunks
+from runtime.events.formats.base import Format, Losses, Recording
+from runtime.events.formats.words import Decoder, decode_words
 
 WORD = 5
 OVERFLOW_ROW = 240
@@ -33,8 +32,7 @@ def matches(head: bytes, path: Path) -> bool:
     named = path.suffix.lower() in (".bin", ".bs2")
     if len(words) < (1 if named else 16):
         return False
-    t = _times(words)[words[:, 1] != OVERFLOW_ROW]
-    steps = np.diff(t)
+    steps = np.diff(Decoder("nmnist").feed(words[words[:, 1] != OVERFLOW_ROW], Losses())["t"])
     if len(steps) < 8:
         return True
     sane = np.mean((steps >= 0) & (steps < 1_000_000))
@@ -43,24 +41,7 @@ def matches(head: bytes, path: Path) -> bool:
 
 
 def open_recording(path: Path) -> Recording:
-    return Recording("nmnist", lambda losses: _decode(path, losses), sensors=SENSORS)
-
-
-def _times(words: np.ndarray) -> np.ndarray:
-    wide = words.astype(np.int64)
-    return (wide[:, 2] & 0x7F) << 16 | wide[:, 3] << 8 | wide[:, 4]
-
-
-def _decode(path: Path, losses: Losses) -> Iterator[np.ndarray]:
-    offset_us = 0
-    for chunk in read_chunks(path, 0, WORD, losses):
-        words = chunk.reshape(-1, WORD)
-        t = _times(words)
-        marker = words[:, 1] == OVERFLOW_ROW
-        added = np.cumsum(marker) * OVERFLOW_US + offset_us
-        offset_us = int(added[-1])
-        keep = ~marker
-        yield make_events((t + added)[keep], words[keep, 0], words[keep, 1], words[keep, 2] >= 0x80)
+    return Recording("nmnist", lambda losses: decode_words("nmnist", path, 0, losses), sensors=SENSORS)
 
 
 def write_nmnist(path: str | os.PathLike[str], events: np.ndarray) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
-from runtime.events.formats import evt3
 from runtime.events.formats.base import Format, Losses, Recording
 from runtime.events.formats.child import events_of, records_of
+from runtime.events.formats.words import Decoder
 
 MAGICS = {b"#ROSBAG V": ".bag", b"SQLite format 3\0": ".db3", b"\x89MCAP0\r\n": ".mcap"}
 CHILD = Path(__file__).with_name("rosbag_decode.py")
@@ -53,8 +53,10 @@ def _decode(path: Path, about: dict[str, Any], losses: Losses) -> Iterator[np.nd
     if about["topics"] > 1:
         first = about["first"]
         losses.note(f"{path}: has events on {about['topics']} topics, such as {first}: {first[0]} is read")
-    words = evt3.Decoder()
-    yield from events_of(CHILD, path, losses, {b"V": lambda payload: words.feed(np.frombuffer(payload, "<u2"), losses)})
+    words = Decoder("evt3")
+    yield from events_of(
+        CHILD, path, losses, {b"V": lambda payload: words.feed(np.frombuffer(payload, np.uint8), losses)}
+    )
 
 
 FORMAT = Format("rosbag", lambda head, path: find_suffix(head) is not None, open_recording)

@@ -2,30 +2,20 @@
 #ifndef PLIF_EVT3_H
 #define PLIF_EVT3_H
 
-#include "../rules/collect.h"
-
-/* What the words so far have set (-1: not set yet), and how many events could not be used. */
-typedef struct {
-    int64_t high;               /* TIME_HIGH without wraps */
-    int64_t low, row;
-    int64_t base, base_on;      /* x of the first pixel of the next vector, and its polarity */
-    int64_t raw_high, offset;   /* of the unwrapping */
-    int64_t untimed, unrowed, unbased, past_end; /* events lost, by reason */
-    int64_t unknown;            /* words of a type that EVT 3.0 does not have */
-} Evt3;
+#include "decoding.h"
 
 enum { PIXELS = 12 };       /* the most events that one word has */
 
 /* Words that go straight into frames, see evt3_frames.c. */
 typedef struct Evt3Reader {
-    Evt3 decoder;
+    Decoding decoder;
     int64_t events, outside;    /* looked at, and inside the sensor; outside it */
     int64_t held, next;         /* events of one word that wait for a frame, and the first of them that was not taken */
     uint8_t hold[PIXELS * EVENT];
 } Evt3Reader;
 
 enum { ADDR_Y = 0x0, ADDR_X = 0x2, VECT_BASE_X = 0x3, VECT_12 = 0x4, VECT_8 = 0x5, TIME_LOW = 0x6, TIME_HIGH = 0x8 };
-enum { WORD = 2, X_LIMIT = 2048, PERIOD = 4096 };
+enum { WORD = 2, X_LIMIT = 2048 };
 
 /* The events of one word: all at one time, in one row and of one polarity. Bit k of `bits` is the pixel at x + k. */
 typedef struct {
@@ -33,12 +23,6 @@ typedef struct {
     int64_t x;
     uint8_t on;
 } Pixels;
-
-static inline int evt3_sane(const Evt3 *s)
-{
-    return sane(s->high) && sane(s->low) && sane(s->base) && sane(s->raw_high) && sane(s->offset) && sane(s->untimed) &&
-           sane(s->unrowed) && sane(s->unbased) && sane(s->past_end) && sane(s->unknown);
-}
 
 /* How many of 12 bits are set: the instruction for it is not on every processor, and what stands in for it is slow. */
 static inline int64_t bits_of_12(uint32_t b)
@@ -48,10 +32,17 @@ static inline int64_t bits_of_12(uint32_t b)
     return (b & 0xF) + (b >> 4 & 0xF) + (b >> 8);
 }
 
-static inline int64_t evt3_time(const Evt3 *s) { return (int64_t)((uint64_t)s->high << 12 | (uint64_t)s->low); }
+/* How many events a word may have. */
+static inline int64_t evt3_most(uint32_t word)
+{
+    const uint32_t kind = word >> 12;
+    return bits_of_12(kind == VECT_12 ? word & 0xFFF : kind == VECT_8 ? word & 0xFF : kind == ADDR_X);
+}
+
+static inline int64_t evt3_time(const Decoding *s) { return s->high | s->low; }
 
 /* Takes one word; gives its events that can be used, with a column from 0 to 2047 and the row s->row, and counts the others. */
-static inline Pixels evt3_word(Evt3 *s, uint16_t word)
+static inline Pixels evt3_word(Decoding *s, uint32_t word)
 {
     const uint32_t value = word & 0xFFF;
     const Pixels none = {0, 0, 0};
@@ -64,10 +55,7 @@ static inline Pixels evt3_word(Evt3 *s, uint16_t word)
         s->low = value;
         return none;
     case TIME_HIGH: {
-        if (s->raw_high >= 0 && (int64_t)value - s->raw_high < -(PERIOD / 2))
-            s->offset += PERIOD; /* a small step back is jitter and stays one */
-        s->raw_high = value;
-        const int64_t high = s->offset + value;
+        const int64_t high = unwrap(s, (int64_t)value << 12, 24);
         if (high != s->high)
             s->low = 0;
         s->high = high;
@@ -112,8 +100,6 @@ static inline Pixels evt3_word(Evt3 *s, uint16_t word)
     return none;
 }
 
-int64_t plif_evt3_most(const uint16_t *words, int64_t bytes);
-int64_t plif_evt3(const uint16_t *words, int64_t bytes, Evt3 *state, uint8_t *out, int64_t out_bytes);
 int64_t plif_evt3_collect(const uint16_t *words, int64_t bytes, int64_t *at, Evt3Reader *reader, Frame *frame, const int64_t *of_x,
                           int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p, float *counts);
 int plif_packets_layout(void);

@@ -1,24 +1,24 @@
 /* EVT 3.0 words straight into the open frame, in one pass: no array of events is written between them.
  *
- * The result is that of plif_evt3, of leaving out what lies outside the sensor, and of plif_collect, one after the other; tests
+ * The result is that of plif_decode, of leaving out what lies outside the sensor, and of plif_collect, one after the other; tests
  * compare the two. A word whose events all belong to the open frame is counted here. Any other word is decoded into the few events
  * that it can have, and plif_collect says what becomes of them: the rules of when a frame ends are there and nowhere else.
  */
 
-#include "evt3.h"
+#include "formats.h"
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Counts the events of whole words while they are in the sensor, in time, and do not fill the frame. Returns the word after; `stop`
  * has the events of the word before it, where they need a closer look. */
-static int64_t plain(const uint16_t *words, int64_t i, int64_t count, Evt3 *state, Frame *f, const int64_t *of_x, const int64_t *of_y,
+static int64_t plain(const uint16_t *words, int64_t i, int64_t count, Decoding *state, Frame *f, const int64_t *of_x, const int64_t *of_y,
                      const int64_t *of_p, float *counts, Pixels *stop)
 {
     /* Where frames are shorter than gaps, an event inside the frame is also less than a gap away from the clock. */
     const int follows = counts && f->gap_us && f->has_clock && f->span_us <= f->gap_us;
     const uint64_t open = (uint64_t)f->open_us, span = follows ? (uint64_t)f->span_us : 0, cells = (uint64_t)f->cells;
     const int64_t room = least(f->most_used - f->used, f->most_seen - f->seen) - PIXELS;
-    Evt3 s = *state;
+    Decoding s = *state;
     int64_t seen = 0, cropped = 0, first_us = 0, last_us = 0;
     uint64_t latest = 0; /* after open */
     stop->bits = 0;
@@ -82,7 +82,7 @@ int64_t plif_evt3_collect(const uint16_t *words, int64_t bytes, int64_t *at, Evt
 {
     const int64_t count = bytes / WORD;
     Evt3Reader *r = reader;
-    if (bytes < 0 || *at < 0 || *at > count || !evt3_sane(&r->decoder) || !sane(r->outside) || !sane(r->events) || r->next < 0 ||
+    if (bytes < 0 || *at < 0 || *at > count || !decoding_sane(&r->decoder) || !sane(r->outside) || !sane(r->events) || r->next < 0 ||
         r->next > r->held || r->held > PIXELS || !plif_frame_fits(frame, columns, rows))
         return PLIF_WRONG;
     for (;;) {
@@ -98,3 +98,6 @@ int64_t plif_evt3_collect(const uint16_t *words, int64_t bytes, int64_t *at, Evt
         hold(r, stop, frame);
     }
 }
+
+/* Sizes of the structures, so that Python can refuse a library whose layout is another than its own. */
+int plif_packets_layout(void) { return (int)(sizeof(Evt3Reader) * 1000 + sizeof(Packet)); }

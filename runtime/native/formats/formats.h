@@ -1,31 +1,31 @@
-/* Formats of recordings that need no library to read; runtime/events/formats/ has the same ones, and says what each field means. */
+/* Formats of recordings that need no library to read: their words, and the one decoder of them. runtime/events/formats/ says what each field
+ * means, and reads their files. Nothing here trusts its input, as in rules/collect.c. */
 #ifndef PLIF_FORMATS_H
 #define PLIF_FORMATS_H
 
 #include "evt3.h"
 
-#include <stdio.h>
-
-enum { PIECE_BYTES = 1 << 15, MOST_MADE = 1 << 18 };   /* read at a time; events that this may become */
 enum file_format { FIVE_BYTES, EVT2, EVT21, EVT3, DAT, AEDAT2, AEDAT31, FILE_FORMATS };
+enum { MOST_A_WORD = 32 };              /* events that a word of any format may have */
 
-/* A counter that starts again at zero, without these jumps: only a step back by more than half the range is one. */
+/* Bytes of a word; PLIF_WRONG where there is no such format. */
+int64_t plif_word_bytes(int format);
+/* An upper bound for the events in these bytes, of which a word that is cut has none. PLIF_WRONG as above. */
+int64_t plif_decode_most(int format, const uint8_t *bytes, int64_t count);
+/* Words -> events, packed (rules/collect.h), into `out`, which has room for so many. Gives how many; `used` is how many bytes were taken: whole
+ * words, and no word whose events do not fit. PLIF_WRONG for sizes that are none, and for a state with numbers that would overflow: then nothing
+ * has been read or written. */
+int64_t plif_decode(int format, Decoding *state, const uint8_t *bytes, int64_t count, uint8_t *out, int64_t room, int64_t *used);
+
+/* What the header of a packet of AEDAT 3.1 says. */
 typedef struct {
-    int64_t last, offset;               /* last -1: none yet */
-} Unwrapping;
+    int64_t kind, event_bytes, overflow, capacity, number, valid;
+} Packet;
+enum { PACKET = 28, POLARITY = 1 };
 
-/* What the words so far have set. */
-typedef struct {
-    Unwrapping time;
-    int64_t high;                       /* EVT 2: the time base in units of 64 us, -1 before there is one */
-    Evt3 evt3;
-    int64_t left, next, overflow;       /* AEDAT 3.1: events left of a packet, where the next packet begins, its upper bits of time */
-    int believed;                       /* the packet counts all events valid, and none has its bit set */
-} Decoding;
-
-void plif_format_begin(Decoding *d);
-/* The events of the next piece of a file, packed (see rules/collect.h), into `out`, which has room for MOST_MADE; *ended at the end of the file.
- * Gives how many, or PLIF_WRONG. */
-int64_t plif_format_read(enum file_format format, Decoding *d, FILE *file, uint8_t *out, int *ended);
+/* Reads a header, PACKET bytes. 0 where it is damaged. */
+int plif_aedat31_packet(const uint8_t *header, Packet *packet);
+/* Whether one of these polarity events has its valid bit. */
+int plif_any_valid(const uint8_t *events, int64_t count);
 
 #endif

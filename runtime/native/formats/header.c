@@ -136,41 +136,49 @@ static int ends_with(const char *path, const char *suffix) {
     return n >= m && !strcasecmp(path + n - m, suffix);
 }
 
-/* Whether words without a header are of EVT 3.0, or EVT 2.0: of known types, and with a clock that runs forward. */
-static int is_evt3(const uint8_t *head, size_t bytes) {
-    const size_t words = bytes / 2;
-    size_t known = 0, highs = 0, lows = 0, forward = 0;
-    int64_t last = 0;
-    for (size_t i = 0; i < words; i++) {
-        const int word = head[2 * i] | head[2 * i + 1] << 8, kind = word >> 12;
-        known += 0xC5FD >> kind & 1;
-        lows += kind == 0x6;
-        if (kind != 0x8) continue;
-        const int64_t high = word & 0xFFF, step = highs ? high - last : 0;
-        forward += step >= 0 || step < -2048;
-        highs++;
-        last = high;
-    }
-    return highs && lows && (double)known >= 0.999 * (double)words && (double)forward >= 0.9 * (double)highs;
+/* The beginning of a file, word by word: how many words there are, of known types, how many times, and how many of these run forward. */
+typedef struct {
+    size_t words, known, highs, lows, forward, continued, begun;
+    int64_t last;
+} Look;
+
+static void look_at_high(Look *l, int64_t high, int64_t wrap) {
+    const int64_t step = l->highs ? high - l->last : 0;
+    l->forward += step >= 0 || step < -wrap;
+    l->highs++;
+    l->last = high;
 }
 
-static int is_evt2(const uint8_t *head, size_t bytes) {
-    const size_t words = bytes / 4;
-    size_t known = 0, highs = 0, forward = 0, continued = 0, begun = 0;
-    int64_t last = 0;
-    for (size_t i = 0; i < words; i++) {
-        const uint32_t word = (uint32_t)head[4 * i] | (uint32_t)head[4 * i + 1] << 8 | (uint32_t)head[4 * i + 2] << 16 | (uint32_t)head[4 * i + 3] << 24;
-        const uint32_t kind = word >> 28;
-        known += 0xC503 >> kind & 1;
-        continued += kind == 0xF;
-        begun += kind == 0xA || kind == 0xE;
-        if (kind != 0x8) continue;
-        const int64_t high = word & 0xFFFFFFF;
-        forward += !highs || high >= last;
-        highs++;
-        last = high;
+static int is_likely(const Look *l, double known) {
+    return l->highs && (double)l->known / (double)l->words >= known && (double)l->forward / (double)l->highs >= 0.9;
+}
+
+static int is_evt3(const uint8_t *head, int64_t bytes) {
+    Look l = {.words = (size_t)bytes / 2};
+    for (size_t i = 0; i < l.words; i++) {
+        const uint32_t word = little16(head + 2 * i), kind = word >> 12;
+        l.known += 0xC5FD >> kind & 1;
+        l.lows += kind == TIME_LOW;
+        if (kind == TIME_HIGH) look_at_high(&l, word & 0xFFF, 2048);
     }
-    return words > 1 && highs && continued <= 8 * (1 + begun) && (double)known >= 0.99 * (double)words && (double)forward >= 0.9 * (double)highs;
+    return l.lows && is_likely(&l, 0.999);
+}
+
+/* What is continued has a beginning: 5-byte events of a long pause are mostly zeros and bytes F0, at every fifth place. */
+static int is_evt2(const uint8_t *head, int64_t bytes) {
+    Look l = {.words = (size_t)bytes / 4};
+    for (size_t i = 0; i < l.words; i++) {
+        const uint32_t word = little(head + 4 * i), kind = word >> 28;
+        l.known += 0xC503 >> kind & 1;
+        l.continued += kind == 0xF;
+        l.begun += kind == 0xA || kind == 0xE;
+        if (kind == TIME_HIGH) look_at_high(&l, word & 0xFFFFFFF, INT64_MAX);
+    }
+    return l.words > 1 && l.continued <= 8 * (1 + l.begun) && is_likely(&l, 0.99);
+}
+
+int plif_looks_like(int format, const uint8_t *head, int64_t bytes) {
+    return format == EVT3 ? is_evt3(head, bytes) : format == EVT2 && is_evt2(head, bytes);
 }
 
 /* By the first bytes; what has no magic number goes by its name. */
@@ -181,7 +189,7 @@ int plif_header_read(Header *h, FILE *file, const char *path, int64_t size) {
     const int is_text = bytes > 1 && !memcmp(head, "% ", 2), is_aedat = bytes > 12 && !memcmp(head, "#!AER-DAT", 9) && head[10] == '.';
     const int is_raw = ends_with(path, ".raw"), is_five = ends_with(path, ".bin") || ends_with(path, ".bs2");
     const int aedat = is_aedat ? 10 * (head[9] - '0') + head[11] - '0' : 0;
-    *h = (Header){.format = is_raw && !is_evt3(head, bytes) && is_evt2(head, bytes) ? EVT2 : is_raw ? EVT3 : FIVE_BYTES};
+    *h = (Header){.format = is_raw && !is_evt3(head, (int64_t)bytes) && is_evt2(head, (int64_t)bytes) ? EVT2 : is_raw ? EVT3 : FIVE_BYTES};
     free(head);
     fseek(file, 0, SEEK_SET);
     int failed = 0;

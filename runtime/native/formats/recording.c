@@ -9,14 +9,18 @@
 
 enum { SENSORS = 8 };
 enum { FEW = 1000, DOUBT = 50, FROM_ONE = 100 };        /* runtime/events/size.py */
+enum { PIECE_BYTES = 1 << 15, ROOM = 1 << 13 };         /* read at a time; events decoded at a time */
+_Static_assert(ROOM >= (int)MOST_A_WORD, "each word has to fit");
 
 struct plif_recording {
     FILE *file;
     Header header;
     Decoding state;
-    int ended;
-    int64_t from, count;                /* decoded and not given out yet */
-    uint8_t events[(size_t)MOST_MADE * EVENT];
+    int64_t left;                       /* words that are not read yet: of the packet, of AEDAT 3.1 */
+    long next;                          /* where the next packet begins; -1: here */
+    int64_t at, found;                  /* bytes of the piece: decoded, read */
+    int64_t from, count;                /* events: given out, decoded */
+    uint8_t piece[PIECE_BYTES], events[ROOM * EVENT];
 };
 
 /* The usual sensors, of which a recording that says none gets the smallest that holds its events, and which of them each format tries. */
@@ -28,8 +32,10 @@ static const unsigned tried[FILE_FORMATS] = {[FIVE_BYTES] = 0x0F, [EVT2] = 0xE8,
 
 static void begin(plif_recording *r) {
     fseek(r->file, r->header.begin, SEEK_SET);
-    plif_format_begin(&r->state);
-    r->from = r->count = r->ended = 0;
+    r->state = (Decoding)DECODING;
+    r->left = r->header.format == AEDAT31 ? 0 : INT64_MAX;
+    r->next = -1;
+    r->at = r->found = r->from = r->count = 0;
 }
 
 plif_recording *plif_recording_open(const char *path) {
@@ -67,24 +73,52 @@ void plif_recording_size(const plif_recording *r, int *width, int *height) {
 
 /* --- events --- */
 
-/* Decodes until there are events; 0, or a code. At the end of the file there are none. */
-static int fill(plif_recording *r) {
+/* Goes to the next packet of an AEDAT 3.1 file that holds change events; 0 at the end, or where the file is damaged. */
+static int next_packet(plif_recording *r) {
+    uint8_t header[PACKET], event[8];
+    Packet p;
+    for (;;) {
+        if (r->next >= 0 && fseek(r->file, r->next, SEEK_SET)) return 0;
+        if (fread(header, 1, PACKET, r->file) != PACKET || !plif_aedat31_packet(header, &p)) return 0;
+        const long body = ftell(r->file);
+        r->next = body + (long)(p.capacity * p.event_bytes);
+        if (p.kind != POLARITY || !p.number) continue;
+        r->left = p.number;
+        r->state.overflow = p.overflow;
+        r->state.believed = p.valid == p.number;
+        for (int64_t i = 0; r->state.believed && i < p.number && fread(event, sizeof event, 1, r->file) == 1; i++)
+            r->state.believed = !plif_any_valid(event, sizeof event);
+        return !fseek(r->file, body, SEEK_SET);
+    }
+}
+
+/* Reads the next words, if there are any. */
+static int next_piece(plif_recording *r) {
+    const size_t word = (size_t)plif_word_bytes(r->header.format), room = PIECE_BYTES / word;
+    if (!r->left && !next_packet(r)) return 0;
+    const size_t words = fread(r->piece, word, r->left < (int64_t)room ? (size_t)r->left : room, r->file);
+    r->left -= (int64_t)words;
+    r->at = 0;
+    r->found = (int64_t)(words * word);
+    return words > 0;
+}
+
+/* Decodes until there are events; at the end of the file there are none. */
+static void fill(plif_recording *r) {
+    int64_t used;
     r->from = r->count = 0;
-    while (!r->count && !r->ended) r->count = plif_format_read(r->header.format, &r->state, r->file, r->events, &r->ended);
-    if (r->count >= 0) return 0;
-    r->count = 0;
-    return plif_fail(PLIF_BAD_FILE, "the recording has times that are none");
+    while (!r->count && (r->at < r->found || next_piece(r))) {
+        r->count = plif_decode(r->header.format, &r->state, r->piece + r->at, r->found - r->at, r->events, ROOM, &used);
+        r->at += used;
+    }
 }
 
 int64_t plif_recording_read(plif_recording *r, int64_t *t_us, uint16_t *x, uint16_t *y, uint8_t *p, size_t room) {
     size_t n = 0;
     plif_call_begins();
     while (n < room) {
-        if (r->from == r->count) {
-            const int failed = fill(r);
-            if (failed) return failed;
-            if (!r->count) break;
-        }
+        if (r->from == r->count) fill(r);
+        if (!r->count) break;
         for (; n < room && r->from < r->count; n++, r->from++) {
             const uint8_t *e = r->events + r->from * EVENT;
             event_get(e, t_us + n, x + n, y + n);
@@ -119,9 +153,8 @@ static int guess(plif_recording *r, const Spread *spread) {
 }
 
 /* Calls for each event of the recording, from its beginning. */
-static int walk(plif_recording *r, void (*each)(plif_recording *, void *, int64_t, uint16_t, uint16_t), void *with) {
-    int failed;
-    for (begin(r); !(failed = fill(r)) && r->count;)
+static void walk(plif_recording *r, void (*each)(plif_recording *, void *, int64_t, uint16_t, uint16_t), void *with) {
+    for (begin(r), fill(r); r->count; fill(r))
         for (; r->from < r->count; r->from++) {
             const uint8_t *e = r->events + r->from * EVENT;
             int64_t t;
@@ -130,7 +163,6 @@ static int walk(plif_recording *r, void (*each)(plif_recording *, void *, int64_
             each(r, with, t, x, y);
         }
     begin(r);
-    return failed;
 }
 
 static void spread_out(plif_recording *r, void *with, int64_t t, uint16_t x, uint16_t y) {
@@ -154,11 +186,13 @@ int plif_recording_describe(plif_recording *r, plif_options *options) {
     plif_options o = PLIF_OPTIONS;
     Spread spread = {.width = 1, .height = 1};
     if (!r || !options || options->size < offsetof(plif_options, filter)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_recording_describe: options.size is not set: begin with PLIF_OPTIONS");
-    int failed = r->header.width ? 0 : walk(r, spread_out, &spread);
-    if (!failed && !r->header.width) failed = guess(r, &spread);
+    if (!r->header.width) {
+        walk(r, spread_out, &spread);
+        const int failed = guess(r, &spread);
+        if (failed) return failed;
+    }
     o.total_events = 0;
-    if (!failed) failed = walk(r, extend, &o);
-    if (failed) return failed;
+    walk(r, extend, &o);
     options->sensor_width = r->header.width;
     options->sensor_height = r->header.height;
     options->upright = r->header.upright;

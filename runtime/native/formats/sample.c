@@ -5,10 +5,11 @@
  * other format, loses no event and has no remark. All else, errors too, is SAMPLE_OTHER, and Python's readers say what it is.
  */
 #include "sample.h"
+#include "decoding.h"
 #include "../rules/framer.h"
 #include "../portable.h"
 
-enum { FIVE = 5, OVERFLOW_ROW = 240, LOOKED_AT = 2000, JUMP_US = 1000000 };
+enum { FIVE = 5, LOOKED_AT = 2000, JUMP_US = 1000000 };
 #define MOST_BYTES ((int64_t)1 << 26)
 
 /* The bytes of a regular file, and room for `more` bytes for each word of it; NULL where it is none, or too large. */
@@ -35,15 +36,17 @@ static uint8_t *read_whole(const char *path, int64_t more, int64_t *bytes) {
 }
 
 /* Words -> packed events (rules/collect.h); 0 where they leave a question. */
-static int decode(const uint8_t *word, int64_t count, int32_t width, int32_t height, uint8_t *to, Extent *extent) {
-    int64_t last = 0, late = 0;
+static int decode(const uint8_t *word, int64_t count, int32_t width, int32_t height, uint8_t *events, Extent *extent) {
+    Decoding decoder = DECODING;
+    int64_t t = 0, last = 0, late = 0;
     const int64_t looked_at = count < LOOKED_AT ? count : LOOKED_AT;
-    for (int64_t i = 0; i < count; i++, word += FIVE, to += EVENT) {
-        const int64_t t = (int64_t)(word[2] & 0x7F) << 16 | word[3] << 8 | word[4], step = i ? t - last : 0;
-        if (word[0] >= width || word[1] >= height || word[1] == OVERFLOW_ROW || step < 0 || step >= JUMP_US) return 0;
-        if (!i) extent->first_us = t;
+    for (int64_t i = 0; i < count; i++, word += FIVE, events += EVENT) {
+        uint16_t x, y;
+        if (five_bytes(&decoder, word, events) == events) return 0;     /* it is no event */
+        event_get(events, &t, &x, &y);
+        if (!i) last = extent->first_us = t;
+        if (x >= width || y >= height || t < last || t - last >= JUMP_US) return 0;
         if (i < looked_at) late = t;
-        event_put(to, t, word[0], word[1], word[2] >> 7);
         last = t;
     }
     extent->total = count;
