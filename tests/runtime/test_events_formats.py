@@ -395,53 +395,29 @@ def test_evt3_vectors_past_the_last_column_are_invalid_not_wrapped(make: Make) -
     assert source.invalid == 12 * 9000
 
 
-def evt3_by_hand(words: np.ndarray) -> tuple[list[tuple[int, int, int, bool]], int]:
-    """One word after the other: the slow way."""
-    out: list[tuple[int, int, int, bool]] = []
-    lost = wraps = low = base_on = 0
-    high = row = base = None
-    for word in words.tolist():
-        kind, value = word >> 12, word & 0xFFF
-        pixels: list[int | None] = []
-        on = base_on
-        if kind == 0x0:
-            row = value & 0x7FF
-        elif kind == 0x2:
-            pixels, on = [value & 0x7FF], value >> 11
-        elif kind == 0x3:
-            base, base_on = value & 0x7FF, value >> 11
-        elif kind in (0x4, 0x5):
-            width = 12 if kind == 0x4 else 8
-            pixels = [None if base is None else base + i for i in range(width) if value >> i & 1]
-            base = None if base is None else base + width
-        elif kind == 0x6:
-            low = value
-        elif kind == 0x8:
-            if high is not None and value - high < -2048:
-                wraps += 1
-            low = low if high == value else 0
-            high = value
-        for x in pixels:
-            if high is None or row is None or x is None or x > 2047:
-                lost += 1
-            else:
-                out.append(((wraps << 24) + (high << 12 | low), x, row, bool(on)))
-    return out, lost
+def test_words_without_a_header_are_known_by_their_types_and_a_clock_that_runs_forward(make: Make) -> None:
+    """EVT 2.0 of 20 times with events, times backwards, words that go on where none began, and ones that did begin; EVT 3.0 whose
+    clock starts again and again, and one that runs backwards."""
+    times = [0x80000000 | 64 * i for i in range(20)]
+    event, goes_on, begun = 0x10000000 | 70 << 11 | 90, 0xF0000000 | 77, 0xE0000000 | 55
 
+    def evt2(*words: int) -> Path:
+        return make(struct.pack(f"<{len(words)}I", *words), "a.raw")
 
-@pytest.mark.parametrize("seed", range(5))
-def test_evt3_of_random_words_equals_reading_them_one_by_one(
-    seed: int, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    random = np.random.default_rng(seed)
-    shares = [0.1, 0.3, 0.1, 0.15, 0.1, 0.1, 0.1, *[0.0125] * 4]
-    kinds = random.choice([0, 2, 3, 4, 5, 6, 8, 7, 10, 14, 15], 4000, p=shares)
-    words = (kinds << 12 | random.integers(0, 4096, 4000)).astype("<u2")
-    monkeypatch.setattr(base, "CHUNK_BYTES", int(random.integers(10, 900)))
-    source = open_source(str(make(EVT3_HEADER + words.tobytes())), sensor=(2048, 2048))
-    expected, lost = evt3_by_hand(words)
-    assert [row for packet in source.packets() for row in packet.tolist()] == expected
-    assert source.invalid == lost
+    pairs = [word for time in times for word in (time, event, event)]
+    assert open_source(str(evt2(*pairs))).format == "evt2"
+    assert open_source(str(evt2(*pairs, *[goes_on] * 8))).format == "evt2"
+    assert open_source(str(evt2(*pairs, begun, *[goes_on] * 16))).format == "evt2"
+    words = [0x6003, 0x0007, 0x2009]
+    assert open_source(str(make(words16(*[0x8FFF, *words, 0x8000, *words] * 9), "a.raw"))).format == "evt3"
+    for other in (
+        evt2(*pairs[::-1]),
+        evt2(*pairs, *[goes_on] * 9),
+        evt2(*pairs, begun, *[goes_on] * 17),
+        make(words16(*[word for i in range(20, 0, -1) for word in (0x8000 | i, *words)]), "b.raw"),
+    ):
+        with pytest.raises(PlifError, match="known format"):
+            open_source(str(other))
 
 
 def test_dat_and_evt_take_the_sensor_from_their_header(make: Make) -> None:

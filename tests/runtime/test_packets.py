@@ -68,7 +68,7 @@ def test_words_between_two_bytes_are_decoded_too() -> None:
 def test_the_decoder_takes_whole_words_and_writes_no_further_than_it_was_given_room(name: str) -> None:
     """However little room it gets, the events are those of one call with room for all."""
     data = np.random.default_rng(9).integers(0, 256, 3001, np.uint8)
-    data[24::8] = data[25::8] = data[26::8] = 0  # addresses that a DVS128 has
+    data[24::16] = data[25::16] = data[26::16] = 0  # addresses that a DVS128 has
     data[:24].view("<u4")[:] = 4 * [0x80000001] + 2 * [0x80008000]  # a time and a row
     whole = Decoder(name)
     expected, size = whole.feed(data, Losses()), whole.word_bytes

@@ -29,10 +29,9 @@ def of_kinds(random: Random, bits: int, p: dict[int, float]) -> np.ndarray:
 
 
 def pairs(random: Random, upper: int) -> np.ndarray:
-    """A number below `upper`, and 32 bits of a clock that wraps often."""
-    return random.integers(0, upper, COUNT).astype(np.uint64) << np.uint64(32) | random.integers(
-        0, 1 << 32, COUNT
-    ).astype(np.uint64)
+    """A number below `upper`, and 32 bits of a clock that wraps often, now and then by exactly half its range."""
+    raw = np.where(random.random(COUNT) < 0.3, random.choice([0, 1 << 31], COUNT), random.integers(0, 1 << 32, COUNT))
+    return (random.integers(0, upper, COUNT) << 32 | raw).astype(np.uint64)
 
 
 def five_bytes(random: Random) -> np.ndarray:
@@ -119,7 +118,7 @@ def test_any_packets_are_the_events_and_losses_that_the_specification_says(
         del data[int(random.integers(len(data) // 2, len(data))) :]
     if seed % 3 == 0:
         damage = len(data) + np.array([0, 4, 12, 20])[seed % 4]  # type, size, overflow, number
-        data += aedat31_packet(some_events(9))
+        data += 2 * aedat31_packet(some_events(9))
         data[damage : damage + 4] = (-1).to_bytes(4, "little", signed=True)
     (tmp_path / "a.aedat").write_bytes(AEDAT31_HEADER + data)
     theirs, expected, believed = words.Aedat31(), list[tuple[Any, ...]](), 0

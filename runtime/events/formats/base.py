@@ -1,7 +1,7 @@
-"""What every file format shares: Format and Recording, the losses of lost events, reading in chunks, forward fill, unwrapping.
+"""What every file format shares: Format and Recording, the losses of lost events, reading in chunks.
 
-A decoder sees a file as chunks of a quarter of a megabyte, keeps its state (time base, row, ...) from one chunk to the
-next, and works on each chunk with whole-array operations: memory stays constant for a file of any size.
+A decoder sees a file as chunks of a quarter of a megabyte and keeps its state (time base, row, ...) from one chunk to the
+next: memory stays constant for a file of any size.
 """
 
 from __future__ import annotations
