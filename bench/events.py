@@ -4,8 +4,8 @@
     python bench/events.py --file recording.raw  a real EVT 3.0 recording as well
     python bench/events.py --json
 
-There are three jobs: decoding (words in memory -> events), binning (events -> frames of 128x128), and all that a stream does up
-to the frames (file -> packets -> frames). Medians; one thread.
+There are four jobs: decoding (words in memory -> events), filtering (events -> those that pass), binning (events -> frames of
+128x128), and all that a stream does up to the frames (file -> packets -> frames). Medians; one thread.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.machine import machine
 from runtime.events import EVENT_DTYPE, make_events, open_source
+from runtime.events.filters import Filters
 from runtime.events.formats.base import Losses
 from runtime.events.formats.evt import read_sensor
 from runtime.events.formats.words import Decoder
@@ -33,6 +34,13 @@ from runtime.stream.source_framer import SourceFramer
 
 SHAPE = (2, 128, 128)
 FRAMINGS = ("count:T=20", "duration:10ms", "events:n=5000,max=20ms")
+FILTERS = (
+    "hot",
+    "refractory:1ms",
+    "background:5ms",
+    "roi:square",
+    "hot,refractory:1ms,background:5ms,roi:square,down:2",
+)
 HEADER = b"% evt 3.0\n% format EVT3;width=1280;height=720\n% end\n"
 
 
@@ -47,9 +55,9 @@ def main() -> None:
     if options.json:
         print(json.dumps({"machine": machine(), "rows": rows}))
         return
-    print(f"{'job':44} {'M events/s':>11} {'p50 ms':>9} {'p99 ms':>9}")
+    print(f"{'job':80} {'M events/s':>11} {'p50 ms':>9} {'p99 ms':>9}")
     for r in rows:
-        print(f"{r['name']:44} {r['million_events_per_s']:11.1f} {r['p50_ms']:9.3f} {r['p99_ms']:9.3f}")
+        print(f"{r['name']:80} {r['million_events_per_s']:11.1f} {r['p50_ms']:9.3f} {r['p99_ms']:9.3f}")
 
 
 def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
@@ -65,6 +73,9 @@ def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
             )
             name = f"EVT3 file to frames, duration:10ms, {label}"
             rows.append(measured(name, total, rounds, lambda p=path: list(streamed(p))))
+        for line in FILTERS:
+            name, events = f"filter {count // 1000} k events, {line}", moving(count)
+            rows.append(measured(name, count, rounds, lambda e=events, f=line: filtered(e, f)))
         for size in (count, count // 15):
             events = moving(size)
             for framing in FRAMINGS:
@@ -101,6 +112,11 @@ def frames(events: np.ndarray, framing: str) -> list[np.ndarray]:
     framer = Framer(framing, SHAPE, (128, 128), Extent(len(events)))
     found = [f.x for i in range(0, len(events), 65536) for f in framer.push(events[i : i + 65536])]
     return found + [f.x for f in framer.close()]
+
+
+def filtered(events: np.ndarray, line: str) -> list[np.ndarray]:
+    filters = Filters(line, (128, 128))
+    return [filters(events[i : i + 65536])[0] for i in range(0, len(events), 65536)]
 
 
 def moving(count: int) -> np.ndarray:

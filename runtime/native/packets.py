@@ -1,4 +1,4 @@
-"""The native library that decodes and bins events: opens it, and mirrors its C structures."""
+"""The native library that decodes, filters and bins events: opens it, and mirrors its C structures."""
 
 from __future__ import annotations
 

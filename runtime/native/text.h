@@ -1,4 +1,4 @@
-/* Small pieces of text, for the grammars of framing, decisions and resets. In ASCII. */
+/* Small pieces of text, for the grammars of framing, decisions, resets and filters. In ASCII. */
 #ifndef PLIF_TEXT_H
 #define PLIF_TEXT_H
 
