@@ -82,6 +82,18 @@ def test_hot_pixels_are_learnt_and_an_edge_that_moves_is_not_one() -> None:
     assert len(steady(bar)[0]) == len(bar) and not steady.notes
 
 
+def test_hot_learns_for_two_seconds_unless_it_is_told_otherwise() -> None:
+    i = np.arange(300)  # 100 a second, 60 of them of one pixel
+    events = make_events(i * 10_000, np.where(i % 5 < 3, 5, 10 + i // 5 % 10), i * 0 + 6, i >= 0)
+    assert len(passing("hot", events)) == len(passing("hot:2s", events)) == 200 + 40
+    assert len(passing("hot:1s", events)) == 100 + 80
+
+
+def test_the_first_time_of_int64_is_a_time() -> None:
+    twice = make_events([-(2**63)] * 2, [4, 4], [3, 3], [True, True])
+    assert len(passing("refractory:3us", twice)) == 1
+
+
 def test_hot_pixels_can_be_given_as_a_list(tmp_path: Path) -> None:
     (tmp_path / "hot.txt").write_text("# of this camera\n5, 6\n\n0,0  # corner\n")
     events = noise()
@@ -163,11 +175,18 @@ def test_geometry_is_as_it_says() -> None:
         ("roi:0:0:21:14", "is not inside the 20x14 sensor"),
         ("roi:5:5:5:9", "X0 < X1"),
         ("roi:square,roi:0:0:20:14", "is not inside the 14x14 sensor"),
+        ("roi:5:5:9:5", "Y0 < Y1"),
+        ("roi:000000:0:5:5", "expected roi:X0"),
         ("down:0", "expected down:K"),
+        ("down:02", "expected down:K"),
+        ("down:10000", "expected down:K"),
         ("flip:z", "expected flip:x or flip:y"),
         ("rotate:45", "expected rotate:90"),
+        ("rotate:090", "expected rotate:90"),
         ("swap:x", "takes nothing"),
         ("hot:", "expected hot, hot:2s or hot:FILE"),
+        ("hot:ms", "no such file"),
+        ("hot:1.2.3 s", "the time to learn in, '1.2.3 s', is not a time"),
         ("hot:.", "is a folder, not a file; expected a list of pixels"),
         ("hot:\0", "no such file"),
         ("hot:\udcff\ud800", "no such file"),
@@ -185,6 +204,12 @@ def test_what_remembers_every_pixel_is_refused_on_a_sensor_that_memory_does_not_
     with pytest.raises(PlifError, match=r"--filter .*of a 65536x65536 sensor; expected at most"):
         Filters(name, (65536, 65536))
     assert Filters(f"roi:0:0:40:30,{name}", (65536, 65536)).sensor == (40, 30)
+
+
+@pytest.mark.parametrize("sensor", [(0, 5), (5, 0), (65537, 5), (5, 65537)])
+def test_a_sensor_that_cannot_be_is_refused(sensor: tuple[int, int]) -> None:
+    with pytest.raises(PlifError, match=f"^a sensor of {sensor[0]} x {sensor[1]}; expected 1 x 1 to 65536 x 65536$"):
+        Filters("swap", sensor)
 
 
 def test_a_list_of_hot_pixels_is_read_no_further_than_a_list_can_be_long(tmp_path: Path) -> None:
@@ -246,16 +271,17 @@ def test_what_filters_keep_goes_on_in_another_chain_and_is_refused_where_it_was_
 
 
 Change = tuple[str, int, bytes]
-ROW = 8 * (W + 2)  # of what background keeps
+ROW, ZERO_US = 8 * (W + 2), (1 << 63).to_bytes(8, "little")  # of what background keeps; the time 0 in memory
 
 
 @pytest.mark.parametrize(
     "change",
     [
         ("refractory:3ms", 8, (1 << 62).to_bytes(8, "little")),
-        ("background:2ms", 0, b"\1"),
-        ("background:2ms", ROW - 8, b"\1"),
-        ("background:2ms", ROW * (H + 1), b"\1"),
+        ("background:2ms", 8, ZERO_US),
+        ("background:2ms", ROW, ZERO_US),
+        ("background:2ms", 2 * ROW - 8, ZERO_US),
+        ("background:2ms", ROW * (H + 1) + 8, ZERO_US),
         ("background:2ms", ROW + 8, (1 << 62).to_bytes(8, "little")),
         ("hot:40ms", 0, b"\2"),
         ("hot:40ms", 0, b"\0"),
@@ -297,8 +323,12 @@ def test_filters_begin_anew_with_another_recording(tmp_path: Path) -> None:
     filters = Filters(text, (W, H))
     first = filters(events)[0]
     assert filters.notes and len(filters(events)[0]) != len(first)
+    kept = filters.kept
     library()["plif_filters_begin"](filters._at)
     assert not filters.notes and (filters.kept == Filters(text, (W, H)).kept).all()
+    filters.kept = kept
+    assert not filters.notes  # these pixels were found before
+    library()["plif_filters_begin"](filters._at)
     assert events_sha256(filters(events)[0]) == events_sha256(first) and filters.notes
 
 

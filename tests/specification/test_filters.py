@@ -66,10 +66,25 @@ def test_events_pass_and_move_as_specified(filtering: Filtering, line: str) -> N
 
 
 def test_a_pixel_is_hot_from_20_events_a_second_on(filtering: Filtering) -> None:
-    for often in (10, 11, 19, 20, 21):
-        events = [Event(900_000 * i // often, 4, 4, True) for i in range(often)] + [Event(1_000_000, 4, 4, True)]
-        passed, size = specified("hot:1s", events)
-        assert (passed[-1] is None) == (often >= 20) and filtering.filtered("hot:1s", SENSOR, events) == (passed, size)
+    for ms, many in ((1000, (10, 11, 19, 20, 21)), (2600, (51, 52)), (2610, (52, 53))):
+        for often in many:
+            times = [*range(0, 900 * ms, -(-900 * ms // often)), 1000 * ms]
+            passed, size = specified(f"hot:{ms}ms", events := [Event(t, 4, 4, True) for t in times])
+            assert len(times) == often + 1 and (passed[-1] is None) == (often > 10 and often >= 20 * ms / 1000)
+            assert filtering.filtered(f"hot:{ms}ms", SENSOR, events) == (passed, size)
+
+
+def test_hot_pixels_at_the_borders_of_the_smallest_sensors(filtering: Filtering) -> None:
+    rng, masked = np.random.default_rng(8), 0
+    for width, height in ((3, 3), (2, 4), (4, 2), (1, 6), (6, 1), (1, 1)) * 12:
+        often = rng.choice([0, 1, 2, 10, 11, 12, 22, 40], (width, height))
+        pixels = [(x, y) for x, y in np.ndindex(width, height) for _ in range(often[x, y])]
+        events = [Event(t, *at, True) for t, at in enumerate([(0, 0), *pixels])]
+        events += [Event(1000, x, y, True) for x, y in np.ndindex(width, height)]
+        passed, size = apply("hot:1ms", (width, height), events)
+        assert filtering.filtered("hot:1ms", (width, height), events) == (passed, size)
+        masked += passed.count(None)
+    assert masked > 50
 
 
 @pytest.mark.parametrize("line", ["hot:20ms", "refractory:3ms", "background:2ms"])
