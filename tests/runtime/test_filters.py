@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,8 @@ def test_hot_pixels_can_be_given_as_a_list(tmp_path: Path) -> None:
     ("content", "says"),
     [
         (b"1,1\n# \xff", r": cannot be read as a list of pixels .not UTF-8.$"),
+        (b"# \xc3(", "not UTF-8"),
+        (b"# \xe2\x82(", "not UTF-8"),
         (b"# \xc0\x80", "not UTF-8"),
         (b"# \xe0\x80\x80", "not UTF-8"),
         (b"# \xed\xa0\x80", "not UTF-8"),
@@ -131,6 +134,16 @@ def test_a_list_that_cannot_be_is_refused_with_the_line(tmp_path: Path, content:
     (tmp_path / "hot.txt").write_bytes(content)
     with pytest.raises(PlifError, match=says):
         Filters(f"hot:{tmp_path / 'hot.txt'}", (W, H))
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the names of sockets are short
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as one:  # to open it would be another error
+        one.bind("socket")
+    for what in ("pipe", "socket"):
+        with pytest.raises(PlifError, match=f": is a {what}, not a file; expected a list of pixels, one x,y a line$"):
+            Filters(f"hot:{what}", (W, H))
 
 
 def test_a_list_may_have_any_characters_in_its_comments_and_name_and_any_ends_of_lines(tmp_path: Path) -> None:
