@@ -54,6 +54,7 @@ class Engine:
     counts_rates: ClassVar[bool] = True  # whether it can count the spikes of each layer
     sums_in_float32: ClassVar[bool] = False  # also where the artifact's weights are float16
     threads: int | None = None  # how many threads it runs at most, where it decides that itself
+    times_calls: bool = False  # whether it measures how long each call takes anyway: `took_ms`
     card: Card  # of the opened file, as the engine sees it
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
@@ -76,6 +77,10 @@ class Engine:
     def buffers(self, rows: int, rates: bool = False) -> Buffers:
         """New arrays for `rows` rows, bound to this engine; rates: with the firing rate of each layer."""
         return PingPong(self.card, rows, rates, self.membranes(rows), self.bind)
+
+    def took_ms(self, rows: int) -> float:
+        """How long the last call of so many rows took, of an engine with `times_calls`."""
+        raise NotImplementedError
 
     def one_thread(self) -> Engine:
         """This engine for calls from several threads at once: where it decides how many threads a call takes, it takes one."""

@@ -1,10 +1,12 @@
-/* Memory and files where systems differ; Windows has neither C11's aligned_alloc nor mmap. */
+/* Memory and files where systems differ; Windows has neither C11's aligned_alloc nor mmap. And the clock that never goes back. */
 #ifndef PLIF_PORTABLE_H
 #define PLIF_PORTABLE_H
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <stdint.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #if defined(_WIN32)
@@ -47,6 +49,12 @@ static inline void file_unmap(void *map, size_t bytes) {
 #else
     munmap(map, bytes);
 #endif
+}
+
+static inline int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
 #endif

@@ -280,10 +280,13 @@ class Run:
             rows.extend(stream.numbers)
             xs.extend([frame.x] * len(stream.numbers))  # every row of a stream sees the same frame
         x = xs[0][None] if len(xs) == 1 else np.stack(xs)
-        began_s = time.perf_counter()
+        engine, watched = self.model.engine, self._watch.on
+        began_s = time.perf_counter() if watched and not engine.times_calls else None
         y = self.session.step(x, None if len(rows) == self.session.streams else rows)
-        if self._watch.on and (text := self._watch.took(1e3 * (time.perf_counter() - began_s))) is not None:
-            self._observers.on_note(self.names[0], text)
+        if watched:
+            took_ms = engine.took_ms(len(rows)) if began_s is None else 1e3 * (time.perf_counter() - began_s)
+            if (text := self._watch.took(took_ms)) is not None:
+                self._observers.on_note(self.names[0], text)
         rates = self.session.last_rates if self.model.counts_rates and self._observers.on_frame else {}
         decisions, at = [], 0
         for stream in batch:

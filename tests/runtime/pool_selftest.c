@@ -1,5 +1,7 @@
-/* The pool of threads: every piece once and in its round, and a call that ends although a worker gets no processor. */
+/* The pool of threads: every piece once and in its round, and a call that ends although a worker gets no processor; and what chooses how
+ * many threads a call takes, asked and told by several threads at once. */
 #include "../../runtime/native/engine/pool.h"
+#include "../../runtime/native/engine/threads.c"
 
 #include <semaphore.h>
 #include <signal.h>
@@ -40,6 +42,43 @@ static int call(Pool *pool, int seed) {
     return job.missing || job.round != ROUNDS;
 }
 
+Pool *plif_pool_new(int threads) { return pool_new(threads); }
+void plif_pool_free(Pool *pool) { pool_free(pool); }
+void plif_run(const Program *program, Pool *pool, const Call *work, char **arenas, float **accs) {
+    (void)program, (void)pool, (void)work, (void)arenas, (void)accs;
+}
+
+enum { STEPS = 20000 };
+
+/* Three threads take 1000 ns a step, one takes 500; how many took one. */
+static int steps(Threads *threads) {
+    int ones = 0;
+    for (int i = 0; i < STEPS; i++) {
+        const int n = plif_threads_next(threads);
+        ones += n == 1;
+        plif_threads_took(threads, n, n == 1 ? 500 : 1000);
+    }
+    return ones;
+}
+
+static void *beside(void *threads) {
+    steps(threads);
+    return NULL;
+}
+
+static int shared_choice(void) {
+    Pools *pools = plif_pools_new(3, 0);
+    Threads *threads = plif_threads_new(pools);
+    pthread_t others[3];
+    for (int i = 0; i < 3; i++) pthread_create(&others[i], NULL, beside, threads);
+    steps(threads);
+    for (int i = 0; i < 3; i++) pthread_join(others[i], NULL);
+    const int ones = steps(threads);
+    plif_threads_free(threads);
+    plif_pools_free(pools);
+    return ones < STEPS * 99 / 100;
+}
+
 static sem_t held, released;
 static void hold(int signal) {
     (void)signal;
@@ -72,5 +111,8 @@ int main(void) {
     printf("without one of its workers: %s\n", failed ? "FAILED" : "ok");
     sem_post(&released);
     pool_free(pool);
+
+    failed |= shared_choice();
+    printf("a choice that threads share: %s\n", failed ? "FAILED" : "ok");
     return failed;
 }

@@ -22,6 +22,7 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.engines import EngineOptions, choice, chosen
 from runtime.engines.calibrate import Measurement, measure, waited_s
+from runtime.engines.event import engine as event
 from runtime.model.card import read_card
 from runtime.stream.observe import Observer
 from tests.networks import firing, frames
@@ -221,16 +222,20 @@ def test_a_choice_is_forgotten_where_most_steps_take_three_times_as_long(
     assert measured == [files / "step.onnx"] * 2 and cached(calibrating) == [file]
 
 
+@pytest.mark.parametrize("threads", [1, 2])  # two: the engine times its calls itself
 def test_a_stream_tells_of_a_choice_that_no_longer_holds_and_keeps_its_engine(
-    files: Path, calibrating: Path, measured: list[Path], monkeypatch: pytest.MonkeyPatch
+    threads: int, files: Path, calibrating: Path, measured: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chosen, "CALLS", 20)
+    monkeypatch.setattr(native, "cores", lambda: threads)
+    monkeypatch.setattr(event, "NEURONS_A_THREAD", 1)
     runtime.load(files / "step.onnx")
     (file,) = cached(calibrating)
     content = json.loads(file.read_text())
     file.write_text(json.dumps({**content, "measured_ms": times(1e-6, 3e-6)}))  # faster than any step can be
     chosen.chosen.clear()
     model, notes = runtime.load(files / "step.onnx"), Notes()
+    assert model.engine.times_calls == (threads > 1)
     list(model.stream("sim:digits?seed=1&seconds=2", framing="duration:20ms", observers=[notes]))
     assert len(notes.said) == 1 and "engine event was chosen" in notes.said[0] and cached(calibrating) == []
     named = runtime.load(files / "step.onnx", "event")

@@ -3,10 +3,13 @@ threads follows what steps take."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
 import threading
+import time
+import weakref
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -17,7 +20,6 @@ import runtime
 from plif_export import export
 from runtime import native
 from runtime.engines.event import engine as event
-from runtime.engines.event.threads import LOOK, REST, SLOWER, ThreadCount, counts
 from tests.networks import firing, frames
 from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
 
@@ -37,7 +39,7 @@ def selftest(folder: Path, *flags: str, compiler: str | None = None) -> Path:
 
 def test_the_pool_does_every_piece_once_and_ends_without_a_worker_that_has_no_processor(tmp_path: Path) -> None:
     done = subprocess.run([selftest(tmp_path, "-O2")], capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0 and done.stdout.count("ok") == 2, done.stdout
+    assert done.returncode == 0 and done.stdout.count("ok") == 3, done.stdout
 
 
 @needs_sanitizers
@@ -60,7 +62,44 @@ def test_what_threads_of_the_pool_tell_each_other_is_synchronised(tmp_path: Path
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def after(chooser: ThreadCount, seconds: dict[int, float], steps: int) -> list[int]:
+LOOK, REST, SLOWER = 16, 160, 1.3  # as in threads.h
+
+
+class CPools(ctypes.Structure):
+    """Pools of threads.h."""
+
+    _fields_ = (("n", ctypes.c_int), ("threads", ctypes.c_int * 9), ("pool", ctypes.c_void_p * 9))
+
+
+class Chooser:
+    """Threads of threads.h: the choice of an engine for calls of one kind, or of calls that a test times."""
+
+    def __init__(self, most: int = 0, exactly: bool = False, engine: event.EventEngine | None = None, rows: int = 1):
+        self._library = native.library()
+        for name, result, *arguments in (
+            ("plif_threads_next", ctypes.c_int, ctypes.c_void_p),
+            ("plif_threads_took", None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64),
+        ):
+            function = getattr(self._library, name)
+            function.restype, function.argtypes = result, arguments
+        if engine is not None:
+            pools, self._at = engine._pools, engine.threads_of(rows)
+        else:
+            pools = self._library.plif_pools_new(most, exactly)
+            self._at = self._library.plif_threads_new(pools)
+            weakref.finalize(self, self._library.plif_pools_free, pools)
+            weakref.finalize(self, self._library.plif_threads_free, self._at)
+        found = CPools.from_address(pools)
+        self.counts = tuple(found.threads[: found.n])
+
+    def next(self) -> int:
+        return int(self._library.plif_threads_next(self._at))
+
+    def took(self, threads: int, seconds: float) -> None:
+        self._library.plif_threads_took(self._at, threads, round(1e9 * seconds))
+
+
+def after(chooser: Chooser, seconds: dict[int, float], steps: int) -> list[int]:
     """How many threads each of so many steps takes, where a step on n threads takes seconds[n]."""
     taken = []
     for _ in range(steps):
@@ -69,31 +108,36 @@ def after(chooser: ThreadCount, seconds: dict[int, float], steps: int) -> list[i
     return taken
 
 
+@needs_library
 def test_every_count_is_tried_in_a_row_and_the_fastest_is_kept() -> None:
-    assert [counts(most) for most in (1, 2, 6)] == [(1,), (1, 2), (1, 3, 6)]
-    chooser = ThreadCount(counts(6))
+    for most, expected in ((1, (1,)), (2, (2, 1)), (6, (6, 3, 1)), (40, (40, 20, 10, 5, 2, 1))):
+        assert Chooser(most).counts == expected and Chooser(most, exactly=True).counts == (most,)
+    chooser = Chooser(6)
     assert after(chooser, {1: 3, 3: 1, 6: 2}, 3 * LOOK) == LOOK * [6] + LOOK * [3] + LOOK * [1]
-    assert set(after(chooser, {1: 3, 3: 1, 6: 2}, 100)) == {3} and chooser.now == 3
+    assert set(after(chooser, {1: 3, 3: 1, 6: 2}, 100)) == {3} and chooser.next() == 3
 
 
+@needs_library
 def test_fewer_threads_are_taken_where_they_are_clearly_faster() -> None:
     for seconds, taken in (({1: 0.95, 2: 1.0, 4: 1.0}, 4), ({1: 0.8, 2: 0.85, 4: 1.0}, 2), ({1: 0.7, 2: 0.9, 4: 1}, 1)):
-        chooser = ThreadCount(counts(4))
+        chooser = Chooser(4)
         after(chooser, seconds, 3 * LOOK)
-        assert chooser.now == taken
+        assert chooser.next() == taken
 
 
+@needs_library
 def test_steps_of_which_some_are_interrupted_count_with_their_mean() -> None:
     """Beside a busy process for each processor, one thread is undisturbed in most steps, and waits for long in the others."""
-    chooser = ThreadCount(counts(2))
+    chooser = Chooser(2)
     for seconds in chain.from_iterable(repeat((4, 4, 16, 4, 4, 16, 4, 16), 2 * LOOK // 8)):
         n = chooser.next()
         chooser.took(n, 6 if n == 2 else seconds)
-    assert chooser.now == 2
+    assert chooser.next() == 2
 
 
+@needs_library
 def test_steps_that_become_slower_are_looked_at_again_and_single_ones_are_not() -> None:
-    chooser = ThreadCount(counts(2))
+    chooser = Chooser(2)
     after(chooser, {1: 2, 2: 1}, 2 * LOOK)
     for seconds in chain.from_iterable(repeat((1, 30, 1), REST)):  # other programs come and go
         assert chooser.next() == 2
@@ -101,21 +145,22 @@ def test_steps_that_become_slower_are_looked_at_again_and_single_ones_are_not() 
     slower = {1: 1.0, 2: SLOWER + 0.01}
     assert after(chooser, slower, LOOK) == LOOK * [2]
     after(chooser, slower, 2 * LOOK)
-    assert chooser.now == 1
+    assert chooser.next() == 1
     slower = {1: 1.5, 2: 1.4}
     assert after(chooser, slower, REST) == REST * [1]  # it was looked at just now
     after(chooser, slower, 2 * LOOK)
-    assert chooser.now == 2
+    assert chooser.next() == 2
 
 
+@needs_library
 def test_looks_come_again_but_take_fewer_steps_than_one_in_a_hundred() -> None:
     """A count that was slower while the machine was busy gets another chance when it no longer is."""
-    chooser = ThreadCount(counts(2))
+    chooser = Chooser(2)
     after(chooser, {1: 1, 2: 2}, 2 * LOOK)
     taken = after(chooser, {1: 1, 2: 2}, 10_000)
     assert 0 < taken.count(2) < 100
     after(chooser, {1: 1, 2: 0.5}, 4_000)
-    assert chooser.now == 2
+    assert chooser.next() == 2
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +183,9 @@ def test_changing_the_number_of_threads_between_steps_changes_no_bit(
     x = frames(firing(), np.random.default_rng(1), T=4 * LOOK, streams=rows)
     model = runtime.load(artifact, "event")
     session = model.session(rows)
-    chooser = model.engine.thread_count(rows)
-    assert chooser.counts == (1, 2, 4) and model.engine.threads == 4
+    assert isinstance(model.engine, event.EventEngine)
+    chooser = Chooser(engine=model.engine, rows=rows)
+    assert chooser.counts == (4, 2, 1) and model.engine.threads == 4
     tried, found = [], []
     for x_t in x:
         tried.append(chooser.next())
@@ -152,9 +198,22 @@ def test_changing_the_number_of_threads_between_steps_changes_no_bit(
 
 
 @needs_library
+def test_a_call_whose_threads_are_chosen_is_timed_once_where_it_runs(artifact: Path, many_threads: None) -> None:
+    model, x = runtime.load(artifact, "event"), frames(firing(), np.random.default_rng(1), T=1, streams=3)[0]
+    assert model.engine.times_calls and model.engine.took_ms(3) == 0
+    began_s = time.perf_counter()
+    model.session(3).step(x)
+    assert 0 < model.engine.took_ms(3) < 1e3 * (time.perf_counter() - began_s) and model.engine.took_ms(1) == 0
+    assert not runtime.load(artifact, "event", threads=2).engine.times_calls
+
+
+@needs_library
 def test_a_number_of_threads_that_was_asked_for_is_kept(artifact: Path, many_threads: None) -> None:
     for asked in (1, 3):
-        assert runtime.load(artifact, "event", threads=asked).engine.thread_count(1).counts == (asked,)
+        engine = runtime.load(artifact, "event", threads=asked).engine
+        assert isinstance(engine, event.EventEngine) and Chooser(engine=engine).counts == (asked,)
+        alone = engine.one_thread()
+        assert Chooser(engine=alone).counts == (1,) and not alone.times_calls
 
 
 @needs_library

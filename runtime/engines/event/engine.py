@@ -3,8 +3,8 @@
 Dense engines multiply every input, and nine of ten inputs are zero. This one keeps spikes as bits, lists them once per
 layer, and adds the weights of each spike: convolution, neuron and threshold in one pass over a tile that stays in the
 first-level cache. The kernels are native code (runtime/native) for float32 or int8 weights, and give the same bits for any
-number of threads and on every CPU path. How many threads a step takes is measured while it runs (threads.py), up to a number
-that follows from the network's size.
+number of threads and on every CPU path. How many threads a step takes is measured while it runs (threads.h in
+runtime/native/engine), up to a number that follows from the network's size.
 
 It opens the same artifacts as the other engines and takes the network from the card's graph; of the ONNX file it reads the
 initializers only, not the nodes. A .plif file holds the operations that this makes, ready to be run. fp16 is refused, since
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
@@ -33,7 +32,6 @@ from runtime.engines.event import forms
 from runtime.engines.event.layout import Layout, aligned, as_map, lanes
 from runtime.engines.event.lazy import LazyMembranes
 from runtime.engines.event.program import Compiler
-from runtime.engines.event.threads import ThreadCount, counts
 from runtime.engines.tensors import call_shapes
 from runtime.model.artifacts import kind_of
 from runtime.model.card import MOST_NUMBERS, Card
@@ -82,9 +80,7 @@ class EventEngine(Engine):
             self._program, self._kept = open_program(path, card, self.path, options.flush_denormals)
         else:
             self._program = self._compiled(path, options)
-        self._counts = (self.threads,) if options.threads else counts(self.threads)
-        self._thread_counts: dict[tuple[int, int], ThreadCount] = {}  # by the numbers of rows and steps
-        self._pools = {n: self._pool(n) for n in self._counts}
+        self._share_pools(exactly=bool(options.threads))
         self._free: list[_Scratch] = []  # scratch memory that is not in use
 
     def _compiled(self, path: Path, options: EngineOptions) -> native.Program:
@@ -131,12 +127,18 @@ class EventEngine(Engine):
             buffer_count=len(keep),
         )
 
-    def _pool(self, threads: int) -> Any:
-        """The address of a pool of so many threads; None for one thread, and where there is no memory."""
-        pool = self._library.plif_pool_new(threads) if threads > 1 else None
-        if pool:
-            weakref.finalize(self, self._library.plif_pool_free, pool)
-        return pool
+    def _share_pools(self, exactly: bool) -> None:
+        """Threads for the calls of this engine, `threads` at most; exactly: no fewer."""
+        self._pools = self._owned("pools", self.threads, exactly)
+        self._threads_of: dict[tuple[int, int], Any] = {}  # by the numbers of rows and steps
+        self.times_calls = not exactly and self.threads > 1
+
+    def _owned(self, what: str, *arguments: Any) -> Any:
+        """The address of what libplif makes; None, which means one thread to it, where there is no memory."""
+        at = getattr(self._library, f"plif_{what}_new")(*arguments)
+        if at:
+            weakref.finalize(self, getattr(self._library, f"plif_{what}_free"), at)
+        return at
 
     def membranes(self, rows: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """As Engine says, in the layout of the kernels: float32 [rows, C, H, W] whose channels lie together in memory.
@@ -225,10 +227,9 @@ class EventEngine(Engine):
         ):
             raise PlifError(f"engine event: its arrays do not fit the network ({why})")
         keep = (self, x, y, v_before, v_after, counted, owed, pointers, strides, call)  # the call holds addresses only
-        run, settle = self._library.plif_run, self._library.plif_settle
-        program, pools = ctypes.byref(self._program), self._pools
-        free, address = self._free, ctypes.byref(call)
-        threads = self.thread_count(rows, steps)
+        run, settle = self._library.plif_run_timed, self._library.plif_settle
+        program, address = ctypes.byref(self._program), ctypes.byref(call)
+        free, threads = self._free, self.threads_of(rows, steps)
 
         def step(_: object = keep) -> None:
             for twin, a, _b in copies:
@@ -237,10 +238,7 @@ class EventEngine(Engine):
                 scratch = free.pop()
             except IndexError:
                 scratch = self._scratch()
-            n = threads.next()
-            began = time.perf_counter()
-            run(program, pools[n], address, scratch.arenas, scratch.accs)
-            threads.took(n, time.perf_counter() - began)
+            run(program, threads, address, scratch.arenas, scratch.accs)
             free.append(scratch)
             for twin, _a, b in copies:
                 b[...] = twin
@@ -250,13 +248,18 @@ class EventEngine(Engine):
     def one_thread(self) -> EventEngine:
         """As Engine says: another engine on the same program."""
         alone = copy(self)
-        alone.threads, alone._counts, alone._pools = 1, (1,), {1: None}
-        alone._thread_counts, alone._free = {}, []
+        alone.threads, alone._free = 1, []
+        alone._share_pools(exactly=True)
         return alone
 
-    def thread_count(self, rows: int, steps: int = 1) -> ThreadCount:
-        """How many threads a call of so many rows and steps takes; all sessions that make such calls share it."""
-        return self._thread_counts.setdefault((rows, steps), ThreadCount(self._counts))
+    def threads_of(self, rows: int, steps: int = 1) -> Any:
+        """The address of what chooses the threads of calls of so many rows and steps, shared by all sessions that make them."""
+        kind = rows, steps
+        return self._threads_of.get(kind) or self._threads_of.setdefault(kind, self._owned("threads", self._pools))
+
+    def took_ms(self, rows: int) -> float:
+        """As Engine says, for one step."""
+        return float(self._library.plif_threads_last_ns(self.threads_of(rows))) / 1e6
 
     def _scratch(self) -> _Scratch:
         """Memory for one call. Two calls at the same time (sessions in two threads) need two."""

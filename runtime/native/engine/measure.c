@@ -7,7 +7,6 @@
 #include "../portable.h"
 
 #include <string.h>
-#include <time.h>
 
 enum { HEIGHT = 2, WIDTH = 64, CHANNELS = 128, KERNEL = 3, PAD = 1, ROUNDS = 5 };
 enum { WORDS = CHANNELS / 64, CAPACITY = WIDTH * CHANNELS + 64, INDEX = (3 * (WIDTH + 1) + 1) * 4 };
@@ -22,12 +21,6 @@ enum {
     CURRENTS = BYTES + HEIGHT * ROW_BYTES,
     ARENA = CURRENTS + HEIGHT * WIDTH * CHANNELS * 4
 };
-
-static double now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
-}
 
 /* Spikes with a share of `density`, the same ones each time. */
 static void scatter(uint64_t *words, double density) {
@@ -76,9 +69,9 @@ int plif_measure_forms(int path, const double densities[2], double ns[3][2]) {
                     write_ops(ops, weights, ones, way == 1, way == 2);
                     const Program program = {.ops = ops, .count = 2, .path = path, .acc_floats = HEIGHT * WIDTH * WIDE_BLOCK, .arena_bytes = ARENA};
                     const Call call = {.rows = 1, .steps = 1};
-                    const double began = now_ns();
+                    const int64_t began = now_ns();
                     plif_run(&program, NULL, &call, &arena, &sums);
-                    const double took = now_ns() - began;
+                    const double took = (double)(now_ns() - began);
                     if (!round || took < ns[way][d]) ns[way][d] = took;
                 }
             }

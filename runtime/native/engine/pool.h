@@ -19,7 +19,6 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
-#include <time.h>
 
 enum { SPIN_NS = 65000 };
 
@@ -54,12 +53,6 @@ static inline void pause_a_little(void) {
 #endif
 }
 
-static inline int64_t pool_now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
 /* A sleeper is counted before it looks at the bell for the last time, and the bell rises before sleepers are counted here: one
  * of the two sees the other. */
 static void pool_ring(Pool *p) {
@@ -72,11 +65,11 @@ static void pool_ring(Pool *p) {
 
 /* Until the bell is another than was heard. */
 static void pool_wait(Pool *p, unsigned heard) {
-    const int64_t end = pool_now_ns() + SPIN_NS;
+    const int64_t end = now_ns() + SPIN_NS;
     do {
         if (atomic_load_explicit(&p->bell, memory_order_acquire) != heard) return;
         pause_a_little();
-    } while (pool_now_ns() < end);
+    } while (now_ns() < end);
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->sleepers, 1);
     while (atomic_load(&p->bell) == heard) pthread_cond_wait(&p->wake, &p->lock);

@@ -1,0 +1,113 @@
+/* The number of threads, as threads.h says. */
+#include "threads.h"
+#include "../portable.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+struct Threads {
+    const Pools *pools;
+    atomic_int busy;                    /* a thread is in here; nobody waits for it, also where a fork has left it behind */
+    atomic_int now;                     /* which count was taken last; threads that find it busy take the same */
+    atomic_int_fast64_t last_ns;
+    int looks;
+    int steps_of[MOST_COUNTS];          /* of this look, for each count */
+    double ns_of[MOST_COUNTS];          /* their sum */
+    double expected_ns;                 /* of a step, as of the last look */
+    int64_t steps, slow;                /* since then; slow steps more than others */
+};
+
+Pools *plif_pools_new(int most, int exactly) {
+    Pools *p = calloc(1, sizeof *p);
+    if (!p) return NULL;
+    for (; most && p->n < (exactly ? 1 : MOST_COUNTS); most /= 2) {
+        p->threads[p->n] = most;
+        p->pool[p->n++] = most > 1 ? plif_pool_new(most) : NULL;        /* without one a call takes one thread, and gives the same */
+    }
+    return p;
+}
+
+void plif_pools_free(Pools *p) {
+    for (int i = 0; p && i < p->n; i++) plif_pool_free(p->pool[i]);
+    free(p);
+}
+
+static void look(Threads *t) {
+    t->looks = t->pools->n > 1;
+    for (int i = 0; i < t->pools->n; i++) t->steps_of[i] = 0, t->ns_of[i] = 0;
+}
+
+Threads *plif_threads_new(const Pools *pools) {
+    Threads *t = pools ? calloc(1, sizeof *t) : NULL;
+    if (!t) return NULL;
+    t->pools = pools;
+    look(t);
+    return t;
+}
+
+void plif_threads_free(Threads *t) { free(t); }
+
+/* The place of the next count. */
+static int next(Threads *t) {
+    int i = atomic_load(&t->now);
+    if (t->pools->n < 2 || atomic_exchange(&t->busy, 1)) return i;
+    for (int k = 0; t->looks && k < t->pools->n; k++)
+        if (t->steps_of[k] < LOOK) {
+            i = k;
+            break;
+        }
+    atomic_store(&t->busy, 0);
+    return i;
+}
+
+static double mean(const Threads *t, int i) { return t->ns_of[i] / t->steps_of[i]; }
+
+static void decide(Threads *t) {
+    int best = 0;
+    for (int i = 1; i < t->pools->n; i++)
+        if (mean(t, i) < (1 - MARGIN) * mean(t, best)) best = i;
+    atomic_store(&t->now, best);
+    t->expected_ns = mean(t, best);
+    t->steps = t->slow = t->looks = 0;
+}
+
+static void count(Threads *t, int i, int64_t ns) {
+    if (t->looks) {
+        int tried = 1;
+        t->steps_of[i]++;
+        t->ns_of[i] += (double)ns;
+        for (int k = 0; k < t->pools->n; k++) tried &= t->steps_of[k] >= LOOK;
+        if (tried) decide(t);
+        return;
+    }
+    t->steps++;
+    t->slow += (double)ns > SLOWER * t->expected_ns ? 1 : -(t->slow > 0);
+    if (t->steps >= (int64_t)APART * LOOK * (t->pools->n - 1) || (t->slow >= LOOK && t->steps >= REST)) look(t);
+}
+
+static void took(Threads *t, int i, int64_t ns) {
+    atomic_store(&t->last_ns, ns);
+    if (t->pools->n < 2 || atomic_exchange(&t->busy, 1)) return;
+    count(t, i, ns);
+    atomic_store(&t->busy, 0);
+}
+
+int plif_threads_next(Threads *t) { return t->pools->threads[next(t)]; }
+
+void plif_threads_took(Threads *t, int threads, int64_t ns) {
+    for (int i = 0; i < t->pools->n; i++)
+        if (t->pools->threads[i] == threads) took(t, i, ns);
+}
+
+int64_t plif_threads_last_ns(const Threads *t) { return atomic_load(&t->last_ns); }
+
+void plif_run_timed(const Program *program, Threads *t, const Call *call, char **arenas, float **accs) {
+    if (!t || t->pools->n < 2) {
+        plif_run(program, t ? t->pools->pool[0] : NULL, call, arenas, accs);
+        return;
+    }
+    const int i = next(t);
+    const int64_t began = now_ns();
+    plif_run(program, t->pools->pool[i], call, arenas, accs);
+    took(t, i, now_ns() - began);
+}

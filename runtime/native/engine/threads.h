@@ -1,0 +1,44 @@
+/* How many threads a step takes: measured while it runs, since it depends on what else the machine does.
+ *
+ *     counts  the most threads, half of them, and so on to one; exactly one count where that was asked for, taken without a look
+ *     look    every count takes LOOK steps in a row, the most threads first;  t(n) = mean time of these
+ *             n = the most; for each smaller m:  n = m where t(m) < (1 - MARGIN) t(n)
+ *     then    n threads, until 1 step in APART would be one of the next look's slower counts (p99 does not see looks),
+ *             or until most steps take more than SLOWER t(n), REST steps after the last look or later
+ *
+ * In a row, and the mean: beside other programs a count is only as fast as its threads are given processors, which the system
+ * evens out over some ten milliseconds. Counts that take turns get the processors of each other, and a median sees either the
+ * steps that were interrupted or those that were not. More threads get more of a busy machine, so fewer must be clearly faster.
+ *
+ * Any count gives the same bits, so it may change between two steps of a stream.
+ */
+#ifndef PLIF_THREADS_H
+#define PLIF_THREADS_H
+
+#include "event.h"
+
+enum { LOOK = 16, APART = 200, REST = 10 * LOOK, MOST_COUNTS = 9 };     /* 256 threads, 128, .. 1 */
+#define MARGIN 0.10
+#define SLOWER 1.3
+
+/* A pool for each count that is worth a try, the most threads first. */
+typedef struct {
+    int n, threads[MOST_COUNTS];
+    Pool *pool[MOST_COUNTS];            /* NULL: the calling thread alone */
+} Pools;
+Pools *plif_pools_new(int most, int exactly);   /* 1 to 256 threads; exactly: no fewer. NULL where there is no memory */
+void plif_pools_free(Pools *pools);
+
+/* What is known of calls of one kind, such as those of so many rows, which may come from several threads at once: a call that meets
+ * another one in here is not counted. */
+typedef struct Threads Threads;
+Threads *plif_threads_new(const Pools *pools);  /* NULL where there is no memory */
+void plif_threads_free(Threads *threads);
+int plif_threads_next(Threads *threads);        /* how many the next call takes, */
+void plif_threads_took(Threads *threads, int count, int64_t ns);        /* and how long one took with so many */
+int64_t plif_threads_last_ns(const Threads *threads);   /* how long the last one took; 0 where there is one count, and no clock */
+
+/* As plif_run, with as many threads as are chosen, of those pools. */
+void plif_run_timed(const Program *program, Threads *threads, const Call *call, char **arenas, float **accs);
+
+#endif
