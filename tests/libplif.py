@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ctypes as c
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from runtime import native
 from runtime.base.errors import PlifError
 from runtime.events import make_events
 from runtime.events.frame import Frame
+from runtime.native import library
 from runtime.native.interface import PlifDecision, PlifOptions
 
 
@@ -27,41 +26,6 @@ class CAccount(c.Structure):
 
     def __init__(self) -> None:
         super().__init__(c.sizeof(CAccount))
-
-
-@cache
-def library() -> c.CDLL:
-    """The library, with the types of the functions of plif.h."""
-    lib, p = native.library(), c.c_void_p
-    for name, result, *arguments in (
-        ("plif_open", p, c.c_char_p, c.c_uint),
-        ("plif_open_buffer", p, p, c.c_size_t, c.c_uint),
-        ("plif_session_new", p, p, p),
-        ("plif_session_free", None, p),
-        ("plif_step", c.c_int, p, p, p),
-        ("plif_feed", c.c_int, p, p, p, p, p, c.c_size_t, p, p),
-        ("plif_tick", c.c_int, p, c.c_int64, p),
-        ("plif_finish", c.c_int, p, p),
-        ("plif_frame", c.c_int, p, p, c.c_int64, c.c_int64, c.c_int64, p),
-        ("plif_account_of", c.c_int, p, p),
-        ("plif_reset", None, p),
-        ("plif_reset_network", None, p),
-        ("plif_snapshot_size", c.c_size_t, p),
-        ("plif_snapshot", c.c_int, p, p, c.c_size_t),
-        ("plif_restore", c.c_int, p, p, c.c_size_t),
-        ("plif_classes", c.c_int, p),
-        ("plif_class_name", c.c_char_p, p, c.c_int),
-        ("plif_cpu", c.c_char_p, p),
-        ("plif_error_code", c.c_int),
-        ("plif_membranes", p, p, c.c_int, p, p),
-        ("plif_recording_open", p, c.c_char_p),
-        ("plif_recording_close", None, p),
-        ("plif_recording_describe", c.c_int, p, p),
-        ("plif_recording_read", c.c_int64, p, p, p, p, p, c.c_size_t),
-    ):
-        function = getattr(lib, name)
-        function.restype, function.argtypes = result, list(arguments)
-    return lib
 
 
 def error() -> str:

@@ -135,14 +135,14 @@ def test_a_library_that_does_not_fit_is_refused_in_one_line(
         path.write_bytes(content)
     monkeypatch.setenv(native.LIBRARY_VARIABLE, str(path))
     with pytest.raises(PlifError, match=r"^PLIF_LIBRARY=[^\n]*other\.so: no library for this plif \([^\n]*make debug$"):
-        native.find_library("_event*.so", "plif_layout", 0, {})
+        native.find_library("_event*.so", "plif_layout", 0)
 
 
 @pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler")
 def test_a_library_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(native.LIBRARY_VARIABLE, native.library()._name)
     with pytest.raises(PlifError, match="built from other sources"):
-        native.find_library("_event*.so", "plif_layout", 1, {})
+        native.find_library("_event*.so", "plif_layout", 1)
 
 
 @pytest.mark.large

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ctypes as c
 import os
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 from runtime.base.errors import PlifError
+from runtime.native.signatures import SIGNATURES
 
 # In the order of the enum in event.c; the last one that a processor has is the fastest. amx: avx512, and tiles for int8.
 PATHS = ("scalar", "avx2", "avx512", "neon", "amx")
@@ -83,21 +83,23 @@ class CallSizes(c.Structure):
     _fields_ = (("x", c.c_int64), ("y", c.c_int64), *((name, c.c_void_p) for name in ("v", "v_next", "rates")))
 
 
-Signatures = Mapping[str, tuple[Any, list[Any]]]  # function -> (type of its result, types of its arguments)
+def typed(library: c.CDLL) -> c.CDLL:
+    """The library, with the types of its functions. Raises AttributeError where it has not all of them."""
+    for name, (result, *arguments) in SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
 
 
-def find_library(pattern: str, layout_function: str, layout: int, signatures: Signatures) -> c.CDLL | None:
+def find_library(pattern: str, layout_function: str, layout: int) -> c.CDLL | None:
     """The library beside this file whose structures have the sizes that Python expects; None where none has been built. Raises
     PlifError where PLIF_LIBRARY names another that does not fit."""
     named = os.environ.get(LIBRARY_VARIABLE)
     for path in [Path(named).absolute()] if named else sorted(Path(__file__).parent.glob(pattern)):
         try:
-            library = c.CDLL(str(path))
+            library = typed(c.CDLL(str(path)))
             if library[layout_function]() != layout:
                 raise OSError("built from other sources than this plif")
-            for name, (restype, argtypes) in signatures.items():
-                function = getattr(library, name)
-                function.restype, function.argtypes = restype, argtypes
         except (OSError, AttributeError) as error:  # built for another machine, or not ours
             if named:
                 why = " ".join(str(error).split())
@@ -111,27 +113,8 @@ def find_library(pattern: str, layout_function: str, layout: int, signatures: Si
 
 @cache
 def _open() -> c.CDLL | None:
-    signatures: Signatures = {
-        "plif_paths": (c.c_int, [c.c_int]),
-        "plif_program_check": (c.c_int, [c.c_void_p, c.c_char_p, c.c_int64]),
-        "plif_call_check": (c.c_int, [c.c_void_p, c.c_void_p, c.c_void_p, c.c_char_p, c.c_int64]),
-        "plif_room_check": (c.c_int, [c.c_void_p, c.c_int64, c.c_int64, c.c_char_p, c.c_int64]),
-        "plif_run": (None, [c.c_void_p] * 5),
-        "plif_measure_forms": (c.c_int, [c.c_int] + [c.c_void_p] * 2),
-        "plif_settle": (None, [c.c_void_p] * 2),
-        "plif_run_timed": (None, [c.c_void_p] * 5),
-        "plif_pools_new": (c.c_void_p, [c.c_int, c.c_int]),
-        "plif_pools_free": (None, [c.c_void_p]),
-        "plif_threads_new": (c.c_void_p, [c.c_void_p]),
-        "plif_threads_free": (None, [c.c_void_p]),
-        "plif_threads_last_ns": (c.c_int64, [c.c_void_p]),
-        "plif_open_for": (c.c_void_p, [c.c_void_p, c.c_int64, c.c_uint, c.c_int]),
-        "plif_close": (None, [c.c_void_p]),
-        "plif_model_program": (c.c_void_p, [c.c_void_p]),
-        "plif_error_text": (c.c_char_p, []),
-    }
     sizes = c.sizeof(Op) * 1_000_000 + c.sizeof(Program) * 1000 + c.sizeof(Call) + c.sizeof(CallSizes)
-    return find_library("_event*.so", "plif_layout", sizes, signatures)
+    return find_library("_event*.so", "plif_layout", sizes)
 
 
 def cores() -> int:

@@ -1,14 +1,13 @@
-"""plif.h for Python: its structures and functions, some that lie beneath it, and a session of it as an object."""
+"""plif.h for Python: its structures, and a session of it as an object."""
 
 from __future__ import annotations
 
 import ctypes as c
-from functools import cache
 
 import numpy as np
 
-from runtime import native
 from runtime.base.errors import PlifError
+from runtime.native import library
 
 GAP, AFRESH, LOST = 1, 2, 4
 IDLE = -2
@@ -110,43 +109,6 @@ class PlifAccount(c.Structure):
 
     def __init__(self) -> None:
         super().__init__(c.sizeof(PlifAccount))
-
-
-@cache
-def library() -> c.CDLL:
-    """The native library, with the types of the functions that are used here."""
-    lib, p, i64 = native.library(), c.c_void_p, c.c_int64
-    for name, result, *arguments in (
-        ("plif_session_for", p, p, p),
-        ("plif_session_free", None, p),
-        ("plif_rows", c.c_int, p),
-        ("plif_before", c.c_int, p, i64, i64, i64, c.c_int, p),
-        ("plif_after", c.c_int, p, p, p),
-        ("plif_snapshot_size", c.c_size_t, p),
-        ("plif_snapshot", c.c_int, p, p, c.c_size_t),
-        ("plif_restore", c.c_int, p, p, c.c_size_t),
-        ("plif_frame_events", c.c_int, p, p, p),
-        ("plif_frame_words", c.c_int, p, p, i64, p, p, c.c_double, p),
-        ("plif_frame_tick", c.c_int, p, i64, p),
-        ("plif_frame_finish", c.c_int, p, p),
-        ("plif_frame_restart", c.c_int, p, c.c_int, p),
-        ("plif_resume", c.c_int, p, i64),
-        ("plif_join", c.c_int, p, p, p),
-        ("plif_time_of", c.c_int, p, p),
-        ("plif_account_of", c.c_int, p, p),
-        ("plif_other_class", c.c_int, p, c.c_int),
-        ("plif_exit_lead", c.c_double, c.c_double, c.c_int, c.c_int),
-        ("plif_leads", None, p, i64, c.c_int, p),
-        ("plif_answers", None, p, i64, c.c_int, p, c.c_double, p),
-        ("plif_framing_parse", c.c_int, c.c_char_p, p),
-        ("plif_framing_room", c.c_int, p, i64),
-        ("plif_time_us", i64, c.c_char_p),
-        ("plif_view_check", c.c_int, p, c.c_int, c.c_int, c.c_int),
-        ("plif_view", None, p, p, c.c_int, c.c_int, c.c_int, p, p, p),
-    ):
-        function = getattr(lib, name)
-        function.restype, function.argtypes = result, list(arguments)
-    return lib
 
 
 def error() -> PlifError:

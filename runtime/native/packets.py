@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from runtime.base.errors import PlifError
-from runtime.native import Signatures, find_library, missing
+from runtime.native import find_library, missing
 
 
 class Decoding(c.Structure):
@@ -53,32 +53,8 @@ def library() -> c.CDLL:
     """The library. Raises PlifError where it is missing, and on a big-endian machine, which it is not written for."""
     if sys.byteorder != "little":
         raise PlifError("plif reads events on little-endian machines only")
-    signatures: Signatures = {
-        "plif_looks_like": (c.c_int, [c.c_int, c.c_char_p, c.c_int64]),
-        "plif_word_bytes": (c.c_int64, [c.c_int]),
-        "plif_decode_most": (c.c_int64, [c.c_int, c.c_void_p, c.c_int64]),
-        "plif_decode": (
-            c.c_int64,
-            [c.c_int, c.c_void_p, c.c_void_p, c.c_int64, c.c_void_p, c.c_int64, c.c_void_p],
-        ),
-        "plif_aedat31_packet": (c.c_int, [c.c_char_p, c.c_void_p]),
-        "plif_any_valid": (c.c_int, [c.c_void_p, c.c_int64]),
-        "plif_all_usable": (c.c_int, [c.c_void_p, *[c.c_int64] * 4]),
-        "plif_filters_make": (c.c_int, [c.c_char_p, c.c_int, c.c_int, c.c_void_p]),
-        "plif_filters_free": (None, [c.c_void_p]),
-        "plif_filters_sensor": (None, [c.c_void_p] * 3),
-        "plif_filters_apply": (c.c_int64, [c.c_void_p, c.c_void_p, c.c_int64, c.c_void_p]),
-        "plif_filters_note": (c.c_int, [c.c_void_p, c.c_int, c.c_void_p, c.c_size_t]),
-        "plif_filters_bytes": (c.c_int64, [c.c_void_p]),
-        "plif_filters_keep": (None, [c.c_void_p] * 2),
-        "plif_filters_restore": (c.c_int, [c.c_void_p] * 2),
-        "plif_sample": (
-            c.c_int64,
-            [c.c_char_p, c.c_char_p, c.c_void_p, c.c_int32, c.c_int32, c.c_void_p, c.c_int64, c.c_int64, c.c_void_p],
-        ),
-    }
     sizes = c.sizeof(Evt3Reader) * 1000 + c.sizeof(Packet)
-    found = find_library("_event*.so", "plif_packets_layout", sizes, signatures)
+    found = find_library("_event*.so", "plif_packets_layout", sizes)
     if found is None:
         return missing()
     for name in ("plif_decode_most", "plif_decode"):

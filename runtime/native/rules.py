@@ -8,12 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.native.interface import (
-    PlifFraming,
-    error,
-    library,
-    line,
-)
+from runtime.native import library
+from runtime.native.interface import PlifFraming, error, line
 
 FRAMING_KINDS = ("count", "duration", "events", "time")
 FRAMING_CHOICES = {

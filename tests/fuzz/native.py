@@ -34,25 +34,7 @@ FLAGS = ("-std=gnu11", "-O1", "-ffp-contract=off", "-Wno-psabi", "-Wno-unknown-p
 
 def child(folder: Path, seed: int, end: int, until_s: float, names: list[str]) -> None:
     """Cases from `seed` to `end`, or until that time; each writes its number into a file first, for the one that a fault ends."""
-    event = packet = c.CDLL(str(folder / "event.so"))
-    p, n = c.c_void_p, c.c_int64
-    event.plif_program_check.argtypes, event.plif_call_check.argtypes = [p, p, n], [p, p, p, p, n]
-    event.plif_run.argtypes, event.plif_run.restype = [p] * 5, None
-    event.plif_pool_new.restype, event.plif_pool_new.argtypes = p, [c.c_int]
-    for function, types in (
-        (packet.plif_word_bytes, [c.c_int]),
-        (packet.plif_decode_most, [c.c_int, p, n]),
-        (packet.plif_decode, [c.c_int, p, p, n, p, n, p]),
-        (packet.plif_collect, [p, n, p, p, p, n, p, n, p, p, p]),
-        (packet.plif_evt3_collect, [p, n, p, p, p, p, n, p, n, p, p]),
-    ):
-        function.restype, function.argtypes = n, types
-    packet.plif_all_usable.argtypes, packet.plif_any_valid.argtypes = [p, n, n, n, n], [p, n]
-    packet.plif_looks_like.argtypes, packet.plif_aedat31_packet.argtypes = [c.c_int, p, n], [p, p]
-    packet.plif_filters_make.argtypes, packet.plif_filters_restore.argtypes = [c.c_char_p, c.c_int, c.c_int, p], [p, p]
-    packet.plif_filters_keep.argtypes, packet.plif_filters_note.argtypes = [p, p], [p, c.c_int, p, c.c_size_t]
-    packet.plif_filters_bytes.restype, packet.plif_error_text.restype = n, c.c_char_p
-    packet.plif_filters_apply.restype, packet.plif_filters_apply.argtypes = n, [p, p, n, p]
+    event = packet = native.typed(c.CDLL(str(folder / "event.so")))
     here = event.plif_paths(0)
     paths = [i for i, name in enumerate(native.PATHS) if here >> i & 1 and (not names or name in names)]
     pool = event.plif_pool_new(2)

@@ -76,12 +76,6 @@ class Chooser:
 
     def __init__(self, most: int = 0, exactly: bool = False, engine: event.EventEngine | None = None, rows: int = 1):
         self._library = native.library()
-        for name, result, *arguments in (
-            ("plif_threads_next", ctypes.c_int, ctypes.c_void_p),
-            ("plif_threads_took", None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64),
-        ):
-            function = getattr(self._library, name)
-            function.restype, function.argtypes = result, arguments
         if engine is not None:
             pools, self._at = engine._pools, engine.threads_of(rows)
         else:

@@ -14,7 +14,6 @@ from plif_export import export
 from runtime import native
 from runtime.events import make_events
 from runtime.native.interface import PlifDecision, PlifInput, PlifNetwork, PlifOptions, PlifPacket, PlifTime
-from runtime.native.rules import library as rules
 from tests.libplif import CAccount, error, library
 from tests.networks import digits_network
 
@@ -51,7 +50,6 @@ def digits_plif(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def calls(path: Path, folder: Path) -> dict[str, Callable[[], int]]:
     """Name -> that call, which succeeds; in this order."""
     lib, of, t = library(), {}, np.arange(9, dtype="i8")
-    rules()
     (folder / "r.bin").write_bytes(bytes(range(50)))
     x, y = np.zeros((2, 34, 34), np.float32), np.zeros(10, np.float32)
     keep, room, d, took = np.ones(1), c.create_string_buffer(1 << 20), PlifDecision(), c.c_size_t()
@@ -87,14 +85,14 @@ def calls(path: Path, folder: Path) -> dict[str, Callable[[], int]]:
         "hearing": lambda: made("hearing", lib.plif_session_new(of["model"], c.byref(options))),
         "account_of": lambda: lib.plif_account_of(of["deaf"], c.byref(CAccount())),
         "feed": lambda: lib.plif_feed(of["hearing"], *[t.ctypes.data] * 4, 9, c.byref(took), c.byref(d)),
-        "framing": lambda: made("framing", rules().plif_session_for(c.byref(shaped), c.byref(options))),
-        "frame_events": lambda: rules().plif_frame_events(of["framing"], c.byref(packet), c.byref(first)),
-        "resume": lambda: rules().plif_resume(of["framing"], 9),
-        "time_of": lambda: rules().plif_time_of(of["framing"], c.byref(PlifTime())),
-        "frame_tick": lambda: rules().plif_frame_tick(of["framing"], 10, c.byref(first)),
-        "frame_restart": lambda: rules().plif_frame_restart(of["framing"], 1, c.byref(first)) - FRAMED,
-        "join": lambda: rules().plif_join(of["framing"], c.byref(first), c.byref(second)),
-        "frame_finish": lambda: rules().plif_frame_finish(of["framing"], c.byref(first)),
+        "framing": lambda: made("framing", library().plif_session_for(c.byref(shaped), c.byref(options))),
+        "frame_events": lambda: library().plif_frame_events(of["framing"], c.byref(packet), c.byref(first)),
+        "resume": lambda: library().plif_resume(of["framing"], 9),
+        "time_of": lambda: library().plif_time_of(of["framing"], c.byref(PlifTime())),
+        "frame_tick": lambda: library().plif_frame_tick(of["framing"], 10, c.byref(first)),
+        "frame_restart": lambda: library().plif_frame_restart(of["framing"], 1, c.byref(first)) - FRAMED,
+        "join": lambda: library().plif_join(of["framing"], c.byref(first), c.byref(second)),
+        "frame_finish": lambda: library().plif_frame_finish(of["framing"], c.byref(first)),
         "tick": lambda: lib.plif_tick(of["hearing"], 500, c.byref(d)),
         "finish": lambda: lib.plif_finish(of["hearing"], c.byref(d)),
     }

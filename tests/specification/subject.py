@@ -227,8 +227,7 @@ class Libplif:
     """libplif: its parsers, and sessions that are fed."""
 
     def read(self, grammar: str, text: str) -> dict[str, Any] | None:
-        parse = native.library()[f"plif_{grammar}_parse"]
-        parse.argtypes = [c.c_char_p, c.c_void_p]
+        parse = getattr(native.library(), f"plif_{grammar}_parse")
         out: Any = {"framing": PlifFraming, "decide": CRule, "reset": CPolicy}[grammar]()
         code = parse(text.encode(), c.byref(out))
         assert code in (0, -5)
