@@ -103,7 +103,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "plif_evt3_collect": (I64, P, I64, P, P, P, P, I64, P, I64, P, P),
     "plif_packets_layout": (INT,),
     # formats/formats.h
-    "plif_looks_like": (INT, INT, TEXT, I64),
+    "plif_looks_like": (INT, INT, P, I64),
     "plif_word_bytes": (I64, INT),
     "plif_decode_most": (I64, INT, P, I64),
     "plif_decode": (I64, INT, P, P, I64, P, I64, P),
