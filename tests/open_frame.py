@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.native import packets
+from runtime.native import interface
 from runtime.native.rules import view_of
 
 
@@ -28,7 +28,7 @@ class OpenFrame(c.Structure):
 @cache
 def library() -> c.CDLL:
     """The native library; what these two functions refuse raises ValueError."""
-    found = packets.library()
+    found = interface.library()
     found.plif_collect.errcheck = found.plif_evt3_collect.errcheck = _not_wrong
     return found
 

@@ -122,7 +122,9 @@ def loaded(library: object, code: str = "print(*native.paths(amx=False))") -> su
 @pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler")
 def test_another_build_is_loaded_where_plif_library_names_one(tmp_path: Path) -> None:
     other = Path(shutil.copy(native.library()._name, tmp_path / "other.so"))
-    done = loaded(other, "from runtime.native import packets; print(native.library()._name, packets.library()._name)")
+    done = loaded(
+        other, "from runtime.native import interface; print(native.library()._name, interface.library()._name)"
+    )
     assert done.stdout.split() == [str(other)] * 2
 
 

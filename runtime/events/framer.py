@@ -24,6 +24,7 @@ from runtime.events.framing import Framing
 from runtime.native.interface import (
     AFRESH,
     GAP,
+    Evt3Reader,
     NativeSession,
     PlifInput,
     PlifNetwork,
@@ -31,7 +32,6 @@ from runtime.native.interface import (
     PlifTime,
     error,
 )
-from runtime.native.packets import Evt3Reader
 
 GAP_US = 1_000_000
 LIVE_FRAMINGS = "duration:10ms or events:n=5000,max=20ms"

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from runtime.events.framing import Framing
-from runtime.native import packets
+from runtime.native import interface
 
 SUFFIXES = (".bin", ".bs2")
 MOST_BYTES = 1 << 28  # of the frames
@@ -42,7 +42,7 @@ def frames_in(
     frames = np.empty((T, *shape), np.float32) if out is None else out
     where = (frames.ctypes.data, frames.strides[0] // 4, T)
     used = ctypes.c_int64()
-    events = packets.library().plif_sample(
+    events = interface.library().plif_sample(
         os.fsencode(path), str(framing).encode(), (ctypes.c_int32 * 3)(*shape), *sensor, *where, ctypes.byref(used)
     )
     return None if events < 0 else (frames, events, used.value)

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.native import library
-from runtime.native.interface import PlifFraming, error, line
+from runtime.native.interface import PlifFraming, error, library, line
 
 FRAMING_KINDS = ("count", "duration", "events", "time")
 FRAMING_CHOICES = {

@@ -15,7 +15,7 @@ from runtime.events.frame import Frame
 from runtime.events.framer import GAP_US, Extent, Framer, extent_of
 from runtime.events.framing import Framing
 from runtime.events.sources.base import Source
-from runtime.native.packets import Evt3Reader
+from runtime.native.interface import Evt3Reader
 from runtime.stream.observe import Observers
 
 SLACK_S = 0.05  # a packet may be this late, and its frame is still open

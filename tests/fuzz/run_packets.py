@@ -8,7 +8,7 @@ import random
 import numpy as np
 
 from runtime.events.array import EVENT_DTYPE
-from runtime.native import packets
+from runtime.native import interface
 from tests.fuzz.room import NUMBERS, Room
 from tests.open_frame import OpenFrame
 from tests.specification.filters import apply
@@ -28,7 +28,7 @@ def number(rng: random.Random) -> int:
 def decoded(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None:
     """plif_decode with random words of any format, state and room; what it asks of words, headers and beginnings of files."""
     name, words = rng.randrange(-1, 8), rng.randbytes(rng.randrange(200))
-    state, used, packet = _state(rng), c.c_int64(), packets.Packet()
+    state, used, packet = _state(rng), c.c_int64(), interface.Packet()
     with Room() as room:
         at = room.take(len(words), words)
         most = library.plif_decode_most(name, at, len(words))
@@ -44,9 +44,9 @@ def decoded(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None:
         count["refused" if made < 0 else "ran"] += 1
 
 
-def _state(rng: random.Random) -> packets.Decoding:
-    fields = packets.Decoding._fields_
-    return packets.Decoding(*(number(rng) if rng.random() < 0.1 else rng.choice((-1, 0, 5)) for _ in fields))
+def _state(rng: random.Random) -> interface.Decoding:
+    fields = interface.Decoding._fields_
+    return interface.Decoding(*(number(rng) if rng.random() < 0.1 else rng.choice((-1, 0, 5)) for _ in fields))
 
 
 def straight(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None:
@@ -58,7 +58,7 @@ def straight(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None
     )
     words += rng.randbytes(rng.choice((0, 0, 1)))
     columns, rows, cells = rng.randrange(24), rng.randrange(24), rng.randrange(1, 60)
-    reader = packets.Evt3Reader(decoder=_state(rng) if rng.random() < 0.5 else packets.Decoding(row=-1, base=-1))
+    reader = interface.Evt3Reader(decoder=_state(rng) if rng.random() < 0.5 else interface.Decoding(row=-1, base=-1))
     for name in ("events", "outside", "held", "next"):
         setattr(reader, name, number(rng) if rng.random() < 0.03 else 0)
     reader.hold[:] = rng.randbytes(len(reader.hold))

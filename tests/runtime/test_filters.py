@@ -13,7 +13,7 @@ from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
 from runtime.events import filters as of_events
 from runtime.events.filters import FILTERS
-from runtime.native.packets import library
+from runtime.native.interface import library
 from runtime.simulate.source import DigitSource
 from runtime.stream.source_framer import SourceFramer
 from tests.live import step

@@ -16,7 +16,7 @@ from runtime.events.formats import base
 from runtime.events.formats.base import Losses
 from runtime.events.formats.words import NUMBERS, Decoder
 from runtime.events.framer import Framer
-from runtime.native import packets
+from runtime.native import interface
 from runtime.stream.observe import Observer, Observers
 from runtime.stream.source_framer import SourceFramer
 from tests.open_frame import OpenFrame, collect, library
@@ -144,7 +144,7 @@ def test_a_file_of_words_that_cannot_be_used_is_refused_without_being_decoded(tm
 def test_words_with_sizes_that_do_not_fit_are_refused(wrong: str) -> None:
     words, tables = np.array([0x8000, 0x0000, 0x2001], "<u2"), np.zeros(4, np.int64)
     frame = OpenFrame(width=5 if wrong == "width" else 4, height=4, cells=16, most_used=9, most_seen=9)
-    reader = packets.Evt3Reader(decoder=packets.Decoding.new())
+    reader = interface.Evt3Reader(decoder=interface.Decoding.new())
     at, counts = ctypes.c_int64(4 if wrong == "at" else 0), np.zeros(16, np.float32)
     for name, value in (("held", 13), ("next", 1), ("outside", 1 << 62)):
         setattr(reader, name, value if wrong == name else 0)
@@ -205,7 +205,7 @@ def test_sizes_that_do_not_fit_are_refused_before_anything_is_read(wrong: dict[s
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_decoder_state_that_would_overflow_is_refused(name: str) -> None:
     words = np.zeros(80, np.uint8)
-    for field, _ in packets.Decoding._fields_:
+    for field, _ in interface.Decoding._fields_:
         for value in ((1 << 63) - 1, -(1 << 63)):
             decoder = Decoder(name)
             setattr(decoder.state, field, value)
@@ -216,7 +216,7 @@ def test_a_decoder_state_that_would_overflow_is_refused(name: str) -> None:
 @pytest.mark.parametrize(("name", "count", "room"), [(7, 8, 8), (-1, 8, 8), (1, -1, 8), (1, 8, -1), (1, 8, 1 << 62)])
 def test_a_decoder_refuses_what_is_no_format_and_no_size(name: int, count: int, room: int) -> None:
     words, out, used = np.zeros(8, np.uint8), np.full(104, 0xAA, np.uint8), ctypes.c_int64(5)
-    state = ctypes.byref(packets.Decoding.new())
+    state = ctypes.byref(interface.Decoding.new())
     with pytest.raises(ValueError, match="plif_decode: sizes that do not fit"):
         LIBRARY.plif_decode(name, state, words.ctypes.data, count, out.ctypes.data, room, ctypes.byref(used))
     assert (out == 0xAA).all() and used.value == 5

@@ -31,7 +31,7 @@ from runtime.base.errors import PlifError
 from runtime.events.array import SENSORS, T_LIMIT_US
 from runtime.events.formats.base import CHUNK_BYTES, HEADER_LIMIT, Format, Losses, Recording, refuse_header_only
 from runtime.events.formats.words import Decoder
-from runtime.native import packets
+from runtime.native import interface
 
 MAGIC = b"#!AER-DAT3.1"
 END = b"#!END-HEADER\r\n"
@@ -70,7 +70,7 @@ def open_recording(path: Path) -> Recording:
 
 def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
     size = path.stat().st_size
-    library, decoder, packet, unset = packets.library(), Decoder("aedat31"), packets.Packet(), 0
+    library, decoder, packet, unset = interface.library(), Decoder("aedat31"), interface.Packet(), 0
     with open(path, "rb") as file:
         while offset < size:
             file.seek(offset)

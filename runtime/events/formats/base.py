@@ -14,7 +14,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import SENSORS
-from runtime.native.packets import Evt3Reader
+from runtime.native.interface import Evt3Reader
 
 CHUNK_BYTES = 1 << 18  # a few times this, as temporary arrays, still fits the processor's cache
 HEAD_BYTES = 1 << 16  # a format is recognised by this much of the file's beginning

@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.events.formats.base import Losses, Recording, read_header, refuse_header_only
 from runtime.events.formats.words import decode_words
-from runtime.native.packets import Evt3Reader
+from runtime.native.interface import Evt3Reader
 
 # Older headers name the camera and not its size: a word in the header, and the sensor that it stands for.
 CAMERAS = (

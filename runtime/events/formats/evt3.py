@@ -23,7 +23,7 @@ import numpy as np
 from runtime.events.formats import evt
 from runtime.events.formats.base import Format, Losses, read_chunks
 from runtime.events.formats.words import add_lost, looks_like, note_unknown
-from runtime.native.packets import Decoding, Evt3Reader
+from runtime.native.interface import Decoding, Evt3Reader
 
 WORD = 2
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats.base import Losses, read_chunks
-from runtime.native import packets
+from runtime.native import interface
 
 # In the order of enum file_format (formats.h).
 NUMBERS = {name: i for i, name in enumerate(("nmnist", "evt2", "evt21", "evt3", "dat", "aedat2", "aedat31"))}
@@ -30,8 +30,8 @@ class Decoder:
     """Decodes chunk after chunk; what a word sets (time, row, ...) is kept for the chunks that follow."""
 
     def __init__(self, name: str) -> None:
-        self.state = packets.Decoding.new()
-        self._library, self._number = packets.library(), NUMBERS[name]
+        self.state = interface.Decoding.new()
+        self._library, self._number = interface.library(), NUMBERS[name]
         self.word_bytes: int = self._library.plif_word_bytes(self._number)
 
     def feed(self, words: np.ndarray, losses: Losses) -> np.ndarray:
@@ -45,13 +45,13 @@ class Decoder:
         return out[:made]
 
 
-def add_lost(state: packets.Decoding, losses: Losses) -> None:
+def add_lost(state: interface.Decoding, losses: Losses) -> None:
     for name, reason in LOST.items():
         losses.add(getattr(state, name), reason)
         setattr(state, name, 0)
 
 
-def note_unknown(state: packets.Decoding, name: str, path: Path, losses: Losses) -> None:
+def note_unknown(state: interface.Decoding, name: str, path: Path, losses: Losses) -> None:
     """At the end of a file."""
     if state.unknown:
         losses.note(f"{path}: {state.unknown} words of a type that {VERSIONS[name]} does not have: passed over")
@@ -67,4 +67,4 @@ def decode_words(name: str, path: Path, offset: int, losses: Losses) -> Iterator
 
 def looks_like(name: str, head: bytes) -> bool:
     """Whether a file without a header that begins so is EVT 2.0 or EVT 3.0, by the types of its words and its clock."""
-    return bool(packets.library().plif_looks_like(NUMBERS[name], head, len(head)))
+    return bool(interface.library().plif_looks_like(NUMBERS[name], head, len(head)))

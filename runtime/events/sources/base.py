@@ -16,7 +16,7 @@ from runtime.events.formats.base import Losses
 if TYPE_CHECKING:
     from runtime.events.frame import Frame
     from runtime.events.framer import Framer
-    from runtime.native.packets import Evt3Reader
+    from runtime.native.interface import Evt3Reader
 
 TICK = np.empty(0, EVENT_DTYPE)
 

@@ -14,7 +14,7 @@ from runtime.events.formats.csv_layout import EXAMPLE
 from runtime.events.size import guess_sensor, sizes_to_try
 from runtime.events.sources.base import Source
 from runtime.events.sources.usable import outside_of, pieces, usable
-from runtime.native.packets import Evt3Reader
+from runtime.native.interface import Evt3Reader
 
 NEARLY = 99  # times as many events that cannot be used as ones that can: none, nearly
 

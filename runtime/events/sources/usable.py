@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime.events.array import EVENT_DTYPE, T_LIMIT_US
 from runtime.events.formats.base import Losses
-from runtime.native import packets
+from runtime.native import interface
 
 
 def usable(events: np.ndarray, sensor: tuple[int, int], losses: Losses) -> np.ndarray:
@@ -35,7 +35,7 @@ def _all_usable(events: np.ndarray, width: int, height: int) -> bool:
     """One pass in the native library, which replaces five in NumPy for a packet without faults. False means "not known"."""
     if events.dtype != EVENT_DTYPE or not events.flags.c_contiguous:
         return False
-    return bool(packets.library().plif_all_usable(events.ctypes.data, events.nbytes, width, height, T_LIMIT_US))
+    return bool(interface.library().plif_all_usable(events.ctypes.data, events.nbytes, width, height, T_LIMIT_US))
 
 
 def pieces(events: np.ndarray, max_events: int) -> Iterator[np.ndarray]:
