@@ -59,8 +59,8 @@ class CRecording:
     def close(self) -> None:
         library().plif_recording_close(self.at)
 
-    def describe(self) -> PlifOptions:
-        options = PlifOptions(size=c.sizeof(PlifOptions))
+    def describe(self, filter: str | None = None) -> PlifOptions:
+        options = PlifOptions(size=c.sizeof(PlifOptions), filter=filter and filter.encode())
         if library().plif_recording_describe(self.at, c.byref(options)):
             raise PlifError(error())
         return options
@@ -103,6 +103,7 @@ class CSession:
             places = [array[used:].ctypes.data for array in arrays]
             got = library().plif_feed(self.at, *places, len(events) - used, c.byref(took), c.byref(self.decision))
             used += took.value
+            self.used = used
             if self.check(got):
                 yield self.said()
 

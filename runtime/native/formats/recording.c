@@ -1,5 +1,7 @@
 /* Recordings: what a session has to know of one, and its events. */
 #include "../error.h"
+#include "../rules/filter.h"
+#include "../rules/framer.h"
 #include "header.h"
 
 #include <errno.h>
@@ -20,7 +22,7 @@ struct plif_recording {
     long next;                          /* where the next packet begins; -1: here */
     int64_t at, found;                  /* bytes of the piece: decoded, read */
     int64_t from, count;                /* events: given out, decoded */
-    uint8_t piece[PIECE_BYTES], events[ROOM * EVENT];
+    uint8_t piece[PIECE_BYTES], events[ROOM * EVENT], fate[ROOM];
 };
 
 /* The usual sensors, of which a recording that says none gets the smallest that holds its events, and which of them each format tries. */
@@ -152,52 +154,57 @@ static int guess(plif_recording *r, const Spread *spread) {
     return 0;
 }
 
-/* Calls for each event of the recording, from its beginning. */
-static void walk(plif_recording *r, void (*each)(plif_recording *, void *, int64_t, uint16_t, uint16_t), void *with) {
+static Spread spread_of(plif_recording *r) {
+    Spread s = {.width = 1, .height = 1};
     for (begin(r), fill(r); r->count; fill(r))
         for (; r->from < r->count; r->from++) {
-            const uint8_t *e = r->events + r->from * EVENT;
             int64_t t;
             uint16_t x, y;
-            event_get(e, &t, &x, &y);
-            each(r, with, t, x, y);
+            event_get(r->events + r->from * EVENT, &t, &x, &y);
+            s.total++;
+            s.width = x >= s.width ? x + 1 : s.width;
+            s.height = y >= s.height ? y + 1 : s.height;
+            for (int i = 0; i < SENSORS; i++) s.outside[i] += x >= usual[i].width || y >= usual[i].height;
         }
-    begin(r);
+    return s;
 }
 
-static void spread_out(plif_recording *r, void *with, int64_t t, uint16_t x, uint16_t y) {
-    Spread *s = with;
-    (void)r, (void)t;
-    s->total++;
-    s->width = x >= s->width ? x + 1 : s->width;
-    s->height = y >= s->height ? y + 1 : s->height;
-    for (int i = 0; i < SENSORS; i++) s->outside[i] += x >= usual[i].width || y >= usual[i].height;
-}
-
-static void extend(plif_recording *r, void *with, int64_t t, uint16_t x, uint16_t y) {
-    plif_options *o = with;
-    if (x >= r->header.width || y >= r->header.height) return;
-    if (!o->total_events++) o->first_us = t;
-    o->last_us = t;
+/* Of the events on the sensor that the filters let pass: how many, and the times of the first and the last. */
+static Extent extent_of(plif_recording *r, Filters *filters) {
+    Extent e = {0};
+    for (begin(r), fill(r); r->count; fill(r)) {
+        for (int64_t i = 0; i < r->count; i++) r->fate[i] = plif_fate(r->events + i * EVENT, r->header.width, r->header.height);
+        if (filters) plif_filters_apply(filters, r->events, r->count, r->fate);
+        for (int64_t i = 0; i < r->count; i++) {
+            if (r->fate[i] != PASSED) continue;
+            e.last_us = event_time(r->events + i * EVENT);
+            if (!e.total++) e.first_us = e.last_us;
+        }
+    }
+    return e;
 }
 
 int plif_recording_describe(plif_recording *r, plif_options *options) {
     plif_call_begins();
-    plif_options o = PLIF_OPTIONS;
-    Spread spread = {.width = 1, .height = 1};
+    Filters *filters = NULL;
     if (!r || !options || options->size < offsetof(plif_options, filter)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_recording_describe: options.size is not set: begin with PLIF_OPTIONS");
     if (!r->header.width) {
-        walk(r, spread_out, &spread);
+        const Spread spread = spread_of(r);
         const int failed = guess(r, &spread);
+        begin(r);
         if (failed) return failed;
     }
-    o.total_events = 0;
-    walk(r, extend, &o);
+    const char *filter = options->size >= sizeof *options ? options->filter : NULL;
+    const int failed = filter ? plif_filters_make(filter, r->header.width, r->header.height, &filters) : 0;
+    if (failed) return failed;
+    const Extent extent = extent_of(r, filters);
+    plif_filters_free(filters);
+    begin(r);
     options->sensor_width = r->header.width;
     options->sensor_height = r->header.height;
     options->upright = r->header.upright;
-    options->total_events = o.total_events;
-    options->first_us = o.first_us;
-    options->last_us = o.last_us;
+    options->total_events = extent.total;
+    options->first_us = extent.first_us;
+    options->last_us = extent.last_us;
     return PLIF_OK;
 }

@@ -29,6 +29,14 @@ static inline void event_get(const uint8_t *from, int64_t *t, uint16_t *x, uint1
     memcpy(y, from + 10, 2);
 }
 
+/* Before filters: whether an event lies on the sensor, at a time that can be. */
+static inline uint8_t plif_fate(const uint8_t *event, int64_t width, int64_t height) {
+    int64_t t;
+    uint16_t x, y;
+    event_get(event, &t, &x, &y);
+    return x < width && y < height && possible(t) ? PASSED : OUTSIDE;
+}
+
 static inline int64_t event_time(const uint8_t *from) {
     int64_t t;
     memcpy(&t, from, 8);

@@ -38,10 +38,8 @@ static void filter(plif_session *s, Batch *b) {
     const int64_t left = b->count - b->at, n = left < CHUNK ? left : CHUNK;
     memcpy(h->events, (const uint8_t *)b->from + b->at * EVENT, (size_t)n * EVENT);
     for (int64_t i = 0; i < n; i++) {
-        int64_t t;
-        uint16_t x, y;
-        event_get(h->events + i * EVENT, &t, &x, &y);
-        h->passed[i] = b->passed && b->passed[b->at + i] != PASSED ? FILTERED : x < s->width && y < s->height && possible(t) ? PASSED : OUTSIDE;
+        const int taken = b->passed && b->passed[b->at + i] != PASSED;
+        h->passed[i] = taken ? FILTERED : plif_fate(h->events + i * EVENT, s->width, s->height);
     }
     plif_filters_apply(s->filters, h->events, n, h->passed);
     s->moving.held = n;
