@@ -31,7 +31,6 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE, make_events
-from runtime.native.interface import library
 from runtime.native.rules import error
 
 # Events [M] that pass, in their order, and which they are of the N that came: bool [N], None for all of them.
@@ -75,17 +74,21 @@ class Filters:
         self.sensor = sensor
         if parts:
             width, height = c.c_int(), c.c_int()
-            if library().plif_filters_make(_line(",".join(parts)), *sensor, c.byref(self._at)):
+            if self._library.plif_filters_make(_line(",".join(parts)), *sensor, c.byref(self._at)):
                 raise error()
-            library().plif_filters_sensor(self._at, c.byref(width), c.byref(height))
+            self._library.plif_filters_sensor(self._at, c.byref(width), c.byref(height))
             self.sensor = width.value, height.value
 
     def __call__(self, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Events [N] in file order -> [N] where they are now, and what became of each: uint8 [N], PASSED, 0 for those that are
         filtered, 2 for those outside the sensor."""
-        moved = events.copy() if events.dtype == EVENT_DTYPE else make_events(*(events[name] for name in "txyp"))
-        width, height = self._first_sensor
-        fate = np.where((moved["x"] < width) & (moved["y"] < height), np.uint8(PASSED), np.uint8(2))
+        if events.dtype != EVENT_DTYPE:
+            events = make_events(*(events[name] for name in "txyp"))
+        moved = np.ascontiguousarray(events).view(np.uint8).copy().view(EVENT_DTYPE)  # NumPy copies records slowly
+        fate = np.full(len(moved), PASSED, np.uint8)
+        if self.own:
+            width, height = self._first_sensor
+            fate[(moved["x"] >= width) | (moved["y"] >= height)] = 2
         for each in self.own:
             left = np.flatnonzero(fate == PASSED)
             if len(left):
@@ -95,33 +98,36 @@ class Filters:
                     left = left[which]
                 moved[left] = passed
         if self._at:
-            library().plif_filters_apply(self._at, moved.ctypes.data, len(moved), fate.ctypes.data)
+            self._library.plif_filters_apply(self._at, moved.ctypes.data, len(moved), fate.ctypes.data)
         return moved, fate
 
     @property
     def notes(self) -> list[str]:
         notes, text = [note for each in self.own for note in each.notes], c.create_string_buffer(300)
         first = len(notes)
-        while self._at and library().plif_filters_note(self._at, len(notes) - first, text, len(text)):
+        while self._at and self._library.plif_filters_note(self._at, len(notes) - first, text, len(text)):
             notes.append(text.value.decode())
         return notes
 
     @property
     def kept(self) -> np.ndarray:
         """uint8 [bytes], all that libplif's filters remember. Raises PlifError where it is set to what no such chain has."""
-        found = np.empty(library().plif_filters_bytes(self._at) if self._at else 0, np.uint8)
+        found = np.empty(self._library.plif_filters_bytes(self._at) if self._at else 0, np.uint8)
         if len(found):
-            library().plif_filters_keep(self._at, found.ctypes.data)
+            self._library.plif_filters_keep(self._at, found.ctypes.data)
         return found
 
     @kept.setter
     def kept(self, values: np.ndarray) -> None:
-        if len(values) and library().plif_filters_restore(self._at, np.ascontiguousarray(values).ctypes.data):
+        size = self._library.plif_filters_bytes(self._at) if self._at else 0
+        if len(values) != size:
+            raise PlifError(f"filters: {len(values)} bytes of what they remember; expected {size}")
+        if size and self._library.plif_filters_restore(self._at, np.ascontiguousarray(values, np.uint8).ctypes.data):
             raise error()
 
     def __del__(self) -> None:
         if getattr(self, "_at", None):
-            library().plif_filters_free(self._at)
+            self._library.plif_filters_free(self._at)
 
 
 def _name(part: str) -> str:

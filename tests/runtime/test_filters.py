@@ -249,6 +249,13 @@ def test_what_no_filter_can_have_kept_is_refused_and_changes_nothing(change: Cha
     assert (filters.kept == before).all()
 
 
+def test_what_another_chain_kept_is_refused() -> None:
+    filters = Filters("refractory:1ms", (W, H))
+    for other in (Filters("background:1ms", (W, H)).kept, Filters("swap", (W, H)).kept):
+        with pytest.raises(PlifError, match=f"{len(other)} bytes of what they remember; expected {8 * W * H}"):
+            filters.kept = other
+
+
 def test_marks_say_what_passes_and_what_is_not_to_be_looked_at_stays_as_it_is() -> None:
     events = make_events(range(8), [4, 5, 70, 6, 70, 4, W, 19], [3, 3, 3, 3, 3, 3, 3, H], [True] * 8)
     marks = np.array([1, 0, 0, 2, 2, 1, 1, 1], np.uint8)
