@@ -62,7 +62,7 @@ class Filters:
     """
 
     def __init__(self, text: str, sensor: tuple[int, int]) -> None:
-        self._at, self._first_sensor = c.c_void_p(), sensor
+        self._library, self._at, self._first_sensor = library(), c.c_void_p(), sensor
         self.own: list[Filter] = []
         parts = text.split(",")
         while parts and (name := _name(parts[0])) in FILTERS:
