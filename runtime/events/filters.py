@@ -31,7 +31,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE, make_events
-from runtime.native.rules import error
+from runtime.native.interface import error, library
 
 # Events [M] that pass, in their order, and which they are of the N that came: bool [N], None for all of them.
 Selection = tuple[np.ndarray, np.ndarray | None]
