@@ -112,7 +112,8 @@ typedef struct plif_options {
 
 #define PLIF_OPTIONS {sizeof(plif_options), NULL, NULL, NULL, 0, 0, 0, 1, -1, 0, 0, NULL}
 
-/* A session that would need over 4 GiB (its rows, frames that overlap, a step) is refused before any of it is allocated. */
+/* A session that would need over 4 GiB (its rows, frames that overlap, a step; 1 GiB where pointers have 32 bits) is refused before any of it is
+ * allocated. */
 PLIF_API plif_session *plif_session_new(const plif_model *model, const plif_options *options);  /* options NULL: the defaults */
 PLIF_API void plif_session_free(plif_session *session);                                         /* NULL is fine */
 
@@ -182,6 +183,11 @@ PLIF_API int plif_restore(plif_session *session, const void *bytes, size_t size)
 PLIF_API int plif_states(const plif_model *model);
 PLIF_API const char *plif_state_name(const plif_model *model, int state);        /* NULL past the last one */
 PLIF_API const float *plif_membranes(const plif_session *session, int state, int shape[3], int *lanes);
+
+/* The frame of the last decision, float [channels][height][width], and the share of neurons of each state that fired in the last step (with
+ * every:T/K: in the last row), [states]; zeros at first. Valid until the session is freed; NULL of a session without a network. */
+PLIF_API const float *plif_frame_seen(const plif_session *session);
+PLIF_API const float *plif_firing_rates(const plif_session *session);
 
 /* --- a network that runs elsewhere --- */
 
@@ -264,6 +270,8 @@ PLIF_API int plif_after(plif_session *session, const float *y, plif_decision *de
  * Gesture clips (.bs2) have them; a program may read any other format itself. The size of the sensor is 0 where the file does not say it. */
 typedef struct plif_recording plif_recording;
 PLIF_API plif_recording *plif_recording_open(const char *path);
+/* The same of bytes in memory, which must stay as they are until plif_recording_close. name: with the suffix that the file would have. */
+PLIF_API plif_recording *plif_recording_open_buffer(const void *data, size_t bytes, const char *name);
 PLIF_API void plif_recording_close(plif_recording *recording);
 PLIF_API void plif_recording_size(const plif_recording *recording, int *width, int *height);
 /* Fills in what a session has to know of a recording before its first event: the sensor (the file's, else the smallest usual one that holds

@@ -1,13 +1,13 @@
 /* Recordings: what a session has to know of one, and its events. */
 #include "../error.h"
+#include "../portable.h"
 #include "../rules/filter.h"
 #include "../rules/framer.h"
 #include "header.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <limits.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { SENSORS = 8 };
 enum { FEW = 1000, DOUBT = 50, FROM_ONE = 100 };        /* runtime/events/size.py */
@@ -40,6 +40,27 @@ static void begin(plif_recording *r) {
     r->at = r->found = r->from = r->count = 0;
 }
 
+/* Takes the file, NULL where errno says why there is none. */
+static plif_recording *opened(FILE *file, const char *name, int64_t bytes) {
+    if (!file) {
+        plif_fail(PLIF_NO_FILE, "%.200s: %s", name, strerror(errno));
+        return NULL;
+    }
+    plif_recording *r = calloc(1, sizeof *r);
+    if (!r) {
+        fclose(file);
+        plif_fail(PLIF_NO_MEMORY, "no memory for a recording");
+        return NULL;
+    }
+    r->file = file;
+    if (plif_header_read(&r->header, file, name, bytes)) {
+        plif_recording_close(r);
+        return NULL;
+    }
+    begin(r);
+    return r;
+}
+
 plif_recording *plif_recording_open(const char *path) {
     struct stat facts;
     plif_call_begins();
@@ -47,19 +68,17 @@ plif_recording *plif_recording_open(const char *path) {
         plif_fail(PLIF_NO_FILE, "%.200s: no such file", path ? path : "(no path)");
         return NULL;
     }
-    plif_recording *r = calloc(1, sizeof *r);
-    if (!r) {
-        plif_fail(PLIF_NO_MEMORY, "no memory for a recording");
+    return opened(fopen(path, "rb"), path, (int64_t)facts.st_size);
+}
+
+plif_recording *plif_recording_open_buffer(const void *data, size_t bytes, const char *name) {
+    plif_call_begins();
+    if (!data || !name || !bytes) {
+        plif_fail(data && name ? PLIF_BAD_FILE : PLIF_BAD_ARGUMENT, "%.200s: %s", name ? name : "plif_recording_open_buffer",
+                  data && name ? "the file is empty (0 bytes)" : "bytes and a name are needed");
         return NULL;
     }
-    r->file = fopen(path, "rb");
-    if (!r->file) plif_fail(PLIF_NO_FILE, "%.200s: %s", path, strerror(errno));
-    if (!r->file || plif_header_read(&r->header, r->file, path, (int64_t)facts.st_size)) {
-        plif_recording_close(r);
-        return NULL;
-    }
-    begin(r);
-    return r;
+    return opened(file_of(data, bytes), name, (int64_t)bytes);
 }
 
 void plif_recording_close(plif_recording *r) {
@@ -83,7 +102,8 @@ static int next_packet(plif_recording *r) {
         if (r->next >= 0 && fseek(r->file, r->next, SEEK_SET)) return 0;
         if (fread(header, 1, PACKET, r->file) != PACKET || !plif_aedat31_packet(header, &p)) return 0;
         const long body = ftell(r->file);
-        r->next = body + (long)(p.capacity * p.event_bytes);
+        const int64_t next = body + p.capacity * p.event_bytes;
+        r->next = next < LONG_MAX ? (long)next : LONG_MAX;  /* a long has 32 bits in places */
         if (p.kind != POLARITY || !p.number) continue;
         r->left = p.number;
         r->state.overflow = p.overflow;

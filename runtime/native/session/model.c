@@ -92,7 +92,7 @@ plif_model *plif_open_for(const void *data, int64_t bytes, unsigned flags, int p
 
 plif_model *plif_open_buffer(const void *data, size_t bytes, unsigned flags) {
     const int cpu = wanted_path();
-    return cpu < -1 ? NULL : plif_open_for(data, bytes > INT64_MAX ? -1 : (int64_t)bytes, flags, cpu);
+    return cpu < -1 ? NULL : plif_open_for(data, (uint64_t)bytes > INT64_MAX ? -1 : (int64_t)bytes, flags, cpu);
 }
 
 void plif_close(plif_model *m) {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BILLION = 1000000000, MOST_THREADS = 256, MORE_SCRATCH = 3 };      /* of scratch, beside the sums of each thread */
+enum { BILLION = 1000000000, MOST_THREADS = 256, MORE_SCRATCH = 5 };      /* of scratch, beside the sums of each thread */
 
 static int64_t up(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -120,7 +120,10 @@ static int make_scratch(plif_session *s) {
     if (!fine) return plif_fail(PLIF_NO_MEMORY, "no memory for a step: %lld bytes", (long long)p->arena_bytes);
     s->x = zeros(p->x_floats * 4, &s->scratch[n + 1]);
     s->y = zeros(s->rows * p->y_floats * 4, &s->scratch[n + 2]);
-    if (!s->x || !s->y) return plif_fail(PLIF_NO_MEMORY, "no memory for a frame of %lld numbers", (long long)p->x_floats);
+    s->fired = zeros(p->states * 4, &s->scratch[n + 3]);
+    s->rates = zeros(p->states * (int64_t)sizeof *s->rates, &s->scratch[n + 4]);
+    if (!s->x || !s->y || !s->fired || !s->rates) return plif_fail(PLIF_NO_MEMORY, "no memory for a frame of %lld numbers", (long long)p->x_floats);
+    for (int i = 0; i < p->states; i++) s->rates[i] = s->fired + i;
     if (n > 1) s->pool = plif_pool_new(n);      /* without one a step takes one thread, and gives the same */
     return 0;
 }
@@ -134,6 +137,7 @@ static int bind(plif_session *s) {
     const CallSizes sizes = {p->x_floats, p->y_floats, p->v_floats, p->v_floats, NULL};
     char why[300] = "";
     if (plif_call_check(p, &s->call, &sizes, why, sizeof why)) return plif_fail(PLIF_BAD_FILE, "its arrays do not fit: %s", why);
+    s->call.rates = s->rates;           /* a number each, as make_scratch made them: one row, one step */
     return 0;
 }
 
@@ -240,6 +244,10 @@ void plif_reset(plif_session *s) {
     if (s->takes_events) plif_framer_begin(&s->framer, &s->moving.framer, s->frames);
     if (s->filters) plif_filters_begin(s->filters);
     plif_decider_begin(&s->decider, &s->moving.deciding, s->decided, s->c);
+    if (s->model) {
+        memset(s->x, 0, (size_t)s->model->program.x_floats * sizeof *s->x);
+        memset(s->fired, 0, (size_t)s->model->program.states * sizeof *s->fired);
+    }
     for (int row = 0; row < s->rows; row++) plif_session_afresh(s, row);
 }
 
@@ -273,6 +281,9 @@ int plif_step(plif_session *s, const float *x, float *y) {
     memcpy(y, s->y, (size_t)s->model->header->classes * sizeof *y);
     return PLIF_OK;
 }
+
+const float *plif_frame_seen(const plif_session *s) { return s->x; }
+const float *plif_firing_rates(const plif_session *s) { return s->fired; }
 
 const float *plif_membranes(const plif_session *s, int state, int shape[3], int *lanes) {
     plif_call_begins();

@@ -45,6 +45,7 @@ struct plif_session {
 
     /* for a step; nothing in it is kept */
     float *x, *y;                       /* y [rows][classes] */
+    float *fired, **rates;              /* [states] of the last step; [states] where each is, for the call */
     double *c, *keep;                   /* of the decider; [rows] what it says of the membranes */
     void **scratch;                     /* as calloc gave them: accs, and what a session has one of */
     char *arena;                        /* one: all threads share the row that a step is of */
