@@ -26,6 +26,7 @@ TARGETS: dict[str, str] = {
     "tensorrt": "plif_export.targets.tensorrt:TensorRtTarget",
     "tensorrt-rtx": "plif_export.targets.tensorrt:TensorRtRtxTarget",
     "c": "plif_export.targets.c:CTarget",
+    "web": "plif_export.targets.web:WebTarget",
 }
 
 

@@ -6,7 +6,7 @@ path. What opens the file checks it and runs it, and decides nothing again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -52,8 +52,12 @@ class PlifTarget(Target):
         ]
 
     def write(self, job: ExportJob, path: Path) -> None:
+        path.write_bytes(self.packed(job, path, native.PATHS))
+
+    def packed(self, job: ExportJob, path: Path, cpus: Sequence[str]) -> bytes:
+        """The bytes of a .plif file with programs for these CPU paths; the card is sealed."""
         weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in job.proto.graph.initializer}
         job.card.update(target=self.name)
-        sections, facts = sections_of(job.card, weights, job.name)
+        sections, facts = sections_of(job.card, weights, job.name, cpus)
         seal(job.card, contents_of(path, sections, facts))
-        path.write_bytes(pack(encode(job.card), sections, facts))
+        return pack(encode(job.card), sections, facts)

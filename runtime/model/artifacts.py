@@ -4,6 +4,7 @@
     tensorrt, tensorrt-rtx   one file: the card, then the plan that TensorRT opens
     onnx       one file; the card is in its metadata
     plif       one flat file that C maps into memory: card, operations and weights of the event engine
+    web        a web page with a .plif file in it, and libplif to run it
     c          NAME.c, whose last comment is the card, and NAME.h beside it
     nir        one HDF5 file; the card is in the metadata of its graph
     openvino   a folder with model.xml, model.bin and card.json
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
 from runtime.base.hdf5 import open_hdf5
-from runtime.model.readers import c_source, engine_file, onnx_wire, plif_file, torch_zip
+from runtime.model.readers import c_source, engine_file, onnx_wire, plif_file, torch_zip, web_page
 from runtime.model.readers.engine_file import MOST_CARD
 
 if TYPE_CHECKING:
@@ -139,6 +140,14 @@ KINDS: list[Kind] = [
         None,
         "it is source code: compile it into your program (docs/c.md)",
         "contents:read_c",
+    ),
+    Kind(
+        "web",
+        ".html",
+        lambda path, head: head == web_page.FIRST,
+        plif_file.read_card_of_page,
+        "event",
+        contents="plif_program:read_contents",
     ),
     Kind("tensorrt", ".engine", lambda path, head: engine_file.is_engine(head), engine_file.read_card_text, "tensorrt"),
     Kind(

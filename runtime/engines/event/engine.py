@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
@@ -56,7 +57,7 @@ class EventEngine(Engine):
     """
 
     name: ClassVar[str] = "event"
-    suffixes: ClassVar[tuple[str, ...]] = (".onnx", ".plif")
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx", ".plif", ".html")
     threads: int
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
@@ -73,11 +74,13 @@ class EventEngine(Engine):
         self.path = native.PATHS[native.choose_path(amx=card["precision"] == "int8")]
         self._x_floats, self._y_floats = math.prod(card["input"]["shape"]), len(card["classes"])
         self._kept: Any  # what the program's addresses lead to
-        if kind_of(path).name == "plif":
+        if kind_of(path).name in ("plif", "web"):
             self._v_floats = _counts(_stride(state["shape"]) for state in card["states"])
             from runtime.engines.event.plif_opener import open_program  # what it needs is not loaded for others
 
-            self._program, self._kept = open_program(path, card, self.path, options.flush_denormals)
+            asked = self.path if os.environ.get(native.PATH_VARIABLE) else None
+            self._program, self._kept = open_program(path, card, asked, options.flush_denormals)
+            self.path = native.PATHS[self._program.path]  # a page has the one that runs on every machine
         else:
             self._program = self._compiled(path, options)
         self._share_pools(exactly=bool(options.threads))

@@ -10,26 +10,30 @@ import numpy as np
 
 from runtime import native
 from runtime.base.errors import PlifError
-from runtime.base.files import read_regular
 from runtime.engines.event.layout import aligned
 from runtime.engines.event.plif_writer import facts_of
 from runtime.model.card import Card
-from runtime.model.readers.plif_file import EXPECTED
+from runtime.model.readers.plif_file import read_bytes
 from runtime.model.readers.plif_program import read_plif
 
 KEEP_SUBNORMALS = 2  # plif.h
 
 
-def open_program(path: Path, card: Card, cpu: str, flush: bool) -> tuple[native.Program, Any]:
-    """(the program for one CPU path, what has to be kept while it is used). Raises PlifError where the file may not be run."""
+def open_program(path: Path, card: Card, cpu: str | None, flush: bool) -> tuple[native.Program, Any]:
+    """(the program, what has to be kept while it is used). Raises PlifError where the file may not be run.
+
+    cpu  the path to run; None for the fastest that the file and this processor have
+    """
     if (said := read_plif(path).facts) != facts_of(card):
         raise PlifError(f"{path}: says {said} beside its card, which says otherwise; export it again")
     library = native.library()
-    data = np.frombuffer(read_regular(path, EXPECTED), np.uint8)
+    data = np.frombuffer(read_bytes(path), np.uint8)
     bytes_ = aligned(data.shape, np.uint8)  # a copy: a file that changes while it is open changes nothing here
     bytes_[:] = data
     flags = 0 if flush else KEEP_SUBNORMALS
-    model = library.plif_open_for(bytes_.ctypes.data, bytes_.nbytes, flags, native.PATHS.index(cpu))
+    model = library.plif_open_for(
+        bytes_.ctypes.data, bytes_.nbytes, flags, -1 if cpu is None else native.PATHS.index(cpu)
+    )
     if not model:
         raise PlifError(f"{path}: {library.plif_error_text().decode('ascii', 'replace')}")
     weakref.finalize(bytes_, library.plif_close, model)

@@ -6,7 +6,7 @@ The operations are written as they are, one list for each CPU path: a program th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +27,17 @@ THREADS = 2  # how finely the work of small maps is divided; a step of more thre
 MOST_TEXT = 4096  # bytes of a name or a framing
 
 
-def sections_of(card: Card, weights: Mapping[str, np.ndarray], where: str) -> tuple[dict[str, bytes], tuple[int, ...]]:
+def sections_of(
+    card: Card, weights: Mapping[str, np.ndarray], where: str, paths: Sequence[str] = native.PATHS
+) -> tuple[dict[str, bytes], tuple[int, ...]]:
     """(all sections but the card, the header's facts), for plif_file.pack. Raises PlifError for what the engine cannot run.
 
     card      an artifact card of the step form
     weights   the initializers of its ONNX form by name
+    paths     the CPU paths that get a program
     """
     facts = facts_of(card)
-    layouts = {path: Compiler(card, weights, where, True, THREADS, path).compile() for path in native.PATHS}
+    layouts = {path: Compiler(card, weights, where, True, THREADS, path).compile() for path in paths}
     arrays = _Arrays()
     programs, operations = bytearray(), bytearray()
     for path, layout in layouts.items():

@@ -17,18 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from runtime.base.files import read_regular
 from runtime.model.readers.contents import Contents, not_finite
 from runtime.model.readers.plif_file import (
     ARRAY,
     DTYPES,
-    EXPECTED,
     FACTS,
     OPERATION,
     OPERATION_FIELDS,
     PROGRAM,
     STATE,
     damaged,
+    read_bytes,
     records,
     take_apart,
     text_of,
@@ -82,7 +81,7 @@ class PlifFile:
 
 def read_contents(path: Path) -> Contents:
     """What the digest binds to the card: the operations, the weights, and what is said of the network beside the card."""
-    sections, facts = take_apart(path, read_regular(path, EXPECTED))
+    sections, facts = take_apart(path, read_bytes(path))
     return contents_of(path, sections, facts)
 
 
@@ -103,7 +102,7 @@ def contents_of(path: Path, sections: dict[str, bytes], facts: tuple[int, ...]) 
 
 def read_plif(path: Path) -> PlifFile:
     """The whole file. Raises PlifError where it is damaged; whether its programs are safe to run, plif_program_check says."""
-    sections, facts = take_apart(path, read_regular(path, EXPECTED))
+    sections, facts = take_apart(path, read_bytes(path))
     said = dict(zip(FACTS, facts, strict=True))
     strings = sections["strings"].split(b"\0")
     each_state = list(records(path, sections, "states", STATE))

@@ -137,7 +137,6 @@ static int bind(plif_session *s) {
     const CallSizes sizes = {p->x_floats, p->y_floats, p->v_floats, p->v_floats, NULL};
     char why[300] = "";
     if (plif_call_check(p, &s->call, &sizes, why, sizeof why)) return plif_fail(PLIF_BAD_FILE, "its arrays do not fit: %s", why);
-    s->call.rates = s->rates;           /* a number each, as make_scratch made them: one row, one step */
     return 0;
 }
 
@@ -283,7 +282,10 @@ int plif_step(plif_session *s, const float *x, float *y) {
 }
 
 const float *plif_frame_seen(const plif_session *s) { return s->x; }
-const float *plif_firing_rates(const plif_session *s) { return s->fired; }
+const float *plif_firing_rates(plif_session *s) {
+    s->call.rates = s->rates;           /* a number each: a call here is of one row and one step */
+    return s->fired;
+}
 
 const float *plif_membranes(const plif_session *s, int state, int shape[3], int *lanes) {
     plif_call_begins();

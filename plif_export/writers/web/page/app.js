@@ -1,67 +1,99 @@
 // The page: a network, what it sees, what it decides. `plif` is for scripts: plif.run(name, bytes, file) gives every decision.
 
-const NETWORKS = @NETWORKS@; // [{name, notation, shape, classes, voters, T, framing, layers, wasm, sample: {file, bytes}}]
+const LIVE = @LIVE@; // the rules of feeds without an end: {decide, reset}
+const LOOK_MS = 40; // between two frames of a recording that is played, and two looks of the live camera
 
 const $ = (id) => document.getElementById(id);
 const unpack = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const COLOURS = ["#1f6fb4", "#d1495b", "#2a8a57", "#c77d0a", "#8450b0", "#159a9c", "#b04a8f", "#6b7f1e", "#5d6975", "#a15c38", "#3f51b5"];
-const PLAY_MS = 40; // between two frames of a recording that is played
 
-const opened = {};
-function open(name) {
-  const about = NETWORKS.find((each) => each.name === name);
-  if (!opened[name]) opened[name] = new Network(about, new WebAssembly.Module(unpack(about.wasm)));
-  return opened[name];
+const networks = new Map(); // name -> Model
+let lib, network, sample, history = [], timer = null, session = null, recording = null;
+
+const parts = (kind) => [...document.querySelectorAll(`script[type="application/x-${kind}"]`)];
+
+// A network, to be chosen by its name.
+function add(name, title, bytes) {
+  const model = new Model(lib, bytes), { card } = model, [channels, height, width] = model.shape;
+  // As `plif stream` decides about recordings: an early exit that the card holds is taken.
+  model.rules = { framing: null, decide: card.exit ? `sum,exit=${card.exit.margin.toFixed(9)}` : null, reset: null };
+  model.draws = model.classes.join("") === "0123456789" && `${model.shape}` === "2,34,34";
+  model.about = `${channels}x${height}x${width}, ${model.framing}, ${model.states.length} layers of neurons, ${card.precision}, WebAssembly`;
+  networks.set(name, model);
+  $("which").append(Object.assign(text("option", title), { value: name }));
 }
 
-function run(name, bytes, file) {
-  const network = open(name);
-  network.reset();
-  return makeFrames(readRecording(bytes, file), network.framing, network.shape).map((frame) => network.step(frame));
+function run(name, bytes, file, rules = {}) {
+  const recording = new Recording(lib, bytes, file), model = networks.get(name);
+  let session = null;
+  try {
+    session = new Session(model, { ...model.rules, ...rules }, recording);
+    return [...session.decide(recording)];
+  } finally {
+    session?.free();
+    recording.free();
+  }
 }
 
-let network, playing = null, history = [];
+// What goes wrong is said in the page, in one line, and ends what was being played.
+const guarded = (action) => (...words) => {
+  try {
+    return action(...words);
+  } catch (error) {
+    stop();
+    complain(error.message);
+  }
+};
 
 function choose(name) {
   stop();
-  network = open(name);
-  const [channels, height, width] = network.shape;
-  $("notation").textContent = network.notation;
-  $("about").textContent = `${channels}x${height}x${width}, ${network.framing}, ${network.layers.length} layers of neurons, int8, WebAssembly`;
+  network = networks.get(name);
+  const [, height, width] = network.shape;
+  $("notation").textContent = network.card.notation;
+  $("about").textContent = network.about;
   $("picture").width = width;
   $("picture").height = height;
-  const digits = name === "digits";
-  $("how").textContent = digits ? "draw a digit; the camera then moves over it three times" : "move the pointer: a bright ball before the camera";
-  $("look").hidden = !digits;
+  $("how").textContent = network.draws ? "draw a digit; the camera then moves over it three times" : "move the pointer: a bright ball before the camera";
+  $("look").hidden = !network.draws;
+  sample = parts("recording").find(({ dataset }) => dataset.of === name);
+  $("sample").hidden = !sample;
+  $("which").value = name;
   clearPad();
   begin();
 }
 
 function begin() {
-  network.reset();
   history = [];
   $("banner").hidden = true;
   show(null);
 }
 
 function stop() {
-  clearInterval(playing);
-  playing = null;
+  clearInterval(timer);
+  session?.free();
+  recording?.free();
+  timer = session = recording = null;
 }
 
-function see(frame) {
-  const decision = network.step(frame);
-  history.push({ ...decision, rates: network.rates() });
-  drawFrame(frame);
+function see(decision) {
+  history.push({ ...decision, rates: session.rates() });
+  drawFrame(session.frame());
   show(decision);
 }
 
-function play(events) {
+function play(bytes, name) {
   stop();
   begin();
-  const frames = makeFrames(events, network.framing, network.shape);
-  if (!events.t.length) return complain("there is no event in it");
-  playing = setInterval(() => (frames.length ? see(frames.shift()) : stop()), PLAY_MS);
+  recording = new Recording(lib, bytes, name);
+  session = new Session(network, network.rules, recording);
+  session.rates(); // counted from now on
+  const decisions = session.decide(recording);
+  timer = setInterval(guarded(() => {
+    const { value, done } = decisions.next();
+    if (!done) return see(value);
+    stop();
+    if (!history.length) complain(`${name}: there is no event in it`);
+  }), LOOK_MS);
 }
 
 function complain(text) {
@@ -69,17 +101,15 @@ function complain(text) {
   $("banner").hidden = false;
 }
 
-async function readFile(file) {
-  try {
-    if (!/\.(bin|bs2|raw)$/i.test(file.name)) throw new Error(`${file.name}: expected N-MNIST's .bin, .bs2, or EVT 3.0's .raw`);
-    const events = readRecording(new Uint8Array(await file.arrayBuffer()), file.name);
-    const [, height, width] = network.shape, most = events.x.reduce((a, b) => Math.max(a, b), 0);
-    play(events);
-    if (most >= width) complain(`${file.name}: its sensor is wider than ${width}; events beyond ${width}x${height} are left out`);
-  } catch (error) {
-    complain(error.message);
-  }
-}
+const readFile = async (file) => {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  guarded(() => {
+    if (!/\.plif$/i.test(file.name)) return play(bytes, file.name);
+    if (networks.has(file.name)) throw new Error(`${file.name}: a network of that name is open; open the page anew for another`);
+    add(file.name, file.name, bytes);
+    choose(file.name);
+  })();
+};
 
 // --- pictures -------------------------------------------------------------------------------------------------------
 
@@ -114,7 +144,7 @@ function show(decision) {
     return item;
   }));
   plot("votes", network.classes.map((_, i) => history.map((each) => each.votes[i])), network.classes);
-  plot("rates", network.layers.map((_, i) => history.map((each) => each.rates[i])), network.layers.map((l) => l.name));
+  plot("rates", network.states.map((_, i) => history.map((each) => each.rates[i])), network.states);
   const times = history.map((each) => each.latency_ms).sort((a, b) => a - b);
   const at = (share) => (times.length ? `${times[Math.min(times.length - 1, Math.floor(share * times.length))].toFixed(2)} ms` : "–");
   const tiles = [["median", at(0.5)], ["99 of 100 below", at(0.99)], ["steps", times.length], ["votes for it", best ? `${Math.round(100 * decision.score)} %` : "–"]];
@@ -159,7 +189,7 @@ function plot(id, series, names) {
 // --- the pad: a digit that is drawn, or a ball before a live camera ---------------------------------------------------
 
 const pad = $("pad"), ink = pad.getContext("2d", { willReadFrequently: true });
-let drawing = false, ball = null, live = null;
+let drawing = false, ball = null;
 
 function clearPad() {
   ink.fillStyle = "#000";
@@ -169,11 +199,11 @@ function clearPad() {
 pad.addEventListener("pointerdown", (event) => {
   drawing = true;
   pad.setPointerCapture(event.pointerId);
-  if (network.name === "digits") stroke(event, true);
-  else watch();
+  if (network.draws) stroke(event, true);
+  else guarded(watch)();
 });
 pad.addEventListener("pointermove", (event) => {
-  if (network.name === "digits") drawing && stroke(event, false);
+  if (network.draws) drawing && stroke(event, false);
   else ball = place(event);
 });
 pad.addEventListener("pointerup", () => (drawing = false));
@@ -207,13 +237,16 @@ function drawnDigit() {
   return Array.from({ length: 784 }, (_, i) => grey[4 * i] / 255);
 }
 
+// A live camera: its events go into the session as they come, and time goes on without them.
 function watch() {
-  if (live) return;
+  if (session && !recording) return;
   stop();
   begin();
-  const [, height, width] = network.shape, camera = new Camera(width, height), frameUs = microseconds(network.framing.split(":")[1].split(",")[0]);
+  const [, height, width] = network.shape, camera = new Camera(width, height);
+  session = new Session(network, { framing: null, ...LIVE });
+  session.rates();
   let t = 0;
-  live = playing = setInterval(() => {
+  timer = setInterval(guarded(() => {
     clearPad();
     if (ball) {
       ink.fillStyle = "#fff";
@@ -225,25 +258,35 @@ function watch() {
       const x = ((i % width) + 0.5) * (pad.width / width), y = (Math.floor(i / width) + 0.5) * (pad.height / height);
       return ball && Math.hypot(x - ball[0], y - ball[1]) < 34 ? 0.9 : 0.1;
     });
-    const events = { t: [], x: [], y: [], p: [] };
-    camera.look(picture, t, events);
-    t += frameUs;
-    see(addUp(events, range(0, events.t.length), network.shape, network.framing.includes("binary")));
-    if (!drawing && history.length > 400) { stop(); live = null; }
-  }, frameUs / 1000);
+    const events = camera.look(picture, t);
+    for (let i = 0; i < events.length; i += ROOM) for (const decision of session.feed(lib.take(events.slice(i, i + ROOM)))) see(decision);
+    for (let decision = session.tick(t); decision; decision = session.tick(t)) see(decision);
+    t += LOOK_MS * 1000;
+    if (!drawing && history.length > 400) stop();
+  }), LOOK_MS);
 }
 
-$("look").onclick = () => {
+$("look").onclick = guarded(() => {
   const digit = drawnDigit();
-  digit ? play(watchDigit(digit)) : complain("draw a digit first");
-};
-$("clear").onclick = () => { stop(); live = null; clearPad(); begin(); };
-$("sample").onclick = () => { live = null; play(readRecording(unpack(network.sample.bytes), network.sample.file)); };
+  digit ? play(watchDigit(digit), "drawn.bin") : complain("draw a digit first");
+});
+$("clear").onclick = () => { stop(); clearPad(); begin(); };
+$("sample").onclick = guarded(() => play(unpack(sample.textContent), sample.dataset.name));
 $("file").onchange = (event) => event.target.files[0] && readFile(event.target.files[0]);
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) readFile(event.dataTransfer.files[0]); });
-$("which").append(...NETWORKS.map((each) => Object.assign(text("option", each.title), { value: each.name })));
-$("which").onchange = (event) => { live = null; choose(event.target.value); };
-choose(NETWORKS[0].name);
-$("hint").textContent = "or drop a recording: .bin, .bs2, EVT 3.0 .raw";
-window.plif = { networks: NETWORKS.map(({ name }) => name), run, choose, unpack, makeFrames, watchDigit, readRecording };
+$("which").onchange = guarded((event) => choose(event.target.value));
+
+function readRecording(bytes, name) {
+  const recording = new Recording(lib, bytes, name), events = { t: [], x: [], y: [], p: [] };
+  for (let n = recording.read(); n; n = recording.read()) lib.given(n).forEach((values, k) => { for (const v of values) events["txyp"[k]].push(Number(v)); });
+  recording.free();
+  return events;
+}
+
+guarded(() => {
+  lib = new Libplif(unpack($("libplif").textContent));
+  for (const { dataset, textContent } of parts("plif")) add(dataset.name, dataset.title, unpack(textContent));
+  choose([...networks.keys()][0]);
+})();
+window.plif = { networks: [...networks.keys()], run, choose, unpack, watchDigit, readRecording };

@@ -1,0 +1,53 @@
+"""--to web: NAME.html, a page that a browser opens from the disk: the network, libplif as WebAssembly, and what a person touches.
+
+In the page is the .plif file that --to plif writes, with the program of the path that runs on every machine (docs/web.md). So the
+event engine opens it and the gate proves it as any other; the page around it has to be, byte for byte, the one of this version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from plif_export.targets.plif import PlifTarget
+from plif_export.targets.target import ExportJob
+from plif_export.writers.web import Part, write_page
+from runtime.base.errors import PlifError
+from runtime.base.files import read_regular
+from runtime.model.card import Card
+from runtime.model.graph import Graph
+from runtime.model.readers.web_page import EXPECTED, PLIF, blocks
+
+if TYPE_CHECKING:
+    from plif_export.proof.session import OpenedModel
+    from plif_export.proof.subject import Subject
+
+
+class WebTarget(PlifTarget):
+    """What --to plif can express, of networks that see events."""
+
+    name: ClassVar[str] = "web"
+    suffix: ClassVar[str] = ".html"
+
+    def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
+        super().check(graph, card, options)
+        if card["input"]["kind"] == "static" or len(card["input"]["shape"]) != 3:
+            raise PlifError(
+                "--to web: a page shows events, and this network takes none; use --to plif and a program of your own"
+            )
+        if not card["framing"]:
+            raise PlifError(
+                "--to web: the model says no framing, and a page needs one: give --framing, such as duration:10ms"
+            )
+
+    def write(self, job: ExportJob, path: Path) -> None:
+        name = job.name.removesuffix(self.suffix)
+        path.write_text(write_page([Part(name, name, self.packed(job, path, ("scalar",)))]), "utf-8")
+
+    def faults(self, path: Path, card: Card, opened: OpenedModel | Subject | None) -> Iterable[tuple[str, str]]:
+        """What runs the network in a browser is what this version of plif writes."""
+        data = read_regular(path, EXPECTED)
+        parts = [Part(said.get("data-name", ""), said.get("data-title", ""), plif) for said, plif in blocks(data, PLIF)]
+        if data != write_page(parts).encode():
+            yield "config", "the page around the network is not the one of this version of plif; export it again"

@@ -1,0 +1,48 @@
+"""Web pages of `plif export --to web`: a .plif file in a page, in base64.
+
+<script type="application/x-plif" data-name="NAME" data-title="TITLE">BASE64</script>
+
+The page around it is code, of which nothing is run or read here. plif_export/writers/web writes it.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from runtime.base.errors import PlifError
+
+FIRST = b"<!doctyp"  # a page's first 8 bytes
+EXPECTED = "a page made by: plif export model.pt --to web"
+PLIF = "application/x-plif"
+BLOCK = re.compile(rb'<script type="([a-z/-]+)"((?: [a-z-]+="[^"<>]*")*)>([A-Za-z0-9+/=]*)</script>')
+
+
+def block(type_: str, attributes: Mapping[str, str], content: bytes) -> str:
+    """Bytes as they stand in a page, where a script finds them."""
+    words = "".join(f' {name}="{html.escape(value)}"' for name, value in attributes.items())
+    return f'<script type="{type_}"{words}>{base64.b64encode(content).decode()}</script>'
+
+
+def blocks(data: bytes, type_: str) -> list[tuple[dict[str, str], bytes]]:
+    """[(attributes, content)] of a page's blocks of one type."""
+    found = []
+    for kind, words, text in BLOCK.findall(data):
+        if kind == type_.encode():
+            pairs = re.findall(r'([a-z-]+)="([^"<>]*)"', words.decode("utf-8", "replace"))
+            found.append(({name: html.unescape(value) for name, value in pairs}, base64.b64decode(text)))
+    return found
+
+
+def plif_of(path: Path, data: bytes) -> bytes:
+    """The .plif file in the bytes of a page. Raises PlifError where there is none, or more than one."""
+    try:
+        found = [content for _, content in blocks(data, PLIF)]
+    except ValueError:  # no base64
+        found = []
+    if len(found) != 1:
+        raise PlifError(f"{path}: a web page with {len(found)} networks; expected {EXPECTED}")
+    return found[0]
