@@ -6,7 +6,7 @@
 Each row is a program that reads frames and gives y of each step. All get the same frames, take turns, and run one thread. A row
 whose compiler or library is not on this machine is left out, and the line says what is missing.
 
-files    what has to be on the machine beside the C and C++ libraries; of Python the .plif file, of Chromium the module
+files    what has to be on the machine beside the C and C++ libraries; of Python the .plif file, of Chromium the page
 first    median ms from the start of a process to its end, with one frame: open, one step, print. In Chromium, which runs already:
          from the start of the page's navigation to the first y
 steps/s  (N - 1) / (median time with N frames - median time with one)
@@ -36,10 +36,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.edge_page import visit, web_builder, write_page
+from bench.edge_page import visit, write_page
 from bench.machine import machine
 from bench.workload import workload
 from plif_export import export
+from runtime.model.readers.plif_file import read_bytes
 from tests.browser import Browser, find_chromium
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,13 +62,12 @@ for x in np.fromfile(sys.argv[2], np.float32).reshape(-1, *shape):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row works: a folder of its own, the network (a model.pt or a live module), its precision, and its classes; `stack`
-    closes at the end."""
+    """Where a row works: a folder of its own, the network (a model.pt or a live module), and its precision; `stack` closes at
+    the end."""
 
     folder: Path
     net: Any
     precision: str
-    classes: int
     stack: ExitStack = field(default_factory=ExitStack)
 
     def artifact(self, to: str, suffix: str) -> Path:
@@ -158,11 +158,9 @@ def onnxruntime_cpp(place: Place) -> Program:
 
 
 def wasm_chromium(place: Place) -> Program:
-    chromium, builder = find_chromium(), web_builder()
-    if chromium is None or not shutil.which("clang") or not shutil.which("wasm-ld"):
-        raise NotHere("no Chromium, clang or lld")
-    module = place.folder / "m.wasm"
-    module.write_bytes(builder.compile_wasm(place.artifact("c", ".c"), "m"))
+    chromium, made = find_chromium(), place.artifact("web", ".html")
+    if chromium is None:
+        raise NotHere("no Chromium")
     browser = place.stack.enter_context(Browser(chromium))
     shape = place.net.meta.shape
 
@@ -170,10 +168,10 @@ def wasm_chromium(place: Place) -> Program:
         page = frames.with_suffix(".html")
         if not page.exists():
             x = np.fromfile(frames, "<f4").reshape(-1, *shape)
-            write_page(page, module.read_bytes(), x, place.classes)
+            write_page(page, read_bytes(made), x)
         return visit(browser, page)
 
-    return Program(run, [module])
+    return Program(run, [made])
 
 
 ROWS: dict[str, Callable[[Place], Program]] = {
@@ -236,7 +234,7 @@ def measure(network: str, precision: str, processes: int, steps: int) -> list[di
     work = workload(network, steps)
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
-        place = Place(folder, work.net, precision, len(work.net.meta.classes), stack)
+        place = Place(folder, work.net, precision, stack)
         frames = {count: folder / f"{count}.f32" for count in (1, steps)}
         for count, path in frames.items():
             work.x[:count].astype("<f4").tofile(path)

@@ -49,10 +49,14 @@ Said = tuple[int, int, str | None, float, list[float]]  # t_us, step, label, sco
 
 
 class CRecording:
-    """A recording that C opened: what describes it, and its events."""
+    """A recording that C opened: what describes it, and its events. from_memory: C gets the bytes and the name, and no file."""
 
-    def __init__(self, path: Path) -> None:
-        self.at = library().plif_recording_open(str(path).encode())
+    def __init__(self, path: Path, from_memory: bool = False) -> None:
+        self.bytes, name = path.read_bytes() if from_memory else b"", str(path).encode()
+        if from_memory:
+            self.at = library().plif_recording_open_buffer(self.bytes, len(self.bytes), name)
+        else:
+            self.at = library().plif_recording_open(name)
         if not self.at:
             raise PlifError(error())
 
@@ -136,6 +140,14 @@ class CSession:
         times = frame.t_start_us, frame.t_end_us, frame.events
         self.check(library().plif_frame(self.at, x.ctypes.data, *times, c.byref(self.decision)))
         return self.said()
+
+    def seen(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The frame of the last decision, float32 [C, H, W]."""
+        at = c.cast(library().plif_frame_seen(self.at), c.POINTER(c.c_float))
+        return np.ctypeslib.as_array(at, shape).copy()
+
+    def rates(self, states: int) -> list[float]:
+        return list(c.cast(library().plif_firing_rates(self.at), c.POINTER(c.c_float))[:states])
 
     def account(self) -> dict[str, int]:
         out = CAccount()

@@ -19,7 +19,7 @@ from runtime.events import make_events, open_source
 from runtime.events.framer import Framer
 from runtime.model.readers import plif_file
 from runtime.native.interface import IDLE
-from tests.libplif import CRecording, CSession, Handle, Said
+from tests.libplif import CRecording, CSession, Handle, Said, library
 from tests.networks import digits_network
 
 pytestmark = pytest.mark.skipif(
@@ -273,6 +273,27 @@ def test_time_goes_on_without_events(digits_plif: Path, events: np.ndarray) -> N
     framer.resume(int(events["t"][2000]))
     ends = [frame.t_end_us for frame in framer.push(events[2000:4000])]
     assert [t for t, *_ in session.feed(events[2000:4000])] == ends and ends
+    session.free()
+    handle.close()
+
+
+def test_a_session_shows_the_frame_of_its_decision_and_the_share_of_neurons_that_fired(
+    digits_plif: Path, events: np.ndarray
+) -> None:
+    handle, model = Handle(digits_plif), runtime.load(digits_plif, rates=True)
+    session, states = CSession(handle, framing="duration:20ms"), len(model.card["states"])
+    assert not session.seen((2, 34, 34)).any() and session.rates(states) == [0.0] * states
+    framer, python = Framer("duration:20ms", (2, 34, 34), (34, 34)), model.session()
+    said, fired = session.feed(events[:4000]), 0.0
+    for frame in framer.push(events[:4000]):
+        next(said)
+        python.step(frame.x[None])
+        assert np.array_equal(session.seen((2, 34, 34)), frame.x) and frame.x.any()
+        assert session.rates(states) == [python.rates[state["layer"]] for state in model.card["states"]]
+        fired += sum(session.rates(states))
+    assert fired > 0.1
+    library().plif_reset(session.at)
+    assert not session.seen((2, 34, 34)).any() and not any(session.rates(states))
     session.free()
     handle.close()
 

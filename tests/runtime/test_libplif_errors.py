@@ -36,7 +36,7 @@ CANNOT_FAIL = {
         "cpu",
         "rows",
     ),
-    *("states", "state_name", "other_class", "snapshot_size", "filter_note"),
+    *("states", "state_name", "other_class", "snapshot_size", "filter_note", "frame_seen", "firing_rates"),
 }
 
 
@@ -80,6 +80,7 @@ def calls(path: Path, folder: Path) -> dict[str, Callable[[], int]]:
         "before": lambda: lib.plif_before(of["elsewhere"], 0, 9, 1, 0, keep.ctypes.data),
         "after": lambda: lib.plif_after(of["elsewhere"], y.ctypes.data, c.byref(d)),
         "recording_open": lambda: made("recording", lib.plif_recording_open(str(folder / "r.bin").encode())),
+        "recording_open_buffer": lambda: made("bytes", lib.plif_recording_open_buffer(bytes(range(50)), 50, b"r.bin")),
         "recording_describe": lambda: lib.plif_recording_describe(of["recording"], c.byref(options)),
         "recording_read": lambda: lib.plif_recording_read(of["recording"], *[room] * 4, 1) - 1,
         "hearing": lambda: made("hearing", lib.plif_session_new(of["model"], c.byref(options))),

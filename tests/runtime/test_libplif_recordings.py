@@ -12,7 +12,7 @@ from runtime.base.errors import PlifError
 from runtime.events import open_source
 from runtime.events.formats import open_recording
 from runtime.events.formats.base import Losses
-from tests.libplif import CRecording
+from tests.libplif import CRecording, error, library
 from tests.recordings import (
     AEDAT31_HEADER,
     DAT_HEADER,
@@ -35,8 +35,12 @@ SHARED = (
 
 
 def same(path: Path) -> int:
-    """How many events there are, of which C gives every one, and what a session has to know of them."""
-    recording, source = CRecording(path), open_source(str(path))
+    """How many events there are, of which C gives every one, of a file as of its bytes, and what a session has to know of them."""
+    return {same_from(path, from_memory) for from_memory in (False, True)}.pop()
+
+
+def same_from(path: Path, from_memory: bool) -> int:
+    recording, source = CRecording(path, from_memory), open_source(str(path))
     expected = np.concatenate([events.copy() for events in open_recording(path).decode(Losses())])
     assert np.array_equal(recording.events(), expected), path
     said, inside = recording.describe(), np.concatenate([packet.copy() for packet in source.packets()])
@@ -92,24 +96,26 @@ def test_what_is_no_recording_is_said_in_one_line(tmp_path: Path) -> None:
         ("h.raw", b"% " + b"x" * 2_000_000, "the file ends inside its header"),
     ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(PlifError, match=why) as refused:
-            CRecording(tmp_path / name)
-        assert str(tmp_path / name) in str(refused.value) and "\n" not in str(refused.value)
+        for from_memory in (False, True):
+            with pytest.raises(PlifError, match=why) as refused:
+                CRecording(tmp_path / name, from_memory)
+            assert str(tmp_path / name) in str(refused.value) and "\n" not in str(refused.value)
     with pytest.raises(PlifError, match="no such file"):
         CRecording(tmp_path)
+    assert not library().plif_recording_open_buffer(None, 5, b"a.bin") and "are needed" in error()
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_bytes_that_were_changed_give_what_the_runtime_gives_or_a_refusal(name: str, tmp_path: Path) -> None:
     write, suffix = WRITERS[name]
     whole, rng, path, read = write(some_events(400, 7)), np.random.default_rng(8), tmp_path / f"m{suffix}", 0
-    for _ in range(60):
+    for turn in range(60):
         damaged = bytearray(whole)
         for at in rng.integers(max(0, len(whole) - 3000), len(whole), 4):
             damaged[at] = rng.integers(256)
         path.write_bytes(damaged[: rng.integers(len(damaged) // 2, len(damaged))])
         try:
-            recording = CRecording(path)
+            recording = CRecording(path, from_memory=turn % 2 == 1)
         except PlifError:
             continue
         found = recording.events()

@@ -12,11 +12,20 @@ let lib, network, sample, history = [], timer = null, session = null, recording 
 
 const parts = (kind) => [...document.querySelectorAll(`script[type="application/x-${kind}"]`)];
 
+// Whatever is wrong with a file is said with its name.
+function about(name, action) {
+  try {
+    return action();
+  } catch ({ message }) {
+    throw new Error(message.startsWith(name) ? message : `${name}: ${message}`);
+  }
+}
+
 // A network, to be chosen by its name.
 function add(name, title, bytes) {
-  const model = new Model(lib, bytes), { card } = model, [channels, height, width] = model.shape;
+  const model = about(title, () => new Model(lib, bytes)), { card } = model, [channels, height, width] = model.shape;
   // As `plif stream` decides about recordings: an early exit that the card holds is taken.
-  model.rules = { framing: null, decide: card.exit ? `sum,exit=${card.exit.margin.toFixed(9)}` : null, reset: null };
+  model.rules = { framing: null, decide: card.exit ? `sum,exit=${Number(card.exit.margin).toFixed(9)}` : null, reset: null };
   model.draws = model.classes.join("") === "0123456789" && `${model.shape}` === "2,34,34";
   model.about = `${channels}x${height}x${width}, ${model.framing}, ${model.states.length} layers of neurons, ${card.precision}, WebAssembly`;
   networks.set(name, model);
@@ -49,6 +58,7 @@ function choose(name) {
   stop();
   network = networks.get(name);
   const [, height, width] = network.shape;
+  document.querySelector("main").hidden = false;
   $("notation").textContent = network.card.notation;
   $("about").textContent = network.about;
   $("picture").width = width;
@@ -83,16 +93,16 @@ function see(decision) {
 
 function play(bytes, name) {
   stop();
+  if (!network) throw new Error(`${name}: there is no network in this page to look at it; open a .plif file first`);
   begin();
   recording = new Recording(lib, bytes, name);
-  session = new Session(network, network.rules, recording);
+  session = about(name, () => new Session(network, network.rules, recording));
+  if (!session.events) throw new Error(`${name}: there is no event in it`);
   session.rates(); // counted from now on
   const decisions = session.decide(recording);
   timer = setInterval(guarded(() => {
     const { value, done } = decisions.next();
-    if (!done) return see(value);
-    stop();
-    if (!history.length) complain(`${name}: there is no event in it`);
+    done ? stop() : see(value);
   }), LOOK_MS);
 }
 
@@ -144,7 +154,7 @@ function show(decision) {
     return item;
   }));
   plot("votes", network.classes.map((_, i) => history.map((each) => each.votes[i])), network.classes);
-  plot("rates", network.states.map((_, i) => history.map((each) => each.rates[i])), network.states);
+  plot("rates", network.states.map((_, i) => history.map((each) => each.rates[i])), network.states.map((name) => name.replace(/^v\./, "")));
   const times = history.map((each) => each.latency_ms).sort((a, b) => a - b);
   const at = (share) => (times.length ? `${times[Math.min(times.length - 1, Math.floor(share * times.length))].toFixed(2)} ms` : "–");
   const tiles = [["median", at(0.5)], ["99 of 100 below", at(0.99)], ["steps", times.length], ["votes for it", best ? `${Math.round(100 * decision.score)} %` : "–"]];
@@ -287,6 +297,6 @@ function readRecording(bytes, name) {
 guarded(() => {
   lib = new Libplif(unpack($("libplif").textContent));
   for (const { dataset, textContent } of parts("plif")) add(dataset.name, dataset.title, unpack(textContent));
-  choose([...networks.keys()][0]);
+  if (networks.size) choose([...networks.keys()][0]);
 })();
 window.plif = { networks: [...networks.keys()], run, choose, unpack, watchDigit, readRecording };

@@ -83,7 +83,11 @@ class Model {
     c.plif_input_shape(this.at, lib.took);
     this.shape = [...lib.array(Int32Array, lib.took, 3)];
     const card = c.plif_card(this.at, lib.took);
-    this.card = JSON.parse(new TextDecoder().decode(lib.array(Uint8Array, card, lib.view().getUint32(lib.took, true))));
+    try {
+      this.card = Object(JSON.parse(new TextDecoder().decode(lib.array(Uint8Array, card, lib.view().getUint32(lib.took, true)))));
+    } catch {
+      throw new Error("its card is not JSON: export it again");
+    }
   }
 }
 
@@ -119,6 +123,7 @@ class Session {
     Object.assign(this, { lib, model, reset: rules.reset });
     try {
       if (recording) lib.fine(lib.c.plif_recording_describe(recording.at, options));
+      this.events = Number(lib.view().getBigInt64(options + 32, true)); // of the recording
       this.at = lib.made(lib.c.plif_session_new(model.at, options));
     } finally {
       [options, ...texts.map(({ block }) => block)].forEach(lib.c.free);
