@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 OLDEST_PYTHON ?= python3.10
 
-.PHONY: demo test lint format large fuzz performance release wheels debug site triton oldest oldest-runtime licences cortex-m web clean
+.PHONY: demo test lint format large fuzz performance release wheels debug site triton oldest oldest-runtime licences cortex-m web wasm clean
 .DELETE_ON_ERROR:
 
 LIBPLIF := runtime/native/* runtime/native/engine/* runtime/native/engine/kernels/* runtime/native/rules/* runtime/native/formats/* runtime/native/session/*
@@ -112,6 +112,10 @@ oldest-runtime: $(VENV)/all
 
 web: $(VENV)/all # build/web/index.html: the networks that ship, in a page that needs no server
 	$(BIN)/python examples/web/build.py --out build/web
+
+wasm: $(VENV)/all # plif_export/writers/web/page/libplif.wasm, which ships: after each change of libplif's sources (docs/wasm.py)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "$$($(BIN)/python -c 'import build_backend; print(build_backend.ZIGLANG)')"
+	$(BIN)/python docs/wasm.py
 
 cortex-m: # a network of `plif export --to c` on an emulated Cortex-M4F: make cortex-m NETWORK=/path/digits.c FRAMES=/path/frames.f32
 	$(MAKE) -C examples/cortex-m OUT=$(CURDIR)/build/cortex-m NETWORK=$(NETWORK) FRAMES=$(FRAMES) run

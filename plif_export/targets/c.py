@@ -1,4 +1,4 @@
-"""--to c: NAME.c and NAME.h, for firmware, for programs without Python, and for web pages (docs/c.md).
+"""--to c: NAME.c and NAME.h, for firmware and for programs without Python (docs/c.md).
 
     NAME.c      weights, membranes, the code of every layer with its equation, and, in a comment at the end, the card
     NAME.h      NAME_reset, NAME_step, sizes as macros, how to use it

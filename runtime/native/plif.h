@@ -72,7 +72,7 @@ PLIF_API int plif_error_code(void);             /* of the last call in this thre
 
 enum plif_flag {
     PLIF_SKIP_DIGEST = 1,       /* do not look whether the file is as it was written. Memory stays safe; answers may be wrong */
-    PLIF_KEEP_SUBNORMALS = 2    /* membranes below 1e-38 are kept; else they become zero, as in `plif stream` */
+    PLIF_KEEP_SUBNORMALS = 2    /* membranes below 1e-38 are kept; else they become zero, as in `plif stream` (not in WebAssembly) */
 };
 
 /* Maps a file into memory and checks it. The file must not be changed in place while it is open; replacing it is fine.

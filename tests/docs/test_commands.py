@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 TIME, OWN, GPU = "takes minutes or hours", "the reader's own system", "needs an NVIDIA GPU"
 NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
-    r"make (demo|test|large|performance|web|oldest|licences|site|wheels|debug|format)$": f"{TIME}, or a network",
+    r"make (demo|test|large|performance|web|wasm|oldest|licences|site|wheels|debug|format)$": f"{TIME}, or a network",
     r"make triton": "needs a network; tests/export/test_triton.py uses what it makes",
     r"make (cortex-m|-C src)": "needs a cross compiler; tests/pipeline/test_cortex_m.py, tests/runtime/test_libplif_build.py",
     r"(python bench|models)/": f"{TIME}: measures, or trains",
@@ -55,7 +55,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"plif export model.pt --json && jq": "needs jq; tests/pipeline/test_command_line.py reads that JSON",
     r"plif stream model.onnx recording.bin --sha256 HEX": "tests/export/test_digest.py",
 }
-LARGE = r"gesture-sim --|held-out|calibrate-exit|early\.onnx|--stress|bench|predict digits|--to (openvino|triton|c) ?|_openvino"
+LARGE = r"gesture-sim --|held-out|calibrate-exit|early\.onnx|--stress|bench|predict digits|--to (openvino|triton|c|web) ?|_openvino"
 SMALLER = (  # the same command, with less to do
     (r"digits:\d+", "digits:10"),
     (r"seconds=\d+", "seconds=0.5"),

@@ -61,6 +61,7 @@ MADE = {
     "export model.pt -o o.onnx --precision int8": "o.onnx o.onnx.report.json",
     "export model.pt -o o.plif --to plif": "o.plif o.plif.report.json",
     "export model.pt -o o.c --to c": "o.c o.h o.c.report.json",
+    "export model.pt -o o.html --to web": "o.html o.html.report.json",
     "export model.pt -o o_openvino --to openvino": "o_openvino o_openvino.report.json",
     "export model.pt -o o.nir --to nir --set votes=fold": "o.nir o.nir.report.json",
     "export model.pt -o o_triton --to triton": "o_triton o_triton.report.json",

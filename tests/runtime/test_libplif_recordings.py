@@ -35,7 +35,7 @@ SHARED = (
 
 
 def same(path: Path) -> int:
-    """How many events there are, of which C gives every one, of a file as of its bytes, and what a session has to know of them."""
+    """How many events there are, of which C gives every one, of a file as of its bytes, and what a session has to know."""
     return {same_from(path, from_memory) for from_memory in (False, True)}.pop()
 
 

@@ -1,4 +1,4 @@
-"""Writer of C: a graph -> one .c and one .h, without a library, a heap or a thread; for microcontrollers and web pages.
+"""Writer of C: a graph -> one .c and one .h, without a library, a heap or a thread; for microcontrollers.
 
     names.py        identifiers, numbers and arrays as C text
     program.py      what is collected: constants, buffers, functions, the order of calls; values and where they lie
