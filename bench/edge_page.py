@@ -1,4 +1,4 @@
-"""A network in headless Chromium, for bench/edge.py: a page that steps frames by libplif, in WebAssembly, and says its answers."""
+"""A network in headless Chromium, for bench/edge.py: a page that steps frames by libplif as WebAssembly and says its answers."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"plif export model.pt --json && jq": "needs jq; tests/pipeline/test_command_line.py reads that JSON",
     r"plif stream model.onnx recording.bin --sha256 HEX": "tests/export/test_digest.py",
 }
-LARGE = r"gesture-sim --|held-out|calibrate-exit|early\.onnx|--stress|bench|predict digits|--to (openvino|triton|c|web) ?|_openvino"
+LARGE = r"gesture-sim --|held-out|calibrate-exit|early\.onnx|--stress|bench|predict digits|--to (openvino|triton|c|web)|_openvino"
 SMALLER = (  # the same command, with less to do
     (r"digits:\d+", "digits:10"),
     (r"seconds=\d+", "seconds=0.5"),
