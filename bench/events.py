@@ -2,6 +2,7 @@
 
     python bench/events.py                       generated recordings
     python bench/events.py --file recording.raw  a real EVT 3.0 recording as well
+    python bench/events.py --more recording.aedat digit.bin   and recordings of any format
     python bench/events.py --json
 
 There are four jobs: decoding (words in memory -> events), filtering (events -> those that pass), binning (events -> frames of
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.machine import machine
 from runtime.events import EVENT_DTYPE, make_events, open_source
 from runtime.events.filters import Filters
+from runtime.events.formats import open_recording
 from runtime.events.formats.base import Losses
 from runtime.events.formats.evt import read_sensor
 from runtime.events.formats.words import Decoder
@@ -49,9 +51,11 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--file", type=Path, help="an EVT 3.0 recording")
+    parser.add_argument("--more", type=Path, nargs="+", default=[], help="recordings of any format")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = measure(options.events, options.rounds, options.file)
+    rows += [row for path in options.more for row in read(path, options.rounds)]
     if options.json:
         print(json.dumps({"machine": machine(), "rows": rows}))
         return
@@ -82,6 +86,19 @@ def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
                 name = f"bin {size // 1000} k events, {framing}"
                 rows.append(measured(name, size, rounds, lambda e=events, f=framing: frames(e, f)))
     return rows
+
+
+def read(path: Path, rounds: int) -> list[dict[str, Any]]:
+    recording = open_recording(path)
+
+    def decode() -> int:
+        return sum(map(len, recording.decode(Losses())))
+
+    total, name = decode(), recording.format
+    return [
+        measured(f"{name} file to events, {path.name}", total, rounds, decode),
+        measured(f"{name} file to frames, {path.name}", total, rounds, lambda: sum(1 for _ in streamed(path))),
+    ]
 
 
 def measured(name: str, events: int, rounds: int, job: Callable[[], object]) -> dict[str, Any]:

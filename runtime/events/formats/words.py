@@ -1,5 +1,5 @@
-"""Words of a camera's file -> events. The decoder of every binary format is libplif's (runtime/native/formats/formats.c), which
-counts what it cannot use; here are its chunks, and what is said of the losses."""
+"""Words of one size -> events. Their decoder is libplif's (runtime/native/formats/formats.c), which counts what it cannot use;
+here it gets its chunks, and here is what is said of the losses."""
 
 from __future__ import annotations
 
