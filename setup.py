@@ -24,6 +24,8 @@ from build_backend import ZIGLANG, find_compiler
 NATIVE = Path("runtime/native")  # libplif, which its Makefile builds for programs without Python
 FOLDERS = (".", "engine", "engine/kernels", "rules", "formats", "session")
 
+SMALL = ("-fno-asynchronous-unwind-tables",)  # 18 kB that only debuggers and C++ read
+
 
 ZIG = f"{shlex.quote(sys.executable)} -m ziglang cc -mcpu=baseline"  # else for the very processor that it runs on
 ADVICE = f"install gcc or clang with its headers (Debian: gcc libc6-dev), or '{ZIGLANG}' with pip, and then plif again"
@@ -77,7 +79,7 @@ setup(
             sources=sorted(str(path) for folder in FOLDERS for path in (NATIVE / folder).glob("*.c")),
             depends=sorted(map(str, NATIVE.rglob("*.h"))),
             # no contraction: a fused multiply-add rounds once, and paths would differ in the last bit
-            extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0"],
+            extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0", *SMALL],
             # -s: without the names that only debuggers read, 15 kB
             extra_link_args=["-pthread", *(["-Wl,-s"] if sys.platform == "linux" else [])],
             libraries=["m"],

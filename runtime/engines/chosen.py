@@ -49,32 +49,28 @@ chosen: dict[str, EngineChoice] = {}  # by key, in this process
 class Watch:
     """Compares the calls of a stream with the measurement behind its engine.
 
-    rows  how many rows of the batch a call has: the measurement had as many as the card says, one in most
+    rows     how many rows of the batch a call has: the measurement had as many as the card says, one in most
+    on       whether there is anything to compare with, or still is
+    took_ms  where a stream puts the time of each call; `judge` is due when there are CALLS of them
     """
 
     def __init__(self, choice: EngineChoice | None, rows: int) -> None:
         times = choice.measured_ms.get(choice.engine, {}) if choice is not None else {}
-        self._choice, self._calls, self._slow = choice, 0, 0
-        self._expected_ms = rows * max(times.values(), default=0.0)
+        self._choice, self._expected_ms = choice, rows * max(times.values(), default=0.0)
+        self.on = self._expected_ms > 0
+        self.took_ms: list[float] = []
 
-    @property
-    def on(self) -> bool:
-        """Whether there is anything to compare with, or still is."""
-        return self._expected_ms > 0
-
-    def took(self, ms: float) -> str | None:
-        """To be told of each call. Where the measurement is forgotten: why, in a sentence."""
-        self._calls += 1
-        self._slow += ms > SLOWER * self._expected_ms
-        if self._calls < CALLS:
-            return None
-        slow, self._calls, self._slow = 2 * self._slow > CALLS, 0, 0
-        if not slow or self._choice is None:
+    def judge(self) -> str | None:
+        """Looks at the calls since the last look. Where the measurement is forgotten: why, in a sentence."""
+        slow = sum(ms > SLOWER * self._expected_ms for ms in self.took_ms)
+        most = 2 * slow > len(self.took_ms)
+        self.took_ms.clear()
+        if not most or self._choice is None:
             return None
         forget(self._choice.key)
-        expected_ms, self._expected_ms = self._expected_ms, 0.0
+        self.on = False
         return (
-            f"most steps take over {SLOWER:g} times the {expected_ms:.3g} ms for which engine {self._choice.engine} was "
+            f"most steps take over {SLOWER:g} times the {self._expected_ms:.3g} ms for which engine {self._choice.engine} was "
             "chosen: the next start measures again"
         )
 

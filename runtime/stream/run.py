@@ -24,7 +24,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
-from runtime.engines.chosen import Watch
+from runtime.engines.chosen import CALLS, Watch
 from runtime.engines.early_exit import card_margin
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
@@ -280,12 +280,14 @@ class Run:
             rows.extend(stream.numbers)
             xs.extend([frame.x] * len(stream.numbers))  # every row of a stream sees the same frame
         x = xs[0][None] if len(xs) == 1 else np.stack(xs)
-        engine, watched = self.model.engine, self._watch.on
-        began_s = time.perf_counter() if watched and not engine.times_calls else None
+        engine, watch = self.model.engine, self._watch
+        began_s = time.perf_counter() if watch.on and not engine.times_calls else None
         y = self.session.step(x, None if len(rows) == self.session.streams else rows)
-        if watched:
-            took_ms = engine.took_ms(len(rows)) if began_s is None else 1e3 * (time.perf_counter() - began_s)
-            if (text := self._watch.took(took_ms)) is not None:
+        if watch.on:
+            watch.took_ms.append(
+                engine.took_ms(len(rows)) if began_s is None else 1e3 * (time.perf_counter() - began_s)
+            )
+            if len(watch.took_ms) == CALLS and (text := watch.judge()) is not None:
                 self._observers.on_note(self.names[0], text)
         rates = self.session.last_rates if self.model.counts_rates and self._observers.on_frame else {}
         decisions, at = [], 0

@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -84,7 +85,6 @@ class EventEngine(Engine):
         else:
             self._program = self._compiled(path, options)
         self._share_pools(exactly=bool(options.threads))
-        self._free: list[_Scratch] = []  # scratch memory that is not in use
 
     def _compiled(self, path: Path, options: EngineOptions) -> native.Program:
         """The program of an ONNX file, compiled from its card and checked."""
@@ -232,26 +232,23 @@ class EventEngine(Engine):
         keep = (self, x, y, v_before, v_after, counted, owed, pointers, strides, call)  # the call holds addresses only
         run, settle = self._library.plif_run_timed, self._library.plif_settle
         program, address = ctypes.byref(self._program), ctypes.byref(call)
-        free, threads = self._free, self.threads_of(rows, steps)
+        scratch = self._scratch()
+        step = partial(run, program, self.threads_of(rows, steps), address, scratch.arenas, scratch.accs)
+        step.keep = *keep, scratch  # type: ignore[attr-defined]  # which hold what the addresses lead to
 
-        def step(_: object = keep) -> None:
+        def with_copies() -> None:
             for twin, a, _b in copies:
                 twin[...] = a
-            try:
-                scratch = free.pop()
-            except IndexError:
-                scratch = self._scratch()
-            run(program, threads, address, scratch.arenas, scratch.accs)
-            free.append(scratch)
+            step()
             for twin, _a, b in copies:
                 b[...] = twin
 
-        return step, lambda _=keep: settle(program, address)
+        return with_copies if copies else step, lambda _=keep: settle(program, address)
 
     def one_thread(self) -> EventEngine:
         """As Engine says: another engine on the same program."""
         alone = copy(self)
-        alone.threads, alone._free = 1, []
+        alone.threads = 1
         alone._share_pools(exactly=True)
         return alone
 
@@ -265,7 +262,7 @@ class EventEngine(Engine):
         return float(self._library.plif_threads_last_ns(self.threads_of(rows))) / 1e6
 
     def _scratch(self) -> _Scratch:
-        """Memory for one call. Two calls at the same time (sessions in two threads) need two."""
+        """Memory for one call at a time."""
         arenas = [aligned((self._program.arena_bytes + 64,), np.uint8) for _ in range(self.threads)]
         accs = [aligned((self._program.acc_floats + 16,)) for _ in range(self.threads)]
         return _Scratch([*arenas, *accs], _pointers(arenas), _pointers(accs))
