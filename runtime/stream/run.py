@@ -245,25 +245,26 @@ class Run:
         pairs = [(stream, stream.queue) for stream in self.streams if stream.queue is not None]
         for _, queue in pairs:
             queue.start()
+        failed: BaseException | None = None
         while not self.controls.ended:
             batch = []
             with self._wake:
                 while not self.controls.ended:
-                    if self.controls.running:
-                        for stream, queue in pairs:
-                            stream.pending = queue.take()
-                            if stream.pending is not None:
-                                batch.append(stream)
-                    # a failure ends the run, whatever the other sources do, and also while it is stopped
-                    failed = any(queue.error is not None for _, queue in pairs)
-                    if batch or failed or all(queue.done and not queue.waiting for _, queue in pairs):
+                    over, running = True, self.controls.running
+                    for stream, queue in pairs:
+                        stream.pending = queue.take() if running else None
+                        if stream.pending is not None:
+                            batch.append(stream)
+                        # a failure ends the run, whatever the other sources do, and also while it is stopped
+                        failed = failed or queue.error
+                        over = over and queue.done and not queue.waiting
+                    if batch or failed or over:
                         break
                     self._wake.wait(BEAT_S if self._observers.on_wait else None)
                     if self._observers.on_wait:
                         self._observers.on_wait()
-            for _, queue in pairs:
-                if queue.error is not None:
-                    raise queue.error
+            if failed:
+                raise failed
             if not batch:
                 return
             yield batch
