@@ -167,7 +167,7 @@ def check_file(
     said: dict[str, Any] = {"network": network, "shape": shape, "neuron": neuron, "options": options}
     chosen = ExportOptions(to=to, **said)
     target, report, path = find_target(to, chosen.options), CheckReport(to), Path(path)
-    if path.suffix in (".onnx", ".engine", ".plif") or path.is_dir():
+    if path.suffix in (".onnx", ".engine", ".plif", ".html") or path.is_dir():
         card = read_card(path)
         if card["format"] == ARTIFACT_FORMAT:  # an artifact has no weights to ask a target about
             if to not in ("onnx", kind_of(path).name):

@@ -90,8 +90,9 @@ def _say_next(artifact: Path, form: str) -> None:
     path = shlex.quote(str(artifact))
     say("next:")
     say(f"  plif info {path}")
-    if artifact_kind.engine is None:
+    if artifact_kind.instead:
         say(f"  {artifact_kind.instead}")
+    if artifact_kind.engine is None:
         return
     if form == "step":
         say(f"  plif stream {path} RECORDING")

@@ -45,7 +45,8 @@ class Kind:
     suffix     the end of its file names; engines list the suffixes that they open
     is_it      (path, first HEAD bytes; none of a folder) -> whether it is of this kind
     card_text  path -> the card as JSON text
-    engine     the engine for `auto`; None: no engine of ours runs it, and `instead` says what to do
+    engine     the engine for `auto`; None: no engine of ours runs it
+    instead    what else to do with it
     contents   "module:function" of readers/, path -> what the digest binds to the card; imported when asked for, since it
                needs NumPy. None: of a model nothing; an engine is only opened by the SHA-256 of its file (plan.py)
     """
@@ -147,6 +148,7 @@ KINDS: list[Kind] = [
         lambda path, head: head == web_page.FIRST,
         plif_file.read_card_of_page,
         "event",
+        "open it in a browser, and drop a recording on it (docs/web.md)",
         contents="plif_program:read_contents",
     ),
     Kind("tensorrt", ".engine", lambda path, head: engine_file.is_engine(head), engine_file.read_card_text, "tensorrt"),

@@ -13,6 +13,7 @@ import runtime
 from plif_export import export, verify
 from runtime import native
 from runtime.base.errors import PlifError
+from runtime.cli.main import run
 from runtime.model.artifacts import kind_of
 from runtime.model.card import read_card
 from runtime.model.readers import web_page
@@ -44,6 +45,13 @@ def test_a_page_runs_here_as_the_plif_file_of_the_same_network_does(page: Path, 
     ]
     assert said[0] == said[1] and len(said[0]) > 5
     assert [program.path for program in read_plif(page).programs] == [native.PATHS.index("scalar")]
+
+
+def test_the_command_says_to_open_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, page = REPOSITORY / "models" / "nmnist-digits.pt", tmp_path / "digits.html"
+    assert run(["export", str(model), "--to", "web", "--no-verify", "-o", str(page)]) == 0
+    assert "open it in a browser" in capsys.readouterr().out
+    assert run(["check", str(page), "--to", "web"]) == 0
 
 
 def test_a_page_is_made_without_a_compiler(tmp_path: Path) -> None:
