@@ -52,7 +52,7 @@ class _Scratch:
 
 
 class EventEngine(Engine):
-    """Runs .onnx artifacts, fp32 or int8, with the native kernels, from the graph in their card; .plif files, and pages that hold one.
+    """Runs .onnx artifacts, fp32 or int8, with the native kernels, from the graph in their card; .plif files and pages with one.
 
     threads  the most that a step takes; exactly that many where the options say so
     """
