@@ -20,7 +20,8 @@ INLINE void split(const void *row, int64_t i, int half, float *left, float *righ
     }
 }
 
-INLINE void average_pairs(const void *restrict upper, const void *restrict lower, void *restrict out, int64_t n, int half) {
+INLINE void average_pairs(const void *restrict upper, const void *restrict lower, void *restrict out, int64_t n,
+                          int half) {
     for (int64_t i = 0; i < n; i++) {
         float v0, v1, v2, v3;
         split(upper, i, half, &v0, &v1);
@@ -107,8 +108,7 @@ INLINE void unpool_planes(const char *g, const uint8_t *which, char *in, int64_t
                           int half) {
     const int64_t oh = H / 2, ow = W / 2, size = half ? 2 : 4, wide = at_most(ow, PAIRS), group = PAIRS / wide;
     char upper[PAIRS * 8], lower[PAIRS * 8];
-    if (H % 2 || W % 2)
-        memset(in + from * H * W * size, 0, (size_t)((to - from) * H * W * size));
+    if (H % 2 || W % 2) memset(in + from * H * W * size, 0, (size_t)((to - from) * H * W * size));
     for (int64_t row = from * oh; row < to * oh; row += group) {
         const int64_t rows = at_most(group, to * oh - row);
         for (int64_t x = 0; x < ow; x += wide) {

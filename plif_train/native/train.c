@@ -32,8 +32,7 @@ struct layer {
 
 /* alpha of the n neurons of a block. */
 INLINE void alphas(const struct layer *l, float *alpha, int64_t at, int64_t n) {
-    for (int64_t i = 0; i < n; i++)
-        alpha[i] = l->alpha[l->each ? at + i : 0];
+    for (int64_t i = 0; i < n; i++) alpha[i] = l->alpha[l->each ? at + i : 0];
 }
 
 /* One step of n neurons: v -> h, and the v after it. */
@@ -59,8 +58,7 @@ INLINE void advance(const struct layer *l, const float *restrict alpha, float *r
 
 /* The spikes of n neurons, two of a row in a word, and the two rows of each window: words upper and lower. */
 INLINE void spikes(const float *restrict h, uint16_t *restrict s, int64_t n, float th) {
-    for (int64_t i = 0; i < n; i++)
-        s[i] = h[i] >= th ? ONE : 0;
+    for (int64_t i = 0; i < n; i++) s[i] = h[i] >= th ? ONE : 0;
 }
 
 INLINE void pool(const uint16_t *s, void *out, int64_t at, int64_t n, int64_t width, int half) {
@@ -119,8 +117,7 @@ INLINE void forward(const struct layer *l, int64_t at, int64_t n, int charge, in
             spikes(h, s, n, th);
             pool(s, l->s, (t * l->N + at) / 4, n, l->width, half);
         } else
-            for (int64_t i = 0; i < n; i++)
-                store(l->s, t * l->N + at + i, h[i] >= th ? 1.0f : 0.0f, half);
+            for (int64_t i = 0; i < n; i++) store(l->s, t * l->N + at + i, h[i] >= th ? 1.0f : 0.0f, half);
     }
     memcpy(l->v_end + at, v, (size_t)n * sizeof *v);
 }
@@ -134,8 +131,7 @@ INLINE void backward(const struct layer *l, int64_t at, int64_t n, int charge, i
     const void *restrict x = l->x;
     alphas(l, alpha, at, n);
     memcpy(v, l->v0 + at, (size_t)n * sizeof *v);
-    for (int64_t t = 0; t < l->T; t++)
-        advance(l, alpha, v, h + t * l->block, t, at, n, charge, soft, half);
+    for (int64_t t = 0; t < l->T; t++) advance(l, alpha, v, h + t * l->block, t, at, n, charge, soft, half);
     if (l->gv_end)
         memcpy(gv, l->gv_end + at, (size_t)n * sizeof *gv);
     else
@@ -163,8 +159,7 @@ INLINE void backward(const struct layer *l, int64_t at, int64_t n, int charge, i
             }
             const float gh = load(gs, i, half) * slope + (soft || !(hi >= th) ? gvi : 0.0f);
             g[i] = gv[i] = gh;
-            if (charge == CHARGE_IF)
-                continue;
+            if (charge == CHARGE_IF) continue;
             const int fired = hbi >= th_before;
             const float before = soft ? hbi - (fired ? th : 0.0f) : (fired ? r : hbi), above = before - r;
             if (charge == CHARGE_DECAY_INPUT)
@@ -176,23 +171,18 @@ INLINE void backward(const struct layer *l, int64_t at, int64_t n, int charge, i
             g[i] = charge == CHARGE_DECAY_INPUT ? leaked : gh;
         }
         if (l->once)
-            for (int64_t i = 0; i < n; i++)
-                sum[i] += g[i];
+            for (int64_t i = 0; i < n; i++) sum[i] += g[i];
         else
-            for (int64_t i = 0; i < n; i++)
-                store(l->gx, out + i, g[i], half);
+            for (int64_t i = 0; i < n; i++) store(l->gx, out + i, g[i], half);
     }
     if (l->once)
-        for (int64_t i = 0; i < n; i++)
-            store(l->gx, at + i, sum[i], half);
-    if (l->gv0)
-        memcpy(l->gv0 + at, gv, (size_t)n * sizeof *gv);
+        for (int64_t i = 0; i < n; i++) store(l->gx, at + i, sum[i], half);
+    if (l->gv0) memcpy(l->gv0 + at, gv, (size_t)n * sizeof *gv);
     if (l->each)
         memcpy(l->galpha + at, ga, (size_t)n * sizeof *ga);
     else {
         double total = 0;
-        for (int64_t i = 0; i < n; i++)
-            total += ga[i];
+        for (int64_t i = 0; i < n; i++) total += ga[i];
         l->galpha[at / l->block] = (float)total;
     }
 }
@@ -200,27 +190,40 @@ INLINE void backward(const struct layer *l, int64_t at, int64_t n, int charge, i
 /* One compiled loop for each rule: the branches above are on constants. */
 
 #define BLOCKS(WHAT, ...) \
-    for (int64_t at = from; at < to; at += l->block) \
-    WHAT(l, at, at_most(l->block, to - at), __VA_ARGS__)
+    for (int64_t at = from; at < to; at += l->block) WHAT(l, at, at_most(l->block, to - at), __VA_ARGS__)
 #define OF_HALF(WHAT, ...) \
     do { \
-        if (l->half) BLOCKS(WHAT, __VA_ARGS__, 1); else BLOCKS(WHAT, __VA_ARGS__, 0); \
+        if (l->half) \
+            BLOCKS(WHAT, __VA_ARGS__, 1); \
+        else \
+            BLOCKS(WHAT, __VA_ARGS__, 0); \
     } while (0)
 #define OF_SURROGATE(WHAT, ...) \
     do { \
-        if (l->surrogate == ATAN) OF_HALF(WHAT, __VA_ARGS__, ATAN); else OF_HALF(WHAT, __VA_ARGS__, PIECEWISE); \
+        if (l->surrogate == ATAN) \
+            OF_HALF(WHAT, __VA_ARGS__, ATAN); \
+        else \
+            OF_HALF(WHAT, __VA_ARGS__, PIECEWISE); \
     } while (0)
 #define OF_RESET(NEXT, WHAT, CHARGE) \
     do { \
-        if (l->soft) NEXT(WHAT, CHARGE, 1); else NEXT(WHAT, CHARGE, 0); \
+        if (l->soft) \
+            NEXT(WHAT, CHARGE, 1); \
+        else \
+            NEXT(WHAT, CHARGE, 0); \
     } while (0)
 #define OF_CHARGE(NEXT, WHAT) \
     do { \
-        if (l->charge == CHARGE_IF) OF_RESET(NEXT, WHAT, CHARGE_IF); \
-        else if (l->charge == CHARGE_DECAY_INPUT) OF_RESET(NEXT, WHAT, CHARGE_DECAY_INPUT); \
-        else OF_RESET(NEXT, WHAT, CHARGE_PLAIN_INPUT); \
+        if (l->charge == CHARGE_IF) \
+            OF_RESET(NEXT, WHAT, CHARGE_IF); \
+        else if (l->charge == CHARGE_DECAY_INPUT) \
+            OF_RESET(NEXT, WHAT, CHARGE_DECAY_INPUT); \
+        else \
+            OF_RESET(NEXT, WHAT, CHARGE_PLAIN_INPUT); \
     } while (0)
 
 EACH_CPU void plif_train_forward(const struct layer *l, int64_t from, int64_t to) { OF_CHARGE(OF_HALF, forward); }
 
-EACH_CPU void plif_train_backward(const struct layer *l, int64_t from, int64_t to) { OF_CHARGE(OF_SURROGATE, backward); }
+EACH_CPU void plif_train_backward(const struct layer *l, int64_t from, int64_t to) {
+    OF_CHARGE(OF_SURROGATE, backward);
+}

@@ -59,20 +59,22 @@ enum plif_code {
     PLIF_NO_FILE = -1,          /* cannot be opened or read */
     PLIF_BAD_FILE = -2,         /* no .plif file, or it was damaged */
     PLIF_OTHER_VERSION = -3,    /* of another version of .plif files: export it again */
-    PLIF_NO_MEMORY = -4,        /* there is none, or more would be needed than a session may take: see plif_session_new */
+    PLIF_NO_MEMORY = -4, /* there is none, or more would be needed than a session may take: see plif_session_new */
     PLIF_BAD_ARGUMENT = -5,
-    PLIF_UNSUPPORTED = -6       /* understood, and not in this library: the text says what */
+    PLIF_UNSUPPORTED = -6 /* understood, and not in this library: the text says what */
 };
 
-PLIF_API int plif_abi_version(void);            /* PLIF_ABI of the library; compare it with that of the header */
-PLIF_API const char *plif_error_text(void);     /* of the last call in this thread that failed; never NULL */
-PLIF_API int plif_error_code(void);             /* of the last call in this thread that could fail: PLIF_OK where it did not */
+PLIF_API int plif_abi_version(void); /* PLIF_ABI of the library; compare it with that of the header */
+PLIF_API const char *plif_error_text(void); /* of the last call in this thread that failed; never NULL */
+PLIF_API int plif_error_code(void); /* of the last call in this thread that could fail: PLIF_OK where it did not */
 
 /* --- models --- */
 
 enum plif_flag {
-    PLIF_SKIP_DIGEST = 1,       /* do not look whether the file is as it was written. Memory stays safe; answers may be wrong */
-    PLIF_KEEP_SUBNORMALS = 2    /* membranes below 1e-38 are kept; else they become zero, as in `plif stream` (not in WebAssembly) */
+    PLIF_SKIP_DIGEST =
+        1, /* do not look whether the file is as it was written. Memory stays safe; answers may be wrong */
+    PLIF_KEEP_SUBNORMALS =
+        2 /* membranes below 1e-38 are kept; else they become zero, as in `plif stream` (not in WebAssembly) */
 };
 
 /* Maps a file into memory and checks it. The file must not be changed in place while it is open; replacing it is fine.
@@ -82,31 +84,34 @@ PLIF_API plif_model *plif_open(const char *path, unsigned flags);
 
 /* The same of bytes in memory, which must stay as they are until plif_close. Where `data` is no multiple of 64, they are copied. */
 PLIF_API plif_model *plif_open_buffer(const void *data, size_t bytes, unsigned flags);
-PLIF_API void plif_close(plif_model *model);    /* NULL is fine */
+PLIF_API void plif_close(plif_model *model); /* NULL is fine */
 
-PLIF_API int plif_classes(const plif_model *model);                             /* how many */
-PLIF_API const char *plif_class_name(const plif_model *model, int index);       /* NULL past the last one */
-PLIF_API void plif_input_shape(const plif_model *model, int shape[3]);          /* channels, height, width of x */
-PLIF_API const char *plif_framing(const plif_model *model);                     /* how events become frames; "" for none */
-PLIF_API int plif_voters(const plif_model *model);      /* y is a multiple of 1 / voters; 1 where the network does not vote */
-PLIF_API int plif_T(const plif_model *model);           /* time-steps of a sample in training */
-PLIF_API const char *plif_card(const plif_model *model, size_t *bytes);         /* the whole card, JSON; not ended by a zero */
-PLIF_API const char *plif_cpu(const plif_model *model);                         /* the kernels that were chosen */
+PLIF_API int plif_classes(const plif_model *model); /* how many */
+PLIF_API const char *plif_class_name(const plif_model *model, int index); /* NULL past the last one */
+PLIF_API void plif_input_shape(const plif_model *model, int shape[3]); /* channels, height, width of x */
+PLIF_API const char *plif_framing(const plif_model *model); /* how events become frames; "" for none */
+PLIF_API int
+plif_voters(const plif_model *model); /* y is a multiple of 1 / voters; 1 where the network does not vote */
+PLIF_API int plif_T(const plif_model *model); /* time-steps of a sample in training */
+PLIF_API const char *plif_card(const plif_model *model, size_t *bytes); /* the whole card, JSON; not ended by a zero */
+PLIF_API const char *plif_cpu(const plif_model *model); /* the kernels that were chosen */
 
 /* --- sessions --- */
 
 typedef struct plif_options {
-    size_t size;                /* sizeof(plif_options) */
-    const char *framing;        /* as in `plif stream --framing`; NULL: the file's */
-    const char *decide;         /* as in `plif stream --decide`: sum, leak:120ms,margin=0.2, kofn:3/5, own, ...; NULL: sum, which ends a recording
+    size_t size; /* sizeof(plif_options) */
+    const char *framing; /* as in `plif stream --framing`; NULL: the file's */
+    const char *
+        decide; /* as in `plif stream --decide`: sum, leak:120ms,margin=0.2, kofn:3/5, own, ...; NULL: sum, which ends a recording
                                    (total_events) early where the file says so (plif calibrate-exit) */
-    const char *reset;          /* as in `plif stream --reset`: never, every:T[/K], silence:MS, decay:TAU; NULL: never */
-    int sensor_width, sensor_height;    /* of the events; 0: as large as the network's input */
-    int upright;                /* for orientation=upright: 0 as stored, 1 turned by 180 degrees, 2 mirrored top to bottom */
-    int threads;                /* that share a step; 1 is right for small networks, and beside other work */
-    int64_t total_events;       /* of the recording, which only the framings count: and time: need */
-    int64_t first_us, last_us;  /* times of its first event and its last, which time: needs */
-    const char *filter;         /* as in `plif stream --filter`: hot,refractory:1ms,roi:square, ...; NULL: none. The recording's events and times
+    const char *reset; /* as in `plif stream --reset`: never, every:T[/K], silence:MS, decay:TAU; NULL: never */
+    int sensor_width, sensor_height; /* of the events; 0: as large as the network's input */
+    int upright; /* for orientation=upright: 0 as stored, 1 turned by 180 degrees, 2 mirrored top to bottom */
+    int threads; /* that share a step; 1 is right for small networks, and beside other work */
+    int64_t total_events; /* of the recording, which only the framings count: and time: need */
+    int64_t first_us, last_us; /* times of its first event and its last, which time: needs */
+    const char *
+        filter; /* as in `plif stream --filter`: hot,refractory:1ms,roi:square, ...; NULL: none. The recording's events and times
                                    are then those of the events that pass */
 } plif_options;
 
@@ -114,8 +119,9 @@ typedef struct plif_options {
 
 /* A session that would need over 4 GiB (its rows, frames that overlap, a step; 1 GiB where pointers have 32 bits) is refused before any of it is
  * allocated. */
-PLIF_API plif_session *plif_session_new(const plif_model *model, const plif_options *options);  /* options NULL: the defaults */
-PLIF_API void plif_session_free(plif_session *session);                                         /* NULL is fine */
+PLIF_API plif_session *plif_session_new(const plif_model *model,
+                                        const plif_options *options); /* options NULL: the defaults */
+PLIF_API void plif_session_free(plif_session *session); /* NULL is fine */
 
 /* --- frames --- */
 
@@ -128,16 +134,16 @@ PLIF_API int plif_step(plif_session *session, const float *x, float *y);
 enum { PLIF_NOT_SURE = -1, PLIF_IDLE = -2 };
 
 typedef struct plif_decision {
-    size_t size;                /* sizeof(plif_decision) */
-    int64_t t_us;               /* end of the frame, in the events' time */
-    int64_t step;               /* from 0 */
-    int64_t events;             /* in the frame */
-    int32_t index;              /* the class, or PLIF_NOT_SURE, or PLIF_IDLE */
-    int32_t discontinuity;      /* a gap in time came before the frame */
-    double score;               /* the winner's share of all possible spikes, 0..1 */
-    const double *votes;        /* [classes] spikes since the reset; valid until the next call on this session */
-    int64_t is_final;           /* an early exit (exit=): the answer stays until the next reset */
-    int64_t row;                /* whose answer it is: with every:T/K that of the row that has seen most */
+    size_t size; /* sizeof(plif_decision) */
+    int64_t t_us; /* end of the frame, in the events' time */
+    int64_t step; /* from 0 */
+    int64_t events; /* in the frame */
+    int32_t index; /* the class, or PLIF_NOT_SURE, or PLIF_IDLE */
+    int32_t discontinuity; /* a gap in time came before the frame */
+    double score; /* the winner's share of all possible spikes, 0..1 */
+    const double *votes; /* [classes] spikes since the reset; valid until the next call on this session */
+    int64_t is_final; /* an early exit (exit=): the answer stays until the next reset */
+    int64_t row; /* whose answer it is: with every:T/K that of the row that has seen most */
 } plif_decision;
 
 #define PLIF_DECISION {sizeof(plif_decision), 0, 0, 0, 0, 0, 0, NULL, 0, 0}
@@ -145,8 +151,8 @@ typedef struct plif_decision {
 /* Takes events until a frame is complete and was stepped (PLIF_DECIDED), or all are taken (PLIF_OK). `took` says how many; call
  * again with the others. Polarity p is ON where it is not 0. Events must come in the order in which they happened, as far as
  * the source can: late ones are counted and not used. */
-PLIF_API int plif_feed(plif_session *session, const int64_t *t_us, const uint16_t *x, const uint16_t *y, const uint8_t *p,
-                       size_t count, size_t *took, plif_decision *decision);
+PLIF_API int plif_feed(plif_session *session, const int64_t *t_us, const uint16_t *x, const uint16_t *y,
+                       const uint8_t *p, size_t count, size_t *took, plif_decision *decision);
 
 /* It is t_us now, and no event came since: gives the frames that have ended, as plif_feed does, one a call. */
 PLIF_API int plif_tick(plif_session *session, int64_t t_us, plif_decision *decision);
@@ -160,7 +166,7 @@ PLIF_API int plif_frame(plif_session *session, const float *x, int64_t start_us,
 
 /* Where the events went: used + filtered + late + invalid are all that came, but for those that wait in the open frame. */
 typedef struct plif_account {
-    size_t size;                /* sizeof(plif_account) */
+    size_t size; /* sizeof(plif_account) */
     int64_t events_in, used, filtered, late, invalid;
 } plif_account;
 
@@ -170,8 +176,8 @@ PLIF_API int plif_account_of(const plif_session *session, plif_account *account)
 
 /* --- state --- */
 
-PLIF_API void plif_reset(plif_session *session);        /* to where it began: membranes, frames, evidence, the account */
-PLIF_API void plif_reset_network(plif_session *session);        /* membranes and evidence only */
+PLIF_API void plif_reset(plif_session *session); /* to where it began: membranes, frames, evidence, the account */
+PLIF_API void plif_reset_network(plif_session *session); /* membranes and evidence only */
 
 /* The whole state as bytes, for a session with the same options on the same file, in this process or another. */
 PLIF_API size_t plif_snapshot_size(const plif_session *session);
@@ -181,7 +187,7 @@ PLIF_API int plif_restore(plif_session *session, const void *bytes, size_t size)
 /* The membranes of one layer (of the first row), as they lie in memory: [height][width][lanes], the first `channels` of the lanes.
  * Ask again after each step: until then some of what a step does to them may wait. */
 PLIF_API int plif_states(const plif_model *model);
-PLIF_API const char *plif_state_name(const plif_model *model, int state);        /* NULL past the last one */
+PLIF_API const char *plif_state_name(const plif_model *model, int state); /* NULL past the last one */
 PLIF_API const float *plif_membranes(const plif_session *session, int state, int shape[3], int *lanes);
 
 /* The frame of the last decision, float [channels][height][width], and the share of neurons of each state that fired in the last step (with
@@ -195,32 +201,35 @@ PLIF_API const float *plif_firing_rates(plif_session *session);
 /* The rules without a network: whatever makes the steps (ONNX Runtime, TensorRT, a GPU) gets the same frames from the same events, and the
  * same decisions from the same y. A session of this kind has no membranes. */
 typedef struct plif_network {
-    size_t size;                /* sizeof(plif_network) */
-    int classes, voters, T;     /* voters of a class: y is a multiple of 1 / voters; 1 where it does not vote. T: steps of a sample */
-    const char *const *class_names;     /* [classes]; read during the call. classes 0: the session decides nothing */
-    int channels, height, width;        /* of x; 0: the session makes no frames */
+    size_t size; /* sizeof(plif_network) */
+    int classes, voters,
+        T; /* voters of a class: y is a multiple of 1 / voters; 1 where it does not vote. T: steps of a sample */
+    const char *const *class_names; /* [classes]; read during the call. classes 0: the session decides nothing */
+    int channels, height, width; /* of x; 0: the session makes no frames */
 } plif_network;
 
-PLIF_API plif_session *plif_session_for(const plif_network *network, const plif_options *options);      /* threads 1 */
-PLIF_API int plif_rows(const plif_session *session);    /* of the network: K of every:T/K, else 1 */
-PLIF_API int plif_other_class(const char *const *class_names, int classes);     /* the first that means none of the others; -1 where none does */
+PLIF_API plif_session *plif_session_for(const plif_network *network, const plif_options *options); /* threads 1 */
+PLIF_API int plif_rows(const plif_session *session); /* of the network: K of every:T/K, else 1 */
+PLIF_API int plif_other_class(const char *const *class_names,
+                              int classes); /* the first that means none of the others; -1 where none does */
 
 /* Events as they lie, 13 bytes each: int64 t in microseconds, uint16 x, uint16 y, uint8 p, nothing between them. */
 typedef struct plif_packet {
-    size_t size;                /* sizeof(plif_packet) */
+    size_t size; /* sizeof(plif_packet) */
     const void *events;
-    size_t count, taken;        /* taken: 0 at first; of how many it is known where they belong */
-    const uint8_t *passed;      /* [count] 0 for those that a filter of one's own took away: time goes on with them. NULL: all pass */
-    double came_s;              /* when they came, by any clock */
+    size_t count, taken; /* taken: 0 at first; of how many it is known where they belong */
+    const uint8_t
+        *passed; /* [count] 0 for those that a filter of one's own took away: time goes on with them. NULL: all pass */
+    double came_s; /* when they came, by any clock */
 } plif_packet;
 
 typedef struct plif_input {
-    size_t size;                /* sizeof(plif_input) */
-    float *x;                   /* [channels][height][width]; whoever wants a frame says where it goes */
-    float *newest;              /* as large; where frames overlap: what the one before does not show. NULL: not wanted */
+    size_t size; /* sizeof(plif_input) */
+    float *x; /* [channels][height][width]; whoever wants a frame says where it goes */
+    float *newest; /* as large; where frames overlap: what the one before does not show. NULL: not wanted */
     int64_t start_us, end_us, events;
-    int flags;                  /* PLIF_GAP, PLIF_AFRESH */
-    double came_s;              /* when the last of its events came */
+    int flags; /* PLIF_GAP, PLIF_AFRESH */
+    double came_s; /* when the last of its events came */
 } plif_input;
 
 #define PLIF_PACKET {sizeof(plif_packet), NULL, 0, 0, NULL, 0}
@@ -235,11 +244,11 @@ PLIF_API int plif_frame_finish(plif_session *session, plif_input *frame);
 PLIF_API int plif_frame_restart(plif_session *session, int flags, plif_input *frame);
 
 typedef struct plif_time {
-    size_t size;                /* sizeof(plif_time) */
-    int64_t clock_us, open_us;  /* the latest time so far; where the open frame begins */
-    int64_t waiting;            /* events in the open frame */
-    int64_t gaps;               /* so far */
-    int follows_clock, is_known;        /* frames end as time goes on; there is a time */
+    size_t size; /* sizeof(plif_time) */
+    int64_t clock_us, open_us; /* the latest time so far; where the open frame begins */
+    int64_t waiting; /* events in the open frame */
+    int64_t gaps; /* so far */
+    int follows_clock, is_known; /* frames end as time goes on; there is a time */
 } plif_time;
 
 #define PLIF_TIME {sizeof(plif_time), 0, 0, 0, 0, 0, 0}
@@ -254,14 +263,15 @@ PLIF_API int plif_filter_note(const plif_session *session, int number, char *tex
 PLIF_API int plif_join(const plif_session *session, plif_input *newer, const plif_input *older);
 
 enum {
-    PLIF_GAP = 1,               /* time or events are missing before the frame; a gap of more than a second is one in any case */
-    PLIF_AFRESH = 2,            /* membranes and evidence start afresh with the frame, whatever the policy says */
-    PLIF_LOST = 4               /* nothing is known of the scene: no answer */
+    PLIF_GAP = 1, /* time or events are missing before the frame; a gap of more than a second is one in any case */
+    PLIF_AFRESH = 2, /* membranes and evidence start afresh with the frame, whatever the policy says */
+    PLIF_LOST = 4 /* nothing is known of the scene: no answer */
 };
 
 /* A frame is to be stepped. keep [rows]: what the membranes of each row are to be multiplied by before, around their initial values: 1 leaves
  * them as they are, 0 begins afresh. Gives PLIF_GAP where there is one, else PLIF_OK. */
-PLIF_API int plif_before(plif_session *session, int64_t start_us, int64_t end_us, int64_t events, int flags, double *keep);
+PLIF_API int plif_before(plif_session *session, int64_t start_us, int64_t end_us, int64_t events, int flags,
+                         double *keep);
 /* It was stepped: y [rows][classes] to a decision: PLIF_DECIDED. */
 PLIF_API int plif_after(plif_session *session, const float *y, plif_decision *decision);
 
@@ -279,7 +289,8 @@ PLIF_API void plif_recording_size(const plif_recording *recording, int *width, i
  * its events), how it stands, and what framings of a whole need. Reads the recording through, and goes back to its beginning. */
 PLIF_API int plif_recording_describe(plif_recording *recording, plif_options *options);
 /* The next events, at most `room`; 0 at the end. */
-PLIF_API int64_t plif_recording_read(plif_recording *recording, int64_t *t_us, uint16_t *x, uint16_t *y, uint8_t *p, size_t room);
+PLIF_API int64_t plif_recording_read(plif_recording *recording, int64_t *t_us, uint16_t *x, uint16_t *y, uint8_t *p,
+                                     size_t room);
 
 #ifdef __cplusplus
 }

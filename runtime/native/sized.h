@@ -16,6 +16,8 @@ static inline int size_check(size_t size, const char *name, const char *begin) {
 }
 
 /* size: the caller's, which was checked; whole: that of the structure here. */
-static inline void size_copy(void *to, const void *from, size_t size, size_t whole) { memcpy(to, from, size < whole ? size : whole); }
+static inline void size_copy(void *to, const void *from, size_t size, size_t whole) {
+    memcpy(to, from, size < whole ? size : whole);
+}
 
 #endif

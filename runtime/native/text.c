@@ -49,8 +49,10 @@ int64_t plif_text_us(Text t) {
     int behind;
     if (t.n < 2 || t.at[t.n - 1] != 's') return 0;
     t.n--;
-    if (t.at[t.n - 1] == 'm') unit = 1000, t.n--;
-    else if (t.at[t.n - 1] == 'u') unit = 1, t.n--;
+    if (t.at[t.n - 1] == 'm')
+        unit = 1000, t.n--;
+    else if (t.at[t.n - 1] == 'u')
+        unit = 1, t.n--;
     for (; t.n && is_space(t.at[t.n - 1]); t.n--) {}
     if (plif_decimal(t, 15, &digits, &behind) != 1) return 0;
     for (; behind && digits % 10 == 0; behind--) digits /= 10;

@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.base.latency import Latencies
 from runtime.engines.chosen import CALLS, Watch
 from runtime.engines.early_exit import card_margin
 from runtime.engines.model import OpenModel
@@ -162,14 +161,6 @@ class Run:
     @property
     def source(self) -> Source:
         return self.streams[0].source
-
-    @property
-    def latency(self) -> Latencies:
-        return self.streams[0].latency
-
-    @property
-    def lag(self) -> Latencies:
-        return self.streams[0].lag
 
     @property
     def last(self) -> Decision | None:

@@ -16,6 +16,7 @@ import runtime
 from examples.web.build import build
 from plif_export import export
 from plif_export.writers.web import Part, write_page
+from runtime.engines.event.plif_writer import exit_fact
 from runtime.events.formats import Losses, open_recording
 from runtime.model.card import encode
 from runtime.model.digest import seal
@@ -220,12 +221,23 @@ def test_a_plif_file_that_is_dropped_decides_as_plif_stream_does(
     assert decisions(browser, "dropped.plif", file) == streamed(runtime.load(made), file)
 
 
+def test_a_page_filters_as_plif_stream_does(browser: Browser, shared_data: Path, tmp_path: Path) -> None:
+    file = sorted(shared_data.glob("nmnist_small/Test/3/*.bin"))[0]
+    made = export(
+        ROOT / "models" / MODELS["digits"], tmp_path / "m.plif", to="plif", precision="int8", verify=False
+    ).path
+    for filters in ("refractory:5ms,background:9ms", "hot:30ms,flip:x"):
+        native = streamed(runtime.load(made), file, filters=filters)
+        assert decisions(browser, "digits", file, filter=filters) == native != streamed(runtime.load(made), file)
+
+
 def test_a_page_of_one_network_takes_the_early_exit_that_its_card_holds(shared_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("websockets")
     made = export(ROOT / "models" / MODELS["digits"], tmp_path / "net.html", to="web", verify=False).path
     sections, facts = plif_file.take_apart(made, plif_file.read_bytes(made))
     card = json.loads(sections.pop("card"))
     card["exit"] = {"margin": 0.1}
+    facts = tuple({**dict(zip(plif_file.FACTS, facts, strict=True)), "exit": exit_fact(card)}.values())
     seal(card, contents_of(made, sections, facts))
     made.write_text(write_page([Part("net", "net", plif_file.pack(encode(card), sections, facts))]))
     file = sorted(shared_data.glob("nmnist_small/Test/3/*.bin"))[0]

@@ -10,7 +10,10 @@
 #include "check.h"
 
 enum { MOST_OPERATIONS = 10000, MOST_CHANNELS = 1 << 24, MOST_NUMBERS = 1 << 30 };
-enum { MOST_TILE_HEIGHT = 256, MOST_TILE_WIDTH = 64 }; /* `touched` of conv.h: a word for each row, a bit for each pixel */
+enum {
+    MOST_TILE_HEIGHT = 256,
+    MOST_TILE_WIDTH = 64
+}; /* `touched` of conv.h: a word for each row, a bit for each pixel */
 enum { LIST_SLACK = 64 };               /* entries that list_bits may write behind a list */
 
 static int64_t numbers_of(int channels, int h, int w) { return (int64_t)lanes_of(channels) * h * w; }
@@ -18,19 +21,22 @@ static int64_t numbers_of(int channels, int h, int w) { return (int64_t)lanes_of
 static int check_map(const Check *c, const char *which, int channels, int h, int w) {
     REQUIRE(between(1, channels, MOST_CHANNELS) && between(1, h, MOST_SIDE) && between(1, w, MOST_SIDE) &&
                 numbers_of(channels, h, w) <= MOST_NUMBERS,
-            PLIF_WRONG_FIELD, "its map %s is [%d, %d, %d]; expected at most %d channels, sides of at most %d and %d numbers", which,
+            PLIF_WRONG_FIELD,
+            "its map %s is [%d, %d, %d]; expected at most %d channels, sides of at most %d and %d numbers", which,
             channels, h, w, MOST_CHANNELS, MOST_SIDE, MOST_NUMBERS);
     return 0;
 }
 
 static int same_maps(const Check *c, const Op *op) {
     REQUIRE(op->ic == op->oc && op->ih == op->oh && op->iw == op->ow, PLIF_WRONG_FIELD,
-            "reads [%d, %d, %d] and gives [%d, %d, %d]; expected the same map", op->ic, op->ih, op->iw, op->oc, op->oh, op->ow);
+            "reads [%d, %d, %d] and gives [%d, %d, %d]; expected the same map", op->ic, op->ih, op->iw, op->oc, op->oh,
+            op->ow);
     return 0;
 }
 
 static int check_items(const Check *c, const Op *op, int64_t expected) {
-    REQUIRE(op->items == expected, PLIF_WRONG_FIELD, "has %d pieces of work; expected %lld", op->items, (long long)expected);
+    REQUIRE(op->items == expected, PLIF_WRONG_FIELD, "has %d pieces of work; expected %lld", op->items,
+            (long long)expected);
     return 0;
 }
 
@@ -46,7 +52,9 @@ static int take(Check *c, const char *what, int64_t at, int64_t bytes) {
     return 0;
 }
 
-static int take_floats(Check *c, const Op *op) { return take(c, "numbers", op->out, numbers_of(op->oc, op->oh, op->ow) * 4); }
+static int take_floats(Check *c, const Op *op) {
+    return take(c, "numbers", op->out, numbers_of(op->oc, op->oh, op->ow) * 4);
+}
 static int take_spikes(Check *c, const Op *op) {
     return take(c, "spikes", op->out, (int64_t)op->oh * op->ow * blocks_of(op->oc) * 8);
 }
@@ -60,7 +68,8 @@ static int check_pointer(const Check *c, const char *what, const void *at, int64
         const int64_t size = c->program->buffers[i].bytes;
         found = from >= start && size >= bytes && from - start <= (uintptr_t)(size - bytes);
     }
-    REQUIRE(at && found, PLIF_WRONG_MEMORY, "%s takes %lld bytes, which are in none of its buffers", what, (long long)bytes);
+    REQUIRE(at && found, PLIF_WRONG_MEMORY, "%s takes %lld bytes, which are in none of its buffers", what,
+            (long long)bytes);
     REQUIRE(from % 64 == 0, PLIF_WRONG_MEMORY, "%s lies at an address that is no multiple of 64", what);
     return 0;
 }
@@ -94,8 +103,8 @@ static int check_source(const Check *c, const Op *op, int64_t at, int result) {
     REQUIRE(maker, PLIF_WRONG_SOURCE, "reads %s at %lld, where no operation before it wrote any",
             result == SPIKES ? "spikes" : "numbers", (long long)at);
     REQUIRE(maker->oc == op->ic && maker->oh == op->ih && maker->ow == op->iw, PLIF_WRONG_SOURCE,
-            "reads a map [%d, %d, %d], and it was written as [%d, %d, %d]", op->ic, op->ih, op->iw, maker->oc, maker->oh,
-            maker->ow);
+            "reads a map [%d, %d, %d], and it was written as [%d, %d, %d]", op->ic, op->ih, op->iw, maker->oc,
+            maker->oh, maker->ow);
     return 0;
 }
 
@@ -121,16 +130,17 @@ static int check_active(Check *c, const Op *op) {
     TRY(check_input(c, op));
     TRY(same_maps(c, op));
     TRY(check_items(c, op, rows));
-    REQUIRE(between(1, op->stride, MOST_SIDE) && between(0, op->pad, MOST_SIDE), PLIF_WRONG_FIELD, "stride %d, padding %d",
-            op->stride, op->pad);
+    REQUIRE(between(1, op->stride, MOST_SIDE) && between(0, op->pad, MOST_SIDE), PLIF_WRONG_FIELD,
+            "stride %d, padding %d", op->stride, op->pad);
     REQUIRE(op->row_capacity == capacity, PLIF_WRONG_FIELD, "its lists hold %lld entries a row; expected %lld",
             (long long)op->row_capacity, (long long)capacity);
-    REQUIRE((op->values < 0) == spikes, PLIF_WRONG_FIELD, "lists of %s", spikes ? "spikes have values" : "numbers have no values");
+    REQUIRE((op->values < 0) == spikes, PLIF_WRONG_FIELD, "lists of %s",
+            spikes ? "spikes have values" : "numbers have no values");
     REQUIRE(op->dense < 0 || spikes, PLIF_WRONG_FIELD, "writes rows of numbers out; only rows of spikes can be");
     REQUIRE(op->dense_row == 0 || (op->dense >= 0 && op->dense_row % 64 == 0 &&
                                    between((op->pad + op->iw) * pixel, op->dense_row, (int64_t)MOST_NUMBERS * 64)),
-            PLIF_WRONG_FIELD, "writes rows of %lld bytes; expected a multiple of 64, from %lld on", (long long)op->dense_row,
-            (long long)((op->pad + op->iw) * pixel));
+            PLIF_WRONG_FIELD, "writes rows of %lld bytes; expected a multiple of 64, from %lld on",
+            (long long)op->dense_row, (long long)((op->pad + op->iw) * pixel));
     TRY(take(c, "the index of its lists", op->index, rows * (3 * (op->iw + 1) + 1) * 4));
     if (!spikes) TRY(take(c, "the values of its lists", op->values, rows * capacity * 4));
     if (op->dense >= 0)
@@ -139,15 +149,16 @@ static int check_active(Check *c, const Op *op) {
 }
 
 static int check_state(const Check *c, const Op *op) {
-    REQUIRE(between(0, op->state, c->program->states - 1), PLIF_WRONG_FIELD, "state %d of %d", op->state, c->program->states);
+    REQUIRE(between(0, op->state, c->program->states - 1), PLIF_WRONG_FIELD, "state %d of %d", op->state,
+            c->program->states);
     return 0;
 }
 
 static int check_neuron(const Check *c, const Op *op) {
     TRY(check_state(c, op));
     REQUIRE(numbers_of(op->oc, op->oh, op->ow) <= c->program->v_floats[op->state], PLIF_WRONG_MEMORY,
-            "its membranes are %lld numbers, those of state %d %lld", (long long)numbers_of(op->oc, op->oh, op->ow), op->state,
-            (long long)c->program->v_floats[op->state]);
+            "its membranes are %lld numbers, those of state %d %lld", (long long)numbers_of(op->oc, op->oh, op->ow),
+            op->state, (long long)c->program->v_floats[op->state]);
     REQUIRE(between(CHARGE_IF, op->charge, CHARGE_NO_DECAY_INPUT), PLIF_WRONG_FIELD, "charge %d", op->charge);
     return check_pointer(c, "alpha", op->alpha, lanes_of(op->oc) * 4);
 }
@@ -159,48 +170,51 @@ static int check_window(const Check *c, const Op *op) {
             PLIF_WRONG_FIELD, "kernel %d x %d, stride %d, padding %d", op->kh, op->kw, op->stride, op->pad);
     const int h = op->ih + 2 * op->pad - op->kh, w = op->iw + 2 * op->pad - op->kw;
     REQUIRE(h >= 0 && w >= 0 && op->oh == h / op->stride + 1 && op->ow == w / op->stride + 1, PLIF_WRONG_FIELD,
-            "kernel %d x %d, stride %d and padding %d make no %d x %d of %d x %d", op->kh, op->kw, op->stride, op->pad, op->oh,
-            op->ow, op->ih, op->iw);
+            "kernel %d x %d, stride %d and padding %d make no %d x %d of %d x %d", op->kh, op->kw, op->stride, op->pad,
+            op->oh, op->ow, op->ih, op->iw);
     return 0;
 }
 
 /* The active lists that a convolution reads are those of one operation, made for its stride. */
 static int check_lists(const Check *c, const Op *op) {
     const Op *a = maker_of(c, op->in, LISTS);
-    REQUIRE(a && a->index == op->index && a->values == op->values && a->dense == op->dense && a->dense_row == op->dense_row &&
-                a->row_capacity == op->row_capacity && a->from == op->from,
+    REQUIRE(a && a->index == op->index && a->values == op->values && a->dense == op->dense &&
+                a->dense_row == op->dense_row && a->row_capacity == op->row_capacity && a->from == op->from,
             PLIF_WRONG_SOURCE, "reads active lists at %lld that no operation before it wrote", (long long)op->in);
     REQUIRE(a->ic == op->ic && a->ih == op->ih && a->iw == op->iw && a->stride == op->stride, PLIF_WRONG_SOURCE,
-            "reads lists of a map [%d, %d, %d] with stride %d, and they were made of [%d, %d, %d] with stride %d", op->ic, op->ih,
-            op->iw, op->stride, a->ic, a->ih, a->iw, a->stride);
+            "reads lists of a map [%d, %d, %d] with stride %d, and they were made of [%d, %d, %d] with stride %d",
+            op->ic, op->ih, op->iw, op->stride, a->ic, a->ih, a->iw, a->stride);
     if (!op->dense_row) return 0;
     const int64_t reads = (op->iw + 2 * (int64_t)op->pad + op->kw + 16 * (int64_t)op->stride) * up(op->ic, 64);
     REQUIRE(a->pad == op->pad && op->dense_row >= reads, PLIF_WRONG_SOURCE,
-            "reads rows of %lld bytes with padding %d, and they were made of %lld with padding %d", (long long)reads, op->pad,
-            (long long)op->dense_row, a->pad);
+            "reads rows of %lld bytes with padding %d, and they were made of %lld with padding %d", (long long)reads,
+            op->pad, (long long)op->dense_row, a->pad);
     return 0;
 }
 
 static int check_conv(Check *c, const Op *op) {
     TRY(check_window(c, op));
     TRY(check_lists(c, op));
-    REQUIRE(between(SUM_FLOAT, op->sums, SUM_INT32) && (op->block == BLOCK || op->block == WIDE_BLOCK), PLIF_WRONG_FIELD,
-            "sums %d, blocks of %d outputs", op->sums, op->block);
+    REQUIRE(between(SUM_FLOAT, op->sums, SUM_INT32) && (op->block == BLOCK || op->block == WIDE_BLOCK),
+            PLIF_WRONG_FIELD, "sums %d, blocks of %d outputs", op->sums, op->block);
     const int ints = op->sums >= SUM_INT16, lanes = lanes_of(op->oc);
     REQUIRE(ints ? op->from == FROM_SPIKES : op->dense_row == 0, PLIF_WRONG_FIELD,
-            "sums of kind %d over inputs of kind %d, with rows of %lld bytes", op->sums, op->from, (long long)op->dense_row);
+            "sums of kind %d over inputs of kind %d, with rows of %lld bytes", op->sums, op->from,
+            (long long)op->dense_row);
     REQUIRE(between(1, op->tile_h, MOST_TILE_HEIGHT) && between(1, op->tile_w, MOST_TILE_WIDTH), PLIF_WRONG_FIELD,
             "tiles of %d x %d; expected at most %d x %d", op->tile_h, op->tile_w, MOST_TILE_HEIGHT, MOST_TILE_WIDTH);
     const int64_t across = op->dense_row ? up(op->tile_w, 16) : op->tile_w;
-    REQUIRE(op->tile_h * across * op->block <= c->program->acc_floats, PLIF_WRONG_MEMORY, "a tile of %lld sums, with room for %lld",
-            (long long)(op->tile_h * across * op->block), (long long)c->program->acc_floats);
-    const int64_t down = (op->oh + op->tile_h - 1) / op->tile_h, tiles = down * ((op->ow + op->tile_w - 1) / op->tile_w);
+    REQUIRE(op->tile_h * across * op->block <= c->program->acc_floats, PLIF_WRONG_MEMORY,
+            "a tile of %lld sums, with room for %lld", (long long)(op->tile_h * across * op->block),
+            (long long)c->program->acc_floats);
+    const int64_t down = (op->oh + op->tile_h - 1) / op->tile_h,
+                  tiles = down * ((op->ow + op->tile_w - 1) / op->tile_w);
     TRY(check_items(c, op, tiles * ((op->oc + op->block - 1) / op->block)));
 
     const int64_t inputs = (int64_t)op->kh * op->kw * op->ic;
     REQUIRE(inputs <= INT32_MAX, PLIF_WRONG_FIELD, "an output with %lld inputs", (long long)inputs);
-    REQUIRE(!op->pairs || (ints && lanes % BLOCK == 0), PLIF_WRONG_FIELD, "pairs of bytes, with %d lanes and sums of kind %d", lanes,
-            op->sums);
+    REQUIRE(!op->pairs || (ints && lanes % BLOCK == 0), PLIF_WRONG_FIELD,
+            "pairs of bytes, with %d lanes and sums of kind %d", lanes, op->sums);
     const int64_t weights = op->pairs ? inputs * lanes : ints ? inputs * up(lanes, 32) * 2 : inputs * lanes * 4;
     TRY(check_pointer(c, "weight", op->weight, weights));
     const int64_t as_bytes = (int64_t)op->kh * op->kw * up(op->ic, 64) * up(lanes, 32);
@@ -224,19 +238,19 @@ static int check_pool(Check *c, const Op *op, int from) {
 static int check_vector(const Check *c, const Op *op, int64_t expected) {
     REQUIRE(op->from != FROM_X, PLIF_WRONG_FIELD, "reads x");
     REQUIRE(op->oh == 1 && op->ow == 1 && op->ih == 1 && op->iw == 1 && op->ic == expected, PLIF_WRONG_FIELD,
-            "reads [%d, %d, %d] and gives [%d, %d, %d]; expected %lld channels of one pixel", op->ic, op->ih, op->iw, op->oc,
-            op->oh, op->ow, (long long)expected);
+            "reads [%d, %d, %d] and gives [%d, %d, %d]; expected %lld channels of one pixel", op->ic, op->ih, op->iw,
+            op->oc, op->oh, op->ow, (long long)expected);
     TRY(check_input(c, op));
-    REQUIRE(op->out >= 0 || op->oc <= c->program->y_floats, PLIF_WRONG_MEMORY, "writes %d numbers to y, which has %lld", op->oc,
-            (long long)c->program->y_floats);
+    REQUIRE(op->out >= 0 || op->oc <= c->program->y_floats, PLIF_WRONG_MEMORY, "writes %d numbers to y, which has %lld",
+            op->oc, (long long)c->program->y_floats);
     return 0;
 }
 
 static int check_operation(Check *c, const Op *op) {
     REQUIRE(between(OP_ACTIVE, op->kind, OP_RATE) && between(FROM_X, op->from, FROM_SPIKES), PLIF_WRONG_FIELD,
             "kind %d, reads a value of kind %d", op->kind, op->from);
-    REQUIRE(op->zero == 0 && (op->pairs == 0 || (op->pairs == 1 && op->kind == OP_CONV)), PLIF_WRONG_FIELD, "pairs %d, %d", op->pairs,
-            op->zero);
+    REQUIRE(op->zero == 0 && (op->pairs == 0 || (op->pairs == 1 && op->kind == OP_CONV)), PLIF_WRONG_FIELD,
+            "pairs %d, %d", op->pairs, op->zero);
     TRY(check_map(c, "in", op->ic, op->ih, op->iw));
     if (op->kind == OP_RATE) {
         TRY(check_from(c, op, FROM_SPIKES));
@@ -277,9 +291,7 @@ static int check_operation(Check *c, const Op *op) {
         REQUIRE(between(1, op->voters, MOST_CHANNELS), PLIF_WRONG_FIELD, "%d voters", op->voters);
         TRY(check_vector(c, op, (int64_t)op->oc * op->voters));
         return op->out < 0 ? 0 : take_floats(c, op);
-    default:
-        REQUIRE(op->out < 0, PLIF_WRONG_FIELD, "writes to the arena");
-        return check_vector(c, op, op->oc);
+    default: REQUIRE(op->out < 0, PLIF_WRONG_FIELD, "writes to the arena"); return check_vector(c, op, op->oc);
     }
     TRY(same_maps(c, op));
     return take_floats(c, op);
@@ -287,10 +299,11 @@ static int check_operation(Check *c, const Op *op) {
 
 int plif_program_check(const Program *program, char *text, int64_t room) {
     Check check = {program, -1, 0, text, room}, *c = &check;
-    REQUIRE(between(1, program->count, MOST_OPERATIONS) && between(0, program->states, MOST_OPERATIONS), PLIF_WRONG_FIELD,
-            "%d operations and %d states; expected at most %d", program->count, program->states, MOST_OPERATIONS);
-    REQUIRE(between(0, program->path, 30) && plif_paths(program->path == PATH_AMX) >> program->path & 1, PLIF_WRONG_FIELD,
-            "path %d, which this processor does not have", program->path);
+    REQUIRE(between(1, program->count, MOST_OPERATIONS) && between(0, program->states, MOST_OPERATIONS),
+            PLIF_WRONG_FIELD, "%d operations and %d states; expected at most %d", program->count, program->states,
+            MOST_OPERATIONS);
+    REQUIRE(between(0, program->path, 30) && plif_paths(program->path == PATH_AMX) >> program->path & 1,
+            PLIF_WRONG_FIELD, "path %d, which this processor does not have", program->path);
     REQUIRE(program->arena_bytes >= 0 && program->acc_floats >= 0 && program->x_floats >= 0 && program->y_floats >= 0,
             PLIF_WRONG_FIELD, "a size below zero");
     while (++check.at < program->count) TRY(check_operation(c, &program->ops[check.at]));

@@ -28,7 +28,8 @@ void plif_amx_end(void);
 static int amx_allowed(void) {
     enum { REQUEST = 0x1023, TILE_DATA = 18 };
     unsigned a, b, c, d;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 3) == 3 && !syscall(SYS_arch_prctl, REQUEST, TILE_DATA);
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 3) == 3 &&
+           !syscall(SYS_arch_prctl, REQUEST, TILE_DATA);
 }
 #endif
 
@@ -38,9 +39,16 @@ static int all(unsigned found, unsigned bits) { return (found & bits) == bits; }
 /* Paths whose instructions the processor has, and whose registers the system saves. CPUID is read here: what compilers offer
  * for it, __builtin_cpu_supports, says "none" where their run-time library does not come with it, as with zig cc. */
 static int x86_paths(void) {
-    enum { FMA = 1 << 12, POPCNT = 1 << 23, OSXSAVE = 1 << 27, LZCNT = 1 << 5 };                                /* leaf 1, ecx; 0x80000001, ecx */
-    enum { BMI = 1 << 3, AVX2 = 1 << 5, BMI2 = 1 << 8, AVX512F = 1 << 16, DQ = 1 << 17, BW = 1 << 30 };     /* leaf 7, ebx */
-    enum { VBMI2 = 1 << 6, VNNI = 1 << 11, YMM = 0x06, ZMM = 0xE6 };                                            /* leaf 7, ecx; XCR0 */
+    enum { FMA = 1 << 12, POPCNT = 1 << 23, OSXSAVE = 1 << 27, LZCNT = 1 << 5 }; /* leaf 1, ecx; 0x80000001, ecx */
+    enum {
+        BMI = 1 << 3,
+        AVX2 = 1 << 5,
+        BMI2 = 1 << 8,
+        AVX512F = 1 << 16,
+        DQ = 1 << 17,
+        BW = 1 << 30
+    }; /* leaf 7, ebx */
+    enum { VBMI2 = 1 << 6, VNNI = 1 << 11, YMM = 0x06, ZMM = 0xE6 }; /* leaf 7, ecx; XCR0 */
     const unsigned VL = 1u << 31;
     unsigned a, b, c, d, saved;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !all(c, FMA | POPCNT | OSXSAVE)) return 0;
@@ -127,10 +135,10 @@ static void end(int path, uint64_t before) {
 typedef struct {
     const Program *program;
     const Call *call;
-    char **arenas;                      /* one for each thread; the first is shared when threads share a row */
+    char **arenas; /* one for each thread; the first is shared when threads share a row */
     float **accs;
     run_item *run;
-    int row, step, op;                  /* of this round; op -1: its pieces are the rows before `row`, all steps of each */
+    int row, step, op; /* of this round; op -1: its pieces are the rows before `row`, all steps of each */
 } Job;
 
 static Context context_of(const Job *job, int row, int step, int arena, int thread) {
@@ -188,7 +196,7 @@ static void piece(Pool *pool, void *work, int thread, int item) {
         const Context ctx = context_of(job, job->row, job->step, 0, thread);
         job->run(&job->program->ops[job->op], &ctx, item);
     }
-    pool_done(pool, thread);            /* the call may be over after this, and `job` gone */
+    pool_done(pool, thread); /* the call may be over after this, and `job` gone */
     end(path, before);
 }
 
@@ -226,4 +234,6 @@ Pool *plif_pool_new(int threads) { return pool_new(threads); }
 void plif_pool_free(Pool *pool) { pool_free(pool); }
 
 /* Sizes as compiled, so that the Python side can refuse a library that is not its own. */
-int plif_layout(void) { return (int)(sizeof(Op) * 1000000 + sizeof(Program) * 1000 + sizeof(Call) + sizeof(CallSizes)); }
+int plif_layout(void) {
+    return (int)(sizeof(Op) * 1000000 + sizeof(Program) * 1000 + sizeof(Call) + sizeof(CallSizes));
+}

@@ -25,8 +25,20 @@
 enum { BLOCK = 64, SEGMENT = 128, WIDE_BLOCK = 128, OWED_FLOATS = 64, MOST_SIDE = 65535 };
 
 enum op_kind {
-    OP_ACTIVE, OP_CONV, OP_NEURON, OP_SPIKE_POOL, OP_MAX_POOL, OP_AVG_POOL, OP_AFFINE, OP_ADD, OP_UNPACK, OP_LOAD,
-    OP_FLATTEN, OP_VOTE, OP_OUTPUT, OP_RATE,
+    OP_ACTIVE,
+    OP_CONV,
+    OP_NEURON,
+    OP_SPIKE_POOL,
+    OP_MAX_POOL,
+    OP_AVG_POOL,
+    OP_AFFINE,
+    OP_ADD,
+    OP_UNPACK,
+    OP_LOAD,
+    OP_FLATTEN,
+    OP_VOTE,
+    OP_OUTPUT,
+    OP_RATE,
     OP_SETTLE                           /* of plif_settle alone: no program has it */
 };
 enum value_kind { FROM_X, FROM_FLOATS, FROM_SPIKES };
@@ -44,18 +56,18 @@ typedef struct {
     int32_t tile_h, tile_w;             /* output pixels of one piece of a convolution */
     int32_t voters;
     float v_threshold, v_reset;
-    float dense_from;                   /* of active lists: from this share of spikes on a row is dense (see active.h) */
-    float area;                         /* of active lists of averages of spikes: value * area is a whole count; 0: no averages */
-    int32_t sums, block;                /* sum_kind; outputs of one piece of a convolution, BLOCK or WIDE_BLOCK */
-    int32_t pairs, zero;                /* whether int8 weights are kept as pairs of bytes and not as int16 */
-    int64_t in, in2, out;               /* byte offsets into the arena */
-    int64_t index, values, dense;       /* the other parts of active lists (the entries are at `in` or `out`) */
-    int64_t row_capacity;               /* entries that the list of one row and segment can hold */
-    int64_t dense_row;                  /* bytes of one row of `dense` where it holds bytes (see active.h), else 0 */
-    const void *weight;                 /* packed. Affine: scale */
-    const int8_t *weight_bytes;         /* the same as bytes, or NULL */
-    const float *bias, *scale;          /* lanes(oc) floats. Affine: bias is the shift */
-    const float *alpha;                 /* per lane: alpha, or 1 - alpha when folded */
+    float dense_from; /* of active lists: from this share of spikes on a row is dense (see active.h) */
+    float area; /* of active lists of averages of spikes: value * area is a whole count; 0: no averages */
+    int32_t sums, block; /* sum_kind; outputs of one piece of a convolution, BLOCK or WIDE_BLOCK */
+    int32_t pairs, zero; /* whether int8 weights are kept as pairs of bytes and not as int16 */
+    int64_t in, in2, out; /* byte offsets into the arena */
+    int64_t index, values, dense; /* the other parts of active lists (the entries are at `in` or `out`) */
+    int64_t row_capacity; /* entries that the list of one row and segment can hold */
+    int64_t dense_row; /* bytes of one row of `dense` where it holds bytes (see active.h), else 0 */
+    const void *weight; /* packed. Affine: scale */
+    const int8_t *weight_bytes; /* the same as bytes, or NULL */
+    const float *bias, *scale; /* lanes(oc) floats. Affine: bias is the shift */
+    const float *alpha; /* per lane: alpha, or 1 - alpha when folded */
 } Op;
 
 /* Memory that the operations may point into. Of weights, biases and the like a file may have one buffer or many. */
@@ -67,12 +79,12 @@ typedef struct {
 typedef struct {
     const Op *ops;
     int32_t count, states;
-    int32_t path, flush;                /* which kernels, PATH_*; whether subnormals become zero */
+    int32_t path, flush; /* which kernels, PATH_*; whether subnormals become zero */
     /* what the program may touch: */
-    int64_t acc_floats, arena_bytes;    /* the sums and the arena of one thread, at multiples of 64 bytes */
-    int64_t x_floats, y_floats;         /* of one row of the batch at one time-step */
-    const int64_t *v_floats;            /* [states], of one row of the batch, lanes counted in */
-    const Buffer *buffers;              /* [buffer_count] */
+    int64_t acc_floats, arena_bytes; /* the sums and the arena of one thread, at multiples of 64 bytes */
+    int64_t x_floats, y_floats; /* of one row of the batch at one time-step */
+    const int64_t *v_floats; /* [states], of one row of the batch, lanes counted in */
+    const Buffer *buffers; /* [buffer_count] */
     int64_t buffer_count;
 } Program;
 
@@ -80,11 +92,11 @@ typedef struct {
 typedef struct {
     const float *x;
     float *y;
-    const float *const *v;              /* [states] */
+    const float *const *v; /* [states] */
     float *const *v_next;
-    float *const *rates;                /* [states] or NULL */
-    uint8_t *const *owed;               /* [states] or NULL: see plif_settle */
-    const int64_t *v_stride;            /* of a row, per state */
+    float *const *rates; /* [states] or NULL */
+    uint8_t *const *owed; /* [states] or NULL: see plif_settle */
+    const int64_t *v_stride; /* of a row, per state */
     int64_t x_row, x_step, y_row, y_step;
     int32_t rows, steps;
 } Call;
@@ -92,7 +104,7 @@ typedef struct {
 /* How many floats the arrays of a call have. */
 typedef struct {
     int64_t x, y;
-    const int64_t *v, *v_next, *rates;  /* [states]; rates NULL where the call has none */
+    const int64_t *v, *v_next, *rates; /* [states]; rates NULL where the call has none */
 } CallSizes;
 
 enum { PLIF_FINE, PLIF_WRONG_FIELD, PLIF_WRONG_MEMORY, PLIF_WRONG_SOURCE };
@@ -111,7 +123,7 @@ int plif_program_check(const Program *program, char *text, int64_t room);
 int plif_call_check(const Program *program, const Call *call, const CallSizes *sizes, char *text, int64_t room);
 
 enum { PATH_SCALAR, PATH_AVX2, PATH_AVX512, PATH_NEON, PATH_AMX };
-int plif_paths(int amx);                /* which of them this build and this processor have: bit PATH_* is set */
+int plif_paths(int amx); /* which of them this build and this processor have: bit PATH_* is set */
 
 /* Before the arrays of `rows` rows are allocated: whether they may take as much as they need, membranes, x and y of each row, an arena
  * and its sums, and `more` bytes. The limit is a promise of docs/limits.md. */
@@ -127,7 +139,7 @@ void plif_run(const Program *program, Pool *pool, const Call *call, char **arena
  * their rows follow each other. Between two such calls plif_settle takes the steps that were left out; before it, nobody may read or
  * change the membranes. Who overwrites all membranes of all rows may instead set the bytes to zero. */
 void plif_settle(const Program *program, const Call *call);
-Pool *plif_pool_new(int threads);       /* NULL where there is no memory */
+Pool *plif_pool_new(int threads); /* NULL where there is no memory */
 void plif_pool_free(Pool *pool);
 
 /* What an operation works on: one row of the batch at one time-step. */
@@ -141,7 +153,7 @@ typedef struct {
     const int64_t *v_stride;
     int32_t row, rate_index;
     char *arena;
-    float *acc;                         /* scratch of this thread */
+    float *acc; /* scratch of this thread */
 } Context;
 
 typedef void run_item(const Op *op, const Context *ctx, int item);

@@ -38,10 +38,26 @@ static void scatter(uint64_t *words, double density) {
 static void write_ops(Op *ops, const char *weights, const float *ones, int pairs, int bytes) {
     memset(ops, 0, 2 * sizeof *ops);
     for (int i = 0; i < 2; i++)
-        ops[i] = (Op){.kind = i ? OP_CONV : OP_ACTIVE, .from = FROM_SPIKES, .ih = HEIGHT, .iw = WIDTH, .ic = CHANNELS, .oh = HEIGHT,
-                      .ow = WIDTH, .oc = CHANNELS, .stride = 1, .pad = PAD, .state = -1, .items = i ? 1 : HEIGHT, .parallel = 1,
-                      .in = i ? LISTS : SPIKES, .out = i ? CURRENTS : LISTS, .index = INDICES, .values = -1, .dense = bytes ? BYTES : -1,
-                      .dense_row = bytes ? ROW_BYTES : 0, .row_capacity = CAPACITY};
+        ops[i] = (Op){.kind = i ? OP_CONV : OP_ACTIVE,
+                      .from = FROM_SPIKES,
+                      .ih = HEIGHT,
+                      .iw = WIDTH,
+                      .ic = CHANNELS,
+                      .oh = HEIGHT,
+                      .ow = WIDTH,
+                      .oc = CHANNELS,
+                      .stride = 1,
+                      .pad = PAD,
+                      .state = -1,
+                      .items = i ? 1 : HEIGHT,
+                      .parallel = 1,
+                      .in = i ? LISTS : SPIKES,
+                      .out = i ? CURRENTS : LISTS,
+                      .index = INDICES,
+                      .values = -1,
+                      .dense = bytes ? BYTES : -1,
+                      .dense_row = bytes ? ROW_BYTES : 0,
+                      .row_capacity = CAPACITY};
     Op *conv = ops + 1;
     conv->kh = conv->kw = KERNEL;
     conv->tile_h = HEIGHT, conv->tile_w = WIDTH, conv->block = WIDE_BLOCK;
@@ -67,7 +83,11 @@ int plif_measure_forms(int path, const double densities[2], double ns[3][2]) {
                 for (int way = 0; way < ways; way++) {
                     Op ops[2];
                     write_ops(ops, weights, ones, way == 1, way == 2);
-                    const Program program = {.ops = ops, .count = 2, .path = path, .acc_floats = HEIGHT * WIDTH * WIDE_BLOCK, .arena_bytes = ARENA};
+                    const Program program = {.ops = ops,
+                                             .count = 2,
+                                             .path = path,
+                                             .acc_floats = HEIGHT * WIDTH * WIDE_BLOCK,
+                                             .arena_bytes = ARENA};
                     const Call call = {.rows = 1, .steps = 1};
                     const int64_t began = now_ns();
                     plif_run(&program, NULL, &call, &arena, &sums);

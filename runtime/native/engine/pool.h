@@ -39,9 +39,9 @@ struct Pool {
     pool_next *next;
     void *work;
     uint32_t round;                     /* never the same twice, so that who comes late finds nothing to take */
-    _Alignas(64) atomic_uint_fast64_t tickets;  /* the round, and in the lower half how many pieces nobody has taken */
-    _Alignas(64) atomic_int undone;     /* pieces of this round */
-    _Alignas(64) atomic_uint bell;      /* rises when a round opens, a call is over, or the pool ends */
+    _Alignas(64) atomic_uint_fast64_t tickets; /* the round, and in the lower half how many pieces nobody has taken */
+    _Alignas(64) atomic_int undone; /* pieces of this round */
+    _Alignas(64) atomic_uint bell; /* rises when a round opens, a call is over, or the pool ends */
     atomic_int sleepers, over, stop;
 };
 
@@ -137,7 +137,7 @@ static void pool_start(Pool *p, int threads) {
         if (!me) break;
         *me = (Worker){p, p->threads};
         if (pthread_create(&p->workers[p->threads], NULL, worker, me)) {
-            free(me);                   /* with fewer threads the answer is the same, and later */
+            free(me); /* with fewer threads the answer is the same, and later */
             break;
         }
         p->threads++;

@@ -12,7 +12,8 @@ static int failed(const char *what) { return fprintf(stderr, "%s: %s\n", what, p
 /* Says whether it was the last one: an early exit (sum,exit=0.2) ends a recording. */
 static int print(const plif_model *model, const plif_decision *d) {
     const char *label = plif_class_name(model, d->index);
-    printf("%lld us  step %lld  %s  score %.6f  votes", (long long)d->t_us, (long long)d->step, label ? label : "-", d->score);
+    printf("%lld us  step %lld  %s  score %.6f  votes", (long long)d->t_us, (long long)d->step, label ? label : "-",
+           d->score);
     for (int k = 0; k < plif_classes(model); k++) printf(" %.17g", d->votes[k]);
     printf("\n");
     return d->is_final != 0;

@@ -6,16 +6,20 @@
 
 /* Times in us. -1: not set yet. */
 typedef struct {
-    int64_t last, offset;               /* a clock that starts again at zero: as it came last, and what is added to it */
-    int64_t high;                       /* EVT: the time base, without these starts */
-    int64_t low, row, base, base_on;    /* EVT 3.0: the rest of t, the row; x of the next vector's first pixel, and its polarity */
-    int64_t overflow, believed;         /* AEDAT 3.1, of the packet: upper bits of t; whether events without a valid bit are taken */
-    int64_t untimed, unrowed, unbased, past_end, no_pixel, marked;  /* events lost, by reason: runtime/events/formats/words.py */
-    int64_t unknown;                    /* words of a type that the format does not have */
+    int64_t last, offset; /* a clock that starts again at zero: as it came last, and what is added to it */
+    int64_t high; /* EVT: the time base, without these starts */
+    int64_t low, row, base,
+        base_on; /* EVT 3.0: the rest of t, the row; x of the next vector's first pixel, and its polarity */
+    int64_t overflow,
+        believed; /* AEDAT 3.1, of the packet: upper bits of t; whether events without a valid bit are taken */
+    int64_t untimed, unrowed, unbased, past_end, no_pixel,
+        marked; /* events lost, by reason: runtime/events/formats/words.py */
+    int64_t unknown; /* words of a type that the format does not have */
 } Decoding;
 
 #define DECODING {.last = -1, .high = -1, .row = -1, .base = -1}
-#define LATEST_US ((int64_t)1 << 61)    /* runtime/events/array.py: a later time is none, so the offset need not grow beyond */
+#define LATEST_US \
+    ((int64_t)1 << 61) /* runtime/events/array.py: a later time is none, so the offset need not grow beyond */
 
 /* Whether no number of it is near the ends of int64, however many words come on top. */
 static inline int decoding_sane(const Decoding *d) {
@@ -29,14 +33,17 @@ static inline int decoding_sane(const Decoding *d) {
 /* A counter of `bits` bits -> without its starts at zero. Only a step back by more than half the range is one: a smaller one is jitter of the
  * clock, and stays. A reader that counts every step back turns 8.8 ms into 53.9 ms on a real file of a gen4.1. */
 static inline int64_t unwrap(Decoding *d, int64_t raw_us, int bits) {
-    if (d->last >= 0 && raw_us - d->last < -((int64_t)1 << (bits - 1)) && d->offset < LATEST_US) d->offset += (int64_t)1 << bits;
+    if (d->last >= 0 && raw_us - d->last < -((int64_t)1 << (bits - 1)) && d->offset < LATEST_US)
+        d->offset += (int64_t)1 << bits;
     d->last = raw_us;
     return raw_us + d->offset;
 }
 
 static inline uint32_t little16(const uint8_t *b) { return (uint32_t)b[0] | (uint32_t)b[1] << 8; }
 static inline uint32_t little(const uint8_t *b) { return little16(b) | little16(b + 2) << 16; }
-static inline uint32_t big(const uint8_t *b) { return (uint32_t)b[3] | (uint32_t)b[2] << 8 | (uint32_t)b[1] << 16 | (uint32_t)b[0] << 24; }
+static inline uint32_t big(const uint8_t *b) {
+    return (uint32_t)b[3] | (uint32_t)b[2] << 8 | (uint32_t)b[1] << 16 | (uint32_t)b[0] << 24;
+}
 
 static inline uint8_t *put(uint8_t *to, int64_t t, uint32_t x, uint32_t y, int on) {
     event_put(to, t, (uint16_t)x, (uint16_t)y, (uint8_t)on);

@@ -6,7 +6,7 @@
 #include "evt3.h"
 
 enum file_format { FIVE_BYTES, EVT2, EVT21, EVT3, DAT, AEDAT2, AEDAT31, FILE_FORMATS };
-enum { MOST_A_WORD = 32 };              /* events that a word of any format may have */
+enum { MOST_A_WORD = 32 }; /* events that a word of any format may have */
 
 /* Bytes of a word; PLIF_WRONG where there is no such format. */
 int64_t plif_word_bytes(int format);
@@ -15,7 +15,8 @@ int64_t plif_decode_most(int format, const uint8_t *bytes, int64_t count);
 /* Words -> events, packed (rules/collect.h), into `out`, which has room for so many. Gives how many; `used` is how many bytes were taken: whole
  * words, and no word whose events do not fit. PLIF_WRONG for sizes that are none, and for a state with numbers that would overflow: then nothing
  * has been read or written. */
-int64_t plif_decode(int format, Decoding *state, const uint8_t *bytes, int64_t count, uint8_t *out, int64_t room, int64_t *used);
+int64_t plif_decode(int format, Decoding *state, const uint8_t *bytes, int64_t count, uint8_t *out, int64_t room,
+                    int64_t *used);
 
 /* What the header of a packet of AEDAT 3.1 says. */
 typedef struct {

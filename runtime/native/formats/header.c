@@ -13,9 +13,9 @@ enum { MOST_HEADER = 1 << 20, MOST_HEAD = 1 << 16, LINE = 4096 };
 static const struct {
     const char *word;
     int width, height;
-} cameras[] = {{"genx320", 320, 320}, {"imx636", 1280, 720}, {"gen41", 1280, 720}, {"gen4", 1280, 720},
-                                {"gen31", 640, 480},   {"gen3", 640, 480},    {"ccam5", 640, 480},  {"dvs128", 128, 128},
-                                {"davis240", 240, 180}, {"davis346", 346, 260}, {"davis640", 640, 480}};
+} cameras[] = {{"genx320", 320, 320},  {"imx636", 1280, 720},  {"gen41", 1280, 720},  {"gen4", 1280, 720},
+               {"gen31", 640, 480},    {"gen3", 640, 480},     {"ccam5", 640, 480},   {"dvs128", 128, 128},
+               {"davis240", 240, 180}, {"davis346", 346, 260}, {"davis640", 640, 480}};
 
 static int refuse(const char *path, const char *why) { return plif_fail(PLIF_BAD_FILE, "%.200s: %s", path, why); }
 
@@ -52,7 +52,8 @@ static int version_of(const char *line) {
     const char *rest;
     int n = 0;
     if (sscanf(line, "%% evt %n", &n) >= 0 && n && isdigit((unsigned char)line[n]))
-        return 10 * (line[n] - '0') + (line[n + 1] == '.' && isdigit((unsigned char)line[n + 2]) ? line[n + 2] - '0' : 0);
+        return 10 * (line[n] - '0') +
+               (line[n + 1] == '.' && isdigit((unsigned char)line[n + 2]) ? line[n + 2] - '0' : 0);
     const int digits = strstr(line, "% format") ? number_after(line, "evt", &rest) : 0;
     return digits >= 10 ? digits : 10 * digits;
 }
@@ -79,7 +80,8 @@ static int read_percent(Header *h, FILE *file, const char *path) {
         if (!found || line[1] != ' ') break;
         if (version_of(line)) version = version_of(line);
         read_size(h, line, &named);
-        if (strstr(line, "endianness=legacy")) return plif_fail(PLIF_UNSUPPORTED, "%.200s: EVT 2.1 with endianness=legacy; convert it first", path);
+        if (strstr(line, "endianness=legacy"))
+            return plif_fail(PLIF_UNSUPPORTED, "%.200s: EVT 2.1 with endianness=legacy; convert it first", path);
         if (!strncmp(line, "% end", 5)) {
             h->begin = ftell(file);
             break;
@@ -91,9 +93,12 @@ static int read_percent(Header *h, FILE *file, const char *path) {
         h->format = version == 20 ? EVT2 : version == 21 ? EVT21 : EVT3;
         return 0;
     }
-    if (version) return plif_fail(PLIF_UNSUPPORTED, "%.200s: EVT %d.%d; this library reads " KNOWN, path, version / 10, version % 10);
+    if (version)
+        return plif_fail(PLIF_UNSUPPORTED, "%.200s: EVT %d.%d; this library reads " KNOWN, path, version / 10,
+                         version % 10);
     const int kind = fgetc(file), bytes = fgetc(file);
-    if (!lines || (kind != 0 && kind != 12) || bytes != 8) return refuse(path, "no recording that this library reads: " KNOWN);
+    if (!lines || (kind != 0 && kind != 12) || bytes != 8)
+        return refuse(path, "no recording that this library reads: " KNOWN);
     h->format = DAT;
     h->begin += 2;
     return 0;
@@ -108,7 +113,8 @@ static int read_sharp(Header *h, FILE *file, const char *path, int is_31) {
         const int found = next_line(file, line, '#');
         if (found < 0) return refuse(path, "the file ends inside its header");
         if (!found) {
-            if (is_31) return refuse(path, "the AEDAT 3.1 header does not end with #!END-HEADER: the file is cut or damaged");
+            if (is_31)
+                return refuse(path, "the AEDAT 3.1 header does not end with #!END-HEADER: the file is cut or damaged");
             break;
         }
         if (is_31 && !strcmp(line, "#!end-header\r\n")) {
@@ -117,12 +123,15 @@ static int read_sharp(Header *h, FILE *file, const char *path, int is_31) {
         }
         const char *chip = strstr(line, "aechip:"), *coding = strstr(line, "#format:"), *rest;
         if (!is_31 && chip && !strstr(chip, "dvs128") && !strstr(chip, "tmpdiff128"))
-            return plif_fail(PLIF_UNSUPPORTED, "%.200s: AEDAT 2.0 of another chip: only the DVS128's addresses are read", path);
+            return plif_fail(PLIF_UNSUPPORTED,
+                             "%.200s: AEDAT 2.0 of another chip: only the DVS128's addresses are read", path);
         if (!is_31) continue;
-        if (coding && !strstr(coding, "raw")) return plif_fail(PLIF_UNSUPPORTED, "%.200s: AEDAT 3.1 that is compressed; save it as RAW", path);
+        if (coding && !strstr(coding, "raw"))
+            return plif_fail(PLIF_UNSUPPORTED, "%.200s: AEDAT 3.1 that is compressed; save it as RAW", path);
         for (size_t i = 7; !strncmp(line, "#source ", 8) && i < sizeof cameras / sizeof *cameras; i++)
             if (strstr(line, cameras[i].word)) h->width = cameras[i].width, h->height = cameras[i].height;
-        const int width = number_after(line, "#sensor:", &rest), height = width && *rest == 'x' ? number_after(rest, "x", &rest) : 0;
+        const int width = number_after(line, "#sensor:", &rest),
+                  height = width && *rest == 'x' ? number_after(rest, "x", &rest) : 0;
         if (height) h->width = width, h->height = height;
         if (!strncmp(line, "#upright:", 9)) h->upright = strstr(line, "rotate180") ? 1 : strstr(line, "flip_y") ? 2 : 0;
     }
@@ -186,10 +195,13 @@ int plif_header_read(Header *h, FILE *file, const char *path, int64_t size) {
     uint8_t *head = calloc(1, MOST_HEAD);
     if (!head) return plif_fail(PLIF_NO_MEMORY, "no memory for a recording");
     const size_t bytes = fread(head, 1, MOST_HEAD, file);
-    const int is_text = bytes > 1 && !memcmp(head, "% ", 2), is_aedat = bytes > 12 && !memcmp(head, "#!AER-DAT", 9) && head[10] == '.';
+    const int is_text = bytes > 1 && !memcmp(head, "% ", 2),
+              is_aedat = bytes > 12 && !memcmp(head, "#!AER-DAT", 9) && head[10] == '.';
     const int is_raw = ends_with(path, ".raw"), is_five = ends_with(path, ".bin") || ends_with(path, ".bs2");
     const int aedat = is_aedat ? 10 * (head[9] - '0') + head[11] - '0' : 0;
-    *h = (Header){.format = is_raw && !is_evt3(head, (int64_t)bytes) && is_evt2(head, (int64_t)bytes) ? EVT2 : is_raw ? EVT3 : FIVE_BYTES};
+    *h = (Header){.format = is_raw && !is_evt3(head, (int64_t)bytes) && is_evt2(head, (int64_t)bytes) ? EVT2
+                            : is_raw                                                                  ? EVT3
+                                                                                                      : FIVE_BYTES};
     free(head);
     fseek(file, 0, SEEK_SET);
     int failed = 0;
@@ -199,6 +211,7 @@ int plif_header_read(Header *h, FILE *file, const char *path, int64_t size) {
         failed = read_sharp(h, file, path, aedat == 31);
     else if (!is_raw && !is_five)
         return refuse(path, "no recording that this library reads: " KNOWN);
-    if (!failed && size <= h->begin) return refuse(path, size ? "holds a header and no events" : "the file is empty (0 bytes)");
+    if (!failed && size <= h->begin)
+        return refuse(path, size ? "holds a header and no events" : "the file is empty (0 bytes)");
     return failed;
 }

@@ -29,8 +29,8 @@ struct plif_recording {
 static const struct {
     int width, height;
 } usual[SENSORS] = {{34, 34}, {128, 128}, {240, 180}, {304, 240}, {346, 260}, {320, 320}, {640, 480}, {1280, 720}};
-static const unsigned tried[FILE_FORMATS] = {[FIVE_BYTES] = 0x0F, [EVT2] = 0xE8, [EVT21] = 0xE8, [EVT3] = 0xE8, [DAT] = 0xFF,
-                                             [AEDAT2] = 0xFF,     [AEDAT31] = 0xFE};
+static const unsigned tried[FILE_FORMATS] = {[FIVE_BYTES] = 0x0F, [EVT2] = 0xE8,   [EVT21] = 0xE8,  [EVT3] = 0xE8,
+                                             [DAT] = 0xFF,        [AEDAT2] = 0xFF, [AEDAT31] = 0xFE};
 
 static void begin(plif_recording *r) {
     fseek(r->file, r->header.begin, SEEK_SET);
@@ -74,7 +74,8 @@ plif_recording *plif_recording_open(const char *path) {
 plif_recording *plif_recording_open_buffer(const void *data, size_t bytes, const char *name) {
     plif_call_begins();
     if (!data || !name || !bytes) {
-        plif_fail(data && name ? PLIF_BAD_FILE : PLIF_BAD_ARGUMENT, "%.200s: %s", name ? name : "plif_recording_open_buffer",
+        plif_fail(data && name ? PLIF_BAD_FILE : PLIF_BAD_ARGUMENT, "%.200s: %s",
+                  name ? name : "plif_recording_open_buffer",
                   data && name ? "the file is empty (0 bytes)" : "bytes and a name are needed");
         return NULL;
     }
@@ -166,8 +167,10 @@ static int guess(plif_recording *r, const Spread *spread) {
             return 0;
         }
         if (spread->total >= FROM_ONE && out <= spread->total / DOUBT)
-            return plif_fail(PLIF_BAD_FILE, "the recording does not say its sensor, and %lld of %lld events lie outside %dx%d: set sensor_width and sensor_height",
-                             (long long)out, (long long)spread->total, usual[i].width, usual[i].height);
+            return plif_fail(
+                PLIF_BAD_FILE,
+                "the recording does not say its sensor, and %lld of %lld events lie outside %dx%d: set sensor_width and sensor_height",
+                (long long)out, (long long)spread->total, usual[i].width, usual[i].height);
     }
     r->header.width = spread->width;
     r->header.height = spread->height;
@@ -193,7 +196,8 @@ static Spread spread_of(plif_recording *r) {
 static Extent extent_of(plif_recording *r, Filters *filters) {
     Extent e = {0};
     for (begin(r), fill(r); r->count; fill(r)) {
-        for (int64_t i = 0; i < r->count; i++) r->fate[i] = plif_fate(r->events + i * EVENT, r->header.width, r->header.height);
+        for (int64_t i = 0; i < r->count; i++)
+            r->fate[i] = plif_fate(r->events + i * EVENT, r->header.width, r->header.height);
         if (filters) plif_filters_apply(filters, r->events, r->count, r->fate);
         for (int64_t i = 0; i < r->count; i++) {
             if (r->fate[i] != PASSED) continue;
@@ -207,7 +211,9 @@ static Extent extent_of(plif_recording *r, Filters *filters) {
 int plif_recording_describe(plif_recording *r, plif_options *options) {
     plif_call_begins();
     Filters *filters = NULL;
-    if (!r || !options || options->size < offsetof(plif_options, filter)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_recording_describe: options.size is not set: begin with PLIF_OPTIONS");
+    if (!r || !options || options->size < offsetof(plif_options, filter))
+        return plif_fail(PLIF_BAD_ARGUMENT,
+                         "plif_recording_describe: options.size is not set: begin with PLIF_OPTIONS");
     if (!r->header.width) {
         const Spread spread = spread_of(r);
         const int failed = guess(r, &spread);

@@ -18,7 +18,8 @@ static uint8_t *read_whole(const char *path, int64_t more, int64_t *bytes) {
     uint8_t *data = NULL;
     const int file = open(path, READ_ONLY);
     if (file < 0) return NULL;
-    if (!fstat(file, &facts) && S_ISREG(facts.st_mode) && facts.st_size > 0 && facts.st_size <= MOST_BYTES && facts.st_size % FIVE == 0)
+    if (!fstat(file, &facts) && S_ISREG(facts.st_mode) && facts.st_size > 0 && facts.st_size <= MOST_BYTES &&
+        facts.st_size % FIVE == 0)
         data = malloc((size_t)(facts.st_size + facts.st_size / FIVE * more));
     int64_t done = 0;
     while (data && done < facts.st_size) {
@@ -42,7 +43,7 @@ static int decode(const uint8_t *word, int64_t count, int32_t width, int32_t hei
     const int64_t looked_at = count < LOOKED_AT ? count : LOOKED_AT;
     for (int64_t i = 0; i < count; i++, word += FIVE, events += EVENT) {
         uint16_t x, y;
-        if (five_bytes(&decoder, word, events) == events) return 0;     /* it is no event */
+        if (five_bytes(&decoder, word, events) == events) return 0; /* it is no event */
         event_get(events, &t, &x, &y);
         if (!i) last = extent->first_us = t;
         if (x >= width || y >= height || t < last || t - last >= JUMP_US) return 0;
@@ -51,11 +52,12 @@ static int decode(const uint8_t *word, int64_t count, int32_t width, int32_t hei
     }
     extent->total = count;
     extent->last_us = last;
-    return late > extent->first_us;     /* one time for all is no clock */
+    return late > extent->first_us; /* one time for all is no clock */
 }
 
 /* All frames of the events, and how many of these are in them; 0 where there are fewer or more frames than `room`. */
-static int frame_all(Framer *f, const uint8_t *events, int64_t count, float *out, int64_t stride, int64_t room, int64_t *used) {
+static int frame_all(Framer *f, const uint8_t *events, int64_t count, float *out, int64_t stride, int64_t room,
+                     int64_t *used) {
     Batch batch = {.from = events, .count = count};
     plif_input frame = {.x = out};
     int64_t made = 0;
@@ -65,8 +67,8 @@ static int frame_all(Framer *f, const uint8_t *events, int64_t count, float *out
     return made == room;
 }
 
-int64_t plif_sample(const char *path, const char *framing, const int32_t shape[3], int32_t width, int32_t height, float *out, int64_t stride,
-                    int64_t room, int64_t *used) {
+int64_t plif_sample(const char *path, const char *framing, const int32_t shape[3], int32_t width, int32_t height,
+                    float *out, int64_t stride, int64_t room, int64_t *used) {
     Framing parsed;
     Extent extent = {0};
     FramerState state = {0};

@@ -23,9 +23,9 @@ enum { FEW = 128 };
  * event; returns how many it counted. A few events go through two short loops, cells first and then counts, since in one loop the
  * processor waits before each count for the one that may have gone to the same cell. by_clock: whether frames follow the clock; for
  * those that do not, no times are read. */
-static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int64_t most, Frame *f, const int64_t *of_x,
-                                                           const int64_t *of_y, const int64_t *of_p, float *counts, int by_clock)
-{
+static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int64_t most, Frame *f,
+                                                           const int64_t *of_x, const int64_t *of_y,
+                                                           const int64_t *of_p, float *counts, int by_clock) {
     /* Where frames are shorter than gaps, an event inside the frame is also less than a gap away from the clock. */
     const uint64_t span = f->span_us <= f->gap_us ? (uint64_t)f->span_us : 0;
     const int64_t off = of_p[0], on = of_p[1];
@@ -41,27 +41,22 @@ static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int
             int64_t t;
             uint16_t x, y;
             event_get(at, &t, &x, &y);
-            if (x >= width || y >= height)
-                break;
+            if (x >= width || y >= height) break;
             cell[n] = cell_of(of_x[x], of_y[y], at[12] ? on : off);
             if (cell[n] >= cells) /* also those below zero */
                 break;
-            if (!by_clock)
-                continue;
+            if (!by_clock) continue;
             const uint64_t after = (uint64_t)t - open;
-            if (after >= span)
-                break;
+            if (after >= span) break;
             latest = after > latest ? after : latest;
         }
         for (int64_t i = 0; i < n; i++) counts[cell[i]] += 1.0f; /* stays at 2^24, as float32 does */
         done += n;
     } while (n == FEW);
     if (done) {
-        if (!f->taken)
-            f->first_us = event_time(e);
+        if (!f->taken) f->first_us = event_time(e);
         f->last_us = event_time(e + (done - 1) * EVENT);
-        if (by_clock && (int64_t)(open + latest) > f->clock_us)
-            f->clock_us = (int64_t)(open + latest);
+        if (by_clock && (int64_t)(open + latest) > f->clock_us) f->clock_us = (int64_t)(open + latest);
         f->taken += done;
         f->seen += done;
         f->used += done;
@@ -70,12 +65,10 @@ static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int
 }
 
 /* Whether all events lie inside the sensor and have a possible time, so that none has to be removed. */
-int plif_all_usable(const uint8_t *events, int64_t bytes, int64_t width, int64_t height, int64_t limit_us)
-{
+int plif_all_usable(const uint8_t *events, int64_t bytes, int64_t width, int64_t height, int64_t limit_us) {
     const int64_t count = bytes / EVENT;
     int good = 1;
-    if (bytes % EVENT || limit_us < 0)
-        return 0;
+    if (bytes % EVENT || limit_us < 0) return 0;
     for (int64_t i = 0; i < count; i++, events += EVENT) {
         int64_t t;
         uint16_t x, y;
@@ -86,37 +79,36 @@ int plif_all_usable(const uint8_t *events, int64_t bytes, int64_t width, int64_t
 }
 
 /* Whether an open frame can be counted into, with tables of `columns` and `rows` elements. */
-int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows)
-{
-    return f->width >= 0 && f->width <= columns && f->height >= 0 && f->height <= rows && f->cells >= 0 && f->gap_us >= 0 &&
-           f->span_us >= 0 && f->most_used >= 0 && f->most_seen >= 0 && f->used >= 0 && f->seen >= 0 && f->taken >= 0 &&
-           sane(f->used) && sane(f->seen) && sane(f->taken) && sane(f->filtered) && sane(f->late) && sane(f->invalid);
+int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows) {
+    return f->width >= 0 && f->width <= columns && f->height >= 0 && f->height <= rows && f->cells >= 0 &&
+           f->gap_us >= 0 && f->span_us >= 0 && f->most_used >= 0 && f->most_seen >= 0 && f->used >= 0 &&
+           f->seen >= 0 && f->taken >= 0 && sane(f->used) && sane(f->seen) && sane(f->taken) && sane(f->filtered) &&
+           sane(f->late) && sane(f->invalid);
 }
 
 /* Adds the events from `at` on to `counts`, of as many floats as the frame has cells, until the frame ends. Returns why it
  * stopped; `at` is then the first event that was not taken. counts NULL: there is no open frame any more, so every event inside
  * the sensor is filtered. of_x and of_y have `columns` and `rows` elements, of_p two. passed [events]: what a filter said of each;
  * time goes on with those it took away, which land nowhere and whose coordinates are not looked at. NULL: all pass. */
-int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x, int64_t columns,
-                     const int64_t *of_y, int64_t rows, const int64_t *of_p, const uint8_t *passed, float *counts)
-{
+int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x,
+                     int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p, const uint8_t *passed,
+                     float *counts) {
     Frame f = *frame;
     const int64_t count = bytes / EVENT;
     int64_t i = *at, why = ALL_TAKEN;
-    if (bytes < 0 || bytes % EVENT || i < 0 || i > count || !plif_frame_fits(&f, columns, rows))
-        return PLIF_WRONG;
+    if (bytes < 0 || bytes % EVENT || i < 0 || i > count || !plif_frame_fits(&f, columns, rows)) return PLIF_WRONG;
     for (; i < count; i++) {
         if (counts && !passed && (f.has_clock || !f.gap_us)) {
             const int64_t room = least(f.most_used - f.used, f.most_seen - f.seen);
             const uint8_t *from = events + i * EVENT;
             const int64_t most = least(count - i, room);
-            i += f.gap_us ? plain(from, most, &f, of_x, of_y, of_p, counts, 1) : plain(from, most, &f, of_x, of_y, of_p, counts, 0);
+            i += f.gap_us ? plain(from, most, &f, of_x, of_y, of_p, counts, 1)
+                          : plain(from, most, &f, of_x, of_y, of_p, counts, 0);
             if (f.used >= f.most_used || f.seen >= f.most_seen) {
                 why = FRAME_FULL;
                 break;
             }
-            if (i == count)
-                break;
+            if (i == count) break;
         }
         const uint8_t *e = events + i * EVENT;
         int64_t t;
@@ -131,7 +123,7 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
             f.invalid++;
             continue;
         }
-        if (!counts || (!is_here && !f.gap_us)) {       /* where no clock counts, only those that pass belong to a frame */
+        if (!counts || (!is_here && !f.gap_us)) { /* where no clock counts, only those that pass belong to a frame */
             f.filtered++;
             continue;
         }
@@ -145,8 +137,7 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
                 why = AT_GAP;
                 break;
             }
-            if (t > f.clock_us)
-                f.clock_us = t;
+            if (t > f.clock_us) f.clock_us = t;
             if (t > f.open_us && apart(t, f.open_us) >= (uint64_t)f.span_us) {
                 f.next_us = t;
                 why = BEYOND_FRAME;
@@ -154,8 +145,7 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
             }
             late = t < f.open_us;
         }
-        if (!f.taken++)
-            f.first_us = t;
+        if (!f.taken++) f.first_us = t;
         f.last_us = t;
         if (late) {
             f.late++;

@@ -64,8 +64,9 @@ typedef struct {
 
 enum { ALL_TAKEN, BEYOND_FRAME, AT_GAP, FRAME_FULL };
 
-int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x, int64_t columns,
-                     const int64_t *of_y, int64_t rows, const int64_t *of_p, const uint8_t *passed, float *counts);
+int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x,
+                     int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p, const uint8_t *passed,
+                     float *counts);
 int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows);
 int plif_all_usable(const uint8_t *events, int64_t bytes, int64_t width, int64_t height, int64_t limit_us);
 

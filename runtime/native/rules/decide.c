@@ -6,7 +6,8 @@
 #include <math.h>
 
 #define REFUSE(...) return plif_fail(PLIF_BAD_ARGUMENT, __VA_ARGS__)
-#define EXPECTED "expected sum, leak[:500ms], kofn[:3/5] or own[:80ms], then margin=, release=, idle=, (sum) exit= or (own) other= after commas"
+#define EXPECTED \
+    "expected sum, leak[:500ms], kofn[:3/5] or own[:80ms], then margin=, release=, idle=, (sum) exit= or (own) other= after commas"
 
 enum { MARGIN, RELEASE, IDLE, EXIT, OTHER, KEYS };
 static const char *const keys[KEYS] = {"margin", "release", "idle", "exit", "other"};
@@ -22,7 +23,7 @@ static double nearest(int64_t digits, int behind) {
         q = q << 1 | (rest * 2 >= scale);
         rest = rest * 2 % scale;
     }
-    return ldexp((double)(q | (rest != 0)), -shift);            /* q has 61 bits or more, and the last says that it is not exact */
+    return ldexp((double)(q | (rest != 0)), -shift); /* q has 61 bits or more, and the last says that it is not exact */
 }
 
 /* "0.1", and of idle "2k", to a double; below zero where it is none. */
@@ -43,12 +44,12 @@ static int read_rule(const char *text, DecisionRule *r, Text first) {
     } else if (plif_is_word(kind, "leak") || plif_is_word(kind, "own")) {
         r->kind = plif_is_word(kind, "own") ? BY_OWN : BY_LEAK;
         r->tau_us = first.n ? plif_text_us(first) : r->kind == BY_OWN ? 80000 : 500000;
-        if (!r->tau_us)
-            REFUSE("--decide %.80s: the time constant, '%.*s', " NO_TIME, text, SHORT(first));
+        if (!r->tau_us) REFUSE("--decide %.80s: the time constant, '%.*s', " NO_TIME, text, SHORT(first));
     } else if (plif_is_word(kind, "kofn")) {
         const int given = first.n > 0;
         r->kind = BY_KOFN;
-        const int64_t k = given ? plif_whole(plif_cut(&first, '/', &slash), 4) : 3, n = given ? plif_whole(first, 4) : 5;
+        const int64_t k = given ? plif_whole(plif_cut(&first, '/', &slash), 4) : 3,
+                      n = given ? plif_whole(first, 4) : 5;
         if (k < 1 || n < k) REFUSE("--decide %.80s: %s", text, EXPECTED);
         r->k = (int)k;
         r->n = (int)n;
@@ -77,14 +78,14 @@ int plif_decide_parse(const char *text, DecisionRule *rule) {
         given |= 1u << which;
         if (which == OTHER) {
             r.other_us = plif_text_us(value);
-            if (!r.other_us)
-                REFUSE("--decide %.80s: other, '%.*s', " NO_TIME, text, SHORT(value));
+            if (!r.other_us) REFUSE("--decide %.80s: other, '%.*s', " NO_TIME, text, SHORT(value));
         } else if (which == IDLE && plif_is_word(value, "auto")) {
             r.idle_auto = 1;
         } else {
             values[which] = number(value, which == IDLE);
             if (values[which] < 0)
-                REFUSE("--decide %.80s: %s=%.*s: expected a number such as %s", text, keys[which], SHORT(value), which == IDLE ? "2000 or 2k" : "0.1");
+                REFUSE("--decide %.80s: %s=%.*s: expected a number such as %s", text, keys[which], SHORT(value),
+                       which == IDLE ? "2000 or 2k" : "0.1");
         }
     }
     const int failed = read_rule(text, &r, first);

@@ -6,7 +6,8 @@
 
 #define GAP_US ((int64_t)1000000)
 
-int plif_decider_init(Decider *d, const char *decide, const char *reset, const char *const *names, int classes, int voters, int T) {
+int plif_decider_init(Decider *d, const char *decide, const char *reset, const char *const *names, int classes,
+                      int voters, int T) {
     int failed = plif_decide_parse(decide ? decide : "sum", &d->rule);
     if (!failed) failed = plif_reset_parse(reset ? reset : "never", &d->policy);
     if (failed) return failed;
@@ -64,18 +65,22 @@ static void reset(Decider *d, const plif_input *frame, int64_t gap_us, int afres
 void plif_decider_before(Decider *d, const plif_input *frame, int afresh, int is_lost, double *keep) {
     Deciding *s = d->s;
     const DecisionRule *r = &d->rule;
-    const int64_t since_us = s->has_previous ? s->previous_us : frame->start_us, lasts_us = frame->end_us - frame->start_us;
+    const int64_t since_us = s->has_previous ? s->previous_us : frame->start_us,
+                  lasts_us = frame->end_us - frame->start_us;
     const int64_t gap_us = frame->start_us - since_us, was_idle = s->is_idle;
     s->dt_us = frame->end_us - since_us;
-    s->discontinuity = (frame->flags & PLIF_GAP) || gap_us > GAP_US; /* a gap is also where a stop or an overload left frames out */
+    s->discontinuity = (frame->flags & PLIF_GAP) ||
+                       gap_us > GAP_US; /* a gap is also where a stop or an overload left frames out */
     s->previous_us = frame->end_us;
     s->events = frame->events;
     s->has_previous = 1;
-    const double per_s = r->idle_per_s >= 0 || r->idle_auto ? plif_activity_add(&s->activity, frame->events, lasts_us) : 0;
+    const double per_s = r->idle_per_s >= 0 || r->idle_auto ? plif_activity_add(&s->activity, frame->events, lasts_us)
+                                                            : 0;
     s->is_quiet = r->idle_auto && plif_activity_quiet(&s->activity, per_s, frame->events, lasts_us);
     s->is_idle = is_lost || (r->idle_per_s >= 0 && per_s < r->idle_per_s);
     reset(d, frame, gap_us, afresh, keep);
-    for (int row = 0; row < d->policy.rows && s->is_idle && !was_idle; row++)   /* evidence from before a pause says nothing about what */
+    for (int row = 0; row < d->policy.rows && s->is_idle && !was_idle;
+         row++)   /* evidence from before a pause says nothing about what */
         plif_evidence_reset(r, &s->rows[row].evidence, evidence_of(d, row), d->classes); /* comes after it */
 }
 
@@ -88,7 +93,8 @@ static void add(Decider *d, int row, const float *y) {
         votes[i] += c[i];
     }
     r->steps++;
-    if (!d->s->is_idle) plif_evidence_add(&d->rule, &r->evidence, evidence_of(d, row), d->classes, d->voters, c, d->s->dt_us);
+    if (!d->s->is_idle)
+        plif_evidence_add(&d->rule, &r->evidence, evidence_of(d, row), d->classes, d->voters, c, d->s->dt_us);
 }
 
 void plif_decider_after(Decider *d, const float *y, plif_decision *decision) {
@@ -99,12 +105,22 @@ void plif_decider_after(Decider *d, const float *y, plif_decision *decision) {
         if (s->rows[row].steps > s->rows[oldest].steps) oldest = row;   /* the first of equals */
     }
     const Evidence *e = &s->rows[oldest].evidence;
-    const int idle = s->is_idle || (s->is_quiet && !plif_evidence_any(&d->rule, e, evidence_of(d, oldest), d->classes, d->voters));
+    const int idle = s->is_idle ||
+                     (s->is_quiet && !plif_evidence_any(&d->rule, e, evidence_of(d, oldest), d->classes, d->voters));
     const int64_t winner = idle ? -1 : e->answer;
     const plif_decision said = {
-        .size = decision->size, .t_us = s->previous_us, .step = s->step++, .events = s->events, .discontinuity = (int32_t)s->discontinuity,
-        .index = idle ? PLIF_IDLE : winner < 0 ? PLIF_NOT_SURE : (int32_t)winner, .score = winner < 0 ? 0 : e->share,
-        .votes = votes_of(d, oldest), .is_final = e->is_final, .row = oldest,
+        .size = decision->size,
+        .t_us = s->previous_us,
+        .step = s->step++,
+        .events = s->events,
+        .discontinuity = (int32_t)s->discontinuity,
+        .index = idle         ? PLIF_IDLE
+                 : winner < 0 ? PLIF_NOT_SURE
+                              : (int32_t)winner,
+        .score = winner < 0 ? 0 : e->share,
+        .votes = votes_of(d, oldest),
+        .is_final = e->is_final,
+        .row = oldest,
     };
     size_copy(decision, &said, decision->size, sizeof said);
 }
@@ -117,7 +133,9 @@ int plif_decider_possible(const Decider *d, const Deciding *s, const char *memor
         memcpy(&value, memory + i * (int64_t)sizeof value, sizeof value);
         if (!isfinite(value)) return 0;
     }
-    if (!(a->events >= 0 && a->weight_us >= 0 && a->floor_per_s >= 0 && a->seen_us >= 0) || !isfinite(a->events + a->weight_us + a->floor_per_s + a->seen_us)) return 0;
+    if (!(a->events >= 0 && a->weight_us >= 0 && a->floor_per_s >= 0 && a->seen_us >= 0) ||
+        !isfinite(a->events + a->weight_us + a->floor_per_s + a->seen_us))
+        return 0;
     for (int i = 0; i < d->policy.rows; i++) {
         const Evidence *e = &s->rows[i].evidence;
         const ResetState *r = &s->rows[i].reset;
@@ -127,5 +145,6 @@ int plif_decider_possible(const Decider *d, const Deciding *s, const char *memor
         if (e->recent > d->rule.n || (d->rule.n ? e->next >= d->rule.n : e->next)) return 0;
         if (r->steps < 0 || r->steps > most || r->silent_us < 0 || r->silent_us > most) return 0;
     }
-    return -most <= s->previous_us && s->previous_us <= most && s->step >= 0 && s->step <= most && -most <= s->dt_us && s->dt_us <= most;
+    return -most <= s->previous_us && s->previous_us <= most && s->step >= 0 && s->step <= most && -most <= s->dt_us &&
+           s->dt_us <= most;
 }

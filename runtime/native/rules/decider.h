@@ -13,16 +13,16 @@
 typedef struct {
     Evidence evidence;
     ResetState reset;
-    int64_t steps;                      /* since its last reset */
+    int64_t steps; /* since its last reset */
 } Row;
 
 /* What changes, but for the arrays; both make a snapshot. */
 typedef struct {
     Row rows[MOST_ROWS];
-    int64_t previous_us, has_previous;  /* end of the last frame */
-    int64_t dt_us;                      /* from it to the end of the frame that is being stepped, */
-    int64_t is_idle, is_quiet;          /* in which nothing happens, or no more than the camera's noise */
-    int64_t events, discontinuity;      /* in it; a gap comes before it */
+    int64_t previous_us, has_previous; /* end of the last frame */
+    int64_t dt_us; /* from it to the end of the frame that is being stepped, */
+    int64_t is_idle, is_quiet; /* in which nothing happens, or no more than the camera's noise */
+    int64_t events, discontinuity; /* in it; a gap comes before it */
     int64_t step;
     Activity activity;
 } Deciding;
@@ -32,16 +32,17 @@ typedef struct {
     ResetPolicy policy;
     int classes, voters;
     Deciding *s;
-    double *votes, *evidence;           /* [rows][classes] since the reset; [rows][evidence_doubles], see decide.h */
+    double *votes, *evidence; /* [rows][classes] since the reset; [rows][evidence_doubles], see decide.h */
     int64_t evidence_doubles;
-    double *c;                          /* [classes] whole votes of a step; not kept */
+    double *c; /* [classes] whole votes of a step; not kept */
 } Decider;
 
 /* The texts of --decide and --reset (NULL: sum, never), about a network of so many classes with these names, voters a class, and steps of a
  * sample. 0, or a code and its text. */
-int plif_decider_init(Decider *d, const char *decide, const char *reset, const char *const *names, int classes, int voters, int T);
-int64_t plif_decider_doubles(const Decider *d);                         /* of memory, for plif_decider_begin */
-void plif_decider_begin(Decider *d, Deciding *s, double *memory, double *c);    /* at the start of a stream */
+int plif_decider_init(Decider *d, const char *decide, const char *reset, const char *const *names, int classes,
+                      int voters, int T);
+int64_t plif_decider_doubles(const Decider *d); /* of memory, for plif_decider_begin */
+void plif_decider_begin(Decider *d, Deciding *s, double *memory, double *c); /* at the start of a stream */
 
 /* Nothing is known any more of a row: no votes, no evidence. */
 void plif_decider_afresh(Decider *d, int row);

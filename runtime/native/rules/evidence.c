@@ -46,7 +46,8 @@ void plif_leads(const double *sums, int64_t rows, int classes, double *leads) {
     for (int64_t i = 0; i < rows; i++) leads[i] = first_lead(sums + i * classes, classes);
 }
 
-void plif_answers(const double *sums, int64_t rows, int classes, const double *possible, double margin, int64_t *answers) {
+void plif_answers(const double *sums, int64_t rows, int classes, const double *possible, double margin,
+                  int64_t *answers) {
     for (int64_t i = 0; i < rows; i++, sums += classes) {
         const int winner = winner_of(sums, classes);
         answers[i] = winner >= 0 && (margin == 0 || lead(sums, classes, winner) / possible[i] >= margin) ? winner : -1;
@@ -60,7 +61,8 @@ static void add_votes(const DecisionRule *r, Evidence *e, double *sum, int class
     e->weight += 1;
 }
 
-static void add_fading(const DecisionRule *r, Evidence *e, double *sum, int classes, int voters, const double *c, int64_t dt_us) {
+static void add_fading(const DecisionRule *r, Evidence *e, double *sum, int classes, int voters, const double *c,
+                       int64_t dt_us) {
     if (e->is_final) return;
     add_votes(r, e, sum, classes, c, dt_us);
     const double possible = voters * e->weight;
@@ -78,7 +80,8 @@ static void add_fading(const DecisionRule *r, Evidence *e, double *sum, int clas
  *     stay    whatever leads, until the answer's own s is below release, and "other" is not about to take over
  *     other   when it has led by margin for `other` on end, it becomes the answer; a step counts for half of that at most, since the gap before
  *             it is no lead */
-static void add_held(const DecisionRule *r, Evidence *e, double *sum, int classes, int voters, const double *c, int64_t dt_us) {
+static void add_held(const DecisionRule *r, Evidence *e, double *sum, int classes, int voters, const double *c,
+                     int64_t dt_us) {
     add_votes(r, e, sum, classes, c, dt_us);
     const double possible = voters * e->weight;
     int winner = 0;
@@ -121,11 +124,13 @@ static void add_kofn(const DecisionRule *r, Evidence *e, double *memory, int cla
         e->answer = -1;
     double spikes = 0;
     const int64_t oldest = e->recent < r->n ? 0 : e->next;
-    for (int64_t i = 0; i < e->recent && e->answer >= 0; i++) spikes += memory[(oldest + i) % r->n * size + 1 + e->answer];
+    for (int64_t i = 0; i < e->recent && e->answer >= 0; i++)
+        spikes += memory[(oldest + i) % r->n * size + 1 + e->answer];
     e->share = spikes / (double)((int64_t)voters * e->recent);
 }
 
-void plif_evidence_add(const DecisionRule *r, Evidence *e, double *memory, int classes, int voters, const double *c, int64_t dt_us) {
+void plif_evidence_add(const DecisionRule *r, Evidence *e, double *memory, int classes, int voters, const double *c,
+                       int64_t dt_us) {
     if (r->kind == BY_KOFN)
         add_kofn(r, e, memory, classes, voters, c);
     else if (r->kind == BY_OWN)

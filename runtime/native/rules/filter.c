@@ -23,8 +23,10 @@ struct Filters {
 /* Room for so many bytes, and `size` for each pixel with a border of `edge` pixels around all. */
 static int remember(Filter *f, Text part, int64_t bytes, int64_t size, int edge) {
     if (pixels_of(f) > MOST_PIXELS)
-        REFUSE("remembers every pixel, too many of a %dx%d sensor; expected at most %lld; put roi: or down: before it, or give the sensor's size "
-               "with --sensor", f->width, f->height, (long long)MOST_PIXELS);
+        REFUSE(
+            "remembers every pixel, too many of a %dx%d sensor; expected at most %lld; put roi: or down: before it, or give the sensor's size "
+            "with --sensor",
+            f->width, f->height, (long long)MOST_PIXELS);
     f->bytes = bytes + size * (f->width + 2 * edge) * (f->height + 2 * edge);
     f->memory = calloc((size_t)f->bytes, 1);
     return f->memory ? 0 : plif_fail(PLIF_NO_MEMORY, "no memory for a filter of a %dx%d sensor", f->width, f->height);
@@ -59,7 +61,8 @@ static int make_hot(Filter *f, Text part, Text argument) {
 
 static int make_timed(Filter *f, Text part, Text argument) {
     const int is_refractory = f->kind == FILTER_REFRACTORY;
-    if (!argument.n) REFUSE("a time is missing; expected as in %s", is_refractory ? "refractory:1ms" : "background:5ms");
+    if (!argument.n)
+        REFUSE("a time is missing; expected as in %s", is_refractory ? "refractory:1ms" : "background:5ms");
     const int failed = read_time(f, part, argument, "the time");
     return failed ? failed : remember(f, part, 0, sizeof(uint64_t), !is_refractory);
 }
@@ -79,7 +82,8 @@ static int make_roi(Filter *f, Text part, Text argument) {
         if (!fine) EXPECT("roi:X0:Y0:X1:Y1 or roi:square");
     }
     if (corner[0] >= corner[2] || corner[2] > width || corner[1] >= corner[3] || corner[3] > height)
-        REFUSE("is not inside the %dx%d sensor; expected X0 < X1 <= %d and Y0 < Y1 <= %d", width, height, width, height);
+        REFUSE("is not inside the %dx%d sensor; expected X0 < X1 <= %d and Y0 < Y1 <= %d", width, height, width,
+               height);
     f->move.x0 = (uint32_t)corner[0];
     f->move.y0 = (uint32_t)corner[1];
     f->out_width = (int)(corner[2] - corner[0]);
@@ -106,15 +110,18 @@ static void mirror(uint32_t size, uint32_t *from, uint32_t *step) {
 static int make_flip(Filter *f, Text part, Text argument) {
     const int is_x = plif_is_word(argument, "x");
     if (!is_x && !plif_is_word(argument, "y")) EXPECT("flip:x or flip:y");
-    if (is_x) mirror((uint32_t)f->width, &f->move.x, &f->move.step_x);
-    else mirror((uint32_t)f->height, &f->move.y, &f->move.step_y);
+    if (is_x)
+        mirror((uint32_t)f->width, &f->move.x, &f->move.step_x);
+    else
+        mirror((uint32_t)f->height, &f->move.y, &f->move.step_y);
     return 0;
 }
 
 /* Clockwise as a person sees it, y down: 90 is (x, y) -> (H-1-y, x), 270 is (y, W-1-x). */
 static int make_rotate(Filter *f, Text part, Text argument) {
     const int64_t degrees = plif_whole(argument, 3);
-    if ((degrees != 90 && degrees != 180 && degrees != 270) || argument.at[0] == '0') EXPECT("rotate:90, rotate:180 or rotate:270");
+    if ((degrees != 90 && degrees != 180 && degrees != 270) || argument.at[0] == '0')
+        EXPECT("rotate:90, rotate:180 or rotate:270");
     if (degrees != 90) mirror((uint32_t)f->width, &f->move.x, &f->move.step_x);
     if (degrees != 270) mirror((uint32_t)f->height, &f->move.y, &f->move.step_y);
     if (degrees == 180) return 0;
@@ -171,11 +178,14 @@ static int add(Filters *f, const char *text, Text part, int width, int height) {
     const Text name = plif_cut(&argument, ':', &colon);
     while (kind < FILTER_KINDS && !plif_is_word(name, kinds[kind].name)) kind++;
     if (kind == FILTER_KINDS)
-        return plif_fail(PLIF_BAD_ARGUMENT, "--filter %.200s: '%.*s' is no filter; expected hot, refractory, background, roi, down, flip, rotate, swap",
-                         text, SHORT(name));
+        return plif_fail(
+            PLIF_BAD_ARGUMENT,
+            "--filter %.200s: '%.*s' is no filter; expected hot, refractory, background, roi, down, flip, rotate, swap",
+            text, SHORT(name));
     Filter *each = f->each + f->count++;
     *each = (Filter){.kind = kind, .width = width, .height = height, .out_width = width, .out_height = height};
-    each->move = (Move){.width = (uint32_t)width, .height = (uint32_t)height, .part = (uint64_t)1 << 32, .step_x = 1, .step_y = 1};
+    each->move = (Move){
+        .width = (uint32_t)width, .height = (uint32_t)height, .part = (uint64_t)1 << 32, .step_x = 1, .step_y = 1};
     return kinds[kind].make(each, part, colon ? argument : (Text){NULL, 0});
 }
 
@@ -183,7 +193,8 @@ int plif_filters_make(const char *text, int width, int height, Filters **made) {
     *made = NULL;
     if (width < 1 || height < 1 || width > 65536 || height > 65536)
         return plif_fail(PLIF_BAD_ARGUMENT, "a sensor of %d x %d; expected 1 x 1 to 65536 x 65536", width, height);
-    if (strnlen(text, MOST_TEXT) == MOST_TEXT) return plif_fail(PLIF_BAD_ARGUMENT, "--filter %.80s: a text of %d characters or more", text, MOST_TEXT);
+    if (strnlen(text, MOST_TEXT) == MOST_TEXT)
+        return plif_fail(PLIF_BAD_ARGUMENT, "--filter %.80s: a text of %d characters or more", text, MOST_TEXT);
     Text rest = text_of(text);
     size_t most = 1;
     for (int i = 0; i < rest.n; i++) most += text[i] == ',';
@@ -196,8 +207,10 @@ int plif_filters_make(const char *text, int width, int height, Filters **made) {
         failed = add(f, text, plif_strip(plif_cut(&rest, ',', &more)), width, height);
         if (!failed) plif_filters_sensor(f, &width, &height);
     }
-    if (failed) plif_filters_free(f);
-    else *made = f;
+    if (failed)
+        plif_filters_free(f);
+    else
+        *made = f;
     return failed;
 }
 
@@ -236,7 +249,8 @@ int64_t plif_filters_apply(Filters *f, uint8_t *events, int64_t count, uint8_t *
             n += comes & here;
         }
         for (Filter *each = f->each; each < f->each + f->count; each++)
-            n = kinds[each->kind].pass ? kinds[each->kind].pass(each, events, left, n) : filter_move(each, events, left, n);
+            n = kinds[each->kind].pass ? kinds[each->kind].pass(each, events, left, n)
+                                       : filter_move(each, events, left, n);
         for (int i = 0; i < n; i++) passed[left[i]] = 1;
         pass += n;
     }
@@ -251,7 +265,8 @@ static void write_note(const Filter *f, char *text, size_t bytes) {
     size_t used = 0;
     for (int64_t i = 0; i < pixels_of(f); i++) {
         if (!mask[i] || found++ >= NAMED) continue;
-        used += (size_t)snprintf(named + used, sizeof named - used, "%s(%d, %d)", used ? ", " : "", (int)(i % f->width), (int)(i / f->width));
+        used += (size_t)snprintf(named + used, sizeof named - used, "%s(%d, %d)", used ? ", " : "", (int)(i % f->width),
+                                 (int)(i / f->width));
     }
     if (found > NAMED) snprintf(more, sizeof more, " and %lld more", (long long)(found - NAMED));
     snprintf(text, bytes, "hot pixels masked: %s%s", named, more);
@@ -281,7 +296,8 @@ void plif_filters_keep(const Filters *f, void *bytes) {
 int plif_filters_restore(Filters *f, const void *bytes) {
     const char *from = bytes;
     for (const Filter *each = f->each; each < f->each + f->count; from += (each++)->bytes)
-        if (!plif_filter_possible(each, from)) return plif_fail(PLIF_BAD_ARGUMENT, "filters: what they remember was damaged");
+        if (!plif_filter_possible(each, from))
+            return plif_fail(PLIF_BAD_ARGUMENT, "filters: what they remember was damaged");
     from = bytes;
     for (Filter *each = f->each; each < f->each + f->count; from += (each++)->bytes)
         if (each->bytes) memcpy(each->memory, from, (size_t)each->bytes);

@@ -7,7 +7,8 @@
 
 #define MOST_BYTES ((int64_t)1 << 24)
 #define EXPECTED "expected a list of pixels, one x,y a line"
-#define REFUSE(code, why, ...) return plif_fail(code, "--filter %.*s: %.200s: " why, FILTER_PART(part), path, __VA_ARGS__)
+#define REFUSE(code, why, ...) \
+    return plif_fail(code, "--filter %.*s: %.200s: " why, FILTER_PART(part), path, __VA_ARGS__)
 
 static const char *kind_of(mode_t mode) {
     if (S_ISDIR(mode)) return "a folder";
@@ -31,7 +32,8 @@ static int64_t read_file(Text part, const char *path, char *data) {
         if (file >= 0) close(file);
         REFUSE(PLIF_NO_FILE, "is %s, not a file; %s", kind_of(facts.st_mode), EXPECTED);
     }
-    for (; got > 0 && done <= MOST_BYTES; done += got > 0 ? got : 0) got = read(file, data + done, (unsigned)(MOST_BYTES + 1 - done));
+    for (; got > 0 && done <= MOST_BYTES; done += got > 0 ? got : 0)
+        got = read(file, data + done, (unsigned)(MOST_BYTES + 1 - done));
     const int why = errno;
     close(file);
     if (got < 0) REFUSE(PLIF_NO_FILE, "cannot be read as a list of pixels (%s)", strerror(why));
@@ -47,7 +49,9 @@ static int is_utf8(const uint8_t *at, int64_t n) {
         if (more < 0 || n - i < more) return 0;
         for (int k = 0; k < more; k++)
             if (at[i + k] >> 6 != 2) return 0;
-        if ((c == 0xe0 && at[i] < 0xa0) || (c == 0xed && at[i] > 0x9f) || (c == 0xf0 && at[i] < 0x90) || (c == 0xf4 && at[i] > 0x8f)) return 0;
+        if ((c == 0xe0 && at[i] < 0xa0) || (c == 0xed && at[i] > 0x9f) || (c == 0xf0 && at[i] < 0x90) ||
+            (c == 0xf4 && at[i] > 0x8f))
+            return 0;
         i += more;
     }
     return 1;
@@ -55,8 +59,10 @@ static int is_utf8(const uint8_t *at, int64_t n) {
 
 static int ends_line(char c) { return (c >= '\n' && c <= '\r') || (c >= 0x1c && c <= 0x1e); }
 
-static int read_lines(Text part, const char *path, const char *data, int64_t bytes, int width, int height, uint8_t *mask) {
-    if (!is_utf8((const uint8_t *)data, bytes)) REFUSE(PLIF_BAD_FILE, "cannot be read as a list of pixels (%s)", "not UTF-8");
+static int read_lines(Text part, const char *path, const char *data, int64_t bytes, int width, int height,
+                      uint8_t *mask) {
+    if (!is_utf8((const uint8_t *)data, bytes))
+        REFUSE(PLIF_BAD_FILE, "cannot be read as a list of pixels (%s)", "not UTF-8");
     long long number = 1;
     for (int64_t at = 0, end; at < bytes; at = end + 1, number++) {
         int mark;
@@ -68,8 +74,8 @@ static int read_lines(Text part, const char *path, const char *data, int64_t byt
         rest = line;
         const int64_t x = plif_whole(plif_strip(plif_cut(&rest, ',', &mark)), 5), y = plif_whole(plif_strip(rest), 5);
         if (x < 0 || y < 0 || x >= width || y >= height)
-            return plif_fail(PLIF_BAD_FILE, "%.200s: line %lld: '%.*s' is no pixel x,y of the %dx%d sensor", path, number,
-                             line.n > 40 ? 40 : line.n, line.at, width, height);
+            return plif_fail(PLIF_BAD_FILE, "%.200s: line %lld: '%.*s' is no pixel x,y of the %dx%d sensor", path,
+                             number, line.n > 40 ? 40 : line.n, line.at, width, height);
         mask[y * width + x] = 1;
     }
     return 0;

@@ -124,8 +124,9 @@ int plif_filter_background(Filter *f, const uint8_t *events, uint16_t *left, int
         __builtin_prefetch(next + 2 * row);
         uint64_t *at = f->memory + (y + EDGE) * row + x + EDGE;
         const uint64_t *above = at - row, *below = at + row;
-        const int passes = is_within(above[-1], t, us) | is_within(above[0], t, us) | is_within(above[1], t, us) | is_within(at[-1], t, us) |
-                           is_within(at[1], t, us) | is_within(below[-1], t, us) | is_within(below[0], t, us) | is_within(below[1], t, us);
+        const int passes = is_within(above[-1], t, us) | is_within(above[0], t, us) | is_within(above[1], t, us) |
+                           is_within(at[-1], t, us) | is_within(at[1], t, us) | is_within(below[-1], t, us) |
+                           is_within(below[0], t, us) | is_within(below[1], t, us);
         *at = t;
         left[still] = left[i];
         still += passes;

@@ -19,7 +19,9 @@
 
 static int repeats(const Framing *g) { return g->kind == BY_DURATION && g->T && !g->pad_zero; }
 
-int64_t plif_framer_floats(const Framer *f) { return f->cells * (1 + repeats(&f->framing) + pieces_of(&f->framing) - 1); }
+int64_t plif_framer_floats(const Framer *f) {
+    return f->cells * (1 + repeats(&f->framing) + pieces_of(&f->framing) - 1);
+}
 
 void plif_framer_begin(Framer *f, FramerState *s, float *memory) {
     const Framing *g = &f->framing;
@@ -95,7 +97,9 @@ static int emit(Framer *f, int64_t start_us, int64_t end_us, plif_input *frame) 
 
 static int64_t end_of_partial(const Framer *f) {
     const Frame *o = &f->s->open;
-    return f->framing.kind == BY_DURATION ? o->open_us + o->span_us : o->clock_us > o->open_us ? o->clock_us : o->open_us;
+    return f->framing.kind == BY_DURATION ? o->open_us + o->span_us
+           : o->clock_us > o->open_us     ? o->clock_us
+                                          : o->open_us;
 }
 
 /* Events into the open frame, up to number `end`, as far as it goes; why it stopped, or PLIF_WRONG. */
@@ -105,9 +109,10 @@ static int64_t collect(Framer *f, Batch *b, int64_t end) {
     float *counts = s->emitted >= f->most ? NULL : f->counts;
     const int64_t before = o->used;
     o->taken = o->filtered = o->late = o->invalid = 0;
-    const int64_t why = b->reader
-        ? plif_evt3_collect(b->from, end * WORD, &b->at, b->reader, o, f->of_x, o->width, f->of_y, o->height, f->of_p, counts)
-        : plif_collect(b->from, end * EVENT, &b->at, o, f->of_x, o->width, f->of_y, o->height, f->of_p, b->passed, counts);
+    const int64_t why = b->reader ? plif_evt3_collect(b->from, end * WORD, &b->at, b->reader, o, f->of_x, o->width,
+                                                      f->of_y, o->height, f->of_p, counts)
+                                  : plif_collect(b->from, end * EVENT, &b->at, o, f->of_x, o->width, f->of_y, o->height,
+                                                 f->of_p, b->passed, counts);
     if (why == PLIF_WRONG) return why;
     if (o->used > before) s->came_s = b->came_s;
     s->came += o->used - before + o->filtered + o->late + o->invalid;
@@ -146,7 +151,8 @@ static int feed_by_count(Framer *f, Batch *b, plif_input *frame) {
 /* Slice j holds the events of [first + d j, first + d (j + 1)) by the latest time so far, the last one the rest. */
 static int feed_by_time(Framer *f, Batch *b, plif_input *frame) {
     FramerState *s = f->s;
-    const int64_t T = f->framing.T, first = f->extent.first_us, span = (f->extent.last_us > first ? f->extent.last_us - first : 0) / T;
+    const int64_t T = f->framing.T, first = f->extent.first_us,
+                  span = (f->extent.last_us > first ? f->extent.last_us - first : 0) / T;
     int64_t end = b->at;                        /* of the events of the open slice */
     for (; end < b->count; end++) {
         int64_t t;
@@ -208,7 +214,9 @@ int plif_framer_restart(Framer *f, int flags, plif_input *frame) {
     return got;
 }
 
-int plif_framer_follows(const Framer *f) { return f->s->open.gap_us && f->s->open.has_clock && f->s->emitted < f->most; }
+int plif_framer_follows(const Framer *f) {
+    return f->s->open.gap_us && f->s->open.has_clock && f->s->emitted < f->most;
+}
 
 int plif_framer_tick(Framer *f, int64_t t_us, plif_input *frame) {
     FramerState *s = f->s;
@@ -315,11 +323,14 @@ static int counts(const Framer *f, const char *memory) {
 int plif_framer_possible(const Framer *f, const FramerState *s, const char *memory) {
     const Frame *a = &s->open, *b = &f->s->open;
     const int64_t most = pieces_of(&f->framing) - 1;
-    return a->width == b->width && a->height == b->height && a->cells == b->cells && a->gap_us == b->gap_us && a->span_us == b->span_us &&
-           a->most_used == b->most_used && a->most_seen >= 0 && near(a->clock_us) && near(a->open_us) && near(a->first_us) &&
-           near(a->last_us) && near(a->next_us) && near(s->slice_us) && count(a->used) && count(a->seen) && count(a->taken) && count(a->filtered) &&
-           count(a->late) && count(a->invalid) && count(s->emitted) && near(s->last_us) && count(s->owed) &&
-           (!f->framing.T || s->owed <= f->framing.T) && near(s->owed_us) && !(s->flags & ~(int64_t)(PLIF_GAP | PLIF_AFRESH)) && near(s->ticked_us) && count(s->discontinuities) &&
-           count(s->used) && count(s->filtered) && count(s->late) && count(s->invalid) && count(s->came) && 0 <= s->pieces &&
-           s->pieces <= most && 0 <= s->next_piece && s->next_piece <= (most > 0 ? most - 1 : 0) && ends(f, s) && counts(f, memory);
+    return a->width == b->width && a->height == b->height && a->cells == b->cells && a->gap_us == b->gap_us &&
+           a->span_us == b->span_us && a->most_used == b->most_used && a->most_seen >= 0 && near(a->clock_us) &&
+           near(a->open_us) && near(a->first_us) && near(a->last_us) && near(a->next_us) && near(s->slice_us) &&
+           count(a->used) && count(a->seen) && count(a->taken) && count(a->filtered) && count(a->late) &&
+           count(a->invalid) && count(s->emitted) && near(s->last_us) && count(s->owed) &&
+           (!f->framing.T || s->owed <= f->framing.T) && near(s->owed_us) &&
+           !(s->flags & ~(int64_t)(PLIF_GAP | PLIF_AFRESH)) && near(s->ticked_us) && count(s->discontinuities) &&
+           count(s->used) && count(s->filtered) && count(s->late) && count(s->invalid) && count(s->came) &&
+           0 <= s->pieces && s->pieces <= most && 0 <= s->next_piece && s->next_piece <= (most > 0 ? most - 1 : 0) &&
+           ends(f, s) && counts(f, memory);
 }

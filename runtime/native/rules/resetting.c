@@ -25,7 +25,8 @@ int plif_reset_parse(const char *text, ResetPolicy *policy) {
         if (T > 0 && K > 0) {
             const int64_t most = T < MOST_ROWS ? T : MOST_ROWS;
             if (K > most)
-                return plif_fail(PLIF_BAD_ARGUMENT, "--reset %.80s: %lld rows; expected 1 to %lld, no more than there are steps", text,
+                return plif_fail(PLIF_BAD_ARGUMENT,
+                                 "--reset %.80s: %lld rows; expected 1 to %lld, no more than there are steps", text,
                                  (long long)K, (long long)most);
             p.kind = RESET_EVERY;
             p.every = T;
@@ -47,19 +48,22 @@ int plif_reset_parse(const char *text, ResetPolicy *policy) {
         p.kind = RESET_DECAY;
         p.tau_us = plif_text_us(rest);
         if (!p.tau_us)
-            return plif_fail(PLIF_BAD_ARGUMENT, "--reset %.80s: the time constant, '%.*s', " NO_TIME,
-                             text, SHORT(rest));
+            return plif_fail(PLIF_BAD_ARGUMENT, "--reset %.80s: the time constant, '%.*s', " NO_TIME, text,
+                             SHORT(rest));
         *policy = p;
         return 0;
     }
-    return plif_fail(PLIF_BAD_ARGUMENT, "--reset %.80s: expected never, recording, every:T[/K] (steps), silence:MS (milliseconds) or decay:TAU", text);
+    return plif_fail(
+        PLIF_BAD_ARGUMENT,
+        "--reset %.80s: expected never, recording, every:T[/K] (steps), silence:MS (milliseconds) or decay:TAU", text);
 }
 
 ResetState plif_reset_of_row(const ResetPolicy *p, int row) {
     return (ResetState){.steps = p->every - p->every * (row + 1) / p->rows};
 }
 
-double plif_reset_before(const ResetPolicy *p, ResetState *s, int64_t events, int64_t dt_us, int discontinuity, int64_t gap_us) {
+double plif_reset_before(const ResetPolicy *p, ResetState *s, int64_t events, int64_t dt_us, int discontinuity,
+                         int64_t gap_us) {
     int64_t silent = s->silent_us + (!events || discontinuity ? llabs(dt_us) : 0);
     if (silent > MOST_SILENCE) silent = MOST_SILENCE;
     const int due = (p->kind == RESET_EVERY && s->steps >= p->every) ||

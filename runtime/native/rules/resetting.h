@@ -34,6 +34,7 @@ ResetState plif_reset_of_row(const ResetPolicy *policy, int row);
 
 /* What to multiply the state by before a step: 1 keeps it, 0 starts afresh. dt_us: since the end of the last frame; gap_us: what of
  * that this frame does not cover. */
-double plif_reset_before(const ResetPolicy *policy, ResetState *state, int64_t events, int64_t dt_us, int discontinuity, int64_t gap_us);
+double plif_reset_before(const ResetPolicy *policy, ResetState *state, int64_t events, int64_t dt_us, int discontinuity,
+                         int64_t gap_us);
 
 #endif

@@ -35,13 +35,16 @@ static int check_header(plif_model *m) {
                  "not a .plif file; make one with: plif export model.pt --to plif");
     const FileHeader *h = m->header = (const FileHeader *)m->base;
     if (h->version != FILE_VERSION)
-        return plif_fail(PLIF_OTHER_VERSION, "version %u of .plif files, and this library reads %d: export the model again",
+        return plif_fail(PLIF_OTHER_VERSION,
+                         "version %u of .plif files, and this library reads %d: export the model again",
                          (unsigned)h->version, FILE_VERSION);
     REQUIRE_FILE(h->header_bytes == sizeof(FileHeader) && h->file_bytes == m->bytes,
-                 "the file has %lld bytes and says %lld: it was cut short or damaged", (long long)m->bytes, (long long)h->file_bytes);
+                 "the file has %lld bytes and says %lld: it was cut short or damaged", (long long)m->bytes,
+                 (long long)h->file_bytes);
     for (int i = 0; i < SECTIONS; i++) {
         const Section s = h->sections[i];
-        REQUIRE_FILE(between(sizeof(FileHeader), s.at, m->bytes) && between(0, s.bytes, m->bytes - s.at) && s.at % 64 == 0,
+        REQUIRE_FILE(between(sizeof(FileHeader), s.at, m->bytes) && between(0, s.bytes, m->bytes - s.at) &&
+                         s.at % 64 == 0,
                      "part %d of the file would be %lld bytes at %lld of %lld", i, (long long)s.bytes, (long long)s.at,
                      (long long)m->bytes);
     }
@@ -64,9 +67,11 @@ static int check_digest(const plif_model *m) {
 static int check_facts(plif_model *m) {
     const FileHeader *h = m->header;
     REQUIRE_FILE(between(1, h->c, MOST_NUMBERS) && between(1, h->h, 65535) && between(1, h->w, 65535) &&
-                     (int64_t)h->h * h->w <= MOST_NUMBERS / h->c && (h->rank == 3 || (h->rank == 1 && h->h == 1 && h->w == 1)),
+                     (int64_t)h->h * h->w <= MOST_NUMBERS / h->c &&
+                     (h->rank == 3 || (h->rank == 1 && h->h == 1 && h->w == 1)),
                  "an input of %d x %d x %d", h->c, h->h, h->w);
-    REQUIRE_FILE(between(1, h->classes, MOST_RECORDS) && between(1, h->voters, MOST_NUMBERS) && between(1, h->T, MOST_STEPS),
+    REQUIRE_FILE(between(1, h->classes, MOST_RECORDS) && between(1, h->voters, MOST_NUMBERS) &&
+                     between(1, h->T, MOST_STEPS),
                  "%d classes, %d voters, %d steps", h->classes, h->voters, h->T);
     REQUIRE_FILE(h->exit >= 0, "an early exit at %d billionths", h->exit);
     REQUIRE_FILE(between(1, h->states, MOST_RECORDS) && records(m, STATES, sizeof(FileState)) == h->states,
@@ -83,13 +88,15 @@ static int check_facts(plif_model *m) {
         m->v_floats[i] = (int64_t)s->h * s->w * lanes_of(s->c);
         total += m->v_floats[i];
     }
-    REQUIRE_FILE(total <= MOST_NUMBERS, "a stream of %lld inputs and membranes; expected at most %d", (long long)total, MOST_NUMBERS);
+    REQUIRE_FILE(total <= MOST_NUMBERS, "a stream of %lld inputs and membranes; expected at most %d", (long long)total,
+                 MOST_NUMBERS);
     return 0;
 }
 
 /* Every string ends inside the section, and there are as many as the facts say. */
 static int read_strings(plif_model *m) {
-    const int64_t bytes = m->header->sections[STRINGS].bytes, expected = 1 + (int64_t)m->header->classes + m->header->states;
+    const int64_t bytes = m->header->sections[STRINGS].bytes,
+                  expected = 1 + (int64_t)m->header->classes + m->header->states;
     const char *at = section(m, STRINGS), *end = at + bytes;
     REQUIRE_FILE(bytes > 0 && end[-1] == 0, "its names do not end");
     REQUIRE_FILE(expected <= bytes, "%lld names in %lld bytes", (long long)expected, (long long)bytes);
@@ -105,7 +112,9 @@ static int read_strings(plif_model *m) {
     }
     REQUIRE_FILE(n == expected, "%lld names; expected %lld", (long long)n, (long long)expected);
     Framing framing;                    /* one that is not understood is said when events come */
-    return plif_framing_parse(m->framing, &framing) ? 0 : plif_framing_room(&framing, (int64_t)m->header->c * m->header->h * m->header->w);
+    return plif_framing_parse(m->framing, &framing)
+               ? 0
+               : plif_framing_room(&framing, (int64_t)m->header->c * m->header->h * m->header->w);
 }
 
 static int read_arrays(plif_model *m, int64_t *count) {
@@ -116,7 +125,8 @@ static int read_arrays(plif_model *m, int64_t *count) {
     m->buffers = calloc((size_t)*count + 1, sizeof *m->buffers);
     if (!m->buffers) return plif_fail(PLIF_NO_MEMORY, "no memory for %lld arrays", (long long)*count);
     for (int64_t i = 0; i < *count; i++) {
-        REQUIRE_FILE(between(0, arrays[i].at, weights.bytes) && between(0, arrays[i].bytes, weights.bytes - arrays[i].at),
+        REQUIRE_FILE(between(0, arrays[i].at, weights.bytes) &&
+                         between(0, arrays[i].bytes, weights.bytes - arrays[i].at),
                      "array %lld would be %lld bytes at %lld of %lld", (long long)i + 1, (long long)arrays[i].bytes,
                      (long long)arrays[i].at, (long long)weights.bytes);
         m->buffers[i] = (Buffer){m->base + weights.at + arrays[i].at, arrays[i].bytes};
@@ -128,16 +138,18 @@ static int read_operation(const plif_model *m, const FileOperation *from, int64_
     const int64_t numbers[5] = {from->weight, from->weight_bytes, from->bias, from->scale, from->alpha};
     const void *at[5];
     for (int i = 0; i < 5; i++) {
-        REQUIRE_FILE(between(0, numbers[i], arrays), "an operation reads array %lld of %lld", (long long)numbers[i], (long long)arrays);
+        REQUIRE_FILE(between(0, numbers[i], arrays), "an operation reads array %lld of %lld", (long long)numbers[i],
+                     (long long)arrays);
         at[i] = numbers[i] ? m->buffers[numbers[i] - 1].at : NULL;
     }
     const int32_t *n = from->numbers;
     const int64_t *p = from->places;
-    *op = (Op){n[0],  n[1],  n[2],  n[3],  n[4],  n[5],  n[6],  n[7],  n[8],  n[9],
-               n[10], n[11], n[12], n[13], n[14], n[15], n[16], n[17], n[18], n[19],
-               from->reals[0], from->reals[1], from->reals[2], from->reals[3], from->sums, from->block,
-               from->pairs, from->zero,
-               p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], at[0], at[1], at[2], at[3], at[4]};
+    *op = (Op){n[0],           n[1],           n[2],           n[3],       n[4],        n[5],        n[6],
+               n[7],           n[8],           n[9],           n[10],      n[11],       n[12],       n[13],
+               n[14],          n[15],          n[16],          n[17],      n[18],       n[19],       from->reals[0],
+               from->reals[1], from->reals[2], from->reals[3], from->sums, from->block, from->pairs, from->zero,
+               p[0],           p[1],           p[2],           p[3],       p[4],        p[5],        p[6],
+               p[7],           at[0],          at[1],          at[2],      at[3],       at[4]};
     return 0;
 }
 
@@ -145,7 +157,8 @@ static int read_operation(const plif_model *m, const FileOperation *from, int64_
 static const FileProgram *choose_program(const plif_model *m, int path) {
     const FileProgram *programs = section(m, PROGRAMS), *best = NULL;
     const int64_t count = records(m, PROGRAMS, sizeof *programs);
-    const int found = plif_paths(m->header->int8 || path == PATH_AMX); /* tiles serve int8 only; who asks for them pays */
+    const int found =
+        plif_paths(m->header->int8 || path == PATH_AMX); /* tiles serve int8 only; who asks for them pays */
     for (int64_t i = 0; i < count; i++)
         if (between(0, programs[i].path, FILE_PATHS - 1) && found >> programs[i].path & 1 &&
             (path < 0 ? !best || programs[i].path > best->path : programs[i].path == path))
@@ -157,19 +170,31 @@ static int read_program(plif_model *m, int path, unsigned flags) {
     int64_t arrays;
     TRY(read_arrays(m, &arrays));
     const FileProgram *p = choose_program(m, path);
-    if (!p) return plif_fail(PLIF_UNSUPPORTED, "the file has no program for the kernels that this processor, or PLIF_CPU, asks for");
+    if (!p)
+        return plif_fail(PLIF_UNSUPPORTED,
+                         "the file has no program for the kernels that this processor, or PLIF_CPU, asks for");
     const FileOperation *operations = section(m, OPERATIONS);
     const int64_t all = records(m, OPERATIONS, sizeof *operations);
-    REQUIRE_FILE(between(0, p->first, all) && between(1, p->operations, all - p->first), "a program of %d operations begins at %lld of %lld",
-                 p->operations, (long long)p->first, (long long)all);
+    REQUIRE_FILE(between(0, p->first, all) && between(1, p->operations, all - p->first),
+                 "a program of %d operations begins at %lld of %lld", p->operations, (long long)p->first,
+                 (long long)all);
     m->ops = calloc((size_t)p->operations, sizeof *m->ops);
     if (!m->ops) return plif_fail(PLIF_NO_MEMORY, "no memory for %d operations", p->operations);
     for (int i = 0; i < p->operations; i++) TRY(read_operation(m, &operations[p->first + i], arrays, &m->ops[i]));
     const FileHeader *h = m->header;
     m->program = (Program){
-        .ops = m->ops, .count = p->operations, .states = h->states, .path = p->path, .flush = !(flags & PLIF_KEEP_SUBNORMALS),
-        .acc_floats = p->acc_floats, .arena_bytes = p->arena_bytes, .x_floats = (int64_t)h->c * h->h * h->w,
-        .y_floats = h->classes, .v_floats = m->v_floats, .buffers = m->buffers, .buffer_count = arrays,
+        .ops = m->ops,
+        .count = p->operations,
+        .states = h->states,
+        .path = p->path,
+        .flush = !(flags & PLIF_KEEP_SUBNORMALS),
+        .acc_floats = p->acc_floats,
+        .arena_bytes = p->arena_bytes,
+        .x_floats = (int64_t)h->c * h->h * h->w,
+        .y_floats = h->classes,
+        .v_floats = m->v_floats,
+        .buffers = m->buffers,
+        .buffer_count = arrays,
     };
     REQUIRE_FILE(between(0, p->acc_floats, MOST_NUMBERS) && between(0, p->arena_bytes, MOST_ARENA),
                  "a program that needs %lld sums and %lld bytes", (long long)p->acc_floats, (long long)p->arena_bytes);

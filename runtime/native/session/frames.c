@@ -21,7 +21,8 @@ static int given(plif_session *s, int got, const plif_input *frame) {
 }
 
 static int feed(plif_session *s, Batch *batch, plif_input *frame, const char *what) {
-    if (s->moving.framer.is_closed) return plif_fail(PLIF_BAD_ARGUMENT, "%s: the recording was ended; plif_reset begins another", what);
+    if (s->moving.framer.is_closed)
+        return plif_fail(PLIF_BAD_ARGUMENT, "%s: the recording was ended; plif_reset begins another", what);
     const int got = plif_session_feed(s, batch, frame);
     return got < 0 ? plif_fail(PLIF_BAD_ARGUMENT, "%s: more events than can be counted", what) : given(s, got, frame);
 }
@@ -30,18 +31,23 @@ int plif_frame_events(plif_session *s, plif_packet *packet, plif_input *frame) {
     const int no = may_frame(s, frame, "plif_frame_events");
     if (no) return no;
     if (packet && size_check(packet->size, "plif_packet", "PLIF_PACKET")) return PLIF_BAD_ARGUMENT;
-    if (!packet || packet->size < sizeof *packet || (!packet->events && packet->count) || packet->taken > packet->count || !sane((int64_t)packet->count))
+    if (!packet || packet->size < sizeof *packet || (!packet->events && packet->count) ||
+        packet->taken > packet->count || !sane((int64_t)packet->count))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame_events: a packet with its events is needed");
-    Batch batch = {packet->events, (int64_t)packet->count, (int64_t)packet->taken, packet->passed, NULL, packet->came_s};
+    Batch batch = {packet->events, (int64_t)packet->count, (int64_t)packet->taken, packet->passed,
+                   NULL,           packet->came_s};
     const int got = feed(s, &batch, frame, "plif_frame_events");
     packet->taken = (size_t)batch.at;
     return got;
 }
 
-int plif_frame_words(plif_session *s, const uint16_t *words, int64_t count, int64_t *at, Evt3Reader *reader, double came_s, plif_input *frame) {
+int plif_frame_words(plif_session *s, const uint16_t *words, int64_t count, int64_t *at, Evt3Reader *reader,
+                     double came_s, plif_input *frame) {
     const int no = may_frame(s, frame, "plif_frame_words");
     if (no) return no;
-    if (is_whole(&s->framing) || s->filters) return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame_words: without filters, and of a framing that follows the clock");
+    if (is_whole(&s->framing) || s->filters)
+        return plif_fail(PLIF_BAD_ARGUMENT,
+                         "plif_frame_words: without filters, and of a framing that follows the clock");
     Batch batch = {words, count, *at, NULL, reader, came_s};
     const int got = feed(s, &batch, frame, "plif_frame_words");
     *at = batch.at;
@@ -76,7 +82,8 @@ int plif_resume(plif_session *s, int64_t t_us) {
 int plif_join(const plif_session *s, plif_input *newer, const plif_input *older) {
     const int no = plif_session_takes(s, older, "plif_join");
     if (no) return no;
-    if (!newer || !newer->x || !older->x) return plif_fail(PLIF_BAD_ARGUMENT, "plif_join: two frames with their x are needed");
+    if (!newer || !newer->x || !older->x)
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_join: two frames with their x are needed");
     plif_framer_join(&s->framer, newer, older);
     return PLIF_OK;
 }
@@ -91,7 +98,13 @@ int plif_time_of(const plif_session *s, plif_time *t) {
     if (size_check(t->size, "plif_time", "PLIF_TIME")) return PLIF_BAD_ARGUMENT;
     const FramerState *f = &s->moving.framer;
     const Frame *o = &f->open;
-    const plif_time said = {t->size, o->clock_us, o->open_us, o->used, f->discontinuities, !is_whole(&s->framing), plif_framer_follows(&s->framer)};
+    const plif_time said = {t->size,
+                            o->clock_us,
+                            o->open_us,
+                            o->used,
+                            f->discontinuities,
+                            !is_whole(&s->framing),
+                            plif_framer_follows(&s->framer)};
     size_copy(t, &said, t->size, sizeof said);
     return PLIF_OK;
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BILLION = 1000000000, MOST_THREADS = 256, MORE_SCRATCH = 5 };      /* of scratch, beside the sums of each thread */
+enum { BILLION = 1000000000, MOST_THREADS = 256, MORE_SCRATCH = 5 }; /* of scratch, beside the sums of each thread */
 
 static int64_t up(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -20,7 +20,8 @@ static void *zeros(int64_t bytes, void **block) {
 static int see_upright(Framing *f) {
     if (f->orientation == UPRIGHT) return 0;
     if (f->orientation != STORED)
-        return plif_fail(PLIF_BAD_ARGUMENT, "the framing turns the view, but the network needs an upright one; leave orientation= out");
+        return plif_fail(PLIF_BAD_ARGUMENT,
+                         "the framing turns the view, but the network needs an upright one; leave orientation= out");
     f->orientation = UPRIGHT;
     return 0;
 }
@@ -30,18 +31,24 @@ static int fits(const plif_session *s) {
     const DecisionRule *d = &s->decider.rule;
     const ResetPolicy *r = &s->decider.policy;
     if (!is_whole(&s->framing) || !(r->kind == RESET_SILENCE || r->kind == RESET_DECAY || d->idle_per_s >= 0)) return 0;
-    return plif_fail(PLIF_BAD_ARGUMENT, "reset silence: and decay:, decide idle=: a framing of a whole recording (count:, time:) has no silence; use duration or events");
+    return plif_fail(
+        PLIF_BAD_ARGUMENT,
+        "reset silence: and decay:, decide idle=: a framing of a whole recording (count:, time:) has no silence; use duration or events");
 }
 
 /* Frames of this shape from events. */
 static int make_framer(plif_session *s, const char *framing, const int shape[3], int upright, const plif_options *o) {
-    int width = s->width = o->sensor_width ? o->sensor_width : shape[2], height = s->height = o->sensor_height ? o->sensor_height : shape[1];
+    int width = s->width = o->sensor_width ? o->sensor_width : shape[2],
+        height = s->height = o->sensor_height ? o->sensor_height : shape[1];
     int failed = plif_framing_parse(framing, &s->framing);
     if (!failed && o->filter) failed = plif_filters_make(o->filter, width, height, &s->filters);
-    for (const char *at = o->filter; at && *at; at++) s->filter = (int64_t)(((uint64_t)s->filter ^ (uint8_t)*at) * 0x100000001B3u);
+    for (const char *at = o->filter; at && *at; at++)
+        s->filter = (int64_t)(((uint64_t)s->filter ^ (uint8_t)*at) * 0x100000001B3u);
     if (!failed && s->filters) plif_filters_sensor(s->filters, &width, &height);
     if (!failed && upright) failed = see_upright(&s->framing);
-    if (!failed) failed = plif_framer_init(&s->framer, &s->framing, shape, width, height, o->upright, (Extent){o->total_events, o->first_us, o->last_us});
+    if (!failed)
+        failed = plif_framer_init(&s->framer, &s->framing, shape, width, height, o->upright,
+                                  (Extent){o->total_events, o->first_us, o->last_us});
     s->takes_events = !failed;
     s->moving.framer.open.width = width;
     s->moving.framer.open.height = height;
@@ -51,10 +58,11 @@ static int make_framer(plif_session *s, const char *framing, const int shape[3],
 static int read_rules(plif_session *s, const plif_options *o) {
     const plif_model *m = s->model;
     const Failure before = plif_failure;
-    char early[40];                     /* what a recording is decided by where nobody says it, as in `plif stream` */
+    char early[40]; /* what a recording is decided by where nobody says it, as in `plif stream` */
     snprintf(early, sizeof early, "sum,exit=%d.%09d", m->header->exit / BILLION, m->header->exit % BILLION);
     const char *decide = o->decide || !m->header->exit || o->total_events < 0 ? o->decide : early;
-    int failed = plif_decider_init(&s->decider, decide, o->reset, m->names, m->header->classes, m->header->voters, m->header->T);
+    int failed =
+        plif_decider_init(&s->decider, decide, o->reset, m->names, m->header->classes, m->header->voters, m->header->T);
     if (failed) return failed;
     const char *framing = o->framing ? o->framing : m->framing;
     int shape[3];
@@ -66,7 +74,7 @@ static int read_rules(plif_session *s, const plif_options *o) {
     else
         failed = make_framer(s, framing, shape, m->header->upright, o);
     if (failed && (o->framing || o->filter || failed == PLIF_NO_MEMORY)) return failed;
-    if (failed) {                       /* said when events come */
+    if (failed) { /* said when events come */
         snprintf(s->why_not, sizeof s->why_not, "%s", plif_error_text());
         plif_failure = before;
     }
@@ -78,19 +86,23 @@ static int make_state(plif_session *s) {
     char why[300];
     const plif_model *m = s->model;
     const int states = m ? m->header->states : 0;
-    const int64_t frames = s->takes_events ? plif_framer_floats(&s->framer) : 0, rows = s->rows = s->decider.policy.rows;
+    const int64_t frames = s->takes_events ? plif_framer_floats(&s->framer) : 0,
+                  rows = s->rows = s->decider.policy.rows;
     int64_t owed = 0;
     for (int i = 0; i < states; i++) {
         s->bytes += rows * up(m->v_floats[i] * 4);
         owed += rows * owed_bytes(m->v_floats[i]);
     }
-    const int64_t filtered = s->filters ? sizeof(Held) : 0, more = up(frames * 4) + up(plif_decider_doubles(&s->decider) * 8) + up(filtered);
-    if (m && plif_room_check(&m->program, rows, more + (s->threads - 1) * m->program.acc_floats * 4, why, sizeof why)) return plif_fail(PLIF_NO_MEMORY, "%s", why);
+    const int64_t filtered = s->filters ? sizeof(Held) : 0,
+                  more = up(frames * 4) + up(plif_decider_doubles(&s->decider) * 8) + up(filtered);
+    if (m && plif_room_check(&m->program, rows, more + (s->threads - 1) * m->program.acc_floats * 4, why, sizeof why))
+        return plif_fail(PLIF_NO_MEMORY, "%s", why);
     s->bytes += more;
     s->memory = zeros(s->bytes, (void **)&s->block);
-    s->v = calloc((size_t)(rows * states) + 1, sizeof *s->v);   /* one more: of nothing, some systems give NULL */
+    s->v = calloc((size_t)(rows * states) + 1, sizeof *s->v); /* one more: of nothing, some systems give NULL */
     s->owed = calloc(1, (size_t)(rows * states + 1) * sizeof *s->owed + (size_t)owed);
-    if (!s->memory || !s->v || !s->owed) return plif_fail(PLIF_NO_MEMORY, "no memory for a session of %lld bytes", (long long)s->bytes);
+    if (!s->memory || !s->v || !s->owed)
+        return plif_fail(PLIF_NO_MEMORY, "no memory for a session of %lld bytes", (long long)s->bytes);
     char *at = s->memory;
     uint8_t *owed_at = (uint8_t *)(s->owed + rows * states);
     for (int64_t i = 0; i < rows * states; i++) {
@@ -122,21 +134,32 @@ static int make_scratch(plif_session *s) {
     s->y = zeros(s->rows * p->y_floats * 4, &s->scratch[n + 2]);
     s->fired = zeros(p->states * 4, &s->scratch[n + 3]);
     s->rates = zeros(p->states * (int64_t)sizeof *s->rates, &s->scratch[n + 4]);
-    if (!s->x || !s->y || !s->fired || !s->rates) return plif_fail(PLIF_NO_MEMORY, "no memory for a frame of %lld numbers", (long long)p->x_floats);
+    if (!s->x || !s->y || !s->fired || !s->rates)
+        return plif_fail(PLIF_NO_MEMORY, "no memory for a frame of %lld numbers", (long long)p->x_floats);
     for (int i = 0; i < p->states; i++) s->rates[i] = s->fired + i;
-    if (n > 1) s->pool = plif_pool_new(n);      /* without one a step takes one thread, and gives the same */
+    if (n > 1) s->pool = plif_pool_new(n); /* without one a step takes one thread, and gives the same */
     return 0;
 }
 
 static int bind(plif_session *s) {
     const Program *p = &s->model->program;
     s->call = (Call){
-        .x = s->x, .y = s->y, .v = (const float *const *)s->v, .v_next = s->v, .owed = s->owed, .v_stride = p->v_floats, .x_row = p->x_floats,
-        .y_row = p->y_floats, .y_step = p->y_floats, .rows = 1, .steps = 1,
+        .x = s->x,
+        .y = s->y,
+        .v = (const float *const *)s->v,
+        .v_next = s->v,
+        .owed = s->owed,
+        .v_stride = p->v_floats,
+        .x_row = p->x_floats,
+        .y_row = p->y_floats,
+        .y_step = p->y_floats,
+        .rows = 1,
+        .steps = 1,
     };
     const CallSizes sizes = {p->x_floats, p->y_floats, p->v_floats, p->v_floats, NULL};
     char why[300] = "";
-    if (plif_call_check(p, &s->call, &sizes, why, sizeof why)) return plif_fail(PLIF_BAD_FILE, "its arrays do not fit: %s", why);
+    if (plif_call_check(p, &s->call, &sizes, why, sizeof why))
+        return plif_fail(PLIF_BAD_FILE, "its arrays do not fit: %s", why);
     return 0;
 }
 
@@ -181,19 +204,27 @@ plif_session *plif_session_new(const plif_model *model, const plif_options *opti
 plif_session *plif_session_for(const plif_network *network, const plif_options *options) {
     plif_options o;
     const plif_network *n = network;
-    if (!n || n->size < sizeof *n || n->classes < 0 || n->classes > MOST_CLASSES || n->voters < 1 || n->T < 1 || (n->classes && !n->class_names)) {
-        plif_fail(PLIF_BAD_ARGUMENT, "plif_session_for: a network with its size, at most %d classes and their names, voters and T is needed",
-                  MOST_CLASSES);
+    if (!n || n->size < sizeof *n || n->classes < 0 || n->classes > MOST_CLASSES || n->voters < 1 || n->T < 1 ||
+        (n->classes && !n->class_names)) {
+        plif_fail(
+            PLIF_BAD_ARGUMENT,
+            "plif_session_for: a network with its size, at most %d classes and their names, voters and T is needed",
+            MOST_CLASSES);
         return NULL;
     }
     plif_session *s = begin(options, &o);
     if (!s) return NULL;
     const int shape[3] = {n->channels, n->height, n->width}, frames = shape[0] || shape[1] || shape[2];
     int failed = plif_decider_init(&s->decider, o.decide, o.reset, n->class_names, n->classes, n->voters, n->T);
-    if (!failed && frames && !o.framing) failed = plif_fail(PLIF_BAD_ARGUMENT, "plif_session_for: frames need a framing, such as duration:10ms");
-    if (!failed && frames) failed = make_framer(s, o.framing, shape, 0, &o);
-    else if (!failed && o.framing) failed = plif_framing_parse(o.framing, &s->framing);
-    if (!frames) snprintf(s->why_not, sizeof s->why_not, "this session makes no frames: its network says no channels, height and width");
+    if (!failed && frames && !o.framing)
+        failed = plif_fail(PLIF_BAD_ARGUMENT, "plif_session_for: frames need a framing, such as duration:10ms");
+    if (!failed && frames)
+        failed = make_framer(s, o.framing, shape, 0, &o);
+    else if (!failed && o.framing)
+        failed = plif_framing_parse(o.framing, &s->framing);
+    if (!frames)
+        snprintf(s->why_not, sizeof s->why_not,
+                 "this session makes no frames: its network says no channels, height and width");
     return begun(s, failed || (o.framing && fits(s)) || make_state(s));
 }
 
@@ -239,7 +270,7 @@ void plif_reset_network(plif_session *s) {
 void plif_reset(plif_session *s) {
     const FramerState before = s->moving.framer;
     memset(&s->moving, 0, sizeof s->moving);
-    s->moving.framer.open = before.open;        /* the size of the sensor, which begin keeps */
+    s->moving.framer.open = before.open; /* the size of the sensor, which begin keeps */
     if (s->takes_events) plif_framer_begin(&s->framer, &s->moving.framer, s->frames);
     if (s->filters) plif_filters_begin(s->filters);
     plif_decider_begin(&s->decider, &s->moving.deciding, s->decided, s->c);
@@ -283,7 +314,7 @@ int plif_step(plif_session *s, const float *x, float *y) {
 
 const float *plif_frame_seen(const plif_session *s) { return s->x; }
 const float *plif_firing_rates(plif_session *s) {
-    s->call.rates = s->rates;           /* a number each: a call here is of one row and one step */
+    s->call.rates = s->rates; /* a number each: a call here is of one row and one step */
     return s->fired;
 }
 

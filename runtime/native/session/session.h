@@ -38,18 +38,18 @@ struct plif_session {
     int64_t bytes;                      /* of memory */
     int rows;
     float **v;                          /* [rows][states] membranes */
-    uint8_t **owed;                     /* [rows][states] see plif_settle; not in `memory`, since nothing is owed in a snapshot */
-    float *frames;                      /* of the framer */
-    double *decided;                    /* of the decider */
-    Held *holding;                      /* of the filters */
+    uint8_t **owed; /* [rows][states] see plif_settle; not in `memory`, since nothing is owed in a snapshot */
+    float *frames; /* of the framer */
+    double *decided; /* of the decider */
+    Held *holding; /* of the filters */
 
     /* for a step; nothing in it is kept */
-    float *x, *y;                       /* y [rows][classes] */
-    float *fired, **rates;              /* [states] of the last step; [states] where each is, for the call */
-    double *c, *keep;                   /* of the decider; [rows] what it says of the membranes */
-    void **scratch;                     /* as calloc gave them: accs, and what a session has one of */
-    char *arena;                        /* one: all threads share the row that a step is of */
-    float **accs;                       /* [threads] */
+    float *x, *y; /* y [rows][classes] */
+    float *fired, **rates; /* [states] of the last step; [states] where each is, for the call */
+    double *c, *keep; /* of the decider; [rows] what it says of the membranes */
+    void **scratch; /* as calloc gave them: accs, and what a session has one of */
+    char *arena; /* one: all threads share the row that a step is of */
+    float **accs; /* [threads] */
     int threads;
     Pool *pool;
     Call call;

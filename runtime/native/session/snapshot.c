@@ -23,21 +23,53 @@ static Header header_of(const plif_session *s) {
     const Framing *f = &s->framing;
     const DecisionRule *d = &s->decider.rule;
     const ResetPolicy *r = &s->decider.policy;
-    Header h = {"PLIFSNAP", 4, (int64_t)plif_snapshot_size(s), {0},
-                {s->takes_events, f->kind, f->T, f->duration_us, f->every_us, f->n, f->max_us, f->pad_zero, f->binary, f->swapped,
-                 f->orientation, f->crop, s->framer.extent.total, s->framer.extent.first_us, s->framer.extent.last_us, d->kind, d->tau_us, (int64_t)d->k << 32 | d->n, bits(d->margin),
-                 bits(d->release), bits(d->idle_per_s), d->idle_auto, d->other_us, bits(d->exit_margin), r->kind, r->every, r->rows, r->silence_us + r->tau_us, s->filter}};
+    Header h = {"PLIFSNAP",
+                4,
+                (int64_t)plif_snapshot_size(s),
+                {0},
+                {s->takes_events,
+                 f->kind,
+                 f->T,
+                 f->duration_us,
+                 f->every_us,
+                 f->n,
+                 f->max_us,
+                 f->pad_zero,
+                 f->binary,
+                 f->swapped,
+                 f->orientation,
+                 f->crop,
+                 s->framer.extent.total,
+                 s->framer.extent.first_us,
+                 s->framer.extent.last_us,
+                 d->kind,
+                 d->tau_us,
+                 (int64_t)d->k << 32 | d->n,
+                 bits(d->margin),
+                 bits(d->release),
+                 bits(d->idle_per_s),
+                 d->idle_auto,
+                 d->other_us,
+                 bits(d->exit_margin),
+                 r->kind,
+                 r->every,
+                 r->rows,
+                 r->silence_us + r->tau_us,
+                 s->filter}};
     if (s->model) memcpy(h.sha256, s->model->header->sha256, sizeof h.sha256);
     return h;
 }
 
 static size_t filtering(const plif_session *s) { return s->filters ? (size_t)plif_filters_bytes(s->filters) : 0; }
 
-size_t plif_snapshot_size(const plif_session *s) { return sizeof(Header) + sizeof(Moving) + (size_t)s->bytes + filtering(s); }
+size_t plif_snapshot_size(const plif_session *s) {
+    return sizeof(Header) + sizeof(Moving) + (size_t)s->bytes + filtering(s);
+}
 
 int plif_snapshot(const plif_session *s, void *bytes, size_t size) {
     plif_call_begins();
-    if (!s || !bytes || size < plif_snapshot_size(s)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_snapshot: too little room");
+    if (!s || !bytes || size < plif_snapshot_size(s))
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_snapshot: too little room");
     const Header h = header_of(s);
     plif_session_settle(s);
     memcpy(bytes, &h, sizeof h);
@@ -59,13 +91,16 @@ int plif_restore(plif_session *s, const void *bytes, size_t size) {
     const Header expected = header_of(s);
     Header h;
     Moving m;
-    if (size != plif_snapshot_size(s)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: %zu bytes; expected %zu", size, plif_snapshot_size(s));
+    if (size != plif_snapshot_size(s))
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: %zu bytes; expected %zu", size, plif_snapshot_size(s));
     memcpy(&h, bytes, sizeof h);
     if (memcmp(&h, &expected, sizeof h) != 0)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: of another file, or of a session with other options");
     memcpy(&m, (const char *)bytes + sizeof h, sizeof m);
-    if (!sound(s, &m, (const char *)bytes + sizeof h + sizeof m)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
-    const int failed = s->filters ? plif_filters_restore(s->filters, (const char *)bytes + sizeof h + sizeof m + s->bytes) : 0;
+    if (!sound(s, &m, (const char *)bytes + sizeof h + sizeof m))
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
+    const int failed =
+        s->filters ? plif_filters_restore(s->filters, (const char *)bytes + sizeof h + sizeof m + s->bytes) : 0;
     if (failed) return failed;
     s->moving = m;
     s->moving.framer.came_s = 0;        /* by another clock */

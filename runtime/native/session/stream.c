@@ -52,7 +52,11 @@ int plif_session_feed(plif_session *s, Batch *b, plif_input *frame) {
     for (;;) {
         if (m->taken == m->held && b->at < b->count) filter(s, b);
         const int64_t given = m->held - m->taken < b->count - b->at ? m->held : m->taken + b->count - b->at;
-        Batch held = {.from = s->holding->events, .count = given, .at = m->taken, .passed = s->holding->passed, .came_s = b->came_s};
+        Batch held = {.from = s->holding->events,
+                      .count = given,
+                      .at = m->taken,
+                      .passed = s->holding->passed,
+                      .came_s = b->came_s};
         const int got = plif_framer_feed(&s->framer, &held, frame);
         b->at += held.at - m->taken;
         m->taken = held.at;
@@ -62,11 +66,14 @@ int plif_session_feed(plif_session *s, Batch *b, plif_input *frame) {
 
 int plif_session_takes(const plif_session *s, const void *place, const char *what) {
     plif_call_begins();
-    if (!s || !place) return plif_fail(PLIF_BAD_ARGUMENT, "%s: a session, and places for what it takes and gives, are needed", what);
+    if (!s || !place)
+        return plif_fail(PLIF_BAD_ARGUMENT, "%s: a session, and places for what it takes and gives, are needed", what);
     return s->takes_events ? 0 : plif_fail(PLIF_UNSUPPORTED, "%s: %s", what, s->why_not);
 }
 
-static int no_room(const plif_decision *decision) { return size_check(decision->size, "plif_decision", "PLIF_DECISION"); }
+static int no_room(const plif_decision *decision) {
+    return size_check(decision->size, "plif_decision", "PLIF_DECISION");
+}
 
 static int may_decide(const plif_session *s, const plif_decision *decision, const char *what) {
     const int no = plif_session_takes(s, decision, what);
@@ -75,19 +82,22 @@ static int may_decide(const plif_session *s, const plif_decision *decision, cons
 }
 
 /* Packs events until one has no possible time; how many there are. */
-static int64_t pack(uint8_t *to, const int64_t *t, const uint16_t *x, const uint16_t *y, const uint8_t *p, size_t most) {
+static int64_t pack(uint8_t *to, const int64_t *t, const uint16_t *x, const uint16_t *y, const uint8_t *p,
+                    size_t most) {
     size_t i = 0;
     for (; i < most && possible(t[i]); i++, to += EVENT) event_put(to, t[i], x[i], y[i], p[i] != 0);
     return (int64_t)i;
 }
 
-int plif_feed(plif_session *s, const int64_t *t_us, const uint16_t *x, const uint16_t *y, const uint8_t *p, size_t count, size_t *took,
-              plif_decision *decision) {
+int plif_feed(plif_session *s, const int64_t *t_us, const uint16_t *x, const uint16_t *y, const uint8_t *p,
+              size_t count, size_t *took, plif_decision *decision) {
     const int no = may_decide(s, decision, "plif_feed");
     if (no) return no;
-    if (!took || (count && (!t_us || !x || !y || !p))) return plif_fail(PLIF_BAD_ARGUMENT, "plif_feed: an array is missing");
+    if (!took || (count && (!t_us || !x || !y || !p)))
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_feed: an array is missing");
     *took = 0;
-    if (s->moving.framer.is_closed) return plif_fail(PLIF_BAD_ARGUMENT, "plif_feed: the recording was ended; plif_reset begins another");
+    if (s->moving.framer.is_closed)
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_feed: the recording was ended; plif_reset begins another");
     if (count && possible(t_us[0])) plif_framer_resume(&s->framer, t_us[0]);
     for (size_t chunk = 64;; chunk = 2 * chunk < CHUNK ? 2 * chunk : CHUNK) {
         const size_t left = count - *took, from = *took;
@@ -127,14 +137,17 @@ int plif_finish(plif_session *s, plif_decision *decision) {
     return plif_framer_close(&s->framer, &frame) ? plif_session_decide(s, &frame, decision) : PLIF_OK;
 }
 
-int plif_frame(plif_session *s, const float *x, int64_t start_us, int64_t end_us, int64_t events, plif_decision *decision) {
+int plif_frame(plif_session *s, const float *x, int64_t start_us, int64_t end_us, int64_t events,
+               plif_decision *decision) {
     plif_call_begins();
     if (!s || !s->model || !x || !decision)
-        return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: a session with a network, x and a place for the decision are needed");
+        return plif_fail(PLIF_BAD_ARGUMENT,
+                         "plif_frame: a session with a network, x and a place for the decision are needed");
     if (!possible(start_us) || !possible(end_us) || events < 0 || !sane(events))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: times or a number of events that are none");
     if (no_room(decision)) return PLIF_BAD_ARGUMENT;
-    if (!sane(s->moving.framer.came + events)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: more events than can be counted");
+    if (!sane(s->moving.framer.came + events))
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: more events than can be counted");
     memcpy(s->x, x, (size_t)s->model->program.x_floats * sizeof *x);
     const plif_input frame = {.x = s->x, .start_us = start_us, .end_us = end_us, .events = events};
     s->moving.framer.came += events;
@@ -144,7 +157,8 @@ int plif_frame(plif_session *s, const float *x, int64_t start_us, int64_t end_us
 int plif_before(plif_session *s, int64_t start_us, int64_t end_us, int64_t events, int flags, double *keep) {
     plif_call_begins();
     if (!s || s->model || !s->decider.classes || !keep)
-        return plif_fail(PLIF_BAD_ARGUMENT, "plif_before: a session of plif_session_for with classes, and room for what it says");
+        return plif_fail(PLIF_BAD_ARGUMENT,
+                         "plif_before: a session of plif_session_for with classes, and room for what it says");
     if (!possible(start_us) || !possible(end_us) || events < 0 || !sane(events))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_before: times or a number of events that are none");
     const plif_input frame = {.start_us = start_us, .end_us = end_us, .events = events, .flags = flags};
@@ -156,7 +170,9 @@ int plif_before(plif_session *s, int64_t start_us, int64_t end_us, int64_t event
 int plif_after(plif_session *s, const float *y, plif_decision *decision) {
     plif_call_begins();
     if (!s || s->model || !s->decider.classes || !y || !decision)
-        return plif_fail(PLIF_BAD_ARGUMENT, "plif_after: a session of plif_session_for with classes, y and a place for the decision are needed");
+        return plif_fail(
+            PLIF_BAD_ARGUMENT,
+            "plif_after: a session of plif_session_for with classes, y and a place for the decision are needed");
     if (no_room(decision)) return PLIF_BAD_ARGUMENT;
     plif_decider_after(&s->decider, y, decision);
     return PLIF_DECIDED;
@@ -164,7 +180,8 @@ int plif_after(plif_session *s, const float *y, plif_decision *decision) {
 
 int plif_account_of(const plif_session *s, plif_account *a) {
     plif_call_begins();
-    if (!s || !a) return plif_fail(PLIF_BAD_ARGUMENT, "plif_account_of: a session and a place for the account are needed");
+    if (!s || !a)
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_account_of: a session and a place for the account are needed");
     if (size_check(a->size, "plif_account", "PLIF_ACCOUNT")) return PLIF_BAD_ARGUMENT;
     const FramerState *f = &s->moving.framer;
     const plif_account said = {a->size, f->came, f->used, f->filtered, f->late, f->invalid};

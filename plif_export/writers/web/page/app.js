@@ -24,8 +24,7 @@ function about(name, action) {
 // A network, to be chosen by its name.
 function add(name, title, bytes) {
   const model = about(title, () => new Model(lib, bytes)), { card } = model, [channels, height, width] = model.shape;
-  // As `plif stream` decides about recordings: an early exit that the card holds is taken.
-  model.rules = { framing: null, decide: card.exit ? `sum,exit=${Number(card.exit.margin).toFixed(9)}` : null, reset: null };
+  model.rules = { framing: null, decide: null, reset: null };
   model.draws = model.classes.join("") === "0123456789" && `${model.shape}` === "2,34,34";
   model.about = `${channels}x${height}x${width}, ${model.framing}, ${model.states.length} layers of neurons, ${card.precision}, WebAssembly`;
   networks.set(name, model);

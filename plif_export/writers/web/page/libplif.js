@@ -1,7 +1,7 @@
 // libplif, compiled for WebAssembly: the functions of plif.h that a page needs. Structures lie as plif.h has them, with pointers
 // and sizes of 4 bytes. What libplif refuses is an Error with its line of text.
 
-const OPTIONS = 56, DECISION = 80; // bytes of plif_options and plif_decision
+const OPTIONS = 64, DECISION = 72; // bytes of plif_options and plif_decision
 const ROOM = 4096; // events of a packet
 const DECIDED = 1, IDLE = -2, NO_ENTRY = 8; // NO_ENTRY: what WASI says of a file that is not open; here none ever is
 
@@ -17,6 +17,7 @@ class Libplif {
     this.c = new WebAssembly.Instance(module, { wasi_snapshot_preview1: Object.fromEntries(wasi) }).exports;
     this.c._initialize();
     this.decision = this.room(DECISION);
+    this.view().setUint32(this.decision, DECISION, true);
     this.took = this.room(12); // small answers
     this.packet = [8, 2, 2, 1].map((bytes) => [this.room(bytes * ROOM), bytes]); // t, x, y, p
   }
@@ -112,12 +113,13 @@ class Recording {
   }
 }
 
-// The state of one stream. rules: {framing, decide, reset} as in plif_options, each null where it is the usual one.
+// The state of one stream. rules: {framing, decide, reset, filter} as in plif_options, each null where it is the usual one.
 class Session {
   constructor(model, rules, recording = null) {
-    const { lib } = model, options = lib.room(OPTIONS), texts = [rules.framing, rules.decide, rules.reset].map((text) => lib.putText(text));
+    const { lib } = model, options = lib.room(OPTIONS), texts = [rules.framing, rules.decide, rules.reset, rules.filter ?? null].map((text) => lib.putText(text));
     lib.array(Uint8Array, options, OPTIONS).fill(0);
-    [OPTIONS, ...texts.map(({ at }) => at)].forEach((word, i) => lib.view().setUint32(options + 4 * i, word, true));
+    [OPTIONS, ...texts.slice(0, 3).map(({ at }) => at)].forEach((word, i) => lib.view().setUint32(options + 4 * i, word, true));
+    lib.view().setUint32(options + 56, texts[3].at, true); // filter
     lib.view().setInt32(options + 28, 1, true); // threads
     lib.view().setBigInt64(options + 32, -1n, true); // total_events
     Object.assign(this, { lib, model, reset: rules.reset });
@@ -158,11 +160,11 @@ class Session {
     const { lib, model } = this, began = performance.now();
     if (lib.fine(call()) !== DECIDED) return null;
     const latency_ms = performance.now() - began, d = new DataView(lib.c.memory.buffer, lib.decision, DECISION), number = (at) => Number(d.getBigInt64(at, true));
-    const index = d.getInt32(24, true);
+    const index = d.getInt32(32, true);
     return {
-      t_us: number(0), step: number(8), events: number(16), index: index < 0 ? null : index, label: model.classes[index] ?? null,
-      why: index < 0 ? (index === IDLE ? "idle" : "not sure") : null, score: d.getFloat64(32, true),
-      votes: [...lib.array(Float64Array, d.getUint32(40, true), model.classes.length)], is_final: number(48) !== 0, latency_ms,
+      t_us: number(8), step: number(16), events: number(24), index: index < 0 ? null : index, label: model.classes[index] ?? null,
+      why: index < 0 ? (index === IDLE ? "idle" : "not sure") : null, score: d.getFloat64(40, true),
+      votes: [...lib.array(Float64Array, d.getUint32(48, true), model.classes.length)], is_final: number(56) !== 0, latency_ms,
     };
   }
 

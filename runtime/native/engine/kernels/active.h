@@ -35,7 +35,9 @@ typedef struct {
 } ActiveRow;
 
 INLINE int segments_of(int channels) { return (channels + SEGMENT - 1) / SEGMENT; }
-INLINE int segment_size(int channels, int s) { return channels - s * SEGMENT < SEGMENT ? channels - s * SEGMENT : SEGMENT; }
+INLINE int segment_size(int channels, int s) {
+    return channels - s * SEGMENT < SEGMENT ? channels - s * SEGMENT : SEGMENT;
+}
 
 /* A whole number near a value that came from outside; from 2^23 on a float has no fraction, and no int may hold it. */
 INLINE float whole_count(float count) {
@@ -54,8 +56,9 @@ INLINE ActiveRow active_row(const Op *op, char *arena, int64_t lists, int y, int
         index + 2 * (op->iw + 1),
         (uint16_t *)(arena + lists) + r * op->row_capacity,
         op->values < 0 ? 0 : (float *)(arena + op->values) + r * op->row_capacity,
-        op->dense < 0 ? 0 : op->dense_row ? arena + op->dense + y * op->dense_row + segment * SEGMENT
-                                          : arena + op->dense + r * op->iw * SEGMENT * 4,
+        op->dense < 0   ? 0
+        : op->dense_row ? arena + op->dense + y * op->dense_row + segment * SEGMENT
+                        : arena + op->dense + r * op->iw * SEGMENT * 4,
         index + 3 * (op->iw + 1),
         segment_size(op->ic, segment),
     };
@@ -66,8 +69,8 @@ INLINE ActiveRow active_row(const Op *op, char *arena, int64_t lists, int y, int
  * many bits are set. */
 INLINE int list_bits(uint16_t *list, uint64_t bits, int first) {
 #if defined(PLIF_AVX512)
-    const __m512i count = _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11,
-                                           10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i count = _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13,
+                                           12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     __m512i low = _mm512_slli_epi16(_mm512_add_epi16(count, _mm512_set1_epi16((short)first)), 6);
     __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(32 * UNIT));
     uint32_t a = (uint32_t)bits, b = (uint32_t)(bits >> 32);

@@ -33,7 +33,11 @@ INLINE int is_silent(const Op *op, const Context *ctx, const Tile *t) {
 /* Adds the weights of all nonzero inputs to the L outputs from `lane` on. Pixels without such an input stay untouched. */
 INLINE void add_taps(const Op *op, const Context *ctx, const Tile *t, uint64_t *touched, int lane, int L, int sums) {
     const int ints = sums >= SUM_INT16, segments = segments_of(op->ic);
-    const int bytes = sums == SUM_INT16 ? 2 : 4, weight_bytes = op->pairs ? 1 : ints ? 2 : 4, row_bytes = L * weight_bytes;
+    const int bytes = sums == SUM_INT16 ? 2 : 4,
+              weight_bytes = op->pairs ? 1
+                             : ints    ? 2
+                                       : 4,
+              row_bytes = L * weight_bytes;
     const char *weight = (const char *)op->weight + (int64_t)op->kh * op->kw * op->ic * lane * weight_bytes;
     const float *start = sums == SUM_FLOAT ? op->bias + lane : nothing;
     adder *const add = adder_of(L, add_kind_of(op, sums)), *const multiply = adder_of(L, MULTIPLY);
@@ -43,7 +47,8 @@ INLINE void add_taps(const Op *op, const Context *ctx, const Tile *t, uint64_t *
             const int dx = kx - op->pad, shift = floor_div(dx, op->stride), phase = dx - shift * op->stride;
             const int whole = op->iw / op->stride, extra = op->iw % op->stride;
             const int base = phase * whole + (phase < extra ? phase : extra), count = whole + (phase < extra);
-            const int q0 = t->x0 + shift > 0 ? t->x0 + shift : 0, end = t->x0 + t->width + shift, q1 = end < count ? end : count;
+            const int q0 = t->x0 + shift > 0 ? t->x0 + shift : 0, end = t->x0 + t->width + shift,
+                      q1 = end < count ? end : count;
             const int x = q0 - shift - t->x0, from = base + q0, to = base + q1;
             const char *w = weight + (int64_t)(ky * op->kw + kx) * op->ic * row_bytes;
             for (int s = 0; s < segments && q0 < q1; s++, w += SEGMENT * row_bytes)
@@ -51,21 +56,25 @@ INLINE void add_taps(const Op *op, const Context *ctx, const Tile *t, uint64_t *
                     const int iy = (t->y0 + r) * op->stride + ky - op->pad;
                     if (iy < 0 || iy >= op->ih) continue;
                     const ActiveRow row = active_row(op, ctx->arena, op->in, iy, s);
-                    if (ints && *row.is_dense) continue;        /* dense8.h has added it */
+                    if (ints && *row.is_dense) continue; /* dense8.h has added it */
                     if (row.first[from] == row.first[to]) continue;
                     float *acc = (float *)((char *)ctx->acc + ((int64_t)r * t->across + x) * L * bytes);
-                    touched[r] |= (HAS_DENSE && *row.is_dense ? multiply : add)(acc, w, start, touched[r] >> x, &row, from, to) << x;
+                    touched[r] |=
+                        (HAS_DENSE && *row.is_dense ? multiply : add)(acc, w, start, touched[r] >> x, &row, from, to)
+                        << x;
                 }
         }
 }
 
 /* From sums to spikes; to currents where the next layer is not a neuron. */
-INLINE void finish_tile(const Op *op, const Context *ctx, const Tile *t, const uint64_t *touched, int lane, int L, int sums) {
-    const int lanes = lanes_of(op->oc), bytes = sums == SUM_INT16 ? 2 : 4, outputs = lanes - lane < L ? lanes - lane : L;
+INLINE void finish_tile(const Op *op, const Context *ctx, const Tile *t, const uint64_t *touched, int lane, int L,
+                        int sums) {
+    const int lanes = lanes_of(op->oc), bytes = sums == SUM_INT16 ? 2 : 4,
+              outputs = lanes - lane < L ? lanes - lane : L;
     const char *start = (const char *)(sums == SUM_FLOAT ? op->bias + lane : nothing);
-    const float *scale = (sums == SUM_FLOAT ? op->bias : op->scale) + lane;     /* float sums have none */
-    const int lazy = ctx->owed && op->state >= 0 && sums == SUM_FLOAT && op->ow % UNIT_PIXELS == 0 && t->x0 % UNIT_PIXELS == 0 &&
-                     t->width % UNIT_PIXELS == 0 && can_wait(op, lane, outputs);
+    const float *scale = (sums == SUM_FLOAT ? op->bias : op->scale) + lane; /* float sums have none */
+    const int lazy = ctx->owed && op->state >= 0 && sums == SUM_FLOAT && op->ow % UNIT_PIXELS == 0 &&
+                     t->x0 % UNIT_PIXELS == 0 && t->width % UNIT_PIXELS == 0 && can_wait(op, lane, outputs);
     for (int r = 0; r < t->height; r++) {
         const Sums x = {(const char *)ctx->acc + (int64_t)r * t->across * L * bytes, start, L * bytes, touched[r]};
         const int64_t pixel = (int64_t)(t->y0 + r) * op->ow + t->x0;

@@ -96,8 +96,8 @@ enum { DENSE8_PIXELS = 6 };
 INLINE void dense8_pixels(int32_t *acc, int L, const char *in, int64_t step, const char *weight, int64_t next, int size,
                           int pixels, int n) {
     __m512i sum[DENSE8_PIXELS][4];
-    UNROLL for (int p = 0; p < pixels; p++)
-        UNROLL for (int j = 0; j < n; j++) sum[p][j] = _mm512_load_si512(acc + p * L + 16 * j);
+    UNROLL for (int p = 0; p < pixels; p++) UNROLL for (int j = 0; j < n; j++)
+        sum[p][j] = _mm512_load_si512(acc + p * L + 16 * j);
     for (int c = 0; c < size; c++, weight += 64, in += 4) {
         __m512i w[4];
         UNROLL for (int j = 0; j < n; j++) w[j] = _mm512_load_si512(weight + j * next);
@@ -108,12 +108,12 @@ INLINE void dense8_pixels(int32_t *acc, int L, const char *in, int64_t step, con
             UNROLL for (int j = 0; j < n; j++) sum[p][j] = _mm512_dpbusd_epi32(sum[p][j], all_four, w[j]);
         }
     }
-    UNROLL for (int p = 0; p < pixels; p++)
-        UNROLL for (int j = 0; j < n; j++) _mm512_store_si512(acc + p * L + 16 * j, sum[p][j]);
+    UNROLL for (int p = 0; p < pixels; p++) UNROLL for (int j = 0; j < n; j++)
+        _mm512_store_si512(acc + p * L + 16 * j, sum[p][j]);
 }
 
-static __attribute__((noinline)) void dense8_row(int32_t *acc, int L, int n, const char *in, int64_t step, const char *weight,
-                                                 int64_t next, int size, int width) {
+static __attribute__((noinline)) void dense8_row(int32_t *acc, int L, int n, const char *in, int64_t step,
+                                                 const char *weight, int64_t next, int size, int width) {
     int x = 0;
     for (; x + DENSE8_PIXELS <= width; x += DENSE8_PIXELS)
         if (n == 4)
@@ -138,8 +138,9 @@ INLINE void dense8_registers(const Op *op, const Context *ctx, const Tile *t, in
                     for (int r = 0; r < t->height; r++) {
                         const char *in = dense8_pixel(op, ctx, t->y0 + r, t->x0, ky, s);
                         if (!in) continue;
-                        dense8_row((int32_t *)ctx->acc + (int64_t)r * t->across * L + at, L, (L - at < 64 ? L - at : 64) / 16,
-                                   in + kx * pixel, step, dense8_weight(op, lane + at, ky * op->kw + kx) + s * SEGMENT * 16, next,
+                        dense8_row((int32_t *)ctx->acc + (int64_t)r * t->across * L + at, L,
+                                   (L - at < 64 ? L - at : 64) / 16, in + kx * pixel, step,
+                                   dense8_weight(op, lane + at, ky * op->kw + kx) + s * SEGMENT * 16, next,
                                    (segment_size(op->ic, s) + 3) / 4, t->width);
                     }
 }
@@ -154,7 +155,9 @@ INLINE void dense8(const Op *op, const Context *ctx, const Tile *t, int lane, in
 
 #else
 INLINE int dense8_rows(const Op *op, const Context *ctx, const Tile *t) { return (void)op, (void)ctx, (void)t, 0; }
-INLINE void dense8(const Op *op, const Context *ctx, const Tile *t, int lane, int L) { (void)op, (void)ctx, (void)t, (void)lane, (void)L; }
+INLINE void dense8(const Op *op, const Context *ctx, const Tile *t, int lane, int L) {
+    (void)op, (void)ctx, (void)t, (void)lane, (void)L;
+}
 #endif
 
 #endif

@@ -27,6 +27,6 @@ void PLIF_ITEM(const Op *op, const Context *ctx, int item) {
     case OP_OUTPUT: output(op, ctx); break;
     case OP_RATE: rate(op, ctx); break;
     case OP_SETTLE: settle(op, ctx, item); break;
-    default: break;                     /* check.c lets no other pass */
+    default: break; /* check.c lets no other pass */
     }
 }

@@ -82,8 +82,7 @@ INLINE void load(const Op *op, const Context *ctx, int y) {
     const int lanes = lanes_of(op->oc);
     float *out = (float *)(ctx->arena + op->out) + (int64_t)y * op->ow * lanes;
     for (int x = 0; x < op->ow; x++, out += lanes)
-        for (int c = 0; c < lanes; c++)
-            out[c] = c < op->oc ? ctx->x[((int64_t)c * op->oh + y) * op->ow + x] : 0.0f;
+        for (int c = 0; c < lanes; c++) out[c] = c < op->oc ? ctx->x[((int64_t)c * op->oh + y) * op->ow + x] : 0.0f;
 }
 
 /* floats [H][W][lanes(C)] -> one pixel of C * H * W channels, in the order of [C][H][W]; one item in all */

@@ -25,7 +25,8 @@ INLINE uint8_t *owed_by(const Op *op, const Context *ctx, int64_t pixel, int lan
 
 /* Whether no output of L from `lane` on can fire by its bias alone. */
 INLINE int can_wait(const Op *op, int lane, int L) {
-    if (op->charge != CHARGE_FOLDED || op->soft || !(op->v_threshold >= FLT_MIN) || !(op->v_reset < op->v_threshold)) return 0;
+    if (op->charge != CHARGE_FOLDED || op->soft || !(op->v_threshold >= FLT_MIN) || !(op->v_reset < op->v_threshold))
+        return 0;
     uint32_t bits;
     float below;
     memcpy(&bits, &op->v_threshold, sizeof bits);
@@ -41,7 +42,8 @@ INLINE int can_wait(const Op *op, int lane, int L) {
 }
 
 /* Takes the steps that a unit owes; whether the last one changed no bit. All pixels at once: each is a chain of operations. */
-static __attribute__((noinline)) int make_up(const Op *op, const Context *ctx, int64_t pixel, int lane, int L, int steps) {
+static __attribute__((noinline)) int make_up(const Op *op, const Context *ctx, int64_t pixel, int lane, int L,
+                                             int steps) {
     const int lanes = lanes_of(op->oc);
     float *v = ctx->v_next[op->state] + ctx->row * ctx->v_stride[op->state] + pixel * lanes + lane;
     ir moved = {0};
@@ -49,8 +51,7 @@ static __attribute__((noinline)) int make_up(const Op *op, const Context *ctx, i
         const fr a = *(const fr *)(op->alpha + lane + j), in = *(const fr *)(op->bias + lane + j);
         fr h[UNIT_PIXELS];
         UNROLL for (int i = 0; i < UNIT_PIXELS; i++) h[i] = *(const fr *)(v + i * lanes + j);
-        for (int k = 1; k < steps; k++)
-            UNROLL for (int i = 0; i < UNIT_PIXELS; i++) h[i] = h[i] * a + in;
+        for (int k = 1; k < steps; k++) UNROLL for (int i = 0; i < UNIT_PIXELS; i++) h[i] = h[i] * a + in;
         UNROLL for (int i = 0; i < UNIT_PIXELS; i++) {
             const fr before = h[i];
             h[i] = before * a + in;
@@ -73,11 +74,14 @@ INLINE void keep_waiting(const Op *op, const Context *ctx, int64_t pixel, int la
         for (int i = 0; i < UNIT_PIXELS; i++, out += words)
             for (int b = 0; b < mine; b++) out[b] = 0;
     if (*owed == AT_REST) return;
-    const int steps = ++*owed - STEPPED, due = MOST_OWED + (int)(pixel / UNIT_PIXELS % MOST_OWED);  /* not all in one step */
+    const int steps = ++*owed - STEPPED,
+              due = MOST_OWED + (int)(pixel / UNIT_PIXELS % MOST_OWED);  /* not all in one step */
     if (steps >= due) *owed = make_up(op, ctx, pixel, lane, L, steps) ? AT_REST : STEPPED;
 }
 
-INLINE int is_waiting(const Sums x, int p, uint8_t owed) { return owed != UNKNOWN && !(x.touched >> p & ((1u << UNIT_PIXELS) - 1)); }
+INLINE int is_waiting(const Sums x, int p, uint8_t owed) {
+    return owed != UNKNOWN && !(x.touched >> p & ((1u << UNIT_PIXELS) - 1));
+}
 
 /* As fire_pixels, for whole units of SUM_FLOAT that can_wait. */
 INLINE void fire_or_wait(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L) {
@@ -91,7 +95,8 @@ INLINE void fire_or_wait(const Op *op, const Context *ctx, int64_t pixel, int wi
         }
         const Sums here = {x.at + from * x.stride, x.start, x.stride, x.touched >> from};
         if (p > from) fire_pixels(op, ctx, pixel + from, p - from, lane, here, L, SUM_FLOAT);
-        for (; p < width && is_waiting(x, p, *owed); p += UNIT_PIXELS, owed += apart) keep_waiting(op, ctx, pixel + p, lane, L, owed);
+        for (; p < width && is_waiting(x, p, *owed); p += UNIT_PIXELS, owed += apart)
+            keep_waiting(op, ctx, pixel + p, lane, L, owed);
     }
 }
 

@@ -15,7 +15,9 @@ typedef struct {
     uint64_t touched;
 } Sums;
 
-INLINE const char *sums_of(const Sums x, int pixel) { return x.touched >> pixel & 1 ? x.at + pixel * x.stride : x.start; }
+INLINE const char *sums_of(const Sums x, int pixel) {
+    return x.touched >> pixel & 1 ? x.at + pixel * x.stride : x.start;
+}
 
 /* Register j of the currents: the sums themselves, or whole numbers times the scale of each output. */
 INLINE fr current_of(const char *sums, fr scale, fr bias, int j, int kind) {
@@ -24,7 +26,8 @@ INLINE fr current_of(const char *sums, fr scale, fr bias, int j, int kind) {
     if (kind == SUM_EXACT)
         whole = ((const fr *)sums)[j];
     else
-        whole = __builtin_convertvector(kind == SUM_INT16 ? widen((const int16_t *)sums + j * REGISTER) : ((const ir *)sums)[j], fr);
+        whole = __builtin_convertvector(
+            kind == SUM_INT16 ? widen((const int16_t *)sums + j * REGISTER) : ((const ir *)sums)[j], fr);
     return whole * scale + bias;
 }
 INLINE fr current(const char *sums, const float *scale, const float *bias, int j, int kind) {
@@ -33,8 +36,8 @@ INLINE fr current(const char *sums, const float *scale, const float *bias, int j
 }
 
 /* L outputs of one block and pixel; returns the spikes. */
-INLINE uint64_t fire_block(const Op *op, const float *v, float *v_next, const char *x, const float *alpha, const float *scale,
-                           const float *bias, int L, int kind, int charge, int soft) {
+INLINE uint64_t fire_block(const Op *op, const float *v, float *v_next, const char *x, const float *alpha,
+                           const float *scale, const float *bias, int L, int kind, int charge, int soft) {
     const fr threshold = all(op->v_threshold), r = all(op->v_reset);
     uint64_t fired = 0;
     for (int j = 0; j < L / REGISTER; j++) {
@@ -61,12 +64,14 @@ INLINE uint64_t fire_block(const Op *op, const float *v, float *v_next, const ch
 }
 
 /* `width` (at most 64) pixels from `pixel` on, L outputs from `lane` on. */
-INLINE void fire_run(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L, int kind, int charge,
-                     int soft) {
-    const int lanes = lanes_of(op->oc), words = blocks_of(op->oc), here = op->oc - lane, bytes = kind == SUM_INT16 ? 2 : 4;
+INLINE void fire_run(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L,
+                     int kind, int charge, int soft) {
+    const int lanes = lanes_of(op->oc), words = blocks_of(op->oc), here = op->oc - lane,
+              bytes = kind == SUM_INT16 ? 2 : 4;
     const int64_t at = ctx->row * ctx->v_stride[op->state] + pixel * lanes + lane;
     const float *v = ctx->v[op->state] + at, *alpha = op->alpha + lane;
-    const float *bias = kind == SUM_FLOAT ? alpha : op->bias + lane, *scale = kind == SUM_FLOAT ? alpha : op->scale + lane; /* not read */
+    const float *bias = kind == SUM_FLOAT ? alpha : op->bias + lane,
+                *scale = kind == SUM_FLOAT ? alpha : op->scale + lane; /* not read */
     float *v_next = ctx->v_next[op->state] + at;
     uint64_t *out = (uint64_t *)(ctx->arena + op->out) + pixel * words + lane / BLOCK;
     for (int i = 0; i < width; i++, v += lanes, v_next += lanes, out += words) {
@@ -74,23 +79,26 @@ INLINE void fire_run(const Op *op, const Context *ctx, int64_t pixel, int width,
         for (int b = 0; b < L; b += BLOCK) {
             const char *s = sums + b * bytes;
             if (here - b >= BLOCK)
-                out[b / BLOCK] = fire_block(op, v + b, v_next + b, s, alpha + b, scale + b, bias + b, BLOCK, kind, charge, soft);
+                out[b / BLOCK] =
+                    fire_block(op, v + b, v_next + b, s, alpha + b, scale + b, bias + b, BLOCK, kind, charge, soft);
             else
-                out[b / BLOCK] = ((1ull << (here - b)) - 1) & fire_block(op, v + b, v_next + b, s, alpha + b, scale + b, bias + b,
-                                                                         L - b < BLOCK ? L - b : BLOCK, kind, charge, soft);
+                out[b / BLOCK] = ((1ull << (here - b)) - 1) & fire_block(op, v + b, v_next + b, s, alpha + b, scale + b,
+                                                                         bias + b, L - b < BLOCK ? L - b : BLOCK, kind,
+                                                                         charge, soft);
         }
     }
 }
 
 /* Functions that are not inlined, for the reason given in rows.h. */
-#define FIRE(name, kind)                                                                                                   \
-    static __attribute__((noinline)) void name(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, Sums x, int L) { \
-        if (op->charge == CHARGE_FOLDED && !op->soft) /* what an export writes unless told otherwise */                    \
-            fire_run(op, ctx, pixel, width, lane, x, L, kind, CHARGE_FOLDED, 0);                                             \
-        else if (op->charge == CHARGE_EXACT && !op->soft)                                                                  \
-            fire_run(op, ctx, pixel, width, lane, x, L, kind, CHARGE_EXACT, 0);                                              \
-        else                                                                                                               \
-            fire_run(op, ctx, pixel, width, lane, x, L, kind, op->charge, op->soft);                                         \
+#define FIRE(name, kind) \
+    static __attribute__((noinline)) void name(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, \
+                                               Sums x, int L) { \
+        if (op->charge == CHARGE_FOLDED && !op->soft) /* what an export writes unless told otherwise */ \
+            fire_run(op, ctx, pixel, width, lane, x, L, kind, CHARGE_FOLDED, 0); \
+        else if (op->charge == CHARGE_EXACT && !op->soft) \
+            fire_run(op, ctx, pixel, width, lane, x, L, kind, CHARGE_EXACT, 0); \
+        else \
+            fire_run(op, ctx, pixel, width, lane, x, L, kind, op->charge, op->soft); \
     }
 FIRE(fire_float, SUM_FLOAT)
 FIRE(fire_exact, SUM_EXACT)
@@ -98,7 +106,8 @@ FIRE(fire_int16, SUM_INT16)
 FIRE(fire_int32, SUM_INT32)
 
 /* As fire_run for exactly L channels with folded charge and hard reset: what is the same for all pixels stays in registers. */
-INLINE void fire_same(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L, int kind) {
+INLINE void fire_same(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L,
+                      int kind) {
     const int lanes = lanes_of(op->oc), words = blocks_of(op->oc), bytes = kind == SUM_INT16 ? 2 : 4;
     const int n = (L < BLOCK ? L : BLOCK) / REGISTER; /* registers of one word of spikes */
     const int64_t at = ctx->row * ctx->v_stride[op->state] + pixel * lanes + lane;
@@ -129,13 +138,14 @@ INLINE void fire_same(const Op *op, const Context *ctx, int64_t pixel, int width
     }
 }
 
-#define FIRE_SAME(name, L, kind)                                                                                           \
-    static __attribute__((noinline)) void name(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, Sums x) { \
-        fire_same(op, ctx, pixel, width, lane, x, L, kind);                                                                \
+#define FIRE_SAME(name, L, kind) \
+    static __attribute__((noinline)) void name(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, \
+                                               Sums x) { \
+        fire_same(op, ctx, pixel, width, lane, x, L, kind); \
     }
-#define FIRE_ALL(L)                                                                                                        \
-    FIRE_SAME(fire_##L##_float, L, SUM_FLOAT)                                                                              \
-    FIRE_SAME(fire_##L##_int16, L, SUM_INT16)                                                                              \
+#define FIRE_ALL(L) \
+    FIRE_SAME(fire_##L##_float, L, SUM_FLOAT) \
+    FIRE_SAME(fire_##L##_int16, L, SUM_INT16) \
     FIRE_SAME(fire_##L##_int32, L, SUM_INT32)
 FIRE_ALL(16)
 FIRE_ALL(32)
@@ -145,15 +155,19 @@ FIRE_ALL(128)
 /* One of these, where registers are enough for the constants of all its outputs and there are pixels that share them; else 0. */
 typedef void fire_all(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, Sums x);
 INLINE fire_all *fire_all_of(const Op *op, int width, int lane, int L, int kind) {
-    static fire_all *const all[][3] = {{fire_16_float, fire_16_int16, fire_16_int32}, {fire_32_float, fire_32_int16, fire_32_int32},
-                                       {fire_64_float, fire_64_int16, fire_64_int32}, {fire_128_float, fire_128_int16, fire_128_int32}};
+    static fire_all *const all[][3] = {{fire_16_float, fire_16_int16, fire_16_int32},
+                                       {fire_32_float, fire_32_int16, fire_32_int32},
+                                       {fire_64_float, fire_64_int16, fire_64_int32},
+                                       {fire_128_float, fire_128_int16, fire_128_int32}};
     const int size = L == 16 ? 0 : L == 32 ? 1 : L == 64 ? 2 : L == 128 ? 3 : -1;
-    if (REGISTER < 16 || op->charge != CHARGE_FOLDED || op->soft || width < 4 || op->oc - lane < L || size < 0 || kind == SUM_EXACT)
+    if (REGISTER < 16 || op->charge != CHARGE_FOLDED || op->soft || width < 4 || op->oc - lane < L || size < 0 ||
+        kind == SUM_EXACT)
         return 0;
     return all[size][kind == SUM_FLOAT ? 0 : kind == SUM_INT16 ? 1 : 2];
 }
 
-INLINE void fire_pixels(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L, int kind) {
+INLINE void fire_pixels(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L,
+                        int kind) {
     fire_all *const fire = fire_all_of(op, width, lane, L, kind);
     if (fire) {
         fire(op, ctx, pixel, width, lane, x);

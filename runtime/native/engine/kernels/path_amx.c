@@ -1,10 +1,12 @@
 /* x86-64 with AVX-512 and AMX: as path_avx512.c, but rows of bytes are multiplied in tiles. */
 #if defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
-#define PLIF_512 "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vnni,avx2,fma,bmi,bmi2,popcnt,lzcnt,amx-tile,amx-int8"
+#define PLIF_512 \
+    "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vnni,avx2,fma,bmi,bmi2,popcnt,lzcnt,amx-tile,amx-int8"
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target(PLIF_512))), apply_to = function)
 #else
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vnni,avx2,fma,bmi,bmi2,popcnt,lzcnt,amx-tile,amx-int8")
+#pragma GCC target( \
+    "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vnni,avx2,fma,bmi,bmi2,popcnt,lzcnt,amx-tile,amx-int8")
 #pragma GCC target("prefer-vector-width=512")
 #endif
 #define PLIF_AVX512 1

@@ -14,8 +14,8 @@ INLINE uint64_t ones(int n) { return n >= 64 ? ~0ull : (1ull << n) - 1; }
 
 /* Adds the weights of the listed inputs to the sums of pixels q0 to q1 of one row; the sums of a pixel stay in registers.
  * `seen`: which pixels from q0 on have sums already; the others begin with `start`. Returns which have sums now. */
-INLINE uint64_t add_row(float *acc, const char *weight, const float *start, uint64_t seen, const ActiveRow *row, int q0, int q1,
-                        int L, int valued) {
+INLINE uint64_t add_row(float *acc, const char *weight, const float *start, uint64_t seen, const ActiveRow *row, int q0,
+                        int q1, int L, int valued) {
     const int part = L < AT_ONCE ? L : AT_ONCE, n = part / REGISTER;
     const uint32_t *starts = row->starts, *pixels = row->pixels, from_k = row->first[q0], to_k = row->first[q1];
     const uint16_t *lists = row->lists;
@@ -53,8 +53,8 @@ INLINE void add_sums(char *a, const char *from, int output, sr sum, int wide) {
 
 /* The same with int8 weights, kept as int16. A segment has at most 128 inputs, so int16 holds the sum of one tap and segment
  * (128 * 128 < 2^15) whatever the weights; `wide` adds it to sums of int32. */
-INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, uint64_t seen, const ActiveRow *row, int q0, int q1,
-                            int L, int wide) {
+INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, uint64_t seen, const ActiveRow *row,
+                            int q0, int q1, int L, int wide) {
     const int part = L < 2 * AT_ONCE ? L : 2 * AT_ONCE, n = part / (2 * REGISTER), bytes = wide ? 4 : 2;
     const uint32_t *starts = row->starts, *pixels = row->pixels, from_k = row->first[q0], to_k = row->first[q1];
     const uint16_t *lists = row->lists;
@@ -84,8 +84,8 @@ INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, ui
 /* The same with int8 weights, kept as pairs of bytes: half the loads. A pair is an int16, x = low + 256 * high, where low is the
  * weight of output k plus 128 (0 to 255) and high that of output 32 + k of each 64 outputs. S is the sum of x modulo 2^16, H that
  * of x >> 8, which is high. The sum of low is then S - 256 H modulo 2^16, and exact: 128 inputs of at most 255 are below 2^16. */
-INLINE uint64_t add_row_pairs(char *acc, const char *weight, const char *start, uint64_t seen, const ActiveRow *row, int q0, int q1,
-                              int L, int wide) {
+INLINE uint64_t add_row_pairs(char *acc, const char *weight, const char *start, uint64_t seen, const ActiveRow *row,
+                              int q0, int q1, int L, int wide) {
     enum { SHORTS = 2 * REGISTER };
     const int part = L < 2 * AT_ONCE ? L : 2 * AT_ONCE, n = part / (2 * SHORTS), bytes = wide ? 4 : 2;
     const uint32_t *starts = row->starts, *pixels = row->pixels, from_k = row->first[q0], to_k = row->first[q1];
@@ -119,8 +119,8 @@ INLINE uint64_t add_row_pairs(char *acc, const char *weight, const char *start, 
 }
 
 /* The same sums in the same order where most inputs are spikes: `pixels` pixels use each loaded row of weights. */
-INLINE void dense_pixels(float *acc, const char *weight, const float *start, uint64_t seen, const float *in, int size, int L,
-                         int pixels) {
+INLINE void dense_pixels(float *acc, const char *weight, const float *start, uint64_t seen, const float *in, int size,
+                         int L, int pixels) {
     const int part = L < DENSE ? L : DENSE, n = part / REGISTER;
     for (int at = 0; at < L; at += part) {
         fr sum[DENSE_PIXELS][DENSE / REGISTER];         /* in registers, once the loops over it are written out */
@@ -136,38 +136,40 @@ INLINE void dense_pixels(float *acc, const char *weight, const float *start, uin
             }
         }
         UNROLL for (int p = 0; p < pixels; p++)
-            UNROLL for (int j = 0; j < n; j++) ((fr *)(acc + p * L + at))[j] = sum[p][j];
+            UNROLL for (int j = 0; j < n; j++)((fr *)(acc + p * L + at))[j] = sum[p][j];
     }
 }
 
-INLINE uint64_t dense_row(float *acc, const char *weight, const float *start, uint64_t seen, const ActiveRow *row, int q0, int q1,
-                          int L) {
+INLINE uint64_t dense_row(float *acc, const char *weight, const float *start, uint64_t seen, const ActiveRow *row,
+                          int q0, int q1, int L) {
     const float *in = (const float *)row->dense;
     const int size = row->size;
     int q = q0;
     for (; q + DENSE_PIXELS <= q1; q += DENSE_PIXELS)
-        dense_pixels(acc + (int64_t)(q - q0) * L, weight, start, seen >> (q - q0), in + (int64_t)q * size, size, L, DENSE_PIXELS);
+        dense_pixels(acc + (int64_t)(q - q0) * L, weight, start, seen >> (q - q0), in + (int64_t)q * size, size, L,
+                     DENSE_PIXELS);
     for (; q < q1; q++)
         dense_pixels(acc + (int64_t)(q - q0) * L, weight, start, seen >> (q - q0), in + (int64_t)q * size, size, L, 1);
     return ones(q1 - q0);
 }
 
-typedef uint64_t adder(float *acc, const char *weight, const float *start, uint64_t seen, const ActiveRow *row, int q0, int q1);
+typedef uint64_t adder(float *acc, const char *weight, const float *start, uint64_t seen, const ActiveRow *row, int q0,
+                       int q1);
 
-#define ADDER(name, call)                                                                                                  \
-    static __attribute__((noinline)) uint64_t name(float *acc, const char *weight, const float *start, uint64_t seen,      \
-                                                   const ActiveRow *row, int q0, int q1) {                                       \
-        return call;                                                                                                       \
+#define ADDER(name, call) \
+    static __attribute__((noinline)) uint64_t name(float *acc, const char *weight, const float *start, uint64_t seen, \
+                                                   const ActiveRow *row, int q0, int q1) { \
+        return call; \
     }
-#define ADDERS(L)                                                                                                          \
-    ADDER(add_spikes_##L, add_row(acc, weight, start, seen, row, q0, q1, L, 0))                                            \
-    ADDER(add_values_##L, add_row(acc, weight, start, seen, row, q0, q1, L, 1))                                            \
+#define ADDERS(L) \
+    ADDER(add_spikes_##L, add_row(acc, weight, start, seen, row, q0, q1, L, 0)) \
+    ADDER(add_values_##L, add_row(acc, weight, start, seen, row, q0, q1, L, 1)) \
     ADDER(multiply_##L, dense_row(acc, weight, start, seen, row, q0, q1, L))
-#define ADDERS_INT(L)                                                                                                      \
-    ADDER(add_int16_##L, add_row_int((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 0))                   \
+#define ADDERS_INT(L) \
+    ADDER(add_int16_##L, add_row_int((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 0)) \
     ADDER(add_int32_##L, add_row_int((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 1))
-#define ADDERS_PAIRS(L)                                                                                                    \
-    ADDER(add_pairs16_##L, add_row_pairs((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 0))               \
+#define ADDERS_PAIRS(L) \
+    ADDER(add_pairs16_##L, add_row_pairs((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 0)) \
     ADDER(add_pairs32_##L, add_row_pairs((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 1))
 ADDERS(16)
 ADDERS(32)
@@ -189,9 +191,12 @@ INLINE int add_kind_of(const Op *op, int sums) {
 /* L is 16, 32, 64 or 128; 16 int16 would not fill a register, nor 32 pairs. */
 INLINE adder *adder_of(int L, int kind) {
     static adder *const all[][4] = {
-        {add_spikes_16, add_spikes_32, add_spikes_64, add_spikes_128}, {add_values_16, add_values_32, add_values_64, add_values_128},
-        {multiply_16, multiply_32, multiply_64, multiply_128},         {0, add_int16_32, add_int16_64, add_int16_128},
-        {0, add_int32_32, add_int32_64, add_int32_128},                {0, 0, add_pairs16_64, add_pairs16_128},
+        {add_spikes_16, add_spikes_32, add_spikes_64, add_spikes_128},
+        {add_values_16, add_values_32, add_values_64, add_values_128},
+        {multiply_16, multiply_32, multiply_64, multiply_128},
+        {0, add_int16_32, add_int16_64, add_int16_128},
+        {0, add_int32_32, add_int32_64, add_int32_128},
+        {0, 0, add_pairs16_64, add_pairs16_128},
         {0, 0, add_pairs32_64, add_pairs32_128},
     };
     return all[kind][L >= 128 ? 3 : L >= 64 ? 2 : L >= 32];

@@ -30,7 +30,8 @@ enum { DENSE_PIXELS = 6 };
 typedef float fr __attribute__((vector_size(4 * REGISTER), may_alias));
 typedef int32_t ir __attribute__((vector_size(4 * REGISTER), may_alias));
 typedef int16_t sr __attribute__((vector_size(4 * REGISTER), may_alias));       /* a register of int16 */
-typedef int16_t half_sr __attribute__((vector_size(2 * REGISTER), may_alias));  /* as many of them as floats in a register */
+typedef int16_t half_sr
+    __attribute__((vector_size(2 * REGISTER), may_alias));  /* as many of them as floats in a register */
 
 typedef uint32_t uir __attribute__((vector_size(4 * REGISTER), may_alias));
 typedef uint16_t usr __attribute__((vector_size(4 * REGISTER), may_alias));
