@@ -84,7 +84,7 @@ static int read_lines(Text part, const char *path, const char *data, int64_t byt
 int plif_filter_list(Text part, Text file, int width, int height, uint8_t *mask) {
     char path[MOST_TEXT + 1] = "";
     memcpy(path, file.at, (size_t)file.n);
-    char *data = malloc((size_t)MOST_BYTES + 1);
+    char *data = calloc(1, (size_t)MOST_BYTES + 1);
     if (!data) return plif_fail(PLIF_NO_MEMORY, "no memory for a list of pixels");
     errno = 0;
     const int64_t bytes = read_file(part, path, data);
