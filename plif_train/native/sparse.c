@@ -13,25 +13,26 @@ enum { WIDE = 8, SOME = 512 }; /* vectors of a row in registers; inputs of a cha
 typedef float vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
 
 struct sparse {
-    const void *x, *g;  /* x [N, C, H, W]; g, y [N, O, OH, OW] */
-    const float *w;     /* [KH, KW, C, width] */
+    const void *x, *g; /* x [N, C, H, W]; g, y [N, O, OH, OW] */
+    const float *w;    /* [KH, KW, C, width] */
     void *y;
     float *
         rows; /* forward, one row of pixels of y of each image: [N, OW, width]; backward, all of g: [N, OH OW, width] */
-    float *gw; /* [C, KH KW, width], added to */
-    int32_t *counts; /* [N, 2]: how many inputs are not zero, and how many are one */
+    float *gw;         /* [C, KH KW, width], added to */
+    int32_t *counts;   /* [N, 2]: how many inputs are not zero, and how many are one */
     const int64_t *at; /* [N]: where an image begins in the lists of all images, which follow */
-    int32_t *places; /* the inputs that are not zero, channel by channel: y << 16 | x */
-    int32_t *first; /* [N, C + 1]: where each channel begins in them */
-    int32_t *inputs; /* the same inputs, pixel by pixel: x C + c */
+    int32_t *places;   /* the inputs that are not zero, channel by channel: y << 16 | x */
+    int32_t *first;    /* [N, C + 1]: where each channel begins in them */
+    int32_t *inputs;   /* the same inputs, pixel by pixel: x C + c */
     int32_t *of_pixel; /* [N, H W + 1]: where each pixel begins in them */
-    float *values; /* the values of `inputs`; not there if all are one */
+    float *values;     /* the values of `inputs`; not there if all are one */
     const int32_t *reach_y,
         *reach_x; /* [KH, H], [KW, W]: OW qy and qx of the output that an input reaches through the kernel, or -1 */
     int64_t N, C, H, W, O, OH, OW, KH, KW, stride_y, stride_x, pad_y, pad_x, width, half, ones;
 };
 
-/* The bits of input i as a float32's. Inputs are told from zero and one by them: no mode of the processor changes the answer. */
+/* The bits of input i as a float32's. Inputs are told from zero and one by them: no mode of the processor changes
+ * the answer. */
 INLINE uint32_t bits_of(const void *x, int64_t i, int half) {
     return half ? (uint32_t)((const uint16_t *)x)[i] << 16 : ((const one_float *)x)[i];
 }
@@ -122,7 +123,8 @@ INLINE void to_rows(const void *g, float *rows, int64_t O, int64_t Q, int64_t wi
             for (int64_t i = o; i < o + LANES; i++) rows[q * width + i] = i < O ? load(g, i * Q + q, half) : 0.0f;
 }
 
-/* WHAT(V) for the vectors of a row, V = 8, 4, 2 or 1 of them at once, from the number `from` on, a name that WHAT uses. */
+/* WHAT(V) for the vectors of a row, V = 8, 4, 2 or 1 of them at once, from the number `from` on, a name that WHAT
+ * uses. */
 #define VECTORS(ALL, WHAT) \
     for (int64_t from = 0, end = (ALL), V; from < end; from += V) { \
         V = end - from >= 8 ? 8 : end - from >= 4 ? 4 : end - from >= 2 ? 2 : 1; \

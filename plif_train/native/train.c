@@ -11,7 +11,7 @@
 enum { LIMIT = 1 << 15, BLOCK = 2048 }; /* floats of h in a block over all steps; the most neurons in it */
 enum charge { CHARGE_IF, CHARGE_DECAY_INPUT, CHARGE_PLAIN_INPUT };
 enum surrogate { ATAN, PIECEWISE };
-enum { ONE = 0x3f80 }; /* a spike as bfloat16 */
+enum { ONE = 0x3f80 };                                  /* a spike as bfloat16 */
 typedef uint32_t __attribute__((may_alias)) two_halves; /* as their bits */
 typedef uint64_t __attribute__((may_alias)) two_floats;
 

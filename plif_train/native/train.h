@@ -14,7 +14,7 @@
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
-enum { LANES = 16 }; /* floats of a vector */
+enum { LANES = 16 };                                   /* floats of a vector */
 typedef uint32_t __attribute__((may_alias)) one_float; /* as its bits */
 
 INLINE float from_half(uint16_t b) {

@@ -4,7 +4,8 @@
 
 #include "plif.h"
 
-/* What went wrong: `code` of the last call, `text` of the last one that failed. Who handles a failure puts back what there was before. */
+/* What went wrong: `code` of the last call, `text` of the last one that failed. Who handles a failure puts back
+ * what there was before. */
 typedef struct {
     int code;
     char text[600];

@@ -1,5 +1,5 @@
-/* Memory and files where systems differ: Windows has neither C11's aligned_alloc nor mmap nor fmemopen, WebAssembly no mmap. And the clock
- * that never goes back. */
+/* Memory and files where systems differ: Windows has neither C11's aligned_alloc nor mmap nor fmemopen, WebAssembly
+ * no mmap. And the clock that never goes back. */
 #ifndef PLIF_PORTABLE_H
 #define PLIF_PORTABLE_H
 
@@ -18,14 +18,15 @@
 enum { READ_ONLY = O_RDONLY | O_BINARY | O_NOINHERIT };
 #else
 #define aligned_free free
-enum { READ_ONLY = O_RDONLY | O_CLOEXEC | O_NONBLOCK };        /* a pipe would let us wait for ever */
+enum { READ_ONLY = O_RDONLY | O_CLOEXEC | O_NONBLOCK }; /* a pipe would let us wait for ever */
 #endif
 #if !defined(_WIN32) && !defined(__wasm__)
 #define HAS_MMAP 1
 #include <sys/mman.h>
 #endif
 
-/* A file's bytes at a multiple of 64; NULL, and errno, where that is not possible. Readable until file_unmap, also when its name is removed. */
+/* A file's bytes at a multiple of 64; NULL, and errno, where that is not possible. Readable until file_unmap, also
+ * when its name is removed. */
 static inline void *file_map(int file, size_t bytes) {
 #if !defined(HAS_MMAP)
     char *map = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -62,7 +63,8 @@ static inline int64_t now_ns(void) {
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-/* Bytes in memory, at least one, to be read as a file; they must stay until it is closed. NULL, and errno, where that is not possible. */
+/* Bytes in memory, at least one, to be read as a file; they must stay until it is closed. NULL, and errno, where
+ * that is not possible. */
 static inline FILE *file_of(const void *data, size_t bytes) {
 #if defined(_WIN32)
     FILE *file = tmpfile();

@@ -1,5 +1,5 @@
-/* Structures of callers say their own size, which is that of this version of plif.h, of an older or of a newer one: what both know is read
- * and written. */
+/* Structures of callers say their own size, which is that of this version of plif.h, of an older or of a newer one:
+ * what both know is read and written. */
 #ifndef PLIF_SIZED_H
 #define PLIF_SIZED_H
 

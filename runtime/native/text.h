@@ -13,7 +13,7 @@ typedef struct {
 
 enum { MOST_TEXT = 4096 };
 #define NO_TIME "is not a time; expected a whole number of microseconds from 1 on, with us, ms or s, as 10ms"
-#define SHORT(text) (text).n > 80 ? 80 : (text).n, (text).at      /* for %.*s: as much of it as a message shows */
+#define SHORT(text) (text).n > 80 ? 80 : (text).n, (text).at /* for %.*s: as much of it as a message shows */
 #define MOST_TIME_US ((int64_t)1 << 50)
 
 static inline int is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1c && c <= 0x1f); }
@@ -23,12 +23,13 @@ static inline Text text_of(const char *s) { return (Text){s, (int)strnlen(s, MOS
 
 Text plif_strip(Text t);
 int plif_is_word(Text t, const char *word);
-/* Cuts *rest at the first `mark`: gives what is before it, leaves what is behind it. `found` says whether there was one. */
+/* Cuts *rest at the first `mark`: gives what is before it, leaves what is behind it. `found` says whether there was
+ * one. */
 Text plif_cut(Text *rest, char mark, int *found);
 /* A whole number of at most `digits` digits; -1 where it is none. */
 int64_t plif_whole(Text t, int digits);
-/* "10.5" -> 105 and 1: digits without the point, and how many come behind it; at most `before` before it and 9 behind. 0 where
- * it is no such number. */
+/* "10.5" -> 105 and 1: digits without the point, and how many come behind it; at most `before` before it and 9
+ * behind. 0 where it is no such number. */
 int plif_decimal(Text t, int before, int64_t *digits, int *behind);
 /* "10ms" -> 10000, in us; 0 where it is no whole number of microseconds from 1 to MOST_TIME_US. */
 int64_t plif_text_us(Text t);

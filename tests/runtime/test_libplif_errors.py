@@ -61,6 +61,7 @@ def calls(path: Path, folder: Path) -> dict[str, Callable[[], int]]:
     packet = PlifPacket(c.sizeof(PlifPacket), events.ctypes.data, len(events))
     xs = np.zeros((2, 2, 34, 34), np.float32)
     first, second = (PlifInput(c.sizeof(PlifInput), x.ctypes.data) for x in xs)
+    of["held"] = events, xs  # addresses alone would not keep them
     data = np.fromfile(path, np.uint8)
 
     def made(name: str, at: int | None) -> int:

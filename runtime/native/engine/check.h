@@ -9,8 +9,8 @@
 
 typedef struct {
     const Program *program;
-    int at;                             /* the operation that is checked, -1 for none */
-    int64_t written;                    /* the arena is written up to here */
+    int at;          /* the operation that is checked, -1 for none */
+    int64_t written; /* the arena is written up to here */
     char *text;
     int64_t room;
 } Check;

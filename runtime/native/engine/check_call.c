@@ -1,4 +1,5 @@
-/* Whether the arrays of a call are as large as its program and its strides need them, and not too large to be made. event.h has the contract. */
+/* Whether the arrays of a call are as large as its program and its strides need them, and not too large to be made.
+ * event.h has the contract. */
 #include "check.h"
 
 enum { MOST_ROWS = 1 << 20 };

@@ -1,9 +1,10 @@
-/* Runs programs: which kernels this processor has, the threads, and the loop over rows of the batch, steps and operations.
+/* Runs programs: which kernels this processor has, the threads, and the loop over rows of the batch, steps and
+ * operations.
  *
- * Threads. No two pieces of work write to the same place, and the order of the additions within a piece is fixed, so any
- * number of threads gives the same bits. While there are at least as many rows as threads, each thread takes whole rows; for
- * the rows that remain, all threads share the pieces of each operation. The pool serves one call at a time; a call that comes
- * meanwhile runs in its own thread alone.
+ * Threads. No two pieces of work write to the same place, and the order of the additions within a piece is fixed,
+ * so any number of threads gives the same bits. While there are at least as many rows as threads, each thread takes
+ * whole rows; for the rows that remain, all threads share the pieces of each operation. The pool serves one call at
+ * a time; a call that comes meanwhile runs in its own thread alone. /
  */
 #include "event.h"
 #include "pool.h"
@@ -36,8 +37,9 @@ static int amx_allowed(void) {
 #if defined(__x86_64__)
 static int all(unsigned found, unsigned bits) { return (found & bits) == bits; }
 
-/* Paths whose instructions the processor has, and whose registers the system saves. CPUID is read here: what compilers offer
- * for it, __builtin_cpu_supports, says "none" where their run-time library does not come with it, as with zig cc. */
+/* Paths whose instructions the processor has, and whose registers the system saves. CPUID is read here: what
+ * compilers offer for it, __builtin_cpu_supports, says "none" where their run-time library does not come with it,
+ * as with zig cc. */
 static int x86_paths(void) {
     enum { FMA = 1 << 12, POPCNT = 1 << 23, OSXSAVE = 1 << 27, LZCNT = 1 << 5 }; /* leaf 1, ecx; 0x80000001, ecx */
     enum {
@@ -89,8 +91,8 @@ static run_item *kernels(int path) {
     }
 }
 
-/* Subnormals to zero in this thread; gives back what to restore. Decay without input halves a membrane until it is 1e-40,
- * and arithmetic on such numbers is many times slower on some processors. */
+/* Subnormals to zero in this thread; gives back what to restore. Decay without input halves a membrane until it is
+ * 1e-40, and arithmetic on such numbers is many times slower on some processors. */
 static uint64_t flush_subnormals(int flush) {
     uint64_t before = 0;
 #if defined(__x86_64__)

@@ -39,35 +39,36 @@ enum op_kind {
     OP_VOTE,
     OP_OUTPUT,
     OP_RATE,
-    OP_SETTLE                           /* of plif_settle alone: no program has it */
+    OP_SETTLE /* of plif_settle alone: no program has it */
 };
 enum value_kind { FROM_X, FROM_FLOATS, FROM_SPIKES };
-/* How a convolution sums. EXACT: whole numbers in floats, below 2^24. INT16, INT32: int8 weights, kept as `pairs` says; which of the
- * two can hold every possible sum is proven when the artifact is opened. All but FLOAT: current = sum * scale + bias. */
+/* How a convolution sums. EXACT: whole numbers in floats, below 2^24. INT16, INT32: int8 weights, kept as `pairs`
+ * says; which of the two can hold every possible sum is proven when the artifact is opened. All but FLOAT: current
+ * = sum * scale + bias. */
 enum sum_kind { SUM_FLOAT, SUM_EXACT, SUM_INT16, SUM_INT32 };
 enum charge_kind { CHARGE_IF, CHARGE_FOLDED, CHARGE_EXACT, CHARGE_NO_DECAY_INPUT };
 
 typedef struct {
-    int32_t kind, from;                 /* op_kind; what `in` is */
-    int32_t ih, iw, ic, oh, ow, oc;     /* the maps that go in and come out */
-    int32_t kh, kw, stride, pad;        /* of convolutions and pools */
-    int32_t charge, soft, state;        /* of neurons; state: which membrane, -1 for none */
-    int32_t items, parallel;            /* independent pieces of work, and whether they are worth sharing out */
-    int32_t tile_h, tile_w;             /* output pixels of one piece of a convolution */
+    int32_t kind, from;             /* op_kind; what `in` is */
+    int32_t ih, iw, ic, oh, ow, oc; /* the maps that go in and come out */
+    int32_t kh, kw, stride, pad;    /* of convolutions and pools */
+    int32_t charge, soft, state;    /* of neurons; state: which membrane, -1 for none */
+    int32_t items, parallel;        /* independent pieces of work, and whether they are worth sharing out */
+    int32_t tile_h, tile_w;         /* output pixels of one piece of a convolution */
     int32_t voters;
     float v_threshold, v_reset;
-    float dense_from; /* of active lists: from this share of spikes on a row is dense (see active.h) */
-    float area; /* of active lists of averages of spikes: value * area is a whole count; 0: no averages */
-    int32_t sums, block; /* sum_kind; outputs of one piece of a convolution, BLOCK or WIDE_BLOCK */
-    int32_t pairs, zero; /* whether int8 weights are kept as pairs of bytes and not as int16 */
+    float dense_from;     /* of active lists: from this share of spikes on a row is dense (see active.h) */
+    float area;           /* of active lists of averages of spikes: value * area is a whole count; 0: no averages */
+    int32_t sums, block;  /* sum_kind; outputs of one piece of a convolution, BLOCK or WIDE_BLOCK */
+    int32_t pairs, zero;  /* whether int8 weights are kept as pairs of bytes and not as int16 */
     int64_t in, in2, out; /* byte offsets into the arena */
     int64_t index, values, dense; /* the other parts of active lists (the entries are at `in` or `out`) */
-    int64_t row_capacity; /* entries that the list of one row and segment can hold */
-    int64_t dense_row; /* bytes of one row of `dense` where it holds bytes (see active.h), else 0 */
-    const void *weight; /* packed. Affine: scale */
-    const int8_t *weight_bytes; /* the same as bytes, or NULL */
-    const float *bias, *scale; /* lanes(oc) floats. Affine: bias is the shift */
-    const float *alpha; /* per lane: alpha, or 1 - alpha when folded */
+    int64_t row_capacity;         /* entries that the list of one row and segment can hold */
+    int64_t dense_row;            /* bytes of one row of `dense` where it holds bytes (see active.h), else 0 */
+    const void *weight;           /* packed. Affine: scale */
+    const int8_t *weight_bytes;   /* the same as bytes, or NULL */
+    const float *bias, *scale;    /* lanes(oc) floats. Affine: bias is the shift */
+    const float *alpha;           /* per lane: alpha, or 1 - alpha when folded */
 } Op;
 
 /* Memory that the operations may point into. Of weights, biases and the like a file may have one buffer or many. */
@@ -82,9 +83,9 @@ typedef struct {
     int32_t path, flush; /* which kernels, PATH_*; whether subnormals become zero */
     /* what the program may touch: */
     int64_t acc_floats, arena_bytes; /* the sums and the arena of one thread, at multiples of 64 bytes */
-    int64_t x_floats, y_floats; /* of one row of the batch at one time-step */
-    const int64_t *v_floats; /* [states], of one row of the batch, lanes counted in */
-    const Buffer *buffers; /* [buffer_count] */
+    int64_t x_floats, y_floats;      /* of one row of the batch at one time-step */
+    const int64_t *v_floats;         /* [states], of one row of the batch, lanes counted in */
+    const Buffer *buffers;           /* [buffer_count] */
     int64_t buffer_count;
 } Program;
 
@@ -94,8 +95,8 @@ typedef struct {
     float *y;
     const float *const *v; /* [states] */
     float *const *v_next;
-    float *const *rates; /* [states] or NULL */
-    uint8_t *const *owed; /* [states] or NULL: see plif_settle */
+    float *const *rates;     /* [states] or NULL */
+    uint8_t *const *owed;    /* [states] or NULL: see plif_settle */
     const int64_t *v_stride; /* of a row, per state */
     int64_t x_row, x_step, y_row, y_step;
     int32_t rows, steps;
@@ -119,25 +120,27 @@ enum { PLIF_FINE, PLIF_WRONG_FIELD, PLIF_WRONG_MEMORY, PLIF_WRONG_SOURCE };
  * and offset is checked against the sizes there. `ops`, `v_floats` and `buffers` have as many elements as the program says. */
 int plif_program_check(const Program *program, char *text, int64_t room);
 
-/* The same for the arrays of a call of a program that has passed. `threads` arenas and sums come on top, see Program. */
+/* The same for the arrays of a call of a program that has passed. `threads` arenas and sums come on top, see
+ * Program. */
 int plif_call_check(const Program *program, const Call *call, const CallSizes *sizes, char *text, int64_t room);
 
 enum { PATH_SCALAR, PATH_AVX2, PATH_AVX512, PATH_NEON, PATH_AMX };
 int plif_paths(int amx); /* which of them this build and this processor have: bit PATH_* is set */
 
-/* Before the arrays of `rows` rows are allocated: whether they may take as much as they need, membranes, x and y of each row, an arena
- * and its sums, and `more` bytes. The limit is a promise of docs/limits.md. */
+/* Before the arrays of `rows` rows are allocated: whether they may take as much as they need, membranes, x and y of
+ * each row, an arena and its sums, and `more` bytes. The limit is a promise of docs/limits.md. */
 int plif_room_check(const Program *program, int64_t rows, int64_t more, char *text, int64_t room);
 
-/* One call, by the threads of a pool (NULL: in the calling thread). arenas, accs: for each thread the memory that Program names, at
- * multiples of 64 bytes, zeros at first; a call of one row takes the first arena only. */
+/* One call, by the threads of a pool (NULL: in the calling thread). arenas, accs: for each thread the memory that
+ * Program names, at multiples of 64 bytes, zeros at first; a call of one row takes the first arena only. */
 typedef struct Pool Pool;
 void plif_run(const Program *program, Pool *pool, const Call *call, char **arenas, float **accs);
 
-/* A call with `owed` leaves out steps of neurons that get no input and cannot fire, and keeps there what it left out: for each
- * OWED_FLOATS membranes a byte (owed_bytes of all rows of a state together), zero at first. Its membranes are updated in place and
- * their rows follow each other. Between two such calls plif_settle takes the steps that were left out; before it, nobody may read or
- * change the membranes. Who overwrites all membranes of all rows may instead set the bytes to zero. */
+/* A call with `owed` leaves out steps of neurons that get no input and cannot fire, and keeps there what it left
+ * out: for each OWED_FLOATS membranes a byte (owed_bytes of all rows of a state together), zero at first. Its
+ * membranes are updated in place and their rows follow each other. Between two such calls plif_settle takes the
+ * steps that were left out; before it, nobody may read or change the membranes. Who overwrites all membranes of all
+ * rows may instead set the bytes to zero. */
 void plif_settle(const Program *program, const Call *call);
 Pool *plif_pool_new(int threads); /* NULL where there is no memory */
 void plif_pool_free(Pool *pool);

@@ -1,7 +1,8 @@
 /* Which way of summing int8 weights is the fastest on this processor: one layer, computed in each way, timed.
  *
- * All ways give the same bits (rows.h, dense8.h), and none is the fastest everywhere: rows as int16 take twice the loads of pairs of
- * bytes and half the additions, and how many of each a processor does in a cycle does not follow from its name.
+ * All ways give the same bits (rows.h, dense8.h), and none is the fastest everywhere: rows as int16 take twice the
+ * loads of pairs of bytes and half the additions, and how many of each a processor does in a cycle does not follow
+ * from its name. /
  */
 #include "event.h"
 #include "../portable.h"
@@ -34,7 +35,8 @@ static void scatter(uint64_t *words, double density) {
     }
 }
 
-/* The list of the spikes and the convolution that reads it; bytes: rows are multiplied as bytes, whatever their spikes. */
+/* The list of the spikes and the convolution that reads it; bytes: rows are multiplied as bytes, whatever their
+ * spikes. */
 static void write_ops(Op *ops, const char *weights, const float *ones, int pairs, int bytes) {
     memset(ops, 0, 2 * sizeof *ops);
     for (int i = 0; i < 2; i++)
@@ -65,8 +67,8 @@ static void write_ops(Op *ops, const char *weights, const float *ones, int pairs
     conv->weight = weights, conv->weight_bytes = (const int8_t *)weights, conv->bias = conv->scale = ones;
 }
 
-/* Nanoseconds of one step of the layer on one path, the least of some: ns[way][density], way: int16 rows, pairs of bytes, rows as
- * bytes; 0 where the path has no such way. Returns 0 where there is no memory. */
+/* Nanoseconds of one step of the layer on one path, the least of some: ns[way][density], way: int16 rows, pairs of
+ * bytes, rows as bytes; 0 where the path has no such way. Returns 0 where there is no memory. */
 int plif_measure_forms(int path, const double densities[2], double ns[3][2]) {
     const int ways = path == PATH_AVX512 || path == PATH_AMX ? 3 : 2;
     char *arena = aligned_alloc(64, (ARENA + 63) / 64 * 64), *weights = aligned_alloc(64, WEIGHTS);

@@ -1,14 +1,14 @@
 /* A small pool of threads that share the work of one call, round by round.
  *
- * A round is a number of pieces. A thread takes a piece by taking a ticket, and whoever finishes the last piece of a round opens
- * the next one. So nobody waits for a thread that has no processor at the moment (other programs have theirs, too), except where
- * it has a piece in hand. With barriers everybody would wait for everybody after each round: beside two busy processes on two
- * processors, two threads then take three times as long as one.
+ * A round is a number of pieces. A thread takes a piece by taking a ticket, and whoever finishes the last piece of
+ * a round opens the next one. So nobody waits for a thread that has no processor at the moment (other programs have
+ * theirs, too), except where it has a piece in hand. With barriers everybody would wait for everybody after each
+ * round: beside two busy processes on two processors, two threads then take three times as long as one.
  *
- * Who finds no piece looks for the next round for SPIN_NS, then sleeps. A step of a small network takes tens of microseconds,
- * and waking a thread costs some; spinning for longer would burn a core between the frames of a camera, and take it from the
- * very thread that the others wait for. Not OpenMP: its runtime is another library to ship, and two copies of it in one process
- * (PyTorch brings its own) get in each other's way.
+ * Who finds no piece looks for the next round for SPIN_NS, then sleeps. A step of a small network takes tens of
+ * microseconds, and waking a thread costs some; spinning for longer would burn a core between the frames of a
+ * camera, and take it from the very thread that the others wait for. Not OpenMP: its runtime is another library to
+ * ship, and two copies of it in one process (PyTorch brings its own) get in each other's way. /
  */
 #ifndef PLIF_POOL_H
 #define PLIF_POOL_H
@@ -22,7 +22,7 @@
 
 enum { SPIN_NS = 65000 };
 
-typedef struct Pool Pool;                /* as in event.h */
+typedef struct Pool Pool; /* as in event.h */
 /* Does one piece, then calls pool_done. */
 typedef void pool_piece(Pool *pool, void *work, int thread, int item);
 /* Goes on to the next round; returns how many pieces it has, 0 when there is none. One thread at a time is in here. */
@@ -30,18 +30,18 @@ typedef int pool_next(void *work, int thread);
 
 /* What threads write while others read has a cache line of its own. */
 struct Pool {
-    int threads;                        /* with the caller's */
+    int threads; /* with the caller's */
     pthread_t *workers;
     pid_t process;
     pthread_mutex_t busy, lock;
     pthread_cond_t wake;
-    pool_piece *piece;                  /* of this call, as the next two */
+    pool_piece *piece; /* of this call, as the next two */
     pool_next *next;
     void *work;
-    uint32_t round;                     /* never the same twice, so that who comes late finds nothing to take */
+    uint32_t round;                            /* never the same twice, so that who comes late finds nothing to take */
     _Alignas(64) atomic_uint_fast64_t tickets; /* the round, and in the lower half how many pieces nobody has taken */
-    _Alignas(64) atomic_int undone; /* pieces of this round */
-    _Alignas(64) atomic_uint bell; /* rises when a round opens, a call is over, or the pool ends */
+    _Alignas(64) atomic_int undone;            /* pieces of this round */
+    _Alignas(64) atomic_uint bell;             /* rises when a round opens, a call is over, or the pool ends */
     atomic_int sleepers, over, stop;
 };
 
@@ -53,8 +53,8 @@ static inline void pause_a_little(void) {
 #endif
 }
 
-/* A sleeper is counted before it looks at the bell for the last time, and the bell rises before sleepers are counted here: one
- * of the two sees the other. */
+/* A sleeper is counted before it looks at the bell for the last time, and the bell rises before sleepers are
+ * counted here: one of the two sees the other. */
 static void pool_ring(Pool *p) {
     atomic_fetch_add(&p->bell, 1);
     if (!atomic_load(&p->sleepers)) return;
@@ -164,8 +164,8 @@ static int pool_enter(Pool *p) {
 }
 static void pool_leave(Pool *p) { pthread_mutex_unlock(&p->busy); }
 
-/* All rounds of one call, by the workers and the calling thread, which is number 0. first: pieces of a round before those that
- * `next` names, 0 for none. */
+/* All rounds of one call, by the workers and the calling thread, which is number 0. first: pieces of a round before
+ * those that `next` names, 0 for none. */
 static void pool_run(Pool *p, pool_piece *piece, pool_next *next, void *work, int first) {
     p->piece = piece;
     p->next = next;

@@ -8,13 +8,13 @@
 struct Threads {
     const Pools *pools;
     atomic_int busy; /* a thread is in here; nobody waits for it, also where a fork has left it behind */
-    atomic_int now; /* which count was taken last; threads that find it busy take the same */
+    atomic_int now;  /* which count was taken last; threads that find it busy take the same */
     atomic_int_fast64_t last_ns;
     int looks;
     int steps_of[MOST_COUNTS]; /* of this look, for each count */
     double ns_of[MOST_COUNTS]; /* their sum */
-    double expected_ns; /* of a step, as of the last look */
-    int64_t steps, slow; /* since then; slow steps more than others */
+    double expected_ns;        /* of a step, as of the last look */
+    int64_t steps, slow;       /* since then; slow steps more than others */
 };
 
 Pools *plif_pools_new(int most, int exactly) {

@@ -17,24 +17,24 @@
 
 #include "event.h"
 
-enum { LOOK = 16, APART = 200, REST = 10 * LOOK, MOST_COUNTS = 9 };     /* 256 threads, 128, .. 1 */
+enum { LOOK = 16, APART = 200, REST = 10 * LOOK, MOST_COUNTS = 9 }; /* 256 threads, 128, .. 1 */
 #define MARGIN 0.10
 #define SLOWER 1.3
 
 /* A pool for each count that is worth a try, the most threads first. */
 typedef struct {
     int n, threads[MOST_COUNTS];
-    Pool *pool[MOST_COUNTS];            /* NULL: the calling thread alone */
+    Pool *pool[MOST_COUNTS]; /* NULL: the calling thread alone */
 } Pools;
 Pools *plif_pools_new(int most, int exactly); /* 1 to 256 threads; exactly: no fewer. NULL where there is no memory */
 void plif_pools_free(Pools *pools);
 
-/* What is known of calls of one kind, such as those of so many rows, which may come from several threads at once: a call that meets
- * another one in here is not counted. */
+/* What is known of calls of one kind, such as those of so many rows, which may come from several threads at once: a
+ * call that meets another one in here is not counted. */
 typedef struct Threads Threads;
 Threads *plif_threads_new(const Pools *pools); /* NULL where there is no memory */
 void plif_threads_free(Threads *threads);
-int plif_threads_next(Threads *threads); /* how many the next call takes, */
+int plif_threads_next(Threads *threads);                         /* how many the next call takes, */
 void plif_threads_took(Threads *threads, int count, int64_t ns); /* and how long one took with so many */
 int64_t
 plif_threads_last_ns(const Threads *threads); /* how long the last one took; 0 where there is one count, and no clock */

@@ -1,4 +1,5 @@
-/* What the words of a file have set so far, for every format of formats.h. runtime/native/packets.py has it field by field. */
+/* What the words of a file have set so far, for every format of formats.h. runtime/native/packets.py has it field
+ * by field. */
 #ifndef PLIF_DECODING_H
 #define PLIF_DECODING_H
 
@@ -7,13 +8,13 @@
 /* Times in us. -1: not set yet. */
 typedef struct {
     int64_t last, offset; /* a clock that starts again at zero: as it came last, and what is added to it */
-    int64_t high; /* EVT: the time base, without these starts */
+    int64_t high;         /* EVT: the time base, without these starts */
     int64_t low, row, base,
         base_on; /* EVT 3.0: the rest of t, the row; x of the next vector's first pixel, and its polarity */
     int64_t overflow,
         believed; /* AEDAT 3.1, of the packet: upper bits of t; whether events without a valid bit are taken */
     int64_t untimed, unrowed, unbased, past_end, no_pixel,
-        marked; /* events lost, by reason: runtime/events/formats/words.py */
+        marked;      /* events lost, by reason: runtime/events/formats/words.py */
     int64_t unknown; /* words of a type that the format does not have */
 } Decoding;
 
@@ -30,8 +31,9 @@ static inline int decoding_sane(const Decoding *d) {
     return good;
 }
 
-/* A counter of `bits` bits -> without its starts at zero. Only a step back by more than half the range is one: a smaller one is jitter of the
- * clock, and stays. A reader that counts every step back turns 8.8 ms into 53.9 ms on a real file of a gen4.1. */
+/* A counter of `bits` bits -> without its starts at zero. Only a step back by more than half the range is one: a
+ * smaller one is jitter of the clock, and stays. A reader that counts every step back turns 8.8 ms into 53.9 ms on
+ * a real file of a gen4.1. */
 static inline int64_t unwrap(Decoding *d, int64_t raw_us, int bits) {
     if (d->last >= 0 && raw_us - d->last < -((int64_t)1 << (bits - 1)) && d->offset < LATEST_US)
         d->offset += (int64_t)1 << bits;
@@ -52,7 +54,8 @@ static inline uint8_t *put(uint8_t *to, int64_t t, uint32_t x, uint32_t y, int o
 
 enum { OVERFLOW_ROW = 240, OVERFLOW_US = 1 << 13 };
 
-/* One word of 5 bytes -> its event, if it has one; gives where the next goes. Here, since sample.c needs it in a loop of its own, too. */
+/* One word of 5 bytes -> its event, if it has one; gives where the next goes. Here, since sample.c needs it in a
+ * loop of its own, too. */
 static inline uint8_t *five_bytes(Decoding *d, const uint8_t *b, uint8_t *to) {
     if (b[1] == OVERFLOW_ROW) {
         d->offset += OVERFLOW_US;

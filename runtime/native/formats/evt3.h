@@ -4,13 +4,13 @@
 
 #include "decoding.h"
 
-enum { PIXELS = 12 };       /* the most events that one word has */
+enum { PIXELS = 12 }; /* the most events that one word has */
 
 /* Words that go straight into frames, see evt3_frames.c. */
 typedef struct Evt3Reader {
     Decoding decoder;
-    int64_t events, outside;    /* looked at, and inside the sensor; outside it */
-    int64_t held, next; /* events of one word that wait for a frame, and the first of them that was not taken */
+    int64_t events, outside; /* looked at, and inside the sensor; outside it */
+    int64_t held, next;      /* events of one word that wait for a frame, and the first of them that was not taken */
     uint8_t hold[PIXELS * EVENT];
 } Evt3Reader;
 
@@ -39,7 +39,8 @@ static inline int64_t evt3_most(uint32_t word) {
 
 static inline int64_t evt3_time(const Decoding *s) { return s->high | s->low; }
 
-/* Takes one word; gives its events that can be used, with a column from 0 to 2047 and the row s->row, and counts the others. */
+/* Takes one word; gives its events that can be used, with a column from 0 to 2047 and the row s->row, and counts
+ * the others. */
 static inline Pixels evt3_word(Decoding *s, uint32_t word) {
     const uint32_t value = word & 0xFFF;
     const Pixels none = {0, 0, 0};

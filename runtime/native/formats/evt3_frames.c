@@ -1,16 +1,17 @@
 /* EVT 3.0 words straight into the open frame, in one pass: no array of events is written between them.
  *
- * The result is that of plif_decode, of leaving out what lies outside the sensor, and of plif_collect, one after the other; tests
- * compare the two. A word whose events all belong to the open frame is counted here. Any other word is decoded into the few events
- * that it can have, and plif_collect says what becomes of them: the rules of when a frame ends are there and nowhere else.
+ * The result is that of plif_decode, of leaving out what lies outside the sensor, and of plif_collect, one after
+ * the other; tests compare the two. A word whose events all belong to the open frame is counted here. Any other
+ * word is decoded into the few events that it can have, and plif_collect says what becomes of them: the rules of
+ * when a frame ends are there and nowhere else. /
  */
 
 #include "formats.h"
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Counts the events of whole words while they are in the sensor, in time, and do not fill the frame. Returns the word after; `stop`
- * has the events of the word before it, where they need a closer look. */
+/* Counts the events of whole words while they are in the sensor, in time, and do not fill the frame. Returns the
+ * word after; `stop` has the events of the word before it, where they need a closer look. */
 static int64_t plain(const uint16_t *words, int64_t i, int64_t count, Decoding *state, Frame *f, const int64_t *of_x,
                      const int64_t *of_y, const int64_t *of_p, float *counts, Pixels *stop) {
     /* Where frames are shorter than gaps, an event inside the frame is also less than a gap away from the clock. */
@@ -71,8 +72,9 @@ static void hold(Evt3Reader *r, Pixels pixels, const Frame *f) {
     }
 }
 
-/* Adds the events of the words from `at` on to the open frame until it ends; all but the words as in plif_collect. Returns why it
- * stopped; `at` is then the first word that was not looked at, and the reader keeps what is left of the word before it. */
+/* Adds the events of the words from `at` on to the open frame until it ends; all but the words as in plif_collect.
+ * Returns why it stopped; `at` is then the first word that was not looked at, and the reader keeps what is left of
+ * the word before it. */
 int64_t plif_evt3_collect(const uint16_t *words, int64_t bytes, int64_t *at, Evt3Reader *reader, Frame *frame,
                           const int64_t *of_x, int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p,
                           float *counts) {

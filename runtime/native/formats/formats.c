@@ -1,6 +1,6 @@
 #include "formats.h"
 
-enum { CHANGE_OFF = 0x0, CHANGE_ON = 0x1, KNOWN = 0xC503 };     /* EVT 2: bit k of KNOWN is type k */
+enum { CHANGE_OFF = 0x0, CHANGE_ON = 0x1, KNOWN = 0xC503 }; /* EVT 2: bit k of KNOWN is type k */
 
 static const int word_bytes[FILE_FORMATS] = {[FIVE_BYTES] = 5, [EVT2] = 4,   [EVT21] = 8,  [EVT3] = 2,
                                              [DAT] = 8,        [AEDAT2] = 8, [AEDAT31] = 8};

@@ -38,7 +38,7 @@ static void read_size(Header *h, const char *line, int *named) {
         h->height = number_after(rest, "x", &rest);
         *named = 2;
     }
-    const char *const words[] = {"width=", "height=", "% width", "% height"};       /* of EVT, of DAT */
+    const char *const words[] = {"width=", "height=", "% width", "% height"}; /* of EVT, of DAT */
     for (int i = 0; i < 4 && *named < 2; i++) {
         const int value = number_after(line, words[i], &rest);
         if (value) *(i % 2 ? &h->height : &h->width) = value, *named = 1;
@@ -58,8 +58,8 @@ static int version_of(const char *line) {
     return digits >= 10 ? digits : 10 * digits;
 }
 
-/* Reads one line of a header, which starts with `mark`, in lower case; of a long one the beginning. 0 where there is none, -1 where
- * the file ends in it. */
+/* Reads one line of a header, which starts with `mark`, in lower case; of a long one the beginning. 0 where there
+ * is none, -1 where the file ends in it. */
 static int next_line(FILE *file, char line[LINE], char mark) {
     if (!fgets(line, LINE, file) || line[0] != mark) return 0;
     for (int c = 0; !strchr(line, '\n') && c != '\n';)
@@ -145,7 +145,8 @@ static int ends_with(const char *path, const char *suffix) {
     return n >= m && !strcasecmp(path + n - m, suffix);
 }
 
-/* The beginning of a file, word by word: how many words there are, of known types, how many times, and how many of these run forward. */
+/* The beginning of a file, word by word: how many words there are, of known types, how many times, and how many of
+ * these run forward. */
 typedef struct {
     size_t words, known, highs, lows, forward, continued, begun;
     int64_t last;
@@ -173,7 +174,8 @@ static int is_evt3(const uint8_t *head, int64_t bytes) {
     return l.lows && is_likely(&l, 0.999);
 }
 
-/* What is continued has a beginning: 5-byte events of a long pause are mostly zeros and bytes F0, at every fifth place. */
+/* What is continued has a beginning: 5-byte events of a long pause are mostly zeros and bytes F0, at every fifth
+ * place. */
 static int is_evt2(const uint8_t *head, int64_t bytes) {
     Look l = {.words = (size_t)bytes / 4};
     for (size_t i = 0; i < l.words; i++) {

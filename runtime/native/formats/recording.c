@@ -10,22 +10,23 @@
 #include <string.h>
 
 enum { SENSORS = 8 };
-enum { FEW = 1000, DOUBT = 50, FROM_ONE = 100 };        /* runtime/events/size.py */
-enum { PIECE_BYTES = 1 << 15, ROOM = 1 << 13 };         /* read at a time; events decoded at a time */
+enum { FEW = 1000, DOUBT = 50, FROM_ONE = 100 }; /* runtime/events/size.py */
+enum { PIECE_BYTES = 1 << 15, ROOM = 1 << 13 };  /* read at a time; events decoded at a time */
 _Static_assert(ROOM >= (int)MOST_A_WORD, "each word has to fit");
 
 struct plif_recording {
     FILE *file;
     Header header;
     Decoding state;
-    int64_t left;                       /* words that are not read yet: of the packet, of AEDAT 3.1 */
-    long next;                          /* where the next packet begins; -1: here */
-    int64_t at, found;                  /* bytes of the piece: decoded, read */
-    int64_t from, count;                /* events: given out, decoded */
+    int64_t left;        /* words that are not read yet: of the packet, of AEDAT 3.1 */
+    long next;           /* where the next packet begins; -1: here */
+    int64_t at, found;   /* bytes of the piece: decoded, read */
+    int64_t from, count; /* events: given out, decoded */
     uint8_t piece[PIECE_BYTES], events[ROOM * EVENT], fate[ROOM];
 };
 
-/* The usual sensors, of which a recording that says none gets the smallest that holds its events, and which of them each format tries. */
+/* The usual sensors, of which a recording that says none gets the smallest that holds its events, and which of them
+ * each format tries. */
 static const struct {
     int width, height;
 } usual[SENSORS] = {{34, 34}, {128, 128}, {240, 180}, {304, 240}, {346, 260}, {320, 320}, {640, 480}, {1280, 720}};
@@ -104,7 +105,7 @@ static int next_packet(plif_recording *r) {
         if (fread(header, 1, PACKET, r->file) != PACKET || !plif_aedat31_packet(header, &p)) return 0;
         const long body = ftell(r->file);
         const int64_t next = body + p.capacity * p.event_bytes;
-        r->next = next < LONG_MAX ? (long)next : LONG_MAX;  /* a long has 32 bits in places */
+        r->next = next < LONG_MAX ? (long)next : LONG_MAX; /* a long has 32 bits in places */
         if (p.kind != POLARITY || !p.number) continue;
         r->left = p.number;
         r->state.overflow = p.overflow;
@@ -151,7 +152,8 @@ int64_t plif_recording_read(plif_recording *r, int64_t *t_us, uint16_t *x, uint1
     return (int64_t)n;
 }
 
-/* How many events lie outside each usual sensor, and how far all reach; runtime/events/size.py decides by the same rule. */
+/* How many events lie outside each usual sensor, and how far all reach; runtime/events/size.py decides by the same
+ * rule. */
 typedef struct {
     int64_t total, outside[SENSORS];
     int width, height;

@@ -1,8 +1,9 @@
-/* A whole recording of 5-byte events (runtime/events/formats/nmnist.py) to frames: reading, decoding and framing in one call without Python,
- * so that threads of one program read at the same time.
+/* A whole recording of 5-byte events (runtime/events/formats/nmnist.py) to frames: reading, decoding and framing in
+ * one call without Python, so that threads of one program read at the same time.
  *
- * It takes only what nobody can doubt: whole words, all events on the sensor, a clock that never steps back and never jumps. Such a file is no
- * other format, loses no event and has no remark. All else, errors too, is SAMPLE_OTHER, and Python's readers say what it is.
+ * It takes only what nobody can doubt: whole words, all events on the sensor, a clock that never steps back and
+ * never jumps. Such a file is no other format, loses no event and has no remark. All else, errors too, is
+ * SAMPLE_OTHER, and Python's readers say what it is. /
  */
 #include "sample.h"
 #include "decoding.h"

@@ -1,9 +1,10 @@
 /* Binning: events to counts per pixel of the open frame, in one pass over memory.
  *
  * tests/specification says what it gives, event for event. An event is 13 bytes without padding, little-endian:
- * int64 t (us), uint16 x, uint16 y, uint8 p. Nothing here trusts its input: every array comes with its size (in bytes, for
- * events, so that an array of another type cannot be read past its end), every index is checked before it is used,
- * and numbers that would overflow are refused: the result is then PLIF_WRONG and nothing has been read or written.
+ * int64 t (us), uint16 x, uint16 y, uint8 p. Nothing here trusts its input: every array comes with its size (in
+ * bytes, for events, so that an array of another type cannot be read past its end), every index is checked before
+ * it is used, and numbers that would overflow are refused: the result is then PLIF_WRONG and nothing has been read
+ * or written. /
  */
 #include "collect.h"
 
@@ -19,10 +20,10 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 enum { FEW = 128 };
 
-/* The fast loop: counts events that lie inside the sensor and the frame, on time and not cropped. Stops before the first other
- * event; returns how many it counted. A few events go through two short loops, cells first and then counts, since in one loop the
- * processor waits before each count for the one that may have gone to the same cell. by_clock: whether frames follow the clock; for
- * those that do not, no times are read. */
+/* The fast loop: counts events that lie inside the sensor and the frame, on time and not cropped. Stops before the
+ * first other event; returns how many it counted. A few events go through two short loops, cells first and then
+ * counts, since in one loop the processor waits before each count for the one that may have gone to the same cell.
+ * by_clock: whether frames follow the clock; for those that do not, no times are read. */
 static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int64_t most, Frame *f,
                                                            const int64_t *of_x, const int64_t *of_y,
                                                            const int64_t *of_p, float *counts, int by_clock) {
@@ -86,10 +87,11 @@ int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows) {
            sane(f->late) && sane(f->invalid);
 }
 
-/* Adds the events from `at` on to `counts`, of as many floats as the frame has cells, until the frame ends. Returns why it
- * stopped; `at` is then the first event that was not taken. counts NULL: there is no open frame any more, so every event inside
- * the sensor is filtered. of_x and of_y have `columns` and `rows` elements, of_p two. passed [events]: what a filter said of each;
- * time goes on with those it took away, which land nowhere and whose coordinates are not looked at. NULL: all pass. */
+/* Adds the events from `at` on to `counts`, of as many floats as the frame has cells, until the frame ends. Returns
+ * why it stopped; `at` is then the first event that was not taken. counts NULL: there is no open frame any more, so
+ * every event inside the sensor is filtered. of_x and of_y have `columns` and `rows` elements, of_p two. passed
+ * [events]: what a filter said of each; time goes on with those it took away, which land nowhere and whose
+ * coordinates are not looked at. NULL: all pass. */
 int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x,
                      int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p, const uint8_t *passed,
                      float *counts) {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum { EVENT = 13, PLIF_WRONG = -1 };
-enum { FILTERED, PASSED, OUTSIDE };       /* what is said of an event in `passed`; the last lies outside the sensor */
+enum { FILTERED, PASSED, OUTSIDE }; /* what is said of an event in `passed`; the last lies outside the sensor */
 
 /* Times beyond (73 thousand years) are corrupt; the difference of two below fits int64. */
 #define T_LIMIT_US ((int64_t)1 << 61)

@@ -1,4 +1,5 @@
-/* How votes add up to an answer. For users: docs/live.md; in plain Python: tests/specification/decide.py, with which tests compare this. */
+/* How votes add up to an answer. For users: docs/live.md; in plain Python: tests/specification/decide.py, with
+ * which tests compare this. */
 #ifndef PLIF_DECIDE_H
 #define PLIF_DECIDE_H
 
@@ -8,39 +9,41 @@ enum decide_kind { BY_SUM, BY_LEAK, BY_KOFN, BY_OWN };
 
 typedef struct {
     int kind;
-    int64_t tau_us; /* leak, own */
-    int k, n; /* kofn */
+    int64_t tau_us;         /* leak, own */
+    int k, n;               /* kofn */
     double margin, release; /* release: of kofn a number of steps */
-    double idle_per_s; /* events a second; below zero: never idle */
-    int idle_auto; /* the rate is learnt, see idle.h */
-    int64_t other_us; /* own */
-    double exit_margin; /* sum; 0: none */
+    double idle_per_s;      /* events a second; below zero: never idle */
+    int idle_auto;          /* the rate is learnt, see idle.h */
+    int64_t other_us;       /* own */
+    double exit_margin;     /* sum; 0: none */
 
-    int other; /* the class that means none of the others; -1 where there is none */
+    int other;        /* the class that means none of the others; -1 where there is none */
     double exit_lead; /* whole votes; 0: none */
 } DecisionRule;
 
 /* The evidence of one stream; all of it moves into a snapshot. */
 typedef struct {
     double weight, share; /* W; the answer's share of all possible spikes */
-    int64_t answer; /* -1: not sure */
+    int64_t answer;       /* -1: not sure */
     int64_t recent, next; /* kofn: steps that are kept, and where the next goes */
-    double other_us; /* own: for how long "other" has led */
-    int64_t is_final; /* the answer stays until the next reset: an early exit */
+    double other_us;      /* own: for how long "other" has led */
+    int64_t is_final;     /* the answer stays until the next reset: an early exit */
 } Evidence;
 
 /* Reads the text of --decide; 0, or a code below zero and its text. */
 int plif_decide_parse(const char *text, DecisionRule *rule);
-/* By how many votes an answer must lead to end a sample early. A millionth less, since a margin is written in decimals: 0.1666667 of 60 is 10. */
+/* By how many votes an answer must lead to end a sample early. A millionth less, since a margin is written in
+ * decimals: 0.1666667 of 60 is 10. */
 double plif_exit_lead(double margin, int voters, int T);
 
-/* For samples that were run as a whole, sums [rows][classes] of their votes: how far the first class is before the second, and the answer of
- * `sum` where so many were possible [rows]; -1 for none. */
+/* For samples that were run as a whole, sums [rows][classes] of their votes: how far the first class is before the
+ * second, and the answer of `sum` where so many were possible [rows]; -1 for none. */
 void plif_leads(const double *sums, int64_t rows, int classes, double *leads);
 void plif_answers(const double *sums, int64_t rows, int classes, const double *possible, double margin,
                   int64_t *answers);
 
-/* Tells a rule of the network that it decides about: its classes, and voters and steps of a sample, for an early exit. */
+/* Tells a rule of the network that it decides about: its classes, and voters and steps of a sample, for an early
+ * exit. */
 void plif_decide_about(DecisionRule *rule, const char *const *names, int classes, int voters, int T);
 
 /* Doubles of memory that evidence for so many classes takes. */

@@ -48,7 +48,7 @@ static void reset(Decider *d, const plif_input *frame, int64_t gap_us, int afres
     const int64_t events = s->is_idle ? 0 : frame->events;
     for (int row = 0; row < d->policy.rows; row++) {
         ResetState *state = &s->rows[row].reset;
-        if (afresh) {                   /* its counting starts again, with this frame */
+        if (afresh) { /* its counting starts again, with this frame */
             *state = plif_reset_of_row(&d->policy, row);
             plif_reset_before(&d->policy, state, events, 0, 0, 0);
             keep[row] = 0;
@@ -80,7 +80,7 @@ void plif_decider_before(Decider *d, const plif_input *frame, int afresh, int is
     s->is_idle = is_lost || (r->idle_per_s >= 0 && per_s < r->idle_per_s);
     reset(d, frame, gap_us, afresh, keep);
     for (int row = 0; row < d->policy.rows && s->is_idle && !was_idle;
-         row++)   /* evidence from before a pause says nothing about what */
+         row++) /* evidence from before a pause says nothing about what */
         plif_evidence_reset(r, &s->rows[row].evidence, evidence_of(d, row), d->classes); /* comes after it */
 }
 
@@ -102,7 +102,7 @@ void plif_decider_after(Decider *d, const float *y, plif_decision *decision) {
     int oldest = 0;
     for (int row = 0; row < d->policy.rows; row++) {
         add(d, row, y + (int64_t)row * d->classes);
-        if (s->rows[row].steps > s->rows[oldest].steps) oldest = row;   /* the first of equals */
+        if (s->rows[row].steps > s->rows[oldest].steps) oldest = row; /* the first of equals */
     }
     const Evidence *e = &s->rows[oldest].evidence;
     const int idle = s->is_idle ||

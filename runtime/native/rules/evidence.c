@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-#define LEAST_SHARE 0.05                /* of a class's possible spikes: with less there is no evidence for it */
+#define LEAST_SHARE 0.05 /* of a class's possible spikes: with less there is no evidence for it */
 
 int64_t plif_evidence_doubles(const DecisionRule *r, int classes) {
     return r->kind == BY_KOFN ? (int64_t)r->n * (1 + classes) : classes;
@@ -140,7 +140,7 @@ void plif_evidence_add(const DecisionRule *r, Evidence *e, double *memory, int c
 }
 
 void plif_evidence_fade(const DecisionRule *r, Evidence *e, double *memory, int classes, double factor) {
-    if (r->kind == BY_KOFN) return;     /* the last n steps are what they are */
+    if (r->kind == BY_KOFN) return; /* the last n steps are what they are */
     for (int i = 0; i < classes; i++) memory[i] *= factor;
     e->weight *= factor;
 }

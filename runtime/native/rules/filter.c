@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MOST_PIXELS ((int64_t)1 << 24)  /* of a filter that remembers something of each; 4096 x 4096 */
+#define MOST_PIXELS ((int64_t)1 << 24) /* of a filter that remembers something of each; 4096 x 4096 */
 #define LEARN_US ((int64_t)2000000)
 enum { BLOCK = 1024, NAMED = 8 };
 
 struct Filters {
-    int width, height, count;           /* of what comes in; filters */
+    int width, height, count; /* of what comes in; filters */
     Filter each[];
 };
 
@@ -146,7 +146,7 @@ static int filter_move(Filter *f, uint8_t *events, uint16_t *left, int n) {
         int64_t t;
         uint16_t x, y;
         event_get(e, &t, &x, &y);
-        const uint32_t from_x = x - m.x0, from_y = y - m.y0;    /* below zero is past every end */
+        const uint32_t from_x = x - m.x0, from_y = y - m.y0; /* below zero is past every end */
         const uint16_t to_x = (uint16_t)(m.x + m.step_x * (uint32_t)(from_x * m.part >> 32));
         const uint16_t to_y = (uint16_t)(m.y + m.step_y * (uint32_t)(from_y * m.part >> 32));
         event_put(e, t, m.exchange ? to_y : to_x, m.exchange ? to_x : to_y, m.invert ? !e[12] : e[12]);
@@ -161,7 +161,7 @@ static int filter_move(Filter *f, uint8_t *events, uint16_t *left, int n) {
 static const struct {
     const char *name;
     int (*make)(Filter *f, Text part, Text argument);
-    int (*pass)(Filter *f, const uint8_t *events, uint16_t *left, int n);      /* NULL: it moves events */
+    int (*pass)(Filter *f, const uint8_t *events, uint16_t *left, int n); /* NULL: it moves events */
 } kinds[FILTER_KINDS] = {
     {"hot", make_hot, plif_filter_hot},
     {"refractory", make_timed, plif_filter_refractory},
@@ -228,7 +228,7 @@ void plif_filters_sensor(const Filters *f, int *width, int *height) {
 void plif_filters_begin(Filters *f) {
     for (Filter *each = f->each; each < f->each + f->count; each++) {
         each->has_learnt = 0;
-        if (!each->us) continue;        /* it remembers nothing, or the pixels of a file */
+        if (!each->us) continue; /* it remembers nothing, or the pixels of a file */
         memset(each->memory, 0, (size_t)each->bytes);
         if (each->kind == FILTER_HOT) hot_of(each)->learns = 1;
     }
@@ -238,7 +238,7 @@ int64_t plif_filters_apply(Filters *f, uint8_t *events, int64_t count, uint8_t *
     int64_t pass = 0;
     for (; count > 0; count -= BLOCK, events += BLOCK * EVENT, passed += BLOCK) {
         const int block = count < BLOCK ? (int)count : BLOCK;
-        uint16_t left[BLOCK];           /* numbers of the events that have passed so far */
+        uint16_t left[BLOCK]; /* numbers of the events that have passed so far */
         int n = 0;
         for (int i = 0; i < block; i++) {
             int64_t t;

@@ -1,6 +1,6 @@
-/* Filters between a source and the frames, in one line of text: `hot,refractory:1ms,roi:square`. docs/live.md has the grammar,
- * tests/specification/filters.py the rule of each. They work in the order in which they stand, each on what the one before lets pass.
- * How events are cut into packets never changes which of them pass. */
+/* Filters between a source and the frames, in one line of text: `hot,refractory:1ms,roi:square`. docs/live.md has
+ * the grammar, tests/specification/filters.py the rule of each. They work in the order in which they stand, each on
+ * what the one before lets pass. How events are cut into packets never changes which of them pass. */
 #ifndef PLIF_FILTER_H
 #define PLIF_FILTER_H
 
@@ -16,38 +16,40 @@ void plif_filters_free(Filters *f);
 void plif_filters_sensor(const Filters *f, int *width, int *height); /* of what comes out */
 void plif_filters_begin(Filters *f); /* another recording: nothing is remembered but the pixels of hot:FILE */
 
-/* events [count]: packed (see collect.h), in the sensor's coordinates; those that pass are moved in place. passed [count]: 1 where an event
- * comes in, and stays 1 where it passes. 0: filtered, its time goes on and its coordinates mean nothing. 2: outside the sensor, as it came.
- * Events that come with 0 or 2 are left alone. Gives how many pass. */
+/* events [count]: packed (see collect.h), in the sensor's coordinates; those that pass are moved in place. passed
+ * [count]: 1 where an event comes in, and stays 1 where it passes. 0: filtered, its time goes on and its
+ * coordinates mean nothing. 2: outside the sensor, as it came. Events that come with 0 or 2 are left alone. Gives
+ * how many pass. */
 int64_t plif_filters_apply(Filters *f, uint8_t *events, int64_t count, uint8_t *passed);
 
 /* 1: `text`, of so many bytes, is note `number`, from 0 on: the pixels that have been found hot since the chain was made or begun.
  * 0: there is none of that number. */
 int plif_filters_note(const Filters *f, int number, char *text, size_t bytes);
 
-/* All that is remembered, for a snapshot: so many bytes, whatever has come. Restored into a chain of the same text and sensor; a code
- * below zero and its text where no such chain can have kept them: nothing has changed then. */
+/* All that is remembered, for a snapshot: so many bytes, whatever has come. Restored into a chain of the same text
+ * and sensor; a code below zero and its text where no such chain can have kept them: nothing has changed then. */
 int64_t plif_filters_bytes(const Filters *f);
 void plif_filters_keep(const Filters *f, void *bytes);
 int plif_filters_restore(Filters *f, const void *bytes);
 
 /* --- one filter of a chain --- */
 
-/* Keeps the events of a region, and moves them: in it, (x - x0) / k and (y - y0) / k, each mirrored or not; then exchanged or not. */
+/* Keeps the events of a region, and moves them: in it, (x - x0) / k and (y - y0) / k, each mirrored or not; then
+ * exchanged or not. */
 typedef struct {
     uint32_t x0, y0, width, height; /* the region */
-    uint64_t part; /* ceil(2^32 / k): q = n part >> 32 is n / k for all n and k below 2^16 */
-    uint32_t x, y, step_x, step_y; /* x + step_x q, modulo 2^32: steps of 1, or of -1 where it is mirrored */
+    uint64_t part;                  /* ceil(2^32 / k): q = n part >> 32 is n / k for all n and k below 2^16 */
+    uint32_t x, y, step_x, step_y;  /* x + step_x q, modulo 2^32: steps of 1, or of -1 where it is mirrored */
     int exchange, invert;
 } Move;
 
 typedef struct {
     int kind, width, height; /* of what comes in */
     int out_width, out_height;
-    int64_t us; /* the time that it was given; hot: to learn in, 0 where the pixels are named */
+    int64_t us;     /* the time that it was given; hot: to learn in, 0 where the pixels are named */
     int has_learnt; /* hot: since it was made or begun */
     Move move;
-    int64_t bytes; /* of what it remembers */
+    int64_t bytes;    /* of what it remembers */
     uint64_t *memory; /* all zeros: nothing has come */
 } Filter;
 
@@ -57,9 +59,9 @@ static inline uint64_t time_kept(int64_t t_us) {
     return t ? t : 1;
 }
 
-/* What hot remembers begins with this; then int64 [pixels], the events of each while it learns (not where the pixels are named), and
- * uint8 [pixels], 1 where one is hot. refractory: uint64 [pixels], when an event last passed. background: the latest event of each pixel,
- * with a border of pixels without events around all. */
+/* What hot remembers begins with this; then int64 [pixels], the events of each while it learns (not where the
+ * pixels are named), and uint8 [pixels], 1 where one is hot. refractory: uint64 [pixels], when an event last
+ * passed. background: the latest event of each pixel, with a border of pixels without events around all. */
 typedef struct {
     int64_t learns; /* the mask is not known yet */
     uint64_t begin; /* the time of the first event */
@@ -78,7 +80,8 @@ int plif_filter_background(Filter *f, const uint8_t *events, uint16_t *left, int
 /* Whether such bytes can be what this filter remembers. */
 int plif_filter_possible(const Filter *f, const char *bytes);
 
-/* A text file of pixels, one x,y a line, # begins a comment: they become 1 in mask [height][width]. `part` names the filter in errors. */
+/* A text file of pixels, one x,y a line, # begins a comment: they become 1 in mask [height][width]. `part` names
+ * the filter in errors. */
 int plif_filter_list(Text part, Text file, int width, int height, uint8_t *mask);
 
 #define FILTER_PART(part) (part).n > 200 ? 200 : (part).n, (part).at /* for %.*s */

@@ -19,8 +19,8 @@ static const char *kind_of(mode_t mode) {
     return S_ISCHR(mode) || S_ISBLK(mode) ? "a device" : "something else";
 }
 
-/* Up to MOST_BYTES + 1 bytes of a regular file, in `data`; how many, or a code. What is no file is not opened: to open a device can do
- * something already. */
+/* Up to MOST_BYTES + 1 bytes of a regular file, in `data`; how many, or a code. What is no file is not opened: to
+ * open a device can do something already. */
 static int64_t read_file(Text part, const char *path, char *data) {
     struct stat facts;
     int64_t done = 0, got = 1;

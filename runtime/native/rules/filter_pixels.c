@@ -1,11 +1,11 @@
 /* The filters that remember something of every pixel: hot, refractory, background.
  *
- * No loop branches on whether an event passes: its number is written, and the place of the next moves on where it does. What random events
- * do to a processor's guesses would cost more than all the rest. */
+ * No loop branches on whether an event passes: its number is written, and the place of the next moves on where it
+ * does. What random events do to a processor's guesses would cost more than all the rest. */
 #include "collect.h"
 #include "filter.h"
 
-#define RATE_US ((int64_t)50000)        /* 20 events a second: one in so many us */
+#define RATE_US ((int64_t)50000) /* 20 events a second: one in so many us */
 enum { TIMES = 10, EDGE = 1 };
 
 /* A large sensor's numbers lie in memory that is slow: they are asked for so many events before they are needed. */
@@ -38,7 +38,7 @@ static int inside(int at, int size) { return at < 0 ? 1 : at >= size ? size - 2 
 static int64_t median_around(const Filter *f, const int64_t *counts, int x, int y) {
     int64_t sorted[8];
     int n = 0;
-    if (f->width < 2 || f->height < 2) return 0;        /* at most two are there */
+    if (f->width < 2 || f->height < 2) return 0; /* at most two are there */
     for (int dy = -1; dy <= 1; dy++)
         for (int dx = -1; dx <= 1; dx++) {
             if (!dx && !dy) continue;
@@ -77,7 +77,7 @@ int plif_filter_hot(Filter *f, const uint8_t *events, uint16_t *left, int n) {
         if (!hot->begin) hot->begin = t;
         if (!is_within(hot->begin, t, (uint64_t)f->us - 1)) {
             learn(f);
-            break;                      /* this one is the first that the mask is for */
+            break; /* this one is the first that the mask is for */
         }
         counts[(int64_t)y * f->width + x]++;
     }
@@ -136,7 +136,7 @@ int plif_filter_background(Filter *f, const uint8_t *events, uint16_t *left, int
 
 /* --- what a snapshot may hold --- */
 
-#define MOST_TIME ((uint64_t)1 << 61)   /* runtime/events/array.py: T_LIMIT_US */
+#define MOST_TIME ((uint64_t)1 << 61) /* runtime/events/array.py: T_LIMIT_US */
 
 static int is_time(uint64_t t) { return !t || t - (((uint64_t)1 << 63) - MOST_TIME) <= 2 * MOST_TIME; }
 

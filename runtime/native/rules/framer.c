@@ -25,7 +25,7 @@ int64_t plif_framer_floats(const Framer *f) {
 
 void plif_framer_begin(Framer *f, FramerState *s, float *memory) {
     const Framing *g = &f->framing;
-    const Frame static_part = s->open;  /* width and height, which the session has set */
+    const Frame static_part = s->open; /* width and height, which the session has set */
     f->s = s;
     f->counts = memory;
     f->last = memory + f->cells;
@@ -42,14 +42,14 @@ void plif_framer_begin(Framer *f, FramerState *s, float *memory) {
     s->open.most_seen = INT64_MAX;
 }
 
-/* Frames that overlap: x_n = c_n + c_(n-1) + .. + c_(n-k+1), binary: at most 1; c_n: the events of piece n, which lasts `every`, k = duration /
- * every. Grid, account and clock are those of the pieces, so every event counts once, though k frames show it. After a gap the older pieces are
- * forgotten. */
+/* Frames that overlap: x_n = c_n + c_(n-1) + .. + c_(n-k+1), binary: at most 1; c_n: the events of piece n, which
+ * lasts `every`, k = duration / every. Grid, account and clock are those of the pieces, so every event counts once,
+ * though k frames show it. After a gap the older pieces are forgotten. */
 static void extend(Framer *f, float *x, int forget) {
     FramerState *s = f->s;
     const int64_t most = pieces_of(&f->framing) - 1, cells = f->cells;
     if (forget) s->pieces = s->next_piece = 0;
-    float *kept = f->pieces + s->next_piece * cells;    /* the oldest one leaves when all are there */
+    float *kept = f->pieces + s->next_piece * cells; /* the oldest one leaves when all are there */
     for (int64_t i = 0; i < s->pieces; i++) {
         const float *older = f->pieces + (s->pieces < most ? i : (s->next_piece + i) % most) * cells;
         for (int64_t c = 0; c < cells; c++) {
@@ -133,13 +133,13 @@ static int feed_by_count(Framer *f, Batch *b, plif_input *frame) {
     const int64_t T = f->framing.T, quota = f->extent.total / T;
     if (s->owed) return owed(f, frame);
     const int fresh = !s->open.seen;
-    s->open.most_seen = s->emitted == T - 1 || !quota ? INT64_MAX : quota;      /* the last slice takes the rest */
+    s->open.most_seen = s->emitted == T - 1 || !quota ? INT64_MAX : quota; /* the last slice takes the rest */
     const int64_t why = collect(f, b, b->count);
     if (why == PLIF_WRONG) return PLIF_WRONG;
     if (s->open.taken) {
         if (fresh) s->open.open_us = s->open.first_us;
         s->last_us = s->open.last_us;
-        if (!quota && s->emitted < T - 1) {     /* fewer events than slices: the first ones hold none */
+        if (!quota && s->emitted < T - 1) { /* fewer events than slices: the first ones hold none */
             s->owed = T - 1 - s->emitted;
             s->owed_us = s->open.first_us;
             return owed(f, frame);
@@ -153,7 +153,7 @@ static int feed_by_time(Framer *f, Batch *b, plif_input *frame) {
     FramerState *s = f->s;
     const int64_t T = f->framing.T, first = f->extent.first_us,
                   span = (f->extent.last_us > first ? f->extent.last_us - first : 0) / T;
-    int64_t end = b->at;                        /* of the events of the open slice */
+    int64_t end = b->at; /* of the events of the open slice */
     for (; end < b->count; end++) {
         int64_t t;
         uint16_t column, row;
@@ -192,7 +192,7 @@ static int feed_by_clock(Framer *f, Batch *b, plif_input *frame) {
             emit(f, o->open_us, o->last_us, frame);
             o->open_us = o->last_us;
             return 1;
-        default:                        /* beyond: the event that is next asks again, until the grid has come to it */
+        default: /* beyond: the event that is next asks again, until the grid has come to it */
             emit(f, o->open_us, o->open_us + o->span_us, frame);
             o->open_us += o->span_us;
             return 1;
@@ -232,7 +232,8 @@ int plif_framer_tick(Framer *f, int64_t t_us, plif_input *frame) {
     return 0;
 }
 
-/* An event that was delayed on its way is not late because of ticks: the grid steps back to it, as far as it went on alone. */
+/* An event that was delayed on its way is not late because of ticks: the grid steps back to it, as far as it went
+ * on alone. */
 int plif_framer_resume(Framer *f, int64_t t_us) {
     FramerState *s = f->s;
     Frame *o = &s->open;
@@ -251,7 +252,7 @@ static int pad(Framer *f, plif_input *frame) {
     const int repeat = !f->framing.pad_zero;
     if (!s->is_padding) {
         s->is_padding = 1;
-        if (s->emitted && repeat) {     /* the partial frame is not used */
+        if (s->emitted && repeat) { /* the partial frame is not used */
             s->filtered += o->used;
             memset(f->counts, 0, (size_t)f->cells * sizeof *f->counts);
             o->used = o->seen = s->flags = 0;
@@ -286,7 +287,8 @@ static void add(float *to, const float *from, int64_t cells, int binary) {
     for (int64_t c = 0; c < cells; c++) to[c] = !binary ? to[c] + from[c] : to[c] > from[c] ? to[c] : from[c];
 }
 
-/* What the newer one shows and the older one does not is its newest piece; one that does not overlap is such a piece as a whole. */
+/* What the newer one shows and the older one does not is its newest piece; one that does not overlap is such a
+ * piece as a whole. */
 void plif_framer_join(const Framer *f, plif_input *newer, const plif_input *older) {
     const size_t bytes = (size_t)f->cells * sizeof *newer->x;
     if (newer->newest) {

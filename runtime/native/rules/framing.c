@@ -17,7 +17,7 @@ static const char *const choices[OPTIONS][5] = {
 };
 static const struct {
     const char *name, *example, *options;
-    unsigned own;                       /* bits of the options that only some kinds have */
+    unsigned own; /* bits of the options that only some kinds have */
 } kinds[FRAMINGS] = {
     {"count", "count:T=20", "T", 1u << T},
     {"duration", "duration:10ms", "every, T, pad", 1u << T | 1u << EVERY | 1u << PAD},

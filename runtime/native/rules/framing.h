@@ -9,7 +9,7 @@ enum orientation { STORED, UPRIGHT, SJ, PAPER };
 
 typedef struct {
     int kind;
-    int64_t T, duration_us, every_us, n, max_us;        /* 0: not given */
+    int64_t T, duration_us, every_us, n, max_us; /* 0: not given */
     int pad_zero, binary, swapped, orientation, crop;
 } Framing;
 

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 typedef struct {
-    double events, weight_us; /* R and W of the smoothed rate, 1e6 R / W events a second */
+    double events, weight_us;    /* R and W of the smoothed rate, 1e6 R / W events a second */
     double floor_per_s, seen_us; /* of idle=auto */
 } Activity;
 

@@ -18,7 +18,7 @@ enum reset_kind { RESET_NEVER, RESET_EVERY, RESET_SILENCE, RESET_DECAY };
 typedef struct {
     int kind;
     int64_t every, silence_us, tau_us;
-    int rows;                           /* of the network, reset in turns: every:T/K has K */
+    int rows; /* of the network, reset in turns: every:T/K has K */
 } ResetPolicy;
 
 /* What a policy remembers of its stream. */
@@ -32,8 +32,8 @@ int plif_reset_parse(const char *text, ResetPolicy *policy);
 /* What row `row` (from 0) remembers at the beginning: its first reset comes after (row + 1) T / K steps. */
 ResetState plif_reset_of_row(const ResetPolicy *policy, int row);
 
-/* What to multiply the state by before a step: 1 keeps it, 0 starts afresh. dt_us: since the end of the last frame; gap_us: what of
- * that this frame does not cover. */
+/* What to multiply the state by before a step: 1 keeps it, 0 starts afresh. dt_us: since the end of the last frame;
+ * gap_us: what of that this frame does not cover. */
 double plif_reset_before(const ResetPolicy *policy, ResetState *state, int64_t events, int64_t dt_us, int discontinuity,
                          int64_t gap_us);
 

@@ -14,7 +14,7 @@
 
 #include <stdlib.h>
 
-#define NOWHERE (-((int64_t)1 << 40))   /* so far below zero that no sum with others is a cell */
+#define NOWHERE (-((int64_t)1 << 40)) /* so far below zero that no sum with others is a cell */
 
 /* Coordinate `at` of a sensor of `size`, in a frame of `target`. */
 static int64_t place(int64_t at, int64_t size, int64_t target, int crop) {

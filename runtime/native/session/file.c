@@ -111,7 +111,7 @@ static int read_strings(plif_model *m) {
             m->names[n - 1] = at;
     }
     REQUIRE_FILE(n == expected, "%lld names; expected %lld", (long long)n, (long long)expected);
-    Framing framing;                    /* one that is not understood is said when events come */
+    Framing framing; /* one that is not understood is said when events come */
     return plif_framing_parse(m->framing, &framing)
                ? 0
                : plif_framing_room(&framing, (int64_t)m->header->c * m->header->h * m->header->w);

@@ -1,7 +1,9 @@
-/* The layout of a .plif file, little-endian; runtime/model/readers/plif_file.py says what each part is, and writes it.
+/* The layout of a .plif file, little-endian; runtime/model/readers/plif_file.py says what each part is, and writes
+ * it.
  *
- * A file is not believed: plif_file_open checks every offset and size against the size of the file, the facts against each
- * other, and the program for this processor with plif_program_check. What passes may be wrong, and cannot do harm. */
+ * A file is not believed: plif_file_open checks every offset and size against the size of the file, the facts
+ * against each other, and the program for this processor with plif_program_check. What passes may be wrong, and
+ * cannot do harm. */
 #ifndef PLIF_FILE_H
 #define PLIF_FILE_H
 
@@ -25,7 +27,7 @@ typedef struct {
     int64_t file_bytes;
     Section sections[SECTIONS];
     int32_t c, h, w, classes, voters, T, is_static, states, rank, int8, upright;
-    int32_t exit;                       /* the margin of an early exit in billionths; 0: none */
+    int32_t exit; /* the margin of an early exit in billionths; 0: none */
     uint8_t zeros[40], sha256[32];
 } FileHeader;
 
@@ -49,7 +51,7 @@ typedef struct {
 } FileOperation;
 
 typedef struct {
-    int64_t at, bytes;                  /* in the weights */
+    int64_t at, bytes; /* in the weights */
     int32_t type, zero;
 } FileArray;
 
@@ -57,17 +59,17 @@ _Static_assert(sizeof(FileHeader) == 256 && sizeof(FileState) == 16 && sizeof(Fi
 _Static_assert(sizeof(FileOperation) == 216 && sizeof(FileArray) == 24, "as in plif_file.py");
 
 struct plif_model {
-    const char *base;                   /* the bytes of the file */
+    const char *base; /* the bytes of the file */
     int64_t bytes;
-    void *copy, *map;                   /* what is to be given back; of a map, `bytes` */
+    void *copy, *map; /* what is to be given back; of a map, `bytes` */
     const FileHeader *header;
     const FileState *states;
     const char *framing;
-    const char **names;                 /* the classes, then the states; into the file */
-    int64_t *v_floats;                  /* [states] */
+    const char **names; /* the classes, then the states; into the file */
+    int64_t *v_floats;  /* [states] */
     Op *ops;
-    Buffer *buffers;                    /* the arrays */
-    Program program;                    /* for the CPU path that was chosen */
+    Buffer *buffers; /* the arrays */
+    Program program; /* for the CPU path that was chosen */
 };
 
 /* Checks bytes that lie at a multiple of 64, and fills the model in; path: PATH_*, or -1 for the fastest. */

@@ -7,14 +7,14 @@
 #include "../rules/filter.h"
 #include "../rules/framer.h"
 
-enum { MOST_CLASSES = 65536, CHUNK = 1024 };                  /* events that are packed at a time */
+enum { MOST_CLASSES = 65536, CHUNK = 1024 }; /* events that are packed at a time */
 
 /* What changes, but for the arrays in `memory`; both make a snapshot. */
 typedef struct {
     FramerState framer;
     Deciding deciding;
-    int64_t was_reset;                  /* by the caller, since the last frame */
-    int64_t held, taken;                /* events that were filtered, and of these taken by the framer: see Held */
+    int64_t was_reset;   /* by the caller, since the last frame */
+    int64_t held, taken; /* events that were filtered, and of these taken by the framer: see Held */
 } Moving;
 
 /* Filters see each event once, though a frame that ends among them has the caller come again with those after it. */
@@ -23,33 +23,33 @@ typedef struct {
 } Held;
 
 struct plif_session {
-    const plif_model *model;            /* NULL: the network runs elsewhere */
+    const plif_model *model; /* NULL: the network runs elsewhere */
     Framing framing;
-    Filters *filters;                   /* NULL: none */
-    int64_t filter;                     /* a sum of their text, which a snapshot keeps */
-    int width, height;                  /* of the sensor */
+    Filters *filters;  /* NULL: none */
+    int64_t filter;    /* a sum of their text, which a snapshot keeps */
+    int width, height; /* of the sensor */
     Framer framer;
     Decider decider;
-    int takes_events;                   /* else `why_not` */
+    int takes_events; /* else `why_not` */
     char why_not[300];
 
     Moving moving;
-    char *block, *memory;               /* all that follows, as calloc gave it and at a multiple of 64 bytes */
-    int64_t bytes;                      /* of memory */
+    char *block, *memory; /* all that follows, as calloc gave it and at a multiple of 64 bytes */
+    int64_t bytes;        /* of memory */
     int rows;
-    float **v;                          /* [rows][states] membranes */
-    uint8_t **owed; /* [rows][states] see plif_settle; not in `memory`, since nothing is owed in a snapshot */
-    float *frames; /* of the framer */
+    float **v;       /* [rows][states] membranes */
+    uint8_t **owed;  /* [rows][states] see plif_settle; not in `memory`, since nothing is owed in a snapshot */
+    float *frames;   /* of the framer */
     double *decided; /* of the decider */
-    Held *holding; /* of the filters */
+    Held *holding;   /* of the filters */
 
     /* for a step; nothing in it is kept */
-    float *x, *y; /* y [rows][classes] */
+    float *x, *y;          /* y [rows][classes] */
     float *fired, **rates; /* [states] of the last step; [states] where each is, for the call */
-    double *c, *keep; /* of the decider; [rows] what it says of the membranes */
-    void **scratch; /* as calloc gave them: accs, and what a session has one of */
-    char *arena; /* one: all threads share the row that a step is of */
-    float **accs; /* [threads] */
+    double *c, *keep;      /* of the decider; [rows] what it says of the membranes */
+    void **scratch;        /* as calloc gave them: accs, and what a session has one of */
+    char *arena;           /* one: all threads share the row that a step is of */
+    float **accs;          /* [threads] */
     int threads;
     Pool *pool;
     Call call;

@@ -7,7 +7,7 @@
 typedef struct {
     uint32_t state[8];
     uint8_t block[64];
-    int64_t bytes;                      /* so far */
+    int64_t bytes; /* so far */
 } Sha256;
 
 void plif_sha256_begin(Sha256 *s);

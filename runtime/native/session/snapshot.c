@@ -9,8 +9,8 @@ enum { RULES = 29 };
 typedef struct {
     char magic[8];
     int64_t version, bytes;
-    uint8_t sha256[32];                 /* of the file */
-    int64_t rules[RULES];               /* framing, decision rule, reset policy */
+    uint8_t sha256[32];   /* of the file */
+    int64_t rules[RULES]; /* framing, decision rule, reset policy */
 } Header;
 
 static int64_t bits(double value) {
@@ -103,8 +103,8 @@ int plif_restore(plif_session *s, const void *bytes, size_t size) {
         s->filters ? plif_filters_restore(s->filters, (const char *)bytes + sizeof h + sizeof m + s->bytes) : 0;
     if (failed) return failed;
     s->moving = m;
-    s->moving.framer.came_s = 0;        /* by another clock */
-    plif_session_settle(s);             /* nothing is owed to the membranes that come now */
+    s->moving.framer.came_s = 0; /* by another clock */
+    plif_session_settle(s);      /* nothing is owed to the membranes that come now */
     memcpy(s->memory, (const char *)bytes + sizeof h + sizeof m, (size_t)s->bytes);
     return PLIF_OK;
 }

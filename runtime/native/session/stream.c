@@ -24,7 +24,7 @@ int plif_session_decide(plif_session *s, const plif_input *frame, plif_decision 
     Moving *m = &s->moving;
     plif_decider_before(&s->decider, frame, m->was_reset != 0, 0, s->keep);
     for (int row = 0; row < s->rows; row++) {
-        if (!m->was_reset) fade(s, row, s->keep[row]);  /* else they are afresh already */
+        if (!m->was_reset) fade(s, row, s->keep[row]); /* else they are afresh already */
         plif_session_step(s, row, frame->x, s->y + (int64_t)row * s->decider.classes);
     }
     m->was_reset = 0;

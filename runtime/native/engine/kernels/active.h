@@ -23,7 +23,7 @@
 #include "../event.h"
 #include "simd.h"
 
-enum { UNIT = 64 };                     /* a list entry is a row of weights in units of 64 bytes */
+enum { UNIT = 64 }; /* a list entry is a row of weights in units of 64 bytes */
 
 typedef struct {
     uint32_t *first, *starts, *pixels;
@@ -31,7 +31,7 @@ typedef struct {
     float *values;
     char *dense;
     uint32_t *is_dense;
-    int size;                           /* channels of the segment */
+    int size; /* channels of the segment */
 } ActiveRow;
 
 INLINE int segments_of(int channels) { return (channels + SEGMENT - 1) / SEGMENT; }
@@ -45,7 +45,7 @@ INLINE float whole_count(float count) {
     return more > -8388608.0f && more < 8388608.0f ? (float)(int32_t)more : more;
 }
 
-INLINE int pixel_bytes(int channels) { return (channels + 63) / 64 * 64; }     /* of a row written out as bytes */
+INLINE int pixel_bytes(int channels) { return (channels + 63) / 64 * 64; } /* of a row written out as bytes */
 
 INLINE ActiveRow active_row(const Op *op, char *arena, int64_t lists, int y, int segment) {
     int64_t r = (int64_t)y * segments_of(op->ic) + segment;
@@ -65,8 +65,8 @@ INLINE ActiveRow active_row(const Op *op, char *arena, int64_t lists, int y, int
     return row;
 }
 
-/* Writes the numbers of the set bits, plus `first`, to a list; up to 64 entries after them may be overwritten. Returns how
- * many bits are set. */
+/* Writes the numbers of the set bits, plus `first`, to a list; up to 64 entries after them may be overwritten.
+ * Returns how many bits are set. */
 INLINE int list_bits(uint16_t *list, uint64_t bits, int first) {
 #if defined(PLIF_AVX512)
     const __m512i count = _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13,
@@ -88,7 +88,8 @@ INLINE int list_bits(uint16_t *list, uint64_t bits, int first) {
 #endif
 }
 
-/* Writes a row with many spikes as bytes; returns 0, and writes nothing, where it has few. `in`: first word of its segment. */
+/* Writes a row with many spikes as bytes; returns 0, and writes nothing, where it has few. `in`: first word of its
+ * segment. */
 INLINE int write_bytes(const Op *op, const ActiveRow row, const uint64_t *in, int size) {
 #if defined(PLIF_AVX512)
     const int words = blocks_of(op->ic), mine = blocks_of(size);
@@ -106,7 +107,8 @@ INLINE int write_bytes(const Op *op, const ActiveRow row, const uint64_t *in, in
 #endif
 }
 
-/* Lists the pixels of a row that have a bit in `some`, in the order of the convolution; `starts` says where each is in the map. */
+/* Lists the pixels of a row that have a bit in `some`, in the order of the convolution; `starts` says where each is
+ * in the map. */
 INLINE uint32_t list_pixels(const Op *op, const ActiveRow row, const uint16_t *some) {
     uint32_t listed = 0, q = 0, any = 0;
     for (int x = 0; x < op->iw; x += 16) any |= some[x / 16];

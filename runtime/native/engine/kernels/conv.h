@@ -1,11 +1,13 @@
-/* Convolution over active lists: the weights of an input are added where it spikes, and nothing is done where it does not.
+/* Convolution over active lists: the weights of an input are added where it spikes, and nothing is done where it
+ * does not.
  *
- * One piece of work is a tile of output pixels and a block of 64 outputs (128 of int8 weights). Its sums stay in a tile of
- * memory, and the taps are the outer loop: the weights of one tap, segment and block (32 kB) are used for all spikes of the
- * tile while they are in the first-level cache. A loop that adds all 9 taps of one pixel before the next pixel would fetch
- * weights from the second-level cache, and that would bound its speed (measured: docs/event-engine.md).
+ * One piece of work is a tile of output pixels and a block of 64 outputs (128 of int8 weights). Its sums stay in a
+ * tile of memory, and the taps are the outer loop: the weights of one tap, segment and block (32 kB) are used for
+ * all spikes of the tile while they are in the first-level cache. A loop that adds all 9 taps of one pixel before
+ * the next pixel would fetch weights from the second-level cache, and that would bound its speed (measured:
+ * docs/event-engine.md).
  *
- * A linear layer is a convolution whose kernel is as large as its input map.
+ * A linear layer is a convolution whose kernel is as large as its input map. /
  */
 #ifndef PLIF_CONV_H
 #define PLIF_CONV_H
@@ -30,7 +32,8 @@ INLINE int is_silent(const Op *op, const Context *ctx, const Tile *t) {
     return 1;
 }
 
-/* Adds the weights of all nonzero inputs to the L outputs from `lane` on. Pixels without such an input stay untouched. */
+/* Adds the weights of all nonzero inputs to the L outputs from `lane` on. Pixels without such an input stay
+ * untouched. */
 INLINE void add_taps(const Op *op, const Context *ctx, const Tile *t, uint64_t *touched, int lane, int L, int sums) {
     const int ints = sums >= SUM_INT16, segments = segments_of(op->ic);
     const int bytes = sums == SUM_INT16 ? 2 : 4,
@@ -90,8 +93,8 @@ INLINE void finish_tile(const Op *op, const Context *ctx, const Tile *t, const u
     }
 }
 
-/* int8 weights: rows with many spikes are multiplied as bytes, the others added spike by spike. Both give the same whole
- * numbers. */
+/* int8 weights: rows with many spikes are multiplied as bytes, the others added spike by spike. Both give the same
+ * whole numbers. */
 INLINE void conv_tile(const Op *op, const Context *ctx, const Tile *t, int lane, int L) {
     uint64_t touched[MOST_TILE_ROWS];
     const int dense = HAS_BYTES && op->dense_row && dense8_rows(op, ctx, t), sums = dense ? SUM_INT32 : op->sums;

@@ -1,8 +1,9 @@
 /* int8 weights where many inputs are spikes: whole rows of the map are multiplied as bytes, four inputs at a time.
  *
- * vpdpbusd adds the products of 4 inputs and 16 outputs, an AMX tile those of 16 pixels, 64 inputs and 16 outputs. Sums are
- * whole numbers in int32, so every order, also mixed with add_row_int, gives the same sum. A row of bytes has zeros before
- * and after it (active.h), so that every tap can read 16 pixels of it without a test for the border.
+ * vpdpbusd adds the products of 4 inputs and 16 outputs, an AMX tile those of 16 pixels, 64 inputs and 16 outputs.
+ * Sums are whole numbers in int32, so every order, also mixed with add_row_int, gives the same sum. A row of bytes
+ * has zeros before and after it (active.h), so that every tap can read 16 pixels of it without a test for the
+ * border. /
  */
 #ifndef PLIF_DENSE8_H
 #define PLIF_DENSE8_H
@@ -13,7 +14,8 @@
 
 enum { MOST_TILE_ROWS = 256 };
 
-/* One piece of a convolution: `height` rows of `width` (at most 64) output pixels. In memory one row takes `across` pixels. */
+/* One piece of a convolution: `height` rows of `width` (at most 64) output pixels. In memory one row takes `across`
+ * pixels. */
 typedef struct {
     int y0, x0, height, width, across;
 } Tile;
@@ -45,7 +47,8 @@ INLINE const char *dense8_weight(const Op *op, int lane, int tap) {
 
 #if defined(PLIF_AMX)
 
-/* 32 pixels by 32 outputs in four tiles of sums; two of pixels and two of weights feed them. Tile t is 16 rows of 64 bytes. */
+/* 32 pixels by 32 outputs in four tiles of sums; two of pixels and two of weights feed them. Tile t is 16 rows of
+ * 64 bytes. */
 static void dense8_tiles(const Op *op, const Context *ctx, const Tile *t, int lane, int L) {
     const int64_t pixel = pixel_bytes(op->ic), step = op->stride * pixel, next = (int64_t)op->kh * op->kw * pixel * 16;
     const int across = t->across / 16, groups = across * t->height, segments = segments_of(op->ic);

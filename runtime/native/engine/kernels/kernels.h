@@ -1,4 +1,5 @@
-/* All kernels of one CPU path. The file that includes this one defines the path; PLIF_ITEM is the name of the entry point. */
+/* All kernels of one CPU path. The file that includes this one defines the path; PLIF_ITEM is the name of the entry
+ * point. */
 #include "conv.h"
 #include "layers.h"
 

@@ -1,5 +1,5 @@
-/* Layers without weights and without state, the input and the output. One item is one row of the output map, unless a comment says
- * otherwise. */
+/* Layers without weights and without state, the input and the output. One item is one row of the output map, unless
+ * a comment says otherwise. */
 #ifndef PLIF_LAYERS_H
 #define PLIF_LAYERS_H
 

@@ -1,12 +1,15 @@
-/* Lazy neurons: where nothing comes in, nothing is stepped, and what was left out is made up for later, bit for bit.
+/* Lazy neurons: where nothing comes in, nothing is stepped, and what was left out is made up for later, bit for
+ * bit.
  *
- * A unit is UNIT_PIXELS pixels of a row and the outputs of one piece of a convolution. Where none of its windows has an input, a
- * step of it is v = v * alpha + bias, with these two roundings. It waits: its byte in Call.owed counts the steps, and they are
- * taken one after the other, in registers, when an input comes, when somebody looks (plif_settle), or after some steps, so that
- * no later step pays for all. A unit in which such a step changes no bit owes nothing from then on.
+ * A unit is UNIT_PIXELS pixels of a row and the outputs of one piece of a convolution. Where none of its windows
+ * has an input, a step of it is v = v * alpha + bias, with these two roundings. It waits: its byte in Call.owed
+ * counts the steps, and they are taken one after the other, in registers, when an input comes, when somebody looks
+ * (plif_settle), or after some steps, so that no later step pays for all. A unit in which such a step changes no
+ * bit owes nothing from then on.
  *
- * Only units that cannot fire meanwhile wait. Charge is monotone in v, in floats, too: if the largest float below the threshold
- * is charged to less than the threshold, so is every v below it. A unit of which nobody knows whether it is below is stepped.
+ * Only units that cannot fire meanwhile wait. Charge is monotone in v, in floats, too: if the largest float below
+ * the threshold is charged to less than the threshold, so is every v below it. A unit of which nobody knows whether
+ * it is below is stepped. /
  */
 #ifndef PLIF_LAZY_H
 #define PLIF_LAZY_H
@@ -41,7 +44,8 @@ INLINE int can_wait(const Op *op, int lane, int L) {
     return !fires && (rises & ((1u << REGISTER) - 1)) == (1u << REGISTER) - 1;
 }
 
-/* Takes the steps that a unit owes; whether the last one changed no bit. All pixels at once: each is a chain of operations. */
+/* Takes the steps that a unit owes; whether the last one changed no bit. All pixels at once: each is a chain of
+ * operations. */
 static __attribute__((noinline)) int make_up(const Op *op, const Context *ctx, int64_t pixel, int lane, int L,
                                              int steps) {
     const int lanes = lanes_of(op->oc);
@@ -75,7 +79,7 @@ INLINE void keep_waiting(const Op *op, const Context *ctx, int64_t pixel, int la
             for (int b = 0; b < mine; b++) out[b] = 0;
     if (*owed == AT_REST) return;
     const int steps = ++*owed - STEPPED,
-              due = MOST_OWED + (int)(pixel / UNIT_PIXELS % MOST_OWED);  /* not all in one step */
+              due = MOST_OWED + (int)(pixel / UNIT_PIXELS % MOST_OWED); /* not all in one step */
     if (steps >= due) *owed = make_up(op, ctx, pixel, lane, L, steps) ? AT_REST : STEPPED;
 }
 

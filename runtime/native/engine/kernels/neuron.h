@@ -8,7 +8,8 @@
 #include "../event.h"
 #include "simd.h"
 
-/* The sums of consecutive pixels, `stride` bytes from one to the next. A pixel that is not `touched` has the sums at `start`. */
+/* The sums of consecutive pixels, `stride` bytes from one to the next. A pixel that is not `touched` has the sums
+ * at `start`. */
 typedef struct {
     const char *at, *start;
     int64_t stride;
@@ -105,7 +106,8 @@ FIRE(fire_exact, SUM_EXACT)
 FIRE(fire_int16, SUM_INT16)
 FIRE(fire_int32, SUM_INT32)
 
-/* As fire_run for exactly L channels with folded charge and hard reset: what is the same for all pixels stays in registers. */
+/* As fire_run for exactly L channels with folded charge and hard reset: what is the same for all pixels stays in
+ * registers. */
 INLINE void fire_same(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, const Sums x, int L,
                       int kind) {
     const int lanes = lanes_of(op->oc), words = blocks_of(op->oc), bytes = kind == SUM_INT16 ? 2 : 4;
@@ -152,7 +154,8 @@ FIRE_ALL(32)
 FIRE_ALL(64)
 FIRE_ALL(128)
 
-/* One of these, where registers are enough for the constants of all its outputs and there are pixels that share them; else 0. */
+/* One of these, where registers are enough for the constants of all its outputs and there are pixels that share
+ * them; else 0. */
 typedef void fire_all(const Op *op, const Context *ctx, int64_t pixel, int width, int lane, Sums x);
 INLINE fire_all *fire_all_of(const Op *op, int width, int lane, int L, int kind) {
     static fire_all *const all[][3] = {{fire_16_float, fire_16_int16, fire_16_int32},

@@ -1,4 +1,5 @@
-/* x86-64 with AVX-512 as of Ice Lake and Zen 4 (VBMI2 moves the numbers of set bits together, VNNI multiplies bytes). */
+/* x86-64 with AVX-512 as of Ice Lake and Zen 4 (VBMI2 moves the numbers of set bits together, VNNI multiplies
+ * bytes). */
 #if defined(__x86_64__)
 #define PLIF_512 "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx512vnni,avx2,fma,bmi,bmi2,popcnt,lzcnt"
 #if defined(__clang__)

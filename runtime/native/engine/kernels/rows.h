@@ -1,7 +1,7 @@
 /* The innermost loops of a convolution: one row of the input map, one tap, one segment, and a block of outputs.
  *
- * All have one signature (`adder`), and adder_of chooses one. They are not inlined, since compilers have too few registers left
- * for them inside the loops around them.
+ * All have one signature (`adder`), and adder_of chooses one. They are not inlined, since compilers have too few
+ * registers left for them inside the loops around them. /
  */
 #ifndef PLIF_ROWS_H
 #define PLIF_ROWS_H
@@ -12,8 +12,9 @@
 
 INLINE uint64_t ones(int n) { return n >= 64 ? ~0ull : (1ull << n) - 1; }
 
-/* Adds the weights of the listed inputs to the sums of pixels q0 to q1 of one row; the sums of a pixel stay in registers.
- * `seen`: which pixels from q0 on have sums already; the others begin with `start`. Returns which have sums now. */
+/* Adds the weights of the listed inputs to the sums of pixels q0 to q1 of one row; the sums of a pixel stay in
+ * registers. `seen`: which pixels from q0 on have sums already; the others begin with `start`. Returns which have
+ * sums now. */
 INLINE uint64_t add_row(float *acc, const char *weight, const float *start, uint64_t seen, const ActiveRow *row, int q0,
                         int q1, int L, int valued) {
     const int part = L < AT_ONCE ? L : AT_ONCE, n = part / REGISTER;
@@ -51,8 +52,8 @@ INLINE void add_sums(char *a, const char *from, int output, sr sum, int wide) {
         *(sr *)(a + 2 * output) = plus16(*(const sr *)(from + 2 * output), sum);
 }
 
-/* The same with int8 weights, kept as int16. A segment has at most 128 inputs, so int16 holds the sum of one tap and segment
- * (128 * 128 < 2^15) whatever the weights; `wide` adds it to sums of int32. */
+/* The same with int8 weights, kept as int16. A segment has at most 128 inputs, so int16 holds the sum of one tap
+ * and segment (128 * 128 < 2^15) whatever the weights; `wide` adds it to sums of int32. */
 INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, uint64_t seen, const ActiveRow *row,
                             int q0, int q1, int L, int wide) {
     const int part = L < 2 * AT_ONCE ? L : 2 * AT_ONCE, n = part / (2 * REGISTER), bytes = wide ? 4 : 2;
@@ -81,9 +82,10 @@ INLINE uint64_t add_row_int(char *acc, const char *weight, const char *start, ui
     return now;
 }
 
-/* The same with int8 weights, kept as pairs of bytes: half the loads. A pair is an int16, x = low + 256 * high, where low is the
- * weight of output k plus 128 (0 to 255) and high that of output 32 + k of each 64 outputs. S is the sum of x modulo 2^16, H that
- * of x >> 8, which is high. The sum of low is then S - 256 H modulo 2^16, and exact: 128 inputs of at most 255 are below 2^16. */
+/* The same with int8 weights, kept as pairs of bytes: half the loads. A pair is an int16, x = low + 256 * high,
+ * where low is the weight of output k plus 128 (0 to 255) and high that of output 32 + k of each 64 outputs. S is
+ * the sum of x modulo 2^16, H that of x >> 8, which is high. The sum of low is then S - 256 H modulo 2^16, and
+ * exact: 128 inputs of at most 255 are below 2^16. */
 INLINE uint64_t add_row_pairs(char *acc, const char *weight, const char *start, uint64_t seen, const ActiveRow *row,
                               int q0, int q1, int L, int wide) {
     enum { SHORTS = 2 * REGISTER };
@@ -104,7 +106,7 @@ INLINE uint64_t add_row_pairs(char *acc, const char *weight, const char *start, 
                 const sr *w = (const sr *)(weight + (uint32_t)lists[i] * (uint32_t)(L / UNIT));
                 for (int j = 0; j < n; j++) {
                     sr x = w[j];
-                    IN_REGISTER(x);     /* loaded once, not for each use */
+                    IN_REGISTER(x); /* loaded once, not for each use */
                     s[j] += (usr)x;
                     h[j] += (usr)(x >> 8);
                 }
@@ -123,7 +125,7 @@ INLINE void dense_pixels(float *acc, const char *weight, const float *start, uin
                          int L, int pixels) {
     const int part = L < DENSE ? L : DENSE, n = part / REGISTER;
     for (int at = 0; at < L; at += part) {
-        fr sum[DENSE_PIXELS][DENSE / REGISTER];         /* in registers, once the loops over it are written out */
+        fr sum[DENSE_PIXELS][DENSE / REGISTER]; /* in registers, once the loops over it are written out */
         UNROLL for (int p = 0; p < pixels; p++) {
             const fr *from = (const fr *)((seen >> p & 1 ? acc + p * L : start) + at);
             UNROLL for (int j = 0; j < n; j++) sum[p][j] = from[j];

@@ -9,9 +9,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/* REGISTER: floats in one. AT_ONCE: outputs of a pixel that are summed at once, as many as registers hold (int16: twice as
- * many). DENSE: outputs of DENSE_PIXELS pixels that are summed at once where most inputs are spikes. HAS_BYTES: whether rows
- * with many spikes are multiplied as bytes where the weights are int8 (dense8.h). */
+/* REGISTER: floats in one. AT_ONCE: outputs of a pixel that are summed at once, as many as registers hold (int16:
+ * twice as many). DENSE: outputs of DENSE_PIXELS pixels that are summed at once where most inputs are spikes.
+ * HAS_BYTES: whether rows with many spikes are multiplied as bytes where the weights are int8 (dense8.h). */
 #if defined(PLIF_AVX512)
 #include <immintrin.h>
 enum { REGISTER = 16, AT_ONCE = 64, HAS_DENSE = 1, DENSE = 64, HAS_BYTES = 1 };
@@ -29,9 +29,9 @@ enum { DENSE_PIXELS = 6 };
 
 typedef float fr __attribute__((vector_size(4 * REGISTER), may_alias));
 typedef int32_t ir __attribute__((vector_size(4 * REGISTER), may_alias));
-typedef int16_t sr __attribute__((vector_size(4 * REGISTER), may_alias));       /* a register of int16 */
+typedef int16_t sr __attribute__((vector_size(4 * REGISTER), may_alias)); /* a register of int16 */
 typedef int16_t half_sr
-    __attribute__((vector_size(2 * REGISTER), may_alias));  /* as many of them as floats in a register */
+    __attribute__((vector_size(2 * REGISTER), may_alias)); /* as many of them as floats in a register */
 
 typedef uint32_t uir __attribute__((vector_size(4 * REGISTER), may_alias));
 typedef uint16_t usr __attribute__((vector_size(4 * REGISTER), may_alias));
@@ -53,16 +53,17 @@ typedef uint16_t usr __attribute__((vector_size(4 * REGISTER), may_alias));
 #define IN_REGISTER(x) (void)(x)
 #endif
 
-INLINE fr all(float value) { return value - (fr){0}; }     /* x - 0 is x, -0 and all: one broadcast */
+INLINE fr all(float value) { return value - (fr){0}; } /* x - 0 is x, -0 and all: one broadcast */
 
-/* Sums of whole numbers that wrap around, as the hardware's do: where a program's weights are other than it says, its sums are
- * wrong, and nothing else is. */
+/* Sums of whole numbers that wrap around, as the hardware's do: where a program's weights are other than it says,
+ * its sums are wrong, and nothing else is. */
 INLINE sr plus16(sr a, sr b) { return (sr)((usr)a + (usr)b); }
 INLINE ir plus32(ir a, ir b) { return (ir)((uir)a + (uir)b); }
 
 INLINE ir widen(const int16_t *p) { return __builtin_convertvector(*(const half_sr *)p, ir); }
 
-/* sum + s * w, with s zero or one: s * w is exact, so a fused operation rounds as a multiplication and an addition do. */
+/* sum + s * w, with s zero or one: s * w is exact, so a fused operation rounds as a multiplication and an addition
+ * do. */
 INLINE fr add_if(fr s, fr w, fr sum) {
 #if defined(PLIF_AVX512)
     return (fr)_mm512_fmadd_ps((__m512)s, (__m512)w, (__m512)sum);
