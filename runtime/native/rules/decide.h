@@ -5,10 +5,8 @@
 
 #include <stdint.h>
 
-enum decide_kind { BY_SUM, BY_LEAK, BY_KOFN, BY_OWN };
-
 typedef struct {
-    int kind;
+    int kind;               /* see decide.c */
     int64_t tau_us;         /* leak, own */
     int k, n;               /* kofn */
     double margin, release; /* release: of kofn a number of steps */
