@@ -131,7 +131,8 @@ class CSession:
 
     def step(self, x: np.ndarray) -> np.ndarray:
         y = np.zeros(len(self.model.classes), np.float32)
-        self.check(library().plif_step(self.at, np.ascontiguousarray(x, np.float32).ctypes.data, y.ctypes.data))
+        whole = np.ascontiguousarray(x, np.float32)
+        self.check(library().plif_step(self.at, whole.ctypes.data, y.ctypes.data))
         return y
 
     def frame(self, frame: Frame) -> Said:

@@ -122,7 +122,8 @@ class Filters:
         size = self._library.plif_filters_bytes(self._at) if self._at else 0
         if len(values) != size:
             raise PlifError(f"filters: {len(values)} bytes of what they remember; expected {size}")
-        if size and self._library.plif_filters_restore(self._at, np.ascontiguousarray(values, np.uint8).ctypes.data):
+        whole = np.ascontiguousarray(values, np.uint8)
+        if size and self._library.plif_filters_restore(self._at, whole.ctypes.data):
             raise error()
 
     def __del__(self) -> None:

@@ -204,7 +204,8 @@ class NativeSession:
 
     @kept.setter
     def kept(self, values: np.ndarray) -> None:
-        if self._library.plif_restore(self._at, np.ascontiguousarray(values, np.uint8).ctypes.data, len(values)):
+        whole = np.ascontiguousarray(values, np.uint8)
+        if self._library.plif_restore(self._at, whole.ctypes.data, len(whole)):
             raise error()
 
     def __del__(self) -> None:
