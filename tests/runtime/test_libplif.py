@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import threading
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,7 @@ from runtime.base.errors import PlifError
 from runtime.events import make_events, open_source
 from runtime.events.framer import Framer
 from runtime.model.readers import plif_file
+from runtime.model.readers.plif_program import contents_of
 from runtime.native.interface import IDLE
 from tests.libplif import CRecording, CSession, Handle, Said, library
 from tests.networks import digits_network
@@ -350,3 +352,13 @@ def test_a_network_that_needs_an_upright_view_gets_one(tmp_path: Path, digits_pl
     assert expected != in_c(stored, events, framing="duration:20ms", upright=1)
     with pytest.raises(PlifError, match="needs an upright one"):
         CSession(handle, framing="duration:20ms,orientation=sj")
+
+
+def test_the_digest_of_a_file_without_an_early_exit_is_that_of_files_from_before_there_was_one(
+    digits_plif: Path,
+) -> None:
+    sections, facts = plif_file.take_apart(digits_plif, digits_plif.read_bytes())
+    assert plif_file.FACTS[-1] == "exit" and facts[-1] == 0 and len(facts) == 12
+    old = hashlib.sha256(sections["strings"] + sections["states"] + struct.pack("<11i", *facts[:-1])).hexdigest()
+    assert contents_of(digits_plif, sections, facts).parts["facts"] == old
+    assert contents_of(digits_plif, sections, (*facts[:-1], 1)).parts["facts"] != old

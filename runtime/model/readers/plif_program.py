@@ -87,8 +87,9 @@ def read_contents(path: Path) -> Contents:
 
 def contents_of(path: Path, sections: dict[str, bytes], facts: tuple[int, ...]) -> Contents:
     """The same of sections that need not be in a file yet. facts: the numbers of the header, in the order of FACTS."""
+    said = facts if facts[-1] else facts[:-1]  # files without an early exit are as old as those before there was one
     parts = {
-        "facts": sections["strings"] + sections["states"] + struct.pack(f"<{len(FACTS)}i", *facts),
+        "facts": sections["strings"] + sections["states"] + struct.pack(f"<{len(said)}i", *said),
         "operations": sections["programs"] + sections["operations"] + sections["arrays"],
         "weights": sections["weights"],
     }
