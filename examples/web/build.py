@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from plif_export import export  # noqa: E402
-from plif_export.writers.web import Part, write_page  # noqa: E402
+from plif_export.writers.web import PageNetwork, write_page  # noqa: E402
 from runtime.base.errors import PlifError  # noqa: E402
 from runtime.base.files import make_folder, whole_or_nothing  # noqa: E402
 from runtime.base.text import say  # noqa: E402
@@ -58,7 +58,7 @@ def build(out: Path, verify: bool = True) -> Path:
                 ROOT / "models" / model, folder / f"{network}.html", to="web", precision="int8", verify=verify
             ).path
             recording = sample(network, folder)
-            parts.append(Part(network, title, read_bytes(page), (recording.name, recording.read_bytes())))
+            parts.append(PageNetwork(network, title, read_bytes(page), (recording.name, recording.read_bytes())))
     text = write_page(parts).encode()
     if len(text) > MOST_BYTES:
         raise PlifError(f"the page has {len(text)} bytes; expected {MOST_BYTES} at most")

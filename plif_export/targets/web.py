@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from plif_export.targets.plif import PlifTarget
 from plif_export.targets.target import ExportJob
-from plif_export.writers.web import Part, write_page
+from plif_export.writers.web import PageNetwork, write_page
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.model.card import Card
@@ -43,11 +43,14 @@ class WebTarget(PlifTarget):
 
     def write(self, job: ExportJob, path: Path) -> None:
         name = job.name.removesuffix(self.suffix)
-        path.write_text(write_page([Part(name, name, self.packed(job, path, ("scalar",)))]), "utf-8")
+        path.write_text(write_page([PageNetwork(name, name, self.packed(job, path, ("scalar",)))]), "utf-8")
 
     def faults(self, path: Path, card: Card, opened: OpenedModel | Subject | None) -> Iterable[tuple[str, str]]:
         """What runs the network in a browser is what this version of plif writes."""
         data = read_regular(path, EXPECTED)
-        parts = [Part(said.get("data-name", ""), said.get("data-title", ""), plif) for said, plif in blocks(data, PLIF)]
+        parts = [
+            PageNetwork(said.get("data-name", ""), said.get("data-title", ""), plif)
+            for said, plif in blocks(data, PLIF)
+        ]
         if data != write_page(parts).encode():
             yield "config", "the page around the network is not the one of this version of plif; export it again"

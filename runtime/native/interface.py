@@ -132,7 +132,7 @@ class Decoding(c.Structure):
         return cls(last=-1, high=-1, row=-1, base=-1)
 
 
-class Packet(c.Structure):
+class PacketHeader(c.Structure):
     """What the header of a packet of AEDAT 3.1 says. Field by field the structure in formats/formats.h."""
 
     _fields_ = tuple((name, c.c_int64) for name in ("kind", "event_bytes", "overflow", "capacity", "number", "valid"))
@@ -157,7 +157,7 @@ def library() -> c.CDLL:
     if sys.byteorder != "little":
         raise PlifError("plif reads events on little-endian machines only")
     found = native.library()
-    if found.plif_packets_layout() != c.sizeof(Evt3Reader) * 1000 + c.sizeof(Packet):
+    if found.plif_packets_layout() != c.sizeof(Evt3Reader) * 1000 + c.sizeof(PacketHeader):
         native.missing()
     found.plif_decode_most.errcheck = found.plif_decode.errcheck = _not_wrong
     return found

@@ -28,7 +28,7 @@ def number(rng: random.Random) -> int:
 def decoded(library: c.CDLL, rng: random.Random, count: dict[str, int]) -> None:
     """plif_decode with random words of any format, state and room; what it asks of words, headers and beginnings of files."""
     name, words = rng.randrange(-1, 8), rng.randbytes(rng.randrange(200))
-    state, used, packet = _state(rng), c.c_int64(), interface.Packet()
+    state, used, packet = _state(rng), c.c_int64(), interface.PacketHeader()
     with Room() as room:
         at = room.take(len(words), words)
         most = library.plif_decode_most(name, at, len(words))

@@ -15,7 +15,7 @@ import pytest
 import runtime
 from examples.web.build import build
 from plif_export import export
-from plif_export.writers.web import Part, write_page
+from plif_export.writers.web import PageNetwork, write_page
 from runtime.engines.event.plif_writer import exit_fact
 from runtime.events.formats import Losses, open_recording
 from runtime.model.card import encode
@@ -239,7 +239,7 @@ def test_a_page_of_one_network_takes_the_early_exit_that_its_card_holds(shared_d
     card["exit"] = {"margin": 0.1}
     facts = tuple({**dict(zip(plif_file.FACTS, facts, strict=True)), "exit": exit_fact(card)}.values())
     seal(card, contents_of(made, sections, facts))
-    made.write_text(write_page([Part("net", "net", plif_file.pack(encode(card), sections, facts))]))
+    made.write_text(write_page([PageNetwork("net", "net", plif_file.pack(encode(card), sections, facts))]))
     file = sorted(shared_data.glob("nmnist_small/Test/3/*.bin"))[0]
     with Browser(find_chromium() or "") as other:
         other.open(made.as_uri())

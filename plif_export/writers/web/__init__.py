@@ -26,7 +26,7 @@ SCRIPTS = ("libplif.js", "camera.js", "app.js")  # each uses those before it
 
 
 @dataclass(frozen=True)
-class Part:
+class PageNetwork:
     """A network of a page: its name for scripts, its title for people, a .plif file, and (name, bytes) of a recording."""
 
     name: str
@@ -35,7 +35,7 @@ class Part:
     sample: tuple[str, bytes] | None = None
 
 
-def write_page(networks: Sequence[Part]) -> str:
+def write_page(networks: Sequence[PageNetwork]) -> str:
     """The page, which needs no other file, no server and no network; its policy lets it ask for nothing."""
     data = [block("application/wasm", {"id": "libplif"}, (PAGE / "libplif.wasm").read_bytes())]
     for part in networks:

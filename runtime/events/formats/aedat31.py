@@ -70,7 +70,7 @@ def open_recording(path: Path) -> Recording:
 
 def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
     size = path.stat().st_size
-    library, decoder, packet, unset = interface.library(), Decoder("aedat31"), interface.Packet(), 0
+    library, decoder, packet, unset = interface.library(), Decoder("aedat31"), interface.PacketHeader(), 0
     with open(path, "rb") as file:
         while offset < size:
             file.seek(offset)
