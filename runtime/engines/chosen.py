@@ -51,7 +51,7 @@ class Watch:
 
     rows     how many rows of the batch a call has: the measurement had as many as the card says, one in most
     on       whether there is anything to compare with, or still is
-    took_ms  where a stream puts the time of each call; `judge` is due when there are CALLS of them
+    took_ms  where a stream puts the time of each call; `judge` is due when there are `calls` of them
     """
 
     def __init__(self, choice: EngineChoice | None, rows: int) -> None:
@@ -59,6 +59,7 @@ class Watch:
         self._choice, self._expected_ms = choice, rows * max(times.values(), default=0.0)
         self.on = self._expected_ms > 0
         self.took_ms: list[float] = []
+        self.calls = CALLS
 
     def judge(self) -> str | None:
         """Looks at the calls since the last look. Where the measurement is forgotten: why, in a sentence."""

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.engines.chosen import CALLS, Watch
+from runtime.engines.chosen import Watch
 from runtime.engines.early_exit import card_margin
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
@@ -279,7 +279,7 @@ class Run:
             watch.took_ms.append(
                 engine.took_ms(len(rows)) if began_s is None else 1e3 * (time.perf_counter() - began_s)
             )
-            if len(watch.took_ms) == CALLS and (text := watch.judge()) is not None:
+            if len(watch.took_ms) == watch.calls and (text := watch.judge()) is not None:
                 self._observers.on_note(self.names[0], text)
         rates = self.session.last_rates if self.model.counts_rates and self._observers.on_frame else {}
         decisions, at = [], 0
