@@ -29,14 +29,8 @@ class OpenFrame(c.Structure):
 def library() -> c.CDLL:
     """The native library; what these two functions refuse raises ValueError."""
     found = interface.library()
-    found.plif_collect.errcheck = found.plif_evt3_collect.errcheck = _not_wrong
+    found.plif_collect.errcheck = found.plif_evt3_collect.errcheck = interface.not_wrong
     return found
-
-
-def _not_wrong(result: Any, function: Any, arguments: Any) -> Any:
-    if result < 0:
-        raise ValueError(f"{function.__name__}: sizes that do not fit each other")
-    return result
 
 
 def collect(

@@ -101,8 +101,8 @@ class Framer(NativeSession):
         self._empty = np.zeros(shape, np.float32)
         self._empty.flags.writeable = False  # every empty frame shows this one array
         self._floats: Any = c.c_float * math.prod(shape)
-        self._x: Any = self._floats()  # where the next frame goes, and what only it shows
-        self._newest: Any = None
+        self._x: Any = self._floats()  # where the next frame goes, and, where frames overlap, what only it shows
+        self._newest: Any = self._floats() if self._overlaps else None
         self._found = PlifInput(c.sizeof(PlifInput))
         self._of_found = c.byref(self._found)
 
@@ -165,9 +165,7 @@ class Framer(NativeSession):
         found, account = self._found, self.account
         while True:
             found.x = c.addressof(self._x)
-            if self._overlaps:
-                self._newest = self._floats()
-                found.newest = c.addressof(self._newest)
+            found.newest = c.addressof(self._newest) if self._overlaps else None
             got = take()
             if not account.closed:
                 self._library.plif_account_of(self._at, c.byref(account.of_framer))
@@ -185,6 +183,7 @@ class Framer(NativeSession):
             )
             if self._overlaps:
                 frame.newest = np.frombuffer(self._newest, np.float32).reshape(self.shape)
+                self._newest = self._floats()
             frame.complete_s = time.perf_counter()
             frame.due_s = (found.came_s or frame.complete_s) if found.events else self.now_s
             yield frame

@@ -159,11 +159,11 @@ def library() -> c.CDLL:
     found = native.library()
     if found.plif_packets_layout() != c.sizeof(Evt3Reader) * 1000 + c.sizeof(PacketHeader):
         native.missing()
-    found.plif_decode_most.errcheck = found.plif_decode.errcheck = _not_wrong
+    found.plif_decode_most.errcheck = found.plif_decode.errcheck = not_wrong
     return found
 
 
-def _not_wrong(result: Any, function: Any, arguments: Any) -> Any:
+def not_wrong(result: Any, function: Any, arguments: Any) -> Any:
     """What the native code refuses is a mistake of the code that called it; no file can bring it about."""
     if result < 0:
         raise ValueError(f"{function.__name__}: sizes that do not fit each other")

@@ -13,18 +13,17 @@ static int may_frame(const plif_session *s, const plif_input *frame, const char 
     return s->model ? plif_fail(PLIF_UNSUPPORTED, "%s: this session has a network of its own", what) : 0;
 }
 
-/* What a call of the framer gave. */
+/* What a call of the framer gave: nothing, a code below zero, or a frame. */
 static int given(plif_session *s, int got, const plif_input *frame) {
-    if (!got) return PLIF_OK;
+    if (got <= 0) return got;
     s->moving.framer.used += frame->events;
     return PLIF_FRAMED;
 }
 
 static int feed(plif_session *s, Batch *batch, plif_input *frame, const char *what) {
-    if (s->moving.framer.is_closed)
-        return plif_fail(PLIF_BAD_ARGUMENT, "%s: the recording was ended; plif_reset begins another", what);
-    const int got = plif_session_feed(s, batch, frame);
-    return got < 0 ? plif_fail(PLIF_BAD_ARGUMENT, "%s: more events than can be counted", what) : given(s, got, frame);
+    const int over = plif_session_goes_on(s, what);
+    if (over) return over;
+    return given(s, plif_session_feed(s, batch, frame, what), frame);
 }
 
 int plif_frame_events(plif_session *s, plif_packet *packet, plif_input *frame) {

@@ -64,8 +64,10 @@ void plif_session_settle(const plif_session *session);
 void plif_session_afresh(plif_session *s, int row);
 /* A complete frame -> a decision: resets, the step, the evidence. */
 int plif_session_decide(plif_session *s, const plif_input *frame, plif_decision *decision);
-/* Events through the filters into frames, as plif_framer_feed. */
-int plif_session_feed(plif_session *s, Batch *batch, plif_input *frame);
+/* Events through the filters into frames, as plif_framer_feed; below zero: a code, and its text. */
+int plif_session_feed(plif_session *s, Batch *batch, plif_input *frame, const char *what);
+/* Whether its recording goes on: 0, or a code and its text. */
+int plif_session_goes_on(const plif_session *s, const char *what);
 /* Whether it makes frames of events: 0, or a code and its text. */
 int plif_session_takes(const plif_session *s, const void *place, const char *what);
 

@@ -46,7 +46,7 @@ static void filter(plif_session *s, Batch *b) {
     s->moving.taken = 0;
 }
 
-int plif_session_feed(plif_session *s, Batch *b, plif_input *frame) {
+static int filter_and_feed(plif_session *s, Batch *b, plif_input *frame) {
     Moving *m = &s->moving;
     if (!s->filters) return plif_framer_feed(&s->framer, b, frame);
     for (;;) {
@@ -62,6 +62,16 @@ int plif_session_feed(plif_session *s, Batch *b, plif_input *frame) {
         m->taken = held.at;
         if (got || b->at == b->count) return got;
     }
+}
+
+int plif_session_feed(plif_session *s, Batch *batch, plif_input *frame, const char *what) {
+    const int got = filter_and_feed(s, batch, frame);
+    return got < 0 ? plif_fail(PLIF_BAD_ARGUMENT, "%s: more events than can be counted", what) : got;
+}
+
+int plif_session_goes_on(const plif_session *s, const char *what) {
+    if (!s->moving.framer.is_closed) return 0;
+    return plif_fail(PLIF_BAD_ARGUMENT, "%s: the recording was ended; plif_reset begins another", what);
 }
 
 int plif_session_takes(const plif_session *s, const void *place, const char *what) {
@@ -96,8 +106,8 @@ int plif_feed(plif_session *s, const int64_t *t_us, const uint16_t *x, const uin
     if (!took || (count && (!t_us || !x || !y || !p)))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_feed: an array is missing");
     *took = 0;
-    if (s->moving.framer.is_closed)
-        return plif_fail(PLIF_BAD_ARGUMENT, "plif_feed: the recording was ended; plif_reset begins another");
+    const int over = plif_session_goes_on(s, "plif_feed");
+    if (over) return over;
     if (count && possible(t_us[0])) plif_framer_resume(&s->framer, t_us[0]);
     for (size_t chunk = 64;; chunk = 2 * chunk < CHUNK ? 2 * chunk : CHUNK) {
         const size_t left = count - *took, from = *took;
@@ -110,8 +120,8 @@ int plif_feed(plif_session *s, const int64_t *t_us, const uint16_t *x, const uin
         }
         Batch packed = {.from = s->packed, .count = n};
         plif_input frame = {.x = s->x};
-        const int got = plif_session_feed(s, &packed, &frame);
-        if (got < 0) return plif_fail(PLIF_BAD_ARGUMENT, "plif_feed: more events than can be counted");
+        const int got = plif_session_feed(s, &packed, &frame, "plif_feed");
+        if (got < 0) return got;
         *took += (size_t)packed.at;
         if (got) return plif_session_decide(s, &frame, decision);
         if (*took == count) return PLIF_OK;
@@ -137,14 +147,18 @@ int plif_finish(plif_session *s, plif_decision *decision) {
     return plif_framer_close(&s->framer, &frame) ? plif_session_decide(s, &frame, decision) : PLIF_OK;
 }
 
+static int not_a_frame(int64_t start_us, int64_t end_us, int64_t events, const char *what) {
+    if (possible(start_us) && possible(end_us) && events >= 0 && sane(events)) return 0;
+    return plif_fail(PLIF_BAD_ARGUMENT, "%s: times or a number of events that are none", what);
+}
+
 int plif_frame(plif_session *s, const float *x, int64_t start_us, int64_t end_us, int64_t events,
                plif_decision *decision) {
     plif_call_begins();
     if (!s || !s->model || !x || !decision)
         return plif_fail(PLIF_BAD_ARGUMENT,
                          "plif_frame: a session with a network, x and a place for the decision are needed");
-    if (!possible(start_us) || !possible(end_us) || events < 0 || !sane(events))
-        return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: times or a number of events that are none");
+    if (not_a_frame(start_us, end_us, events, "plif_frame")) return PLIF_BAD_ARGUMENT;
     if (no_room(decision)) return PLIF_BAD_ARGUMENT;
     if (!sane(s->moving.framer.came + events))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: more events than can be counted");
@@ -159,8 +173,7 @@ int plif_before(plif_session *s, int64_t start_us, int64_t end_us, int64_t event
     if (!s || s->model || !s->decider.classes || !keep)
         return plif_fail(PLIF_BAD_ARGUMENT,
                          "plif_before: a session of plif_session_for with classes, and room for what it says");
-    if (!possible(start_us) || !possible(end_us) || events < 0 || !sane(events))
-        return plif_fail(PLIF_BAD_ARGUMENT, "plif_before: times or a number of events that are none");
+    if (not_a_frame(start_us, end_us, events, "plif_before")) return PLIF_BAD_ARGUMENT;
     const plif_input frame = {.start_us = start_us, .end_us = end_us, .events = events, .flags = flags};
     plif_decider_before(&s->decider, &frame, s->moving.was_reset || flags & PLIF_AFRESH, flags & PLIF_LOST, keep);
     s->moving.was_reset = 0;

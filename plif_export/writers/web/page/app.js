@@ -24,7 +24,6 @@ function about(name, action) {
 // A network, to be chosen by its name.
 function add(name, title, bytes) {
   const model = about(title, () => new Model(lib, bytes)), { card } = model, [channels, height, width] = model.shape;
-  model.rules = { framing: null, decide: null, reset: null };
   model.draws = model.classes.join("") === "0123456789" && `${model.shape}` === "2,34,34";
   model.about = `${channels}x${height}x${width}, ${model.framing}, ${model.states.length} layers of neurons, ${card.precision}, WebAssembly`;
   networks.set(name, model);
@@ -35,7 +34,7 @@ function run(name, bytes, file, rules = {}) {
   const recording = new Recording(lib, bytes, file), model = networks.get(name);
   let session = null;
   try {
-    session = new Session(model, { ...model.rules, ...rules }, recording);
+    session = new Session(model, rules, recording);
     return [...session.decide(recording)];
   } finally {
     session?.free();
@@ -95,7 +94,7 @@ function play(bytes, name) {
   if (!network) throw new Error(`${name}: there is no network in this page to look at it; open a .plif file first`);
   begin();
   recording = new Recording(lib, bytes, name);
-  session = about(name, () => new Session(network, network.rules, recording));
+  session = about(name, () => new Session(network, {}, recording));
   if (!session.events) throw new Error(`${name}: there is no event in it`);
   session.rates(); // counted from now on
   const decisions = session.decide(recording);

@@ -113,10 +113,10 @@ class Recording {
   }
 }
 
-// The state of one stream. rules: {framing, decide, reset, filter} as in plif_options, each null where it is the usual one.
+// The state of one stream. rules: {framing, decide, reset, filter} as in plif_options, each left out where it is the usual one.
 class Session {
   constructor(model, rules, recording = null) {
-    const { lib } = model, options = lib.room(OPTIONS), texts = [rules.framing, rules.decide, rules.reset, rules.filter ?? null].map((text) => lib.putText(text));
+    const { lib } = model, options = lib.room(OPTIONS), texts = [rules.framing, rules.decide, rules.reset, rules.filter].map((text) => lib.putText(text ?? null));
     lib.array(Uint8Array, options, OPTIONS).fill(0);
     [OPTIONS, ...texts.slice(0, 3).map(({ at }) => at)].forEach((word, i) => lib.view().setUint32(options + 4 * i, word, true));
     lib.view().setUint32(options + 56, texts[3].at, true); // filter
