@@ -10,7 +10,6 @@ import numpy as np
 
 from runtime.native.interface import PlifFraming, error, library, line
 
-FRAMING_KINDS = ("count", "duration", "events", "time")
 FRAMING_CHOICES = {
     "pad": ("repeat", "zero"),
     "value": ("count", "binary"),
@@ -32,7 +31,7 @@ def read_framing(text: str) -> dict[str, Any]:
     found = _parsed(text)
     numbers = {name: getattr(found, name) or None for name in ("T", "duration_us", "every_us", "n", "max_us")}
     choices = {name: texts[getattr(found, name)] for name, texts in FRAMING_CHOICES.items()}
-    return {"kind": FRAMING_KINDS[found.kind], **numbers, **choices}
+    return {"kind": text.partition(":")[0].strip(), **numbers, **choices}
 
 
 def view_of(

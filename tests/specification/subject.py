@@ -26,7 +26,7 @@ from runtime.events.framing import Framing
 from runtime.events.sources.base import TICK
 from runtime.events.sources.usable import usable
 from runtime.native.interface import IDLE, PlifFraming
-from runtime.native.rules import FRAMING_CHOICES, FRAMING_KINDS
+from runtime.native.rules import FRAMING_CHOICES
 from runtime.stream.observe import Observer
 from tests.libplif import CSession, Handle, library
 from tests.passing import Filters
@@ -235,7 +235,7 @@ class Libplif:
         if code:
             return None
         if grammar == "framing":
-            said["kind"] = FRAMING_KINDS[out.kind]
+            said["kind"] = text.partition(":")[0].strip()
             return {**said, **{name: choices[said[name]] for name, choices in FRAMING_CHOICES.items()}}
         if grammar == "reset":
             return {"kind": ("never", "every", "silence", "decay")[out.kind], **reset_numbers(said)}
