@@ -25,7 +25,7 @@ from __future__ import annotations
 import ctypes as c
 import os
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -60,6 +60,8 @@ class Filters:
 
     PlifError, in one line, for a text that says no filters, or not of such a sensor.
     """
+
+    _at: Any = None
 
     def __init__(self, text: str, sensor: tuple[int, int]) -> None:
         self._library, self._at, self._first_sensor = library(), c.c_void_p(), sensor
@@ -127,7 +129,7 @@ class Filters:
             raise error()
 
     def __del__(self) -> None:
-        if getattr(self, "_at", None):
+        if self._at:
             self._library.plif_filters_free(self._at)
 
 

@@ -186,6 +186,8 @@ class NativeSession:
     Raises PlifError for options that are not understood, and where the native library is missing.
     """
 
+    _at: Any = None
+
     def __init__(self, network: PlifNetwork, **options: object) -> None:
         """options: the fields of plif_options; texts as str."""
         self._library = library()
@@ -209,5 +211,5 @@ class NativeSession:
             raise error()
 
     def __del__(self) -> None:
-        if getattr(self, "_at", None):
+        if self._at:
             self._library.plif_session_free(self._at)
