@@ -10,59 +10,26 @@ This is not a pass: quantize_weights and cast_half use it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import prod
-
-import numpy as np
-
-from runtime.model.graph import Graph, Node, spatial
+from runtime.model.graph import Graph
+from runtime.model.ops import OPERATIONS
+from runtime.model.ops.operation import Counts
 
 # Above this, sums of two products of a count and an 8-bit weight (255 * 64 * 2) leave the int16 in which x86 processors
 # without VNNI form them.
 MOST = 64
 
 
-@dataclass(frozen=True)
-class Counts:
-    """A value is k / area with whole k, 0 <= k <= most."""
-
-    most: int = 1
-    area: int = 1
-
-
 def spike_counts(graph: Graph) -> dict[str, Counts]:
     """The values of a graph that are spikes or counts, by node name; others are absent."""
     found: dict[str, Counts] = {}
+    shapes = graph.shapes
     for node in graph:
-        inputs = [found.get(name) for name in node.inputs]
-        fires = node.op == "Neuron" and node.values == "spikes"
-        made = Counts() if fires else _after(graph, node, [c for c in inputs if c is not None])
-        if made is not None and made.most <= MOST and (fires or None not in inputs):
+        inputs = [found[name] for name in node.inputs if name in found]
+        made = None
+        if node.op == "Neuron":  # what one gives that is no spike, no count tells
+            made = Counts() if node.values == "spikes" else None
+        elif inputs and len(inputs) == len(node.inputs):
+            made = OPERATIONS[node.op].counts(node, [shapes[name] for name in node.inputs], inputs)
+        if made is not None and made.most <= MOST:
             found[node.name] = made
     return found
-
-
-def _after(graph: Graph, node: Node, inputs: list[Counts]) -> Counts | None:
-    if not inputs or node.op == "Neuron":  # what a neuron gives that is no spike, no count tells
-        return None
-    first = inputs[0]
-    if node.op in ("MaxPool", "Flatten", "Dropout", "Reshape", "Permute", "Slice"):
-        return first
-    if node.op == "Affine":  # 1 - s, with which SEW-ResNet joins by "and not"
-        negated = np.all(node.params["scale"] == -1) and np.all(node.params["shift"] == 1)
-        return first if negated and first == Counts() else None
-    if node.op == "AvgPool":
-        size = prod(spatial(node.attrs["kernel"], len(node.shape) - 1))
-        return Counts(first.most * size, first.area * size)
-    if node.op == "GlobalAvgPool":
-        size = prod(graph[node.inputs[0]].shape[1:])
-        return Counts(first.most * size, first.area * size)
-    if node.op == "Mul":
-        return Counts(prod(c.most for c in inputs), prod(c.area for c in inputs))
-    if any(c.area != first.area for c in inputs):
-        return None
-    if node.op == "Add":
-        return Counts(sum(c.most for c in inputs), first.area)
-    if node.op == "Concat":
-        return Counts(max(c.most for c in inputs), first.area)
-    return None

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from plif_export.proof.elementwise import FUNCTIONS, Array
+from plif_export.proof.arrays import FUNCTIONS, Array
 
 EPS = 2.0**-24  # float32 rounds by a relative half of 2^-23
 WHOLE = 2.0**100  # the unit of 0, which is a multiple of everything

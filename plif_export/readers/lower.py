@@ -13,11 +13,10 @@ from contextlib import contextmanager
 import numpy as np
 from torch import Tensor, nn
 
-from plif_export.readers import lower_layers, lower_shapes  # noqa: F401  they enter what they know
 from plif_export.readers.body import State, StepProgram
 from plif_export.readers.elementwise import elementwise
 from plif_export.readers.layers import LAYERS, known_as
-from plif_export.readers.lower_calls import LOWER, Call, GraphTensor, Made
+from plif_export.readers.lower_calls import LOWER, Call
 from plif_export.readers.neuron_modules import keeps_state
 from plif_export.readers.neuron_program import IN_GRAPH, NeuronLayer, neuron_layer
 from plif_export.readers.nodes import Node, Registered
@@ -27,6 +26,7 @@ from plif_export.readers.rules import REGISTER, Problem, Unsupported
 from runtime.base.errors import PlifError
 from runtime.model import graph as graphs
 from runtime.model.graph import Graph, Shape
+from runtime.model.ops.operation import GraphTensor, Made
 
 COUNTS = "it reads a state that does not depend on the input"
 

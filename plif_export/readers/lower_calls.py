@@ -1,41 +1,25 @@
-"""Operations of PyTorch on the tensors of one step, as nodes of the graph: one entry in LOWER for each,
-in lower_layers.py and lower_shapes.py.
+"""Operations of PyTorch on the tensors of one step, as nodes of the graph: what an operation reads of its record.
 
-An entry takes a `Call` and gives a `Made`: an operation of the graph with its inputs, attributes, parameters and shape, or a
-tensor that exists. `call.tensor(i)` is an argument that moves, as a tensor of the graph; `call.array(i)` one that is static. To
-add an operation, write a function and enter it; docs/other-libraries.md lists them.
+A reader (Operation.torch of runtime/model/ops) takes a `Call` and gives a `Made`: an operation of the graph with its inputs,
+attributes, parameters and shape, or a tensor that exists. `call.tensor(i)` is an argument that moves, as a tensor of the graph;
+`call.array(i)` one that is static. docs/other-libraries.md lists them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from plif_export.readers.neuron_program import constant
 from plif_export.readers.nodes import Node
 from plif_export.readers.rules import require
 from runtime.model.graph import Shape
-
-
-@dataclass(frozen=True)
-class GraphTensor:
-    """A tensor of the graph: the node that makes it, or "x", and its shape without the batch."""
-
-    node: str
-    shape: Shape
-
-
-@dataclass
-class Made:
-    """A node to be entered; shape None is that of the recorded result."""
-
-    op: str
-    inputs: tuple[GraphTensor, ...]
-    attrs: dict[str, Any] = field(default_factory=dict)
-    params: dict[str, np.ndarray] = field(default_factory=dict)
-    shape: Shape | None = None
+from runtime.model.ops import OPERATIONS
+from runtime.model.ops.operation import GraphTensor, Made
 
 
 @dataclass
@@ -74,18 +58,33 @@ class Call:
         op = "Flatten" if len(wanted) == 1 else "Reshape"
         return self.enter(Made(op, (found,), shape=wanted), node)
 
+    def of(self, node: Node) -> Call:
+        """The same of another recorded operation."""
+        return Call(node, self.made, self.value, self.enter)
+
+    def lowered(self) -> Made | GraphTensor:
+        return LOWER[self.node.name](self)
+
+    def number(self, i: int, x: GraphTensor) -> np.ndarray:
+        """An argument that is static, beside x: one number, one for each channel, or one for each neuron."""
+        given = self.get(i)
+        if not isinstance(given, Node):
+            return np.asarray(float(given), np.float32)
+        rule = f"it joins {list(x.shape)} with a constant {list(given.shape)}"
+        require(self.out == x.shape, rule, "give both one shape")
+        return constant(torch.from_numpy(self.value(given)), x.shape)
+
+    def weights(self, weight: np.ndarray, bias: int) -> dict[str, np.ndarray]:
+        """The parameters of a layer; bias: the number of the argument that is its bias."""
+        params = {"weight": np.ascontiguousarray(weight)}
+        if self.get(bias) is not None:
+            params["bias"] = self.array(bias, "its bias")
+        return params
+
     def array(self, i: int, what: str = "its weight") -> np.ndarray:
         require(not self.moves(i), f"{what} depends on the input", "use a layer with weights of its own")
         return self.value(self.get(i))
 
 
-Lower = Callable[[Call], Made | GraphTensor]
-LOWER: dict[str, Lower] = {}
-
-
-def lowers(*names: str) -> Callable[[Lower], Lower]:
-    def enter(function: Lower) -> Lower:
-        LOWER.update(dict.fromkeys(names, function))
-        return function
-
-    return enter
+Lower = Callable[[Any], Made | GraphTensor]
+LOWER: dict[str, Lower] = {name: read for operation in OPERATIONS.values() for name, read in operation.torch.items()}

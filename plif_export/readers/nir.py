@@ -23,17 +23,18 @@ import numpy as np
 from plif_export.options import CallerFacts
 from plif_export.proof.reference import GraphReference
 from plif_export.readers.facts import ModelFacts, TrainedModel
-from plif_export.readers.layers import conv_attrs, padding_sizes, plain
 from plif_export.readers.nir_neurons import NEURONS, Settings, collapsed, neuron
 from plif_export.readers.nir_order import opened, ordered
 from plif_export.readers.rules import Problem, Unsupported, require
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.hdf5 import open_hdf5
 from runtime.model.card import Card, read_card
-from runtime.model.graph import Graph, Node, Shape, spatial
+from runtime.model.graph import Graph, Node, Shape
+from runtime.model.ops import OPERATIONS, spatial
 
 DT = 1e-4
-NODES = f"Affine, Linear, Scale, Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, {', '.join(NEURONS)}"
+LAYERS = {name: read for operation in OPERATIONS.values() for name, read in operation.nir.items()}
+NODES = ", ".join((*LAYERS, *NEURONS))
 
 
 def read_nir(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedModel:
@@ -167,19 +168,19 @@ class _Reader:
             x, shape = sources[0]
             if len(sources) > 1:
                 require(all(s == shape for _, s in sources), "inputs of different shapes", "give them one shape")
-                x = self._add(f"{name.replace('.', '_')}_sum", "Add", tuple(s for s, _ in sources), shape)
+                x = self.add(f"{name.replace('.', '_')}_sum", "Add", tuple(s for s, _ in sources), shape)
             if _kind(node) in ("Input", "Output"):  # those of a nested graph, too
                 self.outputs[name] = (x, shape)
                 return
-            reader = getattr(self, f"_{_kind(node).lower()}", None)
-            if reader is None:
+            if _kind(node) not in (*LAYERS, *NEURONS):
                 raise Unsupported("this node is not exported", f"use {NODES}")
-            self.outputs[name] = reader(name.replace(".", "_"), node, x, shape)
+            read = LAYERS.get(_kind(node), _Reader._neuron)
+            self.outputs[name] = read(self, name.replace(".", "_"), node, x, shape)
         except Unsupported as problem:
             self.problems.append(Problem(name, _kind(node), problem.rule, problem.advice))
             self.outputs[name] = self.outputs.get(before[0], ("x", ())) if before else ("x", ())
 
-    def _add(
+    def add(
         self,
         name: str,
         op: str,
@@ -192,78 +193,18 @@ class _Reader:
         self.nodes.append(Node(name, op, inputs, shape, attrs or {}, params or {}))
         return name
 
-    # --- layers ---------------------------------------------------------------------------------------------------------
+    collapsed = staticmethod(collapsed)
 
-    def _affine(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
-        weight = np.asarray(node.weight, np.float32)
-        require(len(shape) == 1, f"a {_kind(node)} over a map {list(shape)}", "put a Flatten before it")
-        require(
-            weight.ndim == 2 and weight.shape[1] == shape[0],
-            f"weights {list(weight.shape)} over {list(shape)}",
-            "check it",
-        )
-        params = {"weight": weight}
-        if getattr(node, "bias", None) is not None:
-            params["bias"] = np.asarray(node.bias, np.float32).reshape(-1)
-        out: Shape = (weight.shape[0],)
-        return self._add(name, "Linear", (x,), out, {}, params), out
-
-    _linear = _affine
-
-    def _scale(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
-        scale = collapsed(node.scale, shape, "scale")
-        return self._add(name, "Affine", (x,), shape, {}, {"scale": scale, "shift": np.zeros_like(scale)}), shape
-
-    def _conv2d(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
-        weight = np.asarray(node.weight, np.float32)
-        dims = weight.ndim - 2
-        require(len(shape) == dims + 1, f"a {_kind(node)} over {list(shape)}", "give it an input of channels and space")
-        stride, dilation = (_sizes(value, dims) for value in (node.stride, node.dilation))
-        padding = node.padding.decode() if isinstance(node.padding, bytes) else node.padding
-        pads = _sizes(padding_sizes(padding, dilation, weight.shape[2:]), dims)
-        out = tuple(
-            (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, k, p, s, d in zip(shape[1:], weight.shape[2:], pads, stride, dilation, strict=True)
-        )
-        attrs = conv_attrs(stride, pads, node.groups, dilation, dims)
-        params = {"weight": weight}
-        if node.bias is not None and np.any(node.bias):
-            params["bias"] = np.asarray(node.bias, np.float32).reshape(-1)
-        whole = (weight.shape[0], *out)
-        return self._add(name, "Conv", (x,), whole, attrs, params), whole
-
-    _conv1d = _conv2d
-
-    def _avgpool2d(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
-        require(len(shape) == 3, f"a {_kind(node)} over {list(shape)}", "give it an input of channels and space")
-        kernel, stride, padding = (_sizes(value, 2) for value in (node.kernel_size, node.stride, node.padding))
-        out = tuple((n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape[1:], kernel, stride, padding, strict=True))
-        attrs = {"kernel": plain(kernel, 2), "stride": plain(stride, 2)}
-        if any(padding):
-            attrs["padding"] = plain(padding, 2)
-        whole = (shape[0], *out)
-        return self._add(name, "AvgPool", (x,), whole, attrs), whole
-
-    def _sumpool2d(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
-        """The mean times the window's size."""
-        mean, out = self._avgpool2d(f"{name}_mean", node, x, shape)
-        size = np.array(np.prod(_sizes(node.kernel_size, 2)), np.float32)
-        return self._add(name, "Affine", (mean,), out, {}, {"scale": size, "shift": np.zeros_like(size)}), out
-
-    def _flatten(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
-        start, end = int(node.start_dim), int(node.end_dim)
-        whole = start in (0, -len(shape)) and end in (-1, len(shape) - 1)
-        require(whole or len(shape) == 1, f"it flattens axes {start} to {end} of {list(shape)}", "flatten all axes")
-        out: Shape = (int(np.prod(shape)),)
-        return (x, shape) if len(shape) == 1 else (self._add(name, "Flatten", (x,), out), out)
+    @staticmethod
+    def sizes(value: Any, dims: int) -> tuple[int, ...]:
+        flat = [int(v) for v in np.asarray(value).ravel()]
+        return spatial(flat[0] if len(flat) == 1 else flat, dims)
 
     # --- neurons --------------------------------------------------------------------------------------------------------
 
     def _neuron(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
         attrs, params = neuron(node, shape, self.settings, keeps=name in self.kept)
-        return self._add(f"{name}_neuron", "Neuron", (x,), shape, {**attrs, "layer": name}, params), shape
-
-    _i = _if = _li = _lif = _cubali = _cubalif = _threshold = _delay = _neuron
+        return self.add(f"{name}_neuron", "Neuron", (x,), shape, {**attrs, "layer": name}, params), shape
 
     def _one_step_before(self, name: str) -> tuple[str, Shape]:
         """What a neuron fired in the step before, as a node of its own; its shape is that of its thresholds."""
@@ -271,14 +212,9 @@ class _Reader:
         shape = np.shape(node.threshold if _kind(node) == "Threshold" else node.v_threshold)
         attrs = {"layer": layer, "variable": "last", "when": "before"}
         if layer not in self.kept:
-            self.kept[layer] = self._add(f"{layer}_last", "State", (), shape, attrs), shape
+            self.kept[layer] = self.add(f"{layer}_last", "State", (), shape, attrs), shape
         return self.kept[layer]
 
 
 def _kind(node: Any) -> str:
     return type(node).__name__
-
-
-def _sizes(value: Any, dims: int) -> tuple[int, ...]:
-    flat = [int(v) for v in np.asarray(value).ravel()]
-    return spatial(flat[0] if len(flat) == 1 else flat, dims)

@@ -19,24 +19,10 @@ from torch import Tensor
 from plif_export.readers.body import StepProgram, compute
 from plif_export.readers.nodes import Node, Steps, aten
 from plif_export.readers.rules import Unsupported
+from runtime.model.ops import OPERATIONS
 
 REDUCES = {"sum": "sum", "mean": "mean", "amax": "max", "max": "max"}
-# Linear in a tensor: the mean of the results is the result of the mean.
-LINEAR = {
-    "linear",
-    "reshape",
-    "permute",
-    "mean",
-    "mul",
-    "div",
-    "add",
-    "sub",
-    "matmul",
-    "conv2d",
-    "avg_pool1d",
-    "avg_pool2d",
-    "neg",
-}
+LINEAR = {name for operation in OPERATIONS.values() for name in operation.linear}
 SHIFTS = {"linear", "add", "sub", "conv2d"}  # may add something, which a sum over T would count T times
 
 

@@ -33,15 +33,12 @@ from plif_export.readers.rewritten import rewrite
 from plif_export.readers.rules import Unsupported
 from plif_export.readers.steps import rule
 from plif_export.readers.writer import PERMUTES, RESHAPES, SAME, Writer
+from runtime.model.ops import OPERATIONS
 
 _REFERENCES = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.CPU)
 RANDOM = "encode outside, and give it the encoded steps"
 # Operations that torch could write with smaller ones, and that the graph has whole.
-WHOLE = {
-    "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "batch_norm", "layer_norm", "matmul",
-    "max_pool1d", "max_pool2d", "avg_pool1d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "softmax", "einsum",
-    "upsample_nearest1d", "upsample_nearest2d", "upsample_linear1d", "upsample_bilinear2d",
-}  # fmt: skip
+WHOLE = {name for operation in OPERATIONS.values() for name in operation.torch}
 LOOKS = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "item"}
 
 

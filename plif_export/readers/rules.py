@@ -9,20 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runtime.base.errors import PlifError
+from runtime.model.refusals import NeverSupported, Unsupported, require
 
 REGISTER = "register it: docs/other-libraries.md"
-
-
-class Unsupported(Exception):
-    """Raised by the rules of layers, functions and neurons; the reader adds where it was, unless `path` says it."""
-
-    def __init__(self, rule: str, advice: str, path: str | None = None) -> None:
-        super().__init__(f"{rule}; {advice}")
-        self.rule, self.advice, self.path = rule, advice, path
-
-
-class NeverSupported(Unsupported):
-    """What reading it another way would not mend: the module is not what its author takes it for."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +31,4 @@ class Problem:
         return PlifError(f"{self}{more}")
 
 
-def require(holds: bool, rule: str, advice: str) -> None:
-    """Raises Unsupported unless the condition holds. rule: what was found against it."""
-    if not holds:
-        raise Unsupported(rule, advice)
+__all__ = ["REGISTER", "NeverSupported", "Problem", "Unsupported", "require"]

@@ -37,7 +37,8 @@ from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
-from runtime.model.graph import Graph, Node, Shape, initial_v, spatial
+from runtime.model.graph import Graph, Node, Shape, initial_v
+from runtime.model.ops import OPERATIONS
 from runtime.model.readers.contents import read_nir
 
 if TYPE_CHECKING:
@@ -155,65 +156,20 @@ class _Writer:
         return nodes, edges
 
     def _node(self, nir: Any, node: Node) -> Any:
-        make = getattr(self, f"_{node.op.lower()}", None)
+        make = self._neuron if node.op == "Neuron" else OPERATIONS[node.op].to_nir
         if make is None:
             raise Unsupported("NIR has no word for it", "choose another layer, or another target")
-        return make(nir, node, self.shapes[node.inputs[0]])
+        return make(nir, node, self.shapes[node.inputs[0]], self)
 
-    def _maxpool(self, nir: Any, node: Node, shape: Shape) -> Any:
-        raise Unsupported(
-            "NIR has no max-pooling", "train with average pooling (APk2s2 in the notation), or use --to onnx"
-        )
+    @staticmethod
+    def full(value: Any, shape: Shape) -> np.ndarray:
+        """One number for each neuron, [*shape], from [], [C] or [*shape]."""
+        values = np.asarray(value)
+        if values.ndim == 1 and len(shape) > 1:
+            values = values.reshape(-1, *(1,) * (len(shape) - 1))
+        return np.broadcast_to(values, shape).copy()
 
-    def _concat(self, nir: Any, node: Node, shape: Shape) -> Any:
-        raise Unsupported("NIR cannot put values side by side", "add them (residual addition), or use --to onnx")
-
-    def _mul(self, nir: Any, node: Node, shape: Shape) -> Any:
-        raise Unsupported("NIR cannot multiply values", "add them (residual addition), or use --to onnx")
-
-    def _conv(self, nir: Any, node: Node, shape: Shape) -> Any:
-        weight, dims = node.params["weight"], len(shape) - 1
-        bias = node.params.get("bias", np.zeros(len(weight), np.float32))
-        stride, padding, dilation = (
-            spatial(node.attrs.get(key, default), dims)
-            for key, default in (("stride", 1), ("padding", 0), ("dilation", 1))
-        )
-        groups = int(node.attrs["groups"])
-        if dims == 1:
-            return nir.Conv1d(shape[1], weight, stride[0], padding[0], dilation[0], groups, bias)
-        return nir.Conv2d(shape[1:], weight, stride, padding, dilation, groups, bias)
-
-    def _linear(self, nir: Any, node: Node, shape: Shape) -> Any:
-        require(len(shape) == 1, f"NIR's Affine reads a vector, not {list(shape)}", "flatten it, or use --to onnx")
-        if "bias" in node.params:
-            return nir.Affine(node.params["weight"], node.params["bias"])
-        return nir.Linear(node.params["weight"])
-
-    def _affine(self, nir: Any, node: Node, shape: Shape) -> Any:
-        rule = "NIR scales a map, but does not shift it"
-        require(not np.any(node.params["shift"]), rule, "put batch normalisation behind a convolution or linear layer")
-        return nir.Scale(_full(node.params["scale"], node.shape))
-
-    def _avgpool(self, nir: Any, node: Node, shape: Shape) -> Any:
-        require(
-            len(shape) == 3, f"NIR pools maps [channels, height, width], not {list(shape)}", "use a strided convolution"
-        )
-        values = (node.attrs["kernel"], node.attrs["stride"], node.attrs.get("padding", 0))
-        return nir.AvgPool2d(*(np.array(spatial(value, 2)) for value in values))
-
-    def _globalavgpool(self, nir: Any, node: Node, shape: Shape) -> Any:
-        require(len(shape) == 3, f"NIR pools maps [channels, height, width], not {list(shape)}", "use a linear layer")
-        return nir.AvgPool2d(np.array(shape[1:]), np.array(shape[1:]), np.array([0, 0]))
-
-    def _flatten(self, nir: Any, node: Node, shape: Shape) -> Any:
-        return nir.Flatten({"input": np.array(shape)}, 0, -1)
-
-    def _vote(self, nir: Any, node: Node, shape: Shape) -> Any:
-        require(self.fold_votes, "NIR has no vote", "--set votes=fold makes a Linear of it, with weights of 1 / voters")
-        voters = int(node.attrs["voters"])
-        return nir.Linear(np.repeat(np.eye(shape[0] // voters, dtype=np.float32), voters, axis=1) / np.float32(voters))
-
-    def _neuron(self, nir: Any, node: Node, shape: Shape) -> Any:
+    def _neuron(self, nir: Any, node: Node, shape: Shape, _: Any) -> Any:
         a, kind = node.attrs, node.attrs["kind"]
         advice = "its library writes NIR itself (snntorch.export_nir, norse.torch.to_nir)"
         require(kind in KINDS, f"neurons of kind {kind} are not written as NIR", advice)
@@ -229,12 +185,12 @@ class _Writer:
         elif fires == ">" and self.fire == "ge":
             v_threshold = np.nextafter(v_threshold, np.float32(np.inf))
         common = {
-            name: _full(value, shape) for name, value in (("v_threshold", v_threshold), ("v_reset", a["v_reset"]))
+            name: self.full(value, shape) for name, value in (("v_threshold", v_threshold), ("v_reset", a["v_reset"]))
         }
         if kind in ("IF", "NIR-IF"):
             rule = "NIR starts an IF neuron at 0, the model at v_reset"
             require(initial_v(node) == 0, rule, "train with v_reset=0.0, or with a leak")
-            return nir.IF(r=_full(_wide(node, "gain", 1.0) / self.dt, shape), **common)
+            return nir.IF(r=self.full(_wide(node, "gain", 1.0) / self.dt, shape), **common)
         k = _wide(node, "alpha" if kind in ("LIF", "PLIF") else "k", 0.0)
         require(
             bool(np.all(k > 0)),
@@ -248,26 +204,18 @@ class _Writer:
             require(not folded or initial_v(node) == 0, rule, "use --math exact")
             v_leak = 0.0 if folded else initial_v(node)
             r = 1 / k if folded or not a["decay_input"] else r
-        tau = _full(self.dt / k, shape)
-        common |= {"r": _full(r, shape), "v_leak": _full(v_leak, shape)}
+        tau = self.full(self.dt / k, shape)
+        common |= {"r": self.full(r, shape), "v_leak": self.full(v_leak, shape)}
         if kind != "NIR-CubaLIF":
             return nir.LIF(tau=tau, **common)
         k_syn = _wide(node, "k_syn", 1.0)
-        w_in = _full(_wide(node, "gain", 1.0) / k_syn, shape)
-        return nir.CubaLIF(tau_syn=_full(self.dt / k_syn, shape), tau_mem=tau, w_in=w_in, **common)
+        w_in = self.full(_wide(node, "gain", 1.0) / k_syn, shape)
+        return nir.CubaLIF(tau_syn=self.full(self.dt / k_syn, shape), tau_mem=tau, w_in=w_in, **common)
 
 
 def _wide(node: Node, name: str, default: float) -> np.ndarray:
     """A parameter in float64, so that k = dt / tau comes back as the very float32 that it was."""
     return np.asarray(node.params.get(name, default), np.float64)
-
-
-def _full(value: Any, shape: Shape) -> np.ndarray:
-    """One number for each neuron, [*shape], from [], [C] or [*shape]."""
-    values = np.asarray(value)
-    if values.ndim == 1 and len(shape) > 1:
-        values = values.reshape(-1, *(1,) * (len(shape) - 1))
-    return np.broadcast_to(values, shape).copy()
 
 
 def _dt(options: Mapping[str, str]) -> float:

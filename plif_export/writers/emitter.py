@@ -6,13 +6,16 @@ Runtime on GPUs and TensorRT 10 and 11 all read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from plif_export.writers.precision import reduced
+from runtime.model.graph import Node
 
 OPSET = 20
 IR_VERSION = 10
@@ -56,6 +59,42 @@ class Emitter:
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(np.asarray(value), name)
         return name
+
+    def parameters(self, node: Node) -> list[str]:
+        """The weight and the bias of a node, where it has them."""
+        return [self.weight(f"{node.name}.{key}", node.params[key]) for key in ("weight", "bias") if key in node.params]
+
+    def beside(self, name: str, values: np.ndarray, shape: Sequence[int]) -> str:
+        """float32 values [] or [*shape] as they are, [C] as [C, 1, ...]: each repeats over [B, *shape]."""
+        values = np.asarray(values, np.float32)
+        if values.ndim not in (0, len(shape)):
+            values = values.reshape(-1, *(1,) * (len(shape) - 1))
+        return self.weight(name, values)
+
+    def along(self, node: Node, x: str, matrix: Callable[[int, int], np.ndarray]) -> str:
+        """One product for each axis of space, the last first: X A^T for the last axis, A X for the one before it; an axis
+        before these changes places with the last.
+
+        matrix  (n inputs, m outputs) -> A [m, n]
+        """
+        sizes, dims = self.shapes[node.inputs[0]][1:], len(node.shape) - 1
+        for turn, axis in enumerate(reversed(range(dims))):
+            rows = matrix(sizes[axis], node.shape[1 + axis])
+            left = axis == dims - 2
+            weight = self.weight(f"{node.name}.along{axis}", rows if left else rows.T)
+            name = node.name if turn == dims - 1 else f"{node.name}.axis{axis}"
+            if axis >= dims - 2:
+                x = self.op("MatMul", [weight, x] if left else [x, weight], name)
+                continue
+            swapped = list(range(2 + dims))
+            swapped[2 + axis], swapped[-1] = swapped[-1], swapped[2 + axis]
+            x = self.op("Transpose", [x], f"{name}.turned", perm=swapped)
+            x = self.op("Transpose", [self.op("MatMul", [x, weight], f"{name}.products")], name, perm=swapped)
+        return x
+
+    def reduced(self, node: Node, x: str, place: dict[str, Any], out: str | None = None) -> str:
+        """A Conv or Linear whose weight is not float32 (precision.py)."""
+        return reduced(self, node, x, place, out)
 
     def model(
         self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto], form: str

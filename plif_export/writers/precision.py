@@ -24,15 +24,14 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from plif_export.writers.emitter import Emitter
 from runtime.base.errors import PlifError
 from runtime.model.graph import Node
 
 ZERO_POINT = 128  # of the unsigned weights
 
 
-def reduced(e: Emitter, node: Node, x: str, place: dict[str, Any], out: str | None = None) -> str:
-    """Emits a Conv or Linear whose weight is not float32; `place` holds a convolution's strides and the like.
+def reduced(e: Any, node: Node, x: str, place: dict[str, Any], out: str | None = None) -> str:
+    """Emits a Conv or Linear whose weight is not float32, into the emitter; `place` holds a convolution's strides and the like.
 
     out  the name of the output, where it is not the node's
     """
@@ -44,7 +43,7 @@ def reduced(e: Emitter, node: Node, x: str, place: dict[str, Any], out: str | No
     return _DIALECTS[e.dialect](e, node, x, place, out)
 
 
-def _half(e: Emitter, node: Node, x: str, place: dict[str, Any], out: str) -> str:
+def _half(e: Any, node: Node, x: str, place: dict[str, Any], out: str) -> str:
     x = e.op("Cast", [x], f"{node.name}.x16", to=TensorProto.FLOAT16)
     if node.op == "Conv":
         y = e.op("Conv", [x, e.weight(f"{node.name}.weight", node.params["weight"])], f"{node.name}.y16", **place)
@@ -54,7 +53,7 @@ def _half(e: Emitter, node: Node, x: str, place: dict[str, Any], out: str) -> st
     return _biased(e, node, out, "Cast", [y], to=TensorProto.FLOAT)
 
 
-def _integer(e: Emitter, node: Node, x: str, place: dict[str, Any], out: str) -> str:
+def _integer(e: Any, node: Node, x: str, place: dict[str, Any], out: str) -> str:
     name, weight, area = node.name, node.params["weight"], node.attrs.get("area", 1)
     kind = TensorProto.INT8 if node.op == "Conv" else TensorProto.UINT8
     if area != 1:  # k / area is not always a float32, so k is rounded
@@ -71,7 +70,7 @@ def _integer(e: Emitter, node: Node, x: str, place: dict[str, Any], out: str) ->
     return _biased(e, node, out, "Mul", [total, _scale(e, node)])
 
 
-def _scale(e: Emitter, node: Node) -> str:
+def _scale(e: Any, node: Node) -> str:
     """The scale of a layer's sums, shaped like its channels; for constants an engine does this once, when it loads."""
     name, area = node.name, node.attrs.get("area", 1)
     scale = e.weight(f"{name}.scale", node.params["scale"])
@@ -82,12 +81,12 @@ def _scale(e: Emitter, node: Node) -> str:
     return scale
 
 
-def _channels(e: Emitter, node: Node) -> str:
+def _channels(e: Any, node: Node) -> str:
     shape = [-1, *(1,) * (len(node.shape) - 1)]
     return e.weight(f"channels.{len(shape)}", np.array(shape, np.int64))
 
 
-def _biased(e: Emitter, node: Node, out: str, op: str, inputs: list[str], **attrs: Any) -> str:
+def _biased(e: Any, node: Node, out: str, op: str, inputs: list[str], **attrs: Any) -> str:
     """The last operation of a layer, and its bias after it where it has one."""
     if "bias" not in node.params:
         return e.op(op, inputs, out, **attrs)
@@ -98,7 +97,7 @@ def _biased(e: Emitter, node: Node, out: str, op: str, inputs: list[str], **attr
     return e.op("Add", [current, bias], out)
 
 
-def _qdq(e: Emitter, node: Node, x: str, place: dict[str, Any], out: str) -> str:
+def _qdq(e: Any, node: Node, x: str, place: dict[str, Any], out: str) -> str:
     name = node.name
     unit = e.scalar(f"{name}.unit", np.float32(1 / node.attrs.get("area", 1)))
     zero = e.scalar("zero.int8", np.int8(0))

@@ -22,10 +22,9 @@ def events_like(
     rng: np.random.Generator,
     mean_count: float = MEAN_COUNT,
 ) -> np.ndarray:
-    """Event counts float32 [T, streams, *shape], 0 or 1 where the framing is binary; shape (C, H, W) or fewer."""
-    if len(shape) < 3:
-        image = (1,) * (3 - len(shape)) + shape
-        return events_like(T, streams, image, framing, rng, mean_count).reshape(T, streams, *shape)
+    """Event counts float32 [T, streams, *shape], 0 or 1 where the framing is binary; shape (C, H, W), or any."""
+    if len(shape) != 3:
+        return events_like(T, streams, _as_image(shape), framing, rng, mean_count).reshape(T, streams, *shape)
     channels, height, width = shape
     y, x = np.mgrid[0:height, 0:width]
     frames = np.empty((T, streams, channels, height, width), np.float32)
@@ -47,6 +46,12 @@ def events_like(
     return frames
 
 
+def _as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(C, H, W) with as many numbers: of volumes the first axes become one."""
+    *first, height, width = (1, 1, *shape)
+    return int(np.prod(first)), height, width
+
+
 def usual_count(framing: str | None, shape: tuple[int, ...]) -> float:
     """Events per pixel, channel and step that a recording usually has under this framing."""
     if framing is None or len(shape) != 3:
@@ -63,9 +68,9 @@ def usual_count(framing: str | None, shape: tuple[int, ...]) -> float:
 def images(
     streams: int, shape: tuple[int, ...], normalisation: dict[str, list[float]] | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """Smooth random images float32 [streams, *shape] in 0..1, normalised as the card says; shape (C, H, W) or fewer."""
-    if len(shape) < 3:
-        return images(streams, (1,) * (3 - len(shape)) + shape, None, rng).reshape(streams, *shape)
+    """Smooth random images float32 [streams, *shape] in 0..1, normalised as the card says; shape (C, H, W), or any."""
+    if len(shape) != 3:
+        return images(streams, _as_image(shape), None, rng).reshape(streams, *shape)
     channels, height, width = shape
     coarse = rng.uniform(0, 1, (streams, channels, 6, 6))
     rows = np.linspace(0, 5, height)

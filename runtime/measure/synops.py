@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from runtime.model.card import Card
-from runtime.model.graph import spatial
+from runtime.model.ops import spatial
 from runtime.model.readers.onnx_weights import read_initializers
 
 SYNAPTIC = ("Conv", "Linear", "ConvTranspose")

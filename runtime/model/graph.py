@@ -29,7 +29,7 @@ Bias, scale, membranes and all that neurons do are float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,48 +37,10 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.model.neurons import equation_of
+from runtime.model.ops import OPERATIONS
 from runtime.model.wiring import check_wiring
 
 Shape = tuple[int, ...]
-
-# What each kind of node must carry: (attributes, parameters, optional parameters). Add a kind of node here, then teach it
-# to plif_export/proof/interpret.py (the golden model) and plif_export/writers/emit.py (ONNX).
-OPS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
-    # 1-d or 2-d by its weight; may have "dilation". With a scale its weight is int8 and it reads whole counts (see Precision)
-    "Conv": (("stride", "padding", "groups"), ("weight",), ("bias", "scale")),
-    "Linear": ((), ("weight",), ("bias", "scale")),  # over the last axis
-    "ConvTranspose": (("stride", "padding", "output_padding", "groups", "dilation"), ("weight",), ("bias",)),
-    "BatchNorm": (("eps",), ("weight", "bias", "mean", "var"), ()),
-    "Affine": ((), ("scale", "shift"), ()),
-    "Neuron": (("kind", "layer", "v_threshold", "v_reset"), (), ()),  # and what its equation asks for
-    # a state variable of a neuron layer: "before" the step, without inputs (so a layer can read what it did in the last
-    # step), or "after" it, with the neuron as its input
-    "State": (("layer", "variable", "when"), (), ()),
-    "Constant": ((), ("value",), ()),  # of the node's shape, for every row; read by + - * /, MatMul and Concat
-    "MaxPool": (("kernel", "stride"), (), ()),  # may have "padding"
-    "AvgPool": (("kernel", "stride"), (), ()),  # may have "padding", whose zeros count
-    "GlobalAvgPool": ((), (), ()),
-    "AdaptiveAvgPool": ((), (), ()),  # to the node's shape, in any ratio
-    "Resize": (("mode",), (), ()),  # nearest or linear, to the node's shape; may have "align_corners"
-    "Add": ((), (), ()),  # two inputs or more; axes of size 1 are repeated
-    "Mul": ((), (), ()),  # likewise
-    "Sub": ((), (), ()),  # two inputs, likewise
-    "Div": ((), (), ()),
-    "MatMul": ((), (), ()),  # [B, ..., M, K] x [B, ..., K, N]
-    # Axes count the batch from here on, which is axis 0 and stays there
-    "Concat": (("axis",), (), ()),
-    "Slice": (("axis", "start", "stop", "step"), (), ()),
-    "Permute": (("axes",), (), ()),
-    "Reshape": ((), (), ()),  # to the node's shape
-    "Reduce": (("how", "axes", "keepdims"), (), ()),  # mean, sum or max
-    "Softmax": (("axis",), (), ()),
-    "LayerNorm": (("eps", "axes"), ("weight",), ("bias",)),  # over the last `axes` axes
-    "Unary": (("function",), (), ()),  # one of UNARY
-    "Flatten": ((), (), ()),
-    "Dropout": (("p",), (), ()),
-    "Vote": (("voters",), (), ()),
-}
-UNARY = ("Relu", "Sigmoid", "Tanh", "Exp", "Neg", "Abs", "Sqrt")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +49,7 @@ class Node:
 
     inputs  names of other nodes, or of the graph's input
     shape   of its output, without the batch axis: (C, H, W) or (features,)
-    attrs   numbers and texts by name, as OPS lists them; of a Neuron also those of its equation
+    attrs   numbers and texts by name, as its operation lists them; of a Neuron also those of its equation
     params  arrays by name: the weight of a Conv or Linear [O, I, ...] in float32, float16 or int8, all others float32
     """
 
@@ -99,9 +61,11 @@ class Node:
     params: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.op not in OPS:
-            raise PlifError(f"layer {self.name}: operation '{self.op}' is not supported; supported: {', '.join(OPS)}")
-        attrs, params, optional = OPS[self.op]
+        if self.op not in OPERATIONS:
+            known = ", ".join(OPERATIONS)
+            raise PlifError(f"layer {self.name}: operation '{self.op}' is not supported; supported: {known}")
+        operation = OPERATIONS[self.op]
+        attrs, params, optional = operation.attrs, operation.params, operation.optional
         if self.op == "Neuron" and "kind" in self.attrs:
             own = equation_of(self.attrs["kind"])
             attrs, params, optional = attrs + own.attrs, params + own.params, optional + own.optional
@@ -265,11 +229,6 @@ def spikes(layer: str) -> str:
 def initial_v(neuron: Node) -> float:
     """The membrane potential after a reset of the network: v_reset for our own kinds, and 0 with a soft reset."""
     return neuron.initial["v"]
-
-
-def spatial(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    """A kernel, stride, padding or dilation as one number for each of `dims` spatial axes; one number means all axes."""
-    return (value,) * dims if isinstance(value, int) else tuple(value)
 
 
 # --- what cards say about a network -------------------------------------------------------------------------------

@@ -1,13 +1,11 @@
-"""What must hold between the nodes of a graph, beyond what each node says of itself (runtime/model/graph.py: OPS)."""
+"""What must hold between the nodes of a graph, beyond what each node says of itself (runtime/model/ops)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from runtime.base.errors import PlifError
-
-BROADCAST = ("Add", "Mul", "Sub", "Div")
-READ_CONSTANTS = (*BROADCAST, "MatMul", "Concat")
+from runtime.model.ops import OPERATIONS
 
 
 def check_wiring(graph: Any) -> None:
@@ -17,9 +15,11 @@ def check_wiring(graph: Any) -> None:
     layers = {node.layer: node for node in graph if node.op == "Neuron"}
     for node in graph:
         sizes = [shapes[name] for name in node.inputs]
-        problem = _state(node, layers) if node.op == "State" else _problem(node, sizes)
+        problem = _state(node, layers) if node.op == "State" else OPERATIONS[node.op].fits(node, sizes)
+        if not sizes and node.op not in ("State", "Constant"):
+            problem = "reads nothing"
         read = constants.intersection(node.inputs)
-        if read and (node.op not in READ_CONSTANTS or constants.issuperset(node.inputs)):
+        if read and (not OPERATIONS[node.op].reads_constants or constants.issuperset(node.inputs)):
             problem = problem or f"reads the constant {min(read)} alone; compute it when the network is read"
         if problem is not None:
             raise PlifError(f"graph: layer {node.name} ({node.op}) {problem}")
@@ -36,20 +36,4 @@ def _state(node: Any, layers: Any) -> str | None:
         return f"has shape {list(node.shape)}, its neurons {list(neuron.shape)}"
     if node.inputs != {"before": (), "after": (neuron.name,)}.get(when):
         return f"reads {list(node.inputs)} {when} the step; expected nothing before it, or {neuron.name} after it"
-    return None
-
-
-def _problem(node: Any, sizes: list[tuple[int, ...]]) -> str | None:
-    shape = tuple(node.shape)
-    if node.op == "Constant":
-        fits = not sizes and tuple(node.params["value"].shape) == shape
-        return None if fits else f"has a value {list(node.params['value'].shape)} for {list(shape)}, or an input"
-    if not sizes:
-        return "reads nothing"
-    if node.op == "Neuron" and len(sizes) > 1 and any(size != shape for size in sizes):
-        return f"reads {[list(size) for size in sizes]}; expected the shape of its neurons, {list(shape)}"
-    if node.op in BROADCAST and any(len(size) != len(shape) for size in sizes):
-        return f"joins {[list(size) for size in sizes]}; expected as many axes in each: put a Reshape before it"
-    if node.op in ("Sub", "Div", "MatMul") and len(sizes) != 2:
-        return f"has {len(sizes)} inputs; expected 2"
     return None

@@ -18,7 +18,8 @@ from plif_export.proof import interpret
 from plif_export.writers import FORMS
 from runtime import load
 from runtime.base.errors import PlifError
-from runtime.model.graph import OPS, Graph, Node, state_in
+from runtime.model.graph import Graph, Node, state_in
+from runtime.model.ops import OPERATIONS
 from tests.programs import LEAKY, linear, proved, traced
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -181,7 +182,7 @@ def test_every_kind_of_layer_is_tested_here_or_came_before() -> None:
         "Vote",
     }
     here = {op.op for op, _, _ in CASES.values()} | set(JOINED) | {"Constant", "Concat"}
-    assert here | before | {"State"} == set(OPS)
+    assert here | before | {"State"} == set(OPERATIONS)
 
 
 def attention(tokens: int = 6, features: int = 4) -> Graph:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from plif_export import check, export
 from tests.foreign import scale_to_threshold
 
-MAP, TOKENS = (2, 16, 16), (6, 8)
+MAP, TOKENS, VOLUME = (2, 16, 16), (6, 8), (2, 4, 16, 16)
 
 
 class Between(nn.Module):
@@ -60,13 +60,20 @@ LAYERS: dict[str, tuple[Callable[[], Callable[[Tensor], Tensor]], tuple[int, ...
     "interpolate-to-a-size": (lambda: lambda x: F.interpolate(x, size=(9, 12), mode="bilinear"), MAP),
     "adaptive-pooling-that-does-not-divide": (lambda: nn.AdaptiveAvgPool2d((5, 7)), MAP),
     "shapes": (lambda: shapes, MAP),
+    "volumes": (lambda: nn.Sequential(nn.MaxPool3d((1, 2, 2)), nn.Conv3d(4, 3, 3, padding=1)), VOLUME),
+    "volumes-of-another-size": (
+        lambda: nn.Sequential(nn.AdaptiveAvgPool3d((3, 5, 4)), nn.ConvTranspose3d(4, 2, 2)),
+        VOLUME,
+    ),
+    "interpolated-volumes": (lambda: lambda x: F.interpolate(x, size=(5, 6, 9), mode="trilinear"), VOLUME),
 }
 
 
 def between(name: str) -> tuple[nn.Module, tuple[int, ...]]:
     torch.manual_seed(0)
     make, shape = LAYERS[name]
-    first = nn.Linear(8, 8) if shape == TOKENS else nn.Conv2d(2, 4, 3, stride=2, padding=1)
+    first: nn.Module = nn.Linear(8, 8) if shape == TOKENS else nn.Conv2d(2, 4, 3, stride=2, padding=1)
+    first = nn.Conv3d(2, 4, 3, stride=(1, 2, 2), padding=1) if shape == VOLUME else first
     return scale_to_threshold(Between(make(), first, shape), shape), shape
 
 

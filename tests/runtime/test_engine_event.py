@@ -15,6 +15,7 @@ from plif_export import export
 from plif_export.cards import make_card, set_card
 from plif_export.passes import prepare
 from plif_export.proof import interpret
+from plif_export.proof.arrays import Numpy
 from plif_export.proof.bounds import Bounds
 from plif_export.proof.compare import MEMBRANE
 from plif_export.readers.checkpoint import read_network
@@ -333,20 +334,12 @@ def test_a_residual_sum_is_added_up(tmp_path: Path) -> None:
     session = runtime.load(tmp_path / "r.onnx", "event").session()
     y = session.step(x[0])
     conv = {"stride": 1, "padding": 1, "groups": 1}
-    first = interpret._conv(
-        Node("a", "Conv", ("x",), (6, 5, 5), conv, {"weight": weight["conv1.weight"]}), x[0], weight_of(weight, 1)
-    )
-    s1 = (first >= 1).astype(np.float32)
-    second = interpret._conv(
-        Node("a", "Conv", ("x",), (6, 5, 5), conv, {"weight": weight["conv2.weight"]}), s1, weight_of(weight, 2)
-    )
-    s2 = (second + s1 >= 1).astype(np.float32)
+    first, second = (Node("a", "Conv", ("x",), (6, 5, 5), conv, {"weight": weight[f"conv{i}.weight"]}) for i in (1, 2))
+    m = Numpy(np.float32)
+    s1 = (interpret.apply(m, first, x[0]) >= 1).astype(np.float32)
+    s2 = (interpret.apply(m, second, s1) + s1 >= 1).astype(np.float32)
     assert 0 < s1.mean() < 1 and 0 < s2.mean() < 1
     np.testing.assert_allclose(y, s2.reshape(1, -1) @ fc.T, atol=1e-5)
-
-
-def weight_of(weights: dict[str, np.ndarray], layer: int) -> dict[str, np.ndarray]:
-    return {"weight": weights[f"conv{layer}.weight"]}
 
 
 def _card(folder: Path) -> dict[str, Any]:

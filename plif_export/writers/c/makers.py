@@ -59,20 +59,8 @@ MAKERS: dict[str, Callable[[Program, Node], Value]] = {
     "Linear": _product,
     "Neuron": _neuron,
     "State": _state,
-    "Constant": maps.constant,
-    "MaxPool": maps.pool,
-    "AvgPool": maps.pool,
-    "GlobalAvgPool": maps.pool,
-    "Affine": maps.affine,
-    "Unary": maps.unary,
-    **dict.fromkeys(("Add", "Mul", "Sub", "Div"), maps.elementwise),
-    "Concat": maps.concat,
-    "Slice": maps.slice_,
-    "Permute": maps.permute,
-    "Reshape": maps.reshape,
-    "Flatten": maps.flatten,
     "Dropout": lambda program, node: program.value(node.inputs[0]),
-    "Vote": maps.vote,
+    **maps.MAKERS,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
@@ -21,7 +22,8 @@ from plif_export.writers.c.program import (
     offset,
     strides,
 )
-from runtime.model.graph import Node, spatial
+from runtime.model.graph import Node
+from runtime.model.ops import spatial
 
 INFIX = {"Add": "+", "Mul": "*", "Sub": "-", "Div": "/"}
 UNARY = {
@@ -239,3 +241,18 @@ def constant(program: Program, node: Node) -> Value:
     )
     name = program.constant(f"{program.id(node)}_value", values, f"{node.name}: constant")
     return Value("floats", name, node.shape, node.shape)
+
+
+MAKERS: dict[str, Callable[[Program, Node], Value]] = {
+    "Constant": constant,
+    **dict.fromkeys(("MaxPool", "AvgPool", "GlobalAvgPool"), pool),
+    "Affine": affine,
+    "Unary": unary,
+    **dict.fromkeys(("Add", "Mul", "Sub", "Div"), elementwise),
+    "Concat": concat,
+    "Slice": slice_,
+    "Permute": permute,
+    "Reshape": reshape,
+    "Flatten": flatten,
+    "Vote": vote,
+}

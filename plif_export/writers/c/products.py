@@ -26,7 +26,8 @@ from plif_export.writers.c.program import (
     offset,
     strides,
 )
-from runtime.model.graph import Node, Shape, spatial
+from runtime.model.graph import Node, Shape
+from runtime.model.ops import spatial
 
 MOST_ON_STACK = 256  # sums of one place; more are a static array
 MOST_WHOLE = (1 << 31) - 1

@@ -1,0 +1,129 @@
+"""What an operation of the graph is: everything about one kind of node, told once.
+
+The files beside this one tell it by family, each operation in one place; readers, the proof, writers and engines are loops
+over OPERATIONS. A meaning is called with values that can be added and multiplied and with `m`, which does the rest:
+
+    m.reshape(x, shape)  m.permute(x, axes)  m.part(x, axis, start, stop, step)  m.concat(values, axis)  m.take(x, axis, places)
+    m.windows(x, kernel, stride, padding, dilation, fill)    [B, C, ...] -> [B, C, ..., k...], a window for each output
+    m.spread(x, stride, before, after)                       zeros between the places of a map, and around it
+    m.sum(x, axes, keep)  m.mean(...)  m.max(...)  m.matmul(a, b)
+    m.weighed(windows, weight, groups)  m.linear(x, weight)  the sums of a convolution and of a linear layer
+    m.counts(x, area)  m.real(sums)  m.half(x)               what reduced precision does around them (runtime/model/graph.py)
+    m.beside(p, shape)  m.trailing(p, axes)                  a parameter that repeats over [B, *shape], or over all but its axes
+    m.once(function, *parameters)  m.arranged(function, p)   what is made of parameters alone: rounded once, or only moved
+    m.op(name, *values)                                      a function of numbers, by its name in runtime/model/program.py
+
+It runs in NumPy (the golden model, plif_export/proof/arrays.py), on measures (what rounding can do to it,
+plif_export/proof/measured.py), and on nodes of a graph (expand.py): a writer that has no word for an operation writes what its
+meaning is made of. Axes count the batch, which is axis 0 and stays there; shapes do not. Strings name torch, ONNX and NIR:
+nothing of them is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Shape = tuple[int, ...]
+Value = Any  # of a backend: an array [B, ...], a measure, a node
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A value is k / area with whole k, 0 <= k <= most: spikes, and what keeps them whole."""
+
+    most: int = 1
+    area: int = 1
+
+
+@dataclass(frozen=True)
+class GraphTensor:
+    """A tensor of a graph that is being read: the node that makes it, or "x", and its shape without the batch."""
+
+    node: str
+    shape: Shape
+
+
+@dataclass
+class Made:
+    """A node that a reader is to enter; shape None is that of what was recorded."""
+
+    op: str
+    inputs: tuple[GraphTensor, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, np.ndarray] = field(default_factory=dict)
+    shape: Shape | None = None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One kind of node.
+
+    name      in graphs and cards
+    meaning   (m, node, params, *inputs) -> its output. None for what holds state or holds nothing
+    attrs     attributes that a node must have; it may have others, which its meaning has a default for
+    params    arrays that it must have; `optional`: that it may have
+    fits      (node, shapes of its inputs) -> what does not fit, or None
+    reads_constants   whether one of its inputs may be a Constant
+    onnx      (emitter, node, *tensors) -> tensor, where ONNX has an operator for it or for most of it
+    torch     {name under which PyTorch records it: (call) -> Made, or a tensor that exists}
+    linear    those of these names that are linear in a tensor: the mean of the results is the result of the mean
+    layer     (name of PyTorch's function that one of our own layers calls, the layer's attributes that are its arguments)
+    nir       {class of NIR: (reader, name, its node, input, shape) -> (our node, shape)}
+    to_nir    (nir, node, shape of its input, options) -> NIR's node; raises Unsupported, and None is no word in NIR
+    counts    (node, shapes, counts of its inputs) -> those of its output, where whole numbers stay whole
+    measured  rounding is found by moving the inputs, and nothing counts as exact; else it follows from the meaning
+    """
+
+    name: str
+    meaning: Callable[..., Value] | None = None
+    attrs: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    fits: Callable[[Any, Sequence[Shape]], str | None] = lambda node, shapes: None
+    reads_constants: bool = False
+    onnx: Callable[..., str] | None = None
+    torch: Mapping[str, Callable[[Any], Made | GraphTensor]] = field(default_factory=dict)
+    linear: tuple[str, ...] = ()
+    layer: tuple[str, str] | None = None
+    nir: Mapping[str, Callable[..., tuple[str, Shape]]] = field(default_factory=dict)
+    to_nir: Callable[..., Any] | None = None
+    counts: Callable[[Any, Sequence[Shape], Sequence[Counts]], Counts | None] = lambda node, shapes, counts: None
+    measured: bool = False
+
+
+OPERATIONS: dict[str, Operation] = {}
+
+
+def register(operation: Operation) -> None:
+    OPERATIONS[operation.name] = operation
+
+
+def names(text: str, read: Callable[[Any], Made | GraphTensor]) -> dict[str, Callable[[Any], Made | GraphTensor]]:
+    """One reader for several names of PyTorch; ?d stands for 1d, 2d and 3d."""
+    return {name.replace("?", size): read for name in text.split() for size in ("123" if "?" in name else "1")}
+
+
+def spatial(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
+    """A kernel, stride, padding or dilation as one number for each of `dims` spatial axes; one number means all axes."""
+    return (value,) * dims if isinstance(value, int) else tuple(value)
+
+
+def plain(value: int | Iterable[Any], dims: int) -> int | list[int]:
+    """A size as one number where it is the same on all `dims` axes, as a list otherwise (JSON has no tuples)."""
+    values = (value,) * dims if isinstance(value, int) else tuple(int(v) for v in value)
+    return values[0] if len(set(values)) == 1 else list(values)
+
+
+def one_each(values: Any, dims: int) -> Any:
+    """PyTorch's short form: a list of one number means all axes."""
+    return values if isinstance(values, int) or len(values) == dims else [values[0]] * dims
+
+
+def first(node: Any, shapes: Sequence[Shape], counts: Sequence[Counts]) -> Counts:
+    """Where an operation moves values, or picks among them."""
+    return counts[0]

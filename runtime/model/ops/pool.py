@@ -1,0 +1,261 @@
+"""Pooling: windows over the space of a map, and what is made of each.
+
+MaxPool          the largest of a window; kernel, stride, and perhaps padding and dilation
+AvgPool          its mean; zeros of the padding count
+GlobalAvgPool    the mean over all places, [C, 1, 1]
+AdaptiveAvgPool  to the node's shape, in any ratio: output i is the mean of inputs floor(i n / m) to ceil((i + 1) n / m)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from runtime.model.ops.operation import (
+    Counts,
+    GraphTensor,
+    Made,
+    Operation,
+    Params,
+    Shape,
+    Value,
+    first,
+    names,
+    plain,
+    register,
+    spatial,
+)
+from runtime.model.refusals import Unsupported, require
+
+
+def _windows(m: Any, node: Any, x: Value, fill: float) -> Value:
+    dims = len(node.shape) - 1
+    sizes = (spatial(node.attrs[key], dims) for key in ("kernel", "stride"))
+    more = (spatial(node.attrs.get(key, default), dims) for key, default in (("padding", 0), ("dilation", 1)))
+    return m.windows(x, *sizes, *more, fill)
+
+
+def _axes(dims: int) -> tuple[int, ...]:
+    """Of the places in a window, behind [B, C, ...]."""
+    return tuple(range(2 + dims, 2 + 2 * dims))
+
+
+def _max_pool(m: Any, node: Any, p: Params, x: Value) -> Value:
+    return m.max(_windows(m, node, x, -np.inf), _axes(len(node.shape) - 1))
+
+
+def _avg_pool(m: Any, node: Any, p: Params, x: Value) -> Value:
+    return m.mean(_windows(m, node, x, 0.0), _axes(len(node.shape) - 1))
+
+
+def _global(m: Any, node: Any, p: Params, x: Value) -> Value:
+    return m.mean(x, tuple(range(2, 1 + len(node.shape))), True)
+
+
+def along(m: Any, node: Any, x: Value, matrix: Callable[[int, int], np.ndarray]) -> Value:
+    """One product for each axis of space, the last first: X A^T for the last axis, A X along the others."""
+    dims = len(node.shape) - 1
+    for axis in reversed(range(dims)):
+        x = m.along(x, 2 + axis, lambda n, axis=axis: matrix(n, node.shape[1 + axis]), axis)
+    return x
+
+
+def means(n: int, m: int) -> np.ndarray:
+    """[m, n] float32: output i is the mean of the inputs from floor(i n / m) to ceil((i + 1) n / m)."""
+    rows = np.zeros((m, n), np.float32)
+    for i in range(m):
+        start, stop = i * n // m, -(-(i + 1) * n // m)
+        rows[i, start:stop] = 1 / (stop - start)
+    return rows
+
+
+# --- ONNX ---------------------------------------------------------------------------------------------------------------
+
+
+def _onnx(op: str) -> Callable[..., str]:
+    def write(e: Any, node: Any, x: str) -> str:
+        dims = len(node.shape) - 1
+        place: dict[str, Any] = {"strides": list(spatial(node.attrs["stride"], dims))}
+        padding, dilation = (spatial(node.attrs.get(k, d), dims) for k, d in (("padding", 0), ("dilation", 1)))
+        if any(padding):
+            place["pads"] = [*padding, *padding]
+        if any(d != 1 for d in dilation):
+            place["dilations"] = list(dilation)
+        if op == "AveragePool" and "pads" in place:
+            place["count_include_pad"] = 1
+        return str(e.op(op, [x], node.name, kernel_shape=list(spatial(node.attrs["kernel"], dims)), **place))
+
+    return write
+
+
+# --- PyTorch ------------------------------------------------------------------------------------------------------------
+
+
+def _attrs(kernel: Any, stride: Any, padding: Any, shape: Shape, ceil_mode: bool, dilation: Any = 1) -> dict[str, Any]:
+    """Kernel, stride and padding of a pooling, and the rules that hold for all of them."""
+    dims = len(shape) - 1
+    kernel, padding, dilation = (spatial(value, dims) for value in (kernel, padding, dilation))
+    stride = kernel if stride in (None, ()) else spatial(stride, dims)
+    spare = [
+        (n + 2 * p - d * (k - 1) - 1) % s
+        for n, k, s, p, d in zip(shape[1:], kernel, stride, padding, dilation, strict=True)
+    ]
+    require(
+        not ceil_mode or not any(spare),
+        "ceil_mode=True, and a window hangs over the edge here",
+        "use ceil_mode=False, or an input size that the windows fill",
+    )
+    attrs = {"kernel": plain(kernel, dims), "stride": plain(stride, dims)}
+    if any(padding):
+        attrs["padding"] = plain(padding, dims)
+    if any(d != 1 for d in dilation):
+        attrs["dilation"] = plain(dilation, dims)
+    return attrs
+
+
+def _read_max(c: Any) -> Made:
+    x = c.tensor(0)
+    return Made(
+        "MaxPool",
+        (x,),
+        _attrs(c.get(1), c.get(2) or c.get(1), c.get(3, 0), x.shape, bool(c.get(5, False)), c.get(4, 1)),
+    )
+
+
+def _read_avg(c: Any) -> Made:
+    source = c.get(0)
+    kernel, stride = c.get(1), c.get(2) or c.get(1)
+    if c.node.name == "avg_pool1d" and source.shape[1] == 1:
+        vector = c.made(source)
+        if len(vector.shape) == 1:
+            return _read_vote(vector, kernel, stride)
+    x = c.tensor(0)
+    require(c.get(6) is None, "divisor_override is set", "scale the next layer's weights")
+    attrs = _attrs(kernel, stride, c.get(3, 0), x.shape, bool(c.get(4, False)))
+    require(
+        "padding" not in attrs or bool(c.get(5, True)),
+        "padding with count_include_pad=False",
+        "use count_include_pad=True, or no padding",
+    )
+    return Made("AvgPool", (x,), attrs)
+
+
+def _read_vote(x: GraphTensor, kernel: Any, stride: Any) -> Made:
+    """Average pooling over a vector, as [B, 1, n] -> [B, 1, n / kernel]: neighbouring neurons vote."""
+    k, s = (v if isinstance(v, int) else v[0] for v in (kernel, stride))
+    rule = f"a vote of {k} every {s} over {x.shape[0]}"
+    require(k == s and x.shape[0] % k == 0, rule, "let every class have k voters")
+    return Made("Vote", (x,), {"voters": int(k)}, shape=(x.shape[0] // k,))
+
+
+def everywhere(x: GraphTensor) -> Made:
+    """The mean over all places."""
+    return Made("GlobalAvgPool", (x,), shape=(x.shape[0], *(1,) * (len(x.shape) - 1)))
+
+
+def _read_adaptive(c: Any) -> Made:
+    """Windows of one size, one over everything, or any."""
+    x = c.tensor(0)
+    sizes, out = x.shape[1:], c.out[1:]
+    if all(n == 1 for n in out):
+        return everywhere(x)
+    if any(n % o for n, o in zip(sizes, out, strict=True)):
+        return Made("AdaptiveAvgPool", (x,))
+    kernel = plain([n // o for n, o in zip(sizes, out, strict=True)], len(out))
+    return Made("AvgPool", (x,), {"kernel": kernel, "stride": kernel})
+
+
+# --- NIR ----------------------------------------------------------------------------------------------------------------
+
+
+def _avg_of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
+    require(len(shape) == 3, f"a {type(node).__name__} over {list(shape)}", "give it an input of channels and space")
+    kernel, stride, padding = (r.sizes(value, 2) for value in (node.kernel_size, node.stride, node.padding))
+    out = tuple((n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape[1:], kernel, stride, padding, strict=True))
+    attrs = {"kernel": plain(kernel, 2), "stride": plain(stride, 2)}
+    if any(padding):
+        attrs["padding"] = plain(padding, 2)
+    whole = (shape[0], *out)
+    return r.add(name, "AvgPool", (x,), whole, attrs), whole
+
+
+def _sum_of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
+    """The mean times the window's size."""
+    mean, out = _avg_of_nir(r, f"{name}_mean", node, x, shape)
+    size = np.array(np.prod(r.sizes(node.kernel_size, 2)), np.float32)
+    return r.add(name, "Affine", (mean,), out, {}, {"scale": size, "shift": np.zeros_like(size)}), out
+
+
+def _max_to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
+    raise Unsupported("NIR has no max-pooling", "train with average pooling (APk2s2 in the notation), or use --to onnx")
+
+
+def _avg_to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
+    advice = "use a strided convolution" if node.op == "AvgPool" else "use a linear layer"
+    require(len(shape) == 3, f"NIR pools maps [channels, height, width], not {list(shape)}", advice)
+    keys = (("kernel", shape[1:]), ("stride", shape[1:]), ("padding", 0))
+    return nir.AvgPool2d(*(np.array(spatial(node.attrs.get(key, default), 2)) for key, default in keys))
+
+
+def _counted(size: Callable[[Any, Sequence[Shape]], int]) -> Callable[..., Counts]:
+    def counts(node: Any, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts:
+        area = size(node, shapes)
+        return Counts(of[0].most * area, of[0].area * area)
+
+    return counts
+
+
+def _area(node: Any, shapes: Sequence[Shape]) -> int:
+    return prod(spatial(node.attrs["kernel"], len(node.shape) - 1))
+
+
+register(
+    Operation(
+        "MaxPool",
+        _max_pool,
+        attrs=("kernel", "stride"),
+        onnx=_onnx("MaxPool"),
+        torch=names("max_pool?d max_pool?d_with_indices", _read_max),
+        layer=("max_pool2d", "kernel_size stride padding dilation ceil_mode"),
+        to_nir=_max_to_nir,
+        counts=first,
+    )
+)
+register(
+    Operation(
+        "AvgPool",
+        _avg_pool,
+        attrs=("kernel", "stride"),
+        onnx=_onnx("AveragePool"),
+        torch=names("avg_pool?d", _read_avg),
+        linear=("avg_pool1d", "avg_pool2d"),
+        layer=("avg_pool2d", "kernel_size stride padding ceil_mode count_include_pad divisor_override"),
+        nir={"AvgPool2d": _avg_of_nir, "SumPool2d": _sum_of_nir},
+        to_nir=_avg_to_nir,
+        counts=_counted(_area),
+    )
+)
+register(
+    Operation(
+        "GlobalAvgPool",
+        _global,
+        onnx=lambda e, node, x: e.op("GlobalAveragePool", [x], node.name),
+        to_nir=_avg_to_nir,
+        counts=_counted(lambda node, shapes: prod(shapes[0][1:])),
+    )
+)
+register(
+    Operation(
+        "AdaptiveAvgPool",
+        lambda m, node, p, x: along(m, node, x, means),
+        onnx=lambda e, node, x: e.along(node, x, means),
+        torch=names(
+            "adaptive_avg_pool?d _adaptive_avg_pool?d",
+            _read_adaptive,
+        ),
+        measured=True,
+    )
+)

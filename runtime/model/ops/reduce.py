@@ -1,0 +1,118 @@
+"""What joins the values along some axes: sums, means, the largest, and what is normalised by them.
+
+Reduce      how: mean, sum or max, over `axes`
+Softmax     e^(x - max) / sum e^(x - max) along an axis
+LayerNorm   (x - mean) / sqrt(var + eps) * weight + bias over the last `axes` axes, whose shape weight and bias have
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from runtime.model.ops.operation import GraphTensor, Made, Operation, Params, Value, names, register
+from runtime.model.ops.pool import everywhere
+from runtime.model.refusals import require
+
+
+def _reduce(m: Any, node: Any, p: Params, x: Value) -> Value:
+    by = {"mean": m.mean, "sum": m.sum, "max": m.max}[node.attrs["how"]]
+    return by(x, tuple(node.attrs["axes"]), node.attrs["keepdims"])
+
+
+def _softmax(m: Any, node: Any, p: Params, x: Value) -> Value:
+    axis = (node.attrs["axis"],)
+    e = m.op("Exp", x - m.max(x, axis, True))
+    return e / m.sum(e, axis, True)
+
+
+def _layer_norm(m: Any, node: Any, p: Params, x: Value) -> Value:
+    size = node.attrs["axes"]
+    axes = tuple(range(1 + len(node.shape) - size, 1 + len(node.shape)))
+    centred = x - m.mean(x, axes, True)
+    var = m.mean(centred * centred, axes, True)
+    y = centred / m.op("Sqrt", var + np.float32(node.attrs["eps"])) * m.trailing(p["weight"], size)
+    return y + m.trailing(p["bias"], size) if "bias" in p else y
+
+
+# --- ONNX ---------------------------------------------------------------------------------------------------------------
+
+
+def _reduce_onnx(e: Any, node: Any, x: str) -> str:
+    op = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax"}[node.attrs["how"]]
+    axes = e.weight(f"{node.name}.axes", np.array(node.attrs["axes"], np.int64))
+    return str(e.op(op, [x, axes], node.name, keepdims=int(node.attrs["keepdims"])))
+
+
+def _layer_norm_onnx(e: Any, node: Any, x: str) -> str:
+    attrs = {"axis": -node.attrs["axes"], "epsilon": float(node.attrs["eps"])}
+    return str(e.op("LayerNormalization", [x, *e.parameters(node)], node.name, **attrs))
+
+
+# --- PyTorch ------------------------------------------------------------------------------------------------------------
+
+
+def _read_reduce(c: Any) -> Made | GraphTensor:
+    how = {"amax": "max"}.get(c.node.name, c.node.name)
+    source, dims, keep = c.get(0), c.get(1), bool(c.get(2, False))
+    rank = len(source.shape)
+    require(dims is not None, f"{how} over everything", f"name the axes: {how}(dim=...)")
+    axes = sorted(d % rank for d in ([dims] if isinstance(dims, int) else dims)) or list(range(rank))
+    require(0 not in axes, f"{how} over the batch", "keep the batch: a sample must not depend on another")
+    vector = c.made(source)
+    if how == "mean" and len(vector.shape) == 1 and rank == 3 and axes == [2]:  # x.view(B, classes, k).mean(-1)
+        k = source.shape[2]
+        return Made("Vote", (vector,), {"voters": k}, shape=(vector.shape[0] // k,))
+    x = c.tensor(0)
+    if how == "mean" and axes == list(range(2, rank)) and rank >= 3:
+        return everywhere(x)
+    return Made("Reduce", (x,), {"how": how, "axes": axes, "keepdims": keep}, shape=c.out)
+
+
+def _read_softmax(c: Any) -> Made:
+    axis = c.get(1) % len(c.node.shape)
+    require(axis != 0, "softmax over the batch", "use another axis")
+    return Made("Softmax", (c.tensor(0),), {"axis": axis})
+
+
+def _read_layer_norm(c: Any) -> Made:
+    shape = tuple(c.get(1))
+    params = {"weight": np.ones(shape, np.float32) if c.get(2) is None else c.array(2)}
+    if c.get(3) is not None:
+        params["bias"] = c.array(3)
+    return Made("LayerNorm", (c.tensor(0),), {"eps": float(c.get(4, 1e-5)), "axes": len(shape)}, params)
+
+
+register(
+    Operation(
+        "Reduce",
+        _reduce,
+        attrs=("how", "axes", "keepdims"),
+        onnx=_reduce_onnx,
+        torch=names("mean sum amax max", _read_reduce),
+        linear=("mean",),
+    )
+)
+register(
+    Operation(
+        "Softmax",
+        _softmax,
+        attrs=("axis",),
+        onnx=lambda e, node, x: e.op("Softmax", [x], node.name, axis=node.attrs["axis"]),
+        torch=names("softmax _softmax _safe_softmax", _read_softmax),
+        measured=True,
+    )
+)
+register(
+    Operation(
+        "LayerNorm",
+        _layer_norm,
+        attrs=("eps", "axes"),
+        params=("weight",),
+        optional=("bias",),
+        onnx=_layer_norm_onnx,
+        torch=names("layer_norm", _read_layer_norm),
+        measured=True,
+    )
+)

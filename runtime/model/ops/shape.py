@@ -1,0 +1,213 @@
+"""What moves values and changes none: other shapes, other orders, parts, and several side by side.
+
+Reshape   to the node's shape;  Flatten: to a vector
+Permute   by `axes`;  Slice: start, stop and step of one axis;  Concat: along an axis
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from runtime.model.ops.operation import (
+    Counts,
+    GraphTensor,
+    Made,
+    Operation,
+    Params,
+    Shape,
+    Value,
+    first,
+    names,
+    register,
+)
+from runtime.model.refusals import Unsupported, require
+
+FAR = np.iinfo(np.int64).max  # a Slice to the end
+
+
+def _reshape(m: Any, node: Any, p: Params, x: Value) -> Value:
+    return m.reshape(x, node.shape)
+
+
+def _slice(m: Any, node: Any, p: Params, x: Value) -> Value:
+    a = node.attrs
+    return m.part(x, a["axis"], a["start"], a["stop"], a["step"])
+
+
+def _most(node: Any, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts | None:
+    return Counts(max(c.most for c in of), of[0].area) if len({c.area for c in of}) == 1 else None
+
+
+# --- ONNX: the batch is axis 0, and its size is never written into a file: a Reshape says -1 ------------------------------
+
+
+def _numbers(e: Any, name: str, *values: int) -> str:
+    return str(e.weight(name, np.array(values, np.int64)))
+
+
+def _reshape_onnx(e: Any, node: Any, x: str) -> str:
+    return str(e.op("Reshape", [x, _numbers(e, f"{node.name}.shape", -1, *node.shape)], node.name))
+
+
+def _slice_onnx(e: Any, node: Any, x: str) -> str:
+    a, name = node.attrs, node.name
+    stop = a["stop"] if a["stop"] is not None else FAR if a["step"] > 0 else -FAR
+    values = {"start": a["start"], "stop": stop, "axis": a["axis"], "step": a["step"]}
+    return str(e.op("Slice", [x, *(_numbers(e, f"{name}.{key}", value) for key, value in values.items())], name))
+
+
+def _concat_onnx(e: Any, node: Any, *inputs: str) -> str:
+    moving = next(name for name in inputs if name not in e.initializers)
+    parts = [_for_every_row(e, node, name, moving) for name in inputs]
+    return str(e.op("Concat", parts, node.name, axis=node.attrs["axis"]))
+
+
+def _for_every_row(e: Any, node: Any, name: str, moving: str) -> str:
+    """A Constant as many times as there are rows in `moving`; other tensors as they are."""
+    if name not in e.initializers:
+        return name
+    rows = e.op("Shape", [moving], f"{node.name}.rows", start=0, end=1)
+    rest = e.weight(f"{name}.rest", np.array(e.initializers[name].dims[1:], np.int64))
+    whole = e.op("Concat", [rows, rest], f"{name}.whole", axis=0)
+    return str(e.op("Expand", [name, whole], f"{name}.repeated"))
+
+
+# --- PyTorch ------------------------------------------------------------------------------------------------------------
+
+
+def _read_permute(c: Any) -> Made:
+    axes = [int(i) for i in c.get(1)]
+    require(axes[0] == 0, "it moves the batch from the first axis", "keep the batch first")
+    return Made("Permute", (c.tensor(0),), {"axes": axes})
+
+
+def _read_concat(c: Any) -> Made:
+    parts = c.get(0)
+    axis = c.get(1, 0) % len(c.node.shape)
+    rule = "it joins something that is not a tensor of the network"
+    require(all(p.moves for p in parts), rule, "join spikes or currents")
+    require(axis != 0, "it joins along the batch", "join channels: dim=1")
+    return Made("Concat", tuple(c.shaped(p) for p in parts), {"axis": axis})
+
+
+def _read_slice(c: Any) -> Made:
+    source = c.get(0)
+    axis = c.get(1, 0) % len(source.shape)
+    size = source.shape[axis]
+    if c.node.name == "select":
+        return _part(c, source, axis, c.get(2) % size, c.get(2) % size + 1)
+    return _part(c, source, axis, *slice(c.get(2), c.get(3), c.get(4, 1)).indices(size))
+
+
+def _part(c: Any, source: Any, axis: int, start: int, stop: int, step: int = 1) -> Made:
+    require(axis != 0, "it takes rows of the batch", "keep the batch whole")
+    x = c.shaped(source)
+    shape = list(x.shape)
+    shape[axis - 1] = len(range(start, stop, step))
+    return Made("Slice", (x,), {"axis": axis, "start": start, "stop": stop, "step": step}, shape=tuple(shape))
+
+
+def _read_part(c: Any) -> Made | GraphTensor:
+    """A part of what an operation returned: of split, chunk, unbind, or of max and pooling with indices."""
+    whole, i = c.get(0), int(c.node.op)
+    inner = c.of(whole)
+    if i == 0 and (whole.name == "max" or whole.name.endswith("_with_indices")):
+        found: Made | GraphTensor = inner.lowered()
+        return found
+    known = whole.name in ("unbind", "split", "split_with_sizes")
+    require(known, f"{whole.name}() is not exported", "use layers of the list")
+    source = whole.args[0]
+    axis = (inner.get(2, 0) if whole.name != "unbind" else inner.get(1, 0)) % len(source.shape)
+    if whole.name == "unbind":
+        return _part(c, source, axis, i, i + 1)
+    sizes = inner.get(1)
+    sizes = [sizes] * (i + 1) if isinstance(sizes, int) else sizes
+    return _part(c, source, axis, sum(sizes[:i]), min(sum(sizes[: i + 1]), source.shape[axis]))
+
+
+def _read_expand(c: Any) -> GraphTensor:
+    x: GraphTensor = c.tensor(0)
+    require(x.shape == c.out, f"it repeats {list(x.shape)} to {list(c.out)}", "let + and * repeat it")
+    return x
+
+
+def _read_pad(c: Any) -> Made:
+    raise Unsupported(f"it pads by {c.node.name}()", "pad with zeros, as part of a convolution or pooling")
+
+
+# --- NIR ----------------------------------------------------------------------------------------------------------------
+
+
+def _flatten_of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
+    start, end = int(node.start_dim), int(node.end_dim)
+    whole = start in (0, -len(shape)) and end in (-1, len(shape) - 1)
+    rule = f"it flattens axes {start} to {end} of {list(shape)}"
+    require(whole or len(shape) == 1, rule, "flatten all axes")
+    out: Shape = (int(np.prod(shape)),)
+    return (x, shape) if len(shape) == 1 else (r.add(name, "Flatten", (x,), out), out)
+
+
+def _concat_to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
+    raise Unsupported("NIR cannot put values side by side", "add them (residual addition), or use --to onnx")
+
+
+register(
+    Operation(
+        "Reshape",
+        _reshape,
+        onnx=_reshape_onnx,
+        torch={
+            **names("reshape", lambda c: c.made(c.get(0))),  # reshaped where it is read in another shape
+            **names("expand", _read_expand),
+            **names("reflection_pad?d replication_pad?d constant_pad_nd", _read_pad),
+        },
+        linear=("reshape",),
+        counts=first,
+    )
+)
+register(
+    Operation(
+        "Flatten",
+        _reshape,
+        onnx=_reshape_onnx,
+        nir={"Flatten": _flatten_of_nir},
+        to_nir=lambda nir, node, shape, options: nir.Flatten({"input": np.array(shape)}, 0, -1),
+        counts=first,
+    )
+)
+register(
+    Operation(
+        "Permute",
+        lambda m, node, p, x: m.permute(x, node.attrs["axes"]),
+        attrs=("axes",),
+        onnx=lambda e, node, x: e.op("Transpose", [x], node.name, perm=list(node.attrs["axes"])),
+        torch=names("permute", _read_permute),
+        linear=("permute",),
+        counts=first,
+    )
+)
+register(
+    Operation(
+        "Slice",
+        _slice,
+        attrs=("axis", "start", "stop", "step"),
+        onnx=_slice_onnx,
+        torch={**names("slice select", _read_slice), **names("part", _read_part)},
+        counts=first,
+    )
+)
+register(
+    Operation(
+        "Concat",
+        lambda m, node, p, *values: m.concat(values, node.attrs["axis"]),
+        attrs=("axis",),
+        reads_constants=True,
+        onnx=_concat_onnx,
+        torch=names("cat", _read_concat),
+        to_nir=_concat_to_nir,
+        counts=_most,
+    )
+)
