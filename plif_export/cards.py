@@ -58,7 +58,7 @@ def make_card(
         },
         "v_threshold": _one_or_each(graph, "v_threshold"),
         "v_reset": _one_or_each(graph, "v_reset"),
-        "output": output_record(last.op, last.attrs.get("voters", 1), last.values),
+        "output": output_record(last.op, last.attrs.get("voters", 1), last.values, last.shape),
         "framing": facts.framing,
         "normalisation": facts.normalisation,
         **({"view": facts.view} if facts.view else {}),

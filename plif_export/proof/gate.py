@@ -161,7 +161,7 @@ def _starts_like(subject: Subject, reference: Reference, report: Report) -> bool
 
 def _run_freely(subject: Subject, history: History, report: Report) -> None:
     """The artifact on its own spikes, from the history's start: counts how much of it then differs from the history."""
-    votes, voters = np.zeros((2, history.y.shape[2])), int(subject.card["output"].get("voters", 1))
+    votes, voters = np.zeros((2, *history.y.shape[2:])), int(subject.card["output"].get("voters", 1))
     states = None
     for case in cases(history, subject.chunk):
         try:
@@ -184,6 +184,8 @@ def _run_freely(subject: Subject, history: History, report: Report) -> None:
                     report.first_divergence = {"layer": layer.name, "step": t}
         for i, y in enumerate((answer.y, case.y)):
             votes[i] += whole_votes(y[:, 0], voters).sum(axis=0)
+    if votes.ndim > 2:  # maps, about which nothing is decided
+        return
     report.decisions += 1
     report.decisions_changed += int(votes[0].argmax() != votes[1].argmax())
 

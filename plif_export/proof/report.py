@@ -89,7 +89,8 @@ class Report:
             f"parity passed: {self.spikes} spikes over {self.steps} steps, {self.spike_mismatches} differ "
             f"({self.excused} excused), max |dv| {self.max_abs_dv:.1e}, "
         )
-        decisions = f"{self.decisions_changed} of {self.decisions} decisions changed{untested}"
+        decided = f"{self.decisions_changed} of {self.decisions} decisions changed"
+        decisions = (decided if self.decisions else "maps, about which nothing is decided") + untested
         if not self.rounding:
             return gate + (f"against the same {self.precision} weights, " * (self.precision != "fp32")) + decisions
         return (

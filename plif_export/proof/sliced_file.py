@@ -15,7 +15,7 @@ from plif_export.proof.reference import Reference
 from plif_export.proof.slices import CannotRun, cut, run, with_outputs
 from plif_export.proof.subject import Answer, Case, States, Subject
 from runtime.base.errors import PlifError
-from runtime.model.card import Card
+from runtime.model.card import Card, output_shape
 from runtime.model.graph import key_of, spikes
 
 
@@ -100,7 +100,7 @@ class SlicedFile(Subject):
         feed |= {r["input"]: states[layer][name] for r, (layer, name) in zip(records, self.states, strict=True)}
         found = run(self.whole, names, feed, "states", f"the whole file cannot run {rows} streams")
         y = found["y"] if self.unrolled else found["y"][None]
-        expected = [self.chunk, rows, len(self.card["classes"])]
+        expected = [self.chunk, rows, *output_shape(self.card)]
         if list(y.shape) != expected:
             raise CannotRun("output", f"y is {list(y.shape)} for {rows} streams; expected {expected}")
         after: dict[str, State] = {}

@@ -78,10 +78,6 @@ class Lowering:
                     self._note(problem, (region.nodes or [region.states[0].after])[0])
         if self.problems:
             return None
-        if len(output.shape) != 1:
-            rule, advice = f"it ends with a map {list(output.shape)}", "end with a vector: one number for each class"
-            self._note(Unsupported(rule, advice, "forward"), self.end)
-            return None
         try:
             return Graph(self.shape, tuple(self._needed(output.node)), output.node)
         except PlifError as error:

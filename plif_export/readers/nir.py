@@ -145,9 +145,6 @@ class _Reader:
         if self.problems:
             return None, self.problems
         output = self.outputs[outputs[0]][0]
-        if len(self.outputs[outputs[0]][1]) != 1:
-            rule = f"the network ends with a map {list(self.outputs[outputs[0]][1])}"
-            return None, [Problem(outputs[0], "Output", rule, "end with a vector: a Flatten and an Affine")]
         return Graph(shape, tuple(self.nodes), output), []
 
     def _input_shape(self, name: str) -> Shape:

@@ -27,7 +27,7 @@ from plif_export.proof.compiled import CompiledProgram, find_compiler
 from plif_export.proof.slices import CannotRun
 from plif_export.readers.rules import Problem
 from plif_export.targets.c_size import Size, bytes_of, kilo, measure, too_large
-from plif_export.targets.target import ExportJob, Target
+from plif_export.targets.target import ExportJob, Target, map_problems
 from plif_export.writers.c import CFiles, examine, write_c
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.version import __version__
@@ -74,7 +74,7 @@ class CTarget(Target):
             _require_fit(size, budgets, graph, card)
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
-        return examine(graph)[1]
+        return map_problems(graph) + examine(graph)[1]
 
     def write(self, job: ExportJob, path: Path) -> None:
         stem = job.name.removesuffix(self.suffix)

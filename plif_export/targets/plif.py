@@ -13,7 +13,7 @@ from typing import ClassVar
 import onnx.numpy_helper
 
 from plif_export.readers.rules import Problem
-from plif_export.targets.target import ExportJob, Target
+from plif_export.targets.target import ExportJob, Target, map_problems
 from runtime import native
 from runtime.base.errors import PlifError
 from runtime.engines.event.plif_writer import sections_of
@@ -45,7 +45,7 @@ class PlifTarget(Target):
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
         """Every layer that the event engine does not run, and why."""
         advice = "use --to onnx"
-        return [
+        return map_problems(graph) + [
             Problem(node["name"], node["op"], f"{foreign} is not in the event engine", advice)
             for node in graph.record()["nodes"]
             if (foreign := not_here(node) if node["op"] in MAKERS else f"operation {node['op']}") is not None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import onnx
 
+from plif_export.readers.rules import Problem
 from runtime.api import load
 from runtime.base.errors import PlifError
 from runtime.model.card import Card
@@ -17,7 +18,6 @@ from runtime.model.graph import Graph
 if TYPE_CHECKING:
     from plif_export.proof.session import OpenedModel
     from plif_export.proof.subject import Subject
-    from plif_export.readers.rules import Problem
     from plif_export.targets.c_size import Size
 
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
@@ -103,6 +103,13 @@ class Target:
     def faults(self, path: Path, card: Card, opened: OpenedModel | Subject | None) -> Iterable[tuple[str, str]]:
         """What does not fit the card around the inner ONNX file, or in what `open` gave: (layer or "config", what)."""
         return ()
+
+
+def map_problems(graph: Graph) -> list[Problem]:
+    """That the network gives a map, of a target whose artifacts give one number for each class."""
+    last = graph[graph.output]
+    rule = f"the network gives a map {list(last.shape)}, and here only one number for each class can be given"
+    return [Problem(last.name, last.op, rule, "use --to onnx")] if len(last.shape) != 1 else []
 
 
 def flag(options: Mapping[str, str], name: str) -> bool:

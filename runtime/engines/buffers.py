@@ -9,12 +9,13 @@ lie where the engine wants them:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from runtime.engines.tensors import spiking_layers
-from runtime.model.card import Card
+from runtime.model.card import Card, output_shape
 
 Arrays = Sequence[np.ndarray]
 Rates = Mapping[str, np.ndarray] | None
@@ -25,7 +26,7 @@ class Buffers:
     """What a session needs of an engine: `x` to fill, `run` to call, `y` to read, and the membranes.
 
     x      float32 [rows, C, H, W]; of an unrolled artifact [T, rows, C, H, W], unless its input is a still image
-    y      float32 [rows, classes]; of an unrolled artifact [T, rows, classes]
+    y      float32 [rows, classes], or a map [rows, C, H, W]; of an unrolled artifact [T, rows, ...]
     rates  {layer: float32 [rows]}, the share of neurons (0..1) that fired in the last call; of an unrolled artifact
            [T * rows]; empty where nobody asked for rates
     """
@@ -34,9 +35,9 @@ class Buffers:
         steps = (int(card["T"]),) if card["form"] == "unrolled" else ()
         x_steps = () if card["input"]["kind"] == "static" else steps
         self.x = np.zeros((*x_steps, rows, *card["input"]["shape"]), np.float32)
-        self.y = np.zeros((*steps, rows, len(card["classes"])), np.float32)
+        self.y = np.zeros((*steps, rows, *output_shape(card)), np.float32)
         layers = spiking_layers(card) if rates else {}
-        self.rates = {layer: np.zeros(self.y.size // self.y.shape[-1], np.float32) for layer in layers}
+        self.rates = {layer: np.zeros(math.prod(steps) * rows, np.float32) for layer in layers}
 
     def run(self) -> None:
         """One call of the engine."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from runtime.base.errors import PlifError
 from runtime.engines import Engine
 from runtime.engines.chosen import EngineChoice
-from runtime.model.card import Card
+from runtime.model.card import Card, output_shape
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,13 @@ class OpenModel:
 
     @cached_property
     def classes(self) -> list[str]:
+        """Raises PlifError for a network that gives a map, about which nobody can decide."""
+        shape = output_shape(self.card)
+        if len(shape) != 1:
+            raise PlifError(
+                f"{self.path}: gives a map {shape} at every step, and only classes can be decided about; step it from Python: "
+                "runtime.load(...).session().step(x)"
+            )
         return list(self.card["classes"])
 
     @cached_property

@@ -58,7 +58,8 @@ class Session:
         self.reset()
 
     def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
-        """One time-step: x [streams, C, H, W] -> y float32 [streams, classes], what the module returns for this step.
+        """One time-step: x [streams, C, H, W] -> y float32 [streams, classes], or a map
+        [streams, ...], what the module returns for this step.
 
         rows  the streams that advance, all when None; x holds one frame for each of them, the others keep their state
         """

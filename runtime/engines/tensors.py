@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from runtime.base.errors import PlifError
-from runtime.model.card import Card
+from runtime.model.card import Card, output_shape
 
 Tensor = TypeVar("Tensor")
 
@@ -47,7 +47,7 @@ def call_shapes(card: Card) -> tuple[list[Any], list[list[Any]], list[Any]]:
     """The shapes of x, of the membranes of each state, and of y, with "B" for the number of rows of the batch."""
     steps = [card["T"]] if card["form"] == "unrolled" else []
     x = [*([] if card["input"]["kind"] == "static" else steps), "B", *card["input"]["shape"]]
-    return x, [["B", *state["shape"]] for state in card["states"]], [*steps, "B", len(card["classes"])]
+    return x, [["B", *state["shape"]] for state in card["states"]], [*steps, "B", *output_shape(card)]
 
 
 def shapes_by_name(card: Card) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:

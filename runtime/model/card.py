@@ -18,7 +18,16 @@ from runtime.base.errors import PlifError
 from runtime.model.artifacts import CARD_KEY, kind_of
 from runtime.model.program import check as check_program
 
-__all__ = ["CARD_KEY", "Card", "check_artifact_card", "check_model_card", "encode", "parse_card", "read_card"]
+__all__ = [
+    "CARD_KEY",
+    "Card",
+    "check_artifact_card",
+    "check_model_card",
+    "encode",
+    "output_shape",
+    "parse_card",
+    "read_card",
+]
 
 MODEL_FORMAT = "plif-model"
 MODEL_FORMAT_VERSION = 1
@@ -154,7 +163,14 @@ def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -
     output = card["output"]
     if output.get("kind") not in OUTPUTS or not _positive(output.get("voters", 1)):
         raise PlifError(f"{where}: output {output}; expected a kind of {', '.join(OUTPUTS)} and a number of voters")
+    if "shape" in output:
+        _check_shape(output["shape"], f"{where}: output")
     _check_programs(graph["nodes"], where)
+
+
+def output_shape(card: Card) -> list[int]:
+    """Of y without the batch: [classes], or the map that a network gives."""
+    return list(card["output"].get("shape", (len(card["classes"]),)))
 
 
 def _check_programs(nodes: Any, where: str) -> None:
@@ -208,8 +224,8 @@ def _check_common(
         raise PlifError(f"{where}: input kind {card['input'].get('kind')!r}; expected events or static")
     _check_shape(card["input"].get("shape"), f"{where}: input")
     dims = len(card["input"]["shape"])
-    # Networks with a notation take images. Those of other libraries have no notation, and may take vectors or sequences.
-    if dims != 3 and (card["notation"] is not None or dims > 3):
+    # Networks with a notation take images. Those of other libraries have none, and may take vectors, sequences and volumes.
+    if dims != 3 and (card["notation"] is not None or dims > 4):
         raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
     if card.get("view") not in (None, "upright"):
         raise PlifError(f"{where}: view {_short(card['view'])}; expected upright, or no such key")

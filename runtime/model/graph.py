@@ -248,7 +248,11 @@ def state_record(layer: str, shape: Shape, initial: float | None, variable: str 
     }
 
 
-def output_record(op: str, voters: int, values: str = "spikes") -> dict[str, Any]:
-    """The card's `output`: what y is, by the kind of the last node; values: of a Neuron, what it gives (Node.values)."""
+def output_record(op: str, voters: int, values: str = "spikes", shape: Shape = ()) -> dict[str, Any]:
+    """The card's `output`: what y is, by the kind of the last node; values: of a Neuron, what it gives (Node.values).
+
+    shape  of y without the batch; it is said where y is a map, and not one number for each class
+    """
     kind = {"Vote": "votes", "Neuron": "membrane" if values == "membrane" else "spikes", "State": "membrane"}
-    return {"kind": kind.get(op, "currents"), "voters": voters if op == "Vote" else 1}
+    said = {"kind": kind.get(op, "currents"), "voters": voters if op == "Vote" else 1}
+    return {**said, "shape": list(shape)} if len(shape) > 1 else said

@@ -17,6 +17,7 @@ def check_streamable(model: OpenModel, sources: Sequence[str | Source], speed: s
         )
     if model.static:
         raise PlifError(f"{model.path}: its input is a still image, not events; evaluate it instead: plif eval")
+    assert model.classes  # or it says why there are none
     if speed not in ("real", "max"):
         raise PlifError(f"--speed {speed}: expected real or max")
     if not sources:

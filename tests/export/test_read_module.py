@@ -369,7 +369,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "same": (lambda: chain(nn.Conv2d(1, 1, 2, padding="same")), (1, 2, 2), r"padding 'same' with an even kernel"),
     "reflect": (lambda: chain(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")), (1, 2, 2), "it pads by reflection_pad2d"),
     "bn": (lambda: chain(nn.BatchNorm2d(1, track_running_stats=False)), (1, 2, 2), "no running statistics"),
-    "map": (lambda: chain(nn.Conv2d(1, 1, 1), IF(), end=False), (1, 2, 2), "ends with a map"),
     "nothing": (lambda: chain(nn.Linear(4, 4), end=False), (4,), "no spiking neuron"),
     "double": (lambda: chain(nn.Linear(4, 4)).double(), (4,), "not float32"),
     "shape": (lambda: chain(nn.Linear(5, 4)), (4,), r"0 \(Linear\): it fails on one time-step"),
