@@ -20,18 +20,23 @@ from plif_export.writers.symbol import SymbolicMath, tensor, write
 from runtime.model.graph import Graph, Node, initial_v, state_in, state_out
 from runtime.model.neurons import Terms, equation_of
 from runtime.model.ops import OPERATIONS
+from runtime.model.ops.expand import expanded
 
 
 def writable(op: str) -> bool:
-    """Whether a kind of node can be written; passes take the last two out before."""
-    return OPERATIONS[op].onnx is not None or op in ("Neuron", "State", "BatchNorm", "Dropout")
+    """Whether a kind of node can be written."""
+    return OPERATIONS[op].meaning is not None or op in ("Neuron", "State")
 
 
 def stateless(e: Emitter, node: Node, inputs: Sequence[str]) -> str:
     """Emits a node without state; the batch axis of its inputs may hold B rows or T * B. Returns its output's name."""
     write = OPERATIONS[node.op].onnx
-    assert write is not None
-    return write(e, node, *inputs)
+    if write is not None:
+        return write(e, node, *inputs)
+    tensors = dict(zip(node.inputs, inputs, strict=True))
+    for part in expanded(node, [e.shapes[name] for name in node.inputs]):
+        tensors[part.name] = stateless(e, part, [tensors[name] for name in part.inputs])
+    return tensors[node.name]
 
 
 def neuron(

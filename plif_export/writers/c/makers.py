@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 
 from plif_export.readers.rules import Problem, Unsupported
@@ -11,7 +11,9 @@ from plif_export.writers.c.names import identifier
 from plif_export.writers.c.neurons import neuron
 from plif_export.writers.c.products import product, stored
 from plif_export.writers.c.program import Product, Program, Value
-from runtime.model.graph import Graph, Node
+from runtime.base.errors import PlifError
+from runtime.model.graph import Graph, Node, Shape
+from runtime.model.ops.expand import expanded
 
 
 def begin(program: Program) -> None:
@@ -64,6 +66,21 @@ MAKERS: dict[str, Callable[[Program, Node], Value]] = {
 }
 
 
+def _made(program: Program, node: Node, shapes: Mapping[str, Shape]) -> Value:
+    """By its maker, or as the operations that its meaning is made of."""
+    if node.op in MAKERS:
+        return MAKERS[node.op](program, node)
+    try:
+        parts = expanded(node, [shapes[name] for name in node.inputs])
+    except PlifError:
+        parts = []
+    if not parts or any(part.op not in MAKERS for part in parts):
+        raise Unsupported("the C writer has no code for it", "choose another layer, or use --to onnx")
+    for part in parts:
+        program.values[part.name] = MAKERS[part.op](program, part)
+    return program.values[node.name]
+
+
 def examine(graph: Graph, input_type: str = "float") -> tuple[Program, list[Problem]]:
     """The program of a graph (after all passes), and what C cannot express of it."""
     program, problems = Program(graph, input_type), []
@@ -74,10 +91,7 @@ def examine(graph: Graph, input_type: str = "float") -> tuple[Program, list[Prob
     for node in graph:
         program.layer = node.layer if node.op == "Neuron" else node.name
         try:
-            maker = MAKERS.get(node.op)
-            if maker is None:
-                raise Unsupported("the C writer has no code for it", "choose another layer, or use --to onnx")
-            program.values[node.name] = maker(program, node)
+            program.values[node.name] = _made(program, node, graph.shapes)
         except Unsupported as problem:
             problems.append(Problem(node.name, node.op, problem.rule, problem.advice))
             program.values[node.name] = Value("floats", program.id(node), node.shape, node.shape)
