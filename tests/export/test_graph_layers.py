@@ -16,10 +16,12 @@ from torch import Tensor
 from plif_export.passes import prepare
 from plif_export.proof import interpret
 from plif_export.writers import FORMS
+from plif_export.writers.c.makers import examine
 from runtime import load
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, Node, state_in
 from runtime.model.ops import OPERATIONS
+from runtime.model.ops.expand import expanded
 from tests.programs import LEAKY, linear, proved, traced
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -80,6 +82,7 @@ CASES: dict[str, tuple[Node, tuple[int, ...], Callable[[Tensor], Tensor]]] = {
     "Reduce sum": (node("Reduce", (1, 5, 6), {"how": "sum", "axes": [1], "keepdims": True}), MAP,
                    lambda x: x.sum(1, keepdim=True)),
     "Reduce max": (node("Reduce", (4, 6), {"how": "max", "axes": [2], "keepdims": False}), MAP, lambda x: x.amax(2)),
+    "PixelShuffle": (node("PixelShuffle", (1, 10, 12), {"factor": 2}), MAP, lambda x: F.pixel_shuffle(x, 2)),
     "Softmax": (node("Softmax", TOKENS, {"axis": 2}), TOKENS, lambda x: x.softmax(2)),
     "LayerNorm": (node("LayerNorm", (3, 5), {"eps": 1e-5, "axes": 2}, weight=NORM, bias=SHIFT), (3, 5),
                   lambda x: F.layer_norm(x, (3, 5), tensor(NORM), tensor(SHIFT))),
@@ -279,3 +282,19 @@ def test_a_graph_that_does_not_fit_together_is_refused_in_one_line(nodes: tuple[
     with pytest.raises(PlifError, match=what) as refused:
         Graph((4,), (neuron, *nodes), "n_neuron")
     assert "\n" not in str(refused.value)
+
+
+def test_what_a_writer_has_no_word_for_is_written_as_what_its_meaning_is_made_of() -> None:
+    """PixelShuffle, which neither ONNX nor C has a word for here, in C."""
+    op = node("PixelShuffle", (1, 4, 4), {"factor": 2})
+    fc = Node("fc", "Linear", ("flat",), (3,), {}, {"weight": drawn(3, 16)})
+    graph = Graph(
+        (4, 2, 2),
+        (op, Node("flat", "Flatten", ("op",), (16,)), fc, traced("n", ("fc",), (3,), LEAKY)),
+        "n_neuron",
+    )
+    program, problems = examine(prepare(graph, "exact", static=False))
+    assert problems == [] and program.values["op"].shape == (1, 4, 4)
+    assert [part.op for part in expanded(op, [(4, 2, 2)])] == ["Reshape", "Permute", "Reshape"]
+    with pytest.raises(PlifError, match=r"windows\(\), which is no node"):
+        expanded(Node("p", "MaxPool", ("x",), (4, 1, 1), {"kernel": 2, "stride": 2}), [(4, 2, 2)])

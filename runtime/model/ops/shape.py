@@ -211,3 +211,20 @@ register(
         counts=_most,
     )
 )
+
+
+def _shuffle(m: Any, node: Any, p: Params, x: Value) -> Value:
+    r, (c, h, w) = node.attrs["factor"], node.shape
+    parts = m.permute(m.reshape(x, (c, r, r, h // r, w // r)), (0, 1, 4, 2, 5, 3))
+    return m.reshape(parts, node.shape)
+
+
+register(
+    Operation(
+        "PixelShuffle",
+        _shuffle,
+        attrs=("factor",),
+        torch=names("pixel_shuffle", lambda c: Made("PixelShuffle", (c.tensor(0),), {"factor": c.get(1)})),
+        counts=first,
+    )
+)
