@@ -267,31 +267,6 @@ def test_without_a_compiler_it_is_written_and_said_not_to_be_proved(
         verify(made.path, firing())
 
 
-def test_attention_is_refused_by_name_by_check_as_by_export(tmp_path: Path) -> None:
-    import torch
-    from torch import nn
-
-    from plif_export import check
-
-    class Attention(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            from spikingjelly.activation_based import neuron
-
-            self.a, self.fire = nn.Linear(6, 6), neuron.IFNode()
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            q = self.a(x)
-            return self.fire((q @ q.transpose(-2, -1)).softmax(-1).flatten(1))
-
-    pytest.importorskip("spikingjelly")
-    net, example = Attention().eval(), torch.zeros(1, 4, 6)
-    report = check(net, example, to="c")
-    assert not report.supported and "the C writer has no code for it" in report.problems[0]
-    with pytest.raises(PlifError, match="the C writer has no code for it"):
-        export(net, tmp_path / "net.c", example, to="c")
-
-
 def test_float32_gives_the_bits_of_the_event_engine_without_vectors(small_float: Path, tmp_path: Path) -> None:
     """Every membrane and output, over 30 steps on their own spikes; in a process whose engine has the scalar kernels."""
     if not is_built():

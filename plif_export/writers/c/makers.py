@@ -58,6 +58,7 @@ def _state(program: Program, node: Node) -> Value:
 
 MAKERS: dict[str, Callable[[Program, Node], Value]] = {
     "Conv": _product,
+    "ConvTranspose": _product,
     "Linear": _product,
     "Neuron": _neuron,
     "State": _state,

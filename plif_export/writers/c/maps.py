@@ -213,10 +213,10 @@ def permute(program: Program, node: Node) -> Value:
 def slice_(program: Program, node: Node) -> Value:
     a, source = node.attrs, program.as_floats(program.value(node.inputs[0]))
     axis = int(a["axis"]) - 1
-    require(axis >= 0 and int(a["start"]) >= 0, "a slice of this kind is not written", "use --to onnx")
+    taken = range(source.shape[axis])[a["start"] : a["stop"] : a["step"]]
     loops, at = nest(node.shape)
     index = list(at)
-    index[axis] = f"({at[axis]} * {a['step']} + {a['start']})"
+    index[axis] = f"({at[axis]} * {taken.step} + {taken.start})"
     return _each(program, node, element(program, source, index), at, loops, f"{node.name}: a part", source.kind == "x")
 
 
@@ -232,6 +232,59 @@ def concat(program: Program, node: Node) -> Value:
         body += f"{indent(loops)}{pad}{name}[{offset(to, strides(node.shape), node.shape)}] = {element(program, source, at)};\n"
         begin += source.shape[axis]
     program.function(program.id(node), f"{node.name}: side by side", body, any(s.kind == "x" for s in sources))
+    return Value("floats", name, node.shape, node.shape)
+
+
+def reduced(program: Program, node: Node) -> Value:
+    """The mean, the sum or the largest along some axes."""
+    source = program.as_floats(program.value(node.inputs[0]))
+    how, axes = node.attrs["how"], [axis - 1 for axis in node.attrs["axes"]]  # of the shape: the batch is no axis in C
+    loops, at = nest(node.shape)
+    kept = [at[i] for i in range(len(source.shape)) if i not in axes] if node.attrs["keepdims"] else list(at)
+    inner, along = nest([source.shape[i] for i in axes], "rstuvw")
+    index = [along[axes.index(i)] if i in axes else kept.pop(0) for i in range(len(source.shape))]
+    read = element(program, source, index)
+    count = prod(source.shape[i] for i in axes)
+    more = f"if ({read} > total)\n    total = {read};" if how == "max" else f"total += {read};"
+    if how == "max":
+        program.headers.add("float.h")
+    total = f"total / {number(count)}" if how == "mean" else "total"
+    return _total(
+        program, node, loops, at, "-FLT_MAX" if how == "max" else "0.0f", inner, more, total, source.kind == "x"
+    )
+
+
+def matmul(program: Program, node: Node) -> Value:
+    """[.., M, K] x [.., K, N]; axes of size 1 before the last two are repeated."""
+    a, b = (program.as_floats(program.value(name)) for name in node.inputs)
+    loops, at = nest(node.shape)
+    left, right = element(program, a, [*at[:-1], "k"]), element(program, b, [*at[:-2], "k", at[-1]])
+    inner = f"for (int k = 0; k < {a.shape[-1]}; k++)\n"
+    return _total(
+        program, node, loops, at, "0.0f", inner, f"total += {left} * {right};", "total", "x" in (a.kind, b.kind)
+    )
+
+
+def _total(
+    program: Program,
+    node: Node,
+    loops: str,
+    at: list[str],
+    start: str,
+    inner: str,
+    more: str,
+    total: str,
+    reads_x: bool,
+) -> Value:
+    """A buffer of the node's shape; each element is what the inner loops make of `total`."""
+    name = program.floats(f"{program.id(node)}_y", prod(node.shape), f"{node.name}: its output")
+    place = offset(at, strides(node.shape), node.shape)
+    depth = len(inner.splitlines())
+    body = f"float total = {start};\n{inner}{indent(more, depth)}{name}[{place}] = {total};\n"
+    last_loop = f"{loops.rstrip()} {{\n" if loops else ""
+    close = "    " * len(at) + "}\n" if loops else ""
+    text = f"{indent(last_loop)}{indent(body, 1 + len(at))}{close}"
+    program.function(program.id(node), f"{node.name}: {node.op}", text, reads_x)
     return Value("floats", name, node.shape, node.shape)
 
 
@@ -252,6 +305,8 @@ MAKERS: dict[str, Callable[[Program, Node], Value]] = {
     "Concat": concat,
     "Slice": slice_,
     "Permute": permute,
+    "Reduce": reduced,
+    "MatMul": matmul,
     "Reshape": reshape,
     "Flatten": flatten,
     "Vote": vote,

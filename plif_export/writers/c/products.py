@@ -1,4 +1,4 @@
-"""Conv and Linear: sums of the weights of what fired.
+"""Conv, ConvTranspose and Linear: sums of the weights of what fired.
 
     x[o] = b[o] + sum W[o][c][ky][kx] over the spikes c at place (y * stride - padding + ky * dilation, ...)
     int8    x[o] = float32(sum W8 k) * scale[o] + b[o]        whole numbers k, the sum is int32
@@ -53,9 +53,12 @@ def product(program: Program, node: Node) -> Product:
     groups, outputs, inputs = int(node.attrs["groups"]), node.shape[0], source.shape[0]
     ih, iw = (1,) * (2 - dims) + source.shape[1:]
     oh, ow = (1,) * (2 - dims) + node.shape[1:]
-    weight = node.params["weight"]  # [O, I / groups, k...]
-    per = outputs // groups
-    rows = weight.reshape(groups, per, inputs // groups, *kernel).transpose(3, 4, 0, 2, 1)  # [ky][kx][g][i][o]
+    weight = node.params["weight"]  # [O, I / groups, k...], of a transposed one [I, O / groups, k...]
+    per, share, transposed = outputs // groups, inputs // groups, node.op == "ConvTranspose"
+    if transposed:
+        rows = weight.reshape(groups, share, per, *kernel).transpose(3, 4, 0, 1, 2)
+    else:
+        rows = weight.reshape(groups, per, share, *kernel).transpose(3, 4, 0, 2, 1)  # [ky][kx][g][i][o]
     name = program.constant(
         f"{program.id(node)}_w",
         np.ascontiguousarray(rows),
@@ -64,8 +67,9 @@ def product(program: Program, node: Node) -> Product:
     add = _adding(
         program, node, source, f"{name} + (ky * {kernel[1]} + kx) * {inputs * per}", "iy", "ix", (ih, iw), groups
     )
+    way = transposed_tap if transposed else tap
     step = [
-        tap(a, s, p, k, d) for a, s, p, k, d in zip(("oy", "ox"), stride, padding, ("ky", "kx"), dilation, strict=True)
+        way(a, s, p, k, d) for a, s, p, k, d in zip(("oy", "ox"), stride, padding, ("ky", "kx"), dilation, strict=True)
     ]
     loops = f"""    for (int oy = 0, p = 0; oy < {oh}; oy++)
         for (int ox = 0; ox < {ow}; ox++, p++) {{
@@ -92,6 +96,12 @@ def tap(place: str, stride: int, padding: int, tap: str, dilation: int) -> str:
     """The place that a tap of a kernel reads: place * stride - padding + tap * dilation."""
     begin = place if stride == 1 else f"{place} * {stride}"
     return begin + (f" - {padding}" if padding else "") + f" + {tap}" + (f" * {dilation}" if dilation != 1 else "")
+
+
+def transposed_tap(place: str, stride: int, padding: int, tap: str, dilation: int) -> str:
+    """The place whose tap reaches this one: place = (that place) * stride - padding + tap * dilation; -1 where there is none."""
+    left = f"{place} + {padding} - {tap} * {dilation}"
+    return left if stride == 1 else f"({left}) % {stride} ? -1 : ({left}) / {stride}"
 
 
 def _linear(program: Program, node: Node, source: Value) -> Product:

@@ -35,16 +35,16 @@ class _Term:
     def __init__(self, m: _Nodes, name: str, shape: Shape) -> None:
         self.m, self.name, self.shape = m, name, shape
 
-    def __add__(self, other: _Term) -> _Term:
+    def __add__(self, other: _Term | float) -> _Term:
         return self.m.joined("Add", self, other)
 
-    def __sub__(self, other: _Term) -> _Term:
+    def __sub__(self, other: _Term | float) -> _Term:
         return self.m.joined("Sub", self, other)
 
-    def __mul__(self, other: _Term) -> _Term:
+    def __mul__(self, other: _Term | float) -> _Term:
         return self.m.joined("Mul", self, other)
 
-    def __truediv__(self, other: _Term) -> _Term:
+    def __truediv__(self, other: _Term | float) -> _Term:
         return self.m.joined("Div", self, other)
 
 
@@ -68,7 +68,11 @@ class _Nodes:
         self.made.append(node)
         return _Term(self, node.name, node.shape)
 
-    def joined(self, op: str, a: _Term, b: _Term) -> _Term:
+    def joined(self, op: str, a: _Term, b: _Term | float) -> _Term:
+        if not isinstance(b, _Term):
+            b = self._constant(np.full((1,) * len(a.shape), b, np.float32))
+        if len(b.shape) < len(a.shape):  # a parameter, which repeats over the axes before its own
+            b = self._constant(self._value(b).reshape((1,) * (len(a.shape) - len(b.shape)) + b.shape))
         return self.enter(op, (a, b), tuple(np.broadcast_shapes(a.shape, b.shape)))
 
     def op(self, name: str, x: _Term) -> _Term:
@@ -109,6 +113,24 @@ class _Nodes:
         left = [1 if i + 1 in axes else n for i, n in enumerate(x.shape) if keep or i + 1 not in axes]
         return self.enter("Reduce", (x,), tuple(left), how=how, axes=list(axes), keepdims=keep)
 
+    def take(self, x: _Term, axis: int, places: Callable[[int], np.ndarray]) -> _Term:
+        def chosen(n: int) -> np.ndarray:
+            taken = places(n)
+            rows = np.zeros((len(taken), n), np.float32)
+            rows[np.arange(len(taken)), taken] = 1
+            return rows
+
+        return self.along(x, axis, chosen)
+
+    def along(self, x: _Term, axis: int, matrix: Callable[[int], np.ndarray], name: object = None) -> _Term:
+        """X A^T along the last axis; another one changes places with it."""
+        swapped = list(range(1 + len(x.shape)))
+        swapped[axis], swapped[-1] = swapped[-1], swapped[axis]
+        rows = matrix(x.shape[axis - 1]).T
+        if axis == len(x.shape):
+            return self.matmul(x, self._constant(rows.reshape((1,) * (len(x.shape) - 2) + rows.shape)))
+        return self.permute(self.along(self.permute(x, swapped), len(x.shape), matrix), swapped)
+
     def matmul(self, a: _Term, b: _Term) -> _Term:
         return self.enter("MatMul", (a, b), (*a.shape[:-1], b.shape[-1]))
 
@@ -129,6 +151,9 @@ class _Nodes:
 
     def trailing(self, values: np.ndarray, axes: int) -> _Term:
         return self._constant(values)
+
+    def _value(self, term: _Term) -> np.ndarray:
+        return next(node.params["value"] for node in self.made if node.name == term.name)
 
     def _constant(self, values: np.ndarray) -> _Term:
         name = f"{self.name}_{len(self.made)}"

@@ -1,0 +1,74 @@
+"""--to c of every operation of a graph: the compiled program gives what the golden model gives, in front of neurons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from plif_export.cards import make_card
+from plif_export.passes import prepare
+from plif_export.proof.compiled import CompiledProgram, find_compiler
+from plif_export.prove import prove
+from plif_export.targets import find_target
+from plif_export.targets.target import ExportJob
+from runtime.model.card import read_card
+from runtime.model.graph import Graph, Node
+from runtime.model.readers.c_source import read_texts
+from tests.export.test_graph_layers import CASES, PLIF_1, attention
+from tests.programs import linear, traced, trained
+
+pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler (gcc, clang or cc)")
+SAMPLE = (
+    "ConvTranspose",
+    "AdaptiveAvgPool",
+    "Resize bilinear",
+    "Slice to the end",
+    "LayerNorm",
+    "Softmax",
+    "Reduce max",
+)
+
+
+def between(op: Node, shape: tuple[int, ...]) -> Graph:
+    """Spikes -> the operation -> a linear layer -> spikes."""
+    first = traced("first", ("x",), shape, PLIF_1, 1.0, alpha=0.5)
+    size = int(np.prod(op.shape))
+    nodes = (
+        first,
+        op.with_(inputs=("first_neuron",)),
+        Node("flat", "Flatten", ("op",), (size,)),
+        linear("fc", "flat", size, 4, 1, 6.0),
+        traced("last", ("fc",), (4,), PLIF_1, 1.0, alpha=0.7),
+    )
+    return Graph(shape, nodes, "last_neuron")
+
+
+def passes(graph: Graph, folder: Path, precision: str = "fp32") -> bool:
+    made = prepare(graph, "exact", False, precision)
+    kept: dict[str, Any] = {"form": "step", "precision": precision, "math": "exact", "batch": None}
+    card = make_card(trained(graph).facts, made, T=4, source_sha256=None, **kept)
+    target, path = find_target("c"), folder / "net.c"
+    target.check(made, card, {})
+    target.write(ExportJob(made, onnx.ModelProto(), card, name=path.name), path)
+    card = read_card(path)
+    program = CompiledProgram(read_texts(path), card, find_compiler() or "", ("-O0", "-Wall", "-Wextra", "-Werror"))
+    report = prove(None, card, trained(graph), opened=program)
+    assert report.passed, report.sentence()
+    return report.spikes > 0
+
+
+@pytest.mark.parametrize(
+    "case", [case if case in SAMPLE else pytest.param(case, marks=pytest.mark.large) for case in CASES]
+)
+def test_a_layer_in_c_is_the_golden_model_s(tmp_path: Path, case: str) -> None:
+    op, shape, _ = CASES[case]
+    assert passes(between(op, shape), tmp_path)
+
+
+@pytest.mark.parametrize("precision", ("fp32", "int8"))
+def test_a_spiking_transformer_is_written_as_c(tmp_path: Path, precision: str) -> None:
+    assert passes(attention(), tmp_path, precision)
