@@ -31,6 +31,7 @@ from runtime.base.hdf5 import open_hdf5
 from runtime.model.card import Card, read_card
 from runtime.model.graph import Graph, Node, Shape
 from runtime.model.ops import OPERATIONS, spatial
+from runtime.model.ops.shapes import Misfit, shape_after
 
 DT = 1e-4
 LAYERS = {name: read for operation in OPERATIONS.values() for name, read in operation.nir.items()}
@@ -189,6 +190,22 @@ class _Reader:
         name = {"x": "x_1", "y": "y_1"}.get(name, name)  # those are the graph's own
         self.nodes.append(Node(name, op, inputs, shape, attrs or {}, params or {}))
         return name
+
+    def layer(
+        self,
+        name: str,
+        op: str,
+        x: str,
+        shape: Shape,
+        attrs: dict[str, Any],
+        params: dict[str, np.ndarray] | None = None,
+    ) -> tuple[str, Shape]:
+        """Enters a layer with one input of that shape."""
+        try:
+            out = shape_after(op, attrs, params or {}, shape)
+        except Misfit as misfit:
+            raise Unsupported(f"it {misfit}", "check it") from None
+        return self.add(name, op, (x,), out, attrs, params), out
 
     collapsed = staticmethod(collapsed)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from runtime.base.errors import PlifError
 from runtime.model.ops import OPERATIONS
+from runtime.model.ops.operation import Shape
+from runtime.model.ops.shapes import Misfit, shape_of
 
 
 def check_wiring(graph: Any) -> None:
@@ -15,9 +17,7 @@ def check_wiring(graph: Any) -> None:
     layers = {node.layer: node for node in graph if node.op == "Neuron"}
     for node in graph:
         sizes = [shapes[name] for name in node.inputs]
-        problem = _state(node, layers) if node.op == "State" else OPERATIONS[node.op].fits(node, sizes)
-        if not sizes and node.op not in ("State", "Constant"):
-            problem = "reads nothing"
+        problem = _state(node, layers) if node.op == "State" else _shape(node, sizes)
         read = constants.intersection(node.inputs)
         if read and (not OPERATIONS[node.op].reads_constants or constants.issuperset(node.inputs)):
             problem = problem or f"reads the constant {min(read)} alone; compute it when the network is read"
@@ -25,6 +25,20 @@ def check_wiring(graph: Any) -> None:
             raise PlifError(f"graph: layer {node.name} ({node.op}) {problem}")
     if graph.output in constants:
         raise PlifError(f"graph: its output '{graph.output}' is a constant")
+
+
+def _shape(node: Any, sizes: list[Shape]) -> str | None:
+    if not sizes and node.op != "Constant":
+        return "reads nothing"
+    operation = OPERATIONS[node.op]
+    problem = operation.fits(node, sizes)
+    if problem is not None or operation.meaning is None:
+        return problem
+    try:
+        found = shape_of(node, sizes)
+    except Misfit as misfit:
+        return str(misfit)
+    return None if found == tuple(node.shape) else f"gives {list(found)}; expected {list(node.shape)}"
 
 
 def _state(node: Any, layers: Any) -> str | None:

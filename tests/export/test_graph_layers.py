@@ -298,3 +298,19 @@ def test_what_a_writer_has_no_word_for_is_written_as_what_its_meaning_is_made_of
     assert [part.op for part in expanded(op, [(4, 2, 2)])] == ["Reshape", "Permute", "Reshape"]
     with pytest.raises(PlifError, match=r"windows\(\), which is no node"):
         expanded(Node("p", "MaxPool", ("x",), (4, 1, 1), {"kernel": 2, "stride": 2}), [(4, 2, 2)])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (node("Conv", (6, 5, 5), {"stride": 1, "padding": 0, "groups": 1}, weight=drawn(6, 4, 3, 3)), r"gives \[6, 3, 4\]"),
+        (node("Conv", (6, 3, 4), {"stride": 1, "padding": 0, "groups": 2}, weight=drawn(6, 4, 3, 3)), "on 4 channels"),
+        (node("MaxPool", (4, 1, 1), {"kernel": 7, "stride": 1}), r"has a kernel \[7, 7\] on \[4, 5, 6\]"),
+        (node("Reshape", (4, 31)), r"makes \[4, 31\] of \[4, 5, 6\]"),
+        (node("Permute", (5, 4, 6), {"axes": [1, 0, 2, 3]}), "moves axes"),
+        (node("Affine", MAP, scale=drawn(5), shift=drawn(5)), r"joins \[4, 5, 6\] and \[5, 1, 1\]"),
+    ],
+)  # fmt: skip
+def test_a_layer_whose_shape_does_not_follow_from_its_input_is_refused_by_name(wrong: Node, says: str) -> None:
+    with pytest.raises(PlifError, match=rf"layer op \({wrong.op}\) .*{says}"):
+        alone(wrong, MAP)

@@ -265,13 +265,13 @@ def test_values_side_by_side_multiplied_or_doubled_are_refused() -> None:
     neuron = Node("a", "Neuron", ("x",), (3,), {"kind": "IF", "layer": "l", "v_threshold": 1.0, "v_reset": 0.0,
                                                 "decay_input": True, "charge": "exact"})  # fmt: skip
     target: Any = find_target("nir")
-    for op, inputs, attrs, rule in (
-        ("Concat", ("x", "a"), {"axis": 1}, "side by side"),
-        ("Mul", ("x", "a"), {}, "cannot multiply"),
-        ("Add", ("a", "a"), {}, "adds a value to itself"),
-        ("AvgPool", ("a",), {"kernel": 2, "stride": 2}, "pools maps"),
+    for op, inputs, attrs, shape, made, rule in (
+        ("Concat", ("x", "a"), {"axis": 1}, (3,), (6,), "side by side"),
+        ("Mul", ("x", "a"), {}, (3,), (3,), "cannot multiply"),
+        ("Add", ("a", "a"), {}, (3,), (3,), "adds a value to itself"),
+        ("AvgPool", ("a",), {"kernel": 2, "stride": 2}, (3, 4), (3, 2), "pools maps"),
     ):
-        graph = Graph((3,), (neuron, Node("b", op, inputs, (3,), attrs)), "b")
+        graph = Graph(shape, (neuron.with_(shape=shape), Node("b", op, inputs, made, attrs)), "b")
         (problem,) = target.problems(graph, {})
         assert rule in problem.rule and problem.path == "b" and problem.advice
     leaky = neuron.with_(

@@ -157,15 +157,10 @@ def _of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Sh
     stride, dilation = (r.sizes(value, dims) for value in (node.stride, node.dilation))
     padding = node.padding.decode() if isinstance(node.padding, bytes) else node.padding
     pads = r.sizes(padding_sizes(padding, dilation, weight.shape[2:]), dims)
-    out = tuple(
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, p, s, d in zip(shape[1:], weight.shape[2:], pads, stride, dilation, strict=True)
-    )
     params = {"weight": weight}
     if node.bias is not None and np.any(node.bias):
         params["bias"] = np.asarray(node.bias, np.float32).reshape(-1)
-    whole = (weight.shape[0], *out)
-    return r.add(name, "Conv", (x,), whole, _attrs(stride, pads, node.groups, dilation, dims), params), whole
+    return r.layer(name, "Conv", x, shape, _attrs(stride, pads, node.groups, dilation, dims), params)
 
 
 def _to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:

@@ -158,7 +158,7 @@ def _read_batch_norm(c: Any) -> Made:
 
 def _scale_of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
     scale = r.collapsed(node.scale, shape, "scale")
-    return r.add(name, "Affine", (x,), shape, {}, {"scale": scale, "shift": np.zeros_like(scale)}), shape
+    return r.layer(name, "Affine", x, shape, {}, {"scale": scale, "shift": np.zeros_like(scale)})
 
 
 def _scale_to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:

@@ -174,19 +174,17 @@ def _read_adaptive(c: Any) -> Made:
 def _avg_of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
     require(len(shape) == 3, f"a {type(node).__name__} over {list(shape)}", "give it an input of channels and space")
     kernel, stride, padding = (r.sizes(value, 2) for value in (node.kernel_size, node.stride, node.padding))
-    out = tuple((n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape[1:], kernel, stride, padding, strict=True))
     attrs = {"kernel": plain(kernel, 2), "stride": plain(stride, 2)}
     if any(padding):
         attrs["padding"] = plain(padding, 2)
-    whole = (shape[0], *out)
-    return r.add(name, "AvgPool", (x,), whole, attrs), whole
+    return r.layer(name, "AvgPool", x, shape, attrs)
 
 
 def _sum_of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
     """The mean times the window's size."""
     mean, out = _avg_of_nir(r, f"{name}_mean", node, x, shape)
     size = np.array(np.prod(r.sizes(node.kernel_size, 2)), np.float32)
-    return r.add(name, "Affine", (mean,), out, {}, {"scale": size, "shift": np.zeros_like(size)}), out
+    return r.layer(name, "Affine", mean, out, {}, {"scale": size, "shift": np.zeros_like(size)})
 
 
 def _max_to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:

@@ -88,8 +88,7 @@ def _of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Sh
     params = {"weight": weight}
     if getattr(node, "bias", None) is not None:
         params["bias"] = np.asarray(node.bias, np.float32).reshape(-1)
-    out: Shape = (weight.shape[0],)
-    return r.add(name, "Linear", (x,), out, {}, params), out
+    return r.layer(name, "Linear", x, shape, {}, params)
 
 
 def _to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
