@@ -16,7 +16,6 @@ ONNX form stands beside it. The default math is `exact`, with which a layer of n
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +28,7 @@ from plif_export.targets.target import ExportJob, Target, flag
 from plif_export.targets.trt_build import SM, Streams, build
 from plif_export.targets.trt_layers import TYPES, neuron_kernels, neuron_nodes, product_types, read_layers
 from runtime.base.errors import CheckFailed, PlifError
+from runtime.base.files import cache_folder
 from runtime.engines.tensorrt.cuda import Gpu, open_gpu
 from runtime.engines.tensorrt.module import import_tensorrt
 from runtime.engines.tensorrt.plan import NOT_RUN, RTX, TENSORRT
@@ -127,7 +127,8 @@ class TensorRtTarget(Target):
         if said is not None:
             return None if said == "none" else Path(said)
         kind = "-".join(gpu.name.split()) if gpu is not None else "any"
-        return cache_folder() / f"tensorrt-{trt.__version__}-{kind.replace('/', '-')}.timing"
+        folder = cache_folder()
+        return folder and folder / f"tensorrt-{trt.__version__}-{kind.replace('/', '-')}.timing"
 
 
 class TensorRtRtxTarget(TensorRtTarget):
@@ -164,10 +165,6 @@ class TensorRtRtxTarget(TensorRtTarget):
 
     def timing_cache(self, trt: ModuleType, gpu: Gpu | None, options: Mapping[str, str]) -> Path | None:
         return None  # TensorRT-RTX measures nothing when it builds
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plif"
 
 
 def _streams(options: Mapping[str, str], card: Card) -> Streams:

@@ -7,5 +7,6 @@ children    processes of their own for what reads the files of others, with limi
 text        foreign text, made printable
 progress    a bar on a terminal
 latency     percentiles of durations in constant memory
+tuner       what is the fastest here: measured, chosen, kept, doubted
 aliases     old names of modules that programs import
 """

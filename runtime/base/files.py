@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -157,6 +158,23 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise PlifError(f"{path}: cannot be made ({error.strerror or error})") from None
     return path
+
+
+def cache_folder() -> Path | None:
+    """The folder of plif in the user's cache folder, which need not exist; None where there is no home folder."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        if os.path.isabs(given):  # the XDG rule: a relative path is ignored
+            base = Path(given)
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        elif sys.platform == "win32":
+            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        else:
+            base = Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return base / "plif"
 
 
 def measure(artifact: Path) -> tuple[int, str]:

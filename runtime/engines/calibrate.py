@@ -5,9 +5,7 @@ session of a process, and then for NumPy in the calling thread, too. A program t
 in the cache must compute the same, so the program itself never opens the engines that are not chosen.
 
 The stimulus is what a network on an event camera sees: sparse and event-like frames at the card's framing (a still image for
-networks that take one), then silence. The engines take turns round by round, and the best round of each counts, since other
-programs can only make a round slower. How busy they kept the processors is measured, too: what was found beside them holds
-for this minute only.
+networks that take one), then silence.
 """
 
 from __future__ import annotations
@@ -18,14 +16,14 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from runtime.base.children import run_code
 from runtime.base.errors import PlifError
+from runtime.base.tuner import Measurement, in_turns
 from runtime.engines import EngineOptions, find_engine
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
@@ -33,25 +31,13 @@ from runtime.engines.unrolled import open_session
 from runtime.events.stimulus import events_like, images, usual_count
 from runtime.model.card import Card, read_card
 
-ROUNDS = 5
 STEPS = 4  # of activity in a round, then as many of silence
-BUDGET_S = 0.3  # no further round begins after so much time of stepping
 CLEAR = 2.0  # engines that differ by more than this factor need no second round
 PAUSE_S = 0.05  # before an engine's turn: threads of the one before wait by spinning, and would slow it
 TIMEOUT_S = 20.0  # of the whole process
 
-Times = dict[str, tuple[float, float]]  # engine -> ms a call in activity, in silence
 
-
-@dataclass(frozen=True)
-class Measurement:
-    """waited  seconds for which this process' threads had to wait for a processor, per second of the measurement"""
-
-    times: Times
-    waited: float
-
-
-def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement:
+def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement[str]:
     """Measures in a child process. Raises PlifError with the reason where that fails."""
     asked = {
         "sys_path": [str(Path(part).resolve()) for part in sys.path],  # the child imports what this process imports
@@ -73,7 +59,7 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Mea
             timeout=TIMEOUT_S,
         )
         found = json.loads(done.stdout) if done.returncode == 0 else {}
-        times = {name: (float(found["times"][name][0]), float(found["times"][name][1])) for name in engines}
+        times = {name: tuple(map(float, found["times"][name])) for name in engines}
         return Measurement(times, float(found["waited"]))
     except subprocess.TimeoutExpired:
         raise PlifError(f"no result within {TIMEOUT_S:.0f} s") from None
@@ -89,37 +75,23 @@ def child(asked: dict) -> None:
     print(json.dumps(asdict(measure(path, asked["engines"], options))))
 
 
-def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement:
-    """Measures in this process: the median call of each engine's best round, in activity and in silence."""
+def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement[str]:
+    """Measures in this process: the median call of each engine in activity and in silence, ms."""
     card = read_card(path)
     sessions = {}
     for name in engines:
         model = OpenModel(path, card, find_engine(name, path)(path, card, options))
         sessions[name] = open_session(model, int(card.get("batch") or 1))
-    x_active, x_silent = _inputs(card, next(iter(sessions.values())))
-    best: Times = dict.fromkeys(engines, (np.inf, np.inf))
+    inputs = _inputs(card, next(iter(sessions.values())))
     for session in sessions.values():
-        call_times_ms(session, x_active[:1])  # first calls allocate
-    began, before_s = time.perf_counter(), waited_s()
-    for done in range(ROUNDS):
-        totals = sorted(active + silent for active, silent in best.values())
-        if done and (time.perf_counter() - began > BUDGET_S or totals[1] > CLEAR * totals[0]):
-            break
-        for name, session in sessions.items():
-            time.sleep(PAUSE_S)
-            session.reset()
-            active, silent = (float(np.median(call_times_ms(session, x))) for x in (x_active, x_silent))
-            best[name] = min(best[name][0], active), min(best[name][1], silent)
-    return Measurement(best, (waited_s() - before_s) / (time.perf_counter() - began))
+        call_times_ms(session, inputs[0][:1])  # first calls allocate
 
+    def run(name: str) -> tuple[float, ...]:
+        time.sleep(PAUSE_S)
+        sessions[name].reset()
+        return tuple(round(float(np.median(call_times_ms(sessions[name], x))), 4) for x in inputs)
 
-def waited_s() -> float:
-    """For how long the threads of this process have been ready to run without a processor, s. Only Linux says; elsewhere 0."""
-    total_ns = 0
-    for file in Path("/proc/self/task").glob("*/schedstat"):
-        with suppress(OSError, ValueError, IndexError):  # a thread may end; a kernel may not count
-            total_ns += int(file.read_text().split()[1])
-    return 1e-9 * total_ns
+    return in_turns(run, engines, clear=CLEAR)
 
 
 def call_times_ms(session: Session, x: np.ndarray) -> list[float]:

@@ -1,10 +1,7 @@
 """`--engine auto`: the fastest engine that opens the artifact as it is, found by a short calibration and remembered.
 
-Every candidate computes what the artifact says, in its precision; nothing is converted. The candidates have a fixed order,
-and a later one is chosen only where it is faster by more than MARGIN, so that noise does not decide. The result is kept in
-the user's cache folder under a key made of everything that it depends on; without such a folder, and where other programs
-kept the processors busy meanwhile, it holds for the process. chosen.py keeps it, and forgets it where steps become slower.
-docs/engines.md has the whole rule.
+Every candidate computes what the artifact says, in its precision; nothing is converted. runtime/base/tuner.py has the rule,
+docs/engines.md has it in words.
 """
 
 from __future__ import annotations
@@ -13,24 +10,22 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from runtime.base.errors import PlifError
+from runtime.base.tuner import Measurement, tune
 from runtime.base.version import __version__
 from runtime.engines import Engine, EngineOptions, find_engine
 from runtime.engines.available import why_not
-from runtime.engines.chosen import EngineChoice, cache_folder, chosen, read, write
+from runtime.engines.model import EngineChoice
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card
 
-NO_CALIBRATION = "PLIF_NO_CALIBRATION"
 CANDIDATES = {".onnx": ("event", "onnxruntime")}  # in order of preference
-MARGIN = 0.10
-# Seconds that threads waited for a processor, per second, from which a measurement is not kept.
-BUSY = 0.10
 ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 
 
@@ -66,51 +61,21 @@ def load_code(name: str, path: Path) -> None:
 
 
 def _choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> EngineChoice:
-    """Chooses among engines that all open the file: from memory, from the cache folder, or by measuring now."""
-    if os.environ.get(NO_CALIBRATION, "0") not in ("", "0"):
-        return EngineChoice(names[0], "auto", f"first in order, not measured ({NO_CALIBRATION} is set)")
-    depends = _depends_on(path, card, options, names)
-    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
-    if key in chosen:
-        return chosen[key]
-    where = cache_folder()
-    times = read(where / f"{key}.json", names) if where else None
-    note = "measured before"
-    if times is None:
-        from runtime.engines.calibrate import calibrate
+    """Chooses among engines that all open the file: by the time of a call in activity plus that of a call in silence."""
 
-        try:
-            measured = calibrate(path, names, options)
-        except PlifError as error:
-            return EngineChoice(names[0], "auto", f"first in order, not measured ({error})")
-        times = {name: {"active": round(a, 4), "silent": round(s, 4)} for name, (a, s) in measured.times.items()}
-        if measured.waited > BUSY:
-            note = "measured now, for this process only: other programs kept the processors busy"
-        elif where is not None and write(where / f"{key}.json", {"measured_ms": times, "depends_on": depends}):
-            note = "measured now"
-        else:
-            note = "measured now, for this process only: no cache folder to write to"
-    chosen[key] = replace(decide(names, times, note), key=key)
-    return chosen[key]
+    def measure(names: Sequence[str]) -> Measurement[str]:
+        from runtime.engines.calibrate import calibrate  # here: a start that reads what was measured needs none of it
 
+        return calibrate(path, names, options)
 
-def decide(names: tuple[str, ...], times: dict[str, dict[str, float]], note: str) -> EngineChoice:
-    """The rule: compare the time of a call in activity plus that of a call in silence; a later engine must win by more
-    than MARGIN.
-
-    times  engine -> {"active": ms a call, "silent": ms a call};  note: where the times come from
-    """
-    total = {name: times[name]["active"] + times[name]["silent"] for name in names}
-    best = names[0]
-    for name in names[1:]:
-        if total[name] < (1 - MARGIN) * total[best]:
-            best = name
-    shown = " and ".join(f"{times[best][key]:.3g}" for key in ("active", "silent"))
-    others = ", ".join(
-        f"{times[name]['active']:.3g} and {times[name]['silent']:.3g} with {name}" for name in names if name != best
-    )
-    reason = f"{shown} ms a call, active and silent, against {others} ({note})"
-    return EngineChoice(best, "auto", reason, times)
+    depends_on = partial(_depends_on, path, card, options, names)
+    found = tune(names, measure, parts=("active", "silent"), depends_on=depends_on, folder="engines")
+    if not found.times:
+        return EngineChoice(found.best, "auto", f"first in order, {found.note}")
+    shown = {name: f"{times['active']:.3g} and {times['silent']:.3g}" for name, times in found.times.items()}
+    others = ", ".join(f"{text} with {name}" for name, text in shown.items() if name != found.best)
+    reason = f"{shown[found.best]} ms a call, active and silent, against {others} ({found.note})"
+    return EngineChoice(found.best, "auto", reason, found.times, found.key)
 
 
 # --- what the choice depends on -----------------------------------------------------------------------------------

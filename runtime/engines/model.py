@@ -1,15 +1,55 @@
-"""An opened artifact: the card, and the engine that runs it."""
+"""An opened artifact: the card, the engine that runs it, and why it is that engine."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from runtime.base.errors import PlifError
+from runtime.base.tuner import Doubt, forget
 from runtime.engines import Engine
 from runtime.engines.chosen import EngineChoice
 from runtime.model.card import Card, output_shape
+from runtime.model.card import Card
+
+SLOWER, CALLS = 3.0, 500  # when a stream doubts its engine (Doubt)
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Which engine runs an artifact, and why (runtime/engines/choice.py).
+
+    asked        what the caller asked for: auto, or a name
+    reason       half a sentence
+    measured_ms  engine -> {"active": ms a call, "silent": ms a call}; empty where nothing was measured
+    key          of what it depends on; empty where nothing was measured
+    """
+
+    engine: str
+    asked: str
+    reason: str
+    measured_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    key: str = ""
+
+    def sentence(self) -> str:
+        return f"engine {self.engine}: {self.reason}"
+
+    def doubt(self, rows: int) -> Doubt | None:
+        """What hears how many ms each call of a stream takes; None where there is nothing to compare with.
+
+        rows  of the batch in a call: the measurement had as many as the card says, one in most
+        """
+        times = self.measured_ms.get(self.engine)
+        return Doubt(rows * max(times.values()), SLOWER, CALLS) if times else None
+
+    def forget(self, doubt: Doubt) -> str:
+        """Removes the measurement; why, in a sentence. The stream keeps its engine, because another one adds in another order."""
+        forget(self.key)
+        return (
+            f"most steps take over {SLOWER:g} times the {doubt.expected:.3g} ms for which engine {self.engine} was "
+            "chosen: the next start measures again"
+        )
 
 
 @dataclass(frozen=True)

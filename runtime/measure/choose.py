@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import numpy as np
 
 from runtime.api import Model
 from runtime.base.errors import PlifError
+from runtime.base.tuner import fastest, in_turns, measuring, tune
 from runtime.data import Dataset
-from runtime.engines.choice import NO_CALIBRATION
 from runtime.engines.unrolled import open_session
 from runtime.measure.batches import run_batch
 from runtime.measure.samples import read, reads_without_lock
@@ -20,14 +19,15 @@ from runtime.native import cores
 
 USUAL = 16  # samples in a batch where nothing is measured
 BATCHES = (1, 4, 16, 64)
-BETTER = 0.95  # a larger batch must take less than this share of the time of a sample
 MOST_BYTES = 1 << 26  # of the frames of one batch
-LONG_S = 0.02  # a run for which allocating does not count
+ROUNDS = 2  # the first one allocates ...
+LONG_S = 0.02  # ... which does not count where it takes so long
 BATCH_S = 0.05  # of a batch where its calls cost nothing: progress comes often, and threads end together
 WORTH_S = 2.0  # an evaluation that takes less is not worth measuring for
 SHARE = 0.05  # of the whole evaluation, that measuring may take
 START_S = {"torch": 5.0}  # what it costs to start a worker with this engine ...
-USUAL_START_S = 1.0  # ... and with the others
+USUAL_START_S = 1.0  # ... and with the others; times that are guessed ...
+GUESSED = 0.20  # ... must win by more than measured ones
 
 
 @dataclass(frozen=True)
@@ -49,33 +49,43 @@ def choose(model: Model, dataset: Dataset, count: int, batch: int | None = None,
     fixed = model.card.get("batch") or batch
     lanes = _lanes(model)
     usual = Choice(int(fixed or min(USUAL, -(-count // lanes))), workers or 1, lanes)
-    if (fixed and workers) or os.environ.get(NO_CALIBRATION, "0") not in ("", "0"):
+    if (fixed and workers) or not measuring():
         return usual
     began = time.perf_counter()
     samples = _first(dataset, 1)
     if not samples:
         return usual
     read_s = time.perf_counter() - began
-    run_s = _seconds(model, int(fixed or 1), samples)
+    chosen = most = int(fixed or 1)
+    session, run_s, ends = cache(partial(open_session, model)), np.inf, np.inf
+
+    def run(size: int) -> tuple[float] | None:
+        """Seconds of a sample that is as long as most, in a batch of this size; None where it has no time, or no place."""
+        nonlocal run_s
+        if size > most or time.perf_counter() + size * run_s > ends:
+            return None
+        part, began = samples[:size], time.perf_counter()
+        run_batch(session(size), part)
+        frame_s = (time.perf_counter() - began) / sum(map(len, part))
+        took_s = float(frame_s * np.mean([len(sample) for sample in samples]))
+        run_s = min(run_s, took_s)
+        return (took_s,)
+
+    in_turns(run, (chosen,), ROUNDS, LONG_S)
     if model.engine.name == "event" and not fixed:  # its rows are independent: a larger batch only saves calls
-        fixed = max(1, min(usual.batch, int(BATCH_S / run_s)))
+        fixed = chosen = max(1, min(usual.batch, int(BATCH_S / run_s)))
         usual = replace(usual, batch=fixed)
     if count * (read_s + run_s) < WORTH_S:
         return usual
-    ends = time.perf_counter() + min(SHARE * count * (read_s + run_s), 10 * WORTH_S)
-    chosen = int(fixed or 1)
     if not fixed:
         began = time.perf_counter()
-        more = _first(dataset, min(count, BATCHES[-1]), began + (ends - began) / 2)
+        ends = began + min(SHARE * count * (read_s + run_s), 10 * WORTH_S)
+        more = _first(dataset, min(count, BATCHES[-1]), (began + ends) / 2)
         if more:
             samples, read_s = more, (time.perf_counter() - began) / len(more)
         most = min(len(samples), MOST_BYTES // max(sample.nbytes for sample in samples))
-        for tried in BATCHES[1:]:
-            if tried > most or time.perf_counter() + 2 * tried * run_s > ends:
-                break
-            seconds = _seconds(model, tried, samples)
-            if seconds < BETTER * run_s:
-                chosen, run_s = tried, seconds
+        left_s = ends - time.perf_counter()
+        chosen = tune(BATCHES, partial(in_turns, run, rounds=ROUNDS, budget_s=left_s)).best
     locked_s = 0.0 if lanes > 1 and reads_without_lock(dataset) else read_s
     return Choice(chosen, workers or _workers(model, count, lanes, read_s + run_s, locked_s), lanes, read_s + run_s)
 
@@ -90,8 +100,8 @@ def _workers(model: Model, count: int, lanes: int, seconds: float, locked_s: flo
     if model.options.device not in (None, "cpu") or model.engine.name in ("tensorrt", "tensorrt-rtx"):
         return 1  # there is one GPU
     n, start_s = cores(), START_S.get(model.engine.name, USUAL_START_S)
-    alone = count * max(seconds / lanes, locked_s)
-    return n if start_s + count * seconds / n < 0.8 * alone else 1
+    alone_s = count * max(seconds / lanes, locked_s)
+    return fastest({1: alone_s, n: start_s + count * seconds / n}, GUESSED)
 
 
 def _first(dataset: Dataset, count: int, until: float = np.inf) -> list[np.ndarray]:
@@ -106,18 +116,3 @@ def _first(dataset: Dataset, count: int, until: float = np.inf) -> list[np.ndarr
             if i >= 2 * BATCHES[-1]:
                 break
     return samples
-
-
-def _seconds(model: Model, batch: int, samples: Sequence[np.ndarray]) -> float:
-    """Seconds a sample in batches of this size: the better of two runs, since the first one allocates, or one that is long."""
-    session = open_session(model, batch)
-    part = samples[: max(batch, len(samples) // batch * batch)]
-    times = []
-    for _ in range(2):
-        began = time.perf_counter()
-        for at in range(0, len(part), batch):
-            run_batch(session, part[at : at + batch])
-        times.append((time.perf_counter() - began) / len(part))
-        if times[-1] * len(part) > LONG_S:
-            break
-    return min(times)

@@ -64,7 +64,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     # engine/threads.h
     "plif_pools_new": (P, INT, INT),
     "plif_pools_free": (None, P),
-    "plif_threads_new": (P, P),
+    "plif_threads_new": (P, P, DOUBLE),
     "plif_threads_free": (None, P),
     "plif_threads_next": (INT, P),
     "plif_threads_took": (None, P, INT, I64),
@@ -117,5 +117,5 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     # engine/event.c
     "plif_layout": (INT,),
     # engine/measure.c
-    "plif_measure_forms": (INT, INT, P, P),
+    "plif_measure_form": (INT, INT, INT, P, P),
 }

@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.engines.chosen import Watch
 from runtime.engines.early_exit import card_margin
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
@@ -81,7 +80,8 @@ class Run:
             self.options = options.complete(str(self.framing), endless, card_margin(model.card))
             self._make_streams(opened)
             self.session = Session(model, sum(stream.rules.rows for stream in self.streams))
-            self._watch = Watch(model.engine_choice, self.session.streams)
+            choice = model.engine_choice
+            self._doubt = choice.doubt(self.session.streams) if choice is not None else None
             self._make_queues()
             self._state = go_on(self.options, self.framing, self.streams, self.session)
         except BaseException:
@@ -272,15 +272,14 @@ class Run:
             rows.extend(stream.numbers)
             xs.extend([frame.x] * len(stream.numbers))  # every row of a stream sees the same frame
         x = xs[0][None] if len(xs) == 1 else np.stack(xs)
-        engine, watch = self.model.engine, self._watch
-        began_s = time.perf_counter() if watch.on and not engine.times_calls else None
+        engine, doubt, choice = self.model.engine, self._doubt, self.model.engine_choice
+        began_s = time.perf_counter() if doubt is not None and not engine.times_calls else None
         y = self.session.step(x, None if len(rows) == self.session.streams else rows)
-        if watch.on:
-            watch.took_ms.append(
-                engine.took_ms(len(rows)) if began_s is None else 1e3 * (time.perf_counter() - began_s)
-            )
-            if len(watch.took_ms) == watch.calls and (text := watch.judge()) is not None:
-                self._observers.on_note(self.names[0], text)
+        if doubt is not None and choice is not None:
+            took_ms = engine.took_ms(len(rows)) if began_s is None else 1e3 * (time.perf_counter() - began_s)
+            if doubt.add(took_ms):
+                self._doubt = None
+                self._observers.on_note(self.names[0], choice.forget(doubt))
         rates = self.session.last_rates if self.model.counts_rates and self._observers.on_frame else {}
         decisions, at = [], 0
         for stream in batch:

@@ -68,7 +68,7 @@ static void *beside(void *threads) {
 
 static int shared_choice(void) {
     Pools *pools = plif_pools_new(3, 0);
-    Threads *threads = plif_threads_new(pools);
+    Threads *threads = plif_threads_new(pools, 0.1);
     pthread_t others[3];
     for (int i = 0; i < 3; i++) pthread_create(&others[i], NULL, beside, threads);
     steps(threads);

@@ -18,10 +18,13 @@ import runtime
 from plif_export import export
 from plif_export.cards import set_card
 from runtime import native
+from runtime.base import tuner
 from runtime.base.errors import PlifError
+from runtime.base.tuner import Measurement, waited_s
 from runtime.cli.main import run
-from runtime.engines import EngineOptions, choice, chosen
-from runtime.engines.calibrate import Measurement, measure, waited_s
+from runtime.engines import EngineOptions
+from runtime.engines import model as engine_model
+from runtime.engines.calibrate import measure
 from runtime.engines.event import engine as event
 from runtime.model.card import read_card
 from runtime.stream.observe import Observer
@@ -46,12 +49,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def calibrating(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """Calibration as users have it, in a cache folder of its own, on a machine that may be busy; gives that folder."""
-    monkeypatch.delenv(choice.NO_CALIBRATION, raising=False)
+    monkeypatch.delenv(tuner.NO_CALIBRATION, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(choice, "BUSY", np.inf)
-    chosen.chosen.clear()
+    monkeypatch.setattr(tuner, "BUSY", np.inf)
+    tuner.kept.clear()
     yield tmp_path / "cache" / "plif" / "engines"
-    chosen.chosen.clear()
+    tuner.kept.clear()
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def measured(calibrating: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Replaces the process that measures; gives the files that it was asked about. `event` is the faster engine."""
     asked: list[Path] = []
 
-    def calibrate(path: Path, names: tuple[str, ...], options: EngineOptions) -> Measurement:
+    def calibrate(path: Path, names: tuple[str, ...], options: EngineOptions) -> Measurement[str]:
         asked.append(path)
         return Measurement({name: (1.0 + place, 0.5 + place) for place, name in enumerate(names)}, waited=0.3)
 
@@ -78,19 +81,12 @@ def cached(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.json"))
 
 
-def test_the_faster_engine_wins_and_the_first_in_order_wins_a_tie() -> None:
-    assert choice.decide(NAMES, times(1, 3), "").engine == "event"
-    assert choice.decide(NAMES, times(3, 1), "").engine == "onnxruntime"
-    for noise in (0.92, 0.97, 1.03, 1.08):  # two engines as fast as each other: noise does not choose
-        assert choice.decide(NAMES, times(1, noise), "").engine == "event"
-
-
 def test_auto_measures_once_and_then_reads_what_it_measured(files: Path, calibrating: Path) -> None:
     first = runtime.load(files / "step.onnx").engine_choice
     assert first.engine in NAMES and first.asked == "auto" and "measured now" in first.reason
     assert all(ms > 0 for pair in first.measured_ms.values() for ms in pair.values())
     (file,) = cached(calibrating)
-    chosen.chosen.clear()  # as a new process
+    tuner.kept.clear()  # as a new process
     again = runtime.load(files / "step.onnx").engine_choice
     assert again.measured_ms == first.measured_ms and "measured before" in again.reason
     assert cached(calibrating) == [file] and not list(calibrating.glob(".*"))
@@ -104,7 +100,7 @@ def test_the_cache_decides_not_the_noise_of_another_measurement(
     content = json.loads(file.read_text())
     for kept, expected in ((times(1, 3), "event"), (times(3, 1), "onnxruntime")):
         file.write_text(json.dumps({**content, "measured_ms": kept}))
-        chosen.chosen.clear()
+        tuner.kept.clear()
         model = runtime.load(files / "step.onnx")
         assert model.engine.name == model.engine_choice.engine == expected
 
@@ -118,7 +114,7 @@ def test_a_cache_file_that_is_not_ours_is_measured_again(
     runtime.load(files / "static.onnx")
     (file,) = cached(calibrating)
     file.write_text(content)
-    chosen.chosen.clear()
+    tuner.kept.clear()
     assert "measured now" in runtime.load(files / "static.onnx").engine_choice.reason
     assert json.loads(file.read_text())["measured_ms"]["event"]["active"] > 0
     assert measured == 2 * [files / "static.onnx"]
@@ -131,7 +127,7 @@ def test_without_a_cache_folder_it_measures_for_the_process_and_says_so(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     first = runtime.load(files / "step.onnx").engine_choice
     assert "for this process only" in first.reason
-    assert runtime.load(files / "step.onnx").engine_choice is first
+    assert runtime.load(files / "step.onnx").engine_choice == first
 
 
 def test_other_threads_and_other_files_are_measured_on_their_own(
@@ -165,7 +161,7 @@ def test_measuring_leaves_the_process_as_it_was(files: Path, tmp_path: Path) -> 
         "assert model.engine_choice.measured_ms\n"
         "print(model.engine.name, 'onnxruntime' in sys.modules, (np.full(1, 1e-38, np.float32) / 4)[0] != 0)"
     )
-    environment = {k: v for k, v in os.environ.items() if k != choice.NO_CALIBRATION}
+    environment = {k: v for k, v in os.environ.items() if k != tuner.NO_CALIBRATION}
     environment["XDG_CACHE_HOME"] = str(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", program, str(files / "step.onnx")],
@@ -190,13 +186,13 @@ def test_a_measurement_that_fails_is_said_and_not_kept(
 def test_what_was_measured_on_a_busy_machine_is_not_kept_and_this_is_said(
     files: Path, calibrating: Path, measured: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "BUSY", 0.29)  # the measurement says 0.3
+    monkeypatch.setattr(tuner, "BUSY", 0.29)  # the measurement says 0.3
     first = runtime.load(files / "step.onnx").engine_choice
     assert first.engine == "event" and "other programs kept the processors busy" in first.reason
     assert not cached(calibrating)
-    assert runtime.load(files / "step.onnx").engine_choice is first  # in one process a file has one engine
-    chosen.chosen.clear()  # as a new process, when the others are gone
-    monkeypatch.setattr(choice, "BUSY", 0.31)
+    assert runtime.load(files / "step.onnx").engine_choice == first  # in one process a file has one engine
+    tuner.kept.clear()  # as a new process, when the others are gone
+    monkeypatch.setattr(tuner, "BUSY", 0.31)
     assert "measured now)" in runtime.load(files / "step.onnx").engine_choice.reason
     assert len(cached(calibrating)) == 1 and len(measured) == 2
 
@@ -205,19 +201,19 @@ def test_what_was_measured_on_a_busy_machine_is_not_kept_and_this_is_said(
 def test_a_choice_is_forgotten_where_most_steps_take_three_times_as_long(
     files: Path, calibrating: Path, measured: list[Path]
 ) -> None:
-    model = runtime.load(files / "step.onnx")
+    found = runtime.load(files / "step.onnx").engine_choice
     (file,) = cached(calibrating)
-    assert model.engine_choice is not None and model.engine_choice.measured_ms["event"]["active"] == 1.0
-    for ms, slow in ((2.9, chosen.CALLS), (3.1, chosen.CALLS // 2)):  # not three times as long, or not most of them
-        watch = chosen.Watch(model.engine_choice, 1)
-        watch.took_ms += [ms if i < slow else 1.0 for i in range(chosen.CALLS)]
-        assert watch.judge() is None and watch.on and cached(calibrating) == [file]
-    watch = chosen.Watch(model.engine_choice, 2)
-    watch.took_ms += [5.9] * chosen.CALLS
-    assert watch.judge() is None, "two rows may take twice as long"
-    watch.took_ms += [6.1] * chosen.CALLS
-    assert "the next start measures again" in str(watch.judge())
-    assert not watch.on and cached(calibrating) == []
+    assert found is not None and found.measured_ms["event"]["active"] == 1.0
+    calls = engine_model.CALLS
+    for ms, slow in ((2.9, calls), (3.1, calls - 1), (3.1, calls // 2)):  # not three times as long, or too few of them
+        doubt = found.doubt(1)
+        assert doubt is not None and not any(doubt.add(ms if i < slow else 1.0) for i in range(calls))
+    doubt = found.doubt(2)
+    assert doubt is not None and not any(doubt.add(5.9) for _ in range(calls)), "two rows may take twice as long"
+    assert [doubt.add(6.1) for _ in range(calls)] == [False] * (calls - 1) + [True]
+    assert cached(calibrating) == [file]
+    assert "the 2 ms for which engine event was chosen: the next start measures again" in found.forget(doubt)
+    assert cached(calibrating) == []
     assert measured == [files / "step.onnx"]
     runtime.load(files / "step.onnx")
     assert measured == [files / "step.onnx"] * 2 and cached(calibrating) == [file]
@@ -227,14 +223,14 @@ def test_a_choice_is_forgotten_where_most_steps_take_three_times_as_long(
 def test_a_stream_tells_of_a_choice_that_no_longer_holds_and_keeps_its_engine(
     threads: int, files: Path, calibrating: Path, measured: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chosen, "CALLS", 20)
+    monkeypatch.setattr(engine_model, "CALLS", 20)
     monkeypatch.setattr(native, "cores", lambda: threads)
     monkeypatch.setattr(event, "NEURONS_A_THREAD", 1)
     runtime.load(files / "step.onnx")
     (file,) = cached(calibrating)
     content = json.loads(file.read_text())
     file.write_text(json.dumps({**content, "measured_ms": times(1e-6, 3e-6)}))  # faster than any step can be
-    chosen.chosen.clear()
+    tuner.kept.clear()
     model, notes = runtime.load(files / "step.onnx"), Notes()
     assert model.engine.times_calls == (threads > 1)
     list(model.stream("sim:digits?seed=1&seconds=2", framing="duration:20ms", observers=[notes]))
@@ -281,7 +277,7 @@ def test_onnx_runtime_takes_a_thread_for_each_processor_that_the_process_may_use
 
 
 def test_measuring_can_be_switched_off(files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(choice.NO_CALIBRATION, "1")
+    monkeypatch.setenv(tuner.NO_CALIBRATION, "1")
     found = runtime.load(files / "step.onnx").engine_choice
     assert found.engine == "event" and found.measured_ms == {} and "PLIF_NO_CALIBRATION is set" in found.reason
     assert not calibrating.exists()

@@ -15,6 +15,7 @@ from plif_export import export, verify
 from plif_export.cards import set_card
 from runtime import native
 from runtime.api import Model
+from runtime.base import tuner
 from runtime.base.errors import PlifError
 from runtime.engines.event import forms as event_forms
 from runtime.engines.event.engine import EventEngine
@@ -115,18 +116,27 @@ def test_every_cpu_path_dense_or_sparse_gives_the_same_bits(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_what_is_the_fastest_is_measured_on_this_processor(path: str) -> None:
+def test_what_is_the_fastest_is_measured_once_on_this_processor(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuner, "kept", {})
+    monkeypatch.setenv(tuner.NO_CALIBRATION, "1")
+    usual = event_forms.ELSEWHERE[path]
+    assert event_forms.fastest(path) == usual and not tuner.kept, "it may not measure"
+    monkeypatch.delenv(tuner.NO_CALIBRATION)
     found = event_forms.fastest(path)
     assert (found.bytes_from < event_forms.NEVER) == (path in ("avx512", "amx"))
+    adding, *_ = tuner.kept.values()
+    assert found.pairs == (adding.best == "pairs") and set(adding.times) == {"pairs", "int16"}
+    assert next(iter(adding.times)) == ("pairs" if usual.pairs else "int16"), "the usual way must be beaten"
+    assert all(ns > 0 for times in adding.times.values() for ns in times.values())
+    assert event_forms.fastest(path) == found and next(iter(tuner.kept.values())) is adding
 
 
 def test_bytes_begin_where_adding_up_takes_as_long() -> None:
-    choice = event_forms.choice
-    assert choice("avx512", (20.0, 40.0), (10.0, 30.0), 50.0) == event_forms.Forms(True, pytest.approx(0.5))
-    assert choice("avx512", (10.0, 30.0), (20.0, 40.0), 60.0) == event_forms.Forms(False, pytest.approx(0.6))
-    assert choice("amx", (10.0, 30.0), (20.0, 40.0), 1.0).bytes_from == event_forms.LEAST
-    assert choice("avx2", (20.0, 40.0), (10.0, 30.0), 0.0) == event_forms.Forms(True)
-    assert choice("avx512", (20.0, 20.0), (30.0, 30.0), 50.0).bytes_from == event_forms.ELSEWHERE["avx512"].bytes_from
+    crossing, usual = event_forms.crossing, 0.55
+    assert crossing({"sparse": 10.0, "dense": 30.0}, 50.0, usual) == pytest.approx(0.5)
+    assert crossing({"sparse": 10.0, "dense": 30.0}, 60.0, usual) == pytest.approx(0.6)
+    assert crossing({"sparse": 10.0, "dense": 30.0}, 1.0, usual) == event_forms.LEAST
+    assert crossing({"sparse": 20.0, "dense": 20.0}, 50.0, usual) == usual
 
 
 def test_any_number_of_threads_and_streams_and_both_forms_give_the_same_bits(wide: Path, x: np.ndarray) -> None:

@@ -19,6 +19,7 @@ import pytest
 import runtime
 from plif_export import export
 from runtime import native
+from runtime.base.tuner import MARGIN
 from runtime.engines.event import engine as event
 from tests.networks import firing, frames
 from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
@@ -80,7 +81,7 @@ class Chooser:
             pools, self._at = engine._pools, engine.threads_of(rows)
         else:
             pools = self._library.plif_pools_new(most, exactly)
-            self._at = self._library.plif_threads_new(pools)
+            self._at = self._library.plif_threads_new(pools, MARGIN)
             weakref.finalize(self, self._library.plif_pools_free, pools)
             weakref.finalize(self, self._library.plif_threads_free, self._at)
         found = CPools.from_address(pools)

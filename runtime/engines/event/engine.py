@@ -28,6 +28,7 @@ import numpy as np
 
 from runtime import native
 from runtime.base.errors import PlifError
+from runtime.base.tuner import MARGIN
 from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Buffers, Rates
 from runtime.engines.event import forms
@@ -255,7 +256,9 @@ class EventEngine(Engine):
     def threads_of(self, rows: int, steps: int = 1) -> Any:
         """The address of what chooses the threads of calls of so many rows and steps, shared by all sessions that make them."""
         kind = rows, steps
-        return self._threads_of.get(kind) or self._threads_of.setdefault(kind, self._owned("threads", self._pools))
+        return self._threads_of.get(kind) or self._threads_of.setdefault(
+            kind, self._owned("threads", self._pools, MARGIN)
+        )
 
     def took_ms(self, rows: int) -> float:
         """As Engine says, for one step."""

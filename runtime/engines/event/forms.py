@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 
 from runtime import native
+from runtime.base.errors import PlifError
+from runtime.base.tuner import Found, in_turns, tune
 
 NEVER = 2.0  # a share of spikes that no row reaches
 
@@ -31,26 +34,37 @@ ELSEWHERE = {
     "neon": Forms(pairs=False),
     "amx": Forms(pairs=False, bytes_from=0.02),
 }
-DENSITIES = (0.1, 0.3)
+WAYS = ("int16", "pairs", "bytes")  # as plif_measure_form counts them
+DENSITIES = {"sparse": 0.1, "dense": 0.3}  # shares of spikes at which they are timed
 LEAST = ELSEWHERE["amx"].bytes_from  # below that the list is nearly free
 
 
-@cache
 def fastest(path: str) -> Forms:
-    """What a layer takes the least time with on this processor; measured once a process, in about a millisecond."""
-    ns = (ctypes.c_double * 6)()
-    if not native.library().plif_measure_forms(native.PATHS.index(path), (ctypes.c_double * 2)(*DENSITIES), ns):
-        return ELSEWHERE[path]
-    return choice(path, (ns[0], ns[1]), (ns[2], ns[3]), ns[5])
+    """What a layer takes the least time with on this processor; measured once a process, in two milliseconds."""
+    usual = ELSEWHERE[path]
+    shares = (ctypes.c_double * 2)(*DENSITIES.values())
+
+    def run(way: str) -> tuple[float, ...]:
+        ns = (ctypes.c_double * 2)()
+        if not native.library().plif_measure_form(native.PATHS.index(path), WAYS.index(way), shares, ns):
+            raise PlifError("there is no memory")
+        return tuple(ns)
+
+    def tuned(*ways: str) -> Found[str]:
+        return tune(ways, partial(in_turns, run), parts=tuple(DENSITIES), depends_on=lambda: ["int8", path, *ways])
+
+    added = tuned("pairs", "int16") if usual.pairs else tuned("int16", "pairs")
+    as_bytes = tuned("bytes").times.get("bytes") if usual.bytes_from < NEVER else None
+    bytes_from, times = usual.bytes_from, added.times.get(added.best)
+    if times and as_bytes:
+        bytes_from = crossing(times, as_bytes["dense"], bytes_from)
+    return Forms(added.best == "pairs", bytes_from)
 
 
-def choice(path: str, int16: tuple[float, float], pairs: tuple[float, float], as_bytes: float) -> Forms:
-    """The forms of a path from the times of one layer: both ways to add at DENSITIES, and multiplied as bytes (0: it cannot).
+def crossing(added: Mapping[str, float], as_bytes: float, usual: float) -> float:
+    """The share of spikes at which adding takes as long as multiplying bytes, which takes the same time at any share.
 
-    Adding takes a time that rises with the share of spikes in a straight line; where it crosses the time of bytes, these begin.
+    added  the times at DENSITIES, from which it rises in a straight line; `usual` where it does not rise
     """
-    added = min(int16, pairs, key=sum)
-    slope = (added[1] - added[0]) / (DENSITIES[1] - DENSITIES[0])
-    if not as_bytes or slope <= 0:
-        return Forms(added is pairs, ELSEWHERE[path].bytes_from)
-    return Forms(added is pairs, max(LEAST, DENSITIES[0] + (as_bytes - added[0]) / slope))
+    slope = (added["dense"] - added["sparse"]) / (DENSITIES["dense"] - DENSITIES["sparse"])
+    return max(LEAST, DENSITIES["sparse"] + (as_bytes - added["sparse"]) / slope) if slope > 0 else usual

@@ -1,4 +1,4 @@
-/* Which way of summing int8 weights is the fastest on this processor: one layer, computed in each way, timed.
+/* How long a way of summing int8 weights takes on this processor: one layer, computed in that way.
  *
  * All ways give the same bits (rows.h, dense8.h), and none is the fastest everywhere: rows as int16 take twice the
  * loads of pairs of bytes and half the additions, and how many of each a processor does in a cycle does not follow
@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { HEIGHT = 2, WIDTH = 64, CHANNELS = 128, KERNEL = 3, PAD = 1, ROUNDS = 5 };
+enum { HEIGHT = 2, WIDTH = 64, CHANNELS = 128, KERNEL = 3, PAD = 1 };
 enum { WORDS = CHANNELS / 64, CAPACITY = WIDTH * CHANNELS + 64, INDEX = (3 * (WIDTH + 1) + 1) * 4 };
 enum { ROW_BYTES = (WIDTH + 2 * PAD + KERNEL + 16) * CHANNELS, WEIGHTS = KERNEL * KERNEL * CHANNELS * CHANNELS * 2 };
 
@@ -67,36 +67,27 @@ static void write_ops(Op *ops, const char *weights, const float *ones, int pairs
     conv->weight = weights, conv->weight_bytes = (const int8_t *)weights, conv->bias = conv->scale = ones;
 }
 
-/* Nanoseconds of one step of the layer on one path, the least of some: ns[way][density], way: int16 rows, pairs of
- * bytes, rows as bytes; 0 where the path has no such way. Returns 0 where there is no memory. */
-int plif_measure_forms(int path, const double densities[2], double ns[3][2]) {
-    const int ways = path == PATH_AVX512 || path == PATH_AMX ? 3 : 2;
+enum { INT16_ROWS, BYTE_PAIRS, ROWS_AS_BYTES };
+
+/* Nanoseconds of one step of the layer on one path in one way, at both shares of spikes. Only AVX512 and AMX have rows as bytes.
+ * Returns 0 where there is no memory. */
+int plif_measure_form(int path, int way, const double densities[2], double ns[2]) {
     char *arena = aligned_alloc(64, (ARENA + 63) / 64 * 64), *weights = aligned_alloc(64, WEIGHTS);
     float *sums = aligned_alloc(64, HEIGHT * WIDTH * WIDE_BLOCK * 4), *ones = aligned_alloc(64, CHANNELS * 4);
     const int fine = arena && weights && sums && ones;
-    if (fine) {
+    for (int d = 0; fine && d < 2; d++) {
         memset(arena, 0, ARENA);
         memset(weights, 1, WEIGHTS);
         for (int i = 0; i < CHANNELS; i++) ones[i] = 1;
-        memset(ns, 0, 6 * sizeof(double));
-        for (int round = 0; round < ROUNDS; round++)
-            for (int d = 0; d < 2; d++) {
-                scatter((uint64_t *)(arena + SPIKES), densities[d]);
-                for (int way = 0; way < ways; way++) {
-                    Op ops[2];
-                    write_ops(ops, weights, ones, way == 1, way == 2);
-                    const Program program = {.ops = ops,
-                                             .count = 2,
-                                             .path = path,
-                                             .acc_floats = HEIGHT * WIDTH * WIDE_BLOCK,
-                                             .arena_bytes = ARENA};
-                    const Call call = {.rows = 1, .steps = 1};
-                    const int64_t began = now_ns();
-                    plif_run(&program, NULL, &call, &arena, &sums);
-                    const double took = (double)(now_ns() - began);
-                    if (!round || took < ns[way][d]) ns[way][d] = took;
-                }
-            }
+        scatter((uint64_t *)(arena + SPIKES), densities[d]);
+        Op ops[2];
+        write_ops(ops, weights, ones, way == BYTE_PAIRS, way == ROWS_AS_BYTES);
+        const Program program = {
+            .ops = ops, .count = 2, .path = path, .acc_floats = HEIGHT * WIDTH * WIDE_BLOCK, .arena_bytes = ARENA};
+        const Call call = {.rows = 1, .steps = 1};
+        const int64_t began = now_ns();
+        plif_run(&program, NULL, &call, &arena, &sums);
+        ns[d] = (double)(now_ns() - began);
     }
     aligned_free(arena), aligned_free(weights), aligned_free(sums), aligned_free(ones);
     return fine;

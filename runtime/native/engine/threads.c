@@ -7,6 +7,7 @@
 
 struct Threads {
     const Pools *pools;
+    double margin;
     atomic_int busy; /* a thread is in here; nobody waits for it, also where a fork has left it behind */
     atomic_int now;  /* which count was taken last; threads that find it busy take the same */
     atomic_int_fast64_t last_ns;
@@ -38,10 +39,10 @@ static void look(Threads *t) {
     for (int i = 0; i < t->pools->n; i++) t->steps_of[i] = 0, t->ns_of[i] = 0;
 }
 
-Threads *plif_threads_new(const Pools *pools) {
+Threads *plif_threads_new(const Pools *pools, double margin) {
     Threads *t = pools ? calloc(1, sizeof *t) : NULL;
     if (!t) return NULL;
-    t->pools = pools;
+    t->pools = pools, t->margin = margin;
     look(t);
     return t;
 }
@@ -66,7 +67,7 @@ static double mean(const Threads *t, int i) { return t->ns_of[i] / t->steps_of[i
 static void decide(Threads *t) {
     int best = 0;
     for (int i = 1; i < t->pools->n; i++)
-        if (mean(t, i) < (1 - MARGIN) * mean(t, best)) best = i;
+        if (mean(t, i) < (1 - t->margin) * mean(t, best)) best = i;
     atomic_store(&t->now, best);
     t->expected_ns = mean(t, best);
     t->steps = t->slow = t->looks = 0;

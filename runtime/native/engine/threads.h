@@ -1,14 +1,14 @@
-/* How many threads a step takes: measured while it runs, since it depends on what else the machine does.
+/* How many threads a step takes: the rule of runtime/base/tuner.py, within the call, since it depends on what else the machine does.
  *
- *     counts  the most threads, half of them, and so on to one; exactly one count where that was asked for, taken without a look
- *     look    every count takes LOOK steps in a row, the most threads first;  t(n) = mean time of these
- *             n = the most; for each smaller m:  n = m where t(m) < (1 - MARGIN) t(n)
- *     then    n threads, until 1 step in APART would be one of the next look's slower counts (p99 does not see looks),
- *             or until most steps take more than SLOWER t(n), REST steps after the last look or later
+ *     candidates  the most threads, half of them, and so on to one; exactly one count where that was asked for, taken without a look
+ *     measured    by steps that are taken anyway: every count takes LOOK of them in a row, and their mean counts
+ *     kept        here, for calls of one kind
+ *     doubted     when LOOK more steps than not took more than SLOWER times that mean, REST steps after the last look or later;
+ *                 and as soon as 1 step in APART is one of the next look's slower counts (p99 does not see looks)
  *
  * In a row, and the mean: beside other programs a count is only as fast as its threads are given processors, which the system
  * evens out over some ten milliseconds. Counts that take turns get the processors of each other, and a median sees either the
- * steps that were interrupted or those that were not. More threads get more of a busy machine, so fewer must be clearly faster.
+ * steps that were interrupted or those that were not. More threads get more of a busy machine, so they stand first.
  *
  * Any count gives the same bits, so it may change between two steps of a stream.
  */
@@ -18,7 +18,6 @@
 #include "event.h"
 
 enum { LOOK = 16, APART = 200, REST = 10 * LOOK, MOST_COUNTS = 9 }; /* 256 threads, 128, .. 1 */
-#define MARGIN 0.10
 #define SLOWER 1.3
 
 /* A pool for each count that is worth a try, the most threads first. */
@@ -32,7 +31,7 @@ void plif_pools_free(Pools *pools);
 /* What is known of calls of one kind, such as those of so many rows, which may come from several threads at once: a
  * call that meets another one in here is not counted. */
 typedef struct Threads Threads;
-Threads *plif_threads_new(const Pools *pools); /* NULL where there is no memory */
+Threads *plif_threads_new(const Pools *pools, double margin); /* fewer must win by more; NULL where there is no memory */
 void plif_threads_free(Threads *threads);
 int plif_threads_next(Threads *threads);                         /* how many the next call takes, */
 void plif_threads_took(Threads *threads, int count, int64_t ns); /* and how long one took with so many */
