@@ -19,7 +19,7 @@ import pytest
 import runtime
 from plif_export import export
 from runtime import native
-from runtime.base.tuner import MARGIN
+from runtime.base.tuner import MARGIN, fastest
 from runtime.engines.event import engine as event
 from tests.networks import firing, frames
 from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
@@ -75,13 +75,20 @@ class CPools(ctypes.Structure):
 class Chooser:
     """Threads of threads.h: the choice of an engine for calls of one kind, or of calls that a test times."""
 
-    def __init__(self, most: int = 0, exactly: bool = False, engine: event.EventEngine | None = None, rows: int = 1):
+    def __init__(
+        self,
+        most: int = 0,
+        exactly: bool = False,
+        engine: event.EventEngine | None = None,
+        rows: int = 1,
+        margin: float = MARGIN,
+    ):
         self._library = native.library()
         if engine is not None:
             pools, self._at = engine._pools, engine.threads_of(rows)
         else:
             pools = self._library.plif_pools_new(most, exactly)
-            self._at = self._library.plif_threads_new(pools, MARGIN)
+            self._at = self._library.plif_threads_new(pools, margin)
             weakref.finalize(self, self._library.plif_pools_free, pools)
             weakref.finalize(self, self._library.plif_threads_free, self._at)
         found = CPools.from_address(pools)
@@ -117,7 +124,10 @@ def test_fewer_threads_are_taken_where_they_are_clearly_faster() -> None:
     for seconds, taken in (({1: 0.95, 2: 1.0, 4: 1.0}, 4), ({1: 0.8, 2: 0.85, 4: 1.0}, 2), ({1: 0.7, 2: 0.9, 4: 1}, 1)):
         chooser = Chooser(4)
         after(chooser, seconds, 3 * LOOK)
-        assert chooser.next() == taken
+        assert chooser.next() == taken == fastest({n: seconds[n] for n in chooser.counts})
+        chooser = Chooser(4, margin=0.5)  # the rule is told once, in Python
+        after(chooser, seconds, 3 * LOOK)
+        assert chooser.next() == 4
 
 
 @needs_library
@@ -190,6 +200,16 @@ def test_changing_the_number_of_threads_between_steps_changes_no_bit(
     np.testing.assert_array_equal(found, alone.run(x))
     for ours, expected in zip(session.snapshot(), alone.snapshot(), strict=True):
         np.testing.assert_array_equal(ours, expected)
+
+
+@needs_library
+def test_an_engine_chooses_its_threads_by_the_margin_of_all_that_is_chosen(artifact: Path, many_threads: None) -> None:
+    engine = runtime.load(artifact, "event").engine
+    assert isinstance(engine, event.EventEngine)
+    for rows, share in ((7, 1 - MARGIN + 0.01), (8, 1 - MARGIN - 0.01)):
+        chooser = Chooser(engine=engine, rows=rows)
+        after(chooser, {4: 1, 2: share, 1: 1}, 3 * LOOK)
+        assert chooser.next() == (4 if rows == 7 else 2)
 
 
 @needs_library

@@ -31,7 +31,8 @@ void plif_pools_free(Pools *pools);
 /* What is known of calls of one kind, such as those of so many rows, which may come from several threads at once: a
  * call that meets another one in here is not counted. */
 typedef struct Threads Threads;
-Threads *plif_threads_new(const Pools *pools, double margin); /* fewer must win by more; NULL where there is no memory */
+Threads *plif_threads_new(const Pools *pools,
+                          double margin); /* fewer must win by more; NULL where there is no memory */
 void plif_threads_free(Threads *threads);
 int plif_threads_next(Threads *threads);                         /* how many the next call takes, */
 void plif_threads_took(Threads *threads, int count, int64_t ns); /* and how long one took with so many */
