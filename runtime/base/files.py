@@ -162,19 +162,11 @@ def make_folder(path: Path) -> Path:
 
 def cache_folder() -> Path | None:
     """The folder of plif in the user's cache folder, which need not exist; None where there is no home folder."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        if os.path.isabs(given):  # the XDG rule: a relative path is ignored
-            base = Path(given)
-        elif sys.platform == "darwin":
-            base = Path.home() / "Library" / "Caches"
-        elif sys.platform == "win32":
-            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-        else:
-            base = Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return base / "plif"
+    if os.path.isabs(given := os.environ.get("XDG_CACHE_HOME", "")):  # the XDG rule: a relative path is ignored
+        return Path(given) / "plif"
+    with suppress(RuntimeError):
+        return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "plif"
+    return None
 
 
 def measure(artifact: Path) -> tuple[int, str]:

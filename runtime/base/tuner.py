@@ -25,6 +25,8 @@ from runtime.base.errors import PlifError
 from runtime.base.files import cache_folder, make_folder, whole_or_nothing
 
 K = TypeVar("K")  # a candidate
+# candidate -> the time of each of its parts; and for how many seconds threads waited for a processor, per second meanwhile
+Measurement = tuple[dict[K, tuple[float, ...]], float]
 
 NO_CALIBRATION = "PLIF_NO_CALIBRATION"  # nothing is measured, and the first candidate is taken
 MARGIN = 0.10  # so what is chosen takes at most 11 % longer than the fastest
@@ -32,16 +34,6 @@ ROUNDS = 5
 BUDGET_S = 0.3  # no further round begins after so much time
 BUSY = 0.10  # seconds that threads waited for a processor, per second, from which the cache folder keeps nothing
 FILE_LIMIT = 1 << 16  # bytes
-
-
-@dataclass(frozen=True)
-class Measurement(Generic[K]):
-    """times   candidate -> the time of each of its parts, all in one unit
-    waited  seconds for which this process' threads had to wait for a processor, per second of the measurement
-    """
-
-    times: dict[K, tuple[float, ...]]
-    waited: float
 
 
 @dataclass(frozen=True)
@@ -68,14 +60,14 @@ def tune(
     *,
     parts: Sequence[str] = ("time",),
     depends_on: Callable[[], Any] | None = None,
-    folder: str | None = None,
+    folder: str = "",
 ) -> Found[K]:
     """The fastest of the candidates, which stand in order of preference. Raises nothing: it says what it could not do.
 
     measure     times them, as `in_turns`. It may raise PlifError: then the first one is taken, and nothing is kept
     parts       what the times of a candidate are of; their sum counts
     depends_on  gives all that the answer depends on, in types of JSON; None: the answer is kept nowhere
-    folder      in the user's cache folder, of answers that are kept there, too; the candidates are then text
+    folder      of the user's cache folder, where the answer is kept, too; the candidates are then text
     """
     if not measuring():
         return Found(candidates[0], f"not measured ({NO_CALIBRATION} is set)")
@@ -83,18 +75,18 @@ def tune(
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest() if depends_on is not None else ""
     if key in kept:
         return kept[key]
-    base = cache_folder() if folder is not None else None
-    file = base / str(folder) / f"{key}.json" if base is not None else None
-    times, note = _read(file, candidates, parts), "measured before"
+    place = cache_folder() if folder else None
+    file = place / folder / f"{key}.json" if place else None
+    times, note = _read(file, candidates, parts) if file else None, "measured before"
     if times is None:
         try:
-            measured = measure(candidates)
+            measured, waited = measure(candidates)
         except PlifError as error:
             return Found(candidates[0], f"not measured ({error})")
-        times, note = {one: dict(zip(parts, took, strict=True)) for one, took in measured.times.items()}, "measured now"
-        if folder is not None and measured.waited > BUSY:
+        times, note = {one: dict(zip(parts, took, strict=True)) for one, took in measured.items()}, "measured now"
+        if folder and waited > BUSY:
             note += ", for this process only: other programs kept the processors busy"
-        elif folder is not None and not _write(file, {"measured_ms": times, "depends_on": depends}):
+        elif folder and not (file and _write(file, {"measured_ms": times, "depends_on": depends})):
             note += ", for this process only: no cache folder to write to"
     best = fastest({one: sum(took.values()) for one, took in times.items()}) if times else candidates[0]
     found = Found(best, note, times, key, file)
@@ -139,7 +131,7 @@ def in_turns(
         totals = sorted(map(sum, best.values()))
         if time.perf_counter() - began > budget_s or (len(totals) > 1 and totals[1] > clear * totals[0]):
             break
-    return Measurement(best, (waited_s() - before_s) / (time.perf_counter() - began))
+    return best, (waited_s() - before_s) / (time.perf_counter() - began)
 
 
 def waited_s() -> float:
@@ -172,10 +164,8 @@ def forget(key: str) -> None:
             found.file.unlink()
 
 
-def _read(file: Path | None, candidates: Sequence[Any], parts: Sequence[str]) -> dict[Any, dict[str, float]] | None:
+def _read(file: Path, candidates: Sequence[Any], parts: Sequence[str]) -> dict[Any, dict[str, float]] | None:
     """The times in a file; None where there are none or the file is not one of ours."""
-    if file is None:
-        return None
     try:
         with open(file, "rb") as opened:
             found = json.loads(opened.read(FILE_LIMIT))["measured_ms"]
@@ -185,14 +175,11 @@ def _read(file: Path | None, candidates: Sequence[Any], parts: Sequence[str]) ->
     return times if all(0 < took < 1e9 for of in times.values() for took in of.values()) else None
 
 
-def _write(file: Path | None, content: dict[str, Any]) -> bool:
+def _write(file: Path, content: dict[str, Any]) -> bool:
     """Whether it could be written; where it could not, the next process measures again."""
-    if file is None:
-        return False
-    try:
+    with suppress(PlifError):
         make_folder(file.parent)
         with whole_or_nothing(file) as (part,):
             part.write_text(json.dumps(content, indent=2) + "\n")
-    except PlifError:
-        return False
-    return True
+        return True
+    return False

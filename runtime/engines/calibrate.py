@@ -16,7 +16,6 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -39,40 +38,27 @@ TIMEOUT_S = 20.0  # of the whole process
 
 def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement[str]:
     """Measures in a child process. Raises PlifError with the reason where that fails."""
-    asked = {
-        "sys_path": [str(Path(part).resolve()) for part in sys.path],  # the child imports what this process imports
-        "path": str(path.resolve()),
-        "engines": list(engines),
-        "threads": options.threads,
-        "flush_denormals": options.flush_denormals,
-    }
-    code = "import json; asked = json.load(sys.stdin); sys.path[:] = asked['sys_path']; "
-    code += "from runtime.engines.calibrate import child; child(asked)"
+    places = [str(Path(part).resolve()) for part in sys.path]  # the child imports what this process imports
+    asked = [places, str(path.resolve()), list(engines), options.threads, options.flush_denormals]
+    code = "import json; sys.path[:], *asked = json.load(sys.stdin); "
+    code += "from runtime.engines.calibrate import child; child(*asked)"
     if not sys.executable:
         raise PlifError("no Python interpreter to start")
     try:
-        done = subprocess.run(
-            run_code(code),
-            input=json.dumps(asked),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-        )
-        found = json.loads(done.stdout) if done.returncode == 0 else {}
-        times = {name: tuple(map(float, found["times"][name])) for name in engines}
-        return Measurement(times, float(found["waited"]))
+        command, given = run_code(code), json.dumps(asked)
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=TIMEOUT_S)
+        times, waited = json.loads(done.stdout)
+        return {name: tuple(map(float, times[name])) for name in engines}, float(waited)
     except subprocess.TimeoutExpired:
         raise PlifError(f"no result within {TIMEOUT_S:.0f} s") from None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         raise PlifError("the measuring process failed") from None
 
 
-def child(asked: dict) -> None:
-    """Runs in the child: prints {"times": {engine: [ms in activity, ms in silence]}, "waited": ...}."""
+def child(path: str, engines: list[str], threads: int | None, flush_denormals: bool) -> None:
+    """Runs in the child: prints a Measurement."""
     warnings.simplefilter("ignore")  # the parent opens the chosen engine again, and shows its warnings
-    path = Path(asked["path"])
-    options = EngineOptions(asked["threads"], asked["flush_denormals"])
-    print(json.dumps(asdict(measure(path, asked["engines"], options))))
+    print(json.dumps(measure(Path(path), engines, EngineOptions(threads, flush_denormals))))
 
 
 def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement[str]:

@@ -47,7 +47,8 @@ class Choice:
 def choose(model: Model, dataset: Dataset, count: int, batch: int | None = None, workers: int | None = None) -> Choice:
     """What is not given. Raises PlifError where the model does not fit the frames of the set."""
     fixed = model.card.get("batch") or batch
-    lanes = _lanes(model)
+    # as many lanes as cores with native code, which runs without Python's lock
+    lanes = model.options.threads or cores() if model.engine.name == "event" else 1
     usual = Choice(int(fixed or min(USUAL, -(-count // lanes))), workers or 1, lanes)
     if (fixed and workers) or not measuring():
         return usual
@@ -88,11 +89,6 @@ def choose(model: Model, dataset: Dataset, count: int, batch: int | None = None,
         chosen = tune(BATCHES, partial(in_turns, run, rounds=ROUNDS, budget_s=left_s)).best
     locked_s = 0.0 if lanes > 1 and reads_without_lock(dataset) else read_s
     return Choice(chosen, workers or _workers(model, count, lanes, read_s + run_s, locked_s), lanes, read_s + run_s)
-
-
-def _lanes(model: Model) -> int:
-    """As many as cores with native code, which runs without Python's lock."""
-    return model.options.threads or cores() if model.engine.name == "event" else 1
 
 
 def _workers(model: Model, count: int, lanes: int, seconds: float, locked_s: float) -> int:

@@ -54,9 +54,9 @@ enum { STEPS = 20000 };
 static int steps(Threads *threads) {
     int ones = 0;
     for (int i = 0; i < STEPS; i++) {
-        const int n = plif_threads_next(threads);
-        ones += n == 1;
-        plif_threads_took(threads, n, n == 1 ? 500 : 1000);
+        const int place = plif_threads_next(threads); /* of three threads and of one */
+        ones += place == 1;
+        plif_threads_took(threads, place, place == 1 ? 500 : 1000);
     }
     return ones;
 }

@@ -95,10 +95,10 @@ class Chooser:
         self.counts = tuple(found.threads[: found.n])
 
     def next(self) -> int:
-        return int(self._library.plif_threads_next(self._at))
+        return self.counts[self._library.plif_threads_next(self._at)]
 
     def took(self, threads: int, seconds: float) -> None:
-        self._library.plif_threads_took(self._at, threads, round(1e9 * seconds))
+        self._library.plif_threads_took(self._at, self.counts.index(threads), round(1e9 * seconds))
 
 
 def after(chooser: Chooser, seconds: dict[int, float], steps: int) -> list[int]:

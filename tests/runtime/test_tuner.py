@@ -42,8 +42,8 @@ class Clock:
 
 def test_candidates_take_turns_and_the_best_of_each_part_counts() -> None:
     clock = Clock(a=[(9, 1), (3, 9), (9, 9)], b=[(5, 5), (6, 4), (7, 7)])
-    found = in_turns(clock.run, ("a", "b"), rounds=3)
-    assert found.times == {"a": (3, 1), "b": (5, 4)} and found.waited >= 0
+    times, waited = in_turns(clock.run, ("a", "b"), rounds=3)
+    assert times == {"a": (3, 1), "b": (5, 4)} and waited >= 0
     assert clock.ran == ["a", "b"] * 3
 
 
@@ -66,7 +66,7 @@ def test_what_has_no_time_left_is_left_out_with_all_behind_it() -> None:
 
 
 def counted(*times: float) -> Iterator[Measurement[str]]:
-    return (Measurement({"a": (1.0,), "b": (took,)}, 0.0) for took in times)
+    return (({"a": (1.0,), "b": (took,)}, 0.0) for took in times)
 
 
 def test_what_was_found_is_kept_for_the_process_under_all_that_it_depends_on() -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from runtime import native
-from runtime.base.errors import PlifError
 from runtime.base.tuner import Found, in_turns, tune
 
 NEVER = 2.0  # a share of spikes that no row reaches
@@ -44,11 +43,10 @@ def fastest(path: str) -> Forms:
     usual = ELSEWHERE[path]
     shares = (ctypes.c_double * 2)(*DENSITIES.values())
 
-    def run(way: str) -> tuple[float, ...]:
+    def run(way: str) -> tuple[float, ...] | None:
         ns = (ctypes.c_double * 2)()
-        if not native.library().plif_measure_form(native.PATHS.index(path), WAYS.index(way), shares, ns):
-            raise PlifError("there is no memory")
-        return tuple(ns)
+        fine = native.library().plif_measure_form(native.PATHS.index(path), WAYS.index(way), shares, ns)
+        return tuple(ns) if fine else None
 
     def tuned(*ways: str) -> Found[str]:
         return tune(ways, partial(in_turns, run), parts=tuple(DENSITIES), depends_on=lambda: ["int8", path, *ways])

@@ -23,8 +23,7 @@ Pools *plif_pools_new(int most, int exactly) {
     if (!p) return NULL;
     for (; most && p->n < (exactly ? 1 : MOST_COUNTS); most /= 2) {
         p->threads[p->n] = most;
-        p->pool[p->n++] = most > 1 ? plif_pool_new(most)
-                                   : NULL; /* without one a call takes one thread, and gives the same */
+        p->pool[p->n++] = most > 1 ? plif_pool_new(most) : NULL; /* without memory: one thread, and the same bits */
     }
     return p;
 }
@@ -49,19 +48,6 @@ Threads *plif_threads_new(const Pools *pools, double margin) {
 
 void plif_threads_free(Threads *t) { free(t); }
 
-/* The place of the next count. */
-static int next(Threads *t) {
-    int i = atomic_load(&t->now);
-    if (t->pools->n < 2 || atomic_exchange(&t->busy, 1)) return i;
-    for (int k = 0; t->looks && k < t->pools->n; k++)
-        if (t->steps_of[k] < LOOK) {
-            i = k;
-            break;
-        }
-    atomic_store(&t->busy, 0);
-    return i;
-}
-
 static double mean(const Threads *t, int i) { return t->ns_of[i] / t->steps_of[i]; }
 
 static void decide(Threads *t) {
@@ -73,32 +59,30 @@ static void decide(Threads *t) {
     t->steps = t->slow = t->looks = 0;
 }
 
-static void count(Threads *t, int i, int64_t ns) {
-    if (t->looks) {
-        int tried = 1;
-        t->steps_of[i]++;
-        t->ns_of[i] += (double)ns;
-        for (int k = 0; k < t->pools->n; k++) tried &= t->steps_of[k] >= LOOK;
-        if (tried) decide(t);
-        return;
-    }
-    t->steps++;
-    t->slow += (double)ns > SLOWER * t->expected_ns ? 1 : -(t->slow > 0);
-    if (t->steps >= (int64_t)APART * LOOK * (t->pools->n - 1) || (t->slow >= LOOK && t->steps >= REST)) look(t);
+int plif_threads_next(Threads *t) {
+    int i = atomic_load(&t->now);
+    if (t->pools->n < 2 || atomic_exchange(&t->busy, 1)) return i;
+    for (int k = t->pools->n; t->looks && k--;)
+        if (t->steps_of[k] < LOOK) i = k;
+    atomic_store(&t->busy, 0);
+    return i;
 }
 
-static void took(Threads *t, int i, int64_t ns) {
+void plif_threads_took(Threads *t, int i, int64_t ns) {
     atomic_store(&t->last_ns, ns);
     if (t->pools->n < 2 || atomic_exchange(&t->busy, 1)) return;
-    count(t, i, ns);
+    if (t->looks) {
+        t->steps_of[i]++;
+        t->ns_of[i] += (double)ns;
+        int tried = 0;
+        while (tried < t->pools->n && t->steps_of[tried] >= LOOK) tried++;
+        if (tried == t->pools->n) decide(t);
+    } else {
+        t->steps++;
+        t->slow += (double)ns > SLOWER * t->expected_ns ? 1 : -(t->slow > 0);
+        if (t->steps >= (int64_t)APART * LOOK * (t->pools->n - 1) || (t->slow >= LOOK && t->steps >= REST)) look(t);
+    }
     atomic_store(&t->busy, 0);
-}
-
-int plif_threads_next(Threads *t) { return t->pools->threads[next(t)]; }
-
-void plif_threads_took(Threads *t, int threads, int64_t ns) {
-    for (int i = 0; i < t->pools->n; i++)
-        if (t->pools->threads[i] == threads) took(t, i, ns);
 }
 
 int64_t plif_threads_last_ns(const Threads *t) { return atomic_load(&t->last_ns); }
@@ -108,8 +92,8 @@ void plif_run_timed(const Program *program, Threads *t, const Call *call, char *
         plif_run(program, t ? t->pools->pool[0] : NULL, call, arenas, accs);
         return;
     }
-    const int i = next(t);
+    const int i = plif_threads_next(t);
     const int64_t began = now_ns();
     plif_run(program, t->pools->pool[i], call, arenas, accs);
-    took(t, i, now_ns() - began);
+    plif_threads_took(t, i, now_ns() - began);
 }

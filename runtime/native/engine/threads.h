@@ -31,13 +31,11 @@ void plif_pools_free(Pools *pools);
 /* What is known of calls of one kind, such as those of so many rows, which may come from several threads at once: a
  * call that meets another one in here is not counted. */
 typedef struct Threads Threads;
-Threads *plif_threads_new(const Pools *pools,
-                          double margin); /* fewer must win by more; NULL where there is no memory */
+Threads *plif_threads_new(const Pools *pools, double margin); /* as in tuner.py; NULL where there is no memory */
 void plif_threads_free(Threads *threads);
-int plif_threads_next(Threads *threads);                         /* how many the next call takes, */
-void plif_threads_took(Threads *threads, int count, int64_t ns); /* and how long one took with so many */
-int64_t
-plif_threads_last_ns(const Threads *threads); /* how long the last one took; 0 where there is one count, and no clock */
+int plif_threads_next(Threads *threads);                         /* the place in `pools` of what the next call takes, */
+void plif_threads_took(Threads *threads, int place, int64_t ns); /* and how long one took with that */
+int64_t plif_threads_last_ns(const Threads *threads); /* the last one; 0 where there is one count, and no clock */
 
 /* As plif_run, with as many threads as are chosen, of those pools. */
 void plif_run_timed(const Program *program, Threads *threads, const Call *call, char **arenas, float **accs);
