@@ -105,8 +105,19 @@ def test_the_cache_decides_not_the_noise_of_another_measurement(
         assert model.engine.name == model.engine_choice.engine == expected
 
 
+WHOLE = '{"measured_ms": {"event": {"active": %s, "silent": 1}, "onnxruntime": {"active": 1, "silent": 1}}}'
+
+
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "null", '{"measured_ms": {"event": 1}}', '{"measured_ms": {"event": {"active": NaN}}}']
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"measured_ms": {"event": 1}}',
+        *(WHOLE % time for time in ("NaN", "0", "-1", "1e999", '"x"')),
+    ],
 )
 def test_a_cache_file_that_is_not_ours_is_measured_again(
     files: Path, calibrating: Path, measured: list[Path], content: str

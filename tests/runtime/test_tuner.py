@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from runtime.base import tuner
 from runtime.base.errors import PlifError
+from runtime.base.files import cache_folder
 from runtime.base.tuner import Doubt, Measurement, fastest, in_turns, tune
 
 
@@ -25,6 +28,7 @@ def test_the_first_wins_unless_a_later_one_is_clearly_faster() -> None:
         assert fastest({"a": 1, "b": noise}) == "a"
     assert fastest({"a": 1, "b": 0.89}) == "b"
     assert fastest({"a": 1, "b": 0.92, "c": 0.89}) == "c", "each is compared with the best before it"
+    assert fastest({"a": 1, "b": 0.8, "c": 0.75}) == "b" and fastest({"a": 1, "b": 0.8, "c": 0.7}) == "c"
     assert fastest({"a": 1, "b": 0.85}, margin=0.2) == "a"
 
 
@@ -102,3 +106,16 @@ def test_a_choice_is_doubted_when_so_many_more_calls_than_not_are_slow() -> None
     doubt = Doubt(2.0, slower=3.0, calls=4)
     assert not any(doubt.add(took) for took in 100 * [1.0] + 3 * [7.0]), "what was fast long ago counts for nothing"
     assert doubt.add(7.0)
+
+
+def test_the_cache_folder_is_the_users_and_no_relative_path_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache_folder() == Path("/somewhere/plif")
+    for system, name in (("linux", ".cache"), ("darwin", "Library/Caches")):
+        monkeypatch.setattr(sys, "platform", system)
+        for ignored in ("", "relative"):
+            monkeypatch.setenv("XDG_CACHE_HOME", ignored)
+            assert cache_folder() == tmp_path / name / "plif"
