@@ -9,9 +9,7 @@ from pathlib import Path
 from runtime.base.errors import PlifError
 from runtime.base.tuner import Doubt, forget
 from runtime.engines import Engine
-from runtime.engines.chosen import EngineChoice
 from runtime.model.card import Card, output_shape
-from runtime.model.card import Card
 
 SLOWER, CALLS = 3.0, 500  # when a stream doubts its engine (Doubt)
 
