@@ -16,11 +16,12 @@ import onnx
 from onnx import TensorProto
 
 from plif_export.writers.emitter import Emitter, tensor_info
-from plif_export.writers.symbol import SymbolicMath, tensor, write
+from plif_export.writers.symbol import write
 from runtime.model.graph import Graph, Node, initial_v, state_in, state_out
 from runtime.model.neurons import Terms, equation_of
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.expand import expanded
+from runtime.model.symbol import SymbolicMath, tensor
 
 
 def writable(op: str) -> bool:

@@ -144,8 +144,9 @@ def test_every_kind_of_neuron_that_a_library_has_is_tested_against_it() -> None:
 def test_the_spikes_of_our_kinds_do_not_depend_on_how_they_are_written_down() -> None:
     """IF, LIF and PLIF have a hand-written ONNX form; the equation itself, written down, must give the same bits."""
     from plif_export.writers import emitter
-    from plif_export.writers.symbol import SymbolicMath, tensor, write
+    from plif_export.writers.symbol import write
     from runtime.model.neurons import Terms, equation_of
+    from runtime.model.symbol import SymbolicMath, tensor
 
     rng = np.random.default_rng(4)
     x, v = rng.normal(0.5, 1, (2, 3, *SHAPE)).astype(np.float32)

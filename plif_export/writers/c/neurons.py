@@ -17,9 +17,9 @@ import numpy as np
 from plif_export.readers.rules import require
 from plif_export.writers.c.names import identifier, number
 from plif_export.writers.c.program import Product, Program, Seen, Value, count_type, element, indent, last, listing
-from plif_export.writers.symbol import Symbol, SymbolicMath, tensor
 from runtime.model.graph import Node
 from runtime.model.neurons import Terms, equation_of
+from runtime.model.symbol import Symbol, SymbolicMath, tensor
 
 MOST_ON_STACK = 1024  # flags of the channels of one place; more are a static array
 
