@@ -25,11 +25,36 @@ BLOCK, SEGMENT, WIDE_BLOCK, OWED_FLOATS = 64, 128, 128, 64
 
 KINDS = (
     *("ACTIVE", "CONV", "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL", "AFFINE", "ADD", "UNPACK", "LOAD"),
-    *("FLATTEN", "VOTE", "OUTPUT", "RATE"),
+    *("FLATTEN", "VOTE", "OUTPUT", "RATE", "BEFORE", "AFTER"),
 )
 FROM_X, FROM_FLOATS, FROM_SPIKES = range(3)
 SUM_FLOAT, SUM_EXACT, SUM_INT16, SUM_INT32 = range(4)
-CHARGE_IF, CHARGE_FOLDED, CHARGE_EXACT, CHARGE_NO_DECAY_INPUT = range(4)
+CHARGE_IF, CHARGE_FOLDED, CHARGE_EXACT, CHARGE_NO_DECAY_INPUT, CHARGE_PROGRAM = range(5)
+MACHINE_FLOATS, MOST_LINES, MOST_REGISTERS = 256, 4096, 256
+LINES = (  # of a neuron that is a program: machine.h
+    *("NUMBER", "CHANNEL", "EACH", "INPUT", "MAP", "STATE", "KEEP", "GIVE", "FIRE", "FIRE_GREATER", "FIRE_AT_LEAST"),
+    *(
+        "ADD",
+        "SUB",
+        "MUL",
+        "DIV",
+        "MIN",
+        "MAX",
+        "NEG",
+        "ABS",
+        "ROUND",
+        "FLOOR",
+        "CEIL",
+        "COPY",
+        "EXP",
+        "TANH",
+        "SQRT",
+        "LOG",
+    ),
+    *("GREATER", "AT_LEAST", "EQUAL", "NOT", "AND", "OR", "CAST", "WHERE"),
+    *(f"{first}_{second}" for first in ("ADD", "SUB", "MUL") for second in ("ADD", "SUB", "FROM", "MUL")),
+    *("CAST_GREATER", "CAST_AT_LEAST", "WHERE_GREATER", "WHERE_AT_LEAST"),
+)
 
 
 class Op(c.Structure):
@@ -42,9 +67,9 @@ class Op(c.Structure):
         ),
         *((name, c.c_int32) for name in ("charge", "soft", "state", "items", "parallel", "tile_h", "tile_w", "voters")),
         *((name, c.c_float) for name in ("v_threshold", "v_reset", "dense_from", "area")),
-        *((name, c.c_int32) for name in ("sums", "block", "pairs", "zero")),
+        *((name, c.c_int32) for name in ("sums", "block", "pairs", "eager", "lines", "once", "registers", "gives")),
         *((name, c.c_int64) for name in ("in_", "in2", "out", "index", "values", "dense", "row_capacity", "dense_row")),
-        *((name, c.c_void_p) for name in ("weight", "weight_bytes", "bias", "scale", "alpha")),
+        *((name, c.c_void_p) for name in ("weight", "weight_bytes", "bias", "scale", "alpha", "code")),
     )
 
 

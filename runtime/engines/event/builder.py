@@ -61,7 +61,7 @@ class Builder:
     def tensor(self, node: Record, key: str) -> tuple[str, np.ndarray]:
         """(name, array) of an initializer of the file: a weight [O, I, ...] or numbers [n], of any dtype."""
         name = node["params"][key]
-        if key == "alpha" and node["attrs"]["charge"] == "folded":
+        if key == "alpha" and node["attrs"].get("charge") == "folded":
             name = f"{node['name']}.one_minus_alpha"  # what the file holds in its place
         if name not in self.weights:
             raise self.damaged(f"layer {node['name']}: the file has no tensor {name}")

@@ -38,6 +38,7 @@ from runtime.engines.event.program import Compiler
 from runtime.engines.tensors import call_shapes
 from runtime.model.artifacts import kind_of
 from runtime.model.card import MOST_NUMBERS, Card
+from runtime.model.graph import variable_of
 from runtime.model.readers.onnx_weights import read_initializers
 
 PRECISIONS = ("fp32", "int8")
@@ -196,7 +197,12 @@ class EventEngine(Engine):
         for arrays in ((x, *v, y), (x, *v_next, y)):
             for name, shape, array in zip(names, (x_shape, *v_shapes, y_shape), arrays, strict=True):
                 _check(name, array, [rows if n == "B" else n for n in shape], contiguous=array is x or array is y)
-        counted = [rates[state["layer"]] for state in self.card["states"]] if rates else []
+        spare = np.zeros(rows * steps, np.float32)  # of states that no rate is counted of
+        counted = [
+            rates.get(state["layer"], spare) if variable_of(state) == "v" else spare
+            for state in self.card["states"]
+            if rates
+        ]
         for array in counted:
             _check("rates", array, [rows * steps])
         # membranes in another layout than that of the kernels have a twin in that layout

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from runtime.native import BLOCK, SEGMENT, WIDE_BLOCK, Op
+from runtime.native import BLOCK, MACHINE_FLOATS, SEGMENT, WIDE_BLOCK, Op
 
 Shape3 = tuple[int, int, int]
 
@@ -42,14 +42,23 @@ class Layout:
     arena       bytes of scratch memory that they use
     acc_floats  floats of the largest tile of sums
     keep        the arrays whose addresses the operations hold
-    spikes      layer -> (offset in the arena, shape) of its spikes
+    fired       the layers whose neurons are in it
     """
 
     ops: list[Op] = field(default_factory=list)
     arena: int = 0
     acc_floats: int = 0
     keep: list[np.ndarray] = field(default_factory=list)
-    spikes: dict[str, tuple[int, Shape3]] = field(default_factory=dict)
+    fired: set[str] = field(default_factory=set)
+
+    def need_registers(self, count: int, convolution: Mapping[str, Any]) -> None:
+        """Room for the registers of a program, behind the tile of its convolution; {} where there is none."""
+        tile = 0
+        if convolution:
+            width = convolution["tile_w"]
+            across = -(-width // 16) * 16 if convolution["dense_row"] else width
+            tile = convolution["tile_h"] * across * convolution["block"]
+        self.acc_floats = max(self.acc_floats, tile + count * MACHINE_FLOATS)
 
 
 def lanes(channels: int) -> int:

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from runtime import native
 from runtime.base.errors import PlifError
 from runtime.engines.event.builder import Builder, Record
 from runtime.engines.event.conv import convolution
-from runtime.engines.event.layout import Layout, Shape3, Value, aligned, as_map, lanes, whole
+from runtime.engines.event.layout import Layout, Shape3, Value, as_map, whole
+from runtime.engines.event.neurons import kernel_fields, program_fields, values_of
+from runtime.model.graph import variable_of
+from runtime.model.neurons import EQUATIONS
 from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X
 
 
@@ -29,8 +31,9 @@ class Compiler(Builder):
         self.card, self.rates = card, rates
         self.values: dict[str, Value] = {}
         self.waiting: dict[str, Record] = {}  # convolutions whose neuron is still to come
-        self.states = {state["layer"]: i for i, state in enumerate(card["states"])}
+        self.states = {(state["layer"], variable_of(state)): i for i, state in enumerate(card["states"])}
         self.nodes: list[Record] = card["graph"]["nodes"]
+        self.looked_at = {node["attrs"]["layer"] for node in self.nodes if node["op"] == "State"}
 
     def compile(self) -> Layout:
         graph = self.card["graph"]
@@ -39,11 +42,13 @@ class Compiler(Builder):
                 raise self.refuse(node, f"{foreign} is not in this engine")
         self.values[graph["input"]] = Value(FROM_X, as_map(self.card["input"]["shape"]))
         for node in self.nodes:
+            self.before(node)
+        for node in self.nodes:
             make = MAKERS.get(node["op"])
             if make is None:
                 raise self.refuse(node, f"operation {node['op']} is not in this engine")
             strangers = [name for name in node["inputs"] if name not in self.values and name not in self.waiting]
-            if strangers or not node["inputs"]:
+            if strangers or (not node["inputs"] and node["op"] != "State"):
                 raise self.damaged(f"layer {node['name']} reads {strangers or 'nothing'}")
             value = make(self, node)
             if value is not None:
@@ -61,7 +66,9 @@ class Compiler(Builder):
 
     def conv(self, node: Record) -> Value | None:
         readers = self.consumers(node["name"])
-        if len(readers) == 1 and readers[0]["op"] == "Neuron" and node["name"] != self.card["graph"]["output"]:
+        first = len(readers) == 1 and readers[0]["op"] == "Neuron" and readers[0]["inputs"].index(node["name"]) == 0
+        alone = first and readers[0]["inputs"].count(node["name"]) == 1
+        if alone and node["name"] != self.card["graph"]["output"]:
             self.waiting[node["name"]] = node  # the neuron emits both
             return None
         source, fields = convolution(self, node, self.value(node))
@@ -79,39 +86,47 @@ class Compiler(Builder):
 
     def fire(self, node: Record, kind: str, source: Value, current: Shape3, common: dict[str, Any]) -> Value:
         """Emits a neuron, alone or behind a convolution. source: what the operation reads; current: the map of its currents."""
-        a, layer = node["attrs"], node["attrs"]["layer"]
-        shape = as_map(node["shape"])
-        if layer not in self.states or as_map(self.card["states"][self.states[layer]]["shape"]) != shape:
+        layer, shape = node["attrs"]["layer"], as_map(node["shape"])
+        states = {variable: i for (of, variable), i in self.states.items() if of == layer}
+        if not states or any(as_map(self.card["states"][i]["shape"]) != shape for i in states.values()):
             raise self.damaged(f"layer {node['name']}: no state of shape {node['shape']}")
         if current != shape:
             raise self.damaged(f"layer {node['name']} reads {list(current)}, its card says {node['shape']}")
-        if layer in self.out.spikes:
+        if layer in self.out.fired:
             raise self.damaged(f"layer {node['name']} and another have the one state of {layer}")
-        if a["charge"] not in ("exact", "folded"):
-            raise self.refuse(node, f"charge '{a['charge']}' is not in this engine")
-        if "alpha" not in node["params"]:
-            charge, alpha = native.CHARGE_IF, aligned((lanes(shape[0]),))
-        else:
-            alpha = self.per_lane(node, "alpha", shape[0])
-            charge = native.CHARGE_EXACT if a["decay_input"] else native.CHARGE_NO_DECAY_INPUT
-            if a["charge"] == "folded":
-                charge = native.CHARGE_FOLDED
-        target = self.spikes_at(shape)
-        self.emit(
-            kind,
-            source,
-            target,
-            charge=charge,
-            alpha=alpha,
-            soft=int(a["v_reset"] is None),
-            state=self.states[layer],
-            v_threshold=float(a["v_threshold"]),
-            v_reset=0.0 if a["v_reset"] is None else float(a["v_reset"]),
-            **common,
-        )
-        self.out.spikes[layer] = (target.at, shape)
-        if self.rates:
-            self.emit("RATE", target, None, state=self.states[layer])
+        fields = kernel_fields(self, node, shape[0])
+        if fields is None:
+            more = [self.floats(self.value(node, i)) for i in range(1, len(node["inputs"]))]
+            fields = program_fields(self, node, shape, states, more)
+            self.out.need_registers(fields["registers"], common)
+        target = self.spikes_at(shape) if fields.get("gives", FROM_SPIKES) == FROM_SPIKES else self.floats_at(shape)
+        eager = int(layer in self.looked_at)
+        self.emit(kind, source, target, state=states["v"], eager=eager, **fields, **common)
+        self.out.fired.add(layer)
+        if self.rates and values_of(node) != "membrane":
+            self.emit("RATE", target, None, state=states["v"])
+        return target
+
+    def before(self, node: Record) -> None:
+        """A state as a value, as it was before the step: read at the beginning, since neurons change their states in place."""
+        if node["op"] == "State" and node["attrs"]["when"] == "before":
+            self.values[node["name"]] = self.held(node, "BEFORE")
+
+    def state(self, node: Record) -> Value:
+        """The same after the step, or what `before` has read."""
+        if node["name"] not in self.values:
+            if node["attrs"]["when"] != "after" or node["attrs"]["layer"] not in self.out.fired:
+                raise self.damaged(f"layer {node['name']} reads a state {node['attrs']['when']} its step")
+            return self.held(node, "AFTER")
+        return self.values[node["name"]]
+
+    def held(self, node: Record, kind: str) -> Value:
+        layer, variable = node["attrs"]["layer"], node["attrs"]["variable"]
+        shape, state = as_map(node["shape"]), self.states.get((layer, variable))
+        if state is None or as_map(self.card["states"][state]["shape"]) != shape:
+            raise self.damaged(f"layer {node['name']}: no state {variable} of {layer}, of shape {node['shape']}")
+        target = self.floats_at(shape)
+        self.emit(kind, target, target, state=state)
         return target
 
     def pool(self, node: Record) -> Value:
@@ -179,7 +194,7 @@ class Compiler(Builder):
     def finish(self, name: str) -> None:
         if self.waiting:
             raise self.damaged(f"layer {next(iter(self.waiting))} feeds a neuron that is not in the graph")
-        if idle := [layer for layer in self.states if layer not in self.out.spikes]:
+        if idle := [layer for layer, _ in self.states if layer not in self.out.fired]:
             raise self.damaged(f"no layer has the state of {idle[0]}")
         if name not in self.values:
             raise self.damaged(f"its output '{name}' is not one of its layers")
@@ -197,6 +212,7 @@ MAKERS: dict[str, Callable[[Compiler, Record], Value | None]] = {
     "Conv": Compiler.conv,
     "Linear": Compiler.conv,
     "Neuron": Compiler.neuron,
+    "State": Compiler.state,
     "MaxPool": Compiler.pool,
     "AvgPool": Compiler.pool,
     "Affine": Compiler.affine,
@@ -213,7 +229,7 @@ def not_here(node: Record) -> str | None:
     Networks of other libraries may ask for such things.
     """
     op, a = node["op"], node["attrs"]
-    if op == "Neuron" and a.get("kind") not in ("IF", "LIF", "PLIF"):
+    if op == "Neuron" and a.get("kind") not in EQUATIONS:
         return f"neuron kind {a.get('kind')}"
     if op == "Linear" and len(node["shape"]) != 1:
         return "a Linear over tokens"

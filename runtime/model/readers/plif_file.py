@@ -8,7 +8,7 @@ Everything is little-endian and lies at the places that the header names. runtim
     states      16 bytes each: C, H, W (int32), the initial value (float32)
     programs    32 bytes each: the CPU path (PATHS) that it is for, how many operations (int32), the first of these, floats of
                 the largest tile of sums, bytes of the arena (int64)
-    operations  216 bytes each: the fields of Op in native/engine/event.h; its five pointers are numbers of arrays, from 1 on,
+    operations  240 bytes each: the fields of Op in native/engine/event.h; its six pointers are numbers of arrays, from 1 on,
                 0 for none (int64)
     arrays      24 bytes each: offset in `weights` and size, in bytes (int64), the type of its numbers (int32: DTYPES), 0
     weights     the arrays, each at a multiple of 64 bytes
@@ -30,7 +30,7 @@ from runtime.base.files import open_regular, read_regular
 from runtime.model.readers import web_page
 
 MAGIC = b"PLIF\r\n\x1a\n"  # a transfer as text changes it
-VERSION = 2
+VERSION = 3
 EXPECTED = "a file made by: plif export model.pt --to plif"
 
 SECTIONS = ("card", "strings", "states", "programs", "operations", "arrays", "weights")
@@ -40,20 +40,21 @@ HEADER = struct.Struct(f"<8sIIq{2 * len(SECTIONS)}q{len(FACTS)}i40x32s")
 SHA256_AT = HEADER.size - 32
 STATE = struct.Struct("<3if")
 PROGRAM = struct.Struct("<2i3q")
-OPERATION = struct.Struct("<20i4f4i13q")
+OPERATION = struct.Struct("<20i4f8i14q")
 ARRAY = struct.Struct("<2q2i")
-DTYPES = ("<f4", "<i2", "i1")
+DTYPES = ("<f4", "<i2", "i1", "<i4")
 ALIGNMENT = 64
 MOST_CARD = 64 << 20
 
 OPERATION_FIELDS = (
     *("kind", "from_", "ih", "iw", "ic", "oh", "ow", "oc", "kh", "kw", "stride", "pad"),
     *("charge", "soft", "state", "items", "parallel", "tile_h", "tile_w", "voters"),
-    *("v_threshold", "v_reset", "dense_from", "area", "sums", "block", "pairs", "zero"),
+    *("v_threshold", "v_reset", "dense_from", "area", "sums", "block", "pairs", "eager"),
+    *("lines", "once", "registers", "gives"),
     *("in_", "in2", "out", "index", "values", "dense", "row_capacity", "dense_row"),
-    *("weight", "weight_bytes", "bias", "scale", "alpha"),
+    *("weight", "weight_bytes", "bias", "scale", "alpha", "code"),
 )
-POINTERS = OPERATION_FIELDS[-5:]
+POINTERS = OPERATION_FIELDS[-6:]
 
 
 def is_plif(head: bytes) -> bool:

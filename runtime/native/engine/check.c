@@ -60,7 +60,7 @@ static int take_spikes(Check *c, const Op *op) {
 }
 
 /* Whether [at, at + bytes) lies in one of the buffers. */
-static int check_pointer(const Check *c, const char *what, const void *at, int64_t bytes) {
+int plif_check_pointer(const Check *c, const char *what, const void *at, int64_t bytes) {
     const uintptr_t from = (uintptr_t)at;
     int found = 0;
     for (int i = 0; i < c->program->buffer_count && !found; i++) {
@@ -76,13 +76,13 @@ static int check_pointer(const Check *c, const char *what, const void *at, int64
 
 /* --- sources --- */
 
-enum { NOTHING, FLOATS, SPIKES, LISTS };
-
 static int result_of(const Op *op) {
     switch (op->kind) {
     case OP_ACTIVE: return LISTS;
-    case OP_CONV: return op->state >= 0 ? SPIKES : FLOATS;
-    case OP_NEURON:
+    case OP_CONV:
+        if (op->state < 0) return FLOATS;
+        /* fallthrough */
+    case OP_NEURON: return op->charge == CHARGE_PROGRAM && op->gives == FROM_FLOATS ? FLOATS : SPIKES;
     case OP_SPIKE_POOL: return SPIKES;
     case OP_VOTE: return op->out < 0 ? NOTHING : FLOATS;
     case OP_OUTPUT:
@@ -98,14 +98,18 @@ static const Op *maker_of(const Check *c, int64_t at, int result) {
     return 0;
 }
 
-static int check_source(const Check *c, const Op *op, int64_t at, int result) {
+int plif_check_source(const Check *c, int64_t at, int result, int channels, int h, int w) {
     const Op *maker = maker_of(c, at, result);
     REQUIRE(maker, PLIF_WRONG_SOURCE, "reads %s at %lld, where no operation before it wrote any",
             result == SPIKES ? "spikes" : "numbers", (long long)at);
-    REQUIRE(maker->oc == op->ic && maker->oh == op->ih && maker->ow == op->iw, PLIF_WRONG_SOURCE,
-            "reads a map [%d, %d, %d], and it was written as [%d, %d, %d]", op->ic, op->ih, op->iw, maker->oc,
-            maker->oh, maker->ow);
+    REQUIRE(maker->oc == channels && maker->oh == h && maker->ow == w, PLIF_WRONG_SOURCE,
+            "reads a map [%d, %d, %d], and it was written as [%d, %d, %d]", channels, h, w, maker->oc, maker->oh,
+            maker->ow);
     return 0;
+}
+
+static int check_source(const Check *c, const Op *op, int64_t at, int result) {
+    return plif_check_source(c, at, result, op->ic, op->ih, op->iw);
 }
 
 /* The caller's x, floats or spikes, as `from` says. */
@@ -154,13 +158,24 @@ static int check_state(const Check *c, const Op *op) {
     return 0;
 }
 
-static int check_neuron(const Check *c, const Op *op) {
+static int check_membranes(const Check *c, const Op *op) {
     TRY(check_state(c, op));
     REQUIRE(numbers_of(op->oc, op->oh, op->ow) <= c->program->v_floats[op->state], PLIF_WRONG_MEMORY,
             "its membranes are %lld numbers, those of state %d %lld", (long long)numbers_of(op->oc, op->oh, op->ow),
             op->state, (long long)c->program->v_floats[op->state]);
+    return 0;
+}
+
+/* A neuron, alone or behind a convolution, up to what it writes. */
+static int check_neuron(Check *c, const Op *op) {
+    TRY(check_membranes(c, op));
+    if (op->charge == CHARGE_PROGRAM) {
+        TRY(plif_check_lines(c, op));
+        return op->gives == FROM_SPIKES ? take_spikes(c, op) : take_floats(c, op);
+    }
     REQUIRE(between(CHARGE_IF, op->charge, CHARGE_NO_DECAY_INPUT), PLIF_WRONG_FIELD, "charge %d", op->charge);
-    return check_pointer(c, "alpha", op->alpha, lanes_of(op->oc) * 4);
+    TRY(plif_check_pointer(c, "alpha", op->alpha, lanes_of(op->oc) * 4));
+    return take_spikes(c, op);
 }
 
 /* Convolutions and pools: the size of the output follows from that of the input. */
@@ -203,10 +218,8 @@ static int check_conv(Check *c, const Op *op) {
             (long long)op->dense_row);
     REQUIRE(between(1, op->tile_h, MOST_TILE_HEIGHT) && between(1, op->tile_w, MOST_TILE_WIDTH), PLIF_WRONG_FIELD,
             "tiles of %d x %d; expected at most %d x %d", op->tile_h, op->tile_w, MOST_TILE_HEIGHT, MOST_TILE_WIDTH);
-    const int64_t across = op->dense_row ? up(op->tile_w, 16) : op->tile_w;
-    REQUIRE(op->tile_h * across * op->block <= c->program->acc_floats, PLIF_WRONG_MEMORY,
-            "a tile of %lld sums, with room for %lld", (long long)(op->tile_h * across * op->block),
-            (long long)c->program->acc_floats);
+    REQUIRE(tile_floats(op) <= c->program->acc_floats, PLIF_WRONG_MEMORY, "a tile of %lld sums, with room for %lld",
+            (long long)tile_floats(op), (long long)c->program->acc_floats);
     const int64_t down = (op->oh + op->tile_h - 1) / op->tile_h,
                   tiles = down * ((op->ow + op->tile_w - 1) / op->tile_w);
     TRY(check_items(c, op, tiles * ((op->oc + op->block - 1) / op->block)));
@@ -216,14 +229,13 @@ static int check_conv(Check *c, const Op *op) {
     REQUIRE(!op->pairs || (ints && lanes % BLOCK == 0), PLIF_WRONG_FIELD,
             "pairs of bytes, with %d lanes and sums of kind %d", lanes, op->sums);
     const int64_t weights = op->pairs ? inputs * lanes : ints ? inputs * up(lanes, 32) * 2 : inputs * lanes * 4;
-    TRY(check_pointer(c, "weight", op->weight, weights));
+    TRY(plif_check_pointer(c, "weight", op->weight, weights));
     const int64_t as_bytes = (int64_t)op->kh * op->kw * up(op->ic, 64) * up(lanes, 32);
-    if (op->dense_row) TRY(check_pointer(c, "weight_bytes", op->weight_bytes, as_bytes));
-    TRY(check_pointer(c, "bias", op->bias, lanes * 4));
-    if (op->sums != SUM_FLOAT) TRY(check_pointer(c, "scale", op->scale, lanes * 4));
+    if (op->dense_row) TRY(plif_check_pointer(c, "weight_bytes", op->weight_bytes, as_bytes));
+    TRY(plif_check_pointer(c, "bias", op->bias, lanes * 4));
+    if (op->sums != SUM_FLOAT) TRY(plif_check_pointer(c, "scale", op->scale, lanes * 4));
     if (op->state < 0) return take_floats(c, op);
-    TRY(check_neuron(c, op));
-    return take_spikes(c, op);
+    return check_neuron(c, op);
 }
 
 static int check_pool(Check *c, const Op *op, int from) {
@@ -247,13 +259,13 @@ static int check_vector(const Check *c, const Op *op, int64_t expected) {
 }
 
 static int check_operation(Check *c, const Op *op) {
-    REQUIRE(between(OP_ACTIVE, op->kind, OP_RATE) && between(FROM_X, op->from, FROM_SPIKES), PLIF_WRONG_FIELD,
+    REQUIRE(between(OP_ACTIVE, op->kind, OP_AFTER) && between(FROM_X, op->from, FROM_SPIKES), PLIF_WRONG_FIELD,
             "kind %d, reads a value of kind %d", op->kind, op->from);
-    REQUIRE(op->zero == 0 && (op->pairs == 0 || (op->pairs == 1 && op->kind == OP_CONV)), PLIF_WRONG_FIELD,
-            "pairs %d, %d", op->pairs, op->zero);
+    REQUIRE(op->pairs == 0 || (op->pairs == 1 && op->kind == OP_CONV), PLIF_WRONG_FIELD, "pairs %d", op->pairs);
     TRY(check_map(c, "in", op->ic, op->ih, op->iw));
     if (op->kind == OP_RATE) {
-        TRY(check_from(c, op, FROM_SPIKES));
+        REQUIRE(op->from != FROM_X, PLIF_WRONG_FIELD, "reads x");
+        TRY(check_input(c, op));
         TRY(check_state(c, op));
         return check_items(c, op, 1);
     }
@@ -266,14 +278,15 @@ static int check_operation(Check *c, const Op *op) {
     case OP_NEURON:
         TRY(check_from(c, op, FROM_FLOATS));
         TRY(same_maps(c, op));
-        TRY(check_neuron(c, op));
-        return take_spikes(c, op);
+        return check_neuron(c, op);
+    case OP_BEFORE:
+    case OP_AFTER: TRY(check_membranes(c, op)); break;
     case OP_SPIKE_POOL: return check_pool(c, op, FROM_SPIKES);
     case OP_MAX_POOL:
     case OP_AVG_POOL: return check_pool(c, op, FROM_FLOATS);
     case OP_AFFINE:
-        TRY(check_pointer(c, "scale", op->weight, lanes_of(op->oc) * 4));
-        TRY(check_pointer(c, "shift", op->bias, lanes_of(op->oc) * 4));
+        TRY(plif_check_pointer(c, "scale", op->weight, lanes_of(op->oc) * 4));
+        TRY(plif_check_pointer(c, "shift", op->bias, lanes_of(op->oc) * 4));
         TRY(check_from(c, op, FROM_FLOATS));
         break;
     case OP_ADD:

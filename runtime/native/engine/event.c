@@ -224,7 +224,7 @@ void plif_settle(const Program *program, const Call *call) {
         const Context ctx = {.v_next = call->v_next, .owed = call->owed, .v_stride = call->v_stride, .row = row};
         for (int i = 0; i < program->count; i++) {
             Op op = program->ops[i];
-            if (op.kind != OP_CONV || op.state < 0) continue;
+            if (op.kind != OP_CONV || op.state < 0 || op.charge == CHARGE_PROGRAM) continue;
             op.kind = OP_SETTLE;
             for (int y = 0; y < op.oh; y++) run(&op, &ctx, y);
         }

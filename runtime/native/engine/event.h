@@ -9,7 +9,8 @@
  * Layouts. A map of C channels has lanes(C) floats per pixel: 64 for each whole 64 channels, and 16, 32 or 64 for the rest.
  *   floats   [H][W][lanes(C)]                  lanes past C may hold anything
  *   spikes   [H][W][ceil(C / 64)] 64-bit words, bit c % 64 of word c / 64 is channel c; bits past C are 0
- *   membrane like floats, but in the caller's memory, which NumPy sees as [C, H, W] with strides
+ *   states   like floats, but in the caller's memory, which NumPy sees as [C, H, W] with strides: membranes, and whatever
+ *            else a neuron keeps
  *   weights  float: [block of 64 outputs][ky][kx][input][16, 32 or 64 outputs]
  *            int16: [block of 128 outputs][ky][kx][input][32, 64 or 128 outputs]; a last block of 80 or 96 lanes as two
  *            pairs: int8 [block of 128 outputs][ky][kx][input][each 64 outputs][32]{output k + 128, output 32 + k} (rows.h)
@@ -20,7 +21,7 @@
 #ifndef PLIF_EVENT_H
 #define PLIF_EVENT_H
 
-#include <stdint.h>
+#include "machine.h"
 
 enum { BLOCK = 64, SEGMENT = 128, WIDE_BLOCK = 128, OWED_FLOATS = 64, MOST_SIDE = 65535 };
 
@@ -39,6 +40,8 @@ enum op_kind {
     OP_VOTE,
     OP_OUTPUT,
     OP_RATE,
+    OP_BEFORE, /* a state as a value, as it was before the step; it comes before the neuron that changes it */
+    OP_AFTER,
     OP_SETTLE /* of plif_settle alone: no program has it */
 };
 enum value_kind { FROM_X, FROM_FLOATS, FROM_SPIKES };
@@ -46,7 +49,7 @@ enum value_kind { FROM_X, FROM_FLOATS, FROM_SPIKES };
  * says; which of the two can hold every possible sum is proven when the artifact is opened. All but FLOAT: current
  * = sum * scale + bias. */
 enum sum_kind { SUM_FLOAT, SUM_EXACT, SUM_INT16, SUM_INT32 };
-enum charge_kind { CHARGE_IF, CHARGE_FOLDED, CHARGE_EXACT, CHARGE_NO_DECAY_INPUT };
+enum charge_kind { CHARGE_IF, CHARGE_FOLDED, CHARGE_EXACT, CHARGE_NO_DECAY_INPUT, CHARGE_PROGRAM };
 
 typedef struct {
     int32_t kind, from;             /* op_kind; what `in` is */
@@ -60,15 +63,17 @@ typedef struct {
     float dense_from;     /* of active lists: from this share of spikes on a row is dense (see active.h) */
     float area;           /* of active lists of averages of spikes: value * area is a whole count; 0: no averages */
     int32_t sums, block;  /* sum_kind; outputs of one piece of a convolution, BLOCK or WIDE_BLOCK */
-    int32_t pairs, zero;  /* whether int8 weights are kept as pairs of bytes and not as int16 */
-    int64_t in, in2, out; /* byte offsets into the arena */
-    int64_t index, values, dense; /* the other parts of active lists (the entries are at `in` or `out`) */
-    int64_t row_capacity;         /* entries that the list of one row and segment can hold */
-    int64_t dense_row;            /* bytes of one row of `dense` where it holds bytes (see active.h), else 0 */
-    const void *weight;           /* packed. Affine: scale */
-    const int8_t *weight_bytes;   /* the same as bytes, or NULL */
-    const float *bias, *scale;    /* lanes(oc) floats. Affine: bias is the shift */
-    const float *alpha;           /* per lane: alpha, or 1 - alpha when folded */
+    int32_t pairs, eager; /* whether int8 weights are kept as pairs of bytes and not as int16; no step may wait */
+    int32_t lines, once, registers, gives; /* of CHARGE_PROGRAM: see machine.h; FROM_SPIKES or FROM_FLOATS */
+    int64_t in, in2, out;                  /* byte offsets into the arena */
+    int64_t index, values, dense;          /* the other parts of active lists (the entries are at `in` or `out`) */
+    int64_t row_capacity;                  /* entries that the list of one row and segment can hold */
+    int64_t dense_row;                     /* bytes of one row of `dense` where it holds bytes (see active.h), else 0 */
+    const void *weight;                    /* packed. Affine: scale */
+    const int8_t *weight_bytes;            /* the same as bytes, or NULL */
+    const float *bias, *scale;             /* lanes(oc) floats. Affine: bias is the shift */
+    const float *alpha; /* per lane: alpha, or 1 - alpha when folded. Programs: all their parameters */
+    const Line *code;   /* [lines] */
 } Op;
 
 /* Memory that the operations may point into. Of weights, biases and the like a file may have one buffer or many. */
@@ -165,6 +170,12 @@ run_item plif_item_scalar, plif_item_avx2, plif_item_avx512, plif_item_amx, plif
 static inline int lanes_of(int channels) {
     int rest = channels % BLOCK;
     return channels - rest + (rest == 0 ? 0 : rest <= 16 ? 16 : rest <= 32 ? 32 : 64);
+}
+/* Floats of the largest tile of sums of a convolution; the registers of a program lie behind it, or, where there is no
+ * convolution, in its place. */
+static inline int64_t tile_floats(const Op *op) {
+    if (op->kind != OP_CONV) return 0;
+    return (int64_t)op->tile_h * (op->dense_row ? (op->tile_w + 15) / 16 * 16 : op->tile_w) * op->block;
 }
 static inline int64_t owed_bytes(int64_t floats) { return (floats + OWED_FLOATS - 1) / OWED_FLOATS; }
 static inline int blocks_of(int channels) { return (channels + BLOCK - 1) / BLOCK; }

@@ -4,6 +4,7 @@
 #include "../rules/framing.h"
 #include "sha256.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -135,21 +136,20 @@ static int read_arrays(plif_model *m, int64_t *count) {
 }
 
 static int read_operation(const plif_model *m, const FileOperation *from, int64_t arrays, Op *op) {
-    const int64_t numbers[5] = {from->weight, from->weight_bytes, from->bias, from->scale, from->alpha};
-    const void *at[5];
-    for (int i = 0; i < 5; i++) {
+    const int64_t numbers[6] = {from->weight, from->weight_bytes, from->bias, from->scale, from->alpha, from->code};
+    const void *at[6];
+    for (int i = 0; i < 6; i++) {
         REQUIRE_FILE(between(0, numbers[i], arrays), "an operation reads array %lld of %lld", (long long)numbers[i],
                      (long long)arrays);
         at[i] = numbers[i] ? m->buffers[numbers[i] - 1].at : NULL;
     }
-    const int32_t *n = from->numbers;
-    const int64_t *p = from->places;
-    *op = (Op){n[0],           n[1],           n[2],           n[3],       n[4],        n[5],        n[6],
-               n[7],           n[8],           n[9],           n[10],      n[11],       n[12],       n[13],
-               n[14],          n[15],          n[16],          n[17],      n[18],       n[19],       from->reals[0],
-               from->reals[1], from->reals[2], from->reals[3], from->sums, from->block, from->pairs, from->zero,
-               p[0],           p[1],           p[2],           p[3],       p[4],        p[5],        p[6],
-               p[7],           at[0],          at[1],          at[2],      at[3],       at[4]};
+    memcpy(op, from, offsetof(Op, weight)); /* the numbers are those of Op, in its order */
+    op->weight = at[0];
+    op->weight_bytes = at[1];
+    op->bias = at[2];
+    op->scale = at[3];
+    op->alpha = at[4];
+    op->code = at[5];
     return 0;
 }
 

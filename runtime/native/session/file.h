@@ -10,11 +10,13 @@
 #include "../engine/event.h"
 #include "../plif.h"
 
+#include <stddef.h>
+
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "a .plif file is little-endian, and is used where it lies"
 #endif
 
-enum { FILE_VERSION = 2, FILE_PATHS = 5 };
+enum { FILE_VERSION = 3, FILE_PATHS = 5 };
 enum section { CARD, STRINGS, STATES, PROGRAMS, OPERATIONS, ARRAYS, WEIGHTS, SECTIONS };
 
 typedef struct {
@@ -45,9 +47,9 @@ typedef struct {
 typedef struct {
     int32_t numbers[20];
     float reals[4];
-    int32_t sums, block, pairs, zero;
+    int32_t sums, block, pairs, eager, lines, once, registers, gives;
     int64_t places[8];
-    int64_t weight, weight_bytes, bias, scale, alpha;
+    int64_t weight, weight_bytes, bias, scale, alpha, code;
 } FileOperation;
 
 typedef struct {
@@ -56,7 +58,8 @@ typedef struct {
 } FileArray;
 
 _Static_assert(sizeof(FileHeader) == 256 && sizeof(FileState) == 16 && sizeof(FileProgram) == 32, "as in plif_file.py");
-_Static_assert(sizeof(FileOperation) == 216 && sizeof(FileArray) == 24, "as in plif_file.py");
+_Static_assert(offsetof(Op, weight) == offsetof(FileOperation, weight), "its numbers lie as those of Op");
+_Static_assert(sizeof(FileOperation) == 240 && sizeof(FileArray) == 24, "as in plif_file.py");
 
 struct plif_model {
     const char *base; /* the bytes of the file */

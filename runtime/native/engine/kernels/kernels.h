@@ -15,7 +15,12 @@ void PLIF_ITEM(const Op *op, const Context *ctx, int item) {
     switch (op->kind) {
     case OP_ACTIVE: active_item(op, ctx, item); break;
     case OP_CONV: conv(op, ctx, item); break;
-    case OP_NEURON: neuron_row(op, ctx, item); break;
+    case OP_NEURON:
+        if (op->charge == CHARGE_PROGRAM)
+            program_row(op, ctx, item);
+        else
+            neuron_row(op, ctx, item);
+        break;
     case OP_SPIKE_POOL: spike_pool(op, ctx, item); break;
     case OP_MAX_POOL: float_pool(op, ctx, item, 0); break;
     case OP_AVG_POOL: float_pool(op, ctx, item, 1); break;
@@ -27,6 +32,8 @@ void PLIF_ITEM(const Op *op, const Context *ctx, int item) {
     case OP_VOTE: vote(op, ctx); break;
     case OP_OUTPUT: output(op, ctx); break;
     case OP_RATE: rate(op, ctx); break;
+    case OP_BEFORE: state_row(op, ctx, ctx->v[op->state], item); break;
+    case OP_AFTER: state_row(op, ctx, ctx->v_next[op->state], item); break;
     case OP_SETTLE: settle(op, ctx, item); break;
     default: break; /* check.c lets no other pass */
     }

@@ -113,13 +113,24 @@ INLINE void output(const Op *op, const Context *ctx) {
     for (int c = 0; c < op->oc; c++) ctx->y[c] = channel(op, ctx, c);
 }
 
-/* one item: the share of neurons that fired */
+/* A state as a map of floats. */
+INLINE void state_row(const Op *op, const Context *ctx, const float *v, int y) {
+    const int64_t size = (int64_t)op->ow * lanes_of(op->oc);
+    memcpy((float *)(ctx->arena + op->out) + y * size, v + ctx->row * ctx->v_stride[op->state] + y * size,
+           (size_t)size * 4);
+}
+
+/* one item: the share of neurons that fired; of floats, those that are not zero */
 INLINE void rate(const Op *op, const Context *ctx) {
     if (!ctx->rates) return;
     const int64_t n = (int64_t)op->ih * op->iw * blocks_of(op->ic);
     const uint64_t *in = words_at(ctx, op->in);
     int64_t fired = 0;
-    for (int64_t i = 0; i < n; i++) fired += __builtin_popcountll(in[i]);
+    if (op->from == FROM_SPIKES)
+        for (int64_t i = 0; i < n; i++) fired += __builtin_popcountll(in[i]);
+    else
+        for (int64_t p = 0; p < (int64_t)op->ih * op->iw; p++)
+            for (int c = 0; c < op->ic; c++) fired += floats(ctx, op->in)[p * lanes_of(op->ic) + c] != 0;
     ctx->rates[op->state][ctx->rate_index] = (float)((double)fired / ((double)op->ih * op->iw * op->ic));
 }
 

@@ -28,7 +28,8 @@ INLINE uint8_t *owed_by(const Op *op, const Context *ctx, int64_t pixel, int lan
 
 /* Whether no output of L from `lane` on can fire by its bias alone. */
 INLINE int can_wait(const Op *op, int lane, int L) {
-    if (op->charge != CHARGE_FOLDED || op->soft || !(op->v_threshold >= FLT_MIN) || !(op->v_reset < op->v_threshold))
+    if (op->eager || op->charge != CHARGE_FOLDED || op->soft || !(op->v_threshold >= FLT_MIN) ||
+        !(op->v_reset < op->v_threshold))
         return 0;
     uint32_t bits;
     float below;

@@ -22,6 +22,9 @@ enum { REGISTER = 8, AT_ONCE = 64, HAS_DENSE = 1, DENSE = 16, HAS_BYTES = 0 };
 #include <arm_neon.h>
 enum { REGISTER = 4, AT_ONCE = 64, HAS_DENSE = 1, DENSE = 16, HAS_BYTES = 0 };
 #else
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 enum { REGISTER = 4, AT_ONCE = 32, HAS_DENSE = 0, DENSE = 4, HAS_BYTES = 0 };
 #endif
 
@@ -76,6 +79,23 @@ INLINE fr add_if(fr s, fr w, fr sum) {
 #endif
 }
 
+/* Bit j is set where the sign of a[j] is. */
+INLINE uint32_t signs(ir a) {
+#if defined(PLIF_AVX512)
+    return _mm512_movepi32_mask((__m512i)a);
+#elif defined(PLIF_AVX2)
+    return (uint32_t)_mm256_movemask_ps((__m256)a);
+#elif defined(PLIF_NEON)
+    const uint32x4_t bit = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32((uint32x4_t)(a < 0), bit));
+#elif defined(__SSE2__)
+    return (uint32_t)_mm_movemask_ps((__m128)a);
+#else
+    const ir bit = {1, 2, 4, 8}, set = (a < 0) & bit;
+    return (uint32_t)(set[0] | set[1] | set[2] | set[3]);
+#endif
+}
+
 /* Bit j is set where a[j] >= b[j]; a NaN is not. */
 INLINE uint32_t at_least(fr a, fr b) {
 #if defined(PLIF_AVX512)
@@ -86,8 +106,18 @@ INLINE uint32_t at_least(fr a, fr b) {
     const uint32x4_t bit = {1, 2, 4, 8};
     return vaddvq_u32(vandq_u32(vcgeq_f32((float32x4_t)a, (float32x4_t)b), bit));
 #else
-    const ir bit = {1, 2, 4, 8}, set = (ir)(a >= b) & bit;
-    return (uint32_t)(set[0] | set[1] | set[2] | set[3]);
+    return signs((ir)(a >= b));
+#endif
+}
+
+/* Bit j is set where a[j] > b[j]. */
+INLINE uint32_t greater_than(fr a, fr b) {
+#if defined(PLIF_AVX512)
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
+#elif defined(PLIF_AVX2)
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ));
+#else
+    return signs((ir)(a > b));
 #endif
 }
 

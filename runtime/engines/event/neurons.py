@@ -1,0 +1,210 @@
+"""Neurons of the event engine: kernels for IF, LIF and PLIF, and programs of lines for every other equation.
+
+An equation (runtime/model/neurons.py) is called with symbols; its expression becomes lines on registers, in the equation's own
+order of operations, so that answers are those of NumPy to the bit (runtime/native/engine/machine.h lists the lines; exp, log
+and tanh are its own). What depends on parameters alone is computed once for each piece of work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from runtime import native
+from runtime.engines.event.assemble import Key, assemble
+from runtime.engines.event.builder import Builder, Record
+from runtime.engines.event.layout import Shape3, Value, aligned, lanes
+from runtime.model.neurons import Terms, equation_of
+from runtime.model.program import input_names
+from runtime.model.symbol import Symbol, SymbolicMath, tensor
+from runtime.native import FROM_FLOATS, FROM_SPIKES
+
+OURS = ("IF", "LIF", "PLIF")
+UNIT = 16  # floats; parameters begin at multiples of it
+
+
+def kernel_fields(b: Builder, node: Record, channels: int) -> dict[str, Any] | None:
+    """The fields of a neuron that has a kernel of its own; None for all others."""
+    a = node["attrs"]
+    if a["kind"] not in OURS or a["charge"] == "divided" or values_of(node) != "spikes":
+        return None
+    if a["charge"] not in ("exact", "folded"):
+        raise b.refuse(node, f"charge '{a['charge']}' is not in this engine")
+    alpha, charge = aligned((lanes(channels),)), native.CHARGE_IF
+    if "alpha" in node["params"]:
+        alpha = b.per_lane(node, "alpha", channels)
+        charge = native.CHARGE_EXACT if a["decay_input"] else native.CHARGE_NO_DECAY_INPUT
+        if a["charge"] == "folded":
+            charge = native.CHARGE_FOLDED
+    return {
+        "charge": charge,
+        "alpha": alpha,
+        "soft": int(a["v_reset"] is None),
+        "v_threshold": float(a["v_threshold"]),
+        "v_reset": 0.0 if a["v_reset"] is None else float(a["v_reset"]),
+    }
+
+
+def program_fields(
+    b: Builder, node: Record, shape: Shape3, states: Mapping[str, int], inputs: Sequence[Value]
+) -> dict[str, Any]:
+    """The fields of a neuron that is a program.
+
+    states  {variable: the number of its state}
+    inputs  what it reads beside the first, which is the sum of a convolution or a map
+    """
+    equation = equation_of(node["attrs"]["kind"])
+    if missing := [key for key in equation.attrs if key not in node["attrs"]]:
+        raise b.damaged(f"layer {node['name']}: its neurons lack {', '.join(missing)}")
+    leaves: dict[str, Key] = {"x": ("INPUT",)}
+    for name, value in zip(input_names(1 + len(inputs))[1:], inputs, strict=True):
+        leaves[name] = ("MAP", value.at // 64)
+    leaves |= {f"state {variable}": ("STATE", state) for variable, state in states.items()}
+    parameters = Parameters(b, node, shape)
+    lines = Values(b, node, leaves, parameters)
+    terms = Terms(
+        node["attrs"], {key: tensor(f"parameter {key}") for key in node["params"]}, lambda _, number: float(number)
+    )
+    x = tuple(tensor(name) for name in input_names(1 + len(inputs)))
+    before = {variable: tensor(f"state {variable}") for variable in states}
+    _, s, after = equation.step(SymbolicMath(), terms, x[0] if len(x) == 1 else x, before)
+    if set(after) != set(states):
+        raise b.damaged(
+            f"layer {node['name']}: its states are {', '.join(states)}, its equation has {', '.join(after)}"
+        )
+    gives = FROM_SPIKES if values_of(node) == "spikes" else FROM_FLOATS
+    if gives == FROM_SPIKES:
+        s = s.inputs[0] if s.op == "Cast" else s > 0.5
+    out = ("FIRE" if gives == FROM_SPIKES else "GIVE", lines.value(s))
+    code, once, registers = assemble(
+        lines.keys, out, {states[variable]: lines.kept(value, states[variable]) for variable, value in after.items()}
+    )
+    if registers > native.MOST_REGISTERS or len(code) > native.MOST_LINES:
+        raise b.refuse(node, f"a program of {len(code)} lines and {registers} registers is too long")
+    return {
+        "charge": native.CHARGE_PROGRAM,
+        "gives": gives,
+        "alpha": parameters.array(),
+        "code": code,
+        "lines": len(code),
+        "once": once,
+        "registers": registers,
+    }
+
+
+def values_of(node: Record) -> str:
+    """What a neuron gives, as Node.values says of a graph."""
+    if not node["attrs"].get("spiking", True):
+        return "membrane"
+    return "graded" if node["attrs"].get("graded", False) else "spikes"
+
+
+class Parameters:
+    """The arrays that the lines of one layer read, one after the other."""
+
+    def __init__(self, b: Builder, node: Record, shape: Shape3) -> None:
+        self.b, self.node, self.shape = b, node, shape
+        self.parts: list[np.ndarray] = []
+        self.size = 0
+
+    def key(self, name: str) -> Key:
+        """The line that reads a parameter: one number, one for each channel, or one for each neuron."""
+        values = self.b.parameter(self.node, name)
+        c, h, w = self.shape
+        if values.size == 1:
+            return ("NUMBER", _bits(float(values.reshape(-1)[0])))
+        if values.size == c:
+            return ("CHANNEL", self._add(self.b.in_lanes(values.reshape(-1), c)))
+        if values.size != c * h * w:
+            raise self.b.damaged(
+                f"layer {self.node['name']}: {name} has {values.size} numbers; expected 1, {c} or {c * h * w}"
+            )
+        whole = aligned((h, w, lanes(c)))
+        whole[..., :c] = values.reshape(c, h, w).transpose(1, 2, 0)
+        return ("EACH", self._add(whole.reshape(-1)))
+
+    def _add(self, values: np.ndarray) -> int:
+        at = self.size // UNIT
+        self.parts.append(values)
+        self.size += values.size
+        return at
+
+    def array(self) -> np.ndarray:
+        out = aligned((max(self.size, UNIT),))
+        if self.parts:
+            out[:] = np.concatenate(self.parts)
+        return out
+
+
+class Values:
+    """The values of an expression, each once: `keys`, each made of those before it."""
+
+    def __init__(self, b: Builder, node: Record, leaves: dict[str, Key], parameters: Parameters) -> None:
+        self.b, self.node, self.leaves, self.parameters = b, node, leaves, parameters
+        self.numbers: dict[Key, int] = {}  # value -> its place in `keys`
+        self.keys: list[Key] = []
+        self.made: dict[int, int] = {}  # id of a symbol -> its value
+
+    def add(self, *key: Any) -> int:
+        if key not in self.numbers:
+            self.numbers[key] = len(self.keys)
+            self.keys.append(key)
+        return self.numbers[key]
+
+    def value(self, root: Any) -> int:
+        """The value of a symbol; without recursion, since a program may be one long chain."""
+        waiting = [root]
+        while waiting:
+            symbol = waiting[-1]
+            parts = symbol.inputs if isinstance(symbol, Symbol) else ()
+            left = [part for part in parts if isinstance(part, Symbol) and id(part) not in self.made]
+            waiting += left
+            if not left:
+                if isinstance(symbol, Symbol) and id(symbol) not in self.made:
+                    self.made[id(symbol)] = self._leaf(symbol) if symbol.name is not None else self._operation(symbol)
+                waiting.pop()
+        return self._known(root)
+
+    def kept(self, symbol: Any, state: int) -> int:
+        """As `value`, of a state after the step. Where that is another state before it, a copy: states change in place."""
+        value = self.value(symbol)
+        other = self.keys[value][0] == "STATE" and self.keys[value] != ("STATE", state)
+        return self.add("COPY", value) if other else value
+
+    def _known(self, part: Any) -> int:
+        return self.made[id(part)] if isinstance(part, Symbol) else self.add("NUMBER", _bits(float(part)))
+
+    def _leaf(self, symbol: Symbol) -> int:
+        kind, _, name = str(symbol.name).partition(" ")
+        if kind == "parameter" and symbol.name not in self.leaves:
+            self.leaves[str(symbol.name)] = self.parameters.key(name)
+        return self.add(*self.leaves[str(symbol.name)])
+
+    def _operation(self, symbol: Symbol) -> int:
+        op, parts = str(symbol.op), [self._known(part) for part in symbol.inputs]
+        if op == "Identity" or (op == "Where" and parts[1] == parts[2]):
+            return parts[-1]
+        if (op, self.keys[parts[-1]]) in NOTHING_DONE:
+            return parts[0]
+        if op == "Less":
+            return self.add("GREATER", parts[1], parts[0])
+        if op == "Relu":
+            return self.add("MAX", parts[0], self._known(0.0))
+        if op == "Sigmoid":
+            one = self._known(1.0)
+            return self.add("DIV", one, self.add("ADD", one, self.add("EXP", self.add("NEG", parts[0]))))
+        name = "AT_LEAST" if op == "GreaterOrEqual" else op.upper()
+        if name not in native.LINES:
+            raise self.b.refuse(self.node, f"its neurons' operation {op} is not in this engine")
+        return self.add(name, *parts)
+
+
+def _bits(number: float) -> int:
+    """A float32 as the int32 with the same bits."""
+    return int(np.float32(number).view(np.int32))
+
+
+# x - 0, x * 1, x / 1: no rounding
+NOTHING_DONE = {("Sub", ("NUMBER", 0)), *((op, ("NUMBER", _bits(1.0))) for op in ("Mul", "Div"))}
