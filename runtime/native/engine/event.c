@@ -16,8 +16,7 @@
 #include <cpuid.h>
 #include <xmmintrin.h>
 #endif
-#if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
-#define PLIF_HAS_AMX 1
+#if defined(PLIF_HAS_AMX)
 #include <sys/syscall.h>
 #endif
 
@@ -80,10 +79,8 @@ static run_item *kernels(int path) {
     switch (path) {
 #if defined(__x86_64__)
     case PATH_AVX2: return plif_item_avx2;
-    case PATH_AVX512: return plif_item_avx512;
-#if defined(PLIF_HAS_AMX)
-    case PATH_AMX: return plif_item_amx;
-#endif
+    case PATH_AVX512:
+    case PATH_AMX: return plif_item_avx512; /* which multiply rows of bytes in tiles where Context says so */
 #elif defined(__aarch64__)
     case PATH_NEON: return plif_item_neon;
 #endif
@@ -157,6 +154,7 @@ static Context context_of(const Job *job, int row, int step, int arena, int thre
         step * c->rows + row,
         job->arenas[arena],
         job->accs[thread],
+        job->program->path == PATH_AMX,
     };
     return ctx;
 }

@@ -23,6 +23,10 @@
 
 #include "machine.h"
 
+#if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define PLIF_HAS_AMX 1
+#endif
+
 enum { BLOCK = 64, SEGMENT = 128, WIDE_BLOCK = 128, OWED_FLOATS = 64, MOST_SIDE = 65535 };
 
 enum op_kind {
@@ -162,10 +166,11 @@ typedef struct {
     int32_t row, rate_index;
     char *arena;
     float *acc; /* scratch of this thread */
+    int tiles;  /* rows of bytes are multiplied in AMX tiles */
 } Context;
 
 typedef void run_item(const Op *op, const Context *ctx, int item);
-run_item plif_item_scalar, plif_item_avx2, plif_item_avx512, plif_item_amx, plif_item_neon;
+run_item plif_item_scalar, plif_item_avx2, plif_item_avx512, plif_item_neon;
 
 static inline int lanes_of(int channels) {
     int rest = channels % BLOCK;

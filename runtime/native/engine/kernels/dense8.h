@@ -20,6 +20,8 @@ typedef struct {
     int y0, x0, height, width, across;
 } Tile;
 
+void plif_dense8_tiles(const Op *op, const Context *ctx, const Tile *t, int lane, int L); /* path_amx.c */
+
 #if defined(PLIF_AVX512)
 
 /* Whether any input row that the tile reads is there as bytes. */
@@ -44,54 +46,6 @@ INLINE const char *dense8_weight(const Op *op, int lane, int tap) {
     const int64_t taps = (int64_t)op->kh * op->kw, size = (int64_t)pixel_bytes(op->ic) * 16;
     return (const char *)op->weight_bytes + (taps * (lane / 16) + tap) * size;
 }
-
-#if defined(PLIF_AMX)
-
-/* 32 pixels by 32 outputs in four tiles of sums; two of pixels and two of weights feed them. Tile t is 16 rows of
- * 64 bytes. */
-static void dense8_tiles(const Op *op, const Context *ctx, const Tile *t, int lane, int L) {
-    const int64_t pixel = pixel_bytes(op->ic), step = op->stride * pixel, next = (int64_t)op->kh * op->kw * pixel * 16;
-    const int across = t->across / 16, groups = across * t->height, segments = segments_of(op->ic);
-    for (int at = 0; at < L; at += 32)
-        for (int g = 0; g < groups; g += 2) {
-            const int two = L - at > 16, other = g + 1 < groups ? g + 1 : g;
-            const int ya = t->y0 + g / across, xa = t->x0 + g % across * 16;
-            const int yb = t->y0 + other / across, xb = t->x0 + other % across * 16;
-            _tile_zero(0);
-            _tile_zero(1);
-            _tile_zero(2);
-            _tile_zero(3);
-            for (int ky = 0; ky < op->kh; ky++)
-                for (int s = 0; s < segments; s++) {
-                    const char *a = dense8_pixel(op, ctx, ya, xa, ky, s), *b = dense8_pixel(op, ctx, yb, xb, ky, s);
-                    if (!a && !b) continue;
-                    for (int kx = 0; kx < op->kw; kx++) {
-                        const char *w = dense8_weight(op, lane + at, ky * op->kw + kx) + s * SEGMENT * 16;
-                        for (int k = 0; k < segment_size(op->ic, s); k += 64, w += 1024) {
-                            _tile_loadd(6, w, 64);
-                            if (two) _tile_loadd(7, w + next, 64);
-                            if (a) {
-                                _tile_loadd(4, a + kx * pixel + k, step);
-                                _tile_dpbusd(0, 4, 6);
-                                if (two) _tile_dpbusd(1, 4, 7);
-                            }
-                            if (b) {
-                                _tile_loadd(5, b + kx * pixel + k, step);
-                                _tile_dpbusd(2, 5, 6);
-                                if (two) _tile_dpbusd(3, 5, 7);
-                            }
-                        }
-                    }
-                }
-            int32_t *sum = (int32_t *)ctx->acc + (int64_t)g * 16 * L + at;
-            _tile_stored(0, sum, L * 4);
-            if (two) _tile_stored(1, sum + 16, L * 4);
-            if (other == g) continue;
-            _tile_stored(2, sum + 16 * L, L * 4);
-            if (two) _tile_stored(3, sum + 16 * L + 16, L * 4);
-        }
-}
-#endif
 
 enum { DENSE8_PIXELS = 6 };
 
@@ -149,11 +103,13 @@ INLINE void dense8_registers(const Op *op, const Context *ctx, const Tile *t, in
 }
 
 INLINE void dense8(const Op *op, const Context *ctx, const Tile *t, int lane, int L) {
-#if defined(PLIF_AMX)
-    dense8_tiles(op, ctx, t, lane, L);
-#else
-    dense8_registers(op, ctx, t, lane, L);
+#if defined(PLIF_HAS_AMX)
+    if (ctx->tiles) {
+        plif_dense8_tiles(op, ctx, t, lane, L);
+        return;
+    }
 #endif
+    dense8_registers(op, ctx, t, lane, L);
 }
 
 #else
