@@ -188,6 +188,8 @@ class Values:
             return parts[-1]
         if (op, self.keys[parts[-1]]) in NOTHING_DONE:
             return parts[0]
+        if op == "Mul" and self.keys[parts[0]] == ("NUMBER", _bits(1.0)):
+            return parts[1]
         if op == "Less":
             return self.add("GREATER", parts[1], parts[0])
         if op == "Relu":

@@ -262,6 +262,11 @@ static int check_operation(Check *c, const Op *op) {
     REQUIRE(between(OP_ACTIVE, op->kind, OP_AFTER) && between(FROM_X, op->from, FROM_SPIKES), PLIF_WRONG_FIELD,
             "kind %d, reads a value of kind %d", op->kind, op->from);
     REQUIRE(op->pairs == 0 || (op->pairs == 1 && op->kind == OP_CONV), PLIF_WRONG_FIELD, "pairs %d", op->pairs);
+    const int program = (op->kind == OP_NEURON || (op->kind == OP_CONV && op->state >= 0)) &&
+                        op->charge == CHARGE_PROGRAM;
+    REQUIRE(between(0, op->eager, 1) && (program || !(op->lines | op->once | op->registers | op->gives)),
+            PLIF_WRONG_FIELD, "eager %d, %d lines, %d of them once, %d registers, gives kind %d", op->eager, op->lines,
+            op->once, op->registers, op->gives);
     TRY(check_map(c, "in", op->ic, op->ih, op->iw));
     if (op->kind == OP_RATE) {
         REQUIRE(op->from != FROM_X, PLIF_WRONG_FIELD, "reads x");

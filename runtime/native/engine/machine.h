@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-enum { MACHINE_FLOATS = 256, MOST_LINES = 4096, MOST_REGISTERS = 256 };
+enum { MACHINE_FLOATS = 512, MOST_LINES = 4096, MOST_REGISTERS = 256 };
 
 typedef struct {
     int32_t op, out, a, b, c, d; /* line_op; registers, or what the comment says; 0 where there is none */

@@ -84,7 +84,7 @@ INLINE void each(int op, const Place *a, const Place *b, const Place *c, const P
                  *s = (const fr *)(c->at + r * c->step), *t = (const fr *)(d->at + r * d->step);
         fr *out = (fr *)(to->at + r * to->step);
         if (quick)
-            UNROLL_4 for (int i = 0; i < n; i++) out[i] = line_result(op, p[i], q[i], s[i], t[i]);
+            for (int i = 0; i < n; i++) out[i] = line_result(op, p[i], q[i], s[i], t[i]);
         else
             for (int i = 0; i < n; i++) out[i] = line_result(op, p[i], q[i], s[i], t[i]);
     }
@@ -92,10 +92,11 @@ INLINE void each(int op, const Place *a, const Place *b, const Place *c, const P
 
 #define QUICK(X) \
     X(ADD) \
-    X(SUB) X(MUL) X(DIV) X(MIN) X(MAX) X(NEG) X(ABS) X(COPY) X(GREATER) X(AT_LEAST) X(EQUAL) X(NOT) X(AND) X(OR) \
-        X(CAST) X(WHERE) X(ADD_ADD) X(ADD_SUB) X(ADD_FROM) X(ADD_MUL) X(SUB_ADD) X(SUB_SUB) X(SUB_FROM) X(SUB_MUL) \
-            X(MUL_ADD) X(MUL_SUB) X(MUL_FROM) X(MUL_MUL) X(CAST_GREATER) X(CAST_AT_LEAST) X(WHERE_GREATER) \
-                X(WHERE_AT_LEAST)
+    X(SUB) \
+    X(MUL) \
+    X(DIV) X(MIN) X(MAX) X(NEG) X(ABS) X(COPY) X(GREATER) X(AT_LEAST) X(EQUAL) X(NOT) X(AND) X(OR) X(CAST) X(WHERE) \
+        X(ADD_ADD) X(ADD_SUB) X(ADD_FROM) X(ADD_MUL) X(SUB_ADD) X(SUB_SUB) X(SUB_FROM) X(SUB_MUL) X(MUL_ADD) \
+            X(MUL_SUB) X(MUL_FROM) X(MUL_MUL) X(CAST_GREATER) X(CAST_AT_LEAST) X(WHERE_GREATER) X(WHERE_AT_LEAST)
 #define SLOW(X) X(ROUND) X(FLOOR) X(CEIL) X(EXP) X(TANH) X(SQRT) X(LOG)
 
 /* to: where the register that the line writes is to lie. */

@@ -23,6 +23,16 @@ typedef struct {
     Sums x;
 } Span;
 
+INLINE void sums_to(const Piece *p, const Span *s, fr *to, int kind) {
+    const int n = p->machine.floats / REGISTER;
+    const float *bias = p->op->bias + (kind == SUM_FLOAT ? 0 : p->lane),
+                *scale = p->op->scale + (kind == SUM_FLOAT ? 0 : p->lane);
+    for (int i = 0; i < s->count; i++, to += n) {
+        const char *sums = sums_of(s->x, i);
+        for (int j = 0; j < n; j++) to[j] = current(sums, scale, bias, j, kind);
+    }
+}
+
 static void read_sums(Piece *p, const Span *s, int out) {
     Machine *m = &p->machine;
     const uint64_t mine = s->count < 64 ? (1ull << s->count) - 1 : ~0ull;
@@ -31,14 +41,11 @@ static void read_sums(Piece *p, const Span *s, int out) {
         return;
     }
     fr *to = (fr *)own(m, out);
-    const int n = m->floats / REGISTER;
-    for (int i = 0; i < s->count; i++, to += n) {
-        const char *sums = sums_of(s->x, i);
-        if (s->kind == SUM_FLOAT)
-            for (int j = 0; j < n; j++) to[j] = ((const fr *)sums)[j];
-        else
-            for (int j = 0; j < n; j++)
-                to[j] = current(sums, p->op->scale + p->lane, p->op->bias + p->lane, j, s->kind);
+    switch (s->kind) {
+    case SUM_FLOAT: sums_to(p, s, to, SUM_FLOAT); break;
+    case SUM_EXACT: sums_to(p, s, to, SUM_EXACT); break;
+    case SUM_INT16: sums_to(p, s, to, SUM_INT16); break;
+    default: sums_to(p, s, to, SUM_INT32);
     }
 }
 
@@ -80,6 +87,12 @@ static void number(Machine *m, int out, int32_t bits) {
     for (int i = 0; i < MACHINE_FLOATS; i++) to[i] = bits;
 }
 
+/* What the next pixels will read, while these are computed: a state is too large for the cache. */
+INLINE void prefetch(const Machine *m, const Span *s, Place at) {
+    for (int i = s->count; i < 2 * s->count; i++)
+        for (int j = 0; j < m->floats; j += 16) __builtin_prefetch(at.at + i * at.step + j, 1);
+}
+
 static Place in_map(const Piece *p, const Span *s, const float *map) { return (Place){(float *)map + s->at, p->lanes}; }
 static Place in_state(const Piece *p, const Span *s, const float *const *states, int which) {
     return in_map(p, s, states[which] + p->ctx->row * p->ctx->v_stride[which]);
@@ -96,7 +109,10 @@ static void run_lines(Piece *p, const Span *s, int from, int to) {
         case LINE_EACH: m->place[line->out] = in_map(p, s, op->alpha + (int64_t)16 * line->a); break;
         case LINE_INPUT: read_sums(p, s, line->out); break;
         case LINE_MAP: m->place[line->out] = in_map(p, s, (const float *)(ctx->arena + (int64_t)64 * line->a)); break;
-        case LINE_STATE: m->place[line->out] = in_state(p, s, v, line->a); break;
+        case LINE_STATE:
+            m->place[line->out] = in_state(p, s, v, line->a);
+            prefetch(m, s, m->place[line->out]);
+            break;
         case LINE_KEEP: write_map(m, s->count, in_state(p, s, v_next, line->a), line->b); break;
         case LINE_GIVE: write_map(m, s->count, in_map(p, s, (const float *)(ctx->arena + op->out)), line->a); break;
         case LINE_FIRE: fire(p, s, line, LINE_FIRE); break;
