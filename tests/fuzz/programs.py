@@ -7,7 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from runtime.model.neurons import equation_of
+from runtime.model.program import OPS
+from tests.fuzz.traced import random_program
+
 CHANNELS = (1, 2, 3, 8, 16, 17, 33, 64, 65, 80, 128, 129, 150)
+KINDS: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = (  # attributes, and names of parameters
+    ({"kind": "Leaky", "reset": "subtract", "reset_delay": True}, ("beta",)),
+    ({"kind": "Leaky", "reset": "zero", "reset_delay": False}, ("beta",)),
+    ({"kind": "LIFBox", "v_leak": 0.25}, ("k",)),
+    ({"kind": "LIFCell", "v_leak": 0.0}, ("k", "k_syn")),
+    ({"kind": "NIR-IF", "fire": ">"}, ("gain",)),
+    ({"kind": "NIR-LIF", "fire": ">=", "v_leak": 0.5}, ("k", "r")),
+    ({"kind": "NIR-CubaLIF", "fire": ">=", "v_leak": 0.0}, ("k", "k_syn", "r", "gain")),
+)
 
 
 class Network:
@@ -120,7 +133,30 @@ class Network:
         self.add_node(op, shape, {"kernel": k, "stride": stride})
 
     def neuron(self) -> None:
-        rng, layer = self.rng, f"n{len(self.states)}"
+        """A neuron with a kernel of its own, or a program; sometimes one that gets its last state, or whose state is read."""
+        rng, layer = self.rng, f"n{len({state['layer'] for state in self.states})}"
+        if rng.random() < 0.15:
+            current = self.name
+            self.state(layer, "before", [])
+            self.add_node("Add", self.shape)
+            self.nodes[-1]["inputs"].insert(0, current)
+        if rng.random() < 0.5:
+            self.own_kind(layer)
+        else:
+            self.program(layer)
+        if rng.random() < 0.15:
+            fired = self.name
+            self.state(layer, "after", [fired])
+            self.add_node("Add", self.shape)
+            self.nodes[-1]["inputs"].append(fired)
+            self.spikes, self.area = False, 0
+
+    def state(self, layer: str, when: str, inputs: list[str]) -> None:
+        self.add_node("State", self.shape, {"layer": layer, "variable": "v", "when": when})
+        self.nodes[-1]["inputs"] = inputs
+
+    def own_kind(self, layer: str) -> None:
+        rng = self.rng
         attrs = {
             "kind": rng.choice(("LIF", "IF")),
             "layer": layer,
@@ -135,3 +171,26 @@ class Network:
         self.add_node("Neuron", self.shape, attrs, **({} if attrs["kind"] == "IF" else {"alpha": alpha}))
         self.weights[f"{self.name}.one_minus_alpha"] = alpha
         self.spikes, self.area = True, 0
+
+    def program(self, layer: str) -> None:
+        """Any other equation, or a random program, with several inputs where it can have them."""
+        rng, common = self.rng, {"layer": layer, "v_threshold": 0.5, "v_reset": 0.0}
+        inputs = [self.name] * rng.choice((1, 1, 2, 3))
+        attrs: dict[str, Any]
+        if rng.random() < 0.6:
+            program, names = random_program(rng, sorted(OPS), len(inputs))
+            attrs = {"kind": "Traced", **common, **program}
+        else:
+            attrs, names = rng.choice(KINDS)
+            attrs, inputs = {**attrs, **common}, inputs[:1]
+        for variable in equation_of(attrs["kind"]).initial(attrs):
+            self.states.append(
+                {"layer": layer, "name": f"{variable}.{layer}", "shape": self.shape, "variable": variable}
+            )
+        sizes = [rng.choice(((), (self.shape[0],), tuple(self.shape))) for _ in names]
+        params = {
+            key: self.numbers.uniform(0.2, 0.8, n).astype(np.float32) for key, n in zip(names, sizes, strict=True)
+        }
+        self.add_node("Neuron", self.shape, attrs, **params)
+        self.nodes[-1]["inputs"] = inputs
+        self.spikes, self.area = not attrs.get("graded", False), 0

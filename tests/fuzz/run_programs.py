@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes as c
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from tests.fuzz.room import NUMBERS, Room
 
 LARGEST = 1 << 24  # a program that asks for larger buffers is not run
 FIELDS = [name for name, _ in native.Op._fields_]
-POINTERS = ("weight", "weight_bytes", "bias", "scale", "alpha")
+POINTERS = ("weight", "weight_bytes", "bias", "scale", "alpha", "code")
 
 
 class PlacingCompiler(Compiler):
@@ -31,8 +31,15 @@ class PlacingCompiler(Compiler):
         return at
 
 
-def mutate(rng: random.Random, ops: list[native.Op], sizes: dict[str, Any]) -> None:
-    """Changes one thing in the operations or in the sizes that stand beside them."""
+def mutate(rng: random.Random, ops: list[native.Op], sizes: dict[str, Any], codes: dict[int, np.ndarray]) -> None:
+    """Changes one thing in the operations, in the lines of their neurons, or in the sizes that stand beside them."""
+    if codes and rng.random() < 0.25:
+        code = rng.choice(list(codes.values()))
+        at = rng.randrange(code.size)
+        code[at] = rng.choice(
+            (rng.choice(NUMBERS) % (1 << 31), -1, int(code[at]) ^ 1, rng.randrange(60), rng.choice(code))
+        )
+        return
     op, other = rng.choice(ops), rng.choice(ops)
     what = rng.random()
     if what < 0.1:  # a map that stays one
@@ -108,10 +115,11 @@ def run_program(
     x: bytes,
     pool: int | None,
     gaps: Sequence[tuple[int, int]] = (),
+    codes: Mapping[int, np.ndarray] | None = None,
 ) -> bytes | None:
     """y of one call; None where the program is refused. Every buffer is as large as `sizes` says.
 
-    gaps  (offset, size) of what may not be touched in the arena
+    gaps  (offset, size) of what may not be touched in the arena; codes: other lines than those of the layout, by their place
     """
     large = (
         sizes["acc_floats"],
@@ -124,7 +132,8 @@ def run_program(
     if max(large) > LARGEST or min(sizes["buffers"], default=0) < 0:
         return None
     with Room() as room:
-        moved = [room.take(size, array.tobytes()) for size, array in zip(sizes["buffers"], layout.keep, strict=True)]
+        arrays = [(codes or {}).get(i, array) for i, array in enumerate(layout.keep)]
+        moved = [room.take(size, array.tobytes()) for size, array in zip(sizes["buffers"], arrays, strict=True)]
         ops = [native.Op.from_buffer_copy(op) for op in ops]
         for op in ops:  # what points into an array of the compiler points as far into its copy
             for name in POINTERS:
@@ -206,7 +215,9 @@ def programs(library: c.CDLL, rng: random.Random, paths: list[int], pool: int, c
     for _ in range(60):
         ops = [native.Op.from_buffer_copy(op) for op in layout.ops]
         changed = {name: list(n) if isinstance(n, list) else n for name, n in sizes.items()}
+        codes = {i: array.reshape(-1).copy() for i, array in enumerate(layout.keep) if array.dtype == np.int32}
         for _ in range(rng.choice((1, 1, 1, 2, 4))):
-            mutate(rng, ops, changed)
-        ran = run_program(library, ops, layout, changed, rng.choice(paths), x, pool if rng.random() < 0.1 else None)
+            mutate(rng, ops, changed, codes)
+        shared = pool if rng.random() < 0.1 else None
+        ran = run_program(library, ops, layout, changed, rng.choice(paths), x, shared, codes=codes)
         count["refused" if ran is None else "ran"] += 1

@@ -25,8 +25,8 @@ typedef struct {
 
 INLINE void sums_to(const Piece *p, const Span *s, fr *to, int kind) {
     const int n = p->machine.floats / REGISTER;
-    const float *bias = p->op->bias + (kind == SUM_FLOAT ? 0 : p->lane),
-                *scale = p->op->scale + (kind == SUM_FLOAT ? 0 : p->lane);
+    const float *bias = kind == SUM_FLOAT ? 0 : p->op->bias + p->lane,
+                *scale = kind == SUM_FLOAT ? 0 : p->op->scale + p->lane;
     for (int i = 0; i < s->count; i++, to += n) {
         const char *sums = sums_of(s->x, i);
         for (int j = 0; j < n; j++) to[j] = current(sums, scale, bias, j, kind);
