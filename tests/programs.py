@@ -153,3 +153,13 @@ def proved(graph: Graph, path: Path, form: str = "step", precision: str = "fp32"
     """What the gate says of that file, and of an engine that opens it."""
     proto, card = written(graph, path, form, precision)
     return prove(proto, card, trained(graph), opened=None if engine is None else load(path, engine))
+
+
+def plif_file_of(graph: Graph, folder: Path) -> Path:
+    """The graph as a .plif file in that folder, as an export writes it, without a proof."""
+    from plif_export.targets import find_target
+    from plif_export.targets.target import ExportJob
+
+    proto, card = written(graph, folder / "m.onnx")
+    find_target("plif").write(ExportJob(graph, proto, card, {}, [], "", None, name="m"), folder / "m.plif")
+    return folder / "m.plif"

@@ -1,6 +1,6 @@
 /* Opens .plif files that lie, and runs those that pass: plif_lies GOOD.plif SEED COUNT. Built with sanitizers, it must end quietly.
  *
- * One to three places of a good file are changed: numbers of the header and of the tables, each by a usual lie or by a little; or
+ * One to three places of a good file are changed: numbers of the header, of the tables and of lines, each by a usual lie or by a little; or
  * the file is cut; or bytes of the names change. The SHA-256 is not looked at, as if who forged the file had made it fit. */
 #include "plif.h"
 
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER = 256, SECTION_AT = 24, SECTIONS = 7, WEIGHTS = 6 };
+enum { HEADER = 256, SECTION_AT = 24, SECTIONS = 7, ARRAYS = 5, WEIGHTS = 6, LINES = 3 /* the type of their arrays */ };
 
 static uint64_t state;
 static uint64_t draw(uint64_t below) {
@@ -37,6 +37,11 @@ static void lie(unsigned char *at, int width) {
 static void change(unsigned char *data, const unsigned char *good) {
     if (draw(4) == 0) {
         lie(data + 8 + 4 * draw(52), 4);
+        return;
+    }
+    const int64_t array = get(good + SECTION_AT + 16 * ARRAYS) + 24 * (int64_t)draw((uint64_t)get(good + SECTION_AT + 16 * ARRAYS + 8) / 24);
+    if (get(good + array + 16) == LINES && draw(2)) { /* of a neuron that is a program */
+        lie(data + get(good + SECTION_AT + 16 * WEIGHTS) + get(good + array) + 4 * (int64_t)draw((uint64_t)get(good + array + 8) / 4), 4);
         return;
     }
     const int section = 1 + (int)draw(SECTIONS - 2); /* not the card, which C does not read, nor the weights */

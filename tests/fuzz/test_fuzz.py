@@ -15,6 +15,7 @@ from runtime.model.readers import plif_file
 from tests.fuzz.native import build
 from tests.libplif_sources import NATIVE
 from tests.networks import firing
+from tests.programs import plif_file_of, recurrent
 from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
 
 HERE = Path(__file__).parent
@@ -108,8 +109,10 @@ def test_counts_that_no_integer_holds_stay_what_they_are(
 
 
 @needs_sanitizers
-def test_files_that_lie_end_quietly(library: Path, averaged: Path) -> None:
-    assert "of 300 files were run" in quietly(program(library, "plif_lies.c"), averaged, "1", "300")
+def test_files_that_lie_end_quietly(library: Path, averaged: Path, tmp_path: Path) -> None:
+    """The second has neurons that are programs."""
+    for file, count in ((averaged, "300"), (plif_file_of(recurrent(), tmp_path), "2000")):
+        assert f"of {count} files were run" in quietly(program(library, "plif_lies.c"), file, "1", count)
 
 
 @needs_sanitizers

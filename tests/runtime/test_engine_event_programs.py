@@ -23,7 +23,7 @@ from tests.export.exact_networks import NEURONS, exact_network
 from tests.export.exact_networks import written as exact_file
 from tests.fuzz.traced import random_program
 from tests.libplif import Handle
-from tests.programs import GRADED, LEAKY, linear, recurrent, traced, written
+from tests.programs import GRADED, LEAKY, linear, plif_file_of, recurrent, traced, written
 
 pytestmark = pytest.mark.skipif(
     not native.is_built(), reason="the native library is not built here: it needs a C compiler"
@@ -233,20 +233,10 @@ def test_a_layer_that_another_looks_into_is_stepped_even_where_nothing_comes_in(
     assert np.abs(expected).max() > 1e-3
 
 
-def model(graph: Graph, folder: Path) -> Path:
-    """The graph as a .plif file, as an export writes it."""
-    from plif_export.targets import find_target
-    from plif_export.targets.target import ExportJob
-
-    proto, card = written(graph, folder / "m.onnx")
-    find_target("plif").write(ExportJob(graph, proto, card, {}, [], "", None, name="m"), folder / "m.plif")
-    return folder / "m.plif"
-
-
 def test_a_plif_file_of_several_states_is_run_saved_and_restored_in_c(tmp_path: Path) -> None:
     """plif.h: a state for each variable, by its name; what a snapshot holds is all of them."""
     graph = recurrent()
-    path = model(graph, tmp_path)
+    path = plif_file_of(graph, tmp_path)
     opened, library = Handle(path).at, native.library()
     library.plif_states.argtypes, library.plif_state_name.argtypes = [c.c_void_p], [c.c_void_p, c.c_int]
     library.plif_state_name.restype = c.c_char_p
@@ -274,7 +264,7 @@ def test_a_plif_file_of_several_states_is_run_saved_and_restored_in_c(tmp_path: 
 
 
 def test_a_file_of_before_there_were_programs_says_to_export_it_again(tmp_path: Path) -> None:
-    path = model(recurrent(), tmp_path)
+    path = plif_file_of(recurrent(), tmp_path)
     data = bytearray(path.read_bytes())
     data[8] = 2
     path.write_bytes(data)

@@ -161,6 +161,6 @@ def lies(data: bytes, seed: int, count: int) -> Iterator[bytes]:
 def test_files_that_lie_are_refused_or_harmless(digits_plif: Path, seed: int) -> None:
     data = digits_plif.read_bytes()
     found = [opened(lie) for lie in lies(data, seed, 400)]
-    assert sum(why is not None for why in found) > 200
+    assert sum(why is not None for why in found) > 180
     for cut in np.random.default_rng(seed).integers(0, len(data), 40):
         assert opened(data[:cut]) is not None

@@ -50,7 +50,7 @@ static int check_kept(const Check *c, const Op *op, int at, int64_t state) {
 /* What a line reads or writes beside registers. */
 static int check_memory(const Check *c, const Op *op, int at, const Line *line) {
     const int32_t a = line->a;
-    if (line->into) TRY(check_kept(c, op, at, line->into - 1));
+    if (line->into) TRY(check_kept(c, op, at, (int64_t)line->into - 1));
     switch (line->op) {
     case LINE_CHANNEL:
     case LINE_EACH:

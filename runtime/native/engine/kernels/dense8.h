@@ -39,7 +39,7 @@ INLINE const char *dense8_pixel(const Op *op, const Context *ctx, int y, int x, 
     const int iy = y * op->stride + ky - op->pad;
     if (iy < 0 || iy >= op->ih) return 0;
     const ActiveRow row = active_row(op, ctx->arena, op->in, iy, s);
-    return *row.is_dense ? row.dense + (int64_t)x * op->stride * pixel_bytes(op->ic) : 0;
+    return row.dense && *row.is_dense ? row.dense + (int64_t)x * op->stride * pixel_bytes(op->ic) : 0;
 }
 
 INLINE const char *dense8_weight(const Op *op, int lane, int tap) {
