@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.model.ops.operation import Made, Operation, Params, Shape, Value, names, one_each, plain, register, spatial
+from runtime.model.ops.operation import Made, Params, Shape, Value, names, one_each, plain, register, spatial
 from runtime.model.refusals import require
 
 Weigh = Callable[[Value, Value], Value]
@@ -174,28 +174,24 @@ def _to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
 
 
 register(
-    Operation(
-        "Conv",
-        _conv,
-        attrs=("stride", "padding", "groups"),
-        params=("weight",),
-        optional=("bias", "scale"),
-        onnx=_conv_onnx,
-        torch=names("conv?d", _read),
-        linear=("conv2d",),
-        layer=("conv2d", "weight bias stride padding dilation groups"),
-        nir={"Conv1d": _of_nir, "Conv2d": _of_nir},
-        to_nir=_to_nir,
-    )
+    "Conv",
+    _conv,
+    attrs=("stride", "padding", "groups"),
+    params=("weight",),
+    optional=("bias", "scale"),
+    onnx=_conv_onnx,
+    torch=names("conv?d", _read),
+    linear=("conv2d",),
+    layer=("conv2d", "weight bias stride padding dilation groups"),
+    nir={"Conv1d": _of_nir, "Conv2d": _of_nir},
+    to_nir=_to_nir,
 )
 register(
-    Operation(
-        "ConvTranspose",
-        _transposed,
-        attrs=("stride", "padding", "output_padding", "groups", "dilation"),
-        params=("weight",),
-        optional=("bias",),
-        onnx=_transposed_onnx,
-        torch=names("conv_transpose?d", _read_transposed),
-    )
+    "ConvTranspose",
+    _transposed,
+    attrs=("stride", "padding", "output_padding", "groups", "dilation"),
+    params=("weight",),
+    optional=("bias",),
+    onnx=_transposed_onnx,
+    torch=names("conv_transpose?d", _read_transposed),
 )

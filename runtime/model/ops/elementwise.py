@@ -21,7 +21,6 @@ from runtime.model.ops.operation import (
     Counts,
     GraphTensor,
     Made,
-    Operation,
     Params,
     Shape,
     Value,
@@ -181,40 +180,34 @@ for _name, _by, _two, _more in (
     ("Sub", operator.sub, True, {}),
     ("Div", operator.truediv, True, {"measured": True}),
 ):
-    register(Operation(_name, _joined(_by), fits=_fits(_two), reads_constants=True, onnx=from_the_left(_name), **_more))
+    register(_name, _joined(_by), fits=_fits(_two), reads_constants=True, onnx=from_the_left(_name), **_more)
 register(
-    Operation(
-        "BatchNorm",
-        _batch_norm,
-        attrs=("eps",),
-        params=("weight", "bias", "mean", "var"),
-        torch=names("batch_norm", _read_batch_norm),
-        layer=("batch_norm", "weight bias running_mean running_var in_training momentum eps"),
-    )
+    "BatchNorm",
+    _batch_norm,
+    attrs=("eps",),
+    params=("weight", "bias", "mean", "var"),
+    torch=names("batch_norm", _read_batch_norm),
+    layer=("batch_norm", "weight bias running_mean running_var in_training momentum eps"),
 )
 register(
-    Operation(
-        "Affine",
-        _affine,
-        params=("scale", "shift"),
-        onnx=_affine_onnx,
-        nir={"Scale": _scale_of_nir},
-        to_nir=_scale_to_nir,
-        counts=_negated,
-    )
+    "Affine",
+    _affine,
+    params=("scale", "shift"),
+    onnx=_affine_onnx,
+    nir={"Scale": _scale_of_nir},
+    to_nir=_scale_to_nir,
+    counts=_negated,
 )
 register(
-    Operation(
-        "Unary",
-        lambda m, node, p, x: m.op(node.attrs["function"], x),
-        attrs=("function",),
-        onnx=lambda e, node, x: e.op(node.attrs["function"], [x], node.name),
-        torch=names(
-            "relu sigmoid tanh exp neg abs sqrt",
-            lambda c: Made("Unary", (c.tensor(0),), {"function": c.node.name.capitalize()}),
-        ),
-        linear=("neg",),
-        measured=True,
-    )
+    "Unary",
+    lambda m, node, p, x: m.op(node.attrs["function"], x),
+    attrs=("function",),
+    onnx=lambda e, node, x: e.op(node.attrs["function"], [x], node.name),
+    torch=names(
+        "relu sigmoid tanh exp neg abs sqrt",
+        lambda c: Made("Unary", (c.tensor(0),), {"function": c.node.name.capitalize()}),
+    ),
+    linear=("neg",),
+    measured=True,
 )
-register(Operation("Dropout", lambda m, node, p, x: x, attrs=("p",), counts=first))
+register("Dropout", lambda m, node, p, x: x, attrs=("p",), counts=first)

@@ -99,8 +99,9 @@ class Operation:
 OPERATIONS: dict[str, Operation] = {}
 
 
-def register(operation: Operation) -> None:
-    OPERATIONS[operation.name] = operation
+def register(name: str, meaning: Callable[..., Value] | None = None, **facts: Any) -> None:
+    """Enters an operation: facts are the other fields of Operation."""
+    OPERATIONS[name] = Operation(name, meaning, **facts)
 
 
 def names(text: str, read: Callable[[Any], Made | GraphTensor]) -> dict[str, Callable[[Any], Made | GraphTensor]]:

@@ -18,7 +18,6 @@ from runtime.model.ops.operation import (
     Counts,
     GraphTensor,
     Made,
-    Operation,
     Params,
     Shape,
     Value,
@@ -211,49 +210,41 @@ def _area(node: Any, shapes: Sequence[Shape]) -> int:
 
 
 register(
-    Operation(
-        "MaxPool",
-        _max_pool,
-        attrs=("kernel", "stride"),
-        onnx=_onnx("MaxPool"),
-        torch=names("max_pool?d max_pool?d_with_indices", _read_max),
-        layer=("max_pool2d", "kernel_size stride padding dilation ceil_mode"),
-        to_nir=_max_to_nir,
-        counts=first,
-    )
+    "MaxPool",
+    _max_pool,
+    attrs=("kernel", "stride"),
+    onnx=_onnx("MaxPool"),
+    torch=names("max_pool?d max_pool?d_with_indices", _read_max),
+    layer=("max_pool2d", "kernel_size stride padding dilation ceil_mode"),
+    to_nir=_max_to_nir,
+    counts=first,
 )
 register(
-    Operation(
-        "AvgPool",
-        _avg_pool,
-        attrs=("kernel", "stride"),
-        onnx=_onnx("AveragePool"),
-        torch=names("avg_pool?d", _read_avg),
-        linear=("avg_pool1d", "avg_pool2d"),
-        layer=("avg_pool2d", "kernel_size stride padding ceil_mode count_include_pad divisor_override"),
-        nir={"AvgPool2d": _avg_of_nir, "SumPool2d": _sum_of_nir},
-        to_nir=_avg_to_nir,
-        counts=_counted(_area),
-    )
+    "AvgPool",
+    _avg_pool,
+    attrs=("kernel", "stride"),
+    onnx=_onnx("AveragePool"),
+    torch=names("avg_pool?d", _read_avg),
+    linear=("avg_pool1d", "avg_pool2d"),
+    layer=("avg_pool2d", "kernel_size stride padding ceil_mode count_include_pad divisor_override"),
+    nir={"AvgPool2d": _avg_of_nir, "SumPool2d": _sum_of_nir},
+    to_nir=_avg_to_nir,
+    counts=_counted(_area),
 )
 register(
-    Operation(
-        "GlobalAvgPool",
-        _global,
-        onnx=lambda e, node, x: e.op("GlobalAveragePool", [x], node.name),
-        to_nir=_avg_to_nir,
-        counts=_counted(lambda node, shapes: prod(shapes[0][1:])),
-    )
+    "GlobalAvgPool",
+    _global,
+    onnx=lambda e, node, x: e.op("GlobalAveragePool", [x], node.name),
+    to_nir=_avg_to_nir,
+    counts=_counted(lambda node, shapes: prod(shapes[0][1:])),
 )
 register(
-    Operation(
-        "AdaptiveAvgPool",
-        lambda m, node, p, x: along(m, node, x, means),
-        onnx=lambda e, node, x: e.along(node, x, means),
-        torch=names(
-            "adaptive_avg_pool?d _adaptive_avg_pool?d",
-            _read_adaptive,
-        ),
-        measured=True,
-    )
+    "AdaptiveAvgPool",
+    lambda m, node, p, x: along(m, node, x, means),
+    onnx=lambda e, node, x: e.along(node, x, means),
+    torch=names(
+        "adaptive_avg_pool?d _adaptive_avg_pool?d",
+        _read_adaptive,
+    ),
+    measured=True,
 )

@@ -13,7 +13,7 @@ import numpy as np
 
 from runtime.model.ops.convolution import current
 from runtime.model.ops.elementwise import from_the_left
-from runtime.model.ops.operation import Made, Operation, Params, Shape, Value, names, register
+from runtime.model.ops.operation import Made, Params, Shape, Value, names, register
 from runtime.model.refusals import require
 
 
@@ -103,30 +103,26 @@ def _two(node: Any, shapes: Sequence[Shape]) -> str | None:
 
 
 register(
-    Operation(
-        "Linear",
-        _linear,
-        params=("weight",),
-        optional=("bias", "scale"),
-        onnx=_onnx,
-        torch={
-            **names("linear", _read),
-            **names("addmm", _read_addmm),
-            **names("matmul mm bmm", _read_matmul),
-            **names("einsum", _read_einsum),
-        },
-        linear=("linear", "matmul"),
-        layer=("linear", "weight bias"),
-        nir={"Affine": _of_nir, "Linear": _of_nir},
-        to_nir=_to_nir,
-    )
+    "Linear",
+    _linear,
+    params=("weight",),
+    optional=("bias", "scale"),
+    onnx=_onnx,
+    torch={
+        **names("linear", _read),
+        **names("addmm", _read_addmm),
+        **names("matmul mm bmm", _read_matmul),
+        **names("einsum", _read_einsum),
+    },
+    linear=("linear", "matmul"),
+    layer=("linear", "weight bias"),
+    nir={"Affine": _of_nir, "Linear": _of_nir},
+    to_nir=_to_nir,
 )
 register(
-    Operation(
-        "MatMul",
-        lambda m, node, p, a, b: m.matmul(a, b),
-        fits=_two,
-        reads_constants=True,
-        onnx=from_the_left("MatMul"),
-    )
+    "MatMul",
+    lambda m, node, p, a, b: m.matmul(a, b),
+    fits=_two,
+    reads_constants=True,
+    onnx=from_the_left("MatMul"),
 )

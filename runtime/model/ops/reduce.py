@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.model.ops.operation import GraphTensor, Made, Operation, Params, Value, names, register
+from runtime.model.ops.operation import GraphTensor, Made, Params, Value, names, register
 from runtime.model.ops.pool import everywhere
 from runtime.model.refusals import require
 
@@ -85,34 +85,28 @@ def _read_layer_norm(c: Any) -> Made:
 
 
 register(
-    Operation(
-        "Reduce",
-        _reduce,
-        attrs=("how", "axes", "keepdims"),
-        onnx=_reduce_onnx,
-        torch=names("mean sum amax max", _read_reduce),
-        linear=("mean",),
-    )
+    "Reduce",
+    _reduce,
+    attrs=("how", "axes", "keepdims"),
+    onnx=_reduce_onnx,
+    torch=names("mean sum amax max", _read_reduce),
+    linear=("mean",),
 )
 register(
-    Operation(
-        "Softmax",
-        _softmax,
-        attrs=("axis",),
-        onnx=lambda e, node, x: e.op("Softmax", [x], node.name, axis=node.attrs["axis"]),
-        torch=names("softmax _softmax _safe_softmax", _read_softmax),
-        measured=True,
-    )
+    "Softmax",
+    _softmax,
+    attrs=("axis",),
+    onnx=lambda e, node, x: e.op("Softmax", [x], node.name, axis=node.attrs["axis"]),
+    torch=names("softmax _softmax _safe_softmax", _read_softmax),
+    measured=True,
 )
 register(
-    Operation(
-        "LayerNorm",
-        _layer_norm,
-        attrs=("eps", "axes"),
-        params=("weight",),
-        optional=("bias",),
-        onnx=_layer_norm_onnx,
-        torch=names("layer_norm", _read_layer_norm),
-        measured=True,
-    )
+    "LayerNorm",
+    _layer_norm,
+    attrs=("eps", "axes"),
+    params=("weight",),
+    optional=("bias",),
+    onnx=_layer_norm_onnx,
+    torch=names("layer_norm", _read_layer_norm),
+    measured=True,
 )

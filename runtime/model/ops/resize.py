@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.model.ops.operation import Made, Operation, Params, Value, names, register
+from runtime.model.ops.operation import Made, Params, Value, names, register
 from runtime.model.ops.pool import along
 from runtime.model.refusals import require
 
@@ -67,15 +67,13 @@ def _read(c: Any) -> Made:
 
 
 register(
-    Operation(
-        "Resize",
-        _resize,
-        attrs=("mode",),
-        onnx=_onnx,
-        torch=names(
-            "upsample_nearest?d upsample_linear1d upsample_bilinear2d upsample_trilinear3d",
-            _read,
-        ),
-        measured=True,
-    )
+    "Resize",
+    _resize,
+    attrs=("mode",),
+    onnx=_onnx,
+    torch=names(
+        "upsample_nearest?d upsample_linear1d upsample_bilinear2d upsample_trilinear3d",
+        _read,
+    ),
+    measured=True,
 )

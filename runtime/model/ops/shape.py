@@ -15,7 +15,6 @@ from runtime.model.ops.operation import (
     Counts,
     GraphTensor,
     Made,
-    Operation,
     Params,
     Shape,
     Value,
@@ -155,61 +154,51 @@ def _concat_to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
 
 
 register(
-    Operation(
-        "Reshape",
-        _reshape,
-        onnx=_reshape_onnx,
-        torch={
-            **names("reshape", lambda c: c.made(c.get(0))),  # reshaped where it is read in another shape
-            **names("expand", _read_expand),
-            **names("reflection_pad?d replication_pad?d constant_pad_nd", _read_pad),
-        },
-        linear=("reshape",),
-        counts=first,
-    )
+    "Reshape",
+    _reshape,
+    onnx=_reshape_onnx,
+    torch={
+        **names("reshape", lambda c: c.made(c.get(0))),  # reshaped where it is read in another shape
+        **names("expand", _read_expand),
+        **names("reflection_pad?d replication_pad?d constant_pad_nd", _read_pad),
+    },
+    linear=("reshape",),
+    counts=first,
 )
 register(
-    Operation(
-        "Flatten",
-        _reshape,
-        onnx=_reshape_onnx,
-        nir={"Flatten": _flatten_of_nir},
-        to_nir=lambda nir, node, shape, options: nir.Flatten({"input": np.array(shape)}, 0, -1),
-        counts=first,
-    )
+    "Flatten",
+    _reshape,
+    onnx=_reshape_onnx,
+    nir={"Flatten": _flatten_of_nir},
+    to_nir=lambda nir, node, shape, options: nir.Flatten({"input": np.array(shape)}, 0, -1),
+    counts=first,
 )
 register(
-    Operation(
-        "Permute",
-        lambda m, node, p, x: m.permute(x, node.attrs["axes"]),
-        attrs=("axes",),
-        onnx=lambda e, node, x: e.op("Transpose", [x], node.name, perm=list(node.attrs["axes"])),
-        torch=names("permute", _read_permute),
-        linear=("permute",),
-        counts=first,
-    )
+    "Permute",
+    lambda m, node, p, x: m.permute(x, node.attrs["axes"]),
+    attrs=("axes",),
+    onnx=lambda e, node, x: e.op("Transpose", [x], node.name, perm=list(node.attrs["axes"])),
+    torch=names("permute", _read_permute),
+    linear=("permute",),
+    counts=first,
 )
 register(
-    Operation(
-        "Slice",
-        _slice,
-        attrs=("axis", "start", "stop", "step"),
-        onnx=_slice_onnx,
-        torch={**names("slice select", _read_slice), **names("part", _read_part)},
-        counts=first,
-    )
+    "Slice",
+    _slice,
+    attrs=("axis", "start", "stop", "step"),
+    onnx=_slice_onnx,
+    torch={**names("slice select", _read_slice), **names("part", _read_part)},
+    counts=first,
 )
 register(
-    Operation(
-        "Concat",
-        lambda m, node, p, *values: m.concat(values, node.attrs["axis"]),
-        attrs=("axis",),
-        reads_constants=True,
-        onnx=_concat_onnx,
-        torch=names("cat", _read_concat),
-        to_nir=_concat_to_nir,
-        counts=_most,
-    )
+    "Concat",
+    lambda m, node, p, *values: m.concat(values, node.attrs["axis"]),
+    attrs=("axis",),
+    reads_constants=True,
+    onnx=_concat_onnx,
+    torch=names("cat", _read_concat),
+    to_nir=_concat_to_nir,
+    counts=_most,
 )
 
 
@@ -220,11 +209,9 @@ def _shuffle(m: Any, node: Any, p: Params, x: Value) -> Value:
 
 
 register(
-    Operation(
-        "PixelShuffle",
-        _shuffle,
-        attrs=("factor",),
-        torch=names("pixel_shuffle", lambda c: Made("PixelShuffle", (c.tensor(0),), {"factor": c.get(1)})),
-        counts=first,
-    )
+    "PixelShuffle",
+    _shuffle,
+    attrs=("factor",),
+    torch=names("pixel_shuffle", lambda c: Made("PixelShuffle", (c.tensor(0),), {"factor": c.get(1)})),
+    counts=first,
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.model.ops.operation import Operation, Shape, register
+from runtime.model.ops.operation import Shape, register
 
 
 def _neuron_fits(node: Any, shapes: Sequence[Shape]) -> str | None:
@@ -26,14 +26,12 @@ def _constant_fits(node: Any, shapes: Sequence[Shape]) -> str | None:
     return None if fits else f"has a value {list(value.shape)} for {list(node.shape)}, or an input"
 
 
-register(Operation("Neuron", attrs=("kind", "layer", "v_threshold", "v_reset"), fits=_neuron_fits))
-register(Operation("State", attrs=("layer", "variable", "when")))
+register("Neuron", attrs=("kind", "layer", "v_threshold", "v_reset"), fits=_neuron_fits)
+register("State", attrs=("layer", "variable", "when"))
 register(
-    Operation(
-        "Constant",
-        lambda m, node, p: m.trailing(p["value"], len(node.shape)),  # one row, [1, ...]: what reads it repeats it
-        params=("value",),
-        fits=_constant_fits,
-        onnx=lambda e, node: e.weight(f"{node.name}.value", node.params["value"][None]),
-    )
+    "Constant",
+    lambda m, node, p: m.trailing(p["value"], len(node.shape)),  # one row, [1, ...]: what reads it repeats it
+    params=("value",),
+    fits=_constant_fits,
+    onnx=lambda e, node: e.weight(f"{node.name}.value", node.params["value"][None]),
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.model.ops.operation import Operation, Params, Shape, Value, register
+from runtime.model.ops.operation import Params, Shape, Value, register
 from runtime.model.refusals import require
 
 
@@ -28,4 +28,4 @@ def _to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
     return nir.Linear(np.repeat(np.eye(shape[0] // voters, dtype=np.float32), voters, axis=1) / np.float32(voters))
 
 
-register(Operation("Vote", _vote, attrs=("voters",), onnx=_onnx, to_nir=_to_nir))
+register("Vote", _vote, attrs=("voters",), onnx=_onnx, to_nir=_to_nir)
