@@ -19,6 +19,7 @@ from plif_export.writers import FORMS
 from runtime import load
 from runtime.model.card import Card
 from runtime.model.graph import Graph, Node
+from runtime.model.program import EXACT, OPS, input_names
 
 # SpikingJelly's PLIF, h = v + (x - (v - v_reset)) * alpha, in the order of its equation
 PLIF: dict[str, Any] = {
@@ -163,3 +164,48 @@ def plif_file_of(graph: Graph, folder: Path) -> Path:
     proto, card = written(graph, folder / "m.onnx")
     find_target("plif").write(ExportJob(graph, proto, card, {}, [], "", None, name="m"), folder / "m.plif")
     return folder / "m.plif"
+
+
+def random_program(
+    seed: int, inputs: int = 1, states: tuple[str, ...] = (), params: tuple[str, ...] = (), graded: bool = False
+) -> dict[str, Any]:
+    """A program of drawn operations whose values are the same bits everywhere, and stay small; many are read more than once.
+
+    states: beside v;  graded: what comes out is any number, else 0 or 1
+    """
+    rng = np.random.default_rng(seed)
+    lines: list[list[Any]] = []
+    names = ["v", *states]
+    numbers: list[Any] = [*input_names(inputs), *names, *params]
+    truths: list[str] = []
+
+    def draw(op: str, *operands: Any) -> str:
+        lines.append([f"a{len(lines)}", op, *operands])
+        (truths if OPS[op][1] == "a truth value" else numbers).append(lines[-1][0])
+        return str(lines[-1][0])
+
+    def number() -> Any:
+        return float(np.round(rng.normal(), 3)) if rng.random() < 0.15 else str(rng.choice(numbers))
+
+    def bounded(name: Any) -> str:
+        return draw("Clip", name, -2.0, 3.0)
+
+    ops = [op for op in OPS if op in EXACT and op not in ("Clip", "Identity")]
+    for _ in range(2):
+        draw("Greater", number(), 0.25)
+    for op in rng.permutation([*ops, *ops]):
+        wanted, _ = OPS[op]
+        operands = [str(rng.choice(truths)) if kind == "a truth value" else number() for kind in wanted]
+        if op == "Div":
+            operands[1] = draw("Max", draw("Abs", operands[1]), 0.5)
+        made = draw(str(op), *operands)
+        if op in ("Mul", "Div"):
+            numbers.remove(made)
+            bounded(made)
+    charge = draw("Add", draw("Add", "v", "x"), bounded(numbers[-1]))
+    fires = draw("And", draw("Or", truths[0], draw("And", truths[-1], truths[3])), draw("Greater", charge, 0.75))
+    s = bounded(charge) if graded else draw("Cast", fires)
+    h = draw("Neg", charge) if graded else charge  # which nothing else reads
+    after = {name: bounded(draw("Where", fires, number(), number())) for name in names}
+    start = {name: float(np.round(rng.normal(), 2)) for name in names}
+    return {"states": start, "program": lines, "h": h, "s": s, "next": after, "graded": graded}

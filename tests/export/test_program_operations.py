@@ -1,8 +1,9 @@
-"""Each operation of a neuron's program: what PyTorch, the golden model and ONNX Runtime make of the same numbers."""
+"""Each operation of a neuron's program: what PyTorch, the golden model, ONNX Runtime and generated C make of the same numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ import torch
 from torch import Tensor
 
 from plif_export.proof import interpret
+from plif_export.proof.compiled import find_compiler
 from plif_export.writers import FORMS
 from runtime.model.graph import Graph
 from runtime.model.program import EXACT, OPS
+from tests.export.test_c_of_traced_neurons import as_c
 from tests.programs import traced
 
 IN_PYTORCH: dict[str, Callable[..., Tensor]] = {
@@ -28,7 +31,7 @@ IN_PYTORCH: dict[str, Callable[..., Tensor]] = {
 
 
 @pytest.mark.parametrize("op", OPS)
-def test_an_operation_gives_the_bits_of_pytorch_in_the_golden_model_and_in_the_file(op: str) -> None:
+def test_an_operation_gives_the_bits_of_pytorch_in_the_golden_model_and_in_each_file(op: str, tmp_path: Path) -> None:
     """Those of EXACT; the others within a few units in the last place. On numbers of all sizes, halves and whole numbers."""
     rng = np.random.default_rng(0)
     x, v = (rng.normal(0, 1, 3000) * 10 ** rng.uniform(-3, 1, 3000) for _ in range(2))
@@ -55,7 +58,10 @@ def test_an_operation_gives_the_bits_of_pytorch_in_the_golden_model_and_in_the_f
         FORMS["step"](graph, 1, None).SerializeToString(), providers=["CPUExecutionProvider"]
     )
     in_file = session.run(["y"], {"x": x[None], "v.n": v[None]})[0][0]
-    for found in (golden, in_file):
+    results = [golden, in_file]
+    if find_compiler() is not None:
+        results.append(as_c(graph, tmp_path).call(x[None, None], {"n": {"v": v[None]}}).y[0, 0])
+    for found in results:
         if op in EXACT:
             np.testing.assert_array_equal(found, expected)
         else:

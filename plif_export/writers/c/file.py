@@ -266,7 +266,7 @@ static void plif_show(int layer);
 #define PLIF_SEE(place, value) ((place) = (value))
 #define PLIF_SHOW(layer) plif_show(layer);
 #else
-#define PLIF_SEE(place, value) ((void)0)
+#define PLIF_SEE(place, value) ((void)(value))
 #define PLIF_SHOW(layer)
 #endif
 """

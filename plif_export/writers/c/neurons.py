@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from plif_export.readers.rules import require
-from plif_export.writers.c.names import identifier, number
+from plif_export.writers.c.names import Names, identifier, number
 from plif_export.writers.c.program import Product, Program, Seen, Value, count_type, element, indent, last, listing
 from runtime.model.graph import Node
 from runtime.model.neurons import Terms, equation_of
@@ -28,6 +28,7 @@ INFIX = {
     "Add": (4, "+"), "Sub": (4, "-"), "Mul": (5, "*"), "Div": (5, "/"), "GreaterOrEqual": (3, ">="), "Greater": (3, ">"),
     "Less": (3, "<"), "Equal": (2, "=="), "And": (1, "&&"), "Or": (1, "||"),
 }  # fmt: skip
+MIXED = ("And", "Or")  # compilers want parentheses where one stands in the other
 CALLS = {
     "Round": "rintf", "Floor": "floorf", "Ceil": "ceilf", "Exp": "expf", "Tanh": "tanhf", "Sqrt": "sqrtf", "Log": "logf",
     "Abs": "fabsf", "Min": "fminf", "Max": "fmaxf",
@@ -71,11 +72,12 @@ class Expression:
                 for part in value.inputs:
                     self.count(part)
 
-    def named(self, value: Symbol, name: str) -> str:
-        """Makes a variable of a value, unless it has a name."""
+    def named(self, value: Symbol, name: str | None = None) -> str:
+        """Makes a variable of a value, unless it has a name; without a name for it, the next of t1, t2, ..."""
         if value.name is not None or id(value) in self.names:
             return self.text(value)[0]
-        text = self._compose(value)[0]
+        text = self._compose(value)[0]  # which may make variables itself, so ours is counted after it
+        name = name or f"t{len(self.names) + 1}"
         kind = "int" if value.op in TRUTHS else "float"
         self.lines.append(f"const {kind} {name} = {text};")
         self.names[id(value)] = name
@@ -90,7 +92,7 @@ class Expression:
         if id(value) in self.names:
             return self.names[id(value)], 9
         if self.uses[id(value)] > 1:
-            return self.named(value, f"t{len(self.names) + 1}"), 9
+            return self.named(value), 9
         return self._compose(value)
 
     def _compose(self, value: Symbol) -> tuple[str, int]:
@@ -99,6 +101,8 @@ class Expression:
             return self.text(inputs[0])  # v - 0 is v
         if op in INFIX:
             strength, sign = INFIX[op]
+            if op in MIXED:
+                return f" {sign} ".join(self._inside(part, strength + 1) for part in inputs), strength
             return f"{self._inside(inputs[0], strength)} {sign} {self._inside(inputs[1], strength + 1)}", strength
         if op == "Where":
             return f"{self._inside(inputs[0], 1)} ? {self._inside(inputs[1], 1)} : {self._inside(inputs[2], 0)}", 0
@@ -191,27 +195,10 @@ def _step(
     program: Program, node: Node, letters: list[str], states: Mapping[str, str], h_name: str, held: Value
 ) -> list[str]:
     """The lines of one neuron, at index `at` of channel `o`."""
-    shape, name = node.shape, program.id(node)
-    params: dict[str, Symbol] = {}
-    for key, values in node.params.items():
-        values = np.asarray(values, np.float32)
-        wanted = f"{name}_{identifier(key)}"
-        if values.size == 1:
-            own = program.names.new(wanted)
-            tau = (
-                f" /* 1 / tau, tau = {1 / float(values.ravel()[0]):.6g} */"
-                if key == "alpha" and values.ravel()[0]
-                else ""
-            )
-            program.constants.append(f"#define {own} {number(float(values.ravel()[0]))}{tau}\n")
-            params[key] = tensor(own)
-        elif values.ndim == 1:
-            params[key] = tensor(f"{program.constant(wanted, values, f'{node.layer}: {key} of each channel')}[o]")
-        else:
-            moved = np.ascontiguousarray(last(np.broadcast_to(values, shape), shape))
-            params[key] = tensor(f"{program.constant(wanted, moved, f'{node.layer}: {key} of each neuron')}[at]")
+    params = {key: tensor(key) for key in node.params}
     terms = Terms(node.attrs, params, lambda key, value: tensor(number(value)))
-    local = {variable: "v" if variable == "v" else f"state_{identifier(variable)}" for variable in states}
+    given = Names()  # a state's variable begins with "state_", as nothing else in the file does (Program.id)
+    local = {variable: "v" if variable == "v" else given.new(f"state_{identifier(variable)}") for variable in states}
     before = {variable: tensor(local[variable]) for variable in states}
     inputs = tuple(tensor(letter) for letter in letters)
     h, s, after = equation_of(node.attrs["kind"]).step(
@@ -219,32 +206,43 @@ def _step(
     )
     text = Expression(program)
     cast = s.inputs[0] if isinstance(s, Symbol) and s.op == "Cast" else None
-    fires = cast if isinstance(cast, Symbol) else None
     for value in (h, s, *after.values()):
         text.count(value)
+    for key, symbol in params.items():
+        if text.uses[id(symbol)]:
+            symbol.name = _parameter(program, node, key)
     h_text = text.named(h, "h")
+    fires = cast if isinstance(cast, Symbol) and id(s) not in text.names else None  # what is compared may be s itself
     if fires is not None:
         text.named(fires, "fires")
     s_used = text.uses[id(s)] > 1
     fired = text.named(s, "s") if s_used or held.kind != "spikes" or fires is None else ""
     updates = [f"{states[variable]}[at] = {text.text(value)[0]};" for variable, value in after.items()]
-    lines = [f"const float {local[variable]} = {array}[at];" for variable, array in states.items()]
-    lines += [*text.lines, f"PLIF_SEE({h_name}[at], {h_text});", *updates]
+    reads = [
+        f"const float {local[variable]} = {states[variable]}[at];"
+        for variable in states
+        if text.uses[id(before[variable])]
+    ]
+    unread = [f"(void){symbol.name};" for symbol in inputs if not text.uses[id(symbol)]]
+    lines = [*reads, *unread, *text.lines, f"PLIF_SEE({h_name}[at], {h_text});", *updates]
     if held.kind == "spikes":
         test = text.text(fires)[0] if fires is not None else f"({fired} > 0.5f)"
         lines.append(f"fired[o] = (uint8_t){test};")
     else:
         lines.append(f"{held.name}[at] = {fired};")
-    used = " ".join(lines[len(states) :])
-    return [line for line in lines if not _unused(line, used)]
+    return lines
 
 
-def _unused(line: str, used: str) -> bool:
-    """Whether a line reads a state that nothing uses."""
-    words = line.split()
-    return (
-        line.startswith("const float ")
-        and len(words) > 2
-        and "[at]" in line
-        and words[2] not in used.replace("(", " ").replace(")", " ").replace(";", " ").replace(",", " ").split()
-    )
+def _parameter(program: Program, node: Node, key: str) -> str:
+    """A parameter of a layer as a constant of the file, and its text at place `at` and channel `o`."""
+    values, shape = np.asarray(node.params[key], np.float32), node.shape
+    wanted = f"{program.id(node)}_{identifier(key)}"
+    if values.size == 1:
+        own, value = program.names.new(wanted), float(values.ravel()[0])
+        tau = f" /* 1 / tau, tau = {1 / value:.6g} */" if key == "alpha" and value else ""
+        program.constants.append(f"#define {own} {number(value)}{tau}\n")
+        return own
+    if values.ndim == 1:
+        return f"{program.constant(wanted, values, f'{node.layer}: {key} of each channel')}[o]"
+    moved = np.ascontiguousarray(last(np.broadcast_to(values, shape), shape))
+    return f"{program.constant(wanted, moved, f'{node.layer}: {key} of each neuron')}[at]"

@@ -137,8 +137,9 @@ class Program:
     layer: str = ""  # of the node that is being written; its bytes are counted there
 
     def id(self, node: Node) -> str:
-        """What the names of a node's arrays begin with."""
-        return identifier(node.layer if node.op == "Neuron" else node.name)
+        """What the names of a node's arrays begin with; not with "state_", by which variables of neurons do."""
+        name = identifier(node.layer if node.op == "Neuron" else node.name)
+        return f"n{name}" if f"{name}_".startswith("state_") else name
 
     def _count(self, flash: int = 0, ram: int = 0) -> None:
         found = self.memory.setdefault(self.layer, Memory())
