@@ -10,11 +10,17 @@
 #define JOIN(a, b) JOIN_(a, b)
 #define INPUTS JOIN(PLIF_BIG, _INPUTS)
 #define CLASSES JOIN(PLIF_BIG, _CLASSES)
-#define VOTERS JOIN(PLIF_BIG, _VOTERS)
+#define VOTES JOIN(PLIF_BIG, _VOTES)
 
 static JOIN(PLIF_NAME, _input) x[INPUTS];
 static float y[CLASSES];
-static uint32_t votes[CLASSES];
+static float votes[CLASSES]; /* whole numbers where the network votes, else sums of its outputs */
+
+static void say_whole(float number)
+{
+    host_say(number < 0 ? "-" : "");
+    host_number((uint32_t)(number < 0 ? -number : number));
+}
 
 static int read_frame(int file)
 {
@@ -47,9 +53,9 @@ int main(void)
         host_number(count);
         host_say(" instructions, votes");
         for (int i = 0; i < CLASSES; i++) {
-            votes[i] += (uint32_t)(y[i] * (float)VOTERS + 0.5f); /* whole votes, as the runtime counts them */
+            votes[i] += VOTES(y[i]);
             host_say(" ");
-            host_number(votes[i]);
+            say_whole(votes[i]);
         }
         host_say("\n");
     }

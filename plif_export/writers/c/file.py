@@ -91,12 +91,19 @@ def _tau(tau: float | list[float] | None) -> str:
 def _header(program: Program, card: Card, stem: str, made: CFiles) -> str:
     name, shape = identifier(stem), card["input"]["shape"]
     big = name.upper()
+    voters = card["output"].get("voters", 1)
+    if voters > 1:
+        kind, votes = "int", f"((int)((y) * (float){big}_VOTERS + 0.5f))"
+        about = "the whole votes of a share y; y * VOTERS may be a hair less"
+    else:
+        kind, votes, about = "float", "(y)", "no votes: outputs are added up as they are"
     sizes = {f"{big}_INPUTS": (prod(shape), f"numbers of a frame, {shape} in row-major order")}
     if len(shape) == 3:
         sizes |= {f"{big}_{key}": (n, "") for key, n in zip(("CHANNELS", "HEIGHT", "WIDTH"), shape, strict=True)}
     sizes |= {
         f"{big}_CLASSES": (len(card["classes"]), "numbers of an output"),
-        f"{big}_VOTERS": (card["output"].get("voters", 1), "y * VOTERS are whole votes"),
+        f"{big}_VOTERS": (voters, ""),
+        f"{big}_VOTES(y)": (votes, about),
         f"{big}_T": (card["T"], "steps that it was trained on"),
         f"{big}_CONSTANT_BYTES": (made.flash, "flash, without the code"),
         f"{big}_BUFFER_BYTES": (made.ram, "RAM: static buffers, without x, y and the stack"),
@@ -109,9 +116,10 @@ def _header(program: Program, card: Card, stem: str, made: CFiles) -> str:
     return f"""{FIRST} {comment(stem)}.h, a spiking network as C
 
     float y[{big}_CLASSES];
-    {name}_reset();                     once, and before each recording
-    {name}_step(x, y);                  for each frame x
-    votes[i] += y[i] * {big}_VOTERS;    the class with the most votes is the answer; among equals, the lowest
+    {kind} votes[{big}_CLASSES] = {{0}};
+    {name}_reset();  once, and before each recording
+    {name}_step(x, y);  for each frame x
+    votes[i] += {big}_VOTES(y[i]);  for each class; that with the most votes is the answer, among equals the lowest
 
 {facts}
 
