@@ -189,10 +189,18 @@ def _source(program: Program, card: Card, stem: str) -> str:
 #ifdef __FAST_MATH__
 #error "-ffast-math changes spikes; compile without it"
 #endif
-#if defined(__clang__)
+/* h = v * k + x is two roundings, in every build */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("fp-contract=off")
+#define ROUNDED(product) (product)
+#define ROUNDED_RESET
+#else
 #pragma STDC FP_CONTRACT OFF
-#elif defined(__GNUC__)
-#pragma GCC optimize("fp-contract=off") /* h = v * k + x is two roundings, in every build */
+/* clang -ffp-contract=fast heeds it not: (v * k) * 1 + x rounds v * k all the same, where the compiler does not know the 1 */
+static const volatile float one_in_memory = 1.0f;
+static float one = 1.0f;
+#define ROUNDED(product) ((product) * one)
+#define ROUNDED_RESET one = one_in_memory;
 #endif
 
 /* --- weights --- */
@@ -211,6 +219,7 @@ def _source(program: Program, card: Card, stem: str) -> str:
 {chr(10).join(program.functions)}
 void {name}_reset(void)
 {{
+    ROUNDED_RESET
 {resets}}}
 
 void {name}_step(const {name}_input frame[], float y[])

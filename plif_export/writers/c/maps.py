@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from plif_export.readers.rules import require
-from plif_export.writers.c.names import number
+from plif_export.writers.c.names import number, rounded
 from plif_export.writers.c.products import tap
 from plif_export.writers.c.program import (
     Program,
@@ -46,6 +46,7 @@ def elementwise(program: Program, node: Node) -> Value:
     sources = [program.as_floats(program.value(name)) for name in node.inputs]
     loops, at = nest(node.shape)
     text = f" {INFIX[node.op]} ".join(element(program, source, at) for source in sources)
+    text = rounded(text) if node.op == "Mul" else text
     return _each(program, node, text, at, loops, f"{node.name}: {node.op}", any(s.kind == "x" for s in sources))
 
 
@@ -76,7 +77,7 @@ def affine(program: Program, node: Node) -> Value:
             moved = np.ascontiguousarray(last(np.broadcast_to(values, node.shape), node.shape))
             name = program.constant(wanted, moved, f"{node.name}: {key}")
             terms.append(f"{name}[{offset(at, strides(node.shape), node.shape)}]")
-    text = f"{element(program, source, at)} * {terms[0]} + {terms[1]}"
+    text = f"{rounded(f'{element(program, source, at)} * {terms[0]}')} + {terms[1]}"
     return _each(program, node, text, at, loops, f"{node.name}: x * scale + shift", source.kind == "x")
 
 

@@ -37,6 +37,11 @@ def number(value: float) -> str:
     return f"{text if re.search('[.en]', text) else text + '.0'}f"
 
 
+def rounded(product: str) -> str:
+    """A product that something may be added to, which no compiler makes one rounding of (file.py)."""
+    return f"ROUNDED({product})"
+
+
 def array(values: np.ndarray) -> str:
     """float32 or whole numbers [n] -> lines of a C initialiser."""
     flat = values.ravel()

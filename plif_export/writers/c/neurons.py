@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from plif_export.readers.rules import require
-from plif_export.writers.c.names import Names, identifier, number
+from plif_export.writers.c.names import Names, identifier, number, rounded
 from plif_export.writers.c.program import Product, Program, Seen, Value, count_type, element, indent, last, listing
 from runtime.model.graph import Node
 from runtime.model.neurons import Terms, equation_of
@@ -25,7 +25,7 @@ MOST_ON_STACK = 1024  # flags of the channels of one place; more are a static ar
 
 # operation of a symbol -> (precedence, text around its operands)
 INFIX = {
-    "Add": (4, "+"), "Sub": (4, "-"), "Mul": (5, "*"), "Div": (5, "/"), "GreaterOrEqual": (3, ">="), "Greater": (3, ">"),
+    "Add": (4, "+"), "Sub": (4, "-"), "Div": (5, "/"), "GreaterOrEqual": (3, ">="), "Greater": (3, ">"),
     "Less": (3, "<"), "Equal": (2, "=="), "And": (1, "&&"), "Or": (1, "||"),
 }  # fmt: skip
 MIXED = ("And", "Or")  # compilers want parentheses where one stands in the other
@@ -104,6 +104,8 @@ class Expression:
             if op in MIXED:
                 return f" {sign} ".join(self._inside(part, strength + 1) for part in inputs), strength
             return f"{self._inside(inputs[0], strength)} {sign} {self._inside(inputs[1], strength + 1)}", strength
+        if op == "Mul":
+            return rounded(" * ".join(self._inside(part, 5 + i) for i, part in enumerate(inputs))), 9
         if op == "Where":
             return f"{self._inside(inputs[0], 1)} ? {self._inside(inputs[1], 1)} : {self._inside(inputs[2], 0)}", 0
         if op == "Cast":

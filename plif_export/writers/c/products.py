@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from plif_export.readers.rules import require
-from plif_export.writers.c.names import number
+from plif_export.writers.c.names import number, rounded
 from plif_export.writers.c.program import (
     Product,
     Program,
@@ -138,7 +138,7 @@ def _tokens(program: Program, node: Node, source: Value) -> Product:
     body = f"""{pad}for (int o = 0; o < {node.shape[-1]}; o++) {{
 {pad}    {_type(node)} total = 0;
 {pad}    for (int i = 0; i < {source.shape[-1]}; i++)
-{pad}        total += {_whole(node, read)} * {name}[o * {source.shape[-1]} + i];
+{pad}        total += {_times(node, read, f"{name}[o * {source.shape[-1]} + i]")};
 {pad}    @STORE@
 {pad}}}
 """
@@ -156,12 +156,12 @@ def _type(node: Node) -> str:
     return "int32_t" if "scale" in node.params else "float"
 
 
-def _whole(node: Node, read: str) -> str:
-    """What meets a weight: the value, or the whole number that it is."""
+def _times(node: Node, read: str, weight: str) -> str:
+    """A weight times the value that it meets, or the whole number that the value is."""
     if "scale" not in node.params:
-        return read
+        return rounded(f"{read} * {weight}")
     area = int(node.attrs.get("area", 1))
-    return f"(int32_t)({read}{f' * {number(area)}' if area > 1 else ''} + 0.5f)"
+    return f"(int32_t)({read}{f' * {number(area)}' if area > 1 else ''} + 0.5f) * {weight}"
 
 
 def _product(
@@ -177,7 +177,7 @@ def _product(
         name = program.constant(
             f"{program.id(node)}_scale", scale.astype(np.float32), f"{node.name}: the real weight is W8 * scale[o]"
         )
-        current = f"(float){total} * {name}[o]"
+        current = rounded(f"(float){total} * {name}[o]")
     start = "0"
     if "bias" in node.params:
         name = program.constant(f"{program.id(node)}_b", node.params["bias"], f"{node.name}: bias [o]")
@@ -253,6 +253,7 @@ def _add_numbers(name: str, kind: str, int8: bool, groups: bool) -> str:
     if int8:
         value = f"const int32_t a = (int32_t)({number_} * (float)area + 0.5f); /* whole */"
     target = "sum" if not groups else "sum + c / share * outputs"
+    added = "row[o] * a" if int8 else rounded("row[o] * a")
     more = (", int share" if groups else "") + (", int area" if int8 else "")
     return f"""/* sum[o] += W[c][o] a[c] for each channel c that is not 0; channels lie `apart` numbers apart */
 static void {name}(
@@ -264,7 +265,7 @@ static void {name}(
         {total} *out = {target};
         if (a < 0 || a > 0)
             for (int o = 0; o < outputs; o++)
-                out[o] += row[o] * a;
+                out[o] += {added};
     }}
 }}
 """
