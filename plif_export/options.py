@@ -136,7 +136,7 @@ class ExportOptions(CallerFacts):
     to: str = _option("onnx", "onnx, plif, c, openvino, nir, triton, tensorrt or tensorrt-rtx.")
     options: Mapping[str, str] = _option(None, "Options of the target: NAME=VALUE,...", _settings, "--set")
     flash: str | None = _option(None, "Of a microcontroller, e.g. 512K: a network that needs more is refused. --to c")
-    ram: str | None = _option(None, "Likewise, e.g. 256K, without the stack. --to c")
+    ram: str | None = _option(None, "Likewise, e.g. 256K, with the frame and the stack. --to c")
     math: str | None = _option(None, "folded or exact; the target's own when not given.")
     batch: int | None = _option(None, "A fixed number of streams; dynamic when not given.")
     metadata: Mapping[str, str] = _option(

@@ -26,7 +26,7 @@ from plif_export.passes import quantize_weights
 from plif_export.proof.compiled import CompiledProgram, find_compiler
 from plif_export.proof.slices import CannotRun
 from plif_export.readers.rules import Problem
-from plif_export.targets.c_size import Size, bytes_of, kilo, measure, too_large
+from plif_export.targets.c_size import Size, bytes_of, kilo, measure, of_arrays, too_large
 from plif_export.targets.target import ExportJob, Target, map_problems
 from plif_export.writers.c import CFiles, examine, write_c
 from runtime.base.errors import CheckFailed, PlifError
@@ -65,23 +65,19 @@ class CTarget(Target):
             raise problems[0].error(len(problems) - 1)
         budgets = _budgets(options)
         if budgets:
-            program, _ = examine(graph, _input_type(options, card))
-            size = Size(
-                sum(each.flash for each in program.memory.values()),
-                sum(each.ram for each in program.memory.values()),
-                None, "", program.memory,
-            )  # fmt: skip
-            _require_fit(size, budgets, graph, card)
+            input_type = _input_type(options, card)
+            _require_fit(of_arrays(examine(graph, input_type)[0]), budgets, graph, card, input_type)
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
         return map_problems(graph) + examine(graph)[1]
 
     def write(self, job: ExportJob, path: Path) -> None:
         stem = job.name.removesuffix(self.suffix)
-        files = write_c(job.graph, job.card, stem, _input_type(job.options, job.card))
-        size = measure(files.source, files.header, stem, files.memory)
-        _require_fit(size, _budgets(job.options), job.graph, job.card)
-        job.card.update(target=self.name, memory={"flash": size.flash, "ram": size.ram})
+        input_type = _input_type(job.options, job.card)
+        files = write_c(job.graph, job.card, stem, input_type)
+        size = measure(files, stem)
+        _require_fit(size, _budgets(job.options), job.graph, job.card, input_type)
+        job.card.update(target=self.name, memory=size.totals())
         seal(job.card, Contents(parts_of(files.source, files.header)))
         texts = _with_card(files, job.card, stem)
         path.write_text(texts.source, "utf-8")
@@ -153,18 +149,17 @@ def _budgets(options: Mapping[str, str]) -> dict[str, int]:
     return {key: bytes_of(options[key], f"--{key}") for key in ("flash", "ram") if key in options}
 
 
-def _require_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Card) -> None:
-    problem = too_large(size, budgets, "")
-    if problem is not None:
-        raise PlifError(f"--to c: {too_large(size, budgets, _what_would_fit(size, budgets, graph, card))}")
+def _require_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Card, input_type: str) -> None:
+    if too_large(size, budgets, "") is not None:
+        advice = _what_would_fit(size, budgets, graph, card, input_type)
+        raise PlifError(f"--to c: {too_large(size, budgets, advice)}")
 
 
-def _what_would_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Card) -> str:
+def _what_would_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Card, input_type: str) -> str:
     """Advice: int8 where that is enough, else how much smaller the input has to be (maps shrink with its area)."""
     if card["precision"] == "fp32":
-        smaller = examine(quantize_weights(graph))[0].memory
-        flash, ram = (sum(getattr(each, key) for each in smaller.values()) for key in ("flash", "ram"))
-        flash += size.code or 0
+        smaller = of_arrays(examine(quantize_weights(graph), input_type)[0])
+        flash, ram = smaller.flash + (size.code or 0), smaller.ram
         if flash <= budgets.get("flash", flash) and ram <= budgets.get("ram", ram):
             return f"--precision int8 takes {kilo(flash)} of flash and {kilo(ram)} of RAM"
     share = min(budget / getattr(size, key) for key, budget in budgets.items())

@@ -1,7 +1,8 @@
 """How much flash and RAM a generated network takes, and whether that fits a budget.
 
 The arrays are counted layer by layer while they are written. The code is measured: compiled for a Cortex-M4 where
-arm-none-eabi-gcc is installed, else by the compiler of this machine, whose code has another size. The stack is not counted.
+arm-none-eabi-gcc is installed, else by the compiler of this machine, whose code has another size. RAM is the static buffers, the
+frame and the output that the caller has, and what the stack takes at most (plif_export/writers/c/program.py).
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from plif_export.proof.compiled import find_compiler
-from plif_export.writers.c.program import Memory
+from plif_export.writers.c.file import CFiles
+from plif_export.writers.c.program import Memory, Program
 from runtime.base.errors import PlifError
 
 CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")
@@ -33,31 +35,50 @@ def bytes_of(text: str, option: str) -> int:
 
 @dataclass
 class Size:
-    """flash, ram: bytes in all, code included where it could be measured;  code: its bytes, None where no compiler is;  how: it
-    was measured;  layers: {layer: its constants and buffers}."""
+    """flash, ram: bytes in all, code included where it could be measured;  buffers, caller, stack: the parts of ram;  code: its
+    bytes, None where no compiler is;  how: it was measured;  layers: {layer: its constants and buffers}."""
 
     flash: int
-    ram: int
+    buffers: int
+    caller: int
+    stack: int
     code: int | None
     how: str
     layers: Mapping[str, Memory]
 
+    @property
+    def ram(self) -> int:
+        return self.buffers + self.caller + self.stack
+
+    def totals(self) -> dict[str, int]:
+        """What a card says."""
+        return {key: getattr(self, key) for key in ("flash", "ram", "buffers", "caller", "stack")}
+
     def to_dict(self) -> dict[str, Any]:
         layers = [{"name": name, "flash": each.flash, "ram": each.ram} for name, each in self.layers.items()]
-        return {"flash": self.flash, "ram": self.ram, "code": self.code, "how": self.how, "layers": layers}
+        return {**self.totals(), "code": self.code, "how": self.how, "layers": layers}
 
     def sentence(self) -> str:
         code = "without the code" if self.code is None else f"{kilo(self.code)} of it code"
-        return f"flash {kilo(self.flash)} ({code}), RAM {kilo(self.ram)} without the stack; {self.how}"
+        return f"flash {kilo(self.flash)} ({code}), RAM {kilo(self.ram)} ({self.parts()}); {self.how}"
+
+    def parts(self) -> str:
+        return f"buffers {kilo(self.buffers)}, x and y {kilo(self.caller)}, stack at most {kilo(self.stack)}"
 
 
 def kilo(size: int) -> str:
     return f"{size / 1024:.1f}K"
 
 
-def measure(source: str, header: str, name: str, layers: Mapping[str, Memory]) -> Size:
+def of_arrays(program: Program) -> Size:
+    """Before anything is written: without the code."""
+    how = "no compiler here, so the arrays alone"
+    return Size(program.flash, program.ram, program.caller, program.stack, None, how, program.memory)
+
+
+def measure(files: CFiles, name: str) -> Size:
     """The size of a generated network; name: that its source includes its header by."""
-    constants, buffers = (sum(getattr(each, key) for each in layers.values()) for key in ("flash", "ram"))
+    arrays = of_arrays(files.program)
     for prefix, flags, what in (
         ("arm-none-eabi-", CORTEX_M4, "for a Cortex-M4F"),
         ("", (), "for this machine's processor"),
@@ -67,8 +88,8 @@ def measure(source: str, header: str, name: str, layers: Mapping[str, Memory]) -
         if compiler is None or tool is None:
             continue
         with tempfile.TemporaryDirectory(prefix="plif-c-") as folder:
-            (Path(folder) / f"{name}.c").write_text(source, "utf-8")
-            (Path(folder) / f"{name}.h").write_text(header, "utf-8")
+            (Path(folder) / f"{name}.c").write_text(files.source, "utf-8")
+            (Path(folder) / f"{name}.h").write_text(files.header, "utf-8")
             built = Path(folder) / "net.o"
             made = subprocess.run(
                 [compiler, *flags, "-std=c99", "-O2", "-ffreestanding", "-c", f"{name}.c", "-o", str(built)],
@@ -78,8 +99,9 @@ def measure(source: str, header: str, name: str, layers: Mapping[str, Memory]) -
                 continue
             rows = subprocess.run([tool, str(built)], capture_output=True, text=True).stdout.splitlines()
         text, data, bss = map(int, rows[1].split()[:3])
-        return Size(text + data, data + bss, text + data - constants, f"{Path(compiler).name} -O2 {what}", layers)
-    return Size(constants, buffers, None, "no compiler here, so the arrays alone", layers)
+        flash, how = text + data, f"{Path(compiler).name} -O2 {what}"
+        return replace(arrays, flash=flash, buffers=data + bss, code=flash - arrays.flash, how=how)
+    return arrays
 
 
 def too_large(size: Size, budgets: Mapping[str, int], what_would_fit: str) -> str | None:
@@ -89,8 +111,9 @@ def too_large(size: Size, budgets: Mapping[str, int], what_would_fit: str) -> st
         if needed > budget:
             name, largest = max(size.layers.items(), key=lambda item: getattr(item[1], key))
             kind = "flash" if key == "flash" else "RAM"
+            parts = f"{size.parts()}; " if key == "ram" else ""
             return (
-                f"it needs {kilo(needed)} of {kind}, --{key} has {kilo(budget)}: layer {name} alone takes "
+                f"it needs {kilo(needed)} of {kind}, --{key} has {kilo(budget)}: {parts}layer {name} alone takes "
                 f"{kilo(getattr(largest, key))}; {what_would_fit}"
             )
     return None

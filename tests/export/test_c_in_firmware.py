@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from plif_export import export
+from plif_export.cards import make_card
 from plif_export.proof.compiled import CompiledProgram, find_compiler
+from plif_export.targets import find_target
+from plif_export.targets.c_size import CORTEX_M4
+from plif_export.targets.target import ExportJob
+from runtime.base.errors import PlifError
 from runtime.model.card import read_card
+from runtime.model.graph import Graph
 from runtime.model.readers.c_source import read_texts
+from tests.export.test_c_of_traced_neurons import random_graph
 from tests.networks import firing, frames
+from tests.programs import PLIF, linear, recurrent, traced, trained
+
+MODELS = Path(__file__).parents[2] / "models"
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler (gcc, clang or cc)")
 
@@ -116,3 +129,95 @@ def test_membranes_are_the_same_bits_where_clang_fuses_in_spite_of_the_pragma(tm
                     found.after[layer][variable], states[layer][variable], err_msg=f"{name} {layer}"
                 )
         assert any(value.any() for state in states.values() for value in state.values())
+
+
+def sizes_in(header: Path) -> dict[str, int]:
+    """What a header says: {"BUFFER": bytes, ...}"""
+    return {key: int(n) for key, n in re.findall(r"#define NET_(\w+)_BYTES (\d+)", header.read_text())}
+
+
+def written_graph(graph: Graph, folder: Path) -> Path:
+    target, path = find_target("c"), folder / "net.c"
+    card = make_card(
+        trained(graph).facts, graph, form="step", T=4, precision="fp32", math="folded", batch=None, source_sha256=None
+    )
+    target.write(ExportJob(graph, onnx.ModelProto(), card, name=path.name), path)
+    return path
+
+
+def wide() -> Graph:
+    """More outputs than fit a stack, and spikes as output."""
+    nodes = (linear("fc", "x", 4, 2000), traced("n", ("fc",), (2000,), PLIF, 1.0, alpha=0.5))
+    return Graph((4,), nodes, "n_neuron")
+
+
+NETWORKS = {
+    "wide": wide,
+    "recurrent": recurrent,
+    **{f"random-{seed}": partial(random_graph, seed) for seed in range(3)},
+}
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None or shutil.which("nm") is None, reason="gcc or nm is not installed")
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_buffers_of_the_header_are_those_that_the_compiler_lays_out(network: str, tmp_path: Path) -> None:
+    path = written_graph(NETWORKS[network](), tmp_path)
+    subprocess.run(["gcc", "-std=c99", "-O0", "-c", path, "-o", tmp_path / "net.o"], check=True)
+    listed = subprocess.run(["nm", "-S", tmp_path / "net.o"], check=True, capture_output=True, text=True).stdout
+    found = sum(int(size, 16) for size, kind in re.findall(r"^\S+ (\S+) (\w) ", listed, re.MULTILINE) if kind in "bdBD")
+    assert sizes_in(path.with_suffix(".h"))["BUFFER"] == found
+
+
+@pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed")
+@pytest.mark.parametrize("network", [*NETWORKS, "nmnist-digits"])
+def test_no_step_takes_more_stack_than_the_header_says(network: str, tmp_path: Path) -> None:
+    """As gcc counts it for a Cortex-M4F: of a step, the layer and the helper that take the most, whatever is inlined."""
+    if network in NETWORKS:
+        path = written_graph(NETWORKS[network](), tmp_path)
+    else:
+        path = export(MODELS / f"{network}.pt", tmp_path / "net.c", to="c", precision="int8", verify=False).path
+    for level in ("-O0", "-O2", "-Os"):
+        command = [
+            "arm-none-eabi-gcc",
+            *CORTEX_M4,
+            "-std=c99",
+            level,
+            "-fstack-usage",
+            "-c",
+            path,
+            "-o",
+            tmp_path / "net.o",
+        ]
+        subprocess.run(command, check=True)
+        most = {"step": 0, "layer": 0, "helper": 0}
+        for name, size in re.findall(r":\d+:\d+:(\w+)\S*\t(\d+)\t", (tmp_path / "net.su").read_text()):
+            what = {"net_step": "step", "net_reset": "", "net_spikes": ""}.get(
+                name, "layer" if name[:4] == "run_" else "helper"
+            )
+            if what:
+                most[what] = max(most[what], int(size))
+        assert 0 < sum(most.values()) <= sizes_in(path.with_suffix(".h"))["STACK"], level
+
+
+def test_a_budget_of_ram_counts_the_callers_frame_and_the_stack(written: Path, tmp_path: Path) -> None:
+    """And the report, the card and the header say each part."""
+    said = sizes_in(written.with_suffix(".h"))
+    assert said["CALLER"] == 4 * (2 * 16 * 16) + 4 * 3 and said["STACK"] > 500
+    memory = read_card(written)["memory"]
+    assert (
+        memory["ram"] == memory["buffers"] + memory["caller"] + memory["stack"] >= sum(said.values()) - said["CONSTANT"]
+    )
+    report = json.loads(written.with_name("net.c.report.json").read_text())["memory"]
+    assert {key: report[key] for key in memory} == memory
+    assert f"{said['CALLER']} of the caller's x and y" in written.with_suffix(".h").read_text()
+    too_little = memory["ram"] - 1
+    assert too_little > memory["buffers"]
+    with pytest.raises(PlifError, match=r"of RAM, --ram has .*: buffers .*K, x and y 2\.0K, stack at most"):
+        export(firing(), tmp_path / "net.c", to="c", ram=str(too_little), verify=False)
+    assert export(firing(), tmp_path / "net.c", to="c", ram=str(memory["ram"]), verify=False).path.exists()
+
+
+def test_a_frame_of_bytes_takes_a_fourth(tmp_path: Path) -> None:
+    net = firing(framing="duration:10ms,value=binary")
+    export(net, tmp_path / "net.c", to="c", verify=False)
+    assert sizes_in(tmp_path / "net.h")["CALLER"] == 2 * 16 * 16 + 4 * 3

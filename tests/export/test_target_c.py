@@ -234,7 +234,10 @@ def test_a_binary_framing_takes_bytes_and_can_take_floats(tmp_path: Path) -> Non
     ("options", "message"),
     [
         ({"flash": "20K"}, "needs .* of flash, --flash has 20.0K: layer fc1 alone takes .*--precision int8 takes"),
-        ({"ram": "8K"}, "needs .* of RAM, --ram has 8.0K: layer conv1 alone takes .*train it for an input of about"),
+        (
+            {"ram": "8K"},
+            "needs .* of RAM, --ram has 8.0K: buffers .*layer conv1 alone takes .*train it for an input of about",
+        ),
         ({"flash": "much"}, "--flash much: expected bytes such as"),
         ({"precision": "fp16"}, "--precision fp16: --to c writes fp32, int8"),
         ({"form": "unrolled"}, "--form unrolled: --to c writes step"),

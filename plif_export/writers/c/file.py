@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from textwrap import fill
@@ -11,7 +10,6 @@ from plif_export.readers.rules import Problem
 from plif_export.writers.c.makers import examine
 from plif_export.writers.c.names import comment, identifier, number, string
 from plif_export.writers.c.program import (
-    Memory,
     Program,
     Value,
     count_type,
@@ -29,30 +27,20 @@ FIRST = "/* plif:"  # what a source file of ours begins with, by which its kind 
 
 @dataclass
 class CFiles:
-    """source, header: the texts, without the card;  memory: bytes of each layer, by name;  problems: what was not written."""
+    """source, header: the texts, without the card;  program: what they were made of;  problems: what was not written."""
 
     source: str
     header: str
-    memory: Mapping[str, Memory]
+    program: Program
     problems: list[Problem] = field(default_factory=list)
-
-    @property
-    def flash(self) -> int:
-        """Bytes of all constants."""
-        return sum(each.flash for each in self.memory.values())
-
-    @property
-    def ram(self) -> int:
-        """Bytes of all static buffers."""
-        return sum(each.ram for each in self.memory.values())
 
 
 def write_c(graph: Graph, card: Card, stem: str, input_type: str = "float") -> CFiles:
     """stem: of both files' names. input_type: of a number of the frame, "float" or "uint8_t"."""
     program, problems = examine(graph, input_type)
-    made = CFiles("", "", program.memory, problems)
+    made = CFiles("", "", program, problems)
     if not problems:
-        made.header = _header(program, card, stem, made)
+        made.header = _header(program, card, stem)
         made.source = _source(program, card, stem)
     return made
 
@@ -88,7 +76,7 @@ def _tau(tau: float | list[float] | None) -> str:
     return f"{tau:.4g}" if isinstance(tau, int | float) else f"{min(tau):.4g} to {max(tau):.4g}"
 
 
-def _header(program: Program, card: Card, stem: str, made: CFiles) -> str:
+def _header(program: Program, card: Card, stem: str) -> str:
     name, shape = identifier(stem), card["input"]["shape"]
     big = name.upper()
     voters = card["output"].get("voters", 1)
@@ -105,14 +93,20 @@ def _header(program: Program, card: Card, stem: str, made: CFiles) -> str:
         f"{big}_VOTERS": (voters, ""),
         f"{big}_VOTES(y)": (votes, about),
         f"{big}_T": (card["T"], "steps that it was trained on"),
-        f"{big}_CONSTANT_BYTES": (made.flash, "flash, without the code"),
-        f"{big}_BUFFER_BYTES": (made.ram, "RAM: static buffers, without x, y and the stack"),
+        f"{big}_CONSTANT_BYTES": (program.flash, "flash, without the code"),
+        f"{big}_BUFFER_BYTES": (program.ram, "RAM: static buffers"),
+        f"{big}_CALLER_BYTES": (program.caller, "RAM: x and y, which the caller has"),
+        f"{big}_STACK_BYTES": (program.stack, "RAM: stack of a step, at most"),
     }
     defines = "".join(
         f"#define {key} {value}{f' /* {about} */' if about else ''}\n" for key, (value, about) in sizes.items()
     )
     classes = ", ".join(string(str(c)) for c in card["classes"])
-    facts = "\n".join(f"   {line}" for line in _facts(card, program))
+    parts = (
+        f"{program.ram} of static buffers, {program.caller} of the caller's x and y, at most {program.stack} of stack"
+    )
+    ram = f"RAM       {program.ram + program.caller + program.stack} bytes: {parts}"
+    facts = "\n".join(f"   {line}" for line in [*_facts(card, program), ram])
     return f"""{FIRST} {comment(stem)}.h, a spiking network as C
 
     float y[{big}_CLASSES];
@@ -159,9 +153,8 @@ int {name}_spikes(int layer);
 
 def _source(program: Program, card: Card, stem: str) -> str:
     name = identifier(stem)
-    output = program.value(program.graph.output)
-    program.layer = "output"
-    output = program.as_floats(output)
+    output = program.output
+    assert output is not None
     loops, at = nest(output.shape)
     place = offset(at, [prod(output.shape[i + 1 :]) for i in range(len(at))], output.shape)
     copy = f"{loops}{'    ' * len(at)}y[{place}] = {element(program, output, at)};"

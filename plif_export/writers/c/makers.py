@@ -96,4 +96,7 @@ def examine(graph: Graph, input_type: str = "float") -> tuple[Program, list[Prob
         except Unsupported as problem:
             problems.append(Problem(node.name, node.op, problem.rule, problem.advice))
             program.values[node.name] = Value("floats", program.id(node), node.shape, node.shape)
+    if not problems:
+        program.layer = "output"
+        program.output = program.as_floats(program.value(graph.output))
     return program, problems

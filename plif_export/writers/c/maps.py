@@ -15,6 +15,7 @@ from plif_export.writers.c.program import (
     Value,
     count_type,
     element,
+    flags,
     indent,
     last,
     listing,
@@ -143,15 +144,13 @@ def pool(program: Program, node: Node) -> Value:
         held = program.spikes(f"{program.id(node)}_s", node.shape)
         inside = f"""                    for (int k = 0; k < {source.name}_n[q]; k++)
                         fired[{source.name}_c[q * {channels} + k]] = 1;"""
-        where = "" if channels <= 1024 else "static "
-        head = f"    {where}uint8_t fired[{channels}]{'' if where else ' = {0}'};\n"
         body = window.replace("@INSIDE@", inside)
         listed = f"{listing(program, channels)}({held.name}_c + p * {channels}, fired, {channels})"
         body += f"            {held.name}_n[p] = ({count_type(channels)}){listed};"
         program.function(
             program.id(node),
             f"{node.name}: a place fires where any of its window fired",
-            head + loops.replace("@BODY@", body),
+            flags(program, channels) + loops.replace("@BODY@", body),
         )
         return held
     name = program.floats(f"{program.id(node)}_y", prod(node.shape), f"{node.name}: its output")

@@ -16,12 +16,21 @@ import numpy as np
 
 from plif_export.readers.rules import require
 from plif_export.writers.c.names import Names, identifier, number, rounded
-from plif_export.writers.c.program import Product, Program, Seen, Value, count_type, element, indent, last, listing
+from plif_export.writers.c.program import (
+    Product,
+    Program,
+    Seen,
+    Value,
+    count_type,
+    element,
+    flags,
+    indent,
+    last,
+    listing,
+)
 from runtime.model.graph import Node
 from runtime.model.neurons import Terms, equation_of
 from runtime.model.symbol import Symbol, SymbolicMath, tensor
-
-MOST_ON_STACK = 1024  # flags of the channels of one place; more are a static array
 
 # operation of a symbol -> (precedence, text around its operands)
 INFIX = {
@@ -163,8 +172,7 @@ def neuron(program: Program, node: Node, made: Product | None) -> Value:
     finish = f"    for (int o = 0; o < {channels}; o++) {{\n{indent(chr(10).join(loop), 2)}    }}\n"
     if held.kind == "spikes":
         listed, kind = listing(program, channels), count_type(channels)
-        where = "" if channels <= MOST_ON_STACK else "static "
-        fired = f"    {where}uint8_t fired[{channels}]{'' if where else ' = {0}'};\n"
+        fired = flags(program, channels)
         finish += f"    {held.name}_n[p] = ({kind}){listed}({held.name}_c + p * {channels}, fired, {channels});\n"
     about = equation(node) if made is not None else f"{node.layer}: {equation(node)}"
     reads_x = made.source.kind == "x" if made is not None else any(source.kind == "x" for source in sources)

@@ -191,7 +191,7 @@ def _product(
         where = "" if outputs <= MOST_ON_STACK else "static "
         head = f"    {where}{kind} sum[{outputs}];\n"
         if where:
-            program._count(ram=4 * outputs)
+            program.count(ram=4 * outputs)
     else:
         loops = loops.replace("@STORE@", f"@OUT@[{scattered}] = {current};")
     equation = "float(sum W8 k) * scale + b" if "scale" in node.params else "b + sum W s"

@@ -9,6 +9,7 @@ A value of the graph is one of three things in C:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -20,6 +21,9 @@ from plif_export.writers.c.names import Names, array, identifier, remark
 from runtime.model.graph import Graph, Node, Shape
 
 FLOAT_BYTES = 4
+STACK_OF_CALLS = 512  # a step calls a layer, that a helper: registers, spilled values, return addresses, mathematics
+MOST_FLAGS = 1024  # on the stack; more are a static array
+LOCAL = re.compile(r"^ +(?:const )?(float|int|int32_t|uint8_t) \w+(?:\[(\d+)\])?(?: =|;)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -135,13 +139,36 @@ class Program:
     )  # products that wait for the neurons which alone read them
     states: dict[tuple[str, str], str] = field(default_factory=dict)  # (layer, variable) -> buffer
     layer: str = ""  # of the node that is being written; its bytes are counted there
+    output: Value | None = None  # as floats, once all is written
+    locals: int = 0  # bytes of the variables of the function that has the most
 
     def id(self, node: Node) -> str:
         """What the names of a node's arrays begin with; not with "state_", by which variables of neurons do."""
         name = identifier(node.layer if node.op == "Neuron" else node.name)
         return f"n{name}" if f"{name}_".startswith("state_") else name
 
-    def _count(self, flash: int = 0, ram: int = 0) -> None:
+    @property
+    def flash(self) -> int:
+        """Bytes of all constants."""
+        return sum(each.flash for each in self.memory.values())
+
+    @property
+    def ram(self) -> int:
+        """Bytes of all static buffers."""
+        return sum(each.ram for each in self.memory.values())
+
+    @property
+    def caller(self) -> int:
+        """Bytes of the frame x and the output y, which the caller has."""
+        number = FLOAT_BYTES if self.input_type == "float" else 1
+        return prod(self.graph.input_shape) * number + prod(self.graph[self.graph.output].shape) * FLOAT_BYTES
+
+    @property
+    def stack(self) -> int:
+        """Bytes of stack that a step takes at most."""
+        return self.locals + STACK_OF_CALLS
+
+    def count(self, flash: int = 0, ram: int = 0) -> None:
         found = self.memory.setdefault(self.layer, Memory())
         found.flash += flash
         found.ram += ram
@@ -153,14 +180,14 @@ class Program:
         self.constants.append(
             f"{remark(about)}\nstatic const {types[values.dtype.name]} {name}[{values.size}] = {{\n{array(values)}}};\n"
         )
-        self._count(flash=values.nbytes)
+        self.count(flash=values.nbytes)
         return name
 
     def floats(self, wanted: str, size: int, about: str) -> str:
         """A buffer of floats. Returns its name."""
         name = self.names.new(wanted)
         self.buffers.append(f"static float {name}[{size}]; {remark(about)}")
-        self._count(ram=size * FLOAT_BYTES)
+        self.count(ram=size * FLOAT_BYTES)
         return name
 
     def spikes(self, wanted: str, shape: Shape) -> Value:
@@ -170,9 +197,7 @@ class Program:
         index, count = index_type(channels), count_type(channels)
         self.buffers.append(f"static {count} {name}_n[{places}]; /* how many fired at each place */")
         self.buffers.append(f"static {index} {name}_c[{places * channels}]; /* which channels, [place][rank] */")
-        self._count(
-            ram=places * (1 if count == "uint8_t" else 2) + places * channels * (1 if index == "uint8_t" else 2)
-        )
+        self.count(ram=places * (1 if count == "uint8_t" else 2) + places * channels * (1 if index == "uint8_t" else 2))
         self.fired = max(self.fired, channels)
         return Value("spikes", name, shape, shape)
 
@@ -184,6 +209,9 @@ class Program:
         """A function of one layer, and its call in a step."""
         name = self.names.new(f"run_{name}")
         argument = f"const {self.input_type} frame[]" if reads_x else "void"
+        self.locals = max(
+            self.locals, sum(int(n or 1) * (1 if kind == "uint8_t" else FLOAT_BYTES) for kind, n in LOCAL.findall(body))
+        )
         self.functions.append(f"{remark(about)}\nstatic void {name}({argument})\n{{\n{body}}}\n")
         self.calls.append(f"{name}({'frame' if reads_x else ''});")
 
@@ -268,6 +296,14 @@ static int {name}({index} c[], uint8_t fired[], int channels)
 }}
 """,
     )
+
+
+def flags(program: Program, channels: int) -> str:
+    """The declaration of `fired`, the flags of the channels of one place."""
+    if channels <= MOST_FLAGS:
+        return f"    uint8_t fired[{channels}] = {{0}};\n"
+    program.count(ram=channels)
+    return f"    static uint8_t fired[{channels}];\n"
 
 
 def nest(shape: Sequence[int], letters: str = "abcdef") -> tuple[str, list[str]]:
