@@ -129,7 +129,7 @@ def evaluate(
 
 
 def calibrate_exit(
-    artifact: Annotated[Path, typer.Argument(help="An ONNX artifact in the step form.")],
+    artifact: Annotated[Path, typer.Argument(help="An ONNX artifact in the step form, or a .plif file.")],
     data: Annotated[str, typer.Option(help="NAME:DIR to calibrate on; other recordings than those that judge it.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The new artifact.")],
     lose: Annotated[str, typer.Option(help="How much accuracy may be lost: 0.5% or 0.005.")] = "0.5%",
@@ -141,9 +141,10 @@ def calibrate_exit(
     """Find the margin of an early exit, and write it into the card of a new artifact."""
     from runtime.api import load
     from runtime.measure.calibrate_exit import calibrate_exit as run
-    from runtime.measure.calibrate_exit import parse_share, write_exit
+    from runtime.measure.calibrate_exit import parse_share, require_room, write_exit
 
     share = parse_share(lose, "--lose")
+    require_room(artifact, out)
     model = load(artifact, engine)
     with Progress("calibrating") as progress:
         found = run(model, data, share, split=split, limit=limit, progress=progress.update)

@@ -24,7 +24,7 @@ from runtime.measure.curves import exit_curve
 from runtime.measure.metrics import wilson
 from runtime.measure.samples import SplitOf
 from runtime.measure.trace import trace
-from runtime.model.artifacts import CARD_KEY, kind_of
+from runtime.model.artifacts import CARD_KEY, Kind, kind_of
 from runtime.model.card import encode, read_card
 from runtime.model.digest import seal
 from runtime.model.readers.onnx_alone import read_model
@@ -95,19 +95,28 @@ def calibrate_exit(
     )
 
 
-def write_exit(artifact: str | Path, found: ExitCalibration, path: str | Path) -> Path:
-    """Writes `artifact` with the key `exit` in its card, and the digest that fits, to `path`.
+def require_room(artifact: Path, path: Path) -> Kind:
+    """The kind of an artifact whose card with an exit can be written to `path`; asked before minutes are spent.
 
     Raises PlifError for an artifact that is neither an ONNX nor a .plif file, and where `path` is the artifact itself.
     """
-    artifact, path = Path(artifact), Path(path)
     kind = kind_of(artifact)
+    if kind.name == "c":
+        what = "is generated C, which counts no votes and so ends nothing early: that is for the program that calls it"
+        raise PlifError(f"{artifact}: {what}; calibrate its ONNX artifact, and compare the votes with that margin")
     if kind.name not in ("onnx", "plif"):
         raise PlifError(
             f"{artifact}: is {kind.name}; an early exit is written into an ONNX artifact or a .plif file: export it to one"
         )
     if path.exists() and path.samefile(artifact):
         raise PlifError(f"{path}: is the artifact itself; name a new file with -o")
+    return kind
+
+
+def write_exit(artifact: str | Path, found: ExitCalibration, path: str | Path) -> Path:
+    """Writes `artifact` with the key `exit` in its card, and the digest that fits, to `path`. Raises as `require_room` does."""
+    artifact, path = Path(artifact), Path(path)
+    kind = require_room(artifact, path)
     card = read_card(artifact)
     card[KEY] = found.to_dict()
     if kind.name == "plif":

@@ -20,6 +20,7 @@ from plif_export.targets import find_target
 from plif_export.targets.c_size import CORTEX_M4
 from plif_export.targets.target import ExportJob
 from runtime.base.errors import PlifError
+from runtime.cli.main import run
 from runtime.model.card import read_card
 from runtime.model.graph import Graph
 from runtime.model.readers.c_source import read_texts
@@ -221,3 +222,14 @@ def test_a_frame_of_bytes_takes_a_fourth(tmp_path: Path) -> None:
     net = firing(framing="duration:10ms,value=binary")
     export(net, tmp_path / "net.c", to="c", verify=False)
     assert sizes_in(tmp_path / "net.h")["CALLER"] == 2 * 16 * 16 + 4 * 3
+
+
+def test_an_early_exit_is_refused_in_one_line_before_minutes_are_spent_on_it(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """C counts no votes, so nothing in it could obey the card."""
+    words = ["calibrate-exit", str(written), "--data", "digits:60", "-o", str(tmp_path / "early.c")]
+    assert run(words) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"plif: error: {written}: is generated C, which counts no votes")
+    assert list(tmp_path.iterdir()) == []
