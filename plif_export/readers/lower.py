@@ -49,6 +49,7 @@ class Lowering:
         self.layers: dict[str, NeuronLayer] = {}
         self.tail = list(readout.tail) if readout.folded else []
         self.end = self.tail[-1] if self.tail else readout.value
+        self.end_shape = self.end.shape[1:] if self.tail else readout.shape
         self.region_of: dict[Node, Region] = {}
         self.owner: dict[Node, tuple[Region, State]] = {}
 
@@ -66,7 +67,7 @@ class Lowering:
         self.layer_of: dict[Region, NeuronLayer] = {}
         self.filled: set[Region] = set()
         with _deep():
-            output = self._tensor(self.end)
+            output = self._shaped(self._tensor(self.end), self.end_shape, self.end)
             while unfilled := [
                 r for r in self.layer_of if r not in self.filled
             ]:  # read by a state before the step only
@@ -158,7 +159,7 @@ class Lowering:
     def _lowered(self, node: Node) -> Made | GraphTensor:
         if node.name not in LOWER:
             raise Unsupported(f"{node.name}() is not exported", f"use layers and functions of the list, or {REGISTER}")
-        return LOWER[node.name](Call(node, self._tensor, self._value, self._enter))
+        return LOWER[node.name](Call(node, self._tensor, self._value, self._shaped))
 
     def _registered(self, node: Node) -> Made | GraphTensor:
         reader = known_as(node.op.module, LAYERS)
@@ -223,14 +224,16 @@ class Lowering:
             return
         inputs = []
         for n in layer.inputs:
-            x = self._tensor(n)
-            if x.shape != n.shape[1:]:
-                op = "Flatten" if len(n.shape) == 2 else "Reshape"
-                x = self._enter(Made(op, (x,), shape=n.shape[1:]), n)
-            inputs.append(x)
+            inputs.append(self._shaped(self._tensor(n), n.shape[1:], n))
         kind, attrs, params = layer.content
         made = Made("Neuron", tuple(inputs), {"kind": kind, "layer": name, **attrs}, params, region.shape)
         self.tensors[layer.spikes] = self._enter(made, layer.spikes, name)
+
+    def _shaped(self, x: GraphTensor, shape: Shape, node: Node) -> GraphTensor:
+        """A tensor of the graph in another shape."""
+        if x.shape == shape:
+            return x
+        return self._enter(Made("Flatten" if len(shape) == 1 else "Reshape", (x,), shape=shape), node)
 
     def _enter(self, made: Made, node: Node, name: str | None = None) -> GraphTensor:
         shape = node.shape[1:] if made.shape is None else made.shape

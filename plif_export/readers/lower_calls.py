@@ -26,13 +26,15 @@ from runtime.model.ops.operation import GraphTensor, Made
 class Call:
     """One recorded operation.
 
-    made   (node that moves) -> GraphTensor; value: (static node) -> float32 array; enter: enters a Made, gives its tensor
+    made      (node that moves) -> GraphTensor
+    value     (static node) -> float32 array
+    reshaped  (tensor, shape, node that it stands for) -> the tensor in that shape
     """
 
     node: Node
     made: Callable[[Node], GraphTensor]
     value: Callable[[Node], np.ndarray]
-    enter: Callable[[Made, Node], GraphTensor]
+    reshaped: Callable[[GraphTensor, Shape, Node], GraphTensor]
 
     @property
     def out(self) -> Shape:
@@ -51,16 +53,11 @@ class Call:
         return self.shaped(arg)
 
     def shaped(self, node: Node) -> GraphTensor:
-        found = self.made(node)
-        wanted = node.shape[1:]
-        if found.shape == wanted:
-            return found
-        op = "Flatten" if len(wanted) == 1 else "Reshape"
-        return self.enter(Made(op, (found,), shape=wanted), node)
+        return self.reshaped(self.made(node), node.shape[1:], node)
 
     def of(self, node: Node) -> Call:
         """The same of another recorded operation."""
-        return Call(node, self.made, self.value, self.enter)
+        return Call(node, self.made, self.value, self.reshaped)
 
     def lowered(self) -> Made | GraphTensor:
         return LOWER[self.node.name](self)

@@ -140,11 +140,14 @@ def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[Reading | N
         return None, [_without_state(form)]
     find_initial(program, read, at, runs[at].held, x)
     reading = Reading(form, program, readout, index, runs[at + 1].left)
-    ends = [n for n in readout.tail if readout.folded]
-    known = program.static(program.batch, x if program.image else None, ends, readout.reduced)
+    known = program.static(program.batch, x if program.image else None, readout.tail, readout.reduced)
     lowering = Lowering(program, readout, form.module, form.shape, known)
-    reading.graph = lowering.graph()
-    reading.entries, reading.layers = lowering.entries, lowering.layers
+    graph = lowering.graph()
+    if graph is None and readout.tail and readout.folded:  # what may be done in each step, but has no word in the graph
+        readout.folded = False
+        lowering = Lowering(program, readout, form.module, form.shape, known)
+        graph = lowering.graph()
+    reading.graph, reading.entries, reading.layers = graph, lowering.entries, lowering.layers
     return reading, lowering.problems
 
 

@@ -205,7 +205,7 @@ class _Check:
             seen = (lambda n, v, given=given: given[n] if n in given and _near(v, given[n]) else v) if given else None
             values = program.advance(known, ran.state, image if image is not None else x[t], 1, added, seen)
             ran.state = program.next(values)
-            outputs.append(values[readout.value])
+            outputs.append(readout.of_step(values, 1))
             for name, layer in self.layers.items():
                 ran.currents[name].append(values[layer.inputs[0]] if layer.inputs else torch.zeros(0))
                 ran.spikes[name].append(values[layer.spikes])

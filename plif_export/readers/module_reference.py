@@ -12,7 +12,6 @@ from torch import Tensor
 from plif_export.proof import interpret
 from plif_export.proof.interpret import Array, State
 from plif_export.proof.reference import GraphReference, History, histories_from
-from plif_export.readers.body import compute
 from plif_export.readers.nodes import Node
 from runtime.model.graph import state_key
 
@@ -53,18 +52,11 @@ class ModuleReference(GraphReference):
                     values = program.advance(fixed, now, given, 1)
                     self._enter(layers, values)
                     now = program.next(values)
-                    outputs.append(self._output(values, fixed, tail).numpy().copy())
+                    y = self.reading.readout.of_step(values, 1)
+                    outputs.append(y.reshape(1, *self.graph[self.graph.output].shape).numpy().copy())
         finally:
             torch.set_num_threads(threads)
         return History(x, np.stack(outputs), layers)
-
-    def _output(self, values: dict[Node, Tensor], fixed: dict[Node, Tensor], tail: list[Node]) -> Tensor:
-        readout = self.reading.readout
-        y = values[readout.value]
-        if tail:
-            reduced = readout.reduced
-            y = compute([tail[-1]], {**fixed, reduced: y}, 1)[tail[-1]]
-        return y.reshape(1, *self.graph[self.graph.output].shape)
 
     def _enter(self, layers: Any, values: dict[Node, Tensor]) -> None:
         for name, layer in self.layers_of.items():

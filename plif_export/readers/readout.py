@@ -4,8 +4,8 @@
     last    the value of the last step
     sum mean max    over T
 
-What follows (a last layer, log_softmax) is done in each step where that is the same: anything behind `stack` or `last`, and
-what is linear behind a mean or a sum. Else it is left out of the file, and said.
+What follows (a last layer, a matrix of votes, log_softmax) is done in each step where that is the same: anything behind `last`,
+and what is linear behind a mean or a sum, which is tried on random numbers. Else it is left out of the file, and said.
 """
 
 from __future__ import annotations
@@ -16,31 +16,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plif_export.readers.body import StepProgram, compute
+from plif_export.readers.body import StepProgram, Values, compute, of_batch
 from plif_export.readers.nodes import Node, Steps, aten
 from plif_export.readers.rules import Unsupported
-from runtime.model.ops import OPERATIONS
 
 REDUCES = {"sum": "sum", "mean": "mean", "amax": "max", "max": "max"}
-LINEAR = {name for operation in OPERATIONS.values() for name in operation.linear}
-SHIFTS = {"linear", "add", "sub", "conv2d"}  # may add something, which a sum over T would count T times
+SCALES = (1.0, 1e3, 1e6)  # of the random numbers on which it is tried whether an operation may be done in each step
 
 
 @dataclass(eq=False)
 class Readout:
-    """value: the node of a step; how: they are joined; axes: of the joined tensor that are joined beside time, as negative
-    numbers; reduced: the node that stands for the joined value; after: the nodes that follow, of which `folded` are done in
-    each step."""
+    """value: the node of a step; how: they are joined; reduced: the node that stands for the joined value; tail: the nodes that
+    follow; folded: they are done in each step; shape: of what forward gives of a step, without the batch; batch: of the example
+    run."""
 
     how: str
     value: Node
     reduced: Node | None = None
     tail: list[Node] = field(default_factory=list)
-    extra: tuple[int, ...] = ()
-    keep: bool = False
     folded: bool = True
     lead: int = 0  # constants before the first step of a record
     axis: int = 0
+    shape: tuple[int, ...] = ()
+    batch: int = 1
 
     def sentence(self) -> str:
         """What a user must know to get what forward returns from the values of the steps."""
@@ -56,43 +54,51 @@ class Readout:
         }
         return f"forward returns {words.get(self.how, f'the {self.how} of the outputs over T')}{last}"
 
-    def join(self, values: list[Tensor], known: dict[Node, Tensor], batch: int) -> Tensor:
-        """Forward's own result, out of the values of all steps [B, ...] before the tail."""
-        if self.how == "last":
-            y = values[-1]
-        else:
-            y = torch.stack(values)
-            if self.how == "stack":
-                return y
-            y = y.amax(0) if self.how == "max" else y.sum(0) if self.how == "sum" else y.mean(0)
-        if self.reduced is not None and self.tail:
-            y = y.reshape(
-                [
-                    n // self.example * batch if a == 0 and n % self.example == 0 else n
-                    for a, n in enumerate(self.reduced.shape)
-                ]
-            )
-            return compute([self.tail[-1]], {**known, self.reduced: y}, batch)[self.tail[-1]]
-        return y
+    def of_step(self, values: Values, batch: int) -> Tensor:
+        """What the file gives of a step. values: all that the step made, and what is static."""
+        y = values[self.value]
+        return self.behind(y, values, batch) if self.folded else y
 
-    example: int = 1
+    def join(self, outputs: list[Tensor], known: Values, batch: int) -> Tensor:
+        """Forward's own result, of what the file gives of each step."""
+        y = _over(self.how, torch.stack(outputs))
+        return y if self.folded else self.behind(y, known, batch)
+
+    def behind(self, y: Tensor, known: Values, batch: int) -> Tensor:
+        """What the tail makes of the joined value, or of one that stands for it."""
+        if self.reduced is None or not self.tail:
+            return y
+        y = y.reshape(of_batch(self.reduced, self.batch, batch))
+        return compute([self.tail[-1]], {**known, self.reduced: y}, batch)[self.tail[-1]]
+
+    def commutes(self) -> bool:
+        """Whether the tail of what is joined is what joins the tails of each."""
+        if self.reduced is None or self.how == "last":
+            return True
+        generator = torch.Generator().manual_seed(0)
+        try:
+            for scale in SCALES:
+                y = torch.randn((8, *self.reduced.shape), generator=generator) * scale
+                wanted = self.behind(_over(self.how, y), {}, self.batch)
+                found = _over(self.how, torch.stack([self.behind(each, {}, self.batch) for each in y]))
+                if not torch.allclose(found, wanted, 0, 1e-4 * float(wanted.abs().max())):
+                    return False
+        except (RuntimeError, IndexError, ValueError, TypeError):  # numbers that are counted, say
+            return False
+        return True
+
+
+def _over(how: str, y: Tensor) -> Tensor:
+    """Values of all steps [T, B, ...], joined."""
+    if how == "stack":
+        return y
+    return y[-1] if how == "last" else y.amax(0) if how == "max" else y.sum(0) if how == "sum" else y.mean(0)
 
 
 def read_out(result: Any, program: StepProgram) -> Readout:
     """The readout of one output of the run of T = program.length. Raises Unsupported for what steps cannot give."""
     found = _read(result, program)
-    found.example = program.batch
-    if found.tail:
-        commutes = found.how in ("last",) or (
-            found.how in ("mean", "sum")
-            and all(
-                n.name in LINEAR
-                and not (found.how == "sum" and n.name in SHIFTS)
-                and sum(r.moves for r in n.reads) == 1
-                for n in found.tail
-            )
-        )
-        found.folded = commutes
+    found.folded = found.commutes()
     return found
 
 
@@ -119,7 +125,8 @@ def _record(items: list[Node], axis: int, program: StepProgram) -> Readout:
     lead = len(items) - program.length
     if lead < 0 or any(n.moves for n in items[:lead]):
         raise _refuse()
-    return Readout("stack", value, lead=lead, axis=axis)
+    shape = tuple(n for a, n in enumerate(last.shape) if a != axis % len(last.shape))[1:]
+    return Readout("stack", value, lead=lead, axis=axis, shape=shape, batch=program.batch)
 
 
 def _read(r: Any, program: StepProgram) -> Readout:
@@ -133,8 +140,8 @@ def _read(r: Any, program: StepProgram) -> Readout:
             if s.after is r and r.name == "add" and s.before in r.reads and len(r.reads) == 2:
                 y = r.reads[1] if r.reads[0] is s.before else r.reads[0]
                 if y in program.inside:
-                    return Readout("sum", y, reduced=r)
-        return Readout("last", r, reduced=r)
+                    return Readout("sum", y, r, shape=r.shape[1:], batch=program.batch)
+        return Readout("last", r, r, shape=r.shape[1:], batch=program.batch)
     if r.op is aten.cat.default and len(r.args[0]) >= program.length:
         return _record(list(r.args[0]), r.args[1], program)
     if isinstance(r.op, int):
@@ -147,19 +154,18 @@ def _read(r: Any, program: StepProgram) -> Readout:
         if inner is not None and inner.how == "stack":
             return _reduced(r, r, list(r.args[1]), bool(r.args[2]) if len(r.args) > 2 else False, program)
     moving = [n for n in r.reads if n.moves]
-    if (not moving and r.moves) or len(moving) != 1:
+    if not moving:
         raise _refuse()
-    inner = _read(moving[0], program)
+    inner, *others = (_read(n, program) for n in moving)
+    if any(other.reduced is not inner.reduced for other in others):
+        raise _refuse()
+    inner.tail = sorted({*inner.tail, *(n for other in others for n in other.tail)}, key=lambda n: n.index)
     number = next((v for v in r.flat if type(v) in (int, float)), None)
-    if (
-        inner.how == "sum"
-        and not inner.tail
-        and (
-            (r.name == "div" and r.args[0] is moving[0] and number == program.length)
-            or (r.name == "mul" and number is not None and abs(number * program.length - 1) < 1e-9)
-        )
-    ):
-        inner.how, inner.reduced = "mean", r
+    by_T = (r.name == "div" and r.args[0] is moving[0] and number == program.length) or (
+        r.name == "mul" and number is not None and abs(number * program.length - 1) < 1e-9
+    )
+    if inner.how == "sum" and by_T and inner.commutes():
+        inner.how, inner.reduced = "mean", inner.reduced if inner.tail else r
         return inner
     if inner.how == "stack":
         raise _refuse()
@@ -174,7 +180,7 @@ def _reduced(r: Node, op: Node, dims: list[int], keep: bool, program: StepProgra
     dims = [d % rank for d in dims]
     if inner.how != "stack" or inner.lead or inner.axis % rank not in dims or len(dims) > 1:
         raise _refuse()
-    return Readout(REDUCES[op.name], inner.value, reduced=r)
+    return Readout(REDUCES[op.name], inner.value, r, shape=inner.shape, batch=program.batch)
 
 
 def outputs_of(made: Any) -> list[tuple[str, Any]]:

@@ -181,7 +181,6 @@ register(
     optional=("bias", "scale"),
     onnx=_conv_onnx,
     torch=names("conv?d", _read),
-    linear=("conv2d",),
     layer=("conv2d", "weight bias stride padding dilation groups"),
     nir={"Conv1d": _of_nir, "Conv2d": _of_nir},
     to_nir=_to_nir,

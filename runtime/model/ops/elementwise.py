@@ -170,10 +170,7 @@ def _mul_to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
     raise Unsupported("NIR cannot multiply values", "add them (residual addition), or use --to onnx")
 
 
-_SUMS: dict[str, Any] = {
-    "torch": names("add sub rsub mul div", _read_arithmetic),
-    "linear": ("add", "sub", "mul", "div"),
-}
+_SUMS: dict[str, Any] = {"torch": names("add sub rsub mul div", _read_arithmetic)}
 for _name, _by, _two, _more in (
     ("Add", operator.add, False, {**_SUMS, "counts": _added}),
     ("Mul", operator.mul, False, {"counts": _multiplied, "to_nir": _mul_to_nir}),
@@ -207,7 +204,6 @@ register(
         "relu sigmoid tanh exp neg abs sqrt",
         lambda c: Made("Unary", (c.tensor(0),), {"function": c.node.name.capitalize()}),
     ),
-    linear=("neg",),
     measured=True,
 )
 register("Dropout", lambda m, node, p, x: x, attrs=("p",), counts=first)

@@ -71,7 +71,6 @@ class Operation:
     reads_constants   whether one of its inputs may be a Constant
     onnx      (emitter, node, *tensors) -> tensor, where ONNX has an operator for it or for most of it
     torch     {name under which PyTorch records it: (call) -> Made, or a tensor that exists}
-    linear    those of these names that are linear in a tensor: the mean of the results is the result of the mean
     layer     (name of PyTorch's function that one of our own layers calls, the layer's attributes that are its arguments)
     nir       {class of NIR: (reader, name, its node, input, shape) -> (our node, shape)}
     to_nir    (nir, node, shape of its input, options) -> NIR's node; raises Unsupported, and None is no word in NIR
@@ -88,7 +87,6 @@ class Operation:
     reads_constants: bool = False
     onnx: Callable[..., str] | None = None
     torch: Mapping[str, Callable[[Any], Made | GraphTensor]] = field(default_factory=dict)
-    linear: tuple[str, ...] = ()
     layer: tuple[str, str] | None = None
     nir: Mapping[str, Callable[..., tuple[str, Shape]]] = field(default_factory=dict)
     to_nir: Callable[..., Any] | None = None

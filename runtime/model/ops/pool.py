@@ -125,12 +125,9 @@ def _read_max(c: Any) -> Made:
 
 
 def _read_avg(c: Any) -> Made:
-    source = c.get(0)
     kernel, stride = c.get(1), c.get(2) or c.get(1)
-    if c.node.name == "avg_pool1d" and source.shape[1] == 1:
-        vector = c.made(source)
-        if len(vector.shape) == 1:
-            return _read_vote(vector, kernel, stride)
+    if c.node.name == "avg_pool1d" and (vector := _vector(c)):
+        return _read_vote(vector, kernel, stride)
     x = c.tensor(0)
     require(c.get(6) is None, "divisor_override is set", "scale the next layer's weights")
     attrs = _attrs(kernel, stride, c.get(3, 0), x.shape, bool(c.get(4, False)))
@@ -142,8 +139,15 @@ def _read_avg(c: Any) -> Made:
     return Made("AvgPool", (x,), attrs)
 
 
+def _vector(c: Any) -> GraphTensor | None:
+    """The vector that is pooled as [B, n] or [B, 1, n]; None where a map is."""
+    source = c.get(0)
+    found: GraphTensor = c.made(source)
+    return found if len(found.shape) == 1 and (len(source.shape) == 2 or source.shape[1] == 1) else None
+
+
 def _read_vote(x: GraphTensor, kernel: Any, stride: Any) -> Made:
-    """Average pooling over a vector, as [B, 1, n] -> [B, 1, n / kernel]: neighbouring neurons vote."""
+    """Average pooling over a vector [B, n] -> [B, n / kernel]: neighbouring neurons vote."""
     k, s = (v if isinstance(v, int) else v[0] for v in (kernel, stride))
     rule = f"a vote of {k} every {s} over {x.shape[0]}"
     require(k == s and x.shape[0] % k == 0, rule, "let every class have k voters")
@@ -157,6 +161,10 @@ def everywhere(x: GraphTensor) -> Made:
 
 def _read_adaptive(c: Any) -> Made:
     """Windows of one size, one over everything, or any."""
+    if vector := _vector(c):
+        n, m = vector.shape[0], c.node.shape[-1]
+        require(n % m == 0, f"it pools a vector of {n} to {m}", "let every class have as many voters")
+        return _read_vote(vector, n // m, n // m)
     x = c.tensor(0)
     sizes, out = x.shape[1:], c.out[1:]
     if all(n == 1 for n in out):
@@ -225,7 +233,6 @@ register(
     attrs=("kernel", "stride"),
     onnx=_onnx("AveragePool"),
     torch=names("avg_pool?d", _read_avg),
-    linear=("avg_pool1d", "avg_pool2d"),
     layer=("avg_pool2d", "kernel_size stride padding ceil_mode count_include_pad divisor_override"),
     nir={"AvgPool2d": _avg_of_nir, "SumPool2d": _sum_of_nir},
     to_nir=_avg_to_nir,

@@ -114,7 +114,6 @@ register(
         **names("matmul mm bmm", _read_matmul),
         **names("einsum", _read_einsum),
     },
-    linear=("linear", "matmul"),
     layer=("linear", "weight bias"),
     nir={"Affine": _of_nir, "Linear": _of_nir},
     to_nir=_to_nir,

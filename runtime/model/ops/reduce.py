@@ -90,7 +90,6 @@ register(
     attrs=("how", "axes", "keepdims"),
     onnx=_reduce_onnx,
     torch=names("mean sum amax max", _read_reduce),
-    linear=("mean",),
 )
 register(
     "Softmax",

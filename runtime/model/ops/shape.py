@@ -162,7 +162,6 @@ register(
         **names("expand", _read_expand),
         **names("reflection_pad?d replication_pad?d constant_pad_nd", _read_pad),
     },
-    linear=("reshape",),
     counts=first,
 )
 register(
@@ -179,7 +178,6 @@ register(
     attrs=("axes",),
     onnx=lambda e, node, x: e.op("Transpose", [x], node.name, perm=list(node.attrs["axes"])),
     torch=names("permute", _read_permute),
-    linear=("permute",),
     counts=first,
 )
 register(
