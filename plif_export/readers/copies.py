@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from plif_export.readers.neuron_modules import reset_neurons
 from plif_export.readers.rules import Problem, Unsupported
-from plif_export.readers.whole_numbers import follow_streams
+from plif_export.readers.whole_numbers import follow_sizes
 
 _PATH = "_plif_path"  # where a copy keeps the path of each part, for messages
 
@@ -39,7 +39,7 @@ def fresh(module: nn.Module) -> nn.Module:
     reset_neurons(copied)
     for path, part in copied.named_modules():
         vars(part)[_PATH] = path
-    follow_streams(copied)
+    follow_sizes(copied)
     return copied
 
 

@@ -1,11 +1,12 @@
 """How a module is run for T time-steps: what its forward takes, which axis or number is time, and where its states are.
 
-    sequence   forward takes all steps at once, [T, B, ...] or [B, T, ...]
+    sequence   forward takes all steps at once: [T, B, ...], [B, T, ...], [B, C, T, ...], or T and B in one axis
     static     forward takes one image [B, ...] and loops over a number T of its own
     step       forward takes one step [B, ...]; it is called T times, with states inside it or passed by hand
 
 Found by running it: with one more element along an axis, or with one more than a whole number of its own; where the number of
-operations grows, that is time. Every run is on a fresh copy, reset by its library's own reset.
+operations grows, that is time. Where a module runs in several forms, the first is taken in which it can be read. Every run is
+on a fresh copy, reset by its library's own reset.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import torch
@@ -24,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 from plif_export.readers.copies import copy_of, fresh, single_step
 from plif_export.readers.rewritten import rewrite
 from plif_export.readers.rules import Unsupported
-from plif_export.readers.whole_numbers import Number, has_streams, mark_streams, numbers
+from plif_export.readers.whole_numbers import Number, has_sizes, mark_sizes, numbers
 
 WAY_OUT = (
     "or write a forward of one step, forward(self, x) for x of one step, states in the neurons, and call it T times"
@@ -190,44 +192,82 @@ def _same_for_any(module: nn.Module, x: Tensor, axis: int) -> bool:
     return one is not None and one == two
 
 
-def find_form(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None = None) -> Form:
-    """The first form in which the module runs, for inputs like the example. shape: of one step, where the caller said it.
+def forms(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None = None) -> Iterator[Form]:
+    """The forms in which the module runs, for inputs like the example, the likelier first. shape: of one step, where the caller
+    said it.
 
     Raises Unsupported where there is none, and what forward raised where it runs in no form at all.
     """
     x = torch.rand(example.shape)
-    tries = [(module, x), (module, x.unsqueeze(0)), (module, x.unsqueeze(1))]
-    if any(
+    none = True
+    for form in _forms(module, x, shape):
+        none = False
+        yield form
+    if none:
+        operations(module, x)
+        rule = f"forward fails with another T, or another batch, than the example has{_why(module, x)}"
+        raise Unsupported(rule, f"it must run with any number of steps and of streams; {WAY_OUT}", "")
+
+
+def _forms(module: nn.Module, x: Tensor, shape: tuple[int, ...] | None, single: bool = True) -> Iterator[Form]:
+    """single: whether SpikingJelly's parts may be set to one step a call, which is no form of the module as it is."""
+
+    def fits(form: Form | None) -> bool:
+        return form is not None and shape in (None, form.shape)
+
+    found = _form(module, x, whole_example=True)
+    whole = found is not None
+    if found is None or found.kind == "step":  # a step that loops over an axis of its own is less likely
+        for axis in range(2, x.dim()):
+            if _grows(module, x, axis) and _same_for_any(module, x, 0):
+                form = _sequence(module, x, axis, x.shape[axis])
+                if fits(form):
+                    single = False
+                    yield form
+    many = any(
         getattr(part, "step_mode", "s") == "m" or type(part).__name__.endswith("Container") for part in module.modules()
-    ):
-        tries.append((single_step(module), x))
-    one_length: Form | None = None
-    for tried, given in tries:
-        form = _form(tried, given, whole_example=given is x)
-        if form is None or (shape is not None and form.shape != shape):
-            continue
-        if form.kind == "step" and given is x and tried is module and len(tries) > 3:
-            one_length = one_length or form  # parts that want all steps at once may still be there
-            continue
-        return form
-    if one_length is not None:
-        return one_length
-    follows = None if has_streams(module) else _with_streams(module, x)
-    if follows is not None:
-        return find_form(follows, example, shape)
-    operations(module, x)
-    rule = f"forward fails with another T, or another batch, than the example has{_why(module, x)}"
-    raise Unsupported(rule, f"it must run with any number of steps and of streams; {WAY_OUT}", "")
+    )
+    if not fits(found) or (found is not None and found.kind == "step" and many):
+        tries = [(module, x.unsqueeze(0)), (module, x.unsqueeze(1))]  # parts that want all steps at once
+        tries += [(single_step(module), x)] if many and single else []
+        others = (_form(tried, given, given is x) for tried, given in tries)
+        found = next(filter(fits, others), found if fits(found) else None)
+    if found is not None:
+        single = False
+        yield found
+    if whole or has_sizes(module):
+        return
+    for form in _with_sizes(module, x, shape, single):
+        if fits(form):
+            yield form
 
 
-def _with_streams(module: nn.Module, x: Tensor) -> nn.Module | None:
-    """A copy in which a number follows the size of the batch, where forward runs for any batch only so."""
-    for number in sorted(dict.fromkeys(numbers(module)), key=lambda each: "batch" not in each.name):
+def _with_sizes(module: nn.Module, x: Tensor, shape: tuple[int, ...] | None, single: bool) -> Iterator[Form]:
+    """Forms of copies in which numbers follow the sizes of the input, where forward runs for any batch only so."""
+    found = sorted(dict.fromkeys(numbers(module)), key=lambda each: "batch" not in each.name)
+    for sizes, first in _taken_apart({each: each.value(module) for each in found}, len(x)):
+        form = _form(mark_sizes(copy_of(module), sizes, apart=True), x.unflatten(0, first), whole_example=True)
+        if form is not None and form.kind == "sequence":
+            single = False
+            yield form
+    for number in found:
         for axis in (0, 1) if x.dim() > 2 else (0,):
-            marked = mark_streams(copy_of(module), number, axis)
+            marked = mark_sizes(copy_of(module), {axis: number})
             if _try(marked, x) is not None and None not in _counts(marked, x, axis):
-                return marked
-    return None
+                for form in _forms(marked, x, shape, single):
+                    single = False
+                    yield form
+
+
+def _taken_apart(values: dict[Number, int], joined: int) -> Iterator[tuple[dict[int, Number], tuple[int, int]]]:
+    """({axis: number that is its size}, sizes) of two axes that may be one axis of that size."""
+    for number, n in values.items():
+        if joined % n == 0:
+            yield {0: number}, (n, joined // n)
+            yield {1: number}, (joined // n, n)
+    for (one, n), (two, m) in permutations(values.items(), 2):
+        if n * m == joined:
+            yield {0: one, 1: two}, (n, m)
 
 
 def _why(module: nn.Module, x: Tensor) -> str:
@@ -249,8 +289,7 @@ def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:
         if _grows(module, x, axis):
             if x.dim() == 2 or not _same_for_any(module, x, 1 - axis):
                 return None  # there is no axis for the batch
-            T = x.shape[axis] if whole_example else None
-            return Form(module, "sequence", tuple(x.shape[2:]), axis=axis, T=T)
+            return _sequence(module, x, axis, x.shape[axis] if whole_example else None)
     if not whole_example or _counts(module, x, 0)[0] is None or _try(module, x.narrow(0, 0, 1)) is None:
         return None
     length = _length(module, x, count)
@@ -263,9 +302,17 @@ def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:
     return Form(module, "step", tuple(x.shape[1:]), zeros=zeros)
 
 
+def _sequence(module: nn.Module, x: Tensor, axis: int, T: int | None) -> Form:
+    """All steps at once, with time in an axis: the other one of the first two is the batch."""
+    shape = tuple(n for a, n in enumerate(x.shape) if a not in (axis, 0 if axis else 1))
+    return Form(module, "sequence", shape, axis=axis, T=T)
+
+
 def _length(module: nn.Module, x: Tensor, count: int) -> Number | None:
-    found = []
+    found: list[Number] = []
     for each in sorted(dict.fromkeys(numbers(module)), key=lambda each: each.name not in STEPS_NAMES):
+        if any(each.name == other.name for other in found):
+            continue
         value = each.value(module)
         one, two = (_try(module, x, each, value + n) for n in (1, 2))
         if one is not None and two is not None and two > one > count:

@@ -25,7 +25,7 @@ from plif_export.options import CallerFacts
 from plif_export.readers.body import StepProgram, ancestors, find_body, find_initial, keep_needed
 from plif_export.readers.copies import failed
 from plif_export.readers.facts import ModelFacts, TrainedModel
-from plif_export.readers.forms import WAY_OUT, Form, find_form
+from plif_export.readers.forms import WAY_OUT, Form, forms
 from plif_export.readers.lower import COUNTS, Lowering
 from plif_export.readers.module_check import compare
 from plif_export.readers.module_reference import ModuleReference
@@ -86,21 +86,27 @@ def examine(
     threads, depth = torch.get_num_threads(), sys.getrecursionlimit()
     torch.set_num_threads(1)
     sys.setrecursionlimit(max(depth, MOST_DEEP))
-    form: Form | None = None
+    tried: list[tuple[Reading | None, list[Problem]]] = []
+    shape = tuple(example_input.shape)
     try:
-        form = find_form(module, torch.zeros(tuple(example_input.shape)), caller.shape)
-        reading, problems = _read(form, caller)
-    except Exception as error:  # whatever the module's own Python raises
-        problem = failed(module if form is None else form.module, error, tuple(example_input.shape)[1:])
-        return None, [_with_way_out(problem, form)]
+        for form in forms(module, torch.zeros(shape), caller.shape):
+            try:
+                reading, problems = _read(form, caller)
+            except Exception as error:  # whatever the module's own Python raises
+                reading, problems = None, [failed(form.module, error, shape[1:])]
+            tried.append((reading, [_with_way_out(problem, form) for problem in problems]))
+            if not problems:
+                return tried[-1]
+    except Exception as error:
+        tried.append((None, [failed(module, error, shape[1:])]))
     finally:
         torch.set_num_threads(threads)
         sys.setrecursionlimit(depth)
-    return reading, [_with_way_out(problem, form) for problem in problems]
+    return tried[0]
 
 
-def _with_way_out(problem: Problem, form: Form | None) -> Problem:
-    if form is None or form.kind == "step" or problem.rule.startswith("it returns"):
+def _with_way_out(problem: Problem, form: Form) -> Problem:
+    if form.kind == "step" or problem.rule.startswith("it returns"):
         return problem
     return replace(problem, advice=f"{problem.advice}; {WAY_OUT}")
 

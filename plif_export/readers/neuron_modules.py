@@ -53,6 +53,15 @@ STATEFUL = (
 )
 
 
+def _as_made(module: nn.Module) -> None:
+    for name in module._buffers:
+        module._buffers[name] = torch.zeros(0)
+
+
+# Classes whose own reset keeps the batch of the last call, and how they forget it.
+FORGET: dict[str, Callable[[Any], None]] = {"sinabs.layers.stateful_layer.StatefulLayer": _as_made}
+
+
 def neuron_type(module: nn.Module) -> NeuronType | None:
     found: NeuronType | None = known_as(module, NEURONS, ("forward", "single_step_functional_forward"))
     return found
@@ -68,6 +77,8 @@ def reset_neurons(module: nn.Module) -> None:
             for name in ("reset", "reset_mem", "reset_states"):
                 if callable(getattr(part, name, None)):
                     getattr(part, name)()
+        elif (forget := known_as(part, FORGET, ())) is not None:
+            forget(part)
 
 
 def is_stateful(module: nn.Module) -> bool:

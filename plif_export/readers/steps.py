@@ -61,14 +61,12 @@ def _arises(run: Writer, name: str, a: list[Any], out: Any, shape: list[int], ol
     stacked = any(isinstance(s, Steps) for s in leaves(a))
     if name == "stack" and not stacked:
         axis = a[1] % len(shape)
-        return Steps([run.reshaped(n, run.with_one(n.shape, axis)) for n in v], axis)
+        return _along([run.reshaped(n, run.with_one(n.shape, axis)) for n in v], axis)
     if name == "cat":
         axis = a[1] % len(shape)
         parts = [p for p in v if isinstance(p, Steps) or numel(p.shape)]
         if all(p.axis == axis and p.outer == 1 if isinstance(p, Steps) else p.shape[axis] == 1 for p in parts):
-            if len(parts) == 1:
-                return parts[0]
-            return Steps([i for p in parts for i in (p.items if isinstance(p, Steps) else [p])], axis)
+            return _along([i for p in parts for i in (p.items if isinstance(p, Steps) else [p])], axis)
     if name in ("expand", "repeat") and not stacked:
         before = [1] * (len(shape) - len(old)) + old
         grown = [i for i, (n, m) in enumerate(zip(shape, before, strict=True)) if n != m]
@@ -112,11 +110,15 @@ def _taken_out(run: Writer, name: str, v: Steps, a: list[Any], old: list[int]) -
         return found if name == "unbind" else found[0]
     if name == "split" and isinstance(a[1], int):
         parts = [v.items[i : i + a[1]] for i in range(0, len(v.items), a[1])]
-        return [part[0] if a[1] == 1 else Steps(part, axis) for part in parts]
+        return [_along(part, axis) for part in parts]
     if name == "slice":
-        items = v.items[slice(*a[2:5])]
-        return items[0] if len(items) == 1 else Steps(items, axis)
+        return _along(v.items[slice(*a[2:5])], axis)
     return None
+
+
+def _along(items: list[Node], axis: int) -> Node | Steps:
+    """Items of a tensor of steps; one by itself is no tensor of steps."""
+    return items[0] if len(items) == 1 else Steps(items, axis)
 
 
 def whole(run: Writer, v: Any) -> Any:

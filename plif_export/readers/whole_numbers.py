@@ -1,34 +1,40 @@
 """Whole numbers of a module's own that say how many steps there are, or how many streams: range(self.T), view(batch_size, -1).
 
-A number is set for a run and put back after it. One that says how many streams there are follows the input of every call.
+A number is set for a run and put back after it. One that says how many streams there are follows the input of every call; so
+does one that says how a first axis of batch and time in one is taken apart (sinabs's IAFSqueeze): forward then takes both.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
-_FOLLOWS = "_plif_streams"  # where a module keeps the number that is its batch
+_FOLLOWS = "_plif_sizes"  # where a module keeps the numbers that are sizes of its input
 
 
 @dataclass(frozen=True)
 class Number:
-    """An attribute of a part, a default of forward, a global, or a variable of the function that the class stands in."""
+    """An attribute of a part, a default of forward, a global, or a variable of the function that the class stands in.
+
+    others  paths of further parts whose attribute of that name has that value: they are set with it
+    """
 
     path: str
     name: str
     where: str  # "attribute", "argument", "global" or "enclosing"
+    others: tuple[str, ...] = ()
 
     def set(self, module: nn.Module, value: int) -> dict[str, int]:
         """Sets it in a copy; returns keywords for forward. What lies outside of the module is set by the caller (`during`)."""
-        if self.where == "attribute":
-            setattr(module.get_submodule(self.path), self.name, value)
+        for path in (self.path, *self.others) if self.where == "attribute" else ():
+            setattr(module.get_submodule(path), self.name, value)
         return {self.name: value} if self.where == "argument" else {}
 
     @contextmanager
@@ -67,25 +73,36 @@ class Number:
 
 
 def numbers(module: nn.Module) -> Iterator[Number]:
-    """Those that a module's own code reads."""
+    """Those that a module's own code reads: first those that several parts have alike."""
+    alone: list[Number] = []
+    alike: dict[tuple[str, int], list[str]] = {}
     for path, part in module.named_modules():
-        if (path and not list(part.children())) or type(part).__module__.startswith("torch.nn"):
+        if type(part).__module__.startswith("torch.nn"):
             continue
-        read = {name for f in vars(type(part)).values() if callable(f) for name in _names_in(f)}
+        read = {name for cls in _own(type(part)) for f in vars(cls).values() if callable(f) for name in _names_in(f)}
         for name, value in vars(part).items():
             if type(value) is int and name in read and 0 < value < 4096:
-                yield Number(path, name, "attribute")
+                alike.setdefault((name, value), []).append(path)
+        if path and not list(part.children()):
+            continue
         forward = inspect.unwrap(type(part).forward)
         for p in inspect.signature(forward).parameters.values() if not path else ():
             if type(p.default) is int and p.default > 0:
-                yield Number(path, p.name, "argument")
+                alone.append(Number(path, p.name, "argument"))
         code = getattr(forward, "__code__", None)
         for name in code.co_names if code is not None else ():
             if type(forward.__globals__.get(name)) is int and 0 < forward.__globals__[name] < 4096:
-                yield Number(path, name, "global")
+                alone.append(Number(path, name, "global"))
         for name, cell in zip(code.co_freevars if code is not None else (), forward.__closure__ or (), strict=False):
             if name != "__class__" and type(cell.cell_contents) is int and 0 < cell.cell_contents < 4096:
-                yield Number(path, name, "enclosing")
+                alone.append(Number(path, name, "enclosing"))
+    yield from (Number(paths[0], name, "attribute", tuple(paths[1:])) for (name, _), paths in alike.items())
+    yield from alone
+    yield from (Number(path, name, "attribute") for (name, _), paths in alike.items() for path in paths if paths[1:])
+
+
+def _own(kind: type) -> Iterator[type]:
+    return (cls for cls in kind.__mro__ if not cls.__module__.startswith(("torch.", "builtins")))
 
 
 def _names_in(function: Any) -> tuple[str, ...]:
@@ -93,26 +110,37 @@ def _names_in(function: Any) -> tuple[str, ...]:
     return () if code is None or function.__name__ == "__init__" else code.co_names
 
 
-def mark_streams(module: nn.Module, number: Number, axis: int) -> nn.Module:
-    """Notes, in a copy, that a number is the size of its input's axis. `follow_streams` makes it so, in a copy of that."""
-    vars(module)[_FOLLOWS] = number, axis
+def mark_sizes(module: nn.Module, sizes: Mapping[int, Number], apart: bool = False) -> nn.Module:
+    """Notes, in a copy, that numbers are the sizes of axes of its input. `follow_sizes` makes it so, in a copy of that.
+
+    apart  forward has batch and time in one axis, and the copy is to have them in two
+    """
+    vars(module)[_FOLLOWS] = dict(sizes), apart
     return module
 
 
-def has_streams(module: nn.Module) -> bool:
+def has_sizes(module: nn.Module) -> bool:
     return _FOLLOWS in vars(module)
 
 
-def follow_streams(module: nn.Module) -> None:
-    """Lets a noted number follow the input of every call."""
-    if not has_streams(module):
+def follow_sizes(module: nn.Module) -> None:
+    """Lets noted numbers follow the input of every call."""
+    if not has_sizes(module):
         return
-    number, axis = vars(module)[_FOLLOWS]
+    sizes, apart = vars(module)[_FOLLOWS]
     own = module.forward
 
     @functools.wraps(own)
     def forward(x: Tensor, *args: Any, **words: Any) -> Any:
-        with number.during(module, x.shape[axis]):
-            return own(x, *args, **{**number.set(module, x.shape[axis]), **words})
+        first = x.shape[:2]
+        with ExitStack() as stack:
+            for axis, number in sizes.items():
+                stack.enter_context(number.during(module, x.shape[axis]))
+                words = {**number.set(module, x.shape[axis]), **words}
+            if not apart:
+                return own(x, *args, **words)
+            out = own(x.flatten(0, 1), *args, **words)
+        joined = first[0] * first[1]
+        return tree_map_only(Tensor, lambda y: y.unflatten(0, first) if y.dim() and len(y) == joined else y, out)
 
     object.__setattr__(module, "forward", forward)

@@ -1,0 +1,114 @@
+"""What forward may take: batch and time in one axis, and time behind the channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from spikingjelly.activation_based.neuron import LIFNode
+from torch import Tensor, nn
+
+from plif_export import export
+from plif_export.options import CallerFacts
+from plif_export.readers import read
+from plif_export.readers.module import Reading
+from tests.export.test_read_loops import lively
+
+
+def reading_of(net: nn.Module, example: Tensor, **said: Any) -> Reading:
+    found: Reading = read(net, example, CallerFacts(**said)).reference.reading  # type: ignore[attr-defined]
+    return found
+
+
+# --- batch and time in one axis -------------------------------------------------------------------------------------------
+
+
+def fires(x: Tensor, axis: int) -> Tensor:
+    """The spikes of neurons that integrate, over all steps of an axis."""
+    v, out = torch.zeros_like(x.select(axis, 0)), []
+    for x_t in x.unbind(axis):
+        v = v + x_t
+        out.append((v >= 1.0).float())
+        v = v - out[-1]
+    return torch.stack(out, axis)
+
+
+class Squeezed(nn.Module):
+    """A layer of neurons that takes batch and time in one axis, as sinabs's IAFSqueeze: one of the two is said, or both."""
+
+    def __init__(self, batch_size: int = -1, num_timesteps: int = -1) -> None:
+        super().__init__()
+        self.batch_size, self.num_timesteps = batch_size, num_timesteps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return fires(x.reshape(self.batch_size, self.num_timesteps, *x.shape[1:]), 1).flatten(0, 1)
+
+
+class TimeFirst(nn.Module):
+    """The same with time before the batch."""
+
+    def __init__(self, T: int) -> None:
+        super().__init__()
+        self.T = T
+
+    def forward(self, x: Tensor) -> Tensor:
+        return fires(x.view(self.T, -1, *x.shape[1:]), 0).flatten(0, 1)
+
+
+SAID: dict[str, tuple[type[nn.Module], dict[str, int]]] = {
+    "batch": (Squeezed, {"batch_size": 2}),
+    "time": (Squeezed, {"num_timesteps": 3}),
+    "both": (Squeezed, {"batch_size": 2, "num_timesteps": 3}),
+    "time-first": (TimeFirst, {"T": 3}),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_batch_and_time_may_be_one_axis_that_the_parts_take_apart(tmp_path: Path, case: str) -> None:
+    part, said = SAID[case]
+    net = lively(nn.Sequential(nn.Conv2d(2, 4, 3), part(**said), nn.Flatten(), nn.Linear(64, 5), part(**said)))
+    report = export(net, tmp_path / "m.onnx", torch.zeros(2 * 3, 2, 6, 6)).verify
+    assert report is not None and report.passed
+    form = reading_of(net, torch.zeros(2 * 3, 2, 6, 6)).form
+    assert (form.kind, form.T, form.shape) == ("sequence", 3, (2, 6, 6))
+    assert {name: getattr(net[1], name) for name in said} == said  # the module itself is as it was
+
+
+def test_a_network_that_sinabs_converted_is_read_whether_it_has_run_or_not(tmp_path: Path) -> None:
+    pytest.importorskip("sinabs")
+    from sinabs.from_torch import from_model
+
+    layers = (nn.Conv2d(2, 4, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, 5), nn.ReLU())
+    net = lively(from_model(nn.Sequential(*layers), num_timesteps=3).spiking_model)
+    for path in (tmp_path / "new.onnx", tmp_path / "used.onnx"):
+        report = export(net, path, torch.zeros(6, 2, 6, 6)).verify
+        assert report is not None and report.passed
+        net(torch.rand(12, 2, 6, 6))
+
+
+# --- time behind the channels ---------------------------------------------------------------------------------------------
+
+
+class TimeThird(nn.Module):
+    """Video as conv3d has it, [B, C, T, H, W]: a convolution of each frame, neurons, and the mean over T."""
+
+    def __init__(self, kept: bool) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv3d(2, 4, (1, 3, 3)), nn.Linear(64, 5)
+        self.lif = LIFNode() if kept else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, lif = self.conv(x), self.lif
+        s = fires(y, 2) if lif is None else torch.stack([lif(y[:, :, t]) for t in range(y.shape[2])], dim=2)
+        return self.fc(s.movedim(2, 1).flatten(2)).mean(1)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=("own-neuron", "library"))
+def test_time_may_stand_behind_the_channels(tmp_path: Path, kept: bool) -> None:
+    net, example = lively(TimeThird(kept)), torch.zeros(1, 2, 3, 6, 6)
+    report = export(net, tmp_path / "m.onnx", example).verify
+    assert report is not None and report.passed
+    form = reading_of(net, example).form
+    assert (form.kind, form.axis, form.T, form.shape) == ("sequence", 2, 3, (2, 6, 6))
