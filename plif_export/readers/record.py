@@ -78,6 +78,7 @@ class Run(Writer, TorchDispatchMode):
         self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of
         self.left: set[Node] = set()  # what the module's tensors are at the end: what the next call goes on from
         self.plain: dict[str, Tensor] = {}
+        self.weights = WeakTensorKeyDictionary()  # of a parameter: what it is, and that node's value
         for path, part in module.named_modules():
             if isinstance(part, torch.jit.ScriptModule):
                 raise Unsupported("it is compiled by torch.jit.script", "give the Python module")
@@ -85,7 +86,8 @@ class Run(Writer, TorchDispatchMode):
                 object.__setattr__(part, "recorded_forward", part.forward)
                 object.__setattr__(part, "forward", lambda x, m=part, p=path: self.leaf(Registered(p, m), x))
         rewrite(module)
-        learned = {key for name, _ in (*module.named_parameters(), *module.named_buffers()) for key in (name,)}
+        weights = {name for name, _ in module.named_parameters()}
+        learned = weights | {name for name, _ in module.named_buffers()}
         for name, store, key, tensor in stored_tensors(module):
             plain = tensor.detach()
             if not isinstance(store, tuple):
@@ -95,7 +97,10 @@ class Run(Writer, TorchDispatchMode):
             where = name.lstrip(".")
             if where not in learned:
                 self.plain[where] = plain
-            self.learn(plain, self.put("param", (where,), plain.shape, plain.dtype, plain))
+            node = self.put("param", (where,), plain.shape, plain.dtype, plain)
+            self.learn(plain, node)
+            if where in weights:
+                self.weights[plain] = node, node.data
 
     def record(self, x: Any, axis: int | None, forward: Callable[[nn.Module, Any], Any]) -> Run:
         """x: a list of steps, or a tensor whose axis is time (None: static, read by every step)."""
@@ -135,7 +140,14 @@ class Run(Writer, TorchDispatchMode):
         return self.known[tensor]
 
     def write(self, tensor: Tensor, made: Any) -> None:
-        """After an operation in place: the tensor, and all that it is a view of, have a new value."""
+        """After an operation in place: the tensor, and all that it is a view of, have a new value.
+
+        A parameter to which nothing new was written is what it was: its diagonal is set to zero, or it is clamped, in every step.
+        """
+        if tensor in self.weights and isinstance(made, Node) and not made.moves:
+            node, value = self.weights[tensor]
+            made = node if torch.equal(value, tensor) else made
+            self.weights[tensor] = made, tensor.clone()
         self.held |= {name for name, plain in self.plain.items() if plain is tensor}
         self.learn(tensor, made)
         if tensor in self.views:
@@ -219,10 +231,10 @@ class Run(Writer, TorchDispatchMode):
     def _put_back(self, name: str, a: list[Any], parent: Tensor, i: int) -> Callable[[Any, Any], Any]:
         """(old value of the parent, new value of the view) -> new value of the parent."""
         rank = parent.dim()
-        if name in ("select", "slice", "unbind"):
-            op = aten.slice_scatter.default if name == "slice" else aten.select_scatter.default
-            rest = a[1:] if name != "unbind" else [a[1], i]
-            return lambda old, new: self.rule(op, [old, new, *rest], parent)
+        rest = a[1:] if name != "unbind" else [a[1], i]
+        scatter = getattr(aten, f"{name}_scatter" if name != "unbind" else "select_scatter", None)
+        if scatter is not None:
+            return lambda old, new: self.rule(scatter.default, [old, new, *rest], parent)
         if name in PERMUTES:
             axes = axes_of(name, a, rank)
             inverse = [axes.index(d) for d in range(rank)]

@@ -1,7 +1,8 @@
-"""What forward may take: batch and time in one axis, and time behind the channels."""
+"""What forward may take: batch and time in one axis, time behind the channels, weights that it writes itself."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from plif_export import export
 from plif_export.options import CallerFacts
 from plif_export.readers import read
 from plif_export.readers.module import Reading
+from runtime.base.errors import PlifError
 from tests.export.test_read_loops import lively
 
 
@@ -112,3 +114,47 @@ def test_time_may_stand_behind_the_channels(tmp_path: Path, kept: bool) -> None:
     assert report is not None and report.passed
     form = reading_of(net, example).form
     assert (form.kind, form.axis, form.T, form.shape) == ("sequence", 2, 3, (2, 6, 6))
+
+
+# --- weights that forward writes itself -----------------------------------------------------------------------------------
+
+
+class Recurrent(nn.Module):
+    """Spikes come back through a matrix that forward keeps in a shape: writes says how."""
+
+    def __init__(self, writes: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.fc, self.recurrent, self.lif, self.writes = nn.Linear(8, 5), nn.Linear(5, 5, bias=False), LIFNode(), writes
+        self.fired: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.writes(self.recurrent.weight.data)
+        s = torch.zeros(x.shape[0], 5) if self.fired is None else self.fired
+        self.fired = self.lif(self.fc(x) + self.recurrent(s))
+        return self.fired
+
+
+WRITES: dict[str, Callable[[Tensor], Any]] = {
+    "diagonal": lambda w: w.fill_diagonal_(0),
+    "view-of-the-diagonal": lambda w: w.diagonal().zero_(),
+    "places": lambda w: w.__setitem__((range(5), range(5)), 0),
+    "mask": lambda w: w.mul_(1 - torch.eye(5)),
+}
+
+
+@pytest.mark.parametrize("case", WRITES)
+def test_a_weight_that_forward_keeps_in_a_shape_is_read_as_it_keeps_it(tmp_path: Path, case: str) -> None:
+    net = lively(Recurrent(WRITES[case]))
+    before = net.recurrent.weight.clone()
+    report = export(net, tmp_path / "m.onnx", torch.zeros(1, 8)).verify
+    assert report is not None and report.passed
+    model = read(net, torch.zeros(1, 8))
+    weights = [node.params["weight"] for node in model.graph if node.op == "Linear"]
+    expected = before.detach().clone().fill_diagonal_(0)
+    assert any(torch.equal(torch.from_numpy(w), expected) for w in weights)
+    assert torch.equal(net.recurrent.weight, before)  # the module itself is not changed
+
+
+def test_a_weight_that_is_another_one_in_each_step_is_refused() -> None:
+    with pytest.raises(PlifError, match=r"recurrent \(Linear\): .* a number that depends on t cannot be exported"):
+        read(lively(Recurrent(lambda w: w.mul_(0.9))), torch.zeros(1, 8))
