@@ -31,6 +31,7 @@ from plif_export.readers.whole_numbers import Number, has_sizes, mark_sizes, num
 WAY_OUT = (
     "or write a forward of one step, forward(self, x) for x of one step, states in the neurons, and call it T times"
 )
+ONE_INPUT = "join them along the channels and split them in forward; keep what does not move in the module"
 STEPS_NAMES = (
     "T",
     "time_step",
@@ -120,12 +121,32 @@ def call_steps(module: nn.Module, x: list[Tensor], zeros: bool = False) -> list[
     for x_t in x:
         out = module(x_t, *passed)
         outputs.append(out)
-        if takes and isinstance(out, tuple | list) and len(out) > 1:
-            rest = list(out[1:])
-            if len(rest) == 1 < len(takes) and isinstance(rest[0], tuple | list):
-                rest = list(rest[0])
-            passed = [*rest[: len(takes)], *passed[len(rest) :]]
+        back = _given_back(out, len(takes))
+        passed = [*back, *passed[len(back) :]]
     return outputs
+
+
+def _given_back(out: Any, takes: int) -> list[Any]:
+    """The states behind an output, as many as forward takes."""
+    if not isinstance(out, tuple | list):
+        return []
+    rest = list(out[1:])
+    if len(rest) == 1 < takes and isinstance(rest[0], tuple | list):
+        rest = list(rest[0])
+    return rest[:takes]
+
+
+def second_inputs(form: Form) -> list[str]:
+    """The arguments that forward asks for and does not give back, so that they are no states."""
+    parameters = inspect.signature(form.module.forward).parameters
+    takes = state_arguments(form.module)
+    asked = [name for name in takes if parameters[name].default is inspect.Parameter.empty]
+    if form.kind != "step" or not asked:
+        return []
+    module = form.copy()
+    with torch.no_grad():
+        out = module(form.steps(1, 1)[0], *first_states(module, form.zeros))
+    return asked[len(_given_back(out, len(takes))) :]
 
 
 def stacked(outputs: list[Any]) -> Any:

@@ -25,7 +25,7 @@ from plif_export.options import CallerFacts
 from plif_export.readers.body import StepProgram, ancestors, find_body, find_initial, keep_needed
 from plif_export.readers.copies import failed
 from plif_export.readers.facts import ModelFacts, TrainedModel
-from plif_export.readers.forms import WAY_OUT, Form, forms
+from plif_export.readers.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
 from plif_export.readers.lower import COUNTS, Lowering
 from plif_export.readers.module_check import compare
 from plif_export.readers.module_reference import ModuleReference
@@ -75,6 +75,11 @@ def examine(
     """Reads a module: what was read, and every problem found. An empty list means that it can be exported."""
     caller = caller or CallerFacts()
     name = type(module).__name__
+    if isinstance(example_input, tuple | list | dict):
+        return None, [Problem("forward", name, f"it has {len(example_input)} inputs, and a file has one", ONE_INPUT)]
+    if not hasattr(example_input, "shape"):
+        rule = f"its example is a {type(example_input).__name__}"
+        return None, [Problem("forward", name, rule, "give a tensor of one step [B, ...]")]
     if any(p.dtype != torch.float32 for p in module.parameters()):
         return None, [Problem("", name, "its weights are not float32", "convert it: module.float()")]
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
@@ -136,6 +141,8 @@ def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[Reading | N
     lost = _lost(form, runs[at + 1], program)
     if lost:
         return None, lost
+    for argument in second_inputs(form):
+        raise Unsupported(f"forward asks for '{argument}' too, and a file has one input", ONE_INPUT, "")
     index, result = _chosen_output(form, runs[at].made, runs[at + 1].made, program, caller)
     readout = read_out(result, program)
     if not readout.value.moves:

@@ -1,4 +1,5 @@
-"""What forward may take: batch and time in one axis, time behind the channels, weights that it writes itself."""
+"""What forward may take: batch and time in one axis, time behind the channels, weights that it writes itself; one
+input."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import torch
 from spikingjelly.activation_based.neuron import LIFNode
 from torch import Tensor, nn
 
-from plif_export import export
+from plif_export import check, export
 from plif_export.options import CallerFacts
 from plif_export.readers import read
 from plif_export.readers.module import Reading
@@ -158,3 +159,49 @@ def test_a_weight_that_forward_keeps_in_a_shape_is_read_as_it_keeps_it(tmp_path:
 def test_a_weight_that_is_another_one_in_each_step_is_refused() -> None:
     with pytest.raises(PlifError, match=r"recurrent \(Linear\): .* a number that depends on t cannot be exported"):
         read(lively(Recurrent(lambda w: w.mul_(0.9))), torch.zeros(1, 8))
+
+
+# --- two inputs -----------------------------------------------------------------------------------------------------------
+
+
+class FrameAndFlow(nn.Module):
+    """Two tensors of one step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.lif, self.fc = nn.Conv2d(2, 3, 3), LIFNode(), nn.Linear(48, 5)
+
+    def forward(self, frame: Tensor, flow: Tensor) -> Tensor:
+        return self.fc(self.lif(self.conv(frame) + flow).flatten(1))  # type: ignore[no-any-return]
+
+
+class Joined(FrameAndFlow):
+    """What the refusal says to write."""
+
+    def forward(self, x: Tensor, flow: None = None) -> Tensor:
+        return super().forward(x[:, :2], x[:, 2:, 1:-1, 1:-1])
+
+
+FRAME, FLOW = torch.zeros(1, 2, 6, 6), torch.zeros(1, 3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("example", "what"),
+    [
+        ((FRAME, FLOW), "it has 2 inputs, and a file has one; join them along the channels and split them in forward"),
+        (FRAME, "forward asks for 'flow' too, and a file has one input; join them along the channels"),
+        ("2,6,6", "its example is a str; give a tensor of one step"),
+    ],
+    ids=("both", "one", "text"),
+)
+def test_a_second_input_is_refused_and_never_left_out(tmp_path: Path, example: Any, what: str) -> None:
+    net = lively(FrameAndFlow())
+    with pytest.raises(PlifError) as refused:
+        export(net, tmp_path / "m.onnx", example)
+    assert what in str(refused.value) and "\n" not in str(refused.value) and list(tmp_path.iterdir()) == []
+    assert check(net, example).problems == [str(refused.value)]
+
+
+def test_two_inputs_that_are_joined_along_the_channels_are_one(tmp_path: Path) -> None:
+    report = export(lively(Joined()), tmp_path / "m.onnx", torch.zeros(1, 5, 6, 6)).verify
+    assert report is not None and report.passed
