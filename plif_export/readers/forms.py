@@ -26,23 +26,12 @@ from torch.utils._pytree import tree_leaves
 from plif_export.readers.copies import copy_of, fresh, single_step
 from plif_export.readers.rewritten import rewrite
 from plif_export.readers.rules import Unsupported
-from plif_export.readers.whole_numbers import Number, has_sizes, mark_sizes, numbers
+from plif_export.readers.whole_numbers import STEPS_NAMES, Number, has_sizes, mark_sizes, numbers
 
 WAY_OUT = (
     "or write a forward of one step, forward(self, x) for x of one step, states in the neurons, and call it T times"
 )
 ONE_INPUT = "join them along the channels and split them in forward; keep what does not move in the module"
-STEPS_NAMES = (
-    "T",
-    "time_step",
-    "time_steps",
-    "timesteps",
-    "num_steps",
-    "n_steps",
-    "time_window",
-    "seq_length",
-    "steps",
-)
 
 
 @dataclass(frozen=True)
@@ -226,6 +215,11 @@ def forms(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None = No
         yield form
     if none:
         operations(module, x)
+        if x.dim() > 2 and all(_grows(module, x, axis) for axis in (0, 1)):
+            rule = (
+                "each row of a batch adds operations to forward, as each step does, so that rows are not by themselves"
+            )
+            raise Unsupported(rule, f"give neurons that take all steps [T, B, ...], not [T * B, ...]; {WAY_OUT}", "")
         rule = f"forward fails with another T, or another batch, than the example has{_why(module, x)}"
         raise Unsupported(rule, f"it must run with any number of steps and of streams; {WAY_OUT}", "")
 

@@ -117,6 +117,49 @@ def test_time_may_stand_behind_the_channels(tmp_path: Path, kept: bool) -> None:
     assert (form.kind, form.axis, form.T, form.shape) == ("sequence", 2, 3, (2, 6, 6))
 
 
+class Fire(nn.Module):
+    """A squeezed map, expanded by two convolutions side by side, of all steps [T, B, C, H, W] or [T * B, C, H, W]."""
+
+    def __init__(self, apart: bool) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(8, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, padding=1)])
+        self.pool, self.apart = nn.MaxPool2d(3, 2, ceil_mode=True), apart
+
+    def layer(self, conv: nn.Module, x: Tensor) -> Tensor:
+        if not self.apart:
+            return fires(conv(x), 0)
+        return fires(conv(x.flatten(0, 1)).unflatten(0, x.shape[:2]), 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        squeeze, *expand = self.convs
+        s = self.layer(squeeze, x)
+        y = torch.cat([self.layer(conv, s) for conv in expand], -3)
+        return self.pool(y.flatten(0, -4)).unflatten(0, y.shape[:-3])
+
+
+class Squeeze(nn.Module):
+    """apart: neurons have T and B in two axes; else a row of the batch is one step more to them."""
+
+    def __init__(self, apart: bool) -> None:
+        super().__init__()
+        self.conv, self.fires, self.fc = nn.Conv2d(2, 8, 3), nn.Sequential(Fire(apart), Fire(apart)), nn.Linear(32, 5)
+        self.apart = apart
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x.flatten(0, 1))
+        y = self.fires(y.unflatten(0, x.shape[:2])).flatten(0, 1) if self.apart else self.fires(y)
+        return self.fc(y.flatten(1)).unflatten(0, x.shape[:2]).mean(0)  # type: ignore[no-any-return]
+
+
+def test_a_network_whose_neurons_take_the_batch_for_steps_is_told_so() -> None:
+    example = torch.zeros(3, 1, 2, 13, 13)
+    assert reading_of(lively(Squeeze(apart=True)), example).form.kind == "sequence"
+    with pytest.raises(
+        PlifError, match=r"each row of a batch adds operations .* give neurons .* \[T, B, \.\.\.\], not"
+    ):
+        read(lively(Squeeze(apart=False)), example)
+
+
 # --- weights that forward writes itself -----------------------------------------------------------------------------------
 
 
