@@ -1,4 +1,4 @@
-"""sinabs 3.1: its neurons, which take all steps at once, [B, T, ...], between two linear layers."""
+"""sinabs 3.1: its neurons, which take all steps at once, [B, T, ...] or [B * T, ...], between two linear layers."""
 
 from __future__ import annotations
 
@@ -26,10 +26,17 @@ def _recurrent(cls: Callable[..., nn.Module], **options: object) -> Maker:
     return _between(lambda: cls(rec_connect=nn.Linear(16, 16, bias=False), **options, **ONE))
 
 
+def _squeezed() -> Peer:
+    """Batch and time in one axis, as sinabs.from_torch.from_model has them: two streams of eight steps."""
+    parts = (strong(nn.Linear(10, 16), 12.0), strong(nn.Linear(16, 5), 8.0))
+    net = nn.Sequential(*(each for part in parts for each in (part, sl.IAFSqueeze(batch_size=2))))
+    return Peer(net.eval(), counts(16, 10))
+
+
 MAKERS: dict[str, Maker] = {
     "IAF-single-spike": _between(partial(sl.IAF, **ONE)),
     "IAF-multi-spike": _between(sl.IAF),
-    "IAFSqueeze": _between(partial(sl.IAFSqueeze, batch_size=2)),
+    "IAFSqueeze": _squeezed,
     "LIF-single-spike": _between(partial(sl.LIF, 5.0, **ONE)),
     "LIF-multi-spike": _between(partial(sl.LIF, 5.0)),
     "LIF-lower-bound": _between(partial(sl.LIF, 5.0, min_v_mem=-1.0, **ONE)),
