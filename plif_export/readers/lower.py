@@ -241,7 +241,8 @@ class Lowering:
             name = self._name(self._base_name(made, node))
         elif made.op != "Neuron":
             name = self._name(name)
-        entered = graphs.Node(name, made.op, tuple(x.node for x in made.inputs), shape, made.attrs, made.params)
+        inputs = [self._enter(x, node, f"{name}_{x.op.lower()}") if isinstance(x, Made) else x for x in made.inputs]
+        entered = graphs.Node(name, made.op, tuple(x.node for x in inputs), shape, made.attrs, made.params)
         self.nodes.append(entered)
         self.entries.append(entered)
         return GraphTensor(name, shape)

@@ -29,8 +29,8 @@ def test_the_examples_run(block: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_every_supported_operation_and_neuron_is_named() -> None:
     text = DOCS.read_text()
-    inner = ("part", "split_with_sizes", "constant_pad_nd")  # parts of others, or refused
+    inner = ("part", "split_with_sizes")  # parts of others
     known = {name for name in (*lower.LOWER, *elementwise.TABLE) if name[0] != "_" and "indices" not in name}
     operations = known.difference(inner)
     names = {name.rpartition(".")[2] for name in neuron_modules.NEURONS} | operations
-    assert [name for name in sorted(names) if f"`{name}`" not in text and "_pad" not in name] == []
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []

@@ -82,6 +82,18 @@ CASES: dict[str, tuple[Node, tuple[int, ...], Callable[[Tensor], Tensor]]] = {
     "Reduce sum": (node("Reduce", (1, 5, 6), {"how": "sum", "axes": [1], "keepdims": True}), MAP,
                    lambda x: x.sum(1, keepdim=True)),
     "Reduce max": (node("Reduce", (4, 6), {"how": "max", "axes": [2], "keepdims": False}), MAP, lambda x: x.amax(2)),
+    **{f"Pad {mode}": (
+        node("Pad", (4, 8, 11), {"before": [0, 1, 3], "after": [0, 2, 2], "mode": mode}), MAP,
+        lambda x, name=name: F.pad(x, (3, 2, 1, 2), name),
+    ) for mode, name in (("zeros", "constant"), ("edge", "replicate"), ("reflect", "reflect"))},
+    "Pad of all of an axis": (
+        node("Pad", (4, 9, 6), {"before": [0, 4, 0], "after": [0, 0, 0], "mode": "reflect"}), MAP,
+        lambda x: F.pad(x, (0, 0, 4, 0), "reflect"),
+    ),
+    "Pad channels": (
+        node("Pad", (7, 5, 6), {"before": [1, 0, 0], "after": [2, 0, 0], "mode": "zeros"}), MAP,
+        lambda x: F.pad(x, (0, 0, 0, 0, 1, 2)),
+    ),
     "PixelShuffle": (node("PixelShuffle", (1, 10, 12), {"factor": 2}), MAP, lambda x: F.pixel_shuffle(x, 2)),
     "Softmax": (node("Softmax", TOKENS, {"axis": 2}), TOKENS, lambda x: x.softmax(2)),
     "LayerNorm": (node("LayerNorm", (3, 5), {"eps": 1e-5, "axes": 2}, weight=NORM, bias=SHIFT), (3, 5),

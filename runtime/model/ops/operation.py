@@ -50,10 +50,10 @@ class GraphTensor:
 
 @dataclass
 class Made:
-    """A node that a reader is to enter; shape None is that of what was recorded."""
+    """A node that a reader is to enter; shape None is that of what was recorded. inputs: they may be such nodes themselves."""
 
     op: str
-    inputs: tuple[GraphTensor, ...]
+    inputs: tuple[GraphTensor | Made, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
     params: dict[str, np.ndarray] = field(default_factory=dict)
     shape: Shape | None = None
@@ -92,6 +92,12 @@ class Operation:
     to_nir: Callable[..., Any] | None = None
     counts: Callable[[Any, Sequence[Shape], Sequence[Counts]], Counts | None] = lambda node, shapes, counts: None
     measured: bool = False
+
+
+def padded(x: GraphTensor, before: Sequence[int], after: Sequence[int], mode: str) -> Made:
+    """x with more places before and after each axis: "zeros", "edge" or "reflect"."""
+    shape = tuple(b + n + a for b, n, a in zip(before, x.shape, after, strict=True))
+    return Made("Pad", (x,), {"before": list(before), "after": list(after), "mode": mode}, shape=shape)
 
 
 OPERATIONS: dict[str, Operation] = {}

@@ -23,6 +23,7 @@ from runtime.model.ops.operation import (
     Value,
     first,
     names,
+    padded,
     plain,
     register,
     spatial,
@@ -93,20 +94,11 @@ def _onnx(op: str) -> Callable[..., str]:
 # --- PyTorch ------------------------------------------------------------------------------------------------------------
 
 
-def _attrs(kernel: Any, stride: Any, padding: Any, shape: Shape, ceil_mode: bool, dilation: Any = 1) -> dict[str, Any]:
-    """Kernel, stride and padding of a pooling, and the rules that hold for all of them."""
+def _attrs(kernel: Any, stride: Any, padding: Any, shape: Shape, dilation: Any = 1) -> dict[str, Any]:
+    """Kernel, stride, padding and dilation of a pooling."""
     dims = len(shape) - 1
     kernel, padding, dilation = (spatial(value, dims) for value in (kernel, padding, dilation))
     stride = kernel if stride in (None, ()) else spatial(stride, dims)
-    spare = [
-        (n + 2 * p - d * (k - 1) - 1) % s
-        for n, k, s, p, d in zip(shape[1:], kernel, stride, padding, dilation, strict=True)
-    ]
-    require(
-        not ceil_mode or not any(spare),
-        "ceil_mode=True, and a window hangs over the edge here",
-        "use ceil_mode=False, or an input size that the windows fill",
-    )
     attrs = {"kernel": plain(kernel, dims), "stride": plain(stride, dims)}
     if any(padding):
         attrs["padding"] = plain(padding, dims)
@@ -115,13 +107,24 @@ def _attrs(kernel: Any, stride: Any, padding: Any, shape: Shape, ceil_mode: bool
     return attrs
 
 
+def _overhang(shape: Shape, out: Shape, attrs: dict[str, Any]) -> list[int]:
+    """By how many places the last windows of ceil_mode hang over the edge."""
+    dims = len(shape) - 1
+    kernel, stride = (spatial(attrs[key], dims) for key in ("kernel", "stride"))
+    padding, dilation = (spatial(attrs.get(key, default), dims) for key, default in (("padding", 0), ("dilation", 1)))
+    reach = zip(shape[1:], out[1:], kernel, stride, padding, dilation, strict=True)
+    return [max((m - 1) * s + d * (k - 1) + 1 - n - 2 * p, 0) for n, m, k, s, p, d in reach]
+
+
 def _read_max(c: Any) -> Made:
+    """A window that hangs over the edge has the last place in it, so that more of that place changes nothing."""
     x = c.tensor(0)
-    return Made(
-        "MaxPool",
-        (x,),
-        _attrs(c.get(1), c.get(2) or c.get(1), c.get(3, 0), x.shape, bool(c.get(5, False)), c.get(4, 1)),
-    )
+    attrs = _attrs(c.get(1), c.get(2) or c.get(1), c.get(3, 0), x.shape, c.get(4, 1))
+    over = _overhang(x.shape, c.out, attrs)
+    rule = "ceil_mode=True with a dilation, and a window hangs over the edge here"
+    require(not any(over) or "dilation" not in attrs, rule, "use ceil_mode=False, or a size that the windows fill")
+    whole = padded(x, [0] * len(x.shape), [0, *over], "edge") if any(over) else x
+    return Made("MaxPool", (whole,), attrs)
 
 
 def _read_avg(c: Any) -> Made:
@@ -130,7 +133,12 @@ def _read_avg(c: Any) -> Made:
         return _read_vote(vector, kernel, stride)
     x = c.tensor(0)
     require(c.get(6) is None, "divisor_override is set", "scale the next layer's weights")
-    attrs = _attrs(kernel, stride, c.get(3, 0), x.shape, bool(c.get(4, False)))
+    attrs = _attrs(kernel, stride, c.get(3, 0), x.shape)
+    require(
+        not any(_overhang(x.shape, c.out, attrs)),
+        "ceil_mode=True, and a window hangs over the edge here",
+        "use ceil_mode=False, or an input size that the windows fill",
+    )
     require(
         "padding" not in attrs or bool(c.get(5, True)),
         "padding with count_include_pad=False",

@@ -2,6 +2,7 @@
 
 Reshape   to the node's shape;  Flatten: to a vector
 Permute   by `axes`;  Slice: start, stop and step of one axis;  Concat: along an axis
+Pad       `before` and `after` each axis, with zeros, with what lies at the edge, or with a reflection of what lies behind it
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from runtime.model.ops.operation import (
     Value,
     first,
     names,
+    padded,
     register,
 )
 from runtime.model.refusals import Unsupported, require
@@ -34,6 +36,32 @@ def _reshape(m: Any, node: Any, p: Params, x: Value) -> Value:
 def _slice(m: Any, node: Any, p: Params, x: Value) -> Value:
     a = node.attrs
     return m.part(x, a["axis"], a["start"], a["stop"], a["step"])
+
+
+def _pad(m: Any, node: Any, p: Params, x: Value) -> Value:
+    sides, shape = list(zip(node.attrs["before"], node.attrs["after"], strict=True)), list(node.shape)
+    for axis, (before, after) in enumerate(sides):
+        shape[axis] -= before + after
+    for axis, (before, after) in enumerate(sides):
+        n, mode = shape[axis], node.attrs["mode"]
+        if mode == "zeros":
+            left, right = (_zeros(m, [*shape[:axis], size, *shape[axis + 1 :]]) for size in (before, after))
+        elif mode == "edge":
+            left, right = ([m.part(x, axis + 1, i, i + 1, 1)] * size for i, size in ((0, before), (n - 1, after)))
+        else:
+            left, right = (_turned(m, x, axis + 1, first, size) for first, size in ((before, before), (n - 2, after)))
+        x = m.concat([*left, x, *right], axis + 1) if before + after else x
+        shape[axis] += before + after
+    return x
+
+
+def _zeros(m: Any, shape: Sequence[int]) -> list[Value]:
+    return [m.beside(m.parameter(np.zeros(shape, np.float32)), shape)] if all(shape) else []
+
+
+def _turned(m: Any, x: Value, axis: int, first: int, size: int) -> list[Value]:
+    """The places first, first - 1, ... of an axis."""
+    return [m.part(x, axis, first, first - size if first >= size else None, -1)] if size else []
 
 
 def _most(node: Any, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts | None:
@@ -56,6 +84,12 @@ def _slice_onnx(e: Any, node: Any, x: str) -> str:
     stop = a["stop"] if a["stop"] is not None else FAR if a["step"] > 0 else -FAR
     values = {"start": a["start"], "stop": stop, "axis": a["axis"], "step": a["step"]}
     return str(e.op("Slice", [x, *(_numbers(e, f"{name}.{key}", value) for key, value in values.items())], name))
+
+
+def _pad_onnx(e: Any, node: Any, x: str) -> str:
+    a, name = node.attrs, node.name
+    sides = _numbers(e, f"{name}.sides", 0, *a["before"], 0, *a["after"])
+    return str(e.op("Pad", [x, sides], name, mode={"zeros": "constant"}.get(a["mode"], a["mode"])))
 
 
 def _concat_onnx(e: Any, node: Any, *inputs: str) -> str:
@@ -134,7 +168,12 @@ def _read_expand(c: Any) -> GraphTensor:
 
 
 def _read_pad(c: Any) -> Made:
-    raise Unsupported(f"it pads by {c.node.name}()", "pad with zeros, as part of a convolution or pooling")
+    x, sizes = c.tensor(0), list(c.get(1))
+    zeros, sides = c.node.name == "constant_pad_nd", len(x.shape) - len(sizes) // 2
+    require(min(sizes) >= 0 and sides >= 0, f"it pads by {sizes}", "take a part with a slice, and pad no batch")
+    require(not zeros or not c.get(2, 0), f"it pads with {c.get(2)}", "pad with zeros")
+    before, after = ([0] * sides + sizes[i::2][::-1] for i in (0, 1))
+    return padded(x, before, after, "zeros" if zeros else "edge" if "replication" in c.node.name else "reflect")
 
 
 # --- NIR ----------------------------------------------------------------------------------------------------------------
@@ -154,13 +193,20 @@ def _concat_to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
 
 
 register(
+    "Pad",
+    _pad,
+    attrs=("before", "after", "mode"),
+    onnx=_pad_onnx,
+    torch=names("constant_pad_nd reflection_pad?d replication_pad?d", _read_pad),
+    counts=first,
+)
+register(
     "Reshape",
     _reshape,
     onnx=_reshape_onnx,
     torch={
         **names("reshape", lambda c: c.made(c.get(0))),  # reshaped where it is read in another shape
         **names("expand", _read_expand),
-        **names("reflection_pad?d replication_pad?d constant_pad_nd", _read_pad),
     },
     counts=first,
 )
