@@ -127,6 +127,9 @@ class _Shapes:
 
     half = real
 
+    def parameter(self, value: np.ndarray) -> _Sized:
+        return _Sized(np.shape(value))
+
     def once(self, function: Callable[..., np.ndarray], *parameters: _Sized) -> _Sized:
         return _Sized(np.shape(function(*(np.ones(p.shape, np.float32) for p in parameters))))
 
