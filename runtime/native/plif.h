@@ -189,16 +189,17 @@ PLIF_API size_t plif_snapshot_size(const plif_session *session);
 PLIF_API int plif_snapshot(const plif_session *session, void *bytes, size_t size);
 PLIF_API int plif_restore(plif_session *session, const void *bytes, size_t size);
 
-/* The membranes of one layer (of the first row), as they lie in memory: [height][width][lanes], the first
- * `channels` of the lanes. Ask again after each step: until then some of what a step does to them may wait. */
+/* The membranes of one layer, or what else its neurons keep (of the first row), as they lie in memory: [height][width]
+ * [lanes], the first `channels` of the lanes. A state is called <variable>.<layer>: v.conv1 is the membrane. Ask again
+ * after each step: until then some of what a step does to them may wait. */
 PLIF_API int plif_states(const plif_model *model);
 PLIF_API const char *plif_state_name(const plif_model *model, int state); /* NULL past the last one */
 PLIF_API const float *plif_membranes(const plif_session *session, int state, int shape[3], int *lanes);
 
 /* The frame of the last decision, float [channels][height][width], and the share of neurons of each state that
- * fired in the last step (with every:T/K: in the last row), [states]; zeros at first. Valid until the session is
- * freed; NULL of a session without a network. Rates are counted from the first call on: that takes a step up to 5 %
- * longer. */
+ * fired in the last step (with every:T/K: in the last row), [states]; zeros at first, and where a state is no
+ * membrane of neurons that fire. Valid until the session is freed; NULL of a session without a network. Rates are
+ * counted from the first call on: that takes a step up to 5 % longer. */
 PLIF_API const float *plif_frame_seen(const plif_session *session);
 PLIF_API const float *plif_firing_rates(plif_session *session);
 
