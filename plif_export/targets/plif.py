@@ -17,7 +17,7 @@ from plif_export.targets.target import ExportJob, Target, map_problems
 from runtime import native
 from runtime.base.errors import PlifError
 from runtime.engines.event.plif_writer import sections_of
-from runtime.engines.event.program import MAKERS, not_here
+from runtime.engines.event.program import not_here
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph
@@ -48,7 +48,7 @@ class PlifTarget(Target):
         return map_problems(graph) + [
             Problem(node["name"], node["op"], f"{foreign} is not in the event engine", advice)
             for node in graph.record()["nodes"]
-            if (foreign := not_here(node) if node["op"] in MAKERS else f"operation {node['op']}") is not None
+            if (foreign := not_here(node)) is not None
         ]
 
     def write(self, job: ExportJob, path: Path) -> None:

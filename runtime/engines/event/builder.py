@@ -141,5 +141,6 @@ class Builder:
             ):  # ctypes cuts a number down to the size of its field
                 raise self.damaged(f"an operation {kind} with {key} {value}, which is too large")
         # sharing out costs about a microsecond; what is done in less stays with one thread
-        op.parallel = int(op.items > 1 and (kind == "CONV" or op.items * op.ow * lanes(op.oc) > 1 << 15))
+        shared = kind in ("CONV", "TENSOR", "REDUCE", "PRODUCT")
+        op.parallel = int(op.items > 1 and (shared or op.items * op.ow * lanes(op.oc) > 1 << 15))
         self.out.ops.append(op)

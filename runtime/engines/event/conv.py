@@ -85,12 +85,9 @@ def _weight(b: Builder, node: Record, source: Value, quantised: bool) -> tuple[n
     """The weight, float32 or int8 [O, I, kh, kw] with zeros between the groups; stride and padding."""
     channels, h, w = source.map
     outputs = as_map(node["shape"])[0]
-    weight = _int8(b, node) if quantised else b.parameter(node, "weight")
+    weight, turned = weight_of(b, node)
     if node["op"] == "Linear":
         expected = (outputs, channels * h * w)
-        turned = quantised and f"{node['name']}.zero_points" not in b.weights  # as MatMulInteger reads it
-        if turned:
-            weight = weight.T
         if weight.shape != expected:
             found = list(weight.T.shape if turned else weight.shape)
             wanted = list(expected[::-1] if turned else expected)
@@ -111,6 +108,15 @@ def _weight(b: Builder, node: Record, source: Value, quantised: bool) -> tuple[n
         raise b.damaged(f"layer {node['name']}: stride {stride}, padding {pad}")
     _check_size(b, node, (outputs, channels, *weight.shape[2:]))
     return spread(weight, groups), stride, pad
+
+
+def weight_of(b: Builder, node: Record) -> tuple[np.ndarray, bool]:
+    """(the weight [O, I, ...], float32 or int8; whether the file has that of a linear layer the other way round)."""
+    if "scale" not in node["params"]:
+        return b.parameter(node, "weight"), False
+    turned = node["op"] == "Linear" and f"{node['name']}.zero_points" not in b.weights  # as MatMulInteger reads it
+    weight = _int8(b, node)
+    return (weight.T if turned else weight), turned
 
 
 def _check_size(b: Builder, node: Record, shape: tuple[int, ...]) -> None:

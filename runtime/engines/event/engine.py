@@ -317,10 +317,8 @@ def _foreign(v: np.ndarray, v_next: np.ndarray) -> bool:
 
 def _native_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     pixel = 4 * lanes(shape[1])
-    if len(shape) == 2:
-        return pixel, 4
-    _, _, h, w = shape
-    return h * w * pixel, 4, w * pixel, pixel
+    row, *inner = (pixel * math.prod(shape[i:]) for i in range(2, len(shape) + 1))
+    return row, 4, *inner
 
 
 def _counts(numbers: Iterable[int]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,9 +99,11 @@ def whole(number: object, least: int = 0) -> int:
 
 
 def as_map(shape: Sequence[int]) -> Shape3:
-    """A card's shape as [C, H, W]; a vector of n is [n, 1, 1]. Raises ValueError for what is no shape."""
-    c, h, w = (*shape, 1, 1)[:3] if len(shape) == 1 else shape
-    return whole(c, 1), whole(h, 1), whole(w, 1)
+    """A card's shape as [C, H, W]; a vector of n is [n, 1, 1], a row of places [C, L, 1], and of more axes of space all but the
+    last are one: [C, D * H, W]. Raises ValueError for what is no shape."""
+    c, *inner = (whole(n, 1) for n in shape)
+    *before, last = inner if len(inner) > 1 else (*inner, 1, 1)[:2]
+    return c, whole(math.prod(before), 1), last
 
 
 def tiles(shape: Shape3, threads: int, block: int = BLOCK) -> tuple[int, int]:

@@ -16,9 +16,10 @@ from runtime import native
 from runtime.engines.event.assemble import Key, assemble
 from runtime.engines.event.builder import Builder, Record
 from runtime.engines.event.layout import Shape3, Value, aligned, lanes
+from runtime.engines.event.values import Values, bits
 from runtime.model.neurons import Terms, equation_of
 from runtime.model.program import input_names
-from runtime.model.symbol import Symbol, SymbolicMath, tensor
+from runtime.model.symbol import SymbolicMath, tensor
 from runtime.native import FROM_FLOATS, FROM_SPIKES
 
 OURS = ("IF", "LIF", "PLIF")
@@ -63,7 +64,13 @@ def program_fields(
         leaves[name] = ("MAP", value.at // 64)
     leaves |= {f"state {variable}": ("STATE", state) for variable, state in states.items()}
     parameters = Parameters(b, node, shape)
-    lines = Values(b, node, leaves, parameters)
+
+    def leaf(name: str) -> Key:
+        if name not in leaves:
+            leaves[name] = parameters.key(name.removeprefix("parameter "))
+        return leaves[name]
+
+    lines = Values(lambda why: b.refuse(node, f"its neurons' {why}"), leaf)
     terms = Terms(
         node["attrs"], {key: tensor(f"parameter {key}") for key in node["params"]}, lambda _, number: float(number)
     )
@@ -114,7 +121,7 @@ class Parameters:
         values = self.b.parameter(self.node, name)
         c, h, w = self.shape
         if values.size == 1:
-            return ("NUMBER", _bits(float(values.reshape(-1)[0])))
+            return ("NUMBER", bits(float(values.reshape(-1)[0])))
         if values.size == c:
             return ("CHANNEL", self._add(self.b.in_lanes(values.reshape(-1), c)))
         if values.size != c * h * w:
@@ -136,77 +143,3 @@ class Parameters:
         if self.parts:
             out[:] = np.concatenate(self.parts)
         return out
-
-
-class Values:
-    """The values of an expression, each once: `keys`, each made of those before it."""
-
-    def __init__(self, b: Builder, node: Record, leaves: dict[str, Key], parameters: Parameters) -> None:
-        self.b, self.node, self.leaves, self.parameters = b, node, leaves, parameters
-        self.numbers: dict[Key, int] = {}  # value -> its place in `keys`
-        self.keys: list[Key] = []
-        self.made: dict[int, int] = {}  # id of a symbol -> its value
-
-    def add(self, *key: Any) -> int:
-        if key not in self.numbers:
-            self.numbers[key] = len(self.keys)
-            self.keys.append(key)
-        return self.numbers[key]
-
-    def value(self, root: Any) -> int:
-        """The value of a symbol; without recursion, since a program may be one long chain."""
-        waiting = [root]
-        while waiting:
-            symbol = waiting[-1]
-            parts = symbol.inputs if isinstance(symbol, Symbol) else ()
-            left = [part for part in parts if isinstance(part, Symbol) and id(part) not in self.made]
-            waiting += left
-            if not left:
-                if isinstance(symbol, Symbol) and id(symbol) not in self.made:
-                    self.made[id(symbol)] = self._leaf(symbol) if symbol.name is not None else self._operation(symbol)
-                waiting.pop()
-        return self._known(root)
-
-    def kept(self, symbol: Any, state: int) -> int:
-        """As `value`, of a state after the step. Where that is another state before it, a copy: states change in place."""
-        value = self.value(symbol)
-        other = self.keys[value][0] == "STATE" and self.keys[value] != ("STATE", state)
-        return self.add("COPY", value) if other else value
-
-    def _known(self, part: Any) -> int:
-        return self.made[id(part)] if isinstance(part, Symbol) else self.add("NUMBER", _bits(float(part)))
-
-    def _leaf(self, symbol: Symbol) -> int:
-        kind, _, name = str(symbol.name).partition(" ")
-        if kind == "parameter" and symbol.name not in self.leaves:
-            self.leaves[str(symbol.name)] = self.parameters.key(name)
-        return self.add(*self.leaves[str(symbol.name)])
-
-    def _operation(self, symbol: Symbol) -> int:
-        op, parts = str(symbol.op), [self._known(part) for part in symbol.inputs]
-        if op == "Identity" or (op == "Where" and parts[1] == parts[2]):
-            return parts[-1]
-        if (op, self.keys[parts[-1]]) in NOTHING_DONE:
-            return parts[0]
-        if op == "Mul" and self.keys[parts[0]] == ("NUMBER", _bits(1.0)):
-            return parts[1]
-        if op == "Less":
-            return self.add("GREATER", parts[1], parts[0])
-        if op == "Relu":
-            return self.add("MAX", parts[0], self._known(0.0))
-        if op == "Sigmoid":
-            one = self._known(1.0)
-            return self.add("DIV", one, self.add("ADD", one, self.add("EXP", self.add("NEG", parts[0]))))
-        name = "AT_LEAST" if op == "GreaterOrEqual" else op.upper()
-        if name not in native.LINES:
-            raise self.b.refuse(self.node, f"its neurons' operation {op} is not in this engine")
-        return self.add(name, *parts)
-
-
-def _bits(number: float) -> int:
-    """A float32 as the int32 with the same bits."""
-    return int(np.float32(number).view(np.int32))
-
-
-# x - 0, x * 1, x / 1: no rounding
-NOTHING_DONE = {("Sub", ("NUMBER", 0)), *((op, ("NUMBER", _bits(1.0))) for op in ("Mul", "Div"))}

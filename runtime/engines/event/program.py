@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.engines.event.builder import Builder, Record
-from runtime.engines.event.conv import convolution
+from runtime.engines.event.builder import Record
+from runtime.engines.event.conv import MOST_EXACT, convolution, weight_of
 from runtime.engines.event.layout import Layout, Shape3, Value, as_map, whole
 from runtime.engines.event.neurons import kernel_fields, program_fields, values_of
+from runtime.engines.event.tensors import Tensor, Tensors
+from runtime.engines.event.views import View, Views, map_view
 from runtime.model.graph import variable_of
 from runtime.model.neurons import EQUATIONS
+from runtime.model.ops import OPERATIONS
+from runtime.model.ops.operation import Counts
 from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X
 
 
-class Compiler(Builder):
+class Compiler(Views):
     """Compiles one graph. rates: with an operation behind each neuron that counts its spikes; others: as Builder says."""
 
     def __init__(self, card: Record, weights: Mapping[str, np.ndarray], where: str, rates: bool, *others: Any) -> None:
@@ -33,6 +38,8 @@ class Compiler(Builder):
         self.waiting: dict[str, Record] = {}  # convolutions whose neuron is still to come
         self.states = {(state["layer"], variable_of(state)): i for i, state in enumerate(card["states"])}
         self.nodes: list[Record] = card["graph"]["nodes"]
+        self.shapes: dict[str, tuple[int, ...]] = {}  # as the card says them
+        self.constants: dict[str, np.ndarray] = {}
         self.looked_at = {node["attrs"]["layer"] for node in self.nodes if node["op"] == "State"}
 
     def compile(self) -> Layout:
@@ -40,17 +47,16 @@ class Compiler(Builder):
         for node in self.nodes:
             if (foreign := not_here(node)) is not None:
                 raise self.refuse(node, f"{foreign} is not in this engine")
+        self.shapes[graph["input"]] = tuple(self.card["input"]["shape"])
         self.values[graph["input"]] = Value(FROM_X, as_map(self.card["input"]["shape"]))
         for node in self.nodes:
             self.before(node)
         for node in self.nodes:
-            make = MAKERS.get(node["op"])
-            if make is None:
-                raise self.refuse(node, f"operation {node['op']} is not in this engine")
-            strangers = [name for name in node["inputs"] if name not in self.values and name not in self.waiting]
-            if strangers or (not node["inputs"] and node["op"] != "State"):
+            strangers = [name for name in node["inputs"] if name not in self.shapes]
+            if strangers or (not node["inputs"] and node["op"] not in ("State", "Constant")):
                 raise self.damaged(f"layer {node['name']} reads {strangers or 'nothing'}")
-            value = make(self, node)
+            self.shapes[node["name"]] = tuple(node["shape"])
+            value = MAKERS[node["op"]](self, node) if self.has_kernel(node) else self.general(node)
             if value is not None:
                 self.values[node["name"]] = value
                 if not value.flat and value.map != as_map(node["shape"]):
@@ -191,6 +197,75 @@ class Compiler(Builder):
     def dropout(self, node: Record) -> Value:
         return self.value(node)  # which does nothing after training
 
+    # --- what has no kernel of its own ------------------------------------------------------------------------------------
+
+    def has_kernel(self, node: Record) -> bool:
+        """Whether a kernel of its own does all of a node; else its meaning is run (tensors.py)."""
+        op, a, shape = node["op"], node["attrs"], self.shapes[node["name"]]
+        shapes = [self.shapes[name] for name in node["inputs"]]
+        if op not in MAKERS or self.constants.keys() & set(node["inputs"]):
+            return False
+        if any(isinstance(a.get(key), list) for key in ("kernel", "stride", "padding", "dilation")):
+            return False
+        if op in ("Conv", "MaxPool", "AvgPool"):
+            plain = a.get("dilation", 1) == 1 and (op == "Conv" or a.get("padding", 0) == 0)
+            return plain and len(shape) == 3
+        if op == "Affine":
+            return all(self.tensor(node, key)[1].size != math.prod(shape[1:]) * shape[0] for key in node["params"])
+        return len(shape) == 1 if op == "Linear" else op != "Add" or set(shapes) == {shape}
+
+    def constant(self, node: Record) -> None:
+        value = self.parameter(node, "value")
+        self.constants[node["name"]] = value.reshape(self.shapes[node["name"]])  # the file has one row of it
+
+    def general(self, node: Record) -> Value:
+        shape, operation, m = self.shapes[node["name"]], OPERATIONS[node["op"]], Tensors(self, node)
+        assert operation.meaning is not None
+        inputs = [self.operand(m, name) for name in node["inputs"]]
+        params = {key: self.tensor(node, key)[1] for key in node["params"]}
+        if "weight" in params and node["op"] in ("Conv", "Linear"):
+            params["weight"] = weight_of(self, node)[0]
+        about = SimpleNamespace(name=node["name"], op=node["op"], attrs=node["attrs"], params=params, shape=shape)
+        counts = [self.counts_of(name) for name in node["inputs"]]
+        if "scale" in params:
+            self.check_exact(node, params["weight"], counts[0])
+        result = operation.meaning(m, about, params, *inputs)
+        if result.shape != shape:
+            raise self.damaged(f"layer {node['name']} gives {list(result.shape)}, its card says {list(shape)}")
+        found = m.view(result)
+        if found.constant or not self.is_map(found):
+            whole_map = self.room(shape)
+            m.write(result, whole_map)
+            found = whole_map
+        whole_numbers = [one for one in counts if one is not None]
+        shapes = [self.shapes[name] for name in node["inputs"]]
+        known = operation.counts(about, shapes, whole_numbers) if len(whole_numbers) == len(counts) > 0 else None
+        most, area = (known.most, known.area) if known is not None else (None, 1)
+        return Value(FROM_FLOATS, as_map(shape), 4 * found.place, most=most, area=area)
+
+    def operand(self, m: Tensors, name: str) -> Tensor:
+        if name in self.constants:
+            return m.of(View(self.constants[name], 0, True))
+        value, shape = self.values[name], self.shapes[name]
+        found = self.floats(Value(value.kind, value.map, value.at, False, value.most, value.area))
+        if value.flat:  # a vector of what lies as a map
+            return m.reshape(m.of(map_view(found.at, found.map)), shape)
+        return m.of(map_view(found.at, shape))
+
+    def counts_of(self, name: str) -> Counts | None:
+        value = self.values.get(name)
+        return None if value is None or value.most is None else Counts(value.most, value.area)
+
+    def check_exact(self, node: Record, weight: np.ndarray, of: Counts | None) -> None:
+        """int8 weights are summed as floats, which is exact below 2^24."""
+        if of is None:
+            raise self.refuse(node, "int8 weights on an input that is no count of spikes are not in this engine")
+        if node["attrs"].get("area", 1) != of.area:
+            raise self.damaged(f"layer {node['name']} reads counts over {of.area}, its card says another number")
+        largest = int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(1).max()) * of.most
+        if largest > MOST_EXACT:
+            raise self.refuse(node, f"its sums reach {largest}, which is past 2^24")
+
     def finish(self, name: str) -> None:
         if self.waiting:
             raise self.damaged(f"layer {next(iter(self.waiting))} feeds a neuron that is not in the graph")
@@ -220,26 +295,15 @@ MAKERS: dict[str, Callable[[Compiler, Record], Value | None]] = {
     "Flatten": Compiler.flatten,
     "Dropout": Compiler.dropout,
     "Vote": Compiler.vote,
+    "Constant": Compiler.constant,
 }
 
 
 def not_here(node: Record) -> str | None:
-    """The part of a node that the kernels cannot do, although they know its operation; None where they can do all of it.
-
-    Networks of other libraries may ask for such things.
-    """
-    op, a = node["op"], node["attrs"]
-    if op == "Neuron" and a.get("kind") not in EQUATIONS:
-        return f"neuron kind {a.get('kind')}"
-    if op == "Linear" and len(node["shape"]) != 1:
-        return "a Linear over tokens"
-    for key in ("kernel", "stride", "padding", "dilation"):
-        if isinstance(a.get(key), list):
-            return f"{key} {a[key]}, one for each axis,"
-    if a.get("dilation", 1) != 1:
-        return f"dilation {a['dilation']}"
-    if op in ("MaxPool", "AvgPool") and a.get("padding", 0) != 0:
-        return f"a pool with padding {a['padding']}"
-    if op in ("Conv", "MaxPool", "AvgPool") and len(node["shape"]) != 3:
-        return f"{op} over one axis"
-    return None
+    """What of a node is not in this engine; None where all of it is."""
+    op = node["op"]
+    if op == "Neuron":
+        kind = node["attrs"].get("kind")
+        return None if kind in EQUATIONS else f"neuron kind {kind}"
+    runs = op in MAKERS or (op in OPERATIONS and OPERATIONS[op].meaning is not None)
+    return None if runs else f"operation {op}"

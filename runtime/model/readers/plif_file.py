@@ -42,7 +42,7 @@ STATE = struct.Struct("<3if")
 PROGRAM = struct.Struct("<2i3q")
 OPERATION = struct.Struct("<20i4f8i14q")
 ARRAY = struct.Struct("<2q2i")
-DTYPES = ("<f4", "<i2", "i1", "<i4")
+DTYPES = ("<f4", "<i2", "i1", "<i4", "<i8")
 ALIGNMENT = 64
 MOST_CARD = 64 << 20
 

@@ -47,7 +47,7 @@ class State:
 class Facts:
     """What a program without a JSON reader needs of the card."""
 
-    shape: tuple[int, ...]  # of x: [C, H, W], or [n]
+    shape: tuple[int, ...]  # of x: [C, H, W], [C, L] or [n]
     classes: tuple[str, ...]
     voters: int
     T: int
@@ -113,7 +113,7 @@ def read_plif(path: Path) -> PlifFile:
     names, states = texts[1 : 1 + said["classes"]], texts[1 + said["classes"] :]
     shape = (said["c"], said["h"], said["w"])
     known = Facts(
-        shape if said["rank"] == 3 else (shape[0],),
+        shape[: said["rank"]],
         tuple(names),
         *(
             said["voters"],

@@ -76,7 +76,7 @@ int plif_check_pointer(const Check *c, const char *what, const void *at, int64_t
 
 /* --- sources --- */
 
-static int result_of(const Op *op) {
+int plif_check_result(const Op *op) {
     switch (op->kind) {
     case OP_ACTIVE: return LISTS;
     case OP_CONV:
@@ -86,6 +86,9 @@ static int result_of(const Op *op) {
     case OP_SPIKE_POOL: return SPIKES;
     case OP_VOTE: return op->out < 0 ? NOTHING : FLOATS;
     case OP_OUTPUT:
+    case OP_TENSOR:
+    case OP_REDUCE:
+    case OP_PRODUCT:
     case OP_RATE: return NOTHING;
     default: return FLOATS;
     }
@@ -94,7 +97,8 @@ static int result_of(const Op *op) {
 /* The operation before this one that wrote such a value at `at`; NULL where there is none. */
 static const Op *maker_of(const Check *c, int64_t at, int result) {
     for (int i = c->at - 1; i >= 0; i--)
-        if (c->program->ops[i].out == at && result_of(&c->program->ops[i]) == result) return &c->program->ops[i];
+        if (c->program->ops[i].out == at && plif_check_result(&c->program->ops[i]) == result)
+            return &c->program->ops[i];
     return 0;
 }
 
@@ -259,11 +263,11 @@ static int check_vector(const Check *c, const Op *op, int64_t expected) {
 }
 
 static int check_operation(Check *c, const Op *op) {
-    REQUIRE(between(OP_ACTIVE, op->kind, OP_AFTER) && between(FROM_X, op->from, FROM_SPIKES), PLIF_WRONG_FIELD,
+    REQUIRE(between(OP_ACTIVE, op->kind, OP_PRODUCT) && between(FROM_X, op->from, FROM_SPIKES), PLIF_WRONG_FIELD,
             "kind %d, reads a value of kind %d", op->kind, op->from);
     REQUIRE(op->pairs == 0 || (op->pairs == 1 && op->kind == OP_CONV), PLIF_WRONG_FIELD, "pairs %d", op->pairs);
-    const int program = (op->kind == OP_NEURON || (op->kind == OP_CONV && op->state >= 0)) &&
-                        op->charge == CHARGE_PROGRAM;
+    const int is_neuron = op->kind == OP_NEURON || (op->kind == OP_CONV && op->state >= 0);
+    const int program = op->kind == OP_TENSOR || (is_neuron && op->charge == CHARGE_PROGRAM);
     REQUIRE(between(0, op->eager, 1) && (program || !(op->lines | op->once | op->registers | op->gives)),
             PLIF_WRONG_FIELD, "eager %d, %d lines, %d of them once, %d registers, gives kind %d", op->eager, op->lines,
             op->once, op->registers, op->gives);
@@ -277,7 +281,8 @@ static int check_operation(Check *c, const Op *op) {
     TRY(check_map(c, "out", op->oc, op->oh, op->ow));
     if (op->kind == OP_ACTIVE) return check_active(c, op);
     if (op->kind == OP_CONV) return check_conv(c, op);
-    const int whole = op->kind == OP_FLATTEN || op->kind == OP_VOTE || op->kind == OP_OUTPUT;
+    if (between(OP_TENSOR, op->kind, OP_PRODUCT)) return plif_check_tensor(c, op);
+    const int whole = op->kind == OP_FLATTEN || op->kind == OP_VOTE || op->kind == OP_OUTPUT || op->kind == OP_SPACE;
     TRY(check_items(c, op, whole ? 1 : op->oh));
     switch (op->kind) {
     case OP_NEURON:
@@ -298,6 +303,7 @@ static int check_operation(Check *c, const Op *op) {
         TRY(check_from(c, op, FROM_FLOATS));
         TRY(check_source(c, op, op->in2, FLOATS));
         break;
+    case OP_SPACE: return take_floats(c, op);
     case OP_UNPACK: TRY(check_from(c, op, FROM_SPIKES)); break;
     case OP_LOAD: TRY(check_from(c, op, FROM_X)); break;
     case OP_FLATTEN:

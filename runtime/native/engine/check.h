@@ -16,15 +16,15 @@ typedef struct {
 } Check;
 
 __attribute__((format(printf, 3, 4))) static inline int wrong(const Check *c, int code, const char *format, ...) {
-    static const char *const names[] = {"ACTIVE", "CONV", "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL",
-                                        "AFFINE", "ADD",  "UNPACK", "LOAD",       "FLATTEN",  "VOTE",
-                                        "OUTPUT", "RATE", "BEFORE", "AFTER"};
+    static const char *const names[] = {"ACTIVE", "CONV",   "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL", "AFFINE",
+                                        "ADD",    "UNPACK", "LOAD",   "FLATTEN",    "VOTE",     "OUTPUT",   "RATE",
+                                        "BEFORE", "AFTER",  "SPACE",  "TENSOR",     "REDUCE",   "PRODUCT"};
     int n = 0;
     if (c->room > 0) c->text[0] = 0;
     if (c->at >= 0 && c->room > 0) {
         const uint32_t kind = (uint32_t)c->program->ops[c->at].kind;
         n = snprintf(c->text, (size_t)c->room, "operation %d (%s): ", c->at,
-                     kind <= OP_AFTER ? names[kind] : "unknown");
+                     kind <= OP_PRODUCT ? names[kind] : "unknown");
     }
     if (n >= 0 && n < c->room) {
         va_list values;
@@ -49,7 +49,9 @@ __attribute__((format(printf, 3, 4))) static inline int wrong(const Check *c, in
 enum result { NOTHING, FLOATS, SPIKES, LISTS };
 int plif_check_source(const Check *c, int64_t at, int result, int channels, int h, int w);
 int plif_check_pointer(const Check *c, const char *what, const void *at, int64_t bytes);
-int plif_check_lines(const Check *c, const Op *op); /* of a neuron that is a program */
+int plif_check_result(const Op *op);                /* what it writes to `out` */
+int plif_check_lines(const Check *c, const Op *op); /* of a neuron that is a program, and of tensors */
+int plif_check_tensor(const Check *c, const Op *op);
 
 static inline int between(int64_t low, int64_t n, int64_t high) { return low <= n && n <= high; }
 static inline int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }

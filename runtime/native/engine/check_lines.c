@@ -1,6 +1,7 @@
 /* Whether the lines of a neuron's program may run; machine.h has them, and check.c calls this. Registers are read only after
  * they were written, and what lines read and write elsewhere are states, parameters and maps as large as the neurons'. */
 #include "check.h"
+#include "tensor.h"
 
 /* What the fields of a line are: registers that it reads, a register that it writes. */
 enum { A = 1, B = 2, C = 4, D = 8, OUT = 16, MEMORY = 32 }; /* MEMORY: differs from block to block */
@@ -12,9 +13,11 @@ static int uses(int op) {
     case LINE_EACH:
     case LINE_INPUT:
     case LINE_MAP:
+    case LINE_VIEW:
     case LINE_STATE: return OUT | MEMORY;
     case LINE_KEEP: return B | MEMORY;
     case LINE_GIVE:
+    case LINE_PUT:
     case LINE_FIRE: return A | MEMORY;
     case LINE_FIRE_GREATER:
     case LINE_FIRE_AT_LEAST: return A | B | MEMORY;
@@ -47,9 +50,22 @@ static int check_kept(const Check *c, const Op *op, int at, int64_t state) {
     return 0;
 }
 
+/* Of tensors; their views are checked by check_tensor.c. */
+static int check_view(const Check *c, const Op *op, int at, const Line *line) {
+    const int computes = line->op >= LINE_ADD && !line->into, views = (int)((const Tensor *)op->weight)->views;
+    REQUIRE(computes || line->op == LINE_NUMBER || line->op == LINE_PUT || line->op == LINE_VIEW, PLIF_WRONG_FIELD,
+            "line %d is of kind %d, which tensors have not", at, line->op);
+    REQUIRE(line->op != LINE_VIEW || between(1, line->a, views - 1), PLIF_WRONG_FIELD, "line %d: view %d of %d", at,
+            line->a, views);
+    return 0;
+}
+
 /* What a line reads or writes beside registers. */
 static int check_memory(const Check *c, const Op *op, int at, const Line *line) {
     const int32_t a = line->a;
+    if (op->kind == OP_TENSOR) return check_view(c, op, at, line);
+    REQUIRE(line->op != LINE_VIEW && line->op != LINE_PUT, PLIF_WRONG_FIELD,
+            "line %d is of kind %d, which neurons have not", at, line->op);
     if (line->into) TRY(check_kept(c, op, at, (int64_t)line->into - 1));
     switch (line->op) {
     case LINE_CHANNEL:

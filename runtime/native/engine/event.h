@@ -46,6 +46,10 @@ enum op_kind {
     OP_RATE,
     OP_BEFORE, /* a state as a value, as it was before the step; it comes before the neuron that changes it */
     OP_AFTER,
+    OP_SPACE, /* tensor.h: room for a map, in which the next three write */
+    OP_TENSOR,
+    OP_REDUCE,
+    OP_PRODUCT,
     OP_SETTLE /* of plif_settle alone: no program has it */
 };
 enum value_kind { FROM_X, FROM_FLOATS, FROM_SPIKES };
@@ -73,10 +77,10 @@ typedef struct {
     int64_t index, values, dense;          /* the other parts of active lists (the entries are at `in` or `out`) */
     int64_t row_capacity;                  /* entries that the list of one row and segment can hold */
     int64_t dense_row;                     /* bytes of one row of `dense` where it holds bytes (see active.h), else 0 */
-    const void *weight;                    /* packed. Affine: scale */
+    const void *weight;                    /* packed. Affine: scale. Of tensors: a Tensor, see tensor.h */
     const int8_t *weight_bytes;            /* the same as bytes, or NULL */
     const float *bias, *scale;             /* lanes(oc) floats. Affine: bias is the shift */
-    const float *alpha; /* per lane: alpha, or 1 - alpha when folded. Programs: all their parameters */
+    const float *alpha; /* per lane: alpha, or 1 - alpha when folded. Programs, tensors: all their parameters */
     const Line *code;   /* [lines] */
 } Op;
 

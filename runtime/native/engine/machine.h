@@ -28,6 +28,8 @@ enum line_op {
     LINE_STATE,         /* out = state a before the step */
     LINE_KEEP,          /* state a after the step = register b */
     LINE_GIVE,          /* the floats that go out = register a */
+    LINE_VIEW,          /* of tensors: out = what view a holds */
+    LINE_PUT,           /* of tensors: what view 0 is to hold = register a */
     LINE_FIRE,          /* the spikes that go out = truth of register a */
     LINE_FIRE_GREATER,  /* = a > b */
     LINE_FIRE_AT_LEAST, /* = a >= b */

@@ -2,6 +2,7 @@
  * point. */
 #include "conv.h"
 #include "layers.h"
+#include "tensors.h"
 
 static void active_item(const Op *op, const Context *ctx, int item) {
     const int segments = segments_of(op->ic);
@@ -34,7 +35,10 @@ void PLIF_ITEM(const Op *op, const Context *ctx, int item) {
     case OP_RATE: rate(op, ctx); break;
     case OP_BEFORE: state_row(op, ctx, ctx->v[op->state], item); break;
     case OP_AFTER: state_row(op, ctx, ctx->v_next[op->state], item); break;
+    case OP_TENSOR: tensor(op, ctx, item); break;
+    case OP_REDUCE: reduce(op, ctx, item); break;
+    case OP_PRODUCT: product(op, ctx, item); break;
     case OP_SETTLE: settle(op, ctx, item); break;
-    default: break; /* check.c lets no other pass */
+    default: break; /* OP_SPACE: nothing to be done; check.c lets no other pass */
     }
 }
