@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from runtime.model.neurons import equation_of
+from runtime.model.ops.elementwise import UNARY
+from runtime.model.ops.shapes import Misfit, shape_of
 from runtime.model.program import OPS
 from tests.fuzz.traced import random_program
 
@@ -81,6 +84,56 @@ class Network:
             self.spikes = False
         if self.rng.random() < 0.5:
             self.pool()
+        while self.rng.random() < 0.3:
+            self.general()
+
+    def general(self) -> None:
+        """An operation that has no kernel of its own, on a map."""
+        rng, (c, h, w) = self.rng, self.shape
+        size = [rng.randint(1, 2 * n) for n in (h, w)]
+        norm = {"weight": self.tensor(w), "bias": self.tensor(w)}
+        groups = rng.choice([g for g in (1, 2) if c % g == 0])
+        place = {"stride": [1, rng.choice((1, 2))], "padding": [rng.choice((0, 2)), 1], "groups": groups}
+        kernel = self.tensor(2 * groups, c // groups, min(3, h), 1)
+        up = self.tensor(c, 1, 2, 3)
+        turned = {"stride": 2, "padding": 1, "output_padding": 0, "groups": 1, "dilation": 1}
+        drawn: list[tuple[str, list[int], dict[str, Any], dict[str, np.ndarray]]] = [
+            (
+                "MaxPool",
+                [],
+                {"kernel": min(3, h, w), "stride": 2, "padding": 1 if min(h, w) > 1 else 0, "dilation": 1},
+                {},
+            ),
+            ("AvgPool", [], {"kernel": [min(2, h), min(3, w)], "stride": 1}, {}),
+            ("Conv", [], place, {"weight": kernel, "bias": self.tensor(2 * groups)}),
+            ("ConvTranspose", [], turned, {"weight": up}),
+            ("AdaptiveAvgPool", [c, *size], {}, {}),
+            ("GlobalAvgPool", [], {}, {}),
+            ("Resize", [c, *size], {"mode": rng.choice(("nearest", "linear"))}, {}),
+            ("Slice", [], {"axis": 2, "start": 0, "stop": None, "step": 2}, {}),
+            ("Permute", [], {"axes": [0, 2, 1, 3]}, {}),
+            ("Reshape", [w, c, h], {}, {}),
+            (
+                "Reduce",
+                [],
+                {"how": rng.choice(("sum", "mean", "max")), "axes": [rng.choice((1, 2, 3))], "keepdims": True},
+                {},
+            ),
+            ("Softmax", [], {"axis": rng.choice((1, 2, 3))}, {}),
+            ("LayerNorm", [], {"eps": 1e-5, "axes": 1}, norm),
+            ("Unary", [], {"function": rng.choice(UNARY)}, {}),
+            ("Affine", [], {}, {"scale": self.tensor(c, h, w), "shift": self.tensor(c, h, w)}),
+        ]
+        op, shape, attrs, params = rng.choice(drawn)
+        about = SimpleNamespace(op=op, attrs=attrs, params=params, shape=tuple(shape or self.shape))
+        try:
+            shape = list(shape_of(about, [tuple(self.shape)]))
+        except Misfit:
+            return
+        if min(shape) < 1:
+            return
+        self.add_node(op, shape, attrs, **params)
+        self.spikes, self.area = False, 0
 
     def tensor(self, *shape: int) -> np.ndarray:
         return self.numbers.normal(0.1, 1, shape).astype(np.float32)

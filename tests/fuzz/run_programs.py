@@ -215,7 +215,9 @@ def programs(library: c.CDLL, rng: random.Random, paths: list[int], pool: int, c
     for _ in range(60):
         ops = [native.Op.from_buffer_copy(op) for op in layout.ops]
         changed = {name: list(n) if isinstance(n, list) else n for name, n in sizes.items()}
-        codes = {i: array.reshape(-1).copy() for i, array in enumerate(layout.keep) if array.dtype == np.int32}
+        codes = {
+            i: array.reshape(-1).copy() for i, array in enumerate(layout.keep) if array.dtype in (np.int32, np.int64)
+        }
         for _ in range(rng.choice((1, 1, 1, 2, 4))):
             mutate(rng, ops, changed, codes)
         shared = pool if rng.random() < 0.1 else None

@@ -227,7 +227,7 @@ class Compiler(Views):
             params["weight"] = weight_of(self, node)[0]
         about = SimpleNamespace(name=node["name"], op=node["op"], attrs=node["attrs"], params=params, shape=shape)
         counts = [self.counts_of(name) for name in node["inputs"]]
-        if "scale" in params:
+        if "scale" in params and "weight" in params:
             self.check_exact(node, params["weight"], counts[0])
         result = operation.meaning(m, about, params, *inputs)
         if result.shape != shape:

@@ -33,7 +33,7 @@ INLINE void sums_to(const Piece *p, const Span *s, fr *to, int kind) {
     }
 }
 
-static void read_sums(Piece *p, const Span *s, int out) {
+static __attribute__((noinline)) void read_sums(Piece *p, const Span *s, int out) {
     Machine *m = &p->machine;
     const uint64_t mine = s->count < 64 ? (1ull << s->count) - 1 : ~0ull;
     if (s->kind == SUM_FLOAT && (s->x.touched & mine) == mine) {
@@ -49,7 +49,7 @@ static void read_sums(Piece *p, const Span *s, int out) {
     }
 }
 
-static void write_map(const Machine *m, int count, Place to, int from) {
+static __attribute__((noinline)) void write_map(const Machine *m, int count, Place to, int from) {
     const Place a = m->place[from];
     if (a.at == to.at) return;
     each(LINE_COPY, &a, &a, &a, &a, &to, count, m->floats / REGISTER, 1);
@@ -76,13 +76,13 @@ INLINE void fire(const Piece *p, const Span *s, const Line *line, int how) {
     }
 }
 
-static void channels(Piece *p, int out, const float *from) {
+static __attribute__((noinline)) void channels(Piece *p, int out, const float *from) {
     float *to = own(&p->machine, out);
     for (int at = 0; at + p->machine.floats <= MACHINE_FLOATS; at += p->machine.floats)
         memcpy(to + at, from + p->lane, (size_t)p->machine.floats * 4);
 }
 
-static void number(Machine *m, int out, int32_t bits) {
+static __attribute__((noinline)) void number(Machine *m, int out, int32_t bits) {
     int32_t *to = (int32_t *)own(m, out);
     for (int i = 0; i < MACHINE_FLOATS; i++) to[i] = bits;
 }
@@ -98,7 +98,7 @@ static Place in_state(const Piece *p, const Span *s, const float *const *states,
     return in_map(p, s, states[which] + p->ctx->row * p->ctx->v_stride[which]);
 }
 
-static void run_lines(Piece *p, const Span *s, int from, int to) {
+static __attribute__((noinline)) void run_lines(Piece *p, const Span *s, int from, int to) {
     const Op *op = p->op;
     const Context *ctx = p->ctx;
     Machine *m = &p->machine;
@@ -126,7 +126,8 @@ static void run_lines(Piece *p, const Span *s, int from, int to) {
         }
 }
 
-static void program_begin(Piece *p, const Op *op, const Context *ctx, int lane, int outputs, float *registers) {
+static __attribute__((noinline)) void program_begin(Piece *p, const Op *op, const Context *ctx, int lane, int outputs,
+                                                    float *registers) {
     p->op = op;
     p->ctx = ctx;
     p->lane = lane;
@@ -138,7 +139,7 @@ static void program_begin(Piece *p, const Op *op, const Context *ctx, int lane, 
 }
 
 /* `width` pixels, at most 64, of one row. */
-static void program_pixels(Piece *p, int64_t pixel, int width, Sums x, int kind) {
+static __attribute__((noinline)) void program_pixels(Piece *p, int64_t pixel, int width, Sums x, int kind) {
     const int most = MACHINE_FLOATS / p->machine.floats;
     for (int i = 0; i < width; i += most) {
         const Span s = {pixel + i,

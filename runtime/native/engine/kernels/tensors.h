@@ -12,7 +12,7 @@ typedef struct {
     int64_t at[MOST_AXES];
 } Index;
 
-static Index index_at(const Tensor *t, int first, int count, int64_t element) {
+static __attribute__((noinline)) Index index_at(const Tensor *t, int first, int count, int64_t element) {
     Index x = {t, first, count, {0}};
     for (int i = count - 1; i >= 0; i--) {
         x.at[i] = element % t->size[first + i];
@@ -41,7 +41,7 @@ static float *base_of(const Op *op, const Context *ctx, const View *v) {
 }
 
 /* n elements from `x` on, of a view that begins at `base`, one after the other. */
-static void gather(Index x, const View *v, const float *base, int n, float *to) {
+static __attribute__((noinline)) void gather(Index x, const View *v, const float *base, int n, float *to) {
     const int last = x.count - 1;
     const int64_t stride = v->stride[x.first + last], size = x.t->size[x.first + last];
     while (n > 0) {
@@ -57,7 +57,7 @@ static void gather(Index x, const View *v, const float *base, int n, float *to) 
     }
 }
 
-static void scatter(Index x, const View *v, float *base, int n, const float *from) {
+static __attribute__((noinline)) void scatter(Index x, const View *v, float *base, int n, const float *from) {
     const int last = x.count - 1;
     const int64_t stride = v->stride[x.first + last], size = x.t->size[x.first + last];
     while (n > 0) {
@@ -73,7 +73,8 @@ static void scatter(Index x, const View *v, float *base, int n, const float *fro
     }
 }
 
-static void tensor_lines(const Op *op, const Context *ctx, Machine *m, const Index *x, int n, int from, int to) {
+static __attribute__((noinline)) void tensor_lines(const Op *op, const Context *ctx, Machine *m, const Index *x, int n,
+                                                   int from, int to) {
     const Tensor *t = op->weight;
     for (const Line *line = op->code + from; line < op->code + to; line++) switch (line->op) {
         case LINE_NUMBER: number(m, line->out, line->a); break;
