@@ -129,6 +129,8 @@ UNSAFE: list[tuple[str, Change]] = [
     ("CONV.*names register 999", line("CONV", "FIRE", B, 999)),
     *(("CONV.*names register -1", line("CONV", "SUB", column, -1)) for column in (C, D)),
     ("NEURON.*reads register 999, which nothing", line("NEURON", "GIVE", A, 999)),
+    ("CONV.*line [0-9]+ is of kind .*, which neurons have not", line("CONV", "STATE", 0, code("VIEW"))),
+    ("NEURON.*line [0-9]+ is of kind .*, which neurons have not", line("NEURON", "GIVE", 0, code("PUT"))),
     # what lies elsewhere
     ("CONV.*line [0-9]+: state 6 of 6", line("CONV", "STATE", A, 6)),
     ("CONV.*line [0-9]+: state -1 of 6", line("CONV", "STATE", A, -1)),

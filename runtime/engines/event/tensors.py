@@ -145,7 +145,7 @@ class Tensors:
         values = Values(lambda why: self.b.refuse(self.node, why), leaf)
         out = ("PUT", values.value(x.symbol))
         code, once, registers = assemble(values.keys, out, {})
-        self.b.out.need_registers(registers, {})
+        self.b.out.need_registers(max(2, registers), {})
         fields: dict[str, Any] = {
             "code": code,
             "lines": len(code),
@@ -171,16 +171,17 @@ class Tensors:
         inner = [axis - 1 for axis in axes]
         outer = [i for i in range(len(x.shape)) if i not in inner]
         kept = tuple(1 if i in inner else n for i, n in enumerate(x.shape))
-        out = self.b.room(kept)
+        out = self.b.room(kept if keep else [x.shape[i] for i in outer])
+        each = reshaped(out, kept)
+        assert each is not None  # axes of one place
         self.b.out.need_registers(2, {})
         shape = [x.shape[i] for i in (*outer, *inner)]
-        views = [out.to(x.shape), view]
+        views = [each.to(x.shape), view]
         moved = [v.moved(v.array.transpose([*outer, *inner])) for v in views]
         if not outer:
             moved, shape = [v.moved(v.array[None]) for v in moved], [1, *shape]
         self.b.on_views(self.node, "REDUCE", moved, len(inner), how)
-        found = self.of(out)
-        return found if keep else self.reshape(found, [x.shape[i] for i in outer])
+        return self.of(out)
 
     def _product(self, out: View, a: View, b: View, inner: int) -> None:
         """PRODUCT: views of one shape, the last `inner` axes summed over; the axis before them is that of rows of b."""

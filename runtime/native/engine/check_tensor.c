@@ -67,13 +67,13 @@ int plif_check_tensor(const Check *c, const Op *op) {
     const int64_t expected = pieces(t, op->kind == OP_PRODUCT);
     REQUIRE(op->items == expected, PLIF_WRONG_FIELD, "has %d pieces of work; expected %lld", op->items,
             (long long)expected);
+    REQUIRE(c->program->acc_floats >= 2 * MACHINE_FLOATS, PLIF_WRONG_MEMORY, "two registers, with room for %lld floats",
+            (long long)c->program->acc_floats);
     if (op->kind == OP_TENSOR) return plif_check_lines(c, op);
     const int rows = (int)(t->axes - t->inner) - 1;
     if (op->kind == OP_PRODUCT)
         REQUIRE(t->view[1].stride[rows] == 0 && t->view[2].stride[rows] == 1, PLIF_WRONG_FIELD,
                 "rows with strides %lld and %lld; expected 0 and 1", (long long)t->view[1].stride[rows],
                 (long long)t->view[2].stride[rows]);
-    REQUIRE(c->program->acc_floats >= 2 * MACHINE_FLOATS, PLIF_WRONG_MEMORY, "two registers, with room for %lld floats",
-            (long long)c->program->acc_floats);
     return 0;
 }
