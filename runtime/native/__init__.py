@@ -71,6 +71,7 @@ class Op(c.Structure):
         *((name, c.c_int32) for name in ("charge", "soft", "state", "items", "parallel", "tile_h", "tile_w", "voters")),
         *((name, c.c_float) for name in ("v_threshold", "v_reset", "dense_from", "area")),
         *((name, c.c_int32) for name in ("sums", "block", "pairs", "eager", "lines", "once", "registers", "gives")),
+        *((name, c.c_int32) for name in ("stride_y", "pad_y", "dilation", "dilation_y")),
         *((name, c.c_int64) for name in ("in_", "in2", "out", "index", "values", "dense", "row_capacity", "dense_row")),
         *((name, c.c_void_p) for name in ("weight", "weight_bytes", "bias", "scale", "alpha", "code")),
     )

@@ -153,7 +153,8 @@ static int run_case(const Case *t, int path, int sums, float dense_from, int pai
                   .row_capacity = capacity, .dense_from = dense_from};
     ops[1] = ops[0];
     ops[1].kind = OP_CONV, ops[1].from = ops[0].from, ops[1].in = lists, ops[1].out = out;
-    ops[1].oh = oh, ops[1].ow = ow, ops[1].oc = t->o, ops[1].kh = ops[1].kw = t->k, ops[1].pad = t->pad;
+    ops[1].oh = oh, ops[1].ow = ow, ops[1].oc = t->o, ops[1].kh = ops[1].kw = t->k, ops[1].pad = ops[1].pad_y = t->pad;
+    ops[1].stride_y = t->stride, ops[1].dilation = ops[1].dilation_y = 1;
     ops[1].charge = t->charge, ops[1].soft = t->soft, ops[1].v_threshold = 0.75f, ops[1].v_reset = t->soft ? 0 : 0.125f;
     ops[1].tile_h = 2, ops[1].tile_w = 4, ops[1].weight = weight, ops[1].bias = bias, ops[1].alpha = alpha;
     ops[1].sums = sums, ops[1].scale = scale, ops[1].weight_bytes = bytes, ops[1].block = block;

@@ -223,18 +223,30 @@ UNSAFE: list[tuple[str, Change]] = [
     ("writes whole rows", field("ACTIVE", 1, dense=0)),
     ("writes its lists", field("ACTIVE", out=0)),
     # convolutions
-    ("CONV\\): kernel 0 x 3, stride 1, padding 1$", field("CONV", kh=0)),
-    ("CONV\\): kernel 65536 x 3, stride 1, padding 1$", field("CONV", kh=1 << 16)),
-    ("CONV\\): kernel 3 x 0, stride 1, padding 1$", field("CONV", kw=0)),
-    ("CONV\\): kernel 3 x 65536, stride 1, padding 1$", field("CONV", kw=1 << 16)),
-    ("CONV\\): kernel 3 x 3, stride 0, padding 1$", field("CONV", stride=0)),
-    ("CONV\\): kernel 3 x 3, stride 65536, padding 1$", field("CONV", stride=1 << 16)),
-    ("CONV\\): kernel 3 x 3, stride 1, padding -1$", field("CONV", pad=-1)),
-    ("CONV\\): kernel 3 x 3, stride 1, padding 65536$", field("CONV", pad=1 << 16)),
-    ("CONV.*make no 1 x 6 of", field("CONV", kh=15, stride=2, oh=1, ow=6)),
-    ("CONV.*make no 6 x 1 of", field("CONV", kw=15, stride=2, oh=6, ow=1)),
-    ("CONV.*make no 160 x 12 of", field("CONV", oh=160)),
-    ("CONV.*make no 12 x 160 of", field("CONV", ow=160)),
+    *(
+        (
+            "CONV.*: kernel {kernel}, stride {stride}, padding {pad}, dilation {dilation} along ".format(**said) + axis,
+            field("CONV", **{name: wrong}),
+        )
+        for axis, names in (
+            ("y", ("kh", "stride_y", "pad_y", "dilation_y")),
+            ("x", ("kw", "stride", "pad", "dilation")),
+        )
+        for name, what, wrong in (
+            *(
+                (name, what, wrong)
+                for name, what in zip(names, ("kernel", "stride", "pad", "dilation"), strict=True)
+                for wrong in (-1 if what == "pad" else 0, 1 << 16)
+            ),
+        )
+        for said in ({"kernel": 3, "stride": 1, "pad": 1, "dilation": 1, what: wrong},)
+    ),
+    ("CONV.*make no 1 of 12 along y", field("CONV", kh=15, oh=1)),
+    ("CONV.*make no 1 of 12 along x", field("CONV", kw=15, ow=1)),
+    ("CONV.*dilation 7 make no 12 of 12 along y", field("CONV", dilation_y=7)),
+    ("CONV.*dilation 7 make no 12 of 12 along x", field("CONV", dilation=7)),
+    ("CONV.*make no 160 of 12 along y", field("CONV", oh=160)),
+    ("CONV.*make no 160 of 12 along x", field("CONV", ow=160)),
     ("CONV.*reads active lists at .* that no operation", field("CONV", in_=64)),
     ("CONV.*reads active lists at .* that no operation", field("CONV", index=64)),
     ("CONV.*reads active lists at .* that no operation", field("CONV", values=64)),
@@ -245,8 +257,8 @@ UNSAFE: list[tuple[str, Change]] = [
     ("CONV.*reads lists of a map \\[2, 12, 12\\] with stride 1", field("CONV", ic=2)),
     ("CONV.*reads lists of a map \\[3, 13, 12\\] with", field("CONV", ih=13, kh=4)),
     ("CONV.*reads lists of a map \\[3, 12, 13\\] with", field("CONV", iw=13, kw=4)),
-    ("CONV.*with stride 2, and they were made of .* with stride 1", field("CONV", 2, stride=2, oh=2, ow=2, items=1)),
-    ("CONV.*reads rows of .* with padding 0, and they were made", field("CONV", 1, pad=0, kh=1, kw=1)),
+    ("CONV.*with stride 2, and they were made of .* with stride 1", field("CONV", 2, stride=2, ow=2, items=1)),
+    ("CONV.*reads rows of .* with padding 0, and they were made", field("CONV", 1, pad=0, kw=1)),
     (
         "CONV.*reads rows of .* with padding 1, and they were made",
         both(*(field(kind, 1, dense_row=896) for kind in ("ACTIVE", "CONV"))),
@@ -264,7 +276,7 @@ UNSAFE: list[tuple[str, Change]] = [
     ("CONV.*pieces of work; expected", field("CONV", items=1000)),
     (
         "CONV.*an output with 12884508675 inputs",
-        field("CONV", kh=65535, kw=65535, pad=1 << 15, oh=14, ow=14, items=10),
+        field("CONV", kh=65535, kw=65535, pad=1 << 15, pad_y=1 << 15, oh=14, ow=14, items=10),
     ),
     ("CONV.*weight takes", smaller_buffer("CONV", 0, "weight")),
     ("CONV.*weight takes", smaller_buffer("CONV", 1, "weight")),
@@ -275,6 +287,10 @@ UNSAFE: list[tuple[str, Change]] = [
     *(
         ("CONV.*: eager 0, .*gives kind", field("CONV", 1, **{name: 1}))
         for name in ("lines", "once", "registers", "gives")
+    ),
+    (
+        "CONV.*reads rows of bytes with dilation 2",
+        field("CONV", 1, dilation=2, ow=10, items=lambda n: n),
     ),
     ("CONV.*weight_bytes takes", smaller_buffer("CONV", 1, "weight_bytes")),
     ("CONV.*bias takes", smaller_buffer("CONV", 0, "bias")),
@@ -297,9 +313,8 @@ UNSAFE: list[tuple[str, Change]] = [
     ("NEURON.*writes spikes", field("NEURON", out=0)),
     # pools
     ("SPIKE_POOL.*reads spikes at .* where no operation", field("SPIKE_POOL", in_=64)),
-    ("SPIKE_POOL.*kernel 2 x 2, stride 65536, padding 0$", field("SPIKE_POOL", stride=1 << 16)),
-    ("SPIKE_POOL.*a pool of 2 x 2 with padding 1", field("SPIKE_POOL", pad=1, stride=2, oh=7, ow=7, items=7)),
-    ("SPIKE_POOL.*a pool of 2 x 1", field("SPIKE_POOL", kw=1)),
+    ("SPIKE_POOL.*kernel 2, stride 65536, padding 0", field("SPIKE_POOL", stride=1 << 16)),
+    ("SPIKE_POOL.*padding 1 and dilation 1 make no 6 of 12", field("SPIKE_POOL", pad=1)),
     ("SPIKE_POOL.*from 40 channels to 41", field("SPIKE_POOL", oc=41)),
     ("SPIKE_POOL.*writes spikes", field("SPIKE_POOL", out=0)),
     ("SPIKE_POOL.*has 7 pieces of work", field("SPIKE_POOL", items=7)),

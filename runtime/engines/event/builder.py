@@ -131,6 +131,7 @@ class Builder:
             op.oc, op.oh, op.ow = target.map
             op.out = target.at
         op.items = op.oh if target is not None else 1
+        op.stride_y = op.dilation = op.dilation_y = 1
         for key, value in fields.items():
             if isinstance(value, np.ndarray):
                 self.out.keep.append(value)

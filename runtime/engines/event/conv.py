@@ -21,6 +21,7 @@ from runtime.engines.event.builder import Builder, Record
 from runtime.engines.event.forms import NEVER
 from runtime.engines.event.layout import (
     Value,
+    along_both,
     as_map,
     lanes,
     pack,
@@ -41,6 +42,9 @@ BYTES_FROM_WIDTH = 8  # output pixels of a row, so that rows that are multiplied
 WIDE_FROM = 64  # inputs of one output up to which float32 weights, too, are taken 128 outputs at a time
 
 
+Place = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
 def convolution(b: Builder, node: Record, source: Value) -> tuple[Value, dict[str, Any]]:
     """A convolution or linear layer that reads `source`: what the operation CONV reads, and its fields.
 
@@ -48,14 +52,18 @@ def convolution(b: Builder, node: Record, source: Value) -> tuple[Value, dict[st
     """
     outputs = as_map(node["shape"])
     quantised = "scale" in node["params"]
-    weight, stride, pad = _weight(b, node, source, quantised)
+    weight, (strides, pads, dilations) = _weight(b, node, source, quantised)
+    stride, pad = strides[1], pads[1]
     channels, h, w = source.map
     kh, kw = weight.shape[2:]
-    found = (outputs[0], (h + 2 * pad - kh) // stride + 1, (w + 2 * pad - kw) // stride + 1)
+    sizes = zip((h, w), (kh, kw), strides, pads, dilations, strict=True)
+    found = (outputs[0], *((n + 2 * p - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in sizes))
     if found != outputs:
         raise b.damaged(f"layer {node['name']} gives {list(found)}, its card says {node['shape']}")
     bias = b.parameter(node, "bias", (outputs[0],)) if "bias" in node["params"] else np.zeros(1, np.float32)
-    fields: dict[str, Any] = {"kh": kh, "kw": kw, "stride": stride, "pad": pad, "bias": b.in_lanes(bias, outputs[0])}
+    fields: dict[str, Any] = {"kh": kh, "kw": kw, "bias": b.in_lanes(bias, outputs[0])}
+    fields |= {"stride_y": strides[0], "stride": stride, "pad_y": pads[0], "pad": pad}
+    fields |= {"dilation_y": dilations[0], "dilation": dilations[1]}
     block = WIDE_BLOCK if kh * kw * channels <= WIDE_FROM else BLOCK
     as_bytes = False
     if quantised:
@@ -64,7 +72,7 @@ def convolution(b: Builder, node: Record, source: Value) -> tuple[Value, dict[st
             weight = weight.astype(np.float32)
         else:
             block = WIDE_BLOCK
-            as_bytes = b.forms.bytes_from < NEVER and outputs[2] >= BYTES_FROM_WIDTH
+            as_bytes = b.forms.bytes_from < NEVER and outputs[2] >= BYTES_FROM_WIDTH and dilations[1] == 1
             fields["pairs"] = int(b.forms.pairs and lanes(outputs[0]) % BLOCK == 0)
             if as_bytes:
                 fields["weight_bytes"] = pack_bytes(weight)
@@ -81,8 +89,8 @@ def convolution(b: Builder, node: Record, source: Value) -> tuple[Value, dict[st
     return Value(source.kind, source.map, active["in_"]), fields | active
 
 
-def _weight(b: Builder, node: Record, source: Value, quantised: bool) -> tuple[np.ndarray, int, int]:
-    """The weight, float32 or int8 [O, I, kh, kw] with zeros between the groups; stride and padding."""
+def _weight(b: Builder, node: Record, source: Value, quantised: bool) -> tuple[np.ndarray, Place]:
+    """The weight, float32 or int8 [O, I, kh, kw] with zeros between the groups; stride, padding and dilation, (y, x) each."""
     channels, h, w = source.map
     outputs = as_map(node["shape"])[0]
     weight, turned = weight_of(b, node)
@@ -95,19 +103,22 @@ def _weight(b: Builder, node: Record, source: Value, quantised: bool) -> tuple[n
         if not source.flat and (h, w) != (1, 1):
             raise b.refuse(node, f"a linear layer over the last axis of a map {list(source.map)}")
         _check_size(b, node, (outputs, channels, h, w))
-        return np.ascontiguousarray(weight).reshape(outputs, channels, h, w), 1, 0
+        return np.ascontiguousarray(weight).reshape(outputs, channels, h, w), ((1, 1), (0, 0), (1, 1))
     a = node["attrs"]
-    stride, pad, groups = whole(a["stride"]), whole(a["padding"]), whole(a["groups"])
+    place = along_both(node, "stride", 1), along_both(node, "padding", 0), along_both(node, "dilation", 1)
+    groups = whole(a["groups"])
+    if weight.ndim == 3:  # over one axis
+        weight = weight[:, :, None]
     fits = weight.ndim == 4 and groups >= 1 and channels % groups == 0 and not source.flat
     if not fits or weight.shape[:2] != (outputs, channels // groups):
         raise b.damaged(
             f"layer {node['name']}: weight is {list(weight.shape)}; expected "
             f"[{outputs}, {channels // max(groups, 1)}, k, k] for {channels} channels in {groups} groups"
         )
-    if stride < 1:
-        raise b.damaged(f"layer {node['name']}: stride {stride}, padding {pad}")
+    if min(*place[0], *place[2]) < 1:
+        raise b.damaged(f"layer {node['name']}: stride {a['stride']}, padding {a['padding']}")
     _check_size(b, node, (outputs, channels, *weight.shape[2:]))
-    return spread(weight, groups), stride, pad
+    return spread(weight, groups), place
 
 
 def weight_of(b: Builder, node: Record) -> tuple[np.ndarray, bool]:

@@ -99,11 +99,19 @@ def whole(number: object, least: int = 0) -> int:
 
 
 def as_map(shape: Sequence[int]) -> Shape3:
-    """A card's shape as [C, H, W]; a vector of n is [n, 1, 1], a row of places [C, L, 1], and of more axes of space all but the
+    """A card's shape as [C, H, W]; a vector of n is [n, 1, 1], a row of places [C, 1, L], and of more axes of space all but the
     last are one: [C, D * H, W]. Raises ValueError for what is no shape."""
     c, *inner = (whole(n, 1) for n in shape)
-    *before, last = inner if len(inner) > 1 else (*inner, 1, 1)[:2]
-    return c, whole(math.prod(before), 1), last
+    return c, whole(math.prod(inner[:-1]), 1), inner[-1] if inner else 1
+
+
+def along_both(node: Mapping[str, Any], key: str, default: int) -> tuple[int, int]:
+    """A kernel, stride, padding or dilation of a node over one or two axes of space, as (y, x); where there is one axis, it is x.
+    Raises ValueError for what is none."""
+    value, dims = node["attrs"].get(key, default), len(node["shape"]) - 1
+    values = [whole(n) for n in (value if isinstance(value, list | tuple) else [value] * dims)]
+    y, x = (default, *values) if len(values) == dims == 1 else values
+    return y, x
 
 
 def tiles(shape: Shape3, threads: int, block: int = BLOCK) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.engines.event.builder import Record
 from runtime.engines.event.conv import MOST_EXACT, convolution, weight_of
-from runtime.engines.event.layout import Layout, Shape3, Value, as_map, whole
+from runtime.engines.event.layout import Layout, Shape3, Value, along_both, as_map, whole
 from runtime.engines.event.neurons import kernel_fields, program_fields, values_of
 from runtime.engines.event.tensors import Tensor, Tensors
 from runtime.engines.event.views import View, Views, map_view
@@ -136,20 +136,29 @@ class Compiler(Views):
         return target
 
     def pool(self, node: Record) -> Value:
-        source = self.value(node)
-        kernel, stride = whole(node["attrs"]["kernel"]), whole(node["attrs"]["stride"])
-        c, h, w = source.map
-        if not (0 < kernel <= min(h, w)) or stride < 1 or source.flat:
-            raise self.damaged(f"layer {node['name']}: kernel {kernel}, stride {stride} on a map {[c, h, w]}")
-        shape = (c, (h - kernel) // stride + 1, (w - kernel) // stride + 1)
+        source, a = self.value(node), node["attrs"]
+        kernel, stride, pad, dilation = (
+            along_both(node, key, default)
+            for key, default in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1))
+        )
+        c, *sizes = source.map
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+        left = [n + 2 * p - r for n, p, r in zip(sizes, pad, reach, strict=True)]
+        if min(*kernel, *stride, *dilation) < 1 or min(left) < 0 or source.flat:
+            raise self.damaged(
+                f"layer {node['name']}: kernel {a['kernel']}, stride {a['stride']} on a map {list(source.map)}"
+            )
+        shape = (c, left[0] // stride[0] + 1, left[1] // stride[1] + 1)
         if node["op"] == "MaxPool" and source.kind == FROM_SPIKES:
             target, kind = self.spikes_at(shape), "SPIKE_POOL"
         else:
             kind = "MAX_POOL" if node["op"] == "MaxPool" else "AVG_POOL"
             source = self.floats(source)
-            size = kernel * kernel if kind == "AVG_POOL" else 1
+            size = kernel[0] * kernel[1] if kind == "AVG_POOL" else 1
             target = self.floats_at(shape, source.most and source.most * size, source.area * size)
-        self.emit(kind, source, target, kh=kernel, kw=kernel, stride=stride)
+        (kh, kw), (stride_y, stride_x), (pad_y, pad_x) = kernel, stride, pad
+        fields = {"stride_y": stride_y, "stride": stride_x, "pad_y": pad_y, "pad": pad_x}
+        self.emit(kind, source, target, kh=kh, kw=kw, dilation_y=dilation[0], dilation=dilation[1], **fields)
         return target
 
     def affine(self, node: Record) -> Value:
@@ -201,15 +210,12 @@ class Compiler(Views):
 
     def has_kernel(self, node: Record) -> bool:
         """Whether a kernel of its own does all of a node; else its meaning is run (tensors.py)."""
-        op, a, shape = node["op"], node["attrs"], self.shapes[node["name"]]
+        op, shape = node["op"], self.shapes[node["name"]]
         shapes = [self.shapes[name] for name in node["inputs"]]
         if op not in MAKERS or self.constants.keys() & set(node["inputs"]):
             return False
-        if any(isinstance(a.get(key), list) for key in ("kernel", "stride", "padding", "dilation")):
-            return False
         if op in ("Conv", "MaxPool", "AvgPool"):
-            plain = a.get("dilation", 1) == 1 and (op == "Conv" or a.get("padding", 0) == 0)
-            return plain and len(shape) == 3
+            return len(shape) in (2, 3)
         if op == "Affine":
             return all(self.tensor(node, key)[1].size != math.prod(shape[1:]) * shape[0] for key in node["params"])
         return len(shape) == 1 if op == "Linear" else op != "Add" or set(shapes) == {shape}

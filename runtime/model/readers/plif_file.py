@@ -8,7 +8,7 @@ Everything is little-endian and lies at the places that the header names. runtim
     states      16 bytes each: C, H, W (int32), the initial value (float32)
     programs    32 bytes each: the CPU path (PATHS) that it is for, how many operations (int32), the first of these, floats of
                 the largest tile of sums, bytes of the arena (int64)
-    operations  240 bytes each: the fields of Op in native/engine/event.h; its six pointers are numbers of arrays, from 1 on,
+    operations  256 bytes each: the fields of Op in native/engine/event.h; its six pointers are numbers of arrays, from 1 on,
                 0 for none (int64)
     arrays      24 bytes each: offset in `weights` and size, in bytes (int64), the type of its numbers (int32: DTYPES), 0
     weights     the arrays, each at a multiple of 64 bytes
@@ -40,7 +40,7 @@ HEADER = struct.Struct(f"<8sIIq{2 * len(SECTIONS)}q{len(FACTS)}i40x32s")
 SHA256_AT = HEADER.size - 32
 STATE = struct.Struct("<3if")
 PROGRAM = struct.Struct("<2i3q")
-OPERATION = struct.Struct("<20i4f8i14q")
+OPERATION = struct.Struct("<20i4f12i14q")
 ARRAY = struct.Struct("<2q2i")
 DTYPES = ("<f4", "<i2", "i1", "<i4", "<i8")
 ALIGNMENT = 64
@@ -50,7 +50,7 @@ OPERATION_FIELDS = (
     *("kind", "from_", "ih", "iw", "ic", "oh", "ow", "oc", "kh", "kw", "stride", "pad"),
     *("charge", "soft", "state", "items", "parallel", "tile_h", "tile_w", "voters"),
     *("v_threshold", "v_reset", "dense_from", "area", "sums", "block", "pairs", "eager"),
-    *("lines", "once", "registers", "gives"),
+    *("lines", "once", "registers", "gives", "stride_y", "pad_y", "dilation", "dilation_y"),
     *("in_", "in2", "out", "index", "values", "dense", "row_capacity", "dense_row"),
     *("weight", "weight_bytes", "bias", "scale", "alpha", "code"),
 )

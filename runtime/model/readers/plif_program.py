@@ -113,7 +113,7 @@ def read_plif(path: Path) -> PlifFile:
     names, states = texts[1 : 1 + said["classes"]], texts[1 + said["classes"] :]
     shape = (said["c"], said["h"], said["w"])
     known = Facts(
-        shape[: said["rank"]],
+        {1: shape[:1], 2: shape[::2]}.get(said["rank"], shape),
         tuple(names),
         *(
             said["voters"],

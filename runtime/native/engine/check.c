@@ -182,16 +182,22 @@ static int check_neuron(Check *c, const Op *op) {
     return take_spikes(c, op);
 }
 
-/* Convolutions and pools: the size of the output follows from that of the input. */
-static int check_window(const Check *c, const Op *op) {
-    REQUIRE(between(1, op->kh, MOST_SIDE) && between(1, op->kw, MOST_SIDE) && between(1, op->stride, MOST_SIDE) &&
-                between(0, op->pad, MOST_SIDE),
-            PLIF_WRONG_FIELD, "kernel %d x %d, stride %d, padding %d", op->kh, op->kw, op->stride, op->pad);
-    const int h = op->ih + 2 * op->pad - op->kh, w = op->iw + 2 * op->pad - op->kw;
-    REQUIRE(h >= 0 && w >= 0 && op->oh == h / op->stride + 1 && op->ow == w / op->stride + 1, PLIF_WRONG_FIELD,
-            "kernel %d x %d, stride %d and padding %d make no %d x %d of %d x %d", op->kh, op->kw, op->stride, op->pad,
-            op->oh, op->ow, op->ih, op->iw);
+/* Convolutions and pools, along one axis: the size of the output follows from that of the input. */
+static int check_axis(const Check *c, char axis, int kernel, int stride, int pad, int dilation, int in, int out) {
+    REQUIRE(between(1, kernel, MOST_SIDE) && between(1, stride, MOST_SIDE) && between(0, pad, MOST_SIDE) &&
+                between(1, dilation, MOST_SIDE),
+            PLIF_WRONG_FIELD, "kernel %d, stride %d, padding %d, dilation %d along %c", kernel, stride, pad, dilation,
+            axis);
+    const int64_t left = in + 2 * (int64_t)pad - (int64_t)(kernel - 1) * dilation - 1;
+    REQUIRE(left >= 0 && out == left / stride + 1, PLIF_WRONG_FIELD,
+            "kernel %d, stride %d, padding %d and dilation %d make no %d of %d along %c", kernel, stride, pad, dilation,
+            out, in, axis);
     return 0;
+}
+
+static int check_window(const Check *c, const Op *op) {
+    TRY(check_axis(c, 'y', op->kh, op->stride_y, op->pad_y, op->dilation_y, op->ih, op->oh));
+    return check_axis(c, 'x', op->kw, op->stride, op->pad, op->dilation, op->iw, op->ow);
 }
 
 /* The active lists that a convolution reads are those of one operation, made for its stride. */
@@ -205,6 +211,7 @@ static int check_lists(const Check *c, const Op *op) {
             op->ic, op->ih, op->iw, op->stride, a->ic, a->ih, a->iw, a->stride);
     if (!op->dense_row) return 0;
     const int64_t reads = (op->iw + 2 * (int64_t)op->pad + op->kw + 16 * (int64_t)op->stride) * up(op->ic, 64);
+    REQUIRE(op->dilation == 1, PLIF_WRONG_FIELD, "reads rows of bytes with dilation %d", op->dilation);
     REQUIRE(a->pad == op->pad && op->dense_row >= reads, PLIF_WRONG_SOURCE,
             "reads rows of %lld bytes with padding %d, and they were made of %lld with padding %d", (long long)reads,
             op->pad, (long long)op->dense_row, a->pad);
@@ -245,8 +252,7 @@ static int check_conv(Check *c, const Op *op) {
 static int check_pool(Check *c, const Op *op, int from) {
     TRY(check_from(c, op, from));
     TRY(check_window(c, op));
-    REQUIRE(op->pad == 0 && op->kh == op->kw && op->ic == op->oc, PLIF_WRONG_FIELD,
-            "a pool of %d x %d with padding %d, from %d channels to %d", op->kh, op->kw, op->pad, op->ic, op->oc);
+    REQUIRE(op->ic == op->oc, PLIF_WRONG_FIELD, "a pool from %d channels to %d", op->ic, op->oc);
     return from == FROM_SPIKES ? take_spikes(c, op) : take_floats(c, op);
 }
 

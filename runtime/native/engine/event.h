@@ -73,6 +73,8 @@ typedef struct {
     int32_t sums, block;  /* sum_kind; outputs of one piece of a convolution, BLOCK or WIDE_BLOCK */
     int32_t pairs, eager; /* whether int8 weights are kept as pairs of bytes and not as int16; no step may wait */
     int32_t lines, once, registers, gives; /* of CHARGE_PROGRAM: see machine.h; FROM_SPIKES or FROM_FLOATS */
+    int32_t stride_y, pad_y;               /* of convolutions and pools, where `stride` and `pad` are those of x */
+    int32_t dilation, dilation_y;          /* places between the taps of a kernel */
     int64_t in, in2, out;                  /* byte offsets into the arena */
     int64_t index, values, dense;          /* the other parts of active lists (the entries are at `in` or `out`) */
     int64_t row_capacity;                  /* entries that the list of one row and segment can hold */

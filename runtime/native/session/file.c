@@ -69,7 +69,7 @@ static int check_facts(plif_model *m) {
     const FileHeader *h = m->header;
     REQUIRE_FILE(between(1, h->c, MOST_NUMBERS) && between(1, h->h, 65535) && between(1, h->w, 65535) &&
                      (int64_t)h->h * h->w <= MOST_NUMBERS / h->c && between(1, h->rank, 3) &&
-                     (h->rank > 2 || h->w == 1) && (h->rank > 1 || h->h == 1),
+                     (h->rank > 2 || h->h == 1) && (h->rank > 1 || h->w == 1),
                  "an input of %d x %d x %d in %d axes", h->c, h->h, h->w, h->rank);
     REQUIRE_FILE(between(1, h->classes, MOST_RECORDS) && between(1, h->voters, MOST_NUMBERS) &&
                      between(1, h->T, MOST_STEPS),

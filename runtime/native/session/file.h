@@ -48,6 +48,7 @@ typedef struct {
     int32_t numbers[20];
     float reals[4];
     int32_t sums, block, pairs, eager, lines, once, registers, gives;
+    int32_t stride_y, pad_y, dilation, dilation_y;
     int64_t places[8];
     int64_t weight, weight_bytes, bias, scale, alpha, code;
 } FileOperation;
@@ -59,7 +60,7 @@ typedef struct {
 
 _Static_assert(sizeof(FileHeader) == 256 && sizeof(FileState) == 16 && sizeof(FileProgram) == 32, "as in plif_file.py");
 _Static_assert(offsetof(Op, weight) == offsetof(FileOperation, weight), "its numbers lie as those of Op");
-_Static_assert(sizeof(FileOperation) == 240 && sizeof(FileArray) == 24, "as in plif_file.py");
+_Static_assert(sizeof(FileOperation) == 256 && sizeof(FileArray) == 24, "as in plif_file.py");
 
 struct plif_model {
     const char *base; /* the bytes of the file */

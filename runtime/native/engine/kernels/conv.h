@@ -24,7 +24,8 @@ INLINE int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b)
 
 /* Whether the rows of inputs that a tile reads are empty. */
 INLINE int is_silent(const Op *op, const Context *ctx, const Tile *t) {
-    const int from = t->y0 * op->stride - op->pad, to = (t->y0 + t->height - 1) * op->stride - op->pad + op->kh;
+    const int from = t->y0 * op->stride_y - op->pad_y;
+    const int to = (t->y0 + t->height - 1) * op->stride_y - op->pad_y + (op->kh - 1) * op->dilation_y + 1;
     for (int y = from > 0 ? from : 0; y < (to < op->ih ? to : op->ih); y++)
         for (int s = 0; s < segments_of(op->ic); s++) {
             const ActiveRow row = active_row(op, ctx->arena, op->in, y, s);
@@ -48,7 +49,8 @@ INLINE void add_taps(const Op *op, const Context *ctx, const Tile *t, uint64_t *
     for (int ky = 0; ky < op->kh; ky++)
         for (int kx = 0; kx < op->kw; kx++) {
             /* which listed pixels this tap reads for the tile: q0 to q1 of those with the same x % stride */
-            const int dx = kx - op->pad, shift = floor_div(dx, op->stride), phase = dx - shift * op->stride;
+            const int dx = kx * op->dilation - op->pad, shift = floor_div(dx, op->stride),
+                      phase = dx - shift * op->stride;
             const int whole = op->iw / op->stride, extra = op->iw % op->stride;
             const int base = phase * whole + (phase < extra ? phase : extra), count = whole + (phase < extra);
             const int q0 = t->x0 + shift > 0 ? t->x0 + shift : 0, end = t->x0 + t->width + shift,
@@ -57,7 +59,7 @@ INLINE void add_taps(const Op *op, const Context *ctx, const Tile *t, uint64_t *
             const char *w = weight + (int64_t)(ky * op->kw + kx) * op->ic * row_bytes;
             for (int s = 0; s < segments && q0 < q1; s++, w += SEGMENT * row_bytes)
                 for (int r = 0; r < t->height; r++) {
-                    const int iy = (t->y0 + r) * op->stride + ky - op->pad;
+                    const int iy = (t->y0 + r) * op->stride_y + ky * op->dilation_y - op->pad_y;
                     if (iy < 0 || iy >= op->ih) continue;
                     const ActiveRow row = active_row(op, ctx->arena, op->in, iy, s);
                     if (ints && *row.is_dense) continue; /* dense8.h has added it */

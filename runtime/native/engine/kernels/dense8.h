@@ -26,8 +26,8 @@ void plif_dense8_tiles(const Op *op, const Context *ctx, const Tile *t, int lane
 
 /* Whether any input row that the tile reads is there as bytes. */
 INLINE int dense8_rows(const Op *op, const Context *ctx, const Tile *t) {
-    const int segments = segments_of(op->ic), from = t->y0 * op->stride - op->pad;
-    const int to = (t->y0 + t->height - 1) * op->stride - op->pad + op->kh;
+    const int segments = segments_of(op->ic), from = t->y0 * op->stride_y - op->pad_y;
+    const int to = (t->y0 + t->height - 1) * op->stride_y - op->pad_y + (op->kh - 1) * op->dilation_y + 1;
     for (int iy = from > 0 ? from : 0; iy < to && iy < op->ih; iy++)
         for (int s = 0; s < segments; s++)
             if (*active_row(op, ctx->arena, op->in, iy, s).is_dense) return 1;
@@ -36,7 +36,7 @@ INLINE int dense8_rows(const Op *op, const Context *ctx, const Tile *t) {
 
 /* The bytes that output pixel (y, x) reads at tap row ky and segment s; NULL where that row is not there as bytes. */
 INLINE const char *dense8_pixel(const Op *op, const Context *ctx, int y, int x, int ky, int s) {
-    const int iy = y * op->stride + ky - op->pad;
+    const int iy = y * op->stride_y + ky * op->dilation_y - op->pad_y;
     if (iy < 0 || iy >= op->ih) return 0;
     const ActiveRow row = active_row(op, ctx->arena, op->in, iy, s);
     return row.dense && *row.is_dense ? row.dense + (int64_t)x * op->stride * pixel_bytes(op->ic) : 0;

@@ -10,45 +10,56 @@ INLINE const float *floats(const Context *ctx, int64_t at) { return (const float
 INLINE const uint64_t *words_at(const Context *ctx, int64_t at) { return (const uint64_t *)(ctx->arena + at); }
 INLINE int bit(const uint64_t *words, int c) { return (int)(words[c / 64] >> c % 64 & 1); }
 
+/* The place that a tap of a window reads; -1 outside of the map. */
+INLINE int64_t tap_at(const Op *op, int y, int x, int ky, int kx) {
+    const int iy = y * op->stride_y + ky * op->dilation_y - op->pad_y,
+              ix = x * op->stride + kx * op->dilation - op->pad;
+    return iy < 0 || iy >= op->ih || ix < 0 || ix >= op->iw ? -1 : (int64_t)iy * op->iw + ix;
+}
+
 /* Max-pooling of spikes is an OR. */
 INLINE void spike_pool(const Op *op, const Context *ctx, int y) {
     const int words = blocks_of(op->oc);
     const uint64_t *in = words_at(ctx, op->in);
     uint64_t *out = (uint64_t *)(ctx->arena + op->out) + (int64_t)y * op->ow * words;
-    if (op->kh == 2 && op->stride == 2) {
+    const int plain = !(op->pad | op->pad_y) && op->dilation == 1 && op->dilation_y == 1;
+    if (plain && op->kh == 2 && op->kw == 2 && op->stride == 2 && op->stride_y == 2) {
         const uint64_t *top = in + (int64_t)2 * y * op->iw * words, *low = top + (int64_t)op->iw * words;
         for (int x = 0; x < op->ow; x++, top += 2 * words, low += 2 * words)
             for (int w = 0; w < words; w++) *out++ = top[w] | top[w + words] | low[w] | low[w + words];
         return;
     }
-    for (int x = 0; x < op->ow; x++)
-        for (int w = 0; w < words; w++) {
-            uint64_t any = 0;
-            for (int ky = 0; ky < op->kh; ky++)
-                for (int kx = 0; kx < op->kw; kx++)
-                    any |= in[((int64_t)(y * op->stride + ky) * op->iw + x * op->stride + kx) * words + w];
-            out[x * words + w] = any;
-        }
+    memset(out, 0, (size_t)op->ow * (size_t)words * 8);
+    for (int x = 0; x < op->ow; x++, out += words)
+        for (int ky = 0; ky < op->kh; ky++)
+            for (int kx = 0; kx < op->kw; kx++) {
+                const int64_t at = tap_at(op, y, x, ky, kx);
+                for (int w = 0; at >= 0 && w < words; w++) out[w] |= in[at * words + w];
+            }
 }
 
+/* Zeros of the padding count in an average; the largest of none is minus infinity. */
 INLINE void float_pool(const Op *op, const Context *ctx, int y, int average) {
     const int lanes = lanes_of(op->oc);
     const float *in = floats(ctx, op->in);
     float *out = (float *)(ctx->arena + op->out) + (int64_t)y * op->ow * lanes;
-    const float size = (float)(op->kh * op->kw);
+    const float size = (float)op->kh * (float)op->kw;
     for (int x = 0; x < op->ow; x++, out += lanes) {
+        int taps = 0;
         for (int ky = 0; ky < op->kh; ky++)
             for (int kx = 0; kx < op->kw; kx++) {
-                const float *p = in + ((int64_t)(y * op->stride + ky) * op->iw + x * op->stride + kx) * lanes;
-                if (ky + kx == 0)
+                const int64_t at = tap_at(op, y, x, ky, kx);
+                const float *p = in + at * lanes;
+                if (at < 0) continue;
+                if (!taps++)
                     memcpy(out, p, (size_t)lanes * 4);
                 else if (average)
                     for (int c = 0; c < lanes; c++) out[c] += p[c];
                 else
                     for (int c = 0; c < lanes; c++) out[c] = p[c] > out[c] || p[c] != p[c] ? p[c] : out[c];
             }
-        if (average)
-            for (int c = 0; c < lanes; c++) out[c] /= size;
+        if (average || !taps)
+            for (int c = 0; c < lanes; c++) out[c] = taps ? out[c] / size : average ? 0 : -__builtin_inff();
     }
 }
 

@@ -97,7 +97,8 @@ INLINE void each(int op, const Place *a, const Place *b, const Place *c, const P
     X(DIV) \
     X(MIN) \
     X(MAX) \
-    X(NEG) X(ABS) X(COPY) X(GREATER) X(AT_LEAST) X(EQUAL) X(NOT) X(AND) X(OR) X(CAST) X(WHERE) X(ADD_ADD) X(ADD_SUB) \
+    X(NEG) \
+    X(ABS) X(COPY) X(GREATER) X(AT_LEAST) X(EQUAL) X(NOT) X(AND) X(OR) X(CAST) X(WHERE) X(ADD_ADD) X(ADD_SUB) \
         X(ADD_FROM) X(ADD_MUL) X(SUB_ADD) X(SUB_SUB) X(SUB_FROM) X(SUB_MUL) X(MUL_ADD) X(MUL_SUB) X(MUL_FROM) \
             X(MUL_MUL) X(CAST_GREATER) X(CAST_AT_LEAST) X(WHERE_GREATER) X(WHERE_AT_LEAST)
 #define SLOW(X) X(ROUND) X(FLOOR) X(CEIL) X(EXP) X(TANH) X(SQRT) X(LOG)
