@@ -18,6 +18,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "plif_classes": (INT, P),
     "plif_class_name": (TEXT, P, INT),
     "plif_cpu": (TEXT, P),
+    "plif_states": (INT, P),
+    "plif_state_name": (TEXT, P, INT),
     "plif_session_new": (P, P, P),
     "plif_session_free": (None, P),
     "plif_step": (INT, P, P, P),

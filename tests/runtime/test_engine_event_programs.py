@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes as c
 import random
 import re
 from collections.abc import Callable
@@ -238,8 +237,6 @@ def test_a_plif_file_of_several_states_is_run_saved_and_restored_in_c(tmp_path: 
     graph = recurrent()
     path = plif_file_of(graph, tmp_path)
     opened, library = Handle(path).at, native.library()
-    library.plif_states.argtypes, library.plif_state_name.argtypes = [c.c_void_p], [c.c_void_p, c.c_int]
-    library.plif_state_name.restype = c.c_char_p
     names = [library.plif_state_name(opened, i).decode() for i in range(library.plif_states(opened))]
     assert names == [
         "v.first", "last.first", "v.second", "i.second", "theta.second", "rest.second", "v.readout",

@@ -278,6 +278,9 @@ class Tensors:
     def real(self, sums: Tensor) -> Tensor:
         return sums
 
+    def parameter(self, value: Array) -> Array:
+        return np.asarray(value, np.float32)
+
     def once(self, function: Callable[..., Array], *parameters: Array) -> Array:
         return np.asarray(function(*parameters))
 
