@@ -286,6 +286,9 @@ def test_batch_normalisation_of_tokens_is_not_folded_into_a_linear_layer_over_fe
         ((Node("r", "Reshape", ("x",), (2, 2)), Node("a", "Add", ("x", "r"), (2, 2))), "as many axes"),
         ((Node("r", "Reshape", (), (2, 2)),), "reads nothing"),
         ((Node("m", "MatMul", ("x", "x", "x"), (4,)),), "expected 2"),
+        *(((Node("p", "Pad", ("x",), (6,), {"before": b, "after": a, "mode": m}),), r"pads \[4\] by") for b, a, m in (
+            ([1], [1], "wrap"), ([1, 1], [1, 1], "zeros"), (1, 1, "edge"), ([-1], [3], "edge"), ([0.5], [1.5], "zeros"),
+            ([10**12], [2], "zeros"), (["1"], ["1"], "edge"), ([4], [-2], "reflect"))),
     ),
     ids=str,
 )  # fmt: skip

@@ -26,6 +26,8 @@ from runtime.model.ops.operation import (
 )
 from runtime.model.refusals import Unsupported, require
 
+WIDEST = 4096  # places that a Pad adds on one side of an axis
+MODES = {"zeros": "constant", "edge": "edge", "reflect": "reflect"}  # of a Pad: their names in ONNX
 FAR = np.iinfo(np.int64).max  # a Slice to the end
 
 
@@ -55,8 +57,22 @@ def _pad(m: Any, node: Any, p: Params, x: Value) -> Value:
     return x
 
 
+def _pads(node: Any, shapes: Sequence[Shape]) -> str | None:
+    a, whole = node.attrs, shapes[0]
+    before, after = sides = a["before"], a["after"]
+    most = [n - 1 if a["mode"] == "reflect" else WIDEST for n in whole]
+    fits = a["mode"] in list(MODES) and all(
+        isinstance(side, list | tuple)
+        and len(side) == len(whole)
+        and all(type(n) is int and 0 <= n <= m for n, m in zip(side, most, strict=True))
+        for side in sides
+    )
+    expected = f"{' or '.join(MODES)} of 0 to {WIDEST} places for each axis, and a reflection of fewer than it has"
+    return None if fits else f"pads {list(whole)} by {before} and {after} ({a['mode']}); expected {expected}"
+
+
 def _zeros(m: Any, shape: Sequence[int]) -> list[Value]:
-    return [m.beside(m.parameter(np.zeros(shape, np.float32)), shape)] if all(shape) else []
+    return [m.beside(m.parameter(np.broadcast_to(np.float32(0), shape)), shape)] if all(shape) else []
 
 
 def _turned(m: Any, x: Value, axis: int, first: int, size: int) -> list[Value]:
@@ -89,7 +105,7 @@ def _slice_onnx(e: Any, node: Any, x: str) -> str:
 def _pad_onnx(e: Any, node: Any, x: str) -> str:
     a, name = node.attrs, node.name
     sides = _numbers(e, f"{name}.sides", 0, *a["before"], 0, *a["after"])
-    return str(e.op("Pad", [x, sides], name, mode={"zeros": "constant"}.get(a["mode"], a["mode"])))
+    return str(e.op("Pad", [x, sides], name, mode=MODES[a["mode"]]))
 
 
 def _concat_onnx(e: Any, node: Any, *inputs: str) -> str:
@@ -196,6 +212,7 @@ register(
     "Pad",
     _pad,
     attrs=("before", "after", "mode"),
+    fits=_pads,
     onnx=_pad_onnx,
     torch=names("constant_pad_nd reflection_pad?d replication_pad?d", _read_pad),
     counts=first,
