@@ -38,6 +38,8 @@ def _shape(node: Any, sizes: list[Shape]) -> str | None:
         found = shape_of(node, sizes)
     except Misfit as misfit:
         return str(misfit)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return f"has attributes that no {node.op} has ({error})"
     return None if found == tuple(node.shape) else f"gives {list(found)}; expected {list(node.shape)}"
 
 

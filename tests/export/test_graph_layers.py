@@ -323,6 +323,7 @@ def test_what_a_writer_has_no_word_for_is_written_as_what_its_meaning_is_made_of
         (node("MaxPool", (4, 1, 1), {"kernel": 7, "stride": 1}), r"has a kernel \[7, 7\] on \[4, 5, 6\]"),
         (node("Reshape", (4, 31)), r"makes \[4, 31\] of \[4, 5, 6\]"),
         (node("Permute", (5, 4, 6), {"axes": [1, 0, 2, 3]}), "moves axes"),
+        (node("Permute", MAP, {"axes": 5}), "attributes that no Permute has"),
         (node("Affine", MAP, scale=drawn(5), shift=drawn(5)), r"joins \[4, 5, 6\] and \[5, 1, 1\]"),
     ],
 )  # fmt: skip
