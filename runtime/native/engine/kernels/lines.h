@@ -70,38 +70,23 @@ INLINE fr line_result(int op, fr a, fr b, fr c, fr d) {
     }
 }
 
-#if defined(__clang__)
-#define UNROLL_4 _Pragma("clang loop unroll_count(4)")
-#else
-#define UNROLL_4 _Pragma("GCC unroll 4")
-#endif
-
 /* runs: of n registers of the processor each. */
 INLINE void each(int op, const Place *a, const Place *b, const Place *c, const Place *d, const Place *to, int runs,
-                 int n, int quick) {
+                 int n) {
     for (int r = 0; r < runs; r++) {
         const fr *p = (const fr *)(a->at + r * a->step), *q = (const fr *)(b->at + r * b->step),
                  *s = (const fr *)(c->at + r * c->step), *t = (const fr *)(d->at + r * d->step);
         fr *out = (fr *)(to->at + r * to->step);
-        if (quick)
-            for (int i = 0; i < n; i++) out[i] = line_result(op, p[i], q[i], s[i], t[i]);
-        else
-            for (int i = 0; i < n; i++) out[i] = line_result(op, p[i], q[i], s[i], t[i]);
+        SHORT for (int i = 0; i < n; i++) out[i] = line_result(op, p[i], q[i], s[i], t[i]);
     }
 }
 
-#define QUICK(X) \
+#define LINES(X) \
     X(ADD) \
-    X(SUB) \
-    X(MUL) \
-    X(DIV) \
-    X(MIN) \
-    X(MAX) \
-    X(NEG) \
-    X(ABS) X(COPY) X(GREATER) X(AT_LEAST) X(EQUAL) X(NOT) X(AND) X(OR) X(CAST) X(WHERE) X(ADD_ADD) X(ADD_SUB) \
-        X(ADD_FROM) X(ADD_MUL) X(SUB_ADD) X(SUB_SUB) X(SUB_FROM) X(SUB_MUL) X(MUL_ADD) X(MUL_SUB) X(MUL_FROM) \
-            X(MUL_MUL) X(CAST_GREATER) X(CAST_AT_LEAST) X(WHERE_GREATER) X(WHERE_AT_LEAST)
-#define SLOW(X) X(ROUND) X(FLOOR) X(CEIL) X(EXP) X(TANH) X(SQRT) X(LOG)
+    X(SUB) X(MUL) X(DIV) X(MIN) X(MAX) X(NEG) X(ABS) X(ROUND) X(FLOOR) X(CEIL) X(COPY) X(EXP) X(TANH) X(SQRT) X(LOG) \
+        X(GREATER) X(AT_LEAST) X(EQUAL) X(NOT) X(AND) X(OR) X(CAST) X(WHERE) X(ADD_ADD) X(ADD_SUB) X(ADD_FROM) \
+            X(ADD_MUL) X(SUB_ADD) X(SUB_SUB) X(SUB_FROM) X(SUB_MUL) X(MUL_ADD) X(MUL_SUB) X(MUL_FROM) X(MUL_MUL) \
+                X(CAST_GREATER) X(CAST_AT_LEAST) X(WHERE_GREATER) X(WHERE_AT_LEAST)
 
 /* to: where the register that the line writes is to lie. */
 static __attribute__((noinline)) void compute(Machine *m, const Line *line, Place to, int runs) {
@@ -113,12 +98,8 @@ static __attribute__((noinline)) void compute(Machine *m, const Line *line, Plac
     if (together) runs = 1;
     switch (line->op) {
 #define CASE(kind) \
-    case LINE_##kind: each(LINE_##kind, &a, &b, &c, &d, &to, runs, n, 1); break;
-        QUICK(CASE)
-#undef CASE
-#define CASE(kind) \
-    case LINE_##kind: each(LINE_##kind, &a, &b, &c, &d, &to, runs, n, 0); break;
-        SLOW(CASE)
+    case LINE_##kind: each(LINE_##kind, &a, &b, &c, &d, &to, runs, n); break;
+        LINES(CASE)
 #undef CASE
     default: break; /* check_lines.c lets no other pass */
     }

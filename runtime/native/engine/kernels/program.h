@@ -52,7 +52,7 @@ static __attribute__((noinline)) void read_sums(Piece *p, const Span *s, int out
 static __attribute__((noinline)) void write_map(const Machine *m, int count, Place to, int from) {
     const Place a = m->place[from];
     if (a.at == to.at) return;
-    each(LINE_COPY, &a, &a, &a, &a, &to, count, m->floats / REGISTER, 1);
+    each(LINE_COPY, &a, &a, &a, &a, &to, count, m->floats / REGISTER);
 }
 
 /* Words of 64 channels; those that are no channels are 0. how: LINE_FIRE, LINE_FIRE_GREATER or LINE_FIRE_AT_LEAST. */

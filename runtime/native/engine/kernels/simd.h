@@ -43,8 +43,10 @@ typedef uint16_t usr __attribute__((vector_size(4 * REGISTER), may_alias));
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define SHORT _Pragma("clang loop unroll(disable) vectorize(disable)") /* in code, where nothing is gained by more */
 #else
 #define UNROLL _Pragma("GCC unroll 16")
+#define SHORT _Pragma("GCC unroll 1")
 #endif
 
 /* Keeps the compiler from loading a value a second time instead of keeping it. */

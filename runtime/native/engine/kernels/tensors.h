@@ -50,7 +50,7 @@ static __attribute__((noinline)) void gather(Index x, const View *v, const float
         if (stride == 1)
             memcpy(to, from, (size_t)run * 4);
         else
-            for (int i = 0; i < run; i++) to[i] = from[i * stride];
+            SHORT for (int i = 0; i < run; i++) to[i] = from[i * stride];
         to += run;
         n -= run;
         advance(&x, run);
@@ -66,7 +66,7 @@ static __attribute__((noinline)) void scatter(Index x, const View *v, float *bas
         if (stride == 1)
             memcpy(to, from, (size_t)run * 4);
         else
-            for (int i = 0; i < run; i++) to[i * stride] = from[i];
+            SHORT for (int i = 0; i < run; i++) to[i * stride] = from[i];
         from += run;
         n -= run;
         advance(&x, run);
