@@ -221,6 +221,38 @@ def test_a_plif_file_that_is_dropped_decides_as_plif_stream_does(
     assert decisions(browser, "dropped.plif", file) == streamed(runtime.load(made), file)
 
 
+def test_a_network_of_other_neurons_and_operations_decides_in_the_page_as_in_plif_stream(
+    browser: Browser, shared_data: Path, tmp_path: Path
+) -> None:
+    """A convolution with dilation, neurons that are programs, and attention among tokens."""
+    import torch
+    from spikingjelly.activation_based import neuron
+    from torch import Tensor, nn
+
+    class Other(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.see, self.fire = nn.Conv2d(2, 8, 5, stride=4, padding=4, dilation=2), neuron.KLIFNode()
+            self.mix, self.head = nn.Linear(8, 8), nn.Linear(8, 10)
+            self.decide = neuron.IzhikevichNode()
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.fire(3 * self.see(x)).flatten(2).transpose(1, 2)
+            seen = (self.mix(tokens) @ tokens.transpose(1, 2)).softmax(-1) @ tokens
+            made: Tensor = self.decide(40 * self.head(seen.mean(1)).abs())
+            return made
+
+    torch.manual_seed(0)
+    given = {"framing": "duration:10ms", "to": "plif"}
+    made = export(Other().eval(), tmp_path / "other.plif", torch.zeros(1, 2, 34, 34), **given)
+    assert made.verify is not None and made.verify.passed
+    drop(browser, made.path.name, made.path.read_bytes())
+    browser.until("document.getElementById('which').value === 'other.plif'")
+    file = sorted(shared_data.glob("nmnist_small/Test/3/*.bin"))[0]
+    native = streamed(runtime.load(made.path), file)
+    assert decisions(browser, "other.plif", file) == native and sum(native[-1][-1]) > 20
+
+
 def test_a_page_filters_as_plif_stream_does(browser: Browser, shared_data: Path, tmp_path: Path) -> None:
     file = sorted(shared_data.glob("nmnist_small/Test/3/*.bin"))[0]
     made = export(
