@@ -188,7 +188,7 @@ def environment() -> dict[str, Any]:
 
 
 def environment_lines(found: dict[str, Any]) -> list[str]:
-    lines = [f"{name:<24}{found[name]}" for name in ("plif", "python", "system", "processors")]
-    lines.append(f"{'engines that can run':<24}{', '.join(found['engines']) or 'none'}")
-    lines += [f"  not {name:<20}{why}" for name, why in found["engines_not_here"].items()]
-    return lines + [f"{name:<24}{version or 'not installed'}" for name, version in found["packages"].items()]
+    lines = [f"{name:<27}{found[name]}" for name in ("plif", "python", "system", "processors")]
+    lines.append(f"{'engines that can run':<27}{', '.join(found['engines']) or 'none'}")
+    lines += [f"  not {name:<21}{why}" for name, why in found["engines_not_here"].items()]
+    return lines + [f"{name:<27}{version or 'not installed'}" for name, version in found["packages"].items()]
