@@ -12,10 +12,11 @@ import pytest
 from plif_export import export
 from runtime import native
 from runtime.model.readers import plif_file
+from tests.export.test_graph_layers import attention
 from tests.fuzz.native import build
 from tests.libplif_sources import NATIVE
 from tests.networks import firing
-from tests.programs import plif_file_of, recurrent
+from tests.programs import plif_file_of, recurrent, written
 from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
 
 HERE = Path(__file__).parent
@@ -35,6 +36,8 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     export(firing(AVERAGED), folder / "int8.onnx", precision="int8", verify=False)
     # one output pixel: a stride says nothing about its map
     export(firing("c8k3s2-PLIF-FC30-PLIF-APk10s10", (2, 2, 2)), folder / "pixel.onnx", verify=False)
+    for name, graph in (("loop", recurrent()), ("tokens", attention())):  # programs, and operations on views
+        written(graph, folder / f"{name}.onnx")
     return [str(path) for path in sorted(folder.glob("*.onnx"))]
 
 

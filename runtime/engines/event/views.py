@@ -78,6 +78,8 @@ def reshaped(view: View, shape: Sizes) -> View | None:
     """The same floats in the same order as another shape; None where they would have to be copied."""
     if view.constant:
         return view.moved(view.array.reshape(tuple(shape)))
+    if prod(shape) != prod(view.shape):
+        raise ValueError(f"{list(view.shape)} as {list(shape)}")
     old = [(n, s) for n, s in zip(view.array.shape, view.array.strides, strict=True) if n != 1]
     new = [n for n in shape if n != 1]
     strides: list[int] = []
