@@ -81,13 +81,6 @@ INLINE void each(int op, const Place *a, const Place *b, const Place *c, const P
     }
 }
 
-#define LINES(X) \
-    X(ADD) \
-    X(SUB) X(MUL) X(DIV) X(MIN) X(MAX) X(NEG) X(ABS) X(ROUND) X(FLOOR) X(CEIL) X(COPY) X(EXP) X(TANH) X(SQRT) X(LOG) \
-        X(GREATER) X(AT_LEAST) X(EQUAL) X(NOT) X(AND) X(OR) X(CAST) X(WHERE) X(ADD_ADD) X(ADD_SUB) X(ADD_FROM) \
-            X(ADD_MUL) X(SUB_ADD) X(SUB_SUB) X(SUB_FROM) X(SUB_MUL) X(MUL_ADD) X(MUL_SUB) X(MUL_FROM) X(MUL_MUL) \
-                X(CAST_GREATER) X(CAST_AT_LEAST) X(WHERE_GREATER) X(WHERE_AT_LEAST)
-
 /* to: where the register that the line writes is to lie. */
 static __attribute__((noinline)) void compute(Machine *m, const Line *line, Place to, int runs) {
     const Place a = m->place[line->a], b = m->place[line->b], c = m->place[line->c], d = m->place[line->d];
@@ -98,11 +91,50 @@ static __attribute__((noinline)) void compute(Machine *m, const Line *line, Plac
     if (together) runs = 1;
     switch (line->op) {
 #define CASE(kind) \
-    case LINE_##kind: each(LINE_##kind, &a, &b, &c, &d, &to, runs, n); break;
-        LINES(CASE)
-#undef CASE
+    case LINE_##kind: each(LINE_##kind, &a, &b, &c, &d, &to, runs, n); break
+        CASE(ADD);
+        CASE(SUB);
+        CASE(MUL);
+        CASE(DIV);
+        CASE(MIN);
+        CASE(MAX);
+        CASE(NEG);
+        CASE(ABS);
+        CASE(ROUND);
+        CASE(FLOOR);
+        CASE(CEIL);
+        CASE(COPY);
+        CASE(EXP);
+        CASE(TANH);
+        CASE(SQRT);
+        CASE(LOG);
+        CASE(GREATER);
+        CASE(AT_LEAST);
+        CASE(EQUAL);
+        CASE(NOT);
+        CASE(AND);
+        CASE(OR);
+        CASE(CAST);
+        CASE(WHERE);
+        CASE(ADD_ADD);
+        CASE(ADD_SUB);
+        CASE(ADD_FROM);
+        CASE(ADD_MUL);
+        CASE(SUB_ADD);
+        CASE(SUB_SUB);
+        CASE(SUB_FROM);
+        CASE(SUB_MUL);
+        CASE(MUL_ADD);
+        CASE(MUL_SUB);
+        CASE(MUL_FROM);
+        CASE(MUL_MUL);
+        CASE(CAST_GREATER);
+        CASE(CAST_AT_LEAST);
+        CASE(WHERE_GREATER);
+        CASE(WHERE_AT_LEAST);
     default: break; /* check_lines.c lets no other pass */
     }
+#undef CASE
 }
 
 #endif

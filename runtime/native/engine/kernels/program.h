@@ -87,12 +87,6 @@ static __attribute__((noinline)) void number(Machine *m, int out, int32_t bits) 
     for (int i = 0; i < MACHINE_FLOATS; i++) to[i] = bits;
 }
 
-/* What the next pixels will read, while these are computed: a state is too large for the cache. */
-INLINE void prefetch(const Machine *m, const Span *s, Place at) {
-    for (int i = s->count; i < 2 * s->count; i++)
-        for (int j = 0; j < m->floats; j += 16) __builtin_prefetch(at.at + i * at.step + j, 1);
-}
-
 static Place in_map(const Piece *p, const Span *s, const float *map) { return (Place){(float *)map + s->at, p->lanes}; }
 static Place in_state(const Piece *p, const Span *s, const float *const *states, int which) {
     return in_map(p, s, states[which] + p->ctx->row * p->ctx->v_stride[which]);
@@ -109,10 +103,7 @@ static __attribute__((noinline)) void run_lines(Piece *p, const Span *s, int fro
         case LINE_EACH: m->place[line->out] = in_map(p, s, op->alpha + (int64_t)16 * line->a); break;
         case LINE_INPUT: read_sums(p, s, line->out); break;
         case LINE_MAP: m->place[line->out] = in_map(p, s, (const float *)(ctx->arena + (int64_t)64 * line->a)); break;
-        case LINE_STATE:
-            m->place[line->out] = in_state(p, s, v, line->a);
-            prefetch(m, s, m->place[line->out]);
-            break;
+        case LINE_STATE: m->place[line->out] = in_state(p, s, v, line->a); break;
         case LINE_KEEP: write_map(m, s->count, in_state(p, s, v_next, line->a), line->b); break;
         case LINE_GIVE: write_map(m, s->count, in_map(p, s, (const float *)(ctx->arena + op->out)), line->a); break;
         case LINE_FIRE: fire(p, s, line, LINE_FIRE); break;
