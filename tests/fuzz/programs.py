@@ -150,16 +150,29 @@ class Network:
         }
 
     def conv(self, outputs: int, same: bool = False) -> None:
-        c, h, w = self.shape
-        k = self.rng.choice((1, 3) if same else (1, 2, 3, 5))
-        stride, pad = (1, k // 2) if same else (self.rng.choice((1, 1, 2, 3)), self.rng.choice((0, 1, 2)))
-        k = min(k, h + 2 * pad, w + 2 * pad)
-        groups = self.rng.choice([g for g in (1, 1, 2, 4) if c % g == 0 and outputs % g == 0])
-        attrs = {"stride": stride, "padding": pad, "groups": groups}
-        weights = self.quantised(outputs, c // groups, k, k)
+        """same: one that keeps the size of its map."""
+        rng, (c, h, w) = self.rng, self.shape
+        k = rng.choice((1, 3) if same else (1, 2, 3, 5))
+        kernel, stride, pad, dilation = [k, k], [1, 1], [k // 2] * 2, [1, 1]
+        if not same:
+            stride, pad = [rng.choice((1, 1, 2, 3))] * 2, [rng.choice((0, 1, 2))] * 2
+            if rng.random() < 0.3:  # each axis by its own
+                kernel, stride, pad = (
+                    [k, rng.choice((1, 3))],
+                    [rng.choice((1, 2)), stride[0]],
+                    [pad[0], rng.choice((0, 1))],
+                )
+                dilation = [rng.choice((1, 2)), rng.choice((1, 1, 2))]
+            kernel = [
+                min(k, (n + 2 * p - 1) // d + 1) for k, n, p, d in zip(kernel, (h, w), pad, dilation, strict=True)
+            ]
+        groups = rng.choice([g for g in (1, 1, 2, 4) if c % g == 0 and outputs % g == 0])
+        attrs: dict[str, Any] = {"stride": stride, "padding": pad, "groups": groups, "dilation": dilation}
+        weights = self.quantised(outputs, c // groups, *kernel)
         if "scale" in weights and self.area:
             attrs["area"] = self.area
-        out = [(n + 2 * pad - k) // stride + 1 for n in (h, w)]
+        sizes = zip((h, w), kernel, stride, pad, dilation, strict=True)
+        out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes]
         self.add_node("Conv", [outputs, *out], attrs, **weights)
         self.spikes, self.area = False, 0
 

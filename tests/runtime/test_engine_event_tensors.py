@@ -144,6 +144,33 @@ def test_int8_weights_behind_what_keeps_counts_whole_are_summed_exactly(tmp_path
     assert report.passed and report.excused == 0 and report.spikes > 300, report.sentence()
 
 
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("place", [
+    {"stride": [2, 1], "padding": [1, 2], "groups": 1}, {"stride": 1, "padding": 2, "groups": 2, "dilation": [2, 1]},
+    {"stride": [1, 2], "padding": [0, 1], "groups": 1, "dilation": 2},
+], ids=str)  # fmt: skip
+def test_int8_weights_on_spikes_keep_their_sums_whatever_the_strides_and_dilations(
+    place: dict[str, Any], path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(native.PATH_VARIABLE, path)
+    fired = {"states": {"v": 0.0}, "program": [["f", "Greater", "x", 0.2], ["s", "Cast", "f"]], "h": "x", "s": "s",
+             "next": {"v": "v"}}  # fmt: skip
+    plain, rng = {"stride": 1, "padding": 1, "groups": 1}, np.random.default_rng(4)
+    weight = rng.normal(0, 1, (70, 20 // place["groups"], 3, 3)).astype(np.float32)
+    second = Node("d", "Conv", ("a_neuron",), (0, 0, 0), place, {"weight": weight})
+    second = second.with_(shape=shape_of(second, [(20, 6, 12)]))
+    nodes = (
+        Node("c", "Conv", ("x",), (20, 6, 12), plain, {"weight": rng.normal(0, 1, (20, 2, 3, 3)).astype(np.float32)}),
+        traced("a", ("c",), (20, 6, 12), fired, 0.2),
+        second,
+        traced("b", ("d",), second.shape, fired, 0.2),
+        Node("flat", "Flatten", ("b_neuron",), (prod(second.shape),)),
+        linear("fc", "flat", prod(second.shape), 3),
+    )
+    report = proved(Graph((2, 6, 12), nodes, "fc"), tmp_path / "m.onnx", precision="int8", engine="event")
+    assert report.passed and report.spikes > 300, report.sentence()
+
+
 def test_a_plif_file_of_them_gives_the_bits_of_the_onnx_form(tmp_path: Path) -> None:
     graph = attention()
     path = plif_file_of(graph, tmp_path)
