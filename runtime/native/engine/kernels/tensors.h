@@ -128,9 +128,32 @@ static void reduce(const Op *op, const Context *ctx, int item) {
     }
 }
 
-/* sum[j] += a * row[j]; rows lie anywhere. */
-static void add_scaled(float *restrict sum, const float *restrict row, float a, int n) {
-    for (int j = 0; j < n; j++) sum[j] += a * row[j];
+/* What is not zero on the left of a product, and the rows on its right that it multiplies. */
+typedef struct {
+    int count;
+    float value[MACHINE_FLOATS];
+    const float *row[MACHINE_FLOATS];
+} Terms;
+
+typedef float anywhere __attribute__((vector_size(4 * REGISTER), aligned(4), may_alias)); /* a register's floats */
+
+/* `width` registers of columns from `at` on stay in registers of the processor. */
+INLINE void add_columns(float *sums, const Terms *terms, int at, int width) {
+    fr sum[4];
+    UNROLL for (int j = 0; j < width; j++) sum[j] = *(const fr *)(sums + at + j * REGISTER);
+    for (int i = 0; i < terms->count; i++)
+        UNROLL for (int j = 0; j < width; j++)
+            sum[j] += all(terms->value[i]) * *(const anywhere *)(terms->row[i] + at + j * REGISTER);
+    UNROLL for (int j = 0; j < width; j++) * (fr *)(sums + at + j * REGISTER) = sum[j];
+}
+
+/* sums[j] += value * row[j], term by term; n columns. */
+static __attribute__((noinline)) void add_terms(float *sums, Terms *terms, int n) {
+    int at = 0;
+    for (; at + 4 * REGISTER <= n; at += 4 * REGISTER) add_columns(sums, terms, at, 4);
+    for (; at + REGISTER <= n; at += REGISTER) add_columns(sums, terms, at, 1);
+    for (; at < n; at++) SHORT for (int i = 0; i < terms->count; i++) sums[at] += terms->value[i] * terms->row[i][at];
+    terms->count = 0;
 }
 
 static void product(const Op *op, const Context *ctx, int item) {
@@ -139,6 +162,7 @@ static void product(const Op *op, const Context *ctx, int item) {
     const int64_t all = elements(t, 0, rows_axis), from = (int64_t)item * PIECE_ROWS,
                   to = from + PIECE_ROWS < all ? from + PIECE_ROWS : all, width = t->size[rows_axis];
     const View *a = &t->view[1], *b = &t->view[2];
+    Terms terms = {.count = 0};
     for (int64_t i = from; i < to; i++) {
         const Index row = index_at(t, 0, rows_axis, i);
         const float *left = base_of(op, ctx, a) + offset(&row, a), *right = base_of(op, ctx, b) + offset(&row, b);
@@ -148,12 +172,17 @@ static void product(const Op *op, const Context *ctx, int item) {
             Index k = index_at(t, rows_axis + 1, inner, 0);
             for (int64_t left_over = elements(t, rows_axis + 1, t->axes); left_over > 0; left_over -= t->size[last]) {
                 const float *p = left + offset(&k, a), *q = right + offset(&k, b) + j;
-                for (int64_t s = 0; s < t->size[last]; s++, p += a->stride[last], q += b->stride[last])
-                    if (*p != 0) add_scaled(ctx->acc, q, *p, n);
+                for (int64_t s = 0; s < t->size[last]; s++, p += a->stride[last], q += b->stride[last]) {
+                    if (*p == 0) continue;
+                    terms.value[terms.count] = *p;
+                    terms.row[terms.count] = q;
+                    if (++terms.count == MACHINE_FLOATS) add_terms(ctx->acc, &terms, n);
+                }
                 advance(&k, t->size[last]);
             }
-            Index x = index_at(t, 0, rows_axis + 1, i * width + j);
-            scatter(x, &t->view[0], base_of(op, ctx, &t->view[0]), n, ctx->acc);
+            add_terms(ctx->acc, &terms, n);
+            scatter(index_at(t, 0, rows_axis + 1, i * width + j), &t->view[0], base_of(op, ctx, &t->view[0]), n,
+                    ctx->acc);
         }
     }
 }
