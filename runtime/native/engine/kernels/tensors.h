@@ -172,11 +172,16 @@ static void product(const Op *op, const Context *ctx, int item) {
             Index k = index_at(t, rows_axis + 1, inner, 0);
             for (int64_t left_over = elements(t, rows_axis + 1, t->axes); left_over > 0; left_over -= t->size[last]) {
                 const float *p = left + offset(&k, a), *q = right + offset(&k, b) + j;
-                for (int64_t s = 0; s < t->size[last]; s++, p += a->stride[last], q += b->stride[last]) {
-                    if (*p == 0) continue;
-                    terms.value[terms.count] = *p;
-                    terms.row[terms.count] = q;
-                    if (++terms.count == MACHINE_FLOATS) add_terms(ctx->acc, &terms, n);
+                for (int64_t s = 0; s < t->size[last];) {
+                    const int64_t left_here = t->size[last] - s, room = MACHINE_FLOATS - terms.count;
+                    const int64_t end = s + (left_here < room ? left_here : room);
+                    for (; s < end;
+                         s++, p += a->stride[last], q += b->stride[last]) { /* spikes come as they like: no branch */
+                        terms.value[terms.count] = *p;
+                        terms.row[terms.count] = q;
+                        terms.count += *p != 0;
+                    }
+                    if (terms.count == MACHINE_FLOATS) add_terms(ctx->acc, &terms, n);
                 }
                 advance(&k, t->size[last]);
             }
