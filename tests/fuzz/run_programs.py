@@ -106,6 +106,12 @@ def sizes_of(layout: Layout, network: Network, rng: random.Random) -> dict[str, 
     }
 
 
+def largest(sizes: dict[str, Any]) -> int:
+    """Of the buffers of a program."""
+    kinds = ("acc_floats", "arena_bytes", "x_floats", "y_floats")
+    return max(*(sizes[kind] for kind in kinds), *sizes["v_floats"], *sizes["buffers"])
+
+
 def run_program(
     library: c.CDLL,
     ops: list[native.Op],
@@ -121,15 +127,7 @@ def run_program(
 
     gaps  (offset, size) of what may not be touched in the arena; codes: other lines than those of the layout, by their place
     """
-    large = (
-        sizes["acc_floats"],
-        sizes["arena_bytes"],
-        sizes["x_floats"],
-        sizes["y_floats"],
-        *sizes["v_floats"],
-        *sizes["buffers"],
-    )
-    if max(large) > LARGEST or min(sizes["buffers"], default=0) < 0:
+    if largest(sizes) > LARGEST or min(sizes["buffers"], default=0) < 0:
         return None
     with Room() as room:
         arrays = [(codes or {}).get(i, array) for i, array in enumerate(layout.keep)]
@@ -205,6 +203,9 @@ def programs(library: c.CDLL, rng: random.Random, paths: list[int], pool: int, c
     compiler = PlacingCompiler(network.card, network.weights, "fuzz", True, threads, native.PATHS[path], forms)
     layout = compiler.compile()
     sizes = sizes_of(layout, network, rng)
+    if largest(sizes) > LARGEST:
+        count["too large"] = count.get("too large", 0) + 1
+        return
     size = sizes["rows"] * sizes["steps"] * sizes["x_floats"]
     x = np.random.default_rng(rng.getrandbits(32)).choice([0, 0, 0, 1, 2.5], size).astype(np.float32).tobytes()
     shared = pool if threads == 2 else None
