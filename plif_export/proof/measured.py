@@ -50,6 +50,9 @@ class MeasuringTensors(Measuring):
     def part(self, x: Measure, axis: int, start: int, stop: int | None, step: int) -> Measure:
         return _moved(lambda part: NUMPY.part(part, axis, start, stop, step), x)
 
+    def take(self, x: Measure, axis: int, places: Callable[[int], Array]) -> Measure:
+        return _moved(lambda part: NUMPY.take(part, axis, places), x)
+
     def concat(self, values: Sequence[Measure], axis: int) -> Measure:
         return _moved(lambda *parts: NUMPY.concat(parts, axis), *values)
 

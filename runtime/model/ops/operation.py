@@ -7,16 +7,18 @@ over OPERATIONS. A meaning is called with values that can be added and multiplie
     m.windows(x, kernel, stride, padding, dilation, fill)    [B, C, ...] -> [B, C, ..., k...], a window for each output
     m.spread(x, stride, before, after)                       zeros between the places of a map, and around it
     m.sum(x, axes, keep)  m.mean(...)  m.max(...)  m.matmul(a, b)
+    m.along(x, axis, matrix, name)                           Y = A X along one axis; matrix(n) is A [m, n]
     m.weighed(windows, weight, groups)  m.linear(x, weight)  the sums of a convolution and of a linear layer
     m.counts(x, area)  m.real(sums)  m.half(x)               what reduced precision does around them (runtime/model/graph.py)
+    m.parameter(array)                                       an array as the backend has parameters
     m.beside(p, shape)  m.trailing(p, axes)                  a parameter that repeats over [B, *shape], or over all but its axes
     m.once(function, *parameters)  m.arranged(function, p)   what is made of parameters alone: rounded once, or only moved
     m.op(name, *values)                                      a function of numbers, by its name in runtime/model/program.py
 
 It runs in NumPy (the golden model, plif_export/proof/arrays.py), on measures (what rounding can do to it,
-plif_export/proof/measured.py), and on nodes of a graph (expand.py): a writer that has no word for an operation writes what its
-meaning is made of. Axes count the batch, which is axis 0 and stays there; shapes do not. Strings name torch, ONNX and NIR:
-nothing of them is imported here.
+plif_export/proof/measured.py), on shapes (the shape rule, shapes.py), on nodes of a graph (expand.py: a writer that has no word
+for an operation writes what its meaning is made of), and on views of memory (runtime/engines/event/tensors.py). Axes count the
+batch, which is axis 0 and stays there; shapes do not. Strings name torch, ONNX and NIR: nothing of them is imported here.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from typing import Any
 import numpy as np
 
 Shape = tuple[int, ...]
-Value = Any  # of a backend: an array [B, ...], a measure, a node
+Value = Any  # of a backend: an array [B, ...], a measure, a shape, a node, a view
 Params = Mapping[str, Any]
 
 
