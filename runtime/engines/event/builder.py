@@ -7,6 +7,7 @@ its layer. Whether the operations are safe to run is checked in C (plif_program_
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,6 +47,7 @@ class Builder:
         finite = all(np.isfinite(w).all() for w in weights.values() if w.dtype == np.float32)
         self.dense_from = DENSE_FROM[path] if finite else 2.0
         self.out = Layout()
+        self.maps: list[tuple[int, int]] = []  # where floats lie, and the number of the operation that gives them
         self.active: dict[tuple[int, ...], dict[str, Any]] = {}  # active lists that were emitted already
 
     def refuse(self, node: Record, why: str) -> PlifError:
@@ -88,6 +90,10 @@ class Builder:
         out = aligned((lanes(channels),))
         out[:channels] = value
         return out
+
+    def maker_of(self, at: int) -> int:
+        """The number of the operation that gives the floats at `at` bytes of the arena."""
+        return self.maps[bisect(self.maps, (at, len(self.out.ops))) - 1][1]
 
     # --- places and operations ----------------------------------------------------------------------------------------
 
@@ -145,3 +151,5 @@ class Builder:
         shared = kind in ("CONV", "TENSOR", "REDUCE", "PRODUCT")
         op.parallel = int(op.items > 1 and (shared or op.items * op.ow * lanes(op.oc) > 1 << 15))
         self.out.ops.append(op)
+        if kind != "ACTIVE" and target is not None and target.kind == FROM_FLOATS and target.at >= 0:
+            self.maps.append((target.at, len(self.out.ops) - 1))

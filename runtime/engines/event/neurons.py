@@ -61,7 +61,7 @@ def program_fields(
         raise b.damaged(f"layer {node['name']}: its neurons lack {', '.join(missing)}")
     leaves: dict[str, Key] = {"x": ("INPUT",)}
     for name, value in zip(input_names(1 + len(inputs))[1:], inputs, strict=True):
-        leaves[name] = ("MAP", value.at // 64)
+        leaves[name] = ("MAP", value.at // 64, b.maker_of(value.at))
     leaves |= {f"state {variable}": ("STATE", state) for variable, state in states.items()}
     parameters = Parameters(b, node, shape)
 

@@ -151,7 +151,7 @@ class Views(Builder):
         table[4 : 4 + len(flat)] = [n for n, _ in flat]
         rows = table[4 + native.MOST_AXES :].reshape(len(views), -1)
         for i, (view, (at, _)) in enumerate(zip(views, placed, strict=True)):
-            rows[i, :2] = at, view.constant
+            rows[i, :2] = at, -1 if view.constant else self.maker_of(4 * at)
             rows[i, 2 : 2 + len(flat)] = [strides[i] for _, strides in flat]
         rows_axis = len(axes[0]) - 1 if kind == "PRODUCT" else len(axes[0])
         size = prod(n for n, _ in flat[:rows_axis])

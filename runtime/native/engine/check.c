@@ -102,18 +102,14 @@ static const Op *maker_of(const Check *c, int64_t at, int result) {
     return 0;
 }
 
-int plif_check_source(const Check *c, int64_t at, int result, int channels, int h, int w) {
+static int check_source(const Check *c, const Op *op, int64_t at, int result) {
     const Op *maker = maker_of(c, at, result);
     REQUIRE(maker, PLIF_WRONG_SOURCE, "reads %s at %lld, where no operation before it wrote any",
             result == SPIKES ? "spikes" : "numbers", (long long)at);
-    REQUIRE(maker->oc == channels && maker->oh == h && maker->ow == w, PLIF_WRONG_SOURCE,
-            "reads a map [%d, %d, %d], and it was written as [%d, %d, %d]", channels, h, w, maker->oc, maker->oh,
-            maker->ow);
+    REQUIRE(maker->oc == op->ic && maker->oh == op->ih && maker->ow == op->iw, PLIF_WRONG_SOURCE,
+            "reads a map [%d, %d, %d], and it was written as [%d, %d, %d]", op->ic, op->ih, op->iw, maker->oc,
+            maker->oh, maker->ow);
     return 0;
-}
-
-static int check_source(const Check *c, const Op *op, int64_t at, int result) {
-    return plif_check_source(c, at, result, op->ic, op->ih, op->iw);
 }
 
 /* The caller's x, floats or spikes, as `from` says. */

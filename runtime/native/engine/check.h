@@ -45,9 +45,8 @@ __attribute__((format(printf, 3, 4))) static inline int wrong(const Check *c, in
         if (failed) return failed; \
     } while (0)
 
-/* What an operation writes, and which one before this wrote such a value at `at`; NULL where there is none. */
+/* What an operation writes. */
 enum result { NOTHING, FLOATS, SPIKES, LISTS };
-int plif_check_source(const Check *c, int64_t at, int result, int channels, int h, int w);
 int plif_check_pointer(const Check *c, const char *what, const void *at, int64_t bytes);
 int plif_check_result(const Op *op);                /* what it writes to `out` */
 int plif_check_lines(const Check *c, const Op *op); /* of a neuron that is a program, and of tensors */

@@ -60,8 +60,19 @@ static int check_view(const Check *c, const Op *op, int at, const Line *line) {
     return 0;
 }
 
+/* A line says which operation makes what it reads, so that nobody has to look for it. */
+static int check_map_of(const Check *c, const Op *op, int at, const Line *line) {
+    REQUIRE(between(0, line->b, c->at - 1), PLIF_WRONG_SOURCE, "line %d reads a map of operation %d", at, line->b);
+    const Op *maker = &c->program->ops[line->b];
+    REQUIRE(plif_check_result(maker) == FLOATS && maker->out == (int64_t)64 * line->a && maker->oc == op->oc &&
+                maker->oh == op->oh && maker->ow == op->ow,
+            PLIF_WRONG_SOURCE, "line %d reads a map [%d, %d, %d] at %lld, which operation %d does not make", at, op->oc,
+            op->oh, op->ow, (long long)64 * line->a, line->b);
+    return 0;
+}
+
 /* What a line reads or writes beside registers. */
-static int check_memory(const Check *c, const Op *op, int at, const Line *line) {
+static int check_memory(const Check *c, const Op *op, int at, const Line *line, int64_t *parameters) {
     const int32_t a = line->a;
     if (op->kind == OP_TENSOR) return check_view(c, op, at, line);
     REQUIRE(line->op != LINE_VIEW && line->op != LINE_PUT, PLIF_WRONG_FIELD,
@@ -71,10 +82,10 @@ static int check_memory(const Check *c, const Op *op, int at, const Line *line) 
     case LINE_CHANNEL:
     case LINE_EACH:
         REQUIRE(a >= 0, PLIF_WRONG_FIELD, "line %d reads parameters at %d", at, a);
-        return plif_check_pointer(c, "its parameters", op->alpha,
-                                  ((int64_t)16 * a + (line->op == LINE_CHANNEL ? lanes_of(op->oc) : map_floats(op))) *
-                                      4);
-    case LINE_MAP: return plif_check_source(c, (int64_t)64 * a, FLOATS, op->oc, op->oh, op->ow);
+        const int64_t end = (int64_t)16 * a + (line->op == LINE_CHANNEL ? lanes_of(op->oc) : map_floats(op));
+        if (end > *parameters) *parameters = end;
+        return 0;
+    case LINE_MAP: return check_map_of(c, op, at, line);
     case LINE_STATE:
     case LINE_KEEP: return check_kept(c, op, at, a);
     case LINE_GIVE:
@@ -90,6 +101,7 @@ static int check_memory(const Check *c, const Op *op, int at, const Line *line) 
 
 int plif_check_lines(const Check *c, const Op *op) {
     uint8_t written[MOST_REGISTERS] = {0};
+    int64_t parameters = 0; /* floats that lines read, which are looked for once */
     REQUIRE(between(1, op->lines, MOST_LINES) && between(0, op->once, op->lines) &&
                 between(1, op->registers, MOST_REGISTERS) && between(FROM_FLOATS, op->gives, FROM_SPIKES),
             PLIF_WRONG_FIELD, "%d lines, %d of them once, %d registers, gives kind %d", op->lines, op->once,
@@ -113,11 +125,11 @@ int plif_check_lines(const Check *c, const Op *op) {
             else /* the kernels look up where all four lie */
                 REQUIRE(line->op < LINE_FIRE || between(0, reads[k], op->registers - 1), PLIF_WRONG_FIELD,
                         "line %d names register %d of %d", i, reads[k], op->registers);
-        TRY(check_memory(c, op, i, line));
+        TRY(check_memory(c, op, i, line, &parameters));
         if (!(use & OUT)) continue;
         REQUIRE(between(0, line->out, op->registers - 1), PLIF_WRONG_FIELD, "line %d writes register %d of %d", i,
                 line->out, op->registers);
         written[line->out] = 1;
     }
-    return 0;
+    return parameters ? plif_check_pointer(c, "its parameters", op->alpha, parameters * 4) : 0;
 }

@@ -26,21 +26,18 @@ static int check_sizes(const Check *c, const Op *op, const Tensor *t) {
     return 0;
 }
 
-/* Whether floats [low, high] of the arena were made by an operation before this one; room: by an OP_SPACE. */
-static int is_made(const Check *c, int64_t low, int64_t high, int room) {
-    for (int i = 0; i < c->at; i++) {
-        const Op *op = &c->program->ops[i];
-        if (plif_check_result(op) != FLOATS || op->out < 0 || (room && op->kind != OP_SPACE)) continue;
-        const int64_t from = op->out / 4, floats = (int64_t)lanes_of(op->oc) * op->oh * op->ow;
-        if (low >= from && high < from + floats) return 1;
-    }
-    return 0;
+/* Whether floats [low, high] of the arena are of that operation, and may be written if they are to be. */
+static int is_of(const Check *c, int64_t maker, int64_t low, int64_t high, int written) {
+    const Op *op = &c->program->ops[maker];
+    const int64_t from = op->out / 4, floats = (int64_t)lanes_of(op->oc) * op->oh * op->ow;
+    return plif_check_result(op) == FLOATS && op->out >= 0 && (!written || op->kind == OP_SPACE) && low >= from &&
+           high < from + floats;
 }
 
-static int check_view(const Check *c, const Op *op, const Tensor *t, int which) {
+static int check_view(const Check *c, const Tensor *t, int which, int64_t *parameters) {
     const View *v = &t->view[which];
-    REQUIRE(between(0, v->at, MOST_PLACE) && between(0, v->is_constant, which > 0), PLIF_WRONG_FIELD,
-            "view %d begins at %lld, constant %lld", which, (long long)v->at, (long long)v->is_constant);
+    REQUIRE(between(0, v->at, MOST_PLACE) && between(which ? -1 : 0, v->maker, c->at - 1), PLIF_WRONG_FIELD,
+            "view %d begins at %lld, of operation %lld", which, (long long)v->at, (long long)v->maker);
     int64_t low = v->at, high = v->at;
     for (int i = 0; i < t->axes; i++) {
         const int64_t stride = v->stride[i];
@@ -50,10 +47,13 @@ static int check_view(const Check *c, const Op *op, const Tensor *t, int which) 
         *(stride < 0 ? &low : &high) += (t->size[i] - 1) * stride;
     }
     REQUIRE(low >= 0, PLIF_WRONG_MEMORY, "view %d goes from %lld to %lld", which, (long long)low, (long long)high);
-    if (v->is_constant) return plif_check_pointer(c, "its parameters", op->alpha, (high + 1) * 4);
-    REQUIRE(is_made(c, low, high, which == 0), which ? PLIF_WRONG_SOURCE : PLIF_WRONG_MEMORY,
-            "view %d goes from %lld to %lld, where no operation before it made %s", which, (long long)low,
-            (long long)high, which ? "numbers" : "room");
+    if (v->maker < 0) {
+        if (high >= *parameters) *parameters = high + 1;
+        return 0;
+    }
+    REQUIRE(is_of(c, v->maker, low, high, which == 0), which ? PLIF_WRONG_SOURCE : PLIF_WRONG_MEMORY,
+            "view %d goes from %lld to %lld, where operation %lld made no %s", which, (long long)low, (long long)high,
+            (long long)v->maker, which ? "numbers" : "room");
     return 0;
 }
 
@@ -63,7 +63,9 @@ int plif_check_tensor(const Check *c, const Op *op) {
     TRY(check_sizes(c, op, t));
     TRY(plif_check_pointer(c, "its views", t, (int64_t)offsetof(Tensor, view) + t->views * (int64_t)sizeof(View)));
     REQUIRE(op->out < 0, PLIF_WRONG_FIELD, "has a place of its own");
-    for (int i = 0; i < t->views; i++) TRY(check_view(c, op, t, i));
+    int64_t parameters = 0; /* floats that views read, which are looked for once */
+    for (int i = 0; i < t->views; i++) TRY(check_view(c, t, i, &parameters));
+    if (parameters) TRY(plif_check_pointer(c, "its parameters", op->alpha, parameters * 4));
     const int64_t expected = pieces(t, op->kind == OP_PRODUCT);
     REQUIRE(op->items == expected, PLIF_WRONG_FIELD, "has %d pieces of work; expected %lld", op->items,
             (long long)expected);

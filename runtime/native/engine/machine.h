@@ -24,7 +24,7 @@ enum line_op {
     LINE_CHANNEL,       /* out = a parameter of each channel, lanes(oc) floats from Op.alpha + 16 a on */
     LINE_EACH,          /* out = a parameter of each neuron, a whole map from Op.alpha + 16 a on */
     LINE_INPUT,         /* out = the sums of the convolution, or the map at Op.in */
-    LINE_MAP,           /* out = the floats at 64 a in the arena, a map as large as the neurons' */
+    LINE_MAP,           /* out = the floats at 64 a in the arena, a map as large as the neurons', of operation b */
     LINE_STATE,         /* out = state a before the step */
     LINE_KEEP,          /* state a after the step = register b */
     LINE_GIVE,          /* the floats that go out = register a */

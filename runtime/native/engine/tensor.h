@@ -18,8 +18,8 @@ enum { PIECE_ELEMENTS = 8192, PIECE_ROWS = 32 }; /* of one piece of work: of a t
 enum reduction { REDUCE_SUM, REDUCE_MEAN, REDUCE_MAX };
 
 typedef struct {
-    int64_t at; /* floats from the arena on, or from Op.alpha */
-    int64_t is_constant;
+    int64_t at;    /* floats from the arena on, or from Op.alpha */
+    int64_t maker; /* the operation whose floats they are; -1: parameters, which are in Op.alpha */
     int64_t stride[MOST_AXES];
 } View;
 

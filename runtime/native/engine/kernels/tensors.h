@@ -37,7 +37,7 @@ static void advance(Index *x, int64_t n) {
 }
 
 static float *base_of(const Op *op, const Context *ctx, const View *v) {
-    return (v->is_constant ? (float *)op->alpha : (float *)ctx->arena) + v->at;
+    return (v->maker < 0 ? (float *)op->alpha : (float *)ctx->arena) + v->at;
 }
 
 /* n elements from `x` on, of a view that begins at `base`, one after the other. */
