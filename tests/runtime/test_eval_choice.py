@@ -96,7 +96,9 @@ def test_what_is_given_is_kept_and_without_measuring_it_is_the_usual(
     assert (found.batch, found.workers, found.seconds) == (3, 2, None)
     found = choose(model, dataset, MANY, batch=3)
     assert found.batch == 3 and found.seconds is not None
+    monkeypatch.setattr(choosing, "WORTH_S", 1e9)
     assert choose(model, dataset, 20) == choosing.Choice(USUAL, 1), "it is done before measuring would pay"
+    monkeypatch.undo()
     monkeypatch.setenv(tuner.NO_CALIBRATION, "1")
     assert choose(model, dataset, MANY) == choosing.Choice(USUAL, 1)
 
