@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+
+from runtime.model.ops.operation import repeating, windowed
 
 Array = np.ndarray
 Sizes = Sequence[int]
@@ -63,10 +64,7 @@ class Numpy:
     ) -> Array:
         if any(padding):
             x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)), constant_values=fill)
-        axes = tuple(range(2, x.ndim))
-        reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-        steps = (slice(None), slice(None), *(slice(None, None, step) for step in (*stride, *dilation)))
-        return sliding_window_view(x, reach, axis=axes)[steps]
+        return windowed(x, kernel, stride, dilation)
 
     def spread(self, x: Array, stride: Sizes, before: Sizes, after: Sizes) -> Array:
         sizes = list(zip(x.shape[2:], stride, before, after, strict=True))
@@ -134,9 +132,7 @@ class Numpy:
 
 def beside(values: Array, shape: Sizes) -> Array:
     """A number as it is; one number for each neuron, or for each channel, shaped to repeat over [B, *shape]."""
-    if values.ndim == 0:
-        return values
-    return values[None] if values.ndim == len(shape) > 1 else values.reshape(1, -1, *(1,) * (len(shape) - 1))
+    return repeating(values, shape)[None] if values.ndim else values
 
 
 FUNCTIONS: dict[str, Callable[..., Array]] = {

@@ -39,6 +39,7 @@ from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph, Node, Shape, initial_v
 from runtime.model.ops import OPERATIONS
+from runtime.model.ops.operation import repeating
 from runtime.model.readers.contents import read_nir
 
 if TYPE_CHECKING:
@@ -164,10 +165,7 @@ class _Writer:
     @staticmethod
     def full(value: Any, shape: Shape) -> np.ndarray:
         """One number for each neuron, [*shape], from [], [C] or [*shape]."""
-        values = np.asarray(value)
-        if values.ndim == 1 and len(shape) > 1:
-            values = values.reshape(-1, *(1,) * (len(shape) - 1))
-        return np.broadcast_to(values, shape).copy()
+        return np.broadcast_to(repeating(np.asarray(value), shape), shape).copy()
 
     def _neuron(self, nir: Any, node: Node, shape: Shape, _: Any) -> Any:
         a, kind = node.attrs, node.attrs["kind"]

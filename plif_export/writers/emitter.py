@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from plif_export.writers.precision import reduced
 from runtime.model.graph import Node
+from runtime.model.ops.operation import repeating
 
 OPSET = 20
 IR_VERSION = 10
@@ -66,10 +67,7 @@ class Emitter:
 
     def beside(self, name: str, values: np.ndarray, shape: Sequence[int]) -> str:
         """float32 values [] or [*shape] as they are, [C] as [C, 1, ...]: each repeats over [B, *shape]."""
-        values = np.asarray(values, np.float32)
-        if values.ndim not in (0, len(shape)):
-            values = values.reshape(-1, *(1,) * (len(shape) - 1))
-        return self.weight(name, values)
+        return self.weight(name, repeating(np.asarray(values, np.float32), shape))
 
     def along(self, node: Node, x: str, matrix: Callable[[int, int], np.ndarray]) -> str:
         """One product for each axis of space, the last first: X A^T for the last axis, A X for the one before it; an axis

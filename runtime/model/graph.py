@@ -88,9 +88,7 @@ class Node:
     def values(self) -> str:
         """Of a Neuron: what its output holds: "spikes" (0 or 1), "graded" (spikes of several sizes) or "membrane" (it does
         not spike: a leaky integrator)."""
-        if not self.attrs.get("spiking", True):
-            return "membrane"
-        return "graded" if self.attrs.get("graded", False) else "spikes"
+        return values_of(self.attrs)
 
     @property
     def initial(self) -> dict[str, float]:
@@ -188,6 +186,13 @@ class Graph:
                 for node in self.nodes
             ],
         }
+
+
+def values_of(attrs: Mapping[str, Any]) -> str:
+    """What a neuron with these attributes gives (Node.values)."""
+    if not attrs.get("spiking", True):
+        return "membrane"
+    return "graded" if attrs.get("graded", False) else "spikes"
 
 
 # --- names of tensors in artifacts --------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from plif_export.writers.c.program import (
     strides,
 )
 from runtime.model.graph import Node, Shape
-from runtime.model.ops import spatial
+from runtime.model.ops.operation import place_of
 
 MOST_ON_STACK = 256  # sums of one place; more are a static array
 MOST_WHOLE = (1 << 31) - 1
@@ -42,14 +42,8 @@ def product(program: Program, node: Node) -> Product:
     source = source if source.kind == "spikes" and not source.flattened else program.as_floats(source)
     flat = (0,) * (2 - dims)
     kernel = (1,) * (2 - dims) + node.params["weight"].shape[2:]
-    stride, padding, dilation = (
-        pad + spatial(node.attrs.get(key, default), dims)
-        for key, default, pad in (
-            ("stride", 1, (1,) * (2 - dims)),
-            ("padding", 0, flat),
-            ("dilation", 1, (1,) * (2 - dims)),
-        )
-    )
+    ones = (1,) * (2 - dims)
+    stride, padding, dilation = (a + b for a, b in zip((ones, flat, ones), place_of(node, dims), strict=True))
     groups, outputs, inputs = int(node.attrs["groups"]), node.shape[0], source.shape[0]
     ih, iw = (1,) * (2 - dims) + source.shape[1:]
     oh, ow = (1,) * (2 - dims) + node.shape[1:]

@@ -17,6 +17,7 @@ from runtime.engines.event.assemble import Key, assemble
 from runtime.engines.event.builder import Builder, Record
 from runtime.engines.event.layout import Shape3, Value, aligned, lanes
 from runtime.engines.event.values import Values, bits
+from runtime.model.graph import values_of
 from runtime.model.neurons import Terms, equation_of
 from runtime.model.program import input_names
 from runtime.model.symbol import SymbolicMath, tensor
@@ -29,7 +30,7 @@ UNIT = 16  # floats; parameters begin at multiples of it
 def kernel_fields(b: Builder, node: Record, channels: int) -> dict[str, Any] | None:
     """The fields of a neuron that has a kernel of its own; None for all others."""
     a = node["attrs"]
-    if a["kind"] not in OURS or a["charge"] == "divided" or values_of(node) != "spikes":
+    if a["kind"] not in OURS or a["charge"] == "divided" or values_of(node["attrs"]) != "spikes":
         return None
     if a["charge"] not in ("exact", "folded"):
         raise b.refuse(node, f"charge '{a['charge']}' is not in this engine")
@@ -81,7 +82,7 @@ def program_fields(
         raise b.damaged(
             f"layer {node['name']}: its states are {', '.join(states)}, its equation has {', '.join(after)}"
         )
-    gives = FROM_SPIKES if values_of(node) == "spikes" else FROM_FLOATS
+    gives = FROM_SPIKES if values_of(node["attrs"]) == "spikes" else FROM_FLOATS
     if gives == FROM_SPIKES:
         s = s.inputs[0] if s.op == "Cast" else s > 0.5
     out = ("FIRE" if gives == FROM_SPIKES else "GIVE", lines.value(s))
@@ -99,13 +100,6 @@ def program_fields(
         "once": once,
         "registers": registers,
     }
-
-
-def values_of(node: Record) -> str:
-    """What a neuron gives, as Node.values says of a graph."""
-    if not node["attrs"].get("spiking", True):
-        return "membrane"
-    return "graded" if node["attrs"].get("graded", False) else "spikes"
 
 
 class Parameters:

@@ -18,10 +18,10 @@ from runtime.base.errors import PlifError
 from runtime.engines.event.builder import Record
 from runtime.engines.event.conv import MOST_EXACT, convolution, weight_of
 from runtime.engines.event.layout import Layout, Shape3, Value, along_both, as_map, whole
-from runtime.engines.event.neurons import kernel_fields, program_fields, values_of
+from runtime.engines.event.neurons import kernel_fields, program_fields
 from runtime.engines.event.tensors import Tensor, Tensors
 from runtime.engines.event.views import View, Views, map_view
-from runtime.model.graph import variable_of
+from runtime.model.graph import values_of, variable_of
 from runtime.model.neurons import EQUATIONS
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import Counts
@@ -109,7 +109,7 @@ class Compiler(Views):
         eager = int(layer in self.looked_at)
         self.emit(kind, source, target, state=states["v"], eager=eager, **fields, **common)
         self.out.fired.add(layer)
-        if self.rates and values_of(node) != "membrane":
+        if self.rates and values_of(node["attrs"]) != "membrane":
             self.emit("RATE", target, None, state=states["v"])
         return target
 

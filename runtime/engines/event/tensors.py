@@ -12,13 +12,13 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from runtime import native
 from runtime.engines.event.assemble import Key, assemble
 from runtime.engines.event.builder import Record
 from runtime.engines.event.values import Values
 from runtime.engines.event.views import Array, Sizes, View, Views, reshaped
+from runtime.model.ops.operation import choosing, repeating, windowed
 from runtime.model.symbol import Symbol, SymbolicMath, tensor
 
 MOST_MATRIX = 1 << 26  # numbers of the matrix that resizes an axis
@@ -89,10 +89,7 @@ class Tensors:
     def windows(self, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, fill: float) -> Tensor:
         if any(padding):
             x = self._inside(x, fill, [(p, n, 1, p) for n, p in zip(x.shape[1:], padding, strict=True)])
-        reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-        steps = (slice(None), *(slice(None, None, step) for step in (*stride, *dilation)))
-        axes = tuple(range(1, len(x.shape)))
-        return self.moved(x, lambda a: sliding_window_view(a, reach, axis=axes)[steps])
+        return self.moved(x, lambda a: windowed(a, kernel, stride, dilation))
 
     def spread(self, x: Tensor, stride: Sizes, before: Sizes, after: Sizes) -> Tensor:
         sizes = list(zip(x.shape[1:], stride, before, after, strict=True))
@@ -265,13 +262,7 @@ class Tensors:
         return self.of(out)
 
     def take(self, x: Tensor, axis: int, places: Callable[[int], Array]) -> Tensor:
-        def rows(n: int) -> Array:
-            taken = places(n)
-            found = np.zeros((len(taken), n), np.float32)
-            found[np.arange(len(taken)), taken] = 1
-            return found
-
-        return self.along(x, axis, rows)
+        return self.along(x, axis, lambda n: choosing(places(n), n))
 
     # --- reduced precision, and parameters --------------------------------------------------------------------------------
 
@@ -293,9 +284,7 @@ class Tensors:
     arranged = once
 
     def beside(self, values: Array, shape: Sizes) -> Tensor:
-        if values.ndim and not values.ndim == len(shape) > 1:
-            values = values.reshape(-1, *(1,) * (len(shape) - 1))
-        return self.of(View(values, 0, True))
+        return self.of(View(repeating(values, shape), 0, True))
 
     def trailing(self, values: Array, axes: int) -> Tensor:
         return self.of(View(values, 0, True))

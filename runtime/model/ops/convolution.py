@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.model.ops.operation import Made, Params, Shape, Value, names, one_each, plain, register, spatial
+from runtime.model.ops.operation import Made, Params, Shape, Value, names, one_each, place_of, plain, register, spatial
 from runtime.model.refusals import require
 
 Weigh = Callable[[Value, Value], Value]
@@ -22,7 +22,7 @@ Weigh = Callable[[Value, Value], Value]
 def _conv(m: Any, node: Any, p: Params, x: Value) -> Value:
     dims = len(node.shape) - 1
     kernel = node.params["weight"].shape[2:]
-    stride, padding, dilation = _place(node, dims)
+    stride, padding, dilation = place_of(node, dims)
 
     def weigh(values: Value, weight: Value) -> Value:
         return m.weighed(m.windows(values, kernel, stride, padding, dilation, 0.0), weight, node.attrs["groups"])
@@ -47,16 +47,10 @@ def per_output(m: Any, node: Any, values: Value) -> Value:
     return m.trailing(values, 1) if node.op == "Linear" else m.beside(values, node.shape)
 
 
-def _place(node: Any, dims: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    keys = (("stride", 1), ("padding", 0), ("dilation", 1))
-    stride, padding, dilation = (spatial(node.attrs.get(key, default), dims) for key, default in keys)
-    return stride, padding, dilation
-
-
 def _transposed(m: Any, node: Any, p: Params, x: Value) -> Value:
     weight, groups = node.params["weight"], node.attrs["groups"]
     dims = weight.ndim - 2
-    stride, padding, dilation = _place(node, dims)
+    stride, padding, dilation = place_of(node, dims)
     reach = tuple((k - 1) * d for k, d in zip(weight.shape[2:], dilation, strict=True))
     before = tuple(r - q for r, q in zip(reach, padding, strict=True))
     after = tuple(b + q for b, q in zip(before, spatial(node.attrs["output_padding"], dims), strict=True))
@@ -79,7 +73,7 @@ def _turned(weight: np.ndarray, groups: int) -> np.ndarray:
 
 def _conv_onnx(e: Any, node: Any, x: str) -> str:
     dims = node.params["weight"].ndim - 2
-    stride, padding, dilation = _place(node, dims)
+    stride, padding, dilation = place_of(node, dims)
     place: dict[str, Any] = {"kernel_shape": list(node.params["weight"].shape[2:]), "strides": list(stride)}
     place["pads"] = [*padding, *padding]
     if any(d != 1 for d in dilation):
@@ -92,7 +86,7 @@ def _conv_onnx(e: Any, node: Any, x: str) -> str:
 
 def _transposed_onnx(e: Any, node: Any, x: str) -> str:
     dims = node.params["weight"].ndim - 2
-    stride, padding, dilation = _place(node, dims)
+    stride, padding, dilation = place_of(node, dims)
     place: dict[str, Any] = {
         "kernel_shape": list(node.params["weight"].shape[2:]),
         "strides": list(stride),
@@ -166,7 +160,7 @@ def _of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Sh
 def _to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
     weight, dims = node.params["weight"], len(shape) - 1
     bias = node.params.get("bias", np.zeros(len(weight), np.float32))
-    stride, padding, dilation = _place(node, dims)
+    stride, padding, dilation = place_of(node, dims)
     groups = int(node.attrs["groups"])
     if dims == 1:
         return nir.Conv1d(shape[1], weight, stride[0], padding[0], dilation[0], groups, bias)

@@ -170,9 +170,8 @@ def _mul_to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
     raise Unsupported("NIR cannot multiply values", "add them (residual addition), or use --to onnx")
 
 
-_SUMS: dict[str, Any] = {"torch": names("add sub rsub mul div", _read_arithmetic)}
 for _name, _by, _two, _more in (
-    ("Add", operator.add, False, {**_SUMS, "counts": _added}),
+    ("Add", operator.add, False, {"torch": names("add sub rsub mul div", _read_arithmetic), "counts": _added}),
     ("Mul", operator.mul, False, {"counts": _multiplied, "to_nir": _mul_to_nir}),
     ("Sub", operator.sub, True, {}),
     ("Div", operator.truediv, True, {"measured": True}),

@@ -10,7 +10,7 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.model.graph import Node
 from runtime.model.ops.elementwise import UNARY
-from runtime.model.ops.operation import OPERATIONS, Shape
+from runtime.model.ops.operation import OPERATIONS, Shape, choosing
 
 
 def expanded(node: Node, shapes: Sequence[Shape]) -> list[Node]:
@@ -114,13 +114,7 @@ class _Nodes:
         return self.enter("Reduce", (x,), tuple(left), how=how, axes=list(axes), keepdims=keep)
 
     def take(self, x: _Term, axis: int, places: Callable[[int], np.ndarray]) -> _Term:
-        def chosen(n: int) -> np.ndarray:
-            taken = places(n)
-            rows = np.zeros((len(taken), n), np.float32)
-            rows[np.arange(len(taken)), taken] = 1
-            return rows
-
-        return self.along(x, axis, chosen)
+        return self.along(x, axis, lambda n: choosing(places(n), n))
 
     def along(self, x: _Term, axis: int, matrix: Callable[[int], np.ndarray], name: object = None) -> _Term:
         """X A^T along the last axis; another one changes places with it."""

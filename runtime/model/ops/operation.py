@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 Shape = tuple[int, ...]
 Value = Any  # of a backend: an array [B, ...], a measure, a shape, a node, a view
@@ -118,6 +119,33 @@ def names(text: str, read: Callable[[Any], Made | GraphTensor]) -> dict[str, Cal
 def spatial(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
     """A kernel, stride, padding or dilation as one number for each of `dims` spatial axes; one number means all axes."""
     return (value,) * dims if isinstance(value, int) else tuple(value)
+
+
+def place_of(node: Any, dims: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """(stride, padding, dilation) of a convolution or pool over `dims` axes of space."""
+    keys = (("stride", 1), ("padding", 0), ("dilation", 1))
+    stride, padding, dilation = (spatial(node.attrs.get(key, default), dims) for key, default in keys)
+    return stride, padding, dilation
+
+
+def repeating(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """One number as it is; one for each channel, or for each neuron, shaped to repeat over [*shape]."""
+    return values if values.ndim in (0, len(shape)) else values.reshape(-1, *(1,) * (len(shape) - 1))
+
+
+def choosing(places: np.ndarray, n: int) -> np.ndarray:
+    """float32 [len(places), n]: the matrix that takes these of n places."""
+    rows = np.zeros((len(places), n), np.float32)
+    rows[np.arange(len(places)), places] = 1
+    return rows
+
+
+def windowed(x: np.ndarray, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> np.ndarray:
+    """A view [..., space] -> [..., places, kernel] of the windows over its last axes."""
+    axes = tuple(range(x.ndim - len(kernel), x.ndim))
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+    steps = [slice(None)] * axes[0] + [slice(None, None, step) for step in (*stride, *dilation)]
+    return sliding_window_view(x, reach, axis=axes)[tuple(steps)]
 
 
 def plain(value: int | Iterable[Any], dims: int) -> int | list[int]:

@@ -24,6 +24,7 @@ from runtime.model.ops.operation import (
     first,
     names,
     padded,
+    place_of,
     plain,
     register,
     spatial,
@@ -33,9 +34,7 @@ from runtime.model.refusals import Unsupported, require
 
 def _windows(m: Any, node: Any, x: Value, fill: float) -> Value:
     dims = len(node.shape) - 1
-    sizes = (spatial(node.attrs[key], dims) for key in ("kernel", "stride"))
-    more = (spatial(node.attrs.get(key, default), dims) for key, default in (("padding", 0), ("dilation", 1)))
-    return m.windows(x, *sizes, *more, fill)
+    return m.windows(x, spatial(node.attrs["kernel"], dims), *place_of(node, dims), fill)
 
 
 def _axes(dims: int) -> tuple[int, ...]:
@@ -78,8 +77,8 @@ def means(n: int, m: int) -> np.ndarray:
 def _onnx(op: str) -> Callable[..., str]:
     def write(e: Any, node: Any, x: str) -> str:
         dims = len(node.shape) - 1
-        place: dict[str, Any] = {"strides": list(spatial(node.attrs["stride"], dims))}
-        padding, dilation = (spatial(node.attrs.get(k, d), dims) for k, d in (("padding", 0), ("dilation", 1)))
+        stride, padding, dilation = place_of(node, dims)
+        place: dict[str, Any] = {"strides": list(stride)}
         if any(padding):
             place["pads"] = [*padding, *padding]
         if any(d != 1 for d in dilation):
@@ -257,9 +256,6 @@ register(
     "AdaptiveAvgPool",
     lambda m, node, p, x: along(m, node, x, means),
     onnx=lambda e, node, x: e.along(node, x, means),
-    torch=names(
-        "adaptive_avg_pool?d _adaptive_avg_pool?d",
-        _read_adaptive,
-    ),
+    torch=names("adaptive_avg_pool?d _adaptive_avg_pool?d", _read_adaptive),
     measured=True,
 )
