@@ -9,7 +9,7 @@ OLDEST_PYTHON ?= python3.10
 .PHONY: demo test lint format large fuzz performance release wheels debug site triton oldest oldest-runtime licences cortex-m web wasm clean
 .DELETE_ON_ERROR:
 
-LIBPLIF := runtime/native/* runtime/native/engine/* runtime/native/engine/kernels/* runtime/native/rules/* runtime/native/formats/* runtime/native/session/*
+LIBPLIF := runtime/native/* runtime/native/engine/* runtime/native/engine/kernels/* runtime/native/engine/paths/* runtime/native/rules/frames/* runtime/native/rules/decisions/* runtime/native/formats/* runtime/native/session/*
 C_SOURCES := $(wildcard $(LIBPLIF:=.c) plif_train/native/*.c)
 C_FILES := $(C_SOURCES) $(wildcard $(LIBPLIF:=.h) plif_train/native/*.h runtime/native/examples/*)
 

@@ -22,7 +22,7 @@ from setuptools.command.build_ext import build_ext
 from build_backend import ZIGLANG, find_compiler
 
 NATIVE = Path("runtime/native")  # libplif, which its Makefile builds for programs without Python
-FOLDERS = (".", "engine", "engine/kernels", "rules", "formats", "session")
+FOLDERS = (".", "engine", "engine/kernels", "engine/paths", "rules/frames", "rules/decisions", "formats", "session")
 
 SMALL = ("-fno-asynchronous-unwind-tables",)  # 18 kB that only debuggers and C++ read
 

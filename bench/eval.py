@@ -36,12 +36,12 @@ from bench.eval_loops import OURS, evaluate_with, loops
 from bench.machine import machine
 from bench.workload import network, with_malloc_settings
 from plif_export import export
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.data import Dataset, open_dataset
 from runtime.data.simulate_gesture import simulate_gesture
 from runtime.events import write_nmnist
-from runtime.measure.evaluate import Evaluation, evaluate
+from runtime.measure.evaluate.evaluation import Evaluation, evaluate
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Subset
 
 from bench.peers import spikingjelly_modules
 from plif_train import native
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.data import Dataset
 from runtime.data.recordings import Nmnist
 

@@ -26,8 +26,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
-from plif_train.event_augment import SWAPS, Clip, exchanged
-from plif_train.hard_negatives import HARD, allows
+from plif_train.data.hard_negatives import HARD, allows
+from plif_train.data.variation import SWAPS, Clip, exchanged
 from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset

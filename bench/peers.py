@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bench.subjects import Subject
-from plif_train.network import Network
-from plif_train.neuron import Neuron
+from plif_train.network.network import Network
+from plif_train.network.neuron import Neuron
 
 
 def pytorch(net: Network, threads: int, path: Path) -> Subject:

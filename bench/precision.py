@@ -30,7 +30,7 @@ from plif_export import export
 from plif_export.pipeline import Exported
 from plif_export.targets.onnx import OnnxTarget
 from runtime.engines.session import Session
-from runtime.measure.evaluate import evaluate
+from runtime.measure.evaluate.evaluation import evaluate
 
 WARM_UP = 3
 NAMES = ("fp32", "fp16", "int8", "int8 as qdq", "fp32 again")

@@ -30,7 +30,7 @@ from bench.artifacts import artifact, prepared, work_folder
 from bench.machine import machine
 from bench.peers import peer
 from bench.subjects import ours, timed
-from plif_train.network import Network
+from plif_train.network.network import Network
 
 ACTIVE, SILENT, TAIL = 10, 100, 20
 PHASES = ("active", "silent", "from reset")

@@ -4,11 +4,11 @@
     python bench/train.py --presets all --device cuda --batch 64 --precision bf16
 
 A step is forward, firing-rate MSE, backward, Adam, reset. Both sides run in one process with one allocator
-(plif_train.allocator, which makes both faster), with statistics of batch normalisation over T x N, and in turn, so that a busy
-machine slows both. `plif per-step` is the authors' batch normalisation, another algorithm, for comparison. The networks have seen
-a few steps only, and some spike far more often than when they are trained: `spikes` is the share of the inputs of plif's later
-convolutions that are not zero, on which its cost depends (plif_train/sparse.py), and `--threshold 2` makes it smaller, on both
-sides.
+(plif_train.loop.allocator, which makes both faster), with statistics of batch normalisation over T x N, and in turn, so that
+a busy machine slows both. `plif per-step` is the authors' batch normalisation, another algorithm, for comparison. The networks
+have seen a few steps only, and some spike far more often than when they are trained: `spikes` is the share of the inputs of
+plif's later convolutions that are not zero, on which its cost depends (plif_train/network/sparse.py), and `--threshold 2`
+makes it smaller, on both sides.
 
 SpikingJelly's widths (512 hidden neurons for CIFAR10-DVS,
 two dropouts for CIFAR-10, biases in fully connected layers) are used for both. Static images: plif computes the first
@@ -34,9 +34,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plif_train import Network, build
-from plif_train.allocator import keep_freed_memory
-from plif_train.presets import PRESETS
-from plif_train.recipe import PRECISIONS
+from plif_train.loop.allocator import keep_freed_memory
+from plif_train.loop.recipe import PRECISIONS
+from plif_train.network.presets import PRESETS
 
 PEERS = {
     "mnist": "MNISTNet",

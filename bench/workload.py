@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 import plif_train
-from plif_train.firing import tune_block
-from plif_train.network import Network
+from plif_train.network.firing import tune_block
+from plif_train.network.network import Network
 
 GESTURE = "dvs128-gesture"
 GESTURE_WORKLOAD = "gesture"
@@ -62,7 +62,7 @@ def is_there(name: str) -> bool:
 
 def _trained(steps: int) -> Workload:
     from plif_export.options import CallerFacts
-    from plif_export.readers.spikingjelly import read_state_dict
+    from plif_export.readers.checkpoint.spikingjelly import read_state_dict
     from runtime.events import frames_of, read_events
 
     if not is_there("trained"):

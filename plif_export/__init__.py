@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from plif_export.checks import CheckReport, check, check_file
     from plif_export.pipeline import Exported, ParityFailed, export, verify
     from plif_export.proof.report import Report
-    from plif_export.readers.layers import register_layer
-    from plif_export.readers.neuron_modules import register_neuron
+    from plif_export.readers.libraries.layers import register_layer
+    from plif_export.readers.libraries.neurons import register_neuron
 
 _HOME = {
     "export": "pipeline",
@@ -31,8 +31,8 @@ _HOME = {
     "check": "checks",
     "check_file": "checks",
     "CheckReport": "checks",
-    "register_layer": "readers.layers",
-    "register_neuron": "readers.neuron_modules",
+    "register_layer": "readers.libraries.layers",
+    "register_neuron": "readers.libraries.neurons",
 }
 
 __all__ = [

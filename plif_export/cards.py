@@ -10,7 +10,7 @@ import onnx
 import torch
 
 from plif_export.readers.facts import ModelFacts
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.base.version import __version__
 from runtime.model.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode
 from runtime.model.digest import seal

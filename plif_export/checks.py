@@ -24,7 +24,7 @@ from plif_export.readers.rules import Problem
 from plif_export.targets import find_target
 from plif_export.targets.target import Target
 from plif_export.writers.emit import writable
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
 from runtime.model.artifacts import HDF5, kind_of
@@ -132,8 +132,8 @@ def check(
         source = read(module)
         report.add_graph(source.graph, source.facts, target, options)
         return report
-    from plif_export.readers.module import examine
-    from plif_export.readers.module_check import compare
+    from plif_export.readers.module.check import compare
+    from plif_export.readers.module.reader import examine
 
     if example_input is None:
         raise PlifError("check(module, example_input): one step [B, ...] is needed for the shapes")
@@ -180,7 +180,7 @@ def check_file(
     with open_regular(path, "a model.pt, a state_dict or a NIR file") as file:
         head = file.read(8)
     if head == HDF5:
-        from plif_export.readers.nir import examine_nir
+        from plif_export.readers.nir.graph import examine_nir
 
         graph, problems = examine_nir(path, **chosen.neuron)
         for problem in problems:

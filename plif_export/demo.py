@@ -22,7 +22,7 @@ from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.data import open_dataset
 from runtime.events import write_nmnist
-from runtime.measure.evaluate import evaluate, write_results
+from runtime.measure.evaluate.evaluation import evaluate, write_results
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
 from runtime.stream.run import Run

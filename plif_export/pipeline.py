@@ -22,8 +22,8 @@ from plif_export.onnx_file import load_onnx, onnx_bytes
 from plif_export.options import CallerFacts, ExportOptions, with_fields
 from plif_export.passes import prepare
 from plif_export.proof.report import Report
-from plif_export.proof.session import OpenedModel
-from plif_export.proof.subject import Subject
+from plif_export.proof.subjects.session import OpenedModel
+from plif_export.proof.subjects.subject import Subject
 from plif_export.prove import expected_of, prove
 from plif_export.provenance import provenance
 from plif_export.readers import read

@@ -11,12 +11,12 @@ from plif_export.proof import gate
 from plif_export.proof.probe import random_start
 from plif_export.proof.reference import GraphReference
 from plif_export.proof.report import Report
-from plif_export.proof.session import EngineSession, OpenedModel
-from plif_export.proof.sliced_file import SlicedFile, refuse_another_model
-from plif_export.proof.subject import Subject
+from plif_export.proof.subjects.session import EngineSession, OpenedModel
+from plif_export.proof.subjects.sliced_file import SlicedFile, refuse_another_model
+from plif_export.proof.subjects.subject import Subject
 from plif_export.readers import read
 from plif_export.readers.facts import ModelFacts, TrainedModel
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.events import stimulus
 from runtime.model.card import Card

@@ -17,7 +17,7 @@ from typing import Any
 
 from runtime.base.errors import PlifError
 from runtime.base.files import measure
-from runtime.measure.metrics import wilson
+from runtime.measure.report.metrics import wilson
 from runtime.model.artifacts import kind_of
 from runtime.model.card import read_card
 

@@ -1,16 +1,12 @@
 """Training networks of IF, LIF and PLIF neurons in PyTorch.
 
-    neuron      the equations
-    network     a notation string as a torch module; Options
-    presets     the six networks of the paper; build
-    checkpoint  model.pt: save, load
-    recipe      how to train, as numbers; losses, surrogate, batchnorm, augment belong to it
-    api         train: `plif train` as a function
-    training    the loop; data, gather, cache, evaluate, log, resume and parallel belong to it
-    encoders    the supplement's encoders of a pixel
-    figures     the paper's figures of one's own models
-    firing      random networks in which every layer fires, for tests and measurements
-    cli         plif train, plif figures; network_choice reads its options, job is one training
+    network   neuron: the equations; network: a notation string as a torch module; presets: the six networks of the paper;
+              losses, surrogate gradients, batch normalisation
+    data      sets in memory, windows of recordings, what varies them, mixtures, the cache
+    loop      recipe: how to train, as numbers; job: one training, of epochs (training); checkpoint: model.pt
+    native    kernels in C
+    paper     the paper's rows and the authors' logs;  figures: the paper's figures of one's own models
+    api       train: `plif train` as a function;  cli: the command;  engine: a model.pt as an engine of the runtime
 
 The names below are imported when first used: the command line lists this package's commands without loading torch.
 """
@@ -24,23 +20,23 @@ import runtime  # noqa: F401  # first: it switches off what libraries would repo
 
 if TYPE_CHECKING:
     from plif_train.api import train
-    from plif_train.checkpoint import load, save
-    from plif_train.data import Samples, load_samples
-    from plif_train.firing import scale_to_fire
-    from plif_train.network import Network, Options
-    from plif_train.presets import build
-    from plif_train.recipe import Recipe
+    from plif_train.data.sets import Samples, load_samples
+    from plif_train.loop.checkpoint import load, save
+    from plif_train.loop.recipe import Recipe
+    from plif_train.network.firing import scale_to_fire
+    from plif_train.network.network import Network, Options
+    from plif_train.network.presets import build
 
 _HOME = {
-    "build": "presets",
-    "load": "checkpoint",
-    "save": "checkpoint",
-    "Network": "network",
-    "Options": "network",
-    "Recipe": "recipe",
-    "Samples": "data",
-    "load_samples": "data",
-    "scale_to_fire": "firing",
+    "build": "network.presets",
+    "load": "loop.checkpoint",
+    "save": "loop.checkpoint",
+    "Network": "network.network",
+    "Options": "network.network",
+    "Recipe": "loop.recipe",
+    "Samples": "data.sets",
+    "load_samples": "data.sets",
+    "scale_to_fire": "network.firing",
     "train": "api",
 }
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from torch import Tensor
 
-from plif_train.job import Job
-from plif_train.log import Epoch
-from plif_train.mixture import parts_of
-from plif_train.network_choice import overrides_from
-from plif_train.parallel import World, check_device, parse_devices
-from plif_train.recipe import Recipe, method_named
+from plif_train.data.mixture import parts_of
+from plif_train.loop.job import Job
+from plif_train.loop.log import Epoch
+from plif_train.loop.parallel import World, check_device, parse_devices
+from plif_train.loop.recipe import Recipe, method_named
+from plif_train.network.choice import overrides_from
 from runtime.base.errors import PlifError
 from runtime.data import find
 

@@ -1,4 +1,4 @@
-"""`plif train`: reads options, checks them, trains (plif_train.job), prints.
+"""`plif train`: reads options, checks them, trains (plif_train.loop.job), prints.
 
 In Python: plif_train.train.
 """
@@ -16,7 +16,7 @@ from runtime.base.text import say
 from runtime.cli.output import print_json
 
 if TYPE_CHECKING:
-    from plif_train.job import Job
+    from plif_train.loop.job import Job
 
 # the options that say what the network is
 _BUILD = (
@@ -107,13 +107,13 @@ def train(
     json: Annotated[bool, typer.Option("--json", help="print the result as one JSON document on stdout")] = False,
 ) -> None:
     """Train a network and keep its best epoch. Ctrl-C is safe: run the same command with --resume."""
-    from plif_train.allocator import keep_freed_memory
-    from plif_train.job import Job
-    from plif_train.mixture import parse_mix, parts_of
-    from plif_train.network_choice import overrides_from
-    from plif_train.parallel import check_device, join_ranks, parse_devices
-    from plif_train.recipe import Recipe, method_named
-    from plif_train.resume import resume_path
+    from plif_train.data.mixture import parse_mix, parts_of
+    from plif_train.loop.allocator import keep_freed_memory
+    from plif_train.loop.job import Job
+    from plif_train.loop.parallel import check_device, join_ranks, parse_devices
+    from plif_train.loop.recipe import Recipe, method_named
+    from plif_train.loop.resume import resume_path
+    from plif_train.network.choice import overrides_from
     from runtime.data import find
 
     keep_freed_memory()

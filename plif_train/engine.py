@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plif_train.checkpoint import load
+from plif_train.loop.checkpoint import load
 from runtime.base.errors import PlifError
 from runtime.engines import Engine, EngineOptions
 from runtime.engines.buffers import Arrays, Rates

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import plif_train
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.events.stimulus import events_like, images
 
 SMALL = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC30-PLIF-APk10s10"

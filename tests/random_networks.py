@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import plif_train
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from tests.networks import scaled
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plif_export.proof.bounds import LayerBound
-from plif_export.proof.interpret import Array, LayerStep, State
+from plif_export.proof.arithmetic.bounds import LayerBound
+from plif_export.proof.arithmetic.interpret import Array, LayerStep, State
 from plif_export.proof.report import LayerReport, Report
 
 MEMBRANE = 10  # bounds; honest differences stay below one, a wrong tau, state or weight is off by far more

@@ -7,11 +7,11 @@ from functools import partial
 
 import numpy as np
 
-from plif_export.proof.bounds import Bounds, LayerBound
+from plif_export.proof.arithmetic.bounds import Bounds, LayerBound
 from plif_export.proof.compare import MEMBRANE, compare, distance, in_bounds, on_edge
 from plif_export.proof.report import LayerReport, Report
-from plif_export.proof.slices import CannotRun
-from plif_export.proof.subject import Case, Subject
+from plif_export.proof.subjects.slices import CannotRun
+from plif_export.proof.subjects.subject import Case, Subject
 
 
 def teacher_forced(

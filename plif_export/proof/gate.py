@@ -24,16 +24,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from plif_export.proof.bounds import Bounds
+from plif_export.proof.arithmetic.bounds import Bounds
+from plif_export.proof.arithmetic.interpret import Array, State
+from plif_export.proof.arithmetic.rounding import count_flips
 from plif_export.proof.compare import count_off, other_spikes
 from plif_export.proof.forced import require_shown, teacher_forced
-from plif_export.proof.interpret import Array, State
 from plif_export.proof.probe import random_spikes
 from plif_export.proof.reference import History, Reference
 from plif_export.proof.report import LayerReport, Report
-from plif_export.proof.rounding import count_flips
-from plif_export.proof.slices import CannotRun
-from plif_export.proof.subject import Answer, States, Subject, cases
+from plif_export.proof.subjects.slices import CannotRun
+from plif_export.proof.subjects.subject import Answer, States, Subject, cases
 from runtime.base.errors import PlifError
 from runtime.engines.session import whole_votes
 from runtime.model.card import Card

@@ -19,13 +19,13 @@ from functools import partial
 
 import numpy as np
 
-from plif_export.proof import interpret
-from plif_export.proof.bounds import Bounds, Step
+from plif_export.proof.arithmetic import interpret
+from plif_export.proof.arithmetic.bounds import Bounds, Step
+from plif_export.proof.arithmetic.interpret import Array, Inputs, LayerStep, State
 from plif_export.proof.forced import require_shown, teacher_forced
-from plif_export.proof.interpret import Array, Inputs, LayerStep, State
 from plif_export.proof.reference import GraphReference
 from plif_export.proof.report import Report
-from plif_export.proof.subject import Case, Subject, cases
+from plif_export.proof.subjects.subject import Case, Subject, cases
 from runtime.model.graph import Graph, Node, state_key
 
 COUNTS = 0.3  # mean of the random input

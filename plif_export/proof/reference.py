@@ -6,7 +6,7 @@ layers there are, where they start, and what each did over some steps:
 
     NetworkReference   our own networks, which record v, h and s themselves
     GraphReference     the NumPy interpreter on the graph as read, for files that have no module (NIR)
-    ModuleReference    any other nn.Module, node by node as traced (plif_export/readers/module_reference.py)
+    ModuleReference    any other nn.Module, node by node as traced (plif_export/readers/module/reference.py)
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from plif_export.proof import interpret
-from plif_export.proof.interpret import Array, LayerStep, State
-from plif_train.network import Network
+from plif_export.proof.arithmetic import interpret
+from plif_export.proof.arithmetic.interpret import Array, LayerStep, State
+from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, state_key
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plif_export.proof.interpret import start, step
+from plif_export.proof.arithmetic.interpret import start, step
 from runtime.model.graph import Graph
 
 STEPS = 40

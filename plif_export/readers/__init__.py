@@ -1,12 +1,12 @@
-"""Readers: a trained model -> SNN graph. One file per source.
+"""Readers: a trained model -> SNN graph. One folder per source.
 
     facts          what every reader gives: TrainedModel
-    checkpoint     model.pt and our own live networks
+    checkpoint     model.pt and our own live networks (ours.py); bare state_dicts, with their notation (spikingjelly.py)
     module         any live nn.Module, by running it: forms.py says how it is run, record.py and steps.py write it down, body.py
                    finds one step and its states, readout.py what is made of the steps, regions.py and neuron_program.py the
-                   neurons, lower.py the graph; module_check.py compares it with the module, module_reference.py is what the
-                   artifact is proved against
-    spikingjelly   a bare state_dict, with the notation of its network
+                   neurons, lower.py the graph; check.py compares it with the module, reference.py is what the artifact is proved
+                   against
+    libraries      neurons and layers of other libraries
     nir            a NIR file
 
 `read` looks at the model and calls the right reader.
@@ -21,9 +21,9 @@ from typing import Any
 from torch import nn
 
 from plif_export.options import CallerFacts
-from plif_export.readers.checkpoint import trained_model
+from plif_export.readers.checkpoint.ours import trained_model
 from plif_export.readers.facts import TrainedModel
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
 from runtime.model.artifacts import HDF5
@@ -43,7 +43,7 @@ def read(model: str | Path | nn.Module, example_input: Any = None, caller: Calle
         return trained_model(model, has_card=True)
     if not isinstance(model, nn.Module):
         raise PlifError(f"cannot export a {type(model).__name__}; expected a file such as model.pt, or an nn.Module")
-    from plif_export.readers.module import read_module
+    from plif_export.readers.module.reader import read_module
 
     if example_input is None:
         raise PlifError(
@@ -55,7 +55,7 @@ def read(model: str | Path | nn.Module, example_input: Any = None, caller: Calle
 
 def _read_file(path: Path, caller: CallerFacts) -> TrainedModel:
     import plif_train
-    from plif_export.readers.spikingjelly import has_card, read_state_dict
+    from plif_export.readers.checkpoint.spikingjelly import has_card, read_state_dict
 
     with open_regular(path, "a model.pt, a state_dict or a NIR file") as file:
         head, digest = file.read(8), hashlib.sha256()
@@ -69,7 +69,7 @@ def _read_file(path: Path, caller: CallerFacts) -> TrainedModel:
             f"{path}: is an exported artifact, not a model; expected the model.pt, state_dict or NIR file it was made from"
         )
     if head == HDF5:
-        from plif_export.readers.nir import read_nir
+        from plif_export.readers.nir.graph import read_nir
 
         return read_nir(path, caller, sha256)
     if caller.network is None and (head[:2] != b"PK" or has_card(path)):

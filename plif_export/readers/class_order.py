@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from plif_export.options import CallerFacts
-from plif_train.presets import PRESETS
+from plif_train.network.presets import PRESETS
 from runtime.base.errors import PlifError
 from runtime.model.graph import Shape
 

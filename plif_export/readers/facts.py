@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from plif_export.options import CallerFacts
 from plif_export.proof.reference import Reference
 from plif_export.readers.class_order import named_by, numbers
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.events.framing import Framing
 from runtime.model.card import Card

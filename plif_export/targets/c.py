@@ -4,7 +4,7 @@
     NAME.h      NAME_reset, NAME_step, sizes as macros, how to use it
 
 The network is generated from its graph (plif_export/writers/c), compiled here, and asked by the gate layer by layer, in a process
-of its own (plif_export/proof/compiled.py). Without a C compiler it is written and said not to be proved.
+of its own (plif_export/proof/subjects/compiled.py). Without a C compiler it is written and said not to be proved.
 
 C is code, and what a proof compiles it runs. So a file is never compiled: a proof writes both texts once more, from the model and
 the card, refuses a file that is not equal to them byte for byte, and compiles its own.
@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from plif_export.passes import quantize_weights
-from plif_export.proof.compiled import CompiledProgram, find_compiler
-from plif_export.proof.slices import CannotRun
+from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
+from plif_export.proof.subjects.slices import CannotRun
 from plif_export.readers.rules import Problem
 from plif_export.targets.c_size import Size, bytes_of, kilo, measure, of_arrays, too_large
 from plif_export.targets.target import ExportJob, Target, map_problems
@@ -40,8 +40,8 @@ from runtime.model.readers.c_source import Texts, card_comment, header_of, parts
 from runtime.model.readers.contents import Contents
 
 if TYPE_CHECKING:
-    from plif_export.proof.session import OpenedModel
-    from plif_export.proof.subject import Subject
+    from plif_export.proof.subjects.session import OpenedModel
+    from plif_export.proof.subjects.subject import Subject
 
 SHIPPED_STEPS = 12  # in which the program with and without the probe are compared
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from plif_export.proof.compiled import find_compiler
+from plif_export.proof.subjects.compiled import find_compiler
 from plif_export.writers.c.file import CFiles
 from plif_export.writers.c.program import Memory, Program
 from runtime.base.errors import PlifError

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from plif_export.proof import interpret
+from plif_export.proof.arithmetic import interpret
 from runtime.model.card import Card
 from runtime.model.graph import Graph, state_key, variable_of
 

@@ -43,7 +43,7 @@ from runtime.model.ops.operation import repeating
 from runtime.model.readers.contents import read_nir
 
 if TYPE_CHECKING:
-    from plif_export.proof.session import OpenedModel
+    from plif_export.proof.subjects.session import OpenedModel
 
 DT = 1e-4
 KINDS = ("IF", "LIF", "PLIF", "NIR-IF", "NIR-LIF", "NIR-CubaLIF", "LIFBox")
@@ -100,7 +100,7 @@ class NirTarget(Target):
 
     def open(self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None) -> OpenedModel:
         """The file, read back as any NIR file is, in the interpreter."""
-        from plif_export.readers.nir import examine_nir
+        from plif_export.readers.nir.graph import examine_nir
 
         graph, problems = examine_nir(path, **_reading(card, path))
         if graph is None:

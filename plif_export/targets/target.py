@@ -16,8 +16,8 @@ from runtime.model.card import Card
 from runtime.model.graph import Graph
 
 if TYPE_CHECKING:
-    from plif_export.proof.session import OpenedModel
-    from plif_export.proof.subject import Subject
+    from plif_export.proof.subjects.session import OpenedModel
+    from plif_export.proof.subjects.subject import Subject
     from plif_export.targets.c_size import Size
 
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster

@@ -20,8 +20,8 @@ from runtime.model.graph import Graph
 from runtime.model.readers.web_page import EXPECTED, PLIF, blocks
 
 if TYPE_CHECKING:
-    from plif_export.proof.session import OpenedModel
-    from plif_export.proof.subject import Subject
+    from plif_export.proof.subjects.session import OpenedModel
+    from plif_export.proof.subjects.subject import Subject
 
 
 class WebTarget(PlifTarget):

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from plif_train.figures.draw import MissingPart
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.engines.tensors import spiking_layers
-from runtime.measure.activity import watch_layer
+from runtime.measure.report.activity import watch_layer
 from runtime.model.card import read_card
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from plif_train.encoders import latency, learnable, poisson
 from plif_train.figures.draw import AMBER, BLUE, GREY, Drawing, finish_lines, panels
 from plif_train.figures.subject import FigureModel
+from plif_train.network.encoders import latency, learnable, poisson
 
 T = 20
 

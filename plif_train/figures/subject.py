@@ -12,8 +12,8 @@ import numpy as np
 
 from plif_train.figures.activity import Activity, choose, record, record_artifact
 from plif_train.figures.draw import MissingPart
-from plif_train.log import WEIGHTS, epochs_path, read, read_of, weights_path
-from plif_train.network import Network
+from plif_train.loop.log import WEIGHTS, epochs_path, read, read_of, weights_path
+from plif_train.network.network import Network
 from plif_train.paper.conditions import Conditions, conditions_of, record_of
 from plif_train.paper.logs import AuthorsRun, like, nearest
 from runtime.base.errors import PlifError
@@ -51,7 +51,7 @@ class TrainingRun:
 
     def network(self) -> Network:
         """The model. MissingPart for an exported network."""
-        from plif_train.checkpoint import load
+        from plif_train.loop.checkpoint import load
 
         if self.exported:
             raise MissingPart(f"{self.path}: exported, with tau folded into its weights; draw this of its model.pt")

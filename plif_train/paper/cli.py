@@ -35,8 +35,8 @@ def reproduce(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document on stdout")] = False,
 ) -> None:
     """Reproduce a table or figure of the paper: its command, and where a training stands."""
+    from plif_train.loop.recipe import PRECISIONS
     from plif_train.paper.rows import find_rows, rows
-    from plif_train.recipe import PRECISIONS
 
     if precision not in PRECISIONS:
         raise PlifError(f"--precision {precision}: expected {', '.join(PRECISIONS)}")
@@ -66,7 +66,7 @@ def reproduce(
 
 
 def _train(row: Row, data: str, out: Path, epochs: int, precision: str, overwrite: bool) -> None:
-    from plif_train.resume import resume_path
+    from plif_train.loop.resume import resume_path
     from runtime.base.files import make_folder
     from runtime.cli.main import app
 
@@ -115,7 +115,7 @@ def _record(row: Row, data: str | None, out: Path, epochs: int, precision: str) 
 
 def _standing(row: Row, out: Path) -> tuple[Standing | None, str]:
     """Where the training of a row stands, and why nowhere: "" where it was not trained."""
-    from plif_train.log import epochs_path, read_of
+    from plif_train.loop.log import epochs_path, read_of
     from plif_train.paper.conditions import record_of
     from plif_train.paper.logs import authors_runs
     from plif_train.paper.standing import standing_of

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from plif_train.checkpoint import options_of
-from plif_train.network import Options
-from plif_train.recipe import Recipe
+from plif_train.loop.checkpoint import options_of
+from plif_train.loop.recipe import Recipe
+from plif_train.network.network import Options
 from runtime.base.errors import PlifError
 from runtime.model.card import Card
 

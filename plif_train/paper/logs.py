@@ -22,10 +22,10 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-from plif_train.network import Options, layer_of
+from plif_train.loop.recipe import Recipe, method_named
+from plif_train.network.network import Options, layer_of
+from plif_train.network.presets import PRESETS, Preset
 from plif_train.paper.conditions import Conditions, input_of, parts_of, schedule
-from plif_train.presets import PRESETS, Preset
-from plif_train.recipe import Recipe, method_named
 from runtime.model.notation import Notation, name_layers, parse
 
 DATASETS = {

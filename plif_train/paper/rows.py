@@ -10,10 +10,10 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from plif_train.network.presets import PRESETS
 from plif_train.paper.conditions import Conditions
 from plif_train.paper.logs import DATASETS, authors_runs, conditions_of_log
 from plif_train.paper.tables import TABLE_4, TABLE_5, TABLE_S2
-from plif_train.presets import PRESETS
 from runtime.base.errors import PlifError
 
 EPOCHS, T_MAX, SEED = 1024, 64, 2020

@@ -1,6 +1,6 @@
 """`plif bench`: how fast artifacts are, side by side; or how many live streams a Triton server holds.
 
-In Python: runtime.measure.bench.bench and runtime.measure.served.served.
+In Python: runtime.measure.bench.artifacts.bench and runtime.measure.bench.served.served.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from runtime.base.text import say
 from runtime.cli.output import Json, Threads, show
 
 if TYPE_CHECKING:
-    from runtime.measure.bench import Measurement
-    from runtime.measure.served import Served
+    from runtime.measure.bench.artifacts import Measurement
+    from runtime.measure.bench.served import Served
 
 
 def bench(
@@ -48,9 +48,9 @@ def bench(
         if len(artifacts) > 1 or engine or data or out or threads:
             raise PlifError("--triton: takes one model_triton folder, with --streams, --p99, --every and --seconds")
         return _served(artifacts[0], triton, streams, p99, every, seconds, as_json)
-    from runtime.measure.bench import bench as run
-    from runtime.measure.bench_table import add_data, write_table
-    from runtime.measure.samples import SplitOf
+    from runtime.measure.bench.artifacts import bench as run
+    from runtime.measure.bench.table import add_data, write_table
+    from runtime.measure.evaluate.samples import SplitOf
 
     engines = engine or ["auto"]
     with Progress("measuring") as progress:
@@ -79,7 +79,7 @@ def _served(
     repository: Path, server: str, streams: int, p99: str, every: str | None, seconds: float, as_json: bool
 ) -> None:
     from runtime.events.framing import parse_time_us
-    from runtime.measure.served import served
+    from runtime.measure.bench.served import served
 
     bar_us = parse_time_us("--p99", "the bar", p99)
     every_us = None if every is None else parse_time_us("--every", "the time between two frames", every)
@@ -110,7 +110,7 @@ def _served_lines(found: Served) -> Iterator[str]:
 
 def _bench_lines(rows: list[Measurement]) -> Iterator[str]:
     """A table: one line for each artifact and engine, under a line of headings."""
-    from runtime.measure.bench_table import table
+    from runtime.measure.bench.table import table
 
     names, lines = table(rows)
     widths = [max(len(line[i]) for line in (names, *lines)) for i in range(len(names))]

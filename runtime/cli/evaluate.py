@@ -1,6 +1,6 @@
 """`plif eval` and `plif calibrate-exit`: how often an artifact is right, and when it may stop.
 
-In Python: runtime.measure.evaluate.evaluate and runtime.measure.calibrate_exit.calibrate_exit.
+In Python: runtime.measure.evaluate.evaluation.evaluate and runtime.measure.evaluate.calibrate_exit.calibrate_exit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from runtime.cli.stream import SENSOR_FROM
 from runtime.stream.options import help_of
 
 if TYPE_CHECKING:
-    from runtime.measure.evaluate import Evaluation
+    from runtime.measure.evaluate.evaluation import Evaluation
 
 
 def evaluate(
@@ -79,13 +79,13 @@ def evaluate(
     from runtime.api import load
     from runtime.data import with_options
     from runtime.engines.early_exit import chosen_margin
-    from runtime.measure.census import problems
-    from runtime.measure.evaluate import begun_engine, write_results
-    from runtime.measure.evaluate import evaluate as run
-    from runtime.measure.gates import Gates
-    from runtime.measure.report import make_report
-    from runtime.measure.report_files import write_report
-    from runtime.measure.stress import measure_stress
+    from runtime.measure.evaluate.census import problems
+    from runtime.measure.evaluate.evaluation import begun_engine, write_results
+    from runtime.measure.evaluate.evaluation import evaluate as run
+    from runtime.measure.evaluate.gates import Gates
+    from runtime.measure.evaluate.stress import measure_stress
+    from runtime.measure.report.files import write_report
+    from runtime.measure.report.report import make_report
 
     data = with_options(data, sensor=sensor, csv=csv)
     gates = Gates(min_accuracy, max_changed, max_p99_ms)
@@ -140,8 +140,8 @@ def calibrate_exit(
 ) -> None:
     """Find the margin of an early exit, and write it into the card of a new artifact."""
     from runtime.api import load
-    from runtime.measure.calibrate_exit import calibrate_exit as run
-    from runtime.measure.calibrate_exit import parse_share, require_room, write_exit
+    from runtime.measure.evaluate.calibrate_exit import calibrate_exit as run
+    from runtime.measure.evaluate.calibrate_exit import parse_share, require_room, write_exit
 
     share = parse_share(lose, "--lose")
     require_room(artifact, out)

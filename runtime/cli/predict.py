@@ -54,7 +54,7 @@ def predict(
 ) -> None:
     """Labels for recordings without labels."""
     from runtime.api import load
-    from runtime.measure.census import problems
+    from runtime.measure.evaluate.census import problems
     from runtime.measure.predict import begun_engine
     from runtime.measure.predict import predict as run
 
@@ -82,7 +82,7 @@ def predict(
 
 
 def _lines(result: Predicted) -> Iterator[str]:
-    from runtime.measure.predictions import csv_text
+    from runtime.measure.evaluate.predictions import csv_text
     from runtime.stream.decide import NOT_SURE
 
     if result.out is None:

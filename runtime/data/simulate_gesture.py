@@ -31,7 +31,7 @@ from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.base.version import __version__
 from runtime.data.simulated_set import Progress, claim_folder, refuse_below, run_jobs
-from runtime.events.formats.aedat31 import make_header, write_packets
+from runtime.events.formats.aedat.aedat31 import make_header, write_packets
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.performance import perform, record_scene
 from runtime.simulate.performer import RANGES, VARIED, draw_performer

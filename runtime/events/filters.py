@@ -12,7 +12,7 @@ They work in the order in which they are written, each on the output of the one 
     swap                   ON becomes OFF
 
 The first three remember something of every pixel and refuse sensors of more than 4096 x 4096. How the events are cut into
-packets never changes what passes. These are libplif's (runtime/native/rules/filter.h).
+packets never changes what passes. These are libplif's (runtime/native/rules/frames/filter.h).
 
 A filter of your own, in Python, comes before them. Enter what makes one, and its name can stand in front of theirs:
 

@@ -16,12 +16,12 @@ from runtime.data import Dataset
 from runtime.data.unlabelled import Unlabelled, find_recordings
 from runtime.engines.model import OpenModel
 from runtime.events.framing import Framing
-from runtime.measure.census import Census, nothing_lost
-from runtime.measure.evaluate import scratch
-from runtime.measure.metrics import artifact_identity
-from runtime.measure.predictions import Prediction, check_table, json_row, write_table
-from runtime.measure.run import How, run, show_notes
-from runtime.measure.shards import FOLDER, Statistics, read_plan
+from runtime.measure.evaluate.census import Census, nothing_lost
+from runtime.measure.evaluate.evaluation import scratch
+from runtime.measure.evaluate.predictions import Prediction, check_table, json_row, write_table
+from runtime.measure.evaluate.run import How, run, show_notes
+from runtime.measure.evaluate.shards import FOLDER, Statistics, read_plan
+from runtime.measure.report.metrics import artifact_identity
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Predicted:
 
     recordings   how many there are;  unreadable: how many of them could not be read
     answers      {class: recordings that were taken for it};  unanswered: those that have no label, as their `why` says
-    lost         as in Census (runtime/measure/census.py)
+    lost         as in Census (runtime/measure/evaluate/census.py)
     predictions  in the order of the recordings; empty where they were written to `out`
     """
 

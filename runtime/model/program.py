@@ -29,7 +29,7 @@ from runtime.base.errors import PlifError
 NUMBER, TRUTH = "a number", "a truth value"
 _ONE, _TWO = (NUMBER,), (NUMBER, NUMBER)
 
-# operation -> (what its operands are, what it gives). To add one, teach it to plif_export/proof/interpret.py as well.
+# operation -> (what its operands are, what it gives). To add one, teach it to plif_export/proof/arithmetic/interpret.py as well.
 OPS: dict[str, tuple[tuple[str, ...], str]] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Min", "Max"), (_TWO, NUMBER)),
     **dict.fromkeys(("Neg", "Abs", "Relu", "Round", "Floor", "Ceil", "Identity"), (_ONE, NUMBER)),

@@ -81,12 +81,12 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "plif_framing_room": (INT, P, I64),
     "plif_framing_parse": (INT, TEXT, P),
     "plif_time_us": (I64, TEXT),
-    # rules/decide.h
+    # rules/decisions/decide.h
     "plif_decide_parse": (INT, TEXT, P),
     "plif_exit_lead": (DOUBLE, DOUBLE, INT, INT),
     "plif_leads": (None, P, I64, INT, P),
     "plif_answers": (None, P, I64, INT, P, DOUBLE, P),
-    # rules/filter.h
+    # rules/frames/filter.h
     "plif_filters_make": (INT, TEXT, INT, INT, P),
     "plif_filters_free": (None, P),
     "plif_filters_sensor": (None, P, P, P),
@@ -98,7 +98,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "plif_filters_restore": (INT, P, P),
     # rules/resetting.h
     "plif_reset_parse": (INT, TEXT, P),
-    # rules/framer.h
+    # rules/frames/framer.h
     "plif_view_check": (INT, P, INT, INT, INT),
     "plif_view": (None, P, P, INT, INT, INT, P, P, P),
     # rules/collect.h

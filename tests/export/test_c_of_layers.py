@@ -11,7 +11,7 @@ import pytest
 
 from plif_export.cards import make_card
 from plif_export.passes import prepare
-from plif_export.proof.compiled import CompiledProgram, find_compiler
+from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.prove import prove
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from plif_export import export, verify
-from plif_export.proof.compiled import find_compiler
+from plif_export.proof.subjects.compiled import find_compiler
 from plif_export.writers.c.names import comment, remark, string
 from runtime.base.errors import PlifError
 from runtime.cli.main import run

@@ -13,8 +13,8 @@ import torch
 from plif_export import export
 from plif_export.cards import make_card
 from plif_export.passes import prepare
-from plif_export.proof import interpret
-from plif_export.proof.compiled import CompiledProgram, find_compiler
+from plif_export.proof.arithmetic import interpret
+from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob
 from runtime.model.graph import Graph, Node

@@ -15,7 +15,7 @@ from torch import nn
 import plif_train
 from plif_export import check, export
 from plif_export.targets import find_target
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from tests.random_networks import structure
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from plif_export.readers import elementwise, layers, lower, neuron_modules
+from plif_export.readers.libraries import layers
+from plif_export.readers.libraries import neurons as neuron_modules
+from plif_export.readers.module.reader import elementwise, lower
 from runtime.model import neurons
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "other-libraries.md"

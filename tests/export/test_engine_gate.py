@@ -76,7 +76,7 @@ def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
     from plif_export.cards import make_card
     from plif_export.passes import prepare
     from plif_export.proof.gate import check
-    from plif_export.proof.session import EngineSession
+    from plif_export.proof.subjects.session import EngineSession
     from plif_export.readers import read
     from runtime.api import load
 
@@ -110,7 +110,7 @@ def test_any_weight_of_an_engine_that_is_off_is_caught_though_a_neuron_that_fire
     """An engine shows no h, so an input must fire once while what reads it is silent. Every pair of two layers has that."""
     from plif_export.cards import make_card
     from plif_export.proof.gate import check
-    from plif_export.proof.session import EngineSession
+    from plif_export.proof.subjects.session import EngineSession
     from plif_export.targets.interpreted_model import InterpretedModel
     from tests.export.exact_networks import exact_network
 
@@ -135,8 +135,8 @@ def test_what_an_engine_does_on_its_own_spikes_is_counted_beside_the_gate(tmp_pa
 
     from plif_export.proof.compare import Observation
     from plif_export.proof.gate import check
-    from plif_export.proof.session import EngineSession
-    from plif_export.proof.subject import Answer, Case, States
+    from plif_export.proof.subjects.session import EngineSession
+    from plif_export.proof.subjects.subject import Answer, Case, States
     from plif_export.readers import read
     from runtime.api import load
 

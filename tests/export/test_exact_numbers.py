@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plif_export.proof import interpret
-from plif_export.proof.bounds import Bounds
+from plif_export.proof.arithmetic import interpret
+from plif_export.proof.arithmetic.bounds import Bounds
 from plif_export.prove import prove
 from runtime.model.graph import Graph, Node
 from runtime.model.neurons import EQUATIONS

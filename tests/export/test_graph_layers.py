@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from plif_export.passes import prepare
-from plif_export.proof import interpret
+from plif_export.proof.arithmetic import interpret
 from plif_export.writers import FORMS
 from plif_export.writers.c.makers import examine
 from runtime import load

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import runtime
 from plif_export import check, export
 from plif_export.readers import read
-from plif_train.neuron import Neuron
+from plif_train.network.neuron import Neuron
 from runtime.base.errors import PlifError
 from tests.foreign import events
 

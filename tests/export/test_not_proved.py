@@ -16,7 +16,7 @@ import plif_train
 import runtime
 from plif_export import export, verify
 from plif_export.cards import set_card
-from plif_train.presets import PRESETS
+from plif_train.network.presets import PRESETS
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.card import read_card

@@ -11,7 +11,7 @@ import pytest
 import runtime
 from plif_export import export, verify
 from plif_export.cards import set_card
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.model.card import Card, check_artifact_card, read_card
 from runtime.model.graph import key_of, variable_of

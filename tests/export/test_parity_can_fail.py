@@ -14,9 +14,9 @@ from plif_export import pipeline
 from plif_export.cards import make_card, set_card
 from plif_export.passes import prepare
 from plif_export.prove import prove
-from plif_export.readers.checkpoint import read_network
+from plif_export.readers.checkpoint.ours import read_network
 from plif_export.writers import FORMS
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.model.card import Card
 from runtime.model.graph import Graph
 from tests.networks import firing
@@ -208,9 +208,9 @@ def test_a_layer_that_never_fires_is_named_untested() -> None:
 
 def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
     """One neuron's current is nudged across the threshold by less, and by more, than rounding can."""
-    from plif_export.proof.bounds import LayerBound
+    from plif_export.proof.arithmetic.bounds import LayerBound
+    from plif_export.proof.arithmetic.interpret import LayerStep
     from plif_export.proof.compare import Observation, compare
-    from plif_export.proof.interpret import LayerStep
     from plif_export.proof.report import LayerReport, Report
 
     def flip(distance: float) -> Report:
@@ -237,9 +237,9 @@ def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
 @pytest.mark.parametrize("edge", (None, False, True))
 def test_a_membrane_of_an_engine_is_excused_only_on_the_edge_of_the_threshold(edge: bool | None) -> None:
     """An engine shows no spikes: a flip shows in the membrane that it leaves. `edge` stands for a call of several steps."""
-    from plif_export.proof.bounds import LayerBound
+    from plif_export.proof.arithmetic.bounds import LayerBound
+    from plif_export.proof.arithmetic.interpret import LayerStep
     from plif_export.proof.compare import Observation, compare
-    from plif_export.proof.interpret import LayerStep
     from plif_export.proof.report import LayerReport, Report
 
     def off(distance: float) -> tuple[bool, Report]:
@@ -404,7 +404,7 @@ def test_nothing_shown_is_not_passed() -> None:
 
     from plif_export.proof.gate import check
     from plif_export.proof.reference import NetworkReference
-    from plif_export.proof.sliced_file import SlicedFile
+    from plif_export.proof.subjects.sliced_file import SlicedFile
     from runtime.base.errors import PlifError
 
     net = firing()

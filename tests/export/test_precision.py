@@ -83,12 +83,14 @@ class Sequences(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Conv1d(2, 8, 5, padding=2), plif_train.neuron.Neuron("PLIF"), nn.AvgPool1d(3))
-        self.second = nn.Sequential(
-            nn.Conv1d(8, 12, 3, stride=2, padding=2, dilation=2, groups=4), plif_train.neuron.Neuron("LIF")
+        self.first = nn.Sequential(
+            nn.Conv1d(2, 8, 5, padding=2), plif_train.network.neuron.Neuron("PLIF"), nn.AvgPool1d(3)
         )
-        self.third = nn.Sequential(nn.Conv1d(12, 6, 1), plif_train.neuron.Neuron("IF"))
-        self.fc = nn.Sequential(nn.Flatten(), nn.Linear(6 * 5, 20), plif_train.neuron.Neuron("IF"))
+        self.second = nn.Sequential(
+            nn.Conv1d(8, 12, 3, stride=2, padding=2, dilation=2, groups=4), plif_train.network.neuron.Neuron("LIF")
+        )
+        self.third = nn.Sequential(nn.Conv1d(12, 6, 1), plif_train.network.neuron.Neuron("IF"))
+        self.fc = nn.Sequential(nn.Flatten(), nn.Linear(6 * 5, 20), plif_train.network.neuron.Neuron("IF"))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(self.third(self.second(self.first(x))))  # type: ignore[no-any-return]

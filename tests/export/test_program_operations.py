@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from plif_export.proof import interpret
-from plif_export.proof.compiled import find_compiler
+from plif_export.proof.arithmetic import interpret
+from plif_export.proof.subjects.compiled import find_compiler
 from plif_export.writers import FORMS
 from runtime.model.graph import Graph
 from runtime.model.program import EXACT, OPS

@@ -25,7 +25,7 @@ from runtime.native import is_built
 from tests.conftest import crossed
 from tests.random_networks import SEEDS, random_network
 
-MEMBRANES = 1  # bounds (plif_export/proof/bounds.py)
+MEMBRANES = 1  # bounds (plif_export/proof/arithmetic/bounds.py)
 STEPS = (1, 7, 64)
 # ONNX Runtime is the gate's own; the others open the file (OpenVINO its folder) through the runtime.
 ENGINES = ("onnxruntime", "event", "openvino")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import plif_export
-from plif_export.proof.measure import WHOLE, lowest_bit, lowest_unit
-from plif_train.neuron import Neuron
+from plif_export.proof.arithmetic.measure import WHOLE, lowest_bit, lowest_unit
+from plif_train.network.neuron import Neuron
 from runtime.base.errors import PlifError
 
 

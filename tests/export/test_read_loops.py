@@ -17,9 +17,11 @@ import runtime
 from plif_export import check, export, verify
 from plif_export.options import CallerFacts
 from plif_export.proof.reference import GraphReference
-from plif_export.readers import layers, neuron_modules, read
-from plif_export.readers.copies import fresh
-from plif_export.readers.module import Reading
+from plif_export.readers import read
+from plif_export.readers.libraries import layers
+from plif_export.readers.libraries import neurons as neuron_modules
+from plif_export.readers.module.copies import fresh
+from plif_export.readers.module.reader import Reading
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from tests import loops

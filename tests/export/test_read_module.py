@@ -18,11 +18,13 @@ from plif_export import check, export, register_layer, register_neuron, verify
 from plif_export.cards import make_card
 from plif_export.passes import prepare
 from plif_export.prove import prove
-from plif_export.readers import layers, neuron_modules, read
+from plif_export.readers import read
 from plif_export.readers.facts import TrainedModel
+from plif_export.readers.libraries import layers
+from plif_export.readers.libraries import neurons as neuron_modules
 from plif_export.writers import FORMS
-from plif_train.network import Vote
-from plif_train.neuron import Neuron
+from plif_train.network.network import Vote
+from plif_train.network.neuron import Neuron
 from runtime.base.errors import PlifError
 from runtime.model import neurons
 from runtime.model.card import read_card

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from plif_export.proof import interpret
-from plif_export.readers.module import examine
-from plif_export.readers.neuron_modules import neuron_type
+from plif_export.proof.arithmetic import interpret
+from plif_export.readers.libraries.neurons import neuron_type
+from plif_export.readers.module.reader import examine
 from plif_export.writers import FORMS
 from runtime.model.graph import Graph, Node, state_in, state_out
 from runtime.model.neurons import EQUATIONS
@@ -50,7 +50,7 @@ def norse(cls: str, **parameters: float) -> Callable[[], nn.Module]:
 
 def ours(*arguments: Any, tau: list[float] | None = None, **options: Any) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
-        from plif_train.neuron import Neuron
+        from plif_train.network.neuron import Neuron
 
         module = Neuron(*arguments, **options)
         if tau is not None:

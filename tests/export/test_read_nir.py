@@ -13,8 +13,8 @@ from torch import nn
 
 import runtime
 from plif_export import check_file, export, verify
-from plif_export.proof import interpret
-from plif_export.readers.nir import examine_nir
+from plif_export.proof.arithmetic import interpret
+from plif_export.readers.nir.graph import examine_nir
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from tests.foreign import events, scale_to_threshold

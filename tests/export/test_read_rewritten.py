@@ -11,7 +11,7 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 
 from plif_export import check, export
-from plif_export.readers import rewritten
+from plif_export.readers.libraries import rewritten
 
 snn = pytest.importorskip("snntorch")
 

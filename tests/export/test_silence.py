@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from plif_export.checks import check, check_file
-from plif_train import checkpoint
-from plif_train.network import Network
-from plif_train.presets import build
-from plif_train.projection import limit_biases
+from plif_train.loop import checkpoint
+from plif_train.loop.projection import limit_biases
+from plif_train.network.network import Network
+from plif_train.network.presets import build
 
 NOTATION = "c6k4s4-BN-PLIF-FC30-PLIF-APk10s10"
 

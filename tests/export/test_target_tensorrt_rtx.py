@@ -19,7 +19,7 @@ from plif_export.targets.trt_build import BuiltPlan, Streams, build
 from plif_export.targets.trt_layers import Kernel, neuron_kernels, neuron_nodes, product_types, read_layers
 from plif_export.writers import FORMS
 from plif_export.writers.emitter import Emitter
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.cli.main import run as command
 from runtime.engines.tensorrt.module import import_tensorrt

@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from plif_export.passes import prepare
-from plif_export.proof import interpret
+from plif_export.proof.arithmetic import interpret
 from plif_export.prove import prove
 from plif_export.targets import find_target
 from plif_export.writers import FORMS

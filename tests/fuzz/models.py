@@ -191,7 +191,7 @@ def torch_seeds() -> list[bytes]:
     import torch
 
     from plif_train import build
-    from plif_train.checkpoint import content_of
+    from plif_train.loop.checkpoint import content_of
 
     net = build("FC3-PLIF-FC2-PLIF", shape=(1, 2, 2), T=2)
     kept: list[bytes] = []
@@ -208,7 +208,7 @@ def torch_seeds() -> list[bytes]:
 
 
 def read_torch(path: Path) -> None:
-    from plif_export.readers.spikingjelly import load_tensors
+    from plif_export.readers.checkpoint.spikingjelly import load_tensors
     from plif_train import load
 
     for read in (read_card, load_tensors):
@@ -266,7 +266,7 @@ def look_in_a_fork(number: int, most_bytes: int, read: bool, same: tuple[int, ..
 
 
 def read_nir(path: Path) -> None:
-    from plif_export.readers.nir import examine_nir
+    from plif_export.readers.nir.graph import examine_nir
 
     hdf5._look = look_in_a_fork  # type: ignore[assignment]
     try:

@@ -32,7 +32,8 @@ from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, no_events, open_source
 from runtime.events.array import T_LIMIT_US
 from runtime.events.datagrams import WIRES
-from runtime.events.formats import FORMATS, aedat31, base, csv, es, npz
+from runtime.events.formats import FORMATS, base, csv, es, npz
+from runtime.events.formats.aedat import aedat31
 from runtime.events.formats.base import Losses
 from runtime.events.formats.csv import CsvParser
 from runtime.stream.source_framer import SourceFramer

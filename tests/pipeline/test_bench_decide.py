@@ -14,8 +14,8 @@ import pytest
 import plif_export
 import runtime
 from bench import decide
-from plif_train import checkpoint
-from plif_train.presets import build
+from plif_train.loop import checkpoint
+from plif_train.network.presets import build
 from runtime.events import open_source
 from runtime.events.frame import Frame
 from runtime.stream.decide import Decision

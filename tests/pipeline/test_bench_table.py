@@ -11,8 +11,8 @@ import pytest
 import runtime
 from plif_export import export
 from runtime.cli.main import run
-from runtime.measure.evaluate import evaluate
-from runtime.measure.paired import compare
+from runtime.measure.evaluate.evaluation import evaluate
+from runtime.measure.report.paired import compare
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import runtime
-from runtime.measure.evaluate import evaluate
+from runtime.measure.evaluate.evaluation import evaluate
 from tests.conftest import REPOSITORY
 from tests.live import free_port
 from tests.pipeline.test_eval_survives import KILLED, fill

@@ -12,7 +12,7 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_export.proof.compiled import CompiledProgram
+from plif_export.proof.subjects.compiled import CompiledProgram
 from plif_export.prove import prove
 from plif_export.readers import read
 from plif_export.targets.c_size import CORTEX_M4

@@ -19,7 +19,7 @@ from plif_export import export
 from runtime.base.errors import Interrupted, PlifError, PlifWarning
 from runtime.cli.main import run
 from runtime.events import write_nmnist
-from runtime.measure.evaluate import Evaluation, evaluate
+from runtime.measure.evaluate.evaluation import Evaluation, evaluate
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
 from tests.conftest import REPOSITORY
@@ -33,7 +33,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 import runtime
-from runtime.measure.evaluate import evaluate
+from runtime.measure.evaluate.evaluation import evaluate
 
 model, data, out, end, workers, *cluster = sys.argv[1:]
 

@@ -19,7 +19,7 @@ from runtime.base.errors import Interrupted, PlifError
 from runtime.cli.main import run
 from runtime.data import open_dataset
 from runtime.events import make_events, write_nmnist
-from runtime.measure.evaluate import evaluate
+from runtime.measure.evaluate.evaluation import evaluate
 from runtime.measure.predict import predict
 from tests.networks import firing
 from tests.recordings import csv_bytes, evt3_bytes, some_events

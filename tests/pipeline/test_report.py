@@ -20,14 +20,14 @@ from runtime.base.errors import CheckFailed, PlifError
 from runtime.cli.main import run
 from runtime.data.dataset import EventSet
 from runtime.events import make_events, write_nmnist
-from runtime.measure import curves
-from runtime.measure.calibrate_exit import calibrate_exit, parse_share, write_exit
-from runtime.measure.evaluate import evaluate
-from runtime.measure.paired import compare, mcnemar
-from runtime.measure.predictions import Prediction
-from runtime.measure.samples import SplitOf
-from runtime.measure.stress import STRESSES, StressedSet, measure_stress
-from runtime.measure.trace import Trace, trace
+from runtime.measure.evaluate.calibrate_exit import calibrate_exit, parse_share, write_exit
+from runtime.measure.evaluate.evaluation import evaluate
+from runtime.measure.evaluate.predictions import Prediction
+from runtime.measure.evaluate.samples import SplitOf
+from runtime.measure.evaluate.stress import STRESSES, StressedSet, measure_stress
+from runtime.measure.evaluate.trace import Trace, trace
+from runtime.measure.report import curves
+from runtime.measure.report.paired import compare, mcnemar
 from runtime.model.card import read_card
 from runtime.native.rules import exit_lead as needed
 from runtime.native.rules import leads_of as leads
@@ -114,8 +114,8 @@ def test_the_model_card_has_a_head_that_yaml_readers_read(report: Path) -> None:
 
 
 def test_names_of_others_cannot_leave_the_page(shipped: Path, tmp_path: Path) -> None:
-    from runtime.measure.report import Report
-    from runtime.measure.report_page import page
+    from runtime.measure.report.page import page
+    from runtime.measure.report.report import Report
 
     model = runtime.load(shipped, "onnxruntime")
     result = evaluate(model, DIGITS, limit=2)

@@ -10,8 +10,8 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_train.checkpoint import load
 from plif_train.figures.subject import TrainingRun
+from plif_train.loop.checkpoint import load
 from runtime.data.simulate_gesture import record
 from runtime.events import frames_of, open_source, read_events
 from runtime.events.framing import framing_of

@@ -13,7 +13,7 @@ from plif_export import export, verify
 from plif_export.pipeline import samples
 from runtime.cli.main import run
 from runtime.data import open_dataset
-from runtime.measure.evaluate import evaluate
+from runtime.measure.evaluate.evaluation import evaluate
 from runtime.native import is_built
 from tests.conftest import REPOSITORY
 

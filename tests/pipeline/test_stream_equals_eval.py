@@ -13,8 +13,8 @@ from plif_export import export
 from runtime.api import Model
 from runtime.data import open_dataset
 from runtime.events import write_nmnist
-from runtime.measure.evaluate import evaluate
-from runtime.measure.predictions import NONE
+from runtime.measure.evaluate.evaluation import evaluate
+from runtime.measure.evaluate.predictions import NONE
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
 from tests.networks import digits_network

@@ -12,7 +12,7 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.api import Model
 from runtime.native import is_built
 from tests.networks import firing, frames

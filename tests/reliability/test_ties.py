@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import plif_train
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime import native
 from runtime.engines.session import Session
 from tests.reliability.opened import ENGINES, opened

@@ -14,13 +14,13 @@ import runtime
 from plif_export import export
 from plif_export.cards import make_card, set_card
 from plif_export.passes import prepare
-from plif_export.proof import interpret
-from plif_export.proof.arrays import Numpy
-from plif_export.proof.bounds import Bounds
+from plif_export.proof.arithmetic import interpret
+from plif_export.proof.arithmetic.arrays import Numpy
+from plif_export.proof.arithmetic.bounds import Bounds
 from plif_export.proof.compare import MEMBRANE
-from plif_export.readers.checkpoint import read_network
+from plif_export.readers.checkpoint.ours import read_network
 from plif_export.writers import FORMS
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime import native
 from runtime.api import Model
 from runtime.engines.event import builder as event_builder

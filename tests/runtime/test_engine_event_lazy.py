@@ -14,7 +14,7 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime import native
 from runtime.engines import Engine
 from runtime.engines.event.engine import EventEngine

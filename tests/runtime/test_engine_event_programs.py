@@ -14,7 +14,7 @@ import pytest
 
 import runtime
 from plif_export.passes import prepare
-from plif_export.proof import interpret
+from plif_export.proof.arithmetic import interpret
 from runtime import native
 from runtime.model.graph import Graph, Node, key_of
 from runtime.model.program import EXACT, OPS

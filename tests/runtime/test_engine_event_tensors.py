@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import runtime
-from plif_export.proof import interpret
+from plif_export.proof.arithmetic import interpret
 from runtime import native
 from runtime.model.graph import Graph, Node, key_of
 from runtime.model.ops.shapes import shape_of

@@ -10,8 +10,8 @@ import torch
 
 import plif_export
 import runtime
-from plif_train import checkpoint
-from plif_train.presets import build
+from plif_train.loop import checkpoint
+from plif_train.network.presets import build
 from runtime.base.errors import PlifError
 from runtime.native.rules import find_other
 from runtime.stream.decide import Rules

@@ -12,11 +12,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 from runtime.base.text import markdown, printable
-from runtime.measure.bench import Measurement
-from runtime.measure.bench_table import write_table
-from runtime.measure.evaluate import Evaluation
-from runtime.measure.model_card import model_card
-from runtime.measure.report import Report
+from runtime.measure.bench.artifacts import Measurement
+from runtime.measure.bench.table import write_table
+from runtime.measure.evaluate.evaluation import Evaluation
+from runtime.measure.report.model_card import model_card
+from runtime.measure.report.report import Report
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "<!--", "&lt;b&gt;", "a|b", "a\\|b", "\\", "`", "``` x",

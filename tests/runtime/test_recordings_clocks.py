@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from runtime.events import events_sha256, make_events, open_source, write_nmnist
-from runtime.events.formats import aedat31, base, es, npz
+from runtime.events.formats import base, es, npz
+from runtime.events.formats.aedat import aedat31
 from runtime.stream.source_framer import SourceFramer
 from tests.recordings import WRITERS, npz_bytes
 

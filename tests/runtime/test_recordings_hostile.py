@@ -16,7 +16,8 @@ from runtime.data import open_dataset
 from runtime.data.archive import _opened
 from runtime.data.cifar10 import _read_image
 from runtime.events import frames_of, make_events, open_source, read_events
-from runtime.events.formats import aedat31, base
+from runtime.events.formats import base
+from runtime.events.formats.aedat import aedat31
 from runtime.events.formats.base import Losses
 from runtime.events.formats.csv import LINE_LIMIT, CsvParser
 from runtime.stream.source_framer import SourceFramer

@@ -13,7 +13,7 @@ import pytest
 from runtime.events import make_events, no_events, open_source, write_nmnist
 from runtime.events.array import T_LIMIT_US
 from runtime.events.datagrams import WIRES, encode_datagrams
-from runtime.events.formats import aedat31
+from runtime.events.formats.aedat import aedat31
 from runtime.events.formats.base import Losses
 from tests.recordings import WRITERS, npz_bytes
 

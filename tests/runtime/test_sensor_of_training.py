@@ -10,7 +10,7 @@ import pytest
 
 import plif_train
 from plif_export import export
-from plif_train.checkpoint import content_of, network_of
+from plif_train.loop.checkpoint import content_of, network_of
 from runtime.api import Model, load
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.cli.main import run

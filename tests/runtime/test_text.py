@@ -166,8 +166,8 @@ def test_usage_and_unexpected_errors_are_text_too(
 def test_evaluation_writes_a_table_that_a_spreadsheet_does_not_run(
     inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from runtime.measure.evaluate import Evaluation, write_results
-    from runtime.measure.predictions import Prediction, write_predictions
+    from runtime.measure.evaluate.evaluation import Evaluation, write_results
+    from runtime.measure.evaluate.predictions import Prediction, write_predictions
 
     pytest.importorskip("matplotlib", reason="pictures need matplotlib")
     result = Evaluation(

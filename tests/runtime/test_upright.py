@@ -10,8 +10,8 @@ import torch
 
 import plif_export
 import runtime
-from plif_train import checkpoint
-from plif_train.presets import build
+from plif_train.loop import checkpoint
+from plif_train.network.presets import build
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from runtime.events import make_events

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.events.formats import aedat31, base, evt, open_recording
+from runtime.events.formats import base, evt, open_recording
+from runtime.events.formats.aedat import aedat31
 from runtime.events.formats.base import Losses
 from runtime.events.formats.words import Decoder
 from tests.libplif import CRecording

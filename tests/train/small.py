@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from plif_train import build
-from plif_train.data import Samples
-from plif_train.log import Epoch
-from plif_train.network import Network
+from plif_train.data.sets import Samples
+from plif_train.loop.log import Epoch
+from plif_train.network.network import Network
 from tests.conftest import REPOSITORY, interruptible
 
 TrainingRun = Callable[..., tuple[int, str, str]]  # see the fixture `plif`

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plif_train import Network, build, scale_to_fire
-from plif_train.neuron import Neuron
+from plif_train.network.neuron import Neuron
 
 pytest.importorskip("spikingjelly", reason="SpikingJelly, the peer to compare with, is not installed")
 from spikingjelly.activation_based import functional, layer, surrogate

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from plif_train.augment import random_shift_drop
-from plif_train.recipe import RECIPES
+from plif_train.data.augment import random_shift_drop
+from plif_train.loop.recipe import RECIPES
 
 
 def recordings(n: int = 4) -> torch.Tensor:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plif_train import build, scale_to_fire
-from plif_train.losses import LOSSES
+from plif_train.network.losses import LOSSES
 
 CHANNELS, HIDDEN, T, BATCH, STEPS = 4, 40, 8, 16, 12
 

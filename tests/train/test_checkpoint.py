@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from plif_train import build, load, save, scale_to_fire
-from plif_train.network import Network
+from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from tests.train.small import largest_file

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from plif_train.encoders import latency, learnable, poisson
-from plif_train.neuron import Neuron
+from plif_train.network.encoders import latency, learnable, poisson
+from plif_train.network.neuron import Neuron
 from runtime.base.errors import PlifError
 
 

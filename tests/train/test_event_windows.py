@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from plif_train.event_augment import SIDES, SWAPS, TURNS, Clip, exchanged, join, vary
-from plif_train.event_samples import EventSamples, Mixture, floor_of, load_events
-from plif_train.event_windows import IDLE, Row, Windows, parse_variation
-from plif_train.hard_negatives import HARD, allows
-from plif_train.losses import UNASKED, count_right, step_mse
+from plif_train.data.hard_negatives import HARD, allows
+from plif_train.data.samples import EventSamples, Mixture, floor_of, load_events
+from plif_train.data.variation import SIDES, SWAPS, TURNS, Clip, exchanged, join, vary
+from plif_train.data.windows import IDLE, Row, Windows, parse_variation
+from plif_train.network.losses import UNASKED, count_right, step_mse
 from runtime.base.errors import PlifError
 from runtime.data import Dataset, open_dataset
 from runtime.data.dataset import EventSet

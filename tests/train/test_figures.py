@@ -227,8 +227,8 @@ def test_a_folder_of_runs_may_hold_other_files_and_captions_name_the_run(
 
 
 def test_the_course_of_protocol_b_has_one_test_accuracy(tmp_path: Path) -> None:
-    from plif_train.recipe import Recipe
-    from plif_train.training import train
+    from plif_train.loop.recipe import Recipe
+    from plif_train.loop.training import train
     from tests.train.small import bars, network
 
     record = train(network(), bars(41), bars(8), Recipe(epochs=2, batch_size=8, protocol="B"), tmp_path / "b.pt")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from plif_train import build, scale_to_fire
-from plif_train.presets import PRESETS
+from plif_train.network.presets import PRESETS
 from runtime.base.errors import PlifError
 
 

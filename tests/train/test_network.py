@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from plif_train import Network, build, scale_to_fire
-from plif_train.network import layer_of
-from plif_train.presets import PRESETS
+from plif_train.network.network import layer_of
+from plif_train.network.presets import PRESETS
 from runtime.base.errors import PlifError
 
 PARAMETERS = {  # of the authors' code, as their logs print the networks

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from plif_train.neuron import Neuron, fire
+from plif_train.network.neuron import Neuron, fire
 from runtime.base.errors import PlifError
 
 VARIANTS = [

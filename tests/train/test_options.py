@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from plif_train import build
-from plif_train.batchnorm import BatchNorm
-from plif_train.losses import LOSSES
-from plif_train.network_choice import overrides_for, parse_neuron
-from plif_train.neuron import fire
-from plif_train.surrogate import SURROGATES
+from plif_train.network.batchnorm import BatchNorm
+from plif_train.network.choice import overrides_for, parse_neuron
+from plif_train.network.losses import LOSSES
+from plif_train.network.neuron import fire
+from plif_train.network.surrogate import SURROGATES
 from runtime.base.errors import PlifError
 
 # --- surrogates -----------------------------------------------------------------------------------------------------

@@ -13,17 +13,17 @@ import torch
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
 from plif_train import build
-from plif_train.checkpoint import card_of
 from plif_train.figures import draw_figure
 from plif_train.figures.subject import open_subject
 from plif_train.figures.table_s2 import lines_of, table_s2
-from plif_train.network_choice import network_for, overrides_for
+from plif_train.loop.checkpoint import card_of
+from plif_train.loop.recipe import Recipe
+from plif_train.network.choice import network_for, overrides_for
 from plif_train.paper.conditions import conditions_of, parts_of
 from plif_train.paper.logs import authors_runs, conditions_of_log, like, nearest
 from plif_train.paper.rows import find_rows, rows
 from plif_train.paper.standing import standing_of
 from plif_train.paper.tables import TABLE_4, TABLE_5, TABLE_S2
-from plif_train.recipe import Recipe
 from runtime.cli.main import COMMANDS, _command, run
 from runtime.data import find
 from tests.train.paper_runs import FASHION, TRAINING, few_pictures, make_run

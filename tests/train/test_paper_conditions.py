@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from plif_train import build
-from plif_train.checkpoint import card_of
-from plif_train.log import epochs_path, read, read_of
-from plif_train.network import Meta, Options
+from plif_train.loop.checkpoint import card_of
+from plif_train.loop.log import epochs_path, read, read_of
+from plif_train.loop.recipe import Recipe
+from plif_train.loop.resume import settings_of
+from plif_train.loop.training import train
+from plif_train.network.network import Meta, Options
 from plif_train.paper.conditions import NOT_COMPARED, conditions_of
 from plif_train.paper.logs import authors_runs, conditions_of_log
 from plif_train.paper.standing import Standing, spread, standing_of
-from plif_train.recipe import Recipe
-from plif_train.resume import settings_of
-from plif_train.training import train
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from tests.train.paper_runs import FASHION, TRAINING

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from plif_train import build, load
-from plif_train.parallel import World, parse_devices
-from plif_train.recipe import Recipe
-from plif_train.training import count_samples
+from plif_train.loop.parallel import World, parse_devices
+from plif_train.loop.recipe import Recipe
+from plif_train.loop.training import count_samples
 from runtime.base.errors import PlifError
 from tests.train.small import SMALL, TrainingRun, epochs_in, plif_process, wait_for
 
@@ -86,7 +86,7 @@ def test_a_batch_that_is_too_small_for_the_processes_is_said_before_they_wait_fo
 
 RANK = """
 import os, sys
-from plif_train.parallel import join_ranks
+from plif_train.loop.parallel import join_ranks
 from runtime.base.errors import PlifError
 def train(fail):
     with join_ranks(["cpu", "cpu"]) as (world, _):

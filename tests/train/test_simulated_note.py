@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from plif_train.job import origin_note, simulation_note
+from plif_train.loop.job import origin_note, simulation_note
 from runtime.base.errors import PlifError
 
 

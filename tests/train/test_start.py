@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from plif_train import build, load
-from plif_train.data import Samples
-from plif_train.evaluate import evaluate
-from plif_train.log import WEIGHTS, Epoch, read
-from plif_train.network import Network
-from plif_train.recipe import Recipe
-from plif_train.resume import resume_path
-from plif_train.training import train
+from plif_train.data.sets import Samples
+from plif_train.loop.evaluate import evaluate
+from plif_train.loop.log import WEIGHTS, Epoch, read
+from plif_train.loop.recipe import Recipe
+from plif_train.loop.resume import resume_path
+from plif_train.loop.training import train
+from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.data import find
 from tests.train.small import NOTATION, SMALL, Stop, TrainingRun, bars, network

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from plif_train import load
-from plif_train.augment import random_affine, random_crop_flip
-from plif_train.data import Samples, load_samples, split_per_class
-from plif_train.evaluate import decide, evaluate
-from plif_train.log import WEIGHTS, Epoch, read
-from plif_train.recipe import Recipe
-from plif_train.resume import resume_path
-from plif_train.training import train
+from plif_train.data.augment import random_affine, random_crop_flip
+from plif_train.data.sets import Samples, load_samples, split_per_class
+from plif_train.loop.evaluate import decide, evaluate
+from plif_train.loop.log import WEIGHTS, Epoch, read
+from plif_train.loop.recipe import Recipe
+from plif_train.loop.resume import resume_path
+from plif_train.loop.training import train
 from runtime.base.errors import PlifError
 from tests.train.small import SMALL, Stop, TrainingRun, bars, epochs_in, network, plif_process, wait_for
 

@@ -15,8 +15,8 @@ over OPERATIONS. A meaning is called with values that can be added and multiplie
     m.once(function, *parameters)  m.arranged(function, p)   what is made of parameters alone: rounded once, or only moved
     m.op(name, *values)                                      a function of numbers, by its name in runtime/model/program.py
 
-It runs in NumPy (the golden model, plif_export/proof/arrays.py), on measures (what rounding can do to it,
-plif_export/proof/measured.py), on shapes (the shape rule, shapes.py), on nodes of a graph (expand.py: a writer that has no word
+It runs in NumPy (the golden model, plif_export/proof/arithmetic/arrays.py), on measures (what rounding can do to it, measured.py
+there), on shapes (the shape rule, shapes.py), on nodes of a graph (expand.py: a writer that has no word
 for an operation writes what its meaning is made of), and on views of memory (runtime/engines/event/tensors.py). Axes count the
 batch, which is axis 0 and stays there; shapes do not. Strings name torch, ONNX and NIR: nothing of them is imported here.
 """

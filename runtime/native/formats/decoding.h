@@ -3,7 +3,7 @@
 #ifndef PLIF_DECODING_H
 #define PLIF_DECODING_H
 
-#include "../rules/collect.h"
+#include "../rules/frames/collect.h"
 
 /* Times in us. -1: not set yet. */
 typedef struct {

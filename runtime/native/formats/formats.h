@@ -13,7 +13,7 @@ enum { MOST_A_WORD = 32 }; /* events that a word of any format may have */
 int64_t plif_word_bytes(int format);
 /* An upper bound for the events in these bytes, of which a word that is cut has none. PLIF_WRONG as above. */
 int64_t plif_decode_most(int format, const uint8_t *bytes, int64_t count);
-/* Words -> events, packed (rules/collect.h), into `out`, which has room for so many. Gives how many; `used` is how
+/* Words -> events, packed (rules/frames/collect.h), into `out`, which has room for so many. Gives how many; `used` is how
  * many bytes were taken: whole words, and no word whose events do not fit. PLIF_WRONG for sizes that are none, and
  * for a state with numbers that would overflow: then nothing has been read or written. */
 int64_t plif_decode(int format, Decoding *state, const uint8_t *bytes, int64_t count, uint8_t *out, int64_t room,

@@ -1,8 +1,8 @@
 /* Recordings: what a session has to know of one, and its events. */
 #include "../error.h"
 #include "../portable.h"
-#include "../rules/filter.h"
-#include "../rules/framer.h"
+#include "../rules/frames/filter.h"
+#include "../rules/frames/framer.h"
 #include "header.h"
 
 #include <errno.h>

@@ -7,7 +7,7 @@
  */
 #include "sample.h"
 #include "decoding.h"
-#include "../rules/framer.h"
+#include "../rules/frames/framer.h"
 #include "../portable.h"
 
 enum { FIVE = 5, LOOKED_AT = 2000, JUMP_US = 1000000 };
@@ -37,7 +37,7 @@ static uint8_t *read_whole(const char *path, int64_t more, int64_t *bytes) {
     return data;
 }
 
-/* Words -> packed events (rules/collect.h); 0 where they leave a question. */
+/* Words -> packed events (rules/frames/collect.h); 0 where they leave a question. */
 static int decode(const uint8_t *word, int64_t count, int32_t width, int32_t height, uint8_t *events, Extent *extent) {
     Decoding decoder = DECODING;
     int64_t t = 0, last = 0, late = 0;

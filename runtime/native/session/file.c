@@ -1,7 +1,7 @@
 /* From the bytes of a .plif file to a program that may run. file.h has the contract. */
 #include "file.h"
 #include "../error.h"
-#include "../rules/framing.h"
+#include "../rules/frames/framing.h"
 #include "sha256.h"
 
 #include <stddef.h>

@@ -2,10 +2,10 @@
 #ifndef PLIF_SESSION_H
 #define PLIF_SESSION_H
 
-#include "../rules/decider.h"
+#include "../rules/decisions/decider.h"
 #include "file.h"
-#include "../rules/filter.h"
-#include "../rules/framer.h"
+#include "../rules/frames/filter.h"
+#include "../rules/frames/framer.h"
 
 enum { MOST_CLASSES = 65536, CHUNK = 1024 }; /* events that are packed at a time */
 

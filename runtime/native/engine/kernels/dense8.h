@@ -20,7 +20,7 @@ typedef struct {
     int y0, x0, height, width, across;
 } Tile;
 
-void plif_dense8_tiles(const Op *op, const Context *ctx, const Tile *t, int lane, int L); /* path_amx.c */
+void plif_dense8_tiles(const Op *op, const Context *ctx, const Tile *t, int lane, int L); /* paths/amx.c */
 
 #if defined(PLIF_AVX512)
 

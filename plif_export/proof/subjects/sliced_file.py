@@ -1,0 +1,135 @@
+"""An ONNX file as a subject of the gate: a slice for each layer, one for the output, and the whole file.
+
+Each layer's slice gets the reference's spikes and the reference's states, so that one flip cannot excuse the next. The whole
+file, with the spikes of its layers as further outputs, runs on its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from plif_export.proof.arithmetic.interpret import Array, State
+from plif_export.proof.compare import Observation
+from plif_export.proof.reference import Reference
+from plif_export.proof.subjects.slices import CannotRun, cut, run, with_outputs
+from plif_export.proof.subjects.subject import Answer, Case, States, Subject
+from runtime.base.errors import PlifError
+from runtime.model.card import Card, output_shape
+from runtime.model.graph import key_of, spikes
+
+
+class SlicedFile(Subject):
+    """layers: the model's, in forward order. Raises PlifError for a file that cannot be cut into them."""
+
+    shows_spikes = True
+    rows_steps = 4
+
+    def __init__(self, model: onnx.ModelProto, card: Card, layers: list[str], where: str = "artifact") -> None:
+        super().__init__(card, where)
+        self.model, self.layers = model, layers
+        self.input = card["graph"]["input"]
+        # (layer, variable) -> the tensors of the state that comes in and of the one that goes out
+        self.ends = {key: (r["input"], r["output"]) for key, r in zip(self.states, card["states"], strict=True)}
+        self.variables = {layer: [name for own, name in self.states if own == layer] for layer in layers}
+        steps = range(self.chunk)
+        boundary = {self.input, *(spikes(layer) for layer in layers)}
+        boundary |= {self.state(layer, name, k) for layer, name in self.states for k in range(self.chunk + 1)}
+        boundary |= {self.fired(layer, k) for layer in layers for k in steps}
+        self.slices = {}
+        for layer in layers:
+            after = [self.state(layer, name, k + 1) for name in self.variables[layer] for k in steps]
+            outputs = [spikes(layer), *(self.h(layer, k) for k in steps), *after]
+            # its own spikes are not given: a soft reset subtracts what the file's comparison said, not the reference's
+            own = {spikes(layer), *(self.fired(layer, k) for k in steps)}
+            own |= {self.state(layer, name, self.chunk) for name in self.variables[layer]}
+            self.slices[layer] = cut(model, layer, outputs, boundary - own, f"{where}: layer {layer}")
+        self.output = cut(model, "output", ["y"], boundary, f"{where}: output")
+        self.whole = with_outputs(model, [spikes(layer) for layer in layers], where)
+
+    def h(self, layer: str, k: int) -> str:
+        """The tensor of the membrane before the reset, in step k of a call."""
+        return f"{layer}.h.t{k}" if self.unrolled else f"{layer}.h"
+
+    def fired(self, layer: str, k: int) -> str:
+        """The tensor of the spikes of step k of a call alone."""
+        return f"{layer}.s.t{k}" if self.unrolled else spikes(layer)
+
+    def state(self, layer: str, variable: str, k: int) -> str:
+        """The tensor of a state variable before step k of a call; after the last step it is the state that goes out."""
+        first, last = self.ends[layer, variable]
+        return first if k == 0 else last if k == self.chunk else f"{layer}.{variable}.t{k}"
+
+    def forced(self, case: Case) -> Answer:
+        known = {self.input: self.inputs(case.x)}
+        for layer, fired in case.spikes.items():
+            known |= {self.fired(layer, k): s.astype(np.float32) for k, s in enumerate(fired)}
+            known |= {spikes(layer): np.concatenate(fired).astype(np.float32)}
+        for layer, states in case.before.items():
+            for k, state in enumerate(states):
+                known |= {self.state(layer, name, k): value for name, value in state.items()}
+            last = case.expected[layer][self.chunk - 1].after
+            known |= {self.state(layer, name, self.chunk): value for name, value in last.items()}
+        layers = {layer: self._layer(layer, known) for layer in self.layers}
+        if not case.y.size:
+            return Answer(case.y, layers)
+        y = self.output.run(known)["y"]
+        if y.size != case.y.size:
+            raise CannotRun("output", f"y is {list(y.shape)}; expected {list(case.y.shape)}")
+        return Answer(y.reshape(case.y.shape), layers)  # the y of the step form has no axis for steps
+
+    def _layer(self, layer: str, known: dict[str, Array]) -> dict[int, Observation]:
+        """A layer's slice on the tensors that are known: what the layer did in each step of the call."""
+        found = self.slices[layer].run(known)
+        fired, shape = found[spikes(layer)], known[spikes(layer)].shape  # [steps, neurons of the layer]
+        if fired.shape != shape:
+            raise CannotRun(layer, f"its spikes are {list(fired.shape)}; expected {list(shape)}")
+        return {
+            k: Observation(
+                {name: found[self.state(layer, name, k + 1)] for name in self.variables[layer]},
+                found[self.h(layer, k)],
+                fired[k : k + 1],
+            )
+            for k in range(self.chunk)
+        }
+
+    def call(self, x: Array, states: States) -> Answer:
+        rows, records = x.shape[1], self.card["states"]
+        names = ["y", *(record["output"] for record in records), *(spikes(layer) for layer in self.layers)]
+        feed = {self.input: self.inputs(x)}
+        feed |= {r["input"]: states[layer][name] for r, (layer, name) in zip(records, self.states, strict=True)}
+        found = run(self.whole, names, feed, "states", f"the whole file cannot run {rows} streams")
+        y = found["y"] if self.unrolled else found["y"][None]
+        expected = [self.chunk, rows, *output_shape(self.card)]
+        if list(y.shape) != expected:
+            raise CannotRun("output", f"y is {list(y.shape)} for {rows} streams; expected {expected}")
+        after: dict[str, State] = {}
+        for record, (layer, name) in zip(records, self.states, strict=True):
+            v = after.setdefault(layer, {})[name] = found[record["output"]]
+            if list(v.shape) != [rows, *record["shape"]]:
+                raise CannotRun(layer, f"{record['output']} is {list(v.shape)} for {rows} streams")
+        fired = {layer: found[spikes(layer)].reshape(self.chunk, rows, -1) for layer in self.layers}
+        steps = range(self.chunk)
+        return Answer(
+            y,
+            {s: {k: Observation(after[s] if k + 1 == self.chunk else {}, s=fired[s][k]) for k in steps} for s in fired},
+        )
+
+
+def refuse_another_model(card: Card, reference: Reference, shape: list[int], where: str) -> None:
+    """Raises PlifError for a file of another model, before anything runs: its states or its input then differ.
+
+    shape  of the model's input
+    """
+    states, initial = {key_of(record): record for record in card["states"]}, reference.initial()
+    for key in initial:
+        if key not in states:
+            raise PlifError(f"{where}: has no layer '{key}', which the model has; it was exported from another model")
+    if shape != card["input"]["shape"]:
+        raise PlifError(f"{where}: takes {card['input']['shape']}, the model {shape}; it is of another model")
+    for key, record in states.items():
+        wanted = list(initial[key].shape[1:]) if key in initial else "nothing"
+        if record["shape"] != wanted:
+            raise PlifError(
+                f"{where}: state {record['name']} is {record['shape']}, the model's {wanted}; it is of another model"
+            )

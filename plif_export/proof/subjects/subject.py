@@ -1,0 +1,134 @@
+"""What the gate asks: anything that can be stepped. An adapter makes a subject of it.
+
+    SlicedFile      an ONNX file, cut into its layers: shows h, spikes and states of every layer in every step
+    EngineSession   an engine's session, as users run it: shows the output of a call, and the states after it
+
+The gate asks both the same questions. A *call* is what the artifact runs at once: one step, or the T steps of the unrolled form.
+A *case* is one call of which everything is known beforehand: what goes in, and what has to come out.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from plif_export.proof.arithmetic.interpret import Array, LayerStep, State
+from plif_export.proof.compare import Observation
+from plif_export.proof.reference import History
+from runtime.model.card import Card
+from runtime.model.graph import variable_of
+
+States = Mapping[str, State]  # {layer: {variable: [rows, ...] float32}}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call with everything around it known. Arrays of one step are [1, ...] float32; spikes may be bool.
+
+    x         [steps of the call, 1, C, H, W]
+    spikes    {layer: [one array a step]}: what the layers behind it get, whatever it fires itself
+    before    {layer: [one state {variable: v} a step]}
+    expected  {layer: {step of the call: what the layer has to do}}; steps that are missing are not compared
+    y         [steps of the call, 1, classes]; empty when the output is not compared
+    step      the step of the stimulus with which the call begins
+    """
+
+    x: Array
+    spikes: Mapping[str, list[Array]]
+    before: Mapping[str, list[State]]
+    expected: Mapping[str, Mapping[int, LayerStep]]
+    y: Array
+    step: int = 0
+
+    def held(self, k: int, layer: str, variable: str, when: str) -> Array:
+        """A state variable "before" or "after" step k, as the layers behind it get it."""
+        states = self.before[layer]
+        k += when == "after"
+        return states[k][variable] if k < len(states) else self.expected[layer][k - 1].after[variable]
+
+    @property
+    def start(self) -> States:
+        """The states before the first step."""
+        return {layer: states[0] for layer, states in self.before.items()}
+
+
+def cases(history: History, chunk: int) -> Iterator[Case]:
+    """A history of T steps as the calls of `chunk` steps that it consists of."""
+    for t in range(0, len(history.x), chunk):
+        steps = {name: layer.steps[t : t + chunk] for name, layer in history.layers.items()}
+        yield Case(
+            history.x[t : t + chunk],
+            {name: [step.s for step in layer] for name, layer in steps.items()},
+            {name: [layer.before(s) for s in range(t, t + chunk)] for name, layer in history.layers.items()},
+            {name: dict(enumerate(layer)) for name, layer in steps.items()},
+            history.y[t : t + chunk],
+            t,
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came out of a call.
+
+    y       [steps of the call, rows, classes] float32; empty when it was not asked for
+    layers  {layer: {step of the call: what was seen}}; the last step is always there, with the states after the call
+    """
+
+    y: Array
+    layers: Mapping[str, Mapping[int, Observation]]
+
+    @property
+    def after(self) -> States:
+        return {layer: steps[max(steps)].after for layer, steps in self.layers.items()}
+
+
+class Subject(ABC):
+    """What both adapters share, which is what the card says.
+
+    where       the artifact's name, for messages
+    engine      the name of the engine that is asked; None for the file itself. A failure is signed with it
+    half        a relative rounding of a layer's sums beside that of float32
+    shows_spikes  whether each layer shows its own spikes in each step, and can be given those of the others
+    rows_steps  over how many steps the rows of the step form are compared
+    """
+
+    engine: str | None = None
+    half: float = 0.0
+    shows_spikes: bool = False
+    rows_steps: int = 1
+
+    def __init__(self, card: Card, where: str) -> None:
+        self.card, self.where = card, where
+        self.unrolled = card["form"] == "unrolled"
+        self.chunk = int(card["T"]) if self.unrolled else 1  # steps of one call
+        self.static = self.unrolled and card["input"]["kind"] == "static"  # one image stands for all steps of a call
+        self.batch: int | None = card["batch"]
+        self.states = [(str(record["layer"]), variable_of(record)) for record in card["states"]]
+        self.signature = ""  # what a failure begins with
+
+    @abstractmethod
+    def forced(self, case: Case) -> Answer:
+        """A call in which each layer starts from the case's states and, where it can be given them, gets the case's spikes.
+        Raises CannotRun."""
+
+    @abstractmethod
+    def call(self, x: Array, states: States) -> Answer:
+        """A call on its own spikes: x [steps, rows, C, H, W] and the states before it. Raises CannotRun."""
+
+    def initial(self) -> States:
+        """The states after a reset; empty where only the card has them."""
+        return {}
+
+    def alone(self, x: Array, states: States) -> Answer:
+        """A call of one stream, x [steps, 1, C, H, W]; a fixed batch gets it in every row, and the first row answers."""
+        if self.batch is None:
+            return self.call(x, states)
+        rows = {layer: {k: v.repeat(self.batch, axis=0) for k, v in state.items()} for layer, state in states.items()}
+        found = self.call(x.repeat(self.batch, axis=1), rows)
+        first = {layer: {k: seen.row(0) for k, seen in steps.items()} for layer, steps in found.layers.items()}
+        return Answer(found.y[:, :1], first)
+
+    def inputs(self, x: Array) -> Array:
+        """x [steps, rows, C, H, W] as the artifact takes it: one step of the step form or a static image is [rows, C, H, W]."""
+        return x if self.unrolled and not self.static else x[0]

@@ -1,0 +1,1 @@
+"""Files of weights -> SNN graph: our own networks (ours.py), and state_dicts of SpikingJelly."""

@@ -1,0 +1,228 @@
+"""A bare state_dict of a SpikingJelly network (or of the PLIF authors' code) + the notation of the network -> graph.
+
+The notation says which layers there are. They get the file's tensors in the order of the file, which is the order in which
+the modules were made. The names of the keys do not matter (`conv_fc.0.weight`, `static_conv.0.weight`, `conv1.weight`), but
+shapes do, and every tensor must fit its layer. Whether layers have a bias is read from the keys. What neither file nor notation
+says (threshold, reset, tau of LIF) has SpikingJelly's defaults, or is given with `neuron`.
+
+Only tensors are read: a pickle of a whole module, as the authors published theirs, can run any code and is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import plif_train
+from plif_export.options import CallerFacts
+from plif_export.readers.checkpoint.ours import trained_model
+from plif_export.readers.class_order import named_by, numbers
+from plif_export.readers.facts import TrainedModel, unsaid_by
+from plif_train.loop.checkpoint import load_torch
+from plif_train.network.network import Network
+from plif_train.network.presets import PRESETS
+from runtime.base.errors import PlifError
+from runtime.model.notation import FC, Conv, NamedLayer, Notation, name_layers, parse
+from runtime.model.readers.torch_zip import HoldsCode
+
+INSIDE = ("net", "state_dict", "model_state_dict", "model")  # keys of larger checkpoints that hold the state_dict
+EVENT_SIZES = (34, 128, 32, 64, 48, 96, 240)  # tried in this order for 2 channels: N-MNIST, DVS128, then what is usual
+PICTURE_SIZES = (28, 32, 64, 96, 128, 224)  # and for others: MNIST, CIFAR, ...
+SNIPPET = "docs/other-libraries.md shows the two lines that save its state_dict where it was made"
+OPTIONS = ("v_threshold", "v_reset", "decay_input", "tau")
+
+
+def has_card(path: Path) -> bool:
+    """Whether it is a model.pt of ours. Raises PlifError when it is not a file of tensors at all."""
+    content = load_tensors(path)
+    return isinstance(content, dict) and isinstance(content.get("card"), str)
+
+
+def load_tensors(path: Path) -> Any:
+    try:
+        return load_torch(path, "a state_dict or a model.pt")
+    except HoldsCode as found:
+        raise PlifError(
+            f"{path}: holds Python objects ({found.name}), which may run code and are never loaded; {SNIPPET}"
+        ) from None
+
+
+def read_state_dict(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedModel:
+    """The graph of a state_dict, whose layers `caller.network` names."""
+    content = load_tensors(path)
+    if isinstance(content, dict) and isinstance(content.get("card"), str):
+        raise PlifError(f"{path}: is a model.pt with a card of its own; leave --network out")
+    weights = _weights(content, path)
+    if caller.network is None:
+        raise PlifError(
+            f"{path}: a bare state_dict ({len(weights)} tensors) does not say its layers; name them with --network, "
+            "a preset or a notation string such as {c32k3s1-BN-IF-MPk2s2}*2-FC10-IF"
+        )
+    net, notes = _build(path, caller.network, caller, weights)
+    caller = named_by(caller, net.meta.shape, len(net.meta.classes))
+    net.meta = replace(net.meta, classes=caller.classes or numbers(len(net.meta.classes)))
+    _load(net, weights, path)
+    model = trained_model(net, sha256, notes=notes)
+    unsaid = unsaid_by(caller)
+    if str(caller.network).partition(":")[0] in PRESETS:  # the preset says the rest, but whose order of classes is it?
+        unsaid = tuple(name for name in unsaid if name in ("classes", "T"))
+    return replace(model, facts=replace(model.facts, unsaid=unsaid))
+
+
+def _weights(content: Any, path: Path) -> dict[str, Tensor]:
+    """The tensors by name, at the top of the file or under one of the keys of INSIDE."""
+    for key in INSIDE:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise PlifError(
+            f"{path}: expected a state_dict, names and tensors, or a dict with one under {', '.join(INSIDE)}"
+        )
+    weights = {str(key): value for key, value in content.items()}
+    for key, value in weights.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise PlifError(f"{path}: {key} has numbers that are NaN or infinite; train it again")
+    return weights
+
+
+# --- the network ---------------------------------------------------------------------------------------------------------
+
+
+def _build(path: Path, network: str, caller: CallerFacts, weights: dict[str, Tensor]) -> tuple[Network, list[str]]:
+    """The network that the notation and the caller describe, still with weights of its own, and notes for the user."""
+    unknown = sorted(set(caller.neuron) - set(OPTIONS))
+    if unknown:
+        raise PlifError(f"--neuron {unknown[0]}: for a state_dict expected some of {', '.join(OPTIONS)}")
+    overrides: dict[str, Any] = {{"tau": "init_tau"}.get(key, key): value for key, value in caller.neuron.items()}
+    overrides["bias"] = _bias(weights, path)
+    overrides["tau"] = "channel" if any(v.dim() == 1 for k, v in weights.items() if _last(k) == "w") else "layer"
+    for name in ("kind", "framing", "T"):
+        value = getattr(caller, name)
+        if value is not None:
+            overrides[name] = value
+    notes: list[str] = []
+    preset = PRESETS.get(network.partition(":")[0])
+    if caller.shape is not None:
+        overrides["shape"] = caller.shape
+    elif preset is None:
+        if not any(mark in network for mark in "-{"):  # one word, and no preset: the layers of a network need more
+            names = ", ".join((*PRESETS, *(f"{name}:paper" for name in PRESETS)))
+            raise PlifError(f"--network '{network}' is not known, expected one of {names}, or a notation string")
+        notation = parse(network)
+        overrides["shape"], note = _shape(notation, weights, path)
+        notes.append(note)
+    if preset is None and "T" not in overrides and "framing" not in overrides:
+        overrides["T"] = 1
+    net = plif_train.build(network, **overrides)
+    if caller.T is None and caller.framing is not None and "T=" not in caller.framing and preset is None:
+        net.meta = replace(net.meta, T=1)
+    return net.eval(), notes
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _bias(weights: dict[str, Tensor], path: Path) -> bool | str:
+    """Which layers have a bias, from the keys: none, all, or the fully connected ones (as SpikingJelly has it)."""
+    found: dict[int, set[bool]] = {2: set(), 4: set()}
+    for key, value in weights.items():
+        if _last(key) == "weight" and value.dim() in found:
+            found[value.dim()].add(f"{key.rpartition('.')[0]}.bias" in weights)
+    linear, conv = found[2] or {False}, found[4] or found[2] or {False}
+    if (linear, conv) == ({False}, {False}):
+        return False
+    if (linear, conv) == ({True}, {True}):
+        return True
+    if (linear, conv) == ({True}, {False}):
+        return "fc"
+    raise PlifError(
+        f"{path}: some of its layers have a bias and others of the same kind have none, which no notation says; "
+        "build the module and export it: plif_export.export(module, 'm.onnx', example_input)"
+    )
+
+
+def _shape(notation: Notation, weights: dict[str, Tensor], path: Path) -> tuple[tuple[int, int, int], str]:
+    """An input (C, H, W) that fits the weights: channels from the first convolution, size from the first FC."""
+    kernels = [v for k, v in weights.items() if _last(k) == "weight" and v.dim() in (2, 4)]
+    layers = list(notation.layers())
+    first = next((layer for layer in layers if isinstance(layer, Conv | FC)), None)
+    features = next((int(v.shape[1]) for v in kernels if v.dim() == 2), None)
+    if not isinstance(first, Conv) or not kernels or kernels[0].dim() != 4 or features is None:
+        raise PlifError(f"{path}: the input's shape cannot be read from its weights; say it: --shape C,H,W")
+    channels = int(kernels[0].shape[1])
+
+    def fits(size: int) -> bool:
+        try:
+            layers = name_layers(notation, (channels, size, size))
+        except PlifError:
+            return False
+        return next(named.in_shape[0] for named in layers if named.op == "Linear") == features
+
+    usual = EVENT_SIZES if channels == 2 else PICTURE_SIZES
+    sizes = [size for size in usual if fits(size)] or [size for size in range(1, 513) if fits(size)]
+    if not sizes:
+        raise PlifError(
+            f"{path}: no square input gives its first fully connected layer {features} features through '{notation}'; "
+            "check --network, or say the input: --shape C,H,W"
+        )
+    shape = (channels, sizes[0], sizes[0])
+    return shape, f"input {'x'.join(map(str, shape))}: fits the weights; another one is said with --shape C,H,W"
+
+
+# --- its weights -----------------------------------------------------------------------------------------------------------
+
+
+def _load(net: Network, weights: dict[str, Tensor], path: Path) -> None:
+    """Copies the file's tensors into the layers, in order; each group of keys with one prefix is one layer."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, value in weights.items():
+        prefix, _, last = key.rpartition(".")
+        groups.setdefault(prefix, {})[last] = value
+    slots = [named for named in net.named_layers if named.op in ("Conv", "Linear", "BatchNorm") or _learns(net, named)]
+    names = list(groups)
+    for i, named in enumerate(slots):
+        if i == len(names):
+            raise PlifError(
+                f"{path}: holds {len(names)} layers with weights, and '{net.notation}' has {len(slots)}: none is left for "
+                f"{named.name} ({named.op}); check --network"
+            )
+        _fill(net, named, names[i], groups[names[i]], path)
+    if len(names) > len(slots):
+        raise PlifError(
+            f"{path}: '{names[len(slots)]}' and what follows ({len(names) - len(slots)} layers) has no place in "
+            f"'{net.notation}'; check --network"
+        )
+
+
+def _learns(net: Network, named: NamedLayer) -> bool:
+    return named.op == "Neuron" and getattr(net, named.name).kind == "PLIF"
+
+
+def _fill(net: Network, named: NamedLayer, prefix: str, tensors: dict[str, Tensor], path: Path) -> None:
+    module = net.get_submodule(named.name)
+    expected = module.state_dict()
+    found = {key: value for key, value in tensors.items() if key != "num_batches_tracked"}
+    wanted = {key: value for key, value in expected.items() if key != "num_batches_tracked"}
+    kinds = {key: list(value.shape) for key, value in found.items()}
+    if set(found) != set(wanted):
+        raise PlifError(
+            f"{path}: {prefix} holds {kinds}, where '{net.notation}' has {named.name} ({named.op}) with "
+            f"{sorted(wanted)}; check --network (and LIF or IF instead of PLIF, where no w was learned)"
+        )
+    for key, value in found.items():
+        if value.shape != wanted[key].shape:
+            raise PlifError(
+                f"{path}: {prefix}.{key} is {list(value.shape)}, where '{net.notation}' has {named.name} with "
+                f"{list(wanted[key].shape)}; check --network and --shape"
+            )
+    values = {key: value.to(torch.float32) for key, value in found.items()}
+    if "num_batches_tracked" in expected:
+        values["num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
+    module.load_state_dict(values)

@@ -1,0 +1,1 @@
+"""Neurons and layers of other libraries: which equation and which layer of ours each is."""

@@ -1,0 +1,238 @@
+"""Neurons of other libraries: which equation of runtime/model/neurons.py each is, and how to step it from a given state.
+
+NEURONS maps a class (by its qualified name, so that no library is imported here) to a NeuronType. To add a neuron of your
+own: `register_neuron`; docs/other-libraries.md has an example of twenty lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from plif_export.readers.libraries.layers import array, known_as, one_number, qualified
+from plif_export.readers.rules import NeverSupported, Unsupported, require
+from runtime.model import neurons
+from runtime.model.neurons import Equation
+
+Content = tuple[str, dict[str, Any], dict[str, np.ndarray]]  # kind, attributes, parameters
+
+
+@dataclass(frozen=True)
+class NeuronType:
+    """What the exporter knows of a class of neurons.
+
+    read   module -> (kind, attributes, parameters); raises Unsupported
+    keep   what to write where a network does not carry the state from one call to the next
+    reset  forgets the module's state; None where the library's own reset does it
+    """
+
+    read: Callable[[Any], Content]
+    keep: str = "it keeps its membrane itself: do not reset it inside forward"
+    reset: Callable[[Any], None] | None = None
+
+
+NEURONS: dict[str, NeuronType] = {}
+
+# Classes whose instances keep a state: one that no state was found in has lost it.
+STATEFUL = (
+    "spikingjelly.activation_based.base.MemoryModule",
+    "spikingjelly.clock_driven.base.MemoryModule",
+    "snntorch._neurons.neurons.SpikingNeuron",
+    "plif_train.network.neuron.Neuron",
+    "norse.torch.module.snn.SNNCell",
+    "norse.torch.module.snn.SNNRecurrentCell",
+    "norse.torch.module.snn.SNN",
+    "norse.torch.module.snn.SNNRecurrent",
+    "torch.nn.modules.rnn.RNNBase",
+    "torch.nn.modules.rnn.RNNCellBase",
+)
+
+
+def _as_made(module: nn.Module) -> None:
+    for name in module._buffers:
+        module._buffers[name] = torch.zeros(0)
+
+
+# Classes whose own reset keeps the batch of the last call, and how they forget it.
+FORGET: dict[str, Callable[[Any], None]] = {"sinabs.layers.stateful_layer.StatefulLayer": _as_made}
+
+
+def neuron_type(module: nn.Module) -> NeuronType | None:
+    found: NeuronType | None = known_as(module, NEURONS, ("forward", "single_step_functional_forward"))
+    return found
+
+
+def reset_neurons(module: nn.Module) -> None:
+    """Resets every neuron of a module, by its library's own reset."""
+    for part in module.modules():
+        found = neuron_type(part)
+        if found is not None and found.reset is not None:
+            found.reset(part)
+        elif found is not None or is_stateful(part):
+            for name in ("reset", "reset_mem", "reset_states"):
+                if callable(getattr(part, name, None)):
+                    getattr(part, name)()
+        elif (forget := known_as(part, FORGET, ())) is not None:
+            forget(part)
+
+
+def is_stateful(module: nn.Module) -> bool:
+    return any(qualified(cls) in STATEFUL for cls in type(module).__mro__)
+
+
+def keeps_state(module: nn.Module) -> bool:
+    """Whether a part is a neuron, or another layer with a memory."""
+    return neuron_type(module) is not None or is_stateful(module)
+
+
+def register_neuron(
+    cls: type[nn.Module],
+    equation: Equation,
+    *,
+    states: Mapping[str, str],
+    attrs: Callable[[Any], Mapping[str, Any]],
+    params: Callable[[Any], Mapping[str, Any]] = lambda module: {},
+) -> None:
+    """Makes a class of neurons known.
+
+    equation  what it computes (runtime.model.neurons.Equation); it is registered too
+    states    {variable of the equation: attribute of the module that holds it, a tensor}
+    attrs     module -> {"v_threshold": ..., "v_reset": ..., and what the equation asks for}
+    params    module -> {name: tensor or number}, the arrays that the equation asks for
+    """
+    neurons.register(equation)
+
+    def read(module: Any) -> Content:
+        values = {key: np.asarray(torch.as_tensor(value).detach(), np.float32) for key, value in params(module).items()}
+        return equation.kind, dict(attrs(module)), values
+
+    def reset(module: Any) -> None:
+        if callable(getattr(module, "reset", None)):
+            module.reset()
+        else:
+            for attribute in states.values():
+                setattr(module, attribute, None)
+
+    keep = "keep it in the module, or pass it in and return it; do not reset it inside forward"
+    NEURONS[qualified(cls)] = NeuronType(read, keep, reset)
+
+
+def _probe(function: Any, at_threshold: float, what: str) -> None:
+    """Refuses a spike function that is not the step function, with this value at the threshold itself."""
+    tiny = torch.finfo(torch.float32).tiny
+    with torch.no_grad():
+        found = [float(value) for value in function(torch.tensor([-1.0, -tiny, 0.0, tiny, 1.0]))]
+    if found != [0.0, 0.0, at_threshold, 1.0, 1.0]:
+        rule = f"its {what} gives {found} below, at and above the threshold, not a step from 0 to 1"
+        raise NeverSupported(rule, "use a surrogate whose forward is the step function")
+
+
+# --- ours, inside other modules ---------------------------------------------------------------------------------------------
+
+
+def own_neuron(m: Any) -> Content:
+    """A plif_train.network.neuron.Neuron; alpha [] or [C] in float32, none for IF."""
+    alpha = m.alpha()
+    return m.kind, _membrane_attrs(m, m.decay_input), {} if alpha is None else {"alpha": array(alpha)}
+
+
+def _membrane_attrs(m: Any, decay_input: bool) -> dict[str, Any]:
+    return {
+        "v_threshold": float(m.v_threshold),
+        "v_reset": None if m.v_reset is None else float(m.v_reset),
+        "decay_input": bool(decay_input),
+        "charge": "exact",
+    }
+
+
+NEURONS["plif_train.network.neuron.Neuron"] = NeuronType(own_neuron)
+
+
+# --- SpikingJelly -------------------------------------------------------------------------------------------------------
+
+
+def _spikingjelly(m: Any) -> Content:
+    _probe(m.surrogate_function, 1.0, "surrogate_function")
+    require(
+        isinstance(m.v_threshold, float | int), f"v_threshold is a {type(m.v_threshold).__name__}", "use one number"
+    )
+    kind = {"IFNode": "IF", "LIFNode": "LIF", "ParametricLIFNode": "PLIF"}[known_name(m)]
+    attrs = _membrane_attrs(m, kind == "IF" or m.decay_input)
+    if kind == "IF":
+        return kind, attrs, {}
+    if kind == "PLIF":
+        return kind, attrs, {"alpha": array(m.w.detach().float().sigmoid())}
+    tau = float(m.tau)
+    if np.frexp(tau)[0] != 0.5:  # not a power of two: dividing by tau is not multiplying by 1/tau
+        attrs.update(charge="divided", tau=tau)
+    return kind, attrs, {"alpha": np.array(1.0 / tau, np.float32)}
+
+
+def known_name(m: nn.Module) -> str:
+    return next(cls.__name__ for cls in type(m).__mro__ if qualified(cls) in NEURONS)
+
+
+for _file, _cls in (("integrate_and_fire", "IFNode"), ("lif", "LIFNode"), ("plif", "ParametricLIFNode")):
+    NEURONS[f"spikingjelly.activation_based.neuron.{_file}.{_cls}"] = NeuronType(_spikingjelly)
+    for _package in ("activation_based", "clock_driven"):  # 0.0.0.0.14 and 0.0.0.0.12
+        NEURONS[f"spikingjelly.{_package}.neuron.{_cls}"] = NeuronType(_spikingjelly)
+
+
+# --- snnTorch -------------------------------------------------------------------------------------------------------------
+
+
+def _leaky(m: Any) -> Content:
+    _probe(m.spike_grad, 0.0, "spike_grad")
+    require(not m.inhibition, "inhibition=True, one spike per layer", "train without inhibition")
+    require(not m.state_quant, "state_quant is set", "export the membrane in float32: state_quant=False")
+    threshold = np.unique(array(torch.as_tensor(m.threshold)))
+    require(threshold.size == 1, f"{threshold.size} thresholds in one layer", "use one threshold for a layer")
+    beta = array(torch.as_tensor(m.beta).clamp(0, 1))
+    reset = ("subtract", "zero", "none")[int(m.reset_mechanism_val)]
+    attrs = {
+        "v_threshold": float(threshold[0]),
+        "v_reset": 0.0 if reset == "zero" else None,
+        "reset": reset,
+        "reset_delay": bool(m.reset_delay),
+    }
+    per_channel = beta.ndim > 1 and beta.size == beta.shape[0]  # [C, 1, 1] against [B, C, H, W]
+    return "Leaky", attrs, {"beta": beta.reshape(() if beta.size == 1 else -1 if per_channel else beta.shape)}
+
+
+NEURONS["snntorch._neurons.leaky.Leaky"] = NeuronType(
+    _leaky, "make the neuron with init_hidden=True, or pass mem in and return it: spk, mem = lif(x, mem)"
+)
+
+
+# --- Norse ----------------------------------------------------------------------------------------------------------------
+
+
+def _norse(m: Any) -> Content:
+    p = m.p
+    two_states = type(m).__name__ == "LIFCell"
+    require(p.method == "super", f"method '{p.method}'", "use method 'super', whose forward is the step function")
+    attrs: dict[str, Any] = {
+        name: one_number(array(torch.as_tensor(value)), name)
+        for name, value in (("v_threshold", p.v_th), ("v_leak", p.v_leak), ("v_reset", p.v_reset))
+    }
+    reset = getattr(getattr(p, "reset_method", None), "__name__", "reset_value")
+    if reset == "reset_subtract":
+        attrs["v_reset"] = None
+    elif reset != "reset_value":
+        raise Unsupported(f"reset_method '{reset}'", "use reset_value or reset_subtract")
+    with torch.no_grad():
+        params = {"k": array(torch.as_tensor(m.dt * p.tau_mem_inv))}
+        if two_states:
+            params["k_syn"] = array(torch.as_tensor(m.dt * p.tau_syn_inv))
+    return "LIFCell" if two_states else "LIFBox", attrs, params
+
+
+for _file, _cls in (("lif_box", "LIFBoxCell"), ("lif", "LIFCell")):
+    NEURONS[f"norse.torch.module.{_file}.{_cls}"] = NeuronType(
+        _norse, "keep it, with self.state = None at first: s, self.state = lif(x, self.state)"
+    )

@@ -1,0 +1,124 @@
+"""Classes of other libraries whose own code is no step: written again in one that is, or refused with the reason.
+
+What is written again is only how it is recorded: what was read is then compared with the class's own forward, as everything is
+(module/check.py). To add a class, enter it in REWRITTEN, or in REFUSED with what was found and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from plif_export.readers.libraries.layers import known_as
+from plif_export.readers.rules import Problem, Unsupported, require
+
+Forward = Callable[[Tensor], Tensor]
+
+
+def _sliding_psn(m: Any) -> Forward:
+    """S[t] = step(sum_i w_i X[t - k + 1 + i] + b), over the last k inputs: zeros before the first.
+
+    SpikingJelly joins the batch and the neurons for it, and makes shorter sums in the first steps.
+    """
+
+    def forward(x: Tensor) -> Tensor:  # [B, ...], or [T, B, ...], which starts anew and keeps nothing
+        many = m.step_mode == "m"
+        past, fired = [] if many else list(m.queue), []
+        for x_t in x.unbind(0) if many else [x]:
+            # zeros that are made in different ways, so that they count as different states
+            window = [*(past or [torch.zeros_like(x_t) * float(i) for i in range(m.k - 1)]), x_t]
+            h = window[0] * m.weight[0]
+            for i in range(1, m.k):
+                h = h + window[i] * m.weight[i]
+            fired.append(m.surrogate_function(h + m.bias))
+            past = [
+                v * 1.0 for v in window[1:]
+            ]  # what is kept is made anew: a value of the step before, of no older one
+        if many:
+            return torch.stack(fired)
+        m.queue = past
+        return fired[0]
+
+    return forward
+
+
+def _state_leaky(m: Any) -> Callable[[Tensor], Any]:
+    """U[t] = exp(-1 / tau) U[t - 1] + X[t], S = U > threshold, without reset: X is the input, or a linear layer of it.
+
+    snnTorch makes all steps in one convolution with exp(-t / tau).
+    """
+    whole = m.kernel_truncation_steps is None
+    require(whole, "it forgets after kernel_truncation_steps", "leave it None: what decays is forgotten by itself")
+    require(not m.state_quant, "state_quant is set", "export the membrane in float32: state_quant=False")
+
+    def forward(x: Tensor) -> Any:  # [T, B, C]
+        u, decay = torch.zeros(()), torch.exp(-1 / m.tau)
+        membranes: list[Tensor] = []
+        for x_t in x.unbind(0):
+            current = m.linear(x_t) if hasattr(m, "linear") else x_t
+            u = (u if membranes else torch.zeros_like(current)) * decay + current
+            membranes.append(u)
+        mem = torch.stack(membranes)
+        return (m.fire(mem) * m.graded_spikes_factor, mem) if m.output else mem
+
+    return forward
+
+
+def _leaky_parallel(m: Any) -> Forward:
+    """U[t] = relu(W X[t] + b + beta U[t - 1] + c), S = U > threshold, without reset. snnTorch runs an nn.RNN."""
+    w, beta = m.rnn.weight_hh_l0, m.rnn.weight_hh_l0.diagonal()
+    apart = torch.equal(w, torch.diag(beta))
+    require(apart, "its membranes go through a layer on the way to the next step", "use weight_hh_enable=False")
+    b, c = (m.rnn.bias_ih_l0, m.rnn.bias_hh_l0) if m.rnn.bias else (None, 0.0)
+
+    def forward(x: Tensor) -> Tensor:  # [T, B, C]
+        u = torch.zeros(())
+        membranes: list[Tensor] = []
+        for x_t in x.unbind(0):
+            current = nn.functional.linear(x_t, m.rnn.weight_ih_l0, b)
+            u = torch.relu(current + ((u if membranes else torch.zeros_like(current)) * beta + c))
+            membranes.append(u)
+        s: Tensor = m.spike_grad(torch.stack(membranes) - m.threshold) * m.graded_spikes_factor
+        return s
+
+    return forward
+
+
+REWRITTEN: dict[str, Callable[[Any], Callable[[Tensor], Any]]] = {
+    "spikingjelly.activation_based.neuron.psn.SlidingPSN": _sliding_psn,
+    "snntorch._neurons.stateleaky.StateLeaky": _state_leaky,
+    "snntorch._neurons.linearleaky.LinearLeaky": _state_leaky,
+    "snntorch._neurons.leakyparallel.LeakyParallel": _leaky_parallel,
+}
+
+
+def rewrite(module: nn.Module) -> None:
+    """Gives the parts of a copy the forward that is written again."""
+    for path, part in module.named_modules():
+        written = known_as(part, REWRITTEN)
+        if written is not None:
+            try:
+                object.__setattr__(part, "forward", written(part))
+            except Unsupported as problem:
+                raise Unsupported(problem.rule, problem.advice, path) from None
+
+
+_SLIDING = "train SlidingPSN, whose weights are the same in every step"
+# class -> (what was found, what to do)
+REFUSED: dict[str, tuple[str, str]] = {
+    "spikingjelly.activation_based.neuron.psn.PSN": ("a step of it reads the inputs of later steps", _SLIDING),
+    "spikingjelly.activation_based.neuron.psn.MaskedPSN": ("each of its T steps has weights of its own", _SLIDING),
+    "spikingjelly.activation_based.neuron.lif_variants.GatedLIFNode": (
+        "each of its T steps has a weight of its own (conduct)",
+        "train LIFNode or ParametricLIFNode, whose weights are the same in every step",
+    ),
+}
+
+
+def refusals(module: nn.Module) -> list[Problem]:
+    """The parts of a module that are never a step that repeats."""
+    found = ((path, part, known_as(part, REFUSED)) for path, part in module.named_modules())
+    return [Problem(path or "forward", type(part).__name__, *why) for path, part, why in found if why is not None]

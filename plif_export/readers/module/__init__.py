@@ -1,0 +1,1 @@
+"""Any live nn.Module -> SNN graph, by running it: reader.py leads through it."""

@@ -1,0 +1,106 @@
+"""Copies of a module to run: reset, in evaluation mode; and where in it an error was raised."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from plif_export.readers.libraries.neurons import reset_neurons
+from plif_export.readers.module.whole_numbers import follow_sizes
+from plif_export.readers.rules import Problem, Unsupported
+
+_PATH = "_plif_path"  # where a copy keeps the path of each part, for messages
+READERS = Path(__file__).parents[1]
+
+
+def copy_of(module: nn.Module) -> nn.Module:
+    """A deep copy. Tensors that belong to a computation graph are copied detached, because deepcopy refuses them.
+
+    A class may have a deepcopy of its own that fails (sinabs's recurrent layers): then what it holds is copied, by pickle.
+    """
+    memo: dict[int, Any] = {}
+    for part in module.modules():
+        for value in [*vars(part).values(), *part._buffers.values(), *vars(part).get("_memories", {}).values()]:
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                memo[id(value)] = value.detach().clone()
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception:  # whatever a class's own __deepcopy__ raises
+        copied: nn.Module = pickle.loads(pickle.dumps(module))
+        return copied
+
+
+def fresh(module: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, reset."""
+    copied = copy_of(module).cpu().eval()
+    reset_neurons(copied)
+    for path, part in copied.named_modules():
+        vars(part)[_PATH] = path
+    follow_sizes(copied)
+    return copied
+
+
+def single_step(module: nn.Module) -> nn.Module:
+    """A copy with SpikingJelly's parts in step mode 's'. Containers that take many steps only become plain sequences."""
+    module = copy_of(module)
+    for path, part in list(module.named_modules()):
+        modes = getattr(part, "supported_step_mode", None)
+        if callable(modes) and "s" in modes():
+            part.step_mode = "s"
+        elif type(part).__name__ in ("MultiStepContainer", "SeqToANNContainer") and isinstance(part, nn.Sequential):
+            plain = nn.Sequential(*part.children()).eval()
+            if not path:
+                module = plain
+            else:
+                parent, _, last = path.rpartition(".")
+                setattr(module.get_submodule(parent), last, plain)
+    return module
+
+
+class Calls:
+    """Which submodule runs, while a module is called: `paths` has those whose forward is running, the innermost last.
+
+    A part that several others share (a surrogate function that is a default argument) counts to the one that calls it.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.paths = [""]
+        every: dict[int, list[str]] = {}
+        for path, part in module.named_modules(remove_duplicate=False):
+            every.setdefault(id(part), []).append(path)
+        for part in module.modules():
+            own = every[id(part)]
+            part.register_forward_pre_hook(lambda m, a, own=own: self.enter(own))
+            part.register_forward_hook(lambda m, a, o: (self.paths.pop(), None)[1], always_call=True)
+
+    def enter(self, own: list[str]) -> None:
+        here = self.paths[-1]
+        self.paths.append(next((path for path in own if path.startswith(f"{here}.")), own[0]) if here else own[0])
+
+
+def failed(module: nn.Module, error: Exception, shape: tuple[int, ...]) -> Problem:
+    """The problem of a forward that raised an error, at the innermost module among the frames of its traceback."""
+    path, ours = "", False
+    frame = error.__traceback__
+    while frame is not None:
+        owner = frame.tb_frame.f_locals.get("self")
+        if isinstance(owner, nn.Module):
+            path = vars(owner).get(_PATH, path)
+        code = frame.tb_frame.f_code
+        ours = Path(code.co_filename).is_relative_to(READERS) and code.co_name != "__torch_dispatch__"
+        frame = frame.tb_next
+    if isinstance(error, Unsupported) and error.path is not None:
+        path = error.path if error.path != "forward" else ""
+    kind_name = type(module.get_submodule(path)).__name__ if path else type(module).__name__
+    if isinstance(error, Unsupported):
+        return Problem(path or "forward", kind_name, error.rule, error.advice)
+    what = " ".join(str(error).split())[:160] or type(error).__name__
+    if ours:
+        rule = f"it cannot be read ({type(error).__name__}: {what})"
+        return Problem("forward", type(module).__name__, rule, "try a simpler form of it")
+    advice = f"check that it takes one step of shape [B, {', '.join(map(str, shape))}], or a sequence of them"
+    return Problem(path or "forward", kind_name, f"it fails on one time-step ({what})", advice)

@@ -1,0 +1,87 @@
+"""Operations of PyTorch on the tensors of one step, as nodes of the graph: what an operation reads of its record.
+
+A reader (Operation.torch of runtime/model/ops) takes a `Call` and gives a `Made`: an operation of the graph with its inputs,
+attributes, parameters and shape, or a tensor that exists. `call.tensor(i)` is an argument that moves, as a tensor of the graph;
+`call.array(i)` one that is static. docs/other-libraries.md lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from plif_export.readers.module.neuron_program import constant
+from plif_export.readers.module.nodes import Node
+from plif_export.readers.rules import require
+from runtime.model.graph import Shape
+from runtime.model.ops import OPERATIONS
+from runtime.model.ops.operation import GraphTensor, Made
+
+
+@dataclass
+class Call:
+    """One recorded operation.
+
+    made      (node that moves) -> GraphTensor
+    value     (static node) -> float32 array
+    reshaped  (tensor, shape, node that it stands for) -> the tensor in that shape
+    """
+
+    node: Node
+    made: Callable[[Node], GraphTensor]
+    value: Callable[[Node], np.ndarray]
+    reshaped: Callable[[GraphTensor, Shape, Node], GraphTensor]
+
+    @property
+    def out(self) -> Shape:
+        return self.node.shape[1:]
+
+    def get(self, i: int, default: Any = None) -> Any:
+        return self.node.args[i] if len(self.node.args) > i else default
+
+    def moves(self, i: int) -> bool:
+        return isinstance(self.get(i), Node) and self.get(i).moves
+
+    def tensor(self, i: int) -> GraphTensor:
+        """An argument that moves, in the shape that it was recorded with."""
+        arg = self.get(i)
+        require(isinstance(arg, Node), "it works on no tensor of the network", "compute constants before")
+        return self.shaped(arg)
+
+    def shaped(self, node: Node) -> GraphTensor:
+        return self.reshaped(self.made(node), node.shape[1:], node)
+
+    def of(self, node: Node) -> Call:
+        """The same of another recorded operation."""
+        return Call(node, self.made, self.value, self.reshaped)
+
+    def lowered(self) -> Made | GraphTensor:
+        return LOWER[self.node.name](self)
+
+    def number(self, i: int, x: GraphTensor) -> np.ndarray:
+        """An argument that is static, beside x: one number, one for each channel, or one for each neuron."""
+        given = self.get(i)
+        if not isinstance(given, Node):
+            return np.asarray(float(given), np.float32)
+        rule = f"it joins {list(x.shape)} with a constant {list(given.shape)}"
+        require(self.out == x.shape, rule, "give both one shape")
+        return constant(torch.from_numpy(self.value(given)), x.shape)
+
+    def weights(self, weight: np.ndarray, bias: int) -> dict[str, np.ndarray]:
+        """The parameters of a layer; bias: the number of the argument that is its bias."""
+        params = {"weight": np.ascontiguousarray(weight)}
+        if self.get(bias) is not None:
+            params["bias"] = self.array(bias, "its bias")
+        return params
+
+    def array(self, i: int, what: str = "its weight") -> np.ndarray:
+        require(not self.moves(i), f"{what} depends on the input", "use a layer with weights of its own")
+        return self.value(self.get(i))
+
+
+Lower = Callable[[Any], Made | GraphTensor]
+LOWER: dict[str, Lower] = {name: read for operation in OPERATIONS.values() for name, read in operation.torch.items()}

@@ -1,0 +1,265 @@
+"""One forward of a PyTorch module, written down: every tensor operation becomes a node of a table.
+
+The operations are seen by a TorchDispatchMode, below autograd (so surrogate gradients do not show) and below any library. The
+table is shared by several runs: the same operation on the same arguments is the same node, in whichever run it is made, so
+that plain sets tell what two runs have in common. On the way into the table an operation is put into one form:
+
+    views and copies that change nothing                    no node
+    view, squeeze, unsqueeze, flatten, ...                  reshape of what they all started from
+    transpose, t, permute                                   permute; a reshape where it only moves axes of size 1
+    zeros, ones, full, and their *_like                     full
+    add_, copy_, y[t] = ...                                 the operation that makes a new value; views of it follow
+    on all time-steps at once                               once for each step (steps.py)
+
+A leaf is a step of the input ("x"), a parameter or another tensor of the module ("param"), or a constant ("const").
+Sizes that hold the batch are written as `Batch`, so that what was written down runs for any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_map_only
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from plif_export.readers.libraries.layers import LAYERS, known_as
+from plif_export.readers.libraries.rewritten import rewrite
+from plif_export.readers.module.copies import Calls
+from plif_export.readers.module.nodes import (
+    PERMUTES,
+    RESHAPES,
+    SAME,
+    Node,
+    Registered,
+    Steps,
+    Table,
+    Writer,
+    aten,
+    axes_of,
+    is_leaf,
+    leaves,
+    op_name,
+    swap,
+)
+from plif_export.readers.module.steps import rule
+from plif_export.readers.rules import Unsupported
+from runtime.model.ops import OPERATIONS
+
+_REFERENCES = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.CPU)
+RANDOM = "encode outside, and give it the encoded steps"
+# Operations that torch could write with smaller ones, and that the graph has whole.
+WHOLE = {name for operation in OPERATIONS.values() for name in operation.torch}
+LOOKS = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "item"}
+
+
+def stored_tensors(module: nn.Module) -> Iterator[tuple[str, Any, Any, Tensor]]:
+    """(name, store, key, tensor) of every tensor that a module and its parts hold, in lists and the like too."""
+
+    def inside(value: Any, name: str, depth: int) -> Iterator[tuple[str, Any, Any, Tensor]]:
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, each in list(pairs):
+            if isinstance(each, Tensor):
+                yield f"{name}.{key}", value, key, each
+            elif (
+                depth
+                and isinstance(each, dict | list | tuple)
+                and key not in ("_modules", "_memories", "_parameters", "_buffers")
+            ):
+                yield from inside(each, f"{name}.{key}", depth - 1)
+
+    for path, part in module.named_modules():
+        for store in (part._parameters, part._buffers, vars(part), vars(part).get("_memories", {})):
+            yield from inside(store, path, 2)
+
+
+class Run(Writer, TorchDispatchMode):
+    """One forward of a module, written down. `order`: its nodes; `made`: what it returned, as nodes and Steps.
+
+    module   a fresh copy, which the run may change
+    inputs   the tensor of each step, or the one of all (axis None): [B, ...], or with time in an axis of its own
+    forward  (module, inputs) -> what it returns
+    """
+
+    def __init__(self, table: Table, module: nn.Module, length: int) -> None:
+        Writer.__init__(self, table, length, Calls(module).paths)
+        TorchDispatchMode.__init__(self)
+        self.known, self.views = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
+        self.module, self.made = module, None
+        self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of
+        self.left: set[Node] = set()  # what the module's tensors are at the end: what the next call goes on from
+        self.plain: dict[str, Tensor] = {}
+        self.weights = WeakTensorKeyDictionary()  # of a parameter: what it is, and that node's value
+        for path, part in module.named_modules():
+            if isinstance(part, torch.jit.ScriptModule):
+                raise Unsupported("it is compiled by torch.jit.script", "give the Python module")
+            if known_as(part, LAYERS) is not None and not hasattr(part, "recorded_forward"):
+                object.__setattr__(part, "recorded_forward", part.forward)
+                object.__setattr__(part, "forward", lambda x, m=part, p=path: self.leaf(Registered(p, m), x))
+        rewrite(module)
+        weights = {name for name, _ in module.named_parameters()}
+        learned = weights | {name for name, _ in module.named_buffers()}
+        for name, store, key, tensor in stored_tensors(module):
+            plain = tensor.detach()
+            if not isinstance(store, tuple):
+                store[key] = plain
+            else:
+                plain = tensor
+            where = name.lstrip(".")
+            if where not in learned:
+                self.plain[where] = plain
+            node = self.put("param", (where,), plain.shape, plain.dtype, plain)
+            self.learn(plain, node)
+            if where in weights:
+                self.weights[plain] = node, node.data
+
+    def record(self, x: Any, axis: int | None, forward: Callable[[nn.Module, Any], Any]) -> Run:
+        """x: a list of steps, or a tensor whose axis is time (None: static, read by every step)."""
+        if isinstance(x, list):
+            for t, x_t in enumerate(x):
+                self.learn(x_t, self.put("x", (t,), x_t.shape, x_t.dtype))
+        elif axis is None:
+            self.learn(x, self.put("x", (0,), x.shape, x.dtype))
+        else:
+            items = [x.select(axis, t) for t in range(self.length)]
+            nodes = [self.put("x", (t,), item.shape, item.dtype) for t, item in enumerate(items)]
+            self.learn(x, Steps([self.reshaped(n, self.with_one(n.shape, axis)) for n in nodes], axis))
+        with torch.inference_mode(), self:
+            out = forward(self.module, x)
+        self.made = tree_map_only(Tensor, self.of, out)
+        now = {name.lstrip("."): tensor for name, _, _, tensor in stored_tensors(self.module)}
+        self.held |= {name for name, tensor in self.plain.items() if now.get(name) is not tensor}
+        made = [self.known[tensor] for tensor in now.values() if tensor in self.known]
+        self.left = {node for node in made if isinstance(node, Node)}
+        return self
+
+    # --- tensors of the running forward ----------------------------------------------------------------------------------
+
+    def learn(self, tensor: Tensor, made: Any) -> None:
+        self.known[tensor] = made
+
+    def of(self, tensor: Tensor) -> Any:
+        """What a tensor is now: a view of something that was written to since is taken again."""
+        if tensor in self.views:
+            parent, take, back, seen = self.views[tensor]
+            now = self.of(parent)
+            if now is not seen:
+                self.views[tensor], self.known[tensor] = (parent, take, back, now), take(now)
+        if tensor not in self.known:
+            key = (str(tensor.dtype), tuple(tensor.shape), str(tensor.tolist()))
+            self.learn(tensor, self.put("const", key, tensor.shape, tensor.dtype, tensor))
+        return self.known[tensor]
+
+    def write(self, tensor: Tensor, made: Any) -> None:
+        """After an operation in place: the tensor, and all that it is a view of, have a new value.
+
+        A parameter to which nothing new was written is what it was: its diagonal is set to zero, or it is clamped, in every step.
+        """
+        if tensor in self.weights and isinstance(made, Node) and not made.moves:
+            node, value = self.weights[tensor]
+            made = node if torch.equal(value, tensor) else made
+            self.weights[tensor] = made, tensor.clone()
+        self.held |= {name for name, plain in self.plain.items() if plain is tensor}
+        self.learn(tensor, made)
+        if tensor in self.views:
+            parent, take, back, _ = self.views[tensor]
+            self.write(parent, back(self.of(parent), made))
+            self.views[tensor], self.known[tensor] = (parent, take, back, self.of(parent)), made
+
+    def leaf(self, op: Registered, x: Tensor) -> Tensor:
+        """A registered layer: one operation, whatever it does inside."""
+        with _disable_current_modes():
+            out = op.module.recorded_forward(x)
+        self.learn(out, self.rule(op, [self.of(x)], out))
+        return out
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        schema, name = func._schema, op_name(func)
+        if name not in WHOLE and name not in RESHAPES | SAME and func._can_decompose():
+            with self:
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        if func.namespace not in ("aten", "prims"):
+            kernel = next((key for key in _REFERENCES if func.has_kernel_for_dispatch_key(key)), None)
+            if kernel is not None:
+                with self:  # an operation of a library's own: what it does in PyTorch, in training where it says that
+                    return func._op_dk(kernel, *args, **kwargs)
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise Unsupported(f"it draws random numbers ({name}) in forward", RANDOM)
+        given = [*args, *(kwargs.get(a.name, a.default_value) for a in schema.arguments[len(args) :])]
+        a = swap(given, Tensor, self.of)
+        if name in LOOKS and any(isinstance(v, Steps) or v.moves for v in leaves(a) if is_leaf(v)):
+            raise Unsupported("its Python looks at values of tensors (if, float(), item())", "use torch.where")
+        if name in ("max", "min") and len(args) == 2 and isinstance(args[1], Tensor):
+            with self:
+                return (aten.maximum if name == "max" else aten.minimum)(*args)
+        written = [
+            args[i] for i, s in enumerate(schema.arguments[: len(args)]) if s.alias_info and s.alias_info.is_write
+        ]
+        old = [tuple(t.shape) for t in written if isinstance(t, Tensor)]
+        out = func(*args, **kwargs)
+        if name in LOOKS or (name in SAME and name.endswith("_")):
+            return out
+        if written and old != [tuple(t.shape) for t in written]:
+            raise Unsupported(f"it changes a shape in place ({name})", "make a new tensor")
+        if name == "copy_":
+            made = (
+                a[1]
+                if args[1].dtype == out.dtype
+                else self.rule(aten._to_copy.default, [a[1], out.dtype], args[1].to(out.dtype))
+            )
+            self.write(args[0], self.rule(aten.expand.default, [made, list(out.shape)], out))
+        elif name in ("fill_", "zero_"):
+            value = 0 if name == "zero_" else float(args[1]) if isinstance(args[1], Tensor) else a[1]
+            self.write(args[0], self.filled(out, value))
+        elif written:
+            base = getattr(getattr(aten, name[:-1], None), func._overloadname, None)
+            if not name.endswith("_") or base is None:
+                raise Unsupported(f"it writes in place with {name}", "make a new tensor")
+            self.write(args[0], self.rule(base, a, out))
+        elif any(isinstance(o, Tensor) for o in (out if isinstance(out, tuple | list) else [out])):
+            self._enter(func, name, args, a, out)
+        return out
+
+    def _enter(self, func: Any, name: str, args: Any, a: list[Any], out: Any) -> None:
+        made = self.rule(aten.split.Tensor if name == "unsafe_split" else func, a, out)
+        view = func._schema.returns[0].alias_info is not None  # unsafe_split's parts are tensors of their own
+        for i, each in enumerate(out if isinstance(out, tuple | list) else [out]):
+            if not isinstance(each, Tensor) or (args and each is args[0]):
+                continue
+            part = i if isinstance(made, list) else None
+            self.learn(each, made if part is None else made[part])
+            if view:
+
+                def take(now: Any, part: int | None = part) -> Any:
+                    again = self.rule(func, [now, *a[1:]], out)
+                    return again if part is None else again[part]
+
+                self.views[each] = args[0], take, self._put_back(name, a, args[0], i), a[0]
+
+    def _put_back(self, name: str, a: list[Any], parent: Tensor, i: int) -> Callable[[Any, Any], Any]:
+        """(old value of the parent, new value of the view) -> new value of the parent."""
+        rank = parent.dim()
+        rest = a[1:] if name != "unbind" else [a[1], i]
+        scatter = getattr(aten, f"{name}_scatter" if name != "unbind" else "select_scatter", None)
+        if scatter is not None:
+            return lambda old, new: self.rule(scatter.default, [old, new, *rest], parent)
+        if name in PERMUTES:
+            axes = axes_of(name, a, rank)
+            inverse = [axes.index(d) for d in range(rank)]
+            return lambda old, new: self.rule(aten.permute.default, [new, inverse], parent)
+        if name in RESHAPES | SAME:
+            return lambda old, new: self.rule(aten.reshape.default, [new, list(parent.shape)], parent)
+
+        def refuse(old: Any, new: Any) -> Any:
+            raise Unsupported(f"it writes into a part that {name} took", "make a new tensor")
+
+        return refuse
+
+    def rule(self, op: Any, a: list[Any], out: Any) -> Any:
+        return rule(self, op, a, out)

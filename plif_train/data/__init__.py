@@ -1,0 +1,1 @@
+"""Training data: sets in memory, windows of recordings, what varies them, mixtures of sets, frames kept on disk."""

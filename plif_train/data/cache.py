@@ -1,0 +1,154 @@
+"""Frames on disk, so that reading and framing happen once: what `plif train --cache DIR` keeps.
+
+    DIR/<set>-<split>-<key>/x.npy       every sample, [N, T, C, H, W], the smallest type that is exact; memory-mapped
+                            y.npy       labels [N]
+                            about.json  what it was made of
+                            part-*.npy  while it is being made: whole pieces, from which a stopped run continues
+
+The key is a hash of everything that changes a sample: the set, its classes in order, the framing and shape (or the
+normalisation), every file's name, size and modification time and the part of it that is used, and the version of plif.
+Changed data get another folder; the old one can be deleted. Every file is written beside and renamed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from plif_train.data.gather import gather, labels_of, widest
+from runtime.base.errors import PlifError
+from runtime.base.files import whole_or_nothing
+from runtime.base.version import __version__
+from runtime.data import Dataset
+from runtime.data.archive import split_path
+
+FORMAT = 1
+PIECE = 64  # samples a part: what a stop can lose
+
+
+def load_cached(
+    dataset: Dataset, indices: Sequence[int], root: Path, progress: Callable[[int, int], None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """These samples: x [n, ...], a copy-on-write map of the file, and labels y [n], int64; read where they are not there.
+
+    progress   called with (done, total) after each sample that is read
+    One process makes a cache, others wait for it. PlifError when the folder cannot be written.
+    """
+    about = _about(dataset, indices)
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    name = re.sub(r"[^A-Za-z0-9-]+", "-", dataset.name.partition(":")[0])
+    folder = root / f"{name}-{len(indices)}-{digest}"
+    with _locked(folder):
+        found = _open(folder, len(indices))
+        if found is None:
+            _make(dataset, indices, folder, progress)
+            summary = {**about, "files": len(about["files"]), "labels": len(about["labels"]), "plif": __version__}
+            with _replaced(folder / "about.json") as file:
+                file.write(json.dumps(summary, indent=1).encode())
+            found = _open(folder, len(indices))
+    if found is None:
+        raise PlifError(f"{folder}: damaged while it was made; delete it and train again")
+    return found
+
+
+def _about(dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
+    """Everything that changes a sample."""
+    paths = [dataset.path(i) for i in indices]
+    # A folder may move and keep its content, so its own name is left out; a name that is no file counts whole.
+    start = len(os.path.commonpath(paths)) if len(paths) > 1 else 0
+    stats: dict[str, list[int]] = {}
+    files = []
+    for path in paths:
+        file = path.rpartition("#")[0] or path
+        archive = split_path(file)
+        real = str(archive[0]) if archive else file
+        if real not in stats:
+            there = os.path.exists(real)
+            stats[real] = [os.stat(real).st_size, os.stat(real).st_mtime_ns] if there else []
+        files.append([path[start:] if stats[real] else path, *stats[real]])
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "set": dataset.name.partition(":")[0],
+        "classes": list(dataset.classes),
+        "settings": getattr(dataset, "settings", {}),
+        "files": files,
+        "labels": [dataset.label(i) for i in indices],
+    }
+
+
+def _make(dataset: Dataset, indices: Sequence[int], folder: Path, progress: Callable[[int, int], None]) -> None:
+    pieces = {
+        folder / f"part-{number:05d}.npy": indices[at : at + PIECE]
+        for number, at in enumerate(range(0, len(indices), PIECE))
+    }
+    missing = {path: piece for path, piece in pieces.items() if not path.exists()}
+    shape = next((np.load(path, mmap_mode="r").shape[1:] for path in pieces if path not in missing), None)
+    done, total = count(1), sum(map(len, missing.values()))
+    for path, piece in missing.items():
+        x, _ = gather(dataset, piece, shape, lambda: progress(next(done), total))
+        shape = x.shape[1:]
+        _write(path, [x], x.dtype, x.shape)
+    # The pieces may be of several types; the whole is written piece by piece, and never lies in memory.
+    parts = [np.load(path, mmap_mode="r") for path in pieces]
+    y = labels_of(dataset, indices)
+    _write(folder / "y.npy", [y], y.dtype, y.shape)
+    _write(folder / "x.npy", parts, widest(part.dtype for part in parts), (len(indices), *parts[0].shape[1:]))
+    for path in pieces:
+        path.unlink()
+
+
+def _open(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """x and y of a finished cache, or None when it is not whole (then it is made again)."""
+    try:
+        x = np.load(folder / "x.npy", mmap_mode="c")
+        y = np.load(folder / "y.npy")
+    except (OSError, ValueError, EOFError):
+        return None
+    return (x, y) if len(x) == len(y) == n else None
+
+
+def _write(path: Path, parts: Iterable[np.ndarray], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """An .npy file, written part by part. PlifError where the disk is full or forbidden. (Through a map of a file with
+    holes a full disk is a bus error, and np.save forgets the reason.)"""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with _replaced(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part, dtype).data)
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A new file, opened beside `path`, whose place it takes when it is complete."""
+    try:
+        with whole_or_nothing(path) as (beside,), open(beside, "wb") as file:
+            yield file
+    except PlifError as error:
+        raise PlifError(f"{error}; choose another --cache") from None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The folder, made where it is missing and held by one process at a time; the kernel frees the lock when that process
+    ends, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o666)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        raise PlifError(f"{folder}: cannot be written ({error.strerror or error}); choose another --cache") from None
+    try:
+        yield
+    finally:
+        os.close(lock)

@@ -1,0 +1,1 @@
+"""One training: its recipe, the loop, checkpoints and how it is resumed, the log, several processes."""

@@ -1,0 +1,197 @@
+"""model.pt: the tensors of a network and one JSON string, the card, that says what they are.
+
+    torch.save({"card": json text, "weights": {name: tensor}})
+
+Written beside its place and renamed, so that a file is whole or absent. A pickle that would call anything but the functions
+that rebuild tensors is refused before it runs (runtime/model/readers/torch_zip.py, and then `weights_only=True`). Nothing in
+a file is trusted: shapes are compared with those that follow from the card's notation before memory is allocated, and a NaN
+is refused here, before it reaches a decision.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plif_train.network.network import Meta, Network, Options
+from runtime.base.errors import PlifError
+from runtime.base.files import open_regular, whole_or_nothing
+from runtime.base.version import __version__
+from runtime.data import DATASETS, sensor_of
+from runtime.model import card as cards
+from runtime.model.notation import parse
+from runtime.model.readers.torch_zip import read_index
+
+
+def save(net: Network, path: str | Path, training: dict[str, Any] | None = None) -> None:
+    """Writes a network as model.pt. `training` is its record for the card; left out, the network's own is kept.
+
+    The state (membrane potentials) is not part of a model. Raises PlifError when the file cannot be written.
+    """
+    write_atomically(content_of(net, training), path)
+
+
+def load(path: str | Path, device: str = "cpu") -> Network:
+    """A network from model.pt, in eval mode, reset. Raises PlifError: no checkpoint, code inside, other version, other
+    layers or shapes than its notation says, numbers that are not finite."""
+    content = read_tensors(path)
+    return network_of(content, path).to(device)
+
+
+def content_of(net: Network, training: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What `save` writes: the card as JSON text, and the weights by name, on the CPU."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    return {"card": cards.encode(card_of(net, training)), "weights": weights}
+
+
+def card_of(net: Network, training: dict[str, Any] | None = None) -> cards.Card:
+    """The model card of a network (the JSON in model.pt)."""
+    meta = net.meta
+    card: cards.Card = {
+        "format": cards.MODEL_FORMAT,
+        "format_version": cards.MODEL_FORMAT_VERSION,
+        "notation": str(net.notation),
+        "options": asdict(net.options),
+        "input": {"kind": meta.kind, "shape": list(meta.shape)},
+        "T": meta.T,
+        "classes": list(meta.classes),
+        "framing": meta.framing,
+        "normalisation": meta.normalisation,
+        "training": training if training is not None else meta.training,
+        "versions": versions(),
+        **({"view": meta.view} if meta.view else {}),
+        **({"sensor": list(meta.sensor)} if meta.sensor else {}),
+    }
+    cards.check_model_card(card)
+    return card
+
+
+def versions() -> dict[str, str]:
+    """The versions that a card records."""
+    return {"plif": __version__, "torch": str(torch.__version__)}
+
+
+def read_tensors(path: str | Path) -> dict[str, Any]:
+    """The card and the tensors of a checkpoint, and what else it holds. Raises PlifError with one line for anything else."""
+    content = load_torch(path, "a checkpoint such as model.pt")
+    if not isinstance(content, dict) or not isinstance(content.get("card"), str):
+        raise PlifError(f"{path}: a torch file without a card, expected one written by plif_train.save")
+    return content
+
+
+def load_torch(path: str | Path, expected: str) -> Any:
+    """What torch.save wrote, tensors and plain values only. Raises HoldsCode where it has more, PlifError for no such file.
+
+    PyTorch inflates what a zip claims, and reads what its index claims, so both are compared with the file before.
+    """
+    with open_regular(path, expected) as file:
+        read_index(file, path, expected)
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # many kinds; all mean that the file is damaged
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            raise PlifError(f"{path}: cannot be read by PyTorch ({reason}); expected {expected}") from None
+
+
+def network_of(content: dict[str, Any], path: str | Path) -> Network:
+    """The network of a read checkpoint; see `load` for the errors."""
+    try:
+        card = json.loads(content["card"])
+    except ValueError:
+        raise PlifError(f"{path}: its card is not JSON; the file was damaged or not written by plif") from None
+    if not isinstance(card, dict):
+        raise PlifError(f"{path}: its card is a JSON {type(card).__name__}, expected an object")
+    cards.check_model_card(card, str(path))
+    weights = content.get("weights")
+    if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
+        raise PlifError(f"{path}: holds no weights by name, expected tensors")
+    try:
+        net = _empty(card)
+    except PlifError as error:
+        raise PlifError(f"{path}: {error}") from None
+    _check_weights(net, weights, path)
+    net.load_state_dict(weights, assign=True)  # the file's own tensors: none were allocated before
+    return net.eval()
+
+
+def _empty(card: cards.Card) -> Network:
+    """The card's network on the meta device: without memory for its weights, however large a hostile card makes them."""
+    options = options_of(card)
+    shape = card["input"]["shape"]
+    meta = Meta(
+        kind=card["input"]["kind"],
+        shape=(shape[0], shape[1], shape[2]),
+        T=card["T"],
+        classes=tuple(card["classes"]),
+        framing=card["framing"],
+        normalisation=card["normalisation"],
+        training=card["training"],
+        view=card.get("view"),
+        sensor=_sensor(card),
+    )
+    with torch.device("meta"):
+        return Network(parse(card["notation"]), options, meta)
+
+
+def options_of(card: cards.Card, where: object = "") -> Options:
+    """The options of a model's card. PlifError, after `where`, for one that this version does not know or take."""
+    known = {field.name for field in fields(Options)}
+    try:
+        if strangers := sorted(set(card["options"]) - known):
+            raise PlifError(f"options {strangers} are not known to this version, expected some of {sorted(known)}")
+        return Options(**card["options"])
+    except PlifError as error:
+        raise PlifError(f"{where}: {error}" if where else str(error)) from None
+
+
+def _sensor(card: cards.Card) -> tuple[int, int] | None:
+    """(width, height); older cards name the data set alone."""
+    if "sensor" in card:
+        width, height = card["sensor"]
+        return width, height
+    trained = str((card["training"] or {}).get("dataset")).partition(" ")[0]  # "nmnist (nmnist-sim)"
+    return sensor_of(trained) if trained in DATASETS else None
+
+
+def _check_weights(net: Network, weights: dict[str, Tensor], path: str | Path) -> None:
+    expected = net.state_dict()
+    missing = [name for name in expected if name not in weights]
+    unexpected = [name for name in weights if name not in expected]
+    if missing or unexpected:
+        parts = [f"{what} {_some(names)}" for what, names in (("lacks", missing), ("has also", unexpected)) if names]
+        raise PlifError(f"{path}: its weights do not fit its notation '{net.notation}': it {' and '.join(parts)}")
+    for name, tensor in expected.items():
+        found = weights[name]
+        if found.shape != tensor.shape or found.dtype != tensor.dtype:
+            raise PlifError(
+                f"{path}: {name} is {_kind(found)}, expected {_kind(tensor)} from its notation '{net.notation}'"
+            )
+        if found.is_floating_point() and not bool(torch.isfinite(found).all()):
+            bad = int((~torch.isfinite(found)).sum())
+            raise PlifError(f"{path}: {name} has {bad} of {found.numel()} numbers NaN or infinite; train it again")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def write_atomically(content: dict[str, Any], path: str | Path) -> None:
+    """torch.save, beside and then renamed: readers see the old file or the new one, never half of it."""
+    # Through memory: PyTorch's writer of zips turns a full disk into an error of its own that does not say so.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with whole_or_nothing(Path(path)) as (beside,), open(beside, "wb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,228 @@
+"""What one `plif train` does on each of its ranks: network, data sets, checks, training, a line an epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plif_train.data.mixture import Part, check_parts, fixed_length, labels_of, load_mixture, seen_framing
+from plif_train.data.sets import TrainSet, load_samples, spread
+from plif_train.loop.evaluate import Augment
+from plif_train.loop.log import Epoch
+from plif_train.loop.parallel import World, open_device
+from plif_train.loop.projection import check_limit
+from plif_train.loop.recipe import Recipe
+from plif_train.loop.resume import ResumeFile, check_place, resume_path
+from plif_train.loop.start_from import start_from
+from plif_train.loop.training import count_samples, train
+from plif_train.network.choice import check_outputs, network_for
+from plif_train.network.network import Network
+from runtime.base.errors import PlifError
+from runtime.base.files import read_regular
+from runtime.base.text import say
+from runtime.data import Dataset, find, open_dataset
+from runtime.data.dataset import EventSet
+
+
+@dataclass
+class Job:
+    """The options of the command line.
+
+    overrides  keywords of `build`; about: the training record so far; limits: samples of a split, None for all
+    parts      what is trained on: windows of events of several sets, each varied (plif_train.data.mixture); none: `data` as it is
+    start      a model.pt to go on from, in place of `network`
+    started    files are being written
+    """
+
+    network: str | None
+    data: str
+    overrides: dict[str, Any]
+    recipe: Recipe
+    out: Path
+    about: dict[str, Any]
+    limits: dict[str, int | None]
+    augmentation: Callable[[Tensor], Tensor] | None
+    cache: Path | None
+    resume: bool
+    overwrite: bool
+    tensorboard: bool
+    parts: list[Part] = field(default_factory=list)
+    start: Path | None = None
+    on_epoch: Callable[[Epoch], None] | None = None  # instead of a line on stderr
+    started: bool = field(default=False, init=False)
+
+    def check(self) -> None:
+        """PlifError for a network that cannot be, or a place that is taken. Reads no data and takes no memory."""
+        if self.start is None:
+            with torch.device("meta"):
+                self._network()
+        check_parts(self.parts, self.recipe.loss, self.recipe.protocol)
+        check_place(self.out, self.resume, self.overwrite)
+        if self.start is not None and self.out.exists() and self.out.samefile(self.start):
+            raise PlifError(f"--out {self.out}: is the file that --from begins with; give another place")
+
+    def _network(self) -> Network:
+        if self.start is None:
+            assert self.network is not None
+            return network_for(self.network, self.data, self.overrides)
+        net, notes = start_from(self.start, self.data, self.overrides)
+        for note in notes:
+            say(f"note: {note}", err=True)
+        return net
+
+    def run(self, world: World, device: str) -> dict[str, Any]:
+        """Trains as one rank; returns the training record."""
+        recipe = replace(self.recipe, device=device)
+        open_device(device)
+        torch.manual_seed(recipe.seed)
+        net = self._network()
+        if recipe.bias_limit is not None:
+            check_limit(net, recipe.bias_limit)
+        if (view := find(self.data)[0].about.view) is not None:
+            net.meta = replace(net.meta, view=view)
+        # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.
+        late = net.normalisation if self.augmentation else None
+        opened = self._open_data(net, None if late else net.normalisation)
+        sensors = {split: one.settle_sensor() for split, one in opened.items() if isinstance(one, EventSet)}
+        net.meta = replace(net.meta, sensor=sensors.get("train"))
+        self.about |= {
+            "dataset": self.data.partition(":")[0],
+            "dataset_options": find(self.data)[2],
+            **simulation_note(self.data, *(part.data for part in self.parts)),
+            **origin_note(*opened.values()),
+            **{
+                f"limit_{split}": limit if limit and limit < len(opened[split]) else None
+                for split, limit in self.limits.items()
+            },
+            "augmentation": self.augmentation.__name__ if self.augmentation else None,
+            **({"mixture": [part.to_dict() for part in self.parts]} if self.parts else {}),
+            **(start_note(self.start) if self.start else {}),
+        }
+        self._check_data(net, opened, recipe, world)  # whatever can be refused, before a reading that may take an hour
+        quiet = world.rank > 0
+        train_set: TrainSet
+        if self.parts:
+            train_set = load_mixture(self.parts, net, self.limits["train"], quiet)
+        else:
+            train_set = load_samples(opened["train"], self.limits["train"], "reading train", self.cache, quiet)
+        test_set = load_samples(opened["test"], self.limits["test"], "reading test", self.cache, quiet)
+        self.started = True
+        return train(
+            net, train_set, test_set, recipe, self.out,
+            about=self.about, resume=self.resume, overwrite=self.overwrite, augment=self.augmentation,
+            prepare=_normaliser(late), on_epoch=None if world.rank else self.on_epoch or _Report(net, recipe.epochs),
+            tensorboard=self.tensorboard, world=world,
+        )  # fmt: skip
+
+    def _open_data(self, net: Network, normalisation: dict[str, list[float]] | None) -> dict[str, Dataset]:
+        """Both splits, of the network's classes, in the order that the training split has."""
+        opened = {}
+        for split in self.limits:
+            dataset = open_dataset(
+                self.data,
+                split,
+                framing=fixed_length(net) if self.parts else seen_framing(net),
+                shape=net.meta.shape,
+                normalisation=normalisation,
+                classes=net.classes if split == "test" or self.start else None,
+            )
+            name = self.data.partition(":")[0]
+            if dataset.kind != net.meta.kind:
+                raise PlifError(
+                    f"data set {name} holds {dataset.kind} samples, but {self.network or self.start} takes {net.meta.kind}"
+                )
+            check_outputs(net, self.network or str(net.notation), name, len(dataset.classes))
+            net.meta = replace(net.meta, classes=tuple(dataset.classes))
+            opened[split] = dataset
+        return opened
+
+    def _check_data(self, net: Network, opened: dict[str, Dataset], recipe: Recipe, world: World) -> None:
+        indices = {split: spread(opened[split], limit) for split, limit in self.limits.items()}
+        if self.parts:
+            labels = torch.tensor(labels_of(self.parts, net, self.limits["train"]))
+        else:
+            labels = torch.tensor([opened["train"].label(i) for i in indices["train"]])
+        samples = count_samples(recipe, labels, len(indices["test"]), world)
+        if self.resume:
+            t_max = ResumeFile(resume_path(self.out), net, recipe, self.about, samples).read().t_max
+            if recipe.t_max is None and t_max not in (None, recipe.epochs) and not world.rank:
+                say(f"note: the cosine keeps its half period of {t_max} epochs; --t-max changes it", err=True)
+        if net.meta.kind == "events":
+            frames = len(opened["train"].sample(indices["train"][0]))
+            if frames != net.T:
+                raise PlifError(f"framing '{net.framing}' gives {frames} frames, but T is {net.T}; give --T {frames}")
+
+
+class _Report:
+    """Says on stderr what each epoch gave, and once when the last layer stays silent."""
+
+    def __init__(self, net: Network, epochs: int) -> None:
+        self.last, self.epochs = next(reversed(net.neurons()), ""), epochs
+        self.hinted = False
+
+    def __call__(self, epoch: Epoch) -> None:
+        say(_line_of(epoch, self.epochs), err=True)
+        silent = epoch.firing_rates.get(self.last, 1.0) == 0
+        if silent and not self.hinted:
+            say(
+                f"note: {self.last}, the last layer, did not fire, so every answer is the first class; if it stays so, "
+                "try a larger --lr, more events a frame, or BN before the neurons",
+                err=True,
+            )
+        self.hinted = silent
+
+
+def _line_of(epoch: Epoch, epochs: int) -> str:
+    rates = " ".join(f"{layer} {rate:.3f}" for layer, rate in epoch.firing_rates.items())
+    taus = " ".join(
+        f"{layer} {tau:.2f}" if isinstance(tau, float) else f"{layer} {min(tau):.2f}..{max(tau):.2f}"
+        for layer, tau in epoch.taus.items()
+    )
+    val = "" if epoch.val_accuracy is None else f"  val {epoch.val_accuracy:.4f}"
+    test = "" if epoch.test_accuracy is None else f"  test {epoch.test_accuracy:.4f}"
+    return (
+        f"epoch {epoch.epoch}/{epochs}  loss {epoch.loss:.4f}  train {epoch.train_accuracy:.4f}{val}{test}  "
+        f"{epoch.seconds:.1f} s  rates {rates}  tau {taus}"
+    )
+
+
+def simulation_note(data: str, *others: str) -> dict[str, str]:
+    """What a set that plif made says of itself, for the card: its recordings are not real ones. Nothing if some others' are."""
+    if not all(simulation_note(other) for other in others):
+        return {}
+    place = data.partition(":")[2].partition("?")[0]
+    note = Path(place) / "simulated.json"
+    if not place or not note.is_file():
+        return {}
+    try:
+        return {"simulated": str(json.loads(note.read_text(encoding="utf-8"))["what"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise PlifError(
+            f"{note}: not the note of a simulated set, expected JSON with 'what'; make the set again"
+        ) from None
+
+
+def start_note(start: Path) -> dict[str, str]:
+    """Which weights a training began with, for the card: the file's name, and its contents, as names repeat."""
+    return {"from": start.name, "from_sha256": hashlib.sha256(read_regular(start)).hexdigest()}
+
+
+def origin_note(*datasets: Dataset) -> dict[str, str]:
+    """What pictures are instead of the original ones, for the card: JPEG, if any of either split is."""
+    paths = (str(one.path(i)).lower() for one in datasets for i in range(len(one)))
+    return {"origin": "copies as JPEG"} if any(path.endswith((".jpg", ".jpeg")) for path in paths) else {}
+
+
+def _normaliser(normalisation: dict[str, list[float]] | None) -> Augment | None:
+    """Images [B, C, H, W] -> (x - mean) / std, by channel."""
+    if normalisation is None:
+        return None
+    mean, std = (torch.tensor(normalisation[key]).reshape(-1, 1, 1) for key in ("mean", "std"))
+    return lambda x: (x - mean) / std

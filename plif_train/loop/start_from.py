@@ -1,0 +1,100 @@
+"""`plif train --from model.pt`: the network goes on from weights that are there.
+
+Same classes: every weight is kept. Other classes: all layers but the last fully connected one are kept, which is the readout
+and begins anew. Another length of a step: the neurons forget as much in the same time,
+
+    1 - alpha' = (1 - alpha)^(step' / step)
+
+A network that is named beside it has more channels, and begins as that of the file (plif_train.loop.widen).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plif_train.loop import checkpoint
+from plif_train.loop.widen import widen
+from plif_train.network.network import Network
+from plif_train.network.presets import build
+from runtime.base.errors import PlifError
+from runtime.data import open_dataset
+from runtime.events.framing import Framing
+from runtime.model import notation as nt
+
+
+def start_from(path: str | Path, data: str, overrides: dict[str, Any]) -> tuple[Network, list[str]]:
+    """The network of a model.pt for a data set, and notes on what was not kept as it was.
+
+    overrides  T, framing, dropout, and "network", the notation of a wider one
+
+    A set whose classes are among the network's, or some of them, leaves these as they are. PlifError for what does not fit.
+    """
+    before = checkpoint.load(path)
+    refused = sorted(set(overrides) - {"T", "framing", "dropout", "network"})
+    if refused:
+        raise PlifError(f"--from {path}: {refused[0]} is that of the file; expected T, framing or dropout")
+    meta = before.meta
+    framing = overrides.get("framing", meta.framing)
+    found = open_dataset(data, "train", framing=framing, shape=meta.shape, normalisation=meta.normalisation).classes
+    classes = meta.classes if set(found) <= set(meta.classes) else tuple(found)
+    ratio = _ratio(meta.framing, framing)
+    options = replace(before.options, dropout=overrides.get("dropout", before.options.dropout))
+    if any(neuron.kind == "LIF" for neuron in before.neurons().values()):  # whose tau is this one for good
+        options = replace(options, init_tau=1 / _converted(1 / options.init_tau, ratio))
+    notation = str(before.notation)
+    anew = classes != meta.classes
+    if len(classes) != len(meta.classes):
+        notation = _with_outputs(notation, len(meta.classes), len(classes), str(path))
+    net = build(
+        notation, shape=meta.shape, kind=meta.kind, T=overrides.get("T", meta.T), framing=framing,
+        normalisation=meta.normalisation,
+        **asdict(options),
+    )  # fmt: skip
+    net.meta = replace(net.meta, classes=tuple(classes), view=meta.view)
+    notes = []
+    weights = before.state_dict()
+    if anew:
+        last = [named.name for named in before.named_layers if isinstance(named.layer, nt.FC)][-1]
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{last}.")}
+        notes.append(f"--from {path}: other classes, so {last} begins anew; all other layers are kept")
+    net.load_state_dict(weights, strict=False)
+    if (wider := overrides.get("network")) is not None and nt.parse(wider) != net.notation:
+        narrow, net = net, Network(nt.parse(wider), net.options, net.meta)
+        widen(narrow, net)
+        notes.append(f"--from {path}: wider, and begins as the network of the file")
+    if ratio != 1:
+        _convert_alpha(net, ratio)
+        notes.append(f"--from {path}: steps are {ratio:g} times as long, so each neuron's 1/tau is converted")
+    return net, notes
+
+
+def _ratio(before: str | None, now: str | None) -> float:
+    steps = [Framing.parse(text).step_us if text else None for text in (before, now)]
+    return steps[1] / steps[0] if steps[0] and steps[1] else 1.0
+
+
+@torch.no_grad()
+def _convert_alpha(net: Network, ratio: float) -> None:
+    for neuron in net.neurons().values():
+        if neuron.w is not None:
+            neuron.w.copy_(torch.logit(_converted(neuron.w.double().sigmoid(), ratio)))
+
+
+def _converted(alpha: Any, ratio: float) -> Any:
+    return 1 - (1 - alpha) ** ratio
+
+
+def _with_outputs(notation: str, before: int, now: int, path: str) -> str:
+    """The notation with another number of classes: the last FC has voters x classes features."""
+    head, fc, rest = notation.rpartition("FC")
+    digits = len(rest) - len(rest.lstrip("0123456789"))
+    features = int(rest[:digits] or 0)
+    if not fc or features % before:
+        raise PlifError(
+            f"--from {path}: {before} classes, and its readout cannot be changed to {now}; write the network instead"
+        )
+    return f"{head}{fc}{features // before * now}{rest[digits:]}"

@@ -1,0 +1,124 @@
+"""Random networks in which every layer fires: tests and measurements use them in place of trained ones.
+
+A default-initialised network emits no spike at all, and comparing silence with silence proves nothing. `scale_to_fire`
+draws every parameter afresh and then, layer by layer in forward order, looks for the one number that brings the layer's
+firing rate to the target: the shift of its batch normalisation, or without one the scale of its weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from plif_train.network.network import Dropout, Network
+from plif_train.network.neuron import Neuron
+from runtime.base.errors import PlifError
+from runtime.model.notation import NamedLayer
+
+
+@torch.no_grad()
+def scale_to_fire(
+    net: Network, x_seq: Tensor, low: float = 0.02, high: float = 0.30, target: float = 0.1, seed: int = 0
+) -> dict[str, float]:
+    """Randomises `net` in place so that on x_seq [T, B, C, H, W] every layer's share of spikes lies in [low, high].
+
+    Weights, biases, batch normalisation (gamma, beta, running statistics) and the w of PLIF neurons are drawn from
+    `seed`; a static network also takes images [B, C, H, W], shown for its T. Leaves the network reset and in the mode
+    it was in. Returns {layer: rate} in eval mode; raises PlifError naming a layer that cannot be brought there.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rates: dict[str, float] = {}
+    with net.watched(lambda layer, spikes: rates.update({layer: float(spikes.mean())})):
+        x = x_seq.expand(net.T, *x_seq.shape) if x_seq.dim() == 4 else x_seq
+        block: list[NamedLayer] = []
+        for named in net.named_layers:
+            block.append(named)
+            if named.op == "Neuron":
+                x = tune_block(net, block, x, target, generator)
+                block = []
+        net.reset()
+        net(x_seq)
+    for layer, rate in rates.items():
+        if not low <= rate <= high:
+            raise PlifError(f"{layer}: fires at {rate:.4f}, no scale brings it into {low}..{high}; give a richer input")
+    return rates
+
+
+def tune_block(net: Network, block: list[NamedLayer], x: Tensor, target: float, generator: torch.Generator) -> Tensor:
+    """Randomises and tunes the layers up to a neuron, `block`, on their input x [T, B, ...], float32, so that a share of
+    `target` of its neurons fires in a step; returns the neuron's spikes [T, B, ...]."""
+    neuron = net.get_submodule(block[-1].name)
+    assert isinstance(neuron, Neuron)
+    if neuron.w is not None:
+        neuron.w.copy_(_uniform(neuron.w, -1.5, 1.5, generator))  # tau from 1.2 to 5.5
+    norm: nn.BatchNorm2d | None = None
+    scaled: nn.Conv2d | nn.Linear | None = None
+    for named in block[:-1]:
+        module = net.get_submodule(named.name)
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.weight.copy_(_normal(module.weight, generator) * module.weight[0].numel() ** -0.5)
+            if module.bias is not None:
+                module.bias.copy_(_normal(module.bias, generator) * 0.1)
+            norm, scaled = None, module
+        elif isinstance(module, nn.BatchNorm2d):
+            norm = module
+            _randomise_norm(norm, x, generator)
+        x = module.multi(x) if isinstance(module, Dropout) else module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    # Layers that may stand between here and the neuron (pools) carry a shift and a positive scale through unchanged.
+    if norm is not None:
+        reach = 8.0 * max(1.0, abs(neuron.v_threshold))
+        shift = _search(lambda b: _rate(neuron, x + b), -reach, reach, target)
+        norm.bias.add_(shift)
+        x = x + shift
+    elif scaled is not None:
+        factor = 2.0 ** _search(lambda e: _rate(neuron, x * 2.0**e), -12.0, 12.0, target)
+        scaled.weight.mul_(factor)
+        if scaled.bias is not None:
+            scaled.bias.mul_(factor)
+        x = x * factor
+    neuron.reset()
+    return neuron.multi(x)
+
+
+def _randomise_norm(norm: nn.BatchNorm2d, x: Tensor, generator: torch.Generator) -> None:
+    """Running statistics near those of x [T, B, C, H, W], gamma from 0.5 to 1.5, beta from -0.3 to 0.3."""
+    per_channel = (0, 1, 3, 4)
+    mean = x.mean(per_channel)
+    var = x.var(per_channel, unbiased=False).clamp_min(1e-4)  # a channel may see nothing at all
+    assert norm.running_mean is not None and norm.running_var is not None
+    norm.running_mean.copy_(mean + var.sqrt() * _uniform(mean, -0.2, 0.2, generator))
+    norm.running_var.copy_(var * _uniform(var, 0.7, 1.4, generator))
+    norm.weight.copy_(_uniform(mean, 0.5, 1.5, generator))
+    norm.bias.copy_(_uniform(mean, -0.3, 0.3, generator))
+
+
+def _search(rate: Callable[[float], float], low: float, high: float, target: float) -> float:
+    """Bisection for rate(value) == target, rising; stops within 10 %, else gives the nearest value seen."""
+    best, distance = low, math.inf
+    for _ in range(24):
+        value = (low + high) / 2
+        found = rate(value)
+        off = abs(math.log(max(found, 1e-9) / target))
+        if off < distance:
+            best, distance = value, off
+        if off < 0.1:
+            break
+        low, high = (value, high) if found < target else (low, value)
+    return best
+
+
+def _rate(neuron: Neuron, current: Tensor) -> float:
+    neuron.reset()
+    return float(neuron.multi(current).mean())
+
+
+def _uniform(like: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
+    return (torch.rand(like.shape, generator=generator) * (high - low) + low).to(like)
+
+
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator).to(like)

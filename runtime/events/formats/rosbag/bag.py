@@ -1,0 +1,62 @@
+"""rosbag of ROS 1 (.bag) and ROS 2 (.db3, .mcap), read through the `rosbags` package (Apache-2.0), if installed.
+
+The first topic with events is read: dvs_msgs/EventArray and prophesee_event_msgs/EventArray (messages.py), and
+event_camera_msgs/EventPacket with EVT3 or mono in it. Times are those of the events; where the bag tells no absolute time
+(EVT3), the camera's own. The package runs in a process of its own (child.py).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.events.formats.base import Format, Losses, Recording
+from runtime.events.formats.child import events_of, records_of
+from runtime.events.formats.words import Decoder
+
+MAGICS = {b"#ROSBAG V": ".bag", b"SQLite format 3\0": ".db3", b"\x89MCAP0\r\n": ".mcap"}
+CHILD = Path(__file__).with_name("decode.py")
+
+
+def find_suffix(head: bytes) -> str | None:
+    """What the name of a bag with these first bytes ends with; None for another file."""
+    return next((suffix for magic, suffix in MAGICS.items() if head.startswith(magic)), None)
+
+
+def open_recording(path: Path) -> Recording:
+    with open(path, "rb") as file:
+        suffix = find_suffix(file.read(16))
+    if importlib.util.find_spec("rosbags") is None:
+        raise MissingExtra(f"{path}: a rosbag", "rosbag")
+    if suffix != ".bag" and path.suffix != suffix:  # by which the package chooses how to read it
+        raise PlifError(f"{path}: a rosbag of ROS 2 whose name does not end with {suffix}: rename it")
+    reason = "the file is cut or damaged"
+    with records_of(CHILD, path) as records:
+        for tag, payload in records:
+            if tag == b"H":
+                about = json.loads(payload)
+                break
+            reason = payload.decode() if tag == b"E" else reason
+        else:
+            raise PlifError(f"{path}: this rosbag cannot be read: {reason}")
+    width, height = about["size"]
+    return Recording("rosbag", lambda losses: _decode(path, about, losses), sensor=(width, height))
+
+
+def _decode(path: Path, about: dict[str, Any], losses: Losses) -> Iterator[np.ndarray]:
+    if about["topics"] > 1:
+        first = about["first"]
+        losses.note(f"{path}: has events on {about['topics']} topics, such as {first}: {first[0]} is read")
+    words = Decoder("evt3")
+    yield from events_of(
+        CHILD, path, losses, {b"V": lambda payload: words.feed(np.frombuffer(payload, np.uint8), losses)}
+    )
+
+
+FORMAT = Format("rosbag", lambda head, path: find_suffix(head) is not None, open_recording)

@@ -1,0 +1,166 @@
+"""`plif bench`: latency and throughput of artifacts side by side, with firing rates and proof beside the times.
+
+All of them run in one process and take turns, so that a machine that slows down slows all of them. The stimulus is the
+same for all artifacts of one input shape: event-like counts, or a constant image for still-image models. After the
+measurement comes silence: 300 empty steps, then the time of a step again (membranes that fade away must not cost more).
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.api import load
+from runtime.base.errors import PlifError
+from runtime.base.files import measure
+from runtime.engines.calibrate import call_times_ms
+from runtime.engines.model import OpenModel
+
+SILENT_STEPS = 300
+STEPS_A_TURN = 10
+
+
+@dataclass
+class Measurement:
+    """One artifact on one engine. Times are of one step of all streams; spike_mismatches is what its card's proof says.
+
+    bytes     of the artifact
+    accuracy, samples, decisions_changed, mcnemar_p, synops   on a data set, where one was named (table.py): changed
+              against the first row; synops: effective synaptic operations per sample
+    """
+
+    artifact: str
+    engine: str
+    precision: str
+    streams: int
+    threads: int | None
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    steps_per_s: float = 0.0  # of all streams together
+    after_silence_p50_ms: float = 0.0
+    spike_mismatches: int | None = None
+    rss_mb: float = 0.0
+    firing_rates: dict[str, float] = field(default_factory=dict)
+    bytes: int = 0
+    accuracy: float | None = None
+    samples: int | None = None
+    decisions_changed: int | None = None
+    mcnemar_p: float | None = None
+    synops: float | None = None
+    engine_reason: str | None = None  # why `auto` took this engine; None where it was asked for
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class _Candidate:
+    """An opened artifact, its stimulus x float32 [STEPS_A_TURN, streams, C, H, W], and the times of its steps."""
+
+    def __init__(self, path: str | Path, engine: str, streams: int, threads: int | None) -> None:
+        model = load(path, engine, threads=threads)
+        if model.unrolled:
+            raise PlifError(f"{path}: is unrolled over T={model.T}; bench times single steps, plif eval times batches")
+        parity, choice = model.card.get("parity"), model.engine_choice
+        self.path, self.session, self.x = (
+            path,
+            model.session(streams),
+            stimulus(model.input_shape, model.static, streams),
+        )
+        self.times_ms: list[float] = []
+        self.result = Measurement(
+            Path(path).name,
+            model.engine.name,
+            model.card["precision"],
+            streams,
+            threads,
+            spike_mismatches=parity.get("spike_mismatches") if isinstance(parity, dict) else None,
+            bytes=measure(Path(path))[0],
+            engine_reason=choice.reason if choice is not None and choice.asked == "auto" else None,
+        )
+
+    def finish(self) -> None:
+        """Percentiles of the times so far; then silence, and the time of a step again."""
+        row, times = self.result, self.times_ms
+        row.p50_ms, row.p99_ms = (round(float(np.percentile(times, p)), 4) for p in (50, 99))
+        row.steps_per_s = round(row.streams * len(times) / (sum(times) / 1e3), 1)
+        for _ in range(SILENT_STEPS // len(self.x)):
+            silent = call_times_ms(self.session, 0 * self.x)
+        row.after_silence_p50_ms = round(float(np.median(silent)), 4)
+        row.rss_mb = round(_memory_mb(), 1)
+
+
+def bench(
+    artifacts: Sequence[str | Path],
+    *,
+    engines: Sequence[str] = ("auto",),
+    streams: int = 1,
+    seconds: float = 5.0,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    check: Callable[[OpenModel], object] | None = None,
+) -> list[Measurement]:
+    """Times every artifact on every engine for about `seconds` each.
+
+    check  is given each of them, opened, before anything is measured; it may raise
+    Raises PlifError for unrolled artifacts (a call of theirs is T steps; evaluate them instead).
+    """
+    subjects = [_Candidate(path, engine, streams, threads) for path in artifacts for engine in engines]
+    if check is not None:
+        for subject in subjects:
+            check(subject.session.model)
+    for subject in subjects:
+        call_times_ms(subject.session, subject.x)  # warm up
+    began = time.perf_counter()
+    budget = seconds * len(subjects)
+    while time.perf_counter() - began < budget:
+        for subject in subjects:
+            subject.times_ms += call_times_ms(subject.session, subject.x)
+        if progress:
+            progress(min(int(1000 * (time.perf_counter() - began) / budget), 1000), 1000)
+    for subject in subjects:
+        subject.finish()
+    for subject in subjects:  # at the end, since counting spikes needs an engine of its own, which takes memory
+        subject.result.firing_rates = _rates(subject.path, subject.result.engine, subject.x, streams)
+    return [subject.result for subject in subjects]
+
+
+def stimulus(shape: Sequence[int], static: bool, streams: int) -> np.ndarray:
+    """float32 [STEPS_A_TURN, streams, C, H, W]: a blob of events that moves, with noise; or a still image."""
+    rng = np.random.default_rng(0)
+    c, h, w = shape
+    if static:
+        image = rng.normal(size=(streams, c, h, w)).astype(np.float32)
+        return np.broadcast_to(image, (STEPS_A_TURN, *image.shape))
+    y, x = np.mgrid[0:h, 0:w]
+    frames = np.empty((STEPS_A_TURN, streams, c, h, w), np.float32)
+    for b in range(streams):
+        cy, cx = rng.uniform(0.3, 0.7, 2) * (h, w)
+        dy, dx = rng.uniform(-0.02, 0.02, 2) * (h, w)
+        for t in range(STEPS_A_TURN):
+            blob = np.exp(-((y - cy - dy * t) ** 2 + (x - cx - dx * t) ** 2) / (2 * (0.12 * min(h, w)) ** 2))
+            frames[t, b] = rng.poisson(0.02 + 1.2 * blob, (c, h, w))
+    return frames
+
+
+def _rates(path: str | Path, engine: str, x: np.ndarray, streams: int) -> dict[str, float]:
+    """{layer: mean firing rate (0..1) over the steps of x}, from reset."""
+    session = load(path, engine, rates=True).session(streams)
+    sums: dict[str, float] = {}
+    for x_t in x:
+        session.step(x_t)
+        for layer, rate in session.rates.items():
+            sums[layer] = sums.get(layer, 0.0) + rate / len(x)
+    return sums
+
+
+def _memory_mb() -> float:
+    """Resident memory of the process at its largest, in MB (Linux counts kB, macOS bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)

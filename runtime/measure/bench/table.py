@@ -1,0 +1,99 @@
+"""`plif bench --data`: what each row of the bench is worth on a data set, and the table as Markdown, CSV and JSON.
+
+Decisions are compared with those of the first row: how many changed, and McNemar's p that either is better by chance.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime.api import load
+from runtime.base.files import make_folder, whole_or_nothing
+from runtime.base.text import cell, markdown
+from runtime.measure.bench.artifacts import Measurement
+from runtime.measure.evaluate.evaluation import Evaluation, evaluate
+from runtime.measure.evaluate.samples import SplitOf, read
+from runtime.measure.report.activity import measure_activity, why_not
+from runtime.measure.report.paired import compare
+
+WATCHED = 50  # samples in which synaptic operations are counted
+FILES = ("bench.md", "bench.csv", "bench.json")
+
+# heading -> what stands in it, of a row
+COLUMNS: dict[str, Callable[[Measurement], str]] = {
+    "artifact": lambda row: row.artifact,
+    "engine": lambda row: row.engine,
+    "precision": lambda row: row.precision,
+    "MB": lambda row: f"{row.bytes / 1e6:.2f}",
+    "accuracy": lambda row: "-" if row.accuracy is None else f"{100 * row.accuracy:.2f} %",
+    "changed": lambda row: "-" if row.decisions_changed is None else f"{row.decisions_changed} of {row.samples}",
+    "p": lambda row: "-" if row.mcnemar_p is None else f"{row.mcnemar_p:.2g}",
+    "p50 ms": lambda row: f"{row.p50_ms:.3f}",
+    "p99 ms": lambda row: f"{row.p99_ms:.3f}",
+    "steps/s": lambda row: f"{row.steps_per_s:.1f}",
+    "silence": lambda row: f"{row.after_silence_p50_ms:.3f}",
+    "differ": lambda row: "-" if row.spike_mismatches is None else str(row.spike_mismatches),
+    "SynOps": lambda row: "-" if row.synops is None else f"{row.synops:.3g}",
+    "rates %": lambda row: " ".join(f"{100 * rate:.0f}" for rate in row.firing_rates.values()),
+}
+OF_DATA = ("accuracy", "changed", "p", "SynOps")
+
+
+def add_data(
+    rows: Sequence[Measurement],
+    artifacts: Sequence[str | Path],
+    data: str,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Sets accuracy, samples, decisions_changed, mcnemar_p, synops and firing_rates of rows, which are of `artifacts` in turn.
+
+    Raises PlifError where the data set does not fit one of them.
+    """
+    first: Evaluation | None = None
+    for at, (row, path) in enumerate(zip(rows, artifacts, strict=True)):
+        model = load(path, row.engine, threads=row.threads, rates=True)
+        found = evaluate(model, data, split=split, limit=limit)
+        row.accuracy, row.samples, row.firing_rates = found.accuracy, found.samples, found.firing_rates
+        if first is None:
+            first = found
+        else:
+            decisions = zip(found.truths, first.predictions, found.predictions, strict=True)
+            paired = compare(list(decisions))
+            row.decisions_changed, row.mcnemar_p = paired.changed, paired.p
+        if "graph" in model.card and why_not(Path(path), model.card) is None:
+            dataset = SplitOf(data, split).open(model)
+            count = min(WATCHED, found.samples)
+            row.synops = measure_activity(path, (read(dataset, i)[0] for i in range(count))).synops
+        if progress:
+            progress(at + 1, len(rows))
+
+
+def table(rows: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
+    """(headings, lines of cells); columns of a data set only where there was one."""
+    names = [name for name in COLUMNS if name not in OF_DATA or any(row.accuracy is not None for row in rows)]
+    return names, [[COLUMNS[name](row) for name in names] for row in rows]
+
+
+def write_table(rows: Sequence[Measurement], folder: Path) -> list[Path]:
+    """bench.md, bench.csv and bench.json in `folder`: all three, or none."""
+    names, lines = table(rows)
+    paths = [make_folder(folder) / name for name in FILES]
+    marked = [[markdown(text) for text in line] for line in (names, ["---"] * len(names), *lines)]
+    content: list[dict[str, Any]] = [row.to_dict() for row in rows]
+    with whole_or_nothing(*paths) as (page, numbers, document):
+        page.write_text("".join(f"| {' | '.join(line)} |\n" for line in marked), encoding="utf-8", errors="replace")
+        with numbers.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            out = csv.writer(file, lineterminator="\n")
+            out.writerow(key for key in content[0] if key != "firing_rates")
+            for entry in content:
+                values = [value for key, value in entry.items() if key != "firing_rates"]
+                out.writerow(cell(value) if isinstance(value, str) else value for value in values)
+        document.write_text(json.dumps(content, indent=1) + "\n")
+    return paths

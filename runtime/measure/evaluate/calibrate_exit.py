@@ -1,0 +1,148 @@
+"""Finds the margin of an early exit on a data set, and writes it into the card of a new artifact.
+
+    b      samples that are right with all their steps and wrong with an early exit
+    kept   a margin whose loss is surely small: the upper end of the 95 % interval of b / n is at most `lose`
+
+The smallest such margin is taken, so that what it loses elsewhere is bounded by the samples that it was found on, and not by
+luck: with n samples no loss below about 3.84 / n can be shown. Calibrate on other recordings than those that judge the
+network; simulated ones will do where they resemble real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.api import Model
+from runtime.base.errors import CheckFailed, PlifError
+from runtime.base.files import whole_or_nothing
+from runtime.engines.early_exit import KEY, check_exits
+from runtime.engines.event.plif_writer import with_exit
+from runtime.measure.evaluate.samples import SplitOf
+from runtime.measure.evaluate.trace import trace
+from runtime.measure.report.curves import exit_curve
+from runtime.measure.report.metrics import wilson
+from runtime.model.artifacts import CARD_KEY, Kind, kind_of
+from runtime.model.card import encode, read_card
+from runtime.model.digest import seal
+from runtime.model.readers.onnx_alone import read_model
+from runtime.model.readers.onnx_wire import with_metadata
+
+
+@dataclass(frozen=True)
+class ExitCalibration:
+    """The card's key `exit`.
+
+    margin      as runtime/engines/early_exit.py uses it
+    lose        the share of samples that may be lost;  lost_at_most: the bound that was shown
+    data, split, samples   what it was found on;  mean_steps, accuracy: there;  accuracy_all_steps: there, without an exit
+    """
+
+    margin: float
+    lose: float
+    lost_at_most: float
+    data: str
+    split: str
+    samples: int
+    mean_steps: float
+    accuracy: float
+    accuracy_all_steps: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def calibrate_exit(
+    model: Model,
+    data: str,
+    lose: float,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ExitCalibration:
+    """The smallest margin that loses at most the share `lose` (0..1) of the samples of `NAME:DIR`.
+
+    Raises CheckFailed where no margin can be shown to keep that bound, PlifError where the artifact cannot exit early.
+    """
+    if not 0 < lose < 1:
+        raise PlifError(f"--lose {lose:g}: expected a share between 0 and 1, e.g. 0.5% or 0.005")
+    check_exits(model)
+    dataset = SplitOf(data, split).open(model)
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    traces = trace(model, dataset, range(count), progress=progress)
+    n = len(traces)
+    if n == 0:
+        raise PlifError(f"{data}: none of {count} recordings can be read")
+    if wilson(0, n)[1] > lose:
+        raise CheckFailed(
+            f"{data}: on {n} samples no loss below {100 * wilson(0, n)[1]:.2f} % can be shown, even if none is lost; "
+            f"--lose {100 * lose:g}% needs {_needed(lose)} samples"
+        )
+    rows = exit_curve(traces, model.voters, model.T)
+    chosen = None
+    for row in reversed(rows):
+        if wilson(row["lost"], n)[1] > lose:
+            break
+        chosen = row
+    if chosen is None:
+        raise CheckFailed(f"{data}: no margin loses at most {100 * lose:g} % of {n} samples; nothing was written")
+    full = sum(int(one.answers[-1] == one.truth) for one in traces) / n
+    return ExitCalibration(
+        chosen["margin"], lose, wilson(chosen["lost"], n)[1], data, split, n, chosen["steps"], chosen["accuracy"], full
+    )
+
+
+def require_room(artifact: Path, path: Path) -> Kind:
+    """The kind of an artifact whose card with an exit can be written to `path`; asked before minutes are spent.
+
+    Raises PlifError for an artifact that is neither an ONNX nor a .plif file, and where `path` is the artifact itself.
+    """
+    kind = kind_of(artifact)
+    if kind.name == "c":
+        what = "is generated C, which counts no votes and so ends nothing early: that is for the program that calls it"
+        raise PlifError(f"{artifact}: {what}; calibrate its ONNX artifact, and compare the votes with that margin")
+    if kind.name not in ("onnx", "plif"):
+        raise PlifError(
+            f"{artifact}: is {kind.name}; an early exit is written into an ONNX artifact or a .plif file: export it to one"
+        )
+    if path.exists() and path.samefile(artifact):
+        raise PlifError(f"{path}: is the artifact itself; name a new file with -o")
+    return kind
+
+
+def write_exit(artifact: str | Path, found: ExitCalibration, path: str | Path) -> Path:
+    """Writes `artifact` with the key `exit` in its card, and the digest that fits, to `path`. Raises as `require_room` does."""
+    artifact, path = Path(artifact), Path(path)
+    kind = require_room(artifact, path)
+    card = read_card(artifact)
+    card[KEY] = found.to_dict()
+    if kind.name == "plif":
+        whole = with_exit(artifact, card)
+    else:
+        seal(card, kind.read_contents(artifact))
+        whole = with_metadata(read_model(artifact), CARD_KEY, encode(card))
+    with whole_or_nothing(path) as (part,):
+        part.write_bytes(whole)
+    return path
+
+
+def parse_share(text: str, option: str) -> float:
+    """ "0.5%" or "0.005" -> 0.005"""
+    number, percent, rest = text.partition("%")
+    try:
+        if rest.strip():
+            raise ValueError
+        return float(number) / (100 if percent else 1)
+    except ValueError:
+        raise PlifError(f"{option} {text}: expected a share such as 0.5% or 0.005") from None
+
+
+def _needed(lose: float) -> int:
+    """Samples with which, if none is lost, the loss is shown to be at most `lose`."""
+    n = 1
+    while wilson(0, n)[1] > lose:
+        n = int(n * 1.02) + 1
+    return n

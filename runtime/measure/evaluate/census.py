@@ -1,0 +1,118 @@
+"""What the rows of a table say together: which sensors there were, what was lost, and what could not be read or decided."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runtime.base.errors import PlifError, PlifWarning
+from runtime.events.size import unlike
+from runtime.measure.evaluate.predictions import MUCH, Prediction
+
+MOST_NAMED = 20  # recordings in each list
+MOST_SIZES = 4  # in a warning
+
+
+def nothing_lost() -> dict[str, Any]:
+    """The beginning of `Census.lost`."""
+    return {"samples": 0, "events": 0, "first": []}
+
+
+@dataclass
+class Census:
+    """Counted in the one pass over all predictions.
+
+    unreadable  {"samples": how many could not be read, "first": [{"path", "error"}]}
+    unanswered  those that could be read and have no label
+    lost        {"samples": how many lost more than MUCH of their events, "events": all that were lost,
+                "first": [{"path", "events", "events_lost"}] of these samples}
+    sensors     how many there are of each (size, who says it)
+    """
+
+    samples: int = 0
+    unreadable: dict[str, Any] = field(default_factory=lambda: {"samples": 0, "first": []})
+    unanswered: int = 0
+    lost: dict[str, Any] = field(default_factory=nothing_lost)
+    sensors: Counter[tuple[tuple[int, int], str]] = field(default_factory=Counter)
+
+    def watch(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:
+        """The same predictions, counted."""
+        for one in predictions:
+            self.add(one)
+            yield one
+
+    def add(self, one: Prediction) -> None:
+        """Counts one."""
+        self.samples += 1
+        if one.error is not None:
+            _enter(self.unreadable, {"path": one.path, "error": one.error})
+            return
+        self.unanswered += one.predicted is None
+        self.lost["events"] += one.events_lost or 0
+        if one.lost_much:
+            _enter(self.lost, {"path": one.path, "events": one.events, "events_lost": one.events_lost})
+        if one.sensor is not None and one.sensor_from is not None:
+            self.sensors[one.sensor, one.sensor_from] += 1
+
+    @property
+    def sensor(self) -> tuple[int, int] | None:
+        """That of all, None where they differ."""
+        return _only({size for size, _ in self.sensors})
+
+    @property
+    def sensor_from(self) -> str | None:
+        """Who says it of all, None where these differ."""
+        return _only({said for _, said in self.sensors})
+
+    def remark(
+        self, name: str, advice: str, asked: tuple[int, int] | None, shape: Sequence[int], trained: Sequence[int] | None
+    ) -> None:
+        """Warns of sensors that the recordings did not say, and of those that say another one than was asked for."""
+        silent = {size: n for (size, said), n in self.sensors.most_common() if said in ("model", "guess")}
+        if silent:
+            sizes = (self._taken(size, n, shape, trained) for size, n in [*silent.items()][:MOST_SIZES])
+            count = sum(silent.values())
+            _warn(f"{name}: {count} of {self.samples} recordings do not say their sensor: {'; '.join(sizes)}; {advice}")
+        other = sum(n for (size, said), n in self.sensors.items() if said == "recording" and size != asked)
+        if asked is not None and other:
+            _warn(f"{name}: {other} recordings say another sensor than {asked[0]}x{asked[1]}, and are read as they say")
+
+    def _taken(self, size: tuple[int, int], n: int, shape: Sequence[int], trained: Sequence[int] | None) -> str:
+        why = unlike(size, shape, trained)
+        guess = f"a guess{f', {why}' if why else ''}"
+        said = "as in the network's training" if (size, "model") in self.sensors else guess
+        return f"{size[0]}x{size[1]} for {n} ({said})"
+
+
+def problems(
+    samples: int, unreadable: int, first: str | None, lost: dict[str, Any], told: str = "as their rows say"
+) -> Iterator[PlifError]:
+    """What ends a command with exit code 2 when all is written.
+
+    first  the first of the `unreadable` ones and why, and `told` what that means;  lost  as in Census
+    """
+    if unreadable:
+        yield PlifError(f"{unreadable} of {samples} recordings could not be read, {told}; the first is {first}")
+    if lost["samples"]:
+        one = lost["first"][0]
+        yield PlifError(
+            f"{lost['samples']} of {samples} recordings lost more than {100 * MUCH:g} % of their events, as their rows say; "
+            f"the first is {one['path']}: {one['events_lost']} of {one['events']}; is its sensor right, and the file whole?"
+        )
+
+
+def _enter(found: dict[str, Any], one: dict[str, Any]) -> None:
+    found["samples"] += 1
+    if len(found["first"]) < MOST_NAMED:
+        found["first"].append(one)
+
+
+def _only(found: set[Any]) -> Any:
+    return found.pop() if len(found) == 1 else None
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, PlifWarning, stacklevel=4)

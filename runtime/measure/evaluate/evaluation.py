@@ -1,0 +1,268 @@
+"""Batch evaluation: the accuracy of an artifact (or of a model.pt, through the torch engine) on a data set.
+
+Each sample is a row of the batch. A row starts from reset and sees its own frames; its whole votes are added up, and the
+prediction is the class with the most votes, the lowest class among equals, and none without a vote, which counts as wrong: what
+`plif stream` says of the recording. Batch, workers, and whether the run was killed and resumed change no answer.
+
+A recording that cannot be read does not end the run: it is named, its row in predictions.csv says why, and accuracy is of the
+others. The command then exits with 2, so that nobody takes the number for one of the whole set; so it does where one lost more
+than one in a hundred of its events.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.api import Model
+from runtime.base.errors import PlifError, PlifWarning
+from runtime.base.files import make_folder, whole_or_nothing
+from runtime.data.dataset import first_names
+from runtime.engines.early_exit import check_exits
+from runtime.measure.evaluate.census import Census, nothing_lost
+from runtime.measure.evaluate.predictions import FILES, NONE, Prediction, write_predictions
+from runtime.measure.evaluate.run import How, run, show_notes
+from runtime.measure.evaluate.samples import SplitOf
+from runtime.measure.evaluate.shards import FOLDER, Statistics, read_plan
+from runtime.measure.report.metrics import artifact_identity, class_metrics, macro_f1, versions, wilson
+from runtime.measure.report.paired import compare
+
+
+@dataclass
+class Evaluation:
+    """What `plif eval --json` prints.
+
+    Fractions are 0..1, confusion[true][predicted]. T is the most steps a sample took; latency is of one call of the engine for
+    a batch, throughput of this run, reading included.
+
+    threads      of each worker that read and run batches side by side (runtime/measure/evaluate/worker.py)
+    samples      those that were read; accuracy, interval (95 %) and confusion are of them
+    unreadable   {"samples": how many could not be read, "first": [{"path", "error"}]}
+    unanswered   samples without an answer: wrong, and in no column of confusion
+    lost         {"samples": how many lost more than 1 % of their events, "events": all that were lost,
+                 "first": [{"path", "events", "events_lost"}] of these samples}
+    sensor       [width, height] of the recordings, None where they differ and for images; sensor_from: who says so, as in Source
+    data_list    {"samples", "sha256"} of the paths and classes (runtime.measure.report.metrics.list_sha256)
+    predictions  the class of each sample, NONE (-1) where it has no answer; truths: its own, None where it is not known
+    mean_steps   steps that a sample took; fewer than T where exit_margin ended some early
+    against      another model on the same samples: {"path", "accuracy", "correct", "decisions_changed", "only_here",
+                 "only_there", "p"} (runtime/measure/report/paired.py), or None
+    """
+
+    accuracy: float
+    samples: int
+    correct: int
+    T: int
+    engine: str
+    batch: int
+    latency_ms: dict[str, float | None]
+    throughput_per_s: float
+    firing_rates: dict[str, float]
+    confusion: list[list[int]]
+    classes: list[str]
+    data: str
+    split: str = "test"
+    mean_steps: float = 0.0
+    exit_margin: float | None = None
+    interval: tuple[float, float] = (0.0, 1.0)
+    per_class: list[dict[str, Any]] = field(default_factory=list)
+    macro_f1: float | None = None
+    workers: int = 1
+    threads: int = 1
+    seconds: float = 0.0
+    unreadable: dict[str, Any] = field(default_factory=lambda: {"samples": 0, "first": []})
+    unanswered: int = 0
+    lost: dict[str, Any] = field(default_factory=nothing_lost)
+    artifact: dict[str, Any] = field(default_factory=dict)
+    data_list: dict[str, Any] = field(default_factory=dict)
+    sensor: list[int] | None = None
+    sensor_from: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    predictions: list[int] = field(repr=False, default_factory=list)
+    truths: list[int | None] = field(repr=False, default_factory=list)
+    against: dict[str, Any] | None = None
+
+    def compare(self, other: Evaluation, path: str | Path) -> None:
+        """Sets `against`. Raises PlifError when the other has other classes, so that its decisions mean something else."""
+        if other.classes != self.classes:
+            raise PlifError(f"{path}: has other classes, so its decisions cannot be compared; expected the same ones")
+        pairs = list(zip(self.truths, self.predictions, other.predictions, strict=True))
+        paired = compare(pairs)
+        self.against = {
+            "path": str(path),
+            "accuracy": other.accuracy,
+            "correct": other.correct,
+            "decisions_changed": sum(a != b for _, a, b in pairs),
+            "only_here": paired.only_first,
+            "only_there": paired.only_second,
+            "p": paired.p,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but `truths`, which the data set knows."""
+        return {key: value for key, value in asdict(self).items() if key != "truths"}
+
+
+def evaluate(
+    model: Model,
+    data: str,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    out: str | Path | None = None,
+    exit_margin: float | None = None,
+    how: How | None = None,
+    **given: Any,
+) -> Evaluation:
+    """Accuracy on the data set `NAME:DIR`; firing rates, too, where the model was loaded with rates=True.
+
+    limit  how many samples, the first of the split; all when None
+    out    a folder for predictions.csv, predictions.jsonl, timing.csv, and for the shards of a run that may be resumed
+    exit_margin  a sample ends early where its answer leads by so much (runtime/engines/early_exit.py); None: it takes all steps
+    how    a How, or its fields by name: batch, workers, cluster, resume, progress
+
+    Raises PlifError when the data set does not fit the model (classes, input, number of time-steps) or nothing of it can be read;
+    Interrupted, with what is known so far, at Ctrl-C.
+    """
+    how = How(**given) if how is None else how
+    if (how.batch is not None and how.batch < 1) or (how.workers is not None and how.workers < 1):
+        raise PlifError(f"--batch {how.batch} --workers {how.workers}: expected at least 1")
+    fixed = model.card.get("batch")
+    if fixed and how.batch not in (None, fixed):
+        raise PlifError(
+            f"--batch {how.batch}: {model.path} was exported for exactly {fixed} streams; leave --batch out"
+        )
+    if how.resume and out is None:
+        raise PlifError("--resume: goes on with what a folder holds; name it with --out DIR")
+    if exit_margin is not None:
+        check_exits(model)
+    if how.cluster not in (None, "local") and out is None:
+        raise PlifError(f"--cluster {how.cluster}: name a folder that all machines share with --out DIR")
+    samples = SplitOf(data, split)
+    dataset = samples.open(model)
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    began = time.perf_counter()
+    kept = "nothing is kept; --out DIR would keep it" if out is None else "what is done is kept: go on with --resume"
+    with scratch() if out is None else nullcontext(make_folder(Path(out))) as folder:
+        shards, tally = run(model, samples, dataset, count, folder / FOLDER, how, kept, exit_margin)
+        seconds = time.perf_counter() - began
+        table, statistics = _Table(len(model.classes)), Statistics()
+        found = table.census.watch(table.watch(shards.predictions(statistics)))
+        if out is not None:
+            write_predictions(found, model.classes, folder)
+        else:
+            for _ in found:
+                pass
+    show_notes(statistics)
+    census = table.census
+    advice = f"say it: {data.partition('?')[0]}?sensor=WIDTHxHEIGHT"
+    census.remark(data, advice, getattr(dataset, "sensor", None), model.input_shape, model.card.get("sensor"))
+    correct, samples_read = int(np.trace(table.confusion)), int(table.confusion.sum() + table.unanswered.sum())
+    per_class = class_metrics(table.confusion.tolist(), model.classes, table.unanswered.tolist())
+    without = [row["class"] for row in per_class if not row["samples"]]
+    if without and limit is None:
+        warnings.warn(
+            f"{samples}: no samples of class {first_names(without)}, so accuracy says nothing about it; is the set complete?",
+            PlifWarning,
+            stacklevel=2,
+        )
+    return Evaluation(
+        accuracy=correct / samples_read,
+        samples=samples_read,
+        correct=correct,
+        T=table.steps,
+        mean_steps=round(table.all_steps / max(samples_read, 1), 4),
+        exit_margin=exit_margin,
+        engine=model.engine.name,
+        batch=shards.plan.batch,
+        latency_ms=statistics.calls.to_dict(),
+        throughput_per_s=round(tally.now / seconds, 3),
+        firing_rates=statistics.mean_rates(),
+        confusion=table.confusion.tolist(),
+        classes=model.classes,
+        data=dataset.name,
+        split=split,
+        interval=wilson(correct, samples_read),
+        per_class=per_class,
+        macro_f1=macro_f1(per_class),
+        workers=tally.workers,
+        threads=tally.lanes,
+        seconds=round(seconds, 3),
+        unreadable=census.unreadable,
+        unanswered=int(table.unanswered.sum()),
+        lost=census.lost,
+        artifact=artifact_identity(model.path, model.card),
+        data_list={"samples": count, "sha256": shards.plan.list},
+        sensor=list(census.sensor) if census.sensor else None,
+        sensor_from=census.sensor_from,
+        versions=versions(),
+        predictions=table.predictions,
+        truths=table.truths,
+    )
+
+
+def begun_engine(out: str | Path | None) -> str | None:
+    """The engine with which the evaluation in the folder `out` was begun, to go on with; None where there is none."""
+    plan = None if out is None else read_plan(Path(out) / FOLDER)
+    return None if plan is None else plan.engine
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder that is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="plif-eval-") as folder:
+        yield Path(folder)
+
+
+class _Table:
+    """What is counted in the one pass over all predictions. confusion  int64 [true][predicted];  unanswered  int64 [true]"""
+
+    def __init__(self, classes: int) -> None:
+        self.confusion, self.unanswered = np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64)
+        self.predictions: list[int] = []
+        self.steps = self.all_steps = 0
+        self.truths: list[int | None] = []
+        self.census = Census()
+
+    def watch(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:
+        """The same predictions, counted."""
+        for one in predictions:
+            predicted = one.predicted
+            self.predictions.append(NONE if predicted is None else predicted)
+            self.truths.append(None if one.error is not None else one.truth)
+            self.steps = max(self.steps, one.steps)
+            self.all_steps += one.steps
+            if one.error is None and one.truth is not None:
+                (self.unanswered if predicted is None else self.confusion[:, predicted])[one.truth] += 1
+            yield one
+
+
+def write_results(result: Evaluation, folder: str | Path, command: str | None = None) -> list[Path]:
+    """metrics.json, and confusion.png where matplotlib is installed; returns what the folder holds of this evaluation.
+
+    folder   where `evaluate(..., out=folder)` wrote the predictions
+    command  what the user typed
+    """
+    folder = make_folder(Path(folder))
+    metrics = folder / "metrics.json"
+    content = result.to_dict()
+    content.pop("predictions")
+    with whole_or_nothing(metrics) as (part,):
+        part.write_text(json.dumps({**content, "command": command}, indent=2) + "\n")
+    written = [metrics, *(folder / name for name in FILES if (folder / name).is_file())]
+    try:
+        from runtime.show.pictures import confusion_picture
+    except ImportError:
+        return written
+    title = f"{result.data}: {100 * result.accuracy:.2f} % of {result.samples}"
+    picture = confusion_picture(np.array(result.confusion), result.classes, title, folder / "confusion.png")
+    return [*written, picture]

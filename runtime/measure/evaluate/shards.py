@@ -1,0 +1,198 @@
+"""An evaluation in pieces that survive: a plan, and a file for each shard of consecutive samples.
+
+    DIR/shards/plan.json     what is evaluated and how it is cut; a run is resumed only where this is the same
+    DIR/shards/000017.jsonl  samples 17 n to 18 n - 1: a line of statistics, then a line for each sample
+
+A shard's file appears whole, so whatever is killed costs the shards that were in work. Which worker did a shard, and when,
+leaves no trace in it but the times. Shards begin at multiples of the batch: the batches are the same ones in every run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.base.errors import PlifError
+from runtime.base.files import make_folder, read_regular, whole_or_nothing
+from runtime.base.latency import Latencies
+from runtime.base.version import __version__
+from runtime.measure.evaluate.predictions import Prediction
+
+FOLDER, PLAN = "shards", "plan.json"
+LEAST_SAMPLES = 64  # of a shard: a twentieth of a second of work, against a file to write
+MOST_SHARDS = 4096  # of a large set, so that a folder of them can be listed
+MOST_NOTES = 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides the predictions, and how they are cut. Two runs with equal plans give the same bytes.
+
+    data     as the user named it, and its split
+    samples  how many, the first of the split
+    list     SHA-256 of the samples' paths and classes
+    batch    rows of the session
+    shard    samples of a shard, a multiple of batch
+    exit_margin  of an early exit; None: every sample takes all its steps
+    min_margin   with which a label must lead, a share of all possible votes
+    """
+
+    artifact_sha256: str
+    data: str
+    samples: int
+    list: str
+    engine: str
+    device: str | None
+    batch: int
+    shard: int
+    exit_margin: float | None = None
+    min_margin: float = 0.0
+    plif: str = __version__
+
+    @property
+    def count(self) -> int:
+        """How many shards there are."""
+        return -(-self.samples // self.shard)
+
+    def range_of(self, k: int) -> range:
+        """The samples of shard k."""
+        return range(k * self.shard, min((k + 1) * self.shard, self.samples))
+
+
+def shard_size(samples: int, batch: int) -> int:
+    """Samples of a shard: the least multiple of the batch that is neither too small nor makes too many shards."""
+    return batch * -(-max(LEAST_SAMPLES, -(-samples // MOST_SHARDS)) // batch)
+
+
+@dataclass
+class Statistics:
+    """Of one shard, or of several added up.
+
+    rates  {layer: (sum of firing rates, how many)};  calls  times of the engine's calls, ms;  notes  what readers remarked
+    """
+
+    rates: dict[str, tuple[float, int]] = field(default_factory=dict)
+    calls: Latencies = field(default_factory=Latencies)
+    notes: list[str] = field(default_factory=list)
+
+    def add_rates(self, rates: Mapping[str, Sequence[float]]) -> None:
+        for layer, (total, count) in rates.items():
+            before = self.rates.get(layer, (0.0, 0))
+            self.rates[layer] = (before[0] + total, before[1] + int(count))
+
+    def add(self, other: Statistics) -> None:
+        """Adds those of a further shard."""
+        self.add_rates(other.rates)
+        self.calls.add_counts(other.calls.counts())
+        self.add_notes(other.notes)
+
+    def add_notes(self, notes: Sequence[str]) -> None:
+        """Adds remarks, each once, and MOST_NOTES of them at most."""
+        if notes:
+            self.notes = list(dict.fromkeys([*self.notes, *notes]))[:MOST_NOTES]
+
+    def mean_rates(self) -> dict[str, float]:
+        """{layer: firing rate (0..1), the mean over steps and samples}."""
+        return {layer: total / count for layer, (total, count) in self.rates.items()}
+
+
+class Shards:
+    """The folder of a plan's shards."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self.folder, self.plan = folder, plan
+
+    def path(self, k: int) -> Path:
+        return self.folder / f"{k:06d}.jsonl"
+
+    def begin(self, resume: bool) -> list[int]:
+        """Writes the plan where it is not there yet; returns the shards that are to be done.
+
+        Raises PlifError where the folder holds another plan that is to be resumed, or one that is not finished and shall not.
+        """
+        found = read_plan(self.folder)
+        if found is not None and resume:
+            was, now = asdict(found), asdict(self.plan)
+            for key in was:
+                if was[key] != now[key]:
+                    raise PlifError(
+                        f"{self.folder}: holds an evaluation with {key} {was[key]}, not {now[key]}; "
+                        "resume with what it was begun with, or evaluate into another folder"
+                    )
+            return [k for k in range(self.plan.count) if not self._is_whole(k)]
+        if found is not None:
+            there = Shards(self.folder, found)
+            if not all(there.path(k).is_file() for k in range(found.count)):
+                raise PlifError(
+                    f"{self.folder}: holds an evaluation that is not finished; go on with --resume, or remove this folder"
+                )
+            for k in range(found.count):
+                there.path(k).unlink(missing_ok=True)
+        make_folder(self.folder)
+        with whole_or_nothing(self.folder / PLAN) as (part,):
+            part.write_text(json.dumps(asdict(self.plan), indent=1) + "\n", encoding="utf-8")
+        return list(range(self.plan.count))
+
+    def write(self, k: int, predictions: Sequence[Prediction], statistics: Statistics) -> None:
+        """Writes shard k, whole or not at all."""
+        head = {
+            "first": self.plan.range_of(k).start,
+            "count": len(predictions),
+            "rates": statistics.rates,
+            "calls": statistics.calls.counts(),
+            "notes": statistics.notes,
+        }
+        with whole_or_nothing(self.path(k)) as (part,), part.open("w", encoding="ascii") as file:
+            file.write(json.dumps(head) + "\n")
+            for one in predictions:
+                file.write(json.dumps(list(vars(one).values())) + "\n")
+
+    def read(self, k: int) -> tuple[Statistics, list[Prediction]]:
+        """Shard k. Raises PlifError where its file is damaged."""
+        try:
+            head, *rows = [json.loads(line) for line in read_regular(self.path(k), "a shard").splitlines()]
+            found = [_prediction(row) for row in rows]
+            if [one.sample for one in found] != list(self.plan.range_of(k)):
+                raise ValueError
+            statistics = Statistics(notes=[str(note) for note in head["notes"]])
+            statistics.add_rates(head["rates"])
+            statistics.calls.add_counts({int(place): int(count) for place, count in head["calls"].items()})
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+            raise PlifError(f"{self.path(k)}: is damaged; remove it and go on with --resume") from None
+        return statistics, found
+
+    def predictions(self, total: Statistics | None = None) -> Iterator[Prediction]:
+        """All predictions in the order of the samples, one shard in memory at a time; adds its statistics to `total`."""
+        for k in range(self.plan.count):
+            statistics, found = self.read(k)
+            if total is not None:
+                total.add(statistics)
+            yield from found
+
+    def _is_whole(self, k: int) -> bool:
+        try:
+            self.read(k)
+        except PlifError:
+            return False
+        return True
+
+
+def _prediction(row: list[Any]) -> Prediction:
+    found = dict(zip(Prediction.__dataclass_fields__, row, strict=True))
+    size = found["sensor"]
+    return Prediction(**{**found, "scores": tuple(found["scores"]), "sensor": None if size is None else tuple(size)})
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """The plan in a folder of shards; None where there is none. Raises PlifError where it is not a plan of this version."""
+    path = folder / PLAN
+    if not path.is_file():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(read_regular(path))
+        return Plan(**found)
+    except (ValueError, TypeError):
+        raise PlifError(f"{path}: is not the plan of an evaluation; evaluate into another folder") from None

@@ -1,0 +1,173 @@
+"""Robustness: accuracy on recordings whose events were changed before they became frames, a curve for each kind of change.
+
+A change is a function of events, of their sensor, of a level and of a seeded generator; level `plain` changes nothing. The
+same seed gives the same events. To add one, write the function and enter it in STRESSES.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.data.dataset import EventSet
+from runtime.engines.model import OpenModel
+from runtime.measure.evaluate.samples import SplitOf
+from runtime.measure.evaluate.trace import trace
+from runtime.measure.report.metrics import wilson
+
+SAMPLES = 200  # the first of the set
+HOT_EVERY_US = 1000  # a hot pixel fires a thousand times a second
+
+Size = tuple[int, int]  # (width, height) of the sensor
+Change = Callable[[np.ndarray, Size, float, np.random.Generator], np.ndarray]
+
+
+def drop(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+    """Each event is lost with probability `level`."""
+    kept: np.ndarray = events[rng.random(len(events)) >= level]
+    return kept if len(kept) else events[:1]
+
+
+def noise(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+    """level N more events of any pixel, time and polarity; N is how many there are."""
+    n = round(level * len(events))
+    added = _at_any_time(events, n, rng)
+    added["x"], added["y"] = rng.integers(0, size[0], n), rng.integers(0, size[1], n)
+    added["p"] = rng.random(n) < 0.5
+    return _merged(events, added)
+
+
+def hot_pixels(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+    """`level` pixels fire ON all the time, every HOT_EVERY_US."""
+    ticks = np.arange(events["t"].min(), events["t"].max() + 1, HOT_EVERY_US)
+    count = min(int(level), size[0] * size[1])
+    pixels = rng.choice(size[0] * size[1], count, replace=False)
+    added = np.zeros(len(ticks) * count, events.dtype)
+    added["t"] = np.repeat(ticks, count)
+    added["x"], added["y"] = np.tile(pixels % size[0], len(ticks)), np.tile(pixels // size[0], len(ticks))
+    added["p"] = True
+    return _merged(events, added)
+
+
+def stretch(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+    """Time runs `level` times as long: a slower scene."""
+    found = events.copy()
+    first = events["t"].min()
+    found["t"] = first + np.rint((events["t"] - first) * level).astype(np.int64)
+    return found
+
+
+def shift(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+    """To the right by the share `level` of the width; what leaves the sensor is lost."""
+    by = round(level * size[0])
+    found = events[events["x"].astype(np.int64) + by < size[0]].copy()
+    found["x"] += by
+    return found if len(found) else events[:1]
+
+
+def mirror(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+    """Left and right change places."""
+    found = events.copy()
+    if level:
+        found["x"] = size[0] - 1 - np.minimum(events["x"], size[0] - 1)
+    return found
+
+
+def swap(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+    """ON and OFF change places."""
+    found = events.copy()
+    if level:
+        found["p"] = ~events["p"]
+    return found
+
+
+@dataclass(frozen=True)
+class Stress:
+    """change, what it is in words, its levels (one of them is `plain`) and their unit."""
+
+    change: Change
+    what: str
+    unit: str
+    levels: tuple[float, ...]
+    plain: float = 0.0
+
+
+STRESSES: dict[str, Stress] = {
+    "dropped": Stress(drop, "events are lost", "share of events lost", (0, 0.1, 0.25, 0.5, 0.75, 0.9)),
+    "noise": Stress(noise, "noise", "noise events, as a share of the events", (0, 0.1, 0.25, 0.5, 1)),
+    "hot": Stress(hot_pixels, "hot pixels", f"pixels that fire every {HOT_EVERY_US} µs", (0, 1, 2, 5, 10)),
+    "stretched": Stress(stretch, "time is stretched", "times as long", (0.5, 0.75, 1, 1.5, 2), plain=1),
+    "shifted": Stress(shift, "shifted", "share of the width", (0, 0.03, 0.06, 0.12, 0.25)),
+    "mirrored": Stress(mirror, "mirrored", "0 or 1", (0, 1)),
+    "swapped": Stress(swap, "polarity swapped", "0 or 1", (0, 1)),
+}
+
+
+class StressedSet(EventSet):
+    """A set of recordings with a change of their events; each recording is changed alike, whoever asks and however often."""
+
+    def __init__(self, inner: EventSet, name: str, level: float, seed: int = 0) -> None:
+        self.__dict__.update(copy.copy(inner).__dict__)
+        self._inner, self._stress, self._level, self._seed = inner, name, level, seed
+
+    def recording(self, i: int) -> tuple[np.ndarray, Size, str]:
+        """As EventSet.recording: (events [N], (width, height), how the view becomes upright), the events changed."""
+        events, size, upright = self._inner.recording(i)
+        rng = np.random.default_rng([self._seed, i, list(STRESSES).index(self._stress)])
+        return STRESSES[self._stress].change(events, size, self._level, rng), size, upright
+
+
+def measure_stress(
+    model: OpenModel,
+    data: str,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Rows {"stress", "what", "unit", "level", "samples", "correct", "accuracy", "low", "high"}, the first of each kind first.
+
+    limit  samples of each level, the first of the split; SAMPLES when None
+    Raises PlifError for still images.
+    """
+    dataset = SplitOf(data, split).open(model)
+    if not isinstance(dataset, EventSet):
+        raise PlifError(f"{data}: --stress changes events, and these are still images")
+    count = min(limit or SAMPLES, len(dataset))
+    points = [(name, level) for name, stress in STRESSES.items() for level in stress.levels]
+    plain: dict[str, Any] = {}
+    rows = []
+    for at, (name, level) in enumerate(points):
+        stress = STRESSES[name]
+        if level != stress.plain or not plain:
+            traces = trace(model, StressedSet(dataset, name, level, seed), range(count))
+            right = sum(int(one.answers[-1] == one.truth) for one in traces)
+            low, high = wilson(right, len(traces))
+            accuracy = right / max(len(traces), 1)
+            found = {"samples": len(traces), "correct": right, "accuracy": accuracy, "low": low, "high": high}
+        if level == stress.plain:  # the same recordings for every kind: they are run once
+            plain = found = plain or found
+        rows.append({"stress": name, "what": stress.what, "unit": stress.unit, "level": level, **found})
+        if progress:
+            progress(at + 1, len(points))
+    return rows
+
+
+def _at_any_time(events: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """n events of EVENT_DTYPE between the first and the last; pixels and polarities are zero."""
+    added = np.zeros(n, events.dtype)
+    added["t"] = rng.integers(events["t"].min(), events["t"].max() + 1, n)
+    return added
+
+
+def _merged(events: np.ndarray, added: np.ndarray) -> np.ndarray:
+    """Both in the order of time; the recording's own events keep their order."""
+    both = np.concatenate([events, added])
+    order = np.argsort(both["t"], kind="stable")
+    return both[order]

@@ -1,0 +1,313 @@
+"""report.html: one file that needs nothing else. It is read without a script or a network, on a phone, on paper, and in the dark.
+
+Every section has content or is not there. Names of others are escaped; pictures are inside, as PNG, and charts as SVG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runtime.measure.report.parts import (
+    STYLE,
+    accuracy_line,
+    make_table,
+    milliseconds,
+    part_of,
+    percent,
+    points_lost,
+    safe,
+    section,
+    short_count,
+    side_by_side,
+)  # fmt: skip
+from runtime.measure.report.report import Mistake, Report
+from runtime.measure.report.synops import ENERGY_SOURCE
+from runtime.show import charts
+from runtime.show.charts import Line
+from runtime.show.png import data_uri, input_picture
+
+
+def page(report: Report) -> str:
+    """The whole page as text."""
+    r = report.result
+    name = _name(report)
+    sections = [_head(report, name), *(part for make in SECTIONS if (part := make(report)))]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{safe(name)}: {100 * r.accuracy:.2f} %</title>\n<style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(sections)
+        + "\n</body></html>\n"
+    )
+
+
+def _head(report: Report, name: str) -> str:
+    r = report.result
+    low, high = (100 * end for end in r.interval)
+    tiles = [
+        (f"{100 * r.accuracy:.2f} %", f"accuracy, 95 % interval {low:.1f} to {high:.1f}"),
+        (f"{r.correct} of {r.samples}", "samples right"),
+        (f"{r.mean_steps:.3g} of {r.T}", "steps a sample") if r.mean_steps < r.T else (f"{r.T}", "steps a sample"),
+        (
+            milliseconds(r.latency_ms["p50"]),
+            f"a call of {r.batch} sample{'s' * (r.batch > 1)}, p99 {milliseconds(r.latency_ms['p99'])}",
+        ),
+    ]
+    if r.macro_f1 is not None:
+        tiles.insert(2, (f"{100 * r.macro_f1:.2f} %", "macro F1"))
+    if (a := report.activity) is not None:
+        energy = a.to_dict()["energy_estimate"]
+        dense = sum(ops.dense for ops in a.operations)
+        tiles += [
+            (short_count(a.synops), f"synaptic operations a sample, {100 * a.synops / dense:.1f} % of dense"),
+            (f"{energy['nanojoules'] / 1e3:.3g} µJ", "a sample: an estimate of the arithmetic"),
+        ]
+    if r.artifact.get("bytes"):
+        tiles.append((f"{r.artifact['bytes'] / 1e6:.3g} MB", f"{safe(report.card.get('precision', ''))} on disk"))
+    boxes = "".join(f'<div class="tile"><b>{value}</b><span>{text}</span></div>' for value, text in tiles)
+    unreadable = r.unreadable["samples"]
+    missing = (
+        f"<p><b>{unreadable} recordings could not be read</b> and are in no number here.</p>" if unreadable else ""
+    )
+    if r.unanswered:
+        missing += f"<p><b>{r.unanswered} samples have no answer</b> (no votes): they count as wrong.</p>"
+    if r.lost["samples"]:
+        missing += f"<p><b>{r.lost['samples']} recordings lost more than 1 % of their events.</b></p>"
+    where = f"{safe(r.data)}, {safe(r.split)} split, engine {safe(r.engine)}"
+    return f'<h1>{safe(name)}</h1>\n<p class="soft">{where}</p>{missing}\n<div class="tiles">{boxes}</div>'
+
+
+def _classes(report: Report) -> str:
+    r = report.result
+    rows = [
+        [safe(row["class"]), row["samples"], *(percent(row[key]) for key in ("precision", "recall", "f1"))]
+        for row in r.per_class
+    ]
+    table = make_table(["class", "samples", "precision", "recall", "F1"], rows)
+    matrix = charts.matrix("Confusion matrix", r.confusion, r.classes) if len(r.classes) <= 60 else ""
+    text = "A row is a true class, a column an answer; blue is right, red is wrong." if matrix else ""
+    text += " Samples without an answer are in no column." if r.unanswered and matrix else ""
+    return section("Classes", text, f'<div class="two"><div>{matrix}</div><div>{table}</div></div>')
+
+
+def _steps(report: Report) -> str:
+    parts = []
+    if len(report.by_steps) > 1:
+        line = accuracy_line("accuracy", report.by_steps, "steps")
+        parts.append(charts.lines("Accuracy against time-steps", "time-steps seen", "accuracy", [line]))
+    if report.by_events:
+        line = accuracy_line("accuracy", report.by_events, "events")
+        binary = "binary" in str(report.card.get("framing"))
+        x = f"{'active pixels' if binary else 'events'} of each sample seen"
+        parts.append(charts.lines("Accuracy against events", x, "accuracy", [line], low=0))
+    text = f"The answer after each prefix of the first {report.traced} samples. The band is the 95 % interval."
+    return section("Accuracy against time and events", text, side_by_side(parts)) if parts else ""
+
+
+def _exit(report: Report) -> str:
+    if len(report.exits) < 2:
+        return ""
+    accuracy = [(row["steps"], row["accuracy"]) for row in report.exits]
+    bands = [(row["low"], row["high"]) for row in report.exits]
+    full = report.by_steps[-1]["accuracy"]
+    ends = [(accuracy[0][0], full), (accuracy[-1][0], full)]
+    chart = charts.lines(
+        "Accuracy against the mean number of steps, with an early exit",
+        "mean steps a sample",
+        "accuracy",
+        [Line("with an early exit", accuracy, bands), Line("all steps", ends, dashed=True)],
+    )
+    kept = [row for row in report.exits if row["accuracy"] >= full - 0.005]
+    chosen = min(kept, key=lambda row: row["steps"]) if kept else report.exits[-1]
+    shown = sorted({id(row): row for row in (*report.exits[:: max(1, len(report.exits) // 7)], chosen)}.items())
+    rows = [
+        [f"{row['margin']:.3g}", percent(row["accuracy"]), f"{row['steps']:.2f}", row["lost"], row["won"]]
+        for row in sorted((row for _, row in shown), key=lambda row: row["margin"])
+    ]
+    table = make_table(["margin", "accuracy", "mean steps", "lost", "won"], rows)
+    text = (
+        f"A sample ends when its first class leads the second by the margin, a share of all spikes that could vote. On these "
+        f"{report.traced} samples a margin of {chosen['margin']:.3g} takes {100 * chosen['steps_share']:.0f} % of the steps "
+        f"and {points_lost(full - chosen['accuracy'])}. A margin is chosen on other data: plif calibrate-exit."
+    )
+    return section("Early exit", text, side_by_side([chart, table]))
+
+
+def _scores(report: Report) -> str:
+    if not report.reliability or report.ece is None:
+        return ""
+    line = Line(
+        "measured",
+        [(row["score"], row["accuracy"]) for row in report.reliability],
+        [(row["low"], row["high"]) for row in report.reliability],
+    )
+    ideal = Line("score = accuracy", [(0, 0), (1, 1)], dashed=True)
+    chart = charts.lines(
+        "Reliability: accuracy against score", "score (share of votes)", "accuracy", [line, ideal], low=0
+    )
+    rows = [
+        [f"{row['from']:.1f} to {row['to']:.1f}", row["samples"], f"{row['score']:.3f}", percent(row["accuracy"])]
+        for row in report.reliability
+    ]
+    table = make_table(["score", "samples", "mean score", "accuracy"], rows)
+    text = (
+        f"How often an answer of each score is right. Expected calibration error (ECE) {report.ece:.3f}: the mean distance "
+        "from the diagonal. Above the diagonal the score says less than the network knows; it is a share of spikes, no "
+        "probability."
+    )
+    return section("What a score is worth", text, side_by_side([chart, table]))
+
+
+def _latency(report: Report) -> str:
+    edges, counts = report.times
+    if not counts:
+        return ""
+    chart = charts.histogram("Time of the engine for a sample", "milliseconds a sample", "samples", edges, counts)
+    text = "Time in the engine: the calls of a batch, divided by the samples in it. Reading is not in it."
+    return section("Time", text, chart)
+
+
+def _worst(report: Report) -> str:
+    if not report.mistakes:
+        return ""
+    wrong = report.result.samples - report.result.correct - report.result.unanswered
+    text = f"{len(report.mistakes)} of {wrong} wrong answers, the surest first: blue ON and red OFF events, all frames together."
+    return section(
+        "Worst mistakes",
+        text,
+        f'<div class="mistakes">{"".join(_mistake(one, report.result.classes) for one in report.mistakes)}</div>',
+    )
+
+
+def _mistake(one: Mistake, classes: Sequence[str]) -> str:
+    p = one.prediction
+    assert p.truth is not None and p.predicted is not None
+    truth, said = classes[p.truth], classes[p.predicted]
+    return (
+        f'<figure><img src="{data_uri(input_picture(one.picture))}" alt="sample {p.sample}"><figcaption><b>{safe(said)}</b>, '
+        f"is {safe(truth)}<br>lead {p.margin or 0:.2f}<br>"
+        f"{safe(p.path.replace(chr(92), '/').rsplit('/', 2)[-1] if p.path.count('/') < 2 else '/'.join(p.path.split('/')[-2:]))}"
+        "</figcaption></figure>"
+    )
+
+
+def _neurons(report: Report) -> str:
+    if report.activity is None:
+        return ""
+    a = report.activity
+    rows = [
+        [
+            safe(layer.layer),
+            "x".join(map(str, layer.shape)),
+            f"{100 * layer.rate:.2f} %",
+            *(part_of(n, layer.neurons) for n in (layer.dead, layer.saturated, layer.bias_driven)),
+        ]
+        for layer in a.layers
+    ]
+    table = make_table(["layer", "neurons", "rate", "dead", "saturated", "bias-driven"], rows)
+    strips = charts.strips("Firing rate of each channel", [(layer.layer, layer.channels) for layer in a.layers])
+    text = (
+        f"Over {a.samples} samples, {a.steps} steps. Dead: never fired. Saturated: in 95 % of the steps or more. Bias-driven: "
+        "fires without any input. The strips show each layer's channels (or neurons) from the busiest to the quietest."
+    )
+    return section("Neurons", text, f"{table}{strips}")
+
+
+def _operations(report: Report) -> str:
+    if report.activity is None:
+        return ""
+    ops, energy = report.activity.operations, report.activity.to_dict()["energy_estimate"]
+    rows = [
+        [
+            safe(one.layer),
+            one.kind,
+            short_count(one.effective),
+            short_count(one.dense),
+            f"{100 * one.effective / one.dense:.2f} %",
+            f"{100 * one.density:.2f} %",
+            f"{one.picojoules / 1e6:.3g}",
+        ]
+        for one in ops
+    ]
+    total, dense = report.activity.synops, sum(one.dense for one in ops)
+    share, microjoules = f"{100 * total / dense:.2f} %", f"{energy['nanojoules'] / 1e3:.3g}"
+    rows.append(["all", "", short_count(total), short_count(dense), share, "", microjoules])
+    table = make_table(["layer", "kind", "effective", "dense", "share", "inputs not 0", "µJ (estimate)"], rows)
+    left = report.activity.not_counted
+    more = f" Not counted: {safe(', '.join(left))}." if left else ""
+    text = (
+        "Counted from the spikes that arrived and the weights that are not zero, per sample, as NeuroBench defines it; AC adds, "
+        f"MAC multiplies and adds.{more} The energy is an estimate of this arithmetic alone, without memory and neurons: "
+        f"{safe(ENERGY_SOURCE)}. The same network computed densely: {energy['dense_nanojoules'] / 1e3:.3g} µJ."
+    )
+    return section("Synaptic operations", text, table)
+
+
+def _against(report: Report) -> str:
+    other = report.result.against
+    if other is None:
+        return ""
+    text = (
+        f"Against {safe(other['path'])}: {other['decisions_changed']} of {len(report.result.predictions)} decisions differ; "
+        f"{other['only_here']} are right only here, {other['only_there']} only there. Its accuracy is "
+        f"{100 * other['accuracy']:.2f} %. McNemar's exact test: p = {other['p']:.3g}, "
+        + ("no" if other["p"] >= 0.05 else "a")
+        + " difference beyond chance (at 5 %)."
+    )
+    rows = [
+        [safe(row["path"]), *(safe(str(row[key])) for key in ("truth", "this", "other"))] for row in report.changed[:20]
+    ]
+    return section(
+        "Against another network", text, make_table(["sample", "truth", "this", "the other"], rows) if rows else ""
+    )
+
+
+def _stress(report: Report) -> str:
+    kinds = list(dict.fromkeys(row["stress"] for row in report.stress))
+    if not kinds:
+        return ""
+    parts: list[str] = []
+    pairs: list[tuple[str, float]] = []
+    for kind in kinds:
+        rows = [row for row in report.stress if row["stress"] == kind]
+        if len(rows) > 2:
+            line = Line(kind, [(row["level"], row["accuracy"]) for row in rows], [(r["low"], r["high"]) for r in rows])
+            chart = charts.lines(rows[0]["what"], rows[0]["unit"], "accuracy", [line], low=0)
+            parts.append(f"<div><p><b>{safe(rows[0]['what'])}</b></p>{chart}</div>")
+        else:
+            pairs += [(f"{kind}" if row["level"] else "as it is", row["accuracy"]) for row in rows[len(pairs) > 0 :]]
+    if pairs:
+        names, values = [name for name, _ in pairs], [value for _, value in pairs]
+        chart = charts.bars("Mirrored and swapped", names, values, texts=[f"{100 * v:.1f} %" for v in values])
+        parts.append(f"<div><p><b>mirrored, and with ON and OFF swapped</b></p>{chart}</div>")
+    text = f"The first {report.stress[0]['samples']} samples, with their events changed before they become frames."
+    return section("Under stress", text, side_by_side(parts))
+
+
+def _about(report: Report) -> str:
+    r, card = report.result, report.card
+    rows: list[list[str | None]] = [
+        ["command", report.command],
+        ["artifact", f"{r.artifact.get('path')}, SHA-256 {r.artifact.get('sha256')}" if r.artifact else None],
+        ["digest", r.artifact.get("digest")],
+        ["network", card.get("notation")],
+        ["framing", card.get("framing")],
+        ["data", f"{r.data_list.get('samples')} samples, list SHA-256 {r.data_list.get('sha256')}"],
+        ["versions", ", ".join(f"{k} {v}" for k, v in r.versions.items())],
+    ]
+    provenance = card.get("provenance")
+    if isinstance(provenance, dict):
+        rows += [[f"provenance: {key}", str(value)] for key, value in provenance.items()]
+    rows += [["not measured", text] for text in report.left_out]
+    lines = "".join(f"<p><b>{safe(str(key))}</b> <code>{safe(str(value))}</code></p>" for key, value in rows if value)
+    return section("Where these numbers come from", "", lines)
+
+
+SECTIONS = (
+    _classes, _steps, _exit, _scores, _worst, _against, _stress, _neurons, _operations, _latency, _about,
+)  # fmt: skip
+
+
+def _name(report: Report) -> str:
+    return str(report.result.artifact.get("path", "network")).replace("\\", "/").rsplit("/", 1)[-1]

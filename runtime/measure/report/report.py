@@ -1,0 +1,175 @@
+"""The report of an evaluation: what report.html, its CSV files and the model card are made of.
+
+Everything about all samples comes from the predictions that evaluation wrote. Curves need every step and statistics every
+neuron, so they are of the first MOST_TRACED and MOST_WATCHED samples of the set, and say so: a set of a million recordings costs
+no more than one of a thousand. What cannot be measured on an artifact is left out, and the reason is in `left_out`.
+"""
+
+from __future__ import annotations
+
+import csv
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.api import Model
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.files import read_regular
+from runtime.base.latency import Latencies
+from runtime.data import Dataset
+from runtime.measure.evaluate.evaluation import Evaluation
+from runtime.measure.evaluate.predictions import PREDICTIONS_CSV, TIMING_CSV, Prediction, read_csv
+from runtime.measure.evaluate.samples import SplitOf, read
+from runtime.measure.evaluate.trace import trace
+from runtime.measure.report import curves
+from runtime.measure.report.activity import Activity, measure_activity, why_not
+
+MOST_TRACED = 1000  # samples of the curves
+MOST_WATCHED = 100  # samples in which every neuron is watched
+MOST_MISTAKES = 12
+MOST_CHANGED = 40  # decisions that differ from --against, on the page
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer: the prediction, and its input float32 [C, H, W], the sum of its frames."""
+
+    prediction: Prediction
+    picture: np.ndarray
+
+
+@dataclass
+class Report:
+    """All that the page shows; what is None or empty has no section.
+
+    result      the evaluation;  card: of the artifact
+    traced      samples of the curves by_steps, by_events and exits
+    reliability, ece   what a score is worth;  times: (edges in ms, samples between them)
+    changed     decisions that differ from the other artifact: rows of sample, path, truth, this, other
+    stress      rows of runtime.measure.evaluate.stress
+    left_out    what was not measured, and why
+    """
+
+    result: Evaluation
+    card: dict[str, Any]
+    command: str | None = None
+    traced: int = 0
+    by_steps: list[Row] = field(default_factory=list)
+    by_events: list[Row] = field(default_factory=list)
+    exits: list[Row] = field(default_factory=list)
+    reliability: list[Row] = field(default_factory=list)
+    ece: float | None = None
+    times: tuple[list[float], list[int]] = ((), ())  # type: ignore[assignment]
+    mistakes: list[Mistake] = field(default_factory=list)
+    activity: Activity | None = None
+    changed: list[Row] = field(default_factory=list)
+    stress: list[Row] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def figures(self) -> dict[str, list[Row]]:
+        """{name: rows} of each CSV file."""
+        found = {
+            "accuracy-by-steps": self.by_steps,
+            "accuracy-by-events": self.by_events,
+            "early-exit": self.exits,
+            "calibration": self.reliability,
+            "latency": [{"from_ms": a, "to_ms": b, "samples": n} for a, b, n in _bins(*self.times)],
+            "changed": self.changed,
+            "stress": self.stress,
+        }
+        if self.activity is not None:
+            content = self.activity.to_dict()
+            found["layers"] = [{k: v for k, v in row.items() if k != "channels"} for row in content["layers"]]
+            found["channels"] = [
+                {"layer": layer.layer, "channel": i, "rate": rate}
+                for layer in self.activity.layers
+                for i, rate in enumerate(layer.channels)
+            ]
+            found["synaptic-operations"] = content["synaptic_operations"]["layers"]
+        return {name: rows for name, rows in found.items() if rows}
+
+
+def make_report(
+    model: Model,
+    result: Evaluation,
+    folder: Path,
+    *,
+    command: str | None = None,
+    stress: list[Row] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """The report of an evaluation whose predictions lie in `folder`."""
+    dataset = SplitOf(result.data, result.split).open(model)
+    report = Report(result, model.card, command, stress=stress or [])
+    _add_predictions(report, dataset, folder)
+    count = min(len(result.predictions), MOST_TRACED)
+    traces = trace(model, dataset, range(count), progress=progress)
+    report.traced = len(traces)
+    if traces:
+        report.by_steps, report.by_events = curves.by_steps(traces), curves.by_events(traces)
+        if not model.unrolled:
+            report.exits = curves.exit_curve(traces, model.voters, model.T)
+    reason = why_not(model.path, model.card) if "graph" in model.card else "is no exported artifact"
+    try:
+        if reason is None:
+            report.activity = measure_activity(model.path, _inputs(dataset, min(count, MOST_WATCHED)))
+    except MissingExtra as error:
+        reason = str(error)
+    if reason is not None:
+        report.left_out.append(f"neurons and synaptic operations: {model.path.name} {reason}")
+    return report
+
+
+def _add_predictions(report: Report, dataset: Dataset, folder: Path) -> None:
+    """What all predictions say, in one pass over the file for each: times, the worst mistakes, calibration, changes."""
+    classes = report.result.classes
+
+    def read_all(where: Path = folder) -> Iterator[Prediction]:
+        return read_csv(where / PREDICTIONS_CSV)[1]
+
+    wrong = (one for one in read_all() if one.truth is not None and one.predicted not in (None, one.truth))
+    worst = heapq.nlargest(MOST_MISTAKES, wrong, key=lambda one: (one.margin or 0.0, -one.sample))
+    for one in worst:
+        x = read(dataset, one.sample)[0]
+        report.mistakes.append(Mistake(one, x.sum(axis=0) if x.ndim == 4 else x))
+    report.reliability, report.ece = curves.reliability(read_all())
+    report.times = _times(folder / TIMING_CSV)
+    other = folder / "against"
+    if report.result.against is not None and (other / PREDICTIONS_CSV).is_file():
+        for a, b in zip(read_all(), read_all(other), strict=True):
+            if a.predicted != b.predicted and len(report.changed) < MOST_CHANGED:
+                names = [None if i is None else classes[i] for i in (a.truth, a.predicted, b.predicted)]
+                row = dict(zip(("truth", "this", "other"), names, strict=True))
+                report.changed.append({"sample": a.sample, "path": a.path, **row})
+
+
+def _times(path: Path) -> tuple[list[float], list[int]]:
+    """A histogram of the milliseconds in timing.csv; empty where there is none."""
+    if not path.is_file():
+        return [], []
+    found = Latencies()
+    for row in csv.reader(read_regular(path).decode("ascii", "replace").splitlines()[1:]):
+        try:
+            found.add(float(row[1]))
+        except (ValueError, IndexError):  # a sample that could not be read
+            continue
+    return found.histogram(20)
+
+
+def _inputs(dataset: Dataset, count: int) -> Iterator[np.ndarray]:
+    for i in range(count):
+        try:
+            yield read(dataset, i)[0]
+        except PlifError:
+            continue  # evaluation has named it
+
+
+def _bins(edges: list[float], counts: list[int]) -> Iterator[tuple[float, float, int]]:
+    return zip(edges, edges[1:], counts, strict=False)

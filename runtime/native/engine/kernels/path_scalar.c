@@ -1,3 +1,0 @@
-/* The path that runs on every machine: plain C. */
-#define PLIF_ITEM plif_item_scalar
-#include "kernels.h"

@@ -1,0 +1,93 @@
+/* Where an event lands: sensor coordinates -> cell of the frame [p, y, x].
+ *
+ *     orientation   stored   (x, y)
+ *                   upright  as the file format says: identity, rotate180 (W-1-x, H-1-y) or flip_y (x, H-1-y)
+ *                   sj       (H-1-y, W-1-x): what SpikingJelly stores for CIFAR10-DVS, the axes exchanged
+ *                   paper    (W-1-x, y)
+ *     resize        sum      x * w // W, y * h // H: events that land together add up
+ *                   crop     the centre; events outside it land nowhere
+ *     polarity      stored   channel 1 = ON;  swapped: channel 0 = ON.  One channel takes both.
+ *
+ * (W, H) is the sensor, (w, h) the network's input. Row and column each depend on one coordinate only, so two small tables hold it all. */
+#include "framer.h"
+#include "../../error.h"
+
+#include <stdlib.h>
+
+#define NOWHERE (-((int64_t)1 << 40)) /* so far below zero that no sum with others is a cell */
+
+/* Coordinate `at` of a sensor of `size`, in a frame of `target`. */
+static int64_t place(int64_t at, int64_t size, int64_t target, int crop) {
+    if (!crop) return at * target / size;
+    /* the centre; halves round down, as Python's do */
+    const int64_t more = size - target, moved = at - (more >= 0 ? more / 2 : -((1 - more) / 2));
+    return moved >= 0 && moved < target ? moved : NOWHERE;
+}
+
+static int64_t times(int64_t at, int64_t width) { return at < 0 ? NOWHERE : at * width; }
+
+int plif_view_check(const int shape[3], int width, int height, int upright) {
+    const int channels = shape[0];
+    if (channels != 1 && channels != 2)
+        return plif_fail(PLIF_UNSUPPORTED,
+                         "a network input of %d channels takes no events; expected 2 (OFF, ON) or 1 (both)", channels);
+    if (shape[1] < 1 || shape[2] < 1)
+        return plif_fail(PLIF_UNSUPPORTED, "a network input of %d x %d x %d has no cells", channels, shape[1],
+                         shape[2]);
+    if (width < 1 || height < 1 || width > 65536 || height > 65536)
+        return plif_fail(PLIF_BAD_ARGUMENT, "a sensor of %d x %d; expected 1 x 1 to 65536 x 65536", width, height);
+    if (upright < 0 || upright > 2) return plif_fail(PLIF_BAD_ARGUMENT, "upright %d; expected 0, 1 or 2", upright);
+    return 0;
+}
+
+void plif_view(const Framing *framing, const int shape[3], int width, int height, int upright, int64_t *of_x,
+               int64_t *of_y, int64_t of_p[2]) {
+    const int channels = shape[0], h = shape[1], w = shape[2], o = framing->orientation;
+    const int turned_x = o == PAPER || o == SJ || (o == UPRIGHT && upright == 1),
+              turned_y = o == SJ || (o == UPRIGHT && upright);
+    for (int64_t i = 0; i < width; i++) {
+        const int64_t x = turned_x ? width - 1 - i : i;
+        of_x[i] = o == SJ ? times(place(x, width, h, framing->crop), w) : place(x, width, w, framing->crop);
+    }
+    for (int64_t i = 0; i < height; i++) {
+        const int64_t y = turned_y ? height - 1 - i : i;
+        of_y[i] = o == SJ ? place(y, height, w, framing->crop) : times(place(y, height, h, framing->crop), w);
+    }
+    const int on = framing->swapped ? 0 : 1;
+    of_p[0] = channels == 2 ? (int64_t)(1 - on) * h * w : 0;
+    of_p[1] = channels == 2 ? (int64_t)on * h * w : 0;
+}
+
+int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int width, int height, int upright,
+                     Extent extent) {
+    *f = (Framer){.framing = *framing, .extent = extent};
+    int failed = plif_view_check(shape, width, height, upright);
+    if (failed) return failed;
+    if (is_whole(framing) && extent.total < 0)
+        return plif_fail(
+            PLIF_BAD_ARGUMENT,
+            "framings count: and time: need the number of events and their times beforehand (total_events, "
+            "first_us, last_us), which a live source cannot tell: use duration:10ms or events:n=5000,max=20ms");
+    if (extent.first_us <= -T_LIMIT_US || extent.first_us >= T_LIMIT_US || extent.last_us <= -T_LIMIT_US ||
+        extent.last_us >= T_LIMIT_US)
+        return plif_fail(PLIF_BAD_ARGUMENT, "first_us and last_us: %lld and %lld us are no times",
+                         (long long)extent.first_us, (long long)extent.last_us);
+    f->cells = (int64_t)shape[0] * shape[1] * shape[2];
+    failed = plif_framing_room(framing, f->cells);
+    if (failed) return failed;
+    f->most = framing->T ? framing->T : INT64_MAX;
+    f->of_x = malloc((size_t)width * sizeof *f->of_x);
+    f->of_y = malloc((size_t)height * sizeof *f->of_y);
+    if (!f->of_x || !f->of_y) {
+        plif_framer_free(f);
+        return plif_fail(PLIF_NO_MEMORY, "no memory for a sensor of %d x %d", width, height);
+    }
+    plif_view(framing, shape, width, height, upright, f->of_x, f->of_y, f->of_p);
+    return 0;
+}
+
+void plif_framer_free(Framer *f) {
+    free(f->of_x);
+    free(f->of_y);
+    f->of_x = f->of_y = NULL;
+}
