@@ -9,7 +9,7 @@ import pytest
 
 from plif_export.readers.libraries import layers
 from plif_export.readers.libraries import neurons as neuron_modules
-from plif_export.readers.module.reader import elementwise, lower
+from plif_export.readers.module import elementwise, lower
 from runtime.model import neurons
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "other-libraries.md"
