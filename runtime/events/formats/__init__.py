@@ -1,6 +1,6 @@
 """The file formats of event cameras, found by content.
 
-To add one: write `formats/NAME.py` with a `FORMAT = Format(name, matches, open)` and enter it in FORMATS, before the
+To add one: write `formats/NAME.py` with a `FORMAT = Format(name, magic, open)` and enter it in FORMATS, before the
 formats without a magic number. Words of one size are decoded in C, for Python and for programs without it: a function from a
 word to its events in runtime/native/formats/formats.c, and its number in words.py; `decode_words` does the rest.
 """

@@ -67,11 +67,15 @@ class Recording:
 
 @dataclass(frozen=True)
 class Format:
-    """A file format. `matches` decides by the first bytes (the path only breaks ties); `open` reads the header."""
+    """A file format. It is known by the first bytes of a file, `magic` or a function of them (the path only breaks ties);
+    `open` reads the header."""
 
     name: str
-    matches: Callable[[bytes, Path], bool]
+    magic: bytes | tuple[bytes, ...] | Callable[[bytes, Path], bool]
     open: Callable[[Path], Recording]
+
+    def matches(self, head: bytes, path: Path) -> bool:
+        return self.magic(head, path) if callable(self.magic) else head.startswith(self.magic)
 
 
 def read_chunks(path: Path, offset: int, word: int, losses: Losses) -> Iterator[np.ndarray]:

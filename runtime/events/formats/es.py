@@ -104,4 +104,4 @@ def _find_starts(length: np.ndarray) -> np.ndarray:
     return starts[starts < end]
 
 
-FORMAT = Format("es", lambda head, path: head.startswith(MAGIC), open_recording)
+FORMAT = Format("es", MAGIC, open_recording)

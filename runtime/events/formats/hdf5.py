@@ -99,4 +99,4 @@ def _decode(path: Path, losses: Losses) -> Iterator[np.ndarray]:
             yield events
 
 
-FORMAT = Format("hdf5", lambda head, path: head.startswith(MAGIC), open_recording)
+FORMAT = Format("hdf5", MAGIC, open_recording)

@@ -50,4 +50,4 @@ def _decode(
     losses.add(count - done, "cut off at the end of the file")
 
 
-FORMAT = Format("npy", lambda head, path: head.startswith(MAGIC), open_recording)
+FORMAT = Format("npy", MAGIC, open_recording)

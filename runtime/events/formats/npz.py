@@ -196,4 +196,4 @@ def to_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, losses
     return make_events(as_times(t[inside]), x[inside], y[inside], p[inside] > 0)
 
 
-FORMAT = Format("npz", lambda head, path: head.startswith(MAGIC), open_recording)
+FORMAT = Format("npz", MAGIC, open_recording)

@@ -31,4 +31,4 @@ def open_recording(path: Path) -> Recording:
     return Recording("aedat2", decode, sensor=(128, 128), upright="rotate180")
 
 
-FORMAT = Format("aedat2", lambda head, path: head.startswith(MAGIC), open_recording)
+FORMAT = Format("aedat2", MAGIC, open_recording)

@@ -144,4 +144,4 @@ def write_packets(file: BinaryIO, events: np.ndarray) -> None:
             file.write(PACKET.pack(POLARITY, 1, EVENT_BYTES, 4, int(overflow[at]), n, n, n) + words.tobytes())
 
 
-FORMAT = Format("aedat31", lambda head, path: head.startswith(MAGIC), open_recording)
+FORMAT = Format("aedat31", MAGIC, open_recording)

@@ -54,4 +54,4 @@ def _decode(path: Path, streams: list[int], losses: Losses) -> Iterator[np.ndarr
     yield from events_of(CHILD, path, losses)
 
 
-FORMAT = Format("aedat4", lambda head, path: head.startswith(MAGIC), open_recording)
+FORMAT = Format("aedat4", MAGIC, open_recording)

@@ -24,14 +24,10 @@ MAGICS = {b"#ROSBAG V": ".bag", b"SQLite format 3\0": ".db3", b"\x89MCAP0\r\n": 
 CHILD = Path(__file__).with_name("decode.py")
 
 
-def find_suffix(head: bytes) -> str | None:
-    """What the name of a bag with these first bytes ends with; None for another file."""
-    return next((suffix for magic, suffix in MAGICS.items() if head.startswith(magic)), None)
-
-
 def open_recording(path: Path) -> Recording:
     with open(path, "rb") as file:
-        suffix = find_suffix(file.read(16))
+        head = file.read(16)
+    suffix = next(suffix for magic, suffix in MAGICS.items() if head.startswith(magic))
     if importlib.util.find_spec("rosbags") is None:
         raise MissingExtra(f"{path}: a rosbag", "rosbag")
     if suffix != ".bag" and path.suffix != suffix:  # by which the package chooses how to read it
@@ -59,4 +55,4 @@ def _decode(path: Path, about: dict[str, Any], losses: Losses) -> Iterator[np.nd
     )
 
 
-FORMAT = Format("rosbag", lambda head, path: find_suffix(head) is not None, open_recording)
+FORMAT = Format("rosbag", tuple(MAGICS), open_recording)
