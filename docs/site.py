@@ -11,7 +11,7 @@ from mkdocs.structure.files import File, Files
 
 from runtime.cli.main import COMMANDS, app
 
-PACKAGES = ("runtime", "plif_export", "plif_train")
+PACKAGES = ("plif", "runtime", "plif_export", "plif_train")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -54,6 +54,6 @@ def api() -> str:
         module: Any = importlib.import_module(package)
         page.append(f"## {package}")
         for name in module.__all__:
-            if not name.startswith("__"):
+            if getattr(getattr(module, name), "__module__", "").partition(".")[0] == package:  # plif's others stand under theirs
                 page.append(f"::: {package}.{name}")
     return "\n\n".join(page)

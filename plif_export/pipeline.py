@@ -35,6 +35,7 @@ from plif_export.writers import FORMS
 from runtime.api import Model, load, open_as_it_is
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import measure, whole_or_nothing
+from runtime.base.text import printable
 from runtime.engines import EngineOptions
 from runtime.model.artifacts import kind_of
 from runtime.model.card import ARTIFACT_FORMAT, Card, read_card
@@ -55,6 +56,10 @@ class Exported:
     not_run: str | None = None  # why this machine cannot run it; `verify` is then of the ONNX form it was made from
 
     size: Size | None = None  # of flash and RAM, where the target counts them
+
+    def __repr__(self) -> str:
+        proof = self.not_run or ("written without proof" if self.verify is None else self.verify.sentence())
+        return f"<Exported {str(self.path)!r}: {self.bytes} bytes, SHA-256 {self.sha256[:16]}...; {printable(proof)}>"
 
     @property
     def passed(self) -> bool:

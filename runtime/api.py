@@ -59,7 +59,7 @@ def load(
     if threads is not None and threads < 1:
         raise PlifError(f"threads {threads}: expected at least 1, or None for all")
     if sha256 is not None:
-        _check_sha256(path, sha256)
+        require_sha256(path, sha256)
     card = read_card(path)
     require_unchanged(path, card, meanwhile=lambda: load_code(engine, path))
     return open_as_it_is(path, card, engine, EngineOptions(threads, flush_denormals, rates, device, sha256))
@@ -71,13 +71,14 @@ def open_as_it_is(path: Path, card: Card, engine: str, options: EngineOptions) -
     return Model(path, opened.card, opened, options.rates and opened.counts_rates, choice, options)
 
 
-def _check_sha256(path: Path, expected: str) -> None:
+def require_sha256(path: Path, expected: str) -> None:
+    """Raises PlifError where the file is another than the one that was verified."""
     _, found = measure(path)
     if found != expected.lower():
         raise PlifError(f"{path}: SHA-256 is {found}; expected {expected}. It is not the file that was verified")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model(OpenModel):
     """An artifact that `runtime.load` opened. It has no state: many sessions and streams may share it.
 

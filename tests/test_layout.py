@@ -17,6 +17,7 @@ PACKAGES = {  # package -> those of ours that it may import
     "runtime": ("runtime",),
     "plif_train": ("runtime", "plif_train"),
     "plif_export": ("runtime", "plif_train", "plif_export"),
+    "plif": ("runtime", "plif_train", "plif_export", "plif"),
 }
 # The folders of a package in their order, and files that stand among them: each imports only what stands before it.
 ROOMS = {
@@ -36,8 +37,8 @@ class Import(NamedTuple):
 
 
 def read_sources() -> dict[str, str]:
-    """{path: source} of all three packages."""
-    files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    """{path: source} of all three packages, and of plif.py on top of them."""
+    files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))] + [ROOT / "plif.py"]
     return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files}
 
 

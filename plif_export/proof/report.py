@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from runtime.base.text import printable
 from runtime.model.digest import sentence
 
 # What the card of an artifact keeps of its report.
@@ -74,6 +75,9 @@ class Report:
     untested: list[str] = field(default_factory=list)
     not_proved: list[str] = field(default_factory=list)
     layers: list[LayerReport] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"<Report: {printable(self.sentence())}>"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

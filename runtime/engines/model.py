@@ -9,7 +9,7 @@ from pathlib import Path
 from runtime.base.errors import PlifError
 from runtime.base.tuner import Doubt, forget
 from runtime.engines import Engine
-from runtime.model.card import Card, output_shape
+from runtime.model.card import Card, in_a_line, output_shape
 
 SLOWER, CALLS = 3.0, 500  # when a stream doubts its engine (Doubt)
 
@@ -50,7 +50,7 @@ class EngineChoice:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OpenModel:
     """An artifact that an engine has opened: its card, and what follows from it. It has no state and may be shared.
 
@@ -65,6 +65,9 @@ class OpenModel:
     engine: Engine
     counts_rates: bool = False
     engine_choice: EngineChoice | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {str(self.path)!r}: {in_a_line(self.card)}, engine {self.engine.name}>"
 
     # Computed once, since some of them are needed in every step of every stream.
 

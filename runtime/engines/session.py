@@ -57,6 +57,10 @@ class Session:
         self._some: dict[int, Buffers] = {}  # for calls of some rows only, by the number of these rows
         self.reset()
 
+    def __repr__(self) -> str:
+        steps = f"{self.steps.min()} to {self.steps.max()}"
+        return f"<{type(self).__name__}: {self.streams} streams after {steps} steps of {self.model!r}>"
+
     def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
         """One time-step: x [streams, C, H, W] -> y float32 [streams, classes], or a map
         [streams, ...], what the module returns for this step.
@@ -71,8 +75,10 @@ class Session:
             if len(rows) == 0:
                 return np.zeros((0, len(self.model.classes)), np.float32)
             buffers = self._take(which, len(rows))
-        if x.shape != buffers.x.shape:
-            raise _other_shape(x, buffers.x.shape, buffers)
+        if getattr(x, "shape", None) != buffers.x.shape:
+            x = as_array(x)
+            if x.shape != buffers.x.shape:
+                raise _other_shape(x, buffers.x.shape, buffers)
         buffers.x[...] = x
         buffers.run()
         if rows is not None:
@@ -87,6 +93,7 @@ class Session:
 
         A network for still images may be given one image [B, C, H, W], and then runs the T steps of its card.
         """
+        x = as_array(x)
         if len(x) == 0:
             raise PlifError(NO_STEP)
         if self.model.static and x.ndim == 1 + len(self.model.card["input"]["shape"]):
@@ -204,6 +211,19 @@ class Session:
         """Ends a call of some rows only."""
         for v, part in zip(self._all.membranes(), buffers.membranes(), strict=True):
             v[which] = part
+
+
+def as_array(x: object) -> np.ndarray:
+    """What was given for x as an array, of nested lists too. PlifError for what holds other than numbers."""
+    try:
+        array = np.asarray(x)
+    except ValueError:  # rows of several lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        raise PlifError(
+            f"x is a {type(x).__name__} that makes no array of numbers; expected float32 [streams, C, H, W]"
+        )
+    return array
 
 
 def _other_shape(x: np.ndarray, expected: tuple[int, ...], buffers: Buffers) -> PlifError:

@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.engines.model import OpenModel
-from runtime.engines.session import NO_STEP, Session
+from runtime.engines.session import NO_STEP, Session, as_array
 
 
 def open_session(model: OpenModel, streams: int = 1) -> Session:
@@ -28,7 +28,7 @@ class UnrolledSession(Session):
 
     def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
         """As Session.run, x [T n, B, C, H, W] in n chunks of T steps; the membranes go from one chunk to the next."""
-        T = self.model.T
+        T, x = self.model.T, as_array(x)
         if self.model.static:
             return super().step(x, rows)
         if len(x) == 0:

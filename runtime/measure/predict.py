@@ -69,7 +69,7 @@ class Predicted:
     throughput_per_s: float
     artifact: dict[str, Any]
     out: str | None = None
-    predictions: list[Prediction] = field(default_factory=list)
+    predictions: list[Prediction] = field(repr=False, default_factory=list)
     first_unreadable: str | None = None
     unanswered: int = 0
     lost: dict[str, Any] = field(default_factory=nothing_lost)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.base.errors import PlifError
+from runtime.base.text import printable
 from runtime.model.artifacts import CARD_KEY, kind_of
 from runtime.model.program import check as check_program
 
@@ -166,6 +167,13 @@ def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -
     if "shape" in output:
         _check_shape(output["shape"], f"{where}: output")
     _check_programs(graph["nodes"], where)
+
+
+def in_a_line(card: Card) -> str:
+    """ "artifact, step form, fp32, 2x34x34 -> 10 classes, T 10" """
+    kind = f"artifact, {card['form']} form, {card['precision']}" if "states" in card else f"model, {card['notation']}"
+    sizes = "x".join(map(str, card["input"]["shape"]))
+    return printable(f"{kind}, {sizes} -> {len(card['classes'])} classes, T {card['T']}", 300)
 
 
 def output_shape(card: Card) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.commands import FENCE, PAGES
 
-OURS = ("runtime", "plif_export", "plif_train")
+OURS = ("plif", "runtime", "plif_export", "plif_train")
 
 
 def programs(page: Path) -> list[str]:

@@ -67,14 +67,14 @@ class Evaluation:
     latency_ms: dict[str, float | None]
     throughput_per_s: float
     firing_rates: dict[str, float]
-    confusion: list[list[int]]
+    confusion: list[list[int]] = field(repr=False)
     classes: list[str]
     data: str
     split: str = "test"
     mean_steps: float = 0.0
     exit_margin: float | None = None
     interval: tuple[float, float] = (0.0, 1.0)
-    per_class: list[dict[str, Any]] = field(default_factory=list)
+    per_class: list[dict[str, Any]] = field(repr=False, default_factory=list)
     macro_f1: float | None = None
     workers: int = 1
     threads: int = 1

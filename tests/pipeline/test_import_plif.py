@@ -1,0 +1,152 @@
+"""`import plif` is all that a user imports: every verb of the command, on a file; nothing is loaded before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import plif
+from runtime.events import write_nmnist
+from tests.networks import digits_network
+from tests.recordings import some_events
+
+pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """model.pt, model.onnx, model_T8.onnx and recordings/one.bin."""
+    folder = tmp_path_factory.mktemp("plif")
+    plif.save(digits_network(), folder / "model.pt")
+    model = plif.load(folder / "model.pt")
+    assert model.export().path == folder / "model.onnx" and model.export(form="unrolled").passed
+    (folder / "recordings").mkdir()
+    write_nmnist(folder / "recordings" / "one.bin", some_events(300))
+    return folder
+
+
+def loaded(program: str, folder: Path) -> list[str]:
+    """Which of these libraries a program has loaded at its end."""
+    heavy = ("numpy", "torch", "onnx", "onnxruntime", "matplotlib", "pathlib")
+    code = f"import sys; sys.path[:] = {sys.path!r}\n{program}\nprint([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    return ast.literal_eval(done.stdout.splitlines()[-1])
+
+
+def test_the_import_loads_nothing_and_an_artifact_is_used_without_pytorch(folder: Path) -> None:
+    assert loaded("import plif", folder) == []
+    assert "torch" not in loaded("import plif; plif.load('model.pt')", folder)  # its card alone
+    program = "import plif; m = plif.load('model.onnx', engine='event'); list(m.stream('recordings/one.bin'))"
+    assert not {"torch", "onnx", "onnxruntime"} & set(loaded(program, folder))
+    assert "torch" in loaded("import plif; plif.Network", folder)
+
+
+def test_a_name_whose_library_is_missing_says_what_to_install(folder: Path) -> None:
+    program = (
+        "import sys; sys.path[:] = {path!r}; sys.modules['torch'] = None; import plif\n"
+        "try: plif.{name}\nexcept plif.PlifError as error: print(error)"
+    )
+    for name, extra in (("Network", "train"), ("export", "cpu,export")):
+        code = program.format(path=sys.path, name=name)
+        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
+        assert said.stdout.endswith(f"pip install 'plif[{extra}]'\n") and said.stdout.count("\n") == 1
+
+
+def test_an_artifact_has_every_verb(folder: Path) -> None:
+    model = plif.load(folder / "model.onnx", engine="event")
+    assert model.verify(folder / "model.pt").passed
+    found = model.evaluate("digits:4")
+    assert found.samples == 4 and found.engine == "event" and found.firing_rates
+    assert model.predict(folder / "recordings").recordings == 1
+    assert [decision.step for decision in model.stream(str(folder / "recordings" / "one.bin"))]
+    (row, other) = model.bench(folder / "model.pt", seconds=0.05, engines=["auto"])
+    assert row.artifact == "model.onnx" and other.engine == "torch"
+    assert model.session(streams=2).step(np.zeros((2, 2, 34, 34), np.float32)).shape == (2, 10)
+    assert model.opened() is model.opened() and model.card["form"] == "step"
+
+
+def test_a_model_has_every_verb_and_goes_on_in_training(folder: Path, tmp_path: Path) -> None:
+    model = plif.load(folder / "model.pt")
+    assert model.evaluate("digits:4").engine == "torch"
+    record = model.train("digits:8", tmp_path / "more.pt", plif.Recipe(epochs=1, batch_size=4), limit_test=2, T=16)
+    assert record["from"] == "model.pt" and plif.load(tmp_path / "more.pt").card["T"] == 16
+    assert isinstance(plif.build("nmnist", channels=2, hidden=20), plif.Network)
+
+
+def test_what_a_file_cannot_do_it_says_in_one_line(folder: Path, tmp_path: Path) -> None:
+    artifact, model = plif.load(folder / "model.onnx"), plif.load(folder / "model.pt")
+    unrolled = plif.load(folder / "model_T8.onnx")
+    frame = np.zeros((1, 2, 34, 34), np.float32)
+    for refused, sentence in (
+        (lambda: artifact.train("digits:4", tmp_path / "no.pt"), "load the model.pt it was made from"),
+        (lambda: artifact.export(tmp_path / "no.onnx"), "expected the model.pt, state_dict or NIR file"),
+        (lambda: model.verify(folder / "model.pt"), "export it first: plif export"),
+        (lambda: unrolled.stream("sim:digits"), "use the step form: plif export --form step"),
+        (lambda: unrolled.session().step(frame), "for single steps use the step form"),
+        (lambda: unrolled.bench(), "plif eval times batches"),
+        (lambda: plif.load(folder / "model.onnx", sha256="00"), "not the file that was verified"),
+        (lambda: plif.load(folder / "absent.onnx"), "absent.onnx"),
+    ):
+        with pytest.raises(plif.PlifError, match=sentence) as error:
+            refused()
+        assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(AttributeError, match="'plif' has no attribute 'lod'"):
+        plif.lod  # noqa: B018
+
+
+def test_a_changed_artifact_is_judged_and_not_run(folder: Path, tmp_path: Path) -> None:
+    changed = Path(shutil.copy(folder / "model.onnx", tmp_path))
+    weights = onnx.load(changed)
+    weights.graph.initializer[0].raw_data = bytes(reversed(weights.graph.initializer[0].raw_data))
+    onnx.save(weights, changed)
+    model = plif.load(changed)
+    assert not model.verify(folder / "model.pt").passed
+    with pytest.raises(plif.PlifError, match="export"):
+        model.session()
+
+
+def test_a_session_takes_python_lists_and_says_what_it_wants_of_others(folder: Path) -> None:
+    frame = np.random.default_rng(0).poisson(0.3, (1, 2, 34, 34)).astype(np.float32)
+    arrays, lists = (plif.load(folder / "model.onnx").session() for _ in range(2))
+    assert np.array_equal(arrays.step(frame), lists.step(frame.tolist()))
+    assert np.array_equal(arrays.run(frame[None]), lists.run([frame.tolist()]))
+    assert len(plif.load(folder / "model_T8.onnx").session().run([frame.tolist()] * 8)) == 8
+    before = [v.copy() for v in lists.snapshot()]
+    for wrong in ([[1.0], [2.0, 3.0]], None, "frame", {"x": 1}, [[None]], [1.0, 2.0]):
+        with pytest.raises(plif.PlifError, match=r"^x is .*expected") as error:
+            lists.step(wrong)
+        assert "\n" not in str(error.value)
+    assert all(np.array_equal(a, b) for a, b in zip(before, lists.snapshot(), strict=True))
+
+
+def test_what_is_printed_of_models_sessions_and_reports_fits_a_screen(folder: Path, tmp_path: Path) -> None:
+    model = plif.load(folder / "model.onnx")
+    exported = plif.load(folder / "model.pt").export(tmp_path / "again.onnx")
+    shown = {
+        repr(model): "model.onnx': artifact, step form, fp32, 2x34x34 -> 10 classes, T 8",
+        repr(plif.load(folder / "model.pt")): "model.pt': model, {c8k3s1-BN-PLIF-MPk2s2}*2",
+        repr(model.opened()): "T 8, engine event>",
+        repr(model.session(2)): "Session: 2 streams after 0 to 0 steps of <Model",
+        repr(exported): "again.onnx': ",
+        repr(exported.verify): "Report: parity passed",
+        repr(model.evaluate("digits:2")): "accuracy",
+        repr(model.predict(folder / "recordings")): "recordings=1",
+    }
+    for text, part in shown.items():
+        assert part in text and text.isprintable() and len(text) < 24 * 80, text
+    assert all(len(text) < 600 for text in list(shown)[:6])
+
+
+def test_everything_that_is_listed_is_there_and_says_what_it_gives() -> None:
+    for name in plif.__all__:
+        assert name == "__version__" or getattr(plif, name).__doc__, name
+    for verb in ("export", "verify", "evaluate", "predict", "stream", "bench", "train", "session"):
+        assert getattr(plif.Model, verb).__doc__
