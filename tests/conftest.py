@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import runtime  # noqa: F401  # before the libraries whose reports it switches off (runtime/base/telemetry.py)
+from tests.recorded import SHARED, unpack_clips, write_digits
 
 pytest_plugins = ("tests.standin.fixtures",)
 
@@ -60,9 +61,21 @@ def digits_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with six real clips of DVS128 Gesture, <label>_<name>.bs2; read only."""
+    return unpack_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="session")
+def nmnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """N-MNIST in its layout, 100 recordings in Test/: real ones where they are on this machine, else simulated; read only."""
+    real = SHARED / "nmnist_small"
+    return real if real.is_dir() else write_digits(tmp_path_factory.mktemp("nmnist"))
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real recordings that may not be published with the project; tests that need them skip where they are absent."""
-    path = REPOSITORY.parent / "shared" / "data"
-    if not path.is_dir():
+    if not SHARED.is_dir():
         pytest.skip("the real recordings (../shared/data) are not on this machine")
-    return path
+    return SHARED

@@ -214,7 +214,7 @@ def plif(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
 
 
 def test_the_real_gesture_network_goes_from_its_own_file_to_six_of_six_clips(
-    shared_data: Path, tmp_path: Path, plif: Callable[..., dict[str, Any]]
+    clips: Path, shared_data: Path, tmp_path: Path, plif: Callable[..., dict[str, Any]]
 ) -> None:
     out = tmp_path / "gesture.onnx"
     result = plif(
@@ -225,7 +225,7 @@ def test_the_real_gesture_network_goes_from_its_own_file_to_six_of_six_clips(
     model = runtime.load(out)
     assert model.input_shape == (2, 128, 128) and model.T == 16
     right = {}
-    for clip in sorted((shared_data / "dvs128_gesture_clips").glob("*.bs2")):
+    for clip in sorted(clips.glob("*.bs2")):
         x = frames_of(read_events(clip, sensor=(128, 128)), model.card["framing"], (2, 128, 128), (128, 128))
         votes = np.rint(10 * model.session(1).run(x[:, None])[:, 0].astype(np.float64)).sum(axis=0)
         right[clip.name] = model.classes[int(votes.argmax())] == clip.name.partition("_")[0]
@@ -234,7 +234,7 @@ def test_the_real_gesture_network_goes_from_its_own_file_to_six_of_six_clips(
 
 
 def test_the_real_digits_network_goes_from_its_own_file_to_97_of_100(
-    shared_data: Path, tmp_path: Path, plif: Callable[..., dict[str, Any]]
+    nmnist: Path, shared_data: Path, tmp_path: Path, plif: Callable[..., dict[str, Any]]
 ) -> None:
     out = tmp_path / "digits.onnx"
     result = plif(
@@ -242,5 +242,5 @@ def test_the_real_digits_network_goes_from_its_own_file_to_97_of_100(
         "--classes", ",".join("0123456789"), "--framing", "count:T=16", "-o", str(out),
     )  # fmt: skip
     assert result["verify"]["passed"] and result["verify"]["untested"] == []
-    found = plif("eval", str(out), "--data", f"nmnist:{shared_data / 'nmnist_small'}")
+    found = plif("eval", str(out), "--data", f"nmnist:{nmnist}")
     assert (found["samples"], found["T"]) == (100, 16) and found["correct"] >= 97

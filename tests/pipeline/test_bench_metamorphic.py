@@ -23,9 +23,9 @@ from tests.recordings import aedat2_bytes, aedat31_packet
 COARSE = ("0.7 times", "1.3 times", "16 pixels")  # pixels of another sensor are of another size
 
 
-def test_the_same_clip_gets_the_same_answers_in_every_format(shared_data: Path, tmp_path: Path) -> None:
+def test_the_same_clip_gets_the_same_answers_in_every_format(clips: Path, tmp_path: Path) -> None:
     artifact = export(REPOSITORY / "models" / "gesture-sim.pt", tmp_path / "m.onnx", verify=False).path
-    clip = shared_data / "dvs128_gesture_clips" / "1_right_hand_wave.bs2"
+    clip = clips / "1_right_hand_wave.bs2"
     events = read_events(clip, (128, 128))
     t, x, y, p = (events[name] for name in "txyp")
 

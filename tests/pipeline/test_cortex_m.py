@@ -54,17 +54,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def recording(shared_data: Path, digits: Path) -> np.ndarray:
+def recording(nmnist: Path, digits: Path) -> np.ndarray:
     """The frames of a real recording, float32 [T, 2, 34, 34]."""
     from runtime.data import open_dataset
 
     card = read_card(digits)
     c, h, w = card["input"]["shape"]
-    return np.asarray(
-        open_dataset(f"nmnist:{shared_data / 'nmnist_small'}", "test", framing=card["framing"], shape=(c, h, w)).sample(
-            0
-        )
-    )
+    return np.asarray(open_dataset(f"nmnist:{nmnist}", "test", framing=card["framing"], shape=(c, h, w)).sample(0))
 
 
 def test_the_linked_program_fits_and_votes_as_the_engine_does(digits: Path, recording: np.ndarray) -> None:

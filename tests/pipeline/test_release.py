@@ -23,10 +23,7 @@ pytestmark = [
 ]
 
 
-RECORDINGS = ROOT.parent / "shared" / "data" / "nmnist_small" / "Test"
-
-
-def test_the_commands_of_the_docs_lead_from_the_archive_to_a_decision(tmp_path: Path) -> None:
+def test_the_commands_of_the_docs_lead_from_the_archive_to_a_decision(tmp_path: Path, nmnist: Path) -> None:
     archive = make_release(tmp_path / "dist", models=("nmnist-digits",), verify=False, settings=("CFLAGS=-O0", "-j2"))
     commands = re.search(r"```sh\n(tar xzf.*?)```", (ROOT / "docs/edge.md").read_text(), re.DOTALL)
     assert commands is not None and archive.name in commands[1]
@@ -42,7 +39,7 @@ def test_the_commands_of_the_docs_lead_from_the_archive_to_a_decision(tmp_path: 
     model, recording = folder / "models/nmnist-digits.plif", folder / "recordings/simulated-digits.bin"
     said = [line.split()[4] for line in done.stdout.splitlines()]
     assert said == [d.label or "-" for d in runtime.load(model).stream(str(recording))] and len(said) > 5
-    for real in sorted(RECORDINGS.glob("[37]/*.bin"))[::12]:  # where they are
+    for real in sorted(nmnist.glob("Test/[37]/*.bin"))[::12]:
         words = [folder / "decide", model, real]
         lines = subprocess.run(words, env=clean, capture_output=True, text=True, check=True).stdout.splitlines()
         assert len(lines) == 10 and lines[-1].split()[4] == real.parent.name

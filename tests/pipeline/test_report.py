@@ -204,7 +204,7 @@ def test_what_cannot_be_shown_on_so_few_samples_is_refused(shipped: Path, tmp_pa
 
 @pytest.mark.large
 def test_on_real_recordings_an_exit_calibrated_on_simulated_ones_halves_the_steps(
-    shipped: Path, shared_data: Path, tmp_path: Path
+    shipped: Path, nmnist: Path, tmp_path: Path
 ) -> None:
     found = calibrate_exit(runtime.load(shipped), "digits:1000", 0.005)
     new = write_exit(shipped, found, tmp_path / "early.onnx")
@@ -213,7 +213,7 @@ def test_on_real_recordings_an_exit_calibrated_on_simulated_ones_halves_the_step
     steps = 0.0
     for split, count in (("test", 100), ("train", 1000)):
         for margin in right:
-            result = evaluate(model, f"nmnist:{shared_data / 'nmnist_small'}", split=split, exit_margin=margin)
+            result = evaluate(model, f"nmnist:{nmnist}", split=split, exit_margin=margin)
             right[margin] += result.correct
             steps += result.mean_steps * count if margin else 0
     assert steps / 1100 <= 5 and (right[None] - right[found.margin]) / 1100 <= 0.005, (steps, right)
@@ -319,12 +319,12 @@ def test_a_png_of_ours_is_a_png() -> None:
 
 @pytest.mark.large
 def test_a_network_of_others_goes_from_its_own_file_to_a_report_in_two_commands(
-    shared_data: Path, tmp_path: Path
+    nmnist: Path, shared_data: Path, tmp_path: Path
 ) -> None:
     checkpoint = shared_data / "checkpoints" / "spikingjelly_if_nmnist_T16.pth"
     network, net, out = "c16k3s2-IF-{c32k3s2-IF}*2-{c64k3s2-IF}*3-FC10-IF", tmp_path / "net.onnx", tmp_path / "results"
     said = ["--network", network, "--classes", ",".join("0123456789"), "--framing", "count:T=16", "-o", str(net)]
     assert run(["export", str(checkpoint), *said]) == 0
-    assert run(["eval", str(net), "--data", f"nmnist:{shared_data / 'nmnist_small'}", "--out", str(out)]) == 0
+    assert run(["eval", str(net), "--data", f"nmnist:{nmnist}", "--out", str(out)]) == 0
     assert json.loads((out / "metrics.json").read_text())["correct"] >= 97
     assert "Synaptic operations" in (out / "report.html").read_text()

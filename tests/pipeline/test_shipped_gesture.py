@@ -73,9 +73,9 @@ def test_no_channel_of_the_network_for_a_camera_fires_in_silence(tmp_path: Path)
     assert all(rate == 0 for layer, rate in session.rates.items() if layer.startswith("conv"))
 
 
-def test_the_real_clips_are_right(model: runtime.Model, shared_data: Path) -> None:
+def test_the_real_clips_are_right(model: runtime.Model, clips: Path) -> None:
     right = {}
-    for clip in sorted((shared_data / "dvs128_gesture_clips").glob("*.bs2")):
+    for clip in sorted(clips.glob("*.bs2")):
         votes = answer(model, read_events(clip, sensor=(128, 128))).sum(axis=0)
         right[clip.name] = int(votes.argmax()) == int(clip.name.partition("_")[0])
     trained_on_them = model.path.stem == "gesture"

@@ -16,6 +16,7 @@ from runtime.data import open_dataset
 from runtime.measure.evaluate.evaluation import evaluate
 from runtime.native import is_built
 from tests.conftest import REPOSITORY
+from tests.recorded import SHARED, SHIPPED
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
@@ -58,9 +59,9 @@ def test_step_equals_unrolled_in_every_spike(artifacts: dict[tuple[str, str], Pa
 
 
 def test_at_least_95_percent_of_real_recordings_and_every_answer_as_in_pytorch(
-    artifacts: dict[tuple[str, str], Path], shared_data: Path
+    artifacts: dict[tuple[str, str], Path], nmnist: Path
 ) -> None:
-    data = f"nmnist:{shared_data / 'nmnist_small'}"
+    data = f"nmnist:{nmnist}"
     original = evaluate(runtime.load(MODEL), data)
     for path in artifacts.values():
         result = evaluate(runtime.load(path, rates=True), data)
@@ -69,17 +70,17 @@ def test_at_least_95_percent_of_real_recordings_and_every_answer_as_in_pytorch(
         assert all(0 < rate < 1 for rate in result.firing_rates.values())
 
 
-def test_the_gate_holds_on_real_recordings(artifacts: dict[tuple[str, str], Path], shared_data: Path) -> None:
+def test_the_gate_holds_on_real_recordings(artifacts: dict[tuple[str, str], Path], nmnist: Path) -> None:
     for path in artifacts.values():
-        report = verify(path, MODEL, samples(path, f"nmnist:{shared_data / 'nmnist_small'}", 4))
+        report = verify(path, MODEL, samples(path, f"nmnist:{nmnist}", 4))
         assert report.passed and report.untested == [] and report.streams == 4
 
 
 @pytest.mark.skipif(not is_built(), reason="the event engine is not built (no C compiler at installation)")
 def test_the_event_engine_does_what_pytorch_does_on_real_recordings(
-    artifacts: dict[tuple[str, str], Path], shared_data: Path
+    artifacts: dict[tuple[str, str], Path], nmnist: Path
 ) -> None:
-    data = f"nmnist:{shared_data / 'nmnist_small'}"
+    data = f"nmnist:{nmnist}"
     path = artifacts["step", "folded"]
     report = verify(path, MODEL, samples(path, data, 4), engine="event")
     assert report.passed and report.engine_steps == 40
@@ -88,53 +89,34 @@ def test_the_event_engine_does_what_pytorch_does_on_real_recordings(
 
 
 def test_streaming_a_real_recording_gives_the_answer_of_the_evaluation(
-    artifacts: dict[tuple[str, str], Path], shared_data: Path
+    artifacts: dict[tuple[str, str], Path], nmnist: Path
 ) -> None:
     model = runtime.load(artifacts["step", "folded"])
-    data = open_dataset(
-        f"nmnist:{shared_data / 'nmnist_small'}", "test", framing=model.card["framing"], shape=model.input_shape
-    )
-    evaluated = evaluate(model, f"nmnist:{shared_data / 'nmnist_small'}", limit=30)
+    data = open_dataset(f"nmnist:{nmnist}", "test", framing=model.card["framing"], shape=model.input_shape)
+    evaluated = evaluate(model, f"nmnist:{nmnist}", limit=30)
     for i in range(30):
         *_, last = model.stream(str(data.path(i)))
         assert last.index == evaluated.predictions[i]
 
 
-RECORDINGS = (
-    "alex_walking_again.aedat",
-    "alex_walking_for_10secs.aedat",
-    "atis_320x240_1s.es",
-    "cam255_alex_standing_up.aedat",
-    "cam289_right_clamp_test1.aedat",
-    "cam300_fix_lense_alex_standing_up.aedat",
-    "davis346_346x260_0p13s.aedat4",
-    "gen41_1280x720_evt3.raw",
-    "genx320_320x320_clock_faults_evt2.raw",
-    "ncars_sample.dat",
-    "neal_walking.aedat",
-)
-CLIPS = (
-    "0_hand_clapping.bs2",
-    "1_right_hand_wave.bs2",
-    "2_left_hand_wave.bs2",
-    "3_right_arm_clockwise.bs2",
-    "7_arm_roll.bs2",
-    "8_air_drums.bs2",
-)
+# Real clips, a recording of another sensor that ships, and the real ones that are on this machine.
+CLIPS = ("0_hand_clapping.bs2", "3_right_arm_clockwise.bs2")
+RECORDINGS = sorted(path.name for path in (SHARED / "recordings").iterdir()) if SHARED.is_dir() else []
 
 
 @pytest.mark.parametrize("framing", (None, "duration:10ms", "events:n=5000,max=20ms"))
-@pytest.mark.parametrize("name", [f"recordings/{n}" for n in RECORDINGS] + [f"dvs128_gesture_clips/{n}" for n in CLIPS])
+@pytest.mark.parametrize("name", [*CLIPS, "evt3.raw", *RECORDINGS])
 def test_every_recording_streams_to_its_end_with_every_event_accounted_for(
     artifacts: dict[tuple[str, str], Path],
-    shared_data: Path,
+    clips: Path,
     capsys: pytest.CaptureFixture[str],
     name: str,
     framing: str | None,
 ) -> None:
     if name.endswith("aedat4"):
         pytest.importorskip("aedat", reason="the aedat library is not installed")
-    arguments = ["stream", str(artifacts["step", "folded"]), str(shared_data / name), "--json"]
+    place = clips if name in CLIPS else SHIPPED if name not in RECORDINGS else SHARED / "recordings"
+    arguments = ["stream", str(artifacts["step", "folded"]), str(place / name), "--json"]
     assert run(arguments + (["--framing", framing] if framing else [])) == 0
     *decisions, last = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     summary = last["summary"]

@@ -64,36 +64,38 @@ def test_int8_is_a_quarter_of_the_file_and_flips_one_spike_in_a_hundred(shipped:
 
 
 def test_on_real_recordings_fewer_than_one_decision_in_a_hundred_changes(
-    shipped: dict[str, Path], shared_data: Path
+    shipped: dict[str, Path], nmnist: Path
 ) -> None:
-    data = f"nmnist:{shared_data / 'nmnist_small'}"
+    data = f"nmnist:{nmnist}"
     for split, limit, most in (("test", None, 0), ("train", 300, 2)):
         for precision, count in count_changed(shipped, data, split, limit).items():
             assert count <= most, (split, precision)
 
 
-def test_the_gate_of_int8_holds_on_real_recordings(shipped: dict[str, Path], shared_data: Path) -> None:
+def test_the_gate_of_int8_holds_on_real_recordings(shipped: dict[str, Path], nmnist: Path) -> None:
     for precision in REDUCED:
-        x = samples(shipped[precision], f"nmnist:{shared_data / 'nmnist_small'}", 8)
+        x = samples(shipped[precision], f"nmnist:{nmnist}", 8)
         report = verify(shipped[precision], MODEL, x)
         assert report.passed and report.untested == [] and (report.decisions, report.decisions_changed) == (8, 0)
 
 
 @pytest.mark.large
 def test_on_all_real_recordings_fewer_than_one_decision_in_a_hundred_changes(
-    shipped: dict[str, Path], shared_data: Path, tmp_path: Path
+    shipped: dict[str, Path], nmnist: Path, shared_data: Path, tmp_path: Path
 ) -> None:
     others = exported(
         tmp_path, shared_data / "checkpoints" / "spikingjelly_if_nmnist_T16.pth", network=DIGITS,
         classes="0,1,2,3,4,5,6,7,8,9", framing="count:T=16",
     )  # fmt: skip
     for files in (shipped, others):
-        counts = [count_changed(files, f"nmnist:{shared_data / 'nmnist_small'}", split) for split in ("test", "train")]
+        counts = [count_changed(files, f"nmnist:{nmnist}", split) for split in ("test", "train")]
         assert all(counts[0][p] + counts[1][p] < 11 for p in REDUCED)
 
 
 @pytest.mark.large
-def test_the_real_gesture_network_answers_all_six_clips_in_lower_precision(shared_data: Path, tmp_path: Path) -> None:
+def test_the_real_gesture_network_answers_all_six_clips_in_lower_precision(
+    clips: Path, shared_data: Path, tmp_path: Path
+) -> None:
     """As it does in fp32: tests/export/test_read_spikingjelly.py."""
     files = exported(
         tmp_path, shared_data / "checkpoints" / "spikingjelly_if_dvs128gesture_T16.pth", REDUCED, network=GESTURE,
@@ -102,7 +104,7 @@ def test_the_real_gesture_network_answers_all_six_clips_in_lower_precision(share
     for path in files.values():
         model = runtime.load(path)
         right = 0
-        for clip in sorted((shared_data / "dvs128_gesture_clips").glob("*.bs2")):
+        for clip in sorted(clips.glob("*.bs2")):
             x = frames_of(read_events(clip, sensor=(128, 128)), model.card["framing"], (2, 128, 128), (128, 128))
             votes = np.rint(10 * model.session(1).run(x[:, None])[:, 0].astype(np.float64)).sum(axis=0)
             right += model.classes[int(votes.argmax())] == clip.name.partition("_")[0]

@@ -24,6 +24,7 @@ from runtime.model.readers import plif_file
 from runtime.model.readers.plif_program import contents_of
 from runtime.model.readers.web_page import blocks
 from tests.browser import Browser, find_chromium
+from tests.recorded import real_or_shipped
 from tests.recordings import AEDAT31_HEADER, WRITERS, aedat31_packet, some_events
 
 ROOT = Path(__file__).parents[2]
@@ -86,15 +87,15 @@ def test_the_page_is_one_file_of_5_MB_at_most_and_may_ask_for_nothing_else(page:
 
 
 @pytest.mark.parametrize(
-    ("name", "recordings"),
-    [("digits", "nmnist_small/Test/*/*.bin"), ("gesture", "dvs128_gesture_clips/*.bs2")],
+    ("name", "folder", "recordings"),
+    [("digits", "nmnist", "Test/*/*.bin"), ("gesture", "clips", "*.bs2")],
 )
 def test_every_decision_in_the_browser_is_that_of_plif_stream(
-    name: str, recordings: str, browser: Browser, shared_data: Path, tmp_path: Path
+    name: str, folder: str, recordings: str, browser: Browser, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     path = export(ROOT / "models" / MODELS[name], tmp_path / "m.onnx", precision="int8", verify=False).path
     model = runtime.load(path)
-    files = sorted(shared_data.glob(recordings))[:: 25 if name == "digits" else 3]
+    files = sorted(request.getfixturevalue(folder).glob(recordings))[:: 25 if name == "digits" else 3]
     assert len(files) >= 2
     for file in files:
         native = streamed(model, file)
@@ -117,10 +118,8 @@ def test_every_decision_in_the_browser_is_that_of_plif_stream(
             )  # exp is another C library's
 
 
-def test_every_format_that_libplif_reads_is_read_in_the_browser(
-    browser: Browser, shared_data: Path, tmp_path: Path
-) -> None:
-    files = [shared_data / "recordings" / "gen41_1280x720_evt3.raw"]
+def test_every_format_that_libplif_reads_is_read_in_the_browser(browser: Browser, tmp_path: Path) -> None:
+    files = [real_or_shipped("gen41_1280x720_evt3.raw", "evt3.raw")]
     for name in FORMATS:
         write, suffix = WRITERS[name]
         files.append(tmp_path / f"{name}{suffix}")
@@ -212,17 +211,17 @@ def test_what_is_wrong_with_a_file_is_one_line_in_the_page_and_the_page_goes_on(
 
 
 def test_a_plif_file_that_is_dropped_decides_as_plif_stream_does(
-    browser: Browser, shared_data: Path, tmp_path: Path
+    browser: Browser, nmnist: Path, tmp_path: Path
 ) -> None:
     made = export(ROOT / "models" / MODELS["digits"], tmp_path / "dropped.plif", to="plif", verify=False).path
     drop(browser, made.name, made.read_bytes())
     browser.until("document.getElementById('which').value === 'dropped.plif'")
-    file = sorted(shared_data.glob("nmnist_small/Test/3/*.bin"))[0]
+    file = sorted(nmnist.glob("Test/3/*.bin"))[0]
     assert decisions(browser, "dropped.plif", file) == streamed(runtime.load(made), file)
 
 
 def test_a_network_of_other_neurons_and_operations_decides_in_the_page_as_in_plif_stream(
-    browser: Browser, shared_data: Path, tmp_path: Path
+    browser: Browser, nmnist: Path, tmp_path: Path
 ) -> None:
     """A convolution with dilation, neurons that are programs, and attention among tokens."""
     import torch
@@ -248,13 +247,13 @@ def test_a_network_of_other_neurons_and_operations_decides_in_the_page_as_in_pli
     assert made.verify is not None and made.verify.passed
     drop(browser, made.path.name, made.path.read_bytes())
     browser.until("document.getElementById('which').value === 'other.plif'")
-    file = sorted(shared_data.glob("nmnist_small/Test/3/*.bin"))[0]
+    file = sorted(nmnist.glob("Test/3/*.bin"))[0]
     native = streamed(runtime.load(made.path), file)
     assert decisions(browser, "other.plif", file) == native and sum(native[-1][-1]) > 20
 
 
-def test_a_page_filters_as_plif_stream_does(browser: Browser, shared_data: Path, tmp_path: Path) -> None:
-    file = sorted(shared_data.glob("nmnist_small/Test/3/*.bin"))[0]
+def test_a_page_filters_as_plif_stream_does(browser: Browser, nmnist: Path, tmp_path: Path) -> None:
+    file = sorted(nmnist.glob("Test/3/*.bin"))[0]
     made = export(
         ROOT / "models" / MODELS["digits"], tmp_path / "m.plif", to="plif", precision="int8", verify=False
     ).path
@@ -263,7 +262,7 @@ def test_a_page_filters_as_plif_stream_does(browser: Browser, shared_data: Path,
         assert decisions(browser, "digits", file, filter=filters) == native != streamed(runtime.load(made), file)
 
 
-def test_a_page_of_one_network_takes_the_early_exit_that_its_card_holds(shared_data: Path, tmp_path: Path) -> None:
+def test_a_page_of_one_network_takes_the_early_exit_that_its_card_holds(nmnist: Path, tmp_path: Path) -> None:
     pytest.importorskip("websockets")
     made = export(ROOT / "models" / MODELS["digits"], tmp_path / "net.html", to="web", verify=False).path
     sections, facts = plif_file.take_apart(made, plif_file.read_bytes(made))
@@ -272,7 +271,7 @@ def test_a_page_of_one_network_takes_the_early_exit_that_its_card_holds(shared_d
     facts = tuple({**dict(zip(plif_file.FACTS, facts, strict=True)), "exit": exit_fact(card)}.values())
     seal(card, contents_of(made, sections, facts))
     made.write_text(write_page([PageNetwork("net", "net", plif_file.pack(encode(card), sections, facts))]))
-    file = sorted(shared_data.glob("nmnist_small/Test/3/*.bin"))[0]
+    file = sorted(nmnist.glob("Test/3/*.bin"))[0]
     with Browser(find_chromium() or "") as other:
         other.open(made.as_uri())
         assert other.run("plif.networks.join()") == "net" and other.run("document.getElementById('sample').hidden")

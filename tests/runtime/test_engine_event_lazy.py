@@ -142,15 +142,13 @@ def test_thousands_of_steps_with_all_that_looks_in_between_are_the_same_bits(
     assert saved and seen
 
 
-@pytest.mark.parametrize("clips", [1, pytest.param(6, marks=pytest.mark.large)])
-def test_real_recordings_are_answered_with_the_same_bits(
-    clips: int, net: Network, files: Path, shared_data: Path
-) -> None:
-    paths = sorted((shared_data / "dvs128_gesture_clips").glob("*.bs2"))[:clips]
+@pytest.mark.parametrize("count", [1, pytest.param(6, marks=pytest.mark.large)])
+def test_real_recordings_are_answered_with_the_same_bits(count: int, net: Network, files: Path, clips: Path) -> None:
+    paths = sorted(clips.glob("*.bs2"))[:count]
     frames = [frames_of(read_events(path), "duration:1ms", SHAPE, (128, 128))[:, None] for path in paths]
     x = np.concatenate(frames).astype(np.float32)
     lazy, eager = (session_of(files / "a.onnx", waits) for waits in (True, False))
-    assert len(x) > 1000 * clips and compare(lazy, eager, x, lambda t, s: None) > 40
+    assert len(x) > 1000 * count and compare(lazy, eager, x, lambda t, s: None) > 40
 
 
 def test_the_membranes_of_an_unrolled_call_are_the_same_bits(net: Network, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, FORMATS, events_sha256, make_events, open_source, read_events, write_nmnist
 from runtime.events.formats import base
+from tests.recorded import real_or_shipped
 from tests.recordings import (
     AEDAT2_HEADER,
     AEDAT31_HEADER,
@@ -295,9 +296,9 @@ def test_a_damaged_aedat31_packet_header_ends_the_recording_with_a_note(make: Ma
     assert f"byte {len(AEDAT31_HEADER) + 28 + 80} is damaged" in source.notes[0]
 
 
-def test_a_cut_aedat4_file_gives_what_was_readable_and_a_note(shared_data: Path, make: Make) -> None:
+def test_a_cut_aedat4_file_gives_what_was_readable_and_a_note(make: Make) -> None:
     pytest.importorskip("aedat", reason="AEDAT 4 files need the aedat package")
-    whole = shared_data / "recordings" / "davis346_346x260_0p13s.aedat4"
+    whole = real_or_shipped("davis346_346x260_0p13s.aedat4", "aedat4.aedat4")
     data = whole.read_bytes()
     events = read_events(whole)
     for size in (20, 100, 3000, 4000, 100_000, len(data) // 2, len(data) - 10_000):

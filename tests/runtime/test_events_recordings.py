@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from runtime.events import events_sha256, open_source, read_events
+from runtime.events import FORMATS, events_sha256, open_source, read_events
 from runtime.stream.source_framer import SourceFramer
+from tests.recorded import CLIPS, SHARED, SHIPPED
 
 # file: (format, sensor, events, invalid, SHA-256 of the decoded fields)
 RECORDINGS = {
@@ -154,23 +156,66 @@ RECORDINGS = {
     ),
 }
 
+DIGIT = "ec3263bcf075c4ee119813240c30ed1499b6dbdcff34ec9a9018f78bc73adce4"
+SHIPPED_SENSORS = {  # what tells of a file that ships: (format, sensor)
+    "aedat2.aedat": ("aedat2", (128, 128)),
+    "aedat31.aedat": ("aedat31", (128, 128)),
+    "aedat4.aedat4": ("aedat4", (34, 34)),
+    "atis.es": ("es", (128, 128)),
+    "csv.csv": ("csv", (34, 34)),
+    "dat.dat": ("dat", (304, 240)),
+    "es.es": ("es", (128, 128)),
+    "evt2.raw": ("evt2", (640, 480)),
+    "evt21.raw": ("evt21", (640, 480)),
+    "evt3.raw": ("evt3", (1280, 720)),
+    "hdf5.h5": ("hdf5", (34, 34)),
+    "mcap.mcap": ("rosbag", (34, 34)),
+    "nmnist.bin": ("nmnist", (34, 34)),
+    "npy.npy": ("npy", (34, 34)),
+    "npz.npz": ("npz", (34, 34)),
+    "ros1.bag": ("rosbag", (34, 34)),
+    "ros2.db3": ("rosbag", (34, 34)),
+}
+RECORDINGS |= {f"shipped/{name}": (*known, 2500, 0, DIGIT) for name, known in SHIPPED_SENSORS.items()}
+LIBRARIES = {"aedat4": "aedat", "hdf5": "h5py", "rosbag": "rosbags"}  # a format -> what reads it
 
-@pytest.fixture(params=sorted(RECORDINGS))
-def recording(request: pytest.FixtureRequest, shared_data: Path) -> Path:
-    path = shared_data / request.param
-    if path.suffix == ".aedat4":
-        pytest.importorskip("aedat", reason="AEDAT 4 files need the aedat package")
-    return path
+
+def here(name: str) -> bool:
+    """Whether a recording of the table is on this machine: real ones may not be published."""
+    return name.startswith(("shipped/", "dvs128_gesture_clips/")) or (SHARED / name).is_file()
+
+
+@pytest.fixture(params=[name for name in sorted(RECORDINGS) if here(name)])
+def recording(request: pytest.FixtureRequest, clips: Path) -> Path:
+    if library := LIBRARIES.get(RECORDINGS[request.param][0]):
+        pytest.importorskip(library)
+    folder, _, name = request.param.partition("/")
+    return {"shipped": SHIPPED, "dvs128_gesture_clips": clips}.get(folder, SHARED / folder) / name
 
 
 def _row(path: Path) -> tuple[str, tuple[int, int], int, int, str]:
-    return RECORDINGS[f"{path.parent.name}/{path.name}"]
+    folder = "shipped" if path.parent == SHIPPED else path.parent.name
+    return RECORDINGS[f"{folder}/{path.name}"]
+
+
+def test_every_recording_that_ships_stands_in_the_table() -> None:
+    assert sorted(path.name for path in SHIPPED.iterdir()) == sorted(SHIPPED_SENSORS)
+    assert {known[0] for known in SHIPPED_SENSORS.values()} == set(FORMATS)  # each format that is read
+
+
+def test_what_ships_has_the_sums_that_its_readme_gives(clips: Path) -> None:
+    data = SHIPPED.parent
+    sums = dict(
+        reversed(line) for line in map(str.split, (data / "README.md").read_text().splitlines()) if len(line) == 2
+    )
+    for path in (CLIPS, *SHIPPED.iterdir(), *clips.iterdir()):
+        name = f"dvs128_gesture_clips/{path.name}" if path.parent == clips else str(path.relative_to(data))
+        assert sums.pop(name) == hashlib.sha256(path.read_bytes()).hexdigest(), name
 
 
 def test_every_recording_on_this_machine_stands_in_the_table(shared_data: Path) -> None:
-    folders = ("recordings", "dvs128_gesture_clips")
-    found = {f"{folder}/{path.name}" for folder in folders for path in (shared_data / folder).iterdir()}
-    assert {name for name in RECORDINGS if not name.startswith("aedat31")} == found
+    found = {f"recordings/{path.name}" for path in (shared_data / "recordings").iterdir()}
+    assert {name for name in RECORDINGS if name.startswith("recordings/")} == found
 
 
 def test_each_recording_decodes_to_the_hash_in_the_table(recording: Path) -> None:
@@ -180,7 +225,7 @@ def test_each_recording_decodes_to_the_hash_in_the_table(recording: Path) -> Non
     assert (source.format, source.sensor, len(decoded), source.invalid) == (format_name, sensor, events, invalid)
     assert source.count() == events
     assert events_sha256(decoded) == digest
-    assert bool(source.notes) == (invalid > 0 or format_name == "aedat31")
+    assert bool(source.notes) == (invalid > 0 or recording.parent.name == "aedat31_micro")
 
 
 @pytest.mark.parametrize("max_events", [7, 1000, 1 << 30])

@@ -23,6 +23,7 @@ from runtime.model.readers.plif_program import contents_of
 from runtime.native.interface import IDLE
 from tests.libplif import CRecording, CSession, Handle, Said, library
 from tests.networks import digits_network
+from tests.recorded import real_or_shipped
 
 pytestmark = pytest.mark.skipif(
     not native.is_built(), reason="the native library is not built here: it needs a C compiler"
@@ -123,12 +124,12 @@ def test_decisions_are_those_of_plif_stream(
     handle.close()
 
 
-def test_real_recordings_are_decided_by_every_rule_as_by_plif_stream(shared_data: Path, tmp_path: Path) -> None:
+def test_real_recordings_are_decided_by_every_rule_as_by_plif_stream(clips: Path, nmnist: Path, tmp_path: Path) -> None:
     models = Path(__file__).parents[2] / "models"
     gesture = export(models / "gesture-sim.pt", tmp_path / "g.plif", to="plif", verify=False).path
     digits = export(models / "nmnist-digits.pt", tmp_path / "d.plif", to="plif", verify=False).path
-    clips, person = shared_data / "dvs128_gesture_clips", shared_data / "recordings/alex_walking_again.aedat"
-    seven = next(iter(sorted((shared_data / "nmnist_small/Test/7").glob("*.bin"))))
+    person = real_or_shipped("alex_walking_again.aedat", "aedat2.aedat")
+    seven = next(iter(sorted((nmnist / "Test/7").glob("*.bin"))))
     found: set[int | str | None] = set()
     for artifact, recording, framing, rules in (
         (gesture, clips / "0_hand_clapping.bs2", "duration:20ms,value=binary", (0, 5, 6)),

@@ -22,6 +22,7 @@ from runtime.base.version import __version__
 from runtime.events import open_source
 from runtime.events.formats.nmnist import write_nmnist
 from tests.networks import digits_network
+from tests.recorded import real_or_shipped
 from tests.recordings import WRITERS, evt3_bytes, some_events
 from tests.sanitizers import find_sanitizers, needs_sanitizers
 
@@ -135,12 +136,14 @@ def test_a_c_program_decides_what_plif_stream_decides_on_every_path(
             assert installed.run(digits_plif, recording, PLIF_CPU=path) == said, path
 
 
-def test_real_recordings_are_decided_as_by_plif_stream(installed: Installed, shared_data: Path, tmp_path: Path) -> None:
+def test_real_recordings_are_decided_as_by_plif_stream(
+    installed: Installed, clips: Path, nmnist: Path, tmp_path: Path
+) -> None:
     digits = export(ROOT / "models/nmnist-digits.pt", tmp_path / "d.plif", to="plif", verify=False).path
     gestures = export(ROOT / "models/gesture-sim.pt", tmp_path / "g.plif", to="plif", verify=False).path
-    cases = [(digits, path) for path in sorted((shared_data / "nmnist_small/Test").glob("*/*.bin"))[::50]]
-    cases += [(gestures, path) for path in sorted((shared_data / "dvs128_gesture_clips").iterdir())[:1]]
-    cases += [(gestures, shared_data / "recordings/gen41_1280x720_evt3.raw")]
+    cases = [(digits, path) for path in sorted((nmnist / "Test").glob("*/*.bin"))[::50]]
+    cases += [(gestures, path) for path in sorted(clips.iterdir())[:1]]
+    cases += [(gestures, real_or_shipped("gen41_1280x720_evt3.raw", "evt3.raw"))]
     for model, recording in cases:
         sensor = () if recording.suffix != ".raw" else ("--sensor", "1280x720")
         said = streamed(model, recording, *sensor)

@@ -13,6 +13,7 @@ from runtime.events import open_source
 from runtime.events.formats import open_recording
 from runtime.events.formats.base import Losses
 from tests.libplif import CRecording, error, library
+from tests.recorded import SHIPPED
 from tests.recordings import (
     AEDAT31_HEADER,
     DAT_HEADER,
@@ -28,9 +29,12 @@ pytestmark = pytest.mark.skipif(
 )
 UPRIGHT = ("identity", "rotate180", "flip_y")
 FORMATS = ("nmnist", "evt2", "evt21", "evt3", "dat", "aedat2", "aedat31")
-SHARED = (
-    *("nmnist_small/Test/*/*.bin", "dvs128_gesture_clips/0*.bs2", "aedat31_micro/*.aedat", "recordings/*.aedat"),
-    *("recordings/*.raw", "recordings/*.dat"),
+REAL = (
+    "nmnist_small/Test/*/*.bin",
+    "aedat31_micro/*.aedat",
+    "recordings/*.aedat",
+    "recordings/*.raw",
+    "recordings/*.dat",
 )
 
 
@@ -60,7 +64,15 @@ def test_every_event_is_that_of_the_runtime(name: str, tmp_path: Path) -> None:
         assert same(tmp_path / f"{i}{suffix}") == len(events)
 
 
-@pytest.mark.parametrize("files", SHARED)
+def test_recordings_that_ship_are_read_as_by_the_runtime(clips: Path) -> None:
+    (path,) = clips.glob("0*")
+    assert same(path) > 60_000
+    for name in FORMATS:
+        (path,) = SHIPPED.glob(f"{name}.*")
+        assert same(path) == 2500
+
+
+@pytest.mark.parametrize("files", REAL)
 def test_real_recordings_are_read_as_by_the_runtime(files: str, shared_data: Path) -> None:
     paths = sorted(shared_data.glob(files))[::40] if "bin" in files else sorted(shared_data.glob(files))
     assert paths and sum(map(same, paths)) > 10

@@ -155,9 +155,8 @@ def test_the_persons_right_is_on_the_left_of_the_picture():
         assert np.median(right["x"]) + 15 < np.median(left["x"])
 
 
-def test_the_real_right_arm_clockwise_turns_as_the_simulated_one(shared_data):
-    folder = shared_data / "dvs128_gesture_clips"
-    events = np.concatenate(list(open_source(str(folder / "3_right_arm_clockwise.bs2"), sensor=(128, 128)).packets()))
+def test_the_real_right_arm_clockwise_turns_as_the_simulated_one(clips):
+    events = np.concatenate(list(open_source(str(clips / "3_right_arm_clockwise.bs2"), sensor=(128, 128)).packets()))
     middle = [events[(events["t"] >= t) & (events["t"] < t + 50_000)] for t in range(0, 1_400_000, 50_000)]
     x, y = (np.array([np.median(part[name]) for part in middle]) for name in ("x", "y"))
     assert turning(x - x.mean(), y - y.mean()) < 0

@@ -39,8 +39,8 @@ def theirs(module: ModuleType, events: np.ndarray, T: int, width: int, height: i
 
 
 @pytest.mark.parametrize("T", [4, 16])
-def test_a_real_recording_gives_the_frames_of_spikingjelly(spikingjelly: ModuleType, shared_data: Path, T: int) -> None:
-    for path in sorted((shared_data / "nmnist_small/Test/7").glob("*.bin"))[:3]:
+def test_a_real_recording_gives_the_frames_of_spikingjelly(spikingjelly: ModuleType, nmnist: Path, T: int) -> None:
+    for path in sorted((nmnist / "Test/7").glob("*.bin"))[:3]:
         events = read_events(path)
         ours = frames_of(events, f"time:T={T}", (2, 34, 34), (34, 34))
         assert np.array_equal(ours, theirs(spikingjelly, events, T, 34, 34)) and ours.sum() == len(events)

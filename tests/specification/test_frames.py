@@ -161,8 +161,8 @@ def test_a_silence_within_the_open_frame_changes_nothing(subject: Subject) -> No
     )
 
 
-def test_frames_of_real_recordings(subject: Subject, shared_data: Path) -> None:
-    path = next(iter(sorted((shared_data / "nmnist_small/Test/7").glob("*.bin"))))
+def test_frames_of_real_recordings(subject: Subject, nmnist: Path) -> None:
+    path = next(iter(sorted((nmnist / "Test/7").glob("*.bin"))))
     events = [Event(*event) for event in read_events(path).tolist()]
     for line in (
         "time:T=16",
