@@ -54,6 +54,8 @@ def api() -> str:
         module: Any = importlib.import_module(package)
         page.append(f"## {package}")
         for name in module.__all__:
-            if getattr(getattr(module, name), "__module__", "").partition(".")[0] == package:  # plif's others stand under theirs
+            if (
+                getattr(getattr(module, name), "__module__", "").partition(".")[0] == package
+            ):  # plif's others stand under theirs
                 page.append(f"::: {package}.{name}")
     return "\n\n".join(page)

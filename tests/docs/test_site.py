@@ -54,5 +54,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     commands = (tmp_path / "site" / "commands" / "index.html").read_text()
     assert "--exit-margin" in commands and "--bias-limit" in commands and "Not installed" not in commands
     reference = (tmp_path / "site" / "api" / "index.html").read_text()
-    assert all(f'id="{name}"' in reference for name in ("plif.load", "plif.Model.verify", "runtime.load", "plif_export.export", "plif_train.train"))
+    shown = ("plif.load", "plif.Model.verify", "runtime.load", "plif_export.export", "plif_train.train")
+    assert all(f'id="{name}"' in reference for name in shown)
     assert "https://fonts" not in reference

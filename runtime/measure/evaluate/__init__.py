@@ -3,12 +3,16 @@
 evaluation  the call;  run: cuts it into shards for workers (worker, processes, cluster), which take batches of samples
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runtime.measure.evaluate.evaluation import Evaluation, evaluate
+
+__all__ = ["Evaluation", "evaluate"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "evaluate":
-        from runtime.measure.evaluate.evaluation import evaluate
-
-        return evaluate
-    raise AttributeError(f"module 'runtime.measure.evaluate' has no attribute '{name}'")
+    if name not in __all__:
+        raise AttributeError(f"module 'runtime.measure.evaluate' has no attribute '{name}'")
+    return getattr(import_module("runtime.measure.evaluate.evaluation"), name)
