@@ -26,8 +26,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
-from plif_train.data.hard_negatives import HARD, allows
-from plif_train.data.variation import SWAPS, Clip, exchanged
+from plif_train.data.variation import HARD, SWAPS, Clip, allows, exchanged
 from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset

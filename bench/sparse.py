@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from plif_train import native
 from plif_train.loop.allocator import keep_freed_memory
 from plif_train.network import sparse
-from plif_train.network.convolution import Conv
+from plif_train.network.layers import Conv
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 
-from runtime.model.readers.onnx_alone import read_model
+from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.onnx_wire import not_onnx
 
 

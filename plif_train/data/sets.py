@@ -16,8 +16,7 @@ import torch
 import torch.utils.data
 from torch import Tensor
 
-from plif_train.data.cache import load_cached
-from plif_train.data.gather import gather
+from plif_train.data.cache import gather, load_cached
 from runtime.base.errors import PlifError
 from runtime.base.progress import Progress
 from runtime.data import Dataset

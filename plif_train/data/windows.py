@@ -11,7 +11,7 @@
                plain where a recording holds nothing before its row
     active:1   the class only in steps with more events than the recording has at rest, else IDLE: everyday recordings
                contain rests, and rests that are labelled "other" teach that idle is other
-    shuffle:P  freeze:P  axes:P    hard negatives (hard_negatives.py), labelled "other"; their first 0.12 s are UNASKED
+    shuffle:P  freeze:P  axes:P    hard negatives (variation.py), labelled "other"; their first 0.12 s are UNASKED
 
 In one line of text with the options of plif_train.data.variation, `--vary mirror:0.5,stretch:0.7-1.5,idle:0.05`.
 """
@@ -26,8 +26,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from plif_train.data.hard_negatives import HARD, allows
-from plif_train.data.variation import SWAPS, Clip, Floats, Noise, exchanged, join, vary
+from plif_train.data.variation import HARD, SWAPS, Clip, Floats, Noise, allows, exchanged, join, vary
 from plif_train.network.losses import UNASKED
 from runtime.base.errors import PlifError
 from runtime.native.rules import find_other

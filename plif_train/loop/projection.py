@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from plif_train.network.batchnorm import BatchNorm
+from plif_train.network.layers import BatchNorm
 from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from plif_train.data.augment import random_affine, random_crop_flip, random_shift_drop
-from plif_train.network.batchnorm import MODES
+from plif_train.network.layers import MODES
 from plif_train.network.losses import LOSSES
 from runtime.base.errors import PlifError
 
@@ -64,7 +64,7 @@ class Recipe:
                   "C": keep the last epoch, whatever the test says
     precision     "fp32", or autocast to "bf16" or "fp16" (membranes stay float32)
     loss          a name of plif_train.network.losses
-    bn            "per-step", "joint" or "frozen" (plif_train.network.batchnorm)
+    bn            "per-step", "joint" or "frozen" (plif_train.network.layers)
     rate_penalty  times the firing rate, averaged over layers, is added to the loss: fewer spikes for less accuracy
     accumulate    the number of parts in which each batch is computed, in less memory (BN sees parts, not batches)
     patience      stop after this many epochs without a better accuracy; None never stops early

@@ -21,10 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from plif_train.network.batchnorm import MODES, BatchNorm
-from plif_train.network.convolution import Conv
+from plif_train.network.layers import MODES, AveragePool, BatchNorm, Conv, MaxPool
 from plif_train.network.neuron import Neuron
-from plif_train.network.pooling import AveragePool, MaxPool
 from plif_train.network.surrogate import SURROGATES
 from runtime.base.errors import PlifError
 from runtime.model import notation as nt
@@ -182,7 +180,7 @@ class Network(nn.Module):
 
     @property
     def bn(self) -> str:
-        """Statistics of batch normalisation in training, "per-step", "joint" or "frozen" (plif_train.network.batchnorm)."""
+        """Statistics of batch normalisation in training, "per-step", "joint" or "frozen" (plif_train.network.layers)."""
         return next((m.mode for m in self.children() if isinstance(m, BatchNorm)), "joint")
 
     @bn.setter

@@ -20,7 +20,7 @@ from runtime.engines.buffers import Arrays, Rates
 from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_by_name, spiking_layers
 from runtime.model.card import Card
 from runtime.model.graph import spikes
-from runtime.model.readers.onnx_alone import read_model
+from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.onnx_wire import with_rates
 from runtime.native import cores
 

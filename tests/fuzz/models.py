@@ -157,8 +157,7 @@ def read_onnx(path: Path) -> None:
     """What is let through has no tensor elsewhere, in the eyes of protobuf itself."""
     import onnx
 
-    from runtime.model.readers.onnx_alone import read_model
-    from runtime.model.readers.onnx_weights import read_initializers
+    from runtime.model.readers.onnx_contents import read_initializers, read_model
 
     refused = (PlifError,)
     try:

@@ -19,7 +19,7 @@ from plif_export.cards import set_card
 from runtime import native
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
-from runtime.model.readers.onnx_weights import read_initializers
+from runtime.model.readers.onnx_contents import read_initializers
 from tests.networks import firing, frames
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")

@@ -28,7 +28,7 @@ from plif_export.onnx_file import load_onnx
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
 from runtime.model.card import read_card
-from runtime.model.readers.onnx_alone import read_model
+from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.torch_zip import read_card_text
 from tests.networks import firing
 

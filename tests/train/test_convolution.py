@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import plif_train
-from plif_train.network.convolution import Conv
+from plif_train.network.layers import Conv
 
 
 @pytest.fixture

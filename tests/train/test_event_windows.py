@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from plif_train.data.hard_negatives import HARD, allows
 from plif_train.data.samples import EventSamples, Mixture, floor_of, load_events
-from plif_train.data.variation import SIDES, SWAPS, TURNS, Clip, exchanged, join, vary
+from plif_train.data.variation import HARD, SIDES, SWAPS, TURNS, Clip, allows, exchanged, join, vary
 from plif_train.data.windows import IDLE, Row, Windows, parse_variation
 from plif_train.network.losses import UNASKED, count_right, step_mse
 from runtime.base.errors import PlifError

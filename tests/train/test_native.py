@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from plif_train import build, native
+from plif_train.network.layers import AveragePool, MaxPool
 from plif_train.network.neuron import Neuron
-from plif_train.network.pooling import AveragePool, MaxPool
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels are not built here (no C compiler)")
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from plif_train import build
-from plif_train.network.batchnorm import BatchNorm
 from plif_train.network.choice import overrides_for, parse_neuron
+from plif_train.network.layers import BatchNorm
 from plif_train.network.losses import LOSSES
 from plif_train.network.neuron import fire
 from plif_train.network.surrogate import SURROGATES

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import plif_train
 from plif_train import native
 from plif_train.network import sparse
-from plif_train.network.convolution import Conv
+from plif_train.network.layers import Conv
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels are not built here (no C compiler)")
 HALF = torch.bfloat16

@@ -13,9 +13,8 @@ import torch
 from plif_train import load, scale_to_fire
 from plif_train.loop import checkpoint
 from plif_train.loop.projection import check_limit, limit_biases
-from plif_train.loop.start_from import start_from
-from plif_train.loop.widen import widen
-from plif_train.network.batchnorm import BatchNorm
+from plif_train.loop.start_from import start_from, widen
+from plif_train.network.layers import BatchNorm
 from plif_train.network.presets import build
 from runtime.base.errors import PlifError
 from runtime.events import make_events

@@ -39,7 +39,7 @@ from runtime.engines.tensors import call_shapes
 from runtime.model.artifacts import kind_of
 from runtime.model.card import MOST_NUMBERS, Card
 from runtime.model.graph import variable_of
-from runtime.model.readers.onnx_weights import read_initializers
+from runtime.model.readers.onnx_contents import read_initializers
 
 PRECISIONS = ("fp32", "int8")
 

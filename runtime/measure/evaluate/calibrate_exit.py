@@ -27,7 +27,7 @@ from runtime.measure.report.metrics import wilson
 from runtime.model.artifacts import CARD_KEY, Kind, kind_of
 from runtime.model.card import encode, read_card
 from runtime.model.digest import seal
-from runtime.model.readers.onnx_alone import read_model
+from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.onnx_wire import with_metadata
 
 

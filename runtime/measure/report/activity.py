@@ -32,7 +32,7 @@ from runtime.measure.report.synops import (
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card, read_card
 from runtime.model.graph import spikes, state_in, state_out
-from runtime.model.readers.onnx_alone import read_model
+from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.onnx_wire import with_taps
 
 SATURATED = 0.95

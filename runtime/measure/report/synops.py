@@ -23,7 +23,7 @@ import numpy as np
 
 from runtime.model.card import Card
 from runtime.model.ops import spatial
-from runtime.model.readers.onnx_weights import read_initializers
+from runtime.model.readers.onnx_contents import read_initializers
 
 SYNAPTIC = ("Conv", "Linear", "ConvTranspose")
 Record = Mapping[str, Any]  # a node of the card's graph

@@ -1,8 +1,17 @@
-"""The contents of an ONNX file: one part for each initializer, and "graph" for all else that ONNX Runtime runs.
+"""An ONNX file, read at the protobuf wire level, without the onnx package: that it is alone, its weights, and its contents.
 
-The SHA-256 of a message is taken over its fields in the order of their numbers, that of a nested message over its own fields.
-Notes to people (doc strings, producers, metadata) are left out, and so are fields that hold nothing (0, an empty text), which
-some writers leave out. So a file that another program wrote again, or that got another card, has the parts that it had.
+Alone: nothing in it leads to another file or has no end. What opens a model follows names in it: a tensor may have its data in
+another file, anywhere on the disk. So every message that may hold a tensor is looked at, and a field that plif writes nowhere is
+refused, in place of guessing what it may hold. Graphs within nodes are among these: they are the bodies of loops, which may turn
+for ever.
+
+Weights: the card's graph says which initializers there are and what they mean; tensors are found by name, as NumPy arrays. Field
+numbers are those of TensorProto in onnx.proto3.
+
+Contents: one part for each initializer, and "graph" for all else that ONNX Runtime runs. The SHA-256 of a message is taken over
+its fields in the order of their numbers, that of a nested message over its own fields. Notes to people (doc strings, producers,
+metadata) are left out, and so are fields that hold nothing (0, an empty text), which some writers leave out. So a file that
+another program wrote again, or that got another card, has the parts that it had.
 
     message    for each field: number, wire type and length in decimal, then a number in decimal, bytes, or a message's SHA-256
     tensor     data type and dimensions, then its numbers as little-endian bytes, in whichever field they are
@@ -11,20 +20,29 @@ some writers leave out. So a file that another program wrote again, or that got 
 from __future__ import annotations
 
 import hashlib
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.model.readers import onnx_wire
 from runtime.model.readers.contents import PART, Contents, not_finite
-from runtime.model.readers.onnx_alone import read_model
-from runtime.model.readers.onnx_weights import read_header, varints
-from runtime.model.readers.onnx_wire import NotProtobuf, fields
+from runtime.model.readers.onnx_wire import (
+    TENSOR_NAME,
+    NotProtobuf,
+    Span,
+    fields,
+    messages,
+    not_onnx,
+    onnx_file,
+    text_field,
+)
 
 INITIAL = "plif.initial"  # metadata that programs without a JSON reader start from: no note
 FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}  # TensorProto.DataType -> NumPy, of those that can hold nan
@@ -149,3 +167,146 @@ class _Reader:
         if dtype and self.not_finite is None and len(data) % np.dtype(dtype).itemsize == 0:
             values = np.frombuffer(data, dtype)
             self.not_finite = not_finite(name, values.reshape(dims) if math.prod(dims) == len(values) else values)
+
+
+MOST_FIELDS = 4_000_000  # a network of 8 layers in 64 steps has 60,000
+
+# The fields of each message that plif writes, by their numbers in onnx.proto3, and the message that a field holds. Not
+# here are, for example, training (20) and functions (25) of a model, sparse tensors (15 of a graph, 22 of an attribute), and
+# graphs within nodes (6 and 11 of an attribute).
+ALLOWED: dict[str, dict[int, str | None]] = {
+    "model": dict.fromkeys((1, 2, 3, 4, 5, 6, 8, 14)) | {7: "graph"},
+    "graph": dict.fromkeys((2, 10, 11, 12, 13, 16)) | {1: "node", 5: "tensor"},
+    "node": dict.fromkeys((1, 2, 3, 4, 6, 7, 9)) | {5: "attribute"},
+    "attribute": dict.fromkeys((1, 2, 3, 4, 7, 8, 9, 13, 14, 20)) | {5: "tensor", 10: "tensor"},
+    "tensor": dict.fromkeys((1, 2, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 16)),
+}
+NODE_DOMAIN = 7
+TENSOR_DIMS, TENSOR_TYPE, TENSOR_FLOATS, TENSOR_RAW, TENSOR_DOUBLES = 1, 2, 4, 9, 10
+TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
+
+
+def read_model(path: str | Path) -> bytes:
+    """The bytes of an ONNX file, of which each tensor is inside. Raises PlifError for any other file."""
+    path = Path(path)
+    with onnx_file(path) as (file, size):
+        file.seek(0)
+        data = file.read(size)
+        _Walk(path, data).message("model", 0, len(data))
+    return data
+
+
+class _Walk:
+    def __init__(self, path: Path, data: bytes) -> None:
+        self.path, self.data = path, data
+        self.file: BinaryIO = io.BytesIO(data)
+        self.fields = 0
+
+    def message(self, kind: str, start: int, end: int) -> None:
+        """Looks at the message in bytes [start, end), and at those in it."""
+        known = ALLOWED[kind]
+        for number, wire, a, b in fields(self.file, start, end):
+            self.fields += 1
+            if self.fields > MOST_FIELDS:
+                raise PlifError(f"{self.path}: more than {MOST_FIELDS} fields; expected a network")
+            if number not in known:
+                raise PlifError(
+                    f"{self.path}: its {kind} has a field {number}, which plif does not write; export it again"
+                )
+            if (inside := known[number]) is not None:
+                if wire != 2:
+                    raise NotProtobuf
+                self.message(inside, a, b)
+            elif kind == "tensor":
+                if number == TENSOR_EXTERNAL or (number == TENSOR_LOCATION and (wire != 0 or a)):
+                    name = text_field(self.file, start, end, TENSOR_NAME) or "?"
+                    raise PlifError(f"{self.path}: tensor '{name}' keeps its data in another file; export it again")
+            elif kind == "node" and number == NODE_DOMAIN and (wire != 2 or a != b):
+                raise PlifError(f"{self.path}: a node of another domain than ONNX's own; export it again")
+
+
+TENSOR_NOTES = (12, 16)  # doc_string, metadata_props
+DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"}  # TensorProto.DataType -> NumPy
+
+
+def read_initializers(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """{name: array [...]} of the named initializers of an ONNX file, each in its own shape and dtype (DTYPES); read-only.
+
+    A name that the file lacks is absent from the result. Raises PlifError for a file that `read_model` refuses, for a named
+    tensor of a data type that is not read, and for one with more or fewer bytes than its shape says.
+    """
+    wanted = set(names)
+    found: dict[str, np.ndarray] = {}
+    data = read_model(path)
+    file = io.BytesIO(data)
+    try:
+        for start, end in messages(file, 0, len(data), onnx_wire.MODEL_GRAPH):
+            for a, b in messages(file, start, end, onnx_wire.GRAPH_INITIALIZER):
+                header = read_header(file, a, b)
+                if header.name in wanted:
+                    found[header.name] = _tensor(file, header, f"{path}: tensor {header.name}")
+    except NotProtobuf:
+        raise not_onnx(Path(path), len(data)) from None
+    return found
+
+
+class Header(NamedTuple):
+    """What a tensor says of itself, and where its bytes are.
+
+    kind    TensorProto.DataType;  dims: its shape
+    data    (start, end), in bytes, of what is stored as the numbers lie in memory, little-endian
+    others  fields that are none of these, and no note: numbers that are stored in other ways
+    """
+
+    name: str
+    kind: int
+    dims: list[int]
+    data: list[tuple[int, int]]
+    others: list[Span]
+
+
+def read_header(file: BinaryIO, start: int, end: int) -> Header:
+    """The header of the TensorProto in bytes [start, end) of a file; its numbers are not read."""
+    name, kind = "", 0
+    dims: list[int] = []
+    data, others = [], []
+    for number, wire, a, b in fields(file, start, end):
+        if number == TENSOR_DIMS and wire == 0:
+            dims.append(a)
+        elif number == TENSOR_DIMS and wire == 2:
+            file.seek(a)
+            dims += varints(file.read(min(b - a, 1024)))
+        elif number == TENSOR_TYPE and wire == 0:
+            kind = a
+        elif number == onnx_wire.TENSOR_NAME and wire == 2:
+            file.seek(a)
+            name = file.read(min(b - a, 4096)).decode("utf-8", "replace")
+        elif number in (TENSOR_RAW, TENSOR_FLOATS, TENSOR_DOUBLES) and wire != 0:
+            data.append((a, b))
+        elif number not in TENSOR_NOTES and (number, wire, a) != (TENSOR_LOCATION, 0, 0):
+            others.append((number, wire, a, b))
+    return Header(name, kind, dims, data, others)
+
+
+def _tensor(file: BinaryIO, header: Header, where: str) -> np.ndarray:
+    dims = header.dims
+    if header.kind not in DTYPES:
+        raise PlifError(f"{where}: has data type {header.kind}; expected one of {sorted(DTYPES)} (float32 is 1)")
+    dtype = np.dtype(DTYPES[header.kind])
+    expected = math.prod(dims) * dtype.itemsize
+    start, end = header.data[0] if len(header.data) == 1 else (0, 0)
+    if end - start != expected or len(dims) > 8:
+        raise PlifError(
+            f"{where}: holds {end - start} bytes; expected {expected} for shape {dims}; the file was damaged"
+        )
+    file.seek(start)
+    return np.frombuffer(file.read(expected), dtype).reshape(dims)
+
+
+def varints(buffer: bytes) -> list[int]:
+    """The numbers of a packed list of them."""
+    values, at = [], 0
+    while at < len(buffer):
+        value, at = onnx_wire.varint(buffer, at)
+        values.append(value)
+    return values
