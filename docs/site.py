@@ -54,8 +54,7 @@ def api() -> str:
         module: Any = importlib.import_module(package)
         page.append(f"## {package}")
         for name in module.__all__:
-            if (
-                getattr(getattr(module, name), "__module__", "").partition(".")[0] == package
-            ):  # plif's others stand under theirs
+            home = getattr(getattr(module, name), "__module__", "")
+            if home.partition(".")[0] == package:  # what plif takes from the others stands under theirs
                 page.append(f"::: {package}.{name}")
     return "\n\n".join(page)
