@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ import pytest
 
 import plif
 from runtime.events import write_nmnist
+from tests.conftest import REPOSITORY
 from tests.networks import digits_network
 from tests.recordings import some_events
 
@@ -143,6 +145,20 @@ def test_what_is_printed_of_models_sessions_and_reports_fits_a_screen(folder: Pa
     for text, part in shown.items():
         assert part in text and text.isprintable() and len(text) < 24 * 80, text
     assert all(len(text) < 600 for text in list(shown)[:6])
+
+
+def test_the_page_on_python_shows_what_runs_and_names_everything(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (REPOSITORY / "docs" / "python.md").read_text(encoding="utf-8")
+    program = page.partition("<!-- run: files -->\n```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(shutil.copytree(folder, tmp_path / "here"))
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(compile(program, "docs/python.md", "exec"), names)
+    assert names["report"].passed and names["proof"].passed and names["result"].samples == 20
+    assert len(names["labels"]) == 1 and len(names["rows"]) == 2 and names["y"].shape == (2, 10)
+    assert [name for name in plif.__all__ if not name.startswith("__") and name not in page] == []
+    assert [verb for verb in vars(plif.Model) if not verb.startswith("_") and verb not in page] == ["opened"]
 
 
 def test_everything_that_is_listed_is_there_and_says_what_it_gives() -> None:
