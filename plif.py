@@ -140,9 +140,9 @@ class Model:
     def evaluate(self, data: str, **options: Any) -> Evaluation:
         """Accuracy, confusion, firing rates and times on the data set NAME:DIR.
 
-        options  split="test", limit, out (a folder), batch, workers, ...: as in runtime.measure.evaluate.evaluation.evaluate
+        options  split="test", limit, out (a folder), batch, workers, ...: as in runtime.measure.evaluate.evaluate
         """
-        return _take("runtime.measure.evaluate.evaluation", "evaluate")(self.opened(rates=True), data, **options)
+        return _take("runtime.measure.evaluate", "evaluate")(self.opened(rates=True), data, **options)
 
     def predict(self, *places: str | Path, **options: Any) -> Predicted:
         """Labels for recordings without labels, files and folders: .predictions, or a table that is written to `out`.
@@ -166,10 +166,10 @@ class Model:
     def bench(self, *others: str | Path, **options: Any) -> list[Measurement]:
         """Times and rates of a step of this artifact, and of others in turn with it: a row each.
 
-        options  engines, streams, seconds, threads: as in runtime.measure.bench.artifacts.bench
+        options  engines, streams, seconds, threads: as in runtime.measure.bench.bench
         """
         own = {"engines": [self._options.get("engine", "auto")], "threads": self._options.get("threads")}
-        return _take("runtime.measure.bench.artifacts", "bench")([self.path, *others], **(own | options))
+        return _take("runtime.measure.bench", "bench")([self.path, *others], **(own | options))
 
 
 def _take(module: str, name: str) -> Any:
