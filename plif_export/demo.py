@@ -95,6 +95,9 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
         "plif export model.pt",
     ):
         say(f"   {line}")
+    say(
+        "more (other formats, cameras, OpenVINO, NIR): pip install -e '.[all]' in the clone; docs/install.md lists the extras"
+    )
     return numbers
 
 

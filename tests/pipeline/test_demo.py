@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
+import tomllib
 
 import runtime
 from plif_export.demo import CAMERA, DECIDE, FRAMING, run
@@ -16,8 +18,21 @@ from tests.conftest import REPOSITORY
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 
-def test_the_demo_proves_evaluates_streams_and_leaves_pictures(tmp_path: Path) -> None:
+def others(installed: str) -> set[str]:
+    """What plif's extras bring and these extras do not, by the name that a program imports."""
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    name = {wanted: re.split(r"[^\w-]", wanted)[0].replace("-", "_") for extra in extras.values() for wanted in extra}
+    brought = {name[wanted] for extra in installed.split(",") for wanted in extras[extra]}
+    return {name[wanted] for wanted in (*extras["all"], *sum(extras.values(), []))} - brought - {"plif", "pillow"}
+
+
+def test_the_demo_proves_evaluates_streams_and_leaves_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
+    (installed,) = re.findall(r"^\$\(VENV\)/demo:.*\n.*'\.\[([\w,]+)\]'", (REPOSITORY / "Makefile").read_text(), re.M)
+    absent = others(installed)
+    assert {"openvino", "aedat", "rosbags", "h5py", "nir", "dv_processing"} <= absent
+    for library in absent:  # make demo installs none of these
+        monkeypatch.setitem(sys.modules, library, None)
     run(tmp_path / "demo", said.append, samples=40)
     numbers = json.loads((tmp_path / "demo" / "demo.json").read_text())
     assert all(exported["verify"]["passed"] for exported in numbers["export"])
@@ -40,3 +55,4 @@ def test_the_demo_proves_evaluates_streams_and_leaves_pictures(tmp_path: Path) -
         shown = {one.label for one in answers if begin_us + 60_000 < one.t_us <= end_us} - {None}
         assert shown == {digit}, (begin_us, digit, shown)
     assert any(line.strip().startswith("plif train") for line in said)
+    assert "pip install -e '.[all]'" in said[-1]
