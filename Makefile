@@ -101,8 +101,8 @@ OTHERS := $(addprefix --ignore=tests/export/test_,$(addsuffix .py,check_equals_e
 oldest:
 	$(OLDEST_PYTHON) -m venv .oldest
 	$(OLDEST_PYTHON) tests/oldest.py > .oldest/constraints.txt
-	.oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .oldest/constraints.txt -e '.[cpu,export,dashboard,nir]' pytest hypothesis
-	@# hypothesis: the round trips; files that need libraries of others, which ask for newer versions, are left out.
+	.oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .oldest/constraints.txt -e '.[cpu,export,dashboard,nir]' pytest
+	@# files that need libraries of others, which ask for newer versions, are left out.
 	@# ONNX Runtime before 1.24 has no convolution of int8 counts, and a Python 3.10 gets 1.23 at most: the event engine runs those
 	OMP_NUM_THREADS=1 .oldest/bin/python -m pytest tests/runtime tests/export $(OTHERS) -k "not int8 and not precision and not rounded"
 
