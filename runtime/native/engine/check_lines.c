@@ -21,22 +21,12 @@ static int uses(int op) {
     case LINE_FIRE: return A | MEMORY;
     case LINE_FIRE_GREATER:
     case LINE_FIRE_AT_LEAST: return A | B | MEMORY;
-    case LINE_NEG:
-    case LINE_ABS:
-    case LINE_ROUND:
-    case LINE_FLOOR:
-    case LINE_CEIL:
-    case LINE_COPY:
-    case LINE_EXP:
-    case LINE_TANH:
-    case LINE_SQRT:
-    case LINE_LOG:
-    case LINE_NOT:
-    case LINE_CAST: return OUT | A;
-    case LINE_WHERE_GREATER:
-    case LINE_WHERE_AT_LEAST: return OUT | A | B | C | D;
-    default: return LINE_WHERE <= op && op <= LINE_MUL_MUL ? OUT | A | B | C : OUT | A | B;
+#define READS(name, reads, gives) \
+    case LINE_##name: return OUT | ((1 << (reads)) - 1);
+        COMPUTING(READS)
+    default: return 0;
     }
+#undef READS
 }
 
 static int64_t map_floats(const Op *op) { return (int64_t)lanes_of(op->oc) * op->oh * op->ow; }

@@ -19,6 +19,51 @@ typedef struct {
     int32_t into; /* the state, from 1 on, in which register `out` lies after this line; 0: its own memory */
 } Line;
 
+/* Lines that compute: the name, how many of the registers a, b, c, d it reads, and what it gives; p and q are the bits of a
+ * and b. The first names are of one operation, the others of two, each rounded: a register less to write and to read. */
+#define COMPUTING(X) \
+    X(ADD, 2, a + b) \
+    X(SUB, 2, a - b) \
+    X(MUL, 2, (a * b)) \
+    X(DIV, 2, a / b) \
+    X(MIN, 2, lesser(a, b)) \
+    X(MAX, 2, greater(a, b)) \
+    X(NEG, 1, (fr)(p ^ whole(INT32_MIN))) \
+    X(ABS, 1, magnitude(a)) \
+    X(ROUND, 1, nearest(a)) /* half to even */ \
+    X(FLOOR, 1, floor_of(a)) \
+    X(CEIL, 1, ceil_of(a)) \
+    X(COPY, 1, a) \
+    X(EXP, 1, exp_of(a)) \
+    X(TANH, 1, tanh_of(a)) \
+    X(SQRT, 1, root(a)) \
+    X(LOG, 1, log_of(a)) \
+    X(GREATER, 2, (fr)(a > b)) \
+    X(AT_LEAST, 2, (fr)(a >= b)) \
+    X(EQUAL, 2, (fr)(a == b)) \
+    X(NOT, 1, (fr)~p) \
+    X(AND, 2, (fr)(p & q)) \
+    X(OR, 2, (fr)(p | q)) \
+    X(CAST, 1, (fr)(p & (ir)all(1.0f))) /* a ? 1 : 0 */ \
+    X(WHERE, 3, choose(p, b, c))        /* a ? b : c */ \
+    X(ADD_ADD, 3, a + b + c) \
+    X(ADD_SUB, 3, a + b - c) \
+    X(ADD_FROM, 3, c - (a + b)) \
+    X(ADD_MUL, 3, (a + b) * c) \
+    X(SUB_ADD, 3, a - b + c) \
+    X(SUB_SUB, 3, a - b - c) \
+    X(SUB_FROM, 3, c - (a - b)) \
+    X(SUB_MUL, 3, (a - b) * c) \
+    X(MUL_ADD, 3, (a * b) + c) \
+    X(MUL_SUB, 3, (a * b) - c) \
+    X(MUL_FROM, 3, c - a * b) \
+    X(MUL_MUL, 3, a * b * c) \
+    X(CAST_GREATER, 2, pick(greater_than(a, b), (ir)(a > b), all(1.0f), all(0.0f))) \
+    X(CAST_AT_LEAST, 2, pick(at_least(a, b), (ir)(a >= b), all(1.0f), all(0.0f))) \
+    X(WHERE_GREATER, 4, pick(greater_than(a, b), (ir)(a > b), c, d)) /* a > b ? c : d */ \
+    X(WHERE_AT_LEAST, 4, pick(at_least(a, b), (ir)(a >= b), c, d))
+
+#define NAMED(name, reads, gives) LINE_##name,
 enum line_op {
     LINE_NUMBER,        /* out = the float whose bits are in a */
     LINE_CHANNEL,       /* out = a parameter of each channel, lanes(oc) floats from Op.alpha + 16 a on */
@@ -33,48 +78,9 @@ enum line_op {
     LINE_FIRE,          /* the spikes that go out = truth of register a */
     LINE_FIRE_GREATER,  /* = a > b */
     LINE_FIRE_AT_LEAST, /* = a >= b */
-    LINE_ADD,           /* out = a + b; from here on lines compute */
-    LINE_SUB,
-    LINE_MUL,
-    LINE_DIV,
-    LINE_MIN,
-    LINE_MAX,
-    LINE_NEG, /* out = -a */
-    LINE_ABS,
-    LINE_ROUND, /* half to even */
-    LINE_FLOOR,
-    LINE_CEIL,
-    LINE_COPY,
-    LINE_EXP, /* functions.h */
-    LINE_TANH,
-    LINE_SQRT,
-    LINE_LOG,
-    LINE_GREATER, /* out = a > b */
-    LINE_AT_LEAST,
-    LINE_EQUAL,
-    LINE_NOT,
-    LINE_AND,
-    LINE_OR,
-    LINE_CAST,  /* out = a ? 1 : 0 */
-    LINE_WHERE, /* out = a ? b : c */
-    /* Two operations in one, each rounded: a register less to write and to read. */
-    LINE_ADD_ADD,  /* out = a + b + c */
-    LINE_ADD_SUB,  /* out = a + b - c */
-    LINE_ADD_FROM, /* out = c - (a + b) */
-    LINE_ADD_MUL,  /* out = (a + b) c */
-    LINE_SUB_ADD,
-    LINE_SUB_SUB,
-    LINE_SUB_FROM,
-    LINE_SUB_MUL,
-    LINE_MUL_ADD,
-    LINE_MUL_SUB,
-    LINE_MUL_FROM,
-    LINE_MUL_MUL,
-    LINE_CAST_GREATER, /* out = a > b ? 1 : 0 */
-    LINE_CAST_AT_LEAST,
-    LINE_WHERE_GREATER, /* out = a > b ? c : d */
-    LINE_WHERE_AT_LEAST,
+    COMPUTING(NAMED)    /* every line from LINE_ADD on */
     LINE_OPS
 };
+#undef NAMED
 
 #endif
