@@ -1,7 +1,6 @@
 /* Memory and files where systems differ: Windows has neither C11's aligned_alloc nor mmap nor fmemopen, WebAssembly
  * no mmap. And the clock that never goes back. */
-#ifndef PLIF_PORTABLE_H
-#define PLIF_PORTABLE_H
+#pragma once
 
 #include <fcntl.h>
 #include <stdint.h>
@@ -78,5 +77,3 @@ static inline FILE *file_of(const void *data, size_t bytes) {
     return fmemopen((void *)(uintptr_t)data, bytes, "rb");
 #endif
 }
-
-#endif

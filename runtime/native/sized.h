@@ -1,7 +1,6 @@
 /* Structures of callers say their own size, which is that of this version of plif.h, of an older or of a newer one:
  * what both know is read and written. */
-#ifndef PLIF_SIZED_H
-#define PLIF_SIZED_H
+#pragma once
 
 #include "error.h"
 
@@ -19,5 +18,3 @@ static inline int size_check(size_t size, const char *name, const char *begin) {
 static inline void size_copy(void *to, const void *from, size_t size, size_t whole) {
     memcpy(to, from, size < whole ? size : whole);
 }
-
-#endif

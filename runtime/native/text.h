@@ -1,6 +1,5 @@
 /* Small pieces of text, for the grammars of framing, decisions, resets and filters. In ASCII. */
-#ifndef PLIF_TEXT_H
-#define PLIF_TEXT_H
+#pragma once
 
 #include <stdint.h>
 #include <string.h>
@@ -33,5 +32,3 @@ int64_t plif_whole(Text t, int digits);
 int plif_decimal(Text t, int before, int64_t *digits, int *behind);
 /* "10ms" -> 10000, in us; 0 where it is no whole number of microseconds from 1 to MOST_TIME_US. */
 int64_t plif_text_us(Text t);
-
-#endif

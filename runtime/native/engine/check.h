@@ -1,6 +1,5 @@
 /* How a check says what is wrong: a code, and one line that begins with the operation. */
-#ifndef PLIF_CHECK_H
-#define PLIF_CHECK_H
+#pragma once
 
 #include "event.h"
 
@@ -54,5 +53,3 @@ int plif_check_tensor(const Check *c, const Op *op);
 
 static inline int between(int64_t low, int64_t n, int64_t high) { return low <= n && n <= high; }
 static inline int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
-
-#endif

@@ -18,8 +18,7 @@
  *   active   the active lists that a convolution reads: for each row of the input map and each segment of 128 channels, the
  *            nonzero inputs in the order of pixels (see active.h)
  */
-#ifndef PLIF_EVENT_H
-#define PLIF_EVENT_H
+#pragma once
 
 #include "machine.h"
 
@@ -193,5 +192,3 @@ static inline int blocks_of(int channels) { return (channels + BLOCK - 1) / BLOC
 static inline int block_lanes(int channels, int block) {
     return block < channels / BLOCK ? BLOCK : lanes_of(channels) - block * BLOCK;
 }
-
-#endif

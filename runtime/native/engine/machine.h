@@ -7,8 +7,7 @@
  *
  * The first `Op.once` lines make what is the same for all blocks of a piece of work. Lines are checked by check_lines.c.
  */
-#ifndef PLIF_MACHINE_H
-#define PLIF_MACHINE_H
+#pragma once
 
 #include <stdint.h>
 
@@ -82,5 +81,3 @@ enum line_op {
     LINE_OPS
 };
 #undef NAMED
-
-#endif

@@ -10,8 +10,7 @@
  * camera, and take it from the very thread that the others wait for. Not OpenMP: its runtime is another library to
  * ship, and two copies of it in one process (PyTorch brings its own) get in each other's way. /
  */
-#ifndef PLIF_POOL_H
-#define PLIF_POOL_H
+#pragma once
 
 #include "../portable.h"
 
@@ -185,5 +184,3 @@ static void pool_free(Pool *p) {
     free(p->workers);
     aligned_free(p);
 }
-
-#endif

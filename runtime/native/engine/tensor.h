@@ -8,8 +8,7 @@
  *
  * They write into OP_SPACE: room for a map, which other operations read as one, and in which nothing but floats ever lies.
  */
-#ifndef PLIF_TENSOR_H
-#define PLIF_TENSOR_H
+#pragma once
 
 #include <stdint.h>
 
@@ -42,5 +41,3 @@ static inline int64_t pieces(const Tensor *t, int is_product) {
     return is_product ? (elements(t, 0, outer - 1) + PIECE_ROWS - 1) / PIECE_ROWS
                       : (elements(t, 0, outer) + PIECE_ELEMENTS - 1) / PIECE_ELEMENTS;
 }
-
-#endif

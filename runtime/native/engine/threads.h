@@ -12,8 +12,7 @@
  *
  * Any count gives the same bits, so it may change between two steps of a stream.
  */
-#ifndef PLIF_THREADS_H
-#define PLIF_THREADS_H
+#pragma once
 
 #include "event.h"
 
@@ -39,5 +38,3 @@ int64_t plif_threads_last_ns(const Threads *threads); /* the last one; 0 where t
 
 /* As plif_run, with as many threads as are chosen, of those pools. */
 void plif_run_timed(const Program *program, Threads *threads, const Call *call, char **arenas, float **accs);
-
-#endif

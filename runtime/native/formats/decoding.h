@@ -1,7 +1,6 @@
 /* What the words of a file have set so far, for every format of formats.h. runtime/native/packets.py has it field
  * by field. */
-#ifndef PLIF_DECODING_H
-#define PLIF_DECODING_H
+#pragma once
 
 #include "../rules/frames/collect.h"
 
@@ -63,5 +62,3 @@ static inline uint8_t *five_bytes(Decoding *d, const uint8_t *b, uint8_t *to) {
     }
     return put(to, d->offset + ((int64_t)(b[2] & 0x7F) << 16 | b[3] << 8 | b[4]), b[0], b[1], b[2] >> 7);
 }
-
-#endif

@@ -1,6 +1,5 @@
 /* EVT 3.0, word by word; runtime/events/formats/evt3.py says what the words mean. */
-#ifndef PLIF_EVT3_H
-#define PLIF_EVT3_H
+#pragma once
 
 #include "decoding.h"
 
@@ -93,5 +92,3 @@ int64_t plif_evt3_collect(const uint16_t *words, int64_t bytes, int64_t *at, Evt
                           const int64_t *of_x, int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p,
                           float *counts);
 int plif_packets_layout(void);
-
-#endif

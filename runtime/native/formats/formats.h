@@ -1,8 +1,7 @@
 /* Formats of recordings that need no library to read: their words, and the one decoder of them.
  * runtime/events/formats/ says what each field means, and reads their files. Nothing here trusts its input, as in
  * rules/collect.c. */
-#ifndef PLIF_FORMATS_H
-#define PLIF_FORMATS_H
+#pragma once
 
 #include "evt3.h"
 
@@ -29,5 +28,3 @@ enum { PACKET = 28, POLARITY = 1 };
 int plif_aedat31_packet(const uint8_t *header, Packet *packet);
 /* Whether one of these polarity events has its valid bit. */
 int plif_any_valid(const uint8_t *events, int64_t count);
-
-#endif

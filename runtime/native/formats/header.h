@@ -1,6 +1,5 @@
 /* Which format a recording has, and what its header says. */
-#ifndef PLIF_HEADER_H
-#define PLIF_HEADER_H
+#pragma once
 
 #include "formats.h"
 
@@ -17,5 +16,3 @@ typedef struct {
 int plif_looks_like(int format, const uint8_t *head, int64_t bytes);
 /* size: of the file, in bytes. 0, or a code below zero and its text. */
 int plif_header_read(Header *h, FILE *file, const char *path, int64_t size);
-
-#endif

@@ -1,6 +1,5 @@
 /* A recording in a file -> all frames of a sample, see sample.c. */
-#ifndef PLIF_SAMPLE_H
-#define PLIF_SAMPLE_H
+#pragma once
 
 #include <stdint.h>
 
@@ -12,5 +11,3 @@ enum { SAMPLE_OTHER = -1 };
  * another way. */
 int64_t plif_sample(const char *path, const char *framing, const int32_t shape[3], int32_t width, int32_t height,
                     float *out, int64_t stride, int64_t room, int64_t *used);
-
-#endif

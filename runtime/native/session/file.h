@@ -4,8 +4,7 @@
  * A file is not believed: plif_file_open checks every offset and size against the size of the file, the facts
  * against each other, and the program for this processor with plif_program_check. What passes may be wrong, and
  * cannot do harm. */
-#ifndef PLIF_FILE_H
-#define PLIF_FILE_H
+#pragma once
 
 #include "../engine/event.h"
 #include "../plif.h"
@@ -82,5 +81,3 @@ int plif_file_open(plif_model *model, const char *base, int64_t bytes, unsigned 
 /* As plif_open_buffer, for the kernels of one path; and the program, for plif_run. */
 plif_model *plif_open_for(const void *data, int64_t bytes, unsigned flags, int path);
 const Program *plif_model_program(const plif_model *model);
-
-#endif

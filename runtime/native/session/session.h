@@ -1,6 +1,5 @@
 /* A session: the state of one stream, and the memory that its steps need. */
-#ifndef PLIF_SESSION_H
-#define PLIF_SESSION_H
+#pragma once
 
 #include "../rules/decisions/decider.h"
 #include "file.h"
@@ -70,5 +69,3 @@ int plif_session_feed(plif_session *s, Batch *batch, plif_input *frame, const ch
 int plif_session_goes_on(const plif_session *s, const char *what);
 /* Whether it makes frames of events: 0, or a code and its text. */
 int plif_session_takes(const plif_session *s, const void *place, const char *what);
-
-#endif

@@ -1,6 +1,5 @@
 /* SHA-256 (FIPS 180-4), to find out whether a file is as it was written. */
-#ifndef PLIF_SHA256_H
-#define PLIF_SHA256_H
+#pragma once
 
 #include <stdint.h>
 
@@ -13,5 +12,3 @@ typedef struct {
 void plif_sha256_begin(Sha256 *s);
 void plif_sha256_add(Sha256 *s, const void *data, int64_t bytes);
 void plif_sha256_end(Sha256 *s, uint8_t digest[32]);
-
-#endif

@@ -17,8 +17,7 @@
  * Nine taps and every block of outputs read the same list, so the bits are taken apart once and not eighteen times. In a
  * frame of events one pixel in thirty is listed, and the others cost nothing.
  */
-#ifndef PLIF_ACTIVE_H
-#define PLIF_ACTIVE_H
+#pragma once
 
 #include "../event.h"
 #include "simd.h"
@@ -195,5 +194,3 @@ INLINE void active_values(const Op *op, const Context *ctx, int y, int s) {
     }
     row.starts[listed] = n;
 }
-
-#endif

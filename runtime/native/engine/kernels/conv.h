@@ -9,8 +9,7 @@
  *
  * A linear layer is a convolution whose kernel is as large as its input map. /
  */
-#ifndef PLIF_CONV_H
-#define PLIF_CONV_H
+#pragma once
 
 #include "dense8.h"
 #include "lazy.h"
@@ -137,5 +136,3 @@ static void conv(const Op *op, const Context *ctx, int item) {
         for (; left > 0; left -= BLOCK, lane += BLOCK)
             conv_tile(op, ctx, &t, lane, left >= BLOCK ? BLOCK : left < 32 && op->sums >= SUM_INT16 ? 32 : left);
 }
-
-#endif

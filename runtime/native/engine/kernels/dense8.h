@@ -5,8 +5,7 @@
  * has zeros before and after it (active.h), so that every tap can read 16 pixels of it without a test for the
  * border. /
  */
-#ifndef PLIF_DENSE8_H
-#define PLIF_DENSE8_H
+#pragma once
 
 #include "../event.h"
 #include "simd.h"
@@ -117,6 +116,4 @@ INLINE int dense8_rows(const Op *op, const Context *ctx, const Tile *t) { return
 INLINE void dense8(const Op *op, const Context *ctx, const Tile *t, int lane, int L) {
     (void)op, (void)ctx, (void)t, (void)lane, (void)L;
 }
-#endif
-
 #endif

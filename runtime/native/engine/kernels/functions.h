@@ -2,8 +2,7 @@
  *
  * Polynomials of Cephes (S. Moshier), within two units in the last place of the true value; rounded after each operation.
  */
-#ifndef PLIF_FUNCTIONS_H
-#define PLIF_FUNCTIONS_H
+#pragma once
 
 #include "simd.h"
 
@@ -105,5 +104,3 @@ INLINE fr tanh_of(fr x) {
     const fr far = with_sign_of(all(1.0f) - all(2.0f) / (exp_of(size + size) + all(1.0f)), x);
     return choose(size >= all(0.625f), far, p * z * x + x); /* a NaN stays one */
 }
-
-#endif

@@ -1,7 +1,6 @@
 /* Layers without weights and without state, the input and the output. One item is one row of the output map, unless
  * a comment says otherwise. */
-#ifndef PLIF_LAYERS_H
-#define PLIF_LAYERS_H
+#pragma once
 
 #include "../event.h"
 #include "simd.h"
@@ -144,5 +143,3 @@ INLINE void rate(const Op *op, const Context *ctx) {
             for (int c = 0; c < op->ic; c++) fired += floats(ctx, op->in)[p * lanes_of(op->ic) + c] != 0;
     ctx->rates[op->state][ctx->rate_index] = (float)((double)fired / ((double)op->ih * op->iw * op->ic));
 }
-
-#endif

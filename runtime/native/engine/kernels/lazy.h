@@ -11,8 +11,7 @@
  * the threshold is charged to less than the threshold, so is every v below it. A unit of which nobody knows whether
  * it is below is stepped. /
  */
-#ifndef PLIF_LAZY_H
-#define PLIF_LAZY_H
+#pragma once
 
 #include "neuron.h"
 
@@ -118,5 +117,3 @@ INLINE void settle(const Op *op, const Context *ctx, int y) {
         }
     }
 }
-
-#endif

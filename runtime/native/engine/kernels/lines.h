@@ -1,6 +1,5 @@
 /* One line of a program on registers of some floats: arithmetic, as machine.h lists it. */
-#ifndef PLIF_LINES_H
-#define PLIF_LINES_H
+#pragma once
 
 #include "../machine.h"
 #include "functions.h"
@@ -62,5 +61,3 @@ static __attribute__((noinline)) void compute(Machine *m, const Line *line, Plac
     }
 #undef CASE
 }
-
-#endif

@@ -2,8 +2,7 @@
  *
  * The subtraction of v_reset is left out where v_reset is 0, which changes no bit. Membranes may be updated in place.
  */
-#ifndef PLIF_NEURON_H
-#define PLIF_NEURON_H
+#pragma once
 
 #include "../event.h"
 #include "simd.h"
@@ -193,5 +192,3 @@ INLINE void neuron_row(const Op *op, const Context *ctx, int y) {
         fire_pixels(op, ctx, pixel, op->ow - from < 64 ? op->ow - from : 64, 0, in, lanes, SUM_FLOAT);
     }
 }
-
-#endif

@@ -2,8 +2,7 @@
  *
  * What the convolution summed is read where it lies, in its tile, which is still in the cache.
  */
-#ifndef PLIF_PROGRAM_H
-#define PLIF_PROGRAM_H
+#pragma once
 
 #include "lines.h"
 #include "neuron.h"
@@ -155,5 +154,3 @@ static __attribute__((noinline)) void program_row(const Op *op, const Context *c
         }
     }
 }
-
-#endif

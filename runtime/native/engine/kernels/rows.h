@@ -3,8 +3,7 @@
  * All have one signature (`adder`), and adder_of chooses one. They are not inlined, since compilers have too few
  * registers left for them inside the loops around them. /
  */
-#ifndef PLIF_ROWS_H
-#define PLIF_ROWS_H
+#pragma once
 
 #include "../event.h"
 #include "simd.h"
@@ -203,5 +202,3 @@ INLINE adder *adder_of(int L, int kind) {
     };
     return all[kind][L >= 128 ? 3 : L >= 64 ? 2 : L >= 32];
 }
-
-#endif

@@ -3,8 +3,7 @@
  * Compiler vector types rather than a library of intrinsics: no dependency, and the same additions in the same order on
  * every path, so all paths give the same bits. Only comparisons that end in a bit mask need an instruction by name.
  */
-#ifndef PLIF_SIMD_H
-#define PLIF_SIMD_H
+#pragma once
 
 #include <stdint.h>
 #include <string.h>
@@ -151,5 +150,3 @@ INLINE uint32_t nonzero(const float *p, int n) {
     return bits;
 #endif
 }
-
-#endif

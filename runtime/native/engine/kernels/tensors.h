@@ -1,6 +1,5 @@
 /* Operations on views of floats (tensor.h): correct for every shape, and vectors of the processor where they follow each other. */
-#ifndef PLIF_TENSORS_H
-#define PLIF_TENSORS_H
+#pragma once
 
 #include "../tensor.h"
 #include "lines.h"
@@ -191,5 +190,3 @@ static void product(const Op *op, const Context *ctx, int item) {
         }
     }
 }
-
-#endif

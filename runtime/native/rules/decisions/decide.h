@@ -1,7 +1,6 @@
 /* How votes add up to an answer. For users: docs/live.md; in plain Python: tests/specification/decide.py, with
  * which tests compare this. */
-#ifndef PLIF_DECIDE_H
-#define PLIF_DECIDE_H
+#pragma once
 
 #include <stdint.h>
 
@@ -54,5 +53,3 @@ void plif_evidence_fade(const DecisionRule *rule, Evidence *e, double *memory, i
 void plif_evidence_reset(const DecisionRule *rule, Evidence *e, double *memory, int classes);
 /* Whether a class that is not "other" has a twentieth of its possible spikes. */
 int plif_evidence_any(const DecisionRule *rule, const Evidence *e, const double *memory, int classes, int voters);
-
-#endif

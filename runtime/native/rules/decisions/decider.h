@@ -1,7 +1,6 @@
 /* What happens before and after each step of a network, whoever makes it: resets and fades, the time that passed,
  * whether the scene is idle, votes, evidence, the answer. */
-#ifndef PLIF_DECIDER_H
-#define PLIF_DECIDER_H
+#pragma once
 
 #include "decide.h"
 #include "../frames/framer.h"
@@ -59,5 +58,3 @@ void plif_decider_after(Decider *d, const float *y, plif_decision *decision);
 /* Whether numbers of a snapshot are such as this decider could have; memory: its doubles there, which need not be
  * aligned. */
 int plif_decider_possible(const Decider *d, const Deciding *s, const char *memory);
-
-#endif

@@ -8,8 +8,7 @@
  * A feed that pauses looks like a camera without noise. R < 1 within about 2 s, and until then the floor falls by about a third: after a pause
  * of any length the noise is quiet at once. From a floor of nothing, noise of N events a second is quiet after 50 ln(N / 300) s. A scene that
  * never rests has a floor that is too high, so a quiet scene alone is not idle: the decider also asks that no class but "other" has evidence. */
-#ifndef PLIF_IDLE_H
-#define PLIF_IDLE_H
+#pragma once
 
 #include <stdint.h>
 
@@ -23,5 +22,3 @@ void plif_activity_reset(Activity *a);
 double plif_activity_add(Activity *a, int64_t events, int64_t lasts_us);
 /* Learns the rate after that frame; returns whether the scene is as quiet as the camera's noise. */
 int plif_activity_quiet(Activity *a, double per_s, int64_t events, int64_t lasts_us);
-
-#endif

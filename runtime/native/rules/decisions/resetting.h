@@ -7,8 +7,7 @@
  *     decay:TAU          over a gap in time, which no frame covers, membranes and evidence fade by exp(-gap / TAU)
  *
  * A frame without events is a step like any other: the network forgets in it at its own pace. */
-#ifndef PLIF_RESETTING_H
-#define PLIF_RESETTING_H
+#pragma once
 
 #include <stdint.h>
 
@@ -36,5 +35,3 @@ ResetState plif_reset_of_row(const ResetPolicy *policy, int row);
  * gap_us: what of that this frame does not cover. */
 double plif_reset_before(const ResetPolicy *policy, ResetState *state, int64_t events, int64_t dt_us, int discontinuity,
                          int64_t gap_us);
-
-#endif

@@ -1,6 +1,5 @@
 /* Binning of events, see collect.c. An event is EVENT bytes without padding: t int64 (us), x, y uint16, p uint8. */
-#ifndef PLIF_COLLECT_H
-#define PLIF_COLLECT_H
+#pragma once
 
 #include <stdint.h>
 #include <string.h>
@@ -69,5 +68,3 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
                      float *counts);
 int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows);
 int plif_all_usable(const uint8_t *events, int64_t bytes, int64_t width, int64_t height, int64_t limit_us);
-
-#endif

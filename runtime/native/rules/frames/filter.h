@@ -1,8 +1,7 @@
 /* Filters between a source and the frames, in one line of text: `hot,refractory:1ms,roi:square`. docs/live.md has
  * the grammar, tests/specification/filters.py the rule of each. They work in the order in which they stand, each on
  * what the one before lets pass. How events are cut into packets never changes which of them pass. */
-#ifndef PLIF_FILTER_H
-#define PLIF_FILTER_H
+#pragma once
 
 #include "../../text.h"
 
@@ -97,5 +96,3 @@ enum {
     FILTER_SWAP,
     FILTER_KINDS
 };
-
-#endif

@@ -1,6 +1,5 @@
 /* Events -> frames, one frame a call. tests/specification/framer.py says in plain words what they are. */
-#ifndef PLIF_FRAMER_H
-#define PLIF_FRAMER_H
+#pragma once
 
 #include "framing.h"
 #include "collect.h"
@@ -74,5 +73,3 @@ void plif_framer_join(const Framer *f, plif_input *newer, const plif_input *olde
 /* Whether numbers of a snapshot are such as this framer could have; memory: its floats there, which need not be
  * aligned. */
 int plif_framer_possible(const Framer *f, const FramerState *s, const char *memory);
-
-#endif

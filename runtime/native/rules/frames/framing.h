@@ -1,6 +1,5 @@
 /* How events become frames, in one line of text; docs/events.md has the grammar. */
-#ifndef PLIF_FRAMING_H
-#define PLIF_FRAMING_H
+#pragma once
 
 #include <stdint.h>
 
@@ -27,5 +26,3 @@ int plif_framing_parse(const char *text, Framing *framing);
 
 /* "10ms" -> 10000; 0 where it is no whole number of microseconds from 1 on. */
 int64_t plif_time_us(const char *text);
-
-#endif
