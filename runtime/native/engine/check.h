@@ -1,6 +1,7 @@
 /* How a check says what is wrong: a code, and one line that begins with the operation. */
 #pragma once
 
+#include "../error.h"
 #include "event.h"
 
 #include <stdarg.h>
@@ -38,11 +39,6 @@ __attribute__((format(printf, 3, 4))) static inline int wrong(const Check *c, in
     do { \
         if (!(holds)) return wrong(c, code, __VA_ARGS__); \
     } while (0)
-#define TRY(check) \
-    do { \
-        const int failed = check; \
-        if (failed) return failed; \
-    } while (0)
 
 /* What an operation writes. */
 enum result { NOTHING, FLOATS, SPIKES, LISTS };
@@ -50,6 +46,3 @@ int plif_check_pointer(const Check *c, const char *what, const void *at, int64_t
 int plif_check_result(const Op *op);                /* what it writes to `out` */
 int plif_check_lines(const Check *c, const Op *op); /* of a neuron that is a program, and of tensors */
 int plif_check_tensor(const Check *c, const Op *op);
-
-static inline int between(int64_t low, int64_t n, int64_t high) { return low <= n && n <= high; }
-static inline int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }

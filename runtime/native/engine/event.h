@@ -177,6 +177,9 @@ typedef struct {
 typedef void run_item(const Op *op, const Context *ctx, int item);
 run_item plif_item_scalar, plif_item_avx2, plif_item_avx512, plif_item_neon;
 
+static inline int between(int64_t low, int64_t n, int64_t high) { return low <= n && n <= high; }
+static inline int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
 static inline int lanes_of(int channels) {
     int rest = channels % BLOCK;
     return channels - rest + (rest == 0 ? 0 : rest <= 16 ? 16 : rest <= 32 ? 32 : 64);

@@ -43,10 +43,7 @@ static void begin(plif_recording *r) {
 
 /* Takes the file, NULL where errno says why there is none. */
 static plif_recording *opened(FILE *file, const char *name, int64_t bytes) {
-    if (!file) {
-        plif_fail(PLIF_NO_FILE, "%.200s: %s", name, strerror(errno));
-        return NULL;
-    }
+    if (!file) return plif_fail(PLIF_NO_FILE, "%.200s: %s", name, strerror(errno)), NULL;
     plif_recording *r = calloc(1, sizeof *r);
     if (!r) {
         fclose(file);
@@ -65,21 +62,18 @@ static plif_recording *opened(FILE *file, const char *name, int64_t bytes) {
 plif_recording *plif_recording_open(const char *path) {
     struct stat facts;
     plif_call_begins();
-    if (!path || stat(path, &facts) || !S_ISREG(facts.st_mode)) {
-        plif_fail(PLIF_NO_FILE, "%.200s: no such file", path ? path : "(no path)");
-        return NULL;
-    }
+    if (!path || stat(path, &facts) || !S_ISREG(facts.st_mode))
+        return plif_fail(PLIF_NO_FILE, "%.200s: no such file", path ? path : "(no path)"), NULL;
     return opened(fopen(path, "rb"), path, (int64_t)facts.st_size);
 }
 
 plif_recording *plif_recording_open_buffer(const void *data, size_t bytes, const char *name) {
     plif_call_begins();
-    if (!data || !name || !bytes) {
-        plif_fail(data && name ? PLIF_BAD_FILE : PLIF_BAD_ARGUMENT, "%.200s: %s",
-                  name ? name : "plif_recording_open_buffer",
-                  data && name ? "the file is empty (0 bytes)" : "bytes and a name are needed");
-        return NULL;
+    if (!data || !name) {
+        name = name ? name : "plif_recording_open_buffer";
+        return plif_fail(PLIF_BAD_ARGUMENT, "%.200s: bytes and a name are needed", name), NULL;
     }
+    if (!bytes) return plif_fail(PLIF_BAD_FILE, "%.200s: the file is empty (0 bytes)", name), NULL;
     return opened(file_of(data, bytes), name, (int64_t)bytes);
 }
 
@@ -223,8 +217,7 @@ int plif_recording_describe(plif_recording *r, plif_options *options) {
         if (failed) return failed;
     }
     const char *filter = options->size >= sizeof *options ? options->filter : NULL;
-    const int failed = filter ? plif_filters_make(filter, r->header.width, r->header.height, &filters) : 0;
-    if (failed) return failed;
+    if (filter) TRY(plif_filters_make(filter, r->header.width, r->header.height, &filters));
     const Extent extent = extent_of(r, filters);
     plif_filters_free(filters);
     begin(r);

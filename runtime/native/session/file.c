@@ -14,13 +14,6 @@ enum { MOST_RECORDS = 1 << 20, MOST_NUMBERS = 1 << 28, MOST_STEPS = 1 << 20, MOS
     do { \
         if (!(holds)) return plif_fail(PLIF_BAD_FILE, __VA_ARGS__); \
     } while (0)
-#define TRY(call) \
-    do { \
-        const int failed = call; \
-        if (failed) return failed; \
-    } while (0)
-
-static int between(int64_t low, int64_t n, int64_t high) { return low <= n && n <= high; }
 
 static const void *section(const plif_model *m, int which) { return m->base + m->header->sections[which].at; }
 

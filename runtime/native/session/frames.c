@@ -1,12 +1,11 @@
 /* Events to frames, for a network that runs elsewhere. */
 #include "../formats/evt3.h"
-#include "../sized.h"
+#include "../error.h"
 #include "session.h"
 
 /* Whether a call may give frames, to a place of this layout. */
 static int may_frame(const plif_session *s, const plif_input *frame, const char *what) {
-    const int no = plif_session_takes(s, frame, what);
-    if (no) return no;
+    TRY(plif_session_takes(s, frame, what));
     if (size_check(frame->size, "plif_input", "PLIF_INPUT")) return PLIF_BAD_ARGUMENT;
     if (frame->size < sizeof *frame || !frame->x || (uintptr_t)frame->x % sizeof *frame->x)
         return plif_fail(PLIF_BAD_ARGUMENT, "%s: plif_input.x: expected room for a frame", what);
@@ -21,14 +20,12 @@ static int given(plif_session *s, int got, const plif_input *frame) {
 }
 
 static int feed(plif_session *s, Batch *batch, plif_input *frame, const char *what) {
-    const int over = plif_session_goes_on(s, what);
-    if (over) return over;
+    TRY(plif_session_goes_on(s, what));
     return given(s, plif_session_feed(s, batch, frame, what), frame);
 }
 
 int plif_frame_events(plif_session *s, plif_packet *packet, plif_input *frame) {
-    const int no = may_frame(s, frame, "plif_frame_events");
-    if (no) return no;
+    TRY(may_frame(s, frame, "plif_frame_events"));
     if (packet && size_check(packet->size, "plif_packet", "PLIF_PACKET")) return PLIF_BAD_ARGUMENT;
     if (!packet || packet->size < sizeof *packet || (!packet->events && packet->count) ||
         packet->taken > packet->count || !sane((int64_t)packet->count))
@@ -42,8 +39,7 @@ int plif_frame_events(plif_session *s, plif_packet *packet, plif_input *frame) {
 
 int plif_frame_words(plif_session *s, const uint16_t *words, int64_t count, int64_t *at, Evt3Reader *reader,
                      double came_s, plif_input *frame) {
-    const int no = may_frame(s, frame, "plif_frame_words");
-    if (no) return no;
+    TRY(may_frame(s, frame, "plif_frame_words"));
     if (is_whole(&s->framing) || s->filters)
         return plif_fail(PLIF_BAD_ARGUMENT,
                          "plif_frame_words: without filters, and of a framing that follows the clock");
@@ -54,33 +50,29 @@ int plif_frame_words(plif_session *s, const uint16_t *words, int64_t count, int6
 }
 
 int plif_frame_tick(plif_session *s, int64_t t_us, plif_input *frame) {
-    const int no = may_frame(s, frame, "plif_frame_tick");
-    if (no) return no;
+    TRY(may_frame(s, frame, "plif_frame_tick"));
     if (!possible(t_us)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame_tick: %lld us is no time", (long long)t_us);
     return s->moving.framer.is_closed ? PLIF_OK : given(s, plif_framer_tick(&s->framer, t_us, frame), frame);
 }
 
 int plif_frame_finish(plif_session *s, plif_input *frame) {
-    const int no = may_frame(s, frame, "plif_frame_finish");
-    if (no) return no;
+    TRY(may_frame(s, frame, "plif_frame_finish"));
     s->moving.framer.is_closed = 1;
     return given(s, plif_framer_close(&s->framer, frame), frame);
 }
 
 int plif_frame_restart(plif_session *s, int flags, plif_input *frame) {
-    const int no = may_frame(s, frame, "plif_frame_restart");
-    return no ? no : given(s, plif_framer_restart(&s->framer, flags & (PLIF_GAP | PLIF_AFRESH), frame), frame);
+    TRY(may_frame(s, frame, "plif_frame_restart"));
+    return given(s, plif_framer_restart(&s->framer, flags & (PLIF_GAP | PLIF_AFRESH), frame), frame);
 }
 
 int plif_resume(plif_session *s, int64_t t_us) {
-    const int no = plif_session_takes(s, s, "plif_resume");
-    if (no) return no;
+    TRY(plif_session_takes(s, s, "plif_resume"));
     return possible(t_us) ? plif_framer_resume(&s->framer, t_us) : 0;
 }
 
 int plif_join(const plif_session *s, plif_input *newer, const plif_input *older) {
-    const int no = plif_session_takes(s, older, "plif_join");
-    if (no) return no;
+    TRY(plif_session_takes(s, older, "plif_join"));
     if (!newer || !newer->x || !older->x)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_join: two frames with their x are needed");
     plif_framer_join(&s->framer, newer, older);
@@ -92,8 +84,7 @@ int plif_filter_note(const plif_session *s, int number, char *text, size_t bytes
 }
 
 int plif_time_of(const plif_session *s, plif_time *t) {
-    const int no = plif_session_takes(s, t, "plif_time_of");
-    if (no) return no;
+    TRY(plif_session_takes(s, t, "plif_time_of"));
     if (size_check(t->size, "plif_time", "PLIF_TIME")) return PLIF_BAD_ARGUMENT;
     const FramerState *f = &s->moving.framer;
     const Frame *o = &f->open;

@@ -32,10 +32,7 @@ static void *map_file(const char *path, int64_t *bytes) {
     const int file = open(path, READ_ONLY);
     struct stat facts;
     void *map = NULL;
-    if (file < 0) {
-        plif_fail(PLIF_NO_FILE, "%.200s: %s", path, strerror(errno));
-        return NULL;
-    }
+    if (file < 0) return plif_fail(PLIF_NO_FILE, "%.200s: %s", path, strerror(errno)), NULL;
     if (fstat(file, &facts) || !S_ISREG(facts.st_mode) || facts.st_size < (off_t)sizeof(FileHeader)) {
         plif_fail(S_ISREG(facts.st_mode) ? PLIF_BAD_FILE : PLIF_NO_FILE, "%.200s: not a .plif file", path);
     } else {
@@ -50,16 +47,10 @@ static void *map_file(const char *path, int64_t *bytes) {
 plif_model *plif_open(const char *path, unsigned flags) {
     const int cpu = wanted_path();
     if (cpu < -1) return NULL;
-    if (!path) {
-        plif_fail(PLIF_BAD_ARGUMENT, "plif_open: no path");
-        return NULL;
-    }
+    if (!path) return plif_fail(PLIF_BAD_ARGUMENT, "plif_open: no path"), NULL;
     plif_model *m = calloc(1, sizeof *m);
     int64_t bytes = 0;
-    if (!m) {
-        plif_fail(PLIF_NO_MEMORY, "no memory for a model");
-        return NULL;
-    }
+    if (!m) return plif_fail(PLIF_NO_MEMORY, "no memory for a model"), NULL;
     m->map = map_file(path, &bytes);
     m->bytes = bytes;
     if (!m->map) {
@@ -73,10 +64,8 @@ plif_model *plif_open(const char *path, unsigned flags) {
 
 plif_model *plif_open_for(const void *data, int64_t bytes, unsigned flags, int path) {
     plif_model *m = data && bytes >= 0 ? calloc(1, sizeof *m) : NULL;
-    if (!m) {
-        plif_fail(data ? PLIF_NO_MEMORY : PLIF_BAD_ARGUMENT, "no %s for a model", data ? "memory" : "bytes");
-        return NULL;
-    }
+    if (!data) return plif_fail(PLIF_BAD_ARGUMENT, "no bytes for a model"), NULL;
+    if (!m) return plif_fail(PLIF_NO_MEMORY, "no memory for a model"), NULL;
     if ((uintptr_t)data % 64) {
         m->copy = aligned_alloc(64, ((size_t)bytes + 127) / 64 * 64);
         if (!m->copy) {

@@ -1,6 +1,6 @@
 /* Making a session, its membranes, and one step of the network. */
 #include "session.h"
-#include "../sized.h"
+#include "../error.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,11 +8,9 @@
 
 enum { BILLION = 1000000000, MOST_THREADS = 256, MORE_SCRATCH = 5 }; /* of scratch, beside the sums of each thread */
 
-static int64_t up(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
 /* Zeros that the system gives only when they are touched; *block is what to free. */
 static void *zeros(int64_t bytes, void **block) {
-    *block = calloc(1, (size_t)up(bytes) + 64);
+    *block = calloc(1, (size_t)up(bytes, 64) + 64);
     return *block ? (void *)(((uintptr_t)*block + 63) / 64 * 64) : NULL;
 }
 
@@ -40,19 +38,18 @@ static int fits(const plif_session *s) {
 static int make_framer(plif_session *s, const char *framing, const int shape[3], int upright, const plif_options *o) {
     int width = s->width = o->sensor_width ? o->sensor_width : shape[2],
         height = s->height = o->sensor_height ? o->sensor_height : shape[1];
-    int failed = plif_framing_parse(framing, &s->framing);
-    if (!failed && o->filter) failed = plif_filters_make(o->filter, width, height, &s->filters);
+    TRY(plif_framing_parse(framing, &s->framing));
+    if (o->filter) TRY(plif_filters_make(o->filter, width, height, &s->filters));
     for (const char *at = o->filter; at && *at; at++)
         s->filter = (int64_t)(((uint64_t)s->filter ^ (uint8_t)*at) * 0x100000001B3u);
-    if (!failed && s->filters) plif_filters_sensor(s->filters, &width, &height);
-    if (!failed && upright) failed = see_upright(&s->framing);
-    if (!failed)
-        failed = plif_framer_init(&s->framer, &s->framing, shape, width, height, o->upright,
-                                  (Extent){o->total_events, o->first_us, o->last_us});
-    s->takes_events = !failed;
+    if (s->filters) plif_filters_sensor(s->filters, &width, &height);
+    if (upright) TRY(see_upright(&s->framing));
+    TRY(plif_framer_init(&s->framer, &s->framing, shape, width, height, o->upright,
+                         (Extent){o->total_events, o->first_us, o->last_us}));
+    s->takes_events = 1;
     s->moving.framer.open.width = width;
     s->moving.framer.open.height = height;
-    return failed;
+    return 0;
 }
 
 static int read_rules(plif_session *s, const plif_options *o) {
@@ -61,11 +58,10 @@ static int read_rules(plif_session *s, const plif_options *o) {
     char early[40]; /* what a recording is decided by where nobody says it, as in `plif stream` */
     snprintf(early, sizeof early, "sum,exit=%d.%09d", m->header->exit / BILLION, m->header->exit % BILLION);
     const char *decide = o->decide || !m->header->exit || o->total_events < 0 ? o->decide : early;
-    int failed =
-        plif_decider_init(&s->decider, decide, o->reset, m->names, m->header->classes, m->header->voters, m->header->T);
-    if (failed) return failed;
+    TRY(plif_decider_init(&s->decider, decide, o->reset, m->names, m->header->classes, m->header->voters,
+                          m->header->T));
     const char *framing = o->framing ? o->framing : m->framing;
-    int shape[3];
+    int shape[3], failed;
     plif_input_shape(m, shape);
     if (m->header->rank != 3 || m->header->is_static)
         failed = plif_fail(PLIF_UNSUPPORTED, "the network takes no events; step it with plif_step");
@@ -90,11 +86,11 @@ static int make_state(plif_session *s) {
                   rows = s->rows = s->decider.policy.rows;
     int64_t owed = 0;
     for (int i = 0; i < states; i++) {
-        s->bytes += rows * up(m->v_floats[i] * 4);
+        s->bytes += rows * up(m->v_floats[i] * 4, 64);
         owed += rows * owed_bytes(m->v_floats[i]);
     }
     const int64_t filtered = s->filters ? sizeof(Held) : 0,
-                  more = up(frames * 4) + up(plif_decider_doubles(&s->decider) * 8) + up(filtered);
+                  more = up(frames * 4, 64) + up(plif_decider_doubles(&s->decider) * 8, 64) + up(filtered, 64);
     if (m && plif_room_check(&m->program, rows, more + (s->threads - 1) * m->program.acc_floats * 4, why, sizeof why))
         return plif_fail(PLIF_NO_MEMORY, "%s", why);
     s->bytes += more;
@@ -107,13 +103,13 @@ static int make_state(plif_session *s) {
     uint8_t *owed_at = (uint8_t *)(s->owed + rows * states);
     for (int64_t i = 0; i < rows * states; i++) {
         s->v[i] = (float *)at;
-        at += up(m->v_floats[i % states] * 4);
+        at += up(m->v_floats[i % states] * 4, 64);
         s->owed[i] = owed_at;
         owed_at += owed_bytes(m->v_floats[i % states]);
     }
     s->frames = (float *)at;
-    s->decided = (double *)(at + up(frames * 4));
-    s->holding = (Held *)((char *)s->decided + up(plif_decider_doubles(&s->decider) * 8));
+    s->decided = (double *)(at + up(frames * 4, 64));
+    s->holding = (Held *)((char *)s->decided + up(plif_decider_doubles(&s->decider) * 8, 64));
     s->c = calloc((size_t)s->decider.classes + (size_t)rows, sizeof *s->c);
     if (!s->c) return plif_fail(PLIF_NO_MEMORY, "no memory for a session");
     s->keep = s->c + s->decider.classes;
@@ -170,10 +166,8 @@ static plif_session *begin(const plif_options *options, plif_options *o) {
     *o = defaults;
     if (options && size_check(options->size, "plif_options", "PLIF_OPTIONS")) return NULL;
     if (options) size_copy(o, options, options->size, sizeof *o);
-    if (o->threads < 1 || o->threads > MOST_THREADS) {
-        plif_fail(PLIF_BAD_ARGUMENT, "%d threads; expected 1 to %d", o->threads, MOST_THREADS);
-        return NULL;
-    }
+    if (o->threads < 1 || o->threads > MOST_THREADS)
+        return plif_fail(PLIF_BAD_ARGUMENT, "%d threads; expected 1 to %d", o->threads, MOST_THREADS), NULL;
     plif_session *s = calloc(1, sizeof *s);
     if (!s) plif_fail(PLIF_NO_MEMORY, "no memory for a session");
     return s;
@@ -190,10 +184,7 @@ static plif_session *begun(plif_session *s, int failed) {
 
 plif_session *plif_session_new(const plif_model *model, const plif_options *options) {
     plif_options o;
-    if (!model) {
-        plif_fail(PLIF_BAD_ARGUMENT, "plif_session_new: no model");
-        return NULL;
-    }
+    if (!model) return plif_fail(PLIF_BAD_ARGUMENT, "plif_session_new: no model"), NULL;
     plif_session *s = begin(options, &o);
     if (!s) return NULL;
     s->model = model;
@@ -205,13 +196,12 @@ plif_session *plif_session_for(const plif_network *network, const plif_options *
     plif_options o;
     const plif_network *n = network;
     if (!n || n->size < sizeof *n || n->classes < 0 || n->classes > MOST_CLASSES || n->voters < 1 || n->T < 1 ||
-        (n->classes && !n->class_names)) {
-        plif_fail(
-            PLIF_BAD_ARGUMENT,
-            "plif_session_for: a network with its size, at most %d classes and their names, voters and T is needed",
-            MOST_CLASSES);
-        return NULL;
-    }
+        (n->classes && !n->class_names))
+        return plif_fail(
+                   PLIF_BAD_ARGUMENT,
+                   "plif_session_for: a network with its size, at most %d classes and their names, voters and T is needed",
+                   MOST_CLASSES),
+               NULL;
     plif_session *s = begin(options, &o);
     if (!s) return NULL;
     const int shape[3] = {n->channels, n->height, n->width}, frames = shape[0] || shape[1] || shape[2];
@@ -320,10 +310,10 @@ const float *plif_firing_rates(plif_session *s) {
 
 const float *plif_membranes(const plif_session *s, int state, int shape[3], int *lanes) {
     plif_call_begins();
-    if (!s->model || state < 0 || state >= s->model->header->states) {
-        plif_fail(PLIF_BAD_ARGUMENT, "plif_membranes: state %d of %d", state, s->model ? s->model->header->states : 0);
-        return NULL;
-    }
+    if (!s->model || state < 0 || state >= s->model->header->states)
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_membranes: state %d of %d", state,
+                         s->model ? s->model->header->states : 0),
+               NULL;
     const FileState *f = &s->model->states[state];
     plif_session_settle(s);
     shape[0] = f->c;

@@ -99,9 +99,7 @@ int plif_restore(plif_session *s, const void *bytes, size_t size) {
     memcpy(&m, (const char *)bytes + sizeof h, sizeof m);
     if (!sound(s, &m, (const char *)bytes + sizeof h + sizeof m))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
-    const int failed =
-        s->filters ? plif_filters_restore(s->filters, (const char *)bytes + sizeof h + sizeof m + s->bytes) : 0;
-    if (failed) return failed;
+    if (s->filters) TRY(plif_filters_restore(s->filters, (const char *)bytes + sizeof h + sizeof m + s->bytes));
     s->moving = m;
     s->moving.framer.came_s = 0; /* by another clock */
     plif_session_settle(s);      /* nothing is owed to the membranes that come now */

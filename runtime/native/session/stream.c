@@ -1,5 +1,5 @@
 /* Events and frames to decisions. */
-#include "../sized.h"
+#include "../error.h"
 #include "session.h"
 
 #include <string.h>
@@ -81,13 +81,10 @@ int plif_session_takes(const plif_session *s, const void *place, const char *wha
     return s->takes_events ? 0 : plif_fail(PLIF_UNSUPPORTED, "%s: %s", what, s->why_not);
 }
 
-static int no_room(const plif_decision *decision) {
-    return size_check(decision->size, "plif_decision", "PLIF_DECISION");
-}
+static int no_room(const plif_decision *d) { return size_check(d->size, "plif_decision", "PLIF_DECISION"); }
 
 static int may_decide(const plif_session *s, const plif_decision *decision, const char *what) {
-    const int no = plif_session_takes(s, decision, what);
-    if (no) return no;
+    TRY(plif_session_takes(s, decision, what));
     return s->model ? no_room(decision) : plif_fail(PLIF_UNSUPPORTED, "%s: this session has no network", what);
 }
 
@@ -101,13 +98,11 @@ static int64_t pack(uint8_t *to, const int64_t *t, const uint16_t *x, const uint
 
 int plif_feed(plif_session *s, const int64_t *t_us, const uint16_t *x, const uint16_t *y, const uint8_t *p,
               size_t count, size_t *took, plif_decision *decision) {
-    const int no = may_decide(s, decision, "plif_feed");
-    if (no) return no;
+    TRY(may_decide(s, decision, "plif_feed"));
     if (!took || (count && (!t_us || !x || !y || !p)))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_feed: an array is missing");
     *took = 0;
-    const int over = plif_session_goes_on(s, "plif_feed");
-    if (over) return over;
+    TRY(plif_session_goes_on(s, "plif_feed"));
     if (count && possible(t_us[0])) plif_framer_resume(&s->framer, t_us[0]);
     for (size_t chunk = 64;; chunk = 2 * chunk < CHUNK ? 2 * chunk : CHUNK) {
         const size_t left = count - *took, from = *took;
@@ -130,8 +125,7 @@ int plif_feed(plif_session *s, const int64_t *t_us, const uint16_t *x, const uin
 
 int plif_tick(plif_session *s, int64_t t_us, plif_decision *decision) {
     plif_input frame = {0};
-    const int no = may_decide(s, decision, "plif_tick");
-    if (no) return no;
+    TRY(may_decide(s, decision, "plif_tick"));
     if (!possible(t_us)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_tick: %lld us is no time", (long long)t_us);
     frame.x = s->x;
     if (s->moving.framer.is_closed || !plif_framer_tick(&s->framer, t_us, &frame)) return PLIF_OK;
@@ -140,8 +134,7 @@ int plif_tick(plif_session *s, int64_t t_us, plif_decision *decision) {
 
 int plif_finish(plif_session *s, plif_decision *decision) {
     plif_input frame = {0};
-    const int no = may_decide(s, decision, "plif_finish");
-    if (no) return no;
+    TRY(may_decide(s, decision, "plif_finish"));
     frame.x = s->x;
     s->moving.framer.is_closed = 1;
     return plif_framer_close(&s->framer, &frame) ? plif_session_decide(s, &frame, decision) : PLIF_OK;

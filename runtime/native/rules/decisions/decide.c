@@ -248,8 +248,7 @@ int plif_decide_parse(const char *text, DecisionRule *rule) {
                        which == IDLE ? "2000 or 2k" : "0.1");
         }
     }
-    const int failed = read_rule(text, &r, first);
-    if (failed) return failed;
+    TRY(read_rule(text, &r, first));
     const int own = r.kind == BY_OWN, released = (given & 1u << RELEASE) != 0;
     const double bound = own ? 1 : values[MARGIN];
     if (given >> OTHER & 1 && !own) REFUSE("--decide %.80s: other= belongs to own; %s", text, EXPECTED);

@@ -1,5 +1,5 @@
 #include "decider.h"
-#include "../../sized.h"
+#include "../../error.h"
 
 #include <math.h>
 #include <string.h>
@@ -8,9 +8,8 @@
 
 int plif_decider_init(Decider *d, const char *decide, const char *reset, const char *const *names, int classes,
                       int voters, int T) {
-    int failed = plif_decide_parse(decide ? decide : "sum", &d->rule);
-    if (!failed) failed = plif_reset_parse(reset ? reset : "never", &d->policy);
-    if (failed) return failed;
+    TRY(plif_decide_parse(decide ? decide : "sum", &d->rule));
+    TRY(plif_reset_parse(reset ? reset : "never", &d->policy));
     plif_decide_about(&d->rule, names, classes, voters, T);
     d->classes = classes;
     d->voters = voters;

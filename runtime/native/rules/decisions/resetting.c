@@ -12,50 +12,39 @@ static int64_t counting(Text t, int digits) { return t.n && t.at[0] == '0' ? -1 
 
 int plif_reset_parse(const char *text, ResetPolicy *policy) {
     ResetPolicy p = {.rows = 1};
-    int colon, slash;
+    int colon, slash, known = plif_is_word(text_of(text), "never") || plif_is_word(text_of(text), "recording");
     Text rest = text_of(text);
     const Text name = plif_cut(&rest, ':', &colon);
-    if (plif_is_word(text_of(text), "never") || plif_is_word(text_of(text), "recording")) {
-        p.kind = RESET_NEVER;
-        *policy = p;
-        return 0;
-    }
     if (plif_is_word(name, "every")) {
-        const int64_t T = counting(plif_cut(&rest, '/', &slash), 9), K = slash ? counting(rest, 2) : 1;
-        if (T > 0 && K > 0) {
-            const int64_t most = T < MOST_ROWS ? T : MOST_ROWS;
-            if (K > most)
-                return plif_fail(PLIF_BAD_ARGUMENT,
-                                 "--reset %.80s: %lld rows; expected 1 to %lld, no more than there are steps", text,
-                                 (long long)K, (long long)most);
-            p.kind = RESET_EVERY;
-            p.every = T;
-            p.rows = (int)K;
-            *policy = p;
-            return 0;
-        }
-    }
-    if (plif_is_word(name, "silence")) {
+        p.kind = RESET_EVERY;
+        p.every = counting(plif_cut(&rest, '/', &slash), 9);
+        p.rows = slash ? (int)counting(rest, 2) : 1;
+        known = p.every > 0 && p.rows > 0;
+        const int most = p.every < MOST_ROWS ? (int)p.every : MOST_ROWS;
+        if (known && p.rows > most)
+            return plif_fail(PLIF_BAD_ARGUMENT,
+                             "--reset %.80s: %d rows; expected 1 to %d, no more than there are steps", text, p.rows,
+                             most);
+    } else if (plif_is_word(name, "silence")) {
         if (rest.n > 2 && !memcmp(rest.at + rest.n - 2, "ms", 2)) rest.n -= 2;
         p.kind = RESET_SILENCE;
         p.silence_us = 1000 * counting(rest, 9);
-        if (p.silence_us > 0) {
-            *policy = p;
-            return 0;
-        }
-    }
-    if (plif_is_word(name, "decay")) {
+        known = p.silence_us > 0;
+    } else if (plif_is_word(name, "decay")) {
         p.kind = RESET_DECAY;
         p.tau_us = plif_text_us(rest);
-        if (!p.tau_us)
+        known = p.tau_us > 0;
+        if (!known)
             return plif_fail(PLIF_BAD_ARGUMENT, "--reset %.80s: the time constant, '%.*s', " NO_TIME, text,
                              SHORT(rest));
-        *policy = p;
-        return 0;
     }
-    return plif_fail(
-        PLIF_BAD_ARGUMENT,
-        "--reset %.80s: expected never, recording, every:T[/K] (steps), silence:MS (milliseconds) or decay:TAU", text);
+    if (!known)
+        return plif_fail(PLIF_BAD_ARGUMENT,
+                         "--reset %.80s: expected never, recording, every:T[/K] (steps), silence:MS (milliseconds) "
+                         "or decay:TAU",
+                         text);
+    *policy = p;
+    return 0;
 }
 
 ResetState plif_reset_of_row(const ResetPolicy *p, int row) {

@@ -51,8 +51,7 @@ static int looks_like_time(Text t) {
 
 static int make_hot(Filter *f, Text part, Text argument) {
     const int is_named = argument.at && argument.n && !looks_like_time(argument);
-    int failed = remember(f, part, sizeof(Hot), is_named ? 1 : 1 + sizeof(int64_t), 0);
-    if (failed) return failed;
+    TRY(remember(f, part, sizeof(Hot), is_named ? 1 : 1 + sizeof(int64_t), 0));
     if (is_named) return plif_filter_list(part, argument, f->width, f->height, hot_mask(f));
     if (argument.at && !argument.n) EXPECT("hot, hot:2s or hot:FILE, a list of pixels");
     f->us = LEARN_US;
@@ -64,8 +63,8 @@ static int make_timed(Filter *f, Text part, Text argument) {
     const int is_refractory = f->kind == FILTER_REFRACTORY;
     if (!argument.n)
         REFUSE("a time is missing; expected as in %s", is_refractory ? "refractory:1ms" : "background:5ms");
-    const int failed = read_time(f, part, argument, "the time");
-    return failed ? failed : remember(f, part, 0, sizeof(uint64_t), !is_refractory);
+    TRY(read_time(f, part, argument, "the time"));
+    return remember(f, part, 0, sizeof(uint64_t), !is_refractory);
 }
 
 static int make_roi(Filter *f, Text part, Text argument) {

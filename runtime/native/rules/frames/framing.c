@@ -100,8 +100,7 @@ int plif_framing_parse(const char *text, Framing *framing) {
     }
     while (any) {
         const Text part = plif_strip(plif_cut(&rest, ',', &any));
-        const int failed = read_option(text, &f, &given, part);
-        if (failed) return failed;
+        TRY(read_option(text, &f, &given, part));
     }
     if (is_whole(&f) && !f.T) REFUSE("framing '%.80s': T= is missing; expected as in %s", text, kinds[f.kind].example);
     if (f.kind == BY_EVENTS && (!f.n || !f.max_us))

@@ -61,8 +61,7 @@ void plif_view(const Framing *framing, const int shape[3], int width, int height
 int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int width, int height, int upright,
                      Extent extent) {
     *f = (Framer){.framing = *framing, .extent = extent};
-    int failed = plif_view_check(shape, width, height, upright);
-    if (failed) return failed;
+    TRY(plif_view_check(shape, width, height, upright));
     if (is_whole(framing) && extent.total < 0)
         return plif_fail(
             PLIF_BAD_ARGUMENT,
@@ -73,8 +72,7 @@ int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int 
         return plif_fail(PLIF_BAD_ARGUMENT, "first_us and last_us: %lld and %lld us are no times",
                          (long long)extent.first_us, (long long)extent.last_us);
     f->cells = (int64_t)shape[0] * shape[1] * shape[2];
-    failed = plif_framing_room(framing, f->cells);
-    if (failed) return failed;
+    TRY(plif_framing_room(framing, f->cells));
     f->most = framing->T ? framing->T : INT64_MAX;
     f->of_x = malloc((size_t)width * sizeof *f->of_x);
     f->of_y = malloc((size_t)height * sizeof *f->of_y);
