@@ -294,7 +294,7 @@ class ImageSet:
         check_classes(request.name, classes, request.classes)
         if len(labels) and int(labels.max()) >= len(classes):
             raise PlifError(f"{where}: label {int(labels.max())}, expected 0 to {len(classes) - 1}")
-        self._images = images[..., None] if images.ndim == 3 else images
+        self._images: npt.NDArray[np.uint8] = images[..., None] if images.ndim == 3 else images
         height, width, channels = self._images.shape[1:]
         if (channels, height, width) != tuple(request.shape):
             raise PlifError(
@@ -322,12 +322,12 @@ class ImageSet:
 
     def image(self, i: int) -> npt.NDArray[np.uint8]:
         """The pixels of sample i, uint8 [H, W, C]."""
-        return self._images[i]
+        return np.asarray(self._images[i])
 
     def sample(self, i: int) -> npt.NDArray[np.float32]:
         """(x / 255 - mean) / std, float32 [C, H, W]."""
         image = self.image(i).transpose(2, 0, 1).astype(np.float32) / np.float32(255)
-        return (image - self._mean) / self._std
+        return np.asarray((image - self._mean) / self._std, np.float32)
 
 
 def _normalisation(request: DatasetSpec, channels: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -126,7 +126,7 @@ def find_engine(name: str, path: Path, device: str | None = None) -> type[Engine
         name = "onnxruntime-cuda"
     if name in ENGINES:
         module, attribute = ENGINES[name].split(":")
-        found = getattr(import_module(module), attribute)
+        found: type[Engine] = getattr(import_module(module), attribute)
     else:
         points = [point for point in _entry_points() if point.name == name]
         if not points:

@@ -34,8 +34,8 @@ class Buffers:
     def __init__(self, card: Card, rows: int, rates: bool) -> None:
         steps = (int(card["T"]),) if card["form"] == "unrolled" else ()
         x_steps = () if card["input"]["kind"] == "static" else steps
-        self.x = np.zeros((*x_steps, rows, *card["input"]["shape"]), np.float32)
-        self.y = np.zeros((*steps, rows, *output_shape(card)), np.float32)
+        self.x: np.ndarray = np.zeros((*x_steps, rows, *card["input"]["shape"]), np.float32)
+        self.y: np.ndarray = np.zeros((*steps, rows, *output_shape(card)), np.float32)
         layers = spiking_layers(card) if rates else {}
         self.rates = {layer: np.zeros(math.prod(steps) * rows, np.float32) for layer in layers}
 

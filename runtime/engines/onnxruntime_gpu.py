@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import onnxruntime as ort
 
 from runtime.base.errors import PlifError
 from runtime.engines import EngineOptions
 from runtime.engines.buffers import Resident
-from runtime.engines.onnxruntime import OnnxRuntime, ort
+from runtime.engines.onnxruntime import OnnxRuntime
 from runtime.engines.tensorrt.cuda import gpu_index
 from runtime.engines.tensors import by_name, shapes_by_name
 from runtime.model.card import Card

@@ -86,7 +86,7 @@ class Session:
         self.steps[which] += self._steps_a_call
         self._last = buffers.rates
         self._last_rows = buffers.y.shape[-2]
-        return buffers.y.copy()
+        return np.array(buffers.y)
 
     def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
         """Many steps: x [T, B, C, H, W] -> y float32 [T, B, classes], B streams.

@@ -80,10 +80,11 @@ def images(
 
     def widen(row: np.ndarray) -> np.ndarray:
         """These rows of the coarse image, [streams, C, H, 6], bilinear along the columns: [streams, C, H, W]."""
-        return coarse[:, :, row][..., lower_c] * (1 - part_c) + coarse[:, :, row][..., lower_c + 1] * part_c
+        wide: np.ndarray = coarse[:, :, row][..., lower_c] * (1 - part_c) + coarse[:, :, row][..., lower_c + 1] * part_c
+        return wide
 
     image = widen(lower_r) * (1 - part_r) + widen(lower_r + 1) * part_r
     if normalisation is not None:
         mean, std = (np.array(normalisation[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
         image = (image - mean) / std
-    return image.astype(np.float32)
+    return np.asarray(image, np.float32)

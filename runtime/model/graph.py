@@ -30,74 +30,15 @@ Bias, scale, membranes and all that neurons do are float32.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from runtime.base.errors import PlifError
-from runtime.model.neurons import equation_of
+from runtime.model.neurons import values_of as values_of
 from runtime.model.ops import OPERATIONS
-from runtime.model.wiring import check_wiring
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One operation.
-
-    inputs  names of other nodes, or of the graph's input
-    shape   of its output, without the batch axis: (C, H, W) or (features,)
-    attrs   numbers and texts by name, as its operation lists them; of a Neuron also those of its equation
-    params  arrays by name: the weight of a Conv or Linear [O, I, ...] in float32, float16 or int8, all others float32
-    """
-
-    name: str
-    op: str
-    inputs: tuple[str, ...]
-    shape: Shape
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-    params: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.op not in OPERATIONS:
-            known = ", ".join(OPERATIONS)
-            raise PlifError(f"layer {self.name}: operation '{self.op}' is not supported; supported: {known}")
-        operation = OPERATIONS[self.op]
-        attrs, params, optional = operation.attrs, operation.params, operation.optional
-        if self.op == "Neuron" and "kind" in self.attrs:
-            own = equation_of(self.attrs["kind"])
-            attrs, params, optional = attrs + own.attrs, params + own.params, optional + own.optional
-            if own.check is not None:
-                own.check(self.attrs, self.params, len(self.inputs), f"layer {self.name}")
-                optional += tuple(self.params)
-        missing = [key for key in attrs if key not in self.attrs] + [key for key in params if key not in self.params]
-        unknown = [key for key in self.params if key not in params + optional]
-        if missing or unknown:
-            raise PlifError(
-                f"layer {self.name} ({self.op}): missing {missing or 'nothing'}, unexpected {unknown or 'nothing'}"
-            )
-
-    @property
-    def layer(self) -> str:
-        """Of a Neuron: the name that cards and reports give to it."""
-        return str(self.attrs["layer"])
-
-    @property
-    def values(self) -> str:
-        """Of a Neuron: what its output holds: "spikes" (0 or 1), "graded" (spikes of several sizes) or "membrane" (it does
-        not spike: a leaky integrator)."""
-        return values_of(self.attrs)
-
-    @property
-    def initial(self) -> dict[str, float]:
-        """Of a Neuron: the value of each state variable after a reset; {"v": v_reset} for our own kinds."""
-        return equation_of(self.attrs["kind"]).initial(self.attrs)
-
-    def with_(self, **changes: Any) -> Node:
-        """A copy with some fields changed."""
-        return replace(self, **changes)
+from runtime.model.ops.operation import Node as Node
+from runtime.model.ops.operation import Shape as Shape
+from runtime.model.ops.shapes import Misfit, shape_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +66,7 @@ class Graph:
                 problem = f"reads {strangers} before it is made" if strangers else "has a name that is taken"
                 raise PlifError(f"graph: layer {node.name} {problem}")
             known.add(node.name)
-        check_wiring(self)
+        _check_wiring(self)
         if self.output not in known or not self.nodes:
             raise PlifError(f"graph: its output '{self.output}' is not one of its layers")
         if not self.neurons:
@@ -188,11 +129,49 @@ class Graph:
         }
 
 
-def values_of(attrs: Mapping[str, Any]) -> str:
-    """What a neuron with these attributes gives (Node.values)."""
-    if not attrs.get("spiking", True):
-        return "membrane"
-    return "graded" if attrs.get("graded", False) else "spikes"
+def _check_wiring(graph: Graph) -> None:
+    """What must hold between nodes: raises PlifError, which names the node, where it does not."""
+    shapes = {name: tuple(shape) for name, shape in graph.shapes.items()}
+    constants = {node.name for node in graph if node.op == "Constant"}
+    layers = {node.layer: node for node in graph if node.op == "Neuron"}
+    for node in graph:
+        sizes = [shapes[name] for name in node.inputs]
+        problem = _state_problem(node, layers) if node.op == "State" else _shape_problem(node, sizes)
+        read = constants.intersection(node.inputs)
+        if read and (not OPERATIONS[node.op].reads_constants or constants.issuperset(node.inputs)):
+            problem = problem or f"reads the constant {min(read)} alone; compute it when the network is read"
+        if problem is not None:
+            raise PlifError(f"graph: layer {node.name} ({node.op}) {problem}")
+    if graph.output in constants:
+        raise PlifError(f"graph: its output '{graph.output}' is a constant")
+
+
+def _shape_problem(node: Node, sizes: list[Shape]) -> str | None:
+    if not sizes and node.op != "Constant":
+        return "reads nothing"
+    operation = OPERATIONS[node.op]
+    problem = operation.fits(node, sizes)
+    if problem is not None or operation.meaning is None:
+        return problem
+    try:
+        found = shape_of(node, sizes)
+    except Misfit as misfit:
+        return str(misfit)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return f"has attributes that no {node.op} has ({error})"
+    return None if found == tuple(node.shape) else f"gives {list(found)}; expected {list(node.shape)}"
+
+
+def _state_problem(node: Node, neurons: Mapping[str, Node]) -> str | None:
+    layer, variable, when = (node.attrs[key] for key in ("layer", "variable", "when"))
+    neuron = neurons.get(layer)
+    if neuron is None or variable not in neuron.initial:
+        return f"reads the state '{variable}' of '{layer}', which no neuron has"
+    if tuple(node.shape) != tuple(neuron.shape):
+        return f"has shape {list(node.shape)}, its neurons {list(neuron.shape)}"
+    if node.inputs != {"before": (), "after": (neuron.name,)}.get(when):
+        return f"reads {list(node.inputs)} {when} the step; expected nothing before it, or {neuron.name} after it"
+    return None
 
 
 # --- names of tensors in artifacts --------------------------------------------------------------------------------

@@ -20,16 +20,15 @@ chooses. Besides these only + - * / and the comparisons >= > < may be used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from runtime.base.errors import PlifError
 from runtime.model import program
-
-Value = Any  # a NumPy array [B, ...], or a tensor of an ONNX graph that is being written
-States = dict[str, Value]
+from runtime.model.symbol import Math, States, Stepped, Value
+from runtime.model.symbol import Terms as Terms
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,14 @@ class Equation:
     """
 
     kind: str
-    step: Callable[[Any, Any, Value, States], tuple[Value, Value, States]]
+    step: Callable[..., tuple[Any, Any, dict[str, Any]]]
     attrs: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     states: tuple[str, ...] = ("v",)
     initial: Callable[[Mapping[str, Any]], dict[str, float]] = lambda attrs: {"v": 0.0}
     alpha: Callable[[Mapping[str, Any]], Any] = lambda params: params.get("alpha")
-    check: Callable[[Mapping[str, Any], Any, int, str], None] | None = None
+    check: Callable[[Mapping[str, Any], Collection[str], int, str], None] | None = None
 
 
 EQUATIONS: dict[str, Equation] = {}
@@ -76,34 +75,17 @@ def equation_of(kind: str) -> Equation:
     return EQUATIONS[kind]
 
 
-class Terms:
-    """The `n` of an equation: the layer's parameters, and its attributes, of which numbers become values of the backend.
-
-    constant  (name, number) -> value
-    An attribute that the layer lacks is None.
-    """
-
-    def __init__(self, attrs: Mapping[str, Any], params: Mapping[str, Any], constant: Callable[[str, float], Value]):
-        self._attrs, self._params, self._constant = attrs, params, constant
-
-    @property
-    def arrays(self) -> Mapping[str, Any]:
-        """The parameters by name."""
-        return self._params
-
-    def __getattr__(self, name: str) -> Any:
-        if name in self._params:
-            return self._params[name]
-        value = self._attrs.get(name)
-        if isinstance(value, float | int) and not isinstance(value, bool):
-            return self._constant(name, float(value))
-        return value
+def values_of(attrs: Mapping[str, Any]) -> str:
+    """What a neuron with these attributes gives (`values` of a Node)."""
+    if not attrs.get("spiking", True):
+        return "membrane"
+    return "graded" if attrs.get("graded", False) else "spikes"
 
 
 # --- ours, and SpikingJelly's ---------------------------------------------------------------------------------------
 
 
-def _plif(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+def _plif(m: Math, n: Terms, x: Value, state: States) -> Stepped:
     """charge: exact (times alpha), divided (by tau, as SpikingJelly's LIFNode does) or folded (alpha is in the weights)."""
     v, alpha = state["v"], n.alpha
     if alpha is None:
@@ -120,7 +102,7 @@ def _plif(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States
     return h, s, {"v": v}
 
 
-def _fire(m: Any, n: Any, h: Value, fires: Value) -> tuple[Value, Value]:
+def _fire(m: Math, n: Terms, h: Value, fires: Value) -> tuple[Value, Value]:
     """(s, v): the spikes, and the membrane after the reset: v_reset where it fired; with v_reset None h - v_threshold."""
     s = m.spikes(fires)
     return s, h - s * n.v_threshold if n.v_reset is None else m.where(fires, n.v_reset, h)
@@ -137,7 +119,7 @@ for _kind in ("IF", "LIF", "PLIF"):
 # --- snnTorch ---------------------------------------------------------------------------------------------------------
 
 
-def _leaky(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+def _leaky(m: Math, n: Terms, x: Value, state: States) -> Stepped:
     """snnTorch 1.0 Leaky. reset: subtract, zero or none.
 
     With reset_delay (its default) a spike resets the membrane in the *next* step, which compares v with v_threshold again
@@ -166,7 +148,7 @@ register(Equation("Leaky", _leaky, ("reset", "reset_delay"), ("beta",), alpha=la
 # --- Norse ------------------------------------------------------------------------------------------------------------
 
 
-def _lif_box(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+def _lif_box(m: Math, n: Terms, x: Value, state: States) -> Stepped:
     """k = dt / tau_mem."""
     v = state["v"]
     h = v + n.k * (x + n.v_leak - v)
@@ -174,7 +156,7 @@ def _lif_box(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, Sta
     return h, s, {"v": v}
 
 
-def _lif_cell(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+def _lif_cell(m: Math, n: Terms, x: Value, state: States) -> Stepped:
     """k = dt / tau_mem, k_syn = dt / tau_syn. The input is added to the current, which charges the membrane and decays."""
     v, i = state["v"], state["i"]
     i = i + x
@@ -204,19 +186,19 @@ register(_with_current("LIFCell", _lif_cell, ("v_leak",), ("k", "k_syn")))
 # --- NIR, whose neurons are differential equations: forward Euler, k = dt / tau ------------------------------------
 
 
-def _nir_fires(n: Any, h: Value) -> Value:
+def _nir_fires(n: Terms, h: Value) -> Any:
     """NIR says v > v_threshold; fire ">=" is for files of libraries that fire at v >= v_threshold."""
     return h >= n.v_threshold if n.fire == ">=" else h > n.v_threshold
 
 
-def _nir_if(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+def _nir_if(m: Math, n: Terms, x: Value, state: States) -> Stepped:
     """dv/dt = R I; gain = R dt."""
     h = state["v"] + (x if n.gain is None else n.gain * x)
     s, v = _fire(m, n, h, _nir_fires(n, h))
     return h, s, {"v": v}
 
 
-def _nir_lif(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+def _nir_lif(m: Math, n: Terms, x: Value, state: States) -> Stepped:
     """tau dv/dt = v_leak - v + R I."""
     v = state["v"]
     h = v + n.k * (n.v_leak - v + (x if n.r is None else n.r * x))
@@ -224,7 +206,7 @@ def _nir_lif(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, Sta
     return h, s, {"v": v}
 
 
-def _nir_cuba(m: Any, n: Any, x: Value, state: States) -> tuple[Value, Value, States]:
+def _nir_cuba(m: Math, n: Terms, x: Value, state: States) -> Stepped:
     """tau_syn dI/dt = -I + w_in S first, then the membrane with the new current (as snnTorch's Synaptic does it)."""
     v, i = state["v"], state["i"]
     i = i * (1 - n.k_syn) + (x if n.gain is None else n.gain * x)  # gain = w_in dt / tau_syn

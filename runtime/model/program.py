@@ -20,11 +20,12 @@ a few units in the last place. A program comes from a card, so from strangers: `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import isfinite
 from typing import Any
 
 from runtime.base.errors import PlifError
+from runtime.model.symbol import Math, States, Stepped, Terms, Value
 
 NUMBER, TRUTH = "a number", "a truth value"
 _ONE, _TWO = (NUMBER,), (NUMBER, NUMBER)
@@ -46,7 +47,7 @@ MOST_LINES = 256
 ATTRS = ("states", "program", "h", "s", "next")
 
 
-def check(attrs: Mapping[str, Any], params: Any, inputs: int, where: str) -> None:
+def check(attrs: Mapping[str, Any], params: Collection[str], inputs: int, where: str) -> None:
     """Refuses a program that does not fit its node, with PlifError that begins with `where`.
 
     attrs   of the node, of any content;  params: names of its parameters;  inputs: how many the node has
@@ -103,7 +104,7 @@ def is_binary(attrs: Mapping[str, Any], name: str) -> bool:
         states = left
 
 
-def _known_before(attrs: Mapping[str, Any], params: Any, inputs: int, where: str) -> dict[str, str]:
+def _known_before(attrs: Mapping[str, Any], params: Collection[str], inputs: int, where: str) -> dict[str, str]:
     """What exists before the first line, {name: what it is}."""
     missing = [key for key in ATTRS if key not in attrs]
     if missing:
@@ -125,7 +126,7 @@ def _known_before(attrs: Mapping[str, Any], params: Any, inputs: int, where: str
     return dict.fromkeys(names, NUMBER)
 
 
-def _check_operand(operand: Any, kind: str, known: Mapping[str, str], here: str, names_only: bool = False) -> None:
+def _check_operand(operand: object, kind: str, known: Mapping[str, str], here: str, names_only: bool = False) -> None:
     if _is_number(operand) and kind == NUMBER and not names_only:
         return
     if not isinstance(operand, str) or operand not in known:
@@ -134,17 +135,17 @@ def _check_operand(operand: Any, kind: str, known: Mapping[str, str], here: str,
         raise PlifError(f"{here} reads '{operand}', which is {known[operand]}; expected {kind}")
 
 
-def _is_name(value: Any) -> bool:
+def _is_name(value: object) -> bool:
     return isinstance(value, str) and value.isascii() and value.isidentifier() and len(value) <= 64
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return abs(value) < 3.4e38 and isfinite(value)  # what float32 holds
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -154,7 +155,7 @@ def input_names(count: int) -> list[str]:
     return ["x", *(f"x{i}" for i in range(1, count))][:count]
 
 
-def step(m: Any, n: Any, x: Any, state: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+def step(m: Math, n: Terms, x: Value | tuple[Value, ...], state: States) -> Stepped:
     """One step, as an Equation has it (runtime/model/neurons.py): (h, s, next state).
 
     x is a tuple where the node has several inputs. `m.op(operation, *operands)` computes; operands are values or numbers.
@@ -170,10 +171,10 @@ def step(m: Any, n: Any, x: Any, state: dict[str, Any]) -> tuple[Any, Any, dict[
         if moving.intersection(names):
             moving.add(name)
 
-    def whole(name: str) -> Any:
+    def whole(name: str) -> Value:
         return values[name] if name in moving else beside(inputs[0], name)  # one number, everywhere
 
-    def beside(value: Any, name: str) -> Any:
+    def beside(value: Value, name: str) -> Value:
         """The value of that name, by way of another: as an array of its shape, and so that it is read."""
         return m.where(m.op("Equal", value, value), values[name], values[name])
 

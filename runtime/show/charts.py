@@ -177,7 +177,7 @@ class _Axis:
 
 
 def _round_step(step: float) -> float:
-    size = 10 ** math.floor(math.log10(step))
+    size = 10.0 ** math.floor(math.log10(step))
     return next(n * size for n in (1, 2, 2.5, 5, 10) if n * size >= step * 0.999)
 
 

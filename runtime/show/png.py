@@ -26,7 +26,7 @@ def input_picture(x: np.ndarray) -> np.ndarray:
         return event_picture(x)
     low, high = float(x.min()), float(x.max())
     image = (x - low) / (high - low) if high > low else np.zeros_like(x)
-    return (np.repeat(image[:1], 3, 0) if len(x) < 3 else image[:3]).transpose(1, 2, 0)
+    return np.moveaxis(np.repeat(image[:1], 3, 0) if len(x) < 3 else image[:3], 0, 2)
 
 
 def rgb(colour: str) -> np.ndarray:

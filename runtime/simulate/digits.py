@@ -146,4 +146,4 @@ def _ink(curves: list[Points], half_px: float, softness_px: float) -> npt.NDArra
     part = np.clip(((pixels - a) * along).sum(-1) / length2, 0, 1)
     distance2 = (((pixels - a) - part[..., None] * along) ** 2).sum(-1).min(1)
     ink = np.clip((half_px - np.sqrt(distance2)) / softness_px + 0.5, 0, 1)
-    return ink.reshape(SIZE_PX, SIZE_PX).astype(np.float32)
+    return np.asarray(ink.reshape(SIZE_PX, SIZE_PX), np.float32)

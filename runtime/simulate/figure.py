@@ -123,7 +123,7 @@ class Painter:
         at = np.concatenate([pose.body[t] * (1, 1, 40), pose.head[t], pose.legs[t] * 30])
         if self._body is None or np.abs(at - self._at).max() > self.MOVES_PX:
             self._body, self._at = self._still_parts(pose, t), at
-        image = self._body.copy()
+        image: Floats = self._body.copy()
         look = self.look
         shoulders = [(-SHOULDER[0], SHOULDER[1], 0.0), (SHOULDER[0], SHOULDER[1], 0.0)]
         nearer = pose.arms[t, :, 1, 2].argsort()  # the farther arm first
@@ -136,7 +136,7 @@ class Painter:
         return image
 
     def _still_parts(self, pose: Pose, t: int) -> Floats:
-        image = self.look.background.copy()
+        image: Floats = self.look.background.copy()
         look, (hx, hy) = self.look, pose.head[t]
         for side, swing in zip((-1.0, 1.0), pose.legs[t], strict=True):
             hip = np.array([side * 8, 62.0, 0.0])

@@ -59,7 +59,7 @@ def bend_arm(
 def hang_arm(moment: Moment, arm: int) -> Doubles:
     """An arm [T, 3, 3] that hangs and moves only with the body's slow sway."""
     drift = moment.slow[arm] * 0.8
-    found = moment.pose.arms[:, arm].copy()
+    found: Doubles = moment.pose.arms[:, arm].copy()
     found[:, 1:, 0] += drift[:, None]
     return found
 

@@ -151,7 +151,7 @@ def _make_field(rng: np.random.Generator, knots: int, spread: float) -> Floats:
     part = at - low
     weights = np.zeros((SIZE_PX, knots))
     weights[np.arange(SIZE_PX), low], weights[np.arange(SIZE_PX), low + 1] = 1 - part, part
-    return (weights @ values @ weights.T).astype(np.float32)
+    return np.asarray(weights @ values @ weights.T, np.float32)
 
 
 def _make_wall(rng: np.random.Generator, tone: float, depth: float) -> Floats:
@@ -163,4 +163,4 @@ def _make_wall(rng: np.random.Generator, tone: float, depth: float) -> Floats:
             wall[:, at : at + width] *= factor
         else:
             wall[at : at + width] *= factor
-    return np.clip(wall, 0.02, 1.0).astype(np.float32)
+    return np.asarray(np.clip(wall, 0.02, 1.0), np.float32)

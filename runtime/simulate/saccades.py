@@ -156,7 +156,7 @@ def render(image: npt.ArrayLike, take: Take, times_us: npt.NDArray[np.float64] =
     columns = _weigh_rows(take.swing_x * shift_x + take.offset_x_px, take.scale)
     size = len(blur)
     moved = (rows.reshape(-1, size) @ blurred).reshape(len(times_us), SENSOR_PX, size)
-    return np.matmul(moved, columns.transpose(0, 2, 1)).astype(np.float32, copy=False)
+    return np.asarray(np.matmul(moved, columns.transpose(0, 2, 1)), np.float32)
 
 
 def _weigh_rows(shift_px: npt.NDArray[np.float64], scale: float) -> Floats:
@@ -164,7 +164,7 @@ def _weigh_rows(shift_px: npt.NDArray[np.float64], scale: float) -> Floats:
     centre, middle = (SENSOR_PX - 1) / 2, (IMAGE_PX + 2 * _MARGIN - 1) / 2
     at = (np.arange(SENSOR_PX) - centre - shift_px[:, None]) / scale + middle  # [T, 34] in padded image pixels
     distance = np.abs(at[:, :, None] - np.arange(IMAGE_PX + 2 * _MARGIN))
-    return np.maximum(1 - distance, 0).astype(np.float32)
+    return np.asarray(np.maximum(1 - distance, 0), np.float32)
 
 
 def _make_blur(sigma_px: float) -> Floats:
@@ -173,7 +173,7 @@ def _make_blur(sigma_px: float) -> Floats:
         return np.eye(size, dtype=np.float32)
     distance = np.arange(size)[:, None] - np.arange(size)
     weights = np.exp(-0.5 * (distance / sigma_px) ** 2)
-    return (weights / np.exp(-0.5 * (np.arange(-size, size + 1) / sigma_px) ** 2).sum()).astype(np.float32)
+    return np.asarray(weights / np.exp(-0.5 * (np.arange(-size, size + 1) / sigma_px) ** 2).sum(), np.float32)
 
 
 def record_digit(image: npt.ArrayLike, rng: np.random.Generator, take: Take | None = None) -> npt.NDArray[np.void]:

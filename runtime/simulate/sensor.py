@@ -234,7 +234,7 @@ def simulate_batch(
 
 
 def _log_intensity(image: Floats, sensor: Sensor) -> Floats:
-    return np.log(np.maximum(image, np.float32(0)) + np.float32(sensor.offset))
+    return np.asarray(np.log(np.maximum(image, np.float32(0)) + np.float32(sensor.offset)), np.float32)
 
 
 def _low_pass(before: Floats, now: Floats, dt_us: float, sensors: Sequence[Sensor]) -> Floats:

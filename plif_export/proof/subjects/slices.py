@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from runtime.base.errors import PlifError
-from runtime.engines.onnxruntime import ort, reason_of
+from runtime.engines.onnxruntime import reason_of
 
 FORCED = "ref/"  # a boundary tensor may also be an output of the slice, so as an input it gets another name
 

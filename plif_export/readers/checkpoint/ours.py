@@ -19,7 +19,7 @@ from plif_export.readers.module.lower_calls import Call
 from plif_train.network.network import Network, layer_of
 from runtime.model.graph import Graph, Node, Shape
 from runtime.model.ops import OPERATIONS
-from runtime.model.ops.operation import GraphTensor, Made
+from runtime.model.ops.operation import GraphTensor, NewNode
 
 
 def trained_model(
@@ -46,16 +46,16 @@ def read_network(net: Network) -> Graph:
     return Graph(input_shape=net.meta.shape, nodes=tuple(nodes), output=previous)
 
 
-def _made(op: str, module: Any, x: GraphTensor, out: Shape) -> Made:
+def _made(op: str, module: Any, x: GraphTensor, out: Shape) -> NewNode:
     """A layer by the reader of the function that it calls; one that calls none has the operation's attributes."""
     operation = OPERATIONS[op]
     if operation.layer is None:
-        return Made(op, (x,), {name: getattr(module, name) for name in operation.attrs})
+        return NewNode(op, (x,), {name: getattr(module, name) for name in operation.attrs})
     function, names = operation.layer
     made = operation.torch[function](
         _LayerCall(function, x, [getattr(module, name, None) for name in names.split()], out)
     )
-    assert isinstance(made, Made) and made.op == op
+    assert isinstance(made, NewNode) and made.op == op
     return made
 
 

@@ -26,7 +26,7 @@ from plif_export.readers.rules import REGISTER, Problem, Unsupported
 from runtime.base.errors import PlifError
 from runtime.model import graph as graphs
 from runtime.model.graph import Graph, Shape
-from runtime.model.ops.operation import GraphTensor, Made
+from runtime.model.ops.operation import GraphTensor, NewNode
 
 COUNTS = "it reads a state that does not depend on the input"
 
@@ -149,23 +149,23 @@ class Lowering:
             if node.shape[:1] != (self.program.batch,) and node.name != "reshape":
                 raise Unsupported("it mixes the batch with other axes", "keep the batch first, and every row by itself")
             made = self._registered(node) if isinstance(node.op, Registered) else self._lowered(node)
-            return self._enter(made, node) if isinstance(made, Made) else made
+            return self._enter(made, node) if isinstance(made, NewNode) else made
         except (Unsupported, PlifError) as problem:
             if isinstance(problem, PlifError):
                 problem = Unsupported(str(problem).partition(": ")[2], "use another layer")
             self._note(problem, node)
             return GraphTensor("x", node.shape[1:])
 
-    def _lowered(self, node: Node) -> Made | GraphTensor:
+    def _lowered(self, node: Node) -> NewNode | GraphTensor:
         if node.name not in LOWER:
             raise Unsupported(f"{node.name}() is not exported", f"use layers and functions of the list, or {REGISTER}")
         return LOWER[node.name](Call(node, self._tensor, self._value, self._shaped))
 
-    def _registered(self, node: Node) -> Made | GraphTensor:
+    def _registered(self, node: Node) -> NewNode | GraphTensor:
         reader = known_as(node.op.module, LAYERS)
         x = self._tensor(node.args[0])
         op, attrs, params = reader(node.op.module, x.shape, node.shape[1:])
-        return x if op == "Identity" else Made(op, (x,), attrs, params)
+        return x if op == "Identity" else NewNode(op, (x,), attrs, params)
 
     def _value(self, node: Node) -> np.ndarray:
         if node not in self.known:
@@ -178,7 +178,7 @@ class Lowering:
         layer, name = self._neuron(region)
         variable = next(v for v, s in layer.variables.items() if s is state)
         return self._enter(
-            Made("State", (), {"layer": name, "variable": variable, "when": "before"}),
+            NewNode("State", (), {"layer": name, "variable": variable, "when": "before"}),
             node,
             f"{name}_{variable}_before",
         )
@@ -196,7 +196,7 @@ class Lowering:
         variable = next((v for v, n in layer.after.items() if n is node), None)
         if variable is None:
             return self._layer(node)
-        made = Made("State", (self.tensors[layer.spikes],), {"layer": name, "variable": variable, "when": "after"})
+        made = NewNode("State", (self.tensors[layer.spikes],), {"layer": name, "variable": variable, "when": "after"})
         return self._enter(made, node, f"{name}_{variable}")
 
     def _neuron(self, region: Region) -> tuple[NeuronLayer, str]:
@@ -226,28 +226,28 @@ class Lowering:
         for n in layer.inputs:
             inputs.append(self._shaped(self._tensor(n), n.shape[1:], n))
         kind, attrs, params = layer.content
-        made = Made("Neuron", tuple(inputs), {"kind": kind, "layer": name, **attrs}, params, region.shape)
+        made = NewNode("Neuron", tuple(inputs), {"kind": kind, "layer": name, **attrs}, params, region.shape)
         self.tensors[layer.spikes] = self._enter(made, layer.spikes, name)
 
     def _shaped(self, x: GraphTensor, shape: Shape, node: Node) -> GraphTensor:
         """A tensor of the graph in another shape."""
         if x.shape == shape:
             return x
-        return self._enter(Made("Flatten" if len(shape) == 1 else "Reshape", (x,), shape=shape), node)
+        return self._enter(NewNode("Flatten" if len(shape) == 1 else "Reshape", (x,), shape=shape), node)
 
-    def _enter(self, made: Made, node: Node, name: str | None = None) -> GraphTensor:
+    def _enter(self, made: NewNode, node: Node, name: str | None = None) -> GraphTensor:
         shape = node.shape[1:] if made.shape is None else made.shape
         if name is None:
             name = self._name(self._base_name(made, node))
         elif made.op != "Neuron":
             name = self._name(name)
-        inputs = [self._enter(x, node, f"{name}_{x.op.lower()}") if isinstance(x, Made) else x for x in made.inputs]
+        inputs = [self._enter(x, node, f"{name}_{x.op.lower()}") if isinstance(x, NewNode) else x for x in made.inputs]
         entered = graphs.Node(name, made.op, tuple(x.node for x in inputs), shape, made.attrs, made.params)
         self.nodes.append(entered)
         self.entries.append(entered)
         return GraphTensor(name, shape)
 
-    def _base_name(self, made: Made, node: Node) -> str:
+    def _base_name(self, made: NewNode, node: Node) -> str:
         """A layer's path where a submodule is that layer, what was called otherwise."""
         module = self.modules.get(node.path)
         own = node.path and module is not None and not any(True for _ in module.children())

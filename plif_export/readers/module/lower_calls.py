@@ -1,6 +1,6 @@
 """Operations of PyTorch on the tensors of one step, as nodes of the graph: what an operation reads of its record.
 
-A reader (Operation.torch of runtime/model/ops) takes a `Call` and gives a `Made`: an operation of the graph with its inputs,
+A reader (Operation.torch of runtime/model/ops) takes a `Call` and gives a `NewNode`: an operation of the graph with its inputs,
 attributes, parameters and shape, or a tensor that exists. `call.tensor(i)` is an argument that moves, as a tensor of the graph;
 `call.array(i)` one that is static. docs/other-libraries.md lists them.
 """
@@ -19,7 +19,7 @@ from plif_export.readers.module.nodes import Node
 from plif_export.readers.rules import require
 from runtime.model.graph import Shape
 from runtime.model.ops import OPERATIONS
-from runtime.model.ops.operation import GraphTensor, Made
+from runtime.model.ops.operation import GraphTensor, NewNode
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Call:
         """The same of another recorded operation."""
         return Call(node, self.made, self.value, self.reshaped)
 
-    def lowered(self) -> Made | GraphTensor:
+    def lowered(self) -> NewNode | GraphTensor:
         return LOWER[self.node.name](self)
 
     def number(self, i: int, x: GraphTensor) -> np.ndarray:
@@ -83,5 +83,5 @@ class Call:
         return self.value(self.get(i))
 
 
-Lower = Callable[[Any], Made | GraphTensor]
+Lower = Callable[[Any], NewNode | GraphTensor]
 LOWER: dict[str, Lower] = {name: read for operation in OPERATIONS.values() for name, read in operation.torch.items()}

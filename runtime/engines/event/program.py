@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from runtime.engines.event.layout import Layout, Shape3, Value, along_both, as_m
 from runtime.engines.event.neurons import kernel_fields, program_fields
 from runtime.engines.event.tensors import Tensor, Tensors
 from runtime.engines.event.views import View, Views, map_view
-from runtime.model.graph import values_of, variable_of
+from runtime.model.graph import Node, values_of, variable_of
 from runtime.model.neurons import EQUATIONS
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import Counts
@@ -231,7 +230,10 @@ class Compiler(Views):
         params = {key: self.tensor(node, key)[1] for key in node["params"]}
         if "weight" in params and node["op"] in ("Conv", "Linear"):
             params["weight"] = weight_of(self, node)[0]
-        about = SimpleNamespace(name=node["name"], op=node["op"], attrs=node["attrs"], params=params, shape=shape)
+        try:
+            about = Node(node["name"], node["op"], tuple(node["inputs"]), shape, node["attrs"], params)
+        except PlifError as error:
+            raise self.damaged(str(error)) from None
         counts = [self.counts_of(name) for name in node["inputs"]]
         if "scale" in params and "weight" in params:
             self.check_exact(node, params["weight"], counts[0])

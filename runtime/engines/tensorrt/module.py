@@ -46,7 +46,7 @@ def logger_of(trt: ModuleType) -> Any:
     """
     if trt.__name__ not in _loggers:
 
-        class Messages(trt.ILogger):  # type: ignore[name-defined]
+        class Messages(trt.ILogger):  # type: ignore[name-defined,misc]
             def __init__(self) -> None:
                 trt.ILogger.__init__(self)
                 self.errors: list[str] = []

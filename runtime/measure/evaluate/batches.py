@@ -46,11 +46,12 @@ class Batch:
 
     def scores(self, voters: int) -> np.ndarray:
         """float64 [samples, classes]: the share (0..1) of all possible votes, voters x steps, that each class got."""
-        return self.evidence / (voters * np.asarray(self.steps)[:, None])
+        shares: np.ndarray = self.evidence / (voters * np.asarray(self.steps)[:, None])
+        return shares
 
     def sure(self, voters: int, margin: float) -> list[bool]:
         """Whether each sample has an answer, as a stream of it would have: `--decide sum,margin=MARGIN --reset recording`."""
-        return (answers_of(self.evidence, voters * np.asarray(self.steps), margin) >= 0).tolist()
+        return [answer >= 0 for answer in answers_of(self.evidence, voters * np.asarray(self.steps), margin)]
 
 
 class Stopped(Exception):

@@ -6,11 +6,13 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.events.size import unlike
 from runtime.measure.evaluate.predictions import MUCH, Prediction
+
+T = TypeVar("T")
 
 MOST_NAMED = 20  # recordings in each list
 MOST_SIZES = 4  # in a warning
@@ -110,7 +112,7 @@ def _enter(found: dict[str, Any], one: dict[str, Any]) -> None:
         found["first"].append(one)
 
 
-def _only(found: set[Any]) -> Any:
+def _only(found: set[T]) -> T | None:
     return found.pop() if len(found) == 1 else None
 
 

@@ -16,7 +16,9 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from runtime.base.errors import MissingExtra, PlifError
@@ -48,7 +50,7 @@ def run_on_cluster(
 
 
 @contextmanager
-def _connected(address: str, workers: int | None) -> Iterator[Any]:
+def _connected(address: str, workers: int | None) -> Iterator[ModuleType]:
     """The module `ray`, with a cluster behind it."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -60,7 +62,7 @@ def _connected(address: str, workers: int | None) -> Iterator[Any]:
         if address == LOCAL:
             starting.enter_context(ray_node())
         try:
-            import ray
+            ray = import_module("ray")
         except ImportError:
             raise MissingExtra("--cluster", "cluster") from None
         if address == LOCAL:  # more actors than cores are slower, not wrong
@@ -88,7 +90,7 @@ def _has_token() -> bool:
 
 
 @contextmanager
-def _alone(ray: Any) -> Iterator[str]:
+def _alone(ray: ModuleType) -> Iterator[str]:
     """A folder for a local cluster, which then is this account's alone: Ray listens at 127.0.0.1 instead of at all addresses,
     and gets a token and a folder that nobody else can read. (It would write a token for all to read, and let all write.)"""
     constants = ray._private.ray_constants
@@ -117,7 +119,7 @@ def _require_listener(address: str) -> None:
         raise _nobody(address, str(error)) from None
 
 
-def _require_token(ray: Any, address: str) -> None:
+def _require_token(ray: ModuleType, address: str) -> None:
     """Refuses a cluster that will refuse us: Ray would print pages for 20 seconds, and its error does not say why."""
     why = "RAY_AUTH_MODE=token, and there is none"
     if os.environ.get("RAY_AUTH_MODE", "").lower() != "token" or _has_token():  # Ray aborts where it lacks one
@@ -173,7 +175,7 @@ class _Actor:
         return Worker(self._job)
 
 
-def _run(ray: Any, job: Job, waiting: deque[int], count: int, told: Told) -> Generator[int, None, None]:
+def _run(ray: ModuleType, job: Job, waiting: deque[int], count: int, told: Told) -> Generator[int, None, None]:
     remote = ray.remote(num_cpus=1)(_Actor)
     deaths: Counter[int] = Counter()
     working: dict[Any, tuple[Any, int]] = {}  # what is waited for -> the actor, and its shard

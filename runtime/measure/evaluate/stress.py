@@ -29,7 +29,7 @@ Change = Callable[[np.ndarray, Size, float, np.random.Generator], np.ndarray]
 
 def drop(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
     """Each event is lost with probability `level`."""
-    kept: np.ndarray = events[rng.random(len(events)) >= level]
+    kept = events[rng.random(len(events)) >= level]
     return kept if len(kept) else events[:1]
 
 
@@ -56,7 +56,7 @@ def hot_pixels(events: np.ndarray, size: Size, level: float, rng: np.random.Gene
 
 def stretch(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
     """Time runs `level` times as long: a slower scene."""
-    found = events.copy()
+    found: np.ndarray = events.copy()
     first = events["t"].min()
     found["t"] = first + np.rint((events["t"] - first) * level).astype(np.int64)
     return found
@@ -65,14 +65,14 @@ def stretch(events: np.ndarray, size: Size, level: float, rng: np.random.Generat
 def shift(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
     """To the right by the share `level` of the width; what leaves the sensor is lost."""
     by = round(level * size[0])
-    found = events[events["x"].astype(np.int64) + by < size[0]].copy()
+    found: np.ndarray = events[events["x"].astype(np.int64) + by < size[0]].copy()
     found["x"] += by
     return found if len(found) else events[:1]
 
 
 def mirror(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
     """Left and right change places."""
-    found = events.copy()
+    found: np.ndarray = events.copy()
     if level:
         found["x"] = size[0] - 1 - np.minimum(events["x"], size[0] - 1)
     return found
@@ -80,7 +80,7 @@ def mirror(events: np.ndarray, size: Size, level: float, rng: np.random.Generato
 
 def swap(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
     """ON and OFF change places."""
-    found = events.copy()
+    found: np.ndarray = events.copy()
     if level:
         found["p"] = ~events["p"]
     return found
@@ -170,4 +170,4 @@ def _merged(events: np.ndarray, added: np.ndarray) -> np.ndarray:
     """Both in the order of time; the recording's own events keep their order."""
     both = np.concatenate([events, added])
     order = np.argsort(both["t"], kind="stable")
-    return both[order]
+    return np.take(both, order)

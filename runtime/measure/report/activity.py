@@ -147,7 +147,7 @@ def watch_layer(path: str | Path, layer: str, samples: np.ndarray) -> np.ndarray
     for sample in samples:
         frames = [sample] * T if card["input"]["kind"] == "static" else sample
         network.run(frames, lambda name, fired: seen.append(fired) if name == layer else None)
-    return np.stack(seen).reshape(len(samples), -1, *seen[0].shape).swapaxes(0, 1)
+    return np.swapaxes(np.stack(seen).reshape(len(samples), -1, *seen[0].shape), 0, 1)
 
 
 def why_not(path: Path, card: Card) -> str | None:

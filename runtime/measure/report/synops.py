@@ -142,9 +142,9 @@ def _tensors(node: Record) -> list[str]:
 def _weight(node: Record, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     """float32 or float16, or int8 where the layer was quantised; [O, I, ...] as the graph has it."""
     name, zero_points = _tensors(node)
-    weight = weights[name]
+    weight: np.ndarray = weights[name]
     if weight.dtype == np.uint8:  # around 128, which ConvInteger runs faster
-        return (weight ^ 128).view(np.int8)
+        return np.asarray(weight ^ 128).view(np.int8)
     if weight.dtype == np.int8 and node["op"] == "Linear" and zero_points not in weights:
-        return weight.T  # as MatMulInteger reads it
+        return np.transpose(weight)  # as MatMulInteger reads it
     return weight

@@ -9,17 +9,37 @@ The second is a convolution too: of the map with stride - 1 zeros between its pl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from runtime.model.ops.operation import Made, Params, Shape, Value, names, one_each, place_of, plain, register, spatial
+from runtime.model.ops.operation import (
+    Backend,
+    NewNode,
+    NirReader,
+    NirWriter,
+    Node,
+    OnnxEmitter,
+    Params,
+    Read,
+    Shape,
+    Sizes,
+    TorchCall,
+    Value,
+    names,
+    one_each,
+    place_of,
+    plain,
+    register,
+    spatial,
+)
 from runtime.model.refusals import require
 
 Weigh = Callable[[Value, Value], Value]
 
 
-def _conv(m: Any, node: Any, p: Params, x: Value) -> Value:
+def _conv(m: Backend, node: Node, p: Params, x: Value) -> Value:
     dims = len(node.shape) - 1
     kernel = node.params["weight"].shape[2:]
     stride, padding, dilation = place_of(node, dims)
@@ -30,7 +50,7 @@ def _conv(m: Any, node: Any, p: Params, x: Value) -> Value:
     return current(m, node, p, x, weigh)
 
 
-def current(m: Any, node: Any, p: Params, x: Value, weigh: Weigh) -> Value:
+def current(m: Backend, node: Node, p: Params, x: Value, weigh: Weigh) -> Value:
     """A Conv or Linear in the precision of its weight (runtime/model/graph.py); weigh(x, weight) is the sum."""
     if "scale" in p:
         area = node.attrs.get("area", 1)
@@ -42,12 +62,12 @@ def current(m: Any, node: Any, p: Params, x: Value, weigh: Weigh) -> Value:
     return y + per_output(m, node, p["bias"]) if "bias" in p else y
 
 
-def per_output(m: Any, node: Any, values: Value) -> Value:
+def per_output(m: Backend, node: Node, values: Value) -> Value:
     """One number for each output: of the channels of a map, and of the features of tokens, which come last."""
     return m.trailing(values, 1) if node.op == "Linear" else m.beside(values, node.shape)
 
 
-def _transposed(m: Any, node: Any, p: Params, x: Value) -> Value:
+def _transposed(m: Backend, node: Node, p: Params, x: Value) -> Value:
     weight, groups = node.params["weight"], node.attrs["groups"]
     dims = weight.ndim - 2
     stride, padding, dilation = place_of(node, dims)
@@ -71,7 +91,7 @@ def _turned(weight: np.ndarray, groups: int) -> np.ndarray:
 # --- ONNX ---------------------------------------------------------------------------------------------------------------
 
 
-def _conv_onnx(e: Any, node: Any, x: str) -> str:
+def _conv_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
     dims = node.params["weight"].ndim - 2
     stride, padding, dilation = place_of(node, dims)
     place: dict[str, Any] = {"kernel_shape": list(node.params["weight"].shape[2:]), "strides": list(stride)}
@@ -84,7 +104,7 @@ def _conv_onnx(e: Any, node: Any, x: str) -> str:
     return str(e.op("Conv", [x, *e.parameters(node)], node.name, **place))
 
 
-def _transposed_onnx(e: Any, node: Any, x: str) -> str:
+def _transposed_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
     dims = node.params["weight"].ndim - 2
     stride, padding, dilation = place_of(node, dims)
     place: dict[str, Any] = {
@@ -101,17 +121,17 @@ def _transposed_onnx(e: Any, node: Any, x: str) -> str:
 # --- PyTorch ------------------------------------------------------------------------------------------------------------
 
 
-def _read(c: Any) -> Made:
+def _read(c: TorchCall) -> NewNode:
     weight = c.array(1)
     dims = weight.ndim - 2
     stride, padding, dilation, groups = c.get(3, 1), c.get(4, 0), c.get(5, 1), c.get(6, 1)
     dilation = spatial(one_each(dilation, dims), dims)
     padding = padding_sizes(padding, dilation, weight.shape[2:])
     attrs = _attrs(one_each(stride, dims), one_each(padding, dims), groups, dilation, dims)
-    return Made("Conv", (c.tensor(0),), attrs, c.weights(weight, 2))
+    return NewNode("Conv", (c.tensor(0),), attrs, c.weights(weight, 2))
 
 
-def padding_sizes(padding: Any, dilation: Sequence[int], kernel: Sequence[int]) -> Any:
+def padding_sizes(padding: Sizes | str, dilation: Sequence[int], kernel: Sequence[int]) -> Sizes:
     """A convolution's padding, "same" and "valid" as one number for each spatial axis."""
     if not isinstance(padding, str):
         return padding
@@ -124,26 +144,26 @@ def padding_sizes(padding: Any, dilation: Sequence[int], kernel: Sequence[int]) 
     return [0] * len(reach) if padding == "valid" else [r // 2 for r in reach]
 
 
-def _attrs(stride: Any, padding: Any, groups: int, dilation: Sequence[int], dims: int) -> dict[str, Any]:
+def _attrs(stride: Sizes, padding: Sizes, groups: int, dilation: Sequence[int], dims: int) -> dict[str, Any]:
     attrs = {"stride": plain(stride, dims), "padding": plain(padding, dims), "groups": int(groups)}
     if any(d != 1 for d in dilation):
         attrs["dilation"] = plain(dilation, dims)
     return attrs
 
 
-def _read_transposed(c: Any) -> Made:
+def _read_transposed(c: TorchCall) -> NewNode:
     weight = c.array(1)
     dims = weight.ndim - 2
     keys = ("stride", "padding", "output_padding", "groups", "dilation")
     given = [c.get(i, default) for i, default in ((3, 1), (4, 0), (5, 0), (6, 1), (7, 1))]
     attrs = {key: g if key == "groups" else plain(one_each(g, dims), dims) for key, g in zip(keys, given, strict=True)}
-    return Made("ConvTranspose", (c.tensor(0),), attrs, c.weights(weight, 2))
+    return NewNode("ConvTranspose", (c.tensor(0),), attrs, c.weights(weight, 2))
 
 
 # --- NIR ----------------------------------------------------------------------------------------------------------------
 
 
-def _of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
+def _of_nir(r: NirReader, name: str, node: Any, x: str, shape: Shape) -> Read:
     weight = np.asarray(node.weight, np.float32)
     dims = weight.ndim - 2
     rule = f"a {type(node).__name__} over {list(shape)}"
@@ -157,7 +177,7 @@ def _of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Sh
     return r.layer(name, "Conv", x, shape, _attrs(stride, pads, node.groups, dilation, dims), params)
 
 
-def _to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
+def _to_nir(nir: ModuleType, node: Node, shape: Shape, options: NirWriter) -> object:
     weight, dims = node.params["weight"], len(shape) - 1
     bias = node.params.get("bias", np.zeros(len(weight), np.float32))
     stride, padding, dilation = place_of(node, dims)

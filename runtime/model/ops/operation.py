@@ -1,19 +1,7 @@
 """What an operation of the graph is: everything about one kind of node, told once.
 
 The files beside this one tell it by family, each operation in one place; readers, the proof, writers and engines are loops
-over OPERATIONS. A meaning is called with values that can be added and multiplied and with `m`, which does the rest:
-
-    m.reshape(x, shape)  m.permute(x, axes)  m.part(x, axis, start, stop, step)  m.concat(values, axis)  m.take(x, axis, places)
-    m.windows(x, kernel, stride, padding, dilation, fill)    [B, C, ...] -> [B, C, ..., k...], a window for each output
-    m.spread(x, stride, before, after)                       zeros between the places of a map, and around it
-    m.sum(x, axes, keep)  m.mean(...)  m.max(...)  m.matmul(a, b)
-    m.along(x, axis, matrix, name)                           Y = A X along one axis; matrix(n) is A [m, n]
-    m.weighed(windows, weight, groups)  m.linear(x, weight)  the sums of a convolution and of a linear layer
-    m.counts(x, area)  m.real(sums)  m.half(x)               what reduced precision does around them (runtime/model/graph.py)
-    m.parameter(array)                                       an array as the backend has parameters
-    m.beside(p, shape)  m.trailing(p, axes)                  a parameter that repeats over [B, *shape], or over all but its axes
-    m.once(function, *parameters)  m.arranged(function, p)   what is made of parameters alone: rounded once, or only moved
-    m.op(name, *values)                                      a function of numbers, by its name in runtime/model/program.py
+over OPERATIONS. A meaning is called with values that can be added and multiplied and with `m`, a Backend, which does the rest.
 
 It runs in NumPy (the golden model, plif_export/proof/arithmetic/arrays.py), on measures (what rounding can do to it, measured.py
 there), on shapes (the shape rule, shapes.py), on nodes of a graph (expand.py: a writer that has no word
@@ -23,16 +11,249 @@ batch, which is axis 0 and stays there; shapes do not. Strings name torch, ONNX 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from runtime.base.errors import PlifError
+from runtime.model.neurons import equation_of, values_of
+from runtime.model.symbol import Value as Value
+
 Shape = tuple[int, ...]
-Value = Any  # of a backend: an array [B, ...], a measure, a shape, a node, a view
-Params = Mapping[str, Any]
+Sizes = int | Sequence[int]  # of a kernel, a stride, ...: one number for all axes, or one for each
+Params = Mapping[str, Value]
+Matrix = Callable[[int], np.ndarray]  # n -> [m, n], for an axis of n places
+
+
+class Backend(Protocol):
+    """The argument `m` of a meaning. Axes count the batch, which is axis 0 and stays there; shapes do not."""
+
+    def reshape(self, x: Value, shape: Sequence[int], /) -> Value:
+        """[B, ...] -> [B, *shape]"""
+
+    def permute(self, x: Value, axes: Sequence[int], /) -> Value: ...
+
+    def part(self, x: Value, axis: int, start: int, stop: int | None, step: int, /) -> Value: ...
+
+    def concat(self, values: Sequence[Value], axis: int, /) -> Value: ...
+
+    def take(self, x: Value, axis: int, places: Matrix, /) -> Value:
+        """places(n) [m] of the n places of an axis."""
+
+    def along(self, x: Value, axis: int, matrix: Matrix, name: object = None, /) -> Value:
+        """Y = A X along one axis; matrix(n) is A [m, n]."""
+
+    def windows(self, x: Value, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, fill: float, /) -> Value:
+        """[B, C, ...] -> [B, C, ..., k...], a window for each output."""
+
+    def spread(self, x: Value, stride: Shape, before: Shape, after: Shape, /) -> Value:
+        """[B, C, ...] -> [B, C, ...] with zeros between the places of a map, and around it."""
+
+    def sum(self, x: Value, axes: Sequence[int], keep: bool = False, /) -> Value: ...
+
+    def mean(self, x: Value, axes: Sequence[int], keep: bool = False, /) -> Value: ...
+
+    def max(self, x: Value, axes: Sequence[int], keep: bool = False, /) -> Value: ...
+
+    def matmul(self, a: Value, b: Value, /) -> Value:
+        """[B, ..., M, K] and [B, ..., K, N] -> [B, ..., M, N]"""
+
+    def weighed(self, windows: Value, weight: Value, groups: int, /) -> Value:
+        """The sums of a convolution: [B, I, ..., k...] and [O, I / groups, k...] -> [B, O, ...]"""
+
+    def linear(self, x: Value, weight: Value, /) -> Value:
+        """[B, ..., I] and [O, I] -> [B, ..., O]"""
+
+    def counts(self, x: Value, area: int, /) -> Value:
+        """[...] -> [...] whole numbers, in reduced precision (runtime/model/graph.py)."""
+
+    def real(self, sums: Value, /) -> Value:
+        """[...] -> [...] float32, behind the sums of whole numbers."""
+
+    def half(self, x: Value, /) -> Value:
+        """[...] -> [...] float16"""
+
+    def parameter(self, value: np.ndarray, /) -> Value:
+        """An array [...] as the backend has parameters."""
+
+    def beside(self, values: Value, shape: Sequence[int], /) -> Value:
+        """A parameter [], [C] or [*shape], as it repeats over [B, *shape]."""
+
+    def trailing(self, values: Value, axes: int, /) -> Value:
+        """A parameter [...] of so many axes, as it repeats over all axes before them."""
+
+    def once(self, function: Callable[..., np.ndarray], /, *parameters: Value) -> Value:
+        """What is made of parameters [...] alone, rounded once."""
+
+    def arranged(self, function: Callable[..., np.ndarray], parameter: Value, /) -> Value:
+        """A parameter [...], only moved."""
+
+    def op(self, name: str, /, *values: Value) -> Value:
+        """[...] -> [...], a function of numbers, by its name in runtime/model/program.py."""
+
+
+class RecordedNode(Protocol):
+    """An operation of PyTorch, as it was recorded. name: add, conv2d, ...; shape [B, ...] of what it gave."""
+
+    op: Any  # PyTorch's own, or the number of a part of what another returned
+    args: tuple[Any, ...]
+    shape: Shape
+    moves: bool
+
+    @property
+    def name(self) -> str: ...
+
+
+class TorchCall(Protocol):
+    """The argument of a reader of `Operation.torch`: the operation and its arguments, by number."""
+
+    node: RecordedNode
+    out: Shape  # of what it gave, without the batch
+
+    def get(self, i: int, default: Any = None, /) -> Any:
+        """An argument as it was recorded: a RecordedNode, a number, a list, ..."""
+
+    def moves(self, i: int, /) -> bool:
+        """Whether it depends on the input."""
+
+    def tensor(self, i: int, /) -> GraphTensor:
+        """One that moves, in the shape that it was recorded with."""
+
+    def array(self, i: int, what: str = "its weight", /) -> np.ndarray:
+        """One that is static, [...] as recorded."""
+
+    def number(self, i: int, x: GraphTensor, /) -> np.ndarray:
+        """One that is static, beside x: [], [C], or [*x.shape]"""
+
+    def weights(self, weight: np.ndarray, bias: int, /) -> dict[str, np.ndarray]:
+        """The parameters of a layer: weight [O, I, ...], and the argument `bias` [O] where there is one."""
+
+    def made(self, node: RecordedNode, /) -> GraphTensor: ...
+
+    def shaped(self, node: RecordedNode, /) -> GraphTensor: ...
+
+    def value(self, node: RecordedNode, /) -> np.ndarray:
+        """What is static, [...] as recorded."""
+
+    def of(self, node: RecordedNode, /) -> TorchCall: ...
+
+    def lowered(self) -> NewNode | GraphTensor: ...
+
+
+class OnnxEmitter(Protocol):
+    """What writes an operation into an ONNX graph: methods enter nodes and initializers, and give the names of tensors."""
+
+    initializers: Mapping[str, Any]
+    shapes: Mapping[str, Shape]
+
+    def op(self, op: str, inputs: Sequence[str], output: str, /, **attrs: Any) -> str: ...
+
+    def weight(self, name: str, value: np.ndarray, /) -> str:
+        """An initializer [...] of any dtype."""
+
+    def parameters(self, node: Node, /) -> list[str]: ...
+
+    def beside(self, name: str, values: np.ndarray, shape: Sequence[int], /) -> str:
+        """Numbers [], [C] or [*shape] that repeat over [B, *shape]."""
+
+    def along(self, node: Node, x: str, matrix: Callable[[int, int], np.ndarray], /) -> str:
+        """A product with matrix(n, m) [m, n] along each axis of space."""
+
+    def reduced(self, node: Node, x: str, place: dict[str, Any], out: str | None = None, /) -> str: ...
+
+
+class NirReader(Protocol):
+    """What reads a file of NIR: methods enter nodes, and give their names and shapes."""
+
+    def add(self, name: str, op: str, inputs: tuple[str, ...], shape: Shape, /) -> str: ...
+
+    def layer(
+        self,
+        name: str,
+        op: str,
+        x: str,
+        shape: Shape,
+        attrs: dict[str, Any],
+        params: dict[str, np.ndarray] | None = None,
+        /,
+    ) -> Read: ...
+
+    def sizes(self, value: Any, dims: int, /) -> Shape: ...
+
+    def collapsed(self, value: Any, shape: Shape, name: str, /) -> np.ndarray:
+        """Numbers [*shape] as [] or [C], where they are the same all over."""
+
+
+Read = tuple[str, Shape]  # a node that was read from NIR
+
+
+class NirWriter(Protocol):
+    """What writes a graph as NIR, with the options that it was given."""
+
+    fold_votes: bool
+
+    def full(self, values: np.ndarray, shape: Shape, /) -> np.ndarray:
+        """Numbers [], [C] or [*shape] as [*shape]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operation.
+
+    inputs  names of other nodes, or of the graph's input
+    shape   of its output, without the batch axis: (C, H, W) or (features,)
+    attrs   numbers and texts by name, as its operation lists them; of a Neuron also those of its equation
+    params  arrays by name: the weight of a Conv or Linear [O, I, ...] in float32, float16 or int8, all others float32
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    shape: Shape
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.op not in OPERATIONS:
+            known = ", ".join(OPERATIONS)
+            raise PlifError(f"layer {self.name}: operation '{self.op}' is not supported; supported: {known}")
+        operation = OPERATIONS[self.op]
+        attrs, params, optional = operation.attrs, operation.params, operation.optional
+        if self.op == "Neuron" and "kind" in self.attrs:
+            own = equation_of(self.attrs["kind"])
+            attrs, params, optional = attrs + own.attrs, params + own.params, optional + own.optional
+            if own.check is not None:
+                own.check(self.attrs, self.params, len(self.inputs), f"layer {self.name}")
+                optional += tuple(self.params)
+        missing = [key for key in attrs if key not in self.attrs] + [key for key in params if key not in self.params]
+        unknown = [key for key in self.params if key not in params + optional]
+        if missing or unknown:
+            raise PlifError(
+                f"layer {self.name} ({self.op}): missing {missing or 'nothing'}, unexpected {unknown or 'nothing'}"
+            )
+
+    @property
+    def layer(self) -> str:
+        """Of a Neuron: the name that cards and reports give to it."""
+        return str(self.attrs["layer"])
+
+    @property
+    def values(self) -> str:
+        """Of a Neuron: what its output holds: "spikes" (0 or 1), "graded" (spikes of several sizes) or "membrane" (it does
+        not spike: a leaky integrator)."""
+        return values_of(self.attrs)
+
+    @property
+    def initial(self) -> dict[str, float]:
+        """Of a Neuron: the value of each state variable after a reset; {"v": v_reset} for our own kinds."""
+        return equation_of(self.attrs["kind"]).initial(self.attrs)
+
+    def with_(self, **changes: Any) -> Node:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True)
@@ -52,14 +273,17 @@ class GraphTensor:
 
 
 @dataclass
-class Made:
+class NewNode:
     """A node that a reader is to enter; shape None is that of what was recorded. inputs: they may be such nodes themselves."""
 
     op: str
-    inputs: tuple[GraphTensor | Made, ...]
+    inputs: tuple[GraphTensor | NewNode, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
     params: dict[str, np.ndarray] = field(default_factory=dict)
     shape: Shape | None = None
+
+
+ReadTorch = Callable[[Any], NewNode | GraphTensor]  # of a TorchCall
 
 
 @dataclass(frozen=True)
@@ -73,7 +297,7 @@ class Operation:
     fits      (node, shapes of its inputs) -> what does not fit, or None
     reads_constants   whether one of its inputs may be a Constant
     onnx      (emitter, node, *tensors) -> tensor, where ONNX has an operator for it or for most of it
-    torch     {name under which PyTorch records it: (call) -> Made, or a tensor that exists}
+    torch     {name under which PyTorch records it: (call) -> NewNode, or a tensor that exists}
     layer     (name of PyTorch's function that one of our own layers calls, the layer's attributes that are its arguments)
     nir       {class of NIR: (reader, name, its node, input, shape) -> (our node, shape)}
     to_nir    (nir, node, shape of its input, options) -> NIR's node; raises Unsupported, and None is no word in NIR
@@ -82,25 +306,25 @@ class Operation:
     """
 
     name: str
-    meaning: Callable[..., Value] | None = None
+    meaning: Callable[..., Any] | None = None
     attrs: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
-    fits: Callable[[Any, Sequence[Shape]], str | None] = lambda node, shapes: None
+    fits: Callable[[Node, Sequence[Shape]], str | None] = lambda node, shapes: None
     reads_constants: bool = False
     onnx: Callable[..., str] | None = None
-    torch: Mapping[str, Callable[[Any], Made | GraphTensor]] = field(default_factory=dict)
+    torch: Mapping[str, ReadTorch] = field(default_factory=dict)
     layer: tuple[str, str] | None = None
-    nir: Mapping[str, Callable[..., tuple[str, Shape]]] = field(default_factory=dict)
+    nir: Mapping[str, Callable[..., Read]] = field(default_factory=dict)
     to_nir: Callable[..., Any] | None = None
-    counts: Callable[[Any, Sequence[Shape], Sequence[Counts]], Counts | None] = lambda node, shapes, counts: None
+    counts: Callable[[Node, Sequence[Shape], Sequence[Counts]], Counts | None] = lambda node, shapes, counts: None
     measured: bool = False
 
 
-def padded(x: GraphTensor, before: Sequence[int], after: Sequence[int], mode: str) -> Made:
+def padded(x: GraphTensor, before: Sequence[int], after: Sequence[int], mode: str) -> NewNode:
     """x with more places before and after each axis: "zeros", "edge" or "reflect"."""
     shape = tuple(b + n + a for b, n, a in zip(before, x.shape, after, strict=True))
-    return Made("Pad", (x,), {"before": list(before), "after": list(after), "mode": mode}, shape=shape)
+    return NewNode("Pad", (x,), {"before": list(before), "after": list(after), "mode": mode}, shape=shape)
 
 
 OPERATIONS: dict[str, Operation] = {}
@@ -111,17 +335,17 @@ def register(name: str, meaning: Callable[..., Value] | None = None, **facts: An
     OPERATIONS[name] = Operation(name, meaning, **facts)
 
 
-def names(text: str, read: Callable[[Any], Made | GraphTensor]) -> dict[str, Callable[[Any], Made | GraphTensor]]:
+def names(text: str, read: ReadTorch) -> dict[str, ReadTorch]:
     """One reader for several names of PyTorch; ?d stands for 1d, 2d and 3d."""
     return {name.replace("?", size): read for name in text.split() for size in ("123" if "?" in name else "1")}
 
 
-def spatial(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
+def spatial(value: Sizes, dims: int) -> tuple[int, ...]:
     """A kernel, stride, padding or dilation as one number for each of `dims` spatial axes; one number means all axes."""
     return (value,) * dims if isinstance(value, int) else tuple(value)
 
 
-def place_of(node: Any, dims: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+def place_of(node: Node, dims: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """(stride, padding, dilation) of a convolution or pool over `dims` axes of space."""
     keys = (("stride", 1), ("padding", 0), ("dilation", 1))
     stride, padding, dilation = (spatial(node.attrs.get(key, default), dims) for key, default in keys)
@@ -145,20 +369,21 @@ def windowed(x: np.ndarray, kernel: Sequence[int], stride: Sequence[int], dilati
     axes = tuple(range(x.ndim - len(kernel), x.ndim))
     reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
     steps = [slice(None)] * axes[0] + [slice(None, None, step) for step in (*stride, *dilation)]
-    return sliding_window_view(x, reach, axis=axes)[tuple(steps)]
+    found: np.ndarray = sliding_window_view(x, reach, axis=axes)[tuple(steps)]
+    return found
 
 
-def plain(value: int | Iterable[Any], dims: int) -> int | list[int]:
+def plain(value: Sizes, dims: int) -> int | list[int]:
     """A size as one number where it is the same on all `dims` axes, as a list otherwise (JSON has no tuples)."""
     values = (value,) * dims if isinstance(value, int) else tuple(int(v) for v in value)
     return values[0] if len(set(values)) == 1 else list(values)
 
 
-def one_each(values: Any, dims: int) -> Any:
+def one_each(values: Sizes, dims: int) -> Sizes:
     """PyTorch's short form: a list of one number means all axes."""
     return values if isinstance(values, int) or len(values) == dims else [values[0]] * dims
 
 
-def first(node: Any, shapes: Sequence[Shape], counts: Sequence[Counts]) -> Counts:
+def first(node: Node, shapes: Sequence[Shape], counts: Sequence[Counts]) -> Counts:
     """Where an operation moves values, or picks among them."""
     return counts[0]

@@ -10,16 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from runtime.model.ops.operation import (
+    Backend,
     Counts,
     GraphTensor,
-    Made,
+    Matrix,
+    NewNode,
+    NirReader,
+    NirWriter,
+    Node,
+    OnnxEmitter,
     Params,
+    Read,
     Shape,
+    Sizes,
+    TorchCall,
     Value,
     first,
     names,
@@ -32,7 +42,7 @@ from runtime.model.ops.operation import (
 from runtime.model.refusals import Unsupported, require
 
 
-def _windows(m: Any, node: Any, x: Value, fill: float) -> Value:
+def _windows(m: Backend, node: Node, x: Value, fill: float) -> Value:
     dims = len(node.shape) - 1
     return m.windows(x, spatial(node.attrs["kernel"], dims), *place_of(node, dims), fill)
 
@@ -42,24 +52,28 @@ def _axes(dims: int) -> tuple[int, ...]:
     return tuple(range(2 + dims, 2 + 2 * dims))
 
 
-def _max_pool(m: Any, node: Any, p: Params, x: Value) -> Value:
+def _max_pool(m: Backend, node: Node, p: Params, x: Value) -> Value:
     return m.max(_windows(m, node, x, -np.inf), _axes(len(node.shape) - 1))
 
 
-def _avg_pool(m: Any, node: Any, p: Params, x: Value) -> Value:
+def _avg_pool(m: Backend, node: Node, p: Params, x: Value) -> Value:
     return m.mean(_windows(m, node, x, 0.0), _axes(len(node.shape) - 1))
 
 
-def _global(m: Any, node: Any, p: Params, x: Value) -> Value:
+def _global(m: Backend, node: Node, p: Params, x: Value) -> Value:
     return m.mean(x, tuple(range(2, 1 + len(node.shape))), True)
 
 
-def along(m: Any, node: Any, x: Value, matrix: Callable[[int, int], np.ndarray]) -> Value:
+def along(m: Backend, node: Node, x: Value, matrix: Callable[[int, int], np.ndarray]) -> Value:
     """One product for each axis of space, the last first: X A^T for the last axis, A X along the others."""
     dims = len(node.shape) - 1
     for axis in reversed(range(dims)):
-        x = m.along(x, 2 + axis, lambda n, axis=axis: matrix(n, node.shape[1 + axis]), axis)
+        x = m.along(x, 2 + axis, _to_size(matrix, node.shape[1 + axis]), axis)
     return x
+
+
+def _to_size(matrix: Callable[[int, int], np.ndarray], size: int) -> Matrix:
+    return lambda n: matrix(n, size)
 
 
 def means(n: int, m: int) -> np.ndarray:
@@ -75,7 +89,7 @@ def means(n: int, m: int) -> np.ndarray:
 
 
 def _onnx(op: str) -> Callable[..., str]:
-    def write(e: Any, node: Any, x: str) -> str:
+    def write(e: OnnxEmitter, node: Node, x: str) -> str:
         dims = len(node.shape) - 1
         stride, padding, dilation = place_of(node, dims)
         place: dict[str, Any] = {"strides": list(stride)}
@@ -93,7 +107,7 @@ def _onnx(op: str) -> Callable[..., str]:
 # --- PyTorch ------------------------------------------------------------------------------------------------------------
 
 
-def _attrs(kernel: Any, stride: Any, padding: Any, shape: Shape, dilation: Any = 1) -> dict[str, Any]:
+def _attrs(kernel: Sizes, stride: Sizes | None, padding: Sizes, shape: Shape, dilation: Sizes = 1) -> dict[str, Any]:
     """Kernel, stride, padding and dilation of a pooling."""
     dims = len(shape) - 1
     kernel, padding, dilation = (spatial(value, dims) for value in (kernel, padding, dilation))
@@ -115,7 +129,7 @@ def _overhang(shape: Shape, out: Shape, attrs: dict[str, Any]) -> list[int]:
     return [max((m - 1) * s + d * (k - 1) + 1 - n - 2 * p, 0) for n, m, k, s, p, d in reach]
 
 
-def _read_max(c: Any) -> Made:
+def _read_max(c: TorchCall) -> NewNode:
     """A window that hangs over the edge has the last place in it, so that more of that place changes nothing."""
     x = c.tensor(0)
     attrs = _attrs(c.get(1), c.get(2) or c.get(1), c.get(3, 0), x.shape, c.get(4, 1))
@@ -123,10 +137,10 @@ def _read_max(c: Any) -> Made:
     rule = "ceil_mode=True with a dilation, and a window hangs over the edge here"
     require(not any(over) or "dilation" not in attrs, rule, "use ceil_mode=False, or a size that the windows fill")
     whole = padded(x, [0] * len(x.shape), [0, *over], "edge") if any(over) else x
-    return Made("MaxPool", (whole,), attrs)
+    return NewNode("MaxPool", (whole,), attrs)
 
 
-def _read_avg(c: Any) -> Made:
+def _read_avg(c: TorchCall) -> NewNode:
     kernel, stride = c.get(1), c.get(2) or c.get(1)
     if c.node.name == "avg_pool1d" and (vector := _vector(c)):
         return _read_vote(vector, kernel, stride)
@@ -143,30 +157,30 @@ def _read_avg(c: Any) -> Made:
         "padding with count_include_pad=False",
         "use count_include_pad=True, or no padding",
     )
-    return Made("AvgPool", (x,), attrs)
+    return NewNode("AvgPool", (x,), attrs)
 
 
-def _vector(c: Any) -> GraphTensor | None:
+def _vector(c: TorchCall) -> GraphTensor | None:
     """The vector that is pooled as [B, n] or [B, 1, n]; None where a map is."""
     source = c.get(0)
     found: GraphTensor = c.made(source)
     return found if len(found.shape) == 1 and (len(source.shape) == 2 or source.shape[1] == 1) else None
 
 
-def _read_vote(x: GraphTensor, kernel: Any, stride: Any) -> Made:
+def _read_vote(x: GraphTensor, kernel: Sizes, stride: Sizes) -> NewNode:
     """Average pooling over a vector [B, n] -> [B, n / kernel]: neighbouring neurons vote."""
     k, s = (v if isinstance(v, int) else v[0] for v in (kernel, stride))
     rule = f"a vote of {k} every {s} over {x.shape[0]}"
     require(k == s and x.shape[0] % k == 0, rule, "let every class have k voters")
-    return Made("Vote", (x,), {"voters": int(k)}, shape=(x.shape[0] // k,))
+    return NewNode("Vote", (x,), {"voters": int(k)}, shape=(x.shape[0] // k,))
 
 
-def everywhere(x: GraphTensor) -> Made:
+def everywhere(x: GraphTensor) -> NewNode:
     """The mean over all places."""
-    return Made("GlobalAvgPool", (x,), shape=(x.shape[0], *(1,) * (len(x.shape) - 1)))
+    return NewNode("GlobalAvgPool", (x,), shape=(x.shape[0], *(1,) * (len(x.shape) - 1)))
 
 
-def _read_adaptive(c: Any) -> Made:
+def _read_adaptive(c: TorchCall) -> NewNode:
     """Windows of one size, one over everything, or any."""
     if vector := _vector(c):
         n, m = vector.shape[0], c.node.shape[-1]
@@ -177,15 +191,15 @@ def _read_adaptive(c: Any) -> Made:
     if all(n == 1 for n in out):
         return everywhere(x)
     if any(n % o for n, o in zip(sizes, out, strict=True)):
-        return Made("AdaptiveAvgPool", (x,))
+        return NewNode("AdaptiveAvgPool", (x,))
     kernel = plain([n // o for n, o in zip(sizes, out, strict=True)], len(out))
-    return Made("AvgPool", (x,), {"kernel": kernel, "stride": kernel})
+    return NewNode("AvgPool", (x,), {"kernel": kernel, "stride": kernel})
 
 
 # --- NIR ----------------------------------------------------------------------------------------------------------------
 
 
-def _avg_of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
+def _avg_of_nir(r: NirReader, name: str, node: Any, x: str, shape: Shape) -> Read:
     require(len(shape) == 3, f"a {type(node).__name__} over {list(shape)}", "give it an input of channels and space")
     kernel, stride, padding = (r.sizes(value, 2) for value in (node.kernel_size, node.stride, node.padding))
     attrs = {"kernel": plain(kernel, 2), "stride": plain(stride, 2)}
@@ -194,33 +208,33 @@ def _avg_of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str
     return r.layer(name, "AvgPool", x, shape, attrs)
 
 
-def _sum_of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
+def _sum_of_nir(r: NirReader, name: str, node: Any, x: str, shape: Shape) -> Read:
     """The mean times the window's size."""
     mean, out = _avg_of_nir(r, f"{name}_mean", node, x, shape)
     size = np.array(np.prod(r.sizes(node.kernel_size, 2)), np.float32)
     return r.layer(name, "Affine", mean, out, {}, {"scale": size, "shift": np.zeros_like(size)})
 
 
-def _max_to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
+def _max_to_nir(nir: ModuleType, node: Node, shape: Shape, options: NirWriter) -> object:
     raise Unsupported("NIR has no max-pooling", "train with average pooling (APk2s2 in the notation), or use --to onnx")
 
 
-def _avg_to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
+def _avg_to_nir(nir: ModuleType, node: Node, shape: Shape, options: NirWriter) -> object:
     advice = "use a strided convolution" if node.op == "AvgPool" else "use a linear layer"
     require(len(shape) == 3, f"NIR pools maps [channels, height, width], not {list(shape)}", advice)
     keys = (("kernel", shape[1:]), ("stride", shape[1:]), ("padding", 0))
     return nir.AvgPool2d(*(np.array(spatial(node.attrs.get(key, default), 2)) for key, default in keys))
 
 
-def _counted(size: Callable[[Any, Sequence[Shape]], int]) -> Callable[..., Counts]:
-    def counts(node: Any, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts:
+def _counted(size: Callable[[Node, Sequence[Shape]], int]) -> Callable[..., Counts]:
+    def counts(node: Node, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts:
         area = size(node, shapes)
         return Counts(of[0].most * area, of[0].area * area)
 
     return counts
 
 
-def _area(node: Any, shapes: Sequence[Shape]) -> int:
+def _area(node: Node, shapes: Sequence[Shape]) -> int:
     return prod(spatial(node.attrs["kernel"], len(node.shape) - 1))
 
 

@@ -7,27 +7,36 @@ LayerNorm   (x - mean) / sqrt(var + eps) * weight + bias over the last `axes` ax
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from runtime.model.ops.operation import GraphTensor, Made, Params, Value, names, register
+from runtime.model.ops.operation import (
+    Backend,
+    GraphTensor,
+    NewNode,
+    Node,
+    OnnxEmitter,
+    Params,
+    TorchCall,
+    Value,
+    names,
+    register,
+)
 from runtime.model.ops.pool import everywhere
 from runtime.model.refusals import require
 
 
-def _reduce(m: Any, node: Any, p: Params, x: Value) -> Value:
+def _reduce(m: Backend, node: Node, p: Params, x: Value) -> Value:
     by = {"mean": m.mean, "sum": m.sum, "max": m.max}[node.attrs["how"]]
     return by(x, tuple(node.attrs["axes"]), node.attrs["keepdims"])
 
 
-def _softmax(m: Any, node: Any, p: Params, x: Value) -> Value:
+def _softmax(m: Backend, node: Node, p: Params, x: Value) -> Value:
     axis = (node.attrs["axis"],)
     e = m.op("Exp", x - m.max(x, axis, True))
     return e / m.sum(e, axis, True)
 
 
-def _layer_norm(m: Any, node: Any, p: Params, x: Value) -> Value:
+def _layer_norm(m: Backend, node: Node, p: Params, x: Value) -> Value:
     size = node.attrs["axes"]
     axes = tuple(range(1 + len(node.shape) - size, 1 + len(node.shape)))
     centred = x - m.mean(x, axes, True)
@@ -39,13 +48,13 @@ def _layer_norm(m: Any, node: Any, p: Params, x: Value) -> Value:
 # --- ONNX ---------------------------------------------------------------------------------------------------------------
 
 
-def _reduce_onnx(e: Any, node: Any, x: str) -> str:
+def _reduce_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
     op = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax"}[node.attrs["how"]]
     axes = e.weight(f"{node.name}.axes", np.array(node.attrs["axes"], np.int64))
     return str(e.op(op, [x, axes], node.name, keepdims=int(node.attrs["keepdims"])))
 
 
-def _layer_norm_onnx(e: Any, node: Any, x: str) -> str:
+def _layer_norm_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
     attrs = {"axis": -node.attrs["axes"], "epsilon": float(node.attrs["eps"])}
     return str(e.op("LayerNormalization", [x, *e.parameters(node)], node.name, **attrs))
 
@@ -53,7 +62,7 @@ def _layer_norm_onnx(e: Any, node: Any, x: str) -> str:
 # --- PyTorch ------------------------------------------------------------------------------------------------------------
 
 
-def _read_reduce(c: Any) -> Made | GraphTensor:
+def _read_reduce(c: TorchCall) -> NewNode | GraphTensor:
     how = {"amax": "max"}.get(c.node.name, c.node.name)
     source, dims, keep = c.get(0), c.get(1), bool(c.get(2, False))
     rank = len(source.shape)
@@ -63,25 +72,25 @@ def _read_reduce(c: Any) -> Made | GraphTensor:
     vector = c.made(source)
     if how == "mean" and len(vector.shape) == 1 and rank == 3 and axes == [2]:  # x.view(B, classes, k).mean(-1)
         k = source.shape[2]
-        return Made("Vote", (vector,), {"voters": k}, shape=(vector.shape[0] // k,))
+        return NewNode("Vote", (vector,), {"voters": k}, shape=(vector.shape[0] // k,))
     x = c.tensor(0)
     if how == "mean" and axes == list(range(2, rank)) and rank >= 3:
         return everywhere(x)
-    return Made("Reduce", (x,), {"how": how, "axes": axes, "keepdims": keep}, shape=c.out)
+    return NewNode("Reduce", (x,), {"how": how, "axes": axes, "keepdims": keep}, shape=c.out)
 
 
-def _read_softmax(c: Any) -> Made:
+def _read_softmax(c: TorchCall) -> NewNode:
     axis = c.get(1) % len(c.node.shape)
     require(axis != 0, "softmax over the batch", "use another axis")
-    return Made("Softmax", (c.tensor(0),), {"axis": axis})
+    return NewNode("Softmax", (c.tensor(0),), {"axis": axis})
 
 
-def _read_layer_norm(c: Any) -> Made:
+def _read_layer_norm(c: TorchCall) -> NewNode:
     shape = tuple(c.get(1))
     params = {"weight": np.ones(shape, np.float32) if c.get(2) is None else c.array(2)}
     if c.get(3) is not None:
         params["bias"] = c.array(3)
-    return Made("LayerNorm", (c.tensor(0),), {"eps": float(c.get(4, 1e-5)), "axes": len(shape)}, params)
+    return NewNode("LayerNorm", (c.tensor(0),), {"eps": float(c.get(4, 1e-5)), "axes": len(shape)}, params)
 
 
 register(

@@ -9,19 +9,20 @@ places: ONNX's own Resize differs from PyTorch's in where it rounds, and engines
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from runtime.model.ops.operation import Made, Params, Value, names, register
+from runtime.model.ops.operation import Backend, NewNode, Node, OnnxEmitter, Params, TorchCall, Value, names, register
 from runtime.model.ops.pool import along
 from runtime.model.refusals import require
 
 
-def _resize(m: Any, node: Any, p: Params, x: Value) -> Value:
+def _resize(m: Backend, node: Node, p: Params, x: Value) -> Value:
     if node.attrs["mode"] == "nearest":
         for axis, size in enumerate(node.shape[1:], 2):
-            x = m.take(x, axis, lambda n, size=size: nearest(n, size))
+            x = m.take(x, axis, partial(nearest, m=size))
         return x
     corners = bool(node.attrs.get("align_corners", False))
     return along(m, node, x, lambda n, size: between(n, size, corners))
@@ -29,7 +30,7 @@ def _resize(m: Any, node: Any, p: Params, x: Value) -> Value:
 
 def nearest(n: int, m: int) -> np.ndarray:
     """int64 [m]: which of n places each output takes; the ratio is float32, as PyTorch's."""
-    return np.minimum(np.floor(np.arange(m, dtype=np.float32) * np.float32(n / m)), n - 1).astype(np.int64)
+    return np.asarray(np.minimum(np.floor(np.arange(m, dtype=np.float32) * np.float32(n / m)), n - 1), np.int64)
 
 
 def between(n: int, m: int, corners: bool) -> np.ndarray:
@@ -42,7 +43,7 @@ def between(n: int, m: int, corners: bool) -> np.ndarray:
     return rows
 
 
-def _onnx(e: Any, node: Any, x: str) -> str:
+def _onnx(e: OnnxEmitter, node: Node, x: str) -> str:
     if node.attrs["mode"] != "nearest":
         corners = bool(node.attrs.get("align_corners", False))
         return str(e.along(node, x, lambda n, m: between(n, m, corners)))
@@ -54,7 +55,7 @@ def _onnx(e: Any, node: Any, x: str) -> str:
     return x
 
 
-def _read(c: Any) -> Made:
+def _read(c: TorchCall) -> NewNode:
     linear = "nearest" not in c.node.name
     attrs: dict[str, Any] = {"mode": "linear" if linear else "nearest"}
     if linear:
@@ -63,7 +64,7 @@ def _read(c: Any) -> Made:
     factors = c.get(3 if linear else 2) if c.node.op._overloadname == "vec" else None
     whole = factors is None or all(n * f == m for n, f, m in zip(x.shape[1:], factors, c.out[1:], strict=True))
     require(whole, f"scale_factor {factors} makes no whole size of {list(x.shape)}", "give it the size")
-    return Made("Resize", (x,), attrs)
+    return NewNode("Resize", (x,), attrs)
 
 
 register(

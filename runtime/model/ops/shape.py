@@ -8,16 +8,25 @@ Pad       `before` and `after` each axis, with zeros, with what lies at the edge
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from runtime.model.ops.operation import (
+    Backend,
     Counts,
     GraphTensor,
-    Made,
+    NewNode,
+    NirReader,
+    NirWriter,
+    Node,
+    OnnxEmitter,
     Params,
+    Read,
+    RecordedNode,
     Shape,
+    TorchCall,
     Value,
     first,
     names,
@@ -31,16 +40,16 @@ MODES = {"zeros": "constant", "edge": "edge", "reflect": "reflect"}  # of a Pad:
 FAR = np.iinfo(np.int64).max  # a Slice to the end
 
 
-def _reshape(m: Any, node: Any, p: Params, x: Value) -> Value:
+def _reshape(m: Backend, node: Node, p: Params, x: Value) -> Value:
     return m.reshape(x, node.shape)
 
 
-def _slice(m: Any, node: Any, p: Params, x: Value) -> Value:
+def _slice(m: Backend, node: Node, p: Params, x: Value) -> Value:
     a = node.attrs
     return m.part(x, a["axis"], a["start"], a["stop"], a["step"])
 
 
-def _pad(m: Any, node: Any, p: Params, x: Value) -> Value:
+def _pad(m: Backend, node: Node, p: Params, x: Value) -> Value:
     sides, shape = list(zip(node.attrs["before"], node.attrs["after"], strict=True)), list(node.shape)
     for axis, (before, after) in enumerate(sides):
         shape[axis] -= before + after
@@ -57,7 +66,7 @@ def _pad(m: Any, node: Any, p: Params, x: Value) -> Value:
     return x
 
 
-def _pads(node: Any, shapes: Sequence[Shape]) -> str | None:
+def _pads(node: Node, shapes: Sequence[Shape]) -> str | None:
     a, whole = node.attrs, shapes[0]
     before, after = sides = a["before"], a["after"]
     most = [n - 1 if a["mode"] == "reflect" else WIDEST for n in whole]
@@ -71,50 +80,50 @@ def _pads(node: Any, shapes: Sequence[Shape]) -> str | None:
     return None if fits else f"pads {list(whole)} by {before} and {after} ({a['mode']}); expected {expected}"
 
 
-def _zeros(m: Any, shape: Sequence[int]) -> list[Value]:
+def _zeros(m: Backend, shape: Sequence[int]) -> list[Value]:
     return [m.beside(m.parameter(np.broadcast_to(np.float32(0), shape)), shape)] if all(shape) else []
 
 
-def _turned(m: Any, x: Value, axis: int, first: int, size: int) -> list[Value]:
+def _turned(m: Backend, x: Value, axis: int, first: int, size: int) -> list[Value]:
     """The places first, first - 1, ... of an axis."""
     return [m.part(x, axis, first, first - size if first >= size else None, -1)] if size else []
 
 
-def _most(node: Any, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts | None:
+def _most(node: Node, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts | None:
     return Counts(max(c.most for c in of), of[0].area) if len({c.area for c in of}) == 1 else None
 
 
 # --- ONNX: the batch is axis 0, and its size is never written into a file: a Reshape says -1 ------------------------------
 
 
-def _numbers(e: Any, name: str, *values: int) -> str:
+def _numbers(e: OnnxEmitter, name: str, *values: int) -> str:
     return str(e.weight(name, np.array(values, np.int64)))
 
 
-def _reshape_onnx(e: Any, node: Any, x: str) -> str:
+def _reshape_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
     return str(e.op("Reshape", [x, _numbers(e, f"{node.name}.shape", -1, *node.shape)], node.name))
 
 
-def _slice_onnx(e: Any, node: Any, x: str) -> str:
+def _slice_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
     a, name = node.attrs, node.name
     stop = a["stop"] if a["stop"] is not None else FAR if a["step"] > 0 else -FAR
     values = {"start": a["start"], "stop": stop, "axis": a["axis"], "step": a["step"]}
     return str(e.op("Slice", [x, *(_numbers(e, f"{name}.{key}", value) for key, value in values.items())], name))
 
 
-def _pad_onnx(e: Any, node: Any, x: str) -> str:
+def _pad_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
     a, name = node.attrs, node.name
     sides = _numbers(e, f"{name}.sides", 0, *a["before"], 0, *a["after"])
     return str(e.op("Pad", [x, sides], name, mode=MODES[a["mode"]]))
 
 
-def _concat_onnx(e: Any, node: Any, *inputs: str) -> str:
+def _concat_onnx(e: OnnxEmitter, node: Node, *inputs: str) -> str:
     moving = next(name for name in inputs if name not in e.initializers)
     parts = [_for_every_row(e, node, name, moving) for name in inputs]
     return str(e.op("Concat", parts, node.name, axis=node.attrs["axis"]))
 
 
-def _for_every_row(e: Any, node: Any, name: str, moving: str) -> str:
+def _for_every_row(e: OnnxEmitter, node: Node, name: str, moving: str) -> str:
     """A Constant as many times as there are rows in `moving`; other tensors as they are."""
     if name not in e.initializers:
         return name
@@ -127,22 +136,22 @@ def _for_every_row(e: Any, node: Any, name: str, moving: str) -> str:
 # --- PyTorch ------------------------------------------------------------------------------------------------------------
 
 
-def _read_permute(c: Any) -> Made:
+def _read_permute(c: TorchCall) -> NewNode:
     axes = [int(i) for i in c.get(1)]
     require(axes[0] == 0, "it moves the batch from the first axis", "keep the batch first")
-    return Made("Permute", (c.tensor(0),), {"axes": axes})
+    return NewNode("Permute", (c.tensor(0),), {"axes": axes})
 
 
-def _read_concat(c: Any) -> Made:
+def _read_concat(c: TorchCall) -> NewNode:
     parts = c.get(0)
     axis = c.get(1, 0) % len(c.node.shape)
     rule = "it joins something that is not a tensor of the network"
     require(all(p.moves for p in parts), rule, "join spikes or currents")
     require(axis != 0, "it joins along the batch", "join channels: dim=1")
-    return Made("Concat", tuple(c.shaped(p) for p in parts), {"axis": axis})
+    return NewNode("Concat", tuple(c.shaped(p) for p in parts), {"axis": axis})
 
 
-def _read_slice(c: Any) -> Made:
+def _read_slice(c: TorchCall) -> NewNode:
     source = c.get(0)
     axis = c.get(1, 0) % len(source.shape)
     size = source.shape[axis]
@@ -151,20 +160,20 @@ def _read_slice(c: Any) -> Made:
     return _part(c, source, axis, *slice(c.get(2), c.get(3), c.get(4, 1)).indices(size))
 
 
-def _part(c: Any, source: Any, axis: int, start: int, stop: int, step: int = 1) -> Made:
+def _part(c: TorchCall, source: RecordedNode, axis: int, start: int, stop: int, step: int = 1) -> NewNode:
     require(axis != 0, "it takes rows of the batch", "keep the batch whole")
     x = c.shaped(source)
     shape = list(x.shape)
     shape[axis - 1] = len(range(start, stop, step))
-    return Made("Slice", (x,), {"axis": axis, "start": start, "stop": stop, "step": step}, shape=tuple(shape))
+    return NewNode("Slice", (x,), {"axis": axis, "start": start, "stop": stop, "step": step}, shape=tuple(shape))
 
 
-def _read_part(c: Any) -> Made | GraphTensor:
+def _read_part(c: TorchCall) -> NewNode | GraphTensor:
     """A part of what an operation returned: of split, chunk, unbind, or of max and pooling with indices."""
     whole, i = c.get(0), int(c.node.op)
     inner = c.of(whole)
     if i == 0 and (whole.name == "max" or whole.name.endswith("_with_indices")):
-        found: Made | GraphTensor = inner.lowered()
+        found: NewNode | GraphTensor = inner.lowered()
         return found
     known = whole.name in ("unbind", "split", "split_with_sizes")
     require(known, f"{whole.name}() is not exported", "use layers of the list")
@@ -177,13 +186,13 @@ def _read_part(c: Any) -> Made | GraphTensor:
     return _part(c, source, axis, sum(sizes[:i]), min(sum(sizes[: i + 1]), source.shape[axis]))
 
 
-def _read_expand(c: Any) -> GraphTensor:
+def _read_expand(c: TorchCall) -> GraphTensor:
     x: GraphTensor = c.tensor(0)
     require(x.shape == c.out, f"it repeats {list(x.shape)} to {list(c.out)}", "let + and * repeat it")
     return x
 
 
-def _read_pad(c: Any) -> Made:
+def _read_pad(c: TorchCall) -> NewNode:
     x, sizes = c.tensor(0), list(c.get(1))
     zeros, sides = c.node.name == "constant_pad_nd", len(x.shape) - len(sizes) // 2
     require(min(sizes) >= 0 and sides >= 0, f"it pads by {sizes}", "take a part with a slice, and pad no batch")
@@ -195,7 +204,7 @@ def _read_pad(c: Any) -> Made:
 # --- NIR ----------------------------------------------------------------------------------------------------------------
 
 
-def _flatten_of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
+def _flatten_of_nir(r: NirReader, name: str, node: Any, x: str, shape: Shape) -> Read:
     start, end = int(node.start_dim), int(node.end_dim)
     whole = start in (0, -len(shape)) and end in (-1, len(shape) - 1)
     rule = f"it flattens axes {start} to {end} of {list(shape)}"
@@ -204,7 +213,7 @@ def _flatten_of_nir(r: Any, name: str, node: Any, x: str, shape: Shape) -> tuple
     return (x, shape) if len(shape) == 1 else (r.add(name, "Flatten", (x,), out), out)
 
 
-def _concat_to_nir(nir: Any, node: Any, shape: Shape, options: Any) -> Any:
+def _concat_to_nir(nir: ModuleType, node: Node, shape: Shape, options: NirWriter) -> object:
     raise Unsupported("NIR cannot put values side by side", "add them (residual addition), or use --to onnx")
 
 
@@ -263,7 +272,7 @@ register(
 )
 
 
-def _shuffle(m: Any, node: Any, p: Params, x: Value) -> Value:
+def _shuffle(m: Backend, node: Node, p: Params, x: Value) -> Value:
     r, (c, h, w) = node.attrs["factor"], node.shape
     parts = m.permute(m.reshape(x, (c, r, r, h // r, w // r)), (0, 1, 4, 2, 5, 3))
     return m.reshape(parts, node.shape)
@@ -273,6 +282,6 @@ register(
     "PixelShuffle",
     _shuffle,
     attrs=("factor",),
-    torch=names("pixel_shuffle", lambda c: Made("PixelShuffle", (c.tensor(0),), {"factor": c.get(1)})),
+    torch=names("pixel_shuffle", lambda c: NewNode("PixelShuffle", (c.tensor(0),), {"factor": c.get(1)})),
     counts=first,
 )

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from runtime.model.ops.operation import OPERATIONS, Shape
+from runtime.model.ops.operation import OPERATIONS, Node, Shape
 
 
 class Misfit(Exception):
     """What does not fit, in half a sentence."""
 
 
-def shape_of(node: Any, shapes: Sequence[Shape]) -> Shape:
+def shape_of(node: Node, shapes: Sequence[Shape]) -> Shape:
     """The shape of the output of an operation, without the batch. Raises Misfit where inputs and parameters do not fit.
 
     node  its op, attrs and params, and the shape to which some operations go
@@ -30,8 +29,7 @@ def shape_of(node: Any, shapes: Sequence[Shape]) -> Shape:
 
 def shape_after(op: str, attrs: Mapping[str, Any], params: Mapping[str, np.ndarray], shape: Shape) -> Shape:
     """The same of an operation with one input that a reader is about to enter, and that asks for no shape of its own."""
-    dims = len(shape) - 1
-    return shape_of(SimpleNamespace(op=op, attrs=attrs, params=params, shape=(0,) * (1 + dims)), [shape])
+    return shape_of(Node("", op, ("x",), (0,) * len(shape), attrs, params), [shape])
 
 
 class _Sized:

@@ -9,18 +9,17 @@ Constant   of the node's shape, for every row; read by + - * /, MatMul and Conca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from runtime.model.ops.operation import Shape, register
+from runtime.model.ops.operation import Node, Shape, register
 
 
-def _neuron_fits(node: Any, shapes: Sequence[Shape]) -> str | None:
+def _neuron_fits(node: Node, shapes: Sequence[Shape]) -> str | None:
     if len(shapes) > 1 and any(shape != tuple(node.shape) for shape in shapes):
         return f"reads {[list(s) for s in shapes]}; expected the shape of its neurons, {list(node.shape)}"
     return None
 
 
-def _constant_fits(node: Any, shapes: Sequence[Shape]) -> str | None:
+def _constant_fits(node: Node, shapes: Sequence[Shape]) -> str | None:
     value = node.params["value"]
     fits = not shapes and tuple(value.shape) == tuple(node.shape)
     return None if fits else f"has a value {list(value.shape)} for {list(node.shape)}, or an input"

@@ -15,7 +15,8 @@ import struct
 from itertools import pairwise
 from typing import BinaryIO, NamedTuple
 
-END, END64, LOCATOR, CENTRAL, LOCAL = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x01\x02", b"PK\x03\x04"
+END, END64, CENTRAL, LOCAL = 0x06054B50, 0x06064B50, 0x02014B50, 0x04034B50  # "PK" and two bytes
+LOCATOR = b"PK\x06\x07"
 MOST_DIRECTORY = 4 << 20  # bytes: some 50,000 members
 SIZES_FOLLOW, UTF8 = 0x0008, 0x0800  # the two flags that torch.save sets
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
@@ -50,7 +51,7 @@ def _read_members(file: BinaryIO, size: int) -> dict[str, Member]:
     places, at = [], 0
     while at < len(directory):
         sign, flags, method, crc, packed, length, n, x, c, offset = _unpack(
-            "<4s4xHH4xIIIHHH8xI", directory[at : at + 46]
+            "<I4xHH4xIIIHHH8xI", directory[at : at + 46]
         )
         name = directory[at + 46 : at + 46 + n].decode()
         extra = directory[at + 46 + n : at + 46 + n + x]
@@ -79,13 +80,13 @@ def _directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
     """(number of members, start of the directory, its end), as both records at the end of the file say."""
     at = size - 22
     end = _read(file, max(at, 0), 22)
-    sign, disk, disk2, count, count2, length, start, comment = _unpack("<4sHHHHIIH", end)
+    sign, disk, disk2, count, count2, length, start, comment = _unpack("<IHHHHIIH", end)
     if sign != END or comment:
         raise NotPlain("it does not end as a zip does: it was cut short, or something was added to it")
     if at >= 76 and (locator := _read(file, at - 20, 20)).startswith(LOCATOR):
         at -= 76
-        _, disk3, place, disks = _unpack("<4sIQI", locator)
-        sign, own, disk4, disk5, n, n2, length64, start64 = _unpack("<4sQ4xIIQQQQ", _read(file, at, 56))
+        _, disk3, place, disks = _unpack("<IIQI", locator)
+        sign, own, disk4, disk5, n, n2, length64, start64 = _unpack("<IQ4xIIQQQQ", _read(file, at, 56))
         told = [(count, n, _MAX16), (count2, n2, _MAX16), (length, length64, _MAX32), (start, start64, _MAX32)]
         if sign != END64 or own != 44 or place != at or disks > 1 or any((disk3, disk4, disk5)):
             raise NotPlain("its directory is not where it says")
@@ -116,7 +117,7 @@ def _in_64_bits(values: list[int], extra: bytes) -> list[int]:
 
 def _local(file: BinaryIO, offset: int, name: str, flags: int, crc: int, length: int) -> int:
     """Where a member's data begin. Its local header has to say what the directory says, or nothing."""
-    sign, flags2, method, crc2, packed, size, n, x = _unpack("<4s2xHH4xIIIHH", _read(file, offset, 30))
+    sign, flags2, method, crc2, packed, size, n, x = _unpack("<I2xHH4xIIIHH", _read(file, offset, 30))
     same = sign == LOCAL and (flags2, method) == (flags, 0) and _read(file, offset + 30, n) == name.encode()
     if flags & SIZES_FOLLOW:
         same &= crc2 in (0, crc) and packed in (0, length, _MAX32) and size in (0, length, _MAX32)

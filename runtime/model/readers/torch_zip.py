@@ -63,7 +63,7 @@ class _Storage(NamedTuple):
 _Unpickler: Any = pickle._Unpickler
 
 
-class _Plain(_Unpickler):
+class _Plain(_Unpickler):  # type: ignore[misc]
     """Loads an index, and compares with the zip what it says of tensors. root: the folder in the zip."""
 
     dispatch: ClassVar = {op[0]: _Unpickler.dispatch[op[0]] for op in (getattr(pickle, name) for name in _OPCODES)}

@@ -81,7 +81,7 @@ class Board:
         self._speed = (time.perf_counter(), 0, 0.0)  # when, at which step, steps a second
         self._exposure = np.zeros(shape, np.float32)
         self._asked_s = -LOOKED_AT_S
-        self._picture = (-PICTURE_S, b"")
+        self._picture: tuple[float, bytes] = (-PICTURE_S, b"")
 
     # --- in the thread of the stream --------------------------------------------------------------------------------
 
@@ -230,7 +230,7 @@ class Board:
             counts = np.concatenate([np.zeros_like(counts), counts])
         elif self.framing.polarity == "swapped":
             counts = counts[::-1]
-        picture = np.clip(counts, 0, 255).astype(np.uint8).tobytes()
+        picture = bytes(np.clip(counts, 0, 255).astype(np.uint8))
         with self._lock:
             self._picture = (now_s, picture)
         return picture
