@@ -175,7 +175,7 @@ def _read(file: Path, candidates: Sequence[Any], parts: Sequence[str]) -> dict[A
     return times if all(0 < took < 1e9 for of in times.values() for took in of.values()) else None
 
 
-def _write(file: Path, content: dict[str, Any]) -> bool:
+def _write(file: Path, content: dict[str, object]) -> bool:
     """Whether it could be written; where it could not, the next process measures again."""
     with suppress(PlifError):
         make_folder(file.parent)

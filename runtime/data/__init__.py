@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol
 
 from runtime.base.errors import PlifError
 from runtime.data.cifar10 import Cifar10
@@ -23,9 +23,19 @@ from runtime.events.framing import Framing
 
 __all__ = ["DATASETS", "Dataset", "Description", "find", "open_dataset", "sensor_of", "with_options"]
 
+
+class Entry(Protocol):
+    """The class of a data set."""
+
+    @property
+    def about(self) -> Description: ...
+
+    def __call__(self, request: DatasetSpec, /) -> Dataset: ...
+
+
 # To add a set: write a class with an `about` (Description) and a constructor that takes a DatasetSpec, most easily a subclass of
 # EventSet, FileEventSet or ImageSet (dataset.py), and enter it here under the name that users type.
-DATASETS: dict[str, Any] = {
+DATASETS: dict[str, Entry] = {
     "mnist": Mnist,
     "fashion-mnist": FashionMnist,
     "cifar10": Cifar10,
@@ -43,7 +53,7 @@ def open_dataset(
     *,
     framing: str | Framing | None = None,
     shape: Sequence[int] | None = None,
-    normalisation: dict[str, Any] | None = None,
+    normalisation: dict[str, list[float]] | None = None,
     classes: Sequence[str] | None = None,
     trained: Sequence[int] | None = None,
 ) -> Dataset:
@@ -77,8 +87,7 @@ def open_dataset(
         options=options,
         trained=None if trained is None else (trained[0], trained[1]),
     )
-    opened: Dataset = entry(request)
-    return opened
+    return entry(request)
 
 
 def sensor_of(name: str) -> tuple[int, int] | None:
@@ -100,7 +109,7 @@ def with_options(spec: str, **given: str | None) -> str:
     return spec
 
 
-def find(spec: str) -> tuple[Any, str, dict[str, str]]:
+def find(spec: str) -> tuple[Entry, str, dict[str, str]]:
     """(the set's class, DIR, options) of a spec; opens nothing. PlifError for an unknown name or option."""
     name, _, place = spec.partition(":")
     if name not in DATASETS:

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from runtime.data import DATASETS, open_dataset
 from runtime.data.dataset import SPLITS, EventSet
 
 
-def list_datasets() -> list[dict[str, Any]]:
+def list_datasets() -> list[dict[str, object]]:
     """The description of every set: name, kind, spec, shape, what, source, licence, size, checksums, options."""
     # through JSON, so that what Python gets is what `plif data --json` prints: lists, no tuples
     return [{"name": name, **json.loads(json.dumps(asdict(entry.about)))} for name, entry in DATASETS.items()]
@@ -25,12 +24,12 @@ def list_datasets() -> list[dict[str, Any]]:
 
 def check_dataset(
     spec: str, limit: int | None = None, progress: Callable[[int, int], None] | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Opens both splits of "NAME:DIR" and reads every sample (the first `limit` of each split).
 
     A split that is missing is reported. PlifError when both are missing, and for the first sample that cannot be read.
     """
-    splits: dict[str, Any] = {}
+    splits: dict[str, dict[str, object]] = {}
     problems: list[PlifError] = []
     kind = ""
     classes: tuple[str, ...] = ()
@@ -46,9 +45,8 @@ def check_dataset(
         counts: dict[str, int] = dict.fromkeys(classes, 0)
         for i in range(len(dataset)):
             counts[classes[dataset.label(i)]] += 1
-        splits[split] = {"samples": len(dataset), "per_class": counts}
         read = len(dataset) if limit is None else min(limit, len(dataset))
-        splits[split]["read"] = read
+        splits[split] = {"samples": len(dataset), "per_class": counts, "read": read}
         sizes, lengths_us, notes = [], [], 0
         for i in range(read):
             if isinstance(dataset, EventSet):

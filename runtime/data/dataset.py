@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,7 @@ class DatasetSpec:
     split: str
     shape: Shape
     framing: Framing | None = None
-    normalisation: dict[str, Any] | None = None
+    normalisation: dict[str, list[float]] | None = None
     classes: tuple[str, ...] | None = None
     options: Mapping[str, str] = field(default_factory=dict)  # what follows "?", checked against Description.options
     trained: tuple[int, int] | None = None  # sensor of the network's training, for recordings that do not say theirs
@@ -170,7 +170,7 @@ class EventSet:
         return self.common_sensor
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """What decides the samples besides their files."""
         return {"framing": str(self.framing), "shape": list(self.shape)}
 
@@ -316,7 +316,7 @@ class ImageSet:
         return f"{self._where}#{range(len(self))[i]}"
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """What decides the samples besides their files."""
         return {"mean": self._mean.flatten().tolist(), "std": self._std.flatten().tolist()}
 

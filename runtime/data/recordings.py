@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.data.archive import list_members
@@ -186,7 +186,7 @@ class Folder(FileEventSet):
         return self.trained
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         said = {"sensor": self.sensor, "trained": self.trained}
         return {**super().settings, **{name: list(size) for name, size in said.items() if size}}
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +54,7 @@ def simulate_gesture(
     workers: int = 2,
     progress: Progress | None = None,
     part: str = "windows",
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Writes the recordings of `train` + `test` performers; returns the note that is written beside them. `part` is one of PARTS.
 
     `progress(done, total)` is called as files appear. PlifError when `out_dir` holds something else, or a set made with
@@ -66,10 +65,13 @@ def simulate_gesture(
     if part not in PARTS:
         raise PlifError(f"{WHAT}: part '{part}', expected {', '.join(PARTS)}")
     out = Path(out_dir)
-    parameters: dict[str, Any] = {"ranges": {name: list(ends) for name, ends in RANGES.items()}, "window_us": WINDOW_US}
+    parameters: dict[str, object] = {
+        "ranges": {name: list(ends) for name, ends in RANGES.items()},
+        "window_us": WINDOW_US,
+    }
     if part != "windows":
         parameters |= {"part": part, "varied": {name: list(ends) for name, ends in VARIED.items()}}
-    note: dict[str, Any] = {
+    note: dict[str, object] = {
         "what": f"{WHAT}: a drawn person before a simulated event camera, not real recordings",
         "made_by": f"plif {__version__}, runtime.data.simulate_gesture",
         "seed": seed,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +41,7 @@ def simulate_nmnist(
     *,
     skip_train: int = 0,
     skip_test: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Writes `train` + `test` recordings of the MNIST in `mnist_dir`; returns the note that is written beside them.
 
     `skip_train` and `skip_test` leave out the first images of a split, e.g. digits of which there are real recordings.
@@ -67,7 +66,7 @@ def simulate_nmnist(
                 " at most"
             )
         selected.append((split, images, labels, range(skip, skip + count)))
-    note: dict[str, Any] = {
+    note: dict[str, object] = {
         "what": f"{WHAT}: images of MNIST seen by a simulated event camera, not by a real one",
         "made_by": f"plif {__version__}, runtime.data.simulate_nmnist",
         "seed": seed,

@@ -28,7 +28,7 @@ def refuse_below(what: str, least: int, **numbers: int) -> None:
             raise PlifError(f"{what}: {name}={number}, expected {least} or more")
 
 
-def claim_folder(out: Path, note: dict[str, Any]) -> None:
+def claim_folder(out: Path, note: dict[str, object]) -> None:
     """Writes the note into the folder `out`. PlifError when it holds something else, or a set made in another way."""
     path = out / NOTE
     if path.is_file():

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from runtime.base.errors import PlifError
 from runtime.base.tuner import Measurement, tune
@@ -81,7 +80,7 @@ def _choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ..
 # --- what the choice depends on -----------------------------------------------------------------------------------
 
 
-def _depends_on(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> dict[str, Any]:
+def _depends_on(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> dict[str, object]:
     """All that the choice may depend on. Not whether rates are counted: plif stream and plif eval take the same engine."""
     from runtime import native
 

@@ -16,12 +16,14 @@ Times are a number with us, ms or s. The first choice of each option is its defa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from runtime.base.errors import PlifError
 from runtime.native.rules import FRAMING_CHOICES, read_framing, time_us
+
+if TYPE_CHECKING:
+    from runtime.model.card import Card
 
 VIEW = ("value", "polarity", "orientation", "resize")  # the options of every kind, in canonical order
 
@@ -93,7 +95,7 @@ class Framing:
         return f"{self.kind}:{','.join(parts)}"
 
 
-def framing_of(card: Mapping[str, Any], given: str | None = None) -> Framing | None:
+def framing_of(card: Card, given: str | None = None) -> Framing | None:
     """The framing of a model's card, or the one that is given in its place, in the view that the card asks for."""
     text = given or card["framing"]
     return None if text is None else Framing.parse(text).seen(card.get("view"))

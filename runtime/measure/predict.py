@@ -16,12 +16,12 @@ from runtime.data import Dataset
 from runtime.data.unlabelled import Unlabelled, find_recordings
 from runtime.engines.model import OpenModel
 from runtime.events.framing import Framing
-from runtime.measure.evaluate.census import Census, nothing_lost
+from runtime.measure.evaluate.census import Census, Lost, nothing_lost
 from runtime.measure.evaluate.evaluation import scratch
 from runtime.measure.evaluate.predictions import Prediction, check_table, json_row, write_table
 from runtime.measure.evaluate.run import How, run, show_notes
 from runtime.measure.evaluate.shards import FOLDER, Statistics, read_plan
-from runtime.measure.report.metrics import artifact_identity
+from runtime.measure.report.metrics import Identity, artifact_identity
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ class Predicted:
     workers: int
     seconds: float
     throughput_per_s: float
-    artifact: dict[str, Any]
+    artifact: Identity
     out: str | None = None
     predictions: list[Prediction] = field(repr=False, default_factory=list)
     first_unreadable: str | None = None
     unanswered: int = 0
-    lost: dict[str, Any] = field(default_factory=nothing_lost)
+    lost: Lost = field(default_factory=nothing_lost)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         rows = [asdict(one) | json_row(one, self.classes) for one in self.predictions]
         return asdict(replace(self, predictions=[])) | {"predictions": rows}
 

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from runtime.base.errors import PlifError
 from runtime.base.text import printable
@@ -41,6 +41,40 @@ MOST_NUMBERS = 1 << 28  # in an input or a state of one stream
 MOST = (2 - 2**-23) * 2.0**127  # the largest float32, in which engines compute
 
 Card = dict[str, Any]
+
+
+class NodeRecord(TypedDict):
+    """A node of a card's `graph`; params: {name: the tensor of the file}."""
+
+    name: str
+    op: str
+    inputs: list[str]
+    shape: list[int]
+    attrs: dict[str, Any]
+    params: dict[str, str]
+
+
+class GraphRecord(TypedDict):
+    """A card's `graph`."""
+
+    input: str
+    output: str
+    hoisted: list[str]
+    nodes: list[NodeRecord]
+
+
+class StateRecord(TypedDict):
+    """One of a card's `states`. Older cards have no `variable` (runtime.model.graph.variable_of)."""
+
+    name: str
+    input: str
+    output: str
+    shape: list[int]
+    dtype: str
+    initial: float
+    layer: str
+    variable: str
+
 
 _KEYS: dict[str, tuple[type, ...]] = {
     "format": (str,),
@@ -85,7 +119,7 @@ def read_card(path: str | Path) -> Card:
     return card
 
 
-def encode(card: Mapping[str, Any]) -> str:
+def encode(card: Mapping[str, object]) -> str:
     """The card as JSON text. Keys are sorted and there are no spaces, so that equal cards are equal bytes.
 
     Raises ValueError for NaN and infinity, which JSON lacks.
@@ -126,12 +160,12 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def check_model_card(card: Mapping[str, Any], where: str = "model card") -> None:
+def check_model_card(card: Card, where: str = "model card") -> None:
     """Raises PlifError for a model card of another version, or with a key that is missing or of another type."""
     _check_common(card, where, MODEL_FORMAT, MODEL_FORMAT_VERSION, _MODEL_KEYS)
 
 
-def check_artifact_card(card: Mapping[str, Any], where: str = "artifact card") -> None:
+def check_artifact_card(card: Card, where: str = "artifact card") -> None:
     """Raises PlifError for an artifact card of another version, or with a key that is missing or of another type."""
     _check_common(card, where, ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, _ARTIFACT_KEYS)
     if card["form"] not in ("step", "unrolled"):
@@ -194,7 +228,7 @@ def _check_programs(nodes: Any, where: str) -> None:
             check_program(attrs, params, len(inputs), f"{where}: layer {node.get('name')}")
 
 
-def _check_format(card: Mapping[str, Any], where: str, name: str, version: int) -> None:
+def _check_format(card: Card, where: str, name: str, version: int) -> None:
     found, found_version = card.get("format"), card.get("format_version")
     if found != name:
         raise PlifError(f"{where}: format '{found}'; expected '{name}'")
@@ -210,7 +244,7 @@ def _check_format(card: Mapping[str, Any], where: str, name: str, version: int) 
         )
 
 
-def _check_keys(card: Mapping[str, Any], where: str, keys: Mapping[str, tuple[type, ...]]) -> None:
+def _check_keys(card: Card, where: str, keys: Mapping[str, tuple[type, ...]]) -> None:
     missing = [key for key in keys if key not in card]
     if missing:
         raise PlifError(f"{where}: the card lacks {', '.join(missing)}; the file was damaged or edited")
@@ -220,9 +254,7 @@ def _check_keys(card: Mapping[str, Any], where: str, keys: Mapping[str, tuple[ty
             raise PlifError(f"{where}: {key} is a {type(card[key]).__name__}; expected {expected}")
 
 
-def _check_common(
-    card: Mapping[str, Any], where: str, name: str, version: int, keys: Mapping[str, tuple[type, ...]]
-) -> None:
+def _check_common(card: Card, where: str, name: str, version: int, keys: Mapping[str, tuple[type, ...]]) -> None:
     """Checks what both kinds of card have: format, keys, T, input, classes and normalisation."""
     _check_format(card, where, name, version)
     _check_keys(card, where, keys)

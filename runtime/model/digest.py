@@ -17,7 +17,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runtime.base.beside import beside
 from runtime.base.errors import PlifError, PlifWarning
@@ -99,9 +99,9 @@ def sentence(changed: list[str]) -> str:
     return f"{', '.join(changed[:3])}{more} {were} changed since the export (its digest says so)"
 
 
-def _meaning(card: Mapping[str, Any]) -> str:
+def _meaning(card: Mapping[str, object]) -> str:
     return _sha256({key: value for key, value in card.items() if key not in NOTES})
 
 
-def _sha256(value: Mapping[str, Any]) -> str:
+def _sha256(value: Mapping[str, object]) -> str:
     return hashlib.sha256(encode(value).encode("utf-8", "surrogatepass")).hexdigest()

@@ -31,9 +31,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from runtime.base.errors import PlifError
+from runtime.model.card import GraphRecord, StateRecord
 from runtime.model.neurons import values_of as values_of
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import Node as Node
@@ -109,7 +109,7 @@ class Graph:
             nodes.append(node.with_(inputs=inputs))
         return replace(self, nodes=tuple(nodes), output=source.get(self.output, self.output))
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> GraphRecord:
         """The graph as JSON for a card, without the weights: their tensors are named `<node>.<parameter>`."""
         return {
             "input": self.input,
@@ -192,7 +192,7 @@ def state_key(layer: str, variable: str = "v") -> str:
     return layer if variable == "v" else f"{variable}.{layer}"
 
 
-def variable_of(state: Mapping[str, Any]) -> str:
+def variable_of(state: StateRecord) -> str:
     """The state variable of a card's state record: "v" for the membrane, "i" for a current, ...
 
     A card from before there was this key says it in the name alone, which is <variable>.<layer>.
@@ -200,7 +200,7 @@ def variable_of(state: Mapping[str, Any]) -> str:
     return str(state["variable"] if "variable" in state else state["name"].partition(".")[0])
 
 
-def key_of(state: Mapping[str, Any]) -> str:
+def key_of(state: StateRecord) -> str:
     """The key of a card's state record in a state {key: array}."""
     return state_key(state["layer"], variable_of(state))
 
@@ -218,7 +218,7 @@ def initial_v(neuron: Node) -> float:
 # --- what cards say about a network -------------------------------------------------------------------------------
 
 
-def state_record(layer: str, shape: Shape, initial: float | None, variable: str = "v") -> dict[str, Any]:
+def state_record(layer: str, shape: Shape, initial: float | None, variable: str = "v") -> StateRecord:
     """The entry in the card's `states` of one state variable of a layer; initial None (soft reset) is 0."""
     return {
         "name": state_in(layer, variable),
@@ -232,7 +232,7 @@ def state_record(layer: str, shape: Shape, initial: float | None, variable: str 
     }
 
 
-def output_record(op: str, voters: int, values: str = "spikes", shape: Shape = ()) -> dict[str, Any]:
+def output_record(op: str, voters: int, values: str = "spikes", shape: Shape = ()) -> dict[str, object]:
     """The card's `output`: what y is, by the kind of the last node; values: of a Neuron, what it gives (Node.values).
 
     shape  of y without the batch; it is said where y is a map, and not one number for each class

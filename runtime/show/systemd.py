@@ -60,7 +60,7 @@ class Systemd(Observer):
     def on_note(self, source: str, text: str) -> None:
         sd_notify(f"STATUS={printable(text)}", self._address)
 
-    def on_summary(self, summary: dict[str, Any]) -> None:
+    def on_summary(self, summary: dict[str, object]) -> None:
         sd_notify("STOPPING=1", self._address)
 
     def _beat(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes as c
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -44,9 +43,9 @@ class Decision:
     source: str = ""
     why: str | None = None
 
-    def to_dict(self, source: bool = False) -> dict[str, Any]:
+    def to_dict(self, source: bool = False) -> dict[str, object]:
         """One line of --json; `source` where there are several."""
-        line = {
+        line: dict[str, object] = {
             "t_us": self.t_us,
             "step": self.step,
             "label": self.label,

@@ -56,7 +56,7 @@ class StreamOptions:
 
     def over(self, recorded: StreamOptions) -> StreamOptions:
         """These options; those that were not given are taken from the recording, except speed, sensor and csv."""
-        said = {name: value for name, value in self.to_dict().items() if value is not None}
+        said: dict[str, Any] = {name: value for name, value in self.to_dict().items() if value is not None}
         return replace(recorded, **{**said, "speed": self.speed, "sensor": self.sensor, "csv": self.csv})
 
     def complete(self, framing: str, endless: Sequence[bool], exit_margin: float | None = None) -> StreamOptions:
@@ -84,7 +84,7 @@ class StreamOptions:
             on_return="hold" if self.on_return is None else self.on_return,
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The options as they stand in recording.json."""
         return asdict(self)
 

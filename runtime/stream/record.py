@@ -14,6 +14,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -53,9 +54,11 @@ class Recorder(Observer):
         self._lines: list[bytes] = []
         self._waiting = 0  # bytes
         self._count: dict[str, int] = {}  # events so far
-        self._pending: dict[str, dict[str, Any]] = {}  # what on_reset and on_frame said of the step that is being made
-        self._metrics: dict[str, Any] | None = None  # the newest account and times; None when they are on disk
-        self._last_metrics: dict[str, Any] | None = None  # those at the end
+        self._pending: dict[
+            str, dict[str, object]
+        ] = {}  # what on_reset and on_frame said of the step that is being made
+        self._metrics: dict[str, object] | None = None  # the newest account and times; None when they are on disk
+        self._last_metrics: dict[str, object] | None = None  # those at the end
         self._error: PlifError | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._write_all, name="plif-record", daemon=True)
@@ -146,7 +149,7 @@ class Recorder(Observer):
                 self._metrics = metrics
         self._wait(256, line=_line(line))
 
-    def on_summary(self, summary: dict[str, Any]) -> None:
+    def on_summary(self, summary: dict[str, object]) -> None:
         with self._change:
             self._last_metrics = {**summary, "complete": True}
         if self._thread.ident is not None:
@@ -211,7 +214,7 @@ class Recorder(Observer):
             self._decisions.write(b"".join(lines))
             self._decisions.flush()
 
-    def _sync(self, metrics: dict[str, Any] | None) -> None:
+    def _sync(self, metrics: dict[str, object] | None) -> None:
         for file in [*self._files, *([self._decisions] if self._decisions else [])]:
             os.fsync(file.fileno())
         if metrics is not None:
@@ -253,7 +256,7 @@ def _reason(error: BaseException) -> str:
     return f"cannot be written ({found or ' '.join(f'{type(error).__name__}: {error}'.split()).rstrip(':')})"
 
 
-def _line(document: dict[str, Any]) -> bytes:
+def _line(document: Mapping[str, object]) -> bytes:
     return json.dumps(document, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 

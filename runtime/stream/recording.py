@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ def is_recording(spec: str) -> bool:
         return (Path(spec) / HEADER).is_file()
     except (OSError, ValueError):
         return False
+
+
+@dataclass(frozen=True)
+class RecordedEvents:
+    """The file of one source: its name beside recording.json, (width, height), how it becomes upright, its events if known."""
+
+    file: str
+    sensor: tuple[int, int]
+    upright: str
+    count: int | None
 
 
 class RecordedRun:
@@ -75,14 +86,14 @@ class RecordedRun:
         if not self.sources:
             raise PlifError(f"{path}: names no source")
 
-    def decisions(self, number: int = 0) -> Iterator[dict[str, Any]]:
+    def decisions(self, number: int = 0) -> Iterator[dict[str, object]]:
         """The recorded decisions of one source."""
         for where, line in self._lines():
             document = _parse_line(where, line)
             if document.get("source", 0) == number and not document.keys() & MARKS:
                 yield document
 
-    def steps(self, number: int) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    def steps(self, number: int) -> Iterator[tuple[int, int, dict[str, object]]]:
         """(frames merged into the step, frames skipped before it, its whole line) of each step of one source."""
         for line in self.decisions(number):
             merged, skipped = line.get("merged", 1), line.get("skipped", 0)
@@ -125,7 +136,7 @@ class RecordedRun:
             raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _parse_options(entry: dict[str, Any]) -> StreamOptions:
+def _parse_options(entry: dict[str, object]) -> StreamOptions:
     """The options that a replay takes: each a line of text, or None where it may be absent."""
     texts: dict[str, Any] = {}
     for name in REPLAYED:
@@ -134,7 +145,7 @@ def _parse_options(entry: dict[str, Any]) -> StreamOptions:
     return StreamOptions(**texts)
 
 
-def _parse_source(entry: dict[str, Any]) -> dict[str, Any]:
+def _parse_source(entry: dict[str, Any]) -> RecordedEvents:
     name, sensor = _line_of_text(entry["events"]), entry["sensor"]
     if Path(name).name != name:
         raise ValueError("events lie beside recording.json")
@@ -143,7 +154,7 @@ def _parse_source(entry: dict[str, Any]) -> dict[str, Any]:
     count = entry.get("count")
     if count is not None and not (type(count) is int and 0 <= count <= MOST_EVENTS):
         raise ValueError("count")
-    return {"events": name, "sensor": tuple(sensor), "upright": entry["upright"], "count": count}
+    return RecordedEvents(name, tuple(sensor), entry["upright"], count)
 
 
 def _line_of_text(value: object) -> str:

@@ -33,13 +33,13 @@ class RecordedSource(FileSource):
 
     def __init__(self, run: RecordedRun, number: int, stepped: bool) -> None:
         entry = run.sources[number]
-        super().__init__(str(run.folder / entry["events"]), entry["sensor"])
+        super().__init__(str(run.folder / entry.file), entry.sensor)
         if len(run.sources) == 1:
             self.name = str(run.folder)
-        self.upright, self.sensor_from = entry["upright"], "recording"
+        self.upright, self.sensor_from = entry.upright, "recording"
         self.run, self.number, self.stepped = run, number, stepped
-        if entry["count"] is not None and stepped:
-            self._count = entry["count"]  # of the whole recording, even where the recorder was cut off
+        if entry.count is not None and stepped:
+            self._count = entry.count  # of the whole recording, even where the recorder was cut off
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         """The recorded events [N] of EVENT_DTYPE, and a TICK where the source was silent."""

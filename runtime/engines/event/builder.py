@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,9 +17,12 @@ from runtime import native
 from runtime.base.errors import PlifError
 from runtime.engines.event.forms import ELSEWHERE, Forms
 from runtime.engines.event.layout import Layout, Shape3, Value, aligned, blocks, lanes
+from runtime.model.card import NodeRecord
+from runtime.model.ops.operation import Counts
 from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X, Op
 
-Record = Mapping[str, Any]  # a node of the card's graph
+Field = int | float | np.ndarray  # of an operation; an array is kept, and the operation gets its address
+Fields = dict[str, Field]
 
 # Share of spikes in a row of a map from which multiplying all of it is faster (measured: docs/event-engine.md). Adding up runs
 # nearly as fast as the processor can load, so this share is high: with AVX2 the two ways are equal only where nearly all fire.
@@ -48,9 +51,10 @@ class Builder:
         self.dense_from = DENSE_FROM[path] if finite else 2.0
         self.out = Layout()
         self.maps: list[tuple[int, int]] = []  # where floats lie, and the number of the operation that gives them
-        self.active: dict[tuple[int, ...], dict[str, Any]] = {}  # active lists that were emitted already
+        self.rooms: dict[int, Shape3] = {}  # where in the arena floats have room, and the map for which it is
+        self.active: dict[tuple[int, ...], tuple[int, Fields]] = {}  # active lists that were emitted already
 
-    def refuse(self, node: Record, why: str) -> PlifError:
+    def refuse(self, node: NodeRecord, why: str) -> PlifError:
         """The file is right, and this engine cannot run it."""
         return PlifError(f"{self.where}: layer {node['name']}: {why}; use --engine onnxruntime")
 
@@ -60,7 +64,7 @@ class Builder:
 
     # --- weights ----------------------------------------------------------------------------------------------------
 
-    def tensor(self, node: Record, key: str) -> tuple[str, np.ndarray]:
+    def tensor(self, node: NodeRecord, key: str) -> tuple[str, np.ndarray]:
         """(name, array) of an initializer of the file: a weight [O, I, ...] or numbers [n], of any dtype."""
         name = node["params"][key]
         if key == "alpha" and node["attrs"].get("charge") == "folded":
@@ -69,7 +73,7 @@ class Builder:
             raise self.damaged(f"layer {node['name']}: the file has no tensor {name}")
         return name, self.weights[name]
 
-    def parameter(self, node: Record, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    def parameter(self, node: NodeRecord, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """A float32 initializer, [n] or [O, I, ...]; with `shape`, exactly of that shape."""
         name, value = self.tensor(node, key)
         if value.dtype != np.float32:
@@ -78,7 +82,7 @@ class Builder:
             raise self.damaged(f"layer {node['name']}: {name} is {list(value.shape)}; expected {list(shape)}")
         return value
 
-    def per_lane(self, node: Record, key: str, channels: int) -> np.ndarray:
+    def per_lane(self, node: NodeRecord, key: str, channels: int) -> np.ndarray:
         """A scalar or one number per channel -> float32 [lanes(channels)]."""
         value = self.parameter(node, key).reshape(-1)
         if value.size not in (1, channels):
@@ -110,26 +114,26 @@ class Builder:
 
     def spikes_at(self, shape: Shape3) -> Value:
         c, h, w = shape
-        return Value(FROM_SPIKES, shape, self.place(h * w * blocks(c) * 8), most=1)
+        return Value(FROM_SPIKES, shape, self.place(h * w * blocks(c) * 8), counts=Counts())
 
-    def floats_at(self, shape: Shape3, most: int | None = None, area: int = 1) -> Value:
+    def floats_at(self, shape: Shape3, counts: Counts | None = None) -> Value:
         c, h, w = shape
-        return Value(FROM_FLOATS, shape, self.place(h * w * lanes(c) * 4), most=most, area=area)
+        return Value(FROM_FLOATS, shape, self.place(h * w * lanes(c) * 4), counts=counts)
 
     def floats(self, source: Value) -> Value:
         """The value as floats that lie as their shape says."""
         if source.kind == FROM_SPIKES or source.kind == FROM_X:
             target = self.floats_at(source.map)
             self.emit("UNPACK" if source.kind == FROM_SPIKES else "LOAD", source, target)
-            source = Value(FROM_FLOATS, source.map, target.at, source.flat, source.most, source.area)
+            source = replace(source, kind=FROM_FLOATS, at=target.at)
         if source.flat:
-            target = self.floats_at((math.prod(source.map), 1, 1), source.most, source.area)
+            target = self.floats_at((math.prod(source.map), 1, 1), source.counts)
             self.emit("FLATTEN", source, target, items=1)
             source = target
         return source
 
-    def emit(self, kind: str, source: Value, target: Value | None, **fields: Any) -> None:
-        """Adds an operation. An array among `fields` is kept, and the operation gets its address."""
+    def emit(self, kind: str, source: Value, target: Value | None, **fields: Field) -> None:
+        """Adds an operation."""
         op = Op(kind=native.KINDS.index(kind), from_=source.kind, in_=source.at, stride=1)
         op.in2 = op.values = op.dense = op.state = -1
         op.ic, op.ih, op.iw = source.map

@@ -12,12 +12,10 @@ whole numbers (a sum of two branches of spikes, the counts behind an average) ar
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from runtime import native
-from runtime.engines.event.builder import Builder, Record
+from runtime.engines.event.builder import Builder, Fields
 from runtime.engines.event.forms import NEVER
 from runtime.engines.event.layout import (
     Value,
@@ -33,6 +31,7 @@ from runtime.engines.event.layout import (
     tiles,
     whole,
 )
+from runtime.model.card import NodeRecord
 from runtime.native import BLOCK, FROM_SPIKES, SEGMENT, WIDE_BLOCK
 
 SLACK = 64  # entries that may be written past the end of a row's list
@@ -45,8 +44,8 @@ WIDE_FROM = 64  # inputs of one output up to which float32 weights, too, are tak
 Place = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
-def convolution(b: Builder, node: Record, source: Value) -> tuple[Value, dict[str, Any]]:
-    """A convolution or linear layer that reads `source`: what the operation CONV reads, and its fields.
+def convolution(b: Builder, node: NodeRecord, source: Value) -> tuple[Value, Fields, int]:
+    """A convolution or linear layer that reads `source`: what the operation CONV reads, its fields, and the floats of its tile.
 
     Emits the active lists. The caller emits CONV, with a neuron or without.
     """
@@ -61,7 +60,7 @@ def convolution(b: Builder, node: Record, source: Value) -> tuple[Value, dict[st
     if found != outputs:
         raise b.damaged(f"layer {node['name']} gives {list(found)}, its card says {node['shape']}")
     bias = b.parameter(node, "bias", (outputs[0],)) if "bias" in node["params"] else np.zeros(1, np.float32)
-    fields: dict[str, Any] = {"kh": kh, "kw": kw, "bias": b.in_lanes(bias, outputs[0])}
+    fields: Fields = {"kh": kh, "kw": kw, "bias": b.in_lanes(bias, outputs[0])}
     fields |= {"stride_y": strides[0], "stride": stride, "pad_y": pads[0], "pad": pad}
     fields |= {"dilation_y": dilations[0], "dilation": dilations[1]}
     block = WIDE_BLOCK if kh * kw * channels <= WIDE_FROM else BLOCK
@@ -78,18 +77,18 @@ def convolution(b: Builder, node: Record, source: Value) -> tuple[Value, dict[st
                 fields["weight_bytes"] = pack_bytes(weight)
             if not fields["pairs"]:
                 weight = weight.astype(np.int16)
-    active = _active(b, source, stride, (pad, kw, quantised) if as_bytes else (0, 0, quantised))
+    at, active = _active(b, source, stride, (pad, kw, quantised) if as_bytes else (0, 0, quantised))
     # one piece of work is a tile of output pixels and a block of outputs; rows of bytes are multiplied 16 pixels at a time
     tile_h, tile_w = tiles(outputs, b.threads, block)
     across = -(-tile_w // 16) * 16 if as_bytes else tile_w
-    b.out.acc_floats = max(b.out.acc_floats, tile_h * across * block)
+    b.out.need_registers(0, tile_h * across * block)
     items = -(-outputs[1] // tile_h) * -(-outputs[2] // tile_w) * -(-outputs[0] // block)
     packed = pack_pairs(weight) if fields.get("pairs") else pack(weight, block)
     fields |= {"weight": packed, "block": block, "tile_h": tile_h, "tile_w": tile_w, "items": items}
-    return Value(source.kind, source.map, active["in_"]), fields | active
+    return Value(source.kind, source.map, at), fields | active, tile_h * across * block
 
 
-def _weight(b: Builder, node: Record, source: Value, quantised: bool) -> tuple[np.ndarray, Place]:
+def _weight(b: Builder, node: NodeRecord, source: Value, quantised: bool) -> tuple[np.ndarray, Place]:
     """The weight, float32 or int8 [O, I, kh, kw] with zeros between the groups; stride, padding and dilation, (y, x) each."""
     channels, h, w = source.map
     outputs = as_map(node["shape"])[0]
@@ -121,7 +120,7 @@ def _weight(b: Builder, node: Record, source: Value, quantised: bool) -> tuple[n
     return spread(weight, groups), place
 
 
-def weight_of(b: Builder, node: Record) -> tuple[np.ndarray, bool]:
+def weight_of(b: Builder, node: NodeRecord) -> tuple[np.ndarray, bool]:
     """(the weight [O, I, ...], float32 or int8; whether the file has that of a linear layer the other way round)."""
     if "scale" not in node["params"]:
         return b.parameter(node, "weight"), False
@@ -130,14 +129,14 @@ def weight_of(b: Builder, node: Record) -> tuple[np.ndarray, bool]:
     return (weight.T if turned else weight), turned
 
 
-def _check_size(b: Builder, node: Record, shape: tuple[int, ...]) -> None:
+def _check_size(b: Builder, node: NodeRecord, shape: tuple[int, ...]) -> None:
     """shape  [O, I, kh, kw] of a weight, before its zeros are stored."""
     outputs, channels, kh, kw = shape
     if kh * kw * pixel_bytes(channels) * lanes(outputs) > MOST_WEIGHTS:
         raise b.refuse(node, f"a weight {list(shape)} is too large for this engine")
 
 
-def _int8(b: Builder, node: Record) -> np.ndarray:
+def _int8(b: Builder, node: NodeRecord) -> np.ndarray:
     """A quantised weight as int8: as it is, or uint8 around 128, which ConvInteger runs faster."""
     name, weight = b.tensor(node, "weight")
     if weight.dtype == np.uint8:
@@ -149,22 +148,22 @@ def _int8(b: Builder, node: Record) -> np.ndarray:
     return weight
 
 
-def _scale(b: Builder, node: Record, source: Value, outputs: int) -> np.ndarray:
+def _scale(b: Builder, node: NodeRecord, source: Value, outputs: int) -> np.ndarray:
     """The factor from whole sums to currents, float32 [lanes(outputs)]; inputs that are averages are summed as counts."""
     scale, area = b.parameter(node, "scale", (outputs,)), node["attrs"].get("area", 1)
-    if source.most is not None and area != source.area:
-        raise b.damaged(f"layer {node['name']} reads counts over {source.area}, its card says {area}")
+    if source.counts is not None and area != source.counts.area:
+        raise b.damaged(f"layer {node['name']} reads counts over {source.counts.area}, its card says {area}")
     if not (np.isfinite(scale) & (scale >= 0)).all():
         raise b.damaged(f"layer {node['name']}: scale has numbers that are no scale")
     return b.in_lanes(scale if area == 1 else scale * np.float32(1 / area), outputs)
 
 
-def _sums(b: Builder, node: Record, source: Value, weight: np.ndarray) -> int:
+def _sums(b: Builder, node: NodeRecord, source: Value, weight: np.ndarray) -> int:
     """The type in which whole numbers are summed, such that no input can make a sum overflow."""
-    if source.most is None:
+    if source.counts is None:
         raise b.refuse(node, "int8 weights on an input that is no count of spikes are not in this engine")
     rows = weight.reshape(len(weight), -1).astype(np.int64)
-    largest = int(max(np.maximum(rows, 0).sum(1).max(), np.maximum(-rows, 0).sum(1).max())) * source.most
+    largest = int(max(np.maximum(rows, 0).sum(1).max(), np.maximum(-rows, 0).sum(1).max())) * source.counts.most
     if source.kind != FROM_SPIKES:
         if largest > MOST_EXACT:
             raise b.refuse(node, f"its sums reach {largest}, which is past 2^24")
@@ -174,8 +173,8 @@ def _sums(b: Builder, node: Record, source: Value, weight: np.ndarray) -> int:
     return native.SUM_INT16 if largest <= MOST_INT16 else native.SUM_INT32
 
 
-def _active(b: Builder, source: Value, stride: int, form: tuple[int, int, bool]) -> dict[str, Any]:
-    """Where the active lists of a value lie (the fields of CONV); emitted once for all convolutions of that stride and form.
+def _active(b: Builder, source: Value, stride: int, form: tuple[int, int, bool]) -> tuple[int, Fields]:
+    """Where the active lists of a value lie, and what else CONV says of them; emitted once for all of that stride and form.
 
     form  padding and kernel width for rows as bytes (0, 0 for none), and whether the weights are int8
     """
@@ -189,7 +188,7 @@ def _active(b: Builder, source: Value, stride: int, form: tuple[int, int, bool])
         # a tap may read 16 pixels from the last one on, in steps of the stride
         row_bytes = (w + 2 * pad + kw + 16 * stride) * pixel_bytes(channels) if kw else 0
         dense = h * row_bytes if kw else rows * w * SEGMENT * 4 if spikes and not quantised else 0
-        parts = {
+        parts: Fields = {
             "index": b.place(rows * (3 * (w + 1) + 1) * 4),
             "values": -1 if spikes else b.place(rows * capacity * 4),
             "dense": b.place(dense) if dense else -1,
@@ -198,7 +197,7 @@ def _active(b: Builder, source: Value, stride: int, form: tuple[int, int, bool])
         }
         target = Value(source.kind, source.map, b.place(rows * capacity * 2))
         limit = b.forms.bytes_from if kw else b.dense_from
-        area = source.area if quantised and source.area > 1 else 0
+        area = source.counts.area if quantised and source.counts is not None and source.counts.area > 1 else 0
         b.emit("ACTIVE", source, target, stride=stride, pad=pad, items=rows, dense_from=limit, area=area, **parts)
-        b.active[key] = {**parts, "in_": target.at}
+        b.active[key] = target.at, parts
     return b.active[key]

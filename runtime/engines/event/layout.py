@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from runtime.model.card import NodeRecord
+from runtime.model.ops.operation import Counts
 from runtime.native import BLOCK, MACHINE_FLOATS, SEGMENT, WIDE_BLOCK, Op
 
 Shape3 = tuple[int, int, int]
 
+UNIT = 16  # floats; parameters begin at multiples of it
 MOST_TILE_ROWS = 256  # conv.h keeps one bit for each
 
 
@@ -21,19 +23,18 @@ MOST_TILE_ROWS = 256  # conv.h keeps one bit for each
 class Value:
     """A layer's output: what it is and where it lies.
 
-    kind  FROM_X, FROM_FLOATS or FROM_SPIKES (runtime/native)
-    map   its shape [C, H, W]; a vector of n numbers is [n, 1, 1]
-    at    offset in the arena, in bytes; -1 for the caller's x or y
-    flat  whether the value is the flattened `map`; only linear layers can read that without a copy
-    most  for whole numbers divided by `area`, the largest whole number (1 for spikes); None for other numbers
+    kind    FROM_X, FROM_FLOATS or FROM_SPIKES (runtime/native)
+    map     its shape [C, H, W]; a vector of n numbers is [n, 1, 1]
+    at      offset in the arena, in bytes; -1 for the caller's x or y
+    flat    whether the value is the flattened `map`; only linear layers can read that without a copy
+    counts  the whole numbers that it is; None for other numbers
     """
 
     kind: int
     map: Shape3
     at: int = -1
     flat: bool = False
-    most: int | None = None
-    area: int = 1
+    counts: Counts | None = None
 
 
 @dataclass
@@ -53,13 +54,8 @@ class Layout:
     keep: list[np.ndarray] = field(default_factory=list)
     fired: set[str] = field(default_factory=set)
 
-    def need_registers(self, count: int, convolution: Mapping[str, Any]) -> None:
-        """Room for the registers of a program, behind the tile of its convolution; {} where there is none."""
-        tile = 0
-        if convolution:
-            width = convolution["tile_w"]
-            across = -(-width // 16) * 16 if convolution["dense_row"] else width
-            tile = convolution["tile_h"] * across * convolution["block"]
+    def need_registers(self, count: int, tile: int = 0) -> None:
+        """Room for the registers of a program, behind the `tile` floats of its convolution."""
         self.acc_floats = max(self.acc_floats, tile + count * MACHINE_FLOATS)
 
 
@@ -92,6 +88,28 @@ def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> np.nda
     return raw[at : at + size].view(dtype).reshape(shape)
 
 
+class Packed:
+    """The parameters of one operation, one after the other, each from a multiple of UNIT floats on."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[int, np.ndarray]] = []
+        self.size = 0
+
+    def add(self, values: np.ndarray) -> int:
+        """Adds float32 [n], and returns the float at which it begins."""
+        at = self.size
+        self.parts.append((at, values))
+        self.size += -(-values.size // UNIT) * UNIT
+        return at
+
+    def array(self) -> np.ndarray:
+        """All of them, float32 [size], with zeros between; UNIT zeros where there are none."""
+        out = aligned((max(self.size, UNIT),))
+        for at, values in self.parts:
+            out[at : at + values.size] = values
+        return out
+
+
 def whole(number: object, least: int = 0) -> int:
     """A number of the card. Raises ValueError for what is none, or not one of 32 bits, or smaller than `least`."""
     if not isinstance(number, int) or isinstance(number, bool) or not least <= number < 1 << 31:
@@ -106,7 +124,7 @@ def as_map(shape: Sequence[int]) -> Shape3:
     return c, whole(math.prod(inner[:-1]), 1), inner[-1] if inner else 1
 
 
-def along_both(node: Mapping[str, Any], key: str, default: int) -> tuple[int, int]:
+def along_both(node: NodeRecord, key: str, default: int) -> tuple[int, int]:
     """A kernel, stride, padding or dilation of a node over one or two axes of space, as (y, x); where there is one axis, it is x.
     Raises ValueError for what is none."""
     value, dims = node["attrs"].get(key, default), len(node["shape"]) - 1

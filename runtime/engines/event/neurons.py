@@ -8,15 +8,13 @@ and tanh are its own). What depends on parameters alone is computed once for eac
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
 
 from runtime import native
 from runtime.engines.event.assemble import Key, assemble
-from runtime.engines.event.builder import Builder, Record
-from runtime.engines.event.layout import Shape3, Value, aligned, lanes
+from runtime.engines.event.builder import Builder, Fields
+from runtime.engines.event.layout import UNIT, Packed, Shape3, Value, aligned, lanes
 from runtime.engines.event.values import Values, bits
+from runtime.model.card import NodeRecord
 from runtime.model.graph import values_of
 from runtime.model.neurons import Terms, equation_of
 from runtime.model.program import input_names
@@ -24,10 +22,9 @@ from runtime.model.symbol import SymbolicMath, tensor
 from runtime.native import FROM_FLOATS, FROM_SPIKES
 
 OURS = ("IF", "LIF", "PLIF")
-UNIT = 16  # floats; parameters begin at multiples of it
 
 
-def kernel_fields(b: Builder, node: Record, channels: int) -> dict[str, Any] | None:
+def kernel_fields(b: Builder, node: NodeRecord, channels: int) -> Fields | None:
     """The fields of a neuron that has a kernel of its own; None for all others."""
     a = node["attrs"]
     if a["kind"] not in OURS or a["charge"] == "divided" or values_of(node["attrs"]) != "spikes":
@@ -50,12 +47,13 @@ def kernel_fields(b: Builder, node: Record, channels: int) -> dict[str, Any] | N
 
 
 def program_fields(
-    b: Builder, node: Record, shape: Shape3, states: Mapping[str, int], inputs: Sequence[Value]
-) -> dict[str, Any]:
+    b: Builder, node: NodeRecord, shape: Shape3, states: Mapping[str, int], inputs: Sequence[Value], tile: int
+) -> Fields:
     """The fields of a neuron that is a program.
 
     states  {variable: the number of its state}
     inputs  what it reads beside the first, which is the sum of a convolution or a map
+    tile    floats of that convolution's tile; 0 for a map
     """
     equation = equation_of(node["attrs"]["kind"])
     if missing := [key for key in equation.attrs if key not in node["attrs"]]:
@@ -64,11 +62,11 @@ def program_fields(
     for name, value in zip(input_names(1 + len(inputs))[1:], inputs, strict=True):
         leaves[name] = ("MAP", value.at // 64, b.maker_of(value.at))
     leaves |= {f"state {variable}": ("STATE", state) for variable, state in states.items()}
-    parameters = Parameters(b, node, shape)
+    packed = Packed()
 
     def leaf(name: str) -> Key:
         if name not in leaves:
-            leaves[name] = parameters.key(name.removeprefix("parameter "))
+            leaves[name] = _read(b, node, name.removeprefix("parameter "), shape, packed)
         return leaves[name]
 
     lines = Values(lambda why: b.refuse(node, f"its neurons' {why}"), leaf)
@@ -91,10 +89,11 @@ def program_fields(
     )
     if registers > native.MOST_REGISTERS or len(code) > native.MOST_LINES:
         raise b.refuse(node, f"a program of {len(code)} lines and {registers} registers is too long")
+    b.out.need_registers(registers, tile)
     return {
         "charge": native.CHARGE_PROGRAM,
         "gives": gives,
-        "alpha": parameters.array(),
+        "alpha": packed.array(),
         "code": code,
         "lines": len(code),
         "once": once,
@@ -102,38 +101,15 @@ def program_fields(
     }
 
 
-class Parameters:
-    """The arrays that the lines of one layer read, one after the other."""
-
-    def __init__(self, b: Builder, node: Record, shape: Shape3) -> None:
-        self.b, self.node, self.shape = b, node, shape
-        self.parts: list[np.ndarray] = []
-        self.size = 0
-
-    def key(self, name: str) -> Key:
-        """The line that reads a parameter: one number, one for each channel, or one for each neuron."""
-        values = self.b.parameter(self.node, name)
-        c, h, w = self.shape
-        if values.size == 1:
-            return ("NUMBER", bits(float(values.reshape(-1)[0])))
-        if values.size == c:
-            return ("CHANNEL", self._add(self.b.in_lanes(values.reshape(-1), c)))
-        if values.size != c * h * w:
-            raise self.b.damaged(
-                f"layer {self.node['name']}: {name} has {values.size} numbers; expected 1, {c} or {c * h * w}"
-            )
-        whole = aligned((h, w, lanes(c)))
-        whole[..., :c] = values.reshape(c, h, w).transpose(1, 2, 0)
-        return ("EACH", self._add(whole.reshape(-1)))
-
-    def _add(self, values: np.ndarray) -> int:
-        at = self.size // UNIT
-        self.parts.append(values)
-        self.size += values.size
-        return at
-
-    def array(self) -> np.ndarray:
-        out = aligned((max(self.size, UNIT),))
-        if self.parts:
-            out[:] = np.concatenate(self.parts)
-        return out
+def _read(b: Builder, node: NodeRecord, name: str, shape: Shape3, packed: Packed) -> Key:
+    """The line that reads a parameter: one number, one for each channel, or one for each neuron."""
+    values, (c, h, w) = b.parameter(node, name), shape
+    if values.size == 1:
+        return ("NUMBER", bits(float(values.reshape(-1)[0])))
+    if values.size == c:
+        return ("CHANNEL", packed.add(b.in_lanes(values.reshape(-1), c)) // UNIT)
+    if values.size != c * h * w:
+        raise b.damaged(f"layer {node['name']}: {name} has {values.size} numbers; expected 1, {c} or {c * h * w}")
+    whole = aligned((h, w, lanes(c)))
+    whole[..., :c] = values.reshape(c, h, w).transpose(1, 2, 0)
+    return ("EACH", packed.add(whole.reshape(-1)) // UNIT)

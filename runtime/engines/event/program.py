@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.engines.event.builder import Record
+from runtime.engines.event.builder import Fields
 from runtime.engines.event.conv import MOST_EXACT, convolution, weight_of
+from runtime.engines.event.forms import Forms
 from runtime.engines.event.layout import Layout, Shape3, Value, along_both, as_map, whole
 from runtime.engines.event.neurons import kernel_fields, program_fields
 from runtime.engines.event.tensors import Tensor, Tensors
 from runtime.engines.event.views import View, Views, map_view
+from runtime.model.card import Card, NodeRecord
 from runtime.model.graph import Node, values_of, variable_of
 from runtime.model.neurons import EQUATIONS
 from runtime.model.ops import OPERATIONS
@@ -28,15 +30,24 @@ from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X
 
 
 class Compiler(Views):
-    """Compiles one graph. rates: with an operation behind each neuron that counts its spikes; others: as Builder says."""
+    """Compiles one graph. rates: with an operation behind each neuron that counts its spikes; the rest: as Builder says."""
 
-    def __init__(self, card: Record, weights: Mapping[str, np.ndarray], where: str, rates: bool, *others: Any) -> None:
-        super().__init__(weights, where, *others)
+    def __init__(
+        self,
+        card: Card,
+        weights: Mapping[str, np.ndarray],
+        where: str,
+        rates: bool,
+        threads: int,
+        path: str,
+        forms: Forms | None = None,
+    ) -> None:
+        super().__init__(weights, where, threads, path, forms)
         self.card, self.rates = card, rates
         self.values: dict[str, Value] = {}
-        self.waiting: dict[str, Record] = {}  # convolutions whose neuron is still to come
+        self.waiting: dict[str, NodeRecord] = {}  # convolutions whose neuron is still to come
         self.states = {(state["layer"], variable_of(state)): i for i, state in enumerate(card["states"])}
-        self.nodes: list[Record] = card["graph"]["nodes"]
+        self.nodes: list[NodeRecord] = card["graph"]["nodes"]
         self.shapes: dict[str, tuple[int, ...]] = {}  # as the card says them
         self.constants: dict[str, np.ndarray] = {}
         self.looked_at = {node["attrs"]["layer"] for node in self.nodes if node["op"] == "State"}
@@ -57,40 +68,42 @@ class Compiler(Views):
             self.shapes[node["name"]] = tuple(node["shape"])
             value = MAKERS[node["op"]](self, node) if self.has_kernel(node) else self.general(node)
             if value is not None:
-                self.values[node["name"]] = value
+                counts = value.counts or self.counts(node)
+                self.values[node["name"]] = replace(value, counts=counts)
                 if not value.flat and value.map != as_map(node["shape"]):
                     raise self.damaged(f"layer {node['name']} gives {list(value.map)}, its card says {node['shape']}")
         self.finish(graph["output"])
         return self.out
 
-    def consumers(self, name: str) -> list[Record]:
+    def consumers(self, name: str) -> list[NodeRecord]:
         return [node for node in self.nodes if name in node["inputs"]]
 
-    def value(self, node: Record, which: int = 0) -> Value:
+    def value(self, node: NodeRecord, which: int = 0) -> Value:
         return self.values[node["inputs"][which]]
 
-    def conv(self, node: Record) -> Value | None:
+    def conv(self, node: NodeRecord) -> Value | None:
         readers = self.consumers(node["name"])
         first = len(readers) == 1 and readers[0]["op"] == "Neuron" and readers[0]["inputs"].index(node["name"]) == 0
         alone = first and readers[0]["inputs"].count(node["name"]) == 1
         if alone and node["name"] != self.card["graph"]["output"]:
             self.waiting[node["name"]] = node  # the neuron emits both
             return None
-        source, fields = convolution(self, node, self.value(node))
+        source, fields, _ = convolution(self, node, self.value(node))
         target = self.floats_at(as_map(node["shape"]))
         self.emit("CONV", source, target, **fields)
         return target
 
-    def neuron(self, node: Record) -> Value:
+    def neuron(self, node: NodeRecord) -> Value:
         before = self.waiting.pop(node["inputs"][0], None)
         if before is not None:
-            source, fields = convolution(self, before, self.value(before))
-            return self.fire(node, "CONV", source, as_map(before["shape"]), fields)
+            source, fields, tile = convolution(self, before, self.value(before))
+            return self.fire(node, "CONV", source, as_map(before["shape"]), fields, tile)
         source = self.floats(self.value(node))
-        return self.fire(node, "NEURON", source, source.map, {})
+        return self.fire(node, "NEURON", source, source.map, {}, 0)
 
-    def fire(self, node: Record, kind: str, source: Value, current: Shape3, common: dict[str, Any]) -> Value:
-        """Emits a neuron, alone or behind a convolution. source: what the operation reads; current: the map of its currents."""
+    def fire(self, node: NodeRecord, kind: str, source: Value, current: Shape3, common: Fields, tile: int) -> Value:
+        """Emits a neuron, alone or behind a convolution with a `tile`. source: what the operation reads; current: the map of its
+        currents."""
         layer, shape = node["attrs"]["layer"], as_map(node["shape"])
         states = {variable: i for (of, variable), i in self.states.items() if of == layer}
         if not states or any(as_map(self.card["states"][i]["shape"]) != shape for i in states.values()):
@@ -102,8 +115,7 @@ class Compiler(Views):
         fields = kernel_fields(self, node, shape[0])
         if fields is None:
             more = [self.floats(self.value(node, i)) for i in range(1, len(node["inputs"]))]
-            fields = program_fields(self, node, shape, states, more)
-            self.out.need_registers(fields["registers"], common)
+            fields = program_fields(self, node, shape, states, more, tile)
         target = self.spikes_at(shape) if fields.get("gives", FROM_SPIKES) == FROM_SPIKES else self.floats_at(shape)
         eager = int(layer in self.looked_at)
         self.emit(kind, source, target, state=states["v"], eager=eager, **fields, **common)
@@ -112,12 +124,12 @@ class Compiler(Views):
             self.emit("RATE", target, None, state=states["v"])
         return target
 
-    def before(self, node: Record) -> None:
+    def before(self, node: NodeRecord) -> None:
         """A state as a value, as it was before the step: read at the beginning, since neurons change their states in place."""
         if node["op"] == "State" and node["attrs"]["when"] == "before":
             self.values[node["name"]] = self.held(node, "BEFORE")
 
-    def state(self, node: Record) -> Value:
+    def state(self, node: NodeRecord) -> Value:
         """The same after the step, or what `before` has read."""
         if node["name"] not in self.values:
             if node["attrs"]["when"] != "after" or node["attrs"]["layer"] not in self.out.fired:
@@ -125,7 +137,7 @@ class Compiler(Views):
             return self.held(node, "AFTER")
         return self.values[node["name"]]
 
-    def held(self, node: Record, kind: str) -> Value:
+    def held(self, node: NodeRecord, kind: str) -> Value:
         layer, variable = node["attrs"]["layer"], node["attrs"]["variable"]
         shape, state = as_map(node["shape"]), self.states.get((layer, variable))
         if state is None or as_map(self.card["states"][state]["shape"]) != shape:
@@ -134,7 +146,7 @@ class Compiler(Views):
         self.emit(kind, target, target, state=state)
         return target
 
-    def pool(self, node: Record) -> Value:
+    def pool(self, node: NodeRecord) -> Value:
         source, a = self.value(node), node["attrs"]
         kernel, stride, pad, dilation = (
             along_both(node, key, default)
@@ -153,43 +165,41 @@ class Compiler(Views):
         else:
             kind = "MAX_POOL" if node["op"] == "MaxPool" else "AVG_POOL"
             source = self.floats(source)
-            size = kernel[0] * kernel[1] if kind == "AVG_POOL" else 1
-            target = self.floats_at(shape, source.most and source.most * size, source.area * size)
+            target = self.floats_at(shape)
         (kh, kw), (stride_y, stride_x), (pad_y, pad_x) = kernel, stride, pad
         fields = {"stride_y": stride_y, "stride": stride_x, "pad_y": pad_y, "pad": pad_x}
         self.emit(kind, source, target, kh=kh, kw=kw, dilation_y=dilation[0], dilation=dilation[1], **fields)
         return target
 
-    def affine(self, node: Record) -> Value:
+    def affine(self, node: NodeRecord) -> Value:
         source = self.floats(self.value(node))
         target = self.floats_at(source.map)
         scale, shift = (self.per_lane(node, key, source.map[0]) for key in ("scale", "shift"))
         self.emit("AFFINE", source, target, weight=scale, bias=shift)
         return target
 
-    def add(self, node: Record) -> Value:
+    def add(self, node: NodeRecord) -> Value:
         parts = [self.floats(self.value(node, i)) for i in range(len(node["inputs"]))]
         if len({part.map for part in parts}) != 1:
             raise self.refuse(node, f"adds maps of different shapes {[list(part.map) for part in parts]}")
         total = parts[0]
         for part in parts[1:]:
-            most = total.most + part.most if total.most and part.most and total.area == part.area else None
-            target = self.floats_at(total.map, most, total.area)
+            target = self.floats_at(total.map)
             self.emit("ADD", total, target, in2=part.at)
             total = target
         return total
 
-    def flatten(self, node: Record) -> Value:
+    def flatten(self, node: NodeRecord) -> Value:
         source = self.value(node)
         size = math.prod(source.map)
         if list(node["shape"]) != [size]:
             raise self.damaged(f"layer {node['name']} gives [{size}], its card says {node['shape']}")
-        flat = Value(source.kind, source.map, source.at, source.map[1:] != (1, 1), source.most, source.area)
+        flat = replace(source, flat=source.map[1:] != (1, 1))
         if all(reader["op"] == "Linear" for reader in self.consumers(node["name"])):
             return flat if self.card["graph"]["output"] != node["name"] else self.floats(flat)
         return self.floats(flat)
 
-    def vote(self, node: Record) -> Value:
+    def vote(self, node: NodeRecord) -> Value:
         source = self.value(node)
         if source.kind == FROM_X or source.flat:  # the kernel reads spikes, or floats in the order of their shape
             source = self.floats(source)
@@ -202,12 +212,12 @@ class Compiler(Views):
         self.emit("VOTE", source, target, voters=voters, items=1)
         return target
 
-    def dropout(self, node: Record) -> Value:
+    def dropout(self, node: NodeRecord) -> Value:
         return self.value(node)  # which does nothing after training
 
     # --- what has no kernel of its own ------------------------------------------------------------------------------------
 
-    def has_kernel(self, node: Record) -> bool:
+    def has_kernel(self, node: NodeRecord) -> bool:
         """Whether a kernel of its own does all of a node; else its meaning is run (tensors.py)."""
         op, shape = node["op"], self.shapes[node["name"]]
         shapes = [self.shapes[name] for name in node["inputs"]]
@@ -219,25 +229,18 @@ class Compiler(Views):
             return all(self.tensor(node, key)[1].size != math.prod(shape[1:]) * shape[0] for key in node["params"])
         return len(shape) == 1 if op == "Linear" else op != "Add" or set(shapes) == {shape}
 
-    def constant(self, node: Record) -> None:
+    def constant(self, node: NodeRecord) -> None:
         value = self.parameter(node, "value")
         self.constants[node["name"]] = value.reshape(self.shapes[node["name"]])  # the file has one row of it
 
-    def general(self, node: Record) -> Value:
+    def general(self, node: NodeRecord) -> Value:
         shape, operation, m = self.shapes[node["name"]], OPERATIONS[node["op"]], Tensors(self, node)
         assert operation.meaning is not None
         inputs = [self.operand(m, name) for name in node["inputs"]]
-        params = {key: self.tensor(node, key)[1] for key in node["params"]}
-        if "weight" in params and node["op"] in ("Conv", "Linear"):
-            params["weight"] = weight_of(self, node)[0]
-        try:
-            about = Node(node["name"], node["op"], tuple(node["inputs"]), shape, node["attrs"], params)
-        except PlifError as error:
-            raise self.damaged(str(error)) from None
-        counts = [self.counts_of(name) for name in node["inputs"]]
-        if "scale" in params and "weight" in params:
-            self.check_exact(node, params["weight"], counts[0])
-        result = operation.meaning(m, about, params, *inputs)
+        about = self.about(node)
+        if "scale" in about.params and "weight" in about.params:
+            self.check_exact(node, about.params["weight"])
+        result = operation.meaning(m, about, about.params, *inputs)
         if result.shape != shape:
             raise self.damaged(f"layer {node['name']} gives {list(result.shape)}, its card says {list(shape)}")
         found = m.view(result)
@@ -245,27 +248,38 @@ class Compiler(Views):
             whole_map = self.room(shape)
             m.write(result, whole_map)
             found = whole_map
-        whole_numbers = [one for one in counts if one is not None]
-        shapes = [self.shapes[name] for name in node["inputs"]]
-        known = operation.counts(about, shapes, whole_numbers) if len(whole_numbers) == len(counts) > 0 else None
-        most, area = (known.most, known.area) if known is not None else (None, 1)
-        return Value(FROM_FLOATS, as_map(shape), 4 * found.place, most=most, area=area)
+        return Value(FROM_FLOATS, as_map(shape), 4 * found.place)
+
+    def about(self, node: NodeRecord) -> Node:
+        """The node of the graph that a record is of, with its arrays."""
+        params = {key: self.tensor(node, key)[1] for key in node["params"]}
+        if "weight" in params and node["op"] in ("Conv", "Linear"):
+            params["weight"] = weight_of(self, node)[0]
+        try:
+            return Node(node["name"], node["op"], tuple(node["inputs"]), tuple(node["shape"]), node["attrs"], params)
+        except PlifError as error:
+            raise self.damaged(str(error)) from None
+
+    def counts(self, node: NodeRecord) -> Counts | None:
+        """Whether the node's numbers are whole, as those are that it reads."""
+        inputs = [self.values[name].counts for name in node["inputs"] if name in self.values]
+        known = [one for one in inputs if one is not None]
+        if not known or len(known) < len(node["inputs"]):
+            return None
+        return OPERATIONS[node["op"]].counts(self.about(node), [self.shapes[name] for name in node["inputs"]], known)
 
     def operand(self, m: Tensors, name: str) -> Tensor:
         if name in self.constants:
             return m.of(View(self.constants[name], 0, True))
         value, shape = self.values[name], self.shapes[name]
-        found = self.floats(Value(value.kind, value.map, value.at, False, value.most, value.area))
+        found = self.floats(replace(value, flat=False))
         if value.flat:  # a vector of what lies as a map
             return m.reshape(m.of(map_view(found.at, found.map)), shape)
         return m.of(map_view(found.at, shape))
 
-    def counts_of(self, name: str) -> Counts | None:
-        value = self.values.get(name)
-        return None if value is None or value.most is None else Counts(value.most, value.area)
-
-    def check_exact(self, node: Record, weight: np.ndarray, of: Counts | None) -> None:
-        """int8 weights are summed as floats, which is exact below 2^24."""
+    def check_exact(self, node: NodeRecord, weight: np.ndarray) -> None:
+        """int8 weights [O, I, ...] are summed as floats, which is exact below 2^24."""
+        of = self.value(node).counts
         if of is None:
             raise self.refuse(node, "int8 weights on an input that is no count of spikes are not in this engine")
         if node["attrs"].get("area", 1) != of.area:
@@ -291,7 +305,7 @@ class Compiler(Views):
             self.emit("OUTPUT", value, Value(FROM_FLOATS, value.map, -1), items=1)
 
 
-MAKERS: dict[str, Callable[[Compiler, Record], Value | None]] = {
+MAKERS: dict[str, Callable[[Compiler, NodeRecord], Value | None]] = {
     "Conv": Compiler.conv,
     "Linear": Compiler.conv,
     "Neuron": Compiler.neuron,
@@ -307,7 +321,7 @@ MAKERS: dict[str, Callable[[Compiler, Record], Value | None]] = {
 }
 
 
-def not_here(node: Record) -> str | None:
+def not_here(node: NodeRecord) -> str | None:
     """What of a node is not in this engine; None where all of it is."""
     op = node["op"]
     if op == "Neuron":

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
+from typing import SupportsFloat
 
 import numpy as np
 
 from runtime import native
 from runtime.engines.event.assemble import Key, assemble
-from runtime.engines.event.builder import Record
+from runtime.engines.event.builder import Fields
 from runtime.engines.event.values import Values
 from runtime.engines.event.views import Array, Sizes, View, Views, reshaped
+from runtime.model.card import NodeRecord
 from runtime.model.ops.operation import choosing, repeating, windowed
 from runtime.model.symbol import Symbol, SymbolicMath, tensor
 
@@ -30,23 +31,23 @@ class Tensor:
     def __init__(self, m: Tensors, shape: Sizes, symbol: Symbol) -> None:
         self.m, self.shape, self.symbol = m, tuple(shape), symbol
 
-    def __add__(self, other: Any) -> Tensor:
+    def __add__(self, other: Tensor | SupportsFloat) -> Tensor:
         return self.m.joined(lambda a, b: a + b, self, other)
 
-    def __sub__(self, other: Any) -> Tensor:
+    def __sub__(self, other: Tensor | SupportsFloat) -> Tensor:
         return self.m.joined(lambda a, b: a - b, self, other)
 
-    def __mul__(self, other: Any) -> Tensor:
+    def __mul__(self, other: Tensor | SupportsFloat) -> Tensor:
         return self.m.joined(lambda a, b: a * b, self, other)
 
-    def __truediv__(self, other: Any) -> Tensor:
+    def __truediv__(self, other: Tensor | SupportsFloat) -> Tensor:
         return self.m.joined(lambda a, b: a / b, self, other)
 
 
 class Tensors:
     """The argument `m` of the meaning of one node; shapes and axes are as there: axes count the batch, shapes do not."""
 
-    def __init__(self, b: Views, node: Record) -> None:
+    def __init__(self, b: Views, node: NodeRecord) -> None:
         self.b, self.node = b, node
         self.views: dict[str, View] = {}  # by the names of symbols
         self.math = SymbolicMath()
@@ -118,7 +119,7 @@ class Tensors:
 
     # --- element by element -------------------------------------------------------------------------------------------------
 
-    def joined(self, by: Callable[[Any, Any], Symbol], a: Tensor, b: Any) -> Tensor:
+    def joined(self, by: Callable[..., Symbol], a: Tensor, b: Tensor | SupportsFloat) -> Tensor:
         if not isinstance(b, Tensor):
             return Tensor(self, a.shape, by(a.symbol, float(b)))
         shape = np.broadcast_shapes(a.shape, b.shape)
@@ -142,15 +143,15 @@ class Tensors:
         values = Values(lambda why: self.b.refuse(self.node, why), leaf)
         out = ("PUT", values.value(x.symbol))
         code, once, registers = assemble(values.keys, out, {})
-        self.b.out.need_registers(max(2, registers), {})
-        fields: dict[str, Any] = {
+        self.b.out.need_registers(max(2, registers))
+        facts: Fields = {
             "code": code,
             "lines": len(code),
             "once": once,
             "registers": registers,
             "gives": native.FROM_FLOATS,
         }
-        self.b.on_views(self.node, "TENSOR", [to, *views.values()], 0, **fields)
+        self.b.on_views(self.node, "TENSOR", [to, *views.values()], 0, "sum", facts)
 
     # --- sums and products ------------------------------------------------------------------------------------------------
 
@@ -171,7 +172,7 @@ class Tensors:
         out = self.b.room(kept if keep else [x.shape[i] for i in outer])
         each = reshaped(out, kept)
         assert each is not None  # axes of one place
-        self.b.out.need_registers(2, {})
+        self.b.out.need_registers(2)
         shape = [x.shape[i] for i in (*outer, *inner)]
         views = [each.to(x.shape), view]
         moved = [v.moved(v.array.transpose([*outer, *inner])) for v in views]
@@ -194,7 +195,7 @@ class Tensors:
                 copy = self.b.row(once.shape, order)
                 self.write(self.of(once), copy)
                 b = copy.to(b.shape)
-        self.b.out.need_registers(2, {})
+        self.b.out.need_registers(2)
         self.b.on_views(self.node, "PRODUCT", [out, a, b], inner)
 
     def weighed(self, windows: Tensor, weight: Array, groups: int) -> Tensor:
@@ -266,7 +267,7 @@ class Tensors:
 
     # --- reduced precision, and parameters --------------------------------------------------------------------------------
 
-    def counts(self, x: Any, area: int) -> Any:
+    def counts(self, x: Tensor | Array, area: int) -> Tensor | Array:
         """Whole numbers; what float32 does not add up exactly, the compiler refuses."""
         if not isinstance(x, Tensor):
             return np.asarray(x, np.float32)

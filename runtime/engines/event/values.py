@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import SupportsFloat
 
 import numpy as np
 
@@ -24,13 +24,13 @@ class Values:
         self.keys: list[Key] = []
         self.made: dict[int, int] = {}  # id of a symbol -> its value
 
-    def add(self, *key: Any) -> int:
+    def add(self, *key: str | int) -> int:
         if key not in self.numbers:
             self.numbers[key] = len(self.keys)
             self.keys.append(key)
         return self.numbers[key]
 
-    def value(self, root: Any) -> int:
+    def value(self, root: Symbol | SupportsFloat) -> int:
         """The value of a symbol; without recursion, since a program may be one long chain."""
         waiting = [root]
         while waiting:
@@ -46,13 +46,13 @@ class Values:
                 waiting.pop()
         return self._known(root)
 
-    def kept(self, symbol: Any, state: int) -> int:
+    def kept(self, symbol: Symbol | SupportsFloat, state: int) -> int:
         """As `value`, of a state after the step. Where that is another state before it, a copy: states change in place."""
         value = self.value(symbol)
         other = self.keys[value][0] == "STATE" and self.keys[value] != ("STATE", state)
         return self.add("COPY", value) if other else value
 
-    def _known(self, part: Any) -> int:
+    def _known(self, part: Symbol | SupportsFloat) -> int:
         return self.made[id(part)] if isinstance(part, Symbol) else self.add("NUMBER", bits(float(part)))
 
     def _operation(self, symbol: Symbol) -> int:

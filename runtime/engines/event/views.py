@@ -10,21 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from runtime import native
-from runtime.engines.event.builder import Builder, Record
-from runtime.engines.event.layout import Value, aligned, as_map, lanes
+from runtime.engines.event.builder import Builder, Fields
+from runtime.engines.event.layout import Packed, Value, aligned, as_map, lanes
+from runtime.model.card import NodeRecord
 from runtime.native import FROM_FLOATS
 
 Sizes = Sequence[int]
 Array = np.ndarray
 
 NOWHERE = np.zeros(1, np.float32)
-UNIT = 16  # floats; parameters begin at multiples of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +94,7 @@ def reshaped(view: View, shape: Sizes) -> View | None:
 
 
 class Views(Builder):
-    """A builder of operations on views. rooms: {where in the arena: the map for which there is room}."""
-
-    def __init__(self, *others: Any) -> None:
-        super().__init__(*others)
-        self.rooms: dict[int, tuple[int, int, int]] = {}
+    """A builder of operations on views."""
 
     def room(self, shape: Sizes) -> View:
         """New room for a map."""
@@ -124,11 +119,17 @@ class Views(Builder):
         return value
 
     def on_views(
-        self, node: Record, kind: str, views: Sequence[View], inner: int, how: str = "sum", **more: Any
+        self,
+        node: NodeRecord,
+        kind: str,
+        views: Sequence[View],
+        inner: int,
+        how: str = "sum",
+        more: Fields | None = None,
     ) -> None:
         """Emits TENSOR, REDUCE or PRODUCT. views: of one shape, what is written first; the last `inner` axes are summed over."""
         outer = len(views[0].shape) - inner
-        parts: list[Array] = []
+        parts = Packed()
         placed = [self._placed(view, parts) for view in views]
         index = [*range(outer)]
         if kind != "PRODUCT":  # whose rows come last
@@ -157,17 +158,16 @@ class Views(Builder):
         size = prod(n for n, _ in flat[:rows_axis])
         items = -(-size // (native.PIECE_ROWS if kind == "PRODUCT" else native.PIECE_ELEMENTS))
         one = Value(FROM_FLOATS, (1, 1, 1))
-        constants = {"alpha": _together(parts)} if parts else {}
-        self.emit(kind, one, one, items=items, weight=table, **constants, **more)
+        fields = (more or {}) | ({"alpha": parts.array()} if parts.parts else {})
+        self.emit(kind, one, one, items=items, weight=table, **fields)
 
-    def _placed(self, view: View, parts: list[Array]) -> tuple[int, list[int]]:
-        """(where a view begins, its strides), in floats; a parameter is appended to `parts`, without what is repeated."""
+    def _placed(self, view: View, parts: Packed) -> tuple[int, list[int]]:
+        """(where a view begins, its strides), in floats; a parameter is added to `parts`, without what is repeated."""
         if not view.constant:
             return view.place, [s // 4 for s in view.array.strides]
         once = view.array[tuple(slice(0, 1) if s == 0 else slice(None) for s in view.array.strides)]
         order = sorted(range(once.ndim), key=lambda i: -abs(once.strides[i]))
-        at = sum(-(-part.size // UNIT) * UNIT for part in parts)
-        parts.append(np.ascontiguousarray(once.transpose(order), np.float32).reshape(-1))
+        at = parts.add(np.ascontiguousarray(once.transpose(order), np.float32).reshape(-1))
         strides = in_order(once.shape, order)
         return at, [0 if n == 1 else s for n, s in zip(once.shape, strides, strict=True)]
 
@@ -186,12 +186,3 @@ def _joined(axes: Sequence[Axis], least: int) -> list[Axis]:
         else:
             found.append((n, strides))
     return found or [(1, [0] * len(axes[0][1]) if axes else [])] * least
-
-
-def _together(parts: Sequence[Array]) -> Array:
-    sizes = [-(-part.size // UNIT) * UNIT for part in parts]
-    out, at = aligned((sum(sizes),)), 0
-    for part, size in zip(parts, sizes, strict=True):
-        out[at : at + part.size] = part
-        at += size
-    return out

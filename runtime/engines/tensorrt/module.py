@@ -14,7 +14,7 @@ _MODULES = {
     TENSORRT: (("tensorrt", "tensorrt_bindings"), (10,), (12,)),
     RTX: (("tensorrt_rtx", "tensorrt_rtx_bindings"), (1,), (2,)),
 }
-_loggers: dict[str, Any] = {}
+_loggers: dict[str, object] = {}
 
 
 def import_tensorrt(kind: str) -> ModuleType:

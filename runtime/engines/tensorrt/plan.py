@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular, read_regular
@@ -30,17 +29,44 @@ TENSORRT, RTX = "tensorrt", "tensorrt-rtx"  # the kinds of plans; targets and en
 _NAMES = {TENSORRT: "TensorRT", RTX: "TensorRT-RTX"}
 _MOST_REPORT = 64 << 20  # bytes
 
-# What the record `engine` of an engine file's card must hold. The builder adds more, for people to read.
+
+class Profile(TypedDict):
+    """For how many streams an engine was built."""
+
+    min: int
+    opt: int
+    max: int
+
+
+class EngineRecord(TypedDict):
+    """What the record `engine` of an engine file's card must hold. The builder adds more, for people to read.
+
+    gpu                   {name, compute_capability} of where it was built; None: built ahead of time
+    compute_capabilities  what it runs on: ["8.9"]; for RTX possibly ["8.0+"]
+    rebuild               the command that built it
+    """
+
+    kind: str
+    version: str
+    gpu: dict[str, str] | None
+    compute_capabilities: list[str]
+    streams: Profile
+    plan_bytes: int
+    plan_sha256: str
+    onnx_sha256: str
+    rebuild: str
+
+
 _KEYS: dict[str, tuple[type, ...]] = {
     "kind": (str,),
     "version": (str,),
-    "gpu": (dict, type(None)),  # {name, compute_capability} of where it was built; None: built ahead of time
-    "compute_capabilities": (list,),  # what it runs on: ["8.9"]; for RTX possibly ["8.0+"]
-    "streams": (dict,),  # {min, opt, max}: the profile
+    "gpu": (dict, type(None)),
+    "compute_capabilities": (list,),
+    "streams": (dict,),
     "plan_bytes": (int,),
     "plan_sha256": (str,),
     "onnx_sha256": (str,),
-    "rebuild": (str,),  # the command that built it
+    "rebuild": (str,),
 }
 
 
@@ -53,8 +79,8 @@ class Plan:
     data: bytes
 
     @property
-    def record(self) -> Mapping[str, Any]:
-        record: Mapping[str, Any] = self.card["engine"]
+    def record(self) -> EngineRecord:
+        record: EngineRecord = self.card["engine"]
         return record
 
     def require_machine(self, version: str, gpu: str, compute_capability: str) -> None:
@@ -137,12 +163,12 @@ def _sha256_of_report(path: Path) -> str:
     return sha256
 
 
-def _record(path: Path, card: Card) -> Mapping[str, Any]:
+def _record(path: Path, card: Card) -> EngineRecord:
     """The card's record of the engine, checked: all keys that are used later are there and of the right type."""
-    record = card.get("engine")
     wrong = f"{path}: the engine's record in its card"
-    if not isinstance(record, dict):
+    if not isinstance(card.get("engine"), dict):
         raise PlifError(f"{wrong} is missing; it was damaged or not written by plif")
+    record: dict[str, Any] = card["engine"]
     for key, kinds in _KEYS.items():
         value = record.get(key)
         if key not in record or not isinstance(value, kinds) or isinstance(value, bool):
@@ -157,4 +183,5 @@ def _record(path: Path, card: Card) -> Mapping[str, Any]:
     for key, holds in usable.items():
         if not holds:
             raise PlifError(f"{wrong} has {key} {record[key]!r}; it was damaged or not written by plif")
-    return record
+    found: EngineRecord = card["engine"]
+    return found

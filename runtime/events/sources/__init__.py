@@ -7,7 +7,6 @@ it into SOURCES under the scheme that selects it ("udp" for `udp://...`).
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 from runtime.base.errors import PlifError
 from runtime.events.size import LONGEST, is_size
@@ -57,7 +56,7 @@ def open_source(
     module, maker = SOURCES[scheme].split(":")
     if csv is not None and scheme not in ("file", "-"):
         raise PlifError(f"{spec}: --csv {csv} is for files and standard input: leave it out")
-    more: dict[str, Any] = {} if csv is None else {"csv": csv}
+    more: dict[str, object] = {} if csv is None else {"csv": csv}
     if scheme == "file":
         more |= {"trained": trained, "asked": asked}
     else:

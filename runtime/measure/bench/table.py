@@ -9,7 +9,6 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from runtime.api import load
 from runtime.base.files import make_folder, whole_or_nothing
@@ -86,7 +85,7 @@ def write_table(rows: Sequence[Measurement], folder: Path) -> list[Path]:
     names, lines = table(rows)
     paths = [make_folder(folder) / name for name in FILES]
     marked = [[markdown(text) for text in line] for line in (names, ["---"] * len(names), *lines)]
-    content: list[dict[str, Any]] = [row.to_dict() for row in rows]
+    content: list[dict[str, object]] = [row.to_dict() for row in rows]
     with whole_or_nothing(*paths) as (page, numbers, document):
         page.write_text("".join(f"| {' | '.join(line)} |\n" for line in marked), encoding="utf-8", errors="replace")
         with numbers.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from runtime.api import Model
 from runtime.base.errors import CheckFailed, PlifError
@@ -50,7 +49,7 @@ class ExitCalibration:
     accuracy: float
     accuracy_all_steps: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return asdict(self)
 
 

@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar
 
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.events.size import unlike
@@ -18,8 +18,26 @@ MOST_NAMED = 20  # recordings in each list
 MOST_SIZES = 4  # in a warning
 
 
-def nothing_lost() -> dict[str, Any]:
-    """The beginning of `Census.lost`."""
+class Unread(TypedDict):
+    """Samples that could not be read: how many, and the first of them with their errors."""
+
+    samples: int
+    first: list[dict[str, str]]
+
+
+class Lost(TypedDict):
+    """Samples that lost more than MUCH of their events: how many, and the first of them; events: all that were lost."""
+
+    samples: int
+    events: int
+    first: list[dict[str, str | int | None]]
+
+
+def nothing_unread() -> Unread:
+    return {"samples": 0, "first": []}
+
+
+def nothing_lost() -> Lost:
     return {"samples": 0, "events": 0, "first": []}
 
 
@@ -27,17 +45,14 @@ def nothing_lost() -> dict[str, Any]:
 class Census:
     """Counted in the one pass over all predictions.
 
-    unreadable  {"samples": how many could not be read, "first": [{"path", "error"}]}
     unanswered  those that could be read and have no label
-    lost        {"samples": how many lost more than MUCH of their events, "events": all that were lost,
-                "first": [{"path", "events", "events_lost"}] of these samples}
     sensors     how many there are of each (size, who says it)
     """
 
     samples: int = 0
-    unreadable: dict[str, Any] = field(default_factory=lambda: {"samples": 0, "first": []})
+    unreadable: Unread = field(default_factory=nothing_unread)
     unanswered: int = 0
-    lost: dict[str, Any] = field(default_factory=nothing_lost)
+    lost: Lost = field(default_factory=nothing_lost)
     sensors: Counter[tuple[tuple[int, int], str]] = field(default_factory=Counter)
 
     def watch(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:
@@ -50,12 +65,13 @@ class Census:
         """Counts one."""
         self.samples += 1
         if one.error is not None:
-            _enter(self.unreadable, {"path": one.path, "error": one.error})
+            if _room(self.unreadable):
+                self.unreadable["first"].append({"path": one.path, "error": one.error})
             return
         self.unanswered += one.predicted is None
         self.lost["events"] += one.events_lost or 0
-        if one.lost_much:
-            _enter(self.lost, {"path": one.path, "events": one.events, "events_lost": one.events_lost})
+        if one.lost_much and _room(self.lost):
+            self.lost["first"].append({"path": one.path, "events": one.events, "events_lost": one.events_lost})
         if one.sensor is not None and one.sensor_from is not None:
             self.sensors[one.sensor, one.sensor_from] += 1
 
@@ -90,7 +106,7 @@ class Census:
 
 
 def problems(
-    samples: int, unreadable: int, first: str | None, lost: dict[str, Any], told: str = "as their rows say"
+    samples: int, unreadable: int, first: str | None, lost: Lost, told: str = "as their rows say"
 ) -> Iterator[PlifError]:
     """What ends a command with exit code 2 when all is written.
 
@@ -106,10 +122,10 @@ def problems(
         )
 
 
-def _enter(found: dict[str, Any], one: dict[str, Any]) -> None:
+def _room(found: Unread | Lost) -> bool:
+    """Counts a sample; whether it is among those that are named."""
     found["samples"] += 1
-    if len(found["first"]) < MOST_NAMED:
-        found["first"].append(one)
+    return found["samples"] <= MOST_NAMED
 
 
 def _only(found: set[T]) -> T | None:

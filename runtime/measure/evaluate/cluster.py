@@ -56,7 +56,7 @@ def _connected(address: str, workers: int | None) -> Iterator[ModuleType]:
         os.environ.setdefault(name, value)
     if address == LOCAL or _has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # a cluster that wants none takes one, too
-    options: dict[str, Any] = {"address": address, "logging_level": "error", "log_to_driver": False}
+    options: dict[str, object] = {"address": address, "logging_level": "error", "log_to_driver": False}
     with ExitStack() as stack:
         starting = stack.enter_context(ExitStack())
         if address == LOCAL:

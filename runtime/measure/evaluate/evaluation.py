@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -28,13 +28,33 @@ from runtime.base.errors import PlifError, PlifWarning
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.data.dataset import first_names
 from runtime.engines.early_exit import check_exits
-from runtime.measure.evaluate.census import Census, nothing_lost
+from runtime.measure.evaluate.census import Census, Lost, Unread, nothing_lost, nothing_unread
 from runtime.measure.evaluate.predictions import FILES, NONE, Prediction, write_predictions
 from runtime.measure.evaluate.run import How, run, show_notes
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.shards import FOLDER, Statistics, read_plan
-from runtime.measure.report.metrics import artifact_identity, class_metrics, macro_f1, versions, wilson
+from runtime.measure.report.metrics import (
+    ClassRow,
+    Identity,
+    artifact_identity,
+    class_metrics,
+    macro_f1,
+    versions,
+    wilson,
+)
 from runtime.measure.report.paired import compare
+
+
+class Against(TypedDict):
+    """Another model on the same samples (runtime/measure/report/paired.py)."""
+
+    path: str
+    accuracy: float
+    correct: int
+    decisions_changed: int
+    only_here: int
+    only_there: int
+    p: float
 
 
 @dataclass
@@ -46,16 +66,12 @@ class Evaluation:
 
     threads      of each worker that read and run batches side by side (runtime/measure/evaluate/worker.py)
     samples      those that were read; accuracy, interval (95 %) and confusion are of them
-    unreadable   {"samples": how many could not be read, "first": [{"path", "error"}]}
     unanswered   samples without an answer: wrong, and in no column of confusion
-    lost         {"samples": how many lost more than 1 % of their events, "events": all that were lost,
-                 "first": [{"path", "events", "events_lost"}] of these samples}
     sensor       [width, height] of the recordings, None where they differ and for images; sensor_from: who says so, as in Source
     data_list    {"samples", "sha256"} of the paths and classes (runtime.measure.report.metrics.list_sha256)
     predictions  the class of each sample, NONE (-1) where it has no answer; truths: its own, None where it is not known
     mean_steps   steps that a sample took; fewer than T where exit_margin ended some early
-    against      another model on the same samples: {"path", "accuracy", "correct", "decisions_changed", "only_here",
-                 "only_there", "p"} (runtime/measure/report/paired.py), or None
+    against      another model on the same samples, or None
     """
 
     accuracy: float
@@ -74,22 +90,22 @@ class Evaluation:
     mean_steps: float = 0.0
     exit_margin: float | None = None
     interval: tuple[float, float] = (0.0, 1.0)
-    per_class: list[dict[str, Any]] = field(repr=False, default_factory=list)
+    per_class: list[ClassRow] = field(repr=False, default_factory=list)
     macro_f1: float | None = None
     workers: int = 1
     threads: int = 1
     seconds: float = 0.0
-    unreadable: dict[str, Any] = field(default_factory=lambda: {"samples": 0, "first": []})
+    unreadable: Unread = field(default_factory=nothing_unread)
     unanswered: int = 0
-    lost: dict[str, Any] = field(default_factory=nothing_lost)
-    artifact: dict[str, Any] = field(default_factory=dict)
-    data_list: dict[str, Any] = field(default_factory=dict)
+    lost: Lost = field(default_factory=nothing_lost)
+    artifact: Identity = field(default_factory=Identity)
+    data_list: dict[str, object] = field(default_factory=dict)
     sensor: list[int] | None = None
     sensor_from: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     predictions: list[int] = field(repr=False, default_factory=list)
     truths: list[int | None] = field(repr=False, default_factory=list)
-    against: dict[str, Any] | None = None
+    against: Against | None = None
 
     def compare(self, other: Evaluation, path: str | Path) -> None:
         """Sets `against`. Raises PlifError when the other has other classes, so that its decisions mean something else."""
@@ -107,7 +123,7 @@ class Evaluation:
             "p": paired.p,
         }
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All but `truths`, which the data set knows."""
         return {key: value for key, value in asdict(self).items() if key != "truths"}
 

@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -119,7 +118,7 @@ def csv_row(one: Prediction, classes: Sequence[str]) -> list[object]:
     return [one.sample, cell(one.path), truth, predicted, *scores, *behind]
 
 
-def json_row(one: Prediction, classes: Sequence[str]) -> dict[str, Any]:
+def json_row(one: Prediction, classes: Sequence[str]) -> dict[str, object]:
     """A line of predictions.jsonl, with the texts as they are."""
     return {
         "sample": one.sample,

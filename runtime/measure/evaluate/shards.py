@@ -192,7 +192,6 @@ def read_plan(folder: Path) -> Plan | None:
     if not path.is_file():
         return None
     try:
-        found: dict[str, Any] = json.loads(read_regular(path))
-        return Plan(**found)
+        return Plan(**json.loads(read_regular(path)))
     except (ValueError, TypeError):
         raise PlifError(f"{path}: is not the plan of an evaluation; evaluate into another folder") from None

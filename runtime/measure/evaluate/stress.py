@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from runtime.data.dataset import EventSet
 from runtime.engines.model import OpenModel
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.trace import trace
+from runtime.measure.report.curves import Row
 from runtime.measure.report.metrics import wilson
 
 SAMPLES = 200  # the first of the set
@@ -130,7 +130,7 @@ def measure_stress(
     limit: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Rows {"stress", "what", "unit", "level", "samples", "correct", "accuracy", "low", "high"}, the first of each kind first.
 
     limit  samples of each level, the first of the split; SAMPLES when None
@@ -141,7 +141,7 @@ def measure_stress(
         raise PlifError(f"{data}: --stress changes events, and these are still images")
     count = min(limit or SAMPLES, len(dataset))
     points = [(name, level) for name, stress in STRESSES.items() for level in stress.levels]
-    plain: dict[str, Any] = {}
+    plain: Row = {}
     rows = []
     for at, (name, level) in enumerate(points):
         stress = STRESSES[name]

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,14 +22,13 @@ from runtime.engines.tensors import spiking_layers
 from runtime.measure.report.synops import (
     ENERGY_SOURCE,
     LayerOps,
-    Record,
     input_shape,
     layer_ops,
     not_counted,
     synaptic_layers,
 )
 from runtime.model.artifacts import kind_of
-from runtime.model.card import Card, read_card
+from runtime.model.card import Card, NodeRecord, read_card
 from runtime.model.graph import spikes, state_in, state_out
 from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.onnx_wire import with_taps
@@ -73,26 +71,35 @@ class Activity:
         """Effective operations per sample, MACs and ACs together."""
         return sum(ops.effective for ops in self.operations)
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def nanojoules(self) -> float:
+        """Per sample, an estimate of the arithmetic."""
+        return sum(ops.picojoules for ops in self.operations) / 1e3
+
+    @property
+    def dense_nanojoules(self) -> float:
+        """The same if nothing were zero."""
+        return sum(ops.dense_picojoules for ops in self.operations) / 1e3
+
+    def to_dict(self) -> dict[str, object]:
         """As activity.json has it; energies in nanojoules per sample, an estimate."""
-        total: dict[str, Any] = {"effective_macs": 0.0, "effective_acs": 0.0, "dense": 0.0}
-        for ops in self.operations:
-            total[f"effective_{ops.kind.lower()}s"] += ops.effective
-            total["dense"] += ops.dense
+        macs, acs = (sum(ops.effective for ops in self.operations if ops.kind == kind) for kind in ("MAC", "AC"))
         return {
             "samples": self.samples,
             "steps": self.steps,
             "layers": [asdict(layer) for layer in self.layers],
             "synaptic_operations": {
                 "per": "sample",
-                **total,
+                "effective_macs": macs,
+                "effective_acs": acs,
+                "dense": sum(ops.dense for ops in self.operations),
                 "layers": [asdict(ops) for ops in self.operations],
                 "not_counted": self.not_counted,
             },
             "energy_estimate": {
                 "per": "sample",
-                "nanojoules": sum(ops.picojoules for ops in self.operations) / 1e3,
-                "dense_nanojoules": sum(ops.dense_picojoules for ops in self.operations) / 1e3,
+                "nanojoules": self.nanojoules,
+                "dense_nanojoules": self.dense_nanojoules,
                 "source": ENERGY_SOURCE,
                 "without": "memory, neurons, the sensor: an estimate of the arithmetic alone",
             },
@@ -235,7 +242,7 @@ class _Tapped:
             states = {state["input"]: value for state, value in zip(self.card["states"], found, strict=True)}
 
 
-def _tensor(name: str, nodes: dict[str, Record]) -> str:
+def _tensor(name: str, nodes: dict[str, NodeRecord]) -> str:
     """The tensor of an ONNX file that holds the value of a node, or of the graph's input."""
     node = nodes.get(name)
     if node is not None and node["op"] == "Neuron":

@@ -15,7 +15,7 @@ from runtime.measure.evaluate.trace import Trace
 from runtime.measure.report.metrics import wilson
 from runtime.native.rules import exit_lead, leads_of
 
-Row = dict[str, Any]
+Row = dict[str, Any]  # of a CSV file: numbers and texts by column
 EVENT_POINTS = 24
 MOST_MARGINS = 40
 SCORE_BINS = 10

@@ -21,7 +21,12 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     figures = make_folder(folder / FIGURES)
     for old in figures.glob("*.csv"):
         old.unlink()
-    content = {"ece": report.ece, "traced": report.traced, "left_out": report.left_out, "figures": report.figures}
+    content: dict[str, object] = {
+        "ece": report.ece,
+        "traced": report.traced,
+        "left_out": report.left_out,
+        "figures": report.figures,
+    }
     if report.activity is not None:
         content["activity"] = report.activity.to_dict()
     texts = {

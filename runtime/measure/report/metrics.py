@@ -15,7 +15,7 @@ import math
 import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -44,15 +44,30 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     return low, high
 
 
+ClassRow = TypedDict(
+    "ClassRow",
+    {"class": str, "samples": int, "precision": float | None, "recall": float | None, "f1": float | None},
+)
+
+
+class Identity(TypedDict, total=False):
+    """Which artifact it was; empty where nobody asked."""
+
+    path: str
+    bytes: int
+    sha256: str
+    digest: str | None
+
+
 def class_metrics(
     confusion: Sequence[Sequence[int]], classes: Sequence[str], unanswered: Sequence[int] | None = None
-) -> list[dict[str, Any]]:
-    """[{"class", "samples", "precision", "recall", "f1"}] in the order of the classes; None where nothing is divided by nothing.
+) -> list[ClassRow]:
+    """A row for each class, in order; None where nothing is divided by nothing.
 
     confusion  [true][predicted],  unanswered  [true], whole numbers
     """
     n = np.asarray(confusion, np.int64)
-    rows = []
+    rows: list[ClassRow] = []
     for i, name in enumerate(classes):
         right, samples, answers = int(n[i, i]), int(n[i].sum()), int(n[:, i].sum())
         samples += 0 if unanswered is None else unanswered[i]
@@ -68,14 +83,14 @@ def class_metrics(
     return rows
 
 
-def macro_f1(per_class: Sequence[dict[str, Any]]) -> float | None:
+def macro_f1(per_class: Sequence[ClassRow]) -> float | None:
     """The mean F1 of the classes that have samples; None where there is none."""
-    scores = [row["f1"] for row in per_class if row["samples"]]
+    scores = [row["f1"] for row in per_class if row["samples"] and row["f1"] is not None]
     return sum(scores) / len(scores) if scores else None
 
 
-def artifact_identity(path: Path, card: Card) -> dict[str, Any]:
-    """{"path", "bytes", "sha256", "digest"} of what was evaluated."""
+def artifact_identity(path: Path, card: Card) -> Identity:
+    """Of what was evaluated."""
     size, sha256 = measure(path)
     return {"path": str(path), "bytes": size, "sha256": sha256, "digest": digest_of(card)}
 

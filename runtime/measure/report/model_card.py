@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Any
 
 from runtime.base.text import markdown, printable
 from runtime.measure.report.report import Report
+from runtime.measure.report.synops import ENERGY_SOURCE
 
 MOST = 400  # characters of a text of others
 
@@ -19,7 +19,7 @@ def model_card(report: Report) -> str:
     """The whole file as text."""
     r, card = report.result, report.card
     found = card.get("provenance")
-    provenance: dict[str, Any] = found if isinstance(found, dict) else {}
+    provenance: dict[str, object] = found if isinstance(found, dict) else {}
     name = str(r.artifact.get("path", "network")).rsplit("/", 1)[-1]
     file = printable(shlex.quote(name))
     head = {
@@ -30,7 +30,7 @@ def model_card(report: Report) -> str:
         "model-index": [{"name": name, "results": [_result(report)]}],
     }
     low, high = (100 * end for end in r.interval)
-    rows: list[tuple[str, Any]] = [
+    rows: list[tuple[str, str | None]] = [
         ("accuracy", f"{100 * r.accuracy:.2f} % ({r.correct} of {r.samples}; 95 % interval {low:.1f} to {high:.1f})"),
         ("without an answer", f"{r.unanswered}, counted as wrong" if r.unanswered else None),
         ("macro F1", None if r.macro_f1 is None else f"{100 * r.macro_f1:.2f} %"),
@@ -47,9 +47,8 @@ def model_card(report: Report) -> str:
         ("SHA-256", _code(r.artifact.get("sha256"))),
     ]
     if report.activity is not None:
-        energy = report.activity.to_dict()["energy_estimate"]
         rows.append(("synaptic operations a sample", f"{report.activity.synops:,.0f}"))
-        rows.append(("energy a sample, estimate", f"{energy['nanojoules'] / 1e3:.3g} µJ ({energy['source']})"))
+        rows.append(("energy a sample, estimate", f"{report.activity.nanojoules / 1e3:.3g} µJ ({ENERGY_SOURCE})"))
     rows += [
         (markdown(key, MOST), markdown(str(value), MOST)) for key, value in provenance.items() if value is not None
     ]
@@ -62,7 +61,7 @@ def model_card(report: Report) -> str:
     )
 
 
-def _result(report: Report) -> dict[str, Any]:
+def _result(report: Report) -> dict[str, object]:
     r = report.result
     return {
         "task": {"type": "image-classification"},
@@ -72,10 +71,10 @@ def _result(report: Report) -> dict[str, Any]:
     }
 
 
-def _yaml(head: dict[str, Any]) -> str:
+def _yaml(head: dict[str, object]) -> str:
     """JSON is YAML, too: one line a key, and no text of others can leave its quotes."""
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in head.items() if value is not None)
 
 
-def _code(text: Any) -> str | None:
+def _code(text: object) -> str | None:
     return f"<code>{markdown(str(text), MOST)}</code>" if text else None

@@ -57,11 +57,10 @@ def _head(report: Report, name: str) -> str:
     if r.macro_f1 is not None:
         tiles.insert(2, (f"{100 * r.macro_f1:.2f} %", "macro F1"))
     if (a := report.activity) is not None:
-        energy = a.to_dict()["energy_estimate"]
         dense = sum(ops.dense for ops in a.operations)
         tiles += [
             (short_count(a.synops), f"synaptic operations a sample, {100 * a.synops / dense:.1f} % of dense"),
-            (f"{energy['nanojoules'] / 1e3:.3g} µJ", "a sample: an estimate of the arithmetic"),
+            (f"{a.nanojoules / 1e3:.3g} µJ", "a sample: an estimate of the arithmetic"),
         ]
     if r.artifact.get("bytes"):
         tiles.append((f"{r.artifact['bytes'] / 1e6:.3g} MB", f"{safe(report.card.get('precision', ''))} on disk"))
@@ -217,7 +216,7 @@ def _neurons(report: Report) -> str:
 def _operations(report: Report) -> str:
     if report.activity is None:
         return ""
-    ops, energy = report.activity.operations, report.activity.to_dict()["energy_estimate"]
+    ops = report.activity.operations
     rows = [
         [
             safe(one.layer),
@@ -231,7 +230,7 @@ def _operations(report: Report) -> str:
         for one in ops
     ]
     total, dense = report.activity.synops, sum(one.dense for one in ops)
-    share, microjoules = f"{100 * total / dense:.2f} %", f"{energy['nanojoules'] / 1e3:.3g}"
+    share, microjoules = f"{100 * total / dense:.2f} %", f"{report.activity.nanojoules / 1e3:.3g}"
     rows.append(["all", "", short_count(total), short_count(dense), share, "", microjoules])
     table = make_table(["layer", "kind", "effective", "dense", "share", "inputs not 0", "µJ (estimate)"], rows)
     left = report.activity.not_counted
@@ -239,7 +238,7 @@ def _operations(report: Report) -> str:
     text = (
         "Counted from the spikes that arrived and the weights that are not zero, per sample, as NeuroBench defines it; AC adds, "
         f"MAC multiplies and adds.{more} The energy is an estimate of this arithmetic alone, without memory and neurons: "
-        f"{safe(ENERGY_SOURCE)}. The same network computed densely: {energy['dense_nanojoules'] / 1e3:.3g} µJ."
+        f"{safe(ENERGY_SOURCE)}. The same network computed densely: {report.activity.dense_nanojoules / 1e3:.3g} µJ."
     )
     return section("Synaptic operations", text, table)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any
 
 from runtime.base.text import printable
+from runtime.measure.report.curves import Row
 from runtime.show import charts
 from runtime.show.charts import Line
 
@@ -46,15 +46,15 @@ def side_by_side(parts: Sequence[str]) -> str:
     return f'<div class="two">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
 
 
-def make_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    def cells(tag: str, row: Sequence[Any]) -> Iterator[str]:
+def make_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    def cells(tag: str, row: Sequence[object]) -> Iterator[str]:
         return (f"<{tag}>{'' if value is None else value}</{tag}>" for value in row)
 
     body = "".join(f"<tr>{''.join(cells('td', row))}</tr>" for row in rows)
     return f'<div class="scroll"><table><tr>{"".join(cells("th", head))}</tr>{body}</table></div>'
 
 
-def accuracy_line(name: str, rows: Sequence[dict[str, Any]], x: str) -> Line:
+def accuracy_line(name: str, rows: Sequence[Row], x: str) -> Line:
     return Line(name, [(row[x], row["accuracy"]) for row in rows], [(row["low"], row["high"]) for row in rows])
 
 

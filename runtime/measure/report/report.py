@@ -10,9 +10,8 @@ from __future__ import annotations
 import csv
 import heapq
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,13 +26,13 @@ from runtime.measure.evaluate.samples import SplitOf, read
 from runtime.measure.evaluate.trace import trace
 from runtime.measure.report import curves
 from runtime.measure.report.activity import Activity, measure_activity, why_not
+from runtime.measure.report.curves import Row
+from runtime.model.card import Card
 
 MOST_TRACED = 1000  # samples of the curves
 MOST_WATCHED = 100  # samples in which every neuron is watched
 MOST_MISTAKES = 12
 MOST_CHANGED = 40  # decisions that differ from --against, on the page
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Report:
     """
 
     result: Evaluation
-    card: dict[str, Any]
+    card: Card
     command: str | None = None
     traced: int = 0
     by_steps: list[Row] = field(default_factory=list)
@@ -85,14 +84,14 @@ class Report:
             "stress": self.stress,
         }
         if self.activity is not None:
-            content = self.activity.to_dict()
-            found["layers"] = [{k: v for k, v in row.items() if k != "channels"} for row in content["layers"]]
+            layers = [asdict(layer) for layer in self.activity.layers]
+            found["layers"] = [{k: v for k, v in row.items() if k != "channels"} for row in layers]
             found["channels"] = [
                 {"layer": layer.layer, "channel": i, "rate": rate}
                 for layer in self.activity.layers
                 for i, rate in enumerate(layer.channels)
             ]
-            found["synaptic-operations"] = content["synaptic_operations"]["layers"]
+            found["synaptic-operations"] = [asdict(ops) for ops in self.activity.operations]
         return {name: rows for name, rows in found.items() if rows}
 
 

@@ -17,16 +17,14 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from runtime.model.card import Card
+from runtime.model.card import Card, NodeRecord
 from runtime.model.ops import spatial
 from runtime.model.readers.onnx_contents import read_initializers
 
 SYNAPTIC = ("Conv", "Linear", "ConvTranspose")
-Record = Mapping[str, Any]  # a node of the card's graph
 
 # Picojoules of an operation in 45 nm at 0.9 V: M. Horowitz, "Computing's energy problem (and what we can do about it)",
 # ISSCC 2014, figure 1.1.9. {kind of weight: (MAC, AC)}: fp32 3.7 + 0.9 and 0.9; fp16 multiplies in 1.1 and adds in fp32,
@@ -57,7 +55,7 @@ class LayerOps:
     dense_picojoules: float
 
 
-def synaptic_layers(card: Card) -> list[Record]:
+def synaptic_layers(card: Card) -> list[NodeRecord]:
     """The nodes with synapses, in the order of the network."""
     return [node for node in card["graph"]["nodes"] if node["op"] in SYNAPTIC]
 
@@ -67,7 +65,7 @@ def not_counted(card: Card) -> list[str]:
     return [node["name"] for node in card["graph"]["nodes"] if node["op"] == "MatMul"]
 
 
-def input_shape(card: Card, node: Record) -> tuple[int, ...]:
+def input_shape(card: Card, node: NodeRecord) -> tuple[int, ...]:
     """Of what a node reads first, without the batch."""
     graph = card["graph"]
     shapes = {graph["input"]: card["input"]["shape"], **{n["name"]: n["shape"] for n in graph["nodes"]}}
@@ -101,7 +99,7 @@ def layer_ops(
     return found
 
 
-def fan_out(node: Record, shape: tuple[int, ...], mask: np.ndarray) -> np.ndarray:
+def fan_out(node: NodeRecord, shape: tuple[int, ...], mask: np.ndarray) -> np.ndarray:
     """int64 of `shape`: how many products each element of a layer's input takes part in, without what falls on padding.
 
     mask  bool, of the weight's shape: which weights count
@@ -135,11 +133,11 @@ def fan_out(node: Record, shape: tuple[int, ...], mask: np.ndarray) -> np.ndarra
     return out
 
 
-def _tensors(node: Record) -> list[str]:
+def _tensors(node: NodeRecord) -> list[str]:
     return [node["params"]["weight"], f"{node['name']}.zero_points"]
 
 
-def _weight(node: Record, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+def _weight(node: NodeRecord, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     """float32 or float16, or int8 where the layer was quantised; [O, I, ...] as the graph has it."""
     name, zero_points = _tensors(node)
     weight: np.ndarray = weights[name]

@@ -94,7 +94,7 @@ def _turned(weight: np.ndarray, groups: int) -> np.ndarray:
 def _conv_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
     dims = node.params["weight"].ndim - 2
     stride, padding, dilation = place_of(node, dims)
-    place: dict[str, Any] = {"kernel_shape": list(node.params["weight"].shape[2:]), "strides": list(stride)}
+    place: dict[str, object] = {"kernel_shape": list(node.params["weight"].shape[2:]), "strides": list(stride)}
     place["pads"] = [*padding, *padding]
     if any(d != 1 for d in dilation):
         place["dilations"] = list(dilation)
@@ -107,7 +107,7 @@ def _conv_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
 def _transposed_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
     dims = node.params["weight"].ndim - 2
     stride, padding, dilation = place_of(node, dims)
-    place: dict[str, Any] = {
+    place: dict[str, object] = {
         "kernel_shape": list(node.params["weight"].shape[2:]),
         "strides": list(stride),
         "pads": [*padding, *padding],
@@ -144,7 +144,9 @@ def padding_sizes(padding: Sizes | str, dilation: Sequence[int], kernel: Sequenc
     return [0] * len(reach) if padding == "valid" else [r // 2 for r in reach]
 
 
-def _attrs(stride: Sizes, padding: Sizes, groups: int, dilation: Sequence[int], dims: int) -> dict[str, Any]:
+def _attrs(
+    stride: Sizes, padding: Sizes, groups: int, dilation: Sequence[int], dims: int
+) -> dict[str, int | list[int]]:
     attrs = {"stride": plain(stride, dims), "padding": plain(padding, dims), "groups": int(groups)}
     if any(d != 1 for d in dilation):
         attrs["dilation"] = plain(dilation, dims)

@@ -162,7 +162,7 @@ class OnnxEmitter(Protocol):
     def along(self, node: Node, x: str, matrix: Callable[[int, int], np.ndarray], /) -> str:
         """A product with matrix(n, m) [m, n] along each axis of space."""
 
-    def reduced(self, node: Node, x: str, place: dict[str, Any], out: str | None = None, /) -> str: ...
+    def reduced(self, node: Node, x: str, place: dict[str, object], out: str | None = None, /) -> str: ...
 
 
 class NirReader(Protocol):
@@ -176,7 +176,7 @@ class NirReader(Protocol):
         op: str,
         x: str,
         shape: Shape,
-        attrs: dict[str, Any],
+        attrs: Mapping[str, object],
         params: dict[str, np.ndarray] | None = None,
         /,
     ) -> Read: ...

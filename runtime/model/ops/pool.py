@@ -8,7 +8,7 @@ AdaptiveAvgPool  to the node's shape, in any ratio: output i is the mean of inpu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -92,7 +92,7 @@ def _onnx(op: str) -> Callable[..., str]:
     def write(e: OnnxEmitter, node: Node, x: str) -> str:
         dims = len(node.shape) - 1
         stride, padding, dilation = place_of(node, dims)
-        place: dict[str, Any] = {"strides": list(stride)}
+        place: dict[str, object] = {"strides": list(stride)}
         if any(padding):
             place["pads"] = [*padding, *padding]
         if any(d != 1 for d in dilation):
@@ -107,7 +107,9 @@ def _onnx(op: str) -> Callable[..., str]:
 # --- PyTorch ------------------------------------------------------------------------------------------------------------
 
 
-def _attrs(kernel: Sizes, stride: Sizes | None, padding: Sizes, shape: Shape, dilation: Sizes = 1) -> dict[str, Any]:
+def _attrs(
+    kernel: Sizes, stride: Sizes | None, padding: Sizes, shape: Shape, dilation: Sizes = 1
+) -> dict[str, int | list[int]]:
     """Kernel, stride, padding and dilation of a pooling."""
     dims = len(shape) - 1
     kernel, padding, dilation = (spatial(value, dims) for value in (kernel, padding, dilation))
@@ -120,7 +122,7 @@ def _attrs(kernel: Sizes, stride: Sizes | None, padding: Sizes, shape: Shape, di
     return attrs
 
 
-def _overhang(shape: Shape, out: Shape, attrs: dict[str, Any]) -> list[int]:
+def _overhang(shape: Shape, out: Shape, attrs: Mapping[str, Sizes]) -> list[int]:
     """By how many places the last windows of ceil_mode hang over the edge."""
     dims = len(shape) - 1
     kernel, stride = (spatial(attrs[key], dims) for key in ("kernel", "stride"))

@@ -10,7 +10,6 @@ places: ONNX's own Resize differs from PyTorch's in where it rounds, and engines
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -57,7 +56,7 @@ def _onnx(e: OnnxEmitter, node: Node, x: str) -> str:
 
 def _read(c: TorchCall) -> NewNode:
     linear = "nearest" not in c.node.name
-    attrs: dict[str, Any] = {"mode": "linear" if linear else "nearest"}
+    attrs: dict[str, object] = {"mode": "linear" if linear else "nearest"}
     if linear:
         attrs["align_corners"] = bool(c.get(2))
     x = c.tensor(0)

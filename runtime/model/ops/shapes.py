@@ -27,7 +27,7 @@ def shape_of(node: Node, shapes: Sequence[Shape]) -> Shape:
     return made.shape
 
 
-def shape_after(op: str, attrs: Mapping[str, Any], params: Mapping[str, np.ndarray], shape: Shape) -> Shape:
+def shape_after(op: str, attrs: Mapping[str, object], params: Mapping[str, np.ndarray], shape: Shape) -> Shape:
     """The same of an operation with one input that a reader is about to enter, and that asks for no shape of its own."""
     return shape_of(Node("", op, ("x",), (0,) * len(shape), attrs, params), [shape])
 

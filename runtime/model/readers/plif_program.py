@@ -13,7 +13,6 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -66,7 +65,7 @@ class FileProgram:
     path: int
     acc_floats: int
     arena_bytes: int
-    operations: list[dict[str, Any]]
+    operations: list[dict[str, object]]
 
 
 @dataclass(frozen=True)

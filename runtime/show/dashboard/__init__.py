@@ -47,7 +47,7 @@ class Dashboard(Observer):
         self._token = new_token()
         self._run: Run | None = None
         self._boards: dict[str, Board] = {}
-        self._facts: dict[str, dict[str, Any]] = {}
+        self._facts: dict[str, dict[str, object]] = {}
         self._ended = False
         self._server = Server(self, Access(self.host, self._token, known_names()), self.host, port)
         self.port = self._server.port
@@ -128,7 +128,7 @@ class Dashboard(Observer):
         board.state = self.state
         return board.message(since, name, self._facts[name] if since <= 0 else None)
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> dict[str, object]:
         """State, age of the last event and lag, of the worst source; nothing that tells what runs here."""
         found = [board.status() for board in self._boards.values()]
         worst = next((state for state in ("lost", "silent") if any(s["source_state"] == state for s in found)), None)
@@ -155,7 +155,7 @@ class Dashboard(Observer):
         answers = self._boards[source if source in self._boards else next(iter(self._boards))].answers
         return answers.to_csv() if kind == "csv" else answers.to_json()
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, object]:
         return {
             "state": self.state,
             "plif": __version__,
@@ -173,7 +173,7 @@ class Dashboard(Observer):
             self._run.source.say(f"dashboard: {text}")
 
 
-def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, Any]]:
+def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, object]]:
     """The board of one stream of a run, and the facts about the stream that do not change."""
     model, source, options = run.model, stream.source, run.options
     card = model.card

@@ -154,7 +154,7 @@ class Board:
             return "lost", age_s
         return "silent" if now_s - (heard_s if heard_s >= 0 else self._began_s) > SILENT_S else "running", age_s
 
-    def message(self, since: int, source: str, facts: dict[str, Any] | None) -> bytes:
+    def message(self, since: int, source: str, facts: dict[str, object] | None) -> bytes:
         """What came after point `since` (0: all): uint32 LE length, JSON, OFF and ON counts of the picture (uint8)."""
         picture = self._expose()
         with self._lock:

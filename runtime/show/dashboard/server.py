@@ -48,9 +48,9 @@ READ_S = 10.0  # a page that does not read a message for that long is closed
 KINDS = {"csv": "text/csv", "json": "application/json"}
 COMMANDS = ("start", "stop", "reset")
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 
 class Content(Protocol):
@@ -58,9 +58,9 @@ class Content(Protocol):
 
     def message(self, since: int, source: str | None) -> bytes: ...
 
-    def status(self) -> dict[str, Any]: ...
+    def status(self) -> dict[str, object]: ...
 
-    def health(self) -> dict[str, Any]: ...
+    def health(self) -> dict[str, object]: ...
 
     def metrics(self) -> str: ...
 
@@ -301,8 +301,8 @@ class _Guard:
     def __init__(self, app: Starlette, access: Access) -> None:
         self._app, self._access = app, access
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: MutableMapping[str, Any]) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), *self.HEADERS]
             await send(message)
